@@ -1,0 +1,69 @@
+"""decaf: images to AlexNet features to classifiers.
+
+Everything public is named here and loaded when it is first used, so that ``import decaf`` stays
+quick and loads neither torch nor numpy (PEP 562).
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from decaf.errors import (
+    DecafError,
+    FeatureFileError,
+    ImageError,
+    InputError,
+    OutputError,
+    ResumeError,
+    SettingError,
+    WeightsError,
+)
+
+if TYPE_CHECKING:
+    from decaf.backbone.model import Backbone, load_backbone
+    from decaf.features.extract import extract
+    from decaf.features.file import FeatureFile, open_features
+    from decaf.heads.extractor import FeatureExtractor
+
+__all__ = [
+    "Backbone",
+    "DecafError",
+    "FeatureExtractor",
+    "FeatureFile",
+    "FeatureFileError",
+    "ImageError",
+    "InputError",
+    "OutputError",
+    "ResumeError",
+    "SettingError",
+    "WeightsError",
+    "__version__",
+    "extract",
+    "load_backbone",
+    "open_features",
+]
+
+__version__ = "0.1.0"
+
+# Public name → the module that defines it.
+_LAZY = {
+    "Backbone": "decaf.backbone.model",
+    "FeatureExtractor": "decaf.heads.extractor",
+    "FeatureFile": "decaf.features.file",
+    "extract": "decaf.features.extract",
+    "load_backbone": "decaf.backbone.model",
+    "open_features": "decaf.features.file",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(_LAZY[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

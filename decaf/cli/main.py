@@ -1,0 +1,152 @@
+"""The command ``decaf``: finds the subcommand, and turns what goes wrong into a line and a code.
+
+A subcommand is a module of this package with ``HELP`` (one line), ``configure(parser)``, which adds
+its arguments, and ``run(args)``, which does the work and returns the exit code. Those modules
+import nothing heavy at their top, so that ``--help`` and mistakes in arguments answer at once.
+
+Exit codes: 0 done; 1 done, some images recorded as bad; 2 the user's mistake, told in one line;
+70 a defect of decaf, with its traceback; 130 and 143 stopped by a signal; 141 nobody reads the
+output any more.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import io
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from types import ModuleType
+
+from decaf import __version__
+from decaf.errors import DecafError
+
+__all__ = ["COMMANDS", "build_parser", "main"]
+
+# In the order in which a newcomer meets them.
+COMMANDS: dict[str, str] = {
+    "extract": "decaf.cli.extract",
+    "info": "decaf.cli.info",
+    "verify": "decaf.cli.verify",
+    "export": "decaf.cli.export",
+    "summary": "decaf.cli.summary",
+}
+
+EXIT_MISTAKE = 2
+EXIT_DEFECT = 70  # sysexits.h EX_SOFTWARE; 1 would read as "done, some images bad"
+EXIT_INTERRUPTED = 130
+EXIT_BROKEN_PIPE = 141
+
+
+def build_parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
+    """Build the parser of the whole command line.
+
+    Parameters
+    ----------
+    argv : sequence of str
+        The arguments about to be parsed. Where they name a subcommand, only its module is
+        imported: the others are known by name alone.
+
+    Returns
+    -------
+    argparse.ArgumentParser
+    """
+    parser = argparse.ArgumentParser(
+        prog="decaf",
+        description="Images to AlexNet features to classifiers.",
+        epilog="decaf COMMAND --help tells more about a command.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"decaf {__version__}")
+    parser.add_argument(
+        "--debug", action="store_true", help="show the traceback of errors (before the command)"
+    )
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    wanted = next((argument for argument in argv if not argument.startswith("-")), None)
+    for name, path in COMMANDS.items():
+        if wanted in COMMANDS and name != wanted:
+            subparsers.add_parser(name)
+            continue
+        module: ModuleType = importlib.import_module(path)
+        command = subparsers.add_parser(
+            name, help=module.HELP, description=module.HELP, allow_abbrev=False
+        )
+        module.configure(command)
+        command.set_defaults(run=module.run)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Arguments without the program's name; those of the process by default.
+
+    Returns
+    -------
+    int
+        The exit code; see the head of this module.
+    """
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    _print_any_name()
+    try:
+        parser = build_parser(arguments)
+        args = parser.parse_args(arguments)
+    except SystemExit as stop:  # argparse ends the process; a caller in Python wants the code
+        return stop.code if isinstance(stop.code, int) else EXIT_MISTAKE
+    if args.command is None:
+        parser.print_help(sys.stderr)
+        return EXIT_MISTAKE
+    try:
+        code: int = args.run(args)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        _abandon_stdout()
+        return EXIT_BROKEN_PIPE
+    except DecafError as error:
+        return _complain(str(error), debug=args.debug)
+    except OSError as error:
+        return _complain(_os_error_text(error), debug=args.debug)
+    except Exception:
+        traceback.print_exc()
+        _print_line("this is a defect of decaf, not of your command; please report the lines above")
+        return EXIT_DEFECT
+    return code
+
+
+def _print_any_name() -> None:
+    """Let file names that are not text in the terminal's encoding be printed, escaped."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _complain(text: str, *, debug: bool) -> int:
+    if debug:
+        traceback.print_exc()
+    _print_line(text)
+    return EXIT_MISTAKE
+
+
+def _print_line(text: str) -> None:
+    # One line whatever the text holds: a file name may contain a newline.
+    print("decaf: " + "\\n".join(text.splitlines()), file=sys.stderr)
+
+
+def _os_error_text(error: OSError) -> str:
+    reason = error.strerror or str(error) or type(error).__name__
+    if error.filename is None:
+        return reason
+    return f"{os.fsdecode(error.filename)}: {reason}"
+
+
+def _abandon_stdout() -> None:
+    """Point stdout at nothing, or the interpreter complains when it flushes at exit."""
+    with open(os.devnull, "w") as nothing:
+        os.dup2(nothing.fileno(), sys.stdout.fileno())
