@@ -1,0 +1,5 @@
+"""From images to the feature file and back: extraction, the file itself, export."""
+
+from __future__ import annotations
+
+__all__: list[str] = []

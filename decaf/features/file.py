@@ -1,0 +1,316 @@
+"""The feature file, read: `open_features` and `FeatureFile`."""
+
+from __future__ import annotations
+
+import os
+from types import TracebackType
+from typing import Any
+
+import h5py
+import numpy as np
+
+from decaf.errors import FeatureFileError, SettingError
+from decaf.features import schema
+from decaf.features.guard import Contents, check_contents, open_hdf5, refusing
+from decaf.features.rows import LayerView, read_rows, row_blocks
+
+__all__ = ["FeatureFile", "open_features"]
+
+
+def open_features(path: str | bytes | os.PathLike[str]) -> FeatureFile:
+    """Open a feature file.
+
+    Parameters
+    ----------
+    path : str, bytes or path-like
+        A file that ``decaf extract`` has written.
+
+    Returns
+    -------
+    FeatureFile
+        Close it after use, or use it in a ``with`` statement.
+
+    Raises
+    ------
+    FeatureFileError
+        Where it is not a feature file, is damaged, or holds what decaf refuses to follow.
+
+    Examples
+    --------
+    >>> with open_features("pets.h5") as features:  # doctest: +SKIP
+    ...     X, y = features.to_xy("fc6")
+    """
+    return FeatureFile(path)
+
+
+class FeatureFile:
+    """A finished feature file: ``file["fc6"]`` is the layer, row i of everything is image i.
+
+    The file is checked when it is opened, on its metadata alone; columns are read when they are
+    first asked for, and layers when they are sliced.
+
+    Parameters
+    ----------
+    path : str, bytes or path-like
+
+    Attributes
+    ----------
+    path : str
+        As given.
+    layers : tuple of str
+        Names of the layers, in the order in which they were asked for.
+    run : dict
+        Everything that determines a row: weights, architecture, preprocessing, crops, layers, …
+    attrs : dict
+        The root attributes as stored: format, schema, decaf_version, created, fingerprint, ….
+    environment : dict
+        What does not determine a row: device, versions, command, sources.
+
+    Raises
+    ------
+    FeatureFileError
+        Where it is not a feature file, is damaged, or holds what decaf refuses to follow.
+    """
+
+    def __init__(self, path: str | bytes | os.PathLike[str]) -> None:
+        self.path = os.fsdecode(path)
+        self._file: h5py.File | None = None
+        self._columns: dict[str, np.ndarray] = {}
+        file = open_hdf5(path)
+        try:
+            contents: Contents = check_contents(file, self.path)
+        except BaseException:
+            file.close()
+            raise
+        self._file = file
+        self._rows = contents.rows
+        self.layers = contents.layers
+        self.run = contents.run
+        self.attrs = contents.attrs
+        self.environment = contents.environment
+
+    def close(self) -> None:
+        """Close the file; layers cannot be read any more."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def __enter__(self) -> FeatureFile:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __len__(self) -> int:
+        return self._rows
+
+    def __repr__(self) -> str:
+        state = "" if self._file is not None else ", closed"
+        return f"<FeatureFile {self.path!r}: {len(self)} rows of {', '.join(self.layers)}{state}>"
+
+    def __contains__(self, layer: object) -> bool:
+        return layer in self.layers
+
+    def __getitem__(self, layer: str) -> LayerView:
+        if layer not in self.layers:
+            raise SettingError(
+                f"{self.path}: has no layer {layer!r}; it has {', '.join(self.layers)}"
+            )
+        return LayerView(self._dataset(f"{schema.FEATURES}/{layer}"))
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the settings in `run`."""
+        return str(self.attrs["fingerprint"])
+
+    @property
+    def paths(self) -> np.ndarray:
+        """Names of the images as given: (N,) object array of bytes."""
+        return self._column(schema.PATH)
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Class of each image: (N,) int64, -1 where there is none."""
+        return self._column(schema.LABEL)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes; empty where labels are bare numbers."""
+        return tuple(self._column(schema.CLASS_NAMES))
+
+    @property
+    def status(self) -> np.ndarray:
+        """Code of what became of each image: (N,) uint8, a place in `status_names`."""
+        return self._column(schema.STATUS)
+
+    @property
+    def status_names(self) -> tuple[str, ...]:
+        """Names of the status codes; the first is ``"ok"``."""
+        return tuple(self._column(schema.STATUS_NAMES_DATASET))
+
+    @property
+    def messages(self) -> np.ndarray:
+        """What was wrong with each image: (N,) object array of str, empty where it is ok."""
+        return self._column(schema.MESSAGE)
+
+    @property
+    def ok(self) -> np.ndarray:
+        """Which rows hold features: (N,) bool."""
+        mask: np.ndarray = self.status == 0
+        return mask
+
+    @property
+    def source_size(self) -> np.ndarray:
+        """Width and height of each image as displayed: (N, 2) int32."""
+        return self._column(schema.SOURCE_SIZE)
+
+    @property
+    def content_sha256(self) -> np.ndarray:
+        """SHA-256 of each image's bytes: (N, 32) uint8, zero where they could not be read."""
+        return self._column(schema.CONTENT_SHA256)
+
+    def to_xy(self, layer: str, *, ok_only: bool = True) -> tuple[np.ndarray, np.ndarray]:
+        """Give a layer and the labels as scikit-learn takes them.
+
+        Parameters
+        ----------
+        layer : str
+            One of `layers`.
+        ok_only : bool
+            Leave out the rows of bad images, which hold NaN.
+
+        Returns
+        -------
+        X : ndarray of float32, shape (rows, D)
+            Each row flattened: a map in C order, the crops of a ten-crop stack side by side.
+        y : ndarray of int64, shape (rows,)
+            Class index, -1 where there is none.
+
+        Raises
+        ------
+        SettingError
+            For a layer that the file has not.
+        FeatureFileError
+            Where the data is damaged.
+        """
+        view = self[layer]
+        keep = self.ok if ok_only else np.ones(len(self), bool)
+        X = np.empty((int(keep.sum()), int(np.prod(view.shape[1:]))), np.float32)
+        filled = 0
+        for start, values in view.blocks():
+            kept = values[keep[start : start + len(values)]]
+            X[filled : filled + len(kept)] = kept.reshape(len(kept), -1)
+            filled += len(kept)
+        return X, self.labels[keep]
+
+    def info(self) -> dict[str, Any]:
+        """Sum the file up in JSON values.
+
+        Returns
+        -------
+        dict
+            ``path``, ``bytes``, ``format``, ``schema``, ``decaf_version``, ``created``,
+            ``fingerprint``, ``rows``, ``ok``, ``bad`` (number by status), ``layers`` (shape of a
+            row, dtype and bytes of each), ``labelled``, ``classes`` (number of rows by name or
+            number), ``run`` and ``environment``.
+        """
+        labels = self.labels[self.labels != schema.NO_LABEL]
+        codes, counts = np.unique(labels, return_counts=True)
+        names = self.class_names
+        classes = dict.fromkeys(names, 0)
+        for code, count in zip(codes.tolist(), counts.tolist(), strict=True):
+            name = names[code] if names else str(code)
+            classes[name] = classes.get(name, 0) + count
+        statuses = np.bincount(self.status, minlength=len(self.status_names)).tolist()
+        layers = {}
+        for layer in self.layers:
+            view = self[layer]
+            layers[layer] = {
+                "shape": list(view.shape[1:]),
+                "dtype": view.dtype.name,
+                "bytes": view.size * view.dtype.itemsize,
+            }
+        return {
+            "path": self.path,
+            "bytes": os.path.getsize(self.path),
+            **{name: self.attrs[name] for name in ("format", "schema", "decaf_version", "created")},
+            "fingerprint": self.fingerprint,
+            "rows": len(self),
+            "ok": statuses[0],
+            "bad": {
+                name: count
+                for name, count in zip(self.status_names[1:], statuses[1:], strict=True)
+                if count
+            },
+            "layers": layers,
+            "labelled": len(labels),
+            "classes": classes,
+            "run": self.run,
+            "environment": self.environment,
+        }
+
+    def _dataset(self, name: str) -> h5py.Dataset:
+        if self._file is None:
+            raise FeatureFileError(f"{self.path}: the file has been closed")
+        with refusing(self.path):
+            return self._file[name]
+
+    def _column(self, name: str) -> np.ndarray:
+        """Read a column when it is first asked for, check its values, and keep it."""
+        if name not in self._columns:
+            dataset = self._dataset(name)
+            if name == schema.PATH:
+                column = self._read_names(dataset)
+            elif name in schema.COLUMNS:
+                column = read_rows(dataset, 0, dataset.shape[0])
+            else:
+                column = self._read_text(dataset)
+            self._check_values(name, column)
+            column.flags.writeable = False
+            self._columns[name] = column
+        return self._columns[name]
+
+    def _read_names(self, dataset: h5py.Dataset) -> np.ndarray:
+        # By blocks: padded to the longest, the column may be many times the names themselves.
+        names = np.empty(dataset.shape[0], object)
+        for start, stop in row_blocks(dataset):
+            names[start:stop] = read_rows(dataset, start, stop).tolist()
+        return names
+
+    def _read_text(self, dataset: h5py.Dataset) -> np.ndarray:
+        texts = np.empty(dataset.shape[0], object)
+        left = os.path.getsize(self.path)
+        for start, stop in row_blocks(dataset):
+            values = read_rows(dataset, start, stop)
+            with refusing(self.path):
+                texts[start:stop] = [value.decode("utf-8") for value in values]
+            left -= sum(len(value) for value in values)
+            if left < 0:  # many rows that point at one long text
+                raise FeatureFileError(
+                    f"{self.path}: {dataset.name.lstrip('/')} holds more text than the file"
+                )
+        return texts
+
+    def _check_values(self, name: str, column: np.ndarray) -> None:
+        if name == schema.STATUS_NAMES_DATASET:
+            wrong = np.array([column[0] != "ok"])
+            expected = "'ok' first"
+        elif name == schema.STATUS:
+            wrong = column >= len(self.status_names)
+            expected = f"below {len(self.status_names)}"
+        elif name == schema.LABEL:
+            count = len(self.class_names)
+            wrong = (column < schema.NO_LABEL) | ((column >= count) if count else False)
+            expected = f"-1 to {count - 1}" if count else "-1 or more"
+        else:
+            return
+        if wrong.any():
+            row = int(wrong.argmax())
+            raise FeatureFileError(
+                f"{self.path}: {name}, row {row}: {column[row]!r} found, {expected} expected"
+            )

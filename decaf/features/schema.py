@@ -1,0 +1,142 @@
+"""The feature file's schema: the names, types and attributes of version 1.
+
+Writer and reader both take them from here, and nothing else in decaf spells them out. A file is
+HDF5 with the datasets below at its root and one dataset a layer in the group ``features``; row i
+of every one of them belongs to image i.
+
+====================  ==============  =========================================================
+dataset               type            content
+====================  ==============  =========================================================
+``features/<layer>``  (N, …) f4, f2   the layer in its natural shape; NaN where status is not ok
+``path``              (N,) S          name as given, bytes, padded with NUL
+``label``             (N,) i8         class index, -1 where there is none
+``status``            (N,) u1         0 ok, else a place in ``status_names``
+``message``           (N,) str        what was wrong with the image, empty where ok
+``source_size``       (N, 2) i4       width and height as displayed, -1 where unknown
+``content_sha256``    (N, 32) u1      SHA-256 of the image's bytes, zero where unknown
+``class_names``       (K,) str        names of the classes; none where labels are bare numbers
+``status_names``      (S,) str        names of the status codes
+====================  ==============  =========================================================
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = [
+    "ATTRIBUTES",
+    "CLASS_NAMES",
+    "COLUMNS",
+    "CONTENT_SHA256",
+    "FEATURES",
+    "FORMAT",
+    "LABEL",
+    "LAYER_DTYPES",
+    "LIBVER",
+    "MAX_PATH_BYTES",
+    "MESSAGE",
+    "NO_LABEL",
+    "PATH",
+    "SCHEMA",
+    "SOURCE_SIZE",
+    "STATUS",
+    "STATUS_NAMES_DATASET",
+    "canonical_json",
+    "fingerprint",
+]
+
+FORMAT = "decaf-features"
+SCHEMA = 1
+
+# HDF5's format of 1.10: the first in which all metadata carries checksums, so that damage outside
+# the data is found as well; every HDF5 since 2016 reads it.
+LIBVER = ("v110", "v110")
+
+FEATURES = "features"
+PATH = "path"
+LABEL = "label"
+STATUS = "status"
+MESSAGE = "message"
+SOURCE_SIZE = "source_size"
+CONTENT_SHA256 = "content_sha256"
+CLASS_NAMES = "class_names"
+STATUS_NAMES_DATASET = "status_names"
+
+NO_LABEL = -1
+
+# numpy type and shape of a row, for the columns whose rows have a fixed size.
+COLUMNS: Mapping[str, tuple[str, tuple[int, ...]]] = {
+    LABEL: ("<i8", ()),
+    STATUS: ("|u1", ()),
+    SOURCE_SIZE: ("<i4", (2,)),
+    CONTENT_SHA256: ("|u1", (32,)),
+}
+LAYER_DTYPES: tuple[str, ...] = ("<f4", "<f2")
+
+# A member's name in a zip archive may be that long; a path on disk has at most 4096 bytes.
+MAX_PATH_BYTES = 65_536
+
+# Root attributes: ``schema`` is an integer, the others are UTF-8 strings. ``run`` is JSON of all
+# that determines a row, ``environment`` JSON of what does not (device, versions, command).
+ATTRIBUTES: tuple[str, ...] = (
+    "format",
+    "schema",
+    "decaf_version",
+    "created",
+    "run",
+    "fingerprint",
+    "environment",
+)
+
+
+def canonical_json(value: object) -> str:
+    """Write a JSON value in the one form that is hashed.
+
+    Keys sorted, no spaces, ASCII only; NaN and infinity, which JSON lacks, are refused.
+
+    Parameters
+    ----------
+    value : object
+        Made of dicts with string keys, lists, strings, numbers, booleans and None.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    ValueError
+        For NaN and infinity.
+
+    Examples
+    --------
+    >>> canonical_json({"b": 1, "a": [True, None]})
+    '{"a":[true,null],"b":1}'
+    """
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
+    )
+
+
+def fingerprint(run: Mapping[str, Any]) -> str:
+    """Hash what determines the rows of a file.
+
+    Parameters
+    ----------
+    run : mapping
+        The settings of the run, JSON values throughout.
+
+    Returns
+    -------
+    str
+        SHA-256 of `canonical_json` of them, 64 hexadecimal digits.
+
+    Examples
+    --------
+    >>> fingerprint({"crops": "center"})[:8]
+    'b4e68f12'
+    """
+    return hashlib.sha256(canonical_json(dict(run)).encode("ascii")).hexdigest()

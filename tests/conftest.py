@@ -1,0 +1,18 @@
+"""What tests of all rooms share: real photographs, where they are there."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of small real data sets: ``$DECAF_TEST_DATA``, or beside the checkout."""
+    beside = Path(__file__).resolve().parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("DECAF_TEST_DATA", beside))
+    if not folder.is_dir():
+        pytest.skip(f"no real photographs: {folder} is not there, $DECAF_TEST_DATA names another")
+    return folder
