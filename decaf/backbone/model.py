@@ -1,0 +1,204 @@
+"""A network with its weights, ready to compute features or to name what is in an image."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from decaf.backbone.evaluating import evaluating
+from decaf.backbone.network import AlexNet
+from decaf.backbone.spec import ArchSpec, layer_names, resolve_layers
+from decaf.backbone.weights import DEFAULT_WEIGHTS, Weights, load_weights
+from decaf.errors import InputError, SettingError
+from decaf.images.spec import PreprocessSpec
+
+if TYPE_CHECKING:
+    from decaf.images.sources import ImageList
+
+__all__ = ["Backbone", "load_backbone"]
+
+_BATCH = 32
+
+
+class Backbone:
+    """A network of the family with loaded weights, for inference.
+
+    Parameters
+    ----------
+    weights : Weights
+        As `decaf.backbone.weights.load_weights` gives them.
+
+    Attributes
+    ----------
+    network : AlexNet
+        In evaluation mode, convolutions in channels-last layout. It may share memory with
+        `weights`: to train, build an `AlexNet` of your own and load a copy.
+    spec : ArchSpec
+    preprocess : PreprocessSpec
+    weights_name, sha256 : str
+        What the weights are called, and the identity of their numbers.
+    class_names : tuple of str
+        Names of the units of ``fc8``, or empty where they are not known.
+    mean_image : Tensor or None
+        What the preprocessing subtracts, where it is not a mean colour.
+    layers : tuple of str
+        Names that `features` takes, in forward order.
+    """
+
+    def __init__(self, weights: Weights) -> None:
+        self.spec: ArchSpec = weights.spec
+        self.preprocess: PreprocessSpec = weights.preprocess
+        self.weights_name = weights.name
+        self.sha256 = weights.sha256
+        self.class_names = weights.class_names
+        self.mean_image = weights.mean_image
+        self.layers = layer_names(weights.spec)
+        self.network = AlexNet(weights.spec)
+        self.network.load_state_dict(weights.state, assign=True)
+        self.network.requires_grad_(False).eval()
+        self.network.to(memory_format=torch.channels_last)
+
+    def __repr__(self) -> str:
+        return f"Backbone({self.weights_name!r}: {self.spec.name}, SHA-256 {self.sha256[:12]}…)"
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return self.network.conv1.weight.device
+
+    def to(self, device: str | torch.device) -> Backbone:
+        """Move the network to a device, and give the backbone back."""
+        self.network.to(device)
+        return self
+
+    def features(self, batch: Tensor, layers: str | Sequence[str]) -> dict[str, Tensor]:
+        """Compute the values of layers for a batch, in one pass that ends at the deepest.
+
+        Parameters
+        ----------
+        batch : Tensor of float, shape (N, 3, H, W)
+            Images preprocessed as `preprocess` says (`decaf.images.preprocess.normalise`), on any
+            device.
+        layers : str or sequence of str
+            Names of `layers`.
+
+        Returns
+        -------
+        dict of str to Tensor
+            In the order asked for, on the network's device: maps (N, C, H, W), vectors (N, D).
+            They need no gradient and share memory with nothing.
+
+        Raises
+        ------
+        SettingError
+            If a layer is unknown, or the batch does not fit the network.
+        """
+        resolve_layers(self.spec, layers)
+        if not isinstance(batch, Tensor) or not batch.is_floating_point():
+            kind = batch.dtype if isinstance(batch, Tensor) else type(batch).__name__
+            raise SettingError(
+                f"features takes a preprocessed float tensor (N, 3, H, W), got {kind}; for image "
+                "files use decaf.extract"
+            )
+        x = batch.to(self.device, self.network.conv1.weight.dtype)
+        with evaluating(self.network):
+            return self.network.tap(x.contiguous(memory_format=torch.channels_last), layers)
+
+    def classify(self, images: Any, top: int = 5) -> list[list[tuple[str | int, float]]]:
+        """Name the most probable classes of images, from their centre crops.
+
+        Parameters
+        ----------
+        images : path, folder, glob, archive, image, array, or a list of them
+            Whatever `decaf.extract` takes, or a single PIL image or (H, W, 3) array.
+        top : int
+            How many classes to give for each image, at least 1; no more than there are.
+
+        Returns
+        -------
+        list of list of (str or int, float)
+            For each image the classes, most probable first, and their probabilities; a class is
+            its number where the weights have no class names.
+
+        Raises
+        ------
+        SettingError
+            If `top` is less than 1.
+        InputError
+            If there are no images, or one cannot be read.
+        """
+        if isinstance(top, bool) or not isinstance(top, int) or top < 1:
+            raise SettingError(f"top must be a whole number from 1, got {top!r}")
+        answers: list[list[tuple[str | int, float]]] = []
+        for batch in self._batches(images):
+            probabilities = self.features(batch, "prob")["prob"]
+            best = probabilities.topk(min(top, self.spec.classes), dim=1)
+            for chances, classes in zip(best.values.tolist(), best.indices.tolist(), strict=True):
+                names = [self.class_names[each] if self.class_names else each for each in classes]
+                answers.append(list(zip(names, chances, strict=True)))
+        return answers
+
+    def _batches(self, images: Any) -> Iterator[Tensor]:
+        """Load, decode and preprocess images, a batch at a time."""
+        from decaf.images.preprocess import normalise
+        from decaf.images.sources import collect
+
+        listed = collect([images] if _is_one_image(images) else images, labels="none")
+        for first in range(0, len(listed), _BATCH):
+            rows = range(first, min(first + _BATCH, len(listed)))
+            crops = np.concatenate([_centre_crop(listed, row, self.preprocess) for row in rows])
+            pixels = torch.from_numpy(crops)
+            yield normalise(pixels, self.preprocess, mean_image=self.mean_image)
+
+
+def _is_one_image(images: Any) -> bool:
+    if isinstance(images, (str, bytes, os.PathLike, list, tuple)):
+        return False
+    # A PIL image has a mode; an array or tensor of four axes is many images.
+    return hasattr(images, "mode") or 2 <= getattr(images, "ndim", 0) <= 3
+
+
+def _centre_crop(listed: ImageList, row: int, spec: PreprocessSpec) -> np.ndarray:
+    from decaf.images.prepare import prepare_object, prepare_ref
+
+    crop = np.empty((1, spec.crop, spec.crop, 3), dtype=np.uint8)
+    if listed.refs is None:
+        outcome = prepare_object(lambda: listed.get(row), spec, ten=False, out=crop)
+    else:
+        outcome = prepare_ref(listed.refs[row], spec, ten=False, out=crop)
+    if outcome.status != "ok":
+        name = os.fsdecode(listed.names[row])
+        raise InputError(f"{name}: {outcome.message} ({outcome.status})")
+    return crop
+
+
+def load_backbone(weights: str | os.PathLike[str] | Weights = DEFAULT_WEIGHTS) -> Backbone:
+    """Load a network with its weights.
+
+    Parameters
+    ----------
+    weights : str, path or Weights
+        A registry name or a file's path, as `decaf.backbone.weights.load_weights` takes it.
+
+    Returns
+    -------
+    Backbone
+
+    Raises
+    ------
+    WeightsError
+        If there are no such weights, or they cannot be trusted.
+
+    Examples
+    --------
+    >>> import torch
+    >>> backbone = load_backbone("random:0:alexnet-64")
+    >>> backbone.features(torch.zeros(2, 3, 64, 64), "fc6")["fc6"].shape
+    torch.Size([2, 4096])
+    """
+    return Backbone(weights if isinstance(weights, Weights) else load_weights(weights))
