@@ -1,0 +1,233 @@
+"""decaf's own weights file: safetensors, with all that belongs to the weights in its header.
+
+The header (string values, JSON where they are more than a word):
+
+==============  ==========================================================================
+format          ``decaf-weights``
+schema          ``1``
+decaf_version   that wrote the file
+arch            `ArchSpec.to_dict`
+preprocess      `PreprocessSpec.to_dict`
+class_names     list of str, empty where not known
+metrics         dict
+provenance      dict
+sha256          `decaf.backbone.state.state_sha256` of the tensors, widened to float32
+==============  ==========================================================================
+
+The tensors have the names of the network's parameters, and ``mean_image``; stored as float32,
+float16 or bfloat16.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from decaf import __version__
+from decaf.backbone.spec import ArchSpec
+from decaf.backbone.state import MEAN_IMAGE, Weights, check_layout
+from decaf.errors import OutputError, SettingError, WeightsError
+from decaf.images.spec import PreprocessSpec
+
+__all__ = ["FORMAT", "SCHEMA", "read_weights", "save_weights"]
+
+FORMAT = "decaf-weights"
+SCHEMA = 1
+
+# Safetensors' names of the types that may be stored.
+_TYPES = {"F32": 4, "F16": 2, "BF16": 2}
+_HALF = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+def read_weights(path: str | os.PathLike[str], *, name: str | None = None) -> Weights:
+    """Read and check a weights file of decaf.
+
+    The header alone decides whether the tensors are looked at: what it announces must be exactly
+    the names, shapes and types of the network it describes, and that within fixed bounds.
+
+    Parameters
+    ----------
+    path : str or path
+    name : str, optional
+        What to call the weights; the file's name without folder by default.
+
+    Raises
+    ------
+    WeightsError
+        If the file is damaged, not decaf's, of a later schema, not consistent with itself, holds
+        values that are not finite, or does not have the SHA-256 it names.
+    """
+    where = os.fspath(path)
+    try:
+        with safe_open(where, framework="pt", device="cpu") as file:
+            header = file.metadata() or {}
+            spec, preprocess, extra = _read_header(where, header)
+            slices = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
+            wrong = sorted(key for key in slices if slices[key].get_dtype() not in _TYPES)
+            if wrong:
+                raise WeightsError(f"{where}: {wrong[0]} is not stored as {', '.join(_TYPES)}")
+            shapes = {key: tuple(piece.get_shape()) for key, piece in slices.items()}
+            check_layout(where, spec, preprocess, shapes)
+            tensors = {key: _own(file.get_tensor(key)) for key in slices}
+    except SafetensorError as error:
+        raise WeightsError(f"{where}: damaged, or no safetensors file: {error}") from None
+    except OSError as error:
+        raise WeightsError(f"{where}: cannot be read: {error.strerror or error}") from None
+    image = tensors.pop(MEAN_IMAGE, None)
+    try:
+        weights = Weights.of(
+            name or Path(where).name, spec, preprocess, tensors, mean_image=image, **extra
+        )
+    except WeightsError as error:
+        raise WeightsError(f"{where}: {error}") from None
+    if weights.sha256 != header.get("sha256"):
+        raise WeightsError(
+            f"{where}: damaged or altered: its tensors have SHA-256 {weights.sha256}, its header "
+            f"names {str(header.get('sha256'))[:64]}"
+        )
+    return weights
+
+
+def _own(tensor: Tensor) -> Tensor:
+    # A copy, since the tensor may lie in the mapped file, where cutting the file short under a
+    # running process would kill it.
+    return tensor.to(torch.float32, copy=True)
+
+
+def _read_header(where: str, header: dict[str, str]) -> tuple[ArchSpec, PreprocessSpec, Any]:
+    if header.get("format") != FORMAT:
+        raise WeightsError(
+            f"{where}: a safetensors file, but not weights of decaf: its header says format "
+            f"{header.get('format')!r:.60} instead of {FORMAT!r}"
+        )
+    if header.get("schema") != str(SCHEMA):
+        raise WeightsError(
+            f"{where}: written in schema {header.get('schema')!r:.60} by decaf "
+            f"{header.get('decaf_version', '?')[:60]}; this version reads schema {SCHEMA}"
+        )
+    class_names = _json(where, header, "class_names", list)
+    if not all(isinstance(each, str) for each in class_names):
+        raise WeightsError(f"{where}: class_names must be texts")
+    extra = {
+        "class_names": class_names,
+        "metrics": _json(where, header, "metrics", dict),
+        "provenance": _json(where, header, "provenance", dict),
+    }
+    try:
+        spec = ArchSpec.from_dict(_json(where, header, "arch", dict))
+        preprocess = PreprocessSpec.from_dict(_json(where, header, "preprocess", dict))
+    except SettingError as error:
+        raise WeightsError(f"{where}: {error}") from None
+    return spec, preprocess, extra
+
+
+def _json(where: str, header: dict[str, str], key: str, kind: type) -> Any:
+    try:
+        value = json.loads(header[key])
+    except (KeyError, ValueError, RecursionError):
+        value = None
+    if not isinstance(value, kind):
+        raise WeightsError(f"{where}: its header has no JSON {kind.__name__} under {key!r}")
+    return value
+
+
+def save_weights(
+    path: str | os.PathLike[str],
+    weights: Weights,
+    *,
+    dtype: Literal["float32", "float16", "bfloat16"] = "float32",
+    overwrite: bool = False,
+) -> str:
+    """Write a weights file; it is complete under its name, or not there.
+
+    Parameters
+    ----------
+    path : str or path
+        Ends in ``.safetensors``.
+    weights : Weights
+    dtype : str
+        Type to store; the half-precision ones round, and so give another SHA-256.
+    overwrite : bool
+        Whether a file of that name may be replaced.
+
+    Returns
+    -------
+    str
+        The SHA-256 of the weights as they are in the file.
+
+    Raises
+    ------
+    SettingError
+        If `dtype` or the file's ending is not one of these.
+    WeightsError
+        If rounding makes a value infinite.
+    OutputError
+        If the file exists already, or cannot be written.
+    """
+    target = Path(path)
+    if dtype not in _HALF:
+        raise SettingError(f"dtype must be one of {', '.join(_HALF)}, got {dtype!r}")
+    if target.suffix != ".safetensors":
+        raise SettingError(f"{target}: the name of a weights file ends in .safetensors")
+    if target.exists() and not overwrite:
+        raise OutputError(f"{target}: exists already; give another name, or overwrite=True")
+    stored = {key: tensor.to(_HALF[dtype]) for key, tensor in weights.state.items()}
+    written = weights
+    if dtype != "float32":
+        written = Weights.of(
+            weights.name,
+            weights.spec,
+            weights.preprocess,
+            stored,
+            class_names=weights.class_names,
+            mean_image=weights.mean_image,
+        )
+    if weights.mean_image is not None:
+        # Kept in full: the preprocessing names its hash.
+        stored[MEAN_IMAGE] = weights.mean_image
+    header = {
+        "format": FORMAT,
+        "schema": str(SCHEMA),
+        "decaf_version": __version__,
+        "arch": json.dumps(weights.spec.to_dict()),
+        "preprocess": json.dumps(weights.preprocess.to_dict()),
+        "class_names": json.dumps(list(weights.class_names)),
+        "metrics": json.dumps(weights.metrics, allow_nan=False),
+        "provenance": json.dumps(weights.provenance, allow_nan=False),
+        "sha256": written.sha256,
+    }
+    try:
+        _write_whole(target, stored, header)
+    except (OSError, SafetensorError) as error:
+        raise OutputError(f"{target}: cannot be written: {error}") from error
+    return written.sha256
+
+
+def _write_whole(target: Path, stored: dict[str, Tensor], header: dict[str, str]) -> None:
+    """Write beside the target, make it durable, then give it its name in one step."""
+    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    try:
+        os.close(handle)
+        save_file(stored, temporary, metadata=header)
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)  # mkstemp's files are their owner's alone
+        os.replace(temporary, target)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    folder = os.open(target.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
