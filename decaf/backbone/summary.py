@@ -1,0 +1,235 @@
+"""The layer table of a network, from its spec alone: nothing is built or run, no torch is loaded."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from decaf.backbone.receptive import ReceptiveField, receptive_fields
+from decaf.backbone.spec import ArchSpec, layer_shape, parameter_shapes
+from decaf.backbone.steps import Step, forward_steps
+
+__all__ = ["GroupTotal", "LayerRow", "Summary", "summarise"]
+
+_FLOAT32 = 4
+
+# A row of the table and the part of the network that it is counted under, by the kind of step. The
+# activation is counted with the convolution or product before it; flattening and dropout do nothing
+# at inference.
+_KINDS = {
+    "conv": "convolutions",
+    "lrn": "convolutions",
+    "pool": "convolutions",
+    "adaptive_pool": "convolutions",
+    "linear": "fully connected",
+    "softmax": "fully connected",
+}
+
+
+@dataclass(frozen=True)
+class LayerRow:
+    """One layer of the table.
+
+    Parameters
+    ----------
+    layer : str
+        ``"conv1"``; ``"norm1"`` and ``"avgpool"`` for steps whose value has no layer name.
+    kind : str
+        ``"conv"``, ``"lrn"``, ``"pool"``, ``"adaptive_pool"``, ``"linear"`` or ``"softmax"``.
+    group : str
+        ``"convolutions"`` (all up to the last map) or ``"fully connected"``.
+    input, output : tuple of int
+        Shapes for one image: (C, H, W) or (D,).
+    filters, kernel, stride, padding, groups : int or None
+        None where the layer has no such thing.
+    parameters : int
+        Weights and biases.
+    multiply_adds : int
+        Of convolutions and products, for one image. Biases, activations, normalisation and
+        pooling are not counted, as is usual.
+    activation_bytes : int
+        Of the output, in float32, for one image.
+    receptive_field, effective_stride, effective_padding : int or None
+        In input pixels (`decaf.backbone.receptive.ReceptiveField`); None for what sees the whole
+        input.
+    """
+
+    layer: str
+    kind: str
+    group: str
+    input: tuple[int, ...]
+    output: tuple[int, ...]
+    filters: int | None
+    kernel: int | None
+    stride: int | None
+    padding: int | None
+    groups: int | None
+    parameters: int
+    multiply_adds: int
+    activation_bytes: int
+    receptive_field: int | None
+    effective_stride: int | None
+    effective_padding: int | None
+
+
+@dataclass(frozen=True)
+class GroupTotal:
+    """Sums over a part of the network, and what share of the whole they are (0 to 1)."""
+
+    name: str
+    parameters: int
+    multiply_adds: int
+    activation_bytes: int
+    parameters_share: float
+    multiply_adds_share: float
+    activation_bytes_share: float
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The layer table of a network at one input size.
+
+    Parameters
+    ----------
+    architecture : str
+    input_size : int
+        Height and width of the input in pixels.
+    rows : tuple of LayerRow
+        In forward order.
+    groups : tuple of GroupTotal
+        The convolutional and the fully connected part.
+    parameters, multiply_adds, activation_bytes : int
+        Sums over all rows.
+    """
+
+    architecture: str
+    input_size: int
+    rows: tuple[LayerRow, ...]
+    groups: tuple[GroupTotal, ...]
+    parameters: int
+    multiply_adds: int
+    activation_bytes: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the table as plain JSON values."""
+        return asdict(self)
+
+
+def summarise(spec: ArchSpec, input_size: int | None = None) -> Summary:
+    """Make the layer table of a network.
+
+    Parameters
+    ----------
+    spec : ArchSpec
+    input_size : int, optional
+        Height and width of the input in pixels; the spec's own by default.
+
+    Raises
+    ------
+    SettingError
+        If the network does not take inputs of that size.
+
+    Examples
+    --------
+    >>> from decaf.backbone.spec import architecture
+    >>> summarise(architecture("alexnet-2012")).parameters
+    60965224
+    """
+    size = spec.input_size if input_size is None else input_size
+    rows: list[LayerRow] = []
+    shape: tuple[int, ...] = (3, size, size)
+    seen: ReceptiveField | None = ReceptiveField()
+    for step in forward_steps(spec):
+        if step.kind in _KINDS:
+            after = _output_shape(spec, step, shape, size)
+            seen = _seen(spec, step, seen, before=shape, after=after)
+            rows.append(_row(spec, step, shape, after, seen))
+            shape = after
+        elif step.kind == "flatten":
+            shape = (math.prod(shape),)
+    totals = _totals(rows)
+    parts = dict.fromkeys(row.group for row in rows)
+    return Summary(
+        architecture=spec.name,
+        input_size=size,
+        rows=tuple(rows),
+        groups=tuple(_group(part, rows, totals) for part in parts),
+        parameters=totals[0],
+        multiply_adds=totals[1],
+        activation_bytes=totals[2],
+    )
+
+
+def _output_shape(spec: ArchSpec, step: Step, shape: tuple[int, ...], size: int) -> tuple[int, ...]:
+    if step.kind == "adaptive_pool" and spec.adaptive_pool is not None:
+        return (shape[0], spec.adaptive_pool, spec.adaptive_pool)
+    # Steps without a layer name of their own (normalisation) keep the shape.
+    return layer_shape(spec, step.taps[0], size) if step.taps else shape
+
+
+def _seen(
+    spec: ArchSpec,
+    step: Step,
+    seen: ReceptiveField | None,
+    *,
+    before: tuple[int, ...],
+    after: tuple[int, ...],
+) -> ReceptiveField | None:
+    """The receptive field behind a step; None once it is the whole input, or not a single one."""
+    if step.kind in ("conv", "pool"):
+        return receptive_fields(spec)[step.name]
+    # Averaging to the size that the map has already is no change; to any other size, the windows
+    # are not all of one width.
+    return (
+        seen if step.kind == "lrn" or (step.kind == "adaptive_pool" and before == after) else None
+    )
+
+
+def _row(
+    spec: ArchSpec,
+    step: Step,
+    before: tuple[int, ...],
+    after: tuple[int, ...],
+    seen: ReceptiveField | None,
+) -> LayerRow:
+    shapes = parameter_shapes(spec)
+    weight = shapes.get(f"{step.name}.weight", ())
+    bias = shapes.get(f"{step.name}.bias", ())
+    conv = spec.convs[int(step.name[-1]) - 1] if step.kind == "conv" else None
+    window = conv or (spec.pool if step.kind == "pool" else None)
+    # Each position of a map, or the one position of a vector, is one product with every filter.
+    positions = math.prod(after[1:])
+    return LayerRow(
+        layer=step.name or step.taps[0],
+        kind=step.kind,
+        group=_KINDS[step.kind],
+        input=before,
+        output=after,
+        filters=weight[0] if weight else None,
+        kernel=window.kernel if window else None,
+        stride=window.stride if window else None,
+        padding=(conv.padding if conv else 0) if window else None,
+        groups=conv.groups if conv else None,
+        parameters=math.prod(weight) + math.prod(bias) if weight else 0,
+        multiply_adds=math.prod(weight) * positions if weight else 0,
+        activation_bytes=math.prod(after) * _FLOAT32,
+        receptive_field=seen.size if seen else None,
+        effective_stride=seen.stride if seen else None,
+        effective_padding=seen.padding if seen else None,
+    )
+
+
+def _totals(rows: Sequence[LayerRow]) -> tuple[int, int, int]:
+    return (
+        sum(row.parameters for row in rows),
+        sum(row.multiply_adds for row in rows),
+        sum(row.activation_bytes for row in rows),
+    )
+
+
+def _group(name: str, rows: Sequence[LayerRow], totals: tuple[int, int, int]) -> GroupTotal:
+    own = _totals([row for row in rows if row.group == name])
+    shares = [part / whole for part, whole in zip(own, totals, strict=True)]
+    return GroupTotal(name, *own, *shares)
