@@ -1,0 +1,120 @@
+"""``decaf info``: what a feature file holds and how it was made."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from decaf.cli.text import byte_size, printable
+
+if TYPE_CHECKING:
+    from decaf.features.file import FeatureFile
+
+__all__ = ["HELP", "configure", "run"]
+
+HELP = "show what a feature file holds and how it was made"
+
+# The first bad images of each status are named, the others counted.
+SHOWN_BAD = 5
+SHOWN_CLASSES = 20
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``decaf info``."""
+    parser.add_argument("file", metavar="F.h5", help="a feature file")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the summary of a feature file."""
+    from decaf.features.file import open_features
+
+    with open_features(args.file) as file:
+        info = file.info()
+        info["bad_images"] = _bad_images(file)
+    if args.json:
+        print(json.dumps(info, indent=2))
+    else:
+        print("\n".join(_lines(info)))
+    return 0
+
+
+def _bad_images(file: FeatureFile) -> list[dict[str, Any]]:
+    """Give the first few bad images of each status, in the order of the statuses."""
+    import numpy as np
+
+    return [
+        {
+            "row": row,
+            "path": file.paths[row].decode("utf-8", "backslashreplace"),
+            "status": status,
+            "message": file.messages[row],
+        }
+        for code, status in enumerate(file.status_names)
+        if code
+        for row in np.flatnonzero(file.status == code)[:SHOWN_BAD].tolist()
+    ]
+
+
+def _lines(info: dict[str, Any]) -> Iterator[str]:
+    yield printable(info["path"])
+    for name, value in _facts(info):
+        yield f"  {name:<14}{value}"
+    yield "  layers"
+    for layer, facts in info["layers"].items():
+        shape = " × ".join(str(n) for n in facts["shape"])
+        yield f"    {layer:<12}{shape:<18}{facts['dtype']:<10}{byte_size(facts['bytes'])}"
+    yield from _class_lines(info)
+    yield from _bad_lines(info)
+
+
+def _facts(info: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Give what fits on a line each: name and value."""
+    bad = info["rows"] - info["ok"]
+    yield "rows", f"{info['rows']} ({info['ok']} ok, {bad} bad)"
+    yield "size", byte_size(info["bytes"])
+    for name, value in info["run"].items():
+        if name != "layers":
+            yield name, printable(_setting(value))
+    for name, value in info["environment"].items():
+        yield name, printable(_setting(value))
+    yield "written by", printable(f"decaf {info['decaf_version']}, {info['created']}")
+    yield "fingerprint", printable(info["fingerprint"])
+
+
+def _setting(value: Any) -> str:
+    """Show a setting on one line: the name of what has one, with its hash where it has one."""
+    if isinstance(value, dict) and isinstance(value.get("name"), str):
+        digest = value.get("sha256")
+        return f"{value['name']} (SHA-256 {digest})" if digest else value["name"]
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_setting(inner)}" for key, inner in value.items())
+    if isinstance(value, list):
+        return ", ".join(_setting(inner) for inner in value)
+    return "none" if value is None else str(value)
+
+
+def _class_lines(info: dict[str, Any]) -> Iterator[str]:
+    classes = info["classes"]
+    unlabelled = info["rows"] - info["labelled"]
+    if not classes:
+        yield f"  {'classes':<14}none"
+        return
+    yield f"  {'classes':<14}{len(classes)}" + (f" ({unlabelled} rows of none)" * bool(unlabelled))
+    for name, count in list(classes.items())[:SHOWN_CLASSES]:
+        yield f"    {count:>8}  {printable(name)}"
+    if len(classes) > SHOWN_CLASSES:
+        yield f"    {'…':>8}  {len(classes) - SHOWN_CLASSES} more; --json lists them all"
+
+
+def _bad_lines(info: dict[str, Any]) -> Iterator[str]:
+    for status, count in info["bad"].items():
+        yield f"  {status:<14}{count}"
+        shown = [image for image in info["bad_images"] if image["status"] == status]
+        for image in shown:
+            path, message = printable(image["path"]), printable(image["message"])
+            yield f"    row {image['row']}: {path}: {message}"
+        if count > len(shown):
+            yield f"    … and {count - len(shown)} more"

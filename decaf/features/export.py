@@ -1,0 +1,268 @@
+"""A layer of a feature file in the formats of other tools: ``.npy``, ``.csv``, ``.mat``."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from decaf.errors import OutputError, SettingError
+from decaf.features.file import FeatureFile
+from decaf.features.schema import NO_LABEL, canonical_json
+
+__all__ = ["ENDINGS", "Exported", "export_features"]
+
+# MATLAB's format 5, the one scipy writes, counts the bytes of a variable in 31 bits.
+MAX_MAT_BYTES = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What an export has written.
+
+    Attributes
+    ----------
+    files : tuple of Path
+        The file asked for, and for ``.npy`` the table of its rows.
+    layer : str
+    shape : tuple of int
+        Rows first.
+    dtype : str
+    """
+
+    files: tuple[Path, ...]
+    layer: str
+    shape: tuple[int, ...]
+    dtype: str
+
+
+@dataclass(frozen=True)
+class _Selection:
+    """The rows of one layer that are exported."""
+
+    file: FeatureFile
+    layer: str
+    keep: np.ndarray  # (N,) bool
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (int(self.keep.sum()), *self.file[self.layer].shape[1:])
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.file[self.layer].dtype
+
+    def blocks(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Give the rows' places in the file and their values, a bounded number at a time."""
+        for start, values in self.file[self.layer].blocks():
+            rows = start + np.flatnonzero(self.keep[start : start + len(values)])
+            yield rows, values[rows - start]
+
+    def description(self, row: int) -> list[object]:
+        """Give what is told of a row besides its values: name, label, class name, status."""
+        label = int(self.file.labels[row])
+        classes = self.file.class_names
+        return [
+            _text(self.file.paths[row]),
+            label,
+            classes[label] if classes and label != NO_LABEL else "",
+            self.file.status_names[self.file.status[row]],
+        ]
+
+
+_DESCRIPTION = ["path", "label", "class", "status"]
+
+
+def export_features(
+    file: FeatureFile,
+    out: str | os.PathLike[str],
+    *,
+    layer: str | None = None,
+    ok_only: bool = False,
+    overwrite: bool = False,
+) -> Exported:
+    """Write one layer in the format that the ending of `out` names.
+
+    ``.npy``
+        The layer in its natural shape and type, and beside it ``NAME.rows.csv``: one line a row
+        with path, label, class and status.
+    ``.csv``
+        One line a row: path, label, class, status, then the values ``f0``, ``f1``, …, a map
+        flattened in C order; each value in the fewest digits that give it back exactly.
+    ``.mat``
+        MATLAB 5 through scipy: ``features`` in its natural shape, ``path``, ``label`` (from 0, -1
+        for none), ``class_names``, ``status``, ``status_names``, ``ok``, ``layer``, ``run`` (JSON)
+        and ``fingerprint``.
+
+    The rows of bad images hold NaN and say so in their status, unless `ok_only` leaves them out.
+    Bytes of names that are not UTF-8 are written as ``\\xNN``. Memory stays bounded, except for
+    ``.mat``. The file appears under its name when it is complete.
+
+    Parameters
+    ----------
+    file : FeatureFile
+    out : str or path-like
+        Ends in ``.npy``, ``.csv`` or ``.mat``.
+    layer : str, optional
+        May be left out where the file holds one layer only.
+    ok_only : bool
+        Leave out the rows of bad images.
+    overwrite : bool
+        Replace files that are there.
+
+    Returns
+    -------
+    Exported
+
+    Raises
+    ------
+    SettingError
+        For an unknown ending or layer, or a layer that the format cannot hold.
+    OutputError
+        Where the file is there already, or cannot be written.
+    FeatureFileError
+        Where the feature file is damaged.
+    """
+    target = Path(out)
+    write = ENDINGS.get(target.suffix.lower())
+    if write is None:
+        raise SettingError(
+            f"{target}: cannot tell the format from the ending {target.suffix!r}; "
+            f"use one of {', '.join(ENDINGS)}"
+        )
+    if layer is None:
+        if len(file.layers) > 1:
+            raise SettingError(
+                f"{file.path}: holds the layers {', '.join(file.layers)}; "
+                "name the one to export (layer=, -l)"
+            )
+        (layer,) = file.layers
+    keep = file.ok if ok_only else np.ones(len(file), bool)
+    selection = _Selection(file, layer, keep)
+    # Asked now, so that a wrong layer is told before anything is written.
+    shape, dtype = selection.shape, selection.dtype
+    parts: dict[Path, Callable[[_Selection, IO[bytes]], None]] = {}
+    if write is _write_npy:
+        parts[target.with_name(f"{target.stem}.rows.csv")] = _write_rows
+    parts[target] = write
+    if not overwrite:
+        for path in parts:
+            if os.path.lexists(path):
+                raise OutputError(
+                    f"{path}: is there already; choose another name, or overwrite it (overwrite=, --overwrite)"
+                )
+    for path, part in parts.items():
+        with _appearing(path) as stream:
+            part(selection, stream)
+    return Exported((target, *(path for path in parts if path != target)), layer, shape, dtype.name)
+
+
+@contextlib.contextmanager
+def _appearing(path: Path) -> Iterator[IO[bytes]]:
+    """Write a file that is complete when it appears under its name."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise OutputError(f"{path}: {error.strerror or error}; it was not written") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _text(name: bytes) -> str:
+    return name.decode("utf-8", "backslashreplace")
+
+
+def _write_npy(selection: _Selection, stream: IO[bytes]) -> None:
+    # Not through a memory map: a full disk would end the process with SIGBUS.
+    header = {
+        "descr": np.lib.format.dtype_to_descr(selection.dtype),
+        "fortran_order": False,
+        "shape": selection.shape,
+    }
+    np.lib.format.write_array_header_1_0(stream, header)
+    for _, values in selection.blocks():
+        stream.write(np.ascontiguousarray(values).data)
+
+
+def _lines(stream: IO[bytes]) -> Callable[[list[Any]], Any]:
+    """Give a function that writes one line of CSV to a binary stream."""
+
+    class Encoded:
+        def write(self, text: str) -> int:
+            return stream.write(text.encode("utf-8", "backslashreplace"))
+
+    return csv.writer(Encoded(), lineterminator="\n").writerow
+
+
+def _write_rows(selection: _Selection, stream: IO[bytes]) -> None:
+    line = _lines(stream)
+    line(_DESCRIPTION)
+    for row in np.flatnonzero(selection.keep).tolist():
+        line(selection.description(row))
+
+
+def _write_csv(selection: _Selection, stream: IO[bytes]) -> None:
+    line = _lines(stream)
+    size = int(np.prod(selection.shape[1:]))
+    line([*_DESCRIPTION, *(f"f{i}" for i in range(size))])
+    for rows, values in selection.blocks():
+        for row, value in zip(rows.tolist(), values, strict=True):
+            # As text of its own type: float32 in 9 digits at most, where float() would need 17.
+            line([*selection.description(row), *value.ravel().astype(str).tolist()])
+
+
+def _write_mat(selection: _Selection, stream: IO[bytes]) -> None:
+    try:
+        from scipy.io import savemat
+    except ImportError as error:
+        raise SettingError(".mat files need scipy: pip install 'decaf[mat]'") from error
+    file, keep = selection.file, selection.keep
+    # MATLAB has no half precision.
+    values = np.empty(selection.shape, np.float32)
+    if values.nbytes > MAX_MAT_BYTES:
+        raise SettingError(
+            f"{file.path}: {selection.layer} takes {values.nbytes} bytes, a variable of a .mat "
+            f"file at most {MAX_MAT_BYTES}; export to .npy"
+        )
+    filled = 0
+    for _, block in selection.blocks():
+        values[filled : filled + len(block)] = block
+        filled += len(block)
+    variables = {
+        "features": values,
+        "path": _cells([_text(name) for name in file.paths[keep]]),
+        "label": file.labels[keep],
+        "class_names": _cells(file.class_names),
+        "status": file.status[keep],
+        "status_names": _cells(file.status_names),
+        "ok": file.ok[keep],
+        "layer": selection.layer,
+        "run": canonical_json(file.run),
+        "fingerprint": file.fingerprint,
+    }
+    savemat(stream, variables, oned_as="column", do_compression=False)
+
+
+def _cells(texts: list[str] | tuple[str, ...]) -> np.ndarray:
+    """Make an object array of strings, which scipy writes as a cell array."""
+    cells = np.empty(len(texts), object)
+    cells[:] = texts
+    return cells
+
+
+ENDINGS: dict[str, Callable[[_Selection, IO[bytes]], None]] = {
+    ".npy": _write_npy,
+    ".csv": _write_csv,
+    ".mat": _write_mat,
+}

@@ -1,0 +1,158 @@
+"""What a feature file's datasets may be: their kinds, types, shapes and the sizes they claim.
+
+The sizes rest on what is really stored: layers are not compressed, so every row is on disk; all
+datasets together take no more than the file, so that no bytes are counted twice; and what is
+compressed has a bounded ratio. Nothing here reads data.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import NoReturn
+
+import h5py
+import numpy as np
+
+from decaf.errors import FeatureFileError
+from decaf.features import schema
+
+__all__ = ["DatasetCheck", "object_kind"]
+
+MAX_CLASSES = 1_000_000
+MAX_STATUSES = 256
+MAX_CHUNK_BYTES = 64 * 2**20
+# Deflate packs at most 1032 bytes into one.
+MAX_DEFLATE_RATIO = 1100
+# File names padded to the longest may take far more room than their compressed selves, but not
+# without bound.
+MAX_UNPACKED_BYTES = 2**30
+MAX_UNPACKED_RATIO = 64
+
+_FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}
+
+
+def object_kind(group: h5py.Group, name: str) -> int:
+    """Give the kind of an object (``h5py.h5o.TYPE_…``) without opening it."""
+    return int(h5py.h5o.get_info(group.id, name.encode()).type)
+
+
+class DatasetCheck:
+    """Checks the datasets of one file and adds up the bytes they take.
+
+    Parameters
+    ----------
+    file : h5py.File
+    path : str
+        What error texts call it.
+    """
+
+    def __init__(self, file: h5py.File, path: str) -> None:
+        self.file = file
+        self.path = path
+        self.file_bytes = os.stat(os.fsencode(file.filename)).st_size
+        self.stored_bytes = 0
+        self.unpacked_bytes = 0
+
+    def refuse(self, text: str) -> NoReturn:
+        """Raise `FeatureFileError` naming the file."""
+        raise FeatureFileError(f"{self.path}: {text}")
+
+    def columns(self) -> int:
+        """Check everything beside the layers, and give the number of rows."""
+        path = self._dataset(self.file, schema.PATH)
+        kind = path.id.get_type()
+        if not isinstance(kind, h5py.h5t.TypeStringID) or kind.is_variable_str():
+            self.refuse(f"{schema.PATH!r} is not of fixed-length strings")
+        if kind.get_size() > schema.MAX_PATH_BYTES:
+            self.refuse(
+                f"{schema.PATH!r} has names of {kind.get_size()} bytes, at most "
+                f"{schema.MAX_PATH_BYTES} expected"
+            )
+        if len(path.shape) != 1:
+            self.refuse(f"{schema.PATH!r} has shape {path.shape}, expected one axis")
+        rows = int(path.shape[0])
+        for name, (dtype, row_shape) in schema.COLUMNS.items():
+            column = self._dataset(self.file, name)
+            self._type_and_shape(name, column, (dtype,), (rows, *row_shape))
+        self._strings(schema.MESSAGE, rows, rows)
+        self._strings(schema.CLASS_NAMES, 0, MAX_CLASSES)
+        self._strings(schema.STATUS_NAMES_DATASET, 1, MAX_STATUSES)
+        return rows
+
+    def layer(self, features: h5py.Group, layer: str, rows: int) -> None:
+        """Check one layer: a float a value, at least one value a row, checksums, no compression."""
+        name = f"{schema.FEATURES}/{layer}"
+        dataset = self._dataset(features, layer)
+        shape = dataset.shape
+        if len(shape) < 2 or len(shape) > 5 or shape[0] != rows or 0 in shape[1:]:
+            self.refuse(f"{name} has shape {shape}, expected ({rows}, …)")
+        self._type_and_shape(name, dataset, schema.LAYER_DTYPES, shape)
+        if rows and self._filters(dataset) != {h5py.h5z.FILTER_FLETCHER32}:
+            self.refuse(f"{name} is not stored with checksums and nothing else (fletcher32)")
+
+    def _dataset(self, group: h5py.Group, name: str) -> h5py.Dataset:
+        """Open a dataset once its kind, and then its storage, is known to be harmless."""
+        if object_kind(group, name) != h5py.h5o.TYPE_DATASET:
+            self.refuse(f"{name!r} is not a dataset")
+        dataset = group[name]
+        storage = dataset.id.get_create_plist()
+        if storage.get_layout() == h5py.h5d.VIRTUAL:
+            self.refuse(f"{name!r} is a virtual dataset; feature files hold their own data")
+        if storage.get_external_count():
+            self.refuse(f"{name!r} has its data in another file; feature files hold their own")
+        if unknown := self._filters(dataset) - _FILTERS:
+            self.refuse(f"{name!r} is stored with filter {min(unknown)}, which is not on the list")
+        self._sizes(name, dataset)
+        return dataset
+
+    def _filters(self, dataset: h5py.Dataset) -> set[int]:
+        storage = dataset.id.get_create_plist()
+        return {storage.get_filter(i)[0] for i in range(storage.get_nfilters())}
+
+    def _sizes(self, name: str, dataset: h5py.Dataset) -> None:
+        space = dataset.id.get_space()
+        if space.get_simple_extent_type() != h5py.h5s.SIMPLE:
+            self.refuse(f"{name!r} is not an array")
+        item = dataset.id.get_type().get_size()
+        claimed = item
+        for n in space.get_simple_extent_dims():
+            claimed *= int(n)
+        stored = dataset.id.get_storage_size()
+        packed = h5py.h5z.FILTER_DEFLATE in self._filters(dataset)
+        if claimed > stored * (MAX_DEFLATE_RATIO if packed else 1):
+            self.refuse(f"{name!r} claims {claimed} bytes, but {stored} are stored")
+        if dataset.chunks:
+            row = claimed // max(1, int(dataset.shape[0]))
+            chunk = item * int(np.prod(dataset.chunks, dtype=object))
+            if chunk > max(MAX_CHUNK_BYTES, row):
+                self.refuse(f"{name!r} has chunks of {chunk} bytes")
+        self.stored_bytes += stored
+        self.unpacked_bytes += claimed if packed else 0
+
+    def _type_and_shape(
+        self, name: str, dataset: h5py.Dataset, dtypes: tuple[str, ...], shape: tuple[int, ...]
+    ) -> None:
+        # Compared as HDF5 types: numpy's view of an odd one may look like the right one.
+        kind = dataset.id.get_type()
+        if not any(kind.equal(h5py.h5t.py_create(np.dtype(dtype))) for dtype in dtypes):
+            expected = " or ".join(np.dtype(dtype).name for dtype in dtypes)
+            self.refuse(f"{name!r} is not of {expected}")
+        if dataset.shape != shape:
+            self.refuse(f"{name!r} has shape {dataset.shape}, expected {shape}")
+
+    def _strings(self, name: str, least: int, most: int) -> None:
+        dataset = self._dataset(self.file, name)
+        kind = dataset.id.get_type()
+        if not isinstance(kind, h5py.h5t.TypeStringID) or not kind.is_variable_str():
+            self.refuse(f"{name!r} is not of text")
+        if len(dataset.shape) != 1 or not least <= dataset.shape[0] <= most:
+            expected = f"({most},)" if least == most else f"{least} to {most} names"
+            self.refuse(f"{name!r} has shape {dataset.shape}, expected {expected}")
+
+    def total(self) -> None:
+        """Check the sums, once all datasets have been seen."""
+        if self.stored_bytes > self.file_bytes:
+            self.refuse(f"its data claims {self.stored_bytes} bytes of a file of {self.file_bytes}")
+        most = max(MAX_UNPACKED_BYTES, MAX_UNPACKED_RATIO * self.file_bytes)
+        if self.unpacked_bytes > most:
+            self.refuse(f"its columns would unpack to {self.unpacked_bytes} bytes, at most {most}")
