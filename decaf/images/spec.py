@@ -1,0 +1,211 @@
+"""How a photograph becomes the network's input, written down as data.
+
+A `PreprocessSpec` travels with the weights and is part of every feature file's fingerprint, so what
+was done to the pixels can be read there instead of guessed from code.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
+
+from decaf.errors import SettingError
+
+__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "MAX_SIDE", "PreprocessSpec", "named_preprocess"]
+
+# Per-channel mean and standard deviation of ImageNet's training pixels in [0, 1], as published with
+# torchvision's weights.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+MAX_SIDE = 4096
+
+# The side that is resized to before cropping: 256 for the 224 and 227 crops of the paper
+# (Krizhevsky et al. 2012, sec. 2), and the same ratio, 9/8, for the network on 64-pixel images.
+_RESIZE_TO = {224: 256, 227: 256, 64: 72}
+
+
+@dataclass(frozen=True)
+class PreprocessSpec:
+    """Resize, crop and normalisation of one network's input.
+
+    Parameters
+    ----------
+    name : str
+        What the spec is called in listings, ``"decaf"`` or ``"shorter-side"`` for the built-in two.
+    resize : {"warp", "shorter-side"}
+        ``"warp"`` makes the image `resize_to` square whatever its aspect ratio;
+        ``"shorter-side"`` keeps the ratio and makes the shorter side `resize_to`.
+    resize_to : int
+        Side after the resize, in pixels, 1 to 4096.
+    crop : int
+        Side of the square crop that the network sees, at most `resize_to`.
+    mean, std : tuple of 3 float
+        Subtracted from, then divided into ``pixel * scale``, in RGB order.
+    scale : float
+        Factor on the 0-255 pixel before `mean` is taken off.
+    mean_image_sha256 : str or None
+        SHA-256 of the mean image (float32 ``(3, resize_to, resize_to)``, units of `mean`) that is
+        kept beside the weights. When set, it is subtracted in place of `mean`; "warp" only.
+    interpolation, orientation, color : str
+        Recorded facts; there is one choice of each so far.
+    background : tuple of 3 int
+        Colour that transparent pixels are composited on, 0-255.
+
+    Raises
+    ------
+    SettingError
+        If a field is of the wrong type or out of range.
+    """
+
+    name: str
+    resize: Literal["warp", "shorter-side"]
+    resize_to: int
+    crop: int
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    scale: float = 1 / 255
+    mean_image_sha256: str | None = None
+    interpolation: str = "bilinear-antialias"
+    background: tuple[int, int, int] = (255, 255, 255)
+    orientation: str = "exif-applied"
+    color: str = "RGB"
+
+    def __post_init__(self) -> None:
+        problems = list(_problems(self))
+        if problems:
+            raise SettingError("preprocessing: " + "; ".join(problems))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the spec as a dictionary that `json` can write."""
+        values = asdict(self)
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> PreprocessSpec:
+        """Make a spec from what `to_dict` gave, trusting none of it.
+
+        Raises
+        ------
+        SettingError
+            If a field is unknown, missing, of the wrong type or out of range.
+
+        Examples
+        --------
+        >>> spec = named_preprocess("decaf", 227)
+        >>> PreprocessSpec.from_dict(spec.to_dict()) == spec
+        True
+        """
+        if not isinstance(values, Mapping):
+            raise SettingError(f"preprocessing: expected a mapping, got {type(values).__name__}")
+        known = {f.name for f in fields(cls)}
+        unknown = sorted(str(k) for k in values if k not in known)
+        missing = [k for k in ("name", "resize", "resize_to", "crop") if k not in values]
+        if unknown or missing:
+            raise SettingError(
+                f"preprocessing: unknown fields {unknown}, missing fields {missing}; "
+                f"known are {sorted(known)}"
+            )
+        checked: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
+        }
+        return cls(**checked)
+
+
+def named_preprocess(name: str, crop: int) -> PreprocessSpec:
+    """Give one of the built-in specs for a network that takes `crop` × `crop` pixels.
+
+    Parameters
+    ----------
+    name : {"decaf", "shorter-side"}
+        ``"decaf"`` warps to a square (Donahue et al. 2014, sec. 4; Krizhevsky's own pipeline);
+        ``"shorter-side"`` keeps the aspect ratio (torchvision's for its AlexNet).
+    crop : int
+        Side of the network's input: 224, 227 or 64.
+
+    Raises
+    ------
+    SettingError
+        If there is no such spec.
+
+    Examples
+    --------
+    >>> named_preprocess("shorter-side", 224).resize_to
+    256
+    """
+    kinds: dict[str, Literal["warp", "shorter-side"]] = {
+        "decaf": "warp",
+        "shorter-side": "shorter-side",
+    }
+    if name not in kinds:
+        raise SettingError(f"no preprocessing is called {name!r}; there are {sorted(kinds)}")
+    if crop not in _RESIZE_TO:
+        raise SettingError(
+            f"no built-in preprocessing for crops of {crop!r}; there are {sorted(_RESIZE_TO)}"
+        )
+    return PreprocessSpec(name=name, resize=kinds[name], resize_to=_RESIZE_TO[crop], crop=crop)
+
+
+def _problems(spec: PreprocessSpec) -> list[str]:
+    """List what is wrong with a spec's fields, in words."""
+    found = []
+    if not isinstance(spec.name, str) or not 0 < len(spec.name) <= 100:
+        found.append(f"name must be a text of 1 to 100 characters, got {spec.name!r:.120}")
+    if spec.resize not in ("warp", "shorter-side"):
+        found.append(f"resize must be 'warp' or 'shorter-side', got {spec.resize!r:.120}")
+    sizes_ok = True
+    for field in ("resize_to", "crop"):
+        value = getattr(spec, field)
+        if not _is_int(value) or not 1 <= value <= MAX_SIDE:
+            sizes_ok = False
+            found.append(f"{field} must be an integer of 1 to {MAX_SIDE}, got {value!r:.120}")
+    if sizes_ok and spec.crop > spec.resize_to:
+        found.append(f"crop {spec.crop} is larger than resize_to {spec.resize_to}")
+    if not _is_triple(spec.mean, _is_finite):
+        found.append(f"mean must be 3 finite numbers, got {spec.mean!r:.120}")
+    if not _is_triple(spec.std, _is_positive):
+        found.append(f"std must be 3 finite numbers above 0, got {spec.std!r:.120}")
+    if not _is_positive(spec.scale):
+        found.append(f"scale must be a finite number above 0, got {spec.scale!r:.120}")
+    if not _is_triple(spec.background, lambda v: _is_int(v) and 0 <= v <= 255):
+        found.append(f"background must be 3 integers of 0 to 255, got {spec.background!r:.120}")
+    if spec.mean_image_sha256 is not None:
+        if not _is_sha256(spec.mean_image_sha256):
+            found.append(
+                f"mean_image_sha256 must be 64 hex digits, got {spec.mean_image_sha256!r:.120}"
+            )
+        if spec.resize != "warp":
+            found.append("a mean image needs resize='warp'")
+    only = {"interpolation": "bilinear-antialias", "orientation": "exif-applied", "color": "RGB"}
+    for field, value in only.items():
+        if getattr(spec, field) != value:
+            found.append(f"{field} can only be {value!r}, got {getattr(spec, field)!r:.120}")
+    return found
+
+
+def _is_int(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_finite(value: object) -> bool:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an int beyond float's range
+        return False
+
+
+def _is_positive(value: Any) -> bool:
+    # Below the smallest normal float32 a division would overflow.
+    return _is_finite(value) and value >= 1.2e-38
+
+
+def _is_triple(value: object, check: Any) -> bool:
+    return isinstance(value, tuple) and len(value) == 3 and all(check(v) for v in value)
+
+
+def _is_sha256(value: object) -> bool:
+    return isinstance(value, str) and len(value) == 64 and set(value) <= set("0123456789abcdef")
