@@ -1,0 +1,86 @@
+"""What a JPEG file's markers say about it, without decoding (ITU-T T.81, annex B)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from decaf.errors import ImageError
+from decaf.images.ifd import exif_orientation
+
+__all__ = ["JpegHeader", "read_jpeg_header"]
+
+# Start-of-frame markers, without DHT (C4), JPG (C8) and DAC (CC) that lie among them.
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_HUFFMAN_DCT = frozenset((0xC0, 0xC1, 0xC2))
+_ARITHMETIC_DCT = frozenset((0xC9, 0xCA))
+
+
+class JpegHeader(NamedTuple):
+    """What the markers before the first scan say."""
+
+    width: int
+    height: int
+    components: int
+    bits: int
+    orientation: int  # EXIF, 1 to 8
+    huffman: bool  # baseline, extended or progressive DCT, Huffman-coded
+    scans: int  # at least as many as there are
+
+
+def read_jpeg_header(data: bytes) -> JpegHeader:
+    """Read markers up to the first scan.
+
+    Raises
+    ------
+    ImageError
+        If the markers contradict each other or end too early ("corrupt"), or the coding is one
+        that no decoder here knows ("unsupported").
+    """
+    frame: tuple[int, int, int, int, int] | None = None
+    orientation = 1
+    end = len(data)
+    at = 2
+    while True:
+        # Between segments decoders skip whatever is not a marker, and so do we.
+        at = data.find(b"\xff", at)
+        while 0 <= at < end - 1 and data[at + 1] == 0xFF:
+            at += 1
+        if at < 0 or at + 4 > end:
+            raise ImageError("corrupt", "JPEG ends before its first scan")
+        marker = data[at + 1]
+        at += 2
+        if marker == 0 or marker == 1 or 0xD0 <= marker <= 0xD8:
+            continue  # stuffed byte, TEM, RSTn and SOI stand alone
+        if marker == 0xD9:
+            raise ImageError("corrupt", "JPEG without any scan")
+        length = data[at] << 8 | data[at + 1]
+        if length < 2 or at + length > end:
+            raise ImageError("corrupt", "JPEG segment is longer than the file")
+        if marker in _FRAMES:
+            if length < 8 or frame is not None:
+                raise ImageError("corrupt", "JPEG frame header is damaged or there twice")
+            height, width = data[at + 3] << 8 | data[at + 4], data[at + 5] << 8 | data[at + 6]
+            frame = (marker, data[at + 2], height, width, data[at + 7])
+        elif marker == 0xE1 and orientation == 1 and data[at + 2 : at + 8] == b"Exif\0\0":
+            orientation = exif_orientation(data[at + 2 : at + length])
+        elif marker == 0xDA:
+            break
+        at += length
+    if frame is None:
+        raise ImageError("corrupt", "JPEG has a scan but no frame header")
+    kind, bits, height, width, components = frame
+    if kind not in _HUFFMAN_DCT and kind not in _ARITHMETIC_DCT:
+        raise ImageError("unsupported", f"JPEG of a coding that is not read (SOF{kind - 0xC0})")
+    if bits != 8:
+        raise ImageError("unsupported", f"JPEG with {bits}-bit samples is not read")
+    if components not in (1, 3, 4):
+        raise ImageError("unsupported", f"JPEG with {components} components is not read")
+    return JpegHeader(
+        width=width,
+        height=height,
+        components=components,
+        bits=bits,
+        orientation=orientation,
+        huffman=kind in _HUFFMAN_DCT,
+        scans=data.count(b"\xff\xda"),
+    )
