@@ -1,0 +1,169 @@
+"""Pillow, for the formats and colour models that torchvision's decoders do not read."""
+
+from __future__ import annotations
+
+import io
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageFile
+
+from decaf.errors import ImageError
+from decaf.images.ifd import ORIENTATION
+from decaf.images.samples import WHITE, to_rgb8
+from decaf.images.sniff import Header
+
+__all__ = ["decode_with_pillow", "image_orientation", "image_to_rgb8"]
+
+# Pillow opens what it is told to and nothing else: no EPS (which runs Ghostscript), no PSD, no ICO.
+# MPO is a JPEG with further JPEGs behind it, of which the first is read.
+_PLUGINS = {"JPEG": ["JPEG", "MPO"], "BMP": ["BMP"]}
+
+_borrowing = threading.Lock()
+
+
+def decode_with_pillow(
+    data: bytes, header: Header, *, max_pixels: int, background: tuple[int, int, int] = WHITE
+) -> tuple[npt.NDArray[np.uint8], int]:
+    """Decode the first frame of an image file.
+
+    Parameters
+    ----------
+    data : bytes
+        The whole file.
+    header : Header
+        What `sniff` found in it.
+    max_pixels : int
+        Limit on width times height, checked again on the size that Pillow found.
+    background : tuple of 3 int
+        What transparent pixels are composited on.
+
+    Returns
+    -------
+    pixels : array of shape (H, W, 3), uint8
+        Not yet turned.
+    orientation : int
+        EXIF orientation still to be applied.
+
+    Raises
+    ------
+    ImageError
+        For what Pillow gives without a colour that is known.
+    Exception
+        Whatever Pillow raises on damaged data.
+    """
+    with _quiet(), _no_truncated_images():
+        image = Image.open(io.BytesIO(data), formats=_PLUGINS.get(header.format, [header.format]))
+        with image:
+            if image.width * image.height > max_pixels:
+                raise ImageError(
+                    "too_large",
+                    f"{image.width} x {image.height} pixels; {max_pixels} pixels is the limit",
+                )
+            image.load()
+            # Pillow turns TIFFs itself and then drops the tag; AVIF has its rotation in boxes that
+            # Pillow alone reads. For the rest the header's own word is taken.
+            if header.format in ("TIFF", "AVIF"):
+                orientation = image_orientation(image)
+            else:
+                orientation = header.orientation
+            return image_to_rgb8(image, background=background, header=header), orientation
+
+
+def image_to_rgb8(
+    image: Image.Image,
+    *,
+    background: tuple[int, int, int] = WHITE,
+    header: Header | None = None,
+) -> npt.NDArray[np.uint8]:
+    """Convert a Pillow image of any mode to 8-bit RGB.
+
+    Parameters
+    ----------
+    image : PIL.Image.Image
+        Loaded.
+    background : tuple of 3 int
+        What transparent pixels are composited on.
+    header : Header, optional
+        What the image was stored as, where that is known.
+
+    Returns
+    -------
+    array of shape (H, W, 3), uint8
+
+    Raises
+    ------
+    ImageError
+        "bad_value" for 32-bit integers beyond 16 bits, and floats outside [0, 1].
+    """
+    mode = image.mode
+    inverted = header is not None and header.white_is_zero
+    if mode == "F":
+        return to_rgb8(np.asarray(image), inverted=inverted)
+    if mode.startswith("I"):
+        return to_rgb8(_sixteen_bits(image), full_scale=_white(header), inverted=inverted)
+    if image.has_transparency_data:
+        return to_rgb8(np.asarray(_to_rgba(image)), background=background)
+    if mode in ("1", "L"):
+        return to_rgb8(np.asarray(image))
+    return np.array(image if mode == "RGB" else image.convert("RGB"))
+
+
+def image_orientation(image: Image.Image) -> int:
+    """Give the EXIF orientation that a Pillow image carries, 1 to 8."""
+    try:
+        value = image.getexif().get(ORIENTATION, 1)
+    except Exception:  # Pillow raises all sorts on damaged EXIF, which is no reason to lose a photo
+        return 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _to_rgba(image: Image.Image) -> Image.Image:
+    if image.mode == "La":
+        image = image.convert("LA")
+    return image if image.mode == "RGBA" else image.convert("RGBA")
+
+
+def _white(header: Header | None) -> int:
+    # Pillow scales PGM samples to 16 bits itself, but gives 12-bit TIFF samples as they are.
+    return (1 << header.bits) - 1 if header is not None and header.format == "TIFF" else 65535
+
+
+def _sixteen_bits(image: Image.Image) -> npt.NDArray[np.uint16]:
+    values = np.asarray(image)
+    low, high = int(values.min()), int(values.max())
+    if low < 0 or high > 65535:
+        raise ImageError(
+            "bad_value", f"integer samples of {low} to {high}; expected 0 (black) to 65535 (white)"
+        )
+    return values.astype(np.uint16)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Pillow's warnings from becoming errors under the user's warning filters."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@contextmanager
+def _no_truncated_images() -> Iterator[None]:
+    """Hold Pillow's switch for truncated images at off, its default, and put it back.
+
+    Where the user's process has set it, half an image would come out grey and count as read.
+    """
+    if not ImageFile.LOAD_TRUNCATED_IMAGES:
+        yield
+        return
+    with _borrowing:
+        before = ImageFile.LOAD_TRUNCATED_IMAGES
+        ImageFile.LOAD_TRUNCATED_IMAGES = False
+        try:
+            yield
+        finally:
+            ImageFile.LOAD_TRUNCATED_IMAGES = before
