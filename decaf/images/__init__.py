@@ -1,0 +1,21 @@
+"""What an image is: sources, decoding, and preprocessing as recorded data.
+
+Decoding needs torch and is imported from its modules: `decaf.images.decode` and
+`decaf.images.preprocess`.
+"""
+
+from __future__ import annotations
+
+from decaf.images.sources import ImageList, ImageRef, collect
+from decaf.images.spec import PreprocessSpec, named_preprocess
+from decaf.images.status import STATUS_NAMES, status_code
+
+__all__ = [
+    "STATUS_NAMES",
+    "ImageList",
+    "ImageRef",
+    "PreprocessSpec",
+    "collect",
+    "named_preprocess",
+    "status_code",
+]
