@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import h5py
@@ -176,11 +177,13 @@ class LayerView:
         sorted and without repetition.
         """
         values = np.empty((len(rows), *self.shape[1:]), self.dtype)
+        if not len(rows):
+            return values
         order = np.argsort(rows, kind="stable")
         wanted = rows[order]
         chunk_rows = self._dataset.chunks[0] if self._dataset.chunks else max(1, len(self))
         starts = np.flatnonzero(np.diff(wanted // chunk_rows, prepend=-1))
-        for begin, end in zip(starts, [*starts[1:], len(wanted)], strict=True):
+        for begin, end in pairwise([*starts.tolist(), len(wanted)]):
             low, high = int(wanted[begin]), int(wanted[end - 1]) + 1
             block = read_rows(self._dataset, low, high)
             values[order[begin:end]] = block[wanted[begin:end] - low]
