@@ -24,7 +24,7 @@ from decaf.features.storage import DatasetCheck, object_kind
 
 __all__ = ["Contents", "check_contents", "open_hdf5", "refusing"]
 
-MAX_LAYERS = 64
+MAX_OBJECTS = 64
 MAX_ATTRIBUTES = 1024
 MAX_JSON_BYTES = 16 * 2**20
 
@@ -141,7 +141,7 @@ def check_contents(file: h5py.File, path: str) -> Contents:
     """
     with refusing(path):
         attrs, run, environment = _attributes(file, path)
-        found = _names(file, path, "the file", len(_ROOT))
+        found = _names(file, path, "the file")
         if missing := sorted(_ROOT - set(found)):
             _refuse(path, f"lacks {', '.join(missing)}")
         if unknown := sorted(set(found) - _ROOT):
@@ -149,7 +149,7 @@ def check_contents(file: h5py.File, path: str) -> Contents:
         if object_kind(file, schema.FEATURES) != h5py.h5o.TYPE_GROUP:
             _refuse(path, f"{schema.FEATURES!r} is not a group")
         features = file[schema.FEATURES]
-        layers = _names(features, path, schema.FEATURES, MAX_LAYERS)
+        layers = _names(features, path, schema.FEATURES)
         _check_layer_names(path, layers, run)
         datasets = DatasetCheck(file, path)
         rows = datasets.columns()
@@ -230,10 +230,10 @@ def _json_object(path: str, name: str, text: str) -> dict[str, Any]:
     return value
 
 
-def _names(group: h5py.Group, path: str, where: str, most: int) -> tuple[str, ...]:
+def _names(group: h5py.Group, path: str, where: str) -> tuple[str, ...]:
     """List a group, after making sure that all its links are hard ones."""
-    if len(group) > most:
-        _refuse(path, f"{where} holds {len(group)} objects, at most {most} expected")
+    if len(group) > MAX_OBJECTS:
+        _refuse(path, f"{where} holds {len(group)} objects, at most {MAX_OBJECTS} expected")
     names = tuple(group)
     for name in names:
         link = group.id.links.get_info(os.fsencode(name)).type

@@ -52,6 +52,7 @@ class DatasetCheck:
         self.file_bytes = os.stat(os.fsencode(file.filename)).st_size
         self.stored_bytes = 0
         self.unpacked_bytes = 0
+        self._addresses: set[int] = set()
 
     def refuse(self, text: str) -> NoReturn:
         """Raise `FeatureFileError` naming the file."""
@@ -94,6 +95,10 @@ class DatasetCheck:
         """Open a dataset once its kind, and then its storage, is known to be harmless."""
         if object_kind(group, name) != h5py.h5o.TYPE_DATASET:
             self.refuse(f"{name!r} is not a dataset")
+        address = h5py.h5o.get_info(group.id, name.encode()).addr
+        if address in self._addresses:
+            self.refuse(f"{name!r} is the same dataset as another")
+        self._addresses.add(address)
         dataset = group[name]
         storage = dataset.id.get_create_plist()
         if storage.get_layout() == h5py.h5d.VIRTUAL:
