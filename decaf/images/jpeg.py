@@ -13,6 +13,7 @@ __all__ = ["JpegHeader", "read_jpeg_header"]
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _HUFFMAN_DCT = frozenset((0xC0, 0xC1, 0xC2))
 _ARITHMETIC_DCT = frozenset((0xC9, 0xCA))
+_PROGRESSIVE = frozenset((0xC2, 0xCA))
 
 
 class JpegHeader(NamedTuple):
@@ -24,7 +25,7 @@ class JpegHeader(NamedTuple):
     bits: int
     orientation: int  # EXIF, 1 to 8
     huffman: bool  # baseline, extended or progressive DCT, Huffman-coded
-    scans: int  # at least as many as there are
+    scans: int  # not fewer than a decoder goes through
 
 
 def read_jpeg_header(data: bytes) -> JpegHeader:
@@ -64,6 +65,9 @@ def read_jpeg_header(data: bytes) -> JpegHeader:
         elif marker == 0xE1 and orientation == 1 and data[at + 2 : at + 8] == b"Exif\0\0":
             orientation = exif_orientation(data[at + 2 : at + length])
         elif marker == 0xDA:
+            if length < 6:
+                raise ImageError("corrupt", "JPEG scan header is damaged")
+            scan_components = data[at + 2]
             break
         at += length
     if frame is None:
@@ -75,6 +79,8 @@ def read_jpeg_header(data: bytes) -> JpegHeader:
         raise ImageError("unsupported", f"JPEG with {bits}-bit samples is not read")
     if components not in (1, 3, 4):
         raise ImageError("unsupported", f"JPEG with {components} components is not read")
+    # A sequential image that is complete after its first scan is not read any further.
+    several = kind in _PROGRESSIVE or scan_components < components
     return JpegHeader(
         width=width,
         height=height,
@@ -82,5 +88,5 @@ def read_jpeg_header(data: bytes) -> JpegHeader:
         bits=bits,
         orientation=orientation,
         huffman=kind in _HUFFMAN_DCT,
-        scans=data.count(b"\xff\xda"),
+        scans=1 + data.count(b"\xff\xda", at) if several else 1,
     )

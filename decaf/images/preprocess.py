@@ -6,6 +6,7 @@ too; results are equal to theirs bit for bit.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch.nn.functional import interpolate
 
@@ -73,18 +74,21 @@ def resized_crops(pixels: torch.Tensor, spec: PreprocessSpec, ten: bool = False)
         "too_large" if keeping the aspect ratio makes more than `MAX_RESIZED_PIXELS` pixels.
     """
     height, width = _resized_size(pixels.shape[1], pixels.shape[2], spec)
-    resized = pixels
-    if (height, width) != tuple(pixels.shape[1:]):
-        # Channels last is what torch's 8-bit filter is fastest on, and how decoders give pixels.
-        batch = pixels.unsqueeze(0).contiguous(memory_format=torch.channels_last)
-        size = [height, width]
-        resized = interpolate(batch, size=size, mode="bilinear", antialias=True)[0]
-    n = 5 if ten else 1
-    crops = torch.empty((n, spec.crop, spec.crop, 3), dtype=torch.uint8)
-    for i, (top, left) in enumerate(crop_offsets(height, width, spec.crop, ten)):
-        window = resized[:, top : top + spec.crop, left : left + spec.crop]
-        crops[i] = window.permute(1, 2, 0)
-    return crops
+    rows = pixels.permute(1, 2, 0).contiguous()  # how decoders give them: no copy
+    if (height, width) != tuple(rows.shape[:2]):
+        # With the strides of a batch spelt out torch sees that this is channels last, and gives
+        # the result so too, a fifth faster; after a mere unsqueeze it does not.
+        batch = rows[None].permute(0, 3, 1, 2)
+        resized = interpolate(batch, size=(height, width), mode="bilinear", antialias=True)
+        rows = resized[0].permute(1, 2, 0).contiguous()
+    side = spec.crop
+    # Lines of a crop are copied whole, which numpy does in half the time.
+    lines = rows.view(height, width * 3).numpy()
+    offsets = crop_offsets(height, width, side, ten)
+    crops = np.empty((len(offsets), side, side * 3), dtype=np.uint8)
+    for crop, (top, left) in zip(crops, offsets, strict=True):
+        crop[...] = lines[top : top + side, left * 3 : (left + side) * 3]
+    return torch.from_numpy(crops).view(-1, side, side, 3)
 
 
 def normalise(
