@@ -187,7 +187,7 @@ class AlexNet(nn.Module):
         waiting = set(wanted)
         kept = True  # whether somebody else holds x, so that it must not be written to
         for step in self._steps:
-            x = self._do(step, x, overwrite=not kept and not torch.is_grad_enabled())
+            x = self.run_step(step, x, overwrite=not kept and not torch.is_grad_enabled())
             # A dropout or flatten step may hand on its input: that stays as kept as it was.
             kept = kept if step.kind in ("dropout", "flatten") else False
             for tap in step.taps:
@@ -209,8 +209,23 @@ class AlexNet(nn.Module):
                 f"{tuple(x.shape)}"
             )
 
-    def _do(self, step: Step, x: Tensor, *, overwrite: bool) -> Tensor:
-        """Compute one step; `overwrite` says that nobody else needs the value of `x`."""
+    def run_step(self, step: Step, x: Tensor, *, overwrite: bool = False) -> Tensor:
+        """Compute one step of the pass.
+
+        Parameters
+        ----------
+        step : Step
+            One of `steps`.
+        x : Tensor
+            Value of the step before it.
+        overwrite : bool
+            Nobody needs `x` any more, so that its memory may be used.
+
+        Returns
+        -------
+        Tensor
+            The step's value.
+        """
         spec = self.spec
         match step.kind:
             case "conv" | "linear":
@@ -229,7 +244,10 @@ class AlexNet(nn.Module):
             case "lrn":
                 assert spec.lrn is not None
                 lrn = spec.lrn
-                out = x if overwrite else None
+                # Only a channels-last value is overwritten: the result is channels-last then as
+                # otherwise, so that what follows does not depend on which layers are asked for.
+                into = overwrite and x.is_contiguous(memory_format=torch.channels_last)
+                out = x if into else None
                 return local_response_norm(x, lrn.size, lrn.k, lrn.alpha, lrn.beta, out=out)
             case "pool":
                 return functional.max_pool2d(x, spec.pool.kernel, spec.pool.stride)

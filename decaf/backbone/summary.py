@@ -1,4 +1,4 @@
-"""The layer table of a network, from its spec alone: nothing is built or run, no torch is loaded."""
+"""The layer table of a network, from its spec alone: nothing is built, no torch is loaded."""
 
 from __future__ import annotations
 

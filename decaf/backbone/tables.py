@@ -9,19 +9,22 @@ from decaf.backbone.summary import LayerRow, Summary
 __all__ = ["summary_markdown", "summary_text"]
 
 _HEADS = (
-    ("layer", "kind", "input", "output", "filters", "kernel", "stride", "pad", "groups")
-    + ("parameters", "multiply-adds", "memory (KiB)")
-    + ("field", "eff. stride", "eff. pad")
+    *("layer", "kind", "input", "output", "filters", "kernel", "stride", "pad", "groups"),
+    *("parameters", "multiply-adds", "memory (KiB)"),
+    *("receptive field", "eff. stride", "eff. pad"),
 )
 # Short enough for a terminal of 120 columns.
 _SHORT = (
-    ("layer", "kind", "input", "output", "filters", "kernel", "stride", "pad", "grp")
-    + ("params", "mult-adds", "KiB")
-    + ("field", "e.str", "e.pad")
+    *("layer", "kind", "input", "output", "filters", "kernel", "stride", "pad", "grp"),
+    *("params", "mult-adds", "KiB", "field", "e.str", "e.pad"),
 )
 _LEGEND = (
-    "grp: groups; KiB: the output in float32, for one image; field, e.str, e.pad: receptive field,\n"
-    "effective stride and effective padding in input pixels"
+    "grp: groups; KiB: the output in float32, for one image; field, e.str, e.pad: receptive\n"
+    "field, effective stride and effective padding in input pixels"
+)
+_MARKDOWN_LEGEND = (
+    "Memory is that of the layer's output in float32, for one image; receptive field, effective "
+    "stride and effective padding are in input pixels."
 )
 _LEFT = 2  # the columns that hold words
 
@@ -60,8 +63,7 @@ def summary_markdown(summary: Summary) -> str:
             _title(summary),
             _markdown_table(table, left=_LEFT),
             _markdown_table(shares, left=1),
-            "Memory is that of the layer's output in float32, for one image; receptive field, "
-            "effective stride and effective padding are in input pixels.",
+            _MARKDOWN_LEGEND,
         ]
     )
 

@@ -1,0 +1,64 @@
+"""Members of the family small enough for quick tests, and real photographs for them."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from decaf.backbone.init import random_state
+from decaf.backbone.network import AlexNet
+from decaf.backbone.spec import architecture
+
+
+@pytest.fixture(scope="session")
+def narrow():
+    """Make a network's spec with the kernels of a named one and a sixteenth of its channels."""
+
+    def make(name, **changes):
+        spec = architecture(name)
+        convs = tuple(dataclasses.replace(c, channels=c.channels // 16) for c in spec.convs)
+        sizes = {} if name == "alexnet-64" else {"input_size": 99}
+        small = {"convs": convs, "hidden": (32, 24), "classes": 10, **sizes, **changes}
+        return dataclasses.replace(spec, **small)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def built():
+    """Build a network with seeded parameters, ready for inference, in a given precision."""
+
+    def build(spec, *, seed=0, dtype=torch.float32):
+        network = AlexNet(spec)
+        network.load_state_dict(random_state(spec, seed))
+        # Biases that are not zero, so that forgetting one is seen.
+        generator = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            for name, parameter in network.named_parameters():
+                if name.endswith("bias"):
+                    parameter.normal_(0, 0.1, generator=generator)
+        return network.eval().to(dtype)
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def photographs(shared_data):
+    """Four real photographs as the network's input, prepared by Pillow and numpy alone."""
+
+    def load(size):
+        paths = sorted((shared_data / "imagenet-sample").glob("*.*"))[:4]
+        batch = []
+        for path in paths:
+            with Image.open(path) as image:
+                small = image.convert("RGB").resize((size, size), Image.Resampling.BILINEAR)
+            batch.append(np.asarray(small, dtype=np.float32) / 255)
+        assert len(batch) == 4
+        pixels = (np.stack(batch) - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
+        return torch.from_numpy(pixels.transpose(0, 3, 1, 2).astype(np.float32).copy())
+
+    return load
