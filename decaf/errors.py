@@ -1,0 +1,71 @@
+"""What can go wrong for a user of decaf, as exception types.
+
+Everything decaf raises on purpose derives from `DecafError`; its text is one line a user can act
+on. The command line prints that line and exits with 2.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "DecafError",
+    "FeatureFileError",
+    "ImageError",
+    "InputError",
+    "OutputError",
+    "ResumeError",
+    "SettingError",
+    "Stopped",
+    "WeightsError",
+]
+
+
+class DecafError(Exception):
+    """Base of all errors that decaf raises on purpose."""
+
+
+class SettingError(DecafError, ValueError):
+    """A setting (layer name, crops, precision, architecture field, …) that cannot be used."""
+
+
+class InputError(DecafError, ValueError):
+    """The images or labels that were asked for cannot be listed: missing, empty, contradictory."""
+
+
+class ImageError(DecafError, ValueError):
+    """One image that cannot be read.
+
+    Parameters
+    ----------
+    status : str
+        One of `decaf.images.status.STATUS_NAMES`, never ``"ok"``.
+    message : str
+        What was wrong, in one line.
+    """
+
+    def __init__(self, status: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+
+    def __reduce__(self) -> tuple[type[ImageError], tuple[str, str]]:
+        return type(self), (self.status, self.message)
+
+
+class WeightsError(DecafError, ValueError):
+    """A weights file or name that is unknown, damaged, of the wrong shape, or not to be trusted."""
+
+
+class FeatureFileError(DecafError, ValueError):
+    """A feature file that is not one, is damaged, or holds what decaf refuses to follow."""
+
+
+class ResumeError(DecafError, ValueError):
+    """An unfinished run whose inputs or settings differ from those now asked for."""
+
+
+class OutputError(DecafError, OSError):
+    """The output cannot be written: it exists, is in use by another run, or the disk failed."""
+
+
+class Stopped(DecafError):
+    """A run that was asked to stop, and did: all finished work is kept."""

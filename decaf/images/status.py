@@ -1,0 +1,60 @@
+"""What became of an image: the codes kept in the feature file's ``status`` column."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["NO_DIGEST", "STATUS_NAMES", "Outcome", "status_code"]
+
+# The code of a status is its place in this tuple. Files store the names beside the codes, so the
+# tuple may grow at its end and never changes otherwise.
+STATUS_NAMES: tuple[str, ...] = (
+    "ok",
+    "missing",  # no such file or archive member
+    "unreadable",  # the operating system or the archive would not give its bytes
+    "empty",  # zero bytes
+    "unsupported",  # not an image, or of a format that is not on the list
+    "corrupt",  # an image whose data is damaged, truncated or contradictory
+    "too_large",  # more pixels or bytes than the limit
+    "decoder_failed",  # a decoder raised something unexpected
+    "timeout",  # decoding took longer than the limit, twice
+    "worker_died",  # decoding killed its process, twice
+    "bad_value",  # numbers that are not an image (NaN, out of range, wrong shape)
+)
+
+
+def status_code(name: str) -> int:
+    """Give the code of a status name.
+
+    >>> status_code("ok")
+    0
+    """
+    return STATUS_NAMES.index(name)
+
+
+# The digest of an image whose bytes could not be read.
+NO_DIGEST = bytes(32)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one image.
+
+    Attributes
+    ----------
+    status : str
+        One of `STATUS_NAMES`.
+    message : str
+        Empty for ``"ok"``.
+    width, height : int
+        As displayed, after EXIF orientation; -1 where unknown.
+    sha256 : bytes
+        SHA-256 of the encoded bytes (of the pixels, for images given in memory); 32 zero bytes
+        where they could not be read.
+    """
+
+    status: str
+    message: str
+    width: int
+    height: int
+    sha256: bytes
