@@ -1,0 +1,190 @@
+"""``decaf extract``: images to a feature file."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+__all__ = ["HELP", "configure", "run"]
+
+HELP = "compute the features of images and write them to an HDF5 file"
+
+EPILOG = """\
+examples:
+  decaf extract photos/ -o photos.h5 -w imagenet -l fc6 -l fc7
+  decaf extract 'scans/**/*.tif' -o scans.h5 -w random:0 --labels none
+  find . -name '*.jpg' -print0 | decaf extract - -o all.h5 -w imagenet
+
+An interrupted run is resumed by the same command. Exit codes: 0 done; 1 done, and some images
+could not be read (their rows are NaN, `decaf info` lists them); 2 nothing done, the line on stderr
+says why; 130 and 143 stopped by a signal, with all finished rows kept.
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    parser.epilog = EPILOG
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument(
+        "sources",
+        nargs="+",
+        metavar="SRC",
+        help="image, folder, glob, tar or zip archive, list of paths (.txt, .lst, @FILE), or - "
+        "for a list on standard input",
+    )
+    parser.add_argument("-o", "--out", required=True, metavar="F.h5", help="the file to write")
+    parser.add_argument(
+        "-l",
+        "--layer",
+        action="append",
+        metavar="LAYER",
+        help="layer to extract, may be given several times (default: fc6); `decaf summary` lists "
+        "them, NAME_pre is the value before the ReLU",
+    )
+    parser.add_argument(
+        "-w",
+        "--weights",
+        default="tiny-imagenet",
+        help="imagenet, random:SEED, tiny-imagenet (default), or a weights file",
+    )
+    parser.add_argument(
+        "--crops",
+        default="center",
+        choices=("center", "ten", "ten-max", "ten-stack"),
+        help="centre crop (default), or ten crops: their mean, their maximum, or all ten",
+    )
+    parser.add_argument(
+        "--precision",
+        default="fp32",
+        choices=("fp32", "bf16"),
+        help="arithmetic of the network; bf16 is the fast one where the processor has it",
+    )
+    parser.add_argument(
+        "--dtype",
+        default="float32",
+        choices=("float32", "float16"),
+        help="how rows are stored (default: float32)",
+    )
+    parser.add_argument(
+        "-b", "--batch-size", type=int, metavar="N", help="images a forward pass (default: auto)"
+    )
+    parser.add_argument(
+        "-j",
+        "--workers",
+        type=int,
+        metavar="N",
+        help="decoding processes (default: one a core; 0: decode in the main process)",
+    )
+    parser.add_argument(
+        "--device", default="auto", metavar="D", help="auto (default), cpu, cuda, cuda:1"
+    )
+    parser.add_argument(
+        "--on-error",
+        default="record",
+        choices=("raise", "record"),
+        help="at an image that cannot be read: stop, or keep its row as NaN and go on (default)",
+    )
+    parser.add_argument(
+        "--labels",
+        default="folder",
+        metavar="folder|none|FILE",
+        help="classes from the first folder below SRC (default), none, or a file with a label, or "
+        "path and label, a line",
+    )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace F.h5 where it differs from this run"
+    )
+    parser.add_argument("--json", action="store_true", help="print the summary as JSON")
+    parser.add_argument("-q", "--quiet", action="store_true", help="show no progress")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Extract, print a summary, give the exit code."""
+    import json
+    import os
+    import time
+
+    import decaf
+    from decaf.errors import Stopped
+
+    chief = os.environ.get("RANK", "0") == "0"
+    began = time.monotonic()
+    with stopped_by_signals() as stop:
+        try:
+            file = decaf.extract(
+                args.sources,
+                args.layer or ["fc6"],
+                out=args.out,
+                weights=args.weights,
+                crops=args.crops,
+                precision=args.precision,
+                dtype=args.dtype,
+                device=args.device,
+                batch_size=args.batch_size,
+                workers=args.workers,
+                on_error=args.on_error,
+                labels=args.labels,
+                overwrite=args.overwrite,
+                progress=not args.quiet and chief,
+                stop=stop.event,
+            )
+        except Stopped as error:
+            if chief:
+                print(f"decaf: {error}", file=sys.stderr)
+            return stop.exit_code
+    assert isinstance(file, decaf.FeatureFile)
+    with file:
+        info = file.info()
+        info["seconds"] = round(time.monotonic() - began, 3)
+        bad = len(file) - int(file.ok.sum())
+        if chief:
+            print(json.dumps(info) if args.json else _summary(info, bad))
+    return 1 if bad else 0
+
+
+def _summary(info: dict[str, object], bad: int) -> str:
+    layers = info["layers"]
+    assert isinstance(layers, dict)
+    shapes = ", ".join(
+        f"{name} {'×'.join(str(side) for side in layer['shape'])}" for name, layer in layers.items()
+    )
+    text = f"{info['path']}: {info['rows']} rows of {shapes}"
+    if bad:
+        text += f"; {bad} images could not be read, see `decaf info {info['path']}`"
+    return text
+
+
+class _Stop:
+    """What a signal leaves behind."""
+
+    def __init__(self) -> None:
+        self.event = threading.Event()
+        self.exit_code = 0
+
+
+@contextmanager
+def stopped_by_signals() -> Iterator[_Stop]:
+    """Let SIGINT and SIGTERM end the run in good order; a second one ends it at once."""
+    stop = _Stop()
+
+    def handle(number: int, _frame: FrameType | None) -> None:
+        if stop.event.is_set():
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+        stop.exit_code = 128 + number
+        stop.event.set()
+        print(
+            "\ndecaf: stopping after the rows in work; once more to stop at once", file=sys.stderr
+        )
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,210 @@
+"""The last step of an extraction: the shards become one feature file, complete or not there."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from decaf.errors import OutputError
+from decaf.features import schema
+from decaf.features.file import FeatureFile
+from decaf.features.parts import sync_directory
+from decaf.features.pipeline import Rows
+from decaf.images.status import STATUS_NAMES
+
+__all__ = ["FileHead", "write_feature_file"]
+
+CHUNK_BYTES = 256 * 1024
+# What the metadata of a file takes at most, beside its data: headers, chunk index, checksums.
+HEAD_BYTES = 1 << 20
+CHUNK_INDEX_BYTES = 64
+
+
+@dataclass(frozen=True)
+class FileHead:
+    """All of a feature file that is known before its rows.
+
+    Attributes
+    ----------
+    names : sequence of bytes
+        Name of each image.
+    labels : ndarray of int64, shape (N,)
+    class_names : sequence of str
+    run : dict
+        What determines a row; its hash becomes the fingerprint.
+    environment : dict
+        What does not.
+    decaf_version, created : str
+        `created` in ISO 8601.
+    """
+
+    names: Sequence[bytes]
+    labels: np.ndarray
+    class_names: Sequence[str]
+    run: dict[str, Any]
+    environment: dict[str, Any]
+    decaf_version: str
+    created: str
+
+
+def write_feature_file(
+    path: Path, head: FileHead, layers: dict[str, tuple[int, ...]], rows: Iterable[Rows]
+) -> None:
+    """Write a feature file from its rows, check it, and only then give it its name.
+
+    Parameters
+    ----------
+    path : Path
+        Replaced if it exists.
+    head : FileHead
+        Everything but the rows.
+    layers : dict of str to tuple of int
+        Shape of a row of each layer, in the order of the run.
+    rows : iterable of Rows
+        All rows, in order.
+
+    Raises
+    ------
+    OutputError
+        Where the rows are not complete.
+    OSError
+        Where the disk fails; nothing is left under `path` then.
+    """
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        _write(temporary, head, layers, rows)
+        _check(temporary, head)
+        descriptor = os.open(temporary, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_directory(path.parent)
+
+
+def _write(
+    temporary: Path, head: FileHead, layers: dict[str, tuple[int, ...]], rows: Iterable[Rows]
+) -> None:
+    count = len(head.names)
+    with h5py.File(temporary, "w", libver=schema.LIBVER):
+        pass
+    _reserve(temporary, head, layers)
+    with h5py.File(temporary, "r+", libver=schema.LIBVER) as file:
+        _write_head(file, head)
+        features = file.create_group(schema.FEATURES)
+        for layer, shape in layers.items():
+            features.create_dataset(
+                layer,
+                shape=(count, *shape),
+                dtype=np.dtype(head.run["dtype"]),
+                chunks=(_chunk_rows(count, shape, head), *shape),
+                fletcher32=True,
+            )
+        columns = {
+            name: file.create_dataset(
+                name,
+                shape=(count, *row_shape),
+                dtype=np.dtype(dtype),
+                chunks=(min(count, 4096), *row_shape),
+                fletcher32=True,
+            )
+            for name, (dtype, row_shape) in schema.COLUMNS.items()
+        }
+        columns[schema.LABEL][...] = head.labels
+        messages = file.create_dataset(schema.MESSAGE, shape=(count,), dtype=h5py.string_dtype())
+        expected = 0
+        for block in rows:
+            if block.start != expected:
+                raise OutputError(f"{temporary}: rows {expected} to {block.start - 1} are missing")
+            place = slice(block.start, block.stop)
+            for layer in layers:
+                features[layer][place] = block.features[layer]
+            columns[schema.STATUS][place] = block.status
+            columns[schema.SOURCE_SIZE][place] = block.source_size
+            columns[schema.CONTENT_SHA256][place] = block.content_sha256
+            messages[place] = block.messages
+            expected = block.stop
+        if expected != count:
+            raise OutputError(f"{temporary}: rows {expected} to {count - 1} are missing")
+
+
+def _chunk_rows(count: int, shape: tuple[int, ...], head: FileHead) -> int:
+    row_bytes = int(np.prod(shape)) * np.dtype(head.run["dtype"]).itemsize
+    return int(max(1, min(count, CHUNK_BYTES // row_bytes)))
+
+
+def _reserve(temporary: Path, head: FileHead, layers: dict[str, tuple[int, ...]]) -> None:
+    """Take the room the file will need before HDF5 writes to it.
+
+    HDF5 does not bear a full disk well: what fails inside it leaves the library in a state in which
+    closing the file fails too. With the blocks allocated in advance the disk cannot fill up under
+    it; closing the file gives back what was too much.
+    """
+    count = len(head.names)
+    size = HEAD_BYTES + sum(len(name) for name in head.names) + 64 * count
+    for shape in layers.values():
+        rows = _chunk_rows(count, shape, head)
+        chunks = -(-count // rows)
+        chunk_bytes = rows * int(np.prod(shape)) * np.dtype(head.run["dtype"]).itemsize
+        size += chunks * (chunk_bytes + CHUNK_INDEX_BYTES)
+    descriptor = os.open(temporary, os.O_RDWR)
+    try:
+        os.posix_fallocate(descriptor, 0, size)
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def _write_head(file: h5py.File, head: FileHead) -> None:
+    file.attrs["format"] = schema.FORMAT
+    file.attrs["schema"] = schema.SCHEMA
+    file.attrs["decaf_version"] = head.decaf_version
+    file.attrs["created"] = head.created
+    file.attrs["run"] = json.dumps(head.run)
+    file.attrs["environment"] = json.dumps(head.environment)
+    file.attrs["fingerprint"] = schema.fingerprint(head.run)
+    longest = max([1, *(len(name) for name in head.names)])
+    count = len(head.names)
+    paths = file.create_dataset(
+        schema.PATH,
+        shape=(count,),
+        dtype=f"S{longest}",
+        chunks=(max(1, min(count, CHUNK_BYTES // longest)),),
+        compression="gzip",
+        shuffle=True,
+        fletcher32=True,
+    )
+    step = max(1, 16 * CHUNK_BYTES // longest)
+    for start in range(0, count, step):
+        block = head.names[start : start + step]
+        paths[start : start + len(block)] = np.array(block, dtype=f"S{longest}")
+    text = h5py.string_dtype()
+    file.create_dataset(schema.CLASS_NAMES, data=list(head.class_names), dtype=text)
+    file.create_dataset(schema.STATUS_NAMES_DATASET, data=list(STATUS_NAMES), dtype=text)
+
+
+def _check(temporary: Path, head: FileHead) -> None:
+    """Read the whole file back: HDF5 compares every chunk with its checksum as it does."""
+    with FeatureFile(temporary) as file:
+        if len(file) != len(head.names) or not np.array_equal(file.labels, head.labels):
+            raise OutputError(f"{temporary}: does not hold the rows that were written to it")
+        for layer in file.layers:
+            bad_rows = ~file.ok
+            for start, values in file[layer].blocks():
+                missing = np.isnan(values.reshape(len(values), -1)[:, 0])
+                if (missing != bad_rows[start : start + len(values)]).any():
+                    raise OutputError(f"{temporary}: {layer} is not what was written to it")

@@ -1,0 +1,199 @@
+"""`decaf.extract`: images in, the activations of named layers out."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from decaf.errors import SettingError
+from decaf.features.progress import progress_for
+from decaf.features.run import RunSettings
+from decaf.features.session import Session, start_decoders
+from decaf.features.target import Target
+from decaf.images.sources import collect
+from decaf.images.status import STATUS_NAMES
+
+if TYPE_CHECKING:
+    import os
+
+    from decaf.backbone.model import Backbone
+    from decaf.features.file import FeatureFile
+
+__all__ = ["extract"]
+
+ON_ERROR = ("raise", "record")
+
+
+def extract(
+    images: Any,
+    layer: str | Sequence[str] = "fc6",
+    *,
+    out: str | os.PathLike[str] | None = None,
+    weights: str | os.PathLike[str] | Backbone = "tiny-imagenet",
+    crops: str = "center",
+    precision: str = "fp32",
+    device: str = "auto",
+    batch_size: int | None = None,
+    workers: int | None = None,
+    on_error: str = "raise",
+    progress: bool | Callable[[int, int], Any] | None = None,
+    labels: Any = "folder",
+    dtype: str = "float32",
+    overwrite: bool = False,
+    stop: threading.Event | None = None,
+) -> np.ndarray | dict[str, np.ndarray] | FeatureFile:
+    """Compute the activations of images at one layer or several.
+
+    Row i belongs to image i, always: an image that cannot be read keeps its row (NaN).
+
+    Parameters
+    ----------
+    images : path, sequence, ndarray of uint8 (N, H, W, 3), or torch Dataset
+        A path may be an image, a folder (all images below it, sorted), a glob, a list file, or a
+        tar or zip archive, which is read in place. A sequence may hold paths, PIL images or arrays.
+    layer : str or sequence of str
+        ``conv1`` … ``conv5``, ``pool1``, ``pool2``, ``pool5``, ``fc6``, ``fc7``, ``fc8``,
+        ``prob``; ``conv1_pre`` … ``fc7_pre`` are the values before the ReLU.
+    out : path, optional
+        Write a feature file (HDF5) and return it open. The same call resumes a run that was
+        interrupted, and returns at once where the file is complete already.
+    weights : str, path or Backbone
+        A name (``tiny-imagenet``, ``imagenet``, ``random:SEED``) or a file of weights.
+    crops : {"center", "ten", "ten-max", "ten-stack"}
+        Centre crop, or four corners and centre with their mirror images: mean, maximum, or all.
+    precision : {"fp32", "bf16"}
+        ``"bf16"`` is faster on processors that have it; rows keep a cosine of 0.9995 or more.
+    device : str
+        ``"auto"`` (a GPU where there is one), ``"cpu"``, ``"cuda"``, ``"cuda:1"``.
+    batch_size : int, optional
+        Images a forward pass; chosen by the device when not given.
+    workers : int, optional
+        Decoding processes; one a core when not given, 0 to decode in this process.
+    on_error : {"raise", "record"}
+        At an image that cannot be read: raise `ImageError`, or go on and record it.
+    progress : bool or callable, optional
+        True, False, or a function of (images done, images in all); by default a bar on terminals.
+    labels : {"folder", "none"}, path, or sequence
+        The first folder below the one given, none, a labels file, or one label an image.
+    dtype : {"float32", "float16"}
+        Type of the rows.
+    overwrite : bool
+        Replace `out` if it exists and differs.
+    stop : threading.Event, optional
+        Set it to end the run early: what has been begun is finished and kept, then `Stopped` is
+        raised.
+
+    Returns
+    -------
+    ndarray of shape (N, D), dict of them, or FeatureFile
+        Maps are flattened in C order (channel, row, column): pool5 has 9216 columns. A ten-crop
+        stack has shape (N, 10, D). A dict where several layers were asked for as a sequence. With
+        `out`, the open feature file, which keeps the shape of maps.
+
+    Raises
+    ------
+    SettingError, InputError, WeightsError
+        For what cannot be asked for.
+    ImageError
+        For a bad image, with ``on_error="raise"``.
+    ResumeError, OutputError
+        Where `out` belongs to another run, or cannot be written.
+
+    References
+    ----------
+    Donahue et al., "DeCAF: A Deep Convolutional Activation Feature for Generic Visual
+    Recognition", ICML 2014, section 3.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> photographs = np.zeros((2, 60, 80, 3), np.uint8)
+    >>> extract(photographs, "fc6", weights="random:0:alexnet-64").shape
+    (2, 4096)
+    """
+    several = not isinstance(layer, str)
+    settings = RunSettings(
+        layers=tuple(layer) if several else (str(layer),),
+        crops=crops,
+        precision=precision,
+        dtype=dtype,
+    )
+    if on_error not in ON_ERROR:
+        raise SettingError(f"on_error {on_error!r} is not one of {', '.join(ON_ERROR)}")
+    if batch_size is not None and batch_size < 1:
+        raise SettingError(f"batch_size {batch_size}: must be at least 1")
+    target = None if out is None else Target(Path(out), overwrite=overwrite)
+    image_list = collect(images, labels=labels)
+    with ExitStack() as stack:
+        pool = start_decoders(image_list, workers)
+        if pool is not None:
+            stack.callback(pool.close)
+        backbone = _backbone(weights, settings)
+        from decaf.backbone.engine import choose_device
+
+        session = Session(
+            image_list,
+            backbone,
+            settings,
+            device=choose_device(device),
+            pool=pool,
+            batch_size=batch_size,
+            in_one_go=target is None,
+        )
+        if target is not None:
+            return target.fill(
+                session, backbone, progress=progress, stop=stop, raise_bad=on_error == "raise"
+            )
+        arrays = _in_memory(session, progress, stop, raise_bad=on_error == "raise")
+    return arrays if several else arrays[settings.layers[0]]
+
+
+def _backbone(weights: Any, settings: RunSettings) -> Backbone:
+    from decaf.backbone.model import Backbone, load_backbone
+    from decaf.backbone.spec import resolve_layers
+
+    backbone = weights if isinstance(weights, Backbone) else load_backbone(weights)
+    resolve_layers(backbone.spec, settings.layers)
+    return backbone
+
+
+def _in_memory(
+    session: Session,
+    progress: bool | Callable[[int, int], Any] | None,
+    stop: threading.Event | None,
+    *,
+    raise_bad: bool,
+) -> dict[str, np.ndarray]:
+    count = len(session.images)
+    stacked = session.settings.crops == "ten-stack"
+    arrays: dict[str, np.ndarray] = {}
+    bad: list[tuple[int, str]] = []
+    step = session.batch_size
+    ranges = [(start, min(start + step, count)) for start in range(0, count, step)]
+    with progress_for(progress, count, 0) as shown:
+        for rows in session.rows(ranges, stop=stop, raise_bad=raise_bad):
+            for name, values in rows.features.items():
+                flat = values.reshape(*values.shape[: 2 if stacked else 1], -1)
+                if name not in arrays:
+                    arrays[name] = np.empty((count, *flat.shape[1:]), flat.dtype)
+                arrays[name][rows.start : rows.stop] = flat
+            bad += [(rows.start + int(i), STATUS_NAMES[rows.status[i]]) for i in _bad(rows.status)]
+            shown.advance(rows.stop - rows.start)
+    if bad:
+        row, status = min(bad)
+        warnings.warn(
+            f"{len(bad)} of {count} images could not be read (the first is row {row}, {status}); "
+            "their rows are NaN",
+            stacklevel=3,
+        )
+    return {name: arrays[name] for name in session.settings.layers}
+
+
+def _bad(status: np.ndarray) -> np.ndarray:
+    return np.flatnonzero(status)

@@ -1,0 +1,153 @@
+"""An extraction made ready: images, decoders, network and batches, but no word of where rows go."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from decaf.errors import SettingError
+from decaf.features.pipeline import Rows, stream
+from decaf.features.ranks import local_world_size
+from decaf.features.run import RunSettings, available_cores
+from decaf.images.pool import DecodePool, InlinePool, Pool, processes_available
+
+if TYPE_CHECKING:
+    import torch
+
+    from decaf.backbone.model import Backbone
+    from decaf.images.sources import ImageList
+
+__all__ = ["Session", "start_decoders"]
+
+CPU_BATCH = 32
+CUDA_BATCH = 256
+MAX_THREADS = 16
+
+
+def start_decoders(images: ImageList, workers: int | None) -> DecodePool | None:
+    """Start the decoding processes, if it takes any.
+
+    Call it before torch is loaded: the processes load theirs at the same time.
+
+    Parameters
+    ----------
+    images : ImageList
+        What will be decoded. Images in memory are prepared in this process.
+    workers : int or None
+        How many; None for one a core, 0 for decoding in this process.
+
+    Returns
+    -------
+    DecodePool or None
+
+    Raises
+    ------
+    SettingError
+        For a negative number.
+    """
+    if workers is not None and workers < 0:
+        raise SettingError(f"workers {workers}: must be 0 (decode in this process) or more")
+    if images.in_memory or workers == 0 or not processes_available():
+        return None
+    if workers is None:
+        workers = max(1, available_cores() // local_world_size())
+    return DecodePool(min(workers, len(images)))
+
+
+class Session:
+    """Turns rows of an image list into features.
+
+    Parameters
+    ----------
+    images : ImageList
+    backbone : Backbone
+    settings : RunSettings
+    device : torch.device
+    pool : DecodePool or None
+        From `start_decoders`; None to prepare images in this process.
+    batch_size : int or None
+        Images a forward pass; None for 32 on a CPU and 256 on a GPU. It changes the rows by no
+        more than rounding.
+    in_one_go : bool
+        All rows are wanted at once: small lists are then spread over the cores.
+    """
+
+    def __init__(
+        self,
+        images: ImageList,
+        backbone: Backbone,
+        settings: RunSettings,
+        *,
+        device: torch.device,
+        pool: DecodePool | None,
+        batch_size: int | None,
+        in_one_go: bool,
+    ) -> None:
+        import torch
+
+        from decaf.backbone.engine import Engine, Halving
+
+        self.images = images
+        self.settings = settings
+        self.device = device
+        self._spec = backbone.preprocess
+        self._ten = settings.crops != "center"
+        self._pool: Pool
+        if pool is None:
+            self._pool = InlinePool(backbone.preprocess, ten=self._ten)
+        else:
+            pool.configure(backbone.preprocess, ten=self._ten)
+            self._pool = pool
+        self.threads, self.torch_threads = 1, torch.get_num_threads()
+        if device.type == "cpu":
+            cores = min(available_cores(), torch.get_num_threads())
+            self.threads = min(cores, MAX_THREADS)
+            self.torch_threads = cores // self.threads
+        self.batch_size = batch_size or self._default_batch(in_one_go)
+        self._engine = Halving(
+            Engine(
+                backbone,
+                settings.layers,
+                crops=settings.crops,
+                precision=settings.precision,
+                device=device,
+            )
+        )
+
+    def _default_batch(self, in_one_go: bool) -> int:
+        size = CPU_BATCH if self.device.type == "cpu" else CUDA_BATCH
+        if self._ten:
+            size = max(1, size // 8)
+        if in_one_go:
+            size = min(size, max(1, -(-len(self.images) // self.threads)))
+        return size
+
+    def rows(
+        self,
+        ranges: Iterable[tuple[int, int]],
+        *,
+        stop: threading.Event | None = None,
+        raise_bad: bool = False,
+    ) -> Iterator[Rows]:
+        """Compute ranges of rows; see `decaf.features.pipeline.stream`."""
+        from decaf.backbone.engine import strict_float32
+
+        with ExitStack() as stack:
+            if self.device.type == "cuda":
+                stack.enter_context(strict_float32())
+            yield from stream(
+                self.images,
+                ranges,
+                pool=self._pool,
+                engine=self._engine,
+                crop=self._spec.crop,
+                ten=self._ten,
+                batch_size=self.batch_size,
+                threads=self.threads,
+                torch_threads=self.torch_threads,
+                dtype=self.settings.dtype,
+                stop=stop,
+                raise_bad=raise_bad,
+            )
