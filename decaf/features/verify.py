@@ -1,0 +1,329 @@
+"""Proving a feature file: the whole of it is read, and sampled rows are computed anew."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from decaf.errors import FeatureFileError, ImageError, InputError, SettingError, WeightsError
+from decaf.features.file import FeatureFile, open_features
+from decaf.features.run import RunSettings, differences
+from decaf.features.session import Session, start_decoders
+from decaf.images.refs import ImageRef
+from decaf.images.sources import ImageList, collect
+
+if TYPE_CHECKING:
+    from decaf.backbone.model import Backbone
+
+__all__ = ["Verification", "tolerance", "verify"]
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What came of `verify`.
+
+    Attributes
+    ----------
+    rows : int
+        Rows of the file, all of which were read back and agreed with their checksums.
+    compared : int
+        Rows that were computed anew.
+    measure : {"relative error", "1 - cosine"}
+        ``‖a - b‖ / ‖b‖`` for float32 arithmetic, one minus the cosine for bfloat16.
+    tolerance : float
+        Largest difference that is still agreement.
+    worst : dict of str to float
+        For each layer, the largest difference found.
+    failed : list of (row, layer, difference)
+        Rows that do not agree.
+    unavailable : list of (row, reason)
+        Sampled rows whose image is gone or has changed.
+    notes : list of str
+        What differs between the file's settings and this machine's, such as torch's version.
+    """
+
+    rows: int
+    compared: int
+    measure: str
+    tolerance: float
+    worst: dict[str, float]
+    failed: list[tuple[int, str, float]]
+    unavailable: list[tuple[int, str]]
+    notes: list[str]
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing disagrees (which says little where nothing could be compared)."""
+        return not self.failed
+
+
+def tolerance(run: dict[str, Any]) -> tuple[str, float]:
+    """Give how rows of a run are compared, and the largest difference allowed.
+
+    float32 rows agree to 1e-5 relative, whatever the batch, the neighbours or the machine; stored
+    as float16 they carry that type's rounding, 2^-11, besides. bfloat16 rows keep a cosine of
+    0.9995.
+
+    >>> tolerance({"precision": "fp32", "dtype": "float32"})
+    ('relative error', 1e-05)
+    """
+    if run.get("precision") == "bf16":
+        return "1 - cosine", 5e-4
+    return "relative error", 1e-5 if run.get("dtype") == "float32" else 1e-3
+
+
+def verify(
+    path: str | os.PathLike[str],
+    *,
+    rows: int = 32,
+    seed: int = 0,
+    weights: str | os.PathLike[str] | Backbone | None = None,
+    images: Any = None,
+    device: str = "auto",
+    batch_size: int | None = None,
+) -> Verification:
+    """Check a feature file against its checksums, its weights and its images.
+
+    Parameters
+    ----------
+    path : path
+        The feature file.
+    rows : int
+        How many rows, drawn at random, to compute anew; 0 for none, more than there are for all.
+    seed : int
+        Of the draw.
+    weights : str, path or Backbone, optional
+        Where the weights are now; by default the name that the file gives. They must be the same
+        ones, by SHA-256.
+    images : anything `decaf.extract` takes, optional
+        Where the images are now, in the order of the rows; by default the names in the file,
+        relative to the current folder, or else to the folder in which it was made.
+    device : str
+        Where to compute.
+    batch_size : int, optional
+        Images a forward pass.
+
+    Returns
+    -------
+    Verification
+
+    Raises
+    ------
+    FeatureFileError
+        Where the file is damaged.
+    WeightsError
+        Where the weights are not those of the file.
+    SettingError
+        For a negative number of rows, or images of another number than the file has rows.
+    """
+    if rows < 0:
+        raise SettingError(f"rows {rows}: must be 0 or more")
+    with open_features(path) as file:
+        _read_all(file)
+        chosen = np.random.default_rng(seed).permutation(np.flatnonzero(file.ok))[:rows]
+        found = _Sample(file, sorted(chosen.tolist()), images)
+        notes: list[str] = []
+        fresh: dict[int, dict[str, np.ndarray]] = {}
+        if found.rows:
+            backbone = _backbone(file, weights)
+            settings = RunSettings(
+                tuple(file.run["layers"]),
+                file.run["crops"],
+                file.run["precision"],
+                file.run["dtype"],
+            )
+            notes = differences(file.run, settings.record(backbone))
+            fresh = found.compute(backbone, settings, device, batch_size)
+        return _compare(file, fresh, found.unavailable, notes)
+
+
+def _read_all(file: FeatureFile) -> None:
+    """Read every chunk, which HDF5 compares with its checksum as it does."""
+    for layer in file.layers:
+        for start, values in file[layer].blocks():
+            flat = values.reshape(len(values), -1)
+            empty = np.isnan(flat).all(axis=1)
+            if (wrong := empty != ~file.ok[start : start + len(values)]).any():
+                row = start + int(wrong.argmax())
+                held = "NaN" if empty[row - start] else "numbers"
+                raise FeatureFileError(
+                    f"{file.path}: {layer}, row {row} holds {held}, but its status is "
+                    f"{file.status_names[file.status[row]]}"
+                )
+
+
+def _backbone(file: FeatureFile, weights: Any) -> Backbone:
+    from decaf.backbone.model import Backbone, load_backbone
+
+    recorded = file.run["weights"]
+    backbone = (
+        weights
+        if isinstance(weights, Backbone)
+        else load_backbone(recorded["name"] if weights is None else weights)
+    )
+    if backbone.sha256 != recorded["sha256"]:
+        raise WeightsError(
+            f"{file.path}: was made with weights {recorded['name']} (SHA-256 "
+            f"{recorded['sha256']}), these are {backbone.weights_name} ({backbone.sha256}); "
+            "name the right ones with --weights"
+        )
+    return backbone
+
+
+class _Sample:
+    """The rows that are to be computed anew, and where their images are now."""
+
+    def __init__(self, file: FeatureFile, rows: list[int], images: Any) -> None:
+        self.rows: list[int] = []
+        self.unavailable: list[tuple[int, str]] = []
+        self._digests = file.content_sha256
+        self._names = file.paths
+        self._sources: list[Any] = []
+        if images is not None:
+            given = collect(images, labels="none")
+            if len(given) != len(file):
+                raise SettingError(
+                    f"{file.path}: has {len(file)} rows, but {len(given)} images were given; they "
+                    "must be the same, in the order of the rows"
+                )
+            for row in rows:
+                if given.refs is None:
+                    self._take(row, given.get(row))
+                else:
+                    self._take_ref(row, given.refs[row])
+            return
+        directory = str(file.environment.get("directory", ""))
+        finder = _Finder(file.environment.get("sources"), directory)
+        for row in rows:
+            ref = finder.find(row, file.paths[row])
+            if ref is None:
+                self.unavailable.append((row, "its image was in memory, or its archive is gone"))
+            else:
+                self._take_ref(row, ref)
+
+    def _take_ref(self, row: int, ref: ImageRef) -> None:
+        try:
+            digest = hashlib.sha256(ref.load()).digest()
+        except ImageError as error:
+            self.unavailable.append((row, f"{error.message} ({error.status})"))
+            return
+        if digest != self._digests[row].tobytes():
+            self.unavailable.append((row, "the image has changed since"))
+            return
+        self._take(row, ref)
+
+    def _take(self, row: int, source: Any) -> None:
+        self.rows.append(row)
+        self._sources.append(source)
+
+    def compute(
+        self, backbone: Backbone, settings: RunSettings, device: str, batch_size: int | None
+    ) -> dict[int, dict[str, np.ndarray]]:
+        """Compute the rows anew; those whose image turns out to be another one drop out."""
+        from decaf.backbone.engine import choose_device
+
+        in_memory = not isinstance(self._sources[0], ImageRef)
+        listed = ImageList(
+            names=[self._names[row] for row in self.rows],
+            labels=np.full(len(self.rows), -1, np.int64),
+            class_names=(),
+            sources=(),
+            refs=None if in_memory else self._sources,
+            objects=self._sources if in_memory else None,
+        )
+        pool = start_decoders(listed, None)
+        try:
+            session = Session(
+                listed,
+                backbone,
+                settings,
+                device=choose_device(device),
+                pool=pool,
+                batch_size=batch_size,
+                in_one_go=True,
+            )
+            fresh = {}
+            for block in session.rows([(0, len(listed))]):
+                for place in range(block.start, block.stop):
+                    row = self.rows[place]
+                    at = place - block.start
+                    if block.content_sha256[at].tobytes() != self._digests[row].tobytes():
+                        self.unavailable.append((row, "the image has changed since"))
+                    elif block.status[at]:
+                        self.unavailable.append((row, f"now: {block.messages[at]}"))
+                    else:
+                        fresh[row] = {name: v[at] for name, v in block.features.items()}
+            return fresh
+        finally:
+            if pool is not None:
+                pool.close()
+
+
+class _Finder:
+    """Finds the image of a row from the sources that a feature file names."""
+
+    def __init__(self, sources: Any, directory: str) -> None:
+        self._directory = directory
+        self._spans: list[tuple[int, int, str, str]] = []
+        self._archives: dict[str, ImageList | None] = {}
+        first = 0
+        for source in sources if isinstance(sources, list) else []:
+            count = int(source.get("images", 0))
+            self._spans.append((first, first + count, str(source["kind"]), str(source["path"])))
+            first += count
+
+    def find(self, row: int, name: bytes) -> ImageRef | None:
+        for first, stop, kind, path in self._spans:
+            if first <= row < stop and kind in ("tar", "zip"):
+                archive = self._archive(path)
+                if archive is None or archive.refs is None or row - first >= len(archive):
+                    return None
+                return archive.refs[row - first]
+            if first <= row < stop and kind in ("memory", "dataset", "array", "objects"):
+                return None
+        return ImageRef(os.fsencode(self._now(os.fsdecode(name))))
+
+    def _archive(self, path: str) -> ImageList | None:
+        if path not in self._archives:
+            try:
+                self._archives[path] = collect(self._now(path), labels="none")
+            except InputError:
+                self._archives[path] = None
+        return self._archives[path]
+
+    def _now(self, path: str) -> str:
+        if os.path.lexists(path) or os.path.isabs(path):
+            return path
+        return os.path.join(self._directory, path)
+
+
+def _compare(
+    file: FeatureFile,
+    fresh: dict[int, dict[str, np.ndarray]],
+    unavailable: list[tuple[int, str]],
+    notes: list[str],
+) -> Verification:
+    measure, limit = tolerance(file.run)
+    worst = dict.fromkeys(file.layers, 0.0)
+    failed = []
+    for row, values in fresh.items():
+        for layer, value in values.items():
+            difference = _difference(measure, value, file[layer][row])
+            worst[layer] = max(worst[layer], difference)
+            if not difference <= limit:
+                failed.append((row, layer, difference))
+    return Verification(
+        len(file), len(fresh), measure, limit, worst, failed, sorted(unavailable), notes
+    )
+
+
+def _difference(measure: str, fresh: np.ndarray, stored: np.ndarray) -> float:
+    a, b = fresh.astype(np.float64).ravel(), stored.astype(np.float64).ravel()
+    norm = float(np.linalg.norm(b))
+    if norm == 0.0 or measure == "relative error":
+        return float(np.linalg.norm(a - b)) / (norm or 1.0)
+    return 1.0 - float(a @ b) / (norm * float(np.linalg.norm(a)) or np.inf)
