@@ -1,0 +1,191 @@
+"""`FeatureExtractor`: images to features as a step of a scikit-learn pipeline."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
+
+from decaf.errors import SettingError
+from decaf.features.extract import extract
+from decaf.features.run import RunSettings
+
+if TYPE_CHECKING:
+    from decaf.backbone.model import Backbone
+
+__all__ = ["FeatureExtractor"]
+
+
+class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """Turns images into the activations of a layer.
+
+    Nothing is learned from the images: `fit` loads the network and checks the settings. A fitted
+    extractor keeps only the name and the hash of its weights when it is pickled or cloned, and
+    loads them again when it is used.
+
+    Parameters
+    ----------
+    layer : str or sequence of str
+        The activations of several layers are put side by side.
+    weights : str or path
+        As in `decaf.extract`.
+    crops, precision, device, batch_size, workers
+        As in `decaf.extract`.
+
+    Attributes
+    ----------
+    n_features_out_ : int
+        Columns of the result.
+    weights_sha256_ : str
+        Identity of the weights.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.pipeline import make_pipeline
+    >>> images = np.random.default_rng(0).integers(0, 256, (8, 64, 64, 3), dtype=np.uint8)
+    >>> extractor = FeatureExtractor("fc6", weights="random:0:alexnet-64")
+    >>> classifier = make_pipeline(extractor, LogisticRegression())
+    >>> classifier.fit(images, [0, 1] * 4).predict(images).tolist()
+    [0, 1, 0, 1, 0, 1, 0, 1]
+    """
+
+    def __init__(
+        self,
+        layer: str | Sequence[str] = "fc6",
+        *,
+        weights: str | os.PathLike[str] = "tiny-imagenet",
+        crops: str = "center",
+        precision: str = "fp32",
+        device: str = "auto",
+        batch_size: int | None = None,
+        workers: int | None = None,
+    ) -> None:
+        self.layer = layer
+        self.weights = weights
+        self.crops = crops
+        self.precision = precision
+        self.device = device
+        self.batch_size = batch_size
+        self.workers = workers
+
+    def fit(self, X: Any, y: Any = None) -> FeatureExtractor:
+        """Load the network and check the settings; the images are not looked at.
+
+        Parameters
+        ----------
+        X, y
+            Ignored.
+
+        Returns
+        -------
+        FeatureExtractor
+
+        Raises
+        ------
+        SettingError, WeightsError
+            For settings or weights that cannot be used.
+        """
+        from decaf.backbone.spec import layer_shape, resolve_layers
+
+        settings = RunSettings(self._layers(), self.crops, self.precision)
+        self._backbone_: Backbone | None = None
+        backbone = self._loaded()
+        resolve_layers(backbone.spec, settings.layers)
+        self.weights_sha256_ = backbone.sha256
+        width = sum(int(np.prod(layer_shape(backbone.spec, name))) for name in settings.layers)
+        self.n_features_out_ = width * (10 if self.crops == "ten-stack" else 1)
+        return self
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Compute the features of images.
+
+        Parameters
+        ----------
+        X : sequence of paths or images, or ndarray of uint8 (N, H, W, 3)
+            Anything `decaf.extract` takes; one row an image. An array of strings holds paths.
+
+        Returns
+        -------
+        ndarray of float32, shape (N, n_features_out_)
+
+        Raises
+        ------
+        ImageError
+            For an image that cannot be read.
+        """
+        check_is_fitted(self, "weights_sha256_")
+        images = X
+        if isinstance(X, np.ndarray) and X.dtype.kind in "USO":
+            images = [item[0] if isinstance(item, np.ndarray) else item for item in X]
+        elif isinstance(X, (str, bytes, os.PathLike)):
+            images = [X]
+        arrays = extract(
+            images,
+            self._layers(),
+            weights=self._loaded(),
+            crops=self.crops,
+            precision=self.precision,
+            device=self.device,
+            batch_size=self.batch_size,
+            workers=self.workers,
+            labels="none",
+            progress=False,
+        )
+        assert isinstance(arrays, dict)
+        return np.hstack([values.reshape(len(values), -1) for values in arrays.values()])
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Name the columns ``fc6_0``, ``fc6_1``, …
+
+        Parameters
+        ----------
+        input_features
+            Ignored.
+        """
+        from decaf.backbone.spec import layer_shape
+
+        check_is_fitted(self, "weights_sha256_")
+        spec = self._loaded().spec
+        crops = 10 if self.crops == "ten-stack" else 1
+        names = [
+            f"{name}_{column}"
+            for name in self._layers()
+            for column in range(crops * int(np.prod(layer_shape(spec, name))))
+        ]
+        return np.array(names, dtype=object)
+
+    def _layers(self) -> tuple[str, ...]:
+        return (self.layer,) if isinstance(self.layer, str) else tuple(self.layer)
+
+    def _loaded(self) -> Backbone:
+        from decaf.backbone.model import load_backbone
+
+        backbone: Backbone | None = getattr(self, "_backbone_", None)
+        if backbone is None:
+            backbone = load_backbone(self.weights)
+            known = getattr(self, "weights_sha256_", backbone.sha256)
+            if backbone.sha256 != known:
+                raise SettingError(
+                    f"weights {str(self.weights)!r} are {backbone.sha256[:12]}… now, but were "
+                    f"{known[:12]}… when this extractor was fitted"
+                )
+            self._backbone_ = backbone
+        return backbone
+
+    def __getstate__(self) -> dict[str, Any]:
+        state: dict[str, Any] = super().__getstate__()
+        return {key: value for key, value in state.items() if key != "_backbone_"}
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        tags.input_tags.string = True
+        tags.no_validation = True
+        tags.requires_fit = True
+        return tags
