@@ -279,7 +279,8 @@ def _convolution(module: Any, value: Tensor, *, relu: bool) -> Callable[[Tensor]
         weight, padding, stride, dilation, module.groups, list(value.shape)
     )
     bias = module.bias.detach().to(value.dtype)
-    rest: tuple[Any, ...] = (padding, stride, dilation, module.groups, "relu" if relu else "none", [], "")
+    attr = "relu" if relu else "none"
+    rest: tuple[Any, ...] = (padding, stride, dilation, module.groups, attr, [], "")
     call = torch.ops.mkldnn._convolution_pointwise
     return lambda x: call(x, packed, bias, *rest)
 
