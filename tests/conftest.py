@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import decaf
+
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
@@ -16,3 +18,10 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real photographs: {folder} is not there, $DECAF_TEST_DATA names another")
     return folder
+
+
+@pytest.fixture(scope="session")
+def child_env() -> dict[str, str]:
+    """The environment in which a child process imports the decaf under test, installed or not."""
+    paths = [str(Path(decaf.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}

@@ -13,6 +13,7 @@ from decaf.errors import FeatureFileError, SettingError
 from decaf.features import schema
 from decaf.features.guard import Contents, check_contents, open_hdf5, refusing
 from decaf.features.rows import LayerView, read_rows, row_blocks
+from decaf.features.text import decode_text
 
 __all__ = ["FeatureFile", "open_features"]
 
@@ -288,7 +289,7 @@ class FeatureFile:
         for start, stop in row_blocks(dataset):
             values = read_rows(dataset, start, stop)
             with refusing(self.path):
-                texts[start:stop] = [value.decode("utf-8") for value in values]
+                texts[start:stop] = [decode_text(value) for value in values]
             left -= sum(len(value) for value in values)
             if left < 0:  # many rows that point at one long text
                 raise FeatureFileError(

@@ -21,6 +21,7 @@ import h5py
 from decaf.errors import FeatureFileError
 from decaf.features import schema
 from decaf.features.storage import DatasetCheck, object_kind
+from decaf.features.text import decode_text
 
 __all__ = ["Contents", "check_contents", "open_hdf5", "refusing"]
 
@@ -205,13 +206,12 @@ def _text(file: h5py.File, path: str, name: str) -> str:
     kind = _attribute_type(file, path, name)
     if not isinstance(kind, h5py.h5t.TypeStringID):
         _refuse(path, f"attribute {name!r} is not text")
+    if kind.get_size() > MAX_JSON_BYTES:
+        _refuse(path, f"attribute {name!r} is longer than {MAX_JSON_BYTES} bytes")
     value = file.attrs[name]
     if len(value) > MAX_JSON_BYTES:
         _refuse(path, f"attribute {name!r} is longer than {MAX_JSON_BYTES} bytes")
-    # Text that is not UTF-8 comes as bytes, or with surrogates in it.
-    text = value.decode("utf-8") if isinstance(value, bytes) else str(value)
-    text.encode("utf-8")
-    return text
+    return decode_text(value)
 
 
 def _integer(file: h5py.File, path: str, name: str) -> int:

@@ -17,6 +17,8 @@ dataset               type            content
 ``class_names``       (K,) str        names of the classes; none where labels are bare numbers
 ``status_names``      (S,) str        names of the status codes
 ====================  ==============  =========================================================
+
+All text is UTF-8 of fixed length, padded with NUL (`decaf.features.text` says why).
 """
 
 from __future__ import annotations
@@ -37,7 +39,9 @@ __all__ = [
     "LAYER_DTYPES",
     "LIBVER",
     "MAX_PATH_BYTES",
+    "MAX_TEXT_BYTES",
     "MESSAGE",
+    "MESSAGE_BYTES",
     "NO_LABEL",
     "PATH",
     "SCHEMA",
@@ -78,6 +82,10 @@ LAYER_DTYPES: tuple[str, ...] = ("<f4", "<f2")
 
 # A member's name in a zip archive may be that long; a path on disk has at most 4096 bytes.
 MAX_PATH_BYTES = 65_536
+
+# A class name at its longest, and the width of the message column.
+MAX_TEXT_BYTES = 65_536
+MESSAGE_BYTES = 512
 
 # Root attributes: ``schema`` is an integer, the others are UTF-8 strings. ``run`` is JSON of all
 # that determines a row, ``environment`` JSON of what does not (device, versions, command).

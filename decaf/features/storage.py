@@ -148,8 +148,13 @@ class DatasetCheck:
     def _strings(self, name: str, least: int, most: int) -> None:
         dataset = self._dataset(self.file, name)
         kind = dataset.id.get_type()
-        if not isinstance(kind, h5py.h5t.TypeStringID) or not kind.is_variable_str():
+        if not isinstance(kind, h5py.h5t.TypeStringID):
             self.refuse(f"{name!r} is not of text")
+        if kind.get_size() > schema.MAX_TEXT_BYTES:
+            self.refuse(
+                f"{name!r} has texts of {kind.get_size()} bytes, at most "
+                f"{schema.MAX_TEXT_BYTES} expected"
+            )
         if len(dataset.shape) != 1 or not least <= dataset.shape[0] <= most:
             expected = f"({most},)" if least == most else f"{least} to {most} names"
             self.refuse(f"{name!r} has shape {dataset.shape}, expected {expected}")

@@ -29,6 +29,12 @@ NAMES = [b"cats/a.jpg", b"cats/b\xff\n.jpg", b"dogs/c.jpg", b"d.jpg"]
 STATUS_NAMES = ["ok", "missing", "corrupt"]
 
 
+def text(values: list[str], width: int = 0) -> np.ndarray:
+    """Text as it stands in the file: UTF-8 of fixed length, padded with NUL."""
+    encoded = [value.encode() for value in values]
+    return np.array(encoded, h5py.string_dtype("utf-8", width or max(map(len, encoded))))
+
+
 def write_features(path: Path, *, rows: int = 4, run: Mapping[str, Any] = RUN) -> Path:
     """Write a valid file: layers fc6 (8 values) and conv1 (2, 3, 3), row 1 of every 4 corrupt."""
     generator = np.random.default_rng(0)
@@ -52,22 +58,22 @@ def write_features(path: Path, *, rows: int = 4, run: Mapping[str, Any] = RUN) -
             )
         for name, values in columns.items():
             file.create_dataset(name, data=values, chunks=True, **packed)
-        text = h5py.string_dtype()
         messages = ["cut short after 10 bytes" if i else "" for i in bad]
-        # HDF5 has no checksums for text of variable length.
-        file.create_dataset("message", data=messages, dtype=text, chunks=True, compression="gzip")
-        file.create_dataset("class_names", data=["cats", "dogs"], dtype=text)
-        file.create_dataset("status_names", data=STATUS_NAMES, dtype=text)
+        file.create_dataset("message", data=text(messages, 512), chunks=True, **packed)
+        file.create_dataset("class_names", data=text(["cats", "dogs"]), chunks=True, **packed)
+        file.create_dataset("status_names", data=text(STATUS_NAMES), chunks=True, **packed)
         canonical = json.dumps(run, sort_keys=True, separators=(",", ":"))
-        file.attrs.update(
-            format="decaf-features",
-            schema=1,
-            decaf_version="0.1.0",
-            created="2026-01-02T03:04:05+00:00",
-            run=canonical,
-            fingerprint=hashlib.sha256(canonical.encode()).hexdigest(),
-            environment=json.dumps({"device": "cpu"}),
-        )
+        file.attrs["schema"] = 1
+        for name, value in {
+            "format": "decaf-features",
+            "decaf_version": "0.1.0",
+            "created": "2026-01-02T03:04:05+00:00",
+            "run": canonical,
+            "fingerprint": hashlib.sha256(canonical.encode()).hexdigest(),
+            "environment": json.dumps({"device": "cpu"}),
+        }.items():
+            attribute = text([value])
+            file.attrs.create(name, attribute[0], dtype=attribute.dtype)
     return path
 
 
