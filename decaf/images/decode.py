@@ -1,7 +1,7 @@
 """From the bytes of an image file, or an image in memory, to 8-bit RGB pixels.
 
-JPEG and PNG go to torchvision's decoders, the rest to Pillow; both give the same pixels where both
-can read a file. Whatever a decoder raises becomes an `ImageError`: one bad image never ends a run.
+JPEG goes to torchvision's decoder, the rest to Pillow; both give the same pixels where both can
+read a file. Whatever a decoder raises becomes an `ImageError`: one bad image never ends a run.
 """
 
 from __future__ import annotations
@@ -16,17 +16,29 @@ import torch
 
 from decaf.errors import ImageError
 from decaf.images.limits import MAX_PIXELS
-from decaf.images.native import decoder_versions, native_decoders
+from decaf.images.native import decoder_versions, jpeg_decoder
 from decaf.images.samples import WHITE, to_rgb8
 from decaf.images.sniff import Header, sniff
 
 __all__ = ["Decoded", "decode", "decoder_versions", "from_object"]
 
 # torchvision.io.ImageReadMode
-_RGB, _RGB_ALPHA = 3, 4
+_RGB = 3
 
-# What decoders raise on data that is damaged; anything else is a fault of the decoder.
-_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, RuntimeError, struct.error, zlib.error)
+# What decoders raise on data that is damaged, of which Pillow has no one idea; anything else is
+# a fault of the decoder.
+_DAMAGE = (
+    ArithmeticError,
+    EOFError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zlib.error,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,24 +159,18 @@ def _pixels(
     background: tuple[int, int, int],
 ) -> tuple[torch.Tensor, int]:
     """Decode by the right decoder; give pixels not yet turned, and how they should be."""
-    native = native_decoders() if header.native else None
-    if native is None:
-        # Pillow costs an import of its own, and most runs are of plain JPEGs.
-        from decaf.images.pillow import decode_with_pillow
+    decode_jpeg = jpeg_decoder() if header.native else None
+    if decode_jpeg is not None:
+        # A bytes object is read-only, of which torch warns; a copy takes microseconds.
+        buffer = torch.frombuffer(bytearray(data), dtype=torch.uint8)
+        return decode_jpeg(buffer, _RGB, False), header.orientation
+    # Pillow costs an import of its own, and most runs are of plain JPEGs.
+    from decaf.images.pillow import decode_with_pillow
 
-        array, orientation = decode_with_pillow(
-            bytes(data), header, max_pixels=max_pixels, background=background
-        )
-        return _as_tensor(array), orientation
-    # A bytes object is read-only, of which torch warns; a copy takes microseconds.
-    buffer = torch.frombuffer(bytearray(data), dtype=torch.uint8)
-    if header.format == "JPEG":
-        return native.decode_jpeg(buffer, _RGB, False), header.orientation
-    pixels = native.decode_png(buffer, _RGB_ALPHA if header.alpha else _RGB, False)
-    if header.alpha or pixels.dtype != torch.uint8:
-        samples = pixels.permute(1, 2, 0).numpy()
-        pixels = _as_tensor(to_rgb8(samples, background=background))
-    return pixels, header.orientation
+    array, orientation = decode_with_pillow(
+        bytes(data), header, max_pixels=max_pixels, background=background
+    )
+    return _as_tensor(array), orientation
 
 
 def _upright(pixels: torch.Tensor, orientation: int) -> torch.Tensor:

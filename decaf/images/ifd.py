@@ -53,14 +53,14 @@ def first_ifd(
         else:
             return None
         return _read_ifd(data, start, start + at, order, big, wanted)
-    except struct.error:
+    except (struct.error, OverflowError):  # the latter for offsets beyond 63 bits
         return None
 
 
 def _read_ifd(
     data: bytes, start: int, at: int, order: str, big: bool, wanted: Collection[int]
 ) -> dict[int, tuple[int, ...]]:
-    """Read the directory at `at`; raises struct.error where the data ends too early."""
+    """Read the directory at `at`; raises struct.error where the data ends early."""
     count_code, entry, inline, head = ("Q", 20, 8, "HHQ") if big else ("H", 12, 4, "HHI")
     (count,) = struct.unpack_from(order + count_code, data, at)
     at += 8 if big else 2

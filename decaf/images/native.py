@@ -1,7 +1,10 @@
-"""torchvision's JPEG and PNG decoders, without importing torchvision.
+"""torchvision's JPEG decoder, without importing torchvision.
 
 `import torchvision` takes 1.5 s, most of it for models and transforms; a decoding process needs one
 shared library of it, whose operators can be registered with torch directly.
+
+Its PNG decoder is left alone: a PNG with one flipped bit in its data ends the process with a
+segmentation fault (seen in torchvision 0.29), where Pillow raises.
 """
 
 from __future__ import annotations
@@ -9,12 +12,14 @@ from __future__ import annotations
 import functools
 import importlib.metadata
 import importlib.util
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 
-__all__ = ["decoder_versions", "native_decoders"]
+__all__ = ["decoder_versions", "jpeg_decoder"]
+
+JpegDecoder = Callable[[torch.Tensor, int, bool], torch.Tensor]
 
 # What image.so is called on the systems that torchvision is built for; image_stable since 0.29.
 _LIBRARIES = ("image_stable", "image")
@@ -22,17 +27,21 @@ _SUFFIXES = (".so", ".pyd", ".dylib")
 
 
 @functools.cache
-def native_decoders() -> Any | None:
-    """Give the namespace of torchvision's image operators, or None where there is none.
+def jpeg_decoder() -> JpegDecoder | None:
+    """Give torchvision's ``decode_jpeg`` operator, or None where there is none.
 
     Returns
     -------
-    object with ``decode_jpeg(data, mode, apply_exif)`` and ``decode_png``, or None
-        Both take a 1-D uint8 tensor and give a ``(C, H, W)`` tensor.
+    callable ``(data, mode, apply_exif)`` or None
+        Takes a 1-D uint8 tensor and a `torchvision.io.ImageReadMode` by number; gives a
+        ``(C, H, W)`` uint8 tensor, channels last.
     """
-    if _registered() or any(_load(path) and _registered() for path in _candidates()):
-        return torch.ops.image
-    return None
+    decoder = _registered()
+    for path in [] if decoder else _candidates():
+        if _load(path):
+            decoder = _registered()
+            break
+    return decoder
 
 
 def decoder_versions() -> dict[str, str]:
@@ -41,17 +50,18 @@ def decoder_versions() -> dict[str, str]:
     Returns
     -------
     dict of str to str
-        Version of Pillow, and of torchvision where its decoders can be used.
+        Version of Pillow, and of torchvision where its decoder can be used.
     """
-    names = ["pillow", *(["torchvision"] if native_decoders() is not None else [])]
+    names = ["pillow", *(["torchvision"] if jpeg_decoder() is not None else [])]
     return {name: importlib.metadata.version(name) for name in names}
 
 
-def _registered() -> bool:
+def _registered() -> JpegDecoder | None:
     try:
-        return bool(torch.ops.image.decode_jpeg.default and torch.ops.image.decode_png.default)
+        decoder: JpegDecoder = torch.ops.image.decode_jpeg.default
     except AttributeError:
-        return False
+        return None
+    return decoder
 
 
 def _candidates() -> list[Path]:
@@ -66,6 +76,6 @@ def _candidates() -> list[Path]:
 def _load(library: Path) -> bool:
     try:
         torch.ops.load_library(library)
-    except (OSError, RuntimeError):  # built for another torch, or without libjpeg and libpng
+    except (OSError, RuntimeError):  # built for another torch, or without libjpeg
         return False
     return True

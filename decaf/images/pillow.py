@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import sys
 import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +16,7 @@ from PIL import Image, ImageFile
 
 from decaf.errors import ImageError
 from decaf.images.ifd import ORIENTATION
-from decaf.images.samples import WHITE, to_rgb8
+from decaf.images.samples import WHITE, Samples, keyed_out, to_rgb8
 from decaf.images.sniff import Header
 
 __all__ = ["decode_with_pillow", "image_orientation", "image_to_rgb8"]
@@ -56,22 +58,95 @@ def decode_with_pillow(
     Exception
         Whatever Pillow raises on damaged data.
     """
-    with _quiet(), _no_truncated_images():
-        image = Image.open(io.BytesIO(data), formats=_PLUGINS.get(header.format, [header.format]))
-        with image:
-            if image.width * image.height > max_pixels:
-                raise ImageError(
-                    "too_large",
-                    f"{image.width} x {image.height} pixels; {max_pixels} pixels is the limit",
-                )
-            image.load()
-            # Pillow turns TIFFs itself and then drops the tag; AVIF has its rotation in boxes that
-            # Pillow alone reads. For the rest the header's own word is taken.
-            if header.format in ("TIFF", "AVIF"):
-                orientation = image_orientation(image)
-            else:
-                orientation = header.orientation
-            return image_to_rgb8(image, background=background, header=header), orientation
+    with _quiet(), _no_truncated_images(), _open(data, header) as image:
+        if image.width * image.height > max_pixels:
+            raise ImageError(
+                "too_large",
+                f"{image.width} x {image.height} pixels; {max_pixels} pixels is the limit",
+            )
+        image.load()
+        # Pillow turns TIFFs itself and then drops the tag; AVIF has its rotation in boxes that
+        # Pillow alone reads. For the rest the header's own word is taken.
+        by_pillow = header.format in ("TIFF", "AVIF")
+        orientation = image_orientation(image) if by_pillow else header.orientation
+        deep = _sixteen_bit_color(data, header, image)
+        if deep is not None:
+            pixels = to_rgb8(deep, background=background)
+        else:
+            # Here and below: Pillow takes the transparent colour of a PNG of 2 or 4 bits for one
+            # of 8.
+            if header.transparent:
+                image.info.pop("transparency", None)
+            deep = np.asarray(image)
+            pixels = image_to_rgb8(image, background=background, header=header)
+        if header.transparent:
+            samples = pixels if header.bits < 8 else deep
+            pixels[keyed_out(samples, header.transparent, header.bits)] = background
+        return pixels, orientation
+
+
+def _open(data: bytes, header: Header) -> Image.Image:
+    formats = _PLUGINS.get(header.format, [header.format])
+    if header.format == "PNG":
+        data = _pixels_only(data)
+    return Image.open(io.BytesIO(data), formats=formats)
+
+
+_PIXEL_CHUNKS = frozenset((b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"))
+
+
+def _pixels_only(png: bytes) -> bytes:
+    """Leave out of a PNG what says nothing of its pixels.
+
+    Pillow unpacks compressed texts and profiles as it opens a file, and refuses the whole image if
+    one is large; frames after the first are of no use.
+    """
+    parts, at = [png[:8]], 8
+    while at + 8 <= len(png):
+        end = at + 12 + int.from_bytes(png[at : at + 4], "big")
+        if png[at + 4 : at + 8] in _PIXEL_CHUNKS:
+            parts.append(png[at:end])
+        at = end
+    return b"".join(parts)
+
+
+# The same samples with their bytes the other way round, in Pillow's names for memory layouts (N is
+# this machine's order). Premultiplied and grey-and-alpha layouts have no such pair.
+_OTHER_ORDER = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
+_SWAPPED = {
+    f"{mode};16{order}": f"{mode};16{other}"
+    for mode in ("RGB", "RGBX", "RGBA")
+    for order, other in _OTHER_ORDER.items()
+}
+
+
+def _sixteen_bit_color(data: bytes, header: Header, high: Image.Image) -> Samples | None:
+    """Read 16-bit colour whole; Pillow has no mode for it and keeps the upper bytes alone.
+
+    Decoded once more with the bytes of each sample said to be the other way round, the lower bytes
+    are kept instead.
+
+    Returns
+    -------
+    array of shape (H, W, C), uint16, or None
+        None where the image is of another kind, or of a layout with but one byte order.
+    """
+    if header.bits != 16 or high.mode not in ("RGB", "RGBA"):
+        return None
+    with _open(data, header) as low:
+        if not isinstance(low, ImageFile.ImageFile):
+            return None
+        tiles: list[Any] = []
+        for codec, extents, offset, args in low.tile:
+            layout, *rest = args if isinstance(args, tuple) else (args,)
+            if layout not in _SWAPPED:
+                return None
+            other = _SWAPPED[layout]
+            tiles.append((codec, extents, offset, (other, *rest) if rest else other))
+        low.tile = tiles
+        low.load()
+        deep: Samples = np.asarray(high).astype(np.uint16) << 8 | np.asarray(low)
+        return deep
 
 
 def image_to_rgb8(
@@ -109,7 +184,7 @@ def image_to_rgb8(
     if image.has_transparency_data:
         return to_rgb8(np.asarray(_to_rgba(image)), background=background)
     if mode in ("1", "L"):
-        return to_rgb8(np.asarray(image))
+        return to_rgb8(np.asarray(image)).copy()
     return np.array(image if mode == "RGB" else image.convert("RGB"))
 
 
@@ -146,9 +221,12 @@ def _sixteen_bits(image: Image.Image) -> npt.NDArray[np.uint16]:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keep Pillow's warnings from becoming errors under the user's warning filters."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except Image.DecompressionBombError as error:  # where `max_pixels` is above Pillow's own limit
+        raise ImageError("too_large", str(error)) from None
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from decaf.errors import ImageError
 
-__all__ = ["WHITE", "Samples", "to_rgb8"]
+__all__ = ["WHITE", "Samples", "keyed_out", "to_rgb8"]
 
 Samples = npt.NDArray[Any]
 
@@ -91,6 +91,32 @@ def to_rgb8(
         else:
             out[top : top + rows] = _integers(block, background, full_scale, inverted)
     return out
+
+
+def keyed_out(samples: Samples, key: tuple[int, ...], bits: int) -> npt.NDArray[np.bool_]:
+    """Tell which pixels are of the one colour that a PNG names as transparent (its tRNS chunk).
+
+    Parameters
+    ----------
+    samples : array of shape (H, W, C)
+        As decoded: fewer than 8 bits already scaled to 8.
+    key : tuple of 1 or 3 int
+        The colour as stored.
+    bits : int
+        Of a stored sample.
+
+    Returns
+    -------
+    array of shape (H, W), bool
+    """
+    # Of fewer bits the lower alone count (PNG specification, 11.3.2.1).
+    white = (1 << bits) - 1
+    stored = np.array(key) & white
+    if bits < 8:
+        stored = stored * (255 // white)
+    same = samples.reshape(*samples.shape[:2], -1) == stored
+    found: npt.NDArray[np.bool_] = same.all(axis=2)
+    return found
 
 
 def _integers(

@@ -34,11 +34,12 @@ class Header(NamedTuple):
     orientation: int = 1
     channels: int = 3
     bits: int = 8
-    alpha: bool = False
-    # Whether torchvision's decoder reads this kind.
+    # Whether torchvision's decoder reads this kind of JPEG.
     native: bool = False
     # TIFF only.
     white_is_zero: bool = False
+    # PNG only: the one colour, of `bits` a sample, that is transparent.
+    transparent: tuple[int, ...] = ()
 
 
 def guess_format(head: bytes) -> str | None:
@@ -140,12 +141,14 @@ def _png(data: bytes) -> Header:
     # Deflate packs at most 1032 to 1.
     if width * height * stored * bits // 8 > 1040 * len(data):
         raise ImageError("corrupt", f"{len(data)} bytes cannot hold {width} x {height} pixels")
-    alpha, orientation, seen_data = color in (4, 6), 1, False
+    orientation, seen_data = 1, False
+    transparent: tuple[int, ...] = ()
     at = 33
     while at + 8 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, at)
         if kind == b"tRNS" and not seen_data:
-            alpha = True
+            if color in (0, 2):
+                transparent = struct.unpack_from(f">{channels}H", data, at + 8)
         elif kind == b"IDAT":
             seen_data = True
         elif kind == b"eXIf":
@@ -155,7 +158,7 @@ def _png(data: bytes) -> Header:
         at += length + 12
     if not seen_data:
         raise ImageError("corrupt", "PNG without image data")
-    return Header("PNG", width, height, orientation, channels, bits, alpha, native=True)
+    return Header("PNG", width, height, orientation, channels, bits, transparent=transparent)
 
 
 def _gif(data: bytes) -> Header:
