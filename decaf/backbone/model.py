@@ -99,10 +99,12 @@ class Backbone:
             If a layer is unknown, or the batch does not fit the network.
         """
         resolve_layers(self.spec, layers)
-        if not isinstance(batch, Tensor) or not batch.is_floating_point():
-            kind = batch.dtype if isinstance(batch, Tensor) else type(batch).__name__
+        if not isinstance(batch, Tensor) or batch.dim() != 4 or not batch.is_floating_point():
+            got = type(batch).__name__
+            if isinstance(batch, Tensor):
+                got = f"{batch.dtype} of shape {tuple(batch.shape)}"
             raise SettingError(
-                f"features takes a preprocessed float tensor (N, 3, H, W), got {kind}; for image "
+                f"features takes a preprocessed float tensor (N, 3, H, W), got {got}; for image "
                 "files use decaf.extract"
             )
         x = batch.to(self.device, self.network.conv1.weight.dtype)

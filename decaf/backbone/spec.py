@@ -395,7 +395,7 @@ def layer_shape(spec: ArchSpec, layer: str, input_size: int | None = None) -> tu
         return (spec.convs[int(name[-1]) - 1].channels, sizes[name], sizes[name])
     if spec.adaptive_pool is None and sizes["pool5"] != map_sizes(spec)["pool5"]:
         raise SettingError(
-            f"{spec.name}: {layer} needs inputs of {spec.input_size} pixels, got {input_size}"
+            f"{spec.name}: {name} needs inputs of {spec.input_size} pixels, got {input_size}"
         )
     return ({"fc6": spec.hidden[0], "fc7": spec.hidden[1]}.get(name, spec.classes),)
 

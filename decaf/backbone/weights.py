@@ -72,7 +72,7 @@ def load_weights(weights: str | os.PathLike[str]) -> Weights:
     path = Path(asked)
     if path.suffix in _ENDINGS or isinstance(weights, os.PathLike) or os.sep in asked:
         return _read_file(path)
-    if path.exists():
+    if asked and path.exists():
         raise WeightsError(f"{path}: a weights file ends in {', '.join(_ENDINGS)}")
     close = difflib.get_close_matches(asked, (DEFAULT_WEIGHTS, "imagenet", "random:0"), n=1)
     hint = f" Did you mean {close[0]}?" if close else ""
