@@ -149,7 +149,8 @@ def _state_dict(where: str, loaded: Any) -> dict[str, Tensor]:
     state: dict[str, Tensor] = {}
     for key, tensor in loaded.items():
         usable = isinstance(tensor, Tensor) and tensor.layout == torch.strided
-        if not isinstance(key, str) or not usable or tensor.dtype not in _FLOATS:
+        # A tensor of the meta device has a shape and no numbers.
+        if not (isinstance(key, str) and usable and tensor.dtype in _FLOATS) or tensor.is_meta:
             raise WeightsError(f"{where}: {key!r:.80} is not a named tensor of floats")
         state[decaf_parameter_name(key.removeprefix("module."))] = tensor
     return state

@@ -10,8 +10,17 @@ import torch
 from PIL import Image
 
 from decaf.backbone.init import random_state
-from decaf.backbone.network import AlexNet
+from decaf.backbone.network import TORCHVISION_MODULES, AlexNet
 from decaf.backbone.spec import architecture
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread():
+    """Threads that wait for one another's tiny pieces are slow on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")
@@ -62,3 +71,19 @@ def photographs(shared_data):
         return torch.from_numpy(pixels.transpose(0, 3, 1, 2).astype(np.float32).copy())
 
     return load
+
+
+@pytest.fixture(scope="session")
+def torchvision_state():
+    """Make a state dict with torchvision's names and shapes, for a number of classes."""
+    names = {ours: theirs for theirs, ours in TORCHVISION_MODULES.items()}
+
+    def make(classes):
+        spec = dataclasses.replace(architecture("alexnet"), classes=classes)
+        state = {}
+        for name, tensor in random_state(spec, 0).items():
+            module, _, parameter = name.rpartition(".")
+            state[f"{names[module]}.{parameter}"] = tensor
+        return state
+
+    return make
