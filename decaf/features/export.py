@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import math
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -230,12 +231,13 @@ def _write_mat(selection: _Selection, stream: IO[bytes]) -> None:
         raise SettingError(".mat files need scipy: pip install 'decaf[mat]'") from error
     file, keep = selection.file, selection.keep
     # MATLAB has no half precision.
-    values = np.empty(selection.shape, np.float32)
-    if values.nbytes > MAX_MAT_BYTES:
+    size = math.prod(selection.shape) * 4
+    if size > MAX_MAT_BYTES:
         raise SettingError(
-            f"{file.path}: {selection.layer} takes {values.nbytes} bytes, a variable of a .mat "
+            f"{file.path}: {selection.layer} takes {size} bytes, a variable of a .mat "
             f"file at most {MAX_MAT_BYTES}; export to .npy"
         )
+    values = np.empty(selection.shape, np.float32)
     filled = 0
     for _, block in selection.blocks():
         values[filled : filled + len(block)] = block

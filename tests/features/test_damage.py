@@ -32,7 +32,9 @@ def probe(path: Path, seed: int, env: dict[str, str]) -> dict[str, int]:
 
 
 @pytest.mark.faults
-def test_damage_is_refused_or_harmless(write_features: Callable[..., Path], tmp_path: Path) -> None:
+def test_damage_is_refused_or_harmless(
+    write_features: Callable[..., Path], tmp_path: Path, child_env: dict[str, str]
+) -> None:
     seen = probe(write_features(tmp_path / "f.h5", rows=12), seed=1, env=child_env)
     assert seen["differed"] == 0
     assert seen["refused"] > COPIES // 2

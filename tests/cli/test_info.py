@@ -1,0 +1,109 @@
+"""``decaf info`` and ``decaf export`` as a user runs them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from decaf.cli.main import main
+
+GOLDEN = Path(__file__).parents[1] / "features" / "golden" / "features-1.h5"
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return Path(shutil.copy(GOLDEN, tmp_path / "f.h5"))
+
+
+def test_info(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", str(file)]) == 0
+    said = capsys.readouterr()
+    assert said.err == ""
+    for line in (
+        f"{file}\n",
+        "  rows          3 (2 ok, 1 bad)\n",
+        f"  weights       random:0 (SHA-256 {'ab' * 32})\n",
+        "  preprocess    decaf\n",
+        "  crops         center\n",
+        "  precision     fp32\n",
+        "  versions      torch 2.11.0\n",
+        "  device        cpu\n",
+        "  written by    decaf 0.1.0, 2026-01-02T03:04:05+00:00\n",
+        "    fc6         8                 float32   96 bytes\n",
+        "  classes       1 (1 rows of none)\n           2  a\n",
+        "  corrupt       1\n    row 1: a/\\xfftwo.jpg: cut short\n",
+    ):
+        assert line in said.out
+
+
+def test_info_as_json(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", str(file), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["rows"] == 3
+    assert found["bad"] == {"corrupt": 1}
+    assert found["bad_images"] == [
+        {"row": 1, "path": "a/\\xfftwo.jpg", "status": "corrupt", "message": "cut short"}
+    ]
+
+
+def test_long_lists_are_cut(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows, text = 30, h5py.string_dtype("utf-8", 12)
+    columns = {
+        "features/fc6": np.zeros((rows, 8), "f4"),
+        "path": np.array([b"%d" % i for i in range(rows)], "S4"),
+        "label": np.arange(rows),
+        "status": np.full(rows, 5, "u1"),
+        "source_size": np.zeros((rows, 2), "i4"),
+        "content_sha256": np.zeros((rows, 32), "u1"),
+        "message": np.array([b"no"] * rows, text),
+        "class_names": np.array([b"class %d" % i for i in range(rows)], text),
+    }
+    with h5py.File(file, "a") as opened:
+        for name, values in columns.items():
+            del opened[name]
+            opened.create_dataset(name, data=values, chunks=True, fletcher32=True)
+    assert main(["info", str(file)]) == 0
+    said = capsys.readouterr().out
+    assert "10 more; --json lists them all" in said
+    assert "class 19\n" in said
+    assert "class 20\n" not in said
+    assert "    row 4: 4: no\n    … and 25 more\n" in said
+
+
+def test_info_of_what_is_no_feature_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "x.h5").write_text("x")
+    assert main(["info", str(tmp_path / "x.h5")]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"decaf: {tmp_path}/x.h5: not an HDF5 file")
+    assert said.count("\n") == 1
+
+
+def test_export(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = file.with_name("x.npy")
+    assert main(["export", str(file), "-o", str(out)]) == 0
+    rows = file.with_name("x.rows.csv")
+    assert capsys.readouterr().out == f"fc6, 3 × 8 float32: {out}, {rows}\n"
+    assert np.load(out).shape == (3, 8)
+    assert main(["export", str(file), "-o", str(out)]) == 2
+    assert capsys.readouterr().err.startswith(f"decaf: {rows}: is there already")
+    again = ["export", str(file), "-o", str(out), "--overwrite", "--ok-only", "-l", "fc6", "--json"]
+    assert main(again) == 0
+    assert json.loads(capsys.readouterr().out) == {
+        "files": [str(out), str(rows)],
+        "layer": "fc6",
+        "shape": [2, 8],
+        "dtype": "float32",
+    }
+    assert np.isfinite(np.load(out)).all()
+
+
+def test_export_wants_a_known_ending(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["export", str(file), "-o", "x.parquet"]) == 2
+    assert "use one of .npy, .csv, .mat" in capsys.readouterr().err

@@ -1,0 +1,179 @@
+"""The frame of the command line: exit codes, one clear line for a mistake, odd file names."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from types import ModuleType
+
+import pytest
+
+import decaf
+from decaf.cli import main as frame
+from decaf.cli.main import COMMANDS, build_parser, main
+from decaf.errors import OutputError
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], int]], None]:
+    """Let ``decaf probe`` do what a test wants."""
+
+    def install(body: Callable[[], int]) -> None:
+        module = ModuleType("decaf_probe")
+        module.HELP = "probe"  # type: ignore[attr-defined]
+        module.configure = lambda parser: None  # type: ignore[attr-defined]
+        module.run = lambda args: body()  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, "decaf_probe", module)
+        monkeypatch.setitem(frame.COMMANDS, "probe", "decaf_probe")
+
+    return install
+
+
+def raising(error: BaseException) -> Callable[[], int]:
+    def body() -> int:
+        raise error
+
+    return body
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    said = capsys.readouterr().out
+    for name in COMMANDS:
+        assert f"  {name} " in said
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_explains_itself(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([name, "--help"]) == 0
+    assert f"usage: decaf {name}" in capsys.readouterr().out
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"decaf {decaf.__version__}\n"
+
+
+def test_no_command_shows_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    assert "usage: decaf" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nothing"], "invalid choice: 'nothing'"),
+        (["--nothing"], "unrecognized arguments: --nothing"),
+        (["info"], "the following arguments are required: F.h5"),
+        (["info", "f.h5", "--js"], "unrecognized arguments: --js"),
+    ],
+)
+def test_wrong_arguments(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_only_the_command_asked_for_is_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(frame.COMMANDS, "broken", "no.such.module")
+    assert isinstance(build_parser(["--debug", "info", "broken"]), argparse.ArgumentParser)
+    with pytest.raises(ModuleNotFoundError):
+        build_parser(["broken"])
+
+
+@pytest.mark.parametrize("code", [0, 1, 143])
+def test_a_command_gives_its_exit_code(
+    command: Callable[[Callable[[], int]], None], code: int
+) -> None:
+    command(lambda: code)
+    assert main(["probe"]) == code
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OutputError("f.h5: is in use"), "decaf: f.h5: is in use\n"),
+        (OutputError("a\nb.h5: two lines"), "decaf: a\\nb.h5: two lines\n"),
+        (
+            OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "f.h5"),
+            "decaf: f.h5: No space left on device\n",
+        ),
+        (
+            PermissionError(errno.EACCES, os.strerror(errno.EACCES), b"\xff.h5"),
+            "decaf: \\udcff.h5: Permission denied\n",
+        ),
+        (OSError("no number"), "decaf: no number\n"),
+        (TimeoutError(), "decaf: TimeoutError\n"),
+    ],
+)
+def test_a_mistake_is_one_line(
+    error: Exception,
+    said: str,
+    command: Callable[[Callable[[], int]], None],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    command(raising(error))
+    assert main(["probe"]) == 2
+    assert capsys.readouterr().err == said
+
+
+def test_debug_shows_where_a_mistake_was_found(
+    command: Callable[[Callable[[], int]], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    command(raising(OutputError("f.h5: is in use")))
+    assert main(["--debug", "probe"]) == 2
+    said = capsys.readouterr().err
+    assert "Traceback" in said
+    assert said.endswith("\ndecaf: f.h5: is in use\n")
+
+
+def test_a_defect_is_told_apart_from_bad_images(
+    command: Callable[[Callable[[], int]], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    command(raising(ZeroDivisionError("x")))
+    assert main(["probe"]) == 70
+    said = capsys.readouterr().err
+    assert "ZeroDivisionError: x" in said
+    assert "a defect of decaf" in said
+
+
+def test_an_interrupt(
+    command: Callable[[Callable[[], int]], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    command(raising(KeyboardInterrupt()))
+    assert main(["probe"]) == 130
+    assert capsys.readouterr().err == ""
+
+
+def test_python_dash_m(child_env: dict[str, str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "decaf", "info", "no.h5"],
+        capture_output=True,
+        text=True,
+        env=child_env,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr == "decaf: no.h5: No such file or directory\n"
+    assert done.stdout == ""
+
+
+def test_a_reader_that_goes_away(child_env: dict[str, str]) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-m", "decaf", "summary", "alexnet"],
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=child_env,
+        check=False,
+    )
+    os.close(writing)
+    assert done.stderr == ""
+    assert done.returncode == 141

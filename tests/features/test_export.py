@@ -1,0 +1,221 @@
+"""Exports, read back by the tools they are meant for."""
+
+from __future__ import annotations
+
+import csv
+import errno
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from scipy.io import loadmat
+
+from decaf.errors import FeatureFileError, OutputError, SettingError
+from decaf.features import export, rows
+from decaf.features.export import export_features
+from decaf.features.file import open_features
+
+ROWS = [
+    ["path", "label", "class", "status"],
+    ["cats/a.jpg", "0", "cats", "ok"],
+    ["cats/b\\xff\n.jpg", "0", "cats", "corrupt"],
+    ["dogs/c.jpg", "1", "dogs", "ok"],
+    ["d.jpg", "-1", "", "ok"],
+]
+
+
+def layer(path: Path, name: str) -> np.ndarray:
+    with h5py.File(path) as file:
+        values: np.ndarray = file[f"features/{name}"][()]
+    return values
+
+
+def lines(path: Path) -> list[list[str]]:
+    with open(path, newline="", encoding="utf-8") as stream:
+        return list(csv.reader(stream))
+
+
+def test_npy_with_the_table_of_its_rows(feature_file: Path, tmp_path: Path) -> None:
+    with open_features(feature_file) as file:
+        done = export_features(file, tmp_path / "x.npy", layer="conv1")
+    assert done.files == (tmp_path / "x.npy", tmp_path / "x.rows.csv")
+    assert (done.layer, done.shape, done.dtype) == ("conv1", (4, 2, 3, 3), "float32")
+    values = np.load(tmp_path / "x.npy", mmap_mode="r")
+    np.testing.assert_array_equal(values, layer(feature_file, "conv1"))
+    assert values.flags.c_contiguous
+    assert lines(tmp_path / "x.rows.csv") == ROWS
+
+
+def test_csv_gives_every_value_back_exactly(feature_file: Path, tmp_path: Path) -> None:
+    with open_features(feature_file) as file:
+        export_features(file, tmp_path / "x.csv", layer="conv1")
+    table = lines(tmp_path / "x.csv")
+    assert [line[:4] for line in table] == ROWS
+    assert table[0][4:] == [f"f{i}" for i in range(18)]
+    values = np.array([line[4:] for line in table[1:]], np.float32)
+    np.testing.assert_array_equal(values, layer(feature_file, "conv1").reshape(4, 18))
+
+
+def test_mat_as_matlab_sees_it(feature_file: Path, tmp_path: Path) -> None:
+    with open_features(feature_file) as file:
+        export_features(file, tmp_path / "x.mat", layer="conv1")
+        fingerprint = file.fingerprint
+    found = loadmat(tmp_path / "x.mat")
+    np.testing.assert_array_equal(found["features"], layer(feature_file, "conv1"))
+    assert found["features"].dtype == np.float32
+    assert [str(cell[0]) for cell in found["path"].ravel()] == [line[0] for line in ROWS[1:]]
+    assert found["label"].tolist() == [[0], [0], [1], [-1]]
+    assert [str(cell[0]) for cell in found["class_names"].ravel()] == ["cats", "dogs"]
+    assert found["status"].tolist() == [[0], [2], [0], [0]]
+    assert [str(cell[0]) for cell in found["status_names"].ravel()] == ["ok", "missing", "corrupt"]
+    assert found["ok"].ravel().tolist() == [1, 0, 1, 1]
+    assert found["layer"].tolist() == ["conv1"]
+    assert found["fingerprint"].tolist() == [fingerprint]
+
+
+@pytest.mark.parametrize("ending", export.ENDINGS)
+def test_bad_rows_can_be_left_out(feature_file: Path, tmp_path: Path, ending: str) -> None:
+    with open_features(feature_file) as file:
+        done = export_features(file, tmp_path / f"x{ending}", layer="fc6", ok_only=True)
+    assert done.shape == (3, 8)
+    expected = layer(feature_file, "fc6")[[0, 2, 3]]
+    if ending == ".npy":
+        values = np.load(tmp_path / "x.npy")
+        assert lines(tmp_path / "x.rows.csv") == [ROWS[0], ROWS[1], ROWS[3], ROWS[4]]
+    elif ending == ".csv":
+        values = np.array([line[4:] for line in lines(tmp_path / "x.csv")[1:]], np.float32)
+    else:
+        values = loadmat(tmp_path / "x.mat")["features"]
+    np.testing.assert_array_equal(values, expected)
+
+
+@pytest.mark.parametrize("ending", export.ENDINGS)
+def test_half_precision_survives(feature_file: Path, tmp_path: Path, ending: str) -> None:
+    half = np.array([[0.1, 65504, 6e-8, -0.0, np.inf, np.nan, 1 / 3, 2]] * 4, np.float16)
+    with h5py.File(feature_file, "a") as file:
+        del file["features/fc6"]
+        file.create_dataset("features/fc6", data=half, chunks=(2, 8), fletcher32=True)
+    with open_features(feature_file) as file:
+        export_features(file, tmp_path / f"x{ending}", layer="fc6")
+    if ending == ".npy":
+        values = np.load(tmp_path / "x.npy")
+        assert values.dtype == np.float16
+    elif ending == ".csv":
+        values = np.array([line[4:] for line in lines(tmp_path / "x.csv")[1:]], np.float16)
+    else:
+        values = loadmat(tmp_path / "x.mat")["features"]
+    np.testing.assert_array_equal(values.astype(np.float16), half)
+
+
+def test_several_blocks_make_one_array(
+    write_features: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_features(tmp_path / "f.h5", rows=40)
+    monkeypatch.setattr(rows, "BLOCK_BYTES", 100)
+    with open_features(path) as file:
+        for ending in export.ENDINGS:
+            export_features(file, tmp_path / f"x{ending}", layer="fc6")
+    expected = layer(path, "fc6")
+    np.testing.assert_array_equal(np.load(tmp_path / "x.npy"), expected)
+    np.testing.assert_array_equal(loadmat(tmp_path / "x.mat")["features"], expected)
+    assert len(lines(tmp_path / "x.csv")) == 41
+
+
+def test_the_only_layer_need_not_be_named(feature_file: Path, tmp_path: Path) -> None:
+    golden = Path(__file__).parent / "golden" / "features-1.h5"
+    with open_features(golden) as file:
+        assert export_features(file, tmp_path / "x.npy").layer == "fc6"
+    with (
+        open_features(feature_file) as file,
+        pytest.raises(SettingError, match=r"f\.h5: holds the layers fc6, conv1; name the one"),
+    ):
+        export_features(file, tmp_path / "y.npy")
+
+
+@pytest.mark.parametrize("name", ["x.txt", "x", "x.npy.gz"])
+def test_an_unknown_ending_lists_the_known(feature_file: Path, tmp_path: Path, name: str) -> None:
+    with (
+        open_features(feature_file) as file,
+        pytest.raises(SettingError, match=r"use one of \.npy, \.csv, \.mat"),
+    ):
+        export_features(file, tmp_path / name, layer="fc6")
+
+
+def test_an_unknown_layer_writes_nothing(feature_file: Path, tmp_path: Path) -> None:
+    with open_features(feature_file) as file, pytest.raises(SettingError, match="no layer 'fc9'"):
+        export_features(file, tmp_path / "x.npy", layer="fc9")
+    assert sorted(os.listdir(tmp_path)) == ["f.h5"]
+
+
+@pytest.mark.parametrize("there", ["x.npy", "x.rows.csv"])
+def test_what_is_there_is_not_replaced_unasked(
+    feature_file: Path, tmp_path: Path, there: str
+) -> None:
+    (tmp_path / there).write_text("mine")
+    with open_features(feature_file) as file:
+        with pytest.raises(OutputError, match=f"{there}: is there already"):
+            export_features(file, tmp_path / "x.npy", layer="fc6")
+        assert (tmp_path / there).read_text() == "mine"
+        assert len(os.listdir(tmp_path)) == 2
+        export_features(file, tmp_path / "x.npy", layer="fc6", overwrite=True)
+    assert np.load(tmp_path / "x.npy").shape == (4, 8)
+
+
+def test_a_full_disk_leaves_nothing_behind(
+    feature_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with (
+        open_features(feature_file) as file,
+        pytest.raises(OutputError, match=r"x\.csv: No space left on device; it was not written"),
+    ):
+        export_features(file, tmp_path / "x.csv", layer="fc6")
+    assert os.listdir(tmp_path) == ["f.h5"]
+
+
+def test_damage_leaves_nothing_behind(feature_file: Path, tmp_path: Path) -> None:
+    with h5py.File(feature_file) as file:
+        place = file["features/fc6"].id.get_chunk_info(1).byte_offset
+    data = bytearray(feature_file.read_bytes())
+    data[place] ^= 1
+    feature_file.write_bytes(data)
+    with open_features(feature_file) as file:
+        for ending in (".csv", ".mat"):
+            with pytest.raises(FeatureFileError, match="fc6, rows 3 to 3"):
+                export_features(file, tmp_path / f"x{ending}", layer="fc6")
+    assert os.listdir(tmp_path) == ["f.h5"]
+
+
+def test_a_folder_that_is_not_there(feature_file: Path, tmp_path: Path) -> None:
+    with open_features(feature_file) as file, pytest.raises(OutputError, match="No such file"):
+        export_features(file, tmp_path / "no" / "x.csv", layer="fc6")
+
+
+def test_what_a_mat_file_cannot_hold(
+    feature_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export, "MAX_MAT_BYTES", 127)
+    with (
+        open_features(feature_file) as file,
+        pytest.raises(SettingError, match=r"fc6 takes 128 bytes, .* at most 127; export to \.npy"),
+    ):
+        export_features(file, tmp_path / "x.mat", layer="fc6")
+    assert os.listdir(tmp_path) == ["f.h5"]
+
+
+def test_mat_without_scipy(
+    feature_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "scipy.io", None)
+    with (
+        open_features(feature_file) as file,
+        pytest.raises(SettingError, match=r"pip install 'decaf\[mat\]'"),
+    ):
+        export_features(file, tmp_path / "x.mat", layer="fc6")

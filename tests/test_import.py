@@ -1,0 +1,83 @@
+"""``import decaf`` and ``decaf --help`` are quick: they load nothing heavy."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+import decaf
+
+HEAVY = {"PIL", "h5py", "numpy", "safetensors", "scipy", "sklearn", "torch", "torchvision", "tqdm"}
+
+
+def loaded_by(code: str, env: dict[str, str]) -> set[str]:
+    """Give the top-level packages that a fresh interpreter has loaded after some code."""
+    code += "\nimport sys; print('loaded:', *{name.partition('.')[0] for name in sys.modules})"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=env, check=True
+    )
+    return set(done.stdout.rpartition("loaded:")[2].split())
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import decaf; dir(decaf); decaf.DecafError",
+        "import decaf.cli.main",
+        "from decaf.cli.main import main; assert main(['--help']) == 0",
+        "from decaf.cli.main import main; assert main(['extract', '--help']) == 0",
+        "from decaf.cli.main import main; assert main(['info']) == 2",
+    ],
+)
+def test_nothing_heavy_is_loaded(code: str, child_env: dict[str, str]) -> None:
+    assert not loaded_by(code, child_env) & HEAVY
+
+
+@pytest.mark.parametrize(
+    ("code", "seconds"), [("import decaf", 0.1), ("import decaf.__main__", 0.4)]
+)
+def test_it_is_quick(code: str, seconds: float, child_env: dict[str, str]) -> None:
+    if "__main__" in code:
+        code = "from decaf.cli.main import main; main(['--help'])"
+
+    def spent(code: str) -> float:
+        # Of several tries the best: the machine may be busy with other things.
+        best = float("inf")
+        for _ in range(5):
+            start = time.perf_counter()
+            subprocess.run(
+                [sys.executable, "-S", "-c", code],
+                stdout=subprocess.DEVNULL,
+                env=child_env,
+                check=True,
+            )
+            best = min(best, time.perf_counter() - start)
+        return best
+
+    assert spent(code) - spent("pass") < seconds
+
+
+def test_every_public_name_is_there() -> None:
+    for name in decaf.__all__:
+        assert getattr(decaf, name) is not None
+        assert name in dir(decaf)
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="module 'decaf' has no attribute 'nothing'"):
+        decaf.nothing  # noqa: B018
+    assert not hasattr(decaf, "__wrapped__")
+
+
+def test_a_lazy_name_is_looked_up_once() -> None:
+    assert decaf.open_features is decaf.open_features
+    assert "open_features" in vars(decaf)
+
+
+def test_import_star(child_env: dict[str, str]) -> None:
+    code = "from decaf import *; print(extract, FeatureFile)"
+    assert "torch" not in loaded_by("import decaf.errors", child_env)
+    assert "h5py" in loaded_by(code, child_env)
