@@ -1,0 +1,186 @@
+"""`decaf.verify` finds what is wrong with a file, and only that."""
+
+from __future__ import annotations
+
+import functools
+import json
+import shutil
+import zipfile
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from PIL import Image
+
+import decaf
+from decaf.cli.main import main
+from decaf.errors import FeatureFileError, SettingError, WeightsError
+from decaf.features.verify import tolerance, verify
+
+WEIGHTS = "random:0:alexnet-64"
+
+
+@functools.cache
+def backbone() -> decaf.Backbone:
+    return decaf.load_backbone(WEIGHTS)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    root = tmp_path / "images"
+    root.mkdir()
+    generator = np.random.default_rng(0)
+    for number in range(6):
+        pixels = generator.integers(0, 256, (70, 70, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(root / f"{number}.png")
+    return root
+
+
+def made(source: object, out: Path, **rest: object) -> Path:
+    settings = {"weights": backbone(), "workers": 0, "on_error": "record", **rest}
+    decaf.extract(source, ["pool5", "fc6"], out=out, **settings).close()
+    return out
+
+
+def test_a_good_file_is_verified(folder: Path, tmp_path: Path) -> None:
+    (folder / "3.png").write_bytes(b"")
+    result = verify(made(folder, tmp_path / "f.h5"), rows=100)
+    assert result.ok
+    assert result.rows == 6
+    assert result.compared == 5
+    assert result.worst.keys() == {"pool5", "fc6"}
+    assert max(result.worst.values()) <= 1e-5
+    assert result.failed == result.unavailable == result.notes == []
+
+
+def test_a_row_that_was_tampered_with_is_found(folder: Path, tmp_path: Path) -> None:
+    path = made(folder, tmp_path / "f.h5")
+    with h5py.File(path, "r+") as file:
+        file["features/fc6"][2] *= 1.001
+    result = verify(path, rows=6)
+    assert not result.ok
+    assert [(row, layer) for row, layer, _ in result.failed] == [(2, "fc6")]
+    assert result.failed[0][2] == pytest.approx(1e-3, rel=0.01)
+
+
+def test_rows_that_changed_places_are_found(folder: Path, tmp_path: Path) -> None:
+    path = made(folder, tmp_path / "f.h5")
+    with h5py.File(path, "r+") as file:
+        file["features/fc6"][[0, 1]] = file["features/fc6"][[0, 1]][::-1]
+    assert {row for row, _, _ in verify(path, rows=6).failed} == {0, 1}
+
+
+def test_a_row_of_nan_under_status_ok_is_found(folder: Path, tmp_path: Path) -> None:
+    path = made(folder, tmp_path / "f.h5")
+    with h5py.File(path, "r+") as file:
+        file["features/fc6"][4] = np.nan
+    with pytest.raises(FeatureFileError, match="fc6, row 4 holds NaN, but its status is ok"):
+        verify(path, rows=0)
+
+
+def test_images_that_are_gone_or_changed_are_told_apart(folder: Path, tmp_path: Path) -> None:
+    path = made(folder, tmp_path / "f.h5")
+    (folder / "1.png").unlink()
+    Image.new("RGB", (70, 70)).save(folder / "2.png")
+    result = verify(path, rows=6)
+    assert result.ok
+    assert result.compared == 4
+    assert result.unavailable == [(1, "no such file (missing)"), (2, "the image has changed since")]
+
+
+def test_images_that_moved_may_be_named(folder: Path, tmp_path: Path) -> None:
+    path = made(folder, tmp_path / "f.h5")
+    elsewhere = tmp_path / "elsewhere"
+    shutil.move(folder, elsewhere)
+    assert verify(path).compared == 0
+    assert verify(path, images=elsewhere).compared == 6
+    (elsewhere / "5.png").unlink()
+    with pytest.raises(SettingError, match="has 6 rows, but 5 images were given"):
+        verify(path, images=elsewhere)
+
+
+def test_relative_names_are_found_from_another_folder(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    made("images", Path("f.h5"))
+    monkeypatch.chdir("/")
+    assert verify(tmp_path / "f.h5").compared == 6
+
+
+def test_members_of_archives_are_found(folder: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "images.zip", "w") as archive:
+        for image in sorted(folder.iterdir()):
+            archive.write(image, image.name)
+    path = made([folder, tmp_path / "images.zip"], tmp_path / "f.h5")
+    assert verify(path, rows=100).compared == 12
+    (tmp_path / "images.zip").unlink()
+    result = verify(path, rows=100)
+    assert result.compared == 6
+    assert [row for row, _ in result.unavailable] == list(range(6, 12))
+
+
+def test_images_in_memory_have_to_be_given_again(tmp_path: Path) -> None:
+    arrays = np.random.default_rng(0).integers(0, 256, (4, 70, 70, 3), dtype=np.uint8)
+    path = made(arrays, tmp_path / "f.h5")
+    assert len(verify(path).unavailable) == 4
+    assert verify(path, images=arrays).compared == 4
+    others = arrays.copy()
+    others[2] += 1
+    assert verify(path, images=others).unavailable == [(2, "the image has changed since")]
+
+
+def test_other_weights_are_refused_with_both_hashes(folder: Path, tmp_path: Path) -> None:
+    path = made(folder, tmp_path / "f.h5")
+    there = decaf.load_backbone(WEIGHTS).sha256
+    here = decaf.load_backbone("random:1:alexnet-64").sha256
+    with pytest.raises(WeightsError, match=f"{there}.*{here}"):
+        verify(path, weights="random:1:alexnet-64")
+
+
+def test_another_version_is_noted(folder: Path, tmp_path: Path) -> None:
+    from decaf.features import schema
+
+    path = made(folder, tmp_path / "f.h5")
+    with h5py.File(path, "r+") as file:
+        run = json.loads(file.attrs["run"])
+        run["versions"]["torch"] = "1.0"
+        file.attrs["run"] = json.dumps(run)
+        file.attrs["fingerprint"] = schema.fingerprint(run)
+    (note,) = verify(path).notes
+    assert note.startswith("versions torch: 1.0 there, ")
+
+
+def test_tolerances_are_those_stated() -> None:
+    assert tolerance({"precision": "fp32", "dtype": "float32"}) == ("relative error", 1e-5)
+    assert tolerance({"precision": "fp32", "dtype": "float16"}) == ("relative error", 1e-3)
+    assert tolerance({"precision": "bf16", "dtype": "float32"}) == ("1 - cosine", 5e-4)
+
+
+@pytest.mark.parametrize("settings", [{"dtype": "float16"}, {"crops": "ten-max"}])
+def test_other_settings_are_verified_too(
+    folder: Path, tmp_path: Path, settings: dict[str, str]
+) -> None:
+    assert verify(made(folder, tmp_path / "f.h5", **settings)).compared == 6
+
+
+def test_the_command_tells_what_it_found(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = str(made(folder, tmp_path / "f.h5"))
+    assert main(["verify", path]) == 0
+    out = capsys.readouterr().out
+    assert "6 rows read, checksums agree" in out
+    assert "verified: 6 rows agree" in out
+    (folder / "0.png").unlink()
+    assert main(["verify", path, "--json"]) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert report["ok"] is True
+    assert report["unavailable"] == [[0, "no such file (missing)"]]
+    with h5py.File(path, "r+") as file:
+        file["features/fc6"][1] += 1
+    assert main(["verify", path]) == 2
+    assert "row 1 differs in fc6" in capsys.readouterr().out
+    assert main(["verify", path, "--rows", "-1"]) == 2
+    assert "rows -1: must be 0 or more" in capsys.readouterr().err
