@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from decaf.errors import ImageError, SettingError
+from decaf.images.decode import decode
+from decaf.images.preprocess import crop_offsets, normalise, resized_crops
+from decaf.images.spec import IMAGENET_MEAN, IMAGENET_STD, PreprocessSpec, named_preprocess
+
+SPECS = [named_preprocess(n, c) for n in ("decaf", "shorter-side") for c in (64, 224, 227)]
+
+
+def reference(pixels: torch.Tensor, spec: PreprocessSpec) -> torch.Tensor:
+    """Do the same with torchvision's transforms."""
+    from torchvision.transforms import v2
+
+    side = [spec.resize_to] * (2 if spec.resize == "warp" else 1)
+    return v2.Compose([v2.Resize(side, antialias=True), v2.CenterCrop(spec.crop)])(pixels)
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=lambda s: f"{s.name}-{s.crop}")
+def test_equal_to_torchvision_on_photographs(shared_data: Path, spec: PreprocessSpec) -> None:
+    files = sorted(shared_data.glob("imagenet-sample/*.JPEG"))[:8]
+    files += sorted(shared_data.glob("tiny-imagenet-mini/train/*/images/*.JPEG"))[:2]
+    assert len(files) == 10
+    for file in files:
+        pixels = decode(file.read_bytes()).pixels
+        found = resized_crops(pixels, spec)
+        assert found.is_contiguous()
+        assert torch.equal(found[0].permute(2, 0, 1), reference(pixels, spec)), file.name
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 90), st.integers(1, 90), st.sampled_from(SPECS[::3]), st.booleans())
+def test_equal_to_torchvision_at_any_size(
+    height: int, width: int, spec: PreprocessSpec, planar: bool
+) -> None:
+    """The long side's rounding and the odd pixel of a centre crop among it."""
+    generator = torch.Generator().manual_seed(height * 91 + width)
+    pixels = torch.randint(0, 256, (height, width, 3), dtype=torch.uint8, generator=generator)
+    pixels = pixels.permute(2, 0, 1)
+    pixels = pixels.contiguous() if planar else pixels
+    found = resized_crops(pixels, spec)
+    assert torch.equal(found[0].permute(2, 0, 1), reference(pixels, spec))
+
+
+def test_within_one_level_of_pillow(shared_data: Path) -> None:
+    spec = named_preprocess("decaf", 227)
+    for file in sorted(shared_data.glob("imagenet-sample/*.JPEG"))[:6]:
+        with Image.open(file) as image:
+            resized = image.convert("RGB").resize((256, 256), Image.Resampling.BILINEAR)
+        expected = np.asarray(resized)[14:241, 14:241].astype(int)
+        found = resized_crops(decode(file.read_bytes()).pixels, spec)[0].numpy()
+        assert np.abs(found - expected).max() <= 1
+
+
+def test_ten_crop_order_and_content() -> None:
+    y, x = torch.meshgrid(torch.arange(72), torch.arange(72), indexing="ij")
+    pixels = torch.stack([y, x, y + x]).to(torch.uint8)  # already of the size resized to
+    spec = named_preprocess("decaf", 64)
+    crops = resized_crops(pixels, spec, ten=True)
+    assert crops.shape == (5, 64, 64, 3)
+    corners = [(0, 0), (0, 8), (8, 0), (8, 8), (4, 4)]
+    assert [tuple(crop[0, 0, :2].tolist()) for crop in crops] == corners
+    assert [tuple(crop[-1, -1, :2].tolist()) for crop in crops] == [
+        (top + 63, left + 63) for top, left in corners
+    ]
+    assert torch.equal(crops[4:], resized_crops(pixels, spec))
+
+
+def test_ten_crop_of_an_oblong_reaches_its_corners() -> None:
+    assert crop_offsets(256, 341, 224, ten=True) == [
+        (0, 0),
+        (0, 117),
+        (32, 0),
+        (32, 117),
+        (16, 58),
+    ]
+
+
+@pytest.mark.parametrize("shape", [(3, 1, 5000), (3, 5000, 1)])
+def test_strips(shape: tuple[int, ...]) -> None:
+    pixels = torch.full(shape, 77, dtype=torch.uint8)
+    warped = resized_crops(pixels, named_preprocess("decaf", 227))
+    assert warped.unique().tolist() == [77]
+    with pytest.raises(ImageError, match="the shorter side is 256") as caught:
+        resized_crops(pixels, named_preprocess("shorter-side", 224))
+    assert caught.value.status == "too_large"
+
+
+def test_the_input_is_left_as_it_was(rng: np.random.Generator) -> None:
+    pixels = torch.from_numpy(rng.integers(0, 256, (3, 72, 72), dtype=np.uint8))
+    before = pixels.clone()
+    crops = resized_crops(pixels.permute(0, 2, 1), named_preprocess("decaf", 64))
+    crops.zero_()
+    assert torch.equal(pixels, before)
+
+
+def test_normalise_equals_torchvisions(rng: np.random.Generator) -> None:
+    from torchvision.transforms import v2
+
+    batch = torch.from_numpy(rng.integers(0, 256, (4, 64, 64, 3), dtype=np.uint8))
+    found = normalise(batch, named_preprocess("decaf", 64))
+    scaled = batch.permute(0, 3, 1, 2).double() / 255
+    expected = v2.Normalize(IMAGENET_MEAN, IMAGENET_STD)(scaled)
+    torch.testing.assert_close(found.double(), expected, rtol=1e-6, atol=1e-6)
+    assert found.dtype == torch.float32
+    assert found.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_normalise_in_other_units(rng: np.random.Generator) -> None:
+    """Caffe's way: 0-255 pixels less a mean, not divided."""
+    spec = PreprocessSpec("caffe", "warp", 72, 64, (104.0, 117.0, 123.0), (1.0, 1.0, 1.0), 1.0)
+    batch = torch.from_numpy(rng.integers(0, 256, (2, 64, 64, 3), dtype=np.uint8))
+    expected = batch.permute(0, 3, 1, 2) - torch.tensor([104.0, 117, 123]).view(3, 1, 1)
+    torch.testing.assert_close(normalise(batch, spec), expected, rtol=1e-6, atol=1e-5)
+
+
+@pytest.mark.parametrize("ten", [False, True])
+def test_each_crop_takes_its_part_of_the_mean_image(rng: np.random.Generator, ten: bool) -> None:
+    spec = PreprocessSpec("m", "warp", 72, 64, std=(1.0, 2.0, 4.0), mean_image_sha256="0" * 64)
+    mean = torch.from_numpy(rng.random((3, 72, 72), dtype=np.float32))
+    images = torch.from_numpy(rng.integers(0, 256, (2, 3, 72, 72), dtype=np.uint8))
+    batch = torch.cat([resized_crops(image, spec, ten) for image in images])
+    found = normalise(batch, spec, mean_image=mean, ten=ten)
+    whole = (images.double() / 255 - mean) / torch.tensor([1.0, 2, 4]).view(3, 1, 1)
+    expected = [
+        image[:, top : top + 64, left : left + 64]
+        for image in whole
+        for top, left in crop_offsets(72, 72, 64, ten)
+    ]
+    torch.testing.assert_close(found.double(), torch.stack(expected), rtol=1e-6, atol=1e-6)
+
+
+def test_mean_image_that_does_not_fit() -> None:
+    plain = named_preprocess("decaf", 64)
+    spec = PreprocessSpec("m", "warp", 72, 64, mean_image_sha256="0" * 64)
+    batch = torch.zeros(1, 64, 64, 3, dtype=torch.uint8)
+    with pytest.raises(SettingError, match="if and only if"):
+        normalise(batch, spec)
+    with pytest.raises(SettingError, match="if and only if"):
+        normalise(batch, plain, mean_image=torch.zeros(3, 72, 72))
+    with pytest.raises(SettingError, match=r"shape \(3, 64, 64\), expected \(3, 72, 72\)"):
+        normalise(batch, spec, mean_image=torch.zeros(3, 64, 64))
