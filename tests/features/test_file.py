@@ -236,7 +236,7 @@ def test_info_is_json(feature_file: Path) -> None:
 def test_bare_numbers_as_labels(feature_file: Path) -> None:
     with h5py.File(feature_file, "a") as file:
         del file["class_names"]
-        file.create_dataset("class_names", shape=(0,), dtype=h5py.string_dtype())
+        file.create_dataset("class_names", shape=(0,), dtype=h5py.string_dtype("utf-8", 1))
         file["label"][:] = [7, 7, 1000, -1]
     with open_features(feature_file) as file:
         assert file.class_names == ()

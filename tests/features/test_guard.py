@@ -17,6 +17,7 @@ from decaf.errors import FeatureFileError
 from decaf.features import guard, storage
 from decaf.features.file import open_features
 from decaf.features.schema import canonical_json, fingerprint
+from decaf.features.text import write_text_attribute
 
 Change = Callable[[h5py.File], None]
 
@@ -105,13 +106,16 @@ def lacking(file: h5py.File) -> None:
 
 
 def set_run(file: h5py.File, run: dict[str, object]) -> None:
-    file.attrs["run"] = canonical_json(run)
-    file.attrs["fingerprint"] = fingerprint(run)
+    write_text_attribute(file, "run", canonical_json(run))
+    write_text_attribute(file, "fingerprint", fingerprint(run))
 
 
 def attribute(name: str, value: object) -> Change:
     def change(file: h5py.File) -> None:
-        file.attrs[name] = value
+        if isinstance(value, str):
+            write_text_attribute(file, name, value)
+        else:
+            file.attrs[name] = value
 
     return change
 
@@ -202,7 +206,8 @@ def odd_float(file: h5py.File) -> None:
 
 F4 = np.zeros((4, 8), np.float32)
 CHECKED = {"chunks": (2, 8), "fletcher32": True}
-TEXT = h5py.string_dtype()
+TEXT = h5py.string_dtype("utf-8", 8)
+VARIABLE = h5py.string_dtype()
 
 TRICKS: dict[str, tuple[Change, str]] = {
     "soft link": (soft_link, "'fc7' in features is a soft link; feature files hold none"),
@@ -265,7 +270,7 @@ TRICKS: dict[str, tuple[Change, str]] = {
         "features/fc6 is not stored with checksums and nothing else (fletcher32)",
     ),
     "path of variable length": (
-        replaced("path", data=["a"] * 4, dtype=TEXT),
+        replaced("path", data=["a"] * 4, dtype=VARIABLE),
         "'path' is not of fixed-length strings",
     ),
     "long paths": (
@@ -399,7 +404,9 @@ def test_many_rows_that_point_at_one_long_text(
     path = write_features(tmp_path / "f.h5", rows=300)
     with h5py.File(path, "a") as file:
         del file["message"]
-        file.create_dataset("message", data=[""] * 299 + ["x" * 60_000], dtype=TEXT, chunks=(300,))
+        file.create_dataset(
+            "message", data=[""] * 299 + ["x" * 60_000], dtype=VARIABLE, chunks=(300,)
+        )
         where = file["message"].id.get_chunk_info(0).byte_offset
     data = bytearray(path.read_bytes())
     reference = data[where + 299 * 16 : where + 300 * 16]
