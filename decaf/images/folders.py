@@ -121,8 +121,15 @@ def list_glob(pattern: bytes) -> list[bytes]:
     Only regular files are listed (folders that match are not gone into), by the same rule as in
     `list_folder`.
     """
-    matched = set(glob.glob(pattern, recursive=True))
-    return sorted(path for path in matched if os.path.isfile(path) and _is_image_path(path))
+    # Wildcards leave hidden files out, as a shell's do; macOS's folder is not hidden in that sense.
+    start = len(glob_base(pattern))
+    return sorted(
+        path
+        for path in set(glob.glob(pattern, recursive=True))
+        if not _SKIPPED_FOLDERS.intersection(path[start:].split(b"/"))
+        and os.path.isfile(path)
+        and _is_image_path(path)
+    )
 
 
 def read_start(path: bytes, count: int) -> bytes:

@@ -152,7 +152,7 @@ def collect(images: Any, *, labels: Any = "folder") -> ImageList:
         return _on_disk([_one_source(_as_bytes(images))], labels)
     if isinstance(images, np.ndarray):
         return _objects(split_array(images), "array", labels)
-    if is_image_object(images) and not is_dataset(images):
+    if is_image_object(images) and getattr(images, "ndim", 0) != 4:
         return _objects([images], "object", labels)
     if not isinstance(images, (list, tuple)) and not is_dataset(images):
         if not isinstance(images, Iterable):
