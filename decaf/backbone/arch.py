@@ -1,0 +1,314 @@
+"""The frozen description of a network of the family, with its bounds and its sizes.
+
+Every member has five convolutions, max pooling after the first, second and fifth, and three fully
+connected layers. No torch in here: what a network looks like can be told, and a hostile spec
+refused, without building it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal
+
+from decaf.backbone.bounds import check_choice, check_float, check_int, check_name, refuse
+from decaf.errors import SettingError
+
+__all__ = [
+    "MAX_CLASSES",
+    "MAX_INPUT_SIZE",
+    "POOLED",
+    "ArchSpec",
+    "ConvSpec",
+    "LRNSpec",
+    "PoolSpec",
+    "map_sizes",
+    "parameter_shapes",
+]
+
+MAX_CHANNELS = 65_536
+MAX_CLASSES = 1_000_000
+MAX_INPUT_SIZE = 4_096
+MAX_PARAMETERS = 1_000_000_000
+
+POOLED: tuple[int, ...] = (1, 2, 5)
+"""The convolutions (counted from 1) that max pooling follows."""
+
+
+@dataclass(frozen=True)
+class ConvSpec:
+    """One convolution.
+
+    Parameters
+    ----------
+    channels : int
+        Number of filters, 1 to 65,536.
+    kernel, stride, padding : int
+        Of both axes, in pixels of the layer's input.
+    groups : int
+        Input and output channels are cut into this many groups that do not see each other: 2 for
+        the two towers of the 2012 network.
+    """
+
+    channels: int
+    kernel: int
+    stride: int = 1
+    padding: int = 0
+    groups: int = 1
+
+    def __post_init__(self) -> None:
+        refuse(
+            "ConvSpec",
+            check_int("channels", self.channels, 1, MAX_CHANNELS),
+            check_int("kernel", self.kernel, 1, 64),
+            check_int("stride", self.stride, 1, 64),
+            check_int("padding", self.padding, 0, 64),
+            check_int("groups", self.groups, 1, MAX_CHANNELS),
+        )
+
+
+@dataclass(frozen=True)
+class PoolSpec:
+    """Max pooling; overlapping where `kernel` exceeds `stride` (Krizhevsky et al. 2012, 3.4)."""
+
+    kernel: int = 3
+    stride: int = 2
+
+    def __post_init__(self) -> None:
+        refuse(
+            "PoolSpec",
+            check_int("kernel", self.kernel, 1, 64),
+            check_int("stride", self.stride, 1, 64),
+        )
+
+
+@dataclass(frozen=True)
+class LRNSpec:
+    """Local response normalisation, with the paper's constants (Krizhevsky et al. 2012, 3.3).
+
+    `alpha` multiplies the sum of squares itself. Caffe and torch divide by `size` first, so their
+    ``alpha`` for the same network is five times this one.
+    """
+
+    size: int = 5
+    k: float = 2.0
+    alpha: float = 1e-4
+    beta: float = 0.75
+
+    def __post_init__(self) -> None:
+        refuse(
+            "LRNSpec",
+            check_int("size", self.size, 1, 1_001),
+            None if not isinstance(self.size, int) or self.size % 2 else "size must be odd",
+            check_float("k", self.k, 1e-6, 1e6),
+            check_float("alpha", self.alpha, 0.0, 1e6),
+            check_float("beta", self.beta, 0.0, 100.0),
+        )
+
+
+@dataclass(frozen=True)
+class ArchSpec:
+    """A member of the family, complete: what is not in here does not change the network.
+
+    Parameters
+    ----------
+    name : str
+        What it is called; a name of `ARCHITECTURES`, or another for a variant of your own.
+    input_size : int
+        Height and width in pixels of the images it is made for.
+    convs : tuple of ConvSpec
+        ``conv1`` to ``conv5``.
+    hidden : tuple of int
+        Widths of ``fc6`` and ``fc7``.
+    classes : int
+        Width of ``fc8``.
+    activation : {"relu", "tanh"}
+        Follows ``conv1`` to ``conv5``, ``fc6`` and ``fc7``.
+    lrn : LRNSpec or None
+        Normalisation after the activation of ``conv1`` and ``conv2``.
+    pool : PoolSpec
+        The pooling after ``conv1``, ``conv2`` and ``conv5``.
+    adaptive_pool : int or None
+        Height and width to which ``pool5`` is averaged before ``fc6``, as torchvision does; None
+        for networks of one input size.
+    dropout : float
+        Probability of dropping a unit in training.
+    dropout_at : {"output", "input"}
+        Whether dropout follows ``fc6`` and ``fc7`` (the paper) or goes before them (torchvision).
+
+    Raises
+    ------
+    SettingError
+        If a field is out of its bounds, or the fields do not make a network together.
+    """
+
+    name: str
+    input_size: int
+    convs: tuple[ConvSpec, ...]
+    hidden: tuple[int, ...] = (4096, 4096)
+    classes: int = 1000
+    activation: Literal["relu", "tanh"] = "relu"
+    lrn: LRNSpec | None = None
+    pool: PoolSpec = field(default_factory=PoolSpec)
+    adaptive_pool: int | None = None
+    dropout: float = 0.5
+    dropout_at: Literal["output", "input"] = "output"
+
+    def __post_init__(self) -> None:
+        refuse("ArchSpec", *self._wrong_fields())
+        refuse(f"architecture {self.name!r}", *self._wrong_together())
+
+    def _wrong_fields(self) -> list[str | None]:
+        found = [
+            check_name("name", self.name),
+            check_int("input_size", self.input_size, 1, MAX_INPUT_SIZE),
+            check_int("classes", self.classes, 1, MAX_CLASSES),
+            check_choice("activation", self.activation, ("relu", "tanh")),
+            check_float("dropout", self.dropout, 0.0, 0.999),
+            check_choice("dropout_at", self.dropout_at, ("output", "input")),
+        ]
+        if self.adaptive_pool is not None:
+            found.append(check_int("adaptive_pool", self.adaptive_pool, 1, 256))
+        found += [
+            _check_type("pool", self.pool, PoolSpec),
+            None if self.lrn is None else _check_type("lrn", self.lrn, LRNSpec),
+        ]
+        if not _all_of(self.convs, ConvSpec, 5):
+            found.append("convs must be a tuple of 5 ConvSpec")
+        if not _all_of(self.hidden, int, 2):
+            found.append("hidden must be a tuple of 2 whole numbers")
+        else:
+            found += [check_int("hidden", width, 1, MAX_CHANNELS) for width in self.hidden]
+        return found
+
+    def _wrong_together(self) -> list[str | None]:
+        found: list[str | None] = []
+        channels = 3
+        for number, conv in enumerate(self.convs, start=1):
+            if channels % conv.groups or conv.channels % conv.groups:
+                found.append(
+                    f"conv{number}: {channels} channels in and {conv.channels} out cannot be cut "
+                    f"into {conv.groups} groups"
+                )
+            channels = conv.channels
+        small = [name for name, size in map_sizes(self).items() if size < 1]
+        if small:
+            return [*found, f"{self.input_size}-pixel input leaves nothing at {small[0]}"]
+        if not found:
+            total = sum(_product(shape) for shape in parameter_shapes(self).values())
+            if total > MAX_PARAMETERS:
+                found.append(f"{total:,} parameters, at most {MAX_PARAMETERS:,} are allowed")
+        return found
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the spec as plain JSON values; `from_dict` is the way back."""
+        plain = asdict(self)
+        return {**plain, "convs": list(plain["convs"]), "hidden": list(plain["hidden"])}
+
+    @classmethod
+    def from_dict(cls, plain: object) -> ArchSpec:
+        """Make a spec of what `to_dict` gave, or of what a stranger's file holds.
+
+        Raises
+        ------
+        SettingError
+            If `plain` is not such a dict: unknown or missing fields, wrong types, out of bounds.
+        """
+        values = _plain_fields(cls, plain)
+        convs = values["convs"]
+        if not isinstance(convs, (list, tuple)) or len(convs) != 5:
+            raise SettingError("ArchSpec: convs must be a list of 5 dicts")
+        values["convs"] = tuple(ConvSpec(**_plain_fields(ConvSpec, conv)) for conv in convs)
+        if not isinstance(values["hidden"], (list, tuple)):
+            raise SettingError("ArchSpec: hidden must be a list of 2 whole numbers")
+        values["hidden"] = tuple(values["hidden"])
+        values["pool"] = PoolSpec(**_plain_fields(PoolSpec, values["pool"]))
+        if values["lrn"] is not None:
+            values["lrn"] = LRNSpec(**_plain_fields(LRNSpec, values["lrn"]))
+        return cls(**values)
+
+
+def _plain_fields(kind: type, plain: object) -> dict[str, Any]:
+    names = {each.name for each in fields(kind)}
+    if not isinstance(plain, Mapping):
+        raise SettingError(f"{kind.__name__}: must be a dict, got {type(plain).__name__}")
+    given = set(plain)
+    if given != names:
+        missing = sorted(names - given)
+        unknown = sorted(repr(each)[:40] for each in given - names)[:5]
+        raise SettingError(f"{kind.__name__}: missing fields {missing}, unknown fields {unknown}")
+    return dict(plain)
+
+
+def _check_type(name: str, value: object, kind: type) -> str | None:
+    return None if isinstance(value, kind) else f"{name} must be of type {kind.__name__}"
+
+
+def _all_of(values: object, kind: type, count: int) -> bool:
+    return (
+        isinstance(values, tuple)
+        and len(values) == count
+        and all(isinstance(value, kind) and not isinstance(value, bool) for value in values)
+    )
+
+
+def _product(shape: Sequence[int]) -> int:
+    product = 1
+    for size in shape:
+        product *= size
+    return product
+
+
+def map_sizes(spec: ArchSpec, input_size: int | None = None) -> dict[str, int]:
+    """Give height (= width) of every map, ``conv1`` to ``pool5``.
+
+    Parameters
+    ----------
+    spec : ArchSpec
+    input_size : int, optional
+        Height and width of the input; the spec's own by default.
+
+    Returns
+    -------
+    dict of str to int
+        Layer to size in pixels. 0 or less where the input is too small for the layer.
+
+    Examples
+    --------
+    >>> from decaf.backbone.spec import architecture
+    >>> map_sizes(architecture("alexnet-2012"))["conv1"]
+    55
+    """
+    size = spec.input_size if input_size is None else input_size
+    sizes: dict[str, int] = {}
+    for number, conv in enumerate(spec.convs, start=1):
+        size = (size + 2 * conv.padding - conv.kernel) // conv.stride + 1
+        sizes[f"conv{number}"] = size
+        if number in POOLED:
+            size = (size - spec.pool.kernel) // spec.pool.stride + 1
+            sizes[f"pool{number}"] = size
+    return sizes
+
+
+def parameter_shapes(spec: ArchSpec) -> dict[str, tuple[int, ...]]:
+    """Give the shape of every parameter, by its name in a state dict, in forward order.
+
+    Examples
+    --------
+    >>> from decaf.backbone.spec import architecture
+    >>> parameter_shapes(architecture("alexnet-2012"))["conv2.weight"]
+    (256, 48, 5, 5)
+    """
+    shapes: dict[str, tuple[int, ...]] = {}
+    inputs = 3
+    for number, conv in enumerate(spec.convs, start=1):
+        kernel = (conv.kernel, conv.kernel)
+        shapes[f"conv{number}.weight"] = (conv.channels, inputs // conv.groups, *kernel)
+        shapes[f"conv{number}.bias"] = (conv.channels,)
+        inputs = conv.channels
+    inputs *= (spec.adaptive_pool or map_sizes(spec)["pool5"]) ** 2
+    for number, width in enumerate((*spec.hidden, spec.classes), start=6):
+        shapes[f"fc{number}.weight"] = (width, inputs)
+        shapes[f"fc{number}.bias"] = (width,)
+        inputs = width
+    return shapes
