@@ -168,7 +168,7 @@ def save_weights(
     SettingError
         If `dtype` or the file's ending is not one of these.
     WeightsError
-        If rounding makes a value infinite.
+        If rounding makes a value infinite, or metrics or provenance are not JSON values.
     OutputError
         If the file exists already, or cannot be written.
     """
@@ -200,8 +200,8 @@ def save_weights(
         "arch": json.dumps(weights.spec.to_dict()),
         "preprocess": json.dumps(weights.preprocess.to_dict()),
         "class_names": json.dumps(list(weights.class_names)),
-        "metrics": json.dumps(weights.metrics, allow_nan=False),
-        "provenance": json.dumps(weights.provenance, allow_nan=False),
+        "metrics": _to_json("metrics", weights.metrics),
+        "provenance": _to_json("provenance", weights.provenance),
         "sha256": written.sha256,
     }
     try:
@@ -209,6 +209,13 @@ def save_weights(
     except (OSError, SafetensorError) as error:
         raise OutputError(f"{target}: cannot be written: {error}") from error
     return written.sha256
+
+
+def _to_json(key: str, value: dict[str, Any]) -> str:
+    try:
+        return json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise WeightsError(f"{key} must hold JSON values only: {error}") from None
 
 
 def _write_whole(target: Path, stored: dict[str, Tensor], header: dict[str, str]) -> None:

@@ -117,6 +117,10 @@ def test_saving_where_it_cannot_be(tmp_path, weights):
         save_weights(tmp_path / "w.pth", weights)
     with pytest.raises(SettingError, match="dtype must be one of"):
         save_weights(tmp_path / "w.safetensors", weights, dtype="int8")
+    for value in (float("nan"), tmp_path):
+        odd = dataclasses.replace(weights, metrics={"top1": value})
+        with pytest.raises(WeightsError, match="metrics must hold JSON values only"):
+            save_weights(tmp_path / "w.safetensors", odd)
     large = dataclasses.replace(weights, state={**weights.state})
     large.state["fc8.bias"] = torch.full((10,), 1e6)
     with pytest.raises(WeightsError, match=r"fc8\.bias holds NaN or infinite values"):
