@@ -71,7 +71,8 @@ def decode(
 
     Of animated files and files of several pages the first frame is taken. Transparent pixels are
     composited on `background`; 16-bit samples are scaled to 8; float samples (TIFF) are taken as
-    0 for black to 1 for white; CMYK is converted as ``(1 - c) (1 - k)``, without colour profiles.
+    0 for black to 1 for white; CMYK is converted as ``(1 - c) (1 - k)``. Colour profiles are not
+    applied, and of orientations only that of EXIF is.
 
     Parameters
     ----------

@@ -268,6 +268,24 @@ def test_avif(saved: Make, photo: np.ndarray) -> None:
     assert np.abs(pixels(saved(photo, "AVIF", quality=95)).astype(int) - photo).mean() < 4
 
 
+@pytest.mark.parametrize("value", range(1, 9))
+def test_orientation_of_avif(saved: Make, value: int) -> None:
+    if not features.check("avif"):
+        pytest.skip("this Pillow is built without AVIF")
+    blocks = np.kron(CORNERS, np.ones((16, 16, 1), np.uint8))
+    tag = Image.Exif()
+    tag[0x0112] = value
+    data = saved(blocks, "AVIF", quality=95, subsampling="4:4:4", exif=tag)
+    off = np.abs(pixels(data).astype(int) - turned(blocks, value))
+    assert np.median(off, axis=(0, 1)).max() <= 8
+
+
+def test_cmyk_tiff(tiff: Make) -> None:
+    ink = np.array([[[200, 100, 0, 60], [0, 0, 0, 255]]], np.uint8)
+    expected = (255 - ink[..., :3].astype(float)) * (255 - ink[..., 3:].astype(float)) / 255
+    assert np.abs(pixels(tiff(ink, photometric=5)) - expected).max() <= 1
+
+
 @pytest.mark.parametrize("head", [b"P1\n# comment\n3 2\n", b"P4 3 2\n"])
 def test_pbm_has_black_ones(head: bytes) -> None:
     data = head + (b"0 1 0\n1 1 0\n" if head.startswith(b"P1") else bytes((0b01000000, 0b11000000)))
