@@ -36,7 +36,7 @@ def byte_size(count: int) -> str:
     Examples
     --------
     >>> byte_size(2_097_152)
-    '2.00 MiB'
+    '2 MiB'
     """
     size = float(count)
     for unit in ("bytes", "KiB", "MiB", "GiB"):
