@@ -7,33 +7,15 @@ by its names. What is wrong with one image shows when it is loaded, and then con
 from __future__ import annotations
 
 import os
-import stat
-import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from decaf.errors import InputError
-from decaf.images.archives import archive_kind, list_members, read_head
-from decaf.images.folders import (
-    glob_base,
-    has_image_ending,
-    has_wildcard,
-    is_hidden,
-    list_folder,
-    list_glob,
-    read_start,
-)
-from decaf.images.labels import (
-    class_of,
-    common_folder,
-    labels_from_classes,
-    labels_from_file,
-    labels_from_sequence,
-)
+from decaf.images.labels import labels_from_classes, labels_from_file, labels_from_sequence
 from decaf.images.memory import (
     dataset_labels,
     is_dataset,
@@ -41,12 +23,10 @@ from decaf.images.memory import (
     split_array,
     unwrap,
 )
+from decaf.images.paths import Found, find_images
 from decaf.images.refs import ImageRef, RefList, Wire
-from decaf.images.sniff import HEAD_BYTES, guess_format
 
-__all__ = ["LIST_ENDINGS", "ImageList", "ImageRef", "Wire", "collect"]
-
-LIST_ENDINGS = frozenset((b".txt", b".lst", b".list"))
+__all__ = ["ImageList", "ImageRef", "Wire", "collect"]
 
 
 @dataclass(frozen=True)
@@ -100,22 +80,6 @@ class ImageList:
         return unwrap(self.objects[index])
 
 
-@dataclass
-class _Found:
-    """What one source gave."""
-
-    kind: str
-    path: bytes
-    names: list[bytes]
-    # Paths below the source, for labels files; their first folders, for labels.
-    relative: list[bytes]
-    classes: list[bytes | None]
-    members: list[ImageRef] = field(default_factory=list)
-
-    def described(self) -> dict[str, Any]:
-        return {"kind": self.kind, "path": os.fsdecode(self.path), "images": len(self.names)}
-
-
 def collect(images: Any, *, labels: Any = "folder") -> ImageList:
     """List the images that a user means.
 
@@ -149,7 +113,7 @@ def collect(images: Any, *, labels: Any = "folder") -> ImageList:
     if isinstance(images, np.ndarray) and images.dtype.kind in "USO":
         images = images.tolist()  # an array of paths
     if isinstance(images, (str, bytes, os.PathLike)):
-        return _on_disk([_one_source(_as_bytes(images))], labels)
+        return _on_disk([find_images(_as_bytes(images))], labels)
     if isinstance(images, np.ndarray):
         return _objects(split_array(images), "array", labels)
     if is_image_object(images) and getattr(images, "ndim", 0) != 4:
@@ -166,23 +130,25 @@ def collect(images: Any, *, labels: Any = "folder") -> ImageList:
     paths = [item for item in items if isinstance(item, (str, bytes, os.PathLike))]
     if len(paths) == len(items):
         several = len(items) > 1
-        found = [_one_source(_as_bytes(path), several) for path in paths]
+        found = [find_images(_as_bytes(path), several) for path in paths]
         if not any(os.path.lexists(f.path) for f in found if f.kind == "file") and all(
             f.kind == "file" for f in found
         ):
-            raise InputError(f"none of the {len(items)} files exists, not {_shown(found[0].path)}")
+            first = os.fsdecode(paths[0])
+            raise InputError(f"none of the {len(items)} files exists, not {first!r}")
         return _on_disk(found, labels)
     if paths:
         raise InputError(f"a list mixes {len(paths)} paths with {len(items) - len(paths)} images")
     return _objects(items, "objects", labels)
 
 
-def _on_disk(found: list[_Found], labels: Any) -> ImageList:
+def _on_disk(found: list[Found], labels: Any) -> ImageList:
     """Join what the sources gave."""
     found = _merged(found)
     names = [name for f in found for name in f.names]
     if not names:
-        raise InputError(f"no images in {', '.join(_shown(f.path) for f in found[:3])}")
+        looked = ", ".join(repr(os.fsdecode(f.path)) for f in found[:3])
+        raise InputError(f"no images in {looked}")
     members: dict[int, ImageRef] = {}
     start = 0
     for f in found:
@@ -198,14 +164,14 @@ def _on_disk(found: list[_Found], labels: Any) -> ImageList:
     return ImageList(names, values, class_names, described, RefList(names, members))
 
 
-def _merged(found: list[_Found]) -> list[_Found]:
+def _merged(found: list[Found]) -> list[Found]:
     """Join runs of single files, so that a long list of them is one source."""
-    merged: list[_Found] = []
+    merged: list[Found] = []
     for f in found:
         last = merged[-1] if merged else None
         if f.kind == "file" and last is not None and last.kind in ("file", "files"):
             if last.kind == "file":
-                last = merged[-1] = _Found("files", b"", list(last.names), [*last.relative], [None])
+                last = merged[-1] = Found("files", b"", list(last.names), [*last.relative], [None])
             last.names += f.names
             last.relative += f.relative
             last.classes += f.classes
@@ -244,93 +210,8 @@ def _labels(labels: Any, names: list[bytes], relative: list[bytes], own: Any) ->
     raise InputError(f"labels cannot be taken from a {type(labels).__name__}")
 
 
-def _one_source(path: bytes, several: bool = False) -> _Found:
-    """List what one path stands for."""
-    if path == b"-":
-        return _list_file(path, sys.stdin.buffer.read(), b"")
-    try:
-        mode = os.stat(path).st_mode
-    except (OSError, ValueError) as error:
-        return _not_there(path, error, several)
-    if stat.S_ISDIR(mode):
-        names = list_folder(path)
-        prefix = len(os.path.join(path, b""))
-        relative = [name[prefix:] for name in names]
-        return _Found("folder", path, names, relative, [class_of(r) for r in relative])
-    if not stat.S_ISREG(mode):
-        raise InputError(f"{_shown(path)} is neither a file nor a folder")
-    head = read_start(path, 512)
-    if guess_format(head[:HEAD_BYTES]) is None and head:
-        kind = archive_kind(head, path)
-        if kind is not None:
-            return _archive(path, kind)
-        if os.path.splitext(path)[1].lower() in LIST_ENDINGS:
-            return _list_of(path)
-    return _Found("file", path, [path], [path], [None])
-
-
-def _not_there(path: bytes, error: Exception, several: bool) -> _Found:
-    """Make something of a path that is no file: a list, a pattern, or an image gone missing."""
-    if path.startswith(b"@"):
-        return _list_of(path[1:])
-    if has_wildcard(path):
-        names = list_glob(path)
-        if not names:
-            raise InputError(f"no images match {_shown(path)}")
-        base = glob_base(path)
-        prefix = len(os.path.join(base, b"")) if base else 0
-        relative = [name[prefix:] for name in names]
-        return _Found("glob", path, names, relative, [class_of(r) for r in relative])
-    if several and has_image_ending(path):
-        return _Found("file", path, [path], [path], [None])
-    reason = error.strerror if isinstance(error, OSError) else str(error)
-    raise InputError(f"{_shown(path)}: {reason}")
-
-
-def _list_of(path: bytes) -> _Found:
-    try:
-        with open(path, "rb") as file:
-            content = file.read()
-    except (OSError, ValueError) as error:
-        raise InputError(f"list file {_shown(path)} cannot be read: {error}") from error
-    return _list_file(path, content, os.path.dirname(path))
-
-
-def _list_file(path: bytes, content: bytes, folder: bytes) -> _Found:
-    """Read a list of paths; one that holds a NUL is separated by NULs (as of ``find -print0``)."""
-    if b"\0" in content:
-        entries = content.split(b"\0")
-    else:
-        lines = content.removeprefix(b"\xef\xbb\xbf").split(b"\n")
-        entries = [line.removesuffix(b"\r") for line in lines]
-    entries = [entry for entry in entries if entry.strip()]
-    if not entries:
-        raise InputError(f"list {_shown(path)} names no images")
-    names = [os.path.join(folder, entry) for entry in entries]
-    shared = len(common_folder(names))
-    return _Found("list", path, names, entries, [class_of(name[shared:]) for name in names])
-
-
-def _archive(path: bytes, kind: str) -> _Found:
-    refs = []
-    for member in list_members(path, kind):
-        if is_hidden(member.name):
-            continue
-        head = b"" if has_image_ending(member.name) else read_head(path, kind, member, HEAD_BYTES)
-        if has_image_ending(member.name) or guess_format(head) is not None:
-            refs.append(ImageRef(member.name, path, kind, member))
-    names = [ref.name for ref in refs]
-    top = len(common_folder(names, depth=1))
-    relative = [name[top:] for name in names]
-    return _Found(kind, path, names, relative, [class_of(r) for r in relative], refs)
-
-
 def _as_bytes(path: str | bytes | os.PathLike[Any]) -> bytes:
     try:
         return os.fsencode(path)
     except UnicodeEncodeError as error:
         raise InputError(f"path {path!r} cannot be a file name here: {error.reason}") from error
-
-
-def _shown(path: bytes) -> str:
-    return repr(os.fsdecode(path))

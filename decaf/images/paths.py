@@ -1,0 +1,158 @@
+"""What one path stands for: a file, a folder, an archive, a list of files, or a pattern."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from dataclasses import dataclass, field
+from typing import Any
+
+from decaf.errors import InputError
+from decaf.images.archives import archive_kind, list_members, read_head
+from decaf.images.folders import (
+    glob_base,
+    has_image_ending,
+    has_wildcard,
+    is_hidden,
+    list_folder,
+    list_glob,
+    read_start,
+)
+from decaf.images.labels import class_of, common_folder
+from decaf.images.refs import ImageRef
+from decaf.images.sniff import HEAD_BYTES, guess_format
+
+__all__ = ["LIST_ENDINGS", "Found", "find_images"]
+
+LIST_ENDINGS = frozenset((b".txt", b".lst", b".list"))
+
+
+@dataclass
+class Found:
+    """What one path gave.
+
+    Attributes
+    ----------
+    kind : str
+        "file", "folder", "glob", "list", or one of `decaf.images.archives.ARCHIVE_KINDS`.
+    path : bytes
+        As given.
+    names : list of bytes
+        What is stored as each image's path.
+    relative : list of bytes
+        The same below the source.
+    classes : list of bytes or None
+        The folder that is each image's class.
+    members : list of ImageRef
+        One for each image of an archive, else empty.
+    """
+
+    kind: str
+    path: bytes
+    names: list[bytes]
+    relative: list[bytes]
+    classes: list[bytes | None]
+    members: list[ImageRef] = field(default_factory=list)
+
+    def described(self) -> dict[str, Any]:
+        """Give what is recorded of the source, as JSON can hold it."""
+        return {"kind": self.kind, "path": os.fsdecode(self.path), "images": len(self.names)}
+
+
+def find_images(path: bytes, several: bool = False) -> Found:
+    """List the images that one path stands for.
+
+    Parameters
+    ----------
+    path : bytes
+        See `decaf.images.sources.collect`.
+    several : bool
+        Whether it is one of several, so that a missing image keeps its place among them.
+
+    Raises
+    ------
+    InputError
+        If there is no such thing, or it cannot be read.
+    """
+    if path == b"-":
+        return _list_file(path, sys.stdin.buffer.read(), b"")
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError) as error:
+        return _not_there(path, error, several)
+    if stat.S_ISDIR(mode):
+        names = list_folder(path)
+        prefix = len(os.path.join(path, b""))
+        relative = [name[prefix:] for name in names]
+        return Found("folder", path, names, relative, [class_of(r) for r in relative])
+    if not stat.S_ISREG(mode):
+        raise InputError(f"{_shown(path)} is neither a file nor a folder")
+    head = read_start(path, 512)
+    if guess_format(head[:HEAD_BYTES]) is None and head:
+        kind = archive_kind(head, path)
+        if kind is not None:
+            return _archive(path, kind)
+        if os.path.splitext(path)[1].lower() in LIST_ENDINGS:
+            return _list_of(path)
+    return Found("file", path, [path], [path], [None])
+
+
+def _not_there(path: bytes, error: Exception, several: bool) -> Found:
+    """Make something of a path that is no file: a list, a pattern, or an image gone missing."""
+    if path.startswith(b"@"):
+        return _list_of(path[1:])
+    if has_wildcard(path):
+        names = list_glob(path)
+        if not names:
+            raise InputError(f"no images match {_shown(path)}")
+        base = glob_base(path)
+        prefix = len(os.path.join(base, b"")) if base else 0
+        relative = [name[prefix:] for name in names]
+        return Found("glob", path, names, relative, [class_of(r) for r in relative])
+    if several and has_image_ending(path):
+        return Found("file", path, [path], [path], [None])
+    reason = error.strerror if isinstance(error, OSError) else str(error)
+    raise InputError(f"{_shown(path)}: {reason}")
+
+
+def _list_of(path: bytes) -> Found:
+    try:
+        with open(path, "rb") as file:
+            content = file.read()
+    except (OSError, ValueError) as error:
+        raise InputError(f"list file {_shown(path)} cannot be read: {error}") from error
+    return _list_file(path, content, os.path.dirname(path))
+
+
+def _list_file(path: bytes, content: bytes, folder: bytes) -> Found:
+    """Read a list of paths; one that holds a NUL is separated by NULs (as of ``find -print0``)."""
+    if b"\0" in content:
+        entries = content.split(b"\0")
+    else:
+        lines = content.removeprefix(b"\xef\xbb\xbf").split(b"\n")
+        entries = [line.removesuffix(b"\r") for line in lines]
+    entries = [entry for entry in entries if entry.strip()]
+    if not entries:
+        raise InputError(f"list {_shown(path)} names no images")
+    names = [os.path.join(folder, entry) for entry in entries]
+    shared = len(common_folder(names))
+    return Found("list", path, names, entries, [class_of(name[shared:]) for name in names])
+
+
+def _archive(path: bytes, kind: str) -> Found:
+    refs = []
+    for member in list_members(path, kind):
+        if is_hidden(member.name):
+            continue
+        head = b"" if has_image_ending(member.name) else read_head(path, kind, member, HEAD_BYTES)
+        if has_image_ending(member.name) or guess_format(head) is not None:
+            refs.append(ImageRef(member.name, path, kind, member))
+    names = [ref.name for ref in refs]
+    top = len(common_folder(names, depth=1))
+    relative = [name[top:] for name in names]
+    return Found(kind, path, names, relative, [class_of(r) for r in relative], refs)
+
+
+def _shown(path: bytes) -> str:
+    return repr(os.fsdecode(path))
