@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from decaf.backbone.spec import map_sizes
 from decaf.errors import DecafError, SettingError
 from decaf.images.preprocess import normalise
 
@@ -36,6 +37,10 @@ __all__ = [
     "is_out_of_memory",
     "strict_float32",
 ]
+
+
+# The batch that weights are laid out for, on a CPU.
+EXPECTED_BATCH = 32
 
 
 def choose_device(device: str) -> torch.device:
@@ -116,6 +121,12 @@ class Engine:
     device : torch.device
         Where to run.
 
+    Attributes
+    ----------
+    forward : callable
+        The pass alone: maps normalised pixels (N, 3, crop, crop), of the pass's own type, to a dict
+        of tensors.
+
     Raises
     ------
     SettingError
@@ -148,10 +159,9 @@ class Engine:
         dtype = torch.float32 if precision == "fp32" else torch.bfloat16
         self._dtype = dtype
         if self.device.type == "cpu" and fused_operators_work(dtype):
-            example = (32, 3, self._spec.crop, self._spec.crop)
-            self._forward = _fused(backbone.network, self.layers, dtype, example)
+            self.forward = _fused(backbone.network, self.layers, dtype)
         else:
-            self._forward = _plain(backbone.network, self.layers, dtype, self.device)
+            self.forward = _plain(backbone.network, self.layers, dtype, self.device)
 
     @torch.inference_mode()
     def __call__(self, crops: np.ndarray) -> dict[str, np.ndarray]:
@@ -178,7 +188,7 @@ class Engine:
             views = pixels.view(count, 5, *pixels.shape[1:])
             pixels = torch.cat([views, views.flip(-1)], dim=1).flatten(0, 1)
             pixels = pixels.contiguous(memory_format=torch.channels_last)
-        outputs = self._forward(pixels.to(self._dtype))
+        outputs = self.forward(pixels.to(self._dtype))
         return {layer: self._rows(outputs[layer], count) for layer in self.layers}
 
     def _rows(self, value: Tensor, count: int) -> np.ndarray:
@@ -220,11 +230,9 @@ class _Op:
     taps: tuple[str, ...]
 
 
-def _fused(
-    network: AlexNet, layers: Sequence[str], dtype: torch.dtype, example: tuple[int, ...]
-) -> Forward:
+def _fused(network: AlexNet, layers: Sequence[str], dtype: torch.dtype) -> Forward:
     with torch.inference_mode():
-        ops = list(_fused_ops(network, set(layers), dtype, example))
+        ops = list(_fused_ops(network, set(layers), dtype))
 
     def forward(pixels: Tensor) -> dict[str, Tensor]:
         found: dict[str, Tensor] = {}
@@ -238,17 +246,12 @@ def _fused(
     return forward
 
 
-def _fused_ops(
-    network: AlexNet, wanted: set[str], dtype: torch.dtype, example: tuple[int, ...]
-) -> Iterator[_Op]:
-    """Turn the network's steps into fused calls, ending with the last layer wanted.
-
-    The shapes of an example batch are carried along, since oneDNN lays out the weights of a
-    convolution for the size of its input. Other batch sizes are computed right all the same.
-    """
+def _fused_ops(network: AlexNet, wanted: set[str], dtype: torch.dtype) -> Iterator[_Op]:
+    """Turn the network's steps into fused calls, ending with the last layer wanted."""
     missing = set(wanted)
     steps = list(network.steps())
-    value = torch.zeros(example, dtype=dtype).contiguous(memory_format=torch.channels_last)
+    sizes = map_sizes(network.spec)
+    size = network.spec.input_size
     overwrite = False  # whether nobody but the next step needs the value
     while missing:
         step = steps.pop(0)
@@ -259,36 +262,42 @@ def _fused_ops(
                 and not missing.intersection(step.taps)
             )
             module = network.get_submodule(step.name)
-            run = _convolution if isinstance(module, nn.Conv2d) else _linear
-            op = run(module, value, relu=fuse)
+            if isinstance(module, nn.Conv2d):
+                op = _convolution(module, size, dtype, relu=fuse)
+            else:
+                op = _linear(module, dtype, relu=fuse)
             if fuse:
                 step = steps.pop(0)
         else:
             op = functools.partial(network.run_step, step, overwrite=overwrite)
-        value = op(value)
+        size = next((sizes[name] for name in step.taps if name in sizes), size)
         taps = tuple(name for name in step.taps if name in missing)
         missing.difference_update(taps)
         overwrite = not taps and step.kind != "flatten"
         yield _Op(op, taps)
 
 
-def _convolution(module: Any, value: Tensor, *, relu: bool) -> Callable[[Tensor], Tensor]:
+def _convolution(
+    module: Any, size: int, dtype: torch.dtype, *, relu: bool
+) -> Callable[[Tensor], Tensor]:
     stride, padding, dilation = list(module.stride), list(module.padding), list(module.dilation)
-    weight = module.weight.detach().to(value.dtype).contiguous(memory_format=torch.channels_last)
+    weight = module.weight.detach().to(dtype).contiguous(memory_format=torch.channels_last)
+    # oneDNN lays weights out for a size of input; inputs of other sizes are computed right as well.
+    expected = [EXPECTED_BATCH, module.in_channels, size, size]
     packed = torch.ops.mkldnn._reorder_convolution_weight(
-        weight, padding, stride, dilation, module.groups, list(value.shape)
+        weight, padding, stride, dilation, module.groups, expected
     )
-    bias = module.bias.detach().to(value.dtype)
+    bias = module.bias.detach().to(dtype)
     attr = "relu" if relu else "none"
     rest: tuple[Any, ...] = (padding, stride, dilation, module.groups, attr, [], "")
     call = torch.ops.mkldnn._convolution_pointwise
     return lambda x: call(x, packed, bias, *rest)
 
 
-def _linear(module: Any, value: Tensor, *, relu: bool) -> Callable[[Tensor], Tensor]:
-    weight = module.weight.detach().to(value.dtype)
-    packed = torch.ops.mkldnn._reorder_linear_weight(weight, value.shape[0])
-    bias = module.bias.detach().to(value.dtype)
+def _linear(module: Any, dtype: torch.dtype, *, relu: bool) -> Callable[[Tensor], Tensor]:
+    weight = module.weight.detach().to(dtype)
+    packed = torch.ops.mkldnn._reorder_linear_weight(weight, EXPECTED_BATCH)
+    bias = module.bias.detach().to(dtype)
     rest: tuple[Any, ...] = ("relu" if relu else "none", [], "")
     call = torch.ops.mkldnn._linear_pointwise
     return lambda x: call(x, packed, bias, *rest)
@@ -299,19 +308,16 @@ def fused_operators_work(dtype: torch.dtype) -> bool:
     """Tell whether torch's fused oneDNN operators are there and agree with its plain ones."""
     if not torch.backends.mkldnn.is_available():
         return False
-    generator = torch.Generator().manual_seed(0)
-    # Without torch's own initialisation, which would draw from the caller's random state.
-    convolution = nn.utils.skip_init(nn.Conv2d, 8, 16, 3, padding=1, groups=2)
-    linear = nn.utils.skip_init(nn.Linear, 16 * 36, 8)
-    with torch.inference_mode():
-        for parameter in (*convolution.parameters(), *linear.parameters()):
-            parameter.copy_(torch.randn(parameter.shape, generator=generator) / 8)
-        example = torch.randn(4, 8, 6, 6, generator=generator)
+    with torch.random.fork_rng(devices=[]), torch.inference_mode():
+        torch.manual_seed(0)
+        convolution = nn.Conv2d(8, 16, 3, padding=1, groups=2)
+        linear = nn.Linear(16 * 36, 8)
+        example = torch.randn(4, 8, 6, 6)
         expected = functional.relu(linear(functional.relu(convolution(example)).flatten(1)))
         value = example.to(dtype).contiguous(memory_format=torch.channels_last)
         try:
-            middle = _convolution(convolution, value, relu=True)(value).flatten(1)
-            found = _linear(linear, middle, relu=True)(middle).float()
+            middle = _convolution(convolution, 6, dtype, relu=True)(value).flatten(1)
+            found = _linear(linear, dtype, relu=True)(middle).float()
         except (RuntimeError, AttributeError, TypeError):
             return False
     tolerance = 1e-5 if dtype == torch.float32 else 0.05
