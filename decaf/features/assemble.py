@@ -18,6 +18,7 @@ from decaf.features import schema
 from decaf.features.file import FeatureFile
 from decaf.features.parts import sync_directory
 from decaf.features.pipeline import Rows
+from decaf.features.text import text_array, write_text_attribute
 from decaf.images.status import STATUS_NAMES
 
 __all__ = ["FileHead", "write_feature_file"]
@@ -123,7 +124,15 @@ def _write(
             for name, (dtype, row_shape) in schema.COLUMNS.items()
         }
         columns[schema.LABEL][...] = head.labels
-        messages = file.create_dataset(schema.MESSAGE, shape=(count,), dtype=h5py.string_dtype())
+        messages = file.create_dataset(
+            schema.MESSAGE,
+            shape=(count,),
+            dtype=text_array([], schema.MESSAGE_BYTES).dtype,
+            chunks=(min(count, 4096),),
+            compression="gzip",
+            shuffle=True,
+            fletcher32=True,
+        )
         expected = 0
         for block in rows:
             if block.start != expected:
@@ -134,7 +143,7 @@ def _write(
             columns[schema.STATUS][place] = block.status
             columns[schema.SOURCE_SIZE][place] = block.source_size
             columns[schema.CONTENT_SHA256][place] = block.content_sha256
-            messages[place] = block.messages
+            messages[place] = text_array(block.messages, schema.MESSAGE_BYTES)
             expected = block.stop
         if expected != count:
             raise OutputError(f"{temporary}: rows {expected} to {count - 1} are missing")
@@ -170,13 +179,16 @@ def _reserve(temporary: Path, head: FileHead, layers: dict[str, tuple[int, ...]]
 
 
 def _write_head(file: h5py.File, head: FileHead) -> None:
-    file.attrs["format"] = schema.FORMAT
     file.attrs["schema"] = schema.SCHEMA
-    file.attrs["decaf_version"] = head.decaf_version
-    file.attrs["created"] = head.created
-    file.attrs["run"] = json.dumps(head.run)
-    file.attrs["environment"] = json.dumps(head.environment)
-    file.attrs["fingerprint"] = schema.fingerprint(head.run)
+    for name, text in {
+        "format": schema.FORMAT,
+        "decaf_version": head.decaf_version,
+        "created": head.created,
+        "run": json.dumps(head.run),
+        "environment": json.dumps(head.environment),
+        "fingerprint": schema.fingerprint(head.run),
+    }.items():
+        write_text_attribute(file, name, text)
     longest = max([1, *(len(name) for name in head.names)])
     count = len(head.names)
     paths = file.create_dataset(
@@ -192,9 +204,13 @@ def _write_head(file: h5py.File, head: FileHead) -> None:
     for start in range(0, count, step):
         block = head.names[start : start + step]
         paths[start : start + len(block)] = np.array(block, dtype=f"S{longest}")
-    text = h5py.string_dtype()
-    file.create_dataset(schema.CLASS_NAMES, data=list(head.class_names), dtype=text)
-    file.create_dataset(schema.STATUS_NAMES_DATASET, data=list(STATUS_NAMES), dtype=text)
+    for name, texts in (
+        (schema.CLASS_NAMES, head.class_names),
+        (schema.STATUS_NAMES_DATASET, STATUS_NAMES),
+    ):
+        # A dataset without rows cannot be cut into chunks, nor has it anything to check.
+        stored = {"chunks": True, "fletcher32": True} if len(texts) else {}
+        file.create_dataset(name, data=text_array(texts), **stored)
 
 
 def _check(temporary: Path, head: FileHead) -> None:

@@ -285,16 +285,10 @@ class FeatureFile:
 
     def _read_text(self, dataset: h5py.Dataset) -> np.ndarray:
         texts = np.empty(dataset.shape[0], object)
-        left = os.path.getsize(self.path)
         for start, stop in row_blocks(dataset):
             values = read_rows(dataset, start, stop)
             with refusing(self.path):
                 texts[start:stop] = [decode_text(value) for value in values]
-            left -= sum(len(value) for value in values)
-            if left < 0:  # many rows that point at one long text
-                raise FeatureFileError(
-                    f"{self.path}: {dataset.name.lstrip('/')} holds more text than the file"
-                )
         return texts
 
     def _check_values(self, name: str, column: np.ndarray) -> None:

@@ -206,6 +206,8 @@ def _text(file: h5py.File, path: str, name: str) -> str:
     kind = _attribute_type(file, path, name)
     if not isinstance(kind, h5py.h5t.TypeStringID):
         _refuse(path, f"attribute {name!r} is not text")
+    if kind.is_variable_str():
+        _refuse(path, f"attribute {name!r} is text of variable length; feature files hold none")
     if kind.get_size() > MAX_JSON_BYTES:
         _refuse(path, f"attribute {name!r} is longer than {MAX_JSON_BYTES} bytes")
     value = file.attrs[name]

@@ -150,6 +150,8 @@ class DatasetCheck:
         kind = dataset.id.get_type()
         if not isinstance(kind, h5py.h5t.TypeStringID):
             self.refuse(f"{name!r} is not of text")
+        if kind.is_variable_str():
+            self.refuse(f"{name!r} is text of variable length; feature files hold none")
         if kind.get_size() > schema.MAX_TEXT_BYTES:
             self.refuse(
                 f"{name!r} has texts of {kind.get_size()} bytes, at most "

@@ -16,6 +16,7 @@ from PIL import Image
 import decaf
 from decaf.cli.main import main
 from decaf.errors import FeatureFileError, SettingError, WeightsError
+from decaf.features.text import write_text_attribute
 from decaf.features.verify import tolerance, verify
 
 WEIGHTS = "random:0:alexnet-64"
@@ -146,8 +147,8 @@ def test_another_version_is_noted(folder: Path, tmp_path: Path) -> None:
     with h5py.File(path, "r+") as file:
         run = json.loads(file.attrs["run"])
         run["versions"]["torch"] = "1.0"
-        file.attrs["run"] = json.dumps(run)
-        file.attrs["fingerprint"] = schema.fingerprint(run)
+        write_text_attribute(file, "run", json.dumps(run))
+        write_text_attribute(file, "fingerprint", schema.fingerprint(run))
     (note,) = verify(path).notes
     assert note.startswith("versions torch: 1.0 there, ")
 
