@@ -17,6 +17,7 @@ from decaf.errors import (
     OutputError,
     ResumeError,
     SettingError,
+    Stopped,
     WeightsError,
 )
 
@@ -37,6 +38,7 @@ __all__ = [
     "OutputError",
     "ResumeError",
     "SettingError",
+    "Stopped",
     "WeightsError",
     "__version__",
     "extract",

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-__all__ = ["HELP", "configure", "run"]
+__all__ = ["HELP", "configure", "run", "stopped_by_signals"]
 
 HELP = "compute the features of images and write them to an HDF5 file"
 
@@ -110,7 +110,6 @@ def run(args: argparse.Namespace) -> int:
     import time
 
     import decaf
-    from decaf.errors import Stopped
 
     chief = os.environ.get("RANK", "0") == "0"
     began = time.monotonic()
@@ -133,7 +132,7 @@ def run(args: argparse.Namespace) -> int:
                 progress=not args.quiet and chief,
                 stop=stop.event,
             )
-        except Stopped as error:
+        except decaf.Stopped as error:
             if chief:
                 print(f"decaf: {error}", file=sys.stderr)
             return stop.exit_code

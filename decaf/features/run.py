@@ -13,7 +13,15 @@ from decaf.errors import SettingError
 if TYPE_CHECKING:
     from decaf.backbone.model import Backbone
 
-__all__ = ["CROPS", "DTYPES", "PRECISIONS", "RunSettings", "available_cores", "differences"]
+__all__ = [
+    "CROPS",
+    "DTYPES",
+    "PRECISIONS",
+    "RunSettings",
+    "available_cores",
+    "differences",
+    "environment",
+]
 
 CROPS = ("center", "ten", "ten-max", "ten-stack")
 PRECISIONS = ("fp32", "bf16")

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from decaf.features.session import Session
     from decaf.images.sources import ImageList
 
-__all__ = ["Target"]
+__all__ = ["Target", "describe"]
 
 # A shard holds two batches on a CPU and four on a GPU: what a crash may cost, against the price
 # of a sync to disk for each.
