@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import marshal
 import os
 import signal
 import socket
@@ -18,13 +17,12 @@ import sys
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from multiprocessing.connection import Connection, wait
+from multiprocessing import ProcessError
+from multiprocessing.connection import wait
 from typing import Any, Protocol
 
-import numpy as np
-
 from decaf.errors import DecafError
+from decaf.images.child import Child, Job
 from decaf.images.sources import ImageRef
 from decaf.images.spec import PreprocessSpec
 from decaf.images.status import NO_DIGEST, Outcome
@@ -33,28 +31,13 @@ __all__ = ["DecodePool", "InlinePool", "Job", "Pool", "processes_available"]
 
 # Jobs handed to a worker ahead of its answer: enough that it never waits for the next.
 AHEAD = 4
-# Workers that may die in a row without having answered anything before the pool gives up.
+# Times each worker may die in a row without having answered anything before the pool gives up.
 STILLBORN = 5
-
-
-@dataclass(slots=True, eq=False)
-class Job:
-    """An image to be prepared.
-
-    Attributes
-    ----------
-    index : int
-        Its row.
-    source : ImageRef or callable
-        Where it lies, or (for `InlinePool` alone) what gives the image itself.
-    out : ndarray of uint8, shape (crops, crop, crop, 3)
-        Receives its crops; zeros if it is bad.
-    """
-
-    index: int
-    source: Any
-    out: np.ndarray
-    failures: int = 0
+# Seconds within which the server must have loaded its libraries and forked a worker.
+START_TIMEOUT = 180.0
+# Tries an image has, by what becomes of its process. The first death may be that of a worker killed
+# from outside, and so may, more rarely, be the second; a hang is too dear to be seen three times.
+TRIES = {"worker_died": 3, "timeout": 2}
 
 
 class Pool(Protocol):
@@ -108,18 +91,6 @@ class InlinePool:
         self._jobs.clear()
 
 
-@dataclass(slots=True, eq=False)
-class _Worker:
-    connection: Connection
-    pid: int = 0  # 0 until it said hello
-    jobs: deque[Job] = field(default_factory=deque)
-    alone: bool = False  # reserved for one suspect image
-    since: float = 0.0  # when it turned to its first job
-
-    def fileno(self) -> int:
-        return self.connection.fileno()
-
-
 class DecodePool:
     """Prepares images in worker processes.
 
@@ -145,11 +116,10 @@ class DecodePool:
         self._timeout = timeout
         self._server: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
-        self._workers: list[_Worker] = []
+        self._children: list[Child] = []
         self._pending: deque[Job] = deque()
         self._suspects: deque[Job] = deque()
         self._stillborn = 0
-        self._closed = False
         self._start_server()
 
     def configure(self, spec: PreprocessSpec, *, ten: bool) -> None:
@@ -175,22 +145,28 @@ class DecodePool:
         """Give what has been finished; wait at most `timeout` seconds for it."""
         self._dispatch()
         finished: list[tuple[Job, Outcome]] = []
-        readable: list[Any] = [*self._workers, *also]
-        for ready in wait(readable, timeout):
-            if isinstance(ready, _Worker):
-                self._receive(ready, finished)
-        self._stop_the_slow(finished)
+        readable: list[Any] = [*self._children, *also]
+        began = time.monotonic()
+        ready = wait(readable, timeout)
+        # No more than was asked for: if the machine slept, or this process was halted, so were the
+        # workers. Nor does the time between two polls count, for the same reason.
+        waited = min(time.monotonic() - began, timeout)
+        for child in self._children:
+            child.waited += waited
+        for found in ready:
+            if isinstance(found, Child):
+                self._receive(found, finished)
+        self._end_the_slow(finished)
         self._dispatch()
         return finished
 
     def close(self) -> None:
         """Stop all processes."""
-        self._closed = True
-        for worker in self._workers:
-            worker.connection.close()
-            if worker.jobs:
-                self._kill(worker)
-        self._workers.clear()
+        for child in self._children:
+            child.close()
+            if child.jobs:
+                child.end()
+        self._children.clear()
         if self._control is not None:
             self._control.close()
         if self._server is not None:
@@ -209,19 +185,28 @@ class DecodePool:
         search_path = json.dumps([os.path.abspath(entry) for entry in sys.path])
         # One thread each: the workers are the parallelism.
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-        self._server = subprocess.Popen(
-            [sys.executable, "-c", code, str(theirs.fileno()), search_path],
-            stdin=subprocess.DEVNULL,
-            pass_fds=[theirs.fileno()],
-            env=environment,
-        )
+        # A Ctrl-C, or the SIGTERM of `timeout`, goes to the whole group; it is this process that
+        # decides what to finish. Signals that are blocked here are so there, from the first moment.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+        try:
+            self._server = subprocess.Popen(
+                [sys.executable, "-c", code, str(theirs.fileno()), search_path],
+                stdin=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+                env=environment,
+            )
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
         self._control = ours
         return ours
 
+    def _server_is_dead(self) -> bool:
+        return self._server is not None and self._server.poll() is not None
+
     def _start_worker(self) -> None:
         control = self._control
-        if control is None or (self._server is not None and self._server.poll() is not None):
+        if control is None or self._server_is_dead():
             if control is not None:
                 control.close()
             control = self._start_server()
@@ -230,93 +215,72 @@ class DecodePool:
         with contextlib.suppress(OSError):
             socket.send_fds(control, [b"w"], [theirs.fileno()])
         theirs.close()
-        worker = _Worker(Connection(ours.detach()))
-        with contextlib.suppress(OSError):
-            worker.connection.send_bytes(self._settings)
-        self._workers.append(worker)
+        self._children.append(Child(ours, self._settings))
 
     def _dispatch(self) -> None:
-        for worker in self._workers:
-            if worker.alone:
+        for child in self._children:
+            if child.alone:
                 continue
             if self._suspects:
                 # Held back until it is idle, so that a suspect cannot take neighbours along.
-                if not worker.jobs:
-                    worker.alone = True
-                    self._send(worker, self._suspects.popleft())
+                if not child.jobs:
+                    child.alone = True
+                    child.give(self._suspects.popleft())
                 continue
-            while self._pending and len(worker.jobs) < AHEAD:
-                self._send(worker, self._pending.popleft())
+            while self._pending and len(child.jobs) < AHEAD:
+                child.give(self._pending.popleft())
 
-    def _send(self, worker: _Worker, job: Job) -> None:
-        if not worker.jobs:
-            worker.since = time.monotonic()
-        worker.jobs.append(job)
-        # Where it died, its connection reads as closed at the next poll, which mends it.
-        with contextlib.suppress(OSError):
-            worker.connection.send_bytes(marshal.dumps((job.index, *job.source.to_wire())))
-
-    def _receive(self, worker: _Worker, finished: list[tuple[Job, Outcome]]) -> None:
+    def _receive(self, child: Child, finished: list[tuple[Job, Outcome]]) -> None:
         try:
-            message = marshal.loads(worker.connection.recv_bytes())
-            if message[0] == "hello":
-                worker.pid = message[1]
-                worker.since = time.monotonic()
-                return
-            _, status, text, width, height, digest = message
-            job = worker.jobs[0]
-            if status == "ok":
-                worker.connection.recv_bytes_into(memoryview(job.out.data).cast("B"))
-            else:
-                job.out[...] = 0
+            answer = child.take()
+        except TimeoutError:
+            self._bury(child, "timeout", finished)
         except (EOFError, OSError):
-            self._bury(worker, "worker_died", "decoding killed its process, twice", finished)
-            return
-        worker.jobs.popleft()
-        worker.alone = False
-        worker.since = time.monotonic()
-        self._stillborn = 0
-        finished.append((job, Outcome(status, text.decode(), width, height, digest)))
+            # A worker dies with its server, whatever it was working on.
+            self._bury(child, "" if self._server_is_dead() else "worker_died", finished)
+        except (ValueError, ProcessError):
+            child.end()
+            self._bury(child, "worker_died", finished)
+        else:
+            if answer is not None:
+                self._stillborn = 0
+                finished.append(answer)
 
-    def _stop_the_slow(self, finished: list[tuple[Job, Outcome]]) -> None:
-        now = time.monotonic()
-        for worker in list(self._workers):
-            if worker.pid and worker.jobs and now - worker.since > self._timeout:
-                text = f"decoding took longer than {self._timeout:g} s, twice"
-                self._kill(worker)
-                self._bury(worker, "timeout", text, finished)
+    def _end_the_slow(self, finished: list[tuple[Job, Outcome]]) -> None:
+        for child in list(self._children):
+            if not child.pid:
+                if child.waited > START_TIMEOUT and self._server is not None:
+                    self._server.kill()  # its workers to be read as closed at the next poll
+            elif child.jobs and child.waited > self._timeout:
+                self._bury(child, "timeout", finished)
 
-    def _bury(
-        self, worker: _Worker, status: str, text: str, finished: list[tuple[Job, Outcome]]
-    ) -> None:
-        """Replace a dead or hung worker and send its jobs on."""
-        worker.connection.close()
-        self._workers.remove(worker)
-        if worker.pid == 0:
+    def _bury(self, child: Child, status: str, finished: list[tuple[Job, Outcome]]) -> None:
+        """Replace a dead or hung worker and send its jobs on; without a status, nobody's fault."""
+        if status == "timeout":
+            child.end()
+        child.close()
+        self._children.remove(child)
+        if not child.pid:
             self._stillborn += 1
-            if self._stillborn >= STILLBORN:
+            if self._stillborn >= STILLBORN * self._count:
                 raise DecafError(
                     f"the decoding processes die as they start ({self._stillborn} in a row); "
                     "use --workers 0 to decode inside this process"
                 )
-        elif worker.jobs:
-            job = worker.jobs.popleft()
+        elif child.jobs and status:
+            job = child.jobs.popleft()
             job.failures += 1
-            if job.failures < 2:
+            if job.failures < TRIES[status]:
                 self._suspects.append(job)
             else:
                 job.out[...] = 0
+                text = {
+                    "timeout": f"decoding took longer than {self._timeout:g} s, twice",
+                    "worker_died": f"decoding ended its process, {job.failures} times",
+                }[status]
                 finished.append((job, Outcome(status, text, -1, -1, NO_DIGEST)))
-        self._pending.extendleft(reversed(worker.jobs))
-        if not self._closed:
-            self._start_worker()
-
-    def _kill(self, worker: _Worker) -> None:
-        """Kill a worker that is known to be running (the server reaps the dead at once, after
-        which their numbers may be somebody else's)."""
-        if worker.pid:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(worker.pid, signal.SIGKILL)
+        self._pending.extendleft(reversed(child.jobs))
+        self._start_worker()
 
 
 def processes_available() -> bool:

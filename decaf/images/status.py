@@ -18,7 +18,7 @@ STATUS_NAMES: tuple[str, ...] = (
     "too_large",  # more pixels or bytes than the limit
     "decoder_failed",  # a decoder raised something unexpected
     "timeout",  # decoding took longer than the limit, twice
-    "worker_died",  # decoding killed its process, twice
+    "worker_died",  # decoding ended its process, each time it was tried
     "bad_value",  # numbers that are not an image (NaN, out of range, wrong shape)
 )
 

@@ -39,8 +39,6 @@ def serve(control_fd: int) -> NoReturn:
     import decaf.images.prepare  # noqa: F401  (loaded here once, for all workers)
 
     torch.set_num_threads(1)
-    # A Ctrl-C goes to the whole foreground group; it is the parent that decides what to finish.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     control = socket.socket(fileno=control_fd)
     while True:
