@@ -88,17 +88,20 @@ def _cpu_has_bf16() -> bool:
 
 @contextmanager
 def strict_float32() -> Iterator[None]:
-    """Keep TF32 out of float32 arithmetic on a GPU, and put the user's settings back after."""
-    matmul = torch.backends.cuda.matmul
-    before = matmul.allow_tf32
-    matmul.allow_tf32 = False
+    """Keep TF32 out of float32 arithmetic on a GPU, and put the user's settings back after.
+
+    torch's older switches (``allow_tf32``) are not touched: they raise where a user has set the
+    newer ones, while these bear with both.
+    """
+    switches = (torch.backends.cuda.matmul, torch.backends.cudnn.conv)
+    before = [switch.fp32_precision for switch in switches]
     try:
-        with torch.backends.cudnn.flags(
-            enabled=torch.backends.cudnn.enabled, benchmark=True, allow_tf32=False
-        ):
-            yield
+        for switch in switches:
+            switch.fp32_precision = "ieee"
+        yield
     finally:
-        matmul.allow_tf32 = before
+        for switch, precision in zip(switches, before, strict=True):
+            switch.fp32_precision = precision
 
 
 class Engine:
