@@ -15,13 +15,13 @@ import numpy as np
 
 from decaf.errors import OutputError
 from decaf.features import schema
+from decaf.features.disk import sync_directory
 from decaf.features.file import FeatureFile
-from decaf.features.parts import sync_directory
 from decaf.features.pipeline import Rows
 from decaf.features.text import text_array, write_text_attribute
 from decaf.images.status import STATUS_NAMES
 
-__all__ = ["FileHead", "write_feature_file"]
+__all__ = ["FileHead", "temporary_path", "write_feature_file"]
 
 CHUNK_BYTES = 256 * 1024
 # What the metadata of a file takes at most, beside its data: headers, chunk index, checksums.
@@ -79,7 +79,7 @@ def write_feature_file(
     OSError
         Where the disk fails; nothing is left under `path` then.
     """
-    temporary = path.with_name(path.name + ".tmp")
+    temporary = temporary_path(path)
     try:
         _write(temporary, head, layers, rows)
         _check(temporary, head)
@@ -93,6 +93,11 @@ def write_feature_file(
         temporary.unlink(missing_ok=True)
         raise
     sync_directory(path.parent)
+
+
+def temporary_path(path: Path) -> Path:
+    """Give the name that a feature file has until it is complete."""
+    return path.with_name(path.name + ".tmp")
 
 
 def _write(

@@ -15,16 +15,12 @@ manifest, and done again, or complete.
 
 from __future__ import annotations
 
-import errno
-import fcntl
+import contextlib
+import functools
 import hashlib
 import json
 import os
-import shutil
-import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,36 +28,21 @@ import numpy as np
 import safetensors.numpy
 
 from decaf.errors import OutputError, ResumeError
+from decaf.features import schema
+from decaf.features.disk import append_line, write_atomically
+from decaf.features.inputs import Entry, changed_content, changed_list, dump, parse
+from decaf.features.lock import LOCK_NAME, acquire
+from decaf.features.manifest import Shard, from_lines, to_line
 from decaf.features.pipeline import Rows
+from decaf.features.run import differences
 
-__all__ = ["Parts", "Shard", "disk_errors", "sync_directory", "write_atomically"]
+__all__ = ["Parts", "Shard"]
 
 LAYER_PREFIX = "features/"
-
-
-@dataclass(frozen=True, slots=True)
-class Shard:
-    """A finished shard, as its manifest line names it.
-
-    Attributes
-    ----------
-    start, stop : int
-        Its rows.
-    size : int
-        Of its file, in bytes.
-    sha256 : str
-        Of its file.
-    """
-
-    start: int
-    stop: int
-    size: int
-    sha256: str
-
-    @property
-    def file_name(self) -> str:
-        """Its name in the directory."""
-        return f"{self.start:010d}-{self.stop:010d}.shard"
+HEADER_NAME = "run.json"
+INPUTS_NAME = "inputs.jsonl"
+# All that a run leaves in its directory. Anything else there is somebody's, and stays.
+OWN_FILES = (HEADER_NAME, INPUTS_NAME, "*.shard", "manifest-*.txt", "*.tmp")
 
 
 class Parts:
@@ -94,7 +75,7 @@ class Parts:
         cls,
         path: Path,
         header: dict[str, Any],
-        inputs: Sequence[Sequence[Any]],
+        inputs: Sequence[Entry],
         digest: Callable[[int], bytes],
         *,
         discard: bool = False,
@@ -119,22 +100,22 @@ class Parts:
         Raises
         ------
         OutputError
-            Where another run holds the directory, or it cannot be made.
+            Where another run holds the directory, it cannot be made, or it holds something else.
         ResumeError
-            Where the run that was left had other inputs or settings.
+            Where the run that was left had other inputs or settings, or cannot be made out.
         """
-        lock = _acquire(path)
+        lock = acquire(path)
         try:
             if discard:
                 _clear(path)
             parts = cls(path, header, lock, rank=0)
-            if (path / "run.json").exists():
+            if (path / HEADER_NAME).exists():
                 parts._take_up(inputs, digest)
             else:
                 _clear(path)
-                lines = "".join(json.dumps(entry) + "\n" for entry in inputs)
-                write_atomically(path / "inputs.jsonl", lines.encode())
-                write_atomically(path / "run.json", json.dumps(header, indent=1).encode())
+                _refuse_strangers(path)
+                write_atomically(path / INPUTS_NAME, dump(inputs))
+                write_atomically(path / HEADER_NAME, json.dumps(header, indent=1).encode())
             return parts
         except BaseException:
             os.close(lock)
@@ -142,15 +123,29 @@ class Parts:
 
     @classmethod
     def join(cls, path: Path, rank: int) -> Parts:
-        """Take part in a run that another process has opened, under its lock."""
-        parts = cls(path, json.loads((path / "run.json").read_bytes()), None, rank)
-        parts.read_manifests()
-        return parts
+        """Take part in a run that another process has opened, under its lock.
 
-    def _take_up(self, inputs: Sequence[Sequence[Any]], digest: Callable[[int], bytes]) -> None:
-        from decaf.features.run import differences
+        Its `shards` are those that are written here: what is missing, the other process knows.
+        """
+        return cls(path, {}, None, rank)
 
-        before = json.loads((self.path / "run.json").read_bytes())
+    @classmethod
+    def tidy(cls, path: Path, fingerprint: str) -> None:
+        """Delete what the run of a finished file left because it was killed as it deleted it."""
+        # Where another run holds it, or it cannot be made out, it is not ours to delete.
+        with contextlib.suppress(OutputError, ResumeError, OSError):
+            if not path.is_dir():
+                return
+            parts = cls(path, {}, acquire(path), rank=0)
+            try:
+                header = path / HEADER_NAME
+                if not header.exists() or _parse_header(header)["fingerprint"] == fingerprint:
+                    parts.remove()
+            finally:
+                parts.close()
+
+    def _take_up(self, inputs: Sequence[Entry], digest: Callable[[int], bytes]) -> None:
+        before = _parse_header(self.path / HEADER_NAME)
         found = differences(before["run"], self.header["run"])
         for key in ("decaf_version", "class_names"):
             found += differences({key: before.get(key)}, {key: self.header[key]})
@@ -163,57 +158,24 @@ class Parts:
         for stray in self.path.glob("*.tmp"):
             stray.unlink()
         self.read_manifests()
-        self._compare_inputs(inputs, digest)
-        self.resumed = sum(shard.stop - shard.start for shard in self.shards.values())
-
-    def _compare_inputs(
-        self, inputs: Sequence[Sequence[Any]], digest: Callable[[int], bytes]
-    ) -> None:
-        """Refuse other images, other labels, and images that changed after their row was made."""
-        with open(self.path / "inputs.jsonl", "rb") as file:
-            before = [json.loads(line) for line in file]
-        names_before, names_now = [e[0] for e in before], [e[0] for e in inputs]
-        if names_before != names_now:
-            gone = set(names_before) - set(names_now)
-            new = set(names_now) - set(names_before)
-            parts = [f"{len(names_before)} images there, {len(names_now)} now"]
-            parts += [f"{len(new)} new (such as {min(new)!r})"] if new else []
-            parts += [f"{len(gone)} gone (such as {min(gone)!r})"] if gone else []
-            parts += ["in another order"] if not new and not gone else []
-            self._refuse_inputs("; ".join(parts))
-        relabelled = [e[0] for e, now in zip(before, inputs, strict=True) if e[3] != now[3]]
-        if relabelled:
-            self._refuse_inputs(f"{len(relabelled)} other labels (such as of {relabelled[0]!r})")
-        # A file that was only touched is told from one that changed by its bytes.
-        touched = {
-            row
-            for row, (entry, now) in enumerate(zip(before, inputs, strict=True))
-            if list(entry[1:3]) != list(now[1:3])
+        entries = _parse_inputs(self.path / INPUTS_NAME)
+        done = {
+            (shard.start, shard.stop): functools.partial(self.read, shard)
+            for shard in self.shards.values()
         }
-        changed = []
-        for shard in self.shards.values() if touched else ():
-            rows = self.read(shard)
-            changed += [
-                before[row][0]
-                for row in touched.intersection(range(shard.start, shard.stop))
-                if rows.content_sha256[row - shard.start].tobytes() != digest(row)
-            ]
+        changed = changed_list(entries, inputs) or changed_content(entries, inputs, done, digest)
         if changed:
-            self._refuse_inputs(
-                f"{len(changed)} images changed since their rows were made (such as {changed[0]!r})"
+            raise ResumeError(
+                f"{self.path}: was begun with other images ({changed}); "
+                "give another --out, or --overwrite to start anew"
             )
-
-    def _refuse_inputs(self, text: str) -> None:
-        raise ResumeError(
-            f"{self.path}: was begun with other images ({text}); "
-            "give another --out, or --overwrite to start anew"
-        )
+        self.resumed = sum(shard.stop - shard.start for shard in self.shards.values())
 
     def read_manifests(self) -> None:
         """Find the finished shards. A shard whose file is not what its line says is left out."""
         self.shards = {}
         for manifest in sorted(self.path.glob("manifest-*.txt")):
-            for shard in _manifest_lines(manifest.read_bytes()):
+            for shard in from_lines(manifest.read_bytes()):
                 if self._intact(shard):
                     self.shards[shard.start] = shard
 
@@ -231,13 +193,15 @@ class Parts:
 
     def missing(self, count: int) -> list[tuple[int, int]]:
         """List the ranges of rows, of `count`, that are still to be made."""
-        step = int(self.header["shard_rows"])
-        ranges = [(start, min(start + step, count)) for start in range(0, count, step)]
         return [
             (start, stop)
-            for start, stop in ranges
+            for start, stop in self._ranges(count)
             if start not in self.shards or self.shards[start].stop != stop
         ]
+
+    def _ranges(self, count: int) -> Iterator[tuple[int, int]]:
+        step: int = self.header["shard_rows"]
+        return ((start, min(start + step, count)) for start in range(0, count, step))
 
     def write(self, rows: Rows) -> None:
         """Put a shard on the disk for good, then name it in the manifest."""
@@ -250,7 +214,7 @@ class Parts:
         data = safetensors.numpy.save(arrays)
         shard = Shard(rows.start, rows.stop, len(data), hashlib.sha256(data).hexdigest())
         write_atomically(self.path / shard.file_name, data)
-        _append(self._manifest, _manifest_line(shard))
+        append_line(self._manifest, to_line(shard))
         self.shards[shard.start] = shard
 
     def read(self, shard: Shard) -> Rows:
@@ -283,16 +247,21 @@ class Parts:
             messages=json.loads(arrays["messages"].tobytes()),
         )
 
-    def all_rows(self) -> Iterator[Rows]:
-        """Read all shards in the order of their rows."""
-        for start in sorted(self.shards):
+    def all_rows(self, count: int) -> Iterator[Rows]:
+        """Read `count` rows in their order; none of them may be missing."""
+        for start, _stop in self._ranges(count):
             yield self.read(self.shards[start])
 
     def remove(self) -> None:
-        """Delete the directory: the file it was for is finished."""
-        # The header goes first: without it what is left is no run that could be resumed.
-        (self.path / "run.json").unlink(missing_ok=True)
-        shutil.rmtree(self.path, ignore_errors=True)
+        """Delete the directory: the file it was for is finished.
+
+        What cannot be deleted stays: the next run of the same command tries again.
+        """
+        with contextlib.suppress(OSError):
+            _clear(self.path)
+            # Last, since until then nobody else can begin here.
+            (self.path / LOCK_NAME).unlink()
+            self.path.rmdir()
 
     def close(self) -> None:
         """Give the lock back."""
@@ -301,122 +270,45 @@ class Parts:
             self._lock = None
 
 
-def _acquire(path: Path) -> int:
-    """Make the directory and take its lock."""
-    while True:
-        try:
-            path.mkdir(exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"{path}: cannot be made ({error.strerror})") from error
-        try:
-            lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        except FileNotFoundError:
-            continue  # a run that just finished took the directory away
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            owner = os.pread(lock, 200, 0).decode(errors="replace").strip()
-            os.close(lock)
-            raise OutputError(
-                f"{path}: another run is writing here ({owner}); wait for it or give another --out"
-            ) from None
-        try:
-            current = os.stat(path / "lock").st_ino
-        except FileNotFoundError:
-            current = -1
-        if current == os.fstat(lock).st_ino:
-            os.ftruncate(lock, 0)
-            os.pwrite(lock, f"process {os.getpid()} on {os.uname().nodename}\n".encode(), 0)
-            return lock
-        os.close(lock)  # it was deleted by a run that finished meanwhile
+def _parse_header(path: Path) -> dict[str, Any]:
+    try:
+        header = json.loads(path.read_bytes())
+        if header["fingerprint"] != schema.fingerprint(header["run"]):
+            raise ValueError("its settings are not those of its fingerprint")
+        if type(header["shard_rows"]) is not int or header["shard_rows"] < 1:
+            raise ValueError("it has no size of shards")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _damaged(path, error) from error
+    found: dict[str, Any] = header
+    return found
+
+
+def _parse_inputs(path: Path) -> list[Entry]:
+    try:
+        return parse(path.read_bytes())
+    except (FileNotFoundError, ValueError) as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> ResumeError:
+    return ResumeError(
+        f"{path}: is damaged ({type(error).__name__}: {error}), so that nothing tells what the "
+        "finished rows beside it belong to; give --overwrite to start anew, or another --out"
+    )
 
 
 def _clear(path: Path) -> None:
-    (path / "run.json").unlink(missing_ok=True)
-    for entry in path.iterdir():
-        if entry.name != "lock":
+    # The header goes first: without it what is left is no run that could be resumed.
+    (path / HEADER_NAME).unlink(missing_ok=True)
+    for pattern in OWN_FILES:
+        for entry in path.glob(pattern):
             entry.unlink()
 
 
-def _manifest_line(shard: Shard) -> bytes:
-    text = f"{shard.start} {shard.stop} {shard.size} {shard.sha256}"
-    return f"{text} {zlib.crc32(text.encode()):08x}\n".encode()
-
-
-def _manifest_lines(data: bytes) -> Iterator[Shard]:
-    for line in data.split(b"\n"):
-        text, _, checksum = line.rpartition(b" ")
-        if f"{zlib.crc32(text):08x}".encode() != checksum:
-            continue  # torn by a crash, or what follows a torn line
-        start, stop, size, sha256 = text.decode().split()
-        yield Shard(int(start), int(stop), int(size), sha256)
-
-
-def _append(path: Path, line: bytes) -> None:
-    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        # A line torn by an earlier crash is ended first, so that it spoils no other.
-        size = os.fstat(descriptor).st_size
-        if size and os.pread(descriptor, 1, size - 1) != b"\n":
-            line = b"\n" + line
-        _write_all(descriptor, line)
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file that is complete or absent under its name, whatever happens."""
-    temporary = path.with_name(path.name + ".tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
-    try:
-        try:
-            _write_all(descriptor, data)
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    sync_directory(path.parent)
-
-
-def _write_all(descriptor: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]
-
-
-def sync_directory(path: Path) -> None:
-    """Make renames in a directory survive a power failure."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-
-
-@contextmanager
-def disk_errors(path: Path, kept: str) -> Iterator[None]:
-    """Turn failures of the disk into one line that says what was kept and how to go on.
-
-    Parameters
-    ----------
-    path : Path
-        What was being written.
-    kept : str
-        What is safe, as a clause.
-    """
-    try:
-        yield
-    except OutputError:
-        raise
-    except OSError as error:
-        reason = "the disk is full" if error.errno in NO_SPACE else (error.strerror or str(error))
-        raise OutputError(
-            f"{path}: cannot be written: {reason}; {kept}; mend that and run the same command again"
-        ) from error
+def _refuse_strangers(path: Path) -> None:
+    for entry in path.iterdir():
+        if entry.name != LOCK_NAME:
+            raise OutputError(
+                f"{path}: is needed for unfinished work and holds something else "
+                f"({entry.name!r}); move that, or give another --out"
+            )

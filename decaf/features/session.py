@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -130,7 +130,7 @@ class Session:
         *,
         stop: threading.Event | None = None,
         raise_bad: bool = False,
-    ) -> Iterator[Rows]:
+    ) -> Generator[Rows, None, None]:
         """Compute ranges of rows; see `decaf.features.pipeline.stream`."""
         from decaf.backbone.engine import strict_float32
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import queue
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,27 +17,27 @@ import numpy as np
 import decaf
 from decaf.errors import FeatureFileError, OutputError, ResumeError, Stopped
 from decaf.features import schema
-from decaf.features.assemble import FileHead, write_feature_file
+from decaf.features.assemble import FileHead, temporary_path, write_feature_file
+from decaf.features.disk import disk_errors
 from decaf.features.file import FeatureFile
-from decaf.features.parts import Parts, disk_errors
-from decaf.features.pipeline import Rows
+from decaf.features.inputs import Entry, content_digest, describe, differs_from_file
+from decaf.features.parts import Parts
 from decaf.features.progress import Progress, progress_for
 from decaf.features.ranks import Ranks, ranks_of_run
 from decaf.features.run import differences, environment
+from decaf.features.writer import ShardWriter
 
 if TYPE_CHECKING:
     from decaf.backbone.model import Backbone
     from decaf.features.session import Session
     from decaf.images.sources import ImageList
 
-__all__ = ["Target", "describe"]
+__all__ = ["Target"]
 
 # A shard holds two batches on a CPU and four on a GPU: what a crash may cost, against the price
 # of a sync to disk for each.
 SHARD_BATCHES = {"cpu": 2, "cuda": 4}
 SHARD_BYTES = 64 << 20
-# Shards that wait for the disk before the computing waits too.
-WRITE_AHEAD = 2
 
 
 class Target:
@@ -93,7 +93,10 @@ class Target:
             try:
                 if raise_bad:
                     _forget_bad(parts)
-                todo = parts.missing(len(images))[ranks.rank :: ranks.world]
+                # Of one mind about what is missing: a rank that looked for itself would see what
+                # a faster one had finished meanwhile, and the shares would not fit together.
+                missing = ranks.share(parts.missing(len(images)) if ranks.rank == 0 else None)
+                todo = missing[ranks.rank :: ranks.world]
                 done = len(images) - sum(stop_ - start for start, stop_ in todo)
                 with progress_for(progress if ranks.rank == 0 else False, len(images), done) as bar:
                     try:
@@ -136,11 +139,13 @@ class Target:
         begun: Any = None
         if ranks.rank == 0:
             try:
-                begun = None if self._is_complete(head, session.images) else digest
-                if begun is not None:
+                if self._is_complete(head, session.images):
+                    Parts.tidy(self.parts_path, schema.fingerprint(head.run))
+                else:
                     row_bytes = sum(math.prod(shape) for shape in layers.values())
                     row_bytes *= np.dtype(session.settings.dtype).itemsize
                     self._parts = self._open_parts(session, head, inputs, row_bytes)
+                    begun = digest if self._is_needed(head, session.images) else None
             except Exception as error:
                 ranks.share(error)
                 raise
@@ -153,6 +158,21 @@ class Target:
             self._parts = Parts.join(self.parts_path, ranks.rank)
         return True
 
+    def _is_needed(self, head: FileHead, images: ImageList) -> bool:
+        """Look again, under the lock: another run may have finished a moment ago."""
+        parts = self._parts
+        try:
+            if self._is_complete(head, images):
+                parts.remove()
+                parts.close()
+                return False
+            # Of a run that was killed as it assembled: the room it takes may be needed.
+            temporary_path(self.path).unlink(missing_ok=True)
+        except BaseException:
+            parts.close()
+            raise
+        return True
+
     def _is_complete(self, head: FileHead, images: ImageList) -> bool:
         """Tell whether the file is there and is what was asked for; refuse it if it is another."""
         if not self.path.exists() or self.overwrite:
@@ -160,14 +180,9 @@ class Target:
         try:
             with FeatureFile(self.path) as file:
                 found = differences(file.run, head.run)
-                if list(file.paths) != list(head.names):
-                    found.append(f"{len(file)} images there, {len(head.names)} now, or others")
-                elif not np.array_equal(file.labels, head.labels):
-                    found.append("other labels")
-                elif images.in_memory:
-                    found.append("images in memory, which cannot be compared with its rows")
-                elif not found:
-                    found += _changed(file, images)
+                # With other settings nobody has to wait until all images are compared.
+                changed = "" if found else differs_from_file(file, images)
+                found += [changed] if changed else []
         except FeatureFileError as error:
             raise OutputError(
                 f"{self.path}: exists and is no feature file that can be read ({error}); "
@@ -181,7 +196,7 @@ class Target:
         return True
 
     def _open_parts(
-        self, session: Session, head: FileHead, inputs: list[list[Any]], row_bytes: int
+        self, session: Session, head: FileHead, inputs: list[Entry], row_bytes: int
     ) -> Parts:
         header = {
             "run": head.run,
@@ -193,7 +208,7 @@ class Target:
         }
 
         def digest(row: int) -> bytes:
-            return _content_digest(session.images, row)
+            return content_digest(session.images, row)
 
         def open_parts(discard: bool) -> Parts:
             with disk_errors(self.parts_path, "nothing was begun"):
@@ -218,8 +233,12 @@ class Target:
         raise_bad: bool,
     ) -> None:
         kept = f"finished rows are kept in {self.parts_path}"
-        with _Writer(parts, bar, disk_path=self.path, kept=kept) as writer:
-            for rows in session.rows(todo, stop=stop, raise_bad=raise_bad):
+        with (
+            ShardWriter(parts, bar, disk_path=self.path, kept=kept) as writer,
+            # Closed by hand, so that its threads have ended when an error leaves here.
+            closing(session.rows(todo, stop=stop, raise_bad=raise_bad)) as stream,
+        ):
+            for rows in stream:
                 writer.put(rows)
 
     def _assemble(
@@ -235,52 +254,12 @@ class Target:
                 )
             kept = f"all {len(session.images)} rows are kept in {self.parts_path}"
             with disk_errors(self.path, kept):
-                write_feature_file(self.path, head, layers, parts.all_rows())
+                write_feature_file(self.path, head, layers, parts.all_rows(len(session.images)))
             parts.remove()
         except Exception as error:
             ranks.share(error)
             raise
         ranks.share(None)
-
-
-class _Writer:
-    """Writes shards in a thread of its own, since a sync to disk takes as long as it takes."""
-
-    def __init__(self, parts: Parts, bar: Progress, *, disk_path: Path, kept: str) -> None:
-        self._parts = parts
-        self._bar = bar
-        self._disk_path = disk_path
-        self._kept = kept
-        self._queue: queue.Queue[Rows | None] = queue.Queue(WRITE_AHEAD)
-        self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name="decaf-writer", daemon=True)
-
-    def __enter__(self) -> _Writer:
-        self._thread.start()
-        return self
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        self._queue.put(None)
-        self._thread.join()
-        if self._error is not None and (kind is None or kind is Stopped):
-            raise self._error
-
-    def put(self, rows: Rows) -> None:
-        """Hand over a finished shard; raises what went wrong with an earlier one."""
-        self._queue.put(rows)
-        if self._error is not None:
-            raise self._error
-
-    def _run(self) -> None:
-        while (rows := self._queue.get()) is not None:
-            if self._error is not None:
-                continue  # the queue is emptied, so that nobody waits on it
-            try:
-                with disk_errors(self._disk_path, self._kept):
-                    self._parts.write(rows)
-                self._bar.advance(rows.stop - rows.start)
-            except BaseException as error:
-                self._error = error
 
 
 def _row_shapes(session: Session, backbone: Backbone) -> dict[str, tuple[int, ...]]:
@@ -290,16 +269,6 @@ def _row_shapes(session: Session, backbone: Backbone) -> dict[str, tuple[int, ..
     return {
         layer: (*stack, *layer_shape(backbone.spec, layer)) for layer in session.settings.layers
     }
-
-
-def describe(images: ImageList) -> list[list[Any]]:
-    """List what an unfinished run remembers of its images: name, size, time of change, label."""
-    entries = []
-    for row, name in enumerate(images.names):
-        size, changed = (-1, -1) if images.refs is None else images.refs[row].stat()
-        text = name.decode("utf-8", "surrogateescape")
-        entries.append([text, size, changed, int(images.labels[row])])
-    return entries
 
 
 def _shard_rows(session: Session, row_bytes: int) -> int:
@@ -314,24 +283,3 @@ def _forget_bad(parts: Parts) -> None:
     for start, shard in list(parts.shards.items()):
         if parts.read(shard).status.any():
             del parts.shards[start]
-
-
-def _content_digest(images: ImageList, row: int) -> bytes:
-    from decaf.errors import ImageError
-    from decaf.images.status import NO_DIGEST
-
-    if images.refs is None:
-        return NO_DIGEST
-    try:
-        return hashlib.sha256(images.refs[row].load()).digest()
-    except ImageError:
-        return NO_DIGEST
-
-
-def _changed(file: FeatureFile, images: ImageList) -> list[str]:
-    """Compare the images' bytes with those that a finished file was made of."""
-    digests = file.content_sha256
-    for row in range(len(images)):
-        if digests[row].tobytes() != _content_digest(images, row):
-            return [f"the content of {images.names[row].decode(errors='backslashreplace')!r}"]
-    return []
