@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 __all__ = ["HELP", "configure", "run", "stopped_by_signals"]
@@ -106,7 +107,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Extract, print a summary, give the exit code."""
     import json
-    import os
     import time
 
     import decaf
@@ -177,9 +177,9 @@ def stopped_by_signals() -> Iterator[_Stop]:
             signal.raise_signal(number)
         stop.exit_code = 128 + number
         stop.event.set()
-        print(
-            "\ndecaf: stopping after the rows in work; once more to stop at once", file=sys.stderr
-        )
+        # Not by print: the signal may have come in the middle of one, or nobody may be reading.
+        with suppress(OSError):
+            os.write(2, b"\ndecaf: stopping after the rows in work; once more to stop at once\n")
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
