@@ -182,13 +182,15 @@ class TestJpeg:
 
     def test_cmyk_of_adobe_is_inverted(self, saved: Make) -> None:
         ink = np.full((16, 24, 4), (200, 100, 0, 60), np.uint8)
-        data = saved(Image.fromarray(ink, "CMYK"), "JPEG", quality=100)
+        data = saved(Image.frombytes("CMYK", ink.shape[1::-1], ink.tobytes()), "JPEG", quality=100)
         expected = [(255 - c) * (255 - 60) / 255 for c in (200, 100, 0)]
         assert np.abs(pixels(data) - np.array(expected)).max() <= 1
 
     def test_ycck(self, saved: Make) -> None:
         ink = np.full((16, 24, 4), (200, 100, 90, 60), np.uint8)
-        data = bytearray(saved(Image.fromarray(ink, "CMYK"), "JPEG", quality=100))
+        data = bytearray(
+            saved(Image.frombytes("CMYK", ink.shape[1::-1], ink.tobytes()), "JPEG", quality=100)
+        )
         data[data.index(b"Adobe") + 11] = 2
         # Adobe stores inks inverted: the planes are 55, 155, 165, 195, now taken as Y, Cb, Cr, K.
         # YCCK is YCbCr of the inverse of what CMYK would store, which makes it that of the ink.
@@ -233,7 +235,7 @@ def test_compressed_tiff(saved: Make, photo: np.ndarray, compression: str) -> No
 def test_lossless_webp_with_alpha(saved: Make, rng: np.random.Generator) -> None:
     samples = rng.integers(0, 256, (20, 30, 4), dtype=np.uint8)
     samples[..., 3] |= 1  # lossless WebP forgets colours nobody can see
-    data = saved(Image.fromarray(samples, "RGBA"), "WEBP", lossless=True, exact=True)
+    data = saved(Image.fromarray(samples), "WEBP", lossless=True, exact=True)
     expected = on(samples[..., :3] / 255, samples[..., 3:] / 255, (255, 255, 255))
     np.testing.assert_array_equal(pixels(data), expected)
 
@@ -256,7 +258,7 @@ def test_several_pages_of_tiff_give_the_first(saved: Make) -> None:
 
 
 def test_gif_with_transparency(saved: Make) -> None:
-    image = Image.fromarray(np.array([[0, 1], [1, 0]], np.uint8), "P")
+    image = Image.frombytes("P", (2, 2), bytes([0, 1, 1, 0]))
     image.putpalette([10, 20, 30, 200, 100, 50])
     data = saved(image, "GIF", transparency=1)
     assert pixels(data).tolist() == [[[10, 20, 30], [255] * 3], [[255] * 3, [10, 20, 30]]]
