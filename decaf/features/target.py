@@ -7,7 +7,7 @@ import json
 import math
 import threading
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -167,7 +167,8 @@ class Target:
                 parts.close()
                 return False
             # Of a run that was killed as it assembled: the room it takes may be needed.
-            temporary_path(self.path).unlink(missing_ok=True)
+            with suppress(OSError):
+                temporary_path(self.path).unlink(missing_ok=True)
         except BaseException:
             parts.close()
             raise
