@@ -76,10 +76,12 @@ def disk_errors(path: Path, kept: str) -> Iterator[None]:
     Raises
     ------
     OutputError
-        For any `OSError`.
+        For any `OSError`; one that is there already is passed on.
     """
     try:
         yield
+    except OutputError:  # an OSError too
+        raise
     except OSError as error:
         # h5py knows the reason only as a part of its text.
         reason = NO_SPACE.get(error.errno or 0, error.strerror or str(error))

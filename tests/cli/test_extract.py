@@ -1,0 +1,274 @@
+"""``decaf extract`` as a command: exit codes, signals, the lines it prints, names of any kind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from PIL import Image
+
+import decaf
+from decaf.cli.main import main
+
+WEIGHTS = ["-w", "random:0:alexnet-64", "-l", "pool5", "--device", "cpu", "-q"]
+PATIENCE = 60.0
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("photographs")
+    generator = np.random.default_rng(4)
+    for row in range(40):
+        pixels = generator.integers(0, 256, (60, 80, 3), dtype=np.uint8)
+        Image.fromarray(pixels).resize((320, 240)).save(root / f"{row:02d}.jpg")
+    return root
+
+
+def start(env: dict[str, str], *args: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "decaf", "extract", *args, *WEIGHTS],
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def until(condition: Callable[[], object], process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.005)
+
+
+def manifest(out: Path) -> bytes:
+    try:
+        return (out.with_name(out.name + ".parts") / "manifest-00000.txt").read_bytes()
+    except FileNotFoundError:
+        return b""
+
+
+def catches(process: subprocess.Popen[str], number: int) -> bool:
+    """Whether a process has a handler for a signal yet."""
+    for line in Path(f"/proc/{process.pid}/status").read_text().splitlines():
+        if line.startswith("SigCgt:"):
+            return bool(int(line.split()[1], 16) >> (number - 1) & 1)
+    return False
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize(
+    ("number", "whole_group"), [(signal.SIGTERM, True), (signal.SIGINT, False)], ids=str
+)
+def test_a_signal_ends_the_run_and_keeps_what_is_finished(
+    photographs: Path,
+    tmp_path: Path,
+    child_env: dict[str, str],
+    number: int,
+    whole_group: bool,
+) -> None:
+    """Also where it goes to the decoders as well, as from `timeout` or the terminal."""
+    out = tmp_path / "f.h5"
+    process = start(child_env, str(photographs), "-o", str(out), "-b", "1", "-j", "1")
+    until(lambda: manifest(out), process)
+    family = psutil.Process(process.pid).children(recursive=True)
+    os.killpg(process.pid, number) if whole_group else process.send_signal(number)
+    said, complained = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 128 + number, complained
+    assert said == ""
+    lines = complained.splitlines()
+    assert lines[-2] == "decaf: stopping after the rows in work; once more to stop at once"
+    assert lines[-1].startswith(f"decaf: {out}: stopped after ")
+    assert lines[-1].endswith("run the same command again to go on")
+    assert len(lines) == 3  # the first is empty, since a ^C may stand on it
+    assert not psutil.wait_procs(family, timeout=PATIENCE)[1]
+    kept = manifest(out)
+    assert f"stopped after {2 * kept.count(10)} of 40 images" in lines[-1]
+    # In this process, which is quicker.
+    seen: list[int] = []
+    again = decaf.extract(
+        str(photographs),
+        ["pool5"],
+        out=out,
+        weights="random:0:alexnet-64",
+        device="cpu",
+        batch_size=1,
+        workers=0,
+        progress=lambda done, total: seen.append(done),
+    )
+    again.close()  # type: ignore[union-attr]
+    assert seen[0] == 2 * kept.count(10)
+
+
+@pytest.mark.faults
+def test_a_signal_before_the_first_batch_and_a_second_one_end_at_once(
+    photographs: Path, tmp_path: Path, child_env: dict[str, str]
+) -> None:
+    if not Path("/proc/self/status").exists():
+        pytest.skip("looks into /proc")
+    early, twice = tmp_path / "early.h5", tmp_path / "twice.h5"
+    processes = [
+        start(child_env, str(photographs), "-o", str(out), "-b", "1") for out in (early, twice)
+    ]
+    for process in processes:
+        until(lambda process=process: catches(process, signal.SIGTERM), process)  # type: ignore[misc]
+        process.send_signal(signal.SIGTERM)
+    assert processes[1].stderr is not None
+    while "once more to stop at once" not in processes[1].stderr.readline():
+        assert processes[1].poll() is None
+    family = psutil.Process(processes[1].pid).children(recursive=True)
+    processes[1].send_signal(signal.SIGTERM)
+    said, complained = processes[0].communicate(timeout=PATIENCE)
+    assert processes[0].returncode == 143, complained
+    assert f"{early}: stopped after 0 of 40 images" in complained
+    assert said == ""
+    processes[1].communicate(timeout=PATIENCE)
+    assert processes[1].returncode == -signal.SIGTERM
+    assert not psutil.wait_procs(family, timeout=PATIENCE)[1]
+    assert not early.exists()
+    assert not twice.exists()
+
+
+def test_exit_codes_and_summary(
+    photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    some = tmp_path / "some"
+    some.mkdir()
+    for row in range(3):
+        (some / f"{row}.jpg").symlink_to(photographs / f"{row:02d}.jpg")
+    out = str(tmp_path / "f.h5")
+    command = ["extract", str(some), "-o", out, *WEIGHTS, "-j", "0"]
+    assert main(command) == 0
+    first = capsys.readouterr()
+    assert first.out.startswith(f"{out}: 3 rows of pool5 ")
+    assert first.err == ""
+    assert main(command) == 0
+    assert capsys.readouterr().out == first.out
+    (some / "1b.jpg").write_bytes(b"")
+    assert main(command) == 2
+    complaint = capsys.readouterr().err
+    assert complaint.count("\n") == 1
+    assert "3 images there, 4 now" in complaint
+    assert main([*command, "--overwrite", "--on-error", "raise"]) == 2
+    assert "1b.jpg' (image 2)" in capsys.readouterr().err
+    assert main([*command, "--overwrite", "--json"]) == 1
+    info = json.loads(capsys.readouterr().out)
+    assert info["rows"] == 4
+    assert main(command) == 1  # finished, and as before some images are bad
+    assert "1 images could not be read" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [("empty", "empty"), ("missing", "missing"), ("no*thing.jpg", "thing")],
+)
+def test_no_images_at_all_is_a_mistake_told_in_a_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], source: str, text: str
+) -> None:
+    (tmp_path / "empty").mkdir()
+    out = tmp_path / "f.h5"
+    assert main(["extract", str(tmp_path / source), "-o", str(out), *WEIGHTS]) == 2
+    complaint = capsys.readouterr().err
+    assert complaint.count("\n") == 1
+    assert text in complaint
+    assert [path.name for path in tmp_path.iterdir()] == ["empty"]
+
+
+@pytest.fixture
+def public() -> Iterator[Path]:
+    """A folder that other users can come to, as they can to what Python imports."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        needed = (folder, Path(sys.executable).resolve(), Path(os.__file__), Path(np.__file__))
+        for path in (*needed, Path(decaf.__file__)):
+            for parent in path.parents:
+                if not parent.stat().st_mode & 0o001:
+                    pytest.skip(f"{parent} is closed to other users")
+        yield folder
+
+
+@pytest.mark.faults
+def test_what_a_user_may_not_read_or_write_is_told_in_a_line(
+    photographs: Path, public: Path
+) -> None:
+    """As a user without privileges, in a process that gives its own up."""
+    if os.geteuid() != 0:
+        pytest.skip("takes root to become somebody else")
+    locked, closed, there = (public / name for name in ("locked", "closed", "there"))
+    for folder in (locked, closed, there):
+        folder.mkdir()
+        (folder / "a.jpg").write_bytes((photographs / "00.jpg").read_bytes())
+    (there / "b.jpg").write_bytes((photographs / "01.jpg").read_bytes())
+    (there / "a.jpg").chmod(0o000)
+    locked.chmod(0o000)
+    closed.chmod(0o555)
+    open_to_all = public / "open"
+    open_to_all.mkdir(mode=0o777)
+    open_to_all.chmod(0o777)
+    code = (
+        "import os, sys, json, decaf.cli.main as m, decaf.features.extract, decaf.backbone.engine\n"
+        "os.setegid(65534); os.seteuid(65534)\n"
+        "sys.exit(json.dumps([m.main(c) for c in json.loads(sys.argv[1])]))\n"
+    )
+    rest = [*WEIGHTS, "-j", "0"]
+    commands = [
+        ["extract", str(locked), "-o", str(open_to_all / "f.h5"), *rest],
+        ["extract", str(there), "-o", str(closed / "f.h5"), *rest],
+        ["extract", str(there), "-o", str(open_to_all / "g.h5"), *rest],
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", code, json.dumps(commands)],
+        env={**os.environ, "PYTHONPATH": str(Path(decaf.__file__).parents[1])},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    unreadable, unwritable, codes = done.stderr.splitlines()
+    assert f"folder '{locked}' cannot be read: Permission denied" in unreadable
+    assert unwritable == f"decaf: {closed}/f.h5.parts: cannot be made (Permission denied)"
+    assert json.loads(codes) == [2, 2, 1]
+    with decaf.open_features(open_to_all / "g.h5") as file:
+        assert [file.status_names[code] for code in file.status] == ["unreadable", "ok"]
+
+
+def test_names_that_are_no_text_go_through_to_the_file_and_back(
+    photographs: Path, tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    names = [b"caf\xe9.jpg", b"line\nbreak.jpg", b"tab\t'quote\".jpg", "ünï.jpg".encode()]
+    folder = os.fsencode(tmp_path / "odd")
+    os.mkdir(folder)
+    for name in names:
+        with open(folder + b"/" + name, "wb") as file:
+            file.write((photographs / "00.jpg").read_bytes())
+    with open(folder + b"/bad\xff\n.jpg", "wb") as file:
+        file.write(b"")
+    out = str(tmp_path / "f.h5")
+    command = ["extract", os.fsdecode(folder), "-o", out, *WEIGHTS, "-j", "1"]
+    assert main(command) == 1
+    assert main(command) == 1
+    with decaf.open_features(out) as features:
+        expected = sorted([*names, b"bad\xff\n.jpg"])
+        assert [os.path.basename(name) for name in features.paths] == expected
+        assert features.ok.tolist() == [False, True, True, True, True]
+    capsysbinary.readouterr()
+    assert main(["info", out, "--json"]) == 0
+    info = json.loads(capsysbinary.readouterr().out)
+    assert info["rows"] == 5
+    assert main([*command, "--overwrite", "--on-error", "raise"]) == 2
+    complaint = capsysbinary.readouterr().err
+    assert complaint.count(b"\n") == 1
+    assert b"bad\\udcff\\n.jpg' (image 0)" in complaint
