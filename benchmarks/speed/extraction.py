@@ -15,7 +15,8 @@ AlexNet, and the rows are compared. Three questions are answered:
 ``--peer-python`` names the interpreter of an environment with thingsvision, which wants older
 versions of torch and numpy than decaf. ``--memory`` adds the peak memory at 2,000 and 20,000
 images. Ratios are what to look at: they are taken round by round, so that they hold when the
-machine's speed drifts. The result goes to ``--json``, and as a table to the terminal.
+machine's speed drifts. The result goes to ``--json`` (and as Markdown beside it), and as a
+table to the terminal.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ def main() -> None:
             (folder / path.name).symlink_to(path.resolve())
         weights = _make_weights(work)
         report: dict[str, Any] = {"machine": _machine(), "images": len(photographs)}
-        report["command"] = " ".join(["python", *sys.argv])
+        report["command"] = _command(args)
         sys.path.insert(0, str(HERE))
         from forward import measure_forward
 
@@ -69,6 +70,8 @@ def main() -> None:
     print(_table(report))
     if args.json:
         args.json.write_text(json.dumps(report, indent=1) + "\n")
+        text = f"# Speed of extraction\n\n`{report['command']}`\n\n```\n{_table(report)}\n```\n"
+        args.json.with_suffix(".md").write_text(text)
 
 
 ENDINGS = {".jpg", ".jpeg"}
@@ -87,8 +90,19 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--peer-python", help="interpreter of an environment with thingsvision")
     parser.add_argument("--memory", action="store_true", help="measure memory too (minutes)")
-    parser.add_argument("--json", type=Path, help="where to write the result")
+    parser.add_argument(
+        "--json", type=Path, help="where to write the result, and the table beside it as .md"
+    )
     return parser.parse_args()
+
+
+def _command(args: argparse.Namespace) -> str:
+    """Spell the command without the paths of this machine."""
+    words = ["python benchmarks/speed/extraction.py PHOTOGRAPHS", f"--images {args.images}"]
+    words += [f"--rounds {args.rounds}", f"--forward-rounds {args.forward_rounds}"]
+    words += ["--peer-python PYTHON"] if args.peer_python else []
+    words += ["--memory"] if args.memory else []
+    return " ".join(words)
 
 
 def _machine() -> dict[str, Any]:
