@@ -1,0 +1,188 @@
+"""The stream from images to rows: bounded, in order, and the same whatever happens on the way."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from decaf.backbone.engine import Halving
+from decaf.errors import DecafError, ImageError, Stopped
+from decaf.features.pipeline import Rows, stream
+from decaf.images.pool import Job
+from decaf.images.sources import ImageList, collect
+from decaf.images.status import NO_DIGEST, Outcome
+
+Engine = Callable[[np.ndarray], dict[str, np.ndarray]]
+
+
+class FakePool:
+    """Answers in an order of its own, with the row's number as its pixels."""
+
+    def __init__(self, bad: Sequence[int] = ()) -> None:
+        self.jobs: deque[Job] = deque()
+        self.bad = set(bad)
+        self.most = 0
+        self._generator = np.random.default_rng(6)
+
+    def submit(self, job: Job) -> None:
+        self.jobs.append(job)
+        self.most = max(self.most, len(self.jobs))
+
+    def poll(self, timeout: float, also: Sequence[Any] = ()) -> list[tuple[Job, Outcome]]:
+        found = []
+        for _ in range(min(3, len(self.jobs))):
+            self.jobs.rotate(int(self._generator.integers(100)))
+            job = self.jobs.popleft()
+            job.out[...] = 0
+            job.out.reshape(-1)[:2] = divmod(job.index, 256)
+            status = "corrupt" if job.index in self.bad else "ok"
+            found.append((job, Outcome(status, "", 5, job.index, NO_DIGEST)))
+        return found
+
+    def close(self) -> None:
+        pass
+
+
+def number(crops: np.ndarray) -> dict[str, np.ndarray]:
+    """Give the row's number back, in both of two layers."""
+    flat = crops.reshape(len(crops), -1)[:, :2].astype(np.float32)
+    value = flat @ np.array([[256.0], [1.0]], np.float32)
+    return {"fc6": value, "pool5": -value.reshape(-1, 1, 1, 1)}
+
+
+@pytest.fixture(scope="module")
+def images() -> ImageList:
+    return collect(np.zeros((2000, 1, 1, 3), np.uint8))
+
+
+def computed(images: ImageList, pool: FakePool, engine: Engine, **rest: Any) -> list[Rows]:
+    settings: dict[str, Any] = {
+        "ranges": [(start, start + 20) for start in range(0, 2000, 20)],
+        "crop": 2,
+        "ten": False,
+        "batch_size": 8,
+        "threads": 2,
+        "torch_threads": 1,
+        **rest,
+    }
+    return list(stream(images, pool=pool, engine=engine, **settings))
+
+
+def check(blocks: list[Rows], bad: Sequence[int] = ()) -> None:
+    blocks = sorted(blocks, key=lambda rows: rows.start)
+    assert [rows.start for rows in blocks] == list(range(0, 2000, 20))
+    expected = np.arange(2000, dtype=np.float32)
+    expected[list(bad)] = np.nan
+    values = np.concatenate([rows.features["fc6"] for rows in blocks])[:, 0]
+    np.testing.assert_array_equal(values, expected)
+    maps = np.concatenate([rows.features["pool5"] for rows in blocks])
+    assert maps.shape == (2000, 1, 1, 1)
+    np.testing.assert_array_equal(maps.reshape(-1), -expected)
+    status = np.concatenate([rows.status for rows in blocks])
+    assert np.flatnonzero(status).tolist() == sorted(bad)
+    sizes = np.concatenate([rows.source_size for rows in blocks])
+    assert sizes[:, 1].tolist() == list(range(2000))
+
+
+def test_what_is_in_flight_is_bounded_however_many_images_there_are(images: ImageList) -> None:
+    lock = threading.Lock()
+    at_once: list[int] = []
+    running = 0
+
+    def counting(crops: np.ndarray) -> dict[str, np.ndarray]:
+        nonlocal running
+        with lock:
+            running += 1
+            at_once.append(running)
+        rows = number(crops)
+        with lock:
+            running -= 1
+        return rows
+
+    pool = FakePool()
+    check(computed(images, pool, counting))
+    assert len(at_once) == 300  # 20 rows are batches of 8, 8 and 4
+    assert max(at_once) <= 2
+    assert pool.most <= (2 * 2 + 1) * 8
+
+
+def test_bad_images_never_shift_their_neighbours(images: ImageList) -> None:
+    bad = [0, 7, 8, 19, 20, *range(40, 60), 1999]
+    check(computed(images, FakePool(bad), number), bad)
+
+
+def test_a_bad_image_is_named_where_it_is_an_error(images: ImageList) -> None:
+    with pytest.raises(ImageError, match=r"\(image 77\).*corrupt.*on_error='record'"):
+        computed(images, FakePool([77]), number, raise_bad=True)
+
+
+@pytest.mark.parametrize("limit", [7, 3, 1])
+def test_a_batch_that_does_not_fit_gives_the_same_rows_in_pieces(
+    images: ImageList, limit: int
+) -> None:
+    def tight(crops: np.ndarray) -> dict[str, np.ndarray]:
+        if len(crops) > limit:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+        return number(crops)
+
+    halving = Halving(tight)
+    check(computed(images, FakePool(), halving))
+    assert halving.largest is not None
+    assert halving.largest <= limit
+
+
+def test_an_engine_that_fails_ends_the_stream_with_its_error(images: ImageList) -> None:
+    def broken(crops: np.ndarray) -> dict[str, np.ndarray]:
+        raise MemoryError
+
+    before = set(threading.enumerate())
+    with pytest.raises(DecafError, match="not even one image fits"):
+        computed(images, FakePool(), Halving(broken))
+    assert set(threading.enumerate()) == before
+
+
+def test_a_pool_that_fails_leaves_no_thread_and_no_descriptor(images: ImageList) -> None:
+    class Broken(FakePool):
+        def poll(self, timeout: float, also: Sequence[Any] = ()) -> list[tuple[Job, Outcome]]:
+            raise DecafError("the decoding processes die as they start")
+
+    before = set(threading.enumerate()), len(os.listdir("/dev/fd"))
+    with pytest.raises(DecafError, match="die as they start"):
+        computed(images, Broken(), number)
+    assert (set(threading.enumerate()), len(os.listdir("/dev/fd"))) == before
+
+
+def test_stopped_it_gives_out_what_it_had_begun(images: ImageList) -> None:
+    stop = threading.Event()
+    given = []
+    ranges = iter([(0, 20), (20, 40), (40, 60)] + [(s, s + 20) for s in range(60, 2000, 20)])
+    going = stream(
+        images,
+        ranges,
+        pool=FakePool(),
+        engine=number,
+        crop=2,
+        ten=False,
+        batch_size=8,
+        threads=1,
+        torch_threads=1,
+        stop=stop,
+    )
+    with pytest.raises(Stopped):
+        for rows in going:
+            given.append(rows.start)
+            stop.set()
+    assert given == list(range(0, 20 * len(given), 20))
+    assert 1 <= len(given) <= 4
+
+
+def test_rows_are_stored_in_the_type_asked_for(images: ImageList) -> None:
+    rows = computed(images, FakePool([3]), number, ranges=[(0, 20)], dtype="float16")[0]
+    assert rows.features["fc6"].dtype == np.float16
+    assert np.isnan(rows.features["fc6"][3]).all()
