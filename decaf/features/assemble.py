@@ -27,6 +27,8 @@ CHUNK_BYTES = 256 * 1024
 # What the metadata of a file takes at most, beside its data: headers, chunk index, checksums.
 HEAD_BYTES = 1 << 20
 CHUNK_INDEX_BYTES = 64
+# What a row takes beside features, name and message.
+ROW_BYTES = 64
 
 
 @dataclass(frozen=True)
@@ -167,7 +169,11 @@ def _reserve(temporary: Path, head: FileHead, layers: dict[str, tuple[int, ...]]
     it; closing the file gives back what was too much.
     """
     count = len(head.names)
-    size = HEAD_BYTES + sum(len(name) for name in head.names) + 64 * count
+    # Names are padded to the longest, and the padding compressed to nearly nothing; of messages
+    # nothing is known yet but how long they may be.
+    longest = max(len(name) for name in head.names)
+    size = HEAD_BYTES + sum(len(name) for name in head.names) + count * longest // 200
+    size += count * (ROW_BYTES + schema.MESSAGE_BYTES)
     for shape in layers.values():
         rows = _chunk_rows(count, shape, head)
         chunks = -(-count // rows)
