@@ -29,15 +29,18 @@ def acquire(directory: Path) -> int:
     Raises
     ------
     OutputError
-        Where another process holds the lock, or the directory cannot be made.
+        Where another process holds the lock, or something else has the directory's name.
     OSError
-        Where the lock cannot be written.
+        Where the disk refuses.
     """
     while True:
         try:
             directory.mkdir(exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"{directory}: cannot be made ({error.strerror})") from error
+        except FileExistsError:
+            raise OutputError(
+                f"{directory}: is needed for unfinished work and is no folder; "
+                "move it, or give another --out"
+            ) from None
         try:
             lock = os.open(directory / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except FileNotFoundError:
