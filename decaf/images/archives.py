@@ -197,6 +197,10 @@ def _tar_members(path: bytes, kind: str) -> Iterator[Member]:
                 method = -2 if info.issparse() else 0
                 yield Member(name, info.offset_data, info.size, info.size, method, 0)
             archive.members = []  # type: ignore[attr-defined]  # else every header stays in memory
+        # tarfile takes a damaged header for the end: then what stands there is not zeros.
+        file: IO[bytes] = archive.fileobj  # type: ignore[assignment]
+        if _read_at(file, archive.offset, tarfile.BLOCKSIZE).strip(b"\0"):
+            raise tarfile.ReadError(f"the header at byte {archive.offset} is damaged")
 
 
 def _zip_members(path: bytes) -> Iterator[Member]:

@@ -133,6 +133,24 @@ def test_a_link_in_a_zip_is_no_image(tmp_path: Path) -> None:
     assert collect(tmp_path / "a.zip").names == [b"y.jpg"]
 
 
+@pytest.mark.parametrize("mode", ["w", "w:gz"])
+@pytest.mark.parametrize("damage", ["flipped", "cut"])
+def test_a_damaged_header_does_not_hide_the_members_behind_it(
+    tmp_path: Path, mode: str, damage: str
+) -> None:
+    path = tmp_path / "photos.tar"
+    make_tar(path, {f"{number}.jpg": b"pixels" for number in range(5)})
+    data = bytearray(path.read_bytes())
+    header = 3 * 2 * tarfile.BLOCKSIZE  # each member is a header and a block of data
+    if damage == "flipped":
+        data[header] ^= 1
+    else:
+        del data[header + 100 :]
+    path.write_bytes(gzip.compress(data) if mode == "w:gz" else data)
+    with pytest.raises(InputError, match=rf"cannot be read .* byte {header} is damaged"):
+        collect(path)
+
+
 def test_zip_appended_to_something(tmp_path: Path) -> None:
     make_zip(tmp_path / "a.zip", {"y.jpg": b"y"})
     (tmp_path / "a.zip").write_bytes(b"#!/bin/sh\n" + (tmp_path / "a.zip").read_bytes())
