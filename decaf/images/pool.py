@@ -167,14 +167,7 @@ class DecodePool:
             if child.jobs:
                 child.end()
         self._children.clear()
-        if self._control is not None:
-            self._control.close()
-        if self._server is not None:
-            try:
-                self._server.wait(0.2)
-            except subprocess.TimeoutExpired:
-                self._server.kill()
-                self._server.wait()
+        self._end_server(patience=0.2)
 
     def _start_server(self) -> socket.socket:
         ours, theirs = socket.socketpair()
@@ -205,17 +198,29 @@ class DecodePool:
         return self._server is not None and self._server.poll() is not None
 
     def _start_worker(self) -> None:
-        control = self._control
-        if control is None or self._server_is_dead():
-            if control is not None:
-                control.close()
-            control = self._start_server()
         ours, theirs = socket.socketpair()
-        # Where the server died this instant the worker is stillborn, and the next try restarts it.
-        with contextlib.suppress(OSError):
-            socket.send_fds(control, [b"w"], [theirs.fileno()])
+        try:
+            if self._control is None or self._server_is_dead():
+                raise ConnectionError
+            socket.send_fds(self._control, [b"w"], [theirs.fileno()])
+        except OSError:
+            # Dead, or about to be: one that hears nothing any more may still be running.
+            self._end_server()
+            # Where this one dies at once the worker is stillborn, and the next try restarts it.
+            with contextlib.suppress(OSError):
+                socket.send_fds(self._start_server(), [b"w"], [theirs.fileno()])
         theirs.close()
         self._children.append(Child(ours, self._settings))
+
+    def _end_server(self, patience: float = 0.0) -> None:
+        if self._control is not None:
+            self._control.close()
+        if self._server is not None:
+            try:
+                self._server.wait(patience)
+            except subprocess.TimeoutExpired:
+                self._server.kill()
+                self._server.wait()
 
     def _dispatch(self) -> None:
         for child in self._children:

@@ -224,6 +224,7 @@ def test_no_process_outlives_a_parent_that_is_killed(tmp_path: Path) -> None:
     )
     try:
         until(lambda: list(tmp_path.glob("asleep-*")), "no worker came to the image")
+        until(lambda: len(decoders(parent.pid)) == 3, "the other worker was not started")
         family = decoders(parent.pid)
     finally:
         parent.kill()
