@@ -28,6 +28,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from decaf.images.limits import MAX_NAME_BYTES
+
 __all__ = [
     "ATTRIBUTES",
     "CLASS_NAMES",
@@ -80,11 +82,10 @@ COLUMNS: Mapping[str, tuple[str, tuple[int, ...]]] = {
 }
 LAYER_DTYPES: tuple[str, ...] = ("<f4", "<f2")
 
-# A member's name in a zip archive may be that long; a path on disk has at most 4096 bytes.
-MAX_PATH_BYTES = 65_536
+MAX_PATH_BYTES = MAX_NAME_BYTES
 
 # A class name at its longest, and the width of the message column.
-MAX_TEXT_BYTES = 65_536
+MAX_TEXT_BYTES = MAX_NAME_BYTES
 MESSAGE_BYTES = 512
 
 # Root attributes: ``schema`` is an integer, the others are UTF-8 strings. ``run`` is JSON of all

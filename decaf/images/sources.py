@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from decaf.errors import InputError
 from decaf.images.labels import labels_from_classes, labels_from_file, labels_from_sequence
+from decaf.images.limits import MAX_NAME_BYTES
 from decaf.images.memory import (
     dataset_labels,
     is_dataset,
@@ -149,6 +150,7 @@ def _on_disk(found: list[Found], labels: Any) -> ImageList:
     if not names:
         looked = ", ".join(repr(os.fsdecode(f.path)) for f in found[:3])
         raise InputError(f"no images in {looked}")
+    _refuse_long(names, "image")
     members: dict[int, ImageRef] = {}
     start = 0
     for f in found:
@@ -198,7 +200,23 @@ def _objects(objects: Any, kind: str, labels: Any) -> ImageList:
     return ImageList(names, values, class_names, described, None, objects)
 
 
+def _refuse_long(names: Sequence[bytes], what: str) -> None:
+    """Refuse names that no feature file could hold before anything is computed."""
+    for number, name in enumerate(names):
+        if len(name) > MAX_NAME_BYTES:
+            raise InputError(
+                f"{what} {number} has a name of {len(name)} bytes ({os.fsdecode(name[:40])!r}…); "
+                f"at most {MAX_NAME_BYTES} can be kept"
+            )
+
+
 def _labels(labels: Any, names: list[bytes], relative: list[bytes], own: Any) -> Any:
+    values, class_names = _values_and_classes(labels, names, relative, own)
+    _refuse_long([name.encode("utf-8", "backslashreplace") for name in class_names], "class")
+    return values, class_names
+
+
+def _values_and_classes(labels: Any, names: list[bytes], relative: list[bytes], own: Any) -> Any:
     if isinstance(labels, str) and labels == "folder":
         return own()
     if labels is None or (isinstance(labels, str) and labels == "none"):

@@ -293,6 +293,17 @@ def test_a_file_too_large_to_be_an_image(tmp_path: Path, monkeypatch: pytest.Mon
     assert caught.value.status == "too_large"
 
 
+def test_names_that_no_file_could_hold_are_refused_before_anything_is_computed(
+    tmp_path: Path,
+) -> None:
+    listed = tmp_path / "list.txt"
+    listed.write_bytes(b"a.jpg\n" + b"b" * 65_540 + b".jpg\n")
+    with pytest.raises(InputError, match=r"image 1 has a name of 6\d+ bytes .* 65536 can be kept"):
+        collect(listed)
+    with pytest.raises(InputError, match="class 0 has a name of 65537 bytes"):
+        collect([np.zeros((4, 4, 3), np.uint8)], labels=["c" * 65_537])
+
+
 def test_references_by_slice_and_from_the_end(tree: Path) -> None:
     refs = collect(tree).refs
     assert [r.name for r in refs[-2:]] == [r.name for r in list(refs)[-2:]]
