@@ -202,7 +202,7 @@ def _measure_runs(
 def _bf16() -> bool:
     import torch
 
-    from decaf.backbone.engine import bf16_is_native
+    from decaf.backbone.device import bf16_is_native
 
     return bf16_is_native(torch.device("cpu"))
 

@@ -135,7 +135,7 @@ def extract(
         if pool is not None:
             stack.callback(pool.close)
         backbone = _backbone(weights, settings)
-        from decaf.backbone.engine import choose_device
+        from decaf.backbone.device import choose_device
 
         session = Session(
             image_list,

@@ -132,7 +132,7 @@ class Session:
         raise_bad: bool = False,
     ) -> Generator[Rows, None, None]:
         """Compute ranges of rows; see `decaf.features.pipeline.stream`."""
-        from decaf.backbone.engine import strict_float32
+        from decaf.backbone.device import strict_float32
 
         with ExitStack() as stack:
             if self.device.type == "cuda":

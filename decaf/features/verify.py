@@ -224,7 +224,7 @@ class _Sample:
         self, backbone: Backbone, settings: RunSettings, device: str, batch_size: int | None
     ) -> dict[int, dict[str, np.ndarray]]:
         """Compute the rows anew; those whose image turns out to be another one drop out."""
-        from decaf.backbone.engine import choose_device
+        from decaf.backbone.device import choose_device
 
         in_memory = not isinstance(self._sources[0], ImageRef)
         listed = ImageList(

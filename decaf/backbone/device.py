@@ -1,0 +1,83 @@
+"""What runs the network: which device, what it can do, and how it says that it is full."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from decaf.errors import SettingError
+
+__all__ = ["bf16_is_native", "choose_device", "is_out_of_memory", "strict_float32"]
+
+
+def choose_device(device: str) -> torch.device:
+    """Turn ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:1"`` into a device that is there.
+
+    Raises
+    ------
+    SettingError
+        Where the device is unknown or not present.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+    except RuntimeError as error:
+        raise SettingError(
+            f"device {device!r} is not one torch knows; use auto, cpu or cuda"
+        ) from error
+    if chosen.type not in ("cpu", "cuda"):
+        raise SettingError(f"device {device!r} is not supported; use auto, cpu or cuda")
+    if chosen.type == "cuda" and not torch.cuda.is_available():
+        raise SettingError(f"device {device!r}: torch sees no GPU here; use --device cpu")
+    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
+        raise SettingError(
+            f"device {device!r}: there are {torch.cuda.device_count()} GPUs, counted from 0"
+        )
+    return chosen
+
+
+def bf16_is_native(device: torch.device) -> bool:
+    """Tell whether the device computes in bfloat16 natively (not by emulation)."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()) and _cpu_has_bf16()
+
+
+def _cpu_has_bf16() -> bool:
+    # oneDNN says yes from AVX-512 without the bf16 instructions on, where it emulates them.
+    probe = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    if probe is not None and probe():
+        return True
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    return any("bf16" in name and bool(there) for name, there in capabilities.items())
+
+
+@contextmanager
+def strict_float32() -> Iterator[None]:
+    """Keep TF32 out of float32 arithmetic on a GPU, and put the user's settings back after.
+
+    torch's older switches (``allow_tf32``) are not touched: they raise where a user has set the
+    newer ones, while these bear with both.
+    """
+    # torch puts an object with more attributes in the place of this module.
+    cudnn: Any = torch.backends.cudnn
+    switches = (torch.backends.cuda.matmul, cudnn.conv)
+    before = [switch.fp32_precision for switch in switches]
+    try:
+        for switch in switches:
+            switch.fp32_precision = "ieee"
+        yield
+    finally:
+        for switch, precision in zip(switches, before, strict=True):
+            switch.fp32_precision = precision
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an exception means that a batch did not fit."""
+    if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
