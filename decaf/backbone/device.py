@@ -13,8 +13,21 @@ from decaf.errors import SettingError
 __all__ = ["bf16_is_native", "choose_device", "is_out_of_memory", "strict_float32"]
 
 
-def choose_device(device: str) -> torch.device:
+def choose_device(device: str, *, local_rank: int | None = None) -> torch.device:
     """Turn ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:1"`` into a device that is there.
+
+    Parameters
+    ----------
+    device : str
+        ``"auto"`` is a GPU where there is one.
+    local_rank : int, optional
+        Number of this process among those on this machine that share a run: where no GPU is named,
+        they take turns at those there are. By default it is the one that torch uses at present.
+
+    Returns
+    -------
+    torch.device
+        A GPU with its number: which one torch uses at present is another matter in each thread.
 
     Raises
     ------
@@ -22,21 +35,25 @@ def choose_device(device: str) -> torch.device:
         Where the device is unknown or not present.
     """
     if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         chosen = torch.device(device)
     except RuntimeError as error:
         raise SettingError(
             f"device {device!r} is not one torch knows; use auto, cpu or cuda"
         ) from error
-    if chosen.type not in ("cpu", "cuda"):
+    if chosen.type == "cpu":
+        return chosen
+    if chosen.type != "cuda":
         raise SettingError(f"device {device!r} is not supported; use auto, cpu or cuda")
-    if chosen.type == "cuda" and not torch.cuda.is_available():
+    if not torch.cuda.is_available():
         raise SettingError(f"device {device!r}: torch sees no GPU here; use --device cpu")
-    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
-        raise SettingError(
-            f"device {device!r}: there are {torch.cuda.device_count()} GPUs, counted from 0"
-        )
+    count = torch.cuda.device_count()
+    if chosen.index is None:
+        number = torch.cuda.current_device() if local_rank is None else local_rank % count
+        return torch.device("cuda", number)
+    if chosen.index >= count:
+        raise SettingError(f"device {device!r}: there are {count} GPUs, counted from 0")
     return chosen
 
 

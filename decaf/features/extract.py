@@ -13,6 +13,7 @@ import numpy as np
 
 from decaf.errors import SettingError
 from decaf.features.progress import progress_for
+from decaf.features.ranks import local_rank
 from decaf.features.run import RunSettings
 from decaf.features.session import Session, start_decoders
 from decaf.features.target import Target
@@ -70,7 +71,8 @@ def extract(
     precision : {"fp32", "bf16"}
         ``"bf16"`` is faster on processors that have it; rows keep a cosine of 0.9995 or more.
     device : str
-        ``"auto"`` (a GPU where there is one), ``"cpu"``, ``"cuda"``, ``"cuda:1"``.
+        ``"auto"`` (a GPU where there is one), ``"cpu"``, ``"cuda"``, ``"cuda:1"``. The processes
+        of a ``torchrun`` take turns at the GPUs where none is named.
     batch_size : int, optional
         Images a forward pass; chosen by the device when not given.
     workers : int, optional
@@ -141,7 +143,7 @@ def extract(
             image_list,
             backbone,
             settings,
-            device=choose_device(device),
+            device=choose_device(device, local_rank=local_rank()),
             pool=pool,
             batch_size=batch_size,
             in_one_go=target is None,

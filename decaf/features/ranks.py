@@ -15,7 +15,7 @@ from typing import Any
 
 from decaf.errors import DecafError, SettingError
 
-__all__ = ["Ranks", "local_world_size", "ranks_of_run"]
+__all__ = ["Ranks", "local_rank", "local_world_size", "ranks_of_run"]
 
 # How long a rank waits for the others: ranks with slow disks or large images may lag by hours, and
 # torchrun ends everybody at once where one of them dies.
@@ -81,6 +81,12 @@ def local_world_size() -> int:
         return max(1, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
     except ValueError:
         return 1
+
+
+def local_rank() -> int | None:
+    """Give the number of this process among them; None where it has the machine to itself."""
+    number = os.environ.get("LOCAL_RANK", "")
+    return int(number) if local_world_size() > 1 and number.isdecimal() else None
 
 
 @contextmanager

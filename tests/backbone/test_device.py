@@ -75,3 +75,20 @@ def test_devices_that_are_not_there_are_refused() -> None:
         assert choose_device("auto") == CPU
         with pytest.raises(SettingError, match="torch sees no GPU here"):
             choose_device("cuda")
+
+
+def test_a_gpu_is_named_by_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 3)
+    for wish in ("auto", "cuda"):
+        assert str(choose_device(wish)) == "cuda:3"
+        assert [str(choose_device(wish, local_rank=n)) for n in (0, 1, 5)] == [
+            "cuda:0",
+            "cuda:1",
+            "cuda:1",
+        ]
+    assert str(choose_device("cuda:2", local_rank=1)) == "cuda:2"
+    assert choose_device("cpu", local_rank=1) == CPU
+    with pytest.raises(SettingError, match="'cuda:4': there are 4 GPUs, counted from 0"):
+        choose_device("cuda:4")

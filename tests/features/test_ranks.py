@@ -16,7 +16,7 @@ from PIL import Image
 
 import decaf
 from decaf.errors import SettingError
-from decaf.features.ranks import local_world_size, ranks_of_run
+from decaf.features.ranks import local_rank, local_world_size, ranks_of_run
 
 ROWS = 60
 PATIENCE = 120.0
@@ -120,6 +120,15 @@ def test_without_torchrun_a_process_is_alone(monkeypatch: pytest.MonkeyPatch) ->
         assert ranks.all_agree(True)
         assert not ranks.all_agree(False)
     assert local_world_size() == 1
+    assert local_rank() is None
+
+
+def test_a_process_knows_its_number_on_its_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "1")
+    assert local_rank() is None
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert local_rank() == 1
 
 
 def test_half_an_environment_of_torchrun_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
