@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 __all__ = ["Engine", "Halving", "fused_operators_work"]
 
 
+# Where the fused operators run; the network itself may be elsewhere.
+CPU = torch.device("cpu")
+
 # The batch that weights are laid out for, on a CPU.
 EXPECTED_BATCH = 32
 
@@ -215,13 +218,13 @@ def _convolution(
     module: Any, size: int, dtype: torch.dtype, *, relu: bool
 ) -> Callable[[Tensor], Tensor]:
     stride, padding, dilation = list(module.stride), list(module.padding), list(module.dilation)
-    weight = module.weight.detach().to(dtype).contiguous(memory_format=torch.channels_last)
+    weight = module.weight.detach().to(CPU, dtype).contiguous(memory_format=torch.channels_last)
     # oneDNN lays weights out for a size of input; inputs of other sizes are computed right as well.
     expected = [EXPECTED_BATCH, module.in_channels, size, size]
     packed = torch.ops.mkldnn._reorder_convolution_weight(
         weight, padding, stride, dilation, module.groups, expected
     )
-    bias = module.bias.detach().to(dtype)
+    bias = module.bias.detach().to(CPU, dtype)
     attr = "relu" if relu else "none"
     rest: tuple[Any, ...] = (padding, stride, dilation, module.groups, attr, [], "")
     call = torch.ops.mkldnn._convolution_pointwise
@@ -229,9 +232,9 @@ def _convolution(
 
 
 def _linear(module: Any, dtype: torch.dtype, *, relu: bool) -> Callable[[Tensor], Tensor]:
-    weight = module.weight.detach().to(dtype)
+    weight = module.weight.detach().to(CPU, dtype)
     packed = torch.ops.mkldnn._reorder_linear_weight(weight, EXPECTED_BATCH)
-    bias = module.bias.detach().to(dtype)
+    bias = module.bias.detach().to(CPU, dtype)
     rest: tuple[Any, ...] = ("relu" if relu else "none", [], "")
     call = torch.ops.mkldnn._linear_pointwise
     return lambda x: call(x, packed, bias, *rest)
@@ -243,7 +246,8 @@ def fused_operators_work(dtype: torch.dtype) -> bool:
     if not torch.backends.mkldnn.is_available():
         return False
     with torch.random.fork_rng(devices=[]), torch.inference_mode():
-        torch.manual_seed(0)
+        # Not by torch.manual_seed, which seeds the GPUs too.
+        torch.default_generator.manual_seed(0)
         convolution = nn.Conv2d(8, 16, 3, padding=1, groups=2)
         linear = nn.Linear(16 * 36, 8)
         example = torch.randn(4, 8, 6, 6)
