@@ -12,6 +12,10 @@ from decaf.errors import SettingError
 
 __all__ = ["bf16_is_native", "choose_device", "is_out_of_memory", "strict_float32"]
 
+# A lack of memory as torch's CPU allocator, CUDA itself (pinning memory), cuBLAS and cuDNN tell it;
+# torch's allocator on a GPU has an exception of its own.
+_FULL = ("can't allocate memory", "CUDA error: out of memory", "STATUS_ALLOC_FAILED")
+
 
 def choose_device(device: str, *, local_rank: int | None = None) -> torch.device:
     """Turn ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:1"`` into a device that is there.
@@ -74,12 +78,17 @@ def _cpu_has_bf16() -> bool:
 
 
 @contextmanager
-def strict_float32() -> Iterator[None]:
+def strict_float32(device: torch.device) -> Iterator[None]:
     """Keep TF32 out of float32 arithmetic on a GPU, and put the user's settings back after.
+
+    Elsewhere there is none, and nothing is touched.
 
     torch's older switches (``allow_tf32``) are not touched: they raise where a user has set the
     newer ones, while these bear with both.
     """
+    if device.type != "cuda":
+        yield
+        return
     # torch puts an object with more attributes in the place of this module.
     cudnn: Any = torch.backends.cudnn
     switches = (torch.backends.cuda.matmul, cudnn.conv)
@@ -97,4 +106,4 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Tell whether an exception means that a batch did not fit."""
     if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)):
         return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in _FULL)

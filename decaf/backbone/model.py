@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from decaf.backbone.device import strict_float32
 from decaf.backbone.evaluating import evaluating
 from decaf.backbone.network import AlexNet
 from decaf.backbone.spec import ArchSpec, layer_names, resolve_layers
@@ -108,7 +109,7 @@ class Backbone:
                 "files use decaf.extract"
             )
         x = batch.to(self.device, self.network.conv1.weight.dtype)
-        with evaluating(self.network):
+        with evaluating(self.network), strict_float32(self.device):
             return self.network.tap(x.contiguous(memory_format=torch.channels_last), layers)
 
     def classify(self, images: Any, top: int = 5) -> list[list[tuple[str | int, float]]]:

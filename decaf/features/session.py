@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Generator, Iterable
-from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from decaf.errors import SettingError
@@ -134,9 +133,7 @@ class Session:
         """Compute ranges of rows; see `decaf.features.pipeline.stream`."""
         from decaf.backbone.device import strict_float32
 
-        with ExitStack() as stack:
-            if self.device.type == "cuda":
-                stack.enter_context(strict_float32())
+        with strict_float32(self.device):
             yield from stream(
                 self.images,
                 ranges,

@@ -8,7 +8,8 @@ import sys
 import pytest
 import torch
 
-from decaf.backbone.device import choose_device
+from decaf.backbone.device import choose_device, strict_float32
+from decaf.backbone.model import load_backbone
 from decaf.errors import SettingError
 
 CPU = torch.device("cpu")
@@ -31,7 +32,7 @@ def try_it(wish):
     exec(wish)
     before = state(), legacy()
     try:
-        with strict_float32():
+        with strict_float32(torch.device('cuda')):
             assert state()[:2] == ["ieee", "ieee"], state()
             raise KeyError
     except KeyError:
@@ -92,3 +93,19 @@ def test_a_gpu_is_named_by_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
     assert choose_device("cpu", local_rank=1) == CPU
     with pytest.raises(SettingError, match="'cuda:4': there are 4 GPUs, counted from 0"):
         choose_device("cuda:4")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_a_backbone_on_a_gpu_computes_without_tf32() -> None:
+    backbone = load_backbone("random:0:alexnet-64")
+    batch = torch.randn(4, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    expected = backbone.features(batch, "fc7")["fc7"]
+    found = backbone.to("cuda").features(batch, "fc7")["fc7"].cpu()
+    assert (found - expected).norm() <= 1e-5 * expected.norm()
+
+
+def test_elsewhere_than_on_a_gpu_nothing_is_switched() -> None:
+    before = torch.backends.cuda.matmul.fp32_precision
+    with strict_float32(CPU):
+        assert torch.backends.cuda.matmul.fp32_precision == before != "ieee"

@@ -207,7 +207,13 @@ def test_equals_torchvision_on_photographs(shared_data: Path, tmp_path: Path) ->
         assert relative(found[layer], values.numpy()) < 1e-5, layer
 
 
-def test_building_an_engine_leaves_the_random_state_alone(small: Backbone) -> None:
+def test_building_an_engine_leaves_the_random_state_alone(
+    small: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def seed(_: int) -> None:
+        raise AssertionError("the generators of the GPUs are not put back")
+
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seed)
     fused_operators_work.cache_clear()
     before = torch.get_rng_state()
     Engine(small, ["fc6"])
@@ -220,6 +226,8 @@ def test_building_an_engine_leaves_the_random_state_alone(small: Backbone) -> No
         torch.cuda.OutOfMemoryError("CUDA out of memory"),
         MemoryError(),
         RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"),
+        RuntimeError("CUDA error: out of memory"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
     ],
 )
 def test_a_batch_that_does_not_fit_is_halved_and_the_size_remembered(
