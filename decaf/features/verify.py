@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +15,9 @@ from decaf.errors import FeatureFileError, ImageError, InputError, SettingError,
 from decaf.features.file import FeatureFile, open_features
 from decaf.features.run import RunSettings, differences
 from decaf.features.session import Session, start_decoders
+from decaf.images.archives import ARCHIVE_KINDS
 from decaf.images.refs import ImageRef
-from decaf.images.sources import ImageList, collect
+from decaf.images.sources import MEMORY_KINDS, ImageList, collect
 
 if TYPE_CHECKING:
     from decaf.backbone.model import Backbone
@@ -129,13 +132,8 @@ def verify(
         notes: list[str] = []
         fresh: dict[int, dict[str, np.ndarray]] = {}
         if found.rows:
+            settings = _settings(file)
             backbone = _backbone(file, weights)
-            settings = RunSettings(
-                tuple(file.run["layers"]),
-                file.run["crops"],
-                file.run["precision"],
-                file.run["dtype"],
-            )
             notes = differences(file.run, settings.record(backbone))
             fresh = found.compute(backbone, settings, device, batch_size)
         return _compare(file, fresh, found.unavailable, notes)
@@ -156,19 +154,42 @@ def _read_all(file: FeatureFile) -> None:
                 )
 
 
+@contextmanager
+def _reading_the_record(file: FeatureFile) -> Iterator[None]:
+    """Refuse a record that decaf did not write, whatever it is that does not fit."""
+    try:
+        yield
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise FeatureFileError(
+            f"{file.path}: how it was made is not recorded as decaf records it "
+            f"({type(error).__name__}: {error})"
+        ) from error
+
+
+def _settings(file: FeatureFile) -> RunSettings:
+    with _reading_the_record(file):
+        return RunSettings(
+            tuple(file.run["layers"]),
+            file.run["crops"],
+            file.run["precision"],
+            file.run["dtype"],
+        )
+
+
 def _backbone(file: FeatureFile, weights: Any) -> Backbone:
     from decaf.backbone.model import Backbone, load_backbone
 
-    recorded = file.run["weights"]
+    with _reading_the_record(file):
+        name, sha256 = str(file.run["weights"]["name"]), str(file.run["weights"]["sha256"])
     backbone = (
         weights
         if isinstance(weights, Backbone)
-        else load_backbone(recorded["name"] if weights is None else weights)
+        else load_backbone(name if weights is None else weights)
     )
-    if backbone.sha256 != recorded["sha256"]:
+    if backbone.sha256 != sha256:
         raise WeightsError(
-            f"{file.path}: was made with weights {recorded['name']} (SHA-256 "
-            f"{recorded['sha256']}), these are {backbone.weights_name} ({backbone.sha256}); "
+            f"{file.path}: was made with weights {name} (SHA-256 "
+            f"{sha256}), these are {backbone.weights_name} ({backbone.sha256}); "
             "name the right ones with --weights"
         )
     return backbone
@@ -197,7 +218,8 @@ class _Sample:
                     self._take_ref(row, given.refs[row])
             return
         directory = str(file.environment.get("directory", ""))
-        finder = _Finder(file.environment.get("sources"), directory)
+        with _reading_the_record(file):
+            finder = _Finder(file.environment.get("sources"), directory)
         for row in rows:
             ref = finder.find(row, file.paths[row])
             if ref is None:
@@ -278,21 +300,23 @@ class _Finder:
 
     def find(self, row: int, name: bytes) -> ImageRef | None:
         for first, stop, kind, path in self._spans:
-            if first <= row < stop and kind in ("tar", "zip"):
+            if first <= row < stop and kind in ARCHIVE_KINDS:
                 archive = self._archive(path)
                 if archive is None or archive.refs is None or row - first >= len(archive):
                     return None
                 return archive.refs[row - first]
-            if first <= row < stop and kind in ("memory", "dataset", "array", "objects"):
+            if first <= row < stop and kind in MEMORY_KINDS:
                 return None
         return ImageRef(os.fsencode(self._now(os.fsdecode(name))))
 
     def _archive(self, path: str) -> ImageList | None:
         if path not in self._archives:
-            try:
-                self._archives[path] = collect(self._now(path), labels="none")
-            except InputError:
-                self._archives[path] = None
+            self._archives[path] = None
+            now = self._now(path)
+            # A stranger's file may call a folder, or standard input, an archive.
+            if os.path.isfile(now):
+                with suppress(InputError):
+                    self._archives[path] = collect(now, labels="none")
         return self._archives[path]
 
     def _now(self, path: str) -> str:

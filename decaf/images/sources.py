@@ -27,7 +27,10 @@ from decaf.images.memory import (
 from decaf.images.paths import Found, find_images
 from decaf.images.refs import ImageRef, RefList, Wire
 
-__all__ = ["ImageList", "ImageRef", "Wire", "collect"]
+__all__ = ["MEMORY_KINDS", "ImageList", "ImageRef", "Wire", "collect"]
+
+# The kinds of source whose images are objects of this process.
+MEMORY_KINDS = ("array", "dataset", "object", "objects")
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import json
 import shutil
-import zipfile
 from pathlib import Path
 
 import h5py
@@ -16,6 +15,7 @@ from PIL import Image
 import decaf
 from decaf.cli.main import main
 from decaf.errors import FeatureFileError, SettingError, WeightsError
+from decaf.features import schema
 from decaf.features.text import write_text_attribute
 from decaf.features.verify import tolerance, verify
 
@@ -110,16 +110,55 @@ def test_relative_names_are_found_from_another_folder(
     assert verify(tmp_path / "f.h5").compared == 6
 
 
-def test_members_of_archives_are_found(folder: Path, tmp_path: Path) -> None:
-    with zipfile.ZipFile(tmp_path / "images.zip", "w") as archive:
-        for image in sorted(folder.iterdir()):
-            archive.write(image, image.name)
-    path = made([folder, tmp_path / "images.zip"], tmp_path / "f.h5")
+@pytest.mark.parametrize("kind", ["zip", "tar", "gztar"])
+def test_members_of_archives_are_found(folder: Path, tmp_path: Path, kind: str) -> None:
+    archive = Path(shutil.make_archive(str(tmp_path / "images"), kind, folder))
+    path = made([folder, archive], tmp_path / "f.h5")
     assert verify(path, rows=100).compared == 12
-    (tmp_path / "images.zip").unlink()
+    archive.unlink()
     result = verify(path, rows=100)
     assert result.compared == 6
     assert [row for row, _ in result.unavailable] == list(range(6, 12))
+
+
+def test_a_single_image_in_memory_is_told_from_a_file(tmp_path: Path) -> None:
+    path = made(Image.new("RGB", (70, 70)), tmp_path / "f.h5")
+    assert verify(path).unavailable == [(0, "its image was in memory, or its archive is gone")]
+
+
+def record(path: Path, **changed: object) -> None:
+    """Write another record of how a file was made, as a stranger might."""
+    with h5py.File(path, "r+") as file:
+        run = {**json.loads(file.attrs["run"]), **changed.pop("run", {})}
+        environment = {**json.loads(file.attrs["environment"]), **changed}
+        write_text_attribute(file, "run", json.dumps(run))
+        write_text_attribute(file, "environment", json.dumps(environment))
+        write_text_attribute(file, "fingerprint", schema.fingerprint(run))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"run": {"weights": "none"}},
+        {"run": {"weights": {"name": "random:0"}}},
+        {"run": {"precision": ["fp32"]}},
+        {"sources": [3]},
+        {"sources": [{"kind": "folder", "path": ".", "images": "many"}]},
+    ],
+)
+def test_a_record_that_decaf_did_not_write_is_refused(
+    folder: Path, tmp_path: Path, changed: dict[str, object]
+) -> None:
+    path = made(folder, tmp_path / "f.h5")
+    record(path, **changed)
+    with pytest.raises(FeatureFileError, match="not recorded as decaf records it"):
+        verify(path)
+
+
+def test_a_folder_that_is_called_an_archive_is_not_searched(folder: Path, tmp_path: Path) -> None:
+    path = made(folder, tmp_path / "f.h5")
+    record(path, sources=[{"kind": "tar", "path": str(folder), "images": 6}])
+    assert len(verify(path).unavailable) == 6
 
 
 def test_images_in_memory_have_to_be_given_again(tmp_path: Path) -> None:
@@ -141,14 +180,10 @@ def test_other_weights_are_refused_with_both_hashes(folder: Path, tmp_path: Path
 
 
 def test_another_version_is_noted(folder: Path, tmp_path: Path) -> None:
-    from decaf.features import schema
-
     path = made(folder, tmp_path / "f.h5")
-    with h5py.File(path, "r+") as file:
-        run = json.loads(file.attrs["run"])
-        run["versions"]["torch"] = "1.0"
-        write_text_attribute(file, "run", json.dumps(run))
-        write_text_attribute(file, "fingerprint", schema.fingerprint(run))
+    with decaf.open_features(path) as file:
+        versions = {**file.run["versions"], "torch": "1.0"}
+    record(path, run={"versions": versions})
     (note,) = verify(path).notes
     assert note.startswith("versions torch: 1.0 there, ")
 
