@@ -179,6 +179,8 @@ def _reserve(temporary: Path, head: FileHead, layers: dict[str, tuple[int, ...]]
         chunks = -(-count // rows)
         chunk_bytes = rows * int(np.prod(shape)) * np.dtype(head.run["dtype"]).itemsize
         size += chunks * (chunk_bytes + CHUNK_INDEX_BYTES)
+    if not hasattr(os, "posix_fallocate"):  # macOS
+        return
     descriptor = os.open(temporary, os.O_RDWR)
     try:
         os.posix_fallocate(descriptor, 0, size)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import warnings
 from pathlib import Path
 
@@ -288,3 +289,11 @@ def test_nothing_is_said_where_nothing_is_wrong(folder: Path, tmp_path: Path) ->
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         extract(folder, out=tmp_path / "f.h5", workers=1).close()
+
+
+def test_a_file_is_written_where_no_room_can_be_reserved(
+    arrays: np.ndarray, fc6: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(os, "posix_fallocate")  # as on macOS
+    with extract(arrays, out=tmp_path / "f.h5") as file:
+        np.testing.assert_allclose(file["fc6"], fc6, rtol=1e-4, atol=1e-4)
