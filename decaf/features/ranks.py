@@ -61,18 +61,31 @@ class _Torchrun(Ranks):
 
     def share(self, value: Any) -> Any:
         box = [value if self.rank == 0 else None]
-        self._dist.broadcast_object_list(box, src=0, group=self._group)
+        with _meeting():
+            self._dist.broadcast_object_list(box, src=0, group=self._group)
         if isinstance(box[0], BaseException) and self.rank != 0:
             raise DecafError(f"rank 0: {box[0]}")
         return box[0]
 
     def all_agree(self, value: bool) -> bool:
         answers: list[Any] = [None] * self.world
-        self._dist.all_gather_object(answers, value, group=self._group)
+        with _meeting():
+            self._dist.all_gather_object(answers, value, group=self._group)
         return all(answers)
 
     def close(self) -> None:
         self._dist.destroy_process_group(self._group)
+
+
+@contextmanager
+def _meeting() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:  # gloo's, where a line to another process was closed
+        raise DecafError(
+            "another process of this run has ended; finished rows are kept: "
+            "run the same command again to go on"
+        ) from error
 
 
 def local_world_size() -> int:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import psutil
@@ -15,7 +16,8 @@ import pytest
 from PIL import Image
 
 import decaf
-from decaf.errors import SettingError
+from decaf.errors import DecafError, SettingError
+from decaf.features import ranks as ranks_module
 from decaf.features.ranks import local_rank, local_world_size, ranks_of_run
 
 ROWS = 60
@@ -129,6 +131,18 @@ def test_a_process_knows_its_number_on_its_machine(monkeypatch: pytest.MonkeyPat
     assert local_rank() is None
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
     assert local_rank() == 1
+
+
+def test_a_process_that_has_gone_is_told_in_a_line() -> None:
+    def closed(*_: object, **__: object) -> None:
+        raise RuntimeError("[gloo/transport/tcp/pair.cc:547] Connection closed by peer")
+
+    together = object.__new__(ranks_module._Torchrun)
+    together._dist = SimpleNamespace(broadcast_object_list=closed, all_gather_object=closed)
+    together._group, together.rank, together.world = None, 0, 2
+    for meet in (together.share, together.all_agree):
+        with pytest.raises(DecafError, match="another process of this run has ended"):
+            meet(True)
 
 
 def test_half_an_environment_of_torchrun_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
