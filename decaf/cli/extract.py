@@ -22,8 +22,8 @@ examples:
   find . -name '*.jpg' -print0 | decaf extract - -o all.h5 -w imagenet
 
 An interrupted run is resumed by the same command. Exit codes: 0 done; 1 done, and some images
-could not be read (their rows are NaN, `decaf info` lists them); 2 nothing done, the line on stderr
-says why; 130 and 143 stopped by a signal, with all finished rows kept.
+could not be read (their rows are NaN, `decaf info` names the first of them); 2 not done, the line
+on stderr says why; 130 and 143 stopped by a signal. Whatever ends a run, finished rows are kept.
 """
 
 

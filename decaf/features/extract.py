@@ -63,7 +63,8 @@ def extract(
         ``prob``; ``conv1_pre`` … ``fc7_pre`` are the values before the ReLU.
     out : path, optional
         Write a feature file (HDF5) and return it open. The same call resumes a run that was
-        interrupted, and returns at once where the file is complete already.
+        interrupted, and computes nothing where the file is complete and the images are as they
+        were. The processes of a ``torchrun`` share the work.
     weights : str, path or Backbone
         A name (``tiny-imagenet``, ``imagenet``, ``random:SEED``) or a file of weights.
     crops : {"center", "ten", "ten-max", "ten-stack"}

@@ -1,8 +1,8 @@
 """A pool of decoding processes that survives what images do to decoders.
 
 A decoder that crashes, hangs or is killed takes its process along, never the run: the image it was
-working on is known (each worker handles its jobs in order), is tried once more in a process of its
-own, and gets a status if it fails again. Its neighbours are decoded elsewhere.
+working on is known (each worker handles its jobs in order), is tried again in a process of its own,
+and gets a status if it goes on failing. Its neighbours are decoded elsewhere.
 """
 
 from __future__ import annotations
