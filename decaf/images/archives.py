@@ -213,6 +213,8 @@ def _zip_members(path: bytes) -> Iterator[Member]:
             # back.
             utf8 = info.flag_bits & _UTF8_NAME
             name = info.orig_filename.encode("utf-8" if utf8 else "cp437")
+            # A feature file pads names with NUL: one at a name's end would not come back.
+            name = name.rstrip(b"\0")
             method = -1 if info.flag_bits & _ENCRYPTED else info.compress_type
             yield Member(
                 name, info.header_offset, info.file_size, info.compress_size, method, info.CRC

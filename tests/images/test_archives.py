@@ -151,6 +151,15 @@ def test_a_damaged_header_does_not_hide_the_members_behind_it(
         collect(path)
 
 
+def test_a_name_that_ends_in_nul_is_kept_as_a_feature_file_gives_it_back(tmp_path: Path) -> None:
+    path = tmp_path / "photos.zip"
+    make_zip(path, {"a.jpgX": b"pixels", "b.jpg": b"others"})
+    path.write_bytes(path.read_bytes().replace(b"a.jpgX", b"a.jpg\0"))
+    images = collect(path)
+    assert images.names == [b"a.jpg", b"b.jpg"]
+    assert [ref.load() for ref in images.refs] == [b"pixels", b"others"]
+
+
 def test_zip_appended_to_something(tmp_path: Path) -> None:
     make_zip(tmp_path / "a.zip", {"y.jpg": b"y"})
     (tmp_path / "a.zip").write_bytes(b"#!/bin/sh\n" + (tmp_path / "a.zip").read_bytes())
