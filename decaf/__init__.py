@@ -24,7 +24,7 @@ from decaf.errors import (
 if TYPE_CHECKING:
     from decaf.backbone.model import Backbone, load_backbone
     from decaf.features.extract import extract
-    from decaf.features.file import FeatureFile, open_features
+    from decaf.features.store.file import FeatureFile, open_features
     from decaf.heads.extractor import FeatureExtractor
 
 __all__ = [
@@ -52,10 +52,10 @@ __version__ = "0.1.0"
 _LAZY = {
     "Backbone": "decaf.backbone.model",
     "FeatureExtractor": "decaf.heads.extractor",
-    "FeatureFile": "decaf.features.file",
+    "FeatureFile": "decaf.features.store.file",
     "extract": "decaf.features.extract",
     "load_backbone": "decaf.backbone.model",
-    "open_features": "decaf.features.file",
+    "open_features": "decaf.features.store.file",
 }
 
 

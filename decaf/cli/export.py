@@ -30,8 +30,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Export a layer and say what was written."""
-    from decaf.features.export import export_features
-    from decaf.features.file import open_features
+    from decaf.features.store.export import export_features
+    from decaf.features.store.file import open_features
 
     with open_features(args.file) as file:
         done = export_features(

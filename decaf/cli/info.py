@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from decaf.cli.text import byte_size, printable
 
 if TYPE_CHECKING:
-    from decaf.features.file import FeatureFile
+    from decaf.features.store.file import FeatureFile
 
 __all__ = ["HELP", "configure", "run"]
 
@@ -29,7 +29,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the summary of a feature file."""
-    from decaf.features.file import open_features
+    from decaf.features.store.file import open_features
 
     with open_features(args.file) as file:
         info = file.info()

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import os
 
     from decaf.backbone.model import Backbone
-    from decaf.features.file import FeatureFile
+    from decaf.features.store.file import FeatureFile
 
 __all__ = ["extract"]
 

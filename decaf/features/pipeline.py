@@ -23,61 +23,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from decaf.errors import ImageError, Stopped
+from decaf.features.rows import Rows
 from decaf.images.pool import Job
-from decaf.images.status import Outcome, status_code
+from decaf.images.status import Outcome
 
 if TYPE_CHECKING:
     from decaf.images.pool import Pool
     from decaf.images.sources import ImageList
 
-__all__ = ["Block", "Rows", "stream"]
-
-
-@dataclass(slots=True, eq=False)
-class Rows:
-    """Consecutive rows of a feature file, in memory.
-
-    Attributes
-    ----------
-    start, stop : int
-        Which rows.
-    features : dict of str to ndarray of float32 or float16, shape (stop - start, …)
-        NaN where the image is bad.
-    status : ndarray of uint8, shape (stop - start,)
-    source_size : ndarray of int32, shape (stop - start, 2)
-    content_sha256 : ndarray of uint8, shape (stop - start, 32)
-    messages : list of str
-    """
-
-    start: int
-    stop: int
-    features: dict[str, np.ndarray]
-    status: np.ndarray
-    source_size: np.ndarray
-    content_sha256: np.ndarray
-    messages: list[str]
-
-    @classmethod
-    def empty(cls, start: int, stop: int) -> Rows:
-        """Make rows without features, to be filled in."""
-        count = stop - start
-        return cls(
-            start=start,
-            stop=stop,
-            features={},
-            status=np.zeros(count, np.uint8),
-            source_size=np.full((count, 2), -1, np.int32),
-            content_sha256=np.zeros((count, 32), np.uint8),
-            messages=[""] * count,
-        )
-
-    def record(self, row: int, outcome: Outcome) -> None:
-        """Write down what became of the image of a row."""
-        place = row - self.start
-        self.status[place] = status_code(outcome.status)
-        self.messages[place] = outcome.message
-        self.source_size[place] = (outcome.width, outcome.height)
-        self.content_sha256[place] = np.frombuffer(outcome.sha256, np.uint8)
+__all__ = ["Block", "stream"]
 
 
 @dataclass(slots=True, eq=False)

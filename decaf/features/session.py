@@ -7,8 +7,9 @@ from collections.abc import Generator, Iterable
 from typing import TYPE_CHECKING
 
 from decaf.errors import SettingError
-from decaf.features.pipeline import Rows, stream
+from decaf.features.pipeline import stream
 from decaf.features.ranks import local_world_size
+from decaf.features.rows import Rows
 from decaf.features.run import RunSettings, available_cores
 from decaf.images.pool import DecodePool, InlinePool, Pool, processes_available
 

@@ -16,16 +16,16 @@ import numpy as np
 
 import decaf
 from decaf.errors import FeatureFileError, OutputError, ResumeError, Stopped
-from decaf.features import schema
-from decaf.features.assemble import FileHead, temporary_path, write_feature_file
 from decaf.features.disk import disk_errors
-from decaf.features.file import FeatureFile
-from decaf.features.inputs import Entry, content_digest, describe, differs_from_file
-from decaf.features.parts import Parts
+from decaf.features.parts.directory import Parts
+from decaf.features.parts.inputs import Entry, content_digest, describe, differs_from_file
+from decaf.features.parts.writer import ShardWriter
 from decaf.features.progress import Progress, progress_for
 from decaf.features.ranks import Ranks, ranks_of_run
 from decaf.features.run import differences, environment
-from decaf.features.writer import ShardWriter
+from decaf.features.store import schema
+from decaf.features.store.assemble import FileHead, temporary_path, write_feature_file
+from decaf.features.store.file import FeatureFile
 
 if TYPE_CHECKING:
     from decaf.backbone.model import Backbone

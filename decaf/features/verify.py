@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from decaf.errors import FeatureFileError, ImageError, InputError, SettingError, WeightsError
-from decaf.features.file import FeatureFile, open_features
 from decaf.features.run import RunSettings, differences
 from decaf.features.session import Session, start_decoders
+from decaf.features.store.file import FeatureFile, open_features
 from decaf.images.archives import ARCHIVE_KINDS
 from decaf.images.refs import ImageRef
 from decaf.images.sources import MEMORY_KINDS, ImageList, collect

@@ -12,7 +12,7 @@ import pytest
 
 from decaf.cli.main import main
 
-GOLDEN = Path(__file__).parents[1] / "features" / "golden" / "features-1.h5"
+GOLDEN = Path(__file__).parents[1] / "features" / "store" / "golden" / "features-1.h5"
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """A feature file written straight with h5py, knowing nothing of decaf's writer.
 
-What is spelled out here, and not taken from `decaf.features.schema`, is the format as it stands on
-disk: a change of a name or a type there must fail here.
+What is spelled out here, and not taken from `decaf.features.store.schema`, is the format as it
+stands on disk: a change of a name or a type there must fail here.
 """
 
 from __future__ import annotations

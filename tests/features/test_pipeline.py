@@ -13,7 +13,8 @@ import pytest
 
 from decaf.backbone.engine import Halving
 from decaf.errors import DecafError, ImageError, Stopped
-from decaf.features.pipeline import Rows, stream
+from decaf.features.pipeline import stream
+from decaf.features.rows import Rows
 from decaf.images.pool import Job
 from decaf.images.sources import ImageList, collect
 from decaf.images.status import NO_DIGEST, Outcome

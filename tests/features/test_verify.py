@@ -15,8 +15,8 @@ from PIL import Image
 import decaf
 from decaf.cli.main import main
 from decaf.errors import FeatureFileError, SettingError, WeightsError
-from decaf.features import schema
-from decaf.features.text import write_text_attribute
+from decaf.features.store import schema
+from decaf.features.store.text import write_text_attribute
 from decaf.features.verify import tolerance, verify
 
 WEIGHTS = "random:0:alexnet-64"

@@ -18,7 +18,7 @@ dataset               type            content
 ``status_names``      (S,) str        names of the status codes
 ====================  ==============  =========================================================
 
-All text is UTF-8 of fixed length, padded with NUL (`decaf.features.text` says why).
+All text is UTF-8 of fixed length, padded with NUL (`decaf.features.store.text` says why).
 """
 
 from __future__ import annotations

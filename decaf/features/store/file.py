@@ -10,10 +10,10 @@ import h5py
 import numpy as np
 
 from decaf.errors import FeatureFileError, SettingError
-from decaf.features import schema
-from decaf.features.guard import Contents, check_contents, open_hdf5, refusing
-from decaf.features.rows import LayerView, read_rows, row_blocks
-from decaf.features.text import decode_text
+from decaf.features.store import schema
+from decaf.features.store.guard import Contents, check_contents, open_hdf5, refusing
+from decaf.features.store.layer_view import LayerView, read_rows, row_blocks
+from decaf.features.store.text import decode_text
 
 __all__ = ["FeatureFile", "open_features"]
 

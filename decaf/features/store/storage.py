@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 
 from decaf.errors import FeatureFileError
-from decaf.features import schema
+from decaf.features.store import schema
 
 __all__ = ["DatasetCheck", "object_kind"]
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from decaf.features.schema import LIBVER
-from decaf.features.text import decode_text, text_array, write_text_attribute
+from decaf.features.store.schema import LIBVER
+from decaf.features.store.text import decode_text, text_array, write_text_attribute
 
 # NUL pads, and lone surrogates are no text.
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)), max_size=20)

@@ -19,9 +19,9 @@ from typing import Any, NoReturn
 import h5py
 
 from decaf.errors import FeatureFileError
-from decaf.features import schema
-from decaf.features.storage import DatasetCheck, object_kind
-from decaf.features.text import decode_text
+from decaf.features.store import schema
+from decaf.features.store.storage import DatasetCheck, object_kind
+from decaf.features.store.text import decode_text
 
 __all__ = ["Contents", "check_contents", "open_hdf5", "refusing"]
 

@@ -15,9 +15,9 @@ import pytest
 from scipy.io import loadmat
 
 from decaf.errors import FeatureFileError, OutputError, SettingError
-from decaf.features import export, rows
-from decaf.features.export import export_features
-from decaf.features.file import open_features
+from decaf.features.store import export, layer_view
+from decaf.features.store.export import export_features
+from decaf.features.store.file import open_features
 
 ROWS = [
     ["path", "label", "class", "status"],
@@ -115,7 +115,7 @@ def test_several_blocks_make_one_array(
     write_features: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write_features(tmp_path / "f.h5", rows=40)
-    monkeypatch.setattr(rows, "BLOCK_BYTES", 100)
+    monkeypatch.setattr(layer_view, "BLOCK_BYTES", 100)
     with open_features(path) as file:
         for ending in export.ENDINGS:
             export_features(file, tmp_path / f"x{ending}", layer="fc6")

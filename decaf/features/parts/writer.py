@@ -8,9 +8,9 @@ from pathlib import Path
 
 from decaf.errors import Stopped
 from decaf.features.disk import disk_errors
-from decaf.features.parts import Parts
-from decaf.features.pipeline import Rows
+from decaf.features.parts.directory import Parts
 from decaf.features.progress import Progress
+from decaf.features.rows import Rows
 
 __all__ = ["ShardWriter"]
 

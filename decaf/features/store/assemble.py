@@ -14,11 +14,11 @@ import h5py
 import numpy as np
 
 from decaf.errors import OutputError
-from decaf.features import schema
 from decaf.features.disk import sync_directory
-from decaf.features.file import FeatureFile
-from decaf.features.pipeline import Rows
-from decaf.features.text import text_array, write_text_attribute
+from decaf.features.rows import Rows
+from decaf.features.store import schema
+from decaf.features.store.file import FeatureFile
+from decaf.features.store.text import text_array, write_text_attribute
 from decaf.images.status import STATUS_NAMES
 
 __all__ = ["FileHead", "temporary_path", "write_feature_file"]

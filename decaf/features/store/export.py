@@ -14,8 +14,8 @@ from typing import IO, Any
 import numpy as np
 
 from decaf.errors import OutputError, SettingError
-from decaf.features.file import FeatureFile
-from decaf.features.schema import NO_LABEL, canonical_json
+from decaf.features.store.file import FeatureFile
+from decaf.features.store.schema import NO_LABEL, canonical_json
 
 __all__ = ["ENDINGS", "Exported", "export_features"]
 

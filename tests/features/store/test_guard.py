@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 from decaf.errors import FeatureFileError
-from decaf.features import guard, storage
-from decaf.features.file import open_features
-from decaf.features.schema import canonical_json, fingerprint
-from decaf.features.text import write_text_attribute
+from decaf.features.store import guard, storage
+from decaf.features.store.file import open_features
+from decaf.features.store.schema import canonical_json, fingerprint
+from decaf.features.store.text import write_text_attribute
 
 Change = Callable[[h5py.File], None]
 

@@ -13,8 +13,8 @@ from decaf.errors import ImageError
 from decaf.images.status import NO_DIGEST, STATUS_NAMES
 
 if TYPE_CHECKING:
-    from decaf.features.file import FeatureFile
-    from decaf.features.pipeline import Rows
+    from decaf.features.rows import Rows
+    from decaf.features.store.file import FeatureFile
     from decaf.images.sources import ImageList
 
 __all__ = [

@@ -14,12 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from decaf.errors import OutputError
-from decaf.features import lock, schema
 from decaf.features.disk import append_line, disk_errors, write_atomically
-from decaf.features.inputs import changed_list, dump, parse
-from decaf.features.manifest import Shard, from_lines, to_line
-from decaf.features.parts import Parts
-from decaf.features.pipeline import Rows
+from decaf.features.parts import lock
+from decaf.features.parts.directory import Parts
+from decaf.features.parts.inputs import changed_list, dump, parse
+from decaf.features.parts.manifest import Shard, from_lines, to_line
+from decaf.features.rows import Rows
+from decaf.features.store import schema
 
 RUN = {"crops": "center"}
 HEADER: dict[str, Any] = {

@@ -28,13 +28,13 @@ import numpy as np
 import safetensors.numpy
 
 from decaf.errors import OutputError, ResumeError
-from decaf.features import schema
 from decaf.features.disk import append_line, write_atomically
-from decaf.features.inputs import Entry, changed_content, changed_list, dump, parse
-from decaf.features.lock import LOCK_NAME, acquire
-from decaf.features.manifest import Shard, from_lines, to_line
-from decaf.features.pipeline import Rows
+from decaf.features.parts.inputs import Entry, changed_content, changed_list, dump, parse
+from decaf.features.parts.lock import LOCK_NAME, acquire
+from decaf.features.parts.manifest import Shard, from_lines, to_line
+from decaf.features.rows import Rows
 from decaf.features.run import differences
+from decaf.features.store import schema
 
 __all__ = ["Parts", "Shard"]
 
