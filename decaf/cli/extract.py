@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
+from decaf.cli.text import printable
+
 __all__ = ["HELP", "configure", "run", "stopped_by_signals"]
 
 HELP = "compute the features of images and write them to an HDF5 file"
@@ -152,9 +154,10 @@ def _summary(info: dict[str, object], bad: int) -> str:
     shapes = ", ".join(
         f"{name} {'×'.join(str(side) for side in layer['shape'])}" for name, layer in layers.items()
     )
-    text = f"{info['path']}: {info['rows']} rows of {shapes}"
+    path = printable(str(info["path"]))
+    text = f"{path}: {info['rows']} rows of {shapes}"
     if bad:
-        text += f"; {bad} images could not be read, see `decaf info {info['path']}`"
+        text += f"; {bad} images could not be read, see `decaf info {path}`"
     return text
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from decaf.cli.text import printable
+
 __all__ = ["HELP", "configure", "run"]
 
 HELP = "read a feature file through, and compute sampled rows anew to compare"
@@ -56,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps({"path": args.file, "ok": result.ok, **dataclasses.asdict(result)}))
     else:
-        print(f"{args.file}: {result.rows} rows read, checksums agree")
+        print(f"{printable(args.file)}: {result.rows} rows read, checksums agree")
         worst = ", ".join(f"{layer} {value:.1e}" for layer, value in result.worst.items())
         if result.compared:
             print(

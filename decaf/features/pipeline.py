@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from decaf.errors import ImageError, Stopped
+from decaf.errors import ImageError, SettingError, Stopped
 from decaf.features.rows import Rows
 from decaf.images.pool import Job
 from decaf.images.status import Outcome
@@ -106,6 +106,8 @@ def stream(
         After `stop` was set, when what had been begun has been given out.
     ImageError
         With `raise_bad`, for the first bad image seen.
+    SettingError
+        For values that are not finite as `dtype`.
     """
     with _Passes(engine, threads, torch_threads) as passes:
         feed = _Feed(images, deque(ranges), crop, 5 if ten else 1, batch_size, stop)
@@ -214,7 +216,16 @@ class _Feed:
                     (rows.stop - rows.start, *values.shape[1:]), np.dtype(dtype)
                 )
             target = rows.features[layer][first : first + len(values)]
-            target[...] = values
+            with np.errstate(over="ignore"):  # told below, with the row
+                target[...] = values
+            finite = np.isfinite(target.reshape(len(target), -1)).all(axis=1)
+            if (wrong := ~finite & ~bad).any():
+                row = batch.start + int(wrong.argmax())
+                raise SettingError(
+                    f"row {row}: {layer} has values that {dtype} cannot hold (the largest is "
+                    f"{np.nanmax(np.abs(values[wrong])):.3g}); "
+                    + ("use float32" if dtype == "float16" else "the weights are at fault")
+                )
             target[bad] = np.nan
         batch.block.left -= 1
         return rows if batch.block.left == 0 else None

@@ -44,9 +44,14 @@ class Ranks:
         """
         return value
 
-    def all_agree(self, value: bool) -> bool:
-        """Tell whether `value` is true in every process. Waits for all of them."""
-        return value
+    def wait(self) -> None:
+        """Wait for all processes to come this far.
+
+        Raises
+        ------
+        DecafError
+            Where one of them has ended instead.
+        """
 
 
 class _Torchrun(Ranks):
@@ -67,11 +72,9 @@ class _Torchrun(Ranks):
             raise DecafError(f"rank 0: {box[0]}")
         return box[0]
 
-    def all_agree(self, value: bool) -> bool:
-        answers: list[Any] = [None] * self.world
+    def wait(self) -> None:
         with _meeting():
-            self._dist.all_gather_object(answers, value, group=self._group)
-        return all(answers)
+            self._dist.barrier(group=self._group)
 
     def close(self) -> None:
         self._dist.destroy_process_group(self._group)
@@ -111,7 +114,10 @@ def ranks_of_run() -> Iterator[Ranks]:
     SettingError
         Where torchrun's environment is there in part only.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) < 2:
+    world = os.environ.get("WORLD_SIZE", "1")
+    if not world.isdecimal():
+        raise SettingError(f"WORLD_SIZE is {world!r}: start with torchrun, or unset WORLD_SIZE")
+    if int(world) < 2:
         yield Ranks()
         return
     missing = [key for key in ("RANK", "MASTER_ADDR", "MASTER_PORT") if key not in os.environ]

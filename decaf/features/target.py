@@ -8,6 +8,7 @@ import math
 import threading
 from collections.abc import Callable
 from contextlib import closing, suppress
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import decaf
-from decaf.errors import FeatureFileError, OutputError, ResumeError, Stopped
+from decaf.errors import DecafError, FeatureFileError, OutputError, ResumeError, Stopped
 from decaf.features.disk import disk_errors
 from decaf.features.parts.directory import Parts
 from decaf.features.parts.inputs import Entry, content_digest, describe, differs_from_file
@@ -97,16 +98,19 @@ class Target:
                 # a faster one had finished meanwhile, and the shares would not fit together.
                 missing = ranks.share(parts.missing(len(images)) if ranks.rank == 0 else None)
                 todo = missing[ranks.rank :: ranks.world]
-                done = len(images) - sum(stop_ - start for start, stop_ in todo)
-                with progress_for(progress if ranks.rank == 0 else False, len(images), done) as bar:
+                left = _rows_in(todo)
+                total = len(images) - _rows_in(missing) + left  # without what other ranks will do
+                with progress_for(
+                    progress if ranks.rank == 0 else False, total, total - left
+                ) as bar:
                     try:
                         self._compute(session, todo, parts, bar, stop, raise_bad)
+                        _wait(ranks, stop)
                     except Stopped:
                         raise Stopped(
-                            f"{self.path}: stopped after {bar.done} of {len(images)} images; they "
-                            f"are kept in {self.parts_path}; run the same command again to go on"
+                            f"{self.path}: stopped; {bar.done} of {len(images)} rows are kept in "
+                            f"{self.parts_path}; run the same command again to go on"
                         ) from None
-                ranks.all_agree(True)
                 if ranks.rank == 0:
                     self._assemble(session, head, layers, ranks)
                 else:
@@ -246,6 +250,7 @@ class Target:
         self, session: Session, head: FileHead, layers: dict[str, tuple[int, ...]], ranks: Ranks
     ) -> None:
         parts = self._parts
+        head = replace(head, created=parts.header["created"])  # that of the run's beginning
         try:
             parts.read_manifests()
             if missing := parts.missing(len(session.images)):
@@ -261,6 +266,20 @@ class Target:
             ranks.share(error)
             raise
         ranks.share(None)
+
+
+def _wait(ranks: Ranks, stop: threading.Event | None) -> None:
+    try:
+        ranks.wait()
+    except DecafError:
+        # A rank that waits when all of them are stopped sees the others go.
+        if stop is not None and stop.is_set():
+            raise Stopped from None
+        raise
+
+
+def _rows_in(ranges: list[tuple[int, int]]) -> int:
+    return sum(stop - start for start, stop in ranges)
 
 
 def _row_shapes(session: Session, backbone: Backbone) -> dict[str, tuple[int, ...]]:

@@ -284,7 +284,8 @@ class DecodePool:
                     "worker_died": f"decoding ended its process, {job.failures} times",
                 }[status]
                 finished.append((job, Outcome(status, text, -1, -1, NO_DIGEST)))
-        self._pending.extendleft(reversed(child.jobs))
+        for job in reversed(child.jobs):
+            (self._suspects if job.failures else self._pending).appendleft(job)
         self._start_worker()
 
 

@@ -70,11 +70,12 @@ def _work(connection: Connection) -> None:
     from decaf.images.prepare import prepare_ref
     from decaf.images.sources import ImageRef
 
-    connection.send_bytes(marshal.dumps(("hello", os.getpid())))
     settings = json.loads(connection.recv_bytes())
     spec = PreprocessSpec.from_dict(settings["preprocess"])
     ten = bool(settings["ten"])
     crops = np.empty((5 if ten else 1, spec.crop, spec.crop, 3), np.uint8)
+    # Only now that it can work: who dies before has died as it started, which no image did.
+    connection.send_bytes(marshal.dumps(("hello", os.getpid())))
     while True:
         index, *wire = marshal.loads(connection.recv_bytes())
         outcome = prepare_ref(ImageRef.from_wire(tuple(wire)), spec, ten=ten, out=crops)

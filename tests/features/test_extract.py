@@ -153,6 +153,19 @@ def test_rows_can_be_stored_as_float16(arrays: np.ndarray, tmp_path: Path) -> No
         np.testing.assert_allclose(file["fc6"][:], exact, rtol=1e-3, atol=1e-3)
 
 
+def test_values_that_float16_cannot_hold_are_an_error(arrays: np.ndarray) -> None:
+    from dataclasses import replace
+
+    from decaf.backbone.weights import load_weights
+
+    weights = load_weights(WEIGHTS)
+    state = {**weights.state, "fc6.bias": torch.full((4096,), 1e5)}
+    loud = decaf.Backbone(replace(weights, state=state))
+    with pytest.raises(SettingError, match=r"row \d: fc6 has values .* 1e\+05\); use float32"):
+        extract(arrays, weights=loud, dtype="float16")
+    assert np.asarray(extract(arrays, weights=loud)).max() > 65_504
+
+
 def test_a_bad_image_keeps_its_row(folder: Path, tmp_path: Path) -> None:
     paths: list[object] = sorted(folder.rglob("*.png"))
     bad = tmp_path / "bad.png"

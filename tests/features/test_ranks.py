@@ -119,8 +119,7 @@ def test_without_torchrun_a_process_is_alone(monkeypatch: pytest.MonkeyPatch) ->
     with ranks_of_run() as ranks:
         assert (ranks.rank, ranks.world) == (0, 1)
         assert ranks.share("value") == "value"
-        assert ranks.all_agree(True)
-        assert not ranks.all_agree(False)
+        ranks.wait()
     assert local_world_size() == 1
     assert local_rank() is None
 
@@ -138,11 +137,11 @@ def test_a_process_that_has_gone_is_told_in_a_line() -> None:
         raise RuntimeError("[gloo/transport/tcp/pair.cc:547] Connection closed by peer")
 
     together = object.__new__(ranks_module._Torchrun)
-    together._dist = SimpleNamespace(broadcast_object_list=closed, all_gather_object=closed)
+    together._dist = SimpleNamespace(broadcast_object_list=closed, barrier=closed)
     together._group, together.rank, together.world = None, 0, 2
-    for meet in (together.share, together.all_agree):
+    for meet in (lambda: together.share(True), together.wait):
         with pytest.raises(DecafError, match="another process of this run has ended"):
-            meet(True)
+            meet()
 
 
 def test_half_an_environment_of_torchrun_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,6 +149,9 @@ def test_half_an_environment_of_torchrun_is_refused(monkeypatch: pytest.MonkeyPa
     for name in ("RANK", "MASTER_ADDR", "MASTER_PORT"):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(SettingError, match="RANK, MASTER_ADDR, MASTER_PORT"), ranks_of_run():
+        pass
+    monkeypatch.setenv("WORLD_SIZE", "many")
+    with pytest.raises(SettingError, match="WORLD_SIZE is 'many'"), ranks_of_run():
         pass
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "many")
     assert local_world_size() == 1
