@@ -64,7 +64,7 @@ def extract(
     out : path, optional
         Write a feature file (HDF5) and return it open. The same call resumes a run that was
         interrupted, and computes nothing where the file is complete and the images are as they
-        were. The processes of a ``torchrun`` share the work.
+        were. The processes of a ``torchrun`` share the work: all of them have to make the call.
     weights : str, path or Backbone
         A name (``tiny-imagenet``, ``imagenet``, ``random:SEED``) or a file of weights.
     crops : {"center", "ten", "ten-max", "ten-stack"}
