@@ -8,7 +8,6 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -136,13 +135,14 @@ def _sixteen_bit_color(data: bytes, header: Header, high: Image.Image) -> Sample
     with _open(data, header) as low:
         if not isinstance(low, ImageFile.ImageFile):
             return None
-        tiles: list[Any] = []
-        for codec, extents, offset, args in low.tile:
-            layout, *rest = args if isinstance(args, tuple) else (args,)
+        tiles = []
+        for tile in low.tile:
+            layout, *rest = tile.args if isinstance(tile.args, tuple) else (tile.args,)
             if layout not in _SWAPPED:
                 return None
             other = _SWAPPED[layout]
-            tiles.append((codec, extents, offset, (other, *rest) if rest else other))
+            # Still Pillow's own kind of tuple: its loader of compressed TIFFs asks by field.
+            tiles.append(tile._replace(args=(other, *rest) if rest else other))
         low.tile = tiles
         low.load()
         deep: Samples = np.asarray(high).astype(np.uint16) << 8 | np.asarray(low)

@@ -47,6 +47,21 @@ def make_png(
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunks) + _chunk(b"IEND", b"")
 
 
+def _lzw(data: bytes) -> bytes:
+    """Pack as TIFF's LZW may (TIFF 6.0, section 13), clearing before codes grow past 9 bits.
+
+    Every byte is its own code, so nothing gets smaller, but every decoder must follow.
+    """
+    codes: list[int] = []
+    for i, byte in enumerate(data):
+        if i % 200 == 0:
+            codes.append(256)
+        codes.append(byte)
+    text = "".join(f"{code:09b}" for code in [*codes, 257])
+    text += "0" * (-len(text) % 8)
+    return int(text, 2).to_bytes(len(text) // 8, "big")
+
+
 def make_tiff(
     samples: np.ndarray,
     *,
@@ -55,8 +70,9 @@ def make_tiff(
     bits: int | None = None,
     sample_format: int | None = None,
     extra: dict[int, int] | None = None,
+    compression: str | None = None,
 ) -> bytes:
-    """Write one uncompressed strip of (H, W) or (H, W, C) samples of any type."""
+    """Write one strip of (H, W) or (H, W, C) samples of any type."""
     if samples.ndim == 2:
         samples = samples[:, :, None]
     height, width, channels = samples.shape
@@ -64,6 +80,9 @@ def make_tiff(
     if sample_format is None:
         sample_format = {"u": 1, "i": 2, "f": 3}[samples.dtype.kind]
     data = samples.astype(samples.dtype.newbyteorder(order)).tobytes()
+    if compression is not None:
+        data = {"deflate": zlib.compress, "lzw": _lzw}[compression](data)
+    stored = len(data)
     if len(data) % 2:
         data += b"\0"
     bits_at = 8 + len(data)
@@ -72,12 +91,12 @@ def make_tiff(
         256: (4, 1, width),
         257: (4, 1, height),
         258: (3, channels, bits_at if channels > 2 else bits | (bits << 16) * (channels > 1)),
-        259: (3, 1, 1),
+        259: (3, 1, {None: 1, "deflate": 8, "lzw": 5}[compression]),
         262: (3, 1, photometric),
         273: (4, 1, 8),
         277: (3, 1, channels),
         278: (4, 1, height),
-        279: (4, 1, samples.size * samples.dtype.itemsize),
+        279: (4, 1, stored),
         339: (3, 1, sample_format),
     }
     entries.update({tag: (3, 1, value) for tag, value in (extra or {}).items()})

@@ -232,6 +232,16 @@ def test_compressed_tiff(saved: Make, photo: np.ndarray, compression: str) -> No
     np.testing.assert_array_equal(pixels(saved(photo, "TIFF", compression=compression)), photo)
 
 
+@pytest.mark.parametrize("compression", [None, "deflate", "lzw"])
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_sixteen_bit_colour_of_compressed_tiff(
+    tiff: Make, rng: np.random.Generator, compression: str | None, order: str
+) -> None:
+    samples = rng.integers(0, 65536, (13, 17, 3)).astype(np.uint16)
+    data = tiff(samples, photometric=2, order=order, compression=compression)
+    np.testing.assert_array_equal(pixels(data), rounded(samples / 257))
+
+
 def test_lossless_webp_with_alpha(saved: Make, rng: np.random.Generator) -> None:
     samples = rng.integers(0, 256, (20, 30, 4), dtype=np.uint8)
     samples[..., 3] |= 1  # lossless WebP forgets colours nobody can see
