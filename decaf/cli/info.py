@@ -111,7 +111,7 @@ def _class_lines(info: dict[str, Any]) -> Iterator[str]:
 
 def _bad_lines(info: dict[str, Any]) -> Iterator[str]:
     for status, count in info["bad"].items():
-        yield f"  {status:<14}{count}"
+        yield f"  {status:<13} {count}"
         shown = [image for image in info["bad_images"] if image["status"] == status]
         for image in shown:
             path, message = printable(image["path"]), printable(image["message"])

@@ -92,6 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code; see the head of this module.
     """
     arguments = sys.argv[1:] if argv is None else list(argv)
+    _open_closed_streams()
     _print_any_name()
     try:
         parser = build_parser(arguments)
@@ -115,9 +116,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _complain(_os_error_text(error), debug=args.debug)
     except Exception:
         traceback.print_exc()
-        _print_line("this is a defect of decaf, not of your command; please report the lines above")
+        _print_line("a defect of decaf, unless memory or the installation failed; please report it")
         return EXIT_DEFECT
     return code
+
+
+def _open_closed_streams() -> None:
+    """Give streams that the caller has closed (``>&-``) somewhere to go."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115  (for the process's life)
 
 
 def _print_any_name() -> None:

@@ -82,4 +82,8 @@ def _verdict(failed: int, unavailable: int, compared: int) -> str:
         return f"NOT VERIFIED: {failed} values differ"
     if unavailable:
         return f"verified in part: {compared} rows agree, {unavailable} could not be compared"
-    return f"verified: {compared} rows agree" if compared else "verified: no row was compared"
+    return (
+        f"verified: the features of {compared} rows agree"
+        if compared
+        else "verified: no row was compared"
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import warnings
 from collections.abc import Callable, Sequence
@@ -21,8 +22,6 @@ from decaf.images.sources import collect
 from decaf.images.status import STATUS_NAMES
 
 if TYPE_CHECKING:
-    import os
-
     from decaf.backbone.model import Backbone
     from decaf.features.store.file import FeatureFile
 
@@ -35,7 +34,7 @@ def extract(
     images: Any,
     layer: str | Sequence[str] = "fc6",
     *,
-    out: str | os.PathLike[str] | None = None,
+    out: str | bytes | os.PathLike[str] | None = None,
     weights: str | os.PathLike[str] | Backbone = "tiny-imagenet",
     crops: str = "center",
     precision: str = "fp32",
@@ -68,7 +67,9 @@ def extract(
     weights : str, path or Backbone
         A name (``tiny-imagenet``, ``imagenet``, ``random:SEED``) or a file of weights.
     crops : {"center", "ten", "ten-max", "ten-stack"}
-        Centre crop, or four corners and centre with their mirror images: mean, maximum, or all.
+        Centre crop, or the ten-crop of Krizhevsky et al. 2012, section 4.1: mean, maximum, or all.
+        The ten are top left, top right, bottom left, bottom right and centre, then the mirror
+        images of these five, in that order.
     precision : {"fp32", "bf16"}
         ``"bf16"`` is faster on processors that have it; rows keep a cosine of 0.9995 or more.
     device : str
@@ -122,16 +123,17 @@ def extract(
     """
     several = not isinstance(layer, str)
     settings = RunSettings(
-        layers=tuple(layer) if several else (str(layer),),
+        layers=_layer_names(layer),
         crops=crops,
         precision=precision,
         dtype=dtype,
     )
     if on_error not in ON_ERROR:
         raise SettingError(f"on_error {on_error!r} is not one of {', '.join(ON_ERROR)}")
-    if batch_size is not None and batch_size < 1:
-        raise SettingError(f"batch_size {batch_size}: must be at least 1")
-    target = None if out is None else Target(Path(out), overwrite=overwrite)
+    for name, number, least in (("batch_size", batch_size, 1), ("workers", workers, 0)):
+        if number is not None and (not isinstance(number, int) or number < least):
+            raise SettingError(f"{name} {number!r}: must be a whole number from {least} on")
+    target = None if out is None else Target(Path(os.fsdecode(out)), overwrite=overwrite)
     image_list = collect(images, labels=labels)
     with ExitStack() as stack:
         pool = start_decoders(image_list, workers)
@@ -155,6 +157,13 @@ def extract(
             )
         arrays = _in_memory(session, progress, stop, raise_bad=on_error == "raise")
     return arrays if several else arrays[settings.layers[0]]
+
+
+def _layer_names(layer: Any) -> tuple[str, ...]:
+    names = (layer,) if isinstance(layer, str) else layer
+    if not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
+        raise SettingError(f"layer {layer!r}: must be the name of a layer, or a list of names")
+    return tuple(names)
 
 
 def _backbone(weights: Any, settings: RunSettings) -> Backbone:

@@ -136,7 +136,7 @@ def stream(
                 if rows is not None:
                     yield rows
         if stop is not None and stop.is_set() and feed.waiting:
-            raise Stopped
+            raise Stopped("stopped before the last images were begun")
 
 
 class _Feed:

@@ -6,7 +6,6 @@ import threading
 from collections.abc import Generator, Iterable
 from typing import TYPE_CHECKING
 
-from decaf.errors import SettingError
 from decaf.features.pipeline import stream
 from decaf.features.ranks import local_world_size
 from decaf.features.rows import Rows
@@ -42,13 +41,7 @@ def start_decoders(images: ImageList, workers: int | None) -> DecodePool | None:
     -------
     DecodePool or None
 
-    Raises
-    ------
-    SettingError
-        For a negative number.
     """
-    if workers is not None and workers < 0:
-        raise SettingError(f"workers {workers}: must be 0 (decode in this process) or more")
     if images.in_memory or workers == 0 or not processes_available():
         return None
     if workers is None:

@@ -58,13 +58,13 @@ class Target:
     """
 
     def __init__(self, path: Path, *, overwrite: bool) -> None:
-        self.path = path
-        self.overwrite = overwrite
-        self.parts_path = path.with_name(path.name + ".parts")
         if path.is_dir():
             raise OutputError(f"{path}: is a folder; give the name of a file, such as {path}/f.h5")
         if not path.parent.is_dir():
             raise OutputError(f"{path}: there is no folder {path.parent}")
+        self.path = path
+        self.overwrite = overwrite
+        self.parts_path = path.with_name(path.name + ".parts")
 
     def fill(
         self,
@@ -108,8 +108,8 @@ class Target:
                         _wait(ranks, stop)
                     except Stopped:
                         raise Stopped(
-                            f"{self.path}: stopped; {bar.done} of {len(images)} rows are kept in "
-                            f"{self.parts_path}; run the same command again to go on"
+                            f"{self.path}: stopped after {bar.done} of {len(images)} images; they "
+                            f"are kept in {self.parts_path}; run the same command again to go on"
                         ) from None
                 if ranks.rank == 0:
                     self._assemble(session, head, layers, ranks)

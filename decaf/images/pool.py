@@ -171,11 +171,13 @@ class DecodePool:
 
     def _start_server(self) -> socket.socket:
         ours, theirs = socket.socketpair()
+        # `-c` looks for modules in the current folder first, which may be a stranger's: nothing
+        # but the built-in sys is imported before the path is that of this process.
         code = (
-            "import sys, json; sys.path[:] = json.loads(sys.argv[2]); "
-            "from decaf.images.worker import serve; serve(int(sys.argv[1]))"
+            "import sys; fd, *sys.path = sys.argv[1:]; "
+            "from decaf.images.worker import serve; serve(int(fd))"
         )
-        search_path = json.dumps([os.path.abspath(entry) for entry in sys.path])
+        search_path = [os.path.abspath(entry) for entry in sys.path]
         # One thread each: the workers are the parallelism.
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
         # A Ctrl-C, or the SIGTERM of `timeout`, goes to the whole group; it is this process that
@@ -183,7 +185,7 @@ class DecodePool:
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
         try:
             self._server = subprocess.Popen(
-                [sys.executable, "-c", code, str(theirs.fileno()), search_path],
+                [sys.executable, "-c", code, str(theirs.fileno()), *search_path],
                 stdin=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
                 env=environment,

@@ -256,7 +256,9 @@ def test_the_finished_file_is_returned_at_once(
         ({"precision": "fp8"}, "precision 'fp8' is not one of fp32, bf16"),
         ({"dtype": "int8"}, "dtype 'int8' is not one of float32, float16"),
         ({"on_error": "ignore"}, "on_error 'ignore' is not one of raise, record"),
-        ({"batch_size": 0}, "batch_size 0: must be at least 1"),
+        ({"batch_size": 0}, "batch_size 0: must be a whole number from 1 on"),
+        ({"batch_size": 1.5}, "batch_size 1.5: must be a whole number from 1 on"),
+        ({"layer": None}, "layer None: must be the name of a layer, or a list of names"),
         ({"device": "cuda:99"}, "cuda:99"),
     ],
 )
@@ -273,7 +275,7 @@ def test_several_wrong_settings_are_told_at_once(arrays: np.ndarray) -> None:
 
 
 def test_a_negative_number_of_workers_is_refused(folder: Path) -> None:
-    with pytest.raises(SettingError, match="workers -1"):
+    with pytest.raises(SettingError, match="workers -1: must be a whole number from 0 on"):
         extract(folder, workers=-1)
 
 
@@ -287,8 +289,9 @@ def test_unknown_weights_and_missing_images_are_named(arrays: np.ndarray, tmp_pa
 def test_outputs_that_cannot_be_written_are_refused_before_any_work(
     arrays: np.ndarray, tmp_path: Path
 ) -> None:
-    with pytest.raises(OutputError, match="is a folder"):
-        extract(arrays, out=tmp_path)
+    for folder in (tmp_path, ""):
+        with pytest.raises(OutputError, match="is a folder"):
+            extract(arrays, out=folder)
     with pytest.raises(OutputError, match="there is no folder"):
         extract(arrays, out=tmp_path / "missing" / "f.h5")
     other = tmp_path / "notes.h5"

@@ -208,7 +208,7 @@ def test_the_command_tells_what_it_found(
     assert main(["verify", path]) == 0
     out = capsys.readouterr().out
     assert "6 rows read, checksums agree" in out
-    assert "verified: 6 rows agree" in out
+    assert "verified: the features of 6 rows agree" in out
     (folder / "0.png").unlink()
     assert main(["verify", path, "--json"]) == 1
     report = json.loads(capsys.readouterr().out)

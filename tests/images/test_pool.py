@@ -19,6 +19,7 @@ import psutil
 import pytest
 from PIL import Image
 
+import decaf
 from decaf.errors import DecafError
 from decaf.images import child as child_module
 from decaf.images.child import Child, Job
@@ -302,3 +303,17 @@ def test_an_answer_that_stops_in_its_middle_is_not_waited_for_for_ever(
         child.take()
     child.close()
     process.close()
+
+
+def test_no_module_of_the_current_folder_is_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder of images may come from a stranger, with a module among them."""
+    for name in ("json", "marshal", "decaf", "torch", "signal"):
+        (tmp_path / f"{name}.py").write_text("open('imported', 'w')\n")
+    Image.new("RGB", (80, 80)).save(tmp_path / "a.png")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
+    rows = decaf.extract("a.png", "conv1", weights="random:0:alexnet-64", workers=1)
+    assert len(rows) == 1
+    assert not (tmp_path / "imported").exists()
