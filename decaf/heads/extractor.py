@@ -10,9 +10,10 @@ import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from decaf.errors import SettingError
+from decaf.errors import InputError, SettingError
 from decaf.features.extract import extract
 from decaf.features.run import RunSettings
+from decaf.images.sources import collect
 
 if TYPE_CHECKING:
     from decaf.backbone.model import Backbone
@@ -33,8 +34,9 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         The activations of several layers are put side by side.
     weights : str or path
         As in `decaf.extract`.
-    crops, precision, device, batch_size, workers
-        As in `decaf.extract`.
+    crops, precision, device, batch_size, workers, on_error
+        As in `decaf.extract`. With ``on_error="record"`` the row of a bad image is NaN, for a later
+        step to fill in.
 
     Attributes
     ----------
@@ -65,6 +67,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         device: str = "auto",
         batch_size: int | None = None,
         workers: int | None = None,
+        on_error: str = "raise",
     ) -> None:
         self.layer = layer
         self.weights = weights
@@ -73,6 +76,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.device = device
         self.batch_size = batch_size
         self.workers = workers
+        self.on_error = on_error
 
     def fit(self, X: Any, y: Any = None) -> FeatureExtractor:
         """Load the network and check the settings; the images are not looked at.
@@ -117,7 +121,9 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         Raises
         ------
         ImageError
-            For an image that cannot be read.
+            For an image that cannot be read, with ``on_error="raise"``.
+        InputError
+            For an item that is not one image, such as a folder.
         """
         check_is_fitted(self, "weights_sha256_")
         images = X
@@ -125,6 +131,12 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             images = [item[0] if isinstance(item, np.ndarray) else item for item in X]
         elif isinstance(X, (str, bytes, os.PathLike)):
             images = [X]
+        rows, items = len(collect(images, labels="none")), len(images)
+        if rows != items:
+            raise InputError(
+                f"X has {items} items, which stand for {rows} images (a folder, archive or list "
+                "among them?); a transformer gives one row an item"
+            )
         arrays = extract(
             images,
             self._layers(),
@@ -134,6 +146,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             device=self.device,
             batch_size=self.batch_size,
             workers=self.workers,
+            on_error=self.on_error,
             labels="none",
             progress=False,
         )

@@ -15,7 +15,7 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 
 import decaf
-from decaf.errors import ImageError, SettingError, WeightsError
+from decaf.errors import ImageError, InputError, SettingError, WeightsError
 
 WEIGHTS = "random:0:alexnet-64"
 
@@ -103,6 +103,20 @@ def test_other_weights_under_the_same_name_are_refused(paths: list[str], tmp_pat
     save_weights(place, load_weights("random:1:alexnet-64"), overwrite=True)
     with pytest.raises(SettingError, match="when this extractor was fitted"):
         pickle.loads(data).transform(paths[:1])
+
+
+def test_an_item_that_is_not_one_image_is_refused(paths: list[str]) -> None:
+    folder = str(Path(paths[0]).parent)
+    with pytest.raises(InputError, match=r"X has 2 items, which stand for 13 images"):
+        extractor().fit_transform([paths[0], folder])
+
+
+def test_a_bad_image_may_be_recorded(paths: list[str], tmp_path: Path) -> None:
+    bad = tmp_path / "bad.jpg"
+    bad.write_bytes(b"")
+    with pytest.warns(UserWarning, match="1 of 2 images could not be read"):
+        rows = extractor(on_error="record").fit_transform([paths[0], str(bad)])
+    assert np.isnan(rows).any(axis=1).tolist() == [False, True]
 
 
 def test_a_bad_image_is_an_error(paths: list[str], tmp_path: Path) -> None:
