@@ -179,8 +179,10 @@ _TIFF_TAGS = {
     "width": 256,
     "height": 257,
     "bits": 258,
+    "compression": 259,
     "photometric": 262,
     "channels": 277,
+    "planes": 284,
     "sample_format": 339,
 }
 
@@ -195,7 +197,7 @@ def _tiff(data: bytes) -> Header:
     bits = first["bits"] or 1
     if bits > 16 and first["sample_format"] != 3:
         raise ImageError("unsupported", f"TIFF of {bits}-bit integers: their white is not known")
-    return Header(
+    header = Header(
         "TIFF",
         first["width"],
         first["height"],
@@ -204,6 +206,28 @@ def _tiff(data: bytes) -> Header:
         bits=bits,
         white_is_zero=262 in tags and first["photometric"] == 0,
     )
+    packed = first["compression"] not in (0, 1)
+    if first["planes"] == 2 and _misread_planes(header, packed):
+        raise ImageError(
+            "unsupported",
+            f"TIFF of {bits}-bit samples stored plane by plane is not read; "
+            "save it with PlanarConfiguration 1",
+        )
+    if packed and data[:2] == b"MM" and first["sample_format"] == 3:
+        # Pillow turns round the bytes that libtiff has turned round already.
+        raise ImageError("unsupported", "TIFF of compressed big-endian floats is not read")
+    return header
+
+
+def _misread_planes(header: Header, packed: bool) -> bool:
+    """Tell whether Pillow would take the planes (PlanarConfiguration 2) for something else.
+
+    It reads the planes of an uncompressed file as plain samples of 8 bits, or of one, whatever
+    they are; of compressed colour of 16 bits it keeps the upper bytes alone.
+    """
+    if packed:
+        return header.bits == 16 and header.channels > 1
+    return header.bits not in (1, 8) or header.white_is_zero
 
 
 def _webp(data: bytes) -> Header:

@@ -199,3 +199,38 @@ def test_opened_images_are_closed(saved: Make, photo: np.ndarray) -> None:
     # A ResourceWarning would be an error here.
     decode(saved(photo, "TIFF"))
     assert Image.open(io.BytesIO(saved(photo, "TIFF"))).size == (64, 48)
+
+
+@pytest.mark.parametrize("compression", [None, "deflate"])
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_tiff_of_sixteen_bit_planes(tiff: Make, order: str, compression: str | None) -> None:
+    """Pillow takes such planes for 8-bit ones, and gives noise."""
+    samples = np.arange(6 * 5 * 3, dtype=np.uint16).reshape(6, 5, 3) * 700
+    options = {"order": order, "compression": compression, "extra": {284: 2}}
+    error = refused(tiff(samples, photometric=2, **options))
+    assert error.status == "unsupported"
+    assert "16-bit samples stored plane by plane is not read; save it with" in error.message
+
+
+@pytest.mark.parametrize(
+    ("samples", "photometric"),
+    [
+        (np.full((2, 3), 9, np.uint16), 1),
+        (np.full((2, 3), 9, np.uint8), 0),
+        (np.full((2, 3), 0.5, np.float32), 1),
+    ],
+)
+def test_one_plane_that_pillow_misreads(tiff: Make, samples: np.ndarray, photometric: int) -> None:
+    data = tiff(samples, photometric=photometric, extra={284: 2})
+    assert refused(data).status == "unsupported"
+    decode(tiff(samples, photometric=photometric, extra={284: 2}, compression="deflate"))
+    decode(tiff(samples, photometric=photometric, extra={284: 1}))
+
+
+def test_compressed_big_endian_floats(tiff: Make) -> None:
+    """Pillow swaps their bytes twice: a mask of 0 and 1 would come out black."""
+    samples = np.array([[0, 1]], np.float32)
+    assert refused(tiff(samples, order=">", compression="deflate")).status == "unsupported"
+    expected = [[0, 255]]
+    assert decode(tiff(samples, order="<", compression="deflate")).pixels[0].tolist() == expected
+    assert decode(tiff(samples, order=">")).pixels[0].tolist() == expected
