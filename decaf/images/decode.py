@@ -6,6 +6,7 @@ read a file. Whatever a decoder raises becomes an `ImageError`: one bad image ne
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 from dataclasses import dataclass
@@ -225,8 +226,12 @@ def _from_pillow(image: Any, background: tuple[int, int, int]) -> Decoded:
 
 
 def _one_line(error: BaseException) -> str:
-    """Give an exception's text without line breaks and without torchvision's source positions."""
+    """Give an exception's text in one line, the same each time.
+
+    Without torchvision's source positions, and without addresses in memory (``at 0x7f…``).
+    """
     text = " ".join(str(error).split()) or type(error).__name__
+    text = re.sub(r" at 0x[0-9a-fA-F]+", "", text)
     if ".cpp:" in text:
         text = text.split(".cpp:", 1)[1].split(", ", 1)[-1]
     return text[:300]

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 from decaf.errors import ImageError
 from decaf.images.ifd import ORIENTATION
@@ -53,7 +53,8 @@ def decode_with_pillow(
     Raises
     ------
     ImageError
-        For what Pillow gives without a colour that is known.
+        For what Pillow gives without a colour that is known, or "unsupported" for a kind of image
+        that it does not read.
     Exception
         Whatever Pillow raises on damaged data.
     """
@@ -88,7 +89,29 @@ def _open(data: bytes, header: Header) -> Image.Image:
     formats = _PLUGINS.get(header.format, [header.format])
     if header.format == "PNG":
         data = _pixels_only(data)
-    return Image.open(io.BytesIO(data), formats=formats)
+    try:
+        return Image.open(io.BytesIO(data), formats=formats)
+    except UnidentifiedImageError:
+        raise _refusal(data, formats[0]) from None
+
+
+# How Pillow's TIFF reader says that it has no room for samples of this kind; the rest is damage.
+_UNKNOWN_KIND = "unknown pixel mode"
+
+
+def _refusal(data: bytes, format: str) -> Exception:
+    """Say why Pillow did not open a file: it keeps the reason, and names an address in memory."""
+    factory, accept = Image.OPEN[format]
+    accepted = True if accept is None else accept(data[:16])
+    if isinstance(accepted, str):  # the codec is not built in
+        return ImageError("unsupported", f"this Pillow is built without {format}")
+    try:
+        factory(io.BytesIO(data), "")
+    except Exception as error:
+        if _UNKNOWN_KIND in str(error):
+            return ImageError("unsupported", f"{format} of a kind that Pillow does not read")
+        return OSError(f"Pillow cannot open it: {error}")
+    return OSError("Pillow cannot open it")
 
 
 _PIXEL_CHUNKS = frozenset((b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"))

@@ -234,3 +234,40 @@ def test_compressed_big_endian_floats(tiff: Make) -> None:
     expected = [[0, 255]]
     assert decode(tiff(samples, order="<", compression="deflate")).pixels[0].tolist() == expected
     assert decode(tiff(samples, order=">")).pixels[0].tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("samples", "photometric"),
+    [
+        (np.zeros((4, 4, 3), np.float32), 2),
+        (np.zeros((4, 4)), 1),
+        (np.zeros((4, 4), np.float16), 1),
+    ],
+)
+def test_tiff_of_a_kind_that_pillow_does_not_read(
+    tiff: Make, samples: np.ndarray, photometric: int
+) -> None:
+    error = refused(tiff(samples, photometric=photometric))
+    assert error.status == "unsupported"
+    assert error.message == "TIFF of a kind that Pillow does not read"
+
+
+def test_twelve_bits_with_white_as_zero(tiff: Make) -> None:
+    assert refused(tiff(np.zeros((2, 3), np.uint8), photometric=0, bits=12)).status == "unsupported"
+
+
+@pytest.mark.parametrize("error", [OSError, AssertionError])
+def test_no_message_holds_an_address(
+    monkeypatch: pytest.MonkeyPatch, png: Make, saved: Make, photo: np.ndarray, error: type
+) -> None:
+    for format in ("TIFF", "WEBP", "GIF", "BMP"):
+        data = saved(photo, format)
+        for cut in (24, 40, 60, len(data) // 2):
+            assert "0x" not in refused(data[:cut]).message
+
+    def fail(*_: object) -> None:
+        raise error(f"cannot read {io.BytesIO()!r} now")
+
+    monkeypatch.setattr(decode_module, "_pixels", fail)
+    message = refused(png(np.zeros((2, 2), np.uint8))).message
+    assert message.endswith("cannot read <_io.BytesIO object> now")
