@@ -8,6 +8,7 @@ from __future__ import annotations
 import glob
 import os
 import stat
+from collections.abc import Iterator
 
 from decaf.errors import InputError
 from decaf.images.sniff import HEAD_BYTES, guess_format
@@ -119,17 +120,82 @@ def list_glob(pattern: bytes) -> list[bytes]:
     """List the images that a pattern matches, sorted by bytes; ``**`` stands for any folders.
 
     Only regular files are listed (folders that match are not gone into), by the same rule as in
-    `list_folder`.
+    `list_folder`; and so no path that goes through a link back into a folder above it.
     """
+    base = glob_base(pattern)
+    known: dict[bytes, tuple[int, int] | None] = {}
     # Wildcards leave hidden files out, as a shell's do; macOS's folder is not hidden in that sense.
-    start = len(glob_base(pattern))
     return sorted(
         path
-        for path in set(glob.glob(pattern, recursive=True))
-        if not _SKIPPED_FOLDERS.intersection(path[start:].split(b"/"))
+        for path in set(_matches(b"", pattern))
+        if not _SKIPPED_FOLDERS.intersection(path[len(base) :].split(b"/"))
         and os.path.isfile(path)
         and _is_image_path(path)
+        and not _goes_round(path, base, known)
     )
+
+
+def _matches(root: bytes, pattern: bytes) -> Iterator[bytes]:
+    """Give what a pattern matches below `root`.
+
+    `glob` itself follows links back up, and with several of them in a folder never ends.
+    """
+    parts = pattern.split(b"/")
+    if b"**" not in parts:
+        for path in glob.glob(pattern, root_dir=root or None):
+            yield os.path.join(root, path)
+        return
+    at = parts.index(b"**")
+    head = b"/".join(parts[:at]) or (b"/" if at else b"")
+    tail = b"/".join(parts[at + 1 :]) if at + 1 < len(parts) else b"*"
+    if not tail:
+        return  # a slash at the end asks for folders alone
+    starts = _matches(root, head) if has_wildcard(head) else [os.path.join(root, head)]
+    for start in starts:
+        for folder in _folders(start):
+            yield from _matches(folder, tail)
+
+
+def _folders(start: bytes) -> Iterator[bytes]:
+    """Give a folder and all below it but hidden ones, none within itself."""
+    waiting: list[tuple[bytes, frozenset[tuple[int, int]]]] = [(start, frozenset())]
+    while waiting:
+        current, above = waiting.pop()
+        key = _identity(current)
+        if key is None or key in above:
+            continue
+        try:
+            with os.scandir(current or b".") as entries:
+                names = [e.name for e in entries if not e.name.startswith(b".") and e.is_dir()]
+        except OSError:  # what cannot be looked into matches nothing, as in a shell
+            continue
+        yield current
+        waiting += [(os.path.join(current, name), above | {key}) for name in names]
+
+
+def _goes_round(path: bytes, base: bytes, known: dict[bytes, tuple[int, int] | None]) -> bool:
+    """Tell whether a folder comes twice on the way from `base` to a file."""
+    seen = set()
+    folder = os.path.dirname(path)
+    while True:
+        if folder not in known:
+            known[folder] = _identity(folder)
+        key = known[folder]
+        if key in seen:
+            return True
+        seen.add(key)
+        above = os.path.dirname(folder)
+        if above == folder or len(folder) <= len(base):
+            return False
+        folder = above
+
+
+def _identity(folder: bytes) -> tuple[int, int] | None:
+    try:
+        status = os.stat(folder or b".")
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def read_start(path: bytes, count: int) -> bytes:

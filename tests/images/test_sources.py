@@ -190,6 +190,28 @@ class TestGlob:
         put(tree, "cat[19].jpg", "cat1.jpg")
         assert below(collect(f"{tree}/cat[19].jpg"), tree) == [b"cat[19].jpg"]
 
+    def test_links_back_up_are_not_followed(self, tree: Path) -> None:
+        """Two of them in a folder would be 2 to the 40 paths before the system says no."""
+        (tree / "again").symlink_to(".")
+        (tree / "loop").symlink_to(".")
+        (tree / "cat" / "up").symlink_to(tree)
+        assert below(collect(f"{tree}/**/*"), tree) == FOUND
+        assert below(collect(f"{tree}/**"), tree) == FOUND
+        assert below(collect(f"{tree}/**/*/**/9.jpg"), tree) == [b"cat/9.jpg"]
+        assert below(collect(f"{tree}/*/9.jpg"), tree) == [b"cat/9.jpg"]
+        assert below(collect(f"{tree}/*/**/2.jpg"), tree) == [b"dog/2.jpg"]
+
+    def test_two_stars_from_the_working_folder(
+        self, tree: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tree)
+        (tree / "loop").symlink_to(".")
+        assert collect("**/*.jpg").names == [f for f in FOUND if f.endswith(b".jpg")]
+        assert collect("./**/9.jpg").names == [b"./cat/9.jpg"]
+        assert collect("cat/**/1.PNG").names == [b"cat/b/1.PNG"]
+        with pytest.raises(InputError, match="no images match"):
+            collect("cat/**/")
+
     def test_no_match(self, tree: Path) -> None:
         with pytest.raises(InputError, match=r"no images match '.*\*\.bmp'"):
             collect(f"{tree}/*.bmp")
