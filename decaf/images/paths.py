@@ -136,6 +136,14 @@ def _list_file(path: bytes, content: bytes, folder: bytes) -> Found:
     if not entries:
         raise InputError(f"list {_shown(path)} names no images")
     names = [os.path.join(folder, entry) for entry in entries]
+    if not any(os.path.lexists(name) for name in names):
+        first = ", ".join(_shown(name) for name in names[:3])
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        base = "the working folder" if path == b"-" else "the list's own folder"
+        raise InputError(
+            f"list {_shown(path)}: none of its {len(names)} files exists: {first}{more}; entries "
+            f"are absolute or relative to {base} ({_shown(os.path.abspath(folder))}), one a line"
+        )
     shared = len(common_folder(names))
     return Found("list", path, names, entries, [class_of(name[shared:]) for name in names])
 

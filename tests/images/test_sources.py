@@ -253,6 +253,24 @@ class TestLists:
         with pytest.raises(InputError, match="names no images"):
             collect(f"@{tree}/l.txt")
 
+    def test_a_list_of_which_nothing_exists(
+        self, tree: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tree / "lists").mkdir()
+        (tree / "lists" / "l.txt").write_text("cat/9.jpg\ntop.jpeg\na.jpg\nb.jpg\n")
+        with pytest.raises(InputError) as caught:
+            collect(tree / "lists" / "l.txt")
+        told = str(caught.value)
+        assert "none of its 4 files exists: '" in told
+        assert f"lists/top.jpeg', '{tree}/lists/a.jpg' and 1 more; entries are" in told
+        assert f"relative to the list's own folder ('{tree}/lists')" in told
+        monkeypatch.chdir(tree / "lists")
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"cat/9.jpg\n")))
+        with pytest.raises(
+            InputError, match=r"none of its 1 files .* the working folder \('.*lists"
+        ):
+            collect("-")
+
     def test_a_list_that_is_not_there(self, tree: Path) -> None:
         with pytest.raises(InputError, match=r"list file '.*gone' cannot be read"):
             collect(f"@{tree}/gone")
@@ -318,6 +336,7 @@ def test_a_file_too_large_to_be_an_image(tmp_path: Path, monkeypatch: pytest.Mon
 def test_names_that_no_file_could_hold_are_refused_before_anything_is_computed(
     tmp_path: Path,
 ) -> None:
+    put(tmp_path, "a.jpg")
     listed = tmp_path / "list.txt"
     listed.write_bytes(b"a.jpg\n" + b"b" * 65_540 + b".jpg\n")
     with pytest.raises(InputError, match=r"image 1 has a name of 6\d+ bytes .* 65536 can be kept"):
