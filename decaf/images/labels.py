@@ -5,8 +5,10 @@ Whatever they come from, labels end as int64 with -1 for none, and class names i
 
 from __future__ import annotations
 
+import csv
+import io
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +23,9 @@ __all__ = [
     "labels_from_file",
     "labels_from_sequence",
 ]
+
+# What a labels file should be, for messages.
+_EXPECTED = "expected a label a line, or an image and its label with a comma or a tab between"
 
 Labels = tuple[npt.NDArray[np.int64], tuple[str, ...]]
 
@@ -115,9 +120,10 @@ def labels_from_file(
     """Read a labels file.
 
     Either one label a line, in the order of the images, or on every line an image and its label
-    with a tab or a comma between (the last one counts). An image is named by its path as given,
-    else its path below its source, else its file name where only one image has it. Blank lines are
-    passed over, and so is a first line that names no image where all others do.
+    with a tab or a comma between (the last one counts), with or without quotes as CSV has them. An
+    image is named by its path as given, else its path below its source, else its file name where
+    only one image has it. Blank lines are passed over, and so are lines that name no image (such
+    as a header) and the column of row numbers that R and pandas write under an empty header.
 
     Parameters
     ----------
@@ -139,22 +145,86 @@ def labels_from_file(
             content = file.read().removeprefix(b"\xef\xbb\xbf")
     except (OSError, ValueError) as error:
         raise InputError(f"labels file {shown!r} cannot be read: {error}") from error
-    lines = [line for line in content.replace(b"\r\n", b"\n").split(b"\n") if line.strip()]
-    for separator in (b"\t", b","):
-        if lines and all(separator in line for line in lines):
-            pairs = [line.rsplit(separator, 1) for line in lines]
-            texts = _matched([(k.strip(), v.strip()) for k, v in pairs], names, relative, shown)
-            break
-    else:
-        texts = [line.strip() for line in lines]
-        if len(texts) != len(names):
-            raise InputError(
-                f"labels file {shown!r} has {len(texts)} labels for {len(names)} images"
-            )
+    if b"\0" in content:
+        raise InputError(
+            f"labels file {shown!r} holds zero bytes, as UTF-16 text does; {_EXPECTED} in UTF-8"
+        )
+    texts = _texts(content.replace(b"\r\n", b"\n"), names, relative, shown)
     numbers = [_as_int(text) for text in texts]
     if all(number is not None for number in numbers):
         return _integers(numbers), ()
     return labels_from_classes(texts)
+
+
+def _texts(
+    content: bytes, names: Sequence[bytes], relative: Sequence[bytes], shown: str
+) -> list[bytes]:
+    """Give the label of every image, in the images' order."""
+    lines = [line for line in content.split(b"\n") if line.strip()]
+    texts = [line.strip() for line in lines]
+    failed: InputError | None = None
+    for separator in (b"\t", b","):
+        rows = _csv_rows(content, separator)
+        for pairs in _readings(rows, lines, separator):
+            try:
+                return _matched(pairs, names, relative, shown)
+            except InputError as error:
+                failed = failed or error
+        if failed is not None:
+            raise failed
+        if rows and b'"' in content and all(len(row) == 1 for row in rows):
+            texts = [row[0].strip() for row in rows]
+    if _by_semicolons(lines, names, relative, shown) or (
+        len(texts) != len(names) and texts and all(b";" in text for text in texts)
+    ):
+        raise InputError(f"labels file {shown!r} is separated by ';'; {_EXPECTED}")
+    if len(texts) != len(names):
+        raise InputError(f"labels file {shown!r} has {len(texts)} labels for {len(names)} images")
+    return texts
+
+
+def _csv_rows(content: bytes, separator: bytes) -> list[list[bytes]] | None:
+    """Split a text by CSV's rules (RFC 4180); None where its quotes do not fit them."""
+    # Latin-1 takes any bytes there and back: names need not be UTF-8.
+    text = io.StringIO(content.decode("latin-1"), newline="")
+    reader = csv.reader(
+        text, delimiter=separator.decode(), strict=True, skipinitialspace=separator != b"\t"
+    )
+    try:
+        rows = [[field.encode("latin-1") for field in row] for row in reader]
+    except csv.Error:
+        return None
+    return [row for row in rows if any(field.strip() for field in row)]
+
+
+def _readings(
+    rows: list[list[bytes]] | None, lines: list[bytes], separator: bytes
+) -> Iterator[list[tuple[bytes, bytes]]]:
+    """Give the pairs of image and label that a file may mean, the likelier first."""
+    if rows and all(len(row) > 1 for row in rows):
+        yield [(separator.join(row[:-1]).strip(), row[-1].strip()) for row in rows]
+        if not rows[0][0] and all(len(row) > 2 for row in rows):
+            yield [(separator.join(row[1:-1]).strip(), row[-1].strip()) for row in rows]
+    elif rows:
+        return
+    # Names may hold quotes that are no CSV.
+    if lines and all(separator in line for line in lines):
+        pairs = [line.rsplit(separator, 1) for line in lines]
+        yield [(name.strip(), text.strip()) for name, text in pairs]
+
+
+def _by_semicolons(
+    lines: list[bytes], names: Sequence[bytes], relative: Sequence[bytes], shown: str
+) -> bool:
+    """Tell whether lines name the images with a semicolon after each."""
+    if not lines or not all(b";" in line for line in lines):
+        return False
+    pairs = [line.rsplit(b";", 1) for line in lines]
+    try:
+        _matched([(k.strip(b' "'), v) for k, v in pairs], names, relative, shown)
+    except InputError:
+        return False
+    return True
 
 
 def _matched(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,9 @@ def read(tree: Path, content: bytes) -> tuple[list[int], tuple[str, ...]]:
     return images.labels.tolist(), images.class_names
 
 
+AB = ("a", "b, c")
+
+
 @pytest.mark.parametrize(
     ("content", "labels", "class_names"),
     [
@@ -38,6 +42,12 @@ def read(tree: Path, content: bytes) -> tuple[list[int], tuple[str, ...]]:
         (b"1.jpg,5\ncat/2.jpg,6\ndog/2.jpg,7\n", [5, 6, 7], ()),
         (b"dog/2.jpg\tb, c\n1.jpg\ta\ncat/2.jpg\ta\n", [0, 0, 1], ("a", "b, c")),
         (b"path,label\n1.jpg,5\ncat/2.jpg,6\ndog/2.jpg,7\n", [5, 6, 7], ()),
+        (b'"path","label"\n"1.jpg","b, c"\n"cat/2.jpg","a"\n"dog/2.jpg","a"\n', [1, 0, 0], AB),
+        (b'\xef\xbb\xbf"1.jpg",5\r\n"cat/2.jpg",6\r\n"dog/2.jpg",7\r\n', [5, 6, 7], ()),
+        (b'"1.jpg"\t"a"\n"cat/2.jpg"\t"b, c"\n"dog/2.jpg"\t"a"\n', [0, 1, 0], AB),
+        (b'"","path","y"\n"1","1.jpg",5\n"2","cat/2.jpg",6\n"3","dog/2.jpg",7\n', [5, 6, 7], ()),
+        (b",path,y\n0,1.jpg,5\n1,cat/2.jpg,6\n2,dog/2.jpg,7\n", [5, 6, 7], ()),
+        (b'"b, c"\n"a"\n"a"\n', [1, 0, 0], AB),
         (b"other.jpg,1\n1.jpg,5\ncat/2.jpg,6\ndog/2.jpg,7\n", [5, 6, 7], ()),
     ],
 )
@@ -45,6 +55,22 @@ def test_labels_files(
     tree: Path, content: bytes, labels: list[int], class_names: tuple[str, ...]
 ) -> None:
     assert read(tree, content) == (labels, class_names)
+
+
+def test_names_with_what_csv_gives_a_meaning(tmp_path: Path) -> None:
+    names = [b'"q".jpg', b"a,b.jpg", b"latin-\xe9.jpg", b"new\nline.jpg", b'say "x".jpg']
+    for name in names:
+        (tmp_path / os.fsdecode(name)).write_bytes(b"x")
+    quoted = [b'"%s",%d' % (name.replace(b'"', b'""'), i) for i, name in enumerate(names)]
+    (tmp_path / "labels").write_bytes(b"\n".join(quoted))
+    images = collect(sorted(tmp_path.glob("*.jpg")), labels=tmp_path / "labels")
+    assert sorted(images.labels.tolist()) == [0, 1, 2, 3, 4]
+    assert [names[i] for i in images.labels] == [os.path.basename(n) for n in images.names]
+    (tmp_path / os.fsdecode(names[3])).unlink()  # a line break can only be quoted
+    plain = [b"%s,%d" % (name, i) for i, name in enumerate(names) if i != 3]
+    (tmp_path / "labels").write_bytes(b"\n".join(plain))
+    images = collect(sorted(tmp_path.glob("*.jpg")), labels=tmp_path / "labels")
+    assert [names[i] for i in images.labels] == [os.path.basename(n) for n in images.names]
 
 
 def test_paths_as_given_come_before_those_below(tree: Path) -> None:
@@ -60,6 +86,9 @@ def test_paths_as_given_come_before_those_below(tree: Path) -> None:
         (b"", "has 0 labels for 3 images"),
         (b"1\n-2\n0\n", "-1 (none) or more, got -2"),
         (b"1.jpg,1\n2.jpg,2\n", "has no label for '"),
+        (b"1.jpg;5\ncat/2.jpg;6\ndog/2.jpg;7\n", "is separated by ';'; expected a label a line"),
+        (b"path;y\n1.jpg;5\ncat/2.jpg;6\ndog/2.jpg;7\n", "with a comma or a tab between"),
+        ("1.jpg,5\n".encode("utf-16"), "zero bytes, as UTF-16 text does; expected a label"),
         (b"1.jpg,1\n1.jpg,2\n", "two labels for '1.jpg'"),
     ],
 )
