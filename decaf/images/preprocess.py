@@ -1,7 +1,8 @@
 """From decoded pixels to the network's input: resize, crop, normalise.
 
 The 8-bit resize is torch's own antialiased bilinear filter, which torchvision's transforms call
-too; results are equal to theirs bit for bit.
+too: results are equal bit for bit to `torchvision.transforms.v2` on uint8 tensors. torchvision's
+pipelines of PIL images and of float tensors round some pixels to the neighbouring grey level.
 """
 
 from __future__ import annotations
