@@ -53,7 +53,13 @@ def decoder_versions() -> dict[str, str]:
         Version of Pillow, and of torchvision where its decoder can be used.
     """
     names = ["pillow", *(["torchvision"] if jpeg_decoder() is not None else [])]
-    return {name: importlib.metadata.version(name) for name in names}
+    return {name: _installed_version(name) for name in names}
+
+
+@functools.cache
+def _installed_version(name: str) -> str:
+    # Once a process: what is installed under it may be replaced while it runs, or out of its reach.
+    return importlib.metadata.version(name)
 
 
 def _registered() -> JpegDecoder | None:
