@@ -3,12 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from decaf.images.status import Outcome, status_code
 
-__all__ = ["Rows"]
+__all__ = ["Rows", "ShardRows"]
+
+
+class ShardRows(Protocol):
+    """What a shard of any kind of file tells of its rows.
+
+    Attributes
+    ----------
+    start, stop : int
+        Which rows.
+    status : ndarray of uint8, shape (stop - start,)
+    content_sha256 : ndarray of uint8, shape (stop - start, 32)
+    """
+
+    start: int
+    stop: int
+    status: np.ndarray
+    content_sha256: np.ndarray
 
 
 @dataclass(slots=True, eq=False)

@@ -20,9 +20,10 @@ import functools
 import hashlib
 import json
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 import safetensors.numpy
@@ -32,23 +33,31 @@ from decaf.features.disk import append_line, write_atomically
 from decaf.features.parts.inputs import Entry, changed_content, changed_list, dump, parse
 from decaf.features.parts.lock import LOCK_NAME, acquire
 from decaf.features.parts.manifest import Shard, from_lines, to_line
-from decaf.features.rows import Rows
+from decaf.features.rows import Rows, ShardRows
 from decaf.features.run import differences
 from decaf.features.store import schema
 
-__all__ = ["Parts", "Shard"]
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+__all__ = ["Parts", "Shard", "ShardDirectory"]
+
+R = TypeVar("R", bound=ShardRows)
 
 LAYER_PREFIX = "features/"
 HEADER_NAME = "run.json"
 INPUTS_NAME = "inputs.jsonl"
 # All that a run leaves in its directory. Anything else there is somebody's, and stays.
 OWN_FILES = (HEADER_NAME, INPUTS_NAME, "*.shard", "manifest-*.txt", "*.tmp")
+# What of a header may differ where a run is taken up: the beginning's stands.
+BEGINNING = ("shard_rows", "created", "run", "fingerprint")
 
 
-class Parts:
+class ShardDirectory(ABC, Generic[R]):
     """The directory of an unfinished run, opened and locked.
 
-    Use `open` (or `join`, in processes that share a run with the one that opened it).
+    Use `open` (or `join`, in processes that share a run with the one that opened it). What a shard
+    holds is a derived class's to say, in `encode` and `decode`.
 
     Attributes
     ----------
@@ -79,7 +88,7 @@ class Parts:
         digest: Callable[[int], bytes],
         *,
         discard: bool = False,
-    ) -> Parts:
+    ) -> Self:
         """Begin a run, or take up one that was left.
 
         Parameters
@@ -87,9 +96,9 @@ class Parts:
         path : Path
             The directory.
         header : dict
-            Keys ``run``, ``fingerprint``, ``decaf_version``, ``class_names``, ``shard_rows`` and
-            ``created``. The last two are taken from the run that is resumed, the others must agree
-            with it.
+            Keys ``run``, ``fingerprint``, ``shard_rows``, ``created``, and whatever else determines
+            the file (``decaf_version``, ``class_names``). ``shard_rows`` and ``created`` are taken
+            from the run that is resumed, the others must agree with it.
         inputs : sequence of [name, size, mtime_ns, label]
             One for each row, names with surrogate escapes.
         digest : callable
@@ -122,7 +131,7 @@ class Parts:
             raise
 
     @classmethod
-    def join(cls, path: Path, rank: int) -> Parts:
+    def join(cls, path: Path, rank: int) -> Self:
         """Take part in a run that another process has opened, under its lock.
 
         Its `shards` are those that are written here: what is missing, the other process knows.
@@ -147,7 +156,7 @@ class Parts:
     def _take_up(self, inputs: Sequence[Entry], digest: Callable[[int], bytes]) -> None:
         before = _parse_header(self.path / HEADER_NAME)
         found = differences(before["run"], self.header["run"])
-        for key in ("decaf_version", "class_names"):
+        for key in (key for key in self.header if key not in BEGINNING):
             found += differences({key: before.get(key)}, {key: self.header[key]})
         if found:
             raise ResumeError(
@@ -203,21 +212,23 @@ class Parts:
         step: int = self.header["shard_rows"]
         return ((start, min(start + step, count)) for start in range(0, count, step))
 
-    def write(self, rows: Rows) -> None:
+    @abstractmethod
+    def encode(self, rows: R) -> dict[str, np.ndarray]:
+        """Give a shard's rows as arrays, by name."""
+
+    @abstractmethod
+    def decode(self, start: int, stop: int, arrays: dict[str, np.ndarray]) -> R:
+        """Make the rows of a shard from what `encode` gave."""
+
+    def write(self, rows: R) -> None:
         """Put a shard on the disk for good, then name it in the manifest."""
-        arrays = {LAYER_PREFIX + layer: values for layer, values in rows.features.items()}
-        arrays["status"] = rows.status
-        arrays["source_size"] = rows.source_size
-        arrays["content_sha256"] = rows.content_sha256
-        messages = json.dumps(rows.messages).encode()
-        arrays["messages"] = np.frombuffer(messages, np.uint8)
-        data = safetensors.numpy.save(arrays)
+        data = safetensors.numpy.save(self.encode(rows))
         shard = Shard(rows.start, rows.stop, len(data), hashlib.sha256(data).hexdigest())
         write_atomically(self.path / shard.file_name, data)
         append_line(self._manifest, to_line(shard))
         self.shards[shard.start] = shard
 
-    def read(self, shard: Shard) -> Rows:
+    def read(self, shard: Shard) -> R:
         """Read a shard back.
 
         Raises
@@ -231,23 +242,9 @@ class Parts:
                 f"{self.path / shard.file_name}: has changed since it was written; "
                 "run the same command again to make its rows anew"
             )
-        arrays = safetensors.numpy.load(data)
-        features = {
-            name.removeprefix(LAYER_PREFIX): values
-            for name, values in arrays.items()
-            if name.startswith(LAYER_PREFIX)
-        }
-        return Rows(
-            start=shard.start,
-            stop=shard.stop,
-            features=features,
-            status=arrays["status"],
-            source_size=arrays["source_size"],
-            content_sha256=arrays["content_sha256"],
-            messages=json.loads(arrays["messages"].tobytes()),
-        )
+        return self.decode(shard.start, shard.stop, safetensors.numpy.load(data))
 
-    def all_rows(self, count: int) -> Iterator[Rows]:
+    def all_rows(self, count: int) -> Iterator[R]:
         """Read `count` rows in their order; none of them may be missing."""
         for start, _stop in self._ranges(count):
             yield self.read(self.shards[start])
@@ -268,6 +265,37 @@ class Parts:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+
+class Parts(ShardDirectory[Rows]):
+    """The directory of an unfinished feature file."""
+
+    def encode(self, rows: Rows) -> dict[str, np.ndarray]:
+        """Give rows of features as arrays, by name."""
+        messages = json.dumps(rows.messages).encode()
+        return {
+            **{LAYER_PREFIX + layer: values for layer, values in rows.features.items()},
+            "status": rows.status,
+            "source_size": rows.source_size,
+            "content_sha256": rows.content_sha256,
+            "messages": np.frombuffer(messages, np.uint8),
+        }
+
+    def decode(self, start: int, stop: int, arrays: dict[str, np.ndarray]) -> Rows:
+        """Make rows of features from what `encode` gave."""
+        return Rows(
+            start=start,
+            stop=stop,
+            features={
+                name.removeprefix(LAYER_PREFIX): values
+                for name, values in arrays.items()
+                if name.startswith(LAYER_PREFIX)
+            },
+            status=arrays["status"],
+            source_size=arrays["source_size"],
+            content_sha256=arrays["content_sha256"],
+            messages=json.loads(arrays["messages"].tobytes()),
+        )
 
 
 def _parse_header(path: Path) -> dict[str, Any]:

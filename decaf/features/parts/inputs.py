@@ -13,7 +13,7 @@ from decaf.errors import ImageError
 from decaf.images.status import NO_DIGEST, STATUS_NAMES
 
 if TYPE_CHECKING:
-    from decaf.features.rows import Rows
+    from decaf.features.rows import ShardRows
     from decaf.features.store.file import FeatureFile
     from decaf.images.sources import ImageList
 
@@ -96,7 +96,7 @@ def changed_list(before: Sequence[Entry], now: Sequence[Entry]) -> str:
 def changed_content(
     before: Sequence[Entry],
     now: Sequence[Entry],
-    done: Mapping[tuple[int, int], Callable[[], Rows]],
+    done: Mapping[tuple[int, int], Callable[[], ShardRows]],
     digest: Callable[[int], bytes],
 ) -> str:
     """Say which images have changed since their rows were made; an empty text if none.

@@ -5,27 +5,30 @@ from __future__ import annotations
 import queue
 import threading
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from decaf.errors import Stopped
 from decaf.features.disk import disk_errors
-from decaf.features.parts.directory import Parts
+from decaf.features.parts.directory import ShardDirectory
 from decaf.features.progress import Progress
-from decaf.features.rows import Rows
+from decaf.features.rows import ShardRows
 
 __all__ = ["ShardWriter"]
+
+R = TypeVar("R", bound=ShardRows)
 
 # Shards that wait for the disk before the computing waits too.
 WRITE_AHEAD = 2
 
 
-class ShardWriter:
+class ShardWriter(Generic[R]):
     """Writes shards in a thread of its own, since a sync to disk takes as long as it takes.
 
     As a context manager: leaving it waits until all is written.
 
     Parameters
     ----------
-    parts : Parts
+    parts : ShardDirectory
         Where to.
     bar : Progress
         Told of each shard that is safe.
@@ -40,16 +43,18 @@ class ShardWriter:
         From `put` and on leaving, where an earlier shard could not be written.
     """
 
-    def __init__(self, parts: Parts, bar: Progress, *, disk_path: Path, kept: str) -> None:
+    def __init__(
+        self, parts: ShardDirectory[R], bar: Progress, *, disk_path: Path, kept: str
+    ) -> None:
         self._parts = parts
         self._bar = bar
         self._disk_path = disk_path
         self._kept = kept
-        self._queue: queue.Queue[Rows | None] = queue.Queue(WRITE_AHEAD)
+        self._queue: queue.Queue[R | None] = queue.Queue(WRITE_AHEAD)
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="decaf-writer", daemon=True)
 
-    def __enter__(self) -> ShardWriter:
+    def __enter__(self) -> ShardWriter[R]:
         self._thread.start()
         return self
 
@@ -59,7 +64,7 @@ class ShardWriter:
         if self._error is not None and (kind is None or kind is Stopped):
             raise self._error
 
-    def put(self, rows: Rows) -> None:
+    def put(self, rows: R) -> None:
         """Hand over a finished shard; raises what went wrong with an earlier one."""
         self._queue.put(rows)
         if self._error is not None:

@@ -1,7 +1,7 @@
-"""Opening a feature file that may come from a stranger: everything is checked before it is read.
+"""Opening an HDF5 file that may come from a stranger: all is checked before it is read.
 
 HDF5 can make one file open others (external links, external storage, virtual datasets), load
-plugins (unknown filters), and claim more data than the disk holds. A feature file needs none of
+plugins (unknown filters), and claim more data than the disk holds. No file of decaf's needs any of
 it, so a file that does any of it is refused, on its metadata alone.
 """
 
@@ -12,18 +12,26 @@ import json
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Set
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
 import h5py
 
-from decaf.errors import FeatureFileError
 from decaf.features.store import schema
+from decaf.features.store.kind import FEATURE_FILE, FileKind
 from decaf.features.store.storage import DatasetCheck, object_kind
 from decaf.features.store.text import decode_text
 
-__all__ = ["Contents", "check_contents", "open_hdf5", "refusing"]
+__all__ = [
+    "Contents",
+    "check_contents",
+    "check_names",
+    "link_names",
+    "open_hdf5",
+    "refusing",
+    "root_attributes",
+]
 
 MAX_OBJECTS = 64
 MAX_ATTRIBUTES = 1024
@@ -67,23 +75,25 @@ class Contents:
 
 
 @contextlib.contextmanager
-def refusing(path: str) -> Iterator[None]:
-    """Turn whatever h5py raises on damaged metadata into a `FeatureFileError` naming the file."""
+def refusing(path: str, kind: FileKind = FEATURE_FILE) -> Iterator[None]:
+    """Turn whatever h5py raises on damaged metadata into the kind's error, naming the file."""
     try:
         yield
-    except FeatureFileError:
+    except kind.error:
         raise
     except (ArithmeticError, LookupError, MemoryError, OSError, *_H5PY_ERRORS) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise FeatureFileError(f"{path}: the file is damaged ({reason})") from error
+        raise kind.error(f"{path}: the file is damaged ({reason})") from error
 
 
-def open_hdf5(path: str | bytes | os.PathLike[str]) -> h5py.File:
+def open_hdf5(path: str | bytes | os.PathLike[str], kind: FileKind = FEATURE_FILE) -> h5py.File:
     """Open an HDF5 file for reading.
 
     Parameters
     ----------
     path : str, bytes or path-like
+    kind : FileKind
+        What it should be.
 
     Returns
     -------
@@ -91,34 +101,32 @@ def open_hdf5(path: str | bytes | os.PathLike[str]) -> h5py.File:
 
     Raises
     ------
-    FeatureFileError
+    FeatureFileError, or the kind's own
         Where there is no such file, or it is not a readable HDF5 file.
     """
     name = os.fsdecode(path)
     try:
         found = os.stat(path)
     except OSError as error:
-        raise FeatureFileError(f"{name}: {error.strerror or error}") from error
+        raise kind.error(f"{name}: {error.strerror or error}") from error
     except ValueError as error:  # a NUL in the name
-        raise FeatureFileError(f"{name!r}: {error}") from error
+        raise kind.error(f"{name!r}: {error}") from error
     if not stat.S_ISREG(found.st_mode):
         # Opening a FIFO would wait for ever.
-        kind = "a folder" if stat.S_ISDIR(found.st_mode) else "not a regular file"
-        raise FeatureFileError(f"{name}: this is {kind}, not a feature file")
+        what = "a folder" if stat.S_ISDIR(found.st_mode) else "not a regular file"
+        raise kind.error(f"{name}: this is {what}, not a {kind.noun}")
     if found.st_size == 0:
-        raise FeatureFileError(f"{name}: the file is empty")
+        raise kind.error(f"{name}: the file is empty")
     try:
         with open(path, "rb"):
             pass
     except OSError as error:  # HDF5's own text for it says nothing of permissions
-        raise FeatureFileError(f"{name}: {error.strerror or error}") from error
+        raise kind.error(f"{name}: {error.strerror or error}") from error
     try:
         return h5py.File(name, "r", locking="best-effort")
     except Exception as error:
         reason = " ".join(str(error).split())
-        raise FeatureFileError(
-            f"{name}: not an HDF5 file, or cut short or damaged ({reason})"
-        ) from error
+        raise kind.error(f"{name}: not an HDF5 file, or cut short or damaged ({reason})") from error
 
 
 def check_contents(file: h5py.File, path: str) -> Contents:
@@ -141,116 +149,142 @@ def check_contents(file: h5py.File, path: str) -> Contents:
         Names the file, the part of it, what was found and what was expected.
     """
     with refusing(path):
-        attrs, run, environment = _attributes(file, path)
-        found = _names(file, path, "the file")
-        if missing := sorted(_ROOT - set(found)):
-            _refuse(path, f"lacks {', '.join(missing)}")
-        if unknown := sorted(set(found) - _ROOT):
-            _refuse(path, f"holds {unknown[0]!r}, which schema {schema.SCHEMA} has not")
+        attrs, parsed = root_attributes(file, path, FEATURE_FILE)
+        run = parsed["run"]
+        computed = schema.fingerprint(run)
+        if computed != attrs["fingerprint"]:
+            FEATURE_FILE.refuse(
+                path,
+                f"its fingerprint {attrs['fingerprint']!r} is not that of its settings, "
+                f"{computed!r}",
+            )
+        check_names(link_names(file, path, "the file", FEATURE_FILE), _ROOT, path, FEATURE_FILE)
         if object_kind(file, schema.FEATURES) != h5py.h5o.TYPE_GROUP:
-            _refuse(path, f"{schema.FEATURES!r} is not a group")
+            FEATURE_FILE.refuse(path, f"{schema.FEATURES!r} is not a group")
         features = file[schema.FEATURES]
-        layers = _names(features, path, schema.FEATURES)
+        layers = link_names(features, path, schema.FEATURES, FEATURE_FILE)
         _check_layer_names(path, layers, run)
         datasets = DatasetCheck(file, path)
         rows = datasets.columns()
         for layer in layers:
             datasets.layer(features, layer, rows)
         datasets.total()
-    return Contents(rows, tuple(run["layers"]), attrs, run, environment)
+    return Contents(rows, tuple(run["layers"]), attrs, run, parsed["environment"])
 
 
-def _refuse(path: str, text: str) -> NoReturn:
-    raise FeatureFileError(f"{path}: {text}")
+def root_attributes(
+    file: h5py.File, path: str, kind: FileKind
+) -> tuple[dict[str, str | int], dict[str, dict[str, Any]]]:
+    """Read the root attributes of a file of a kind, after making sure that it is of that kind.
 
+    Parameters
+    ----------
+    file : h5py.File
+    path : str
+        What error texts call it.
+    kind : FileKind
 
-def _attributes(
-    file: h5py.File, path: str
-) -> tuple[dict[str, str | int], dict[str, Any], dict[str, Any]]:
-    """Read the root attributes: as stored, and ``run`` and ``environment`` parsed."""
+    Returns
+    -------
+    attributes : dict
+        As stored, ``schema`` an int.
+    parsed : dict of str to dict
+        Those that are JSON.
+    """
     if len(file.attrs) > MAX_ATTRIBUTES:
-        _refuse(path, f"has {len(file.attrs)} attributes, at most {MAX_ATTRIBUTES} expected")
+        kind.refuse(path, f"has {len(file.attrs)} attributes, at most {MAX_ATTRIBUTES} expected")
     names = set(file.attrs)
-    form = _text(file, path, "format") if "format" in names else None
-    if form != schema.FORMAT:
-        _refuse(path, f"not a feature file: its format is {form!r}, not {schema.FORMAT!r}")
-    version = _integer(file, path, "schema") if "schema" in names else None
-    if version != schema.SCHEMA:
-        _refuse(
+    form = _text(file, path, "format", kind) if "format" in names else None
+    if form != kind.format:
+        kind.refuse(path, f"not a {kind.noun}: its format is {form!r}, not {kind.format!r}")
+    version = _integer(file, path, "schema", kind) if "schema" in names else None
+    if version != kind.schema:
+        kind.refuse(
             path,
-            f"its schema is {version}, this decaf reads {schema.SCHEMA}; "
+            f"its schema is {version}, this decaf reads {kind.schema}; "
             "read it with the decaf that wrote it, or a later one",
         )
-    if missing := [name for name in schema.ATTRIBUTES if name not in names]:
-        _refuse(path, f"lacks the attributes {', '.join(missing)}")
-    texts = {name: _text(file, path, name) for name in schema.ATTRIBUTES if name != "schema"}
-    run = _json_object(path, "run", texts["run"])
-    environment = _json_object(path, "environment", texts["environment"])
-    computed = schema.fingerprint(run)
-    if computed != texts["fingerprint"]:
-        _refuse(
-            path,
-            f"its fingerprint {texts['fingerprint']!r} is not that of its settings, {computed!r}",
-        )
-    return {**texts, "schema": schema.SCHEMA}, run, environment
+    if missing := [name for name in kind.attributes if name not in names]:
+        kind.refuse(path, f"lacks the attributes {', '.join(missing)}")
+    texts = {name: _text(file, path, name, kind) for name in kind.attributes if name != "schema"}
+    parsed = {name: _json_object(path, name, texts[name], kind) for name in kind.json}
+    return {**texts, "schema": kind.schema}, parsed
 
 
-def _attribute_type(file: h5py.File, path: str, name: str) -> h5py.h5t.TypeID:
+def _attribute_type(file: h5py.File, path: str, name: str, kind: FileKind) -> h5py.h5t.TypeID:
     attribute = h5py.h5a.open(file.id, name.encode())
     if attribute.get_space().get_simple_extent_type() != h5py.h5s.SCALAR:
-        _refuse(path, f"attribute {name!r} is not one value")
+        kind.refuse(path, f"attribute {name!r} is not one value")
     return attribute.get_type()
 
 
-def _text(file: h5py.File, path: str, name: str) -> str:
-    kind = _attribute_type(file, path, name)
-    if not isinstance(kind, h5py.h5t.TypeStringID):
-        _refuse(path, f"attribute {name!r} is not text")
-    if kind.is_variable_str():
-        _refuse(path, f"attribute {name!r} is text of variable length; feature files hold none")
-    if kind.get_size() > MAX_JSON_BYTES:
-        _refuse(path, f"attribute {name!r} is longer than {MAX_JSON_BYTES} bytes")
+def _text(file: h5py.File, path: str, name: str, kind: FileKind) -> str:
+    stored = _attribute_type(file, path, name, kind)
+    if not isinstance(stored, h5py.h5t.TypeStringID):
+        kind.refuse(path, f"attribute {name!r} is not text")
+    if stored.is_variable_str():
+        kind.refuse(path, f"attribute {name!r} is text of variable length; {kind.plural} hold none")
+    if stored.get_size() > MAX_JSON_BYTES:
+        kind.refuse(path, f"attribute {name!r} is longer than {MAX_JSON_BYTES} bytes")
     value = file.attrs[name]
     if len(value) > MAX_JSON_BYTES:
-        _refuse(path, f"attribute {name!r} is longer than {MAX_JSON_BYTES} bytes")
+        kind.refuse(path, f"attribute {name!r} is longer than {MAX_JSON_BYTES} bytes")
     return decode_text(value)
 
 
-def _integer(file: h5py.File, path: str, name: str) -> int:
-    if not isinstance(_attribute_type(file, path, name), h5py.h5t.TypeIntegerID):
-        _refuse(path, f"attribute {name!r} is not an integer")
+def _integer(file: h5py.File, path: str, name: str, kind: FileKind) -> int:
+    if not isinstance(_attribute_type(file, path, name, kind), h5py.h5t.TypeIntegerID):
+        kind.refuse(path, f"attribute {name!r} is not an integer")
     return int(file.attrs[name])
 
 
-def _json_object(path: str, name: str, text: str) -> dict[str, Any]:
+def _json_object(path: str, name: str, text: str, kind: FileKind) -> dict[str, Any]:
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise FeatureFileError(f"{path}: attribute {name!r} is not JSON ({error})") from error
+        raise kind.error(f"{path}: attribute {name!r} is not JSON ({error})") from error
     if not isinstance(value, dict):
-        _refuse(path, f"attribute {name!r} is not a JSON object")
+        kind.refuse(path, f"attribute {name!r} is not a JSON object")
     return value
 
 
-def _names(group: h5py.Group, path: str, where: str) -> tuple[str, ...]:
-    """List a group, after making sure that all its links are hard ones."""
+def link_names(group: h5py.Group, path: str, where: str, kind: FileKind) -> tuple[str, ...]:
+    """List a group, after making sure that all its links are hard ones.
+
+    Parameters
+    ----------
+    group : h5py.Group
+    path, where : str
+        What error texts call the file and the group.
+    kind : FileKind
+    """
     if len(group) > MAX_OBJECTS:
-        _refuse(path, f"{where} holds {len(group)} objects, at most {MAX_OBJECTS} expected")
+        kind.refuse(path, f"{where} holds {len(group)} objects, at most {MAX_OBJECTS} expected")
     names = tuple(group)
     for name in names:
         link = group.id.links.get_info(os.fsencode(name)).type
         if link != h5py.h5l.TYPE_HARD:
-            kind = _LINKS.get(link, "a link of unknown kind")
-            _refuse(path, f"{name!r} in {where} is {kind}; feature files hold none")
+            what = _LINKS.get(link, "a link of unknown kind")
+            kind.refuse(path, f"{name!r} in {where} is {what}; {kind.plural} hold none")
     return names
+
+
+def check_names(found: Collection[str], expected: Set[str], path: str, kind: FileKind) -> None:
+    """Refuse a file whose root lacks an object or holds one that the schema does not know."""
+    if missing := sorted(expected - set(found)):
+        kind.refuse(path, f"lacks {', '.join(missing)}")
+    if unknown := sorted(set(found) - expected):
+        kind.refuse(path, f"holds {unknown[0]!r}, which schema {kind.schema} has not")
 
 
 def _check_layer_names(path: str, layers: tuple[str, ...], run: dict[str, Any]) -> None:
     if not layers:
-        _refuse(path, f"{schema.FEATURES!r} holds no layer")
+        FEATURE_FILE.refuse(path, f"{schema.FEATURES!r} holds no layer")
     for layer in layers:
         if not _LAYER_NAME.fullmatch(layer):
-            _refuse(path, f"{layer!r} is not the name of a layer")
+            FEATURE_FILE.refuse(path, f"{layer!r} is not the name of a layer")
     recorded = run.get("layers")
     if not isinstance(recorded, list) or sorted(map(str, recorded)) != sorted(layers):
-        _refuse(path, f"holds the layers {', '.join(layers)}, its settings say {recorded!r}")
+        FEATURE_FILE.refuse(
+            path, f"holds the layers {', '.join(layers)}, its settings say {recorded!r}"
+        )

@@ -1,7 +1,7 @@
-"""What a feature file's datasets may be: their kinds, types, shapes and the sizes they claim.
+"""What a file's datasets may be: their kinds, types, shapes and the sizes they claim.
 
-The sizes rest on what is really stored: layers are not compressed, so every row is on disk; all
-datasets together take no more than the file, so that no bytes are counted twice; and what is
+The sizes rest on what is really stored: what is large is not compressed, so every row is on disk;
+all datasets together take no more than the file, so that no bytes are counted twice; and what is
 compressed has a bounded ratio. Nothing here reads data.
 """
 
@@ -13,10 +13,10 @@ from typing import NoReturn
 import h5py
 import numpy as np
 
-from decaf.errors import FeatureFileError
 from decaf.features.store import schema
+from decaf.features.store.kind import FEATURE_FILE, FileKind
 
-__all__ = ["DatasetCheck", "object_kind"]
+__all__ = ["DatasetCheck", "StorageCheck", "object_kind"]
 
 MAX_CLASSES = 1_000_000
 MAX_STATUSES = 256
@@ -36,7 +36,7 @@ def object_kind(group: h5py.Group, name: str) -> int:
     return int(h5py.h5o.get_info(group.id, name.encode()).type)
 
 
-class DatasetCheck:
+class StorageCheck:
     """Checks the datasets of one file and adds up the bytes they take.
 
     Parameters
@@ -44,54 +44,24 @@ class DatasetCheck:
     file : h5py.File
     path : str
         What error texts call it.
+    kind : FileKind
+        What it should be.
     """
 
-    def __init__(self, file: h5py.File, path: str) -> None:
+    def __init__(self, file: h5py.File, path: str, kind: FileKind) -> None:
         self.file = file
         self.path = path
+        self.kind = kind
         self.file_bytes = os.stat(os.fsencode(file.filename)).st_size
         self.stored_bytes = 0
         self.unpacked_bytes = 0
         self._addresses: set[int] = set()
 
     def refuse(self, text: str) -> NoReturn:
-        """Raise `FeatureFileError` naming the file."""
-        raise FeatureFileError(f"{self.path}: {text}")
+        """Raise the kind's error, naming the file."""
+        self.kind.refuse(self.path, text)
 
-    def columns(self) -> int:
-        """Check everything beside the layers, and give the number of rows."""
-        path = self._dataset(self.file, schema.PATH)
-        kind = path.id.get_type()
-        if not isinstance(kind, h5py.h5t.TypeStringID) or kind.is_variable_str():
-            self.refuse(f"{schema.PATH!r} is not of fixed-length strings")
-        if kind.get_size() > schema.MAX_PATH_BYTES:
-            self.refuse(
-                f"{schema.PATH!r} has names of {kind.get_size()} bytes, at most "
-                f"{schema.MAX_PATH_BYTES} expected"
-            )
-        if len(path.shape) != 1:
-            self.refuse(f"{schema.PATH!r} has shape {path.shape}, expected one axis")
-        rows = int(path.shape[0])
-        for name, (dtype, row_shape) in schema.COLUMNS.items():
-            column = self._dataset(self.file, name)
-            self._type_and_shape(name, column, (dtype,), (rows, *row_shape))
-        self._strings(schema.MESSAGE, rows, rows)
-        self._strings(schema.CLASS_NAMES, 0, MAX_CLASSES)
-        self._strings(schema.STATUS_NAMES_DATASET, 1, MAX_STATUSES)
-        return rows
-
-    def layer(self, features: h5py.Group, layer: str, rows: int) -> None:
-        """Check one layer: a float a value, at least one value a row, checksums, no compression."""
-        name = f"{schema.FEATURES}/{layer}"
-        dataset = self._dataset(features, layer)
-        shape = dataset.shape
-        if len(shape) < 2 or len(shape) > 5 or shape[0] != rows or 0 in shape[1:]:
-            self.refuse(f"{name} has shape {shape}, expected ({rows}, …)")
-        self._type_and_shape(name, dataset, schema.LAYER_DTYPES, shape)
-        if rows and self._filters(dataset) != {h5py.h5z.FILTER_FLETCHER32}:
-            self.refuse(f"{name} is not stored with checksums and nothing else (fletcher32)")
-
-    def _dataset(self, group: h5py.Group, name: str) -> h5py.Dataset:
+    def dataset(self, group: h5py.Group, name: str) -> h5py.Dataset:
         """Open a dataset once its kind, and then its storage, is known to be harmless."""
         if object_kind(group, name) != h5py.h5o.TYPE_DATASET:
             self.refuse(f"{name!r} is not a dataset")
@@ -102,15 +72,16 @@ class DatasetCheck:
         dataset = group[name]
         storage = dataset.id.get_create_plist()
         if storage.get_layout() == h5py.h5d.VIRTUAL:
-            self.refuse(f"{name!r} is a virtual dataset; feature files hold their own data")
+            self.refuse(f"{name!r} is a virtual dataset; {self.kind.plural} hold their own data")
         if storage.get_external_count():
-            self.refuse(f"{name!r} has its data in another file; feature files hold their own")
-        if unknown := self._filters(dataset) - _FILTERS:
+            self.refuse(f"{name!r} has its data in another file; {self.kind.plural} hold their own")
+        if unknown := self.filters(dataset) - _FILTERS:
             self.refuse(f"{name!r} is stored with filter {min(unknown)}, which is not on the list")
         self._sizes(name, dataset)
         return dataset
 
-    def _filters(self, dataset: h5py.Dataset) -> set[int]:
+    def filters(self, dataset: h5py.Dataset) -> set[int]:
+        """Give the numbers of the filters that a dataset is stored with."""
         storage = dataset.id.get_create_plist()
         return {storage.get_filter(i)[0] for i in range(storage.get_nfilters())}
 
@@ -123,7 +94,7 @@ class DatasetCheck:
         for n in space.get_simple_extent_dims():
             claimed *= int(n)
         stored = dataset.id.get_storage_size()
-        packed = h5py.h5z.FILTER_DEFLATE in self._filters(dataset)
+        packed = h5py.h5z.FILTER_DEFLATE in self.filters(dataset)
         if claimed > stored * (MAX_DEFLATE_RATIO if packed else 1):
             self.refuse(f"{name!r} claims {claimed} bytes, but {stored} are stored")
         if dataset.chunks:
@@ -134,9 +105,10 @@ class DatasetCheck:
         self.stored_bytes += stored
         self.unpacked_bytes += claimed if packed else 0
 
-    def _type_and_shape(
+    def typed(
         self, name: str, dataset: h5py.Dataset, dtypes: tuple[str, ...], shape: tuple[int, ...]
     ) -> None:
+        """Check that a dataset is of one of some types, and of a shape."""
         # Compared as HDF5 types: numpy's view of an odd one may look like the right one.
         kind = dataset.id.get_type()
         if not any(kind.equal(h5py.h5t.py_create(np.dtype(dtype))) for dtype in dtypes):
@@ -145,13 +117,29 @@ class DatasetCheck:
         if dataset.shape != shape:
             self.refuse(f"{name!r} has shape {dataset.shape}, expected {shape}")
 
-    def _strings(self, name: str, least: int, most: int) -> None:
-        dataset = self._dataset(self.file, name)
+    def names(self, group: h5py.Group, name: str) -> int:
+        """Check a column of names, bytes of fixed length, and give how many there are."""
+        dataset = self.dataset(group, name)
+        kind = dataset.id.get_type()
+        if not isinstance(kind, h5py.h5t.TypeStringID) or kind.is_variable_str():
+            self.refuse(f"{name!r} is not of fixed-length strings")
+        if kind.get_size() > schema.MAX_PATH_BYTES:
+            self.refuse(
+                f"{name!r} has names of {kind.get_size()} bytes, at most "
+                f"{schema.MAX_PATH_BYTES} expected"
+            )
+        if len(dataset.shape) != 1:
+            self.refuse(f"{name!r} has shape {dataset.shape}, expected one axis")
+        return int(dataset.shape[0])
+
+    def strings(self, group: h5py.Group, name: str, least: int, most: int) -> None:
+        """Check a column of text of fixed length, of `least` to `most` rows."""
+        dataset = self.dataset(group, name)
         kind = dataset.id.get_type()
         if not isinstance(kind, h5py.h5t.TypeStringID):
             self.refuse(f"{name!r} is not of text")
         if kind.is_variable_str():
-            self.refuse(f"{name!r} is text of variable length; feature files hold none")
+            self.refuse(f"{name!r} is text of variable length; {self.kind.plural} hold none")
         if kind.get_size() > schema.MAX_TEXT_BYTES:
             self.refuse(
                 f"{name!r} has texts of {kind.get_size()} bytes, at most "
@@ -168,3 +156,39 @@ class DatasetCheck:
         most = max(MAX_UNPACKED_BYTES, MAX_UNPACKED_RATIO * self.file_bytes)
         if self.unpacked_bytes > most:
             self.refuse(f"its columns would unpack to {self.unpacked_bytes} bytes, at most {most}")
+
+
+class DatasetCheck(StorageCheck):
+    """Checks the datasets of a feature file.
+
+    Parameters
+    ----------
+    file : h5py.File
+    path : str
+        What error texts call it.
+    """
+
+    def __init__(self, file: h5py.File, path: str) -> None:
+        super().__init__(file, path, FEATURE_FILE)
+
+    def columns(self) -> int:
+        """Check everything beside the layers, and give the number of rows."""
+        rows = self.names(self.file, schema.PATH)
+        for name, (dtype, row_shape) in schema.COLUMNS.items():
+            column = self.dataset(self.file, name)
+            self.typed(name, column, (dtype,), (rows, *row_shape))
+        self.strings(self.file, schema.MESSAGE, rows, rows)
+        self.strings(self.file, schema.CLASS_NAMES, 0, MAX_CLASSES)
+        self.strings(self.file, schema.STATUS_NAMES_DATASET, 1, MAX_STATUSES)
+        return rows
+
+    def layer(self, features: h5py.Group, layer: str, rows: int) -> None:
+        """Check one layer: a float a value, at least one value a row, checksums, no compression."""
+        name = f"{schema.FEATURES}/{layer}"
+        dataset = self.dataset(features, layer)
+        shape = dataset.shape
+        if len(shape) < 2 or len(shape) > 5 or shape[0] != rows or 0 in shape[1:]:
+            self.refuse(f"{name} has shape {shape}, expected ({rows}, …)")
+        self.typed(name, dataset, schema.LAYER_DTYPES, shape)
+        if rows and self.filters(dataset) != {h5py.h5z.FILTER_FLETCHER32}:
+            self.refuse(f"{name} is not stored with checksums and nothing else (fletcher32)")
