@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import stat
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from decaf.errors import InputError
-from decaf.images.archives import archive_kind, list_members, read_head
+from decaf.images.archives import Member, archive_kind, list_members, read_head
 from decaf.images.folders import (
     glob_base,
     has_image_ending,
@@ -23,7 +24,7 @@ from decaf.images.labels import class_of, common_folder
 from decaf.images.refs import ImageRef
 from decaf.images.sniff import HEAD_BYTES, guess_format
 
-__all__ = ["LIST_ENDINGS", "Found", "find_images"]
+__all__ = ["LIST_ENDINGS", "Found", "find_images", "find_in_archive"]
 
 LIST_ENDINGS = frozenset((b".txt", b".lst", b".list"))
 
@@ -92,7 +93,7 @@ def find_images(path: bytes, several: bool = False) -> Found:
     if guess_format(head[:HEAD_BYTES]) is None and head:
         kind = archive_kind(head, path)
         if kind is not None:
-            return _archive(path, kind)
+            return find_in_archive(path, kind, list_members(path, kind))
         if os.path.splitext(path)[1].lower() in LIST_ENDINGS:
             return _list_of(path)
     return Found("file", path, [path], [path], [None])
@@ -148,9 +149,20 @@ def _list_file(path: bytes, content: bytes, folder: bytes) -> Found:
     return Found("list", path, names, entries, [class_of(name[shared:]) for name in names])
 
 
-def _archive(path: bytes, kind: str) -> Found:
+def find_in_archive(path: bytes, kind: str, members: Sequence[Member]) -> Found:
+    """List the images among the members of an archive.
+
+    Parameters
+    ----------
+    path : bytes
+        The archive.
+    kind : str
+        What `decaf.images.archives.archive_kind` said.
+    members : sequence of Member
+        What `decaf.images.archives.list_members` gave.
+    """
     refs = []
-    for member in list_members(path, kind):
+    for member in members:
         if is_hidden(member.name):
             continue
         head = b"" if has_image_ending(member.name) else read_head(path, kind, member, HEAD_BYTES)
