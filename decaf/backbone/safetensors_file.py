@@ -4,7 +4,7 @@ The header (string values, JSON where they are more than a word):
 
 ==============  ==========================================================================
 format          ``decaf-weights``
-schema          ``1``
+schema          ``1``; ``2`` where a tensor is quantised
 decaf_version   that wrote the file
 arch            `ArchSpec.to_dict`
 preprocess      `PreprocessSpec.to_dict`
@@ -12,10 +12,13 @@ class_names     list of str, empty where not known
 metrics         dict
 provenance      dict
 sha256          `decaf.backbone.state.state_sha256` of the tensors, widened to float32
+storage         dict of parameter to its encoding, in schema 2 alone
 ==============  ==========================================================================
 
 The tensors have the names of the network's parameters, and ``mean_image``; stored as float32,
-float16 or bfloat16.
+float16 or bfloat16. A quantised parameter is stored in parts, as
+`decaf.backbone.quantised.part_layout` lists them: its codes under its own name, with their
+``.scale`` and ``.codebook``.
 """
 
 from __future__ import annotations
@@ -23,8 +26,9 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -32,7 +36,14 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from decaf import __version__
-from decaf.backbone.spec import ArchSpec
+from decaf.backbone.quantised import (
+    ENCODINGS,
+    Quantised,
+    encodings_by_name,
+    part_layout,
+    quantise,
+)
+from decaf.backbone.spec import ArchSpec, parameter_shapes
 from decaf.backbone.state import MEAN_IMAGE, Weights, check_layout
 from decaf.errors import OutputError, SettingError, WeightsError
 from decaf.images.spec import PreprocessSpec
@@ -40,9 +51,13 @@ from decaf.images.spec import PreprocessSpec
 __all__ = ["FORMAT", "SCHEMA", "read_weights", "save_weights"]
 
 FORMAT = "decaf-weights"
-SCHEMA = 1
+SCHEMA = 2
 
-# Safetensors' names of the types that may be stored.
+# Files without quantised tensors are still written in the first schema, which earlier versions
+# read.
+_PLAIN_SCHEMA = 1
+
+# Safetensors' names of the types that may be stored as they are.
 _TYPES = {"F32": 4, "F16": 2, "BF16": 2}
 _HALF = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
@@ -70,13 +85,19 @@ def read_weights(path: str | os.PathLike[str], *, name: str | None = None) -> We
         with safe_open(where, framework="pt", device="cpu") as file:
             header = file.metadata() or {}
             spec, preprocess, extra = _read_header(where, header)
+            storage = _read_storage(where, header, spec)
             slices = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
-            wrong = sorted(key for key in slices if slices[key].get_dtype() not in _TYPES)
-            if wrong:
-                raise WeightsError(f"{where}: {wrong[0]} is not stored as {', '.join(_TYPES)}")
-            shapes = {key: tuple(piece.get_shape()) for key, piece in slices.items()}
+            stored = {
+                key: (piece.get_dtype(), tuple(piece.get_shape())) for key, piece in slices.items()
+            }
+            shapes = _logical_shapes(where, stored, spec, storage)
             check_layout(where, spec, preprocess, shapes)
-            tensors = {key: _own(file.get_tensor(key)) for key in slices}
+            tensors = {
+                key: _dequantised(file, key, shapes[key], storage[key])
+                if key in storage
+                else _own(file.get_tensor(key))
+                for key in shapes
+            }
     except SafetensorError as error:
         raise WeightsError(f"{where}: damaged, or no safetensors file: {error}") from None
     except OSError as error:
@@ -96,6 +117,43 @@ def read_weights(path: str | os.PathLike[str], *, name: str | None = None) -> We
     return weights
 
 
+def _read_storage(where: str, header: dict[str, str], spec: ArchSpec) -> dict[str, str]:
+    if header["schema"] == str(_PLAIN_SCHEMA):
+        return {}
+    storage: dict[str, str] = _json(where, header, "storage", dict)
+    try:
+        return encodings_by_name(spec, storage)
+    except SettingError as error:
+        raise WeightsError(f"{where}: its storage: {error}") from None
+
+
+def _logical_shapes(
+    where: str, stored: dict[str, tuple[str, Any]], spec: ArchSpec, storage: Mapping[str, str]
+) -> dict[str, tuple[int, ...]]:
+    """Give the shapes of the parameters themselves; their parts are checked and left out."""
+    left = dict(stored)
+    expected = parameter_shapes(spec)
+    shapes: dict[str, tuple[int, ...]] = {}
+    for key, encoding in storage.items():
+        for part, (kind, shape) in part_layout(key, expected[key], encoding).items():
+            found = left.pop(part, None)
+            if found != (kind, shape):
+                raise WeightsError(
+                    f"{where}: {part} must be stored as {kind} of shape {shape} for {encoding}, "
+                    + (f"got {found[0]} of shape {found[1]}" if found else "it is missing")
+                )
+        shapes[key] = expected[key]
+    wrong = sorted(key for key in left if left[key][0] not in _TYPES)
+    if wrong:
+        raise WeightsError(f"{where}: {wrong[0]} is not stored as {', '.join(_TYPES)}")
+    return {**shapes, **{key: shape for key, (_, shape) in left.items()}}
+
+
+def _dequantised(file: Any, key: str, shape: tuple[int, ...], encoding: str) -> Tensor:
+    parts = (file.get_tensor(name) for name in part_layout(key, shape, encoding))
+    return Quantised(encoding, shape, *parts).dequantise()
+
+
 def _own(tensor: Tensor) -> Tensor:
     # A copy, since the tensor may lie in the mapped file, where cutting the file short under a
     # running process would kill it.
@@ -108,10 +166,11 @@ def _read_header(where: str, header: dict[str, str]) -> tuple[ArchSpec, Preproce
             f"{where}: a safetensors file, but not weights of decaf: its header says format "
             f"{header.get('format')!r:.60} instead of {FORMAT!r}"
         )
-    if header.get("schema") != str(SCHEMA):
+    if header.get("schema") not in (str(_PLAIN_SCHEMA), str(SCHEMA)):
         raise WeightsError(
             f"{where}: written in schema {header.get('schema')!r:.60} by decaf "
-            f"{header.get('decaf_version', '?')[:60]}; this version reads schema {SCHEMA}"
+            f"{header.get('decaf_version', '?')[:60]}; this version reads schemas "
+            f"{_PLAIN_SCHEMA} and {SCHEMA}"
         )
     class_names = _json(where, header, "class_names", list)
     if not all(isinstance(each, str) for each in class_names):
@@ -143,7 +202,7 @@ def save_weights(
     path: str | os.PathLike[str],
     weights: Weights,
     *,
-    dtype: Literal["float32", "float16", "bfloat16"] = "float32",
+    dtype: str | Mapping[str, str] = "float32",
     overwrite: bool = False,
 ) -> str:
     """Write a weights file; it is complete under its name, or not there.
@@ -153,8 +212,11 @@ def save_weights(
     path : str or path
         Ends in ``.safetensors``.
     weights : Weights
-    dtype : str
-        Type to store; the half-precision ones round, and so give another SHA-256.
+    dtype : str or mapping of str to str
+        Type to store all tensors in: ``"float32"``, ``"float16"``, ``"bfloat16"``; or one of
+        `decaf.backbone.quantised.ENCODINGS` for all weight matrices, with biases in float32; or
+        the names of single weight matrices with the encoding of each, the rest in float32. All
+        but float32 round, and so give another SHA-256.
     overwrite : bool
         Whether a file of that name may be replaced.
 
@@ -166,27 +228,34 @@ def save_weights(
     Raises
     ------
     SettingError
-        If `dtype` or the file's ending is not one of these.
+        If `dtype`, a name in it, or the file's ending is not one of these.
     WeightsError
         If rounding makes a value infinite, or metrics or provenance are not JSON values.
     OutputError
         If the file exists already, or cannot be written.
     """
     target = Path(path)
-    if dtype not in _HALF:
-        raise SettingError(f"dtype must be one of {', '.join(_HALF)}, got {dtype!r}")
+    kind, encodings = _storage(weights.spec, dtype)
     if target.suffix != ".safetensors":
         raise SettingError(f"{target}: the name of a weights file ends in .safetensors")
     if target.exists() and not overwrite:
         raise OutputError(f"{target}: exists already; give another name, or overwrite=True")
-    stored = {key: tensor.to(_HALF[dtype]) for key, tensor in weights.state.items()}
+    stored: dict[str, Tensor] = {}
+    values: dict[str, Tensor] = {}
+    for key, tensor in weights.state.items():
+        if key in encodings:
+            quantised = quantise(tensor, encodings[key])
+            stored.update(quantised.parts(key))
+            values[key] = quantised.dequantise()
+        else:
+            stored[key] = values[key] = tensor.to(kind)
     written = weights
-    if dtype != "float32":
+    if encodings or kind != torch.float32:
         written = Weights.of(
             weights.name,
             weights.spec,
             weights.preprocess,
-            stored,
+            values,
             class_names=weights.class_names,
             mean_image=weights.mean_image,
         )
@@ -195,7 +264,7 @@ def save_weights(
         stored[MEAN_IMAGE] = weights.mean_image
     header = {
         "format": FORMAT,
-        "schema": str(SCHEMA),
+        "schema": str(SCHEMA if encodings else _PLAIN_SCHEMA),
         "decaf_version": __version__,
         "arch": json.dumps(weights.spec.to_dict()),
         "preprocess": json.dumps(weights.preprocess.to_dict()),
@@ -204,11 +273,23 @@ def save_weights(
         "provenance": _to_json("provenance", weights.provenance),
         "sha256": written.sha256,
     }
+    if encodings:
+        header["storage"] = json.dumps(encodings)
     try:
         _write_whole(target, stored, header)
     except (OSError, SafetensorError) as error:
         raise OutputError(f"{target}: cannot be written: {error}") from error
     return written.sha256
+
+
+def _storage(spec: ArchSpec, dtype: str | Mapping[str, str]) -> tuple[torch.dtype, dict[str, str]]:
+    """Give the type of what is stored as it is, and the encodings of the rest."""
+    if isinstance(dtype, str) and dtype in _HALF:
+        return _HALF[dtype], {}
+    if isinstance(dtype, str) and dtype not in ENCODINGS:
+        known = ", ".join((*_HALF, *ENCODINGS))
+        raise SettingError(f"dtype must be one of {known}, got {dtype!r}")
+    return torch.float32, encodings_by_name(spec, dtype)
 
 
 def _to_json(key: str, value: dict[str, Any]) -> str:

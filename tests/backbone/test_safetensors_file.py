@@ -116,7 +116,7 @@ def test_saving_where_it_cannot_be(tmp_path, weights):
     with pytest.raises(SettingError, match=r"ends in \.safetensors"):
         save_weights(tmp_path / "w.pth", weights)
     with pytest.raises(SettingError, match="dtype must be one of"):
-        save_weights(tmp_path / "w.safetensors", weights, dtype="int8")
+        save_weights(tmp_path / "w.safetensors", weights, dtype="int4")
     for value in (float("nan"), tmp_path):
         odd = dataclasses.replace(weights, metrics={"top1": value})
         with pytest.raises(WeightsError, match="metrics must hold JSON values only"):
@@ -172,7 +172,8 @@ def arch(weights, **changes):
     [
         ("format", None, "not weights of decaf: its header says format None"),
         ("format", "pt", "not weights of decaf: its header says format 'pt'"),
-        ("schema", "2", "written in schema '2' by decaf .*; this version reads schema 1"),
+        ("schema", "3", "written in schema '3' by decaf .*; this version reads schemas 1 and 2"),
+        ("schema", "2", "no JSON dict under 'storage'"),
         ("sha256", None, "its header names None"),
         ("arch", None, "no JSON dict under 'arch'"),
         ("arch", "{", "no JSON dict under 'arch'"),
