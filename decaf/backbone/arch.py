@@ -88,12 +88,23 @@ class LRNSpec:
 
     `alpha` multiplies the sum of squares itself. Caffe and torch divide by `size` first, so their
     ``alpha`` for the same network is five times this one.
+
+    Parameters
+    ----------
+    size : int
+        Number of channels summed over, odd.
+    k, alpha, beta : float
+        Constants of the formula (`decaf.backbone.lrn.local_response_norm`).
+    after : {"activation", "pool"}
+        What is normalised: the maps of ``conv1`` and ``conv2`` before they are pooled (the
+        paper), or ``pool1`` and ``pool2`` (the reference network of Caffe).
     """
 
     size: int = 5
     k: float = 2.0
     alpha: float = 1e-4
     beta: float = 0.75
+    after: Literal["activation", "pool"] = "activation"
 
     def __post_init__(self) -> None:
         refuse(
@@ -103,6 +114,7 @@ class LRNSpec:
             check_float("k", self.k, 1e-6, 1e6),
             check_float("alpha", self.alpha, 0.0, 1e6),
             check_float("beta", self.beta, 0.0, 100.0),
+            check_choice("after", self.after, ("activation", "pool")),
         )
 
 
@@ -125,7 +137,7 @@ class ArchSpec:
     activation : {"relu", "tanh"}
         Follows ``conv1`` to ``conv5``, ``fc6`` and ``fc7``.
     lrn : LRNSpec or None
-        Normalisation after the activation of ``conv1`` and ``conv2``.
+        Normalisation behind ``conv1`` and ``conv2``.
     pool : PoolSpec
         The pooling after ``conv1``, ``conv2`` and ``conv5``.
     adaptive_pool : int or None
@@ -203,6 +215,10 @@ class ArchSpec:
     def to_dict(self) -> dict[str, Any]:
         """Give the spec as plain JSON values; `from_dict` is the way back."""
         plain = asdict(self)
+        # Left out where it says nothing new, so that what was written before there was a choice
+        # (files, and the fingerprints of runs) keeps its text.
+        if self.lrn is not None and self.lrn.after == "activation":
+            del plain["lrn"]["after"]
         return {**plain, "convs": list(plain["convs"]), "hidden": list(plain["hidden"])}
 
     @classmethod
@@ -224,7 +240,10 @@ class ArchSpec:
         values["hidden"] = tuple(values["hidden"])
         values["pool"] = PoolSpec(**_plain_fields(PoolSpec, values["pool"]))
         if values["lrn"] is not None:
-            values["lrn"] = LRNSpec(**_plain_fields(LRNSpec, values["lrn"]))
+            lrn = values["lrn"]
+            if isinstance(lrn, Mapping):
+                lrn = {"after": "activation", **lrn}
+            values["lrn"] = LRNSpec(**_plain_fields(LRNSpec, lrn))
         return cls(**values)
 
 

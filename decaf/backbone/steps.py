@@ -28,7 +28,7 @@ class Step:
         What is done; the numbers it needs are in the spec.
     name : str
         Of a conv or linear step, the module with its parameters; of the others, a name unique in
-        the network (``"norm1"`` for the normalisation after ``conv1``), or ``""``.
+        the network (``"norm1"`` for the normalisation behind ``conv1``), or ``""``.
     taps : tuple of str
         Layers whose value is this step's output.
     """
@@ -51,10 +51,13 @@ def forward_steps(spec: ArchSpec) -> tuple[Step, ...]:
     for number in range(1, 6):
         steps.append(Step("conv", f"conv{number}", (f"conv{number}_pre",)))
         steps.append(Step("act", "", (f"conv{number}",)))
-        if spec.lrn is not None and number in (1, 2):
+        lrn_after = spec.lrn.after if spec.lrn is not None and number in (1, 2) else None
+        if lrn_after == "activation":
             steps.append(Step("lrn", f"norm{number}"))
         if number in POOLED:
             steps.append(Step("pool", f"pool{number}", (f"pool{number}",)))
+        if lrn_after == "pool":
+            steps.append(Step("lrn", f"norm{number}"))
     if spec.adaptive_pool is not None:
         steps.append(Step("adaptive_pool", "avgpool"))
     steps.append(Step("flatten"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import torch
 from decaf.backbone.device import bf16_is_native, is_out_of_memory
 from decaf.backbone.engine import Engine, Halving, fused_operators_work
 from decaf.backbone.model import Backbone, load_backbone
+from decaf.backbone.spec import LRNSpec
 from decaf.backbone.weights import load_weights
 from decaf.errors import DecafError, SettingError
 from decaf.images.preprocess import normalise
@@ -49,9 +51,12 @@ def test_agrees_with_the_module_at_every_layer(name: str) -> None:
         assert relative(found[layer], expected[layer].numpy()) < 1e-5, layer
 
 
-def test_tanh_network_agrees_with_the_module() -> None:
+@pytest.mark.parametrize(
+    "change", [{"activation": "tanh"}, {"lrn": LRNSpec(after="pool")}], ids=["tanh", "lrn"]
+)
+def test_a_variant_agrees_with_the_module(change: dict[str, Any]) -> None:
     weights = load_weights("random:1:alexnet-64")
-    backbone = Backbone(replace(weights, spec=replace(weights.spec, activation="tanh")))
+    backbone = Backbone(replace(weights, spec=replace(weights.spec, **change)))
     crops = pictures(2, 64)
     found = Engine(backbone, ["conv2_pre", "conv2", "fc7"])(crops)
     pixels = normalise(torch.from_numpy(crops[:, 0]), backbone.preprocess)

@@ -12,7 +12,14 @@ import torchvision
 from torch.nn import functional
 
 from decaf.backbone.network import AlexNet
-from decaf.backbone.spec import LAYERS, PoolSpec, architecture, layer_shape, parameter_shapes
+from decaf.backbone.spec import (
+    LAYERS,
+    LRNSpec,
+    PoolSpec,
+    architecture,
+    layer_shape,
+    parameter_shapes,
+)
 from decaf.errors import SettingError
 
 
@@ -45,11 +52,13 @@ def reference(spec, state, x):
         x = functional.conv2d(x, weight, bias, conv.stride, conv.padding, groups=conv.groups)
         values[f"conv{number}_pre"] = x
         values[f"conv{number}"] = x = squash(x)
-        if spec.lrn and number <= 2:
+        if spec.lrn and spec.lrn.after == "activation" and number <= 2:
             x = paper_normalisation(x, spec.lrn)
         if number in (1, 2, 5):
             x = functional.max_pool2d(x, spec.pool.kernel, spec.pool.stride)
             values[f"pool{number}"] = x
+        if spec.lrn and spec.lrn.after == "pool" and number <= 2:
+            x = paper_normalisation(x, spec.lrn)
     if spec.adaptive_pool:
         x = functional.adaptive_avg_pool2d(x, spec.adaptive_pool)
     x = x.flatten(1)
@@ -125,8 +134,15 @@ def test_the_2012_network_matches_the_paper_on_photographs(built, photographs):
 @pytest.mark.parametrize("name", ["alexnet-2012", "alexnet", "alexnet-64"])
 @pytest.mark.parametrize(
     "change",
-    [{}, {"activation": "tanh"}, {"lrn": None}, {"pool": PoolSpec(2, 2)}, {"dropout": 0.0}],
-    ids=["as-it-is", "tanh", "no-lrn", "pool-2/2", "no-dropout"],
+    [
+        {},
+        {"activation": "tanh"},
+        {"lrn": None},
+        {"lrn": LRNSpec(k=1.0, alpha=0.5, after="pool")},
+        {"pool": PoolSpec(2, 2)},
+        {"dropout": 0.0},
+    ],
+    ids=["as-it-is", "tanh", "no-lrn", "lrn-after-pool", "pool-2/2", "no-dropout"],
 )
 @pytest.mark.parametrize("grad", [False, True], ids=["no-grad", "grad"])
 def test_every_layer_of_every_variant(narrow, built, name, change, grad):

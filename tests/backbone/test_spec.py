@@ -74,6 +74,23 @@ def test_normalisation_lies_between_conv1_and_pool1():
     assert kinds[1:4] == [("act", ("conv1",)), ("lrn", ()), ("pool", ("pool1",))]
 
 
+def test_normalisation_may_follow_the_pooling():
+    spec = dataclasses.replace(architecture("alexnet-2012"), lrn=LRNSpec(after="pool"))
+    kinds = [step.kind for step in forward_steps(spec)]
+    assert kinds[:8] == ["conv", "act", "pool", "lrn"] * 2
+    assert kinds.count("lrn") == 2
+    plain = spec.to_dict()
+    assert plain["lrn"]["after"] == "pool"
+    assert ArchSpec.from_dict(json.loads(json.dumps(plain))) == spec
+    with pytest.raises(SettingError, match="after must be one of activation, pool, got 'conv'"):
+        LRNSpec(after="conv")
+
+
+def test_the_dict_of_the_papers_network_is_what_it_was_before_there_was_a_choice():
+    lrn = architecture("alexnet-2012").to_dict()["lrn"]
+    assert lrn == {"size": 5, "k": 2.0, "alpha": 1e-4, "beta": 0.75}
+
+
 def test_layers_are_put_into_forward_order_without_repeats():
     spec = architecture("alexnet")
     assert resolve_layers(spec, ["fc7", "conv1_pre", "fc7"]) == ("conv1_pre", "fc7")

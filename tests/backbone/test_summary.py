@@ -11,7 +11,7 @@ import sys
 import pytest
 import torch
 
-from decaf.backbone.spec import ARCHITECTURES, PoolSpec, architecture
+from decaf.backbone.spec import ARCHITECTURES, LRNSpec, PoolSpec, architecture
 from decaf.backbone.summary import summarise
 from decaf.backbone.tables import summary_markdown, summary_text
 from decaf.errors import SettingError
@@ -77,7 +77,9 @@ def test_averaging_to_another_size_has_no_single_field():
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
-@pytest.mark.parametrize("change", [{}, {"pool": PoolSpec(2, 2), "lrn": None}])
+@pytest.mark.parametrize(
+    "change", [{}, {"pool": PoolSpec(2, 2), "lrn": None}, {"lrn": LRNSpec(after="pool")}]
+)
 def test_agrees_with_the_built_network(narrow, built, name, change):
     network = built(narrow(name, **change))
     summary = summarise(network.spec)
