@@ -45,6 +45,9 @@ class Backbone:
         What the weights are called, and the identity of their numbers.
     class_names : tuple of str
         Names of the units of ``fc8``, or empty where they are not known.
+    provenance : dict
+        Where the weights come from; ``"wnids"``, where it is there, are the WordNet ids (or names
+        of folders) of the units of ``fc8``.
     mean_image : Tensor or None
         What the preprocessing subtracts, where it is not a mean colour.
     layers : tuple of str
@@ -57,6 +60,7 @@ class Backbone:
         self.weights_name = weights.name
         self.sha256 = weights.sha256
         self.class_names = weights.class_names
+        self.provenance = weights.provenance
         self.mean_image = weights.mean_image
         self.layers = layer_names(weights.spec)
         self.network = AlexNet(weights.spec)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from typing import TYPE_CHECKING
 
 from decaf.features.pipeline import stream
@@ -13,6 +13,7 @@ from decaf.features.run import RunSettings, available_cores
 from decaf.images.pool import DecodePool, InlinePool, Pool, processes_available
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
     from decaf.backbone.model import Backbone
@@ -65,6 +66,9 @@ class Session:
         more than rounding.
     in_one_go : bool
         All rows are wanted at once: small lists are then spread over the cores.
+    engine : callable, optional
+        What maps crops to rows, where that is not the backbone's own `Engine`. The backbone then
+        says no more than how images are prepared.
     """
 
     def __init__(
@@ -77,6 +81,7 @@ class Session:
         pool: DecodePool | None,
         batch_size: int | None,
         in_one_go: bool,
+        engine: Callable[[np.ndarray], dict[str, np.ndarray]] | None = None,
     ) -> None:
         import torch
 
@@ -100,7 +105,8 @@ class Session:
             self.torch_threads = cores // self.threads
         self.batch_size = batch_size or self._default_batch(in_one_go)
         self._engine = Halving(
-            Engine(
+            engine
+            or Engine(
                 backbone,
                 settings.layers,
                 crops=settings.crops,
@@ -123,8 +129,12 @@ class Session:
         *,
         stop: threading.Event | None = None,
         raise_bad: bool = False,
+        dtype: str | None = None,
     ) -> Generator[Rows, None, None]:
-        """Compute ranges of rows; see `decaf.features.pipeline.stream`."""
+        """Compute ranges of rows, by default as the settings' type.
+
+        See `decaf.features.pipeline.stream`.
+        """
         from decaf.backbone.device import strict_float32
 
         with strict_float32(self.device):
@@ -138,7 +148,7 @@ class Session:
                 batch_size=self.batch_size,
                 threads=self.threads,
                 torch_threads=self.torch_threads,
-                dtype=self.settings.dtype,
+                dtype=dtype or self.settings.dtype,
                 stop=stop,
                 raise_bad=raise_bad,
             )

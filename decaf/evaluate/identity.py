@@ -1,0 +1,246 @@
+"""Which unit of a network is which class of a data set, told by what the classes are called.
+
+The units of two networks, and the labels of a data set, may be numbered differently and may be of
+different sets of classes. Numbers say nothing; WordNet ids and names do.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from decaf.errors import InputError, WeightsError
+
+__all__ = ["MATCHES", "Alignment", "ClassList", "align", "class_list"]
+
+MATCHES = ("identity", "order")
+
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class ClassList:
+    """The classes of a network or a data set, in the order of their numbers.
+
+    Attributes
+    ----------
+    owner : str
+        Whose they are, for messages.
+    count : int
+    ids : tuple of str
+        WordNet ids or names of folders; empty where they are not known.
+    names : tuple of str
+        What people call them; empty where that is not known.
+    """
+
+    owner: str
+    count: int
+    ids: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """How the classes of networks and of a data set belong together.
+
+    Attributes
+    ----------
+    classes : tuple of str
+        All classes that any of the networks knows, by id or name: those of the first network in
+        its order, then what others add.
+    units : tuple of arrays of int64
+        For each network the place in `classes` of each of its units.
+    labels : array of int64, shape (D,)
+        The place in `classes` of each class of the data set; -1 where a network does not know it.
+    unknown : tuple of str
+        The data set's classes that are -1, by id.
+    """
+
+    classes: tuple[str, ...]
+    units: tuple[npt.NDArray[np.int64], ...]
+    labels: npt.NDArray[np.int64]
+    unknown: tuple[str, ...]
+
+
+def class_list(
+    owner: str, count: int, class_names: Sequence[str], provenance: Mapping[str, Any]
+) -> ClassList:
+    """Give the classes of a network, whose ids are in its provenance under ``wnids``.
+
+    Raises
+    ------
+    WeightsError
+        If there are ids, but not one text for each unit.
+    """
+    wnids = provenance.get("wnids") or ()
+    if wnids and not (
+        isinstance(wnids, (list, tuple))
+        and len(wnids) == count
+        and all(isinstance(each, str) for each in wnids)
+    ):
+        raise WeightsError(f"{owner}: its wnids are not {count} texts, one for each class")
+    return ClassList(owner, count, tuple(wnids), tuple(class_names))
+
+
+def align(networks: Sequence[ClassList], data: ClassList, *, match: str = "identity") -> Alignment:
+    """Find out which classes are the same.
+
+    With ``"identity"``, a class of the data is a unit of a network by the first of these that fits
+    any of them: id and id, id and name, name and name. What two units of a network are both called
+    (ImageNet has two of ``crane``) names neither. With ``"order"``, class i of the data, of which
+    there have to be as many, is unit i: ImageFolder's numbering, which torchvision trains by.
+
+    Parameters
+    ----------
+    networks : sequence of ClassList
+        At least one.
+    data : ClassList
+        Its `ids` are known, unless its labels are the numbers of units.
+    match : {"identity", "order"}
+
+    Raises
+    ------
+    InputError
+        If nothing tells which classes are the same, or the networks contradict each other.
+    """
+    if match == "order":
+        return _by_order(networks, data)
+    keys = _keys(networks)
+    number: dict[tuple[str, int], int] = {}
+    units = tuple(
+        np.array([number.setdefault(key, len(number)) for key in own], np.int64) for own in keys
+    )
+    classes = tuple(name for name, _ in number)
+    if not data.ids:
+        return Alignment(classes, units, _numbered(networks, units, data), ())
+    places = [
+        [-1 if unit is None else int(own[unit]) for unit in _matched(network, data)]
+        for network, own in zip(networks, units, strict=True)
+    ]
+    labels = np.array(places[0], np.int64)
+    for network, there in zip(networks[1:], places[1:], strict=True):
+        for label, (here, other) in enumerate(zip(places[0], there, strict=True)):
+            if here != other and here >= 0 and other >= 0:
+                raise InputError(
+                    f"class {data.ids[label]!r} of {data.owner} is {classes[here]!r} of "
+                    f"{networks[0].owner} and {classes[other]!r} of {network.owner}; their "
+                    "predictions cannot be averaged"
+                )
+        labels[np.array(there) < 0] = -1
+    unknown = tuple(name for name, label in zip(data.ids, labels, strict=True) if label < 0)
+    if len(unknown) == len(data.ids):
+        raise InputError(_nothing_fits(networks, places, data))
+    return Alignment(classes, units, labels, unknown)
+
+
+def _by_order(networks: Sequence[ClassList], data: ClassList) -> Alignment:
+    for network in networks:
+        if network.count != data.count:
+            raise InputError(
+                f"{network.owner}: has {network.count} classes, {data.owner} has {data.count}; "
+                "classes can be matched by their order only where there are as many"
+            )
+    order = np.arange(data.count, dtype=np.int64)
+    classes = data.ids or tuple(str(number) for number in range(data.count))
+    return Alignment(classes, tuple(order for _ in networks), order, ())
+
+
+def _keys(networks: Sequence[ClassList]) -> list[list[tuple[str, int]]]:
+    """Give each unit of each network something that is the same for the same class.
+
+    Two units of one network are never the same class, even if they share a name: the second of
+    them is told apart by a number.
+    """
+    every: list[Sequence[str]]
+    if all(network.ids for network in networks):
+        every = [network.ids for network in networks]
+    elif all(network.names for network in networks):
+        every = [network.names for network in networks]
+    elif len({(network.ids, network.names, network.count) for network in networks}) == 1:
+        every = [[str(unit) for unit in range(network.count)] for network in networks]
+    else:
+        lacking = next(network.owner for network in networks if not network.names)
+        raise InputError(
+            f"{lacking}: does not say what its classes are, so its predictions cannot be averaged "
+            "with those of other networks (--match order takes the classes in sorted order)"
+        )
+    keys = []
+    for names in every:
+        seen: Counter[str] = Counter()
+        own = []
+        for name in names:
+            own.append((name, seen[name]))
+            seen[name] += 1
+        keys.append(own)
+    return keys
+
+
+def _matched(network: ClassList, data: ClassList) -> list[int | None]:
+    """Find the unit of each class of the data, or None."""
+    attempts = (
+        (data.ids, network.ids),
+        (data.ids, network.names),
+        (data.names, network.names),
+    )
+    for wanted, there in attempts:
+        unit_of = _unique(there)
+        found = [unit_of.get(name) for name in wanted]
+        # A name that two classes of the data share is no more telling than one of two units.
+        shared = Counter(wanted)
+        found = [unit if shared[wanted[i]] == 1 else None for i, unit in enumerate(found)]
+        if any(unit is not None for unit in found):
+            return found
+    return [None] * data.count
+
+
+def _unique(names: Sequence[str]) -> dict[str, int]:
+    count = Counter(names)
+    return {name: unit for unit, name in enumerate(names) if count[name] == 1}
+
+
+def _numbered(
+    networks: Sequence[ClassList], units: Sequence[npt.NDArray[np.int64]], data: ClassList
+) -> npt.NDArray[np.int64]:
+    """Take the data's labels for numbers of units, if all networks number them alike."""
+    if any(not np.array_equal(own, units[0]) for own in units[1:]):
+        raise InputError(
+            f"{data.owner}: its labels are numbers, and the networks number their classes "
+            "differently; give labels that are ids or names of classes"
+        )
+    if data.count > networks[0].count:
+        raise InputError(
+            f"{data.owner}: has the label {data.count - 1}, the classes of {networks[0].owner} "
+            f"are 0 to {networks[0].count - 1}"
+        )
+    return units[0][: data.count]
+
+
+def _nothing_fits(
+    networks: Sequence[ClassList], places: Sequence[Sequence[int]], data: ClassList
+) -> str:
+    which = next(
+        (n for n, there in zip(networks, places, strict=True) if max(there) < 0), networks[0]
+    )
+    hint = "; --match order takes the classes in sorted order" if which.count == data.count else ""
+    if not which.ids and not which.names:
+        return f"{which.owner}: does not say what its {which.count} classes are{hint}"
+    known = "; ".join(
+        f"its {what} are {_some(names)}"
+        for what, names in (("class ids", which.ids), ("class names", which.names))
+        if names
+    )
+    return (
+        f"{which.owner}: knows none of the {data.count} classes of {data.owner} "
+        f"({_some(data.ids)}); {known}{hint}"
+    )
+
+
+def _some(names: Iterable[str]) -> str:
+    every = list(names)
+    more = f" and {len(every) - _SHOWN} more" if len(every) > _SHOWN else ""
+    return ", ".join(repr(name) for name in every[:_SHOWN]) + more

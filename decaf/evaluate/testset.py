@@ -1,0 +1,175 @@
+"""The images that networks are tested on, each with its class."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from decaf.errors import InputError, SettingError
+from decaf.evaluate.identity import ClassList
+from decaf.images.layouts import LabelledImages, Layout, find_layout
+from decaf.images.sources import ImageList, collect
+
+__all__ = ["TestSet", "read_test_set"]
+
+
+@dataclass(frozen=True)
+class TestSet:
+    """Images with their classes.
+
+    Attributes
+    ----------
+    images : ImageList
+        Every label is 0 or more.
+    classes : ClassList
+        What the labels number. Without ids, they number the units of the networks.
+    split : str or None
+        Which split of the data set it is.
+    """
+
+    __test__ = False  # to pytest the name says otherwise
+
+    images: ImageList
+    classes: ClassList
+    split: str | None = None
+
+    def take(self, rows: npt.NDArray[np.integer]) -> TestSet:
+        """Give the test set of some of the images, in the order given."""
+        images = self.images
+        chosen = ImageList(
+            [images.names[row] for row in rows],
+            images.labels[rows],
+            images.class_names,
+            images.sources,
+            None if images.refs is None else [images.refs[row] for row in rows],
+            _Chosen(images, rows) if images.refs is None else None,
+        )
+        return TestSet(chosen, self.classes, self.split)
+
+
+def read_test_set(
+    data: Any,
+    *,
+    split: str | None = None,
+    labels: Any = None,
+    class_ids: Sequence[str] | None = None,
+    class_names: Sequence[str] | None = None,
+    name: str | None = None,
+) -> TestSet:
+    """List the images to test on, with their classes.
+
+    Parameters
+    ----------
+    data : path, LabelledImages, torch Dataset, or whatever `decaf.extract` takes
+        A path is a data set in one of the layouts of `decaf.images.layouts`, unless `labels` are
+        given. Of a Dataset of (image, label) the labels are its ``targets`` or ``labels``, and the
+        classes its ``classes``, unless they are given here.
+    split : {"train", "val", "test"}, optional
+        Of a path that has splits; by default "val", or "test" where there is no "val".
+    labels : path or sequence of int or str, optional
+        As `decaf.extract` takes them. Texts are ids or names of classes, integers number the
+        classes of the networks.
+    class_ids, class_names : sequence of str, optional
+        What the labels number, where `data` does not tell.
+    name : str, optional
+        What to call data that has no path, in messages and in the report.
+
+    Returns
+    -------
+    TestSet
+
+    Raises
+    ------
+    InputError
+        If there are no images, images without a label, or fewer than two classes.
+    SettingError
+        If a split is asked for where there can be none.
+    """
+    is_path = isinstance(data, (str, bytes, os.PathLike))
+    if split is not None and (labels is not None or not is_path):
+        raise SettingError(f"split {split!r}: only a data set's folder or archive has splits")
+    if isinstance(data, LabelledImages) or (is_path and labels is None):
+        owner = _name_of(data) if is_path else name or "the data set"
+        if is_path:
+            layout = find_layout(data)
+            split = split or _default_split(layout, owner)
+            data = layout.read(split)
+        found = TestSet(
+            data.images,
+            ClassList(
+                owner, len(data.class_ids), data.class_ids, tuple(class_names or data.class_names)
+            ),
+            split,
+        )
+    else:
+        owner = _name_of(data) if is_path else name or f"the {type(data).__name__}"
+        images = collect(data) if labels is None else collect(data, labels=labels)
+        if name is not None:
+            described = {"kind": "dataset", "path": name, "images": len(images)}
+            images = replace(images, sources=(described,))
+        ids = tuple(class_ids or images.class_names)
+        count = len(ids) or int(images.labels.max()) + 1
+        found = TestSet(images, ClassList(owner, count, ids, tuple(class_names or ())))
+    _check(found, labels)
+    return found
+
+
+def _default_split(layout: Layout, owner: str) -> str | None:
+    if not layout.splits:
+        return None
+    for split in ("val", "test"):
+        if split in layout.splits:
+            return split
+    raise InputError(
+        f"{owner}: has no val and no test images; --split train evaluates on the training images"
+    )
+
+
+def _check(found: TestSet, labels: Any) -> None:
+    images, classes = found.images, found.classes
+    without = int((images.labels < 0).sum())
+    if without:
+        first = os.fsdecode(images.names[int((images.labels < 0).argmax())])
+        hint = "" if labels is not None else "; give --labels"
+        raise InputError(
+            f"{classes.owner}: {without} of {len(images)} images have no label (the first is "
+            f"{first!r}), so nothing tells which answers are right{hint}"
+        )
+    if classes.ids and int(images.labels.max()) >= len(classes.ids):
+        raise InputError(
+            f"{classes.owner}: has the label {int(images.labels.max())}, and {len(classes.ids)} "
+            "classes"
+        )
+    if classes.names and len(classes.names) != classes.count:
+        raise InputError(
+            f"{classes.owner}: {len(classes.names)} class names for {classes.count} classes"
+        )
+    there = np.unique(images.labels)
+    if len(there) == 1:
+        only = classes.ids[there[0]] if classes.ids else str(there[0])
+        raise InputError(
+            f"{classes.owner}: all {len(images)} images are of one class ({only!r}); expected a "
+            "folder for each of several classes"
+        )
+
+
+def _name_of(path: str | bytes | os.PathLike[str]) -> str:
+    return os.fsdecode(path)
+
+
+class _Chosen:
+    """Some of the images in memory, each still made when it is asked for."""
+
+    def __init__(self, images: ImageList, rows: npt.NDArray[np.integer]) -> None:
+        self._images, self._rows = images, rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: int) -> Any:
+        return self._images.get(int(self._rows[index]))
