@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from types import FrameType
 
+from decaf.cli.stop import stopped_by_signals
 from decaf.cli.text import printable
 
-__all__ = ["HELP", "configure", "run", "stopped_by_signals"]
+__all__ = ["HELP", "configure", "run"]
 
 HELP = "compute the features of images and write them to an HDF5 file"
 
@@ -115,7 +111,7 @@ def run(args: argparse.Namespace) -> int:
 
     chief = os.environ.get("RANK", "0") == "0"
     began = time.monotonic()
-    with stopped_by_signals() as stop:
+    with stopped_by_signals("stopping after the rows in work") as stop:
         try:
             file = decaf.extract(
                 args.sources,
@@ -159,34 +155,3 @@ def _summary(info: dict[str, object], bad: int) -> str:
     if bad:
         text += f"; {bad} images could not be read, see `decaf info {path}`"
     return text
-
-
-class _Stop:
-    """What a signal leaves behind."""
-
-    def __init__(self) -> None:
-        self.event = threading.Event()
-        self.exit_code = 0
-
-
-@contextmanager
-def stopped_by_signals() -> Iterator[_Stop]:
-    """Let SIGINT and SIGTERM end the run in good order; a second one ends it at once."""
-    stop = _Stop()
-
-    def handle(number: int, _frame: FrameType | None) -> None:
-        if stop.event.is_set():
-            signal.signal(number, signal.SIG_DFL)
-            signal.raise_signal(number)
-        stop.exit_code = 128 + number
-        stop.event.set()
-        # Not by print: the signal may have come in the middle of one, or nobody may be reading.
-        with suppress(OSError):
-            os.write(2, b"\ndecaf: stopping after the rows in work; once more to stop at once\n")
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -29,8 +29,8 @@ class Progress:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def advance(self, images: int) -> None:
-        """Count images as done."""
+    def advance(self, images: int, note: str = "") -> None:
+        """Count images as done; `note` is shown beside the count."""
         self.done += images
 
     def close(self) -> None:
@@ -46,8 +46,10 @@ class _Bar(Progress):
             total=total, initial=done, unit=" images", unit_scale=False, dynamic_ncols=True
         )
 
-    def advance(self, images: int) -> None:
+    def advance(self, images: int, note: str = "") -> None:
         super().advance(images)
+        if note:
+            self._bar.set_postfix_str(note, refresh=False)
         self._bar.update(images)
 
     def close(self) -> None:
@@ -61,7 +63,7 @@ class _Lines(Progress):
         self._first = done
         self._began = self._told = time.monotonic()
 
-    def advance(self, images: int) -> None:
+    def advance(self, images: int, note: str = "") -> None:
         super().advance(images)
         now = time.monotonic()
         if now - self._told >= LINE_INTERVAL:
@@ -69,7 +71,8 @@ class _Lines(Progress):
             rate = (self.done - self._first) / (now - self._began)
             left = (self.total - self.done) / rate
             print(
-                f"decaf: {self.done}/{self.total} images, {rate:.1f} images/s, {_clock(left)} left",
+                f"decaf: {self.done}/{self.total} images, {rate:.1f} images/s, {_clock(left)} left"
+                + (f", {note}" if note else ""),
                 file=self._stream,
                 flush=True,
             )
@@ -81,7 +84,7 @@ class _Call(Progress):
         self._call = call
         call(done, total)
 
-    def advance(self, images: int) -> None:
+    def advance(self, images: int, note: str = "") -> None:
         super().advance(images)
         self._call(self.done, self.total)
 

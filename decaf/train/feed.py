@@ -1,0 +1,293 @@
+"""Batches from a pack: decoded, cut and normalised ahead of the step that needs them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from decaf.images.spec import PreprocessSpec
+from decaf.train.augment import Views, cut, cut_batch, draw_views, lighting_shift
+from decaf.train.randomness import epoch_order
+from decaf.train.recipe import TrainSettings
+
+__all__ = ["Batch", "Feed", "Normaliser", "Split", "ahead"]
+
+# Images that a thread prepares at a time: enough that handing them out costs nothing.
+CHUNK = 32
+# Batches that are ready, or being made, beside the one in use.
+AHEAD = 2
+
+
+class Split(Protocol):
+    """What is needed of a pack's split."""
+
+    labels: np.ndarray
+
+    def __len__(self) -> int: ...
+
+    def pixels(self, index: int) -> np.ndarray:
+        """Give a stored image, uint8 (side, side, 3)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """What a step gets.
+
+    Attributes
+    ----------
+    step : int
+        Of the run, counted from 0.
+    images : Tensor of float, shape (n, 3, crop, crop), channels last
+        This process's part of the global batch.
+    labels : Tensor of int64, shape (n,)
+    """
+
+    step: int
+    images: Tensor
+    labels: Tensor
+
+
+class Normaliser:
+    """From 8-bit pixels to what the network takes, with a colour shift of each image's own.
+
+    Parameters
+    ----------
+    preprocess : PreprocessSpec
+    mean_image : Tensor or None
+        Float32 (3, resize_to, resize_to), where `preprocess` names one: its part under the crop is
+        not known for a resized box, so that it is the centre's for all.
+    dtype : torch.dtype
+        Of what comes out.
+    device : torch.device
+    """
+
+    def __init__(
+        self,
+        preprocess: PreprocessSpec,
+        mean_image: Tensor | None,
+        dtype: torch.dtype,
+        device: torch.device,
+    ) -> None:
+        std = torch.tensor(preprocess.std, dtype=torch.float64)
+        mean = torch.tensor(preprocess.mean, dtype=torch.float64).view(1, 1, 3)
+        if mean_image is not None:
+            mean = mean_image.double().permute(1, 2, 0)
+        self._mean = (mean / std).float().to(device)
+        self._factor = (preprocess.scale / std).float().to(device)
+        # Shifts come for pixels in [0, 1].
+        self._shift = (preprocess.scale * 255 / std).float().to(device)
+        self._crop = preprocess.crop
+        self._dtype = dtype
+
+    def __call__(
+        self, pixels: Tensor, shift: Tensor | None = None, corners: np.ndarray | None = None
+    ) -> Tensor:
+        """Normalise a batch.
+
+        Parameters
+        ----------
+        pixels : Tensor of uint8 or float32, shape (n, crop, crop, 3)
+            From 0 to 255.
+        shift : Tensor of float32, shape (n, 3), optional
+            Added to pixels in [0, 1].
+        corners : ndarray of int64, shape (n, 3), optional
+            Top, left and whether mirrored, of each image's part of the mean image; the centre by
+            default.
+
+        Returns
+        -------
+        Tensor, shape (n, 3, crop, crop), channels last
+        """
+        wide = pixels.to(torch.float32)
+        offset = -self._mean_of(len(pixels), corners)
+        if shift is not None:
+            offset = offset + (shift * self._shift)[:, None, None, :]
+        wide = torch.addcmul(offset, wide, self._factor)
+        return wide.to(self._dtype).permute(0, 3, 1, 2)
+
+    def _mean_of(self, count: int, corners: np.ndarray | None) -> Tensor:
+        if self._mean.shape[0] == 1:
+            return self._mean
+        side, crop = self._mean.shape[0], self._crop
+        if corners is None:
+            centre = round((side - crop) / 2)
+            return self._mean[centre : centre + crop, centre : centre + crop]
+        parts = []
+        for top, left, mirrored in corners.tolist():
+            part = self._mean[top : top + crop, left : left + crop]
+            parts.append(part.flip(1) if mirrored else part)
+        return torch.stack(parts)
+
+
+class Feed:
+    """The training batches of a run, from any step on.
+
+    Parameters
+    ----------
+    split : Split
+        Training images.
+    settings : TrainSettings
+    side : int
+        Of the stored images, in pixels.
+    pca : tuple of ndarray
+        Eigenvalues (3,) and eigenvectors (3, 3) of the training pixels' covariance.
+    normaliser : Normaliser
+    crop : int
+        Side of the network's input.
+    device : torch.device
+        Where the batches go. On a GPU the stored images are sent there, and cut there.
+    rank, world : int
+        Which part of every global batch is wanted.
+    workers : int
+        Threads that decode.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        settings: TrainSettings,
+        *,
+        side: int,
+        pca: tuple[np.ndarray, np.ndarray],
+        normaliser: Normaliser,
+        crop: int,
+        device: torch.device,
+        rank: int = 0,
+        world: int = 1,
+        workers: int = 2,
+    ) -> None:
+        self._split = split
+        self._settings = settings
+        self._side = side
+        self._pca = pca
+        self._normaliser = normaliser
+        self._crop = crop
+        self._device = device
+        share = settings.batch_size // world
+        self._rows = slice(rank * share, (rank + 1) * share)
+        self._workers = workers
+        self._order: tuple[int, np.ndarray] = (-1, np.empty(0, np.int64))
+        self.steps_per_epoch = len(split) // settings.batch_size
+
+    @contextlib.contextmanager
+    def batches(self, start: int, stop: int) -> Iterator[Iterator[Batch]]:
+        """Give the batches of the steps from `start` up to `stop`, in a context.
+
+        Yields
+        ------
+        iterator of Batch
+        """
+        pool = ThreadPoolExecutor(self._workers, "decaf-feed", _use_one_thread)
+        try:
+            yield ahead(
+                range(start, stop), lambda step: self._begin(pool, step), self._finish, AHEAD
+            )
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _begin(self, pool: ThreadPoolExecutor, step: int) -> _Work:
+        epoch, place = divmod(step, self.steps_per_epoch)
+        if self._order[0] != epoch:
+            order = epoch_order(self._settings.seed, epoch, len(self._split))
+            self._order = (epoch, order)
+        size = self._settings.batch_size
+        indices = self._order[1][place * size : (place + 1) * size][self._rows]
+        views = draw_views(self._settings, step, self._side, self._crop)[self._rows]
+        on_cpu = self._device.type == "cpu"
+        side = self._crop if on_cpu else self._side
+        prepare = self._prepare if on_cpu else self._load
+        buffer = torch.empty(
+            (len(indices), side, side, 3), dtype=torch.uint8, pin_memory=not on_cpu
+        )
+        futures = [
+            pool.submit(
+                prepare, indices[i : i + CHUNK], views[i : i + CHUNK], buffer[i : i + CHUNK]
+            )
+            for i in range(0, len(indices), CHUNK)
+        ]
+        return _Work(step, buffer, views, self._split.labels[indices], futures)
+
+    def _load(self, indices: np.ndarray, views: Views, out: Tensor) -> None:
+        del views  # applied on the device
+        array = out.numpy()
+        for row, index in enumerate(indices):
+            array[row] = self._split.pixels(int(index))
+
+    def _prepare(self, indices: np.ndarray, views: Views, out: Tensor) -> Tensor:
+        array = out.numpy()
+        for row, index in enumerate(indices):
+            cut(self._split.pixels(int(index)), views, row, array[row])
+        return self._normalise(out, views)
+
+    def _normalise(self, pixels: Tensor, views: Views) -> Tensor:
+        shift = None
+        if self._settings.lighting:
+            shift = torch.from_numpy(lighting_shift(views.alpha, *self._pca)).to(pixels.device)
+        corners = None
+        if self._settings.crop == "random":
+            corners = np.stack([views.top, views.left, views.mirrored], axis=1)
+        return self._normaliser(pixels, shift, corners)
+
+    def _finish(self, work: _Work) -> Batch:
+        parts = [future.result() for future in work.futures]
+        labels = torch.from_numpy(np.asarray(work.labels, np.int64))
+        if self._device.type == "cpu":
+            return Batch(work.step, _joined(parts), labels)
+        stored = work.buffer.to(self._device, non_blocking=True)
+        pixels = cut_batch(stored, work.views, self._crop).permute(0, 2, 3, 1)
+        return Batch(
+            work.step,
+            self._normalise(pixels, work.views),
+            labels.pin_memory().to(self._device, non_blocking=True),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _Work:
+    step: int
+    buffer: Tensor
+    views: Views
+    labels: np.ndarray
+    futures: Sequence[Future[Any]]
+
+
+def _joined(parts: Sequence[Tensor]) -> Tensor:
+    # Torn from channels last and put back, since cat() would lay them out anew.
+    return torch.cat([part.permute(0, 2, 3, 1) for part in parts]).permute(0, 3, 1, 2)
+
+
+def _use_one_thread() -> None:
+    # The threads are the parallelism; torch keeps this setting for each thread of Python's.
+    torch.set_num_threads(1)
+
+
+def ahead(
+    places: Sequence[int], begin: Callable[[int], Any], finish: Callable[[Any], Any], depth: int
+) -> Iterator[Any]:
+    """Finish what was begun `depth` places before, in order.
+
+    Parameters
+    ----------
+    places : sequence of int
+    begin : callable
+        Starts the work of a place, without waiting.
+    finish : callable
+        Waits for it, and gives what is yielded.
+    depth : int
+        Works under way beside the one that is finished.
+    """
+    waiting: deque[Any] = deque()
+    for place in places:
+        waiting.append(begin(place))
+        if len(waiting) > depth:
+            yield finish(waiting.popleft())
+    while waiting:
+        yield finish(waiting.popleft())

@@ -1,0 +1,115 @@
+"""What a run writes down as it goes: a CSV file, and TensorBoard's events where it is installed."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import importlib.util
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+from decaf.errors import SettingError
+from decaf.features.disk import write_atomically
+
+__all__ = ["COLUMNS", "Log", "read_log"]
+
+COLUMNS: tuple[str, ...] = (
+    "step",
+    "epoch",
+    "lr",
+    "train_loss",
+    "train_top1_error",
+    "val_loss",
+    "val_top1_error",
+    "val_top5_error",
+    "images_per_second",
+    "seconds",
+)
+"""Of ``log.csv``. Errors are in percent; what a row does not tell is empty."""
+
+
+class Log:
+    """The log of a run.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the run.
+    step : int
+        From which it goes on: rows of later steps, which are about to be made again, are dropped.
+    tensorboard : bool or None
+        Write TensorBoard's events too; None where it is installed.
+
+    Raises
+    ------
+    SettingError
+        Where TensorBoard is asked for and not installed.
+    """
+
+    def __init__(self, folder: Path, step: int, tensorboard: bool | None) -> None:
+        self._path = folder / "log.csv"
+        kept = [row for row in read_log(self._path) if row["step"] <= step]
+        text = io.StringIO()
+        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(kept)
+        write_atomically(self._path, text.getvalue().encode())
+        self._events: Any = None
+        there = importlib.util.find_spec("tensorboard") is not None
+        if tensorboard and not there:
+            raise SettingError(
+                "TensorBoard is not installed: pip install tensorboard, or leave --tensorboard out"
+            )
+        if there and tensorboard is not False:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._events = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
+
+    def __enter__(self) -> Log:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._events is not None:
+            self._events.close()
+
+    def add(self, row: dict[str, float]) -> None:
+        """Put down a row; keys are of `COLUMNS`."""
+        text = io.StringIO()
+        plain = {
+            key: f"{value:.6g}" if isinstance(value, float) else value for key, value in row.items()
+        }
+        csv.DictWriter(text, COLUMNS, lineterminator="\n").writerow(plain)
+        # One write, so that a process that is killed leaves whole lines, or a last one that
+        # read_log passes over.
+        descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND)
+        try:
+            os.write(descriptor, text.getvalue().encode())
+        finally:
+            os.close(descriptor)
+        if self._events is not None:
+            for key, value in row.items():
+                if key != "step":
+                    group = "validation" if key.startswith("val_") else "training"
+                    self._events.add_scalar(f"{group}/{key}", value, row["step"])
+            self._events.flush()
+
+
+def read_log(path: Path) -> list[dict[str, float]]:
+    """Read a ``log.csv``; a line that was cut short is passed over, values that are not there too.
+
+    Returns
+    -------
+    list of dict
+        Of `COLUMNS` to numbers, in the order of the file; empty where there is none.
+    """
+    rows = []
+    with contextlib.suppress(FileNotFoundError), open(path, newline="", encoding="utf-8") as file:
+        for line in csv.DictReader(file):
+            try:
+                row = {key: float(line[key]) for key in COLUMNS if line[key]}
+                rows.append({**row, "step": int(row["step"])})
+            except (KeyError, TypeError, ValueError):
+                continue
+    return rows

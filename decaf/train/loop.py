@@ -1,0 +1,159 @@
+"""The loop over the steps of a run."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import torch
+
+from decaf.errors import DecafError, Stopped
+from decaf.features.progress import Progress
+from decaf.train.feed import Batch
+from decaf.train.log import Log
+
+if TYPE_CHECKING:
+    from decaf.train.session import TrainingRun
+
+__all__ = ["Diverged", "Loop"]
+
+# Steps between two looks at whether to stop, where that takes a message between processes, or
+# waiting for a GPU.
+LOOK_EVERY = 10
+# A loss this many times that of guessing is one that will not come back.
+EXPLODED = 10.0
+
+
+class Diverged(DecafError):
+    """A run whose loss became NaN, infinite, or far worse than guessing."""
+
+
+class Loop:
+    """What surrounds a step: logging, looking out for trouble, validation, checkpoints.
+
+    Parameters
+    ----------
+    run : TrainingRun
+    bar : Progress
+    log : Log or None
+        None in processes that do not write.
+    stop : threading.Event
+        When set, the step under way is the last.
+    """
+
+    def __init__(self, run: TrainingRun, bar: Progress, log: Log | None, stop: threading.Event):
+        self.run = run
+        self.bar = bar
+        self.log = log
+        self.stop = stop
+        self.worst = torch.zeros((), device=run.world.device)
+        self.limit = EXPLODED * math.log(len(run.pack.wnids))
+        on_gpu = run.world.device.type != "cpu"
+        self.look_every = LOOK_EVERY if on_gpu or run.world.size > 1 else 1
+        self.note = ""
+        self.logged = (time.monotonic(), run.trainer.step)
+        self.saved = self.tick = time.monotonic()
+
+    def step(self, batch: Batch) -> None:
+        """Do a step, and what is due after it.
+
+        Raises
+        ------
+        Diverged
+            If the loss is NaN, infinite or far worse than guessing.
+        Stopped
+            If that was asked for, after a checkpoint.
+        """
+        run, trainer = self.run, self.run.trainer
+        rate = trainer.rate()
+        loss = trainer.take(batch)
+        # NaN wins in maximum: one bad loss is seen at the next look.
+        self.worst = torch.maximum(self.worst, loss)
+        ended = trainer.step == trainer.steps
+        every = run.settings.validate_every * trainer.steps_per_epoch
+        validating = ended or trainer.step % every == 0
+        due = trainer.step % run.rhythm.log_every == 0
+        look = validating or trainer.step % self.look_every == 0
+        stop, save = self._look() if look else (False, False)
+        if due or validating:
+            self._write(rate)
+        self.bar.advance(run.settings.batch_size, self.note)
+        if validating:
+            self._validate(rate)
+        elif save or stop:
+            self._save()
+        if stop and not ended:
+            raise Stopped(
+                f"stopped after step {trainer.step}; {run.folder} holds a checkpoint: "
+                "give the same command with --resume to go on"
+            )
+
+    def _look(self) -> tuple[bool, bool]:
+        """Agree with the other processes on whether to stop, and whether to save."""
+        run, now = self.run, time.monotonic()
+        worst = float(self.worst)
+        bad = not worst <= self.limit
+        steps = run.rhythm.checkpoint_steps
+        save = now - self.saved >= 60 * run.rhythm.checkpoint_minutes
+        stop, save, bad = run.world.any([self.stop.is_set(), save, bad])
+        if bad:
+            what = (
+                "the loss is not a finite number"
+                if not math.isfinite(worst)
+                else f"the loss is {worst:.3g}, {EXPLODED * worst / self.limit:.0f} times a guess's"
+            )
+            raise Diverged(run.diverged(what))
+        self.worst = torch.zeros_like(self.worst)
+        return stop, save or (steps is not None and run.trainer.step % steps == 0)
+
+    def _save(self) -> None:
+        now = time.monotonic()
+        self.run.seconds += now - self.tick
+        self.tick = now
+        self.run.checkpoint()
+        self.saved = time.monotonic()
+
+    def _write(self, rate: float) -> None:
+        trainer, now = self.run.trainer, time.monotonic()
+        images, loss, wrong = self.run.world.total(trainer.sums.clone()).tolist()
+        trainer.sums.zero_()
+        then, step = self.logged
+        speed = (trainer.step - step) * self.run.settings.batch_size / max(now - then, 1e-9)
+        self.logged = (now, trainer.step)
+        if images == 0 or self.log is None:
+            return
+        self.note = f"epoch {trainer.epoch:.2f}, loss {loss / images:.3f}, lr {rate:.2g}"
+        if self.run.last is not None:
+            self.note += f", top-1 error {self.run.last.top1_error:.1f} %"
+        self.log.add(
+            {
+                "step": trainer.step,
+                "epoch": trainer.epoch,
+                "lr": rate,
+                "train_loss": loss / images,
+                "train_top1_error": 100 * wrong / images,
+                "images_per_second": speed,
+                "seconds": self.run.seconds + now - self.tick,
+            }
+        )
+
+    def _validate(self, rate: float) -> None:
+        run = self.run
+        found = run.validate()
+        if found is not None and self.log is not None:
+            self.log.add(
+                {
+                    "step": run.trainer.step,
+                    "epoch": run.trainer.epoch,
+                    "lr": rate,
+                    "val_loss": found.loss,
+                    "val_top1_error": found.top1_error,
+                    "val_top5_error": found.top5_error,
+                    "seconds": run.seconds + time.monotonic() - self.tick,
+                }
+            )
+        self._save()
+        run.save_weights(finished=False)
+        self.logged = (time.monotonic(), run.trainer.step)

@@ -1,0 +1,154 @@
+"""The network while it is trained: batch normalisation and dropout around the plain AlexNet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from decaf.backbone.network import AlexNet
+from decaf.backbone.spec import ArchSpec, parameter_shapes
+from decaf.backbone.steps import Step
+from decaf.train.synchronised import SynchronisedBatchNorm
+
+__all__ = ["NORMALISED", "TrainedAlexNet"]
+
+NORMALISED: tuple[str, ...] = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7")
+"""Layers that batch normalisation follows, where it is used."""
+
+
+class TrainedAlexNet(nn.Module):
+    """An AlexNet in training.
+
+    Parameters
+    ----------
+    spec : ArchSpec
+    state : mapping of str to Tensor
+        The parameters to start from, by decaf's names.
+    batch_norm : bool
+        Whether a batch normalisation stands between each of `NORMALISED` and its activation
+        (Ioffe & Szegedy 2015). The layer's bias is then that of the normalisation.
+    synchronised : bool
+        Whether its statistics are those of the batches of all processes together.
+
+    Attributes
+    ----------
+    plain : AlexNet
+        Holds the parameters.
+    norms : torch.nn.ModuleDict
+        The normalisations by layer; empty without them.
+    dropped : tuple of str
+        Names of the dropouts, in the order in which `forward` takes their masks.
+    """
+
+    def __init__(
+        self,
+        spec: ArchSpec,
+        state: Mapping[str, Tensor],
+        *,
+        batch_norm: bool,
+        synchronised: bool = False,
+    ) -> None:
+        super().__init__()
+        self.plain = AlexNet(spec)
+        self.plain.load_state_dict(state)
+        self.norms = nn.ModuleDict()
+        for layer in NORMALISED if batch_norm else ():
+            module = self.plain.get_submodule(layer)
+            bias = module.bias
+            assert isinstance(bias, Tensor)
+            norm = SynchronisedBatchNorm(len(bias), together=synchronised)
+            with torch.no_grad():
+                norm.bias.copy_(bias)
+            self.norms[layer] = norm
+            # Ahead of a normalisation a bias has no effect: it is not trained.
+            bias.requires_grad_(False).zero_()
+        steps = [step for step in self.plain.steps() if step.kind != "softmax"]
+        dropping = spec.dropout > 0
+        self.dropped = tuple(s.name for s in steps if s.kind == "dropout" and dropping)
+        self._steps = _pool_before_activation(steps)
+
+    def dropped_widths(self) -> tuple[int, ...]:
+        """Give the number of units that each of `dropped` acts on."""
+        shapes = parameter_shapes(self.plain.spec)
+        at_input = self.plain.spec.dropout_at == "input"
+        return tuple(shapes[f"fc{name[-1]}.weight"][1 if at_input else 0] for name in self.dropped)
+
+    def forward(self, x: Tensor, masks: Sequence[Tensor] = ()) -> Tensor:
+        """Compute the logits.
+
+        Parameters
+        ----------
+        x : Tensor of float, shape (N, 3, H, W)
+        masks : sequence of Tensor of bool
+            For each of `dropped` which units of which image stay, (N, units); none of them for a
+            pass without dropout.
+
+        Returns
+        -------
+        Tensor of float, shape (N, classes)
+        """
+        spec = self.plain.spec
+        waiting = list(masks)
+        for step in self._steps:
+            if step.kind in ("conv", "linear") and step.name in self.norms:
+                x = self.norms[step.name](_without_bias(self.plain.get_submodule(step.name), x))
+            elif step.kind == "act" and spec.activation == "relu":
+                # In place: what comes before it keeps its inputs for the backward pass, not this.
+                x = functional.relu(x, inplace=True)
+            elif step.kind == "dropout":
+                if waiting:
+                    # "Inverted" dropout: the paper halves the outputs at test time instead.
+                    x = x * waiting.pop(0) * (1 / (1 - spec.dropout))
+            else:
+                x = self.plain.run_step(step, x)
+        return x
+
+    def folded(self) -> dict[str, Tensor]:
+        """Give the parameters of the plain network that computes what this one does in evaluation.
+
+        A normalisation with the statistics it has gathered is a linear map:
+        g (w x - m) / s + b = (g / s) w x + (b - g m / s), with s = sqrt(v + eps); computed in
+        float64.
+
+        Returns
+        -------
+        dict of str to Tensor
+            Float32 on the CPU, by decaf's names, in forward order.
+        """
+        state: dict[str, Tensor] = {}
+        for layer in (*NORMALISED, "fc8"):
+            module = self.plain.get_submodule(layer)
+            assert isinstance(module, (nn.Conv2d, nn.Linear))
+            assert module.bias is not None
+            weight, bias = module.weight.detach().double(), module.bias.detach().double()
+            if layer in self.norms:
+                norm = self.norms[layer]
+                assert isinstance(norm, SynchronisedBatchNorm)
+                mean, variance = norm.running_mean.double(), norm.running_var.double()
+                factor = norm.weight.detach().double() / torch.sqrt(variance + norm.eps)
+                weight = weight * factor.view(-1, *[1] * (weight.dim() - 1))
+                bias = norm.bias.detach().double() - mean * factor
+            state[f"{layer}.weight"] = weight.float().cpu().contiguous()
+            state[f"{layer}.bias"] = bias.float().cpu().contiguous()
+        return state
+
+
+def _without_bias(module: nn.Module, x: Tensor) -> Tensor:
+    if isinstance(module, nn.Conv2d):
+        return functional.conv2d(
+            x, module.weight, None, module.stride, module.padding, groups=module.groups
+        )
+    assert isinstance(module, nn.Linear)
+    return functional.linear(x, module.weight)
+
+
+def _pool_before_activation(steps: Sequence[Step]) -> tuple[Step, ...]:
+    """Pool, then rectify: the same numbers, since both activations are monotone, and less work."""
+    ordered = list(steps)
+    for i in range(len(ordered) - 1):
+        if ordered[i].kind == "act" and ordered[i + 1].kind == "pool":
+            ordered[i], ordered[i + 1] = ordered[i + 1], ordered[i]
+    return tuple(ordered)

@@ -1,0 +1,331 @@
+"""How a network is trained: every choice, as data, with the presets."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from types import MappingProxyType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from decaf.backbone.spec import ArchSpec, LRNSpec, PoolSpec, architecture
+from decaf.errors import SettingError
+
+__all__ = ["PRESETS", "TrainSettings", "preset"]
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """All that determines a training run besides its images.
+
+    Parameters
+    ----------
+    preset : str
+        Name of the preset these began as; a record.
+    arch : str
+        A name of `decaf.backbone.spec.ARCHITECTURES`.
+    activation : {"relu", "tanh"}, optional
+        In place of the architecture's own (ablation of Krizhevsky et al. 2012, 3.1).
+    lrn : bool, optional
+        With or without local response normalisation (3.3); None for the architecture's own.
+    overlap : bool, optional
+        Overlapping 3/2 pooling or plain 2/2 pooling (3.4); None for the architecture's own.
+    dropout : float, optional
+        Probability of dropping a unit of fc6 and fc7 (4.2); None for the architecture's own.
+    seed : int
+        All randomness comes from it.
+    epochs : float
+        How many times the training images are gone through. With the plateau schedule, at most.
+    batch_size : int
+        Images a step, over all processes together.
+    optimizer : {"sgd", "adamw"}
+    lr : float
+        Of the whole batch; it is not scaled by the number of processes, since neither is the batch.
+    momentum : float
+        Of SGD; the first beta of AdamW.
+    nesterov : bool
+        Nesterov's momentum; SGD only.
+    weight_decay : float
+    decay_all : bool
+        Decay biases and the parameters of batch normalisation too.
+    schedule : {"plateau", "cosine", "step", "constant"}
+        "plateau" divides the rate when validation error stops improving (the paper, section 5);
+        "cosine" falls to nothing over the run; "step" divides at equal thirds.
+    warmup_epochs : float
+        The rate rises linearly over these.
+    lr_factor : float
+        What "plateau" and "step" multiply the rate by.
+    patience : int
+        Validations without improvement before "plateau" acts.
+    max_drops : int
+        "plateau" ends the run where it would act once more than this.
+    label_smoothing : float
+    init : {"paper", "he"}
+        See `decaf.backbone.init.random_state`.
+    precision : {"fp32", "bf16", "fp16"}
+        Arithmetic of the forward and backward pass; parameters are float32 always. "fp16" scales
+        the loss, and is for GPUs.
+    batch_norm : bool
+        Batch normalisation after conv1 to fc7 while training, folded into the weights afterwards.
+    average : float
+        Decay a step of the exponential moving average of the weights; 0 for none.
+    crop : {"random", "resized"}
+        "random" cuts the input's size out of the stored image; "resized" cuts a box of random area
+        and aspect ratio and resizes it.
+    crop_area : tuple of 2 float
+        Least and greatest part of the stored image's area, for "resized".
+    crop_ratio : tuple of 2 float
+        Least and greatest aspect ratio (width by height), for "resized".
+    mirror : bool
+        Mirror every second image.
+    lighting : float
+        Standard deviation of the paper's alpha (section 4.1), 0 for none.
+    pixels : {"0-255", "standard"}
+        The network sees pixels less their mean, or divided by their standard deviation too.
+    mean : {"channel", "image", "auto"}
+        What is subtracted. "auto" is the mean image where the pack was warped to its square.
+    resize_to : int, optional
+        Side of the image whose centre is cut in evaluation; by default the pack's own where it
+        is larger than the network's input, else 9/8 of the input.
+    clip_norm : float
+        Greatest norm of the gradient; 0 for no limit.
+    channels_last : bool
+    compile : {"auto", "yes", "no"}
+        `torch.compile`; "auto" on GPUs only, since it gained nothing on CPUs.
+    validate_every : int
+        Epochs between validations.
+
+    Raises
+    ------
+    SettingError
+        Naming every value out of its bounds.
+    """
+
+    preset: str = "modern"
+    arch: str = "alexnet"
+    activation: Literal["relu", "tanh"] | None = None
+    lrn: bool | None = None
+    overlap: bool | None = None
+    dropout: float | None = None
+    seed: int = 0
+    epochs: float = 90.0
+    batch_size: int = 256
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    lr: float = 0.1
+    momentum: float = 0.9
+    nesterov: bool = True
+    weight_decay: float = 5e-4
+    decay_all: bool = False
+    schedule: Literal["plateau", "cosine", "step", "constant"] = "cosine"
+    warmup_epochs: float = 1.0
+    lr_factor: float = 0.1
+    patience: int = 5
+    max_drops: int = 3
+    label_smoothing: float = 0.1
+    init: Literal["paper", "he"] = "he"
+    precision: Literal["fp32", "bf16", "fp16"] = "bf16"
+    batch_norm: bool = True
+    average: float = 0.999
+    crop: Literal["random", "resized"] = "resized"
+    crop_area: tuple[float, float] = (0.35, 1.0)
+    crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    mirror: bool = True
+    lighting: float = 0.0
+    pixels: Literal["0-255", "standard"] = "standard"
+    mean: Literal["channel", "image", "auto"] = "channel"
+    resize_to: int | None = None
+    clip_norm: float = 0.0
+    channels_last: bool = True
+    compile: Literal["auto", "yes", "no"] = "auto"
+    validate_every: int = 1
+
+    def __post_init__(self) -> None:
+        problems = list(_wrong_types(self))
+        if not problems:
+            problems += [text for wrong, text in _rules(self) if wrong]
+        if problems:
+            raise SettingError("training: " + "; ".join(problems))
+        architecture(self.arch)
+
+    def spec(self, classes: int) -> ArchSpec:
+        """Give the network that these settings train, for a number of classes."""
+        spec = architecture(self.arch)
+        changes: dict[str, Any] = {"classes": classes}
+        if self.activation is not None:
+            changes["activation"] = self.activation
+        if self.lrn is not None:
+            changes["lrn"] = (spec.lrn or LRNSpec()) if self.lrn else None
+        if self.overlap is not None:
+            changes["pool"] = PoolSpec(3, 2) if self.overlap else PoolSpec(2, 2)
+        if self.dropout is not None:
+            changes["dropout"] = self.dropout
+        return replace(spec, **changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the settings as plain JSON values; `from_dict` is the way back."""
+        values = asdict(self)
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> TrainSettings:
+        """Make settings of what `to_dict` gave.
+
+        Raises
+        ------
+        SettingError
+            For unknown names and for values out of their bounds.
+        """
+        known = {each.name for each in fields(cls)}
+        unknown = sorted(set(values) - known)
+        if unknown:
+            close = difflib.get_close_matches(unknown[0], known, n=1)
+            hint = f" Did you mean {close[0]}?" if close else ""
+            raise SettingError(f"training: no setting {', '.join(map(repr, unknown))}.{hint}")
+        checked: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
+        }
+        return cls(**checked)
+
+
+def _rules(s: TrainSettings) -> list[tuple[bool, str]]:
+    low, high = s.crop_area
+    thin, wide = s.crop_ratio
+    return [
+        (not 0 <= s.seed < 2**63, f"seed must be from 0 to 2**63 - 1, got {s.seed}"),
+        (not 0 < s.epochs <= 100_000, f"epochs must be above 0, got {s.epochs:g}"),
+        (not 1 <= s.batch_size <= 1_000_000, f"batch_size must be 1 or more, got {s.batch_size}"),
+        (not 0 < s.lr <= 100, f"lr must be above 0 and at most 100, got {s.lr:g}"),
+        (not 0 <= s.momentum < 1, f"momentum must be from 0 to below 1, got {s.momentum:g}"),
+        (not 0 <= s.weight_decay <= 10, f"weight_decay must be 0 to 10, got {s.weight_decay:g}"),
+        (not 0 <= s.warmup_epochs < s.epochs, "warmup_epochs must be 0 or more, and below epochs"),
+        (not 0 < s.lr_factor < 1, f"lr_factor must be between 0 and 1, got {s.lr_factor:g}"),
+        (s.patience < 1, f"patience must be 1 or more, got {s.patience}"),
+        (s.max_drops < 0, f"max_drops must be 0 or more, got {s.max_drops}"),
+        (not 0 <= s.label_smoothing < 1, "label_smoothing must be from 0 to below 1"),
+        (not 0 <= s.average < 1, f"average must be from 0 to below 1, got {s.average:g}"),
+        (not 0 < low <= high <= 1, "crop_area must be two numbers, 0 < least <= greatest <= 1"),
+        (not 0 < thin <= wide <= 100, "crop_ratio must be two numbers, 0 < least <= greatest"),
+        (not 0 <= s.lighting <= 10, f"lighting must be from 0 to 10, got {s.lighting:g}"),
+        (s.clip_norm < 0, f"clip_norm must be 0 or more, got {s.clip_norm:g}"),
+        (s.validate_every < 1, f"validate_every must be 1 or more, got {s.validate_every}"),
+        (s.resize_to is not None and s.resize_to < 1, "resize_to must be 1 or more"),
+        (s.dropout is not None and not 0 <= s.dropout < 1, "dropout must be from 0 to below 1"),
+        (s.nesterov and not s.momentum, "nesterov needs a momentum above 0"),
+    ]
+
+
+def _wrong_types(settings: TrainSettings) -> list[str]:
+    found = []
+    for name, kind in get_type_hints(TrainSettings).items():
+        value = getattr(settings, name)
+        choices = _choices(kind)
+        if choices:
+            if value not in choices:
+                listed = ", ".join(str(each) for each in choices if each is not None)
+                found.append(f"{name} must be one of {listed}, got {value!r:.60}")
+        elif not _fits(value, kind):
+            found.append(f"{name} must be {_SPOKEN.get(kind, kind)}, got {value!r:.60}")
+    return found
+
+
+_SPOKEN: dict[Any, str] = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "a text",
+    int | None: "a whole number",
+    float | None: "a number",
+    bool | None: "true or false",
+    tuple[float, float]: "two numbers",
+}
+
+
+def _choices(kind: Any) -> tuple[Any, ...]:
+    """List the values of a `Literal`, with None where it may be."""
+    if get_origin(kind) is Literal:
+        return get_args(kind)
+    parts = get_args(kind)
+    literal = [part for part in parts if get_origin(part) is Literal]
+    return (*get_args(literal[0]), None) if literal else ()
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    if get_origin(kind) is tuple:
+        return isinstance(value, tuple) and len(value) == 2 and all(_fits(v, float) for v in value)
+    options = get_args(kind) or (kind,)
+    if value is None:
+        return type(None) in options
+    if isinstance(value, bool):
+        return bool in options
+    if isinstance(value, int):
+        return int in options or float in options
+    if isinstance(value, float):
+        return float in options and value == value and abs(value) != float("inf")
+    return type(value) in options
+
+
+def _presets() -> dict[str, TrainSettings]:
+    return {
+        # Krizhevsky, Sutskever & Hinton 2012, sections 4 and 5. "We adjusted manually": here the
+        # rate is divided by ten when validation error has not improved for five epochs.
+        "alexnet-2012": TrainSettings(
+            preset="alexnet-2012",
+            arch="alexnet-2012",
+            epochs=90,
+            batch_size=128,
+            lr=0.01,
+            nesterov=False,
+            schedule="plateau",
+            warmup_epochs=0,
+            label_smoothing=0,
+            init="paper",
+            precision="fp32",
+            batch_norm=False,
+            average=0,
+            crop="random",
+            lighting=0.1,
+            pixels="0-255",
+            mean="auto",
+        ),
+        "modern": TrainSettings(),
+        # What the packaged weights were trained with.
+        "small": TrainSettings(
+            preset="small",
+            arch="alexnet-127",
+            dropout=0.0,
+            epochs=16,
+            lr=0.05,
+        ),
+    }
+
+
+PRESETS: Mapping[str, TrainSettings] = MappingProxyType(_presets())
+"""Whole recipes by name."""
+
+
+def preset(name: str, **changes: Any) -> TrainSettings:
+    """Give a preset, with some values set otherwise.
+
+    Parameters
+    ----------
+    name : str
+        One of `PRESETS`.
+    **changes
+        Fields of `TrainSettings`; one that is None keeps the preset's value.
+
+    Raises
+    ------
+    SettingError
+        If there is no such preset or field, or a value is out of its bounds.
+
+    Examples
+    --------
+    >>> preset("alexnet-2012", epochs=30).batch_size
+    128
+    """
+    if name not in PRESETS:
+        close = difflib.get_close_matches(name, PRESETS, n=1)
+        hint = f" Did you mean {close[0]}?" if close else ""
+        raise SettingError(f"no preset {name!r}; there are {', '.join(PRESETS)}.{hint}")
+    given = {field: value for field, value in changes.items() if value is not None}
+    return TrainSettings.from_dict({**asdict(PRESETS[name]), **given})

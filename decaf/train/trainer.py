@@ -1,0 +1,262 @@
+"""The state of a run, and the step that moves it."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from decaf.backbone.spec import ArchSpec
+from decaf.errors import ResumeError
+from decaf.train.distributed import World
+from decaf.train.feed import Batch
+from decaf.train.network import TrainedAlexNet
+from decaf.train.randomness import dropout_mask
+from decaf.train.recipe import TrainSettings
+from decaf.train.schedule import Schedule
+
+__all__ = ["Trainer"]
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class Trainer:
+    """Network, optimiser, schedule and all else that determines the steps to come.
+
+    Parameters
+    ----------
+    spec : ArchSpec
+    state : mapping of str to Tensor
+        Parameters to start from.
+    settings : TrainSettings
+    world : World
+    steps_per_epoch : int
+
+    Attributes
+    ----------
+    step : int
+        Steps done.
+    steps : int
+        Of the whole run.
+    sums : Tensor of float64, shape (3,)
+        Images, summed loss and wrong first guesses since they were last taken.
+    """
+
+    def __init__(
+        self,
+        spec: ArchSpec,
+        state: Mapping[str, Tensor],
+        settings: TrainSettings,
+        world: World,
+        steps_per_epoch: int,
+    ) -> None:
+        self.settings = settings
+        self.world = world
+        self.steps_per_epoch = steps_per_epoch
+        self.steps = max(1, round(settings.epochs * steps_per_epoch))
+        self.step = 0
+        self.schedule = Schedule(settings, self.steps, steps_per_epoch)
+        layout = torch.channels_last if settings.channels_last else torch.contiguous_format
+        network = TrainedAlexNet(
+            spec, state, batch_norm=settings.batch_norm, synchronised=world.size > 1
+        )
+        self.network = network.to(world.device).to(memory_format=layout)
+        self.average = copy.deepcopy(self.network).eval() if settings.average else None
+        self.optimizer = _optimizer(self.network, settings)
+        self.scaler = torch.amp.GradScaler(world.device.type, enabled=settings.precision == "fp16")
+        self.sums = torch.zeros(3, dtype=torch.float64, device=world.device)
+        self.run_network: nn.Module = self.network
+        if world.size > 1:
+            gpu = [world.device.index] if world.device.type == "cuda" else None
+            self.run_network = nn.parallel.DistributedDataParallel(
+                self.network, device_ids=gpu, broadcast_buffers=False, gradient_as_bucket_view=True
+            )
+        wanted = settings.compile == "yes"
+        if wanted or (settings.compile == "auto" and world.device.type == "cuda"):
+            self.run_network = torch.compile(self.run_network)  # type: ignore[assignment]
+
+    @property
+    def epoch(self) -> float:
+        """Epochs done."""
+        return self.step / self.steps_per_epoch
+
+    def rate(self) -> float:
+        """Give the learning rate of the next step."""
+        return self.schedule.rate(self.step)
+
+    @contextlib.contextmanager
+    def arithmetic(self) -> Iterator[None]:
+        """Compute in the precision of the settings."""
+        kind = self.world.device.type
+        dtype = DTYPES[self.settings.precision]
+        with torch.autocast(kind, dtype, enabled=dtype != torch.float32):
+            yield
+
+    def take(self, batch: Batch) -> Tensor:
+        """Do one step.
+
+        Parameters
+        ----------
+        batch : Batch
+
+        Returns
+        -------
+        Tensor, scalar
+            The loss of this process's images, before the step. Where it is not finite on a CPU,
+            nothing has been changed.
+        """
+        settings = self.settings
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate()
+        self.network.train()
+        with self.arithmetic():
+            logits = self.run_network(batch.images, self._masks(len(batch.labels)))
+            loss = functional.cross_entropy(
+                logits.float(), batch.labels, label_smoothing=settings.label_smoothing
+            )
+        self.optimizer.zero_grad(set_to_none=True)
+        on_cpu = self.world.device.type == "cpu"
+        if on_cpu and self.world.size == 1 and not math.isfinite(loss.item()):
+            return loss.detach()
+        self.scaler.scale(loss).backward()
+        if settings.clip_norm:
+            self.scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(self.network.parameters(), settings.clip_norm)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.step += 1
+        self._move_average()
+        with torch.no_grad():
+            count = len(batch.labels)
+            wrong = (logits.argmax(1) != batch.labels).sum()
+            self.sums += torch.stack([wrong.new_full((), count), loss * count, wrong])
+        return loss.detach()
+
+    def _masks(self, count: int) -> list[Tensor]:
+        settings, world = self.settings, self.world
+        keep = 1 - self.network.plain.spec.dropout
+        rows = slice(world.rank * count, (world.rank + 1) * count)
+        return [
+            dropout_mask(
+                (settings.batch_size, width), keep, settings.seed, (self.step, number), world.device
+            )[rows]
+            for number, width in enumerate(self.network.dropped_widths())
+        ]
+
+    @torch.no_grad()
+    def _move_average(self) -> None:
+        if self.average is None:
+            return
+        # A young average follows closely, or it would hold the random start for thousands of steps.
+        decay = min(self.settings.average, (1 + self.step) / (10 + self.step))
+        mine = [t for t in _values(self.average) if t.is_floating_point()]
+        new = [t for t in _values(self.network) if t.is_floating_point()]
+        torch._foreach_lerp_(mine, new, 1 - decay)
+
+    def result(self) -> TrainedAlexNet:
+        """Give the network that is evaluated and kept: the average, where there is one."""
+        return self.average if self.average is not None else self.network
+
+    @torch.inference_mode()
+    def predict(self, images: Tensor) -> Tensor:
+        """Compute the logits of the network that is evaluated."""
+        network = self.result()
+        network.eval()
+        with self.arithmetic():
+            logits: Tensor = network(images)
+        return logits
+
+    def is_finite(self) -> bool:
+        """Tell whether all parameters are finite numbers."""
+        return all(bool(torch.isfinite(p).all()) for p in self.network.parameters())
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Give all tensors of the state, for a checkpoint."""
+        found = {f"network/{k}": v for k, v in self.network.state_dict().items()}
+        if self.average is not None:
+            found |= {f"average/{k}": v for k, v in self.average.state_dict().items()}
+        names = {id(p): name for name, p in self.network.named_parameters()}
+        for parameter, values in self.optimizer.state.items():
+            for key, value in values.items():
+                if isinstance(value, Tensor):
+                    found[f"optimizer/{key}/{names[id(parameter)]}"] = value
+        found["sums"] = self.sums
+        found["rng/cpu"] = torch.get_rng_state()
+        if self.world.device.type == "cuda":
+            found["rng/cuda"] = torch.cuda.get_rng_state(self.world.device)
+        return found
+
+    def state(self) -> dict[str, Any]:
+        """Give the rest of the state, as JSON values."""
+        return {
+            "step": self.step,
+            "schedule": self.schedule.state(),
+            "scaler": self.scaler.state_dict(),
+        }
+
+    def restore(self, state: dict[str, Any], tensors: Mapping[str, Tensor]) -> None:
+        """Go back to where `state` and `tensors` were taken.
+
+        Raises
+        ------
+        ResumeError
+            Where they are of another network.
+        """
+        groups: dict[str, dict[str, Tensor]] = {}
+        for key, tensor in tensors.items():
+            group, _, name = key.partition("/")
+            groups.setdefault(group, {})[name] = tensor
+        try:
+            self.network.load_state_dict(groups["network"])
+            if self.average is not None:
+                self.average.load_state_dict(groups["average"])
+            parameters = dict(self.network.named_parameters())
+            self.optimizer.state.clear()
+            for key, tensor in groups.get("optimizer", {}).items():
+                kind, _, name = key.partition("/")
+                parameter = parameters[name]
+                value = tensor.clone()
+                if tensor.shape == parameter.shape:
+                    value = torch.empty_like(parameter).copy_(tensor)
+                self.optimizer.state[parameter][kind] = value
+            self.sums.copy_(groups["sums"][""])
+            torch.set_rng_state(groups["rng"]["cpu"])
+            if "cuda" in groups["rng"] and self.world.device.type == "cuda":
+                torch.cuda.set_rng_state(groups["rng"]["cuda"], self.world.device)
+            self.step = int(state["step"])
+            self.schedule.restore(state["schedule"])
+            self.scaler.load_state_dict(state["scaler"])
+        except (KeyError, RuntimeError) as error:
+            raise ResumeError(f"the checkpoint is of another network: {error}") from error
+
+
+def _values(module: nn.Module) -> list[Tensor]:
+    return [*module.parameters(), *module.buffers()]
+
+
+def _optimizer(network: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:
+    trained = [p for p in network.parameters() if p.requires_grad]
+    decayed = [p for p in trained if p.dim() > 1 or settings.decay_all]
+    others = [p for p in trained if p.dim() <= 1 and not settings.decay_all]
+    groups = [
+        {"params": decayed, "weight_decay": settings.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    if settings.optimizer == "adamw":
+        return torch.optim.AdamW(
+            groups, lr=settings.lr, betas=(settings.momentum, 0.999), fused=True
+        )
+    return torch.optim.SGD(
+        groups,
+        lr=settings.lr,
+        momentum=settings.momentum,
+        nesterov=settings.nesterov,
+        fused=True,
+    )
