@@ -32,6 +32,7 @@ COMMANDS: dict[str, str] = {
     "verify": "decaf.cli.verify",
     "export": "decaf.cli.export",
     "summary": "decaf.cli.summary",
+    "import": "decaf.cli.import_",
 }
 
 EXIT_MISTAKE = 2
