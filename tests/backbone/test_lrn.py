@@ -76,9 +76,35 @@ def test_half_precision_is_computed_in_float32():
     np.testing.assert_allclose(got.float(), exact, rtol=2**-8, atol=0)
 
 
-def test_gradient():
-    x = activations(1, 7, 2, 3, scale=2.0).double().requires_grad_()
-    assert torch.autograd.gradcheck(lambda x: local_response_norm(x, 5, 2.0, 0.1, 0.75), [x])
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+@pytest.mark.parametrize(
+    ("size", "channels", "beta"), [(5, 7, 0.75), (5, 7, 1.0), (9, 3, 0.5), (1, 2, 0.75), (3, 4, 0)]
+)
+def test_gradient(layout, size, channels, beta):
+    x = activations(2, channels, 2, 3, scale=2.0).double().to(memory_format=layout)
+    x.requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: local_response_norm(x, size, 2.0, 0.1, beta), [x])
+
+
+@pytest.mark.parametrize(("dtype", "close"), [(torch.float32, 2e-6), (torch.bfloat16, 2**-8)])
+def test_gradient_of_many_pixels(dtype, close):
+    """More rows than are done at a time, against autograd of torch's own in float64."""
+    x = activations(2, 96, 31, 29).to(dtype, memory_format=torch.channels_last).requires_grad_()
+    above = torch.randn(2, 96, 31, 29, generator=torch.Generator().manual_seed(1)).to(dtype)
+    local_response_norm(x).backward(above)
+    wide = x.detach().double().requires_grad_()
+    functional.local_response_norm(wide, 5, 5e-4, 0.75, 2.0).backward(above.double())
+    assert x.grad.dtype == dtype
+    assert x.grad.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(x.grad.double(), wide.grad, rtol=close, atol=close * 2)
+
+
+def test_what_is_recorded_is_what_is_not():
+    x = activations(2, 16, 9, 9)
+    assert torch.equal(local_response_norm(x.clone().requires_grad_()), local_response_norm(x))
+    nothing = torch.zeros(0, 4, 3, 3, requires_grad=True)
+    local_response_norm(nothing).sum().backward()
+    assert nothing.grad.shape == nothing.shape
 
 
 def test_large_activations_stay_finite():
