@@ -116,8 +116,10 @@ class Backbone:
         with evaluating(self.network), strict_float32(self.device):
             return self.network.tap(x.contiguous(memory_format=torch.channels_last), layers)
 
-    def classify(self, images: Any, top: int = 5) -> list[list[tuple[str | int, float]]]:
-        """Name the most probable classes of images, from their centre crops.
+    def classify(
+        self, images: Any, top: int = 5, *, crops: str = "center"
+    ) -> list[list[tuple[str | int, float]]]:
+        """Name the most probable classes of images.
 
         Parameters
         ----------
@@ -125,42 +127,58 @@ class Backbone:
             Whatever `decaf.extract` takes, or a single PIL image or (H, W, 3) array.
         top : int
             How many classes to give for each image, at least 1; no more than there are.
+        crops : {"center", "ten"}
+            Centre crop, or the mean of the probabilities over the ten crops of Krizhevsky et al.
+            2012, sec. 4.1.
 
         Returns
         -------
         list of list of (str or int, float)
-            For each image the classes, most probable first, and their probabilities; a class is
-            its number where the weights have no class names.
+            For each image the classes, most probable first (of equals the first), and their
+            probabilities; a class is its number where the weights have no class names.
 
         Raises
         ------
         SettingError
-            If `top` is less than 1.
+            If `top` is less than 1, or `crops` is neither.
         InputError
             If there are no images, or one cannot be read.
         """
         if isinstance(top, bool) or not isinstance(top, int) or top < 1:
             raise SettingError(f"top must be a whole number from 1, got {top!r}")
+        if crops not in ("center", "ten"):
+            raise SettingError(f"crops {crops!r} is not one of center, ten")
+        ten = crops == "ten"
         answers: list[list[tuple[str | int, float]]] = []
-        for batch in self._batches(images):
+        for batch in self._batches(images, ten):
             probabilities = self.features(batch, "prob")["prob"]
-            best = probabilities.topk(min(top, self.spec.classes), dim=1)
-            for chances, classes in zip(best.values.tolist(), best.indices.tolist(), strict=True):
+            if ten:
+                probabilities = probabilities.view(-1, 10, self.spec.classes).mean(dim=1)
+            # Not topk, which orders equals as it likes.
+            best = probabilities.sort(dim=1, descending=True, stable=True)
+            values, indices = best.values[:, :top], best.indices[:, :top]
+            for chances, classes in zip(values.tolist(), indices.tolist(), strict=True):
                 names = [self.class_names[each] if self.class_names else each for each in classes]
                 answers.append(list(zip(names, chances, strict=True)))
         return answers
 
-    def _batches(self, images: Any) -> Iterator[Tensor]:
-        """Load, decode and preprocess images, a batch at a time."""
+    def _batches(self, images: Any, ten: bool) -> Iterator[Tensor]:
+        """Load, decode and preprocess images, a batch at a time; with `ten`, ten rows each."""
         from decaf.images.preprocess import normalise
         from decaf.images.sources import collect
 
         listed = collect([images] if _is_one_image(images) else images, labels="none")
-        for first in range(0, len(listed), _BATCH):
-            rows = range(first, min(first + _BATCH, len(listed)))
-            crops = np.concatenate([_centre_crop(listed, row, self.preprocess) for row in rows])
-            pixels = torch.from_numpy(crops)
-            yield normalise(pixels, self.preprocess, mean_image=self.mean_image)
+        step = max(1, _BATCH // 8) if ten else _BATCH
+        for first in range(0, len(listed), step):
+            rows = range(first, min(first + step, len(listed)))
+            crops = np.concatenate([_crops(listed, row, self.preprocess, ten) for row in rows])
+            pixels = normalise(
+                torch.from_numpy(crops), self.preprocess, mean_image=self.mean_image, ten=ten
+            )
+            if ten:
+                views = pixels.unflatten(0, (-1, 5))
+                pixels = torch.cat([views, views.flip(-1)], dim=1).flatten(0, 1)
+            yield pixels
 
 
 def _is_one_image(images: Any) -> bool:
@@ -170,18 +188,18 @@ def _is_one_image(images: Any) -> bool:
     return hasattr(images, "mode") or 2 <= getattr(images, "ndim", 0) <= 3
 
 
-def _centre_crop(listed: ImageList, row: int, spec: PreprocessSpec) -> np.ndarray:
+def _crops(listed: ImageList, row: int, spec: PreprocessSpec, ten: bool) -> np.ndarray:
     from decaf.images.prepare import prepare_object, prepare_ref
 
-    crop = np.empty((1, spec.crop, spec.crop, 3), dtype=np.uint8)
+    crops = np.empty((5 if ten else 1, spec.crop, spec.crop, 3), dtype=np.uint8)
     if listed.refs is None:
-        outcome = prepare_object(lambda: listed.get(row), spec, ten=False, out=crop)
+        outcome = prepare_object(lambda: listed.get(row), spec, ten=ten, out=crops)
     else:
-        outcome = prepare_ref(listed.refs[row], spec, ten=False, out=crop)
+        outcome = prepare_ref(listed.refs[row], spec, ten=ten, out=crops)
     if outcome.status != "ok":
         name = os.fsdecode(listed.names[row])
         raise InputError(f"{name}: {outcome.message} ({outcome.status})")
-    return crop
+    return crops
 
 
 def load_backbone(weights: str | os.PathLike[str] | Weights = DEFAULT_WEIGHTS) -> Backbone:

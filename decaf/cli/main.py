@@ -33,6 +33,7 @@ COMMANDS: dict[str, str] = {
     "export": "decaf.cli.export",
     "summary": "decaf.cli.summary",
     "import": "decaf.cli.import_",
+    "evaluate": "decaf.cli.evaluate",
 }
 
 EXIT_MISTAKE = 2

@@ -109,8 +109,8 @@ class Evaluation:
     networks : tuple of dict
         ``name``, ``sha256``, ``arch``, ``preprocess`` and ``classes`` (their number) of each.
     data : dict
-        ``sources``, ``split``, ``classes`` (their number) and ``sha256``: of the SHA-256 of the
-        content and the class of every image, in order.
+        ``sources``, ``split``, ``classes`` (their number) and ``sha256``, the same for the same
+        images with the same classes: of the sorted lines of SHA-256 of the content and class id.
     settings : dict
         ``crops``, ``precision``, ``match``, ``device``.
     versions : dict
@@ -453,12 +453,15 @@ class _Tally:
         )
 
     def _digest(self) -> str:
-        total = hashlib.sha256()
+        # Sorted, so that a folder and an archive of it are the same images.
         classes = self._tests.classes
-        for digest, label in zip(self._digests, self._tests.images.labels.tolist(), strict=True):
-            name = classes.ids[label] if classes.ids else str(label)
-            total.update(digest.tobytes() + name.encode("utf-8", "surrogateescape") + b"\n")
-        return total.hexdigest()
+        entries = sorted(
+            digest.tobytes()
+            + (classes.ids[label] if classes.ids else str(label)).encode("utf-8", "surrogateescape")
+            + b"\n"
+            for digest, label in zip(self._digests, self._tests.images.labels.tolist(), strict=True)
+        )
+        return hashlib.sha256(b"".join(entries)).hexdigest()
 
 
 def _percent(part: int, whole: int) -> float:

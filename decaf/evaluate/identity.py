@@ -223,9 +223,10 @@ def _numbered(
 def _nothing_fits(
     networks: Sequence[ClassList], places: Sequence[Sequence[int]], data: ClassList
 ) -> str:
-    which = next(
-        (n for n, there in zip(networks, places, strict=True) if max(there) < 0), networks[0]
-    )
+    which = next((n for n, there in zip(networks, places, strict=True) if max(there) < 0), None)
+    if which is None:
+        owners = ", ".join(network.owner for network in networks)
+        return f"none of the {data.count} classes of {data.owner} is known to all of {owners}"
     hint = "; --match order takes the classes in sorted order" if which.count == data.count else ""
     if not which.ids and not which.names:
         return f"{which.owner}: does not say what its {which.count} classes are{hint}"

@@ -60,6 +60,7 @@ def read_test_set(
     class_ids: Sequence[str] | None = None,
     class_names: Sequence[str] | None = None,
     name: str | None = None,
+    part: str | None = None,
 ) -> TestSet:
     """List the images to test on, with their classes.
 
@@ -76,8 +77,9 @@ def read_test_set(
         classes of the networks.
     class_ids, class_names : sequence of str, optional
         What the labels number, where `data` does not tell.
-    name : str, optional
-        What to call data that has no path, in messages and in the report.
+    name, part : str, optional
+        What to call data that has no path, and the split of it that this is, in messages and in
+        the report.
 
     Returns
     -------
@@ -114,7 +116,10 @@ def read_test_set(
             images = replace(images, sources=(described,))
         ids = tuple(class_ids or images.class_names)
         count = len(ids) or int(images.labels.max()) + 1
-        found = TestSet(images, ClassList(owner, count, ids, tuple(class_names or ())))
+        names = _member_names(data, len(images))
+        if names is not None and images.in_memory:
+            images = replace(images, names=names)
+        found = TestSet(images, ClassList(owner, count, ids, tuple(class_names or ())), part)
     _check(found, labels)
     return found
 
@@ -156,6 +161,14 @@ def _check(found: TestSet, labels: Any) -> None:
             f"{classes.owner}: all {len(images)} images are of one class ({only!r}); expected a "
             "folder for each of several classes"
         )
+
+
+def _member_names(data: Any, count: int) -> list[bytes] | None:
+    """Give the names of a data set's images, where it has them, as a training pack's split has."""
+    names = getattr(data, "names", None)
+    if not isinstance(names, list) or len(names) != count:
+        return None
+    return names if all(isinstance(name, bytes) for name in names) else None
 
 
 def _name_of(path: str | bytes | os.PathLike[str]) -> str:

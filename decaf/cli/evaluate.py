@@ -1,0 +1,220 @@
+"""``decaf evaluate``: the errors of networks on labelled images."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+from decaf.cli.stop import stopped_by_signals
+from decaf.cli.text import printable
+
+if TYPE_CHECKING:
+    from decaf.evaluate.classification import Evaluation
+
+__all__ = ["HELP", "configure", "run"]
+
+HELP = "measure the top-1 and top-5 error of a network, or of several averaged"
+
+EPILOG = """\
+examples:
+  decaf evaluate imagenet ILSVRC2012/ --split val --match order
+  decaf evaluate run/weights.safetensors tiny-imagenet-200/ --crops ten --per-class
+  decaf evaluate a.safetensors b.safetensors c.safetensors val.pack -o report.json
+
+DATA is a training pack, or a folder, tar or zip: a folder for each class, such folders within
+train and val, or Tiny-ImageNet. Images of other layouts take --labels. Classes are matched by
+WordNet id or by name. The answer to an image is any class that the networks know, also where DATA
+has fewer. Exit codes: 0 done; 1 done, and some images could not be read (they are not counted); 2
+not done, the line on stderr says why; 130 and 143 stopped by a signal.
+"""
+
+HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
+SHOWN_BAD = 5
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    parser.epilog = EPILOG
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument(
+        "weights",
+        nargs="+",
+        metavar="WEIGHTS",
+        help="imagenet, tiny-imagenet, random:SEED, or a weights file; predictions of several are "
+        "averaged",
+    )
+    parser.add_argument("data", metavar="DATA", help="labelled images")
+    parser.add_argument(
+        "--crops",
+        default="center",
+        choices=("center", "ten"),
+        help="centre crop (default), or the mean prediction over ten crops",
+    )
+    parser.add_argument(
+        "--split",
+        choices=("train", "val", "test"),
+        help="of DATA, where it has several (default: val, else test)",
+    )
+    parser.add_argument(
+        "--labels",
+        metavar="FILE",
+        help="a file with a label, or path and label, a line: ids or names of classes, or numbers "
+        "of the networks' units",
+    )
+    parser.add_argument(
+        "--match",
+        default="identity",
+        choices=("identity", "order"),
+        help="which class of DATA is which of a network: the one of the same id or name (default), "
+        "or the classes of DATA in sorted order, for weights without ids",
+    )
+    parser.add_argument(
+        "--ignore-unknown",
+        action="store_true",
+        help="leave out images of classes that a network does not know",
+    )
+    parser.add_argument("--per-class", action="store_true", help="show the figures of each class")
+    parser.add_argument(
+        "--precision",
+        default="fp32",
+        choices=("fp32", "bf16"),
+        help="arithmetic of the network; bf16 is the fast one where the processor has it",
+    )
+    parser.add_argument(
+        "-b", "--batch-size", type=int, metavar="N", help="images a forward pass (default: auto)"
+    )
+    parser.add_argument(
+        "-j",
+        "--workers",
+        type=int,
+        metavar="N",
+        help="decoding processes (default: one a core; 0: decode in the main process)",
+    )
+    parser.add_argument(
+        "--device", default="auto", metavar="D", help="auto (default), cpu, cuda, cuda:1"
+    )
+    parser.add_argument("-o", "--out", metavar="REPORT.json", help="write the report as JSON")
+    parser.add_argument("--overwrite", action="store_true", help="replace REPORT.json")
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    parser.add_argument("-q", "--quiet", action="store_true", help="show no progress")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Evaluate, print the figures, give the exit code."""
+    import json
+
+    import decaf
+    from decaf.evaluate.classification import evaluate
+    from decaf.evaluate.report import check_report_path, save_report
+
+    if args.out is not None:
+        check_report_path(args.out, overwrite=args.overwrite)
+    with stopped_by_signals("stopping after the images in work") as stop, ExitStack() as stack:
+        try:
+            found = evaluate(
+                args.weights,
+                _test_set(args, stack),
+                crops=args.crops,
+                match=args.match,
+                ignore_unknown=args.ignore_unknown,
+                precision=args.precision,
+                device=args.device,
+                batch_size=args.batch_size,
+                workers=args.workers,
+                progress=not args.quiet,
+                stop=stop.event,
+            )
+        except decaf.Stopped as error:
+            print(f"decaf: {error}", file=sys.stderr)
+            return stop.exit_code
+    if args.out is not None:
+        save_report(found, args.out, overwrite=args.overwrite)
+    if args.json:
+        print(json.dumps(found.to_dict(), indent=2))
+    else:
+        print("\n".join(_lines(found, per_class=args.per_class)))
+    return 1 if found.bad else 0
+
+
+def _test_set(args: argparse.Namespace, stack: ExitStack) -> Any:
+    from decaf.evaluate.testset import read_test_set
+
+    if not _is_hdf5(args.data):
+        return read_test_set(args.data, split=args.split, labels=args.labels)
+    from decaf.errors import SettingError
+    from decaf.train.pack.reader import Pack
+
+    if args.labels is not None:
+        raise SettingError(f"{args.data}: a pack has its own labels; --labels is for images")
+    pack = stack.enter_context(Pack.open(args.data))
+    split = args.split or next((name for name in ("val", "test") if name in pack.splits), "val")
+    if split not in pack.splits:
+        raise SettingError(
+            f"{args.data}: has no split {split!r}; it has {', '.join(pack.splits)}, which --split "
+            "chooses from"
+        )
+    return read_test_set(
+        pack.splits[split],
+        class_ids=pack.wnids,
+        class_names=pack.class_names,
+        name=args.data,
+        part=split,
+    )
+
+
+def _is_hdf5(path: str) -> bool:
+    try:
+        with open(path, "rb") as file:
+            return file.read(len(HDF5_MAGIC)) == HDF5_MAGIC
+    except (OSError, ValueError):
+        return False  # a folder; what is not there is told by what looks for it
+
+
+def _lines(found: Evaluation, *, per_class: bool) -> Iterator[str]:
+    where = " and ".join(str(source["path"]) for source in found.data["sources"])
+    if found.data["split"]:
+        where += f", {found.data['split']}"
+    yield f"{printable(where)}: {found.images} images of {len(found.classes)} classes"
+    yield f"  {'top-1 error':<22}{found.top1_error:.2f} %"
+    if found.top5_error is None:
+        yield f"  {'top-5 error':<22}none: there are only {len(found.answers)} classes"
+    else:
+        yield f"  {'top-5 error':<22}{found.top5_error:.2f} %"
+    yield f"  {'per-class accuracy':<22}{found.mean_per_class_accuracy:.2f} % (mean)"
+    for network in found.networks:
+        name = printable(f"{network['name']} (SHA-256 {network['sha256']})")
+        yield f"  {'weights':<22}{name}"
+    for name in ("crops", "precision", "device"):
+        yield f"  {name:<22}{found.settings[name]}"
+    if len(found.answers) > len(found.classes):
+        yield f"  {'answers from':<22}{len(found.answers)} classes"
+    if found.ignored:
+        yield f"  {'left out':<22}{found.ignored} images of classes that are not known"
+    if per_class:
+        yield from _class_lines(found)
+    if found.bad:
+        yield f"  {'could not be read':<22}{len(found.bad)} images, which are not counted"
+        for image in found.bad[:SHOWN_BAD]:
+            yield f"    {printable(image.name)}: {printable(image.message)} ({image.status})"
+        if len(found.bad) > SHOWN_BAD:
+            yield f"    … and {len(found.bad) - SHOWN_BAD} more"
+
+
+def _class_lines(found: Evaluation) -> Iterator[str]:
+    width = max(len(printable(result.id)) for result in found.classes)
+    five = "" if found.top5_error is None else f"{'top-5':>9}"
+    yield f"    {'class':<{width}}  images{'top-1':>9}{five}  (accuracy)"
+    for result in found.classes:
+        line = f"    {printable(result.id):<{width}}{result.images:>8}"
+        if result.images:
+            line += f"{100 * result.top1 / result.images:>7.2f} %"
+            if five:
+                line += f"{100 * result.top5 / result.images:>7.2f} %"
+        about = [printable(result.name)] if result.name != result.id else []
+        if result.confused_with is not None:
+            other = printable(result.confused_with)
+            about.append(f"mistaken {result.confused} times for {other}")
+        yield (line + "  " + "; ".join(about)).rstrip()
