@@ -204,7 +204,7 @@ def _lines(found: Evaluation, *, per_class: bool) -> Iterator[str]:
 
 
 def _class_lines(found: Evaluation) -> Iterator[str]:
-    width = max(len(printable(result.id)) for result in found.classes)
+    width = max(len("class"), *(len(printable(result.id)) for result in found.classes))
     five = "" if found.top5_error is None else f"{'top-5':>9}"
     yield f"    {'class':<{width}}  images{'top-1':>9}{five}  (accuracy)"
     for result in found.classes:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torchvision.transforms.functional import pil_to_tensor, ten_crop
 
 import decaf
 from decaf.backbone.model import Backbone, load_backbone
@@ -146,6 +147,31 @@ def test_classify_is_independent_of_batching(backbone, monkeypatch):
     monkeypatch.setattr("decaf.backbone.model._BATCH", 2)
     got = backbone.classify(images, top=1)
     assert [answer[0][0] for answer in got] == [answer[0][0] for answer in expected]
+
+
+def test_classify_averages_the_ten_crops_of_torchvision(backbone):
+    spec = backbone.preprocess
+    images = [picture(seed, (spec.resize_to, spec.resize_to)) for seed in range(5)]
+    mean, std = torch.tensor(spec.mean)[:, None, None], torch.tensor(spec.std)[:, None, None]
+    for image, answer in zip(images, backbone.classify(images, 200, crops="ten"), strict=True):
+        crops = torch.stack([pil_to_tensor(crop) for crop in ten_crop(image, spec.crop)])
+        inputs = (crops / 255 - mean) / std
+        expected = backbone.features(inputs, "prob")["prob"].double().mean(dim=0)
+        chances = dict(answer)
+        got = torch.tensor([chances[name] for name in backbone.class_names])
+        torch.testing.assert_close(got.double(), expected, rtol=1e-4, atol=1e-7)
+    assert backbone.classify(images[0], crops="ten") != backbone.classify(images[0])
+    with pytest.raises(SettingError, match="crops 'five' is not one of center, ten"):
+        backbone.classify(images[0], crops="five")
+
+
+def test_classify_gives_the_first_of_equals_first(weights):
+    state = {**weights.state, "fc8.weight": torch.zeros_like(weights.state["fc8.weight"])}
+    state["fc8.bias"] = torch.zeros(200)
+    names = [f"class {number}" for number in range(200)]
+    blank = Backbone(Weights.of("w", weights.spec, weights.preprocess, state, class_names=names))
+    (answer,) = blank.classify(picture(0), top=3)
+    assert answer == [(name, pytest.approx(1 / 200)) for name in names[:3]]
 
 
 def test_classes_without_names_are_numbers():

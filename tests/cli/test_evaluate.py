@@ -1,0 +1,258 @@
+"""``decaf evaluate`` as a user runs it: figures, reports, exit codes, mistakes."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from decaf.backbone.init import random_state
+from decaf.backbone.spec import architecture
+from decaf.backbone.state import Weights
+from decaf.backbone.weights import save_weights
+from decaf.cli.main import main
+from decaf.evaluate.classification import evaluate
+from decaf.images.spec import named_preprocess
+
+CLASSES = ("ant", "bee", "cat", "dog", "elk", "fox")
+QUICK = ["-q", "-j", "0", "--device", "cpu"]
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    folder = tmp_path_factory.mktemp("weights")
+    paths = []
+    for seed in (0, 1):
+        spec = dataclasses.replace(architecture("alexnet-64"), classes=6)
+        made = Weights.of(
+            f"net{seed}",
+            spec,
+            named_preprocess("decaf", 64),
+            random_state(spec, seed, "he"),
+            class_names=[f"the {name}" for name in CLASSES],
+            provenance={"wnids": list(CLASSES)},
+        )
+        paths.append(str(folder / f"net{seed}.safetensors"))
+        save_weights(paths[-1], made)
+    return paths
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    generator = np.random.default_rng(0)
+    for name in CLASSES:
+        (tmp_path / "data" / "val" / name).mkdir(parents=True)
+        for number in range(2):
+            pixels = generator.integers(0, 256, (60, 80, 3), np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "data" / "val" / name / f"{number}.png")
+    return tmp_path / "data"
+
+
+def test_the_figures(weights: list[str], data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", *weights, str(data), "--per-class", *QUICK]) == 0
+    said = capsys.readouterr()
+    assert said.err == ""
+    found = evaluate(weights, data, workers=0, device="cpu")
+    lines = said.out.splitlines()
+    assert lines[0] == f"{data}, val: 12 images of 6 classes"
+    assert lines[1] == f"  top-1 error           {found.top1_error:.2f} %"
+    assert lines[2] == f"  top-5 error           {found.top5_error:.2f} %"
+    assert lines[3] == f"  per-class accuracy    {found.mean_per_class_accuracy:.2f} % (mean)"
+    for line, network in zip(lines[4:6], found.networks, strict=True):
+        assert line == f"  weights               {network['name']} (SHA-256 {network['sha256']})"
+    assert lines[6:9] == [
+        "  crops                 center",
+        "  precision             fp32",
+        "  device                cpu",
+    ]
+    assert lines[9] == "    class  images    top-1    top-5  (accuracy)"
+    for line, result in zip(lines[10:], found.classes, strict=True):
+        percent = f"{100 * result.top1 / 2:7.2f} %{100 * result.top5 / 2:7.2f} %"
+        assert line.startswith(f"    {result.id}         2{percent}")
+        mistaken = f"mistaken {result.confused} times for {result.confused_with}"
+        assert line.endswith(mistaken if result.confused else "%")
+
+
+def test_json_is_the_same_on_the_terminal_in_the_file_and_in_python(
+    weights: list[str], data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "report.json"
+    asked = ["evaluate", weights[0], str(data), "--crops", "ten", "--json", *QUICK]
+    assert main([*asked, "-o", str(out)]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    expected = evaluate(weights[0], data, crops="ten", workers=0, device="cpu").to_dict()
+    assert printed == json.loads(out.read_bytes()) == json.loads(json.dumps(expected))
+    before = out.read_bytes()
+    assert main([*asked, "-o", str(out)]) == 2
+    assert "report.json: exists; give another --out, or --overwrite" in capsys.readouterr().err
+    assert main([*asked, "-o", str(out), "--overwrite"]) == 0
+    assert out.read_bytes() == before
+
+
+def test_bad_images_end_in_one(
+    weights: list[str], data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("\n.jpg", *(f"{number}.jpg" for number in range(5))):
+        (data / "val" / "ant" / name).write_bytes(b"GIF89a")
+    assert main(["evaluate", weights[0], str(data), *QUICK]) == 1
+    said = capsys.readouterr().out
+    assert f"{data}, val: 12 images of 6 classes\n" in said
+    assert "  could not be read     6 images, which are not counted\n" in said
+    assert f"    {data}/val/ant/\\n.jpg: " in said
+    assert said.endswith("    … and 1 more\n")
+
+
+def test_what_the_network_does_not_know(
+    weights: list[str], data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (data / "val" / "ant").rename(data / "val" / "yak")
+    assert main(["evaluate", weights[0], str(data), *QUICK]) == 2
+    assert capsys.readouterr().err == (
+        f"decaf: {data}: 1 of 6 classes are not known to net0.safetensors (yak); "
+        "--ignore-unknown leaves their 2 images out\n"
+    )
+    assert main(["evaluate", weights[0], str(data), "--ignore-unknown", *QUICK]) == 0
+    said = capsys.readouterr().out
+    assert ": 10 images of 5 classes\n" in said
+    assert "  answers from          6 classes\n" in said
+    assert "  left out              2 images of classes that are not known\n" in said
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        (["W", "absent"], "'absent': No such file or directory"),
+        (["absent.safetensors", "DATA"], "absent.safetensors: no such file"),
+        (["random:0:alexnet-64", "DATA"], "random:0:alexnet-64: does not say what its 200 classes"),
+        (["W", "DATA", "--split", "train"], "no split 'train'; it has val"),
+        (["W", "DATA", "--labels", "absent.txt"], "absent.txt"),
+        (["W", "DATA", "-o", "absent/r.json"], "absent/r.json: there is no folder absent"),
+        (["W", "W"], "is neither a folder nor a tar or zip archive"),
+        (["W", "DATA", "-b", "0"], "batch_size 0: must be a whole number from 1 on"),
+        (["W", "DATA", "--crops", "ten-max"], "invalid choice: 'ten-max'"),
+        (["W"], "the following arguments are required: DATA"),
+    ],
+)
+def test_mistakes_end_in_two(
+    weights: list[str],
+    data: Path,
+    asked: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = [{"W": weights[0], "DATA": str(data)}.get(word, word) for word in asked]
+    assert main(["evaluate", *words, *QUICK]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert message in said.err
+    assert "Traceback" not in said.err
+
+
+class Split:
+    """What a training pack gives of a split."""
+
+    def __init__(self, images: list[np.ndarray], labels: list[int]) -> None:
+        self.images, self.labels = images, np.array(labels)
+        self.names = [b"n/%d.jpg" % number for number in range(len(images))]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
+        if self.labels[index] == 5:
+            raise ValueError("its JPEG is damaged")
+        return self.images[index], int(self.labels[index])
+
+
+def test_a_training_pack(
+    weights: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from decaf.train.pack.reader import Pack
+
+    generator = np.random.default_rng(0)
+    images = [generator.integers(0, 256, (72, 72, 3), np.uint8) for _ in range(12)]
+    labels = [number % 6 for number in range(12)]
+
+    class Opened:
+        splits = {"train": Split(images[:6], labels[:6]), "val": Split(images, labels)}  # noqa: RUF012  (only read)
+        wnids = CLASSES
+        class_names = tuple(name.upper() for name in CLASSES)
+
+        def __enter__(self) -> Opened:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+    path = tmp_path / "a.pack"
+    path.write_bytes(b"\x89HDF\r\n\x1a\n")
+    monkeypatch.setattr(Pack, "open", lambda _: Opened())
+    assert main(["evaluate", weights[0], str(path), "--json", *QUICK]) == 1
+    report = json.loads(capsys.readouterr().out)
+    expected = evaluate(
+        weights[0],
+        [image for image, label in zip(images, labels, strict=True) if label != 5],
+        labels=[CLASSES[label] for label in labels if label != 5],
+        workers=0,
+        device="cpu",
+    )
+    assert report["top1_error"] == expected.top1_error
+    assert report["data"]["sources"] == [{"kind": "dataset", "path": str(path), "images": 12}]
+    assert report["data"]["split"] == "val"
+    assert [entry["path"] for entry in report["bad"]] == ["n/5.jpg", "n/11.jpg"]
+    assert report["per_class"][1]["name"] == "BEE"
+    for flags, message in (
+        (["--split", "test"], "has no split 'test'; it has train, val"),
+        (["--labels", "l.txt"], "a pack has its own labels"),
+    ):
+        assert main(["evaluate", weights[0], str(path), *flags, *QUICK]) == 2
+        assert message in capsys.readouterr().err
+    monkeypatch.undo()
+    assert main(["evaluate", weights[0], str(path), *QUICK]) == 2
+    assert str(path) in capsys.readouterr().err
+
+
+@pytest.mark.faults
+def test_a_signal_ends_it_in_good_order(
+    weights: list[str], data: Path, child_env: dict[str, str]
+) -> None:
+    for name in CLASSES:
+        for number in range(2, 20):
+            (data / "val" / name / f"{number}.png").hardlink_to(data / "val" / name / "0.png")
+    code = "\n".join(
+        [
+            "import os, signal, sys",
+            "import decaf.features.session as session",
+            "rows = session.Session.rows",
+            "def slow(self, *args, **rest):",
+            "    for number, found in enumerate(rows(self, *args, **rest)):",
+            "        if number == 1:",
+            "            os.kill(os.getpid(), signal.SIGTERM)",
+            "        yield found",
+            "session.Session.rows = slow",
+            "from decaf.cli.main import main",
+            "sys.exit(main(sys.argv[1:]))",
+        ]
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "evaluate", weights[0], str(data), *QUICK, "-b", "2"],
+        env=child_env,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 128 + signal.SIGTERM
+    assert done.stdout == ""
+    assert "stopping after the images in work" in done.stderr
+    assert "of 120 images; of an evaluation nothing is kept" in done.stderr
