@@ -12,6 +12,7 @@ __all__ = [
     "ImageError",
     "InputError",
     "OutputError",
+    "PackError",
     "ResumeError",
     "SettingError",
     "Stopped",
@@ -57,6 +58,10 @@ class WeightsError(DecafError, ValueError):
 
 class FeatureFileError(DecafError, ValueError):
     """A feature file that is not one, is damaged, or holds what decaf refuses to follow."""
+
+
+class PackError(DecafError, ValueError):
+    """A training pack that is not one, is damaged, or holds what decaf refuses to follow."""
 
 
 class ResumeError(DecafError, ValueError):

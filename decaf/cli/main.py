@@ -32,6 +32,7 @@ COMMANDS: dict[str, str] = {
     "verify": "decaf.cli.verify",
     "export": "decaf.cli.export",
     "summary": "decaf.cli.summary",
+    "pack": "decaf.cli.pack",
     "import": "decaf.cli.import_",
     "evaluate": "decaf.cli.evaluate",
 }

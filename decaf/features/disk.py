@@ -10,7 +10,7 @@ from pathlib import Path
 
 from decaf.errors import OutputError
 
-__all__ = ["append_line", "disk_errors", "sync_directory", "write_atomically"]
+__all__ = ["append_line", "disk_errors", "reserve", "sync_directory", "write_atomically"]
 
 NO_SPACE = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up"}
 
@@ -58,6 +58,32 @@ def sync_directory(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def reserve(path: Path, size: int) -> None:
+    """Take the room that an HDF5 file will need before HDF5 writes to it.
+
+    HDF5 does not bear a full disk well: what fails inside it leaves the library in a state in which
+    closing the file fails too. With the blocks allocated in advance the disk cannot fill up under
+    it; closing the file gives back what was too much.
+
+    Parameters
+    ----------
+    path : Path
+        The file, there already, and not open.
+    size : int
+        Bytes that it will have at most.
+    """
+    if not hasattr(os, "posix_fallocate"):  # macOS
+        return
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        os.posix_fallocate(descriptor, 0, size)
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
+            raise
     finally:
         os.close(descriptor)
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from decaf.images.sources import ImageList
 
 __all__ = [
+    "UNKNOWN_CONTENT",
     "Entry",
     "changed_content",
     "changed_list",

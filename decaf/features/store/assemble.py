@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 from collections.abc import Iterable, Sequence
@@ -14,7 +13,7 @@ import h5py
 import numpy as np
 
 from decaf.errors import OutputError
-from decaf.features.disk import sync_directory
+from decaf.features.disk import reserve, sync_directory
 from decaf.features.rows import Rows
 from decaf.features.store import schema
 from decaf.features.store.file import FeatureFile
@@ -162,12 +161,7 @@ def _chunk_rows(count: int, shape: tuple[int, ...], head: FileHead) -> int:
 
 
 def _reserve(temporary: Path, head: FileHead, layers: dict[str, tuple[int, ...]]) -> None:
-    """Take the room the file will need before HDF5 writes to it.
-
-    HDF5 does not bear a full disk well: what fails inside it leaves the library in a state in which
-    closing the file fails too. With the blocks allocated in advance the disk cannot fill up under
-    it; closing the file gives back what was too much.
-    """
+    """Take the room the file will need before HDF5 writes to it."""
     count = len(head.names)
     # Names are padded to the longest, and the padding compressed to nearly nothing; of messages
     # nothing is known yet but how long they may be.
@@ -179,16 +173,7 @@ def _reserve(temporary: Path, head: FileHead, layers: dict[str, tuple[int, ...]]
         chunks = -(-count // rows)
         chunk_bytes = rows * int(np.prod(shape)) * np.dtype(head.run["dtype"]).itemsize
         size += chunks * (chunk_bytes + CHUNK_INDEX_BYTES)
-    if not hasattr(os, "posix_fallocate"):  # macOS
-        return
-    descriptor = os.open(temporary, os.O_RDWR)
-    try:
-        os.posix_fallocate(descriptor, 0, size)
-    except OSError as error:
-        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
-            raise
-    finally:
-        os.close(descriptor)
+    reserve(temporary, size)
 
 
 def _write_head(file: h5py.File, head: FileHead) -> None:

@@ -1,0 +1,158 @@
+"""``decaf pack``: a data set to a training pack."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+from decaf.cli.text import byte_size, printable
+
+__all__ = ["HELP", "configure", "run"]
+
+HELP = "turn a data set into a training pack: one file, its images cut to size"
+
+EPILOG = """\
+examples:
+  decaf pack imagenette/ -o imagenette.pack
+  decaf pack tiny-imagenet-200/ -o tiny.pack
+  decaf pack photos/ -o photos.pack --split-val 0.1 --size 128
+
+An interrupted run is resumed by the same command. Exit codes: 0 done; 1 done, and some images could
+not be read (they are left out and written down in the pack); 2 not done, the line on stderr says
+why; 130 and 143 stopped by a signal. Whatever ends a run, finished images are kept.
+"""
+
+SHOWN_BAD = 5
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    parser.epilog = EPILOG
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument(
+        "source",
+        metavar="SRC",
+        help="folder, tar or zip: a folder for each class, or train and val with these, or "
+        "Tiny-ImageNet's layout",
+    )
+    parser.add_argument("-o", "--out", required=True, metavar="PACK", help="the file to write")
+    parser.add_argument(
+        "--val", metavar="SRC", help="where the validation images are, if they are elsewhere"
+    )
+    parser.add_argument(
+        "--split-val",
+        type=float,
+        metavar="FRACTION",
+        help="take this share of each class's training images for validation",
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="S", help="of that draw (default: 0)"
+    )
+    parser.add_argument(
+        "--size",
+        type=int,
+        metavar="N",
+        help="side of the images in pixels (default: 256; 64 for Tiny-ImageNet's layout)",
+    )
+    parser.add_argument(
+        "--resize",
+        default="shorter-side",
+        choices=("shorter-side", "warp"),
+        help="make the shorter side N and cut out the centre (default), or make all of it square",
+    )
+    parser.add_argument(
+        "--encoding",
+        default="jpeg",
+        choices=("jpeg", "raw"),
+        help="store JPEGs (default), or raw pixels, which take six times the room",
+    )
+    parser.add_argument(
+        "--quality", type=int, default=92, metavar="Q", help="of the JPEGs (default: 92)"
+    )
+    parser.add_argument(
+        "-j",
+        "--workers",
+        type=int,
+        metavar="N",
+        help="decoding processes (default: one a core; 0: decode in the main process)",
+    )
+    parser.add_argument(
+        "--on-error",
+        default="record",
+        choices=("raise", "record"),
+        help="at an image that cannot be read: stop, or leave it out and go on (default)",
+    )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace PACK where it differs from this run"
+    )
+    parser.add_argument("--json", action="store_true", help="print the summary as JSON")
+    parser.add_argument("-q", "--quiet", action="store_true", help="show no progress")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Pack, print a summary, give the exit code."""
+    import json
+    import time
+
+    from decaf.cli.stop import stopped_by_signals
+    from decaf.errors import Stopped
+    from decaf.train.pack.build import make_pack
+
+    began = time.monotonic()
+    with stopped_by_signals("stopping after the images in work") as stop:
+        try:
+            pack = make_pack(
+                args.source,
+                args.out,
+                val=args.val,
+                split_val=args.split_val,
+                seed=args.seed,
+                size=args.size,
+                encoding=args.encoding,
+                quality=args.quality,
+                resize=args.resize,
+                workers=args.workers,
+                on_error=args.on_error,
+                overwrite=args.overwrite,
+                progress=not args.quiet,
+                stop=stop.event,
+            )
+        except Stopped as error:
+            print(f"decaf: {error}", file=sys.stderr)
+            return stop.exit_code
+    with pack:
+        info = pack.info()
+        info["seconds"] = round(time.monotonic() - began, 3)
+        info["bad"] = [
+            {
+                "split": split,
+                "name": name.decode("utf-8", "backslashreplace"),
+                "status": status,
+                "message": message,
+            }
+            for split, name, status, message in pack.bad
+        ]
+    print(json.dumps(info) if args.json else _summary(info))
+    return 1 if info["bad"] else 0
+
+
+def _summary(info: dict[str, Any]) -> str:
+    splits = ", ".join(f"{name} {split['images']}" for name, split in info["splits"].items())
+    side = info["size"]
+    what = f"{splits} images of {info['classes']} classes, {side} × {side} {info['encoding']}"
+    lines = [f"{printable(info['path'])}: {what}, {byte_size(info['bytes'])}"]
+    if kept := sum(split["kept"] for split in info["splits"].values()):
+        lines.append(f"  {kept} JPEGs had the size already and are kept untouched")
+    for name in ("mean", "std"):
+        lines.append(f"  {name:<5}" + " ".join(f"{value:.4f}" for value in info[name]))
+    bad = info["bad"]
+    if bad:
+        lines.append(f"  {len(bad)} images could not be read and are left out:")
+        lines += [
+            f"    {entry['split']}: {printable(entry['name'])}: {printable(entry['message'])}"
+            for entry in bad[:SHOWN_BAD]
+        ]
+        if len(bad) > SHOWN_BAD:
+            lines.append(f"    … and {len(bad) - SHOWN_BAD} more; --json lists them all")
+    return "\n".join(lines)

@@ -1,0 +1,326 @@
+"""The last step of packing: the shards become one file, complete or not there."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from decaf.errors import InputError, OutputError
+from decaf.features.disk import reserve, sync_directory
+from decaf.features.store.assemble import temporary_path
+from decaf.features.store.schema import LIBVER, MESSAGE_BYTES
+from decaf.features.store.text import text_array, write_text_attribute
+from decaf.images.status import STATUS_NAMES
+from decaf.train.pack import schema
+from decaf.train.pack.reader import Pack
+from decaf.train.pack.rows import PackParts
+from decaf.train.pack.sources import PackSource
+from decaf.train.pack.statistics import PixelSums, Statistics
+from decaf.train.pack.tables import table_digest
+
+__all__ = ["PackHead", "need_room", "write_pack"]
+
+# What the tables of a file take at most: a few numbers and checksums a row, and its name.
+HEAD_BYTES = 1 << 20
+ROW_BYTES = 128
+BAD_BYTES = 2 * MESSAGE_BYTES
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class PackHead:
+    """All of a pack that is known before its images.
+
+    Attributes
+    ----------
+    source : PackSource
+    run, environment : dict
+        What determines the images beside the source, and what does not.
+    decaf_version, created : str
+        `created` in ISO 8601.
+    """
+
+    source: PackSource
+    run: dict[str, Any]
+    environment: dict[str, Any]
+    decaf_version: str
+    created: str
+
+
+def need_room(path: Path, size: int, kept: str) -> None:
+    """Refuse to begin what the disk has not the room for.
+
+    Parameters
+    ----------
+    path : Path
+        What is to be written.
+    size : int
+        Bytes that it takes.
+    kept : str
+        What is safe, as a clause.
+
+    Raises
+    ------
+    OutputError
+    """
+    free = shutil.disk_usage(path.parent).free
+    if size > free:
+        raise OutputError(
+            f"{path}: needs {size / GIB:.3g} GiB, and the disk has {free / GIB:.3g} GiB left; "
+            f"{kept}; make room, or give a smaller --size, and run the command again"
+        )
+
+
+def write_pack(path: Path, head: PackHead, parts: PackParts) -> None:
+    """Write a pack from its shards, check it, and only then give it its name.
+
+    Parameters
+    ----------
+    path : Path
+        Replaced if it exists.
+    head : PackHead
+    parts : PackParts
+        With all shards.
+
+    Raises
+    ------
+    InputError
+        Where no image of a split, or of a class of train, could be read.
+    OutputError
+        Where there is no room for it, or a shard has changed.
+    OSError
+        Where the disk fails; nothing is left under `path` then.
+    """
+    temporary = temporary_path(path)
+    try:
+        index = _Index(head, parts)
+        longest = max(len(name) for name in head.source.images.names)
+        count = len(head.source.images)
+        size = index.data_bytes + 16 * head.run["size"] ** 2 + HEAD_BYTES
+        size += count * (ROW_BYTES + longest) + int((index.status != 0).sum()) * BAD_BYTES
+        need_room(path, size, f"all {count} images are kept in {parts.path}")
+        with h5py.File(temporary, "w", libver=LIBVER):
+            pass
+        reserve(temporary, size)
+        with h5py.File(temporary, "r+", libver=LIBVER) as file:
+            _write_tables(file, head, index)
+            _write_images(file, head, index, parts)
+            _write_attributes(file, head)
+        with Pack.open(temporary) as pack:
+            pack.verify()
+        descriptor = os.open(temporary, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_directory(path.parent)
+
+
+class _Index:
+    """What the shards say of their rows, without the images: a few bytes each."""
+
+    def __init__(self, head: PackHead, parts: PackParts) -> None:
+        count = len(head.source.images)
+        self.status = np.empty(count, np.uint8)
+        self.length = np.empty(count, np.int64)
+        self.kept = np.empty(count, np.uint8)
+        for shard in parts.shards.values():
+            found = parts.peek(shard, ["status", "length", "kept"])
+            place = slice(shard.start, shard.stop)
+            for name, values in found.items():
+                getattr(self, name)[place] = values
+        self.data_bytes = int(self.length.sum())
+        self.rows: dict[str, slice] = {}
+        start = 0
+        for split, images in head.source.splits.items():
+            self.rows[split] = slice(start, start + images)
+            start += images
+        self._refuse_empty(head.source)
+
+    def good(self, split: str) -> np.ndarray:
+        """Give the rows of a split's good images."""
+        rows = self.rows[split]
+        good: np.ndarray = np.flatnonzero(self.status[rows] == 0) + rows.start
+        return good
+
+    def _refuse_empty(self, source: PackSource) -> None:
+        for split in self.rows:
+            if not len(self.good(split)):
+                raise InputError(f"none of the {source.splits[split]} {split} images can be read")
+        labels = source.images.labels[self.good("train")]
+        without = np.flatnonzero(np.bincount(labels, minlength=len(source.wnids)) == 0)
+        if len(without):
+            raise InputError(
+                f"no training image of the class {source.wnids[without[0]]!r} can be read "
+                f"({len(without)} such classes)"
+            )
+
+
+def _write_tables(file: h5py.File, head: PackHead, index: _Index) -> None:
+    source = head.source
+    _table(file, "wnid", text_array(source.wnids))
+    _table(file, "class_name", text_array(source.class_names))
+    raw, size = head.run["encoding"] == "raw", head.run["size"]
+    for split in index.rows:
+        rows = index.good(split)
+        length = index.length[rows]
+        group = file.create_group(split)
+        _names(group, [source.images.names[row] for row in rows])
+        _table(group, "label", source.images.labels[rows])
+        shape: tuple[int, ...] = (len(rows), size, size, 3)
+        if not raw:
+            _table(group, "offset", np.concatenate([[0], np.cumsum(length)]).astype(np.int64))
+            _table(group, "kept", index.kept[rows])
+            shape = (int(length.sum()),)
+        group.create_dataset("content_sha256", (len(rows), 32), np.uint8, **_chunked(len(rows)))
+        _contiguous(group, "data", shape)
+
+
+def _contiguous(group: h5py.Group, name: str, shape: tuple[int, ...]) -> None:
+    """Make a dataset in one piece, which has its place in the file at once."""
+    layout = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    layout.set_layout(h5py.h5d.CONTIGUOUS)
+    layout.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    layout.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    layout.set_obj_track_times(False)
+    space = h5py.h5s.create_simple(shape)
+    h5py.h5d.create(group.id, name.encode(), h5py.h5t.STD_U8LE, space, dcpl=layout)
+
+
+def _write_images(file: h5py.File, head: PackHead, index: _Index, parts: PackParts) -> None:
+    writers = {split: _SplitWriter(file[split], head.run["size"]) for split in index.rows}
+    sums = PixelSums(head.run["size"])
+    images = head.source.images
+    bad: list[tuple[int, str, bytes, int, str, str, bytes]] = []
+    for rows in parts.all_rows(len(images)):
+        sums.merge(rows.sums)
+        ends = np.concatenate([[0], np.cumsum(rows.length)])
+        for split, of_split in index.rows.items():
+            first, last = max(rows.start, of_split.start), min(rows.stop, of_split.stop)
+            if first >= last:
+                continue
+            own = slice(first - rows.start, last - rows.start)
+            good = rows.status[own] == 0
+            digests = rows.content_sha256[own]
+            writers[split].write(rows.data[ends[own.start] : ends[own.stop]], digests[good])
+            for place in np.flatnonzero(~good).tolist():
+                row = first + place
+                status = STATUS_NAMES[rows.status[own][place]]
+                message = rows.messages[own][place]
+                label, digest = int(images.labels[row]), digests[place].tobytes()
+                inner = row - of_split.start
+                bad.append((inner, split, images.names[row], label, status, message, digest))
+    for writer in writers.values():
+        writer.finish()
+    statistics = Statistics.of(sums)
+    for name, (dtype, _axes) in schema.STATISTICS.items():
+        _table(file, name, getattr(statistics, name).astype(dtype))
+    _write_bad(file.create_group(schema.BAD), bad)
+
+
+def _write_bad(
+    group: h5py.Group, bad: Sequence[tuple[int, str, bytes, int, str, str, bytes]]
+) -> None:
+    _table(group, "row", np.array([entry[0] for entry in bad], np.int64))
+    _table(group, "split", text_array([entry[1] for entry in bad]))
+    _names(group, [entry[2] for entry in bad])
+    _table(group, "label", np.array([entry[3] for entry in bad], np.int64))
+    _table(group, "status", text_array([entry[4] for entry in bad]))
+    width = max([1, *(len(entry[5].encode()) for entry in bad)])
+    _table(group, "message", text_array([entry[5] for entry in bad], min(width, MESSAGE_BYTES)))
+    digests = np.frombuffer(b"".join(entry[6] for entry in bad), np.uint8)
+    _table(group, "content_sha256", digests.reshape(-1, 32))
+
+
+class _SplitWriter:
+    """Writes the images of a split one after the other, with their checksums."""
+
+    def __init__(self, group: h5py.Group, size: int) -> None:
+        self._group = group
+        self._data = group["data"]
+        self._image = (size, size, 3) if self._data.ndim == 4 else ()
+        self._bytes = 0
+        self._rows = 0
+        self._block = hashlib.sha256()
+        self._in_block = 0
+        self._digests: list[bytes] = []
+
+    def write(self, data: np.ndarray, digests: np.ndarray) -> None:
+        """Append images, and the SHA-256 of each one's source."""
+        self._group["content_sha256"][self._rows : self._rows + len(digests)] = digests
+        if self._image:
+            self._data[self._rows : self._rows + len(digests)] = data.reshape(-1, *self._image)
+        else:
+            self._data[self._bytes : self._bytes + len(data)] = data
+        self._rows += len(digests)
+        self._bytes += len(data)
+        at = 0
+        while at < len(data):
+            piece = data[at : at + schema.BLOCK_BYTES - self._in_block]
+            self._block.update(piece.data)
+            self._in_block += len(piece)
+            at += len(piece)
+            if self._in_block == schema.BLOCK_BYTES:
+                self._end_block()
+
+    def _end_block(self) -> None:
+        self._digests.append(self._block.digest())
+        self._block, self._in_block = hashlib.sha256(), 0
+
+    def finish(self) -> None:
+        """Write the checksums of the data."""
+        if self._in_block:
+            self._end_block()
+        if self._rows != self._group["label"].shape[0] or self._bytes != self._data.size:
+            raise OutputError(f"{self._group.file.filename}: images of {self._group.name} are lost")
+        digests = np.frombuffer(b"".join(self._digests), np.uint8)
+        _table(self._group, "data_sha256", digests.reshape(-1, 32))
+
+
+def _write_attributes(file: h5py.File, head: PackHead) -> None:
+    content = table_digest(file)
+    file.attrs["schema"] = schema.SCHEMA
+    for name, text in {
+        "format": schema.FORMAT,
+        "decaf_version": head.decaf_version,
+        "created": head.created,
+        "run": json.dumps(head.run),
+        "content": json.dumps(content),
+        "environment": json.dumps(head.environment),
+        "fingerprint": schema.content_fingerprint(head.run, content),
+    }.items():
+        write_text_attribute(file, name, text)
+
+
+def _table(group: h5py.Group, name: str, values: np.ndarray) -> None:
+    group.create_dataset(name, data=values, **_chunked(len(values)))
+
+
+def _chunked(rows: int) -> dict[str, Any]:
+    # A dataset without rows cannot be cut into chunks, nor has it anything to check.
+    return {"chunks": True, "fletcher32": True} if rows else {}
+
+
+def _names(group: h5py.Group, names: Sequence[bytes]) -> None:
+    longest = max([1, *(len(name) for name in names)])
+    options = {"compression": "gzip", "shuffle": True} if names else {}
+    dataset = group.create_dataset(
+        "name", (len(names),), f"S{longest}", **options, **_chunked(len(names))
+    )
+    step = max(1, (4 << 20) // longest)
+    for start in range(0, len(names), step):
+        block = names[start : start + step]
+        dataset[start : start + len(block)] = np.array(block, f"S{longest}")

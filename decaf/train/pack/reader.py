@@ -1,0 +1,418 @@
+"""The training pack, read: its images lie in memory as they lie in the file."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, NoReturn
+
+import h5py
+import numpy as np
+
+from decaf.errors import ImageError, SettingError
+from decaf.features.store.guard import open_hdf5, refusing
+from decaf.features.store.text import decode_text
+from decaf.images.status import STATUS_NAMES
+from decaf.train.pack import schema
+from decaf.train.pack.guard import PackContents, check_pack
+from decaf.train.pack.tables import table_digest
+
+__all__ = ["Pack", "PackSplit", "SourceTable"]
+
+
+class Pack:
+    """A training pack; `Pack.open` gives one.
+
+    It may be read from several threads. Nothing of its images is loaded before they are asked for,
+    and none of it is read through HDF5.
+
+    Attributes
+    ----------
+    path : str
+        As given.
+    size : int
+        Side of every image, in pixels.
+    encoding : {"jpeg", "raw"}
+    resize : {"shorter-side", "warp"}
+        How the images were made square: by cutting out the centre, or as a whole.
+    wnids : tuple of str
+        Identity of the classes, which the labels number: WordNet ids, or names of folders. Sorted.
+    class_names : tuple of str
+        What people call them.
+    splits : dict of str to PackSplit
+        ``"train"``, and ``"val"`` and ``"test"`` where there are such.
+    mean, std : ndarray of float64, shape (3,)
+        Of all pixels of the training images, in [0, 1], RGB.
+    mean_image : ndarray of float32, shape (3, size, size)
+        In [0, 1].
+    pca : tuple of ndarray of float64, shapes (3,) and (3, 3)
+        Eigenvalues, falling, and in the columns the eigenvectors of the covariance of RGB over all
+        pixels of the training images, in [0, 1] (Krizhevsky et al. 2012, sec. 4.1).
+    bad : list of (split, name, status, message)
+        Images that could not be read, and are in no split.
+    fingerprint : str
+        SHA-256 of all that the pack holds, and of the settings it was made with.
+    run : dict
+        The settings.
+    """
+
+    def __init__(self, path: str, file: h5py.File, contents: PackContents) -> None:
+        self.path = path
+        self.size = contents.size
+        self.encoding = contents.encoding
+        self.resize = contents.resize
+        self.run = contents.run
+        self.content = contents.content
+        self.environment = contents.environment
+        self.attrs = contents.attrs
+        self._file: h5py.File | None = file
+        self._lock = threading.Lock()
+        with refusing(path, schema.PACK_FILE):
+            self.wnids = _texts(file["wnid"])
+            self.class_names = _texts(file["class_name"])
+            self.mean, self.std = file["mean"][:], file["std"][:]
+            self.mean_image = file["mean_image"][:]
+            self.pca = (file["pca_values"][:], file["pca_vectors"][:])
+            bad = file[schema.BAD]
+            columns = [_texts(bad["split"]), bad["name"][:].tolist()]
+            columns += [_texts(bad["status"]), _texts(bad["message"])]
+            self.bad: list[tuple[str, bytes, str, str]] = list(zip(*columns, strict=True))
+            self._check_values()
+            self.splits = {
+                name: PackSplit(self, name, start, length)
+                for name, (start, length) in contents.splits.items()
+            }
+
+    @classmethod
+    def open(cls, path: str | bytes | os.PathLike[str]) -> Pack:
+        """Open a training pack.
+
+        Parameters
+        ----------
+        path : str, bytes or path-like
+            A file that ``decaf pack`` has written.
+
+        Returns
+        -------
+        Pack
+            Close it after use, or use it in a ``with`` statement.
+
+        Raises
+        ------
+        PackError
+            Where it is not a pack, is damaged, or holds what decaf refuses to follow.
+        """
+        file = open_hdf5(path, schema.PACK_FILE)
+        try:
+            name = os.fsdecode(path)
+            return cls(name, file, check_pack(file, name))
+        except BaseException:
+            file.close()
+            raise
+
+    def close(self) -> None:
+        """Close the file. What was given out of it before can be used on."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def __enter__(self) -> Pack:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        images = ", ".join(f"{name} {len(split)}" for name, split in self.splits.items())
+        state = "" if self._file is not None else ", closed"
+        return (
+            f"<Pack {self.path!r}: {images} images of {len(self.wnids)} classes, "
+            f"{self.size}×{self.size} {self.encoding}{state}>"
+        )
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of all that the pack holds, and of the settings it was made with."""
+        return str(self.attrs["fingerprint"])
+
+    def info(self) -> dict[str, Any]:
+        """Describe the pack: values that `json` can write."""
+        return {
+            "path": self.path,
+            "bytes": os.stat(self.path).st_size,
+            "size": self.size,
+            "encoding": self.encoding,
+            "classes": len(self.wnids),
+            "splits": {
+                name: {
+                    "images": len(split),
+                    "bytes": split.data_bytes,
+                    "kept": self.content["splits"][name]["kept"],
+                    "bad": sum(entry[0] == name for entry in self.bad),
+                }
+                for name, split in self.splits.items()
+            },
+            "mean": self.mean.tolist(),
+            "std": self.std.tolist(),
+            "pca_values": self.pca[0].tolist(),
+            "pca_vectors": self.pca[1].tolist(),
+            "decaf_version": self.attrs["decaf_version"],
+            "created": self.attrs["created"],
+            "fingerprint": self.fingerprint,
+            "run": self.run,
+            "environment": self.environment,
+        }
+
+    def verify(self) -> None:
+        """Read the whole pack and compare it with its checksums.
+
+        Raises
+        ------
+        PackError
+            Where something in it has changed.
+        """
+        with self.locked() as file, refusing(self.path, schema.PACK_FILE):
+            for name, split in self.splits.items():
+                split.check_data(file[name]["data_sha256"][:])
+            if table_digest(file) != self.content:
+                self.refuse("its tables are not those of its checksums: it has been changed")
+
+    def locked(self) -> _Locked:
+        """Hold the HDF5 file, which one thread at a time may read."""
+        if self._file is None:
+            raise SettingError(f"{self.path}: the pack is closed")
+        return _Locked(self._lock, self._file)
+
+    def table(self, split: str) -> SourceTable:
+        """List all images that a split was made from, bad ones in their places."""
+        good = self.splits[split]
+        with self.locked() as file, refusing(self.path, schema.PACK_FILE):
+            bad = file[schema.BAD]
+            rows = np.flatnonzero(np.array([entry[0] == split for entry in self.bad], bool))
+            places = bad["row"][:][rows]
+            labels, digests = bad["label"][:][rows], bad["content_sha256"][:][rows]
+        total = len(good) + len(rows)
+        if len(set(places.tolist())) != len(rows) or not ((places >= 0) & (places < total)).all():
+            self.refuse(f"{split}: the places of its bad images contradict each other")
+        ok = np.ones(total, bool)
+        ok[places] = False
+        table = SourceTable(
+            [b""] * total, np.empty(total, np.int64), np.empty((total, 32), np.uint8), {}
+        )
+        table.labels[ok], table.labels[places] = good.labels, labels
+        table.content_sha256[ok], table.content_sha256[places] = good.content_sha256, digests
+        for place, name in zip(np.flatnonzero(ok).tolist(), good.names, strict=True):
+            table.names[place] = name
+        for place, row in zip(places.tolist(), rows.tolist(), strict=True):
+            table.names[place], table.statuses[place] = self.bad[row][1:3]
+        return table
+
+    def refuse(self, text: str) -> NoReturn:
+        """Raise `PackError` naming the file."""
+        schema.PACK_FILE.refuse(self.path, text)
+
+    def _check_values(self) -> None:
+        if list(self.wnids) != sorted(set(self.wnids)):
+            self.refuse("its classes are not sorted, or one is there twice")
+        values = [self.mean, self.std, self.mean_image, *self.pca]
+        if not all(np.isfinite(array).all() for array in values):
+            self.refuse("its statistics hold NaN or infinity")
+        for split, _name, status, _message in self.bad:
+            if split not in schema.SPLITS or status not in STATUS_NAMES[1:]:
+                self.refuse(f"lists a bad image of split {split!r} and status {status!r}")
+        counts = self.content.get("splits")
+        if not isinstance(counts, dict) or not all(
+            isinstance(entry, dict) and isinstance(entry.get("kept"), int)
+            for entry in counts.values()
+        ):
+            self.refuse("its attribute 'content' does not describe its splits")
+
+
+class PackSplit:
+    """The images of one split: ``split[i]`` is (pixels, label), as of a torch Dataset.
+
+    Attributes
+    ----------
+    name : str
+    labels : ndarray of int64, shape (N,)
+    offsets : ndarray of int64, shape (N + 1,), or None
+        Where each image's bytes begin in `data`; None in a pack of raw pixels.
+    data : ndarray of uint8, shape (B,)
+        The bytes of all images, read-only, mapped from the file.
+    """
+
+    def __init__(self, pack: Pack, name: str, start: int, length: int) -> None:
+        self.name = name
+        self._pack = pack
+        self._names: list[bytes] | None = None
+        with pack.locked() as file:
+            group = file[name]
+            self.labels: np.ndarray = group["label"][:]
+            self.offsets: np.ndarray | None = group["offset"][:] if "offset" in group else None
+        classes = len(pack.wnids)
+        if (wrong := (self.labels < 0) | (self.labels >= classes)).any():
+            image = int(wrong.argmax())
+            pack.refuse(
+                f"{name}/label, image {image}: class {self.labels[image]} found, "
+                f"0 to {classes - 1} expected"
+            )
+        if self.offsets is not None:
+            edges = self.offsets[0] == 0 and self.offsets[-1] == length
+            if not edges or (np.diff(self.offsets) <= 0).any():
+                pack.refuse(f"{name}/offset does not cut {length} bytes into {len(self)} images")
+            self.offsets.flags.writeable = False
+        self.labels.flags.writeable = False
+        # As a plain array: slices of a memmap are memmaps, and take ten times as long to make.
+        self.data: np.ndarray = np.memmap(
+            pack.path, np.uint8, mode="r", offset=start, shape=(length,)
+        ).view(np.ndarray)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __repr__(self) -> str:
+        return f"<PackSplit {self.name!r} of {self._pack.path!r}: {len(self)} images>"
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
+        pixels = self.pixels(index)
+        return pixels, int(self.labels[index])
+
+    @property
+    def data_bytes(self) -> int:
+        """Size of the images in the file."""
+        return len(self.data)
+
+    @property
+    def names(self) -> list[bytes]:
+        """Path of each image below the data set that was packed."""
+        if self._names is None:
+            with self._pack.locked() as file, refusing(self._pack.path, schema.PACK_FILE):
+                self._names = file[self.name]["name"][:].tolist()
+        return self._names
+
+    @property
+    def content_sha256(self) -> np.ndarray:
+        """SHA-256 of the file each image was made from: (N, 32) uint8."""
+        with self._pack.locked() as file, refusing(self._pack.path, schema.PACK_FILE):
+            digests: np.ndarray = file[self.name]["content_sha256"][:]
+        return digests
+
+    @property
+    def raw(self) -> np.ndarray | None:
+        """Raw pixels, (N, size, size, 3) uint8, read-only, mapped; None in a pack of JPEGs."""
+        if self.offsets is not None:
+            return None
+        return self.data.reshape(len(self), self._pack.size, self._pack.size, 3)
+
+    def encoded(self, index: int) -> np.ndarray:
+        """Give the bytes of an image's JPEG: 1-D uint8, read-only, mapped.
+
+        Raises
+        ------
+        IndexError
+        SettingError
+            In a pack of raw pixels.
+        """
+        if self.offsets is None:
+            raise SettingError(f"{self._pack.path}: holds raw pixels, no JPEGs")
+        index = self._place(index)
+        return self.data[self.offsets[index] : self.offsets[index + 1]]
+
+    def pixels(self, index: int) -> np.ndarray:
+        """Give an image: (size, size, 3) uint8, RGB, an array of its own.
+
+        Raises
+        ------
+        IndexError
+        PackError
+            Where its JPEG has been damaged.
+        """
+        raw = self.raw
+        if raw is not None:
+            return np.array(raw[self._place(index)])
+        from decaf.images.decode import decode  # loads torch
+
+        try:
+            decoded = decode(self.encoded(index).tobytes())
+        except ImageError as error:
+            raise schema.PACK_FILE.error(
+                f"{self._pack.path}: {self.name}, image {index}: {error}"
+            ) from error
+        size = self._pack.size
+        if (decoded.height, decoded.width) != (size, size):
+            self._pack.refuse(
+                f"{self.name}, image {index}: {decoded.width} × {decoded.height} pixels found, "
+                f"{size} × {size} expected"
+            )
+        pixels: np.ndarray = decoded.pixels.permute(1, 2, 0).contiguous().numpy()
+        return pixels
+
+    def check_data(self, expected: np.ndarray) -> None:
+        """Compare the data with the SHA-256 of its blocks, (…, 32) uint8; see `Pack.verify`."""
+        for number, digest in enumerate(expected):
+            start = number * schema.BLOCK_BYTES
+            block = self.data[start : start + schema.BLOCK_BYTES]
+            if hashlib.sha256(block.data).digest() != digest.tobytes():
+                first, last = self._images_of(start, start + len(block))
+                self._pack.refuse(
+                    f"{self.name}, images {first} to {last}: the data is damaged; "
+                    "make the pack again"
+                )
+
+    def _images_of(self, start: int, stop: int) -> tuple[int, int]:
+        if self.offsets is None:
+            each = self._pack.size**2 * 3
+            return start // each, (stop - 1) // each
+        first = np.searchsorted(self.offsets, start, side="right") - 1
+        return int(first), int(np.searchsorted(self.offsets, stop, side="left") - 1)
+
+    def _place(self, index: int) -> int:
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"image {index} of {len(self)}")
+        return index % len(self)
+
+
+@dataclass(frozen=True, eq=False)
+class SourceTable:
+    """The images that a split was made from, in order.
+
+    Attributes
+    ----------
+    names : list of bytes
+    labels : ndarray of int64, shape (N,)
+    content_sha256 : ndarray of uint8, shape (N, 32)
+    statuses : dict of int to str
+        Of those that could not be read, by their places.
+    """
+
+    names: list[bytes]
+    labels: np.ndarray
+    content_sha256: np.ndarray
+    statuses: dict[int, str]
+
+
+class _Locked:
+    """A borrowed HDF5 file."""
+
+    def __init__(self, lock: threading.Lock, file: h5py.File) -> None:
+        self._lock = lock
+        self._file = file
+
+    def __enter__(self) -> h5py.File:
+        self._lock.acquire()
+        return self._file
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
+def _texts(dataset: h5py.Dataset) -> tuple[str, ...]:
+    return tuple(decode_text(value) for value in dataset[:].tolist())
