@@ -85,8 +85,12 @@ def run(args: argparse.Namespace) -> int:
         f"{byte_size(size)}"
     )
     print(f"SHA-256 {written.sha256}")
-    for key, error in errors.items():
-        print(f"{key} rounded: relative error {error:.2g}")
+    if errors:
+        worst = max(errors, key=errors.__getitem__)
+        print(
+            f"rounded: {len(errors)} of {len(written.state)} tensors, relative error at most "
+            f"{errors[worst]:.2g} ({worst})"
+        )
     return 0
 
 

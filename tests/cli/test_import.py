@@ -60,7 +60,8 @@ def test_a_mean_colour_and_rounded_weights(tmp_path, capsys):
     assert load_weights(out).preprocess.mean == (123.0, 117.0, 104.5)
     told = capsys.readouterr().out
     assert "10 classes without names, " in told
-    assert "fc6.weight rounded: relative error 0.0" in told
+    assert "rounded: 2 of 16 tensors, relative error at most 0.0" in told
+    assert told.endswith(" (fc6.weight)\n")
     smaller = tmp_path / "smaller.safetensors"
     assert main(["import", str(out), "-o", str(smaller), "--dtype", "int8", "--json"]) == 0
     errors = json.loads(capsys.readouterr().out)["relative_errors"]
