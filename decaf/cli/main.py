@@ -33,6 +33,7 @@ COMMANDS: dict[str, str] = {
     "export": "decaf.cli.export",
     "summary": "decaf.cli.summary",
     "pack": "decaf.cli.pack",
+    "train": "decaf.cli.train",
     "import": "decaf.cli.import_",
     "evaluate": "decaf.cli.evaluate",
 }
