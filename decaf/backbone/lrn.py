@@ -146,7 +146,7 @@ class _Recorded(torch.autograd.Function):
         return local_response_norm(x, size, k, alpha, beta)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (x,) = ctx.saved_tensors
         channels = x.shape[1]

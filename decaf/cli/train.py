@@ -115,6 +115,8 @@ def run(args: argparse.Namespace) -> int:
     from decaf.train.run import train
 
     chief = os.environ.get("RANK", "0") == "0"
+    if chief:
+        _tell_warnings()
     values = {name: getattr(args, name) for name in _setting_types()}
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
     settings = preset(args.preset, **values)
@@ -146,6 +148,17 @@ def run(args: argparse.Namespace) -> int:
         plain |= {"folder": str(result.folder), "weights": str(result.weights)}
         print(json.dumps(plain) if args.json else _summary(plain))
     return 0
+
+
+def _tell_warnings() -> None:
+    """Print what decaf logs as lines of its own, as all that it says."""
+    import logging
+
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("decaf: %(message)s"))
+    logger = logging.getLogger("decaf")
+    logger.addHandler(handler)
+    logger.propagate = False
 
 
 def _summary(result: dict[str, Any]) -> str:

@@ -1,5 +1,49 @@
-"""Training: the pack that holds a data set, and the networks that are made from it."""
+"""Training: the pack that holds a data set, and the networks that are made from it.
+
+What is named here is loaded when it is first used, as in `decaf` itself.
+"""
 
 from __future__ import annotations
 
-__all__: list[str] = []
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from decaf.train.loop import Diverged
+    from decaf.train.pack.reader import Pack
+    from decaf.train.recipe import PRESETS, TrainSettings, preset
+    from decaf.train.run import train
+    from decaf.train.session import TrainResult
+
+__all__ = [
+    "PRESETS",
+    "Diverged",
+    "Pack",
+    "TrainResult",
+    "TrainSettings",
+    "preset",
+    "train",
+]
+
+# Public name → the module that defines it.
+_LAZY = {
+    "PRESETS": "decaf.train.recipe",
+    "Diverged": "decaf.train.loop",
+    "Pack": "decaf.train.pack.reader",
+    "TrainResult": "decaf.train.session",
+    "TrainSettings": "decaf.train.recipe",
+    "preset": "decaf.train.recipe",
+    "train": "decaf.train.run",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(_LAZY[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

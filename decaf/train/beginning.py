@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,7 +20,7 @@ __all__ = ["preprocess_of", "start_state"]
 
 
 def preprocess_of(
-    pack: Pack, settings: TrainSettings, crop: int
+    pack: Pack, settings: TrainSettings, crop: int, begun: Weights | None = None
 ) -> tuple[PreprocessSpec, Tensor | None]:
     """Give the preprocessing that the trained network will want, and its mean image.
 
@@ -29,6 +30,8 @@ def preprocess_of(
     settings : TrainSettings
     crop : int
         Side of the network's input.
+    begun : Weights, optional
+        To go on from: their network keeps the scale and mean that it knows.
 
     Returns
     -------
@@ -45,27 +48,43 @@ def preprocess_of(
     resize_to = settings.resize_to or (pack.size if pack.size > crop else round(crop * 9 / 8))
     if resize_to < crop:
         raise SettingError(f"resize_to {resize_to} is less than the network's {crop} pixels")
-    scale = 255.0 if settings.pixels == "0-255" else 1.0
-    std = (1.0, 1.0, 1.0) if settings.pixels == "0-255" else tuple(map(float, pack.std))
+    image: Tensor | None = None
+    if begun is not None:
+        scale, std, mean = begun.preprocess.scale, begun.preprocess.std, begun.preprocess.mean
+        image = begun.mean_image
+        if image is not None:
+            mean = _triple(image.double().mean((1, 2)))
+    else:
+        standard = settings.pixels == "standard"
+        scale = 1 / 255 if standard else 1.0
+        std = _triple(pack.std) if standard else (1.0, 1.0, 1.0)
+        mean = _triple(pack.mean * (scale * 255))
+        if settings.mean != "channel":
+            image = torch.from_numpy(pack.mean_image * (scale * 255)).float().contiguous()
     spec = PreprocessSpec(
         name="decaf" if warped else "shorter-side",
         resize="warp" if warped else "shorter-side",
         resize_to=resize_to,
         crop=crop,
-        mean=tuple(float(value) * scale for value in pack.mean),  # type: ignore[arg-type]
-        std=std,  # type: ignore[arg-type]
-        scale=scale / 255,
+        mean=mean,
+        std=std,
+        scale=scale,
     )
-    possible = warped and pack.size == resize_to and settings.crop == "random"
-    if settings.mean == "image" and not possible:
+    fits = image is not None and image.shape[1] == resize_to
+    possible = warped and pack.size == resize_to and settings.crop == "random" and fits
+    if begun is None and settings.mean == "image" and not possible:
         raise SettingError(
             "mean 'image' needs a pack made with --resize warp, of the size that evaluation "
             "resizes to, and crop 'random'; use mean 'channel'"
         )
-    if settings.mean == "channel" or not possible:
+    if image is None or not possible:
         return spec, None
-    image = torch.from_numpy(pack.mean_image * scale).float().contiguous()
     return replace(spec, mean_image_sha256=tensor_sha256(image)), image
+
+
+def _triple(values: Any) -> tuple[float, float, float]:
+    red, green, blue = (float(value) for value in values)
+    return red, green, blue
 
 
 def start_state(
@@ -110,11 +129,18 @@ def start_state(
         dropout_at=spec.dropout_at,
     )  # fmt: skip
     if same != spec:
+        other = [f.name for f in fields(spec) if getattr(same, f.name) != getattr(spec, f.name)]
         raise SettingError(
-            f"{begun.name} is of {begun.spec.name}, which is not the {spec.name} to be trained"
+            f"{begun.name} is of {begun.spec.name}, which is not the {spec.name} to be trained: "
+            f"other {', '.join(other)}"
         )
-    known = begun.provenance.get("wnids") or list(begun.class_names)
     state = {key: tensor.clone() for key, tensor in begun.state.items()}
-    if list(known) != list(pack.wnids):
+    known = begun.provenance.get("wnids")
+    alike = (
+        list(known) == list(pack.wnids)
+        if isinstance(known, list)
+        else begun.class_names in (pack.wnids, pack.class_names)
+    )
+    if not alike:
         state |= {key: fresh[key] for key in ("fc8.weight", "fc8.bias")}
     return state

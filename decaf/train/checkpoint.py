@@ -1,21 +1,22 @@
 """Checkpoints: whole or absent, checked when they are read, the last few kept.
 
 A checkpoint is a safetensors file. Its header holds, as JSON, all of the state that is not
-tensors, and the SHA-256 of that and of the tensors.
+tensors, and the SHA-256 of that and of the tensors. There is no state of random generators in it:
+what a step draws depends on the seed and the number of the step alone (`decaf.train.randomness`).
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import re
-import warnings
 from pathlib import Path
 from typing import Any
 
 import safetensors
-import safetensors.torch
+import torch
 from torch import Tensor
 
 from decaf import __version__
@@ -27,6 +28,21 @@ __all__ = ["Checkpoints", "read_checkpoint", "write_checkpoint"]
 
 FORMAT = "decaf-checkpoint"
 SCHEMA = "1"
+
+# Bytes given to the system at a time.
+_PIECE = 16 << 20
+_TYPES = {
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
+
+_logger = logging.getLogger(__name__)
 
 
 class Checkpoints:
@@ -50,24 +66,37 @@ class Checkpoints:
         return sorted(found, key=_step_of)
 
     def write(self, step: int, state: dict[str, Any], tensors: dict[str, Tensor]) -> Path:
-        """Write the checkpoint of a step, then delete the oldest beyond `keep`.
+        """Write the checkpoint of a step, then delete those beyond the newest `keep`.
+
+        One of a later step is deleted too: it was passed over as damaged when the run went on from
+        an earlier one.
 
         Raises
         ------
         OutputError
             Where the disk refuses; the earlier ones stay.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        for stray in self.folder.glob("*.tmp"):
-            stray.unlink()
         path = self.folder / f"step-{step:09d}.safetensors"
-        write_checkpoint(path, state, tensors)
-        for old in self.paths()[: -self.keep]:
-            old.unlink()
+        with disk_errors(path, "earlier checkpoints are kept, for --resume"):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            for stray in self.folder.glob("*.tmp"):
+                stray.unlink()
+            write_checkpoint(path, state, tensors)
+            paths = self.paths()
+            kept = [p for p in paths if _step_of(p) <= step][-self.keep :]
+            for old in paths:
+                if old not in kept:
+                    old.unlink()
         return path
 
     def newest(self) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
-        """Read the newest that is intact, with a warning for each that is not; None without any.
+        """Read the newest that is intact, and log a warning for each that is not.
+
+        Returns
+        -------
+        state : dict
+        tensors : dict of str to Tensor
+            Or None in place of both, where there is no checkpoint.
 
         Raises
         ------
@@ -79,9 +108,12 @@ class Checkpoints:
             try:
                 return read_checkpoint(path)
             except ResumeError as error:
-                warnings.warn(f"{error}; going back to the one before", stacklevel=2)
+                _logger.warning("%s; going back to the one before", error)
         if paths:
-            raise ResumeError(f"{self.folder}: none of its {len(paths)} checkpoints is intact")
+            raise ResumeError(
+                f"{self.folder}: none of its {len(paths)} checkpoints is intact; begin again with "
+                "another --out"
+            )
         return None
 
 
@@ -106,31 +138,53 @@ def write_checkpoint(path: Path, state: dict[str, Any], tensors: dict[str, Tenso
         Where the disk refuses.
     """
     ready = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
+    # The widest numbers first, so that each tensor begins at a multiple of their size.
+    names = sorted(ready, key=lambda name: (-ready[name].element_size(), name))
     text = json.dumps(state)
-    header = {
-        "format": FORMAT,
-        "schema": SCHEMA,
-        "decaf_version": __version__,
-        "state": text,
-        "sha256": _sha256(text, ready),
+    header: dict[str, Any] = {
+        "__metadata__": {
+            "format": FORMAT,
+            "schema": SCHEMA,
+            "decaf_version": __version__,
+            "state": text,
+            "sha256": _sha256(text, ready),
+        }
     }
+    end = 0
+    for name in names:
+        tensor, begin = ready[name], end
+        end += tensor.numel() * tensor.element_size()
+        header[name] = {
+            "dtype": _TYPES[tensor.dtype],
+            "shape": list(tensor.shape),
+            "data_offsets": [begin, end],
+        }
+    encoded = json.dumps(header).encode()
+    encoded += b" " * (-len(encoded) % 8)
     temporary = path.with_name(f"{path.name}.tmp")
-    with disk_errors(path, "earlier checkpoints are kept"):
+    with disk_errors(path, "earlier checkpoints are kept, for --resume"):
         try:
-            try:
-                safetensors.torch.save_file(ready, temporary, metadata=header)
-            except safetensors.SafetensorError as error:  # what it makes of an OSError
-                raise OSError(str(error)) from error
-            descriptor = os.open(temporary, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            # Written here, not by safetensors, whose errors hide the system's reason.
+            with open(temporary, "wb", buffering=0) as file:
+                _write(file.fileno(), len(encoded).to_bytes(8, "little") + encoded)
+                for name in names:
+                    _write(file.fileno(), memoryview(_bytes_of(ready[name])))
+                os.fsync(file.fileno())
             os.replace(temporary, path)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
         sync_directory(path.parent)
+
+
+def _bytes_of(tensor: Tensor) -> Any:
+    return tensor.reshape(-1).view(torch.uint8).numpy()
+
+
+def _write(descriptor: int, data: bytes | memoryview) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view[:_PIECE]) :]
 
 
 def _sha256(text: str, tensors: dict[str, Tensor]) -> str:
@@ -154,17 +208,17 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     try:
         with safetensors.safe_open(path, framework="pt", device="cpu") as file:
             header = file.metadata() or {}
-            tensors = {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118
-        if header.get("format") != FORMAT:
-            raise ValueError("it is no checkpoint of decaf")
-        if header.get("schema") != SCHEMA:
-            raise ValueError(
-                f"it was written in schema {header.get('schema')!r:.60} by decaf "
-                f"{header.get('decaf_version', '?')[:60]}, this version reads {SCHEMA}"
-            )
+            if header.get("format") != FORMAT:
+                raise ValueError("it is no checkpoint of decaf")
+            if header.get("schema") != SCHEMA:
+                raise ValueError(
+                    f"it was written in schema {header.get('schema')!r:.60} by decaf "
+                    f"{header.get('decaf_version', '?')[:60]}, this version reads {SCHEMA}"
+                )
+            tensors = {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118 (no mapping)
         if header["sha256"] != _sha256(header["state"], tensors):
             raise ValueError("its contents are not those of its checksum")
         state: dict[str, Any] = json.loads(header["state"])
         return state, tensors
     except (OSError, ValueError, KeyError, safetensors.SafetensorError) as error:
-        raise ResumeError(f"{path}: cannot be gone on from ({error})") from error
+        raise ResumeError(f"{path}: is damaged, or no checkpoint ({error})") from error

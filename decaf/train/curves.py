@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import importlib.util
+import io
 from pathlib import Path
 
 from decaf.errors import SettingError
+from decaf.features.disk import disk_errors
 from decaf.train.log import read_log
 
-__all__ = ["draw_curves"]
+__all__ = ["can_draw", "draw_curves"]
+
+
+def can_draw() -> bool:
+    """Tell whether matplotlib is installed."""
+    return importlib.util.find_spec("matplotlib") is not None
 
 
 def draw_curves(log: Path, out: Path) -> None:
@@ -24,6 +32,8 @@ def draw_curves(log: Path, out: Path) -> None:
     ------
     SettingError
         Where matplotlib is not installed.
+    OutputError
+        Where the disk refuses.
     """
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -58,4 +68,7 @@ def draw_curves(log: Path, out: Path) -> None:
     for axes in (loss, error, rate):
         axes.grid(alpha=0.3)
     FigureCanvasAgg(figure)
-    figure.savefig(out)
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=120)
+    with disk_errors(out, "the weights are kept"):
+        out.write_bytes(picture.getvalue())

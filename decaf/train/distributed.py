@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,7 +16,9 @@ from decaf.backbone.device import choose_device
 from decaf.errors import DecafError, SettingError
 from decaf.features.ranks import PATIENCE, local_rank
 
-__all__ = ["World", "world_of_run"]
+__all__ = ["World", "meeting", "world_of_run"]
+
+_LOST = re.compile(r"gloo|NCCL|Connection (closed|reset|refused)|Broken pipe")
 
 
 class World:
@@ -43,7 +46,7 @@ class World:
     def total(self, values: Tensor) -> Tensor:
         """Sum a tensor over all processes, in place."""
         if self.size > 1:
-            with _meeting():
+            with meeting():
                 dist.all_reduce(values)
         return values
 
@@ -52,7 +55,7 @@ class World:
         if self.size == 1:
             return flags
         box = torch.tensor(flags, dtype=torch.int32, device=self.device)
-        with _meeting():
+        with meeting():
             dist.all_reduce(box, dist.ReduceOp.MAX)
         return [bool(flag) for flag in box.tolist()]
 
@@ -66,7 +69,7 @@ class World:
         """
         if self.size > 1:
             box = [value if self.chief else None]
-            with _meeting():
+            with meeting():
                 dist.broadcast_object_list(box, src=0, device=self.device)
             value = box[0]
         if isinstance(value, BaseException):
@@ -87,17 +90,27 @@ class World:
             box = torch.empty(shape, dtype=dtype, device=self.device)
             if tensors is not None:
                 box.copy_(tensors[key])
-            with _meeting():
+            with meeting():
                 dist.broadcast(box, src=0)
             found[key] = box.cpu()
         return found
 
 
 @contextmanager
-def _meeting() -> Iterator[None]:
+def meeting() -> Iterator[None]:
+    """Say clearly what it means where a line to another process was closed.
+
+    Raises
+    ------
+    DecafError
+    """
     try:
         yield
     except RuntimeError as error:
+        # gloo's errors have no type of their own; others (memory, shapes) are not to be renamed.
+        lost = isinstance(error, dist.DistError) or _LOST.search(str(error))
+        if not lost:
+            raise
         raise DecafError(
             "another process of this run has ended; go on from the last checkpoint with --resume"
         ) from error

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from decaf.images.spec import PreprocessSpec
-from decaf.train.augment import Views, cut, cut_batch, draw_views, lighting_shift
+from decaf.train.augment import Views, cut, cut_batch, draw_views, lighting_shift, sent
 from decaf.train.randomness import epoch_order
 from decaf.train.recipe import TrainSettings
 
-__all__ = ["Batch", "Feed", "Normaliser", "Split", "ahead"]
+__all__ = ["Batch", "Feed", "Normaliser", "Split", "ahead", "decoding_threads"]
 
 # Images that a thread prepares at a time: enough that handing them out costs nothing.
 CHUNK = 32
@@ -76,55 +76,84 @@ class Normaliser:
         dtype: torch.dtype,
         device: torch.device,
     ) -> None:
+        crop = preprocess.crop
         std = torch.tensor(preprocess.std, dtype=torch.float64)
         mean = torch.tensor(preprocess.mean, dtype=torch.float64).view(1, 1, 3)
         if mean_image is not None:
             mean = mean_image.double().permute(1, 2, 0)
-        self._mean = (mean / std).float().to(device)
-        self._factor = (preprocess.scale / std).float().to(device)
+        self.dtype = dtype
+        self._crop = crop
+        # Lines of an image are taken as 3 * crop numbers: over an axis of 3 torch computes one
+        # number at a time.
+        self._factor = (preprocess.scale / std).float().repeat(crop).to(device)
         # Shifts come for pixels in [0, 1].
         self._shift = (preprocess.scale * 255 / std).float().to(device)
-        self._crop = preprocess.crop
-        self._dtype = dtype
+        offset = -(mean / std).float().to(device)
+        self._side = len(offset)
+        self._lines, self._mirrored = offset.flatten(1), offset.flip(1).flatten(1)
+        if mean_image is None:
+            self._centre = self._lines.repeat(1, crop)[None]
+        else:
+            first = round((self._side - crop) / 2)
+            self._centre = self._part(first, first, False).contiguous()
 
     def __call__(
-        self, pixels: Tensor, shift: Tensor | None = None, corners: np.ndarray | None = None
+        self,
+        pixels: Tensor,
+        shift: Tensor | None = None,
+        corners: np.ndarray | None = None,
+        out: Tensor | None = None,
     ) -> Tensor:
         """Normalise a batch.
 
         Parameters
         ----------
-        pixels : Tensor of uint8 or float32, shape (n, crop, crop, 3)
+        pixels : Tensor of uint8 or float, shape (n, crop, crop, 3)
             From 0 to 255.
         shift : Tensor of float32, shape (n, 3), optional
             Added to pixels in [0, 1].
         corners : ndarray of int64, shape (n, 3), optional
             Top, left and whether mirrored, of each image's part of the mean image; the centre by
             default.
+        out : Tensor, shape (n, crop, crop, 3), contiguous, optional
+            Where to put the result.
 
         Returns
         -------
         Tensor, shape (n, 3, crop, crop), channels last
         """
-        wide = pixels.to(torch.float32)
-        offset = -self._mean_of(len(pixels), corners)
+        count, crop = len(pixels), self._crop
+        wide = pixels.reshape(count, crop, crop * 3).to(torch.float32)
+        offset = self._offset_of(corners)
         if shift is not None:
-            offset = offset + (shift * self._shift)[:, None, None, :]
-        wide = torch.addcmul(offset, wide, self._factor)
-        return wide.to(self._dtype).permute(0, 3, 1, 2)
+            colour = (shift * self._shift)[:, None, :].repeat(1, 1, crop)
+            offset = offset + colour
+        torch.addcmul(offset, wide, self._factor, out=wide)
+        if out is None:
+            out = wide.to(self.dtype).view(count, crop, crop, 3)
+        else:
+            out.view(count, crop, crop * 3).copy_(wide)
+        return out.permute(0, 3, 1, 2)
 
-    def _mean_of(self, count: int, corners: np.ndarray | None) -> Tensor:
-        if self._mean.shape[0] == 1:
-            return self._mean
-        side, crop = self._mean.shape[0], self._crop
-        if corners is None:
-            centre = round((side - crop) / 2)
-            return self._mean[centre : centre + crop, centre : centre + crop]
-        parts = []
-        for top, left, mirrored in corners.tolist():
-            part = self._mean[top : top + crop, left : left + crop]
-            parts.append(part.flip(1) if mirrored else part)
-        return torch.stack(parts)
+    def _offset_of(self, corners: np.ndarray | None) -> Tensor:
+        if corners is None or self._side == 1:
+            return self._centre
+        crop, device = self._crop, self._lines.device
+        if len(corners) == 1:  # a view, where the general way copies
+            return self._part(*corners[0].tolist())
+        place = torch.arange(crop, device=device)
+        top, left, mirrored = sent(corners, device)[:, :, None].unbind(1)
+        across = torch.where(mirrored > 0, crop - 1 - place, place)
+        image = self._lines.view(self._side, self._side, 3)
+        part = image[(top + place)[:, :, None], (left + across)[:, None, :]]
+        return part.view(len(corners), crop, crop * 3)
+
+    def _part(self, top: int, left: int, mirrored: int) -> Tensor:
+        crop = self._crop
+        image = self._mirrored if mirrored else self._lines
+        if mirrored:
+            left = self._side - crop - left
+        return image[None, top : top + crop, left * 3 : (left + crop) * 3]
 
 
 class Feed:
@@ -184,14 +213,12 @@ class Feed:
         Yields
         ------
         iterator of Batch
+            Raises what went wrong while a batch was made, when its turn comes.
         """
-        pool = ThreadPoolExecutor(self._workers, "decaf-feed", _use_one_thread)
-        try:
+        with decoding_threads(self._workers) as pool:
             yield ahead(
                 range(start, stop), lambda step: self._begin(pool, step), self._finish, AHEAD
             )
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
 
     def _begin(self, pool: ThreadPoolExecutor, step: int) -> _Work:
         epoch, place = divmod(step, self.steps_per_epoch)
@@ -203,10 +230,12 @@ class Feed:
         views = draw_views(self._settings, step, self._side, self._crop)[self._rows]
         on_cpu = self._device.type == "cpu"
         side = self._crop if on_cpu else self._side
-        prepare = self._prepare if on_cpu else self._load
         buffer = torch.empty(
-            (len(indices), side, side, 3), dtype=torch.uint8, pin_memory=not on_cpu
+            (len(indices), side, side, 3),
+            dtype=self._normaliser.dtype if on_cpu else torch.uint8,
+            pin_memory=not on_cpu,
         )
+        prepare = self._prepare if on_cpu else self._load
         futures = [
             pool.submit(
                 prepare, indices[i : i + CHUNK], views[i : i + CHUNK], buffer[i : i + CHUNK]
@@ -221,33 +250,44 @@ class Feed:
         for row, index in enumerate(indices):
             array[row] = self._split.pixels(int(index))
 
-    def _prepare(self, indices: np.ndarray, views: Views, out: Tensor) -> Tensor:
-        array = out.numpy()
+    def _prepare(self, indices: np.ndarray, views: Views, out: Tensor) -> None:
+        # One image at a time through all of it: what lies between stays in the cache.
+        view = torch.empty((1, self._crop, self._crop, 3), dtype=torch.uint8)
+        array = view[0].numpy()
+        shift, corners = self._shift_of(views), self._corners_of(views)
         for row, index in enumerate(indices):
-            cut(self._split.pixels(int(index)), views, row, array[row])
-        return self._normalise(out, views)
+            cut(self._split.pixels(int(index)), views, row, array)
+            one = slice(row, row + 1)
+            self._normaliser(
+                view,
+                None if shift is None else torch.from_numpy(shift[one]),
+                None if corners is None else corners[one],
+                out[one],
+            )
 
-    def _normalise(self, pixels: Tensor, views: Views) -> Tensor:
-        shift = None
-        if self._settings.lighting:
-            shift = torch.from_numpy(lighting_shift(views.alpha, *self._pca)).to(pixels.device)
-        corners = None
-        if self._settings.crop == "random":
-            corners = np.stack([views.top, views.left, views.mirrored], axis=1)
-        return self._normaliser(pixels, shift, corners)
+    def _shift_of(self, views: Views) -> np.ndarray | None:
+        return lighting_shift(views.alpha, *self._pca) if self._settings.lighting else None
+
+    def _corners_of(self, views: Views) -> np.ndarray | None:
+        if self._settings.crop != "random":
+            return None
+        return np.stack([views.top, views.left, views.mirrored], axis=1)
 
     def _finish(self, work: _Work) -> Batch:
-        parts = [future.result() for future in work.futures]
-        labels = torch.from_numpy(np.asarray(work.labels, np.int64))
+        for future in work.futures:
+            future.result()
+        labels = np.asarray(work.labels, np.int64)
         if self._device.type == "cpu":
-            return Batch(work.step, _joined(parts), labels)
+            return Batch(work.step, work.buffer.permute(0, 3, 1, 2), torch.from_numpy(labels))
         stored = work.buffer.to(self._device, non_blocking=True)
-        pixels = cut_batch(stored, work.views, self._crop).permute(0, 2, 3, 1)
-        return Batch(
-            work.step,
-            self._normalise(pixels, work.views),
-            labels.pin_memory().to(self._device, non_blocking=True),
+        pixels = cut_batch(stored, work.views, self._crop)
+        shift = self._shift_of(work.views)
+        images = self._normaliser(
+            pixels,
+            None if shift is None else sent(shift, self._device),
+            self._corners_of(work.views),
         )
+        return Batch(work.step, images, sent(labels, self._device))
 
 
 @dataclass(frozen=True, eq=False)
@@ -259,9 +299,22 @@ class _Work:
     futures: Sequence[Future[Any]]
 
 
-def _joined(parts: Sequence[Tensor]) -> Tensor:
-    # Torn from channels last and put back, since cat() would lay them out anew.
-    return torch.cat([part.permute(0, 2, 3, 1) for part in parts]).permute(0, 3, 1, 2)
+@contextlib.contextmanager
+def decoding_threads(count: int) -> Iterator[ThreadPoolExecutor]:
+    """Give threads that decode, each with torch to itself; they end with the context.
+
+    Parameters
+    ----------
+    count : int
+    """
+    pool = ThreadPoolExecutor(count, "decaf-feed", _use_one_thread)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+        # torch gives new threads what was last set, by whichever thread: put back what the
+        # caller's own has.
+        torch.set_num_threads(torch.get_num_threads())
 
 
 def _use_one_thread() -> None:

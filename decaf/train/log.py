@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from decaf.errors import SettingError
-from decaf.features.disk import write_atomically
+from decaf.features.disk import disk_errors, write_atomically
 
-__all__ = ["COLUMNS", "Log", "read_log"]
+__all__ = ["COLUMNS", "Log", "read_log", "wants_tensorboard"]
+
+_KEPT = "checkpoints are kept, for --resume"
 
 COLUMNS: tuple[str, ...] = (
     "step",
@@ -50,22 +52,18 @@ class Log:
 
     def __init__(self, folder: Path, step: int, tensorboard: bool | None) -> None:
         self._path = folder / "log.csv"
+        self._events: Any = None
+        if wants_tensorboard(tensorboard):
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._events = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
         kept = [row for row in read_log(self._path) if row["step"] <= step]
         text = io.StringIO()
         writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(kept)
-        write_atomically(self._path, text.getvalue().encode())
-        self._events: Any = None
-        there = importlib.util.find_spec("tensorboard") is not None
-        if tensorboard and not there:
-            raise SettingError(
-                "TensorBoard is not installed: pip install tensorboard, or leave --tensorboard out"
-            )
-        if there and tensorboard is not False:
-            from torch.utils.tensorboard import SummaryWriter
-
-            self._events = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
+        with disk_errors(self._path, _KEPT):
+            write_atomically(self._path, text.getvalue().encode())
 
     def __enter__(self) -> Log:
         return self
@@ -75,7 +73,17 @@ class Log:
             self._events.close()
 
     def add(self, row: dict[str, float]) -> None:
-        """Put down a row; keys are of `COLUMNS`."""
+        """Put down a row; keys are of `COLUMNS`.
+
+        Raises
+        ------
+        OutputError
+            Where the disk refuses.
+        """
+        with disk_errors(self._path, _KEPT):
+            self._add(row)
+
+    def _add(self, row: dict[str, float]) -> None:
         text = io.StringIO()
         plain = {
             key: f"{value:.6g}" if isinstance(value, float) else value for key, value in row.items()
@@ -94,6 +102,27 @@ class Log:
                     group = "validation" if key.startswith("val_") else "training"
                     self._events.add_scalar(f"{group}/{key}", value, row["step"])
             self._events.flush()
+
+
+def wants_tensorboard(wish: bool | None) -> bool:
+    """Decide whether to write TensorBoard's events.
+
+    Parameters
+    ----------
+    wish : bool or None
+        None for yes where it is installed.
+
+    Raises
+    ------
+    SettingError
+        Where TensorBoard is asked for and not installed.
+    """
+    there = importlib.util.find_spec("tensorboard") is not None
+    if wish and not there:
+        raise SettingError(
+            "TensorBoard is not installed: pip install tensorboard, or leave --tensorboard out"
+        )
+    return there and wish is not False
 
 
 def read_log(path: Path) -> list[dict[str, float]]:

@@ -24,6 +24,8 @@ __all__ = ["Diverged", "Loop"]
 LOOK_EVERY = 10
 # A loss this many times that of guessing is one that will not come back.
 EXPLODED = 10.0
+# Classes below which the loss of a guess says little: a single batch of two classes may do worse.
+FEW = 10
 
 
 class Diverged(DecafError):
@@ -49,7 +51,7 @@ class Loop:
         self.log = log
         self.stop = stop
         self.worst = torch.zeros((), device=run.world.device)
-        self.limit = EXPLODED * math.log(len(run.pack.wnids))
+        self.guess = math.log(max(len(run.pack.wnids), FEW))
         on_gpu = run.world.device.type != "cpu"
         self.look_every = LOOK_EVERY if on_gpu or run.world.size > 1 else 1
         self.note = ""
@@ -62,7 +64,7 @@ class Loop:
         Raises
         ------
         Diverged
-            If the loss is NaN, infinite or far worse than guessing.
+            If the loss is NaN, infinite or far worse than guessing, or a weight is not finite.
         Stopped
             If that was asked for, after a checkpoint.
         """
@@ -75,8 +77,13 @@ class Loop:
         every = run.settings.validate_every * trainer.steps_per_epoch
         validating = ended or trainer.step % every == 0
         due = trainer.step % run.rhythm.log_every == 0
-        look = validating or trainer.step % self.look_every == 0
-        stop, save = self._look() if look else (False, False)
+        steps = run.rhythm.checkpoint_steps
+        saving = steps is not None and trainer.step % steps == 0
+        look = validating or saving or trainer.step % self.look_every == 0
+        stop, save = self._look(saving) if look else (False, False)
+        if (validating or save or stop) and not trainer.is_finite():
+            # A step can break the weights after a loss that was fine. All processes see it.
+            raise Diverged(run.diverged("a weight is no finite number"))
         if due or validating:
             self._write(rate)
         self.bar.advance(run.settings.batch_size, self.note)
@@ -84,29 +91,28 @@ class Loop:
             self._validate(rate)
         elif save or stop:
             self._save()
-        if stop and not ended:
+        if stop and not run.trainer.ended:
             raise Stopped(
                 f"stopped after step {trainer.step}; {run.folder} holds a checkpoint: "
                 "give the same command with --resume to go on"
             )
 
-    def _look(self) -> tuple[bool, bool]:
+    def _look(self, saving: bool) -> tuple[bool, bool]:
         """Agree with the other processes on whether to stop, and whether to save."""
         run, now = self.run, time.monotonic()
         worst = float(self.worst)
-        bad = not worst <= self.limit
-        steps = run.rhythm.checkpoint_steps
-        save = now - self.saved >= 60 * run.rhythm.checkpoint_minutes
+        bad = not worst <= EXPLODED * self.guess
+        save = saving or now - self.saved >= 60 * run.rhythm.checkpoint_minutes
         stop, save, bad = run.world.any([self.stop.is_set(), save, bad])
         if bad:
             what = (
                 "the loss is not a finite number"
                 if not math.isfinite(worst)
-                else f"the loss is {worst:.3g}, {EXPLODED * worst / self.limit:.0f} times a guess's"
+                else f"the loss is {worst:.3g}, and that of a guess {self.guess:.2g}"
             )
             raise Diverged(run.diverged(what))
         self.worst = torch.zeros_like(self.worst)
-        return stop, save or (steps is not None and run.trainer.step % steps == 0)
+        return stop, save
 
     def _save(self) -> None:
         now = time.monotonic()
@@ -155,5 +161,5 @@ class Loop:
                 }
             )
         self._save()
-        run.save_weights(finished=False)
+        run.save_weights()
         self.logged = (time.monotonic(), run.trainer.step)

@@ -81,7 +81,8 @@ class TrainSettings:
     lighting : float
         Standard deviation of the paper's alpha (section 4.1), 0 for none.
     pixels : {"0-255", "standard"}
-        The network sees pixels less their mean, or divided by their standard deviation too.
+        The network sees pixels less their mean, or divided by their standard deviation too. Where
+        weights are gone on from, it sees what they are used to, whatever this and `mean` say.
     mean : {"channel", "image", "auto"}
         What is subtracted. "auto" is the mean image where the pack was warped to its square.
     resize_to : int, optional
@@ -197,7 +198,10 @@ def _rules(s: TrainSettings) -> list[tuple[bool, str]]:
         (not 0 < s.lr <= 100, f"lr must be above 0 and at most 100, got {s.lr:g}"),
         (not 0 <= s.momentum < 1, f"momentum must be from 0 to below 1, got {s.momentum:g}"),
         (not 0 <= s.weight_decay <= 10, f"weight_decay must be 0 to 10, got {s.weight_decay:g}"),
-        (not 0 <= s.warmup_epochs < s.epochs, "warmup_epochs must be 0 or more, and below epochs"),
+        (
+            not 0 <= s.warmup_epochs < s.epochs,
+            f"warmup_epochs must be 0 to below epochs ({s.epochs:g}), got {s.warmup_epochs:g}",
+        ),
         (not 0 < s.lr_factor < 1, f"lr_factor must be between 0 and 1, got {s.lr_factor:g}"),
         (s.patience < 1, f"patience must be 1 or more, got {s.patience}"),
         (s.max_drops < 0, f"max_drops must be 0 or more, got {s.max_drops}"),
@@ -210,7 +214,11 @@ def _rules(s: TrainSettings) -> list[tuple[bool, str]]:
         (s.validate_every < 1, f"validate_every must be 1 or more, got {s.validate_every}"),
         (s.resize_to is not None and s.resize_to < 1, "resize_to must be 1 or more"),
         (s.dropout is not None and not 0 <= s.dropout < 1, "dropout must be from 0 to below 1"),
-        (s.nesterov and not s.momentum, "nesterov needs a momentum above 0"),
+        (
+            s.nesterov and not s.momentum and s.optimizer == "sgd",
+            "nesterov needs a momentum above 0",
+        ),
+        (s.batch_norm and s.batch_size < 2, "batch_norm needs a batch_size of 2 or more"),
     ]
 
 

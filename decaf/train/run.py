@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Callable
@@ -11,12 +12,16 @@ from typing import Any
 
 from decaf.backbone.device import strict_float32
 from decaf.errors import SettingError
+from decaf.train.curves import can_draw
 from decaf.train.distributed import world_of_run
+from decaf.train.log import wants_tensorboard
 from decaf.train.pack.reader import Pack
 from decaf.train.recipe import TrainSettings
 from decaf.train.session import Rhythm, TrainingRun, TrainResult
 
 __all__ = ["train"]
+
+_logger = logging.getLogger(__name__)
 
 
 def train(
@@ -104,6 +109,9 @@ def train(
     if workers is not None and workers < 1:
         raise SettingError(f"workers must be 1 or more, got {workers}")
     rhythm = Rhythm(checkpoint_minutes, checkpoint_steps, keep, log_every)
+    wants_tensorboard(tensorboard)
+    if not can_draw():
+        _logger.warning("matplotlib is not installed: there will be no curves.png")
     with ExitStack() as stack:
         world = stack.enter_context(world_of_run(device))
         stack.enter_context(strict_float32(world.device))
@@ -122,6 +130,7 @@ def train(
             rhythm=rhythm,
             init_from=init_from,
             workers=workers,
+            validation_pack=None if val is None else other.fingerprint,
         )
         stack.callback(run.close)
         run.begin(resume)

@@ -2,46 +2,41 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
+import math
 import os
 import threading
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
 
 from decaf import __version__
+from decaf.backbone.spec import parameter_shapes
 from decaf.backbone.state import Weights
 from decaf.backbone.weights import load_weights, save_weights
-from decaf.errors import OutputError, ResumeError, SettingError
-from decaf.features.disk import disk_errors, write_atomically
-from decaf.features.parts.lock import LOCK_NAME, acquire
+from decaf.errors import SettingError, WeightsError
+from decaf.features.disk import disk_errors
 from decaf.features.progress import progress_for
 from decaf.features.ranks import local_world_size
-from decaf.features.run import available_cores, differences
+from decaf.features.run import available_cores
 from decaf.train.beginning import preprocess_of, start_state
 from decaf.train.checkpoint import Checkpoints
-from decaf.train.curves import draw_curves
+from decaf.train.curves import can_draw, draw_curves
 from decaf.train.distributed import World
 from decaf.train.feed import Feed, Normaliser
+from decaf.train.folder import CHECKPOINTS, CURVES_FILE, LOG_FILE, WEIGHTS_FILE, RunFolder
 from decaf.train.log import Log
-from decaf.train.loop import Diverged, Loop
+from decaf.train.loop import Loop
 from decaf.train.pack.reader import Pack, PackSplit
 from decaf.train.recipe import TrainSettings
 from decaf.train.trainer import DTYPES, Trainer
 from decaf.train.validate import Validation, validate
 
 __all__ = ["Rhythm", "TrainResult", "TrainingRun"]
-
-CHECKPOINTS = "checkpoints"
-SETTINGS_FILE = "run.json"
-WEIGHTS_FILE = "weights.safetensors"
-LOG_FILE = "log.csv"
-CURVES_FILE = "curves.png"
 
 
 @dataclass(frozen=True)
@@ -117,6 +112,8 @@ class TrainingRun:
     rhythm : Rhythm
     init_from : str or path, optional
     workers : int, optional
+    validation_pack : str, optional
+        Fingerprint of the pack that `validation` is of, where it is another.
     """
 
     def __init__(
@@ -130,6 +127,7 @@ class TrainingRun:
         rhythm: Rhythm,
         init_from: str | os.PathLike[str] | None,
         workers: int | None,
+        validation_pack: str | None = None,
     ) -> None:
         self.pack = pack
         self.folder = folder
@@ -141,9 +139,11 @@ class TrainingRun:
         self.workers = workers or max(1, available_cores() // local_world_size())
         self.checkpoints = Checkpoints(folder / CHECKPOINTS, rhythm.keep)
         self.spec = settings.spec(len(pack.wnids))
-        self.preprocess, self.mean_image = preprocess_of(pack, settings, self.spec.input_size)
         self._check()
         begun = load_weights(init_from) if init_from is not None else None
+        self.preprocess, self.mean_image = preprocess_of(
+            pack, settings, self.spec.input_size, begun
+        )
         self.trainer = Trainer(
             self.spec,
             start_state(self.spec, pack, settings, begun),
@@ -154,10 +154,8 @@ class TrainingRun:
         dtype = DTYPES[settings.precision]
         self.normaliser = Normaliser(self.preprocess, self.mean_image, dtype, world.device)
         self.record: dict[str, Any] = {
-            "format": "decaf-train",
-            "schema": 1,
-            "decaf_version": __version__,
             "pack": pack.fingerprint,
+            "validation_pack": validation_pack,
             "images": len(self.split),
             "validation_images": 0 if validation is None else len(validation),
             "init_from": None if begun is None else begun.sha256,
@@ -166,13 +164,18 @@ class TrainingRun:
         self.seconds = 0.0
         self.sha256 = ""
         self.last: Validation | None = None
-        self._lock: int | None = None
+        self.run_folder = RunFolder(folder, self.checkpoints, self.record)
 
     def _check(self) -> None:
         size, world = self.settings.batch_size, self.world.size
         problems = []
         if len(self.pack.wnids) < 2:
             problems.append(f"{self.pack.path} has one class only: there is nothing to tell apart")
+        empty = np.flatnonzero(np.bincount(self.split.labels, minlength=len(self.pack.wnids)) == 0)
+        if len(empty):
+            names = ", ".join(self.pack.wnids[i] for i in empty[:3])
+            more = f" and {len(empty) - 3} more" if len(empty) > 3 else ""
+            problems.append(f"{self.pack.path} has no training images of {names}{more}")
         if len(self.split) < size:
             problems.append(f"batch_size {size} is more than the {len(self.split)} training images")
         if size % world:
@@ -203,7 +206,7 @@ class TrainingRun:
         found, problem = None, None
         if self.world.chief:
             try:
-                found = self._open_folder(resume)
+                found = self.run_folder.open(resume, self._room())
             except Exception as error:
                 problem = error
         self.world.share(problem)
@@ -217,43 +220,15 @@ class TrainingRun:
         self.seconds = state["seconds"]
         self.last = Validation(**state["last"]) if state["last"] else None
 
-    def _open_folder(self, resume: bool) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
-        path = self.folder / SETTINGS_FILE
-        if self.folder.exists() and not self.folder.is_dir():
-            raise OutputError(f"{self.folder}: is no folder; give another --out")
-        if path.exists() and not resume:
-            raise OutputError(
-                f"{self.folder}: holds a run already; give --resume to go on with it, "
-                "or another --out"
-            )
-        if self.folder.is_dir() and not path.exists():
-            strange = sorted(set(os.listdir(self.folder)) - {LOCK_NAME})
-            if strange:
-                raise OutputError(
-                    f"{self.folder}: holds something else ({strange[0]!r}); give another --out"
-                )
-        with disk_errors(self.folder, "nothing was begun"):
-            self.folder.parent.mkdir(parents=True, exist_ok=True)
-            self._lock = acquire(self.folder)
-            if not path.exists():
-                write_atomically(path, json.dumps(self.record, indent=1).encode())
-                return None
-        try:
-            found = differences(json.loads(path.read_bytes()), self.record)
-        except (ValueError, AttributeError) as error:
-            raise ResumeError(f"{path}: is damaged ({error}); give another --out") from error
-        if found:
-            raise ResumeError(
-                f"{self.folder}: was begun with other settings ({'; '.join(found)}); "
-                "give those, or another --out"
-            )
-        return self.checkpoints.newest()
-
     def close(self) -> None:
         """Give the folder back."""
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        self.run_folder.close()
+
+    def _room(self) -> int:
+        """Give the bytes that checkpoints and weights are going to take."""
+        # One more than are kept is there while it is written; then the weights, twice likewise.
+        weights = 4 * sum(math.prod(shape) for shape in parameter_shapes(self.spec).values())
+        return (self.rhythm.keep + 1) * self.trainer.bytes() + 2 * weights
 
     def go(
         self,
@@ -269,6 +244,8 @@ class TrainingRun:
         Diverged, OutputError
         """
         trainer, chief = self.trainer, self.world.chief
+        if trainer.ended and self._is_saved():
+            return self._result()
         size = self.settings.batch_size
         feed = Feed(
             self.split,
@@ -285,25 +262,43 @@ class TrainingRun:
         wish = progress if chief else False
         with (
             progress_for(wish, trainer.steps * size, trainer.step * size) as bar,
-            Log(self.folder, trainer.step, tensorboard) if chief else nullcontext() as log,
+            Log(self.folder, trainer.step, tensorboard)
+            if chief
+            else contextlib.nullcontext() as log,
             feed.batches(trainer.step, trainer.steps) as batches,
         ):
             loop = Loop(self, bar, log, stop)
-            for batch in batches if not trainer.schedule.finished else ():
+            for batch in batches if not trainer.ended else ():
                 loop.step(batch)
-                if trainer.schedule.finished:
+                if trainer.ended:
                     break
-        self.save_weights(finished=True)
-        if chief:
-            _draw(self.folder)
+        if not self._is_saved():
+            self.save_weights()
+        if chief and can_draw():
+            draw_curves(self.folder / LOG_FILE, self.folder / CURVES_FILE)
+        return self._result()
+
+    def _result(self) -> TrainResult:
         return TrainResult(
             self.folder,
             self.folder / WEIGHTS_FILE,
             self.sha256,
-            trainer.epoch,
+            self.trainer.epoch,
             self.last,
             self.seconds,
         )
+
+    def _is_saved(self) -> bool:
+        """Tell, to all processes alike, whether the weights file is that of the whole run."""
+        sha256 = ""
+        if self.world.chief:
+            with contextlib.suppress(WeightsError):
+                saved = load_weights(self.folder / WEIGHTS_FILE)
+                steps = saved.provenance.get("steps")
+                if saved.provenance.get("finished") is True and steps == self.trainer.step:
+                    sha256 = saved.sha256
+        self.sha256 = str(self.world.share(sha256))
+        return bool(self.sha256)
 
     def validate(self) -> Validation | None:
         """Validate, tell the schedule, and remember the result."""
@@ -326,8 +321,6 @@ class TrainingRun:
         sums = self.world.total(self.trainer.sums.clone())
         if not self.world.chief:
             return
-        if not self.trainer.is_finite():
-            raise Diverged(self.diverged("a weight is no finite number"))
         state = {
             "trainer": self.trainer.state(),
             "seconds": self.seconds,
@@ -336,7 +329,7 @@ class TrainingRun:
         tensors = {**self.trainer.tensors(), "sums": sums}
         self.checkpoints.write(self.trainer.step, state, tensors)
 
-    def save_weights(self, *, finished: bool) -> None:
+    def save_weights(self) -> None:
         """Write the weights file, of the plain network."""
         if not self.world.chief:
             return
@@ -353,7 +346,7 @@ class TrainingRun:
                 "source": "decaf train",
                 "decaf_version": __version__,
                 "torch_version": str(torch.__version__),
-                "finished": finished,
+                "finished": self.trainer.ended,
                 "steps": self.trainer.step,
                 "epochs": self.trainer.epoch,
                 "seconds": round(self.seconds, 1),
@@ -363,22 +356,19 @@ class TrainingRun:
                 **{k: self.record[k] for k in ("pack", "images", "init_from", "settings")},
             },
         )
-        with disk_errors(self.folder / WEIGHTS_FILE, "checkpoints are kept"):
+        with disk_errors(self.folder / WEIGHTS_FILE, "checkpoints are kept, for --resume"):
             self.sha256 = save_weights(self.folder / WEIGHTS_FILE, weights, overwrite=True)
 
     def diverged(self, what: str) -> str:
         """Word the end of a run that went wrong."""
         rate, kept = self.trainer.rate(), self.checkpoints.paths()
-        where = f"the last good state is {kept[-1]}" if kept else "there was no checkpoint yet"
+        where = "nothing was saved yet"
+        if kept:
+            where = f"the last good state is {kept[-1]}"
+            if (self.folder / WEIGHTS_FILE).exists():
+                where += f", the last good weights are {self.folder / WEIGHTS_FILE}"
         return (
             f"step {self.trainer.step} (epoch {self.trainer.epoch:.2f}), learning rate {rate:.3g}: "
             f"{what}; {where}; try a lower --lr (such as {rate / 3:.1g}), a longer "
             "--warmup-epochs, --clip-norm 1 or --precision fp32"
         )
-
-
-def _draw(folder: Path) -> None:
-    try:
-        draw_curves(folder / LOG_FILE, folder / CURVES_FILE)
-    except SettingError as error:
-        print(f"decaf: no {CURVES_FILE}: {error}", flush=True)

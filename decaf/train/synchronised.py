@@ -60,20 +60,23 @@ class SynchronisedBatchNorm(nn.Module):
                 self.eps,
             )
         axes = [0, *range(2, x.dim())]
-        wide = x.float()
+        shape = [1, -1, *[1] * (x.dim() - 2)]
+        # The running mean is taken off first: a variance as the mean of the squares less the
+        # square of the mean has no digits left where the mean is much larger than the deviation.
+        near = self.running_mean.clone()
+        wide = x.float() - near.view(shape)
         local = torch.tensor([float(x.numel() // x.shape[1])], device=x.device)
         # One message: the sum of every channel, of its square, and how many values there are.
         sums = torch.cat([wide.sum(axes), (wide * wide).sum(axes), local])
         total: Tensor = _SumOverProcesses.apply(sums)
         count = total[-1].detach()
         mean, square = (total[:-1] / count).chunk(2)
-        variance = square - mean * mean
+        variance = (square - mean * mean).clamp(min=0)
         with torch.no_grad():
-            unbiased = variance * (count / (count - 1))
-            self.running_mean.lerp_(mean, self.momentum)
+            unbiased = variance * (count / (count - 1).clamp(min=1))
+            self.running_mean.lerp_(mean + near, self.momentum)
             self.running_var.lerp_(unbiased, self.momentum)
         factor = self.weight * torch.rsqrt(variance + self.eps)
-        shape = [1, -1, *[1] * (x.dim() - 2)]
         shift = self.bias - mean * factor
         return (wide * factor.view(shape) + shift.view(shape)).to(x.dtype)
 

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from decaf.backbone.spec import ArchSpec
 from decaf.errors import ResumeError
-from decaf.train.distributed import World
+from decaf.train.distributed import World, meeting
 from decaf.train.feed import Batch
 from decaf.train.network import TrainedAlexNet
 from decaf.train.randomness import dropout_mask
@@ -86,6 +86,11 @@ class Trainer:
         """Epochs done."""
         return self.step / self.steps_per_epoch
 
+    @property
+    def ended(self) -> bool:
+        """Whether there is no step left to do."""
+        return self.step >= self.steps or self.schedule.finished
+
     def rate(self) -> float:
         """Give the learning rate of the next step."""
         return self.schedule.rate(self.step)
@@ -110,7 +115,16 @@ class Trainer:
         Tensor, scalar
             The loss of this process's images, before the step. Where it is not finite on a CPU,
             nothing has been changed.
+
+        Raises
+        ------
+        DecafError
+            Where another process of the run has ended.
         """
+        with meeting() if self.world.size > 1 else contextlib.nullcontext():
+            return self._take(batch)
+
+    def _take(self, batch: Batch) -> Tensor:
         settings = self.settings
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate()
@@ -173,8 +187,17 @@ class Trainer:
         return logits
 
     def is_finite(self) -> bool:
-        """Tell whether all parameters are finite numbers."""
-        return all(bool(torch.isfinite(p).all()) for p in self.network.parameters())
+        """Tell whether all numbers of the network, and of its average, are finite."""
+        found = _values(self.network)
+        if self.average is not None:
+            found += _values(self.average)
+        return all(bool(torch.isfinite(values).all()) for values in found)
+
+    def bytes(self) -> int:
+        """Give about how large `tensors` is, in bytes."""
+        parameters = sum(p.numel() * p.element_size() for p in self.network.parameters())
+        copies = 2 + (self.settings.optimizer == "adamw") + (self.average is not None)
+        return parameters * copies
 
     def tensors(self) -> dict[str, Tensor]:
         """Give all tensors of the state, for a checkpoint."""
@@ -187,9 +210,6 @@ class Trainer:
                 if isinstance(value, Tensor):
                     found[f"optimizer/{key}/{names[id(parameter)]}"] = value
         found["sums"] = self.sums
-        found["rng/cpu"] = torch.get_rng_state()
-        if self.world.device.type == "cuda":
-            found["rng/cuda"] = torch.cuda.get_rng_state(self.world.device)
         return found
 
     def state(self) -> dict[str, Any]:
@@ -221,14 +241,12 @@ class Trainer:
             for key, tensor in groups.get("optimizer", {}).items():
                 kind, _, name = key.partition("/")
                 parameter = parameters[name]
-                value = tensor.clone()
+                value = tensor.to(parameter.device, copy=True)
                 if tensor.shape == parameter.shape:
                     value = torch.empty_like(parameter).copy_(tensor)
                 self.optimizer.state[parameter][kind] = value
-            self.sums.copy_(groups["sums"][""])
-            torch.set_rng_state(groups["rng"]["cpu"])
-            if "cuda" in groups["rng"] and self.world.device.type == "cuda":
-                torch.cuda.set_rng_state(groups["rng"]["cuda"], self.world.device)
+            # They are of all processes, and are going to be summed over them again.
+            self.sums.copy_(groups["sums"][""]).mul_(self.world.chief)
             self.step = int(state["step"])
             self.schedule.restore(state["schedule"])
             self.scaler.load_state_dict(state["scaler"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +13,7 @@ from torch.nn import functional
 from decaf.images.preprocess import resized_crops
 from decaf.images.spec import PreprocessSpec
 from decaf.train.distributed import World
-from decaf.train.feed import Normaliser, Split, ahead
+from decaf.train.feed import Normaliser, Split, ahead, decoding_threads
 
 __all__ = ["Validation", "validate"]
 
@@ -77,11 +76,8 @@ def validate(
         ]
         return torch.cat(crops)
 
-    def one_thread() -> None:
-        torch.set_num_threads(1)
-
     starts = range(0, len(mine), BATCH)
-    with ThreadPoolExecutor(workers, "decaf-validate", one_thread) as pool, torch.inference_mode():
+    with decoding_threads(workers) as pool, torch.inference_mode():
         for start, future in ahead(
             starts, lambda i: (i, pool.submit(prepare, mine[i : i + BATCH])), lambda work: work, 4
         ):
@@ -93,7 +89,7 @@ def validate(
     world.total(sums)
     images, loss, first, five = sums.tolist()
     return Validation(
-        int(images), loss / images, 100 * (1 - first / images), 100 * (1 - five / images)
+        int(images), loss / images, 100 * (images - first) / images, 100 * (images - five) / images
     )
 
 
