@@ -16,6 +16,8 @@ EPILOG = """\
 examples:
   decaf pack imagenette/ -o imagenette.pack
   decaf pack tiny-imagenet-200/ -o tiny.pack
+  decaf pack ILSVRC2012_img_train.tar --val ILSVRC2012_img_val.tar \\
+      --devkit ILSVRC2012_devkit_t12.tar.gz -o imagenet.pack
   decaf pack photos/ -o photos.pack --split-val 0.1 --size 128
 
 An interrupted run is resumed by the same command. Exit codes: 0 done; 1 done, and some images could
@@ -34,11 +36,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "source",
         metavar="SRC",
         help="folder, tar or zip: a folder for each class, or train and val with these, or "
-        "Tiny-ImageNet's layout",
+        "Tiny-ImageNet's layout; or ILSVRC2012_img_train.tar, or a folder with this and the others",
     )
     parser.add_argument("-o", "--out", required=True, metavar="PACK", help="the file to write")
     parser.add_argument(
         "--val", metavar="SRC", help="where the validation images are, if they are elsewhere"
+    )
+    parser.add_argument(
+        "--devkit",
+        metavar="TAR",
+        help="ImageNet's development kit, which has the classes of ImageNet's validation images",
     )
     parser.add_argument(
         "--split-val",
@@ -106,6 +113,7 @@ def run(args: argparse.Namespace) -> int:
                 args.source,
                 args.out,
                 val=args.val,
+                devkit=args.devkit,
                 split_val=args.split_val,
                 seed=args.seed,
                 size=args.size,

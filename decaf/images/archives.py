@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import io
 import lzma
 import os
 import stat
@@ -23,7 +24,15 @@ from typing import IO, Any
 from decaf.errors import ImageError, InputError
 from decaf.images.limits import MAX_FILE_BYTES
 
-__all__ = ["ARCHIVE_KINDS", "Member", "archive_kind", "list_members", "read_head", "read_member"]
+__all__ = [
+    "ARCHIVE_KINDS",
+    "Member",
+    "archive_kind",
+    "list_inner_tar",
+    "list_members",
+    "read_head",
+    "read_member",
+]
 
 ARCHIVE_KINDS = ("tar", "tar.gz", "tar.bz2", "tar.xz", "zip")
 
@@ -123,6 +132,70 @@ def list_members(path: bytes, kind: str) -> list[Member]:
         raise InputError(f"{shown!r} cannot be read as a {kind} archive: {error}") from error
 
 
+def list_inner_tar(path: bytes, member: Member) -> list[Member]:
+    """List the regular files of a tar that is a member of another, as ImageNet's training images.
+
+    Parameters
+    ----------
+    path : bytes
+        The outer tar, not compressed.
+    member : Member
+        The inner one, not compressed either.
+
+    Returns
+    -------
+    list of Member
+        With their places in the outer tar, so that `read_member` reads them from there.
+
+    Raises
+    ------
+    InputError
+        If it is damaged or cannot be opened.
+    """
+    try:
+        with open(path, "rb") as file:
+            inner = io.BufferedReader(_Window(file, member.offset, member.size))
+            return [
+                Member(
+                    found.name,
+                    member.offset + found.offset,
+                    found.size,
+                    found.packed,
+                    found.method,
+                    0,
+                )
+                for found in _tar_members(path, "tar", inner)
+            ]
+    except _DAMAGE as error:
+        shown = f"{os.fsdecode(member.name)!r} in {os.fsdecode(path)!r}"
+        raise InputError(f"{shown} cannot be read as a tar archive: {error}") from error
+
+
+class _Window(io.RawIOBase):
+    """A part of a file, as a file."""
+
+    def __init__(self, file: IO[bytes], start: int, size: int) -> None:
+        self._file, self._start, self._size, self._at = file, start, size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
+        self._at = max(0, base + offset)
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        self._file.seek(self._start + self._at)
+        data = self._file.read(min(len(buffer), max(0, self._size - self._at)))
+        buffer[: len(data)] = data
+        self._at += len(data)
+        return len(data)
+
+
 def read_member(path: bytes, kind: str, member: Member, limit: int = MAX_FILE_BYTES) -> bytes:
     """Read one member of an archive.
 
@@ -186,10 +259,10 @@ def read_head(path: bytes, kind: str, member: Member, count: int) -> bytes:
         return b""
 
 
-def _tar_members(path: bytes, kind: str) -> Iterator[Member]:
+def _tar_members(path: bytes, kind: str, inner: IO[bytes] | None = None) -> Iterator[Member]:
     mode = "r:" if kind == "tar" else f"r:{kind.removeprefix('tar.')}"
     options: dict[str, Any] = {"mode": mode, "encoding": "utf-8", "errors": "surrogateescape"}
-    with tarfile.open(os.fsdecode(path), **options) as archive:
+    with tarfile.open(os.fsdecode(path), fileobj=inner, **options) as archive:
         for info in archive:
             # Extended and GNU headers are followed by tarfile; links have no data of their own.
             if info.isreg():

@@ -50,6 +50,7 @@ def make_pack(
     out: Source,
     *,
     val: Source | None = None,
+    devkit: Source | None = None,
     split_val: float | None = None,
     seed: int = 0,
     size: int | None = None,
@@ -71,11 +72,14 @@ def make_pack(
     ----------
     source : path
         A folder, or a tar or zip of it: a folder for each class; ``train`` and ``val`` (or
-        ``test``) with these; or Tiny-ImageNet's layout.
+        ``test``) with these; Tiny-ImageNet's layout; or the tar of ImageNet's training images as
+        given out for ILSVRC 2012, or a folder that holds it and those below. Tars are not unpacked.
     out : path
         The file to write.
     val : path, optional
         Where the validation images are, if they are elsewhere.
+    devkit : path, optional
+        ImageNet's development kit, which has the classes of ImageNet's validation images.
     split_val : float, optional
         Take this share of each class's training images for validation.
     seed : int
@@ -127,7 +131,7 @@ def make_pack(
         raise OutputError(f"{path}: is a folder; give the name of a file, such as {path}/data.pack")
     if not path.parent.is_dir():
         raise OutputError(f"{path}: there is no folder {path.parent}")
-    found = find_source(source, val=val, split_val=split_val, seed=seed)
+    found = find_source(source, val=val, devkit=devkit, split_val=split_val, seed=seed)
     if size is None and found.kind == "tiny-imagenet":
         settings = replace(settings, size=TINY_SIZE)
     run = _Run(found, path, settings, split_val, seed, overwrite)

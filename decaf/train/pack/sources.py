@@ -6,14 +6,15 @@ import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 
 from decaf.errors import InputError, SettingError
-from decaf.images.layouts import LabelledImages, find_layout
-from decaf.images.refs import ImageRef
+from decaf.images.layouts import LabelledImages, Layout, find_layout
 from decaf.images.sources import ImageList
+from decaf.train.pack import ilsvrc
+from decaf.train.pack.references import JoinedRefs, PickedRefs
 
 __all__ = ["PackSource", "find_source"]
 
@@ -59,6 +60,7 @@ def find_source(
     source: Source,
     *,
     val: Source | None = None,
+    devkit: Source | None = None,
     split_val: float | None = None,
     seed: int = 0,
 ) -> PackSource:
@@ -67,9 +69,13 @@ def find_source(
     Parameters
     ----------
     source : path
-        A folder or archive in one of the layouts of `decaf.images.layouts`.
+        A folder or archive in one of the layouts of `decaf.images.layouts`; ImageNet's tar of
+        training images as given out for ILSVRC 2012; or a folder that holds this tar, and perhaps
+        those of the validation images and the development kit, by their own names.
     val : path, optional
         Where the validation images are, if they are elsewhere.
+    devkit : path, optional
+        ImageNet's development kit, which has the classes of ImageNet's validation images.
     split_val : float, optional
         Take this share of each class's training images for validation instead; at least one image
         of a class stays on each side. Which ones is drawn by their names and `seed`.
@@ -90,23 +96,7 @@ def find_source(
     """
     if split_val is not None and not 0 < split_val < 1:
         raise SettingError(f"split_val {split_val!r}: must be between 0 and 1")
-    layout = find_layout(source)
-    parts: dict[str, LabelledImages] = {}
-    if layout.splits:
-        if "train" not in layout.splits:
-            raise InputError(f"{os.fsdecode(source)!r}: no folder 'train' in it")
-        for split in layout.splits:
-            # Elsewhere, or drawn; and the test images of a benchmark are not for training.
-            if split == "train" or (split == "val" and val is None):
-                parts[split] = layout.read(split)
-        if "test" in layout.splits and "val" not in layout.splits and val is None:
-            parts["val"] = layout.read("test")
-    else:
-        parts["train"] = layout.read()
-    if val is not None:
-        elsewhere = find_layout(val)
-        named = [split for split in ("val", "test") if split in elsewhere.splits]
-        parts["val"] = elsewhere.read(named[0] if named else None)
+    kind, parts = _parts(*_located(source, val, devkit))
     _check_classes(source, parts)
     lists = {split: _named(part.images) for split, part in parts.items()}
     if split_val is not None:
@@ -118,12 +108,73 @@ def find_source(
         lists = _divide(lists["train"], split_val, seed)
     train = parts["train"]
     return PackSource(
-        kind=layout.kind,
+        kind=kind,
         wnids=train.class_ids,
         class_names=train.class_names,
         splits={split: len(images) for split, images in lists.items()},
         images=_joined(list(lists.values())),
     )
+
+
+def _located(
+    source: Source, val: Source | None, devkit: Source | None
+) -> tuple[str, str | None, str | None]:
+    """Find the tars of ImageNet in a folder that holds them."""
+    path = os.fsdecode(source)
+    val, devkit = (None if other is None else os.fsdecode(other) for other in (val, devkit))
+    train = os.path.join(path, ilsvrc.TRAIN_NAME)
+    if os.path.isfile(train):
+        beside = [os.path.join(path, name) for name in (ilsvrc.VAL_NAME, ilsvrc.DEVKIT_NAME)]
+        if val is None and os.path.exists(beside[0]):
+            val = beside[0]
+        if devkit is None and os.path.exists(beside[1]):
+            devkit = beside[1]
+        path = train
+    return path, val, devkit
+
+
+def _parts(path: str, val: str | None, devkit: str | None) -> tuple[str, dict[str, LabelledImages]]:
+    """Read the splits."""
+    kit = None if devkit is None else ilsvrc.read_devkit(devkit)
+    parts: dict[str, LabelledImages] = {}
+    if ilsvrc.is_tar_of_tars(path):
+        kind = "ilsvrc"
+        parts["train"] = ilsvrc.read_train(path, {} if kit is None else kit.words)
+    else:
+        layout = find_layout(path)
+        kind = layout.kind
+        parts = _by_layout(layout, elsewhere=val is not None)
+    if val is not None:
+        parts["val"] = (
+            _read_elsewhere(val)
+            if kit is None
+            else ilsvrc.read_val(val, kit, parts["train"].class_ids)
+        )
+    return kind, parts
+
+
+def _by_layout(layout: Layout, *, elsewhere: bool) -> dict[str, LabelledImages]:
+    if not layout.splits:
+        return {"train": layout.read()}
+    if "train" not in layout.splits:
+        raise InputError(f"{os.fsdecode(layout.path)!r}: no folder 'train' in it")
+    parts = {"train": layout.read("train")}
+    # A data set of train and test alone has no others to validate on.
+    other = next((split for split in ("val", "test") if split in layout.splits), None)
+    if other is not None and not elsewhere:
+        parts["val"] = layout.read(other)
+    return parts
+
+
+def _read_elsewhere(val: str) -> LabelledImages:
+    try:
+        layout = find_layout(val)
+    except InputError as error:
+        raise InputError(
+            f"{error}; for ImageNet's own validation images give its development kit, --devkit "
+            f"{ilsvrc.DEVKIT_NAME}"
+        ) from error
+    return layout.read(next((s for s in ("val", "test") if s in layout.splits), None))
 
 
 def _check_classes(source: Source, parts: dict[str, LabelledImages]) -> None:
@@ -194,7 +245,7 @@ def _picked(images: ImageList, chosen: np.ndarray) -> ImageList:
         images.labels[rows],
         images.class_names,
         images.sources,
-        _PickedRefs(images.refs, rows),
+        PickedRefs(images.refs, rows),
     )
 
 
@@ -204,47 +255,5 @@ def _joined(lists: Sequence[ImageList]) -> ImageList:
         np.concatenate([images.labels for images in lists]),
         lists[0].class_names,
         tuple(source for images in lists for source in images.sources),
-        _JoinedRefs([images.refs for images in lists if images.refs is not None]),
+        JoinedRefs([images.refs for images in lists if images.refs is not None]),
     )
-
-
-class _LazyRefs(Sequence[ImageRef]):
-    """References that are made when they are asked for: a million take memory otherwise."""
-
-    @overload
-    def __getitem__(self, index: int) -> ImageRef: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[ImageRef]: ...
-    def __getitem__(self, index: int | slice) -> ImageRef | list[ImageRef]:
-        if isinstance(index, slice):
-            return [self._one(i) for i in range(*index.indices(len(self)))]
-        if not -len(self) <= index < len(self):
-            raise IndexError(index)
-        return self._one(index % len(self))
-
-    def _one(self, index: int) -> ImageRef:
-        raise NotImplementedError
-
-
-class _PickedRefs(_LazyRefs):
-    def __init__(self, refs: Sequence[ImageRef], rows: np.ndarray) -> None:
-        self._refs, self._rows = refs, rows
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def _one(self, index: int) -> ImageRef:
-        return self._refs[int(self._rows[index])]
-
-
-class _JoinedRefs(_LazyRefs):
-    def __init__(self, parts: Sequence[Sequence[ImageRef]]) -> None:
-        self._parts = parts
-        self._stops = np.cumsum([len(part) for part in parts])
-
-    def __len__(self) -> int:
-        return int(self._stops[-1])
-
-    def _one(self, index: int) -> ImageRef:
-        part = int(np.searchsorted(self._stops, index, side="right"))
-        return self._parts[part][index - int(self._stops[part]) + len(self._parts[part])]

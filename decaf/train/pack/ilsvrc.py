@@ -1,0 +1,266 @@
+"""ImageNet's classification data as it is given out for ILSVRC 2012: tars that stay tars.
+
+The training images are a tar for each class within one tar, the validation images one tar without
+classes; these stand in the development kit, by numbers that its ``meta.mat`` explains. Nothing is
+unpacked: images are read from where they lie in the outer tar.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from decaf.errors import ImageError, InputError
+from decaf.images.archives import (
+    Member,
+    archive_kind,
+    list_inner_tar,
+    list_members,
+    read_member,
+)
+from decaf.images.folders import has_image_ending, is_hidden, list_folder, read_start
+from decaf.images.layouts import LabelledImages
+from decaf.images.refs import ImageRef
+from decaf.images.sources import ImageList
+from decaf.train.pack.matfile import read_structures
+from decaf.train.pack.references import LazyRefs
+
+__all__ = [
+    "DEVKIT_NAME",
+    "TRAIN_NAME",
+    "VAL_NAME",
+    "Devkit",
+    "is_tar_of_tars",
+    "read_devkit",
+    "read_train",
+    "read_val",
+]
+
+TRAIN_NAME = "ILSVRC2012_img_train.tar"
+VAL_NAME = "ILSVRC2012_img_val.tar"
+DEVKIT_NAME = "ILSVRC2012_devkit_t12.tar.gz"
+
+_META = b"data/meta.mat"
+_TRUTH = b"data/ILSVRC2012_validation_ground_truth.txt"
+_MAX_BYTES = 64 << 20
+# Of a validation image: its number, which is the line of its class.
+_NUMBER = re.compile(rb"_(\d{8})\.[A-Za-z]+$")
+
+
+@dataclass(frozen=True)
+class Devkit:
+    """What the development kit says.
+
+    Attributes
+    ----------
+    path : str
+    wnids : dict of int to str
+        The WordNet id of each ILSVRC2012_ID.
+    words : dict of str to str
+        What each WordNet id means.
+    truth : tuple of int
+        The ILSVRC2012_ID of each validation image.
+    """
+
+    path: str
+    wnids: dict[int, str]
+    words: dict[str, str]
+    truth: tuple[int, ...]
+
+
+def is_tar_of_tars(path: str) -> bool:
+    """Tell whether a file is a tar whose members are tars."""
+    name = os.fsencode(path)
+    if not os.path.isfile(path) or archive_kind(read_start(name, 512), name) != "tar":
+        return False
+    members = _shown_members(name)
+    return bool(members) and all(member.name.endswith(b".tar") for member in members)
+
+
+def read_train(path: str, words: dict[str, str]) -> LabelledImages:
+    """List the training images in a tar of ``<wnid>.tar``.
+
+    Parameters
+    ----------
+    path : str
+    words : dict of str to str
+        Names of the classes by their ids; a class of no name goes by its id.
+
+    Raises
+    ------
+    InputError
+        If it or a tar within it is damaged, or a class is there twice.
+    """
+    archive = os.fsencode(path)
+    tars = sorted(_shown_members(archive), key=lambda member: member.name)
+    ids = [os.path.basename(tar.name)[:-4].decode("utf-8", "backslashreplace") for tar in tars]
+    if len(set(ids)) != len(ids):
+        twice = next(name for name in ids if ids.count(name) > 1)
+        raise InputError(f"{path!r}: holds {twice}.tar twice")
+    names: list[bytes] = []
+    places: list[np.ndarray] = []
+    counts = []
+    for tar, class_id in zip(tars, ids, strict=True):
+        members = [member for member in list_inner_tar(archive, tar) if _is_image(member.name)]
+        members.sort(key=lambda member: member.name)
+        names += [os.path.join(os.fsencode(class_id), member.name) for member in members]
+        places.append(_places(members))
+        counts.append(len(members))
+    refs = _TarRefs(archive, names, np.concatenate(places) if places else _places([]))
+    labels = np.repeat(np.arange(len(ids)), counts)
+    empty = tuple(name for name, count in zip(ids, counts, strict=True) if not count)
+    return _labelled(path, names, labels, ids, words, refs, empty)
+
+
+def read_val(path: str, devkit: Devkit, class_ids: Sequence[str]) -> LabelledImages:
+    """List the validation images in a tar or folder, with the classes of the development kit.
+
+    Parameters
+    ----------
+    path : str
+    devkit : Devkit
+    class_ids : sequence of str
+        Those of the training images.
+
+    Raises
+    ------
+    InputError
+        If images and classes do not fit, or a class is none of the training images'.
+    """
+    archive = os.fsencode(path)
+    refs: Sequence[ImageRef]
+    if os.path.isdir(path):
+        names = list_folder(archive)
+        refs = [ImageRef(name) for name in names]
+        names = [os.path.relpath(name, archive) for name in names]
+    else:
+        kind = archive_kind(read_start(archive, 512), archive)
+        if kind != "tar":
+            raise InputError(f"{path!r}: is no tar, as the validation images are given out in")
+        members = [member for member in list_members(archive, kind) if _is_image(member.name)]
+        members.sort(key=lambda member: os.path.basename(member.name))
+        names = [os.path.normpath(member.name) for member in members]
+        refs = _TarRefs(archive, names, _places(members))
+    numbers = []
+    for name in names:
+        found = _NUMBER.search(name)
+        if found is None:
+            raise InputError(
+                f"{path!r}: {os.fsdecode(name)!r} has no number as ILSVRC2012_val_00000001.JPEG has"
+            )
+        numbers.append(int(found[1]))
+    expected = set(range(1, len(devkit.truth) + 1))
+    if len(numbers) != len(expected) or set(numbers) != expected:
+        raise InputError(
+            f"{path!r}: holds {len(numbers)} images, and {devkit.path!r} has classes for "
+            f"{len(devkit.truth)}, numbered from 1; they do not belong together"
+        )
+    place = {name: label for label, name in enumerate(class_ids)}
+    wnids = [devkit.wnids.get(devkit.truth[number - 1], "") for number in numbers]
+    strangers = sorted(set(wnids) - set(place))
+    if strangers:
+        raise InputError(
+            f"{path!r}: {len(strangers)} classes of its images are not among the training images "
+            f"({', '.join(name or 'one that meta.mat does not explain' for name in strangers[:5])})"
+        )
+    labels = np.array([place[name] for name in wnids], np.int64)
+    empty = tuple(sorted(set(class_ids) - set(wnids)))
+    return _labelled(path, names, labels, class_ids, devkit.words, refs, empty)
+
+
+def read_devkit(path: str) -> Devkit:
+    """Read the development kit: its tar, or the folder that it was unpacked to.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, lacks one of the two files, or these are damaged.
+    """
+    meta, truth = _kit_file(path, _META), _kit_file(path, _TRUTH)
+    try:
+        synsets = read_structures(meta, "synsets")
+    except InputError as error:
+        raise InputError(f"{path!r}: its data/meta.mat is {error}") from error
+    wnids, words = {}, {}
+    for synset in synsets:
+        number, wnid, text = (synset.get(key) for key in ("ILSVRC2012_ID", "WNID", "words"))
+        if not isinstance(number, list) or len(number) != 1 or not isinstance(wnid, str):
+            raise InputError(f"{path!r}: its data/meta.mat has a synset without id or WNID")
+        wnids[int(number[0])] = wnid
+        words[wnid] = text if isinstance(text, str) and text else wnid
+    try:
+        numbers = tuple(int(line) for line in truth.split())
+    except ValueError as error:
+        raise InputError(f"{path!r}: its ground truth is not a number a line: {error}") from error
+    return Devkit(path, wnids, words, numbers)
+
+
+def _kit_file(path: str, ending: bytes) -> bytes:
+    try:
+        if os.path.isdir(path):
+            for folder in (Path(path), *sorted(Path(path).iterdir())):
+                found = folder / os.fsdecode(ending)
+                if found.is_file():
+                    return found.read_bytes()
+        else:
+            archive = os.fsencode(path)
+            kind = archive_kind(read_start(archive, 512), archive)
+            if kind is None:
+                raise InputError(f"{path!r}: is neither an archive nor a folder")
+            for member in list_members(archive, kind):
+                if member.name.endswith(ending):
+                    return read_member(archive, kind, member, _MAX_BYTES)
+    except (OSError, ImageError) as error:
+        raise InputError(f"{path!r}: cannot be read: {error}") from error
+    raise InputError(f"{path!r}: has no {os.fsdecode(ending)}, as ImageNet's development kit has")
+
+
+def _shown_members(archive: bytes) -> list[Member]:
+    return [member for member in list_members(archive, "tar") if not is_hidden(member.name)]
+
+
+def _is_image(name: bytes) -> bool:
+    return has_image_ending(name) and not is_hidden(name)
+
+
+def _labelled(
+    path: str,
+    names: list[bytes],
+    labels: np.ndarray,
+    ids: Sequence[str],
+    words: dict[str, str],
+    refs: Sequence[ImageRef],
+    empty: tuple[str, ...],
+) -> LabelledImages:
+    source = {"kind": "ilsvrc", "path": path, "images": len(names)}
+    return LabelledImages(
+        images=ImageList(names, labels.astype(np.int64), tuple(ids), (source,), refs),
+        class_ids=tuple(ids),
+        class_names=tuple(words.get(name, name) for name in ids),
+        empty=empty,
+    )
+
+
+def _places(members: Sequence[Member]) -> np.ndarray:
+    numbers = [(member.offset, member.size, member.method) for member in members]
+    return np.array(numbers, np.int64).reshape(-1, 3)
+
+
+class _TarRefs(LazyRefs):
+    """References to members of a tar, kept as numbers."""
+
+    def __init__(self, archive: bytes, names: list[bytes], places: np.ndarray) -> None:
+        self._archive, self._names, self._places = archive, names, places
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def one(self, index: int) -> ImageRef:
+        offset, size, method = (int(number) for number in self._places[index])
+        name = self._names[index]
+        return ImageRef(name, self._archive, "tar", Member(name, offset, size, size, method, 0))

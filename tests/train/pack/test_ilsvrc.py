@@ -1,0 +1,204 @@
+"""ImageNet as it is given out, made small: a tar of tars, and the development kit."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from decaf.errors import InputError
+from decaf.train.pack.ilsvrc import DEVKIT_NAME, TRAIN_NAME, VAL_NAME
+from decaf.train.pack.reader import Pack
+from decaf.train.pack.sources import find_source
+
+scipy_io = pytest.importorskip("scipy.io")
+
+Make = Callable[..., Pack]
+# ILSVRC2012_ID, WNID, words: numbered in another order than sorted by id, and inner nodes last.
+SYNSETS = [(1, "n03", "third"), (2, "n01", "first, one"), (3, "n02", "second"), (4, "n00", "all")]
+TRUTH = [2, 1, 3, 1]
+
+
+def tar(members: dict[str, bytes], mode: str = "w") -> bytes:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode=mode) as archive:  # type: ignore[call-overload]
+        for name, data in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    return file.getvalue()
+
+
+def meta(synsets: list[tuple[int, str, str]]) -> bytes:
+    array = np.empty((len(synsets), 1), [("ILSVRC2012_ID", "O"), ("WNID", "O"), ("words", "O")])
+    for row, (number, wnid, words) in enumerate(synsets):
+        array[row, 0] = (float(number), wnid, words)
+    file = io.BytesIO()
+    scipy_io.savemat(file, {"synsets": array}, do_compression=True)
+    return file.getvalue()
+
+
+def devkit(synsets: list[tuple[int, str, str]] = SYNSETS, truth: list[int] = TRUTH) -> bytes:
+    top = "ILSVRC2012_devkit_t12/"
+    return tar(
+        {
+            top + "readme.txt": b"hello",
+            top + "data/meta.mat": meta(synsets),
+            top + "data/ILSVRC2012_validation_ground_truth.txt": b"".join(
+                b"%d\n" % number for number in truth
+            ),
+        },
+        "w:gz",
+    )
+
+
+@pytest.fixture
+def imagenet(tmp_path: Path, jpeg_bytes: Callable[..., bytes]) -> Path:
+    """A folder with the three files; inner images in another order than sorted."""
+    root = tmp_path / "imagenet"
+    root.mkdir()
+    classes = {}
+    for number, wnid in enumerate(("n02", "n01", "n03")):
+        images = {f"{wnid}_{i}.JPEG": jpeg_bytes(10 * number + i, 30 + i, 40) for i in (2, 1, 11)}
+        classes[f"{wnid}.tar"] = tar(images)
+    (root / TRAIN_NAME).write_bytes(tar(classes))
+    validation = {f"ILSVRC2012_val_{i:08d}.JPEG": jpeg_bytes(50 + i, 40, 30) for i in (3, 1, 2, 4)}
+    (root / VAL_NAME).write_bytes(tar(validation))
+    (root / DEVKIT_NAME).write_bytes(devkit())
+    return root
+
+
+def unpacked(root: Path) -> dict[str, bytes]:
+    """Give what the tars hold, by tarfile alone."""
+    found = {}
+    with tarfile.open(root / TRAIN_NAME) as outer:
+        for member in outer:
+            inner = outer.extractfile(member)
+            assert inner is not None
+            with tarfile.open(fileobj=inner) as archive:
+                for image in archive:
+                    file = archive.extractfile(image)
+                    assert file is not None
+                    found[f"{member.name[:-4]}/{image.name}"] = file.read()
+    with tarfile.open(root / VAL_NAME) as archive:
+        for image in archive:
+            file = archive.extractfile(image)
+            assert file is not None
+            found[image.name] = file.read()
+    return found
+
+
+@pytest.mark.parametrize("how", ["folder", "files", "unpacked"])
+def test_images_are_read_in_place_with_their_classes(imagenet: Path, how: str) -> None:
+    options: dict[str, Path] = {}
+    source = imagenet
+    if how != "folder":
+        source = imagenet / TRAIN_NAME
+        options = {"val": imagenet / VAL_NAME, "devkit": imagenet / DEVKIT_NAME}
+    if how == "unpacked":
+        for name in ("val", "devkit"):
+            with tarfile.open(options[name]) as archive:
+                archive.extractall(imagenet / name, filter="data")
+            options[name] = imagenet / name
+    found = find_source(source, **options)
+    assert found.kind == "ilsvrc"
+    assert found.wnids == ("n01", "n02", "n03")
+    assert found.class_names == ("first, one", "second", "third")
+    assert found.splits == {"train": 9, "val": 4}
+    names = [os.fsdecode(name) for name in found.images.names]
+    assert names == [
+        *(f"{wnid}/{wnid}_{i}.JPEG" for wnid in found.wnids for i in (1, 11, 2)),
+        *(f"ILSVRC2012_val_{i:08d}.JPEG" for i in (1, 2, 3, 4)),
+    ]
+    # The ids 2, 1, 3, 1 of the truth are n01, n03, n02, n03.
+    assert found.images.labels.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2, 0, 2, 1, 2]
+    content = unpacked(imagenet)
+    assert found.images.refs is not None
+    for name, ref in zip(names, found.images.refs, strict=True):
+        assert ref.load() == content[name]
+
+
+def test_it_is_packed(imagenet: Path, tmp_path: Path, make: Make) -> None:
+    with make(
+        imagenet,
+        tmp_path / "p",
+    ) as pack:
+        assert {name: len(split) for name, split in pack.splits.items()} == {"train": 9, "val": 4}
+        assert pack.splits["train"].names[1] == b"n01/n01_11.JPEG"
+        pack.verify()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["imagenet", "p"]
+
+
+def test_training_images_alone(imagenet: Path) -> None:
+    found = find_source(imagenet / TRAIN_NAME)
+    assert found.splits == {"train": 9}
+    assert found.class_names == found.wnids
+    assert find_source(imagenet / TRAIN_NAME, split_val=0.3).splits == {"train": 6, "val": 3}
+
+
+def test_validation_images_need_the_development_kit(imagenet: Path) -> None:
+    with pytest.raises(InputError, match=f"give its development kit, --devkit {DEVKIT_NAME}"):
+        find_source(imagenet / TRAIN_NAME, val=imagenet / VAL_NAME)
+
+
+@pytest.mark.parametrize(
+    ("kit", "said"),
+    [
+        (devkit(truth=[1, 2, 3]), "holds 4 images, and "),
+        (
+            devkit(truth=[1, 2, 3, 4]),
+            "1 classes of its images are not among the training images (n00)",
+        ),
+        (devkit(truth=[1, 2, 3, 9]), "(one that meta.mat does not explain)"),
+        (devkit()[:-90], "cannot be read as a tar.gz archive"),
+        (tar({"data/meta.mat": b"x", "readme": b""}), "has no data/ILSVRC2012_validation_ground"),
+        (
+            tar({"data/meta.mat": b"x", "data/ILSVRC2012_validation_ground_truth.txt": b"1"}),
+            "its data/meta.mat is not a MATLAB file of version 5",
+        ),
+        (
+            tar(
+                {
+                    "data/meta.mat": meta(SYNSETS),
+                    "data/ILSVRC2012_validation_ground_truth.txt": b"1 2 x",
+                }
+            ),
+            "its ground truth is not a number a line",
+        ),
+    ],
+)
+def test_a_kit_that_does_not_fit_is_told(imagenet: Path, kit: bytes, said: str) -> None:
+    (imagenet / DEVKIT_NAME).write_bytes(kit)
+    with pytest.raises(InputError, match=re.escape(said)) as error:
+        find_source(imagenet)
+    assert "\n" not in str(error.value)
+
+
+def test_damaged_tars_are_told(imagenet: Path) -> None:
+    content = bytearray((imagenet / TRAIN_NAME).read_bytes())
+    content[512:540] = b"\xff" * 28  # the first header of the first inner tar
+    (imagenet / TRAIN_NAME).write_bytes(content)
+    with pytest.raises(InputError, match=r"'n02.tar' in .* cannot be read as a tar archive"):
+        find_source(imagenet)
+
+
+def test_an_inner_tar_without_images_is_an_empty_class(imagenet: Path) -> None:
+    with tarfile.open(imagenet / TRAIN_NAME, "a") as archive:
+        data = tar({})
+        info = tarfile.TarInfo("n09.tar")
+        info.size = len(data)
+        archive.addfile(info, io.BytesIO(data))
+    with pytest.raises(InputError, match=r"1 of 4 classes have no training images \(n09\)"):
+        find_source(imagenet)
+
+
+def test_other_names_have_no_number(imagenet: Path, jpeg_bytes: Callable[..., bytes]) -> None:
+    (imagenet / VAL_NAME).write_bytes(tar({"cat.JPEG": jpeg_bytes(1, 9, 9)}))
+    with pytest.raises(InputError, match=r"'cat\.JPEG' has no number as ILSVRC2012_val_00000001"):
+        find_source(imagenet)

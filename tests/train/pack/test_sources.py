@@ -1,0 +1,151 @@
+"""Which images go into which split, and the data sets that cannot be trained on."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from decaf.errors import InputError, SettingError
+from decaf.images.refs import ImageRef
+from decaf.train.pack.references import JoinedRefs, PickedRefs
+from decaf.train.pack.sources import find_source
+
+
+def touch(root: Path, *names: str) -> Path:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"")
+    return root
+
+
+def names_of(split: str, root: Path, **options: object) -> list[str]:
+    found = find_source(root, **options)  # type: ignore[arg-type]
+    start = 0
+    for name, count in found.splits.items():
+        if name == split:
+            return [os.fsdecode(entry) for entry in found.images.names[start : start + count]]
+        start += count
+    return []
+
+
+def test_folders_with_and_without_splits(tmp_path: Path) -> None:
+    images = ("a/1.jpg", "a/2.jpg", "b/1.jpg")
+    plain = find_source(touch(tmp_path / "plain", *images))
+    assert (plain.kind, plain.splits, plain.wnids) == ("folders", {"train": 3}, ("a", "b"))
+    assert plain.images.names == [b"a/1.jpg", b"a/2.jpg", b"b/1.jpg"]
+    both = [f"{split}/{image}" for split in ("train", "test") for image in images]
+    split = find_source(touch(tmp_path / "split", *both))
+    assert split.splits == {"train": 3, "val": 3}
+    assert split.images.labels.tolist() == [0, 0, 1] * 2
+    assert split.entries()[3][0] == "val: test/a/1.jpg"
+    elsewhere = find_source(tmp_path / "split", val=tmp_path / "plain")
+    assert elsewhere.images.names[3:] == plain.images.names
+    assert elsewhere.images.refs is not None
+    assert elsewhere.images.refs[-1].name == os.fsencode(tmp_path / "plain/b/1.jpg")
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["train/a/1.jpg", "val/a/1.jpg"], "has the class 'a' alone; training takes two classes"),
+        (
+            ["train/a/1.jpg", "train/b/1.jpg", "val/a/1.jpg", "val/c/1.jpg"],
+            "train and val have other classes: 1 in val alone (c); 1 in train alone (b)",
+        ),
+        (
+            ["train/a/1.jpg", "train/b/1.jpg", "train/c/x.txt", "val/a/1.jpg", "val/b/1.jpg"],
+            "1 of 3 classes have no training images (c); remove their folders, or fill them",
+        ),
+        (["a/x.txt", "b/x.txt"], "no images in it"),
+        (["1.jpg"], "no folders in it"),
+        (["test/a/1.jpg", "val/a/1.jpg"], "no folder 'train' in it"),
+    ],
+)
+def test_data_sets_that_cannot_be_trained_on(tmp_path: Path, names: list[str], said: str) -> None:
+    with pytest.raises(InputError, match=re.escape(said)) as error:
+        find_source(touch(tmp_path / "d", *names))
+    assert "\n" not in str(error.value)
+
+
+def test_a_folder_that_is_empty_in_val_alone_is_no_class(tmp_path: Path) -> None:
+    root = touch(tmp_path / "d", *(f"{s}/{c}/1.jpg" for s in ("train", "val") for c in "bc"))
+    (root / "val" / "a").mkdir()
+    found = find_source(root)
+    assert found.images.labels.tolist() == [0, 1, 0, 1]
+
+
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    counts=st.lists(st.integers(2, 12), min_size=2, max_size=3),
+    share=st.floats(0.01, 0.99),
+    seed=st.integers(0, 5),
+)
+def test_a_share_of_each_class_is_drawn(
+    tmp_path_factory: pytest.TempPathFactory, counts: list[int], share: float, seed: int
+) -> None:
+    root = touch(
+        tmp_path_factory.mktemp("d"),
+        *(f"c{number}/{i}.jpg" for number, count in enumerate(counts) for i in range(count)),
+    )
+    train = names_of("train", root, split_val=share, seed=seed)
+    val = names_of("val", root, split_val=share, seed=seed)
+    assert sorted(train + val) == names_of("train", root)
+    assert train == sorted(train)
+    for number, count in enumerate(counts):
+        drawn = sum(name.startswith(f"c{number}/") for name in val)
+        assert drawn == min(max(1, round(share * count)), count - 1)
+    assert val == names_of("val", root, split_val=share, seed=seed)
+
+
+def test_the_draw_depends_on_the_seed(tmp_path: Path) -> None:
+    root = touch(tmp_path / "d", *(f"{name}/{i}.jpg" for name in "ab" for i in range(20)))
+    draws = [names_of("val", root, split_val=0.5, seed=seed) for seed in range(3)]
+    assert draws[0] != draws[1] != draws[2] != draws[0]
+    # What is drawn of a class stays so when another grows.
+    touch(root, *(f"b/{i}.jpg" for i in range(20, 40)))
+    after = names_of("val", root, split_val=0.5, seed=0)
+    assert after[:10] == draws[0][:10]
+    assert len(after) == 30
+
+
+def test_what_cannot_be_divided_is_told(tmp_path: Path) -> None:
+    root = touch(tmp_path / "d", "a/1.jpg", "a/2.jpg", "b/1.jpg")
+    with pytest.raises(InputError, match="class 'b' has one image, which cannot be divided"):
+        find_source(root, split_val=0.5)
+    split = touch(tmp_path / "s", *(f"{s}/{c}/1.jpg" for s in ("train", "val") for c in "ab"))
+    with pytest.raises(SettingError, match="has validation images; leave --split-val out"):
+        find_source(split, split_val=0.5)
+
+
+def test_references_are_made_when_asked_for() -> None:
+    refs = [ImageRef(b"%d" % i) for i in range(10)]
+    picked = PickedRefs(refs, np.array([7, 1, 3]))
+    joined = JoinedRefs([refs, picked, refs[:2]])
+    expected = [*refs, refs[7], refs[1], refs[3], *refs[:2]]
+    assert len(joined) == len(expected)
+    assert list(joined) == expected
+    assert joined[-1] == refs[1]
+    assert joined[8:12] == expected[8:12]
+    for wrong in (15, -16):
+        with pytest.raises(IndexError):
+            joined[wrong]
+
+
+def test_a_source_may_be_an_archive(tmp_path: Path, write_dataset: Callable[[Path], Path]) -> None:
+    write_dataset(tmp_path / "data")
+    archive = shutil.make_archive(str(tmp_path / "data"), "zip", tmp_path, "data")
+    found = find_source(archive)
+    assert found.splits == {"train": 10, "val": 4}
+    assert found.images.refs is not None
+    first = (tmp_path / "data/train/n01/0.JPEG").read_bytes()
+    assert found.images.refs[0].load() == first
