@@ -200,6 +200,8 @@ class Feed:
         self._normaliser = normaliser
         self._crop = crop
         self._device = device
+        # Else on the device, which gets the stored images.
+        self._cut_early = device.type == "cpu"
         share = settings.batch_size // world
         self._rows = slice(rank * share, (rank + 1) * share)
         self._workers = workers
@@ -228,12 +230,12 @@ class Feed:
         size = self._settings.batch_size
         indices = self._order[1][place * size : (place + 1) * size][self._rows]
         views = draw_views(self._settings, step, self._side, self._crop)[self._rows]
-        on_cpu = self._device.type == "cpu"
+        on_cpu = self._cut_early
         side = self._crop if on_cpu else self._side
         buffer = torch.empty(
             (len(indices), side, side, 3),
             dtype=self._normaliser.dtype if on_cpu else torch.uint8,
-            pin_memory=not on_cpu,
+            pin_memory=self._device.type == "cuda",
         )
         prepare = self._prepare if on_cpu else self._load
         futures = [
@@ -277,7 +279,7 @@ class Feed:
         for future in work.futures:
             future.result()
         labels = np.asarray(work.labels, np.int64)
-        if self._device.type == "cpu":
+        if self._cut_early:
             return Batch(work.step, work.buffer.permute(0, 3, 1, 2), torch.from_numpy(labels))
         stored = work.buffer.to(self._device, non_blocking=True)
         pixels = cut_batch(stored, work.views, self._crop)

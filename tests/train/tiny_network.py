@@ -1,0 +1,55 @@
+"""The smallest member of the family, and ``decaf`` with it: ``tiny_network.py train PACK …``.
+
+Under the name ``tiny`` it stands beside those that decaf has, for tests in this process and, where
+this file is run, in others.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import replace
+from types import MappingProxyType
+
+import torch
+
+from decaf.backbone import spec as specs
+from decaf.backbone.spec import ArchSpec, ConvSpec
+from decaf.train import session
+
+TINY = ArchSpec(
+    name="tiny",
+    input_size=32,
+    convs=(
+        ConvSpec(8, 5, stride=1, padding=2),
+        ConvSpec(12, 3, padding=1),
+        ConvSpec(16, 3, padding=1),
+        ConvSpec(16, 3, padding=1),
+        ConvSpec(12, 3, padding=1),
+    ),
+    hidden=(24, 20),
+    classes=4,
+)
+# With all that the paper's has: groups, LRN, dropout behind the activation.
+TINY_2012 = replace(
+    TINY,
+    name="tiny-2012",
+    convs=(*TINY.convs[:1], replace(TINY.convs[1], groups=2), *TINY.convs[2:]),
+    lrn=specs.LRNSpec(),
+)
+
+
+def install() -> None:
+    """Let settings name them."""
+    known = {**specs.ARCHITECTURES, TINY.name: TINY, TINY_2012.name: TINY_2012}
+    specs.ARCHITECTURES = MappingProxyType(known)  # type: ignore[misc]
+
+
+if __name__ == "__main__":
+    install()
+    if "CURVES" not in os.environ:  # matplotlib takes longer than such a run
+        session.can_draw = lambda: False
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    from decaf.cli.main import main
+
+    sys.exit(main())
