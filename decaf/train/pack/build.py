@@ -43,6 +43,8 @@ SHARD_ROWS = (16, 1024)
 DEFAULT_SIZE = 256
 TINY_SIZE = 64
 MAX_THREADS = 8
+# Images in memory for each process and thread: enough that none of them waits for the next.
+IN_FLIGHT = 8
 
 
 def make_pack(
@@ -150,8 +152,10 @@ def make_pack(
         else:
             decoders.configure(settings.spec, ten=False)
             pool = decoders
-        threads = 1 if workers == 0 else min(workers or available_cores(), MAX_THREADS)
-        run.fill(parts, pool, threads, progress, stop, raise_bad=on_error == "raise")
+        processes = available_cores() if workers is None else workers
+        threads = max(1, min(processes, MAX_THREADS))
+        in_flight = IN_FLIGHT * (processes + threads)
+        run.fill(parts, pool, threads, in_flight, progress, stop, raise_bad=on_error == "raise")
         run.assemble(head, parts)
     return Pack.open(path)
 
@@ -270,6 +274,7 @@ class _Run:
         parts: PackParts,
         pool: Pool,
         threads: int,
+        in_flight: int,
         progress: bool | Callable[[int, int], Any] | None,
         stop: threading.Event | None,
         *,
@@ -288,6 +293,7 @@ class _Run:
                 settings=self.settings,
                 train=self.source.splits["train"],
                 threads=threads,
+                in_flight=in_flight,
                 stop=stop,
                 raise_bad=raise_bad,
             )
@@ -308,7 +314,6 @@ class _Run:
         """Make the file of the shards, and delete them."""
         count = len(self.source.images)
         head = replace(head, created=parts.header["created"])  # that of the run's beginning
-        parts.read_manifests()
         if missing := parts.missing(count):
             raise OutputError(
                 f"{self.path}: images {missing[0][0]} to {missing[0][1] - 1} are not in "

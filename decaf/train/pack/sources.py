@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -49,11 +49,12 @@ class PackSource:
         """List what an unfinished pack remembers of its images; see `decaf.features.parts`."""
         from decaf.features.parts.inputs import describe
 
-        entries = [list(entry) for entry in describe(self.images)]
+        entries: Any = describe(self.images)
         splits = [split for split, count in self.splits.items() for _ in range(count)]
         for entry, split in zip(entries, splits, strict=True):
             entry[0] = f"{split}: {entry[0]}"
-        return entries
+        found: list[list[Any]] = entries
+        return found
 
 
 def find_source(
@@ -144,6 +145,11 @@ def _parts(path: str, val: str | None, devkit: str | None) -> tuple[str, dict[st
         layout = find_layout(path)
         kind = layout.kind
         parts = _by_layout(layout, elsewhere=val is not None)
+        if kit is not None:
+            train = parts["train"]
+            words = zip(train.class_ids, train.class_names, strict=True)
+            named = tuple(kit.words.get(class_id, name) for class_id, name in words)
+            parts["train"] = replace(train, class_names=named)
     if val is not None:
         parts["val"] = (
             _read_elsewhere(val)

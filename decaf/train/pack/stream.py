@@ -32,6 +32,7 @@ def stream_rows(
     settings: PackSettings,
     train: int,
     threads: int,
+    in_flight: int,
     stop: threading.Event | None = None,
     raise_bad: bool = False,
 ) -> Generator[PackRows, None, None]:
@@ -50,6 +51,8 @@ def stream_rows(
         How many images the split train has.
     threads : int
         Images encoded at a time.
+    in_flight : int
+        Images begun and not finished, at most.
     stop : threading.Event, optional
         Once set, no further range is begun.
     raise_bad : bool
@@ -68,14 +71,12 @@ def stream_rows(
         With `raise_bad`, for the first bad image seen.
     """
     assert images.refs is not None
-    # A job for each process ahead of its answer, and as many images with the encoders.
-    most = 16 + 8 * threads
     feed = _Feed(deque(ranges), settings.size, stop)
     encoding: dict[Future[Stored], int] = {}
     with ThreadPoolExecutor(threads, thread_name_prefix="decaf-pack") as executor:
         try:
             while True:
-                while feed.in_flight < most and (job := feed.next_job(images)) is not None:
+                while feed.in_flight < in_flight and (job := feed.next_job(images)) is not None:
                     pool.submit(job)
                 if not feed.in_flight:
                     break

@@ -142,6 +142,18 @@ def test_training_images_alone(imagenet: Path) -> None:
     assert find_source(imagenet / TRAIN_NAME, split_val=0.3).splits == {"train": 6, "val": 3}
 
 
+def test_training_images_may_be_unpacked_already(
+    imagenet: Path, tmp_path: Path, jpeg_bytes: Callable[..., bytes]
+) -> None:
+    for wnid in ("n01", "n02", "n03"):
+        (tmp_path / "train" / wnid).mkdir(parents=True)
+        (tmp_path / "train" / wnid / "1.JPEG").write_bytes(jpeg_bytes(1, 9, 9))
+    found = find_source(tmp_path / "train", val=imagenet / VAL_NAME, devkit=imagenet / DEVKIT_NAME)
+    assert found.class_names == ("first, one", "second", "third")
+    assert found.splits == {"train": 3, "val": 4}
+    assert found.images.labels.tolist() == [0, 1, 2, 0, 2, 1, 2]
+
+
 def test_validation_images_need_the_development_kit(imagenet: Path) -> None:
     with pytest.raises(InputError, match=f"give its development kit, --devkit {DEVKIT_NAME}"):
         find_source(imagenet / TRAIN_NAME, val=imagenet / VAL_NAME)
