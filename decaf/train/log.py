@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import csv
 import importlib.util
-import io
 import os
 from pathlib import Path
 from typing import Any
@@ -58,12 +57,9 @@ class Log:
 
             self._events = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
         kept = [row for row in read_log(self._path) if row["step"] <= step]
-        text = io.StringIO()
-        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(kept)
+        text = ",".join(COLUMNS) + "\n" + "".join(map(_line, kept))
         with disk_errors(self._path, _KEPT):
-            write_atomically(self._path, text.getvalue().encode())
+            write_atomically(self._path, text.encode())
 
     def __enter__(self) -> Log:
         return self
@@ -84,16 +80,11 @@ class Log:
             self._add(row)
 
     def _add(self, row: dict[str, float]) -> None:
-        text = io.StringIO()
-        plain = {
-            key: f"{value:.6g}" if isinstance(value, float) else value for key, value in row.items()
-        }
-        csv.DictWriter(text, COLUMNS, lineterminator="\n").writerow(plain)
         # One write, so that a process that is killed leaves whole lines, or a last one that
         # read_log passes over.
         descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND)
         try:
-            os.write(descriptor, text.getvalue().encode())
+            os.write(descriptor, _line(row).encode())
         finally:
             os.close(descriptor)
         if self._events is not None:
@@ -102,6 +93,11 @@ class Log:
                     group = "validation" if key.startswith("val_") else "training"
                     self._events.add_scalar(f"{group}/{key}", value, row["step"])
             self._events.flush()
+
+
+def _line(row: dict[str, float]) -> str:
+    values = (row.get(key, "") for key in COLUMNS)
+    return ",".join(f"{v:.6g}" if isinstance(v, float) else str(v) for v in values) + "\n"
 
 
 def wants_tensorboard(wish: bool | None) -> bool:

@@ -126,15 +126,16 @@ def test_all_mistakes_are_told_at_once() -> None:
 def test_an_unknown_preset_is_told() -> None:
     with pytest.raises(SettingError, match=r"no preset 'alexnet'; there are alexnet-2012, modern"):
         preset("alexnet")
-    with pytest.raises(SettingError, match="Did you mean modern?"):
+    with pytest.raises(SettingError, match=r"Did you mean modern\?"):
         preset("modem")
 
 
 @given(st.floats(allow_nan=True, allow_infinity=True), st.sampled_from(["lr", "epochs", "average"]))
 def test_any_number_is_taken_or_refused(value: float, name: str) -> None:
-    try:
-        made = replace(TrainSettings(warmup_epochs=0), **{name: value})
-    except SettingError as error:
-        assert name in str(error)
-    else:
-        assert getattr(made, name) == value
+    top = {"lr": 100, "epochs": 100_000, "average": 0.999_999}[name]
+    first = TrainSettings(warmup_epochs=0)
+    if 0 < value <= top:
+        assert getattr(replace(first, **{name: value}), name) == value
+    elif not (name == "average" and 0 <= value < 1):
+        with pytest.raises(SettingError, match=name):
+            replace(first, **{name: value})
