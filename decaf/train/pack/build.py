@@ -91,7 +91,7 @@ def make_pack(
     encoding : {"jpeg", "raw"}
         How images are stored. JPEGs that have the size already keep their bytes.
     quality : int
-        Of the JPEGs, 1 to 100.
+        Of the JPEGs, 1 to 100. Their colour differences have half the resolution, as is usual.
     resize : {"shorter-side", "warp"}
         Make the shorter side `size` and cut out the centre, or make the whole image square.
     workers : int, optional
@@ -121,9 +121,8 @@ def make_pack(
         Where `out` belongs to another run, or cannot be written.
     """
     # Wrong values are told before a data set is listed, which may take a while.
-    settings = PackSettings(size or DEFAULT_SIZE, encoding, quality, resize)
-    if size is not None:
-        settings = replace(settings, size=size)
+    first = DEFAULT_SIZE if size is None else size
+    settings = PackSettings(first, encoding, quality, resize)
     if on_error not in ON_ERROR:
         raise SettingError(f"on_error {on_error!r} is not one of {', '.join(ON_ERROR)}")
     if workers is not None and (not isinstance(workers, int) or workers < 0):

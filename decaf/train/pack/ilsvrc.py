@@ -97,7 +97,8 @@ def read_train(path: str, words: dict[str, str]) -> LabelledImages:
         If it or a tar within it is damaged, or a class is there twice.
     """
     archive = os.fsencode(path)
-    tars = sorted(_shown_members(archive), key=lambda member: member.name)
+    # By their ids, which stand in the order of their labels, wherever in the tar they lie.
+    tars = sorted(_shown_members(archive), key=lambda member: os.path.basename(member.name))
     ids = [os.path.basename(tar.name)[:-4].decode("utf-8", "backslashreplace") for tar in tars]
     if len(set(ids)) != len(ids):
         twice = next(name for name in ids if ids.count(name) > 1)

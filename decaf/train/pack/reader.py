@@ -80,7 +80,7 @@ class Pack:
             columns = [_texts(bad["split"]), bad["name"][:].tolist()]
             columns += [_texts(bad["status"]), _texts(bad["message"])]
             self.bad: list[tuple[str, bytes, str, str]] = list(zip(*columns, strict=True))
-            self._check_values()
+            self._check_values(contents)
             self.splits = {
                 name: PackSplit(self, name, start, length)
                 for name, (start, length) in contents.splits.items()
@@ -219,7 +219,7 @@ class Pack:
         """Raise `PackError` naming the file."""
         schema.PACK_FILE.refuse(self.path, text)
 
-    def _check_values(self) -> None:
+    def _check_values(self, contents: PackContents) -> None:
         if list(self.wnids) != sorted(set(self.wnids)):
             self.refuse("its classes are not sorted, or one is there twice")
         values = [self.mean, self.std, self.mean_image, *self.pca]
@@ -229,9 +229,13 @@ class Pack:
             if split not in schema.SPLITS or status not in STATUS_NAMES[1:]:
                 self.refuse(f"lists a bad image of split {split!r} and status {status!r}")
         counts = self.content.get("splits")
-        if not isinstance(counts, dict) or not all(
-            isinstance(entry, dict) and isinstance(entry.get("kept"), int)
-            for entry in counts.values()
+        if (
+            not isinstance(counts, dict)
+            or counts.keys() != contents.splits.keys()
+            or not all(
+                isinstance(entry, dict) and isinstance(entry.get("kept"), int)
+                for entry in counts.values()
+            )
         ):
             self.refuse("its attribute 'content' does not describe its splits")
 

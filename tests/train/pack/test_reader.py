@@ -174,6 +174,12 @@ def settled(**changes: Any) -> Change:
     return change
 
 
+def uncounted(file: h5py.File) -> None:
+    content = json.loads(file.attrs["content"])
+    del content["splits"]["val"], file.attrs["content"]
+    write_text_attribute(file, "content", json.dumps(content))
+
+
 def replaced(name: str, **how: Any) -> Change:
     def change(file: h5py.File) -> None:
         del file[name]
@@ -219,6 +225,7 @@ REFUSED: list[tuple[Change, str]] = [
     (external, "'data' has its data in another file; training packs hold their own"),
     (linked, "'mean' in the file is an external link; training packs hold none"),
     (unsplit, "lacks train"),
+    (uncounted, "its attribute 'content' does not describe its splits"),
     (settled(size=25), "'mean_image' has shape (3, 24, 24), expected (3, 25, 25)"),
     (settled(size=10**9), "its settings give the size 1000000000, expected 1 to 4096"),
     (settled(size="24"), "its settings give the size '24'"),
