@@ -1,10 +1,10 @@
-"""Breaks packing at each of its writes in turn: ``fault_probe.py FOLDER OUT MODE EVERY``.
+"""Breaks packing at each of its writes in turn: ``fault_probe.py FOLDER OUT EVERY MODE…``.
 
-MODE is ``kill`` (SIGKILL instead of the call), ``torn`` (SIGKILL in the middle of it), or the name
-of an error that the call fails with, such as ``ENOSPC``. After each, the same call runs
+A MODE is ``kill`` (SIGKILL instead of the call), ``torn`` (SIGKILL in the middle of it), or the
+name of an error that the call fails with, such as ``ENOSPC``. After each, the same call runs
 undisturbed, and must give the file that it gives when nothing ever happened, to the byte. Of all
-calls every EVERY-th is tried. Prints one line of JSON: the number of calls, and for each that was
-tried how many images the second run found done.
+calls every EVERY-th is tried. Prints a line of JSON for each MODE: the number of calls, and for
+each that was tried how many images the second run found done.
 
 It forks a process for each try, which saves loading torch for each; it runs in a process of its
 own, so that there are no threads to fork from.
@@ -108,7 +108,7 @@ def in_child(body: Callable[[], int]) -> int:
 
 def main() -> None:
     """Break it everywhere."""
-    folder, out, mode, every = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], int(sys.argv[4])
+    folder, out, every = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
     torch.set_num_threads(1)
     build.SHARD_ROWS = (4, 4)
     build.datetime = Clock  # type: ignore[assignment,misc]
@@ -117,6 +117,15 @@ def main() -> None:
     with Pack.open(out) as made:
         images = len(made.bad) + sum(len(split) for split in made.splits.values())
     out.unlink()
+
+    for mode in sys.argv[4:]:
+        break_everywhere(folder, out, mode, every, expected, images)
+
+
+def break_everywhere(
+    folder: Path, out: Path, mode: str, every: int, expected: bytes, images: int
+) -> None:
+    """Break every so manieth call, and see what the next run makes of what is left."""
 
     def disturbed(at: int) -> int:
         for holder, name in CALLS:
@@ -128,6 +137,7 @@ def main() -> None:
     for at in itertools.count(1, every):
         code = in_child(lambda at=at: disturbed(at))  # type: ignore[misc]
         if code == 99:
+            out.unlink()
             break
         # An error while the leftovers are cleaned away does not matter.
         assert code == -signal.SIGKILL or (mode not in ("kill", "torn") and code in (0, 100)), (
