@@ -18,7 +18,7 @@ from decaf import __version__
 from decaf.backbone.spec import parameter_shapes
 from decaf.backbone.state import Weights
 from decaf.backbone.weights import load_weights, save_weights
-from decaf.errors import SettingError, WeightsError
+from decaf.errors import OutputError, SettingError, WeightsError
 from decaf.features.disk import disk_errors
 from decaf.features.progress import progress_for
 from decaf.features.ranks import local_world_size
@@ -37,6 +37,8 @@ from decaf.train.trainer import DTYPES, Trainer
 from decaf.train.validate import Validation, validate
 
 __all__ = ["Rhythm", "TrainResult", "TrainingRun"]
+
+KEPT = "checkpoints are kept, for --resume"
 
 
 @dataclass(frozen=True)
@@ -356,8 +358,14 @@ class TrainingRun:
                 **{k: self.record[k] for k in ("pack", "images", "init_from", "settings")},
             },
         )
-        with disk_errors(self.folder / WEIGHTS_FILE, "checkpoints are kept, for --resume"):
-            self.sha256 = save_weights(self.folder / WEIGHTS_FILE, weights, overwrite=True)
+        path = self.folder / WEIGHTS_FILE
+        with disk_errors(path, KEPT):
+            try:
+                self.sha256 = save_weights(path, weights, overwrite=True)
+            except OutputError as error:
+                raise OutputError(
+                    f"{error}; {KEPT}; mend that and run the same command again"
+                ) from error
 
     def diverged(self, what: str) -> str:
         """Word the end of a run that went wrong."""

@@ -32,6 +32,7 @@ def _load(name: str) -> ModuleType:
 
 
 tiny_network = _load("tiny_network")
+_load("ranks_probe")
 
 
 @pytest.fixture(scope="session")

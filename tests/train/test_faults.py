@@ -1,0 +1,112 @@
+"""Nothing is lost: killed runs end as if nothing had happened, full disks are told."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from decaf.backbone.weights import load_weights
+
+pytestmark = pytest.mark.faults
+
+HERE = Path(__file__).parent
+# How many times a run is killed at a random moment; above 20 every single write is broken too.
+KILLS = int(os.environ.get("DECAF_KILLS", "4"))
+PATIENCE = 300.0 + 30 * KILLS
+
+
+def probe(env: dict[str, str], *args: object) -> dict[str, int]:
+    done = subprocess.run(
+        [sys.executable, str(HERE / "fault_probe.py"), *map(str, args)],
+        capture_output=True,
+        env={**env, "OMP_NUM_THREADS": "1"},
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    found: dict[str, int] = json.loads(done.stdout)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("mode", "every"), [("kill", 61), ("torn", 97), ("ENOSPC", 113), ("EIO", 131)], ids=str
+)
+def test_broken_at_any_write_a_run_ends_as_if_nothing_had_happened(
+    pack_path: Path, tmp_path: Path, child_env: dict[str, str], mode: str, every: int
+) -> None:
+    seen = probe(child_env, pack_path, tmp_path, mode, 1 if KILLS > 20 else every)
+    assert seen["calls"] > 200
+
+
+def test_killed_at_any_moment_a_run_goes_on_to_the_same_bits(
+    pack_path: Path, tmp_path: Path, child_env: dict[str, str]
+) -> None:
+    seen = probe(child_env, pack_path, tmp_path, "random", KILLS)
+    assert seen["places"] + seen["finished"] >= 1
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path, size: str) -> Iterator[Path]:
+    folder.mkdir()
+    tried = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)],
+        capture_output=True,
+        check=False,
+    )
+    if tried.returncode != 0:
+        pytest.skip(f"no small disk to be had: {tried.stderr.decode().strip()}")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk_is_told_and_the_run_can_go_on(
+    pack_path: Path, tmp_path: Path, child_env: dict[str, str]
+) -> None:
+    def run(out: Path) -> tuple[int, str]:
+        what = ["train", str(pack_path), "-o", str(out), "--arch", "tiny", "--precision", "fp32"]
+        how = ["--batch-size", "16", "--epochs", "4", "--device", "cpu", "--no-tensorboard", "-q"]
+        done = subprocess.run(
+            [sys.executable, str(HERE / "tiny_network.py"), *what, *how, "--resume"],
+            capture_output=True,
+            env=child_env,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+        return done.returncode, done.stderr
+
+    with small_disk(tmp_path / "disk", "2m") as disk:
+        out = disk / "run"
+        code, told = run(out)
+        assert code == 0, told
+        first = load_weights(out / "weights.safetensors").sha256
+        for path in out.glob("*s/step-*"):
+            if "000000004" not in path.name and "000000008" not in path.name:
+                path.unlink()
+        newest = out / "checkpoints/step-000000008.safetensors"
+        size = newest.stat().st_size
+        (out / "weights.safetensors").unlink()
+        # The run believes that there is room, and then somebody else takes it.
+        room = disk / "other"
+        free = os.statvfs(disk)
+        with open(room, "wb") as file:
+            file.write(b"x" * (free.f_bavail * free.f_bsize - size // 2))
+        code, told = run(out)
+        assert code == 2
+        assert told.count("\n") == 1, told
+        assert "MB for checkpoints and weights, and the disk has" in told
+        assert newest.exists()
+        room.unlink()
+        code, told = run(out)
+        assert code == 0, told
+        assert load_weights(out / "weights.safetensors").sha256 == first
