@@ -37,6 +37,7 @@ __all__ = [
     "part_layout",
     "quantise",
     "relative_errors",
+    "with_rounded",
 ]
 
 ENCODINGS: tuple[str, ...] = ("int8", "codebook3", "codebook4", "codebook5", "codebook6")
@@ -192,7 +193,7 @@ def compact(weights: Weights, encodings: str | Mapping[str, str]) -> Weights:
     Returns
     -------
     Weights
-        With the hash of the rounded values; everything else as it was.
+        As `with_rounded` gives them.
 
     Raises
     ------
@@ -204,10 +205,49 @@ def compact(weights: Weights, encodings: str | Mapping[str, str]) -> Weights:
         key: quantise(tensor, chosen[key]).dequantise() if key in chosen else tensor
         for key, tensor in weights.state.items()
     }
+    return with_rounded(weights, state)
+
+
+def with_rounded(weights: Weights, state: Mapping[str, Tensor]) -> Weights:
+    """Give weights with rounded values, and with nothing said of them that holds for others.
+
+    Parameters
+    ----------
+    weights : Weights
+    state : mapping of str to Tensor
+        Their parameters after rounding, of any floating type.
+
+    Returns
+    -------
+    Weights
+        With the hash of the rounded values. Where they differ from the values before, what was
+        measured with those stands in the metrics under ``before_rounding``, with the ``sha256`` it
+        was measured with; and the provenance has one more entry in its list ``rounded``: that
+        ``sha256_before``, and the ``relative_errors`` of the tensors that were changed.
+
+    Raises
+    ------
+    WeightsError
+        If a value became infinite.
+    """
     checked = Weights.of(
         weights.name, weights.spec, weights.preprocess, state, mean_image=weights.mean_image
     )
-    return replace(weights, state=checked.state, sha256=checked.sha256)
+    rounded = replace(weights, state=checked.state, sha256=checked.sha256)
+    if rounded.sha256 == weights.sha256:
+        return rounded
+    errors = {key: error for key, error in relative_errors(weights, rounded).items() if error}
+    earlier = weights.provenance.get("rounded")
+    entry = {"sha256_before": weights.sha256, "relative_errors": errors}
+    measured = {"before_rounding": {**weights.metrics, "sha256": weights.sha256}}
+    return replace(
+        rounded,
+        metrics=measured if weights.metrics else {},
+        provenance={
+            **weights.provenance,
+            "rounded": [*(earlier if isinstance(earlier, list) else []), entry],
+        },
+    )
 
 
 def relative_errors(weights: Weights, rounded: Weights) -> dict[str, float]:
@@ -226,9 +266,15 @@ def relative_errors(weights: Weights, rounded: Weights) -> dict[str, float]:
     errors = {}
     for key, tensor in weights.state.items():
         exact = tensor.numpy()
-        lost = float(np.linalg.norm(exact - rounded.state[key].numpy()))
-        errors[key] = lost / float(np.linalg.norm(exact)) if lost else 0.0
+        lost = _norm(exact - rounded.state[key].numpy())
+        errors[key] = lost / _norm(exact) if lost else 0.0
     return errors
+
+
+def _norm(array: np.ndarray) -> float:
+    # In float64, where no square of a float32 overflows.
+    flat = array.reshape(-1)
+    return math.sqrt(float(np.einsum("i,i->", flat, flat, dtype=np.float64)))
 
 
 def encodings_by_name(spec: ArchSpec, encodings: str | Mapping[str, str]) -> dict[str, str]:

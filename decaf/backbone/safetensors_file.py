@@ -27,6 +27,7 @@ import json
 import os
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ from decaf.backbone.quantised import (
     encodings_by_name,
     part_layout,
     quantise,
+    with_rounded,
 )
 from decaf.backbone.spec import ArchSpec, parameter_shapes
 from decaf.backbone.state import MEAN_IMAGE, Weights, check_layout
@@ -203,9 +205,13 @@ def save_weights(
     weights: Weights,
     *,
     dtype: str | Mapping[str, str] = "float32",
+    metrics: Mapping[str, Any] | None = None,
     overwrite: bool = False,
 ) -> str:
     """Write a weights file; it is complete under its name, or not there.
+
+    Where storing rounds, the file does not claim what was measured before: see
+    `decaf.backbone.quantised.with_rounded`.
 
     Parameters
     ----------
@@ -217,6 +223,10 @@ def save_weights(
         `decaf.backbone.quantised.ENCODINGS` for all weight matrices, with biases in float32; or
         the names of single weight matrices with the encoding of each, the rest in float32. All
         but float32 round, and so give another SHA-256.
+    metrics : mapping, optional
+        What was measured with the weights as they will be in the file, JSON values: where they are
+        rounded, with what `decaf.backbone.quantised.compact` gives, or with a file written before.
+        By default that of `weights`, where nothing is rounded.
     overwrite : bool
         Whether a file of that name may be replaced.
 
@@ -251,14 +261,10 @@ def save_weights(
             stored[key] = values[key] = tensor.to(kind)
     written = weights
     if encodings or kind != torch.float32:
-        written = Weights.of(
-            weights.name,
-            weights.spec,
-            weights.preprocess,
-            values,
-            class_names=weights.class_names,
-            mean_image=weights.mean_image,
-        )
+        written = with_rounded(weights, values)
+    if metrics is not None:
+        before = {} if written.sha256 == weights.sha256 else written.metrics
+        written = replace(written, metrics={**metrics, **before})
     if weights.mean_image is not None:
         # Kept in full: the preprocessing names its hash.
         stored[MEAN_IMAGE] = weights.mean_image
@@ -269,8 +275,8 @@ def save_weights(
         "arch": json.dumps(weights.spec.to_dict()),
         "preprocess": json.dumps(weights.preprocess.to_dict()),
         "class_names": json.dumps(list(weights.class_names)),
-        "metrics": _to_json("metrics", weights.metrics),
-        "provenance": _to_json("provenance", weights.provenance),
+        "metrics": _to_json("metrics", written.metrics),
+        "provenance": _to_json("provenance", written.provenance),
         "sha256": written.sha256,
     }
     if encodings:

@@ -77,7 +77,10 @@ def test_half_precision_keeps_its_hash_through_load_and_save(tmp_path, weights, 
     assert loaded.sha256 == digest
     assert {tensor.dtype for tensor in loaded.state.values()} == {torch.float32}
     assert torch.equal(loaded.mean_image, weights.mean_image)
-    assert loaded.metrics == weights.metrics
+    assert loaded.metrics == {"before_rounding": {**weights.metrics, "sha256": weights.sha256}}
+    errors = loaded.provenance["rounded"][0]["relative_errors"]
+    assert {*errors} == {key for key in weights.state if key.endswith("weight")}
+    assert max(errors.values()) < {"float16": 2**-11, "bfloat16": 2**-8}[dtype]
     assert save_weights(second, loaded) == read_weights(second).sha256 == digest
     parameters = sum(tensor.numel() for tensor in weights.state.values())
     saved = os.path.getsize(second) - os.path.getsize(first)
