@@ -59,39 +59,64 @@ class SynchronisedBatchNorm(nn.Module):
                 self.momentum,
                 self.eps,
             )
-        axes = [0, *range(2, x.dim())]
-        shape = [1, -1, *[1] * (x.dim() - 2)]
-        # The running mean is taken off first: a variance as the mean of the squares less the
-        # square of the mean has no digits left where the mean is much larger than the deviation.
-        near = self.running_mean.clone()
-        wide = x.float() - near.view(shape)
-        local = torch.tensor([float(x.numel() // x.shape[1])], device=x.device)
-        # One message: the sum of every channel, of its square, and how many values there are.
-        sums = torch.cat([wide.sum(axes), (wide * wide).sum(axes), local])
-        total: Tensor = _SumOverProcesses.apply(sums)
-        count = total[-1].detach()
-        mean, square = (total[:-1] / count).chunk(2)
-        variance = (square - mean * mean).clamp(min=0)
+        out: Tensor
+        out, mean, variance, count = _Normalise.apply(x, self.weight, self.bias, self.eps)
         with torch.no_grad():
             unbiased = variance * (count / (count - 1).clamp(min=1))
-            self.running_mean.lerp_(mean + near, self.momentum)
-            self.running_var.lerp_(unbiased, self.momentum)
-        factor = self.weight * torch.rsqrt(variance + self.eps)
-        shift = self.bias - mean * factor
-        return (wide * factor.view(shape) + shift.view(shape)).to(x.dtype)
+            self.running_mean.lerp_(mean.float(), self.momentum)
+            self.running_var.lerp_(unbiased.float(), self.momentum)
+        return out
 
 
-class _SumOverProcesses(torch.autograd.Function):
-    """A sum that all processes get; its gradient is the sum of theirs."""
+class _Normalise(torch.autograd.Function):
+    """Normalisation by the statistics of all processes.
+
+    With h = (x - m) / s over the N values of a channel, y = w h + b and g the gradient of y
+    (Ioffe & Szegedy 2015, section 3):
+
+        dL/dx = w / s * (g - sum(g) / N - h * sum(g h) / N),  dL/dw = sum(g h),  dL/db = sum(g)
+
+    where the sums of the first are over all processes, and those of the others this process's
+    part: summing gradients of parameters is DistributedDataParallel's.
+    """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        total = x.clone()
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        axes = [0, *range(2, x.dim())]
+        variance, mean = torch.var_mean(x.float(), axes, correction=0)
+        # What is sent is in float64: the mean of the squares less the square of the mean has no
+        # digits left in float32 where the mean is much larger than the deviation.
+        mean, variance = mean.double(), variance.double()
+        count = mean.new_full((1,), x.numel() // x.shape[1])
+        total = torch.cat([mean * count, (variance + mean * mean) * count, count])
         dist.all_reduce(total)
-        return total
+        count = total[-1]
+        mean, square = (total[:-1] / count).chunk(2)
+        variance = (square - mean * mean).clamp_(min=0)
+        inverse = (variance + eps).rsqrt().float()
+        ctx.save_for_backward(x, weight, mean.float(), inverse, count)
+        ctx.mark_non_differentiable(mean, variance, count)
+        scaled = (x.float() - _spread(mean.float(), x)) * _spread(inverse * weight, x)
+        out = (scaled + _spread(bias, x)).to(x.dtype)
+        return out, mean, variance, count
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        total = gradients[0].clone()
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, mean, inverse, count = ctx.saved_tensors
+        axes = [0, *range(2, x.dim())]
+        above = gradients[0].float()
+        hat = (x.float() - _spread(mean, x)) * _spread(inverse, x)
+        own = torch.cat([above.sum(axes), (above * hat).sum(axes)])
+        total = own.double()
         dist.all_reduce(total)
-        return total
+        first, second = (total / count).float().chunk(2)
+        inner = above - _spread(first, x) - hat * _spread(second, x)
+        of_bias, of_weight = own.chunk(2)
+        return (inner * _spread(weight * inverse, x)).to(x.dtype), of_weight, of_bias, None
+
+
+def _spread(channels: Tensor, x: Tensor) -> Tensor:
+    """Give a value of each channel the axes of `x`."""
+    return channels.view(1, -1, *[1] * (x.dim() - 2))

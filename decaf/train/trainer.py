@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import inspect
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -74,8 +75,17 @@ class Trainer:
         self.run_network: nn.Module = self.network
         if world.size > 1:
             gpu = [world.device.index] if world.device.type == "cuda" else None
-            self.run_network = nn.parallel.DistributedDataParallel(
-                self.network, device_ids=gpu, broadcast_buffers=False, gradient_as_bucket_view=True
+            wrap = nn.parallel.DistributedDataParallel
+            # The buffers are statistics that all processes have computed alike. torch has changed
+            # the name of the switch.
+            names = inspect.signature(wrap.__init__).parameters
+            old, new = "broadcast_buffers", "forward_sync_buffers"
+            switch: dict[str, Any] = {new if new in names else old: False}
+            self.run_network = wrap(
+                self.network,
+                device_ids=gpu,
+                gradient_as_bucket_view=True,
+                **switch,
             )
         wanted = settings.compile == "yes"
         if wanted or (settings.compile == "auto" and world.device.type == "cuda"):
