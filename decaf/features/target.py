@@ -179,8 +179,11 @@ class Target:
         return True
 
     def _is_complete(self, head: FileHead, images: ImageList) -> bool:
-        """Tell whether the file is there and is what was asked for; refuse it if it is another."""
-        if not self.path.exists() or self.overwrite:
+        """Tell whether the file is there and is what was asked for.
+
+        Another one is refused, or with `overwrite` taken for none.
+        """
+        if not self.path.exists():
             return False
         try:
             with FeatureFile(self.path) as file:
@@ -189,16 +192,18 @@ class Target:
                 changed = "" if found else differs_from_file(file, images)
                 found += [changed] if changed else []
         except FeatureFileError as error:
+            if self.overwrite:
+                return False
             raise OutputError(
                 f"{self.path}: exists and is no feature file that can be read ({error}); "
                 "give another --out, or --overwrite"
             ) from error
-        if found:
+        if found and not self.overwrite:
             raise OutputError(
                 f"{self.path}: exists and differs from this run ({'; '.join(found)}); "
                 "give another --out, or --overwrite"
             )
-        return True
+        return not found
 
     def _open_parts(
         self, session: Session, head: FileHead, inputs: list[Entry], row_bytes: int

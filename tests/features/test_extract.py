@@ -301,6 +301,16 @@ def test_outputs_that_cannot_be_written_are_refused_before_any_work(
     assert other.read_text() == "my notes"
 
 
+def test_overwrite_leaves_a_file_that_is_right(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "f.h5"
+    extract(folder, out=out, workers=0).close()
+    began = out.stat()
+    extract(folder, out=out, workers=0, overwrite=True).close()
+    assert (out.stat().st_mtime_ns, out.stat().st_ino) == (began.st_mtime_ns, began.st_ino)
+    out.write_text("my notes")
+    extract(folder, out=out, workers=0, overwrite=True).close()
+
+
 def test_nothing_is_said_where_nothing_is_wrong(folder: Path, tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")

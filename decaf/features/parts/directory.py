@@ -89,6 +89,7 @@ class ShardDirectory(ABC, Generic[R]):
         digest: Callable[[int], bytes],
         *,
         discard: bool = False,
+        between: Callable[[], object] | None = None,
     ) -> Self:
         """Begin a run, or take up one that was left.
 
@@ -106,6 +107,9 @@ class ShardDirectory(ABC, Generic[R]):
             Gives the SHA-256 that the image of a row has now.
         discard : bool
             Throw away what an earlier run left.
+        between : callable, optional
+            Called before each finished shard is looked at; what it raises ends this, and leaves all
+            as it was.
 
         Raises
         ------
@@ -120,7 +124,7 @@ class ShardDirectory(ABC, Generic[R]):
                 _clear(path)
             parts = cls(path, header, lock, rank=0)
             if (path / HEADER_NAME).exists():
-                parts._take_up(inputs, digest)
+                parts._take_up(inputs, digest, between)
             else:
                 _clear(path)
                 _refuse_strangers(path)
@@ -154,7 +158,12 @@ class ShardDirectory(ABC, Generic[R]):
             finally:
                 parts.close()
 
-    def _take_up(self, inputs: Sequence[Entry], digest: Callable[[int], bytes]) -> None:
+    def _take_up(
+        self,
+        inputs: Sequence[Entry],
+        digest: Callable[[int], bytes],
+        between: Callable[[], object] | None,
+    ) -> None:
         before = _parse_header(self.path / HEADER_NAME)
         found = differences(before["run"], self.header["run"])
         for key in (key for key in self.header if key not in BEGINNING):
@@ -167,7 +176,7 @@ class ShardDirectory(ABC, Generic[R]):
         self.header = before
         for stray in self.path.glob("*.tmp"):
             stray.unlink()
-        self.read_manifests()
+        self.read_manifests(between)
         entries = _parse_inputs(self.path / INPUTS_NAME)
         done = {
             (shard.start, shard.stop): functools.partial(self.read, shard)
@@ -181,11 +190,13 @@ class ShardDirectory(ABC, Generic[R]):
             )
         self.resumed = sum(shard.stop - shard.start for shard in self.shards.values())
 
-    def read_manifests(self) -> None:
+    def read_manifests(self, between: Callable[[], object] | None = None) -> None:
         """Find the finished shards. A shard whose file is not what its line says is left out."""
         self.shards = {}
         for manifest in sorted(self.path.glob("manifest-*.txt")):
             for shard in from_lines(manifest.read_bytes()):
+                if between is not None:
+                    between()
                 if self._intact(shard):
                     self.shards[shard.start] = shard
 
