@@ -28,6 +28,7 @@ __all__ = [
     "ARCHIVE_KINDS",
     "Member",
     "archive_kind",
+    "iterate_members",
     "list_inner_tar",
     "list_members",
     "read_head",
@@ -125,8 +126,13 @@ def list_members(path: bytes, kind: str) -> list[Member]:
     InputError
         If the archive is damaged or cannot be opened.
     """
+    return list(iterate_members(path, kind))
+
+
+def iterate_members(path: bytes, kind: str) -> Iterator[Member]:
+    """Do as `list_members`, one member after the other: who needs the first reads no further."""
     try:
-        return list(_zip_members(path) if kind == "zip" else _tar_members(path, kind))
+        yield from _zip_members(path) if kind == "zip" else _tar_members(path, kind)
     except _DAMAGE as error:
         shown = os.fsdecode(path)
         raise InputError(f"{shown!r} cannot be read as a {kind} archive: {error}") from error

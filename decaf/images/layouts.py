@@ -38,6 +38,7 @@ SPLITS: dict[str, tuple[bytes, ...]] = {
 # Labels, class lists and words are small; what is larger is none of these.
 _MAX_TEXT_BYTES = 64 << 20
 _ANNOTATIONS = b"val_annotations.txt"
+_IMAGES = b"images"
 _SHOWN = 5
 
 
@@ -104,16 +105,21 @@ class Layout:
             there = f"has {', '.join(self.splits)}" if self.splits else "is not divided into splits"
             raise InputError(f"{self._shown}: no split {split!r}; it {there}")
         folder = b"" if split is None else _split_folders(self._tree.folders(b""))[split]
+        folders = self._tree.folders(folder)
         annotations = self._tree.text(_below(folder, _ANNOTATIONS))
         if annotations is None:
-            return self._by_folders(folder)
+            return self._by_folders(folder, folders)
+        # Who sorts the images into folders of classes often leaves the file where it was.
+        classes = [name for name in folders if name != _IMAGES]
+        if classes and not self._tree.images(_below(folder, _IMAGES)):
+            return self._by_folders(folder, classes)
         return self._by_annotations(folder, annotations)
 
     @property
     def _shown(self) -> str:
         return repr(os.fsdecode(self.path))
 
-    def _by_folders(self, folder: bytes) -> LabelledImages:
+    def _by_folders(self, folder: bytes, folders: Sequence[bytes]) -> LabelledImages:
         found = self._tree.images(folder)
         where = repr(os.fsdecode(os.path.join(self.path, folder) if folder else self.path))
         if not found:
@@ -126,15 +132,13 @@ class Layout:
                 f"({_some(os.fsdecode(image.name) for image in without)}); expected a folder for "
                 "each class, with its images"
             )
-        return self._labelled(
-            found, [_text(name) for name in classes if name], self._tree.folders(folder)
-        )
+        return self._labelled(found, [_text(name) for name in classes if name], folders)
 
     def _by_annotations(self, folder: bytes, annotations: bytes) -> LabelledImages:
         listed = _below(folder, _ANNOTATIONS)
         shown = repr(os.fsdecode(os.path.join(self.path, listed)))
         classes = _annotated(annotations, shown)
-        images = _below(folder, b"images")
+        images = _below(folder, _IMAGES)
         found = {image.relative: image for image in self._tree.images(images)}
         if not found:
             raise InputError(f"{shown}: no images beside it, in {os.fsdecode(images)!r}")
@@ -145,7 +149,8 @@ class Layout:
                 f"({_some(map(os.fsdecode, without))})"
             )
         # An image that is listed and not there keeps its place, and is missing when it is loaded.
-        every = [found.get(name) or self._tree.absent(images, name) for name in sorted(classes)]
+        names = list(found) if len(found) == len(classes) else sorted(classes)
+        every = [found.get(name) or self._tree.absent(images, name) for name in names]
         return self._labelled(every, [_text(classes[image.relative]) for image in every], ())
 
     def _labelled(
@@ -217,7 +222,7 @@ def find_layout(path: str | bytes | os.PathLike[str]) -> Layout:
         usable = (
             split
             for split, name in splits.items()
-            if split in annotated or tree.folders(name) != [b"images"]
+            if split in annotated or tree.folders(name) != [_IMAGES]
         )
         return Layout("tiny-imagenet", root, tuple(usable), tree)
     if tree.text(_ANNOTATIONS) is not None:
@@ -387,7 +392,8 @@ def _annotated(content: bytes, shown: str) -> dict[bytes, bytes]:
 
 def _words(content: bytes) -> dict[str, str]:
     pairs = (line.split(b"\t", 1) for line in content.split(b"\n") if b"\t" in line)
-    return {_text(name.strip()): _text(text.strip()) for name, text in pairs if text.strip()}
+    words = ((name.strip(), text.replace(b"\0", b"").strip()) for name, text in pairs)
+    return {_text(name): _text(text) for name, text in words if text}
 
 
 def _small(content: bytes, path: bytes) -> bytes:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from decaf.errors import ImageError, InputError
@@ -112,6 +112,21 @@ def test_validation_images_sorted_into_folders(tmp_path: Path) -> None:
     assert contents(path, "val") == [(b"v", "n1")]
 
 
+@pytest.mark.parametrize("form", ["folder", "zip"])
+@pytest.mark.parametrize("left", ["val/images/readme.txt", "val/readme.txt"])
+def test_validation_images_sorted_into_folders_beside_their_list(
+    tmp_path: Path, form: str, left: str
+) -> None:
+    files = {name: data for name, data in TINY.items() if not name.startswith("val/images/")}
+    sorted_in = {"val/n2/val_0.JPEG": b"v0", "val/n1/val_1.JPEG": b"v1", left: b""}
+    path = lay(tmp_path / "c", {**files, **sorted_in}, form)
+    assert find_layout(path).splits == ("train", "val")
+    assert contents(path, "val") == [(b"v0", "n2"), (b"v1", "n1")]
+    del files["wnids.txt"]
+    alone = lay(tmp_path / "d", {**files, **sorted_in}, form)
+    assert find_layout(alone).read("val").class_ids == ("n1", "n2")
+
+
 @pytest.mark.parametrize(
     ("folders", "splits"),
     [
@@ -188,6 +203,7 @@ def test_what_is_no_data_set(tmp_path: Path) -> None:
         find_layout(tmp_path / "absent")
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_any_annotations_are_read_or_refused(
     tmp_path_factory: pytest.TempPathFactory, content: bytes
@@ -207,3 +223,22 @@ def test_tiny_imagenet_as_published(shared_data: Path) -> None:
     assert train.class_names[0] == "goldfish, Carassius auratus"
     names = [name.split(b"/")[-1].split(b"_")[0].decode() for name in train.images.names]
     assert [train.class_ids[label] for label in train.images.labels] == names
+
+
+def test_annotated_images_of_an_archive_are_in_its_order(tmp_path: Path) -> None:
+    path = tmp_path / "t.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in reversed(TINY.items()):
+            archive.writestr(name, data)
+    images = find_layout(path).read("val").images
+    assert [name.rpartition(b"/")[2] for name in images.names] == [
+        b"val_10.JPEG",
+        b"val_1.JPEG",
+        b"val_0.JPEG",
+    ]
+    assert images.labels.tolist() == [0, 0, 1]
+
+
+def test_nul_is_left_out_of_words(tmp_path: Path) -> None:
+    path = lay(tmp_path / "d", {**TINY, "words.txt": b"n1\tgold\0fish\0\nn2\t\0\n"})
+    assert find_layout(path).read("val").class_names == ("goldfish", "n2")
