@@ -17,7 +17,11 @@ from decaf.errors import InputError
 __all__ = ["read_structures"]
 
 MAX_BYTES = 256 << 20
-MAX_STRUCTURES = 1_000_000
+# ImageNet's kit has 1860 structures of 8 fields; the longest value is a text of some 1000 signs.
+MAX_AXES = 32
+MAX_FIELDS = 1_000
+MAX_VALUES = 1 << 20
+MAX_VARIABLES = 1_000
 
 _MATRIX, _COMPRESSED = 14, 15
 _STRUCTURE, _TEXT, _LEAST_NUMERIC, _MOST_NUMERIC = 2, 4, 6, 15
@@ -69,26 +73,38 @@ def read_structures(data: bytes, name: str) -> list[dict[str, Value]]:
     order = {b"IM": "<", b"MI": ">"}.get(data[126:128])
     if order is None:
         raise InputError("not a MATLAB file of version 5")
+    room = MAX_BYTES
     try:
-        for kind, content in _elements(data[_HEADER:], order):
+        for number, (kind, content) in enumerate(_elements(data[_HEADER:], order)):
+            if number == MAX_VARIABLES:
+                raise InputError(f"a MATLAB file of more than {MAX_VARIABLES} variables")
             if kind == _COMPRESSED:
-                kind, content = next(_elements(_inflate(content), order))
+                inflated = _inflate(content, room)
+                room -= len(inflated)
+                kind, content = next(_elements(inflated, order))
             if kind != _MATRIX:
                 continue
             found = _Matrix(content, order)
             if found.name == name and found.kind == _STRUCTURE:
                 return found.structures()
-    except (struct.error, zlib.error, ValueError, LookupError, StopIteration) as error:
+    except (
+        struct.error,
+        zlib.error,
+        ArithmeticError,
+        ValueError,
+        LookupError,
+        StopIteration,
+    ) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"a MATLAB file that is damaged ({error})") from error
     raise InputError(f"a MATLAB file without the structures {name!r}")
 
 
-def _inflate(content: bytes) -> bytes:
+def _inflate(content: bytes, room: int) -> bytes:
     inflater = zlib.decompressobj()
-    data = inflater.decompress(content, MAX_BYTES)
-    if inflater.unconsumed_tail:
+    data = inflater.decompress(content, room + 1)
+    if len(data) > room:
         raise InputError(f"a MATLAB file that unpacks to more than {MAX_BYTES} bytes")
     return data
 
@@ -119,19 +135,26 @@ class _Matrix:
         self._rest = _elements(content, order)
         flags = _numbers(*next(self._rest), order)
         self.kind = int(flags[0]) & 0xFF
-        self.shape = [int(side) for side in _numbers(*next(self._rest), order)]
+        self._bytes = len(content)
+        sides = _numbers(*next(self._rest), order)
+        if len(sides) > MAX_AXES:
+            raise ValueError(f"a matrix of {len(sides)} axes")
+        self.shape = [int(side) for side in sides]
         self.name = next(self._rest)[1].decode("latin-1")
 
     def structures(self) -> list[dict[str, Value]]:
         count = 1
         for side in self.shape:
             count *= max(0, side)
-        if count > MAX_STRUCTURES:
-            raise ValueError(f"{count} structures")
         width = int(_numbers(*next(self._rest), self._order)[0])
         names = next(self._rest)[1]
         if width < 1 or len(names) % width:
             raise ValueError("names of fields of no length")
+        if len(names) // width > MAX_FIELDS:
+            raise ValueError(f"{len(names) // width} fields")
+        # Every field of every structure takes the eight bytes of a tag.
+        if not names or count * (len(names) // width) * 8 > self._bytes:
+            raise ValueError(f"{count} structures in {self._bytes} bytes")
         fields = [
             names[at : at + width].split(b"\0")[0].decode("latin-1")
             for at in range(0, len(names), width)
@@ -152,12 +175,18 @@ class _Matrix:
                 return content.decode(
                     _UTF[kind] + {"<": "-le", ">": "-be"}[self._order] * (kind > 16)
                 )
-            codes = _numbers(kind, content, self._order)
+            codes = _some_numbers(kind, content, self._order)
             return "".join(chr(int(code)) for code in codes)
         if _LEAST_NUMERIC <= self.kind <= _MOST_NUMERIC:
             kind, content = next(self._rest, (9, b""))
-            return [float(number) for number in _numbers(kind, content, self._order)]
+            return [float(number) for number in _some_numbers(kind, content, self._order)]
         return None
+
+
+def _some_numbers(kind: int, content: bytes, order: str) -> np.ndarray:
+    if len(found := _numbers(kind, content, order)) > MAX_VALUES:
+        raise ValueError(f"a field of {len(found)} numbers")
+    return found
 
 
 def _numbers(kind: int, content: bytes, order: str) -> np.ndarray:
