@@ -7,9 +7,11 @@ unpacked: images are read from where they lie in the outer tar.
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from decaf.errors import ImageError, InputError
 from decaf.images.archives import (
     Member,
     archive_kind,
+    iterate_members,
     list_inner_tar,
     list_members,
     read_member,
@@ -78,8 +81,13 @@ def is_tar_of_tars(path: str) -> bool:
     name = os.fsencode(path)
     if not os.path.isfile(path) or archive_kind(read_start(name, 512), name) != "tar":
         return False
-    members = _shown_members(name)
-    return bool(members) and all(member.name.endswith(b".tar") for member in members)
+    # Gone through only as far as needed: another tar may hold a million images.
+    shown = (member for member in iterate_members(name, "tar") if not is_hidden(member.name))
+    with closing(shown):
+        first = next(shown, None)
+        if first is None or not first.name.endswith(b".tar"):
+            return False
+        return all(member.name.endswith(b".tar") for member in shown)
 
 
 def read_train(path: str, words: dict[str, str]) -> LabelledImages:
@@ -98,10 +106,14 @@ def read_train(path: str, words: dict[str, str]) -> LabelledImages:
     """
     archive = os.fsencode(path)
     # By their ids, which stand in the order of their labels, wherever in the tar they lie.
-    tars = sorted(_shown_members(archive), key=lambda member: os.path.basename(member.name))
-    ids = [os.path.basename(tar.name)[:-4].decode("utf-8", "backslashreplace") for tar in tars]
+    found = sorted(
+        ((_class_id(member), member) for member in _shown_members(archive)),
+        key=lambda pair: pair[0],
+    )
+    ids = [class_id for class_id, _ in found]
+    tars = [member for _, member in found]
     if len(set(ids)) != len(ids):
-        twice = next(name for name in ids if ids.count(name) > 1)
+        twice = next(a for a, b in itertools.pairwise(ids) if a == b)
         raise InputError(f"{path!r}: holds {twice}.tar twice")
     names: list[bytes] = []
     places: list[np.ndarray] = []
@@ -192,6 +204,8 @@ def read_devkit(path: str) -> Devkit:
         number, wnid, text = (synset.get(key) for key in ("ILSVRC2012_ID", "WNID", "words"))
         if not isinstance(number, list) or len(number) != 1 or not isinstance(wnid, str):
             raise InputError(f"{path!r}: its data/meta.mat has a synset without id or WNID")
+        if not number[0].is_integer():
+            raise InputError(f"{path!r}: its data/meta.mat has a synset of id {number[0]}")
         wnids[int(number[0])] = wnid
         words[wnid] = text if isinstance(text, str) and text else wnid
     try:
@@ -223,6 +237,10 @@ def _kit_file(path: str, ending: bytes) -> bytes:
 
 def _shown_members(archive: bytes) -> list[Member]:
     return [member for member in list_members(archive, "tar") if not is_hidden(member.name)]
+
+
+def _class_id(tar: Member) -> str:
+    return os.path.basename(tar.name)[: -len(".tar")].decode("utf-8", "backslashreplace")
 
 
 def _is_image(name: bytes) -> bool:

@@ -6,12 +6,14 @@ import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, pairwise
 from typing import Any
 
 import numpy as np
 
 from decaf.errors import InputError, SettingError
 from decaf.images.layouts import LabelledImages, Layout, find_layout
+from decaf.images.limits import MAX_NAME_BYTES
 from decaf.images.sources import ImageList
 from decaf.train.pack import ilsvrc
 from decaf.train.pack.references import JoinedRefs, PickedRefs
@@ -34,7 +36,8 @@ class PackSource:
     wnids, class_names : tuple of str
         Identity of the classes, sorted, and what people call them.
     splits : dict of str to int
-        How many images each has, in the order in which `images` has them.
+        How many images each has, in the order in which `images` has them: "train"; "val" where
+        there is one; "test" where the data set has no "val" of its own.
     images : ImageList
         Those of all splits; names are paths below the data set.
     """
@@ -106,12 +109,14 @@ def find_source(
                 f"{os.fsdecode(source)!r}: has validation images; "
                 "leave --split-val out, or give the folder of its training images alone"
             )
-        lists = _divide(lists["train"], split_val, seed)
+        lists = {**_divide(lists.pop("train"), split_val, seed), **lists}
     train = parts["train"]
+    class_names = tuple(_storable(name) for name in train.class_names)
+    _refuse_unstorable(os.fsdecode(source), train.class_ids, class_names, lists)
     return PackSource(
         kind=kind,
         wnids=train.class_ids,
-        class_names=train.class_names,
+        class_names=class_names,
         splits={split: len(images) for split, images in lists.items()},
         images=_joined(list(lists.values())),
     )
@@ -165,10 +170,9 @@ def _by_layout(layout: Layout, *, elsewhere: bool) -> dict[str, LabelledImages]:
     if "train" not in layout.splits:
         raise InputError(f"{os.fsdecode(layout.path)!r}: no folder 'train' in it")
     parts = {"train": layout.read("train")}
-    # A data set of train and test alone has no others to validate on.
     other = next((split for split in ("val", "test") if split in layout.splits), None)
     if other is not None and not elsewhere:
-        parts["val"] = layout.read(other)
+        parts[other] = layout.read(other)
     return parts
 
 
@@ -196,19 +200,52 @@ def _check_classes(source: Source, parts: dict[str, LabelledImages]) -> None:
             f"{shown!r}: has the class {train.class_ids[0]!r} alone; "
             "training takes two classes or more, a folder each"
         )
-    if "val" not in parts:
-        return
-    val = parts["val"]
-    there = set(val.class_ids) - set(val.empty)
+    for split, part in parts.items():
+        if split != "train":
+            _check_same(shown, train, split, part)
+
+
+def _check_same(shown: str, train: LabelledImages, split: str, part: LabelledImages) -> None:
+    """Refuse a split of other classes than train's, and number its images as train does."""
+    there = set(part.class_ids) - set(part.empty)
     new, missing = there - set(train.class_ids), set(train.class_ids) - there
     if new or missing:
-        found = [f"{len(new)} in val alone ({_some(sorted(new))})"] if new else []
+        found = [f"{len(new)} in {split} alone ({_some(sorted(new))})"] if new else []
         found += [f"{len(missing)} in train alone ({_some(sorted(missing))})"] if missing else []
-        raise InputError(f"{shown!r}: train and val have other classes: {'; '.join(found)}")
-    if val.class_ids != train.class_ids:  # further ones, that are empty on both sides
+        raise InputError(f"{shown!r}: train and {split} have other classes: {'; '.join(found)}")
+    if part.class_ids != train.class_ids:  # further ones, that are empty on both sides
         number = {name: label for label, name in enumerate(train.class_ids)}
-        moved = np.array([number.get(name, -1) for name in val.class_ids])
-        val.images.labels[...] = moved[val.images.labels]
+        moved = np.array([number.get(name, -1) for name in part.class_ids])
+        part.images.labels[...] = moved[part.images.labels]
+
+
+def _refuse_unstorable(
+    shown: str, ids: Sequence[str], class_names: Sequence[str], lists: dict[str, ImageList]
+) -> None:
+    """Refuse what no pack can hold before the first image is decoded."""
+    if list(ids) != sorted(set(ids)):
+        wrong = next(b for a, b in pairwise(ids) if a >= b)
+        raise InputError(f"{shown!r}: the class {wrong!r} is there twice, or not in its order")
+    changed = next((name for name in ids if name != _storable(name)), None)
+    if changed is not None:
+        raise InputError(
+            f"{shown!r}: the class {changed!r} has a name that cannot be kept; rename its folder"
+        )
+    texts = [name.encode() for name in (*ids, *class_names)]
+    names = (name for images in lists.values() for name in images.names)
+    for what, name in chain(
+        (("a class", text) for text in texts), (("an image", name) for name in names)
+    ):
+        if len(name) > MAX_NAME_BYTES:
+            raise InputError(
+                f"{shown!r}: {what} has a name of {len(name)} bytes "
+                f"({os.fsdecode(name[:40])!r}…); at most {MAX_NAME_BYTES} can be kept"
+            )
+
+
+def _storable(text: str) -> str:
+    """Give a text as it comes back from a file; see `decaf.features.store.text.text_array`."""
+    return text.replace("\0", "").encode("utf-8", "backslashreplace").decode()
 
 
 def _some(names: Sequence[str]) -> str:

@@ -8,12 +8,13 @@ import re
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from decaf.errors import InputError
-from decaf.train.pack.ilsvrc import DEVKIT_NAME, TRAIN_NAME, VAL_NAME
+from decaf.train.pack.ilsvrc import DEVKIT_NAME, TRAIN_NAME, VAL_NAME, is_tar_of_tars
 from decaf.train.pack.reader import Pack
 from decaf.train.pack.sources import find_source
 
@@ -207,6 +208,41 @@ def test_an_inner_tar_without_images_is_an_empty_class(imagenet: Path) -> None:
         info.size = len(data)
         archive.addfile(info, io.BytesIO(data))
     with pytest.raises(InputError, match=r"1 of 4 classes have no training images \(n09\)"):
+        find_source(imagenet)
+
+
+def test_classes_are_sorted_by_their_ids_not_by_the_names_of_tars(
+    tmp_path: Path, jpeg_bytes: Callable[..., bytes]
+) -> None:
+    inner = {name: tar({"1.JPEG": jpeg_bytes(1, 9, 9)}) for name in ("n1-x.tar", "n1.tar")}
+    (tmp_path / "t.tar").write_bytes(tar(inner))
+    found = find_source(tmp_path / "t.tar")
+    assert found.wnids == ("n1", "n1-x")
+    assert found.images.names == [b"n1/1.JPEG", b"n1-x/1.JPEG"]
+
+
+def test_a_class_that_is_there_twice_is_told(imagenet: Path) -> None:
+    inner = {f"{folder}/n1.tar": tar({"1.JPEG": b""}) for folder in "ab"}
+    (imagenet / TRAIN_NAME).write_bytes(tar(inner))
+    with pytest.raises(InputError, match=r"holds n1\.tar twice"):
+        find_source(imagenet / TRAIN_NAME)
+
+
+def test_another_tar_is_known_by_its_first_member(tmp_path: Path) -> None:
+    content = tar({"a/1.jpg": b"1", "a/2.jpg": b"2"})
+    (tmp_path / "t.tar").write_bytes(content[:1024] + b"\xff" * 512)
+    assert not is_tar_of_tars(str(tmp_path / "t.tar"))  # the rest would be damaged
+    (tmp_path / "t.tar").write_bytes(tar({"a.tar": b"", "2.jpg": b""}))
+    assert not is_tar_of_tars(str(tmp_path / "t.tar"))
+    (tmp_path / "t.tar").write_bytes(tar({}))
+    assert not is_tar_of_tars(str(tmp_path / "t.tar"))
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), 1.5])
+def test_ids_that_are_no_whole_numbers_are_told(imagenet: Path, number: float) -> None:
+    synsets: Any = [(number, "n01", "x")]
+    (imagenet / DEVKIT_NAME).write_bytes(devkit(synsets))
+    with pytest.raises(InputError, match=rf"meta\.mat has a synset of id {number}"):
         find_source(imagenet)
 
 

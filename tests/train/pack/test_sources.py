@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from decaf.errors import InputError, SettingError
+from decaf.images.layouts import LabelledImages, Layout
 from decaf.images.refs import ImageRef
+from decaf.train.pack import sources
 from decaf.train.pack.references import JoinedRefs, PickedRefs
 from decaf.train.pack.sources import find_source
 
@@ -43,10 +46,11 @@ def test_folders_with_and_without_splits(tmp_path: Path) -> None:
     assert plain.images.names == [b"a/1.jpg", b"a/2.jpg", b"b/1.jpg"]
     both = [f"{split}/{image}" for split in ("train", "test") for image in images]
     split = find_source(touch(tmp_path / "split", *both))
-    assert split.splits == {"train": 3, "val": 3}
+    assert split.splits == {"train": 3, "test": 3}  # test images do not validate unasked
     assert split.images.labels.tolist() == [0, 0, 1] * 2
-    assert split.entries()[3][0] == "val: test/a/1.jpg"
+    assert split.entries()[3][0] == "test: test/a/1.jpg"
     elsewhere = find_source(tmp_path / "split", val=tmp_path / "plain")
+    assert elsewhere.splits == {"train": 3, "val": 3}
     assert elsewhere.images.names[3:] == plain.images.names
     assert elsewhere.images.refs is not None
     assert elsewhere.images.refs[-1].name == os.fsencode(tmp_path / "plain/b/1.jpg")
@@ -63,6 +67,10 @@ def test_folders_with_and_without_splits(tmp_path: Path) -> None:
         (
             ["train/a/1.jpg", "train/b/1.jpg", "train/c/x.txt", "val/a/1.jpg", "val/b/1.jpg"],
             "1 of 3 classes have no training images (c); remove their folders, or fill them",
+        ),
+        (
+            ["train/a/1.jpg", "train/b/1.jpg", "test/a/1.jpg"],
+            "train and test have other classes: 1 in train alone (b)",
         ),
         (["a/x.txt", "b/x.txt"], "no images in it"),
         (["1.jpg"], "no folders in it"),
@@ -125,6 +133,47 @@ def test_what_cannot_be_divided_is_told(tmp_path: Path) -> None:
     split = touch(tmp_path / "s", *(f"{s}/{c}/1.jpg" for s in ("train", "val") for c in "ab"))
     with pytest.raises(SettingError, match="has validation images; leave --split-val out"):
         find_source(split, split_val=0.5)
+
+
+def test_validation_images_are_divided_off_beside_test_images(tmp_path: Path) -> None:
+    names = (f"{s}/{c}/{i}.jpg" for s in ("train", "test") for c in "ab" for i in range(4))
+    root = touch(tmp_path / "d", *names)
+    found = find_source(root, split_val=0.25)
+    assert list(found.splits.items()) == [("train", 6), ("val", 2), ("test", 8)]
+    assert [name.split(b"/")[0] for name in found.images.names] == [b"train"] * 8 + [b"test"] * 8
+    assert found.images.labels.tolist() == [0] * 3 + [1] * 3 + [0, 1] + [0] * 4 + [1] * 4
+
+
+def test_names_that_no_pack_can_hold_are_told_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = touch(tmp_path / "d", "a/1.jpg", "b/1.jpg")
+    (root / "words.txt").write_bytes(b"a\tapp\0le\nb\tpear\n")
+    assert find_source(root).class_names == ("apple", "pear")
+    (root / "words.txt").write_bytes(b"a\t" + b"x" * 70_000)
+    with pytest.raises(
+        InputError, match=r"a class has a name of 70000 bytes \('xxx.*at most 65536"
+    ):
+        find_source(root)
+    (root / "words.txt").unlink()
+    monkeypatch.setattr(sources, "MAX_NAME_BYTES", 6)
+    with pytest.raises(InputError, match=r"an image has a name of 7 bytes \('a/1.jpg'"):
+        find_source(root)
+
+
+def test_classes_out_of_order_are_told_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = touch(tmp_path / "d", "a/1.jpg", "b/1.jpg")
+    read = Layout.read
+
+    def reversed_classes(self: Layout, split: str | None = None) -> LabelledImages:
+        found = read(self, split)
+        return replace(found, class_ids=found.class_ids[::-1])
+
+    monkeypatch.setattr(Layout, "read", reversed_classes)
+    with pytest.raises(InputError, match="the class 'a' is there twice, or not in its order"):
+        find_source(root)
 
 
 def test_references_are_made_when_asked_for() -> None:
