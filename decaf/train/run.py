@@ -57,8 +57,8 @@ def train(
     settings : TrainSettings, optional
         The preset "modern" by default.
     val : path, optional
-        A pack whose validation images (or, if it has none, all its images) to validate on, instead
-        of those of `pack`.
+        A pack whose validation images to validate on, instead of those of `pack`: its "val", else
+        its "test", else all its images.
     init_from : str or path, optional
         Weights to start from, as for `decaf.load_backbone`. Where their classes are not the pack's,
         fc8 begins anew (Krizhevsky et al. 2012, section 6.1: networks pre-trained on a larger set).
@@ -120,7 +120,8 @@ def train(
         if val is not None:
             other = stack.enter_context(Pack.open(val))
             _check_alike(opened, other)
-            validation = other.splits.get("val") or other.splits["train"]
+            name = next(name for name in ("val", "test", "train") if name in other.splits)
+            validation = other.splits[name]
         run = TrainingRun(
             opened,
             validation,

@@ -189,7 +189,10 @@ class TrainingRun:
                 "with --size, or crop 'resized'"
             )
         if self.settings.schedule == "plateau" and self.validation_split is None:
-            problems.append("the plateau schedule needs validation images, and there are none")
+            problems.append(
+                f"the plateau schedule needs validation images, and {self.pack.path} has none: "
+                "give another pack's with --val, pack with --split-val, or choose another schedule"
+            )
         if self.settings.precision == "fp16" and self.world.device.type == "cpu":
             problems.append("precision fp16 is for GPUs; use bf16 or fp32")
         if problems:

@@ -408,24 +408,6 @@ def test_test_images_validate_only_where_asked_for(
     assert found.images == 6
 
 
-def test_test_images_validate_only_where_asked_for(
-    other_classes: Path, tmp_path: Path, settings_of: Make
-) -> None:
-    for split, count in (("train", 3), ("test", 2)):
-        for number, name in enumerate(("ants", "bees", "elks")):
-            (tmp_path / "data" / split / name).mkdir(parents=True)
-            for i in range(count):
-                pixels = np.full((40, 40, 3), 60 * number + i, np.uint8)
-                Image.fromarray(pixels).save(tmp_path / "data" / split / name / f"{i}.png")
-    tested = tmp_path / "tested.pack"
-    make_pack(tmp_path / "data", tested, size=40, encoding="raw", workers=0).close()
-    settings = settings_of(batch_size=8, epochs=2)
-    assert go(tested, tmp_path / "a", settings).validation is None
-    found = go(other_classes, tmp_path / "b", settings, val=tested).validation
-    assert found is not None
-    assert found.images == 6
-
-
 def test_mistakes_are_told_before_anything_is_begun(
     pack_path: Path, other_classes: Path, tmp_path: Path, settings_of: Make
 ) -> None:
