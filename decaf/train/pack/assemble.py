@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from decaf.errors import InputError, OutputError
+from decaf.errors import OutputError
 from decaf.features.disk import reserve, sync_directory
 from decaf.features.store.assemble import temporary_path
 from decaf.features.store.schema import LIBVER, MESSAGE_BYTES
@@ -80,7 +80,7 @@ def need_room(path: Path, size: int, kept: str) -> None:
         )
 
 
-def write_pack(path: Path, head: PackHead, parts: PackParts) -> None:
+def write_pack(path: Path, head: PackHead, parts: PackParts, between: Callable[[], object]) -> None:
     """Write a pack from its shards, check it, and only then give it its name.
 
     Parameters
@@ -89,12 +89,12 @@ def write_pack(path: Path, head: PackHead, parts: PackParts) -> None:
         Replaced if it exists.
     head : PackHead
     parts : PackParts
-        With all shards.
+        With all shards, and a good image of each split and of each class of train.
+    between : callable
+        Called again and again meanwhile; what it raises ends this, and leaves nothing.
 
     Raises
     ------
-    InputError
-        Where no image of a split, or of a class of train, could be read.
     OutputError
         Where there is no room for it, or a shard has changed.
     OSError
@@ -113,10 +113,10 @@ def write_pack(path: Path, head: PackHead, parts: PackParts) -> None:
         reserve(temporary, size)
         with h5py.File(temporary, "r+", libver=LIBVER) as file:
             _write_tables(file, head, index)
-            _write_images(file, head, index, parts)
+            _write_images(file, head, index, parts, between)
             _write_attributes(file, head)
         with Pack.open(temporary) as pack:
-            pack.verify()
+            pack.verify(between)
         descriptor = os.open(temporary, os.O_RDONLY)
         try:
             os.fsync(descriptor)
@@ -148,25 +148,12 @@ class _Index:
         for split, images in head.source.splits.items():
             self.rows[split] = slice(start, start + images)
             start += images
-        self._refuse_empty(head.source)
 
     def good(self, split: str) -> np.ndarray:
         """Give the rows of a split's good images."""
         rows = self.rows[split]
         good: np.ndarray = np.flatnonzero(self.status[rows] == 0) + rows.start
         return good
-
-    def _refuse_empty(self, source: PackSource) -> None:
-        for split in self.rows:
-            if not len(self.good(split)):
-                raise InputError(f"none of the {source.splits[split]} {split} images can be read")
-        labels = source.images.labels[self.good("train")]
-        without = np.flatnonzero(np.bincount(labels, minlength=len(source.wnids)) == 0)
-        if len(without):
-            raise InputError(
-                f"no training image of the class {source.wnids[without[0]]!r} can be read "
-                f"({len(without)} such classes)"
-            )
 
 
 def _write_tables(file: h5py.File, head: PackHead, index: _Index) -> None:
@@ -200,12 +187,19 @@ def _contiguous(group: h5py.Group, name: str, shape: tuple[int, ...]) -> None:
     h5py.h5d.create(group.id, name.encode(), h5py.h5t.STD_U8LE, space, dcpl=layout)
 
 
-def _write_images(file: h5py.File, head: PackHead, index: _Index, parts: PackParts) -> None:
+def _write_images(
+    file: h5py.File,
+    head: PackHead,
+    index: _Index,
+    parts: PackParts,
+    between: Callable[[], object],
+) -> None:
     writers = {split: _SplitWriter(file[split], head.run["size"]) for split in index.rows}
-    sums = PixelSums(head.run["size"])
+    sums = PixelSums()
     images = head.source.images
     bad: list[tuple[int, str, bytes, int, str, str, bytes]] = []
     for rows in parts.all_rows(len(images)):
+        between()
         sums.merge(rows.sums)
         ends = np.concatenate([[0], np.cumsum(rows.length)])
         for split, of_split in index.rows.items():

@@ -27,11 +27,12 @@ from decaf.features.store.schema import fingerprint
 from decaf.images.pool import InlinePool, Pool
 from decaf.images.status import STATUS_NAMES
 from decaf.train.pack.assemble import PackHead, need_room, write_pack
+from decaf.train.pack.readable import ReadableImages
 from decaf.train.pack.reader import Pack
 from decaf.train.pack.rows import PackParts
 from decaf.train.pack.settings import PackSettings
 from decaf.train.pack.sources import PackSource, Source, find_source
-from decaf.train.pack.stream import stream_rows
+from decaf.train.pack.stream import bad_image, stream_rows
 
 __all__ = ["make_pack"]
 
@@ -45,6 +46,7 @@ TINY_SIZE = 64
 MAX_THREADS = 8
 # Images in memory for each process and thread: enough that none of them waits for the next.
 IN_FLIGHT = 8
+_UNKNOWN = {STATUS_NAMES[code] for code in UNKNOWN_CONTENT}
 
 
 def make_pack(
@@ -76,6 +78,8 @@ def make_pack(
         A folder, or a tar or zip of it: a folder for each class; ``train`` and ``val`` (or
         ``test``) with these; Tiny-ImageNet's layout; or the tar of ImageNet's training images as
         given out for ILSVRC 2012, or a folder that holds it and those below. Tars are not unpacked.
+        Of ``test`` beside ``val`` nothing is packed; alone it stays ``test``, and is not validated
+        on unless `decaf.train.run.train` is told to.
     out : path
         The file to write.
     val : path, optional
@@ -104,7 +108,7 @@ def make_pack(
         True, False, or a function of (images done, images in all); by default a bar on terminals.
     stop : threading.Event, optional
         Set it to end the run early: what has been begun is finished and kept, then `Stopped` is
-        raised.
+        raised. So it is while a pack is compared or put together.
 
     Returns
     -------
@@ -135,13 +139,14 @@ def make_pack(
     found = find_source(source, val=val, devkit=devkit, split_val=split_val, seed=seed)
     if size is None and found.kind == "tiny-imagenet":
         settings = replace(settings, size=TINY_SIZE)
-    run = _Run(found, path, settings, split_val, seed, overwrite)
+    raise_bad = on_error == "raise"
+    run = _Run(found, path, settings, split_val, seed, overwrite, raise_bad, stop)
     with ExitStack() as stack:
         decoders = start_decoders(found.images, workers)
         if decoders is not None:
             stack.callback(decoders.close)
         head = run.head()
-        parts = run.begin(head, raise_bad=on_error == "raise")
+        parts = run.begin(head)
         if parts is None:
             return Pack.open(path)
         stack.callback(parts.close)
@@ -154,7 +159,7 @@ def make_pack(
         processes = available_cores() if workers is None else workers
         threads = max(1, min(processes, MAX_THREADS))
         in_flight = IN_FLIGHT * (processes + threads)
-        run.fill(parts, pool, threads, in_flight, progress, stop, raise_bad=on_error == "raise")
+        run.fill(parts, pool, threads, in_flight, progress)
         run.assemble(head, parts)
     return Pack.open(path)
 
@@ -169,6 +174,13 @@ class _Run:
     split_val: float | None
     seed: int
     overwrite: bool
+    raise_bad: bool
+    stop: threading.Event | None
+
+    def check(self) -> None:
+        """Raise `Stopped` where the run is to end."""
+        if self.stop is not None and self.stop.is_set():
+            raise Stopped(f"{self.path}: stopped; run the same command again to go on")
 
     @property
     def parts_path(self) -> Path:
@@ -193,7 +205,7 @@ class _Run:
             created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         )
 
-    def begin(self, head: PackHead, *, raise_bad: bool) -> PackParts | None:
+    def begin(self, head: PackHead) -> PackParts | None:
         """Open the directory of shards; None where the pack is complete."""
         if self._is_complete(head):
             PackParts.tidy(self.parts_path, fingerprint(head.run))
@@ -218,7 +230,7 @@ class _Run:
             # Of a run that was killed as it assembled: the room it takes may be needed.
             with suppress(OSError):
                 temporary_path(self.path).unlink(missing_ok=True)
-            if raise_bad:
+            if self.raise_bad:
                 _forget_bad(parts)
             left = sum(stop - start for start, stop in parts.missing(len(self.source.images)))
             # The shards, and then the pack beside them.
@@ -234,11 +246,14 @@ class _Run:
         inputs = self.source.entries()
 
         def digest(row: int) -> bytes:
+            self.check()
             return content_digest(self.source.images, row)
 
         def open_parts(discard: bool) -> PackParts:
             with disk_errors(self.parts_path, "nothing was begun"):
-                return PackParts.open(self.parts_path, header, inputs, digest, discard=discard)
+                return PackParts.open(
+                    self.parts_path, header, inputs, digest, discard=discard, between=self.check
+                )
 
         try:
             return open_parts(discard=False)
@@ -248,24 +263,37 @@ class _Run:
             return open_parts(discard=True)
 
     def _is_complete(self, head: PackHead) -> bool:
-        """Tell whether the pack is there and is what was asked for; refuse it if it is another."""
-        if not self.path.exists() or self.overwrite:
+        """Tell whether the pack is there and is what was asked for.
+
+        Another one is refused, or with `overwrite` taken for none.
+        """
+        if not self.path.exists():
             return False
         try:
             with Pack.open(self.path) as pack:
                 found = differences(pack.run, head.run)
-                changed = "" if found else _changed(pack, self.source)
+                changed = "" if found else _changed(pack, self.source, self.check)
                 found += [changed] if changed else []
+                bad = pack.bad
         except PackError as error:
+            if self.overwrite:
+                return False
             raise OutputError(
                 f"{self.path}: exists and is no training pack that can be read ({error}); "
                 "give another --out, or --overwrite"
             ) from error
-        if found:
+        if found and not self.overwrite:
             raise OutputError(
                 f"{self.path}: exists and differs from this run ({'; '.join(found)}); "
                 "give another --out, or --overwrite"
             )
+        if found:
+            return False
+        if bad and self.raise_bad:
+            _split, name, status, message = bad[0]
+            if self.overwrite and status in _UNKNOWN:
+                return False  # the image may do better now
+            raise bad_image(name, status, message)
         return True
 
     def fill(
@@ -275,12 +303,12 @@ class _Run:
         threads: int,
         in_flight: int,
         progress: bool | Callable[[int, int], Any] | None,
-        stop: threading.Event | None,
-        *,
-        raise_bad: bool,
     ) -> None:
         """Make the shards that are missing."""
         count = len(self.source.images)
+        readable = ReadableImages(self.source, str(self.parts_path))
+        for shard in parts.shards.values():
+            readable.count(shard.start, parts.peek(shard, ["status"])["status"])
         missing = parts.missing(count)
         left = sum(stop_row - start for start, stop_row in missing)
         with progress_for(progress, count, count - left) as bar:
@@ -293,8 +321,8 @@ class _Run:
                 train=self.source.splits["train"],
                 threads=threads,
                 in_flight=in_flight,
-                stop=stop,
-                raise_bad=raise_bad,
+                stop=self.stop,
+                raise_bad=self.raise_bad,
             )
             try:
                 with (
@@ -302,6 +330,8 @@ class _Run:
                     closing(stream),
                 ):
                     for rows in stream:
+                        # Before it is written: what is not, can be mended and made once more.
+                        readable.count(rows.start, rows.status)
                         writer.put(rows)
             except Stopped:
                 raise Stopped(
@@ -319,11 +349,11 @@ class _Run:
                 f"{self.parts_path}; run the same command again to make them anew"
             )
         with disk_errors(self.path, f"all {count} images are kept in {self.parts_path}"):
-            write_pack(self.path, head, parts)
+            write_pack(self.path, head, parts, self.check)
         parts.remove()
 
 
-def _changed(pack: Pack, source: PackSource) -> str:
+def _changed(pack: Pack, source: PackSource, between: Callable[[], object]) -> str:
     """Say in what the images of a finished pack are not these ones; an empty text if in nothing."""
     if pack.wnids != source.wnids or pack.class_names != source.class_names:
         return "other classes"
@@ -338,9 +368,9 @@ def _changed(pack: Pack, source: PackSource) -> str:
             return f"{name}: other images"
         if not np.array_equal(rows.labels, source.images.labels[start : start + count]):
             return f"{name}: other labels"
-        unknown = {STATUS_NAMES[code] for code in UNKNOWN_CONTENT}
         for row in range(count):
-            if rows.statuses.get(row) in unknown:
+            between()
+            if rows.statuses.get(row) in _UNKNOWN:
                 continue
             if rows.content_sha256[row].tobytes() != content_digest(source.images, start + row):
                 return f"the content of {rows.names[row].decode(errors='backslashreplace')!r}"

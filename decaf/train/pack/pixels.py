@@ -17,7 +17,7 @@ from decaf.images.sniff import sniff
 from decaf.images.status import Outcome
 from decaf.train.pack.settings import PackSettings
 
-__all__ = ["Stored", "encoder_name", "store"]
+__all__ = ["Stored", "encoder_name", "may_keep", "own_jpeg", "store"]
 
 
 class Stored(NamedTuple):
@@ -32,31 +32,17 @@ def encoder_name() -> str:
     return "pillow" if _torchvision_encoder() is None else "torchvision"
 
 
-def store(pixels: np.ndarray, ref: ImageRef, outcome: Outcome, settings: PackSettings) -> Stored:
-    """Make the bytes that are kept of an image.
+def may_keep(outcome: Outcome, settings: PackSettings) -> bool:
+    """Tell whether the source of an image could be kept as it is, as far as its size says."""
+    side = settings.size
+    return settings.encoding == "jpeg" and (outcome.width, outcome.height) == (side, side)
 
-    A JPEG that has the pack's size already, upright and in one component or three, is kept as it
-    is: encoding it anew could only lose.
 
-    Parameters
-    ----------
-    pixels : ndarray of uint8, shape (size, size, 3)
-    ref : ImageRef
-        The source, of which `pixels` were made.
-    outcome : Outcome
-        With the source's size and SHA-256.
-    settings : PackSettings
+def own_jpeg(ref: ImageRef, outcome: Outcome) -> bytes | None:
+    """Read the source of an image if it is a JPEG that can be kept as it is, else give None.
+
+    That is one that stands upright, of one component or three.
     """
-    if settings.encoding == "raw":
-        return Stored(pixels.tobytes(), kept=False)
-    if (outcome.width, outcome.height) == (settings.size, settings.size):
-        own = _untouched(ref, outcome)
-        if own is not None:
-            return Stored(own, kept=True)
-    return Stored(_to_jpeg(pixels, settings.quality), kept=False)
-
-
-def _untouched(ref: ImageRef, outcome: Outcome) -> bytes | None:
     try:
         data = ref.load()
         header = sniff(data)
@@ -65,6 +51,23 @@ def _untouched(ref: ImageRef, outcome: Outcome) -> bytes | None:
     same = hashlib.sha256(data).digest() == outcome.sha256
     plain = header.format == "JPEG" and header.native and header.orientation == 1
     return data if same and plain else None
+
+
+def store(pixels: np.ndarray, own: bytes | None, settings: PackSettings) -> Stored:
+    """Make the bytes that are kept of an image.
+
+    Parameters
+    ----------
+    pixels : ndarray of uint8, shape (size, size, 3)
+    own : bytes or None
+        The source, where it is kept as it is: encoding it anew could only lose.
+    settings : PackSettings
+    """
+    if settings.encoding == "raw":
+        return Stored(pixels.tobytes(), kept=False)
+    if own is not None:
+        return Stored(own, kept=True)
+    return Stored(_to_jpeg(pixels, settings.quality), kept=False)
 
 
 def _to_jpeg(pixels: np.ndarray, quality: int) -> bytes:

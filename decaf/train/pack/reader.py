@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import mmap
 import os
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, NoReturn
@@ -69,6 +71,7 @@ class Pack:
         self.environment = contents.environment
         self.attrs = contents.attrs
         self._file: h5py.File | None = file
+        self._map: mmap.mmap | None = None
         self._lock = threading.Lock()
         with refusing(path, schema.PACK_FILE):
             self.wnids = _texts(file["wnid"])
@@ -171,8 +174,13 @@ class Pack:
             "environment": self.environment,
         }
 
-    def verify(self) -> None:
+    def verify(self, between: Callable[[], object] | None = None) -> None:
         """Read the whole pack and compare it with its checksums.
+
+        Parameters
+        ----------
+        between : callable, optional
+            Called again and again meanwhile; what it raises ends this.
 
         Raises
         ------
@@ -181,9 +189,18 @@ class Pack:
         """
         with self.locked() as file, refusing(self.path, schema.PACK_FILE):
             for name, split in self.splits.items():
-                split.check_data(file[name]["data_sha256"][:])
+                split.check_data(file[name]["data_sha256"][:], between)
             if table_digest(file) != self.content:
                 self.refuse("its tables are not those of its checksums: it has been changed")
+
+    def mapped(self, start: int, length: int) -> np.ndarray:
+        """Give bytes of the file as they lie there: 1-D uint8, read-only."""
+        with self.locked() as file, refusing(self.path, schema.PACK_FILE):
+            if self._map is None:
+                # Of the file that was checked, whatever its name stands for by now.
+                descriptor = file.id.get_vfd_handle()
+                self._map = mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)
+            return np.frombuffer(self._map, np.uint8, count=length, offset=start)
 
     def locked(self) -> _Locked:
         """Hold the HDF5 file, which one thread at a time may read."""
@@ -270,14 +287,12 @@ class PackSplit:
             )
         if self.offsets is not None:
             edges = self.offsets[0] == 0 and self.offsets[-1] == length
-            if not edges or (np.diff(self.offsets) <= 0).any():
+            # Compared, not subtracted: differences of forged numbers wrap around.
+            if not edges or (self.offsets[1:] <= self.offsets[:-1]).any():
                 pack.refuse(f"{name}/offset does not cut {length} bytes into {len(self)} images")
             self.offsets.flags.writeable = False
         self.labels.flags.writeable = False
-        # As a plain array: slices of a memmap are memmaps, and take ten times as long to make.
-        self.data: np.ndarray = np.memmap(
-            pack.path, np.uint8, mode="r", offset=start, shape=(length,)
-        ).view(np.ndarray)
+        self.data = pack.mapped(start, length)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -288,6 +303,11 @@ class PackSplit:
     def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
         pixels = self.pixels(index)
         return pixels, int(self.labels[index])
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Identity of the classes that the labels number, as torchvision's data sets call it."""
+        return self._pack.wnids
 
     @property
     def data_bytes(self) -> int:
@@ -359,9 +379,11 @@ class PackSplit:
         pixels: np.ndarray = decoded.pixels.permute(1, 2, 0).contiguous().numpy()
         return pixels
 
-    def check_data(self, expected: np.ndarray) -> None:
+    def check_data(self, expected: np.ndarray, between: Callable[[], object] | None = None) -> None:
         """Compare the data with the SHA-256 of its blocks, (…, 32) uint8; see `Pack.verify`."""
         for number, digest in enumerate(expected):
+            if between is not None:
+                between()
             start = number * schema.BLOCK_BYTES
             block = self.data[start : start + schema.BLOCK_BYTES]
             if hashlib.sha256(block.data).digest() != digest.tobytes():

@@ -45,7 +45,7 @@ class PackRows:
     sums: PixelSums
 
     @classmethod
-    def empty(cls, start: int, stop: int, size: int) -> PackRows:
+    def empty(cls, start: int, stop: int) -> PackRows:
         """Make rows without data, to be filled in."""
         count = stop - start
         return cls(
@@ -57,7 +57,7 @@ class PackRows:
             length=np.zeros(count, np.int64),
             kept=np.zeros(count, np.uint8),
             data=np.zeros(0, np.uint8),
-            sums=PixelSums(size),
+            sums=PixelSums(),
         )
 
     def record(self, row: int, outcome: Outcome) -> None:

@@ -10,11 +10,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["PixelSums", "Statistics"]
+__all__ = ["PixelSums", "Statistics", "moments_of"]
+
+Moments = tuple[np.ndarray, np.ndarray]
+
+
+def moments_of(pixels: np.ndarray) -> Moments:
+    """Give the sums of an image, (size, size, 3) uint8: Σ x of shape (3,), Σ x xᵀ of (3, 3)."""
+    # Exact in float64: all sums are whole numbers, at most 4096² 255² < 2⁵³.
+    flat = pixels.reshape(-1, 3).astype(np.float64)
+    return flat.sum(axis=0).astype(np.int64), (flat.T @ flat).astype(np.int64)
 
 
 class PixelSums:
-    """Sums over the pixels of images of one size.
+    """Sums over the pixels of images of one size; at first of none.
 
     Attributes
     ----------
@@ -23,31 +32,38 @@ class PixelSums:
         Σ x over all pixels x = (R, G, B), 0 to 255.
     products : ndarray of int64, shape (3, 3)
         Σ x xᵀ.
-    image_sum : ndarray of int64, shape (size, size, 3)
-        Over images, at each place.
+    image_sum : ndarray of int64, shape (size, size, 3), or None
+        Over images, at each place; None before the first, since it may take 400 MB.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self) -> None:
         self.images = 0
         self.channel_sum = np.zeros(3, np.int64)
         self.products = np.zeros((3, 3), np.int64)
-        self.image_sum = np.zeros((size, size, 3), np.int64)
+        self.image_sum: np.ndarray | None = None
 
-    def add(self, pixels: np.ndarray) -> None:
-        """Count an image, (size, size, 3) uint8."""
-        # Exact in float64: all sums are whole numbers, at most 4096² 255² < 2⁵³.
-        flat = pixels.reshape(-1, 3).astype(np.float64)
+    def add(self, pixels: np.ndarray, moments: Moments | None = None) -> None:
+        """Count an image, (size, size, 3) uint8, whose moments may be computed in advance."""
+        channel_sum, products = moments or moments_of(pixels)
         self.images += 1
-        self.products += (flat.T @ flat).astype(np.int64)
-        self.channel_sum += flat.sum(axis=0).astype(np.int64)
-        self.image_sum += pixels
+        self.channel_sum += channel_sum
+        self.products += products
+        if self.image_sum is None:
+            self.image_sum = pixels.astype(np.int64)
+        else:
+            self.image_sum += pixels
 
     def merge(self, other: PixelSums) -> None:
         """Count the images of other sums."""
         self.images += other.images
         self.channel_sum += other.channel_sum
         self.products += other.products
-        self.image_sum += other.image_sum
+        if other.image_sum is None:
+            return
+        if self.image_sum is None:
+            self.image_sum = other.image_sum.copy()
+        else:
+            self.image_sum += other.image_sum
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Give the sums as arrays, by name, for a shard; of at most 16 million images."""
@@ -55,17 +71,21 @@ class PixelSums:
             "images": np.array([self.images], np.int64),
             "channel_sum": self.channel_sum,
             "products": self.products,
-            "image_sum": self.image_sum.astype(np.uint32),
+            "image_sum": (
+                np.zeros((0, 0, 3), np.uint32)
+                if self.image_sum is None
+                else self.image_sum.astype(np.uint32)
+            ),
         }
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, np.ndarray]) -> PixelSums:
         """Take what `to_arrays` gave."""
-        image_sum = arrays["image_sum"].astype(np.int64)
-        sums = cls(len(image_sum))
+        sums = cls()
         sums.images = int(arrays["images"][0])
         sums.channel_sum, sums.products = arrays["channel_sum"], arrays["products"]
-        sums.image_sum = image_sum
+        if sums.images:
+            sums.image_sum = arrays["image_sum"].astype(np.int64)
         return sums
 
 
@@ -98,6 +118,7 @@ class Statistics:
     @classmethod
     def of(cls, sums: PixelSums) -> Statistics:
         """Compute the statistics of at least one image."""
+        assert sums.image_sum is not None
         n = sums.images * sums.image_sum.shape[0] * sums.image_sum.shape[1]
         total = [int(value) for value in sums.channel_sum]
         # n Σ x xᵀ - Σ x Σ xᵀ in whole numbers of any size: nothing is lost where it cancels.

@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from functools import partial
 
 import numpy as np
 
@@ -17,11 +18,12 @@ from decaf.errors import ImageError, Stopped
 from decaf.images.pool import Job, Pool
 from decaf.images.sources import ImageList
 from decaf.images.status import Outcome
-from decaf.train.pack.pixels import Stored, store
+from decaf.train.pack.pixels import Stored, may_keep, own_jpeg, store
 from decaf.train.pack.rows import PackRows
 from decaf.train.pack.settings import PackSettings
+from decaf.train.pack.statistics import moments_of
 
-__all__ = ["stream_rows"]
+__all__ = ["bad_image", "stream_rows"]
 
 
 def stream_rows(
@@ -72,45 +74,35 @@ def stream_rows(
     """
     assert images.refs is not None
     feed = _Feed(deque(ranges), settings.size, stop)
-    encoding: dict[Future[Stored], int] = {}
-    with ThreadPoolExecutor(threads, thread_name_prefix="decaf-pack") as executor:
-        try:
-            while True:
-                while feed.in_flight < in_flight and (job := feed.next_job(images)) is not None:
-                    pool.submit(job)
-                if not feed.in_flight:
-                    break
-                decoding = feed.in_flight - len(encoding)
-                for job, outcome in pool.poll(1.0) if decoding else ():
-                    if outcome.status == "ok":
-                        work = executor.submit(
-                            _encode, feed.block(job.index), job, outcome, settings, train
-                        )
-                        encoding[work] = job.index
-                        continue
-                    if raise_bad:
-                        raise _bad(images.names[job.index], outcome)
+    with _Encoders(threads, settings, train) as encoders:
+        while True:
+            while feed.in_flight < in_flight and (job := feed.next_job(images)) is not None:
+                encoders.begun(job)
+                pool.submit(job)
+            if not feed.in_flight:
+                break
+            decoding = feed.in_flight - encoders.in_flight
+            for job, outcome in pool.poll(1.0) if decoding else ():
+                if outcome.status != "ok" and raise_bad:
+                    raise bad_image(images.names[job.index], outcome.status, outcome.message)
+                encoders.decoded(feed.block(job.index), job, outcome)
+                if outcome.status != "ok":
                     rows = feed.finished(job.index, outcome, None)
                     if rows is not None:
                         yield rows
-                done, _ = wait(
-                    encoding, timeout=0 if decoding else None, return_when=FIRST_COMPLETED
-                )
-                for work in done:
-                    rows = feed.finished(encoding.pop(work), None, work.result())
-                    if rows is not None:
-                        yield rows
-        except BaseException:
-            executor.shutdown(cancel_futures=True)
-            raise
+            for row, stored in encoders.finished(wait_for_one=not decoding):
+                rows = feed.finished(row, None, stored)
+                if rows is not None:
+                    yield rows
     if stop is not None and stop.is_set() and feed.waiting:
         raise Stopped("stopped before the last images were begun")
 
 
-def _bad(name: bytes, outcome: Outcome) -> ImageError:
+def bad_image(name: bytes, status: str, message: str) -> ImageError:
+    """Make the error for an image that cannot be read, and is not to be left out."""
     return ImageError(
-        outcome.status,
-        f"{os.fsdecode(name)!r}: {outcome.message} ({outcome.status}); "
+        status,
+        f"{os.fsdecode(name)!r}: {message} ({status}); "
         "on_error='record' leaves it out of the pack, writes it down and goes on",
     )
 
@@ -118,22 +110,97 @@ def _bad(name: bytes, outcome: Outcome) -> ImageError:
 class _Block:
     """A range that is being made: its rows, their bytes, and how many are still to come."""
 
-    def __init__(self, start: int, stop: int, size: int) -> None:
-        self.rows = PackRows.empty(start, stop, size)
+    def __init__(self, start: int, stop: int) -> None:
+        self.rows = PackRows.empty(start, stop)
         self.data: list[bytes] = [b""] * (stop - start)
         self.left = stop - start
         self.lock = threading.Lock()
 
 
+class _Encoders:
+    """Threads that make what is stored of images once these are decoded.
+
+    A compressed tar is quick to read forwards only, and images are decoded in any order. What is
+    kept of one as it is, is therefore read by one thread, in the order of the images.
+    """
+
+    def __init__(self, threads: int, settings: PackSettings, train: int) -> None:
+        self._settings = settings
+        self._train = train
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="decaf-pack")
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="decaf-pack-reader")
+        self._work: dict[Future[Stored], int] = {}
+        self._order: deque[int] = deque()
+        self._waiting: dict[int, tuple[_Block, Job, Outcome] | None] = {}
+
+    def __enter__(self) -> _Encoders:
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        self._threads.shutdown(cancel_futures=kind is not None)
+        self._reader.shutdown(cancel_futures=kind is not None)
+
+    @property
+    def in_flight(self) -> int:
+        """How many images are decoded and not encoded."""
+        return len(self._work) + sum(found is not None for found in self._waiting.values())
+
+    def begun(self, job: Job) -> None:
+        """Take note of an image that is now to be decoded."""
+        if _forwards_only(job):
+            self._order.append(job.index)
+
+    def decoded(self, block: _Block, job: Job, outcome: Outcome) -> None:
+        """Take what came of decoding; of a bad image nothing is made."""
+        good = outcome.status == "ok"
+        ref = job.source if good and may_keep(outcome, self._settings) else None
+        if good and (ref is None or not _forwards_only(job)):
+            own = None if ref is None else partial(own_jpeg, ref, outcome)
+            self._encode(block, job, outcome, own)
+        if not _forwards_only(job):
+            return
+        self._waiting[job.index] = None if ref is None else (block, job, outcome)
+        while self._order and self._order[0] in self._waiting:
+            found = self._waiting.pop(self._order.popleft())
+            if found is not None:
+                read = self._reader.submit(own_jpeg, found[1].source, found[2])
+                self._encode(*found, read.result)
+
+    def _encode(
+        self, block: _Block, job: Job, outcome: Outcome, own: Callable[[], bytes | None] | None
+    ) -> None:
+        counts = job.index < self._train
+        work = self._threads.submit(_encode, block, job, outcome, own, self._settings, counts)
+        self._work[work] = job.index
+
+    def finished(self, *, wait_for_one: bool) -> Iterator[tuple[int, Stored]]:
+        """Give what is made by now, with its rows."""
+        timeout = None if wait_for_one else 0
+        done, _ = wait(self._work, timeout=timeout, return_when=FIRST_COMPLETED)
+        for work in done:
+            yield self._work.pop(work), work.result()
+
+
+def _forwards_only(job: Job) -> bool:
+    return bool(job.source.kind.startswith("tar."))
+
+
 def _encode(
-    block: _Block, job: Job, outcome: Outcome, settings: PackSettings, train: int
+    block: _Block,
+    job: Job,
+    outcome: Outcome,
+    own: Callable[[], bytes | None] | None,
+    settings: PackSettings,
+    counts: bool,
 ) -> Stored:
     pixels = job.out[0]
-    stored = store(pixels, job.source, outcome, settings)
+    stored = store(pixels, None if own is None else own(), settings)
+    # Outside of the lock, which all threads want.
+    moments = moments_of(pixels) if counts else None
     with block.lock:
         block.rows.record(job.index, outcome)
-        if job.index < train:
-            block.rows.sums.add(pixels)
+        if counts:
+            block.rows.sums.add(pixels, moments)
     return stored
 
 
@@ -167,7 +234,7 @@ class _Feed:
             if not self._ranges or (self._stop is not None and self._stop.is_set()):
                 return None
             start, stop = self._ranges.popleft()
-            self._current = _Block(start, stop, self._size)
+            self._current = _Block(start, stop)
             self._rows.extend(range(start, stop))
         row = self._rows.popleft()
         assert self._current is not None

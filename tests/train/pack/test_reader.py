@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import shutil
 import threading
@@ -21,7 +22,9 @@ from hypothesis import strategies as st
 
 from decaf.errors import PackError, SettingError
 from decaf.features.store.text import write_text_attribute
-from decaf.train.pack import schema
+from decaf.images.sources import collect
+from decaf.train.pack import reader, schema
+from decaf.train.pack.guard import PackContents
 from decaf.train.pack.reader import Pack
 
 Change = Callable[[h5py.File], None]
@@ -92,6 +95,44 @@ def test_it_is_read_from_several_threads(shared_packs: dict[str, Path]) -> None:
         for names, found in threads.map(read, range(8)):
             assert names == split.names
             np.testing.assert_array_equal(found, expected)
+
+
+def test_labels_tell_what_they_number(either: Path) -> None:
+    with Pack.open(either) as pack:
+        found = collect(pack.splits["val"])
+        assert found.class_names == pack.splits["val"].classes == ("n01", "n02")
+        assert found.labels.tolist() == [0, 0, 1, 1]
+
+
+def test_what_is_mapped_is_the_file_that_was_checked(
+    shared_packs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = Path(shutil.copy(shared_packs["raw"], tmp_path / "p"))
+    (tmp_path / "other").write_bytes(bytes(path.stat().st_size))
+    check_pack = reader.check_pack
+
+    def checked(file: h5py.File, name: str) -> PackContents:
+        found = check_pack(file, name)
+        (tmp_path / "other").replace(path)
+        return found
+
+    with Pack.open(path) as pack:
+        expected = pack.splits["val"].data.copy()
+    monkeypatch.setattr(reader, "check_pack", checked)
+    with Pack.open(path) as pack:
+        np.testing.assert_array_equal(pack.splits["val"].data, expected)
+    assert expected.any()
+
+
+def test_a_file_cut_short_meanwhile_is_told(
+    shared_packs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = Path(shutil.copy(shared_packs["raw"], tmp_path / "p"))
+    with Pack.open(path) as pack:
+        monkeypatch.setattr(pack, "_map", None)
+        os.truncate(path, 4096)
+        with pytest.raises(PackError, match=r"p: the file is damaged \("):
+            pack.mapped(4096, 4096)
 
 
 def test_info_is_json(either: Path) -> None:
@@ -247,6 +288,8 @@ REFUSED: list[tuple[Change, str]] = [
     (set_to("train/label", 3, -1), "class -1 found"),
     (set_to("train/offset", 3, 10**9), "train/offset does not cut "),
     (set_to("train/offset", 0, 5), "train/offset does not cut "),
+    # Whose differences, in 64 bits, are all positive.
+    (set_to("train/offset", slice(3, 5), [-(2**63), -(2**62)]), "train/offset does not cut "),
     (set_to("mean", 0, np.nan), "its statistics hold NaN or infinity"),
     (set_to("wnid", 0, b"n02"), "its classes are not sorted, or one is there twice"),
     (set_to("wnid", 0, b"\xff\xff"), "the file is damaged ("),

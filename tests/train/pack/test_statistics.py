@@ -10,7 +10,7 @@ from decaf.train.pack.statistics import PixelSums, Statistics
 
 
 def sums_of(images: np.ndarray) -> PixelSums:
-    sums = PixelSums(images.shape[1])
+    sums = PixelSums()
     for image in images:
         sums.add(image)
     return sums
@@ -38,7 +38,7 @@ def test_they_are_the_formulas_in_any_order(
     order = data.draw(st.permutations(range(count)))
     cut = data.draw(st.integers(0, count))
     parts = [sums_of(images[order[:cut]].reshape(-1, side, side, 3)), sums_of(images[order[cut:]])]
-    merged = PixelSums(side)
+    merged = PixelSums()
     for part in reversed(parts):
         merged.merge(PixelSums.from_arrays(part.to_arrays()))
     for name, values in vars(Statistics.of(merged)).items():
