@@ -49,7 +49,8 @@ def import_weights(
         input where the file does not tell it.
     class_names : sequence of str, optional
         One name a class, in the order of the units of ``fc8``. A WordNet id before each name, as
-        in Caffe's ``synset_words.txt``, goes into the provenance instead.
+        in Caffe's ``synset_words.txt``, goes into the provenance instead; names without ids take
+        the place of ids that the weights had.
 
     Returns
     -------
@@ -94,16 +95,17 @@ def read_class_names(path: str | os.PathLike[str]) -> list[str]:
         If the file cannot be read, or an empty line stands between names.
     """
     try:
-        lines = Path(path).read_text(encoding="utf-8-sig").rstrip().splitlines()
+        # Not by splitlines, which ends lines at more than their ends.
+        lines = Path(path).read_text(encoding="utf-8-sig").rstrip().split("\n")
     except OSError as error:
         raise InputError(f"{os.fspath(path)}: cannot be read: {error.strerror or error}") from None
     except UnicodeDecodeError:
         raise InputError(f"{os.fspath(path)}: is no UTF-8 text") from None
     names = [line.strip() for line in lines]
+    if names == [""]:
+        raise InputError(f"{os.fspath(path)}: holds no class names")
     if "" in names:
         raise InputError(f"{os.fspath(path)}: line {names.index('') + 1} is empty")
-    if not names:
-        raise InputError(f"{os.fspath(path)}: holds no class names")
     return names
 
 
@@ -134,7 +136,8 @@ def _named(where: Path, weights: Weights, class_names: Sequence[str]) -> Weights
             f"{where}: {len(names)} class names for {weights.spec.classes} classes of the network"
         )
     found = [_WNID.fullmatch(name) for name in names]
-    provenance = dict(weights.provenance)
+    # The ids that the weights had were those of the names they had.
+    provenance = {key: value for key, value in weights.provenance.items() if key != "wnids"}
     if all(found):
         provenance["wnids"] = [match[1] for match in found if match]
         names = [match[2] for match in found if match]

@@ -50,7 +50,7 @@ from decaf.backbone.state import MEAN_IMAGE, Weights, check_layout
 from decaf.errors import OutputError, SettingError, WeightsError
 from decaf.images.spec import PreprocessSpec
 
-__all__ = ["FORMAT", "SCHEMA", "read_weights", "save_weights"]
+__all__ = ["FORMAT", "SCHEMA", "check_weights_path", "read_weights", "save_weights"]
 
 FORMAT = "decaf-weights"
 SCHEMA = 2
@@ -200,6 +200,25 @@ def _json(where: str, header: dict[str, str], key: str, kind: type) -> Any:
     return value
 
 
+def check_weights_path(path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+    """Refuse a place that no weights could be written to, before anything is computed.
+
+    Raises
+    ------
+    SettingError
+        If the name does not end in ``.safetensors``.
+    OutputError
+        If it lies in no folder, or is there already and must not be replaced.
+    """
+    target = Path(path)
+    if target.suffix != ".safetensors":
+        raise SettingError(f"{target}: the name of a weights file ends in .safetensors")
+    if not target.parent.is_dir():
+        raise OutputError(f"{target}: cannot be written: there is no folder {target.parent}")
+    if target.exists() and not overwrite:
+        raise OutputError(f"{target}: exists already; give another name, or overwrite=True")
+
+
 def save_weights(
     path: str | os.PathLike[str],
     weights: Weights,
@@ -246,10 +265,7 @@ def save_weights(
     """
     target = Path(path)
     kind, encodings = _storage(weights.spec, dtype)
-    if target.suffix != ".safetensors":
-        raise SettingError(f"{target}: the name of a weights file ends in .safetensors")
-    if target.exists() and not overwrite:
-        raise OutputError(f"{target}: exists already; give another name, or overwrite=True")
+    check_weights_path(target, overwrite=overwrite)
     stored: dict[str, Tensor] = {}
     values: dict[str, Tensor] = {}
     for key, tensor in weights.state.items():

@@ -54,8 +54,10 @@ def run(args: argparse.Namespace) -> int:
     """Convert the weights and say what was written."""
     from decaf.backbone.importing import import_weights, read_class_names
     from decaf.backbone.quantised import relative_errors
+    from decaf.backbone.safetensors_file import check_weights_path
     from decaf.backbone.weights import load_weights, save_weights
 
+    check_weights_path(args.out, overwrite=args.overwrite)
     dtype = _dtype(args.dtype)
     names = None if args.class_names is None else read_class_names(args.class_names)
     weights = import_weights(args.source, mean=_mean(args.mean), arch=args.arch, class_names=names)

@@ -86,10 +86,24 @@ def test_wordnet_ids_before_names_are_kept_apart():
     assert "wnids" not in mixed.provenance
 
 
+def test_names_without_ids_take_the_place_of_the_ids_there_were(tmp_path):
+    names = [f"n0144076{number} tench, Tinca {number}" for number in range(10)]
+    first = import_weights(CAFFE, mean=GREY, class_names=names)
+    save_weights(tmp_path / "w.safetensors", first)
+    again = import_weights(tmp_path / "w.safetensors")
+    assert again.provenance == first.provenance
+    renamed = import_weights(tmp_path / "w.safetensors", class_names=NAMES)
+    assert renamed.class_names == tuple(NAMES)
+    assert "wnids" not in renamed.provenance
+    assert renamed.provenance["source"] == "caffe"
+
+
 def test_class_names_of_a_file(tmp_path):
     path = tmp_path / "names.txt"
     path.write_text("\ufeffé, a\n b \r\nc\n\n", encoding="utf-8")
     assert read_class_names(path) == ["é, a", "b", "c"]
+    path.write_text("a\u2028b\nc\x0bd\x85e\n", encoding="utf-8")
+    assert read_class_names(path) == ["a\u2028b", "c\x0bd\x85e"]
     for data, text in [
         (b"a\n\nb\n", "line 2 is empty"),
         (b"\n", "holds no class names"),

@@ -43,6 +43,8 @@ def test_a_network_of_caffe(tmp_path, mean_file, capsys):
     assert weights.mean_image.shape == (3, 112, 112)
     assert main(arguments) == 2
     assert "exists already" in capsys.readouterr().err
+    assert main(["import", "absent.pth", "-o", str(out)]) == 2
+    assert "exists already" in capsys.readouterr().err  # told before anything is read
     assert main([*arguments, "--overwrite", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["sha256"] == weights.sha256  # names are no numbers
