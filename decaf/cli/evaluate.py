@@ -116,7 +116,9 @@ def run(args: argparse.Namespace) -> int:
         try:
             found = evaluate(
                 args.weights,
-                _test_set(args, stack),
+                _opened(args.data, stack),
+                split=args.split,
+                labels=args.labels,
                 crops=args.crops,
                 match=args.match,
                 ignore_unknown=args.ignore_unknown,
@@ -139,30 +141,12 @@ def run(args: argparse.Namespace) -> int:
     return 1 if found.bad else 0
 
 
-def _test_set(args: argparse.Namespace, stack: ExitStack) -> Any:
-    from decaf.evaluate.testset import read_test_set
-
-    if not _is_hdf5(args.data):
-        return read_test_set(args.data, split=args.split, labels=args.labels)
-    from decaf.errors import SettingError
+def _opened(path: str, stack: ExitStack) -> Any:
+    if not _is_hdf5(path):
+        return path
     from decaf.train.pack.reader import Pack
 
-    if args.labels is not None:
-        raise SettingError(f"{args.data}: a pack has its own labels; --labels is for images")
-    pack = stack.enter_context(Pack.open(args.data))
-    split = args.split or next((name for name in ("val", "test") if name in pack.splits), "val")
-    if split not in pack.splits:
-        raise SettingError(
-            f"{args.data}: has no split {split!r}; it has {', '.join(pack.splits)}, which --split "
-            "chooses from"
-        )
-    return read_test_set(
-        pack.splits[split],
-        class_ids=pack.wnids,
-        class_names=pack.class_names,
-        name=args.data,
-        part=split,
-    )
+    return stack.enter_context(Pack.open(path))
 
 
 def _is_hdf5(path: str) -> bool:
@@ -187,6 +171,7 @@ def _lines(found: Evaluation, *, per_class: bool) -> Iterator[str]:
     for network in found.networks:
         name = printable(f"{network['name']} (SHA-256 {network['sha256']})")
         yield f"  {'weights':<22}{name}"
+    yield from _resize_lines(found)
     for name in ("crops", "precision", "device"):
         yield f"  {name:<22}{found.settings[name]}"
     if len(found.answers) > len(found.classes):
@@ -203,6 +188,16 @@ def _lines(found: Evaluation, *, per_class: bool) -> Iterator[str]:
             yield f"    … and {len(found.bad) - SHOWN_BAD} more"
 
 
+def _resize_lines(found: Evaluation) -> Iterator[str]:
+    """Say where the images of a pack were made square in another way than a network's own."""
+    for source in found.data["sources"]:
+        packed = source.get("resize")
+        others = [n["name"] for n in found.networks if n["preprocess"]["resize"] != packed]
+        if packed is not None and others:
+            names = printable(", ".join(others))
+            yield f"  {'squared by':<22}{packed} in the pack, by itself otherwise: {names}"
+
+
 def _class_lines(found: Evaluation) -> Iterator[str]:
     width = max(len("class"), *(len(printable(result.id)) for result in found.classes))
     five = "" if found.top5_error is None else f"{'top-5':>9}"
@@ -214,7 +209,7 @@ def _class_lines(found: Evaluation) -> Iterator[str]:
             if five:
                 line += f"{100 * result.top5 / result.images:>7.2f} %"
         about = [printable(result.name)] if result.name != result.id else []
-        if result.confused_with is not None:
-            other = printable(result.confused_with)
+        if result.confused_with_name is not None:
+            other = printable(result.confused_with_name)
             about.append(f"mistaken {result.confused} times for {other}")
         yield (line + "  " + "; ".join(about)).rstrip()

@@ -6,7 +6,7 @@ import hashlib
 import os
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -41,14 +41,14 @@ class ClassResult:
     Attributes
     ----------
     id, name : str
-        Of the class, as the data set has them.
+        Of the class, as the data set has them; where it has no names, what a network calls it.
     images : int
         Without bad ones.
     top1, top5 : int
         How many have the class as the first answer, and among the first five.
-    confused_with : str or None
+    confused_with, confused_with_name : str or None
         The most frequent wrong answer, None where there is none; of several that are equally
-        frequent the first in `Evaluation.answers`.
+        frequent the first in `Evaluation.answers`. And what people call it.
     confused : int
         How often it was given.
     """
@@ -59,6 +59,7 @@ class ClassResult:
     top1: int
     top5: int
     confused_with: str | None
+    confused_with_name: str | None
     confused: int
 
 
@@ -187,9 +188,10 @@ def evaluate(
     ----------
     weights : str, path, Weights or Backbone, or a sequence of these
         As `decaf.load_backbone` takes them.
-    data : path, TestSet, LabelledImages, torch Dataset, or whatever `decaf.extract` takes
-        A data set in folders or an archive (see `decaf.images.layouts`), or images with labels; see
-        `decaf.evaluate.testset.read_test_set`, which makes a `TestSet` of them.
+    data : path, Pack, TestSet, LabelledImages, torch Dataset, or whatever `decaf.extract` takes
+        A data set in folders or an archive (see `decaf.images.layouts`), an open training pack, or
+        images with labels; see `decaf.evaluate.testset.read_test_set`, which makes a `TestSet` of
+        them.
     crops : {"center", "ten"}
         Centre crop, or the mean softmax over the ten crops of Krizhevsky et al. 2012, sec. 4.1.
     split : {"train", "val", "test"}, optional
@@ -341,12 +343,15 @@ def _count(
     workers: int | None,
     stop: threading.Event | None,
 ) -> None:
+    predictions = ensemble.predict(
+        tests.images, alignment, pool=pool, batch_size=batch_size, workers=workers, stop=stop
+    )
     try:
-        for found in ensemble.predict(
-            tests.images, alignment, pool=pool, batch_size=batch_size, workers=workers, stop=stop
-        ):
-            tally.add(found)
-            shown.advance(found.stop - found.start)
+        # Closed by hand, so that its threads have ended when an error leaves here.
+        with closing(predictions):
+            for found in predictions:
+                tally.add(found)
+                shown.advance(found.stop - found.start)
     except Stopped:
         raise Stopped(
             f"stopped after {shown.done} of {len(tests.images)} images; of an evaluation nothing "
@@ -444,11 +449,12 @@ class _Tally:
         class_id = classes.ids[label] if classes.ids else answers[right]
         return ClassResult(
             id=class_id,
-            name=classes.names[label] if classes.names else class_id,
+            name=self._alignment.names[right],
             images=int(self._images[label]),
             top1=int(self._top1[label]),
             top5=int(self._top5[label]),
             confused_with=answers[most] if wrong[most] else None,
+            confused_with_name=self._alignment.names[most] if wrong[most] else None,
             confused=int(wrong[most]),
         )
 

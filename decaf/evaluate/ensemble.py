@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -107,7 +107,7 @@ class Ensemble:
         batch_size: int | None = None,
         workers: int | None = None,
         stop: threading.Event | None = None,
-    ) -> Iterator[Predictions]:
+    ) -> Generator[Predictions, None, None]:
         """Predict the classes of images.
 
         Parameters

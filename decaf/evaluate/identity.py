@@ -36,12 +36,16 @@ class ClassList:
         WordNet ids or names of folders; empty where they are not known.
     names : tuple of str
         What people call them; empty where that is not known.
+    are_units : bool
+        Of the classes of a data set without ids: whether their numbers are said to be those of the
+        networks' units.
     """
 
     owner: str
     count: int
     ids: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
+    are_units: bool = False
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,9 @@ class Alignment:
     classes : tuple of str
         All classes that any of the networks knows, by id or name: those of the first network in
         its order, then what others add.
+    names : tuple of str
+        What people call these, in the words of the data set, or else of the first network that has
+        any; the class itself where nobody has.
     units : tuple of arrays of int64
         For each network the place in `classes` of each of its units.
     labels : array of int64, shape (D,)
@@ -62,6 +69,7 @@ class Alignment:
     """
 
     classes: tuple[str, ...]
+    names: tuple[str, ...]
     units: tuple[npt.NDArray[np.int64], ...]
     labels: npt.NDArray[np.int64]
     unknown: tuple[str, ...]
@@ -100,7 +108,7 @@ def align(networks: Sequence[ClassList], data: ClassList, *, match: str = "ident
     networks : sequence of ClassList
         At least one.
     data : ClassList
-        Its `ids` are known, unless its labels are the numbers of units.
+        Without `ids`, its labels have to be units, or are taken for them with ``"order"``.
     match : {"identity", "order"}
 
     Raises
@@ -117,7 +125,8 @@ def align(networks: Sequence[ClassList], data: ClassList, *, match: str = "ident
     )
     classes = tuple(name for name, _ in number)
     if not data.ids:
-        return Alignment(classes, units, _numbered(networks, units, data), ())
+        labels = _numbered(networks, units, data)
+        return Alignment(classes, _names(classes, networks, units, data, labels), units, labels, ())
     places = [
         [-1 if unit is None else int(own[unit]) for unit in _matched(network, data)]
         for network, own in zip(networks, units, strict=True)
@@ -135,19 +144,39 @@ def align(networks: Sequence[ClassList], data: ClassList, *, match: str = "ident
     unknown = tuple(name for name, label in zip(data.ids, labels, strict=True) if label < 0)
     if len(unknown) == len(data.ids):
         raise InputError(_nothing_fits(networks, places, data))
-    return Alignment(classes, units, labels, unknown)
+    names = _names(classes, networks, units, data, labels)
+    return Alignment(classes, names, units, labels, unknown)
 
 
 def _by_order(networks: Sequence[ClassList], data: ClassList) -> Alignment:
+    # Of labels without ids the greatest alone is known.
+    most = data if data.ids or data.count > networks[0].count else networks[0]
     for network in networks:
-        if network.count != data.count:
+        if network.count != most.count:
             raise InputError(
-                f"{network.owner}: has {network.count} classes, {data.owner} has {data.count}; "
+                f"{network.owner}: has {network.count} classes, {most.owner} has {most.count}; "
                 "classes can be matched by their order only where there are as many"
             )
-    order = np.arange(data.count, dtype=np.int64)
-    classes = data.ids or tuple(str(number) for number in range(data.count))
-    return Alignment(classes, tuple(order for _ in networks), order, ())
+    order = np.arange(most.count, dtype=np.int64)
+    classes = data.ids or tuple(str(number) for number in range(most.count))
+    units, labels = tuple(order for _ in networks), order[: data.count]
+    return Alignment(classes, _names(classes, networks, units, data, labels), units, labels, ())
+
+
+def _names(
+    classes: Sequence[str],
+    networks: Sequence[ClassList],
+    units: Sequence[npt.NDArray[np.int64]],
+    data: ClassList,
+    labels: npt.NDArray[np.int64],
+) -> tuple[str, ...]:
+    found: dict[int, str] = {}
+    for each, places in ((data, labels), *zip(networks, units, strict=True)):
+        for number, name in enumerate(each.names):
+            # A data set without names for people gives its ids.
+            if not each.ids or each.ids[number] != name:
+                found.setdefault(int(places[number]), name)
+    return tuple(found.get(place, own) for place, own in enumerate(classes))
 
 
 def _keys(networks: Sequence[ClassList]) -> list[list[tuple[str, int]]]:
@@ -207,6 +236,11 @@ def _numbered(
     networks: Sequence[ClassList], units: Sequence[npt.NDArray[np.int64]], data: ClassList
 ) -> npt.NDArray[np.int64]:
     """Take the data's labels for numbers of units, if all networks number them alike."""
+    if not data.are_units:
+        raise InputError(
+            f"{data.owner}: its labels are numbers, and nothing tells which classes they number; "
+            "give class_ids, or match='order' where they number the units of the networks"
+        )
     if any(not np.array_equal(own, units[0]) for own in units[1:]):
         raise InputError(
             f"{data.owner}: its labels are numbers, and the networks number their classes "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from decaf.errors import InputError, SettingError
 from decaf.evaluate.identity import ClassList
-from decaf.images.layouts import LabelledImages, Layout, find_layout
+from decaf.images.layouts import LabelledImages, find_layout
 from decaf.images.sources import ImageList, collect
 
 __all__ = ["TestSet", "read_test_set"]
@@ -59,27 +59,23 @@ def read_test_set(
     labels: Any = None,
     class_ids: Sequence[str] | None = None,
     class_names: Sequence[str] | None = None,
-    name: str | None = None,
-    part: str | None = None,
 ) -> TestSet:
     """List the images to test on, with their classes.
 
     Parameters
     ----------
-    data : path, LabelledImages, torch Dataset, or whatever `decaf.extract` takes
+    data : path, Pack, LabelledImages, torch Dataset, or whatever `decaf.extract` takes
         A path is a data set in one of the layouts of `decaf.images.layouts`, unless `labels` are
-        given. Of a Dataset of (image, label) the labels are its ``targets`` or ``labels``, and the
-        classes its ``classes``, unless they are given here.
+        given. A training pack is an open `decaf.train.pack.reader.Pack`. Of a Dataset of (image,
+        label) the labels are its ``targets`` or ``labels``, and the classes its ``classes``, unless
+        they are given here.
     split : {"train", "val", "test"}, optional
-        Of a path that has splits; by default "val", or "test" where there is no "val".
+        Of a path or pack that has splits; by default "val", or "test" where there is no "val".
     labels : path or sequence of int or str, optional
         As `decaf.extract` takes them. Texts are ids or names of classes, integers number the
         classes of the networks.
     class_ids, class_names : sequence of str, optional
         What the labels number, where `data` does not tell.
-    name, part : str, optional
-        What to call data that has no path, and the split of it that this is, in messages and in
-        the report.
 
     Returns
     -------
@@ -93,42 +89,67 @@ def read_test_set(
         If a split is asked for where there can be none.
     """
     is_path = isinstance(data, (str, bytes, os.PathLike))
-    if split is not None and (labels is not None or not is_path):
-        raise SettingError(f"split {split!r}: only a data set's folder or archive has splits")
-    if isinstance(data, LabelledImages) or (is_path and labels is None):
-        owner = _name_of(data) if is_path else name or "the data set"
+    if _is_pack(data):
+        if labels is not None or class_ids is not None:
+            raise SettingError(f"{data.path}: a pack has its own labels; give none")
+        found = _of_pack(data, split, class_names)
+    elif split is not None and (labels is not None or not is_path):
+        raise SettingError(
+            f"split {split!r}: only a data set's folder or archive, or a pack, has splits"
+        )
+    elif isinstance(data, LabelledImages) or (is_path and labels is None):
+        owner = os.fsdecode(data) if is_path else "the data set"
         if is_path:
             layout = find_layout(data)
-            split = split or _default_split(layout, owner)
+            if layout.splits:
+                split = split or _default_split(layout.splits, owner)
             data = layout.read(split)
-        found = TestSet(
-            data.images,
-            ClassList(
-                owner, len(data.class_ids), data.class_ids, tuple(class_names or data.class_names)
-            ),
-            split,
-        )
+        names = tuple(class_names or data.class_names)
+        classes = ClassList(owner, len(data.class_ids), data.class_ids, names)
+        found = TestSet(data.images, classes, split)
     else:
-        owner = _name_of(data) if is_path else name or f"the {type(data).__name__}"
-        images = collect(data) if labels is None else collect(data, labels=labels)
-        if name is not None:
-            described = {"kind": "dataset", "path": name, "images": len(images)}
-            images = replace(images, sources=(described,))
+        owner = os.fsdecode(data) if is_path else f"the {type(data).__name__}"
+        images = _named(collect(data) if labels is None else collect(data, labels=labels), data)
         ids = tuple(class_ids or images.class_names)
-        count = len(ids) or int(images.labels.max()) + 1
-        names = _member_names(data, len(images))
-        if names is not None and images.in_memory:
-            images = replace(images, names=names)
-        found = TestSet(images, ClassList(owner, count, ids, tuple(class_names or ())), part)
+        classes = ClassList(
+            owner,
+            len(ids) or int(images.labels.max()) + 1,
+            ids,
+            tuple(class_names or ()),
+            are_units=not ids and labels is not None,
+        )
+        found = TestSet(images, classes)
     _check(found, labels)
     return found
 
 
-def _default_split(layout: Layout, owner: str) -> str | None:
-    if not layout.splits:
-        return None
+def _is_pack(data: Any) -> bool:
+    """Tell a training pack by what it has: its class lies in a room that this one cannot see."""
+    return all(hasattr(data, name) for name in ("splits", "wnids", "class_names", "fingerprint"))
+
+
+def _of_pack(pack: Any, split: str | None, class_names: Sequence[str] | None) -> TestSet:
+    split = split or _default_split(pack.splits, pack.path)
+    if split not in pack.splits:
+        raise InputError(f"{pack.path}: no split {split!r}; it has {', '.join(pack.splits)}")
+    images = collect(pack.splits[split])
+    source = {
+        "kind": "pack",
+        "path": pack.path,
+        "images": len(images),
+        "fingerprint": pack.fingerprint,
+        "size": pack.size,
+        "resize": pack.resize,
+        "encoding": pack.encoding,
+    }
+    images = replace(_named(images, pack.splits[split]), sources=(source,))
+    names = tuple(class_names or pack.class_names)
+    return TestSet(images, ClassList(pack.path, len(pack.wnids), tuple(pack.wnids), names), split)
+
+
+def _default_split(splits: Iterable[str], owner: str) -> str:
     for split in ("val", "test"):
-        if split in layout.splits:
+        if split in splits:
             return split
     raise InputError(
         f"{owner}: has no val and no test images; --split train evaluates on the training images"
@@ -163,16 +184,12 @@ def _check(found: TestSet, labels: Any) -> None:
         )
 
 
-def _member_names(data: Any, count: int) -> list[bytes] | None:
-    """Give the names of a data set's images, where it has them, as a training pack's split has."""
+def _named(images: ImageList, data: Any) -> ImageList:
+    """Give images their names where the data set has them, as a training pack's split has."""
     names = getattr(data, "names", None)
-    if not isinstance(names, list) or len(names) != count:
-        return None
-    return names if all(isinstance(name, bytes) for name in names) else None
-
-
-def _name_of(path: str | bytes | os.PathLike[str]) -> str:
-    return os.fsdecode(path)
+    if not images.in_memory or not isinstance(names, list) or len(names) != len(images):
+        return images
+    return replace(images, names=names) if all(isinstance(n, bytes) for n in names) else images
 
 
 class _Chosen:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from PIL import Image
 
 from decaf.backbone.init import random_state
 from decaf.backbone.model import Backbone
-from decaf.backbone.spec import architecture
+from decaf.backbone.spec import ArchSpec, architecture
 from decaf.backbone.state import Weights
 from decaf.images.preprocess import normalise, resized_crops
 from decaf.images.spec import PreprocessSpec, named_preprocess
@@ -31,6 +31,22 @@ def make_image(label: int, number: int) -> np.ndarray:
     return (128 + 40 * wave[:, :, None] + 50 * noise).clip(0, 255).astype(np.uint8)
 
 
+def small_network(classes: int) -> ArchSpec:
+    """`alexnet-64` with an eighth of its filters and few units."""
+    spec = architecture("alexnet-64")
+    convs = tuple(dataclasses.replace(c, channels=c.channels // 8) for c in spec.convs)
+    return dataclasses.replace(spec, convs=convs, hidden=(96, 64), classes=classes)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread() -> Iterator[None]:
+    """Threads that wait for one another's tiny pieces are slow on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def make_weights(
     seed: int,
     classes: Sequence[str] = CLASSES,
@@ -40,7 +56,7 @@ def make_weights(
     name: str = "",
 ) -> Weights:
     """Random weights whose fc8 tells the classes above by their mean fc7, in a given order."""
-    spec = dataclasses.replace(architecture("alexnet-64"), classes=len(classes))
+    spec = small_network(len(classes))
     preprocess = preprocess or named_preprocess("decaf", 64)
     state = random_state(spec, seed, "he")
     backbone = Backbone(Weights.of("w", spec, preprocess, state))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 import threading
@@ -24,6 +25,7 @@ from decaf.evaluate import ensemble
 from decaf.evaluate.classification import Evaluation, evaluate
 from decaf.evaluate.testset import read_test_set
 from decaf.images.spec import IMAGENET_MEAN, IMAGENET_STD, PreprocessSpec
+from decaf.train.pack.build import make_pack
 
 CLASSES = ("ant", "bee", "cat", "dog", "elk", "fox", "gnu")
 
@@ -70,8 +72,13 @@ def photographs(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.fixture(scope="module")
-def published(photographs: Path) -> tuple[torch.nn.Module, list[torch.Tensor]]:
-    """Torchvision's AlexNet, its fc8 knowing half of the photographs, and its input of each."""
+def published(
+    photographs: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[torch.nn.Module, list[torch.Tensor], Weights]:
+    """Torchvision's AlexNet, its fc8 knowing half of the photographs, and its input of each.
+
+    And the same network, saved and loaded.
+    """
     random = load_weights("random:0:alexnet")
     network = torchvision.models.alexnet(num_classes=6).eval()
     old = network.state_dict()
@@ -97,24 +104,32 @@ def published(photographs: Path) -> tuple[torch.nn.Module, list[torch.Tensor]]:
         weight /= weight.norm(dim=1, keepdim=True)
         network.classifier[6].weight.copy_(weight)
         network.classifier[6].bias.copy_(-(weight @ fc7.mean(0)))
-    return network, inputs
+    path = tmp_path_factory.mktemp("published") / "alexnet.pth"
+    torch.save(network.state_dict(), path)
+    weights = load_weights(path)
+    path.unlink()
+    return network, inputs, weights
 
 
 @pytest.mark.parametrize("crops", ["center", "ten"])
 def test_as_torchvision_classifies_photographs(
     photographs: Path,
-    published: tuple[torch.nn.Module, list[torch.Tensor]],
-    tmp_path: Path,
+    published: tuple[torch.nn.Module, list[torch.Tensor], Weights],
     crops: str,
 ) -> None:
-    network, inputs = published
+    network, inputs, weights = published
     cut = v2.TenCrop(224) if crops == "ten" else lambda x: (v2.CenterCrop(224)(x),)
+    # Of each class one; the network knows every other of them.
+    rows = [0, 3, 4, 7, 8, 11]
+    files = [str(file) for file in sorted((photographs / "val").rglob("*.JPEG"))]
     with torch.no_grad():
-        chances = [network(torch.stack(cut(x))).double().softmax(1).mean(0) for x in inputs]
+        pieces = (torch.stack(cut(inputs[row])) for row in rows)
+        chances = [network(crop).double().softmax(1).mean(0) for crop in pieces]
     scores = torch.stack(chances).numpy()
-    torch.save(network.state_dict(), tmp_path / "alexnet.pth")
-    found = run(tmp_path / "alexnet.pth", photographs, crops=crops, match="order")
-    agrees(found, np.repeat(np.arange(6), 2), scores)
+    asked = [files[row] for row in rows]
+    names = [Path(file).parent.name for file in asked]
+    found = run(weights, asked, labels=names, crops=crops, match="order")
+    agrees(found, np.arange(6), scores)
     assert 0 < found.top1_error < 70  # by chance 83
 
 
@@ -172,7 +187,8 @@ def test_a_network_averaged_with_itself_is_itself(weights: Weights, folder: Path
 
 
 def test_the_report(weights: Weights, folder: Path) -> None:
-    found = run(weights, folder)
+    named = dataclasses.replace(weights, class_names=tuple(f"the {name}" for name in CLASSES))
+    found = run(named, folder)
     report = json.loads(json.dumps(found.to_dict()))
     assert report["networks"] == [
         {
@@ -199,8 +215,9 @@ def test_the_report(weights: Weights, folder: Path) -> None:
         assert result.confused == wrong.max()
         if wrong.any():
             assert result.confused_with == CLASSES[wrong.argmax()]
+            assert result.confused_with_name == f"the {result.confused_with}"
         else:
-            assert result.confused_with is None
+            assert result.confused_with is result.confused_with_name is None
 
 
 def test_the_same_however_it_is_computed(weights: Weights, folder: Path, tmp_path: Path) -> None:
@@ -246,6 +263,64 @@ def test_images_and_labels_of_any_kind(
     ):
         np.testing.assert_array_equal(found.confusion, expected)
     assert [result.id for result in reversed_weights.classes] == list(CLASSES)
+
+
+class Numbered:
+    """Images with numbers for labels, and no word of what they number."""
+
+    def __init__(self, images: list[np.ndarray], labels: np.ndarray) -> None:
+        self.images, self.labels = images, labels
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, row: int) -> tuple[np.ndarray, int]:
+        return self.images[row], int(self.labels[row])
+
+
+def test_numbers_of_a_dataset_are_not_taken_for_units(
+    weights: Weights, images: list[np.ndarray], labels: np.ndarray
+) -> None:
+    data = Numbered(images, labels)
+    with pytest.raises(InputError, match="the Numbered: its labels are numbers, and nothing tells"):
+        run(weights, data)
+    expected = run(weights, images, labels=labels).confusion
+    for settings in ({"class_ids": CLASSES}, {"match": "order"}, {"labels": labels}):
+        np.testing.assert_array_equal(run(weights, data, **settings).confusion, expected)
+
+
+def test_an_open_training_pack(weights: Weights, folder: Path, tmp_path: Path) -> None:
+    for name in CLASSES[2:]:
+        shutil.copytree(folder / name, tmp_path / "data" / "train" / name)
+        shutil.copytree(folder / name, tmp_path / "data" / "val" / name)
+        (tmp_path / "data" / "val" / name / "0.png").unlink()
+    settings = {"size": 64, "encoding": "raw", "workers": 0, "progress": False}
+    with make_pack(tmp_path / "data", tmp_path / "a.pack", **settings) as pack:
+        split = pack.splits["val"]
+        found = run(weights, pack)
+        assert found.data["sources"] == [
+            {
+                "kind": "pack",
+                "path": str(tmp_path / "a.pack"),
+                "images": 15,
+                "fingerprint": pack.fingerprint,
+                "size": 64,
+                "resize": "shorter-side",
+                "encoding": "raw",
+            }
+        ]
+        assert found.data["split"] == "val"
+        pixels = [split.pixels(row) for row in range(len(split))]
+        names = [CLASSES[2:][label] for label in split.labels]
+        expected = run(weights, pixels, labels=names)
+        np.testing.assert_array_equal(found.confusion, expected.confusion)
+        # A split alone knows its classes: its label 0 is not the network's unit 0.
+        np.testing.assert_array_equal(run(weights, split).confusion, expected.confusion)
+        assert run(weights, pack, split="train").images == 20
+        with pytest.raises(InputError, match=r"a\.pack: no split 'test'; it has train, val"):
+            run(weights, pack, split="test")
+        with pytest.raises(SettingError, match=r"a\.pack: a pack has its own labels; give none"):
+            run(weights, pack, labels=names)
 
 
 def test_fewer_classes_than_the_network_knows(
@@ -339,7 +414,7 @@ def test_mistakes_are_told_in_a_line(
         (folder, {"crops": "five", "match": "x"}, SettingError, "'five' is .*; match 'x' is not"),
         (folder, {"batch_size": 0}, SettingError, "batch_size 0: must be a whole number from 1"),
         (folder, {"split": "val"}, InputError, "no split 'val'; it is not divided"),
-        (images, {"split": "val"}, SettingError, "only a data set's folder or archive has splits"),
+        (images, {"split": "val"}, SettingError, "only a data set's folder or archive, or a p"),
         (images, {}, InputError, "28 of 28 images have no label"),
         (images, {"labels": [0] * 28}, InputError, r"all 28 images are of one class \('0'\)"),
         (images, {"labels": [7] + [0] * 27}, InputError, "has the label 7, the classes of net 0"),
@@ -393,3 +468,14 @@ def test_stopping_and_progress(weights: Weights, folder: Path) -> None:
         run(weights, folder, batch_size=2, progress=tell, stop=stop)
     assert told[0] == (0, 28)
     assert 0 < told[-1][0] < 28
+
+
+def test_whoever_watches_and_fails_leaves_no_thread_behind(weights: Weights, folder: Path) -> None:
+    def fail(done: int, total: int) -> None:
+        if done:
+            raise ZeroDivisionError
+
+    before = set(threading.enumerate())
+    with pytest.raises(ZeroDivisionError) as caught:
+        run(weights, folder, batch_size=2, progress=fail)
+    assert set(threading.enumerate()) == before, caught

@@ -80,13 +80,41 @@ def test_by_order() -> None:
 
 def test_numbers_are_units() -> None:
     nets = [ClassList("a", 3), ClassList("b", 3)]
-    found = align(nets, ClassList("data", 2))
+    found = align(nets, ClassList("data", 2, are_units=True))
     assert found.labels.tolist() == [0, 1]
     with pytest.raises(InputError, match="has the label 3, the classes of a are 0 to 2"):
-        align(nets, ClassList("data", 4))
+        align(nets, ClassList("data", 4, are_units=True))
     other = [network("a", names=("x", "y")), network("b", names=("y", "x"))]
     with pytest.raises(InputError, match="number their classes differently"):
-        align(other, ClassList("data", 2))
+        align(other, ClassList("data", 2, are_units=True))
+
+
+def test_numbers_of_nothing_are_refused() -> None:
+    """Label 0 of a data set with classes of its own is not unit 0."""
+    nets = [network("a", ids=("n1", "n2", "n3"), names=("x", "y", "z"))]
+    with pytest.raises(InputError, match=r"data: its labels are numbers, and nothing tells which"):
+        align(nets, ClassList("data", 2))
+    found = align(nets, ClassList("data", 2), match="order")
+    assert found.labels.tolist() == [0, 1]
+    assert (found.classes, found.names) == (("0", "1", "2"), ("x", "y", "z"))
+    with pytest.raises(InputError, match="a: has 3 classes, data has 4"):
+        align(nets, ClassList("data", 4), match="order")
+    with pytest.raises(InputError, match="b: has 4 classes, a has 3; classes can be matched"):
+        align([*nets, ClassList("b", 4)], ClassList("data", 2), match="order")
+
+
+def test_what_people_call_the_answers() -> None:
+    nets = [
+        network("a", ids=("n1", "n2"), names=("tench", "hen")),
+        network("b", ids=("n3", "n1"), names=("cock", "a tench")),
+    ]
+    asked = network("data", ids=("n1",), names=("Tinca",))
+    assert align(nets, asked).classes == ("n1", "n2", "n3")
+    assert align(nets, asked).names == ("Tinca", "hen", "cock")
+    nameless = network("data", ids=("n1",), names=("n1",))
+    assert align(nets, nameless).names == ("tench", "hen", "cock")
+    silent = network("c", ids=("n1", "n4"))
+    assert align([silent], network("data", ids=("n1",))).names == ("n1", "n4")
 
 
 @pytest.mark.parametrize(
