@@ -6,6 +6,8 @@ import argparse
 import dataclasses
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from decaf.cli.stop import stopped_by_signals
@@ -115,12 +117,10 @@ def run(args: argparse.Namespace) -> int:
     from decaf.train.run import train
 
     chief = os.environ.get("RANK", "0") == "0"
-    if chief:
-        _tell_warnings()
     values = {name: getattr(args, name) for name in _setting_types()}
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
     settings = preset(args.preset, **values)
-    with stopped_by_signals("stopping after this step") as stop:
+    with stopped_by_signals("stopping after this step") as stop, _warnings_told(chief):
         try:
             result = train(
                 args.pack,
@@ -150,15 +150,22 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _tell_warnings() -> None:
-    """Print what decaf logs as lines of its own, as all that it says."""
+@contextmanager
+def _warnings_told(chief: bool) -> Iterator[None]:
+    """Print what decaf logs as lines of its own, as all that it says; once for all processes."""
     import logging
 
-    handler = logging.StreamHandler()
+    handler = logging.StreamHandler() if chief else logging.NullHandler()
     handler.setFormatter(logging.Formatter("decaf: %(message)s"))
     logger = logging.getLogger("decaf")
+    before = logger.propagate
     logger.addHandler(handler)
     logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = before
 
 
 def _summary(result: dict[str, Any]) -> str:

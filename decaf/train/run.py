@@ -110,10 +110,10 @@ def train(
         raise SettingError(f"workers must be 1 or more, got {workers}")
     rhythm = Rhythm(checkpoint_minutes, checkpoint_steps, keep, log_every)
     wants_tensorboard(tensorboard)
-    if not can_draw():
-        _logger.warning("matplotlib is not installed: there will be no curves.png")
     with ExitStack() as stack:
         world = stack.enter_context(world_of_run(device))
+        if world.chief and not can_draw():
+            _logger.warning("matplotlib is not installed: there will be no curves.png")
         stack.enter_context(strict_float32(world.device))
         opened = stack.enter_context(Pack.open(pack))
         validation = opened.splits.get("val")

@@ -28,7 +28,9 @@ def cases() -> dict[str, TrainSettings]:
     """Give what is trained; the last with all that is the paper's."""
     paper = {**SHORT, "arch": "tiny-2012", "lr": 1e-3, "patience": 1}
     return {
-        "normalised": preset("modern", **SHORT, dropout=0.4, average=0.9),
+        # Of another seed than 0, with which a unit of conv4 comes within a rounding of zero, and
+        # falls to one side in two processes and to the other in one.
+        "normalised": preset("modern", **SHORT, dropout=0.4, average=0.9, seed=1),
         "clipped": preset("modern", **SHORT, dropout=0.0, clip_norm=0.3, batch_norm=False),
         "papers": preset("alexnet-2012", **paper),
     }

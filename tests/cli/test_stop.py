@@ -1,0 +1,54 @@
+"""Signals, in a process of their own where the second one ends it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from decaf.cli.stop import stopped_by_signals
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_sets_the_event_and_the_code(
+    number: signal.Signals, capfd: pytest.CaptureFixture[str]
+) -> None:
+    before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
+    with stopped_by_signals("stopping after this step") as stop:
+        assert not stop.event.is_set()
+        os.kill(os.getpid(), number)
+        assert stop.event.wait(5)
+    assert stop.exit_code == 128 + number
+    assert capfd.readouterr().err == (
+        "\ndecaf: stopping after this step; once more to stop at once\n"
+    )
+    assert {each: signal.getsignal(each) for each in before} == before
+
+
+def test_handlers_are_put_back_after_an_exception() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(ValueError, match="x"), stopped_by_signals("y"):
+        raise ValueError("x")
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.faults
+def test_the_second_signal_ends_the_process(child_env: dict[str, str]) -> None:
+    code = (
+        "import os, signal\n"
+        "from decaf.cli.stop import stopped_by_signals\n"
+        "with stopped_by_signals('stopping'):\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    print('alive', flush=True)\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    print('still alive', flush=True)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=child_env, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == -signal.SIGTERM
+    assert done.stdout == "alive\n"
+    assert done.stderr.count("stopping; once more") == 1
