@@ -23,8 +23,8 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 MAX_SIDE = 4096
 
 # The side that is resized to before cropping: 256 for the 224 and 227 crops of the paper
-# (Krizhevsky et al. 2012, sec. 2), and the same ratio, 9/8, for the networks on small images.
-_RESIZE_TO = {224: 256, 227: 256, 127: 143, 64: 72}
+# (Krizhevsky et al. 2012, sec. 2), and that ratio, 9/8, for the networks on small images.
+_RESIZE_TO = {224: 256, 227: 256, 143: 160, 127: 143, 64: 72}
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def named_preprocess(name: str, crop: int) -> PreprocessSpec:
         ``"decaf"`` warps to a square (Donahue et al. 2014, sec. 4; Krizhevsky's own pipeline);
         ``"shorter-side"`` keeps the aspect ratio (torchvision's for its AlexNet).
     crop : int
-        Side of the network's input: 224, 227, 127 or 64.
+        Side of the network's input: 224, 227, 143, 127 or 64.
 
     Raises
     ------

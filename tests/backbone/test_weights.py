@@ -82,6 +82,34 @@ def test_the_packaged_weights(monkeypatch, tmp_path, narrow):
     assert load_weights("tiny-imagenet").sha256 == made.sha256
 
 
+def test_the_default_weights_come_with_decaf():
+    path = registry._PACKAGED / f"{registry.DEFAULT_WEIGHTS}.safetensors"
+    assert path.stat().st_size < 32e6
+    assert path.with_suffix(".md").is_file(), "its card"
+    weights = load_weights(registry.DEFAULT_WEIGHTS)
+    assert weights.spec.hidden == (4096, 4096)
+    assert weights.spec.classes == len(weights.class_names) == len(weights.provenance["wnids"])
+    assert weights.class_names[0] == "tench, Tinca tinca"
+    assert weights.sha256 in path.with_suffix(".md").read_text()
+
+
+def test_the_default_weights_know_photographs(shared_data):
+    """Of ten classes among 210; the validation images of Imagenette were not trained on."""
+    from decaf.backbone.model import load_backbone
+
+    backbone = load_backbone(registry.DEFAULT_WEIGHTS)
+    wnids = backbone.provenance["wnids"]
+    names = dict(zip(wnids, backbone.class_names, strict=True))
+    folders = sorted((shared_data / "imagenette-mini" / "val").iterdir())
+    paths = [path for folder in folders for path in sorted(folder.iterdir())]
+    found = backbone.classify(paths, top=5)
+    right = [
+        names[path.parent.name] in [guess[0] for guess in guesses]
+        for path, guesses in zip(paths, found, strict=True)
+    ]
+    assert sum(right) > 0.8 * len(right)
+
+
 def small_weights(narrow, **more):
     from decaf.backbone.init import random_state
 
