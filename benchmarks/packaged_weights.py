@@ -4,9 +4,9 @@
 
 The protocol of Donahue et al. 2014, section 4.1: 30 training images of each class, at most 50 of
 the others as test images, accuracy as the mean over the classes, over several random splits. All
-102 folders of the data set are classes, the one of background too. The SVM's C is chosen on a fifth
-of each split's training images, and the split's test images are looked at once. By default the
-packaged weights are measured, and the same network with random weights.
+102 folders of the data set are classes, the one of background too. The SVMs are one-vs-one; their C
+is chosen on a fifth of each split's training images, and the split's test images are looked at once.
+By default the packaged weights are measured, and the same network with random weights.
 """
 
 from __future__ import annotations
@@ -18,20 +18,18 @@ import os
 import statistics
 import sys
 import tempfile
-import warnings
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.svm import LinearSVC
+from sklearn.svm import SVC
 
 import decaf
 
 LAYERS = ("pool5", "fc6", "fc7")
 TRAIN, TEST = 30, 50
-COSTS = (0.3, 3.0)
+COSTS = (1.0, 10.0, 100.0)
 
 
 def main() -> None:
@@ -100,12 +98,15 @@ def _accuracy(rows: np.ndarray, labels: np.ndarray, seed: int) -> tuple[float, f
     # One number for all features, so that the same costs suit every layer and network.
     scaled = rows / np.sqrt((rows[np.concatenate(train)] ** 2).sum(axis=1).mean())
 
+    # A linear kernel computed in advance: a hundred times as fast here as from the features.
+    kernel = scaled @ scaled[np.concatenate(train)].T
+    column = {int(row): place for place, row in enumerate(np.concatenate(train))}
+
     def score(cost: float, fit: list[np.ndarray], held: list[np.ndarray]) -> float:
         here, there = np.concatenate(fit), np.concatenate(held)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            machine = LinearSVC(C=cost, tol=0.1, max_iter=300).fit(scaled[here], labels[here])
-        right = machine.predict(scaled[there]) == labels[there]
+        seen = [column[int(row)] for row in here]
+        machine = SVC(C=cost, kernel="precomputed").fit(kernel[np.ix_(here, seen)], labels[here])
+        right = machine.predict(kernel[np.ix_(there, seen)]) == labels[there]
         return statistics.fmean(right[labels[there] == each].mean() for each in np.unique(labels))
 
     cost = max(COSTS, key=lambda each: score(each, fitting, choosing))
