@@ -4,9 +4,9 @@
 
 The protocol of Donahue et al. 2014, section 4.1: 30 training images of each class, at most 50 of
 the others as test images, accuracy as the mean over the classes, over several random splits. All
-102 folders of the data set are classes, the one of background too. The SVMs are one-vs-one; their C
-is chosen on a fifth of each split's training images, and the split's test images are looked at once.
-By default the packaged weights are measured, and the same network with random weights.
+102 folders of the data set are classes, the one of background too. The SVMs are one-vs-one; their
+C is chosen on a fifth of each split's training images, and the split's test images are looked at
+once. By default the packaged weights are measured, and the same network with random weights.
 """
 
 from __future__ import annotations
