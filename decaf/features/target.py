@@ -181,7 +181,8 @@ class Target:
     def _is_complete(self, head: FileHead, images: ImageList) -> bool:
         """Tell whether the file is there and is what was asked for.
 
-        Another one is refused, or with `overwrite` taken for none.
+        Another one is refused, or with `overwrite` taken for none; so is then one with images that
+        could not be read, which may be there by now.
         """
         if not self.path.exists():
             return False
@@ -191,6 +192,7 @@ class Target:
                 # With other settings nobody has to wait until all images are compared.
                 changed = "" if found else differs_from_file(file, images)
                 found += [changed] if changed else []
+                whole = bool(file.ok.all())
         except FeatureFileError as error:
             if self.overwrite:
                 return False
@@ -203,7 +205,7 @@ class Target:
                 f"{self.path}: exists and differs from this run ({'; '.join(found)}); "
                 "give another --out, or --overwrite"
             )
-        return not found
+        return not found and (whole or not self.overwrite)
 
     def _open_parts(
         self, session: Session, head: FileHead, inputs: list[Entry], row_bytes: int

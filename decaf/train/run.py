@@ -112,8 +112,6 @@ def train(
     wants_tensorboard(tensorboard)
     with ExitStack() as stack:
         world = stack.enter_context(world_of_run(device))
-        if world.chief and not can_draw():
-            _logger.warning("matplotlib is not installed: there will be no curves.png")
         stack.enter_context(strict_float32(world.device))
         opened = stack.enter_context(Pack.open(pack))
         validation = opened.splits.get("val")
@@ -135,6 +133,8 @@ def train(
         )
         stack.callback(run.close)
         run.begin(resume)
+        if world.chief and not can_draw():
+            _logger.warning("matplotlib is not installed: there will be no curves.png")
         return run.go(tensorboard=tensorboard, progress=progress, stop=stop or threading.Event())
 
 

@@ -46,7 +46,10 @@ def test_of_weights(capsys):
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (["alexnet-2021"], "Architectures are alexnet-2012, alexnet, alexnet-64."),
+        (
+            ["alexnet-2021"],
+            "Architectures are alexnet-2012, alexnet, alexnet-64, alexnet-127, alexnet-143.",
+        ),
         (["alexnet-2012", "--input-size", "300"], "fc6 needs inputs of 227 pixels, got 300"),
         (["alexnet", "--input-size", "-5"], "input_size must be a whole number from 1 to 4096"),
         (["no/such.safetensors"], "no/such.safetensors: no such file"),
