@@ -22,11 +22,9 @@ table to the terminal.
 from __future__ import annotations
 
 import argparse
-import datetime
 import importlib.util
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -36,6 +34,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from forward import measure_forward
+from machine import describe
 
 HERE = Path(__file__).parent
 CONTENDERS = HERE / "contenders.py"
@@ -55,11 +55,8 @@ def main() -> None:
         for path in photographs:
             (folder / path.name).symlink_to(path.resolve())
         weights = _make_weights(work)
-        report: dict[str, Any] = {"machine": _machine(), "images": len(photographs)}
+        report: dict[str, Any] = {"machine": describe(), "images": len(photographs)}
         report["command"] = _command(args)
-        sys.path.insert(0, str(HERE))
-        from forward import measure_forward
-
         report["forward"] = measure_forward(weights, args.forward_rounds)
         report["decoding"] = _measure_decoding(photographs)
         report["runs"] = _measure_runs(work, folder, weights, args)
@@ -103,28 +100,6 @@ def _command(args: argparse.Namespace) -> str:
     words += ["--peer-python PYTHON"] if args.peer_python else []
     words += ["--memory"] if args.memory else []
     return " ".join(words)
-
-
-def _machine() -> dict[str, Any]:
-    from importlib.metadata import version
-
-    import torch
-
-    model = platform.processor()
-    if Path("/proc/cpuinfo").exists():
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        model = next(
-            (ln.split(":")[1].strip() for ln in lines if ln.startswith("model name")), model
-        )
-    return {
-        "date": datetime.date.today().isoformat(),
-        "processor": model,
-        "cores": len(os.sched_getaffinity(0)),
-        "gpu": "none was at hand" if not torch.cuda.is_available() else "not used",
-        "capability": torch.backends.cpu.get_cpu_capability(),
-        "python": platform.python_version(),
-        "versions": {n: version(n) for n in ("torch", "torchvision", "pillow", "numpy", "h5py")},
-    }
 
 
 def _make_weights(work: Path) -> Path:

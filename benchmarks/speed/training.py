@@ -21,22 +21,20 @@ the terminal.
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
 import math
 import os
-import platform
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
+from machine import describe
 from torch.nn import functional
 
 from decaf.backbone.device import choose_device
@@ -65,11 +63,12 @@ def main() -> None:
     if len(photographs) < args.batch_size:
         sys.exit(f"{args.photographs}: {len(photographs)} JPEG files, too few for a batch")
     device = choose_device(args.device)
+    gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
     with tempfile.TemporaryDirectory(prefix="decaf-training-", dir=args.scratch) as scratch:
         folder = _image_folder(Path(scratch), photographs)
         packs = {}
         report: dict[str, Any] = {
-            "machine": _machine(device),
+            "machine": describe(gpu),
             "command": _command(args),
             "images": len(photographs),
             "packing": {},
@@ -121,25 +120,6 @@ def _command(args: argparse.Namespace) -> str:
     words += [f"--rounds {args.rounds}", f"--batch-size {args.batch_size}"]
     words += [f"--steps {args.steps}"] if args.steps else []
     return " ".join(words)
-
-
-def _machine(device: torch.device) -> dict[str, Any]:
-    model = platform.processor()
-    if Path("/proc/cpuinfo").exists():
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        model = next(
-            (ln.split(":")[1].strip() for ln in lines if ln.startswith("model name")), model
-        )
-    gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else "none was at hand"
-    return {
-        "date": datetime.date.today().isoformat(),
-        "processor": model,
-        "cores": _cores(),
-        "gpu": gpu,
-        "capability": torch.backends.cpu.get_cpu_capability(),
-        "python": platform.python_version(),
-        "versions": {n: version(n) for n in ("torch", "torchvision", "pillow", "numpy", "h5py")},
-    }
 
 
 def _cores() -> int:

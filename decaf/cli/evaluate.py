@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
+from decaf.cli.arguments import add_device, add_forward_pass, add_report, add_workers
 from decaf.cli.stop import stopped_by_signals
 from decaf.cli.text import printable
 
@@ -77,29 +78,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="leave out images of classes that a network does not know",
     )
     parser.add_argument("--per-class", action="store_true", help="show the figures of each class")
-    parser.add_argument(
-        "--precision",
-        default="fp32",
-        choices=("fp32", "bf16"),
-        help="arithmetic of the network; bf16 is the fast one where the processor has it",
-    )
-    parser.add_argument(
-        "-b", "--batch-size", type=int, metavar="N", help="images a forward pass (default: auto)"
-    )
-    parser.add_argument(
-        "-j",
-        "--workers",
-        type=int,
-        metavar="N",
-        help="decoding processes (default: one a core; 0: decode in the main process)",
-    )
-    parser.add_argument(
-        "--device", default="auto", metavar="D", help="auto (default), cpu, cuda, cuda:1"
-    )
+    add_forward_pass(parser)
+    add_workers(parser)
+    add_device(parser)
     parser.add_argument("-o", "--out", metavar="REPORT.json", help="write the report as JSON")
     parser.add_argument("--overwrite", action="store_true", help="replace REPORT.json")
-    parser.add_argument("--json", action="store_true", help="print the report as JSON")
-    parser.add_argument("-q", "--quiet", action="store_true", help="show no progress")
+    add_report(parser, "report")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 
+from decaf.cli.arguments import add_device, add_forward_pass, add_report, add_workers
 from decaf.cli.stop import stopped_by_signals
 from decaf.cli.text import printable
 
@@ -58,30 +59,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="centre crop (default), or ten crops: their mean, their maximum, or all ten",
     )
     parser.add_argument(
-        "--precision",
-        default="fp32",
-        choices=("fp32", "bf16"),
-        help="arithmetic of the network; bf16 is the fast one where the processor has it",
-    )
-    parser.add_argument(
         "--dtype",
         default="float32",
         choices=("float32", "float16"),
         help="how rows are stored (default: float32)",
     )
-    parser.add_argument(
-        "-b", "--batch-size", type=int, metavar="N", help="images a forward pass (default: auto)"
-    )
-    parser.add_argument(
-        "-j",
-        "--workers",
-        type=int,
-        metavar="N",
-        help="decoding processes (default: one a core; 0: decode in the main process)",
-    )
-    parser.add_argument(
-        "--device", default="auto", metavar="D", help="auto (default), cpu, cuda, cuda:1"
-    )
+    add_forward_pass(parser)
+    add_workers(parser)
+    add_device(parser)
     parser.add_argument(
         "--on-error",
         default="record",
@@ -96,10 +81,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "path and label, a line",
     )
     parser.add_argument(
-        "--overwrite", action="store_true", help="replace F.h5 where it differs from this run"
+        "--overwrite",
+        action="store_true",
+        help="replace F.h5 where it differs from this run, or lacks images",
     )
-    parser.add_argument("--json", action="store_true", help="print the summary as JSON")
-    parser.add_argument("-q", "--quiet", action="store_true", help="show no progress")
+    add_report(parser, "summary")
 
 
 def run(args: argparse.Namespace) -> int:

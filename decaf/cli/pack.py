@@ -6,6 +6,7 @@ import argparse
 import sys
 from typing import Any
 
+from decaf.cli.arguments import add_report, add_workers
 from decaf.cli.text import byte_size, printable
 
 __all__ = ["HELP", "configure", "run"]
@@ -77,13 +78,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--quality", type=int, default=92, metavar="Q", help="of the JPEGs (default: 92)"
     )
-    parser.add_argument(
-        "-j",
-        "--workers",
-        type=int,
-        metavar="N",
-        help="decoding processes (default: one a core; 0: decode in the main process)",
-    )
+    add_workers(parser)
     parser.add_argument(
         "--on-error",
         default="record",
@@ -93,8 +88,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--overwrite", action="store_true", help="replace PACK where it differs from this run"
     )
-    parser.add_argument("--json", action="store_true", help="print the summary as JSON")
-    parser.add_argument("-q", "--quiet", action="store_true", help="show no progress")
+    add_report(parser, "summary")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -6,7 +6,7 @@ import contextlib
 import copy
 import inspect
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -72,7 +72,7 @@ class Trainer:
         self.optimizer = _optimizer(self.network, settings)
         self.scaler = torch.amp.GradScaler(world.device.type, enabled=settings.precision == "fp16")
         self.sums = torch.zeros(3, dtype=torch.float64, device=world.device)
-        self.run_network: nn.Module = self.network
+        self.run_network: Callable[..., Tensor] = self.network
         if world.size > 1:
             gpu = [world.device.index] if world.device.type == "cuda" else None
             wrap = nn.parallel.DistributedDataParallel
@@ -89,7 +89,7 @@ class Trainer:
             )
         wanted = settings.compile == "yes"
         if wanted or (settings.compile == "auto" and world.device.type == "cuda"):
-            self.run_network = torch.compile(self.run_network)  # type: ignore[assignment]
+            self.run_network = torch.compile(self.run_network)
 
     @property
     def epoch(self) -> float:

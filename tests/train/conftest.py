@@ -70,7 +70,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(session, "can_draw", lambda: False)  # longer than such a run
     yield
     torch.set_num_threads(threads)
-    specs.ARCHITECTURES = before  # type: ignore[misc]
+    specs.ARCHITECTURES = before
 
 
 @pytest.fixture(scope="session")

@@ -139,7 +139,7 @@ def break_writes(pack: Path, folder: Path, mode: str, every: int) -> dict[str, A
         return 99 if count < at else 0
 
     for at in itertools.count(1, every):
-        code = in_child(lambda at=at: disturbed(at))  # type: ignore[misc]
+        code = in_child(lambda at=at: disturbed(at))
         if code == 99:
             break
         # An error while leftovers are cleaned away does not matter.

@@ -49,8 +49,8 @@ def norm_cases() -> list[tuple[Tensor, Tensor]]:
 def run_norm(norm: nn.Module, x: Tensor, above: Tensor, rows: slice) -> dict[str, Tensor]:
     """Go forward three times and back once."""
     with torch.no_grad():
-        norm.weight.copy_(torch.linspace(0.5, 2, 5))  # type: ignore[operator]
-        norm.bias.copy_(torch.linspace(-1, 1, 5))  # type: ignore[operator]
+        norm.weight.copy_(torch.linspace(0.5, 2, 5))
+        norm.bias.copy_(torch.linspace(-1, 1, 5))
     norm.train()
     part = x[rows].clone().requires_grad_()
     for _ in range(3):

@@ -79,7 +79,7 @@ def test_the_newest_are_kept_by_number(tmp_path: Path) -> None:
     (tmp_path / "c/step-x.safetensors").write_bytes(b"")  # somebody else's
     kept = [int(path.stem[5:]) for path in checkpoints.paths()]
     assert kept == [999_999_999, 1_000_000_000]
-    assert checkpoints.newest()[0] == {"step": 1_000_000_000}  # type: ignore[index]
+    assert checkpoints.newest()[0] == {"step": 1_000_000_000}
 
 
 def test_other_files_are_told_apart(tmp_path: Path) -> None:

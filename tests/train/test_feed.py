@@ -44,13 +44,13 @@ class FakeSplit:
 
 def spec_of(scale: float = 1 / 255, **changes: object) -> PreprocessSpec:
     fields = {"name": "x", "resize": "warp", "resize_to": 40, "crop": 32, "mean": MEAN, "std": STD}
-    return PreprocessSpec(**{**fields, "scale": scale, **changes})  # type: ignore[arg-type]
+    return PreprocessSpec(**{**fields, "scale": scale, **changes})
 
 
 def feed_of(split: FakeSplit, settings: TrainSettings, **changes: object) -> Feed:
     normaliser = changes.pop("normaliser", None) or Normaliser(spec_of(), None, torch.float32, CPU)
     options = {"side": 40, "pca": PCA, "crop": 32, "device": CPU, **changes}
-    return Feed(split, settings, normaliser=normaliser, **options)  # type: ignore[arg-type]
+    return Feed(split, settings, normaliser=normaliser, **options)
 
 
 @pytest.mark.parametrize("crop", ["resized", "random"])

@@ -293,7 +293,7 @@ def test_an_exploding_loss_ends_the_run_and_keeps_what_was_good(
     assert re.search(r"the last good state is .*step-0000\d+\.safetensors", text)
     assert "try a lower --lr (such as " in text
     assert "\n" not in text
-    step = int(re.match(r"step (\d+)", text)[1])  # type: ignore[index]
+    step = int(re.match(r"step (\d+)", text)[1])
     kept = sorted((out / "checkpoints").iterdir())[-1]
     assert kept.name == f"step-{step - (step > int(kept.stem[5:])):09d}.safetensors"
     from decaf.train.checkpoint import read_checkpoint

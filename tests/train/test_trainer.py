@@ -129,7 +129,7 @@ def test_the_average_is_the_formula(settings_of: Make) -> None:
         for name, value in trainer.network.state_dict().items():
             expected[name] = decay * expected[name] + (1 - decay) * value.double().numpy()
     assert trainer.result() is trainer.average
-    for name, value in trainer.average.state_dict().items():  # type: ignore[union-attr]
+    for name, value in trainer.average.state_dict().items():
         np.testing.assert_allclose(value, expected[name], rtol=1e-4, atol=1e-6)
 
 

@@ -71,7 +71,7 @@ def test_an_image_that_fails_is_told() -> None:
     def fail(index: int) -> np.ndarray:
         raise ImageError("corrupt", f"image {index}")
 
-    split.pixels = fail  # type: ignore[method-assign]
+    split.pixels = fail
     normaliser = Normaliser(SPEC, None, torch.float32, CPU)
     with pytest.raises(ImageError, match="image 0"):
         validate(network, split, SPEC, normaliser, World(CPU), workers=2)

@@ -42,7 +42,7 @@ TINY_2012 = replace(
 def install() -> None:
     """Let settings name them."""
     known = {**specs.ARCHITECTURES, TINY.name: TINY, TINY_2012.name: TINY_2012}
-    specs.ARCHITECTURES = MappingProxyType(known)  # type: ignore[misc]
+    specs.ARCHITECTURES = MappingProxyType(known)
 
 
 if __name__ == "__main__":

@@ -111,7 +111,7 @@ def main() -> None:
     folder, out, every = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
     torch.set_num_threads(1)
     build.SHARD_ROWS = (4, 4)
-    build.datetime = Clock  # type: ignore[assignment,misc]
+    build.datetime = Clock
     assert in_child(lambda: pack(folder, out)) == 0
     expected = out.read_bytes()
     with Pack.open(out) as made:
@@ -135,7 +135,7 @@ def break_everywhere(
 
     found: dict[int, int] = {}
     for at in itertools.count(1, every):
-        code = in_child(lambda at=at: disturbed(at))  # type: ignore[misc]
+        code = in_child(lambda at=at: disturbed(at))
         if code == 99:
             out.unlink()
             break

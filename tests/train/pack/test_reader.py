@@ -50,7 +50,7 @@ def test_a_split_is_a_dataset(either: Path) -> None:
         assert (pixels.shape, pixels.dtype) == ((24, 24, 3), np.uint8)
         pixels[...] = 0  # the caller's own
         assert split[0][0].any()
-        loader = torch.utils.data.DataLoader(split, batch_size=3)  # type: ignore[arg-type]
+        loader = torch.utils.data.DataLoader(split, batch_size=3)
         assert [tuple(images.shape) for images, _ in loader] == [(3, 24, 24, 3), (1, 24, 24, 3)]
     assert "val 4 images of 2 classes, 24×24" in repr(pack)
     assert repr(pack).endswith("closed>")

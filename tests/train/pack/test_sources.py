@@ -30,7 +30,7 @@ def touch(root: Path, *names: str) -> Path:
 
 
 def names_of(split: str, root: Path, **options: object) -> list[str]:
-    found = find_source(root, **options)  # type: ignore[arg-type]
+    found = find_source(root, **options)
     start = 0
     for name, count in found.splits.items():
         if name == split:
