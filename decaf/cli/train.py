@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from decaf.cli.arguments import add_device, add_report
 from decaf.cli.stop import stopped_by_signals
 from decaf.cli.text import printable
 
@@ -48,7 +49,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="weights to start from; fc8 begins anew where the classes are others",
     )
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    add_device(parser)
     parser.add_argument("-j", "--workers", type=int, metavar="N", help="decoding threads")
     _add_settings(parser.add_argument_group("settings", "by default those of the preset"))
     rhythm = parser.add_argument_group("saving and telling")
@@ -61,8 +62,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action=argparse.BooleanOptionalAction,
         help="write TensorBoard's events (default: where it is installed)",
     )
-    rhythm.add_argument("--json", action="store_true", help="print the result as JSON")
-    rhythm.add_argument("-q", "--quiet", action="store_true", help="show no progress")
+    add_report(parser, "result")
 
 
 def _setting_types() -> dict[str, Any]:

@@ -250,6 +250,7 @@ class TrainingRun:
         """
         trainer, chief = self.trainer, self.world.chief
         if trainer.ended and self._is_saved():
+            self._draw()
             return self._result()
         size = self.settings.batch_size
         feed = Feed(
@@ -279,9 +280,13 @@ class TrainingRun:
                     break
         if not self._is_saved():
             self.save_weights()
-        if chief and can_draw():
-            draw_curves(self.folder / LOG_FILE, self.folder / CURVES_FILE)
+        self._draw(anew=True)
         return self._result()
+
+    def _draw(self, *, anew: bool = False) -> None:
+        out = self.folder / CURVES_FILE
+        if self.world.chief and can_draw() and (anew or not out.exists()):
+            draw_curves(self.folder / LOG_FILE, out)
 
     def _result(self) -> TrainResult:
         return TrainResult(

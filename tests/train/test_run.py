@@ -143,6 +143,17 @@ def test_resuming_what_is_finished_tells_the_result_again(
     assert load_weights(path).sha256 == first.sha256
 
 
+def test_curves_that_a_kill_left_out_are_drawn_by_resuming(
+    pack_path: Path, tmp_path: Path, settings: TrainSettings
+) -> None:
+    pytest.importorskip("matplotlib")
+    go(pack_path, tmp_path / "run", settings)
+    curves = tmp_path / "run/curves.png"
+    curves.unlink()
+    go(pack_path, tmp_path / "run", settings, resume=True)
+    assert curves.read_bytes()[:4] == b"\x89PNG"
+
+
 def test_resume_begins_where_there_is_nothing(
     pack_path: Path, tmp_path: Path, settings: TrainSettings
 ) -> None:
