@@ -24,6 +24,7 @@ from decaf.errors import OutputError, PackError, ResumeError, SettingError, Stop
 from decaf.features.parts.lock import acquire
 from decaf.train import log as log_module
 from decaf.train import run as run_module
+from decaf.train import session
 from decaf.train.loop import Diverged, Loop
 from decaf.train.pack.build import make_pack
 from decaf.train.pack.reader import PackSplit
@@ -144,9 +145,13 @@ def test_resuming_what_is_finished_tells_the_result_again(
 
 
 def test_curves_that_a_kill_left_out_are_drawn_by_resuming(
-    pack_path: Path, tmp_path: Path, settings: TrainSettings
+    pack_path: Path,
+    tmp_path: Path,
+    settings: TrainSettings,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pytest.importorskip("matplotlib")
+    monkeypatch.setattr(session, "can_draw", lambda: True)
     go(pack_path, tmp_path / "run", settings)
     curves = tmp_path / "run/curves.png"
     curves.unlink()
