@@ -1,0 +1,396 @@
+"""What a benchmark report is made of: tables, curves, matrices, lists and pictures, as plain data.
+
+Everything here is frozen, holds numbers and text only, and goes to JSON and back unchanged. How a
+section looks is decided where the pages are made.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from decaf.errors import SettingError
+
+__all__ = [
+    "Bar",
+    "Bars",
+    "Cell",
+    "Column",
+    "Confusion",
+    "ConfusionMatrix",
+    "Confusions",
+    "HeatMap",
+    "Lines",
+    "Row",
+    "Section",
+    "Series",
+    "Table",
+    "Text",
+]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One number of a table, with its spread.
+
+    Parameters
+    ----------
+    mean : float, optional
+        In the table's unit. None, or NaN, where there is none; it is shown as a dash.
+    std : float, optional
+        Standard deviation over splits or seeds.
+    n : int, optional
+        Over how many.
+    note : str
+        What a reader must know of this number, in a few words: "2 of 5 fits did not converge".
+    """
+
+    mean: float | None = None
+    std: float | None = None
+    n: int | None = None
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        _set(self, mean=_number(self.mean), std=_number(self.std))
+        _set(self, n=None if self.n is None else int(self.n))
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table.
+
+    Parameters
+    ----------
+    name : str
+    source : str
+        Empty for what was measured here; otherwise the publication, as it is to be cited:
+        "Donahue et al. 2014, table 1". Columns of one source stand together.
+    """
+
+    name: str
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a table: one cell, or a text, for each column.
+
+    Parameters
+    ----------
+    name : str
+    cells : sequence of Cell or str
+    """
+
+    name: str
+    cells: tuple[Cell | str, ...]
+
+    def __post_init__(self) -> None:
+        _set(self, cells=tuple(self.cells))
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of results.
+
+    Parameters
+    ----------
+    title : str
+    columns : sequence of Column
+    rows : sequence of Row
+    row_header : str
+        What the rows are: "Head".
+    unit : str
+        Of all numbers; "%" or empty.
+    decimals : int
+    best : {"highest", "lowest", "none"}
+        Which number of each column is marked.
+    caption : str
+        A sentence or two below it.
+    collapsed : bool
+        A page shows it folded up.
+    """
+
+    title: str
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+    row_header: str = ""
+    unit: str = "%"
+    decimals: int = 1
+    best: str = "highest"
+    caption: str = ""
+    collapsed: bool = False
+
+    def __post_init__(self) -> None:
+        _set(self, columns=tuple(self.columns), rows=tuple(self.rows))
+        if self.best not in ("highest", "lowest", "none"):
+            raise SettingError(f"best: {self.best!r}; expected highest, lowest or none")
+        for row in self.rows:
+            if len(row.cells) != len(self.columns):
+                raise SettingError(
+                    f"table {self.title!r}: row {row.name!r} has {len(row.cells)} cells, "
+                    f"and there are {len(self.columns)} columns"
+                )
+
+
+@dataclass(frozen=True)
+class Series:
+    """One curve.
+
+    Parameters
+    ----------
+    name : str
+    x : sequence of float
+    mean : sequence of float
+        NaN or None where there is no point.
+    std : sequence of float, optional
+        Empty for none.
+    source : str
+        As of `Column`: empty for what was measured here.
+    """
+
+    name: str
+    x: tuple[float, ...]
+    mean: tuple[float | None, ...]
+    std: tuple[float | None, ...] = ()
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        _set(self, x=tuple(_finite(value, "x") for value in self.x))
+        _set(self, mean=_numbers(self.mean), std=_numbers(self.std))
+        if len(self.mean) != len(self.x) or len(self.std) not in (0, len(self.x)):
+            raise SettingError(
+                f"curve {self.name!r}: {len(self.x)} x, {len(self.mean)} means and "
+                f"{len(self.std)} standard deviations; expected as many of each"
+            )
+
+
+@dataclass(frozen=True)
+class Lines:
+    """Curves over one axis.
+
+    Parameters
+    ----------
+    title, x_label, y_label : str
+    series : sequence of Series
+    unit : str
+        Of the values.
+    decimals : int
+    caption : str
+    """
+
+    title: str
+    series: tuple[Series, ...]
+    x_label: str = ""
+    y_label: str = ""
+    unit: str = "%"
+    decimals: int = 1
+    caption: str = ""
+
+    def __post_init__(self) -> None:
+        _set(self, series=tuple(self.series))
+
+
+@dataclass(frozen=True)
+class ConfusionMatrix:
+    """How often each class was taken for each other.
+
+    Parameters
+    ----------
+    title : str
+    class_names : sequence of str
+    counts : sequence of sequences of int, or array (K, K)
+        Rows are the true classes, columns the predicted ones.
+    caption : str
+    """
+
+    title: str
+    class_names: tuple[str, ...]
+    counts: tuple[tuple[int, ...], ...]
+    caption: str = ""
+
+    def __post_init__(self) -> None:
+        _set(self, class_names=tuple(self.class_names))
+        _set(self, counts=tuple(tuple(int(count) for count in row) for row in self.counts))
+        _check_grid(self.title, self.counts, len(self.class_names), len(self.class_names))
+        if any(count < 0 for row in self.counts for count in row):
+            raise SettingError(f"matrix {self.title!r}: has counts below 0")
+
+
+@dataclass(frozen=True)
+class HeatMap:
+    """A matrix of numbers, shown as a coloured table.
+
+    Parameters
+    ----------
+    title : str
+    row_names, column_names : sequence of str
+    values : sequence of sequences of float, or array
+        NaN or None where there is none.
+    row_label, column_label : str
+        What the rows and the columns are: "Source", "Target".
+    unit, decimals, caption
+        As of `Table`.
+    """
+
+    title: str
+    row_names: tuple[str, ...]
+    column_names: tuple[str, ...]
+    values: tuple[tuple[float | None, ...], ...]
+    row_label: str = ""
+    column_label: str = ""
+    unit: str = "%"
+    decimals: int = 1
+    caption: str = ""
+
+    def __post_init__(self) -> None:
+        _set(self, row_names=tuple(self.row_names), column_names=tuple(self.column_names))
+        _set(self, values=tuple(_numbers(row) for row in self.values))
+        _check_grid(self.title, self.values, len(self.row_names), len(self.column_names))
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One bar: a class and its accuracy, say.
+
+    Parameters
+    ----------
+    name : str
+    mean, std : float, optional
+        As of `Cell`.
+    n : int, optional
+        How many images it is over.
+    """
+
+    name: str
+    mean: float | None
+    std: float | None = None
+    n: int | None = None
+
+    def __post_init__(self) -> None:
+        _set(self, mean=_number(self.mean), std=_number(self.std))
+        _set(self, n=None if self.n is None else int(self.n))
+
+
+@dataclass(frozen=True)
+class Bars:
+    """Numbers by name, shown from the lowest to the highest: accuracy class by class.
+
+    Parameters
+    ----------
+    title : str
+    bars : sequence of Bar
+        In any order; the record keeps it.
+    n_label : str
+        What `Bar.n` counts: "test images".
+    unit, decimals, caption
+        As of `Table`. The bars are drawn on a scale from 0 to 100 if the unit is "%".
+    """
+
+    title: str
+    bars: tuple[Bar, ...]
+    n_label: str = ""
+    unit: str = "%"
+    decimals: int = 1
+    caption: str = ""
+
+    def __post_init__(self) -> None:
+        _set(self, bars=tuple(self.bars))
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """Two classes of which one is taken for the other.
+
+    Parameters
+    ----------
+    true, predicted : str
+    count : int
+        How many images of `true` were taken for `predicted`.
+    of : int, optional
+        Of how many.
+    images : sequence of str
+        Some of these images, as paths below the folder of the data. Names that are not UTF-8 as
+        `os.fsdecode` gives them.
+    examples : sequence of str
+        Some images that are of the class `predicted`, to compare them with.
+    """
+
+    true: str
+    predicted: str
+    count: int
+    of: int | None = None
+    images: tuple[str, ...] = ()
+    examples: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        _set(self, count=int(self.count), of=None if self.of is None else int(self.of))
+        _set(self, images=tuple(self.images), examples=tuple(self.examples))
+
+
+@dataclass(frozen=True)
+class Confusions:
+    """The pairs of classes that are confused most, with images.
+
+    Parameters
+    ----------
+    title : str
+    pairs : sequence of Confusion
+        Hardest first.
+    caption : str
+    """
+
+    title: str
+    pairs: tuple[Confusion, ...]
+    caption: str = ""
+
+    def __post_init__(self) -> None:
+        _set(self, pairs=tuple(self.pairs))
+
+
+@dataclass(frozen=True)
+class Text:
+    """Paragraphs, separated by empty lines. Plain text: nothing in it is markup.
+
+    Parameters
+    ----------
+    title : str
+    text : str
+    """
+
+    title: str
+    text: str
+
+
+Section: TypeAlias = Table | Lines | ConfusionMatrix | HeatMap | Bars | Confusions | Text
+
+
+def _set(part: Any, **values: Any) -> None:
+    for name, value in values.items():
+        object.__setattr__(part, name, value)
+
+
+def _number(value: Any) -> float | None:
+    """Give a Python float, whatever numpy made; None for NaN. An infinity is a mistake."""
+    if value is None or math.isnan(value):
+        return None
+    return _finite(value, "a number")
+
+
+def _finite(value: Any, what: str) -> float:
+    if not math.isfinite(value):
+        raise SettingError(f"report: {what} is {value}; expected a finite number")
+    return float(value)
+
+
+def _numbers(values: Iterable[Any]) -> tuple[float | None, ...]:
+    return tuple(_number(value) for value in values)
+
+
+def _check_grid(title: str, rows: Sequence[Sequence[Any]], height: int, width: int) -> None:
+    if len(rows) != height or any(len(row) != width for row in rows):
+        widths = sorted({len(row) for row in rows})
+        raise SettingError(
+            f"matrix {title!r}: {len(rows)} rows of {widths} numbers; expected {height} of {width}"
+        )
