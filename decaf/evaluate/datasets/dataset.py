@@ -1,0 +1,308 @@
+"""Labelled images on disk: the data set as an object, and the count of what is missing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from decaf.errors import InputError
+
+__all__ = [
+    "Dataset",
+    "OfficialSplit",
+    "Origin",
+    "class_folders_of",
+    "compare_counts",
+    "images_below",
+    "make_dataset",
+]
+
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a data set comes from.
+
+    Attributes
+    ----------
+    reference : str
+        The paper that introduced it.
+    home : str
+        Where to get it.
+    layout : str
+        What is expected on disk, as a clause.
+    """
+
+    reference: str
+    home: str
+    layout: str
+
+
+@dataclass(frozen=True)
+class OfficialSplit:
+    """A split that comes with a data set.
+
+    Attributes
+    ----------
+    name : str
+    train, test : array of int64
+        Rows of the data set, in the order of the official list.
+    """
+
+    name: str
+    train: npt.NDArray[np.int64]
+    test: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Labelled images.
+
+    Attributes
+    ----------
+    name : str
+        Such as ``"Caltech-101"``.
+    root : str
+        The folder that holds the class folders, absolute.
+    names : tuple of bytes
+        One for each image, unique: ``class/file``. The same wherever the data set lies, so that
+        splits are too. Sorted.
+    paths : tuple of bytes
+        Where each image is, absolute.
+    labels : array of int64, shape (N,)
+        Places in `class_names`.
+    class_names : tuple of str
+    official : tuple of OfficialSplit
+        The splits that come with the data set; empty where there are none.
+    notes : tuple of str
+        What a reader of results has to know, such as that it is an excerpt.
+    origin : Origin or None
+    """
+
+    name: str
+    root: str
+    names: tuple[bytes, ...]
+    paths: tuple[bytes, ...]
+    labels: npt.NDArray[np.int64]
+    class_names: tuple[str, ...]
+    official: tuple[OfficialSplit, ...] = ()
+    notes: tuple[str, ...] = ()
+    origin: Origin | None = None
+
+    def __len__(self) -> int:
+        """Count the images."""
+        return len(self.names)
+
+    @property
+    def counts(self) -> npt.NDArray[np.int64]:
+        """How many images each class has: (K,) int64."""
+        found: npt.NDArray[np.int64] = np.bincount(self.labels, minlength=len(self.class_names))
+        return found
+
+    def take(self, rows: Sequence[int] | npt.NDArray[np.integer], note: str = "") -> Dataset:
+        """Give the data set of some of the images; classes left without an image are dropped.
+
+        Parameters
+        ----------
+        rows : sequence of int
+            Which images. They keep the order of the data set.
+        note : str
+            What a reader of results has to know of it.
+
+        Returns
+        -------
+        Dataset
+            Its official splits hold those of their rows that are left.
+
+        Raises
+        ------
+        InputError
+            If no image is left.
+        """
+        kept = np.unique(np.asarray(rows, np.int64))
+        if not len(kept):
+            raise InputError(f"{self.root}: no image is left of {self.name}")
+        place = np.full(len(self), -1, np.int64)
+        place[kept] = np.arange(len(kept))
+        classes, labels = np.unique(self.labels[kept], return_inverse=True)
+        official = tuple(
+            OfficialSplit(each.name, _there(place[each.train]), _there(place[each.test]))
+            for each in self.official
+        )
+        return replace(
+            self,
+            names=tuple(self.names[row] for row in kept),
+            paths=tuple(self.paths[row] for row in kept),
+            labels=labels.astype(np.int64),
+            class_names=tuple(self.class_names[each] for each in classes),
+            official=official,
+            notes=(*self.notes, note) if note else self.notes,
+        )
+
+
+def _there(places: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    found: npt.NDArray[np.int64] = places[places >= 0]
+    return found
+
+
+def make_dataset(
+    name: str,
+    root: bytes,
+    images: Sequence[tuple[bytes, bytes, str]],
+    *,
+    notes: Sequence[str] = (),
+    origin: Origin | None = None,
+) -> Dataset:
+    """Put a data set together.
+
+    Parameters
+    ----------
+    name : str
+    root : bytes
+    images : sequence of (name, path, class name)
+        In any order.
+    notes : sequence of str
+    origin : Origin, optional
+
+    Raises
+    ------
+    InputError
+        If there are no images, all are of one class, or two have one name.
+    """
+    shown = os.fsdecode(root)
+    if not images:
+        raise InputError(f"{shown}: no images of {name}{_get(origin)}")
+    ordered = sorted(images)
+    names = tuple(each[0] for each in ordered)
+    twice = [os.fsdecode(a) for a, b in zip(names, names[1:], strict=False) if a == b]
+    if twice:
+        raise InputError(f"{shown}: two images are called {twice[0]!r}; remove or rename one")
+    class_names = tuple(sorted({each[2] for each in ordered}))
+    if len(class_names) == 1:
+        raise InputError(
+            f"{shown}: all {len(names)} images are of one class ({class_names[0]!r}); expected a "
+            "folder for each of several classes"
+        )
+    place = {each: number for number, each in enumerate(class_names)}
+    return Dataset(
+        name=name,
+        root=os.path.abspath(shown),
+        names=names,
+        paths=tuple(os.path.abspath(each[1]) for each in ordered),
+        labels=np.array([place[each[2]] for each in ordered], np.int64),
+        class_names=class_names,
+        notes=tuple(notes),
+        origin=origin,
+    )
+
+
+def class_folders_of(root: bytes) -> list[bytes]:
+    """List the folders in a folder by name, hidden ones left out, sorted.
+
+    Raises
+    ------
+    InputError
+        If it is no folder, or cannot be read.
+    """
+    try:
+        with os.scandir(root) as entries:
+            return sorted(e.name for e in entries if e.is_dir() and not e.name.startswith(b"."))
+    except OSError as error:
+        raise InputError(f"{os.fsdecode(root)}: {error.strerror or error}") from error
+
+
+def images_below(folder: bytes, endings: Sequence[bytes]) -> list[bytes]:
+    """List the files in a folder that end as given, whatever the case; by name, sorted.
+
+    What published data sets have beside their images is so passed over: Caltech-101 has a JPEG
+    ``BACKGROUND_Google/tmp`` that is none of its 9,144 images.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(
+                entry.name
+                for entry in entries
+                if entry.name.lower().endswith(tuple(endings))
+                and not entry.name.startswith(b".")
+                and not entry.is_dir()
+            )
+    except OSError as error:
+        raise InputError(f"{os.fsdecode(folder)}: {error.strerror or error}") from error
+
+
+def compare_counts(
+    name: str,
+    root: str,
+    found: Mapping[str, int],
+    expected: Mapping[str, int],
+    origin: Origin,
+    *,
+    allow_partial: bool,
+) -> tuple[str, ...]:
+    """Compare the number of images of each class with the published ones.
+
+    Parameters
+    ----------
+    name, root : str
+        Of the data set.
+    found, expected : mapping of class name to number of images
+        Of all classes; a class of `expected` that is missing has none.
+    origin : Origin
+    allow_partial : bool
+        Make what differs a note.
+
+    Returns
+    -------
+    tuple of str
+        Notes: empty where the data set is complete.
+
+    Raises
+    ------
+    InputError
+        If a class is missing or has another number of images; names the class and where to get
+        the data set.
+    """
+    missing = [each for each in expected if not found.get(each)]
+    other = [each for each in expected if found.get(each) and found[each] != expected[each]]
+    if not missing and not other:
+        return ()
+    if allow_partial:
+        there = len(expected) - len(missing)
+        total = sum(found.get(each, 0) for each in expected)
+        return (
+            f"an excerpt of {name}, not the data set: {there} of {len(expected)} classes, "
+            f"{total:,} of {sum(expected.values()):,} images",
+        )
+    wrong = []
+    if missing:
+        some = ", ".join(f"{each} ({expected[each]} images)" for each in missing[:_SHOWN])
+        wrong.append(
+            f"{len(missing)} of {len(expected)} classes are missing: {some}{_more(missing)}"
+        )
+    if other:
+        some = ", ".join(
+            f"{each} has {found[each]} images, expected {expected[each]}" for each in other[:_SHOWN]
+        )
+        wrong.append(f"{some}{_more(other)}")
+    raise InputError(
+        f"{root}: not the whole of {name}: {'; '.join(wrong)}. Get it anew from {origin.home}, "
+        "or go on with what is there by --allow-partial"
+    )
+
+
+def _more(names: Sequence[str]) -> str:
+    return f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+
+
+def _get(origin: Origin | None) -> str:
+    return "" if origin is None else f"; expected {origin.layout}; get it from {origin.home}"
