@@ -1,4 +1,4 @@
-"""Reports of benchmarks: a record as JSON, and from it Markdown, a page of HTML and curves as SVG."""
+"""Reports of benchmarks: a record as JSON, and Markdown, a page of HTML and curves made from it."""
 
 from __future__ import annotations
 

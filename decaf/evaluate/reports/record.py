@@ -15,37 +15,50 @@ __all__ = ["from_plain", "to_plain"]
 T = TypeVar("T")
 
 
-def to_plain(value: Any) -> Any:
+def to_plain(value: Any) -> dict[str, Any]:
     """Give dictionaries, lists, text and numbers for a dataclass and all in it.
 
-    A dataclass inside another one says which it is under ``kind``, so that it can be read back
-    from a list of several kinds.
+    Where several dataclasses can stand, each says which it is under ``kind``.
 
     Parameters
     ----------
-    value : dataclass, mapping, sequence, str, number or None
+    value : dataclass
 
     Returns
     -------
-    dict, list, str, int, float, bool or None
+    dict
+
+    Raises
+    ------
+    SettingError
+        If something in it is neither text nor a number, nor made of them.
     """
-    if dataclasses.is_dataclass(value):
-        return {
-            field.name: _part(getattr(value, field.name)) for field in dataclasses.fields(value)
-        }
-    return _part(value)
+    hints = typing.get_type_hints(type(value))
+    return {
+        field.name: _part(getattr(value, field.name), _several(hints[field.name]))
+        for field in dataclasses.fields(value)
+    }
 
 
-def _part(value: Any) -> Any:
+def _part(value: Any, say_kind: bool) -> Any:
     if dataclasses.is_dataclass(value):
-        return {"kind": type(value).__name__, **to_plain(value)}
+        kind = {"kind": type(value).__name__} if say_kind else {}
+        return {**kind, **to_plain(value)}
     if isinstance(value, Mapping):
-        return {str(key): _part(part) for key, part in value.items()}
+        return {str(key): _part(part, say_kind) for key, part in value.items()}
     if isinstance(value, tuple | list):
-        return [_part(part) for part in value]
+        return [_part(part, say_kind) for part in value]
     if value is None or isinstance(value, str | bool | int | float):
         return value
     raise SettingError(f"report: cannot record {type(value).__name__} {value!r}")
+
+
+def _several(hint: Any) -> bool:
+    """Say whether more than one dataclass can stand somewhere in what is annotated so."""
+    members = typing.get_args(hint)
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return sum(dataclasses.is_dataclass(member) for member in members) > 1
+    return any(_several(member) for member in members)
 
 
 def from_plain(kind: type[T], plain: Any, where: str) -> T:
@@ -105,16 +118,19 @@ def _read(hint: Any, plain: Any, where: str) -> Any:
 
 def _which(hints: tuple[Any, ...], plain: Any, where: str) -> Any:
     """Choose among the members of a union by the kind that is recorded, or by the type."""
+    shown = plain
     if isinstance(plain, Mapping):
-        for hint in hints:
-            if dataclasses.is_dataclass(hint) and plain.get("kind") == hint.__name__:
-                return hint
+        kinds = {hint.__name__: hint for hint in hints if dataclasses.is_dataclass(hint)}
+        if len(kinds) == 1:
+            return next(iter(kinds.values()))
+        shown = plain.get("kind")
+        if isinstance(shown, str) and shown in kinds:
+            return kinds[shown]
     else:
         for hint in hints:
             if isinstance(hint, type) and _fits(hint, plain):
                 return hint
     names = " or ".join(hint.__name__ for hint in hints)
-    shown = plain.get("kind") if isinstance(plain, Mapping) else plain
     raise InputError(f"{where}: got {_shown(shown)}, expected {names}")
 
 
