@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -179,7 +180,7 @@ def make_dataset(
         raise InputError(f"{shown}: no images of {name}{_get(origin)}")
     ordered = sorted(images)
     names = tuple(each[0] for each in ordered)
-    twice = [os.fsdecode(a) for a, b in zip(names, names[1:], strict=False) if a == b]
+    twice = [os.fsdecode(a) for a, b in pairwise(names) if a == b]
     if twice:
         raise InputError(f"{shown}: two images are called {twice[0]!r}; remove or rename one")
     class_names = tuple(sorted({each[2] for each in ordered}))
@@ -279,10 +280,8 @@ def compare_counts(
     if allow_partial:
         there = len(expected) - len(missing)
         total = sum(found.get(each, 0) for each in expected)
-        return (
-            f"an excerpt of {name}, not the data set: {there} of {len(expected)} classes, "
-            f"{total:,} of {sum(expected.values()):,} images",
-        )
+        counts = f"{total:,} of {sum(expected.values()):,} images"
+        return (f"an excerpt of {name}: {there} of {len(expected)} classes, {counts}",)
     wrong = []
     if missing:
         some = ", ".join(f"{each} ({expected[each]} images)" for each in missing[:_SHOWN])

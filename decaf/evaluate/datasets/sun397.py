@@ -96,15 +96,14 @@ def _check(
     empty = [each for each in classes if not found[each]]
     if (len(classes), total) == (CLASSES, IMAGES) and not empty:
         return ()
+    there = len(classes) - len(empty)
     if allow_partial:
-        return (
-            f"an excerpt of SUN-397, not the data set: {len(classes) - len(empty)} of {CLASSES} "
-            f"classes, {total:,} of {IMAGES:,} images",
-        )
+        counts = f"{there} of {CLASSES} classes, {total:,} of {IMAGES:,} images"
+        return (f"an excerpt of SUN-397: {counts}",)
     first = f" (without images: {', '.join(empty[:_SHOWN])})" if empty else ""
     raise InputError(
-        f"{shown}: not the whole of SUN-397: {len(classes) - len(empty)} classes{first} and {total} "
-        f"images, expected {CLASSES} and {IMAGES}. Get it anew from {SUN397.home}, or go on with "
+        f"{shown}: not the whole of SUN-397: {there} classes{first} and {total} images, "
+        f"expected {CLASSES} and {IMAGES}. Get it anew from {SUN397.home}, or go on with "
         "what is there by --allow-partial"
     )
 
