@@ -120,7 +120,9 @@ def _which(hints: tuple[Any, ...], plain: Any, where: str) -> Any:
     """Choose among the members of a union by the kind that is recorded, or by the type."""
     shown = plain
     if isinstance(plain, Mapping):
-        kinds = {hint.__name__: hint for hint in hints if dataclasses.is_dataclass(hint)}
+        kinds: dict[str, Any] = {
+            hint.__name__: hint for hint in hints if isinstance(hint, type) and _is_record(hint)
+        }
         if len(kinds) == 1:
             return next(iter(kinds.values()))
         shown = plain.get("kind")
@@ -132,6 +134,10 @@ def _which(hints: tuple[Any, ...], plain: Any, where: str) -> Any:
                 return hint
     names = " or ".join(hint.__name__ for hint in hints)
     raise InputError(f"{where}: got {_shown(shown)}, expected {names}")
+
+
+def _is_record(hint: type) -> bool:
+    return dataclasses.is_dataclass(hint)
 
 
 def _fits(hint: type, plain: Any) -> bool:
