@@ -1,0 +1,382 @@
+"""What the linear heads share: checking, scaling, the choice of C, fitting, deciding."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state, validation
+from sklearn.utils.class_weight import compute_class_weight
+from sklearn.utils.multiclass import check_classification_targets
+
+from decaf.errors import InputError, SettingError
+from decaf.heads.reference import fit_reference, linear_scores, objective
+from decaf.heads.scaling import SCALES, Scaling, fit_scaling
+from decaf.heads.search import (
+    CSearch,
+    Fold,
+    check_folds,
+    predicted_codes,
+    search_C,
+    stratified_folds,
+)
+
+__all__ = ["SOLVERS", "CSearchWarning", "LinearHead"]
+
+SOLVERS = ("batched", "sklearn")
+
+# The search compares accuracies, for which less exact fits do.
+_SEARCH_TOL = 1e-3
+
+
+class CSearchWarning(UserWarning):
+    """The search for C ended at the border of its grid: other values might be better."""
+
+
+class LinearHead(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """Base of `LogisticRegression` and `LinearSVM`, which describe parameters and attributes."""
+
+    default_Cs: ClassVar[tuple[float, ...]]
+
+    C: float | str
+    dropout: float
+    solver: str
+    scale: str
+    class_weight: Any
+    Cs: Sequence[float] | None
+    cv: Any
+    tol: float
+    max_iter: int
+    random_state: Any
+    device: str
+
+    def fit(self, X: Any, y: Any) -> Any:
+        """Fit the head to features and classes.
+
+        Parameters
+        ----------
+        X : array-like of float32 or float64, shape (n, n_features)
+            Kept in its type; other types become float64 (float16: float32).
+        y : array-like, shape (n,)
+            Classes: numbers or texts.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        SettingError
+            For settings that cannot be used, all of them in one message.
+        InputError
+            For features that are not finite, and for fewer than two classes.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If the solver stopped before it reached `tol`; `converged_` is False then.
+        CSearchWarning
+            If the search for C ended at the border of its grid.
+        """
+        self._check_settings()
+        X, y = _checked(self, X=X, y=y)
+        check_classification_targets(y)
+        self.classes_, codes = np.unique(y, return_inverse=True)
+        codes = codes.astype(np.int64)
+        n_classes = len(self.classes_)
+        if n_classes < 2:
+            raise InputError(
+                f"all {len(y)} rows are of one class, {self.classes_[0]!r}; a classifier needs two"
+            )
+        row_weight = None
+        if self.class_weight is not None:
+            weights = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
+            row_weight = weights[codes].astype(np.float64)
+        self.scaling_: Scaling = fit_scaling(self.scale, X)
+        data = _Data(
+            self.scaling_.apply(X), codes, n_classes, row_weight, self.scaling_, self.dropout, X
+        )
+        self.search_: CSearch | None = None
+        self.C_ = float(self.C) if self.C != "cv" else self._search(data)
+        coef, intercept = self._fit(data, self.C_)
+        self.coef_, self.intercept_ = self.scaling_.fold(coef, intercept)
+        return self
+
+    def decision_function(self, X: Any) -> np.ndarray:
+        """Give the decision values of rows.
+
+        Parameters
+        ----------
+        X : array-like, shape (n, n_features)
+
+        Returns
+        -------
+        ndarray of float64, shape (n, K), or (n,) for two classes
+            The class of the largest value is predicted; of two classes the second where the value
+            is above 0.
+        """
+        scores = self._scores(X)
+        return scores[:, 0] if scores.shape[1] == 1 else scores
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Give the class of each row.
+
+        Parameters
+        ----------
+        X : array-like, shape (n, n_features)
+
+        Returns
+        -------
+        ndarray, shape (n,)
+            Of the type of the classes.
+        """
+        codes = predicted_codes(self._scores(X))
+        found: np.ndarray = self.classes_[codes]
+        return found
+
+    def _scores(self, X: Any) -> np.ndarray:
+        validation.check_is_fitted(self, "coef_")
+        X = _checked(self, X=X)
+        if self.scaling_.name == "unit-norm":
+            X = self.scaling_.apply(X)
+        return linear_scores(X, self.coef_, self.intercept_)
+
+    def _loss(self) -> str:
+        """Name the loss, one of `decaf.heads.batched.LOSSES`."""
+        raise NotImplementedError
+
+    def _wrong_settings(self) -> list[str]:
+        """Say what is wrong with the settings that this head alone has."""
+        raise NotImplementedError
+
+    def _check_settings(self) -> None:
+        wrong = self._wrong_settings()
+        if not (self.C == "cv" if isinstance(self.C, str) else _positive(self.C)):
+            wrong.append(f"C must be a number above 0, or 'cv', got {self.C!r}")
+        if not (_real(self.dropout) and 0 <= self.dropout < 1):
+            wrong.append(f"dropout must be from 0 to below 1, got {self.dropout!r}")
+        if self.solver not in SOLVERS:
+            wrong.append(f"solver must be one of {', '.join(SOLVERS)}, got {self.solver!r}")
+        elif self.solver == "sklearn" and self.dropout:
+            wrong.append(
+                "solver='sklearn' cannot train with dropout, for which scikit-learn has no loss; "
+                "use solver='batched', or dropout=0"
+            )
+        if self.scale not in SCALES:
+            wrong.append(f"scale must be one of {', '.join(SCALES)}, got {self.scale!r}")
+        if self.Cs is not None:
+            values = list(self.Cs)
+            if not values or not all(_positive(C) for C in values):
+                wrong.append(f"Cs must be numbers above 0, at least one, got {values!r:.80}")
+        if not _positive(self.tol):
+            wrong.append(f"tol must be a number above 0, got {self.tol!r}")
+        if isinstance(self.max_iter, bool) or not (
+            isinstance(self.max_iter, (int, np.integer)) and self.max_iter > 0
+        ):
+            wrong.append(f"max_iter must be a whole number above 0, got {self.max_iter!r}")
+        if wrong:
+            raise SettingError("; ".join(wrong))
+
+    def _search(self, data: _Data) -> float:
+        folds = check_folds(self.cv, len(data.codes))
+        if isinstance(folds, int):
+            folds = stratified_folds(data.codes, folds, check_random_state(self.random_state))
+        _check_classes(folds, data.codes, self.classes_)
+        self.search_ = search = search_C(
+            lambda Cs, folds: self._cross(data, Cs, folds),
+            data.codes,
+            folds,
+            self.default_Cs if self.Cs is None else self.Cs,
+            widen=self.Cs is None,
+        )
+        if not search.converged.all():
+            missed = ", ".join(f"{C:g}" for C in search.Cs[~search.converged])
+            warnings.warn(
+                f"the search for C: fits at C = {missed} did not converge within max_iter = "
+                f"{self.max_iter} iterations in some folds",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+        if search.rising:
+            grid = f"{search.Cs[0]:g} to {search.Cs[-1]:g}"
+            warnings.warn(
+                f"the search for C ended at the border of its grid: C = {search.chosen:g} of {grid}"
+                + (f", widened {search.widened} times" if search.widened else "")
+                + "; values beyond it might be better, give other Cs",
+                CSearchWarning,
+                stacklevel=3,
+            )
+        return search.chosen
+
+    def _cross(
+        self, data: _Data, Cs: Sequence[float], folds: Sequence[Fold]
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        if self.solver == "batched":
+            from decaf.heads.batched import cross_decisions
+
+            scores = cross_decisions(
+                data.problem(),
+                self._loss(),
+                list(Cs),
+                folds,
+                tol=max(self.tol, _SEARCH_TOL),
+                device=self.device,
+            )
+            return [(each.decisions, np.asarray(each.converged)) for each in scores]
+        found = []
+        for train, held in folds:
+            fits = fit_reference(
+                data.X[train],
+                data.codes[train],
+                data.n_classes,
+                self._loss(),
+                Cs,
+                row_weight=None if data.row_weight is None else data.row_weight[train],
+                tol=max(self.tol, _SEARCH_TOL),
+                max_iter=self.max_iter,
+                seed=self._seed(),
+            )
+            rows = data.X[held]
+            decided = [(linear_scores(rows, f.coef, f.intercept), f.converged) for f in fits]
+            found.append(
+                (
+                    np.stack([scores for scores, _ in decided]).astype(np.float32),
+                    np.array([converged for _, converged in decided]),
+                )
+            )
+        return found
+
+    def _fit(self, data: _Data, C: float) -> tuple[np.ndarray, np.ndarray]:
+        if self.solver == "batched":
+            from decaf.heads.batched import solve
+
+            solution = solve(
+                data.problem(),
+                self._loss(),
+                C,
+                tol=self.tol,
+                max_iter=self.max_iter,
+                device=self.device,
+            )
+            coef, intercept = solution.coef, solution.intercept
+            self.objective_ = float(solution.objective)
+            self.converged_, self.n_iter_ = bool(solution.converged), max(1, int(solution.n_iter))
+            gap = f" (relative gap {solution.gap:.1e}, asked for {self.tol:.1e})"
+        else:
+            (found,) = fit_reference(
+                data.X,
+                data.codes,
+                data.n_classes,
+                self._loss(),
+                [C],
+                row_weight=data.row_weight,
+                tol=self.tol,
+                max_iter=self.max_iter,
+                seed=self._seed(),
+            )
+            coef, intercept = found.coef, found.intercept
+            self.objective_ = objective(
+                data.X,
+                data.codes,
+                data.n_classes,
+                self._loss(),
+                C,
+                coef,
+                intercept,
+                row_weight=data.row_weight,
+            )
+            self.converged_, self.n_iter_ = found.converged, found.n_iter
+            gap = f" (tol {self.tol:.1e})"
+        if not self.converged_:
+            warnings.warn(
+                f"{type(self).__name__} did not converge: solver {self.solver!r} stopped after "
+                f"{self.n_iter_} iterations{gap} at C = {C:g}, objective {self.objective_:g}; "
+                "raise max_iter or tol, or use a smaller C",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+        return coef, intercept
+
+    def _seed(self) -> int:
+        state = check_random_state(self.random_state)
+        return int(state.randint(np.iinfo(np.int32).max))
+
+
+class _Data:
+    """Scaled training rows, with what belongs to them."""
+
+    def __init__(
+        self,
+        X: np.ndarray,
+        codes: np.ndarray,
+        n_classes: int,
+        row_weight: np.ndarray | None,
+        scaling: Scaling,
+        dropout: float,
+        raw: np.ndarray,
+    ) -> None:
+        self.X, self.codes, self.n_classes, self.row_weight = X, codes, n_classes, row_weight
+        self.dropout = float(dropout)
+        self.activations = scaling.activations(raw, X) if dropout else None
+
+    def problem(self) -> Any:
+        """Give the problem as the batched solver takes it."""
+        from decaf.heads.batched import Problem
+
+        return Problem(
+            X=self.X,
+            codes=self.codes,
+            n_classes=self.n_classes,
+            row_weight=self.row_weight,
+            dropout=self.dropout,
+            activations=self.activations,
+        )
+
+
+def _real(value: Any) -> bool:
+    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+
+
+def _positive(value: Any) -> bool:
+    return _real(value) and math.isfinite(value) and value > 0
+
+
+def _checked(estimator: Any, **given: Any) -> Any:
+    """Check features, and classes in fitting, in scikit-learn's way; NaN in our own words."""
+    if getattr(given["X"], "dtype", None) == np.float16:
+        given["X"] = given["X"].astype(np.float32)
+    rest = {"dtype": [np.float64, np.float32], "reset": "y" in given}
+    if hasattr(validation, "validate_data"):
+        checked = validation.validate_data(estimator, **given, ensure_all_finite=False, **rest)
+    else:  # scikit-learn 1.5
+        checked = estimator._validate_data(**given, force_all_finite=False, **rest)
+    _check_finite(checked[0] if "y" in given else checked)
+    return checked
+
+
+def _check_finite(X: np.ndarray) -> None:
+    bad = []
+    for start in range(0, len(X), 1024):
+        rows = np.isfinite(X[start : start + 1024]).all(axis=1)
+        bad += (start + np.flatnonzero(~rows)).tolist()
+    if bad:
+        shown = ", ".join(str(row) for row in bad[:5]) + (", …" if len(bad) > 5 else "")
+        raise InputError(
+            f"X contains NaN or infinity in {len(bad)} of {len(X)} rows ({shown}): images that "
+            "could not be read have no features; leave their rows out, as FeatureFile.to_xy does"
+        )
+
+
+def _check_classes(folds: Sequence[Fold], codes: np.ndarray, classes: np.ndarray) -> None:
+    for number, (train, _) in enumerate(folds):
+        missing = np.setdiff1d(np.arange(len(classes)), codes[train])
+        if missing.size:
+            raise InputError(
+                f"fold {number} of cv has no training row of class {classes[missing[0]]!r}; "
+                "every fold needs rows of every class"
+            )
