@@ -1,0 +1,8 @@
+"""Fisher vectors of dense SIFT: what a linear classifier can do without a network."""
+
+from __future__ import annotations
+
+from decaf.evaluate.fisher_vectors.run import fisher_vectors, fisher_vectors_of_splits
+from decaf.evaluate.fisher_vectors.settings import FisherVectorSettings
+
+__all__ = ["FisherVectorSettings", "fisher_vectors", "fisher_vectors_of_splits"]

@@ -1,0 +1,255 @@
+"""Fisher vectors of many images: vocabularies from training images, then a row for every image."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from decaf.errors import InputError, SettingError
+from decaf.evaluate.fisher_vectors.descriptors import dense_sift, grey_image
+from decaf.evaluate.fisher_vectors.encoding import encode
+from decaf.evaluate.fisher_vectors.kept import Kept, fingerprint
+from decaf.evaluate.fisher_vectors.settings import FisherVectorSettings, require
+from decaf.evaluate.fisher_vectors.vocabulary import Vocabulary, learn_vocabulary
+from decaf.evaluate.fisher_vectors.workers import Failure, for_each_block
+from decaf.features.progress import progress_for
+from decaf.images.refs import ImageRef
+
+__all__ = ["fisher_vectors", "fisher_vectors_of_splits"]
+
+Floats = npt.NDArray[np.float32]
+Path_ = str | bytes | os.PathLike[str]
+
+# Images a process works on at a time, and rows of a file while the run lasts.
+_BLOCK = 32
+
+
+def fisher_vectors(
+    images: Sequence[Path_ | ImageRef],
+    *,
+    vocabulary_rows: npt.ArrayLike,
+    settings: FisherVectorSettings | None = None,
+    seed: int = 0,
+    workers: int | None = None,
+    progress: bool | Callable[[int, int], object] | None = None,
+    cache: str | os.PathLike[str] | None = None,
+    on_bad: Callable[[int, str, str], object] | None = None,
+) -> Floats:
+    """Give the improved Fisher vector of every image, for one split.
+
+    As `fisher_vectors_of_splits` for a single split; `vocabulary_rows` are the numbers of its
+    training images.
+
+    Returns
+    -------
+    ndarray of shape (N, settings.width), float32
+    """
+    return fisher_vectors_of_splits(
+        images,
+        vocabulary_rows=[vocabulary_rows],
+        settings=settings,
+        seed=seed,
+        workers=workers,
+        progress=progress,
+        cache=cache,
+        on_bad=on_bad,
+    )[0]
+
+
+def fisher_vectors_of_splits(
+    images: Sequence[Path_ | ImageRef],
+    *,
+    vocabulary_rows: Sequence[npt.ArrayLike],
+    settings: FisherVectorSettings | None = None,
+    seed: int = 0,
+    workers: int | None = None,
+    progress: bool | Callable[[int, int], object] | None = None,
+    cache: str | os.PathLike[str] | None = None,
+    on_bad: Callable[[int, str, str], object] | None = None,
+) -> list[Floats]:
+    """Give the improved Fisher vectors of every image, once for each split's own vocabulary.
+
+    A vocabulary (PCA and Gaussians) is a part of the training, so each split learns its own from
+    its own training images, and test images have no part in it. The descriptors of an image, which
+    are what takes time, are computed once and encoded with all vocabularies.
+
+    Parameters
+    ----------
+    images : sequence of N paths or ImageRef
+    vocabulary_rows : sequence of arrays of int
+        For each split, the numbers of its training images.
+    settings : FisherVectorSettings, optional
+    seed : int
+        Of the drawing of descriptors and the beginning of the mixtures.
+    workers : int, optional
+        Processes; one a core by default, 0 for none but the calling one. With processes a script
+        must do its work under ``if __name__ == "__main__"``.
+    progress : bool, callable or None
+        As in `decaf.extract`; images are counted when they are encoded.
+    cache : path, optional
+        A folder for what is done: a run that was killed goes on where it stood, and one that is
+        repeated computes nothing. Kept under a fingerprint of the settings, the seed, the
+        libraries' versions, the vocabulary rows, and the images' names, sizes and times.
+    on_bad : callable, optional
+        Called with (row, status, message) for each image that cannot be read.
+
+    Returns
+    -------
+    list of ndarray of shape (N, settings.width), float32
+        One for each split. Rows of bad images are NaN. With `cache` they are maps of its files,
+        copied on write.
+
+    Raises
+    ------
+    DecafError
+        If OpenCV or scikit-image is missing.
+    InputError
+        For no images, vocabulary rows that are none or not among them, or too few descriptors.
+    SettingError
+        For a negative number of workers.
+    OutputError
+        If the cache is in use by another run, or cannot be written.
+    """
+    settings = settings or FisherVectorSettings()
+    versions = {name: str(require(name).__version__) for name in ("cv2", "skimage")}
+    require("skimage.feature")
+    refs = [i if isinstance(i, ImageRef) else ImageRef(os.fsencode(i)) for i in images]
+    splits = _checked(vocabulary_rows, len(refs))
+    if workers is None:
+        workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+    if workers < 0:
+        raise SettingError(f"Fisher vectors: {workers} workers, expected at least 0")
+    identity = fingerprint(refs, splits, settings, seed, versions)
+    with Kept(cache, identity, len(refs), len(splits), settings.width, _BLOCK) as kept:
+        if not kept.complete:
+            vocabularies = kept.vocabularies()
+            if vocabularies is None:
+                vocabularies = _learn(refs, splits, settings, seed, workers)
+                kept.keep_vocabularies(vocabularies)
+            _encode_all(refs, vocabularies, settings, workers, progress, kept)
+        if on_bad is not None:
+            for row, (status, message) in sorted(kept.bad.items()):
+                on_bad(row, status, message)
+        return kept.rows()
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """Draws descriptors of an image: always the same, whatever its neighbours."""
+
+    settings: FisherVectorSettings
+    seed: int
+    each: int
+
+    def __call__(self, row: int, ref: ImageRef) -> tuple[Floats, Floats]:
+        random = np.random.default_rng([self.seed, row])
+        grey = grey_image(ref, self.settings)
+        return dense_sift(grey, self.settings, sample=self.each, random=random)
+
+
+@dataclass(frozen=True)
+class _Encode:
+    """Encodes an image with each vocabulary."""
+
+    settings: FisherVectorSettings
+    vocabularies: Sequence[Vocabulary]
+
+    def __call__(self, row: int, ref: ImageRef) -> Floats:
+        found = dense_sift(grey_image(ref, self.settings), self.settings)
+        return np.stack([encode(*found, v, self.settings) for v in self.vocabularies])
+
+
+def _checked(vocabulary_rows: Sequence[npt.ArrayLike], images: int) -> list[npt.NDArray[np.int64]]:
+    if images == 0:
+        raise InputError("Fisher vectors: no images")
+    if len(vocabulary_rows) == 0:
+        raise InputError("Fisher vectors: no split, so nothing to learn a vocabulary from")
+    splits = []
+    for number, rows in enumerate(vocabulary_rows):
+        array = np.asarray(rows)
+        if array.ndim != 1 or array.size == 0 or not np.issubdtype(array.dtype, np.integer):
+            raise InputError(
+                f"Fisher vectors: the vocabulary rows of split {number} are of {array.dtype} and "
+                f"shape {array.shape}, expected the numbers of at least one training image"
+            )
+        if array.min() < 0 or array.max() >= images:
+            raise InputError(
+                f"Fisher vectors: the vocabulary rows of split {number} go from {array.min()} to "
+                f"{array.max()}, the images from 0 to {images - 1}"
+            )
+        splits.append(np.unique(array.astype(np.int64)))
+    return splits
+
+
+def _learn(
+    refs: Sequence[ImageRef],
+    splits: Sequence[npt.NDArray[np.int64]],
+    settings: FisherVectorSettings,
+    seed: int,
+    workers: int,
+) -> list[Vocabulary]:
+    """Learn each split's vocabulary from descriptors of its own images.
+
+    All splits take their images in one random order, so that they share most of them and few are
+    read in all.
+    """
+    order = np.random.default_rng(seed).permutation(len(refs))
+    chosen = [order[np.isin(order, rows)][: settings.vocabulary_images] for rows in splits]
+    each = -(-settings.vocabulary_descriptors // min(len(rows) for rows in chosen))
+    wanted = np.unique(np.concatenate(chosen))
+    blocks = _blocks(wanted)
+    drawn: dict[int, tuple[Floats, Floats]] = {}
+    sample = _Sample(settings, seed, each)
+    for number, results in for_each_block(sample, refs, blocks, workers=workers):
+        for row, result in zip(blocks[number], results, strict=True):
+            if not isinstance(result, Failure):  # told about when it is encoded
+                drawn[row] = result
+
+    def learn(rows: npt.NDArray[np.int64]) -> Vocabulary:
+        found = [drawn[row] for row in np.sort(rows).tolist() if row in drawn]
+        if not found:
+            raise InputError(
+                f"Fisher vectors: none of {len(rows)} training images can be read; "
+                "there is nothing to learn a vocabulary from"
+            )
+        descriptors, positions = (np.concatenate(part) for part in zip(*found, strict=True))
+        return learn_vocabulary(descriptors, positions, settings, seed=seed)
+
+    return [learn(rows) for rows in chosen]
+
+
+def _encode_all(
+    refs: Sequence[ImageRef],
+    vocabularies: Sequence[Vocabulary],
+    settings: FisherVectorSettings,
+    workers: int,
+    progress: bool | Callable[[int, int], object] | None,
+    kept: Kept,
+) -> None:
+    blocks = _blocks(np.arange(len(refs)))
+    missing = [number for number in range(len(blocks)) if not kept.has(number)]
+    done = len(refs) - sum(len(blocks[number]) for number in missing)
+    shape = (len(vocabularies), settings.width)
+    task = _Encode(settings, vocabularies)
+    wanted = [blocks[number] for number in missing]
+    with progress_for(progress, len(refs), done) as report:
+        for place, results in for_each_block(task, refs, wanted, workers=workers):
+            rows = np.full((len(vocabularies), len(results), settings.width), np.nan, np.float32)
+            bad = {}
+            for column, (row, result) in enumerate(zip(wanted[place], results, strict=True)):
+                if isinstance(result, Failure):
+                    bad[row] = (result.status, result.message)
+                else:
+                    assert result.shape == shape
+                    rows[:, column] = result
+            kept.keep(missing[place], rows, bad)
+            report.advance(len(results))
+    kept.finish()
+
+
+def _blocks(rows: npt.NDArray[np.int64]) -> list[list[int]]:
+    return [rows[start : start + _BLOCK].tolist() for start in range(0, len(rows), _BLOCK)]
