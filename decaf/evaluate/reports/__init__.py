@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from decaf.evaluate.reports.benchmark import BenchmarkReport, SplitRecord
+from decaf.evaluate.reports.files import load_report, report_json, write_report
+from decaf.evaluate.reports.markdown import table_markdown
 from decaf.evaluate.reports.sections import (
     Bar,
     Bars,
@@ -37,4 +39,8 @@ __all__ = [
     "SplitRecord",
     "Table",
     "Text",
+    "load_report",
+    "report_json",
+    "table_markdown",
+    "write_report",
 ]

@@ -128,7 +128,7 @@ def _chart(lines: Lines, size: ChartSize) -> tuple[list[Markup], int]:
         ),
         element(
             "text",
-            with_unit(lines.y_label, f"({lines.unit})") if lines.unit else lines.y_label,
+            f"{lines.y_label} ({lines.unit})" if lines.unit else lines.y_label,
             class_="label",
             transform=f"translate(13 {size.plot_height / 2 + 7:.0f}) rotate(-90)",
             text_anchor="middle",

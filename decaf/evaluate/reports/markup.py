@@ -29,7 +29,7 @@ def joined(*parts: str) -> Markup:
     return Markup("".join(escaped(part) for part in parts))
 
 
-def element(name: str, *children: str, **attributes: str | int | float | bool | None) -> Markup:
+def element(name: str, /, *children: str, **attributes: str | int | float | bool | None) -> Markup:
     """Give one element.
 
     Parameters

@@ -134,6 +134,10 @@ table.grid thead th.column{writing-mode:vertical-rl;transform:rotate(180deg);tex
 max-height:10rem;padding:.35rem .15rem;color:var(--ink);font-weight:500}
 table.grid td{min-width:2rem}
 table.grid td.zero{color:var(--rule)}
+table.rows{width:100%;font-size:.85rem}
+table.rows th,table.rows td{padding:.25rem .5rem .25rem 0}
+table.rows .wrap,table.rows th:last-child{text-align:left;white-space:normal;width:60%}
+table.rows tbody th{white-space:normal}
 .hit{--rgb:var(--hit)}
 .miss{--rgb:var(--miss)}
 table.grid td.hit,table.grid td.miss{background:rgba(var(--rgb),var(--a))}
@@ -150,7 +154,8 @@ svg.matrix{display:block;width:100%;height:auto;background:var(--panel);
 outline:1px solid var(--rule)}
 svg.matrix path{shape-rendering:crispEdges;fill:rgb(var(--rgb))}
 svg.matrix rect{fill:transparent}
-.pairs{display:grid;grid-template-columns:repeat(auto-fill,minmax(21rem,1fr));gap:1rem;margin:1rem 0}
+.pairs{display:grid;grid-template-columns:repeat(auto-fill,minmax(21rem,1fr));gap:1rem;
+margin:1rem 0}
 .pair{border:1px solid var(--rule);border-radius:8px;padding:.75rem;break-inside:avoid}
 .pair h3{margin:0 0 .15rem;font-size:1rem}
 .pair p{margin:0 0 .5rem;font-size:.85rem;color:var(--soft)}
