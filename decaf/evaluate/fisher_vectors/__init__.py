@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from decaf.evaluate.fisher_vectors.run import fisher_vectors, fisher_vectors_of_splits
+from decaf.evaluate.fisher_vectors.run import (
+    FisherVectors,
+    fisher_vectors,
+    fisher_vectors_of_splits,
+)
 from decaf.evaluate.fisher_vectors.settings import FisherVectorSettings
 
-__all__ = ["FisherVectorSettings", "fisher_vectors", "fisher_vectors_of_splits"]
+__all__ = [
+    "FisherVectorSettings",
+    "FisherVectors",
+    "fisher_vectors",
+    "fisher_vectors_of_splits",
+]

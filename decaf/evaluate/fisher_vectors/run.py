@@ -19,17 +19,37 @@ from decaf.evaluate.fisher_vectors.workers import Failure, for_each_block
 from decaf.features.progress import progress_for
 from decaf.images.refs import ImageRef
 
-__all__ = ["fisher_vectors", "fisher_vectors_of_splits"]
+__all__ = ["FisherVectors", "fisher_vectors", "fisher_vectors_of_splits"]
 
 Floats = npt.NDArray[np.float32]
-Path_ = str | bytes | os.PathLike[str]
+ImagePath = str | bytes | os.PathLike[str] | ImageRef
 
 # Images a process works on at a time, and rows of a file while the run lasts.
 _BLOCK = 32
 
 
+@dataclass(frozen=True, eq=False)
+class FisherVectors:
+    """The Fisher vectors of a data set.
+
+    Attributes
+    ----------
+    splits : list of ndarray of shape (N, D), float32
+        For each split all images, encoded with its vocabulary. Rows of bad images are NaN.
+    bad : dict of int to (str, str)
+        Row → status (of `decaf.images.status.STATUS_NAMES`) and message of the bad images.
+    fingerprint : str
+        SHA-256 of everything that determines the rows: the settings, the seed, the libraries'
+        versions, the vocabulary rows, and the images' names, sizes and times of change.
+    """
+
+    splits: list[Floats]
+    bad: dict[int, tuple[str, str]]
+    fingerprint: str
+
+
 def fisher_vectors(
-    images: Sequence[Path_ | ImageRef],
+    images: Sequence[ImagePath],
     *,
     vocabulary_rows: npt.ArrayLike,
     settings: FisherVectorSettings | None = None,
@@ -37,18 +57,18 @@ def fisher_vectors(
     workers: int | None = None,
     progress: bool | Callable[[int, int], object] | None = None,
     cache: str | os.PathLike[str] | None = None,
-    on_bad: Callable[[int, str, str], object] | None = None,
 ) -> Floats:
     """Give the improved Fisher vector of every image, for one split.
 
-    As `fisher_vectors_of_splits` for a single split; `vocabulary_rows` are the numbers of its
-    training images.
+    As `fisher_vectors_of_splits` with a single split, whose training images have the numbers
+    `vocabulary_rows`.
 
     Returns
     -------
     ndarray of shape (N, settings.width), float32
+        Rows of bad images are NaN.
     """
-    return fisher_vectors_of_splits(
+    found = fisher_vectors_of_splits(
         images,
         vocabulary_rows=[vocabulary_rows],
         settings=settings,
@@ -56,12 +76,12 @@ def fisher_vectors(
         workers=workers,
         progress=progress,
         cache=cache,
-        on_bad=on_bad,
-    )[0]
+    )
+    return found.splits[0]
 
 
 def fisher_vectors_of_splits(
-    images: Sequence[Path_ | ImageRef],
+    images: Sequence[ImagePath],
     *,
     vocabulary_rows: Sequence[npt.ArrayLike],
     settings: FisherVectorSettings | None = None,
@@ -69,8 +89,7 @@ def fisher_vectors_of_splits(
     workers: int | None = None,
     progress: bool | Callable[[int, int], object] | None = None,
     cache: str | os.PathLike[str] | None = None,
-    on_bad: Callable[[int, str, str], object] | None = None,
-) -> list[Floats]:
+) -> FisherVectors:
     """Give the improved Fisher vectors of every image, once for each split's own vocabulary.
 
     A vocabulary (PCA and Gaussians) is a part of the training, so each split learns its own from
@@ -92,16 +111,13 @@ def fisher_vectors_of_splits(
         As in `decaf.extract`; images are counted when they are encoded.
     cache : path, optional
         A folder for what is done: a run that was killed goes on where it stood, and one that is
-        repeated computes nothing. Kept under a fingerprint of the settings, the seed, the
-        libraries' versions, the vocabulary rows, and the images' names, sizes and times.
-    on_bad : callable, optional
-        Called with (row, status, message) for each image that cannot be read.
+        repeated computes nothing. What was made otherwise (see `FisherVectors.fingerprint`) is
+        never used.
 
     Returns
     -------
-    list of ndarray of shape (N, settings.width), float32
-        One for each split. Rows of bad images are NaN. With `cache` they are maps of its files,
-        copied on write.
+    FisherVectors
+        With `cache` its arrays are maps of files there, copied on write.
 
     Raises
     ------
@@ -110,19 +126,20 @@ def fisher_vectors_of_splits(
     InputError
         For no images, vocabulary rows that are none or not among them, or too few descriptors.
     SettingError
-        For a negative number of workers.
+        For a negative number of workers or seed.
     OutputError
         If the cache is in use by another run, or cannot be written.
     """
     settings = settings or FisherVectorSettings()
+    # Asked for here, so that what is missing is told before any image is read.
     versions = {name: str(require(name).__version__) for name in ("cv2", "skimage")}
-    require("skimage.feature")
     refs = [i if isinstance(i, ImageRef) else ImageRef(os.fsencode(i)) for i in images]
     splits = _checked(vocabulary_rows, len(refs))
     if workers is None:
         workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
-    if workers < 0:
-        raise SettingError(f"Fisher vectors: {workers} workers, expected at least 0")
+    for name, value in {"workers": workers, "seed": seed}.items():
+        if value < 0:
+            raise SettingError(f"Fisher vectors: {name} is {value}, expected at least 0")
     identity = fingerprint(refs, splits, settings, seed, versions)
     with Kept(cache, identity, len(refs), len(splits), settings.width, _BLOCK) as kept:
         if not kept.complete:
@@ -131,10 +148,7 @@ def fisher_vectors_of_splits(
                 vocabularies = _learn(refs, splits, settings, seed, workers)
                 kept.keep_vocabularies(vocabularies)
             _encode_all(refs, vocabularies, settings, workers, progress, kept)
-        if on_bad is not None:
-            for row, (status, message) in sorted(kept.bad.items()):
-                on_bad(row, status, message)
-        return kept.rows()
+        return FisherVectors(kept.rows(), dict(sorted(kept.bad.items())), identity)
 
 
 @dataclass(frozen=True)

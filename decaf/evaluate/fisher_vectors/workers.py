@@ -90,7 +90,7 @@ def for_each_block(
                 flying.clear()
                 processes.restart()
                 for number in sorted(broken):
-                    yield number, [_alone(task, item) for item in wires[number]]
+                    yield number, _one_by_one(task, wires[number])
 
 
 def _after_the_break(flying: dict[Future[Any], int], wires: Sequence[Any]) -> list[int]:
@@ -98,15 +98,25 @@ def _after_the_break(flying: dict[Future[Any], int], wires: Sequence[Any]) -> li
     return list(flying.values())
 
 
-def _alone(task: Task[Result], item: _Item) -> Result | Failure:
-    """Work on one image in a process of its own, twice: it may have been killed from outside."""
-    for _ in range(2):
-        with _Processes(task, 1) as process:
-            try:
-                return process.submit([item]).result()[0]
-            except BrokenProcessPool:
-                continue
-    return Failure("worker_died", "working on it ended its process, each time it was tried")
+def _one_by_one(task: Task[Result], items: Sequence[_Item]) -> list[Result | Failure]:
+    """Work on a block's images so that the one that ends its process is known.
+
+    It is tried twice: the process may have been killed from outside.
+    """
+    results: list[Result | Failure] = []
+    with _Processes(task, 1) as process:
+        for item in items:
+            for _ in range(2):
+                try:
+                    results += process.submit([item]).result()
+                    break
+                except BrokenProcessPool:
+                    process.restart()
+            else:
+                results.append(
+                    Failure("worker_died", "working on it ended its process, both times")
+                )
+    return results
 
 
 class _Processes(Generic[Result]):
@@ -115,11 +125,15 @@ class _Processes(Generic[Result]):
     def __init__(self, task: Task[Result], workers: int) -> None:
         self._task = task
         self._workers = workers
-        self.restart()
+        self._pool = self._started()
 
     def restart(self) -> None:
+        self._pool.shutdown()
+        self._pool = self._started()
+
+    def _started(self) -> ProcessPoolExecutor:
         # Not forked: the caller may have threads (torch's, BLAS's) that a fork would leave behind.
-        self._pool = ProcessPoolExecutor(
+        return ProcessPoolExecutor(
             self._workers,
             mp_context=multiprocessing.get_context("spawn"),
             initializer=_begin,
@@ -144,12 +158,12 @@ def _begin(task: Task[Any]) -> None:
     _task = task
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the first process decides
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    # One core each, or as many threads as cores would stand in each other's way in every process.
-    import torch
+    # One core each, or the threads of each process would stand in the way of those of the others.
+    # The limit is for libraries that are loaded already, the variable for those to come.
     from threadpoolctl import threadpool_limits
 
-    torch.set_num_threads(1)
     threadpool_limits(1)
+    os.environ["OMP_NUM_THREADS"] = "1"
     require("cv2").setNumThreads(1)
 
 
