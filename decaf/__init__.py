@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from decaf.errors import (
     DecafError,
     FeatureFileError,
+    HeadError,
     ImageError,
     InputError,
     OutputError,
@@ -24,27 +25,35 @@ from decaf.errors import (
 
 if TYPE_CHECKING:
     from decaf.backbone.model import Backbone, load_backbone
+    from decaf.evaluate.fitting import Fitted, fit
     from decaf.features.extract import extract
     from decaf.features.store.file import FeatureFile, open_features
+    from decaf.heads.classifier import Classifier, Prediction, load_classifier
     from decaf.heads.extractor import FeatureExtractor
 
 __all__ = [
     "Backbone",
+    "Classifier",
     "DecafError",
     "FeatureExtractor",
     "FeatureFile",
     "FeatureFileError",
+    "Fitted",
+    "HeadError",
     "ImageError",
     "InputError",
     "OutputError",
     "PackError",
+    "Prediction",
     "ResumeError",
     "SettingError",
     "Stopped",
     "WeightsError",
     "__version__",
     "extract",
+    "fit",
     "load_backbone",
+    "load_classifier",
     "open_features",
 ]
 
@@ -53,10 +62,15 @@ __version__ = "0.1.0"
 # Public name → the module that defines it.
 _LAZY = {
     "Backbone": "decaf.backbone.model",
+    "Classifier": "decaf.heads.classifier",
     "FeatureExtractor": "decaf.heads.extractor",
     "FeatureFile": "decaf.features.store.file",
+    "Fitted": "decaf.evaluate.fitting",
+    "Prediction": "decaf.heads.classifier",
     "extract": "decaf.features.extract",
+    "fit": "decaf.evaluate.fitting",
     "load_backbone": "decaf.backbone.model",
+    "load_classifier": "decaf.heads.classifier",
     "open_features": "decaf.features.store.file",
 }
 

@@ -1,0 +1,188 @@
+"""The features that a classifier is fitted to: those of a file, or computed for it."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from decaf.errors import OutputError, ResumeError, SettingError
+from decaf.evaluate.held_out import usable_images
+from decaf.features.disk import disk_errors
+from decaf.features.extract import extract
+from decaf.features.store.file import FeatureFile
+from decaf.heads.whereabouts import is_hdf5
+from decaf.images.sources import collect
+
+__all__ = ["CANDIDATE_LAYERS", "candidate_layers", "features_to_fit", "parts_path", "source_name"]
+
+CANDIDATE_LAYERS = ("pool5", "fc6", "fc7")
+"""What is chosen from where no layer is named."""
+
+
+def parts_path(out: Path) -> Path:
+    """Give the folder that holds the features while a classifier is being made."""
+    return out.with_name(out.name + ".parts")
+
+
+def source_name(source: Any) -> str:
+    """Name what was given, for people."""
+    if isinstance(source, FeatureFile):
+        return source.path
+    if isinstance(source, (list, tuple)) and len(source) == 1:
+        source = source[0]
+    if isinstance(source, (str, bytes, os.PathLike)):
+        return os.fsdecode(source)
+    if isinstance(source, (list, tuple)) and all(
+        isinstance(each, (str, bytes, os.PathLike)) for each in source
+    ):
+        return f"{os.fsdecode(source[0])} and {len(source) - 1} more"
+    return type(source).__name__
+
+
+@contextmanager
+def features_to_fit(
+    source: Any,
+    *,
+    out: Path | None,
+    layer: str,
+    labels: Any,
+    keep_features: str | os.PathLike[str] | None,
+    min_images: int | None,
+    overwrite: bool,
+    extraction: dict[str, Any],
+) -> Iterator[FeatureFile]:
+    """Open the features of labelled images, which are computed where they are not there.
+
+    Parameters
+    ----------
+    source : any
+        As `decaf.fit` takes it.
+    out : Path or None
+        The classifier's file, beside which features are kept until it is done; without one they
+        are in a temporary folder.
+    layer : str
+        Or ``"auto"``, for all of `CANDIDATE_LAYERS`.
+    labels, keep_features, min_images, overwrite
+        As in `decaf.fit`.
+    extraction : dict
+        Further arguments of `decaf.extract`.
+
+    Yields
+    ------
+    FeatureFile
+
+    Raises
+    ------
+    SettingError, InputError, WeightsError, OutputError, ResumeError, Stopped
+        As `decaf.extract` and `decaf.evaluate.held_out.usable_images` say.
+    """
+    if isinstance(source, FeatureFile):
+        _check_no_extraction(labels, keep_features)
+        yield source
+        return
+    if isinstance(source, (list, tuple)) and len(source) == 1 and is_hdf5(source[0]):
+        source = source[0]
+    if is_hdf5(source):
+        _check_no_extraction(labels, keep_features)
+        with FeatureFile(source) as features:
+            yield features
+        return
+    source = _checked_images(source, labels, min_images)
+    asked: dict[str, Any] = {
+        "layer": list(CANDIDATE_LAYERS) if layer == "auto" else [layer],
+        "labels": labels,
+        "on_error": "record",
+        **extraction,
+    }
+    if keep_features is not None:
+        with _extracted(source, out=keep_features, overwrite=overwrite, **asked) as features:
+            yield features
+        return
+    if out is None:
+        with (
+            tempfile.TemporaryDirectory(prefix="decaf-fit-") as folder,
+            _extracted(source, out=Path(folder) / "features.h5", **asked) as features,
+        ):
+            yield features
+        return
+    parts = parts_path(out)
+    with disk_errors(parts, "nothing was begun"):
+        parts.mkdir(exist_ok=True)
+    place = parts / "features.h5"
+    try:
+        found = _extracted(source, out=place, **asked)
+    except (OutputError, ResumeError):
+        # Of another run that was broken off: with other images or settings.
+        found = _extracted(source, out=place, overwrite=True, **asked)
+    with found as features:
+        yield features
+
+
+def candidate_layers(features: FeatureFile, layer: str) -> tuple[str, ...]:
+    """Give the layers of a file to choose from.
+
+    Raises
+    ------
+    SettingError
+        If the file has none of them.
+    """
+    if layer != "auto":
+        features[layer]  # tells what is there
+        return (layer,)
+    found = tuple(name for name in CANDIDATE_LAYERS if name in features)
+    if found:
+        return found
+    if len(features.layers) == 1:
+        return features.layers
+    raise SettingError(
+        f"{features.path}: has none of {', '.join(CANDIDATE_LAYERS)}; choose one of "
+        f"{', '.join(features.layers)} (--layer)"
+    )
+
+
+def _extracted(source: Any, **asked: Any) -> FeatureFile:
+    found = extract(source, **asked)
+    assert isinstance(found, FeatureFile)
+    return found
+
+
+def _check_no_extraction(labels: Any, keep_features: Any) -> None:
+    if keep_features is not None:
+        raise SettingError("features are given, and are kept as they are: leave out keep_features")
+    if not (isinstance(labels, str) and labels == "folder"):
+        raise SettingError(
+            "features are given, with the labels that their file holds: leave labels out, or name "
+            "the images"
+        )
+
+
+def _checked_images(source: Any, labels: Any, min_images: int | None) -> Any:
+    """Refuse images that no classifier can be made of before their features are computed."""
+    one = [source] if isinstance(source, (str, bytes, os.PathLike)) else source
+    if isinstance(one, Sequence) and any(each in ("-", b"-") for each in one if _is_text(each)):
+        return source  # standard input can be read once only
+    if not isinstance(source, (str, bytes, os.PathLike, Sequence)) and not hasattr(
+        source, "__getitem__"
+    ):
+        source = list(source)
+    images = collect(source, labels=labels)
+    usable_images(
+        images.labels,
+        images.class_names,
+        np.ones(len(images), bool),
+        np.zeros((len(images), 32), np.uint8),
+        names=images.names,
+        min_images=min_images,
+        source=source_name(source),
+    )
+    return source
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, (str, bytes))

@@ -1,0 +1,103 @@
+"""Finding the weights that a classifier belongs to: by name or place, and by their SHA-256."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from decaf.errors import WeightsError
+
+if TYPE_CHECKING:
+    from decaf.backbone.model import Backbone
+    from decaf.heads.identity import FeatureIdentity
+    from decaf.heads.saved import SavedHead
+
+__all__ = ["WEIGHTS_ENDINGS", "find_backbone", "is_hdf5", "is_registry_name", "named_backbone"]
+
+_HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
+WEIGHTS_ENDINGS = (".safetensors", ".pth", ".pt")
+
+
+def is_registry_name(weights: Any) -> bool:
+    """Tell a name of the weights registry from the path of a file."""
+    if not isinstance(weights, str):
+        return False
+    return weights in ("tiny-imagenet", "imagenet") or weights.partition(":")[0] == "random"
+
+
+def is_hdf5(source: Any) -> bool:
+    """Tell whether a source is the path of an HDF5 file, by its first bytes."""
+    if not isinstance(source, (str, bytes, os.PathLike)):
+        return False
+    try:
+        with open(source, "rb") as file:
+            return file.read(len(_HDF5_MAGIC)) == _HDF5_MAGIC
+    except (OSError, ValueError):
+        return False  # a folder, a pattern; what is not there is told by what looks for it
+
+
+def named_backbone(
+    identity: FeatureIdentity, weights: str | os.PathLike[str] | Backbone, path: str
+) -> Backbone:
+    """Load the weights that the user names for a head.
+
+    Raises
+    ------
+    WeightsError
+        If they are not those that the head was fitted on.
+    """
+    from decaf.backbone.model import Backbone, load_backbone
+
+    backbone = weights if isinstance(weights, Backbone) else load_backbone(weights)
+    if backbone.sha256 != identity.weights_sha256:
+        raise WeightsError(
+            f"{path}: was fitted on features of weights {identity.weights_name} (SHA-256 "
+            f"{identity.weights_sha256[:12]}…); {backbone.weights_name} is {backbone.sha256[:12]}…"
+        )
+    return backbone
+
+
+def find_backbone(head: SavedHead, path: str) -> Backbone:
+    """Load the weights of a head from where they may be, by their SHA-256.
+
+    Parameters
+    ----------
+    head : SavedHead
+    path : str
+        Of its file: the weights may lie beside it.
+
+    Returns
+    -------
+    Backbone
+
+    Raises
+    ------
+    WeightsError
+        If they are nowhere, or others.
+    """
+    name = head.identity.weights_name
+    recorded = head.report.get("weights_file")
+    if not name.endswith(WEIGHTS_ENDINGS):
+        if is_registry_name(name):
+            return named_backbone(head.identity, name, path)
+        raise WeightsError(
+            f"{path}: was fitted on features of a network {name!r} that is in no file (SHA-256 "
+            f"{head.identity.weights_sha256[:12]}…); give it as weights"
+        )
+    places = [Path(path).parent / name, Path(name)]
+    if isinstance(recorded, str):
+        places.insert(0, Path(recorded))
+    there = [place for place in dict.fromkeys(places) if place.is_file()]
+    if not there:
+        looked = " or ".join(str(place) for place in dict.fromkeys(map(os.path.abspath, places)))
+        raise WeightsError(
+            f"{path}: was fitted on features of weights {name} (SHA-256 "
+            f"{head.identity.weights_sha256[:12]}…), which are not at {looked}; put them there, or "
+            "say where they are with --weights FILE"
+        )
+    for place in there[:-1]:
+        with suppress(WeightsError):
+            return named_backbone(head.identity, place, path)
+    return named_backbone(head.identity, there[-1], path)
