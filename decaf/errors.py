@@ -9,6 +9,7 @@ from __future__ import annotations
 __all__ = [
     "DecafError",
     "FeatureFileError",
+    "HeadError",
     "ImageError",
     "InputError",
     "OutputError",
@@ -58,6 +59,10 @@ class WeightsError(DecafError, ValueError):
 
 class FeatureFileError(DecafError, ValueError):
     """A feature file that is not one, is damaged, or holds what decaf refuses to follow."""
+
+
+class HeadError(DecafError, ValueError):
+    """A head's file that is not one, is damaged, or belongs to other features than those given."""
 
 
 class PackError(DecafError, ValueError):

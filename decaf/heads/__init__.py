@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from decaf.heads.calibration import Calibration
 from decaf.heads.extractor import FeatureExtractor
+from decaf.heads.identity import FeatureIdentity
 from decaf.heads.linear import CSearchWarning
 from decaf.heads.logistic import LogisticRegression
+from decaf.heads.saved import SavedHead, load_head, save_head
 from decaf.heads.scaling import Scaling
 from decaf.heads.search import CSearch
 from decaf.heads.svm import LinearSVM
@@ -12,8 +15,13 @@ from decaf.heads.svm import LinearSVM
 __all__ = [
     "CSearch",
     "CSearchWarning",
+    "Calibration",
     "FeatureExtractor",
+    "FeatureIdentity",
     "LinearSVM",
     "LogisticRegression",
+    "SavedHead",
     "Scaling",
+    "load_head",
+    "save_head",
 ]

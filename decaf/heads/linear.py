@@ -83,7 +83,7 @@ class LinearHead(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         CSearchWarning
             If the search for C ended at the border of its grid.
         """
-        self._check_settings()
+        self.check_settings()
         X, y = _checked(self, X=X, y=y)
         check_classification_targets(y)
         self.classes_, codes = np.unique(y, return_inverse=True)
@@ -154,7 +154,13 @@ class LinearHead(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Say what is wrong with the settings that this head alone has."""
         raise NotImplementedError
 
-    def _check_settings(self) -> None:
+    def check_settings(self) -> None:
+        """Refuse settings that cannot be used, all of them in one message.
+
+        Raises
+        ------
+        SettingError
+        """
         wrong = self._wrong_settings()
         if not (self.C == "cv" if isinstance(self.C, str) else _positive(self.C)):
             wrong.append(f"C must be a number above 0, or 'cv', got {self.C!r}")

@@ -1,0 +1,123 @@
+"""`Calibration`: decision values become probabilities."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from decaf.errors import InputError
+
+__all__ = ["Calibration"]
+
+_STEPS = 200
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The softmax of decision values times a number: temperature scaling.
+
+    The number is what makes the probabilities of held-out rows most likely (Guo et al. 2017, "On
+    calibration of modern neural networks", sec. 4.2, where 1/a is called the temperature; for two
+    classes Platt 1999 without his offset). There is no offset on purpose: the order of the classes
+    stays, and the most probable class is the one that the head predicts.
+
+    Attributes
+    ----------
+    a : float
+        Above 0.
+    """
+
+    a: float
+
+    @classmethod
+    def fit(cls, decisions: np.ndarray, codes: np.ndarray) -> Calibration:
+        """Fit to decision values of rows that the head had not seen.
+
+        Parameters
+        ----------
+        decisions : ndarray, shape (n, K), or (n,) or (n, 1) for two classes
+            As `CSearch.decisions` has them. Rows with NaN (never held out) are left out.
+        codes : ndarray of int, shape (n,)
+            Place of each row's class in the head's ``classes_``.
+
+        Returns
+        -------
+        Calibration
+
+        Raises
+        ------
+        InputError
+            If no row is left, or a code is not a class.
+        """
+        scores = _columns(np.asarray(decisions, np.float64))
+        codes = np.asarray(codes)
+        if codes.shape != (len(scores),):
+            raise InputError(f"{len(scores)} rows of decisions, but codes of shape {codes.shape}")
+        known = np.isfinite(scores).all(axis=1)
+        scores, codes = scores[known], codes[known]
+        if not len(scores):
+            raise InputError("no row of decisions to calibrate with: all of them are NaN")
+        if codes.min() < 0 or codes.max() >= scores.shape[1]:
+            raise InputError(f"codes must lie in 0 to {scores.shape[1] - 1}")
+        return cls(_best_factor(scores, codes))
+
+    def probabilities(self, decisions: np.ndarray) -> np.ndarray:
+        """Turn decision values into probabilities.
+
+        Parameters
+        ----------
+        decisions : ndarray, shape (n, K), or (n,) or (n, 1) for two classes
+
+        Returns
+        -------
+        ndarray of float64, shape (n, n_classes)
+        """
+        return _softmax(self.a * _columns(np.asarray(decisions, np.float64)))
+
+
+def _columns(decisions: np.ndarray) -> np.ndarray:
+    """Give one column a class: the single column of two classes is the second's against 0."""
+    single = decisions[:, None] if decisions.ndim == 1 else decisions
+    if single.shape[1] > 1:
+        return single
+    return np.hstack([np.zeros_like(single), single])
+
+
+def _softmax(scores: np.ndarray) -> np.ndarray:
+    powers: np.ndarray = np.exp(scores - scores.max(axis=1, keepdims=True))
+    powers /= powers.sum(axis=1, keepdims=True)
+    return powers
+
+
+def _best_factor(scores: np.ndarray, codes: np.ndarray) -> float:
+    """Minimise the mean of -log softmax(a s)[y] over a.
+
+    It is convex in a: with p = softmax(a s), the derivative is the mean of E_p[s] - s_y, and it
+    grows with a. Where all rows are classified rightly it would stay negative for ever. So the
+    targets are not quite certain, as Platt's (1999, sec. 2.2) are not: a share of 1 in n + 1 is
+    spread over all classes.
+    """
+    n = len(scores)
+    doubt = 1 / (n + 1)
+    targets = (1 - doubt) * scores[np.arange(n), codes] + doubt * scores.mean(axis=1)
+    size = float(np.abs(scores - scores.mean(axis=1, keepdims=True)).max())
+    if size == 0:
+        return 1.0
+    # The root is sought in units of the largest score, first by doubling, then by halves.
+    smallest = 1e-3 / size
+
+    def slope(a: float) -> float:
+        return float(((_softmax(a * scores) * scores).sum(axis=1) - targets).mean())
+
+    if slope(smallest) >= 0:
+        return smallest  # the scores say nothing; near to equal probabilities, in their order
+    low, high = smallest, 2 * smallest
+    while slope(high) < 0 and high < 1e12 / size:
+        low, high = high, 2 * high
+    for _ in range(_STEPS):
+        middle = 0.5 * (low + high)
+        if not low < middle < high or high - low < 1e-10 * high:
+            break
+        low, high = (middle, high) if slope(middle) < 0 else (low, middle)
+    return 0.5 * (low + high)

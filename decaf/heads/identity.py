@@ -1,0 +1,183 @@
+"""Which features a head belongs to: `FeatureIdentity`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from decaf.errors import HeadError
+from decaf.features.run import differences
+from decaf.features.store import schema
+
+if TYPE_CHECKING:
+    from decaf.features.store.file import FeatureFile
+
+__all__ = ["FeatureIdentity"]
+
+
+@dataclass(frozen=True)
+class FeatureIdentity:
+    """What decides the value of a feature, and so whether a head can be used on it.
+
+    Two identities are the same features if `weights_sha256`, `arch`, `preprocess`, `crops`, `layer`
+    and `precision` are equal. What the weights are called does not count: a copy under another name
+    gives the same features. Nor do the versions of torch and of the decoders, which change values
+    by rounding only, so that a head outlives an upgrade; nor the type in which rows were stored,
+    for the same reason. All three are kept for the reader, where they were known.
+
+    Attributes
+    ----------
+    weights_name : str
+    weights_sha256 : str
+        64 hexadecimal digits.
+    arch : dict
+        `decaf.backbone.spec.ArchSpec.to_dict`.
+    preprocess : dict
+        `decaf.images.spec.PreprocessSpec.to_dict`.
+    crops : str
+    layer : str
+    precision : str
+    dtype : str
+    versions : dict of str to str
+    """
+
+    weights_name: str = field(compare=False)
+    weights_sha256: str
+    arch: Mapping[str, Any]
+    preprocess: Mapping[str, Any]
+    crops: str
+    layer: str
+    precision: str
+    dtype: str = field(default="float32", compare=False)
+    versions: Mapping[str, str] = field(default_factory=dict, compare=False)
+
+    # Mappings have no hash.
+    __hash__ = None  # type: ignore[assignment]
+
+    @classmethod
+    def of(cls, features: FeatureFile | Mapping[str, Any], layer: str) -> FeatureIdentity:
+        """Take the identity of one layer from a feature file or from its run record.
+
+        Parameters
+        ----------
+        features : FeatureFile or mapping
+            The mapping is what `FeatureFile.run` holds, or `decaf.features.run.RunSettings.record`
+            gives.
+        layer : str
+
+        Returns
+        -------
+        FeatureIdentity
+
+        Raises
+        ------
+        HeadError
+            If the features do not have the layer, or the record is not one.
+        """
+        run = features if isinstance(features, Mapping) else features.run
+        try:
+            layers = list(run["layers"])
+            if layer not in layers:
+                raise HeadError(
+                    f"the features have no layer {layer!r}; they have {', '.join(layers)}"
+                )
+            return cls._of_parts(run["weights"]["name"], run, layer)
+        except (KeyError, TypeError) as error:
+            raise HeadError(f"not the record of an extraction: it lacks {error}") from None
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> FeatureIdentity:
+        """Read what `to_dict` gave.
+
+        Parameters
+        ----------
+        record : mapping
+
+        Returns
+        -------
+        FeatureIdentity
+
+        Raises
+        ------
+        HeadError
+            If something is missing or of the wrong type.
+        """
+        try:
+            return cls._of_parts(record["weights"]["name"], record, record["layer"])
+        except (KeyError, TypeError) as error:
+            raise HeadError(f"not the identity of features: it lacks {error}") from None
+
+    @classmethod
+    def _of_parts(cls, name: Any, run: Mapping[str, Any], layer: Any) -> FeatureIdentity:
+        made = cls(
+            weights_name=name,
+            weights_sha256=run["weights"]["sha256"],
+            arch=run["arch"],
+            preprocess=run["preprocess"],
+            crops=run["crops"],
+            layer=layer,
+            precision=run["precision"],
+            dtype=run.get("dtype", "float32"),
+            versions=run.get("versions", {}),
+        )
+        texts = (name, made.weights_sha256, made.crops, layer, made.precision, made.dtype)
+        maps = (made.arch, made.preprocess, made.versions)
+        if not all(isinstance(text, str) for text in texts):
+            raise HeadError("not the identity of features: a setting is not a text")
+        if not all(isinstance(each, Mapping) for each in maps):
+            raise HeadError("not the identity of features: a record is not a mapping")
+        return made
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give all of it as JSON values.
+
+        Returns
+        -------
+        dict
+        """
+        return {**self._compared(), "weights": self._weights(), **self._remarks()}
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of what counts: 64 hexadecimal digits, equal for the same features."""
+        return schema.fingerprint(self._compared())
+
+    def check(self, other: FeatureIdentity, what: str = "the features") -> None:
+        """Refuse features that are not those of this identity.
+
+        Parameters
+        ----------
+        other : FeatureIdentity
+            Of the features at hand.
+        what : str
+            What to call them, such as the name of their file.
+
+        Raises
+        ------
+        HeadError
+            With every setting that differs, both values shown.
+        """
+        found = differences(self._compared(), other._compared())
+        if found:
+            raise HeadError(
+                f"{what}: not the features this head was fitted to: "
+                + "; ".join(each.replace(" there, ", " in the head, ") for each in found)
+                + f" (weights {self.weights_name!r} in the head, {other.weights_name!r} now)"
+            )
+
+    def _compared(self) -> dict[str, Any]:
+        return {
+            "layer": self.layer,
+            "weights": {"sha256": self.weights_sha256},
+            "arch": dict(self.arch),
+            "preprocess": dict(self.preprocess),
+            "crops": self.crops,
+            "precision": self.precision,
+        }
+
+    def _weights(self) -> dict[str, str]:
+        return {"name": self.weights_name, "sha256": self.weights_sha256}
+
+    def _remarks(self) -> dict[str, Any]:
+        return {"dtype": self.dtype, "versions": dict(self.versions)}

@@ -1,0 +1,273 @@
+"""The file of a head: safetensors, with all that belongs to the head in its header.
+
+The header (string values, JSON where they are more than a word):
+
+==============  ==========================================================================
+format          ``decaf-head``
+schema          ``1``
+decaf_version   that wrote the file
+estimator       ``{"class": …, "settings": …, "fitted": …}``
+identity        `decaf.heads.identity.FeatureIdentity.to_dict`
+classes         ``{"kind": "int" | "float" | "bool" | "str", "values": […]}``
+class_names     list of str
+calibration     ``{"a": …}``, or ``{}``
+report          dict
+sha256          of the tensors and all of the above
+==============  ==========================================================================
+
+The tensors, all float64: ``coef`` (K, n_features) and ``intercept`` (K,), and for standardised
+features ``scaling.mean`` and ``scaling.std`` (n_features,).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from decaf import __version__
+from decaf.errors import DecafError, HeadError, OutputError, SettingError
+from decaf.features.disk import disk_errors, write_atomically
+from decaf.features.store.schema import canonical_json
+from decaf.heads.calibration import Calibration
+from decaf.heads.estimator_record import (
+    ESTIMATORS,
+    classes_record,
+    estimator_record,
+    number,
+    read_classes,
+    read_estimator,
+)
+from decaf.heads.identity import FeatureIdentity
+from decaf.heads.linear import LinearHead
+
+__all__ = ["FORMAT", "SCHEMA", "SavedHead", "is_head_file", "load_head", "save_head"]
+
+FORMAT = "decaf-head"
+SCHEMA = 1
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class SavedHead:
+    """A head as it came from its file.
+
+    Attributes
+    ----------
+    estimator : LogisticRegression or LinearSVM
+        Fitted. Its search, where there was one, is without folds and decisions.
+    identity : FeatureIdentity
+        Which features it belongs to.
+    class_names : tuple of str
+        What the classes are called, in the order of ``estimator.classes_``.
+    report : dict
+        What was measured when it was fitted.
+    calibration : Calibration or None
+    """
+
+    estimator: Any
+    identity: FeatureIdentity
+    class_names: tuple[str, ...]
+    report: dict[str, Any] = field(default_factory=dict)
+    calibration: Calibration | None = None
+
+
+def save_head(
+    path: str | os.PathLike[str],
+    estimator: LinearHead,
+    *,
+    identity: FeatureIdentity,
+    class_names: Sequence[str],
+    report: Mapping[str, Any] | None = None,
+    calibration: Calibration | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Write a fitted head; the file is complete under its name, or not there.
+
+    Parameters
+    ----------
+    path : str or path
+    estimator : LogisticRegression or LinearSVM
+        Fitted.
+    identity : FeatureIdentity
+        Which features it was fitted to.
+    class_names : sequence of str
+        One for each of ``estimator.classes_``, in that order.
+    report : mapping, optional
+        JSON values.
+    calibration : Calibration, optional
+    overwrite : bool
+        Whether a file of that name may be replaced.
+
+    Raises
+    ------
+    SettingError
+        If the estimator is not a fitted head of decaf, the names do not fit its classes, or
+        something cannot be written as JSON.
+    OutputError
+        If the file exists already, or cannot be written.
+    """
+    target = Path(path)
+    name = type(estimator).__name__
+    if type(estimator) is not ESTIMATORS.get(name) or not hasattr(estimator, "coef_"):
+        raise SettingError(f"save_head writes a fitted {' or '.join(ESTIMATORS)}, got {name}")
+    if len(class_names) != len(estimator.classes_):
+        raise SettingError(
+            f"class_names has {len(class_names)} names, the head {len(estimator.classes_)} classes"
+        )
+    tensors = {"coef": estimator.coef_, "intercept": estimator.intercept_}
+    if estimator.scaling_.mean is not None and estimator.scaling_.std is not None:
+        tensors |= {"scaling.mean": estimator.scaling_.mean, "scaling.std": estimator.scaling_.std}
+    tensors = {key: np.ascontiguousarray(value, "<f8") for key, value in tensors.items()}
+    if not all(np.isfinite(value).all() for value in tensors.values()):
+        raise SettingError("a coefficient of the head is not finite")
+    try:
+        header = {
+            "format": FORMAT,
+            "schema": str(SCHEMA),
+            "decaf_version": __version__,
+            "estimator": canonical_json(estimator_record(estimator)),
+            "identity": canonical_json(identity.to_dict()),
+            "classes": canonical_json(classes_record(estimator.classes_)),
+            "class_names": canonical_json([str(each) for each in class_names]),
+            "calibration": canonical_json({} if calibration is None else {"a": calibration.a}),
+            "report": canonical_json(dict(report or {})),
+        }
+    except (TypeError, ValueError) as error:
+        raise SettingError(f"the head cannot be written as JSON: {error}") from None
+    header["sha256"] = _digest(tensors, header)
+    if not target.parent.is_dir():
+        raise OutputError(f"{target}: cannot be written: there is no folder {target.parent}")
+    if target.exists() and not overwrite:
+        raise OutputError(f"{target}: exists already; give another name, or overwrite=True")
+    with disk_errors(target, "nothing was written"):
+        write_atomically(target, save(tensors, metadata=header))
+
+
+def is_head_file(path: str | os.PathLike[str]) -> bool:
+    """Tell whether a file says that it is a head of decaf, without reading all of it.
+
+    Parameters
+    ----------
+    path : str or path
+
+    Returns
+    -------
+    bool
+        False too where it cannot be read.
+    """
+    if not os.path.isfile(path):
+        return False
+    try:
+        with safe_open(os.fspath(path), framework="numpy") as file:
+            return bool((file.metadata() or {}).get("format") == FORMAT)
+    except (OSError, SafetensorError):
+        return False
+
+
+def load_head(path: str | os.PathLike[str]) -> SavedHead:
+    """Read and check the file of a head.
+
+    Parameters
+    ----------
+    path : str or path
+
+    Returns
+    -------
+    SavedHead
+
+    Raises
+    ------
+    HeadError
+        If the file is damaged, not a head, of a later schema, or not consistent with itself.
+    """
+    where = os.fspath(path)
+    if not os.path.isfile(where):
+        reason = "it is not a file" if os.path.exists(where) else "there is no such file"
+        raise HeadError(f"{where}: cannot be read: {reason}")
+    try:
+        with safe_open(where, framework="numpy") as file:
+            header = file.metadata() or {}
+            _check_header(where, header)
+            names = set(file.keys())
+            slices = {name: file.get_slice(name) for name in names}
+            wrong = sorted(name for name in names if slices[name].get_dtype() != "F64")
+            if wrong:
+                raise HeadError(f"{where}: damaged: its tensor {wrong[0]!r:.60} is not float64")
+            tensors = {name: np.array(file.get_tensor(name)) for name in names}
+    except SafetensorError as error:
+        raise HeadError(f"{where}: damaged, or no safetensors file: {error}") from None
+    except OSError as error:
+        raise HeadError(f"{where}: cannot be read: {error.strerror or error}") from None
+    if _digest(tensors, header) != header.get("sha256"):
+        raise HeadError(f"{where}: damaged or altered: its content does not have its SHA-256")
+    try:
+        return _saved(header, tensors)
+    except (DecafError, KeyError, TypeError, ValueError, OverflowError) as error:
+        raise HeadError(f"{where}: not consistent with itself: {error!s:.200}") from None
+
+
+def _check_header(where: str, header: Mapping[str, str]) -> None:
+    if header.get("format") != FORMAT:
+        raise HeadError(
+            f"{where}: a safetensors file, but not a head of decaf: its header says format "
+            f"{header.get('format')!r:.60} instead of {FORMAT!r}"
+        )
+    if header.get("schema") != str(SCHEMA):
+        raise HeadError(
+            f"{where}: written in schema {header.get('schema')!r:.60} by decaf "
+            f"{header.get('decaf_version', '?')[:60]}; this version reads schema {SCHEMA}"
+        )
+
+
+def _digest(tensors: Mapping[str, np.ndarray], header: Mapping[str, str]) -> str:
+    total = hashlib.sha256()
+    for key in sorted(header):
+        if key != "sha256":
+            total.update(json.dumps([key, header[key]]).encode() + b"\n")
+    for name in sorted(tensors):
+        total.update(json.dumps([name, list(tensors[name].shape)]).encode() + b"\n")
+        total.update(np.ascontiguousarray(tensors[name], "<f8").tobytes())
+    return total.hexdigest()
+
+
+def _saved(header: Mapping[str, str], tensors: Mapping[str, np.ndarray]) -> SavedHead:
+    record = _json(header, "estimator", dict)
+    kind = ESTIMATORS.get(record["class"])
+    if kind is None:
+        raise HeadError(f"a head of class {record['class']!r:.60}")
+    classes = read_classes(_json(header, "classes", dict))
+    class_names = _json(header, "class_names", list)
+    if len(class_names) != len(classes) or not all(isinstance(each, str) for each in class_names):
+        raise HeadError(f"class_names must be {len(classes)} texts")
+    calibration = _json(header, "calibration", dict)
+    return SavedHead(
+        read_estimator(kind, record, classes, tensors),
+        FeatureIdentity.from_dict(_json(header, "identity", dict)),
+        tuple(class_names),
+        _json(header, "report", dict),
+        Calibration(number(calibration["a"], above=0)) if calibration else None,
+    )
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(f"{constant} is no JSON value")
+
+
+def _json(header: Mapping[str, str], key: str, kind: type[T]) -> T:
+    try:
+        value = json.loads(header[key], parse_constant=_refuse)
+    except (KeyError, ValueError, RecursionError):
+        value = None
+    if not isinstance(value, kind):
+        raise HeadError(f"its header has no JSON {kind.__name__} under {key!r}")
+    return value
