@@ -227,7 +227,7 @@ def _legend(series: Sequence[Series], size: ChartSize, top: int) -> tuple[Markup
     if not series:
         return Markup(), 0
     names = [shown(curve_name(one)) for one in series]
-    room = size.width - 62
+    room = size.width - 76
     widest = min(max(text_width(name, FONT) for name in names), room)
     columns = max(1, min(len(series), int((size.width - 16) // (widest + 46))))
     rows = -(-len(series) // columns)

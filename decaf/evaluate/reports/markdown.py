@@ -65,13 +65,13 @@ def table_markdown(table: Table) -> str:
     """
     marks = table_marks(table)
     unit = f" ({table.unit})" if table.unit else ""
-    heads = [f"{table.row_header}{unit}".strip()]
+    heads = [_text(f"{table.row_header}{unit}".strip())]
     for column in table.columns:
         if column.source:
             citation = marks.sources.index(column.source) + 1
-            heads.append(f"{column.name}, published [{citation}]")
+            heads.append(f"{_text(column.name)}, published [{citation}]")
         else:
-            heads.append(column.name)
+            heads.append(_text(column.name))
     rows = []
     for i, row in enumerate(table.rows):
         texts = [_text(row.name)]
@@ -90,7 +90,7 @@ def table_markdown(table: Table) -> str:
     below += [f"[{k}] {_text(source)}" for k, source in enumerate(marks.sources, 1)]
     below += [f"({k}) {_text(remark)}" for k, remark in enumerate(marks.remarks, 1)]
     below.append(_text(table.caption))
-    grid = _grid([_text(head) for head in heads], rows)
+    grid = _grid(heads, rows)
     return "\n\n".join([grid, "  \n".join(filter(None, below))]).strip()
 
 
@@ -206,4 +206,4 @@ def _text(text: str) -> str:
     """Give text that Markdown shows as it is: nothing in it is a mark, a link or an element."""
     escaped = re.sub(r"([\\`*_{}\[\]<>|~])", r"\\\1", shown(text))
     escaped = re.sub(r"&(?=[#\w]+;)", r"\\&", escaped)
-    return re.sub(r"^(\s*)([#+-]|\d+(?=[.)]))", r"\1\\\2", escaped)
+    return re.sub(r"^(\s*)([#+=-]|\d+(?=[.)](?:\s|$)))", r"\1\\\2", escaped)

@@ -88,7 +88,7 @@ def _notes(report: BenchmarkReport) -> Markup:
     if not report.notes:
         return Markup()
     items = element("ul", *(element("li", note) for note in report.notes))
-    return element("div", element("strong", "To be known"), items, class_="notes", role="note")
+    return element("div", element("strong", "Notes"), items, class_="notes", role="note")
 
 
 def _section(name: str, part: Section, images: Path | None) -> Markup:
@@ -159,10 +159,10 @@ def chart_table(part: Lines) -> Table:
 
 
 def _pair(pair: Confusion, images: Path | None) -> Markup:
-    of = f" of {pair.of}" if pair.of is not None else ""
+    count = f"{pair.count} of {pair.of}" if pair.of is not None else f"{pair.count}"
     parts = [
         element("h3", f"{pair.true} → {pair.predicted}"),
-        element("p", f"{pair.count}{of} images of {pair.true} taken for {pair.predicted}"),
+        element("p", f"{count} images of {pair.true}"),
     ]
     shown = pair.images[:_IMAGES_OF_PAIR]
     alt = f"{pair.true}, taken for {pair.predicted}"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from decaf.evaluate.reports.markup import Markup, element, joined
-from decaf.evaluate.reports.sections import Bars, Cell, Table
+from decaf.evaluate.reports.sections import Bar, Bars, Cell, Table
 from decaf.evaluate.reports.table_marks import (
     TableMarks,
     column_groups,
@@ -16,6 +18,10 @@ __all__ = ["bar_list", "caption", "folded", "result_table"]
 
 # A telephone shows a row as a block; so many numbers stand side by side in it.
 MOST_ACROSS = 3
+
+# A list of more bars than this is folded, and so many stay in sight.
+FEW_BARS = 24
+LOWEST_BARS = 12
 
 
 def caption(text: str) -> Markup:
@@ -145,7 +151,10 @@ def _key(table: Table, marks: TableMarks) -> Markup:
 
 
 def bar_list(bars: Bars, name: str) -> Markup:
-    """Give bars, from the lowest up; a switch sorts them by name without a script.
+    """Give bars, from the lowest up.
+
+    Of a long list the lowest are shown, and all of it unfolds; a switch sorts it by name without
+    a script.
 
     Parameters
     ----------
@@ -162,29 +171,39 @@ def bar_list(bars: Bars, name: str) -> Markup:
         id(bar): k for k, bar in enumerate(sorted(bars.bars, key=lambda bar: bar.name.casefold()))
     }
     top = 100.0 if bars.unit == "%" else max((bar.mean or 0.0 for bar in worst), default=0.0)
-    items = []
-    for k, bar in enumerate(worst):
-        share = 100 * (bar.mean or 0.0) / top if top > 0 else 0.0
-        full = f"{bar.name}: {with_unit(number(bar.mean, bar.std, bars.decimals), bars.unit)}"
-        if bar.n is not None:
-            full += f", {bar.n} {bars.n_label}".rstrip()
-        fill = element("span", class_="fill", style=f"--share:{min(max(share, 0), 100):.1f}")
-        items.append(
-            element(
-                "li",
-                element("span", bar.name, class_="name"),
-                element("span", fill, class_="track"),
-                element("span", number(bar.mean, bar.std, bars.decimals), class_="value"),
-                style=f"--worst:{k};--name:{by_name[id(bar)]}",
-                title=full,
-            )
-        )
-    columns = 2 if len(items) > 12 else 1
-    listed = element("ol", *items, class_="bars", style=f"--rows:{-(-len(items) // columns)}")
+    items = [_bar(bar, bars, top, k, by_name[id(bar)]) for k, bar in enumerate(worst)]
+    if len(items) <= FEW_BARS:
+        return joined(_listed(items, 1), caption(bars.caption))
     switch = [
         element("input", type="radio", name=name, id=f"{name}-w", class_="by-worst", checked=True),
         element("label", "lowest first", for_=f"{name}-w"),
         element("input", type="radio", name=name, id=f"{name}-n", class_="by-name"),
         element("label", "by name", for_=f"{name}-n"),
     ]
-    return joined(element("div", *switch, listed, class_="sort"), caption(bars.caption))
+    return joined(
+        element("p", f"The {LOWEST_BARS} lowest of {len(items)}:", class_="key"),
+        _listed(items[:LOWEST_BARS], 2),
+        folded(f"All {len(items)}", element("div", *switch, _listed(items, 2), class_="sort")),
+        caption(bars.caption),
+    )
+
+
+def _listed(items: Sequence[Markup], columns: int) -> Markup:
+    return element("ol", *items, class_="bars", style=f"--rows:{-(-len(items) // columns)}")
+
+
+def _bar(bar: Bar, bars: Bars, top: float, worst: int, by_name: int) -> Markup:
+    share = 100 * (bar.mean or 0.0) / top if top > 0 else 0.0
+    value = number(bar.mean, bar.std, bars.decimals)
+    full = f"{bar.name}: {with_unit(value, bars.unit)}"
+    if bar.n is not None:
+        full += f", {bar.n} {bars.n_label}".rstrip()
+    fill = element("span", class_="fill", style=f"--share:{min(max(share, 0), 100):.1f}")
+    return element(
+        "li",
+        element("span", bar.name, class_="name"),
+        element("span", fill, class_="track"),
+        element("span", value, class_="value"),
+        style=f"--worst:{worst};--name:{by_name}",
+        title=full,
+    )

@@ -89,7 +89,7 @@ th,td{padding:.4rem .7rem;text-align:right;border-bottom:1px solid var(--rule);w
 th:first-child,td:first-child{text-align:left}
 thead th{color:var(--soft);font-weight:600;vertical-align:bottom;font-size:.85rem}
 thead .group{text-align:center;border-bottom:2px solid var(--accent);color:var(--ink)}
-thead .group.published{border-bottom:2px dashed var(--soft);color:var(--soft)}
+thead .group.published{border-bottom:2px solid var(--rule);color:var(--soft)}
 tbody th{font-weight:500}
 .results .text{text-align:left}
 .results .published{color:var(--soft);background:var(--panel)}
@@ -159,11 +159,11 @@ margin:1rem 0}
 .pair{border:1px solid var(--rule);border-radius:8px;padding:.75rem;break-inside:avoid}
 .pair h3{margin:0 0 .15rem;font-size:1rem}
 .pair p{margin:0 0 .5rem;font-size:.85rem;color:var(--soft)}
-.thumbs{display:flex;flex-wrap:wrap;gap:.4rem;margin:.2rem 0 .6rem}
-.thumbs img{display:block;height:5.5rem;width:auto;max-width:9rem;object-fit:cover;
-border-radius:4px;background:var(--panel)}
-.thumbs .gone{height:5.5rem;width:5.5rem;border:1px dashed var(--rule);border-radius:4px;
-font-size:.7rem;color:var(--soft);padding:.3rem;overflow:hidden;line-height:1.2}
+.thumbs{display:grid;grid-template-columns:repeat(4,minmax(0,1fr));gap:.4rem;margin:.2rem 0 .6rem}
+.thumbs img,.thumbs .gone{display:block;width:100%;aspect-ratio:1;border-radius:4px}
+.thumbs img{object-fit:contain;background:var(--panel)}
+.thumbs .gone{border:1px dashed var(--rule);font-size:.7rem;color:var(--soft);padding:.3rem;
+overflow:hidden;line-height:1.2}
 .pair .thumbs:last-child{margin-bottom:0}
 footer{margin-top:3rem;color:var(--soft);font-size:.85rem;border-top:1px solid var(--rule);
 padding-top:.75rem}
@@ -189,6 +189,7 @@ dl.facts dd{margin:0 0 .6rem}
 .matrix-frame{grid-template-columns:minmax(0,1fr)}
 .matrix-frame .ticks{display:none}
 .matrix-frame .columns{grid-column:1}
+.matrix-frame .columns span{min-width:0;overflow:hidden;text-overflow:ellipsis;white-space:nowrap}
 .pairs{grid-template-columns:1fr}
 }
 @media print{
