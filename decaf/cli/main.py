@@ -27,6 +27,8 @@ __all__ = ["COMMANDS", "build_parser", "main"]
 
 # In the order in which a newcomer meets them.
 COMMANDS: dict[str, str] = {
+    "fit": "decaf.cli.fit",
+    "predict": "decaf.cli.predict",
     "extract": "decaf.cli.extract",
     "info": "decaf.cli.info",
     "verify": "decaf.cli.verify",

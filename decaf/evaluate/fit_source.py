@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -114,14 +114,12 @@ def features_to_fit(
     parts = parts_path(out)
     with disk_errors(parts, "nothing was begun"):
         parts.mkdir(exist_ok=True)
-    place = parts / "features.h5"
     try:
-        found = _extracted(source, out=place, **asked)
-    except (OutputError, ResumeError):
-        # Of another run that was broken off: with other images or settings.
-        found = _extracted(source, out=place, overwrite=True, **asked)
-    with found as features:
-        yield features
+        with _resumed(source, parts / "features.h5", asked) as features:
+            yield features
+    finally:
+        with suppress(OSError):  # something was computed, and is kept
+            parts.rmdir()
 
 
 def candidate_layers(features: FeatureFile, layer: str) -> tuple[str, ...]:
@@ -150,6 +148,14 @@ def _extracted(source: Any, **asked: Any) -> FeatureFile:
     found = extract(source, **asked)
     assert isinstance(found, FeatureFile)
     return found
+
+
+def _resumed(source: Any, out: Path, asked: dict[str, Any]) -> FeatureFile:
+    try:
+        return _extracted(source, out=out, **asked)
+    except (OutputError, ResumeError):
+        # Of another run that was broken off: with other images or settings.
+        return _extracted(source, out=out, overwrite=True, **asked)
 
 
 def _check_no_extraction(labels: Any, keep_features: Any) -> None:

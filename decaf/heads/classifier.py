@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -328,6 +328,7 @@ class Classifier:
             early: dict[int, list[Prediction]] = {}
             due = 0
             shown = stack.enter_context(progress_for(progress, count, 0))
+            stack.enter_context(_told_of_stop(lambda: f"after {due} of {count} images"))
             # Closed by hand, so that its threads have ended when an error leaves here.
             found = stack.enter_context(closing(session.rows(ranges, stop=stop, dtype="float64")))
             for rows in found:
@@ -404,6 +405,14 @@ def load_classifier(
             raise SettingError(f"{os.fspath(path)}: is a network itself; leave weights out")
         return Classifier(weights=path, path=path)
     return Classifier(load_head(path), weights=weights, path=path)
+
+
+@contextmanager
+def _told_of_stop(when: Callable[[], str]) -> Iterator[None]:
+    try:
+        yield
+    except Stopped:
+        raise Stopped(f"stopped {when()}") from None
 
 
 def _ends_as_weights(path: str | os.PathLike[str]) -> bool:

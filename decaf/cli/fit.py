@@ -1,0 +1,183 @@
+"""``decaf fit``: labelled images to a classifier."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+from decaf.cli.arguments import add_device, add_forward_pass, add_report, add_workers
+from decaf.cli.stop import stopped_by_signals
+
+__all__ = ["HELP", "configure", "run"]
+
+HELP = "make a classifier of labelled images, and tell how good it is"
+
+EPILOG = """\
+examples:
+  decaf fit photos/ -o photos.head             photos/ holds a folder of images for each class
+  decaf predict photos.head new/               what is in new images
+  decaf fit photos/ -o photos.head -w imagenet --keep-features photos.h5
+  decaf fit photos.h5 -o svm.head --head svm   the same images again, without their extraction
+
+A share of the images is held out. Layer and C are chosen by cross-validation on the others, and
+the classifier is tested on those held out. What is written is then chosen and fitted anew on all
+images. Where there are few, all of them are tested in turn. Exact copies of an image count once.
+
+An interrupted extraction is resumed by the same command. Exit codes: 0 done; 1 done, and some
+images could not be read (they are left out); 2 not done, the line on stderr says why; 130 and 143
+stopped by a signal.
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    parser.epilog = EPILOG
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument(
+        "sources",
+        nargs="+",
+        metavar="SRC",
+        help="a folder with a folder of images for each class; archives, lists and so on as `decaf "
+        "extract` takes them; or a feature file",
+    )
+    parser.add_argument("-o", "--out", required=True, metavar="HEAD", help="the file to write")
+    parser.add_argument(
+        "--head",
+        default="logreg",
+        choices=("logreg", "svm"),
+        help="logistic regression (default), or a linear SVM",
+    )
+    parser.add_argument(
+        "-l",
+        "--layer",
+        default="auto",
+        metavar="LAYER",
+        help="whose features are used (default: the best of pool5, fc6 and fc7)",
+    )
+    parser.add_argument(
+        "-w",
+        "--weights",
+        help="imagenet, random:SEED, tiny-imagenet (default), or a weights file",
+    )
+    parser.add_argument(
+        "-C",
+        type=_regularisation,
+        default="cv",
+        metavar="cv|NUMBER",
+        help="inverse of the strength of regularisation (default: cv, chosen by cross-validation)",
+    )
+    parser.add_argument(
+        "--dropout",
+        type=float,
+        default=0.0,
+        metavar="P",
+        help="share of the activations dropped while the head is trained (default: 0)",
+    )
+    parser.add_argument(
+        "--scale",
+        default="mean-norm",
+        choices=("mean-norm", "none", "unit-norm", "standard"),
+        help="how features are scaled: one factor for all so that rows have norm 1 in the mean "
+        "(default), not, each row to norm 1, or each feature to mean 0 and variance 1",
+    )
+    parser.add_argument(
+        "--class-weight",
+        choices=("balanced",),
+        help="balanced: all classes count alike, however many images they have",
+    )
+    parser.add_argument(
+        "--held-out",
+        type=float,
+        default=0.2,
+        metavar="SHARE",
+        help="share of the images kept for the test (default: 0.2; 0: no test)",
+    )
+    parser.add_argument(
+        "--min-images",
+        type=int,
+        metavar="N",
+        help="leave out classes with fewer images (default: a class with one is refused)",
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="of what chance decides (default: 0)"
+    )
+    parser.add_argument(
+        "--labels",
+        default="folder",
+        metavar="folder|FILE",
+        help="classes from the first folder below SRC (default), or a file with a label, or path "
+        "and label, a line",
+    )
+    parser.add_argument(
+        "--crops",
+        default="center",
+        choices=("center", "ten", "ten-max", "ten-stack"),
+        help="centre crop (default), or ten crops: their mean, their maximum, or all ten",
+    )
+    parser.add_argument(
+        "--keep-features",
+        metavar="F.h5",
+        help="keep the features in this file; they are used where it is there",
+    )
+    add_forward_pass(parser)
+    add_workers(parser)
+    add_device(parser)
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace HEAD, and F.h5 where it differs"
+    )
+    add_report(parser, "report")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Fit, print the report, give the exit code."""
+    import json
+
+    import decaf
+    from decaf.cli.fit_text import report_lines
+
+    optional: dict[str, Any] = {} if args.weights is None else {"weights": args.weights}
+    with stopped_by_signals("stopping after what is in work") as stop:
+        try:
+            fitted = decaf.fit(
+                args.sources,
+                out=args.out,
+                head=args.head,
+                layer=args.layer,
+                C=args.C,
+                dropout=args.dropout,
+                scale=args.scale,
+                class_weight=args.class_weight,
+                held_out=args.held_out,
+                min_images=args.min_images,
+                labels=args.labels,
+                keep_features=args.keep_features,
+                crops=args.crops,
+                precision=args.precision,
+                seed=args.seed,
+                device=args.device,
+                batch_size=args.batch_size,
+                workers=args.workers,
+                progress=not args.quiet,
+                overwrite=args.overwrite,
+                stop=stop.event,
+                **optional,
+            )
+        except decaf.Stopped as error:
+            print(f"decaf: {error}", file=sys.stderr)
+            return stop.exit_code
+    report = fitted.report
+    if args.json:
+        print(json.dumps({"path": args.out, **report.to_dict()}, indent=2))
+    else:
+        print("\n".join(report_lines(report, args.out)))
+    return 1 if report.bad else 0
+
+
+def _regularisation(text: str) -> float | str:
+    if text == "cv":
+        return text
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither cv nor a number") from None

@@ -1,0 +1,198 @@
+"""A fit's report, as people read it on a terminal."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import textwrap
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from decaf.cli.text import printable
+
+if TYPE_CHECKING:
+    from decaf.evaluate.fit_report import Choice, Estimate, FitReport
+
+__all__ = ["report_lines"]
+
+HEADS = {"logreg": "logistic regression", "svm": "linear SVM"}
+MATRIX_CLASSES = 15  # more are no matrix that can be read
+SHOWN_CLASSES = 20
+SHOWN_MISTAKES = 5
+SHOWN_CONFUSIONS = 10
+SHOWN_BAD = 5
+NARROWEST = 60
+
+
+def report_lines(report: FitReport, out: str) -> Iterator[str]:
+    """Give the lines of a report.
+
+    Parameters
+    ----------
+    report : FitReport
+    out : str
+        The classifier's file.
+
+    Yields
+    ------
+    str
+    """
+    width = max(NARROWEST, shutil.get_terminal_size((100, 24)).columns)
+    yield from _data_lines(report, width)
+    yield ""
+    yield from _choice_lines(report.choice)
+    if report.estimate is not None:
+        yield ""
+        yield from _estimate_lines(report.estimate)
+        yield ""
+        if len(report.class_names) <= MATRIX_CLASSES:
+            yield from _matrix_lines(report.estimate, report.class_names, width)
+        else:
+            yield from _confusion_lines(report.estimate, report.class_names)
+        if report.estimate.mistakes:
+            yield ""
+            yield from _mistake_lines(report.estimate)
+    yield ""
+    for note in report.notes:
+        yield from textwrap.wrap(f"note: {printable(note)}", width, subsequent_indent="  ")
+    what, choice = HEADS[report.settings["head"]], report.choice
+    dropout = f", dropout {report.settings['dropout']:g}" if report.settings["dropout"] else ""
+    weights = printable(report.features["weights"]["name"])
+    yield (
+        f"{printable(out)}: {what} on {choice.layer} of {weights} (C = {choice.C:g}{dropout}), "
+        f"fitted to all {report.images} images"
+    )
+    yield f"next: decaf predict {printable(shlex.quote(out))} IMAGES"
+
+
+def _data_lines(report: FitReport, width: int) -> Iterator[str]:
+    source = printable(report.source)
+    yield f"{source}: {report.images} images of {len(report.class_names)} classes"
+    counts = list(zip(report.class_names, report.class_counts, strict=True))
+    if len(counts) > SHOWN_CLASSES:
+        by_size = sorted(counts, key=lambda each: each[1])
+        (small, fewest), (large, most) = by_size[0], by_size[-1]
+        yield f"  from {fewest} ({printable(small)}) to {most} ({printable(large)})"
+    else:
+        text = ", ".join(f"{printable(name)} {count}" for name, count in counts)
+        yield from textwrap.wrap(text, width, initial_indent="  ", subsequent_indent="  ")
+    if report.bad:
+        yield f"  left out: {_images(len(report.bad))} that could not be read"
+        for image in report.bad[:SHOWN_BAD]:
+            yield f"    {printable(image.name)}: {printable(image.message)} ({image.status})"
+        if len(report.bad) > SHOWN_BAD:
+            yield f"    … and {len(report.bad) - SHOWN_BAD} more; --json lists them all"
+    if report.unlabelled:
+        yield f"  left out: {_images(report.unlabelled)} without a class"
+    if report.copies:
+        yield f"  left out: {_images(report.copies)} that are exact copies of others in their class"
+    if report.left_out:
+        small_ones = ", ".join(f"{printable(k)} {n}" for k, n in report.left_out.items())
+        text = f"left out: classes with too few images: {small_ones}"
+        yield from textwrap.wrap(text, width, initial_indent="  ", subsequent_indent="    ")
+    if report.conflicts:
+        what = "1 image is" if len(report.conflicts) == 1 else f"{len(report.conflicts)} images are"
+        yield f"  warning: {what} in several classes at once (not tested on)"
+        for conflict in report.conflicts[:SHOWN_BAD]:
+            yield "    " + " = ".join(printable(path) for path in conflict.paths)
+        if len(report.conflicts) > SHOWN_BAD:
+            yield f"    … and {len(report.conflicts) - SHOWN_BAD} more; --json lists them all"
+
+
+def _choice_lines(choice: Choice) -> Iterator[str]:
+    yield f"chosen by cross-validation on all {choice.images} images"
+    yield f"  {'layer':<10}{'C':>10}{'accuracy':>12}"
+    for each in choice.candidates:
+        line = f"  {each.layer:<10}{each.C:>10.4g}{100 * each.accuracy:>10.1f} %"
+        line += f" ± {100 * each.std:.1f}"
+        if len(choice.candidates) > 1 and each.layer == choice.layer:
+            line += "  chosen"
+        yield line
+
+
+def _estimate_lines(found: Estimate) -> Iterator[str]:
+    if found.method == "held-out":
+        choice = found.choices[0]
+        yield (
+            f"tested on {_images(found.images)} held out "
+            f"({choice.layer}, C = {choice.C:g} chosen and fitted on {choice.images} others)"
+        )
+    else:
+        yield (
+            f"tested on {_images(found.images)} in turn, in {found.folds} folds "
+            "(for each, layer and C were chosen and fitted on the others)"
+        )
+    low, high = (100 * end for end in found.interval)
+    about = "" if found.method == "held-out" else "about "
+    yield (
+        f"  {'accuracy':<20}{_percent(found.accuracy)}  {found.right} of {found.images}; 95 % "
+        f"interval {about}{low:.1f} to {high:.1f} %"
+    )
+    mean = _percent(found.mean_per_class_accuracy)
+    yield f"  {'per-class accuracy':<20}{mean}  mean over classes"
+    baseline = printable(found.baseline_class)
+    yield f"  {'for comparison':<20}{_percent(found.baseline)}  always answering {baseline}"
+    if found.untested:
+        names = ", ".join(printable(name) for name in found.untested[:SHOWN_BAD])
+        more = len(found.untested) - SHOWN_BAD
+        yield f"  not tested: {names}" + (f" and {more} more" if more > 0 else "") + " (too few)"
+
+
+def _matrix_lines(found: Estimate, class_names: Sequence[str], width: int) -> Iterator[str]:
+    """Show the matrix, its columns named in full where the line has room, else by number."""
+    names = [printable(name) for name in class_names]
+    columns = [f"  {name:>4}" for name in names]
+    longest = max(len(name) for name in names)
+    if 2 + longest + sum(map(len, columns)) + 9 > width:
+        digits = len(str(len(names)))
+        names = [f"{number:>{digits}} {name}" for number, name in enumerate(names, 1)]
+        columns = [f"  {number:>4}" for number in range(1, len(names) + 1)]
+        longest += digits + 1
+    yield "confusion: a row for each true class, a column for each answer"
+    yield f"  {'':<{longest}}" + "".join(columns) + "    right"
+    for name, row, place in zip(names, found.confusion.tolist(), range(len(names)), strict=True):
+        cells = "".join(
+            f"{count or '·':>{len(column)}}" for count, column in zip(row, columns, strict=True)
+        )
+        tested = sum(row)
+        right = f"{100 * row[place] / tested:>7.0f} %" if tested else f"{'–':>9}"
+        yield f"  {name:<{longest}}{cells}{right}"
+
+
+def _confusion_lines(found: Estimate, class_names: Sequence[str]) -> Iterator[str]:
+    """Name the most frequent confusions, where a matrix would be too large."""
+    names = [printable(name) for name in class_names]
+    counts = found.confusion.copy()
+    tested = counts.sum(axis=1)
+    for place in range(len(names)):
+        counts[place, place] = 0
+    order = (-counts).ravel().argsort(kind="stable")[:SHOWN_CONFUSIONS]
+    pairs = [(place // len(names), place % len(names)) for place in order.tolist()]
+    pairs = [(true, answer) for true, answer in pairs if counts[true, answer]]
+    if not pairs:
+        yield "no image was given a wrong class"
+        return
+    yield "most frequent confusions"
+    longest = max(len(names[true]) for true, _ in pairs)
+    for true, answer in pairs:
+        share = f"{counts[true, answer]} of {tested[true]}"
+        yield f"  {names[true]:<{longest}}  {share:>10} taken for {names[answer]}"
+
+
+def _mistake_lines(found: Estimate) -> Iterator[str]:
+    total = len(found.mistakes)
+    head = "1 mistake" if total == 1 else f"{total} mistakes, the most confident first"
+    yield f"{head} (wrong labels, too, are found here)"
+    for each in found.mistakes[:SHOWN_MISTAKES]:
+        answer = f"{printable(each.answer)}, {100 * each.probability:.0f} %"
+        yield f"  {printable(each.path)}: taken for {answer}"
+    if total > SHOWN_MISTAKES:
+        yield f"  … and {total - SHOWN_MISTAKES} more; --json lists them all"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:>5.1f} %"
+
+
+def _images(count: int) -> str:
+    return "1 image" if count == 1 else f"{count} images"

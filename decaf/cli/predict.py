@@ -1,0 +1,240 @@
+"""``decaf predict``: images to the names of their classes."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from decaf.cli.arguments import add_device, add_workers
+from decaf.cli.stop import stopped_by_signals
+from decaf.cli.text import printable
+
+if TYPE_CHECKING:
+    from decaf.heads.classifier import Classifier, Prediction
+
+__all__ = ["HELP", "configure", "run"]
+
+HELP = "name the classes of images"
+
+EPILOG = """\
+examples:
+  decaf predict photos.head new/ IMG_0815.jpg
+  decaf predict photos.head new/ -o answers.csv
+  decaf predict photos.head new/ --top 1 --format json | jq .
+  decaf predict run/weights.safetensors new/      a network's own classes
+
+CSV has the columns path, status, message, class_1, probability_1, class_2, … Every image has its
+line, in order; one that cannot be read says why in status and message. Exit codes: 0 done; 1 done,
+and some images could not be read; 2 not done, the line on stderr says why; 130 and 143 stopped by a
+signal.
+"""
+
+FORMATS = ("text", "csv", "json")
+LEAST_SHOWN = 0.01  # in text; the first answer is always shown
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    parser.epilog = EPILOG
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument(
+        "head",
+        metavar="HEAD",
+        help="what `decaf fit` has written; or weights (a name or a file), whose own classes are "
+        "the answers",
+    )
+    parser.add_argument(
+        "sources",
+        nargs="+",
+        metavar="IMAGE",
+        help="image, folder, glob, archive, list of paths, or - for a list on standard input; or a "
+        "feature file",
+    )
+    parser.add_argument(
+        "--top", type=int, default=5, metavar="K", help="classes an image (default: 5)"
+    )
+    parser.add_argument(
+        "--format",
+        choices=FORMATS,
+        help="default: by the ending of -o FILE; else text on a terminal, csv elsewhere",
+    )
+    parser.add_argument("-o", "--out", metavar="FILE", help="write there, not to standard output")
+    parser.add_argument("--overwrite", action="store_true", help="replace FILE")
+    parser.add_argument(
+        "-w",
+        "--weights",
+        metavar="FILE",
+        help="the weights that HEAD was fitted on, where they are not where they were",
+    )
+    parser.add_argument(
+        "-b", "--batch-size", type=int, metavar="N", help="images a forward pass (default: auto)"
+    )
+    add_workers(parser)
+    add_device(parser)
+    parser.add_argument("-q", "--quiet", action="store_true", help="show no progress")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Predict, print line by line, give the exit code."""
+    import decaf
+
+    form = args.format or _form_of(args.out)
+    if args.out is not None:
+        _check_out(Path(args.out), overwrite=args.overwrite)
+    classifier = decaf.load_classifier(args.head, args.weights)
+    seen: Counter[str] = Counter()
+    # A bar and lines of text on one terminal would be in each other's way.
+    apart = args.out is not None or not sys.stdout.isatty()
+    with stopped_by_signals("stopping after the images in work") as stop:
+        found = _counted(
+            classifier.stream(
+                args.sources[0] if len(args.sources) == 1 else args.sources,
+                top=args.top,
+                device=args.device,
+                batch_size=args.batch_size,
+                workers=args.workers,
+                progress=apart and not args.quiet,
+                stop=stop.event,
+            ),
+            seen,
+        )
+        try:
+            with _opened(args.out) as stream:
+                _WRITERS[form](found, stream, classifier, args.top)
+        except decaf.Stopped as error:
+            kept = "" if args.out is None else f"; {printable(args.out)} was not written"
+            print(f"decaf: {error}{kept}", file=sys.stderr)
+            return stop.exit_code
+    bad = seen.pop("", 0)
+    images = bad + sum(seen.values())
+    if args.out is not None or (form == "text" and images > 1):
+        where = sys.stdout if args.out is not None or form == "text" else sys.stderr
+        print(_summary(images, seen, bad, args.out), file=where)
+    elif bad:
+        print(f"decaf: {bad} of {images} images could not be read", file=sys.stderr)
+    return 1 if bad else 0
+
+
+def _form_of(out: str | None) -> str:
+    if out is None:
+        return "text" if sys.stdout.isatty() else "csv"
+    ending = os.path.splitext(out)[1].lower()
+    return {".csv": "csv", ".json": "json"}.get(ending, "text")
+
+
+def _check_out(path: Path, *, overwrite: bool) -> None:
+    from decaf.errors import OutputError
+
+    if path.is_dir():
+        raise OutputError(f"{path}: is a folder; give the name of a file")
+    if not path.parent.is_dir():
+        raise OutputError(f"{path}: there is no folder {path.parent}")
+    if path.exists() and not overwrite:
+        raise OutputError(f"{path}: exists; give another --out, or --overwrite")
+
+
+@contextmanager
+def _opened(out: str | None) -> Iterator[TextIO]:
+    """Open what is written to; a file is complete under its name, or is not there."""
+    if out is None:
+        yield sys.stdout
+        return
+    from decaf.features.disk import disk_errors
+
+    path = Path(out)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        with disk_errors(path, "nothing was written"):
+            with open(temporary, "w", encoding="utf-8", newline="") as stream:
+                yield stream
+            os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _counted(found: Iterable[Prediction], seen: Counter[str]) -> Iterator[Prediction]:
+    """Count the first answers on the way; bad images under no name."""
+    for each in found:
+        seen[each.classes[0][0] if each.classes else ""] += 1
+        yield each
+
+
+def _write_text(
+    found: Iterable[Prediction], stream: TextIO, classifier: Classifier, top: int
+) -> None:
+    for each in found:
+        path = printable(each.path)
+        if not each.classes:
+            line = f"{path}: {printable(each.message)} ({each.status})"
+        elif classifier.gives == "probability":
+            shown = [
+                f"{printable(name)} {100 * chance:.1f} %"
+                for place, (name, chance) in enumerate(each.classes)
+                if place == 0 or chance >= LEAST_SHOWN
+            ]
+            line = f"{path}: {', '.join(shown)}"
+        else:
+            line = f"{path}: " + ", ".join(
+                f"{printable(name)} {score:.3g}" for name, score in each.classes
+            )
+        print(line, file=stream)
+
+
+def _write_csv(
+    found: Iterable[Prediction], stream: TextIO, classifier: Classifier, top: int
+) -> None:
+    writer = csv.writer(stream, lineterminator="\n")
+    places = range(1, min(top, len(classifier.class_names)) + 1)
+    header = [f"{column}_{place}" for place in places for column in ("class", classifier.gives)]
+    for number, each in enumerate(found):
+        if number == 0:  # not before: what is wrong with the images is told instead
+            writer.writerow(["path", "status", "message", *header])
+        cells = [cell for name, value in each.classes for cell in (name, f"{value:.6g}")]
+        cells += [""] * (len(header) - len(cells))
+        writer.writerow([_text(each.path), each.status, each.message, *cells])
+
+
+def _write_json(
+    found: Iterable[Prediction], stream: TextIO, classifier: Classifier, top: int
+) -> None:
+    started = False
+    try:
+        for each in found:
+            stream.write(",\n" if started else "[\n")
+            started = True
+            record = {
+                "path": _text(each.path),
+                "status": each.status,
+                "message": each.message,
+                "classes": [
+                    {"class": name, classifier.gives: value} for name, value in each.classes
+                ],
+            }
+            stream.write(json.dumps(record))
+    finally:
+        if started:
+            stream.write("\n]\n")
+
+
+_WRITERS = {"text": _write_text, "csv": _write_csv, "json": _write_json}
+
+
+def _summary(images: int, seen: Counter[str], bad: int, out: str | None) -> str:
+    parts = [f"{count} {printable(name)}" for name, count in seen.most_common(10)]
+    others = sum(seen.values()) - sum(count for _, count in seen.most_common(10))
+    parts += [f"{others} others"] if others else []
+    parts += [f"{bad} could not be read"] if bad else []
+    prefix = "" if out is None else f"{printable(out)}: "
+    return f"{prefix}{images} images: {', '.join(parts)}"
+
+
+def _text(name: bytes) -> str:
+    return name.decode("utf-8", "backslashreplace")
