@@ -1,0 +1,165 @@
+"""Where the weight vectors live: spanned by the rows (`RowSpace`), or as they are (`FeatureSpace`).
+
+By the representer theorem the optimal w is Xᵀβ. With no more than about twice as many rows as
+dimensions it is cheaper to look for β: decision values, norms and gradients all come from the Gram
+matrix K = X Xᵀ, one product of K (or of a matrix of its size) with the columns an iteration, and a
+fold of a cross-validation is a part of the one K. A rotation of the rows into min(n, d) dimensions
+(X = L Q, by Cholesky or eigenvectors) would serve the same end; it costs two products an
+iteration where K costs one, a factorisation for each fold, and fails where K is singular.
+
+A weight vector is kept as three arrays: `coef` (β or w), `image` and `decisions`, such that the
+inner product of two is the sum of coef * image. In the row space w·v = βᵀKγ, so the image is Kγ, and
+that is also the decision values. In the feature space the image is the vector itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+__all__ = ["FeatureSpace", "RowSpace", "Space", "Weights"]
+
+
+@dataclass
+class Weights:
+    """Weight vectors, one a column.
+
+    Parameters
+    ----------
+    coef, image : Tensor, shape (m, K)
+        Their inner product is the sum of coef * image; m is n or d.
+    decisions : Tensor, shape (n, K)
+        Without intercept.
+    """
+
+    coef: Tensor
+    image: Tensor
+    decisions: Tensor
+
+    def moved(self, direction: Weights, step: Tensor) -> Weights:
+        """Give this plus `step` (K,) times a direction."""
+        return Weights(*_shared(self, direction, lambda a, b: torch.addcmul(a, b, step)))
+
+    def columns(self, kept: Tensor) -> Weights:
+        """Give some columns."""
+        return Weights(*_shared(self, self, lambda a, _: a[:, kept]))
+
+
+def _shared(a: Weights, b: Weights, made):  # type: ignore[no-untyped-def]
+    image = made(a.image, b.image)
+    coef = image if a.coef is a.image else made(a.coef, b.coef)
+    same = a.decisions is a.image
+    return coef, image, image if same else made(a.decisions, b.decisions)
+
+
+class RowSpace:
+    """Weight vectors Xᵀβ, known by β and K.
+
+    Parameters
+    ----------
+    gram : Tensor, shape (n, n)
+        K.
+    """
+
+    def __init__(self, gram: Tensor) -> None:
+        self.gram = gram
+        self.size = len(gram)
+        self._inverse: Tensor | None = None
+        self.ridge = 0.0
+
+    def weights(self, coef: Tensor) -> Weights:
+        """Give the weight vectors of coefficients (n, K)."""
+        image = self.gram @ coef
+        return Weights(coef, image, image)
+
+    def gradient(self, coef: Tensor, slope: Tensor) -> Tensor:
+        """Give the coefficients of w + Xᵀ slope."""
+        return coef + slope
+
+    def norm2(self, coef: Tensor) -> Tensor:
+        """Give the squared norms of vectors by their coefficients, (K,) in float64."""
+        return (coef * (self.gram @ coef)).sum(0, dtype=torch.float64)
+
+    def set_ridge(self, ridge: float) -> None:
+        """Choose M = I + ridge XᵀX as the model of the curvature."""
+        if self._inverse is None or not 0.2 < ridge / self.ridge < 5:
+            # On coefficients, (I + r XᵀX)⁻¹ Xᵀq = Xᵀ (I + r K)⁻¹ q.
+            matrix = self.gram * ridge
+            matrix.diagonal().add_(1)
+            self._inverse = torch.cholesky_inverse(torch.linalg.cholesky(matrix))
+            self.ridge = ridge
+
+    def solve(self, q: Tensor) -> tuple[Tensor, Tensor]:
+        """Give coefficients and image of M⁻¹ q.
+
+        K (I + rK)⁻¹ = (I - (I + rK)⁻¹) / r, so that the image needs no second product.
+        """
+        assert self._inverse is not None
+        coef = self._inverse @ q
+        return coef, (q - coef) / self.ridge
+
+    def finish(self, coef: Tensor, image: Tensor) -> Weights:
+        """Give the weight vectors of coefficients whose image is known."""
+        return Weights(coef, image, image)
+
+    def stretch(self, v: Weights) -> Tensor:
+        """Give v·M v, (K,)."""
+        return (v.coef * v.image + self.ridge * v.image.square()).sum(0, dtype=torch.float64)
+
+
+class FeatureSpace:
+    """Weight vectors as they are, for many more rows than dimensions; no n×n matrix is made.
+
+    Parameters
+    ----------
+    X : Tensor, shape (n, d)
+    """
+
+    def __init__(self, X: Tensor) -> None:
+        self.X = X
+        self.size = X.shape[1]
+        self._gram: Tensor | None = None
+        self._inverse: Tensor | None = None
+        self.ridge = 0.0
+
+    def weights(self, coef: Tensor) -> Weights:
+        """Give the weight vectors of coefficients (d, K)."""
+        return Weights(coef, coef, self.X @ coef)
+
+    def gradient(self, coef: Tensor, slope: Tensor) -> Tensor:
+        """Give the coefficients of w + Xᵀ slope."""
+        return torch.addmm(coef, self.X.T, slope)
+
+    def norm2(self, coef: Tensor) -> Tensor:
+        """Give the squared norms of vectors by their coefficients, (K,) in float64."""
+        return coef.square().sum(0, dtype=torch.float64)
+
+    def set_ridge(self, ridge: float) -> None:
+        """Choose M = I + ridge XᵀX as the model of the curvature."""
+        if self._inverse is None or not 0.2 < ridge / self.ridge < 5:
+            if self._gram is None:
+                self._gram = self.X.T @ self.X
+            matrix = self._gram * ridge
+            matrix.diagonal().add_(1)
+            self._inverse = torch.cholesky_inverse(torch.linalg.cholesky(matrix))
+            self.ridge = ridge
+
+    def solve(self, q: Tensor) -> tuple[Tensor, Tensor]:
+        """Give coefficients and image of M⁻¹ q."""
+        assert self._inverse is not None
+        coef = self._inverse @ q
+        return coef, coef
+
+    def finish(self, coef: Tensor, image: Tensor) -> Weights:
+        """Give the weight vectors of coefficients whose image is known."""
+        return self.weights(coef)
+
+    def stretch(self, v: Weights) -> Tensor:
+        """Give v·M v, (K,)."""
+        norm = v.coef.square().sum(0, dtype=torch.float64)
+        return norm + self.ridge * v.decisions.square().sum(0, dtype=torch.float64)
+
+
+Space = RowSpace | FeatureSpace
