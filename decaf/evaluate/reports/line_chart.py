@@ -170,11 +170,12 @@ def _x_axis(xs: Sequence[float], across: Scale, bottom: int) -> Markup:
 
 def _curve(index: int, series: Series, across: Scale, up: Scale, lines: Lines) -> Markup:
     spreads = series.std or (None,) * len(series.x)
-    points = sorted(
+    points = [
         (x, mean, spread)
         for x, mean, spread in zip(series.x, series.mean, spreads, strict=True)
         if mean is not None
-    )
+    ]
+    points.sort(key=lambda point: point[0])
     path = " ".join(f"{across(x):g},{up(mean):g}" for x, mean, _ in points)
     bars = "".join(
         f"M{across(x):g} {up(mean - spread):g}V{up(mean + spread):g}"

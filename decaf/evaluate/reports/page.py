@@ -33,7 +33,7 @@ __all__ = ["chart_table", "report_page"]
 # The page may show what is in it and ask for nothing from elsewhere.
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 _IMAGES_OF_PAIR = 4
-_EXAMPLES_OF_PAIR = 2
+_EXAMPLES_OF_PAIR = 4
 
 
 def report_page(report: BenchmarkReport, images: Path | None = None) -> str:

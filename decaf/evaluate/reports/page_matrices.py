@@ -114,9 +114,9 @@ def _picture(matrix: ConfusionMatrix) -> Markup:
     ]
     first, last = matrix.class_names[0], matrix.class_names[-1]
     columns = [
-        element("span", f"↓ {first}"),
+        element("span", f"↓ {first}", class_="end"),
         element("span", "predicted class, in the order of the rows"),
-        element("span", f"{last} ↓"),
+        element("span", f"{last} ↓", class_="end"),
     ]
     frame = element(
         "div",

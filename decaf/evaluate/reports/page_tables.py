@@ -49,9 +49,16 @@ def result_table(table: Table) -> Markup:
     """
     marks = table_marks(table)
     groups = column_groups(table)
-    across = min(max((len(group.columns) for group in groups), default=1), MOST_ACROSS)
+    widest = max((len(group.columns) for group in groups), default=1)
+    across = min(widest if widest > 1 else len(groups), MOST_ACROSS)
     body = element("tbody", *(_row(table, marks, i) for i in range(len(table.rows))))
-    shown = element("table", _head(table), body, class_="results", style=f"--across:{across}")
+    shown = element(
+        "table",
+        _head(table),
+        body,
+        class_="results" if widest > 1 else "results flat",
+        style=f"--across:{across}",
+    )
     content = joined(
         element("div", shown, class_="scroll"), _key(table, marks), caption(table.caption)
     )
@@ -94,7 +101,9 @@ def _column_class(citation: int, first: bool) -> str | None:
 
 def _row(table: Table, marks: TableMarks, i: int) -> Markup:
     row = table.rows[i]
-    cells = [element("th", row.name, scope="row")]
+    # A number needs to be told what it is where the head of the table is not shown.
+    header = table.row_header if row.name.replace(".", "").isdigit() else None
+    cells = [element("th", row.name, scope="row", data_label=header)]
     for group in column_groups(table):
         for j in group.columns:
             cell = row.cells[j]

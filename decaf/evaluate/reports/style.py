@@ -114,7 +114,8 @@ dl.facts{display:grid;grid-template-columns:max-content 1fr;gap:.3rem 1.2rem;mar
 font-size:.925rem}
 dl.facts dt{color:var(--soft)}
 dl.facts dd{margin:0}
-.bars{list-style:none;margin:.75rem 0;padding:0;display:grid;column-gap:2rem;font-size:.875rem;
+.bars{list-style:none;color:var(--ink);margin:.75rem 0;padding:0;display:grid;column-gap:2rem;
+font-size:.875rem;
 grid-auto-flow:column;grid-auto-columns:1fr;grid-template-rows:repeat(var(--rows),auto)}
 .bars li{order:var(--worst);display:grid;grid-template-columns:minmax(0,1fr) 6.5rem 6.2rem;
 gap:.5rem;align-items:center;padding:.1rem 0;border-bottom:1px solid var(--rule)}
@@ -135,7 +136,7 @@ max-height:10rem;padding:.35rem .15rem;color:var(--ink);font-weight:500}
 table.grid td{min-width:2rem}
 table.grid td.zero{color:var(--rule)}
 table.rows{width:100%;font-size:.85rem}
-table.rows th,table.rows td{padding:.25rem .5rem .25rem 0}
+table.rows th,table.rows td{padding:.25rem .9rem .25rem 0;overflow-wrap:break-word}
 table.rows .wrap,table.rows th:last-child{text-align:left;white-space:normal;width:60%}
 table.rows tbody th{white-space:normal}
 .hit{--rgb:var(--hit)}
@@ -175,13 +176,16 @@ svg.narrow{display:block}
 table.results,table.results tbody,table.results tr{display:block}
 table.results thead{display:none}
 table.results tr{display:grid;grid-template-columns:repeat(var(--across),minmax(0,1fr));
-border-bottom:1px solid var(--rule);padding:.6rem 0;gap:.35rem .25rem}
+border-bottom:1px solid var(--rule);padding:.6rem 0;gap:.35rem .25rem;align-items:end}
 table.results tbody th{grid-column:1/-1;border:0;padding:0;font-weight:600;white-space:normal}
+table.results tbody th[data-label]::before{content:attr(data-label) ": ";font-weight:400;
+color:var(--soft)}
 table.results td{display:block;border:0;padding:.15rem .35rem;text-align:left;white-space:normal}
 table.results td::before{content:attr(data-label);display:block;font-size:.75rem;
 color:var(--soft);font-weight:400;line-height:1.2}
 table.results td.number:not(.best)::after{content:none}
 .results .first{grid-column-start:1;padding-left:.35rem}
+.results.flat .first{grid-column-start:auto}
 .bars{grid-auto-flow:row;grid-template-rows:none}
 .bars li{grid-template-columns:minmax(0,1fr) 5rem 5.8rem}
 dl.facts{grid-template-columns:1fr;gap:0}
@@ -189,7 +193,9 @@ dl.facts dd{margin:0 0 .6rem}
 .matrix-frame{grid-template-columns:minmax(0,1fr)}
 .matrix-frame .ticks{display:none}
 .matrix-frame .columns{grid-column:1}
-.matrix-frame .columns span{min-width:0;overflow:hidden;text-overflow:ellipsis;white-space:nowrap}
+.matrix-frame .columns .end{display:none}
+table.rows{font-size:.8rem}
+table.rows th,table.rows td{padding-right:.6rem}
 .pairs{grid-template-columns:1fr}
 }
 @media print{
