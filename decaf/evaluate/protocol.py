@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import hashlib
 import time
+import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+from sklearn.exceptions import ConvergenceWarning
 
 import decaf
 from decaf.errors import FeatureFileError, SettingError, Stopped
 from decaf.evaluate.datasets.dataset import Dataset
 from decaf.evaluate.result_store import ResultStore
 from decaf.evaluate.splits import Split
+from decaf.heads import CSearchWarning, LinearSVM, LogisticRegression
 
 __all__ = ["Features", "HeadSettings", "Outcome", "Task", "measure", "run_head"]
 
@@ -91,8 +94,6 @@ class HeadSettings:
 
     def make(self, *, device: str = "auto") -> Any:
         """Make the estimator, not fitted."""
-        from decaf.heads import LinearSVM, LogisticRegression
-
         shared: dict[str, Any] = {
             "C": "cv" if self.C is None else self.C,
             "Cs": self.Cs,
@@ -108,11 +109,13 @@ class HeadSettings:
         return LinearSVM(loss=self.loss, **shared)
 
     def key(self) -> dict[str, Any]:
-        """Give what determines its answers, as JSON can hold it: all but its name."""
-        own = asdict(self)
-        del own["name"]
-        own["Cs"] = None if self.Cs is None else list(self.Cs)
-        return own
+        """Give what determines its answers, as JSON can hold it: the estimator's settings."""
+        estimator = self.make()
+        settings = {n: v for n, v in estimator.get_params(deep=False).items() if n != "device"}
+        if settings["C"] == "cv" and settings["Cs"] is None:
+            settings["Cs"] = list(estimator.default_Cs)
+            settings["widen"] = True
+        return {"kind": self.kind, **settings}
 
 
 @dataclass(frozen=True)
@@ -127,6 +130,8 @@ class Outcome:
         By how much the score of the answer exceeds that of the right class, for each test row: 0
         where it is right.
     C : float
+    validation : float or None
+        Share of the held-out training rows that the search classified rightly at `C`.
     tried : tuple of float
         The values of C that were searched; empty where none were.
     at_border : bool
@@ -145,6 +150,7 @@ class Outcome:
     predictions: tuple[int, ...]
     lead: tuple[float, ...]
     C: float
+    validation: float | None = None
     tried: tuple[float, ...] = ()
     at_border: bool = False
     widened: int = 0
@@ -213,7 +219,11 @@ def run_head(
             )
     estimator = head.make(device=device)
     began = time.perf_counter()
-    estimator.fit(X_train, y_train)
+    with warnings.catch_warnings():
+        # Both are part of the outcome, and reported with it.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        warnings.simplefilter("ignore", CSearchWarning)
+        estimator.fit(X_train, y_train)
     seconds = time.perf_counter() - began
     scores = np.asarray(estimator.decision_function(X_test), np.float64)
     if scores.ndim == 1:
@@ -225,6 +235,7 @@ def run_head(
         predictions=tuple(classes[best].tolist()),
         lead=_lead(scores, best, classes, y_test),
         C=float(estimator.C_),
+        validation=None if search is None else float(np.max(search.accuracy)),
         tried=() if search is None else tuple(float(C) for C in search.Cs),
         at_border=search is not None and bool(search.rising),
         widened=0 if search is None else int(search.widened),
@@ -255,6 +266,7 @@ def measure(
     *,
     group: str = "",
     store: ResultStore | None = None,
+    recompute: bool = False,
     device: str = "auto",
     tell: Callable[[str], Any] | None = None,
     stopped: Callable[[], bool] | None = None,
@@ -273,6 +285,8 @@ def measure(
         What the features are of, for messages and tables.
     store : ResultStore, optional
         Takes what is finished, and gives what an earlier run finished.
+    recompute : bool
+        Do not take anything from the store.
     device : str
     tell : callable, optional
         Called with a line for each result.
@@ -298,7 +312,7 @@ def measure(
                 if stopped is not None and stopped():
                     raise Stopped("stopped; finished results are kept: the same command goes on")
                 key = _key(dataset, features, layer, split, head)
-                outcome = None if store is None else store.get(key, Outcome)
+                outcome = None if store is None or recompute else store.get(key, Outcome)
                 known = outcome is not None
                 if outcome is None:
                     outcome = run_head(head, *rows.arrays(), device=device)

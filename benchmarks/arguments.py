@@ -1,0 +1,263 @@
+"""What the benchmarks on data sets have in common: arguments, progress, exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from decaf.cli.stop import stopped_by_signals
+from decaf.errors import DecafError, Stopped
+from decaf.evaluate.benchmarks import BenchmarkSettings, paper_heads, run_benchmark
+from decaf.evaluate.benchmarks.baselines import BASELINES
+from decaf.evaluate.benchmarks.terminal import report_text
+from decaf.evaluate.datasets import Dataset
+from decaf.evaluate.reports import write_report
+
+__all__ = ["make_parser", "run", "settings_of"]
+
+RESULTS = Path(__file__).parent / "results"
+
+# What --quick takes of a data set.
+QUICK_CLASSES, QUICK_IMAGES = 15, 45
+
+
+def make_parser(
+    description: str, epilog: str, *, train: int, splits: str
+) -> argparse.ArgumentParser:
+    """Make the parser with what all benchmarks take.
+
+    Parameters
+    ----------
+    description, epilog : str
+    train : int
+        Training images of each class by default.
+    splits : str
+        What the splits are by default, in words.
+    """
+    parser = argparse.ArgumentParser(
+        description=description, epilog=epilog, formatter_class=argparse.RawTextHelpFormatter
+    )
+    add = parser.add_argument
+    add("--data", type=Path, required=True, metavar="DIR", help="where the data set is")
+    add("--quick", action="store_true", help="one split of a few classes, in under a minute")
+    add(
+        "--out",
+        type=Path,
+        default=RESULTS,
+        metavar="DIR",
+        help="for the report (default: benchmarks/results)",
+    )
+    add(
+        "-w",
+        "--weights",
+        action="append",
+        metavar="W",
+        help="weights, a table each (default: tiny-imagenet)",
+    )
+    add(
+        "-l",
+        "--layer",
+        action="append",
+        metavar="L",
+        help="layers, a column each (default: the paper's)",
+    )
+    add(
+        "--splits",
+        default="5",
+        metavar="N|FILE",
+        help=f"{splits}, or a manifest of an earlier run (default: 5)",
+    )
+    add(
+        "--train",
+        type=int,
+        default=train,
+        metavar="N",
+        help="training images a class in drawn splits (default: %(default)s)",
+    )
+    add("--seed", type=int, default=0, help="of drawn splits (default: %(default)s)")
+    add(
+        "--baselines",
+        default="",
+        metavar="NAMES",
+        help=f"of {', '.join(BASELINES)}, separated by commas, or all",
+    )
+    add(
+        "--multi-class",
+        default="ovr",
+        choices=("ovr", "multinomial"),
+        help="logistic regression (default: %(default)s)",
+    )
+    add(
+        "--loss",
+        default="squared_hinge",
+        choices=("squared_hinge", "hinge"),
+        help="of the SVM (default: %(default)s)",
+    )
+    add(
+        "--scale",
+        default="mean-norm",
+        choices=("none", "mean-norm", "unit-norm", "standard"),
+        help="of the features (default: %(default)s)",
+    )
+    add(
+        "--solver",
+        default="batched",
+        choices=("batched", "sklearn"),
+        help="of the heads (default: %(default)s)",
+    )
+    add(
+        "--crops",
+        default="center",
+        choices=("center", "ten", "ten-max"),
+        help="of each image (default: %(default)s)",
+    )
+    add(
+        "--precision",
+        default="fp32",
+        choices=("fp32", "bf16"),
+        help="of the network (default: %(default)s)",
+    )
+    add(
+        "--cache",
+        type=Path,
+        metavar="DIR",
+        help="for features and results (default: $DECAF_CACHE, ~/.cache/decaf)",
+    )
+    add("--recompute", action="store_true", help="fit all heads again, whatever the cache has")
+    add("--allow-partial", action="store_true", help="go on with an excerpt of the data set")
+    add("-d", "--device", default="auto", help="(default: %(default)s)")
+    add("-j", "--workers", type=int, metavar="N", help="decoding processes (default: one a core)")
+    return parser
+
+
+def settings_of(
+    args: argparse.Namespace, name: str, layers: Sequence[str], **more: Any
+) -> BenchmarkSettings:
+    """Make the settings that the arguments ask for.
+
+    Parameters
+    ----------
+    args : Namespace
+    name : str
+        Stem of the report's files.
+    layers : sequence of str
+        The default.
+    **more
+        Further fields of `BenchmarkSettings`.
+    """
+    heads = paper_heads(
+        multi_class=args.multi_class, loss=args.loss, scale=args.scale, solver=args.solver
+    )
+    if args.solver == "sklearn":  # it has no loss for dropout
+        heads = tuple(head for head in heads if not head.dropout)
+    names = BASELINES if args.baselines == "all" else tuple(filter(None, args.baselines.split(",")))
+    settings = BenchmarkSettings(
+        name=name,
+        heads=heads,
+        layers=tuple(args.layer or layers),
+        weights=tuple(args.weights or ("tiny-imagenet",)),
+        train_per_class=args.train,
+        splits=int(args.splits) if args.splits.isdecimal() else args.splits,
+        seed=args.seed,
+        baselines=names,
+        crops=args.crops,
+        precision=args.precision,
+        device=args.device,
+        workers=args.workers,
+        cache=args.cache,
+        recompute=args.recompute,
+        command=_command(args),
+        **more,
+    )
+    if args.quick:
+        splits = 1 if isinstance(settings.splits, int) else settings.splits
+        settings = replace(settings, name=f"{name}-quick", splits=splits)
+    return settings
+
+
+def run(
+    args: argparse.Namespace,
+    read: Callable[..., Dataset],
+    settings: Callable[[Dataset], BenchmarkSettings],
+) -> int:
+    """Run a benchmark, print its tables and write its report.
+
+    Parameters
+    ----------
+    args : Namespace
+    read : callable
+        Reads the data set.
+    settings : callable
+        Gives the settings for it.
+
+    Returns
+    -------
+    int
+        The exit code: 0; 1 where images could not be read; 2 for the user's mistake; 130 or 143
+        stopped by a signal.
+    """
+    began = time.perf_counter()
+
+    def tell(line: str) -> None:
+        print(f"[{time.perf_counter() - began:6.0f} s] {line}", file=sys.stderr, flush=True)
+
+    with stopped_by_signals("finishing what is begun, which is kept") as stop:
+        try:
+            dataset = read(args.data, allow_partial=args.allow_partial or args.quick)
+            chosen = settings(dataset)
+            dataset = _quick(dataset) if args.quick else dataset
+            tell(f"{dataset.name}: {len(dataset):,} images of {len(dataset.class_names)} classes")
+            report = run_benchmark(
+                dataset,
+                chosen,
+                args.out,
+                tell=tell,
+                progress=None if sys.stderr.isatty() else True,
+                stop=stop.event,
+            )
+            files = write_report(report, args.out, images=dataset.root)
+        except Stopped as error:
+            print(f"{Path(sys.argv[0]).name}: {error}", file=sys.stderr)
+            return stop.exit_code or 130
+        except DecafError as error:
+            print(f"{Path(sys.argv[0]).name}: {error}", file=sys.stderr)
+            return 2
+    print(report_text(report))
+    print()
+    print("\n".join(f"wrote {path}" for path in files))
+    return 1 if any("could not be read" in note for note in report.notes) else 0
+
+
+def _quick(dataset: Dataset) -> Dataset:
+    """Take a few images of a few classes, where there are more."""
+    rows = []
+    for label in range(min(QUICK_CLASSES, len(dataset.class_names))):
+        rows.append(np.flatnonzero(dataset.labels == label)[:QUICK_IMAGES])
+    kept = np.concatenate(rows)
+    if len(kept) == len(dataset):
+        return dataset
+    note = f"--quick: the first {QUICK_IMAGES} images of {len(rows)} classes at most"
+    return dataset.take(kept, note)
+
+
+def _command(args: argparse.Namespace) -> str:
+    """Give the command line that makes the report again, without this machine's folders."""
+    given = iter(sys.argv[1:])
+    words = []
+    for word in given:
+        option, equals, _ = word.partition("=")
+        if option in ("--data", "--out", "--cache"):
+            if not equals:
+                next(given)
+            words += ["--data", "DIR"] if option == "--data" else []
+        else:
+            words.append(word)
+    return shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *words])

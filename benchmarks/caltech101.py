@@ -1,0 +1,54 @@
+"""Caltech-101 in the protocol of the DeCAF paper: linear classifiers on frozen features.
+
+    python benchmarks/caltech101.py --data DIR
+    python benchmarks/caltech101.py --data DIR --baselines all
+
+The protocol of Donahue et al. 2014, section 4.1: 30 training images of each of the 102 classes, the
+background among them, all others for the test; mean per-class accuracy over five random splits; C
+chosen by cross-validation in the training images of each split. DIR holds 101_ObjectCategories.
+Features and finished results are kept, so that a run that was stopped goes on, and a second run
+repeats the tables at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+
+from arguments import make_parser, run, settings_of
+
+from decaf.evaluate.benchmarks import BenchmarkSettings
+from decaf.evaluate.datasets import Dataset, read_caltech101
+
+LAYERS = ("pool5", "fc6", "fc7")
+SIZES = (1, 3, 5, 10, 15, 20, 25, 30)
+
+
+def main() -> int:
+    head = (__doc__ or "").split("\n\n")
+    parser = make_parser(head[0], head[2], train=30, splits="how many random splits")
+    parser.add_argument(
+        "--curve-layer",
+        action="append",
+        metavar="L",
+        help="layers of the curve over training images (default: fc6; none: no curve)",
+    )
+    args = parser.parse_args()
+
+    def settings(_dataset: Dataset) -> BenchmarkSettings:
+        found = settings_of(args, "caltech101", LAYERS)
+        curves = args.curve_layer or ["fc6"]
+        if curves == ["none"]:
+            return found
+        return replace(
+            found,
+            curve_sizes=SIZES,
+            curve_layers=tuple(curves),
+            curve_heads=tuple(each for each in found.heads if not each.dropout),
+        )
+
+    return run(args, read_caltech101, settings)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

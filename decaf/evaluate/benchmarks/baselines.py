@@ -1,0 +1,136 @@
+"""What stands beside a network's features: the same without training, and without a network."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from decaf.errors import InputError
+from decaf.evaluate.datasets.dataset import Dataset
+from decaf.evaluate.fisher_vectors import FisherVectorSettings, fisher_vectors_of_splits
+from decaf.evaluate.fisher_vectors.settings import require
+from decaf.evaluate.splits import Split
+
+__all__ = ["BASELINES", "FISHER_VECTORS", "VectorsOfSplits", "random_weights"]
+
+BASELINES = ("fisher-vectors", "random")
+FISHER_VECTORS = "Fisher vectors of dense SIFT"
+
+_LAYER = "whole image and three bands"
+
+
+def random_weights(weights: str | os.PathLike[str]) -> str:
+    """Name the random weights of the architecture that some weights have.
+
+    >>> random_weights("random:3:alexnet-64")
+    'random:0:alexnet-64'
+    """
+    from decaf.backbone.model import load_backbone
+
+    return f"random:0:{load_backbone(weights).spec.name}"
+
+
+class VectorsOfSplits:
+    """Fisher vectors as features, each split's from its own training images.
+
+    Nothing is computed until rows are asked for.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    splits : sequence of Split
+    digests : mapping of image name to hexadecimal digits
+        Of the images' bytes.
+    settings : FisherVectorSettings, optional
+    seed : int
+    workers : int, optional
+    progress : bool, callable or None
+        As in `decaf.extract`.
+    cache : Path
+        A folder for what is done.
+    """
+
+    layer = _LAYER
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        splits: Sequence[Split],
+        *,
+        digests: dict[bytes, str],
+        settings: FisherVectorSettings | None = None,
+        seed: int = 0,
+        workers: int | None = None,
+        progress: bool | Callable[[int, int], Any] | None = None,
+        cache: Path,
+    ) -> None:
+        self.settings = settings or FisherVectorSettings()
+        self._dataset, self._splits, self._digests = dataset, tuple(splits), digests
+        self._how: dict[str, Any] = {"seed": seed, "workers": workers, "progress": progress}
+        self._seed, self._cache = seed, cache
+        self._computed: list[npt.NDArray[np.float32]] | None = None
+
+    def of_split(self, number: int) -> _OfSplit:
+        """Give the features of one split, as `decaf.evaluate.protocol.measure` takes them."""
+        return _OfSplit(self, number)
+
+    def fingerprint(self, number: int) -> str:
+        """Hash the settings, the images and the training rows of a split."""
+        described = {
+            "settings": self.settings.to_dict(),
+            "seed": self._seed,
+            "versions": {name: str(require(name).__version__) for name in ("cv2", "skimage")},
+        }
+        digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
+        for name in self._dataset.names:
+            digest.update(name + b"\0" + self._digests.get(name, "").encode() + b"\n")
+        digest.update(np.sort(self._splits[number].train).tobytes())
+        return digest.hexdigest()
+
+    def rows(self, number: int, rows: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]:
+        """Give rows of a split's vectors; the first call computes all that the cache lacks.
+
+        Raises
+        ------
+        InputError
+            If an image cannot be read here that could be read as the network's features were made.
+        """
+        if self._computed is None:
+            self._cache.mkdir(parents=True, exist_ok=True)
+            computed = fisher_vectors_of_splits(
+                self._dataset.paths,
+                vocabulary_rows=[split.train for split in self._splits],
+                settings=self.settings,
+                cache=self._cache,
+                **self._how,
+            )
+            if computed.bad:
+                row, (_, message) = next(iter(computed.bad.items()))
+                raise InputError(
+                    f"{len(computed.bad)} images could be read before and cannot now, the first is "
+                    f"{os.fsdecode(self._dataset.paths[row])}: {message}"
+                )
+            self._computed = computed.splits
+        found: npt.NDArray[np.float32] = self._computed[number][rows]
+        return found
+
+
+class _OfSplit:
+    def __init__(self, vectors: VectorsOfSplits, number: int) -> None:
+        self._vectors, self._number = vectors, number
+
+    @property
+    def fingerprint(self) -> str:
+        """What changes with any row."""
+        return self._vectors.fingerprint(self._number)
+
+    def matrix(self, layer: str, rows: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]:
+        """Give rows: (len(rows), settings.width) float32."""
+        return self._vectors.rows(self._number, rows)

@@ -1,0 +1,227 @@
+"""The report of a benchmark: sections from what was measured, and how it was made."""
+
+from __future__ import annotations
+
+import datetime
+import platform
+import resource
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import decaf
+from decaf.evaluate.benchmarks import sections as parts
+from decaf.evaluate.benchmarks.published import PUBLISHED, Published
+from decaf.evaluate.benchmarks.settings import BenchmarkSettings
+from decaf.evaluate.datasets.dataset import Dataset
+from decaf.evaluate.protocol import Task
+from decaf.evaluate.reports import BenchmarkReport, Section, SplitRecord
+from decaf.features.run import available_cores
+
+__all__ = ["Measured", "make_report", "short_name"]
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """What a run found, for its report.
+
+    Attributes
+    ----------
+    dataset : Dataset
+        Without the images that could not be read.
+    tasks : mapping of weights to list of Task
+        The main tables, in order.
+    baselines : list of Task
+    points : list of (training images a class, list of Task)
+        The curves.
+    splits : list of SplitRecord
+    made_by : str
+        How the splits came about.
+    cache : str
+        The folder of the cache.
+    fingerprints : mapping of str to str
+    timing : mapping of stage to seconds
+    notes : list of str
+    fixed_C : float
+        Of the heads with one training image a class.
+    """
+
+    dataset: Dataset
+    tasks: Mapping[str, list[Task]]
+    baselines: list[Task]
+    points: list[tuple[int, list[Task]]]
+    splits: list[SplitRecord]
+    made_by: str
+    cache: str
+    fingerprints: Mapping[str, str]
+    timing: Mapping[str, float]
+    notes: list[str]
+    fixed_C: float
+
+
+def make_report(found: Measured, settings: BenchmarkSettings) -> BenchmarkReport:
+    """Put the report together.
+
+    Parameters
+    ----------
+    found : Measured
+    settings : BenchmarkSettings
+    """
+    dataset, labels = found.dataset, found.dataset.labels
+    published = PUBLISHED.get(dataset.name, Published())
+    best = parts.best_by_validation(next(iter(found.tasks.values())))
+    which = f"{best.head.name} on {best.layer} of {best.group}"
+    mean, std = parts.mean_and_std(parts.accuracies(best, labels, per_class=True))
+    spread = "" if std is None else f" ± {std:.1f}"
+    every = [task for each in found.tasks.values() for task in each] + found.baselines
+    of_curves = [task for _, each in found.points for task in each]
+    return BenchmarkReport(
+        name=settings.name,
+        title=f"{dataset.name}: linear classifiers on features",
+        what=_what(found),
+        headline=f"{which}: {mean:.1f}{spread} %",
+        sections=(
+            *_main_tables(found, published),
+            *_curves(found, settings),
+            parts.class_bars(f"Class by class: {which}", best, dataset),
+            parts.hardest_confusions(f"Hardest confusions: {which}", best, dataset),
+            parts.confusion_matrix(f"Confusion matrix: {which}", best, dataset),
+        ),
+        command=settings.command,
+        date=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        machine=_machine(),
+        versions=_versions(),
+        fingerprints=found.fingerprints,
+        splits=tuple(found.splits),
+        settings=_settings(found, settings),
+        timing=found.timing,
+        peak_memory=_peak_memory(),
+        notes=(*dataset.notes, *found.notes, *parts.remarks([*every, *of_curves])),
+        appendix=(*_plain_tables(found), parts.settings_table(every)),
+    )
+
+
+def _main_tables(found: Measured, published: Published) -> list[Section]:
+    labels = found.dataset.labels
+    caption = "Mean ± standard deviation (n - 1) over the splits, in percent."
+    if published.scores:
+        caption += f" The published features were {published.features}."
+    tables: list[Section] = [
+        parts.results_table(
+            f"Mean per-class accuracy, {short_name(name)}",
+            tasks,
+            labels,
+            published if published.scores else None,
+            per_class=True,
+            caption=caption,
+        )
+        for name, tasks in found.tasks.items()
+    ]
+    others = parts.others_table(
+        "Baselines, and other methods",
+        found.baselines,
+        labels,
+        published,
+        per_class=True,
+        caption="Mean per-class accuracy; the baselines are measured here, on the same splits.",
+    )
+    return tables if others is None else [*tables, others]
+
+
+def _plain_tables(found: Measured) -> list[Section]:
+    return [
+        parts.results_table(
+            f"Accuracy over all test images, {short_name(name)}",
+            tasks,
+            found.dataset.labels,
+            per_class=False,
+            collapsed=True,
+        )
+        for name, tasks in found.tasks.items()
+    ]
+
+
+def _curves(found: Measured, settings: BenchmarkSettings) -> list[Section]:
+    if not found.points:
+        return []
+    caption = (
+        "A smaller training set is part of each larger one; all are tested on the same images."
+    )
+    if found.points[0][0] == 1:
+        caption += (
+            f" With one image there is nothing to choose C on; there it is {found.fixed_C:g}."
+        )
+    title = f"More training images, {short_name(settings.weights[0])}"
+    return [parts.curve(title, found.points, found.dataset.labels, per_class=True, caption=caption)]
+
+
+def _what(found: Measured) -> str:
+    dataset, splits = found.dataset, found.splits
+    return (
+        f"Linear classifiers on frozen features of {dataset.name}: {len(dataset.class_names)} "
+        f"classes, {_span({s.n_train for s in splits})} training images and "
+        f"{_span({s.n_test for s in splits})} test images in "
+        f"{f'each of {len(splits)} splits' if len(splits) > 1 else 'one split'}. C is chosen by "
+        "cross-validation among the training images of each split, and so is the result above, "
+        "of all in its table; the test images have no part in either."
+    )
+
+
+def _settings(found: Measured, settings: BenchmarkSettings) -> dict[str, str]:
+    head = settings.heads[0]
+    listed = {
+        "data": found.dataset.root,
+        "splits": found.made_by,
+        "layers": ", ".join(settings.layers),
+        "crops": settings.crops,
+        "precision": settings.precision,
+        "scaling": head.scale,
+        "logistic regression": head.multi_class,
+        "loss of the SVM": head.loss,
+        "solver": head.solver,
+        "folds of the search for C": str(head.folds),
+        "cache": found.cache,
+    }
+    if found.dataset.origin is not None:
+        listed["reference of the data"] = found.dataset.origin.reference
+    return listed
+
+
+def short_name(weights: str) -> str:
+    """Give a network's name for tables: of a path, the file's.
+
+    >>> short_name("runs/first/weights.safetensors")
+    'weights.safetensors'
+    """
+    return weights if weights.startswith("random:") else Path(weights).name
+
+
+def _span(numbers: set[int]) -> str:
+    low, high = min(numbers), max(numbers)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
+def _machine() -> str:
+    import torch
+
+    processor = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        models = [ln for ln in info.read_text().splitlines() if ln.startswith("model name")]
+        processor = models[0].partition(":")[2].strip() if models else processor
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
+    return f"{available_cores()} cores of {processor}, {gpu}"
+
+
+def _versions() -> dict[str, str]:
+    names = ("torch", "torchvision", "scikit-learn", "numpy")
+    own = {"decaf": decaf.__version__, "python": platform.python_version()}
+    return {**own, **{name: version(name) for name in names}}
+
+
+def _peak_memory() -> int:
+    """Give the largest resident size of this process, in bytes; decoding processes are apart."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak

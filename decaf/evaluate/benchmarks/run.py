@@ -1,0 +1,304 @@
+"""A benchmark from a data set to its report: features, splits, heads, baselines, curves."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from decaf.evaluate.benchmarks.baselines import FISHER_VECTORS, VectorsOfSplits, random_weights
+from decaf.evaluate.benchmarks.report import Measured, make_report, short_name
+from decaf.evaluate.benchmarks.settings import BenchmarkSettings
+from decaf.evaluate.datasets.dataset import Dataset
+from decaf.evaluate.feature_cache import CachedFeatures, cache_folder, cached_features
+from decaf.evaluate.protocol import HeadSettings, Task, measure
+from decaf.evaluate.reports import BenchmarkReport, SplitRecord
+from decaf.evaluate.result_store import ResultStore
+from decaf.evaluate.splits import (
+    Split,
+    draw_splits,
+    manifest,
+    official_splits,
+    read_splits,
+    write_splits,
+)
+from decaf.features.disk import disk_errors
+
+__all__ = ["run_benchmark"]
+
+# For one training image a class there is nothing to validate a C on.
+_FIXED_C = 1.0
+
+
+def run_benchmark(
+    dataset: Dataset,
+    settings: BenchmarkSettings,
+    out: str | os.PathLike[str],
+    *,
+    tell: Callable[[str], Any] | None = None,
+    progress: bool | Callable[[int, int], Any] | None = None,
+    stop: threading.Event | None = None,
+) -> BenchmarkReport:
+    """Run a benchmark, write the manifest of its splits, and give its report.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    settings : BenchmarkSettings
+    out : path
+        Folder for ``NAME-splits.json``; made if it is not there.
+    tell : callable, optional
+        Called with a line for each thing done.
+    progress : bool, callable or None
+        Of the extraction, as `decaf.extract` takes it.
+    stop : threading.Event, optional
+        Set it to end the run early, with what is finished kept.
+
+    Returns
+    -------
+    BenchmarkReport
+
+    Raises
+    ------
+    DecafError
+        For what cannot be done; see `cached_features`, `draw_splits`, `read_splits`, `measure`.
+    """
+    run = _Run(dataset, settings, Path(out), tell or (lambda _line: None), progress, stop)
+    return make_report(run.measure(), settings)
+
+
+@dataclass(eq=False)
+class _Run:
+    dataset: Dataset
+    settings: BenchmarkSettings
+    out: Path
+    tell: Callable[[str], Any]
+    progress: bool | Callable[[int, int], Any] | None
+    stop: threading.Event | None
+    timing: dict[str, float] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    fingerprints: dict[str, str] = field(default_factory=dict)
+
+    def measure(self) -> Measured:
+        began = time.perf_counter()
+        settings = self.settings
+        self.cache = cache_folder(settings.cache)
+        self.store = ResultStore(self.cache / "results")
+        with disk_errors(self.out, "nothing was computed"):
+            self.out.mkdir(parents=True, exist_ok=True)
+        if settings.official and isinstance(settings.splits, int):
+            self._keep_used(official_splits(self.dataset, settings.splits))
+        random = (random_weights(settings.weights[0]),) if "random" in settings.baselines else ()
+        names = tuple(dict.fromkeys((*settings.weights, *random)))
+        features = {name: self._features(name) for name in names}
+        self._leave_out_bad(features)
+        digests = next(iter(features.values())).digests
+        self.splits, record, made_by = self._splits(digests)
+        tasks = {name: self._heads(name, features[name], name in random) for name in names}
+        baselines = [task for name in random for task in tasks.pop(name)]
+        if "fisher-vectors" in settings.baselines:
+            baselines += self._fisher_vectors(digests)
+        points = self._curve(features[settings.weights[0]])
+        self.timing["whole run"] = time.perf_counter() - began
+        return Measured(
+            dataset=self.dataset,
+            tasks=tasks,
+            baselines=baselines,
+            points=points,
+            splits=record,
+            made_by=made_by,
+            cache=str(self.cache),
+            fingerprints=self.fingerprints,
+            timing=self.timing,
+            notes=self.notes,
+            fixed_C=_FIXED_C,
+        )
+
+    def _keep_used(self, splits: Sequence[Split]) -> None:
+        """Leave out what no split uses, so that it need not be extracted."""
+        rows = np.concatenate([part for each in splits for part in (each.train, each.test)])
+        if len(np.unique(rows)) < len(self.dataset):
+            self.dataset = self.dataset.take(rows)
+
+    def _features(self, weights: str) -> CachedFeatures:
+        settings = self.settings
+        self.tell(f"features of {short_name(weights)}: {len(self.dataset):,} images")
+        with self._timed(f"features of {short_name(weights)}"):
+            found = cached_features(
+                self.dataset,
+                settings.layers,
+                weights=weights,
+                crops=settings.crops,
+                precision=settings.precision,
+                cache=self.cache,
+                device=settings.device,
+                batch_size=settings.batch_size,
+                workers=settings.workers,
+                progress=self.progress,
+                stop=self.stop,
+            )
+        how = f"extracted to {found.path}" if found.computed else f"from the cache, {found.path}"
+        self.tell(f"features of {short_name(weights)}: {how}")
+        self.fingerprints[f"weights {short_name(weights)}"] = found.weights["sha256"]
+        self.fingerprints[f"features of {short_name(weights)}"] = found.fingerprint
+        return found
+
+    def _leave_out_bad(self, features: dict[str, CachedFeatures]) -> None:
+        """Take images that could not be read out of the data set, and count them."""
+        ok = np.logical_and.reduce([each.ok for each in features.values()])
+        self.rows = np.flatnonzero(ok)
+        if len(self.rows) == len(self.dataset):
+            return
+        bad = np.flatnonzero(~ok)
+        messages = next(iter(features.values())).messages
+        first = f"{os.fsdecode(self.dataset.names[bad[0]])}: {messages[bad[0]]}"
+        self.notes.append(
+            f"{len(bad)} of {len(self.dataset)} images could not be read and were left out; the "
+            f"first is {first}"
+        )
+        self.dataset = self.dataset.take(self.rows)
+
+    def _splits(
+        self, digests: dict[bytes, str]
+    ) -> tuple[tuple[Split, ...], list[SplitRecord], str]:
+        settings = self.settings
+        if not isinstance(settings.splits, int):
+            found = read_splits(settings.splits, self.dataset, digests=digests)
+            made_by = f"read from {os.fspath(settings.splits)}"
+        elif settings.official:
+            found = official_splits(self.dataset, settings.splits)
+            made_by = f"the data set's own: {', '.join(each.name for each in found)}"
+        else:
+            found = draw_splits(
+                self.dataset,
+                settings.train_per_class,
+                test_per_class=settings.test_per_class,
+                n_splits=settings.splits,
+                seed=settings.seed,
+            )
+            made_by = (
+                f"drawn: {settings.train_per_class} training images a class, seed {settings.seed}"
+            )
+        content = manifest(self.dataset, found, digests=digests, made_by=made_by)
+        path = self.out / f"{settings.name}-splits.json"
+        write_splits(path, content)
+        record = [
+            SplitRecord(
+                each.name,
+                len(each.train),
+                len(each.test),
+                manifest=path.name,
+                sha256=str(content["sha256"]),
+            )
+            for each in found
+        ]
+        return found, record, made_by
+
+    def _heads(self, weights: str, features: CachedFeatures, is_baseline: bool) -> list[Task]:
+        heads = self.settings.heads
+        if is_baseline:  # of the baseline the plain heads are enough
+            heads = tuple(head for head in heads if not head.dropout) or heads
+        with self._timed(f"heads on {short_name(weights)}"):
+            return self._run(
+                _Rows(features, self.rows),
+                self.splits,
+                self.settings.layers,
+                heads,
+                short_name(weights),
+            )
+
+    def _fisher_vectors(self, digests: dict[bytes, str]) -> list[Task]:
+        vectors = VectorsOfSplits(
+            self.dataset,
+            self.splits,
+            digests=digests,
+            workers=self.settings.workers,
+            progress=self.progress,
+            cache=self.cache / "fisher-vectors",
+        )
+        self.tell(f"{FISHER_VECTORS}: {len(self.dataset):,} images")
+        heads = [h for h in self.settings.heads if h.kind == "svm" and not h.dropout]
+        heads = heads or [HeadSettings("SVM", "svm")]
+        with self._timed(f"{FISHER_VECTORS} and heads on them"):
+            by_split = [
+                self._run(vectors.of_split(n), (split,), (vectors.layer,), heads, FISHER_VECTORS)
+                for n, split in enumerate(self.splits)
+            ]
+        self.fingerprints["Fisher vectors of the first split"] = vectors.fingerprint(0)
+        return [
+            replace(tasks[0], splits=self.splits, outcomes=tuple(t.outcomes[0] for t in tasks))
+            for tasks in zip(*by_split, strict=True)
+        ]
+
+    def _curve(self, features: CachedFeatures) -> list[tuple[int, list[Task]]]:
+        settings = self.settings
+        fewest = min(
+            int(np.bincount(self.dataset.labels[each.train]).min()) for each in self.splits
+        )
+        sizes = [size for size in settings.curve_sizes if size <= fewest]
+        layers = tuple(layer for layer in settings.curve_layers if layer in settings.layers)
+        points = []
+        with self._timed("curves"):
+            for size in sizes:
+                splits = [each.first(size, self.dataset.labels) for each in self.splits]
+                heads = settings.curve_heads
+                if size == 1:
+                    heads = tuple(replace(head, C=_FIXED_C) for head in heads)
+                found = self._run(
+                    _Rows(features, self.rows), splits, layers, heads, f"{size} a class:"
+                )
+                names = zip(found, [h for _ in layers for h in settings.curve_heads], strict=True)
+                points.append((size, [replace(task, head=head) for task, head in names]))
+        return points
+
+    def _run(
+        self,
+        features: Any,
+        splits: Sequence[Split],
+        layers: Sequence[str],
+        heads: Sequence[HeadSettings],
+        group: str,
+    ) -> list[Task]:
+        return measure(
+            self.dataset,
+            features,
+            splits,
+            layers,
+            heads,
+            group=group,
+            store=self.store,
+            recompute=self.settings.recompute,
+            device=self.settings.device,
+            tell=self.tell,
+            stopped=None if self.stop is None else self.stop.is_set,
+        )
+
+    @contextmanager
+    def _timed(self, stage: str) -> Iterator[None]:
+        began = time.perf_counter()
+        yield
+        self.timing[stage] = time.perf_counter() - began
+
+
+class _Rows:
+    """Features of a part of a data set, by the part's own row numbers."""
+
+    def __init__(self, features: CachedFeatures, rows: npt.NDArray[np.int64]) -> None:
+        self._features, self._rows = features, rows
+
+    @property
+    def fingerprint(self) -> str:
+        """What changes with any row."""
+        return self._features.fingerprint
+
+    def matrix(self, layer: str, rows: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]:
+        """Give rows of a layer."""
+        return self._features.matrix(layer, self._rows[rows])
