@@ -62,7 +62,10 @@ def report_lines(report: FitReport, out: str) -> Iterator[str]:
         f"{printable(out)}: {what} on {choice.layer} of {weights} (C = {choice.C:g}{dropout}), "
         f"fitted to all {report.images} images"
     )
-    yield f"next: decaf predict {printable(shlex.quote(out))} IMAGES"
+    more = ""
+    if weights.endswith((".safetensors", ".pth", ".pt")) and not report.features["weights_file"]:
+        more = f" -w {shlex.quote(weights)}"  # a file, and nobody knows where
+    yield f"next: decaf predict {printable(shlex.quote(out))}{more} IMAGES"
 
 
 def _data_lines(report: FitReport, width: int) -> Iterator[str]:

@@ -173,7 +173,8 @@ class FitReport:
     settings : dict
         As `decaf.fit` was asked.
     features : dict
-        Weights, architecture, preprocessing, crops, precision of the features.
+        ``weights``, ``preprocess``, ``crops`` and ``precision``; and ``weights_file``, where the
+        weights are, None where they are known by name or not known to be in a file.
     seconds : dict of str to float
         By stage.
     versions : dict of str to str

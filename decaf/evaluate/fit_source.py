@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from decaf.errors import OutputError, ResumeError, SettingError
+from decaf.errors import OutputError, ResumeError, SettingError, WeightsError
 from decaf.evaluate.held_out import usable_images
 from decaf.features.disk import disk_errors
 from decaf.features.extract import extract
 from decaf.features.store.file import FeatureFile
-from decaf.heads.whereabouts import is_hdf5
+from decaf.heads.whereabouts import is_hdf5, is_registry_name
 from decaf.images.sources import collect
 
-__all__ = ["CANDIDATE_LAYERS", "candidate_layers", "features_to_fit", "parts_path", "source_name"]
+__all__ = [
+    "CANDIDATE_LAYERS",
+    "candidate_layers",
+    "features_to_fit",
+    "only_source",
+    "parts_path",
+    "source_name",
+]
 
 CANDIDATE_LAYERS = ("pool5", "fc6", "fc7")
 """What is chosen from where no layer is named."""
@@ -30,17 +37,19 @@ def parts_path(out: Path) -> Path:
     return out.with_name(out.name + ".parts")
 
 
+def only_source(source: Any) -> Any:
+    """Give the path that is alone in a list, as a command line has it; else what was given."""
+    alone = isinstance(source, (list, tuple)) and len(source) == 1 and _is_path(source[0])
+    return source[0] if alone else source
+
+
 def source_name(source: Any) -> str:
     """Name what was given, for people."""
     if isinstance(source, FeatureFile):
         return source.path
-    if isinstance(source, (list, tuple)) and len(source) == 1:
-        source = source[0]
-    if isinstance(source, (str, bytes, os.PathLike)):
+    if _is_path(source):
         return os.fsdecode(source)
-    if isinstance(source, (list, tuple)) and all(
-        isinstance(each, (str, bytes, os.PathLike)) for each in source
-    ):
+    if isinstance(source, (list, tuple)) and source and all(map(_is_path, source)):
         return f"{os.fsdecode(source[0])} and {len(source) - 1} more"
     return type(source).__name__
 
@@ -82,16 +91,12 @@ def features_to_fit(
     SettingError, InputError, WeightsError, OutputError, ResumeError, Stopped
         As `decaf.extract` and `decaf.evaluate.held_out.usable_images` say.
     """
-    if isinstance(source, FeatureFile):
+    if isinstance(source, FeatureFile) or is_hdf5(source):
         _check_no_extraction(labels, keep_features)
-        yield source
-        return
-    if isinstance(source, (list, tuple)) and len(source) == 1 and is_hdf5(source[0]):
-        source = source[0]
-    if is_hdf5(source):
-        _check_no_extraction(labels, keep_features)
-        with FeatureFile(source) as features:
-            yield features
+        given = source if isinstance(source, FeatureFile) else FeatureFile(source)
+        with nullcontext() if given is source else given:
+            _check_weights(given, extraction["weights"])
+            yield given
         return
     source = _checked_images(source, labels, min_images)
     asked: dict[str, Any] = {
@@ -168,14 +173,29 @@ def _check_no_extraction(labels: Any, keep_features: Any) -> None:
         )
 
 
+def _check_weights(features: FeatureFile, weights: Any) -> None:
+    """Refuse other weights than those of the features, where they are more than a name."""
+    if is_registry_name(weights):
+        return  # perhaps no more than the default
+    from decaf.backbone.model import Backbone, load_backbone
+
+    backbone = weights if isinstance(weights, Backbone) else load_backbone(weights)
+    known = features.run["weights"]
+    if backbone.sha256 != known["sha256"]:
+        raise WeightsError(
+            f"{features.path}: holds features of weights {known['name']} (SHA-256 "
+            f"{known['sha256'][:12]}…); {backbone.weights_name} is {backbone.sha256[:12]}…"
+        )
+
+
 def _checked_images(source: Any, labels: Any, min_images: int | None) -> Any:
     """Refuse images that no classifier can be made of before their features are computed."""
-    one = [source] if isinstance(source, (str, bytes, os.PathLike)) else source
-    if isinstance(one, Sequence) and any(each in ("-", b"-") for each in one if _is_text(each)):
-        return source  # standard input can be read once only
-    if not isinstance(source, (str, bytes, os.PathLike, Sequence)) and not hasattr(
-        source, "__getitem__"
+    several = [source] if _is_path(source) else source
+    if isinstance(several, (list, tuple)) and any(
+        _is_path(each) and os.fsencode(each) == b"-" for each in several
     ):
+        return source  # standard input can be read once only
+    if not hasattr(several, "__getitem__"):
         source = list(source)
     images = collect(source, labels=labels)
     usable_images(
@@ -190,5 +210,5 @@ def _checked_images(source: Any, labels: Any, min_images: int | None) -> Any:
     return source
 
 
-def _is_text(value: Any) -> bool:
-    return isinstance(value, (str, bytes))
+def _is_path(value: Any) -> bool:
+    return isinstance(value, (str, bytes, os.PathLike))

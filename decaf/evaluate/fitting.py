@@ -19,14 +19,20 @@ from decaf.errors import OutputError, SettingError
 from decaf.evaluate.choosing import Task, Trial, best_trial, choice_of, try_layers
 from decaf.evaluate.classification import BadImage
 from decaf.evaluate.fit_report import Conflict, Estimate, FitReport, estimate_of
-from decaf.evaluate.fit_source import candidate_layers, features_to_fit, parts_path, source_name
+from decaf.evaluate.fit_source import (
+    candidate_layers,
+    features_to_fit,
+    only_source,
+    parts_path,
+    source_name,
+)
 from decaf.evaluate.held_out import Usable, deal_folds, draw_held_out, usable_images
 from decaf.features.store.file import FeatureFile
 from decaf.heads.classifier import Classifier
 from decaf.heads.identity import FeatureIdentity
 from decaf.heads.saved import SavedHead, save_head
 from decaf.heads.scaling import SCALES
-from decaf.heads.whereabouts import is_hdf5, is_registry_name
+from decaf.heads.whereabouts import is_registry_name
 
 if TYPE_CHECKING:
     from decaf.backbone.model import Backbone
@@ -243,6 +249,7 @@ def fit(
     ('bee', 0.97)
     """
     settings = FitSettings(head, layer, C, dropout, scale, class_weight, held_out, min_images, seed)
+    source = only_source(source)
     target = None if out is None else Path(os.fsdecode(out))
     if target is not None:
         _check_out(target, overwrite)
@@ -289,17 +296,21 @@ def fit(
             stop=stop,
         )
         seconds["fit"] = time.perf_counter() - began
-        report = _report(source, features, usable, tasks, trials, settings, seconds)
+        where = _weights_file(weights)
+        report = _report(source, features, where, usable, tasks, trials, settings, seconds)
         best = best_trial(trials[0])
         saved = SavedHead(
             estimator=best.estimator,
             identity=FeatureIdentity.of(features, best.candidate.layer),
             class_names=usable.class_names,
-            report={**report.summary(), "weights_file": _weights_file(weights, source)},
+            report=report.summary(),
             calibration=best.calibration,
         )
-    path = "the classifier" if target is None else target
-    classifier = Classifier(saved, path=path)
+    classifier = Classifier(
+        saved,
+        weights=None if isinstance(weights, (str, os.PathLike)) else weights,
+        path="the classifier" if target is None else target,
+    )
     if target is not None:
         save_head(
             target,
@@ -355,6 +366,7 @@ def _rows(features: FeatureFile, layer: str, usable: Usable) -> np.ndarray:
 def _report(
     source: Any,
     features: FeatureFile,
+    weights_file: str | None,
     usable: Usable,
     tasks: list[Task],
     trials: list[list[Trial]],
@@ -388,8 +400,10 @@ def _report(
         notes=_notes(tasks, trials),
         settings=settings.record(),
         features={
-            name: features.run[name]
-            for name in ("weights", "arch", "preprocess", "crops", "precision")
+            **{
+                name: features.run[name] for name in ("weights", "preprocess", "crops", "precision")
+            },
+            "weights_file": weights_file,
         },
         seconds=seconds,
         versions={"decaf": decaf.__version__, **features.run["versions"]},
@@ -424,10 +438,8 @@ def _notes(tasks: list[Task], trials: list[list[Trial]]) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _weights_file(weights: Any, source: Any) -> str | None:
+def _weights_file(weights: Any) -> str | None:
     """Give where the weights are, if that is a file that can be found again."""
-    if isinstance(source, FeatureFile) or is_hdf5(source):
-        return None
     if isinstance(weights, os.PathLike) or (
         isinstance(weights, str) and not is_registry_name(weights)
     ):

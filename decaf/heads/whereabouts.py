@@ -78,7 +78,8 @@ def find_backbone(head: SavedHead, path: str) -> Backbone:
         If they are nowhere, or others.
     """
     name = head.identity.weights_name
-    recorded = head.report.get("weights_file")
+    features = head.report.get("features")
+    recorded = features.get("weights_file") if isinstance(features, dict) else None
     if not name.endswith(WEIGHTS_ENDINGS):
         if is_registry_name(name):
             return named_backbone(head.identity, name, path)
