@@ -50,7 +50,7 @@ def result_table(table: Table) -> Markup:
     marks = table_marks(table)
     groups = column_groups(table)
     widest = max((len(group.columns) for group in groups), default=1)
-    across = min(widest if widest > 1 else len(groups), MOST_ACROSS)
+    across = _across(widest if widest > 1 else len(groups))
     body = element("tbody", *(_row(table, marks, i) for i in range(len(table.rows))))
     shown = element(
         "table",
@@ -63,6 +63,11 @@ def result_table(table: Table) -> Markup:
         element("div", shown, class_="scroll"), _key(table, marks), caption(table.caption)
     )
     return folded("Show the table", content) if table.collapsed else content
+
+
+def _across(columns: int) -> int:
+    """Give how many numbers stand side by side, so that the lines are equally full."""
+    return 2 if columns == 4 else min(columns, MOST_ACROSS)
 
 
 def _head(table: Table) -> Markup:

@@ -194,8 +194,12 @@ dl.facts dd{margin:0 0 .6rem}
 .matrix-frame .ticks{display:none}
 .matrix-frame .columns{grid-column:1}
 .matrix-frame .columns .end{display:none}
-table.rows{font-size:.8rem}
-table.rows th,table.rows td{padding-right:.6rem}
+table.rows,table.rows tbody{display:block}
+table.rows thead{display:none}
+table.rows tr{display:grid;grid-template-columns:minmax(0,1fr) auto;padding:.3rem 0;
+border-bottom:1px solid var(--rule)}
+table.rows tbody th,table.rows td{border:0;padding:0}
+table.rows .wrap{grid-column:1/-1;width:auto;color:var(--soft)}
 .pairs{grid-template-columns:1fr}
 }
 @media print{
