@@ -49,6 +49,15 @@ def preprocess_of(
     if resize_to < crop:
         raise SettingError(f"resize_to {resize_to} is less than the network's {crop} pixels")
     image: Tensor | None = None
+    own = None if begun is None else begun.preprocess
+    if (
+        begun is not None
+        and own is not None
+        and settings.resize_to is None
+        and (own.resize, own.resize_to, own.crop) == (pack.resize, pack.size, crop)
+    ):
+        # The pack is of the images as their network sees them: all of it stays.
+        return own, begun.mean_image
     if begun is not None:
         scale, std, mean = begun.preprocess.scale, begun.preprocess.std, begun.preprocess.mean
         image = begun.mean_image
@@ -88,7 +97,11 @@ def _triple(values: Any) -> tuple[float, float, float]:
 
 
 def start_state(
-    spec: ArchSpec, pack: Pack, settings: TrainSettings, begun: Weights | None
+    spec: ArchSpec,
+    pack: Pack,
+    settings: TrainSettings,
+    begun: Weights | None,
+    head: tuple[Tensor, Tensor] | None = None,
 ) -> dict[str, Tensor]:
     """Give the parameters of the first step.
 
@@ -101,6 +114,8 @@ def start_state(
     settings : TrainSettings
     begun : Weights or None
         To go on from; None for random ones.
+    head : tuple of Tensor, optional
+        Weight (classes, width of fc7) and bias of fc8, in place of those of `begun` or random ones.
 
     Returns
     -------
@@ -143,4 +158,6 @@ def start_state(
     )
     if not alike:
         state |= {key: fresh[key] for key in ("fc8.weight", "fc8.bias")}
+    if head is not None:
+        state |= {"fc8.weight": head[0].float(), "fc8.bias": head[1].float()}
     return state

@@ -15,10 +15,18 @@ from torch import Tensor
 
 from decaf.images.spec import PreprocessSpec
 from decaf.train.augment import Views, cut, cut_batch, draw_views, lighting_shift, sent
-from decaf.train.randomness import epoch_order
+from decaf.train.randomness import balanced_order, epoch_order
 from decaf.train.recipe import TrainSettings
 
-__all__ = ["Batch", "Feed", "Normaliser", "Split", "ahead", "decoding_threads"]
+__all__ = [
+    "Batch",
+    "Feed",
+    "Normaliser",
+    "Split",
+    "ahead",
+    "decoding_threads",
+    "steps_per_epoch",
+]
 
 # Images that a thread prepares at a time: enough that handing them out costs nothing.
 CHUNK = 32
@@ -205,8 +213,8 @@ class Feed:
         share = settings.batch_size // world
         self._rows = slice(rank * share, (rank + 1) * share)
         self._workers = workers
-        self._order: tuple[int, np.ndarray] = (-1, np.empty(0, np.int64))
-        self.steps_per_epoch = len(split) // settings.batch_size
+        self._orders: dict[int, np.ndarray] = {}
+        self.steps_per_epoch = steps_per_epoch(len(split), settings)
 
     @contextlib.contextmanager
     def batches(self, start: int, stop: int) -> Iterator[Iterator[Batch]]:
@@ -223,12 +231,7 @@ class Feed:
             )
 
     def _begin(self, pool: ThreadPoolExecutor, step: int) -> _Work:
-        epoch, place = divmod(step, self.steps_per_epoch)
-        if self._order[0] != epoch:
-            order = epoch_order(self._settings.seed, epoch, len(self._split))
-            self._order = (epoch, order)
-        size = self._settings.batch_size
-        indices = self._order[1][place * size : (place + 1) * size][self._rows]
+        indices = self._indices(step)[self._rows]
         views = draw_views(self._settings, step, self._side, self._crop)[self._rows]
         on_cpu = self._cut_early
         side = self._crop if on_cpu else self._side
@@ -245,6 +248,33 @@ class Feed:
             for i in range(0, len(indices), CHUNK)
         ]
         return _Work(step, buffer, views, self._split.labels[indices], futures)
+
+    def _indices(self, step: int) -> np.ndarray:
+        """Give the images of a global batch."""
+        size, count = self._settings.batch_size, len(self._split)
+        if self._settings.last_batch == "dropped":
+            epoch, place = divmod(step, self.steps_per_epoch)
+            return self._order(epoch)[place * size : (place + 1) * size]
+        # The epochs one after the other, cut into batches wherever these end.
+        places = np.arange(step * size, (step + 1) * size)
+        epochs = places // count
+        found = np.empty(size, np.int64)
+        for epoch in np.unique(epochs):
+            there = epochs == epoch
+            found[there] = self._order(int(epoch))[places[there] % count]
+        return found
+
+    def _order(self, epoch: int) -> np.ndarray:
+        if epoch not in self._orders:
+            for old in [each for each in self._orders if each < epoch - 1]:
+                del self._orders[old]
+            seed = self._settings.seed
+            self._orders[epoch] = (
+                balanced_order(seed, epoch, np.asarray(self._split.labels))
+                if self._settings.sampling == "balanced"
+                else epoch_order(seed, epoch, len(self._split))
+            )
+        return self._orders[epoch]
 
     def _load(self, indices: np.ndarray, views: Views, out: Tensor) -> None:
         del views  # applied on the device
@@ -290,6 +320,13 @@ class Feed:
             self._corners_of(work.views),
         )
         return Batch(work.step, images, sent(labels, self._device))
+
+
+def steps_per_epoch(images: int, settings: TrainSettings) -> int:
+    """Give the steps of an epoch: its whole batches, or where the last is wrapped the nearest."""
+    if settings.last_batch == "dropped":
+        return images // settings.batch_size
+    return max(1, round(images / settings.batch_size))
 
 
 @dataclass(frozen=True, eq=False)

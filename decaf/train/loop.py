@@ -13,6 +13,7 @@ from decaf.errors import DecafError, Stopped
 from decaf.features.progress import Progress
 from decaf.train.feed import Batch
 from decaf.train.log import Log
+from decaf.train.validate import Validation
 
 if TYPE_CHECKING:
     from decaf.train.session import TrainingRun
@@ -52,11 +53,19 @@ class Loop:
         self.stop = stop
         self.worst = torch.zeros((), device=run.world.device)
         self.guess = math.log(max(len(run.pack.wnids), FEW))
+        if run.trainer.class_weight is not None:
+            self.guess *= max(1.0, float(run.trainer.class_weight.max()))
         on_gpu = run.world.device.type != "cpu"
         self.look_every = LOOK_EVERY if on_gpu or run.world.size > 1 else 1
         self.note = ""
         self.logged = (time.monotonic(), run.trainer.step)
         self.saved = self.tick = time.monotonic()
+
+    def look_before(self) -> None:
+        """Validate what the run begins with."""
+        found = self.run.validate()
+        if found is not None:
+            self._tell(found, 0.0)
 
     def step(self, batch: Batch) -> None:
         """Do a step, and what is due after it.
@@ -88,7 +97,7 @@ class Loop:
             self._write(rate)
         self.bar.advance(run.settings.batch_size, self.note)
         if validating:
-            self._validate(rate)
+            self._validate(rate, save or stop or run.rhythm.at_validation)
         elif save or stop:
             self._save()
         if stop and not run.trainer.ended:
@@ -114,10 +123,14 @@ class Loop:
         self.worst = torch.zeros_like(self.worst)
         return stop, save
 
-    def _save(self) -> None:
+    def settle(self) -> None:
+        """Add the time since it was last added."""
         now = time.monotonic()
         self.run.seconds += now - self.tick
         self.tick = now
+
+    def _save(self) -> None:
+        self.settle()
         self.run.checkpoint()
         self.saved = time.monotonic()
 
@@ -145,10 +158,20 @@ class Loop:
             }
         )
 
-    def _validate(self, rate: float) -> None:
+    def _validate(self, rate: float, save: bool) -> None:
         run = self.run
         found = run.validate()
-        if found is not None and self.log is not None:
+        if found is not None:
+            self._tell(found, rate)
+        if save:
+            self._save()
+        if run.rhythm.at_validation:
+            run.save_weights()
+        self.logged = (time.monotonic(), run.trainer.step)
+
+    def _tell(self, found: Validation, rate: float) -> None:
+        run = self.run
+        if self.log is not None:
             self.log.add(
                 {
                     "step": run.trainer.step,
@@ -160,6 +183,3 @@ class Loop:
                     "seconds": run.seconds + time.monotonic() - self.tick,
                 }
             )
-        self._save()
-        run.save_weights()
-        self.logged = (time.monotonic(), run.trainer.step)

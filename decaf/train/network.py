@@ -41,6 +41,8 @@ class TrainedAlexNet(nn.Module):
         The normalisations by layer; empty without them.
     dropped : tuple of str
         Names of the dropouts, in the order in which `forward` takes their masks.
+    left : tuple of str
+        Layers that `leave` has set aside.
     """
 
     def __init__(
@@ -69,6 +71,20 @@ class TrainedAlexNet(nn.Module):
         dropping = spec.dropout > 0
         self.dropped = tuple(s.name for s in steps if s.kind == "dropout" and dropping)
         self._steps = _pool_before_activation(steps)
+        self.left: tuple[str, ...] = ()
+
+    def leave(self, layers: Sequence[str]) -> None:
+        """Leave layers as they are: no gradient is computed for them, nor for what lies before.
+
+        Parameters
+        ----------
+        layers : sequence of str
+            The first ones, in forward order; the others are trained. Of a network without batch
+            normalisation.
+        """
+        self.left = tuple(layers)
+        for name, parameter in self.plain.named_parameters():
+            parameter.requires_grad_(name.partition(".")[0] not in self.left)
 
     def dropped_widths(self) -> tuple[int, ...]:
         """Give the number of units that each of `dropped` acts on."""
@@ -90,9 +106,18 @@ class TrainedAlexNet(nn.Module):
         -------
         Tensor of float, shape (N, classes)
         """
-        spec = self.plain.spec
         waiting = list(masks)
-        for step in self._steps:
+        names = [step.name for step in self._steps]
+        cut = names.index(self.left[-1]) + 1 if self.left else 0
+        if cut:
+            # Without a graph nothing of these steps is kept for a backward pass.
+            with torch.no_grad():
+                x = self._walk(self._steps[:cut], x, waiting)
+        return self._walk(self._steps[cut:], x, waiting)
+
+    def _walk(self, steps: Sequence[Step], x: Tensor, waiting: list[Tensor]) -> Tensor:
+        spec = self.plain.spec
+        for step in steps:
             if step.kind in ("conv", "linear") and step.name in self.norms:
                 x = self.norms[step.name](_without_bias(self.plain.get_submodule(step.name), x))
             elif step.kind == "act" and spec.activation == "relu":

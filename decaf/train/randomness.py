@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["dropout_mask", "epoch_order", "generator", "key"]
+__all__ = ["balanced_order", "dropout_mask", "epoch_order", "generator", "key"]
 
 
 def key(seed: int, purpose: str, *place: int) -> int:
@@ -51,6 +51,35 @@ def epoch_order(seed: int, epoch: int, count: int) -> np.ndarray:
         A permutation.
     """
     return generator(seed, "order", epoch).permutation(count)
+
+
+def balanced_order(seed: int, epoch: int, labels: np.ndarray) -> np.ndarray:
+    """Give an order in which an epoch shows every class equally often.
+
+    As many places as there are images are shared by the classes, to within one. Of a class with
+    more images than its share some are left out this time, others come next time; of one with
+    fewer, all come as often as others of it, to within one.
+
+    Parameters
+    ----------
+    labels : ndarray of int64, shape (count,)
+        Classes from 0 on.
+
+    Returns
+    -------
+    ndarray of int64, shape (count,)
+    """
+    random = generator(seed, "balanced order", epoch)
+    classes = np.unique(labels)
+    share, more = divmod(len(labels), len(classes))
+    wanted = np.full(len(classes), share)
+    wanted[random.permutation(len(classes))[:more]] += 1
+    parts = []
+    for label, count in zip(classes, wanted, strict=True):
+        rows = np.flatnonzero(labels == label)
+        rounds = [random.permutation(rows) for _ in range(-(-int(count) // len(rows)))]
+        parts.append(np.concatenate([*rounds, rows[:0]])[:count])
+    return random.permutation(np.concatenate(parts))
 
 
 def dropout_mask(

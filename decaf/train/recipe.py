@@ -11,7 +11,13 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from decaf.backbone.spec import ArchSpec, LRNSpec, PoolSpec, architecture
 from decaf.errors import SettingError
 
-__all__ = ["PRESETS", "TrainSettings", "preset"]
+__all__ = ["ARCH_OF_WEIGHTS", "LEARNED", "PRESETS", "TrainSettings", "preset"]
+
+LEARNED: tuple[str, ...] = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8")
+"""The layers that have parameters."""
+
+ARCH_OF_WEIGHTS = "weights"
+"""In place of an architecture's name: that of the weights that are gone on from."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +29,8 @@ class TrainSettings:
     preset : str
         Name of the preset these began as; a record.
     arch : str
-        A name of `decaf.backbone.spec.ARCHITECTURES`.
+        A name of `decaf.backbone.spec.ARCHITECTURES`, or "weights" for the network of the weights
+        that are gone on from.
     activation : {"relu", "tanh"}, optional
         In place of the architecture's own (ablation of Krizhevsky et al. 2012, 3.1).
     lrn : bool, optional
@@ -95,6 +102,27 @@ class TrainSettings:
         `torch.compile`; "auto" on GPUs only, since it gained nothing on CPUs.
     validate_every : int
         Epochs between validations.
+    freeze : str, optional
+        Leave the layers up to this one as they are, such as "conv3".
+    lr_by_layer : str
+        Factors on the learning rate of single layers, such as "fc8=10" or "conv1=0.1,fc8=10"; that
+        of the others is 1.
+    head_epochs : float
+        Train the last layer alone for so many of the epochs, at a constant rate, before the
+        schedule begins for all.
+    class_weights : {"none", "balanced"}
+        "balanced" weighs the losses of a class by the inverse of its share of the training images.
+    sampling : {"shuffled", "balanced"}
+        "shuffled" goes through all images once an epoch; "balanced" shows every class equally
+        often.
+    last_batch : {"dropped", "wrapped"}
+        What is left over at the end of an epoch: leave it out, or fill the batch up with images of
+        the next epoch, which small sets need.
+    keep_best : bool
+        Validate before the first step too, and keep the weights with which validation went best,
+        instead of the last.
+    early_stopping : int
+        Validations without a better one after which the run ends; 0 for never.
 
     Raises
     ------
@@ -139,6 +167,14 @@ class TrainSettings:
     channels_last: bool = True
     compile: Literal["auto", "yes", "no"] = "auto"
     validate_every: int = 1
+    freeze: str | None = None
+    lr_by_layer: str = ""
+    head_epochs: float = 0.0
+    class_weights: Literal["none", "balanced"] = "none"
+    sampling: Literal["shuffled", "balanced"] = "shuffled"
+    last_batch: Literal["dropped", "wrapped"] = "dropped"
+    keep_best: bool = False
+    early_stopping: int = 0
 
     def __post_init__(self) -> None:
         problems = list(_wrong_types(self))
@@ -146,11 +182,29 @@ class TrainSettings:
             problems += [text for wrong, text in _rules(self) if wrong]
         if problems:
             raise SettingError("training: " + "; ".join(problems))
-        architecture(self.arch)
+        if self.arch != ARCH_OF_WEIGHTS:
+            architecture(self.arch)
 
-    def spec(self, classes: int) -> ArchSpec:
-        """Give the network that these settings train, for a number of classes."""
-        spec = architecture(self.arch)
+    def spec(self, classes: int, begun: ArchSpec | None = None) -> ArchSpec:
+        """Give the network that these settings train.
+
+        Parameters
+        ----------
+        classes : int
+        begun : ArchSpec, optional
+            Of the weights that are gone on from, which ``arch="weights"`` needs.
+
+        Raises
+        ------
+        SettingError
+            For ``arch="weights"`` without weights.
+        """
+        if self.arch != ARCH_OF_WEIGHTS:
+            spec = architecture(self.arch)
+        elif begun is not None:
+            spec = begun
+        else:
+            raise SettingError("training: arch 'weights' needs weights to start from (--init-from)")
         changes: dict[str, Any] = {"classes": classes}
         if self.activation is not None:
             changes["activation"] = self.activation
@@ -161,6 +215,16 @@ class TrainSettings:
         if self.dropout is not None:
             changes["dropout"] = self.dropout
         return replace(spec, **changes)
+
+    def rate_factors(self) -> dict[str, float]:
+        """Give what the learning rate of each layer is multiplied by."""
+        found = dict.fromkeys(LEARNED, 1.0)
+        found.update(_factors(self.lr_by_layer) or {})
+        return found
+
+    def frozen(self) -> tuple[str, ...]:
+        """Name the layers that `freeze` leaves as they are, in forward order."""
+        return () if self.freeze is None else LEARNED[: LEARNED.index(self.freeze) + 1]
 
     def to_dict(self) -> dict[str, Any]:
         """Give the settings as plain JSON values; `from_dict` is the way back."""
@@ -219,7 +283,39 @@ def _rules(s: TrainSettings) -> list[tuple[bool, str]]:
             "nesterov needs a momentum above 0",
         ),
         (s.batch_norm and s.batch_size < 2, "batch_norm needs a batch_size of 2 or more"),
+        (
+            s.freeze is not None and s.freeze not in LEARNED[:-1],
+            f"freeze must be one of {', '.join(LEARNED[:-1])}, got {s.freeze!r:.60}",
+        ),
+        (s.freeze is not None and s.batch_norm, "freeze is for networks without batch_norm"),
+        (
+            _factors(s.lr_by_layer) is None,
+            "lr_by_layer must be layers with factors from 0 to 10000, such as 'conv1=0.1,fc8=10' "
+            f"(layers: {', '.join(LEARNED)}), got {s.lr_by_layer!r:.60}",
+        ),
+        (
+            s.head_epochs < 0 or (s.head_epochs > 0 and s.head_epochs + s.warmup_epochs > s.epochs),
+            f"head_epochs must be 0 or more, and with warmup_epochs at most epochs ({s.epochs:g}), "
+            f"got {s.head_epochs:g}",
+        ),
+        (s.head_epochs > 0 and s.batch_norm, "head_epochs is for networks without batch_norm"),
+        (s.early_stopping < 0, f"early_stopping must be 0 or more, got {s.early_stopping}"),
     ]
+
+
+def _factors(text: str) -> dict[str, float] | None:
+    """Read ``layer=factor,…``; None where it is not that."""
+    found: dict[str, float] = {}
+    for part in filter(None, text.replace(" ", "").split(",")):
+        layer, _, number = part.partition("=")
+        try:
+            factor = float(number)
+        except ValueError:
+            return None
+        if layer not in LEARNED or layer in found or not 0 <= factor <= 1e4:
+            return None
+        found[layer] = factor
+    return found
 
 
 def _wrong_types(settings: TrainSettings) -> list[str]:

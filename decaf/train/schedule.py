@@ -23,21 +23,28 @@ class Schedule:
     Attributes
     ----------
     finished : bool
-        Whether the plateau schedule has no lower rate left to try.
+        Whether the plateau schedule has no lower rate left to try, or `early_stopping` has come.
     """
 
     def __init__(self, settings: TrainSettings, steps: int, steps_per_epoch: int) -> None:
         self._settings = settings
-        self._steps = steps
+        # Those of the last layer alone come first, and are no part of the rest.
+        self.head_steps = min(steps, round(settings.head_epochs * steps_per_epoch))
+        self._steps = steps - self.head_steps
         self._warmup = round(settings.warmup_epochs * steps_per_epoch)
         self._drops = 0
         self._best = math.inf
         self._waited = 0
+        self._optimum = (math.inf, math.inf)
+        self._since = 0
         self.finished = False
 
     def rate(self, step: int) -> float:
         """Give the learning rate of a step, counted from 0."""
         s = self._settings
+        if step < self.head_steps:
+            return s.lr
+        step -= self.head_steps
         if step < self._warmup:
             return s.lr * (step + 1) / self._warmup
         done = (step - self._warmup) / max(1, self._steps - self._warmup)
@@ -48,10 +55,31 @@ class Schedule:
             return s.lr * s.lr_factor ** min(2, int(3 * done))
         return s.lr * s.lr_factor**self._drops
 
-    def validated(self, error: float) -> None:
-        """Take note of a validation error; lower is better."""
-        if self._settings.schedule != "plateau":
-            return
+    def validated(self, error: float, loss: float = math.nan) -> bool:
+        """Take note of a validation; lower is better.
+
+        Parameters
+        ----------
+        error, loss : float
+            Of equal errors the one with the lower loss is better.
+
+        Returns
+        -------
+        bool
+            Whether it is the best so far.
+        """
+        found = (error, math.inf if math.isnan(loss) else loss)
+        best = found < self._optimum
+        if best:
+            self._optimum = found
+        self._since = 0 if best else self._since + 1
+        if 0 < self._settings.early_stopping <= self._since:
+            self.finished = True
+        if self._settings.schedule == "plateau":
+            self._watch_plateau(error)
+        return best
+
+    def _watch_plateau(self, error: float) -> None:
         if error < self._best:
             self._best, self._waited = error, 0
             return
@@ -66,10 +94,13 @@ class Schedule:
     def state(self) -> dict[str, Any]:
         """Give what `restore` takes."""
         best = None if math.isinf(self._best) else self._best
+        optimum = [None if math.isinf(value) else value for value in self._optimum]
         return {
             "drops": self._drops,
             "best": best,
             "waited": self._waited,
+            "optimum": optimum,
+            "since": self._since,
             "finished": self.finished,
         }
 
@@ -78,4 +109,7 @@ class Schedule:
         self._drops = int(state["drops"])
         self._best = math.inf if state["best"] is None else float(state["best"])
         self._waited = int(state["waited"])
+        error, loss = (math.inf if value is None else float(value) for value in state["optimum"])
+        self._optimum = (error, loss)
+        self._since = int(state["since"])
         self.finished = bool(state["finished"])

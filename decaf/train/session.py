@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from decaf import __version__
 from decaf.backbone.spec import parameter_shapes
@@ -27,11 +28,11 @@ from decaf.train.beginning import preprocess_of, start_state
 from decaf.train.checkpoint import Checkpoints
 from decaf.train.curves import can_draw, draw_curves
 from decaf.train.distributed import World
-from decaf.train.feed import Feed, Normaliser
+from decaf.train.feed import Feed, Normaliser, Split, steps_per_epoch
 from decaf.train.folder import CHECKPOINTS, CURVES_FILE, LOG_FILE, WEIGHTS_FILE, RunFolder
 from decaf.train.log import Log
 from decaf.train.loop import Loop
-from decaf.train.pack.reader import Pack, PackSplit
+from decaf.train.pack.reader import Pack
 from decaf.train.recipe import TrainSettings
 from decaf.train.trainer import DTYPES, Trainer
 from decaf.train.validate import Validation, validate
@@ -55,21 +56,25 @@ class Rhythm:
         Checkpoints to keep.
     log_every : int
         Steps between two rows of the log.
+    at_validation : bool
+        Save at every validation: a checkpoint and the weights as they are. Short epochs take less
+        time than that; without it the weights are written at the end.
 
     Raises
     ------
     SettingError
-        Where one of them is not above 0.
+        Where one of the numbers is not above 0.
     """
 
     checkpoint_minutes: float = 10.0
     checkpoint_steps: int | None = None
     keep: int = 3
     log_every: int = 50
+    at_validation: bool = True
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
-            if value is not None and value <= 0:
+            if value is not None and not isinstance(value, bool) and value <= 0:
                 raise SettingError(f"{name} must be above 0, got {value:g}")
 
 
@@ -88,7 +93,8 @@ class TrainResult:
     epochs : float
         Done.
     validation : Validation or None
-        The last one; None without validation images.
+        That of the weights: the last, or where the best are kept the best; None without validation
+        images.
     seconds : float
         Spent training, over all sessions.
     """
@@ -112,46 +118,58 @@ class TrainingRun:
     settings : TrainSettings
     world : World
     rhythm : Rhythm
-    init_from : str or path, optional
+    init_from : str, path or Weights, optional
     workers : int, optional
     validation_pack : str, optional
         Fingerprint of the pack that `validation` is of, where it is another.
+    split : Split, optional
+        Training images, in place of all those of the pack.
+    head : tuple of Tensor, optional
+        Weight and bias to start fc8 from.
+    origin : dict, optional
+        JSON values to be kept with the record of the run, which they are a part of.
     """
 
     def __init__(
         self,
         pack: Pack,
-        validation: PackSplit | None,
+        validation: Split | None,
         folder: Path,
         settings: TrainSettings,
         world: World,
         *,
         rhythm: Rhythm,
-        init_from: str | os.PathLike[str] | None,
+        init_from: str | os.PathLike[str] | Weights | None,
         workers: int | None,
         validation_pack: str | None = None,
+        split: Split | None = None,
+        head: tuple[Tensor, Tensor] | None = None,
+        origin: dict[str, Any] | None = None,
     ) -> None:
         self.pack = pack
         self.folder = folder
         self.settings = settings
         self.world = world
         self.rhythm = rhythm
-        self.split = pack.splits["train"]
+        self.split: Split = pack.splits["train"] if split is None else split
         self.validation_split = validation
         self.workers = workers or max(1, available_cores() // local_world_size())
         self.checkpoints = Checkpoints(folder / CHECKPOINTS, rhythm.keep)
-        self.spec = settings.spec(len(pack.wnids))
+        begun = init_from if isinstance(init_from, Weights) else None
+        if init_from is not None and not isinstance(init_from, Weights):
+            begun = load_weights(init_from)
+        self.spec = settings.spec(len(pack.wnids), None if begun is None else begun.spec)
         self._check()
-        begun = load_weights(init_from) if init_from is not None else None
         self.preprocess, self.mean_image = preprocess_of(
             pack, settings, self.spec.input_size, begun
         )
         self.trainer = Trainer(
             self.spec,
-            start_state(self.spec, pack, settings, begun),
+            start_state(self.spec, pack, settings, begun, head),
             settings,
             world,
-            len(self.split) // settings.batch_size,
+            steps_per_epoch(len(self.split), settings),
+            class_weight=self._class_weight(),
         )
         dtype = DTYPES[settings.precision]
         self.normaliser = Normaliser(self.preprocess, self.mean_image, dtype, world.device)
@@ -162,6 +180,7 @@ class TrainingRun:
             "validation_images": 0 if validation is None else len(validation),
             "init_from": None if begun is None else begun.sha256,
             "settings": settings.to_dict(),
+            **(origin or {}),
         }
         self.seconds = 0.0
         self.sha256 = ""
@@ -178,7 +197,7 @@ class TrainingRun:
             names = ", ".join(self.pack.wnids[i] for i in empty[:3])
             more = f" and {len(empty) - 3} more" if len(empty) > 3 else ""
             problems.append(f"{self.pack.path} has no training images of {names}{more}")
-        if len(self.split) < size:
+        if len(self.split) < size and self.settings.last_batch == "dropped":
             problems.append(f"batch_size {size} is more than the {len(self.split)} training images")
         if size % world:
             problems.append(f"batch_size {size} cannot be shared evenly by {world} processes")
@@ -193,10 +212,22 @@ class TrainingRun:
                 f"the plateau schedule needs validation images, and {self.pack.path} has none: "
                 "give another pack's with --val, pack with --split-val, or choose another schedule"
             )
+        if self.validation_split is None and (
+            self.settings.keep_best or self.settings.early_stopping
+        ):
+            problems.append("keep_best and early_stopping need validation images")
         if self.settings.precision == "fp16" and self.world.device.type == "cpu":
             problems.append("precision fp16 is for GPUs; use bf16 or fp32")
         if problems:
             raise SettingError("training: " + "; ".join(problems))
+
+    def _class_weight(self) -> Tensor | None:
+        """Give what the losses of each class are multiplied by; over all images the mean is 1."""
+        if self.settings.class_weights == "none":
+            return None
+        counts = np.bincount(self.split.labels, minlength=len(self.pack.wnids))
+        weights = len(self.split) / (len(counts) * np.maximum(counts, 1))
+        return torch.from_numpy(weights.astype(np.float32))
 
     def begin(self, resume: bool) -> None:
         """Take the folder, and go back to the last intact checkpoint where there is one.
@@ -266,18 +297,24 @@ class TrainingRun:
             workers=self.workers,
         )
         wish = progress if chief else False
+        before = self.settings.keep_best and trainer.step == 0
         with (
             progress_for(wish, trainer.steps * size, trainer.step * size) as bar,
-            Log(self.folder, trainer.step, tensorboard)
+            # What was found before the first step is about to be found again.
+            Log(self.folder, -1 if before else trainer.step, tensorboard)
             if chief
             else contextlib.nullcontext() as log,
             feed.batches(trainer.step, trainer.steps) as batches,
         ):
             loop = Loop(self, bar, log, stop)
+            if before:
+                loop.look_before()
             for batch in batches if not trainer.ended else ():
                 loop.step(batch)
                 if trainer.ended:
                     break
+            if not self.rhythm.at_validation:  # else the last validation has
+                loop.settle()
         if not self._is_saved():
             self.save_weights()
         self._draw(anew=True)
@@ -322,8 +359,9 @@ class TrainingRun:
             self.world,
             workers=self.workers,
         )
-        self.trainer.schedule.validated(found.top1_error)
-        self.last = found
+        best = self.trainer.validated(found.top1_error, found.loss)
+        if best or not self.settings.keep_best:
+            self.last = found
         return found
 
     def checkpoint(self) -> None:
@@ -348,7 +386,7 @@ class TrainingRun:
             WEIGHTS_FILE,
             self.spec,
             self.preprocess,
-            self.trainer.result().folded(),
+            self.trainer.outcome(),
             class_names=self.pack.class_names,
             mean_image=self.mean_image,
             metrics=metrics,

@@ -19,7 +19,7 @@ from decaf.train.distributed import World, meeting
 from decaf.train.feed import Batch
 from decaf.train.network import TrainedAlexNet
 from decaf.train.randomness import dropout_mask
-from decaf.train.recipe import TrainSettings
+from decaf.train.recipe import LEARNED, TrainSettings
 from decaf.train.schedule import Schedule
 
 __all__ = ["Trainer"]
@@ -38,6 +38,8 @@ class Trainer:
     settings : TrainSettings
     world : World
     steps_per_epoch : int
+    class_weight : Tensor of float32, shape (classes,), optional
+        What the losses of each class are multiplied by.
 
     Attributes
     ----------
@@ -47,6 +49,8 @@ class Trainer:
         Of the whole run.
     sums : Tensor of float64, shape (3,)
         Images, summed loss and wrong first guesses since they were last taken.
+    best : dict of str to Tensor, or None
+        The parameters of the plain network with which validation went best, where they are kept.
     """
 
     def __init__(
@@ -56,6 +60,7 @@ class Trainer:
         settings: TrainSettings,
         world: World,
         steps_per_epoch: int,
+        class_weight: Tensor | None = None,
     ) -> None:
         self.settings = settings
         self.world = world
@@ -63,16 +68,26 @@ class Trainer:
         self.steps = max(1, round(settings.epochs * steps_per_epoch))
         self.step = 0
         self.schedule = Schedule(settings, self.steps, steps_per_epoch)
+        self.best: dict[str, Tensor] | None = None
+        self.class_weight = None if class_weight is None else class_weight.to(world.device)
         layout = torch.channels_last if settings.channels_last else torch.contiguous_format
         network = TrainedAlexNet(
             spec, state, batch_norm=settings.batch_norm, synchronised=world.size > 1
         )
         self.network = network.to(world.device).to(memory_format=layout)
         self.average = copy.deepcopy(self.network).eval() if settings.average else None
+        # It knows all parameters; those without a gradient it passes over.
         self.optimizer = _optimizer(self.network, settings)
         self.scaler = torch.amp.GradScaler(world.device.type, enabled=settings.precision == "fp16")
         self.sums = torch.zeros(3, dtype=torch.float64, device=world.device)
-        self.run_network: Callable[..., Tensor] = self.network
+        self.run_network = self._prepared()
+
+    def _prepared(self) -> Callable[..., Tensor]:
+        """Give what runs the network in a step, with the layers of this part of the run trained."""
+        settings, world = self.settings, self.world
+        if not settings.batch_norm:
+            self.network.leave(self._left())
+        run: Callable[..., Tensor] = self.network
         if world.size > 1:
             gpu = [world.device.index] if world.device.type == "cuda" else None
             wrap = nn.parallel.DistributedDataParallel
@@ -81,7 +96,7 @@ class Trainer:
             names = inspect.signature(wrap.__init__).parameters
             old, new = "broadcast_buffers", "forward_sync_buffers"
             switch: dict[str, Any] = {new if new in names else old: False}
-            self.run_network = wrap(
+            run = wrap(
                 self.network,
                 device_ids=gpu,
                 gradient_as_bucket_view=True,
@@ -89,7 +104,12 @@ class Trainer:
             )
         wanted = settings.compile == "yes"
         if wanted or (settings.compile == "auto" and world.device.type == "cuda"):
-            self.run_network = torch.compile(self.run_network)
+            run = torch.compile(run)
+        return run
+
+    def _left(self) -> tuple[str, ...]:
+        """Name the layers that the next step leaves as they are."""
+        return LEARNED[:-1] if self.step < self.schedule.head_steps else self.settings.frozen()
 
     @property
     def epoch(self) -> float:
@@ -136,14 +156,14 @@ class Trainer:
 
     def _take(self, batch: Batch) -> Tensor:
         settings = self.settings
+        if self.network.left != self._left() and not settings.batch_norm:
+            self.run_network = self._prepared()
         for group in self.optimizer.param_groups:
-            group["lr"] = self.rate()
+            group["lr"] = self.rate() * group["factor"]
         self.network.train()
         with self.arithmetic():
             logits = self.run_network(batch.images, self._masks(len(batch.labels)))
-            loss = functional.cross_entropy(
-                logits.float(), batch.labels, label_smoothing=settings.label_smoothing
-            )
+            loss = self._loss(logits.float(), batch.labels)
         self.optimizer.zero_grad(set_to_none=True)
         on_cpu = self.world.device.type == "cpu"
         if on_cpu and self.world.size == 1 and not math.isfinite(loss.item()):
@@ -161,6 +181,15 @@ class Trainer:
             wrong = (logits.argmax(1) != batch.labels).sum()
             self.sums += torch.stack([wrong.new_full((), count), loss * count, wrong])
         return loss.detach()
+
+    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        smoothing = self.settings.label_smoothing
+        if self.class_weight is None:
+            return functional.cross_entropy(logits, labels, label_smoothing=smoothing)
+        # Not torch's own weights: these divide by the sum of a batch's weights, which would make
+        # a step depend on how many processes share it.
+        each = functional.cross_entropy(logits, labels, label_smoothing=smoothing, reduction="none")
+        return (each * self.class_weight[labels]).mean()
 
     def _masks(self, count: int) -> list[Tensor]:
         settings, world = self.settings, self.world
@@ -184,8 +213,17 @@ class Trainer:
         torch._foreach_lerp_(mine, new, 1 - decay)
 
     def result(self) -> TrainedAlexNet:
-        """Give the network that is evaluated and kept: the average, where there is one."""
+        """Give the network that is evaluated: the average, where there is one."""
         return self.average if self.average is not None else self.network
+
+    def validated(self, error: float, loss: float) -> None:
+        """Take note of a validation, and keep the weights where it was the best."""
+        if self.schedule.validated(error, loss) and self.settings.keep_best:
+            self.best = {key: tensor.clone() for key, tensor in self.result().folded().items()}
+
+    def outcome(self) -> dict[str, Tensor]:
+        """Give the parameters of the plain network that are kept: the best, or the last."""
+        return self.best if self.best is not None else self.result().folded()
 
     @torch.inference_mode()
     def predict(self, images: Tensor) -> Tensor:
@@ -207,6 +245,7 @@ class Trainer:
         """Give about how large `tensors` is, in bytes."""
         parameters = sum(p.numel() * p.element_size() for p in self.network.parameters())
         copies = 2 + (self.settings.optimizer == "adamw") + (self.average is not None)
+        copies += self.settings.keep_best
         return parameters * copies
 
     def tensors(self) -> dict[str, Tensor]:
@@ -219,6 +258,8 @@ class Trainer:
             for key, value in values.items():
                 if isinstance(value, Tensor):
                     found[f"optimizer/{key}/{names[id(parameter)]}"] = value
+        if self.best is not None:
+            found |= {f"best/{name}": value for name, value in self.best.items()}
         found["sums"] = self.sums
         return found
 
@@ -255,9 +296,11 @@ class Trainer:
                 if tensor.shape == parameter.shape:
                     value = torch.empty_like(parameter).copy_(tensor)
                 self.optimizer.state[parameter][kind] = value
+            self.best = groups.get("best")
             # They are of all processes, and are going to be summed over them again.
             self.sums.copy_(groups["sums"][""]).mul_(self.world.chief)
             self.step = int(state["step"])
+            self.run_network = self._prepared()
             self.schedule.restore(state["schedule"])
             self.scaler.load_state_dict(state["scaler"])
         except (KeyError, RuntimeError) as error:
@@ -269,14 +312,19 @@ def _values(module: nn.Module) -> list[Tensor]:
 
 
 def _optimizer(network: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:
-    trained = [p for p in network.parameters() if p.requires_grad]
-    decayed = [p for p in trained if p.dim() > 1 or settings.decay_all]
-    others = [p for p in trained if p.dim() <= 1 and not settings.decay_all]
+    # One group for each factor on the rate, with decay and without.
+    factors = settings.rate_factors()
+    members: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in network.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        layer = next(part for part in name.split(".") if part in factors)
+        decay = settings.weight_decay if parameter.dim() > 1 or settings.decay_all else 0.0
+        members.setdefault((factors[layer], decay), []).append(parameter)
     groups = [
-        {"params": decayed, "weight_decay": settings.weight_decay},
-        {"params": others, "weight_decay": 0.0},
+        {"params": parameters, "weight_decay": decay, "factor": factor}
+        for (factor, decay), parameters in members.items()
     ]
-    groups = [group for group in groups if group["params"]]
     if settings.optimizer == "adamw":
         return torch.optim.AdamW(
             groups, lr=settings.lr, betas=(settings.momentum, 0.999), fused=True

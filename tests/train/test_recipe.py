@@ -87,6 +87,7 @@ def test_every_value_can_be_set() -> None:
                 continue
             extra = {"nesterov": False} if field.name in ("momentum",) else {}
             extra |= {"warmup_epochs": 0.0} if field.name == "epochs" else {}
+            extra |= {"batch_norm": False} if field.name == "head_epochs" else {}
             changed = preset("modern", **{field.name: value, **extra})
             assert getattr(changed, field.name) == value
 
