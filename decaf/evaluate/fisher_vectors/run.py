@@ -14,8 +14,8 @@ from decaf.evaluate.fisher_vectors.descriptors import dense_sift, grey_image
 from decaf.evaluate.fisher_vectors.encoding import encode
 from decaf.evaluate.fisher_vectors.kept import Kept, fingerprint
 from decaf.evaluate.fisher_vectors.settings import FisherVectorSettings, require
-from decaf.evaluate.fisher_vectors.vocabulary import Vocabulary, learn_vocabulary
-from decaf.evaluate.fisher_vectors.workers import Failure, for_each_block
+from decaf.evaluate.fisher_vectors.vocabulary import Vocabulary, learn_vocabularies
+from decaf.evaluate.fisher_vectors.workers import Failure, Workers
 from decaf.features.progress import progress_for
 from decaf.images.refs import ImageRef
 
@@ -143,11 +143,12 @@ def fisher_vectors_of_splits(
     identity = fingerprint(refs, splits, settings, seed, versions)
     with Kept(cache, identity, len(refs), len(splits), settings.width, _BLOCK) as kept:
         if not kept.complete:
-            vocabularies = kept.vocabularies()
-            if vocabularies is None:
-                vocabularies = _learn(refs, splits, settings, seed, workers)
-                kept.keep_vocabularies(vocabularies)
-            _encode_all(refs, vocabularies, settings, workers, progress, kept)
+            with Workers(workers) as processes:
+                vocabularies = kept.vocabularies()
+                if vocabularies is None:
+                    vocabularies = _learn(refs, splits, settings, seed, processes)
+                    kept.keep_vocabularies(vocabularies)
+                _encode_all(refs, vocabularies, settings, processes, progress, kept)
         return FisherVectors(kept.rows(), dict(sorted(kept.bad.items())), identity)
 
 
@@ -204,7 +205,7 @@ def _learn(
     splits: Sequence[npt.NDArray[np.int64]],
     settings: FisherVectorSettings,
     seed: int,
-    workers: int,
+    processes: Workers,
 ) -> list[Vocabulary]:
     """Learn each split's vocabulary from descriptors of its own images.
 
@@ -218,12 +219,12 @@ def _learn(
     blocks = _blocks(wanted)
     drawn: dict[int, tuple[Floats, Floats]] = {}
     sample = _Sample(settings, seed, each)
-    for number, results in for_each_block(sample, refs, blocks, workers=workers):
+    for number, results in processes.each_block(sample, refs, blocks):
         for row, result in zip(blocks[number], results, strict=True):
             if not isinstance(result, Failure):  # told about when it is encoded
                 drawn[row] = result
 
-    def learn(rows: npt.NDArray[np.int64]) -> Vocabulary:
+    def sample_of(rows: npt.NDArray[np.int64]) -> tuple[Floats, Floats]:
         found = [drawn[row] for row in np.sort(rows).tolist() if row in drawn]
         if not found:
             raise InputError(
@@ -231,16 +232,16 @@ def _learn(
                 "there is nothing to learn a vocabulary from"
             )
         descriptors, positions = (np.concatenate(part) for part in zip(*found, strict=True))
-        return learn_vocabulary(descriptors, positions, settings, seed=seed)
+        return descriptors, positions
 
-    return [learn(rows) for rows in chosen]
+    return learn_vocabularies([sample_of(rows) for rows in chosen], settings, seed=seed)
 
 
 def _encode_all(
     refs: Sequence[ImageRef],
     vocabularies: Sequence[Vocabulary],
     settings: FisherVectorSettings,
-    workers: int,
+    processes: Workers,
     progress: bool | Callable[[int, int], object] | None,
     kept: Kept,
 ) -> None:
@@ -251,7 +252,7 @@ def _encode_all(
     task = _Encode(settings, vocabularies)
     wanted = [blocks[number] for number in missing]
     with progress_for(progress, len(refs), done) as report:
-        for place, results in for_each_block(task, refs, wanted, workers=workers):
+        for place, results in processes.each_block(task, refs, wanted):
             rows = np.full((len(vocabularies), len(results), settings.width), np.nan, np.float32)
             bad = {}
             for column, (row, result) in enumerate(zip(wanted[place], results, strict=True)):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from decaf.errors import InputError
 from decaf.evaluate.fisher_vectors.settings import FisherVectorSettings, require
 from decaf.features.disk import write_atomically
 
-__all__ = ["Vocabulary", "learn_vocabulary", "load_vocabulary", "save_vocabulary"]
+__all__ = ["Vocabulary", "learn_vocabularies", "load_vocabulary", "save_vocabulary"]
 
 Floats = npt.NDArray[np.float32]
 
@@ -75,32 +77,49 @@ class Vocabulary:
         return mixture
 
 
-def learn_vocabulary(
-    descriptors: Floats, positions: Floats, settings: FisherVectorSettings, *, seed: int
-) -> Vocabulary:
+def learn_vocabularies(
+    samples: Sequence[tuple[Floats, Floats]], settings: FisherVectorSettings, *, seed: int
+) -> list[Vocabulary]:
     """Learn principal axes and Gaussians by `skimage.feature.learn_gmm`; no labels are used.
+
+    Each is learned on one core, several at a time, so that numbers do not depend on the cores.
 
     Parameters
     ----------
-    descriptors : ndarray of shape (n, 128), float32
-        Of training images alone.
-    positions : ndarray of shape (n, 2), float32
+    samples : sequence of (descriptors, positions)
+        For each vocabulary, of training images alone: float32, ``(n, 128)`` and ``(n, 2)``.
     settings : FisherVectorSettings
     seed : int
-        Of the k-means that the mixture starts from.
+        Of the k-means that a mixture starts from.
 
     Raises
     ------
     InputError
-        For fewer descriptors than the mixture has Gaussians, or PCA dimensions.
+        For fewer descriptors than a mixture has Gaussians, or PCA dimensions.
     """
     least = max(settings.modes, settings.components)
-    if len(descriptors) < least:
-        raise InputError(
-            f"Fisher vectors: {len(descriptors)} descriptors to learn a vocabulary from, "
-            f"{least} are the least for {settings.modes} Gaussians in {settings.components} "
-            "dimensions; give more or larger images, or fewer of both"
-        )
+    for descriptors, _ in samples:
+        if len(descriptors) < least:
+            raise InputError(
+                f"Fisher vectors: {len(descriptors)} descriptors to learn a vocabulary from, "
+                f"{least} are the least for {settings.modes} Gaussians in {settings.components} "
+                "dimensions; give more or larger images, or fewer of both"
+            )
+    from threadpoolctl import threadpool_limits
+
+    def learn(sample: tuple[Floats, Floats]) -> Vocabulary:
+        with threadpool_limits(1, "openmp"):  # of which each thread has its own
+            return _learn(sample[0], sample[1], settings, seed)
+
+    with warnings.catch_warnings(), threadpool_limits(1, "blas"), ThreadPoolExecutor() as threads:
+        # Of convergence: a vocabulary needs to be fit for its purpose, not at the optimum.
+        warnings.simplefilter("ignore")
+        return list(threads.map(learn, samples))
+
+
+def _learn(
+    descriptors: Floats, positions: Floats, settings: FisherVectorSettings, seed: int
+) -> Vocabulary:
     mean = descriptors.mean(axis=0, dtype=np.float64)
     wide = descriptors.astype(np.float64) - mean
     _, axes = np.linalg.eigh(wide.T @ wide)  # eigenvalues ascending
@@ -116,12 +135,7 @@ def learn_vocabulary(
         "max_iter": settings.iterations,
         "random_state": seed,
     }
-    with warnings.catch_warnings():
-        # Of convergence: a vocabulary needs to be fit for its purpose, not at the optimum.
-        warnings.simplefilter("ignore")
-        mixture = require("skimage.feature").learn_gmm(
-            rows, n_modes=settings.modes, gm_args=arguments
-        )
+    mixture = require("skimage.feature").learn_gmm(rows, n_modes=settings.modes, gm_args=arguments)
     return Vocabulary(
         mean.astype(np.float32),
         chosen.astype(np.float32),

@@ -16,13 +16,13 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import connection
-from typing import Any, Generic, TypeVar
+from typing import TypeVar
 
 from decaf.errors import ImageError
 from decaf.evaluate.fisher_vectors.settings import require
 from decaf.images.refs import ImageRef, Wire
 
-__all__ = ["Failure", "for_each_block"]
+__all__ = ["Failure", "Workers"]
 
 Result = TypeVar("Result")
 Task = Callable[[int, ImageRef], Result]
@@ -37,65 +37,80 @@ class Failure:
     message: str
 
 
-def for_each_block(
-    task: Task[Result],
-    images: Sequence[ImageRef],
-    blocks: Sequence[Sequence[int]],
-    *,
-    workers: int,
-) -> Iterator[tuple[int, list[Result | Failure]]]:
-    """Apply a task to images, block by block.
+class Workers:
+    """Processes that apply tasks to images; a context manager.
 
     Parameters
     ----------
-    task : callable
-        Takes an image's number and its reference; must be picklable, and is sent to each process
-        once. An `ImageError` that it raises becomes a `Failure`; anything else ends the run.
-    images : sequence of ImageRef
-    blocks : sequence of sequence of int
-        Numbers of images.
-    workers : int
-        Processes; 0 to work in this one. They import the calling script anew, as
+    count : int
+        How many processes; 0 to work in the calling one. They import the calling script anew, as
         `multiprocessing` does: a script does its work under ``if __name__ == "__main__"``.
-
-    Yields
-    ------
-    (int, list)
-        A block's number and its results, in the order in which blocks are finished. Few blocks are
-        in flight at a time, however many there are.
     """
-    wires = [[(row, images[row].to_wire()) for row in block] for block in blocks]
-    if workers == 0:
-        for number, items in enumerate(wires):
-            yield number, _apply(task, items)
-        return
-    waiting = deque(range(len(wires)))
-    with _Processes(task, workers) as processes:
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._pool: ProcessPoolExecutor | None = None
+
+    def __enter__(self) -> Workers:
+        if self._count:
+            self._pool = _started(self._count)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def each_block(
+        self, task: Task[Result], images: Sequence[ImageRef], blocks: Sequence[Sequence[int]]
+    ) -> Iterator[tuple[int, list[Result | Failure]]]:
+        """Apply a task to images, block by block.
+
+        Parameters
+        ----------
+        task : callable
+            Takes an image's number and its reference; must be picklable. An `ImageError` that it
+            raises becomes a `Failure`; anything else ends the run.
+        images : sequence of ImageRef
+        blocks : sequence of sequence of int
+            Numbers of images.
+
+        Yields
+        ------
+        (int, list)
+            A block's number and its results, in the order in which blocks are finished. Few blocks
+            are in flight at a time, however many there are.
+        """
+        waiting = deque(range(len(blocks)))
+
+        def items(number: int) -> list[_Item]:
+            return [(row, images[row].to_wire()) for row in blocks[number]]
+
         flying: dict[Future[list[Result | Failure]], int] = {}
         while waiting or flying:
-            while waiting and len(flying) < 2 * workers:
+            if self._pool is None:
                 number = waiting.popleft()
-                flying[processes.submit(wires[number])] = number
+                yield number, _apply(task, items(number))
+                continue
+            while waiting and len(flying) < 2 * self._count:
+                number = waiting.popleft()
+                flying[self._pool.submit(_apply, task, items(number))] = number
             finished, _ = wait(flying, return_when=FIRST_COMPLETED)
-            broken = []
+            lost = []
             for future in finished:
                 number = flying.pop(future)
                 if isinstance(future.exception(), BrokenProcessPool):
-                    broken.append(number)
+                    lost.append(number)
                 else:
                     yield number, future.result()
-            if broken:
-                # All that was in flight is lost with the pool; what killed it is among it.
-                broken += _after_the_break(flying, wires)
+            if lost:
+                # All that was in flight went with the pool, and what ended it is among that.
+                lost += flying.values()
+                wait(flying)
                 flying.clear()
-                processes.restart()
-                for number in sorted(broken):
-                    yield number, _one_by_one(task, wires[number])
-
-
-def _after_the_break(flying: dict[Future[Any], int], wires: Sequence[Any]) -> list[int]:
-    wait(flying)
-    return list(flying.values())
+                self._pool.shutdown()
+                for number in sorted(lost):
+                    yield number, _one_by_one(task, items(number))
+                self._pool = _started(self._count)
 
 
 def _one_by_one(task: Task[Result], items: Sequence[_Item]) -> list[Result | Failure]:
@@ -104,58 +119,43 @@ def _one_by_one(task: Task[Result], items: Sequence[_Item]) -> list[Result | Fai
     It is tried twice: the process may have been killed from outside.
     """
     results: list[Result | Failure] = []
-    with _Processes(task, 1) as process:
+    pool = _started(1)
+    try:
         for item in items:
             for _ in range(2):
                 try:
-                    results += process.submit([item]).result()
+                    results += pool.submit(_apply, task, [item]).result()
                     break
                 except BrokenProcessPool:
-                    process.restart()
+                    pool.shutdown()
+                    pool = _started(1)
             else:
                 results.append(
                     Failure("worker_died", "working on it ended its process, both times")
                 )
+    finally:
+        pool.shutdown(cancel_futures=True)
     return results
 
 
-class _Processes(Generic[Result]):
-    """A process pool that can be begun again."""
-
-    def __init__(self, task: Task[Result], workers: int) -> None:
-        self._task = task
-        self._workers = workers
-        self._pool = self._started()
-
-    def restart(self) -> None:
-        self._pool.shutdown()
-        self._pool = self._started()
-
-    def _started(self) -> ProcessPoolExecutor:
-        # Not forked: the caller may have threads (torch's, BLAS's) that a fork would leave behind.
-        return ProcessPoolExecutor(
-            self._workers,
-            mp_context=multiprocessing.get_context("spawn"),
-            initializer=_begin,
-            initargs=(self._task,),
-        )
-
-    def submit(self, items: list[_Item]) -> Future[list[Result | Failure]]:
-        return self._pool.submit(_work, items)
-
-    def __enter__(self) -> _Processes[Result]:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._pool.shutdown(wait=True, cancel_futures=True)
+def _apply(task: Task[Result], items: list[_Item]) -> list[Result | Failure]:
+    results: list[Result | Failure] = []
+    for row, wire in items:
+        try:
+            results.append(task(row, ImageRef.from_wire(wire)))
+        except ImageError as error:
+            results.append(Failure(error.status, error.message))
+    return results
 
 
-_task: Task[Any] | None = None  # of a worker process, set once by `_begin`
+def _started(count: int) -> ProcessPoolExecutor:
+    # Not forked: the caller may have threads (torch's, BLAS's) that a fork would leave behind.
+    spawn = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(count, mp_context=spawn, initializer=_begin)
 
 
-def _begin(task: Task[Any]) -> None:
-    global _task
-    _task = task
+def _begin() -> None:
+    """Make a process ready."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the first process decides
     threading.Thread(target=_end_with_parent, daemon=True).start()
     # One core each, or the threads of each process would stand in the way of those of the others.
@@ -173,18 +173,3 @@ def _end_with_parent() -> None:
     assert parent is not None
     connection.wait([parent.sentinel])
     os._exit(1)
-
-
-def _work(items: list[_Item]) -> list[Any]:
-    assert _task is not None
-    return _apply(_task, items)
-
-
-def _apply(task: Task[Result], items: list[_Item]) -> list[Result | Failure]:
-    results: list[Result | Failure] = []
-    for row, wire in items:
-        try:
-            results.append(task(row, ImageRef.from_wire(wire)))
-        except ImageError as error:
-            results.append(Failure(error.status, error.message))
-    return results

@@ -9,7 +9,7 @@ from decaf.errors import InputError
 from decaf.evaluate.fisher_vectors.settings import FisherVectorSettings
 from decaf.evaluate.fisher_vectors.vocabulary import (
     Vocabulary,
-    learn_vocabulary,
+    learn_vocabularies,
     load_vocabulary,
     save_vocabulary,
 )
@@ -37,7 +37,7 @@ def draw(frame: np.ndarray, count: int = 6000) -> tuple[np.ndarray, np.ndarray]:
 
 def learned(frame: np.ndarray, **settings: object) -> Vocabulary:
     made = FisherVectorSettings(components=3, modes=3, **settings)  # type: ignore[arg-type]
-    return learn_vocabulary(*draw(frame), made, seed=0)
+    return learn_vocabularies([draw(frame)], made, seed=0)[0]
 
 
 def test_axes_are_the_principal_ones(frame: np.ndarray) -> None:
@@ -93,4 +93,4 @@ def test_a_seed_gives_the_same_vocabulary_and_a_file_keeps_it(
 def test_too_few_descriptors_are_refused() -> None:
     few = np.ones((10, 128), np.float32), np.ones((10, 2), np.float32)
     with pytest.raises(InputError, match="10 descriptors to learn a vocabulary from, 64 are the"):
-        learn_vocabulary(*few, FisherVectorSettings(modes=16, components=64), seed=0)
+        learn_vocabularies([few], FisherVectorSettings(modes=16, components=64), seed=0)
