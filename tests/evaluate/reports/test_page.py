@@ -246,3 +246,16 @@ def test_bars_are_listed_from_the_lowest_and_can_be_sorted_by_name() -> None:
     assert [name for _, _, name in orders] == ["c"] * 7 + ["b"] * 7 + ["a"] * 7 + ["d"] * 7
     by_name = sorted(orders, key=lambda order: int(order[1]))
     assert [name for _, _, name in by_name] == ["a"] * 7 + ["b"] * 7 + ["c"] * 7 + ["d"] * 7
+
+
+@pytest.mark.parametrize(
+    ("sources", "across"),
+    [(["", "", "", "A", "A", "A"], 3), ([""] * 4, 2), (["", "A", "B"], 3), ([""] * 7, 3)],
+)
+def test_lines_of_a_row_are_equally_full_on_a_telephone(sources: list[str], across: int) -> None:
+    columns = tuple(Column("fc6", source) for source in sources)
+    rows = (Row("30", (Cell(1.0),) * len(sources)), Row("SVM", (Cell(),) * len(sources)))
+    page = report_page(BenchmarkReport("r", "t", "w", (Table("t", columns, rows, "images"),)))
+    assert f'style="--across:{across}"' in page
+    assert '<th scope="row" data-label="images">30</th>' in page
+    assert '<th scope="row">SVM</th>' in page
