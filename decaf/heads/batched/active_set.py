@@ -21,6 +21,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from decaf.heads.batched.gram import Gram
 from decaf.heads.batched.line_search import search
 from decaf.heads.batched.losses import Piecewise
 
@@ -28,13 +29,13 @@ __all__ = ["finite_newton", "hinge_multipliers"]
 
 
 def finite_newton(
-    gram: Tensor, loss: Piecewise, signed: Tensor, *, tol: float, max_iter: int
+    gram: Gram, loss: Piecewise, signed: Tensor, *, tol: float, max_iter: int
 ) -> tuple[Tensor, bool, int]:
     """Minimise ½‖w‖² + Σ h(f) for each column.
 
     Parameters
     ----------
-    gram : Tensor, shape (n, n)
+    gram : Gram
         K, the constant feature of the intercept included.
     loss : Piecewise
     signed : Tensor, shape (n, K)
@@ -53,10 +54,10 @@ def finite_newton(
     result = signed.clone()
     kept = torch.arange(signed.shape[1], device=signed.device)
     at = signed
-    decisions = gram @ at
+    decisions = gram.times(at)
     for count in range(max_iter):
         target, exact = _newton_point(gram, loss, at, decisions, tol)
-        ahead = gram @ target
+        ahead = gram.times(target)
         direction, forward = target - at, ahead - decisions
         begin = _dot(at, forward) + _dot(loss.slope(decisions), forward)
         value = 0.5 * _dot(at, decisions) + loss.value(decisions)
@@ -84,13 +85,13 @@ def finite_newton(
 
 
 def hinge_multipliers(
-    gram: Tensor, signs: Tensor, cost: Tensor, signed: Tensor, *, tol: float, max_iter: int
+    gram: Gram, signs: Tensor, cost: Tensor, signed: Tensor, *, tol: float, max_iter: int
 ) -> tuple[Tensor, bool, int]:
     """Minimise ½‖w‖² + Σ c max(0, 1 - y f) for each column.
 
     Parameters
     ----------
-    gram : Tensor, shape (n, n)
+    gram : Gram
     signs : Tensor, shape (n, K)
         y, -1 or 1.
     cost : Tensor, shape (n, 1)
@@ -112,19 +113,19 @@ def hinge_multipliers(
     result = signed.clone()
     kept = torch.arange(signed.shape[1], device=signed.device)
     alpha = torch.minimum((signs * signed).clamp(min=0), cost)
-    width, used = 0.5, 0
+    width, inner, used = 0.5, 0.1 * tol, 0
     while used < max_iter:
         # Floor: below it K_JJ + σI would be singular to rounding where rows are repeated.
         sigma = (width / cost).clamp(min=1e-9 * float(gram.diagonal().mean()))
         loss = Piecewise(signs, sigma, cost, alpha)
-        signed, inner, count = finite_newton(
-            gram, loss, signs * alpha, tol=0.1 * tol, max_iter=max_iter - used
+        signed, _, count = finite_newton(
+            gram, loss, signs * alpha, tol=inner, max_iter=max_iter - used
         )
         used += max(count, 1)
         # Not loss.dual of the decisions: it divides their rounding by σ.
         alpha = torch.minimum((signs * signed).clamp(min=0), cost)
         candidate = signs * alpha
-        decisions = gram @ candidate
+        decisions = gram.times(candidate)
         norm = _dot(candidate, decisions)
         lost = (cost * (1 - signs * decisions).clamp(min=0)).sum(0).double()
         primal = 0.5 * norm + lost
@@ -134,7 +135,7 @@ def hinge_multipliers(
             return result, True, used
         stay = torch.nonzero(~done)[:, 0]
         kept, signs, alpha = kept[stay], signs[:, stay], alpha[:, stay]
-        width = max(0.1 * width, 1e-4)
+        width, inner = max(0.1 * width, 1e-4), max(0.1 * inner, 1e-14)
     return result, False, used
 
 
@@ -155,7 +156,7 @@ def _same_piece(loss: Piecewise, one: Tensor, other: Tensor) -> Tensor:
 
 
 def _newton_point(
-    gram: Tensor, loss: Piecewise, at: Tensor, decisions: Tensor, tol: float
+    gram: Gram, loss: Piecewise, at: Tensor, decisions: Tensor, tol: float
 ) -> tuple[Tensor, Tensor]:
     """Give the minimum of the piece on which each column stands, and whether it is exact."""
     inside, above = _piece(loss, decisions)
@@ -165,18 +166,18 @@ def _newton_point(
     target = torch.zeros_like(at)
     if bool(above.any()):
         target = torch.where(above, loss.signs * loss.upper, target)
-        right -= gram @ target
+        right -= gram.times(target)
     sizes = inside.sum(0)
     sigma = loss.sigma.expand(right.shape)
     exact = torch.ones_like(sizes, dtype=torch.bool)
-    everywhere = sizes == len(gram)
+    everywhere = sizes == len(at)
     if int(everywhere.sum()) > 1 and loss.sigma.shape[1] == 1:
         columns = torch.nonzero(everywhere)[:, 0]
-        target[:, columns] = _solve(gram, sigma[:, 0], right[:, columns])
+        target[:, columns] = gram.solve(None, sigma[:, 0], right[:, columns])
         sizes = torch.where(everywhere, 0, sizes)
     # Rows that conjugate gradients take per second against those of a Cholesky, about.
     hard = float(gram.diagonal().sum()) / float(loss.sigma.min())
-    large = torch.nonzero(sizes > max(600, 0.4 * len(gram)))[:, 0]
+    large = torch.nonzero(sizes > max(600, 0.4 * len(at)))[:, 0]
     if len(large) > 4 and hard < 1e6:
         target[:, large] += _conjugate_gradients(
             gram, inside[:, large], sigma[:, large], right[:, large], at[:, large], tol
@@ -185,33 +186,20 @@ def _newton_point(
         sizes[large] = 0
     for column in torch.nonzero(sizes)[:, 0].tolist():
         rows = torch.nonzero(inside[:, column])[:, 0]
-        part = gram[rows[:, None], rows]
-        solution = _solve(part, sigma[rows, column], right[rows, column, None])
+        solution = gram.solve(rows, sigma[rows, column], right[rows, column, None])
         target[rows, column] += solution[:, 0]
     return target, exact
 
 
-def _solve(matrix: Tensor, ridge: Tensor, right: Tensor) -> Tensor:
-    matrix = matrix.clone()
-    matrix.diagonal().add_(ridge)
-    factor, failed = torch.linalg.cholesky_ex(matrix)
-    lift = 1e-12 if matrix.dtype == torch.float64 else 1e-6
-    while bool(failed):  # singular to rounding: lift the diagonal until it is not
-        matrix.diagonal().mul_(1 + lift)
-        lift *= 10
-        factor, failed = torch.linalg.cholesky_ex(matrix)
-    return torch.cholesky_solve(right, factor)
-
-
 def _conjugate_gradients(
-    gram: Tensor, inside: Tensor, sigma: Tensor, right: Tensor, start: Tensor, tol: float
+    gram: Gram, inside: Tensor, sigma: Tensor, right: Tensor, start: Tensor, tol: float
 ) -> Tensor:
     """Solve (K_JJ + σI) x = right_J of all columns, from `start`, to a fraction of its residual."""
-    mask = inside.to(gram.dtype)
+    mask = inside.to(right.dtype)
     x = start * mask
 
     def times(v: Tensor) -> Tensor:
-        return mask * (gram @ v) + sigma * v
+        return mask * gram.times(v) + sigma * v
 
     residual = mask * right - times(x)
     first = residual.square().sum(0)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from decaf.backbone.device import choose_device
 from decaf.heads.batched.certificate import blocks, certify
+from decaf.heads.batched.gram import gram_matrix
 from decaf.heads.batched.problem import FoldScores, Problem, Solution, check
 from decaf.heads.batched.training import Found, TrainingRows, prefers_rows
 
@@ -134,7 +135,7 @@ def cross_decisions(
     order = np.argsort(Cs, kind="stable").tolist()
     n, d = problem.X.shape
     dtype = _precision(problem, loss)
-    gram = _gram(problem.X, where, dtype) if prefers_rows(n, d) else None
+    gram = gram_matrix(problem.X, where, dtype) if prefers_rows(n, d) else None
     scores = []
     for train, held in folds:
         part = _weighted_rows(_rows_of(problem, np.asarray(train)))
@@ -197,19 +198,6 @@ def _weight(problem: Problem, device: torch.device, dtype: torch.dtype) -> Tenso
     return torch.from_numpy(problem.row_weight)[:, None].to(device, dtype)
 
 
-def _gram(X: np.ndarray, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """Give X Xᵀ; only the blocks on and below the diagonal are computed."""
-    rows = torch.from_numpy(X).to(device, dtype)
-    n = len(rows)
-    gram = rows.new_empty(n, n)
-    step = max(256, -(-n // 8))
-    for first in range(0, n, step):
-        last = min(first + step, n)
-        gram[first:last, :last] = rows[first:last] @ rows[:last].T
-        gram[:first, first:last] = gram[first:last, :first].T
-    return gram
-
-
 def _precision(problem: Problem, loss: str) -> torch.dtype:
     """Choose where to begin: in float64 what is small, and the hinge, whose corners need it."""
     n, d = problem.X.shape
@@ -230,7 +218,7 @@ class _OnDevice:
     def training(self, dtype: torch.dtype) -> TrainingRows:
         if dtype not in self._training:
             problem = self.problem
-            gram = _gram(problem.X, self.device, dtype) if self.by_rows else None
+            gram = gram_matrix(problem.X, self.device, dtype) if self.by_rows else None
             X = None if self.by_rows else torch.from_numpy(problem.X).to(self.device, dtype)
             self._training[dtype] = TrainingRows(
                 self.loss,

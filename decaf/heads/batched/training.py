@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from decaf.heads.batched.active_set import finite_newton, hinge_multipliers
+from decaf.heads.batched.gram import KeptGram, RowGram
 from decaf.heads.batched.losses import Logistic, Loss, Multinomial, Piecewise, squared_hinge
 from decaf.heads.batched.quasi_newton import minimise
 from decaf.heads.batched.space import FeatureSpace, RowSpace, Space
@@ -156,7 +157,7 @@ class TrainingRows:
         loss = make_loss(self.name, self.codes, self.n_classes, cost)
         if isinstance(loss, Piecewise) and isinstance(space, RowSpace):
             coef, converged, n_iter = finite_newton(
-                space.gram, loss, begin, tol=tol, max_iter=max_iter
+                KeptGram(space.gram), loss, begin, tol=tol, max_iter=max_iter
             )
             return Found(coef, coef.sum(0), converged, n_iter)
         if self.penalised:
@@ -184,33 +185,8 @@ class TrainingRows:
 
     def _hinge(self, space: Space, cost: Tensor, begin: Tensor, tol: float, max_iter: int) -> Found:
         signs = signs_of(self.codes, self.n_classes, cost.dtype)
-        if isinstance(space, RowSpace):
-            coef, converged, n_iter = hinge_multipliers(
-                space.gram, signs, cost, begin, tol=tol, max_iter=max_iter
-            )
-            return Found(coef, coef.sum(0), converged, n_iter)
-        alpha = torch.minimum((signs * begin).clamp(min=0), cost)
-        width, used = 0.5, 0
-        w = space.X.T @ (signs * alpha)
-        while True:
-            loss = Piecewise(signs, (width / cost).expand(signs.shape), cost, alpha)
-            found = minimise(
-                space,
-                loss,
-                w,
-                0 * w[0],
-                free_intercept=False,
-                tol=0.1 * tol,
-                max_iter=max(max_iter - used, 1),
-            )
-            used += max(found.n_iter, 1)
-            alpha = loss.dual(space.X @ found.coef)
-            w = space.X.T @ (signs * alpha)
-            lost = (cost * (1 - signs * (space.X @ w)).clamp(min=0)).sum(dtype=torch.float64)
-            norm = w.square().sum(dtype=torch.float64)
-            gap = norm + lost - alpha.sum(dtype=torch.float64)
-            converged = bool(gap <= tol * (0.5 * norm + lost))
-            if converged or used >= max_iter:
-                coef = signs * alpha
-                return Found(coef, coef.sum(0), converged, used)
-            width = max(0.3 * width, 1e-5)
+        gram = KeptGram(space.gram) if isinstance(space, RowSpace) else RowGram(space.X)
+        coef, converged, n_iter = hinge_multipliers(
+            gram, signs, cost, begin, tol=tol, max_iter=max_iter
+        )
+        return Found(coef, coef.sum(0), converged, n_iter)
