@@ -62,8 +62,8 @@ def dense_sift(
     The patch keeps its size and the image is reduced, as in Sánchez et al. 2013, section 3.1: on an
     image of half the side a patch covers four times the area and there is a quarter of them.
     Descriptors are RootSIFT (Arandjelović and Zisserman 2012): SIFT divided by its sum, then the
-    square root of each entry, so that they have norm 1. Patches without any gradient, of which SIFT
-    has nothing to say, are left out.
+    square root of each entry, so that they have norm 1. Patches of less contrast than the settings
+    ask for are left out, and those without any gradient, of which SIFT has nothing to say.
 
     Parameters
     ----------
@@ -83,7 +83,10 @@ def dense_sift(
     """
     cv2 = require("cv2")
     images = [_scaled(grey, scale) for scale in settings.scales]
-    grids = [grid(image.shape[0], image.shape[1], settings) for image in images]
+    grids = [
+        _with_contrast(image, grid(image.shape[0], image.shape[1], settings), settings)
+        for image in images
+    ]
     if sample is not None:
         assert random is not None
         grids = _drawn(grids, sample, random)
@@ -139,6 +142,27 @@ def _scaled(grey: npt.NDArray[np.uint8], scale: float) -> Any:
     cv2 = require("cv2")
     size = [max(1, round(length * scale)) for length in grey.shape[::-1]]
     return cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
+
+
+def _with_contrast(image: Any, points: Any, settings: FisherVectorSettings) -> Any:
+    """Keep the points whose patches have a mean gradient of at least `settings.contrast`."""
+    if settings.contrast == 0 or len(points) == 0:
+        return points
+    cv2 = require("cv2")
+    smooth = cv2.GaussianBlur(image.astype(np.float32), (0, 0), _LEAST_SIGMA)
+    # [-1, 0, 1], twice the derivative
+    twice = [cv2.Sobel(smooth, cv2.CV_32F, *which, ksize=1) for which in ((1, 0), (0, 1))]
+    # Sums over patches from the sums over all that lies above and to the left.
+    sums = cv2.integral(cv2.magnitude(*twice) / 2)
+    half = 2 * settings.bin_size
+    x, y = points.astype(np.int64).T
+    inside = (
+        sums[y + half, x + half]
+        - sums[y - half, x + half]
+        - sums[y + half, x - half]
+        + sums[y - half, x - half]
+    )
+    return points[inside >= settings.contrast * (2 * half) ** 2]
 
 
 def _drawn(

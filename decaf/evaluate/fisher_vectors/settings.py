@@ -36,6 +36,9 @@ class FisherVectorSettings:
         Side of one of SIFT's 4 x 4 spatial bins in pixels; a patch is four times as large.
     scales : tuple of float
         The image is taken at each of these sizes, in (0, 1], as a part of its reduced size.
+    contrast : float
+        Patches whose mean gradient is smaller, in grey levels a pixel, are left out: SIFT takes no
+        notice of contrast, and would describe the noise of an even background as it does an object.
     components : int
         Dimensions of a descriptor that PCA keeps, at most 128.
     modes : int
@@ -68,6 +71,7 @@ class FisherVectorSettings:
     step: int = 4
     bin_size: int = 4
     scales: tuple[float, ...] = (1.0, 2**-0.5, 0.5, 2**-1.5)
+    contrast: float = 2.0
     components: int = 64
     modes: int = 64
     spatial: str = "pyramid"
@@ -114,6 +118,8 @@ def _problems(settings: FisherVectorSettings) -> Iterator[str]:
         yield f"scales is {scales!r}, expected a tuple of numbers in (0, 1]"
     if settings.spatial not in SPATIAL:
         yield f"spatial is {settings.spatial!r}, expected one of {', '.join(SPATIAL)}"
+    if not 0 <= settings.contrast < 256:
+        yield f"contrast is {settings.contrast!r}, expected grey levels a pixel, 0 for no limit"
     if not 0 < settings.power <= 1:
         yield f"power is {settings.power!r}, expected a number in (0, 1]"
 

@@ -126,9 +126,10 @@ def _learn(
     chosen = np.ascontiguousarray(axes[:, ::-1][:, : settings.components].T)
     # An eigenvector's sign is the library's whim.
     chosen *= np.sign(chosen[np.arange(len(chosen)), np.abs(chosen).argmax(axis=1)])[:, None]
-    rows = (wide @ chosen.T).astype(np.float32)
+    # In float64: of narrow Gaussians, float32 would make some variances negative.
+    rows = wide @ chosen.T
     if settings.spatial == "coordinates":
-        rows = np.concatenate([rows, positions - np.float32(0.5)], axis=1)
+        rows = np.concatenate([rows, positions.astype(np.float64) - 0.5], axis=1)
     # scikit-image looks covariance_type up without asking whether it is there.
     arguments = {
         "covariance_type": "diag",

@@ -88,6 +88,28 @@ def test_all_descriptors_have_norm_one_and_flat_patches_none() -> None:
     assert len(dense_sift(np.full((50, 50), 90, np.uint8), FisherVectorSettings())[0]) == 0
 
 
+def test_patches_of_little_contrast_are_left_out() -> None:
+    """As the mean of numpy's gradient over each patch says."""
+    cv2 = pytest.importorskip("cv2")
+    fade = np.linspace(0.02, 1, 90)
+    image = (128 + (smooth_noise(60, 90) - 128.0) * fade).round().astype(np.uint8)
+    settings = FisherVectorSettings(scales=(1.0,), contrast=3.0)
+    smoothed = cv2.GaussianBlur(image.astype(np.float64), (0, 0), 0.6)
+    gradient = np.hypot(*np.gradient(smoothed))
+    points = grid(60, 90, settings)
+    means = np.array(
+        [
+            gradient[y - 8 : y + 8, x - 8 : x + 8].mean()
+            for x, y in points.astype(int)  # patches of 16 by 16 pixels
+        ]
+    )
+    assert (np.abs(means - 3) > 0.005).all()  # none is at the limit
+    _, positions = dense_sift(image, settings)
+    expected = (points[means >= 3] + 0.5) / [90, 60]
+    assert 0 < len(expected) < len(points)
+    np.testing.assert_allclose(positions, expected, atol=1e-6)
+
+
 def test_scales_are_those_of_reduced_images() -> None:
     cv2 = pytest.importorskip("cv2")
     image = smooth_noise(64, 80)

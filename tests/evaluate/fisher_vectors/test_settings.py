@@ -10,7 +10,7 @@ from decaf.evaluate.fisher_vectors.settings import FisherVectorSettings, require
 
 def test_everything_out_of_range_is_told_at_once() -> None:
     with pytest.raises(SettingError) as caught:
-        FisherVectorSettings(step=0, components=200, scales=(2.0,), spatial="grid", power=0.0)
+        FisherVectorSettings(step=0, components=200, scales=(2.0,), spatial="grid", contrast=-1)
     text = str(caught.value)
     assert "\n" not in text
     for part in (
@@ -18,7 +18,7 @@ def test_everything_out_of_range_is_told_at_once() -> None:
         "components is 200, of 128 that a descriptor has",
         "scales is (2.0,), expected a tuple of numbers in (0, 1]",
         "spatial is 'grid', expected one of none, pyramid, coordinates",
-        "power is 0.0, expected a number in (0, 1]",
+        "contrast is -1, expected grey levels a pixel, 0 for no limit",
     ):
         assert part in text
 
