@@ -6,19 +6,21 @@ answers to the test rows are kept, and everything that is reported is counted fr
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.exceptions import ConvergenceWarning
 
-import decaf
+import decaf.heads
 from decaf.errors import FeatureFileError, SettingError, Stopped
 from decaf.evaluate.datasets.dataset import Dataset
 from decaf.evaluate.result_store import ResultStore
@@ -387,6 +389,11 @@ def _split_digest(dataset: Dataset, split: Split) -> str:
     return digest.hexdigest()
 
 
+@functools.cache
 def _versions() -> dict[str, str]:
+    """Give the versions of what fits heads; of decaf's own the code, which says more."""
+    code = hashlib.sha256()
+    for file in sorted(Path(decaf.heads.__file__).parent.rglob("*.py")):
+        code.update(file.read_bytes())
     found = {name: version(name) for name in ("numpy", "scikit-learn", "torch")}
-    return {"decaf": decaf.__version__, **found}
+    return {"heads": code.hexdigest(), **found}

@@ -39,8 +39,8 @@ class Measured:
     splits : list of SplitRecord
     made_by : str
         How the splits came about.
-    cache : str
-        The folder of the cache.
+    cached : list of str
+        The files of features in the cache.
     fingerprints : mapping of str to str
     timing : mapping of stage to seconds
     notes : list of str
@@ -54,7 +54,7 @@ class Measured:
     points: list[tuple[int, list[Task]]]
     splits: list[SplitRecord]
     made_by: str
-    cache: str
+    cached: list[str]
     fingerprints: Mapping[str, str]
     timing: Mapping[str, float]
     notes: list[str]
@@ -172,7 +172,7 @@ def _what(found: Measured) -> str:
 def _settings(found: Measured, settings: BenchmarkSettings) -> dict[str, str]:
     head = settings.heads[0]
     listed = {
-        "data": found.dataset.root,
+        "data": Path(found.dataset.root).name,
         "splits": found.made_by,
         "layers": ", ".join(settings.layers),
         "crops": settings.crops,
@@ -182,7 +182,7 @@ def _settings(found: Measured, settings: BenchmarkSettings) -> dict[str, str]:
         "loss of the SVM": head.loss,
         "solver": head.solver,
         "folds of the search for C": str(head.folds),
-        "cache": found.cache,
+        "features in the cache": ", ".join(found.cached),
     }
     if found.dataset.origin is not None:
         listed["reference of the data"] = found.dataset.origin.reference

@@ -91,6 +91,7 @@ class _Run:
         began = time.perf_counter()
         settings = self.settings
         self.cache = cache_folder(settings.cache)
+        self.tell(f"cache: {self.cache}")
         self.store = ResultStore(self.cache / "results")
         with disk_errors(self.out, "nothing was computed"):
             self.out.mkdir(parents=True, exist_ok=True)
@@ -115,7 +116,7 @@ class _Run:
             points=points,
             splits=record,
             made_by=made_by,
-            cache=str(self.cache),
+            cached=[each.path.name for each in features.values()],
             fingerprints=self.fingerprints,
             timing=self.timing,
             notes=self.notes,
@@ -145,7 +146,8 @@ class _Run:
                 progress=self.progress,
                 stop=self.stop,
             )
-        how = f"extracted to {found.path}" if found.computed else f"from the cache, {found.path}"
+        name = found.path.name
+        how = f"extracted to {name}" if found.computed else f"in the cache, {name}"
         self.tell(f"features of {short_name(weights)}: {how}")
         self.fingerprints[f"weights {short_name(weights)}"] = found.weights["sha256"]
         self.fingerprints[f"features of {short_name(weights)}"] = found.fingerprint

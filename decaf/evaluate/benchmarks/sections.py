@@ -92,15 +92,15 @@ def mean_and_std(values: Sequence[float] | npt.NDArray[np.float64]) -> tuple[flo
 def best_by_validation(tasks: Sequence[Task]) -> Task:
     """Choose the task whose searches did best on held-out training rows, averaged over splits.
 
-    Nothing is chosen by test accuracy, the result of the headline neither. Where there was no
-    search, the last task.
+    Nothing is chosen by test accuracy, the result of the headline neither. The first of several
+    that did as well, and the first of all where there was no search.
     """
 
     def score(task: Task) -> float:
         known = [o.validation for o in task.outcomes if o.validation is not None]
         return float(np.mean(known)) if known else -1.0
 
-    return max(reversed(tasks), key=score)
+    return max(tasks, key=score)
 
 
 def results_table(
@@ -175,21 +175,23 @@ def others_table(
     """
     if not tasks and not published.others:
         return None
-    sources = [source for _, _, source in published.others]
-    columns = (Column("Accuracy"), *(Column("Accuracy", source=source) for source in sources))
-    empty: tuple[Cell | str, ...] = tuple(Cell() for _ in sources)
+    columns = [Column("Accuracy")]
+    if published.others:
+        columns.append(Column("Accuracy", source="the paper named in the row"))
     rows = [
         Row(
             f"{task.group}, {task.layer}, {task.head.name}",
-            (_cell(task, labels, per_class=per_class), *empty),
+            (_cell(task, labels, per_class=per_class), Cell())[: len(columns)],
         )
         for task in tasks
     ]
-    for place, (method, mean, _) in enumerate(published.others):
-        cells = [Cell() for _ in range(len(sources) + 1)]
-        cells[place + 1] = Cell(mean)
-        rows.append(Row(method, tuple(cells)))
-    return Table(title, columns, tuple(rows), row_header="Method", best="none", caption=caption)
+    rows += [
+        Row(f"{method} ({source})", (Cell(), Cell(mean)))
+        for method, mean, source in published.others
+    ]
+    return Table(
+        title, tuple(columns), tuple(rows), row_header="Method", best="none", caption=caption
+    )
 
 
 def settings_table(tasks: Sequence[Task]) -> Table:
@@ -203,7 +205,7 @@ def settings_table(tasks: Sequence[Task]) -> Table:
             Row(
                 ", ".join(filter(None, (task.group, task.layer, task.head.name))),
                 (
-                    ", ".join(f"{outcome.C:.3g}" for outcome in task.outcomes),
+                    ", ".join(f"{outcome.C:.6g}" for outcome in task.outcomes),
                     validation,
                     f"{sum(seconds):.1f} s",
                 ),
