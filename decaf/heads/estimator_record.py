@@ -34,6 +34,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "float": (float, int),
     "str": (str,),
 }
+_DTYPES = {"bool": "b", "int": "iu", "float": "f", "str": "U"}
 
 
 def _plain(value: Any) -> Any:
@@ -114,6 +115,8 @@ def read_estimator(
         raise HeadError(f"its tensors are not {', '.join(shapes)}, of fitting shapes")
     if not all(np.isfinite(value).all() for value in tensors.values()):
         raise HeadError("a coefficient is not finite")
+    if not (tensors.get("scaling.std", np.ones(1)) > 0).all():
+        raise HeadError("scaling.std must be above 0")
     estimator.scaling_ = Scaling(
         scaling["name"],
         number(scaling["factor"], above=0),
@@ -154,7 +157,10 @@ def read_classes(record: Mapping[str, Any]) -> np.ndarray:
         raise HeadError(f"its classes are not of type {kind}")
     if len(values) < 2 or sorted(set(values)) != values:
         raise HeadError("its classes are not two or more, in order, each once")
-    return np.array(values)
+    found = np.array(values)
+    if found.dtype.kind not in _DTYPES[kind]:
+        raise HeadError(f"its classes are not of type {kind}")
+    return found
 
 
 def number(value: Any, *, above: float) -> float:

@@ -15,8 +15,9 @@ from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 
 from decaf.errors import InputError, SettingError
+from decaf.heads.conversion import with_normaliser
 from decaf.heads.reference import fit_reference, linear_scores, objective
-from decaf.heads.scaling import SCALES, Scaling, fit_scaling
+from decaf.heads.scaling import SCALES, Scaling, fit_scaling, mean_square_norm
 from decaf.heads.search import (
     CSearch,
     Fold,
@@ -91,7 +92,8 @@ class LinearHead(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         n_classes = len(self.classes_)
         if n_classes < 2:
             raise InputError(
-                f"all {len(y)} rows are of one class, {self.classes_[0]!r}; a classifier needs two"
+                f"all {len(y)} rows are of one class, {self.classes_.tolist()[0]!r}; a classifier "
+                "needs two"
             )
         row_weight = None
         if self.class_weight is not None:
@@ -138,6 +140,34 @@ class LinearHead(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         codes = predicted_codes(self._scores(X))
         found: np.ndarray = self.classes_[codes]
         return found
+
+    def to_sklearn(self) -> Any:
+        """Give a plain scikit-learn estimator that decides as this head does.
+
+        Returns
+        -------
+        LogisticRegression, LinearSVC, OneVsRestClassifier or Pipeline
+            scikit-learn's, fitted, for features as they are: LogisticRegression and LinearSVC, for
+            ``multi_class="ovr"`` with more than two classes a OneVsRestClassifier, and for
+            ``scale="unit-norm"`` a Pipeline that begins with a Normalizer. Its C is that of the
+            features as they are: to fit it again to the same rows gives the same head, but for
+            ``scale="standard"``, which is folded into the coefficients, and but for the class
+            weights of an SVM, which LinearSVC gives to the rows of a class only where it is the
+            positive one.
+        """
+        validation.check_is_fitted(self, "coef_")
+        # With x' = f x and w' = w / f the objective 1/2 ||w'||² + C Σ loss(w'·x' + b) is, times f²,
+        # 1/2 ||w||² + C f² Σ loss(w·x + b). An intercept that is penalised is the weight of a
+        # constant feature, 1 among the x' and so 1/f among the x.
+        factor = self.scaling_.factor
+        plain = self._plain(self.C_ * factor**2, 1 / factor)
+        if self.scaling_.name == "unit-norm":
+            return with_normaliser(plain, self.n_features_in_)
+        return plain
+
+    def _plain(self, C: float, intercept_scaling: float) -> Any:
+        """Make the estimator of scikit-learn, for features as they are."""
+        raise NotImplementedError
 
     def _scores(self, X: Any) -> np.ndarray:
         validation.check_is_fitted(self, "coef_")
@@ -193,11 +223,13 @@ class LinearHead(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if isinstance(folds, int):
             folds = stratified_folds(data.codes, folds, check_random_state(self.random_state))
         _check_classes(folds, data.codes, self.classes_)
+        # The grid is for rows of norm 1; C times the square of the norm is what counts.
+        size = 1.0 if self.scale in ("mean-norm", "unit-norm") else mean_square_norm(data.X)
         self.search_ = search = search_C(
             lambda Cs, folds: self._cross(data, Cs, folds),
             data.codes,
             folds,
-            self.default_Cs if self.Cs is None else self.Cs,
+            [C / size for C in self.default_Cs] if self.Cs is None else self.Cs,
             widen=self.Cs is None,
         )
         if not search.converged.all():
@@ -335,7 +367,8 @@ class _Data:
         from decaf.heads.batched import Problem
 
         return Problem(
-            X=self.X,
+            # torch takes no arrays that must not be written to, such as a mapped file.
+            X=self.X if self.X.flags.writeable else self.X.copy(),
             codes=self.codes,
             n_classes=self.n_classes,
             row_weight=self.row_weight,
@@ -383,6 +416,6 @@ def _check_classes(folds: Sequence[Fold], codes: np.ndarray, classes: np.ndarray
         missing = np.setdiff1d(np.arange(len(classes)), codes[train])
         if missing.size:
             raise InputError(
-                f"fold {number} of cv has no training row of class {classes[missing[0]]!r}; "
-                "every fold needs rows of every class"
+                f"fold {number} of cv has no training row of class "
+                f"{classes.tolist()[missing[0]]!r}; every fold needs rows of every class"
             )

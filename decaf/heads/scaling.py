@@ -12,7 +12,7 @@ import numpy as np
 
 from decaf.errors import SettingError
 
-__all__ = ["SCALES", "Scaling", "fit_scaling"]
+__all__ = ["SCALES", "Scaling", "fit_scaling", "mean_square_norm"]
 
 SCALES = ("none", "mean-norm", "unit-norm", "standard")
 
@@ -137,9 +137,24 @@ def _blocks(X: np.ndarray) -> list[slice]:
     return [slice(start, start + step) for start in range(0, len(X), step)]
 
 
+def mean_square_norm(X: np.ndarray) -> float:
+    """Give the mean of the rows' squared Euclidean norms, computed in float64.
+
+    Parameters
+    ----------
+    X : ndarray of float32 or float64, shape (n, n_features)
+
+    Returns
+    -------
+    float
+        1 where all rows are zero.
+    """
+    return 1 / _norm_factor(X) ** 2
+
+
 def _norm_factor(X: np.ndarray) -> float:
     # Relative to the largest value, so that squares neither overflow nor vanish.
-    largest = float(np.abs(X).max(initial=0))
+    largest = max(float(X.max(initial=0)), -float(X.min(initial=0)))
     if largest == 0:
         return 1.0
     total = sum(

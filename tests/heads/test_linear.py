@@ -1,0 +1,336 @@
+"""`LogisticRegression` and `LinearSVM`: scikit-learn's contract, and its optimum."""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+import sklearn.linear_model
+import sklearn.svm
+from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from decaf.errors import InputError, SettingError
+from decaf.heads import CSearchWarning, LinearSVM, LogisticRegression
+from decaf.heads.reference import objective
+from decaf.heads.search import predicted_codes
+
+HEADS: list[Any] = [
+    LogisticRegression(solver="sklearn"),
+    LogisticRegression(solver="batched"),
+    LogisticRegression(multi_class="ovr", solver="sklearn", scale="none"),
+    LogisticRegression("cv", multi_class="ovr", scale="unit-norm", Cs=[1.0, 10.0], cv=3),
+    LogisticRegression(dropout=0.5, scale="standard"),
+    LinearSVM(solver="sklearn"),
+    LinearSVM("cv", solver="batched", cv=3),
+    LinearSVM(loss="hinge", solver="sklearn", scale="standard", tol=1e-3, max_iter=10000),
+    LinearSVM(loss="hinge", solver="batched", scale="none"),
+    LinearSVM(dropout=0.3, scale="mean-norm"),
+]
+
+
+@pytest.mark.filterwarnings("ignore::decaf.heads.linear.CSearchWarning")
+@parametrize_with_checks(HEADS)
+def test_keeps_scikit_learns_contract(estimator: Any, check: Any) -> None:
+    check(estimator)
+
+
+def data(
+    n: int = 90, width: int = 120, classes: int = 4, *, seed: int = 0, spread: float = 0.5
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows like a layer's: not negative, float32, more features than rows."""
+    random = np.random.default_rng(seed)
+    y = np.arange(n) % classes
+    centres = random.exponential(size=(classes, width)) * (random.random((classes, width)) < 0.2)
+    X = 5 * np.maximum(0, spread * random.normal(size=(n, width)) + centres[y])
+    return X.astype(np.float32), y
+
+
+CASES = [
+    (LogisticRegression, {"multi_class": "multinomial"}, "multinomial"),
+    (LogisticRegression, {"multi_class": "ovr"}, "logistic"),
+    (LinearSVM, {"loss": "squared_hinge"}, "squared_hinge"),
+    (LinearSVM, {"loss": "hinge"}, "hinge"),
+]
+
+
+def optimum(
+    X: np.ndarray, y: np.ndarray, loss: str, C: float, weight: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Coefficients from scikit-learn, used directly, in float64 and as exact as it gets."""
+    X = X.astype(np.float64)
+    if loss in ("hinge", "squared_hinge"):
+        svc = sklearn.svm.LinearSVC(loss=loss, C=C, tol=1e-7, max_iter=1_000_000)
+        svc.fit(X, y, sample_weight=weight)
+        return svc.coef_, svc.intercept_
+    classes = np.unique(y)
+    targets = [y] if loss == "multinomial" or len(classes) == 2 else [y == k for k in classes]
+    models = [
+        sklearn.linear_model.LogisticRegression(C=C, tol=1e-9, max_iter=10000).fit(
+            X, target, sample_weight=weight
+        )
+        for target in targets
+    ]
+    return (
+        np.vstack([model.coef_ for model in models]),
+        np.concatenate([model.intercept_ for model in models]),
+    )
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+@pytest.mark.parametrize("solver", ["sklearn", "batched"])
+@pytest.mark.parametrize(("kind", "settings", "loss"), CASES)
+def test_reaches_scikit_learns_optimum(
+    kind: Any, settings: dict[str, Any], loss: str, solver: str, classes: int
+) -> None:
+    X, y = data(classes=classes)
+    # LinearSVC's tolerance is one of slopes, and the hinge loss has no curvature.
+    tol = 1e-8 if (solver, loss) == ("sklearn", "hinge") else 1e-5
+    for C in (0.5, 30.0):
+        head = kind(C, solver=solver, tol=tol, max_iter=1_000_000, **settings).fit(X, y)
+        assert head.converged_
+        assert head.n_iter_ >= 1
+        scaled = head.scaling_.apply(X)
+        coef, intercept = optimum(scaled, y, loss, C)
+        best = objective(scaled, y, classes, loss, C, coef, intercept)
+        assert head.objective_ == pytest.approx(best, rel=1e-4)
+        # The objective is that of the coefficients, which are for features as they are.
+        factor = head.scaling_.factor
+        own = objective(scaled, y, classes, loss, C, head.coef_ / factor, head.intercept_)
+        assert own == pytest.approx(head.objective_, rel=1e-6)
+        expected = predicted_codes(scaled @ coef.T + intercept)
+        assert (head.predict(X) == expected).mean() >= 0.98
+
+
+@pytest.mark.parametrize("solver", ["sklearn", "batched"])
+@pytest.mark.parametrize(("kind", "settings", "loss"), CASES)
+def test_class_weights_multiply_C_row_by_row(
+    kind: Any, settings: dict[str, Any], loss: str, solver: str
+) -> None:
+    X, y = data(classes=3)
+    X, y = X[:70], np.where(np.arange(70) % 9 == 0, 2, y[:70] % 2)
+    for class_weight in ("balanced", {0: 1.0, 1: 0.2, 2: 7.0}):
+        weight = {
+            code: 70 / (3 * (y == code).sum()) if class_weight == "balanced" else class_weight[code]
+            for code in range(3)
+        }
+        rows = np.array([weight[code] for code in y])
+        head = kind(
+            2.0, solver=solver, class_weight=class_weight, max_iter=100_000, **settings
+        ).fit(X, y)
+        scaled = head.scaling_.apply(X)
+        best = objective(
+            scaled, y, 3, loss, 2.0, *optimum(scaled, y, loss, 2.0, rows), row_weight=rows
+        )
+        assert head.objective_ == pytest.approx(best, rel=1e-4)
+
+
+@pytest.mark.parametrize("scale", ["none", "mean-norm", "unit-norm", "standard"])
+@pytest.mark.parametrize(("kind", "settings", "loss"), CASES)
+def test_solvers_agree_whatever_the_scale(
+    kind: Any, settings: dict[str, Any], loss: str, scale: str
+) -> None:
+    X, y = data()
+    C = 0.001 if scale in ("none", "standard") else 2.0
+    ours, theirs = (
+        kind(C, solver=solver, scale=scale, max_iter=100_000, **settings).fit(X, y)
+        for solver in ("batched", "sklearn")
+    )
+    assert ours.objective_ == pytest.approx(theirs.objective_, rel=1e-4)
+    spread = np.ptp(theirs.decision_function(X))
+    difference = np.abs(ours.decision_function(X) - theirs.decision_function(X)).max()
+    assert difference < 0.02 * spread
+
+
+@pytest.mark.parametrize("solver", ["sklearn", "batched"])
+@pytest.mark.parametrize(("kind", "settings", "loss"), CASES)
+def test_search_is_a_cross_validation_of_plain_fits(
+    kind: Any, settings: dict[str, Any], loss: str, solver: str
+) -> None:
+    X, y = data(80, 40, 3, spread=3.0)
+    y = np.array(["cat", "dog", "newt"])[y]
+    Cs = [0.01, 0.3, 10]
+    head = kind("cv", Cs=Cs, cv=4, solver=solver, tol=1e-4, max_iter=100_000, **settings)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CSearchWarning)
+        head.fit(X, y)
+    search = head.search_
+    assert search.Cs.tolist() == Cs
+    assert len(search.folds) == 4
+    codes = np.searchsorted(head.classes_, y)
+    right = np.zeros((3, 4))
+    for number, C in enumerate(Cs):
+        for fold, (train, held) in enumerate(search.folds):
+            scaled = head.scaling_.apply(X)
+            coef, intercept = optimum(scaled[train], codes[train], loss, C)
+            scores = scaled[held] @ coef.T + intercept
+            right[number, fold] = (scores.argmax(axis=1) == codes[held]).sum()
+            if C == head.C_:
+                np.testing.assert_allclose(search.decisions[held], scores, atol=0.1)
+    # An approximate fit may turn over a row or two.
+    np.testing.assert_allclose(search.accuracy, right.sum(axis=1) / len(X), atol=2.5 / len(X))
+    assert head.C_ == search.chosen == Cs[int(search.accuracy.argmax())]
+    plain = clone(head).set_params(C=head.C_).fit(X, y)
+    np.testing.assert_array_equal(head.coef_, plain.coef_)
+    assert plain.search_ is None
+
+
+def test_the_default_grid_follows_the_size_of_the_rows() -> None:
+    X, y = data(spread=2.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CSearchWarning)
+        one = LinearSVM("cv", solver="sklearn", scale="mean-norm", tol=1e-2).fit(X, y)
+        other = LinearSVM("cv", solver="sklearn", scale="none", tol=1e-2).fit(X, y)
+    assert one.search_ is not None
+    assert other.search_ is not None
+    assert set(LinearSVM.default_Cs) <= set(one.search_.Cs)
+    expected = np.array(LinearSVM.default_Cs) * one.scaling_.factor**2
+    found = other.search_.Cs
+    assert np.isclose(found[:, None], expected, rtol=1e-6).any(axis=0).all()
+
+
+def test_float32_and_labels_keep_their_types() -> None:
+    X, y = data()
+    for labels in (y, y.astype(np.int8), np.array(["b", "a", "c", "d"])[y], y > 1):
+        head = LinearSVM(solver="sklearn").fit(X, labels)
+        assert head.predict(X).dtype == labels.dtype
+        assert (head.predict(X) == labels).all()
+    half = LinearSVM(solver="sklearn").fit(X.astype(np.float16), y)
+    assert (half.predict(X.astype(np.float16)) == y).all()
+
+
+@pytest.mark.parametrize("multi_class", ["multinomial", "ovr"])
+@pytest.mark.parametrize("classes", [2, 3])
+def test_probabilities_are_those_of_scikit_learn(multi_class: str, classes: int) -> None:
+    X, y = data(classes=classes)
+    head = LogisticRegression(5.0, multi_class=multi_class, solver="sklearn").fit(X, y)
+    found = head.predict_proba(X)
+    assert found.shape == (len(X), classes)
+    np.testing.assert_allclose(found.sum(axis=1), 1)
+    np.testing.assert_allclose(found, head.to_sklearn().predict_proba(X), rtol=1e-5)
+    assert np.isfinite(head.predict_proba(1e6 * X)).all()
+
+
+def test_a_fit_that_did_not_converge_says_so() -> None:
+    X, y = data(spread=3.0)
+    for solver in ("sklearn", "batched"):
+        head = LogisticRegression(1e4, solver=solver, max_iter=1, tol=1e-9)
+        with pytest.warns(
+            ConvergenceWarning,
+            match=rf"LogisticRegression did not converge: solver '{solver}' stopped after \d+ "
+            r"iterations .* at C = 10000, objective [\d.e+]+; raise max_iter",
+        ):
+            head.fit(X, y)
+        assert not head.converged_
+        assert np.isfinite(head.coef_).all()
+
+
+def test_a_search_that_ends_at_its_border_says_so() -> None:
+    X, y = data(60, 20, 2, spread=2.5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CSearchWarning)
+        rows = LinearSVM("cv", solver="sklearn", tol=1e-2).fit(X, y).search_
+    assert rows is not None
+    best = int(rows.accuracy.argmax())
+    lower = int(np.flatnonzero(rows.accuracy[:best] < rows.accuracy[best])[-1])
+    head = LinearSVM("cv", solver="sklearn", tol=1e-2, Cs=rows.Cs[[lower, best]])
+    with pytest.warns(CSearchWarning, match=r"at the border of its grid: C = .* give other Cs"):
+        head.fit(X, y)
+    assert head.search_ is not None
+    assert head.search_.at_border
+
+
+def test_bad_rows_are_refused_with_the_way_out() -> None:
+    X, y = data()
+    X[[3, 70]] = np.nan
+    with pytest.raises(
+        InputError,
+        match=r"X contains NaN or infinity in 2 of 90 rows \(3, 70\): images that could not be "
+        r"read have no features; leave their rows out, as FeatureFile\.to_xy does",
+    ):
+        LinearSVM().fit(X, y)
+    head = LinearSVM(solver="sklearn").fit(*data())
+    with pytest.raises(InputError, match="NaN or infinity in 2 of 90 rows"):
+        head.predict(X)
+
+
+def test_one_class_is_refused_by_name() -> None:
+    X, _ = data()
+    with pytest.raises(InputError, match="all 90 rows are of one class, 'newt'; a classifier"):
+        LinearSVM().fit(X, ["newt"] * 90)
+
+
+def test_all_wrong_settings_are_told_at_once() -> None:
+    wrong = LogisticRegression(
+        -1,
+        multi_class="softmax",
+        dropout=1.0,
+        solver="lbfgs",
+        scale="l2",
+        Cs=[0],
+        tol=0,
+        max_iter=2.5,
+    )
+    with pytest.raises(SettingError) as caught:
+        wrong.fit(*data())
+    for part in (
+        "multi_class must be one of multinomial, ovr, got 'softmax'",
+        "C must be a number above 0, or 'cv', got -1",
+        "dropout must be from 0 to below 1, got 1.0",
+        "solver must be one of batched, sklearn, got 'lbfgs'",
+        "scale must be one of none, mean-norm, unit-norm, standard, got 'l2'",
+        "Cs must be numbers above 0, at least one, got [0]",
+        "tol must be a number above 0, got 0",
+        "max_iter must be a whole number above 0, got 2.5",
+    ):
+        assert part in str(caught.value)
+    with pytest.raises(SettingError, match="loss must be one of squared_hinge, hinge, got 'l1'"):
+        LinearSVM(loss="l1").fit(*data())
+    with pytest.raises(SettingError, match="cannot train with dropout, for which scikit-learn has"):
+        LinearSVM(dropout=0.5, solver="sklearn").fit(*data())
+    with pytest.raises(SettingError, match="'auto'"):
+        LinearSVM("auto").fit(*data())
+
+
+def test_given_folds_must_teach_every_class() -> None:
+    X, y = data()
+    folds = [(np.flatnonzero(y != 2), np.flatnonzero(y == 2))]
+    with pytest.raises(InputError, match="fold 0 of cv has no training row of class 2"):
+        LinearSVM("cv", cv=folds).fit(X, y)
+
+
+@pytest.mark.parametrize("kind", [LogisticRegression, LinearSVM])
+def test_the_only_row_of_a_class_is_never_held_out(kind: Any) -> None:
+    X, y = data(spread=2.0)
+    y[5] = 99
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CSearchWarning)
+        head = kind("cv", solver="sklearn", tol=1e-2, Cs=[1.0, 10.0], cv=3).fit(X, y)
+    assert np.flatnonzero(np.isnan(head.search_.decisions).all(axis=1)).tolist() == [5]
+    with pytest.raises(InputError, match="every class has only one row; give more rows, or a n"):
+        kind("cv").fit(X[:3], [0, 1, 2])
+
+
+def test_equal_seeds_give_equal_heads_and_pickles_decide_the_same() -> None:
+    X, y = data(spread=2.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CSearchWarning)
+        one, two = (LinearSVM("cv", Cs=[0.1, 1, 10]).fit(X, y) for _ in range(2))
+    np.testing.assert_array_equal(one.coef_, two.coef_)
+    again = pickle.loads(pickle.dumps(one))
+    np.testing.assert_array_equal(again.decision_function(X), one.decision_function(X))
+
+
+def test_dropout_needs_no_seed_and_shrinks_weights_of_large_activations() -> None:
+    X, y = data()
+    X[:, 0] = 50 * (y == 0)  # one activation that tells a class apart all alone
+    plain, dropped = (LinearSVM(10.0, dropout=p).fit(X, y) for p in (0.0, 0.5))
+    again = LinearSVM(10.0, dropout=0.5, random_state=7).fit(X, y)
+    np.testing.assert_array_equal(dropped.coef_, again.coef_)
+    share = [abs(head.coef_[0, 0]) / np.linalg.norm(head.coef_[0]) for head in (plain, dropped)]
+    assert share[1] < share[0]
+    assert (dropped.predict(X) == y).all()
