@@ -24,7 +24,8 @@ from decaf.heads.batched.space import Space, Weights
 
 __all__ = ["Minimum", "minimise"]
 
-MEMORY = 8
+MEMORY = 8  # pairs that are kept
+REMADE = 4  # how often the model may be made anew for one C
 
 
 @dataclass
@@ -78,8 +79,8 @@ def minimise(
     coef, intercept = coef.clone(), intercept.clone()
     at = space.weights(coef)
     curvature = loss.curvature(at.decisions + intercept)
-    ridge = max(float(curvature.mean()), 1e-12)
-    space.set_ridge(ridge)
+    first, made = max(float(curvature.mean()), 1e-12), 0
+    space.set_ridge(first)
     room = space.ridge * len(at.decisions) if free_intercept else torch.inf
     kept = torch.arange(coef.shape[1], device=coef.device)
     result, result_b = coef.clone(), intercept.clone()
@@ -130,7 +131,11 @@ def minimise(
         pair = _Pair.of(direction, direction_b, step, gradient - old, gradient_b - old_b)
         if not free_intercept:
             pair.y_b.zero_()
-        pair.measure(space, room, total)
+        ridge = pair.measure(space, total)
+        if made < REMADE and not 0.3 < ridge / space.ridge < 3 and ridge > 1e-3 * first:
+            space.set_ridge(ridge)
+            room = space.ridge * len(at.decisions) if free_intercept else torch.inf
+            made += 1
         pairs = [*pairs[-(MEMORY - 1) :], pair]
         n_iter += 1
     return Minimum(result, result_b, False, n_iter)
@@ -155,7 +160,6 @@ class _Pair:
     y: Tensor
     y_b: Tensor
     rho: Tensor
-    scale: Tensor
 
     @staticmethod
     def of(direction: Weights, direction_b: Tensor, step: Tensor, y: Tensor, y_b: Tensor) -> _Pair:
@@ -163,18 +167,17 @@ class _Pair:
         image = coef if direction.coef is direction.image else direction.image * step
         same = direction.decisions is direction.image
         s = Weights(coef, image, image if same else direction.decisions * step)
-        return _Pair(s, step * direction_b, y, y_b, step, step)
+        return _Pair(s, step * direction_b, y, y_b, step)
 
-    def measure(self, space: Space, room: float, total) -> None:  # type: ignore[no-untyped-def]
-        """Set ρ = 1 / s·y, and the scale s·Ms / s·y of the model."""
-        curvature = total(_dot(self.s.image, self.y) + (self.s_b * self.y_b).double())
-        model = space.stretch(self.s)
-        if room < torch.inf:
-            model = model + room * self.s_b.double().square()
-        model = total(model)
-        good = curvature > 1e-12 * model
+    def measure(self, space: Space, total) -> float:  # type: ignore[no-untyped-def]
+        """Set ρ = 1 / s·y, and give the r with which s·(I + r XᵀX)s is s·y, all columns together."""
+        each = _dot(self.s.image, self.y)
+        norm = _dot(self.s.coef, self.s.image)
+        curvature = total(each + (self.s_b * self.y_b).double())
+        good = curvature > 1e-12 * total(norm)
         self.rho = torch.where(good, 1 / torch.where(good, curvature, 1.0), 0.0)
-        self.scale = torch.where(good, model * self.rho, 1.0)
+        spread = float(self.s.decisions.square().sum(dtype=torch.float64))
+        return float((each - norm).sum()) / max(spread, 1e-300)
 
     def columns(self, kept: Tensor) -> _Pair:
         return _Pair(
@@ -183,7 +186,6 @@ class _Pair:
             self.y[:, kept],
             self.y_b[kept],
             self.rho[kept],
-            self.scale[kept],
         )
 
 
@@ -200,12 +202,6 @@ def _direction(
         q_b.addcmul_(pair.y_b, factor, value=-1)
     coef, image = space.solve(q)
     r_b = q_b / room
-    if pairs:
-        scale = pairs[-1].scale.to(q.dtype)
-        same = coef is image
-        coef = coef * scale
-        image = coef if same else image * scale
-        r_b = r_b * scale
     for pair, factor in zip(pairs, reversed(factors), strict=True):
         back = (pair.rho * total(_dot(pair.y, image) + (pair.y_b * r_b).double())).to(q.dtype)
         weight = factor - back

@@ -84,7 +84,7 @@ class RowSpace:
 
     def set_ridge(self, ridge: float) -> None:
         """Choose M = I + ridge XᵀX as the model of the curvature."""
-        if self._inverse is None or not 0.2 < ridge / self.ridge < 5:
+        if self._inverse is None or not 0.5 < ridge / self.ridge < 2:
             # On coefficients, (I + r XᵀX)⁻¹ Xᵀq = Xᵀ (I + r K)⁻¹ q.
             matrix = self.gram * ridge
             matrix.diagonal().add_(1)
@@ -103,10 +103,6 @@ class RowSpace:
     def finish(self, coef: Tensor, image: Tensor) -> Weights:
         """Give the weight vectors of coefficients whose image is known."""
         return Weights(coef, image, image)
-
-    def stretch(self, v: Weights) -> Tensor:
-        """Give v·M v, (K,)."""
-        return (v.coef * v.image + self.ridge * v.image.square()).sum(0, dtype=torch.float64)
 
 
 class FeatureSpace:
@@ -138,7 +134,7 @@ class FeatureSpace:
 
     def set_ridge(self, ridge: float) -> None:
         """Choose M = I + ridge XᵀX as the model of the curvature."""
-        if self._inverse is None or not 0.2 < ridge / self.ridge < 5:
+        if self._inverse is None or not 0.5 < ridge / self.ridge < 2:
             if self._gram is None:
                 self._gram = self.X.T @ self.X
             matrix = self._gram * ridge
@@ -155,11 +151,6 @@ class FeatureSpace:
     def finish(self, coef: Tensor, image: Tensor) -> Weights:
         """Give the weight vectors of coefficients whose image is known."""
         return self.weights(coef)
-
-    def stretch(self, v: Weights) -> Tensor:
-        """Give v·M v, (K,)."""
-        norm = v.coef.square().sum(0, dtype=torch.float64)
-        return norm + self.ridge * v.decisions.square().sum(0, dtype=torch.float64)
 
 
 Space = RowSpace | FeatureSpace
