@@ -364,7 +364,7 @@ def remarks(tasks: Sequence[Task]) -> list[str]:
             [c for c in cells if not c[2].search_converged],
         ),
         (
-            "searches ended at the border of the values tried, though these were widened",
+            "searches for C ended at the border of the values tried",
             [c for c in cells if c[2].at_border],
         ),
     ):

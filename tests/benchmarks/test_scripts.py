@@ -1,0 +1,104 @@
+"""The benchmark scripts: arguments, exit codes, what they print and write."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+SCRIPTS = Path(__file__).resolve().parents[2] / "benchmarks"
+
+Script = Callable[..., int]
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Script:
+    """Run a script of ``benchmarks/`` in this process, with a cache of its own."""
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    monkeypatch.setenv("DECAF_CACHE", str(tmp_path / "cache"))
+
+    def run(name: str, *arguments: str) -> int:
+        monkeypatch.setattr(sys, "argv", [str(SCRIPTS / f"{name}.py"), *arguments])
+        code: int = importlib.import_module(name).main()
+        return code
+
+    return run
+
+
+def photographs(root: Path, classes: tuple[str, ...], each: int) -> Path:
+    random = np.random.default_rng(0)
+    for number, name in enumerate(classes):
+        (root / name).mkdir(parents=True)
+        colour = random.integers(0, 255, 3)
+        for image in range(each):
+            pixels = colour + random.integers(-40, 40, (64, 64, 3)) + 3 * number
+            file = root / name / f"image_{image:04}.jpg"
+            Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(file)
+    return root
+
+
+FAST = ("-w", "random:0:alexnet-64", "-j", "0", "--device", "cpu", "-l", "fc7")
+
+
+def test_caltech101(script: Script, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = photographs(tmp_path / "101_ObjectCategories", ("ant", "bass", "crab"), 6)
+    options = ("--data", str(data), "--quick", "--train", "4", "--out", str(tmp_path / "out"))
+    assert script("caltech101", *options, *FAST) == 0
+    printed, told = capsys.readouterr()
+    assert "published: Donahue et al. 2014, sec. 4.1" in printed
+    assert "note: an excerpt of Caltech-101: 3 of 102 classes, 18 of 9,144 images" in printed
+    assert "4/4 random:0:alexnet-64 fc7 SVM with dropout, split 0:" in told
+    report = json.loads((tmp_path / "out" / "caltech101-quick.json").read_bytes())
+    assert str(tmp_path) not in json.dumps(report)
+    assert report["command"].startswith("python benchmarks/caltech101.py --data DIR --quick ")
+    for ending in (".md", ".html", "-splits.json"):
+        assert (tmp_path / "out" / f"caltech101-quick{ending}").is_file()
+
+    first = printed.partition("wrote")[0]
+    assert script("caltech101", *options, *FAST) == 0
+    printed, told = capsys.readouterr()
+    assert printed.partition("wrote")[0] == first  # to the digit
+    assert "in the cache" in told
+    assert " s\n" not in told  # no head was fitted
+
+
+def test_scene15(script: Script, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for half in ("train", "test"):
+        photographs(tmp_path / half, ("MITcoast", "store"), 4)
+    (tmp_path / "test" / "store" / "image_0003.jpg").write_bytes(b"no image")
+    options = ("--data", str(tmp_path), "--dataset", "scene15", "--quick")
+    assert script("scenes", *options, "--out", str(tmp_path / "out"), *FAST) == 1
+    printed, _ = capsys.readouterr()
+    assert "1 of 16 images could not be read and were left out" in printed
+    assert "Zhou et al. 2014" in printed
+
+
+@pytest.mark.parametrize(
+    ("name", "more", "message"),
+    [
+        ("caltech101", (), "no Caltech-101 here: expected the folder 101_ObjectCategories"),
+        ("scenes", ("--dataset", "sun397"), "no SUN-397 here"),
+        ("scenes", ("--dataset", "scene15", "--baselines", "magic"), "no 15-Scene here"),
+    ],
+)
+def test_a_users_mistake_is_one_line(
+    script: Script,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    more: tuple[str, ...],
+    message: str,
+) -> None:
+    (tmp_path / "cats").mkdir()
+    assert script(name, "--data", str(tmp_path), "--out", str(tmp_path / "out"), *more) == 2
+    printed, told = capsys.readouterr()
+    assert printed == ""
+    assert message in told
+    assert told.count("\n") == 1
+    assert not (tmp_path / "out").exists()
