@@ -290,13 +290,17 @@ def _rules(s: TrainSettings) -> list[tuple[bool, str]]:
         (s.freeze is not None and s.batch_norm, "freeze is for networks without batch_norm"),
         (
             _factors(s.lr_by_layer) is None,
-            "lr_by_layer must be layers with factors from 0 to 10000, such as 'conv1=0.1,fc8=10' "
-            f"(layers: {', '.join(LEARNED)}), got {s.lr_by_layer!r:.60}",
+            (
+                "lr_by_layer must be layers with factors from 0 to 10000, such as "
+                f"'conv1=0.1,fc8=10' (layers: {', '.join(LEARNED)}), got {s.lr_by_layer!r:.60}"
+            ),
         ),
         (
-            s.head_epochs < 0 or (s.head_epochs > 0 and s.head_epochs + s.warmup_epochs > s.epochs),
-            f"head_epochs must be 0 or more, and with warmup_epochs at most epochs ({s.epochs:g}), "
-            f"got {s.head_epochs:g}",
+            s.head_epochs < 0 or (0 < s.head_epochs > s.epochs - s.warmup_epochs),
+            (
+                "head_epochs must be 0 or more, and with warmup_epochs at most epochs "
+                f"({s.epochs:g}), got {s.head_epochs:g}"
+            ),
         ),
         (s.head_epochs > 0 and s.batch_norm, "head_epochs is for networks without batch_norm"),
         (s.early_stopping < 0, f"early_stopping must be 0 or more, got {s.early_stopping}"),

@@ -216,10 +216,12 @@ class Trainer:
         """Give the network that is evaluated: the average, where there is one."""
         return self.average if self.average is not None else self.network
 
-    def validated(self, error: float, loss: float) -> None:
-        """Take note of a validation, and keep the weights where it was the best."""
-        if self.schedule.validated(error, loss) and self.settings.keep_best:
+    def validated(self, error: float, loss: float) -> bool:
+        """Take note of a validation, and keep the weights where it was the best; tell if it was."""
+        best = self.schedule.validated(error, loss)
+        if best and self.settings.keep_best:
             self.best = {key: tensor.clone() for key, tensor in self.result().folded().items()}
+        return best
 
     def outcome(self) -> dict[str, Tensor]:
         """Give the parameters of the plain network that are kept: the best, or the last."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,7 @@ from decaf.images.spec import PreprocessSpec
 from decaf.train.distributed import World
 from decaf.train.feed import Normaliser, Split, ahead, decoding_threads
 
-__all__ = ["Validation", "validate"]
+__all__ = ["Validation", "centre_crops", "validate"]
 
 BATCH = 128
 
@@ -68,29 +68,53 @@ def validate(
     """
     mine = np.arange(world.rank, len(split), world.size)
     sums = torch.zeros(4, dtype=torch.float64, device=world.device)
-
-    def prepare(indices: np.ndarray) -> Tensor:
-        crops = [
-            resized_crops(torch.from_numpy(split.pixels(int(i))).permute(2, 0, 1), preprocess)
-            for i in indices
-        ]
-        return torch.cat(crops)
-
-    starts = range(0, len(mine), BATCH)
-    with decoding_threads(workers) as pool, torch.inference_mode():
-        for start, future in ahead(
-            starts, lambda i: (i, pool.submit(prepare, mine[i : i + BATCH])), lambda work: work, 4
-        ):
-            indices = mine[start : start + BATCH]
-            pixels = future.result().to(world.device)
+    with torch.inference_mode():
+        for indices, crops in centre_crops(split, mine, preprocess, workers):
             labels = torch.from_numpy(np.asarray(split.labels[indices], np.int64)).to(world.device)
-            logits = forward(normaliser(pixels)).float()
+            logits = forward(normaliser(crops.to(world.device))).float()
             sums += _counts(logits, labels)
     world.total(sums)
     images, loss, first, five = sums.tolist()
     return Validation(
         int(images), loss / images, 100 * (images - first) / images, 100 * (images - five) / images
     )
+
+
+def centre_crops(
+    split: Split, indices: np.ndarray, preprocess: PreprocessSpec, workers: int
+) -> Iterator[tuple[np.ndarray, Tensor]]:
+    """Decode images and cut their centres, a few batches ahead.
+
+    Parameters
+    ----------
+    split : Split
+    indices : ndarray of int
+        Which of its images, in which order.
+    preprocess : PreprocessSpec
+    workers : int
+        Threads that decode.
+
+    Yields
+    ------
+    ndarray of int
+        The next of `indices`.
+    Tensor of uint8, shape (n, crop, crop, 3)
+        Their crops.
+    """
+
+    def prepare(part: np.ndarray) -> Tensor:
+        crops = [
+            resized_crops(torch.from_numpy(split.pixels(int(i))).permute(2, 0, 1), preprocess)
+            for i in part
+        ]
+        return torch.cat(crops)
+
+    parts = [indices[start : start + BATCH] for start in range(0, len(indices), BATCH)]
+    with decoding_threads(workers) as pool:
+        for place, future in ahead(
+            range(len(parts)), lambda i: (i, pool.submit(prepare, parts[i])), lambda work: work, 4
+        ):
+            yield parts[place], future.result()
 
 
 def _counts(logits: Tensor, labels: Tensor) -> Tensor:

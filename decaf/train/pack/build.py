@@ -50,7 +50,7 @@ _UNKNOWN = {STATUS_NAMES[code] for code in UNKNOWN_CONTENT}
 
 
 def make_pack(
-    source: Source,
+    source: Source | PackSource,
     out: Source,
     *,
     val: Source | None = None,
@@ -74,12 +74,13 @@ def make_pack(
 
     Parameters
     ----------
-    source : path
+    source : path or PackSource
         A folder, or a tar or zip of it: a folder for each class; ``train`` and ``val`` (or
         ``test``) with these; Tiny-ImageNet's layout; or the tar of ImageNet's training images as
         given out for ILSVRC 2012, or a folder that holds it and those below. Tars are not unpacked.
         Of ``test`` beside ``val`` nothing is packed; alone it stays ``test``, and is not validated
-        on unless `decaf.train.run.train` is told to.
+        on unless `decaf.train.run.train` is told to. Or a data set whose images are listed
+        already, for which `val`, `devkit` and `split_val` are left out.
     out : path
         The file to write.
     val : path, optional
@@ -136,7 +137,10 @@ def make_pack(
         raise OutputError(f"{path}: is a folder; give the name of a file, such as {path}/data.pack")
     if not path.parent.is_dir():
         raise OutputError(f"{path}: there is no folder {path.parent}")
-    found = find_source(source, val=val, devkit=devkit, split_val=split_val, seed=seed)
+    if isinstance(source, PackSource):
+        found = source
+    else:
+        found = find_source(source, val=val, devkit=devkit, split_val=split_val, seed=seed)
     if size is None and found.kind == "tiny-imagenet":
         settings = replace(settings, size=TINY_SIZE)
     raise_bad = on_error == "raise"

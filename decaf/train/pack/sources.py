@@ -18,7 +18,7 @@ from decaf.images.sources import ImageList
 from decaf.train.pack import ilsvrc
 from decaf.train.pack.references import JoinedRefs, PickedRefs
 
-__all__ = ["PackSource", "find_source"]
+__all__ = ["PackSource", "find_source", "source_of"]
 
 _SHOWN = 5
 
@@ -101,18 +101,53 @@ def find_source(
     if split_val is not None and not 0 < split_val < 1:
         raise SettingError(f"split_val {split_val!r}: must be between 0 and 1")
     kind, parts = _parts(*_located(source, val, devkit))
-    _check_classes(source, parts)
+    if split_val is not None and "val" in parts:
+        _check_classes(os.fsdecode(source), parts, False)
+        raise SettingError(
+            f"{os.fsdecode(source)!r}: has validation images; "
+            "leave --split-val out, or give the folder of its training images alone"
+        )
+    return source_of(os.fsdecode(source), kind, parts, split_val=split_val, seed=seed)
+
+
+def source_of(
+    shown: str,
+    kind: str,
+    parts: dict[str, LabelledImages],
+    *,
+    split_val: float | None = None,
+    seed: int = 0,
+    subset: bool = False,
+) -> PackSource:
+    """Make a data set for training of images that are listed.
+
+    Parameters
+    ----------
+    shown : str
+        What errors name.
+    kind : str
+        The layout, for the record.
+    parts : dict of str to LabelledImages
+        "train", and other splits.
+    split_val : float, optional
+        Draw this share of each class of train as "val", which is then not among `parts`.
+    seed : int
+        Of that draw.
+    subset : bool
+        Whether classes of train may have no image in another split.
+
+    Raises
+    ------
+    InputError
+        As `find_source`.
+    """
+    _check_classes(shown, parts, subset)
     lists = {split: _named(part.images) for split, part in parts.items()}
     if split_val is not None:
-        if "val" in lists:
-            raise SettingError(
-                f"{os.fsdecode(source)!r}: has validation images; "
-                "leave --split-val out, or give the folder of its training images alone"
-            )
         lists = {**_divide(lists.pop("train"), split_val, seed), **lists}
     train = parts["train"]
     class_names = tuple(_storable(name) for name in train.class_names)
-    _refuse_unstorable(os.fsdecode(source), train.class_ids, class_names, lists)
+    _refuse_unstorable(shown, train.class_ids, class_names, lists)
     return PackSource(
         kind=kind,
         wnids=train.class_ids,
@@ -187,8 +222,7 @@ def _read_elsewhere(val: str) -> LabelledImages:
     return layout.read(next((s for s in ("val", "test") if s in layout.splits), None))
 
 
-def _check_classes(source: Source, parts: dict[str, LabelledImages]) -> None:
-    shown = os.fsdecode(source)
+def _check_classes(shown: str, parts: dict[str, LabelledImages], subset: bool) -> None:
     train = parts["train"]
     if train.empty:
         raise InputError(
@@ -202,13 +236,17 @@ def _check_classes(source: Source, parts: dict[str, LabelledImages]) -> None:
         )
     for split, part in parts.items():
         if split != "train":
-            _check_same(shown, train, split, part)
+            _check_same(shown, train, split, part, subset)
 
 
-def _check_same(shown: str, train: LabelledImages, split: str, part: LabelledImages) -> None:
+def _check_same(
+    shown: str, train: LabelledImages, split: str, part: LabelledImages, subset: bool
+) -> None:
     """Refuse a split of other classes than train's, and number its images as train does."""
     there = set(part.class_ids) - set(part.empty)
     new, missing = there - set(train.class_ids), set(train.class_ids) - there
+    if subset:
+        missing = set()
     if new or missing:
         found = [f"{len(new)} in {split} alone ({_some(sorted(new))})"] if new else []
         found += [f"{len(missing)} in train alone ({_some(sorted(missing))})"] if missing else []

@@ -1,0 +1,321 @@
+"""The images of a fine-tuning: found, divided, packed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from decaf.errors import InputError, SettingError
+from decaf.images.layouts import LabelledImages, Layout, find_layout
+from decaf.images.sources import ImageList, collect
+from decaf.train.feed import Split
+from decaf.train.pack.reader import Pack
+from decaf.train.pack.sources import PackSource, source_of
+
+__all__ = ["Packed", "PickedSplit", "divided", "find_images", "is_pack", "seen_in_training"]
+
+_HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
+_SHOWN = 5
+
+
+@dataclass(frozen=True, eq=False)
+class Packed:
+    """Training and validation images, and the pack whose classes they have.
+
+    Attributes
+    ----------
+    pack : Pack
+    train, val : Split
+    val_pack : Pack
+        Of `val`; `pack` itself, or another.
+    """
+
+    pack: Pack
+    train: Split
+    val: Split
+    val_pack: Pack
+
+    def counts(self) -> list[tuple[str, int, int]]:
+        """List the classes with their numbers of training and validation images."""
+        names = self.pack.class_names
+        train, val = (
+            np.bincount(np.asarray(split.labels), minlength=len(names)).tolist()
+            for split in (self.train, self.val)
+        )
+        return list(zip(names, train, val, strict=True))
+
+
+class PickedSplit:
+    """Some images of a split.
+
+    Parameters
+    ----------
+    split : Split
+    rows : ndarray of int64
+        Which.
+    """
+
+    def __init__(self, split: Split, rows: np.ndarray) -> None:
+        self.split = split
+        self.rows = rows
+        self.labels = np.asarray(split.labels)[rows]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def pixels(self, index: int) -> np.ndarray:
+        """Give a stored image, uint8 (side, side, 3)."""
+        return self.split.pixels(int(self.rows[index]))
+
+
+def is_pack(source: Any) -> bool:
+    """Tell whether a source is a training pack (or another HDF5 file), by its first bytes."""
+    if not isinstance(source, (str, bytes, os.PathLike)):
+        return False
+    try:
+        with open(source, "rb") as file:
+            return file.read(len(_HDF5_MAGIC)) == _HDF5_MAGIC
+    except (OSError, ValueError):
+        return False  # what is not there is told by what looks for it
+
+
+def find_images(
+    train: Any,
+    val: Any = None,
+    *,
+    labels: Any = "folder",
+    val_labels: Any = "folder",
+    val_fraction: float = 0.2,
+    seed: int = 0,
+) -> PackSource:
+    """List the images of a fine-tuning; nothing is decoded.
+
+    Parameters
+    ----------
+    train : path, or whatever `decaf.extract` takes as files
+        A folder or archive with a folder for each class; the same below ``train``; or a list file
+        or a list of paths, whose classes are those of `labels`.
+    val : likewise, optional
+        Validation images; of classes of `train`, though perhaps not of all. By default those that
+        `train` has beside it (``val``), else a share of the training images. A split ``test`` is
+        left alone.
+    labels, val_labels : "folder", path, or sequence
+        As in `decaf.extract`.
+    val_fraction : float
+        The share drawn of each class, where no validation images are given; at least one image of
+        a class stays on each side.
+    seed : int
+        Of that draw.
+
+    Returns
+    -------
+    PackSource
+        Of the splits "train" and "val".
+
+    Raises
+    ------
+    InputError
+        If the images cannot be listed, there is only one class, a class has no training images or
+        only one to be divided, or validation images have other classes.
+    SettingError
+        For a `val_fraction` that is not between 0 and 1.
+    """
+    check_fraction(val_fraction)
+    shown = _shown(train)
+    kind, first = _read_train(train, labels)
+    parts = {"train": first.read("train")} if isinstance(first, Layout) else {"train": first}
+    if val is not None:
+        parts["val"] = _read_val(val, val_labels)
+    elif isinstance(first, Layout) and "val" in first.splits:
+        parts["val"] = first.read("val")
+    _check_case(shown, parts)
+    drawn = val_fraction if "val" not in parts else None
+    return source_of(shown, kind, parts, split_val=drawn, seed=seed, subset=True)
+
+
+def check_fraction(val_fraction: float) -> None:
+    """Refuse a share that leaves nothing on one side.
+
+    Raises
+    ------
+    SettingError
+    """
+    real = isinstance(val_fraction, (int, float)) and not isinstance(val_fraction, bool)
+    if not real or not 0 < val_fraction < 1:
+        raise SettingError(f"val_fraction {val_fraction!r}: must be between 0 and 1")
+
+
+def _read_train(train: Any, labels: Any) -> tuple[str, LabelledImages | Layout]:
+    layout = _layout(train, labels)
+    if layout is None:
+        return "list", _listed(train, labels)
+    if layout.splits and "train" not in layout.splits:
+        raise InputError(f"{_shown(train)}: no folder 'train' in it")
+    if layout.splits:
+        return layout.kind, layout
+    return layout.kind, layout.read()
+
+
+def _read_val(val: Any, labels: Any) -> LabelledImages:
+    try:
+        layout = _layout(val, labels)
+        if layout is None:
+            return _listed(val, labels)
+        return layout.read(next((s for s in ("val", "test") if s in layout.splits), None))
+    except InputError as error:
+        raise InputError(f"validation images: {error}") from error
+
+
+def _layout(source: Any, labels: Any) -> Layout | None:
+    """Recognise a data set in folders; None for a list of images."""
+    if not isinstance(source, (str, bytes, os.PathLike)) or not _is_folder_labels(labels):
+        return None
+    text = os.fsdecode(source)
+    if not os.path.lexists(text) and (text == "-" or text.startswith("@") or _wild(text)):
+        return None
+    if os.path.isfile(text) and text.lower().endswith((".txt", ".lst", ".list")):
+        return None
+    return find_layout(source)
+
+
+def _wild(text: str) -> bool:
+    return any(sign in text for sign in "*?[")
+
+
+def _is_folder_labels(labels: Any) -> bool:
+    return isinstance(labels, str) and labels == "folder"
+
+
+def _listed(source: Any, labels: Any) -> LabelledImages:
+    """Read a list of images with the labels that go with it."""
+    images = source if isinstance(source, ImageList) else collect(source, labels=labels)
+    if images.in_memory:
+        raise InputError("images in memory have no files that could be packed; save them first")
+    without = np.flatnonzero(images.labels < 0)
+    if len(without):
+        names = ", ".join(repr(os.fsdecode(images.names[row])) for row in without[:_SHOWN])
+        raise InputError(
+            f"{_shown(source)}: {len(without)} of {len(images)} images have no class ({names}); "
+            "put each class into a folder, or give labels"
+        )
+    present, codes = np.unique(images.labels, return_inverse=True)
+    if images.class_names:
+        ids = tuple(images.class_names[label] for label in present)
+        names_of = ids
+    else:
+        # Sorted as texts in the order of the numbers.
+        width = len(str(int(present.max())))
+        ids = tuple(f"{label:0{width}d}" for label in present.tolist())
+        names_of = tuple(str(label) for label in present.tolist())
+    listed = ImageList(
+        images.names, codes.astype(np.int64), ids, images.sources, images.refs, images.objects
+    )
+    return LabelledImages(listed, ids, names_of, ())
+
+
+def _check_case(shown: str, parts: dict[str, LabelledImages]) -> None:
+    """Tell of classes that differ in upper and lower case alone, which are easily overlooked."""
+    if "val" not in parts:
+        return
+    train, val = set(parts["train"].class_ids), set(parts["val"].class_ids)
+    lower = {name.lower(): name for name in train}
+    pairs = sorted((name, lower[name.lower()]) for name in val - train if name.lower() in lower)
+    if pairs:
+        listed = ", ".join(f"{there!r} is {here!r}" for there, here in pairs[:_SHOWN])
+        raise InputError(
+            f"{shown}: {len(pairs)} validation classes differ from those of train in upper and "
+            f"lower case alone ({listed}); rename the folders"
+        )
+
+
+def divided(pack: Pack, val_pack: Pack | None, val_fraction: float, seed: int) -> Packed:
+    """Give the training and validation images of packs.
+
+    Parameters
+    ----------
+    pack : Pack
+        Whose training images are taken; and its validation images, where it has such and there is
+        no `val_pack`.
+    val_pack : Pack, optional
+        Its validation images, else its test images, else all.
+    val_fraction, seed
+        As in `find_images`.
+
+    Raises
+    ------
+    InputError
+        If there is only one class, or `val_pack` has classes that `pack` has not.
+    SettingError
+        If the packs hold images of different sizes.
+    """
+    if len(pack.wnids) < 2:
+        raise InputError(
+            f"{pack.path}: has one class alone; training takes two classes or more, a folder each"
+        )
+    train = pack.splits["train"]
+    if val_pack is not None:
+        found = next(val_pack.splits[s] for s in ("val", "test", "train") if s in val_pack.splits)
+        return Packed(pack, train, _renumbered(pack, val_pack, found), val_pack)
+    if "val" in pack.splits:
+        return Packed(pack, train, pack.splits["val"], pack)
+    check_fraction(val_fraction)
+    labels = np.asarray(train.labels)
+    drawn = np.zeros(len(labels), bool)
+    random = np.random.Generator(np.random.Philox(seed))
+    for label in np.unique(labels):
+        rows = random.permutation(np.flatnonzero(labels == label))
+        if len(rows) < 2:
+            raise InputError(
+                f"class {pack.class_names[label]!r} has one image, which cannot be divided into "
+                "training and validation; add images, or give validation images"
+            )
+        drawn[rows[: min(max(1, round(val_fraction * len(rows))), len(rows) - 1)]] = True
+    val = PickedSplit(train, np.flatnonzero(drawn))
+    return Packed(pack, PickedSplit(train, np.flatnonzero(~drawn)), val, pack)
+
+
+def _renumbered(pack: Pack, other: Pack, split: Any) -> Split:
+    """Give images of another pack the labels that their classes have in `pack`."""
+    if (other.size, other.resize) != (pack.size, pack.resize):
+        raise SettingError(
+            f"{other.path}: holds images of {other.size} pixels ({other.resize}), {pack.path} of "
+            f"{pack.size} ({pack.resize}); pack both alike"
+        )
+    present = {other.wnids[label] for label in np.unique(split.labels).tolist()}
+    new = sorted(present - set(pack.wnids))
+    if new:
+        more = f" and {len(new) - _SHOWN} more" if len(new) > _SHOWN else ""
+        raise InputError(
+            f"{other.path}: {len(new)} of its classes are not in {pack.path} "
+            f"({', '.join(new[:_SHOWN])}{more})"
+        )
+    place = {wnid: label for label, wnid in enumerate(pack.wnids)}
+    numbers = np.array([place.get(wnid, -1) for wnid in other.wnids])
+    picked = PickedSplit(split, np.arange(len(split)))
+    picked.labels = numbers[picked.labels]
+    return picked
+
+
+def seen_in_training(data: Packed) -> int:
+    """Count validation images whose very files are among the training images too."""
+    train, val = _digests(data.train), _digests(data.val)
+    known = {row.tobytes() for row in train}
+    return sum(row.tobytes() in known for row in val)
+
+
+def _digests(split: Any) -> Sequence[np.ndarray]:
+    rows: Any = slice(None)
+    if isinstance(split, PickedSplit):
+        rows, split = split.rows, split.split
+    found: Sequence[np.ndarray] = split.content_sha256[rows]
+    return found
+
+
+def _shown(source: Any) -> str:
+    if isinstance(source, (str, bytes, os.PathLike)):
+        return repr(os.fsdecode(source))
+    return "the images"

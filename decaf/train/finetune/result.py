@@ -1,0 +1,131 @@
+"""What a fine-tuning gives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from decaf.backbone.state import Weights
+from decaf.train.finetune.accuracy import Accuracy
+
+if TYPE_CHECKING:
+    from decaf.backbone.model import Backbone
+
+__all__ = ["Finetuned"]
+
+# A difference this likely between equals is taken for chance.
+CHANCE = 0.05
+
+
+@dataclass(frozen=True, eq=False)
+class Finetuned:
+    """A network that was fine-tuned, and how it compares with the frozen one.
+
+    Attributes
+    ----------
+    path, card, folder : Path or None
+        The weights file, its card, and the folder with the log and the curves; None where nothing
+        was written.
+    weights : Weights
+    tuned : Accuracy
+        Of the network on the validation images, whose best state was chosen on them.
+    frozen : Accuracy
+        Of the logistic regression on the frozen fc7, on the same images.
+    p_value : float
+        How likely so large a difference is by chance (McNemar's exact test).
+    is_start : bool
+        Whether no state was better on validation than the one begun with, so that the network is
+        the frozen one with the head as its last layer.
+    best_epoch, epochs : float
+        Of the state that was kept, and done in all.
+    seconds : float
+        Spent training.
+    batch_size : int
+        That was used.
+    classes : list of (str, int, int)
+        Names of the classes, with their numbers of training and validation images.
+    bad : list of (split, name, status, message)
+        Images that could not be read, and were left out.
+    history : list of dict
+        The rows of the log; see `decaf.train.log.COLUMNS`.
+    """
+
+    path: Path | None
+    card: Path | None
+    folder: Path | None
+    weights: Weights
+    tuned: Accuracy
+    frozen: Accuracy
+    p_value: float
+    is_start: bool
+    best_epoch: float
+    epochs: float
+    seconds: float
+    batch_size: int
+    classes: list[tuple[str, int, int]]
+    bad: list[tuple[str, bytes, str, str]]
+    history: list[dict[str, float]] = field(repr=False)
+
+    @property
+    def better(self) -> bool:
+        """Whether fine-tuning beat the frozen head on the validation images."""
+        return self.tuned.right > self.frozen.right
+
+    @property
+    def verdict(self) -> str:
+        """Which to use, in a sentence."""
+        if self.better:
+            text = "fine-tuning beat the frozen head on validation: use the fine-tuned network"
+            if self.p_value > CHANCE:
+                text += (
+                    f"; on {self.tuned.images} images the difference may be chance "
+                    f"(p = {self.p_value:.2f})"
+                )
+            return text
+        text = "fine-tuning did not beat the frozen head on validation: use the frozen head"
+        if self.is_start:
+            return (
+                f"{text}, which the network written is (the frozen layers, with the head as the "
+                "last)"
+            )
+        if self.tuned.right == self.frozen.right:
+            return f"{text}, which is as good and simpler"
+        return text
+
+    def backbone(self) -> Backbone:
+        """Give the network, ready for use."""
+        from decaf.backbone.model import load_backbone
+
+        return load_backbone(self.weights)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give it as JSON values, without the history."""
+        return {
+            "path": None if self.path is None else str(self.path),
+            "card": None if self.card is None else str(self.card),
+            "folder": None if self.folder is None else str(self.folder),
+            "sha256": self.weights.sha256,
+            "tuned": self.tuned.to_dict(),
+            "frozen": self.frozen.to_dict(),
+            "better": self.better,
+            "p_value": self.p_value,
+            "is_start": self.is_start,
+            "verdict": self.verdict,
+            "best_epoch": self.best_epoch,
+            "epochs": self.epochs,
+            "seconds": round(self.seconds, 3),
+            "batch_size": self.batch_size,
+            "classes": [
+                {"name": name, "train": train, "val": val} for name, train, val in self.classes
+            ],
+            "bad": [
+                {
+                    "split": split,
+                    "name": name.decode("utf-8", "backslashreplace"),
+                    "status": status,
+                    "message": message,
+                }
+                for split, name, status, message in self.bad
+            ],
+        }

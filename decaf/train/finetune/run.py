@@ -1,0 +1,603 @@
+"""`finetune`: a folder of images in, a network adapted to it out."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import tempfile
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from decaf.backbone.device import bf16_is_native, is_out_of_memory, strict_float32
+from decaf.backbone.network import AlexNet
+from decaf.backbone.safetensors_file import check_weights_path
+from decaf.backbone.weights import DEFAULT_WEIGHTS, Weights, load_weights, save_weights
+from decaf.errors import (
+    ImageError,
+    InputError,
+    OutputError,
+    SettingError,
+    Stopped,
+    WeightsError,
+)
+from decaf.features.ranks import local_world_size
+from decaf.features.run import available_cores
+from decaf.images.spec import PreprocessSpec
+from decaf.train.beginning import preprocess_of
+from decaf.train.distributed import World, world_of_run
+from decaf.train.finetune.accuracy import Accuracy, sign_test
+from decaf.train.finetune.card import write_card
+from decaf.train.finetune.data import Packed, divided, find_images, is_pack, seen_in_training
+from decaf.train.finetune.frozen import (
+    FrozenHead,
+    fit_frozen_head,
+    layer_values,
+    save_frozen,
+)
+from decaf.train.finetune.memory import SHARE, available_memory, step_memory
+from decaf.train.finetune.result import Finetuned
+from decaf.train.finetune.settings import FinetuneSettings, with_half_the_batch
+from decaf.train.finetune.work import WorkFolder
+from decaf.train.log import read_log
+from decaf.train.pack.build import make_pack
+from decaf.train.pack.reader import Pack
+from decaf.train.pack.sources import PackSource
+from decaf.train.recipe import TrainSettings
+from decaf.train.session import Rhythm, TrainingRun
+
+__all__ = ["finetune"]
+
+# Packs up to this size hold the pixels as they are; beyond, JPEGs of them.
+RAW_BYTES = 4 << 30
+
+_logger = logging.getLogger(__name__)
+
+
+def finetune(
+    train: Any,
+    val: Any = None,
+    *,
+    out: str | os.PathLike[str] | None = None,
+    weights: str | os.PathLike[str] | Weights = DEFAULT_WEIGHTS,
+    settings: FinetuneSettings | None = None,
+    labels: Any = "folder",
+    val_labels: Any = "folder",
+    val_fraction: float = 0.2,
+    save_head: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    keep: bool = False,
+    on_error: str = "raise",
+    device: str = "auto",
+    workers: int | None = None,
+    checkpoint_minutes: float = 2.0,
+    checkpoint_steps: int | None = None,
+    progress: bool | Callable[[int, int], Any] | None = None,
+    stop: threading.Event | None = None,
+) -> Finetuned:
+    """Adapt a trained network to images of other classes.
+
+    The network gets a new last layer, and all of it is trained (Girshick et al. 2014, section 2.3).
+    First a logistic regression is fitted to fc7 of the network as it is: what fine-tuning has to
+    beat on the validation images, and by default what the new last layer begins as.
+
+    Parameters
+    ----------
+    train : path, list of paths, or PackSource
+        A folder or archive with a folder for each class; the same below ``train``; a list file or
+        a list of paths with `labels`; or a training pack.
+    val : likewise, optional
+        Validation images, of classes of `train`; a pack where `train` is one. By default those that
+        `train` has beside it (``val``), else a share of the training images.
+    out : path, optional
+        The weights file to write, ending in ``.safetensors``; its card is written beside it
+        (``.md``), and work is done in the folder ``NAME.finetune`` beside it, where the log, the
+        curves and the settings stay. By default nothing is written.
+    weights : str, path or Weights
+        To start from, as for `decaf.load_backbone`.
+    settings : FinetuneSettings, optional
+    labels, val_labels : "folder", path, or sequence
+        As in `decaf.extract`.
+    val_fraction : float
+        The share drawn of each class, where no validation images are given.
+    save_head : path, optional
+        Write the frozen head there too, as a file that `decaf predict` takes.
+    resume : bool
+        Go on with the work in the folder beside `out`, or begin where there is none.
+    overwrite : bool
+        Replace `out` and the work beside it.
+    keep : bool
+        Keep the pack and the checkpoints in the work folder.
+    on_error : {"raise", "record"}
+        At an image that cannot be read: raise `ImageError`, or leave it out.
+    device : str
+        "auto", "cpu", "cuda" or "cuda:N".
+    workers : int, optional
+        Threads and processes that decode; one a core by default.
+    checkpoint_minutes : float
+        Time between two checkpoints.
+    checkpoint_steps : int, optional
+        Steps between two checkpoints, besides.
+    progress : bool, callable or None
+        As for `decaf.extract`; of packing, then of training.
+    stop : threading.Event, optional
+        When set, the run keeps what is finished and ends with `Stopped`.
+
+    Returns
+    -------
+    Finetuned
+
+    Raises
+    ------
+    SettingError, InputError, WeightsError
+        For what cannot be fine-tuned.
+    ImageError
+        For a bad image, with ``on_error="raise"``.
+    OutputError
+        If `out` exists, is in use, or cannot be written.
+    ResumeError
+        If the work beside `out` was begun with other settings.
+    Diverged
+        If the loss became NaN, infinite or far worse than guessing.
+    Stopped
+        If `stop` was set.
+
+    References
+    ----------
+    Girshick, Donahue, Darrell & Malik 2014, "Rich feature hierarchies for accurate object detection
+    and semantic segmentation".
+    """
+    chosen = settings or FinetuneSettings()
+    if on_error not in ("raise", "record"):
+        raise SettingError(f"on_error {on_error!r} is not one of raise, record")
+    if workers is not None and workers < 1:
+        raise SettingError(f"workers must be 1 or more, got {workers}")
+    rhythm = Rhythm(checkpoint_minutes, checkpoint_steps, keep=2, log_every=10, at_validation=False)
+    with ExitStack() as stack:
+        world = stack.enter_context(world_of_run(device))
+        stack.enter_context(strict_float32(world.device))
+        if out is None:
+            if world.size > 1:
+                raise SettingError("several processes need a place to share: give out")
+            if resume:
+                raise SettingError("resume needs out: without it nothing is kept")
+            made = stack.enter_context(tempfile.TemporaryDirectory(prefix="decaf-finetune-"))
+            target = Path(made) / "model.safetensors"
+        else:
+            target = Path(os.fsdecode(out))
+            check_weights_path(target, overwrite=True)
+        if save_head is not None:
+            _check_head_path(Path(os.fsdecode(save_head)), target, resume or overwrite)
+        begun = weights if isinstance(weights, Weights) else load_weights(weights)
+        job = _Job(
+            begun=begun,
+            settings=chosen,
+            val_fraction=val_fraction,
+            world=world,
+            rhythm=rhythm,
+            workers=workers,
+            progress=progress,
+            stop=stop or threading.Event(),
+        )
+        source: PackSource | None = None
+        packs = is_pack(train), val is not None and is_pack(val)
+        if val is not None and packs[0] != packs[1]:
+            raise SettingError("train and val must both be packs, or neither: pack both alike")
+        if isinstance(train, PackSource):
+            source = train
+        elif not packs[0]:
+            source = _attempt(
+                world,
+                lambda: find_images(
+                    train,
+                    val,
+                    labels=labels,
+                    val_labels=val_labels,
+                    val_fraction=val_fraction,
+                    seed=chosen.seed,
+                ),
+            )
+        work = WorkFolder(target, job.record())
+        stack.callback(work.close)
+        _attempt(world, lambda: work.open(resume=resume, overwrite=overwrite))
+        try:
+            data = job.open_data(stack, work, source, train, val, on_error, overwrite)
+            head, fitted = job.frozen_head(work, data)
+        except (InputError, ImageError):
+            if not resume and world.chief:
+                work.discard()  # nothing half-made is left of images that are no good
+            raise
+        except Stopped as error:
+            raise _stopped(work, str(error)) from error
+        if save_head is not None and world.chief:
+            report = {"frozen": Accuracy.of(head.right).to_dict()}
+            if not isinstance(weights, Weights) and os.path.exists(weights):
+                report["weights_file"] = os.path.abspath(os.fspath(weights))  # type: ignore[assignment]
+            job.write_head(Path(os.fsdecode(save_head)), fitted, data, report)
+        trained, used, seconds, steps = job.train(work, data, head)
+        result = job.finish(
+            work, data, head, trained, used, seconds, steps, None if out is None else target
+        )
+        if world.chief and out is not None and not keep:
+            work.tidy()
+        return result
+
+
+def _attempt(world: World, body: Callable[[], Any]) -> Any:
+    """Do something on rank 0 alone; what goes wrong there is raised everywhere."""
+    found, problem = None, None
+    if world.chief:
+        try:
+            found = body()
+        except Exception as error:
+            problem = error
+    world.share(problem)
+    return found
+
+
+def _stopped(work: WorkFolder, text: str) -> Stopped:
+    told = text.partition("; ")[0]
+    return Stopped(f"{told}; {work.path} holds what is finished: give the same command with "
+                   "--resume to go on")  # fmt: skip
+
+
+def _check_head_path(path: Path, target: Path, replace_it: bool) -> None:
+    if path == target:
+        raise SettingError(f"{path}: is to be the weights and the head; give two names")
+    if not path.parent.is_dir():
+        raise OutputError(f"{path}: cannot be written: there is no folder {path.parent}")
+    if path.exists() and not replace_it:
+        raise OutputError(f"{path}: exists already; give another name, or --overwrite")
+
+
+@dataclass(frozen=True, eq=False)
+class _Job:
+    """One call of `finetune`."""
+
+    begun: Weights
+    settings: FinetuneSettings
+    val_fraction: float
+    world: World
+    rhythm: Rhythm
+    workers: int | None
+    progress: bool | Callable[[int, int], Any] | None
+    stop: threading.Event
+
+    @property
+    def threads(self) -> int:
+        """Threads that decode."""
+        return self.workers or max(1, available_cores() // local_world_size())
+
+    @property
+    def precision(self) -> str:
+        """Of the steps."""
+        if self.settings.precision != "auto":
+            return self.settings.precision
+        return "bf16" if bf16_is_native(self.world.device) else "fp32"
+
+    def record(self) -> dict[str, Any]:
+        """Give all that was asked for, for the work folder."""
+        return {
+            "weights": self.begun.sha256,
+            "settings": self.settings.to_dict(),
+            "precision": self.precision,
+            "val_fraction": self.val_fraction,
+        }
+
+    def open_data(
+        self,
+        stack: ExitStack,
+        work: WorkFolder,
+        source: PackSource | None,
+        train: Any,
+        val: Any,
+        on_error: str,
+        overwrite: bool,
+    ) -> Packed:
+        """Pack the images where they are not, and divide them."""
+        first, second = work.pack, None
+        if is_pack(train):
+            first, second = Path(os.fsdecode(train)), None if val is None else os.fsdecode(val)
+        else:
+            _attempt(self.world, lambda: self._pack(source, work, on_error, overwrite))
+        pack = stack.enter_context(Pack.open(first))
+        val_pack = None if second is None else stack.enter_context(Pack.open(second))
+        data = divided(pack, val_pack, self.val_fraction, self.settings.seed)
+        if self.world.chief and (twice := seen_in_training(data)):
+            _logger.warning(
+                "%d of %d validation images are training images too: what is measured on them "
+                "says little",
+                twice,
+                len(data.val),
+            )
+        return data
+
+    def _pack(
+        self, source: PackSource | None, work: WorkFolder, on_error: str, overwrite: bool
+    ) -> None:
+        assert source is not None
+        spec = self.begun.preprocess
+        size = len(source.images) * spec.resize_to**2 * 3
+        make_pack(
+            source,
+            work.pack,
+            size=spec.resize_to,
+            resize=spec.resize,
+            # As they are, so that the network sees what `decaf.extract` would show it.
+            encoding="raw" if size <= RAW_BYTES else "jpeg",
+            workers=self.workers,
+            on_error=on_error,
+            overwrite=overwrite,
+            progress=self.progress,
+            stop=self.stop,
+        ).close()
+
+    def _preprocess(self, data: Packed) -> tuple[PreprocessSpec, Tensor | None]:
+        settings = self.settings.training(len(data.train), self.precision, self.world.size)
+        return preprocess_of(data.pack, settings, self.begun.spec.input_size, self.begun)
+
+    def frozen_head(self, work: WorkFolder, data: Packed) -> tuple[FrozenHead, Any]:
+        """Fit the head to the frozen features (rank 0), or take the one that was kept."""
+        fitted = None
+
+        def fit() -> dict[str, Tensor]:
+            nonlocal fitted
+            kept = work.head()
+            if kept is not None and kept[0].get("pack") == data.pack.fingerprint:
+                return kept[1]
+            balanced = "balanced" in (self.settings.class_weights, self.settings.sampling)
+            head, fitted = fit_frozen_head(
+                self.begun,
+                data.train,
+                data.val,
+                *self._preprocess(data),
+                balanced=balanced,
+                seed=self.settings.seed,
+                device=self.world.device,
+                workers=self.threads,
+            )
+            tensors = {
+                "coef": head.coef,
+                "intercept": head.intercept,
+                "right": torch.from_numpy(head.right),
+                "C": torch.tensor([head.C], dtype=torch.float64),
+            }
+            work.keep_head({"pack": data.pack.fingerprint}, tensors)
+            return tensors
+
+        found = self.world.share_tensors(_attempt(self.world, fit))
+        head = FrozenHead(
+            found["coef"], found["intercept"], float(found["C"]), found["right"].numpy()
+        )
+        if self.world.chief:
+            accuracy = Accuracy.of(head.right)
+            _logger.info(
+                "frozen fc7 + logistic regression: %s of %d validation images",
+                accuracy,
+                accuracy.images,
+            )
+        return head, fitted
+
+    def write_head(self, path: Path, fitted: Any, data: Packed, report: dict[str, Any]) -> None:
+        """Write the frozen head as a file of its own."""
+        preprocess, mean_image = self._preprocess(data)
+        if fitted is None:
+            _, fitted = fit_frozen_head(
+                self.begun,
+                data.train,
+                data.val,
+                preprocess,
+                mean_image,
+                balanced="balanced" in (self.settings.class_weights, self.settings.sampling),
+                seed=self.settings.seed,
+                device=self.world.device,
+                workers=self.threads,
+            )
+        save_frozen(
+            path, fitted, self.begun, preprocess, data.pack.class_names, report, overwrite=True
+        )
+
+    def train(
+        self, work: WorkFolder, data: Packed, head: FrozenHead
+    ) -> tuple[Weights, TrainSettings, float, tuple[float, int]]:
+        """Train, with a smaller batch where memory does not suffice."""
+        settings = self._fitting(work, data)
+        while True:
+            finished = self._finished(work, data, settings)
+            if finished is not None:
+                return finished
+            try:
+                return self._train_once(work, data, head, settings)
+            except Exception as error:
+                if not is_out_of_memory(error) or self.world.size > 1:
+                    raise
+                smaller = with_half_the_batch(settings)
+                if smaller is None:
+                    raise SettingError(
+                        f"a batch of {settings.batch_size} image does not fit into memory; use a "
+                        "smaller network, or a machine with more"
+                    ) from error
+            self._tell_smaller(settings, smaller)
+            settings = smaller
+            work.adjust(settings.to_dict())
+            if self.world.device.type == "cuda":
+                torch.cuda.empty_cache()
+
+    def _fitting(self, work: WorkFolder, data: Packed) -> TrainSettings:
+        """Give settings whose batch fits into the memory that there is."""
+        found = None
+
+        def choose() -> None:
+            nonlocal found
+            adjusted = work.adjusted()
+            if adjusted is not None:
+                found = TrainSettings.from_dict(adjusted)
+                return
+            asked = self.settings.training(len(data.train), self.precision, self.world.size)
+            settings = asked
+            available = available_memory() if self.world.device.type == "cpu" else None
+            spec = settings.spec(len(data.pack.wnids), self.begun.spec)
+            while available is not None and step_memory(spec, settings) > SHARE * available:
+                smaller = with_half_the_batch(settings, self.world.size)
+                if smaller is None:
+                    raise SettingError(
+                        f"fine-tuning {self.begun.name} takes about "
+                        f"{step_memory(spec, settings) / 2**30:.2g} GiB of memory with a batch of "
+                        f"{settings.batch_size}, and {available / 2**30:.2g} GiB are free; close "
+                        "other programs, or freeze layers of a smaller network"
+                    )
+                settings = smaller
+            if settings != asked:
+                self._tell_smaller(asked, settings)
+                work.adjust(settings.to_dict())
+            found = settings
+
+        _attempt(self.world, choose)
+        shared = self.world.share(found)
+        assert isinstance(shared, TrainSettings)
+        return shared
+
+    def _tell_smaller(self, before: TrainSettings, now: TrainSettings) -> None:
+        if self.world.chief:
+            _logger.warning(
+                "a batch of %d does not fit into memory: going on with %d, and a rate of %.3g "
+                "instead of %.3g",
+                before.batch_size,
+                now.batch_size,
+                now.lr,
+                before.lr,
+            )
+
+    def _train_once(
+        self, work: WorkFolder, data: Packed, head: FrozenHead, settings: TrainSettings
+    ) -> tuple[Weights, TrainSettings, float, tuple[float, int]]:
+        start = (head.coef, head.intercept) if self.settings.start == "head" else None
+        run = TrainingRun(
+            data.pack,
+            data.val,
+            work.run,
+            settings,
+            self.world,
+            rhythm=self.rhythm,
+            init_from=self.begun,
+            workers=self.workers,
+            validation_pack=None if data.val_pack is data.pack else data.val_pack.fingerprint,
+            split=data.train,
+            head=start,
+            origin={"start": self.settings.start, "val_fraction": self.val_fraction},
+        )
+        try:
+            run.begin(resume=True)
+            found = run.go(tensorboard=False, progress=self.progress, stop=self.stop)
+        except Stopped as error:
+            raise _stopped(work, str(error)) from error
+        finally:
+            run.close()
+        weights = load_weights(found.weights)
+        return weights, settings, found.seconds, (found.epochs, run.trainer.step)
+
+    def _finished(
+        self, work: WorkFolder, data: Packed, settings: TrainSettings
+    ) -> tuple[Weights, TrainSettings, float, tuple[float, int]] | None:
+        """Give what was trained to the end before, if it was."""
+        found = None
+        if self.world.chief:
+            with contextlib.suppress(WeightsError):
+                weights = load_weights(work.run / "weights.safetensors")
+                known = weights.provenance
+                same = known.get("settings") == settings.to_dict()
+                if known.get("finished") is True and same and (
+                    known.get("pack") == data.pack.fingerprint
+                ):  # fmt: skip
+                    found = weights
+        shared = self.world.share(found)
+        if not isinstance(shared, Weights):
+            return None
+        known = shared.provenance
+        return shared, settings, float(known["seconds"]), (known["epochs"], known["steps"])
+
+    def finish(
+        self,
+        work: WorkFolder,
+        data: Packed,
+        head: FrozenHead,
+        trained: Weights,
+        used: TrainSettings,
+        seconds: float,
+        done: tuple[float, int],
+        target: Path | None,
+    ) -> Finetuned:
+        """Measure what was trained as it will be used, and write it with its card."""
+        network = AlexNet(trained.spec)
+        network.load_state_dict(trained.state)
+        logits = layer_values(
+            network.to(self.world.device),
+            "fc8",
+            data.val,
+            trained.preprocess,
+            trained.mean_image,
+            self.world.device,
+            self.threads,
+        )
+        right = logits.argmax(1) == np.asarray(data.val.labels)
+        tuned, frozen = Accuracy.of(right), Accuracy.of(head.right)
+        history = read_log(work.run / "log.csv")
+        provenance = {
+            "source": "decaf finetune",
+            **{k: v for k, v in trained.provenance.items() if k != "source"},
+            "from": {"name": self.begun.name, "sha256": self.begun.sha256},
+            "start": self.settings.start,
+            "val_fraction": self.val_fraction,
+            "val_images": len(data.val),
+            "classes": [
+                {"name": name, "train": train, "val": val} for name, train, val in data.counts()
+            ],
+        }
+        metrics = {
+            "validation": {**tuned.to_dict(), "top1_error": 100 - tuned.percent},
+            "frozen_head": {**frozen.to_dict(), "C": head.C, "layer": "fc7"},
+        }
+        name = trained.name if target is None else target.name
+        weights = replace(trained, name=name, provenance=provenance, metrics=metrics)
+        result = Finetuned(
+            path=target,
+            card=None if target is None else target.with_suffix(".md"),
+            folder=None if target is None else work.path,
+            weights=weights,
+            tuned=tuned,
+            frozen=frozen,
+            p_value=sign_test(right, head.right),
+            is_start=_best_step(history) == 0 and self.settings.start == "head",
+            best_epoch=_best_step(history) / max(1, done[1]) * done[0],
+            epochs=done[0],
+            seconds=seconds,
+            batch_size=used.batch_size,
+            classes=data.counts(),
+            bad=list(data.pack.bad),
+            history=history,
+        )
+
+        def write() -> None:
+            assert target is not None
+            save_weights(target, weights, overwrite=True)
+            write_card(result, used)
+
+        if target is not None:
+            _attempt(self.world, write)
+        return result
+
+
+def _best_step(history: list[dict[str, float]]) -> int:
+    """Find the step after which validation went best, the first of equals."""
+    found = [row for row in history if "val_loss" in row]
+    best = min(found, key=lambda row: (row["val_top1_error"], row["val_loss"], row["step"]))
+    return int(best["step"])
