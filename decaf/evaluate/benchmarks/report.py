@@ -85,9 +85,9 @@ def make_report(found: Measured, settings: BenchmarkSettings) -> BenchmarkReport
         sections=(
             *_main_tables(found, published),
             *_curves(found, settings),
-            parts.class_bars(f"Class by class: {which}", best, dataset),
-            parts.hardest_confusions(f"Hardest confusions: {which}", best, dataset),
-            parts.confusion_matrix(f"Confusion matrix: {which}", best, dataset),
+            parts.class_bars("Class by class", best, dataset),
+            parts.hardest_confusions("Hardest confusions", best, dataset),
+            parts.confusion_matrix("Confusion matrix", best, dataset),
         ),
         command=settings.command,
         date=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),

@@ -255,7 +255,7 @@ class _Run:
                 if size == 1:
                     heads = tuple(replace(head, C=_FIXED_C) for head in heads)
                 found = self._run(
-                    _Rows(features, self.rows), splits, layers, heads, f"{size} a class:"
+                    _Rows(features, self.rows), splits, layers, heads, f"{size} a class"
                 )
                 names = zip(found, [h for _ in layers for h in settings.curve_heads], strict=True)
                 points.append((size, [replace(task, head=head) for task, head in names]))

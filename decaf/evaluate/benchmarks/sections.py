@@ -275,7 +275,7 @@ def confusion_counts(
 def confusion_matrix(title: str, task: Task, dataset: Dataset) -> ConfusionMatrix:
     """Make the confusion matrix of a task."""
     counts = confusion_counts(task, dataset.labels, len(dataset.class_names))
-    caption = f"Test images of {_splits(task)}; rows are the true classes."
+    caption = f"{_of(task)}; rows are the true classes."
     return ConfusionMatrix(title, dataset.class_names, counts.tolist(), caption)
 
 
@@ -296,7 +296,7 @@ def class_bars(title: str, task: Task, dataset: Dataset) -> Bars:
         known = [share[label] for share in shares if not np.isnan(share[label])]
         mean, std = mean_and_std(known) if known else (None, None)
         bars.append(Bar(name, mean, std, int(tested[label])))
-    return Bars(title, tuple(bars), n_label="test images", caption=f"Over {_splits(task)}.")
+    return Bars(title, tuple(bars), n_label="test images", caption=f"{_of(task)}.")
 
 
 def hardest_confusions(title: str, task: Task, dataset: Dataset) -> Confusions:
@@ -326,7 +326,7 @@ def hardest_confusions(title: str, task: Task, dataset: Dataset) -> Confusions:
                 examples=_below(dataset, task.splits[0].train, int(given)),
             )
         )
-    caption = f"Counted over the test images of {_splits(task)}."
+    caption = f"{_of(task)}."
     return Confusions(title, tuple(pairs), caption)
 
 
@@ -376,5 +376,7 @@ def remarks(tasks: Sequence[Task]) -> list[str]:
     return found
 
 
-def _splits(task: Task) -> str:
-    return f"{len(task.splits)} splits" if len(task.splits) > 1 else task.splits[0].name
+def _of(task: Task) -> str:
+    splits = f"{len(task.splits)} splits" if len(task.splits) > 1 else task.splits[0].name
+    features = f"{task.layer} of {task.group}" if task.group else task.layer
+    return f"{task.head.name} on {features}, test images of {splits}"
