@@ -1,47 +1,144 @@
-"""``decaf export``: a layer of a feature file in the formats of other tools."""
+"""``decaf export``: a layer of a feature file, or a network, in the formats of other tools."""
 
 from __future__ import annotations
 
 import argparse
 import json
+from pathlib import Path
 
-from decaf.cli.text import printable
+from decaf.cli.text import byte_size, printable
+from decaf.errors import SettingError
 
 __all__ = ["HELP", "configure", "run"]
 
-HELP = "write a layer of a feature file as .npy, .csv or .mat"
+HELP = "write a layer of a feature file as .npy, .csv or .mat, or a network as .onnx or .pt2"
+
+EPILOG = """\
+examples:
+  decaf export photos.h5 -o photos.npy -l fc6
+  decaf export model.safetensors -o model.onnx              image in, probabilities out
+  decaf export imagenet -o features.onnx -l fc6 -l fc7      image in, features out
+
+A network takes uint8 pixels (N, height, width, 3), RGB, resized and cropped, and normalises them
+itself; how they are to be prepared, and the class names, are in its metadata. An ONNX model is
+compared with the network where ONNX Runtime is installed (pip install 'decaf[onnx]').
+"""
+
+FEATURE_ENDINGS = (".npy", ".csv", ".mat")
+MODEL_ENDINGS = (".onnx", ".pt2")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``decaf export``."""
-    parser.add_argument("file", metavar="F.h5", help="a feature file")
+    parser.epilog = EPILOG
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument(
+        "source",
+        metavar="F.h5|MODEL",
+        help="a feature file; or a network: the name of weights, or their file",
+    )
     parser.add_argument(
         "-o",
         "--out",
         metavar="X",
         required=True,
-        help="file to write; its ending is the format: .npy (with X.rows.csv), .csv or .mat",
+        help="file to write; its ending is the format: of features .npy (with X.rows.csv), .csv or "
+        ".mat; of a network .onnx or .pt2 (torch.export)",
     )
-    parser.add_argument("-l", "--layer", help="layer to write, where the file holds several")
+    parser.add_argument(
+        "-l",
+        "--layer",
+        action="append",
+        help="layer to write, where a feature file holds several; of a network the output (default:"
+        " prob), may be repeated",
+    )
     parser.add_argument("--ok-only", action="store_true", help="leave out the rows of bad images")
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="fail where the ONNX model cannot be compared with the network",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace what is there")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Export a layer and say what was written."""
+    """Export, and say what was written."""
+    ending = Path(args.out).suffix.lower()
+    if ending in MODEL_ENDINGS:
+        return _export_model(args)
+    if ending in FEATURE_ENDINGS:
+        return _export_features(args)
+    raise SettingError(
+        f"{args.out}: cannot tell the format from the ending {ending!r}; use one of "
+        f"{', '.join(FEATURE_ENDINGS)} (features), {', '.join(MODEL_ENDINGS)} (a network)"
+    )
+
+
+def _export_features(args: argparse.Namespace) -> int:
     from decaf.features.store.export import export_features
     from decaf.features.store.file import open_features
 
-    with open_features(args.file) as file:
+    if args.check:
+        raise SettingError("--check is for networks")
+    layers = args.layer or [None]
+    if len(layers) > 1:
+        raise SettingError(f"-l: one layer at a time is written to {args.out}, got {len(layers)}")
+    with open_features(args.source) as file:
         done = export_features(
-            file, args.out, layer=args.layer, ok_only=args.ok_only, overwrite=args.overwrite
+            file, args.out, layer=layers[0], ok_only=args.ok_only, overwrite=args.overwrite
         )
     files = [str(path) for path in done.files]
     if args.json:
         report = {"files": files, "layer": done.layer, "shape": done.shape, "dtype": done.dtype}
         print(json.dumps(report, indent=2))
     else:
-        shape = " × ".join(str(n) for n in done.shape)
-        print(f"{done.layer}, {shape} {done.dtype}: {', '.join(map(printable, files))}")
+        print(
+            f"{done.layer}, {_times(done.shape)} {done.dtype}: {', '.join(map(printable, files))}"
+        )
     return 0
+
+
+def _export_model(args: argparse.Namespace) -> int:
+    if args.ok_only:
+        raise SettingError("--ok-only is for feature files")
+    from decaf.backbone.export.models import export_model
+
+    done = export_model(
+        args.source,
+        args.out,
+        layers=args.layer or "prob",
+        check=True if args.check else None,
+        overwrite=args.overwrite,
+    )
+    side = done.weights.spec.input_size
+    agreement = done.agreement
+    if args.json:
+        report = {
+            "file": str(done.path),
+            "bytes": done.bytes,
+            "weights": done.weights.name,
+            "sha256": done.weights.sha256,
+            "input": ["N", side, side, 3],
+            "layers": {layer: ["N", *shape] for layer, shape in done.layers.items()},
+            "class_names": list(done.weights.class_names),
+            "preprocess": done.weights.preprocess.to_dict(),
+            "checked_with": agreement and agreement.program,
+            "relative_errors": agreement and agreement.relative_errors,
+        }
+        print(json.dumps(report, indent=2))
+        return 0
+    outputs = ", ".join(f"{layer} N × {_times(shape)}" for layer, shape in done.layers.items())
+    print(
+        f"{printable(args.out)}: {printable(done.weights.name)}, {byte_size(done.bytes)}; "
+        f"images uint8 N × {side} × {side} × 3 to {outputs}"
+    )
+    if agreement is None:
+        print("not checked: ONNX Runtime is not installed (pip install 'decaf[onnx]')")
+    else:
+        print(f"{agreement.program} agrees: largest relative error {agreement.worst:.1e}")
+    return 0
+
+
+def _times(shape: tuple[int, ...]) -> str:
+    return " × ".join(map(str, shape))
