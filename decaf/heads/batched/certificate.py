@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from decaf.heads.batched.losses import Loss, Multinomial
-from decaf.heads.batched.training import make_loss, signs_of
+from decaf.heads.batched.signs import signs_of
+from decaf.heads.batched.training import make_loss
 
 __all__ = ["blocks", "certify"]
 

@@ -1,8 +1,8 @@
 """`solve`, `solve_path` and `cross_decisions`: linear classifiers, all classes at once.
 
 Every solver begins in float32, where a product costs half, and the result is certified in float64
-from the rows themselves: objective, slopes and gradient at the coefficients that are given back. What
-is not certified so goes on in float64.
+from the rows themselves: objective, slopes and gradient at the coefficients that are given back.
+What is not certified so goes on in float64.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from decaf.backbone.device import choose_device
-from decaf.heads.batched.certificate import blocks, certify
+from decaf.errors import SettingError
+from decaf.heads.batched.absent import spread
 from decaf.heads.batched.gram import gram_matrix
 from decaf.heads.batched.problem import FoldScores, Problem, Solution, check
+from decaf.heads.batched.solver import DropoutSolver, LinearSolver, first_precision, weight_of
 from decaf.heads.batched.training import Found, TrainingRows, prefers_rows
 
 __all__ = ["cross_decisions", "solve", "solve_path"]
@@ -51,7 +52,7 @@ def solve(
     device : str
         ``"auto"``, ``"cpu"``, ``"cuda"``, …
     start : Solution, optional
-        Where to begin.
+        Where to begin; with dropout only, since the other solvers begin as fast without.
 
     Returns
     -------
@@ -60,7 +61,7 @@ def solve(
     Raises
     ------
     SettingError
-        For settings that cannot be used.
+        For settings that cannot be used, or a class without a row.
     """
     return solve_path(problem, loss, (C,), tol=tol, max_iter=max_iter, device=device, start=start)[
         0
@@ -94,12 +95,27 @@ def solve_path(
     check(problem, loss, tuple(Cs))
     where = choose_device(device)
     problem = _weighted_rows(problem)
-    data = _OnDevice(problem, loss, where)
-    found: Found | None = None
+    counts = np.bincount(problem.codes, minlength=problem.n_classes)
+    if not counts.all():
+        missing = np.flatnonzero(counts == 0)
+        raise SettingError(
+            f"no row (of weight above 0) is of class {', '.join(map(str, missing[:5]))}; "
+            "number the classes that are there, from 0 on"
+        )
+    order = np.argsort(np.asarray(Cs), kind="stable").tolist()
     solutions: dict[int, Solution] = {}
-    for index in np.argsort(Cs, kind="stable").tolist():
-        solution, found = data.solve(float(Cs[index]), found, tol, max_iter)
-        solutions[index] = solution
+    if problem.dropout:
+        dropped = DropoutSolver(problem, loss, where)
+        weights = None if start is None else dropped.weights_of(start)
+        for index in order:
+            solution, weights = dropped.solve(float(Cs[index]), weights, tol, max_iter)
+            solutions[index] = solution
+    else:
+        linear = LinearSolver(problem, loss, where)
+        found: Found | None = None
+        for index in order:
+            solution, found = linear.solve(float(Cs[index]), found, tol, max_iter)
+            solutions[index] = solution
     return [solutions[index] for index in range(len(Cs))]
 
 
@@ -122,7 +138,7 @@ def cross_decisions(
     folds : sequence of (train_rows, held_rows)
         Row numbers.
     tol : float
-        As in `solve`; here the solver's own estimate in float32 is trusted.
+        As in `solve`; here the solver's own estimate is trusted, without a certificate.
 
     Returns
     -------
@@ -132,46 +148,94 @@ def cross_decisions(
     """
     check(problem, loss, tuple(Cs))
     where = choose_device(device)
-    order = np.argsort(Cs, kind="stable").tolist()
-    n, d = problem.X.shape
-    dtype = _precision(problem, loss)
-    gram = gram_matrix(problem.X, where, dtype) if prefers_rows(n, d) else None
+    gram = None
+    if not problem.dropout and prefers_rows(*problem.X.shape):
+        gram = gram_matrix(problem.X, where, first_precision(problem, loss))
+    known: dict[int, torch.Tensor] = {}
     scores = []
     for train, held in folds:
-        part = _weighted_rows(_rows_of(problem, np.asarray(train)))
-        kept = np.asarray(train)
+        train, held = np.asarray(train), np.asarray(held)
         if problem.row_weight is not None:
-            kept = kept[problem.row_weight[kept] > 0]
-        classes = np.unique(part.codes)
-        decisions = np.empty((len(Cs), len(held), problem.n_columns), np.float32)
-        converged = np.zeros(len(Cs), bool)
-        if len(classes) < problem.n_classes:
-            raise NotImplementedError
-        rows_on = torch.from_numpy(kept).to(where)
-        held_on = torch.from_numpy(np.asarray(held)).to(where)
-        weight = _weight(part, where, dtype)
-        codes = torch.from_numpy(part.codes).to(where)
-        if gram is not None:
-            training = TrainingRows(
-                loss, codes, part.n_classes, weight, gram=gram[rows_on[:, None], rows_on]
-            )
-            seen = gram[held_on[:, None], rows_on]
+            train = train[problem.row_weight[train] > 0]
+        present = np.unique(problem.codes[train])
+        part = _rows_of(problem, train)
+        part = replace(
+            part, codes=np.searchsorted(present, part.codes), n_classes=max(len(present), 2)
+        )
+        if len(present) < 2:
+            shape = (len(Cs), len(held), 0)
+            found = FoldScores(np.zeros(shape, np.float32), np.ones(len(Cs), bool))
+        elif problem.dropout:
+            if len(present) < problem.n_classes:
+                known = {}
+            found = _fold_with_dropout(part, problem.X[held], loss, Cs, known, tol, max_iter, where)
+            if len(present) < problem.n_classes:
+                known = {}
         else:
-            X = torch.from_numpy(part.X).to(where, dtype)
-            training = TrainingRows(loss, codes, part.n_classes, weight, X=X)
-            seen = torch.from_numpy(problem.X[held]).to(where, dtype)
-        found: Found | None = None
-        for index in order:
-            found = training.solve(float(Cs[index]), found, tol=0.3 * tol, max_iter=max_iter)
-            coef = found.coef
-            if gram is None and loss == "hinge":
-                coef = training.X.T @ coef
-            elif gram is None and loss == "squared_hinge":
-                coef = coef[:-1]
-            decisions[index] = (seen @ coef + found.intercept).cpu().numpy()
-            converged[index] = found.converged
-        scores.append(FoldScores(decisions, converged))
+            found = _fold(part, problem.X, gram, train, held, loss, Cs, tol, max_iter, where)
+        if len(present) < problem.n_classes:
+            filled = spread(found.decisions, present, problem.n_classes, loss, len(train))
+            found = replace(found, decisions=filled)
+        scores.append(found)
     return scores
+
+
+def _fold(
+    part: Problem,
+    X: np.ndarray,
+    gram: torch.Tensor | None,
+    train: np.ndarray,
+    held: np.ndarray,
+    loss: str,
+    Cs: Sequence[float],
+    tol: float,
+    max_iter: int,
+    device: torch.device,
+) -> FoldScores:
+    dtype = first_precision(part, loss) if gram is None else gram.dtype
+    codes = torch.from_numpy(part.codes).to(device)
+    training = TrainingRows(loss, codes, part.n_classes, weight_of(part, device, dtype))
+    if gram is not None:
+        train_on = torch.from_numpy(train).to(device)
+        training.gram = gram[train_on[:, None], train_on]
+        seen = gram[torch.from_numpy(held).to(device)[:, None], train_on]
+    else:
+        training.X = torch.from_numpy(part.X).to(device, dtype)
+        seen = torch.from_numpy(X[held]).to(device, dtype)
+    decisions = np.empty((len(Cs), len(held), part.n_columns), np.float32)
+    converged = np.zeros(len(Cs), bool)
+    found: Found | None = None
+    for index in np.argsort(np.asarray(Cs), kind="stable").tolist():
+        found = training.solve(float(Cs[index]), found, tol=0.3 * tol, max_iter=max_iter)
+        coef = training.seen_coef(found)
+        decisions[index] = (seen @ coef + found.intercept).cpu().numpy()
+        converged[index] = found.converged
+    return FoldScores(decisions, converged)
+
+
+def _fold_with_dropout(
+    part: Problem,
+    held: np.ndarray,
+    loss: str,
+    Cs: Sequence[float],
+    known: dict[int, torch.Tensor],
+    tol: float,
+    max_iter: int,
+    device: torch.device,
+) -> FoldScores:
+    """Begin at the solution of another fold with the same C (`known`), which is near."""
+    solver = DropoutSolver(part, loss, device)
+    seen = torch.from_numpy(held).to(device, solver.dtype)
+    decisions = np.empty((len(Cs), len(held), part.n_columns), np.float32)
+    converged = np.zeros(len(Cs), bool)
+    weights: torch.Tensor | None = None
+    for index in np.argsort(np.asarray(Cs), kind="stable").tolist():
+        weights, converged[index] = solver.search(
+            float(Cs[index]), known.get(index, weights), tol, max_iter
+        )
+        known[index] = weights
+        decisions[index] = (seen @ weights[:-1] + weights[-1]).cpu().numpy()
+    return FoldScores(decisions, converged)
 
 
 def _rows_of(problem: Problem, rows: np.ndarray) -> Problem:
@@ -190,95 +254,3 @@ def _weighted_rows(problem: Problem) -> Problem:
     if weight is None or bool((weight > 0).all()):
         return problem
     return _rows_of(problem, np.flatnonzero(weight > 0))
-
-
-def _weight(problem: Problem, device: torch.device, dtype: torch.dtype) -> Tensor:
-    if problem.row_weight is None:
-        return torch.ones(len(problem.codes), 1, dtype=dtype, device=device)
-    return torch.from_numpy(problem.row_weight)[:, None].to(device, dtype)
-
-
-def _precision(problem: Problem, loss: str) -> torch.dtype:
-    """Choose where to begin: in float64 what is small, and the hinge, whose corners need it."""
-    n, d = problem.X.shape
-    small = n * min(n, d) * problem.n_columns < 3e7
-    return torch.float64 if small or loss == "hinge" else torch.float32
-
-
-class _OnDevice:
-    """One problem on its device, in float32 and, when it is needed, float64."""
-
-    def __init__(self, problem: Problem, loss: str, device: torch.device) -> None:
-        self.problem, self.loss, self.device = problem, loss, device
-        self.codes = torch.from_numpy(problem.codes).to(device)
-        self.by_rows = prefers_rows(*problem.X.shape)
-        self.first = _precision(problem, loss)
-        self._training: dict[torch.dtype, TrainingRows] = {}
-
-    def training(self, dtype: torch.dtype) -> TrainingRows:
-        if dtype not in self._training:
-            problem = self.problem
-            gram = gram_matrix(problem.X, self.device, dtype) if self.by_rows else None
-            X = None if self.by_rows else torch.from_numpy(problem.X).to(self.device, dtype)
-            self._training[dtype] = TrainingRows(
-                self.loss,
-                self.codes,
-                problem.n_classes,
-                _weight(problem, self.device, dtype),
-                gram=gram,
-                X=X,
-            )
-        return self._training[dtype]
-
-    def solve(
-        self, C: float, found: Found | None, tol: float, max_iter: int
-    ) -> tuple[Solution, Found]:
-        cost = C * _weight(self.problem, self.device, torch.float64)
-        used, inner = 0, 0.3 * tol
-        solution: Solution | None = None
-        for attempt in range(6):
-            dtype = self.first if attempt == 0 and tol >= 1e-7 else torch.float64
-            found = self.training(dtype).solve(C, found, tol=inner, max_iter=max_iter - used)
-            used += found.n_iter
-            coef, intercept, signed = self._coefficients(found)
-            objective, gap, intercept = certify(
-                self.problem.X,
-                self.loss,
-                self.codes,
-                self.problem.n_classes,
-                cost,
-                coef,
-                intercept,
-                signed,
-            )
-            relative = gap / max(objective, 1e-300)
-            new = Solution(
-                coef.T.cpu().numpy().copy(),
-                intercept.cpu().numpy(),
-                objective,
-                relative,
-                relative <= tol,
-                used,
-            )
-            if solution is None or new.gap < solution.gap:
-                solution = new
-            if relative <= tol or used >= max_iter:
-                break
-            if not new.objective <= 2 * solution.objective:  # led astray by rounding
-                found = None
-            inner *= 0.1 if attempt else 1
-        assert solution is not None and found is not None
-        return replace(solution, n_iter=used), found
-
-    def _coefficients(self, found: Found) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Give w (d, K), the intercept and the signed duals, in float64."""
-        coef, intercept = found.coef.double(), found.intercept.double()
-        signed = coef if self.loss == "hinge" else None
-        if self.by_rows or signed is not None:
-            w = coef.new_zeros(self.problem.X.shape[1], coef.shape[1])
-            for part, rows in blocks(self.problem.X, self.device, torch.float64):
-                w.addmm_(rows.T, coef[part])
-            return w, intercept, signed
-        if self.loss == "squared_hinge":
-            coef = coef[:-1]
-        return coef, intercept, None

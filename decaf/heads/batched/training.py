@@ -11,9 +11,10 @@ from decaf.heads.batched.active_set import finite_newton, hinge_multipliers
 from decaf.heads.batched.gram import KeptGram, RowGram
 from decaf.heads.batched.losses import Logistic, Loss, Multinomial, Piecewise, squared_hinge
 from decaf.heads.batched.quasi_newton import minimise
+from decaf.heads.batched.signs import signs_of
 from decaf.heads.batched.space import FeatureSpace, RowSpace, Space
 
-__all__ = ["Found", "TrainingRows", "make_loss", "prefers_rows", "signs_of"]
+__all__ = ["Found", "TrainingRows", "make_loss", "prefers_rows"]
 
 
 @dataclass
@@ -43,14 +44,6 @@ def prefers_rows(n: int, d: int) -> bool:
     2 d rows the Gram matrix is also the greater one to keep.
     """
     return n <= max(2 * d, 256)
-
-
-def signs_of(codes: Tensor, n_classes: int, dtype: torch.dtype) -> Tensor:
-    """Give 1 where a row is of the column's class and -1 elsewhere, (n, K)."""
-    if n_classes == 2:
-        return (2 * codes - 1).to(dtype)[:, None]
-    signs = torch.full((len(codes), n_classes), -1.0, dtype=dtype, device=codes.device)
-    return signs.scatter_(1, codes[:, None], 1.0)
 
 
 def make_loss(name: str, codes: Tensor, n_classes: int, cost: Tensor) -> Loss:
@@ -175,6 +168,15 @@ class TrainingRows:
         if self.gram is not None:
             coef = coef - coef.mean(0)
         return Found(coef, found.intercept - self._shift(coef), found.converged, found.n_iter)
+
+    def seen_coef(self, found: Found) -> Tensor:
+        """Give what turns products with the rows (or, without K, the rows) into decision values."""
+        if self.gram is not None:
+            return found.coef
+        if self.name == "hinge":
+            assert self.X is not None
+            return self.X.T @ found.coef
+        return found.coef[:-1] if self.penalised else found.coef
 
     def _shift(self, coef: Tensor) -> Tensor:
         """Give the decision value of the mean row, without intercept."""
