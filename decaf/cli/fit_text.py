@@ -22,6 +22,7 @@ SHOWN_MISTAKES = 5
 SHOWN_CONFUSIONS = 10
 SHOWN_BAD = 5
 NARROWEST = 60
+LONGEST_NAME = 28
 
 
 def report_lines(report: FitReport, out: str) -> Iterator[str]:
@@ -77,8 +78,7 @@ def _data_lines(report: FitReport, width: int) -> Iterator[str]:
         (small, fewest), (large, most) = by_size[0], by_size[-1]
         yield f"  from {fewest} ({printable(small)}) to {most} ({printable(large)})"
     else:
-        text = ", ".join(f"{printable(name)} {count}" for name, count in counts)
-        yield from textwrap.wrap(text, width, initial_indent="  ", subsequent_indent="  ")
+        yield from _wrapped([f"{printable(name)} {count}" for name, count in counts], width, "")
     if report.bad:
         yield f"  left out: {_images(len(report.bad))} that could not be read"
         for image in report.bad[:SHOWN_BAD]:
@@ -88,11 +88,13 @@ def _data_lines(report: FitReport, width: int) -> Iterator[str]:
     if report.unlabelled:
         yield f"  left out: {_images(report.unlabelled)} without a class"
     if report.copies:
-        yield f"  left out: {_images(report.copies)} that are exact copies of others in their class"
+        what = "that are exact copies of others in their class"
+        if report.copies == 1:
+            what = "that is an exact copy of another in its class"
+        yield f"  left out: {_images(report.copies)} {what}"
     if report.left_out:
-        small_ones = ", ".join(f"{printable(k)} {n}" for k, n in report.left_out.items())
-        text = f"left out: classes with too few images: {small_ones}"
-        yield from textwrap.wrap(text, width, initial_indent="  ", subsequent_indent="    ")
+        small_ones = [f"{printable(name)} {count}" for name, count in report.left_out.items()]
+        yield from _wrapped(small_ones, width, "left out: classes with too few images: ")
     if report.conflicts:
         what = "1 image is" if len(report.conflicts) == 1 else f"{len(report.conflicts)} images are"
         yield f"  warning: {what} in several classes at once (not tested on)"
@@ -144,12 +146,16 @@ def _estimate_lines(found: Estimate) -> Iterator[str]:
 def _matrix_lines(found: Estimate, class_names: Sequence[str], width: int) -> Iterator[str]:
     """Show the matrix, its columns named in full where the line has room, else by number."""
     names = [printable(name) for name in class_names]
-    columns = [f"  {name:>4}" for name in names]
+    names = [
+        name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…" for name in names
+    ]
     longest = max(len(name) for name in names)
+    cell = max(3, len(str(found.confusion.max())))
+    columns = [f"  {name:>{cell}}" for name in names]
     if 2 + longest + sum(map(len, columns)) + 9 > width:
         digits = len(str(len(names)))
         names = [f"{number:>{digits}} {name}" for number, name in enumerate(names, 1)]
-        columns = [f"  {number:>4}" for number in range(1, len(names) + 1)]
+        columns = [f"  {number:>{cell}}" for number in range(1, len(names) + 1)]
         longest += digits + 1
     yield "confusion: a row for each true class, a column for each answer"
     yield f"  {'':<{longest}}" + "".join(columns) + "    right"
@@ -191,6 +197,19 @@ def _mistake_lines(found: Estimate) -> Iterator[str]:
         yield f"  {printable(each.path)}: taken for {answer}"
     if total > SHOWN_MISTAKES:
         yield f"  … and {total - SHOWN_MISTAKES} more; --json lists them all"
+
+
+def _wrapped(items: Sequence[str], width: int, begin: str) -> Iterator[str]:
+    """Give lines of items with commas between; no item is broken."""
+    line = f"  {begin}"
+    for number, item in enumerate(items, 1):
+        piece = item + ("," if number < len(items) else "")
+        if number > 1 and len(line) + 1 + len(piece) > width:
+            yield line
+            line = "  " + piece
+        else:
+            line += (" " if number > 1 else "") + piece
+    yield line
 
 
 def _percent(share: float) -> str:

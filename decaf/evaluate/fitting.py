@@ -168,7 +168,7 @@ def fit(
     device: str = "auto",
     batch_size: int | None = None,
     workers: int | None = None,
-    progress: bool | None = None,
+    progress: bool | Callable[[int, int], Any] | None = None,
     overwrite: bool = False,
     stop: threading.Event | None = None,
 ) -> Fitted:
@@ -220,8 +220,9 @@ def fit(
         Of the share held out, and of the folds.
     device : str
         Where the network and the solver run.
-    progress : bool, optional
-        Tell on stderr how far it is; by default on a terminal.
+    progress : bool or callable, optional
+        Tell on stderr how far it is; by default on a terminal. A function is called with (images
+        done, images in all) of the extraction, as in `decaf.extract`.
     overwrite : bool
         Replace `out`, and `keep_features` where it differs.
     stop : threading.Event, optional
@@ -447,10 +448,10 @@ def _weights_file(weights: Any) -> str | None:
     return None
 
 
-def _teller(progress: bool | None) -> Callable[[str], None]:
+def _teller(progress: Any) -> Callable[[str], None]:
     """Give what tells of the stages, on stderr."""
     terminal = sys.stderr is not None and sys.stderr.isatty()
-    if progress is False or (progress is None and not terminal):
+    if not (progress is True or (progress is None and terminal)):
         return lambda _: None
     return lambda text: print(f"decaf: {text}", file=sys.stderr, flush=True)
 

@@ -271,7 +271,9 @@ def test_the_weights_are_found_where_they_are(
     gone = tmp_path / "moved" / "net.safetensors"
     for recorded in (str(gone), None, ["what"]):
         save(recorded)
-        with pytest.raises(WeightsError, match="which are not at .*; put them there, or say where"):
+        with pytest.raises(
+            WeightsError, match=r"which are not at .*; put them there, or say where"
+        ):
             load_classifier(path).predict(folder / "ant", **QUICK)
         found = load_classifier(path, weights).predict(folder / "ant", **QUICK)
         assert found == expected
@@ -307,12 +309,12 @@ def test_a_network_that_is_in_no_file_has_to_be_given(
 
 
 def test_what_is_no_classifier(tmp_path: Path) -> None:
-    with pytest.raises(HeadError, match="absent.head: cannot be read: there is no such file"):
+    with pytest.raises(HeadError, match=r"absent\.head: cannot be read: there is no such file"):
         load_classifier(tmp_path / "absent.head")
     with pytest.raises(WeightsError, match=r"absent\.safetensors: no such file"):
         load_classifier(tmp_path / "absent.safetensors")
     (tmp_path / "text.head").write_text("no head")
-    with pytest.raises(HeadError, match="text.head: damaged"):
+    with pytest.raises(HeadError, match=r"text\.head: damaged"):
         load_classifier(tmp_path / "text.head")
 
 
@@ -322,7 +324,7 @@ def test_stopping_gives_what_is_finished(
     classifier = Classifier(head_of(features, "fc7"), weights=weights)
     stop = threading.Event()
     found = []
-    with pytest.raises(Stopped, match=r"stopped after [1-9] of 10 images"):  # noqa: PT012
+    with pytest.raises(Stopped, match=r"stopped after [1-9] of 10 images"):
         for each in classifier.stream(folder, batch_size=1, stop=stop, **QUICK):
             found.append(each)
             stop.set()

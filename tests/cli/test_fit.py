@@ -1,0 +1,449 @@
+"""``decaf fit`` and ``decaf predict`` as commands: what they print, write and refuse."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import decaf
+from decaf.backbone.init import random_state
+from decaf.backbone.spec import architecture
+from decaf.backbone.state import Weights
+from decaf.backbone.weights import save_weights
+from decaf.cli.fit_text import report_lines
+from decaf.cli.main import main
+from decaf.evaluate.fit_report import Candidate, Choice, FitReport, estimate_of
+from decaf.images.spec import named_preprocess
+
+CLASSES = ("ant", "bee", "cat")
+QUICK = ["-q", "-j", "0", "--device", "cpu"]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
+    spec = architecture("alexnet-64")
+    convs = tuple(dataclasses.replace(c, channels=c.channels // 8) for c in spec.convs)
+    spec = dataclasses.replace(spec, convs=convs, hidden=(48, 32), classes=2)
+    state = random_state(spec, 0, "he")
+    made = Weights.of(
+        "net", spec, named_preprocess("decaf", 64), state, class_names=["day", "night"]
+    )
+    path = tmp_path_factory.mktemp("weights") / "net.safetensors"
+    save_weights(path, made)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three classes of 8 images that differ in colour; not to be written to."""
+    root = tmp_path_factory.mktemp("data") / "photos"
+    generator = np.random.default_rng(0)
+    for label, name in enumerate(CLASSES):
+        (root / name).mkdir(parents=True)
+        for number in range(8):
+            pixels = generator.integers(0, 160, (60, 80, 3), np.uint8)
+            pixels[:, :, label] += 90
+            Image.fromarray(pixels).save(root / name / f"{number}.png")
+    return root
+
+
+@pytest.fixture(scope="module")
+def head(photos: Path, weights: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    out = str(tmp_path_factory.mktemp("head") / "photos.head")
+    asked = ["fit", str(photos), "-o", out, "-w", weights, "-l", "fc7", "-C", "16", *QUICK]
+    assert main([*asked, "--held-out", "0"]) == 0
+    return out
+
+
+def test_two_commands(
+    photos: Path, weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "my photos.head"
+    capsys.readouterr()
+    assert main(["fit", str(photos), "-o", str(out), "-w", weights, *QUICK]) == 0
+    said = capsys.readouterr()
+    assert said.err == ""
+    lines = said.out.splitlines()
+    assert lines[0] == f"{photos}: 24 images of 3 classes"
+    assert lines[1] == "  ant 8, bee 8, cat 8"
+    assert "chosen by cross-validation on all 24 images" in lines
+    table = lines[lines.index("chosen by cross-validation on all 24 images") + 2 :][:3]
+    assert [line.split()[0] for line in table] == ["pool5", "fc6", "fc7"]
+    (chosen,) = (line for line in table if line.endswith("chosen"))
+    shares = [float(line.split()[2]) for line in table]
+    assert float(chosen.split()[2]) == max(shares)
+    (tested,) = (line for line in lines if line.startswith("tested on "))
+    assert tested.startswith("tested on 24 images in turn, in 5 folds")
+    (accuracy,) = (line for line in lines if line.startswith("  accuracy"))
+    assert re.search(r"\d+\.\d %  \d+ of 24; 95 % interval about \d", accuracy)
+    assert lines[-2].startswith(f"{out}: logistic regression on {chosen.split()[0]} of net")
+    assert lines[-1] == f"next: decaf predict '{out}' IMAGES"
+    assert [path.name for path in tmp_path.iterdir()] == ["my photos.head"]
+    answers = tmp_path / "answers.csv"
+    assert main(["predict", str(out), str(photos), "-o", str(answers), *QUICK]) == 0
+    assert capsys.readouterr().out.startswith(f"{answers}: 24 images: ")
+    with open(answers, newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["path"] for row in rows] == [
+        str(photos / name / f"{number}.png") for name in CLASSES for number in range(8)
+    ]
+    right = [row["class_1"] == Path(row["path"]).parent.name for row in rows]
+    assert np.mean(right) > 0.9  # of the images that it was fitted to
+
+
+def test_json_is_the_report(
+    photos: Path, weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["fit", str(photos), "-w", weights, "-l", "fc6", "-C", "1", "--seed", "5", *QUICK]
+    out = str(tmp_path / "a.head")
+    assert main([*asked, "-o", out, "--json", "--head", "svm", "--dropout", "0.25"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    again = decaf.fit(
+        photos,
+        weights=weights,
+        layer="fc6",
+        C=1.0,
+        seed=5,
+        head="svm",
+        dropout=0.25,
+        workers=0,
+        device="cpu",
+        progress=False,
+    ).report.to_dict()
+    for record in (report, again):
+        del record["seconds"]
+        assert record.pop("path", out) == out
+    assert report == json.loads(json.dumps(again))
+    assert report["settings"]["dropout"] == 0.25
+
+
+def test_bad_images_end_in_one(
+    photos: Path, weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = tmp_path / "photos"
+    for name in CLASSES:
+        (source / name).mkdir(parents=True)
+        for path in (photos / name).iterdir():
+            (source / name / path.name).symlink_to(path)
+    (source / "ant" / "0.png").unlink()
+    (source / "ant" / "\n.jpg").write_bytes(b"GIF89a")
+    (source / "bee" / "again.png").symlink_to(photos / "bee" / "1.png")
+    (source / "cat" / "other.png").symlink_to(photos / "bee" / "2.png")
+    (source / "loose.png").symlink_to(photos / "bee" / "2.png")
+    (source / "dog").mkdir()
+    (source / "dog" / "1.png").symlink_to(photos / "ant" / "0.png")
+    asked = ["fit", str(source), "-w", weights, "-l", "fc7", "-C", "1", *QUICK]
+    assert main([*asked, "-o", str(tmp_path / "a.head")]) == 2
+    said = capsys.readouterr()
+    assert said.err.startswith(f"decaf: {source}: class 'dog' has a single image; two are the")
+    assert said.err.count("\n") == 1
+    assert main([*asked, "-o", str(tmp_path / "a.head"), "--min-images", "2"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:10] == [
+        f"{source}: 24 images of 3 classes",
+        "  ant 7, bee 8, cat 9",
+        "  left out: 1 image that could not be read",
+        lines[3],
+        "  left out: 1 image without a class",
+        "  left out: 1 image that is an exact copy of another in its class",
+        "  left out: classes with too few images: dog 1",
+        "  warning: 1 image is in several classes at once (not tested on)",
+        f"    {source}/bee/2.png = {source}/cat/other.png",
+        "",
+    ]
+    assert lines[3].startswith(f"    {source}/ant/\\n.jpg: ")
+    assert lines[3].endswith("(corrupt)")
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        (["absent"], "'absent': No such file or directory"),
+        (["DATA/ant"], "no image has a class; put the images of each class into a folder"),
+        (["DATA", "-o", "no/a.head"], "no/a.head: there is no folder no"),
+        (["DATA", "-o", "imagenet"], "imagenet: is the name of weights"),
+        (["DATA", "-C", "much"], "argument -C: 'much' is neither cv nor a number"),
+        (["DATA", "-C", "0"], "C 0.0: must be 'cv' or a number above 0"),
+        (["DATA", "--held-out", "1"], "held_out 1.0: must be from 0 (no test) to below 1"),
+        (["DATA", "-l", "fc9"], "fc9"),
+        (["DATA", "-w", "absent.safetensors"], "absent.safetensors: no such file"),
+        (["DATA", "--head", "tree"], "invalid choice: 'tree'"),
+    ],
+)
+def test_mistakes_in_fitting_end_in_two(
+    photos: Path,
+    tmp_path: Path,
+    asked: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = [word.replace("DATA", str(photos)) for word in asked]
+    if "-o" not in words:
+        words += ["-o", "a.head"]
+    assert main(["fit", *words, *QUICK]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert message in said.err
+    assert "Traceback" not in said.err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("form", ["text", "csv", "json"])
+def test_answers_in_order_whatever_the_form(
+    form: str, head: str, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "new"
+    folder.mkdir()
+    for number, name in enumerate((b"a.png", b"caf\xe9.png", b"d\n.png")):
+        source = photos / CLASSES[number] / "0.png"
+        with open(os.fsencode(folder) + b"/" + name, "wb") as file:
+            file.write(source.read_bytes())
+    (folder / "bad.jpg").write_bytes(b"GIF89a")
+    expected = decaf.load_classifier(head).predict(folder, top=2, workers=0, device="cpu")
+    assert main(["predict", head, str(folder), "--format", form, "--top", "2", *QUICK]) == 1
+    said = capsys.readouterr()
+    texts = [f"{folder}/{name}" for name in ("a.png", "bad.jpg", "caf\\xe9.png", "d\n.png")]
+    if form == "text":
+        *lines, last = said.out.splitlines()
+        assert [line.partition(": ")[0] for line in lines] == [
+            text.replace("\n", "\\n") for text in texts
+        ]
+        name, chance = expected[0].classes[0]
+        assert lines[0].startswith(f"{texts[0]}: {name} {100 * chance:.1f} %")
+        assert lines[1] == f"{texts[1]}: {expected[1].message} (corrupt)"
+        assert last.startswith("4 images: ")
+        assert last.endswith("1 could not be read")
+        return
+    assert said.err == "decaf: 1 of 4 images could not be read\n"
+    if form == "csv":
+        header, *rows = csv.reader(io.StringIO(said.out))
+        columns = ["class_1", "probability_1", "class_2", "probability_2"]
+        assert header == ["path", "status", "message", *columns]
+        assert rows[1] == [texts[1], "corrupt", expected[1].message, "", "", "", ""]
+        found = [
+            (row[0], row[1], row[2], [(row[i], float(row[i + 1])) for i in (3, 5) if row[i]])
+            for row in rows
+        ]
+    else:
+        found = [
+            (
+                each["path"],
+                each["status"],
+                each["message"],
+                [(one["class"], one["probability"]) for one in each["classes"]],
+            )
+            for each in json.loads(said.out)
+        ]
+    for one, text, other in zip(found, texts, expected, strict=True):
+        assert one[:3] == (text, other.status, other.message)
+        assert dict(one[3]) == pytest.approx(dict(other.classes), rel=1e-5)
+
+
+def test_a_network_and_features_answer_too(
+    weights: str, head: str, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["predict", weights, str(photos / "ant"), "--format", "csv", *QUICK]) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert {row["class_1"] for row in rows} <= {"day", "night"}
+    file = str(tmp_path / "f.h5")
+    assert main(["extract", str(photos), "-o", file, "-w", weights, "-l", "fc7", *QUICK]) == 0
+    capsys.readouterr()
+    assert main(["predict", head, str(photos), "--format", "csv", *QUICK]) == 0
+    of_images = capsys.readouterr().out
+    assert main(["predict", head, file, "--format", "csv", *QUICK]) == 0
+    of_features = capsys.readouterr().out
+    for one, other in zip(*map(str.splitlines, (of_images, of_features)), strict=True):
+        assert one.split(",")[:4] == other.split(",")[:4]
+    # From features of a weights file nobody knows where the weights are.
+    again = tmp_path / "again.head"
+    asked = ["fit", file, "-o", str(again), "-C", "1", "--held-out", "0"]
+    assert main([*asked, *QUICK]) == 0
+    assert capsys.readouterr().out.endswith(
+        f"next: decaf predict {again} -w net.safetensors IMAGES\n"
+    )
+    assert main([*asked, "-w", weights, "--overwrite", *QUICK]) == 0
+    assert capsys.readouterr().out.endswith(f"next: decaf predict {again} IMAGES\n")
+    assert main(["predict", str(again), str(photos / "ant" / "0.png"), *QUICK]) == 0
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        (["absent", "DATA"], "absent: cannot be read: there is no such file"),
+        (["DATA/ant/0.png", "DATA"], "0.png: damaged, or no safetensors file"),
+        (["HEAD", "absent.jpg"], "absent.jpg"),
+        (["HEAD", "DATA", "--top", "0"], "top must be a whole number from 1"),
+        (["HEAD", "DATA", "-o", "no/a.csv"], "no/a.csv: there is no folder no"),
+        (["HEAD", "DATA", "-o", "DATA"], "is a folder; give the name of a file"),
+        (["HEAD", "DATA", "-o", "HEAD"], "exists; give another --out, or --overwrite"),
+        (["HEAD", "DATA", "-w", "random:0:alexnet-64"], "was fitted on features of weights net"),
+        (["HEAD"], "the following arguments are required: IMAGE"),
+    ],
+)
+def test_mistakes_in_predicting_end_in_two(
+    head: str,
+    photos: Path,
+    asked: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = [word.replace("DATA", str(photos)).replace("HEAD", head) for word in asked]
+    assert main(["predict", *words, *QUICK]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert message in said.err
+    assert "Traceback" not in said.err
+
+
+def report_of(confusion: np.ndarray, names: tuple[str, ...]) -> FitReport:
+    truth, answers = (
+        np.repeat(axis, confusion.ravel()) for axis in np.indices(confusion.shape).reshape(2, -1)
+    )
+    choice = Choice(100, "fc6", 4.0, (Candidate("fc6", 4.0, 0.9, 0.01, False, True),))
+    estimate = estimate_of(
+        truth,
+        answers,
+        np.full(len(truth), 0.75),
+        class_names=names,
+        largest=0,
+        paths=[b"%d.jpg" % i for i in range(len(truth))],
+        folds=1,
+        choices=(choice,),
+    )
+    return FitReport(
+        source="photos",
+        images=200,
+        class_names=names,
+        class_counts=tuple(range(10, 10 + len(names))),
+        choice=choice,
+        estimate=estimate,
+        bad=(),
+        unlabelled=0,
+        copies=0,
+        left_out={},
+        conflicts=(),
+        notes=("fc6: did not converge",),
+        settings={"head": "svm", "dropout": 0.5},
+        features={"weights": {"name": "imagenet", "sha256": "00"}, "weights_file": None},
+        seconds={},
+        versions={},
+    )
+
+
+def test_the_matrix_of_few_classes(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("ant", "honey bee", "cat")
+    report = report_of(np.array([[5, 0, 1], [0, 0, 0], [0, 12, 3]]), names)
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = list(report_lines(report, "a.head"))
+    at = lines.index("confusion: a row for each true class, a column for each answer")
+    assert lines[at + 1 : at + 5] == [
+        "             ant  honey bee  cat    right",
+        "  ant          5          ·    1     83 %",
+        "  honey bee    ·          ·    ·        –",
+        "  cat          ·         12    3     20 %",
+    ]
+    assert "  not tested: honey bee (too few)" in lines
+    assert lines[-3] == "note: fc6: did not converge"
+    assert lines[-2] == (
+        "a.head: linear SVM on fc6 of imagenet (C = 4, dropout 0.5), fitted to all 200 images"
+    )
+    # Where the names do not fit, columns have the numbers of the rows.
+    long = tuple(f"a class with a name {number}" for number in range(11))
+    lines = list(report_lines(report_of(3 * np.eye(11, dtype=int), long), "a.head"))
+    at = lines.index("confusion: a row for each true class, a column for each answer")
+    assert lines[at + 1].split() == [*map(str, range(1, 12)), "right"]
+    assert lines[at + 2].startswith("   1 a class with a name 0     3    ·")
+    assert lines[at + 12].endswith("·    3    100 %")
+    assert max(map(len, lines)) <= 100
+
+
+def test_the_confusions_of_many_classes() -> None:
+    names = tuple(f"class {number}" for number in range(20))
+    confusion = 4 * np.eye(20, dtype=int)
+    confusion[3, 17], confusion[8, 2] = 9, 2
+    lines = list(report_lines(report_of(confusion, names), "a.head"))
+    at = lines.index("most frequent confusions")
+    assert lines[at + 1 : at + 4] == [
+        "  class 3     9 of 13 taken for class 17",
+        "  class 8      2 of 6 taken for class 2",
+        "",
+    ]
+    assert "11 mistakes, the most confident first (wrong labels, too, are found here)" in lines
+    assert lines[1].startswith("  class 0 10, class 1 11, ")
+    assert all(line.rstrip(",")[-2:].isdigit() for line in lines[1 : lines.index("")])
+    perfect = list(report_lines(report_of(np.eye(25, dtype=int), names + tuple("abcde")), "a"))
+    assert "no image was given a wrong class" in perfect
+    assert "  from 10 (class 0) to 34 (e)" in perfect
+
+
+@pytest.mark.faults
+def test_a_signal_ends_it_and_the_same_command_goes_on(
+    weights: str, photos: Path, tmp_path: Path, child_env: dict[str, str]
+) -> None:
+    code = "\n".join(
+        [
+            "import os, signal, sys",
+            "import decaf.features.session as session",
+            "rows = session.Session.rows",
+            "def slow(self, *args, **rest):",
+            "    for number, found in enumerate(rows(self, *args, **rest)):",
+            "        if number == 1:",
+            "            os.kill(os.getpid(), signal.SIGTERM)",
+            "        yield found",
+            "session.Session.rows = slow",
+            "from decaf.cli.main import main",
+            "sys.exit(main(sys.argv[1:]))",
+        ]
+    )
+    out = tmp_path / "a.head"
+    fit = ["fit", str(photos), "-o", str(out), "-w", weights, "-l", "fc7", "-C", "1", "-b", "1"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *fit, *QUICK],
+        env=child_env,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 128 + signal.SIGTERM
+    assert done.stdout == ""
+    assert "run the same command again to go on" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["a.head.parts"]
+    assert main([*fit, *QUICK]) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["a.head"]
+    answers, slow = tmp_path / "a.csv", ["-b", "1", *QUICK]
+    done = subprocess.run(
+        [sys.executable, "-c", code, "predict", str(out), str(photos), "-o", str(answers), *slow],
+        env=child_env,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 128 + signal.SIGTERM
+    assert f"of 24 images; {answers} was not written" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["a.head"]
