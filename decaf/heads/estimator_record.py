@@ -47,6 +47,17 @@ def _plain(value: Any) -> Any:
 
 
 def estimator_record(estimator: LinearHead) -> dict[str, Any]:
+    """Describe a fitted head in JSON values, its arrays and classes left out.
+
+    Parameters
+    ----------
+    estimator : LogisticRegression or LinearSVM
+
+    Returns
+    -------
+    dict
+        ``class``, ``settings`` and ``fitted``.
+    """
     settings = {key: _plain(value) for key, value in estimator.get_params(deep=False).items()}
     if isinstance(settings["class_weight"], dict):
         # A list of pairs: the keys may be numbers, which JSON's keys cannot be.
@@ -80,6 +91,23 @@ def estimator_record(estimator: LinearHead) -> dict[str, Any]:
 
 
 def classes_record(classes: np.ndarray) -> dict[str, Any]:
+    """Describe classes in JSON values.
+
+    Parameters
+    ----------
+    classes : ndarray, shape (n_classes,)
+        Numbers or texts.
+
+    Returns
+    -------
+    dict
+        ``kind`` and ``values``.
+
+    Raises
+    ------
+    TypeError
+        For classes that are neither.
+    """
     kind = _KINDS.get(classes.dtype.kind)
     if kind is None and all(isinstance(each, str) for each in classes):
         kind = "str"
@@ -94,6 +122,26 @@ def read_estimator(
     classes: np.ndarray,
     tensors: Mapping[str, np.ndarray],
 ) -> LinearHead:
+    """Make the fitted head that `estimator_record` described.
+
+    Parameters
+    ----------
+    kind : type
+        One of `ESTIMATORS`.
+    record : mapping
+    classes : ndarray, shape (n_classes,)
+    tensors : mapping of str to ndarray of float64
+        ``coef``, ``intercept``, and for standardised features ``scaling.mean``, ``scaling.std``.
+
+    Returns
+    -------
+    LogisticRegression or LinearSVM
+
+    Raises
+    ------
+    HeadError, SettingError, KeyError, TypeError, ValueError
+        If a part is missing, of the wrong type or shape, or does not fit the others.
+    """
     settings, fitted = dict(record["settings"]), record["fitted"]
     if set(settings) != set(kind().get_params(deep=False)):
         raise HeadError(f"the settings of a {kind.__name__} are others")
@@ -151,6 +199,21 @@ def _search(record: Mapping[str, Any]) -> CSearch:
 
 
 def read_classes(record: Mapping[str, Any]) -> np.ndarray:
+    """Make the classes that `classes_record` described.
+
+    Parameters
+    ----------
+    record : mapping
+
+    Returns
+    -------
+    ndarray, shape (n_classes,)
+
+    Raises
+    ------
+    HeadError, KeyError, TypeError, ValueError
+        If they are not what a head can have learned.
+    """
     kind, values = record["kind"], record["values"]
     types = _TYPES[kind]
     if not isinstance(values, list) or not all(type(each) in types for each in values):
@@ -164,6 +227,23 @@ def read_classes(record: Mapping[str, Any]) -> np.ndarray:
 
 
 def number(value: Any, *, above: float) -> float:
+    """Check a number that was read.
+
+    Parameters
+    ----------
+    value : object
+    above : float
+        What it must be greater than.
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    HeadError
+        If it is no number, not finite, or too small.
+    """
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise HeadError(f"a number was expected, got {value!r:.60}")
     if not np.isfinite(value) or value <= above:
