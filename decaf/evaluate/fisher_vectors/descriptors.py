@@ -114,7 +114,7 @@ def grid(height: int, width: int, settings: FisherVectorSettings) -> npt.NDArray
 
     Examples
     --------
-    >>> grid(16, 21, FisherVectorSettings(step=4)).tolist()
+    >>> grid(16, 21, FisherVectorSettings(step=4, bin_size=4)).tolist()
     [[8.0, 8.0], [12.0, 8.0]]
     """
     half, step = 2 * settings.bin_size, settings.step

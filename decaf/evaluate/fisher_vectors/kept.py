@@ -1,8 +1,9 @@
 """What a run has done so far, on disk or in memory.
 
-In the cache's folder ``FINGERPRINT/`` lie, while the run lasts, the vocabularies and one file for
-each block of images; at its end one ``split-N.npy`` for each split in their place. Files appear
-under their names when they are whole, so a run that is killed loses only what was in flight.
+In the cache's folder ``FINGERPRINT/`` lie the vocabularies, and for each split the array of its
+rows, ``split-N.npy``, which is filled in while the run lasts. A small file for each block of images
+says that the block's rows are written, and comes after them; a run that is killed loses only what
+was in flight. The last to be written is ``bad.json``, which says that all is there.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -131,9 +131,9 @@ class Kept:
 
     def has(self, block: int) -> bool:
         """Tell whether a block's rows are there, from an earlier run."""
-        if self._folder is None or not self._part(block).exists():
+        if self._folder is None or not self._done(block).exists():
             return False
-        self.bad |= _read_bad(self._part(block).with_suffix(".json"))
+        self.bad |= _read_bad(self._done(block))
         return True
 
     def keep(self, block: int, rows: Floats, bad: Mapping[int, tuple[str, str]]) -> None:
@@ -147,24 +147,23 @@ class Kept:
             Those of the images that are bad.
         """
         self.bad |= bad
+        start = block * self._block
         if self._folder is None:
-            start = block * self._block
             for memory, values in zip(self._memory, rows, strict=True):
                 memory[start : start + len(values)] = values
             return
-        buffer = io.BytesIO()
-        np.save(buffer, rows)
-        path = self._part(block)
         with disk_errors(self._folder, "all blocks that were finished are kept"):
-            # The rows last: where they are, what is bad among them is there too.
-            write_atomically(path.with_suffix(".json"), json.dumps(bad).encode())
-            write_atomically(path, buffer.getvalue())
+            for number, values in enumerate(rows):
+                self._write(number, start, np.ascontiguousarray(values))
+            write_atomically(self._done(block), json.dumps(bad).encode())
 
     def finish(self) -> None:
-        """Put the blocks together, and remove them."""
+        """Say that all blocks are there."""
         if self._folder is not None:
             with disk_errors(self._folder, "all blocks are kept"):
-                self._assemble(self._folder)
+                write_atomically(self._folder / "bad.json", json.dumps(self.bad).encode())
+                for block in range(-(-self._shape[1] // self._block)):
+                    self._done(block).unlink(missing_ok=True)
         self.complete = True
 
     def rows(self) -> list[Floats]:
@@ -174,30 +173,24 @@ class Kept:
         # Copied on write, and so writable, which torch asks of what it looks at.
         return [np.load(self._split(n), mmap_mode="c") for n in range(self._shape[0])]
 
-    def _assemble(self, folder: Path) -> None:
-        splits, images, width = self._shape
-        blocks = range(-(-images // self._block))
-        for number in range(splits):
-            path = self._split(number)
-            temporary = path.with_suffix(".tmp")
-            whole: Any = np.lib.format.open_memmap(
-                temporary, mode="w+", dtype=np.float32, shape=(images, width)
-            )
-            for block in blocks:
-                start = block * self._block
-                rows = np.load(self._part(block), mmap_mode="r")[number]
-                whole[start : start + len(rows)] = rows
-            whole.flush()
-            del whole
-            os.replace(temporary, path)
-        write_atomically(folder / "bad.json", json.dumps(self.bad).encode())
-        for block in blocks:
-            self._part(block).unlink(missing_ok=True)
-            self._part(block).with_suffix(".json").unlink(missing_ok=True)
+    def _write(self, number: int, start: int, values: Floats) -> None:
+        """Write rows into the array of a split.
 
-    def _part(self, block: int) -> Path:
+        Not through a map of the file: on a full disk that would end the process.
+        """
+        header = io.BytesIO()
+        described = {"descr": "<f4", "fortran_order": False, "shape": self._shape[1:]}
+        np.lib.format.write_array_header_1_0(header, described)
+        descriptor = os.open(self._split(number), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        with open(descriptor, "wb", buffering=0) as file:
+            _write_all(file, header.getvalue())
+            file.seek(len(header.getvalue()) + start * self._shape[2] * 4)
+            _write_all(file, values.astype("<f4", copy=False).tobytes())
+            os.fsync(file.fileno())
+
+    def _done(self, block: int) -> Path:
         assert self._folder is not None
-        return self._folder / f"rows-{block:06d}.npy"
+        return self._folder / f"rows-{block:06d}.json"
 
     def _split(self, number: int) -> Path:
         assert self._folder is not None
@@ -211,3 +204,9 @@ class Kept:
 def _read_bad(path: Path) -> Bad:
     found = json.loads(path.read_bytes())
     return {int(row): (status, message) for row, (status, message) in found.items()}
+
+
+def _write_all(file: io.FileIO, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[file.write(view) :]

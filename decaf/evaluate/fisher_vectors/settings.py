@@ -68,17 +68,17 @@ class FisherVectorSettings:
     """
 
     side: int = 320
-    step: int = 4
-    bin_size: int = 4
+    step: int = 5
+    bin_size: int = 6
     scales: tuple[float, ...] = (1.0, 2**-0.5, 0.5, 2**-1.5)
     contrast: float = 2.0
     components: int = 64
-    modes: int = 64
-    spatial: str = "pyramid"
+    modes: int = 256
+    spatial: str = "coordinates"
     power: float = 0.5
     vocabulary_images: int = 1500
-    vocabulary_descriptors: int = 250_000
-    iterations: int = 40
+    vocabulary_descriptors: int = 150_000
+    iterations: int = 20
 
     def __post_init__(self) -> None:
         problems = list(_problems(self))

@@ -93,7 +93,7 @@ def test_patches_of_little_contrast_are_left_out() -> None:
     cv2 = pytest.importorskip("cv2")
     fade = np.linspace(0.02, 1, 90)
     image = (128 + (smooth_noise(60, 90) - 128.0) * fade).round().astype(np.uint8)
-    settings = FisherVectorSettings(scales=(1.0,), contrast=3.0)
+    settings = FisherVectorSettings(bin_size=4, scales=(1.0,), contrast=3.0)
     smoothed = cv2.GaussianBlur(image.astype(np.float64), (0, 0), 0.6)
     gradient = np.hypot(*np.gradient(smoothed))
     points = grid(60, 90, settings)
@@ -143,7 +143,7 @@ def reference(tmp_path_factory: pytest.TempPathFactory, pixels: np.ndarray) -> I
 
 @pytest.mark.parametrize(
     ("given_size", "expected"),
-    [((50, 90), (50, 90)), ((640, 480), (320, 240)), ((1, 9), (16, 16)), ((800, 8), (320, 16))],
+    [((50, 90), (50, 90)), ((640, 480), (320, 240)), ((1, 9), (24, 24)), ((800, 8), (320, 24))],
 )
 def test_an_image_is_reduced_to_the_side_and_holds_a_patch(
     given_size: tuple[int, int],

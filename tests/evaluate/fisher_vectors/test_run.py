@@ -160,7 +160,7 @@ def test_a_killed_run_goes_on_where_it_stood(
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
     kept = {path.name for path in tmp_path.glob("*/*")}
     assert {"vocabulary-0.npz", "vocabulary-1.npz"} <= kept
-    assert sum(name.startswith("rows-") and name.endswith(".npy") for name in kept) == 1
+    assert sum(name.startswith("rows-") and name.endswith(".json") for name in kept) == 1
 
     seen: list[tuple[int, int]] = []
     arguments: dict[str, Any] = {

@@ -35,8 +35,8 @@ def draw(frame: np.ndarray, count: int = 6000) -> tuple[np.ndarray, np.ndarray]:
     return descriptors, random.random((count, 2)).astype(np.float32)
 
 
-def learned(frame: np.ndarray, **settings: object) -> Vocabulary:
-    made = FisherVectorSettings(components=3, modes=3, **settings)  # type: ignore[arg-type]
+def learned(frame: np.ndarray, spatial: str = "none", **settings: object) -> Vocabulary:
+    made = FisherVectorSettings(components=3, modes=3, spatial=spatial, **settings)  # type: ignore[arg-type]
     return learn_vocabularies([draw(frame)], made, seed=0)[0]
 
 
