@@ -98,6 +98,8 @@ class LogisticRegression(LinearHead):
     ['cat', 'dog', 'newt']
     """
 
+    # On rows of norm 1 of pool5, fc6 and fc7 (Caltech-101 with 30 rows a class, 15-Scene with 100)
+    # the accuracy of held-out rows rises up to C = 16 … 64 and hardly changes beyond.
     default_Cs: ClassVar[tuple[float, ...]] = tuple(4.0**power for power in range(8))
 
     def __init__(

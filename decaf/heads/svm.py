@@ -94,6 +94,8 @@ class LinearSVM(LinearHead):
     ['cat', 'dog', 'newt']
     """
 
+    # On rows of norm 1 of pool5, fc6 and fc7 (Caltech-101 with 30 rows a class, 15-Scene with 100)
+    # the accuracy of held-out rows is best at C = 1 … 16.
     default_Cs: ClassVar[tuple[float, ...]] = tuple(4.0**power for power in range(-3, 5))
 
     def __init__(
