@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from decaf.features.store.file import FeatureFile, open_features
     from decaf.heads.classifier import Classifier, Prediction, load_classifier
     from decaf.heads.extractor import FeatureExtractor
+    from decaf.train.finetuning.classifier import FineTuneClassifier
+    from decaf.train.finetuning.run import finetune
 
 __all__ = [
     "Backbone",
@@ -38,6 +40,7 @@ __all__ = [
     "FeatureExtractor",
     "FeatureFile",
     "FeatureFileError",
+    "FineTuneClassifier",
     "Fitted",
     "HeadError",
     "ImageError",
@@ -51,6 +54,7 @@ __all__ = [
     "WeightsError",
     "__version__",
     "extract",
+    "finetune",
     "fit",
     "load_backbone",
     "load_classifier",
@@ -65,9 +69,11 @@ _LAZY = {
     "Classifier": "decaf.heads.classifier",
     "FeatureExtractor": "decaf.heads.extractor",
     "FeatureFile": "decaf.features.store.file",
+    "FineTuneClassifier": "decaf.train.finetuning.classifier",
     "Fitted": "decaf.evaluate.fitting",
     "Prediction": "decaf.heads.classifier",
     "extract": "decaf.features.extract",
+    "finetune": "decaf.train.finetuning.run",
     "fit": "decaf.evaluate.fitting",
     "load_backbone": "decaf.backbone.model",
     "load_classifier": "decaf.heads.classifier",

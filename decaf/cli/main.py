@@ -34,6 +34,7 @@ COMMANDS: dict[str, str] = {
     "verify": "decaf.cli.verify",
     "export": "decaf.cli.export",
     "summary": "decaf.cli.summary",
+    "finetune": "decaf.cli.finetune",
     "pack": "decaf.cli.pack",
     "train": "decaf.cli.train",
     "import": "decaf.cli.import_",

@@ -6,17 +6,20 @@ import argparse
 import dataclasses
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any
 
 from decaf.cli.arguments import add_device, add_report
+from decaf.cli.log_lines import log_lines
+from decaf.cli.setting_flags import add_settings, setting_values
 from decaf.cli.stop import stopped_by_signals
 from decaf.cli.text import printable
 
 __all__ = ["HELP", "configure", "run"]
 
 HELP = "train a network on a training pack"
+
+# Settings that have a flag of their own above.
+_OTHERWISE = ("preset",)
 
 EPILOG = """\
 examples:
@@ -33,7 +36,7 @@ stderr says why; 130 and 143 stopped by a signal, with a checkpoint.
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
-    from decaf.train.recipe import PRESETS
+    from decaf.train.recipe import PRESETS, TrainSettings
 
     parser.epilog = EPILOG
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
@@ -51,7 +54,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
     add_device(parser)
     parser.add_argument("-j", "--workers", type=int, metavar="N", help="decoding threads")
-    _add_settings(parser.add_argument_group("settings", "by default those of the preset"))
+    add_settings(
+        parser.add_argument_group("settings", "by default those of the preset"),
+        TrainSettings,
+        _OTHERWISE,
+    )
     rhythm = parser.add_argument_group("saving and telling")
     rhythm.add_argument("--checkpoint-minutes", type=float, default=10.0, metavar="M")
     rhythm.add_argument("--checkpoint-steps", type=int, metavar="N")
@@ -65,62 +72,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_report(parser, "result")
 
 
-def _setting_types() -> dict[str, Any]:
-    from decaf.train.recipe import TrainSettings
-
-    return {k: v for k, v in get_type_hints(TrainSettings).items() if k != "preset"}
-
-
-def _add_settings(group: Any) -> None:
-    from decaf.train.recipe import TrainSettings
-
-    told = _told(TrainSettings.__doc__ or "")
-    for name, kind in _setting_types().items():
-        flag = f"--{name.replace('_', '-')}"
-        parts = [part for part in get_args(kind) if part is not type(None)] or [kind]
-        literal = next((p for p in [kind, *parts] if get_origin(p) is Literal), None)
-        about = told.get(name, "").replace("%", "%%")
-        if literal is not None:
-            group.add_argument(flag, choices=get_args(literal), help=about)
-        elif get_origin(kind) is tuple:
-            group.add_argument(flag, nargs=2, type=float, metavar=("MIN", "MAX"), help=about)
-        elif bool in parts:
-            group.add_argument(flag, action=argparse.BooleanOptionalAction, help=about)
-        elif str in parts:
-            group.add_argument(flag, metavar="NAME", help=about)
-        else:
-            number = float if float in parts else int
-            group.add_argument(
-                flag, type=number, metavar="X" if number is float else "N", help=about
-            )
-
-
-def _told(docstring: str) -> dict[str, str]:
-    """Find what a numpydoc says about each parameter, as one line."""
-    told: dict[str, list[str]] = {}
-    name = ""
-    for line in docstring.split("Parameters")[-1].split("Raises")[0].splitlines()[2:]:
-        if line.startswith("    ") and not line.startswith("     ") and " : " in line:
-            name = line.split(" : ")[0].strip()
-            told[name] = []
-        elif name and line.strip():
-            told[name].append(line.strip())
-    return {name: " ".join(lines) for name, lines in told.items()}
-
-
 def run(args: argparse.Namespace) -> int:
     """Train, print a summary, give the exit code."""
     import json
 
     from decaf.errors import Stopped
-    from decaf.train.recipe import preset
+    from decaf.train.recipe import TrainSettings, preset
     from decaf.train.run import train
 
     chief = os.environ.get("RANK", "0") == "0"
-    values = {name: getattr(args, name) for name in _setting_types()}
-    values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-    settings = preset(args.preset, **values)
-    with stopped_by_signals("stopping after this step") as stop, _warnings_told(chief):
+    settings = preset(args.preset, **setting_values(args, TrainSettings, _OTHERWISE))
+    with stopped_by_signals("stopping after this step") as stop, log_lines(chief):
         try:
             result = train(
                 args.pack,
@@ -148,24 +110,6 @@ def run(args: argparse.Namespace) -> int:
         plain |= {"folder": str(result.folder), "weights": str(result.weights)}
         print(json.dumps(plain) if args.json else _summary(plain))
     return 0
-
-
-@contextmanager
-def _warnings_told(chief: bool) -> Iterator[None]:
-    """Print what decaf logs as lines of its own, as all that it says; once for all processes."""
-    import logging
-
-    handler = logging.StreamHandler() if chief else logging.NullHandler()
-    handler.setFormatter(logging.Formatter("decaf: %(message)s"))
-    logger = logging.getLogger("decaf")
-    before = logger.propagate
-    logger.addHandler(handler)
-    logger.propagate = False
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)
-        logger.propagate = before
 
 
 def _summary(result: dict[str, Any]) -> str:

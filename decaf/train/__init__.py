@@ -9,6 +9,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from decaf.train.finetuning.classifier import FineTuneClassifier
+    from decaf.train.finetuning.result import Finetuned
+    from decaf.train.finetuning.run import finetune
+    from decaf.train.finetuning.settings import FinetuneSettings
     from decaf.train.loop import Diverged
     from decaf.train.pack.reader import Pack
     from decaf.train.recipe import PRESETS, TrainSettings, preset
@@ -18,9 +22,13 @@ if TYPE_CHECKING:
 __all__ = [
     "PRESETS",
     "Diverged",
+    "FineTuneClassifier",
+    "FinetuneSettings",
+    "Finetuned",
     "Pack",
     "TrainResult",
     "TrainSettings",
+    "finetune",
     "preset",
     "train",
 ]
@@ -29,9 +37,13 @@ __all__ = [
 _LAZY = {
     "PRESETS": "decaf.train.recipe",
     "Diverged": "decaf.train.loop",
+    "FineTuneClassifier": "decaf.train.finetuning.classifier",
+    "FinetuneSettings": "decaf.train.finetuning.settings",
+    "Finetuned": "decaf.train.finetuning.result",
     "Pack": "decaf.train.pack.reader",
     "TrainResult": "decaf.train.session",
     "TrainSettings": "decaf.train.recipe",
+    "finetune": "decaf.train.finetuning.run",
     "preset": "decaf.train.recipe",
     "train": "decaf.train.run",
 }

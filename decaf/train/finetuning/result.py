@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from decaf.backbone.state import Weights
-from decaf.train.finetune.accuracy import Accuracy
+from decaf.train.finetuning.accuracy import Accuracy
 
 if TYPE_CHECKING:
     from decaf.backbone.model import Backbone

@@ -9,7 +9,7 @@ from typing import Any
 
 from decaf.errors import OutputError
 from decaf.features.disk import disk_errors, write_atomically
-from decaf.train.finetune.result import Finetuned
+from decaf.train.finetuning.result import Finetuned
 from decaf.train.recipe import TrainSettings
 
 __all__ = ["card_text", "write_card"]

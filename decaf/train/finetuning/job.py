@@ -1,11 +1,10 @@
-"""`finetune`: a folder of images in, a network adapted to it out."""
+"""The stages of a fine-tuning: packing, the frozen head, training, and the result."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 import os
-import tempfile
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -17,36 +16,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from decaf.backbone.device import bf16_is_native, is_out_of_memory, strict_float32
+from decaf.backbone.device import bf16_is_native, is_out_of_memory
 from decaf.backbone.network import AlexNet
-from decaf.backbone.safetensors_file import check_weights_path
-from decaf.backbone.weights import DEFAULT_WEIGHTS, Weights, load_weights, save_weights
-from decaf.errors import (
-    ImageError,
-    InputError,
-    OutputError,
-    SettingError,
-    Stopped,
-    WeightsError,
-)
+from decaf.backbone.weights import Weights, load_weights, save_weights
+from decaf.errors import SettingError, Stopped, WeightsError
 from decaf.features.ranks import local_world_size
 from decaf.features.run import available_cores
 from decaf.images.spec import PreprocessSpec
 from decaf.train.beginning import preprocess_of
-from decaf.train.distributed import World, world_of_run
-from decaf.train.finetune.accuracy import Accuracy, sign_test
-from decaf.train.finetune.card import write_card
-from decaf.train.finetune.data import Packed, divided, find_images, is_pack, seen_in_training
-from decaf.train.finetune.frozen import (
-    FrozenHead,
-    fit_frozen_head,
-    layer_values,
-    save_frozen,
-)
-from decaf.train.finetune.memory import SHARE, available_memory, step_memory
-from decaf.train.finetune.result import Finetuned
-from decaf.train.finetune.settings import FinetuneSettings, with_half_the_batch
-from decaf.train.finetune.work import WorkFolder
+from decaf.train.distributed import World
+from decaf.train.finetuning.accuracy import Accuracy, sign_test
+from decaf.train.finetuning.card import write_card
+from decaf.train.finetuning.data import Packed, divided, is_pack, seen_in_training
+from decaf.train.finetuning.frozen import FrozenHead, fit_frozen_head, layer_values, save_frozen
+from decaf.train.finetuning.memory import SHARE, available_memory, step_memory
+from decaf.train.finetuning.result import Finetuned
+from decaf.train.finetuning.settings import FinetuneSettings, with_half_the_batch
+from decaf.train.finetuning.work import WorkFolder
 from decaf.train.log import read_log
 from decaf.train.pack.build import make_pack
 from decaf.train.pack.reader import Pack
@@ -54,7 +40,7 @@ from decaf.train.pack.sources import PackSource
 from decaf.train.recipe import TrainSettings
 from decaf.train.session import Rhythm, TrainingRun
 
-__all__ = ["finetune"]
+__all__ = ["Job", "on_chief", "stopped"]
 
 # Packs up to this size hold the pixels as they are; beyond, JPEGs of them.
 RAW_BYTES = 4 << 30
@@ -62,178 +48,20 @@ RAW_BYTES = 4 << 30
 _logger = logging.getLogger(__name__)
 
 
-def finetune(
-    train: Any,
-    val: Any = None,
-    *,
-    out: str | os.PathLike[str] | None = None,
-    weights: str | os.PathLike[str] | Weights = DEFAULT_WEIGHTS,
-    settings: FinetuneSettings | None = None,
-    labels: Any = "folder",
-    val_labels: Any = "folder",
-    val_fraction: float = 0.2,
-    save_head: str | os.PathLike[str] | None = None,
-    resume: bool = False,
-    overwrite: bool = False,
-    keep: bool = False,
-    on_error: str = "raise",
-    device: str = "auto",
-    workers: int | None = None,
-    checkpoint_minutes: float = 2.0,
-    checkpoint_steps: int | None = None,
-    progress: bool | Callable[[int, int], Any] | None = None,
-    stop: threading.Event | None = None,
-) -> Finetuned:
-    """Adapt a trained network to images of other classes.
-
-    The network gets a new last layer, and all of it is trained (Girshick et al. 2014, section 2.3).
-    First a logistic regression is fitted to fc7 of the network as it is: what fine-tuning has to
-    beat on the validation images, and by default what the new last layer begins as.
+def on_chief(world: World, body: Callable[[], Any]) -> Any:
+    """Do something on rank 0 alone; what goes wrong there is raised everywhere.
 
     Parameters
     ----------
-    train : path, list of paths, or PackSource
-        A folder or archive with a folder for each class; the same below ``train``; a list file or
-        a list of paths with `labels`; or a training pack.
-    val : likewise, optional
-        Validation images, of classes of `train`; a pack where `train` is one. By default those that
-        `train` has beside it (``val``), else a share of the training images.
-    out : path, optional
-        The weights file to write, ending in ``.safetensors``; its card is written beside it
-        (``.md``), and work is done in the folder ``NAME.finetune`` beside it, where the log, the
-        curves and the settings stay. By default nothing is written.
-    weights : str, path or Weights
-        To start from, as for `decaf.load_backbone`.
-    settings : FinetuneSettings, optional
-    labels, val_labels : "folder", path, or sequence
-        As in `decaf.extract`.
-    val_fraction : float
-        The share drawn of each class, where no validation images are given.
-    save_head : path, optional
-        Write the frozen head there too, as a file that `decaf predict` takes.
-    resume : bool
-        Go on with the work in the folder beside `out`, or begin where there is none.
-    overwrite : bool
-        Replace `out` and the work beside it.
-    keep : bool
-        Keep the pack and the checkpoints in the work folder.
-    on_error : {"raise", "record"}
-        At an image that cannot be read: raise `ImageError`, or leave it out.
-    device : str
-        "auto", "cpu", "cuda" or "cuda:N".
-    workers : int, optional
-        Threads and processes that decode; one a core by default.
-    checkpoint_minutes : float
-        Time between two checkpoints.
-    checkpoint_steps : int, optional
-        Steps between two checkpoints, besides.
-    progress : bool, callable or None
-        As for `decaf.extract`; of packing, then of training.
-    stop : threading.Event, optional
-        When set, the run keeps what is finished and ends with `Stopped`.
+    world : World
+    body : callable
+        Without arguments.
 
     Returns
     -------
-    Finetuned
-
-    Raises
-    ------
-    SettingError, InputError, WeightsError
-        For what cannot be fine-tuned.
-    ImageError
-        For a bad image, with ``on_error="raise"``.
-    OutputError
-        If `out` exists, is in use, or cannot be written.
-    ResumeError
-        If the work beside `out` was begun with other settings.
-    Diverged
-        If the loss became NaN, infinite or far worse than guessing.
-    Stopped
-        If `stop` was set.
-
-    References
-    ----------
-    Girshick, Donahue, Darrell & Malik 2014, "Rich feature hierarchies for accurate object detection
-    and semantic segmentation".
+    object
+        What `body` gave; None in other processes.
     """
-    chosen = settings or FinetuneSettings()
-    if on_error not in ("raise", "record"):
-        raise SettingError(f"on_error {on_error!r} is not one of raise, record")
-    if workers is not None and workers < 1:
-        raise SettingError(f"workers must be 1 or more, got {workers}")
-    rhythm = Rhythm(checkpoint_minutes, checkpoint_steps, keep=2, log_every=10, at_validation=False)
-    with ExitStack() as stack:
-        world = stack.enter_context(world_of_run(device))
-        stack.enter_context(strict_float32(world.device))
-        if out is None:
-            if world.size > 1:
-                raise SettingError("several processes need a place to share: give out")
-            if resume:
-                raise SettingError("resume needs out: without it nothing is kept")
-            made = stack.enter_context(tempfile.TemporaryDirectory(prefix="decaf-finetune-"))
-            target = Path(made) / "model.safetensors"
-        else:
-            target = Path(os.fsdecode(out))
-            check_weights_path(target, overwrite=True)
-        if save_head is not None:
-            _check_head_path(Path(os.fsdecode(save_head)), target, resume or overwrite)
-        begun = weights if isinstance(weights, Weights) else load_weights(weights)
-        job = _Job(
-            begun=begun,
-            settings=chosen,
-            val_fraction=val_fraction,
-            world=world,
-            rhythm=rhythm,
-            workers=workers,
-            progress=progress,
-            stop=stop or threading.Event(),
-        )
-        source: PackSource | None = None
-        packs = is_pack(train), val is not None and is_pack(val)
-        if val is not None and packs[0] != packs[1]:
-            raise SettingError("train and val must both be packs, or neither: pack both alike")
-        if isinstance(train, PackSource):
-            source = train
-        elif not packs[0]:
-            source = _attempt(
-                world,
-                lambda: find_images(
-                    train,
-                    val,
-                    labels=labels,
-                    val_labels=val_labels,
-                    val_fraction=val_fraction,
-                    seed=chosen.seed,
-                ),
-            )
-        work = WorkFolder(target, job.record())
-        stack.callback(work.close)
-        _attempt(world, lambda: work.open(resume=resume, overwrite=overwrite))
-        try:
-            data = job.open_data(stack, work, source, train, val, on_error, overwrite)
-            head, fitted = job.frozen_head(work, data)
-        except (InputError, ImageError):
-            if not resume and world.chief:
-                work.discard()  # nothing half-made is left of images that are no good
-            raise
-        except Stopped as error:
-            raise _stopped(work, str(error)) from error
-        if save_head is not None and world.chief:
-            report = {"frozen": Accuracy.of(head.right).to_dict()}
-            if not isinstance(weights, Weights) and os.path.exists(weights):
-                report["weights_file"] = os.path.abspath(os.fspath(weights))  # type: ignore[assignment]
-            job.write_head(Path(os.fsdecode(save_head)), fitted, data, report)
-        trained, used, seconds, steps = job.train(work, data, head)
-        result = job.finish(
-            work, data, head, trained, used, seconds, steps, None if out is None else target
-        )
-        if world.chief and out is not None and not keep:
-            work.tidy()
-        return result
-
-
-def _attempt(world: World, body: Callable[[], Any]) -> Any:
-    """Do something on rank 0 alone; what goes wrong there is raised everywhere."""
     found, problem = None, None
     if world.chief:
         try:
@@ -244,24 +72,36 @@ def _attempt(world: World, body: Callable[[], Any]) -> Any:
     return found
 
 
-def _stopped(work: WorkFolder, text: str) -> Stopped:
+def stopped(work: WorkFolder, text: str) -> Stopped:
+    """Word the end of a run that was asked to stop.
+
+    Parameters
+    ----------
+    work : WorkFolder
+    text : str
+        How far it was, up to the first semicolon.
+    """
     told = text.partition("; ")[0]
     return Stopped(f"{told}; {work.path} holds what is finished: give the same command with "
                    "--resume to go on")  # fmt: skip
 
 
-def _check_head_path(path: Path, target: Path, replace_it: bool) -> None:
-    if path == target:
-        raise SettingError(f"{path}: is to be the weights and the head; give two names")
-    if not path.parent.is_dir():
-        raise OutputError(f"{path}: cannot be written: there is no folder {path.parent}")
-    if path.exists() and not replace_it:
-        raise OutputError(f"{path}: exists already; give another name, or --overwrite")
-
-
 @dataclass(frozen=True, eq=False)
-class _Job:
-    """One call of `finetune`."""
+class Job:
+    """One call of `decaf.finetune`, and its stages.
+
+    Parameters
+    ----------
+    begun : Weights
+        To start from.
+    settings : FinetuneSettings
+    val_fraction : float
+    world : World
+    rhythm : Rhythm
+    workers : int or None
+    progress : bool, callable or None
+    stop : threading.Event
+    """
 
     begun: Weights
     settings: FinetuneSettings
@@ -308,7 +148,7 @@ class _Job:
         if is_pack(train):
             first, second = Path(os.fsdecode(train)), None if val is None else os.fsdecode(val)
         else:
-            _attempt(self.world, lambda: self._pack(source, work, on_error, overwrite))
+            on_chief(self.world, lambda: self._pack(source, work, on_error, overwrite))
         pack = stack.enter_context(Pack.open(first))
         val_pack = None if second is None else stack.enter_context(Pack.open(second))
         data = divided(pack, val_pack, self.val_fraction, self.settings.seed)
@@ -374,7 +214,7 @@ class _Job:
             work.keep_head({"pack": data.pack.fingerprint}, tensors)
             return tensors
 
-        found = self.world.share_tensors(_attempt(self.world, fit))
+        found = self.world.share_tensors(on_chief(self.world, fit))
         head = FrozenHead(
             found["coef"], found["intercept"], float(found["C"]), found["right"].numpy()
         )
@@ -461,7 +301,7 @@ class _Job:
                 work.adjust(settings.to_dict())
             found = settings
 
-        _attempt(self.world, choose)
+        on_chief(self.world, choose)
         shared = self.world.share(found)
         assert isinstance(shared, TrainSettings)
         return shared
@@ -499,7 +339,7 @@ class _Job:
             run.begin(resume=True)
             found = run.go(tensorboard=False, progress=self.progress, stop=self.stop)
         except Stopped as error:
-            raise _stopped(work, str(error)) from error
+            raise stopped(work, str(error)) from error
         finally:
             run.close()
         weights = load_weights(found.weights)
@@ -592,7 +432,7 @@ class _Job:
             write_card(result, used)
 
         if target is not None:
-            _attempt(self.world, write)
+            on_chief(self.world, write)
         return result
 
 

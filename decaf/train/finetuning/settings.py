@@ -19,6 +19,8 @@ LEAST_STEPS = 4
 SMALLEST_BATCH = 8
 # Validations of a run, where nothing else is said: each costs about a twelfth of an epoch.
 VALIDATIONS = 15
+# Likewise, the part of a run over which the rate rises.
+WARMUP = 15
 
 
 @dataclass(frozen=True)
@@ -45,8 +47,8 @@ class FinetuneSettings:
         others is 1.
     weight_decay : float
     schedule : {"cosine", "step", "constant"}
-    warmup_epochs : float
-        The rate rises linearly over these.
+    warmup_epochs : float, optional
+        The rate rises linearly over these; by default over a fifteenth of all.
     freeze : str, optional
         Leave the layers up to this one as they are, such as "conv3".
     head_epochs : float
@@ -96,7 +98,7 @@ class FinetuneSettings:
     lr_by_layer: str = "fc8=10"
     weight_decay: float = 0.01
     schedule: Literal["cosine", "step", "constant"] = "cosine"
-    warmup_epochs: float = 2.0
+    warmup_epochs: float | None = None
     freeze: str | None = None
     head_epochs: float = 0.0
     early_stopping: int = 0
@@ -149,9 +151,11 @@ class FinetuneSettings:
             size = _batch_for(images)
             size = max(processes, size - size % processes)
         every = self.validate_every
+        real = isinstance(self.epochs, (int, float)) and math.isfinite(self.epochs)
         if every is None:
-            real = isinstance(self.epochs, (int, float)) and math.isfinite(self.epochs)
             every = max(1, round(self.epochs / VALIDATIONS)) if real else 1
+        if self.warmup_epochs is None:
+            values["warmup_epochs"] = self.epochs / WARMUP if real else 0.0
         return TrainSettings(
             preset="finetune",
             arch=ARCH_OF_WEIGHTS,

@@ -16,7 +16,15 @@ from decaf.train.feed import Split
 from decaf.train.pack.reader import Pack
 from decaf.train.pack.sources import PackSource, source_of
 
-__all__ = ["Packed", "PickedSplit", "divided", "find_images", "is_pack", "seen_in_training"]
+__all__ = [
+    "Packed",
+    "PickedSplit",
+    "check_fraction",
+    "divided",
+    "find_images",
+    "is_pack",
+    "seen_in_training",
+]
 
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 _SHOWN = 5

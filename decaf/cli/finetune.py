@@ -1,0 +1,160 @@
+"""``decaf finetune``: a folder of images and a network to a network for them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from typing import Any
+
+from decaf.cli.arguments import add_device, add_report
+from decaf.cli.log_lines import log_lines
+from decaf.cli.setting_flags import add_settings, setting_values
+from decaf.cli.stop import stopped_by_signals
+from decaf.cli.text import printable
+
+__all__ = ["HELP", "configure", "run"]
+
+HELP = "adapt a whole network to a folder of images"
+
+EPILOG = """\
+examples:
+  decaf finetune photos/ -o photos.safetensors
+  decaf finetune photos/train --val photos/val -o photos.safetensors -w imagenet --freeze conv3
+  decaf finetune photos/ -o photos.safetensors --class-weights balanced --save-head photos.head
+  decaf predict photos.safetensors IMG_0815.jpg
+
+TRAIN is a folder or archive with a folder for each class (or these below train and val), a list of
+images, or a pack made by `decaf pack`. First a logistic regression is fitted to the frozen fc7, and
+tried on the validation images; then all layers are trained, and both are compared. MODEL is a
+weights file, which every command takes; MODEL.md tells of it, and MODEL.finetune/ holds the log and
+the curves. A run that was stopped or killed goes on with the same command and --resume.
+Exit codes: 0 done; 1 done, and some images could not be read; 2 not done, the line on stderr says
+why; 130 and 143 stopped by a signal, with what was finished.
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    from decaf.train.finetuning.settings import FinetuneSettings
+
+    parser.epilog = EPILOG
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("train", metavar="TRAIN", help="training images, in classes")
+    parser.add_argument(
+        "-o", "--out", required=True, metavar="MODEL", help="weights file to write (.safetensors)"
+    )
+    parser.add_argument(
+        "-w",
+        "--weights",
+        default="tiny-imagenet",
+        metavar="W",
+        help="network to start from: a name or a file (default: tiny-imagenet)",
+    )
+    images = parser.add_argument_group("images")
+    images.add_argument("--val", metavar="VAL", help="validation images, of classes of TRAIN")
+    images.add_argument(
+        "--val-fraction",
+        type=float,
+        default=0.2,
+        metavar="X",
+        help="share of each class that is drawn for validation, where there is no other "
+        "(default: 0.2)",
+    )
+    images.add_argument(
+        "--labels", default="folder", metavar="FILE", help="classes of the images of a list"
+    )
+    images.add_argument(
+        "--on-error",
+        default="raise",
+        choices=("raise", "record"),
+        help="at an image that cannot be read: stop (default), or leave it out",
+    )
+    images.add_argument(
+        "-j", "--workers", type=int, metavar="N", help="decoding threads (default: one a core)"
+    )
+    output = parser.add_argument_group("output")
+    output.add_argument(
+        "--save-head", metavar="HEAD", help="write the frozen head too, for decaf predict"
+    )
+    output.add_argument("--resume", action="store_true", help="go on with a run that was stopped")
+    output.add_argument("--overwrite", action="store_true", help="replace MODEL, and begin anew")
+    output.add_argument("--keep", action="store_true", help="keep the pack and the checkpoints")
+    output.add_argument(
+        "--checkpoint-minutes", type=float, default=2.0, metavar="M", help="(default: 2)"
+    )
+    output.add_argument("--checkpoint-steps", type=int, metavar="N")
+    add_device(parser)
+    add_settings(parser.add_argument_group("settings"), FinetuneSettings)
+    add_report(parser, "result")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Fine-tune, print a summary, give the exit code."""
+    from decaf.errors import Stopped
+    from decaf.train.finetuning.run import finetune
+    from decaf.train.finetuning.settings import FinetuneSettings
+
+    chief = os.environ.get("RANK", "0") == "0"
+    given = {k: v for k, v in setting_values(args, FinetuneSettings).items() if v is not None}
+    settings = FinetuneSettings(**given)
+    with (
+        stopped_by_signals("stopping after this step") as stop,
+        log_lines(chief, news=not args.quiet),
+    ):
+        try:
+            result = finetune(
+                args.train,
+                args.val,
+                out=args.out,
+                weights=args.weights,
+                settings=settings,
+                labels=args.labels,
+                val_fraction=args.val_fraction,
+                save_head=args.save_head,
+                resume=args.resume,
+                overwrite=args.overwrite,
+                keep=args.keep,
+                on_error=args.on_error,
+                device=args.device,
+                workers=args.workers,
+                checkpoint_minutes=args.checkpoint_minutes,
+                checkpoint_steps=args.checkpoint_steps,
+                progress=not args.quiet and chief,
+                stop=stop.event,
+            )
+        except Stopped as error:
+            if chief:
+                print(f"decaf: {error}", file=sys.stderr)
+            return stop.exit_code
+    if chief:
+        plain = result.to_dict()
+        print(json.dumps(plain) if args.json else _summary(plain))
+    return 1 if result.bad else 0
+
+
+def _summary(result: dict[str, Any]) -> str:
+    train = sum(each["train"] for each in result["classes"])
+    tuned, frozen = result["tuned"], result["frozen"]
+    what = (
+        f"{len(result['classes'])} classes, {train} training images, {result['epochs']:.3g} epochs"
+    )
+    lines = [
+        f"{printable(result['path'])}: {what} in {result['seconds'] / 60:.1f} minutes",
+        f"  on {tuned['images']} validation images   accuracy   95 % interval",
+        f"    frozen fc7 + head       {_row(frozen)}",
+        f"    fine-tuned              {_row(tuned)}",
+        f"  {result['verdict']}",
+    ]
+    bad = result["bad"]
+    if bad:
+        names = ", ".join(printable(each["name"]) for each in bad[:3])
+        more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""
+        lines.append(f"  {len(bad)} images could not be read and are left out: {names}{more}")
+    return "\n".join(lines)
+
+
+def _row(accuracy: dict[str, Any]) -> str:
+    low, high = accuracy["interval"]
+    return f"    {accuracy['percent']:5.1f} %    {low:.1f} to {high:.1f} %"

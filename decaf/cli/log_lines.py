@@ -1,0 +1,37 @@
+"""What decaf logs, as lines of the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+__all__ = ["log_lines"]
+
+
+@contextmanager
+def log_lines(shown: bool = True, *, news: bool = False) -> Iterator[None]:
+    """Print what decaf logs on stderr, as all that it says; once for all processes.
+
+    Parameters
+    ----------
+    shown : bool
+        False in processes that say nothing.
+    news : bool
+        Print what is merely told too, not warnings alone.
+    """
+    import logging
+
+    handler = logging.StreamHandler() if shown else logging.NullHandler()
+    handler.setFormatter(logging.Formatter("decaf: %(message)s"))
+    logger = logging.getLogger("decaf")
+    propagate, level = logger.propagate, logger.level
+    logger.addHandler(handler)
+    logger.propagate = False
+    if news:
+        logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = propagate
+        logger.setLevel(level)

@@ -1,0 +1,206 @@
+"""`finetune`: a folder of images in, a network adapted to it out."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from decaf.backbone.device import strict_float32
+from decaf.backbone.safetensors_file import check_weights_path
+from decaf.backbone.weights import DEFAULT_WEIGHTS, Weights, load_weights
+from decaf.errors import ImageError, InputError, OutputError, SettingError, Stopped
+from decaf.train.distributed import world_of_run
+from decaf.train.finetuning.accuracy import Accuracy
+from decaf.train.finetuning.data import find_images, is_pack
+from decaf.train.finetuning.job import Job, on_chief, stopped
+from decaf.train.finetuning.result import Finetuned
+from decaf.train.finetuning.settings import FinetuneSettings
+from decaf.train.finetuning.work import WorkFolder
+from decaf.train.pack.sources import PackSource
+from decaf.train.session import Rhythm
+
+__all__ = ["finetune"]
+
+
+def finetune(
+    train: Any,
+    val: Any = None,
+    *,
+    out: str | os.PathLike[str] | None = None,
+    weights: str | os.PathLike[str] | Weights = DEFAULT_WEIGHTS,
+    settings: FinetuneSettings | None = None,
+    labels: Any = "folder",
+    val_labels: Any = "folder",
+    val_fraction: float = 0.2,
+    save_head: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    keep: bool = False,
+    on_error: str = "raise",
+    device: str = "auto",
+    workers: int | None = None,
+    checkpoint_minutes: float = 2.0,
+    checkpoint_steps: int | None = None,
+    progress: bool | Callable[[int, int], Any] | None = None,
+    stop: threading.Event | None = None,
+) -> Finetuned:
+    """Adapt a trained network to images of other classes.
+
+    The network gets a new last layer, and all of it is trained (Girshick et al. 2014, section 2.3).
+    First a logistic regression is fitted to fc7 of the network as it is: what fine-tuning has to
+    beat on the validation images, and by default what the new last layer begins as.
+
+    Parameters
+    ----------
+    train : path, list of paths, or PackSource
+        A folder or archive with a folder for each class; the same below ``train``; a list file or
+        a list of paths with `labels`; or a training pack.
+    val : likewise, optional
+        Validation images, of classes of `train`; a pack where `train` is one. By default those that
+        `train` has beside it (``val``), else a share of the training images.
+    out : path, optional
+        The weights file to write, ending in ``.safetensors``; its card is written beside it
+        (``.md``), and work is done in the folder ``NAME.finetune`` beside it, where the log, the
+        curves and the settings stay. By default nothing is written.
+    weights : str, path or Weights
+        To start from, as for `decaf.load_backbone`.
+    settings : FinetuneSettings, optional
+    labels, val_labels : "folder", path, or sequence
+        As in `decaf.extract`.
+    val_fraction : float
+        The share drawn of each class, where no validation images are given.
+    save_head : path, optional
+        Write the frozen head there too, as a file that `decaf predict` takes.
+    resume : bool
+        Go on with the work in the folder beside `out`, or begin where there is none.
+    overwrite : bool
+        Replace `out` and the work beside it.
+    keep : bool
+        Keep the pack and the checkpoints in the work folder.
+    on_error : {"raise", "record"}
+        At an image that cannot be read: raise `ImageError`, or leave it out.
+    device : str
+        "auto", "cpu", "cuda" or "cuda:N".
+    workers : int, optional
+        Threads and processes that decode; one a core by default.
+    checkpoint_minutes : float
+        Time between two checkpoints.
+    checkpoint_steps : int, optional
+        Steps between two checkpoints, besides.
+    progress : bool, callable or None
+        As for `decaf.extract`; of packing, then of training.
+    stop : threading.Event, optional
+        When set, the run keeps what is finished and ends with `Stopped`.
+
+    Returns
+    -------
+    Finetuned
+
+    Raises
+    ------
+    SettingError, InputError, WeightsError
+        For what cannot be fine-tuned.
+    ImageError
+        For a bad image, with ``on_error="raise"``.
+    OutputError
+        If `out` exists, is in use, or cannot be written.
+    ResumeError
+        If the work beside `out` was begun with other settings.
+    Diverged
+        If the loss became NaN, infinite or far worse than guessing.
+    Stopped
+        If `stop` was set.
+
+    References
+    ----------
+    Girshick, Donahue, Darrell & Malik 2014, "Rich feature hierarchies for accurate object detection
+    and semantic segmentation".
+    """
+    chosen = settings or FinetuneSettings()
+    if on_error not in ("raise", "record"):
+        raise SettingError(f"on_error {on_error!r} is not one of raise, record")
+    if workers is not None and workers < 1:
+        raise SettingError(f"workers must be 1 or more, got {workers}")
+    rhythm = Rhythm(checkpoint_minutes, checkpoint_steps, keep=2, log_every=10, at_validation=False)
+    with ExitStack() as stack:
+        world = stack.enter_context(world_of_run(device))
+        stack.enter_context(strict_float32(world.device))
+        if out is None:
+            if world.size > 1:
+                raise SettingError("several processes need a place to share: give out")
+            if resume:
+                raise SettingError("resume needs out: without it nothing is kept")
+            made = stack.enter_context(tempfile.TemporaryDirectory(prefix="decaf-finetune-"))
+            target = Path(made) / "model.safetensors"
+        else:
+            target = Path(os.fsdecode(out))
+            check_weights_path(target, overwrite=True)
+        if save_head is not None:
+            _check_head_path(Path(os.fsdecode(save_head)), target, resume or overwrite)
+        begun = weights if isinstance(weights, Weights) else load_weights(weights)
+        job = Job(
+            begun=begun,
+            settings=chosen,
+            val_fraction=val_fraction,
+            world=world,
+            rhythm=rhythm,
+            workers=workers,
+            progress=progress,
+            stop=stop or threading.Event(),
+        )
+        source: PackSource | None = None
+        packs = is_pack(train), val is not None and is_pack(val)
+        if val is not None and packs[0] != packs[1]:
+            raise SettingError("train and val must both be packs, or neither: pack both alike")
+        if isinstance(train, PackSource):
+            source = train
+        elif not packs[0]:
+            source = on_chief(
+                world,
+                lambda: find_images(
+                    train,
+                    val,
+                    labels=labels,
+                    val_labels=val_labels,
+                    val_fraction=val_fraction,
+                    seed=chosen.seed,
+                ),
+            )
+        work = WorkFolder(target, job.record())
+        stack.callback(work.close)
+        on_chief(world, lambda: work.open(resume=resume, overwrite=overwrite))
+        try:
+            data = job.open_data(stack, work, source, train, val, on_error, overwrite)
+            head, fitted = job.frozen_head(work, data)
+        except (InputError, ImageError):
+            if not resume and world.chief:
+                work.discard()  # nothing half-made is left of images that are no good
+            raise
+        except Stopped as error:
+            raise stopped(work, str(error)) from error
+        if save_head is not None and world.chief:
+            report = {"frozen": Accuracy.of(head.right).to_dict()}
+            if not isinstance(weights, Weights) and os.path.exists(weights):
+                report["weights_file"] = os.path.abspath(os.fspath(weights))  # type: ignore[assignment]
+            job.write_head(Path(os.fsdecode(save_head)), fitted, data, report)
+        trained, used, seconds, steps = job.train(work, data, head)
+        result = job.finish(
+            work, data, head, trained, used, seconds, steps, None if out is None else target
+        )
+        if world.chief and out is not None and not keep:
+            work.tidy()
+        return result
+
+
+def _check_head_path(path: Path, target: Path, replace_it: bool) -> None:
+    if path == target:
+        raise SettingError(f"{path}: is to be the weights and the head; give two names")
+    if not path.parent.is_dir():
+        raise OutputError(f"{path}: cannot be written: there is no folder {path.parent}")
+    if path.exists() and not replace_it:
+        raise OutputError(f"{path}: exists already; give another name, or --overwrite")
