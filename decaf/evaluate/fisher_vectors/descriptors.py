@@ -59,7 +59,7 @@ def dense_sift(
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     """Describe the patches of a regular grid, at several scales, upright.
 
-    The patch keeps its size and the image is reduced, as in Sánchez et al. 2013, section 3.1: on an
+    The patch keeps its size and the image is reduced, as in Sánchez et al. 2013: on an
     image of half the side a patch covers four times the area and there is a quarter of them.
     Descriptors are RootSIFT (Arandjelović and Zisserman 2012): SIFT divided by its sum, then the
     square root of each entry, so that they have norm 1. Patches of less contrast than the settings

@@ -1,6 +1,6 @@
 """From the descriptors of an image to its Fisher vector.
 
-Sánchez, Perronnin, Mensink and Verbeek 2013, section 2.3: with γ_t(k) the probability that
+Sánchez, Perronnin, Mensink and Verbeek 2013, equations 16 to 18: with γ_t(k) the probability that
 descriptor x_t, one of T, was made by Gaussian k of weight w_k, mean μ_k and variance σ²_k,
 
     G_w,k = 1/(T √w_k)  Σ_t (γ_t(k) - w_k)                                                  (16)

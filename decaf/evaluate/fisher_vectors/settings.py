@@ -25,6 +25,9 @@ _PACKAGES = {
 class FisherVectorSettings:
     """All that determines a Fisher vector besides the images and the seed.
 
+    The defaults are those of Sánchez et al. 2013 where they name them (patches of 24 pixels, 64
+    dimensions, 256 Gaussians), with places in the image in place of a pyramid.
+
     Parameters
     ----------
     side : int
@@ -45,7 +48,7 @@ class FisherVectorSettings:
         Gaussians of the mixture: the size of the vocabulary.
     spatial : {"none", "pyramid", "coordinates"}
         "pyramid": one vector for the whole image and one for each of three horizontal bands
-        (Lazebnik et al. 2006, in the form of Perronnin et al. 2010, section 4). "coordinates": a
+        (Lazebnik et al. 2006; Perronnin et al. 2010, section 3.3). "coordinates": a
         descriptor ends with its place in the image (Sánchez et al. 2012).
     power : float
         Exponent of the power normalisation, in (0, 1]; 1 leaves it out.
