@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from decaf.errors import InputError
+from decaf.errors import InputError, Stopped
 from decaf.evaluate.datasets.dataset import Dataset
 from decaf.evaluate.fisher_vectors import FisherVectorSettings, fisher_vectors_of_splits
 from decaf.evaluate.fisher_vectors.settings import require
 from decaf.evaluate.splits import Split
+from decaf.features.progress import Progress, progress_for
 
 __all__ = ["BASELINES", "FISHER_VECTORS", "VectorsOfSplits", "random_weights"]
 
@@ -55,6 +57,8 @@ class VectorsOfSplits:
         As in `decaf.extract`.
     cache : Path
         A folder for what is done.
+    stop : threading.Event, optional
+        Set it to end the computation early; what is done is kept.
     """
 
     layer = _LAYER
@@ -70,10 +74,12 @@ class VectorsOfSplits:
         workers: int | None = None,
         progress: bool | Callable[[int, int], Any] | None = None,
         cache: Path,
+        stop: threading.Event | None = None,
     ) -> None:
         self.settings = settings or FisherVectorSettings()
         self._dataset, self._splits, self._digests = dataset, tuple(splits), digests
-        self._how: dict[str, Any] = {"seed": seed, "workers": workers, "progress": progress}
+        self._how: dict[str, Any] = {"seed": seed, "workers": workers}
+        self._progress, self._stop = progress, stop
         self._seed, self._cache = seed, cache
         self._computed: list[npt.NDArray[np.float32]] | None = None
 
@@ -101,6 +107,8 @@ class VectorsOfSplits:
         ------
         InputError
             If an image cannot be read here that could be read as the network's features were made.
+        Stopped
+            Where `stop` was set.
         """
         if self._computed is None:
             self._cache.mkdir(parents=True, exist_ok=True)
@@ -109,6 +117,7 @@ class VectorsOfSplits:
                 vocabulary_rows=[split.train for split in self._splits],
                 settings=self.settings,
                 cache=self._cache,
+                progress=_Shown(self._progress, self._stop),
                 **self._how,
             )
             if computed.bad:
@@ -120,6 +129,26 @@ class VectorsOfSplits:
             self._computed = computed.splits
         found: npt.NDArray[np.float32] = self._computed[number][rows]
         return found
+
+
+class _Shown:
+    """Shows how far the vectors are, and ends their computation when that is asked for."""
+
+    def __init__(
+        self, wish: bool | Callable[[int, int], Any] | None, stop: threading.Event | None
+    ) -> None:
+        self._wish, self._stop = wish, stop
+        self._shown: Progress | None = None
+
+    def __call__(self, done: int, total: int) -> None:
+        if self._shown is None:
+            self._shown = progress_for(self._wish, total, done)
+        self._shown.advance(done - self._shown.done)
+        if done == total:
+            self._shown.close()
+        if self._stop is not None and self._stop.is_set():
+            self._shown.close()
+            raise Stopped(f"stopped after {done} of {total} images; they are kept")
 
 
 class _OfSplit:

@@ -103,6 +103,7 @@ class _Run:
         self._leave_out_bad(features)
         digests = next(iter(features.values())).digests
         self.splits, record, made_by = self._splits(digests)
+        self._count_copies(digests)
         tasks = {name: self._heads(name, features[name], name in random) for name in names}
         baselines = [task for name in random for task in tasks.pop(name)]
         if "fisher-vectors" in settings.baselines:
@@ -204,6 +205,17 @@ class _Run:
         ]
         return found, record, made_by
 
+    def _count_copies(self, digests: dict[bytes, str]) -> None:
+        """Tell of test images that are training images too, by their bytes."""
+        known = np.array([digests[name] for name in self.dataset.names])
+        copies = [int(np.isin(known[s.test], known[s.train]).sum()) for s in self.splits]
+        if max(copies):
+            low, high = min(copies), max(copies)
+            self.notes.append(
+                f"{low if low == high else f'{low} to {high}'} test images of a split are copies, "
+                "byte for byte, of training images: the data set holds them twice"
+            )
+
     def _heads(self, weights: str, features: CachedFeatures, is_baseline: bool) -> list[Task]:
         heads = self.settings.heads
         if is_baseline:  # of the baseline the plain heads are enough
@@ -225,6 +237,7 @@ class _Run:
             workers=self.settings.workers,
             progress=self.progress,
             cache=self.cache / "fisher-vectors",
+            stop=self.stop,
         )
         self.tell(f"{FISHER_VECTORS}: {len(self.dataset):,} images")
         heads = [h for h in self.settings.heads if h.kind == "svm" and not h.dropout]

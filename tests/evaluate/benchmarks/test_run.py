@@ -164,6 +164,16 @@ def test_bad_images_are_left_out_and_counted(
         run_benchmark(read_class_folders(root), settings, tmp_path / "out")
 
 
+def test_copies_of_training_images_among_the_test_images_are_told(
+    folder: Path, settings: BenchmarkSettings, tmp_path: Path
+) -> None:
+    root = Path(shutil.copytree(folder, tmp_path / "animals"))
+    for number in (1, 2, 3):
+        shutil.copy(root / "elk" / "0.png", root / "elk" / f"{number}.png")
+    report = run_benchmark(read_class_folders(root), settings, tmp_path / "out")
+    assert report.notes[0].startswith("1 test images of a split are copies, byte for byte, of")
+
+
 def test_the_baseline_of_random_weights(
     folder: Path, settings: BenchmarkSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
