@@ -150,13 +150,12 @@ def _matrix_lines(found: Estimate, class_names: Sequence[str], width: int) -> It
         name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…" for name in names
     ]
     longest = max(len(name) for name in names)
-    cell = max(3, len(str(found.confusion.max())))
-    columns = [f"  {name:>{cell}}" for name in names]
+    digits = len(str(found.confusion.max()))
+    columns = [f"  {name:>{max(3, digits)}}" for name in names]
     if 2 + longest + sum(map(len, columns)) + 9 > width:
-        digits = len(str(len(names)))
-        names = [f"{number:>{digits}} {name}" for number, name in enumerate(names, 1)]
-        columns = [f"  {number:>{cell}}" for number in range(1, len(names) + 1)]
-        longest += digits + 1
+        names = [f"{number:>2} {name}" for number, name in enumerate(names, 1)]
+        columns = [f"  {number:>{max(2, digits)}}" for number in range(1, len(names) + 1)]
+        longest += 3
     yield "confusion: a row for each true class, a column for each answer"
     yield f"  {'':<{longest}}" + "".join(columns) + "    right"
     for name, row, place in zip(names, found.confusion.tolist(), range(len(names)), strict=True):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import csv
-import json
 import os
 import sys
 from collections import Counter
@@ -191,6 +189,8 @@ def _write_text(
 def _write_csv(
     found: Iterable[Prediction], stream: TextIO, classifier: Classifier, top: int
 ) -> None:
+    import csv
+
     writer = csv.writer(stream, lineterminator="\n")
     places = range(1, min(top, len(classifier.class_names)) + 1)
     header = [f"{column}_{place}" for place in places for column in ("class", classifier.gives)]
@@ -205,6 +205,8 @@ def _write_csv(
 def _write_json(
     found: Iterable[Prediction], stream: TextIO, classifier: Classifier, top: int
 ) -> None:
+    import json
+
     started = False
     try:
         for each in found:

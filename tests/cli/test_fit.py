@@ -376,8 +376,8 @@ def test_the_matrix_of_few_classes(monkeypatch: pytest.MonkeyPatch) -> None:
     lines = list(report_lines(report_of(3 * np.eye(11, dtype=int), long), "a.head"))
     at = lines.index("confusion: a row for each true class, a column for each answer")
     assert lines[at + 1].split() == [*map(str, range(1, 12)), "right"]
-    assert lines[at + 2].startswith("   1 a class with a name 0     3    ·")
-    assert lines[at + 12].endswith("·    3    100 %")
+    assert lines[at + 2].startswith("   1 a class with a name 0    3   ·")
+    assert lines[at + 12].endswith("·   3    100 %")
     assert max(map(len, lines)) <= 100
 
 
