@@ -80,8 +80,8 @@ class FisherVectorSettings:
     spatial: str = "coordinates"
     power: float = 0.5
     vocabulary_images: int = 1500
-    vocabulary_descriptors: int = 150_000
-    iterations: int = 20
+    vocabulary_descriptors: int = 100_000
+    iterations: int = 15
 
     def __post_init__(self) -> None:
         problems = list(_problems(self))

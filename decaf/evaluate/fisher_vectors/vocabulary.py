@@ -90,7 +90,7 @@ def learn_vocabularies(
         For each vocabulary, of training images alone: float32, ``(n, 128)`` and ``(n, 2)``.
     settings : FisherVectorSettings
     seed : int
-        Of the k-means that a mixture starts from.
+        Of the descriptors that a mixture starts from.
 
     Raises
     ------
@@ -131,8 +131,10 @@ def _learn(
     if settings.spatial == "coordinates":
         rows = np.concatenate([rows, positions.astype(np.float64) - 0.5], axis=1)
     # scikit-image looks covariance_type up without asking whether it is there.
+    # A whole k-means before it, scikit-learn's default, would take longer than the mixture.
     arguments = {
         "covariance_type": "diag",
+        "init_params": "k-means++",
         "max_iter": settings.iterations,
         "random_state": seed,
     }
