@@ -25,7 +25,12 @@ __all__ = ["BASELINES", "FISHER_VECTORS", "VectorsOfSplits", "random_weights"]
 BASELINES = ("fisher-vectors", "random")
 FISHER_VECTORS = "Fisher vectors of dense SIFT"
 
-_LAYER = "whole image and three bands"
+# How `FisherVectorSettings.spatial` is told in a table, in the place of a layer.
+_PLACES = {
+    "none": "no places",
+    "pyramid": "whole image and three bands",
+    "coordinates": "with coordinates",
+}
 
 
 def random_weights(weights: str | os.PathLike[str]) -> str:
@@ -59,9 +64,12 @@ class VectorsOfSplits:
         A folder for what is done.
     stop : threading.Event, optional
         Set it to end the computation early; what is done is kept.
-    """
 
-    layer = _LAYER
+    Attributes
+    ----------
+    layer : str
+        What stands for a layer's name in tables.
+    """
 
     def __init__(
         self,
@@ -77,6 +85,7 @@ class VectorsOfSplits:
         stop: threading.Event | None = None,
     ) -> None:
         self.settings = settings or FisherVectorSettings()
+        self.layer = _PLACES[self.settings.spatial]
         self._dataset, self._splits, self._digests = dataset, tuple(splits), digests
         self._how: dict[str, Any] = {"seed": seed, "workers": workers}
         self._progress, self._stop = progress, stop

@@ -15,6 +15,7 @@ from decaf.evaluate.benchmarks.baselines import VectorsOfSplits
 from decaf.evaluate.datasets.class_folders import read_class_folders
 from decaf.evaluate.datasets.dataset import Dataset
 from decaf.evaluate.fisher_vectors import FisherVectors, FisherVectorSettings
+from decaf.evaluate.fisher_vectors.settings import SPATIAL
 from decaf.evaluate.splits import Split, draw_splits
 
 
@@ -121,3 +122,11 @@ def test_a_computation_that_is_to_stop(
         vectors.of_split(0).matrix(vectors.layer, np.array([0]))
     assert shown[-1] == (20, 28)
     assert (14, 28) in shown
+
+
+@pytest.mark.parametrize("spatial", SPATIAL)
+def test_every_kind_of_vector_has_a_name_in_tables(
+    spatial: str, dataset: Dataset, splits: tuple[Split, ...], tmp_path: Path
+) -> None:
+    settings = FisherVectorSettings(spatial=spatial)
+    assert VectorsOfSplits(dataset, splits, digests={}, settings=settings, cache=tmp_path).layer
