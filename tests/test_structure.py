@@ -144,4 +144,5 @@ def test_every_folder_is_a_package() -> None:
 def test_tests_mirror_the_house() -> None:
     rooms = {path.name for path in ROOT.iterdir() if (path / "__init__.py").exists()}
     tested = {path.name for path in Path(__file__).parent.iterdir() if path.is_dir()}
-    assert {name for name in tested if not name.startswith("_")} <= rooms | {"benchmarks"}
+    beside = {"benchmarks", "examples"}
+    assert {name for name in tested if not name.startswith("_")} <= rooms | beside

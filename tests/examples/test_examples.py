@@ -1,0 +1,119 @@
+"""The examples as a user runs them, on photographs that the test draws."""
+
+from __future__ import annotations
+
+import re
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+CLASSES = {"blue": (40, 60, 200), "green": (50, 190, 60), "red": (200, 50, 40)}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Threads that wait for one another's tiny pieces are slow on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """Three folders of eight small images, told apart by colour."""
+    folder = tmp_path_factory.mktemp("photos")
+    generator = np.random.default_rng(0)
+    for name, colour in CLASSES.items():
+        (folder / name).mkdir()
+        for number in range(8):
+            noise = generator.normal(0, 30, (64, 80, 3))
+            pixels = np.clip(noise + colour, 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{number}.png")
+    return folder
+
+
+@pytest.fixture
+def example(monkeypatch, capsys):
+    """Run an example, and give the lines that it prints."""
+
+    def run(name, *arguments):
+        monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
+        runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+        return capsys.readouterr().out.splitlines()
+
+    return run
+
+
+def test_extract(photos, example):
+    lines = example("extract.py", photos)
+    assert lines[:2] == ["24 images, 24 readable", "classes: blue, green, red"]
+    shapes = [re.fullmatch(r"(\w+): X \((\d+), (\d+)\) float32, \d+% .* active", x) for x in lines]
+    assert [match.groups() for match in shapes if match] == [
+        ("pool5", "24", "2304"),
+        ("fc6", "24", "4096"),
+        ("fc7", "24", "4096"),
+    ]
+    assert lines[5:] == [
+        f"first row: {photos}/blue/0.png, class blue",
+        "made with tiny-imagenet, crops center",
+    ]
+
+
+def test_a_damaged_image_is_recorded(photos, tmp_path, example):
+    (tmp_path / "blue").mkdir()
+    (tmp_path / "blue" / "0.png").write_bytes((photos / "blue" / "0.png").read_bytes())
+    (tmp_path / "blue" / "1.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    assert example("extract.py", tmp_path)[0] == "2 images, 1 readable"
+
+
+def test_fit_and_predict(photos, example):
+    lines = example("fit_and_predict.py", photos)
+    assert lines[0] == "fitted to 21 images of 3 classes"
+    found = re.fullmatch(
+        r"accuracy on unseen images: (\S+)% \(95 % interval (\S+)% to (\S+)%; guessing: 33.3%\)",
+        lines[1],
+    )
+    accuracy, low, high = map(float, found.groups())
+    assert 33.3 < low < accuracy <= high  # three plain colours are easy
+    answers = [line.partition(" (")[0] for line in lines[2:]]
+    assert answers == [f"{name}/0.png: {name}" for name in CLASSES]
+
+
+def test_search_similar(photos, example):
+    lines = example("search_similar.py", photos)
+    assert lines[0] == "nearest to blue/0.png among 24 images:"
+    found = [re.fullmatch(r"  (0\.\d{3})  (\w+)/(\d)\.png", line).groups() for line in lines[1:6]]
+    assert {name for _, name, _ in found} == {"blue"}
+    assert "0" not in {number for _, _, number in found}  # not itself
+    assert sorted(found, reverse=True) == found or len({each[0] for each in found}) < 5
+    assert lines[6].endswith("(by chance 30%)")  # 7 of 23 others
+    assert int(re.match(r"(\d+)%", lines[6])[1]) > 60
+    # An image from elsewhere: only its own class is near.
+    lines = example("search_similar.py", photos, photos / "red" / "3.png")
+    assert lines[0] == "nearest to red/3.png among 24 images:"
+    assert all("  red/" in line for line in lines[1:6])
+
+
+def test_fine_tune(photos, example):
+    lines = example("fine_tune.py", photos, 2)
+    assert re.fullmatch(r"3 classes, \d+ training images", lines[0])
+    for line, name in zip(lines[1:3], ("frozen", "fine-tuned"), strict=True):
+        right, images = map(
+            int, re.fullmatch(rf"{name}: (\d+) of (\d+) val.* images", line).groups()
+        )
+        assert images / 3 < right <= images
+    assert "the frozen head on validation: use the " in lines[3]
+    assert [line.partition(": ")[0] for line in lines[4:]] == ["blue/0.png"] * 2
+    assert lines[4].startswith("blue/0.png: blue (")
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
+def test_an_example_is_short(path):
+    assert len(path.read_text().splitlines()) < 60
