@@ -102,6 +102,13 @@ def make_parser(
         help="of the SVM (default: %(default)s)",
     )
     add(
+        "--folds",
+        type=int,
+        default=3,
+        metavar="N",
+        help="of the cross-validation that chooses C in the training images (default: %(default)s)",
+    )
+    add(
         "--scale",
         default="mean-norm",
         choices=("none", "mean-norm", "unit-norm", "standard"),
@@ -154,7 +161,11 @@ def settings_of(
         Further fields of `BenchmarkSettings`.
     """
     heads = paper_heads(
-        multi_class=args.multi_class, loss=args.loss, scale=args.scale, solver=args.solver
+        multi_class=args.multi_class,
+        loss=args.loss,
+        folds=args.folds,
+        scale=args.scale,
+        solver=args.solver,
     )
     if args.solver == "sklearn":  # it has no loss for dropout
         heads = tuple(head for head in heads if not head.dropout)
