@@ -1,22 +1,24 @@
 """Finite Newton for hinge losses in the row space, each column with its own active set.
 
 With `Piecewise` losses the objective ½‖w‖² + Σ h(f) is made of quadratic pieces. At decisions f the
-dual variables are α = clip((1 - y f)/σ + p, 0, u), and the piece is told by which rows J lie strictly
-inside. On that piece w = Σ y α x is optimal when
+dual variables are α = clip((1 - y f)/σ + p, 0, u), and the piece is told by which rows J lie
+strictly inside. On that piece w = Σ y α x is optimal when
 
     σ α_J + y_J (K y α)_J = 1 + σ p_J,   α = u on the rows U that are above,   α = 0 elsewhere,
 
-with signed duals a = yα:  (K_JJ + σ I) a_J = y_J + σ y_J p_J - K_JU a_U.  One Cholesky of the size of
-J for each column, an exact line search, and a handful of rounds: the piece repeats and the solution
-is exact (Keerthi and DeCoste 2005; Chapelle 2007). Without a bound (squared hinge) U is empty. At
-small C nearly every row of every column is active: there K + σI is well conditioned, and conjugate
-gradients over those columns together replace the Choleskys.
+with signed duals a = yα:  (K_JJ + σ I) a_J = y_J + σ y_J p_J - K_JU a_U.  One Cholesky of the size
+of J for each column, an exact line search, and a handful of rounds: the piece repeats and the
+solution is exact (Keerthi and DeCoste 2005; Chapelle 2007). Without a bound (squared hinge) U is
+empty. At small C nearly every row of every column is active: there K + σI is well conditioned, and
+conjugate gradients over those columns together replace the Choleskys.
 
 The hinge itself is the limit of such losses: the method of multipliers puts p to the last α and
 repeats with a smaller σ (Rockafellar 1976; with Newton inside, Li, Sun and Toh 2018).
 """
 
 from __future__ import annotations
+
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -70,13 +72,10 @@ def finite_newton(
         stay = torch.nonzero(~done)[:, 0]
         kept, at, decisions, loss = kept[stay], at[:, stay], decisions[:, stay], loss.columns(stay)
         direction, forward, begin = direction[:, stay], forward[:, stay], begin[stay]
-        along, length = _dot(at, forward), _dot(direction, forward)
-
-        def derivative(step: Tensor) -> tuple[Tensor, None]:
-            slope = loss.slope(torch.addcmul(decisions, forward, step.to(forward.dtype)))
-            return along + step * length + _dot(slope, forward), None
-
-        step, _ = search(derivative, begin, below=-1e-3, above=1e-3, rounds=30)
+        line = partial(
+            _along, loss, decisions, forward, _dot(at, forward), _dot(direction, forward)
+        )
+        step, _ = search(line, begin, below=-1e-3, above=1e-3, rounds=30)
         step = step.to(at.dtype)
         at = torch.addcmul(at, direction, step)
         decisions = torch.addcmul(decisions, forward, step)
@@ -139,6 +138,14 @@ def hinge_multipliers(
     return result, False, used
 
 
+def _along(
+    loss: Piecewise, decisions: Tensor, forward: Tensor, first: Tensor, rise: Tensor, step: Tensor
+) -> tuple[Tensor, None]:
+    """Give the derivative of the objective after a step; ½‖w‖² has first + step * rise in it."""
+    slope = loss.slope(torch.addcmul(decisions, forward, step.to(forward.dtype)))
+    return first + step * rise + _dot(slope, forward), None
+
+
 def _dot(a: Tensor, b: Tensor) -> Tensor:
     return (a * b).sum(0).double()
 
@@ -175,7 +182,7 @@ def _newton_point(
         columns = torch.nonzero(everywhere)[:, 0]
         target[:, columns] = gram.solve(None, sigma[:, 0], right[:, columns])
         sizes = torch.where(everywhere, 0, sizes)
-    # Rows that conjugate gradients take per second against those of a Cholesky, about.
+    # A bound on the condition number of K_JJ + σI, for which conjugate gradients still pay.
     hard = float(gram.diagonal().sum()) / float(loss.sigma.min())
     large = torch.nonzero(sizes > max(600, 0.4 * len(at)))[:, 0]
     if len(large) > 4 and hard < 1e6:

@@ -20,14 +20,19 @@ __all__ = ["Leading", "leading_directions", "minimise_expected"]
 
 MEMORY = 8
 RANK = 48
+REST = 1.0
 
 
 @dataclass(frozen=True)
 class Leading:
-    """Leading eigenvectors V (d + 1, r) and eigenvalues Λ (r,) of [X 1]ᵀ[X 1]."""
+    """Leading eigenvectors V (d + 1, r) and eigenvalues Λ (r,) of [X 1]ᵀ[X 1], and what is left.
+
+    `rest` (d + 1,) is the diagonal of [X 1]ᵀ[X 1] - V Λ Vᵀ.
+    """
 
     vectors: Tensor
     values: Tensor
+    rest: Tensor
 
 
 def leading_directions(X: Tensor, rank: int = RANK) -> Leading:
@@ -53,7 +58,9 @@ def leading_directions(X: Tensor, rank: int = RANK) -> Leading:
         basis = torch.linalg.qr(torch.cat([X.T @ image, image.sum(0)[None]])).Q
     image = torch.addmm(basis[-1], X, basis[:-1]).double()
     values, turn = torch.linalg.eigh(image.T @ image)
-    return Leading(basis @ turn[:, -rank:].to(X), values[-rank:].clamp(min=0).to(X))
+    vectors, values = basis @ turn[:, -rank:].to(X), values[-rank:].clamp(min=0).to(X)
+    squares = torch.cat([X.square().sum(0), X.new_full((1,), n)])
+    return Leading(vectors, values, (squares - vectors.square() @ values).clamp(min=0))
 
 
 class _Model:
@@ -64,7 +71,7 @@ class _Model:
         # A free intercept has only the loss to hold it.
         rise = found.curvature / n
         last = last + (0.0 if penalised else 1e-3) * found.curvature + 1e-12
-        self.diagonal = torch.cat([1 + found.ridge, last])
+        self.diagonal = torch.cat([1 + found.ridge, last]) + REST * rise * leading.rest[:, None]
         self.vectors = leading.vectors
         # Σ h_i x_i x_iᵀ by the mean of h: (1/(cΛ) + Vᵀ D⁻¹ V)⁻¹ is the small matrix.
         weight = (leading.values[:, None] * rise).clamp(min=1e-20)
@@ -197,15 +204,38 @@ def _step(
     """
     step = torch.ones_like(begin)
     slack = 1e-6 * total.abs()
+    found = objective.at(at + direction, columns)
+    open_ = torch.arange(len(columns), device=at.device)
+    new = found
     for _ in range(12):
-        new = objective.at(at + direction * step.to(at.dtype), columns)
-        value = new.value.sum().expand_as(begin) if objective.coupled else new.value
-        short = ~(value <= total + 1e-4 * step * begin + slack)
+        value = new.value.sum().expand_as(new.value) if objective.coupled else new.value
+        here = step[open_]
+        short = ~(value <= total[open_] + 1e-4 * here * begin[open_] + slack[open_])
         if not bool(short.any()):
-            return step, new
+            return step, found
         # The parabola through value and slope at 0 and the value here.
-        bend = (value - total - step * begin).clamp(min=1e-300)
-        best = (-0.5 * begin * step * step / bend).nan_to_num(0.0)
-        step = torch.where(short, torch.minimum(torch.maximum(best, 0.1 * step), 0.5 * step), step)
-    step = torch.where(short, 0.0, step)
-    return step, objective.at(at + direction * step.to(at.dtype), columns)
+        open_, here, value = open_[short], here[short], value[short]
+        bend = (value - total[open_] - here * begin[open_]).clamp(min=1e-300)
+        best = (-0.5 * begin[open_] * here * here / bend).nan_to_num(0.0)
+        step[open_] = torch.minimum(torch.maximum(best, 0.1 * here), 0.5 * here)
+        new = _among(objective, columns, at, direction, step, open_, found)
+    step[open_] = 0.0
+    _among(objective, columns, at, direction, step, open_, found)
+    return step, found
+
+
+def _among(
+    objective: DropoutObjective,
+    columns: Tensor,
+    at: Tensor,
+    direction: Tensor,
+    step: Tensor,
+    some: Tensor,
+    found: Evaluated,
+) -> Evaluated:
+    """Evaluate some columns anew, and put what comes out among the others."""
+    moved = at[:, some] + direction[:, some] * step[some].to(at.dtype)
+    new = objective.at(moved, columns[some])
+    found.value[some], found.curvature[some] = new.value, new.curvature
+    found.gradient[:, some], found.ridge[:, some] = new.gradient, new.ridge
+    return new

@@ -18,9 +18,9 @@ of convex functions are. With t = a/s, a = 1 - yμ, φ and Φ the normal density
     logistic         E log(1 + e^-z), z ~ N(yμ, s²)  ∂/∂μ = -yE σ(-z)    ∂/∂s² = ½E σ(z)σ(-z)
 
 The logistic ones are integrals over t; the trapezoidal rule converges geometrically there, since
-log(1 + e^-z) is analytic for |Im z| < π. For several classes Jensen's inequality bounds the expected
-loss from above (and the bound is tight where the variances are small, or one class has all the
-probability):
+log(1 + e^-z) is analytic for |Im z| < π. For several classes Jensen's inequality bounds the
+expected loss from above (and the bound is tight where the variances are small, or one class has
+all the probability):
 
     E log Σ_k exp(f_k - f_y) ≤ log Σ_k exp(μ_k - μ_y + ½ v_k),   v_k = q Σ_j (w_kj - w_yj)² a_j².
 """
@@ -78,9 +78,9 @@ def expected_squared_hinge(margin: Tensor, variance: Tensor) -> Expected:
 def expected_logistic(margin: Tensor, variance: Tensor) -> Expected:
     """Give E log(1 + exp(-z)) for z ~ N(margin, variance), and its derivatives.
 
-    The error of the trapezoidal rule with step h is about exp(-2π²/(h s)) from the poles of the loss
-    at ±iπ, and exp(-2π²/h²) from the weight: h = 0.75 serves up to s = 1, and 1.1/s beyond, both
-    below 1e-6.
+    The error of the trapezoidal rule with step h is about exp(-2π²/(h s)) from the poles of the
+    loss at ±iπ, and exp(-2π²/h²) from the weight: h = 0.75 serves up to s = 1, and 1.1/s beyond,
+    both below 1e-6.
 
     Parameters
     ----------

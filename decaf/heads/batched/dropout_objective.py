@@ -124,16 +124,16 @@ class DropoutObjective:
         # ∂s²/∂w_j = 2q a_j² w_j
         ridge = (self.squares.T @ by_variance).mul_(2 * self.odds)
         gradient = torch.cat([torch.addcmul(self.X.T @ slope, ridge, w), slope.sum(0)[None]])
-        # The loss is E ℓ(μ + s t): its second derivative by μ is twice that by s² (Price's theorem).
+        # Of an expectation over N(μ, s²), ∂²/∂μ² is twice ∂/∂s² (Price's theorem).
         return Evaluated(total, gradient, ridge, 2 * by_variance.sum(0))
 
     def _multinomial(self, w: Tensor, b: Tensor) -> Evaluated:
         """Bound by Jensen's inequality.
 
         With r_i = w_{y_i}, v_k = q (Σ w_k² a² - 2 Σ (a² r)·w_k + Σ r² a²): the middle term is a
-        product of a²∘r with W. For the gradient let p be the softmax of μ_k - μ_y + ½ v_k (times the
-        cost). Then ∂L/∂w_k = Xᵀ(p - 1_y) + q Σ_i p_ik a²(w_k - r_i), and the row's own class gets
-        -q Σ_k p_ik a²(w_k - r_i) besides.
+        product of a²∘r with W. For the gradient let p be the softmax of μ_k - μ_y + ½ v_k (times
+        the cost). Then ∂L/∂w_k = Xᵀ(p - 1_y) + q Σ_i p_ik a²(w_k - r_i), and the row's own class
+        gets -q Σ_k p_ik a²(w_k - r_i) besides.
         """
         own = self.codes[:, None]
         variance = self.squares @ w.square()

@@ -1,4 +1,4 @@
-"""Products with K = X Xᵀ: K itself where it is kept (`KeptGram`), or rows that make it (`RowGram`)."""
+"""Products with K = X Xᵀ: K itself (`KeptGram`), or the rows that make it (`RowGram`)."""
 
 from __future__ import annotations
 

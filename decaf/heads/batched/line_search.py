@@ -49,7 +49,7 @@ def search(
     step = torch.ones_like(begin)
     slope, extra = derivative(step)
     for _ in range(rounds):
-        short = slope < -below.__abs__() * begin.abs()
+        short = slope < below * begin.abs()
         long = slope > above * begin.abs()
         if not bool((short | long).any()):
             break

@@ -14,7 +14,9 @@ __all__ = ["Logistic", "Loss", "Multinomial", "Piecewise", "squared_hinge"]
 class Loss(Protocol):
     """A convex function of the decision values, summed over the rows, one value a column."""
 
-    coupled: bool
+    @property
+    def coupled(self) -> bool:
+        """Whether the columns belong together."""
 
     def value(self, decisions: Tensor) -> Tensor:
         """Give the loss summed over the rows (n, K) → (K,), in float64."""

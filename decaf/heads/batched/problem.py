@@ -60,8 +60,8 @@ class Solution:
     objective : float
         What scikit-learn minimises, ½‖w‖² + C Σ loss, summed over the columns.
     gap : float
-        Bound on (objective - optimum) / objective, certified by a point of the dual. With dropout it
-        is an estimate, half of what Newton's model still promises.
+        Bound on (objective - optimum) / objective, certified by a point of the dual. With dropout
+        it is an estimate, half of what Newton's model still promises.
     converged : bool
         Whether `gap` is within the tolerance.
     n_iter : int

@@ -6,14 +6,16 @@ costs one product with (I + rK)⁻¹ in the row space. What stays for the quasi-
 is how the curvature differs from row to row (Liu and Nocedal 1989; Morales and Nocedal 2000 on
 preconditioning).
 
-½‖w‖² makes the objective, minimised over b, 1-strongly convex in w, so its distance from the optimum
-is at most ½‖gradient‖². The same number is the duality gap at the dual point that the slopes of the
-loss make. That is the certificate.
+½‖w‖² makes the objective, minimised over b, 1-strongly convex in w, so its distance from the
+optimum is at most ½‖gradient‖². The same number is the duality gap at the dual point that the
+slopes of the loss make. That is the certificate.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -24,6 +26,7 @@ from decaf.heads.batched.space import Space, Weights
 
 __all__ = ["Minimum", "minimise"]
 
+Total = Callable[[Tensor], Tensor]
 MEMORY = 8  # pairs that are kept
 REMADE = 4  # how often the model may be made anew for one C
 
@@ -116,13 +119,8 @@ def minimise(
         along = total(_dot(at.coef, direction.image))
         length = total(_dot(direction.coef, direction.image))
         forward = direction.decisions + direction_b
-
-        def derivative(step: Tensor) -> tuple[Tensor, Tensor]:
-            decisions = torch.addcmul(at.decisions + intercept, forward, step.to(forward.dtype))
-            slope = loss.slope(decisions)
-            return along + step * length + total(_dot(slope, forward)), slope
-
-        step, slope = search(derivative, begin, below=-0.7, above=0.1, rounds=12)
+        line = partial(_along, loss, at.decisions + intercept, forward, along, length, total)
+        step, slope = search(line, begin, below=-0.7, above=0.1, rounds=12)
         step = step.to(coef.dtype)
         at = at.moved(direction, step)
         intercept = intercept + step * direction_b
@@ -141,11 +139,25 @@ def minimise(
     return Minimum(result, result_b, False, n_iter)
 
 
+def _along(
+    loss: Loss,
+    decisions: Tensor,
+    forward: Tensor,
+    first: Tensor,
+    rise: Tensor,
+    total: Total,
+    step: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """Give the derivative of the objective after a step, and the slopes of the loss there."""
+    slope = loss.slope(torch.addcmul(decisions, forward, step.to(forward.dtype)))
+    return first + step * rise + total(_dot(slope, forward)), slope
+
+
 def _dot(a: Tensor, b: Tensor) -> Tensor:
     return (a * b).sum(0).double()
 
 
-def _reducer(coupled: bool):  # type: ignore[no-untyped-def]
+def _reducer(coupled: bool) -> Total:
     if coupled:
         return lambda each: each.sum().expand(each.shape)
     return lambda each: each
@@ -169,8 +181,8 @@ class _Pair:
         s = Weights(coef, image, image if same else direction.decisions * step)
         return _Pair(s, step * direction_b, y, y_b, step)
 
-    def measure(self, space: Space, total) -> float:  # type: ignore[no-untyped-def]
-        """Set ρ = 1 / s·y, and give the r with which s·(I + r XᵀX)s is s·y, all columns together."""
+    def measure(self, space: Space, total: Total) -> float:
+        """Set ρ = 1 / s·y; give the r with which s·(I + r XᵀX)s is s·y, all columns together."""
         each = _dot(self.s.image, self.y)
         norm = _dot(self.s.coef, self.s.image)
         curvature = total(each + (self.s_b * self.y_b).double())
@@ -190,8 +202,13 @@ class _Pair:
 
 
 def _direction(
-    space: Space, gradient: Tensor, gradient_b: Tensor, room: float, pairs: list[_Pair], total
-) -> tuple[Weights, Tensor]:  # type: ignore[no-untyped-def]
+    space: Space,
+    gradient: Tensor,
+    gradient_b: Tensor,
+    room: float,
+    pairs: list[_Pair],
+    total: Total,
+) -> tuple[Weights, Tensor]:
     """Give minus the inverse Hessian of the model and the pairs, times the gradient."""
     q, q_b = gradient.clone(), gradient_b.clone()
     factors = []

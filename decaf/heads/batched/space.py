@@ -8,12 +8,13 @@ fold of a cross-validation is a part of the one K. A rotation of the rows into m
 iteration where K costs one, a factorisation for each fold, and fails where K is singular.
 
 A weight vector is kept as three arrays: `coef` (β or w), `image` and `decisions`, such that the
-inner product of two is the sum of coef * image. In the row space w·v = βᵀKγ, so the image is Kγ, and
-that is also the decision values. In the feature space the image is the vector itself.
+inner product of two is the sum of coef * image. In the row space w·v = βᵀKγ, so the image is Kγ,
+and that is also the decision values. In the feature space the image is the vector itself.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -47,7 +48,9 @@ class Weights:
         return Weights(*_shared(self, self, lambda a, _: a[:, kept]))
 
 
-def _shared(a: Weights, b: Weights, made):  # type: ignore[no-untyped-def]
+def _shared(
+    a: Weights, b: Weights, made: Callable[[Tensor, Tensor], Tensor]
+) -> tuple[Tensor, Tensor, Tensor]:
     image = made(a.image, b.image)
     coef = image if a.coef is a.image else made(a.coef, b.coef)
     same = a.decisions is a.image

@@ -103,8 +103,8 @@ class TrainingRows:
     def space(self) -> Space:
         """Give the space, made on first use.
 
-        A penalised intercept is a constant feature of 1: K + 1. A free one takes up any shift of the
-        rows, so that they may be centred, which takes the largest eigenvalue away:
+        A penalised intercept is a constant feature of 1: K + 1. A free one takes up any shift of
+        the rows, so that they may be centred, which takes the largest eigenvalue away:
         K - row means - column means + mean.
         """
         if self._space is None:
