@@ -220,14 +220,13 @@ class _Run:
         heads = self.settings.heads
         if is_baseline:  # of the baseline the plain heads are enough
             heads = tuple(head for head in heads if not head.dropout) or heads
-        with self._timed(f"heads on {short_name(weights)}"):
-            return self._run(
-                _Rows(features, self.rows),
-                self.splits,
-                self.settings.layers,
-                heads,
-                short_name(weights),
-            )
+        rows, name = _Rows(features, self.rows), short_name(weights)
+        with self._timed(f"heads on {name}"):
+            return [
+                task
+                for layer in self.settings.layers
+                for task in self._run(rows, self.splits, (layer,), _heads_of(layer, heads), name)
+            ]
 
     def _fisher_vectors(self, digests: dict[bytes, str]) -> list[Task]:
         vectors = VectorsOfSplits(
@@ -301,6 +300,13 @@ class _Run:
         began = time.perf_counter()
         yield
         self.timing[stage] = time.perf_counter() - began
+
+
+def _heads_of(layer: str, heads: Sequence[HeadSettings]) -> Sequence[HeadSettings]:
+    """Leave dropout to vectors of units: the paper has no number for it on the maps of pool5."""
+    if layer.startswith("fc"):
+        return heads
+    return [head for head in heads if not head.dropout] or heads
 
 
 class _Rows:
