@@ -61,7 +61,7 @@ def search(
         inside = low + width * share.clamp(0.05, 0.95)
         # No end on the right yet: extend the line through begin and the last point.
         rise = (slope - begin).clamp(min=torch.finfo(low.dtype).tiny)
-        ahead = torch.maximum(torch.minimum(-begin / rise, torch.tensor(8.0)), torch.tensor(1.5))
+        ahead = (-begin / rise).clamp(1.5, 4.0)
         step = torch.where(short | long, torch.where(bracketed, inside, step * ahead), step)
         slope, extra = derivative(step)
     return step, extra

@@ -28,6 +28,7 @@ __all__ = ["Minimum", "minimise"]
 
 Total = Callable[[Tensor], Tensor]
 MEMORY = 8  # pairs that are kept
+AFRESH = 15  # iterations after which images and decisions are computed from the coefficients
 REMADE = 4  # how often the model may be made anew for one C
 
 
@@ -118,6 +119,8 @@ def minimise(
             continue
         along = total(_dot(at.coef, direction.image))
         length = total(_dot(direction.coef, direction.image))
+        if not bool((length >= 0).all()):  # coefficients and images no longer agree
+            break
         forward = direction.decisions + direction_b
         line = partial(_along, loss, at.decisions + intercept, forward, along, length, total)
         step, slope = search(line, begin, below=-0.7, above=0.1, rounds=12)
@@ -136,6 +139,8 @@ def minimise(
             made += 1
         pairs = [*pairs[-(MEMORY - 1) :], pair]
         n_iter += 1
+        if n_iter % AFRESH == 0:
+            at = space.weights(at.coef)
     return Minimum(result, result_b, False, n_iter)
 
 

@@ -18,10 +18,13 @@ from decaf.heads.batched.training import Found, TrainingRows, prefers_rows
 __all__ = ["DropoutSolver", "LinearSolver", "first_precision", "weight_of"]
 
 
+SMALL = 3e7  # multiplications of an iteration, below which float64 costs nothing worth having
+
+
 def first_precision(problem: Problem, loss: str) -> torch.dtype:
     """Choose where to begin: in float64 what is small, and the hinge, whose corners need it."""
     n, d = problem.X.shape
-    small = n * min(n, d) * problem.n_columns < 3e7
+    small = n * min(n, d) * problem.n_columns < SMALL
     return torch.float64 if small or loss == "hinge" else torch.float32
 
 
@@ -111,15 +114,14 @@ class LinearSolver:
                 n_iter=used,
             )
             if best is None or new.gap < best.gap:
-                best = new
+                best, best_found = new, found
             if new.converged or used >= max_iter:
                 break
-            if not new.objective <= 2 * best.objective:  # led astray by rounding
-                found = None
-            inner *= 0.1 if attempt else 1
+            found = best_found  # what rounding led astray is not gone on from
+            # The gap falls with what Newton's model promises: ask for as much less of that.
+            inner *= min(0.1, max(0.3 * tol / gap, 1e-4)) if gap < 1 else 1.0
         assert best is not None
-        assert found is not None
-        return replace(best, n_iter=used), found
+        return replace(best, n_iter=used), best_found
 
     def _coefficients(self, found: Found) -> tuple[Tensor, Tensor, Tensor | None]:
         """Give w (d, K), the intercept and the signed duals, in float64."""
@@ -148,7 +150,7 @@ class DropoutSolver:
 
     def __init__(self, problem: Problem, loss: str, device: torch.device) -> None:
         self.problem, self.loss, self.device = problem, loss, device
-        self.dtype = torch.float64 if problem.X.size * problem.n_columns < 3e7 else torch.float32
+        self.dtype = torch.float64 if problem.X.size * problem.n_columns < SMALL else torch.float32
         self.codes = torch.from_numpy(problem.codes).to(device)
         self.X = torch.from_numpy(problem.X).to(device, self.dtype)
         if problem.activations is None:
