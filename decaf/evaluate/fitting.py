@@ -47,6 +47,7 @@ LEAST_TESTED = 20
 LEAST_OF_A_CLASS = 5
 MOST_TESTED_IN_TURN = 2000
 FOLDS = 5
+NO_TEST = "not tested: too few images to fit to some and test on others; add some to each class"
 
 
 @dataclass(frozen=True, eq=False)
@@ -254,6 +255,10 @@ def fit(
     target = None if out is None else Path(os.fsdecode(out))
     if target is not None:
         _check_out(target, overwrite)
+        if keep_features is not None and _is_one_file(target, keep_features):
+            raise OutputError(
+                f"{target}: named both for the classifier and for the features; give two names"
+            )
     seconds: dict[str, float] = {}
     began = time.perf_counter()
     with features_to_fit(
@@ -337,6 +342,10 @@ def _check_out(target: Path, overwrite: bool) -> None:
         raise OutputError(f"{target}: exists; give another --out, or --overwrite")
 
 
+def _is_one_file(target: Path, keep_features: str | os.PathLike[str]) -> bool:
+    return os.path.realpath(target) == os.path.realpath(os.fsdecode(keep_features))
+
+
 def _tasks(usable: Usable, settings: FitSettings) -> list[Task]:
     """Give what is to be fitted: to all images first, and then for the test."""
     everything = np.arange(len(usable.rows))
@@ -346,14 +355,19 @@ def _tasks(usable: Usable, settings: FitSettings) -> list[Task]:
     held = draw_held_out(usable, settings.held_out, settings.seed)
     few = int(held.sum()) < LEAST_TESTED or int(usable.counts.min()) < LEAST_OF_A_CLASS
     if not (few and len(everything) <= MOST_TESTED_IN_TURN):
-        return [*tasks, Task("for the test", everything[~held], everything[held])]
+        # Of classes with two images each none is held out.
+        test = [Task("for the test", everything[~held], everything[held])] if held.any() else []
+        return tasks + test
     folds = min(FOLDS, int(usable.counts.max()))
     fold = deal_folds(usable, folds, settings.seed)
     for number in range(folds):
-        test = everything[fold == number]
-        if len(test):
+        test_rows = everything[fold == number]
+        if len(test_rows):
             name = f"for the test, fold {number + 1} of {folds}"
-            tasks.append(Task(name, everything[fold != number], test))
+            tasks.append(Task(name, everything[fold != number], test_rows))
+    # Without one of its folds, too, some class must have two images: C is chosen on them.
+    if any(np.bincount(usable.codes[task.train]).max() < 2 for task in tasks[1:]):
+        return tasks[:1]
     return tasks
 
 
@@ -398,7 +412,10 @@ def _report(
             )
             for rows in usable.conflicts
         ),
-        notes=_notes(tasks, trials),
+        notes=(
+            *((NO_TEST,) if settings.held_out and len(tasks) == 1 else ()),
+            *_notes(tasks, trials),
+        ),
         settings=settings.record(),
         features={
             **{

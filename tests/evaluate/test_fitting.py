@@ -151,6 +151,30 @@ def test_few_images_are_tested_in_turn(folder: Path, net: decaf.Backbone) -> Non
     assert [each.path for each in answers] == paths
 
 
+def test_two_images_a_class_are_fitted_to_and_not_tested(
+    folder: Path, tmp_path: Path, net: decaf.Backbone
+) -> None:
+    """Without one of two images nothing is left to choose C on."""
+    for path in sorted(folder.glob("*/[01].png")):
+        copy = tmp_path / "two" / path.relative_to(folder)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, copy)
+    report = decaf.fit(
+        tmp_path / "two", out=tmp_path / "two.head", weights=net, layer="fc6", **QUICK
+    ).report
+    assert report.images == 14
+    assert report.estimate is None
+    assert report.notes[0].startswith("not tested: too few images")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["two", "two.head"]
+
+
+def test_many_classes_of_two_images_are_fitted_to_and_not_tested(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, tmp_path: Path, net: decaf.Backbone
+) -> None:
+    monkeypatch.setattr("decaf.evaluate.fitting.MOST_TESTED_IN_TURN", 10)
+    test_two_images_a_class_are_fitted_to_and_not_tested(folder, tmp_path, net)
+
+
 def test_what_is_left_out_is_told(folder: Path, tmp_path: Path, net: decaf.Backbone) -> None:
     source = tmp_path / "images"
     shutil.copytree(folder, source)
@@ -343,6 +367,9 @@ def test_places_that_nothing_can_be_written_to(tmp_path: Path, features: Path) -
     ):
         with pytest.raises(OutputError, match=message):
             decaf.fit(features, out=out)
+    (tmp_path / "link").symlink_to(tmp_path)
+    with pytest.raises(OutputError, match="named both for the classifier and for the features"):
+        decaf.fit(features, out=tmp_path / "a.head", keep_features=tmp_path / "link" / "a.head")
 
 
 def test_images_that_no_classifier_can_be_made_of_cost_no_extraction(
