@@ -31,13 +31,15 @@ def main() -> int:
         "--curve-layer",
         action="append",
         metavar="L",
-        help="layers of the curve over training images (default: fc6; none: no curve)",
+        help="layers of the curve over training images (default: fc6, without it the last column;\n"
+        "none: no curve)",
     )
     args = parser.parse_args()
 
     def settings(_dataset: Dataset) -> BenchmarkSettings:
         found = settings_of(args, "caltech101", LAYERS)
-        curves = args.curve_layer or ["fc6"]
+        usual = "fc6" if "fc6" in found.layers else found.layers[-1]
+        curves = args.curve_layer or [usual]
         if curves == ["none"]:
             return found
         return replace(

@@ -93,6 +93,8 @@ class HeadSettings:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise SettingError(f"head {self.kind!r} is not one of {', '.join(KINDS)}")
+        if self.C is None and self.folds < 2:
+            raise SettingError(f"folds {self.folds!r}: must be a whole number from 2 on")
 
     def make(self, *, device: str = "auto") -> Any:
         """Make the estimator, not fitted."""
@@ -264,7 +266,7 @@ def measure(
     features: Features,
     splits: Sequence[Split],
     layers: Sequence[str],
-    heads: Sequence[HeadSettings],
+    heads: Sequence[HeadSettings] | Callable[[str], Sequence[HeadSettings]],
     *,
     group: str = "",
     store: ResultStore | None = None,
@@ -282,7 +284,8 @@ def measure(
         Row i is image i of the data set.
     splits : sequence of Split
     layers : sequence of str
-    heads : sequence of HeadSettings
+    heads : sequence of HeadSettings, or callable
+        What is called gives the heads of a layer by its name.
     group : str
         What the features are of, for messages and tables.
     store : ResultStore, optional
@@ -306,11 +309,12 @@ def measure(
         Where `stopped` said so; what is finished is in the store.
     """
     found: dict[tuple[str, int], list[Outcome]] = {}
-    total = len(layers) * len(heads) * len(splits)
+    of_layer = {layer: heads(layer) if callable(heads) else heads for layer in layers}
+    total = len(splits) * sum(map(len, of_layer.values()))
     for layer in layers:
         for split in splits:
             rows = _RowsOfSplit(dataset, features, layer, split)
-            for number, head in enumerate(heads):
+            for number, head in enumerate(of_layer[layer]):
                 if stopped is not None and stopped():
                     raise Stopped("stopped; finished results are kept: the same command goes on")
                 key = _key(dataset, features, layer, split, head)
@@ -330,7 +334,7 @@ def measure(
     return [
         Task(group, layer, head, tuple(splits), tuple(found[layer, number]))
         for layer in layers
-        for number, head in enumerate(heads)
+        for number, head in enumerate(of_layer[layer])
     ]
 
 

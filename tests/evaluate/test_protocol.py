@@ -213,3 +213,9 @@ def test_two_classes() -> None:
 def test_an_unknown_head() -> None:
     with pytest.raises(SettingError, match="head 'forest' is not one of logreg, svm"):
         HeadSettings("Forest", "forest")
+
+
+def test_a_search_takes_two_folds() -> None:
+    with pytest.raises(SettingError, match="folds 1: must be a whole number from 2 on"):
+        HeadSettings("SVM", "svm", folds=1)
+    assert HeadSettings("SVM", "svm", folds=1, C=1.0).make().C == 1.0

@@ -222,11 +222,9 @@ class _Run:
             heads = tuple(head for head in heads if not head.dropout) or heads
         rows, name = _Rows(features, self.rows), short_name(weights)
         with self._timed(f"heads on {name}"):
-            return [
-                task
-                for layer in self.settings.layers
-                for task in self._run(rows, self.splits, (layer,), _heads_of(layer, heads), name)
-            ]
+            return self._run(
+                rows, self.splits, self.settings.layers, lambda layer: _heads_of(layer, heads), name
+            )
 
     def _fisher_vectors(self, digests: dict[bytes, str]) -> list[Task]:
         vectors = VectorsOfSplits(
@@ -254,11 +252,12 @@ class _Run:
 
     def _curve(self, features: CachedFeatures) -> list[tuple[int, list[Task]]]:
         settings = self.settings
+        if not settings.curve_layers:
+            return []
         fewest = min(
             int(np.bincount(self.dataset.labels[each.train]).min()) for each in self.splits
         )
         sizes = [size for size in settings.curve_sizes if size <= fewest]
-        layers = tuple(layer for layer in settings.curve_layers if layer in settings.layers)
         points = []
         with self._timed("curves"):
             for size in sizes:
@@ -266,9 +265,8 @@ class _Run:
                 heads = settings.curve_heads
                 if size == 1:
                     heads = tuple(replace(head, C=_FIXED_C) for head in heads)
-                found = self._run(
-                    _Rows(features, self.rows), splits, layers, heads, f"{size} a class"
-                )
+                layers, rows = settings.curve_layers, _Rows(features, self.rows)
+                found = self._run(rows, splits, layers, heads, f"{size} a class")
                 names = zip(found, [h for _ in layers for h in settings.curve_heads], strict=True)
                 points.append((size, [replace(task, head=head) for task, head in names]))
         return points
@@ -278,7 +276,7 @@ class _Run:
         features: Any,
         splits: Sequence[Split],
         layers: Sequence[str],
-        heads: Sequence[HeadSettings],
+        heads: Sequence[HeadSettings] | Callable[[str], Sequence[HeadSettings]],
         group: str,
     ) -> list[Task]:
         return measure(

@@ -38,10 +38,11 @@ class BenchmarkSettings:
     seed : int
         Of the splits that are drawn.
     baselines : tuple of str
-        Of `decaf.evaluate.baselines.BASELINES`.
+        Of `decaf.evaluate.benchmarks.baselines.BASELINES`.
     curve_sizes : tuple of int
         Training images a class of the curves; those above a split's are left out.
     curve_layers : tuple of str
+        Some of `layers`.
     curve_heads : tuple of HeadSettings
     crops, precision, device, batch_size, workers
         As `decaf.extract` takes them.
@@ -84,12 +85,17 @@ class BenchmarkSettings:
         for what in ("heads", "layers", "weights"):
             if not getattr(self, what):
                 wrong.append(f"no {what} asked for")
+        wrong += [
+            f"curve layer {name!r} is not one of {', '.join(self.layers)}"
+            for name in self.curve_layers
+            if name not in self.layers
+        ]
         if wrong:
             raise SettingError("; ".join(wrong))
 
 
 # Where the accuracy with dropout changes little from one C to the next, and a fit takes long: the
-# range of the estimators' own eight values, in five.
+# range of the estimators' own eight values, in five. For rows of norm 1, as theirs.
 _DROPOUT_CS = {
     "logreg": (4.0, 32.0, 256.0, 2048.0, 16384.0),
     "svm": (0.25, 2.0, 16.0, 128.0, 1024.0),
@@ -118,4 +124,6 @@ def paper_heads(**settings: Any) -> tuple[HeadSettings, ...]:
 
 
 def _with_dropout(name: str, kind: str, settings: dict[str, Any]) -> HeadSettings:
-    return HeadSettings(name, kind, dropout=0.5, **{"Cs": _DROPOUT_CS[kind], **settings})
+    rows_of_norm_1 = settings.get("scale", HeadSettings.scale) in ("mean-norm", "unit-norm")
+    grid = {"Cs": _DROPOUT_CS[kind]} if rows_of_norm_1 else {}
+    return HeadSettings(name, kind, dropout=0.5, **{**grid, **settings})

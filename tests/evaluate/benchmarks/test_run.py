@@ -229,3 +229,17 @@ def test_a_run_that_is_stopped_keeps_what_is_done(
 def test_settings_that_cannot_be(network: str) -> None:
     with pytest.raises(SettingError, match=r"baseline 'magic' is not one of .*; no layers asked"):
         BenchmarkSettings(name="x", heads=paper_heads(), layers=(), baselines=("magic",))
+
+
+def test_curves_are_of_layers_in_the_tables(settings: BenchmarkSettings) -> None:
+    with pytest.raises(SettingError, match="curve layer 'pool5' is not one of fc6, fc7"):
+        replace(settings, curve_layers=("fc6", "pool5"))
+
+
+def test_a_grid_of_its_own_is_for_rows_of_norm_1() -> None:
+    plain, dropped = paper_heads()[:2]
+    assert plain.Cs is None
+    assert dropped.Cs is not None
+    # Other rows are as long as they are: the estimator makes the grid that suits them.
+    assert {head.Cs for head in paper_heads(scale="standard")} == {None}
+    assert {head.Cs for head in paper_heads(scale="none", Cs=(0.5,))} == {(0.5,)}
