@@ -9,10 +9,11 @@ import pytest
 from decaf.errors import InputError
 from decaf.evaluate.datasets.scene15 import IMAGES_OF_CLASS, read_scene15, scene_of
 
-FIRST_RELEASE = (
-    "bedroom CALsuburb industrial kitchen livingroom MITcoast MITforest MIThighway MITinsidecity "
-    "MITmountain MITopencountry MITstreet MITtallbuilding PARoffice store"
-).split()
+FIRST_RELEASE = [
+    *("bedroom", "CALsuburb", "industrial", "kitchen", "livingroom", "MITcoast", "MITforest"),
+    *("MIThighway", "MITinsidecity", "MITmountain", "MITopencountry", "MITstreet"),
+    *("MITtallbuilding", "PARoffice", "store"),
+]
 
 
 def fill(folder: Path, numbers: range) -> None:
