@@ -77,7 +77,19 @@ def test_the_table_puts_published_numbers_beside_ours(dataset: Dataset) -> None:
     assert "[1] published: Donahue et al. 2014, sec. 4.1" in text
 
 
-def test_the_published_tables_are_those_of_the_issue() -> None:
+def test_heads_keep_their_order_where_a_layer_lacks_some(dataset: Dataset) -> None:
+    plain, other = task_of(dataset), HeadSettings("LogReg", "logreg")
+    tasks = [
+        Task("net", layer, head, plain.splits, plain.outcomes)
+        for layer, heads in (("pool5", (SVM, other)), ("fc6", (SVM, DROPPED, other)))
+        for head in heads
+    ]
+    made = sections.results_table("t", tasks, dataset.labels, per_class=True)
+    assert [row.name for row in made.rows] == ["SVM", "SVM with dropout", "LogReg"]
+    assert made.rows[1].cells[0] == Cell()
+
+
+def test_the_published_tables_are_those_of_the_papers() -> None:
     caltech = PUBLISHED["Caltech-101"].scores
     assert caltech["pool5", "logreg", False] == (63.29, 6.6)
     assert caltech["fc7", "logreg", False] == (84.87, 0.6)
