@@ -1,0 +1,72 @@
+"""What is said of a fine-tuning: which to use."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from decaf.backbone.weights import Weights
+from decaf.train.finetuning.accuracy import Accuracy
+from decaf.train.finetuning.card import card_text
+from decaf.train.finetuning.result import Finetuned
+from decaf.train.finetuning.settings import FinetuneSettings
+
+
+@pytest.fixture
+def result(begun: Weights) -> Finetuned:
+    provenance = {"from": {"name": "tiny", "sha256": "0" * 64}, "pack": "1" * 64, "device": "cpu",
+                  "decaf_version": "0.1", "torch_version": "2.15"}  # fmt: skip
+    return Finetuned(
+        path=Path("out/m.safetensors"),
+        card=Path("out/m.md"),
+        folder=Path("out/m.finetune"),
+        weights=replace(begun, provenance=provenance, name="m.safetensors"),
+        tuned=Accuracy(90, 100),
+        frozen=Accuracy(80, 100),
+        p_value=0.01,
+        is_start=False,
+        best_epoch=3.0,
+        epochs=4.0,
+        seconds=60.0,
+        batch_size=16,
+        classes=[("a|b", 30, 60), ("c", 20, 40)],
+        bad=[("train", b"\xff.jpg", "truncated", "cut short")],
+        history=[],
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "better", "told"),
+    [
+        ({}, True, "fine-tuning beat the frozen head on validation: use the fine-tuned network"),
+        ({"p_value": 0.3}, True, "on 100 images the difference may be chance (p = 0.30)"),
+        ({"tuned": Accuracy(80, 100)}, False, "use the frozen head, which is as good and simpler"),
+        ({"tuned": Accuracy(70, 100)}, False, "did not beat the frozen head on validation: use"),
+        (
+            {"tuned": Accuracy(80, 100), "is_start": True},
+            False,
+            "use the frozen head, which the network written is (the frozen layers, with",
+        ),
+    ],
+)
+def test_the_verdict(
+    result: Finetuned, changes: dict[str, object], better: bool, told: str
+) -> None:
+    found = replace(result, **changes)
+    assert found.better is better
+    assert told in found.verdict
+    card = card_text(found, FinetuneSettings().training(50, "fp32"))
+    assert told[1:] in card
+
+
+def test_there_and_back(result: Finetuned) -> None:
+    again = Finetuned.from_dict(result.to_dict(), result.weights, [])
+    assert again.to_dict() == result.to_dict()
+
+
+def test_names_are_no_markup(result: Finetuned) -> None:
+    card = card_text(result, FinetuneSettings().training(50, "fp32"))
+    assert "| a\\|b | 30 | 60 |" in card
+    assert "50 for training, 100 for validation" in card
