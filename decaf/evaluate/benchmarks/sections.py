@@ -130,7 +130,8 @@ def results_table(
     layers = list(dict.fromkeys(task.layer for task in tasks))
     # In the order of the layer that has most: not every head is fitted to every layer.
     of_layers = [[task.head for task in tasks if task.layer == layer] for layer in layers]
-    heads = list(dict.fromkeys(sum(sorted(of_layers, key=len, reverse=True), [])))
+    of_layers.sort(key=len, reverse=True)
+    heads = list(dict.fromkeys(head for some in of_layers for head in some))
     known = dict(published.scores) if published is not None else {}
     cited = [layer for layer in layers if any(key[0] == layer for key in known)]
     columns = [Column(layer) for layer in layers]
