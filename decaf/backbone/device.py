@@ -42,7 +42,7 @@ def choose_device(device: str, *, local_rank: int | None = None) -> torch.device
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         chosen = torch.device(device)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError) as error:
         raise SettingError(
             f"device {device!r} is not one torch knows; use auto, cpu or cuda"
         ) from error

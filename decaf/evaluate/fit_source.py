@@ -16,7 +16,7 @@ from decaf.evaluate.held_out import usable_images
 from decaf.features.disk import disk_errors
 from decaf.features.extract import extract
 from decaf.features.store.file import FeatureFile
-from decaf.heads.whereabouts import is_hdf5, is_registry_name
+from decaf.heads.whereabouts import is_hdf5
 from decaf.images.sources import collect
 
 __all__ = [
@@ -174,13 +174,17 @@ def _check_no_extraction(labels: Any, keep_features: Any) -> None:
 
 
 def _check_weights(features: FeatureFile, weights: Any) -> None:
-    """Refuse other weights than those of the features, where they are more than a name."""
-    if is_registry_name(weights):
-        return  # perhaps no more than the default
+    """Refuse other weights than those of the features."""
+    known = features.run["weights"]
+    if isinstance(weights, str) and weights in ("tiny-imagenet", known["name"]):
+        return  # the first is perhaps no more than the default
+    if weights == "imagenet":  # would have to be downloaded to be compared
+        raise WeightsError(
+            f"{features.path}: holds features of weights {known['name']}, not of {weights}"
+        )
     from decaf.backbone.model import Backbone, load_backbone
 
     backbone = weights if isinstance(weights, Backbone) else load_backbone(weights)
-    known = features.run["weights"]
     if backbone.sha256 != known["sha256"]:
         raise WeightsError(
             f"{features.path}: holds features of weights {known['name']} (SHA-256 "

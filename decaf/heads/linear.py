@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -98,6 +98,13 @@ class LinearHead(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         row_weight = None
         if self.class_weight is not None:
             weights = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
+            wrong = np.flatnonzero(~(np.isfinite(weights) & (weights > 0)))
+            if len(wrong):
+                name, weight = self.classes_[wrong[0]], weights[wrong[0]]
+                raise SettingError(
+                    f"class_weight must be numbers above 0, got {weight:g} for class {name!s:.60}; "
+                    "to leave a class out, leave its rows out"
+                )
             row_weight = weights[codes].astype(np.float64)
         self.scaling_: Scaling = fit_scaling(self.scale, X)
         data = _Data(
@@ -206,9 +213,9 @@ class LinearHead(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if self.scale not in SCALES:
             wrong.append(f"scale must be one of {', '.join(SCALES)}, got {self.scale!r}")
         if self.Cs is not None:
-            values = list(self.Cs)
+            values = list(self.Cs) if isinstance(self.Cs, Iterable) else []
             if not values or not all(_positive(C) for C in values):
-                wrong.append(f"Cs must be numbers above 0, at least one, got {values!r:.80}")
+                wrong.append(f"Cs must be numbers above 0, at least one, got {self.Cs!r:.80}")
         if not _positive(self.tol):
             wrong.append(f"tol must be a number above 0, got {self.tol!r}")
         if isinstance(self.max_iter, bool) or not (

@@ -300,6 +300,10 @@ def test_features_are_kept_and_used(folder: Path, tmp_path: Path, net: decaf.Bac
         decaf.fit(kept, layer="conv1")
     with pytest.raises(WeightsError, match=r"f.h5: holds features of weights net 0 \(SHA-256"):
         decaf.fit(kept, weights=decaf.load_backbone("random:0:alexnet-64"))
+    with pytest.raises(WeightsError, match=r"holds features of weights net 0 \(SHA-256"):
+        decaf.fit(kept, weights="random:0:alexnet-64")
+    with pytest.raises(WeightsError, match="holds features of weights net 0, not of imagenet"):
+        decaf.fit(kept, weights="imagenet")
 
 
 def test_a_file_of_other_layers(folder: Path, tmp_path: Path, net: decaf.Backbone) -> None:

@@ -294,6 +294,21 @@ def test_all_wrong_settings_are_told_at_once() -> None:
         LinearSVM(dropout=0.5, solver="sklearn").fit(*data())
     with pytest.raises(SettingError, match="'auto'"):
         LinearSVM("auto").fit(*data())
+    with pytest.raises(SettingError, match="Cs must be numbers above 0, at least one, got 5"):
+        LinearSVM("cv", Cs=5).fit(*data())  # type: ignore[arg-type]
+    for weight in (0, -1, np.nan):
+        with pytest.raises(SettingError, match=r"class_weight must be numbers above 0, got .* for"):
+            LinearSVM(class_weight={data()[1][0]: weight}).fit(*data())
+    with pytest.raises(SettingError, match="device None is not one torch knows"):
+        LinearSVM(device=None).fit(*data())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("copies", [1, 30])  # fewer rows than features, and more
+def test_a_product_beyond_double_precision_is_refused(copies: int) -> None:
+    X, y = data()
+    X, y = np.repeat(X, copies, axis=0), np.repeat(y, copies)
+    with pytest.raises(SettingError, match="too large to be computed with; use a smaller C, or"):
+        LogisticRegression(1e300, scale="none").fit(X, y)
 
 
 def test_given_folds_must_teach_every_class() -> None:

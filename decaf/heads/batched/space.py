@@ -20,6 +20,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from decaf.errors import SettingError
+
 __all__ = ["FeatureSpace", "RowSpace", "Space", "Weights"]
 
 
@@ -91,7 +93,7 @@ class RowSpace:
             # On coefficients, (I + r XᵀX)⁻¹ Xᵀq = Xᵀ (I + r K)⁻¹ q.
             matrix = self.gram * ridge
             matrix.diagonal().add_(1)
-            self._inverse = torch.cholesky_inverse(torch.linalg.cholesky(matrix))
+            self._inverse = _inverse(matrix)
             self.ridge = ridge
 
     def solve(self, q: Tensor) -> tuple[Tensor, Tensor]:
@@ -142,7 +144,7 @@ class FeatureSpace:
                 self._gram = self.X.T @ self.X
             matrix = self._gram * ridge
             matrix.diagonal().add_(1)
-            self._inverse = torch.cholesky_inverse(torch.linalg.cholesky(matrix))
+            self._inverse = _inverse(matrix)
             self.ridge = ridge
 
     def solve(self, q: Tensor) -> tuple[Tensor, Tensor]:
@@ -157,3 +159,14 @@ class FeatureSpace:
 
 
 Space = RowSpace | FeatureSpace
+
+
+def _inverse(matrix: Tensor) -> Tensor:
+    """Give (I + ridge K)⁻¹, where the identity is not lost beside ridge K."""
+    factor, failed = torch.linalg.cholesky_ex(matrix)
+    if int(failed) or not bool(factor.isfinite().all()):
+        raise SettingError(
+            "C times the squared norms of the rows is too large to be computed with; use a smaller "
+            "C, or scaled features"
+        )
+    return torch.cholesky_inverse(factor)
