@@ -151,7 +151,6 @@ def cross_decisions(
     gram = None
     if not problem.dropout and prefers_rows(*problem.X.shape):
         gram = gram_matrix(problem.X, where, first_precision(problem, loss))
-    known: dict[int, torch.Tensor] = {}
     scores = []
     for train, held in folds:
         train, held = np.asarray(train), np.asarray(held)
@@ -166,11 +165,7 @@ def cross_decisions(
             shape = (len(Cs), len(held), 0)
             found = FoldScores(np.zeros(shape, np.float32), np.ones(len(Cs), bool))
         elif problem.dropout:
-            if len(present) < problem.n_classes:
-                known = {}
-            found = _fold_with_dropout(part, problem.X[held], loss, Cs, known, tol, max_iter, where)
-            if len(present) < problem.n_classes:
-                known = {}
+            found = _fold_with_dropout(part, problem.X[held], loss, Cs, tol, max_iter, where)
         else:
             found = _fold(part, problem.X, gram, train, held, loss, Cs, tol, max_iter, where)
         if len(present) < problem.n_classes:
@@ -206,7 +201,11 @@ def _fold(
     converged = np.zeros(len(Cs), bool)
     found: Found | None = None
     for index in np.argsort(np.asarray(Cs), kind="stable").tolist():
-        found = training.solve(float(Cs[index]), found, tol=0.3 * tol, max_iter=max_iter)
+        before, C = found, float(Cs[index])
+        found = training.solve(C, before, tol=0.3 * tol, max_iter=max_iter)
+        if not found.converged and dtype == torch.float32:  # a large C: float32 is too coarse
+            training, dtype, seen = training.double(), torch.float64, seen.double()
+            found = training.solve(C, before, tol=0.3 * tol, max_iter=max_iter)
         coef = training.seen_coef(found)
         decisions[index] = (seen @ coef + found.intercept).cpu().numpy()
         converged[index] = found.converged
@@ -218,22 +217,22 @@ def _fold_with_dropout(
     held: np.ndarray,
     loss: str,
     Cs: Sequence[float],
-    known: dict[int, torch.Tensor],
     tol: float,
     max_iter: int,
     device: torch.device,
 ) -> FoldScores:
-    """Begin at the solution of another fold with the same C (`known`), which is near."""
+    """Begin at the fold's own solution for the smaller C.
+
+    That of another fold would be nearer, but has seen the rows held out here, and a search that
+    stops early keeps something of where it began.
+    """
     solver = DropoutSolver(part, loss, device)
     seen = torch.from_numpy(held).to(device, solver.dtype)
     decisions = np.empty((len(Cs), len(held), part.n_columns), np.float32)
     converged = np.zeros(len(Cs), bool)
     weights: torch.Tensor | None = None
     for index in np.argsort(np.asarray(Cs), kind="stable").tolist():
-        weights, converged[index] = solver.search(
-            float(Cs[index]), known.get(index, weights), tol, max_iter
-        )
-        known[index] = weights
+        weights, converged[index] = solver.search(float(Cs[index]), weights, tol, max_iter)
         decisions[index] = (seen @ weights[:-1] + weights[-1]).cpu().numpy()
     return FoldScores(decisions, converged)
 

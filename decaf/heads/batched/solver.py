@@ -93,7 +93,7 @@ class LinearSolver:
             dtype = self.first if attempt == 0 and tol >= 1e-7 else torch.float64
             found = self.training(dtype).solve(C, found, tol=inner, max_iter=max_iter - used)
             used += found.n_iter
-            w, intercept, signed = self._coefficients(found)
+            w, intercept, signed = self._coefficients(found, self.training(dtype).by_duals)
             objective, gap, intercept = certify(
                 self.problem.X,
                 self.loss,
@@ -123,11 +123,11 @@ class LinearSolver:
         assert best is not None
         return replace(best, n_iter=used), best_found
 
-    def _coefficients(self, found: Found) -> tuple[Tensor, Tensor, Tensor | None]:
+    def _coefficients(self, found: Found, by_duals: bool) -> tuple[Tensor, Tensor, Tensor | None]:
         """Give w (d, K), the intercept and the signed duals, in float64."""
         coef, intercept = found.coef.double(), found.intercept.double()
         signed = coef if self.loss == "hinge" else None
-        if self.by_rows or signed is not None:
+        if self.by_rows or by_duals:
             w = coef.new_zeros(self.problem.X.shape[1], coef.shape[1])
             for part, rows in blocks(self.problem.X, self.device, torch.float64):
                 w.addmm_(rows.T, coef[part])

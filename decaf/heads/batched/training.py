@@ -9,12 +9,15 @@ from torch import Tensor
 
 from decaf.heads.batched.active_set import finite_newton, hinge_multipliers
 from decaf.heads.batched.gram import KeptGram, RowGram
-from decaf.heads.batched.losses import Logistic, Loss, Multinomial, Piecewise, squared_hinge
+from decaf.heads.batched.losses import Logistic, Loss, Multinomial, squared_hinge
 from decaf.heads.batched.quasi_newton import minimise
 from decaf.heads.batched.signs import signs_of
 from decaf.heads.batched.space import FeatureSpace, RowSpace, Space
 
 __all__ = ["Found", "TrainingRows", "make_loss", "prefers_rows"]
+
+
+FEW = 512  # dimensions up to which a Cholesky for each column and Newton step is cheap
 
 
 @dataclass
@@ -24,8 +27,8 @@ class Found:
     Attributes
     ----------
     coef : Tensor, shape (n, K) or (d, K)
-        Coefficients of the rows (the mean of free-intercept problems already taken off), or w. For
-        the hinge always those of the rows, the signed dual variables.
+        Coefficients of the rows (the mean of free-intercept problems already taken off), or w with
+        the penalised intercept below. From the active-set solver, the signed dual variables.
     intercept : Tensor, shape (K,)
     converged : bool
     n_iter : int
@@ -40,10 +43,11 @@ class Found:
 def prefers_rows(n: int, d: int) -> bool:
     """Tell whether the Gram matrix of the rows is the cheaper way (n rows, d dimensions).
 
-    An iteration costs about 2 n² in the row space and 4 n d in the other, for each column; beyond
-    2 d rows the Gram matrix is also the greater one to keep.
+    An iteration costs about 2 n² in the row space and 4 n d in the other, for each column, so that
+    the Gram matrix pays up to 2 d rows. Beyond d rows it is singular, which costs digits at a large
+    C: where time is no matter, the rows have to be fewer.
     """
-    return n <= max(2 * d, 256)
+    return n <= d or 1024 < n <= 2 * d
 
 
 def make_loss(name: str, codes: Tensor, n_classes: int, cost: Tensor) -> Loss:
@@ -100,6 +104,16 @@ class TrainingRows:
         """Number of columns."""
         return 1 if self.n_classes == 2 else self.n_classes
 
+    @property
+    def by_duals(self) -> bool:
+        """Whether the active-set solver serves, which finds signed duals, one for each row.
+
+        Always for the hinge; for the squared hinge where K is kept or its pieces are cheap.
+        """
+        if self.name == "squared_hinge":
+            return self.gram is not None or (self.X is not None and self.X.shape[1] <= FEW)
+        return self.name == "hinge"
+
     def space(self) -> Space:
         """Give the space, made on first use.
 
@@ -124,6 +138,12 @@ class TrainingRows:
                 self._space = FeatureSpace(X)
         return self._space
 
+    def double(self) -> TrainingRows:
+        """Give the same rows, to be computed with in float64."""
+        gram = None if self.gram is None else self.gram.double()
+        X = None if self.X is None else self.X.double()
+        return TrainingRows(self.name, self.codes, self.n_classes, self.weight.double(), gram, X)
+
     def solve(self, C: float, start: Found | None, *, tol: float, max_iter: int) -> Found:
         """Solve for one C.
 
@@ -140,19 +160,14 @@ class TrainingRows:
         Found
         """
         space, cost = self.space(), C * self.weight
-        rows = len(self.weight) if self.name == "hinge" else space.size
+        rows = len(self.weight) if self.by_duals else space.size
         begin = self.weight.new_zeros(rows, self.n_columns)
         intercept = self.weight.new_zeros(self.n_columns)
         if start is not None:
             begin, intercept = start.coef.to(begin.dtype), start.intercept.to(begin.dtype)
-        if self.name == "hinge":
-            return self._hinge(space, cost, begin, tol, max_iter)
+        if self.by_duals:
+            return self._active_sets(space, cost, begin, tol, max_iter)
         loss = make_loss(self.name, self.codes, self.n_classes, cost)
-        if isinstance(loss, Piecewise) and isinstance(space, RowSpace):
-            coef, converged, n_iter = finite_newton(
-                KeptGram(space.gram), loss, begin, tol=tol, max_iter=max_iter
-            )
-            return Found(coef, coef.sum(0), converged, n_iter)
         if self.penalised:
             begin = torch.cat([begin[:-1], intercept[None]]) if start is not None else begin
             found = minimise(
@@ -173,7 +188,7 @@ class TrainingRows:
         """Give what turns products with the rows (or, without K, the rows) into decision values."""
         if self.gram is not None:
             return found.coef
-        if self.name == "hinge":
+        if self.by_duals:
             assert self.X is not None
             return self.X.T @ found.coef
         return found.coef[:-1] if self.penalised else found.coef
@@ -185,10 +200,17 @@ class TrainingRows:
         assert self.X is not None
         return self.X.mean(0) @ coef
 
-    def _hinge(self, space: Space, cost: Tensor, begin: Tensor, tol: float, max_iter: int) -> Found:
+    def _active_sets(
+        self, space: Space, cost: Tensor, begin: Tensor, tol: float, max_iter: int
+    ) -> Found:
         signs = signs_of(self.codes, self.n_classes, cost.dtype)
         gram = KeptGram(space.gram) if isinstance(space, RowSpace) else RowGram(space.X)
-        coef, converged, n_iter = hinge_multipliers(
-            gram, signs, cost, begin, tol=tol, max_iter=max_iter
-        )
+        if self.name == "hinge":
+            coef, converged, n_iter = hinge_multipliers(
+                gram, signs, cost, begin, tol=tol, max_iter=max_iter
+            )
+        else:
+            coef, converged, n_iter = finite_newton(
+                gram, squared_hinge(signs, cost), begin, tol=tol, max_iter=max_iter
+            )
         return Found(coef, coef.sum(0), converged, n_iter)

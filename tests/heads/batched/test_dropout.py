@@ -172,8 +172,8 @@ def test_matches_training_on_many_corrupted_copies() -> None:
         return float(0.5 * coef @ coef + 2 / copies * np.logaddexp(0, -margin).sum())
 
     theirs = on_copies(model.coef_[0], model.intercept_[0])
-    assert on_copies(found.coef[0], found.intercept[0]) < 1.01 * theirs
-    assert found.objective == pytest.approx(theirs, rel=0.01)
+    assert on_copies(found.coef[0], found.intercept[0]) < 1.02 * theirs
+    assert found.objective == pytest.approx(theirs, rel=0.05)
 
 
 @pytest.mark.parametrize("loss", LOSSES)

@@ -14,7 +14,7 @@ from decaf.errors import SettingError
 from decaf.heads.batched import LOSSES, Problem, solve, solve_path, solver
 
 # Fewer rows than dimensions; many more (no matrix of rows by rows); two classes.
-SHAPES = {"wide": (70, 120, 5), "tall": (420, 12, 4), "two": (60, 90, 2)}
+SHAPES = {"wide": (70, 120, 5), "tall": (300, 12, 4), "two": (60, 90, 2)}
 
 
 def made(n: int, d: int, k: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
