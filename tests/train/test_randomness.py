@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from decaf.train.randomness import dropout_mask, epoch_order, generator, key
+from decaf.train.randomness import balanced_order, dropout_mask, epoch_order, generator, key
 
 CPU = torch.device("cpu")
 
@@ -66,3 +66,17 @@ def test_dropout_of_steps_and_layers_is_independent() -> None:
     before = torch.get_rng_state()
     assert torch.equal(masks[0], dropout_mask((64, 64), 0.5, 3, (0, 0), CPU))
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(1, 25), min_size=1, max_size=6), st.integers(0, 3))
+def test_every_class_comes_equally_often(counts: list[int], epoch: int) -> None:
+    labels = np.repeat(np.arange(len(counts)), counts)
+    order = balanced_order(1, epoch, labels)
+    assert len(order) == len(labels)
+    shown = np.bincount(labels[order], minlength=len(counts))
+    assert shown.max() - shown.min() <= 1
+    for label in range(len(counts)):
+        times = np.bincount(order, minlength=len(labels))[labels == label]
+        assert times.max() - times.min() <= 1
+    assert order.tolist() == balanced_order(1, epoch, labels).tolist()

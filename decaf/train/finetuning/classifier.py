@@ -15,7 +15,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
-from decaf.errors import InputError
+from decaf.errors import InputError, SettingError
 from decaf.features.extract import extract
 from decaf.images.layouts import LabelledImages
 from decaf.images.refs import ImageRef, RefList
@@ -142,7 +142,9 @@ class FineTuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             As `decaf.finetune`.
         """
         if self.class_weight not in (None, "balanced"):
-            raise InputError(f"class_weight must be None or 'balanced', got {self.class_weight!r}")
+            raise SettingError(
+                f"class_weight must be None or 'balanced', got {self.class_weight!r}"
+            )
         images = _one_an_item(X)
         y = np.asarray(y)
         if y.ndim != 1 or len(y) != len(images):

@@ -433,7 +433,20 @@ class Job:
 
         if target is not None:
             on_chief(self.world, write)
+            on_chief(self.world, lambda: work.keep_result(result.to_dict()))
         return result
+
+    def told_before(self, work: WorkFolder) -> Finetuned | None:
+        """Give the result of a run that was finished before; None where it was not."""
+        found = None
+        if self.world.chief and work.model.exists() and (values := work.result()) is not None:
+            with contextlib.suppress(WeightsError):
+                weights = load_weights(work.model)
+                if weights.sha256 == values["sha256"] and work.model.with_suffix(".md").exists():
+                    log = read_log(work.run / "log.csv")
+                    found = Finetuned.from_dict(values, weights, log)
+        shared = self.world.share(found)
+        return shared if isinstance(shared, Finetuned) else None
 
 
 def _best_step(history: list[dict[str, float]]) -> int:

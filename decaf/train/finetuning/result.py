@@ -93,6 +93,37 @@ class Finetuned:
             return f"{text}, which is as good and simpler"
         return text
 
+    @classmethod
+    def from_dict(
+        cls, values: dict[str, Any], weights: Weights, history: list[dict[str, float]]
+    ) -> Finetuned:
+        """Make it of what `to_dict` gave, and of what that leaves out."""
+
+        def path(name: str) -> Path | None:
+            return None if values[name] is None else Path(values[name])
+
+        return cls(
+            path=path("path"),
+            card=path("card"),
+            folder=path("folder"),
+            weights=weights,
+            tuned=Accuracy(values["tuned"]["right"], values["tuned"]["images"]),
+            frozen=Accuracy(values["frozen"]["right"], values["frozen"]["images"]),
+            classes=[(each["name"], each["train"], each["val"]) for each in values["classes"]],
+            bad=[
+                (each["split"], each["name"].encode(), each["status"], each["message"])
+                for each in values["bad"]
+            ],
+            history=history,
+            **{
+                name: values[name]
+                for name in (
+                    *("p_value", "is_start", "best_epoch", "epochs", "seconds"),
+                    "batch_size",
+                )
+            },
+        )
+
     def backbone(self) -> Backbone:
         """Give the network, ready for use."""
         from decaf.backbone.model import load_backbone

@@ -87,7 +87,7 @@ def finetune(
     device : str
         "auto", "cpu", "cuda" or "cuda:N".
     workers : int, optional
-        Threads and processes that decode; one a core by default.
+        Processes, and threads, that decode; one a core by default. 0 decodes in this process.
     checkpoint_minutes : float
         Time between two checkpoints.
     checkpoint_steps : int, optional
@@ -124,8 +124,8 @@ def finetune(
     chosen = settings or FinetuneSettings()
     if on_error not in ("raise", "record"):
         raise SettingError(f"on_error {on_error!r} is not one of raise, record")
-    if workers is not None and workers < 1:
-        raise SettingError(f"workers must be 1 or more, got {workers}")
+    if workers is not None and workers < 0:
+        raise SettingError(f"workers must be 0 or more, got {workers}")
     rhythm = Rhythm(checkpoint_minutes, checkpoint_steps, keep=2, log_every=10, at_validation=False)
     with ExitStack() as stack:
         world = stack.enter_context(world_of_run(device))
@@ -174,6 +174,11 @@ def finetune(
         work = WorkFolder(target, job.record())
         stack.callback(work.close)
         on_chief(world, lambda: work.open(resume=resume, overwrite=overwrite))
+        before = job.told_before(work)
+        if before is not None:
+            if world.chief and not keep:
+                work.tidy()
+            return before
         try:
             data = job.open_data(stack, work, source, train, val, on_error, overwrite)
             head, fitted = job.frozen_head(work, data)

@@ -124,9 +124,10 @@ class WorkFolder:
                 "give those, another --out, or --overwrite instead of --resume"
             )
 
-    def _write(self, adjusted: dict[str, Any] | None) -> None:
+    def _write(self, adjusted: dict[str, Any] | None, result: dict[str, Any] | None = None) -> None:
         head = {"format": FORMAT, "schema": SCHEMA, "decaf_version": __version__}
-        text = json.dumps({**head, "asked": self.record, "adjusted": adjusted}, indent=1)
+        body = {"asked": self.record, "adjusted": adjusted, "result": result}
+        text = json.dumps({**head, **body}, indent=1)
         with disk_errors(self.path / _RECORD, KEPT):
             write_atomically(self.path / _RECORD, text.encode())
 
@@ -134,6 +135,15 @@ class WorkFolder:
         """Give the training settings that were taken in place of those asked for, if any."""
         found: dict[str, Any] | None = json.loads((self.path / _RECORD).read_bytes())["adjusted"]
         return found
+
+    def result(self) -> dict[str, Any] | None:
+        """Give what `keep_result` kept; None where the run is not finished."""
+        found: dict[str, Any] | None = json.loads((self.path / _RECORD).read_bytes())["result"]
+        return found
+
+    def keep_result(self, result: dict[str, Any]) -> None:
+        """Write down that model and card are written, and what they tell."""
+        self._write(self.adjusted(), result)
 
     def adjust(self, settings: dict[str, Any]) -> None:
         """Write down the training settings taken instead, and drop what was made with others."""

@@ -1,0 +1,239 @@
+"""``decaf finetune`` as a command: what it takes, prints and exits with."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from decaf.backbone.weights import load_weights
+from decaf.cli.main import main
+from decaf.train import session
+from decaf.train.finetuning.settings import FinetuneSettings
+
+TINY = Path(__file__).parents[1] / "train/tiny_network.py"
+PATIENCE = 240.0
+SMALL = ["-w", "random:0:alexnet-64", "--precision", "fp32", "--device", "cpu", "-j", "0"]
+SHORT = [*SMALL, "--epochs", "1", "--batch-size", "8"]
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("photos")
+    random = np.random.default_rng(0)
+    for number, name in enumerate(("ants", "bees")):
+        (root / name).mkdir()
+        for i in range(6):
+            pixels = random.integers(0, 130, (72, 72, 3), dtype=np.uint8)
+            pixels[:, :, 2 * number] += 120
+            Image.fromarray(pixels).save(root / name / f"{i}.png")
+    return root
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "can_draw", lambda: False)
+
+
+def one_line(capsys: pytest.CaptureFixture[str]) -> str:
+    said, complained = capsys.readouterr()
+    assert said == ""
+    assert complained.startswith("decaf: ")
+    assert complained.count("\n") == 1
+    return complained
+
+
+def test_every_setting_is_an_argument(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["finetune", "--help"]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    for field in fields(FinetuneSettings):
+        assert f"--{field.name.replace('_', '-')}" in told
+    assert "Train the new layer alone for so many of the epochs" in told
+
+
+def test_a_folder_becomes_a_network_that_predicts(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "m.safetensors"
+    assert main(["finetune", str(photos), "-o", str(out), *SHORT, "--seed", "1"]) == 0
+    said, complained = capsys.readouterr()
+    assert said.startswith(f"{out}: 2 classes, 10 training images, 1 epochs in ")
+    assert "frozen fc7 + head" in said
+    assert "fine-tuned" in said
+    assert "on validation: use " in said
+    assert "decaf: frozen fc7 + logistic regression: " in complained
+    assert all(line.startswith("decaf: ") for line in complained.splitlines())
+    assert load_weights(out).provenance["settings"]["seed"] == 1
+    photo = str(photos / "ants/0.png")
+    assert main(["predict", str(out), photo, "--format", "json"]) == 0
+    assert "ants" in capsys.readouterr().out
+    assert main(["evaluate", str(out), str(photos)]) == 0
+    capsys.readouterr()
+    again = ["finetune", str(photos), "-o", str(out), *SHORT, "--seed", "1"]
+    assert main([*again, "-q"]) == 2
+    assert "exists already; give another --out, or --overwrite to replace it" in one_line(capsys)
+    assert main([*again, "-q", "--resume", "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["path"] == str(out)
+    assert result["sha256"] == load_weights(out).sha256
+
+
+def test_arguments_become_settings(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
+
+    def finetune(*args: Any, **options: Any) -> None:
+        seen.append((args, options))
+        raise OSError("enough")
+
+    monkeypatch.setattr("decaf.train.finetuning.run.finetune", finetune)
+    given = ["--val", "there", "--freeze", "conv3", "--lr-by-layer", "fc8=3,conv1=0", "--start",
+             "new", "--crop-area", "0.5", "1", "--class-weights", "balanced", "--no-mirror",
+             "--keep", "--head-epochs", "2"]  # fmt: skip
+    assert main(["finetune", str(photos), "-o", str(tmp_path / "m.safetensors"), *given]) == 2
+    ((train, val), options) = seen[0]
+    assert (train, val, options["keep"], options["resume"]) == (str(photos), "there", True, False)
+    expected = FinetuneSettings(
+        freeze="conv3", lr_by_layer="fc8=3,conv1=0", start="new", crop_area=(0.5, 1.0),
+        class_weights="balanced", mirror=False, head_epochs=2.0,
+    )  # fmt: skip
+    assert options["settings"] == expected
+
+
+def damaged(photos: Path, root: Path, change: str) -> list[str]:
+    """Copy the photographs, change them, and give the arguments for them."""
+    train = root / "train"
+    shutil.copytree(photos, train)
+    match change:
+        case "one class":
+            shutil.rmtree(train / "bees")
+        case "one image":
+            for i in range(1, 6):
+                (train / f"bees/{i}.png").unlink()
+        case "all bad":
+            for path in train.rglob("*.png"):
+                path.write_bytes(b"no image")
+            return [str(train), "--on-error", "record"]
+        case "one bad":
+            (train / "ants/3.png").write_bytes(b"no image")
+        case "other classes":
+            shutil.copytree(photos, root / "val")
+            (root / "val/bees").rename(root / "val/elks")
+            return [str(train), "--val", str(root / "val")]
+        case "no classes":
+            (root / "val").mkdir()
+            shutil.copy(photos / "ants/0.png", root / "val")
+            return [str(train), "--val", str(root / "val")]
+        case "bad validation":
+            shutil.copytree(photos, root / "val")
+            for path in (root / "val").rglob("*.png"):
+                path.write_bytes(b"no image")
+            return [str(train), "--val", str(root / "val"), "--on-error", "record"]
+        case "unreadable":
+            return [str(train), "--val", str(root / "nothing")]
+        case "empty":
+            shutil.rmtree(train)
+            train.mkdir()
+        case "share":
+            return [str(train), "--val-fraction", "1.5"]
+        case "setting":
+            return [str(train), "--freeze", "conv7"]
+        case "weights":
+            return [str(train), "-w", "nothing"]
+        case "name":
+            return [str(train), "-o", str(root / "m.pth")]
+        case "nothing":
+            return [str(root / "none")]
+    return [str(train)]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ("one class", "has the class 'ants' alone; training takes two classes or more"),
+        ("one image", "class 'bees' has one image, which cannot be divided into training and"),
+        ("all bad", "image"),
+        ("one bad", "ants/3.png"),
+        ("other classes", "train and val have other classes: 1 in val alone (elks)"),
+        ("no classes", "no folders in it; expected one for each class"),
+        ("bad validation", "none of the 12 val images can be read"),
+        ("unreadable", "validation images: "),
+        ("empty", "no folders in it; expected one for each class"),
+        ("share", "val_fraction 1.5: must be between 0 and 1"),
+        ("setting", "freeze must be one of conv1, conv2"),
+        ("weights", "no weights 'nothing'; there are tiny-imagenet"),
+        ("name", "the name of a weights file ends in .safetensors"),
+        ("nothing", "No such file or directory"),
+    ],
+)
+def test_bad_input_is_a_line_and_leaves_nothing(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], change: str, told: str
+) -> None:
+    given = damaged(photos, tmp_path, change)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    arguments = ["finetune", "-o", str(tmp_path / "m.safetensors"), *SHORT, *given, "--quiet"]
+    assert main(arguments) == 2
+    assert told in one_line(capsys)
+    after = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    assert set(after) == set(before)
+
+
+def test_bad_images_that_are_left_out_are_told(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = damaged(photos, tmp_path, "one bad")
+    out = str(tmp_path / "m.safetensors")
+    assert main(["finetune", *given, "-o", out, *SHORT, "-q", "--on-error", "record"]) == 1
+    told = "1 images could not be read and are left out: ants/3.png"
+    assert told in capsys.readouterr().out
+
+
+@pytest.mark.faults
+def test_a_run_that_is_stopped_goes_on(
+    photos: Path, tmp_path: Path, child_env: dict[str, str]
+) -> None:
+    out = tmp_path / "m.safetensors"
+
+    def start(*more: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, str(TINY), "finetune", str(photos), "-o", str(out), *SMALL,
+             "--epochs", "40", "--batch-size", "8", "--checkpoint-steps", "2", *more],
+            env={**child_env, "OMP_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )  # fmt: skip
+
+    first = start()
+    deadline = time.monotonic() + PATIENCE
+    while not list((tmp_path / "m.finetune").glob("run/checkpoints/step-*.safetensors")):
+        assert first.poll() is None, first.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    first.send_signal(signal.SIGTERM)
+    said, complained = first.communicate(timeout=PATIENCE)
+    assert first.returncode == 143, complained
+    assert said == ""
+    assert "holds what is finished: give the same command with --resume to go on" in complained
+    assert not out.exists()
+    refused = start()
+    _, complained = refused.communicate(timeout=PATIENCE)
+    assert refused.returncode == 2
+    assert "holds a run already; give --resume to go on with it" in complained
+    again = start("--resume", "--json", "-q")
+    said, complained = again.communicate(timeout=PATIENCE)
+    assert again.returncode == 0, complained
+    assert json.loads(said)["epochs"] == 40
+    assert out.exists()
