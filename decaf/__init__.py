@@ -25,7 +25,7 @@ from decaf.errors import (
 
 if TYPE_CHECKING:
     from decaf.backbone.model import Backbone, load_backbone
-    from decaf.evaluate.fitting import Fitted, fit
+    from decaf.evaluate.fitting.fit import Fitted, fit
     from decaf.features.extract import extract
     from decaf.features.store.file import FeatureFile, open_features
     from decaf.heads.classifier import Classifier, Prediction, load_classifier
@@ -70,11 +70,11 @@ _LAZY = {
     "FeatureExtractor": "decaf.heads.extractor",
     "FeatureFile": "decaf.features.store.file",
     "FineTuneClassifier": "decaf.train.finetuning.classifier",
-    "Fitted": "decaf.evaluate.fitting",
+    "Fitted": "decaf.evaluate.fitting.fit",
     "Prediction": "decaf.heads.classifier",
     "extract": "decaf.features.extract",
     "finetune": "decaf.train.finetuning.run",
-    "fit": "decaf.evaluate.fitting",
+    "fit": "decaf.evaluate.fitting.fit",
     "load_backbone": "decaf.backbone.model",
     "load_classifier": "decaf.heads.classifier",
     "open_features": "decaf.features.store.file",

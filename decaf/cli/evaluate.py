@@ -13,7 +13,7 @@ from decaf.cli.stop import stopped_by_signals
 from decaf.cli.text import printable
 
 if TYPE_CHECKING:
-    from decaf.evaluate.classification import Evaluation
+    from decaf.evaluate.networks.classification import Evaluation
 
 __all__ = ["HELP", "configure", "run"]
 
@@ -91,8 +91,8 @@ def run(args: argparse.Namespace) -> int:
     import json
 
     import decaf
-    from decaf.evaluate.classification import evaluate
-    from decaf.evaluate.report import check_report_path, save_report
+    from decaf.evaluate.networks.classification import evaluate
+    from decaf.evaluate.networks.report import check_report_path, save_report
 
     if args.out is not None:
         check_report_path(args.out, overwrite=args.overwrite)

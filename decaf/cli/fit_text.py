@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from decaf.cli.text import printable
 
 if TYPE_CHECKING:
-    from decaf.evaluate.fit_report import Choice, Estimate, FitReport
+    from decaf.evaluate.fitting.report import Choice, Estimate, FitReport
 
 __all__ = ["report_lines"]
 

@@ -1,4 +1,4 @@
-"""How good a network is: error rates of classification, alone and averaged over networks."""
+"""How good networks, features and classifiers are, and the reports that say so."""
 
 from __future__ import annotations
 

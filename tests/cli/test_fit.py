@@ -26,7 +26,7 @@ from decaf.backbone.state import Weights
 from decaf.backbone.weights import save_weights
 from decaf.cli.fit_text import report_lines
 from decaf.cli.main import main
-from decaf.evaluate.fit_report import Candidate, Choice, FitReport, estimate_of
+from decaf.evaluate.fitting.report import Candidate, Choice, FitReport, estimate_of
 from decaf.images.spec import named_preprocess
 
 CLASSES = ("ant", "bee", "cat")

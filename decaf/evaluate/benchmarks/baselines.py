@@ -17,7 +17,7 @@ from decaf.errors import InputError, Stopped
 from decaf.evaluate.datasets.dataset import Dataset
 from decaf.evaluate.fisher_vectors import FisherVectorSettings, fisher_vectors_of_splits
 from decaf.evaluate.fisher_vectors.settings import require
-from decaf.evaluate.splits import Split
+from decaf.evaluate.protocol.splits import Split
 from decaf.features.progress import Progress, progress_for
 
 __all__ = ["BASELINES", "FISHER_VECTORS", "VectorsOfSplits", "random_weights"]
@@ -93,7 +93,7 @@ class VectorsOfSplits:
         self._computed: list[npt.NDArray[np.float32]] | None = None
 
     def of_split(self, number: int) -> _OfSplit:
-        """Give the features of one split, as `decaf.evaluate.protocol.measure` takes them."""
+        """Give the features of one split, as `measure` takes them."""
         return _OfSplit(self, number)
 
     def fingerprint(self, number: int) -> str:

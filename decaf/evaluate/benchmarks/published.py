@@ -21,7 +21,7 @@ class Published:
     features : str
         What `scores` were measured with.
     scores : mapping of (layer, kind of head, with dropout) to (mean, standard deviation)
-        Percent; the kinds are those of `decaf.evaluate.protocol.HeadSettings`.
+        Percent; the kinds are those of `decaf.evaluate.protocol.measure.HeadSettings`.
     others : tuple of (method, mean, source)
         Percent.
     """

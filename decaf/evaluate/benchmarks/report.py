@@ -16,7 +16,7 @@ from decaf.evaluate.benchmarks import sections as parts
 from decaf.evaluate.benchmarks.published import PUBLISHED, Published
 from decaf.evaluate.benchmarks.settings import BenchmarkSettings
 from decaf.evaluate.datasets.dataset import Dataset
-from decaf.evaluate.protocol import Task
+from decaf.evaluate.protocol.measure import Task
 from decaf.evaluate.reports import BenchmarkReport, Section, SplitRecord
 from decaf.features.run import available_cores
 

@@ -18,11 +18,10 @@ from decaf.evaluate.benchmarks.baselines import FISHER_VECTORS, VectorsOfSplits,
 from decaf.evaluate.benchmarks.report import Measured, make_report, short_name
 from decaf.evaluate.benchmarks.settings import BenchmarkSettings
 from decaf.evaluate.datasets.dataset import Dataset
-from decaf.evaluate.feature_cache import CachedFeatures, cache_folder, cached_features
-from decaf.evaluate.protocol import HeadSettings, Task, measure
-from decaf.evaluate.reports import BenchmarkReport, SplitRecord
-from decaf.evaluate.result_store import ResultStore
-from decaf.evaluate.splits import (
+from decaf.evaluate.protocol.feature_cache import CachedFeatures, cache_folder, cached_features
+from decaf.evaluate.protocol.measure import HeadSettings, Task, measure
+from decaf.evaluate.protocol.result_store import ResultStore
+from decaf.evaluate.protocol.splits import (
     Split,
     draw_splits,
     manifest,
@@ -30,6 +29,7 @@ from decaf.evaluate.splits import (
     read_splits,
     write_splits,
 )
+from decaf.evaluate.reports import BenchmarkReport, SplitRecord
 from decaf.features.disk import disk_errors
 
 __all__ = ["run_benchmark"]

@@ -12,7 +12,8 @@ import numpy.typing as npt
 from decaf.evaluate.benchmarks.published import Published
 from decaf.evaluate.datasets.dataset import Dataset
 from decaf.evaluate.metrics import mean_per_class_accuracy
-from decaf.evaluate.protocol import Outcome, Task
+from decaf.evaluate.protocol.measure import Outcome, Task
+from decaf.evaluate.protocol.splits import Split
 from decaf.evaluate.reports import (
     Bar,
     Bars,
@@ -26,7 +27,6 @@ from decaf.evaluate.reports import (
     Series,
     Table,
 )
-from decaf.evaluate.splits import Split
 
 __all__ = [
     "accuracies",

@@ -8,7 +8,7 @@ from typing import Any
 
 from decaf.errors import SettingError
 from decaf.evaluate.benchmarks.baselines import BASELINES
-from decaf.evaluate.protocol import HeadSettings
+from decaf.evaluate.protocol.measure import HeadSettings
 
 __all__ = ["BenchmarkSettings", "paper_heads"]
 
@@ -47,7 +47,7 @@ class BenchmarkSettings:
     crops, precision, device, batch_size, workers
         As `decaf.extract` takes them.
     cache : path, optional
-        See `decaf.evaluate.feature_cache.cache_folder`.
+        See `decaf.evaluate.protocol.feature_cache.cache_folder`.
     recompute : bool
         Fit all heads again, whatever an earlier run has stored.
     command : str

@@ -98,6 +98,10 @@ def sign_test(one: np.ndarray, other: np.ndarray) -> float:
     """
     first, second = int((one & ~other).sum()), int((other & ~one).sum())
     total, fewer = first + second, min(first, second)
-    # In whole numbers, and divided last: 2**total is beyond floats from 1024 on.
-    ways = sum(math.comb(total, k) for k in range(fewer + 1))
+    # In whole numbers, each from the one before, and divided last: 2**total is beyond floats from
+    # 1024 on.
+    ways = term = 1
+    for k in range(fewer):
+        term = term * (total - k) // (k + 1)
+        ways += term
     return min(1.0, float(2 * ways / 2**total))

@@ -16,7 +16,7 @@ from decaf.evaluate.datasets.class_folders import read_class_folders
 from decaf.evaluate.datasets.dataset import Dataset
 from decaf.evaluate.fisher_vectors import FisherVectors, FisherVectorSettings
 from decaf.evaluate.fisher_vectors.settings import SPATIAL
-from decaf.evaluate.splits import Split, draw_splits
+from decaf.evaluate.protocol.splits import Split, draw_splits
 
 
 class Library:

@@ -19,7 +19,7 @@ from decaf.evaluate.benchmarks import BenchmarkSettings, paper_heads, run_benchm
 from decaf.evaluate.benchmarks import run as run_module
 from decaf.evaluate.datasets.class_folders import read_class_folders
 from decaf.evaluate.datasets.dataset import Dataset, OfficialSplit
-from decaf.evaluate.protocol import HeadSettings
+from decaf.evaluate.protocol.measure import HeadSettings
 from decaf.evaluate.reports import Bars, BenchmarkReport, ConfusionMatrix, Confusions, Lines, Table
 from decaf.evaluate.reports.files import write_report
 
@@ -121,7 +121,7 @@ def test_a_second_run_computes_nothing_and_repeats_every_digit(
 
     with monkeypatch.context() as patch:
         patch.setattr("decaf.features.session.Session.rows", refuse)
-        patch.setattr("decaf.evaluate.protocol.run_head", refuse)
+        patch.setattr("decaf.evaluate.protocol.measure.run_head", refuse)
         second = run_benchmark(dataset, settings, tmp_path / "out")
     assert second.sections == first.sections
     assert second.appendix == first.appendix

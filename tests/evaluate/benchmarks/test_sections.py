@@ -10,9 +10,9 @@ from decaf.evaluate.benchmarks import sections
 from decaf.evaluate.benchmarks.published import PUBLISHED
 from decaf.evaluate.benchmarks.terminal import table_text
 from decaf.evaluate.datasets.dataset import Dataset, make_dataset
-from decaf.evaluate.protocol import HeadSettings, Outcome, Task
+from decaf.evaluate.protocol.measure import HeadSettings, Outcome, Task
+from decaf.evaluate.protocol.splits import Split
 from decaf.evaluate.reports import Cell
-from decaf.evaluate.splits import Split
 
 SVM = HeadSettings("SVM", "svm")
 DROPPED = HeadSettings("SVM with dropout", "svm", dropout=0.5)

@@ -21,9 +21,9 @@ from decaf.backbone.model import Backbone
 from decaf.backbone.state import Weights
 from decaf.backbone.weights import load_weights
 from decaf.errors import InputError, SettingError, Stopped, WeightsError
-from decaf.evaluate import ensemble
-from decaf.evaluate.classification import Evaluation, evaluate
-from decaf.evaluate.testset import read_test_set
+from decaf.evaluate.networks import ensemble
+from decaf.evaluate.networks.classification import Evaluation, evaluate
+from decaf.evaluate.networks.testset import read_test_set
 from decaf.images.spec import IMAGENET_MEAN, IMAGENET_STD, PreprocessSpec
 from decaf.train.pack.build import make_pack
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from decaf.errors import OutputError
-from decaf.evaluate.result_store import ResultStore
+from decaf.evaluate.protocol.result_store import ResultStore
 
 
 @dataclass(frozen=True)

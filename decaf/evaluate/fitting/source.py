@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from decaf.errors import OutputError, ResumeError, SettingError, WeightsError
-from decaf.evaluate.held_out import usable_images
+from decaf.evaluate.fitting.held_out import usable_images
 from decaf.features.disk import disk_errors
 from decaf.features.extract import extract
 from decaf.features.store.file import FeatureFile
@@ -89,7 +89,7 @@ def features_to_fit(
     Raises
     ------
     SettingError, InputError, WeightsError, OutputError, ResumeError, Stopped
-        As `decaf.extract` and `decaf.evaluate.held_out.usable_images` say.
+        As `decaf.extract` and `decaf.evaluate.fitting.held_out.usable_images` say.
     """
     if isinstance(source, FeatureFile) or is_hdf5(source):
         _check_no_extraction(labels, keep_features)

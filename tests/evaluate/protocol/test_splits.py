@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from decaf.errors import InputError, SettingError
 from decaf.evaluate.datasets.dataset import Dataset, OfficialSplit, make_dataset
-from decaf.evaluate.splits import (
+from decaf.evaluate.protocol.splits import (
     Split,
     draw_splits,
     manifest,
@@ -194,7 +194,9 @@ def test_a_manifest_that_agrees_with_itself_and_makes_no_sense(
     path, dataset, _, _ = written
     content = json.loads(path.read_bytes())
     content["splits"] = splits
-    monkeypatch.setattr("decaf.evaluate.splits._digest", lambda _content: content["sha256"])
+    monkeypatch.setattr(
+        "decaf.evaluate.protocol.splits._digest", lambda _content: content["sha256"]
+    )
     path.write_text(json.dumps(content))
     with pytest.raises(InputError, match="no splits: each has to name"):
         read_splits(path, dataset)

@@ -15,9 +15,9 @@ import numpy.typing as npt
 
 import decaf
 from decaf.errors import InputError, SettingError, Stopped
-from decaf.evaluate.identity import MATCHES, Alignment, ClassList, align, class_list
 from decaf.evaluate.metrics import mean_per_class_accuracy, ranks
-from decaf.evaluate.testset import TestSet, read_test_set
+from decaf.evaluate.networks.identity import MATCHES, Alignment, ClassList, align, class_list
+from decaf.evaluate.networks.testset import TestSet, read_test_set
 from decaf.features.progress import Progress, progress_for
 from decaf.features.run import PRECISIONS
 from decaf.features.session import start_decoders
@@ -26,7 +26,7 @@ from decaf.images.status import STATUS_NAMES
 if TYPE_CHECKING:
     from decaf.backbone.model import Backbone
     from decaf.backbone.state import Weights
-    from decaf.evaluate.ensemble import Ensemble, Predictions
+    from decaf.evaluate.networks.ensemble import Ensemble, Predictions
     from decaf.images.pool import DecodePool
 
 __all__ = ["CROPS", "BadImage", "ClassResult", "Evaluation", "evaluate"]
@@ -182,7 +182,8 @@ def evaluate(
 
     Every network prepares the images in its own way. Its answer is any of the classes that it
     knows, also where the data set has fewer. Classes are matched by WordNet id or name, never by
-    number; see `decaf.evaluate.identity.align`. Equal probabilities are ordered by class number.
+    number; see `decaf.evaluate.networks.identity.align`. Equal probabilities are ordered by class
+    number.
 
     Parameters
     ----------
@@ -190,8 +191,8 @@ def evaluate(
         As `decaf.load_backbone` takes them.
     data : path, Pack, TestSet, LabelledImages, torch Dataset, or whatever `decaf.extract` takes
         A data set in folders or an archive (see `decaf.images.layouts`), an open training pack, or
-        images with labels; see `decaf.evaluate.testset.read_test_set`, which makes a `TestSet` of
-        them.
+        images with labels; see `decaf.evaluate.networks.testset.read_test_set`, which makes a
+        `TestSet` of them.
     crops : {"center", "ten"}
         Centre crop, or the mean softmax over the ten crops of Krizhevsky et al. 2012, sec. 4.1.
     split : {"train", "val", "test"}, optional
@@ -244,7 +245,7 @@ def evaluate(
         if pool is not None:
             stack.callback(pool.close)
         from decaf.backbone.device import choose_device
-        from decaf.evaluate.ensemble import Ensemble
+        from decaf.evaluate.networks.ensemble import Ensemble
 
         chosen = choose_device(device)
         ensemble = Ensemble(crops=crops, precision=precision, device=chosen)

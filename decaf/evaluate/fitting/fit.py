@@ -16,17 +16,17 @@ import numpy as np
 
 import decaf
 from decaf.errors import OutputError, SettingError
-from decaf.evaluate.choosing import Task, Trial, best_trial, choice_of, try_layers
-from decaf.evaluate.classification import BadImage
-from decaf.evaluate.fit_report import Conflict, Estimate, FitReport, estimate_of
-from decaf.evaluate.fit_source import (
+from decaf.evaluate.fitting.choosing import Task, Trial, best_trial, choice_of, try_layers
+from decaf.evaluate.fitting.held_out import Usable, deal_folds, draw_held_out, usable_images
+from decaf.evaluate.fitting.report import Conflict, Estimate, FitReport, estimate_of
+from decaf.evaluate.fitting.source import (
     candidate_layers,
     features_to_fit,
     only_source,
     parts_path,
     source_name,
 )
-from decaf.evaluate.held_out import Usable, deal_folds, draw_held_out, usable_images
+from decaf.evaluate.networks.classification import BadImage
 from decaf.features.store.file import FeatureFile
 from decaf.heads.classifier import Classifier
 from decaf.heads.identity import FeatureIdentity

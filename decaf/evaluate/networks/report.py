@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from decaf.errors import OutputError
-from decaf.evaluate.classification import Evaluation
+from decaf.evaluate.networks.classification import Evaluation
 from decaf.features.disk import disk_errors, write_atomically
 
 __all__ = ["check_report_path", "save_report"]

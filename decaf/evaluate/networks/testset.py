@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from decaf.errors import InputError, SettingError
-from decaf.evaluate.identity import ClassList
+from decaf.evaluate.networks.identity import ClassList
 from decaf.images.layouts import LabelledImages, find_layout
 from decaf.images.sources import ImageList, collect
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from decaf.errors import InputError, SettingError
-from decaf.evaluate.held_out import (
+from decaf.evaluate.fitting.held_out import (
     Usable,
     deal_folds,
     draw_held_out,

@@ -18,9 +18,9 @@ import decaf
 from decaf.backbone.state import Weights
 from decaf.backbone.weights import save_weights
 from decaf.errors import InputError, OutputError, SettingError, Stopped, WeightsError
-from decaf.evaluate.choosing import Task, best_trial, try_layers
-from decaf.evaluate.fit_report import estimate_of
-from decaf.evaluate.held_out import deal_folds, draw_held_out, usable_images
+from decaf.evaluate.fitting.choosing import Task, best_trial, try_layers
+from decaf.evaluate.fitting.held_out import deal_folds, draw_held_out, usable_images
+from decaf.evaluate.fitting.report import estimate_of
 from decaf.heads.logistic import LogisticRegression
 
 QUICK: dict[str, Any] = {"workers": 0, "device": "cpu", "progress": False}
@@ -171,7 +171,7 @@ def test_two_images_a_class_are_fitted_to_and_not_tested(
 def test_many_classes_of_two_images_are_fitted_to_and_not_tested(
     monkeypatch: pytest.MonkeyPatch, folder: Path, tmp_path: Path, net: decaf.Backbone
 ) -> None:
-    monkeypatch.setattr("decaf.evaluate.fitting.MOST_TESTED_IN_TURN", 10)
+    monkeypatch.setattr("decaf.evaluate.fitting.fit.MOST_TESTED_IN_TURN", 10)
     test_two_images_a_class_are_fitted_to_and_not_tested(folder, tmp_path, net)
 
 
@@ -382,7 +382,7 @@ def test_images_that_no_classifier_can_be_made_of_cost_no_extraction(
     (tmp_path / "data" / "ant").mkdir(parents=True)
     for number in range(2):
         Image.new("RGB", (70, 70)).save(tmp_path / "data" / "ant" / f"{number}.png")
-    monkeypatch.setattr("decaf.evaluate.fit_source.extract", None)
+    monkeypatch.setattr("decaf.evaluate.fitting.source.extract", None)
     with pytest.raises(InputError, match=r"data: there is only one class, 'ant'"):
         decaf.fit(tmp_path / "data", out=tmp_path / "a.head")
     with pytest.raises(InputError, match="ant: no image has a class"):

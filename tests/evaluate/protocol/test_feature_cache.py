@@ -13,9 +13,9 @@ from PIL import Image
 import decaf
 from decaf.backbone.model import Backbone
 from decaf.backbone.state import Weights
-from decaf.evaluate import feature_cache
 from decaf.evaluate.datasets.class_folders import read_class_folders
-from decaf.evaluate.feature_cache import CachedFeatures, cache_folder, cached_features
+from decaf.evaluate.protocol import feature_cache
+from decaf.evaluate.protocol.feature_cache import CachedFeatures, cache_folder, cached_features
 
 
 @pytest.fixture

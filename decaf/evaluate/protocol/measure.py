@@ -24,8 +24,8 @@ from sklearn.exceptions import ConvergenceWarning
 import decaf.heads
 from decaf.errors import FeatureFileError, SettingError, Stopped
 from decaf.evaluate.datasets.dataset import Dataset
-from decaf.evaluate.result_store import ResultStore
-from decaf.evaluate.splits import Split
+from decaf.evaluate.protocol.result_store import ResultStore
+from decaf.evaluate.protocol.splits import Split
 from decaf.heads import CSearchWarning, LinearSVM, LogisticRegression
 
 __all__ = ["Features", "HeadSettings", "Outcome", "Task", "measure", "run_head"]

@@ -25,7 +25,7 @@ from decaf.features.session import Session, start_decoders
 
 if TYPE_CHECKING:
     from decaf.backbone.model import Backbone
-    from decaf.evaluate.identity import Alignment
+    from decaf.evaluate.networks.identity import Alignment
     from decaf.images.pool import DecodePool
     from decaf.images.sources import ImageList
 

@@ -11,11 +11,11 @@ import pytest
 from sklearn.svm import LinearSVC
 
 from decaf.errors import FeatureFileError, SettingError, Stopped
-from decaf.evaluate import protocol
 from decaf.evaluate.datasets.dataset import Dataset, make_dataset
-from decaf.evaluate.protocol import HeadSettings, Outcome, measure, run_head
-from decaf.evaluate.result_store import ResultStore
-from decaf.evaluate.splits import Split, draw_splits
+from decaf.evaluate.protocol import measure as protocol
+from decaf.evaluate.protocol.measure import HeadSettings, Outcome, measure, run_head
+from decaf.evaluate.protocol.result_store import ResultStore
+from decaf.evaluate.protocol.splits import Split, draw_splits
 
 CLASSES, EACH = 4, 12
 HEADS = (

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from decaf.evaluate.classification import BadImage
-from decaf.evaluate.held_out import wilson_interval
+from decaf.evaluate.fitting.held_out import wilson_interval
 from decaf.evaluate.metrics import mean_per_class_accuracy
+from decaf.evaluate.networks.classification import BadImage
 
 __all__ = ["Candidate", "Choice", "Conflict", "Estimate", "FitReport", "Mistake", "estimate_of"]
 

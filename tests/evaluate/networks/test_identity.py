@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from decaf.errors import InputError, WeightsError
-from decaf.evaluate.identity import ClassList, align, class_list
+from decaf.evaluate.networks.identity import ClassList, align, class_list
 
 NAMES = [f"class {number}" for number in range(8)]
 

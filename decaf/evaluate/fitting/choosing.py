@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from decaf.errors import Stopped
-from decaf.evaluate.fit_report import Candidate, Choice
+from decaf.evaluate.fitting.report import Candidate, Choice
 from decaf.heads.answers import head_scores
 from decaf.heads.calibration import Calibration
 
