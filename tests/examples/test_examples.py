@@ -89,7 +89,9 @@ def test_fit_and_predict(photos, example):
 def test_search_similar(photos, example):
     lines = example("search_similar.py", photos)
     assert lines[0] == "nearest to blue/0.png among 24 images:"
-    found = [re.fullmatch(r"  ([01]\.\d{3})  (\w+)/(\d)\.png", line).groups() for line in lines[1:6]]
+    found = [
+        re.fullmatch(r"  ([01]\.\d{3})  (\w+)/(\d)\.png", line).groups() for line in lines[1:6]
+    ]
     assert {name for _, name, _ in found} == {"blue"}
     assert "0" not in {number for _, _, number in found}  # not itself
     cosines = [float(cosine) for cosine, _, _ in found]
