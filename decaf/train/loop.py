@@ -110,7 +110,9 @@ class Loop:
         """Agree with the other processes on whether to stop, and whether to save."""
         run, now = self.run, time.monotonic()
         worst = float(self.worst)
-        bad = not worst <= EXPLODED * self.guess
+        # Where the best weights are kept a loss may be large for a while: nothing is lost by it.
+        limit = math.inf if run.settings.keep_best else EXPLODED * self.guess
+        bad = not worst <= limit or worst == math.inf
         save = saving or now - self.saved >= 60 * run.rhythm.checkpoint_minutes
         stop, save, bad = run.world.any([self.stop.is_set(), save, bad])
         if bad:

@@ -314,18 +314,21 @@ def _values(module: nn.Module) -> list[Tensor]:
 
 
 def _optimizer(network: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:
-    # One group for each factor on the rate, with decay and without.
+    # One group for each factor on the rate, with decay and without. Where the last layer is trained
+    # alone first, it has groups of its own: torch's fused SGD wants the parameters of a group to
+    # have had their first step together.
     factors = settings.rate_factors()
-    members: dict[tuple[float, float], list[nn.Parameter]] = {}
+    members: dict[tuple[float, float, bool], list[nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
         if not parameter.requires_grad:
             continue
         layer = next(part for part in name.split(".") if part in factors)
         decay = settings.weight_decay if parameter.dim() > 1 or settings.decay_all else 0.0
-        members.setdefault((factors[layer], decay), []).append(parameter)
+        first = layer == LEARNED[-1] and settings.head_epochs > 0
+        members.setdefault((factors[layer], decay, first), []).append(parameter)
     groups = [
         {"params": parameters, "weight_decay": decay, "factor": factor}
-        for (factor, decay), parameters in members.items()
+        for (factor, decay, _), parameters in members.items()
     ]
     if settings.optimizer == "adamw":
         return torch.optim.AdamW(

@@ -153,8 +153,7 @@ class FineTuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.classes_, codes = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
             raise InputError(
-                f"all {len(y)} images are of one class, {self.classes_[0]!r}; a classifier needs "
-                "two"
+                f"all {len(y)} images are of one class, {y.tolist()[0]!r}; a classifier needs two"
             )
         state = check_random_state(self.random_state)
         seed = (
@@ -240,7 +239,8 @@ class FineTuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         ndarray, shape (N,)
             Of the type of the classes.
         """
-        found: np.ndarray = self.classes_[self.predict_proba(X).argmax(axis=1)]
+        best = self.predict_proba(X).argmax(axis=1)
+        found: np.ndarray = self.classes_[best]
         return found
 
     def _loaded(self) -> Backbone:

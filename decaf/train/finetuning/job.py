@@ -40,7 +40,7 @@ from decaf.train.pack.sources import PackSource
 from decaf.train.recipe import TrainSettings
 from decaf.train.session import Rhythm, TrainingRun
 
-__all__ = ["Job", "on_chief", "stopped"]
+__all__ = ["Job", "Trained", "on_chief", "stopped"]
 
 # Packs up to this size hold the pixels as they are; beyond, JPEGs of them.
 RAW_BYTES = 4 << 30
@@ -84,6 +84,29 @@ def stopped(work: WorkFolder, text: str) -> Stopped:
     told = text.partition("; ")[0]
     return Stopped(f"{told}; {work.path} holds what is finished: give the same command with "
                    "--resume to go on")  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """What training leaves.
+
+    Attributes
+    ----------
+    weights : Weights
+        With which validation went best.
+    settings : TrainSettings
+        That were used.
+    seconds, epochs : float
+        Spent, and done.
+    steps : int
+        Done.
+    """
+
+    weights: Weights
+    settings: TrainSettings
+    seconds: float
+    epochs: float
+    steps: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -246,9 +269,7 @@ class Job:
             path, fitted, self.begun, preprocess, data.pack.class_names, report, overwrite=True
         )
 
-    def train(
-        self, work: WorkFolder, data: Packed, head: FrozenHead
-    ) -> tuple[Weights, TrainSettings, float, tuple[float, int]]:
+    def train(self, work: WorkFolder, data: Packed, head: FrozenHead) -> Trained:
         """Train, with a smaller batch where memory does not suffice."""
         settings = self._fitting(work, data)
         while True:
@@ -319,7 +340,7 @@ class Job:
 
     def _train_once(
         self, work: WorkFolder, data: Packed, head: FrozenHead, settings: TrainSettings
-    ) -> tuple[Weights, TrainSettings, float, tuple[float, int]]:
+    ) -> Trained:
         start = (head.coef, head.intercept) if self.settings.start == "head" else None
         run = TrainingRun(
             data.pack,
@@ -338,16 +359,12 @@ class Job:
         try:
             run.begin(resume=True)
             found = run.go(tensorboard=False, progress=self.progress, stop=self.stop)
-        except Stopped as error:
-            raise stopped(work, str(error)) from error
         finally:
             run.close()
         weights = load_weights(found.weights)
-        return weights, settings, found.seconds, (found.epochs, run.trainer.step)
+        return Trained(weights, settings, found.seconds, found.epochs, run.trainer.step)
 
-    def _finished(
-        self, work: WorkFolder, data: Packed, settings: TrainSettings
-    ) -> tuple[Weights, TrainSettings, float, tuple[float, int]] | None:
+    def _finished(self, work: WorkFolder, data: Packed, settings: TrainSettings) -> Trained | None:
         """Give what was trained to the end before, if it was."""
         found = None
         if self.world.chief:
@@ -363,20 +380,20 @@ class Job:
         if not isinstance(shared, Weights):
             return None
         known = shared.provenance
-        return shared, settings, float(known["seconds"]), (known["epochs"], known["steps"])
+        return Trained(
+            shared, settings, float(known["seconds"]), float(known["epochs"]), int(known["steps"])
+        )
 
     def finish(
         self,
         work: WorkFolder,
         data: Packed,
         head: FrozenHead,
-        trained: Weights,
-        used: TrainSettings,
-        seconds: float,
-        done: tuple[float, int],
+        done: Trained,
         target: Path | None,
     ) -> Finetuned:
         """Measure what was trained as it will be used, and write it with its card."""
+        trained = done.weights
         network = AlexNet(trained.spec)
         network.load_state_dict(trained.state)
         logits = layer_values(
@@ -417,10 +434,10 @@ class Job:
             frozen=frozen,
             p_value=sign_test(right, head.right),
             is_start=_best_step(history) == 0 and self.settings.start == "head",
-            best_epoch=_best_step(history) / max(1, done[1]) * done[0],
-            epochs=done[0],
-            seconds=seconds,
-            batch_size=used.batch_size,
+            best_epoch=_best_step(history) / max(1, done.steps) * done.epochs,
+            epochs=done.epochs,
+            seconds=done.seconds,
+            batch_size=done.settings.batch_size,
             classes=data.counts(),
             bad=list(data.pack.bad),
             history=history,
@@ -429,7 +446,7 @@ class Job:
         def write() -> None:
             assert target is not None
             save_weights(target, weights, overwrite=True)
-            write_card(result, used)
+            write_card(result, done.settings)
 
         if target is not None:
             on_chief(self.world, write)

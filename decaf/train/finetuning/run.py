@@ -182,21 +182,19 @@ def finetune(
         try:
             data = job.open_data(stack, work, source, train, val, on_error, overwrite)
             head, fitted = job.frozen_head(work, data)
-        except (InputError, ImageError):
+            if save_head is not None and world.chief:
+                report: dict[str, Any] = {"frozen": Accuracy.of(head.right).to_dict()}
+                if not isinstance(weights, Weights) and os.path.exists(weights):
+                    report["weights_file"] = os.path.abspath(os.fspath(weights))
+                job.write_head(Path(os.fsdecode(save_head)), fitted, data, report)
+            trained = job.train(work, data, head)
+        except (InputError, ImageError, SettingError):
             if not resume and world.chief:
-                work.discard()  # nothing half-made is left of images that are no good
+                work.discard()  # nothing half-made is left of what cannot be done
             raise
         except Stopped as error:
             raise stopped(work, str(error)) from error
-        if save_head is not None and world.chief:
-            report = {"frozen": Accuracy.of(head.right).to_dict()}
-            if not isinstance(weights, Weights) and os.path.exists(weights):
-                report["weights_file"] = os.path.abspath(os.fspath(weights))  # type: ignore[assignment]
-            job.write_head(Path(os.fsdecode(save_head)), fitted, data, report)
-        trained, used, seconds, steps = job.train(work, data, head)
-        result = job.finish(
-            work, data, head, trained, used, seconds, steps, None if out is None else target
-        )
+        result = job.finish(work, data, head, trained, None if out is None else target)
         if world.chief and out is not None and not keep:
             work.tidy()
         return result

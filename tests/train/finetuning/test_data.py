@@ -24,7 +24,9 @@ def folder_of(root: Path, counts: dict[str, int]) -> Path:
     for name, count in counts.items():
         (root / name).mkdir(parents=True)
         for i in range(count):
-            Image.new("RGB", (8, 8), (i, len(name), 0)).save(root / name / f"{i:02d}.png")
+            Image.new("RGB", (8, 8), (i, sum(name.encode()) % 256, 0)).save(
+                root / name / f"{i:02d}.png"
+            )
     return root
 
 

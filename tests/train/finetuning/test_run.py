@@ -120,7 +120,7 @@ def test_a_new_last_layer_begins_near_nothing(tune: Tune) -> None:
     assert result.history[0]["val_loss"] == pytest.approx(np.log(4), abs=0.1)
 
 
-@pytest.mark.parametrize("images", [16, 80, 130])
+@pytest.mark.parametrize("images", [16, 60, 100])
 def test_a_stopped_run_goes_on_to_the_same_weights(tune: Tune, tmp_path: Path, images: int) -> None:
     changes = {"average": 0.9, "clip_norm": 5.0}
     whole = tune(tmp_path / "whole.safetensors", changes=changes)
@@ -239,10 +239,10 @@ def test_bad_images_can_be_left_out(tune: Tune, photographs: Path, tmp_path: Pat
     (root / "ants/00.png").write_bytes(b"no image")
     result = tune(tmp_path / "m.safetensors", root, on_error="record")
     assert [(name, status) for _, name, status, _ in result.bad] == [
-        (b"ants/00.png", "not_an_image")
+        (b"ants/00.png", "unsupported")
     ]
     assert sum(train + val for _, train, val in result.classes) == 63
-    assert "| ants/00.png | not\\_an\\_image |" in (tmp_path / "m.md").read_text()
+    assert "| ants/00.png | unsupported |" in (tmp_path / "m.md").read_text()
 
 
 def test_images_seen_in_training_are_told(
