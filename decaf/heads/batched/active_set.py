@@ -26,6 +26,7 @@ from torch import Tensor
 from decaf.heads.batched.gram import Gram
 from decaf.heads.batched.line_search import search
 from decaf.heads.batched.losses import Piecewise
+from decaf.heads.batched.threads import one_thread
 
 __all__ = ["finite_newton", "hinge_multipliers"]
 
@@ -191,10 +192,11 @@ def _newton_point(
         )
         exact[large] = False
         sizes[large] = 0
-    for column in torch.nonzero(sizes)[:, 0].tolist():
-        rows = torch.nonzero(inside[:, column])[:, 0]
-        solution = gram.solve(rows, sigma[rows, column], right[rows, column, None])
-        target[rows, column] += solution[:, 0]
+    with one_thread(int(sizes.max()) < 500):
+        for column in torch.nonzero(sizes)[:, 0].tolist():
+            rows = torch.nonzero(inside[:, column])[:, 0]
+            solution = gram.solve(rows, sigma[rows, column], right[rows, column, None])
+            target[rows, column] += solution[:, 0]
     return target, exact
 
 

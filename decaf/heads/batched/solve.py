@@ -18,7 +18,14 @@ from decaf.errors import SettingError
 from decaf.heads.batched.absent import spread
 from decaf.heads.batched.gram import gram_matrix
 from decaf.heads.batched.problem import FoldScores, Problem, Solution, check
-from decaf.heads.batched.solver import DropoutSolver, LinearSolver, first_precision, weight_of
+from decaf.heads.batched.solver import (
+    DropoutSolver,
+    LinearSolver,
+    first_precision,
+    is_small,
+    weight_of,
+)
+from decaf.heads.batched.threads import one_thread
 from decaf.heads.batched.training import Found, TrainingRows, prefers_rows
 
 __all__ = ["cross_decisions", "solve", "solve_path"]
@@ -93,8 +100,20 @@ def solve_path(
         One for each C, in the order of `Cs`.
     """
     check(problem, loss, tuple(Cs))
+    with one_thread(is_small(problem)):
+        return _path(_weighted_rows(problem), loss, Cs, tol, max_iter, device, start)
+
+
+def _path(
+    problem: Problem,
+    loss: str,
+    Cs: Sequence[float],
+    tol: float,
+    max_iter: int,
+    device: str,
+    start: Solution | None,
+) -> list[Solution]:
     where = choose_device(device)
-    problem = _weighted_rows(problem)
     counts = np.bincount(problem.codes, minlength=problem.n_classes)
     if not counts.all():
         missing = np.flatnonzero(counts == 0)
@@ -147,7 +166,19 @@ def cross_decisions(
         its decision value stands for half a row of it among the others.
     """
     check(problem, loss, tuple(Cs))
-    where = choose_device(device)
+    with one_thread(is_small(problem)):
+        return _cross(problem, loss, Cs, folds, tol, max_iter, choose_device(device))
+
+
+def _cross(
+    problem: Problem,
+    loss: str,
+    Cs: Sequence[float],
+    folds: Sequence[tuple[np.ndarray, np.ndarray]],
+    tol: float,
+    max_iter: int,
+    where: torch.device,
+) -> list[FoldScores]:
     gram = None
     if not problem.dropout and prefers_rows(*problem.X.shape):
         gram = gram_matrix(problem.X, where, first_precision(problem, loss))

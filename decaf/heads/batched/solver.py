@@ -15,7 +15,7 @@ from decaf.heads.batched.gram import gram_matrix
 from decaf.heads.batched.problem import Problem, Solution
 from decaf.heads.batched.training import Found, TrainingRows, prefers_rows
 
-__all__ = ["DropoutSolver", "LinearSolver", "first_precision", "weight_of"]
+__all__ = ["DropoutSolver", "LinearSolver", "first_precision", "is_small", "weight_of"]
 
 
 SMALL = 3e7  # multiplications of an iteration, below which float64 costs nothing worth having
@@ -23,9 +23,13 @@ SMALL = 3e7  # multiplications of an iteration, below which float64 costs nothin
 
 def first_precision(problem: Problem, loss: str) -> torch.dtype:
     """Choose where to begin: in float64 what is small, and the hinge, whose corners need it."""
+    return torch.float64 if is_small(problem) or loss == "hinge" else torch.float32
+
+
+def is_small(problem: Problem) -> bool:
+    """Tell whether an iteration takes about a millisecond or less."""
     n, d = problem.X.shape
-    small = n * min(n, d) * problem.n_columns < SMALL
-    return torch.float64 if small or loss == "hinge" else torch.float32
+    return bool(n * min(n, d) * problem.n_columns < SMALL)
 
 
 def weight_of(problem: Problem, device: torch.device, dtype: torch.dtype) -> Tensor:
@@ -150,7 +154,7 @@ class DropoutSolver:
 
     def __init__(self, problem: Problem, loss: str, device: torch.device) -> None:
         self.problem, self.loss, self.device = problem, loss, device
-        self.dtype = torch.float64 if problem.X.size * problem.n_columns < SMALL else torch.float32
+        self.dtype = torch.float64 if is_small(problem) else torch.float32
         self.codes = torch.from_numpy(problem.codes).to(device)
         self.X = torch.from_numpy(problem.X).to(device, self.dtype)
         if problem.activations is None:
