@@ -16,15 +16,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from decaf.backbone.weights import load_weights
+from decaf.backbone.init import random_state
+from decaf.backbone.spec import ArchSpec, ConvSpec
+from decaf.backbone.weights import Weights, load_weights, save_weights
 from decaf.cli.main import main
+from decaf.images.spec import PreprocessSpec
 from decaf.train import session
 from decaf.train.finetuning.settings import FinetuneSettings
 
 TINY = Path(__file__).parents[1] / "train/tiny_network.py"
 PATIENCE = 240.0
-SMALL = ["-w", "random:0:alexnet-64", "--precision", "fp32", "--device", "cpu", "-j", "0"]
-SHORT = [*SMALL, "--epochs", "1", "--batch-size", "8"]
+SMALL = ["--precision", "fp32", "--device", "cpu", "-j", "0", "--batch-size", "8"]
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +40,23 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
             pixels[:, :, 2 * number] += 120
             Image.fromarray(pixels).save(root / name / f"{i}.png")
     return root
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A network of a few thousand parameters."""
+    convs = (ConvSpec(8, 5, padding=2), *[ConvSpec(12, 3, padding=1)] * 4)
+    spec = ArchSpec("tiny", input_size=32, convs=convs, hidden=(24, 20), classes=4)
+    preprocess = PreprocessSpec("decaf", "warp", resize_to=36, crop=32)
+    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    save_weights(path, Weights.of("tiny", spec, preprocess, random_state(spec, 3)))
+    return str(path)
+
+
+@pytest.fixture
+def short(weights: str) -> list[str]:
+    """The arguments of a short run."""
+    return [*SMALL, "-w", weights, "--epochs", "1"]
 
 
 @pytest.fixture(autouse=True)
@@ -62,10 +81,10 @@ def test_every_setting_is_an_argument(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_a_folder_becomes_a_network_that_predicts(
-    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    photos: Path, tmp_path: Path, short: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "m.safetensors"
-    assert main(["finetune", str(photos), "-o", str(out), *SHORT, "--seed", "1"]) == 0
+    assert main(["finetune", str(photos), "-o", str(out), *short, "--seed", "1"]) == 0
     said, complained = capsys.readouterr()
     assert said.startswith(f"{out}: 2 classes, 10 training images, 1 epochs in ")
     assert "frozen fc7 + head" in said
@@ -79,7 +98,7 @@ def test_a_folder_becomes_a_network_that_predicts(
     assert "ants" in capsys.readouterr().out
     assert main(["evaluate", str(out), str(photos)]) == 0
     capsys.readouterr()
-    again = ["finetune", str(photos), "-o", str(out), *SHORT, "--seed", "1"]
+    again = ["finetune", str(photos), "-o", str(out), *short, "--seed", "1"]
     assert main([*again, "-q"]) == 2
     assert "exists already; give another --out, or --overwrite to replace it" in one_line(capsys)
     assert main([*again, "-q", "--resume", "--json"]) == 0
@@ -178,11 +197,16 @@ def damaged(photos: Path, root: Path, change: str) -> list[str]:
     ],
 )
 def test_bad_input_is_a_line_and_leaves_nothing(
-    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], change: str, told: str
+    photos: Path,
+    tmp_path: Path,
+    short: list[str],
+    capsys: pytest.CaptureFixture[str],
+    change: str,
+    told: str,
 ) -> None:
     given = damaged(photos, tmp_path, change)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
-    arguments = ["finetune", "-o", str(tmp_path / "m.safetensors"), *SHORT, *given, "--quiet"]
+    arguments = ["finetune", "-o", str(tmp_path / "m.safetensors"), *short, *given, "--quiet"]
     assert main(arguments) == 2
     assert told in one_line(capsys)
     after = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
@@ -190,31 +214,31 @@ def test_bad_input_is_a_line_and_leaves_nothing(
 
 
 def test_bad_images_that_are_left_out_are_told(
-    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    photos: Path, tmp_path: Path, short: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     given = damaged(photos, tmp_path, "one bad")
     out = str(tmp_path / "m.safetensors")
-    assert main(["finetune", *given, "-o", out, *SHORT, "-q", "--on-error", "record"]) == 1
+    assert main(["finetune", *given, "-o", out, *short, "-q", "--on-error", "record"]) == 1
     told = "1 images could not be read and are left out: ants/3.png"
     assert told in capsys.readouterr().out
 
 
 @pytest.mark.faults
 def test_a_run_that_is_stopped_goes_on(
-    photos: Path, tmp_path: Path, child_env: dict[str, str]
+    photos: Path, tmp_path: Path, weights: str, child_env: dict[str, str]
 ) -> None:
     out = tmp_path / "m.safetensors"
 
     def start(*more: str) -> subprocess.Popen[str]:
+        how = ["-w", weights, "--epochs", "150", "--checkpoint-steps", "5", *SMALL, *more]
         return subprocess.Popen(
-            [sys.executable, str(TINY), "finetune", str(photos), "-o", str(out), *SMALL,
-             "--epochs", "40", "--batch-size", "8", "--checkpoint-steps", "2", *more],
+            [sys.executable, str(TINY), "finetune", str(photos), "-o", str(out), *how],
             env={**child_env, "OMP_NUM_THREADS": "1"},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
-        )  # fmt: skip
+        )
 
     first = start()
     deadline = time.monotonic() + PATIENCE
@@ -235,5 +259,5 @@ def test_a_run_that_is_stopped_goes_on(
     again = start("--resume", "--json", "-q")
     said, complained = again.communicate(timeout=PATIENCE)
     assert again.returncode == 0, complained
-    assert json.loads(said)["epochs"] == 40
+    assert json.loads(said)["epochs"] == 150
     assert out.exists()

@@ -361,7 +361,10 @@ class Job:
             found = run.go(tensorboard=False, progress=self.progress, stop=self.stop)
         finally:
             run.close()
-        weights = load_weights(found.weights)
+        # Others than rank 0 may see the file later than it was written.
+        read = on_chief(self.world, lambda: load_weights(found.weights))
+        weights = self.world.share(read)
+        assert isinstance(weights, Weights)
         return Trained(weights, settings, found.seconds, found.epochs, run.trainer.step)
 
     def _finished(self, work: WorkFolder, data: Packed, settings: TrainSettings) -> Trained | None:
