@@ -59,6 +59,7 @@ def minimise(
     free_intercept: bool,
     tol: float,
     max_iter: int,
+    gap: float = float("inf"),
 ) -> Minimum:
     """Minimise ½‖w‖² + loss(Xw + b).
 
@@ -73,8 +74,11 @@ def minimise(
         Whether b is sought too; else it stays.
     tol : float
         Stop where Newton's model promises less than `tol` times the objective, in each column (in
-        all together for a coupled loss).
+        all together for a coupled loss)…
     max_iter : int
+    gap : float
+        … and where the certified gap is less than `gap` times the objective. Looked at now and
+        then, since it takes a product more.
 
     Returns
     -------
@@ -92,7 +96,7 @@ def minimise(
     pairs: list[_Pair] = []
     gradient, gradient_b = space.gradient(at.coef, slope), slope.sum(0)
     total = _reducer(loss.coupled)
-    n_iter = 0
+    n_iter = look = 0
     while n_iter < max_iter:
         direction, direction_b = _direction(space, gradient, gradient_b, room, pairs, total)
         if not free_intercept:
@@ -100,6 +104,13 @@ def minimise(
         begin = total(_dot(gradient, direction.image) + (gradient_b * direction_b).double())
         value = total(0.5 * _dot(at.coef, at.image) + loss.value(at.decisions + intercept))
         done = -0.5 * begin <= tol * value
+        if gap < float("inf") and bool(done.any()):
+            if n_iter < look:
+                done = torch.zeros_like(done)
+            else:
+                room_left = total(0.5 * space.norm2(gradient))
+                done &= room_left <= gap * value
+                look = n_iter + 3
         if not bool(torch.isfinite(value).all()):
             break
         result[:, kept], result_b[kept] = at.coef, intercept

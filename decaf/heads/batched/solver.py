@@ -95,7 +95,9 @@ class LinearSolver:
         best: Solution | None = None
         for attempt in range(6):
             dtype = self.first if attempt == 0 and tol >= 1e-7 else torch.float64
-            found = self.training(dtype).solve(C, found, tol=inner, max_iter=max_iter - used)
+            found = self.training(dtype).solve(
+                C, found, tol=inner, max_iter=max_iter - used, gap=0.4 * tol
+            )
             used += found.n_iter
             w, intercept, signed = self._coefficients(found, self.training(dtype).by_duals)
             objective, gap, intercept = certify(

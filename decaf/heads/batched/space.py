@@ -66,10 +66,14 @@ class RowSpace:
     ----------
     gram : Tensor, shape (n, n)
         K.
+    centred : bool
+        Whether the rows sum to 0. K has no part along 1 then, but for rounding, which large
+        coefficients along it would bring out: they are kept without.
     """
 
-    def __init__(self, gram: Tensor) -> None:
+    def __init__(self, gram: Tensor, *, centred: bool = False) -> None:
         self.gram = gram
+        self.centred = centred
         self.size = len(gram)
         self._inverse: Tensor | None = None
         self.ridge = 0.0
@@ -81,7 +85,8 @@ class RowSpace:
 
     def gradient(self, coef: Tensor, slope: Tensor) -> Tensor:
         """Give the coefficients of w + Xᵀ slope."""
-        return coef + slope
+        sum_ = coef + slope
+        return sum_ - sum_.mean(0) if self.centred else sum_
 
     def norm2(self, coef: Tensor) -> Tensor:
         """Give the squared norms of vectors by their coefficients, (K,) in float64."""
@@ -164,6 +169,8 @@ Space = RowSpace | FeatureSpace
 def _inverse(matrix: Tensor) -> Tensor:
     """Give (I + ridge K)⁻¹, where the identity is not lost beside ridge K."""
     factor, failed = torch.linalg.cholesky_ex(matrix)
+    if int(failed) and matrix.dtype == torch.float32:
+        return _inverse(matrix.double()).float()
     if int(failed) or not bool(factor.isfinite().all()):
         raise SettingError(
             "C times the squared norms of the rows is too large to be computed with; use a smaller "

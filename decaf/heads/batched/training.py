@@ -128,7 +128,7 @@ class TrainingRows:
                 else:
                     mean = self.gram.mean(0)
                     gram = self.gram - mean - mean[:, None] + mean.mean()
-                self._space = RowSpace(gram)
+                self._space = RowSpace(gram, centred=not self.penalised)
             else:
                 assert self.X is not None
                 if self.penalised:
@@ -144,7 +144,15 @@ class TrainingRows:
         X = None if self.X is None else self.X.double()
         return TrainingRows(self.name, self.codes, self.n_classes, self.weight.double(), gram, X)
 
-    def solve(self, C: float, start: Found | None, *, tol: float, max_iter: int) -> Found:
+    def solve(
+        self,
+        C: float,
+        start: Found | None,
+        *,
+        tol: float,
+        max_iter: int,
+        gap: float = float("inf"),
+    ) -> Found:
         """Solve for one C.
 
         Parameters
@@ -153,7 +161,10 @@ class TrainingRows:
         start : Found, optional
             Of these rows, at another C or in another precision.
         tol : float
+            Of what Newton's model promises, relative to the objective.
         max_iter : int
+        gap : float
+            Of the duality gap, relative; the active-set solvers do without.
 
         Returns
         -------
@@ -171,13 +182,20 @@ class TrainingRows:
         if self.penalised:
             begin = torch.cat([begin[:-1], intercept[None]]) if start is not None else begin
             found = minimise(
-                space, loss, begin, 0 * intercept, free_intercept=False, tol=tol, max_iter=max_iter
+                space,
+                loss,
+                begin,
+                0 * intercept,
+                free_intercept=False,
+                tol=tol,
+                max_iter=max_iter,
+                gap=gap,
             )
             return Found(found.coef, found.coef[-1], found.converged, found.n_iter)
         if start is not None:
             intercept = intercept + self._shift(begin)
         found = minimise(
-            space, loss, begin, intercept, free_intercept=True, tol=tol, max_iter=max_iter
+            space, loss, begin, intercept, free_intercept=True, tol=tol, max_iter=max_iter, gap=gap
         )
         coef = found.coef
         if self.gram is not None:
