@@ -71,6 +71,7 @@ def main() -> None:
             finished += 1
             assert content(out) == expected
             out.unlink()
+            out.with_suffix(".md").unlink()
             shutil.rmtree(out.with_name("m.finetune"))
             continue
         assert code == -signal.SIGKILL, code
