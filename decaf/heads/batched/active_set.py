@@ -23,12 +23,16 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from decaf.heads.batched.coordinates import MOST_ROWS, descend
 from decaf.heads.batched.gram import Gram
 from decaf.heads.batched.line_search import search
 from decaf.heads.batched.losses import Piecewise
 from decaf.heads.batched.threads import one_thread
 
 __all__ = ["finite_newton", "hinge_multipliers"]
+
+# Rounds of multipliers, of which five to ten are usual, before coordinate descent takes over.
+TURNS = 12
 
 
 def finite_newton(
@@ -113,15 +117,16 @@ def hinge_multipliers(
     result = signed.clone()
     kept = torch.arange(signed.shape[1], device=signed.device)
     alpha = torch.minimum((signs * signed).clamp(min=0), cost)
-    width, inner, used = 0.5, 0.1 * tol, 0
-    while used < max_iter:
+    width, inner, used, turns = 0.5, 0.1 * tol, 0, 0
+    few_rows = len(signed) <= MOST_ROWS
+    while used < max_iter and not (turns == TURNS and few_rows):
         # Floor: below it K_JJ + σI would be singular to rounding where rows are repeated.
         sigma = (width / cost).clamp(min=1e-9 * float(gram.diagonal().mean()))
         loss = Piecewise(signs, sigma, cost, alpha)
         signed, _, count = finite_newton(
             gram, loss, signs * alpha, tol=inner, max_iter=max_iter - used
         )
-        used += max(count, 1)
+        used, turns = used + max(count, 1), turns + 1
         # Not loss.dual of the decisions: it divides their rounding by σ.
         alpha = torch.minimum((signs * signed).clamp(min=0), cost)
         candidate = signs * alpha
@@ -136,6 +141,10 @@ def hinge_multipliers(
         stay = torch.nonzero(~done)[:, 0]
         kept, signs, alpha = kept[stay], signs[:, stay], alpha[:, stay]
         width, inner = max(0.1 * width, 1e-4), max(0.1 * inner, 1e-14)
+    if few_rows:
+        alpha, done = descend(gram, signs, cost, alpha, tol=tol, rounds=max_iter)
+        result[:, kept] = signs * alpha
+        return result, bool(done.all()), used
     return result, False, used
 
 
