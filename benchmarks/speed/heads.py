@@ -11,9 +11,11 @@ from which the layer is extracted first (best Caltech-101). ``--synthetic`` make
   (multinomial, L-BFGS) beside decaf, from the matrix to the coefficients, Gram matrix and all. They
   take turns; the ratio is that of the medians;
 - is it the same optimum: the objective of both, in float64, by the same formula, and how many rows
-  (of training and of test) get the same class. decaf must not lie above scikit-learn by more than
-  1e-4, and where scikit-learn has come as near to the optimum, 99.9 % of the rows must agree. The
-  run fails where they do not;
+  (of training and of test) get the same class. scikit-learn's default tolerance leaves it short of
+  the optimum for some problems, so LogisticRegression is also timed with the largest of a few
+  tolerances that brings it within 1e-4 of decaf's objective; where none does, with the last. decaf
+  must not lie above scikit-learn by more than 1e-4, and where scikit-learn has come to the optimum,
+  99.9 % of the training rows must agree. The run fails where they do not;
 - a whole column of the table: LinearSVM (and with ``--all`` the other heads) with C chosen by a
   five-fold search over eight values, then fitted, on five splits.
 
@@ -176,18 +178,16 @@ def _compare(
         began = time.perf_counter()
         found = solve(Problem(rows, labels, classes), loss, C)
         ours.append(time.perf_counter() - began)
-        if loss == "multinomial":
-            model = LogisticRegression(C=C, max_iter=1000)
-        else:
-            model = LinearSVC(C=C, loss=loss)
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            began = time.perf_counter()
-            model.fit(rows, labels)
-            theirs.append(time.perf_counter() - began)
-    gave_up = any(issubclass(w.category, ConvergenceWarning) for w in caught)
+        model, seconds, gave_up = _fit_theirs(rows, labels, loss, C, 1e-4)
+        theirs.append(seconds)
     mine = _objective(rows, labels, loss, C, found.coef, found.intercept)
     best = _objective(rows, labels, loss, C, model.coef_, model.intercept_)
+    by_default = best / mine - 1
+    tol, pressed = 1e-4, statistics.median(theirs)
+    while loss == "multinomial" and best / mine - 1 > NEAR / 100 and tol > 1e-7:
+        tol /= 10
+        model, pressed, gave_up = _fit_theirs(rows, labels, loss, C, tol)
+        best = _objective(rows, labels, loss, C, model.coef_, model.intercept_)
     alike = {}
     for part, chosen in (("training", train), ("test", test)):
         one = (X[chosen] @ found.coef.T + found.intercept).argmax(1)
@@ -205,6 +205,10 @@ def _compare(
         "decaf_s": [round(s, 3) for s in ours],
         "sklearn_s": [round(s, 3) for s in theirs],
         "ratio": round(statistics.median(theirs) / statistics.median(ours), 2),
+        "sklearn_above_by_default": by_default,
+        "sklearn_pressed_s": round(pressed, 3),
+        "sklearn_pressed_tol": tol,
+        "ratio_pressed": round(pressed / statistics.median(ours), 2),
         "target": SPEEDUP[loss],
         "decaf_objective": mine,
         "decaf_gap": found.gap,
@@ -214,6 +218,22 @@ def _compare(
         "alike": alike,
         "wrong": wrong,
     }
+
+
+def _fit_theirs(
+    X: np.ndarray, codes: np.ndarray, loss: str, C: float, tol: float
+) -> tuple[Any, float, bool]:
+    """Fit scikit-learn's estimator; give it, the seconds, and whether it gave up."""
+    if loss == "multinomial":
+        model = LogisticRegression(C=C, tol=tol, max_iter=10_000 if tol < 1e-4 else 1000)
+    else:
+        model = LinearSVC(C=C, loss=loss, tol=tol)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        began = time.perf_counter()
+        model.fit(X, codes)
+        seconds = time.perf_counter() - began
+    return model, seconds, any(issubclass(w.category, ConvergenceWarning) for w in caught)
 
 
 def _objective(
@@ -283,7 +303,7 @@ def _table(report: dict[str, Any]) -> str:
         ),
         f"{report['rows']} rows, {report['dimensions']} dimensions, {report['classes']} classes",
         "",
-        _row("one fit", "C", "sklearn s", "decaf s", "ratio", "target", "excess", "alike", "test"),
+        _row("one fit", "C", "decaf s", "sklearn s", "ratio", "above", "optimum s", "ratio"),
     ]
     for fit in report["fits"]:
         star = "*" if fit["sklearn_gave_up"] else ""
@@ -291,18 +311,35 @@ def _table(report: dict[str, Any]) -> str:
             _row(
                 f"{NAMES[fit['loss']]}, {fit['features']}",
                 f"{fit['C']:g}",
-                f"{statistics.median(fit['sklearn_s']):.2f}{star}",
                 f"{statistics.median(fit['decaf_s']):.2f}",
+                f"{statistics.median(fit['sklearn_s']):.2f}{star}",
                 f"{fit['ratio']:.1f}",
-                f"{fit['target']:.0f}",
-                f"{fit['excess']:+.1e}",
-                f"{fit['alike']['training']:.4f}",
-                f"{fit['alike']['test']:.4f}",
+                f"{fit['sklearn_above_by_default']:+.0e}",
+                f"{fit['sklearn_pressed_s']:.2f}",
+                f"{fit['ratio_pressed']:.1f}",
             )
         )
+    targets = ", ".join(f"{NAMES[loss]} {ratio:.0f}" for loss, ratio in SPEEDUP.items())
     lines += [
-        "excess: decaf's objective above scikit-learn's, relative (below it where negative);",
-        "alike: share of the training and test rows that get the same class",
+        "above: scikit-learn's objective above decaf's at its default tolerance, relative;",
+        "optimum s: with the tolerance that brings it there; targets of the ratio: " + targets,
+        "",
+        _row("the same optimum", "C", "gap", "excess", "training", "test"),
+    ]
+    lines += [
+        _row(
+            f"{NAMES[fit['loss']]}, {fit['features']}",
+            f"{fit['C']:g}",
+            f"{fit['decaf_gap']:.0e}",
+            f"{fit['excess']:+.0e}",
+            f"{fit['alike']['training']:.4f}",
+            f"{fit['alike']['test']:.4f}",
+        )
+        for fit in report["fits"]
+    ]
+    lines += [
+        "gap: decaf's certified bound; excess: decaf's objective above scikit-learn's, relative;",
+        "training, test: share of the rows that get the same class from both",
     ]
     if any(fit["sklearn_gave_up"] for fit in report["fits"]):
         lines.append("* scikit-learn stopped at max_iter, before its own tolerance")

@@ -32,7 +32,6 @@ has fewer. Exit codes: 0 done; 1 done, and some images could not be read (they a
 not done, the line on stderr says why; 130 and 143 stopped by a signal.
 """
 
-HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 SHOWN_BAD = 5
 
 
@@ -126,19 +125,13 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _opened(path: str, stack: ExitStack) -> Any:
-    if not _is_hdf5(path):
+    from decaf.images.sniff import is_hdf5
+
+    if not is_hdf5(path):
         return path
     from decaf.train.pack.reader import Pack
 
     return stack.enter_context(Pack.open(path))
-
-
-def _is_hdf5(path: str) -> bool:
-    try:
-        with open(path, "rb") as file:
-            return file.read(len(HDF5_MAGIC)) == HDF5_MAGIC
-    except (OSError, ValueError):
-        return False  # a folder; what is not there is told by what looks for it
 
 
 def _lines(found: Evaluation, *, per_class: bool) -> Iterator[str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from decaf.errors import InputError
+from decaf.heads.answers import softmax
 
 __all__ = ["Calibration"]
 
@@ -73,7 +74,7 @@ class Calibration:
         -------
         ndarray of float64, shape (n, n_classes)
         """
-        return _softmax(self.a * _columns(np.asarray(decisions, np.float64)))
+        return softmax(self.a * _columns(np.asarray(decisions, np.float64)))
 
 
 def _columns(decisions: np.ndarray) -> np.ndarray:
@@ -82,12 +83,6 @@ def _columns(decisions: np.ndarray) -> np.ndarray:
     if single.shape[1] > 1:
         return single
     return np.hstack([np.zeros_like(single), single])
-
-
-def _softmax(scores: np.ndarray) -> np.ndarray:
-    powers: np.ndarray = np.exp(scores - scores.max(axis=1, keepdims=True))
-    powers /= powers.sum(axis=1, keepdims=True)
-    return powers
 
 
 def _best_factor(scores: np.ndarray, codes: np.ndarray) -> float:
@@ -108,7 +103,7 @@ def _best_factor(scores: np.ndarray, codes: np.ndarray) -> float:
     smallest = 1e-3 / size
 
     def slope(a: float) -> float:
-        return float(((_softmax(a * scores) * scores).sum(axis=1) - targets).mean())
+        return float(((softmax(a * scores) * scores).sum(axis=1) - targets).mean())
 
     if slope(smallest) >= 0:
         return smallest  # the scores say nothing; near to equal probabilities, in their order

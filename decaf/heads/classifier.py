@@ -22,10 +22,10 @@ from decaf.heads.saved import SavedHead, is_head_file, load_head
 from decaf.heads.whereabouts import (
     WEIGHTS_ENDINGS,
     find_backbone,
-    is_hdf5,
     is_registry_name,
     named_backbone,
 )
+from decaf.images.sniff import is_hdf5
 from decaf.images.sources import collect
 from decaf.images.status import STATUS_NAMES
 

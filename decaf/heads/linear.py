@@ -341,7 +341,7 @@ class LinearHead(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             warnings.warn(
                 f"{type(self).__name__} did not converge: solver {self.solver!r} stopped after "
                 f"{self.n_iter_} iterations{gap} at C = {C:g}, objective {self.objective_:g}; "
-                "raise max_iter or tol, or use a smaller C",
+                + _advice(self.n_iter_, self.max_iter, self.scale),
                 ConvergenceWarning,
                 stacklevel=3,
             )
@@ -350,6 +350,14 @@ class LinearHead(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _seed(self) -> int:
         state = check_random_state(self.random_state)
         return int(state.randint(np.iinfo(np.int32).max))
+
+
+def _advice(n_iter: int, max_iter: int, scale: str) -> str:
+    if n_iter >= max_iter:
+        return "raise max_iter or tol, or use a smaller C"
+    # More iterations would change nothing: rounding ended the fit.
+    scaling = ", or scale='mean-norm'" if scale in ("none", "standard") else ""
+    return f"rounding ended it: use a smaller C{scaling}, or raise tol"
 
 
 class _Data:

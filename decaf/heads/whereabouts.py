@@ -14,9 +14,8 @@ if TYPE_CHECKING:
     from decaf.heads.identity import FeatureIdentity
     from decaf.heads.saved import SavedHead
 
-__all__ = ["WEIGHTS_ENDINGS", "find_backbone", "is_hdf5", "is_registry_name", "named_backbone"]
+__all__ = ["WEIGHTS_ENDINGS", "find_backbone", "is_registry_name", "named_backbone"]
 
-_HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 WEIGHTS_ENDINGS = (".safetensors", ".pth", ".pt")
 
 
@@ -25,17 +24,6 @@ def is_registry_name(weights: Any) -> bool:
     if not isinstance(weights, str):
         return False
     return weights in ("tiny-imagenet", "imagenet") or weights.partition(":")[0] == "random"
-
-
-def is_hdf5(source: Any) -> bool:
-    """Tell whether a source is the path of an HDF5 file, by its first bytes."""
-    if not isinstance(source, (str, bytes, os.PathLike)):
-        return False
-    try:
-        with open(source, "rb") as file:
-            return file.read(len(_HDF5_MAGIC)) == _HDF5_MAGIC
-    except (OSError, ValueError):
-        return False  # a folder, a pattern; what is not there is told by what looks for it
 
 
 def named_backbone(

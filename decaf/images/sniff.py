@@ -6,20 +6,24 @@ ending plays no part.
 
 from __future__ import annotations
 
+import os
 import struct
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from decaf.errors import ImageError
 from decaf.images.ifd import ORIENTATION, exif_orientation, first_ifd
 from decaf.images.jpeg import read_jpeg_header
 from decaf.images.limits import MAX_SCANS
 
-__all__ = ["FORMATS", "HEAD_BYTES", "Header", "guess_format", "sniff"]
+__all__ = ["FORMATS", "HEAD_BYTES", "Header", "guess_format", "is_hdf5", "sniff"]
 
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "AVIF")
 
 # How much of a file `guess_format` needs.
 HEAD_BYTES = 32
+
+
+_HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 
 
 class Header(NamedTuple):
@@ -40,6 +44,17 @@ class Header(NamedTuple):
     white_is_zero: bool = False
     # PNG only: the one colour, of `bits` a sample, that is transparent.
     transparent: tuple[int, ...] = ()
+
+
+def is_hdf5(source: Any) -> bool:
+    """Tell whether a source is the path of an HDF5 file (of features, a training pack)."""
+    if not isinstance(source, (str, bytes, os.PathLike)):
+        return False
+    try:
+        with open(source, "rb") as file:
+            return file.read(len(_HDF5_MAGIC)) == _HDF5_MAGIC
+    except (OSError, ValueError):
+        return False  # a folder, a pattern; what is not there is told by what looks for it
 
 
 def guess_format(head: bytes) -> str | None:

@@ -16,7 +16,7 @@ from decaf.evaluate.fitting.held_out import usable_images
 from decaf.features.disk import disk_errors
 from decaf.features.extract import extract
 from decaf.features.store.file import FeatureFile
-from decaf.heads.whereabouts import is_hdf5
+from decaf.images.sniff import is_hdf5
 from decaf.images.sources import collect
 
 __all__ = [

@@ -228,7 +228,20 @@ class TrainingRows:
                 gram, signs, cost, begin, tol=tol, max_iter=max_iter
             )
         else:
-            coef, converged, n_iter = finite_newton(
-                gram, squared_hinge(signs, cost), begin, tol=tol, max_iter=max_iter
-            )
+            # Newton's way to a large C is shorter by smaller ones, unless it begins at one.
+            ladder = [1.0]
+            level = float(cost.mean() * gram.diagonal().mean())
+            while not begin.any() and level * ladder[-1] > 100:
+                ladder.append(ladder[-1] / 8)
+            n_iter = 0
+            for part in reversed(ladder):
+                begin, converged, count = finite_newton(
+                    gram,
+                    squared_hinge(signs, part * cost),
+                    begin,
+                    tol=tol if part == 1 else 1e-2,
+                    max_iter=max(max_iter - n_iter, 1),
+                )
+                n_iter += count
+            coef = begin
         return Found(coef, coef.sum(0), converged, n_iter)

@@ -22,11 +22,9 @@ __all__ = [
     "check_fraction",
     "divided",
     "find_images",
-    "is_pack",
     "seen_in_training",
 ]
 
-_HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 _SHOWN = 5
 
 
@@ -78,17 +76,6 @@ class PickedSplit:
     def pixels(self, index: int) -> np.ndarray:
         """Give a stored image, uint8 (side, side, 3)."""
         return self.split.pixels(int(self.rows[index]))
-
-
-def is_pack(source: Any) -> bool:
-    """Tell whether a source is a training pack (or another HDF5 file), by its first bytes."""
-    if not isinstance(source, (str, bytes, os.PathLike)):
-        return False
-    try:
-        with open(source, "rb") as file:
-            return file.read(len(_HDF5_MAGIC)) == _HDF5_MAGIC
-    except (OSError, ValueError):
-        return False  # what is not there is told by what looks for it
 
 
 def find_images(

@@ -22,12 +22,13 @@ from decaf.backbone.weights import Weights, load_weights, save_weights
 from decaf.errors import SettingError, Stopped, WeightsError
 from decaf.features.ranks import local_world_size
 from decaf.features.run import available_cores
+from decaf.images.sniff import is_hdf5
 from decaf.images.spec import PreprocessSpec
 from decaf.train.beginning import preprocess_of
 from decaf.train.distributed import World
 from decaf.train.finetuning.accuracy import Accuracy, sign_test
 from decaf.train.finetuning.card import write_card
-from decaf.train.finetuning.data import Packed, divided, is_pack, seen_in_training
+from decaf.train.finetuning.data import Packed, divided, seen_in_training
 from decaf.train.finetuning.frozen import FrozenHead, fit_frozen_head, layer_values, save_frozen
 from decaf.train.finetuning.memory import SHARE, available_memory, step_memory
 from decaf.train.finetuning.result import Finetuned
@@ -168,7 +169,7 @@ class Job:
     ) -> Packed:
         """Pack the images where they are not, and divide them."""
         first, second = work.pack, None
-        if is_pack(train):
+        if is_hdf5(train):
             first, second = Path(os.fsdecode(train)), None if val is None else os.fsdecode(val)
         else:
             on_chief(self.world, lambda: self._pack(source, work, on_error, overwrite))

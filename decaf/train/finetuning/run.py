@@ -14,9 +14,10 @@ from decaf.backbone.device import strict_float32
 from decaf.backbone.safetensors_file import check_weights_path
 from decaf.backbone.weights import DEFAULT_WEIGHTS, Weights, load_weights
 from decaf.errors import ImageError, InputError, OutputError, SettingError, Stopped
+from decaf.images.sniff import is_hdf5
 from decaf.train.distributed import world_of_run
 from decaf.train.finetuning.accuracy import Accuracy
-from decaf.train.finetuning.data import find_images, is_pack
+from decaf.train.finetuning.data import find_images
 from decaf.train.finetuning.job import Job, on_chief, stopped
 from decaf.train.finetuning.result import Finetuned
 from decaf.train.finetuning.settings import FinetuneSettings
@@ -154,7 +155,7 @@ def finetune(
             stop=stop or threading.Event(),
         )
         source: PackSource | None = None
-        packs = is_pack(train), val is not None and is_pack(val)
+        packs = is_hdf5(train), val is not None and is_hdf5(val)
         if val is not None and packs[0] != packs[1]:
             raise SettingError("train and val must both be packs, or neither: pack both alike")
         if isinstance(train, PackSource):

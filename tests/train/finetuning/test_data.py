@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from decaf.errors import DecafError, InputError, SettingError
-from decaf.train.finetuning.data import divided, find_images, is_pack, seen_in_training
+from decaf.images.sniff import is_hdf5
+from decaf.train.finetuning.data import divided, find_images, seen_in_training
 from decaf.train.pack.build import make_pack
 from decaf.train.pack.reader import Pack
 
@@ -147,9 +148,9 @@ def test_a_share_that_leaves_nothing_is_told(photos: Path, share: Any) -> None:
 
 def test_packs_are_divided(photos: Path, tmp_path: Path) -> None:
     path = pack_of(photos, tmp_path / "a.pack")
-    assert is_pack(path)
-    assert not is_pack(photos)
-    assert not is_pack(["a"])
+    assert is_hdf5(path)
+    assert not is_hdf5(photos)
+    assert not is_hdf5(["a"])
     other = pack_of(folder_of(tmp_path / "v", {"bees": 2, "cats": 2}), tmp_path / "v.pack")
     with Pack.open(path) as pack, Pack.open(other) as val_pack:
         data = divided(pack, None, 0.2, 0)
