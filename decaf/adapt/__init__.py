@@ -1,0 +1,73 @@
+"""Domain adaptation on features: classifiers for a target domain, learned mostly from a source.
+
+Every method is a classifier with ``fit(Xs, ys, Xt, yt)`` and ``predict(X)`` for target rows; see
+`decaf.adapt.estimator.AdaptationEstimator`. Each is loaded when it is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from decaf.adapt.alignment import SubspaceAlignment
+    from decaf.adapt.augmentation import FeatureAugmentation
+    from decaf.adapt.baselines import SourceAndTarget, SourceOnly, TargetOnly
+    from decaf.adapt.coral import CORAL
+    from decaf.adapt.domains import Domains, check_domains
+    from decaf.adapt.estimator import AdaptationEstimator
+    from decaf.adapt.geodesic_flow import GFK
+    from decaf.adapt.interpolation import DLID
+    from decaf.adapt.joint_distribution import JDA
+    from decaf.adapt.mmdt import MMDT
+    from decaf.adapt.optimal_transport import OptimalTransport
+    from decaf.adapt.transfer_components import TCA
+
+__all__ = [
+    "CORAL",
+    "DLID",
+    "GFK",
+    "JDA",
+    "MMDT",
+    "TCA",
+    "AdaptationEstimator",
+    "Domains",
+    "FeatureAugmentation",
+    "OptimalTransport",
+    "SourceAndTarget",
+    "SourceOnly",
+    "SubspaceAlignment",
+    "TargetOnly",
+    "check_domains",
+]
+
+# Public name → the module that defines it.
+_LAZY = {
+    "AdaptationEstimator": "decaf.adapt.estimator",
+    "CORAL": "decaf.adapt.coral",
+    "DLID": "decaf.adapt.interpolation",
+    "Domains": "decaf.adapt.domains",
+    "FeatureAugmentation": "decaf.adapt.augmentation",
+    "GFK": "decaf.adapt.geodesic_flow",
+    "JDA": "decaf.adapt.joint_distribution",
+    "MMDT": "decaf.adapt.mmdt",
+    "OptimalTransport": "decaf.adapt.optimal_transport",
+    "SourceAndTarget": "decaf.adapt.baselines",
+    "SourceOnly": "decaf.adapt.baselines",
+    "SubspaceAlignment": "decaf.adapt.alignment",
+    "TCA": "decaf.adapt.transfer_components",
+    "TargetOnly": "decaf.adapt.baselines",
+    "check_domains": "decaf.adapt.domains",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(_LAZY[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,144 @@
+"""What adaptation is measured against: one head on the source, on the target, or on both."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+
+from decaf.adapt.domains import Domains
+from decaf.adapt.estimator import AdaptationEstimator
+from decaf.errors import InputError
+from decaf.heads.scaling import Scaling, fit_scaling
+
+__all__ = ["SourceAndTarget", "SourceOnly", "TargetOnly"]
+
+
+class _Baseline(AdaptationEstimator):
+    """One head, one scaling, learned from the same labelled rows; nothing is adapted."""
+
+    def __init__(
+        self,
+        *,
+        head: str = "svm",
+        C: float | str = 1.0,
+        scale: str = "none",
+        random_state: Any = 0,
+    ) -> None:
+        self.head = head
+        self.C = C
+        self.scale = scale
+        self.random_state = random_state
+
+    def _rows(self, domains: Domains) -> tuple[np.ndarray, np.ndarray]:
+        """Give the labelled rows that the method learns from, and their codes."""
+        raise NotImplementedError
+
+    def _fit_scalings(self, domains: Domains) -> tuple[Scaling, Scaling]:
+        rows = self._rows(domains)[0] if self.scale == "standard" else domains.Xs
+        scaling = fit_scaling(self.scale, rows)
+        return scaling, scaling
+
+    def _adapt(self, domains: Domains) -> None:
+        pass
+
+    def _represent(self, X: np.ndarray, domain: str) -> np.ndarray:
+        return X
+
+    def _training_rows(self, domains: Domains) -> tuple[np.ndarray, np.ndarray]:
+        return self._rows(domains)
+
+
+class SourceOnly(_Baseline):
+    """A head learned from the source rows alone ("S" in Donahue et al. 2014, table 1).
+
+    The target rows given to `fit` are not looked at.
+
+    Parameters
+    ----------
+    head : {"svm", "logreg", "1nn"}
+        `decaf.heads.LinearSVM`, `decaf.heads.LogisticRegression`, or the nearest neighbour.
+    C : float or "cv"
+        Of the first two, for rows of a root mean square norm of 1. ``"cv"`` chooses it by
+        stratified cross-validation among the rows that the head learns from.
+    scale : {"none", "unit-norm", "standard"}
+        ``"unit-norm"`` brings each row to Euclidean norm 1; ``"standard"`` each feature to mean 0
+        and variance 1, by the moments of the rows that the head learns from.
+    random_state : int, RandomState or None
+        Of the folds.
+
+    Attributes
+    ----------
+    classes_ : ndarray, shape (n_classes,)
+    head_ : LinearSVM, LogisticRegression or NearestNeighbour
+    C_ : float
+        The C used; not there for ``head="1nn"``.
+    scalings_ : dict of str to Scaling
+    n_features_in_ : int
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> Xs = np.array([[0.0, 1.0], [0.1, 1.0], [1.0, 0.0], [1.0, 0.1]])
+    >>> SourceOnly(head="1nn").fit(Xs, ["cat", "cat", "dog", "dog"]).predict(Xs[1:3]).tolist()
+    ['cat', 'dog']
+    """
+
+    _needs: ClassVar[str] = "nothing"
+
+    def _rows(self, domains: Domains) -> tuple[np.ndarray, np.ndarray]:
+        return domains.Xs, domains.ys
+
+
+class TargetOnly(_Baseline):
+    """A head learned from the labelled target rows alone ("T" in Donahue et al. 2014, table 1).
+
+    The source only says which classes there are: each needs a labelled target row.
+
+    Parameters
+    ----------
+    head, C, scale, random_state
+        As in `SourceOnly`.
+
+    Attributes
+    ----------
+    classes_, head_, C_, scalings_, n_features_in_
+        As in `SourceOnly`.
+    """
+
+    _needs: ClassVar[str] = "labels"
+
+    def _rows(self, domains: Domains) -> tuple[np.ndarray, np.ndarray]:
+        known = domains.labelled
+        codes = domains.yt[known]
+        missing = np.setdiff1d(np.arange(domains.n_classes), codes)
+        if missing.size:
+            names = ", ".join(f"{name!s:.60}" for name in domains.classes[missing[:10]].tolist())
+            raise InputError(
+                f"the target domain has no labelled row of {len(missing)} of the "
+                f"{domains.n_classes} classes: {names}{', …' if len(missing) > 10 else ''}; "
+                "TargetOnly learns from them alone"
+            )
+        return domains.Xt[known], codes
+
+
+class SourceAndTarget(_Baseline):
+    """A head learned from source rows and labelled target rows together ("ST" in that table).
+
+    Parameters
+    ----------
+    head, C, scale, random_state
+        As in `SourceOnly`.
+
+    Attributes
+    ----------
+    classes_, head_, C_, scalings_, n_features_in_
+        As in `SourceOnly`.
+    """
+
+    _needs: ClassVar[str] = "labels"
+
+    def _rows(self, domains: Domains) -> tuple[np.ndarray, np.ndarray]:
+        known = domains.labelled
+        rows = np.concatenate([domains.Xs, domains.Xt[known]])
+        return rows, np.concatenate([domains.ys, domains.yt[known]])

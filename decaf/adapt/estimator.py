@@ -1,0 +1,218 @@
+"""What the methods share: checking, scaling, the head on top, predicting target rows."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted
+
+from decaf.adapt.domains import Domains, check_domains, check_rows
+from decaf.adapt.head import HEADS, fit_head
+from decaf.errors import InputError, SettingError
+from decaf.heads.scaling import Scaling, fit_scaling
+
+__all__ = ["DOMAINS", "SCALES", "AdaptationEstimator", "is_positive"]
+
+DOMAINS = ("source", "target")
+
+SCALES = ("none", "unit-norm", "standard")
+
+
+def _decides(estimator: Any) -> bool:
+    if estimator.head == "1nn":
+        raise AttributeError("head='1nn' has no decision values, only predict")
+    return True
+
+
+class AdaptationEstimator(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """Base of all methods of domain adaptation.
+
+    A method learns from source rows with classes and from target rows of which none, some or all
+    have classes, and predicts the classes of target rows. It is a representation of both domains'
+    rows with a head on top: `fit` scales the rows, learns the representation (`_adapt`), and fits
+    the head to the represented source rows and labelled target rows.
+
+    A subclass stores its settings in ``__init__`` (`head`, `C`, `scale`, `random_state` and its
+    own), says in `_needs` what it needs of the target domain, and has `_adapt` and `_represent`,
+    and `_wrong_settings` where it has settings of its own.
+
+    Attributes
+    ----------
+    classes_ : ndarray, shape (n_classes,)
+        In ascending order.
+    head_ : LinearSVM, LogisticRegression or NearestNeighbour
+        The fitted head, for rows as `transform` gives them.
+    C_ : float
+        The C used; not there for ``head="1nn"``.
+    scalings_ : dict of str to Scaling
+        Of the ``"source"`` rows and of the ``"target"`` rows.
+    n_features_in_ : int
+    """
+
+    # One of `decaf.adapt.domains.NEEDS`.
+    _needs: ClassVar[str] = "rows"
+
+    head: str
+    C: float | str
+    scale: str
+    random_state: Any
+
+    def fit(self, Xs: Any, ys: Any = None, Xt: Any = None, yt: Any = None) -> Any:
+        """Learn from two domains.
+
+        Parameters
+        ----------
+        Xs : array-like of float32 or float64, shape (n_s, d)
+            Source rows.
+        ys : array-like, shape (n_s,)
+            Their classes: numbers or texts.
+        Xt : array-like, shape (n_t, d)
+            Target rows, with or without labels.
+        yt : array-like, shape (n_t,), optional
+            Classes of the target rows, -1 or None for a row without a label.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        SettingError
+            For settings that cannot be used.
+        InputError
+            For domains that do not fit each other or the method.
+        """
+        self.check_settings()
+        domains = check_domains(Xs, ys, Xt, yt, method=type(self).__name__, needs=self._needs)
+        self.classes_ = domains.classes
+        self.n_features_in_ = domains.n_features
+        source, target = self._fit_scalings(domains)
+        self.scalings_: dict[str, Scaling] = {"source": source, "target": target}
+        self._fit_scaled(domains.with_rows(source.apply(domains.Xs), target.apply(domains.Xt)))
+        return self
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Give the class of each target row.
+
+        Parameters
+        ----------
+        X : array-like, shape (n, d)
+
+        Returns
+        -------
+        ndarray, shape (n,)
+            Of the type of the classes.
+        """
+        found: np.ndarray = self.head_.predict(self.transform(X))
+        return found
+
+    @available_if(_decides)  # type: ignore[untyped-decorator, unused-ignore]
+    def decision_function(self, X: Any) -> np.ndarray:
+        """Give the decision values of target rows; not there for ``head="1nn"``.
+
+        Parameters
+        ----------
+        X : array-like, shape (n, d)
+
+        Returns
+        -------
+        ndarray of float64, shape (n, n_classes), or (n,) for two classes
+            The class of the largest value is predicted; of two classes the second where the value
+            is above 0.
+        """
+        found: np.ndarray = self.head_.decision_function(self.transform(X))
+        return found
+
+    def transform(self, X: Any, domain: str = "target") -> np.ndarray:
+        """Give rows as the method represents them, where the head works.
+
+        Parameters
+        ----------
+        X : array-like, shape (n, d)
+        domain : {"target", "source"}
+            Which domain they are of.
+
+        Returns
+        -------
+        ndarray, shape (n, k)
+        """
+        return self._represent(self._scaled_rows(X, domain), domain)
+
+    def check_settings(self) -> None:
+        """Refuse settings that cannot be used, all of them in one message.
+
+        Raises
+        ------
+        SettingError
+        """
+        wrong = []
+        if self.head not in HEADS:
+            wrong.append(f"head must be one of {', '.join(HEADS)}, got {self.head!r}")
+        if not (self.C == "cv" if isinstance(self.C, str) else is_positive(self.C)):
+            wrong.append(f"C must be a number above 0, or 'cv', got {self.C!r}")
+        if self.scale not in SCALES:
+            wrong.append(f"scale must be one of {', '.join(SCALES)}, got {self.scale!r}")
+        wrong += self._wrong_settings()
+        if wrong:
+            raise SettingError("; ".join(wrong))
+
+    def _wrong_settings(self) -> list[str]:
+        """Say what is wrong with the settings that this method alone has."""
+        return []
+
+    def _adapt(self, domains: Domains) -> None:
+        """Learn the representation from scaled rows and keep it in attributes that end in ``_``."""
+        raise NotImplementedError
+
+    def _represent(self, X: np.ndarray, domain: str) -> np.ndarray:
+        """Represent scaled rows (n, d) of a domain: (n, k)."""
+        raise NotImplementedError
+
+    def _fit_scalings(self, domains: Domains) -> tuple[Scaling, Scaling]:
+        """Learn how source rows and target rows are scaled: each from its own domain's rows."""
+        return fit_scaling(self.scale, domains.Xs), fit_scaling(self.scale, domains.Xt)
+
+    def _fit_scaled(self, domains: Domains) -> None:
+        """Learn the representation and the head from scaled rows."""
+        self._adapt(domains)
+        self._fit_head(*self._training_rows(domains))
+
+    def _training_rows(self, domains: Domains) -> tuple[np.ndarray, np.ndarray]:
+        """Give what the head learns from: rows as represented (n, k), and their codes (n,).
+
+        The source rows and the labelled target rows; a method may give others.
+        """
+        known = domains.labelled
+        rows = [self._represent(domains.Xs, "source")]
+        if known.any():
+            rows.append(self._represent(domains.Xt[known], "target"))
+        return np.concatenate(rows), np.concatenate([domains.ys, domains.yt[known]])
+
+    def _fit_head(self, rows: np.ndarray, codes: np.ndarray) -> None:
+        self.head_ = fit_head(
+            self.head, rows, self.classes_[codes], C=self.C, random_state=self.random_state
+        )
+        if self.head != "1nn":
+            self.C_: float = self.head_.C_
+
+    def _scaled_rows(self, X: Any, domain: str) -> np.ndarray:
+        check_is_fitted(self, "head_")
+        if domain not in DOMAINS:
+            raise SettingError(f"domain must be one of {', '.join(DOMAINS)}, got {domain!r}")
+        rows = check_rows(X, domain)
+        if rows.shape[1] != self.n_features_in_:
+            raise InputError(
+                f"X has {rows.shape[1]} features, but {type(self).__name__} is expecting "
+                f"{self.n_features_in_} features as input"
+            )
+        return self.scalings_[domain].apply(rows)
+
+
+def is_positive(value: Any) -> bool:
+    """Say whether a setting is a finite number above 0."""
+    real = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+    return real and math.isfinite(value) and value > 0
