@@ -238,8 +238,8 @@ def _target_codes(yt: Any, rows: int, classes: np.ndarray) -> np.ndarray:
         labels = column_or_1d(labels, warn=True)
     if len(labels) != rows:
         raise InputError(
-            f"the target domain has {rows} rows, but yt has {len(labels)} labels; give one for each "
-            "row, -1 or None where there is none"
+            f"the target domain has {rows} rows, but yt has {len(labels)} labels; give one for "
+            "each row, -1 or None where there is none"
         )
     names = classes.tolist()
     if any(_is_unlabelled(name) for name in names):
