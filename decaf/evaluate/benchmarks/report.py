@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import datetime
-import platform
-import resource
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
-import decaf
 from decaf.evaluate.benchmarks import sections as parts
 from decaf.evaluate.benchmarks.published import PUBLISHED, Published
 from decaf.evaluate.benchmarks.settings import BenchmarkSettings
 from decaf.evaluate.datasets.dataset import Dataset
 from decaf.evaluate.protocol.measure import Task
 from decaf.evaluate.reports import BenchmarkReport, Section, SplitRecord
-from decaf.features.run import available_cores
+from decaf.evaluate.reports.circumstances import machine, now, peak_memory, versions
 
 __all__ = ["Measured", "make_report", "short_name"]
 
@@ -90,14 +84,14 @@ def make_report(found: Measured, settings: BenchmarkSettings) -> BenchmarkReport
             parts.confusion_matrix("Confusion matrix", best, dataset),
         ),
         command=settings.command,
-        date=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        machine=_machine(),
-        versions=_versions(),
+        date=now(),
+        machine=machine(),
+        versions=versions(),
         fingerprints=found.fingerprints,
         splits=tuple(found.splits),
         settings=_settings(found, settings),
         timing=found.timing,
-        peak_memory=_peak_memory(),
+        peak_memory=peak_memory(),
         notes=(*dataset.notes, *found.notes, *parts.remarks([*every, *of_curves])),
         appendix=(*_plain_tables(found), parts.settings_table(every)),
     )
@@ -201,27 +195,3 @@ def short_name(weights: str) -> str:
 def _span(numbers: set[int]) -> str:
     low, high = min(numbers), max(numbers)
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"
-
-
-def _machine() -> str:
-    import torch
-
-    processor = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        models = [ln for ln in info.read_text().splitlines() if ln.startswith("model name")]
-        processor = models[0].partition(":")[2].strip() if models else processor
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
-    return f"{available_cores()} cores of {processor}, {gpu}"
-
-
-def _versions() -> dict[str, str]:
-    names = ("torch", "torchvision", "scikit-learn", "numpy")
-    own = {"decaf": decaf.__version__, "python": platform.python_version()}
-    return {**own, **{name: version(name) for name in names}}
-
-
-def _peak_memory() -> int:
-    """Give the largest resident size of this process, in bytes; decoding processes are apart."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else 1024 * peak

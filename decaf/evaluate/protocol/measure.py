@@ -6,7 +6,6 @@ answers to the test rows are kept, and everything that is reported is counted fr
 
 from __future__ import annotations
 
-import ast
 import functools
 import hashlib
 import time
@@ -14,7 +13,6 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -24,6 +22,7 @@ from sklearn.exceptions import ConvergenceWarning
 import decaf.heads
 from decaf.errors import FeatureFileError, SettingError, Stopped
 from decaf.evaluate.datasets.dataset import Dataset
+from decaf.evaluate.protocol.code_digest import code_digest
 from decaf.evaluate.protocol.result_store import ResultStore
 from decaf.evaluate.protocol.splits import Split
 from decaf.heads import CSearchWarning, LinearSVM, LogisticRegression
@@ -33,9 +32,6 @@ __all__ = ["Features", "HeadSettings", "Outcome", "Task", "measure", "run_head"]
 Rows = npt.NDArray[np.int64]
 
 KINDS = ("logreg", "svm")
-
-# Where a docstring may stand.
-_DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 class Features(Protocol):
@@ -400,17 +396,5 @@ def _split_digest(dataset: Dataset, split: Split) -> str:
 @functools.cache
 def _versions() -> dict[str, str]:
     """Give the versions of what fits heads; of decaf's own the code, which says more."""
-    code = hashlib.sha256()
-    for file in sorted(Path(decaf.heads.__file__).parent.rglob("*.py")):
-        code.update(_what_runs(file.read_bytes()))
     found = {name: version(name) for name in ("numpy", "scikit-learn", "torch")}
-    return {"heads": code.hexdigest(), **found}
-
-
-def _what_runs(source: bytes) -> bytes:
-    """Give the syntax tree of a module without docstrings: words and form change no result."""
-    tree = ast.parse(source)
-    for node in ast.walk(tree):
-        if isinstance(node, _DOCUMENTED) and ast.get_docstring(node) is not None:
-            del node.body[0]
-    return ast.dump(tree).encode()
+    return {"heads": code_digest(decaf.heads), **found}

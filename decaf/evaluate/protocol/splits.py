@@ -27,6 +27,7 @@ __all__ = [
     "draw_splits",
     "manifest",
     "official_splits",
+    "order_of_draw",
     "read_splits",
     "write_splits",
 ]
@@ -133,13 +134,29 @@ def draw_splits(
     for number in range(n_splits):
         train, test = [], []
         for rows in members:
-            tickets = {int(row): _ticket(dataset.names[row], seed, number) for row in rows}
-            order = np.array(sorted(tickets, key=tickets.__getitem__), np.int64)
+            order = order_of_draw(dataset, rows, seed=seed, split=number)
             train.append(order[:train_per_class])
             rest = order[train_per_class:]
             test.append(rest if test_per_class is None else rest[:test_per_class])
         splits.append(Split(f"split {number}", np.concatenate(train), np.concatenate(test)))
     return tuple(splits)
+
+
+def order_of_draw(dataset: Dataset, rows: Rows, *, seed: int, split: int) -> Rows:
+    """Give rows in the order in which a split of a seed draws them.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    rows : array of int64
+    seed, split : int
+
+    Returns
+    -------
+    array of int64, shape (len(rows),)
+    """
+    tickets = {int(row): _ticket(dataset.names[row], seed, split) for row in rows}
+    return np.array(sorted(tickets, key=tickets.__getitem__), np.int64)
 
 
 def official_splits(dataset: Dataset, n_splits: int | None = None) -> tuple[Split, ...]:

@@ -219,11 +219,3 @@ def test_a_search_takes_two_folds() -> None:
     with pytest.raises(SettingError, match="folds 1: must be a whole number from 2 on"):
         HeadSettings("SVM", "svm", folds=1)
     assert HeadSettings("SVM", "svm", folds=1, C=1.0).make().C == 1.0
-
-
-def test_results_are_kept_by_what_the_code_does() -> None:
-    plain = b"def f(x: int) -> int:\n    return x + 1\n"
-    told = plain.replace(b"    return x + 1", b'    """Add one."""  # why\n    return (x + 1)')
-    told = b'"""A module."""\n\n' + told
-    assert protocol._what_runs(told) == protocol._what_runs(plain)
-    assert protocol._what_runs(plain.replace(b"1", b"2")) != protocol._what_runs(plain)
