@@ -13,7 +13,9 @@ from sklearn.utils.validation import check_is_fitted
 from decaf.adapt.domains import Domains, check_domains, check_rows
 from decaf.adapt.head import HEADS, fit_head
 from decaf.errors import InputError, SettingError
+from decaf.heads.reference import linear_scores
 from decaf.heads.scaling import Scaling, fit_scaling
+from decaf.heads.search import predicted_codes
 
 __all__ = ["DOMAINS", "SCALES", "AdaptationEstimator", "is_positive"]
 
@@ -60,6 +62,8 @@ class AdaptationEstimator(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     C: float | str
     scale: str
     random_state: Any
+    coef_: np.ndarray
+    intercept_: np.ndarray
 
     def fit(self, Xs: Any, ys: Any = None, Xt: Any = None, yt: Any = None) -> Any:
         """Learn from two domains.
@@ -107,8 +111,11 @@ class AdaptationEstimator(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         ndarray, shape (n,)
             Of the type of the classes.
         """
-        found: np.ndarray = self.head_.predict(self.transform(X))
-        return found
+        rows = self._scaled_rows(X, "target")
+        if self._folded():
+            codes = predicted_codes(linear_scores(rows, self.coef_, self.intercept_))
+            return np.asarray(self.classes_[codes])
+        return np.asarray(self.head_.predict(self._represent(rows, "target")))
 
     @available_if(_decides)  # type: ignore[untyped-decorator, unused-ignore]
     def decision_function(self, X: Any) -> np.ndarray:
@@ -124,8 +131,11 @@ class AdaptationEstimator(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             The class of the largest value is predicted; of two classes the second where the value
             is above 0.
         """
-        found: np.ndarray = self.head_.decision_function(self.transform(X))
-        return found
+        rows = self._scaled_rows(X, "target")
+        if self._folded():
+            scores = linear_scores(rows, self.coef_, self.intercept_)
+            return scores[:, 0] if scores.shape[1] == 1 else scores
+        return np.asarray(self.head_.decision_function(self._represent(rows, "target")))
 
     def transform(self, X: Any, domain: str = "target") -> np.ndarray:
         """Give rows as the method represents them, where the head works.
@@ -198,6 +208,14 @@ class AdaptationEstimator(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         )
         if self.head != "1nn":
             self.C_: float = self.head_.C_
+
+    def _folded(self) -> bool:
+        """Whether the method gives the decision as one linear function of scaled target rows.
+
+        Representation and linear head together are then `coef_` and `intercept_`, and predicting
+        costs no more than it does without adaptation.
+        """
+        return self.head != "1nn" and hasattr(self, "coef_")
 
     def _scaled_rows(self, X: Any, domain: str) -> np.ndarray:
         check_is_fitted(self, "head_")

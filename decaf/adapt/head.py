@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 
 from decaf.errors import SettingError
+from decaf.heads.reference import linear_scores
+from decaf.heads.search import predicted_codes
 
-__all__ = ["HEADS", "NearestNeighbour", "fit_head"]
+__all__ = ["HEADS", "NearestNeighbour", "TrainedLinear", "fit_head"]
 
 HEADS = ("svm", "logreg", "1nn")
 
@@ -66,6 +68,36 @@ class NearestNeighbour:
             # ‖x - r‖² less ‖x‖², which is the same for all r.
             nearest[start : start + step] = (self._norms - 2 * rows @ self._rows.T).argmin(axis=1)
         found: np.ndarray = self.classes_[self._codes[nearest]]
+        return found
+
+
+class TrainedLinear:
+    """A linear classifier whose coefficients a method has found itself.
+
+    Parameters
+    ----------
+    classes : ndarray, shape (n_classes,)
+    coef : ndarray of float64, shape (K, k)
+        One row a class, one alone for two classes.
+    intercept : ndarray of float64, shape (K,)
+    C : float
+        With which it was found.
+    """
+
+    def __init__(
+        self, classes: np.ndarray, coef: np.ndarray, intercept: np.ndarray, C: float
+    ) -> None:
+        self.classes_, self.coef_, self.intercept_, self.C_ = classes, coef, intercept, C
+
+    def decision_function(self, X: np.ndarray) -> np.ndarray:
+        """Give the decision values of rows (n, k): (n, K), or (n,) for two classes."""
+        scores = linear_scores(X, self.coef_, self.intercept_)
+        return scores[:, 0] if scores.shape[1] == 1 else scores
+
+    def predict(self, X: np.ndarray) -> np.ndarray:
+        """Give the class of each row (n, k)."""
+        codes = predicted_codes(linear_scores(X, self.coef_, self.intercept_))
+        found: np.ndarray = self.classes_[codes]
         return found
 
 
