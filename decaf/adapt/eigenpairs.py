@@ -1,0 +1,127 @@
+"""The largest eigenvalues of a symmetric operator, with their eigenvectors, by block products."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from decaf.errors import DecafError
+
+__all__ = ["leading_eigenpairs"]
+
+_BLOCK = 32
+_TOL = 1e-9  # of the residuals, relative to the largest eigenvalue
+_DENSE = 256
+_MOST_ROUNDS = 500
+
+
+def leading_eigenpairs(
+    multiply: Callable[[np.ndarray], np.ndarray],
+    size: int,
+    k: int,
+    *,
+    start: np.ndarray | None = None,
+    tol: float = _TOL,
+    seed: int = 0,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Find the `k` largest eigenvalues of a symmetric positive semidefinite matrix A.
+
+    A is given by its products with blocks of vectors, so that it is never made; a small one is made
+    from them and handed to LAPACK.
+
+    Parameters
+    ----------
+    multiply : callable
+        Takes an ndarray of float64, shape (size, m), gives A times it.
+    size : int
+        Rows of A.
+    k : int
+        From 1 to `size`.
+    start : ndarray of float64, shape (size, m), optional
+        Vectors whose span is near the eigenvectors, where some are known.
+    tol : float
+        A pair is found when ``‖A v - λ v‖`` is at most this times the largest eigenvalue.
+    seed : int
+        Of the first block.
+
+    Returns
+    -------
+    values : ndarray of float64, shape (k,)
+        Descending.
+    vectors : ndarray of float64, shape (size, k)
+        Orthonormal columns; of each the element of largest magnitude is positive.
+
+    Notes
+    -----
+    Block Lanczos with full orthogonalisation. Over the basis V so far the Rayleigh quotient VᵀAV is
+    diagonalised; what A V S leaves outside of the span of V, the residuals of the wanted pairs,
+    holds the next block (Golub and Van Loan, Matrix Computations, sec. 10.3.6). Started at random
+    this is the Krylov space of A; started near the eigenvectors a few residuals do.
+    """
+    if size <= _DENSE or 4 * k >= size:
+        values, vectors = np.linalg.eigh(_symmetric(multiply(np.eye(size))))
+        return np.maximum(values[::-1][:k], 0), _signed(vectors[:, ::-1][:, :k])
+    random = np.random.default_rng(seed)
+    basis = np.empty((size, 0))
+    images = np.empty((size, 0))
+    block = random.normal(size=(size, min(k, _BLOCK)))
+    if start is not None:
+        block = np.hstack([start, block[:, :8]])
+    most = min(size, max(8 * k, 512))
+    for _ in range(_MOST_ROUNDS):
+        block = _orthonormal(block, basis)
+        if not block.shape[1]:
+            # The span is invariant: A maps it into itself. What lies outside may still be wanted.
+            block = _orthonormal(random.normal(size=(size, min(k, _BLOCK))), basis)
+        basis = np.hstack([basis, block])
+        images = np.hstack([images, multiply(block)])
+        values, turn = np.linalg.eigh(_symmetric(basis.T @ images))
+        values, turn = values[::-1], turn[:, ::-1]
+        wanted = min(k, len(values))
+        vectors = basis @ turn[:, :wanted]
+        residuals = images @ turn[:, :wanted] - vectors * values[:wanted]
+        norms = np.linalg.norm(residuals, axis=0)
+        if len(values) >= k and (norms <= tol * max(float(values[0]), 1e-300)).all():
+            return np.maximum(values[:k], 0), _signed(vectors)
+        if basis.shape[1] >= size:  # the whole space: nothing is left but rounding
+            return np.maximum(values[:k], 0), _signed(vectors)
+        if basis.shape[1] + _BLOCK > most:
+            keep = min(2 * k, most // 2)
+            images, basis = images @ turn[:, :keep], basis @ turn[:, :keep]
+        block = _directions(residuals, min(_BLOCK, size - basis.shape[1]))
+    raise DecafError(f"the {k} leading eigenvectors of a matrix of {size} rows did not converge")
+
+
+def _symmetric(matrix: np.ndarray) -> np.ndarray:
+    half: np.ndarray = 0.5 * (matrix + matrix.T)
+    return half
+
+
+def _directions(block: np.ndarray, most: int) -> np.ndarray:
+    """Give an orthogonal basis of the main directions of a block, the longest first."""
+    squares, turn = np.linalg.eigh(_symmetric(block.T @ block))
+    large = squares > 1e-14 * max(float(squares[-1]), 1e-300)
+    main: np.ndarray = block @ (turn[:, large] / np.sqrt(squares[large]))[:, ::-1][:, :most]
+    return main
+
+
+def _orthonormal(block: np.ndarray, basis: np.ndarray) -> np.ndarray:
+    """Make columns orthonormal, and orthogonal to the basis; drop those that lie in its span."""
+    block = block / np.maximum(np.linalg.norm(block, axis=0), 1e-300)
+    for _ in range(2):  # twice is enough (Parlett, The Symmetric Eigenvalue Problem, sec. 6.9)
+        block = block - basis @ (basis.T @ block)
+        columns, triangle = np.linalg.qr(block)
+        alive = np.abs(np.diag(triangle)) > 1e-10
+        block = columns[:, alive]
+    return block
+
+
+def _signed(vectors: np.ndarray) -> np.ndarray:
+    """Turn each column so that its largest element is positive: rounding then flips none."""
+    if not vectors.size:
+        return vectors
+    places = np.abs(vectors).argmax(axis=0)
+    signs = np.where(vectors[places, np.arange(vectors.shape[1])] < 0, -1.0, 1.0)
+    turned: np.ndarray = vectors * signs
+    return turned

@@ -1,0 +1,162 @@
+"""Optimal transport: source rows carried to where the target's mass lies."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from decaf.adapt.domains import Domains
+from decaf.adapt.estimator import AdaptationEstimator, is_positive
+from decaf.adapt.sinkhorn import class_regularised_plan, warn_unconverged
+
+__all__ = ["OptimalTransport", "squared_distances"]
+
+# What a row of one class pays for going to a labelled row of another, in the largest costs.
+_FORBIDDEN = 10.0
+
+
+class OptimalTransport(AdaptationEstimator):
+    """Regularised optimal transport (Courty, Flamary, Tuia and Rakotomamonjy 2017).
+
+    The mass of the source rows, 1/n_s each, is carried to the target rows, 1/n_t each. The plan γ
+    minimises (eq. 14 and 16)
+
+        <γ, C> + ε Σ_ij γ_ij (log γ_ij - 1) + η Σ_j Σ_c ‖γ(I_c, j)‖₂
+
+    over all plans with these masses, where C_ij = ‖x_i - y_j‖² are squared Euclidean distances,
+    divided by their median, and I_c are the source rows of class c: the last term has each target
+    row receive from few classes. Each source row goes to the mean of what it is carried to
+    (eq. 10),
+
+        x_i ← Σ_j γ_ij y_j / Σ_j γ_ij,
+
+    and the head is trained there. Target rows stay as they are. Labelled target rows are forbidden
+    to source rows of other classes, by a high cost (sec. 5.3 of the paper).
+
+    Parameters
+    ----------
+    head : {"svm", "logreg", "1nn"}
+        `decaf.heads.LinearSVM`, `decaf.heads.LogisticRegression`, or the nearest neighbour.
+    C : float or "cv"
+        Of the first two; ``"cv"`` chooses it by cross-validation among the labelled rows of both
+        domains.
+    epsilon : float
+        ε, the weight of the entropy, in units of the median cost.
+    eta : float
+        η, the weight of the classes, in the same units; 0 for plain entropic transport.
+    max_iter : int
+        Iterations of each solution of Sinkhorn's problem.
+    tol : float
+        Mass, of 1 in all, by which the sums of the plan may miss those of the rows.
+    scale : {"none", "unit-norm", "standard"}
+    random_state : int, RandomState or None
+        Of the folds.
+
+    Attributes
+    ----------
+    plan_ : ndarray of float64, shape (n_s, n_t)
+        γ.
+    error_ : float
+        By how much its sums miss the masses.
+    classes_, head_, C_, scalings_, n_features_in_
+        As in `decaf.adapt.estimator.AdaptationEstimator`.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If the plan misses its masses by more than `tol`.
+
+    Notes
+    -----
+    Solved by the generalised conditional gradient around a stabilised Sinkhorn iteration, see
+    `decaf.adapt.sinkhorn`. Source rows that were not in `fit` are carried along with the nearest
+    one that was (Ferradans et al. 2014).
+
+    References
+    ----------
+    Nicolas Courty, Rémi Flamary, Devis Tuia, Alain Rakotomamonjy: Optimal Transport for Domain
+    Adaptation. IEEE Transactions on Pattern Analysis and Machine Intelligence 39 (9), 2017.
+    """
+
+    def __init__(
+        self,
+        *,
+        head: str = "svm",
+        C: float | str = 1.0,
+        epsilon: float = 0.05,
+        eta: float = 0.1,
+        max_iter: int = 1000,
+        tol: float = 1e-4,
+        scale: str = "unit-norm",
+        random_state: Any = 0,
+    ) -> None:
+        self.head = head
+        self.C = C
+        self.epsilon = epsilon
+        self.eta = eta
+        self.max_iter = max_iter
+        self.tol = tol
+        self.scale = scale
+        self.random_state = random_state
+
+    def _wrong_settings(self) -> list[str]:
+        wrong = [
+            f"{name} must be a number above 0, got {value!r}"
+            for name, value in (("epsilon", self.epsilon), ("tol", self.tol))
+            if not is_positive(value)
+        ]
+        if not (is_positive(self.eta) or (_is_number(self.eta) and self.eta == 0)):
+            wrong.append(f"eta must be a number from 0, got {self.eta!r}")
+        count = self.max_iter
+        if isinstance(count, bool) or not isinstance(count, (int, np.integer)) or count < 1:
+            wrong.append(f"max_iter must be a whole number above 0, got {count!r}")
+        return wrong
+
+    def _adapt(self, domains: Domains) -> None:
+        Xs, Xt = domains.Xs, domains.Xt
+        cost = squared_distances(Xs, Xt)
+        middle = float(np.median(cost))
+        cost /= middle if middle > 0 else max(float(cost.max()), 1e-300)
+        if domains.labelled.any():
+            others = domains.labelled & (domains.ys[:, None] != domains.yt)
+            cost[others] = _FORBIDDEN * max(float(cost.max()), 1.0)
+        a, b = np.full(len(Xs), 1 / len(Xs)), np.full(len(Xt), 1 / len(Xt))
+        found = class_regularised_plan(
+            cost,
+            a,
+            b,
+            float(self.epsilon),
+            float(self.eta),
+            domains.ys,
+            tol=float(self.tol),
+            max_iter=int(self.max_iter),
+        )
+        warn_unconverged(found, "OptimalTransport", int(self.max_iter))
+        self.plan_, self.error_ = found.plan, found.error
+        shares = found.plan / found.plan.sum(axis=1, keepdims=True)
+        self._source, self._carried = Xs, (shares @ Xt).astype(Xs.dtype)
+
+    def _represent(self, X: np.ndarray, domain: str) -> np.ndarray:
+        if domain == "target":
+            return X
+        if X is self._source or np.array_equal(X, self._source):
+            return self._carried
+        nearest = squared_distances(X, self._source).argmin(axis=1)
+        carried: np.ndarray = X + (self._carried - self._source)[nearest]
+        return carried
+
+
+def squared_distances(X: np.ndarray, Y: np.ndarray) -> np.ndarray:
+    """Give the squared Euclidean distances between rows, in float64, shape (n, m)."""
+    origin = Y.mean(axis=0, dtype=np.float64)  # distances from there lose fewer digits
+    A, B = X - origin, Y - origin
+    squares = np.square(A).sum(axis=1)[:, None] + np.square(B).sum(axis=1)
+    squares -= 2 * A @ B.T
+    return np.maximum(squares, 0)
+
+
+def _is_number(value: Any) -> bool:
+    real = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+    return real and math.isfinite(value)

@@ -1,0 +1,262 @@
+"""Principal subspaces of the two domains, the angles between them, and which dimension to take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from decaf.adapt.domains import check_dim
+from decaf.adapt.eigenpairs import leading_eigenpairs
+from decaf.errors import InputError
+
+__all__ = [
+    "Subspace",
+    "disagreement",
+    "domain_subspaces",
+    "principal_angles",
+    "principal_subspace",
+    "subspace_disagreement_dim",
+    "wrong_dim",
+]
+
+# What rounding leaves of a direction that the rows do not have, relative to the largest variance:
+# features come in float32, of 1e-7, whose square is far below this.
+_RANK_TOL = 1e-12
+
+# sin(90° - 2.6°): angles of real data come near to 90°, and only rounding would make them 90°.
+_NEARLY_ORTHOGONAL = 0.999
+
+
+@dataclass(frozen=True)
+class Subspace:
+    """The span of the leading principal components of some rows.
+
+    Attributes
+    ----------
+    mean : ndarray of float64, shape (d,)
+    basis : ndarray of float64, shape (d, k)
+        Orthonormal columns, the component of the largest variance first.
+    variances : ndarray of float64, shape (k,)
+        Of the rows along the components, descending, over n (not n - 1), so that rows that come
+        twice change nothing.
+    """
+
+    mean: np.ndarray
+    basis: np.ndarray
+    variances: np.ndarray
+
+    @property
+    def dim(self) -> int:
+        """Number of components."""
+        return int(self.basis.shape[1])
+
+    def leading(self, k: int) -> Subspace:
+        """Give the span of the first `k` components."""
+        return Subspace(self.mean, self.basis[:, :k], self.variances[:k])
+
+
+def principal_subspace(
+    X: np.ndarray,
+    k: int,
+    *,
+    weights: np.ndarray | None = None,
+    start: np.ndarray | None = None,
+    seed: int = 0,
+) -> Subspace:
+    """Find the leading principal components of rows, no more than their rank.
+
+    Parameters
+    ----------
+    X : ndarray of float32 or float64, shape (n, d)
+    k : int
+        At least 1.
+    weights : ndarray of float64, shape (n,), optional
+        Weights of the rows in mean and covariance; they sum to 1. By default 1/n each.
+    start : ndarray of float64, shape (d, m), optional
+        Directions near the components, where some are known.
+    seed : int
+        Of the first vectors of the search for eigenvectors; the result depends on it by rounding
+        only.
+
+    Returns
+    -------
+    Subspace
+        Of ``min(k, rank)`` components.
+
+    Notes
+    -----
+    Costs grow with the smaller side: for n ≤ d the eigenvectors u of the Gram matrix of the centred
+    rows A give the components Aᵀu / ‖Aᵀu‖, else they are those of AᵀA.
+    """
+    X = np.asarray(X, np.float64)
+    n, d = X.shape
+    mean = X.mean(axis=0) if weights is None else weights @ X
+    A = X - mean
+    A *= np.sqrt(1 / n if weights is None else weights[:, None])
+    k = min(k, n, d)
+    small = min(n, d)
+    if small <= max(512, 2 * k):
+        gram = A @ A.T if n <= d else A.T @ A
+        values, vectors = leading_eigenpairs(lambda V: gram @ V, small, k, seed=seed)
+    elif n <= d:
+        values, vectors = leading_eigenpairs(
+            lambda V: A @ (A.T @ V), n, k, start=None if start is None else A @ start, seed=seed
+        )
+    else:
+        values, vectors = leading_eigenpairs(lambda V: A.T @ (A @ V), d, k, start=start, seed=seed)
+    alive = values > _RANK_TOL * values[0] if values[0] > 0 else np.zeros(k, bool)
+    values, vectors = values[alive], vectors[:, alive]
+    if n <= d:
+        # Of unit vectors u, Aᵀu has length sqrt(value); QR mends what rounding leaves of the angles
+        # between those of small variance, and keeps the span of the first ones as it is.
+        vectors = _positive_qr(A.T @ (vectors / np.sqrt(values)))
+    return Subspace(mean, vectors, values)
+
+
+def _positive_qr(vectors: np.ndarray) -> np.ndarray:
+    columns, triangle = np.linalg.qr(vectors)
+    turned: np.ndarray = columns * np.where(np.diag(triangle) < 0, -1.0, 1.0)
+    return turned
+
+
+def wrong_dim(dim: Any) -> list[str]:
+    """Say what is wrong with a number of dimensions that is to be a number or ``"auto"``."""
+    if isinstance(dim, str):
+        right = dim == "auto"
+    else:
+        right = isinstance(dim, (int, np.integer)) and not isinstance(dim, bool) and int(dim) > 0
+    if right:
+        return []
+    return [f"dim must be a whole number above 0, or 'auto', got {dim!r}"]
+
+
+def domain_subspaces(
+    Xs: np.ndarray, Xt: np.ndarray, dim: int | str, *, most: int | None = None
+) -> tuple[Subspace, Subspace]:
+    """Find the principal subspaces of both domains, of the same dimension.
+
+    Parameters
+    ----------
+    Xs, Xt : ndarray of float32 or float64, shape (n_s, d) and (n_t, d)
+        Scaled rows.
+    dim : int or "auto"
+        ``"auto"``: by the subspace disagreement measure, see `subspace_disagreement_dim`.
+    most : int, optional
+        No more than this where it is chosen.
+
+    Returns
+    -------
+    source, target : Subspace
+        Of `dim` components each.
+
+    Raises
+    ------
+    SettingError
+        If `dim` is above the rank of a domain.
+    InputError
+        If all rows of a domain are alike, so that there is no direction at all.
+    """
+    wanted = subspace_disagreement_dim(Xs, Xt, most=most) if isinstance(dim, str) else dim
+    found = []
+    for name, X in (("source", Xs), ("target", Xt)):
+        subspace = principal_subspace(X, wanted)
+        if subspace.dim == 0:
+            raise InputError(
+                f"all {len(X)} rows of the {name} domain are alike: they span no subspace"
+            )
+        if subspace.dim < wanted and not isinstance(dim, str):
+            check_dim(wanted, subspace.dim, name)
+        found.append(subspace)
+    least = min(subspace.dim for subspace in found)
+    source, target = (each.leading(least) for each in found)
+    return source, target
+
+
+def principal_angles(P: np.ndarray, Q: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Give the principal angles between two subspaces, with the vectors that form them.
+
+    Parameters
+    ----------
+    P, Q : ndarray of float64, shape (d, k)
+        Orthonormal columns.
+
+    Returns
+    -------
+    angles : ndarray of float64, shape (k,)
+        In radians, ascending, from 0 to π/2.
+    a, b : ndarray of float64, shape (d, k)
+        Orthonormal bases of the two subspaces: a_i and b_i form angle i, a_i and b_j are normal.
+
+    Notes
+    -----
+    PᵀQ = U cos(θ) Vᵀ, a = PU, b = QV (Björck and Golub 1973). The cosine of a small angle is 1 but
+    for rounding; ‖a - b‖ = 2 sin(θ/2) gives such an angle to its last digits.
+    """
+    U, cosines, Vt = np.linalg.svd(P.T @ Q)
+    a, b = P @ U, Q @ Vt.T
+    by_chord = 2 * np.arcsin(np.minimum(np.linalg.norm(a - b, axis=0) / 2, 1))
+    angles = np.where(cosines > 0.7, by_chord, np.arccos(np.clip(cosines, 0, 1)))
+    return angles, a, b
+
+
+def disagreement(P_s: np.ndarray, P_t: np.ndarray, P_st: np.ndarray, dim: int) -> float:
+    """Measure how far the leading components of both domains lie from those of the pooled rows.
+
+    Parameters
+    ----------
+    P_s, P_t, P_st : ndarray of float64, shape (d, k)
+        Principal components of the source, the target, and both together.
+    dim : int
+        How many of them are compared, at most k.
+
+    Returns
+    -------
+    float
+        D(dim) = ½ (sin α + sin β), from 0 to 1, where α is the largest principal angle between the
+        first `dim` components of the source and of the pooled rows, β likewise for the target
+        (Gong et al. 2012, eq. 9).
+    """
+    pooled = P_st[:, :dim]
+    sines = []
+    for P in (P_s, P_t):
+        cosine = np.linalg.svd(P[:, :dim].T @ pooled, compute_uv=False)[-1]
+        sines.append(float(np.sqrt(max(0.0, 1 - min(1.0, float(cosine)) ** 2))))
+    return sum(sines) / 2
+
+
+def subspace_disagreement_dim(
+    Xs: np.ndarray, Xt: np.ndarray, *, most: int | None = None, seed: int = 0
+) -> int:
+    """Choose a dimension by the subspace disagreement measure of Gong et al. (2012, sec. 3.4).
+
+    The smallest d for which D(d) is 1: beyond it the domains have directions that the other has not
+    at all. In numbers D only comes near to 1, so that 0.999 is taken for it.
+
+    Parameters
+    ----------
+    Xs, Xt : ndarray of float32 or float64, shape (n_s, d) and (n_t, d)
+        As they are handed to the method; no labels are used.
+    most : int, optional
+        No more than this; by default the smaller rank of the two domains.
+    seed : int
+
+    Returns
+    -------
+    int
+        At least 1; `most` where D stays below 1.
+    """
+    limit = min(min(len(Xs), len(Xt)) - 1, Xs.shape[1])
+    limit = max(1, limit if most is None else min(limit, most))
+    pooled = np.concatenate([Xs, Xt])
+    tried, size = 0, min(limit, 32)
+    while True:
+        P_s, P_t, P_st = (principal_subspace(X, size, seed=seed).basis for X in (Xs, Xt, pooled))
+        have: int = min(P_s.shape[1], P_t.shape[1], P_st.shape[1])
+        for dim in range(tried + 1, have + 1):
+            if disagreement(P_s, P_t, P_st, dim) >= _NEARLY_ORTHOGONAL:
+                return dim
+        if have < size or size == limit:
+            return max(1, have)
+        tried, size = have, min(limit, 2 * size)
