@@ -125,14 +125,16 @@ class FeatureAugmentation(AdaptationEstimator):
             return np.concatenate([X, *own], axis=1)
         kernel = self._pivot_rows @ X.T.astype(np.float64)
         kernel[self._pivot_is_target == (domain == "target")] *= 2
-        columns: np.ndarray = solve_triangular(self._factor, kernel, lower=True, overwrite_b=True)
-        return np.ascontiguousarray(columns.T)
+        columns = solve_triangular(self._factor, kernel, lower=True, overwrite_b=True)
+        rows: np.ndarray = np.ascontiguousarray(columns.T)
+        return rows
 
     def _unfold(self, coef: np.ndarray) -> np.ndarray:
         """Turn coefficients of represented rows into those of target rows, (K, d)."""
         if not self._is_kernel:
-            d = self.n_features_in_
-            return coef[:, :d] + coef[:, 2 * d :]
+            shared, _, own = np.split(coef, 3, axis=1)
+            of_target: np.ndarray = shared + own
+            return of_target
         beta = solve_triangular(self._factor, coef.T, lower=True, trans="T")
         beta[self._pivot_is_target] *= 2
         found: np.ndarray = beta.T @ self._pivot_rows

@@ -155,18 +155,16 @@ def check_rows(X: Any, domain: str) -> np.ndarray:
     Raises
     ------
     InputError
-        If a row is not finite.
-    ValueError
-        scikit-learn's, for what is not an array of numbers in two dimensions.
+        If a row is not finite, or `X` is not an array of numbers in two dimensions.
+    TypeError
+        scikit-learn's, for a sparse matrix.
     """
     if getattr(X, "dtype", None) == np.float16:
         X = X.astype(np.float32)
-    rows: np.ndarray = check_array(
-        X,
-        dtype=[np.float64, np.float32],
-        input_name=f"X of the {domain} domain",
-        **{_FINITE: False},
-    )
+    try:
+        rows: np.ndarray = check_array(X, dtype=[np.float64, np.float32], **{_FINITE: False})
+    except ValueError as error:
+        raise InputError(f"X of the {domain} domain: {' '.join(str(error).split())}") from None
     bad: list[int] = []
     for start in range(0, len(rows), 1024):
         finite = np.isfinite(rows[start : start + 1024]).all(axis=1)
@@ -213,9 +211,7 @@ def check_dim(dim: Any, rank: int, domain: str) -> int:
 
 def _classes_of(ys: Any, rows: int) -> np.ndarray:
     if ys is None:
-        raise InputError(
-            "ys must be given: the classes of the source rows (requires y to be passed)"
-        )
+        raise InputError("ys is None; y should be a 1d array: the classes of the source rows")
     labels = column_or_1d(ys, warn=True)
     if len(labels) != rows:
         raise InputError(f"the source domain has {rows} rows, but ys has {len(labels)} labels")
