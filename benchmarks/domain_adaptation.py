@@ -1,0 +1,238 @@
+"""Domain adaptation on features: Office-31, PACS, any folder of domains, or ready features.
+
+    python benchmarks/domain_adaptation.py --data DIR
+    python benchmarks/domain_adaptation.py --features DIR
+
+The protocol of Saenko et al. 2010 that Donahue et al. 2014 follow in section 4.2: 20 labelled
+images of each class of the source (8 where that is dslr or webcam of Office), 3 of each class of
+the target (none in the unsupervised setting), accuracy on the other target images, over five random
+splits, for all ordered pairs of domains. DIR holds a folder for each domain, and in it one for each
+class; or with --features MATLAB files such as amazon_SURF_L10.mat. Nothing is chosen on the labels
+of the test images. Features and finished results are kept, so that a run that was stopped goes on,
+and a second run repeats the tables at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+from arguments import RESULTS
+
+from decaf.cli.stop import stopped_by_signals
+from decaf.errors import DecafError, SettingError, Stopped
+from decaf.evaluate.adaptation import (
+    METHODS,
+    AdaptationSettings,
+    DomainSet,
+    read_domains,
+    run_adaptation,
+)
+from decaf.evaluate.adaptation.feature_folder import ReadyFeatures, read_feature_folder
+from decaf.evaluate.adaptation.layouts import PROTOCOLS
+from decaf.evaluate.adaptation.methods import methods_of
+from decaf.evaluate.adaptation.settings import SETTINGS
+from decaf.evaluate.benchmarks.terminal import report_text
+from decaf.evaluate.reports import write_report
+
+LAYERS = ("fc6", "fc7")
+# What --quick takes: each domain once as a source and once as a target, fc6, one split, and of each
+# class so many images at most.
+QUICK_IMAGES = 45
+
+Data = DomainSet | tuple[ReadyFeatures, ...]
+
+
+def main() -> int:
+    args = _parser().parse_args()
+    began = time.perf_counter()
+    name = Path(sys.argv[0]).name
+
+    def tell(line: str) -> None:
+        print(f"[{time.perf_counter() - began:6.0f} s] {line}", file=sys.stderr, flush=True)
+
+    with stopped_by_signals("finishing what is begun, which is kept") as stop:
+        try:
+            data = _read(args)
+            settings = _settings(args, data)
+            report = run_adaptation(
+                data,
+                settings,
+                args.out,
+                tell=tell,
+                progress=None if sys.stderr.isatty() else True,
+                stop=stop.event,
+            )
+            files = write_report(report, args.out)
+        except Stopped as error:
+            print(f"{name}: {error}", file=sys.stderr)
+            return stop.exit_code or 130
+        except DecafError as error:
+            print(f"{name}: {error}", file=sys.stderr)
+            return 2
+    print(report_text(report))
+    print()
+    print("\n".join(f"wrote {path}" for path in files))
+    return 1 if any("could not be read" in note for note in report.notes) else 0
+
+
+def _read(args: argparse.Namespace) -> Data:
+    if args.features is not None:
+        return read_feature_folder(args.features)
+    partial = args.allow_partial or args.quick
+    domains = read_domains(args.data, args.protocol, allow_partial=partial)
+    return _few_images(domains) if args.quick else domains
+
+
+def _few_images(domains: DomainSet) -> DomainSet:
+    """Take a few images of each class and domain, where there are more."""
+    labels = domains.dataset.labels
+    kept = np.concatenate(
+        [
+            rows[labels[rows] == label][:QUICK_IMAGES]
+            for rows in map(domains.rows_of, domains.domains)
+            for label in range(len(domains.dataset.class_names))
+        ]
+    )
+    if len(kept) == len(domains):
+        return domains
+    note = f"--quick: the first {QUICK_IMAGES} images of each class and domain at most"
+    return domains.take(kept, note)
+
+
+def _settings(args: argparse.Namespace, data: Data) -> AdaptationSettings:
+    domains = data if isinstance(data, DomainSet) else data[0].domains
+    pairs = tuple(_pair(text) for text in args.pairs or ())
+    splits = int(args.splits) if args.splits.isdecimal() else args.splits
+    layers = tuple(args.layers or (LAYERS if isinstance(data, DomainSet) else ()))
+    target = args.target
+    if args.quick:
+        names = domains.domains
+        ring = zip(names, (*names[1:], names[0]), strict=True)
+        pairs = pairs or tuple(dict.fromkeys(ring))
+        splits = 1 if isinstance(splits, int) else splits
+        layers = tuple(args.layers or layers[:1])
+        target = max(1, min(target, min(int(domains.counts(d).min()) for d in names) - 1))
+    stem = {"Office-31": "office31", "PACS": "pacs"}.get(domains.dataset.name)
+    stem = stem or "".join(c if c.isascii() and c.isalnum() else "_" for c in domains.dataset.name)
+    return AdaptationSettings(
+        name=f"domain_adaptation-{stem.lower()}{'-quick' if args.quick else ''}",
+        methods=METHODS if args.methods is None else methods_of(args.methods),
+        layers=layers,
+        weights=tuple(args.weights or ("tiny-imagenet",)),
+        pairs=pairs,
+        settings=SETTINGS if args.setting == "both" else (args.setting,),
+        source_per_class=args.source,
+        target_per_class=target,
+        take_fewer=args.quick,
+        C=_C(args.C),
+        splits=splits,
+        seed=args.seed,
+        crops=args.crops,
+        precision=args.precision,
+        device=args.device,
+        workers=args.workers,
+        cache=args.cache,
+        recompute=args.recompute,
+        command=_command(),
+    )
+
+
+def _pair(text: str) -> tuple[str, str]:
+    source, colon, target = text.partition(":")
+    if not colon:
+        raise SettingError(f"--pairs {text}: expected SOURCE:TARGET, such as amazon:webcam")
+    return source, target
+
+
+def _C(text: str) -> float | str:
+    try:
+        return text if text == "cv" else float(text)
+    except ValueError:
+        raise SettingError(f"--C {text}: expected a number above 0, or cv") from None
+
+
+def _command() -> str:
+    """Give the command line that makes the report again, without this machine's folders."""
+    words = []
+    given = iter(sys.argv[1:])
+    for word in given:
+        option, equals, _ = word.partition("=")
+        if option in ("--data", "--features", "--out", "--cache"):
+            if not equals:
+                next(given)
+            words += [option, "DIR"] if option in ("--data", "--features") else []
+        else:
+            words.append(word)
+    return shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *words])
+
+
+def _parser() -> argparse.ArgumentParser:
+    head = (__doc__ or "").split("\n\n")
+    parser = argparse.ArgumentParser(
+        description=head[0],
+        epilog=head[2],
+        formatter_class=argparse.RawTextHelpFormatter,
+        allow_abbrev=False,  # the command in the report is told by whole names
+    )
+    add = parser.add_argument
+    data = parser.add_mutually_exclusive_group(required=True)
+    data.add_argument("--data", type=Path, metavar="DIR", help="domains as folders of images")
+    data.add_argument("--features", type=Path, metavar="DIR", help="domains as MATLAB files")
+    add("--quick", action="store_true", help="one split of a few pairs, in under two minutes")
+    add("--protocol", choices=PROTOCOLS, default="auto", help="the data set (default: auto)")
+    add(
+        "--layers",
+        nargs="+",
+        metavar="L",
+        help="a column each (default: fc6 fc7); of --features the kinds (default: all)",
+    )
+    add("--weights", nargs="+", metavar="W", help="columns each (default: tiny-imagenet)")
+    add("--pairs", nargs="+", metavar="S:T", help="such as amazon:webcam (default: all)")
+    keys = ", ".join(method.key for method in METHODS)
+    add("--methods", nargs="+", metavar="M", help=f"rows (default: all): of\n{keys}")
+    add("--setting", choices=(*SETTINGS, "both"), default="both", help="(default: both)")
+    add(
+        "--splits",
+        default="5",
+        metavar="N|FILE",
+        help="how many random splits, or a manifest of an earlier run (default: 5)",
+    )
+    add("--source", type=int, metavar="N", help="labelled source images a class")
+    add(
+        "--target",
+        type=int,
+        default=3,
+        metavar="N",
+        help="labelled target images a class (default: 3)",
+    )
+    add("--C", default="cv", help="of the heads; cv chooses it (default: cv)")
+    add("--seed", type=int, default=0, help="of splits and methods (default: 0)")
+    add("--crops", default="center", choices=("center", "ten", "ten-max"))
+    add("--precision", default="fp32", choices=("fp32", "bf16"))
+    add(
+        "--cache",
+        type=Path,
+        metavar="DIR",
+        help="for features and results (default: $DECAF_CACHE, ~/.cache/decaf)",
+    )
+    add(
+        "--out",
+        type=Path,
+        default=RESULTS,
+        metavar="DIR",
+        help="for the report (default: benchmarks/results)",
+    )
+    add("--recompute", action="store_true", help="fit all again, whatever the cache has")
+    add("--allow-partial", action="store_true", help="go on with an excerpt of the data set")
+    add("-d", "--device", default="auto", help="(default: auto)")
+    add("-j", "--workers", type=int, metavar="N", help="decoding processes (default: one a core)")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,400 @@
+"""Methods × pairs × splits on one kind of features; each fit is kept as it is finished.
+
+What is known of a target image without a label is its features, and nothing else: the classes of
+the test images serve to count right answers when all is decided.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import time
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.exceptions import ConvergenceWarning
+
+import decaf.adapt
+import decaf.heads
+from decaf.errors import DecafError, FeatureFileError, InputError, Stopped
+from decaf.evaluate.adaptation.domain_set import DomainSet
+from decaf.evaluate.adaptation.methods import MethodSettings
+from decaf.evaluate.adaptation.splits import DomainSplit, PairSplit
+from decaf.evaluate.protocol.code_digest import code_digest
+from decaf.evaluate.protocol.result_store import ResultStore
+
+__all__ = ["Answers", "FeatureColumn", "Fit", "Outcome", "measure_column", "run_method"]
+
+Rows = npt.NDArray[np.int64]
+Features = npt.NDArray[np.float32]
+
+# What stands for no label among the target's.
+_UNKNOWN = -1
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureColumn:
+    """One kind of features, a column of the tables.
+
+    Attributes
+    ----------
+    name : str
+        Of the column: ``"fc6"``, ``"SURF_L10"``.
+    group : str
+        What the features are of, such as the weights' name; empty where it goes without saying.
+    domains : DomainSet
+    splits : tuple of DomainSplit
+    fingerprint : str
+        Changes with any row.
+    read : callable
+        Gives the features of all images, (N, D) float32, in the order of the data set.
+    """
+
+    name: str
+    group: str
+    domains: DomainSet
+    splits: tuple[DomainSplit, ...]
+    fingerprint: str
+    read: Callable[[], Features]
+
+    @property
+    def title(self) -> str:
+        """The name with its group."""
+        return f"{self.group} {self.name}".strip()
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What one method answered on one split of a pair.
+
+    Attributes
+    ----------
+    predictions : array of int64
+        The label given to each test image.
+    C : float or None
+        Of the head, where it has one.
+    dim : int or None
+        Of the subspace, where there is one.
+    converged : bool
+    messages : tuple of str
+        Other warnings, each once.
+    seconds : float
+        For fit and prediction.
+    """
+
+    predictions: Rows
+    C: float | None
+    dim: int | None
+    converged: bool
+    messages: tuple[str, ...]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What is kept of the answers of one method on one split of a pair.
+
+    Attributes
+    ----------
+    right, images : tuple of int
+        For each class how many test images were answered right, and how many there are.
+    answers : str
+        SHA-256 of the answers, by which runs can be compared.
+    C, dim, converged, messages, seconds
+        As of `Answers`.
+    """
+
+    right: tuple[int, ...]
+    images: tuple[int, ...]
+    answers: str
+    C: float | None = None
+    dim: int | None = None
+    converged: bool = True
+    messages: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+    @property
+    def accuracy(self) -> float:
+        """Share of all test images that were answered right, in percent."""
+        return 100 * sum(self.right) / sum(self.images)
+
+    @property
+    def mean_per_class(self) -> float:
+        """Mean over the classes of the share that was answered right, in percent."""
+        shares = [r / n for r, n in zip(self.right, self.images, strict=True) if n]
+        return 100 * sum(shares) / len(shares)
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """One fit in its place in the tables."""
+
+    column: FeatureColumn
+    setting: str
+    method: MethodSettings
+    pair: tuple[str, str]
+    split: int
+    outcome: Outcome
+
+
+def run_method(
+    method: MethodSettings,
+    features: Features,
+    labels: Rows,
+    split: PairSplit,
+    setting: str,
+    *,
+    C: float | str = "cv",
+    seed: int = 0,
+) -> Answers:
+    """Fit a method to a split of a pair and have it answer the test images.
+
+    Parameters
+    ----------
+    method : MethodSettings
+    features : array of float32, shape (N, D)
+        Of all images.
+    labels : array of int64, shape (N,)
+        Those of `split.source` are used, and in the supervised setting those of `split.labelled`.
+    split : PairSplit
+    setting : {"supervised", "unsupervised"}
+    C : float or "cv"
+    seed : int
+
+    Returns
+    -------
+    Answers
+
+    Raises
+    ------
+    DecafError
+        As the method.
+    """
+    target = np.concatenate([split.labelled, split.test])
+    yt = None
+    if setting == "supervised":
+        yt = np.full(len(target), _UNKNOWN, np.int64)
+        yt[: len(split.labelled)] = labels[split.labelled]
+    estimator = method.make(C=C, seed=seed)
+    Xs, Xt = features[split.source], features[target]
+    began = time.perf_counter()
+    with warnings.catch_warnings(record=True) as told:
+        # All are part of the outcome, and reported with it.
+        warnings.simplefilter("always")
+        estimator.fit(Xs, labels[split.source], Xt, yt)
+        predictions = np.asarray(estimator.predict(Xt[len(split.labelled) :]), np.int64)
+    seconds = time.perf_counter() - began
+    stuck = [each for each in told if issubclass(each.category, ConvergenceWarning)]
+    others = Counter(each.category.__name__ for each in told if each not in stuck)
+    known_C, dim = getattr(estimator, "C_", None), getattr(estimator, "dim_", None)
+    return Answers(
+        predictions,
+        C=None if known_C is None else float(known_C),
+        dim=None if dim is None else int(dim),
+        converged=not stuck and bool(np.all(getattr(estimator, "converged_", True))),
+        messages=tuple(sorted(others)),
+        seconds=seconds,
+    )
+
+
+def measure_column(
+    column: FeatureColumn,
+    methods: Callable[[str], Sequence[MethodSettings]],
+    pairs: Sequence[tuple[str, str]],
+    settings: Sequence[str],
+    *,
+    C: float | str = "cv",
+    seed: int = 0,
+    store: ResultStore | None = None,
+    recompute: bool = False,
+    tell: Callable[[str], Any] | None = None,
+    stopped: Callable[[], bool] | None = None,
+) -> list[Fit]:
+    """Run methods on all pairs and splits with one kind of features.
+
+    Parameters
+    ----------
+    column : FeatureColumn
+    methods : callable
+        Gives the methods of a setting.
+    pairs : sequence of (source, target)
+    settings : sequence of {"supervised", "unsupervised"}
+    C, seed
+        As in `run_method`.
+    store : ResultStore, optional
+        Takes what is finished, and gives what an earlier run finished.
+    recompute : bool
+        Do not take from the store what an earlier run finished.
+    tell : callable, optional
+        Called with a line for each pair and split.
+    stopped : callable, optional
+        Asked before each fit whether to end.
+
+    Returns
+    -------
+    list of Fit
+
+    Raises
+    ------
+    Stopped
+        Where `stopped` said so; what is finished is in the store.
+    FeatureFileError
+        If a row holds NaN or infinity.
+    DecafError
+        Where a method cannot be fitted; names the pair, the split and the method.
+    """
+    labels = column.domains.dataset.labels
+    features = _Once(column)
+    made: set[str] = set()
+    found = []
+    places = [(pair, number) for pair in pairs for number in range(len(column.splits))]
+    for done, (pair, number) in enumerate(places, 1):
+        split = column.splits[number].of_pair(*pair)
+        fits, fresh = [], 0
+        for setting, method in _rows(settings, methods):
+            if stopped is not None and stopped():
+                raise Stopped("stopped; finished results are kept: the same command goes on")
+            key = _key(column, split, method, setting, C, seed)
+            told = str(key)
+            # What a source-only method answers is the same in both settings: fitted once.
+            take = store is not None and (not recompute or told in made)
+            outcome = store.get(key, Outcome) if take and store is not None else None
+            if outcome is None:
+                outcome = _fit(method, features(), labels, split, setting, C, seed, column, pair)
+                fresh += 1
+                if store is not None:
+                    store.put(key, outcome)
+            made.add(told)
+            fits.append(Fit(column, setting, method, pair, number, outcome))
+        found += fits
+        if tell is not None:
+            tell(f"{done}/{len(places)} {_line(column, pair, split, fits, fresh)}")
+    return found
+
+
+def _rows(
+    settings: Sequence[str], methods: Callable[[str], Sequence[MethodSettings]]
+) -> Iterator[tuple[str, MethodSettings]]:
+    for setting in settings:
+        for method in methods(setting):
+            yield setting, method
+
+
+def _fit(
+    method: MethodSettings,
+    features: Features,
+    labels: Rows,
+    split: PairSplit,
+    setting: str,
+    C: float | str,
+    seed: int,
+    column: FeatureColumn,
+    pair: tuple[str, str],
+) -> Outcome:
+    try:
+        answers = run_method(method, features, labels, split, setting, C=C, seed=seed)
+    except DecafError as error:
+        where = f"{column.title}, {pair[0]} → {pair[1]}, {split.name}, {setting}, {method.name}"
+        raise InputError(f"{where}: {error}") from error
+    return _counted(answers, labels[split.test], len(column.domains.dataset.class_names))
+
+
+def _counted(answers: Answers, truth: Rows, classes: int) -> Outcome:
+    right = answers.predictions == truth
+    return Outcome(
+        right=tuple(np.bincount(truth[right], minlength=classes).tolist()),
+        images=tuple(np.bincount(truth, minlength=classes).tolist()),
+        answers=hashlib.sha256(answers.predictions.tobytes()).hexdigest(),
+        C=answers.C,
+        dim=answers.dim,
+        converged=answers.converged,
+        messages=answers.messages,
+        seconds=round(answers.seconds, 4),
+    )
+
+
+class _Once:
+    """The features of a column, read when a fit first needs them."""
+
+    def __init__(self, column: FeatureColumn) -> None:
+        self._column = column
+        self._rows: Features | None = None
+
+    def __call__(self) -> Features:
+        if self._rows is None:
+            rows = self._column.read()
+            bad = ~np.isfinite(rows).all(axis=1)
+            if bad.any():
+                name = self._column.domains.dataset.names[int(bad.argmax())]
+                raise FeatureFileError(
+                    f"{self._column.title}: {int(bad.sum())} of {len(rows)} rows hold NaN or "
+                    f"infinity, the first is {name.decode('utf-8', 'backslashreplace')}"
+                )
+            self._rows = rows
+        return self._rows
+
+
+def _line(
+    column: FeatureColumn,
+    pair: tuple[str, str],
+    split: PairSplit,
+    fits: Sequence[Fit],
+    fresh: int,
+) -> str:
+    best = max(fit.outcome.accuracy for fit in fits)
+    least = min(fit.outcome.accuracy for fit in fits)
+    seconds = sum(fit.outcome.seconds for fit in fits)
+    text = (
+        f"{column.title} {pair[0]} → {pair[1]}, {split.name}: {len(fits)} results, "
+        f"{least:.1f} to {best:.1f} % right"
+    )
+    text += f", {fresh} fitted, {seconds:.1f} s" if fresh else ", from the cache"
+    stuck = sum(not fit.outcome.converged for fit in fits)
+    return text + (f", {stuck} NOT CONVERGED" if stuck else "")
+
+
+def _key(
+    column: FeatureColumn,
+    split: PairSplit,
+    method: MethodSettings,
+    setting: str,
+    C: float | str,
+    seed: int,
+) -> dict[str, Any]:
+    """Give all that determines an outcome. What a method does not use is left out of it.
+
+    So a head on the target alone is fitted once for all sources, and one on the source alone once
+    for both settings.
+    """
+    parts = {"test": split.test, "labelled": split.labelled}
+    if method.uses != "target":
+        parts["source"] = split.source
+    return {
+        "features": column.fingerprint,
+        "column": column.name,
+        "method": method.record(C=C, seed=seed),
+        "setting": "any" if method.uses == "source" else setting,
+        "split": {what: _digest(column.domains, rows) for what, rows in parts.items()},
+        "versions": _versions(),
+    }
+
+
+def _digest(domains: DomainSet, rows: Rows) -> str:
+    """Hash the names and labels of images, in order."""
+    digest = hashlib.sha256()
+    for row in rows:
+        digest.update(domains.dataset.names[row] + b"\0%d\0" % domains.dataset.labels[row])
+    return digest.hexdigest()
+
+
+@functools.cache
+def _versions() -> dict[str, str]:
+    """Give the versions of what fits; of decaf's own the code, which says more."""
+    found = {name: version(name) for name in ("numpy", "scipy", "scikit-learn", "torch")}
+    return {"adapt": code_digest(decaf.adapt), "heads": code_digest(decaf.heads), **found}

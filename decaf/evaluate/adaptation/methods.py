@@ -1,0 +1,103 @@
+"""The rows of the table: which method, with which head, and what of the target it uses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import decaf.adapt
+from decaf.errors import SettingError
+
+__all__ = ["METHODS", "MethodSettings", "methods_of"]
+
+
+@dataclass(frozen=True)
+class MethodSettings:
+    """A method as a row of the table.
+
+    Attributes
+    ----------
+    key : str
+        What it is called on the command line.
+    name : str
+        What the row is called.
+    estimator : str
+        A class of `decaf.adapt`.
+    settings : mapping
+        Of the class.
+    uses : {"source", "target", "both"}
+        Which domains' images it learns from.
+    needs_labels : bool
+        Whether it learns from labelled target images only where there are some: it has no row in
+        the unsupervised setting.
+    """
+
+    key: str
+    name: str
+    estimator: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    uses: str = "both"
+    needs_labels: bool = False
+
+    def make(self, *, C: float | str = "cv", seed: int = 0) -> Any:
+        """Make the estimator, not fitted.
+
+        Parameters
+        ----------
+        C : float or "cv"
+            Of its head, where the head has one.
+        seed : int
+        """
+        settings = {"random_state": seed, **self.settings}
+        if settings.get("head") != "1nn":
+            settings.setdefault("C", C)
+        return getattr(decaf.adapt, self.estimator)(**settings)
+
+    def record(self, *, C: float | str = "cv", seed: int = 0) -> dict[str, Any]:
+        """Give what determines its answers, as JSON can hold it."""
+        return {"estimator": self.estimator, **self.make(C=C, seed=seed).get_params(deep=False)}
+
+
+METHODS = (
+    MethodSettings("logreg-s", "LogReg (S)", "SourceOnly", {"head": "logreg"}, "source"),
+    MethodSettings("svm-s", "SVM (S)", "SourceOnly", {"head": "svm"}, "source"),
+    MethodSettings("logreg-t", "LogReg (T)", "TargetOnly", {"head": "logreg"}, "target", True),
+    MethodSettings("svm-t", "SVM (T)", "TargetOnly", {"head": "svm"}, "target", True),
+    MethodSettings(
+        "logreg-st", "LogReg (ST)", "SourceAndTarget", {"head": "logreg"}, needs_labels=True
+    ),
+    MethodSettings("svm-st", "SVM (ST)", "SourceAndTarget", {"head": "svm"}, needs_labels=True),
+    MethodSettings(
+        "daume", "Daumé III 2007", "FeatureAugmentation", {"head": "svm"}, needs_labels=True
+    ),
+    MethodSettings("mmdt", "Hoffman et al. 2013 (MMDT)", "MMDT", {}, needs_labels=True),
+    MethodSettings("gfk-1nn", "Gong et al. 2012 (GFK, 1-NN)", "GFK", {"head": "1nn"}),
+    MethodSettings("gfk-svm", "Gong et al. 2012 (GFK, SVM)", "GFK", {"head": "svm"}),
+    MethodSettings("dlid", "Chopra et al. 2013 (DLID)", "DLID", {"head": "svm"}),
+    MethodSettings("coral", "CORAL", "CORAL", {"head": "svm"}),
+    MethodSettings("subspace", "Subspace alignment", "SubspaceAlignment", {"head": "svm"}),
+    MethodSettings("tca", "TCA", "TCA", {"head": "svm"}),
+    MethodSettings("jda", "JDA", "JDA", {"head": "svm"}),
+    MethodSettings("transport", "Optimal transport", "OptimalTransport", {"head": "svm"}),
+)
+
+
+def methods_of(keys: Sequence[str]) -> tuple[MethodSettings, ...]:
+    """Give methods by their keys, in the order of the table.
+
+    Raises
+    ------
+    SettingError
+        For keys that there are none of.
+
+    Examples
+    --------
+    >>> [method.name for method in methods_of(["svm-s", "logreg-s"])]
+    ['LogReg (S)', 'SVM (S)']
+    """
+    known = [method.key for method in METHODS]
+    wrong = [key for key in keys if key not in known]
+    if wrong:
+        raise SettingError(f"methods {', '.join(wrong)}: not of {', '.join(known)}")
+    return tuple(method for method in METHODS if method.key in keys)
