@@ -95,7 +95,9 @@ def run(args: argparse.Namespace) -> int:
     from decaf.errors import Stopped
     from decaf.train.finetuning.run import finetune
     from decaf.train.finetuning.settings import FinetuneSettings
+    from decaf.train.heap import keep_freed_memory
 
+    keep_freed_memory()
     chief = os.environ.get("RANK", "0") == "0"
     given = {k: v for k, v in setting_values(args, FinetuneSettings).items() if v is not None}
     settings = FinetuneSettings(**given)

@@ -77,9 +77,11 @@ def run(args: argparse.Namespace) -> int:
     import json
 
     from decaf.errors import Stopped
+    from decaf.train.heap import keep_freed_memory
     from decaf.train.recipe import TrainSettings, preset
     from decaf.train.run import train
 
+    keep_freed_memory()
     chief = os.environ.get("RANK", "0") == "0"
     settings = preset(args.preset, **setting_values(args, TrainSettings, _OTHERWISE))
     with stopped_by_signals("stopping after this step") as stop, log_lines(chief):

@@ -120,7 +120,7 @@ class TrainSettings:
         the next epoch, which small sets need.
     keep_best : bool
         Validate before the first step too, and keep the weights with which validation went best,
-        instead of the last.
+        instead of the last; of equals those begun with, or else those with the lower loss.
     early_stopping : int
         Validations without a better one after which the run ends; 0 for never.
 

@@ -9,6 +9,9 @@ from decaf.train.recipe import TrainSettings
 
 __all__ = ["Schedule"]
 
+# In place of a loss: below all.
+BEFORE = -1.0
+
 
 class Schedule:
     """Gives the learning rate of every step, and hears of every validation.
@@ -55,20 +58,23 @@ class Schedule:
             return s.lr * s.lr_factor ** min(2, int(3 * done))
         return s.lr * s.lr_factor**self._drops
 
-    def validated(self, error: float, loss: float = math.nan) -> bool:
+    def validated(self, error: float, loss: float = math.nan, *, before: bool = False) -> bool:
         """Take note of a validation; lower is better.
 
         Parameters
         ----------
         error, loss : float
-            Of equal errors the one with the lower loss is better.
+            Of equal errors the one with the lower loss is better, but none better than that of
+            what was begun with: training has to name more images rightly to be worth it.
+        before : bool
+            Whether it is of what the training begins with.
 
         Returns
         -------
         bool
             Whether it is the best so far.
         """
-        found = (error, math.inf if math.isnan(loss) else loss)
+        found = (error, BEFORE if before else math.inf if math.isnan(loss) else loss)
         best = found < self._optimum
         if best:
             self._optimum = found

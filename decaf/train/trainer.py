@@ -218,7 +218,7 @@ class Trainer:
 
     def validated(self, error: float, loss: float) -> bool:
         """Take note of a validation, and keep the weights where it was the best; tell if it was."""
-        best = self.schedule.validated(error, loss)
+        best = self.schedule.validated(error, loss, before=self.step == 0)
         if best and self.settings.keep_best:
             self.best = {key: tensor.clone() for key, tensor in self.result().folded().items()}
         return best

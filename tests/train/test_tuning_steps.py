@@ -148,6 +148,18 @@ def test_the_best_is_kept(settings_of: Make) -> None:
     assert torch.equal(last.outcome()["fc8.weight"], states[1])
 
 
+def test_of_equals_what_was_begun_with_is_the_best(settings_of: Make) -> None:
+    trainer = trainer_of(settings_of(**PLAIN, keep_best=True))
+    begun = trainer.network.folded()["fc8.weight"].clone()
+    assert trainer.validated(40, 1.2)
+    trainer.take(batch_of(0))
+    assert not trainer.validated(40, 1e-3)
+    assert torch.equal(trainer.outcome()["fc8.weight"], begun)
+    trainer.take(batch_of(1))
+    assert trainer.validated(39, 5.0)
+    assert trainer.validated(39, 4.0)
+
+
 def test_a_run_ends_early(settings_of: Make) -> None:
     schedule = Schedule(settings_of(**PLAIN, early_stopping=2), 100, 10)
     for error, ended in ((50, False), (50, False), (49, False), (49, False), (50, True)):

@@ -471,7 +471,10 @@ class Job:
 
 
 def _best_step(history: list[dict[str, float]]) -> int:
-    """Find the step after which validation went best, the first of equals."""
+    """Find the step whose weights were kept; see `Schedule.validated`."""
     found = [row for row in history if "val_loss" in row]
-    best = min(found, key=lambda row: (row["val_top1_error"], row["val_loss"], row["step"]))
+    best = min(
+        found,
+        key=lambda row: (row["val_top1_error"], row["step"] > 0, row["val_loss"], row["step"]),
+    )
     return int(best["step"])

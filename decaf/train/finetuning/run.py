@@ -14,6 +14,7 @@ from decaf.backbone.device import strict_float32
 from decaf.backbone.safetensors_file import check_weights_path
 from decaf.backbone.weights import DEFAULT_WEIGHTS, Weights, load_weights
 from decaf.errors import ImageError, InputError, OutputError, SettingError, Stopped
+from decaf.heads.saved import is_head_file
 from decaf.images.sniff import is_hdf5
 from decaf.train.distributed import world_of_run
 from decaf.train.finetuning.accuracy import Accuracy
@@ -206,5 +207,10 @@ def _check_head_path(path: Path, target: Path, replace_it: bool) -> None:
         raise SettingError(f"{path}: is to be the weights and the head; give two names")
     if not path.parent.is_dir():
         raise OutputError(f"{path}: cannot be written: there is no folder {path.parent}")
+    if path.exists() and path.stat().st_size and not is_head_file(path):
+        raise OutputError(
+            f"{path}: exists and is no head of decaf, so it is not replaced; give another name, or "
+            "move it away"
+        )
     if path.exists() and not replace_it:
         raise OutputError(f"{path}: exists already; give another name, or --overwrite")
