@@ -34,12 +34,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from bare_step import BareStep
 from machine import describe
-from torch.nn import functional
 
 from decaf.backbone.device import choose_device
-from decaf.backbone.network import AlexNet
-from decaf.backbone.spec import ArchSpec
 from decaf.train.beginning import preprocess_of, start_state
 from decaf.train.distributed import World
 from decaf.train.feed import Batch, Feed, Normaliser
@@ -251,14 +249,15 @@ def _measure_steps(
     pack = opened["raw"]
     spec = replace(base.spec(len(pack.wnids)), classes=1000)
     state = start_state(spec, pack, base, None)
-    bare = _Bare(spec, state, base, device)
+    bare = BareStep(spec, base.batch_size, device, state=state, dtype=DTYPES[base.precision])
+    batch = Batch(0, bare.images, bare.labels)
     trainer = Trainer(spec, state, base, World(device), 1_000_000)
     runs: dict[str, list[float]] = {}
     for number in range(args.rounds + 1):
         _say(f"{arch}, round {number} of {args.rounds}")
         found = {
-            "bare step": _seconds(bare.take, _again(bare.batch, steps), device),
-            "trainer's step": _seconds(trainer.take, _again(bare.batch, steps), device),
+            "bare step": _seconds(lambda _: bare.take(), _again(batch, steps), device),
+            "trainer's step": _seconds(trainer.take, _again(batch, steps), device),
         }
         for name, each in opened.items():
             feed = _feed(each, base, device, spec.input_size)
@@ -271,7 +270,7 @@ def _measure_steps(
                 runs.setdefault(name, []).append(args.batch_size * steps / seconds)
     for each in opened.values():
         each.close()
-    if not (math.isfinite(bare.loss) and trainer.is_finite()):
+    if not (math.isfinite(float(bare.loss)) and trainer.is_finite()):
         sys.exit(f"{arch}: the loss went astray; what was timed was no training")
     report: dict[str, Any] = {}
     for name, speeds in runs.items():
@@ -280,42 +279,6 @@ def _measure_steps(
         hours = IMAGENET * EPOCHS / report[name]["images_per_s"] / 3600
         report[name]["hours_of_90_epochs"] = round(hours, 1)
     return report
-
-
-class _Bare:
-    """Forward pass, backward pass and update, with nothing around them."""
-
-    def __init__(
-        self, spec: ArchSpec, state: Any, settings: TrainSettings, device: torch.device
-    ) -> None:
-        network = AlexNet(spec)
-        network.load_state_dict(state)
-        self.network = network.to(device).to(memory_format=torch.channels_last).train()
-        self.forward: Any = torch.compile(self.network) if device.type == "cuda" else self.network
-        self.optimizer = torch.optim.SGD(
-            self.network.parameters(),
-            lr=settings.lr,
-            momentum=settings.momentum,
-            weight_decay=settings.weight_decay,
-            fused=True,
-        )
-        self.device = device
-        self.loss = 0.0
-        side = spec.input_size
-        source = torch.Generator().manual_seed(0)
-        pixels = 60 * torch.randn(settings.batch_size, 3, side, side, generator=source)
-        pixels = pixels.to(DTYPES[settings.precision]).to(device)
-        labels = torch.randint(CLASSES, (settings.batch_size,), generator=source).to(device)
-        self.batch = Batch(0, pixels.contiguous(memory_format=torch.channels_last), labels)
-
-    def take(self, batch: Batch) -> torch.Tensor:
-        with torch.autocast(self.device.type, torch.bfloat16):
-            loss = functional.cross_entropy(self.forward(batch.images).float(), batch.labels)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        self.optimizer.step()
-        self.loss = loss.detach()
-        return self.loss
 
 
 def _again(batch: Batch, steps: int) -> Iterator[Batch]:

@@ -1,0 +1,421 @@
+"""When does fine-tuning pay? Frozen features beside the whole network, trained.
+
+    python benchmarks/fine_tuning.py caltech101=DIR scene15=DIR pacs-photo=DIR/photo imagenette=DIR
+
+Each set is a folder of classes, of which so many images of each class are drawn by seed for
+training, and the others are the test: 30 of Caltech-101, 100 of 15-Scene, 10, 50 and all of
+Imagenette's training images (tested on its validation images), and four fifths of any other set.
+``NAME=DIR:10,50,all`` says otherwise. Four ways of learning are compared on the same images:
+logistic regression on the frozen fc7, and `decaf.finetune` with its defaults, both from the
+packaged weights and from random ones. What is chosen, C and the state of the weights to keep, is
+chosen on the fifth of the training images that `decaf.finetune` puts aside.
+
+Every run is a process of its own, so that its memory can be told, and is kept when it is done: a
+run of this script that was stopped goes on, and the seeds are gone through one after the other.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import resource
+import shlex
+import statistics
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from speed.bare_step import bare_step_seconds
+from speed.machine import describe
+
+import decaf
+from decaf.backbone.device import bf16_is_native, choose_device
+from decaf.evaluate.datasets import Dataset, read_caltech101, read_class_folders, read_scene15
+from decaf.evaluate.protocol.feature_cache import cached_features
+from decaf.evaluate.reports import (
+    BenchmarkReport,
+    Cell,
+    Column,
+    Lines,
+    Row,
+    Section,
+    Series,
+    Table,
+    Text,
+    write_report,
+)
+from decaf.features.disk import write_atomically
+from decaf.heads import load_head
+from decaf.train.finetuning.settings import FinetuneSettings
+from decaf.train.heap import keep_freed_memory
+
+RESULTS = Path(__file__).parent / "results"
+NAME = "fine_tuning"
+
+READERS: dict[str, Callable[[Path], Dataset]] = {
+    "caltech101": read_caltech101,
+    "scene15": read_scene15,
+}
+SIZES = {"caltech101": "30", "scene15": "100", "imagenette": "10,50,all"}
+ALL = 0  # in place of a number of images
+WAYS = (
+    ("frozen", "packaged", "frozen fc7 + head"),
+    ("tuned", "packaged", "fine-tuned"),
+    ("frozen", "random", "random, frozen"),
+    ("tuned", "random", "random, trained"),
+)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run: a set, how many images of each class, a seed, and weights to begin with."""
+
+    name: str
+    folder: str
+    per_class: int
+    seed: int
+    start: str
+
+    @property
+    def weights(self) -> str:
+        return "tiny-imagenet" if self.start == "packaged" else f"random:{self.seed}:alexnet-143"
+
+    @property
+    def key(self) -> list[Any]:
+        return [self.name, self.per_class, self.seed, self.start]
+
+
+def main() -> int:
+    args = _arguments()
+    record = args.out / f"{NAME}.runs.json"
+    done: list[dict[str, Any]] = json.loads(record.read_text()) if record.exists() else []
+    known = {json.dumps(run["key"]) for run in done}
+    jobs = [
+        Job(name, str(folder), size, seed, start)
+        for seed in range(args.seeds)
+        for name, folder, sizes in args.sets
+        for size in sizes
+        for start in ("packaged", "random")
+    ]
+    left = [job for job in jobs if json.dumps(job.key) not in known]
+    args.out.mkdir(parents=True, exist_ok=True)
+    for number, job in enumerate(left, 1):
+        found = _apart(job, args.cache)
+        done.append(found)
+        write_atomically(record, json.dumps(done, indent=1).encode())
+        print(
+            f"{number}/{len(left)} {job.name} {_size(job.per_class)} seed {job.seed} {job.start}: "
+            f"frozen {found['frozen']:.1f}, tuned {found['tuned']:.1f} %, "
+            f"{found['seconds']:.0f} s, {found['peak_memory'] / 2**30:.1f} GiB",
+            file=sys.stderr,
+            flush=True,
+        )
+    wanted = {json.dumps(job.key) for job in jobs}
+    runs = [run for run in done if json.dumps(run["key"]) in wanted]
+    for path in write_report(make_report(runs, _command()), args.out):
+        print(f"wrote {path}")
+    return 0
+
+
+def _arguments() -> argparse.Namespace:
+    head = (__doc__ or "").split("\n\n")
+    parser = argparse.ArgumentParser(
+        description=head[0], epilog=head[2], formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("sets", nargs="+", type=_set, metavar="NAME=DIR[:N,…]")
+    parser.add_argument("--seeds", type=int, default=3, help="(default: %(default)s)")
+    parser.add_argument("--out", type=Path, default=RESULTS, metavar="DIR", help="for the report")
+    parser.add_argument("--cache", type=Path, metavar="DIR", help="for features")
+    return cast(argparse.Namespace, parser.parse_args())
+
+
+def _set(text: str) -> tuple[str, Path, list[int]]:
+    name, equals, rest = text.partition("=")
+    folder, colon, sizes = rest.rpartition(":")
+    if not colon:
+        folder, sizes = rest, SIZES.get(name, "all")
+    if not equals or not Path(folder).is_dir():
+        raise argparse.ArgumentTypeError(f"{text!r}: expected NAME=DIR, DIR a folder")
+    return name, Path(folder), [ALL if size == "all" else int(size) for size in sizes.split(",")]
+
+
+def _apart(job: Job, cache: Path | None) -> dict[str, Any]:
+    """Run a job in a new process."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        return pool.submit(run_one, job, cache).result()
+
+
+def run_one(job: Job, cache: Path | None) -> dict[str, Any]:
+    """Fine-tune once, and test what came of it and the frozen head.
+
+    Parameters
+    ----------
+    job : Job
+    cache : Path or None
+        For the features of the frozen network.
+    """
+    warnings.simplefilter("ignore")
+    keep_freed_memory()  # as the command does
+    train, test = drawn(job)
+    names = np.array(train.class_names)
+    with tempfile.TemporaryDirectory() as folder:
+        model, head = Path(folder, "model.safetensors"), Path(folder, "frozen.head")
+        began = time.perf_counter()
+        found = decaf.finetune(
+            list(train.paths),
+            labels=[str(names[label]) for label in train.labels],
+            out=model,
+            weights=job.weights,
+            settings=FinetuneSettings(
+                seed=job.seed, start="head" if job.start == "packaged" else "new"
+            ),
+            save_head=head,
+            progress=False,
+        )
+        seconds = time.perf_counter() - began
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        features = cached_features(test, ["fc7"], weights=job.weights, cache=cache)
+        rows = features.matrix("fc7", np.arange(len(test)))
+        saved = load_head(head)
+        frozen = np.array(saved.class_names)[saved.estimator.predict(rows)]
+        logits = np.asarray(decaf.extract(list(test.paths), "fc8", weights=model))
+        tuned = np.array([name for name, _, _ in found.classes])[logits.argmax(1)]
+    truth = np.array(test.class_names)[test.labels]
+    steps = int(max(row["step"] for row in found.history))
+    device = choose_device("auto")
+    bare = bare_step_seconds(
+        found.weights.spec,
+        found.batch_size,
+        state=found.weights.state,
+        device=device,
+        dtype=torch.bfloat16 if bf16_is_native(device) else torch.float32,
+    )
+    return {
+        "key": job.key,
+        "train": int(sum(count for _, count, _ in found.classes)),
+        "val": found.tuned.images,
+        "test": len(test),
+        "classes": len(names),
+        "frozen": _mean_per_class(frozen, truth),
+        "tuned": _mean_per_class(tuned, truth),
+        "frozen_val": found.frozen.percent,
+        "tuned_val": found.tuned.percent,
+        "better_on_val": found.better,
+        "epochs": found.epochs,
+        "best_epoch": found.best_epoch,
+        "batch_size": found.batch_size,
+        "steps": steps,
+        "seconds": seconds,
+        "training_seconds": found.seconds,
+        "bare_seconds": bare * steps,
+        "peak_memory": peak,
+        "machine": describe(),
+    }
+
+
+def drawn(job: Job) -> tuple[Dataset, Dataset]:
+    """Draw the training images; the others are the test.
+
+    Parameters
+    ----------
+    job : Job
+        An Imagenette folder has its test images beside, below ``val``.
+    """
+    folder = Path(job.folder)
+    beside = None
+    if job.name in READERS:
+        whole = READERS[job.name](folder)
+    elif (folder / "train").is_dir() and (folder / "val").is_dir():
+        whole = read_class_folders(folder / "train", name=job.name)
+        beside = read_class_folders(folder / "val", name=job.name)
+    else:
+        whole = read_class_folders(folder, name=job.name)
+    random = np.random.default_rng(job.seed)
+    kept = []
+    for label, count in enumerate(whole.counts):
+        rows = random.permutation(np.flatnonzero(whole.labels == label))
+        most = count if beside is not None else count - max(1, round(count / 5))
+        kept.append(rows[: min(most, job.per_class or most)])
+    train = np.concatenate(kept)
+    others = np.setdiff1d(np.arange(len(whole)), train)
+    return whole.take(train), whole.take(others) if beside is None else beside
+
+
+def _mean_per_class(found: np.ndarray, truth: np.ndarray) -> float:
+    return 100 * float(np.mean([np.mean(found[truth == name] == name) for name in set(truth)]))
+
+
+def make_report(runs: Sequence[dict[str, Any]], command: str) -> BenchmarkReport:
+    """Make the table, the plot and what they say.
+
+    Parameters
+    ----------
+    runs : sequence of dict
+        Of `run_one`.
+    command : str
+    """
+    tasks = list(dict.fromkeys((run["key"][0], run["key"][1]) for run in runs))
+    rows, costs = [], []
+    for name, size in tasks:
+        own = [run for run in runs if run["key"][:2] == [name, size]]
+        first = own[0]
+        title = f"{name}, {_size(size)} a class" if size else f"{name}, all"
+        cells = [_cell(_values(own, way, start)) for way, start, _ in WAYS]
+        pairs = [run["tuned"] - run["frozen"] for run in own if run["key"][3] == "packaged"]
+        rows.append(Row(title, (*cells, _cell(pairs))))
+        time_of = [run["seconds"] / 60 for run in own]
+        over = [100 * (run["seconds"] / run["bare_seconds"] - 1) for run in own]
+        loop = [100 * (run["training_seconds"] / run["bare_seconds"] - 1) for run in own]
+        costs.append(
+            Row(
+                title,
+                (
+                    f"{first['train']:,} + {first['val']:,}",
+                    f"{first['test']:,}",
+                    f"{first['epochs']:.3g}",
+                    _cell(time_of),
+                    _cell([run["peak_memory"] / 2**30 for run in own]),
+                    _cell(loop),
+                    _cell(over),
+                ),
+            )
+        )
+    headers = ("train + validation", "test", "epochs", "minutes", "memory, GiB")
+    over_columns = ("training over bare steps, %", "all over bare steps, %")
+    table = Table(
+        "Mean per-class accuracy on the test images",
+        (*(Column(title) for _, _, title in WAYS), Column("gain of fine-tuning")),
+        tuple(rows),
+        row_header="Set",
+        best="none",
+        caption="Mean ± standard deviation over seeds, in percent; each seed draws images, folds, "
+        "batches and random weights. Gain: fine-tuned less frozen, from the packaged weights, seed "
+        "by seed.",
+    )
+    cost = Table(
+        "What a run costs",
+        tuple(Column(title) for title in (*headers, *over_columns)),
+        tuple(costs),
+        row_header="Set",
+        unit="",
+        best="none",
+        caption="Minutes and peak memory of decaf.finetune, the frozen head included. Bare steps: "
+        "forward pass, backward pass and update alone, as many and on as many images, timed in "
+        "the same process.",
+    )
+    sections: list[Section] = [table, *_plots(runs, tasks), cost]
+    machine = runs[0]["machine"]
+    return BenchmarkReport(
+        name=NAME,
+        title="Fine-tuning beside frozen features",
+        what="Logistic regression on the frozen fc7 and decaf.finetune with its defaults, from the "
+        "packaged weights and from random ones, on images drawn by seed. C and the state of the "
+        "weights to keep are chosen on a fifth of the training images; the test images have no "
+        "part in it.",
+        sections=tuple(sections),
+        headline=_headline(runs),
+        command=command,
+        date=machine["date"],
+        machine=f"{machine['cores']} cores of {machine['processor']}, GPU: {machine['gpu']}",
+        versions={"decaf": decaf.__version__, **machine["versions"]},
+        peak_memory=max(run["peak_memory"] for run in runs),
+        appendix=(_choice(runs),),
+    )
+
+
+def _plots(runs: Sequence[dict[str, Any]], tasks: Sequence[tuple[str, int]]) -> list[Section]:
+    """Draw accuracy against training images where a set has several sizes."""
+    plots: list[Section] = []
+    for name in dict.fromkeys(name for name, _ in tasks):
+        sizes = [size for each, size in tasks if each == name]
+        if len(sizes) < 2:
+            continue
+        series = []
+        for way, start, title in WAYS:
+            points = []
+            for size in sizes:
+                own = [run for run in runs if run["key"][:2] == [name, size]]
+                images = (own[0]["train"] + own[0]["val"]) / own[0]["classes"]
+                values = _values(own, way, start)
+                spread = statistics.stdev(values) if len(values) > 1 else None
+                points.append((round(images), statistics.mean(values), spread))
+            x, mean, std = zip(*sorted(points), strict=True)
+            series.append(Series(title, x, mean, std if None not in std else ()))
+        plots.append(
+            Lines(
+                f"More training images, {name}",
+                tuple(series),
+                x_label="training images a class",
+                y_label="mean per-class accuracy",
+            )
+        )
+    return plots
+
+
+def _choice(runs: Sequence[dict[str, Any]]) -> Text:
+    """Say how often validation chose what is better on the test."""
+    own = [run for run in runs if run["key"][3] == "packaged"]
+    said = [run for run in own if run["better_on_val"]]
+    right = [run for run in own if run["better_on_val"] == (run["tuned"] > run["frozen"])]
+    return Text(
+        "Did the command say rightly which to use?",
+        f"In {len(said)} of {len(own)} runs from the packaged weights fine-tuning was better on "
+        f"the validation images; in {len(right)} of {len(own)} what was better there was better "
+        "on the test images.",
+    )
+
+
+def _headline(runs: Sequence[dict[str, Any]]) -> str:
+    own = [run for run in runs if run["key"][3] == "packaged"]
+    gains = [run["tuned"] - run["frozen"] for run in own]
+    return (
+        f"fine-tuning moves accuracy by {min(gains):+.1f} to {max(gains):+.1f} points "
+        f"({statistics.mean(gains):+.1f} on average over {len(gains)} runs)"
+    )
+
+
+def _values(runs: Sequence[dict[str, Any]], way: str, start: str) -> list[float]:
+    return [run[way] for run in runs if run["key"][3] == start]
+
+
+def _cell(values: Sequence[float]) -> Cell:
+    if not values:
+        return Cell()
+    spread = statistics.stdev(values) if len(values) > 1 else None
+    return Cell(statistics.mean(values), spread, len(values))
+
+
+def _size(per_class: int) -> str:
+    return "all" if per_class == ALL else str(per_class)
+
+
+def _command() -> str:
+    """Give the command line without this machine's folders."""
+    words = []
+    given = iter(sys.argv[1:])
+    for word in given:
+        if word.partition("=")[0] in ("--out", "--cache"):
+            if "=" not in word:
+                next(given)
+        elif "=" in word and not word.startswith("-"):
+            name, _, rest = word.partition("=")
+            _, colon, sizes = rest.rpartition(":")
+            words.append(f"{name}=DIR{colon}{sizes if colon else ''}")
+        else:
+            words.append(word)
+    return shlex.join(["python", f"benchmarks/{os.path.basename(__file__)}", *words])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
