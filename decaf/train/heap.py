@@ -19,9 +19,9 @@ def keep_freed_memory() -> bool:
     """Have glibc keep what is freed, for the whole process.
 
     By default every activation of some megabytes is a new mapping: the system fills it with zeros
-    page by page, and takes it back some milliseconds later. On a CPU that took a third of a step of 8
-    images, and a tenth of one of 64. Memory at the peak stays what it was; between steps it is not
-    given back. For programs of their own, such as `decaf train`, not for libraries.
+    page by page, and takes it back some milliseconds later. On a CPU that took a third of a step
+    of 8 images, and a tenth of one of 64. Memory at the peak stays what it was; between steps it is
+    not given back. For programs of their own, such as `decaf train`, not for libraries.
 
     Returns
     -------
