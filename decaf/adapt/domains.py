@@ -101,7 +101,12 @@ def check_domains(
     """
     source = check_rows(Xs, "source")
     labels = _classes_of(ys, len(source))
+    _check_several(source, "source", method)
     classes, codes = np.unique(labels, return_inverse=True)
+    if len(classes) < 2:
+        raise InputError(
+            f"the source domain has only one class, {classes.tolist()[0]!r}; a classifier needs two"
+        )
     if needs == "nothing":
         target = source[:0]
         target_codes = np.zeros(0, np.int64)
@@ -109,21 +114,13 @@ def check_domains(
         if Xt is None:
             raise InputError(f"{method} learns from the target domain too: give its rows as Xt")
         target = check_rows(Xt, "target")
+        _check_several(target, "target", method)
         target_codes = _target_codes(yt, len(target), classes)
         if target.shape[1] != source.shape[1]:
             raise InputError(
                 f"the source domain has {source.shape[1]} features, the target domain "
                 f"{target.shape[1]}: both must be of the same layer"
             )
-    for name, rows in (("source", source), ("target", target)):
-        if len(rows) == 1:
-            raise InputError(
-                f"the {name} domain has only 1 sample (n_samples = 1); {method} needs at least 2"
-            )
-    if len(classes) < 2:
-        raise InputError(
-            f"the source domain has only one class, {classes.tolist()[0]!r}; a classifier needs two"
-        )
     if needs == "labels" and not (target_codes >= 0).any():
         raise InputError(
             f"{method} needs labelled rows of the target domain: yt "
@@ -207,6 +204,13 @@ def check_dim(dim: Any, rank: int, domain: str) -> int:
             f"dim of at most {rank}, or 'auto'"
         )
     return int(dim)
+
+
+def _check_several(rows: np.ndarray, domain: str, method: str) -> None:
+    if len(rows) == 1:
+        raise InputError(
+            f"the {domain} domain has only 1 sample (n_samples = 1); {method} needs at least 2"
+        )
 
 
 def _classes_of(ys: Any, rows: int) -> np.ndarray:

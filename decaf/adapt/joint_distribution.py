@@ -126,7 +126,7 @@ class JDA(AdaptationEstimator):
             m = mean_differences(domains.ys, guess, domains.n_classes, per_class=True)
             A = joint_components(X, m, wanted, float(self.regularisation), start=A)
             self.pseudo_labels_ = guess
-            if A.shape[1] < wanted and not isinstance(self.dim, str):
+            if not isinstance(self.dim, str) and A.shape[1] < self.dim:
                 check_dim(self.dim, A.shape[1], "joint")
             if A.shape[1] == 0:
                 raise InputError("all rows of both domains are alike: they span no subspace")
