@@ -12,7 +12,7 @@ from decaf.train import FinetuneSettings
 PHOTOS = Path(__file__).resolve().parents[2] / "shared/data/pacs-mini/photo"
 
 
-def main(folder: Path, epochs: float = FinetuneSettings.epochs) -> None:
+def main(folder: Path, epochs: float | None = None) -> None:
     """Fine-tune, compare with the frozen network, and ask the result."""
     with tempfile.TemporaryDirectory() as scratch:
         out = Path(scratch, "photos.safetensors")

@@ -17,6 +17,10 @@ STARTS = ("head", "new")
 LARGEST_BATCH = 64
 LEAST_STEPS = 4
 SMALLEST_BATCH = 8
+# Where no number of epochs is given.
+MOST_EPOCHS = 30
+FEWEST_EPOCHS = 10
+IMAGES = 40_000
 # Validations of a run, where nothing else is said: each costs about a twelfth of an epoch.
 VALIDATIONS = 15
 # Likewise, the part of a run over which the rate rises.
@@ -35,8 +39,9 @@ class FinetuneSettings:
     start : {"head", "new"}
         How the new last layer begins: as the logistic regression that was fitted to the frozen
         fc7, so that the network begins where the frozen features end; or with small random numbers.
-    epochs : float
-        How many times the training images are gone through, at most.
+    epochs : float, optional
+        How many times the training images are gone through, at most; by default 30 times, and less
+        often where that were more than 40,000 images, but 10 times at least.
     batch_size : int, optional
         Images a step; by default up to 64, and fewer where the images are few.
     optimizer : {"sgd", "adamw"}
@@ -91,7 +96,7 @@ class FinetuneSettings:
     """
 
     start: Literal["head", "new"] = "head"
-    epochs: float = 30.0
+    epochs: float | None = None
     batch_size: int | None = None
     optimizer: Literal["sgd", "adamw"] = "adamw"
     lr: float = 1e-4
@@ -150,12 +155,15 @@ class FinetuneSettings:
         if size is None:
             size = _batch_for(images)
             size = max(processes, size - size % processes)
-        every = self.validate_every
-        real = isinstance(self.epochs, (int, float)) and math.isfinite(self.epochs)
+        every, epochs = self.validate_every, self.epochs
+        if epochs is None:
+            epochs = float(round(min(MOST_EPOCHS, max(FEWEST_EPOCHS, IMAGES / max(1, images)))))
+            values["epochs"] = epochs
+        real = isinstance(epochs, (int, float)) and math.isfinite(epochs)
         if every is None:
-            every = max(1, round(self.epochs / VALIDATIONS)) if real else 1
+            every = max(1, round(epochs / VALIDATIONS)) if real else 1
         if self.warmup_epochs is None:
-            values["warmup_epochs"] = self.epochs / WARMUP if real else 0.0
+            values["warmup_epochs"] = epochs / WARMUP if real else 0.0
         return TrainSettings(
             preset="finetune",
             arch=ARCH_OF_WEIGHTS,

@@ -29,6 +29,14 @@ def test_few_images_make_small_batches(images: int, size: int) -> None:
     assert FinetuneSettings().training(images, "fp32").batch_size == size
 
 
+@pytest.mark.parametrize(
+    ("images", "epochs"), [(2, 30), (1333, 30), (2448, 16), (4000, 10), (1_000_000, 10)]
+)
+def test_many_images_are_gone_through_less_often(images: int, epochs: int) -> None:
+    assert FinetuneSettings().training(images, "fp32").epochs == epochs
+    assert FinetuneSettings(epochs=7.5).training(images, "fp32").epochs == 7.5
+
+
 def test_processes_share_a_batch_evenly() -> None:
     assert FinetuneSettings().training(140, "fp32", 3).batch_size == 30
     assert FinetuneSettings().training(2, "fp32", 12).batch_size == 12
