@@ -194,9 +194,8 @@ def test_the_order_of_the_samples_does_not_matter(name: str, head: str) -> None:
 
 
 @pytest.mark.parametrize("scale", ["none", "unit-norm"])
-@pytest.mark.parametrize("name", [name for name in METHODS if name != "DLID"])
+@pytest.mark.parametrize("name", METHODS)
 def test_a_rotation_of_the_feature_space_does_not_matter(name: str, scale: str) -> None:
-    # The encoder of DLID acts on features one by one.
     turn = np.linalg.qr(np.random.default_rng(2).normal(size=(20, 20)))[0]
     expected = answers(DATA.fit(make(name, scale=scale)), DATA.new)
     found = make(name, scale=scale).fit(DATA.Xs @ turn, DATA.ys, DATA.Xt @ turn, DATA.yt)
@@ -251,6 +250,16 @@ def test_the_unsupervised_need_no_target_label(name: str) -> None:
     assert plain.score(DATA.new, np.arange(30) % 3) > 0.8
     np.testing.assert_array_equal(answers(marked, DATA.new), answers(plain, DATA.new))
     assert plain.C_ in plain.head_.search_.Cs
+
+
+@pytest.mark.filterwarnings("ignore::decaf.heads.linear.CSearchWarning")
+@pytest.mark.parametrize("name", METHODS)
+def test_C_is_chosen_on_rows_with_a_label_alone(name: str) -> None:
+    found = DATA.fit(make(name, head="logreg", C="cv"))
+    labelled = {"SourceOnly": 45, "TargetOnly": 12}.get(name, 45 + 12)
+    held = np.concatenate([rows for _, rows in found.head_.search_.folds])
+    assert sorted(held.tolist()) == list(range(labelled))
+    assert found.C_ == found.head_.search_.chosen
 
 
 # TargetOnly refuses it: test_baselines.
