@@ -208,15 +208,33 @@ def check_weights_path(path: str | os.PathLike[str], *, overwrite: bool = False)
     SettingError
         If the name does not end in ``.safetensors``.
     OutputError
-        If it lies in no folder, or is there already and must not be replaced.
+        If it lies in no folder, or is there already and must not be replaced; what is no weights
+        file never is.
     """
     target = Path(path)
     if target.suffix != ".safetensors":
         raise SettingError(f"{target}: the name of a weights file ends in .safetensors")
     if not target.parent.is_dir():
         raise OutputError(f"{target}: cannot be written: there is no folder {target.parent}")
+    if target.exists() and not _is_replaceable(target):
+        raise OutputError(
+            f"{target}: exists and is no weights file of decaf, so it is not replaced; give "
+            "another name, or move it away"
+        )
     if target.exists() and not overwrite:
         raise OutputError(f"{target}: exists already; give another name, or overwrite=True")
+
+
+def _is_replaceable(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    if path.stat().st_size == 0:
+        return True
+    try:
+        with safe_open(path, framework="pt") as file:
+            return (file.metadata() or {}).get("format") == FORMAT
+    except (OSError, SafetensorError):
+        return False
 
 
 def save_weights(

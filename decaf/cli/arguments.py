@@ -7,13 +7,14 @@ import argparse
 __all__ = ["add_device", "add_forward_pass", "add_report", "add_workers"]
 
 
-def add_forward_pass(parser: argparse.ArgumentParser) -> None:
-    """Add how the network is computed: ``--precision`` and ``--batch-size``."""
+def add_forward_pass(parser: argparse.ArgumentParser, *, precision: str | None = "fp32") -> None:
+    """Add how the network is computed: ``--precision``, with its default, and ``--batch-size``."""
     parser.add_argument(
         "--precision",
-        default="fp32",
+        default=precision,
         choices=("fp32", "bf16"),
-        help="arithmetic of the network; bf16 is the fast one where the processor has it",
+        help="arithmetic of the network: fp32 (default), or bf16, the fast one where the processor "
+        "has it",
     )
     parser.add_argument(
         "-b", "--batch-size", type=int, metavar="N", help="images a forward pass (default: auto)"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import Any
 
 from decaf.cli.arguments import add_device, add_forward_pass, add_report, add_workers
 from decaf.cli.stop import stopped_by_signals
@@ -58,7 +57,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-w",
         "--weights",
-        help="imagenet, random:SEED, tiny-imagenet (default), or a weights file",
+        help="imagenet, random:SEED, tiny-imagenet (default), or a weights file; of a feature file "
+        "only those that it was made with",
     )
     parser.add_argument(
         "-C",
@@ -111,7 +111,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--crops",
-        default="center",
         choices=("center", "ten", "ten-max", "ten-stack"),
         help="centre crop (default), or ten crops: their mean, their maximum, or all ten",
     )
@@ -120,11 +119,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="F.h5",
         help="keep the features in this file; they are used where it is there",
     )
-    add_forward_pass(parser)
+    add_forward_pass(parser, precision=None)
     add_workers(parser)
     add_device(parser)
     parser.add_argument(
-        "--overwrite", action="store_true", help="replace HEAD, and F.h5 where it differs"
+        "--overwrite",
+        action="store_true",
+        help="replace HEAD, if it is one, and F.h5 where it differs",
     )
     add_report(parser, "report")
 
@@ -136,7 +137,6 @@ def run(args: argparse.Namespace) -> int:
     import decaf
     from decaf.cli.fit_text import report_lines
 
-    optional: dict[str, Any] = {} if args.weights is None else {"weights": args.weights}
     with stopped_by_signals("stopping after what is in work") as stop:
         try:
             fitted = decaf.fit(
@@ -144,6 +144,7 @@ def run(args: argparse.Namespace) -> int:
                 out=args.out,
                 head=args.head,
                 layer=args.layer,
+                weights=args.weights,
                 C=args.C,
                 dropout=args.dropout,
                 scale=args.scale,
@@ -161,7 +162,6 @@ def run(args: argparse.Namespace) -> int:
                 progress=not args.quiet,
                 overwrite=args.overwrite,
                 stop=stop.event,
-                **optional,
             )
         except decaf.Stopped as error:
             print(f"decaf: {error}", file=sys.stderr)

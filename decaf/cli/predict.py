@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import codecs
 import os
 import sys
 from collections import Counter
@@ -36,6 +37,7 @@ signal.
 """
 
 FORMATS = ("text", "csv", "json")
+_TOLD_BY = 1 << 16  # bytes of a file by which text is told
 LEAST_SHOWN = 0.01  # in text; the first answer is always shown
 
 
@@ -65,7 +67,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="default: by the ending of -o FILE; else text on a terminal, csv elsewhere",
     )
     parser.add_argument("-o", "--out", metavar="FILE", help="write there, not to standard output")
-    parser.add_argument("--overwrite", action="store_true", help="replace FILE")
+    parser.add_argument("--overwrite", action="store_true", help="replace FILE, if it is text")
     parser.add_argument(
         "-w",
         "--weights",
@@ -135,8 +137,28 @@ def _check_out(path: Path, *, overwrite: bool) -> None:
         raise OutputError(f"{path}: is a folder; give the name of a file")
     if not path.parent.is_dir():
         raise OutputError(f"{path}: there is no folder {path.parent}")
-    if path.exists() and not overwrite:
+    if not path.exists():
+        return
+    if not path.is_file():
+        raise OutputError(f"{path}: is no file; leave --out out to write to standard output")
+    if not _is_text(path):
+        raise OutputError(
+            f"{path}: exists and is no text, so answers do not replace it; give another --out, or "
+            "move it away"
+        )
+    if not overwrite:
         raise OutputError(f"{path}: exists; give another --out, or --overwrite")
+
+
+def _is_text(path: Path) -> bool:
+    """Tell whether a file begins as text does: answers of an earlier run are text."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(_TOLD_BY)
+        codecs.getincrementaldecoder("utf-8")().decode(head)
+    except (OSError, UnicodeDecodeError):
+        return False
+    return b"\0" not in head
 
 
 @contextmanager

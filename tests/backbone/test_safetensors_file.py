@@ -13,7 +13,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save, save_file
 
 from decaf.backbone.init import random_state
 from decaf.backbone.safetensors_file import read_weights, save_weights
@@ -98,6 +98,18 @@ def test_a_file_is_not_replaced_unasked(path, weights):
         save_weights(path, weights)
     save_weights(path, weights, overwrite=True)
     assert os.listdir(path.parent) == ["w.safetensors"]
+
+
+def test_only_weights_are_replaced(path, weights):
+    of_others = save({"x": torch.zeros(3)}, metadata={"format": "pt"})
+    for content in (b"\x89PNG a photograph", b"notes", of_others):
+        path.write_bytes(content)
+        with pytest.raises(OutputError, match="exists and is no weights file of decaf"):
+            save_weights(path, weights, overwrite=True)
+        assert path.read_bytes() == content
+    path.write_bytes(b"")
+    save_weights(path, weights, overwrite=True)
+    assert read_weights(path).sha256 == weights.sha256
 
 
 def test_a_failed_save_leaves_what_was_there(path, weights, monkeypatch):

@@ -101,6 +101,15 @@ def test_a_folder_becomes_a_network_that_predicts(
     again = ["finetune", str(photos), "-o", str(out), *short, "--seed", "1"]
     assert main([*again, "-q"]) == 2
     assert "exists already; give another --out, or --overwrite to replace it" in one_line(capsys)
+    photograph = (photos / "ants/0.png").read_bytes()
+    mine = tmp_path / "mine.safetensors"
+    mine.write_bytes(photograph)
+    other = ["finetune", str(photos), *short, "--seed", "1", "-q", "--overwrite"]
+    assert main([*other, "-o", str(mine)]) == 2
+    assert "mine.safetensors: exists and is no weights file of decaf" in one_line(capsys)
+    assert main([*other, "-o", str(tmp_path / "n.safetensors"), "--save-head", str(mine)]) == 2
+    assert "mine.safetensors: exists and is no head of decaf" in one_line(capsys)
+    assert mine.read_bytes() == photograph
     assert main([*again, "-q", "--resume", "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
     assert result["path"] == str(out)

@@ -299,7 +299,7 @@ def test_a_network_and_features_answer_too(
         (["HEAD", "DATA", "--top", "0"], "top must be a whole number from 1"),
         (["HEAD", "DATA", "-o", "no/a.csv"], "no/a.csv: there is no folder no"),
         (["HEAD", "DATA", "-o", "DATA"], "is a folder; give the name of a file"),
-        (["HEAD", "DATA", "-o", "HEAD"], "exists; give another --out, or --overwrite"),
+        (["HEAD", "DATA", "-o", "HEAD"], "exists and is no text, so answers do not replace it"),
         (["HEAD", "DATA", "-w", "random:0:alexnet-64"], "was fitted on features of weights net"),
         (["HEAD"], "the following arguments are required: IMAGE"),
     ],
@@ -317,6 +317,45 @@ def test_mistakes_in_predicting_end_in_two(
     assert said.out == ""
     assert message in said.err
     assert "Traceback" not in said.err
+
+
+def test_answers_replace_only_text(
+    head: str, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["predict", head, str(photos / "ant"), *QUICK, "--overwrite", "-o"]
+    for source in (photos / "ant" / "0.png", Path(head)):
+        out = tmp_path / source.name
+        out.write_bytes(source.read_bytes())
+        assert main([*asked, str(out)]) == 2
+        assert f"{out}: exists and is no text" in capsys.readouterr().err
+        assert out.read_bytes() == source.read_bytes()
+    out = tmp_path / "answers.csv"
+    out.write_text("path,… of last week\n", encoding="utf-8")
+    assert main([*asked, str(out)]) == 0
+    assert out.read_text().startswith("path,status,message,class_1,")
+    capsys.readouterr()
+    assert main([*asked, "/dev/null"]) == 2
+    assert "/dev/null: is no file" in capsys.readouterr().err
+
+
+def test_flags_of_the_extraction_and_features_that_are_there(
+    weights: str, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, out = str(tmp_path / "f.h5"), str(tmp_path / "a.head")
+    assert main(["extract", str(photos), "-o", file, "-w", weights, "-l", "fc7", *QUICK]) == 0
+    asked = ["fit", file, "-o", out, "-C", "1", "--held-out", "0", *QUICK]
+    for flags, told in (
+        (["--crops", "ten"], "crops center, not ten; leave that out"),
+        (["--precision", "bf16"], "precision fp32, not bf16; leave that out"),
+        (["-w", "tiny-imagenet"], "weights net.safetensors, not of tiny-imagenet"),
+    ):
+        capsys.readouterr()
+        assert main([*asked, *flags]) == 2
+        said = capsys.readouterr().err
+        assert f"{file}: holds features of {told}" in said
+        assert said.count("\n") == 1
+        assert not Path(out).exists()
+    assert main([*asked, "--crops", "center", "--precision", "fp32", "-w", weights]) == 0
 
 
 def report_of(confusion: np.ndarray, names: tuple[str, ...]) -> FitReport:

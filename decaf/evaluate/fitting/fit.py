@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 import threading
 import time
@@ -23,16 +22,17 @@ from decaf.evaluate.fitting.source import (
     candidate_layers,
     features_to_fit,
     only_source,
-    parts_path,
+    remove_parts,
     source_name,
 )
 from decaf.evaluate.networks.classification import BadImage
 from decaf.features.store.file import FeatureFile
 from decaf.heads.classifier import Classifier
 from decaf.heads.identity import FeatureIdentity
-from decaf.heads.saved import SavedHead, save_head
+from decaf.heads.saved import SavedHead, is_head_file, save_head
 from decaf.heads.scaling import SCALES
 from decaf.heads.whereabouts import is_registry_name
+from decaf.images.sniff import is_hdf5
 
 if TYPE_CHECKING:
     from decaf.backbone.model import Backbone
@@ -154,7 +154,7 @@ def fit(
     out: str | os.PathLike[str] | None = None,
     head: str = "logreg",
     layer: str = "auto",
-    weights: str | os.PathLike[str] | Backbone = "tiny-imagenet",
+    weights: str | os.PathLike[str] | Backbone | None = None,
     C: float | str = "cv",
     dropout: float = 0.0,
     scale: str = "mean-norm",
@@ -163,8 +163,8 @@ def fit(
     min_images: int | None = None,
     labels: Any = "folder",
     keep_features: str | os.PathLike[str] | None = None,
-    crops: str = "center",
-    precision: str = "fp32",
+    crops: str | None = None,
+    precision: str | None = None,
     seed: int = 0,
     device: str = "auto",
     batch_size: int | None = None,
@@ -196,8 +196,8 @@ def fit(
         Multinomial logistic regression, or a linear SVM (one-vs-rest, squared hinge loss).
     layer : str
         ``"auto"`` chooses among pool5, fc6 and fc7.
-    weights : str, path or Backbone
-        As in `decaf.extract`.
+    weights : str, path or Backbone, optional
+        As in `decaf.extract`; for features that are there none but theirs.
     C : float or "cv"
         The inverse of the strength of regularisation; "cv" chooses it.
     dropout : float
@@ -215,7 +215,9 @@ def fit(
         As in `decaf.extract`.
     keep_features : path, optional
         Keep the features in this file; where it is complete, nothing is computed.
-    crops, precision, batch_size, workers
+    crops, precision : str, optional
+        As in `decaf.extract`; for features that are there none but theirs.
+    batch_size, workers
         As in `decaf.extract`; not for features that are there.
     seed : int
         Of the share held out, and of the folds.
@@ -225,7 +227,8 @@ def fit(
         Tell on stderr how far it is; by default on a terminal. A function is called with (images
         done, images in all) of the extraction, as in `decaf.extract`.
     overwrite : bool
-        Replace `out`, and `keep_features` where it differs.
+        Replace `out`, if that is a classifier, and `keep_features`, a feature file, where it
+        differs.
     stop : threading.Event, optional
         Set it to end early, by `Stopped`.
 
@@ -238,7 +241,7 @@ def fit(
     SettingError, InputError, WeightsError
         For what cannot be asked for: settings, one class only, a class with one image, no labels.
     OutputError
-        If `out` exists, or cannot be written.
+        If `out` exists, or cannot be written; with `overwrite` too if it is no classifier.
     Stopped
         After `stop` was set.
 
@@ -259,6 +262,8 @@ def fit(
             raise OutputError(
                 f"{target}: named both for the classifier and for the features; give two names"
             )
+    if keep_features is not None:
+        _check_kept(Path(os.fsdecode(keep_features)))
     seconds: dict[str, float] = {}
     began = time.perf_counter()
     with features_to_fit(
@@ -327,7 +332,7 @@ def fit(
             calibration=saved.calibration,
             overwrite=overwrite,
         )
-        shutil.rmtree(parts_path(target), ignore_errors=True)
+        remove_parts(target)
     return Fitted(classifier, report)
 
 
@@ -338,8 +343,25 @@ def _check_out(target: Path, overwrite: bool) -> None:
         raise OutputError(f"{target}: is a folder; give the name of a file")
     if not target.parent.is_dir():
         raise OutputError(f"{target}: there is no folder {target.parent}")
+    if target.exists() and not _is_empty(target) and not is_head_file(target):
+        raise OutputError(
+            f"{target}: exists and is no classifier of decaf, so it is not replaced; give another "
+            "--out, or move it away"
+        )
     if target.exists() and not overwrite:
         raise OutputError(f"{target}: exists; give another --out, or --overwrite")
+
+
+def _check_kept(path: Path) -> None:
+    if path.is_file() and not _is_empty(path) and not is_hdf5(path):
+        raise OutputError(
+            f"{path}: exists and is no feature file, so it is not replaced; give another "
+            "--keep-features, or move it away"
+        )
+
+
+def _is_empty(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size == 0
 
 
 def _is_one_file(target: Path, keep_features: str | os.PathLike[str]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
@@ -25,16 +26,34 @@ __all__ = [
     "features_to_fit",
     "only_source",
     "parts_path",
+    "remove_parts",
     "source_name",
 ]
 
 CANDIDATE_LAYERS = ("pool5", "fc6", "fc7")
 """What is chosen from where no layer is named."""
 
+_FEATURES = "features.h5"
+
+# What determines a row of features, and what it is where nothing is asked for.
+_OF_A_ROW = {"weights": "tiny-imagenet", "crops": "center", "precision": "fp32"}
+
 
 def parts_path(out: Path) -> Path:
     """Give the folder that holds the features while a classifier is being made."""
     return out.with_name(out.name + ".parts")
+
+
+def remove_parts(out: Path) -> None:
+    """Remove the features that were kept for a classifier that is made now, and nothing else."""
+    folder = parts_path(out)
+    for path in folder.glob(f"{_FEATURES}*"):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+    with suppress(OSError):  # not there, or somebody's own
+        folder.rmdir()
 
 
 def only_source(source: Any) -> Any:
@@ -80,7 +99,8 @@ def features_to_fit(
     labels, keep_features, min_images, overwrite
         As in `decaf.fit`.
     extraction : dict
-        Further arguments of `decaf.extract`.
+        Further arguments of `decaf.extract`; ``weights``, ``crops`` and ``precision`` None where
+        nothing was asked for.
 
     Yields
     ------
@@ -95,7 +115,7 @@ def features_to_fit(
         _check_no_extraction(labels, keep_features)
         given = source if isinstance(source, FeatureFile) else FeatureFile(source)
         with nullcontext() if given is source else given:
-            _check_weights(given, extraction["weights"])
+            _check_as_asked(given, extraction)
             yield given
         return
     source = _checked_images(source, labels, min_images)
@@ -103,7 +123,11 @@ def features_to_fit(
         "layer": list(CANDIDATE_LAYERS) if layer == "auto" else [layer],
         "labels": labels,
         "on_error": "record",
-        **extraction,
+        **{name: value for name, value in extraction.items() if name not in _OF_A_ROW},
+        **{
+            name: usual if extraction[name] is None else extraction[name]
+            for name, usual in _OF_A_ROW.items()
+        },
     }
     if keep_features is not None:
         with _extracted(source, out=keep_features, overwrite=overwrite, **asked) as features:
@@ -112,7 +136,7 @@ def features_to_fit(
     if out is None:
         with (
             tempfile.TemporaryDirectory(prefix="decaf-fit-") as folder,
-            _extracted(source, out=Path(folder) / "features.h5", **asked) as features,
+            _extracted(source, out=Path(folder) / _FEATURES, **asked) as features,
         ):
             yield features
         return
@@ -120,7 +144,7 @@ def features_to_fit(
     with disk_errors(parts, "nothing was begun"):
         parts.mkdir(exist_ok=True)
     try:
-        with _resumed(source, parts / "features.h5", asked) as features:
+        with _resumed(source, parts / _FEATURES, asked) as features:
             yield features
     finally:
         with suppress(OSError):  # something was computed, and is kept
@@ -173,12 +197,27 @@ def _check_no_extraction(labels: Any, keep_features: Any) -> None:
         )
 
 
+def _check_as_asked(features: FeatureFile, asked: dict[str, Any]) -> None:
+    """Refuse what the features were not made with: it would have no effect."""
+    differing = [
+        f"{name} {features.run[name]}, not {asked[name]}"
+        for name in ("crops", "precision")
+        if asked[name] not in (None, features.run[name])
+    ]
+    if differing:
+        raise SettingError(
+            f"{features.path}: holds features of {', and of '.join(differing)}; leave that out, or "
+            "name the images"
+        )
+    if asked["weights"] is not None:
+        _check_weights(features, asked["weights"])
+
+
 def _check_weights(features: FeatureFile, weights: Any) -> None:
-    """Refuse other weights than those of the features."""
     known = features.run["weights"]
-    if isinstance(weights, str) and weights in ("tiny-imagenet", known["name"]):
-        return  # the first is perhaps no more than the default
-    if weights == "imagenet":  # would have to be downloaded to be compared
+    if isinstance(weights, str) and weights == known["name"]:
+        return
+    if weights in ("imagenet", "tiny-imagenet"):  # the first would have to be downloaded
         raise WeightsError(
             f"{features.path}: holds features of weights {known['name']}, not of {weights}"
         )

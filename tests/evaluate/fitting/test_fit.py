@@ -302,8 +302,56 @@ def test_features_are_kept_and_used(folder: Path, tmp_path: Path, net: decaf.Bac
         decaf.fit(kept, weights=decaf.load_backbone("random:0:alexnet-64"))
     with pytest.raises(WeightsError, match=r"holds features of weights net 0 \(SHA-256"):
         decaf.fit(kept, weights="random:0:alexnet-64")
-    with pytest.raises(WeightsError, match="holds features of weights net 0, not of imagenet"):
-        decaf.fit(kept, weights="imagenet")
+    for name in ("imagenet", "tiny-imagenet"):  # the second is no default for what is there
+        with pytest.raises(WeightsError, match=f"holds features of weights net 0, not of {name}"):
+            decaf.fit(kept, weights=name)
+    with pytest.raises(
+        SettingError,
+        match=r"f\.h5: holds features of crops center, not ten, and of precision fp32,",
+    ):
+        decaf.fit(kept, crops="ten", precision="bf16")
+
+
+def test_what_features_were_made_with_may_be_said(features: Path, net: decaf.Backbone) -> None:
+    asked: dict[str, Any] = {"layer": "fc7", "C": 1.0, "held_out": 0, "progress": False}
+    plain = decaf.fit(features, **asked).report.to_dict()
+    told = decaf.fit(features, weights=net, crops="center", precision="fp32", **asked)
+    for report in (plain, again := told.report.to_dict()):
+        del report["seconds"]
+    assert again == plain
+
+
+def test_only_a_classifier_is_replaced(features: Path, tmp_path: Path) -> None:
+    asked: dict[str, Any] = {"layer": "fc7", "C": 1.0, "held_out": 0, "progress": False}
+    out = tmp_path / "a.head"
+    for content in (b"\xff\xd8\xff\xe0 a photograph", b"my notes", features.read_bytes()):
+        out.write_bytes(content)
+        for overwrite in (False, True):
+            with pytest.raises(OutputError, match=r"a\.head: exists and is no classifier of decaf"):
+                decaf.fit(features, out=out, overwrite=overwrite, **asked)
+        assert out.read_bytes() == content
+    out.write_bytes(b"")  # as mktemp leaves it
+    for _ in range(2):
+        decaf.fit(features, out=out, overwrite=True, **asked)
+    assert decaf.load_classifier(out).head is not None
+
+
+def test_features_are_not_kept_in_the_place_of_something_else(
+    folder: Path, tmp_path: Path, net: decaf.Backbone
+) -> None:
+    kept = tmp_path / "kept.h5"
+    kept.write_text("my notes")
+    with pytest.raises(OutputError, match=r"kept\.h5: exists and is no feature file"):
+        decaf.fit(folder, weights=net, keep_features=kept, overwrite=True)
+    assert kept.read_text() == "my notes"
+
+
+def test_a_folder_that_is_called_as_its_own_is_left_alone(features: Path, tmp_path: Path) -> None:
+    parts = tmp_path / "a.head.parts"
+    (parts / "features.h5.parts").mkdir(parents=True)
+    (parts / "thesis.tex").write_text("mine")
+    decaf.fit(features, out=tmp_path / "a.head", layer="fc7", C=1.0, held_out=0, progress=False)
+    assert [path.name for path in parts.iterdir()] == ["thesis.tex"]
 
 
 def test_a_file_of_other_layers(folder: Path, tmp_path: Path, net: decaf.Backbone) -> None:
