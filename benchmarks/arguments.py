@@ -17,6 +17,7 @@ from decaf.cli.stop import stopped_by_signals
 from decaf.errors import DecafError, Stopped
 from decaf.evaluate.benchmarks import BenchmarkSettings, paper_heads, run_benchmark
 from decaf.evaluate.benchmarks.baselines import BASELINES
+from decaf.evaluate.benchmarks.naming import short_names
 from decaf.evaluate.benchmarks.terminal import report_text
 from decaf.evaluate.datasets import Dataset
 from decaf.evaluate.reports import write_report
@@ -44,7 +45,10 @@ def make_parser(
         What the splits are by default, in words.
     """
     parser = argparse.ArgumentParser(
-        description=description, epilog=epilog, formatter_class=argparse.RawTextHelpFormatter
+        description=description,
+        epilog=epilog,
+        formatter_class=argparse.RawTextHelpFormatter,
+        allow_abbrev=False,  # the command in the report is told by whole names
     )
     add = parser.add_argument
     add("--data", type=Path, required=True, metavar="DIR", help="where the data set is")
@@ -265,14 +269,23 @@ def _quick(dataset: Dataset) -> Dataset:
 
 def _command(args: argparse.Namespace) -> str:
     """Give the command line that makes the report again, without this machine's folders."""
+    names = short_names(args.weights or ())
+    shown: dict[str, Callable[[str], list[str]]] = {
+        "--data": lambda _: ["--data", "DIR"],
+        "--out": lambda _: [],
+        "--cache": lambda _: [],
+        "--splits": lambda value: ["--splits", Path(value).name],
+        "--weights": lambda value: ["-w", names[value]],
+    }
+    shown["-w"] = shown["--weights"]
     given = iter(sys.argv[1:])
     words = []
     for word in given:
-        option, equals, _ = word.partition("=")
-        if option in ("--data", "--out", "--cache"):
-            if not equals:
-                next(given)
-            words += ["--data", "DIR"] if option == "--data" else []
+        option, equals, value = word.partition("=")
+        if word.startswith("-w") and option not in shown:
+            option, equals, value = "-w", "=", word[2:]
+        if option in shown:
+            words += shown[option](value if equals else next(given))
         else:
             words.append(word)
     return shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *words])

@@ -13,17 +13,34 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from decaf.errors import InputError, Stopped
+from decaf.errors import InputError
 from decaf.evaluate.datasets.dataset import Dataset
-from decaf.evaluate.fisher_vectors import FisherVectorSettings, fisher_vectors_of_splits
+from decaf.evaluate.fisher_vectors import (
+    FisherVectors,
+    FisherVectorSettings,
+    fisher_vectors_of_splits,
+)
 from decaf.evaluate.fisher_vectors.settings import require
 from decaf.evaluate.protocol.splits import Split
-from decaf.features.progress import Progress, progress_for
+from decaf.features.disk import disk_errors
 
-__all__ = ["BASELINES", "FISHER_VECTORS", "VectorsOfSplits", "random_weights"]
+__all__ = [
+    "BASELINES",
+    "CHOSEN_ON",
+    "FISHER_VECTORS",
+    "UnreadImages",
+    "VectorsOfSplits",
+    "random_weights",
+]
 
 BASELINES = ("fisher-vectors", "random")
 FISHER_VECTORS = "Fisher vectors of dense SIFT"
+
+CHOSEN_ON = {
+    "Caltech-101": "the settings of the Fisher vectors were chosen on images of 24 classes of "
+    "Caltech-101, test images among them: their result here is an optimistic one",
+}
+"""What a reader must know of the baseline on a data set that its settings were chosen on."""
 
 # How `FisherVectorSettings.spatial` is told in a table, in the place of a layer.
 _PLACES = {
@@ -42,6 +59,21 @@ def random_weights(weights: str | os.PathLike[str]) -> str:
     from decaf.backbone.model import load_backbone
 
     return f"random:0:{load_backbone(weights).spec.name}"
+
+
+class UnreadImages(InputError):
+    """Images asked for whose vectors could not be computed.
+
+    Parameters
+    ----------
+    message : str
+    rows : array of int64
+        Of all that could not be read.
+    """
+
+    def __init__(self, message: str, rows: npt.NDArray[np.int64]) -> None:
+        super().__init__(message)
+        self.rows = rows
 
 
 class VectorsOfSplits:
@@ -90,7 +122,7 @@ class VectorsOfSplits:
         self._how: dict[str, Any] = {"seed": seed, "workers": workers}
         self._progress, self._stop = progress, stop
         self._seed, self._cache = seed, cache
-        self._computed: list[npt.NDArray[np.float32]] | None = None
+        self._computed: FisherVectors | None = None
 
     def of_split(self, number: int) -> _OfSplit:
         """Give the features of one split, as `measure` takes them."""
@@ -114,50 +146,34 @@ class VectorsOfSplits:
 
         Raises
         ------
-        InputError
-            If an image cannot be read here that could be read as the network's features were made.
+        UnreadImages
+            If one of them could not be read here, though for the network's features it could.
         Stopped
             Where `stop` was set.
         """
         if self._computed is None:
-            self._cache.mkdir(parents=True, exist_ok=True)
-            computed = fisher_vectors_of_splits(
+            with disk_errors(self._cache, "finished results are kept"):
+                self._cache.mkdir(parents=True, exist_ok=True)
+            self._computed = fisher_vectors_of_splits(
                 self._dataset.paths,
                 vocabulary_rows=[split.train for split in self._splits],
                 settings=self.settings,
                 cache=self._cache,
-                progress=_Shown(self._progress, self._stop),
+                progress=self._progress,
+                stop=self._stop,
                 **self._how,
             )
-            if computed.bad:
-                row, (_, message) = next(iter(computed.bad.items()))
-                raise InputError(
-                    f"{len(computed.bad)} images could be read before and cannot now, the first is "
-                    f"{os.fsdecode(self._dataset.paths[row])}: {message}"
-                )
-            self._computed = computed.splits
-        found: npt.NDArray[np.float32] = self._computed[number][rows]
+        bad = self._computed.bad
+        if bad and np.isin(rows, list(bad)).any():
+            row, (_, message) = next(iter(bad.items()))
+            raise UnreadImages(
+                f"{len(bad)} of {len(self._dataset)} images could not be read for the Fisher "
+                "vectors and were left out of their results; the first is "
+                f"{os.fsdecode(self._dataset.names[row])}: {message}",
+                np.array(list(bad), np.int64),
+            )
+        found: npt.NDArray[np.float32] = self._computed.splits[number][rows]
         return found
-
-
-class _Shown:
-    """Shows how far the vectors are, and ends their computation when that is asked for."""
-
-    def __init__(
-        self, wish: bool | Callable[[int, int], Any] | None, stop: threading.Event | None
-    ) -> None:
-        self._wish, self._stop = wish, stop
-        self._shown: Progress | None = None
-
-    def __call__(self, done: int, total: int) -> None:
-        if self._shown is None:
-            self._shown = progress_for(self._wish, total, done)
-        self._shown.advance(done - self._shown.done)
-        if done == total:
-            self._shown.close()
-        if self._stop is not None and self._stop.is_set():
-            self._shown.close()
-            raise Stopped(f"stopped after {done} of {total} images; they are kept")
 
 
 class _OfSplit:

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from decaf.evaluate.benchmarks import sections as parts
-from decaf.evaluate.benchmarks.published import PUBLISHED, Published
+from decaf.evaluate.benchmarks.published import PUBLISHED, Published, departures
 from decaf.evaluate.benchmarks.settings import BenchmarkSettings
 from decaf.evaluate.datasets.dataset import Dataset
 from decaf.evaluate.protocol.measure import Task
 from decaf.evaluate.reports import BenchmarkReport, Section, SplitRecord
 from decaf.evaluate.reports.circumstances import machine, now, peak_memory, versions
 
-__all__ = ["Measured", "make_report", "short_name"]
+__all__ = ["Measured", "make_report"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +40,10 @@ class Measured:
     notes : list of str
     fixed_C : float
         Of the heads with one training image a class.
+    names : mapping of weights to str
+        What they are called in tables.
+    unread : int
+        How many images could not be read.
     """
 
     dataset: Dataset
@@ -53,6 +57,8 @@ class Measured:
     timing: Mapping[str, float]
     notes: list[str]
     fixed_C: float
+    names: Mapping[str, str]
+    unread: int
 
 
 def make_report(found: Measured, settings: BenchmarkSettings) -> BenchmarkReport:
@@ -64,7 +70,7 @@ def make_report(found: Measured, settings: BenchmarkSettings) -> BenchmarkReport
     settings : BenchmarkSettings
     """
     dataset, labels = found.dataset, found.dataset.labels
-    published = PUBLISHED.get(dataset.name, Published())
+    published, protocol_notes = _published(found)
     best = parts.best_by_validation(next(iter(found.tasks.values())))
     which = f"{best.head.name} on {best.layer} of {best.group}"
     mean, std = parts.mean_and_std(parts.accuracies(best, labels, per_class=True))
@@ -92,9 +98,22 @@ def make_report(found: Measured, settings: BenchmarkSettings) -> BenchmarkReport
         settings=_settings(found, settings),
         timing=found.timing,
         peak_memory=peak_memory(),
-        notes=(*dataset.notes, *found.notes, *parts.remarks([*every, *of_curves])),
+        notes=(*dataset.notes, *protocol_notes, *found.notes, *parts.remarks([*every, *of_curves])),
         appendix=(*_plain_tables(found), parts.settings_table(every)),
     )
+
+
+def _published(found: Measured) -> tuple[Published, tuple[str, ...]]:
+    """Give the published numbers that ours can stand beside, and why none do."""
+    published = PUBLISHED.get(found.dataset.name)
+    if published is None:
+        return Published(), ()
+    splits = next(iter(found.tasks.values()))[0].splits
+    differing = departures(published.protocol, found.dataset, splits, unread=found.unread)
+    if not differing:
+        return published, ()
+    note = f"no published numbers stand here, for their protocol is another: {', '.join(differing)}"
+    return Published(), (note,)
 
 
 def _main_tables(found: Measured, published: Published) -> list[Section]:
@@ -104,7 +123,7 @@ def _main_tables(found: Measured, published: Published) -> list[Section]:
         caption += f" The published features were {published.features}."
     tables: list[Section] = [
         parts.results_table(
-            f"Mean per-class accuracy, {short_name(name)}",
+            f"Mean per-class accuracy, {found.names[name]}",
             tasks,
             labels,
             published if published.scores else None,
@@ -127,7 +146,7 @@ def _main_tables(found: Measured, published: Published) -> list[Section]:
 def _plain_tables(found: Measured) -> list[Section]:
     return [
         parts.results_table(
-            f"Accuracy over all test images, {short_name(name)}",
+            f"Accuracy over all test images, {found.names[name]}",
             tasks,
             found.dataset.labels,
             per_class=False,
@@ -147,7 +166,7 @@ def _curves(found: Measured, settings: BenchmarkSettings) -> list[Section]:
         caption += (
             f" With one image there is nothing to choose C on; there it is {found.fixed_C:g}."
         )
-    title = f"More training images, {short_name(settings.weights[0])}"
+    title = f"More training images, {found.names[settings.weights[0]]}"
     return [parts.curve(title, found.points, found.dataset.labels, per_class=True, caption=caption)]
 
 
@@ -181,15 +200,6 @@ def _settings(found: Measured, settings: BenchmarkSettings) -> dict[str, str]:
     if found.dataset.origin is not None:
         listed["reference of the data"] = found.dataset.origin.reference
     return listed
-
-
-def short_name(weights: str) -> str:
-    """Give a network's name for tables: of a path, the file's.
-
-    >>> short_name("runs/first/weights.safetensors")
-    'weights.safetensors'
-    """
-    return weights if weights.startswith("random:") else Path(weights).name
 
 
 def _span(numbers: set[int]) -> str:

@@ -14,8 +14,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from decaf.evaluate.benchmarks.baselines import FISHER_VECTORS, VectorsOfSplits, random_weights
-from decaf.evaluate.benchmarks.report import Measured, make_report, short_name
+from decaf.evaluate.benchmarks.baselines import (
+    CHOSEN_ON,
+    FISHER_VECTORS,
+    UnreadImages,
+    VectorsOfSplits,
+    random_weights,
+)
+from decaf.evaluate.benchmarks.naming import short_names
+from decaf.evaluate.benchmarks.report import Measured, make_report
 from decaf.evaluate.benchmarks.settings import BenchmarkSettings
 from decaf.evaluate.datasets.dataset import Dataset
 from decaf.evaluate.protocol.feature_cache import CachedFeatures, cache_folder, cached_features
@@ -86,6 +93,7 @@ class _Run:
     timing: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     fingerprints: dict[str, str] = field(default_factory=dict)
+    unread: int = 0
 
     def measure(self) -> Measured:
         began = time.perf_counter()
@@ -97,8 +105,13 @@ class _Run:
             self.out.mkdir(parents=True, exist_ok=True)
         if settings.official and isinstance(settings.splits, int):
             self._keep_used(official_splits(self.dataset, settings.splits))
-        random = (random_weights(settings.weights[0]),) if "random" in settings.baselines else ()
-        names = tuple(dict.fromkeys((*settings.weights, *random)))
+        random: tuple[str, ...] = ()
+        if "random" in settings.baselines:
+            # Where they have a table already, that is the baseline.
+            name = random_weights(settings.weights[0])
+            random = () if name in settings.weights else (name,)
+        names = (*settings.weights, *random)
+        self.names = short_names(names)
         features = {name: self._features(name) for name in names}
         self._leave_out_bad(features)
         digests = next(iter(features.values())).digests
@@ -122,6 +135,8 @@ class _Run:
             timing=self.timing,
             notes=self.notes,
             fixed_C=_FIXED_C,
+            names=self.names,
+            unread=self.unread,
         )
 
     def _keep_used(self, splits: Sequence[Split]) -> None:
@@ -131,9 +146,9 @@ class _Run:
             self.dataset = self.dataset.take(rows)
 
     def _features(self, weights: str) -> CachedFeatures:
-        settings = self.settings
-        self.tell(f"features of {short_name(weights)}: {len(self.dataset):,} images")
-        with self._timed(f"features of {short_name(weights)}"):
+        settings, short = self.settings, self.names[weights]
+        self.tell(f"features of {short}: {len(self.dataset):,} images")
+        with self._timed(f"features of {short}"):
             found = cached_features(
                 self.dataset,
                 settings.layers,
@@ -149,9 +164,9 @@ class _Run:
             )
         name = found.path.name
         how = f"extracted to {name}" if found.computed else f"in the cache, {name}"
-        self.tell(f"features of {short_name(weights)}: {how}")
-        self.fingerprints[f"weights {short_name(weights)}"] = found.weights["sha256"]
-        self.fingerprints[f"features of {short_name(weights)}"] = found.fingerprint
+        self.tell(f"features of {short}: {how}")
+        self.fingerprints[f"weights {short}"] = found.weights["sha256"]
+        self.fingerprints[f"features of {short}"] = found.fingerprint
         return found
 
     def _leave_out_bad(self, features: dict[str, CachedFeatures]) -> None:
@@ -167,6 +182,7 @@ class _Run:
             f"{len(bad)} of {len(self.dataset)} images could not be read and were left out; the "
             f"first is {first}"
         )
+        self.unread = len(bad)
         self.dataset = self.dataset.take(self.rows)
 
     def _splits(
@@ -175,7 +191,7 @@ class _Run:
         settings = self.settings
         if not isinstance(settings.splits, int):
             found = read_splits(settings.splits, self.dataset, digests=digests)
-            made_by = f"read from {os.fspath(settings.splits)}"
+            made_by = f"read from {Path(settings.splits).name}"
         elif settings.official:
             found = official_splits(self.dataset, settings.splits)
             made_by = f"the data set's own: {', '.join(each.name for each in found)}"
@@ -220,7 +236,7 @@ class _Run:
         heads = self.settings.heads
         if is_baseline:  # of the baseline the plain heads are enough
             heads = tuple(head for head in heads if not head.dropout) or heads
-        rows, name = _Rows(features, self.rows), short_name(weights)
+        rows, name = _Rows(features, self.rows), self.names[weights]
         with self._timed(f"heads on {name}"):
             return self._run(
                 rows, self.splits, self.settings.layers, lambda layer: _heads_of(layer, heads), name
@@ -241,14 +257,31 @@ class _Run:
         heads = heads or [HeadSettings("SVM", "svm")]
         with self._timed(f"{FISHER_VECTORS} and heads on them"):
             by_split = [
-                self._run(vectors.of_split(n), (split,), (vectors.layer,), heads, FISHER_VECTORS)
-                for n, split in enumerate(self.splits)
+                self._vectors_of(vectors, number, split, heads)
+                for number, split in enumerate(self.splits)
             ]
         self.fingerprints["Fisher vectors of the first split"] = vectors.fingerprint(0)
+        self.notes += filter(None, (CHOSEN_ON.get(self.dataset.name),))
         return [
-            replace(tasks[0], splits=self.splits, outcomes=tuple(t.outcomes[0] for t in tasks))
+            replace(
+                tasks[0],
+                splits=tuple(t.splits[0] for t in tasks),
+                outcomes=tuple(t.outcomes[0] for t in tasks),
+            )
             for tasks in zip(*by_split, strict=True)
         ]
+
+    def _vectors_of(
+        self, vectors: VectorsOfSplits, number: int, split: Split, heads: Sequence[HeadSettings]
+    ) -> list[Task]:
+        rows, layers = vectors.of_split(number), (vectors.layer,)
+        try:
+            return self._run(rows, (split,), layers, heads, FISHER_VECTORS)
+        except UnreadImages as error:
+            if str(error) not in self.notes:
+                self.notes.append(str(error))
+            left = split.without(error.rows)
+            return self._run(rows, (left,), layers, heads, FISHER_VECTORS)
 
     def _curve(self, features: CachedFeatures) -> list[tuple[int, list[Task]]]:
         settings = self.settings

@@ -8,6 +8,7 @@ from typing import Any
 
 from decaf.errors import SettingError
 from decaf.evaluate.benchmarks.baselines import BASELINES
+from decaf.evaluate.benchmarks.naming import same_weights
 from decaf.evaluate.protocol.measure import HeadSettings
 
 __all__ = ["BenchmarkSettings", "paper_heads"]
@@ -90,6 +91,7 @@ class BenchmarkSettings:
             for name in self.curve_layers
             if name not in self.layers
         ]
+        wrong += [f"weights {name} are named twice" for name in same_weights(self.weights)]
         if wrong:
             raise SettingError("; ".join(wrong))
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from decaf.errors import InputError, SettingError
+from decaf.errors import InputError, SettingError, Stopped
 from decaf.evaluate.fisher_vectors.descriptors import dense_sift, grey_image
 from decaf.evaluate.fisher_vectors.encoding import encode
 from decaf.evaluate.fisher_vectors.kept import Kept, fingerprint
@@ -89,6 +90,7 @@ def fisher_vectors_of_splits(
     workers: int | None = None,
     progress: bool | Callable[[int, int], object] | None = None,
     cache: str | os.PathLike[str] | None = None,
+    stop: threading.Event | None = None,
 ) -> FisherVectors:
     """Give the improved Fisher vectors of every image, once for each split's own vocabulary.
 
@@ -113,6 +115,9 @@ def fisher_vectors_of_splits(
         A folder for what is done: a run that was killed goes on where it stood, and one that is
         repeated computes nothing. What was made otherwise (see `FisherVectors.fingerprint`) is
         never used.
+    stop : threading.Event, optional
+        Set it to end the run early: what has been begun is finished and kept, then `Stopped` is
+        raised.
 
     Returns
     -------
@@ -122,13 +127,15 @@ def fisher_vectors_of_splits(
     Raises
     ------
     DecafError
-        If OpenCV or scikit-image is missing.
+        If OpenCV or scikit-image is missing, or processes cannot be started.
     InputError
         For no images, vocabulary rows that are none or not among them, or too few descriptors.
     SettingError
         For a negative number of workers or seed.
     OutputError
         If the cache is in use by another run, or cannot be written.
+    Stopped
+        After `stop` was set.
     """
     settings = settings or FisherVectorSettings()
     # Asked for here, so that what is missing is told before any image is read.
@@ -143,7 +150,7 @@ def fisher_vectors_of_splits(
     identity = fingerprint(refs, splits, settings, seed, versions)
     with Kept(cache, identity, len(refs), len(splits), settings.width, _BLOCK) as kept:
         if not kept.complete:
-            with Workers(workers) as processes:
+            with Workers(workers, stop) as processes:
                 vocabularies = kept.vocabularies()
                 if vocabularies is None:
                     vocabularies = _learn(refs, splits, settings, seed, processes)
@@ -252,17 +259,21 @@ def _encode_all(
     task = _Encode(settings, vocabularies)
     wanted = [blocks[number] for number in missing]
     with progress_for(progress, len(refs), done) as report:
-        for place, results in processes.each_block(task, refs, wanted):
-            rows = np.full((len(vocabularies), len(results), settings.width), np.nan, np.float32)
-            bad = {}
-            for column, (row, result) in enumerate(zip(wanted[place], results, strict=True)):
-                if isinstance(result, Failure):
-                    bad[row] = (result.status, result.message)
-                else:
-                    assert result.shape == shape
-                    rows[:, column] = result
-            kept.keep(missing[place], rows, bad)
-            report.advance(len(results))
+        try:
+            for place, results in processes.each_block(task, refs, wanted):
+                rows = np.full((shape[0], len(results), shape[1]), np.nan, np.float32)
+                bad = {}
+                for column, (row, result) in enumerate(zip(wanted[place], results, strict=True)):
+                    if isinstance(result, Failure):
+                        bad[row] = (result.status, result.message)
+                    else:
+                        assert result.shape == shape
+                        rows[:, column] = result
+                kept.keep(missing[place], rows, bad)
+                done += len(results)
+                report.advance(len(results))
+        except Stopped:
+            raise Stopped(f"stopped after {done} of {len(refs)} images; they are kept") from None
     kept.finish()
 
 

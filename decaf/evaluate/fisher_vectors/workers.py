@@ -11,14 +11,14 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import connection
 from typing import TypeVar
 
-from decaf.errors import ImageError
+from decaf.errors import DecafError, ImageError, Stopped
 from decaf.evaluate.fisher_vectors.settings import require
 from decaf.images.refs import ImageRef, Wire
 
@@ -27,6 +27,8 @@ __all__ = ["Failure", "Workers"]
 Result = TypeVar("Result")
 Task = Callable[[int, ImageRef], Result]
 _Item = tuple[int, Wire]
+
+_LOOK_AGAIN = 1.0  # seconds after which it is asked whether to stop
 
 
 @dataclass(frozen=True)
@@ -45,10 +47,13 @@ class Workers:
     count : int
         How many processes; 0 to work in the calling one. They import the calling script anew, as
         `multiprocessing` does: a script does its work under ``if __name__ == "__main__"``.
+    stop : threading.Event, optional
+        Set it to end the work early.
     """
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, stop: threading.Event | None = None) -> None:
         self._count = count
+        self._stop = stop or threading.Event()
         self._pool: ProcessPoolExecutor | None = None
 
     def __enter__(self) -> Workers:
@@ -79,6 +84,13 @@ class Workers:
         (int, list)
             A block's number and its results, in the order in which blocks are finished. Few blocks
             are in flight at a time, however many there are.
+
+        Raises
+        ------
+        Stopped
+            After the event was set, and what had been begun was yielded.
+        DecafError
+            If processes cannot be started.
         """
         waiting = deque(range(len(blocks)))
 
@@ -87,15 +99,24 @@ class Workers:
 
         flying: dict[Future[list[Result | Failure]], int] = {}
         while waiting or flying:
+            if self._stop.is_set():
+                yield from _begun(flying)
+                raise Stopped("stopped")
             if self._pool is None:
                 number = waiting.popleft()
                 yield number, _apply(task, items(number))
                 continue
+            lost: list[int] = []
             while waiting and len(flying) < 2 * self._count:
                 number = waiting.popleft()
-                flying[self._pool.submit(_apply, task, items(number))] = number
-            finished, _ = wait(flying, return_when=FIRST_COMPLETED)
-            lost = []
+                try:
+                    flying[self._pool.submit(_apply, task, items(number))] = number
+                except BrokenProcessPool:  # while nobody was looking
+                    lost.append(number)
+                    break
+            finished, _ = wait(flying, _LOOK_AGAIN, return_when=FIRST_COMPLETED)
+            if self._stop.is_set():
+                continue  # a signal may have gone to the processes too, and ended them
             for future in finished:
                 number = flying.pop(future)
                 if isinstance(future.exception(), BrokenProcessPool):
@@ -109,11 +130,26 @@ class Workers:
                 flying.clear()
                 self._pool.shutdown()
                 for number in sorted(lost):
-                    yield number, _one_by_one(task, items(number))
+                    if self._stop.is_set():
+                        raise Stopped("stopped")
+                    yield number, _one_by_one(task, items(number), self._stop)
                 self._pool = _started(self._count)
 
 
-def _one_by_one(task: Task[Result], items: Sequence[_Item]) -> list[Result | Failure]:
+def _begun(
+    flying: Mapping[Future[list[Result | Failure]], int],
+) -> Iterator[tuple[int, list[Result | Failure]]]:
+    """Give the blocks that processes have begun, and call the others off."""
+    begun = [future for future in flying if not future.cancel()]
+    wait(begun)
+    for future in begun:
+        if not isinstance(future.exception(), BrokenProcessPool):
+            yield flying[future], future.result()
+
+
+def _one_by_one(
+    task: Task[Result], items: Sequence[_Item], stop: threading.Event
+) -> list[Result | Failure]:
     """Work on a block's images so that the one that ends its process is known.
 
     It is tried twice: the process may have been killed from outside.
@@ -121,8 +157,11 @@ def _one_by_one(task: Task[Result], items: Sequence[_Item]) -> list[Result | Fai
     results: list[Result | Failure] = []
     pool = _started(1)
     try:
+        _check_begun(pool)
         for item in items:
             for _ in range(2):
+                if stop.is_set():
+                    raise Stopped("stopped")
                 try:
                     results += pool.submit(_apply, task, [item]).result()
                     break
@@ -136,6 +175,17 @@ def _one_by_one(task: Task[Result], items: Sequence[_Item]) -> list[Result | Fai
     finally:
         pool.shutdown(cancel_futures=True)
     return results
+
+
+def _check_begun(pool: ProcessPoolExecutor) -> None:
+    """Tell processes that cannot even begin from those that an image ends."""
+    try:
+        pool.submit(int).result()
+    except BrokenProcessPool:
+        raise DecafError(
+            "Fisher vectors: the processes that are to work on images end as they begin; a script "
+            'must do its work under if __name__ == "__main__", or take workers=0 (-j 0)'
+        ) from None
 
 
 def _apply(task: Task[Result], items: list[_Item]) -> list[Result | Failure]:

@@ -82,6 +82,26 @@ class Split:
             kept.append(rows[:per_class])
         return Split(self.name, np.concatenate(kept), self.test)
 
+    def without(self, rows: Rows) -> Split:
+        """Give the split without some rows.
+
+        Parameters
+        ----------
+        rows : array of int64
+
+        Raises
+        ------
+        InputError
+            If no training image is left, or no test image.
+        """
+        train, test = (part[~np.isin(part, rows)] for part in (self.train, self.test))
+        if not (len(train) and len(test)):
+            raise InputError(
+                f"split {self.name}: without {len(rows)} images that could not be read, "
+                f"{len(train)} training and {len(test)} test images are left"
+            )
+        return Split(self.name, train, test)
+
 
 def draw_splits(
     dataset: Dataset,

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from decaf.errors import InputError, Stopped
 from decaf.evaluate.benchmarks import baselines
-from decaf.evaluate.benchmarks.baselines import VectorsOfSplits
+from decaf.evaluate.benchmarks.baselines import UnreadImages, VectorsOfSplits
 from decaf.evaluate.datasets.class_folders import read_class_folders
 from decaf.evaluate.datasets.dataset import Dataset
 from decaf.evaluate.fisher_vectors import FisherVectors, FisherVectorSettings
@@ -80,48 +78,22 @@ def test_the_fingerprint_holds_images_settings_and_training_rows(
     assert calls == []
 
 
-def test_an_image_that_cannot_be_read_any_more(
-    dataset: Dataset,
-    splits: tuple[Split, ...],
-    calls: list[dict[str, Any]],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+def test_images_without_vectors_are_told_where_they_are_asked_for(
+    dataset: Dataset, splits: tuple[Split, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def compute(images: Any, **_: Any) -> FisherVectors:
-        return FisherVectors([], {3: ("missing", "no such file")}, "")
+        bad = {3: ("missing", "no such file"), 9: ("corrupt", "torn")}
+        return FisherVectors([np.zeros((len(images), 3), np.float32)] * 2, bad, "")
 
     monkeypatch.setattr(baselines, "fisher_vectors_of_splits", compute)
     vectors = VectorsOfSplits(dataset, splits, digests={}, cache=tmp_path)
-    with pytest.raises(InputError, match=r"1 images could be read before.*ant/3\.png: no such"):
-        vectors.of_split(0).matrix(vectors.layer, np.array([0]))
-
-
-def test_a_computation_that_is_to_stop(
-    dataset: Dataset, splits: tuple[Split, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    stop = threading.Event()
-    shown: list[tuple[int, int]] = []
-
-    def compute(images: Any, *, progress: Any, **_: Any) -> FisherVectors:
-        progress(0, 28)
-        progress(14, 28)
-        stop.set()
-        progress(20, 28)
-        raise AssertionError("went on")
-
-    monkeypatch.setattr(baselines, "fisher_vectors_of_splits", compute)
-    vectors = VectorsOfSplits(
-        dataset,
-        splits,
-        digests={},
-        cache=tmp_path,
-        stop=stop,
-        progress=lambda done, total: shown.append((done, total)),
-    )
-    with pytest.raises(Stopped, match="stopped after 20 of 28 images; they are kept"):
-        vectors.of_split(0).matrix(vectors.layer, np.array([0]))
-    assert shown[-1] == (20, 28)
-    assert (14, 28) in shown
+    with pytest.raises(
+        UnreadImages,
+        match=r"^2 of 28 images could not be read for .*; the first is ant/3\.png: no such file$",
+    ) as caught:
+        vectors.of_split(0).matrix(vectors.layer, np.array([0, 9]))
+    assert caught.value.rows.tolist() == [3, 9]
+    assert vectors.of_split(1).matrix(vectors.layer, np.array([0, 8])).shape == (2, 3)
 
 
 @pytest.mark.parametrize("spatial", SPATIAL)

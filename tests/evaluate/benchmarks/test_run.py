@@ -15,11 +15,13 @@ import pytest
 from decaf.backbone.safetensors_file import save_weights
 from decaf.backbone.state import Weights
 from decaf.errors import InputError, SettingError, Stopped
-from decaf.evaluate.benchmarks import BenchmarkSettings, paper_heads, run_benchmark
+from decaf.evaluate.benchmarks import BenchmarkSettings, baselines, paper_heads, run_benchmark
 from decaf.evaluate.benchmarks import run as run_module
 from decaf.evaluate.datasets.class_folders import read_class_folders
 from decaf.evaluate.datasets.dataset import Dataset, OfficialSplit
+from decaf.evaluate.fisher_vectors import FisherVectors
 from decaf.evaluate.protocol.measure import HeadSettings
+from decaf.evaluate.protocol.splits import draw_splits
 from decaf.evaluate.reports import Bars, BenchmarkReport, ConfusionMatrix, Confusions, Lines, Table
 from decaf.evaluate.reports.files import write_report
 
@@ -186,6 +188,76 @@ def test_the_baseline_of_random_weights(
         "random:0:alexnet-64, fc6, SVM",
     ]
     assert [row.name for row in table(report).rows] == ["LogReg", "SVM", "SVM with dropout"]
+
+
+def test_random_weights_are_no_baseline_beside_themselves(
+    folder: Path, settings: BenchmarkSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_module, "random_weights", lambda weights: settings.weights[0])
+    asked = replace(settings, baselines=("random",), curve_layers=(), splits=1)
+    report = run_benchmark(read_class_folders(folder), asked, tmp_path / "out")
+    assert [part.title for part in report.sections if isinstance(part, Table)] == [
+        "Mean per-class accuracy, small.safetensors"
+    ]
+
+
+def test_weights_of_one_name_have_tables_of_their_own(
+    folder: Path, settings: BenchmarkSettings, weights: Weights, tmp_path: Path, make_weights: Any
+) -> None:
+    for name, made in (("first", weights), ("second", make_weights(1))):
+        (tmp_path / name).mkdir()
+        save_weights(tmp_path / name / "w.safetensors", made)
+    paths = tuple(str(tmp_path / name / "w.safetensors") for name in ("first", "second"))
+    asked = replace(settings, weights=paths, heads=HEADS[1:], layers=("fc7",), curve_layers=())
+    report = run_benchmark(read_class_folders(folder), asked, tmp_path / "out")
+    assert [part.title for part in report.sections if isinstance(part, Table)] == [
+        "Mean per-class accuracy, first/w.safetensors",
+        "Mean per-class accuracy, second/w.safetensors",
+    ]
+    assert len(report.fingerprints) == 4
+    assert len(set(report.fingerprints.values())) == 4
+    text = json.dumps(report.to_dict())
+    assert str(tmp_path) not in text
+    other_spelling = str(tmp_path / "second" / ".." / "first" / "w.safetensors")
+    with pytest.raises(SettingError, match="are named twice"):
+        replace(asked, weights=(paths[0], other_spelling))
+
+
+def test_images_that_have_no_fisher_vector(
+    folder: Path, settings: BenchmarkSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = replace(read_class_folders(folder), name="Caltech-101")
+    asked = replace(settings, layers=("fc7",), baselines=("fisher-vectors",), curve_layers=())
+    (first, second) = draw_splits(dataset, 3, n_splits=2)
+    lost = [int(first.train[0]), int(first.test[0])]
+
+    class Library:
+        __version__ = "1.0"
+
+    def compute(images: Any, **_: Any) -> FisherVectors:
+        rows = np.random.default_rng(0).standard_normal((len(images), 8)).astype(np.float32)
+        rows[lost] = np.nan
+        return FisherVectors([rows, rows], dict.fromkeys(lost, ("corrupt", "torn")), "")
+
+    monkeypatch.setattr(baselines, "fisher_vectors_of_splits", compute)
+    monkeypatch.setattr(baselines, "require", lambda _name: Library)
+    report = run_benchmark(dataset, asked, tmp_path / "out")
+    told = [note for note in report.notes if "could not be read" in note]
+    assert len(told) == 1
+    assert told[0].startswith("2 of 28 images could not be read for the Fisher vectors")
+    # On this data set the settings were chosen.
+    assert any(
+        "the settings of the Fisher vectors were chosen on images" in n for n in report.notes
+    )
+    row = table(report, 1).rows[0]
+    assert row.name.startswith("Fisher vectors of dense SIFT")
+    assert not isinstance(row.cells[0], str)
+    assert row.cells[0].mean is not None
+    # The network's results are of all images.
+    assert {each.n_test for each in report.splits} == {len(second.test)}
+    again = run_benchmark(dataset, asked, tmp_path / "out")
+    assert again.sections == report.sections
+    assert again.notes == report.notes
 
 
 def test_official_splits_and_only_the_images_they_use(

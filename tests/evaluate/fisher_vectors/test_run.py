@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from decaf.errors import InputError, OutputError, SettingError
+from decaf.errors import InputError, OutputError, SettingError, Stopped
 from decaf.evaluate.fisher_vectors import (
     FisherVectorSettings,
     fisher_vectors,
@@ -176,6 +177,30 @@ def test_a_killed_run_goes_on_where_it_stood(
     assert resumed.bad == undisturbed.bad
     for one, other in zip(resumed.splits, undisturbed.splits, strict=True):
         np.testing.assert_allclose(one, other, atol=2e-3)
+
+
+def test_a_run_that_is_to_stop_keeps_what_is_done(photos: list[Path], tmp_path: Path) -> None:
+    stop = threading.Event()
+    stop.set()
+    asked: dict[str, Any] = {"settings": SMALL, "workers": 0, "cache": tmp_path}
+    rows = [range(0, len(photos), 2)]
+    with pytest.raises(Stopped):  # before there is a vocabulary
+        fisher_vectors_of_splits(photos, vocabulary_rows=rows, stop=stop, **asked)
+    stop.clear()
+    seen: list[int] = []
+
+    def shown(done: int, _total: int) -> None:
+        seen.append(done)
+        if done:
+            stop.set()
+
+    with pytest.raises(Stopped, match="stopped after 32 of 100 images; they are kept"):
+        fisher_vectors_of_splits(photos, vocabulary_rows=rows, stop=stop, progress=shown, **asked)
+    assert seen[-1] == 32
+    seen.clear()
+    found = fisher_vectors_of_splits(photos, vocabulary_rows=rows, progress=shown, **asked)
+    assert seen[0] == 32
+    np.testing.assert_array_equal(found.splits[0], encoded(photos))
 
 
 def test_two_runs_do_not_write_the_same(photos: list[Path], tmp_path: Path) -> None:
