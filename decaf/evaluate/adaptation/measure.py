@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import json
 import time
 import warnings
 from collections import Counter
@@ -26,6 +27,7 @@ from decaf.errors import DecafError, FeatureFileError, InputError, Stopped
 from decaf.evaluate.adaptation.domain_set import DomainSet
 from decaf.evaluate.adaptation.methods import MethodSettings
 from decaf.evaluate.adaptation.splits import DomainSplit, PairSplit
+from decaf.evaluate.datasets.dataset import Dataset
 from decaf.evaluate.protocol.code_digest import code_digest
 from decaf.evaluate.protocol.result_store import ResultStore
 
@@ -246,35 +248,34 @@ def measure_column(
         Where `stopped` said so; what is finished is in the store.
     FeatureFileError
         If a row holds NaN or infinity.
-    DecafError
+    InputError
         Where a method cannot be fitted; names the pair, the split and the method.
     """
-    labels = column.domains.dataset.labels
     features = _Once(column)
-    made: set[str] = set()
+    made: dict[str, Outcome] = {}
     found = []
     places = [(pair, number) for pair in pairs for number in range(len(column.splits))]
     for done, (pair, number) in enumerate(places, 1):
-        split = column.splits[number].of_pair(*pair)
         fits, fresh = [], 0
         for setting, method in _rows(settings, methods):
             if stopped is not None and stopped():
                 raise Stopped("stopped; finished results are kept: the same command goes on")
-            key = _key(column, split, method, setting, C, seed)
-            told = str(key)
-            # What a source-only method answers is the same in both settings: fitted once.
-            take = store is not None and (not recompute or told in made)
-            outcome = store.get(key, Outcome) if take and store is not None else None
+            task = _Task(column, setting, method, pair, number, C, seed)
+            key = task.key()
+            # Some are wanted twice: a head on the source alone is the same in both settings.
+            outcome = made.get(json.dumps(key, sort_keys=True))
+            if outcome is None and store is not None and not recompute:
+                outcome = store.get(key, Outcome)
             if outcome is None:
-                outcome = _fit(method, features(), labels, split, setting, C, seed, column, pair)
+                outcome = task.outcome(features())
                 fresh += 1
                 if store is not None:
                     store.put(key, outcome)
-            made.add(told)
+            made[json.dumps(key, sort_keys=True)] = outcome
             fits.append(Fit(column, setting, method, pair, number, outcome))
         found += fits
         if tell is not None:
-            tell(f"{done}/{len(places)} {_line(column, pair, split, fits, fresh)}")
+            tell(f"{done}/{len(places)} {_line(fits, fresh)}")
     return found
 
 
@@ -286,23 +287,75 @@ def _rows(
             yield setting, method
 
 
-def _fit(
-    method: MethodSettings,
-    features: Features,
-    labels: Rows,
-    split: PairSplit,
-    setting: str,
-    C: float | str,
-    seed: int,
-    column: FeatureColumn,
-    pair: tuple[str, str],
-) -> Outcome:
-    try:
-        answers = run_method(method, features, labels, split, setting, C=C, seed=seed)
-    except DecafError as error:
-        where = f"{column.title}, {pair[0]} → {pair[1]}, {split.name}, {setting}, {method.name}"
-        raise InputError(f"{where}: {error}") from error
-    return _counted(answers, labels[split.test], len(column.domains.dataset.class_names))
+def _line(fits: Sequence[Fit], fresh: int) -> str:
+    first = fits[0]
+    accuracies = [fit.outcome.accuracy for fit in fits]
+    text = (
+        f"{first.column.title} {first.pair[0]} → {first.pair[1]}, "
+        f"{first.column.splits[first.split].name}: {len(fits)} results, {min(accuracies):.1f} to "
+        f"{max(accuracies):.1f} % right"
+    )
+    seconds = sum(fit.outcome.seconds for fit in fits)
+    text += f", {fresh} fitted, {seconds:.1f} s" if fresh else ", from the cache"
+    stuck = sum(not fit.outcome.converged for fit in fits)
+    return text + (f", {stuck} NOT CONVERGED" if stuck else "")
+
+
+@dataclass(frozen=True, eq=False)
+class _Task:
+    """A fit to be made."""
+
+    column: FeatureColumn
+    setting: str
+    method: MethodSettings
+    pair: tuple[str, str]
+    number: int
+    C: float | str
+    seed: int
+
+    @property
+    def split(self) -> PairSplit:
+        return self.column.splits[self.number].of_pair(*self.pair)
+
+    def key(self) -> dict[str, Any]:
+        """Give all that determines the outcome. What the method does not use is left out of it.
+
+        So a head on the target alone is fitted once for all sources, and one on the source alone
+        once for both settings.
+        """
+        parts = {"test": self.split.test, "labelled": self.split.labelled}
+        if self.method.uses != "target":
+            parts["source"] = self.split.source
+        dataset = self.column.domains.dataset
+        return {
+            "features": self.column.fingerprint,
+            "column": self.column.name,
+            "method": self.method.record(C=self.C, seed=self.seed),
+            "setting": "any" if self.method.uses == "source" else self.setting,
+            "split": {what: _digest(dataset, rows) for what, rows in parts.items()},
+            "versions": _versions(),
+        }
+
+    def outcome(self, features: Features) -> Outcome:
+        """Fit, and count the right answers."""
+        dataset, split = self.column.domains.dataset, self.split
+        try:
+            answers = run_method(
+                self.method,
+                features,
+                dataset.labels,
+                split,
+                self.setting,
+                C=self.C,
+                seed=self.seed,
+            )
+        except DecafError as error:
+            pair = " → ".join(self.pair)
+            raise InputError(
+                f"{self.column.title}, {pair}, {split.name}, {self.setting}, {self.method.name}: "
+                f"{error}"
+            ) from error
+        return _counted(answers, dataset.labels[split.test], len(dataset.class_names))
 
 
 def _counted(answers: Answers, truth: Rows, classes: int) -> Outcome:
@@ -340,57 +393,10 @@ class _Once:
         return self._rows
 
 
-def _line(
-    column: FeatureColumn,
-    pair: tuple[str, str],
-    split: PairSplit,
-    fits: Sequence[Fit],
-    fresh: int,
-) -> str:
-    best = max(fit.outcome.accuracy for fit in fits)
-    least = min(fit.outcome.accuracy for fit in fits)
-    seconds = sum(fit.outcome.seconds for fit in fits)
-    text = (
-        f"{column.title} {pair[0]} → {pair[1]}, {split.name}: {len(fits)} results, "
-        f"{least:.1f} to {best:.1f} % right"
-    )
-    text += f", {fresh} fitted, {seconds:.1f} s" if fresh else ", from the cache"
-    stuck = sum(not fit.outcome.converged for fit in fits)
-    return text + (f", {stuck} NOT CONVERGED" if stuck else "")
-
-
-def _key(
-    column: FeatureColumn,
-    split: PairSplit,
-    method: MethodSettings,
-    setting: str,
-    C: float | str,
-    seed: int,
-) -> dict[str, Any]:
-    """Give all that determines an outcome. What a method does not use is left out of it.
-
-    So a head on the target alone is fitted once for all sources, and one on the source alone once
-    for both settings.
-    """
-    parts = {"test": split.test, "labelled": split.labelled}
-    if method.uses != "target":
-        parts["source"] = split.source
-    return {
-        "features": column.fingerprint,
-        "column": column.name,
-        "method": method.record(C=C, seed=seed),
-        "setting": "any" if method.uses == "source" else setting,
-        "split": {what: _digest(column.domains, rows) for what, rows in parts.items()},
-        "versions": _versions(),
-    }
-
-
-def _digest(domains: DomainSet, rows: Rows) -> str:
+def _digest(dataset: Dataset, rows: Rows) -> str:
     """Hash the names and labels of images, in order."""
-    digest = hashlib.sha256()
-    for row in rows:
-        digest.update(domains.dataset.names[row] + b"\0%d\0" % domains.dataset.labels[row])
-    return digest.hexdigest()
+    parts = (dataset.names[row] + b"\0%d\0" % dataset.labels[row] for row in rows)
+    return hashlib.sha256(b"".join(parts)).hexdigest()
 
 
 @functools.cache

@@ -18,6 +18,8 @@ from decaf.errors import SettingError
 from decaf.evaluate.adaptation.domain_set import DomainSet
 from decaf.evaluate.adaptation.feature_folder import ReadyFeatures
 from decaf.evaluate.adaptation.measure import FeatureColumn, measure_column
+from decaf.evaluate.adaptation.picture import domains_picture
+from decaf.evaluate.adaptation.published import PAIR
 from decaf.evaluate.adaptation.report import Measured, make_report
 from decaf.evaluate.adaptation.sections import Results
 from decaf.evaluate.adaptation.settings import AdaptationSettings
@@ -31,7 +33,7 @@ from decaf.evaluate.benchmarks.naming import short_names
 from decaf.evaluate.protocol.feature_cache import CachedFeatures, cache_folder, cached_features
 from decaf.evaluate.protocol.result_store import ResultStore
 from decaf.evaluate.protocol.splits import write_splits
-from decaf.evaluate.reports import BenchmarkReport, SplitRecord
+from decaf.evaluate.reports import BenchmarkReport, Section, SplitRecord
 from decaf.features.disk import disk_errors
 
 __all__ = ["run_adaptation"]
@@ -100,13 +102,14 @@ class _Run:
         domains = columns[0].domains
         pairs = settings.pairs_of(domains)
         results = self._results(columns, pairs)
+        pictures = self._pictures(results)
         self.timing["whole run"] = time.perf_counter() - began
         return Measured(
             results=results,
             splits=self.records,
             made_by=self.made_by,
             source_count=settings.source_count(domains),
-            pictures=(),
+            pictures=pictures,
             fingerprints=self.fingerprints,
             timing=self.timing,
             notes=self.notes,
@@ -134,6 +137,14 @@ class _Run:
                 )
         methods = {setting: settings.methods_in(setting) for setting in settings.settings}
         return Results(tuple(fits), tuple(columns), tuple(pairs), methods)
+
+    def _pictures(self, results: Results) -> list[Section]:
+        """Draw the paper's pair, or else the first, with the first features."""
+        pair = PAIR if PAIR in results.pairs else results.pairs[0]
+        column, settings = results.columns[0], self.settings
+        with self._timed("picture"):
+            drawn = domains_picture(column, pair, settings.methods, seed=settings.seed)
+        return [] if drawn is None else [drawn]
 
     def _of_images(self, domains: DomainSet) -> list[FeatureColumn]:
         """Extract features, leave out what could not be read, and draw splits."""

@@ -13,7 +13,8 @@ from decaf.evaluate.reports.benchmark import BenchmarkReport
 from decaf.evaluate.reports.line_chart import standalone_chart
 from decaf.evaluate.reports.markdown import report_markdown
 from decaf.evaluate.reports.page import report_page
-from decaf.evaluate.reports.sections import Lines
+from decaf.evaluate.reports.scatter_chart import standalone_scatter
+from decaf.evaluate.reports.sections import Lines, Scatter
 from decaf.features.disk import disk_errors, write_atomically
 
 __all__ = ["load_report", "report_json", "write_report"]
@@ -42,8 +43,8 @@ def write_report(
     Returns
     -------
     list of Path
-        NAME.json, NAME.md, NAME.html, and NAME-curve.svg (NAME-curve-2.svg, …) for each section
-        of curves.
+        NAME.json, NAME.md, NAME.html, NAME-curve.svg (NAME-curve-2.svg, …) for each section of
+        curves, and NAME-scatter.svg for each scatter plot.
 
     Raises
     ------
@@ -69,8 +70,10 @@ def write_report(
     }
     for k, file in charts.items():
         part = report.sections[k]
-        assert isinstance(part, Lines)
-        texts[file] = standalone_chart(part)
+        if isinstance(part, Scatter):
+            texts[file] = standalone_scatter(part)
+        elif isinstance(part, Lines):
+            texts[file] = standalone_chart(part)
     with disk_errors(folder, "the report is not complete"):
         folder.mkdir(parents=True, exist_ok=True)
         for file, text in texts.items():
@@ -79,12 +82,13 @@ def write_report(
 
 
 def _chart_files(report: BenchmarkReport) -> dict[int, str]:
-    """Give the file of each section of curves."""
-    indices = [k for k, part in enumerate(report.sections) if isinstance(part, Lines)]
-    return {
-        k: f"{report.name}-curve{'' if number == 1 else f'-{number}'}.svg"
-        for number, k in enumerate(indices, 1)
-    }
+    """Give the file of each section that is drawn as one."""
+    found = {}
+    for kind, word in ((Lines, "curve"), (Scatter, "scatter")):
+        indices = [k for k, part in enumerate(report.sections) if isinstance(part, kind)]
+        for number, k in enumerate(indices, 1):
+            found[k] = f"{report.name}-{word}{'' if number == 1 else f'-{number}'}.svg"
+    return found
 
 
 def load_report(path: str | os.PathLike[str]) -> BenchmarkReport:

@@ -15,6 +15,7 @@ from decaf.evaluate.reports.sections import (
     Confusions,
     HeatMap,
     Lines,
+    Scatter,
     Section,
     Table,
     Text,
@@ -32,7 +33,7 @@ def report_markdown(report: BenchmarkReport, charts: Mapping[int, str] | None = 
     ----------
     report : BenchmarkReport
     charts : mapping, optional
-        Index of a section of curves → file of its drawing, beside the Markdown file.
+        Index of a section that is drawn → file of its drawing, beside the Markdown file.
 
     Returns
     -------
@@ -101,6 +102,8 @@ def _section(part: Section, chart: str | None) -> list[str]:
     if isinstance(part, Lines):
         picture = f"![{_text(part.title)}]({chart})" if chart else ""
         return [picture, _text(part.caption), table_markdown(chart_table(part))]
+    if isinstance(part, Scatter):
+        return [f"![{_text(part.title)}]({chart})" if chart else "", _text(part.caption)]
     if isinstance(part, ConfusionMatrix):
         return [_confusion_matrix(part), _text(part.caption)]
     if isinstance(part, HeatMap):

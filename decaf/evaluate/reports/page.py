@@ -10,6 +10,7 @@ from decaf.evaluate.reports.line_chart import NARROW, WIDE, line_chart
 from decaf.evaluate.reports.markup import Markup, element, joined
 from decaf.evaluate.reports.page_matrices import confusion_matrix, heat_map
 from decaf.evaluate.reports.page_tables import bar_list, caption, folded, result_table
+from decaf.evaluate.reports.scatter_chart import scatter_legend, scatter_panel
 from decaf.evaluate.reports.sections import (
     Bars,
     Cell,
@@ -20,6 +21,7 @@ from decaf.evaluate.reports.sections import (
     HeatMap,
     Lines,
     Row,
+    Scatter,
     Section,
     Table,
     Text,
@@ -109,6 +111,8 @@ def _content(name: str, part: Section, images: Path | None) -> Markup:
     if isinstance(part, Confusions):
         pairs = [_pair(pair, images) for pair in part.pairs]
         return joined(element("div", *pairs, class_="pairs"), caption(part.caption))
+    if isinstance(part, Scatter):
+        return _scatter(part)
     return _paragraphs(part)
 
 
@@ -123,6 +127,19 @@ def _lines(part: Lines) -> Markup:
         line_chart(part, NARROW, class_="chart narrow"),
         element("figcaption", caption(part.caption)) if part.caption else Markup(),
         folded("The numbers", result_table(chart_table(part))),
+    )
+
+
+def _scatter(part: Scatter) -> Markup:
+    panels = [
+        element("div", element("h3", panel.title), scatter_panel(panel, part))
+        for panel in part.panels
+    ]
+    return element(
+        "figure",
+        element("div", *panels, class_="panels"),
+        scatter_legend(part),
+        element("figcaption", caption(part.caption)) if part.caption else Markup(),
     )
 
 

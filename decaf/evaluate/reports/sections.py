@@ -23,7 +23,10 @@ __all__ = [
     "Confusions",
     "HeatMap",
     "Lines",
+    "Panel",
+    "Points",
     "Row",
+    "Scatter",
     "Section",
     "Series",
     "Table",
@@ -350,6 +353,79 @@ class Confusions:
 
 
 @dataclass(frozen=True)
+class Points:
+    """Points of one kind in a scatter plot.
+
+    Parameters
+    ----------
+    x, y : sequence of float
+    colour : int
+        Index in `Scatter.colours`.
+    marker : int
+        Index in `Scatter.markers`.
+    """
+
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+    colour: int
+    marker: int
+
+    def __post_init__(self) -> None:
+        for name in ("x", "y"):
+            _set(self, **{name: tuple(_finite(value, name) for value in getattr(self, name))})
+        if len(self.x) != len(self.y):
+            raise SettingError(f"points: {len(self.x)} x and {len(self.y)} y; expected as many")
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One plot of a scatter section; its axes have no scale.
+
+    Parameters
+    ----------
+    title : str
+    points : sequence of Points
+    """
+
+    title: str
+    points: tuple[Points, ...]
+
+    def __post_init__(self) -> None:
+        _set(self, points=tuple(self.points))
+
+
+@dataclass(frozen=True)
+class Scatter:
+    """Scatter plots beside each other: images in two dimensions, by class and domain.
+
+    Parameters
+    ----------
+    title : str
+    panels : sequence of Panel
+    colours, markers : sequence of str
+        What the colours stand for, eight at the most, and the markers, three at the most.
+    caption : str
+    """
+
+    title: str
+    panels: tuple[Panel, ...]
+    colours: tuple[str, ...]
+    markers: tuple[str, ...]
+    caption: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("panels", "colours", "markers"):
+            _set(self, **{name: tuple(getattr(self, name))})
+        most = min(len(self.colours), 8), min(len(self.markers), 3)
+        for points in (each for panel in self.panels for each in panel.points):
+            if not (0 <= points.colour < most[0] and 0 <= points.marker < most[1]):
+                raise SettingError(
+                    f"scatter {self.title!r}: points of colour {points.colour} and marker "
+                    f"{points.marker}, and there are {most[0]} and {most[1]}"
+                )
+
+
+@dataclass(frozen=True)
 class Text:
     """Paragraphs, separated by empty lines. Plain text: nothing in it is markup.
 
@@ -363,7 +439,7 @@ class Text:
     text: str
 
 
-Section: TypeAlias = Table | Lines | ConfusionMatrix | HeatMap | Bars | Confusions | Text
+Section: TypeAlias = Table | Lines | ConfusionMatrix | HeatMap | Bars | Confusions | Scatter | Text
 
 
 def _set(part: Any, **values: Any) -> None:

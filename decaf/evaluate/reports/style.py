@@ -60,6 +60,10 @@ CHART_STYLE = """
 .chart .mark{fill:var(--c);stroke:var(--paper);stroke-width:1}
 .chart .published .mark{fill:var(--paper);stroke:var(--c);stroke-width:1.5}
 .chart .paper{fill:var(--paper)}
+.chart .frame{fill:none;stroke:var(--rule);stroke-width:1}
+.chart .points{fill:none;stroke:var(--c);opacity:.8;stroke-width:1.5}
+.chart .m0{stroke-width:5;stroke-linecap:round}
+.chart .plain{--c:var(--soft)}
 """ + "".join(f".s{i}{{--c:var(--c{i})}}" for i in range(8))
 
 _PAGE = """
@@ -103,6 +107,9 @@ sup{line-height:0;font-size:.7em}
 details{margin:.75rem 0}
 summary{cursor:pointer;color:var(--accent);font-size:.925rem;padding:.25rem 0}
 figure{margin:0}
+.panels{display:grid;grid-template-columns:repeat(auto-fit,minmax(15rem,1fr));gap:.5rem 1rem;
+margin:.5rem 0;max-width:56rem}
+.panels h3{margin:.25rem 0;font-weight:500}
 svg.chart{display:block;width:100%;height:auto}
 svg.wide{max-width:48rem}
 svg.narrow{display:none}
