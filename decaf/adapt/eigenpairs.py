@@ -12,7 +12,7 @@ __all__ = ["leading_eigenpairs"]
 
 _BLOCK = 32
 _TOL = 1e-9  # of the residuals, relative to the largest eigenvalue
-_DENSE = 256
+_DENSE = 512
 _MOST_ROUNDS = 500
 
 

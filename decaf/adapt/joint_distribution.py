@@ -11,8 +11,7 @@ from decaf.adapt.eigenpairs import leading_eigenpairs
 from decaf.adapt.estimator import AdaptationEstimator, is_positive
 from decaf.adapt.head import fit_head
 from decaf.adapt.mean_discrepancy import IdentityPlusColumns, mean_differences, row_size
-from decaf.adapt.subspaces import wrong_dim
-from decaf.adapt.transfer_components import AUTO_DIM
+from decaf.adapt.subspaces import subspace_disagreement_dim, wrong_dim
 from decaf.errors import InputError
 
 __all__ = ["JDA", "joint_components"]
@@ -45,8 +44,9 @@ class JDA(AdaptationEstimator):
         Of the first two; ``"cv"`` chooses it by cross-validation among the labelled rows of both
         domains, for the last head; those in between take 1.
     dim : int or "auto"
-        Dimension k. ``"auto"``: 100, as in the paper, or the rank of the centred rows if it is
-        less.
+        Dimension k. All dimensions have the same variance, so that too many bury the rest in noise.
+        ``"auto"`` chooses it without labels by the subspace disagreement measure of Gong et al.
+        (see `decaf.adapt.subspaces`); the paper takes 100.
     regularisation : float
         λ, for rows whose root mean square norm is 1, to which they are brought. 1 is the paper's
         for photographs.
@@ -116,7 +116,9 @@ class JDA(AdaptationEstimator):
         if len(X) <= min(_REDUCED_ROWS, X.shape[1]):
             span, triangle = np.linalg.qr(X.T)
             X = triangle.T
-        wanted = AUTO_DIM if isinstance(self.dim, str) else self.dim
+        wanted = self.dim
+        if isinstance(wanted, str):
+            wanted = subspace_disagreement_dim(domains.Xs, domains.Xt)
         wanted = min(wanted, len(X) - 1, X.shape[1])
         # In the first round only the given classes are known (algorithm 1, line 1).
         guess = domains.yt.copy()

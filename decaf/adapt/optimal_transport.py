@@ -141,10 +141,11 @@ class OptimalTransport(AdaptationEstimator):
     def _represent(self, X: np.ndarray, domain: str) -> np.ndarray:
         if domain == "target":
             return X
-        if X is self._source or np.array_equal(X, self._source):
-            return self._carried
+        if np.array_equal(X, self._source):
+            carried: np.ndarray = self._carried
+            return carried
         nearest = squared_distances(X, self._source).argmin(axis=1)
-        carried: np.ndarray = X + (self._carried - self._source)[nearest]
+        carried = X + (self._carried - self._source)[nearest]
         return carried
 
 
@@ -154,7 +155,8 @@ def squared_distances(X: np.ndarray, Y: np.ndarray) -> np.ndarray:
     A, B = X - origin, Y - origin
     squares = np.square(A).sum(axis=1)[:, None] + np.square(B).sum(axis=1)
     squares -= 2 * A @ B.T
-    return np.maximum(squares, 0)
+    found: np.ndarray = np.maximum(squares, 0)
+    return found
 
 
 def _is_number(value: Any) -> bool:

@@ -50,9 +50,9 @@ class Plan:
 #
 # which nothing overflows, but which takes n_s n_t exponentials. So between such steps the plan of
 # the last one, K, is held, and scaled by vectors: u = a/(Kv), v = b/(Kᵀu), with the potentials
-# f + ε log u and g + ε log v; when a scaling grows large, it goes into them (Schmitzer 2019, algorithm
-# 2). A small ε is reached by larger ones, each of which begins with the potentials of the one
-# before (sec. 3.2 there).
+# f + ε log u and g + ε log v; when a scaling grows large, it goes into them (Schmitzer 2019,
+# algorithm 2). A small ε is reached by larger ones, each of which begins with the potentials of
+# the one before (sec. 3.2 there).
 def sinkhorn(
     cost: np.ndarray,
     a: np.ndarray,

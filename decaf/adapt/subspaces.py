@@ -158,17 +158,18 @@ def domain_subspaces(
     InputError
         If all rows of a domain are alike, so that there is no direction at all.
     """
-    wanted = subspace_disagreement_dim(Xs, Xt, most=most) if isinstance(dim, str) else dim
-    found = []
-    for name, X in (("source", Xs), ("target", Xt)):
-        subspace = principal_subspace(X, wanted)
+    if isinstance(dim, str):
+        chosen, source, target = _agreeing(Xs, Xt, most=most, seed=0)
+        found = [source.leading(chosen), target.leading(chosen)]
+    else:
+        found = [principal_subspace(X, dim) for X in (Xs, Xt)]
+    for name, X, subspace in (("source", Xs, found[0]), ("target", Xt, found[1])):
         if subspace.dim == 0:
             raise InputError(
                 f"all {len(X)} rows of the {name} domain are alike: they span no subspace"
             )
-        if subspace.dim < wanted and not isinstance(dim, str):
-            check_dim(wanted, subspace.dim, name)
-        found.append(subspace)
+        if not isinstance(dim, str):
+            check_dim(dim, subspace.dim, name)
     least = min(subspace.dim for subspace in found)
     source, target = (each.leading(least) for each in found)
     return source, target
@@ -237,7 +238,7 @@ def subspace_disagreement_dim(
     Parameters
     ----------
     Xs, Xt : ndarray of float32 or float64, shape (n_s, d) and (n_t, d)
-        As they are handed to the method; no labels are used.
+        No labels are used. Each domain counts about its own mean.
     most : int, optional
         No more than this; by default the smaller rank of the two domains.
     seed : int
@@ -247,16 +248,25 @@ def subspace_disagreement_dim(
     int
         At least 1; `most` where D stays below 1.
     """
+    return _agreeing(Xs, Xt, most=most, seed=seed)[0]
+
+
+def _agreeing(
+    Xs: np.ndarray, Xt: np.ndarray, *, most: int | None, seed: int
+) -> tuple[int, Subspace, Subspace]:
+    """Choose the dimension; give with it subspaces of at least so many dimensions."""
     limit = min(min(len(Xs), len(Xt)) - 1, Xs.shape[1])
     limit = max(1, limit if most is None else min(limit, most))
-    pooled = np.concatenate([Xs, Xt])
+    # Each domain about its own mean, as in the paper, which standardises them: else the difference
+    # of the means would be the first of the pooled components.
+    pooled = np.concatenate([Xs - Xs.mean(axis=0), Xt - Xt.mean(axis=0)])
     tried, size = 0, min(limit, 32)
     while True:
-        P_s, P_t, P_st = (principal_subspace(X, size, seed=seed).basis for X in (Xs, Xt, pooled))
-        have: int = min(P_s.shape[1], P_t.shape[1], P_st.shape[1])
+        source, target, both = (principal_subspace(X, size, seed=seed) for X in (Xs, Xt, pooled))
+        have = min(source.dim, target.dim, both.dim)
         for dim in range(tried + 1, have + 1):
-            if disagreement(P_s, P_t, P_st, dim) >= _NEARLY_ORTHOGONAL:
-                return dim
+            if disagreement(source.basis, target.basis, both.basis, dim) >= _NEARLY_ORTHOGONAL:
+                return dim, source, target
         if have < size or size == limit:
-            return max(1, have)
+            return max(1, have), source, target
         tried, size = have, min(limit, 2 * size)

@@ -10,13 +10,10 @@ from decaf.adapt.domains import Domains, check_dim
 from decaf.adapt.eigenpairs import leading_eigenpairs
 from decaf.adapt.estimator import AdaptationEstimator, is_positive
 from decaf.adapt.mean_discrepancy import IdentityPlusColumns, mean_differences, row_size
-from decaf.adapt.subspaces import wrong_dim
+from decaf.adapt.subspaces import subspace_disagreement_dim, wrong_dim
 from decaf.errors import InputError
 
-__all__ = ["AUTO_DIM", "TCA", "transfer_components"]
-
-AUTO_DIM = 100
-"""Number of components that ``dim="auto"`` takes, where the rows have so many."""
+__all__ = ["TCA", "transfer_components"]
 
 # K H K holds the squares of the variances; below this they are rounding.
 _RANK_TOL = 1e-12
@@ -44,7 +41,9 @@ class TCA(AdaptationEstimator):
         Of the first two; ``"cv"`` chooses it by cross-validation among the labelled rows of both
         domains.
     dim : int or "auto"
-        Number of components k. ``"auto"``: 100, or the rank of the centred rows if it is less.
+        Number of components k. All of them have the same variance, so that too many bury the rest
+        in noise. ``"auto"`` chooses it without labels by the subspace disagreement measure of Gong
+        et al. (see `decaf.adapt.subspaces`); the paper tries several.
     mu : float
         μ, for rows whose root mean square norm is 1, to which they are brought: the larger, the
         nearer to kernel PCA.
@@ -104,7 +103,9 @@ class TCA(AdaptationEstimator):
         X = np.concatenate([domains.Xs, domains.Xt], dtype=np.float64)
         X /= size
         ell = mean_differences(domains.ys, domains.yt, domains.n_classes, per_class=False)[:, 0]
-        wanted = AUTO_DIM if isinstance(self.dim, str) else self.dim
+        wanted = self.dim
+        if isinstance(wanted, str):
+            wanted = subspace_disagreement_dim(domains.Xs, domains.Xt)
         W, values = transfer_components(X, ell, min(wanted, len(X) - 1), float(self.mu))
         if not len(values):
             raise InputError("all rows of both domains are alike: they span no subspace")
