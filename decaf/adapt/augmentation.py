@@ -104,13 +104,17 @@ class FeatureAugmentation(AdaptationEstimator):
         self._is_kernel = n <= 3 * d
         if not self._is_kernel:
             return
-        of_target = np.arange(n) >= len(domains.Xs)
+        n_s = len(domains.Xs)
         X = X.astype(np.float64)
         gram = X @ X.T
-        gram *= np.where(of_target[:, None] == of_target, 2.0, 1.0)
-        self._rows, pivots = pivoted_cholesky(gram)
-        self._pivot_rows, self._pivot_is_target = X[pivots], of_target[pivots]
-        self._factor = self._rows[pivots]
+        gram[:n_s, :n_s] *= 2
+        gram[n_s:, n_s:] *= 2
+        rows, pivots = pivoted_cholesky(gram)
+        del gram
+        self._pivot_rows, self._pivot_is_target = X[pivots], pivots >= n_s
+        self._factor = rows[pivots]
+        # As exact as the features are.
+        self._rows = rows.astype(domains.Xs.dtype, copy=False)
 
     def _training_rows(self, domains: Domains) -> tuple[np.ndarray, np.ndarray]:
         if not self._is_kernel:
@@ -162,5 +166,8 @@ def pivoted_cholesky(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     rank = max(1, int(rank))
     order = order.astype(np.int64) - 1
     factor = np.zeros((n, rank))
-    factor[order] = np.tril(packed)[:, :rank]
+    # Above its diagonal LAPACK leaves what was there.
+    for place, row in enumerate(order):
+        width = min(place + 1, rank)
+        factor[row, :width] = packed[place, :width]
     return factor, order[:rank]

@@ -208,7 +208,9 @@ class MMDT(AdaptationEstimator):
         self, rows: np.ndarray, codes: np.ndarray, weight: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         problem = Problem(rows, codes, len(self.classes_), row_weight=weight)
-        found = solve(problem, "squared_hinge", self.C_transform_)
+        # A turn that gains less than `tol` is the last; what a turn gains must be seen.
+        tol = min(1e-4, self.tol / 10)
+        found = solve(problem, "squared_hinge", self.C_transform_, tol=tol)
         if not found.converged:
             warnings.warn(
                 f"MMDT: its SVM did not converge at C = {self.C_transform_:g} (relative gap "
@@ -267,7 +269,7 @@ def _best_transform(start: np.ndarray, *parts: Any) -> np.ndarray:
         return value, gradient.ravel()
 
     # Every step that L-BFGS takes lowers the objective, so that its end is never above its start.
-    options = {"maxiter": 1000, "maxfun": 2000, "ftol": 1e-12, "gtol": 1e-8}
+    options = {"maxiter": 1000, "maxfun": 2000, "ftol": 1e-9, "gtol": 1e-8}
     found = minimize(flat, start.ravel(), jac=True, method="L-BFGS-B", options=options)
     best: np.ndarray = found.x.reshape(start.shape)
     return best

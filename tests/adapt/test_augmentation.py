@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.neighbors import KNeighborsClassifier
 
@@ -63,6 +63,7 @@ def test_is_the_explicit_augmentation(
     np.testing.assert_allclose(found.decision_function(Xt), through, rtol=1e-7, atol=1e-9 * size)
 
 
+@settings(max_examples=50, deadline=None)
 @given(
     n_s=st.integers(2, 12), n_t=st.integers(2, 12), d=st.integers(1, 30), seed=st.integers(0, 99)
 )
@@ -93,6 +94,7 @@ def test_the_nearest_neighbour_is_that_of_augmented_rows() -> None:
     np.testing.assert_array_equal(found.predict(Xt), expected)
 
 
+@settings(max_examples=50, deadline=None)
 @given(n=st.integers(1, 20), rank=st.integers(1, 8), seed=st.integers(0, 99))
 def test_pivoted_cholesky_factors_what_is_singular(n: int, rank: int, seed: int) -> None:
     rows = np.random.default_rng(seed).normal(size=(n, rank))

@@ -259,7 +259,7 @@ def test_C_is_chosen_on_rows_with_a_label_alone(name: str) -> None:
     labelled = {"SourceOnly": 45, "TargetOnly": 12}.get(name, 45 + 12)
     held = np.concatenate([rows for _, rows in found.head_.search_.folds])
     assert sorted(held.tolist()) == list(range(labelled))
-    assert found.C_ == found.head_.search_.chosen
+    assert found.head_.search_.chosen == found.C_
 
 
 # TargetOnly refuses it: test_baselines.

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from decaf.adapt.domains import check_dim, check_domains, check_rows
@@ -32,6 +32,7 @@ def test_gives_codes_and_marks_what_has_no_label() -> None:
     assert checked().yt.tolist() == [-1, -1, -1]
 
 
+@settings(max_examples=50, deadline=None)
 @given(
     codes=st.lists(st.integers(0, 3), min_size=2, max_size=20).filter(lambda c: len(set(c)) > 1),
     hidden=st.lists(st.booleans(), min_size=20, max_size=20),
