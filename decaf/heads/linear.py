@@ -33,6 +33,8 @@ SOLVERS = ("batched", "sklearn")
 
 # The search compares accuracies, for which less exact fits do.
 _SEARCH_TOL = 1e-3
+# The search goes no further, for rows of norm 1: what a C beyond changes lies below rounding.
+_LARGEST_C = 2.0**20
 
 
 class CSearchWarning(UserWarning):
@@ -238,6 +240,7 @@ class LinearHead(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             folds,
             [C / size for C in self.default_Cs] if self.Cs is None else self.Cs,
             widen=self.Cs is None,
+            most=_LARGEST_C / size,
         )
         if not search.converged.all():
             missed = ", ".join(f"{C:g}" for C in search.Cs[~search.converged])

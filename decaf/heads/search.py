@@ -122,11 +122,13 @@ def search_C(
     Cs: Sequence[float],
     *,
     widen: bool,
+    most: float = np.inf,
 ) -> CSearch:
     """Choose the C whose fits classify most held-out rows rightly.
 
     Where the best value is at the border of the grid and strictly better than its neighbour, the
-    grid grows towards it by three values in its own ratio, three times at most.
+    grid grows towards it by three values in its own ratio, three times at most, and only as far as
+    can be computed.
 
     Parameters
     ----------
@@ -137,6 +139,8 @@ def search_C(
     folds : sequence of (ndarray, ndarray)
     Cs : sequence of float
     widen : bool
+    most : float
+        The grid does not grow beyond it.
 
     Returns
     -------
@@ -152,7 +156,13 @@ def search_C(
         ratio = tried.Cs[1] / tried.Cs[0] if place == 0 else tried.Cs[-1] / tried.Cs[-2]
         step = 1 / ratio if place == 0 else ratio
         more = [tried.Cs[place] * step**power for power in range(1, _GROWTH + 1)]
-        tried.add(sorted(C for C in more if 0 < C < np.inf))
+        possible = sorted(C for C in more if 0 < C <= most and C < np.inf)
+        if not possible:
+            break
+        try:
+            tried.add(possible)
+        except SettingError:  # too large to be computed with: rounding would decide
+            break
         widened += 1
     return tried.result(widened)
 

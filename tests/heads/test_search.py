@@ -122,6 +122,24 @@ def test_it_does_not_grow_for_ever() -> None:
     assert (alone.chosen, alone.at_border, alone.rising) == (16, True, False)
 
 
+def test_the_grid_grows_only_as_far_as_can_be_computed() -> None:
+    peak = Peak(2.0**20)
+    found = search_C(peak, CODES, FOLDS, [1, 4], widen=True, most=20.0)  # type: ignore[arg-type]
+    assert found.Cs.tolist() == [1, 4, 16]
+    assert (found.chosen, found.widened, found.rising) == (16, 1, True)
+
+    def refuses(Cs: Sequence[float], folds: Sequence[object]) -> list[tuple[object, ...]]:
+        if max(Cs) > 100:
+            raise SettingError("too large to be computed with")
+        return peak(Cs, folds)
+
+    found = search_C(refuses, CODES, FOLDS, [1, 4], widen=True)  # type: ignore[arg-type]
+    assert found.Cs.tolist() == [1, 4]
+    assert (found.chosen, found.widened, found.rising) == (4, 0, True)
+    with pytest.raises(SettingError, match="too large"):
+        search_C(refuses, CODES, FOLDS, [1, 400], widen=True)  # type: ignore[arg-type]
+
+
 def test_classes_of_decisions() -> None:
     assert predicted_codes(np.array([[-1.0], [0.0], [0.5]])).tolist() == [0, 0, 1]
     assert predicted_codes(np.array([[1, 3, 2], [2, 2, 1]])).tolist() == [1, 0]
