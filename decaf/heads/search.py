@@ -156,7 +156,7 @@ def search_C(
         ratio = tried.Cs[1] / tried.Cs[0] if place == 0 else tried.Cs[-1] / tried.Cs[-2]
         step = 1 / ratio if place == 0 else ratio
         more = [tried.Cs[place] * step**power for power in range(1, _GROWTH + 1)]
-        possible = sorted(C for C in more if 0 < C <= most and C < np.inf)
+        possible = sorted(C for C in more if 0 < C <= most and np.isfinite(C))
         if not possible:
             break
         try:

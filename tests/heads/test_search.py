@@ -123,7 +123,7 @@ def test_it_does_not_grow_for_ever() -> None:
 
 
 def test_the_grid_grows_only_as_far_as_can_be_computed() -> None:
-    peak = Peak(2.0**20)
+    peak = Peak(2.0**8)
     found = search_C(peak, CODES, FOLDS, [1, 4], widen=True, most=20.0)  # type: ignore[arg-type]
     assert found.Cs.tolist() == [1, 4, 16]
     assert (found.chosen, found.widened, found.rising) == (16, 1, True)
