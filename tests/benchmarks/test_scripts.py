@@ -53,8 +53,8 @@ def test_caltech101(script: Script, tmp_path: Path, capsys: pytest.CaptureFixtur
     printed, told = capsys.readouterr()
     assert "Donahue" not in printed.partition("note:")[0]
     assert (
-        "note: no published numbers stand here, for their protocol is another: 3 classes, not 102, "
-        "4 training images a class, not 30, 18 images, not 9,144" in printed
+        "note: no published numbers stand here, for their protocol is another: 3 classes, not 102; "
+        "4 training images a class, not 30; 18 images, not 9,144" in printed
     )
     assert "note: an excerpt of Caltech-101: 3 of 102 classes, 18 of 9,144 images" in printed
     assert "4/4 random:0:alexnet-64 fc7 SVM with dropout, split 0:" in told
@@ -81,7 +81,7 @@ def test_scene15(script: Script, tmp_path: Path, capsys: pytest.CaptureFixture[s
     printed, _ = capsys.readouterr()
     assert "1 of 16 images could not be read and were left out" in printed
     assert "Zhou et al. 2014" not in printed
-    assert "their protocol is another: 2 classes, not 15, " in printed
+    assert "their protocol is another: 2 classes, not 15; " in printed
 
 
 def test_the_command_of_a_report_names_no_folders(

@@ -112,7 +112,7 @@ def _published(found: Measured) -> tuple[Published, tuple[str, ...]]:
     differing = departures(published.protocol, found.dataset, splits, unread=found.unread)
     if not differing:
         return published, ()
-    note = f"no published numbers stand here, for their protocol is another: {', '.join(differing)}"
+    note = f"no published numbers stand here, for their protocol is another: {'; '.join(differing)}"
     return Published(), (note,)
 
 

@@ -105,6 +105,8 @@ class _Run:
             self.out.mkdir(parents=True, exist_ok=True)
         if settings.official and isinstance(settings.splits, int):
             self._keep_used(official_splits(self.dataset, settings.splits))
+        if not isinstance(settings.splits, int):
+            read_splits(settings.splits, self.dataset)  # tells what is wrong before hours of work
         random: tuple[str, ...] = ()
         if "random" in settings.baselines:
             # Where they have a table already, that is the baseline.

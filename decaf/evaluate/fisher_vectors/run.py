@@ -226,10 +226,15 @@ def _learn(
     blocks = _blocks(wanted)
     drawn: dict[int, tuple[Floats, Floats]] = {}
     sample = _Sample(settings, seed, each)
-    for number, results in processes.each_block(sample, refs, blocks):
-        for row, result in zip(blocks[number], results, strict=True):
-            if not isinstance(result, Failure):  # told about when it is encoded
-                drawn[row] = result
+    try:
+        for number, results in processes.each_block(sample, refs, blocks):
+            for row, result in zip(blocks[number], results, strict=True):
+                if not isinstance(result, Failure):  # told about when it is encoded
+                    drawn[row] = result
+    except Stopped:
+        raise Stopped(
+            "stopped before the vocabularies were learned; the same command begins with them"
+        ) from None
 
     def sample_of(rows: npt.NDArray[np.int64]) -> tuple[Floats, Floats]:
         found = [drawn[row] for row in np.sort(rows).tolist() if row in drawn]
@@ -273,7 +278,9 @@ def _encode_all(
                 done += len(results)
                 report.advance(len(results))
         except Stopped:
-            raise Stopped(f"stopped after {done} of {len(refs)} images; they are kept") from None
+            raise Stopped(
+                f"stopped after {done} of {len(refs)} images; what is done is kept"
+            ) from None
     kept.finish()
 
 

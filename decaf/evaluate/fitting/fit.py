@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import decaf
-from decaf.errors import OutputError, SettingError
+from decaf.errors import FeatureFileError, SettingError
 from decaf.evaluate.fitting.choosing import Task, Trial, best_trial, choice_of, try_layers
 from decaf.evaluate.fitting.held_out import Usable, deal_folds, draw_held_out, usable_images
 from decaf.evaluate.fitting.report import Conflict, Estimate, FitReport, estimate_of
@@ -25,14 +25,14 @@ from decaf.evaluate.fitting.source import (
     remove_parts,
     source_name,
 )
+from decaf.evaluate.fitting.targets import check_targets
 from decaf.evaluate.networks.classification import BadImage
 from decaf.features.store.file import FeatureFile
 from decaf.heads.classifier import Classifier
 from decaf.heads.identity import FeatureIdentity
-from decaf.heads.saved import SavedHead, is_head_file, save_head
+from decaf.heads.saved import SavedHead, save_head
 from decaf.heads.scaling import SCALES
 from decaf.heads.whereabouts import is_registry_name
-from decaf.images.sniff import is_hdf5
 
 if TYPE_CHECKING:
     from decaf.backbone.model import Backbone
@@ -240,6 +240,8 @@ def fit(
     ------
     SettingError, InputError, WeightsError
         For what cannot be asked for: settings, one class only, a class with one image, no labels.
+    FeatureFileError
+        For features that are not finite.
     OutputError
         If `out` exists, or cannot be written; with `overwrite` too if it is no classifier.
     Stopped
@@ -256,14 +258,7 @@ def fit(
     settings = FitSettings(head, layer, C, dropout, scale, class_weight, held_out, min_images, seed)
     source = only_source(source)
     target = None if out is None else Path(os.fsdecode(out))
-    if target is not None:
-        _check_out(target, overwrite)
-        if keep_features is not None and _is_one_file(target, keep_features):
-            raise OutputError(
-                f"{target}: named both for the classifier and for the features; give two names"
-            )
-    if keep_features is not None:
-        _check_kept(Path(os.fsdecode(keep_features)))
+    check_targets(target, keep_features, overwrite=overwrite)
     seconds: dict[str, float] = {}
     began = time.perf_counter()
     with features_to_fit(
@@ -336,38 +331,6 @@ def fit(
     return Fitted(classifier, report)
 
 
-def _check_out(target: Path, overwrite: bool) -> None:
-    if is_registry_name(str(target)):
-        raise OutputError(f"{target}: is the name of weights; give the classifier another name")
-    if target.is_dir():
-        raise OutputError(f"{target}: is a folder; give the name of a file")
-    if not target.parent.is_dir():
-        raise OutputError(f"{target}: there is no folder {target.parent}")
-    if target.exists() and not _is_empty(target) and not is_head_file(target):
-        raise OutputError(
-            f"{target}: exists and is no classifier of decaf, so it is not replaced; give another "
-            "--out, or move it away"
-        )
-    if target.exists() and not overwrite:
-        raise OutputError(f"{target}: exists; give another --out, or --overwrite")
-
-
-def _check_kept(path: Path) -> None:
-    if path.is_file() and not _is_empty(path) and not is_hdf5(path):
-        raise OutputError(
-            f"{path}: exists and is no feature file, so it is not replaced; give another "
-            "--keep-features, or move it away"
-        )
-
-
-def _is_empty(path: Path) -> bool:
-    return path.is_file() and path.stat().st_size == 0
-
-
-def _is_one_file(target: Path, keep_features: str | os.PathLike[str]) -> bool:
-    return os.path.realpath(target) == os.path.realpath(os.fsdecode(keep_features))
-
-
 def _tasks(usable: Usable, settings: FitSettings) -> list[Task]:
     """Give what is to be fitted: to all images first, and then for the test."""
     everything = np.arange(len(usable.rows))
@@ -395,9 +358,16 @@ def _tasks(usable: Usable, settings: FitSettings) -> list[Task]:
 
 def _rows(features: FeatureFile, layer: str, usable: Usable) -> np.ndarray:
     X, _ = features.to_xy(layer)
-    if len(X) == len(usable.rows):
-        return X
-    return X[np.searchsorted(np.flatnonzero(features.ok), usable.rows)]
+    if len(X) != len(usable.rows):
+        X = X[np.searchsorted(np.flatnonzero(features.ok), usable.rows)]
+    bad = ~np.isfinite(X).all(axis=1)
+    if bad.any():
+        first = os.fsdecode(features.paths[usable.rows[bad.argmax()]])
+        raise FeatureFileError(
+            f"{features.path}: {int(bad.sum())} of {len(X)} images have NaN or infinity in "
+            f"{layer}, the first is {first!r}; extract them anew, in float32"
+        )
+    return X
 
 
 def _report(

@@ -137,6 +137,10 @@ def test_a_second_run_computes_nothing_and_repeats_every_digit(
 def test_splits_given_back(folder: Path, settings: BenchmarkSettings, tmp_path: Path) -> None:
     dataset = read_class_folders(folder)
     first = run_benchmark(dataset, replace(settings, seed=5), tmp_path / "one")
+    absent = replace(settings, splits=tmp_path / "nope.json", cache=tmp_path / "empty")
+    with pytest.raises(InputError, match=r"nope\.json: No such file"):
+        run_benchmark(dataset, absent, tmp_path / "one")
+    assert not list((tmp_path / "empty").glob("*.h5*"))  # before anything is computed
     given = replace(settings, splits=tmp_path / "one" / "animals-splits.json")
     second = run_benchmark(dataset, given, tmp_path / "two")
     assert table(second) == table(first)

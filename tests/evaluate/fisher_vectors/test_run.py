@@ -184,7 +184,7 @@ def test_a_run_that_is_to_stop_keeps_what_is_done(photos: list[Path], tmp_path: 
     stop.set()
     asked: dict[str, Any] = {"settings": SMALL, "workers": 0, "cache": tmp_path}
     rows = [range(0, len(photos), 2)]
-    with pytest.raises(Stopped):  # before there is a vocabulary
+    with pytest.raises(Stopped, match="stopped before the vocabularies were learned"):
         fisher_vectors_of_splits(photos, vocabulary_rows=rows, stop=stop, **asked)
     stop.clear()
     seen: list[int] = []
@@ -194,7 +194,7 @@ def test_a_run_that_is_to_stop_keeps_what_is_done(photos: list[Path], tmp_path: 
         if done:
             stop.set()
 
-    with pytest.raises(Stopped, match="stopped after 32 of 100 images; they are kept"):
+    with pytest.raises(Stopped, match="stopped after 32 of 100 images; what is done is kept"):
         fisher_vectors_of_splits(photos, vocabulary_rows=rows, stop=stop, progress=shown, **asked)
     assert seen[-1] == 32
     seen.clear()

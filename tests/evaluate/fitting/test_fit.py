@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 from PIL import Image
@@ -17,7 +18,14 @@ from sklearn.linear_model import LogisticRegression as Reference
 import decaf
 from decaf.backbone.state import Weights
 from decaf.backbone.weights import save_weights
-from decaf.errors import InputError, OutputError, SettingError, Stopped, WeightsError
+from decaf.errors import (
+    FeatureFileError,
+    InputError,
+    OutputError,
+    SettingError,
+    Stopped,
+    WeightsError,
+)
 from decaf.evaluate.fitting.choosing import Task, best_trial, try_layers
 from decaf.evaluate.fitting.held_out import deal_folds, draw_held_out, usable_images
 from decaf.evaluate.fitting.report import estimate_of
@@ -344,6 +352,15 @@ def test_features_are_not_kept_in_the_place_of_something_else(
     with pytest.raises(OutputError, match=r"kept\.h5: exists and is no feature file"):
         decaf.fit(folder, weights=net, keep_features=kept, overwrite=True)
     assert kept.read_text() == "my notes"
+
+
+def test_features_that_are_not_finite(features: Path, tmp_path: Path) -> None:
+    spoilt = tmp_path / "spoilt.h5"
+    shutil.copy(features, spoilt)
+    with h5py.File(spoilt, "r+") as file:
+        file["features/fc7"][5, 2] = np.inf  # as float16 makes it of what is too large
+    with pytest.raises(FeatureFileError, match=r"spoilt\.h5: 1 of \d+ images have NaN or infinity"):
+        decaf.fit(spoilt, layer="fc7", C=1.0, held_out=0, progress=False)
 
 
 def test_a_folder_that_is_called_as_its_own_is_left_alone(features: Path, tmp_path: Path) -> None:

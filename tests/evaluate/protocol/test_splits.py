@@ -202,6 +202,19 @@ def test_a_manifest_that_agrees_with_itself_and_makes_no_sense(
         read_splits(path, dataset)
 
 
+def test_an_image_under_two_places_could_be_trained_and_tested_on(
+    written: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, dataset, _, _ = written
+    content = json.loads(path.read_bytes())
+    content["files"].append(content["files"][content["splits"][0]["train"][0]])
+    content["splits"][0]["test"].append(len(content["files"]) - 1)
+    monkeypatch.setattr("decaf.evaluate.protocol.splits._digest", lambda _: content["sha256"])
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match="none of them twice"):
+        read_splits(path, dataset)
+
+
 @pytest.mark.parametrize("text", ["", "[1]", "{", "[" * 100_000])
 def test_what_is_no_manifest(tmp_path: Path, text: str) -> None:
     path = tmp_path / "x.json"
