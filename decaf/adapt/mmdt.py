@@ -208,9 +208,7 @@ class MMDT(AdaptationEstimator):
         self, rows: np.ndarray, codes: np.ndarray, weight: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         problem = Problem(rows, codes, len(self.classes_), row_weight=weight)
-        # A turn that gains less than `tol` is the last; what a turn gains must be seen.
-        tol = min(1e-4, self.tol / 10)
-        found = solve(problem, "squared_hinge", self.C_transform_, tol=tol)
+        found = solve(problem, "squared_hinge", self.C_transform_)
         if not found.converged:
             warnings.warn(
                 f"MMDT: its SVM did not converge at C = {self.C_transform_:g} (relative gap "
