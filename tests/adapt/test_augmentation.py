@@ -128,7 +128,10 @@ def test_beats_source_only_where_features_turn_and_loses_nothing_where_none_do(
             method(head=head).fit(Xs, ys, Xt, hidden).score(Xt[20:], yt[20:])
             for method in (SourceOnly, SourceAndTarget, FeatureAugmentation)
         )
-        gain[share] = (found - plain, found - both)
+        gain[share] = (found - plain, found - both, both - plain)
     assert gain[0.5][0] > 0.2, gain
     assert gain[0.5][1] > 0.0, gain
     assert gain[0.0][0] > -0.02, gain
+    # `SourceAndTarget` by itself: it gains too, and loses nothing.
+    assert gain[0.5][2] > 0.1, gain
+    assert gain[0.0][2] > -0.02, gain
