@@ -8,7 +8,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -177,7 +177,8 @@ def _opened(out: str | None) -> Iterator[TextIO]:
                 yield stream
             os.replace(temporary, path)
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # not even that, where nothing may be written
+            temporary.unlink(missing_ok=True)
 
 
 def _counted(found: Iterable[Prediction], seen: Counter[str]) -> Iterator[Prediction]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import errno
 import io
 import json
 import os
@@ -336,6 +337,23 @@ def test_answers_replace_only_text(
     capsys.readouterr()
     assert main([*asked, "/dev/null"]) == 2
     assert "/dev/null: is no file" in capsys.readouterr().err
+
+
+def test_where_nothing_may_be_written(
+    head: str,
+    photos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", "a.csv.1.tmp")
+
+    monkeypatch.setattr("decaf.cli.predict.open", refuse, raising=False)
+    monkeypatch.setattr(Path, "unlink", refuse)
+    out = tmp_path / "a.csv"
+    assert main(["predict", head, str(photos), "-o", str(out), *QUICK]) == 2
+    assert f"decaf: {out}: cannot be written: Read-only file system" in capsys.readouterr().err
 
 
 def test_flags_of_the_extraction_and_features_that_are_there(
