@@ -1,0 +1,132 @@
+"""The benchmark of domain adaptation as a script: what it prints and writes, and its exit codes."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.io import savemat
+
+SCRIPTS = Path(__file__).resolve().parents[2] / "benchmarks"
+
+Script = Callable[..., int]
+
+FAST = ("--weights", "random:0:alexnet-64", "-j", "0", "--device", "cpu", "--C", "1")
+CLASSES = ("dog", "house")
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Script:
+    """Run the script in this process, with a cache of its own."""
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    monkeypatch.setenv("DECAF_CACHE", str(tmp_path / "cache"))
+
+    def run(*arguments: str) -> int:
+        name = str(SCRIPTS / "domain_adaptation.py")
+        monkeypatch.setattr(sys, "argv", [name, *arguments, "--out", str(tmp_path / "out")])
+        code: int = importlib.import_module("domain_adaptation").main()
+        return code
+
+    return run
+
+
+def photographs(root: Path, domains: tuple[str, ...], each: int = 5) -> Path:
+    random = np.random.default_rng(0)
+    for place, domain in enumerate(domains):
+        for label, name in enumerate(CLASSES):
+            for number in range(each):
+                pixels = 60 + 90 * label + 40 * place + random.integers(-30, 30, (64, 64, 3))
+                file = root / domain / name / f"{number}.png"
+                file.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(file)
+    return root
+
+
+def test_a_folder_of_domains(
+    script: Script, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = photographs(tmp_path / "seasons", ("summer", "winter"))
+    options = ("--data", str(data), "--quick", "--methods", "svm-s", "svm-st", "coral")
+    assert script(*options, *FAST) == 0
+    printed, told = capsys.readouterr()
+    assert "Mean over 2 pairs, 3 labelled target images a class\nMethod" in printed
+    for row in ("SVM (S)", "SVM (ST)", "CORAL"):
+        assert f"\n{row}  " in printed
+    assert "note: classes with fewer images than are taken of a source give all they" in printed
+    assert "2/2 fc6 winter → summer, split 0: 5 results, " in told
+    out = tmp_path / "out"
+    report = json.loads((out / "domain_adaptation-seasons-quick.json").read_bytes())
+    assert str(tmp_path) not in json.dumps(report)
+    assert report["command"].startswith("python benchmarks/domain_adaptation.py --data DIR --quick")
+    for ending in (".md", ".html", "-scatter.svg", "-splits.json"):
+        assert (out / f"domain_adaptation-seasons-quick{ending}").is_file()
+
+    first = printed.partition("wrote")[0]
+    assert script(*options, *FAST) == 0
+    printed, told = capsys.readouterr()
+    assert printed.partition("wrote")[0] == first  # to the digit
+    assert "fitted" not in told
+
+
+def test_features_in_matlab_files(
+    script: Script, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    random = np.random.default_rng(0)
+    folder = tmp_path / "features"
+    folder.mkdir()
+    for domain in ("amazon", "Caltech10", "dslr", "webcam"):
+        labels = 1 + np.arange(24)[:, None] % 2
+        rows = random.random((24, 6)) + labels
+        savemat(folder / f"{domain}_SURF_L10.mat", {"fts": rows, "labels": labels})
+    options = ("--features", str(folder), "--pairs", "amazon:webcam", "--methods", "svm-s", "daume")
+    assert script(*options, "--source", "8", "--splits", "2", "--C", "1") == 0
+    printed, _ = capsys.readouterr()
+    assert "amazon → webcam, 3 labelled target images a class\nMethod" in printed
+    assert "SURF_L10" in printed
+    assert "published" not in printed  # the paper's are of Office-31
+    assert (tmp_path / "out" / "domain_adaptation-office_caltech_10.md").is_file()
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ((), "and as the source 20 are taken"),
+        (("--quick", "--pairs", "summer"), "--pairs summer: expected SOURCE:TARGET"),
+        (("--quick", "--methods", "magic"), "methods magic: not of logreg-s"),
+        (("--quick", "--C", "some"), "--C some: expected a number above 0, or cv"),
+        (("--quick", "--protocol", "office"), "no Office-31 here: expected the folders"),
+        (("--quick", "--splits", "none.json"), "none.json: No such file"),
+    ],
+)
+def test_a_users_mistake_is_one_line(
+    script: Script,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    more: tuple[str, ...],
+    message: str,
+) -> None:
+    data = photographs(tmp_path / "seasons", ("summer", "winter"), 2)
+    assert script("--data", str(data), *more, *(() if "--C" in more else FAST)) == 2
+    printed, told = capsys.readouterr()
+    assert printed == ""
+    last = told.strip().splitlines()[-1]
+    assert message in last
+
+
+def test_unreadable_images_are_left_out_and_told(
+    script: Script, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = photographs(tmp_path / "seasons", ("summer", "winter"), 6)
+    (data / "winter" / "dog" / "3.png").write_bytes(b"no image")
+    options = ("--data", str(data), "--quick", "--methods", "svm-s", "--target", "1")
+    assert script(*options, *FAST) == 1
+    printed, _ = capsys.readouterr()
+    assert "1 of 24 images could not be read and were left out; the first is winter/dog/3.png" in (
+        printed
+    )
