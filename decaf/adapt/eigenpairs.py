@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-
-from decaf.errors import DecafError
+from scipy.linalg import eigh
 
 __all__ = ["leading_eigenpairs"]
 
 _BLOCK = 32
-_TOL = 1e-9  # of the residuals, relative to the largest eigenvalue
+_TOL = 1e-7  # of the residuals, relative to the largest eigenvalue
 _DENSE = 512
-_MOST_ROUNDS = 500
+# Products with vectors after which a matrix is decomposed completely: where eigenvalues lie so
+# close together that they would take many more, that is as quick.
+_MOST_PRODUCTS = 1000
 
 
 def leading_eigenpairs(
@@ -60,16 +61,14 @@ def leading_eigenpairs(
     this is the Krylov space of A; started near the eigenvectors a few residuals do.
     """
     if size <= _DENSE or 4 * k >= size:
-        values, vectors = np.linalg.eigh(_symmetric(multiply(np.eye(size))))
-        return np.maximum(values[::-1][:k], 0), _signed(vectors[:, ::-1][:, :k])
+        return _complete(multiply, size, k)
     random = np.random.default_rng(seed)
     basis = np.empty((size, 0))
     images = np.empty((size, 0))
     block = random.normal(size=(size, min(k, _BLOCK)))
     if start is not None:
         block = np.hstack([start, block[:, :8]])
-    most = min(size, max(8 * k, 512))
-    for _ in range(_MOST_ROUNDS):
+    while True:
         block = _orthonormal(block, basis)
         if not block.shape[1]:
             # The span is invariant: A maps it into itself. What lies outside may still be wanted.
@@ -84,13 +83,23 @@ def leading_eigenpairs(
         norms = np.linalg.norm(residuals, axis=0)
         if len(values) >= k and (norms <= tol * max(float(values[0]), 1e-300)).all():
             return np.maximum(values[:k], 0), _signed(vectors)
-        if basis.shape[1] >= size:  # the whole space: nothing is left but rounding
-            return np.maximum(values[:k], 0), _signed(vectors)
-        if basis.shape[1] + _BLOCK > most:
-            keep = min(2 * k, most // 2)
-            images, basis = images @ turn[:, :keep], basis @ turn[:, :keep]
-        block = _directions(residuals, min(_BLOCK, size - basis.shape[1]))
-    raise DecafError(f"the {k} leading eigenvectors of a matrix of {size} rows did not converge")
+        if basis.shape[1] >= min(_MOST_PRODUCTS + 4 * k, size - _BLOCK):
+            return _complete(multiply, size, k)
+        block = _directions(residuals, _BLOCK)
+
+
+def _complete(
+    multiply: Callable[[np.ndarray], np.ndarray], size: int, k: int
+) -> tuple[np.ndarray, np.ndarray]:
+    matrix = _symmetric(multiply(np.eye(size)))
+    values, vectors = eigh(
+        matrix,
+        overwrite_a=True,
+        check_finite=False,
+        # All of them come quicker by another algorithm.
+        subset_by_index=(size - k, size - 1) if 4 * k < size else None,
+    )
+    return np.maximum(values[::-1][:k], 0), _signed(vectors[:, ::-1][:, :k])
 
 
 def _symmetric(matrix: np.ndarray) -> np.ndarray:

@@ -125,11 +125,13 @@ def flow_factor(P_s: np.ndarray, P_t: np.ndarray) -> tuple[np.ndarray, np.ndarra
         Principal angles in radians, ascending.
     """
     angles, a, b = principal_angles(P_s, P_t)
-    # Taylor: 1 - sin θ / θ = θ²/6 - θ⁴/120 + …, where the difference would lose its digits.
+    squares = angles**2
+    # (1 - sin θ / θ) / θ² and (2 sin(θ/2) / θ)², where it is small by their Taylor series: the
+    # difference would lose its digits.
     small = angles < 1e-2
     safe = np.where(small, 1.0, angles)
-    short = np.where(small, angles**2 / 6 - angles**4 / 120, 1 - np.sin(safe) / safe)
-    along = np.sqrt((2 - short) / 2) / (2 * np.cos(angles / 2))
-    halves = np.where(small, 1.0, 2 * np.sin(angles / 2))
-    across = np.where(small, np.sqrt(1 / 12), np.sqrt(short / 2) / halves)
+    short = np.where(small, 1 / 6 - squares / 120, (1 - np.sin(safe) / safe) / safe**2)
+    chord = np.where(small, 1 - squares / 12, (2 * np.sin(safe / 2) / safe) ** 2)
+    along = np.sqrt(1 - short * squares / 2) / (2 * np.cos(angles / 2))
+    across = np.sqrt(short / (2 * chord))
     return np.hstack([(a + b) * along, (b - a) * across]), angles

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import threading
+from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +27,16 @@ __all__ = [
 # What rounding leaves of a direction that the rows do not have, relative to the largest variance:
 # features come in float32, of 1e-7, whose square is far below this.
 _RANK_TOL = 1e-12
+
+# Where the domains never differ so much, more dimensions hardly matter, and each costs.
+_MOST_DIMS = 64
+
+# Most of the work of several methods, and of several heads on each, is this choice for the same two
+# domains. The last ones are remembered, with their subspaces, by the content of the rows: a few
+# megabytes each.
+_REMEMBERED = 4
+_chosen: OrderedDict[tuple[Any, ...], tuple[int, Subspace, Subspace]] = OrderedDict()
+_lock = threading.Lock()
 
 # sin(90° - 2.6°): angles of real data come near to 90°, and only rounding would make them 90°.
 _NEARLY_ORTHOGONAL = 0.999
@@ -199,7 +212,8 @@ def principal_angles(P: np.ndarray, Q: np.ndarray) -> tuple[np.ndarray, np.ndarr
     a, b = P @ U, Q @ Vt.T
     by_chord = 2 * np.arcsin(np.minimum(np.linalg.norm(a - b, axis=0) / 2, 1))
     angles = np.where(cosines > 0.7, by_chord, np.arccos(np.clip(cosines, 0, 1)))
-    return angles, a, b
+    order = np.argsort(angles, kind="stable")
+    return angles[order], a[:, order], b[:, order]
 
 
 def disagreement(P_s: np.ndarray, P_t: np.ndarray, P_st: np.ndarray, dim: int) -> float:
@@ -240,13 +254,13 @@ def subspace_disagreement_dim(
     Xs, Xt : ndarray of float32 or float64, shape (n_s, d) and (n_t, d)
         No labels are used. Each domain counts about its own mean.
     most : int, optional
-        No more than this; by default the smaller rank of the two domains.
+        No more than this, nor than 64, nor than the smaller rank of the two domains.
     seed : int
 
     Returns
     -------
     int
-        At least 1; `most` where D stays below 1.
+        At least 1; the most there may be where D stays below 1.
     """
     return _agreeing(Xs, Xt, most=most, seed=seed)[0]
 
@@ -255,14 +269,39 @@ def _agreeing(
     Xs: np.ndarray, Xt: np.ndarray, *, most: int | None, seed: int
 ) -> tuple[int, Subspace, Subspace]:
     """Choose the dimension; give with it subspaces of at least so many dimensions."""
-    limit = min(min(len(Xs), len(Xt)) - 1, Xs.shape[1])
+    limit = min(min(len(Xs), len(Xt)) - 1, Xs.shape[1], _MOST_DIMS)
     limit = max(1, limit if most is None else min(limit, most))
+    key = (_digest(Xs), _digest(Xt), limit, seed)
+    with _lock:
+        if key in _chosen:
+            _chosen.move_to_end(key)
+            return _chosen[key]
+    found = _first_agreeing(Xs, Xt, limit, seed)
+    with _lock:
+        _chosen[key] = found
+        while len(_chosen) > _REMEMBERED:
+            _chosen.popitem(last=False)
+    return found
+
+
+def _digest(X: np.ndarray) -> tuple[Any, ...]:
+    return X.shape, X.dtype.str, hashlib.blake2b(np.ascontiguousarray(X).data).digest()
+
+
+def _first_agreeing(
+    Xs: np.ndarray, Xt: np.ndarray, limit: int, seed: int
+) -> tuple[int, Subspace, Subspace]:
     # Each domain about its own mean, as in the paper, which standardises them: else the difference
     # of the means would be the first of the pooled components.
     pooled = np.concatenate([Xs - Xs.mean(axis=0), Xt - Xt.mean(axis=0)])
     tried, size = 0, min(limit, 32)
+    starts: list[np.ndarray | None] = [None, None, None]
     while True:
-        source, target, both = (principal_subspace(X, size, seed=seed) for X in (Xs, Xt, pooled))
+        source, target, both = (
+            principal_subspace(X, size, start=start, seed=seed)
+            for X, start in zip((Xs, Xt, pooled), starts, strict=True)
+        )
+        starts = [source.basis, target.basis, both.basis]
         have = min(source.dim, target.dim, both.dim)
         for dim in range(tried + 1, have + 1):
             if disagreement(source.basis, target.basis, both.basis, dim) >= _NEARLY_ORTHOGONAL:
