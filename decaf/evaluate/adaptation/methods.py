@@ -31,6 +31,8 @@ class MethodSettings:
     needs_labels : bool
         Whether it learns from labelled target images only where there are some: it has no row in
         the unsupervised setting.
+    short : str
+        What it is called where there is little room; `name` when empty.
     """
 
     key: str
@@ -39,6 +41,7 @@ class MethodSettings:
     settings: Mapping[str, Any] = field(default_factory=dict)
     uses: str = "both"
     needs_labels: bool = False
+    short: str = ""
 
     def make(self, *, C: float | str = "cv", seed: int = 0) -> Any:
         """Make the estimator, not fitted.
@@ -64,22 +67,40 @@ METHODS = (
     MethodSettings("svm-s", "SVM (S)", "SourceOnly", {"head": "svm"}, "source"),
     MethodSettings("logreg-t", "LogReg (T)", "TargetOnly", {"head": "logreg"}, "target", True),
     MethodSettings("svm-t", "SVM (T)", "TargetOnly", {"head": "svm"}, "target", True),
+    MethodSettings("logreg-st", "LogReg (ST)", "SourceAndTarget", {"head": "logreg"}, "both", True),
+    MethodSettings("svm-st", "SVM (ST)", "SourceAndTarget", {"head": "svm"}, "both", True),
     MethodSettings(
-        "logreg-st", "LogReg (ST)", "SourceAndTarget", {"head": "logreg"}, needs_labels=True
+        "daume",
+        "Daumé III 2007",
+        "FeatureAugmentation",
+        {"head": "svm"},
+        needs_labels=True,
+        short="Daumé III",
     ),
-    MethodSettings("svm-st", "SVM (ST)", "SourceAndTarget", {"head": "svm"}, needs_labels=True),
     MethodSettings(
-        "daume", "Daumé III 2007", "FeatureAugmentation", {"head": "svm"}, needs_labels=True
+        "mmdt",
+        "Hoffman et al. 2013 (MMDT)",
+        "MMDT",
+        {"head": "svm"},
+        needs_labels=True,
+        short="MMDT",
     ),
-    MethodSettings("mmdt", "Hoffman et al. 2013 (MMDT)", "MMDT", {}, needs_labels=True),
-    MethodSettings("gfk-1nn", "Gong et al. 2012 (GFK, 1-NN)", "GFK", {"head": "1nn"}),
-    MethodSettings("gfk-svm", "Gong et al. 2012 (GFK, SVM)", "GFK", {"head": "svm"}),
-    MethodSettings("dlid", "Chopra et al. 2013 (DLID)", "DLID", {"head": "svm"}),
+    MethodSettings(
+        "gfk-1nn", "Gong et al. 2012 (GFK, 1-NN)", "GFK", {"head": "1nn"}, short="GFK, 1-NN"
+    ),
+    MethodSettings(
+        "gfk-svm", "Gong et al. 2012 (GFK, SVM)", "GFK", {"head": "svm"}, short="GFK, SVM"
+    ),
+    MethodSettings("dlid", "Chopra et al. 2013 (DLID)", "DLID", {"head": "svm"}, short="DLID"),
     MethodSettings("coral", "CORAL", "CORAL", {"head": "svm"}),
-    MethodSettings("subspace", "Subspace alignment", "SubspaceAlignment", {"head": "svm"}),
+    MethodSettings(
+        "subspace", "Subspace alignment", "SubspaceAlignment", {"head": "svm"}, short="Subspaces"
+    ),
     MethodSettings("tca", "TCA", "TCA", {"head": "svm"}),
     MethodSettings("jda", "JDA", "JDA", {"head": "svm"}),
-    MethodSettings("transport", "Optimal transport", "OptimalTransport", {"head": "svm"}),
+    MethodSettings(
+        "transport", "Optimal transport", "OptimalTransport", {"head": "svm"}, short="Transport"
+    ),
 )
 
 

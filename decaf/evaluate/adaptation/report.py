@@ -12,7 +12,7 @@ from decaf.evaluate.adaptation import sections as parts
 from decaf.evaluate.adaptation.published import PAIR
 from decaf.evaluate.adaptation.sections import Results
 from decaf.evaluate.adaptation.settings import AdaptationSettings
-from decaf.evaluate.reports import BenchmarkReport, Section, SplitRecord
+from decaf.evaluate.reports import BenchmarkReport, Section, SplitRecord, Table
 from decaf.evaluate.reports.circumstances import machine, now, peak_memory, versions
 
 __all__ = ["Measured", "make_report"]
@@ -63,6 +63,7 @@ def make_report(found: Measured, settings: AdaptationSettings) -> BenchmarkRepor
     results = found.results
     dataset = results.columns[0].domains.dataset
     notes = list(dict.fromkeys(n for c in results.columns for n in c.domains.dataset.notes))
+    tables = _pair_tables(results, settings)
     return BenchmarkReport(
         name=settings.name,
         title=f"{dataset.name}: domain adaptation on features",
@@ -70,7 +71,7 @@ def make_report(found: Measured, settings: AdaptationSettings) -> BenchmarkRepor
         headline=_headline(results),
         sections=(
             *_mean_tables(results, settings),
-            *_pair_tables(results, settings),
+            *(table for table in tables if not table.collapsed),
             *_maps(results),
             *found.pictures,
         ),
@@ -85,6 +86,7 @@ def make_report(found: Measured, settings: AdaptationSettings) -> BenchmarkRepor
         peak_memory=peak_memory(),
         notes=(*notes, *found.notes, *parts.remarks(results)),
         appendix=(
+            *(table for table in tables if table.collapsed),
             *(
                 parts.mean_table(
                     f"Mean per-class accuracy over {_pairs(results)}, {setting}",
@@ -132,7 +134,8 @@ def _mean_tables(results: Results, settings: AdaptationSettings) -> list[Section
     ]
 
 
-def _pair_tables(results: Results, settings: AdaptationSettings) -> list[Section]:
+def _pair_tables(results: Results, settings: AdaptationSettings) -> list[Table]:
+    """Make the tables of the pairs; where there are many, all but the paper's are folded up."""
     tables = []
     office = results.columns[0].domains.dataset.name == "Office-31"
     for pair in results.pairs:
@@ -155,7 +158,7 @@ def _pair_tables(results: Results, settings: AdaptationSettings) -> list[Section
                     collapsed=len(results.pairs) > _MANY_PAIRS and not known,
                 )
             )
-    return list(tables)
+    return tables
 
 
 def _maps(results: Results) -> list[Section]:

@@ -198,7 +198,7 @@ def _map(
 ) -> HeatMap:
     return HeatMap(
         title,
-        tuple(method.name for method in methods),
+        tuple(method.short or method.name for method in methods),
         tuple(f"{source} → {target}" for source, target in results.pairs),
         tuple(tuple(value(method.key, pair) for pair in results.pairs) for method in methods),
         row_label="Method",
@@ -256,7 +256,7 @@ def remarks(results: Results) -> list[str]:
             warned[message][fit.method.name] += 1
     for message, counts in sorted(warned.items()):
         told = ", ".join(f"{name} ({count})" for name, count in counts.most_common())
-        meaning = _WARNINGS.get(message, f"gave a {message}")
+        meaning = _WARNINGS.get(message, f"gave {message}")
         found.append(f"{counts.total()} of {len(results.fits)} fits {meaning}: {told}")
     return found
 

@@ -64,7 +64,7 @@ def test_ready_features_become_a_report(tmp_path: Path, ready: tuple[ReadyFeatur
     assert [column.name for column in supervised.columns] == ["SURF", "decaf"]
     assert [row.name for row in supervised.rows] == [method.name for method in FEW]
     assert len(unsupervised.rows) == 2  # the head on source and target needs labels
-    assert sum(title.startswith("amazon → webcam, ") for title in titles) == 2
+    assert sum(part.title.startswith("amazon → webcam, ") for part in report.appendix) == 2
     assert "Gain over SVM (S) by pair, decaf, unsupervised" in titles
     assert sum(isinstance(part, Scatter) for part in report.sections) == 1
     assert report.headline.startswith("6 pairs, SURF, supervised: SVM (S) ")
@@ -83,6 +83,23 @@ def test_ready_features_become_a_report(tmp_path: Path, ready: tuple[ReadyFeatur
     again = run_adaptation(ready, settings(tmp_path), tmp_path / "out", tell=told.append)
     assert again.sections == report.sections
     assert all("from the cache" in line for line in told[1:])
+
+
+@pytest.mark.parametrize(("name", "beside"), [("Office-31", True), ("Office-Caltech-10", False)])
+def test_the_papers_numbers_stand_beside_its_own_pair_alone(
+    tmp_path: Path, make_domains: Any, make_features: Any, name: str, beside: bool
+) -> None:
+    domains = make_domains(("amazon", "webcam"), name=name)
+    ready = (ReadyFeatures("fc6", domains, make_features(domains), "f"),)
+    report = run_adaptation(ready, settings(tmp_path, splits=1), tmp_path / "out")
+    sources = {
+        part.title: [column.source for column in part.columns if column.source]
+        for part in report.sections
+        if isinstance(part, Table)
+    }
+    paper = sources.pop("amazon → webcam, 3 labelled target images a class")
+    assert bool(paper) == beside
+    assert not any(sources.values())
 
 
 def test_splits_can_be_given_back(tmp_path: Path, ready: tuple[ReadyFeatures, ...]) -> None:

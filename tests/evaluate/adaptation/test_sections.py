@@ -99,6 +99,7 @@ def test_heat_maps(results: Results) -> None:
     (column,) = results.columns
     chart = parts.accuracy_map("Accuracy", results, "supervised", column)
     assert chart.column_names == ("amazon → webcam", "webcam → amazon")
+    assert chart.row_names == ("SVM (S)", "SVM (ST)", "GFK, 1-NN")
     np.testing.assert_allclose(chart.values, [[55, 25], [75, 45], [60, 60]])
     gain = parts.gain_map("Gain", results, "supervised", column)
     assert gain is not None
@@ -130,5 +131,5 @@ def test_remarks(results: Results) -> None:
     assert parts.remarks(results) == [
         f"1 of 12 fits did not converge: {name}",
         f"1 of 12 fits chose a C at the border of the values tried: {name}",
-        f"1 of 12 fits gave a OtherWarning: {name}",
+        f"1 of 12 fits gave OtherWarning: {name}",
     ]
