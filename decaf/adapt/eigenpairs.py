@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from scipy.linalg import eigh
 
-__all__ = ["leading_eigenpairs"]
+__all__ = ["leading_eigenpairs", "matrix_eigenpairs"]
 
 _BLOCK = 32
 _TOL = 1e-7  # of the residuals, relative to the largest eigenvalue
@@ -61,7 +61,7 @@ def leading_eigenpairs(
     this is the Krylov space of A; started near the eigenvectors a few residuals do.
     """
     if size <= _DENSE or 4 * k >= size:
-        return _complete(multiply, size, k)
+        return matrix_eigenpairs(multiply(np.eye(size)), k)
     random = np.random.default_rng(seed)
     basis = np.empty((size, 0))
     images = np.empty((size, 0))
@@ -84,20 +84,32 @@ def leading_eigenpairs(
         if len(values) >= k and (norms <= tol * max(float(values[0]), 1e-300)).all():
             return np.maximum(values[:k], 0), _signed(vectors)
         if basis.shape[1] >= min(_MOST_PRODUCTS + 4 * k, size - _BLOCK):
-            return _complete(multiply, size, k)
+            return matrix_eigenpairs(multiply(np.eye(size)), k)
         block = _directions(residuals, _BLOCK)
 
 
-def _complete(
-    multiply: Callable[[np.ndarray], np.ndarray], size: int, k: int
-) -> tuple[np.ndarray, np.ndarray]:
-    matrix = _symmetric(multiply(np.eye(size)))
+def matrix_eigenpairs(matrix: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Find the `k` largest eigenvalues of a symmetric positive semidefinite matrix by LAPACK.
+
+    Parameters
+    ----------
+    matrix : ndarray of float64, shape (size, size)
+    k : int
+        From 1 to `size`.
+
+    Returns
+    -------
+    values, vectors : ndarray of float64, shape (k,) and (size, k)
+        As of `leading_eigenpairs`.
+    """
+    size = len(matrix)
+    few = 4 * k < size
     values, vectors = eigh(
-        matrix,
+        _symmetric(matrix),
         overwrite_a=True,
         check_finite=False,
-        # All of them come quicker by another algorithm.
-        subset_by_index=(size - k, size - 1) if 4 * k < size else None,
+        driver="evr" if few else "evd",  # the quicker one
+        subset_by_index=(size - k, size - 1) if few else None,
     )
     return np.maximum(values[::-1][:k], 0), _signed(vectors[:, ::-1][:, :k])
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from decaf.adapt.domains import check_dim
-from decaf.adapt.eigenpairs import leading_eigenpairs
+from decaf.adapt.eigenpairs import leading_eigenpairs, matrix_eigenpairs
 from decaf.errors import InputError
 
 __all__ = [
@@ -111,8 +111,7 @@ def principal_subspace(
     k = min(k, n, d)
     small = min(n, d)
     if small <= max(512, 2 * k):
-        gram = A @ A.T if n <= d else A.T @ A
-        values, vectors = leading_eigenpairs(lambda V: gram @ V, small, k, seed=seed)
+        values, vectors = matrix_eigenpairs(A @ A.T if n <= d else A.T @ A, k)
     elif n <= d:
         values, vectors = leading_eigenpairs(
             lambda V: A @ (A.T @ V), n, k, start=None if start is None else A @ start, seed=seed
