@@ -30,23 +30,10 @@ class _Baseline(AdaptationEstimator):
         self.scale = scale
         self.random_state = random_state
 
-    def _rows(self, domains: Domains) -> tuple[np.ndarray, np.ndarray]:
-        """Give the labelled rows that the method learns from, and their codes."""
-        raise NotImplementedError
-
     def _fit_scalings(self, domains: Domains) -> tuple[Scaling, Scaling]:
-        rows = self._rows(domains)[0] if self.scale == "standard" else domains.Xs
+        rows = self._training_rows(domains)[0] if self.scale == "standard" else domains.Xs
         scaling = fit_scaling(self.scale, rows)
         return scaling, scaling
-
-    def _adapt(self, domains: Domains) -> None:
-        pass
-
-    def _represent(self, X: np.ndarray, domain: str) -> np.ndarray:
-        return X
-
-    def _training_rows(self, domains: Domains) -> tuple[np.ndarray, np.ndarray]:
-        return self._rows(domains)
 
 
 class SourceOnly(_Baseline):
@@ -86,7 +73,7 @@ class SourceOnly(_Baseline):
 
     _needs: ClassVar[str] = "nothing"
 
-    def _rows(self, domains: Domains) -> tuple[np.ndarray, np.ndarray]:
+    def _training_rows(self, domains: Domains) -> tuple[np.ndarray, np.ndarray]:
         return domains.Xs, domains.ys
 
 
@@ -108,7 +95,7 @@ class TargetOnly(_Baseline):
 
     _needs: ClassVar[str] = "labels"
 
-    def _rows(self, domains: Domains) -> tuple[np.ndarray, np.ndarray]:
+    def _training_rows(self, domains: Domains) -> tuple[np.ndarray, np.ndarray]:
         known = domains.labelled
         codes = domains.yt[known]
         missing = np.setdiff1d(np.arange(domains.n_classes), codes)
@@ -137,8 +124,3 @@ class SourceAndTarget(_Baseline):
     """
 
     _needs: ClassVar[str] = "labels"
-
-    def _rows(self, domains: Domains) -> tuple[np.ndarray, np.ndarray]:
-        known = domains.labelled
-        rows = np.concatenate([domains.Xs, domains.Xt[known]])
-        return rows, np.concatenate([domains.ys, domains.yt[known]])

@@ -39,8 +39,9 @@ class AdaptationEstimator(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     the head to the represented source rows and labelled target rows.
 
     A subclass stores its settings in ``__init__`` (`head`, `C`, `scale`, `random_state` and its
-    own), says in `_needs` what it needs of the target domain, and has `_adapt` and `_represent`,
-    and `_wrong_settings` where it has settings of its own.
+    own), says in `_needs` what it needs of the target domain, and has `_adapt` and `_represent`
+    where it represents rows otherwise than they are, and `_wrong_settings` where it has settings
+    of its own.
 
     Attributes
     ----------
@@ -117,6 +118,7 @@ class AdaptationEstimator(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             return np.asarray(self.classes_[codes])
         return np.asarray(self.head_.predict(self._represent(rows, "target")))
 
+    # scikit-learn has no types in some versions, and the decorator has in others.
     @available_if(_decides)  # type: ignore[untyped-decorator, unused-ignore]
     def decision_function(self, X: Any) -> np.ndarray:
         """Give the decision values of target rows; not there for ``head="1nn"``.
@@ -175,12 +177,11 @@ class AdaptationEstimator(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return []
 
     def _adapt(self, domains: Domains) -> None:
-        """Learn the representation from scaled rows and keep it in attributes that end in ``_``."""
-        raise NotImplementedError
+        """Learn the representation from scaled rows and keep it in attributes; here none."""
 
     def _represent(self, X: np.ndarray, domain: str) -> np.ndarray:
-        """Represent scaled rows (n, d) of a domain: (n, k)."""
-        raise NotImplementedError
+        """Represent scaled rows (n, d) of a domain: (n, k); here as they are."""
+        return X
 
     def _fit_scalings(self, domains: Domains) -> tuple[Scaling, Scaling]:
         """Learn how source rows and target rows are scaled: each from its own domain's rows."""

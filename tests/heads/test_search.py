@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -75,8 +76,10 @@ class Peak:
         return found
 
 
-def search(peak: Peak, Cs: Sequence[float], *, widen: bool = True) -> CSearch:
-    return search_C(peak, CODES, FOLDS, Cs, widen=widen)  # type: ignore[arg-type]
+def search(
+    scorer: Any, Cs: Sequence[float], *, widen: bool = True, most: float = np.inf
+) -> CSearch:
+    return search_C(scorer, CODES, FOLDS, Cs, widen=widen, most=most)
 
 
 def test_the_best_value_is_chosen_and_told() -> None:
@@ -124,7 +127,7 @@ def test_it_does_not_grow_for_ever() -> None:
 
 def test_the_grid_grows_only_as_far_as_can_be_computed() -> None:
     peak = Peak(2.0**8)
-    found = search_C(peak, CODES, FOLDS, [1, 4], widen=True, most=20.0)  # type: ignore[arg-type]
+    found = search(peak, [1, 4], most=20.0)
     assert found.Cs.tolist() == [1, 4, 16]
     assert (found.chosen, found.widened, found.rising) == (16, 1, True)
 
@@ -133,11 +136,11 @@ def test_the_grid_grows_only_as_far_as_can_be_computed() -> None:
             raise SettingError("too large to be computed with")
         return peak(Cs, folds)
 
-    found = search_C(refuses, CODES, FOLDS, [1, 4], widen=True)  # type: ignore[arg-type]
+    found = search(refuses, [1, 4])
     assert found.Cs.tolist() == [1, 4]
     assert (found.chosen, found.widened, found.rising) == (4, 0, True)
     with pytest.raises(SettingError, match="too large"):
-        search_C(refuses, CODES, FOLDS, [1, 400], widen=True)  # type: ignore[arg-type]
+        search(refuses, [1, 400])
 
 
 def test_classes_of_decisions() -> None:
