@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from command_line import file_name, folder, shown_command
 
 from decaf.cli.stop import stopped_by_signals
 from decaf.errors import DecafError, Stopped
@@ -193,7 +193,7 @@ def settings_of(
         workers=args.workers,
         cache=args.cache,
         recompute=args.recompute,
-        command=_command(args),
+        command=_command(args.weights or ()),
         **more,
     )
     if args.quick:
@@ -267,25 +267,16 @@ def _quick(dataset: Dataset) -> Dataset:
     return dataset.take(kept, note)
 
 
-def _command(args: argparse.Namespace) -> str:
+def _command(weights: Sequence[str]) -> str:
     """Give the command line that makes the report again, without this machine's folders."""
-    names = short_names(args.weights or ())
-    shown: dict[str, Callable[[str], list[str]]] = {
-        "--data": lambda _: ["--data", "DIR"],
-        "--out": lambda _: [],
-        "--cache": lambda _: [],
-        "--splits": lambda value: ["--splits", Path(value).name],
-        "--weights": lambda value: ["-w", names[value]],
-    }
-    shown["-w"] = shown["--weights"]
-    given = iter(sys.argv[1:])
-    words = []
-    for word in given:
-        option, equals, value = word.partition("=")
-        if word.startswith("-w") and option not in shown:
-            option, equals, value = "-w", "=", word[2:]
-        if option in shown:
-            words += shown[option](value if equals else next(given))
-        else:
-            words.append(word)
-    return shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *words])
+    name = short_names(weights).__getitem__
+    return shown_command(
+        {
+            "--data": folder,
+            "--out": None,
+            "--cache": None,
+            "--splits": file_name,
+            "--weights": name,
+            "-w": name,
+        }
+    )

@@ -15,13 +15,13 @@ and a second run repeats the tables at once.
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 import time
 from pathlib import Path
 
 import numpy as np
 from arguments import RESULTS
+from command_line import file_name, folder, shown_command
 
 from decaf.cli.stop import stopped_by_signals
 from decaf.errors import DecafError, SettingError, Stopped
@@ -36,6 +36,7 @@ from decaf.evaluate.adaptation.feature_folder import ReadyFeatures, read_feature
 from decaf.evaluate.adaptation.layouts import PROTOCOLS
 from decaf.evaluate.adaptation.methods import methods_of
 from decaf.evaluate.adaptation.settings import SETTINGS
+from decaf.evaluate.benchmarks.naming import short_names
 from decaf.evaluate.benchmarks.terminal import report_text
 from decaf.evaluate.reports import write_report
 
@@ -138,7 +139,17 @@ def _settings(args: argparse.Namespace, data: Data) -> AdaptationSettings:
         workers=args.workers,
         cache=args.cache,
         recompute=args.recompute,
-        command=_command(),
+        command=shown_command(
+            {
+                "--data": folder,
+                "--features": folder,
+                "--out": None,
+                "--cache": None,
+                "--splits": file_name,
+                "--weights": short_names(args.weights or ()).__getitem__,
+            },
+            several=("--weights",),
+        ),
     )
 
 
@@ -154,21 +165,6 @@ def _C(text: str) -> float | str:
         return text if text == "cv" else float(text)
     except ValueError:
         raise SettingError(f"--C {text}: expected a number above 0, or cv") from None
-
-
-def _command() -> str:
-    """Give the command line that makes the report again, without this machine's folders."""
-    words = []
-    given = iter(sys.argv[1:])
-    for word in given:
-        option, equals, _ = word.partition("=")
-        if option in ("--data", "--features", "--out", "--cache"):
-            if not equals:
-                next(given)
-            words += [option, "DIR"] if option in ("--data", "--features") else []
-        else:
-            words.append(word)
-    return shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *words])
 
 
 def _parser() -> argparse.ArgumentParser:

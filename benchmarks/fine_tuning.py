@@ -19,9 +19,7 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
-import os
 import resource
-import shlex
 import statistics
 import sys
 import tempfile
@@ -35,6 +33,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from command_line import shown_command
 from speed.bare_step import bare_step_seconds
 from speed.machine import describe
 
@@ -401,20 +400,14 @@ def _size(per_class: int) -> str:
 
 
 def _command() -> str:
-    """Give the command line without this machine's folders."""
-    words = []
-    given = iter(sys.argv[1:])
-    for word in given:
-        if word.partition("=")[0] in ("--out", "--cache"):
-            if "=" not in word:
-                next(given)
-        elif "=" in word and not word.startswith("-"):
-            name, _, rest = word.partition("=")
-            _, colon, sizes = rest.rpartition(":")
-            words.append(f"{name}=DIR{colon}{sizes if colon else ''}")
-        else:
-            words.append(word)
-    return shlex.join(["python", f"benchmarks/{os.path.basename(__file__)}", *words])
+    return shown_command({"--out": None, "--cache": None}, positional=_shown_set)
+
+
+def _shown_set(text: str) -> str:
+    """Show a set without its folder."""
+    name, _, rest = text.partition("=")
+    _, colon, sizes = rest.rpartition(":")
+    return f"{name}=DIR{colon}{sizes if colon else ''}" if rest else text
 
 
 if __name__ == "__main__":

@@ -73,6 +73,12 @@ def test_a_folder_of_domains(
     assert printed.partition("wrote")[0] == first  # to the digit
     assert "fitted" not in told
 
+    manifest = out / "domain_adaptation-seasons-quick-splits.json"
+    assert script(*options, "--splits", str(manifest), *FAST) == 0
+    text = (out / "domain_adaptation-seasons-quick.json").read_text()
+    assert str(tmp_path) not in text
+    assert f"--splits {manifest.name} " in json.loads(text)["command"]
+
 
 def test_features_in_matlab_files(
     script: Script, tmp_path: Path, capsys: pytest.CaptureFixture[str]

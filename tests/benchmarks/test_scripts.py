@@ -97,7 +97,7 @@ def test_the_command_of_a_report_names_no_folders(
     found = arguments.settings_of(parser.parse_args(words), "c", ("fc6",))
     assert found.command == (
         "python benchmarks/caltech101.py --data DIR --splits c-splits.json -w a/w.safetensors "
-        "-w b/w.safetensors -w random:0 -w imagenet --seed 3"
+        "-w b/w.safetensors --weights random:0 -w imagenet --seed 3"
     )
     assert found.weights == (one, other, "random:0", "imagenet")
 

@@ -252,7 +252,7 @@ class _Run:
             self._note_short_classes(domains)
         else:
             found = read_domain_splits(settings.splits, domains, digests=digests)
-            self.made_by = f"read from {os.fspath(settings.splits)}"
+            self.made_by = f"read from {Path(settings.splits).name}"
         content = domain_manifest(domains, found, digests=digests, made_by=self.made_by)
         path = self.out / f"{settings.name}-splits{suffix}.json"
         write_splits(path, content)
