@@ -27,7 +27,7 @@ from decaf.heads.batched.coordinates import MOST_ROWS, descend
 from decaf.heads.batched.gram import Gram
 from decaf.heads.batched.line_search import search
 from decaf.heads.batched.losses import Piecewise
-from decaf.heads.batched.threads import one_thread
+from decaf.heads.batched.threads import share_out
 
 __all__ = ["finite_newton", "hinge_multipliers"]
 
@@ -184,29 +184,42 @@ def _newton_point(
     if bool(above.any()):
         target = torch.where(above, loss.signs * loss.upper, target)
         right -= gram.times(target)
+    solution, exact = _on_piece(gram, inside, loss.sigma, right, at, tol)
+    return target + solution, exact
+
+
+def _on_piece(
+    gram: Gram, inside: Tensor, sigma: Tensor, right: Tensor, start: Tensor, tol: float
+) -> tuple[Tensor, Tensor]:
+    """Solve (K_JJ + σI) x = right_J, with 0 elsewhere; tell of which columns to rounding."""
+    solution = torch.zeros_like(start)
     sizes = inside.sum(0)
-    sigma = loss.sigma.expand(right.shape)
+    common = sigma.shape[1] == 1
+    sigma = sigma.expand(right.shape)
     exact = torch.ones_like(sizes, dtype=torch.bool)
-    everywhere = sizes == len(at)
-    if int(everywhere.sum()) > 1 and loss.sigma.shape[1] == 1:
+    everywhere = sizes == len(start)
+    if int(everywhere.sum()) > 1 and common:
         columns = torch.nonzero(everywhere)[:, 0]
-        target[:, columns] = gram.solve(None, sigma[:, 0], right[:, columns])
+        solution[:, columns] = gram.solve(None, sigma[:, 0], right[:, columns])
         sizes = torch.where(everywhere, 0, sizes)
     # A bound on the condition number of K_JJ + σI, for which conjugate gradients still pay.
-    hard = float(gram.diagonal().sum()) / float(loss.sigma.min())
-    large = torch.nonzero(sizes > max(600, 0.4 * len(at)))[:, 0]
+    hard = float(gram.diagonal().sum()) / float(sigma.min())
+    large = torch.nonzero(sizes > max(600, 0.4 * len(start)))[:, 0]
     if len(large) > 4 and hard < 1e6:
-        target[:, large] += _conjugate_gradients(
-            gram, inside[:, large], sigma[:, large], right[:, large], at[:, large], tol
+        solution[:, large] = _conjugate_gradients(
+            gram, inside[:, large], sigma[:, large], right[:, large], start[:, large], tol
         )
         exact[large] = False
         sizes[large] = 0
-    with one_thread(int(sizes.max()) < 500):
-        for column in torch.nonzero(sizes)[:, 0].tolist():
-            rows = torch.nonzero(inside[:, column])[:, 0]
-            solution = gram.solve(rows, sigma[rows, column], right[rows, column, None])
-            target[rows, column] += solution[:, 0]
-    return target, exact
+
+    def one(column: int) -> None:
+        rows = torch.nonzero(inside[:, column])[:, 0]
+        found = gram.solve(rows, sigma[rows, column], right[rows, column, None])
+        solution[rows, column] = found[:, 0]
+
+    small = int(sizes.max()) < 500
+    share_out(one, torch.nonzero(sizes)[:, 0].tolist(), solution.device, small=small)
+    return solution, exact
 
 
 def _conjugate_gradients(

@@ -19,14 +19,14 @@ from decaf.heads.batched.training import make_loss
 
 __all__ = ["blocks", "certify"]
 
-BLOCK = 1 << 25  # numbers of one block of rows
+BLOCK = 1 << 20  # numbers of one block of rows: its copy in float64 stays in the cache
 
 
 def blocks(
     X: np.ndarray, device: torch.device, dtype: torch.dtype
 ) -> Iterator[tuple[slice, Tensor]]:
     """Give blocks of rows on the device, so that no second copy of all of X is made."""
-    rows = max(1, BLOCK // max(1, X.shape[1]))
+    rows = max(64, BLOCK // max(1, X.shape[1]))
     for first in range(0, len(X), rows):
         part = slice(first, min(first + rows, len(X)))
         yield part, torch.from_numpy(X[part]).to(device, dtype)

@@ -25,10 +25,10 @@ def gram_matrix(X: np.ndarray, device: torch.device, dtype: torch.dtype) -> Tens
     rows = torch.from_numpy(X).to(device, dtype)
     n = len(rows)
     gram = rows.new_empty(n, n)
-    step = max(256, -(-n // 8))
+    step = max(256, -(-n // 16))
     for first in range(0, n, step):
         last = min(first + step, n)
-        gram[first:last, :last] = rows[first:last] @ rows[:last].T
+        torch.mm(rows[first:last], rows[:last].T, out=gram[first:last, :last])
         gram[:first, first:last] = gram[first:last, :first].T
     return gram
 

@@ -29,7 +29,8 @@ __all__ = ["Minimum", "minimise"]
 Total = Callable[[Tensor], Tensor]
 MEMORY = 8  # pairs that are kept
 AFRESH = 15  # iterations after which images and decisions are computed from the coefficients
-REMADE = 4  # how often the model may be made anew for one C
+# Iterations after which the model may be made anew for one C; the first steps say little about r.
+REMADE = (5, 20, 50, 120)
 
 
 @dataclass
@@ -87,7 +88,7 @@ def minimise(
     coef, intercept = coef.clone(), intercept.clone()
     at = space.weights(coef)
     curvature = loss.curvature(at.decisions + intercept)
-    first, made = max(float(curvature.mean()), 1e-12), 0
+    first = max(float(curvature.mean()), 1e-12)
     space.set_ridge(first)
     room = space.ridge * len(at.decisions) if free_intercept else torch.inf
     kept = torch.arange(coef.shape[1], device=coef.device)
@@ -144,12 +145,11 @@ def minimise(
         if not free_intercept:
             pair.y_b.zero_()
         ridge = pair.measure(space, total)
-        if made < REMADE and not 0.3 < ridge / space.ridge < 3 and ridge > 1e-3 * first:
+        n_iter += 1
+        if n_iter in REMADE and not 0.3 < ridge / space.ridge < 3 and ridge > 1e-3 * first:
             space.set_ridge(ridge)
             room = space.ridge * len(at.decisions) if free_intercept else torch.inf
-            made += 1
         pairs = [*pairs[-(MEMORY - 1) :], pair]
-        n_iter += 1
         if n_iter % AFRESH == 0:
             at = space.weights(at.coef)
     return Minimum(result, result_b, False, n_iter)

@@ -75,7 +75,7 @@ class RowSpace:
         self.gram = gram
         self.centred = centred
         self.size = len(gram)
-        self._inverse: Tensor | None = None
+        self._factor: Tensor | None = None
         self.ridge = 0.0
 
     def weights(self, coef: Tensor) -> Weights:
@@ -94,11 +94,11 @@ class RowSpace:
 
     def set_ridge(self, ridge: float) -> None:
         """Choose M = I + ridge XᵀX as the model of the curvature."""
-        if self._inverse is None or not 0.5 < ridge / self.ridge < 2:
+        if self._factor is None or not 0.5 < ridge / self.ridge < 2:
             # On coefficients, (I + r XᵀX)⁻¹ Xᵀq = Xᵀ (I + r K)⁻¹ q.
             matrix = self.gram * ridge
             matrix.diagonal().add_(1)
-            self._inverse = _inverse(matrix)
+            self._factor = _factor(matrix)
             self.ridge = ridge
 
     def solve(self, q: Tensor) -> tuple[Tensor, Tensor]:
@@ -106,8 +106,8 @@ class RowSpace:
 
         K (I + rK)⁻¹ = (I - (I + rK)⁻¹) / r, so that the image needs no second product.
         """
-        assert self._inverse is not None
-        coef = self._inverse @ q
+        assert self._factor is not None
+        coef = _solved(self._factor, q)
         return coef, (q - coef) / self.ridge
 
     def finish(self, coef: Tensor, image: Tensor) -> Weights:
@@ -127,7 +127,7 @@ class FeatureSpace:
         self.X = X
         self.size = X.shape[1]
         self._gram: Tensor | None = None
-        self._inverse: Tensor | None = None
+        self._factor: Tensor | None = None
         self.ridge = 0.0
 
     def weights(self, coef: Tensor) -> Weights:
@@ -144,18 +144,18 @@ class FeatureSpace:
 
     def set_ridge(self, ridge: float) -> None:
         """Choose M = I + ridge XᵀX as the model of the curvature."""
-        if self._inverse is None or not 0.5 < ridge / self.ridge < 2:
+        if self._factor is None or not 0.5 < ridge / self.ridge < 2:
             if self._gram is None:
                 self._gram = self.X.T @ self.X
             matrix = self._gram * ridge
             matrix.diagonal().add_(1)
-            self._inverse = _inverse(matrix)
+            self._factor = _factor(matrix)
             self.ridge = ridge
 
     def solve(self, q: Tensor) -> tuple[Tensor, Tensor]:
         """Give coefficients and image of M⁻¹ q."""
-        assert self._inverse is not None
-        coef = self._inverse @ q
+        assert self._factor is not None
+        coef = _solved(self._factor, q)
         return coef, coef
 
     def finish(self, coef: Tensor, image: Tensor) -> Weights:
@@ -166,14 +166,20 @@ class FeatureSpace:
 Space = RowSpace | FeatureSpace
 
 
-def _inverse(matrix: Tensor) -> Tensor:
-    """Give (I + ridge K)⁻¹, where the identity is not lost beside ridge K."""
+def _factor(matrix: Tensor) -> Tensor:
+    """Give the Cholesky factor of I + ridge K, where the identity is not lost beside ridge K."""
     factor, failed = torch.linalg.cholesky_ex(matrix)
     if int(failed) and matrix.dtype == torch.float32:
-        return _inverse(matrix.double()).float()
+        return _factor(matrix.double()).float()
     if int(failed) or not bool(factor.isfinite().all()):
         raise SettingError(
             "C times the squared norms of the rows is too large to be computed with; use a smaller "
             "C, or scaled features"
         )
-    return torch.cholesky_inverse(factor)
+    return factor
+
+
+def _solved(factor: Tensor, q: Tensor) -> Tensor:
+    """Give (L Lᵀ)⁻¹ q; two triangular systems cost what a product with the inverse does."""
+    half = torch.linalg.solve_triangular(factor, q, upper=False)
+    return torch.linalg.solve_triangular(factor.T, half, upper=True)
