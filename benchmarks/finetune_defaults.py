@@ -25,6 +25,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from command_line import shown_command
+from speed.machine import describe
 
 from decaf.backbone.device import bf16_is_native
 from decaf.backbone.network import AlexNet
@@ -221,18 +223,29 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
                 path.unlink()
     finally:
         shutil.rmtree(work)
-    found |= {"torch": str(torch.__version__), "weights": begun.name, "sha256": begun.sha256,
-              "defaults": FinetuneSettings().to_dict()}  # fmt: skip
+    found |= {"machine": describe(), "weights": begun.name, "sha256": begun.sha256,
+              "defaults": FinetuneSettings().to_dict(), "command": _command()}  # fmt: skip
     write_atomically(out, json.dumps(found, indent=1).encode())
     return found
 
 
 def report(found: dict[str, Any]) -> str:
-    """Give a table: test accuracy of each recipe by data set, kept and last."""
-    runs = found["runs"]
+    """Give a page: test accuracy of each recipe by data set, kept and last."""
+    runs, machine = found["runs"], found["machine"]
     sets = list(dict.fromkeys(r["set"] for r in runs))
     recipes = [name for name in RECIPES if any(r["recipe"] == name for r in runs)]
-    lines = ["| recipe | " + " | ".join(sets) + " | gain, kept | gain, last | seconds |",
+    train, tested = (" to ".join(map(str, sorted({min(counts), max(counts)})))
+                     for counts in ([r[k] for r in runs] for k in ("train", "tested")))  # fmt: skip
+    versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
+    about = (
+        "Right of the test images in percent, mean ± standard deviation over seeds, from the "
+        f"weights {found['weights']}: {train} training images, {tested} test images. Of the state "
+        "with the best validation, which is kept, and that of the frozen network if none is "
+        'better; "gain, last" is of the state at the end, over the frozen network.'
+    )
+    lines = ["# How the defaults of fine-tuning were chosen", "", f"`{found['command']}`", "",
+             about,
+             "", "| recipe | " + " | ".join(sets) + " | gain, kept | gain, last | seconds |",
              "|---|" + "---|" * (len(sets) + 3)]  # fmt: skip
 
     def mean(values: list[float]) -> str:
@@ -251,7 +264,17 @@ def report(found: dict[str, Any]) -> str:
         seconds = statistics.mean(r["seconds"] for r in own)
         lines.append(f"| {recipe} | {' | '.join(cells)} | {kept:+.1f} | {last:+.1f} | "
                      f"{seconds:.0f} |")  # fmt: skip
+    where = f"{machine['date']}, {machine['cores']} cores of {machine['processor']}"
+    lines += ["", f"{where}, GPU: {machine['gpu']}; {versions}"]
     return "\n".join(lines)
+
+
+def _command() -> str:
+    return shown_command(
+        {"-o": None, "--out": None, "--recipes": str, "--threads": None},
+        several=("--recipes",),
+        positional=lambda word: f"{word.partition('=')[0]}=DIR" if "=" in word else word,
+    )
 
 
 def _named(text: str) -> tuple[str, Path]:
