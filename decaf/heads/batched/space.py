@@ -168,6 +168,7 @@ Space = RowSpace | FeatureSpace
 
 def _factor(matrix: Tensor) -> Tensor:
     """Give the Cholesky factor of I + ridge K, where the identity is not lost beside ridge K."""
+    factor: Tensor
     factor, failed = torch.linalg.cholesky_ex(matrix)
     if int(failed) and matrix.dtype == torch.float32:
         return _factor(matrix.double()).float()
@@ -181,5 +182,6 @@ def _factor(matrix: Tensor) -> Tensor:
 
 def _solved(factor: Tensor, q: Tensor) -> Tensor:
     """Give (L Lᵀ)⁻¹ q; two triangular systems cost what a product with the inverse does."""
-    half = torch.linalg.solve_triangular(factor, q, upper=False)
-    return torch.linalg.solve_triangular(factor.T, half, upper=True)
+    half: Tensor = torch.linalg.solve_triangular(factor, q, upper=False)
+    whole: Tensor = torch.linalg.solve_triangular(factor.T, half, upper=True)
+    return whole
