@@ -14,6 +14,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -23,6 +24,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 import decaf.adapt
 import decaf.heads
+from decaf.adapt.memory import recalled, remembering
 from decaf.errors import DecafError, FeatureFileError, InputError, Stopped
 from decaf.evaluate.adaptation.domain_set import DomainSet
 from decaf.evaluate.adaptation.methods import MethodSettings
@@ -178,20 +180,25 @@ def run_method(
     DecafError
         As the method.
     """
-    target = np.concatenate([split.labelled, split.test])
+    # In one order for all splits: what depends on them alone is the same for all.
+    target = np.sort(np.concatenate([split.labelled, split.test]))
     yt = None
     if setting == "supervised":
         yt = np.full(len(target), _UNKNOWN, np.int64)
-        yt[: len(split.labelled)] = labels[split.labelled]
+        yt[np.searchsorted(target, split.labelled)] = labels[split.labelled]
     estimator = method.make(C=C, seed=seed)
-    Xs, Xt = features[split.source], features[target]
+    Xs, Xt = (
+        recalled("rows", partial(features.__getitem__, rows), features, rows)
+        for rows in (split.source, target)
+    )
     began = time.perf_counter()
     with warnings.catch_warnings(record=True) as told:
         # All are part of the outcome, and reported with it.
         warnings.simplefilter("always")
         estimator.fit(Xs, labels[split.source], Xt, yt)
-        predictions = np.asarray(estimator.predict(Xt[len(split.labelled) :]), np.int64)
+        predictions = np.asarray(estimator.predict(Xt), np.int64)
     seconds = time.perf_counter() - began
+    predictions = predictions[np.searchsorted(target, split.test)]
     stuck = [each for each in told if issubclass(each.category, ConvergenceWarning)]
     others = Counter(each.category.__name__ for each in told if each not in stuck)
     known_C, dim = getattr(estimator, "C_", None), getattr(estimator, "dim_", None)
