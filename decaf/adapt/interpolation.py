@@ -137,11 +137,12 @@ class DLID(AdaptationEstimator):
         return found
 
     def _represent(self, X: np.ndarray, domain: str) -> np.ndarray:
-        return np.hstack([self._encode(X, subspace) for subspace in self.subspaces_])
-
-    def _encode(self, X: np.ndarray, subspace: Subspace) -> np.ndarray:
+        means, bases, variances = zip(
+            *((each.mean, each.basis, each.variances) for each in self.subspaces_), strict=True
+        )
         # (x - m)ᵀP = xᵀP - mᵀP, without a copy of the rows.
-        rows: np.ndarray = X @ subspace.basis - subspace.mean @ subspace.basis
+        offsets = [mean @ basis for mean, basis in zip(means, bases, strict=True)]
+        rows: np.ndarray = X @ np.hstack(bases) - np.concatenate(offsets)
         if self.encoder == "tanh":
-            rows = np.tanh(rows / np.sqrt(subspace.variances))
+            rows = np.tanh(rows / np.sqrt(np.concatenate(variances)))
         return rows

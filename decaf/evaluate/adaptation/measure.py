@@ -261,28 +261,32 @@ def measure_column(
     features = _Once(column)
     made: dict[str, Outcome] = {}
     found = []
-    places = [(pair, number) for pair in pairs for number in range(len(column.splits))]
-    for done, (pair, number) in enumerate(places, 1):
-        fits, fresh = [], 0
-        for setting, method in _rows(settings, methods):
-            if stopped is not None and stopped():
-                raise Stopped("stopped; finished results are kept: the same command goes on")
-            task = _Task(column, setting, method, pair, number, C, seed)
-            key = task.key()
-            # Some are wanted twice: a head on the source alone is the same in both settings.
-            outcome = made.get(json.dumps(key, sort_keys=True))
-            if outcome is None and store is not None and not recompute:
-                outcome = store.get(key, Outcome)
-            if outcome is None:
-                outcome = task.outcome(features())
-                fresh += 1
-                if store is not None:
-                    store.put(key, outcome)
-            made[json.dumps(key, sort_keys=True)] = outcome
-            fits.append(Fit(column, setting, method, pair, number, outcome))
-        found += fits
-        if tell is not None:
-            tell(f"{done}/{len(places)} {_line(fits, fresh)}")
+    # Target by target: what depends on the target's rows alone is remembered from fit to fit.
+    targets = list(dict.fromkeys(target for _, target in pairs))
+    ordered = sorted(pairs, key=lambda pair: targets.index(pair[1]))
+    places = [(pair, number) for pair in ordered for number in range(len(column.splits))]
+    with remembering():
+        for done, (pair, number) in enumerate(places, 1):
+            fits, fresh = [], 0
+            for setting, method in _rows(settings, methods):
+                if stopped is not None and stopped():
+                    raise Stopped("stopped; finished results are kept: the same command goes on")
+                task = _Task(column, setting, method, pair, number, C, seed)
+                key = task.key()
+                # Some are wanted twice: a head on the source alone is the same in both settings.
+                outcome = made.get(json.dumps(key, sort_keys=True))
+                if outcome is None and store is not None and not recompute:
+                    outcome = store.get(key, Outcome)
+                if outcome is None:
+                    outcome = task.outcome(features())
+                    fresh += 1
+                    if store is not None:
+                        store.put(key, outcome)
+                made[json.dumps(key, sort_keys=True)] = outcome
+                fits.append(Fit(column, setting, method, pair, number, outcome))
+            found += fits
+            if tell is not None:
+                tell(f"{done}/{len(places)} {_line(fits, fresh)}")
     return found
 
 
@@ -396,7 +400,8 @@ class _Once:
                     f"{self._column.title}: {int(bad.sum())} of {len(rows)} rows hold NaN or "
                     f"infinity, the first is {name.decode('utf-8', 'backslashreplace')}"
                 )
-            self._rows = rows
+            self._rows = rows.view()
+            self._rows.flags.writeable = False
         return self._rows
 
 
