@@ -115,7 +115,12 @@ class DLID(AdaptationEstimator):
         self.dim_ = source.dim
         self.shares_ = np.linspace(0, 1, self.mixtures)
         between = recalled(
-            "mixtures", lambda: self._between(Xs, Xt, source, target), Xs, Xt, self.dim_, self.mixtures
+            "mixtures",
+            lambda: self._between(Xs, Xt, source, target),
+            Xs,
+            Xt,
+            self.dim_,
+            self.mixtures,
         )
         self.subspaces_: list[Subspace] = [source, *between, target]
 
