@@ -133,7 +133,7 @@ class JDA(AdaptationEstimator):
                 A = joint_components(X, m, wanted, float(self.regularisation), start=A)
             else:
                 found = _joint_components(
-                    axes.rows() * (1 / size),
+                    axes.rows(size),
                     axes.sums(1, 1),
                     axes.coordinates(X.T @ m),
                     float(np.linalg.norm(m.T @ m)),

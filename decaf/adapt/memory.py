@@ -71,10 +71,12 @@ class Memory:
         if value.flags.writeable:
             return _digest(value)
         # A read-only array stays what it is, so that it is hashed once.
-        known = self._digests.get(id(value))
+        number = id(value)
+        known = self._digests.get(number)
         if known is None or known[0]() is not value:
-            gone = weakref.ref(value, lambda _ref, number=id(value): self._digests.pop(number))
-            known = self._digests[id(value)] = gone, _digest(value)
+            # Another array may have the number when this one is gone.
+            alive = weakref.ref(value, lambda _ref: self._digests.pop(number, None))
+            known = self._digests[number] = alive, _digest(value)
         return known[1]
 
 

@@ -134,15 +134,15 @@ class DomainAxes:
         mean = self.lift((share * self.mean + (1 - share) * centre)[:, None])[:, 0]
         return Subspace(mean, self.lift(vectors[:, alive]), values[alive])
 
-    def rows(self) -> ArrowRows:
-        """Give all rows, those of the target turned among themselves so that few are dense.
+    def rows(self, size: float) -> ArrowRows:
+        """Give all rows over a size, those of the target turned so that few are dense.
 
-        The first are the source's and m √n_t, followed by D in the coordinates of V: Uᵀ and 1/√n_t
-        make them from the target's. Products XᵀX, and those of X with sums over a domain, stay what
-        they are.
+        The first are the source's and √n_t m, the others D Vᵀ: what [1/√n_t, U]ᵀ makes of the
+        target's rows. What the columns of [1/√n_t, U] do not span is zero, so that XᵀX stays, as do
+        products with vectors that are constant on each domain; see `sums`.
         """
         top = np.concatenate([self.source, np.sqrt(self.n_target) * self.mean[None]])
-        return ArrowRows(top, np.sqrt(self.n_target * self.target.variances))
+        return ArrowRows(top / size, np.sqrt(self.n_target * self.target.variances) / size)
 
     def sums(self, of_source: float, of_target: float) -> np.ndarray:
         """Give a vector that is constant on each domain's rows as one over those of `rows`."""

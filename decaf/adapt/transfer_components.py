@@ -129,7 +129,7 @@ def _components(Xs: np.ndarray, Xt: np.ndarray, k: int, mu: float) -> tuple[np.n
     """Give what rows are multiplied by, (d, k'), and the eigenvalues (k',)."""
     size, axes = row_size(Xs, Xt), DomainAxes.of(Xs, Xt)
     if axes is not None:
-        pooled = axes.rows() * (1 / size)
+        pooled = axes.rows(size)
         W, values = transfer_components(
             pooled, axes.sums(1 / len(Xs), -1 / len(Xt)), k, mu, everyone=axes.sums(1, 1)
         )
