@@ -9,7 +9,7 @@ import numpy as np
 from decaf.adapt.domains import Domains
 from decaf.adapt.estimator import AdaptationEstimator
 from decaf.adapt.memory import recalled
-from decaf.adapt.principal import Subspace, principal_subspace
+from decaf.adapt.principal import Subspace, principal_subspace, projected
 from decaf.adapt.subspaces import domain_subspaces, wrong_dim
 from decaf.adapt.target_axes import DomainAxes
 
@@ -147,7 +147,7 @@ class DLID(AdaptationEstimator):
         )
         # (x - m)ᵀP = xᵀP - mᵀP, without a copy of the rows.
         offsets = [mean @ basis for mean, basis in zip(means, bases, strict=True)]
-        rows: np.ndarray = X @ np.hstack(bases) - np.concatenate(offsets)
+        rows: np.ndarray = projected(X, np.hstack(bases)) - np.concatenate(offsets)
         if self.encoder == "tanh":
             rows = np.tanh(rows / np.sqrt(np.concatenate(variances)))
         return rows

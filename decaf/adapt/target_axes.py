@@ -131,8 +131,9 @@ class DomainAxes:
             multiply, len(diagonal), k, start=self._near(columns, k), seed=seed
         )
         alive = values > RANK_TOL * values[0] if values[0] > 0 else np.zeros(k, bool)
-        mean = self.lift((share * self.mean + (1 - share) * centre)[:, None])[:, 0]
-        return Subspace(mean, self.lift(vectors[:, alive]), values[alive])
+        mean = share * self.mean + (1 - share) * centre
+        lifted = self.lift(np.column_stack([mean, vectors[:, alive]]))
+        return Subspace(lifted[:, 0], lifted[:, 1:], values[alive])
 
     def rows(self, size: float) -> ArrowRows:
         """Give all rows over a size, those of the target turned so that few are dense.

@@ -12,6 +12,7 @@ from decaf.adapt.eigenpairs import leading_eigenpairs
 from decaf.adapt.estimator import AdaptationEstimator, is_positive
 from decaf.adapt.mean_discrepancy import IdentityPlusColumns, row_size
 from decaf.adapt.memory import recalled
+from decaf.adapt.principal import projected
 from decaf.adapt.subspaces import subspace_disagreement_dim, wrong_dim
 from decaf.adapt.target_axes import DomainAxes
 from decaf.errors import InputError
@@ -121,8 +122,7 @@ class TCA(AdaptationEstimator):
             check_dim(self.dim, self.dim_, "joint")
 
     def _represent(self, X: np.ndarray, domain: str) -> np.ndarray:
-        rows: np.ndarray = X @ self.components_
-        return rows
+        return projected(X, self.components_)
 
 
 def _components(Xs: np.ndarray, Xt: np.ndarray, k: int, mu: float) -> tuple[np.ndarray, np.ndarray]:
