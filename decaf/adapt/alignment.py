@@ -8,6 +8,7 @@ import numpy as np
 
 from decaf.adapt.domains import Domains
 from decaf.adapt.estimator import AdaptationEstimator
+from decaf.adapt.principal import projected
 from decaf.adapt.subspaces import domain_subspaces, wrong_dim
 
 __all__ = ["SubspaceAlignment"]
@@ -82,5 +83,4 @@ class SubspaceAlignment(AdaptationEstimator):
         self.components_ = {"source": source.basis @ self.alignment_, "target": target.basis}
 
     def _represent(self, X: np.ndarray, domain: str) -> np.ndarray:
-        rows: np.ndarray = X @ self.components_[domain]
-        return rows
+        return projected(X, self.components_[domain])

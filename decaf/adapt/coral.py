@@ -9,7 +9,9 @@ from numpy.polynomial import chebyshev
 
 from decaf.adapt.domains import Domains
 from decaf.adapt.estimator import AdaptationEstimator, is_positive
-from decaf.adapt.subspaces import Subspace, principal_subspace
+from decaf.adapt.memory import is_remembering
+from decaf.adapt.principal import Subspace, principal_subspace
+from decaf.adapt.target_axes import complete_subspace
 
 __all__ = ["CORAL", "CovarianceRoot"]
 
@@ -136,8 +138,10 @@ class CovarianceRoot:
     def __init__(self, X: np.ndarray, ridge: float, *, dense: bool) -> None:
         small = min(X.shape)
         self.ridge = ridge
-        self.complete = dense or small <= _DENSE
-        self._subspace: Subspace = principal_subspace(X, small if self.complete else _DEFLATED)
+        self.complete = dense or small <= _DENSE or is_remembering()
+        self._subspace: Subspace = (
+            complete_subspace(X) if self.complete else principal_subspace(X, _DEFLATED)
+        )
         self._X = None if self.complete else X
 
     @property

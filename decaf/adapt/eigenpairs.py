@@ -65,6 +65,7 @@ def leading_eigenpairs(
     random = np.random.default_rng(seed)
     basis = np.empty((size, 0))
     images = np.empty((size, 0))
+    quotient = np.empty((0, 0))  # VᵀAV
     block = random.normal(size=(size, min(k, _BLOCK)))
     if start is not None:
         block = np.hstack([start, block[:, :8]])
@@ -75,7 +76,11 @@ def leading_eigenpairs(
             block = _orthonormal(random.normal(size=(size, min(k, _BLOCK))), basis)
         basis = np.hstack([basis, block])
         images = np.hstack([images, multiply(block)])
-        values, turn = np.linalg.eigh(_symmetric(basis.T @ images))
+        old = len(quotient)
+        quotient = np.pad(quotient, (0, block.shape[1]))
+        quotient[:, old:] = basis.T @ images[:, old:]
+        quotient[old:, :old] = quotient[:old, old:].T
+        values, turn = np.linalg.eigh(_symmetric(quotient))
         values, turn = values[::-1], turn[:, ::-1]
         wanted = min(k, len(values))
         vectors = basis @ turn[:, :wanted]

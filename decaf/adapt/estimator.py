@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from decaf.adapt.domains import Domains, check_domains, check_rows
 from decaf.adapt.head import HEADS, fit_head
+from decaf.adapt.memory import recalled
 from decaf.errors import InputError, SettingError
 from decaf.heads.reference import linear_scores
 from decaf.heads.scaling import Scaling, fit_scaling
@@ -97,7 +98,9 @@ class AdaptationEstimator(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.n_features_in_ = domains.n_features
         source, target = self._fit_scalings(domains)
         self.scalings_: dict[str, Scaling] = {"source": source, "target": target}
-        self._fit_scaled(domains.with_rows(source.apply(domains.Xs), target.apply(domains.Xt)))
+        self._fit_scaled(
+            domains.with_rows(_scaled(source, domains.Xs), _scaled(target, domains.Xt))
+        )
         return self
 
     def predict(self, X: Any) -> np.ndarray:
@@ -185,7 +188,11 @@ class AdaptationEstimator(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _fit_scalings(self, domains: Domains) -> tuple[Scaling, Scaling]:
         """Learn how source rows and target rows are scaled: each from its own domain's rows."""
-        return fit_scaling(self.scale, domains.Xs), fit_scaling(self.scale, domains.Xt)
+
+        def fitted(X: np.ndarray) -> Scaling:
+            return recalled("scaling", lambda: fit_scaling(self.scale, X), X, self.scale)
+
+        return fitted(domains.Xs), fitted(domains.Xt)
 
     def _fit_scaled(self, domains: Domains) -> None:
         """Learn the representation and the head from scaled rows."""
@@ -228,7 +235,14 @@ class AdaptationEstimator(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 f"X has {rows.shape[1]} features, but {type(self).__name__} is expecting "
                 f"{self.n_features_in_} features as input"
             )
-        return self.scalings_[domain].apply(rows)
+        return _scaled(self.scalings_[domain], rows)
+
+
+def _scaled(scaling: Scaling, X: np.ndarray) -> np.ndarray:
+    if scaling.name == "none":
+        return scaling.apply(X)
+    what = scaling.name, scaling.factor, scaling.mean, scaling.std
+    return recalled("scaled rows", lambda: scaling.apply(X), X, *what)
 
 
 def is_positive(value: Any) -> bool:

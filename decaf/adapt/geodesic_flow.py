@@ -8,6 +8,7 @@ import numpy as np
 
 from decaf.adapt.domains import Domains
 from decaf.adapt.estimator import AdaptationEstimator
+from decaf.adapt.principal import projected
 from decaf.adapt.subspaces import domain_subspaces, principal_angles, wrong_dim
 
 __all__ = ["GFK", "flow_factor"]
@@ -85,8 +86,7 @@ class GFK(AdaptationEstimator):
         self.factor_, self.angles_ = flow_factor(source.basis, target.basis)
 
     def _represent(self, X: np.ndarray, domain: str) -> np.ndarray:
-        rows: np.ndarray = X @ self.factor_
-        return rows
+        return projected(X, self.factor_)
 
 
 # The closed form, without a complement of P_S and without dividing by a sine that may be zero.

@@ -8,12 +8,10 @@ import numpy as np
 
 from decaf.adapt.domains import Domains
 from decaf.adapt.estimator import AdaptationEstimator
-from decaf.adapt.subspaces import (
-    Subspace,
-    domain_subspaces,
-    principal_subspace,
-    wrong_dim,
-)
+from decaf.adapt.memory import recalled
+from decaf.adapt.principal import Subspace, principal_subspace, projected
+from decaf.adapt.subspaces import domain_subspaces, wrong_dim
+from decaf.adapt.target_axes import DomainAxes
 
 __all__ = ["DLID", "ENCODERS"]
 
@@ -116,22 +114,40 @@ class DLID(AdaptationEstimator):
         source, target = domain_subspaces(Xs, Xt, self.dim)
         self.dim_ = source.dim
         self.shares_ = np.linspace(0, 1, self.mixtures)
+        between = recalled(
+            "mixtures",
+            lambda: self._between(Xs, Xt, source, target),
+            Xs,
+            Xt,
+            self.dim_,
+            self.mixtures,
+        )
+        self.subspaces_: list[Subspace] = [source, *between, target]
+
+    def _between(
+        self, Xs: np.ndarray, Xt: np.ndarray, source: Subspace, target: Subspace
+    ) -> list[Subspace]:
+        """Find the subspaces of the mixtures that are neither source nor target alone."""
+        shares, axes = self.shares_[1:-1].tolist(), DomainAxes.of(Xs, Xt)
+        if axes is not None:
+            return [axes.mixture(share, self.dim_) for share in shares]
         both = np.concatenate([Xs, Xt])
         # A mixture's covariance is (1-p) C_S + p C_T + p(1-p) (m_S - m_T)(m_S - m_T)ᵀ: of it the
         # ends are known, and what is between begins from them.
         ends = np.hstack([source.basis, target.basis, (target.mean - source.mean)[:, None]])
-        self.subspaces_: list[Subspace] = [source]
-        for share in self.shares_[1:-1]:
+        found = []
+        for share in shares:
             weights = np.repeat([(1 - share) / len(Xs), share / len(Xt)], [len(Xs), len(Xt)])
-            self.subspaces_.append(principal_subspace(both, self.dim_, weights=weights, start=ends))
-        self.subspaces_.append(target)
+            found.append(principal_subspace(both, self.dim_, weights=weights, start=ends))
+        return found
 
     def _represent(self, X: np.ndarray, domain: str) -> np.ndarray:
-        return np.hstack([self._encode(X, subspace) for subspace in self.subspaces_])
-
-    def _encode(self, X: np.ndarray, subspace: Subspace) -> np.ndarray:
+        means, bases, variances = zip(
+            *((each.mean, each.basis, each.variances) for each in self.subspaces_), strict=True
+        )
         # (x - m)ᵀP = xᵀP - mᵀP, without a copy of the rows.
-        rows: np.ndarray = X @ subspace.basis - subspace.mean @ subspace.basis
+        offsets = [mean @ basis for mean, basis in zip(means, bases, strict=True)]
+        rows: np.ndarray = projected(X, np.hstack(bases)) - np.concatenate(offsets)
         if self.encoder == "tanh":
-            rows = np.tanh(rows / np.sqrt(subspace.variances))
+            rows = np.tanh(rows / np.sqrt(np.concatenate(variances)))
         return rows

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from scipy.sparse.linalg import LinearOperator
 
 from decaf.adapt.domains import Domains, check_dim
 from decaf.adapt.eigenpairs import leading_eigenpairs
@@ -12,6 +13,7 @@ from decaf.adapt.estimator import AdaptationEstimator, is_positive
 from decaf.adapt.head import fit_head
 from decaf.adapt.mean_discrepancy import IdentityPlusColumns, mean_differences, row_size
 from decaf.adapt.subspaces import subspace_disagreement_dim, wrong_dim
+from decaf.adapt.target_axes import DomainAxes
 from decaf.errors import InputError
 
 __all__ = ["JDA", "joint_components"]
@@ -113,7 +115,8 @@ class JDA(AdaptationEstimator):
         known = domains.labelled
         # Where there are fewer rows than features the components lie in the span of the rows.
         span = None
-        if len(X) <= min(_REDUCED_ROWS, X.shape[1]):
+        axes = DomainAxes.of(domains.Xs, domains.Xt)
+        if axes is None and len(X) <= min(_REDUCED_ROWS, X.shape[1]):
             span, triangle = np.linalg.qr(X.T)
             X = triangle.T
         wanted = self.dim
@@ -122,11 +125,23 @@ class JDA(AdaptationEstimator):
         wanted = min(wanted, len(X) - 1, X.shape[1])
         # In the first round only the given classes are known (algorithm 1, line 1).
         guess = domains.yt.copy()
-        A = None
+        A = found = None
         for number in range(1, self.iterations + 1):
             self.n_iter_ = number
             m = mean_differences(domains.ys, guess, domains.n_classes, per_class=True)
-            A = joint_components(X, m, wanted, float(self.regularisation), start=A)
+            if axes is None:
+                A = joint_components(X, m, wanted, float(self.regularisation), start=A)
+            else:
+                found = _joint_components(
+                    axes.rows(size),
+                    axes.sums(1, 1),
+                    axes.coordinates(X.T @ m),
+                    float(np.linalg.norm(m.T @ m)),
+                    wanted,
+                    float(self.regularisation),
+                    start=found,
+                )
+                A = axes.lift(found)
             self.pseudo_labels_ = guess
             if not isinstance(self.dim, str) and A.shape[1] < self.dim:
                 check_dim(self.dim, A.shape[1], "joint")
@@ -185,12 +200,30 @@ def joint_components(
         A; k' is `k`, or the rank of the centred rows if it is less.
     """
     norm = float(np.linalg.norm(m.T @ m))
-    B = IdentityPlusColumns(X.T @ m / np.sqrt(norm), regularisation)
-    mean = X.mean(axis=0)
+    return _joint_components(X, np.ones(len(X)), X.T @ m, norm, k, regularisation, start=start)
+
+
+def _joint_components(
+    X: np.ndarray | LinearOperator,
+    everyone: np.ndarray,
+    means: np.ndarray,
+    norm: float,
+    k: int,
+    regularisation: float,
+    *,
+    start: np.ndarray | None,
+) -> np.ndarray:
+    """Find the projection for rows that may be turned among themselves, the vector of ones too.
+
+    `means` are the products Xᵀm, `norm` is ‖M‖_F.
+    """
+    B = IdentityPlusColumns(means / np.sqrt(norm), regularisation)
+    ones = everyone[:, None] / np.linalg.norm(everyone)
 
     def multiply(V: np.ndarray) -> np.ndarray:
-        image = B.power(V, -0.5)
-        return B.power(X.T @ (X @ image - mean @ image), -0.5)
+        image = X @ B.power(V, -0.5)
+        image -= ones @ (ones.T @ image)
+        return B.power(X.T @ image, -0.5)
 
     if start is not None:
         start = np.hstack([B.power(start, 0.5), B.columns])

@@ -9,6 +9,7 @@ import numpy as np
 
 from decaf.adapt.domains import Domains
 from decaf.adapt.estimator import AdaptationEstimator, is_positive
+from decaf.adapt.memory import recalled
 from decaf.adapt.sinkhorn import class_regularised_plan, warn_unconverged
 
 __all__ = ["OptimalTransport", "squared_distances"]
@@ -116,7 +117,7 @@ class OptimalTransport(AdaptationEstimator):
 
     def _adapt(self, domains: Domains) -> None:
         Xs, Xt = domains.Xs, domains.Xt
-        cost = squared_distances(Xs, Xt)
+        cost = recalled("squared distances", lambda: squared_distances(Xs, Xt), Xs, Xt).copy()
         middle = float(np.median(cost))
         cost /= middle if middle > 0 else max(float(cost.max()), 1e-300)
         if domains.labelled.any():

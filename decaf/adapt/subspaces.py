@@ -2,135 +2,29 @@
 
 from __future__ import annotations
 
-import hashlib
-import threading
-from collections import OrderedDict
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from decaf.adapt.domains import check_dim
-from decaf.adapt.eigenpairs import leading_eigenpairs, matrix_eigenpairs
+from decaf.adapt.memory import recalled
+from decaf.adapt.principal import Subspace, principal_subspace
+from decaf.adapt.target_axes import DomainAxes
 from decaf.errors import InputError
 
 __all__ = [
-    "Subspace",
     "disagreement",
     "domain_subspaces",
     "principal_angles",
-    "principal_subspace",
     "subspace_disagreement_dim",
     "wrong_dim",
 ]
 
-# What rounding leaves of a direction that the rows do not have, relative to the largest variance:
-# features come in float32, of 1e-7, whose square is far below this.
-_RANK_TOL = 1e-12
-
 # Where the domains never differ so much, more dimensions hardly matter, and each costs.
 _MOST_DIMS = 64
 
-# Most of the work of several methods, and of several heads on each, is this choice for the same two
-# domains. The last ones are remembered, with their subspaces, by the content of the rows: a few
-# megabytes each.
-_REMEMBERED = 4
-_chosen: OrderedDict[tuple[Any, ...], tuple[int, Subspace, Subspace]] = OrderedDict()
-_lock = threading.Lock()
-
 # sin(90° - 2.6°): angles of real data come near to 90°, and only rounding would make them 90°.
 _NEARLY_ORTHOGONAL = 0.999
-
-
-@dataclass(frozen=True)
-class Subspace:
-    """The span of the leading principal components of some rows.
-
-    Attributes
-    ----------
-    mean : ndarray of float64, shape (d,)
-    basis : ndarray of float64, shape (d, k)
-        Orthonormal columns, the component of the largest variance first.
-    variances : ndarray of float64, shape (k,)
-        Of the rows along the components, descending, over n (not n - 1), so that rows that come
-        twice change nothing.
-    """
-
-    mean: np.ndarray
-    basis: np.ndarray
-    variances: np.ndarray
-
-    @property
-    def dim(self) -> int:
-        """Number of components."""
-        return int(self.basis.shape[1])
-
-    def leading(self, k: int) -> Subspace:
-        """Give the span of the first `k` components."""
-        return Subspace(self.mean, self.basis[:, :k], self.variances[:k])
-
-
-def principal_subspace(
-    X: np.ndarray,
-    k: int,
-    *,
-    weights: np.ndarray | None = None,
-    start: np.ndarray | None = None,
-    seed: int = 0,
-) -> Subspace:
-    """Find the leading principal components of rows, no more than their rank.
-
-    Parameters
-    ----------
-    X : ndarray of float32 or float64, shape (n, d)
-    k : int
-        At least 1.
-    weights : ndarray of float64, shape (n,), optional
-        Weights of the rows in mean and covariance; they sum to 1. By default 1/n each.
-    start : ndarray of float64, shape (d, m), optional
-        Directions near the components, where some are known.
-    seed : int
-        Of the first vectors of the search for eigenvectors; the result depends on it by rounding
-        only.
-
-    Returns
-    -------
-    Subspace
-        Of ``min(k, rank)`` components.
-
-    Notes
-    -----
-    Costs grow with the smaller side: for n ≤ d the eigenvectors u of the Gram matrix of the centred
-    rows A give the components Aᵀu / ‖Aᵀu‖, else they are those of AᵀA.
-    """
-    X = np.asarray(X, np.float64)
-    n, d = X.shape
-    mean = X.mean(axis=0) if weights is None else weights @ X
-    A = X - mean
-    A *= np.sqrt(1 / n if weights is None else weights[:, None])
-    k = min(k, n, d)
-    small = min(n, d)
-    if small <= max(512, 2 * k):
-        values, vectors = matrix_eigenpairs(A @ A.T if n <= d else A.T @ A, k)
-    elif n <= d:
-        values, vectors = leading_eigenpairs(
-            lambda V: A @ (A.T @ V), n, k, start=None if start is None else A @ start, seed=seed
-        )
-    else:
-        values, vectors = leading_eigenpairs(lambda V: A.T @ (A @ V), d, k, start=start, seed=seed)
-    alive = values > _RANK_TOL * values[0] if values[0] > 0 else np.zeros(k, bool)
-    values, vectors = values[alive], vectors[:, alive]
-    if n <= d:
-        # Of unit vectors u, Aᵀu has length sqrt(value); QR mends what rounding leaves of the angles
-        # between those of small variance, and keeps the span of the first ones as it is.
-        vectors = _positive_qr(A.T @ (vectors / np.sqrt(values)))
-    return Subspace(mean, vectors, values)
-
-
-def _positive_qr(vectors: np.ndarray) -> np.ndarray:
-    columns, triangle = np.linalg.qr(vectors)
-    turned: np.ndarray = columns * np.where(np.diag(triangle) < 0, -1.0, 1.0)
-    return turned
 
 
 def wrong_dim(dim: Any) -> list[str]:
@@ -233,11 +127,7 @@ def disagreement(P_s: np.ndarray, P_t: np.ndarray, P_st: np.ndarray, dim: int) -
         (Gong et al. 2012, eq. 9).
     """
     pooled = P_st[:, :dim]
-    sines = []
-    for P in (P_s, P_t):
-        cosine = np.linalg.svd(P[:, :dim].T @ pooled, compute_uv=False)[-1]
-        sines.append(float(np.sqrt(max(0.0, 1 - min(1.0, float(cosine)) ** 2))))
-    return sum(sines) / 2
+    return _disagreement([P[:, :dim].T @ pooled for P in (P_s, P_t)])
 
 
 def subspace_disagreement_dim(
@@ -270,41 +160,46 @@ def _agreeing(
     """Choose the dimension; give with it subspaces of at least so many dimensions."""
     limit = min(min(len(Xs), len(Xt)) - 1, Xs.shape[1], _MOST_DIMS)
     limit = max(1, limit if most is None else min(limit, most))
-    key = (_digest(Xs), _digest(Xt), limit, seed)
-    with _lock:
-        if key in _chosen:
-            _chosen.move_to_end(key)
-            return _chosen[key]
-    found = _first_agreeing(Xs, Xt, limit, seed)
-    with _lock:
-        _chosen[key] = found
-        while len(_chosen) > _REMEMBERED:
-            _chosen.popitem(last=False)
-    return found
-
-
-def _digest(X: np.ndarray) -> tuple[Any, ...]:
-    return X.shape, X.dtype.str, hashlib.blake2b(np.ascontiguousarray(X).data).digest()
+    return recalled(
+        "agreeing subspaces", lambda: _first_agreeing(Xs, Xt, limit, seed), Xs, Xt, limit, seed
+    )
 
 
 def _first_agreeing(
     Xs: np.ndarray, Xt: np.ndarray, limit: int, seed: int
 ) -> tuple[int, Subspace, Subspace]:
+    axes = DomainAxes.of(Xs, Xt)
     # Each domain about its own mean, as in the paper, which standardises them: else the difference
     # of the means would be the first of the pooled components.
-    pooled = np.concatenate([Xs - Xs.mean(axis=0), Xt - Xt.mean(axis=0)])
+    pooled = None
+    if axes is None:
+        pooled = np.concatenate([Xs - Xs.mean(axis=0), Xt - Xt.mean(axis=0)])
     tried, size = 0, min(limit, 32)
     starts: list[np.ndarray | None] = [None, None, None]
     while True:
-        source, target, both = (
-            principal_subspace(X, size, start=start, seed=seed)
-            for X, start in zip((Xs, Xt, pooled), starts, strict=True)
-        )
+        source = principal_subspace(Xs, size, start=starts[0], seed=seed)
+        if axes is not None:
+            target = axes.target.leading(size)
+            both = axes.mixture(len(Xt) / (len(Xs) + len(Xt)), size, apart=False, seed=seed)
+        else:
+            assert pooled is not None
+            target = principal_subspace(Xt, size, start=starts[1], seed=seed)
+            both = principal_subspace(pooled, size, start=starts[2], seed=seed)
         starts = [source.basis, target.basis, both.basis]
         have = min(source.dim, target.dim, both.dim)
+        cosines = [P.basis[:, :have].T @ both.basis[:, :have] for P in (source, target)]
         for dim in range(tried + 1, have + 1):
-            if disagreement(source.basis, target.basis, both.basis, dim) >= _NEARLY_ORTHOGONAL:
+            if _disagreement([each[:dim, :dim] for each in cosines]) >= _NEARLY_ORTHOGONAL:
                 return dim, source, target
         if have < size or size == limit:
             return max(1, have), source, target
         tried, size = have, min(limit, 2 * size)
+
+
+def _disagreement(cosines: list[np.ndarray]) -> float:
+    """Give ½ (sin α + sin β) from the products of the bases."""
+    sines = []
+    for products in cosines:
+        cosine = float(np.linalg.svd(products, compute_uv=False)[-1])
+        sines.append(float(np.sqrt(max(0.0, 1 - min(1.0, cosine) ** 2))))
+    return sum(sines) / 2

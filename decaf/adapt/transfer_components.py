@@ -5,12 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from scipy.sparse.linalg import LinearOperator
 
 from decaf.adapt.domains import Domains, check_dim
 from decaf.adapt.eigenpairs import leading_eigenpairs
 from decaf.adapt.estimator import AdaptationEstimator, is_positive
-from decaf.adapt.mean_discrepancy import IdentityPlusColumns, mean_differences, row_size
+from decaf.adapt.mean_discrepancy import IdentityPlusColumns, row_size
+from decaf.adapt.memory import recalled
+from decaf.adapt.principal import projected
 from decaf.adapt.subspaces import subspace_disagreement_dim, wrong_dim
+from decaf.adapt.target_axes import DomainAxes
 from decaf.errors import InputError
 
 __all__ = ["TCA", "transfer_components"]
@@ -99,41 +103,60 @@ class TCA(AdaptationEstimator):
         return wrong
 
     def _adapt(self, domains: Domains) -> None:
-        size = row_size(domains.Xs, domains.Xt)
-        X = np.concatenate([domains.Xs, domains.Xt], dtype=np.float64)
-        X /= size
-        ell = mean_differences(domains.ys, domains.yt, domains.n_classes, per_class=False)[:, 0]
         wanted = self.dim
         if isinstance(wanted, str):
             wanted = subspace_disagreement_dim(domains.Xs, domains.Xt)
-        W, values = transfer_components(X, ell, min(wanted, len(X) - 1), float(self.mu))
-        if not len(values):
+        wanted, mu = int(min(wanted, len(domains.Xs) + len(domains.Xt) - 1)), float(self.mu)
+        self.components_, self.eigenvalues_ = recalled(
+            "transfer components",
+            lambda: _components(domains.Xs, domains.Xt, wanted, mu),
+            domains.Xs,
+            domains.Xt,
+            wanted,
+            mu,
+        )
+        self.dim_ = len(self.eigenvalues_)
+        if not self.dim_:
             raise InputError("all rows of both domains are alike: they span no subspace")
         if not isinstance(self.dim, str):
-            check_dim(self.dim, len(values), "joint")
-        self.dim_ = len(values)
-        self.eigenvalues_ = values
-        self.components_ = (X.T @ W) / size
+            check_dim(self.dim, self.dim_, "joint")
 
     def _represent(self, X: np.ndarray, domain: str) -> np.ndarray:
-        rows: np.ndarray = X @ self.components_
-        return rows
+        return projected(X, self.components_)
+
+
+def _components(Xs: np.ndarray, Xt: np.ndarray, k: int, mu: float) -> tuple[np.ndarray, np.ndarray]:
+    """Give what rows are multiplied by, (d, k'), and the eigenvalues (k',)."""
+    size, axes = row_size(Xs, Xt), DomainAxes.of(Xs, Xt)
+    if axes is not None:
+        pooled = axes.rows(size)
+        W, values = transfer_components(
+            pooled, axes.sums(1 / len(Xs), -1 / len(Xt)), k, mu, everyone=axes.sums(1, 1)
+        )
+        return axes.lift(pooled.T @ W) / size, values
+    X = np.concatenate([Xs, Xt], dtype=np.float64)
+    X /= size
+    ell = np.repeat([1 / len(Xs), -1 / len(Xt)], [len(Xs), len(Xt)])
+    W, values = transfer_components(X, ell, k, mu)
+    return (X.T @ W) / size, values
 
 
 # The condition Wᵀ K H K W = I scales the eigenvectors. With B = K L K + μI, S = B^(-1/2) K H K
 # B^(-1/2) and S U = U Φ (UᵀU = I), W = B^(-1/2) U Φ^(-1/2) gives Wᵀ K H K W = Φ^(-1/2) UᵀS U
 # Φ^(-1/2) = I, and B⁻¹ K H K W = W Φ.
 def transfer_components(
-    X: np.ndarray,
+    X: np.ndarray | LinearOperator,
     ell: np.ndarray,
     k: int,
     mu: float,
+    *,
+    everyone: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Find the transfer components of rows with the linear kernel (Pan et al. 2011, sec. III-B).
 
     Parameters
     ----------
-    X : ndarray of float64, shape (n, d)
+    X : ndarray of float64 or LinearOperator, shape (n, d)
         Rows of both domains.
     ell : ndarray of float64, shape (n,)
         l: 1/n_s for rows of the source, -1/n_t for rows of the target.
@@ -141,6 +164,8 @@ def transfer_components(
         How many.
     mu : float
         μ, above 0.
+    everyone : ndarray of float64, shape (n,), optional
+        The vector of ones, where the rows have been turned among themselves and it with them.
 
     Returns
     -------
@@ -150,7 +175,9 @@ def transfer_components(
         Eigenvalues of (K L K + μI)⁻¹ K H K, descending.
     """
     n, d = X.shape
-    gram = X @ X.T if n <= min(_GRAM_ROWS, d) else None
+    ones = np.ones(n) if everyone is None else everyone
+    ones = ones[:, None] / np.linalg.norm(ones)
+    gram = X @ X.T if isinstance(X, np.ndarray) and n <= min(_GRAM_ROWS, d) else None
 
     def K(V: np.ndarray) -> np.ndarray:
         found: np.ndarray = X @ (X.T @ V) if gram is None else gram @ V
@@ -160,7 +187,7 @@ def transfer_components(
 
     def multiply(V: np.ndarray) -> np.ndarray:
         image = K(B.power(V, -0.5))
-        image -= image.mean(axis=0)
+        image -= ones @ (ones.T @ image)
         return B.power(K(image), -0.5)
 
     values, U = leading_eigenpairs(multiply, n, k)

@@ -7,11 +7,11 @@ import pytest
 import scipy.linalg
 from sklearn.decomposition import PCA
 
+from decaf.adapt.principal import principal_subspace
 from decaf.adapt.subspaces import (
     disagreement,
     domain_subspaces,
     principal_angles,
-    principal_subspace,
     subspace_disagreement_dim,
     wrong_dim,
 )

@@ -14,6 +14,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -23,6 +24,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 import decaf.adapt
 import decaf.heads
+from decaf.adapt.memory import recalled, remembering
 from decaf.errors import DecafError, FeatureFileError, InputError, Stopped
 from decaf.evaluate.adaptation.domain_set import DomainSet
 from decaf.evaluate.adaptation.methods import MethodSettings
@@ -178,20 +180,25 @@ def run_method(
     DecafError
         As the method.
     """
-    target = np.concatenate([split.labelled, split.test])
+    # In one order for all splits: what depends on them alone is the same for all.
+    target = np.sort(np.concatenate([split.labelled, split.test]))
     yt = None
     if setting == "supervised":
         yt = np.full(len(target), _UNKNOWN, np.int64)
-        yt[: len(split.labelled)] = labels[split.labelled]
+        yt[np.searchsorted(target, split.labelled)] = labels[split.labelled]
     estimator = method.make(C=C, seed=seed)
-    Xs, Xt = features[split.source], features[target]
+    Xs, Xt = (
+        recalled("rows", partial(features.__getitem__, rows), features, rows)
+        for rows in (split.source, target)
+    )
     began = time.perf_counter()
     with warnings.catch_warnings(record=True) as told:
         # All are part of the outcome, and reported with it.
         warnings.simplefilter("always")
         estimator.fit(Xs, labels[split.source], Xt, yt)
-        predictions = np.asarray(estimator.predict(Xt[len(split.labelled) :]), np.int64)
+        predictions = np.asarray(estimator.predict(Xt), np.int64)
     seconds = time.perf_counter() - began
+    predictions = predictions[np.searchsorted(target, split.test)]
     stuck = [each for each in told if issubclass(each.category, ConvergenceWarning)]
     others = Counter(each.category.__name__ for each in told if each not in stuck)
     known_C, dim = getattr(estimator, "C_", None), getattr(estimator, "dim_", None)
@@ -254,28 +261,32 @@ def measure_column(
     features = _Once(column)
     made: dict[str, Outcome] = {}
     found = []
-    places = [(pair, number) for pair in pairs for number in range(len(column.splits))]
-    for done, (pair, number) in enumerate(places, 1):
-        fits, fresh = [], 0
-        for setting, method in _rows(settings, methods):
-            if stopped is not None and stopped():
-                raise Stopped("stopped; finished results are kept: the same command goes on")
-            task = _Task(column, setting, method, pair, number, C, seed)
-            key = task.key()
-            # Some are wanted twice: a head on the source alone is the same in both settings.
-            outcome = made.get(json.dumps(key, sort_keys=True))
-            if outcome is None and store is not None and not recompute:
-                outcome = store.get(key, Outcome)
-            if outcome is None:
-                outcome = task.outcome(features())
-                fresh += 1
-                if store is not None:
-                    store.put(key, outcome)
-            made[json.dumps(key, sort_keys=True)] = outcome
-            fits.append(Fit(column, setting, method, pair, number, outcome))
-        found += fits
-        if tell is not None:
-            tell(f"{done}/{len(places)} {_line(fits, fresh)}")
+    # Target by target: what depends on the target's rows alone is remembered from fit to fit.
+    targets = list(dict.fromkeys(target for _, target in pairs))
+    ordered = sorted(pairs, key=lambda pair: targets.index(pair[1]))
+    places = [(pair, number) for pair in ordered for number in range(len(column.splits))]
+    with remembering():
+        for done, (pair, number) in enumerate(places, 1):
+            fits, fresh = [], 0
+            for setting, method in _rows(settings, methods):
+                if stopped is not None and stopped():
+                    raise Stopped("stopped; finished results are kept: the same command goes on")
+                task = _Task(column, setting, method, pair, number, C, seed)
+                key = task.key()
+                # Some are wanted twice: a head on the source alone is the same in both settings.
+                outcome = made.get(json.dumps(key, sort_keys=True))
+                if outcome is None and store is not None and not recompute:
+                    outcome = store.get(key, Outcome)
+                if outcome is None:
+                    outcome = task.outcome(features())
+                    fresh += 1
+                    if store is not None:
+                        store.put(key, outcome)
+                made[json.dumps(key, sort_keys=True)] = outcome
+                fits.append(Fit(column, setting, method, pair, number, outcome))
+            found += fits
+            if tell is not None:
+                tell(f"{done}/{len(places)} {_line(fits, fresh)}")
     return found
 
 
@@ -389,7 +400,8 @@ class _Once:
                     f"{self._column.title}: {int(bad.sum())} of {len(rows)} rows hold NaN or "
                     f"infinity, the first is {name.decode('utf-8', 'backslashreplace')}"
                 )
-            self._rows = rows
+            self._rows = rows.view()
+            self._rows.flags.writeable = False
         return self._rows
 
 
