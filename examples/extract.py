@@ -27,7 +27,8 @@ def main(folder: Path) -> None:
                 X, y = features.to_xy(layer)
                 active = np.count_nonzero(X) / X.size
                 print(f"{layer}: X {X.shape} {X.dtype}, {active:.0%} of the values active")
-            print(f"first row: {features.paths[0].decode()}, class {features.class_names[y[0]]}")
+            first = Path(features.paths[0].decode())
+            print(f"first row: {first.parent.name}/{first.name}, {features.class_names[y[0]]}")
             print(f"made with {features.run['weights']['name']}, crops {features.run['crops']}")
 
 
