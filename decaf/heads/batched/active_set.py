@@ -202,9 +202,10 @@ def _on_piece(
         columns = torch.nonzero(everywhere)[:, 0]
         solution[:, columns] = gram.solve(None, sigma[:, 0], right[:, columns])
         sizes = torch.where(everywhere, 0, sizes)
-    # A bound on the condition number of K_JJ + σI, for which conjugate gradients still pay.
+    # A bound on the condition number of K_JJ + σI; up to 1e6 conjugate gradients still pay.
     hard = float(gram.diagonal().sum()) / float(sigma.min())
-    large = torch.nonzero(sizes > max(600, 0.4 * len(start)))[:, 0]
+    share = 0.2 if hard < 6e3 else 0.4
+    large = torch.nonzero(sizes > max(300, share * len(start)))[:, 0]
     if len(large) > 4 and hard < 1e6:
         solution[:, large] = _conjugate_gradients(
             gram, inside[:, large], sigma[:, large], right[:, large], start[:, large], tol
