@@ -43,9 +43,11 @@ class MMDT(AdaptationEstimator):
 
     An affine transform of target rows into the source's space and one linear SVM a class for both,
     optimised in turn until the joint objective falls no more. Target rows without a label are not
-    used. As in the code of the authors, and unlike the paper's equation (2), the transform is drawn
-    to the identity and not to zero, the loss is the squared hinge, and the first classifiers are
-    learned from source and target rows together.
+    used. As in the authors' code (github.com/jhoffman/MaxMarginDomainTransforms), and unlike the
+    paper's objective, the transform is drawn to the identity and not to zero, the loss is the
+    squared hinge, and the first classifiers are learned from source and target rows together. That
+    code differs from this in three ways: there the constant feature of a row is transformed as
+    well, two turns are taken, and rows are reduced to 20 principal components before.
 
     Parameters
     ----------

@@ -1,7 +1,8 @@
 """A folder of ready-made features of several domains, such as those of Office-Caltech-10.
 
 Office-Caltech-10 (Gong et al. 2012) is given out as histograms of SURF (``amazon_SURF_L10.mat``,
-``Caltech10_SURF_L10.mat``, …) and later as DeCAF features (``amazon_decaf.mat``, …).
+``Caltech10_SURF_L10.mat``, …) and later as DeCAF features (``amazon_decaf.mat``, …). The names of the
+images lie beside them (``amazon_SURF_L10_imgs.mat``), of no use here.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ OFFICE_CALTECH = Origin(
 )
 _OFFICE_CALTECH_DOMAINS = {"amazon", "caltech", "dslr", "webcam"}
 _OFFICE_CALTECH_IMAGES = 2533
+_IMAGE_NAMES = "_imgs.mat"
 _NAME = re.compile(r"([A-Za-z][A-Za-z0-9]*?(?:_painting)?)_(.+)\.mat", re.IGNORECASE)
 
 
@@ -67,7 +69,8 @@ def read_feature_folder(root: str | os.PathLike[str]) -> tuple[ReadyFeatures, ..
     Parameters
     ----------
     root : path
-        With files ``DOMAIN_KIND.mat``; ``Caltech10`` is taken for ``caltech``.
+        With files ``DOMAIN_KIND.mat``; ``Caltech10`` is taken for ``caltech``, and files
+        ``…_imgs.mat`` are left out.
 
     Returns
     -------
@@ -82,12 +85,14 @@ def read_feature_folder(root: str | os.PathLike[str]) -> tuple[ReadyFeatures, ..
     """
     folder = Path(root)
     try:
-        files = sorted(file for file in folder.iterdir() if file.suffix.lower() == ".mat")
+        names = sorted(path.name for path in folder.iterdir())
     except OSError as error:
         raise InputError(f"{folder}: {error.strerror or error}") from error
     of_kind: dict[str, dict[str, Path]] = defaultdict(dict)
-    for file in files:
-        match = _NAME.fullmatch(file.name)
+    for name in names:
+        if not name.lower().endswith(".mat") or name.lower().endswith(_IMAGE_NAMES):
+            continue
+        file, match = folder / name, _NAME.fullmatch(name)
         if match is None:
             raise InputError(f"{file}: expected a name such as amazon_SURF_L10.mat")
         domain = match[1].lower()

@@ -23,6 +23,8 @@ def test_office_caltech(tmp_path: Path) -> None:
     for seed, name in enumerate(("amazon", "Caltech10", "dslr", "webcam")):
         kept[name] = write(tmp_path / f"{name}_SURF_L10.mat", seed=seed)
         write(tmp_path / f"{name.lower().removesuffix('10')}_decaf.mat", d=7, seed=seed)
+        savemat(tmp_path / f"{name}_SURF_L10_imgs.mat", {"imgNames": ["a.jpg", "b.jpg"]})
+    (tmp_path / "README.txt").touch()
     surf, decaf = read_feature_folder(tmp_path)
     assert (surf.kind, decaf.kind) == ("SURF_L10", "decaf")
     assert surf.domains.dataset.name == "Office-Caltech-10"
