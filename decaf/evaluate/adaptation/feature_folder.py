@@ -1,8 +1,8 @@
 """A folder of ready-made features of several domains, such as those of Office-Caltech-10.
 
 Office-Caltech-10 (Gong et al. 2012) is given out as histograms of SURF (``amazon_SURF_L10.mat``,
-``Caltech10_SURF_L10.mat``, …) and later as DeCAF features (``amazon_decaf.mat``, …). The names of the
-images lie beside them (``amazon_SURF_L10_imgs.mat``), of no use here.
+``Caltech10_SURF_L10.mat``, …) and later as DeCAF features (``amazon_decaf.mat``, …). The names of
+the images lie beside them (``amazon_SURF_L10_imgs.mat``), of no use here.
 """
 
 from __future__ import annotations
