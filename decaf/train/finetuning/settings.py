@@ -19,8 +19,8 @@ LEAST_STEPS = 4
 SMALLEST_BATCH = 8
 # Where no number of epochs is given.
 MOST_EPOCHS = 30
-FEWEST_EPOCHS = 10
-IMAGES = 40_000
+FEWEST_EPOCHS = 5
+IMAGES = 20_000
 # Validations of a run, where nothing else is said: each costs about a twelfth of an epoch.
 VALIDATIONS = 15
 # Likewise, the part of a run over which the rate rises.
@@ -41,7 +41,7 @@ class FinetuneSettings:
         fc7, so that the network begins where the frozen features end; or with small random numbers.
     epochs : float, optional
         How many times the training images are gone through, at most; by default 30 times, and less
-        often where that were more than 40,000 images, but 10 times at least.
+        often where that were more than 20,000 images, but 5 times at least.
     batch_size : int, optional
         Images a step; by default up to 64, and fewer where the images are few.
     optimizer : {"sgd", "adamw"}

@@ -30,7 +30,7 @@ def test_few_images_make_small_batches(images: int, size: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("images", "epochs"), [(2, 30), (1333, 30), (2448, 16), (4000, 10), (1_000_000, 10)]
+    ("images", "epochs"), [(2, 30), (666, 30), (2448, 8), (4000, 5), (1_000_000, 5)]
 )
 def test_many_images_are_gone_through_less_often(images: int, epochs: int) -> None:
     assert FinetuneSettings().training(images, "fp32").epochs == epochs
