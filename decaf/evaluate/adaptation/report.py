@@ -192,15 +192,19 @@ def _headline(results: Results) -> str:
 def _what(found: Measured, settings: AdaptationSettings) -> str:
     results = found.results
     domains = results.columns[0].domains
-    counts = sorted(set(found.source_count.values()))
-    count = " or ".join(map(str, counts))
-    if len(counts) > 1:
-        count += f" ({', '.join(f'{n} from {d}' for d, n in found.source_count.items())})"
+    of_count: dict[int, list[str]] = {}
+    for domain, n in found.source_count.items():
+        of_count.setdefault(n, []).append(domain)
+    if len(of_count) > 1:
+        count = ", ".join(f"{n} from {' and '.join(names)}" for n, names in of_count.items())
+        labelled = f"labelled source images a class ({count})"
+    else:
+        labelled = f"{next(iter(of_count))} labelled source images a class"
     splits = len(results.columns[0].splits)
     return (
         f"Classifiers for one domain of {domains.dataset.name} learned mostly from another: "
         f"{len(domains.dataset.class_names)} classes in {len(domains.domains)} domains "
-        f"({', '.join(domains.domains)}), {count} labelled source images a class, and in the "
+        f"({', '.join(domains.domains)}), {labelled}, and in the "
         f"supervised setting {settings.target_per_class} of the target, in "
         f"{f'each of {splits} splits' if splits > 1 else 'one split'} (the protocol of Saenko et "
         "al. 2010 that Donahue et al. 2014 follow in section 4.2). Accuracy is over the other "
