@@ -212,6 +212,11 @@ def check_weights_path(path: str | os.PathLike[str], *, overwrite: bool = False)
         file never is.
     """
     target = Path(path)
+    if os.path.basename(path) in ("", ".safetensors"):
+        raise SettingError(
+            f"{os.fspath(path)!r}: is no name for a weights file; expected one such as "
+            "'photos.safetensors'"
+        )
     if target.suffix != ".safetensors":
         raise SettingError(f"{target}: the name of a weights file ends in .safetensors")
     if not target.parent.is_dir():

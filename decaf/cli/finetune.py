@@ -5,14 +5,16 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import sys
+from pathlib import Path
 from typing import Any
 
 from decaf.cli.arguments import add_device, add_report
 from decaf.cli.log_lines import log_lines
 from decaf.cli.setting_flags import add_settings, setting_values
 from decaf.cli.stop import stopped_by_signals
-from decaf.cli.text import printable
+from decaf.cli.text import counted, duration, printable
 
 __all__ = ["HELP", "configure", "run"]
 
@@ -57,13 +59,22 @@ def configure(parser: argparse.ArgumentParser) -> None:
     images.add_argument(
         "--val-fraction",
         type=float,
-        default=0.2,
         metavar="X",
         help="share of each class that is drawn for validation, where there is no other "
         "(default: 0.2)",
     )
     images.add_argument(
-        "--labels", default="folder", metavar="FILE", help="classes of the images of a list"
+        "--labels",
+        default="folder",
+        metavar="FILE",
+        help="classes of the images of TRAIN, where it is a list: a file with a label, or path and "
+        "label, a line",
+    )
+    images.add_argument(
+        "--val-labels",
+        default="folder",
+        metavar="FILE",
+        help="likewise of VAL, where it is a list",
     )
     images.add_argument(
         "--on-error",
@@ -78,8 +89,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
     output.add_argument(
         "--save-head", metavar="HEAD", help="write the frozen head too, for decaf predict"
     )
-    output.add_argument("--resume", action="store_true", help="go on with a run that was stopped")
-    output.add_argument("--overwrite", action="store_true", help="replace MODEL, and begin anew")
+    output.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on with a run that was stopped, or begin where there is none; of a finished one "
+        "the result is told again",
+    )
+    output.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="begin anew, and replace MODEL when the new one is there",
+    )
     output.add_argument("--keep", action="store_true", help="keep the pack and the checkpoints")
     output.add_argument(
         "--checkpoint-minutes", type=float, default=2.0, metavar="M", help="(default: 2)"
@@ -113,6 +133,7 @@ def run(args: argparse.Namespace) -> int:
                 weights=args.weights,
                 settings=settings,
                 labels=args.labels,
+                val_labels=args.val_labels,
                 val_fraction=args.val_fraction,
                 save_head=args.save_head,
                 resume=args.resume,
@@ -132,28 +153,36 @@ def run(args: argparse.Namespace) -> int:
             return stop.exit_code
     if chief:
         plain = result.to_dict()
-        print(json.dumps(plain) if args.json else _summary(plain))
+        print(json.dumps(plain) if args.json else _summary(plain, args.save_head))
     return 1 if result.bad else 0
 
 
-def _summary(result: dict[str, Any]) -> str:
+def _summary(result: dict[str, Any], head: str | None) -> str:
     train = sum(each["train"] for each in result["classes"])
     tuned, frozen = result["tuned"], result["frozen"]
     what = (
-        f"{len(result['classes'])} classes, {train} training images, {result['epochs']:.3g} epochs"
+        f"{len(result['classes'])} classes, {counted(train, 'training image')}, "
+        f"{counted(result['epochs'], 'epoch')}"
     )
     lines = [
-        f"{printable(result['path'])}: {what} in {result['seconds'] / 60:.1f} minutes",
+        f"{printable(result['path'])}: {what} in {duration(result['seconds'])}",
         f"  on {tuned['images']} validation images   accuracy   95 % interval",
         f"    frozen fc7 + head       {_row(frozen)}",
         f"    fine-tuned              {_row(tuned)}",
         f"  {result['verdict']}",
     ]
+    if not result["better"] and not result["is_start"]:
+        name = shlex.quote(str(Path(result["path"]).with_suffix(".head")))
+        lines.append(
+            f"  the same command with --resume --save-head {printable(name)} writes the head"
+            if head is None
+            else f"  the head is in {printable(head)}"
+        )
     bad = result["bad"]
     if bad:
         names = ", ".join(printable(each["name"]) for each in bad[:3])
         more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""
-        lines.append(f"  {len(bad)} images could not be read and are left out: {names}{more}")
+        lines.append(f"  {counted(len(bad), 'image')} could not be read, left out: {names}{more}")
     return "\n".join(lines)
 
 

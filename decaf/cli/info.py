@@ -29,8 +29,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the summary of a feature file."""
+    from decaf.errors import SettingError
     from decaf.features.store.file import open_features
+    from decaf.images.sniff import is_hdf5
 
+    if args.file.endswith(".safetensors") and not is_hdf5(args.file):
+        name = printable(args.file)
+        raise SettingError(
+            f"{name}: no feature file; `decaf summary {name}` shows the layers of a network"
+        )
     with open_features(args.file) as file:
         info = file.info()
         info["bad_images"] = _bad_images(file)

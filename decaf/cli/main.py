@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from decaf import __version__
+from decaf.cli.text import in_flags
 from decaf.errors import DecafError
 
 __all__ = ["COMMANDS", "build_parser", "main"]
@@ -118,7 +119,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _abandon_stdout()
         return EXIT_BROKEN_PIPE
     except DecafError as error:
-        return _complain(str(error), debug=args.debug)
+        return _complain(in_flags(str(error)), debug=args.debug)
     except OSError as error:
         return _complain(_os_error_text(error), debug=args.debug)
     except Exception:

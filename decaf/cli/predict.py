@@ -28,7 +28,7 @@ examples:
   decaf predict photos.head new/ IMG_0815.jpg
   decaf predict photos.head new/ -o answers.csv
   decaf predict photos.head new/ --top 1 --format json | jq .
-  decaf predict run/weights.safetensors new/      a network's own classes
+  decaf predict photos.safetensors new/           a network's own classes
 
 CSV has the columns path, status, message, class_1, probability_1, class_2, … Every image has its
 line, in order; one that cannot be read says why in status and message. Exit codes: 0 done; 1 done,
@@ -47,9 +47,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument(
         "head",
-        metavar="HEAD",
-        help="what `decaf fit` has written; or weights (a name or a file), whose own classes are "
-        "the answers",
+        metavar="MODEL",
+        help="a head, as `decaf fit` writes it; or a network (a name, or a weights file such as "
+        "`decaf finetune` writes), whose own classes are the answers",
     )
     parser.add_argument(
         "sources",
@@ -72,7 +72,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "-w",
         "--weights",
         metavar="FILE",
-        help="the weights that HEAD was fitted on, where they are not where they were",
+        help="the weights that a head was fitted on, where they are not where they were",
     )
     parser.add_argument(
         "-b", "--batch-size", type=int, metavar="N", help="images a forward pass (default: auto)"

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-__all__ = ["byte_size", "printable"]
+__all__ = ["byte_size", "counted", "duration", "in_flags", "printable"]
+
+# How what the library calls an argument is written on the command line.
+_FLAGS = {
+    "on_error='record'": "--on-error record",
+    "overwrite=True": "--overwrite",
+}
+_FLAGS_FIRST = {
+    "on_error": "--on-error",
+    "val_fraction": "--val-fraction",
+    "workers": "--workers",
+}
 
 
 def printable(name: bytes | str) -> str:
@@ -28,6 +39,48 @@ def printable(name: bytes | str) -> str:
         sign if sign.isprintable() else sign.encode("unicode_escape").decode("ascii")
         for sign in text
     )
+
+
+def in_flags(text: str) -> str:
+    """Give an error of the library as the command line says it.
+
+    Examples
+    --------
+    >>> in_flags("m.head: exists already; give another name, or overwrite=True")
+    'm.head: exists already; give another name, or --overwrite'
+    >>> in_flags("val_fraction 2: must be between 0 and 1")
+    '--val-fraction 2: must be between 0 and 1'
+    """
+    first, space, rest = text.partition(" ")
+    text = _FLAGS_FIRST.get(first, first) + space + rest
+    for name, flag in _FLAGS.items():
+        text = text.replace(name, flag)
+    return text
+
+
+def counted(count: float, what: str) -> str:
+    """Show a number of things.
+
+    Examples
+    --------
+    >>> counted(1, "image"), counted(12.5, "epoch")
+    ('1 image', '12.5 epochs')
+    """
+    number = f"{count}" if isinstance(count, int) else f"{count:.3g}"
+    return f"{number} {what}{'' if count == 1 else 's'}"
+
+
+def duration(seconds: float) -> str:
+    """Show a time in minutes, a short one in seconds.
+
+    Examples
+    --------
+    >>> duration(24.0), duration(90.0)
+    ('24 seconds', '1.5 minutes')
+    """
+    if seconds < 60:
+        return counted(round(seconds), "second")
+    return f"{seconds / 60:.1f} minutes"
 
 
 def byte_size(count: int) -> str:

@@ -263,7 +263,7 @@ def _rules(s: TrainSettings) -> list[tuple[bool, str]]:
         (not 0 <= s.momentum < 1, f"momentum must be from 0 to below 1, got {s.momentum:g}"),
         (not 0 <= s.weight_decay <= 10, f"weight_decay must be 0 to 10, got {s.weight_decay:g}"),
         (
-            not 0 <= s.warmup_epochs < s.epochs,
+            s.epochs > 0 and not 0 <= s.warmup_epochs < s.epochs,
             f"warmup_epochs must be 0 to below epochs ({s.epochs:g}), got {s.warmup_epochs:g}",
         ),
         (not 0 < s.lr_factor < 1, f"lr_factor must be between 0 and 1, got {s.lr_factor:g}"),

@@ -72,6 +72,13 @@ def one_line(capsys: pytest.CaptureFixture[str]) -> str:
     return complained
 
 
+def test_predict_takes_a_head_or_a_network(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["predict", "--help"]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "MODEL IMAGE [IMAGE ...]" in told
+    assert "MODEL a head, as `decaf fit` writes it; or a network" in told
+
+
 def test_every_setting_is_an_argument(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["finetune", "--help"]) == 0
     told = " ".join(capsys.readouterr().out.split())
@@ -86,7 +93,7 @@ def test_a_folder_becomes_a_network_that_predicts(
     out = tmp_path / "m.safetensors"
     assert main(["finetune", str(photos), "-o", str(out), *short, "--seed", "1"]) == 0
     said, complained = capsys.readouterr()
-    assert said.startswith(f"{out}: 2 classes, 10 training images, 1 epochs in ")
+    assert said.startswith(f"{out}: 2 classes, 10 training images, 1 epoch in ")
     assert "frozen fc7 + head" in said
     assert "fine-tuned" in said
     assert "on validation: use " in said
@@ -175,6 +182,8 @@ def damaged(photos: Path, root: Path, change: str) -> list[str]:
             train.mkdir()
         case "share":
             return [str(train), "--val-fraction", "1.5"]
+        case "both":
+            return [str(train), "--val", str(photos), "--val-fraction", "0.2"]
         case "setting":
             return [str(train), "--freeze", "conv7"]
         case "weights":
@@ -191,14 +200,17 @@ def damaged(photos: Path, root: Path, change: str) -> list[str]:
     [
         ("one class", "has the class 'ants' alone; training takes two classes or more"),
         ("one image", "class 'bees' has one image, which cannot be divided into training and"),
-        ("all bad", "image"),
+        ("one image", "add images, or give validation images (--val)"),
+        ("all bad", "mend these images, or remove them and their folder\n"),
         ("one bad", "ants/3.png"),
+        ("one bad", "; --on-error record leaves it out of the pack"),
         ("other classes", "train and val have other classes: 1 in val alone (elks)"),
         ("no classes", "no folders in it; expected one for each class"),
         ("bad validation", "none of the 12 val images can be read"),
         ("unreadable", "validation images: "),
         ("empty", "no folders in it; expected one for each class"),
-        ("share", "val_fraction 1.5: must be between 0 and 1"),
+        ("share", "decaf: --val-fraction 1.5: must be between 0 and 1"),
+        ("both", "--val-fraction is for a run without val: give one of the two"),
         ("setting", "freeze must be one of conv1, conv2"),
         ("weights", "no weights 'nothing'; there are tiny-imagenet"),
         ("name", "the name of a weights file ends in .safetensors"),
@@ -228,8 +240,49 @@ def test_bad_images_that_are_left_out_are_told(
     given = damaged(photos, tmp_path, "one bad")
     out = str(tmp_path / "m.safetensors")
     assert main(["finetune", *given, "-o", out, *short, "-q", "--on-error", "record"]) == 1
-    told = "1 images could not be read and are left out: ants/3.png"
+    told = "1 image could not be read, left out: ants/3.png"
     assert told in capsys.readouterr().out
+
+
+def test_where_the_frozen_head_is_better_it_is_told_how_to_have_it(
+    photos: Path, tmp_path: Path, short: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, head = tmp_path / "m.safetensors", tmp_path / "m.head"
+    command = ["finetune", str(photos), "-o", str(out), *short, "-q"]
+    command += ["--start", "new", "--lr", "1e-12"]
+    assert main(command) == 0
+    told = capsys.readouterr().out
+    assert "the network written is the fine-tuned one" in told
+    assert told.endswith(f"  the same command with --resume --save-head {head} writes the head\n")
+    assert main([*command, "--resume", "--save-head", str(head)]) == 0
+    assert capsys.readouterr().out.endswith(f"  the head is in {head}\n")
+    assert main(["predict", str(head), str(photos), "--format", "csv"]) == 0
+
+
+def test_lists_have_their_labels(
+    photos: Path, tmp_path: Path, short: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = []
+    for name, rows in (("train", range(4)), ("val", range(4, 6))):
+        paths = [photos / folder / f"{i}.png" for folder in ("ants", "bees") for i in rows]
+        (tmp_path / f"{name}.txt").write_text("".join(f"{path}\n" for path in paths))
+        labels = [path.parent.name.upper() for path in paths]
+        (tmp_path / f"{name}.labels").write_text("\n".join(labels) + "\n")
+        given += [str(tmp_path / f"{name}.txt"), str(tmp_path / f"{name}.labels")]
+    train, labels_of_train, val, labels_of_val = given
+    command = ["finetune", train, "--labels", labels_of_train, "--val", val, *short, "-q"]
+    out = str(tmp_path / "m.safetensors")
+    assert main([*command, "--val-labels", labels_of_val, "-o", out]) == 0
+    assert "2 classes, 8 training images" in capsys.readouterr().out
+    assert load_weights(out).class_names == ("ANTS", "BEES")
+
+
+@pytest.mark.parametrize("out", ["", ".safetensors"])
+def test_a_file_needs_a_name(
+    photos: Path, short: list[str], out: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["finetune", str(photos), *short, "-o", out]) == 2
+    assert f"{out!r}: is no name for a weights file; expected one such as" in one_line(capsys)
 
 
 @pytest.mark.faults

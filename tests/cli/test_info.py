@@ -85,6 +85,15 @@ def test_info_of_what_is_no_feature_file(
     assert said.count("\n") == 1
 
 
+def test_info_of_a_network(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "m.safetensors"
+    path.write_bytes(b"x")
+    assert main(["info", str(path)]) == 2
+    assert capsys.readouterr().err == (
+        f"decaf: {path}: no feature file; `decaf summary {path}` shows the layers of a network\n"
+    )
+
+
 def test_export(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = file.with_name("x.npy")
     assert main(["export", str(file), "-o", str(out)]) == 0
@@ -92,7 +101,9 @@ def test_export(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"fc6, 3 × 8 float32: {out}, {rows}\n"
     assert np.load(out).shape == (3, 8)
     assert main(["export", str(file), "-o", str(out)]) == 2
-    assert capsys.readouterr().err.startswith(f"decaf: {rows}: is there already")
+    assert capsys.readouterr().err == (
+        f"decaf: {rows}: is there already; choose another name, or --overwrite\n"
+    )
     again = ["export", str(file), "-o", str(out), "--overwrite", "--ok-only", "-l", "fc6", "--json"]
     assert main(again) == 0
     assert json.loads(capsys.readouterr().out) == {

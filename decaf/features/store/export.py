@@ -156,8 +156,7 @@ def export_features(
         for path in parts:
             if os.path.lexists(path):
                 raise OutputError(
-                    f"{path}: is there already; choose another name, or overwrite it "
-                    "(overwrite=True, --overwrite)"
+                    f"{path}: is there already; choose another name, or overwrite=True"
                 )
     for path, part in parts.items():
         with _appearing(path) as stream:

@@ -12,7 +12,37 @@ from decaf.features.disk import disk_errors, write_atomically
 from decaf.train.finetuning.result import Finetuned
 from decaf.train.recipe import TrainSettings
 
-__all__ = ["card_text", "write_card"]
+__all__ = ["card_text", "check_card_path", "write_card"]
+
+# How the first line of a card ends, by which it is known.
+_HEADING = ": a fine-tuned network"
+_HEADING_BYTES = 4096
+
+
+def check_card_path(path: Path) -> None:
+    """Refuse a place that no card could be written to, before anything is computed.
+
+    Raises
+    ------
+    OutputError
+        If something is there that is no card.
+    """
+    if path.is_dir():
+        raise OutputError(f"{path}: is needed for the card and is a folder; move it away")
+    if os.path.lexists(path) and not _is_card(path):
+        raise OutputError(
+            f"{path}: exists and is no card of decaf, so it is not replaced; give another --out, "
+            "or move it away"
+        )
+
+
+def _is_card(path: Path) -> bool:
+    try:
+        with open(path, "rb") as file:
+            first = file.readline(_HEADING_BYTES)
+    except OSError:
+        return False
+    return first.startswith(b"# ") and first.rstrip().endswith(_HEADING.encode())
 
 
 def write_card(result: Finetuned, settings: TrainSettings) -> Path:
@@ -53,7 +83,7 @@ def card_text(result: Finetuned, settings: TrainSettings) -> str:
     facts = [
         ("network", f"`{weights.spec.name}`, {weights.spec.classes} classes"),
         ("started from", f"`{known['from']['name']}`, SHA-256 `{known['from']['sha256']}`"),
-        ("SHA-256", f"`{weights.sha256}`"),
+        ("SHA-256 of the tensors", f"`{weights.sha256}`"),
         ("images", f"{train} for training, {result.tuned.images} for validation"),
         ("pack", f"`{known['pack']}`"),
         ("trained", f"{result.epochs:.4g} epochs, kept is the state after {result.best_epoch:.3g}"),
@@ -67,7 +97,7 @@ def card_text(result: Finetuned, settings: TrainSettings) -> str:
     cut += f"{preprocess.crop}."
     chosen = "The state that was kept was chosen on these images: expect somewhat less on new ones."
     lines = [
-        f"# {_plain(title)}: a fine-tuned network",
+        f"# {_plain(title)}{_HEADING}",
         "",
         *_table(("", ""), facts),
         "",
@@ -93,12 +123,21 @@ def card_text(result: Finetuned, settings: TrainSettings) -> str:
         *_bad(result),
         "## Settings",
         "",
-        *_table(("setting", "value"), [(k, _value(v)) for k, v in settings.to_dict().items()]),
+        *_table(("setting", "value"), _settings(known["start"], settings)),
         "",
         cut,
         "",
     ]
     return "\n".join(lines)
+
+
+def _settings(start: str, settings: TrainSettings) -> list[tuple[str, str]]:
+    """List what was used; what was not, such as the momentum of another optimizer, is left out."""
+    unused = {"preset", "arch", "init", "patience", "max_drops"}
+    unused |= {"nesterov", "momentum"} if settings.optimizer == "adamw" else set()
+    unused |= {"lr_factor"} if settings.schedule != "step" else set()
+    found = [("start", start), *settings.to_dict().items()]
+    return [(k, _value(v)) for k, v in found if k not in unused and v not in (None, "")]
 
 
 def _curves(result: Finetuned) -> list[str]:

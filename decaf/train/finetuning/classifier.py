@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,7 +16,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
-from decaf.errors import InputError, SettingError
+from decaf.errors import ImageError, InputError, SettingError
 from decaf.features.extract import extract
 from decaf.images.layouts import LabelledImages
 from decaf.images.refs import ImageRef, RefList
@@ -138,8 +139,10 @@ class FineTuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
         Raises
         ------
-        SettingError, InputError, ImageError, WeightsError
+        SettingError, InputError, WeightsError
             As `decaf.finetune`.
+        ImageError
+            For an image that is not there or cannot be read.
         """
         if self.class_weight not in (None, "balanced"):
             raise SettingError(
@@ -167,15 +170,18 @@ class FineTuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         settings = replace(self.settings or FinetuneSettings(), seed=seed, **given)
         with tempfile.TemporaryDirectory(prefix="decaf-images-") as folder:
             source = self._source(images, codes, seed, Path(folder))
-            self.result_ = finetune(
-                source,
-                weights=self.weights,
-                settings=settings,
-                val_fraction=self.val_fraction,
-                device=self.device,
-                workers=self.workers,
-                progress=False,
-            )
+            try:
+                self.result_ = finetune(
+                    source,
+                    weights=self.weights,
+                    settings=settings,
+                    val_fraction=self.val_fraction,
+                    device=self.device,
+                    workers=self.workers,
+                    progress=False,
+                )
+            except ImageError as error:
+                raise _by_path(error, images) from error
         self.weights_: Weights = self.result_.weights
         self._backbone_: Backbone | None = None
         return self
@@ -211,19 +217,22 @@ class FineTuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Raises
         ------
         ImageError
-            For an image that cannot be read.
+            For an image that is not there or cannot be read.
         """
         check_is_fitted(self, "weights_")
-        _one_an_item(X)
-        found = extract(
-            _items(X),
-            "prob",
-            weights=self._loaded(),
-            device=self.device,
-            workers=self.workers,
-            labels="none",
-            progress=False,
-        )
+        images = _one_an_item(X)
+        try:
+            found = extract(
+                _items(X),
+                "prob",
+                weights=self._loaded(),
+                device=self.device,
+                workers=self.workers,
+                labels="none",
+                progress=False,
+            )
+        except ImageError as error:
+            raise _by_path(error, images) from error
         assert isinstance(found, np.ndarray)
         return found
 
@@ -271,13 +280,32 @@ def _items(X: Any) -> Any:
 def _one_an_item(X: Any) -> ImageList:
     """List images, and refuse an item that stands for several, such as a folder."""
     items = _items(X)
-    images = collect(items, labels="none")
+    try:
+        images = collect(items, labels="none")
+    except InputError:
+        # Which of several images is not there is told by what reads them; alike of the only one.
+        for item in items if isinstance(items, list) else []:
+            if isinstance(item, (str, bytes, os.PathLike)) and not os.path.lexists(item):
+                name = repr(os.fsdecode(item))
+                raise ImageError("missing", f"{name}: no such file (missing)") from None
+        raise
     if len(images) != len(items):
         raise InputError(
             f"X has {len(items)} items, which stand for {len(images)} images (a folder, archive or "
             "list among them?); an estimator takes one image an item"
         )
     return images
+
+
+def _by_path(error: ImageError, images: ImageList) -> ImageError:
+    """Name an image by its path, and leave out how other functions go on without it."""
+    text = error.message.partition("; on_error=")[0]
+    place = re.match(r"'(\d{9})': ", text)  # as `_source` names them
+    if place is not None:
+        row = int(place[1])
+        name = f"image {row}" if images.in_memory else repr(os.fsdecode(images.names[row]))
+        text = f"{name}: {text[place.end() :]}"
+    return ImageError(error.status, text)
 
 
 def _written(images: ImageList, folder: Path) -> Sequence[ImageRef]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +25,8 @@ __all__ = [
     "check_fraction",
     "divided",
     "find_images",
+    "identity_of",
+    "images_of",
     "seen_in_training",
 ]
 
@@ -130,6 +135,45 @@ def find_images(
     _check_case(shown, parts)
     drawn = val_fraction if "val" not in parts else None
     return source_of(shown, kind, parts, split_val=drawn, seed=seed, subset=True)
+
+
+def identity_of(*sources: PackSource | Pack | None) -> dict[str, Any]:
+    """Give what tells images from others: the names, labels and sizes of files; of a pack its hash.
+
+    Parameters
+    ----------
+    *sources : PackSource, Pack or None
+        Of training, and of validation.
+
+    Returns
+    -------
+    dict
+        JSON values.
+    """
+    digest, count = hashlib.sha256(), 0
+    for source in sources:
+        if isinstance(source, PackSource):
+            # Not the time of change, which copying changes too.
+            entries = [[name, size, label] for name, size, _, label in source.entries()]
+            count += len(entries)
+            digest.update(json.dumps([source.wnids, source.class_names, entries]).encode())
+        elif source is not None:
+            count += sum(len(split) for split in source.splits.values())
+            digest.update(source.fingerprint.encode())
+    return {"count": count, "sha256": digest.hexdigest()}
+
+
+def images_of(train: Any, val: Any = None) -> dict[str, Any]:
+    """Give the identity of the images of packs; see `identity_of`.
+
+    Parameters
+    ----------
+    train : path
+    val : path, optional
+    """
+    with ExitStack() as stack:
+        packs = [stack.enter_context(Pack.open(path)) for path in (train, val) if path is not None]
+        return identity_of(*packs)
 
 
 def check_fraction(val_fraction: float) -> None:

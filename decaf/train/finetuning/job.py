@@ -19,7 +19,7 @@ from torch import Tensor
 from decaf.backbone.device import bf16_is_native, is_out_of_memory
 from decaf.backbone.network import AlexNet
 from decaf.backbone.weights import Weights, load_weights, save_weights
-from decaf.errors import SettingError, Stopped, WeightsError
+from decaf.errors import InputError, SettingError, Stopped, WeightsError
 from decaf.features.ranks import local_world_size
 from decaf.features.run import available_cores
 from decaf.images.sniff import is_hdf5
@@ -36,6 +36,7 @@ from decaf.train.finetuning.settings import FinetuneSettings, with_half_the_batc
 from decaf.train.finetuning.work import WorkFolder
 from decaf.train.log import read_log
 from decaf.train.pack.build import make_pack
+from decaf.train.pack.readable import NoneReadable
 from decaf.train.pack.reader import Pack
 from decaf.train.pack.sources import PackSource
 from decaf.train.recipe import TrainSettings
@@ -191,19 +192,23 @@ class Job:
         assert source is not None
         spec = self.begun.preprocess
         size = len(source.images) * spec.resize_to**2 * 3
-        make_pack(
-            source,
-            work.pack,
-            size=spec.resize_to,
-            resize=spec.resize,
-            # As they are, so that the network sees what `decaf.extract` would show it.
-            encoding="raw" if size <= RAW_BYTES else "jpeg",
-            workers=self.workers,
-            on_error=on_error,
-            overwrite=overwrite,
-            progress=self.progress,
-            stop=self.stop,
-        ).close()
+        try:
+            make_pack(
+                source,
+                work.pack,
+                size=spec.resize_to,
+                resize=spec.resize,
+                # As they are, so that the network sees what `decaf.extract` would show it.
+                encoding="raw" if size <= RAW_BYTES else "jpeg",
+                workers=self.workers,
+                on_error=on_error,
+                overwrite=overwrite,
+                progress=self.progress,
+                stop=self.stop,
+            ).close()
+        except NoneReadable as error:
+            # Without the way on that `decaf pack` has: the pack is not kept.
+            raise InputError(error.text) from error
 
     def _preprocess(self, data: Packed) -> tuple[PreprocessSpec, Tensor | None]:
         settings = self.settings.training(len(data.train), self.precision, self.world.size)
@@ -218,17 +223,7 @@ class Job:
             kept = work.head()
             if kept is not None and kept[0].get("pack") == data.pack.fingerprint:
                 return kept[1]
-            balanced = "balanced" in (self.settings.class_weights, self.settings.sampling)
-            head, fitted = fit_frozen_head(
-                self.begun,
-                data.train,
-                data.val,
-                *self._preprocess(data),
-                balanced=balanced,
-                seed=self.settings.seed,
-                device=self.world.device,
-                workers=self.threads,
-            )
+            head, fitted = self._fit_head(data)
             tensors = {
                 "coef": head.coef,
                 "intercept": head.intercept,
@@ -253,21 +248,23 @@ class Job:
 
     def write_head(self, path: Path, fitted: Any, data: Packed, report: dict[str, Any]) -> None:
         """Write the frozen head as a file of its own."""
-        preprocess, mean_image = self._preprocess(data)
         if fitted is None:
-            _, fitted = fit_frozen_head(
-                self.begun,
-                data.train,
-                data.val,
-                preprocess,
-                mean_image,
-                balanced="balanced" in (self.settings.class_weights, self.settings.sampling),
-                seed=self.settings.seed,
-                device=self.world.device,
-                workers=self.threads,
-            )
+            _, fitted = self._fit_head(data)
+        preprocess, _ = self._preprocess(data)
         save_frozen(
             path, fitted, self.begun, preprocess, data.pack.class_names, report, overwrite=True
+        )
+
+    def _fit_head(self, data: Packed) -> tuple[FrozenHead, Any]:
+        return fit_frozen_head(
+            self.begun,
+            data.train,
+            data.val,
+            *self._preprocess(data),
+            balanced="balanced" in (self.settings.class_weights, self.settings.sampling),
+            seed=self.settings.seed,
+            device=self.world.device,
+            workers=self.threads,
         )
 
     def train(self, work: WorkFolder, data: Packed, head: FrozenHead) -> Trained:

@@ -90,8 +90,8 @@ class Finetuned:
                 "last)"
             )
         if self.tuned.right == self.frozen.right:
-            return f"{text}, which is as good and simpler"
-        return text
+            text += ", which is as good and simpler"
+        return f"{text}; the network written is the fine-tuned one"
 
     @classmethod
     def from_dict(

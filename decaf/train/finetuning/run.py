@@ -7,6 +7,7 @@ import tempfile
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from decaf.heads.saved import is_head_file
 from decaf.images.sniff import is_hdf5
 from decaf.train.distributed import world_of_run
 from decaf.train.finetuning.accuracy import Accuracy
-from decaf.train.finetuning.data import find_images
+from decaf.train.finetuning.card import check_card_path
+from decaf.train.finetuning.data import find_images, identity_of, images_of
 from decaf.train.finetuning.job import Job, on_chief, stopped
 from decaf.train.finetuning.result import Finetuned
 from decaf.train.finetuning.settings import FinetuneSettings
@@ -27,6 +29,9 @@ from decaf.train.pack.sources import PackSource
 from decaf.train.session import Rhythm
 
 __all__ = ["finetune"]
+
+# The share of the images for validation, where nothing else is said.
+VAL_FRACTION = 0.2
 
 
 def finetune(
@@ -38,7 +43,7 @@ def finetune(
     settings: FinetuneSettings | None = None,
     labels: Any = "folder",
     val_labels: Any = "folder",
-    val_fraction: float = 0.2,
+    val_fraction: float | None = None,
     save_head: str | os.PathLike[str] | None = None,
     resume: bool = False,
     overwrite: bool = False,
@@ -50,6 +55,7 @@ def finetune(
     checkpoint_steps: int | None = None,
     progress: bool | Callable[[int, int], Any] | None = None,
     stop: threading.Event | None = None,
+    **given: Any,
 ) -> Finetuned:
     """Adapt a trained network to images of other classes.
 
@@ -72,16 +78,18 @@ def finetune(
     weights : str, path or Weights
         To start from, as for `decaf.load_backbone`.
     settings : FinetuneSettings, optional
+        How; or as `given`.
     labels, val_labels : "folder", path, or sequence
         As in `decaf.extract`.
-    val_fraction : float
-        The share drawn of each class, where no validation images are given.
+    val_fraction : float, optional
+        The share drawn of each class, where no validation images are given; by default 0.2.
     save_head : path, optional
         Write the frozen head there too, as a file that `decaf predict` takes.
     resume : bool
-        Go on with the work in the folder beside `out`, or begin where there is none.
+        Go on with the work in the folder beside `out`, or begin where there is none. Of a finished
+        run the result is given again, and the head of `save_head` is written.
     overwrite : bool
-        Replace `out` and the work beside it.
+        Replace `out` and the work beside it, once the new network is there.
     keep : bool
         Keep the pack and the checkpoints in the work folder.
     on_error : {"raise", "record"}
@@ -98,6 +106,8 @@ def finetune(
         As for `decaf.extract`; of packing, then of training.
     stop : threading.Event, optional
         When set, the run keeps what is finished and ends with `Stopped`.
+    **given
+        Fields of `FinetuneSettings`, in place of `settings`: ``epochs=10, freeze="conv3"``.
 
     Returns
     -------
@@ -110,9 +120,10 @@ def finetune(
     ImageError
         For a bad image, with ``on_error="raise"``.
     OutputError
-        If `out` exists, is in use, or cannot be written.
+        If `out` exists, is in use, or cannot be written, or its card would replace a file that is
+        none.
     ResumeError
-        If the work beside `out` was begun with other settings.
+        If the work beside `out` was begun with other settings or images.
     Diverged
         If the loss became NaN, infinite or far worse than guessing.
     Stopped
@@ -123,11 +134,15 @@ def finetune(
     Girshick, Donahue, Darrell & Malik 2014, "Rich feature hierarchies for accurate object detection
     and semantic segmentation".
     """
-    chosen = settings or FinetuneSettings()
+    chosen = _chosen(settings, given)
     if on_error not in ("raise", "record"):
         raise SettingError(f"on_error {on_error!r} is not one of raise, record")
     if workers is not None and workers < 0:
         raise SettingError(f"workers must be 0 or more, got {workers}")
+    if val is not None and val_fraction is not None:
+        raise SettingError("val_fraction is for a run without val: give one of the two")
+    share = VAL_FRACTION if val_fraction is None else val_fraction
+    head_path = None if save_head is None else Path(os.fsdecode(save_head))
     rhythm = Rhythm(checkpoint_minutes, checkpoint_steps, keep=2, log_every=10, at_validation=False)
     with ExitStack() as stack:
         world = stack.enter_context(world_of_run(device))
@@ -140,15 +155,16 @@ def finetune(
             made = stack.enter_context(tempfile.TemporaryDirectory(prefix="decaf-finetune-"))
             target = Path(made) / "model.safetensors"
         else:
+            check_weights_path(os.fsdecode(out), overwrite=True)
             target = Path(os.fsdecode(out))
-            check_weights_path(target, overwrite=True)
-        if save_head is not None:
-            _check_head_path(Path(os.fsdecode(save_head)), target, resume or overwrite)
+            check_card_path(target.with_suffix(".md"))
+        if head_path is not None:
+            _check_head_path(head_path, target, resume or overwrite)
         begun = weights if isinstance(weights, Weights) else load_weights(weights)
         job = Job(
             begun=begun,
             settings=chosen,
-            val_fraction=val_fraction,
+            val_fraction=share,
             world=world,
             rhythm=rhythm,
             workers=workers,
@@ -169,42 +185,66 @@ def finetune(
                     val,
                     labels=labels,
                     val_labels=val_labels,
-                    val_fraction=val_fraction,
+                    val_fraction=share,
                     seed=chosen.seed,
                 ),
             )
         work = WorkFolder(target, job.record())
         stack.callback(work.close)
-        on_chief(world, lambda: work.open(resume=resume, overwrite=overwrite))
+
+        def take() -> None:
+            work.images = images_of(train, val) if packs[0] else identity_of(source)
+            work.open(resume=resume, overwrite=overwrite)
+
+        on_chief(world, take)
         before = job.told_before(work)
-        if before is not None:
-            if world.chief and not keep:
-                work.tidy()
-            return before
-        try:
-            data = job.open_data(stack, work, source, train, val, on_error, overwrite)
-            head, fitted = job.frozen_head(work, data)
-            if save_head is not None and world.chief:
-                report: dict[str, Any] = {"frozen": Accuracy.of(head.right).to_dict()}
-                if not isinstance(weights, Weights) and os.path.exists(weights):
-                    report["weights_file"] = os.path.abspath(os.fspath(weights))
-                job.write_head(Path(os.fsdecode(save_head)), fitted, data, report)
-            trained = job.train(work, data, head)
-        except (InputError, ImageError, SettingError):
-            if not resume and world.chief:
-                work.discard()  # nothing half-made is left of what cannot be done
-            raise
-        except Stopped as error:
-            raise stopped(work, str(error)) from error
-        result = job.finish(work, data, head, trained, None if out is None else target)
+        if before is None or head_path is not None:
+            try:
+                data = job.open_data(stack, work, source, train, val, on_error, overwrite)
+                if before is not None:
+                    work.check_content(before.weights.provenance["pack"], data.pack.fingerprint)
+                head, fitted = job.frozen_head(work, data)
+                if head_path is not None and world.chief:
+                    report: dict[str, Any] = {"frozen": Accuracy.of(head.right).to_dict()}
+                    if not isinstance(weights, Weights) and os.path.exists(weights):
+                        where = os.path.abspath(os.fspath(weights))
+                        report["features"] = {"weights_file": where}
+                    job.write_head(head_path, fitted, data, report)
+                trained = None if before is not None else job.train(work, data, head)
+            except (InputError, ImageError, SettingError):
+                if not resume and world.chief:
+                    work.discard()  # nothing half-made is left of what cannot be done
+                raise
+            except Stopped as error:
+                raise stopped(work, str(error)) from error
+            if trained is not None:
+                before = job.finish(work, data, head, trained, None if out is None else target)
+        assert before is not None
         if world.chief and out is not None and not keep:
             work.tidy()
-        return result
+        return before
+
+
+def _chosen(settings: FinetuneSettings | None, given: dict[str, Any]) -> FinetuneSettings:
+    known = [field.name for field in fields(FinetuneSettings)]
+    unknown = sorted(set(given) - set(known))
+    if unknown:
+        raise SettingError(
+            f"finetune has no argument {', '.join(map(repr, unknown))}; fields of its settings are "
+            f"{', '.join(known)}"
+        )
+    if settings is not None and given:
+        raise SettingError(
+            f"settings, and {', '.join(sorted(given))} besides: give all in one of the two"
+        )
+    return settings or FinetuneSettings(**given)
 
 
 def _check_head_path(path: Path, target: Path, replace_it: bool) -> None:
-    if path == target:
-        raise SettingError(f"{path}: is to be the weights and the head; give two names")
+    if path in (target, target.with_suffix(".md")):
+        raise SettingError(
+            f"{path}: is to be the network or its card, and the head; give two names"
+        )
     if not path.parent.is_dir():
         raise OutputError(f"{path}: cannot be written: there is no folder {path.parent}")
     if path.exists() and path.stat().st_size and not is_head_file(path):

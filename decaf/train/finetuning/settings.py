@@ -92,7 +92,7 @@ class FinetuneSettings:
     Raises
     ------
     SettingError
-        Naming every value out of its bounds.
+        Naming every value out of its bounds, and those that contradict each other.
     """
 
     start: Literal["head", "new"] = "head"
@@ -133,6 +133,26 @@ class FinetuneSettings:
                 self.training(1000, "fp32" if self.precision == "auto" else self.precision)
             except SettingError as error:
                 problems.append(str(error).removeprefix("training: "))
+        if problems:
+            raise SettingError("fine-tuning: " + "; ".join(problems))
+        self._check_together()
+
+    def _check_together(self) -> None:
+        """Refuse settings of which one undoes the other."""
+        problems = []
+        asked = self.training(1000, "fp32")
+        factors = asked.rate_factors()
+        frozen = [layer for layer in asked.frozen() if factors[layer] not in (0.0, 1.0)]
+        if frozen:
+            problems.append(
+                f"lr_by_layer {self.lr_by_layer!r:.60} gives a rate to {', '.join(frozen)}, which "
+                f"freeze {self.freeze!r} leaves as it is"
+            )
+        if self.class_weights == self.sampling == "balanced":
+            problems.append(
+                "class_weights and sampling are both 'balanced', which weighs small classes twice: "
+                "choose one"
+            )
         if problems:
             raise SettingError("fine-tuning: " + "; ".join(problems))
 

@@ -27,6 +27,7 @@ _RECORD = "finetune.json"
 _PACK = "data.pack"
 _HEAD = "head.safetensors"
 _RUN = "run"
+_BEFORE = "before"
 
 
 class WorkFolder:
@@ -34,7 +35,9 @@ class WorkFolder:
 
     It holds ``finetune.json`` (what was asked for), ``data.pack``, ``head.safetensors`` (the frozen
     head) and ``run/``, the folder of the training run, with ``log.csv``, ``curves.png`` and
-    checkpoints.
+    checkpoints. While a run replaces another, ``before/`` holds what the other left. A folder with
+    ``before/finetune.json`` and no ``finetune.json`` of its own was caught between the two, and
+    gets back what it had.
 
     Parameters
     ----------
@@ -42,12 +45,18 @@ class WorkFolder:
         The weights file to be.
     record : dict
         JSON values: all that was asked for.
+    images : dict
+        JSON values: by which a later run tells whether it is asked for the same images; see
+        `decaf.train.finetuning.data.identity_of`.
     """
 
-    def __init__(self, model: Path, record: dict[str, Any]) -> None:
+    def __init__(
+        self, model: Path, record: dict[str, Any], images: dict[str, Any] | None = None
+    ) -> None:
         self.model = model
         self.path = model.with_name(model.stem + ".finetune")
         self.record = json.loads(json.dumps(record))
+        self.images = images
         self.pack = self.path / _PACK
         self.run = self.path / _RUN
         self._lock: int | None = None
@@ -60,7 +69,7 @@ class WorkFolder:
         resume : bool
             Go on with what is there.
         overwrite : bool
-            Remove what is there.
+            Begin anew; what is there stays aside until the new run is finished.
 
         Raises
         ------
@@ -68,7 +77,7 @@ class WorkFolder:
             If the model or the folder is there and neither is wanted, if the folder is no
             fine-tuning's, or in use.
         ResumeError
-            If what is there was begun with other settings.
+            If what is there was begun with other settings, or finished with other images.
         """
         if self.model.exists() and not (resume or overwrite):
             raise OutputError(
@@ -77,7 +86,8 @@ class WorkFolder:
         known = self.path / _RECORD
         if self.path.exists() and not self.path.is_dir():
             raise OutputError(f"{self.path}: is needed for work and is no folder; move it away")
-        if self.path.is_dir() and not known.exists():
+        caught = (self.path / _BEFORE / _RECORD).exists()
+        if self.path.is_dir() and not known.exists() and not caught:
             strange = [name for name in sorted(os.listdir(self.path)) if not _is_early(name)]
             if strange:
                 raise OutputError(
@@ -86,13 +96,14 @@ class WorkFolder:
                 )
         with disk_errors(self.path, "nothing was begun"):
             self._lock = acquire(self.path)
+            self._recover()
             if known.exists() and not (resume or overwrite):
                 raise OutputError(
                     f"{self.path}: holds a run already; give --resume to go on with it, "
                     "--overwrite to begin anew, or another --out"
                 )
             if overwrite and not resume:
-                self._empty()
+                self._set_aside()
             if known.exists():
                 self._compare(known)
             elif self.model.exists() and not overwrite:
@@ -118,15 +129,41 @@ class WorkFolder:
                 f"version reads {SCHEMA}; go on with that version, or give --overwrite"
             )
         differing = differences(before, self.record)
+        # Of an unfinished run packing compares the images, which sees more.
+        if not differing and found.get("result") and found.get("images") != self.images:
+            raise ResumeError(
+                f"{self.path}: was begun with other images ({_changed(found, self.images)}); give "
+                "those, another --out, or --overwrite instead of --resume"
+            )
         if differing:
             raise ResumeError(
                 f"{self.path}: was begun with other settings ({'; '.join(differing)}); "
                 "give those, another --out, or --overwrite instead of --resume"
             )
 
+    def check_content(self, before: str, now: str) -> None:
+        """Refuse images of a finished run that were packed again and became another pack; drop it.
+
+        Parameters
+        ----------
+        before, now : str
+            Fingerprints of the packs.
+
+        Raises
+        ------
+        ResumeError
+        """
+        if before != now:
+            self.pack.unlink(missing_ok=True)
+            raise ResumeError(
+                f"{self.path}: was begun with other images (some have changed since, or are read "
+                "by another version); give another --out, or --overwrite instead of --resume"
+            )
+
     def _write(self, adjusted: dict[str, Any] | None, result: dict[str, Any] | None = None) -> None:
         head = {"format": FORMAT, "schema": SCHEMA, "decaf_version": __version__}
-        body = {"asked": self.record, "adjusted": adjusted, "result": result}
+        body = {"asked": self.record, "images": self.images}
+        body |= {"adjusted": adjusted, "result": result}
         text = json.dumps({**head, **body}, indent=1)
         with disk_errors(self.path / _RECORD, KEPT):
             write_atomically(self.path / _RECORD, text.encode())
@@ -144,6 +181,7 @@ class WorkFolder:
     def keep_result(self, result: dict[str, Any]) -> None:
         """Write down that model and card are written, and what they tell."""
         self._write(self.adjusted(), result)
+        self._drop_before()
 
     def adjust(self, settings: dict[str, Any]) -> None:
         """Write down the training settings taken instead, and drop what was made with others."""
@@ -170,20 +208,63 @@ class WorkFolder:
             shutil.rmtree(folder, ignore_errors=True)
 
     def discard(self) -> None:
-        """Remove the folder and all that is in it, as if nothing had been begun."""
-        if self._lock is not None:
-            self._empty()
+        """Remove what this run made, and give back what it was to replace."""
+        if self._lock is None:
+            return
+        self._empty()
+        if (self.path / _BEFORE).exists():
+            self._put_back()
+        else:
             shutil.rmtree(self.path, ignore_errors=True)
 
+    def _recover(self) -> None:
+        """Mend what a kill has left between two runs."""
+        before = self.path / _BEFORE
+        if not before.exists():
+            return
+        if not (before / _RECORD).exists():
+            shutil.rmtree(before)  # nothing yet in it, or hardly anything any more
+        elif not (self.path / _RECORD).exists():
+            self._put_back()
+        elif _is_finished(self.path / _RECORD):
+            self._drop_before()
+
+    def _set_aside(self) -> None:
+        """Make room for a new run; of two that were there the one that was finished is kept."""
+        before, known = self.path / _BEFORE, self.path / _RECORD
+        if before.exists() and known.exists() and not _is_finished(known):
+            self._empty()
+            return
+        self._drop_before()
+        if not known.exists():
+            self._empty()
+            return
+        before.mkdir()
+        # First: a folder without it is one that gets everything back.
+        os.rename(known, before / _RECORD)
+        for name in self._names():
+            os.rename(self.path / name, before / name)
+
+    def _put_back(self) -> None:
+        before = self.path / _BEFORE
+        for name in sorted(os.listdir(before), key=lambda name: name == _RECORD):
+            _remove(self.path / name)
+            os.rename(before / name, self.path / name)
+        before.rmdir()
+
+    def _drop_before(self) -> None:
+        before = self.path / _BEFORE
+        if before.exists():
+            (before / _RECORD).unlink(missing_ok=True)
+            shutil.rmtree(before)
+
     def _empty(self) -> None:
-        for name in os.listdir(self.path):
-            inside = self.path / name
-            if name == "lock":
-                continue
-            if inside.is_dir() and not inside.is_symlink():
-                shutil.rmtree(inside)
-            else:
-                inside.unlink()
+        # The record last: as long as it is there, this is a run that can go on.
+        for name in sorted(self._names(), key=lambda name: name == _RECORD):
+            _remove(self.path / name)
+
+    def _names(self) -> list[str]:
+        return [name for name in os.listdir(self.path) if name not in ("lock", _BEFORE)]
 
     def close(self) -> None:
         """Give the folder back."""
@@ -194,4 +275,25 @@ class WorkFolder:
 
 def _is_early(name: str) -> bool:
     """Tell whether a name is one that a run which was killed at once leaves."""
-    return name == "lock" or (name.startswith(_RECORD) and name.endswith(".tmp"))
+    return name in ("lock", _BEFORE) or (name.startswith(_RECORD) and name.endswith(".tmp"))
+
+
+def _is_finished(record: Path) -> bool:
+    try:
+        return bool(json.loads(record.read_bytes()).get("result"))
+    except (ValueError, AttributeError):
+        return False
+
+
+def _changed(found: dict[str, Any], now: dict[str, Any] | None) -> str:
+    counts = [(images or {}).get("count") for images in (found.get("images"), now)]
+    if counts[0] != counts[1]:
+        return f"{counts[0]} there, {counts[1]} now"
+    return "as many, with other names, labels or sizes"
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -9,7 +9,27 @@ import numpy as np
 from decaf.errors import InputError
 from decaf.train.pack.sources import PackSource
 
-__all__ = ["ReadableImages"]
+__all__ = ["NoneReadable", "ReadableImages"]
+
+
+class NoneReadable(InputError):
+    """A class or a split without an image that can be read.
+
+    Parameters
+    ----------
+    text : str
+        What is wrong, and what to do.
+    kept : str
+        What to do about the images that were packed, after `text`.
+    """
+
+    def __init__(self, text: str, kept: str) -> None:
+        super().__init__(text + kept)
+        self.text = text
+        self.kept = kept
+
+    def __reduce__(self) -> tuple[type[NoneReadable], tuple[str, str]]:
+        return type(self), (self.text, self.kept)
 
 
 class ReadableImages:
@@ -64,8 +84,8 @@ class ReadableImages:
 
     def _refuse(self, what: str, row: int) -> None:
         example = os.fsdecode(self._source.images.names[row])
-        raise InputError(
-            f"{what} (such as {example!r}); mend these images, or remove them and their folder, "
-            f"and run the same command again with --overwrite: what is finished is in {self._kept} "
-            "and is used where nothing else has changed"
+        raise NoneReadable(
+            f"{what} (such as {example!r}); mend these images, or remove them and their folder",
+            f", and run the same command again with --overwrite: what is finished is in "
+            f"{self._kept} and is used where nothing else has changed",
         )

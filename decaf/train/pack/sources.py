@@ -100,14 +100,15 @@ def find_source(
     """
     if split_val is not None and not 0 < split_val < 1:
         raise SettingError(f"split_val {split_val!r}: must be between 0 and 1")
+    shown = repr(os.fsdecode(source))
     kind, parts = _parts(*_located(source, val, devkit))
     if split_val is not None and "val" in parts:
-        _check_classes(os.fsdecode(source), parts, False)
+        _check_classes(shown, parts, False)
         raise SettingError(
-            f"{os.fsdecode(source)!r}: has validation images; "
+            f"{shown}: has validation images; "
             "leave --split-val out, or give the folder of its training images alone"
         )
-    return source_of(os.fsdecode(source), kind, parts, split_val=split_val, seed=seed)
+    return source_of(shown, kind, parts, split_val=split_val, seed=seed)
 
 
 def source_of(
@@ -124,7 +125,7 @@ def source_of(
     Parameters
     ----------
     shown : str
-        What errors name.
+        How errors name it.
     kind : str
         The layout, for the record.
     parts : dict of str to LabelledImages
@@ -226,12 +227,12 @@ def _check_classes(shown: str, parts: dict[str, LabelledImages], subset: bool) -
     train = parts["train"]
     if train.empty:
         raise InputError(
-            f"{shown!r}: {len(train.empty)} of {len(train.class_ids)} classes have no training "
+            f"{shown}: {len(train.empty)} of {len(train.class_ids)} classes have no training "
             f"images ({_some(train.empty)}); remove their folders, or fill them"
         )
     if len(train.class_ids) < 2:
         raise InputError(
-            f"{shown!r}: has the class {train.class_ids[0]!r} alone; "
+            f"{shown}: has the class {train.class_ids[0]!r} alone; "
             "training takes two classes or more, a folder each"
         )
     for split, part in parts.items():
@@ -250,7 +251,7 @@ def _check_same(
     if new or missing:
         found = [f"{len(new)} in {split} alone ({_some(sorted(new))})"] if new else []
         found += [f"{len(missing)} in train alone ({_some(sorted(missing))})"] if missing else []
-        raise InputError(f"{shown!r}: train and {split} have other classes: {'; '.join(found)}")
+        raise InputError(f"{shown}: train and {split} have other classes: {'; '.join(found)}")
     if part.class_ids != train.class_ids:  # further ones, that are empty on both sides
         number = {name: label for label, name in enumerate(train.class_ids)}
         moved = np.array([number.get(name, -1) for name in part.class_ids])
@@ -263,11 +264,11 @@ def _refuse_unstorable(
     """Refuse what no pack can hold before the first image is decoded."""
     if list(ids) != sorted(set(ids)):
         wrong = next(b for a, b in pairwise(ids) if a >= b)
-        raise InputError(f"{shown!r}: the class {wrong!r} is there twice, or not in its order")
+        raise InputError(f"{shown}: the class {wrong!r} is there twice, or not in its order")
     changed = next((name for name in ids if name != _storable(name)), None)
     if changed is not None:
         raise InputError(
-            f"{shown!r}: the class {changed!r} has a name that cannot be kept; rename its folder"
+            f"{shown}: the class {changed!r} has a name that cannot be kept; rename its folder"
         )
     texts = [name.encode() for name in (*ids, *class_names)]
     names = (name for images in lists.values() for name in images.names)
@@ -276,7 +277,7 @@ def _refuse_unstorable(
     ):
         if len(name) > MAX_NAME_BYTES:
             raise InputError(
-                f"{shown!r}: {what} has a name of {len(name)} bytes "
+                f"{shown}: {what} has a name of {len(name)} bytes "
                 f"({os.fsdecode(name[:40])!r}…); at most {MAX_NAME_BYTES} can be kept"
             )
 
@@ -310,7 +311,7 @@ def _divide(images: ImageList, share: float, seed: int) -> dict[str, ImageList]:
         if len(rows) < 2:
             raise InputError(
                 f"class {images.class_names[label]!r} has one image, which cannot be divided into "
-                "training and validation; add images, or leave --split-val out"
+                "training and validation; add images, or give validation images (--val)"
             )
         keys = [hashlib.sha256(b"%d\0%s" % (seed, images.names[row])).digest() for row in rows]
         count = min(max(1, round(share * len(rows))), len(rows) - 1)

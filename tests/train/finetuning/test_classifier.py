@@ -123,5 +123,13 @@ def test_mistakes_are_told(
         classifier().predict(paths)
     broken = tmp_path / "x.png"
     broken.write_bytes(b"no image")
-    with pytest.raises(ImageError):
+    with pytest.raises(ImageError, match=r"x\.png': .*\(unsupported\)$"):
         classifier().fit([*paths, str(broken)], [*names, "ants"])
+    fitted = classifier(epochs=1.0).fit(paths, names)
+    with pytest.raises(ImageError, match=r"x\.png' \(image 1\): .*\(unsupported\)$"):
+        fitted.predict([paths[0], str(broken)])
+    for items in (["nope.jpg"], [paths[0], "nope.jpg"]):
+        with pytest.raises(ImageError, match=r"nope\.jpg'.*: no such file \(missing\)$"):
+            fitted.predict(items)
+    with pytest.raises(ImageError, match=r"nope\.jpg': no such file \(missing\)$"):
+        classifier().fit([*paths, "nope.jpg"], [*names, "ants"])

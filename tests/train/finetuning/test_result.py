@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from decaf.backbone.weights import Weights
+from decaf.errors import OutputError
 from decaf.train.finetuning.accuracy import Accuracy
-from decaf.train.finetuning.card import card_text
+from decaf.train.finetuning.card import card_text, check_card_path
 from decaf.train.finetuning.result import Finetuned
 from decaf.train.finetuning.settings import FinetuneSettings
 
@@ -17,7 +18,7 @@ from decaf.train.finetuning.settings import FinetuneSettings
 @pytest.fixture
 def result(begun: Weights) -> Finetuned:
     provenance = {"from": {"name": "tiny", "sha256": "0" * 64}, "pack": "1" * 64, "device": "cpu",
-                  "decaf_version": "0.1", "torch_version": "2.15"}  # fmt: skip
+                  "start": "new", "decaf_version": "0.1", "torch_version": "2.15"}  # fmt: skip
     return Finetuned(
         path=Path("out/m.safetensors"),
         card=Path("out/m.md"),
@@ -43,7 +44,11 @@ def result(begun: Weights) -> Finetuned:
         ({}, True, "fine-tuning beat the frozen head on validation: use the fine-tuned network"),
         ({"p_value": 0.3}, True, "on 100 images the difference may be chance (p = 0.30)"),
         ({"tuned": Accuracy(80, 100)}, False, "use the frozen head, which is as good and simpler"),
-        ({"tuned": Accuracy(70, 100)}, False, "did not beat the frozen head on validation: use"),
+        (
+            {"tuned": Accuracy(70, 100)},
+            False,
+            "on validation: use the frozen head; the network written is the fine-tuned one",
+        ),
         (
             {"tuned": Accuracy(80, 100), "is_start": True},
             False,
@@ -70,3 +75,39 @@ def test_names_are_no_markup(result: Finetuned) -> None:
     card = card_text(result, FinetuneSettings().training(50, "fp32"))
     assert "| a\\|b | 30 | 60 |" in card
     assert "50 for training, 100 for validation" in card
+
+
+def test_the_card_lists_the_settings_that_were_used(result: Finetuned) -> None:
+    card = card_text(result, FinetuneSettings().training(50, "fp32"))
+    table = card.partition("## Settings")[2]
+    assert "| start | new |" in table
+    assert "| lr | 0.0001 |" in table
+    for name in ("freeze", "momentum", "lr_factor", "preset"):
+        assert f"| {name} |" not in table
+    assert "| momentum | 0.9 |" in card_text(
+        result, FinetuneSettings(optimizer="sgd").training(50, "fp32")
+    )
+    assert f"| SHA-256 of the tensors | `{result.weights.sha256}` |" in card
+
+
+@pytest.mark.parametrize(
+    ("text", "is_card"),
+    [
+        ("", False),
+        ("# Notes\n\n: a fine-tuned network\n", False),
+        ("# m: a fine-tuned network\n\nmore", True),
+    ],
+)
+def test_what_is_no_card_is_not_replaced(tmp_path: Path, text: str, is_card: bool) -> None:
+    path = tmp_path / "m.md"
+    check_card_path(path)
+    path.write_text(text)
+    if is_card:
+        check_card_path(path)
+        return
+    with pytest.raises(OutputError, match=r"m\.md: exists and is no card of decaf, so it is not"):
+        check_card_path(path)
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(OutputError, match=r"m\.md: is needed for the card and is a folder"):
+        check_card_path(path)

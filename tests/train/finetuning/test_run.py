@@ -28,10 +28,12 @@ from decaf.errors import (
     Stopped,
 )
 from decaf.features.extract import extract
+from decaf.heads import load_head
 from decaf.heads.classifier import load_classifier
 from decaf.train.feed import Batch
 from decaf.train.finetuning import job as job_module
 from decaf.train.finetuning.result import Finetuned
+from decaf.train.finetuning.run import finetune
 from decaf.train.pack.build import make_pack
 from decaf.train.session import TrainingRun
 from decaf.train.trainer import Trainer
@@ -156,6 +158,110 @@ def test_resuming_what_is_finished_tells_it_again(tune: Tune, tmp_path: Path) ->
     assert again.history == first.history
 
 
+def test_a_finished_run_is_of_its_images(tune: Tune, photographs: Path, tmp_path: Path) -> None:
+    root = tmp_path / "images"
+    shutil.copytree(photographs / "train", root)
+    out = tmp_path / "m.safetensors"
+    first = tune(out, root, val=photographs / "val", changes={"epochs": 1.0})
+    again = {"resume": True, "changes": {"epochs": 1.0}}
+    assert tune(out, root, val=photographs / "val", **again).to_dict() == first.to_dict()
+    told = r"m\.finetune: was begun with other images \(85 there, 84 now\); give those, another"
+    (root / "ants/00.png").unlink()
+    with pytest.raises(ResumeError, match=told):
+        tune(out, root, val=photographs / "val", **again)
+    shutil.copy(photographs / "train/ants/01.png", root / "ants/00.png")
+    with pytest.raises(ResumeError, match="as many, with other names, labels or sizes"):
+        tune(out, root, val=photographs / "val", **again)
+    with pytest.raises(ResumeError, match="was begun with other images"):
+        tune(out, photographs / "train", val=root, **again)
+    assert load_weights(out).sha256 == first.weights.sha256
+
+
+def test_a_finished_run_is_of_its_pack(
+    tune: Tune, pack_path: Path, photographs: Path, tmp_path: Path
+) -> None:
+    out, other = tmp_path / "m.safetensors", tmp_path / "other.pack"
+    tune(out, pack_path, changes={"epochs": 1.0})
+    make_pack(photographs, other, size=40, encoding="jpeg", resize="warp", workers=0).close()
+    with pytest.raises(ResumeError, match="was begun with other images"):
+        tune(out, other, changes={"epochs": 1.0}, resume=True)
+
+
+def test_of_a_finished_run_the_head_is_written_too(tune: Tune, tmp_path: Path) -> None:
+    out, head, later = (tmp_path / name for name in ("m.safetensors", "m.head", "later.head"))
+    first = tune(out, save_head=head, changes={"epochs": 1.0})
+    before = sorted(tmp_path.rglob("*"))
+    again = tune(out, save_head=later, changes={"epochs": 1.0}, resume=True)
+    assert again.to_dict() == first.to_dict()
+    one, other = load_head(head), load_head(later)
+    np.testing.assert_array_equal(one.estimator.coef_, other.estimator.coef_)
+    assert (one.identity, one.report) == (other.identity, other.report)
+    assert sorted(tmp_path.rglob("*")) == sorted([*before, later])
+
+
+def test_other_pixels_under_the_same_names_make_no_head(
+    tune: Tune, photographs: Path, tmp_path: Path
+) -> None:
+    root, out = tmp_path / "images", tmp_path / "m.safetensors"
+    for path in sorted((photographs / "train").rglob("*.png")):
+        where = root / path.parent.name / f"{path.stem}.ppm"  # all of one size
+        where.parent.mkdir(parents=True, exist_ok=True)
+        Image.open(path).save(where)
+    first = tune(out, root, changes={"epochs": 1.0})
+    shutil.copy(root / "ants/00.ppm", root / "bees/00.ppm")
+    options: dict[str, Any] = {"save_head": tmp_path / "m.head", "resume": True}
+    with pytest.raises(ResumeError, match="was begun with other images"):
+        tune(out, root, changes={"epochs": 1.0}, **options)
+    assert not (tmp_path / "m.head").exists()
+    assert not (tmp_path / "m.finetune/data.pack").exists()
+    assert load_weights(out).sha256 == first.weights.sha256
+
+
+def test_a_file_of_the_users_is_no_card(tune: Tune, tmp_path: Path) -> None:
+    (tmp_path / "m.md").write_text("my notes")
+    for options in ({}, {"overwrite": True}, {"resume": True}):
+        with pytest.raises(OutputError, match=r"m\.md: exists and is no card of decaf"):
+            tune(tmp_path / "m.safetensors", **options)
+    assert [path.name for path in tmp_path.iterdir()] == ["m.md"]
+
+
+def test_what_replaces_nothing_leaves_what_was_there(
+    tune: Tune, photographs: Path, tmp_path: Path
+) -> None:
+    out, root = tmp_path / "m.safetensors", tmp_path / "images"
+    tune(out, changes={"epochs": 1.0})
+
+    def content() -> dict[Path, bytes]:
+        return {path: path.read_bytes() for path in tmp_path.rglob("*")
+                if path.is_file() and path.name != "lock" and root not in path.parents}  # fmt: skip
+
+    before = content()
+    shutil.copytree(photographs / "train", root)
+    (root / "ants/00.png").write_bytes(b"no image")
+    with pytest.raises(ImageError):
+        tune(out, root, overwrite=True)
+    assert content() == before
+    with pytest.raises(Stopped):
+        tune(out, overwrite=True, **stop_after(60))
+    aside = tmp_path / "m.finetune/before/run/log.csv"
+    assert aside.read_bytes() == before[tmp_path / "m.finetune/run/log.csv"]
+    assert out.read_bytes() == before[out]
+    assert tune(out, resume=True).epochs == 3
+    assert not (tmp_path / "m.finetune/before").exists()
+
+
+def test_settings_are_keywords(tune: Tune, photographs: Path, begun: Weights) -> None:
+    result = finetune(photographs / "train", weights=begun, workers=0, progress=False,
+                      epochs=1, batch_size=16, precision="fp32")  # fmt: skip
+    assert (result.epochs, result.batch_size) == (1, 16)
+    with pytest.raises(SettingError, match="finetune has no argument 'epoch'; fields of its"):
+        finetune(photographs / "train", weights=begun, epoch=1)
+    with pytest.raises(SettingError, match="settings, and epochs besides: give all in one"):
+        tune(epochs=1)
+    with pytest.raises(SettingError, match="val_fraction is for a run without val: give one"):
+        tune(val=photographs / "val", val_fraction=0.2)
+
+
 def test_resume_begins_where_there_is_nothing(tune: Tune, tmp_path: Path) -> None:
     assert tune(tmp_path / "m.safetensors", resume=True).epochs == 3
 
@@ -226,7 +332,8 @@ def test_mistakes_leave_nothing(tune: Tune, photographs: Path, tmp_path: Path) -
     refused(InputError, "no training image of the class 'ants' can be read", on_error="record")
     for path in root.rglob("*.png"):
         path.write_bytes(b"no image")
-    refused(InputError, "can be read", on_error="record")
+    refused(InputError, r"can be read .*; mend these images, or remove them and their folder$",
+            on_error="record")  # fmt: skip
     shutil.rmtree(root / "bees")
     shutil.rmtree(root / "cats")
     shutil.rmtree(root / "dogs")

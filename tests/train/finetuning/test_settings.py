@@ -62,6 +62,14 @@ def test_processes_share_a_batch_evenly() -> None:
         ({"class_weights": "equal"}, "class_weights must be one of none, balanced, got 'equal'"),
         ({"early_stopping": -1}, "early_stopping must be 0 or more, got -1"),
         ({"batch_size": 0}, "batch_size must be 1 or more, got 0"),
+        (
+            {"freeze": "conv3", "lr_by_layer": "conv1=2,fc8=10"},
+            "lr_by_layer 'conv1=2,fc8=10' gives a rate to conv1, which freeze 'conv3' leaves as it",
+        ),
+        (
+            {"class_weights": "balanced", "sampling": "balanced"},
+            "class_weights and sampling are both 'balanced', which weighs small classes twice",
+        ),
         ({"epochs": "many"}, "epochs must be a number, got 'many'"),
     ],
 )
@@ -70,6 +78,16 @@ def test_mistakes_are_told(changes: dict[str, object], told: str) -> None:
         FinetuneSettings(**changes)
     assert str(caught.value).startswith("fine-tuning: ")
     assert "\n" not in str(caught.value)
+
+
+def test_a_mistake_is_told_once() -> None:
+    with pytest.raises(SettingError) as caught:
+        FinetuneSettings(epochs=0)
+    assert str(caught.value) == "fine-tuning: epochs must be above 0, got 0"
+
+
+def test_a_frozen_layer_may_have_the_rate_zero() -> None:
+    assert FinetuneSettings(freeze="conv3", lr_by_layer="conv1=0,fc8=2").freeze == "conv3"
 
 
 def test_half_the_batch_has_its_own_rate() -> None:
