@@ -42,15 +42,35 @@ class ImageError(DecafError, ValueError):
         One of `decaf.images.status.STATUS_NAMES`, never ``"ok"``.
     message : str
         What was wrong, in one line.
+    name : str, optional
+        Of the image, where that is known.
+    row : int, optional
+        Its place among the images.
+    remedy : str
+        What to do.
     """
 
-    def __init__(self, status: str, message: str) -> None:
-        super().__init__(message)
+    def __init__(
+        self,
+        status: str,
+        message: str,
+        name: str | None = None,
+        row: int | None = None,
+        remedy: str = "",
+    ) -> None:
+        text = message
+        if name is not None:
+            place = "" if row is None else f" (image {row})"
+            text = f"{name!r}{place}: {message} ({status})"
+        super().__init__(f"{text}; {remedy}" if remedy else text)
         self.status = status
         self.message = message
+        self.name = name
+        self.row = row
+        self.remedy = remedy
 
-    def __reduce__(self) -> tuple[type[ImageError], tuple[str, str]]:
-        return type(self), (self.status, self.message)
+    def __reduce__(self) -> tuple[type[ImageError], tuple[str, str, str | None, int | None, str]]:
+        return type(self), (self.status, self.message, self.name, self.row, self.remedy)
 
 
 class WeightsError(DecafError, ValueError):

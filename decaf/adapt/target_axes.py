@@ -22,7 +22,7 @@ from decaf.adapt.eigenpairs import leading_eigenpairs
 from decaf.adapt.memory import is_remembering, recalled
 from decaf.adapt.principal import RANK_TOL, Subspace, principal_subspace
 
-__all__ = ["ArrowRows", "DomainAxes", "complete_subspace"]
+__all__ = ["DomainAxes", "arrow_rows", "complete_subspace"]
 
 # Squared length, relative to the longest row, that rounding gives to what lies outside of the axes.
 _OUTSIDE_TOL = 1e-20
@@ -135,7 +135,7 @@ class DomainAxes:
         lifted = self.lift(np.column_stack([mean, vectors[:, alive]]))
         return Subspace(lifted[:, 0], lifted[:, 1:], values[alive])
 
-    def rows(self, size: float) -> ArrowRows:
+    def rows(self, size: float) -> LinearOperator:
         """Give all rows over a size, those of the target turned so that few are dense.
 
         The first are the source's and √n_t m, the others D Vᵀ: what [1/√n_t, U]ᵀ makes of the
@@ -143,7 +143,7 @@ class DomainAxes:
         products with vectors that are constant on each domain; see `sums`.
         """
         top = np.concatenate([self.source, np.sqrt(self.n_target) * self.mean[None]])
-        return ArrowRows(top / size, np.sqrt(self.n_target * self.target.variances) / size)
+        return arrow_rows(top / size, np.sqrt(self.n_target * self.target.variances) / size)
 
     def sums(self, of_source: float, of_target: float) -> np.ndarray:
         """Give a vector that is constant on each domain's rows as one over those of `rows`."""
@@ -158,28 +158,39 @@ class DomainAxes:
         return np.hstack([np.eye(columns.shape[1], min(k, self.target.dim)), main])
 
 
-class ArrowRows(LinearOperator):  # type: ignore[misc, unused-ignore]
-    """A matrix of some dense rows above a diagonal, of which only products are made.
+def arrow_rows(top: np.ndarray, diagonal: np.ndarray) -> LinearOperator:
+    """Give a matrix of some dense rows above a diagonal, of which only products are made.
 
     Parameters
     ----------
     top : ndarray of float64, shape (n, d)
     diagonal : ndarray of float64, shape (r,)
         Of the rows below, in the first r columns.
+
+    Returns
+    -------
+    LinearOperator, shape (n + r, d)
     """
+    n, r = len(top), len(diagonal)
 
-    def __init__(self, top: np.ndarray, diagonal: np.ndarray) -> None:
-        super().__init__(np.float64, (len(top) + len(diagonal), top.shape[1]))
-        self._top, self._diagonal = top, diagonal[:, None]
+    def times(V: np.ndarray) -> np.ndarray:
+        V = V.reshape(top.shape[1], -1)
+        return np.concatenate([top @ V, diagonal[:, None] * V[:r]])
 
-    def _matmat(self, V: np.ndarray) -> np.ndarray:
-        return np.concatenate([self._top @ V, self._diagonal * V[: len(self._diagonal)]])
-
-    def _rmatmat(self, V: np.ndarray) -> np.ndarray:
-        n = len(self._top)
-        found: np.ndarray = self._top.T @ V[:n]
-        found[: len(self._diagonal)] += self._diagonal * V[n:]
+    def transposed_times(V: np.ndarray) -> np.ndarray:
+        V = V.reshape(n + r, -1)
+        found: np.ndarray = top.T @ V[:n]
+        found[:r] += diagonal[:, None] * V[n:]
         return found
+
+    return LinearOperator(
+        (n + r, top.shape[1]),
+        matvec=times,
+        rmatvec=transposed_times,
+        matmat=times,
+        rmatmat=transposed_times,
+        dtype=np.float64,
+    )
 
 
 def complete_subspace(X: np.ndarray) -> Subspace:

@@ -14,7 +14,7 @@ from decaf.cli.arguments import add_device, add_report
 from decaf.cli.log_lines import log_lines
 from decaf.cli.setting_flags import add_settings, setting_values
 from decaf.cli.stop import stopped_by_signals
-from decaf.cli.text import counted, duration, printable
+from decaf.cli.text import counted, printable
 
 __all__ = ["HELP", "configure", "run"]
 
@@ -158,6 +158,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _summary(result: dict[str, Any], head: str | None) -> str:
+    from decaf.evaluate.reports.wording import duration
+
     train = sum(each["train"] for each in result["classes"])
     tuned, frozen = result["tuned"], result["frozen"]
     what = (

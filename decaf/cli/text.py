@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["byte_size", "counted", "duration", "in_flags", "printable"]
+__all__ = ["byte_size", "counted", "in_flags", "printable"]
 
 # How what the library calls an argument is written on the command line.
 _FLAGS = {
@@ -68,19 +68,6 @@ def counted(count: float, what: str) -> str:
     """
     number = f"{count}" if isinstance(count, int) else f"{count:.3g}"
     return f"{number} {what}{'' if count == 1 else 's'}"
-
-
-def duration(seconds: float) -> str:
-    """Show a time in minutes, a short one in seconds.
-
-    Examples
-    --------
-    >>> duration(24.0), duration(90.0)
-    ('24 seconds', '1.5 minutes')
-    """
-    if seconds < 60:
-        return counted(round(seconds), "second")
-    return f"{seconds / 60:.1f} minutes"
 
 
 def byte_size(count: int) -> str:

@@ -123,11 +123,12 @@ def stream(
             for item, outcome in pool.poll(1.0 if busy else 0.0, [passes] if busy else []):
                 batch = feed.decoded(item.index, outcome)
                 if raise_bad and outcome.status != "ok":
-                    name = os.fsdecode(images.names[item.index])
                     raise ImageError(
                         outcome.status,
-                        f"{name!r} (image {item.index}): {outcome.message} ({outcome.status}); "
-                        "on_error='record' keeps its row as NaN and goes on",
+                        outcome.message,
+                        os.fsdecode(images.names[item.index]),
+                        item.index,
+                        remedy="on_error='record' keeps its row as NaN and goes on",
                     )
                 if batch is not None:
                     passes.put(batch)

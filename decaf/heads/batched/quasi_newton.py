@@ -2,9 +2,9 @@
 
 The objective is ½‖w‖² + loss(Xw + b) with b free, the metric is that of the space, and the first
 model of the Hessian is M = I + r XᵀX with r the mean curvature of the loss, so that one iteration
-costs one product with (I + rK)⁻¹ in the row space. What stays for the quasi-Newton pairs to learn
-is how the curvature differs from row to row (Liu and Nocedal 1989; Morales and Nocedal 2000 on
-preconditioning).
+costs two triangular systems, as much as one product with K, in the row space. What stays for the
+quasi-Newton pairs to learn is how the curvature differs from row to row (Liu and Nocedal 1989;
+Morales and Nocedal 2000 on preconditioning).
 
 ½‖w‖² makes the objective, minimised over b, 1-strongly convex in w, so its distance from the
 optimum is at most ½‖gradient‖². The same number is the duality gap at the dual point that the

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from decaf.heads.batched.active_set import finite_newton, hinge_multipliers
-from decaf.heads.batched.gram import Gram, KeptGram, RowGram
+from decaf.heads.batched.gram import KeptGram, RowGram
 from decaf.heads.batched.losses import Logistic, Loss, Multinomial, squared_hinge
 from decaf.heads.batched.quasi_newton import minimise
 from decaf.heads.batched.signs import signs_of
@@ -177,7 +177,7 @@ class TrainingRows:
         if start is not None:
             begin, intercept = start.coef.to(begin.dtype), start.intercept.to(begin.dtype)
         if self.by_duals:
-            return self._active_sets(cost, begin, tol, max_iter)
+            return self._active_sets(space, cost, begin, tol, max_iter)
         loss = make_loss(self.name, self.codes, self.n_classes, cost)
         if self.penalised:
             begin = torch.cat([begin[:-1], intercept[None]]) if start is not None else begin
@@ -218,13 +218,11 @@ class TrainingRows:
         assert self.X is not None
         return self.X.mean(0) @ coef
 
-    def _kernel(self) -> Gram:
-        space = self.space()
-        return KeptGram(space.gram) if isinstance(space, RowSpace) else RowGram(space.X)
-
-    def _active_sets(self, cost: Tensor, begin: Tensor, tol: float, max_iter: int) -> Found:
+    def _active_sets(
+        self, space: Space, cost: Tensor, begin: Tensor, tol: float, max_iter: int
+    ) -> Found:
         signs = signs_of(self.codes, self.n_classes, cost.dtype)
-        gram = self._kernel()
+        gram = KeptGram(space.gram) if isinstance(space, RowSpace) else RowGram(space.X)
         if self.name == "hinge":
             coef, converged, n_iter = hinge_multipliers(
                 gram, signs, cost, begin, tol=tol, max_iter=max_iter

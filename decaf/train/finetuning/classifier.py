@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -181,7 +180,11 @@ class FineTuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                     progress=False,
                 )
             except ImageError as error:
-                raise _by_path(error, images) from error
+                if error.name is None:
+                    raise
+                # `_source` names images by their places. Nothing can be left out here: no remedy.
+                name = os.fsdecode(images.names[int(error.name)])
+                raise ImageError(error.status, error.message, name) from error
         self.weights_: Weights = self.result_.weights
         self._backbone_: Backbone | None = None
         return self
@@ -220,7 +223,7 @@ class FineTuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             For an image that is not there or cannot be read.
         """
         check_is_fitted(self, "weights_")
-        images = _one_an_item(X)
+        _one_an_item(X)
         try:
             found = extract(
                 _items(X),
@@ -232,7 +235,7 @@ class FineTuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 progress=False,
             )
         except ImageError as error:
-            raise _by_path(error, images) from error
+            raise ImageError(error.status, error.message, error.name, error.row) from error
         assert isinstance(found, np.ndarray)
         return found
 
@@ -286,8 +289,7 @@ def _one_an_item(X: Any) -> ImageList:
         # Which of several images is not there is told by what reads them; alike of the only one.
         for item in items if isinstance(items, list) else []:
             if isinstance(item, (str, bytes, os.PathLike)) and not os.path.lexists(item):
-                name = repr(os.fsdecode(item))
-                raise ImageError("missing", f"{name}: no such file (missing)") from None
+                raise ImageError("missing", "no such file", os.fsdecode(item)) from None
         raise
     if len(images) != len(items):
         raise InputError(
@@ -295,17 +297,6 @@ def _one_an_item(X: Any) -> ImageList:
             "list among them?); an estimator takes one image an item"
         )
     return images
-
-
-def _by_path(error: ImageError, images: ImageList) -> ImageError:
-    """Name an image by its path, and leave out how other functions go on without it."""
-    text = error.message.partition("; on_error=")[0]
-    place = re.match(r"'(\d{9})': ", text)  # as `_source` names them
-    if place is not None:
-        row = int(place[1])
-        name = f"image {row}" if images.in_memory else repr(os.fsdecode(images.names[row]))
-        text = f"{name}: {text[place.end() :]}"
-    return ImageError(error.status, text)
 
 
 def _written(images: ImageList, folder: Path) -> Sequence[ImageRef]:

@@ -31,8 +31,8 @@ WARMUP = 15
 class FinetuneSettings:
     """All that determines a fine-tuning besides its images and the weights it starts from.
 
-    The defaults were chosen by measurement on several small data sets
-    (``benchmarks/finetune_defaults.py``).
+    The defaults of optimizer, rates and freezing were chosen by measurement on four small data sets
+    (``benchmarks/finetune_defaults.py``); how often many images are gone through, for time.
 
     Parameters
     ----------

@@ -102,8 +102,9 @@ def bad_image(name: bytes, status: str, message: str) -> ImageError:
     """Make the error for an image that cannot be read, and is not to be left out."""
     return ImageError(
         status,
-        f"{os.fsdecode(name)!r}: {message} ({status}); "
-        "on_error='record' leaves it out of the pack, writes it down and goes on",
+        message,
+        os.fsdecode(name),
+        remedy="on_error='record' leaves it out of the pack, writes it down and goes on",
     )
 
 
