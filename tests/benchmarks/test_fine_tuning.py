@@ -1,0 +1,236 @@
+"""The benchmark of fine-tuning: how images are drawn, what is kept, and what the report says."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import statistics
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+SCRIPTS = Path(__file__).resolve().parents[2] / "benchmarks"
+CLASSES = ("dog", "house")
+
+MACHINE = {
+    "date": "2026-01-02",
+    "processor": "P",
+    "cores": 2,
+    "gpu": "none was at hand",
+    "versions": {"torch": "2"},
+}
+
+
+@pytest.fixture
+def benchmark(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    return importlib.import_module("fine_tuning")
+
+
+@pytest.fixture
+def script(benchmark: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """Run the script, with results below ``out``."""
+
+    def run(*arguments: str) -> int:
+        name = str(SCRIPTS / "fine_tuning.py")
+        monkeypatch.setattr(sys, "argv", [name, *arguments, "--out", str(tmp_path / "out")])
+        code: int = benchmark.main()
+        return code
+
+    return run
+
+
+@pytest.fixture
+def made_up(
+    benchmark: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[], list[tuple[Any, ...]]]:
+    """Do not fine-tune: give as accuracy what job it is, and tell the jobs."""
+    asked = []
+
+    def run(job: Any, cache: Path | None) -> dict[str, Any]:
+        asked.append((job.name, job.per_class, job.seed, job.start))
+        frozen = 50.0 + job.per_class + job.seed
+        return outcome(job.key, frozen=frozen, tuned=frozen + 2 * job.seed)
+
+    monkeypatch.setattr(benchmark, "_apart", run)
+    return lambda: asked
+
+
+def outcome(key: list[Any], *, frozen: float, tuned: float, better: bool = True) -> dict[str, Any]:
+    return {
+        "key": key,
+        "train": 8,
+        "val": 2,
+        "test": 5,
+        "classes": 2,
+        "frozen": frozen,
+        "tuned": tuned,
+        "frozen_val": 50.0,
+        "tuned_val": 50.0,
+        "better_on_val": better,
+        "epochs": 5.0,
+        "best_epoch": 4.0,
+        "batch_size": 4,
+        "steps": 10,
+        "seconds": 90.0,
+        "training_seconds": 66.0,
+        "bare_seconds": 60.0,
+        "peak_memory": 2**31,
+        "machine": MACHINE,
+    }
+
+
+def photographs(root: Path, each: tuple[int, ...]) -> Path:
+    random = np.random.default_rng(0)
+    for label, (name, count) in enumerate(zip(CLASSES, each, strict=True)):
+        (root / name).mkdir(parents=True)
+        for number in range(count):
+            pixels = 60 + 90 * label + random.integers(-30, 30, (48, 48, 3))
+            file = root / name / f"{number:02}.png"
+            Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(file)
+    return root
+
+
+def names(dataset: Any) -> list[str]:
+    return ["/".join(Path(os.fsdecode(path)).parts[-2:]) for path in dataset.paths]
+
+
+def test_a_fifth_of_a_class_at_least_is_the_test(benchmark: ModuleType, tmp_path: Path) -> None:
+    folder = str(photographs(tmp_path / "pets", (10, 5)))
+    train, test = benchmark.drawn(benchmark.Job("pets", folder, benchmark.ALL, 0, "random"))
+    assert [*train.counts] == [8, 4]
+    assert [*test.counts] == [2, 1]
+    assert sorted([*names(train), *names(test)]) == sorted(
+        f"{name}/{number:02}.png"
+        for name, count in (("dog", 10), ("house", 5))
+        for number in range(count)
+    )
+    few, others = benchmark.drawn(benchmark.Job("pets", folder, 3, 0, "random"))
+    assert [*few.counts] == [3, 3]
+    assert [*others.counts] == [7, 2]
+
+
+def test_images_are_drawn_by_seed(benchmark: ModuleType, tmp_path: Path) -> None:
+    folder = str(photographs(tmp_path / "pets", (10, 10)))
+    of = {
+        (seed, start): names(benchmark.drawn(benchmark.Job("pets", folder, 5, seed, start))[0])
+        for seed in (0, 1)
+        for start in ("packaged", "random")
+    }
+    assert of[0, "packaged"] == of[0, "random"]
+    assert of[1, "packaged"] == of[1, "random"]
+    assert of[0, "packaged"] != of[1, "packaged"]
+
+
+def test_fewer_images_are_some_of_the_more(benchmark: ModuleType, tmp_path: Path) -> None:
+    folder = str(photographs(tmp_path / "pets", (10, 10)))
+    few, more = (
+        set(names(benchmark.drawn(benchmark.Job("pets", folder, size, 3, "packaged"))[0]))
+        for size in (2, 6)
+    )
+    assert few < more
+
+
+def test_a_val_folder_beside_is_the_test(benchmark: ModuleType, tmp_path: Path) -> None:
+    photographs(tmp_path / "train", (4, 4))
+    photographs(tmp_path / "val", (2, 3))
+    job = benchmark.Job("imagenette", str(tmp_path), benchmark.ALL, 0, "packaged")
+    train, test = benchmark.drawn(job)
+    assert [*train.counts] == [4, 4]
+    assert [*test.counts] == [2, 3]
+    assert all("val" in Path(os.fsdecode(path)).parts for path in test.paths)
+
+
+def test_seeds_come_one_after_the_other_and_nothing_is_run_twice(
+    script: Any, made_up: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    sets = (f"a={tmp_path}/a:3,all", f"b={tmp_path}/b")
+    assert script(*sets, "--seeds", "2") == 0
+    assert [each[2] for each in made_up()] == [0] * 6 + [1] * 6
+    assert made_up()[:6] == [
+        (name, size, 0, start)
+        for name, size in (("a", 3), ("a", 0), ("b", 0))
+        for start in ("packaged", "random")
+    ]
+    assert script(*sets, "--seeds", "3") == 0
+    assert [each[2] for each in made_up()[12:]] == [2] * 6
+    kept = json.loads((tmp_path / "out" / "fine_tuning.runs.json").read_bytes())
+    assert len(kept) == 18
+
+    before = len(made_up())
+    assert script(sets[0], "--seeds", "2") == 0
+    assert len(made_up()) == before
+    report = json.loads((tmp_path / "out" / "fine_tuning.json").read_bytes())
+    assert str(tmp_path) not in json.dumps(report)
+    assert report["command"] == "python benchmarks/fine_tuning.py a=DIR:3,all --seeds 2"
+    table = (tmp_path / "out" / "fine_tuning.md").read_text()
+    assert "b, all" not in table  # was not asked for this time
+
+
+def test_what_the_report_says(benchmark: ModuleType) -> None:
+    runs = [
+        outcome(["a", 10, 0, "packaged"], frozen=60.0, tuned=61.0),
+        outcome(["a", 10, 0, "random"], frozen=30.0, tuned=20.0, better=False),
+        outcome(["a", 10, 1, "packaged"], frozen=62.0, tuned=66.0, better=False),
+        outcome(["a", 10, 1, "random"], frozen=33.0, tuned=21.0, better=False),
+    ]
+    report = benchmark.make_report(runs, "command")
+    accuracy, *_, cost = report.sections
+    (row,) = accuracy.rows
+    assert row.name == "a, 10 a class"
+    assert [cell.mean for cell in row.cells] == [61.0, 63.5, 31.5, 20.5, 2.5]
+    assert row.cells[4].std == pytest.approx(statistics.stdev([1.0, 4.0]))
+    assert {cell.n for cell in row.cells} == {2}
+    (row,) = cost.rows
+    assert row.cells[:3] == ("8 + 2", "5", "5")
+    assert [cell.mean for cell in row.cells[3:]] == pytest.approx([1.5, 2.0, 10.0, 50.0])
+    assert report.headline == (
+        "fine-tuning moves accuracy by +1.0 to +4.0 points (+2.5 on average over 2 runs)"
+    )
+    said = report.appendix[0].text
+    assert "than the frozen head in 1 of 2 runs" in said
+    assert "and in 1 of these more test images too" in said
+
+
+def test_a_run_of_its_own(script: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = photographs(tmp_path / "pets", (10, 10))
+    assert script(f"pets={folder}:5", "--seeds", "1", "--cache", str(tmp_path / "cache")) == 0
+    assert "2/2 pets 5 seed 0 random: frozen" in capsys.readouterr().err
+    packaged, random = json.loads((tmp_path / "out" / "fine_tuning.runs.json").read_bytes())
+    for run in (packaged, random):
+        assert (run["train"], run["val"], run["test"], run["classes"]) == (8, 2, 10, 2)
+        assert run["training_seconds"] < run["seconds"]
+        assert run["peak_memory"] > 2**28
+    assert packaged["frozen"] == 100  # one class is dark, the other is bright
+    assert packaged["tuned"] == 100
+
+
+@pytest.mark.parametrize("text", ["pets", "pets=no/such/folder", "=."])
+def test_a_mistaken_set_is_one_line(
+    script: Any, made_up: Any, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        script(text)
+    assert ended.value.code == 2
+    assert f"{text!r}: expected NAME=DIR, DIR a folder" in capsys.readouterr().err
+    assert not made_up()
+
+
+@pytest.mark.parametrize("sizes", ["few", "0", "-3", "10,,all"])
+def test_a_mistaken_size_is_one_line(
+    script: Any, made_up: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], sizes: str
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        script(f"pets={tmp_path}:{sizes}")
+    assert ended.value.code == 2
+    assert "images a class" in capsys.readouterr().err
+    assert not made_up()
