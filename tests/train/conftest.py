@@ -33,6 +33,7 @@ def _load(name: str) -> ModuleType:
 
 tiny_network = _load("tiny_network")
 _load("ranks_probe")
+_load("two_processes")
 
 
 @pytest.fixture(scope="session")

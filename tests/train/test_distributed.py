@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import csv
 import signal
-import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +14,7 @@ import pytest
 import ranks_probe
 import torch
 from torch import nn
+from two_processes import PATIENCE, end, start
 
 from decaf.backbone.weights import load_weights
 from decaf.errors import DecafError, SettingError
@@ -24,35 +23,7 @@ from decaf.train.run import train
 
 pytestmark = pytest.mark.usefixtures("tiny")
 HERE = Path(__file__).parent
-PATIENCE = 240.0
 CPU = torch.device("cpu")
-
-
-def start(env: dict[str, str], *args: object) -> list[subprocess.Popen[str]]:
-    """Start a command as two processes, as torchrun would."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    world = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
-    world |= {"MASTER_PORT": str(port), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    return [
-        subprocess.Popen(
-            [sys.executable, *map(str, args)],
-            env={**env, **world, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-
-
-def end(processes: list[subprocess.Popen[str]]) -> list[tuple[int, str, str]]:
-    found = []
-    for process in processes:
-        said, complained = process.communicate(timeout=PATIENCE)
-        found.append((process.returncode, said, complained))
-    return found
 
 
 @pytest.fixture(scope="module")
