@@ -201,6 +201,15 @@ def test_what_the_report_says(benchmark: ModuleType) -> None:
     assert "and in 1 of these more test images too" in said
 
 
+@pytest.mark.parametrize(("name", "said"), [("imagenette", True), ("scene15", False)])
+def test_images_that_the_weights_were_made_from_are_told(
+    benchmark: ModuleType, name: str, said: bool
+) -> None:
+    runs = [outcome([name, 10, 0, "packaged"], frozen=60.0, tuned=61.0)]
+    titles = [section.title for section in benchmark.make_report(runs, "command").sections]
+    assert ("What the packaged weights know of imagenette" in titles) == said
+
+
 def test_a_run_of_its_own(script: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = photographs(tmp_path / "pets", (10, 10))
     assert script(f"pets={folder}:5", "--seeds", "1", "--cache", str(tmp_path / "cache")) == 0
