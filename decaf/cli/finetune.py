@@ -60,7 +60,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--val-fraction",
         type=float,
         metavar="X",
-        help="share of each class that is drawn for validation, where there is no other "
+        help="share of each class that is drawn for validation, where there are no such images "
         "(default: 0.2)",
     )
     images.add_argument(

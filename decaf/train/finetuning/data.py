@@ -20,6 +20,7 @@ from decaf.train.pack.reader import Pack
 from decaf.train.pack.sources import PackSource, source_of
 
 __all__ = [
+    "VAL_FRACTION",
     "Packed",
     "PickedSplit",
     "check_fraction",
@@ -29,6 +30,9 @@ __all__ = [
     "images_of",
     "seen_in_training",
 ]
+
+# The share of the images for validation, where nothing else is said.
+VAL_FRACTION = 0.2
 
 _SHOWN = 5
 
@@ -89,7 +93,7 @@ def find_images(
     *,
     labels: Any = "folder",
     val_labels: Any = "folder",
-    val_fraction: float = 0.2,
+    val_fraction: float | None = None,
     seed: int = 0,
 ) -> PackSource:
     """List the images of a fine-tuning; nothing is decoded.
@@ -105,9 +109,9 @@ def find_images(
         left alone.
     labels, val_labels : "folder", path, or sequence
         As in `decaf.extract`.
-    val_fraction : float
-        The share drawn of each class, where no validation images are given; at least one image of
-        a class stays on each side.
+    val_fraction : float, optional
+        The share drawn of each class, where there are no validation images, by default 0.2; at
+        least one image of a class stays on each side.
     seed : int
         Of that draw.
 
@@ -122,9 +126,10 @@ def find_images(
         If the images cannot be listed, there is only one class, a class has no training images or
         only one to be divided, or validation images have other classes.
     SettingError
-        For a `val_fraction` that is not between 0 and 1.
+        For a `val_fraction` that is not between 0 and 1, or where there are validation images.
     """
-    check_fraction(val_fraction)
+    share = VAL_FRACTION if val_fraction is None else val_fraction
+    check_fraction(share)
     shown = _shown(train)
     kind, first = _read_train(train, labels)
     parts = {"train": first.read("train")} if isinstance(first, Layout) else {"train": first}
@@ -132,8 +137,10 @@ def find_images(
         parts["val"] = _read_val(val, val_labels)
     elif isinstance(first, Layout) and "val" in first.splits:
         parts["val"] = first.read("val")
+    if val_fraction is not None and "val" in parts:
+        raise _not_drawn(shown)
     _check_case(shown, parts)
-    drawn = val_fraction if "val" not in parts else None
+    drawn = share if "val" not in parts else None
     return source_of(shown, kind, parts, split_val=drawn, seed=seed, subset=True)
 
 
@@ -163,16 +170,25 @@ def identity_of(*sources: PackSource | Pack | None) -> dict[str, Any]:
     return {"count": count, "sha256": digest.hexdigest()}
 
 
-def images_of(train: Any, val: Any = None) -> dict[str, Any]:
+def images_of(train: Any, val: Any = None, val_fraction: float | None = None) -> dict[str, Any]:
     """Give the identity of the images of packs; see `identity_of`.
 
     Parameters
     ----------
     train : path
     val : path, optional
+    val_fraction : float, optional
+        What was asked for.
+
+    Raises
+    ------
+    SettingError
+        If a share was asked for, and there are validation images.
     """
     with ExitStack() as stack:
         packs = [stack.enter_context(Pack.open(path)) for path in (train, val) if path is not None]
+        if val_fraction is not None and "val" in packs[0].splits:
+            raise _not_drawn(_shown(train))
         return identity_of(*packs)
 
 
@@ -186,6 +202,13 @@ def check_fraction(val_fraction: float) -> None:
     real = isinstance(val_fraction, (int, float)) and not isinstance(val_fraction, bool)
     if not real or not 0 < val_fraction < 1:
         raise SettingError(f"val_fraction {val_fraction!r}: must be between 0 and 1")
+
+
+def _not_drawn(shown: str) -> SettingError:
+    return SettingError(
+        f"val_fraction is for images without validation images, and {shown} has such ('val'): "
+        "leave it out"
+    )
 
 
 def _read_train(train: Any, labels: Any) -> tuple[str, LabelledImages | Layout]:

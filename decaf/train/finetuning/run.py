@@ -20,7 +20,7 @@ from decaf.images.sniff import is_hdf5
 from decaf.train.distributed import world_of_run
 from decaf.train.finetuning.accuracy import Accuracy
 from decaf.train.finetuning.card import check_card_path
-from decaf.train.finetuning.data import find_images, identity_of, images_of
+from decaf.train.finetuning.data import VAL_FRACTION, find_images, identity_of, images_of
 from decaf.train.finetuning.job import Job, on_chief, stopped
 from decaf.train.finetuning.result import Finetuned
 from decaf.train.finetuning.settings import FinetuneSettings
@@ -29,9 +29,6 @@ from decaf.train.pack.sources import PackSource
 from decaf.train.session import Rhythm
 
 __all__ = ["finetune"]
-
-# The share of the images for validation, where nothing else is said.
-VAL_FRACTION = 0.2
 
 
 def finetune(
@@ -82,7 +79,8 @@ def finetune(
     labels, val_labels : "folder", path, or sequence
         As in `decaf.extract`.
     val_fraction : float, optional
-        The share drawn of each class, where no validation images are given; by default 0.2.
+        The share drawn of each class where there are no validation images, by default 0.2;
+        refused where there are.
     save_head : path, optional
         Write the frozen head there too, as a file that `decaf predict` takes.
     resume : bool
@@ -185,7 +183,7 @@ def finetune(
                     val,
                     labels=labels,
                     val_labels=val_labels,
-                    val_fraction=share,
+                    val_fraction=val_fraction,
                     seed=chosen.seed,
                 ),
             )
@@ -193,7 +191,7 @@ def finetune(
         stack.callback(work.close)
 
         def take() -> None:
-            work.images = images_of(train, val) if packs[0] else identity_of(source)
+            work.images = images_of(train, val, val_fraction) if packs[0] else identity_of(source)
             work.open(resume=resume, overwrite=overwrite)
 
         on_chief(world, take)

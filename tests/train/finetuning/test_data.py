@@ -14,7 +14,7 @@ from PIL import Image
 
 from decaf.errors import DecafError, InputError, SettingError
 from decaf.images.sniff import is_hdf5
-from decaf.train.finetuning.data import divided, find_images, seen_in_training
+from decaf.train.finetuning.data import divided, find_images, images_of, seen_in_training
 from decaf.train.pack.build import make_pack
 from decaf.train.pack.reader import Pack
 
@@ -71,6 +71,8 @@ def test_validation_images_beside_the_training_images_are_taken(tmp_path: Path) 
     assert not any(name.startswith(b"test") for name in alone.images.names)
     folder_of(tmp_path / "val", dict.fromkeys(CLASSES, 3))
     assert find_images(tmp_path).splits == {"train": 12, "val": 9}
+    with pytest.raises(SettingError, match=r"without validation images, and .* has such"):
+        find_images(tmp_path, val_fraction=0.2)
 
 
 def test_validation_images_may_lack_classes_and_lie_elsewhere(photos: Path, tmp_path: Path) -> None:
@@ -165,6 +167,15 @@ def test_packs_are_divided(photos: Path, tmp_path: Path) -> None:
         data = divided(pack, val_pack, 0.2, 0)
         assert data.val.labels.tolist() == [1, 1, 2, 2]
         assert seen_in_training(data) == 4
+
+
+def test_of_a_pack_with_validation_images_none_are_drawn(photos: Path, tmp_path: Path) -> None:
+    whole, half = pack_of(photos, tmp_path / "whole.pack"), tmp_path / "half.pack"
+    make_pack(find_images(photos), half, size=8, encoding="raw", workers=0).close()
+    assert images_of(whole, None, 0.3) == images_of(whole)
+    assert images_of(half)["count"] == 30
+    with pytest.raises(SettingError, match=r"without validation images, and .* has such"):
+        images_of(half, None, 0.3)
 
 
 def test_packs_that_do_not_belong_together_are_told(photos: Path, tmp_path: Path) -> None:
