@@ -24,7 +24,7 @@ from decaf.features.ranks import local_world_size
 from decaf.features.run import available_cores
 from decaf.images.sniff import is_hdf5
 from decaf.images.spec import PreprocessSpec
-from decaf.train.beginning import preprocess_of
+from decaf.train.beginning import preprocess_of, start_state
 from decaf.train.distributed import World
 from decaf.train.finetuning.accuracy import Accuracy, sign_test
 from decaf.train.finetuning.card import write_card
@@ -394,21 +394,15 @@ class Job:
         target: Path | None,
     ) -> Finetuned:
         """Measure what was trained as it will be used, and write it with its card."""
-        trained = done.weights
-        network = AlexNet(trained.spec)
-        network.load_state_dict(trained.state)
-        logits = layer_values(
-            network.to(self.world.device),
-            "fc8",
-            data.val,
-            trained.preprocess,
-            trained.mean_image,
-            self.world.device,
-            self.threads,
-        )
-        right = logits.argmax(1) == np.asarray(data.val.labels)
-        tuned, frozen = Accuracy.of(right), Accuracy.of(head.right)
         history = read_log(work.run / "log.csv")
+        best_step, from_head = _best_step(history), self.settings.start == "head"
+        trained, right = done.weights, self._tried(done.weights, data)
+        if from_head and best_step > 0 and right.sum() <= head.right.sum():
+            # The steps try the network in fewer bits than it is used in. What seemed better there
+            # and is not makes way for what it began as.
+            best_step, trained = 0, self._begun_with(head, data, done)
+            right = self._tried(trained, data)
+        tuned, frozen = Accuracy.of(right), Accuracy.of(head.right)
         provenance = {
             "source": "decaf finetune",
             **{k: v for k, v in trained.provenance.items() if k != "source"},
@@ -434,8 +428,8 @@ class Job:
             tuned=tuned,
             frozen=frozen,
             p_value=sign_test(right, head.right),
-            is_start=_best_step(history) == 0 and self.settings.start == "head",
-            best_epoch=_best_step(history) / max(1, done.steps) * done.epochs,
+            is_start=best_step == 0 and from_head,
+            best_epoch=best_step / max(1, done.steps) * done.epochs,
             epochs=done.epochs,
             seconds=done.seconds,
             batch_size=done.settings.batch_size,
@@ -453,6 +447,35 @@ class Job:
             on_chief(self.world, write)
             on_chief(self.world, lambda: work.keep_result(result.to_dict()))
         return result
+
+    def _tried(self, weights: Weights, data: Packed) -> np.ndarray:
+        """Tell which validation images a network names rightly, computed as it will be used."""
+        network = AlexNet(weights.spec)
+        network.load_state_dict(weights.state)
+        logits = layer_values(
+            network.to(self.world.device),
+            "fc8",
+            data.val,
+            weights.preprocess,
+            weights.mean_image,
+            self.world.device,
+            self.threads,
+        )
+        return np.asarray(logits.argmax(1) == np.asarray(data.val.labels))
+
+    def _begun_with(self, head: FrozenHead, data: Packed, done: Trained) -> Weights:
+        """Give the network that training began with: the frozen layers, and the head."""
+        last = (head.coef, head.intercept)
+        known = done.weights
+        return Weights.of(
+            known.name,
+            known.spec,
+            known.preprocess,
+            start_state(known.spec, data.pack, done.settings, self.begun, last),
+            class_names=known.class_names,
+            mean_image=known.mean_image,
+            provenance=known.provenance,
+        )
 
     def told_before(self, work: WorkFolder) -> Finetuned | None:
         """Give the result of a run that was finished before; None where it was not."""

@@ -8,6 +8,7 @@ import re
 import shutil
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from decaf.errors import (
 from decaf.features.extract import extract
 from decaf.heads import load_head
 from decaf.heads.classifier import load_classifier
+from decaf.train import session
 from decaf.train.feed import Batch
 from decaf.train.finetuning import job as job_module
 from decaf.train.finetuning.result import Finetuned
@@ -467,6 +469,32 @@ def test_the_run_ends_where_validation_gets_no_better(tune: Tune) -> None:
     result = tune(changes={"early_stopping": 2, "epochs": 40.0, "lr": 1e-12, "validate_every": 1})
     assert result.epochs == 2
     assert result.is_start
+
+
+def test_what_is_not_better_as_it_is_used_makes_way_for_the_start(
+    tune: Tune, begun: Weights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The validations between the steps, in fewer bits, may say otherwise."""
+    validate = session.validate
+
+    def flattering(*args: Any, **kwargs: Any) -> Any:
+        errors.append(100.0 - len(errors))
+        return replace(validate(*args, **kwargs), top1_error=errors[-1])
+
+    monkeypatch.setattr(session, "validate", flattering)
+    errors: list[float] = []
+    changes = {"lr": 1e-7, "weight_decay": 0.0, "validate_every": 1}
+    moved = tune(tmp_path / "new.safetensors", changes={**changes, "start": "new"})
+    assert not torch.equal(moved.weights.state["conv1.weight"], begun.state["conv1.weight"])
+    errors.clear()
+    out = tmp_path / "m.safetensors"
+    result = tune(out, changes=changes)
+    assert (result.is_start, result.best_epoch) == (True, 0)
+    assert result.tuned == result.frozen
+    assert not result.better
+    for key, tensor in load_weights(out).state.items():
+        assert torch.equal(tensor, begun.state[key]) == (not key.startswith("fc8")), key
+    assert "kept is the state after 0" in out.with_suffix(".md").read_text()
 
 
 def test_few_images_are_enough(tune: Tune, tmp_path: Path) -> None:
