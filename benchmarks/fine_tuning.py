@@ -283,7 +283,6 @@ def make_report(runs: Sequence[dict[str, Any]], command: str) -> BenchmarkReport
         cells = [_cell(_values(own, way, start)) for way, start, _ in WAYS]
         pairs = [run["tuned"] - run["frozen"] for run in own if run["key"][3] == "packaged"]
         rows.append(Row(title, (*cells, _cell(pairs))))
-        time_of = [run["seconds"] / 60 for run in own]
         over = [100 * (run["seconds"] / run["bare_seconds"] - 1) for run in own]
         loop = [100 * (run["training_seconds"] / run["bare_seconds"] - 1) for run in own]
         costs.append(
@@ -293,10 +292,10 @@ def make_report(runs: Sequence[dict[str, Any]], command: str) -> BenchmarkReport
                     f"{first['train']:,} + {first['val']:,}",
                     f"{first['test']:,}",
                     f"{first['epochs']:.3g}",
-                    _cell(time_of),
-                    _cell([run["peak_memory"] / 2**30 for run in own]),
-                    _cell(loop),
-                    _cell(over),
+                    Cell(statistics.median(run["seconds"] / 60 for run in own)),
+                    Cell(max(run["peak_memory"] / 2**30 for run in own)),
+                    Cell(statistics.median(loop)),
+                    Cell(statistics.median(over)),
                 ),
             )
         )
@@ -321,9 +320,11 @@ def make_report(runs: Sequence[dict[str, Any]], command: str) -> BenchmarkReport
         row_header="Set",
         unit="",
         best="none",
-        caption="Minutes and peak memory of decaf.finetune, the frozen head included. Bare steps: "
-        "forward pass, backward pass and update alone, as many and on as many images, timed in "
-        "the same process.",
+        caption="Minutes of decaf.finetune, the frozen head included, and time over that of the "
+        "bare steps: medians over a row's runs, from packaged and random weights; memory: the "
+        "greatest peak of them. Bare steps: forward pass, backward pass and update alone, as many "
+        "and on as many images, timed after the run in its process. Training includes validations "
+        "and checkpoints.",
     )
     known = [name for name in KNOWN if any(name == each for each, _ in tasks)]
     sections: list[Section] = [table, *map(_known, known), *_plots(runs, tasks), cost]
