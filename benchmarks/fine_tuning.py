@@ -300,7 +300,7 @@ def make_report(runs: Sequence[dict[str, Any]], command: str) -> BenchmarkReport
             )
         )
     headers = ("train + validation", "test", "epochs", "minutes", "memory, GiB")
-    over_columns = ("training over bare steps, %", "all over bare steps, %")
+    over_columns = ("overhead of training, %", "of all, %")
     table = Table(
         "Mean per-class accuracy on the test images",
         (*(Column(title) for _, _, title in WAYS), Column("gain of fine-tuning")),
@@ -320,7 +320,7 @@ def make_report(runs: Sequence[dict[str, Any]], command: str) -> BenchmarkReport
         row_header="Set",
         unit="",
         best="none",
-        caption="Minutes of decaf.finetune, the frozen head included, and time over that of the "
+        caption="Minutes of decaf.finetune, the frozen head included, and what it takes over the "
         "bare steps: medians over a row's runs, from packaged and random weights; memory: the "
         "greatest peak of them. Bare steps: forward pass, backward pass and update alone, as many "
         "and on as many images, timed after the run in its process. Training includes validations "
@@ -371,6 +371,7 @@ def _plots(runs: Sequence[dict[str, Any]], tasks: Sequence[tuple[str, int]]) -> 
                 tuple(series),
                 x_label="training images a class",
                 y_label="mean per-class accuracy",
+                log_x=True,
             )
         )
     return plots

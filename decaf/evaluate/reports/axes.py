@@ -11,7 +11,7 @@ __all__ = ["Scale", "nice_ticks", "text_width", "thinned"]
 
 @dataclass(frozen=True)
 class Scale:
-    """A straight map from values to pixels.
+    """A map from values to pixels, straight or logarithmic.
 
     Parameters
     ----------
@@ -19,16 +19,22 @@ class Scale:
         Values at the ends; `high` is above `low`.
     start, end : float
         Pixels at the ends.
+    log : bool
+        Equal ratios are equally far apart; all values are above 0.
     """
 
     low: float
     high: float
     start: float
     end: float
+    log: bool = False
 
     def __call__(self, value: float) -> float:
         """Give the pixel of a value."""
-        share = (value - self.low) / (self.high - self.low)
+        low, high = self.low, self.high
+        if self.log:
+            low, high, value = math.log(low), math.log(high), math.log(value)
+        share = (value - low) / (high - low)
         return round(self.start + share * (self.end - self.start), 2)
 
 

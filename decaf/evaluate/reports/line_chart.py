@@ -112,7 +112,7 @@ def _chart(lines: Lines, size: ChartSize) -> tuple[list[Markup], int]:
     labels = [_tick(value) for value in ticks]
     left = 30 + max(text_width(label, FONT) for label in labels)
     low, high = (xs[0], xs[-1]) if len(xs) > 1 else (xs[0] - 1, xs[0] + 1)
-    across = Scale(low, high, left + 12, size.width - 16)
+    across = Scale(low, high, left + 12, size.width - 16, log=lines.log_x and low > 0)
     up = Scale(ticks[0], ticks[-1], size.plot_height, 14)
     legend, legend_height = _legend(lines.series, size, size.plot_height + 58)
     parts = [

@@ -181,6 +181,8 @@ class Lines:
         Of the values.
     decimals : int
     caption : str
+    log_x : bool
+        Equal ratios of x are equally far apart; every x is above 0.
     """
 
     title: str
@@ -190,9 +192,12 @@ class Lines:
     unit: str = "%"
     decimals: int = 1
     caption: str = ""
+    log_x: bool = False
 
     def __post_init__(self) -> None:
         _set(self, series=tuple(self.series))
+        if self.log_x and any(x <= 0 for series in self.series for x in series.x):
+            raise SettingError(f"curves {self.title!r}: log_x, and an x that is not above 0")
 
 
 @dataclass(frozen=True)

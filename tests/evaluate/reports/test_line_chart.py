@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from decaf.errors import SettingError
 from decaf.evaluate.reports import Lines, Series
 from decaf.evaluate.reports.axes import Scale, nice_ticks, thinned
 from decaf.evaluate.reports.line_chart import NARROW, WIDE, ChartSize, line_chart, standalone_chart
@@ -51,6 +52,18 @@ def test_points_lie_on_the_axes_they_are_read_from(lines: Lines, size: ChartSize
     assert heights == pytest.approx([4 * scale, 2 * scale, 8 * scale], abs=0.05)
 
 
+def test_equal_ratios_are_equally_far_apart() -> None:
+    lines = Lines("Few", (Series("a", (10, 100, 1000), (1.0, 2.0, 3.0)),), log_x=True)
+    svg = parsed(line_chart(lines, WIDE))
+    curve = next(part for part in svg.iter("polyline"))
+    first, second, third = (float(p.split(",")[0]) for p in curve.attrib["points"].split())
+    assert second - first == pytest.approx(third - second, abs=0.02)
+    labels = [t.text for t in svg.iter("text") if t.attrib.get("text-anchor") == "middle"]
+    assert labels[:3] == ["10", "100", "1000"]
+    with pytest.raises(SettingError, match="log_x, and an x that is not above 0"):
+        Lines("Few", (Series("a", (0, 1), (1.0, 2.0)),), log_x=True)
+
+
 def test_every_point_says_its_numbers(lines: Lines) -> None:
     svg = parsed(line_chart(lines, WIDE))
     assert [title.text for title in svg.iter("title")] == [
@@ -73,12 +86,13 @@ def test_curves_differ_by_marker_and_by_colour() -> None:
     assert len(looks) == 24
 
 
+@pytest.mark.parametrize("log_x", [False, True])
 @pytest.mark.parametrize(
     "series",
     [(), (Series("a", (), ()),), (Series("a", (3,), (5.0,)),), (Series("a", (1, 2), (7.0, 7.0)),)],
 )
-def test_little_data_can_be_drawn(series: tuple[Series, ...]) -> None:
-    svg = parsed(line_chart(Lines("t", series), NARROW))
+def test_little_data_can_be_drawn(series: tuple[Series, ...], log_x: bool) -> None:
+    svg = parsed(line_chart(Lines("t", series, log_x=log_x), NARROW))
     assert not re.search("nan|inf", ET.tostring(svg, encoding="unicode"))
 
 
