@@ -32,13 +32,10 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-import torch
 from command_line import shown_command
-from speed.bare_step import bare_step_seconds
 from speed.machine import describe
 
 import decaf
-from decaf.backbone.device import bf16_is_native, choose_device
 from decaf.evaluate.datasets import Dataset, read_caltech101, read_class_folders, read_scene15
 from decaf.evaluate.protocol.feature_cache import cached_features
 from decaf.evaluate.reports import (
@@ -202,14 +199,6 @@ def run_one(job: Job, cache: Path | None) -> dict[str, Any]:
         tuned = np.array([name for name, _, _ in found.classes])[logits.argmax(1)]
     truth = np.array(test.class_names)[test.labels]
     steps = int(max(row["step"] for row in found.history))
-    device = choose_device("auto")
-    bare = bare_step_seconds(
-        found.weights.spec,
-        found.batch_size,
-        state=found.weights.state,
-        device=device,
-        dtype=torch.bfloat16 if bf16_is_native(device) else torch.float32,
-    )
     return {
         "key": job.key,
         "train": int(sum(count for _, count, _ in found.classes)),
@@ -226,8 +215,6 @@ def run_one(job: Job, cache: Path | None) -> dict[str, Any]:
         "batch_size": found.batch_size,
         "steps": steps,
         "seconds": seconds,
-        "training_seconds": found.seconds,
-        "bare_seconds": bare * steps,
         "peak_memory": peak,
         "machine": describe(),
     }
@@ -283,8 +270,6 @@ def make_report(runs: Sequence[dict[str, Any]], command: str) -> BenchmarkReport
         cells = [_cell(_values(own, way, start)) for way, start, _ in WAYS]
         pairs = [run["tuned"] - run["frozen"] for run in own if run["key"][3] == "packaged"]
         rows.append(Row(title, (*cells, _cell(pairs))))
-        over = [100 * (run["seconds"] / run["bare_seconds"] - 1) for run in own]
-        loop = [100 * (run["training_seconds"] / run["bare_seconds"] - 1) for run in own]
         costs.append(
             Row(
                 title,
@@ -294,13 +279,10 @@ def make_report(runs: Sequence[dict[str, Any]], command: str) -> BenchmarkReport
                     f"{first['epochs']:.3g}",
                     Cell(statistics.median(run["seconds"] / 60 for run in own)),
                     Cell(max(run["peak_memory"] / 2**30 for run in own)),
-                    Cell(statistics.median(loop)),
-                    Cell(statistics.median(over)),
                 ),
             )
         )
-    headers = ("train + validation", "test", "epochs", "minutes", "memory, GiB")
-    over_columns = ("overhead of training, %", "of all, %")
+    headers = ("training + validation images", "test", "epochs", "minutes", "memory, GiB")
     table = Table(
         "Mean per-class accuracy on the test images",
         (*(Column(title) for _, _, title in WAYS), Column("gain of fine-tuning")),
@@ -315,16 +297,13 @@ def make_report(runs: Sequence[dict[str, Any]], command: str) -> BenchmarkReport
     )
     cost = Table(
         "What a run costs",
-        tuple(Column(title) for title in (*headers, *over_columns)),
+        tuple(Column(title) for title in headers),
         tuple(costs),
         row_header="Set",
         unit="",
         best="none",
-        caption="Minutes of decaf.finetune, the frozen head included, and what it takes over the "
-        "bare steps: medians over a row's runs, from packaged and random weights; memory: the "
-        "greatest peak of them. Bare steps: forward pass, backward pass and update alone, as many "
-        "and on as many images, timed after the run in its process. Training includes validations "
-        "and checkpoints.",
+        caption="Of decaf.finetune, the frozen head included: the median of a row's runs, from "
+        "packaged and random weights, and the greatest peak memory of them.",
     )
     known = [name for name in KNOWN if any(name == each for each, _ in tasks)]
     sections: list[Section] = [table, *map(_known, known), *_plots(runs, tasks), cost]

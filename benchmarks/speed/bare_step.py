@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
-import time
 from typing import Any
 
 import torch
@@ -13,9 +11,7 @@ from torch.nn import functional
 from decaf.backbone.network import AlexNet
 from decaf.backbone.spec import ArchSpec
 
-__all__ = ["BareStep", "bare_step_seconds"]
-
-WARM, TIMED = 3, 12
+__all__ = ["BareStep"]
 
 
 class BareStep:
@@ -70,23 +66,3 @@ class BareStep:
         loss.backward()
         self.optimizer.step()
         self.loss = loss.detach()
-
-
-def bare_step_seconds(
-    spec: ArchSpec,
-    batch_size: int,
-    *,
-    state: dict[str, Tensor],
-    device: torch.device,
-    dtype: torch.dtype,
-) -> float:
-    """Time AdamW's bare step: the median of some, after some."""
-    step = BareStep(spec, batch_size, device, optimizer="adamw", state=state, dtype=dtype)
-    seconds = []
-    for _ in range(WARM + TIMED):
-        began = time.perf_counter()
-        step.take()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        seconds.append(time.perf_counter() - began)
-    return statistics.median(seconds[WARM:])

@@ -23,12 +23,11 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,6 +35,7 @@ from typing import Any
 import torch
 from bare_step import BareStep
 from machine import describe
+from turns import again, cores, seconds_of, spread
 
 from decaf.backbone.device import choose_device
 from decaf.train.beginning import preprocess_of, start_state
@@ -120,10 +120,6 @@ def _command(args: argparse.Namespace) -> str:
     return " ".join(words)
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0))
-
-
 def _image_folder(scratch: Path, photographs: list[Path]) -> Path:
     """Lay the photographs out as an ImageFolder; which class is whose does not matter here."""
     folder = scratch / "photographs"
@@ -157,7 +153,7 @@ def _measure_feeds(folder: Path, packs: dict[str, Path], args: argparse.Namespac
         if max(means) - min(means) > 0.15:
             sys.exit(f"{crop} crops: the feeds do not show the same images: means {means}")
     for label, speeds in runs.items():
-        feeds[label] |= _spread(speeds)
+        feeds[label] |= spread(speeds)
         reference = runs[f"torchvision, {label.split(', ')[1]}"]
         ratios = [ours / theirs for ours, theirs in zip(speeds, reference, strict=True)]
         feeds[label]["ratio"] = round(statistics.median(ratios), 2)
@@ -234,7 +230,7 @@ def _feed(pack: Pack, settings: TrainSettings, device: torch.device, crop: int) 
         normaliser=Normaliser(preprocess, mean_image, dtype, device),
         crop=crop,
         device=device,
-        workers=_cores(),
+        workers=cores(),
     )
 
 
@@ -256,15 +252,15 @@ def _measure_steps(
     for number in range(args.rounds + 1):
         _say(f"{arch}, round {number} of {args.rounds}")
         found = {
-            "bare step": _seconds(lambda _: bare.take(), _again(batch, steps), device),
-            "trainer's step": _seconds(trainer.take, _again(batch, steps), device),
+            "bare step": seconds_of(lambda _: bare.take(), again(batch, steps), device),
+            "trainer's step": seconds_of(trainer.take, again(batch, steps), device),
         }
         for name, each in opened.items():
             feed = _feed(each, base, device, spec.input_size)
             # One batch more than is timed: the first waits for the threads to start.
             with feed.batches(number * (steps + 1), (number + 1) * (steps + 1)) as batches:
                 trainer.take(next(batches))
-                found[f"loop, {name} pack"] = _seconds(trainer.take, batches, device)
+                found[f"loop, {name} pack"] = seconds_of(trainer.take, batches, device)
         for name, seconds in found.items():
             if number:  # the first round compiles, chooses algorithms and fills caches
                 runs.setdefault(name, []).append(args.batch_size * steps / seconds)
@@ -275,36 +271,10 @@ def _measure_steps(
     report: dict[str, Any] = {}
     for name, speeds in runs.items():
         ratios = [ours / theirs for ours, theirs in zip(speeds, runs["bare step"], strict=True)]
-        report[name] = {**_spread(speeds), "share_of_bare": round(statistics.median(ratios), 3)}
+        report[name] = {**spread(speeds), "share_of_bare": round(statistics.median(ratios), 3)}
         hours = IMAGENET * EPOCHS / report[name]["images_per_s"] / 3600
         report[name]["hours_of_90_epochs"] = round(hours, 1)
     return report
-
-
-def _again(batch: Batch, steps: int) -> Iterator[Batch]:
-    return (batch for _ in range(steps))
-
-
-def _seconds(take: Callable[[Batch], Any], batches: Iterator[Batch], device: torch.device) -> float:
-    _wait(device)
-    began = time.perf_counter()
-    for batch in batches:
-        take(batch)
-    _wait(device)
-    return time.perf_counter() - began
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
-def _spread(speeds: list[float]) -> dict[str, float]:
-    return {
-        "images_per_s": round(statistics.median(speeds), 1),
-        "slowest": round(min(speeds), 1),
-        "fastest": round(max(speeds), 1),
-    }
 
 
 def _say(text: str) -> None:

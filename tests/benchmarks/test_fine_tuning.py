@@ -80,8 +80,6 @@ def outcome(key: list[Any], *, frozen: float, tuned: float, better: bool = True)
         "batch_size": 4,
         "steps": 10,
         "seconds": 90.0,
-        "training_seconds": 66.0,
-        "bare_seconds": 60.0,
         "peak_memory": 2**31,
         "machine": MACHINE,
     }
@@ -185,8 +183,7 @@ def test_what_the_report_says(benchmark: ModuleType) -> None:
     ]
     # One run was disturbed, and two are somewhat slower.
     for run, (factor, memory) in zip(runs, ((1, 2), (9, 3), (4 / 3, 2), (1, 2)), strict=True):
-        run["seconds"], run["training_seconds"] = 90 * factor, 66 * factor
-        run["peak_memory"] = memory * 2**30
+        run |= {"seconds": 90 * factor, "peak_memory": memory * 2**30}
     report = benchmark.make_report(runs, "command")
     accuracy, *_, cost = report.sections
     (row,) = accuracy.rows
@@ -196,7 +193,7 @@ def test_what_the_report_says(benchmark: ModuleType) -> None:
     assert {cell.n for cell in row.cells} == {2}
     (row,) = cost.rows
     assert row.cells[:3] == ("8 + 2", "5", "5")
-    assert [cell.mean for cell in row.cells[3:]] == pytest.approx([1.75, 3.0, 85 / 3, 75.0])
+    assert [cell.mean for cell in row.cells[3:]] == pytest.approx([1.75, 3.0])
     assert report.headline == (
         "fine-tuning moves accuracy by +1.0 to +4.0 points (+2.5 on average over 2 runs)"
     )
@@ -221,7 +218,6 @@ def test_a_run_of_its_own(script: Any, tmp_path: Path, capsys: pytest.CaptureFix
     packaged, random = json.loads((tmp_path / "out" / "fine_tuning.runs.json").read_bytes())
     for run in (packaged, random):
         assert (run["train"], run["val"], run["test"], run["classes"]) == (8, 2, 10, 2)
-        assert run["training_seconds"] < run["seconds"]
         assert run["peak_memory"] > 2**28
     assert packaged["frozen"] == 100  # one class is dark, the other is bright
     assert packaged["tuned"] == 100

@@ -1,0 +1,50 @@
+"""Timing of steps that take turns, so that their ratios hold when the machine's speed drifts."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from collections.abc import Callable, Iterator
+
+import torch
+
+from decaf.train.feed import Batch
+
+__all__ = ["again", "cores", "seconds_of", "spread"]
+
+
+def again(batch: Batch, steps: int) -> Iterator[Batch]:
+    """Give a batch so many times."""
+    return (batch for _ in range(steps))
+
+
+def seconds_of(
+    take: Callable[[Batch], object], batches: Iterator[Batch], device: torch.device
+) -> float:
+    """Time steps, each batch taken as it comes."""
+    _wait(device)
+    began = time.perf_counter()
+    for batch in batches:
+        take(batch)
+    _wait(device)
+    return time.perf_counter() - began
+
+
+def spread(speeds: list[float]) -> dict[str, float]:
+    """Give the median of rounds and their ends."""
+    return {
+        "images_per_s": round(statistics.median(speeds), 1),
+        "slowest": round(min(speeds), 1),
+        "fastest": round(max(speeds), 1),
+    }
+
+
+def cores() -> int:
+    """Count the cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
