@@ -262,11 +262,15 @@ def make_report(runs: Sequence[dict[str, Any]], command: str) -> BenchmarkReport
     command : str
     """
     tasks = list(dict.fromkeys((run["key"][0], run["key"][1]) for run in runs))
+    most = len({run["key"][2] for run in runs})
     rows, costs = [], []
     for name, size in tasks:
         own = [run for run in runs if run["key"][:2] == [name, size]]
         first = own[0]
         title = f"{name}, {_size(size)} a class" if size else f"{name}, all"
+        seeds = len({run["key"][2] for run in own})
+        if seeds < most:
+            title += f" ({seeds} seeds)" if seeds > 1 else " (1 seed)"
         cells = [_cell(_values(own, way, start)) for way, start, _ in WAYS]
         pairs = [run["tuned"] - run["frozen"] for run in own if run["key"][3] == "packaged"]
         rows.append(Row(title, (*cells, _cell(pairs))))

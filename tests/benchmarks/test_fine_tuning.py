@@ -202,6 +202,13 @@ def test_what_the_report_says(benchmark: ModuleType) -> None:
     assert "and in 1 of these more test images too" in said
 
 
+def test_a_row_of_fewer_seeds_says_so(benchmark: ModuleType) -> None:
+    keys = [["a", 10, 0, "packaged"], ["a", 10, 1, "packaged"], ["b", 0, 0, "packaged"]]
+    runs = [outcome(key, frozen=60.0, tuned=61.0) for key in keys]
+    table = benchmark.make_report(runs, "command").sections[0]
+    assert [row.name for row in table.rows] == ["a, 10 a class", "b, all (1 seed)"]
+
+
 @pytest.mark.parametrize(("name", "said"), [("imagenette", True), ("scene15", False)])
 def test_images_that_the_weights_were_made_from_are_told(
     benchmark: ModuleType, name: str, said: bool
