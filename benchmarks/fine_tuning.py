@@ -365,7 +365,7 @@ def _known(name: str) -> Text:
         f"What the packaged weights know of {name}",
         f"They were trained on the training images of {name} too (not on its test images). So the "
         "frozen features tell the images of the table's training and validation sets apart better "
-        "than new ones, and what is chosen on such a validation set favours them.",
+        "than new ones, and what is chosen on such a validation set says less of these.",
     )
 
 

@@ -33,7 +33,7 @@ from decaf.backbone.device import bf16_is_native, choose_device
 from decaf.backbone.weights import DEFAULT_WEIGHTS, load_weights
 from decaf.train.distributed import World
 from decaf.train.feed import Feed
-from decaf.train.finetuning.data import divided, find_images
+from decaf.train.finetuning.data import VAL_FRACTION, divided, find_images
 from decaf.train.finetuning.settings import FinetuneSettings
 from decaf.train.heap import keep_freed_memory
 from decaf.train.pack.build import make_pack
@@ -78,7 +78,7 @@ def _measure(args: argparse.Namespace, folder: Path, stack: ExitStack) -> dict[s
     source = find_images(args.photographs)
     pack = make_pack(source, folder / "data.pack", size=size, encoding="raw", resize=resize)
     stack.callback(pack.close)
-    data = divided(pack, None, 0.2, 0)
+    data = divided(pack, None, VAL_FRACTION, 0)
     precision = "bf16" if bf16_is_native(device) else "fp32"
     settings = FinetuneSettings().training(len(data.train), precision)
     run = TrainingRun(

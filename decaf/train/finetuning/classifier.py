@@ -20,6 +20,7 @@ from decaf.features.extract import extract
 from decaf.images.layouts import LabelledImages
 from decaf.images.refs import ImageRef, RefList
 from decaf.images.sources import ImageList, collect
+from decaf.train.finetuning.data import VAL_FRACTION
 from decaf.train.finetuning.run import finetune
 from decaf.train.finetuning.settings import FinetuneSettings
 from decaf.train.pack.sources import PackSource, source_of
@@ -100,7 +101,7 @@ class FineTuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         dropout: float | None = None,
         precision: str | None = None,
         class_weight: str | None = None,
-        val_fraction: float = 0.2,
+        val_fraction: float = VAL_FRACTION,
         random_state: Any = 0,
         device: str = "auto",
         workers: int | None = None,
