@@ -90,8 +90,11 @@ def card_text(result: Finetuned, settings: TrainSettings) -> str:
         ("time", f"{result.seconds / 60:.1f} minutes of training on {known['device']}"),
         ("made", f"{today}, decaf {known['decaf_version']}, torch {known['torch_version']}"),
     ]
-    frozen, tuned = result.frozen, result.tuned
-    comparison = [("fine-tuned", tuned), ("frozen fc7 + logistic regression", frozen)]
+    measured = (("fine-tuned", result.tuned), ("frozen fc7 + logistic regression", result.frozen))
+    comparison = [
+        (name, f"{each.percent:.1f}", _interval(each.interval), f"{each.calibrated_loss:.3f}")
+        for name, each in measured
+    ]
     preprocess = weights.preprocess
     cut = f"Preprocessing: {preprocess.resize} to {preprocess.resize_to} pixels, centre crop of "
     cut += f"{preprocess.crop}."
@@ -103,12 +106,10 @@ def card_text(result: Finetuned, settings: TrainSettings) -> str:
         "",
         "## How good it is",
         "",
-        "Accuracy on the validation images in percent, with its 95 % interval (Wilson):",
+        "Accuracy on the validation images in percent, its 95 % interval (Wilson), and calibrated",
+        "loss: the cross-entropy in nats, at the temperature that suits each best.",
         "",
-        *_table(
-            ("", "accuracy", "interval"),
-            [(name, f"{each.percent:.1f}", _interval(each.interval)) for name, each in comparison],
-        ),
+        *_table(("", "accuracy", "interval", "calibrated loss"), comparison),
         "",
         f"{_sentence(result.verdict)}. {chosen}",
         "",

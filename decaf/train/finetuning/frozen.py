@@ -19,6 +19,7 @@ from decaf.backbone.state import Weights
 from decaf.images.preprocess import normalise
 from decaf.images.spec import PreprocessSpec
 from decaf.train.feed import Split
+from decaf.train.finetuning.accuracy import Trial
 from decaf.train.validate import centre_crops
 
 __all__ = ["LAYER", "FrozenHead", "as_last_layer", "fit_frozen_head", "layer_values", "save_frozen"]
@@ -37,14 +38,30 @@ class FrozenHead:
         Their scores are logits: the softmax of them is the head's answer.
     C : float
         Chosen by cross-validation inside the training images.
-    right : ndarray of bool, shape (N,)
-        Whether each validation image is named rightly.
+    trial : Trial
+        On the validation images.
     """
 
     coef: Tensor
     intercept: Tensor
     C: float
-    right: np.ndarray
+    trial: Trial
+
+    @classmethod
+    def from_tensors(cls, tensors: dict[str, Tensor]) -> FrozenHead:
+        """Make it of what `tensors` gave."""
+        trial = Trial(tensors["right"].numpy(), tensors["losses"].numpy())
+        return cls(tensors["coef"], tensors["intercept"], float(tensors["C"]), trial)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Give all of it as tensors, to be kept."""
+        return {
+            "coef": self.coef,
+            "intercept": self.intercept,
+            "C": torch.tensor([self.C], dtype=torch.float64),
+            "right": torch.from_numpy(self.trial.right),
+            "losses": torch.from_numpy(self.trial.losses),
+        }
 
 
 def layer_values(
@@ -126,9 +143,9 @@ def fit_frozen_head(
         # A search that ends at its border, or a fit that was cut short, is still a head.
         warnings.simplefilter("ignore")
         head.fit(features, labels)
-    right = head.predict(held) == np.asarray(val.labels)
     coef, intercept = as_last_layer(head.coef_, head.intercept_)
-    return FrozenHead(coef, intercept, float(head.C_), np.asarray(right)), head
+    logits = held.astype(np.float64) @ coef.numpy().T + intercept.numpy()
+    return FrozenHead(coef, intercept, float(head.C_), Trial.of(logits, val.labels)), head
 
 
 def as_last_layer(coef: np.ndarray, intercept: np.ndarray) -> tuple[Tensor, Tensor]:

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -26,7 +25,7 @@ from decaf.images.sniff import is_hdf5
 from decaf.images.spec import PreprocessSpec
 from decaf.train.beginning import preprocess_of, start_state
 from decaf.train.distributed import World
-from decaf.train.finetuning.accuracy import Accuracy, sign_test
+from decaf.train.finetuning.accuracy import Trial, sign_test
 from decaf.train.finetuning.card import write_card
 from decaf.train.finetuning.data import Packed, divided, seen_in_training
 from decaf.train.finetuning.frozen import FrozenHead, fit_frozen_head, layer_values, save_frozen
@@ -224,21 +223,13 @@ class Job:
             if kept is not None and kept[0].get("pack") == data.pack.fingerprint:
                 return kept[1]
             head, fitted = self._fit_head(data)
-            tensors = {
-                "coef": head.coef,
-                "intercept": head.intercept,
-                "right": torch.from_numpy(head.right),
-                "C": torch.tensor([head.C], dtype=torch.float64),
-            }
+            tensors = head.tensors()
             work.keep_head({"pack": data.pack.fingerprint}, tensors)
             return tensors
 
-        found = self.world.share_tensors(on_chief(self.world, fit))
-        head = FrozenHead(
-            found["coef"], found["intercept"], float(found["C"]), found["right"].numpy()
-        )
+        head = FrozenHead.from_tensors(self.world.share_tensors(on_chief(self.world, fit)))
         if self.world.chief:
-            accuracy = Accuracy.of(head.right)
+            accuracy = head.trial.accuracy
             _logger.info(
                 "frozen fc7 + logistic regression: %s of %d validation images",
                 accuracy,
@@ -396,13 +387,16 @@ class Job:
         """Measure what was trained as it will be used, and write it with its card."""
         history = read_log(work.run / "log.csv")
         best_step, from_head = _best_step(history), self.settings.start == "head"
-        trained, right = done.weights, self._tried(done.weights, data)
-        if from_head and best_step > 0 and right.sum() <= head.right.sum():
-            # The steps try the network in fewer bits than it is used in. What seemed better there
-            # and is not makes way for what it began as.
+        trained, trial = done.weights, self._tried(done.weights, data)
+        passed_over = None
+        if from_head and best_step > 0 and not trial.beats(head.trial):
+            # What named more images between the steps makes way for what it began as: it does not
+            # in full precision, or its advantage is none to be believed.
+            if trial.right.sum() > head.trial.right.sum():
+                passed_over = trial.accuracy
             best_step, trained = 0, self._begun_with(head, data, done)
-            right = self._tried(trained, data)
-        tuned, frozen = Accuracy.of(right), Accuracy.of(head.right)
+            trial = self._tried(trained, data)
+        tuned, frozen = trial.accuracy, head.trial.accuracy
         provenance = {
             "source": "decaf finetune",
             **{k: v for k, v in trained.provenance.items() if k != "source"},
@@ -427,7 +421,9 @@ class Job:
             weights=weights,
             tuned=tuned,
             frozen=frozen,
-            p_value=sign_test(right, head.right),
+            better=trial.beats(head.trial),
+            p_value=sign_test(trial.right, head.trial.right),
+            passed_over=passed_over,
             is_start=best_step == 0 and from_head,
             best_epoch=best_step / max(1, done.steps) * done.epochs,
             epochs=done.epochs,
@@ -448,8 +444,8 @@ class Job:
             on_chief(self.world, lambda: work.keep_result(result.to_dict()))
         return result
 
-    def _tried(self, weights: Weights, data: Packed) -> np.ndarray:
-        """Tell which validation images a network names rightly, computed as it will be used."""
+    def _tried(self, weights: Weights, data: Packed) -> Trial:
+        """Try a network on the validation images, computed as it will be used."""
         network = AlexNet(weights.spec)
         network.load_state_dict(weights.state)
         logits = layer_values(
@@ -461,7 +457,7 @@ class Job:
             self.world.device,
             self.threads,
         )
-        return np.asarray(logits.argmax(1) == np.asarray(data.val.labels))
+        return Trial.of(logits, data.val.labels)
 
     def _begun_with(self, head: FrozenHead, data: Packed, done: Trained) -> Weights:
         """Give the network that training began with: the frozen layers, and the head."""

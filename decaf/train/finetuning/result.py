@@ -32,11 +32,18 @@ class Finetuned:
         Of the network on the validation images, whose best state was chosen on them.
     frozen : Accuracy
         Of the logistic regression on the frozen fc7, on the same images.
+    better : bool
+        Whether fine-tuning beat the frozen head on the validation images: it names more of them
+        rightly, and its calibrated loss is lower.
     p_value : float
-        How likely so large a difference is by chance (McNemar's exact test).
+        How likely so large a difference in images named rightly is by chance (McNemar's exact
+        test).
     is_start : bool
         Whether no state was better on validation than the one begun with, so that the network is
         the frozen one with the head as its last layer.
+    passed_over : Accuracy or None
+        Of the state that named most validation images rightly, where it was not kept because its
+        calibrated loss is not lower.
     best_epoch, epochs : float
         Of the state that was kept, and done in all.
     seconds : float
@@ -57,8 +64,10 @@ class Finetuned:
     weights: Weights
     tuned: Accuracy
     frozen: Accuracy
+    better: bool
     p_value: float
     is_start: bool
+    passed_over: Accuracy | None
     best_epoch: float
     epochs: float
     seconds: float
@@ -66,11 +75,6 @@ class Finetuned:
     classes: list[tuple[str, int, int]]
     bad: list[tuple[str, bytes, str, str]]
     history: list[dict[str, float]] = field(repr=False)
-
-    @property
-    def better(self) -> bool:
-        """Whether fine-tuning beat the frozen head on the validation images."""
-        return self.tuned.right > self.frozen.right
 
     @property
     def verdict(self) -> str:
@@ -83,7 +87,7 @@ class Finetuned:
                     f"(p = {self.p_value:.2f})"
                 )
             return text
-        text = "fine-tuning did not beat the frozen head on validation: use the frozen head"
+        text = f"{self._why_not()}: use the frozen head"
         if self.is_start:
             return (
                 f"{text}, which the network written is (the frozen layers, with the head as the "
@@ -92,6 +96,17 @@ class Finetuned:
         if self.tuned.right == self.frozen.right:
             text += ", which is as good and simpler"
         return f"{text}; the network written is the fine-tuned one"
+
+    def _why_not(self) -> str:
+        found = self.passed_over or self.tuned
+        if found.right <= self.frozen.right:
+            return "fine-tuning did not beat the frozen head on validation"
+        return (
+            f"fine-tuning named more of {found.images} validation images rightly than the frozen "
+            f"head ({found.right} against {self.frozen.right}), but not more surely (calibrated "
+            f"loss {found.calibrated_loss:.3f} against {self.frozen.calibrated_loss:.3f}), which "
+            "seldom holds on new images"
+        )
 
     @classmethod
     def from_dict(
@@ -102,13 +117,15 @@ class Finetuned:
         def path(name: str) -> Path | None:
             return None if values[name] is None else Path(values[name])
 
+        over = values["passed_over"]
         return cls(
             path=path("path"),
             card=path("card"),
             folder=path("folder"),
             weights=weights,
-            tuned=Accuracy(values["tuned"]["right"], values["tuned"]["images"]),
-            frozen=Accuracy(values["frozen"]["right"], values["frozen"]["images"]),
+            tuned=Accuracy.from_dict(values["tuned"]),
+            frozen=Accuracy.from_dict(values["frozen"]),
+            passed_over=over and Accuracy.from_dict(over),
             classes=[(each["name"], each["train"], each["val"]) for each in values["classes"]],
             bad=[
                 (each["split"], each["name"].encode(), each["status"], each["message"])
@@ -118,7 +135,7 @@ class Finetuned:
             **{
                 name: values[name]
                 for name in (
-                    *("p_value", "is_start", "best_epoch", "epochs", "seconds"),
+                    *("better", "p_value", "is_start", "best_epoch", "epochs", "seconds"),
                     "batch_size",
                 )
             },
@@ -142,6 +159,7 @@ class Finetuned:
             "better": self.better,
             "p_value": self.p_value,
             "is_start": self.is_start,
+            "passed_over": None if self.passed_over is None else self.passed_over.to_dict(),
             "verdict": self.verdict,
             "best_epoch": self.best_epoch,
             "epochs": self.epochs,

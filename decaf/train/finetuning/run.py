@@ -18,7 +18,6 @@ from decaf.errors import ImageError, InputError, OutputError, SettingError, Stop
 from decaf.heads.saved import is_head_file
 from decaf.images.sniff import is_hdf5
 from decaf.train.distributed import world_of_run
-from decaf.train.finetuning.accuracy import Accuracy
 from decaf.train.finetuning.card import check_card_path
 from decaf.train.finetuning.data import VAL_FRACTION, find_images, identity_of, images_of
 from decaf.train.finetuning.job import Job, on_chief, stopped
@@ -203,7 +202,7 @@ def finetune(
                     work.check_content(before.weights.provenance["pack"], data.pack.fingerprint)
                 head, fitted = job.frozen_head(work, data)
                 if head_path is not None and world.chief:
-                    report: dict[str, Any] = {"frozen": Accuracy.of(head.right).to_dict()}
+                    report: dict[str, Any] = {"frozen": head.trial.accuracy.to_dict()}
                     if not isinstance(weights, Weights) and os.path.exists(weights):
                         where = os.path.abspath(os.fspath(weights))
                         report["features"] = {"weights_file": where}

@@ -20,7 +20,7 @@ from decaf.train.checkpoint import read_checkpoint, write_checkpoint
 __all__ = ["WorkFolder"]
 
 FORMAT = "decaf-finetune"
-SCHEMA = 1
+SCHEMA = 2
 KEPT = "what is finished is kept, for --resume"
 
 _RECORD = "finetune.json"

@@ -1,4 +1,4 @@
-"""Intervals and the sign test against scipy's."""
+"""Intervals and the sign test against scipy's, losses against scikit-learn's."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
+from scipy.special import softmax
+from sklearn.metrics import log_loss
 
-from decaf.train.finetuning.accuracy import Accuracy, sign_test
+from decaf.train.finetuning.accuracy import Accuracy, Trial, sign_test
 
 
 @given(st.integers(1, 3000), st.data())
 def test_the_interval_is_wilsons(images: int, data: st.DataObject) -> None:
     right = data.draw(st.integers(0, images))
     expected = stats.binomtest(right, images).proportion_ci(method="wilson")
-    found = Accuracy(right, images).interval
+    found = Accuracy(right, images, 1.0).interval
     assert found == pytest.approx((100 * expected.low, 100 * expected.high), abs=1e-6)
 
 
@@ -35,6 +37,61 @@ def test_many_images_are_no_trouble() -> None:
 
 
 def test_what_is_told() -> None:
-    assert str(Accuracy(29, 35)) == "82.9 % (67.3 to 91.9)"
-    assert Accuracy.of(np.array([True, False, True, True])) == Accuracy(3, 4)
-    assert Accuracy(3, 4).to_dict()["percent"] == 75
+    found = Accuracy(29, 35, 0.5)
+    assert str(found) == "82.9 % (67.3 to 91.9)"
+    assert found.to_dict()["percent"] == pytest.approx(100 * 29 / 35)
+    assert Accuracy.from_dict(found.to_dict()) == found
+
+
+# -- Trials -------------------------------------------------------------------------------------
+
+
+def answers(spread: float, images: int = 300, classes: int = 5) -> tuple[np.ndarray, np.ndarray]:
+    """Logits that are right more often than by chance, and labels."""
+    random = np.random.default_rng(0)
+    labels = np.arange(images) % classes
+    own = 2 * (labels[:, None] == np.arange(classes))
+    return spread * (random.standard_normal((images, classes)) + own), labels
+
+
+@pytest.mark.parametrize("spread", [0.05, 1.0, 40.0])
+def test_the_loss_is_that_of_the_best_temperature(spread: float) -> None:
+    logits, labels = answers(spread)
+    trial = Trial.of(logits.astype(np.float32), labels)
+    least = min(
+        log_loss(labels, softmax(logits * sharpness, axis=1))
+        for sharpness in np.geomspace(0.1, 10, 2001) / spread
+    )
+    assert trial.accuracy.calibrated_loss == pytest.approx(least, rel=1e-5)
+    assert trial.accuracy.right == (logits.argmax(axis=1) == labels).sum()
+    assert trial.losses.shape == (300,)
+
+
+def test_how_sure_it_is_of_itself_does_not_count() -> None:
+    logits, labels = answers(1.0)
+    one, other = (Trial.of(factor * logits + 3, labels) for factor in (0.1, 100.0))
+    np.testing.assert_allclose(one.losses, other.losses, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("logits", "loss"),
+    [
+        ([[2.0, 0.0], [0.0, 1e-2]], 0.0),  # all right: as cold as it gets
+        ([[0.0, 5.0], [5.0, 0.0]], np.log(2)),  # all wrong: as hot as it gets
+        ([[1.0, 1.0], [7.0, 7.0]], np.log(2)),
+    ],
+)
+def test_the_ends(logits: list[list[float]], loss: float) -> None:
+    trial = Trial.of(np.array(logits), np.array([0, 1]))
+    assert trial.losses.mean() == pytest.approx(loss, abs=5e-3)
+
+
+@pytest.mark.parametrize(
+    ("right", "loss", "beats"),
+    [(3, 0.4, True), (3, 0.5, False), (3, 0.6, False), (2, 0.4, False), (1, 0.1, False)],
+)
+def test_it_takes_more_images_and_a_lower_loss(right: int, loss: float, beats: bool) -> None:
+    def trial(right: int, loss: float) -> Trial:
+        return Trial(np.arange(4) < right, np.full(4, loss))
+
+    assert trial(right, loss).beats(trial(2, 0.5)) is beats

@@ -13,7 +13,12 @@ from decaf.backbone.model import Backbone
 from decaf.backbone.weights import Weights
 from decaf.features.extract import extract
 from decaf.train.finetuning.data import Packed, divided
-from decaf.train.finetuning.frozen import as_last_layer, fit_frozen_head, layer_values
+from decaf.train.finetuning.frozen import (
+    FrozenHead,
+    as_last_layer,
+    fit_frozen_head,
+    layer_values,
+)
 from decaf.train.pack.build import make_pack
 from decaf.train.pack.reader import Pack
 
@@ -75,5 +80,10 @@ def test_the_head_is_the_logistic_regression_of_its_C(data: Packed, begun: Weigh
     expected = optimum.decision_function(held * factor)
     centred = [each - each.mean(axis=1, keepdims=True) for each in (scores, expected)]
     np.testing.assert_allclose(*centred, atol=0.02 * np.abs(expected).max())
-    assert head.right.tolist() == (fitted.predict(held) == data.val.labels).tolist()
-    assert head.right.tolist() == (scores.argmax(axis=1) == data.val.labels).tolist()
+    found = head.trial.right.tolist()
+    assert found == (fitted.predict(held) == data.val.labels).tolist()
+    assert found == (scores.argmax(axis=1) == data.val.labels).tolist()
+    again = FrozenHead.from_tensors(head.tensors())
+    assert again.C == head.C
+    for name, tensor in head.tensors().items():
+        assert torch.equal(again.tensors()[name], tensor)

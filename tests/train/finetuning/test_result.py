@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,10 +26,12 @@ def result(begun: Weights) -> Finetuned:
         card=Path("out/m.md"),
         folder=Path("out/m.finetune"),
         weights=replace(begun, provenance=provenance, name="m.safetensors"),
-        tuned=Accuracy(90, 100),
-        frozen=Accuracy(80, 100),
+        tuned=Accuracy(90, 100, 0.4),
+        frozen=Accuracy(80, 100, 0.5),
+        better=True,
         p_value=0.01,
         is_start=False,
+        passed_over=None,
         best_epoch=3.0,
         epochs=4.0,
         seconds=60.0,
@@ -38,37 +42,58 @@ def result(begun: Weights) -> Finetuned:
     )
 
 
+START = {"better": False, "tuned": Accuracy(80, 100, 0.5), "is_start": True}
+
+
+MORE = "fine-tuning named more of 100 validation images rightly than the frozen head"
+LOSS = "but not more surely (calibrated loss"
+SELDOM = "seldom holds on new images: use the frozen head"
+
+
 @pytest.mark.parametrize(
-    ("changes", "better", "told"),
+    ("changes", "told"),
     [
-        ({}, True, "fine-tuning beat the frozen head on validation: use the fine-tuned network"),
-        ({"p_value": 0.3}, True, "on 100 images the difference may be chance (p = 0.30)"),
-        ({"tuned": Accuracy(80, 100)}, False, "use the frozen head, which is as good and simpler"),
+        ({}, "fine-tuning beat the frozen head on validation: use the fine-tuned network"),
+        ({"p_value": 0.3}, "on 100 images the difference may be chance (p = 0.30)"),
         (
-            {"tuned": Accuracy(70, 100)},
-            False,
+            {"better": False, "tuned": Accuracy(80, 100, 0.5)},
+            "use the frozen head, which is as good and simpler",
+        ),
+        (
+            {"better": False, "tuned": Accuracy(70, 100, 0.6)},
             "on validation: use the frozen head; the network written is the fine-tuned one",
         ),
         (
-            {"tuned": Accuracy(80, 100), "is_start": True},
-            False,
-            "use the frozen head, which the network written is (the frozen layers, with",
+            {"better": False, "tuned": Accuracy(90, 100, 0.6)},
+            (
+                f"{MORE} (90 against 80), {LOSS} 0.600 against 0.500), "
+                f"which {SELDOM}; the network written is the fine-tuned one"
+            ),
+        ),
+        (START, "not beat the frozen head on validation: use the frozen head, which the network"),
+        (
+            {**START, "passed_over": Accuracy(82, 100, 0.7)},
+            (
+                f"{MORE} (82 against 80), {LOSS} 0.700 against 0.500), "
+                f"which {SELDOM}, which the network written is (the frozen layers, with the head as"
+            ),
         ),
     ],
 )
-def test_the_verdict(
-    result: Finetuned, changes: dict[str, object], better: bool, told: str
-) -> None:
+def test_the_verdict(result: Finetuned, changes: dict[str, Any], told: str) -> None:
     found = replace(result, **changes)
-    assert found.better is better
     assert told in found.verdict
     card = card_text(found, FinetuneSettings().training(50, "fp32"))
     assert told[1:] in card
+    assert f"| {found.tuned.calibrated_loss:.3f} |" in card
 
 
-def test_there_and_back(result: Finetuned) -> None:
-    again = Finetuned.from_dict(result.to_dict(), result.weights, [])
+@pytest.mark.parametrize("passed_over", [None, Accuracy(82, 100, 0.7)])
+def test_there_and_back(result: Finetuned, passed_over: Accuracy | None) -> None:
+    result = replace(result, passed_over=passed_over)
+    again = Finetuned.from_dict(json.loads(json.dumps(result.to_dict())), result.weights, [])
     assert again.to_dict() == result.to_dict()
+    assert again.passed_over == passed_over
 
 
 def test_names_are_no_markup(result: Finetuned) -> None:

@@ -34,6 +34,7 @@ from decaf.heads.classifier import load_classifier
 from decaf.train import session
 from decaf.train.feed import Batch
 from decaf.train.finetuning import job as job_module
+from decaf.train.finetuning.accuracy import Trial
 from decaf.train.finetuning.result import Finetuned
 from decaf.train.finetuning.run import finetune
 from decaf.train.pack.build import make_pack
@@ -114,7 +115,8 @@ def test_it_starts_where_the_frozen_features_end(
     expected = load_classifier(head, load_backbone(begun)).predict(images, top=4)
     for one, other in zip(found, expected, strict=True):
         assert dict(one) == pytest.approx(dict(other.classes), abs=1e-5)
-    assert result.tuned == result.frozen
+    assert result.tuned.right == result.frozen.right
+    assert result.tuned.calibrated_loss == pytest.approx(result.frozen.calibrated_loss, rel=1e-6)
     assert not result.better
     assert result.p_value == 1
 
@@ -490,11 +492,51 @@ def test_what_is_not_better_as_it_is_used_makes_way_for_the_start(
     out = tmp_path / "m.safetensors"
     result = tune(out, changes=changes)
     assert (result.is_start, result.best_epoch) == (True, 0)
-    assert result.tuned == result.frozen
+    assert result.tuned.right == result.frozen.right
+    assert result.tuned.calibrated_loss == pytest.approx(result.frozen.calibrated_loss, rel=1e-6)
     assert not result.better
+    assert result.passed_over is None
     for key, tensor in load_weights(out).state.items():
         assert torch.equal(tensor, begun.state[key]) == (not key.startswith("fc8")), key
     assert "kept is the state after 0" in out.with_suffix(".md").read_text()
+
+
+@pytest.mark.parametrize("lower", [False, True])
+def test_more_images_at_a_higher_loss_make_way_for_the_start(
+    tune: Tune, begun: Weights, lower: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is best of many states on few images is often so by chance."""
+    validate, tried = session.validate, job_module.Job._tried
+
+    def flattering(*args: Any, **kwargs: Any) -> Any:
+        errors.append(100.0 - len(errors))
+        return replace(validate(*args, **kwargs), top1_error=errors[-1])
+
+    def lucky(self: Any, weights: Weights, data: Any) -> Trial:
+        found = tried(self, weights, data)
+        if torch.equal(weights.state["conv1.weight"], begun.state["conv1.weight"]):
+            return found
+        return Trial(np.ones_like(found.right), found.losses + (-0.5 if lower else 0.5))
+
+    monkeypatch.setattr(session, "validate", flattering)
+    monkeypatch.setattr(job_module.Job, "_tried", lucky)
+    errors: list[float] = []
+    changes = {"lr": 1e-7, "weight_decay": 0.0, "validate_every": 1}
+    result = tune(changes=changes)
+    assert result.frozen.right < 12
+    assert (result.better, result.is_start) == (lower, not lower)
+    if lower:
+        assert result.passed_over is None
+        assert result.tuned.right == 12
+        return
+    assert result.passed_over is not None
+    assert (result.passed_over.right, result.tuned.right) == (12, result.frozen.right)
+    assert f"(12 against {result.frozen.right}), but not more surely" in result.verdict
+    assert torch.equal(result.weights.state["conv1.weight"], begun.state["conv1.weight"])
+    errors.clear()
+    new = tune(changes={**changes, "start": "new"})
+    assert (new.better, new.is_start, new.passed_over) == (False, False, None)
+    assert "the network written is the fine-tuned one" in new.verdict
 
 
 def test_few_images_are_enough(tune: Tune, tmp_path: Path) -> None:
