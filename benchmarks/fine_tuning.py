@@ -210,6 +210,7 @@ def run_one(job: Job, cache: Path | None) -> dict[str, Any]:
         "frozen_val": found.frozen.percent,
         "tuned_val": found.tuned.percent,
         "better_on_val": found.better,
+        "passed_over": found.passed_over is not None,
         "epochs": found.epochs,
         "best_epoch": found.best_epoch,
         "batch_size": found.batch_size,
@@ -374,11 +375,14 @@ def _choice(runs: Sequence[dict[str, Any]]) -> Text:
     own = [run for run in runs if run["key"][3] == "packaged"]
     chosen = [run for run in own if run["better_on_val"]]
     right = [run for run in chosen if run["tuned"] > run["frozen"]]
+    over = sum(run["passed_over"] for run in own)
     return Text(
         "Did validation choose rightly?",
-        f"Training named more validation images than the frozen head in {len(chosen)} of "
-        f"{len(own)} runs from the packaged weights, and in {len(right)} of these more test images "
-        "too. In the others the frozen network with its head is what was kept and tested as "
+        f"Of {len(own)} runs from the packaged weights {len(chosen)} kept what was trained, which "
+        "names more validation images than the frozen head, and at a lower calibrated loss; in "
+        f"{len(right)} of these it names more test images too (as the mean over classes). In "
+        f"{over} it named more validation images at a higher loss and was passed over. In all but "
+        f"the {len(chosen)} the frozen network with its head is what was kept and tested as "
         "fine-tuned.",
     )
 
