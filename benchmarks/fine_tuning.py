@@ -379,11 +379,11 @@ def _choice(runs: Sequence[dict[str, Any]]) -> Text:
     return Text(
         "Did validation choose rightly?",
         f"Of {len(own)} runs from the packaged weights {len(chosen)} kept what was trained, which "
-        "names more validation images than the frozen head, and at a lower calibrated loss; in "
-        f"{len(right)} of these it names more test images too (as the mean over classes). In "
-        f"{over} it named more validation images at a higher loss and was passed over. In all but "
-        f"the {len(chosen)} the frozen network with its head is what was kept and tested as "
-        "fine-tuned.",
+        "names more validation images than the frozen head, and at a loss lower by more than its "
+        f"standard error; in {len(right)} of these it names more test images too (as the mean over "
+        f"classes). In {over} it named more validation images without that, and was passed over. "
+        f"In all but the {len(chosen)} the frozen network with its head is what was kept, and "
+        "tested as fine-tuned.",
     )
 
 

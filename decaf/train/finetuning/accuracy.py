@@ -132,13 +132,15 @@ class Trial:
     def beats(self, other: Trial) -> bool:
         """Tell whether it is better than another on the same images, by what can be believed.
 
-        It names more of them rightly, and its loss is lower. The first alone says little where the
-        images are few and this is the best of several states; the second hears of every image, also
-        of those that both name alike. Berta et al. 2025, "Rethinking Early Stopping: Refine, Then
-        Calibrate", choose states by this loss.
+        It names more of them rightly, and its loss is lower by more than the standard error of the
+        difference (the one-standard-error rule of Breiman et al. 1984, section 3.4.3, for images in
+        pairs). The first alone says little where the images are few and this is the best of several
+        states; the second hears of every image, also of those that both name alike. Berta et al.
+        2025, "Rethinking Early Stopping: Refine, Then Calibrate", choose states by this loss.
         """
-        more = self.right.sum() > other.right.sum()
-        return bool(more and self.losses.mean() < other.losses.mean())
+        gains = other.losses - self.losses
+        error = gains.std(ddof=1) / math.sqrt(len(gains)) if len(gains) > 1 else math.inf
+        return bool(self.right.sum() > other.right.sum() and gains.mean() > error)
 
 
 def sign_test(one: np.ndarray, other: np.ndarray) -> float:

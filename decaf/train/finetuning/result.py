@@ -34,7 +34,7 @@ class Finetuned:
         Of the logistic regression on the frozen fc7, on the same images.
     better : bool
         Whether fine-tuning beat the frozen head on the validation images: it names more of them
-        rightly, and its calibrated loss is lower.
+        rightly, and its calibrated loss is lower by more than a standard error of the difference.
     p_value : float
         How likely so large a difference in images named rightly is by chance (McNemar's exact
         test).
@@ -43,7 +43,7 @@ class Finetuned:
         the frozen one with the head as its last layer.
     passed_over : Accuracy or None
         Of the state that named most validation images rightly, where it was not kept because its
-        calibrated loss is not lower.
+        calibrated loss is not clearly lower.
     best_epoch, epochs : float
         Of the state that was kept, and done in all.
     seconds : float
@@ -103,9 +103,9 @@ class Finetuned:
             return "fine-tuning did not beat the frozen head on validation"
         return (
             f"fine-tuning named more of {found.images} validation images rightly than the frozen "
-            f"head ({found.right} against {self.frozen.right}), but not more surely (calibrated "
-            f"loss {found.calibrated_loss:.3f} against {self.frozen.calibrated_loss:.3f}), which "
-            "seldom holds on new images"
+            f"head ({found.right} against {self.frozen.right}), but its calibrated loss is not "
+            f"clearly lower ({found.calibrated_loss:.3f} against "
+            f"{self.frozen.calibrated_loss:.3f}), so that the difference may be chance"
         )
 
     @classmethod

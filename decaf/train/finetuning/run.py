@@ -57,7 +57,10 @@ def finetune(
 
     The network gets a new last layer, and all of it is trained (Girshick et al. 2014, section 2.3).
     First a logistic regression is fitted to fc7 of the network as it is: what fine-tuning has to
-    beat on the validation images, and by default what the new last layer begins as.
+    beat on the validation images, and by default what the new last layer begins as. Of the states
+    that training goes through, the one that names most validation images rightly is kept; where it
+    began as the head, only if it beats the head by what can be believed (`Finetuned.better`), else
+    the frozen network with the head as its last layer is what comes of it.
 
     Parameters
     ----------

@@ -87,11 +87,27 @@ def test_the_ends(logits: list[list[float]], loss: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("right", "loss", "beats"),
-    [(3, 0.4, True), (3, 0.5, False), (3, 0.6, False), (2, 0.4, False), (1, 0.1, False)],
+    ("right", "gains", "beats"),
+    [
+        (3, [0.1, 0.1, 0.1, 0.1], True),
+        (3, [0.0, 0.0, 0.0, 0.0], False),
+        (3, [-0.1, -0.1, -0.1, -0.1], False),
+        (2, [0.1, 0.1, 0.1, 0.1], False),
+        (1, [0.4, 0.4, 0.4, 0.4], False),
+        # The mean is 0.1, its standard error 0.099 and 0.101.
+        (3, [0.1 + 0.171, 0.1 - 0.171, 0.1 + 0.171, 0.1 - 0.171], True),
+        (3, [0.1 + 0.175, 0.1 - 0.175, 0.1 + 0.175, 0.1 - 0.175], False),
+    ],
 )
-def test_it_takes_more_images_and_a_lower_loss(right: int, loss: float, beats: bool) -> None:
-    def trial(right: int, loss: float) -> Trial:
-        return Trial(np.arange(4) < right, np.full(4, loss))
+def test_it_takes_more_images_and_a_loss_lower_by_a_standard_error(
+    right: int, gains: list[float], beats: bool
+) -> None:
+    losses = np.array([0.5, 0.8, 0.9, 0.6])
+    other = Trial(np.arange(4) < 2, losses)
+    assert Trial(np.arange(4) < right, losses - gains).beats(other) is beats
+    assert other.beats(other) is False
 
-    assert trial(right, loss).beats(trial(2, 0.5)) is beats
+
+def test_of_one_image_nothing_is_believed() -> None:
+    other = Trial(np.array([False]), np.array([2.0]))
+    assert not Trial(np.array([True]), np.array([0.0])).beats(other)

@@ -46,8 +46,8 @@ START = {"better": False, "tuned": Accuracy(80, 100, 0.5), "is_start": True}
 
 
 MORE = "fine-tuning named more of 100 validation images rightly than the frozen head"
-LOSS = "but not more surely (calibrated loss"
-SELDOM = "seldom holds on new images: use the frozen head"
+LOSS = "but its calibrated loss is not clearly lower"
+CHANCE = "so that the difference may be chance: use the frozen head"
 
 
 @pytest.mark.parametrize(
@@ -66,16 +66,16 @@ SELDOM = "seldom holds on new images: use the frozen head"
         (
             {"better": False, "tuned": Accuracy(90, 100, 0.6)},
             (
-                f"{MORE} (90 against 80), {LOSS} 0.600 against 0.500), "
-                f"which {SELDOM}; the network written is the fine-tuned one"
+                f"{MORE} (90 against 80), {LOSS} (0.600 against 0.500), "
+                f"{CHANCE}; the network written is the fine-tuned one"
             ),
         ),
         (START, "not beat the frozen head on validation: use the frozen head, which the network"),
         (
             {**START, "passed_over": Accuracy(82, 100, 0.7)},
             (
-                f"{MORE} (82 against 80), {LOSS} 0.700 against 0.500), "
-                f"which {SELDOM}, which the network written is (the frozen layers, with the head as"
+                f"{MORE} (82 against 80), {LOSS} (0.700 against 0.500), "
+                f"{CHANCE}, which the network written is (the frozen layers, with the head as"
             ),
         ),
     ],

@@ -531,7 +531,7 @@ def test_more_images_at_a_higher_loss_make_way_for_the_start(
         return
     assert result.passed_over is not None
     assert (result.passed_over.right, result.tuned.right) == (12, result.frozen.right)
-    assert f"(12 against {result.frozen.right}), but not more surely" in result.verdict
+    assert f"(12 against {result.frozen.right}), but its calibrated loss" in result.verdict
     assert torch.equal(result.weights.state["conv1.weight"], begun.state["conv1.weight"])
     errors.clear()
     new = tune(changes={**changes, "start": "new"})
