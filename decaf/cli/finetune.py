@@ -30,10 +30,11 @@ examples:
 TRAIN is a folder or archive with a folder for each class (or these below train and val), a list of
 images, or a pack made by `decaf pack`. First a logistic regression is fitted to the frozen fc7, and
 tried on the validation images; then all layers are trained, and both are compared. What was trained
-is kept if it names more validation images rightly, and its loss is lower by more than a standard
-error; else MODEL is the frozen network with the head on it (not with --start new). MODEL is a
-weights file, which every command takes; MODEL.md tells of it, and MODEL.finetune/ holds the log and
-the curves. A run that was stopped or killed goes on with the same command and --resume.
+is kept if it names more validation images rightly, and its calibrated loss is lower by more than a
+standard error of the difference; else MODEL is the frozen network with the head on it (not with
+--start new). MODEL is a weights file, which every command takes; MODEL.md tells of it, and
+MODEL.finetune/ holds the log and the curves. A run that was stopped or killed goes on with the same
+command and --resume.
 Exit codes: 0 done; 1 done, and some images could not be read; 2 not done, the line on stderr says
 why; 130 and 143 stopped by a signal, with what was finished.
 """
@@ -163,16 +164,14 @@ def _summary(result: dict[str, Any], head: str | None) -> str:
     from decaf.evaluate.reports.wording import duration
 
     train = sum(each["train"] for each in result["classes"])
-    tuned, frozen = result["tuned"], result["frozen"]
     what = (
         f"{len(result['classes'])} classes, {counted(train, 'training image')}, "
         f"{counted(result['epochs'], 'epoch')}"
     )
     lines = [
         f"{printable(result['path'])}: {what} in {duration(result['seconds'])}",
-        f"  on {tuned['images']} validation images   accuracy   95 % interval",
-        f"    frozen fc7 + head       {_row(frozen)}",
-        f"    fine-tuned              {_row(tuned)}",
+        f"  on {result['frozen']['images']} validation images   accuracy   95 % interval",
+        *(f"    {name:24}{_row(each)}" for name, each in result["compared"].items()),
         f"  {result['verdict']}",
     ]
     if not result["better"] and not result["is_start"]:

@@ -14,7 +14,7 @@ __all__ = ["Accuracy", "Trial", "sign_test"]
 
 # 97.5 % of a normal distribution lies below.
 _Z = 1.959963984540054
-# Temperatures lie between the inverse of this and this.
+# The search for a temperature goes from the inverse of this to this, for logits of deviation 1.
 _HOTTEST = 1e3
 
 
@@ -86,10 +86,12 @@ class Trial:
     right : ndarray of bool, shape (N,)
         Whether it was named rightly.
     losses : ndarray of float64, shape (N,)
-        Cross-entropy in nats. Before, all logits are divided by the temperature with which the
-        losses are least on the whole (Guo et al. 2017, "On Calibration of Modern Neural Networks",
-        section 4.2), so that classifiers are compared in how well they tell classes apart, not in
-        how sure of themselves they are.
+        Cross-entropy in nats, of logits that were divided by the temperature that suits them best
+        (Guo et al. 2017, "On Calibration of Modern Neural Networks", section 4.2), so that
+        classifiers are compared in how well they tell classes apart, not in how sure of themselves
+        they are. For the choice of the temperature each label counts for (N + 1) / (N + 2), the
+        rest is the other classes' (as in Platt 1999, "Probabilistic Outputs for Support Vector
+        Machines", section 2.2): one that names all of few images rightly is no oracle.
     """
 
     right: np.ndarray
@@ -111,17 +113,23 @@ class Trial:
         array([ True,  True, False])
         """
         logits, labels = np.asarray(logits, np.float64), np.asarray(labels)
-        own = np.take_along_axis(logits, labels[:, None], axis=1)
+        images, classes = logits.shape
+        ahead = logits - np.take_along_axis(logits, labels[:, None], axis=1)
+        ahead /= ahead.std() or 1.0
+        # Of what the labels leave, the other classes have equal parts.
+        pull = ahead.sum(axis=1).mean() / (images + 2) / max(1, classes - 1)
 
         def losses(sharpness: float) -> np.ndarray:
-            found: np.ndarray = logsumexp(sharpness * (logits - own), axis=1)
+            found: np.ndarray = logsumexp(sharpness * ahead, axis=1)
             return found
 
-        # The mean is convex in the inverse of the temperature, so that there is one minimum.
+        def smoothed(log: float) -> float:
+            # Convex in the sharpness, the inverse of the temperature: there is one minimum.
+            sharpness = math.exp(log)
+            return float(losses(sharpness).mean() - sharpness * pull)
+
         most = math.log(_HOTTEST)
-        best = minimize_scalar(
-            lambda log: losses(math.exp(log)).mean(), bounds=(-most, most), method="bounded"
-        )
+        best = minimize_scalar(smoothed, bounds=(-most, most), method="bounded")
         return cls(logits.argmax(axis=1) == labels, losses(math.exp(best.x)))
 
     @property
@@ -135,7 +143,7 @@ class Trial:
         It names more of them rightly, and its loss is lower by more than the standard error of the
         difference (the one-standard-error rule of Breiman et al. 1984, section 3.4.3, for images in
         pairs). The first alone says little where the images are few and this is the best of several
-        states; the second hears of every image, also of those that both name alike. Berta et al.
+        states; the loss uses every image, also those that both name alike. Berta et al.
         2025, "Rethinking Early Stopping: Refine, Then Calibrate", choose states by this loss.
         """
         gains = other.losses - self.losses

@@ -90,15 +90,14 @@ def card_text(result: Finetuned, settings: TrainSettings) -> str:
         ("time", f"{result.seconds / 60:.1f} minutes of training on {known['device']}"),
         ("made", f"{today}, decaf {known['decaf_version']}, torch {known['torch_version']}"),
     ]
-    measured = (("fine-tuned", result.tuned), ("frozen fc7 + logistic regression", result.frozen))
     comparison = [
         (name, f"{each.percent:.1f}", _interval(each.interval), f"{each.calibrated_loss:.3f}")
-        for name, each in measured
+        for name, each in result.compared.items()
     ]
     preprocess = weights.preprocess
     cut = f"Preprocessing: {preprocess.resize} to {preprocess.resize_to} pixels, centre crop of "
     cut += f"{preprocess.crop}."
-    chosen = "The state that was kept was chosen on these images: expect somewhat less on new ones."
+    chosen = "The choice was made on these images: expect somewhat less on new ones."
     lines = [
         f"# {_plain(title)}{_HEADING}",
         "",
@@ -106,8 +105,9 @@ def card_text(result: Finetuned, settings: TrainSettings) -> str:
         "",
         "## How good it is",
         "",
-        "Accuracy on the validation images in percent, its 95 % interval (Wilson), and calibrated",
-        "loss: the cross-entropy in nats, at the temperature that suits each best.",
+        "On the validation images: accuracy in percent with its 95 % interval (Wilson), and",
+        "calibrated loss, which is better lower: the cross-entropy in nats, after each was made as",
+        "sure of itself as its rights and wrongs warrant (temperature scaling).",
         "",
         *_table(("", "accuracy", "interval", "calibrated loss"), comparison),
         "",

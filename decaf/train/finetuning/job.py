@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -34,6 +35,7 @@ from decaf.train.finetuning.result import Finetuned
 from decaf.train.finetuning.settings import FinetuneSettings, with_half_the_batch
 from decaf.train.finetuning.work import WorkFolder
 from decaf.train.log import read_log
+from decaf.train.loop import Diverged
 from decaf.train.pack.build import make_pack
 from decaf.train.pack.readable import NoneReadable
 from decaf.train.pack.reader import Pack
@@ -457,6 +459,8 @@ class Job:
             self.world.device,
             self.threads,
         )
+        if not np.isfinite(logits).all():
+            raise Diverged("the trained network gives logits that are not finite; lower the rate")
         return Trial.of(logits, data.val.labels)
 
     def _begun_with(self, head: FrozenHead, data: Packed, done: Trained) -> Weights:

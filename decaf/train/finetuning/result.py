@@ -39,8 +39,8 @@ class Finetuned:
         How likely so large a difference in images named rightly is by chance (McNemar's exact
         test).
     is_start : bool
-        Whether no state was better on validation than the one begun with, so that the network is
-        the frozen one with the head as its last layer.
+        Whether what was trained did not beat what it began as, the frozen network with the head as
+        its last layer, so that the network is that one.
     passed_over : Accuracy or None
         Of the state that named most validation images rightly, where it was not kept because its
         calibrated loss is not clearly lower.
@@ -77,14 +77,22 @@ class Finetuned:
     history: list[dict[str, float]] = field(repr=False)
 
     @property
+    def compared(self) -> dict[str, Accuracy]:
+        """What was measured, by what to call it in a table."""
+        tuned = {"fine-tuned": self.tuned}
+        if self.passed_over is not None:
+            tuned = {"fine-tuned, not kept": self.passed_over}
+        return {"frozen fc7 + head": self.frozen, **tuned}
+
+    @property
     def verdict(self) -> str:
         """Which to use, in a sentence."""
         if self.better:
             text = "fine-tuning beat the frozen head on validation: use the fine-tuned network"
             if self.p_value > CHANCE:
                 text += (
-                    f"; on {self.tuned.images} images the difference may be chance "
-                    f"(p = {self.p_value:.2f})"
+                    f"; counted in images alone, of {self.tuned.images}, the difference may be "
+                    f"chance (p = {self.p_value:.2f})"
                 )
             return text
         text = f"{self._why_not()}: use the frozen head"
@@ -160,6 +168,7 @@ class Finetuned:
             "p_value": self.p_value,
             "is_start": self.is_start,
             "passed_over": None if self.passed_over is None else self.passed_over.to_dict(),
+            "compared": {name: each.to_dict() for name, each in self.compared.items()},
             "verdict": self.verdict,
             "best_epoch": self.best_epoch,
             "epochs": self.epochs,

@@ -59,8 +59,8 @@ class FinetuneSettings:
     head_epochs : float
         Train the new layer alone for so many of the epochs, before the rest is released.
     early_stopping : int
-        Validations without a better one after which the run ends; 0 for never. What is kept of
-        a run does not depend on it: see `decaf.finetune`.
+        Validations without a better one after which the run ends; 0 for never. The best state of
+        those before is what is kept, or what was begun with: see `decaf.finetune`.
     validate_every : int, optional
         Epochs between validations; by default about 15 validations are made.
     dropout : float

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
-from scipy.special import softmax
+from scipy.special import log_softmax, softmax
 from sklearn.metrics import log_loss
 
 from decaf.train.finetuning.accuracy import Accuracy, Trial, sign_test
@@ -54,17 +54,31 @@ def answers(spread: float, images: int = 300, classes: int = 5) -> tuple[np.ndar
     return spread * (random.standard_normal((images, classes)) + own), labels
 
 
-@pytest.mark.parametrize("spread", [0.05, 1.0, 40.0])
-def test_the_loss_is_that_of_the_best_temperature(spread: float) -> None:
-    logits, labels = answers(spread)
-    trial = Trial.of(logits.astype(np.float32), labels)
-    least = min(
-        log_loss(labels, softmax(logits * sharpness, axis=1))
-        for sharpness in np.geomspace(0.1, 10, 2001) / spread
-    )
-    assert trial.accuracy.calibrated_loss == pytest.approx(least, rel=1e-5)
+@pytest.mark.parametrize("spread", [1e-6, 0.05, 1.0, 40.0, 1e9])
+@pytest.mark.parametrize("images", [300, 10])
+def test_the_loss_is_that_of_the_temperature_for_smoothed_labels(
+    spread: float, images: int
+) -> None:
+    logits, labels = answers(spread, images)
+    trial = Trial.of(logits, labels)
     assert trial.accuracy.right == (logits.argmax(axis=1) == labels).sum()
-    assert trial.losses.shape == (300,)
+    targets = np.full((images, 5), 1 / (images + 2) / 4)
+    targets[np.arange(images), labels] = (images + 1) / (images + 2)
+
+    def smoothed(sharpness: float) -> float:
+        return float(-(targets * log_softmax(logits * sharpness, axis=1)).sum(axis=1).mean())
+
+    best = min(np.geomspace(0.1, 10, 2001) / spread, key=smoothed)
+    expected = log_loss(labels, softmax(logits * best, axis=1))
+    assert trial.accuracy.calibrated_loss == pytest.approx(expected, rel=2e-3)
+    assert trial.losses.shape == (images,)
+
+
+def test_float32_is_enough() -> None:
+    logits, labels = answers(1.0)
+    one, other = Trial.of(logits.astype(np.float32), labels), Trial.of(logits, labels)
+    np.testing.assert_allclose(one.losses, other.losses, rtol=1e-5)
+    assert one.losses.dtype == np.float64
 
 
 def test_how_sure_it_is_of_itself_does_not_count() -> None:
@@ -76,14 +90,40 @@ def test_how_sure_it_is_of_itself_does_not_count() -> None:
 @pytest.mark.parametrize(
     ("logits", "loss"),
     [
-        ([[2.0, 0.0], [0.0, 1e-2]], 0.0),  # all right: as cold as it gets
         ([[0.0, 5.0], [5.0, 0.0]], np.log(2)),  # all wrong: as hot as it gets
         ([[1.0, 1.0], [7.0, 7.0]], np.log(2)),
+        # All right, with equal margins: as sure as the labels, of which each counts for 3/4.
+        ([[5.0, 0.0], [0.0, 5.0]], np.log(4 / 3)),
     ],
 )
 def test_the_ends(logits: list[list[float]], loss: float) -> None:
     trial = Trial.of(np.array(logits), np.array([0, 1]))
     assert trial.losses.mean() == pytest.approx(loss, abs=5e-3)
+
+
+def test_a_class_without_validation_images_is_no_trouble() -> None:
+    logits, labels = answers(1.0, images=4)
+    assert np.isfinite(Trial.of(logits, labels).losses).all()
+
+
+@pytest.mark.parametrize(("images", "classes"), [(20, 10), (35, 7), (100, 10)])
+def test_noise_is_seldom_believed_and_a_gain_mostly(images: int, classes: int) -> None:
+    """The best of 15 states that differ from the head by noise, and one that is much better."""
+    random = np.random.default_rng(0)
+    labels = np.arange(images) % classes
+    own = labels[:, None] == np.arange(classes)
+    noise = gain = more = 0
+    for _ in range(100):
+        logits = random.standard_normal((images, classes)) + 3 * own
+        states = logits + random.standard_normal((15, images, classes)) / 2
+        right = (states.argmax(axis=2) == labels).sum(axis=1)
+        head, best = Trial.of(logits, labels), Trial.of(states[right.argmax()], labels)
+        more += right.max() > head.right.sum()
+        noise += best.beats(head)
+        gain += Trial.of(random.standard_normal((images, classes)) + 5 * own, labels).beats(head)
+    assert more > 25
+    assert noise < more / 3
+    assert gain > 80
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ CHANCE = "so that the difference may be chance: use the frozen head"
     ("changes", "told"),
     [
         ({}, "fine-tuning beat the frozen head on validation: use the fine-tuned network"),
-        ({"p_value": 0.3}, "on 100 images the difference may be chance (p = 0.30)"),
+        ({"p_value": 0.3}, "images alone, of 100, the difference may be chance (p = 0.30)"),
         (
             {"better": False, "tuned": Accuracy(80, 100, 0.5)},
             "use the frozen head, which is as good and simpler",
@@ -85,7 +85,12 @@ def test_the_verdict(result: Finetuned, changes: dict[str, Any], told: str) -> N
     assert told in found.verdict
     card = card_text(found, FinetuneSettings().training(50, "fp32"))
     assert told[1:] in card
-    assert f"| {found.tuned.calibrated_loss:.3f} |" in card
+    tuned = found.passed_over or found.tuned
+    name = "fine-tuned, not kept" if found.passed_over else "fine-tuned"
+    for title, each in (("frozen fc7 + head", found.frozen), (name, tuned)):
+        interval = " to ".join(f"{end:.1f}" for end in each.interval)
+        row = f"| {title} | {each.percent:.1f} | {interval} | {each.calibrated_loss:.3f} |"
+        assert row in card
 
 
 @pytest.mark.parametrize("passed_over", [None, Accuracy(82, 100, 0.7)])

@@ -37,6 +37,7 @@ from decaf.train.finetuning import job as job_module
 from decaf.train.finetuning.accuracy import Trial
 from decaf.train.finetuning.result import Finetuned
 from decaf.train.finetuning.run import finetune
+from decaf.train.loop import Diverged
 from decaf.train.pack.build import make_pack
 from decaf.train.session import TrainingRun
 from decaf.train.trainer import Trainer
@@ -537,6 +538,21 @@ def test_more_images_at_a_higher_loss_make_way_for_the_start(
     new = tune(changes={**changes, "start": "new"})
     assert (new.better, new.is_start, new.passed_over) == (False, False, None)
     assert "the network written is the fine-tuned one" in new.verdict
+
+
+def test_logits_that_are_no_numbers_are_refused(
+    tune: Tune, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Finite weights may still overflow."""
+    real = job_module.layer_values
+
+    def infinite(network: Any, layer: str, *rest: Any) -> np.ndarray:
+        return real(network, layer, *rest) + np.float32(np.inf)
+
+    monkeypatch.setattr(job_module, "layer_values", infinite)
+    with pytest.raises(Diverged, match="gives logits that are not finite"):
+        tune(tmp_path / "m.safetensors")
+    assert not (tmp_path / "m.safetensors").exists()
 
 
 def test_few_images_are_enough(tune: Tune, tmp_path: Path) -> None:
