@@ -89,9 +89,9 @@ class Trial:
         Cross-entropy in nats, of logits that were divided by the temperature that suits them best
         (Guo et al. 2017, "On Calibration of Modern Neural Networks", section 4.2), so that
         classifiers are compared in how well they tell classes apart, not in how sure of themselves
-        they are. For the choice of the temperature each label counts for (N + 1) / (N + 2), the
-        rest is the other classes' (as in Platt 1999, "Probabilistic Outputs for Support Vector
-        Machines", section 2.2): one that names all of few images rightly is no oracle.
+        they are. For the choice of the temperature each label counts for (N + 1) / (N + 2), and the
+        rest is the other classes' (after Platt 1999, "Probabilistic Outputs for Support Vector
+        Machines"): one that names all of few images rightly is no oracle.
     """
 
     right: np.ndarray
