@@ -8,6 +8,7 @@ import os
 import statistics
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,6 +16,10 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+
+import decaf
+from decaf.evaluate.protocol.feature_cache import cached_features
+from decaf.train.finetuning.settings import FinetuneSettings
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "benchmarks"
 CLASSES = ("dog", "house")
@@ -221,16 +226,43 @@ def test_images_that_the_weights_were_made_from_are_told(
     assert ("What the packaged weights know of imagenette" in titles) == said
 
 
-def test_a_run_of_its_own(script: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_a_run_begins_with(benchmark: ModuleType) -> None:
+    packaged, random = (benchmark.Job("a", "folder", 5, 3, way) for way in ("packaged", "random"))
+    assert packaged.weights == "tiny-imagenet"
+    assert random.weights == "random:3:alexnet-143"
+
+
+def test_runs_in_earnest(
+    benchmark: ModuleType,
+    script: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(benchmark, "_apart", benchmark.run_one)
+    monkeypatch.setattr(benchmark, "keep_freed_memory", lambda: None)
+    monkeypatch.setattr(benchmark.Job, "weights", "random:0:alexnet-64")
+    # Without processes that decode.
+    monkeypatch.setattr(benchmark, "cached_features", partial(cached_features, workers=0))
+    for name in ("extract", "finetune"):
+        monkeypatch.setattr(decaf, name, partial(getattr(decaf, name), workers=0))
+    monkeypatch.setattr(benchmark, "FinetuneSettings", partial(FinetuneSettings, epochs=2.0))
     folder = photographs(tmp_path / "pets", (10, 10))
     assert script(f"pets={folder}:5", "--seeds", "1", "--cache", str(tmp_path / "cache")) == 0
     assert "2/2 pets 5 seed 0 random: frozen" in capsys.readouterr().err
     packaged, random = json.loads((tmp_path / "out" / "fine_tuning.runs.json").read_bytes())
     for run in (packaged, random):
         assert (run["train"], run["val"], run["test"], run["classes"]) == (8, 2, 10, 2)
+        assert run["epochs"] == 2
         assert run["peak_memory"] > 2**28
     assert packaged["frozen"] == 100  # one class is dark, the other is bright
     assert packaged["tuned"] == 100
+
+
+def test_each_run_is_a_process(benchmark: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(benchmark, "run_one", partial(eval, "__import__('os').getpid()"))
+    found = {benchmark._apart({}, {}) for _ in range(2)}
+    assert len(found - {os.getpid()}) == 2
 
 
 @pytest.mark.parametrize("text", ["pets", "pets=no/such/folder", "=."])
