@@ -1,12 +1,12 @@
-"""Lay out the training images of the packaged weights: Tiny-ImageNet-200 with Imagenette.
+"""Pack the photographs that the packaged weights are distilled on.
 
-    python benchmarks/packaged_weights_data.py tiny-imagenet-200 imagenette OUT
-    decaf pack OUT -o packaged.pack --size 144 --encoding raw
-    decaf train packaged.pack -o runs/packaged --preset small
+    python benchmarks/packaged_weights_data.py DATA PACKS
 
-OUT gets Tiny-ImageNet's layout with 210 classes: its 200, and the ten of Imagenette, none of which
-is among them. Of Imagenette's validation images the first 50 of each class, by name, are taken, as
-many as Tiny-ImageNet has. Files are linked, not copied, where OUT is on the same disk.
+DATA has a folder for each of the public data sets below, as they are given out; those that are
+missing are named and left out. PACKS gets one training pack for each, of raw pixels, no larger
+than its images are. Files named ``ILSVRC2012_val_*`` belong to ImageNet's validation images, which
+are measured on: they are left out wherever they lie. The validation images of Tiny-ImageNet and
+MiniPlaces become those of their packs: 20,000 photographs to compare student and teacher on.
 """
 
 from __future__ import annotations
@@ -15,55 +15,134 @@ import argparse
 import os
 import shutil
 import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-HELD_OUT = 50
-# No box is known for an image of Imagenette; Tiny-ImageNet's files have four numbers there.
-WHOLE = "0\t0\t223\t223"
+from decaf.train.pack.build import make_pack
+
+# A photograph and the class that it is of.
+Labelled = tuple[Path, str]
+HELD_OUT = "ILSVRC2012_val_"
+ENDINGS = {".jpg", ".jpeg", ".png"}
+
+
+@dataclass(frozen=True)
+class PhotographSet:
+    """A public data set.
+
+    Parameters
+    ----------
+    side : int
+        Of the packed images, in pixels.
+    train, val : callable
+        List the photographs below the folder of the set.
+    """
+
+    side: int
+    train: Callable[[Path], Iterator[Labelled]]
+    val: Callable[[Path], Iterator[Labelled]] = lambda _: iter(())
+
+
+def class_folders(*tops: str, depth: int = 0) -> Callable[[Path], Iterator[Labelled]]:
+    """List photographs by the folder that they are in, or that `depth` folders above it."""
+
+    def listed(root: Path) -> Iterator[Labelled]:
+        for top in tops:
+            for path in sorted((root / top).rglob("*")):
+                if path.suffix.lower() in ENDINGS:
+                    yield path, path.parents[depth].name
+
+    return listed
+
+
+def tiny_imagenet_val(root: Path) -> Iterator[Labelled]:
+    """List Tiny-ImageNet's validation photographs by its annotations."""
+    folder = root / "tiny-imagenet-200" / "val"
+    for line in (folder / "val_annotations.txt").read_text().splitlines():
+        name, wnid, *_ = line.split("\t")
+        yield folder / "images" / name, wnid
+
+
+def miniplaces(split: str) -> Callable[[Path], Iterator[Labelled]]:
+    """List the photographs of MiniPlaces that are there, under the names of its scenes."""
+
+    def listed(root: Path) -> Iterator[Labelled]:
+        names: dict[str, str] = {}
+        for line in (root / "data" / "train.txt").read_text().splitlines():
+            path, number = line.rsplit(maxsplit=1)
+            names[number] = "_".join(Path(path).parts[2:-1])
+        for line in (root / "data" / f"{split}.txt").read_text().splitlines():
+            path, number = line.rsplit(maxsplit=1)
+            file = root / "data" / "images" / path
+            if file.exists():
+                yield file, names[number]
+
+    return listed
+
+
+def imagen(root: Path) -> Iterator[Labelled]:
+    """List the photographs of imagen, whose files are named after the class."""
+    for path in sorted((root / "imagen").iterdir()):
+        if path.suffix.lower() in ENDINGS:
+            yield path, path.stem.split("_", 1)[-1]
+
+
+SETS: dict[str, PhotographSet] = {
+    "mini-imagenet": PhotographSet(84, class_folders("train", "val")),
+    "tiny-imagenet": PhotographSet(
+        64, class_folders("tiny-imagenet-200/train", depth=1), tiny_imagenet_val
+    ),
+    "miniplaces": PhotographSet(128, miniplaces("train"), miniplaces("val")),
+    "imagenette": PhotographSet(224, class_folders("train", "val")),
+    "imagewoof": PhotographSet(256, class_folders("train", "val")),
+    "catdog": PhotographSet(180, class_folders("PetImages/Cat", "PetImages/Dog")),
+    "intel": PhotographSet(150, class_folders("train", "test")),
+    "flowers": PhotographSet(128, class_folders("flowers")),
+    "breeds": PhotographSet(256, class_folders("dataset/breed_dataset")),
+    "imagen": PhotographSet(256, imagen),
+    "bsds": PhotographSet(256, class_folders("BSDS500/data/images")),
+}
 
 
 def main() -> None:
     head = (__doc__ or "").split("\n\n")
     parser = argparse.ArgumentParser(description=head[0])
-    parser.add_argument("tiny", type=Path, help="folder of Tiny-ImageNet-200")
-    parser.add_argument("imagenette", type=Path, help="folder of Imagenette, with train and val")
-    parser.add_argument("out", type=Path, help="folder to make")
+    parser.add_argument("data", type=Path, help="folder with a folder for each data set")
+    parser.add_argument("packs", type=Path, help="folder for the packs")
     args = parser.parse_args()
-    tiny, imagenette, out = args.tiny, args.imagenette, args.out
-    if out.exists():
-        sys.exit(f"{out}: exists already")
-    wnids = (tiny / "wnids.txt").read_text().split()
-    more = sorted(path.name for path in (imagenette / "train").iterdir())
-    if set(wnids) & set(more):
-        sys.exit(f"classes of both: {sorted(set(wnids) & set(more))}")
-
-    (out / "val" / "images").mkdir(parents=True)
-    (out / "wnids.txt").write_text("\n".join(wnids + more) + "\n")
-    shutil.copy(tiny / "words.txt", out / "words.txt")
-    for wnid in wnids:
-        _link_all(tiny / "train" / wnid / "images", out / "train" / wnid / "images")
-    annotations = (tiny / "val" / "val_annotations.txt").read_text().rstrip("\n").split("\n")
-    _link_all(tiny / "val" / "images", out / "val" / "images")
-    for wnid in more:
-        _link_all(imagenette / "train" / wnid, out / "train" / wnid / "images", "inette_")
-        held_out = sorted((imagenette / "val" / wnid).iterdir())[:HELD_OUT]
-        for path in held_out:
-            _link(path, out / "val" / "images" / f"inette_{path.name}")
-        annotations += [f"inette_{path.name}\t{wnid}\t{WHOLE}" for path in held_out]
-    (out / "val" / "val_annotations.txt").write_text("\n".join(annotations) + "\n")
+    args.packs.mkdir(parents=True, exist_ok=True)
+    for name, one in SETS.items():
+        root = args.data / name
+        if not root.is_dir():
+            print(f"{name}: no folder {root}, left out", file=sys.stderr)
+            continue
+        # Below PACKS, since files can be linked within a disk only.
+        with tempfile.TemporaryDirectory(dir=args.packs) as folder:
+            counts = {
+                split: link_all(listed(root), Path(folder) / split)
+                for split, listed in (("train", one.train), ("val", one.val))
+            }
+            out = args.packs / f"{name}.pack"
+            made = make_pack(folder, out, size=one.side, encoding="raw", on_error="record")
+            print(f"{out}: {counts} listed; {made}", flush=True)
 
 
-def _link_all(source: Path, target: Path, prefix: str = "") -> None:
-    target.mkdir(parents=True, exist_ok=True)
-    for path in sorted(source.iterdir()):
-        _link(path, target / f"{prefix}{path.name}")
-
-
-def _link(source: Path, target: Path) -> None:
-    try:
-        os.link(source, target)
-    except OSError:  # another disk
-        shutil.copy(source, target)
+def link_all(photographs: Iterator[Labelled], folder: Path) -> int:
+    """Link photographs into a folder for each class; give their number."""
+    count = 0
+    for path, label in photographs:
+        if path.name.startswith(HELD_OUT):
+            continue
+        target = folder / label / path.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(path, target)
+        except OSError:  # another disk
+            shutil.copy(path, target)
+        count += 1
+    return count
 
 
 if __name__ == "__main__":

@@ -38,6 +38,7 @@ COMMANDS: dict[str, str] = {
     "finetune": "decaf.cli.finetune",
     "pack": "decaf.cli.pack",
     "train": "decaf.cli.train",
+    "distil": "decaf.cli.distil",
     "import": "decaf.cli.import_",
     "evaluate": "decaf.cli.evaluate",
 }

@@ -17,10 +17,19 @@ from torch.nn import functional
 from decaf.train.randomness import generator
 from decaf.train.recipe import TrainSettings
 
-__all__ = ["Views", "cut", "cut_batch", "draw_views", "lighting_shift", "sent"]
+__all__ = [
+    "TRIES",
+    "Views",
+    "cut",
+    "cut_batch",
+    "draw_views",
+    "lighting_shift",
+    "random_boxes",
+    "sent",
+]
 
-# Boxes drawn for an image before its centre is taken instead, as torchvision does.
-_TRIES = 10
+TRIES = 10
+"""Boxes drawn for an image before the whole of it is taken instead, as torchvision does."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +64,7 @@ class Views:
         )
 
 
-def draw_views(settings: TrainSettings, step: int, side: int, crop: int) -> Views:
+def draw_views(settings: TrainSettings, step: int, side: int | np.ndarray, crop: int) -> Views:
     """Draw the views of one step.
 
     Parameters
@@ -63,8 +72,8 @@ def draw_views(settings: TrainSettings, step: int, side: int, crop: int) -> View
     settings : TrainSettings
     step : int
         Of the run, counted from 0.
-    side : int
-        Of the stored images, in pixels.
+    side : int or ndarray of int64, shape (batch_size,)
+        Of the stored images, in pixels; one for all, or one each.
     crop : int
         Side of the network's input.
 
@@ -76,10 +85,11 @@ def draw_views(settings: TrainSettings, step: int, side: int, crop: int) -> View
     count = settings.batch_size
     random = generator(settings.seed, "views", step)
     if settings.crop == "random":
-        size = np.full(count, min(crop, side))
-        height = width = size
+        height = width = np.full(count, np.minimum(crop, side))
     else:
-        height, width = _random_boxes(settings, random, count, side)
+        # The area of a box and its ratio are uniform, the latter in its logarithm.
+        area, ratio = random.random((count, TRIES)), random.random((count, TRIES))
+        height, width = random_boxes(settings, area, ratio, np.broadcast_to(side, count))
     top = random.integers(0, side - height + 1)
     left = random.integers(0, side - width + 1)
     mirrored = random.random(count) < 0.5 if settings.mirror else np.zeros(count, bool)
@@ -87,20 +97,39 @@ def draw_views(settings: TrainSettings, step: int, side: int, crop: int) -> View
     return Views(top, left, height, width, mirrored, alpha)
 
 
-def _random_boxes(
-    settings: TrainSettings, random: np.random.Generator, count: int, side: int
+def random_boxes(
+    settings: TrainSettings, area: np.ndarray, ratio: np.ndarray, sides: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Draw boxes as torchvision's RandomResizedCrop does (Szegedy et al. 2015, section 6)."""
-    area = random.uniform(*settings.crop_area, (count, _TRIES)) * side * side
+    """Make boxes of random numbers as torchvision's RandomResizedCrop does.
+
+    Szegedy et al. 2015, "Going Deeper with Convolutions", section 6: the area is uniform, the
+    aspect ratio uniform in its logarithm; of `TRIES` boxes the first that fits is taken.
+
+    Parameters
+    ----------
+    settings : TrainSettings
+        Have the bounds.
+    area, ratio : ndarray of float64, shape (N, TRIES)
+        From 0 to 1: where between the bounds.
+    sides : ndarray of int64, shape (N,)
+        Of the stored images, in pixels.
+
+    Returns
+    -------
+    height, width : ndarray of int64, shape (N,)
+    """
+    least, most = settings.crop_area
     thin, wide = map(math.log, settings.crop_ratio)
-    ratio = np.exp(random.uniform(thin, wide, (count, _TRIES)))
-    width = np.round(np.sqrt(area * ratio)).astype(np.int64)
-    height = np.round(np.sqrt(area / ratio)).astype(np.int64)
+    side = sides[:, None]
+    pixels = (least + (most - least) * area) * side * side
+    shape = np.exp(thin + (wide - thin) * ratio)
+    width = np.round(np.sqrt(pixels * shape)).astype(np.int64)
+    height = np.round(np.sqrt(pixels / shape)).astype(np.int64)
     fits = (width > 0) & (width <= side) & (height > 0) & (height <= side)
-    chosen = np.arange(count), fits.argmax(axis=1)
+    chosen = np.arange(len(sides)), fits.argmax(axis=1)
     # Where no box fits, the whole image, which is as near to the wished for ratios as it gets.
     found = fits.any(axis=1)
-    return np.where(found, height[chosen], side), np.where(found, width[chosen], side)
+    return np.where(found, height[chosen], sides), np.where(found, width[chosen], sides)
 
 
 def cut(pixels: np.ndarray, views: Views, row: int, out: np.ndarray) -> None:

@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from decaf.backbone.init import random_state
-from decaf.backbone.spec import ArchSpec
+from decaf.backbone.spec import ArchSpec, parameter_shapes
 from decaf.backbone.state import Weights, tensor_sha256
 from decaf.errors import SettingError
 from decaf.images.spec import PreprocessSpec
 from decaf.train.pack.reader import Pack
-from decaf.train.recipe import TrainSettings
+from decaf.train.recipe import LEARNED, TrainSettings
+
+if TYPE_CHECKING:
+    from decaf.train.distillation.mix import Mix
 
 __all__ = ["preprocess_of", "start_state"]
 
 
 def preprocess_of(
-    pack: Pack, settings: TrainSettings, crop: int, begun: Weights | None = None
+    pack: Pack | Mix, settings: TrainSettings, crop: int, begun: Weights | None = None
 ) -> tuple[PreprocessSpec, Tensor | None]:
     """Give the preprocessing that the trained network will want, and its mean image.
 
     Parameters
     ----------
-    pack : Pack
+    pack : Pack or Mix
     settings : TrainSettings
     crop : int
         Side of the network's input.
@@ -98,7 +101,7 @@ def _triple(values: Any) -> tuple[float, float, float]:
 
 def start_state(
     spec: ArchSpec,
-    pack: Pack,
+    pack: Pack | Mix,
     settings: TrainSettings,
     begun: Weights | None,
     head: tuple[Tensor, Tensor] | None = None,
@@ -109,7 +112,7 @@ def start_state(
     ----------
     spec : ArchSpec
         Of the network to train.
-    pack : Pack
+    pack : Pack or Mix
         Has the classes.
     settings : TrainSettings
     begun : Weights or None
@@ -124,7 +127,7 @@ def start_state(
     Raises
     ------
     SettingError
-        Where `begun` is of another network, or batch normalisation is asked for.
+        Where `begun` is of another network, or what `init_layers` takes of it is.
     """
     fresh = random_state(spec, settings.seed, settings.init)
     if settings.init == "he":
@@ -134,11 +137,8 @@ def start_state(
         fresh["fc8.weight"].normal_(0.0, 0.01, generator=source)
     if begun is None:
         return fresh
-    if settings.batch_norm:
-        raise SettingError(
-            "weights to start from have no batch normalisation; set batch_norm off "
-            "(--no-batch-norm)"
-        )
+    if settings.init_layers is not None:
+        return fresh | _taken(begun, spec, settings.init_layers)
     same = replace(
         begun.spec, name=spec.name, classes=spec.classes, dropout=spec.dropout,
         dropout_at=spec.dropout_at,
@@ -147,7 +147,7 @@ def start_state(
         other = [f.name for f in fields(spec) if getattr(same, f.name) != getattr(spec, f.name)]
         raise SettingError(
             f"{begun.name} is of {begun.spec.name}, which is not the {spec.name} to be trained: "
-            f"other {', '.join(other)}"
+            f"other {', '.join(other)}; init_layers takes the first layers alone"
         )
     state = {key: tensor.clone() for key, tensor in begun.state.items()}
     known = begun.provenance.get("wnids")
@@ -161,3 +161,17 @@ def start_state(
     if head is not None:
         state |= {"fc8.weight": head[0].float(), "fc8.bias": head[1].float()}
     return state
+
+
+def _taken(begun: Weights, spec: ArchSpec, last: str) -> dict[str, Tensor]:
+    """Return the parameters of the layers up to `last`, where they fit."""
+    shapes = parameter_shapes(spec)
+    layers = LEARNED[: LEARNED.index(last) + 1]
+    keys = [key for key in shapes if key.partition(".")[0] in layers]
+    for key in keys:
+        if tuple(begun.state[key].shape) != shapes[key]:
+            raise SettingError(
+                f"{begun.name} has {key} of shape {tuple(begun.state[key].shape)}, {spec.name} "
+                f"{shapes[key]}: init_layers must name an earlier layer"
+            )
+    return {key: begun.state[key].clone() for key in keys}

@@ -6,8 +6,8 @@ import contextlib
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -17,6 +17,9 @@ from decaf.images.spec import PreprocessSpec
 from decaf.train.augment import Views, cut, cut_batch, draw_views, lighting_shift, sent
 from decaf.train.randomness import balanced_order, epoch_order
 from decaf.train.recipe import TrainSettings
+
+if TYPE_CHECKING:
+    from decaf.train.distillation.lesson import Lesson
 
 __all__ = [
     "Batch",
@@ -56,11 +59,18 @@ class Batch:
     images : Tensor of float, shape (n, 3, crop, crop), channels last
         This process's part of the global batch.
     labels : Tensor of int64, shape (n,)
+        Of a student's images, the classes that the teacher gives.
+    answers : Tensor of float32, shape (n, classes), optional
+        The teacher's logits.
+    known : Tensor of int64, shape (n,), optional
+        The images' own classes beside `answers`, -1 where there are none.
     """
 
     step: int
     images: Tensor
     labels: Tensor
+    answers: Tensor | None = None
+    known: Tensor | None = None
 
 
 class Normaliser:
@@ -85,6 +95,8 @@ class Normaliser:
         device: torch.device,
     ) -> None:
         crop = preprocess.crop
+        self._preprocess = preprocess
+        self._others: dict[int, Normaliser] = {}
         std = torch.tensor(preprocess.std, dtype=torch.float64)
         mean = torch.tensor(preprocess.mean, dtype=torch.float64).view(1, 1, 3)
         if mean_image is not None:
@@ -104,6 +116,15 @@ class Normaliser:
         else:
             first = round((self._side - crop) / 2)
             self._centre = self._part(first, first, False).contiguous()
+
+    def at(self, side: int) -> Normaliser:
+        """Return that of views of another side; not with a mean image, which has a side too."""
+        if side == self._crop:
+            return self
+        if side not in self._others:
+            spec = replace(self._preprocess, crop=side, resize_to=max(side, self._crop))
+            self._others[side] = Normaliser(spec, None, self.dtype, self._lines.device)
+        return self._others[side]
 
     def __call__(
         self,
@@ -173,7 +194,7 @@ class Feed:
         Training images.
     settings : TrainSettings
     side : int
-        Of the stored images, in pixels.
+        Of the stored images, in pixels; where there is a lesson, its split knows them.
     pca : tuple of ndarray
         Eigenvalues (3,) and eigenvectors (3, 3) of the training pixels' covariance.
     normaliser : Normaliser
@@ -185,6 +206,8 @@ class Feed:
         Which part of every global batch is wanted.
     workers : int
         Threads that decode.
+    lesson : Lesson, optional
+        Chooses images and views, and has them answered by a teacher.
     """
 
     def __init__(
@@ -200,16 +223,18 @@ class Feed:
         rank: int = 0,
         world: int = 1,
         workers: int = 2,
+        lesson: Lesson | None = None,
     ) -> None:
         self._split = split
+        self._lesson = lesson
         self._settings = settings
         self._side = side
         self._pca = pca
         self._normaliser = normaliser
         self._crop = crop
         self._device = device
-        # Else on the device, which gets the stored images.
-        self._cut_early = device.type == "cpu"
+        # Else on the device, which gets the stored images; those of a mix differ in size.
+        self._cut_early = device.type == "cpu" or lesson is not None
         share = settings.batch_size // world
         self._rows = slice(rank * share, (rank + 1) * share)
         self._workers = workers
@@ -227,27 +252,43 @@ class Feed:
         """
         with decoding_threads(self._workers) as pool:
             yield ahead(
-                range(start, stop), lambda step: self._begin(pool, step), self._finish, AHEAD
+                range(start, stop),
+                lambda step: self._begin(pool, step, stop),
+                self._finish,
+                AHEAD,
             )
 
-    def _begin(self, pool: ThreadPoolExecutor, step: int) -> _Work:
-        indices = self._indices(step)[self._rows]
-        views = draw_views(self._settings, step, self._side, self._crop)[self._rows]
+    def _begin(self, pool: ThreadPoolExecutor, step: int, steps: int) -> _Work:
+        indices = self._indices(step)
+        side = self._settings.side_at(step / steps, self._crop)
+        lesson, seen = self._lesson, None
+        if lesson is None:
+            views = draw_views(self._settings, step, self._side, side)
+        else:
+            views = lesson.views(step, indices, side)
+        indices, views = indices[self._rows], views[self._rows]
+        if lesson is not None and lesson.teacher_side is not None:
+            shape = (len(indices), lesson.teacher_side, lesson.teacher_side, 3)
+            seen = torch.empty(shape, dtype=torch.uint8)
         on_cpu = self._cut_early
-        side = self._crop if on_cpu else self._side
+        stored = side if on_cpu else self._side
         buffer = torch.empty(
-            (len(indices), side, side, 3),
+            (len(indices), stored, stored, 3),
             dtype=self._normaliser.dtype if on_cpu else torch.uint8,
             pin_memory=self._device.type == "cuda",
         )
         prepare = self._prepare if on_cpu else self._load
         futures = [
             pool.submit(
-                prepare, indices[i : i + CHUNK], views[i : i + CHUNK], buffer[i : i + CHUNK]
+                prepare,
+                indices[i : i + CHUNK],
+                views[i : i + CHUNK],
+                buffer[i : i + CHUNK],
+                None if seen is None else seen[i : i + CHUNK],
             )
             for i in range(0, len(indices), CHUNK)
         ]
-        return _Work(step, buffer, views, self._split.labels[indices], futures)
+        return _Work(step, side, buffer, indices, views, seen, futures)
 
     def _indices(self, step: int) -> np.ndarray:
         """Give the images of a global batch."""
@@ -269,28 +310,35 @@ class Feed:
             for old in [each for each in self._orders if each < epoch - 1]:
                 del self._orders[old]
             seed = self._settings.seed
-            self._orders[epoch] = (
-                balanced_order(seed, epoch, np.asarray(self._split.labels))
-                if self._settings.sampling == "balanced"
-                else epoch_order(seed, epoch, len(self._split))
-            )
+            if self._lesson is not None:
+                order = self._lesson.order(epoch)
+            elif self._settings.sampling == "balanced":
+                order = balanced_order(seed, epoch, np.asarray(self._split.labels))
+            else:
+                order = epoch_order(seed, epoch, len(self._split))
+            self._orders[epoch] = order
         return self._orders[epoch]
 
-    def _load(self, indices: np.ndarray, views: Views, out: Tensor) -> None:
-        del views  # applied on the device
+    def _load(self, indices: np.ndarray, views: Views, out: Tensor, seen: Tensor | None) -> None:
+        del views, seen  # applied on the device
         array = out.numpy()
         for row, index in enumerate(indices):
             array[row] = self._split.pixels(int(index))
 
-    def _prepare(self, indices: np.ndarray, views: Views, out: Tensor) -> None:
+    def _prepare(self, indices: np.ndarray, views: Views, out: Tensor, seen: Tensor | None) -> None:
         # One image at a time through all of it: what lies between stays in the cache.
-        view = torch.empty((1, self._crop, self._crop, 3), dtype=torch.uint8)
+        side = out.shape[1]
+        normaliser = self._normaliser.at(side)
+        view = torch.empty((1, side, side, 3), dtype=torch.uint8)
         array = view[0].numpy()
         shift, corners = self._shift_of(views), self._corners_of(views)
         for row, index in enumerate(indices):
-            cut(self._split.pixels(int(index)), views, row, array)
+            pixels = self._split.pixels(int(index))
+            cut(pixels, views, row, array)
+            if seen is not None:
+                cut(pixels, views, row, seen[row].numpy())
             one = slice(row, row + 1)
-            self._normaliser(
+            normaliser(
                 view,
                 None if shift is None else torch.from_numpy(shift[one]),
                 None if corners is None else corners[one],
@@ -308,13 +356,17 @@ class Feed:
     def _finish(self, work: _Work) -> Batch:
         for future in work.futures:
             future.result()
-        labels = np.asarray(work.labels, np.int64)
+        labels = np.asarray(self._split.labels[work.indices], np.int64)
         if self._cut_early:
-            return Batch(work.step, work.buffer.permute(0, 3, 1, 2), torch.from_numpy(labels))
+            images = work.buffer.permute(0, 3, 1, 2).to(self._device, non_blocking=True)
+            batch = Batch(work.step, images, sent(labels, self._device))
+            if self._lesson is None:
+                return batch
+            return self._lesson.taught(batch, work.indices, self._rows, work.seen)
         stored = work.buffer.to(self._device, non_blocking=True)
-        pixels = cut_batch(stored, work.views, self._crop)
+        pixels = cut_batch(stored, work.views, work.side)
         shift = self._shift_of(work.views)
-        images = self._normaliser(
+        images = self._normaliser.at(work.side)(
             pixels,
             None if shift is None else sent(shift, self._device),
             self._corners_of(work.views),
@@ -332,9 +384,11 @@ def steps_per_epoch(images: int, settings: TrainSettings) -> int:
 @dataclass(frozen=True, eq=False)
 class _Work:
     step: int
+    side: int
     buffer: Tensor
+    indices: np.ndarray
     views: Views
-    labels: np.ndarray
+    seen: Tensor | None
     futures: Sequence[Future[Any]]
 
 

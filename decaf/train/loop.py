@@ -53,6 +53,8 @@ class Loop:
         self.stop = stop
         self.worst = torch.zeros((), device=run.world.device)
         self.guess = math.log(max(len(run.pack.wnids), FEW))
+        if run.lesson is not None:
+            self.guess = run.lesson.guess
         if run.trainer.class_weight is not None:
             self.guess *= max(1.0, float(run.trainer.class_weight.max()))
         on_gpu = run.world.device.type != "cpu"

@@ -131,6 +131,37 @@ class TrainedAlexNet(nn.Module):
                 x = self.plain.run_step(step, x)
         return x
 
+    @torch.no_grad()
+    def calibrate(self, x: Tensor, biases: Mapping[str, Tensor]) -> None:
+        """Set normalisations so that layers compute what they did without them.
+
+        With m and s the mean and deviation over `x` of a layer's values without their bias b, the
+        normalisation g (y - m) / s + c with g = s and c = m + b gives y + b.
+
+        Parameters
+        ----------
+        x : Tensor of float, shape (N, 3, H, W)
+            Images to take the statistics of.
+        biases : mapping of str to Tensor
+            Of the layers to set, by name. The others normalise by the statistics of `x`.
+        """
+        for step in self._steps:
+            if step.name not in self.norms:
+                x = self._walk([step], x, [])
+                continue
+            y = _without_bias(self.plain.get_submodule(step.name), x)
+            norm = self.norms[step.name]
+            assert isinstance(norm, SynchronisedBatchNorm)
+            variance, mean = torch.var_mean(y.float(), [0, *range(2, y.dim())], correction=0)
+            norm.running_mean.copy_(mean)
+            norm.running_var.copy_(variance)
+            if step.name in biases:
+                norm.weight.copy_((variance + norm.eps).sqrt())
+                norm.bias.copy_(mean + biases[step.name].to(mean.device))
+            shape = (1, -1, *[1] * (y.dim() - 2))
+            scale = norm.weight / (variance + norm.eps).sqrt()
+            x = (y - mean.view(shape)) * scale.view(shape) + norm.bias.view(shape)
+
     def folded(self) -> dict[str, Tensor]:
         """Give the parameters of the plain network that computes what this one does in evaluation.
 

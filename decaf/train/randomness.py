@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["balanced_order", "dropout_mask", "epoch_order", "generator", "key"]
+__all__ = ["balanced_order", "dropout_mask", "epoch_order", "generator", "key", "shared_order"]
 
 
 def key(seed: int, purpose: str, *place: int) -> int:
@@ -74,10 +74,39 @@ def balanced_order(seed: int, epoch: int, labels: np.ndarray) -> np.ndarray:
     share, more = divmod(len(labels), len(classes))
     wanted = np.full(len(classes), share)
     wanted[random.permutation(len(classes))[:more]] += 1
+    return _order(random, labels, classes, wanted)
+
+
+def shared_order(seed: int, epoch: int, source: np.ndarray, shown: np.ndarray) -> np.ndarray:
+    """Return an order in which an epoch shows images of several sources in given proportions.
+
+    As in `balanced_order`, none of a source is shown again before all of it were, in an epoch.
+
+    Parameters
+    ----------
+    source : ndarray of int64, shape (count,)
+        Of each image, from 0 on.
+    shown : ndarray of float64, shape (sources,)
+        Share of each source in the `count` places; the sum is 1.
+
+    Returns
+    -------
+    ndarray of int64, shape (count,)
+    """
+    random = generator(seed, "shared order", epoch)
+    # The ends of the sources' parts are rounded, so that each is met to within one place.
+    ends = np.rint(np.cumsum(shown) * len(source)).astype(np.int64)
+    return _order(random, source, np.arange(len(shown)), np.diff(ends, prepend=0))
+
+
+def _order(
+    random: np.random.Generator, group: np.ndarray, groups: np.ndarray, wanted: np.ndarray
+) -> np.ndarray:
+    """Shuffle so many places of each group, whose rows come in rounds through all of them."""
     parts = []
-    for label, count in zip(classes, wanted, strict=True):
-        rows = np.flatnonzero(labels == label)
-        rounds = [random.permutation(rows) for _ in range(-(-int(count) // len(rows)))]
+    for each, count in zip(groups, wanted, strict=True):
+        rows = np.flatnonzero(group == each)
+        rounds = [random.permutation(rows) for _ in range(-(-int(count) // max(1, len(rows))))]
         parts.append(np.concatenate([*rounds, rows[:0]])[:count])
     return random.permutation(np.concatenate(parts))
 

@@ -11,10 +11,13 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from decaf.backbone.spec import ArchSpec, LRNSpec, PoolSpec, architecture
 from decaf.errors import SettingError
 
-__all__ = ["ARCH_OF_WEIGHTS", "LEARNED", "PRESETS", "TrainSettings", "preset"]
+__all__ = ["ARCH_OF_WEIGHTS", "GROWTH", "LEARNED", "PRESETS", "TrainSettings", "preset"]
 
 LEARNED: tuple[str, ...] = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8")
 """The layers that have parameters."""
+
+GROWTH = 32
+"""Pixels by which views grow; see `TrainSettings.grow_from`."""
 
 ARCH_OF_WEIGHTS = "weights"
 """In place of an architecture's name: that of the weights that are gone on from."""
@@ -69,6 +72,9 @@ class TrainSettings:
     label_smoothing : float
     init : {"paper", "he"}
         See `decaf.backbone.init.random_state`.
+    init_layers : str, optional
+        Of weights that are gone on from, take the layers up to this one, such as "conv5"; the
+        others begin anew, and need not have the same shape.
     precision : {"fp32", "bf16", "fp16"}
         Arithmetic of the forward and backward pass; parameters are float32 always. "fp16" scales
         the loss, and is for GPUs.
@@ -83,6 +89,13 @@ class TrainSettings:
         Least and greatest part of the stored image's area, for "resized".
     crop_ratio : tuple of 2 float
         Least and greatest aspect ratio (width by height), for "resized".
+    train_size : int, optional
+        Side in pixels of the views that are trained on, where it is not that of the network's
+        input; for networks that pool adaptively before fc6, with crop "resized".
+    grow_from : int, optional
+        Side of the first views: it grows in steps of 32 pixels to that of the last, over the
+        epochs, which saves time while the filters are coarse (Tan & Le 2021, "EfficientNetV2",
+        section 4).
     mirror : bool
         Mirror every second image.
     lighting : float
@@ -152,12 +165,15 @@ class TrainSettings:
     max_drops: int = 3
     label_smoothing: float = 0.1
     init: Literal["paper", "he"] = "he"
+    init_layers: str | None = None
     precision: Literal["fp32", "bf16", "fp16"] = "bf16"
     batch_norm: bool = True
     average: float = 0.999
     crop: Literal["random", "resized"] = "resized"
     crop_area: tuple[float, float] = (0.35, 1.0)
     crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    train_size: int | None = None
+    grow_from: int | None = None
     mirror: bool = True
     lighting: float = 0.0
     pixels: Literal["0-255", "standard"] = "standard"
@@ -215,6 +231,29 @@ class TrainSettings:
         if self.dropout is not None:
             changes["dropout"] = self.dropout
         return replace(spec, **changes)
+
+    def side_at(self, done: float, input_size: int) -> int:
+        """Return the side of the views in pixels, after this part of the run.
+
+        Parameters
+        ----------
+        done : float
+            From 0 to below 1.
+        input_size : int
+            Side of the network's input.
+
+        Examples
+        --------
+        >>> settings = TrainSettings(grow_from=128)
+        >>> [settings.side_at(done, 224) for done in (0, 0.3, 0.6, 0.99)]
+        [128, 160, 192, 224]
+        """
+        last = self.train_size or input_size
+        if self.grow_from is None:
+            return last
+        sides = [*range(self.grow_from, last, GROWTH), last]
+        side: int = sides[int(done * len(sides))]
+        return side
 
     def rate_factors(self) -> dict[str, float]:
         """Give what the learning rate of each layer is multiplied by."""
@@ -275,6 +314,16 @@ def _rules(s: TrainSettings) -> list[tuple[bool, str]]:
         (not 0 < thin <= wide <= 100, "crop_ratio must be two numbers, 0 < least <= greatest"),
         (not 0 <= s.lighting <= 10, f"lighting must be from 0 to 10, got {s.lighting:g}"),
         (s.clip_norm < 0, f"clip_norm must be 0 or more, got {s.clip_norm:g}"),
+        (
+            any(
+                side is not None and not 32 <= side <= 4096 for side in (s.train_size, s.grow_from)
+            ),
+            "train_size and grow_from must be from 32 to 4096",
+        ),
+        (
+            s.crop == "random" and (s.train_size or s.grow_from) is not None,
+            "train_size and grow_from are for crop 'resized'",
+        ),
         (s.validate_every < 1, f"validate_every must be 1 or more, got {s.validate_every}"),
         (s.resize_to is not None and s.resize_to < 1, "resize_to must be 1 or more"),
         (s.dropout is not None and not 0 <= s.dropout < 1, "dropout must be from 0 to below 1"),
@@ -286,6 +335,10 @@ def _rules(s: TrainSettings) -> list[tuple[bool, str]]:
         (
             s.freeze is not None and s.freeze not in LEARNED[:-1],
             f"freeze must be one of {', '.join(LEARNED[:-1])}, got {s.freeze!r:.60}",
+        ),
+        (
+            s.init_layers is not None and s.init_layers not in LEARNED,
+            f"init_layers must be one of {', '.join(LEARNED)}, got {s.init_layers!r:.60}",
         ),
         (s.freeze is not None and s.batch_norm, "freeze is for networks without batch_norm"),
         (
@@ -412,6 +465,19 @@ def _presets() -> dict[str, TrainSettings]:
             label_smoothing=0.0,
             average=0.0,
             lighting=0.1,
+        ),
+        # For students of a teacher (`decaf.train.distillation`), whose answers are soft already.
+        "distil": TrainSettings(
+            preset="distil",
+            epochs=30,
+            batch_size=256,
+            optimizer="adamw",
+            lr=0.001,
+            nesterov=False,
+            weight_decay=0.05,
+            dropout=0.5,
+            label_smoothing=0.0,
+            crop_area=(0.25, 1.0),
         ),
     }
 

@@ -9,11 +9,12 @@ import threading
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from decaf import __version__
 from decaf.backbone.spec import parameter_shapes
@@ -33,12 +34,18 @@ from decaf.train.folder import CHECKPOINTS, CURVES_FILE, LOG_FILE, WEIGHTS_FILE,
 from decaf.train.log import Log
 from decaf.train.loop import Loop
 from decaf.train.pack.reader import Pack
-from decaf.train.recipe import TrainSettings
+from decaf.train.recipe import LEARNED, TrainSettings
 from decaf.train.trainer import DTYPES, Trainer
-from decaf.train.validate import Validation, validate
+from decaf.train.validate import Validation, centre_crops, validate
+
+if TYPE_CHECKING:
+    from decaf.train.distillation.lesson import Lesson
+    from decaf.train.distillation.mix import Mix
 
 __all__ = ["Rhythm", "TrainResult", "TrainingRun"]
 
+# Images whose statistics batch normalisation begins with where weights are gone on from.
+CALIBRATED = 256
 KEPT = "checkpoints are kept, for --resume"
 
 
@@ -112,8 +119,8 @@ class TrainingRun:
 
     Parameters
     ----------
-    pack : Pack
-    validation : PackSplit or None
+    pack : Pack or Mix
+    validation : Split or None
     folder : Path
     settings : TrainSettings
     world : World
@@ -128,11 +135,13 @@ class TrainingRun:
         Weight and bias to start fc8 from.
     origin : dict, optional
         JSON values to be kept with the record of the run, which they are a part of.
+    lesson : Lesson, optional
+        Has the images answered by a teacher, whose answers are learnt.
     """
 
     def __init__(
         self,
-        pack: Pack,
+        pack: Pack | Mix,
         validation: Split | None,
         folder: Path,
         settings: TrainSettings,
@@ -145,7 +154,9 @@ class TrainingRun:
         split: Split | None = None,
         head: tuple[Tensor, Tensor] | None = None,
         origin: dict[str, Any] | None = None,
+        lesson: Lesson | None = None,
     ) -> None:
+        self.lesson = lesson
         self.pack = pack
         self.folder = folder
         self.settings = settings
@@ -159,6 +170,7 @@ class TrainingRun:
         if init_from is not None and not isinstance(init_from, Weights):
             begun = load_weights(init_from)
         self.spec = settings.spec(len(pack.wnids), None if begun is None else begun.spec)
+        self.begun = begun
         self._check()
         self.preprocess, self.mean_image = preprocess_of(
             pack, settings, self.spec.input_size, begun
@@ -170,9 +182,11 @@ class TrainingRun:
             world,
             steps_per_epoch(len(self.split), settings),
             class_weight=self._class_weight(),
+            loss=None if lesson is None else lesson.loss,
         )
         dtype = DTYPES[settings.precision]
         self.normaliser = Normaliser(self.preprocess, self.mean_image, dtype, world.device)
+        self.origin = origin or {}
         self.record: dict[str, Any] = {
             "pack": pack.fingerprint,
             "validation_pack": validation_pack,
@@ -180,7 +194,7 @@ class TrainingRun:
             "validation_images": 0 if validation is None else len(validation),
             "init_from": None if begun is None else begun.sha256,
             "settings": settings.to_dict(),
-            **(origin or {}),
+            **self.origin,
         }
         self.seconds = 0.0
         self.sha256 = ""
@@ -189,14 +203,7 @@ class TrainingRun:
 
     def _check(self) -> None:
         size, world = self.settings.batch_size, self.world.size
-        problems = []
-        if len(self.pack.wnids) < 2:
-            problems.append(f"{self.pack.path} has one class only: there is nothing to tell apart")
-        empty = np.flatnonzero(np.bincount(self.split.labels, minlength=len(self.pack.wnids)) == 0)
-        if len(empty):
-            names = ", ".join(self.pack.wnids[i] for i in empty[:3])
-            more = f" and {len(empty) - 3} more" if len(empty) > 3 else ""
-            problems.append(f"{self.pack.path} has no training images of {names}{more}")
+        problems = [] if self.lesson is not None else self._class_problems()
         if len(self.split) < size and self.settings.last_batch == "dropped":
             problems.append(f"batch_size {size} is more than the {len(self.split)} training images")
         if size % world:
@@ -218,8 +225,23 @@ class TrainingRun:
             problems.append("keep_best and early_stopping need validation images")
         if self.settings.precision == "fp16" and self.world.device.type == "cpu":
             problems.append("precision fp16 is for GPUs; use bf16 or fp32")
+        other_side = self.settings.train_size or self.settings.grow_from
+        if other_side is not None and self.spec.adaptive_pool is None:
+            problems.append(f"{self.spec.name} takes {self.spec.input_size} pixels alone")
         if problems:
             raise SettingError("training: " + "; ".join(problems))
+
+    def _class_problems(self) -> list[str]:
+        """Say what is wrong with the classes, where images are learnt by these."""
+        problems = []
+        if len(self.pack.wnids) < 2:
+            problems.append(f"{self.pack.path} has one class only: there is nothing to tell apart")
+        empty = np.flatnonzero(np.bincount(self.split.labels, minlength=len(self.pack.wnids)) == 0)
+        if len(empty):
+            names = ", ".join(self.pack.wnids[i] for i in empty[:3])
+            more = f" and {len(empty) - 3} more" if len(empty) > 3 else ""
+            problems.append(f"{self.pack.path} has no training images of {names}{more}")
+        return problems
 
     def _class_weight(self) -> Tensor | None:
         """Give what the losses of each class are multiplied by; over all images the mean is 1."""
@@ -249,12 +271,29 @@ class TrainingRun:
         # The other processes are told rank 0's state rather than left to find the same file.
         state = self.world.share(None if found is None else found[0])
         if state is None:
+            if self.begun is not None and self.settings.batch_norm:
+                self._calibrate(self.begun)
             return
         tensors = self.world.share_tensors(None if found is None else found[1])
         assert isinstance(state, dict)
         self.trainer.restore(state["trainer"], tensors)
         self.seconds = state["seconds"]
         self.last = Validation(**state["last"]) if state["last"] else None
+
+    def _calibrate(self, begun: Weights) -> None:
+        """Have normalisations leave what the layers of the weights begun with compute."""
+        taken = self.settings.init_layers or LEARNED[-1]
+        layers = LEARNED[: LEARNED.index(taken) + 1]
+        rows = np.arange(min(CALIBRATED, len(self.split)))
+        batches = centre_crops(self.split, rows, self.preprocess, self.workers)
+        pixels = torch.cat([crops for _, crops in batches]).to(self.world.device)
+        biases = {layer: begun.state[f"{layer}.bias"] for layer in layers}
+        images = self.normaliser(pixels).float()
+        side = self.settings.side_at(0, self.spec.input_size)
+        if side != images.shape[-1]:
+            size = (side, side)
+            images = functional.interpolate(images, size, mode="bilinear", antialias=True)
+        self.trainer.calibrate(images, biases)
 
     def close(self) -> None:
         """Give the folder back."""
@@ -295,6 +334,7 @@ class TrainingRun:
             rank=self.world.rank,
             world=self.world.size,
             workers=self.workers,
+            lesson=self.lesson,
         )
         wish = progress if chief else False
         before = self.settings.keep_best and trainer.step == 0
@@ -391,7 +431,7 @@ class TrainingRun:
             mean_image=self.mean_image,
             metrics=metrics,
             provenance={
-                "source": "decaf train",
+                "source": "decaf train" if self.lesson is None else "decaf distil",
                 "decaf_version": __version__,
                 "torch_version": str(torch.__version__),
                 "finished": self.trainer.ended,
@@ -402,6 +442,7 @@ class TrainingRun:
                 "device": self.world.device.type,
                 "wnids": list(self.pack.wnids),
                 **{k: self.record[k] for k in ("pack", "images", "init_from", "settings")},
+                **({} if self.lesson is None else self.origin),
             },
         )
         path = self.folder / WEIGHTS_FILE

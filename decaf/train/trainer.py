@@ -24,6 +24,7 @@ from decaf.train.schedule import Schedule
 
 __all__ = ["Trainer"]
 
+Loss = Callable[[Tensor, Batch], Tensor]
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -40,6 +41,8 @@ class Trainer:
     steps_per_epoch : int
     class_weight : Tensor of float32, shape (classes,), optional
         What the losses of each class are multiplied by.
+    loss : callable, optional
+        From logits and batch to what is minimised, in place of the cross-entropy with the labels.
 
     Attributes
     ----------
@@ -61,8 +64,10 @@ class Trainer:
         world: World,
         steps_per_epoch: int,
         class_weight: Tensor | None = None,
+        loss: Loss | None = None,
     ) -> None:
         self.settings = settings
+        self._other_loss = loss
         self.world = world
         self.steps_per_epoch = steps_per_epoch
         self.steps = max(1, round(settings.epochs * steps_per_epoch))
@@ -163,7 +168,7 @@ class Trainer:
         self.network.train()
         with self.arithmetic():
             logits = self.run_network(batch.images, self._masks(len(batch.labels)))
-            loss = self._loss(logits.float(), batch.labels)
+            loss = self._loss(logits.float(), batch)
         self.optimizer.zero_grad(set_to_none=True)
         on_cpu = self.world.device.type == "cpu"
         if on_cpu and self.world.size == 1 and not math.isfinite(loss.item()):
@@ -182,7 +187,10 @@ class Trainer:
             self.sums += torch.stack([wrong.new_full((), count), loss * count, wrong])
         return loss.detach()
 
-    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+    def _loss(self, logits: Tensor, batch: Batch) -> Tensor:
+        if self._other_loss is not None:
+            return self._other_loss(logits, batch)
+        labels = batch.labels
         smoothing = self.settings.label_smoothing
         if self.class_weight is None:
             return functional.cross_entropy(logits, labels, label_smoothing=smoothing)
@@ -211,6 +219,12 @@ class Trainer:
         mine = [t for t in _values(self.average) if t.is_floating_point()]
         new = [t for t in _values(self.network) if t.is_floating_point()]
         torch._foreach_lerp_(mine, new, 1 - decay)
+
+    def calibrate(self, images: Tensor, biases: Mapping[str, Tensor]) -> None:
+        """Begin with the normalisations of `TrainedAlexNet.calibrate`, before the first step."""
+        self.network.calibrate(images, biases)
+        if self.average is not None:
+            self.average.load_state_dict(self.network.state_dict())
 
     def result(self) -> TrainedAlexNet:
         """Give the network that is evaluated: the average, where there is one."""

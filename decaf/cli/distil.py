@@ -1,0 +1,162 @@
+"""``decaf distil``: photographs and a teacher to a trained network."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import sys
+from typing import Any
+
+from decaf.cli.arguments import add_device, add_report
+from decaf.cli.log_lines import log_lines
+from decaf.cli.setting_flags import add_settings, setting_values
+from decaf.cli.stop import stopped_by_signals
+from decaf.cli.text import printable
+
+__all__ = ["HELP", "configure", "run"]
+
+HELP = "train a network to answer as another does, on photographs without labels"
+
+# What a teacher leaves no choice of, and what has a flag of its own.
+_OTHERWISE = (
+    *("preset", "label_smoothing", "crop", "lighting", "pixels", "mean"),
+    *("class_weights", "sampling"),
+)
+
+EPILOG = """\
+examples:
+  decaf distil photos/ --teacher efficientnet-lite0.onnx -o runs/student
+  decaf distil photos/ more.pack --shares 1 0.5 --teacher resnet.onnx --card resnet.json -o runs/a
+  decaf distil photos/ --teacher big/weights.safetensors -o runs/b --epochs 50 --grow-from 128
+
+An ONNX teacher needs a card: a JSON file beside it, of the same name, with "preprocess" and
+"class_names". Folders are packed, and answers kept, in RUN.cache, which may be removed afterwards.
+The folder of the run is that of `decaf train`; its errors are disagreements with the teacher. A run
+that was stopped or killed goes on with the same command and --resume. Exit codes: 0 done; 2 not
+done, the line on stderr says why; 130 and 143 stopped by a signal, with a checkpoint.
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    from decaf.train.distillation.settings import DistilSettings
+    from decaf.train.recipe import TrainSettings
+
+    parser.epilog = EPILOG
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument(
+        "photographs", metavar="PHOTOGRAPHS", nargs="+", help="folders, archives, or packs"
+    )
+    parser.add_argument(
+        "--teacher",
+        required=True,
+        metavar="MODEL",
+        help="an ONNX file, or weights: a name, or a file of decaf",
+    )
+    parser.add_argument("-o", "--out", required=True, metavar="RUN", help="folder of the run")
+    parser.add_argument("--card", metavar="JSON", help="what has to be known of the teacher")
+    parser.add_argument(
+        "--engine",
+        choices=("auto", "openvino", "onnxruntime"),
+        default="auto",
+        help="what runs an ONNX file (default: OpenVINO where it is installed)",
+    )
+    parser.add_argument(
+        "--teacher-precision",
+        choices=("fp32", "bf16"),
+        help="its arithmetic (default: bf16 where OpenVINO and the processor have it)",
+    )
+    parser.add_argument(
+        "--shares",
+        nargs="+",
+        type=float,
+        metavar="X",
+        help="how often an image of each of PHOTOGRAPHS is shown, in proportion (default: alike)",
+    )
+    parser.add_argument("--cache", metavar="DIR", help="for packs and answers (default: RUN.cache)")
+    parser.add_argument("--init-from", metavar="WEIGHTS", help="weights to start from")
+    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+    add_device(parser)
+    parser.add_argument("-j", "--workers", type=int, metavar="N", help="decoding threads")
+    add_settings(parser.add_argument_group("the teaching"), DistilSettings)
+    add_settings(
+        parser.add_argument_group("the training", "by default as in the preset 'distil'"),
+        TrainSettings,
+        _OTHERWISE,
+    )
+    rhythm = parser.add_argument_group("saving and telling")
+    rhythm.add_argument("--checkpoint-minutes", type=float, default=10.0, metavar="M")
+    rhythm.add_argument("--checkpoint-steps", type=int, metavar="N")
+    rhythm.add_argument("--keep", type=int, default=3, metavar="N", help="checkpoints to keep")
+    rhythm.add_argument("--log-every", type=int, default=50, metavar="STEPS")
+    rhythm.add_argument(
+        "--tensorboard",
+        action=argparse.BooleanOptionalAction,
+        help="write TensorBoard's events (default: where it is installed)",
+    )
+    add_report(parser, "result")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Distil, print a summary, return the exit code."""
+    import json
+
+    from decaf.errors import Stopped
+    from decaf.train.distillation.run import distil
+    from decaf.train.distillation.settings import DistilSettings
+    from decaf.train.heap import keep_freed_memory
+    from decaf.train.recipe import TrainSettings, preset
+    from decaf.train.session import Rhythm
+
+    keep_freed_memory()
+    chief = os.environ.get("RANK", "0") == "0"
+    settings = preset("distil", **setting_values(args, TrainSettings, _OTHERWISE))
+    taught = {k: v for k, v in setting_values(args, DistilSettings).items() if v is not None}
+    rhythm = Rhythm(args.checkpoint_minutes, args.checkpoint_steps, args.keep, args.log_every)
+    with stopped_by_signals("stopping after this step") as stop, log_lines(chief):
+        try:
+            result = distil(
+                args.photographs,
+                args.teacher,
+                args.out,
+                settings,
+                DistilSettings(**taught),
+                shares=args.shares,
+                card=args.card,
+                engine=args.engine,
+                teacher_precision=args.teacher_precision,
+                cache=args.cache,
+                init_from=args.init_from,
+                resume=args.resume,
+                device=args.device,
+                workers=args.workers,
+                rhythm=rhythm,
+                tensorboard=args.tensorboard,
+                progress=not args.quiet and chief,
+                stop=stop.event,
+            )
+        except Stopped as error:
+            if chief:
+                print(f"decaf: {error}", file=sys.stderr)
+            return stop.exit_code
+    if chief:
+        plain = dataclasses.asdict(result)
+        plain |= {"folder": str(result.folder), "weights": str(result.weights)}
+        print(json.dumps(plain) if args.json else _summary(plain))
+    return 0
+
+
+def _summary(result: dict[str, Any]) -> str:
+    text = (
+        f"{printable(result['weights'])}: {result['epochs']:g} epochs in "
+        f"{result['seconds'] / 60:.1f} minutes"
+    )
+    found = result["validation"]
+    if found is not None:
+        text += (
+            f"; of {found['images']} held-out images it gives {100 - found['top1_error']:.1f} % "
+            "the teacher's class first, "
+            f"{100 - found['top5_error']:.1f} % among five"
+        )
+    return text

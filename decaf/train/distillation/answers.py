@@ -1,0 +1,301 @@
+"""Answers of a teacher that are computed once and kept: by teacher, image contents and view.
+
+They lie in a folder of shards (`decaf.features.parts`), which only grows: a run that is stopped
+goes on with the images that are missing, and photographs that are added cost their own answers
+alone. A shard that was damaged is made anew.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from decaf.errors import OutputError, ResumeError, Stopped
+from decaf.features.disk import disk_errors
+from decaf.features.parts.directory import ShardDirectory
+from decaf.features.parts.manifest import Shard
+from decaf.features.parts.writer import ShardWriter
+from decaf.features.progress import progress_for
+from decaf.features.store.schema import fingerprint
+from decaf.train.distillation.teacher import Teacher
+from decaf.train.distributed import World
+from decaf.train.feed import ahead, decoding_threads
+
+__all__ = ["AnswerParts", "AnswerRows", "Answers", "Asked", "answer"]
+
+SHARD_IMAGES = 512
+# Images that are answered at a time.
+TOGETHER = 128
+KEPT = "finished answers are kept, for the same command"
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """What the teacher is asked about images: one view of each.
+
+    Parameters
+    ----------
+    digests : ndarray of uint8, shape (N, 32)
+        SHA-256 of the images' files.
+    see : callable
+        From the number of an image to its view as the teacher takes it: uint8 (side, side, 3).
+    record : dict
+        What determines the view besides the image's contents: JSON values.
+    """
+
+    digests: np.ndarray
+    see: Callable[[int], np.ndarray]
+    record: dict[str, Any]
+
+
+@dataclass(slots=True, eq=False)
+class AnswerRows:
+    """The answers to consecutive images of a cache.
+
+    Attributes
+    ----------
+    start, stop : int
+    status : ndarray of uint8, shape (stop - start,)
+        Always 0.
+    content_sha256 : ndarray of uint8, shape (stop - start, 32)
+    answers : ndarray of float16, shape (stop - start, classes)
+        Logits.
+    """
+
+    start: int
+    stop: int
+    status: np.ndarray
+    content_sha256: np.ndarray
+    answers: np.ndarray
+
+
+class AnswerParts(ShardDirectory[AnswerRows]):
+    """The folder that keeps the answers."""
+
+    def encode(self, rows: AnswerRows) -> dict[str, np.ndarray]:
+        """Return a shard's rows as arrays, by name."""
+        return {"content_sha256": rows.content_sha256, "answers": rows.answers}
+
+    def decode(self, start: int, stop: int, arrays: dict[str, np.ndarray]) -> AnswerRows:
+        """Make the rows of a shard from what `encode` gave."""
+        status = np.zeros(stop - start, np.uint8)
+        return AnswerRows(start, stop, status, arrays["content_sha256"], arrays["answers"])
+
+    def mapped(self, shard: Shard) -> np.ndarray:
+        """Return the answers of a shard, mapped from the file."""
+        path = self.path / shard.file_name
+        # A safetensors file: the length of its header, the header, and the arrays as they are.
+        with open(path, "rb") as file:
+            size = int.from_bytes(file.read(8), "little")
+            layout = json.loads(file.read(size))["answers"]
+        start, shape = 8 + size + layout["data_offsets"][0], tuple(layout["shape"])
+        return np.memmap(path, np.float16, "r", start, shape)
+
+
+class Answers:
+    """The answers to one view of each image of a split, by their numbers in it.
+
+    Parameters
+    ----------
+    shards : list of ndarray of float16, shape (images, classes)
+    where : ndarray of int64, shape (N, 2)
+        Shard and row of each image.
+    """
+
+    def __init__(self, shards: list[np.ndarray], where: np.ndarray) -> None:
+        self._shards = shards
+        self._where = where
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        """Return the logits of an image: float16 (classes,)."""
+        shard, row = self._where[index]
+        logits: np.ndarray = self._shards[shard][row]
+        return logits
+
+    def classes(self) -> np.ndarray:
+        """Return the class that each image is given: int64 (N,)."""
+        best = [np.argmax(shard, axis=1) for shard in self._shards]
+        return np.array([best[shard][row] for shard, row in self._where.tolist()], np.int64)
+
+
+def answer(
+    teacher: Teacher,
+    asked: Asked,
+    cache: Path,
+    world: World,
+    *,
+    workers: int,
+    progress: bool | Callable[[int, int], Any] | None,
+    stop: threading.Event,
+) -> Answers:
+    """Look up the teacher's answers, and compute those that are missing.
+
+    Parameters
+    ----------
+    teacher : Teacher
+    asked : Asked
+    cache : Path
+        Folder in which each teacher and kind of view has a folder of its own.
+    world : World
+        The processes of the run share the work.
+    workers : int
+        Threads that decode.
+    progress : bool, callable or None
+        As for `decaf.extract`.
+    stop : threading.Event
+        Ends this with `Stopped`; what is finished is kept.
+
+    Raises
+    ------
+    OutputError
+        If the disk has no room for them, or refuses.
+    ResumeError
+        If the folder holds answers of another teacher or other views.
+    SettingError
+        If the teacher's answers are not one finite vector for each view.
+    """
+    run = {"teacher": teacher.record(), "views": asked.record}
+    folder = cache / f"answers-{fingerprint(run)[:16]}"
+    problem: object = None
+    parts = None
+    if world.chief:
+        try:
+            parts = _opened(folder, run)
+        except Exception as error:
+            problem = error
+    world.share(problem)
+    try:
+        if parts is None:
+            parts = AnswerParts.join(folder, world.rank)
+            parts.read_manifests()
+        known = _known(parts)
+        _, first = np.unique(asked.digests, axis=0, return_index=True)
+        missing = [int(i) for i in np.sort(first) if asked.digests[i].tobytes() not in known]
+        begin = max((shard.stop for shard in parts.shards.values()), default=0)
+        _need_room(folder, len(missing), len(teacher.card.class_names))
+        chunks = [
+            (begin + start, missing[start : start + SHARD_IMAGES])
+            for start in range(0, len(missing), SHARD_IMAGES)
+        ]
+        _compute(teacher, asked, parts, chunks, world, workers, progress, stop)
+        world.any([False])  # all are done
+        if missing:
+            parts.read_manifests()
+        return _answers(parts, asked.digests)
+    finally:
+        if parts is not None:
+            parts.close()
+
+
+def _opened(folder: Path, run: dict[str, Any]) -> AnswerParts:
+    header = {
+        "run": run,
+        "fingerprint": fingerprint(run),
+        "shard_rows": SHARD_IMAGES,
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
+    with disk_errors(folder, "nothing was begun"):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            return AnswerParts.open(folder, header, [], lambda _: b"")
+        except ResumeError as error:
+            raise ResumeError(
+                f"{folder}: holds answers of another teacher or of other views, or is damaged "
+                f"({error}); give another cache, or remove it"
+            ) from error
+
+
+def _known(parts: AnswerParts) -> dict[bytes, tuple[int, int]]:
+    """Find where the answers to each image are: number of the shard, in order, and row."""
+    known: dict[bytes, tuple[int, int]] = {}
+    for number, start in enumerate(sorted(parts.shards)):
+        digests = parts.peek(parts.shards[start], ["content_sha256"])["content_sha256"]
+        known |= {digest.tobytes(): (number, row) for row, digest in enumerate(digests)}
+    return known
+
+
+def _answers(parts: AnswerParts, digests: np.ndarray) -> Answers:
+    known = _known(parts)
+    shards = [parts.mapped(parts.shards[start]) for start in sorted(parts.shards)]
+    where = np.array([known[digest.tobytes()] for digest in digests], np.int64)
+    return Answers(shards, where)
+
+
+def _need_room(folder: Path, images: int, classes: int) -> None:
+    """Say before the work begins where the disk is too small for it."""
+    needed, free = images * (classes * 2 + 64), shutil.disk_usage(folder).free
+    if images and free < needed * 1.02 + (1 << 20):
+        raise OutputError(
+            f"{folder}: the answers to {images:,} images take {needed / 1e9:.2f} GB, and the disk "
+            f"has {free / 1e9:.2f} GB; make room, take fewer views, or none (0), where the teacher "
+            "answers in every step"
+        )
+
+
+def _compute(
+    teacher: Teacher,
+    asked: Asked,
+    parts: AnswerParts,
+    chunks: list[tuple[int, list[int]]],
+    world: World,
+    workers: int,
+    progress: bool | Callable[[int, int], Any] | None,
+    stop: threading.Event,
+) -> None:
+    mine = chunks[world.rank :: world.size]
+    total = sum(len(images) for _, images in mine)
+    if not mine:
+        return
+    pieces = [
+        (start, images[i : i + TOGETHER])
+        for start, images in mine
+        for i in range(0, len(images), TOGETHER)
+    ]
+    sizes = {start: len(images) for start, images in mine}
+    with (
+        progress_for(progress if world.chief else False, total, 0) as bar,
+        ShardWriter(parts, bar, disk_path=parts.path, kept=KEPT) as writer,
+        decoding_threads(workers) as pool,
+    ):
+        seen = ahead(
+            range(len(pieces)),
+            lambda i: [pool.submit(asked.see, image) for image in pieces[i][1]],
+            lambda futures: np.stack([future.result() for future in futures]),
+            2 * workers,
+        )
+        rows = zip(pieces, _answered(teacher, seen), strict=True)
+        for start, group in itertools.groupby(rows, key=lambda row: row[0][0]):
+            found = list(group)
+            images = [image for (_, some), _ in found for image in some]
+            count = sizes[start]
+            writer.put(
+                AnswerRows(
+                    start,
+                    start + count,
+                    np.zeros(count, np.uint8),
+                    np.ascontiguousarray(asked.digests[images]),
+                    np.concatenate([answers for _, answers in found]),
+                )
+            )
+            if stop.is_set():
+                raise Stopped(
+                    f"stopped while the teacher answered; {parts.path} keeps its answers: give "
+                    "the same command to go on"
+                )
+
+
+def _answered(teacher: Teacher, seen: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    """Answer views, uint8 (n, side, side, 3), in float16 (n, classes)."""
+    for views in seen:
+        logits = teacher.answers(torch.from_numpy(views)).clamp(-65504, 65504)
+        yield logits.to(torch.float16).numpy()

@@ -1,0 +1,164 @@
+"""What runs an ONNX file: OpenVINO or ONNX Runtime."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from decaf.errors import SettingError
+
+__all__ = ["ENGINES", "choose_engine", "load_onnx", "onnx_metadata"]
+
+ENGINES = ("auto", "openvino", "onnxruntime")
+"""What may run an ONNX file."""
+
+# Images in a request to an engine: enough to fill it, few enough to share out a batch.
+CHUNK = 32
+
+Infer = Callable[[np.ndarray], np.ndarray]
+
+
+def choose_engine(wish: str) -> str:
+    """Return the engine to use: "auto" is OpenVINO where it is installed, else ONNX Runtime.
+
+    Raises
+    ------
+    SettingError
+        If there is no such engine, or it is not installed.
+    """
+    if wish not in ENGINES:
+        raise SettingError(f"engine must be one of {', '.join(ENGINES)}, got {wish!r:.40}")
+    choice = [wish] if wish != "auto" else ["openvino", "onnxruntime"]
+    there = [name for name in choice if find_spec(name) is not None]
+    if not there:
+        raise SettingError(
+            f"an ONNX teacher needs {' or '.join(choice)}: pip install 'decaf[onnx]', or openvino"
+        )
+    return there[0]
+
+
+def load_onnx(path: Path, engine: str, precision: str) -> tuple[str, Infer]:
+    """Load an ONNX file.
+
+    Parameters
+    ----------
+    path : Path
+    engine : str
+        One of `ENGINES`.
+    precision : {"fp32", "bf16"}
+
+    Returns
+    -------
+    str
+        What runs it, with its version and arithmetic.
+    callable
+        From inputs (n, …), any n, to the one output (n, …), float32.
+
+    Raises
+    ------
+    SettingError
+        If the engine is not installed, has not that arithmetic, or refuses the file; if this has
+        more than one output.
+    """
+    chosen = choose_engine(engine)
+    if chosen == "onnxruntime" and precision == "bf16":
+        raise SettingError("ONNX Runtime computes in fp32 on CPUs: install openvino for bf16")
+    try:
+        return (_openvino if chosen == "openvino" else _onnxruntime)(path, precision)
+    except SettingError:
+        raise
+    except Exception as error:  # the engines raise types of their own
+        text = str(error).strip().splitlines() or [type(error).__name__]
+        raise SettingError(f"{path}: {chosen} refuses it: {text[0][:300]}") from error
+
+
+def _openvino(path: Path, precision: str) -> tuple[str, Infer]:
+    import openvino
+
+    model = openvino.Core().read_model(path)
+    _check_outputs(path, [port.any_name for port in model.outputs])
+    settings = {
+        "PERFORMANCE_HINT": "THROUGHPUT",
+        "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
+    }
+    compiled = openvino.Core().compile_model(model, "CPU", settings)
+    streams = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
+    fixed = model.inputs[0].get_partial_shape()[0]
+    size = fixed.get_length() if fixed.is_static else CHUNK
+
+    def infer(inputs: np.ndarray) -> np.ndarray:
+        parts: dict[int, np.ndarray] = {}
+        queue = openvino.AsyncInferQueue(compiled, streams)
+
+        def keep(request: Any, start: int) -> None:
+            parts[start] = np.array(request.get_output_tensor(0).data, np.float32)
+
+        queue.set_callback(keep)
+        for start in range(0, len(inputs), size):
+            queue.start_async(_padded(inputs[start : start + size], size), start)
+        queue.wait_all()
+        return np.concatenate([parts[start] for start in sorted(parts)])[: len(inputs)]
+
+    return f"openvino {openvino.__version__.split('-')[0]} {precision}", infer
+
+
+def _onnxruntime(path: Path, precision: str) -> tuple[str, Infer]:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(
+        os.fspath(path), options, providers=["CPUExecutionProvider"]
+    )
+    _check_outputs(path, [each.name for each in session.get_outputs()])
+    name, shape = session.get_inputs()[0].name, session.get_inputs()[0].shape
+    size = shape[0] if isinstance(shape[0], int) else CHUNK
+
+    def infer(inputs: np.ndarray) -> np.ndarray:
+        parts = [
+            session.run(None, {name: _padded(inputs[start : start + size], size)})[0]
+            for start in range(0, len(inputs), size)
+        ]
+        return np.concatenate(parts)[: len(inputs)].astype(np.float32, copy=False)
+
+    return f"onnxruntime {onnxruntime.__version__} {precision}", infer
+
+
+def _check_outputs(path: Path, names: Sequence[str]) -> None:
+    if len(names) != 1:
+        raise SettingError(
+            f"{path}: has {len(names)} outputs ({', '.join(names[:5])}), one vector of classes "
+            "expected"
+        )
+
+
+def _padded(part: np.ndarray, size: int) -> np.ndarray:
+    """Fill a request up, so that all have one shape: its plan is made once, and its bits hold."""
+    if len(part) == size:
+        return part
+    return np.concatenate([part, np.repeat(part[-1:], size - len(part), axis=0)])
+
+
+def onnx_metadata(path: Path) -> dict[str, str]:
+    """Return what an ONNX file says of itself; nothing where ONNX Runtime is not installed."""
+    if find_spec("onnxruntime") is not None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        try:
+            session = onnxruntime.InferenceSession(
+                os.fspath(path), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:
+            text = str(error).strip().splitlines() or [type(error).__name__]
+            raise SettingError(f"{path}: onnxruntime refuses it: {text[0][:300]}") from error
+        return dict(session.get_modelmeta().custom_metadata_map)
+    return {}

@@ -1,0 +1,335 @@
+"""The network that is imitated: what it takes, what it answers, and what runs it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from decaf.backbone.device import bf16_is_native
+from decaf.backbone.network import AlexNet
+from decaf.backbone.state import state_sha256
+from decaf.backbone.weights import load_weights
+from decaf.errors import SettingError
+from decaf.images.spec import PreprocessSpec
+from decaf.train.distillation.card import TeacherCard
+from decaf.train.distillation.engines import choose_engine, load_onnx, onnx_metadata
+
+__all__ = ["ModuleTeacher", "OnnxTeacher", "Teacher", "load_teacher"]
+
+# Logarithms of probabilities serve as logits; a probability of 0 has none.
+SMALLEST = 1e-8
+
+
+@dataclass(eq=False)
+class Teacher(ABC):
+    """A classifier that answers pixels with one logit for each class.
+
+    Attributes
+    ----------
+    card : TeacherCard
+    sha256 : str
+        Of its numbers, whatever runs it.
+    engine : str
+        What runs it, with its version and arithmetic: answers of another differ in their last
+        digits.
+    """
+
+    card: TeacherCard
+    sha256: str
+    engine: str = field(init=False, default="")
+
+    @property
+    def side(self) -> int:
+        """Side in pixels of what it looks at."""
+        return self.card.preprocess.crop
+
+    def record(self) -> dict[str, Any]:
+        """Return what determines its answers: JSON values."""
+        return {
+            "name": self.card.name,
+            "sha256": self.sha256,
+            "engine": self.engine,
+            "preprocess": self.card.preprocess.to_dict(),
+            "output": self.card.output,
+            "classes": len(self.card.class_names),
+            "source": self.card.source,
+        }
+
+    def answers(self, pixels: Tensor) -> Tensor:
+        """Return the logits of images.
+
+        Parameters
+        ----------
+        pixels : Tensor of uint8 or float, shape (N, side, side, 3)
+            RGB from 0 to 255, resized and cut, not normalised.
+
+        Returns
+        -------
+        Tensor of float32, shape (N, classes)
+            On the CPU.
+
+        Raises
+        ------
+        SettingError
+            If they are not one finite number for each class.
+        """
+        count = len(pixels)
+        if self.card.pixels == "bytes":
+            inputs = pixels.round().to(torch.uint8) if pixels.is_floating_point() else pixels
+        else:
+            spec = self.card.preprocess
+            mean, std = (torch.tensor(values) for values in (spec.mean, spec.std))
+            scaled = torch.addcmul(-mean / std, pixels.float(), spec.scale / std)
+            inputs = scaled.permute(0, 3, 1, 2)
+        out = self._run(inputs)
+        expected = (count, len(self.card.class_names))
+        if tuple(out.shape) != expected:
+            raise SettingError(
+                f"teacher {self.card.name}: its answers to {count} images have shape "
+                f"{tuple(out.shape)}, one vector of {expected[1]} classes for each image expected"
+            )
+        if not bool(torch.isfinite(out).all()):
+            raise SettingError(
+                f"teacher {self.card.name}: its answers are not finite; check its preprocessing, "
+                "or run it in fp32"
+            )
+        if self.card.output == "probabilities":
+            if float(out.min()) < -1e-3 or float(out.max()) > 1.001:
+                raise SettingError(
+                    f"teacher {self.card.name}: its answers reach from {float(out.min()):.3g} to "
+                    f"{float(out.max()):.3g}, which are no probabilities: output is 'logits'"
+                )
+            out = out.clamp(min=SMALLEST).log()
+        return out
+
+    def check(self) -> None:
+        """See that it answers: with one finite vector of classes to a grey image."""
+        self.answers(torch.full((2, self.side, self.side, 3), 127, dtype=torch.uint8))
+
+    @abstractmethod
+    def _run(self, inputs: Tensor) -> Tensor:
+        """Compute what the network gives for its inputs, float32 on the CPU."""
+
+
+class ModuleTeacher(Teacher):
+    """A torch module that teaches.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        From float32 (N, 3, crop, crop) to logits (N, classes). It is put in evaluation mode while
+        it answers.
+    card : TeacherCard
+    device : torch.device or str
+    precision : {"fp32", "bf16"}
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        card: TeacherCard,
+        *,
+        device: torch.device | str = "cpu",
+        precision: str = "fp32",
+    ) -> None:
+        state = {key: value.cpu() for key, value in module.state_dict().items()}
+        super().__init__(card, state_sha256(state))
+        self._device = torch.device(device)
+        self._module = module.to(self._device)
+        self._half = precision == "bf16"
+        self.engine = f"torch {torch.__version__} {self._device.type} {precision}"
+
+    def _run(self, inputs: Tensor) -> Tensor:
+        training = self._module.training
+        self._module.eval()
+        try:
+            with (
+                torch.inference_mode(),
+                torch.autocast(self._device.type, torch.bfloat16, enabled=self._half),
+            ):
+                out = self._module(inputs.to(self._device))
+            if not isinstance(out, Tensor):
+                raise SettingError(
+                    f"teacher {self.card.name}: it answers with a {type(out).__name__}, "
+                    "a tensor (N, classes) expected"
+                )
+            # Not an inference tensor, which no loss could be computed from.
+            return out.float().cpu().clone()
+        finally:
+            self._module.train(training)
+
+
+class OnnxTeacher(Teacher):
+    """A network in an ONNX file that teaches, run by OpenVINO or ONNX Runtime on CPUs.
+
+    Parameters
+    ----------
+    path : path
+    card : TeacherCard
+    engine : str
+        One of `ENGINES`; "auto" takes OpenVINO where it is installed.
+    precision : {"fp32", "bf16"}
+        Arithmetic; ONNX Runtime has fp32 alone.
+
+    Raises
+    ------
+    SettingError
+        If the engine is not installed, or refuses the file.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        card: TeacherCard,
+        *,
+        engine: str = "auto",
+        precision: str = "fp32",
+    ) -> None:
+        super().__init__(card, _file_sha256(path))
+        self.engine, self._infer = load_onnx(path, engine, precision)
+
+    def _run(self, inputs: Tensor) -> Tensor:
+        try:
+            return torch.from_numpy(self._infer(np.ascontiguousarray(inputs.numpy())))
+        except SettingError:
+            raise
+        except Exception as error:
+            text = str(error).strip().splitlines() or [type(error).__name__]
+            raise SettingError(
+                f"teacher {self.card.name}: cannot be run on input of shape "
+                f"{tuple(inputs.shape)}: {text[0][:300]}"
+            ) from error
+
+
+def _file_sha256(path: Path) -> str:
+    try:
+        digest = hashlib.sha256()
+        with open(path, "rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+        return digest.hexdigest()
+    except OSError as error:
+        raise SettingError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def load_teacher(
+    teacher: str | os.PathLike[str],
+    *,
+    card: str | os.PathLike[str] | TeacherCard | None = None,
+    engine: str = "auto",
+    precision: str | None = None,
+    device: torch.device | str = "cpu",
+) -> Teacher:
+    """Load a teacher.
+
+    Parameters
+    ----------
+    teacher : str or path
+        An ONNX file; or weights as `decaf.load_backbone` takes them.
+    card : path or TeacherCard, optional
+        What has to be known of an ONNX file: JSON with ``preprocess`` and ``class_names``, and
+        perhaps ``wnids``, ``output``, ``pixels``, ``name`` and ``source`` (see `TeacherCard`). By
+        default the file beside it that has its name with the ending ``.json``. A model that
+        ``decaf export`` has written carries all of it.
+    engine : str
+        One of `ENGINES`, for an ONNX file.
+    precision : {"fp32", "bf16"}, optional
+        Its arithmetic. By default bf16 where OpenVINO runs it on a processor with bf16, which
+        answers about twice as fast, else fp32.
+    device : torch.device or str
+        Where weights are run; ONNX files are run on CPUs.
+
+    Returns
+    -------
+    Teacher
+
+    Raises
+    ------
+    SettingError, WeightsError
+        If it cannot be loaded, or its input or classes are not known.
+    """
+    if precision not in (None, "fp32", "bf16"):
+        raise SettingError(f"the teacher's precision must be fp32 or bf16, got {precision!r:.40}")
+    path = Path(os.fspath(teacher))
+    if path.suffix != ".onnx":
+        return _weights_teacher(os.fspath(teacher), precision or "fp32", device)
+    if not path.is_file():
+        raise SettingError(f"{path}: no such file")
+    beside = path.with_suffix(".json")
+    if isinstance(card, TeacherCard):
+        known: TeacherCard | None = card
+    elif card is not None or beside.exists():
+        known = TeacherCard.read(card or beside)
+    else:
+        known = _own_card(path)
+    if known is None:
+        raise SettingError(
+            f"{path}: neither it nor {beside} says how images become its input and what its "
+            "classes are; give a card, a JSON file with preprocess and class_names"
+        )
+    if precision is None:
+        fast = choose_engine(engine) == "openvino" and bf16_is_native(torch.device("cpu"))
+        precision = "bf16" if fast else "fp32"
+    return OnnxTeacher(path, known, engine=engine, precision=precision)
+
+
+def _weights_teacher(name: str, precision: str, device: torch.device | str) -> Teacher:
+    weights = load_weights(name)
+    wnids = weights.provenance.get("wnids")
+    card = TeacherCard(
+        name=weights.name,
+        preprocess=weights.preprocess,
+        class_names=weights.class_names or tuple(map(str, range(weights.spec.classes))),
+        wnids=tuple(wnids) if isinstance(wnids, list) else (),
+        source=str(weights.provenance.get("source", "")),
+    )
+    network = AlexNet(weights.spec)
+    network.load_state_dict(weights.state)
+    return ModuleTeacher(_Logits(network), card, device=device, precision=precision)
+
+
+class _Logits(nn.Module):
+    """An AlexNet up to its logits."""
+
+    def __init__(self, network: AlexNet) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        for step in self.network.steps():
+            if step.kind not in ("softmax", "dropout"):
+                x = self.network.run_step(step, x)
+        return x
+
+
+def _own_card(path: Path) -> TeacherCard | None:
+    """Make the card of a model that decaf has exported, of what is in it; None for others."""
+    from decaf.backbone.export.metadata import FORMAT
+
+    known = onnx_metadata(path)
+    if known.get("format") != FORMAT:
+        return None
+    layers = json.loads(known["layers"])
+    if len(layers) != 1 or not set(layers) <= {"fc8", "prob"}:
+        raise SettingError(
+            f"{path}: was exported with {', '.join(layers)}; a teacher has one layer, fc8 or prob"
+        )
+    provenance = json.loads(known["provenance"])
+    return TeacherCard(
+        name=known["weights"],
+        preprocess=PreprocessSpec.from_dict(json.loads(known["preprocess"])),
+        class_names=tuple(json.loads(known["class_names"])),
+        wnids=tuple(provenance.get("wnids") or ()),
+        output="logits" if "fc8" in layers else "probabilities",
+        pixels="bytes",
+        source=f"decaf export of {known['weights']} ({known['weights_sha256']})",
+    )

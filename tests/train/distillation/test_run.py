@@ -1,0 +1,222 @@
+"""Whole runs: folders and packs in, a student out, to the same bits however it got there."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from colours import NAMES, Colours
+from PIL import Image
+
+from decaf.backbone.weights import load_weights
+from decaf.errors import InputError, OutputError, ResumeError, SettingError, Stopped
+from decaf.train.distillation import answers
+from decaf.train.distillation.card import TeacherCard
+from decaf.train.distillation.mix import Mix
+from decaf.train.distillation.settings import DistilSettings
+from decaf.train.distillation.teacher import ModuleTeacher
+from decaf.train.log import read_log
+from decaf.train.pack.reader import Pack
+from decaf.train.recipe import TrainSettings
+from decaf.train.session import TrainResult
+
+pytestmark = pytest.mark.usefixtures("tiny")
+Make = Callable[..., TrainSettings]
+Teach = Callable[..., TrainResult]
+
+
+class Counting(ModuleTeacher):
+    """Counts the images that it is asked about."""
+
+    def __init__(self, card: TeacherCard) -> None:
+        super().__init__(Colours(), card)
+        self.asked = 0
+
+    def answers(self, pixels: Any) -> Any:
+        self.asked += len(pixels)
+        return super().answers(pixels)
+
+
+def bits(result: TrainResult) -> dict[str, bytes]:
+    state = load_weights(result.weights).state
+    return {key: tensor.numpy().tobytes() for key, tensor in state.items()}
+
+
+@pytest.fixture(scope="session")
+def loose(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Fifty photographs in a folder, of no classes."""
+    folder = tmp_path_factory.mktemp("loose")
+    random = np.random.default_rng(4)
+    for number in range(50):
+        pixels = random.integers(0, 200, (36, 30 + number % 9, 3), dtype=np.uint8)
+        pixels[:, :, number % 3] //= 2
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    return folder
+
+
+@pytest.mark.parametrize("taught", [{"views": 2}, {"views": 0, "mixing": "both"}], ids=str)
+def test_a_student_learns_what_its_teacher_says(
+    teach: Teach,
+    pack_path: Path,
+    loose: Path,
+    tmp_path: Path,
+    short_settings: Make,
+    taught: dict[str, Any],
+) -> None:
+    settings = short_settings(epochs=12)
+    result = teach([pack_path, loose], tmp_path / "run", settings, shares=[1, 2], taught=taught)
+    weights = load_weights(result.weights)
+    assert weights.class_names == NAMES
+    assert weights.provenance["source"] == "decaf distil"
+    assert weights.provenance["teacher"]["name"] == "colours"
+    # 64 images once and 50 twice: 114 places, in the share of 64 to 100.
+    shown = [source["shown"] for source in weights.provenance["sources"]]
+    np.testing.assert_allclose(shown, [64 / 164, 100 / 164], atol=1e-6)
+    rows = [row for row in read_log(tmp_path / "run" / "log.csv") if "val_loss" in row]
+    assert rows[-1]["val_loss"] < 0.7 * rows[0]["val_loss"]
+    assert result.validation is not None
+    assert result.validation.images == 21
+    # Of five classes; the teacher gives one of them to two thirds at most.
+    assert result.validation.top1_error < 25
+
+
+def test_sources_without_validation_images_are_divided_by_contents(
+    teach: Teach, loose: Path, tmp_path: Path
+) -> None:
+    result = teach(loose, tmp_path / "run", taught={"views": 1, "held_out": 0.2})
+    assert result.validation is not None
+    assert 3 <= result.validation.images <= 18
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["images"] + record["validation_images"] == 50
+    # With more images those that are there stay on their side.
+    more = tmp_path / "more"
+    shutil.copytree(loose, more)
+    Image.new("RGB", (40, 40), "red").save(more / "another.png")
+    other = teach(more, tmp_path / "other", taught={"views": 1, "held_out": 0.2})
+    assert other.validation is not None
+    assert other.validation.images - result.validation.images in (0, 1)
+
+
+def test_stopped_anywhere_a_run_goes_on_to_the_same_bits(
+    teach: Teach, pack_path: Path, tmp_path: Path
+) -> None:
+    for taught in ({"views": 2, "mixing": "mixup"}, {"views": 0, "mixing": "cutmix"}):
+        name = f"v{taught['views']}"
+        whole = bits(teach(pack_path, tmp_path / f"{name}-whole", taught=taught))
+        out, stops = tmp_path / name, 0
+        for images in (1, 40, 90, 150):
+            event = threading.Event()
+
+            def look(done: int, _total: int, event: Any = event, images: int = images) -> None:
+                if done >= images:
+                    event.set()
+
+            try:
+                teach(pack_path, out, taught=taught, resume=True, stop=event, progress=look)
+            except Stopped:
+                stops += 1
+        assert stops >= 2
+        assert bits(teach(pack_path, out, taught=taught, resume=True)) == whole
+
+
+def test_answers_are_computed_once(
+    teach: Teach, card: TeacherCard, pack_path: Path, loose: Path, tmp_path: Path
+) -> None:
+    cache = tmp_path / "cache"
+
+    def asked(sources: Any, out: str, views: int) -> int:
+        teacher = Counting(card)
+        taught = {"views": views}
+        teach(sources, tmp_path / out, teacher=teacher, cache=cache, taught=taught)
+        return teacher.asked - 2  # the check
+
+    assert asked(pack_path, "first", 1) == 64 + 21
+    assert asked(pack_path, "second", 1) == 0
+    assert asked(pack_path, "third", 2) == 64
+    assert asked([pack_path, loose], "fourth", 2) == 2 * 50
+    # A shard that was damaged is made anew.
+    shard = max(cache.glob("answers-*/*.shard"), key=lambda path: path.stat().st_size)
+    data = bytearray(shard.read_bytes())
+    data[-1] ^= 1
+    shard.write_bytes(data)
+    assert asked([pack_path, loose], "fifth", 2) in (64, 50)
+    assert asked([pack_path, loose], "sixth", 2) == 0
+
+
+def test_a_cache_of_another_teacher_is_refused(
+    teach: Teach, card: TeacherCard, pack_path: Path, tmp_path: Path
+) -> None:
+    cache = tmp_path / "cache"
+    teach(pack_path, tmp_path / "first", cache=cache, taught={"views": 1})
+    for folder in cache.glob("answers-*"):
+        header = json.loads((folder / "run.json").read_text())
+        header["run"]["teacher"]["sha256"] = "0" * 64
+        (folder / "run.json").write_text(json.dumps(header))
+    with pytest.raises(ResumeError, match="answers of another teacher or of other views, or is"):
+        teach(pack_path, tmp_path / "second", cache=cache, taught={"views": 1})
+
+
+def test_a_disk_too_small_for_the_answers_is_told_with_the_figure(
+    teach: Teach, pack_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(answers.shutil, "disk_usage", lambda _: usage._replace(free=1000))
+    with pytest.raises(
+        OutputError, match=r"answers to 64 images take 0.00 GB, and the disk has 0.00 GB; make"
+    ):
+        teach(pack_path, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_cannot_be_taught_is_refused(
+    teach: Teach, card: TeacherCard, pack_path: Path, tmp_path: Path, short_settings: Make
+) -> None:
+    out = tmp_path / "run"
+    with pytest.raises(InputError, match="no photographs"):
+        teach([], out)
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(InputError, match="no images"):
+        teach(empty, out)
+    with pytest.raises(SettingError, match="shares: one number above 0 for each of 1 sources"):
+        teach(pack_path, out, shares=[1, 2])
+    with pytest.raises(SettingError, match="needs a card"):
+        teach(pack_path, out, card=None)
+    with pytest.raises(SettingError, match="tiny takes 32 pixels alone"):
+        teach(pack_path, out, short_settings(train_size=48))
+    with pytest.raises(SettingError, match="batch_size 128 is more than the 64"):
+        teach(pack_path, out, short_settings(batch_size=128))
+    with pytest.raises(InputError, match="too few images to train on and to hold out"):
+        few = tmp_path / "few"
+        few.mkdir()
+        for number in range(2):
+            Image.new("RGB", (30, 30), (number, 0, 0)).save(few / f"{number}.png")
+        teach(few, out, taught={"held_out": 1e-6})
+    teach(pack_path, out)
+    with pytest.raises(ResumeError, match="begun with other settings"):
+        teach(pack_path, out, taught={"views": 2, "temperature": 2.0}, resume=True)
+
+
+def test_labels_of_the_teachers_classes_are_found(card: TeacherCard, tmp_path: Path) -> None:
+    from decaf.train.pack.build import make_pack
+
+    for name in ("Green", "n02084071", "zebra"):
+        (tmp_path / "photographs" / name).mkdir(parents=True)
+        for number in range(3):
+            pixels = np.full((30, 30, 3), (ord(name[0]), 0, number), np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "photographs" / name / f"{number}.png")
+    path = tmp_path / "named.pack"
+    make_pack(tmp_path / "photographs", path, size=24, workers=0).close()
+    wnids = ("n00000001", "n00000002", "n02084071", "n00000004", "n00000005")
+    known = TeacherCard("named", card.preprocess, card.class_names, wnids)
+    with Pack.open(path) as pack:
+        mix = Mix([pack], [1.0], known, DistilSettings(held_out=0.4), 28)
+        labels = np.concatenate([split.labels for split in mix.splits.values()])
+    assert mix.wnids == wnids
+    assert sorted(labels.tolist()) == [-1, -1, -1, 1, 1, 1, 2, 2, 2]
