@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from decaf.features.store.file import FeatureFile, open_features
     from decaf.heads.classifier import Classifier, Prediction, load_classifier
     from decaf.heads.extractor import FeatureExtractor
+    from decaf.train.distillation.run import distil
     from decaf.train.finetuning.classifier import FineTuneClassifier
     from decaf.train.finetuning.run import finetune
 
@@ -53,6 +54,7 @@ __all__ = [
     "Stopped",
     "WeightsError",
     "__version__",
+    "distil",
     "extract",
     "finetune",
     "fit",
@@ -72,6 +74,7 @@ _LAZY = {
     "FineTuneClassifier": "decaf.train.finetuning.classifier",
     "Fitted": "decaf.evaluate.fitting.fit",
     "Prediction": "decaf.heads.classifier",
+    "distil": "decaf.train.distillation.run",
     "extract": "decaf.features.extract",
     "finetune": "decaf.train.finetuning.run",
     "fit": "decaf.evaluate.fitting.fit",

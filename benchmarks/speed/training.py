@@ -43,7 +43,8 @@ from decaf.train.distributed import World
 from decaf.train.feed import Batch, Feed, Normaliser
 from decaf.train.pack.build import make_pack
 from decaf.train.pack.reader import Pack
-from decaf.train.recipe import TrainSettings, preset
+from decaf.train.presets import preset
+from decaf.train.recipe import TrainSettings
 from decaf.train.trainer import DTYPES, Trainer
 
 IMAGENET = 1_281_167

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import os
-import sys
-from typing import Any
+import threading
+from typing import TYPE_CHECKING, Any
 
 from decaf.cli.arguments import add_device, add_report
-from decaf.cli.log_lines import log_lines
 from decaf.cli.setting_flags import add_settings, setting_values
-from decaf.cli.stop import stopped_by_signals
-from decaf.cli.text import printable
+from decaf.cli.training_run import add_saving, is_chief, run_training, time_taken
+
+if TYPE_CHECKING:
+    from decaf.train.session import TrainResult
 
 __all__ = ["HELP", "configure", "run"]
 
@@ -85,78 +84,54 @@ def configure(parser: argparse.ArgumentParser) -> None:
         TrainSettings,
         _OTHERWISE,
     )
-    rhythm = parser.add_argument_group("saving and telling")
-    rhythm.add_argument("--checkpoint-minutes", type=float, default=10.0, metavar="M")
-    rhythm.add_argument("--checkpoint-steps", type=int, metavar="N")
-    rhythm.add_argument("--keep", type=int, default=3, metavar="N", help="checkpoints to keep")
-    rhythm.add_argument("--log-every", type=int, default=50, metavar="STEPS")
-    rhythm.add_argument(
-        "--tensorboard",
-        action=argparse.BooleanOptionalAction,
-        help="write TensorBoard's events (default: where it is installed)",
-    )
+    add_saving(parser)
     add_report(parser, "result")
 
 
 def run(args: argparse.Namespace) -> int:
     """Distil, print a summary, return the exit code."""
-    import json
-
-    from decaf.errors import Stopped
     from decaf.train.distillation.run import distil
     from decaf.train.distillation.settings import DistilSettings
-    from decaf.train.heap import keep_freed_memory
-    from decaf.train.recipe import TrainSettings, preset
+    from decaf.train.presets import preset
+    from decaf.train.recipe import TrainSettings
     from decaf.train.session import Rhythm
 
-    keep_freed_memory()
-    chief = os.environ.get("RANK", "0") == "0"
     settings = preset("distil", **setting_values(args, TrainSettings, _OTHERWISE))
     taught = {k: v for k, v in setting_values(args, DistilSettings).items() if v is not None}
-    rhythm = Rhythm(args.checkpoint_minutes, args.checkpoint_steps, args.keep, args.log_every)
-    with stopped_by_signals("stopping after this step") as stop, log_lines(chief):
-        try:
-            result = distil(
-                args.photographs,
-                args.teacher,
-                args.out,
-                settings,
-                DistilSettings(**taught),
-                shares=args.shares,
-                card=args.card,
-                engine=args.engine,
-                teacher_precision=args.teacher_precision,
-                cache=args.cache,
-                init_from=args.init_from,
-                resume=args.resume,
-                device=args.device,
-                workers=args.workers,
-                rhythm=rhythm,
-                tensorboard=args.tensorboard,
-                progress=not args.quiet and chief,
-                stop=stop.event,
-            )
-        except Stopped as error:
-            if chief:
-                print(f"decaf: {error}", file=sys.stderr)
-            return stop.exit_code
-    if chief:
-        plain = dataclasses.asdict(result)
-        plain |= {"folder": str(result.folder), "weights": str(result.weights)}
-        print(json.dumps(plain) if args.json else _summary(plain))
-    return 0
+
+    def work(stop: threading.Event) -> TrainResult:
+        return distil(
+            args.photographs,
+            args.teacher,
+            args.out,
+            settings,
+            DistilSettings(**taught),
+            shares=args.shares,
+            card=args.card,
+            engine=args.engine,
+            teacher_precision=args.teacher_precision,
+            cache=args.cache,
+            init_from=args.init_from,
+            resume=args.resume,
+            device=args.device,
+            workers=args.workers,
+            rhythm=Rhythm(
+                args.checkpoint_minutes, args.checkpoint_steps, args.keep, args.log_every
+            ),
+            tensorboard=args.tensorboard,
+            progress=not args.quiet and is_chief(),
+            stop=stop,
+        )
+
+    return run_training(args, work, _summary)
 
 
 def _summary(result: dict[str, Any]) -> str:
-    text = (
-        f"{printable(result['weights'])}: {result['epochs']:g} epochs in "
-        f"{result['seconds'] / 60:.1f} minutes"
-    )
+    text = time_taken(result)
     found = result["validation"]
     if found is not None:
         text += (
             f"; of {found['images']} held-out images it gives {100 - found['top1_error']:.1f} % "
-            "the teacher's class first, "
-            f"{100 - found['top5_error']:.1f} % among five"
+            f"the teacher's class first, {100 - found['top5_error']:.1f} % among five"
         )
     return text

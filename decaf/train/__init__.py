@@ -9,42 +9,55 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from decaf.train.distillation.card import TeacherCard
+    from decaf.train.distillation.run import distil
+    from decaf.train.distillation.settings import DistilSettings
+    from decaf.train.distillation.teacher import load_teacher
     from decaf.train.finetuning.classifier import FineTuneClassifier
     from decaf.train.finetuning.result import Finetuned
     from decaf.train.finetuning.run import finetune
     from decaf.train.finetuning.settings import FinetuneSettings
     from decaf.train.loop import Diverged
     from decaf.train.pack.reader import Pack
-    from decaf.train.recipe import PRESETS, TrainSettings, preset
+    from decaf.train.presets import PRESETS, preset
+    from decaf.train.recipe import TrainSettings
     from decaf.train.run import train
     from decaf.train.session import TrainResult
 
 __all__ = [
     "PRESETS",
+    "DistilSettings",
     "Diverged",
     "FineTuneClassifier",
     "FinetuneSettings",
     "Finetuned",
     "Pack",
+    "TeacherCard",
     "TrainResult",
     "TrainSettings",
+    "distil",
     "finetune",
+    "load_teacher",
     "preset",
     "train",
 ]
 
 # Public name → the module that defines it.
 _LAZY = {
-    "PRESETS": "decaf.train.recipe",
+    "PRESETS": "decaf.train.presets",
+    "DistilSettings": "decaf.train.distillation.settings",
     "Diverged": "decaf.train.loop",
     "FineTuneClassifier": "decaf.train.finetuning.classifier",
     "FinetuneSettings": "decaf.train.finetuning.settings",
     "Finetuned": "decaf.train.finetuning.result",
     "Pack": "decaf.train.pack.reader",
+    "TeacherCard": "decaf.train.distillation.card",
     "TrainResult": "decaf.train.session",
     "TrainSettings": "decaf.train.recipe",
+    "distil": "decaf.train.distillation.run",
     "finetune": "decaf.train.finetuning.run",
-    "preset": "decaf.train.recipe",
+    "load_teacher": "decaf.train.distillation.teacher",
+    "preset": "decaf.train.presets",
     "train": "decaf.train.run",
 }
 

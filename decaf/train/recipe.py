@@ -5,13 +5,12 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from types import MappingProxyType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from decaf.backbone.spec import ArchSpec, LRNSpec, PoolSpec, architecture
 from decaf.errors import SettingError
 
-__all__ = ["ARCH_OF_WEIGHTS", "GROWTH", "LEARNED", "PRESETS", "TrainSettings", "preset"]
+__all__ = ["ARCH_OF_WEIGHTS", "GROWTH", "LEARNED", "TrainSettings"]
 
 LEARNED: tuple[str, ...] = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8")
 """The layers that have parameters."""
@@ -423,92 +422,3 @@ def _fits(value: Any, kind: Any) -> bool:
     if isinstance(value, float):
         return float in options and value == value and abs(value) != float("inf")
     return type(value) in options
-
-
-def _presets() -> dict[str, TrainSettings]:
-    return {
-        # Krizhevsky, Sutskever & Hinton 2012, sections 4 and 5. "We adjusted manually": here the
-        # rate is divided by ten when validation error has not improved for five epochs.
-        "alexnet-2012": TrainSettings(
-            preset="alexnet-2012",
-            arch="alexnet-2012",
-            epochs=90,
-            batch_size=128,
-            lr=0.01,
-            nesterov=False,
-            schedule="plateau",
-            warmup_epochs=0,
-            label_smoothing=0,
-            init="paper",
-            precision="fp32",
-            batch_norm=False,
-            average=0,
-            crop="random",
-            lighting=0.1,
-            pixels="0-255",
-            mean="auto",
-        ),
-        "modern": TrainSettings(),
-        # What the packaged weights were trained with. No label smoothing and no dropout: both make
-        # the features of the last layers worse for other tasks (Kornblith et al. 2019 and 2021).
-        "small": TrainSettings(
-            preset="small",
-            arch="alexnet-127",
-            epochs=9,
-            batch_size=192,
-            optimizer="adamw",
-            lr=0.001,
-            nesterov=False,
-            weight_decay=0.05,
-            warmup_epochs=0.5,
-            dropout=0.0,
-            label_smoothing=0.0,
-            average=0.0,
-            lighting=0.1,
-        ),
-        # For students of a teacher (`decaf.train.distillation`), whose answers are soft already.
-        "distil": TrainSettings(
-            preset="distil",
-            epochs=30,
-            batch_size=256,
-            optimizer="adamw",
-            lr=0.001,
-            nesterov=False,
-            weight_decay=0.05,
-            dropout=0.5,
-            label_smoothing=0.0,
-            crop_area=(0.25, 1.0),
-        ),
-    }
-
-
-PRESETS: Mapping[str, TrainSettings] = MappingProxyType(_presets())
-"""Whole recipes by name."""
-
-
-def preset(name: str, **changes: Any) -> TrainSettings:
-    """Give a preset, with some values set otherwise.
-
-    Parameters
-    ----------
-    name : str
-        One of `PRESETS`.
-    **changes
-        Fields of `TrainSettings`; one that is None keeps the preset's value.
-
-    Raises
-    ------
-    SettingError
-        If there is no such preset or field, or a value is out of its bounds.
-
-    Examples
-    --------
-    >>> preset("alexnet-2012", epochs=30).batch_size
-    128
-    """
-    if name not in PRESETS:
-        close = difflib.get_close_matches(name, PRESETS, n=1)
-        hint = f" Did you mean {close[0]}?" if close else ""
-        raise SettingError(f"no preset {name!r}; there are {', '.join(PRESETS)}.{hint}")
-    given = {field: value for field, value in changes.items() if value is not None}
-    return TrainSettings.from_dict({**asdict(PRESETS[name]), **given})

@@ -16,7 +16,8 @@ from PIL import Image
 from decaf.backbone import spec as specs
 from decaf.train import session
 from decaf.train.pack.build import make_pack
-from decaf.train.recipe import TrainSettings, preset
+from decaf.train.presets import preset
+from decaf.train.recipe import TrainSettings
 
 CLASSES = ("ants", "bees", "cats", "dogs")
 

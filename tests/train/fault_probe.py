@@ -34,7 +34,7 @@ from decaf.backbone import safetensors_file
 from decaf.backbone.weights import load_weights
 from decaf.errors import OutputError
 from decaf.train import session
-from decaf.train.recipe import preset
+from decaf.train.presets import preset
 from decaf.train.run import train
 
 # What changes something on the disk, or is to make it last.

@@ -17,7 +17,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from decaf.train import session
-from decaf.train.recipe import TrainSettings, preset
+from decaf.train.presets import preset
+from decaf.train.recipe import TrainSettings
 from decaf.train.run import train
 from decaf.train.synchronised import SynchronisedBatchNorm
 

@@ -11,7 +11,8 @@ from scipy import stats
 from torchvision.transforms import v2
 
 from decaf.train.augment import Views, cut, cut_batch, draw_views, lighting_shift
-from decaf.train.recipe import TrainSettings, preset
+from decaf.train.presets import preset
+from decaf.train.recipe import TrainSettings
 
 
 def views_of(boxes: list[tuple[int, int, int, int, bool]]) -> Views:

@@ -78,6 +78,31 @@ def test_batches_are_those_of_a_plain_loop(settings_of: Make, crop: str, lightin
         assert batch.images.is_contiguous(memory_format=torch.channels_last)
 
 
+@pytest.mark.parametrize("on_device", [False, True])
+def test_views_grow_over_the_run(
+    settings_of: Make, monkeypatch: pytest.MonkeyPatch, on_device: bool
+) -> None:
+    split, settings = FakeSplit(), settings_of(train_size=96, grow_from=32)
+    feed = feed_of(split, settings)
+    monkeypatch.setattr(feed, "_cut_early", not on_device)
+    with feed.batches(0, 6) as batches:
+        found = list(batches)
+    assert [batch.images.shape[-1] for batch in found] == [32, 32, 64, 64, 96, 96]
+    for batch in found:
+        side = batch.images.shape[-1]
+        epoch, place = divmod(batch.step, 4)
+        rows = epoch_order(0, epoch, 70)[place * 16 : (place + 1) * 16]
+        views = draw_views(settings, batch.step, 40, side)
+        for row, index in enumerate(rows):
+            out = np.empty((side, side, 3), np.uint8)
+            cut(split.images[index], views, row, out)
+            expected = ((out / 255 - MEAN) / STD).transpose(2, 0, 1)
+            # On a device the filter's two passes are not rounded to 8 bits.
+            np.testing.assert_allclose(
+                batch.images[row], expected, atol=2.5 / 255 / min(STD) if on_device else 1e-5
+            )
+
+
 def test_an_epoch_shows_each_image_once(settings_of: Make) -> None:
     settings = settings_of(batch_size=10)
     with feed_of(FakeSplit(), settings).batches(7, 14) as batches:

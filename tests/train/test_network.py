@@ -115,6 +115,33 @@ def test_biases_before_a_normalisation_move_into_it() -> None:
     assert not trained & {f"plain.{layer}.bias" for layer in NORMALISED}
 
 
+@pytest.mark.parametrize("size", [32, 48])
+def test_calibrated_normalisations_leave_what_the_layers_compute(size: int) -> None:
+    spec = replace(TINY, adaptive_pool=2)
+    state = random_state(spec, 3, "paper")
+    state["conv2.bias"] += 0.3
+    network = TrainedAlexNet(spec, state, batch_norm=True)
+    x = torch.rand(40, 3, size, size)
+    network.calibrate(x, {layer: state[f"{layer}.bias"] for layer in NORMALISED})
+    plain = plain_of(spec, state).eval()
+    torch.testing.assert_close(network.train()(x), plain(x), rtol=1e-4, atol=1e-5)
+    network.calibrate(x, {layer: state[f"{layer}.bias"] for layer in NORMALISED})
+    torch.testing.assert_close(network.eval()(x), plain(x), rtol=1e-4, atol=1e-5)
+    folded = network.folded()
+    for key, tensor in folded.items():
+        torch.testing.assert_close(tensor, state[key], rtol=1e-4, atol=1e-5)
+
+
+def test_layers_that_are_not_calibrated_begin_normalised() -> None:
+    spec = replace(TINY, adaptive_pool=2)
+    state = random_state(spec, 3)
+    network = TrainedAlexNet(spec, state, batch_norm=True)
+    x = torch.rand(40, 3, 32, 32)
+    network.calibrate(x, {"conv1": state["conv1.bias"]})
+    assert torch.equal(network.norms["conv2"].weight, torch.ones(12))
+    torch.testing.assert_close(network.eval()(x), network.train()(x), rtol=1e-3, atol=1e-4)
+
+
 @pytest.mark.parametrize("at", ["input", "output"])
 def test_dropout_zeroes_and_scales(at: str) -> None:
     spec = replace(TINY, dropout_at=at, dropout=0.4)

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from decaf.backbone.spec import LRNSpec, PoolSpec, architecture
 from decaf.errors import SettingError
-from decaf.train.recipe import PRESETS, TrainSettings, preset
+from decaf.train.presets import PRESETS, preset
+from decaf.train.recipe import TrainSettings
 
 
 def test_the_paper() -> None:
@@ -92,9 +93,23 @@ def test_every_value_can_be_set() -> None:
             assert getattr(changed, field.name) == value
 
 
+def test_views_have_the_inputs_size_or_grow_to_it() -> None:
+    done = [i / 100 for i in range(100)]
+    assert {preset("modern").side_at(each, 224) for each in done} == {224}
+    assert {preset("modern", train_size=128).side_at(each, 224) for each in done} == {128}
+    sides = [preset("modern", train_size=200, grow_from=128).side_at(each, 224) for each in done]
+    assert sides == sorted(sides)
+    assert sorted(set(sides)) == [128, 160, 192, 200]
+    assert sides.count(128) == sides.count(200) == 25
+    assert preset("modern", grow_from=224).side_at(0, 224) == 224
+
+
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
+        ({"grow_from": 8}, "train_size and grow_from must be from 32 to 4096"),
+        ({"train_size": 128, "crop": "random"}, "are for crop 'resized'"),
+        ({"init_layers": "pool5"}, "init_layers must be one of conv1, .* got 'pool5'"),
         ({"lr": -1.0}, "lr must be above 0 and at most 100, got -1"),
         ({"lr": "fast"}, "lr must be a number, got 'fast'"),
         ({"batch_size": 12.5}, "batch_size must be a whole number, got 12.5"),

@@ -501,13 +501,56 @@ def test_going_on_from_weights(
         else:
             torch.testing.assert_close(tensor, begun.state[key], rtol=0, atol=1e-6)
     assert other.validation is None
-    with pytest.raises(SettingError, match="have no batch normalisation; set batch_norm off"):
-        go(pack_path, tmp_path / "bn", settings_of(), init_from=first.weights)
     with pytest.raises(SettingError, match=r"is not the tiny-2012 to be trained: other convs, lrn"):
         go(
             pack_path, tmp_path / "arch", settings_of(**plain, arch="tiny-2012"),
             init_from=first.weights,
         )  # fmt: skip
+
+
+def test_going_on_with_batch_normalisation_begins_with_what_the_weights_compute(
+    pack_path: Path, tmp_path: Path, settings_of: Make
+) -> None:
+    first = go(pack_path, tmp_path / "first", settings_of(epochs=6))
+    still = {"lr": 1e-9, "epochs": 0.5, "warmup_epochs": 0, "average": 0.0}
+    same = go(pack_path, tmp_path / "same", settings_of(**still), init_from=first.weights)
+    assert first.validation is not None
+    assert same.validation is not None
+    # Running statistics have moved once, to those of a batch of 16.
+    assert same.validation.loss == pytest.approx(first.validation.loss, abs=0.1)
+    killed = tmp_path / "killed"
+    options = {"init_from": first.weights, "resume": True}
+    with pytest.raises(Stopped):
+        go(pack_path, killed, settings_of(epochs=2), **options, **stopped_at(64))
+    went_on = go(pack_path, killed, settings_of(epochs=2), **options)
+    whole = go(pack_path, tmp_path / "whole", settings_of(epochs=2), **options)
+    assert load_weights(went_on.weights).sha256 == load_weights(whole.weights).sha256
+
+
+def test_the_first_layers_of_weights_are_taken(
+    pack_path: Path, tmp_path: Path, settings_of: Make
+) -> None:
+    first = go(pack_path, tmp_path / "first", settings_of(batch_norm=False, lr=1e-4))
+    begun = load_weights(first.weights)
+    plain = {"batch_norm": False, "average": 0.0, "lr": 1e-9, "epochs": 0.5, "warmup_epochs": 0}
+    adaptive = {"arch": "tiny-adaptive", "train_size": 64, "init_layers": "conv5"}
+    result = go(
+        pack_path, tmp_path / "run", settings_of(**plain, **adaptive), init_from=first.weights
+    )
+    for key, tensor in load_weights(result.weights).state.items():
+        if key.startswith("conv"):
+            torch.testing.assert_close(tensor, begun.state[key], rtol=0, atol=1e-6)
+        else:
+            assert tensor.shape != begun.state[key].shape or not torch.equal(
+                tensor, begun.state[key]
+            )
+    with pytest.raises(SettingError, match=r"has fc6.weight of shape .* must name an earlier"):
+        go(
+            pack_path, tmp_path / "fc6", settings_of(**{**plain, **adaptive, "init_layers": "fc7"}),
+            init_from=first.weights,
+        )  # fmt: skip
+    with pytest.raises(SettingError, match="tiny takes 32 pixels alone"):
+        go(pack_path, tmp_path / "size", settings_of(grow_from=32, train_size=64))
 
 
 def test_the_papers_recipe_runs_with_its_mean_image(

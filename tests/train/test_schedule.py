@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from decaf.train.recipe import preset
+from decaf.train.presets import preset
 from decaf.train.schedule import Schedule
 
 

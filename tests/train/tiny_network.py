@@ -37,11 +37,16 @@ TINY_2012 = replace(
     convs=(*TINY.convs[:1], replace(TINY.convs[1], groups=2), *TINY.convs[2:]),
     lrn=specs.LRNSpec(),
 )
+# Pools adaptively, so that it takes images of any size.
+TINY_ADAPTIVE = replace(TINY, name="tiny-adaptive", adaptive_pool=2)
 
 
 def install() -> None:
     """Let settings name them."""
-    known = {**specs.ARCHITECTURES, TINY.name: TINY, TINY_2012.name: TINY_2012}
+    known = {
+        **specs.ARCHITECTURES,
+        **{each.name: each for each in (TINY, TINY_2012, TINY_ADAPTIVE)},
+    }
     specs.ARCHITECTURES = MappingProxyType(known)
 
 

@@ -28,7 +28,8 @@ from decaf.train.distillation.teacher import ModuleTeacher, Teacher, load_teache
 from decaf.train.distillation.views import fixed_views
 from decaf.train.distributed import World, world_of_run
 from decaf.train.log import wants_tensorboard
-from decaf.train.recipe import ARCH_OF_WEIGHTS, TrainSettings, preset
+from decaf.train.presets import preset
+from decaf.train.recipe import ARCH_OF_WEIGHTS, TrainSettings
 from decaf.train.session import Rhythm, TrainingRun, TrainResult
 
 __all__ = ["distil"]

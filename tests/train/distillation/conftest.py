@@ -15,7 +15,8 @@ from decaf.images.spec import PreprocessSpec
 from decaf.train.distillation.card import TeacherCard
 from decaf.train.distillation.run import distil
 from decaf.train.distillation.settings import DistilSettings
-from decaf.train.recipe import TrainSettings, preset
+from decaf.train.presets import preset
+from decaf.train.recipe import TrainSettings
 from decaf.train.session import Rhythm, TrainResult
 
 

@@ -22,8 +22,9 @@ from decaf.train.distillation.settings import DistilSettings
 from decaf.train.distillation.teacher import ModuleTeacher
 from decaf.train.distillation.views import fixed_views
 from decaf.train.feed import Batch
+from decaf.train.presets import preset
 from decaf.train.randomness import shared_order
-from decaf.train.recipe import TrainSettings, preset
+from decaf.train.recipe import TrainSettings
 
 pytestmark = pytest.mark.usefixtures("tiny")
 Make = Callable[..., TrainSettings]
