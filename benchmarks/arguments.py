@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from command_line import file_name, folder, shown_command
 
+from decaf.backbone.registry import DEFAULT_WEIGHTS
 from decaf.cli.stop import stopped_by_signals
 from decaf.errors import DecafError, Stopped
 from decaf.evaluate.benchmarks import BenchmarkSettings, paper_heads, run_benchmark
@@ -65,7 +66,7 @@ def make_parser(
         "--weights",
         action="append",
         metavar="W",
-        help="weights, a table each (default: tiny-imagenet)",
+        help=f"weights, a table each (default: {DEFAULT_WEIGHTS})",
     )
     add(
         "-l",
@@ -182,7 +183,7 @@ def settings_of(
         name=name,
         heads=heads,
         layers=tuple(args.layer or layers),
-        weights=tuple(args.weights or ("tiny-imagenet",)),
+        weights=tuple(args.weights or (DEFAULT_WEIGHTS,)),
         train_per_class=args.train,
         splits=int(args.splits) if args.splits.isdecimal() else args.splits,
         seed=args.seed,

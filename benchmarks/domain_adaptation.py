@@ -23,6 +23,7 @@ import numpy as np
 from arguments import RESULTS
 from command_line import file_name, folder, shown_command
 
+from decaf.backbone.registry import DEFAULT_WEIGHTS
 from decaf.cli.stop import stopped_by_signals
 from decaf.errors import DecafError, SettingError, Stopped
 from decaf.evaluate.adaptation import (
@@ -124,7 +125,7 @@ def _settings(args: argparse.Namespace, data: Data) -> AdaptationSettings:
         name=f"domain_adaptation-{stem.lower()}{'-quick' if args.quick else ''}",
         methods=METHODS if args.methods is None else methods_of(args.methods),
         layers=layers,
-        weights=tuple(args.weights or ("tiny-imagenet",)),
+        weights=tuple(args.weights or (DEFAULT_WEIGHTS,)),
         pairs=pairs,
         settings=SETTINGS if args.setting == "both" else (args.setting,),
         source_per_class=args.source,
@@ -187,7 +188,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="L",
         help="a column each (default: fc6 fc7); of --features the kinds (default: all)",
     )
-    add("--weights", nargs="+", metavar="W", help="columns each (default: tiny-imagenet)")
+    add("--weights", nargs="+", metavar="W", help=f"columns each (default: {DEFAULT_WEIGHTS})")
     add("--pairs", nargs="+", metavar="S:T", help="such as amazon:webcam (default: all)")
     keys = ", ".join(method.key for method in METHODS)
     add("--methods", nargs="+", metavar="M", help=f"rows (default: all): of\n{keys}")

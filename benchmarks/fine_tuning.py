@@ -36,6 +36,7 @@ from command_line import shown_command
 from speed.machine import describe
 
 import decaf
+from decaf.backbone.registry import DEFAULT_WEIGHTS
 from decaf.evaluate.datasets import Dataset, read_caltech101, read_class_folders, read_scene15
 from decaf.evaluate.protocol.feature_cache import cached_features
 from decaf.evaluate.reports import (
@@ -86,7 +87,7 @@ class Job:
 
     @property
     def weights(self) -> str:
-        return "tiny-imagenet" if self.start == "packaged" else f"random:{self.seed}:alexnet-143"
+        return DEFAULT_WEIGHTS if self.start == "packaged" else f"random:{self.seed}:alexnet-143"
 
     @property
     def key(self) -> list[Any]:

@@ -30,6 +30,7 @@ from speed.machine import describe
 
 from decaf.backbone.device import bf16_is_native
 from decaf.backbone.network import AlexNet
+from decaf.backbone.registry import DEFAULT_WEIGHTS
 from decaf.backbone.weights import Weights, load_weights
 from decaf.features.disk import write_atomically
 from decaf.images.layouts import LabelledImages, find_layout
@@ -291,7 +292,7 @@ def main() -> None:
     parser.add_argument("--test-per-class", type=int, default=70)
     parser.add_argument("--recipes", nargs="+", default=list(RECIPES), choices=list(RECIPES))
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--weights", default="tiny-imagenet")
+    parser.add_argument("--weights", default=DEFAULT_WEIGHTS)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()

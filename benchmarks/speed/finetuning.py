@@ -30,7 +30,8 @@ from machine import describe
 from turns import again, cores, seconds_of, spread
 
 from decaf.backbone.device import bf16_is_native, choose_device
-from decaf.backbone.weights import DEFAULT_WEIGHTS, load_weights
+from decaf.backbone.registry import DEFAULT_WEIGHTS
+from decaf.backbone.weights import load_weights
 from decaf.train.distributed import World
 from decaf.train.feed import Feed
 from decaf.train.finetuning.data import VAL_FRACTION, divided, find_images

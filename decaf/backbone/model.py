@@ -13,8 +13,9 @@ from torch import Tensor
 from decaf.backbone.device import strict_float32
 from decaf.backbone.evaluating import evaluating
 from decaf.backbone.network import AlexNet
+from decaf.backbone.registry import DEFAULT_WEIGHTS
 from decaf.backbone.spec import ArchSpec, layer_names, resolve_layers
-from decaf.backbone.weights import DEFAULT_WEIGHTS, Weights, load_weights
+from decaf.backbone.weights import Weights, load_weights
 from decaf.errors import InputError, SettingError
 from decaf.images.spec import PreprocessSpec
 

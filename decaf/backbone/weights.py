@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from decaf.backbone.init import Scheme, random_state
+from decaf.backbone.registry import DEFAULT_WEIGHTS, REGISTRY
 from decaf.backbone.safetensors_file import read_weights, save_weights
 from decaf.backbone.spec import architecture
 from decaf.backbone.state import Weights, state_sha256
@@ -15,19 +16,12 @@ from decaf.errors import SettingError, WeightsError
 from decaf.images.spec import PreprocessSpec, named_preprocess
 
 __all__ = [
-    "DEFAULT_WEIGHTS",
-    "REGISTRY",
     "Weights",
     "default_preprocess",
     "load_weights",
     "save_weights",
     "state_sha256",
 ]
-
-DEFAULT_WEIGHTS = "tiny-imagenet"
-
-REGISTRY: tuple[str, ...] = (DEFAULT_WEIGHTS, "imagenet", "random:SEED[:ARCH[:he|paper]]")
-"""What `load_weights` knows by name, as it is listed to the user."""
 
 _PACKAGED = Path(__file__).parent / "data"
 _ENDINGS = (".safetensors", ".pth", ".pt")

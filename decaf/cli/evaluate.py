@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
+from decaf.backbone.registry import DEFAULT_WEIGHTS
 from decaf.cli.arguments import add_device, add_forward_pass, add_report, add_workers
 from decaf.cli.stop import stopped_by_signals
 from decaf.cli.text import printable
@@ -43,8 +44,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "weights",
         nargs="+",
         metavar="WEIGHTS",
-        help="imagenet, tiny-imagenet, random:SEED, or a weights file; predictions of several are "
-        "averaged",
+        help=f"imagenet, {DEFAULT_WEIGHTS}, random:SEED, or a weights file; predictions of several "
+        "are averaged",
     )
     parser.add_argument("data", metavar="DATA", help="labelled images")
     parser.add_argument(

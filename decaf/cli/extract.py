@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 
+from decaf.backbone.registry import DEFAULT_WEIGHTS
 from decaf.cli.arguments import add_device, add_forward_pass, add_report, add_workers
 from decaf.cli.stop import stopped_by_signals
 from decaf.cli.text import printable
@@ -49,8 +50,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-w",
         "--weights",
-        default="tiny-imagenet",
-        help="imagenet, random:SEED, tiny-imagenet (default), or a weights file",
+        default=DEFAULT_WEIGHTS,
+        help=f"imagenet, random:SEED, {DEFAULT_WEIGHTS} (default), or a weights file",
     )
     parser.add_argument(
         "--crops",

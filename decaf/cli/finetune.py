@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from decaf.backbone.registry import DEFAULT_WEIGHTS
 from decaf.cli.arguments import add_device, add_report
 from decaf.cli.log_lines import log_lines
 from decaf.cli.setting_flags import add_settings, setting_values
@@ -53,9 +54,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-w",
         "--weights",
-        default="tiny-imagenet",
+        default=DEFAULT_WEIGHTS,
         metavar="W",
-        help="network to start from: a name or a file (default: tiny-imagenet)",
+        help=f"network to start from: a name or a file (default: {DEFAULT_WEIGHTS})",
     )
     images = parser.add_argument_group("images")
     images.add_argument("--val", metavar="VAL", help="validation images, of classes of TRAIN")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
+from decaf.backbone.registry import DEFAULT_WEIGHTS
 from decaf.cli.arguments import add_device, add_forward_pass, add_report, add_workers
 from decaf.cli.stop import stopped_by_signals
 
@@ -57,8 +58,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-w",
         "--weights",
-        help="imagenet, random:SEED, tiny-imagenet (default), or a weights file; of a feature file "
-        "only those that it was made with",
+        help=f"imagenet, random:SEED, {DEFAULT_WEIGHTS} (default), or a weights file; of a feature "
+        "file only those that it was made with",
     )
     parser.add_argument(
         "-C",

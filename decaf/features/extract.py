@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from decaf.backbone.registry import DEFAULT_WEIGHTS
 from decaf.errors import SettingError
 from decaf.features.progress import progress_for
 from decaf.features.ranks import local_rank
@@ -35,7 +36,7 @@ def extract(
     layer: str | Sequence[str] = "fc6",
     *,
     out: str | bytes | os.PathLike[str] | None = None,
-    weights: str | os.PathLike[str] | Backbone = "tiny-imagenet",
+    weights: str | os.PathLike[str] | Backbone = DEFAULT_WEIGHTS,
     crops: str = "center",
     precision: str = "fp32",
     device: str = "auto",
@@ -65,7 +66,7 @@ def extract(
         interrupted, and computes nothing where the file is complete and the images are as they
         were. The processes of a ``torchrun`` share the work: all of them have to make the call.
     weights : str, path or Backbone
-        A name (``tiny-imagenet``, ``imagenet``, ``random:SEED``) or a file of weights.
+        A name (of `decaf.backbone.registry`: ``imagenet``, ``random:SEED``) or a file of weights.
     crops : {"center", "ten", "ten-max", "ten-stack"}
         Centre crop, or the ten-crop of Krizhevsky et al. 2012, section 4.1: mean, maximum, or all.
         The ten are top left, top right, bottom left, bottom right and centre, then the mirror

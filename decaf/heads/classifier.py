@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from decaf.backbone.registry import is_registry_name
 from decaf.errors import SettingError, Stopped
 from decaf.features.progress import progress_for
 from decaf.features.run import RunSettings
@@ -22,7 +23,6 @@ from decaf.heads.saved import SavedHead, is_head_file, load_head
 from decaf.heads.whereabouts import (
     WEIGHTS_ENDINGS,
     find_backbone,
-    is_registry_name,
     named_backbone,
 )
 from decaf.images.sniff import is_hdf5

@@ -10,6 +10,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
+from decaf.backbone.registry import DEFAULT_WEIGHTS
 from decaf.errors import InputError, SettingError
 from decaf.features.extract import extract
 from decaf.features.run import RunSettings
@@ -61,7 +62,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self,
         layer: str | Sequence[str] = "fc6",
         *,
-        weights: str | os.PathLike[str] = "tiny-imagenet",
+        weights: str | os.PathLike[str] = DEFAULT_WEIGHTS,
         crops: str = "center",
         precision: str = "fp32",
         device: str = "auto",

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from decaf.backbone.registry import is_registry_name
 from decaf.errors import WeightsError
 
 if TYPE_CHECKING:
@@ -14,16 +15,9 @@ if TYPE_CHECKING:
     from decaf.heads.identity import FeatureIdentity
     from decaf.heads.saved import SavedHead
 
-__all__ = ["WEIGHTS_ENDINGS", "find_backbone", "is_registry_name", "named_backbone"]
+__all__ = ["WEIGHTS_ENDINGS", "find_backbone", "named_backbone"]
 
 WEIGHTS_ENDINGS = (".safetensors", ".pth", ".pt")
-
-
-def is_registry_name(weights: Any) -> bool:
-    """Tell a name of the weights registry from the path of a file."""
-    if not isinstance(weights, str):
-        return False
-    return weights in ("tiny-imagenet", "imagenet") or weights.partition(":")[0] == "random"
 
 
 def named_backbone(

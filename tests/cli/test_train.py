@@ -86,7 +86,10 @@ def test_arguments_become_settings(
 @pytest.mark.parametrize(
     ("more", "told"),
     [
-        (["--preset", "modem"], "no preset 'modem'; there are alexnet-2012, modern, small, distil. Did"),
+        (
+            ["--preset", "modem"],
+            "no preset 'modem'; there are alexnet-2012, modern, small, distil",
+        ),
         (["--arch", "resnet"], "no architecture 'resnet'"),
         (["--lr", "-1", "--momentum", "3"], "lr must be above 0 and at most 100, got -1; momentum"),
         (["--batch-size", "4", "--keep", "0"], "keep must be above 0, got 0"),

@@ -6,6 +6,7 @@ import math
 import os
 from dataclasses import dataclass
 
+from decaf.backbone.registry import DEFAULT_WEIGHTS
 from decaf.errors import SettingError
 from decaf.evaluate.adaptation.domain_set import DomainSet
 from decaf.evaluate.adaptation.methods import METHODS, MethodSettings
@@ -64,7 +65,7 @@ class AdaptationSettings:
     name: str
     methods: tuple[MethodSettings, ...] = METHODS
     layers: tuple[str, ...] = ("fc6", "fc7")
-    weights: tuple[str, ...] = ("tiny-imagenet",)
+    weights: tuple[str, ...] = (DEFAULT_WEIGHTS,)
     pairs: tuple[tuple[str, str], ...] = ()
     settings: tuple[str, ...] = SETTINGS
     source_per_class: int | None = None

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
+from decaf.backbone.registry import DEFAULT_WEIGHTS
 from decaf.errors import SettingError
 from decaf.evaluate.benchmarks.baselines import BASELINES
 from decaf.evaluate.benchmarks.naming import same_weights
@@ -58,7 +59,7 @@ class BenchmarkSettings:
     name: str
     heads: tuple[HeadSettings, ...]
     layers: tuple[str, ...] = ("pool5", "fc6", "fc7")
-    weights: tuple[str, ...] = ("tiny-imagenet",)
+    weights: tuple[str, ...] = (DEFAULT_WEIGHTS,)
     train_per_class: int = 30
     test_per_class: int | None = None
     splits: int | str | os.PathLike[str] = 5

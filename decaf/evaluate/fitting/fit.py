@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import decaf
+from decaf.backbone.registry import is_registry_name
 from decaf.errors import FeatureFileError, SettingError
 from decaf.evaluate.fitting.choosing import Task, Trial, best_trial, choice_of, try_layers
 from decaf.evaluate.fitting.held_out import Usable, deal_folds, draw_held_out, usable_images
@@ -32,7 +33,6 @@ from decaf.heads.classifier import Classifier
 from decaf.heads.identity import FeatureIdentity
 from decaf.heads.saved import SavedHead, save_head
 from decaf.heads.scaling import SCALES
-from decaf.heads.whereabouts import is_registry_name
 
 if TYPE_CHECKING:
     from decaf.backbone.model import Backbone

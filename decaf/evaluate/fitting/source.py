@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from decaf.backbone.registry import DEFAULT_WEIGHTS
 from decaf.errors import OutputError, ResumeError, SettingError, WeightsError
 from decaf.evaluate.fitting.held_out import usable_images
 from decaf.features.disk import disk_errors
@@ -36,7 +37,7 @@ CANDIDATE_LAYERS = ("pool5", "fc6", "fc7")
 _FEATURES = "features.h5"
 
 # What determines a row of features, and what it is where nothing is asked for.
-_OF_A_ROW = {"weights": "tiny-imagenet", "crops": "center", "precision": "fp32"}
+_OF_A_ROW = {"weights": DEFAULT_WEIGHTS, "crops": "center", "precision": "fp32"}
 
 
 def parts_path(out: Path) -> Path:
@@ -217,7 +218,7 @@ def _check_weights(features: FeatureFile, weights: Any) -> None:
     known = features.run["weights"]
     if isinstance(weights, str) and weights == known["name"]:
         return
-    if weights in ("imagenet", "tiny-imagenet"):  # the first would have to be downloaded
+    if weights in ("imagenet", DEFAULT_WEIGHTS):  # the first would have to be downloaded
         raise WeightsError(
             f"{features.path}: holds features of weights {known['name']}, not of {weights}"
         )

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from decaf.backbone.registry import is_registry_name
 from decaf.errors import OutputError
 from decaf.heads.saved import is_head_file
-from decaf.heads.whereabouts import is_registry_name
 from decaf.images.sniff import is_hdf5
 
 __all__ = ["check_targets"]

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from decaf.backbone.registry import DEFAULT_WEIGHTS
 from decaf.errors import OutputError, ResumeError
 from decaf.evaluate.datasets.dataset import Dataset
 from decaf.features.disk import disk_errors
@@ -120,7 +121,7 @@ def cached_features(
     dataset: Dataset,
     layers: Sequence[str],
     *,
-    weights: str | os.PathLike[str] | Backbone = "tiny-imagenet",
+    weights: str | os.PathLike[str] | Backbone = DEFAULT_WEIGHTS,
     crops: str = "center",
     precision: str = "fp32",
     cache: str | os.PathLike[str] | None = None,

@@ -15,6 +15,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
+from decaf.backbone.registry import DEFAULT_WEIGHTS
 from decaf.errors import ImageError, InputError, SettingError
 from decaf.features.extract import extract
 from decaf.images.layouts import LabelledImages
@@ -87,7 +88,7 @@ class FineTuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def __init__(
         self,
-        weights: str | os.PathLike[str] = "tiny-imagenet",
+        weights: str | os.PathLike[str] = DEFAULT_WEIGHTS,
         *,
         settings: FinetuneSettings | None = None,
         start: str | None = None,

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from decaf.backbone.device import strict_float32
+from decaf.backbone.registry import DEFAULT_WEIGHTS
 from decaf.backbone.safetensors_file import check_weights_path
-from decaf.backbone.weights import DEFAULT_WEIGHTS, Weights, load_weights
+from decaf.backbone.weights import Weights, load_weights
 from decaf.errors import ImageError, InputError, OutputError, SettingError, Stopped
 from decaf.heads.saved import is_head_file
 from decaf.images.sniff import is_hdf5
