@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import codecs
+import functools
 import os
 import sys
 from collections import Counter
@@ -12,6 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from decaf.backbone.registry import DEFAULT_WEIGHTS
 from decaf.cli.arguments import add_device, add_workers
 from decaf.cli.stop import stopped_by_signals
 from decaf.cli.text import printable
@@ -25,6 +27,7 @@ HELP = "name the classes of images"
 
 EPILOG = """\
 examples:
+  decaf predict IMG_0815.jpg                      what the packaged network sees
   decaf predict photos.head new/ IMG_0815.jpg
   decaf predict photos.head new/ -o answers.csv
   decaf predict photos.head new/ --top 1 --format json | jq .
@@ -45,19 +48,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     parser.epilog = EPILOG
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.usage = "%(prog)s [-h] [options] [MODEL] IMAGE [IMAGE ...]"
     parser.add_argument(
-        "head",
-        metavar="MODEL",
-        help="a head, as `decaf fit` writes it; or a network (a name, or a weights file such as "
-        "`decaf finetune` writes), whose own classes are the answers",
-    )
-    parser.add_argument(
-        "sources",
+        "words",
         nargs="+",
-        metavar="IMAGE",
-        help="image, folder, glob, archive, list of paths, or - for a list on standard input; or a "
-        "feature file",
+        metavar="MODEL, IMAGE",
+        help="MODEL, where it is given, comes first: a head, as `decaf fit` writes it; or a "
+        "network (a name, or a weights file such as `decaf finetune` writes), whose own classes "
+        f"are the answers (default: {DEFAULT_WEIGHTS}). IMAGE: image, folder, glob, archive, list "
+        "of paths, or - for a list on standard input; or a feature file",
     )
+    # Words may stand on both sides of flags, which argparse has another method for.
+    parser.parse_known_args = functools.partial(_intermixed, parser)  # type: ignore[method-assign,assignment]
     parser.add_argument(
         "--top", type=int, default=5, metavar="K", help="classes an image (default: 5)"
     )
@@ -82,6 +84,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-q", "--quiet", action="store_true", help="show no progress")
 
 
+def _intermixed(
+    parser: argparse.ArgumentParser, args: list[str], namespace: argparse.Namespace | None = None
+) -> tuple[argparse.Namespace, list[str]]:
+    own = parser.__dict__.pop("parse_known_args")
+    try:
+        return parser.parse_known_intermixed_args(args, namespace)
+    finally:
+        parser.__dict__["parse_known_args"] = own
+
+
 def run(args: argparse.Namespace) -> int:
     """Predict, print line by line, give the exit code."""
     import decaf
@@ -89,14 +101,15 @@ def run(args: argparse.Namespace) -> int:
     form = args.format or _form_of(args.out)
     if args.out is not None:
         _check_out(Path(args.out), overwrite=args.overwrite)
-    classifier = decaf.load_classifier(args.head, args.weights)
+    model, sources = _model_and_images(args.words)
+    classifier = decaf.load_classifier(model, args.weights)
     seen: Counter[str] = Counter()
     # A bar and lines of text on one terminal would be in each other's way.
     apart = args.out is not None or not sys.stdout.isatty()
     with stopped_by_signals("stopping after the images in work") as stop:
         found = _counted(
             classifier.stream(
-                args.sources[0] if len(args.sources) == 1 else args.sources,
+                sources[0] if len(sources) == 1 else sources,
                 top=args.top,
                 device=args.device,
                 batch_size=args.batch_size,
@@ -121,6 +134,18 @@ def run(args: argparse.Namespace) -> int:
     elif bad:
         print(f"decaf: {bad} of {images} images could not be read", file=sys.stderr)
     return 1 if bad else 0
+
+
+def _model_and_images(words: list[str]) -> tuple[str, list[str]]:
+    """Tell whether the first word is a model; without one the packaged network answers."""
+    from decaf.errors import SettingError
+    from decaf.heads.classifier import is_model
+
+    if not is_model(words[0]):
+        return DEFAULT_WEIGHTS, words
+    if len(words) == 1:
+        raise SettingError(f"{words[0]}: is a model; name images too")
+    return words[0], words[1:]
 
 
 def _form_of(out: str | None) -> str:

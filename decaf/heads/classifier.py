@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from decaf.backbone.registry import is_registry_name
+from decaf.backbone.registry import DEFAULT_WEIGHTS, is_registry_name
 from decaf.errors import SettingError, Stopped
 from decaf.features.progress import progress_for
 from decaf.features.run import RunSettings
@@ -25,6 +25,8 @@ from decaf.heads.whereabouts import (
     find_backbone,
     named_backbone,
 )
+from decaf.images.folders import has_image_ending, has_wildcard
+from decaf.images.paths import is_image_source
 from decaf.images.sniff import is_hdf5
 from decaf.images.sources import collect
 from decaf.images.status import STATUS_NAMES
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Classifier",
     "Prediction",
+    "is_model",
     "load_classifier",
 ]
 
@@ -369,7 +372,8 @@ class Classifier:
 
 
 def load_classifier(
-    path: str | os.PathLike[str], weights: str | os.PathLike[str] | Backbone | None = None
+    path: str | os.PathLike[str] = DEFAULT_WEIGHTS,
+    weights: str | os.PathLike[str] | Backbone | None = None,
 ) -> Classifier:
     """Load a classifier.
 
@@ -377,7 +381,8 @@ def load_classifier(
     ----------
     path : str or path
         A file that `decaf.fit` has written; or the name or file of weights, as
-        `decaf.load_backbone` takes it: then the network's own last layer answers.
+        `decaf.load_backbone` takes it: then the network's own last layer answers. By default the
+        weights that come with decaf.
     weights : str, path or Backbone, optional
         The network that the classifier was fitted on, where it is not found by itself: by its name,
         where its file was, or beside `path`.
@@ -405,6 +410,29 @@ def load_classifier(
             raise SettingError(f"{os.fspath(path)}: is a network itself; leave weights out")
         return Classifier(weights=path, path=path)
     return Classifier(load_head(path), weights=weights, path=path)
+
+
+def is_model(path: str) -> bool:
+    """Tell what `load_classifier` takes from what names images.
+
+    A file that is neither counts as a model, for which `load_classifier` then says what is wrong
+    with it.
+
+    Parameters
+    ----------
+    path : str
+        A model; or an image, a folder, an archive, a list, a pattern or a feature file.
+    """
+    if is_registry_name(path) or is_head_file(path):
+        return True
+    name = os.fsencode(path)
+    if path.startswith(("-", "@")) or os.path.isdir(path) or has_image_ending(name):
+        return False
+    if _ends_as_weights(path):
+        return True
+    if not os.path.exists(path):
+        return not has_wildcard(name)
+    return not is_image_source(name)
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from decaf.images.folders import (
 )
 from decaf.images.labels import class_of, common_folder
 from decaf.images.refs import ImageRef
-from decaf.images.sniff import HEAD_BYTES, guess_format
+from decaf.images.sniff import HEAD_BYTES, guess_format, is_hdf5
 
 __all__ = ["LIST_ENDINGS", "Found", "find_images", "find_in_archive"]
 
@@ -97,6 +97,25 @@ def find_images(path: bytes, several: bool = False) -> Found:
         if os.path.splitext(path)[1].lower() in LIST_ENDINGS:
             return _list_of(path)
     return Found("file", path, [path], [path], [None])
+
+
+def is_image_source(path: bytes) -> bool:
+    """Tell whether a file is, by what it holds, an image, an archive, a list, or a feature file.
+
+    Parameters
+    ----------
+    path : bytes
+        Of a file that is there.
+    """
+    if not os.path.isfile(path):
+        return False
+    head = read_start(path, 512)
+    return (
+        guess_format(head[:HEAD_BYTES]) is not None
+        or archive_kind(head, path) is not None
+        or os.path.splitext(path)[1].lower() in LIST_ENDINGS
+        or is_hdf5(path)
+    )
 
 
 def _not_there(path: bytes, error: Exception, several: bool) -> Found:

@@ -22,9 +22,10 @@ from PIL import Image
 
 import decaf
 from decaf.backbone.init import random_state
+from decaf.backbone.registry import DEFAULT_WEIGHTS
 from decaf.backbone.spec import architecture
 from decaf.backbone.state import Weights
-from decaf.backbone.weights import save_weights
+from decaf.backbone.weights import load_weights, save_weights
 from decaf.cli.fit_text import report_lines
 from decaf.cli.main import main
 from decaf.evaluate.fitting.report import Candidate, Choice, FitReport, estimate_of
@@ -295,29 +296,49 @@ def test_a_network_and_features_answer_too(
     ("asked", "message"),
     [
         (["absent", "DATA"], "absent: cannot be read: there is no such file"),
-        (["DATA/ant/0.png", "DATA"], "0.png: damaged, or no safetensors file"),
+        (["NOTES", "DATA"], "notes.head: damaged, or no safetensors file"),
         (["HEAD", "absent.jpg"], "absent.jpg"),
         (["HEAD", "DATA", "--top", "0"], "top must be a whole number from 1"),
         (["HEAD", "DATA", "-o", "no/a.csv"], "no/a.csv: there is no folder no"),
         (["HEAD", "DATA", "-o", "DATA"], "is a folder; give the name of a file"),
         (["HEAD", "DATA", "-o", "HEAD"], "exists and is no text, so answers do not replace it"),
         (["HEAD", "DATA", "-w", "random:0:alexnet-64"], "was fitted on features of weights net"),
-        (["HEAD"], "the following arguments are required: IMAGE"),
+        (["HEAD"], ": is a model; name images too"),
+        ([], "the following arguments are required"),
     ],
 )
 def test_mistakes_in_predicting_end_in_two(
     head: str,
     photos: Path,
+    tmp_path: Path,
     asked: list[str],
     message: str,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    notes = tmp_path / "notes.head"
+    notes.write_text("To do: photograph more ants.")
     words = [word.replace("DATA", str(photos)).replace("HEAD", head) for word in asked]
+    words = [word.replace("NOTES", str(notes)) for word in words]
     assert main(["predict", *words, *QUICK]) == 2
     said = capsys.readouterr()
     assert said.out == ""
     assert message in said.err
     assert "Traceback" not in said.err
+
+
+def test_without_a_model_the_packaged_network_answers(
+    photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image, folder = photos / "ant" / "0.png", photos / "bee"
+    plain = [line.split() for line in ("{image}", "{image} --top 2 {folder}", "-b 4 {folder}")]
+    for words in plain:
+        filled = [word.format(image=image, folder=folder) for word in words]
+        assert main(["predict", *filled, *QUICK]) == 0
+        without = capsys.readouterr().out
+        assert main(["predict", DEFAULT_WEIGHTS, *filled, *QUICK]) == 0
+        assert capsys.readouterr().out == without
+    known = load_weights(DEFAULT_WEIGHTS).class_names
+    assert any(name in without for name in known)
 
 
 def test_answers_replace_only_text(
