@@ -4,7 +4,7 @@ The header (string values, JSON where they are more than a word):
 
 ==============  ==========================================================================
 format          ``decaf-weights``
-schema          ``1``; ``2`` where a tensor is quantised
+schema          ``3``; files of schemas 1 and 2, which have no ``header_sha256``, are read
 decaf_version   that wrote the file
 arch            `ArchSpec.to_dict`
 preprocess      `PreprocessSpec.to_dict`
@@ -12,7 +12,8 @@ class_names     list of str, empty where not known
 metrics         dict
 provenance      dict
 sha256          `decaf.backbone.state.state_sha256` of the tensors, widened to float32
-storage         dict of parameter to its encoding, in schema 2 alone
+storage         dict of parameter to its encoding, where a tensor is quantised
+header_sha256   SHA-256 of all the others: of the JSON object that they are, keys sorted
 ==============  ==========================================================================
 
 The tensors have the names of the network's parameters, and ``mean_image``; stored as float32,
@@ -23,6 +24,7 @@ float16 or bfloat16. A quantised parameter is stored in parts, as
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import tempfile
@@ -53,11 +55,11 @@ from decaf.images.spec import PreprocessSpec
 __all__ = ["FORMAT", "SCHEMA", "check_weights_path", "read_weights", "save_weights"]
 
 FORMAT = "decaf-weights"
-SCHEMA = 2
+SCHEMA = 3
 
-# Files without quantised tensors are still written in the first schema, which earlier versions
-# read.
-_PLAIN_SCHEMA = 1
+# Earlier ones, whose header has no checksum of its own.
+_UNCHECKED = ("1", "2")
+_OWN_SUM = "header_sha256"
 
 # Safetensors' names of the types that may be stored as they are.
 _TYPES = {"F32": 4, "F16": 2, "BF16": 2}
@@ -86,6 +88,7 @@ def read_weights(path: str | os.PathLike[str], *, name: str | None = None) -> We
     try:
         with safe_open(where, framework="pt", device="cpu") as file:
             header = file.metadata() or {}
+            _check_header(where, header)
             spec, preprocess, extra = _read_header(where, header)
             storage = _read_storage(where, header, spec)
             slices = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
@@ -120,7 +123,7 @@ def read_weights(path: str | os.PathLike[str], *, name: str | None = None) -> We
 
 
 def _read_storage(where: str, header: dict[str, str], spec: ArchSpec) -> dict[str, str]:
-    if header["schema"] == str(_PLAIN_SCHEMA):
+    if header["schema"] == "1" or (header["schema"] != "2" and "storage" not in header):
         return {}
     storage: dict[str, str] = _json(where, header, "storage", dict)
     try:
@@ -162,18 +165,35 @@ def _own(tensor: Tensor) -> Tensor:
     return tensor.to(torch.float32, copy=True)
 
 
-def _read_header(where: str, header: dict[str, str]) -> tuple[ArchSpec, PreprocessSpec, Any]:
+def _check_header(where: str, header: dict[str, str]) -> None:
+    """Refuse a header that is of another kind of file, of a later schema, or was altered."""
     if header.get("format") != FORMAT:
         raise WeightsError(
             f"{where}: a safetensors file, but not weights of decaf: its header says format "
             f"{header.get('format')!r:.60} instead of {FORMAT!r}"
         )
-    if header.get("schema") not in (str(_PLAIN_SCHEMA), str(SCHEMA)):
+    if header.get("schema") not in (*_UNCHECKED, str(SCHEMA)):
         raise WeightsError(
             f"{where}: written in schema {header.get('schema')!r:.60} by decaf "
             f"{header.get('decaf_version', '?')[:60]}; this version reads schemas "
-            f"{_PLAIN_SCHEMA} and {SCHEMA}"
+            f"{', '.join(_UNCHECKED)} and {SCHEMA}"
         )
+    # Checked wherever it stands: a schema may be what was altered.
+    if header["schema"] == str(SCHEMA) or _OWN_SUM in header:
+        found = _header_sha256(header)
+        if found != header.get(_OWN_SUM):
+            raise WeightsError(
+                f"{where}: damaged or altered: its header has SHA-256 {found}, and names "
+                f"{str(header.get(_OWN_SUM))[:64]}"
+            )
+
+
+def _header_sha256(header: Mapping[str, str]) -> str:
+    others = {key: header[key] for key in sorted(header) if key != _OWN_SUM}
+    return hashlib.sha256(json.dumps(others).encode()).hexdigest()
+
+
+def _read_header(where: str, header: dict[str, str]) -> tuple[ArchSpec, PreprocessSpec, Any]:
     class_names = _json(where, header, "class_names", list)
     if not all(isinstance(each, str) for each in class_names):
         raise WeightsError(f"{where}: class_names must be texts")
@@ -309,7 +329,7 @@ def save_weights(
         stored[MEAN_IMAGE] = weights.mean_image
     header = {
         "format": FORMAT,
-        "schema": str(SCHEMA if encodings else _PLAIN_SCHEMA),
+        "schema": str(SCHEMA),
         "decaf_version": __version__,
         "arch": json.dumps(weights.spec.to_dict()),
         "preprocess": json.dumps(weights.preprocess.to_dict()),
@@ -320,6 +340,7 @@ def save_weights(
     }
     if encodings:
         header["storage"] = json.dumps(encodings)
+    header[_OWN_SUM] = _header_sha256(header)
     try:
         _write_whole(target, stored, header)
     except (OSError, SafetensorError) as error:

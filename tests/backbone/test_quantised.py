@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import json
 import math
 import os
@@ -202,10 +203,9 @@ def test_one_name_is_for_all_matrices(tmp_path, weights):
     )  # the header
 
 
-def test_the_first_schema_is_kept_where_it_suffices(path, tmp_path, weights):
+def test_the_header_tells_what_is_quantised(path, tmp_path, weights):
     save_weights(tmp_path / "plain.safetensors", weights, dtype="float16")
-    assert header_of(tmp_path / "plain.safetensors")["schema"] == "1"
-    assert header_of(path)["schema"] == "2"
+    assert "storage" not in header_of(tmp_path / "plain.safetensors")
     assert json.loads(header_of(path)["storage"]) == MIXED
 
 
@@ -244,6 +244,9 @@ def rewritten(path, *, header=None, tensors=None):
     metadata = {**header_of(path), **(header or {})}
     whole = {**load_file(path), **(tensors or {})}
     whole = {key: value for key, value in whole.items() if value is not None}
+    del metadata["header_sha256"]
+    text = json.dumps(dict(sorted(metadata.items())))
+    metadata["header_sha256"] = hashlib.sha256(text.encode()).hexdigest()
     save_file(whole, path, metadata=metadata)
     return path
 
@@ -323,6 +326,7 @@ def test_damaged_files_raise_weights_errors_only(path, data):
     [
         ("weights-1", "16cb3f9bf16c249eda9a32e00522507bf5f10b7fa2c34307f7c568841f644a7d"),
         ("weights-2", "88196ef4338b182c168bdf951252c4fddce8115167125409f696911762c0bee4"),
+        ("weights-3", "d79db9c410910c01dd7bc309239d233aee2cc93753cd32746292dd541f374dba"),
     ],
 )
 def test_files_written_once_are_read_for_ever(name, sha256):

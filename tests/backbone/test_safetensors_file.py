@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import json
 import os
 import struct
@@ -46,11 +47,18 @@ def path(tmp_path, weights):
     return tmp_path / "w.safetensors"
 
 
-def rewritten(path, *, header=None, tensors=None):
-    """Write the file again with parts replaced, its stated hash left as it is."""
+def rewritten(path, *, header=None, tensors=None, sealed=True):
+    """Write the file again with parts replaced, its stated hash of the tensors left as it is.
+
+    Its header is given a hash that fits, unless it is not `sealed`.
+    """
     with safe_open(path, framework="pt") as file:
         metadata = {**file.metadata(), **(header or {})}
     kept = {key: value for key, value in metadata.items() if value is not None}
+    if sealed and "header_sha256" in kept:
+        del kept["header_sha256"]
+        text = json.dumps(dict(sorted(kept.items())))
+        kept["header_sha256"] = hashlib.sha256(text.encode()).hexdigest()
     whole = {**load_file(path), **(tensors or {})}
     whole = {key: value for key, value in whole.items() if value is not None}
     save_file(whole, path, metadata=kept)
@@ -187,7 +195,7 @@ def arch(weights, **changes):
     [
         ("format", None, "not weights of decaf: its header says format None"),
         ("format", "pt", "not weights of decaf: its header says format 'pt'"),
-        ("schema", "3", "written in schema '3' by decaf .*; this version reads schemas 1 and 2"),
+        ("schema", "4", "written in schema '4' by decaf .*; this version reads schemas 1, 2 and 3"),
         ("schema", "2", "no JSON dict under 'storage'"),
         ("sha256", None, "its header names None"),
         ("arch", None, "no JSON dict under 'arch'"),
@@ -204,6 +212,25 @@ def arch(weights, **changes):
 def test_wrong_headers_are_refused(path, key, value, text):
     with pytest.raises(WeightsError, match=text):
         read_weights(rewritten(path, header={key: value}))
+
+
+@pytest.mark.parametrize("key", ["preprocess", "class_names", "schema", "arch", "header_sha256"])
+def test_an_altered_header_is_refused(path, key):
+    """Such as a mean of 0.985 for 0.485, which changes every feature and no weight."""
+    with safe_open(path, framework="pt") as file:
+        before = file.metadata()[key]
+    altered = {
+        "preprocess": before.replace("0.485", "0.985"),
+        "class_names": before.replace("class 3", "class 4"),
+        "schema": "1",
+        "arch": before.replace('"dropout": 0.5', '"dropout": 0.4'),
+        "header_sha256": before[:-1] + ("0" if before[-1] != "0" else "1"),
+    }[key]
+    assert altered != before
+    with pytest.raises(WeightsError, match="damaged or altered: its header has SHA-256"):
+        read_weights(rewritten(path, header={key: altered}, sealed=False))
+    with pytest.raises(WeightsError, match="damaged or altered: its header has SHA-256"):
+        read_weights(rewritten(path, header={"schema": "3", "header_sha256": None}, sealed=False))
 
 
 def test_oversized_specs_are_refused_before_any_tensor_is_read(path, weights, monkeypatch):
@@ -252,6 +279,9 @@ def test_damaged_files_raise_weights_errors_only(path, data):
     other.write_bytes(damaged)
     with contextlib.suppress(WeightsError):
         loaded = read_weights(other)
-        # A flip in the free text of the header (a class name, the version) is not the numbers'.
+        # Such as a blank at the end of the header: nothing that is read of it has changed.
         assert kind == "flip"
-        assert loaded.sha256 == read_weights(path).sha256
+        whole = read_weights(path)
+        for field in dataclasses.fields(Weights):
+            if field.name not in ("name", "state", "mean_image"):
+                assert getattr(loaded, field.name) == getattr(whole, field.name), field.name
