@@ -79,8 +79,9 @@ class Checkpoints:
         path = self.folder / f"step-{step:09d}.safetensors"
         with disk_errors(path, "earlier checkpoints are kept, for --resume"):
             self.folder.mkdir(parents=True, exist_ok=True)
-            for stray in self.folder.glob("*.tmp"):
-                stray.unlink()
+            for stray in self.folder.glob("step-*.safetensors.tmp"):
+                if _step_of(stray.with_suffix("")) >= 0:
+                    stray.unlink()
             write_checkpoint(path, state, tensors)
             paths = self.paths()
             kept = [p for p in paths if _step_of(p) <= step][-self.keep :]

@@ -322,10 +322,24 @@ def test_manifest_lines_survive_what_is_torn_between_them(photographs: Path, out
 
 def test_what_a_run_did_not_write_is_never_deleted(photographs: Path, out: Path) -> None:
     parts(out).mkdir()
-    (parts(out) / "thesis.txt").write_text("all of it")
-    with pytest.raises(OutputError, match=r"holds something else \('thesis\.txt'\)"):
-        extract(photographs, out, overwrite=True)
-    assert (parts(out) / "thesis.txt").read_text() == "all of it"
+    for name in ("thesis.txt", "thesis.tmp", "notes.shard", "manifest-old.txt"):
+        (parts(out) / name).write_text("all of it")
+        for overwrite in (False, True):
+            with pytest.raises(OutputError, match=f"holds something else \\('{name}'\\)"):
+                extract(photographs, out, overwrite=overwrite)
+        assert (parts(out) / name).read_text() == "all of it"
+        (parts(out) / name).unlink()
+    # Beside the work of a run of ours they stay as well, whatever becomes of it.
+    parts(out).joinpath("lock").unlink()
+    parts(out).rmdir()
+    interrupt(photographs, out)
+    (parts(out) / "thesis.tmp").write_text("all of it")
+    settings = {"weights": backbone(), "workers": 0, "batch_size": 2, "progress": False}
+    file = decaf.extract(photographs, "pool5", out=out, on_error="record", **settings)
+    assert isinstance(file, decaf.FeatureFile)
+    file.close()
+    assert [path.name for path in parts(out).iterdir()] == ["thesis.tmp"]
+    assert (parts(out) / "thesis.tmp").read_text() == "all of it"
 
 
 def test_the_output_may_lie_among_the_images(photographs: Path) -> None:

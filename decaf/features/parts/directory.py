@@ -20,6 +20,7 @@ import functools
 import hashlib
 import json
 import os
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -48,8 +49,11 @@ R = TypeVar("R", bound=ShardRows)
 LAYER_PREFIX = "features/"
 HEADER_NAME = "run.json"
 INPUTS_NAME = "inputs.jsonl"
-# All that a run leaves in its directory. Anything else there is somebody's, and stays.
-OWN_FILES = (HEADER_NAME, INPUTS_NAME, "*.shard", "manifest-*.txt", "*.tmp")
+# The names of all that a run leaves in its directory, half-written files with the number of their
+# process among them. Anything else there is somebody's, and stays.
+OWN_FILES = re.compile(
+    r"(run\.json|inputs\.jsonl|[0-9]{10,}-[0-9]{10,}\.shard)(\.[0-9]+\.tmp)?|manifest-[0-9]+\.txt"
+)
 # What of a header may differ where a run is taken up: the beginning's stands.
 BEGINNING = ("shard_rows", "created", "run", "fingerprint")
 
@@ -120,14 +124,12 @@ class ShardDirectory(ABC, Generic[R]):
         """
         lock = acquire(path)
         try:
-            if discard:
-                _clear(path)
             parts = cls(path, header, lock, rank=0)
-            if (path / HEADER_NAME).exists():
+            if (path / HEADER_NAME).exists() and not discard:
                 parts._take_up(inputs, digest, between)
             else:
-                _clear(path)
                 _refuse_strangers(path)
+                _clear(path)
                 write_atomically(path / INPUTS_NAME, dump(inputs))
                 write_atomically(path / HEADER_NAME, json.dumps(header, indent=1).encode())
             return parts
@@ -174,8 +176,9 @@ class ShardDirectory(ABC, Generic[R]):
                 "give another --out, or --overwrite to start anew"
             )
         self.header = before
-        for stray in self.path.glob("*.tmp"):
-            stray.unlink()
+        for name in os.listdir(self.path):
+            if name.endswith(".tmp") and OWN_FILES.fullmatch(name):
+                (self.path / name).unlink()
         self.read_manifests(between)
         entries = _parse_inputs(self.path / INPUTS_NAME)
         done = {
@@ -345,15 +348,15 @@ def _damaged(path: Path, error: Exception) -> ResumeError:
 def _clear(path: Path) -> None:
     # The header goes first: without it what is left is no run that could be resumed.
     (path / HEADER_NAME).unlink(missing_ok=True)
-    for pattern in OWN_FILES:
-        for entry in path.glob(pattern):
-            entry.unlink()
+    for name in os.listdir(path):
+        if OWN_FILES.fullmatch(name):
+            (path / name).unlink()
 
 
 def _refuse_strangers(path: Path) -> None:
-    for entry in path.iterdir():
-        if entry.name != LOCK_NAME:
+    for name in sorted(os.listdir(path)):
+        if name != LOCK_NAME and not OWN_FILES.fullmatch(name):
             raise OutputError(
                 f"{path}: is needed for unfinished work and holds something else "
-                f"({entry.name!r}); move that, or give another --out"
+                f"({name!r}); move that, or give another --out"
             )

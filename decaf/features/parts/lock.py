@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import stat
 from pathlib import Path
 
 from decaf.errors import OutputError
@@ -11,6 +13,10 @@ from decaf.errors import OutputError
 __all__ = ["LOCK_NAME", "acquire"]
 
 LOCK_NAME = "lock"
+
+# What the holder writes begins like this, and has this many bytes.
+_HOLDER = b"process "
+_LENGTH = 200
 
 
 def acquire(directory: Path) -> int:
@@ -29,7 +35,8 @@ def acquire(directory: Path) -> int:
     Raises
     ------
     OutputError
-        Where another process holds the lock, or something else has the directory's name.
+        Where another process holds the lock, or something else has the directory's name or that
+        of the lock: a link, a file of another user, or one that no run has written.
     OSError
         Where the disk refuses.
     """
@@ -42,10 +49,16 @@ def acquire(directory: Path) -> int:
                 "move it, or give another --out"
             ) from None
         try:
-            lock = os.open(directory / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+            lock = os.open(directory / LOCK_NAME, flags, 0o644)
         except FileNotFoundError:
             continue  # a run that just finished took the directory away
+        except OSError as error:
+            if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
+                raise _not_ours(directory) from error
+            raise
         try:
+            _check_own(directory, lock)
             if _hold(directory, lock):
                 return lock
         except BaseException:
@@ -58,7 +71,7 @@ def _hold(directory: Path, lock: int) -> bool:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        owner = os.pread(lock, 200, 0).decode(errors="replace").strip() or "it has just begun"
+        owner = os.pread(lock, _LENGTH, 0).decode(errors="replace").strip() or "it has just begun"
         raise OutputError(
             f"{directory}: another run is writing here ({owner}); wait for it or give another --out"
         ) from None
@@ -67,6 +80,25 @@ def _hold(directory: Path, lock: int) -> bool:
             return False
     except FileNotFoundError:
         return False
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, f"process {os.getpid()} on {os.uname().nodename}\n".encode(), 0)
+    # Of one length, so that nothing is ever cut off: not of an earlier holder's, nor of a file that
+    # slipped through the checks.
+    holder = _HOLDER + f"{os.getpid()} on {os.uname().nodename}".encode()
+    os.pwrite(lock, holder[: _LENGTH - 1].ljust(_LENGTH - 1) + b"\n", 0)
     return True
+
+
+def _check_own(directory: Path, lock: int) -> None:
+    """Refuse what lies under the lock's name and was not made as a lock by this user."""
+    found = os.fstat(lock)
+    mine = os.geteuid() in (found.st_uid, 0)
+    alone = stat.S_ISREG(found.st_mode) and found.st_nlink <= 1 and mine
+    start = os.pread(lock, len(_HOLDER), 0) if alone else b"?"
+    if start not in (b"", _HOLDER):
+        raise _not_ours(directory)
+
+
+def _not_ours(directory: Path) -> OutputError:
+    return OutputError(
+        f"{directory / LOCK_NAME}: is a link, or a file that no run of yours has written; move it, "
+        "or give another --out"
+    )

@@ -134,6 +134,43 @@ def test_a_lock_that_was_deleted_as_it_was_taken_is_not_one(
     os.close(held)
 
 
+@pytest.mark.parametrize("kind", ["symlink", "dangling", "hard link", "text", "folder", "pipe"])
+def test_what_is_no_lock_of_ours_is_refused_and_stays(tmp_path: Path, kind: str) -> None:
+    folder, victim = tmp_path / "f.h5.parts", tmp_path / "thesis.txt"
+    folder.mkdir()
+    victim.write_text("all of it")
+    place = folder / "lock"
+    if kind == "symlink":
+        place.symlink_to(victim)
+    elif kind == "dangling":
+        place.symlink_to(tmp_path / "new.txt")
+    elif kind == "hard link":
+        place.hardlink_to(victim)
+    elif kind == "text":
+        place.write_text("all of it")
+    elif kind == "folder":
+        place.mkdir()
+    else:
+        os.mkfifo(place)
+    with pytest.raises(OutputError, match="is a link, or a file that no run of yours has written"):
+        lock.acquire(folder)
+    assert victim.read_text() == "all of it"
+    assert not (tmp_path / "new.txt").exists()
+    if kind == "text":
+        assert place.read_text() == "all of it"
+
+
+def test_a_lock_keeps_its_length_whoever_held_it(tmp_path: Path) -> None:
+    folder = tmp_path / "f.h5.parts"
+    os.close(lock.acquire(folder))
+    size = (folder / "lock").stat().st_size
+    (folder / "lock").write_text(f"process {2**31} on a host of a former version\n")
+    os.close(lock.acquire(folder))
+    written = (folder / "lock").read_text()
+    assert len(written) == size
+    assert written.strip() == f"process {os.getpid()} on {os.uname().nodename}"
+
+
 def test_a_lock_that_cannot_be_written_is_given_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
