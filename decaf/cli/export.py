@@ -58,6 +58,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="fail where the ONNX model cannot be compared with the network",
     )
+    parser.add_argument(
+        "--raw-text",
+        action="store_true",
+        help="in .csv, write names as they are; by default an apostrophe stands before those that "
+        "a spreadsheet would take for a formula",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace what is there")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
@@ -86,7 +92,12 @@ def _export_features(args: argparse.Namespace) -> int:
         raise SettingError(f"-l: one layer at a time is written to {args.out}, got {len(layers)}")
     with open_features(args.source) as file:
         done = export_features(
-            file, args.out, layer=layers[0], ok_only=args.ok_only, overwrite=args.overwrite
+            file,
+            args.out,
+            layer=layers[0],
+            ok_only=args.ok_only,
+            raw_text=args.raw_text,
+            overwrite=args.overwrite,
         )
     files = [str(path) for path in done.files]
     if args.json:

@@ -71,6 +71,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--out", metavar="FILE", help="write there, not to standard output")
     parser.add_argument("--overwrite", action="store_true", help="replace FILE, if it is text")
     parser.add_argument(
+        "--raw-text",
+        action="store_true",
+        help="in CSV, write names as they are; by default an apostrophe stands before those that a "
+        "spreadsheet would take for a formula",
+    )
+    parser.add_argument(
         "-w",
         "--weights",
         metavar="FILE",
@@ -121,7 +127,11 @@ def run(args: argparse.Namespace) -> int:
         )
         try:
             with _opened(args.out) as stream:
-                _WRITERS[form](found, stream, classifier, args.top)
+                if form == "csv":
+                    _write_csv(found, stream, classifier, args.top, raw_text=args.raw_text)
+                else:
+                    write = _write_text if form == "text" else _write_json
+                    write(found, stream, classifier, args.top)
         except decaf.Stopped as error:
             kept = "" if args.out is None else f"; {printable(args.out)} was not written"
             print(f"decaf: {error}{kept}", file=sys.stderr)
@@ -235,9 +245,20 @@ def _write_text(
 
 
 def _write_csv(
-    found: Iterable[Prediction], stream: TextIO, classifier: Classifier, top: int
+    found: Iterable[Prediction],
+    stream: TextIO,
+    classifier: Classifier,
+    top: int,
+    *,
+    raw_text: bool,
 ) -> None:
     import csv
+
+    from decaf.features.store.export import spreadsheet_cell
+
+    def cell(text: str) -> str:
+        shown = printable(text) if stream.isatty() else text
+        return shown if raw_text else spreadsheet_cell(shown)
 
     writer = csv.writer(stream, lineterminator="\n")
     places = range(1, min(top, len(classifier.class_names)) + 1)
@@ -245,9 +266,9 @@ def _write_csv(
     for number, each in enumerate(found):
         if number == 0:  # not before: what is wrong with the images is told instead
             writer.writerow(["path", "status", "message", *header])
-        cells = [cell for name, value in each.classes for cell in (name, f"{value:.6g}")]
+        cells = [text for name, value in each.classes for text in (cell(name), f"{value:.6g}")]
         cells += [""] * (len(header) - len(cells))
-        writer.writerow([_text(each.path), each.status, each.message, *cells])
+        writer.writerow([cell(_text(each.path)), each.status, cell(each.message), *cells])
 
 
 def _write_json(
@@ -272,9 +293,6 @@ def _write_json(
     finally:
         if started:
             stream.write("\n]\n")
-
-
-_WRITERS = {"text": _write_text, "csv": _write_csv, "json": _write_json}
 
 
 def _summary(images: int, seen: Counter[str], bad: int, out: str | None) -> str:

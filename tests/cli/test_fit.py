@@ -12,6 +12,7 @@ import re
 import signal
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -339,6 +340,20 @@ def test_without_a_model_the_packaged_network_answers(
         assert capsys.readouterr().out == without
     known = load_weights(DEFAULT_WEIGHTS).class_names
     assert any(name in without for name in known)
+
+
+def test_names_are_no_formulas_to_a_spreadsheet(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    archive = tmp_path / "images.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        for name in ("=cmd|'calc'!A0.png", "+1.png", "a.png"):
+            file.write(photos / "ant" / "0.png", name)
+    asked = ["predict", "random:0:alexnet-64", str(archive), "--format", "csv", *QUICK]
+    for more, marks in (([], ["'+", "'=", "a."]), (["--raw-text"], ["+1", "=c", "a."])):
+        assert main([*asked, *more]) == 0
+        rows = list(csv.reader(capsys.readouterr().out.splitlines()))
+        assert sorted(row[0][:2] for row in rows[1:]) == sorted(marks)
 
 
 def test_answers_replace_only_text(

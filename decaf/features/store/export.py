@@ -17,7 +17,7 @@ from decaf.errors import OutputError, SettingError
 from decaf.features.store.file import FeatureFile
 from decaf.features.store.schema import NO_LABEL, canonical_json
 
-__all__ = ["ENDINGS", "Exported", "export_features"]
+__all__ = ["ENDINGS", "Exported", "export_features", "spreadsheet_cell"]
 
 # MATLAB's format 5, the one scipy writes, counts the bytes of a variable in 31 bits.
 MAX_MAT_BYTES = 2**31 - 1
@@ -50,6 +50,7 @@ class _Selection:
     file: FeatureFile
     layer: str
     keep: np.ndarray  # (N,) bool
+    raw_text: bool
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -69,10 +70,11 @@ class _Selection:
         """Give what is told of a row besides its values: name, label, class name, status."""
         label = int(self.file.labels[row])
         classes = self.file.class_names
+        cell = str if self.raw_text else spreadsheet_cell
         return [
-            _text(self.file.paths[row]),
+            cell(_text(self.file.paths[row])),
             label,
-            classes[label] if classes and label != NO_LABEL else "",
+            cell(classes[label]) if classes and label != NO_LABEL else "",
             self.file.status_names[self.file.status[row]],
         ]
 
@@ -86,6 +88,7 @@ def export_features(
     *,
     layer: str | None = None,
     ok_only: bool = False,
+    raw_text: bool = False,
     overwrite: bool = False,
 ) -> Exported:
     """Write one layer in the format that the ending of `out` names.
@@ -114,6 +117,8 @@ def export_features(
         May be left out where the file holds one layer only.
     ok_only : bool
         Leave out the rows of bad images.
+    raw_text : bool
+        Write texts of ``.csv`` as they are; by default see `spreadsheet_cell`.
     overwrite : bool
         Replace files that are there.
 
@@ -145,7 +150,7 @@ def export_features(
             )
         (layer,) = file.layers
     keep = file.ok if ok_only else np.ones(len(file), bool)
-    selection = _Selection(file, layer, keep)
+    selection = _Selection(file, layer, keep, raw_text)
     # Asked now, so that a wrong layer is told before anything is written.
     shape, dtype = selection.shape, selection.dtype
     parts: dict[Path, Callable[[_Selection, IO[bytes]], None]] = {}
@@ -178,6 +183,20 @@ def _appearing(path: Path) -> Iterator[IO[bytes]]:
         raise OutputError(f"{path}: {error.strerror or error}; it was not written") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def spreadsheet_cell(text: str) -> str:
+    """Return a text as a cell that a spreadsheet shows and does not compute.
+
+    Programs take ``=cmd|…``, and what begins with ``+``, ``-``, ``@``, a tab or a carriage return,
+    for a formula; behind an apostrophe it is text.
+
+    Examples
+    --------
+    >>> spreadsheet_cell("=1+1.jpg"), spreadsheet_cell("a.jpg")
+    ("'=1+1.jpg", 'a.jpg')
+    """
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 
 def _text(name: bytes) -> str:
