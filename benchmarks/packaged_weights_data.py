@@ -12,6 +12,7 @@ MiniPlaces become those of their packs: 20,000 photographs to compare student an
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import shutil
 import sys
@@ -121,7 +122,7 @@ def main() -> None:
         # Below PACKS, since files can be linked within a disk only.
         with tempfile.TemporaryDirectory(dir=args.packs) as folder:
             counts = {
-                split: link_all(listed(root), Path(folder) / split)
+                split: link_all(root, listed(root), Path(folder) / split)
                 for split, listed in (("train", one.train), ("val", one.val))
             }
             out = args.packs / f"{name}.pack"
@@ -129,17 +130,20 @@ def main() -> None:
             print(f"{out}: {counts} listed; {made}", flush=True)
 
 
-def link_all(photographs: Iterator[Labelled], folder: Path) -> int:
-    """Link photographs into a folder for each class; give their number."""
+def link_all(root: Path, photographs: Iterator[Labelled], folder: Path) -> int:
+    """Link photographs below `root` into a folder for each class; return their number."""
     count = 0
     for path, label in photographs:
         if path.name.startswith(HELD_OUT):
             continue
-        target = folder / label / path.name
+        # The whole path: two photographs of a class may have the same file name.
+        target = folder / label / "_".join(path.relative_to(root).parts)
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             os.link(path, target)
-        except OSError:  # another disk
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
             shutil.copy(path, target)
         count += 1
     return count

@@ -24,7 +24,7 @@ from decaf.images.labels import class_of, common_folder
 from decaf.images.refs import ImageRef
 from decaf.images.sniff import HEAD_BYTES, guess_format, is_hdf5
 
-__all__ = ["LIST_ENDINGS", "Found", "find_images", "find_in_archive"]
+__all__ = ["LIST_ENDINGS", "Found", "find_images", "find_in_archive", "is_image_source"]
 
 LIST_ENDINGS = frozenset((b".txt", b".lst", b".list"))
 

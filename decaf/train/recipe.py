@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from decaf.backbone.spec import ArchSpec, LRNSpec, PoolSpec, architecture
 from decaf.errors import SettingError
 
-__all__ = ["ARCH_OF_WEIGHTS", "GROWTH", "LEARNED", "TrainSettings"]
+__all__ = ["ARCH_OF_WEIGHTS", "GROWTH", "LEARNED", "TrainSettings", "wrong_types"]
 
 LEARNED: tuple[str, ...] = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8")
 """The layers that have parameters."""
@@ -192,7 +192,7 @@ class TrainSettings:
     early_stopping: int = 0
 
     def __post_init__(self) -> None:
-        problems = list(_wrong_types(self))
+        problems = wrong_types(self)
         if not problems:
             problems += [text for wrong, text in _rules(self) if wrong]
         if problems:
@@ -323,6 +323,10 @@ def _rules(s: TrainSettings) -> list[tuple[bool, str]]:
             s.crop == "random" and (s.train_size or s.grow_from) is not None,
             "train_size and grow_from are for crop 'resized'",
         ),
+        (
+            s.train_size is not None and s.grow_from is not None and s.grow_from > s.train_size,
+            f"grow_from must be at most train_size ({s.train_size}), got {s.grow_from}",
+        ),
         (s.validate_every < 1, f"validate_every must be 1 or more, got {s.validate_every}"),
         (s.resize_to is not None and s.resize_to < 1, "resize_to must be 1 or more"),
         (s.dropout is not None and not 0 <= s.dropout < 1, "dropout must be from 0 to below 1"),
@@ -374,9 +378,10 @@ def _factors(text: str) -> dict[str, float] | None:
     return found
 
 
-def _wrong_types(settings: TrainSettings) -> list[str]:
+def wrong_types(settings: Any) -> list[str]:
+    """Say which fields of a dataclass of settings are not of the type that they declare."""
     found = []
-    for name, kind in get_type_hints(TrainSettings).items():
+    for name, kind in get_type_hints(type(settings)).items():
         value = getattr(settings, name)
         choices = _choices(kind)
         if choices:

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from decaf import __version__
-from decaf.backbone.spec import parameter_shapes
+from decaf.backbone.spec import layer_shape, parameter_shapes
 from decaf.backbone.state import Weights
 from decaf.backbone.weights import load_weights, save_weights
 from decaf.errors import OutputError, SettingError, WeightsError
@@ -225,11 +225,25 @@ class TrainingRun:
             problems.append("keep_best and early_stopping need validation images")
         if self.settings.precision == "fp16" and self.world.device.type == "cpu":
             problems.append("precision fp16 is for GPUs; use bf16 or fp32")
-        other_side = self.settings.train_size or self.settings.grow_from
-        if other_side is not None and self.spec.adaptive_pool is None:
-            problems.append(f"{self.spec.name} takes {self.spec.input_size} pixels alone")
+        problems += self._size_problems()
+        if self.settings.init_layers is not None and self.begun is None:
+            problems.append("init_layers needs weights to take them from (init_from)")
         if problems:
             raise SettingError("training: " + "; ".join(problems))
+
+    def _size_problems(self) -> list[str]:
+        """Say what is wrong with the size of the views, where it is not the network's own."""
+        settings, spec = self.settings, self.spec
+        problems = []
+        for side in {settings.train_size, settings.grow_from} - {None}:
+            try:
+                layer_shape(spec, "fc6", side)
+            except SettingError as error:
+                problems.append(str(error))
+        last = settings.side_at(1 - 1e-9, spec.input_size)
+        if settings.grow_from is not None and settings.grow_from > last:
+            problems.append(f"grow_from must be at most {last}, got {settings.grow_from}")
+        return problems
 
     def _class_problems(self) -> list[str]:
         """Say what is wrong with the classes, where images are learnt by these."""
@@ -284,7 +298,9 @@ class TrainingRun:
         """Have normalisations leave what the layers of the weights begun with compute."""
         taken = self.settings.init_layers or LEARNED[-1]
         layers = LEARNED[: LEARNED.index(taken) + 1]
-        rows = np.arange(min(CALIBRATED, len(self.split)))
+        # Of all sources and classes, which packs have one after the other.
+        count = min(CALIBRATED, len(self.split))
+        rows = np.linspace(0, len(self.split) - 1, count).astype(np.int64)
         batches = centre_crops(self.split, rows, self.preprocess, self.workers)
         pixels = torch.cat([crops for _, crops in batches]).to(self.world.device)
         biases = {layer: begun.state[f"{layer}.bias"] for layer in layers}
@@ -294,6 +310,9 @@ class TrainingRun:
             size = (side, side)
             images = functional.interpolate(images, size, mode="bilinear", antialias=True)
         self.trainer.calibrate(images, biases)
+        # GPUs may differ in last digits, and processes are to hold the same network.
+        mine = self.trainer.network.norms.state_dict() if self.world.chief else None
+        self.trainer.calibrated(self.world.share_tensors(mine))
 
     def close(self) -> None:
         """Give the folder back."""
@@ -323,12 +342,16 @@ class TrainingRun:
             self._draw()
             return self._result()
         size = self.settings.batch_size
+        normaliser = self.normaliser
+        if self.lesson is not None:
+            # Its views are cut on the CPU: a mix has images of several sizes.
+            normaliser = Normaliser(self.preprocess, None, normaliser.dtype, torch.device("cpu"))
         feed = Feed(
             self.split,
             self.settings,
             side=self.pack.size,
             pca=self.pack.pca,
-            normaliser=self.normaliser,
+            normaliser=normaliser,
             crop=self.spec.input_size,
             device=self.world.device,
             rank=self.world.rank,
@@ -442,7 +465,7 @@ class TrainingRun:
                 "device": self.world.device.type,
                 "wnids": list(self.pack.wnids),
                 **{k: self.record[k] for k in ("pack", "images", "init_from", "settings")},
-                **({} if self.lesson is None else self.origin),
+                **({} if self.lesson is None else {**self.origin, **self.lesson.described()}),
             },
         )
         path = self.folder / WEIGHTS_FILE

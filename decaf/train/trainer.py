@@ -223,6 +223,11 @@ class Trainer:
     def calibrate(self, images: Tensor, biases: Mapping[str, Tensor]) -> None:
         """Begin with the normalisations of `TrainedAlexNet.calibrate`, before the first step."""
         self.network.calibrate(images, biases)
+        self.calibrated(self.network.norms.state_dict())
+
+    def calibrated(self, norms: Mapping[str, Tensor]) -> None:
+        """Take over normalisations that another process has calibrated."""
+        self.network.norms.load_state_dict(dict(norms))
         if self.average is not None:
             self.average.load_state_dict(self.network.state_dict())
 

@@ -549,8 +549,19 @@ def test_the_first_layers_of_weights_are_taken(
             pack_path, tmp_path / "fc6", settings_of(**{**plain, **adaptive, "init_layers": "fc7"}),
             init_from=first.weights,
         )  # fmt: skip
-    with pytest.raises(SettingError, match="tiny takes 32 pixels alone"):
+    with pytest.raises(SettingError, match="tiny: fc6 needs inputs of 32 pixels, got 64"):
         go(pack_path, tmp_path / "size", settings_of(grow_from=32, train_size=64))
+
+
+def test_views_too_small_for_a_network_are_told(
+    pack_path: Path, tmp_path: Path, settings_of: Make
+) -> None:
+    with pytest.raises(SettingError, match="alexnet: a 48-pixel input is too small"):
+        go(pack_path, tmp_path / "run", settings_of(arch="alexnet", train_size=48))
+    with pytest.raises(SettingError, match="grow_from must be at most 32, got 64"):
+        go(pack_path, tmp_path / "run", settings_of(arch="tiny-adaptive", grow_from=64))
+    with pytest.raises(SettingError, match="init_layers needs weights to take them from"):
+        go(pack_path, tmp_path / "run", settings_of(init_layers="conv2"))
 
 
 def test_the_papers_recipe_runs_with_its_mean_image(

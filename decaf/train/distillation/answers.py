@@ -31,11 +31,13 @@ from decaf.train.distillation.teacher import Teacher
 from decaf.train.distributed import World
 from decaf.train.feed import ahead, decoding_threads
 
-__all__ = ["AnswerParts", "AnswerRows", "Answers", "Asked", "answer"]
+__all__ = ["AnswerParts", "AnswerRows", "Answers", "Asked", "answer", "need_room"]
 
 SHARD_IMAGES = 512
 # Images that are answered at a time.
 TOGETHER = 128
+# Such pieces that are decoded ahead.
+AHEAD = 4
 KEPT = "finished answers are kept, for the same command"
 
 
@@ -46,11 +48,11 @@ class Asked:
     Parameters
     ----------
     digests : ndarray of uint8, shape (N, 32)
-        SHA-256 of the images' files.
+        Identity of the images as they are stored: `MixSplit.digests`.
     see : callable
         From the number of an image to its view as the teacher takes it: uint8 (side, side, 3).
     record : dict
-        What determines the view besides the image's contents: JSON values.
+        What determines the view besides the image: JSON values.
     """
 
     digests: np.ndarray
@@ -98,8 +100,11 @@ class AnswerParts(ShardDirectory[AnswerRows]):
         with open(path, "rb") as file:
             size = int.from_bytes(file.read(8), "little")
             layout = json.loads(file.read(size))["answers"]
-        start, shape = 8 + size + layout["data_offsets"][0], tuple(layout["shape"])
-        return np.memmap(path, np.float16, "r", start, shape)
+        begin, end = layout["data_offsets"]
+        # Not numpy's map, which keeps a file open for each shard: of those there are thousands.
+        whole = torch.from_file(str(path), False, 8 + size + end, dtype=torch.uint8).numpy()
+        mapped: np.ndarray = whole[8 + size + begin :].view(np.float16).reshape(layout["shape"])
+        return mapped
 
 
 class Answers:
@@ -164,7 +169,7 @@ def answer(
     SettingError
         If the teacher's answers are not one finite vector for each view.
     """
-    run = {"teacher": teacher.record(), "views": asked.record}
+    run = {"teacher": teacher.identity(), "views": asked.record}
     folder = cache / f"answers-{fingerprint(run)[:16]}"
     problem: object = None
     parts = None
@@ -182,13 +187,20 @@ def answer(
         _, first = np.unique(asked.digests, axis=0, return_index=True)
         missing = [int(i) for i in np.sort(first) if asked.digests[i].tobytes() not in known]
         begin = max((shard.stop for shard in parts.shards.values()), default=0)
-        _need_room(folder, len(missing), len(teacher.card.class_names))
         chunks = [
             (begin + start, missing[start : start + SHARD_IMAGES])
             for start in range(0, len(missing), SHARD_IMAGES)
         ]
-        _compute(teacher, asked, parts, chunks, world, workers, progress, stop)
-        world.any([False])  # all are done
+        # No process may write before all have read what is there: they share out the same rest.
+        world.any([False])
+        mine = chunks[world.rank :: world.size]
+        _compute(teacher, asked, parts, mine, world, workers, progress, stop)
+        (stopped,) = world.any([stop.is_set()])
+        if stopped and missing:
+            raise Stopped(
+                f"stopped while the teacher answered; {parts.path} keeps its answers: give the "
+                "same command with --resume to go on"
+            )
         if missing:
             parts.read_manifests()
         return _answers(parts, asked.digests)
@@ -231,14 +243,31 @@ def _answers(parts: AnswerParts, digests: np.ndarray) -> Answers:
     return Answers(shards, where)
 
 
-def _need_room(folder: Path, images: int, classes: int) -> None:
-    """Say before the work begins where the disk is too small for it."""
-    needed, free = images * (classes * 2 + 64), shutil.disk_usage(folder).free
-    if images and free < needed * 1.02 + (1 << 20):
+def need_room(cache: Path, images: int, views: int, classes: int) -> None:
+    """Say before the work begins where the disk is too small for it.
+
+    Parameters
+    ----------
+    cache : Path
+        Need not be there yet; what is in it already is counted as done.
+    images : int
+        Of which `views` views are asked, each answered with `classes` numbers of two bytes.
+    views, classes : int
+
+    Raises
+    ------
+    OutputError
+        With the figure.
+    """
+    there = sum(path.stat().st_size for path in cache.glob("answers-*/*.shard"))
+    needed = max(0, images * views * (classes * 2 + 64) - there)
+    place = next(folder for folder in (cache, *cache.parents) if folder.exists())
+    free = shutil.disk_usage(place).free
+    if free < needed * 1.02 + (1 << 20):
         raise OutputError(
-            f"{folder}: the answers to {images:,} images take {needed / 1e9:.2f} GB, and the disk "
-            f"has {free / 1e9:.2f} GB; make room, take fewer views, or none (0), where the teacher "
-            "answers in every step"
+            f"{cache}: the answers to {views} views of {images:,} images take {needed / 1e9:.2f} "
+            f"GB, and the disk has {free / 1e9:.2f} GB; make room, take fewer views, or none (0), "
+            "where the teacher answers in every step"
         )
 
 
@@ -246,13 +275,12 @@ def _compute(
     teacher: Teacher,
     asked: Asked,
     parts: AnswerParts,
-    chunks: list[tuple[int, list[int]]],
+    mine: list[tuple[int, list[int]]],
     world: World,
     workers: int,
     progress: bool | Callable[[int, int], Any] | None,
     stop: threading.Event,
 ) -> None:
-    mine = chunks[world.rank :: world.size]
     total = sum(len(images) for _, images in mine)
     if not mine:
         return
@@ -271,13 +299,15 @@ def _compute(
             range(len(pieces)),
             lambda i: [pool.submit(asked.see, image) for image in pieces[i][1]],
             lambda futures: np.stack([future.result() for future in futures]),
-            2 * workers,
+            AHEAD,
         )
-        rows = zip(pieces, _answered(teacher, seen), strict=True)
+        rows = zip(pieces, _answered(teacher, seen, stop), strict=False)
         for start, group in itertools.groupby(rows, key=lambda row: row[0][0]):
             found = list(group)
             images = [image for (_, some), _ in found for image in some]
             count = sizes[start]
+            if len(images) < count:
+                return  # stopped amid a shard
             writer.put(
                 AnswerRows(
                     start,
@@ -287,15 +317,14 @@ def _compute(
                     np.concatenate([answers for _, answers in found]),
                 )
             )
-            if stop.is_set():
-                raise Stopped(
-                    f"stopped while the teacher answered; {parts.path} keeps its answers: give "
-                    "the same command to go on"
-                )
 
 
-def _answered(teacher: Teacher, seen: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-    """Answer views, uint8 (n, side, side, 3), in float16 (n, classes)."""
+def _answered(
+    teacher: Teacher, seen: Iterator[np.ndarray], stop: threading.Event
+) -> Iterator[np.ndarray]:
+    """Answer views, uint8 (n, side, side, 3), in float16 (n, classes), until the event is set."""
     for views in seen:
+        if stop.is_set():
+            return
         logits = teacher.answers(torch.from_numpy(views)).clamp(-65504, 65504)
         yield logits.to(torch.float16).numpy()

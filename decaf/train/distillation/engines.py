@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,7 +15,7 @@ import torch
 
 from decaf.errors import SettingError
 
-__all__ = ["ENGINES", "choose_engine", "load_onnx", "onnx_metadata"]
+__all__ = ["ENGINES", "choose_engine", "load_onnx", "onnx_metadata", "onnx_sha256"]
 
 ENGINES = ("auto", "openvino", "onnxruntime")
 """What may run an ONNX file."""
@@ -144,6 +146,36 @@ def _padded(part: np.ndarray, size: int) -> np.ndarray:
     if len(part) == size:
         return part
     return np.concatenate([part, np.repeat(part[-1:], size - len(part), axis=0)])
+
+
+# Where a tensor lies in a file beside the model (onnx.proto3, TensorProto.external_data): an entry
+# whose first field is the key "location" and whose second is the name, of fewer than 128 bytes.
+_LOCATION = re.compile(rb"\x0a\x08location\x12([\x01-\x7f])")
+
+
+def onnx_sha256(path: Path) -> str:
+    """Return the SHA-256 of an ONNX file, and of the files beside it that hold its tensors.
+
+    Raises
+    ------
+    SettingError
+        If one of them cannot be read.
+    """
+    digest = hashlib.sha256()
+    content = _read(path)
+    digest.update(content)
+    names = {content[m.end() : m.end() + m[1][0]] for m in _LOCATION.finditer(content)}
+    for name in sorted(names):
+        digest.update(_read(path.parent / os.fsdecode(name)))
+    return digest.hexdigest()
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise SettingError(f"{path}: cannot be read: {reason}") from error
 
 
 def onnx_metadata(path: Path) -> dict[str, str]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +15,7 @@ from torch.nn import functional
 from decaf.errors import SettingError
 from decaf.train.augment import Views, draw_views
 from decaf.train.distillation.answers import Answers
-from decaf.train.distillation.mix import MixSplit
+from decaf.train.distillation.mix import Mix, MixSplit
 from decaf.train.distillation.settings import DistilSettings
 from decaf.train.distillation.teacher import Teacher
 from decaf.train.distillation.views import fixed_views
@@ -22,6 +24,9 @@ from decaf.train.randomness import generator, shared_order
 from decaf.train.recipe import TrainSettings
 
 __all__ = ["Lesson", "distillation_loss"]
+
+# Classes below which the loss of a guess says little, as in `decaf.train.loop`.
+FEW = 10
 
 
 @dataclass(eq=False)
@@ -32,20 +37,23 @@ class Lesson:
     ----------
     split : MixSplit
         The images that are trained on.
-    shown : ndarray of float64
-        Share of each of its sources in what is shown.
+    mix : Mix
+        That it is of.
     settings : DistilSettings
     training : TrainSettings
     teacher : Teacher
+    processes : int
+        That share a batch.
     answers : sequence of Answers
-        Those that are kept, for each view; without them the teacher answers in every step.
+        Those that are kept, for each view. Without views the teacher answers in every step.
     """
 
     split: MixSplit
-    shown: np.ndarray
+    mix: Mix
     settings: DistilSettings
     training: TrainSettings
     teacher: Teacher
+    processes: int = 1
     answers: Sequence[Answers] = ()
 
     def __post_init__(self) -> None:
@@ -56,6 +64,10 @@ class Lesson:
             (training.sampling != "shuffled", "sampling must be 'shuffled': give shares instead"),
             (training.class_weights != "none", "class_weights must be 'none'"),
             (training.label_smoothing > 0, "label_smoothing must be 0: the teacher is soft"),
+            (
+                self.settings.mixing != "none" and training.batch_size % (2 * self.processes) != 0,
+                "mixing takes pairs: batch_size must be an even number for each process",
+            ),
         ]
         problems = [text for wrong, text in rules if wrong]
         if problems:
@@ -64,36 +76,41 @@ class Lesson:
     @property
     def teacher_side(self) -> int | None:
         """Side of the views that the teacher has to see in every step; None if in none."""
-        return None if self.answers else self.teacher.side
+        return None if self.settings.views else self.teacher.side
 
     @property
     def guess(self) -> float:
         """The loss of a student that takes all classes for equally likely, or about that."""
-        taught = 1.0
-        if self.settings.loss == "cross-entropy":
-            taught = self.settings.temperature**2 * np.log(len(self.teacher.card.class_names))
-        return float(taught * (1 + self.settings.label_weight))
+        if self.settings.loss == "logits":
+            return math.inf  # it has the unit of the teacher's logits, which is not known
+        chance = math.log(max(len(self.teacher.card.class_names), FEW))
+        heat = max(1.0, self.settings.temperature**2)
+        return heat * chance * (1 + self.settings.label_weight)
 
     def loss(self, logits: Tensor, batch: Batch) -> Tensor:
         """Return the loss of a student's answers to a batch; see `distillation_loss`."""
         return distillation_loss(logits, batch, self.settings)
 
+    def described(self) -> dict[str, Any]:
+        """Return what the record of a student says of teacher and photographs: JSON values."""
+        return {"teacher": self.teacher.described(), "sources": self.mix.sources()}
+
     def order(self, epoch: int) -> np.ndarray:
         """Return the images of an epoch in the order in which they are shown."""
-        return shared_order(self.training.seed, epoch, self.split.source, self.shown)
+        return shared_order(self.training.seed, epoch, self.split.source, self.mix.shown)
 
     def views(self, step: int, indices: np.ndarray, crop: int) -> Views:
         """Return the views of the images of a global batch, which `numbers` counts if kept."""
         sides = self.split.sides[indices]
-        if not self.answers:
+        if not self.settings.views:
             return draw_views(self.training, step, sides, crop)
-        digests = self.split.content_sha256[indices]
+        digests = self.split.digests[indices]
         return fixed_views(self.training, digests, self.numbers(step), sides)
 
     def numbers(self, step: int) -> np.ndarray:
         """Return which of its kept views each image of a global batch is shown in."""
         random = generator(self.training.seed, "view", step)
-        return random.integers(0, max(1, len(self.answers)), self.training.batch_size)
+        return random.integers(0, self.settings.views, self.training.batch_size)
 
     def taught(self, batch: Batch, indices: np.ndarray, rows: slice, seen: Tensor | None) -> Batch:
         """Mix the images of a batch, and add the answers.
@@ -115,7 +132,7 @@ class Lesson:
             Whose ``labels`` are the classes that the teacher gives.
         """
         pairs = self._pairs(batch.step, rows)
-        if self.answers:
+        if self.settings.views:
             places = zip(indices.tolist(), self.numbers(batch.step)[rows].tolist(), strict=True)
             kept = np.stack([self.answers[number][index] for index, number in places])
             answers = torch.from_numpy(kept).float()
@@ -142,8 +159,6 @@ class Lesson:
         if settings.mixing == "none":
             return None
         count = self.training.batch_size // 2
-        if (rows.stop - rows.start) % 2:
-            raise SettingError("mixing needs an even number of images in each process's batch")
         random = generator(self.training.seed, "mixing", step)
         part = random.beta(settings.mixing_alpha, settings.mixing_alpha, count)
         touched = random.random(count) < settings.mixed_share
@@ -228,7 +243,7 @@ def distillation_loss(logits: Tensor, batch: Batch, settings: DistilSettings) ->
     Cross-entropy at temperature T: with p = softmax(z / T) of the student and q of the teacher,
     T² Σ q log(q / p), whose gradient does not fade with T (Hinton et al. 2015, section 2); it is
     less the entropy of q, so that a perfect student has a loss of 0. Logits: the mean over classes
-    of (z - t)², both less their means, divided by that of t².
+    of (z - t)², both less their means.
 
     Parameters
     ----------
@@ -247,8 +262,7 @@ def distillation_loss(logits: Tensor, batch: Batch, settings: DistilSettings) ->
     if settings.loss == "logits":
         target = taught - taught.mean(1, keepdim=True)
         own = logits - logits.mean(1, keepdim=True)
-        scale = target.square().mean(1).clamp(min=1e-12)
-        loss = ((own - target).square().mean(1) / scale).mean()
+        loss = (own - target).square().mean()
     else:
         t = settings.temperature
         loss = (

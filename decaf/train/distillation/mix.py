@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import logging
 import os
 import threading
 from collections.abc import Callable, Sequence
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from decaf.errors import InputError, SettingError
+from decaf.images.layouts import find_layout
 from decaf.images.sources import collect
 from decaf.images.spec import IMAGENET_MEAN, IMAGENET_STD
 from decaf.train.distillation.card import TeacherCard
@@ -28,6 +30,8 @@ __all__ = ["Mix", "MixSplit", "open_sources"]
 
 # Side of the images that folders are packed at: what the network's preprocessing resizes to.
 STORED_SIDE = 256
+
+_logger = logging.getLogger(__name__)
 
 
 class MixSplit:
@@ -49,8 +53,9 @@ class MixSplit:
         Of the stored images, in pixels.
     source : ndarray of int64, shape (N,)
         Which of `parts` an image is of.
-    content_sha256 : ndarray of uint8, shape (N, 32)
-        Of the files that the images were made from.
+    digests : ndarray of uint8, shape (N, 32)
+        SHA-256 of the files that the images were made from, and of how they are stored: what a view
+        shows depends on both.
     """
 
     def __init__(self, parts: Sequence[tuple[Pack, str, np.ndarray]], card: TeacherCard) -> None:
@@ -62,8 +67,8 @@ class MixSplit:
         self.labels = np.concatenate(
             [_labels_of(pack, card)[pack.splits[name].labels[rows]] for pack, name, rows in parts]
         )
-        self.content_sha256 = np.concatenate(
-            [pack.splits[name].content_sha256[rows] for pack, name, rows in parts]
+        self.digests = np.concatenate(
+            [_stored(pack, pack.splits[name].content_sha256[rows]) for pack, name, rows in parts]
         )
 
     def __len__(self) -> int:
@@ -139,13 +144,21 @@ class Mix:
         wished = counts * np.array(shares, np.float64)
         self.shown: np.ndarray = wished / wished.sum()
         self._record = {
+            "classes": [list(card.class_ids), list(card.class_names)],
             "packs": [pack.fingerprint for pack in packs],
             "shares": [float(share) for share in shares],
             "held_out": [settings.held_out, settings.held_out_limit],
         }
+        train = self.splits["train"]
+        labelled = np.bincount(train.source[train.labels >= 0], minlength=len(packs))
         self._sources = [
-            {"path": pack.path, "images": int(count), "shown": round(float(part), 6)}
-            for pack, count, part in zip(packs, counts, self.shown, strict=True)
+            {
+                "path": pack.path,
+                "images": int(count),
+                "of_known_class": int(known),
+                "shown": round(float(part), 6),
+            }
+            for pack, count, known, part in zip(packs, counts, labelled, self.shown, strict=True)
         ]
 
     @property
@@ -155,7 +168,10 @@ class Mix:
         return hashlib.sha256(text.encode()).hexdigest()
 
     def sources(self) -> list[dict[str, Any]]:
-        """Describe the packs: path, images trained on, and share in what is shown."""
+        """Describe the packs: path, images trained on, and share in what is shown, for the record.
+
+        ``of_known_class`` counts the images whose class is one of the teacher's.
+        """
         return self._sources
 
 
@@ -196,9 +212,21 @@ def _hash(digests: np.ndarray, place: int) -> np.ndarray:
     return words / 2.0**64
 
 
+def _stored(pack: Pack, contents: np.ndarray) -> np.ndarray:
+    """Return the SHA-256 of images as a pack stores them, of those of their files: (N, 32)."""
+    how = json.dumps([pack.size, pack.resize, pack.encoding, pack.run.get("quality")]).encode()
+    digests = [hashlib.sha256(content.tobytes() + how).digest() for content in contents]
+    return np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 32)
+
+
 def _labels_of(pack: Pack, card: TeacherCard) -> np.ndarray:
-    """Return the teacher's number of each class of a pack, -1 for those it has not."""
-    number = {name.casefold(): i for i, name in enumerate(card.class_names)}
+    """Return the teacher's number of each class of a pack, -1 for those it has not.
+
+    A name that several of its classes have ("cardigan" is a dog and a garment) tells none of them.
+    """
+    number: dict[str, int] = {}
+    for i, name in enumerate(map(str.casefold, card.class_names)):
+        number[name] = -1 if name in number else i
     number |= {name.casefold(): i for i, name in enumerate(card.wnids)}
     found = [
         number.get(wnid.casefold(), number.get(name.casefold(), -1))
@@ -265,6 +293,10 @@ def open_sources(
                     progress=progress,
                     stop=stop,
                 )
+                if made.bad:
+                    _logger.warning(
+                        "%s: %d images could not be read and are left out", source, len(made.bad)
+                    )
                 made.close()
             except Exception as error:
                 problem = error
@@ -273,16 +305,24 @@ def open_sources(
 
 
 def _listed(source: str) -> PackSource:
-    """List a source by its layout, or where it has none that is known as photographs."""
-    try:
+    """List a source by its splits and classes; where it has none of both, as photographs alone."""
+    if _is_sorted(source):
         return find_source(source)
-    except InputError:
-        images = collect(source, labels="none")
-        images.labels[...] = 0
-        return PackSource(
-            kind="photographs",
-            wnids=("photograph",),
-            class_names=("photograph",),
-            splits={"train": len(images)},
-            images=images,
-        )
+    images = collect(source, labels="none")
+    images.labels[...] = 0
+    return PackSource(
+        kind="photographs",
+        wnids=("photograph",),
+        class_names=("photograph",),
+        splits={"train": len(images)},
+        images=images,
+    )
+
+
+def _is_sorted(source: str) -> bool:
+    """Tell whether a source has splits, or a folder for each of two classes or more."""
+    try:
+        layout = find_layout(source)
+        return bool(layout.splits) or len(layout.read().class_ids) > 1
+    except InputError:  # no folders, or images beside them
+        return False

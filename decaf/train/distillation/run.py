@@ -15,11 +15,11 @@ import torch
 from torch import nn
 
 from decaf.backbone.device import strict_float32
-from decaf.backbone.spec import architecture
+from decaf.backbone.weights import Weights, load_weights
 from decaf.errors import SettingError
 from decaf.images.preprocess import resized_crops
 from decaf.train.augment import cut
-from decaf.train.distillation.answers import Answers, Asked, answer
+from decaf.train.distillation.answers import Answers, Asked, answer, need_room
 from decaf.train.distillation.card import TeacherCard
 from decaf.train.distillation.lesson import Lesson
 from decaf.train.distillation.mix import Mix, MixSplit, open_sources
@@ -90,7 +90,7 @@ def distil(
         Folder for packs and the teacher's answers, which several runs may share; beside `out` by
         default, with ".cache" added to its name. May be removed once the run is done.
     init_from : str or path, optional
-        Weights to start from, without batch normalisation.
+        Weights to start from, all layers or the first ones (`TrainSettings.init_layers`).
     resume, device, workers, tensorboard, progress, stop
         As for `decaf.train.train`.
     rhythm : Rhythm, optional
@@ -126,10 +126,12 @@ def distil(
     wants_tensorboard(tensorboard)
     ending = stop or threading.Event()
     sources = [photographs] if isinstance(photographs, (str, os.PathLike)) else [*photographs]
-    place = Path(out).with_name(f"{Path(out).name}.cache") if cache is None else Path(cache)
+    folder = Path(os.path.abspath(out))
+    place = folder.with_name(f"{folder.name}.cache") if cache is None else Path(cache)
     with ExitStack() as stack:
         world = stack.enter_context(world_of_run(device))
         stack.enter_context(strict_float32(world.device))
+        begun = None if init_from is None else load_weights(init_from)
         master = _teacher(teacher, card, engine, teacher_precision, world)
         master.check()
         packs = open_sources(
@@ -142,29 +144,37 @@ def distil(
             progress=progress,
             stop=ending,
         )
-        mix = Mix(packs, shares or [1.0] * len(packs), master.card, taught, _resized(chosen))
-        lesson, validation = _lesson(
-            mix, master, chosen, taught, place, world, workers or 2, progress, ending
-        )
+        parts = [1.0] * len(packs) if shares is None else [float(share) for share in shares]
+        mix = Mix(packs, parts, master.card, taught, _resized(chosen, begun))
+        train, val = mix.splits["train"], mix.splits["val"]
+        lesson = Lesson(train, mix, taught, chosen, master, world.size)
         run = TrainingRun(
             mix,
-            validation,
+            val,
             Path(out),
             chosen,
             world,
             rhythm=rhythm or Rhythm(),
-            init_from=init_from,
+            init_from=begun,
             workers=workers,
-            split=mix.splits["train"],
-            origin={
-                "teacher": master.record(),
-                "distillation": taught.to_dict(),
-                "sources": mix.sources(),
-            },
+            split=train,
+            origin={"teacher": master.identity(), "distillation": taught.to_dict()},
             lesson=lesson,
         )
+        need_room(place, len(train), taught.views, len(master.card.class_names))
         stack.callback(run.close)
         run.begin(resume)
+
+        def ask(asked: Asked) -> Answers:
+            return answer(
+                master, asked, place, world, workers=run.workers, progress=progress, stop=ending
+            )
+
+        # What a run cannot be begun with has been told by now: this may take hours.
+        lesson.answers = [
+            ask(_kept_view(train, master.side, chosen, number)) for number in range(taught.views)
+        ]
+        run.validation_split = val.with_labels(ask(_whole_images(val, master.card)).classes())
         return run.go(tensorboard=tensorboard, progress=progress, stop=ending)
 
 
@@ -185,37 +195,14 @@ def _teacher(
     return load_teacher(teacher, card=card, engine=engine, precision=precision, device=world.device)
 
 
-def _resized(settings: TrainSettings) -> int:
+def _resized(settings: TrainSettings, begun: Weights | None) -> int:
     """Return the side that whole images are resized to for the student."""
     if settings.resize_to is not None:
         return settings.resize_to
-    if settings.arch == ARCH_OF_WEIGHTS:
-        return 256
-    crop = architecture(settings.arch).input_size
-    return 256 if crop == 224 else round(crop * 9 / 8)
-
-
-def _lesson(
-    mix: Mix,
-    teacher: Teacher,
-    settings: TrainSettings,
-    distillation: DistilSettings,
-    cache: Path,
-    world: World,
-    workers: int,
-    progress: bool | Callable[[int, int], Any] | None,
-    stop: threading.Event,
-) -> tuple[Lesson, MixSplit]:
-    """Have all answered that is answered before the first step."""
-
-    def ask(asked: Asked) -> Answers:
-        return answer(teacher, asked, cache, world, workers=workers, progress=progress, stop=stop)
-
-    train, val = mix.splits["train"], mix.splits["val"]
-    kept = [ask(_kept_view(train, teacher.side, settings, n)) for n in range(distillation.views)]
-    whole = ask(_whole_images(val, teacher.card))
-    lesson = Lesson(train, mix.shown, distillation, settings, teacher, kept)
-    return lesson, val.with_labels(whole.classes())
+    if settings.arch == ARCH_OF_WEIGHTS and begun is not None:
+        return begun.preprocess.resize_to
+    side = settings.spec(classes=2).input_size
+    return 256 if side in (224, 227) else round(side * 9 / 8)
 
 
 def _whole_images(split: MixSplit, card: TeacherCard) -> Asked:
@@ -224,7 +211,7 @@ def _whole_images(split: MixSplit, card: TeacherCard) -> Asked:
         crop: np.ndarray = resized_crops(pixels, card.preprocess)[0].numpy()
         return crop
 
-    return Asked(split.content_sha256, see, {"kind": "whole image"})
+    return Asked(split.digests, see, {"kind": "whole image"})
 
 
 def _kept_view(split: MixSplit, side: int, settings: TrainSettings, number: int) -> Asked:
@@ -239,12 +226,10 @@ def _kept_view(split: MixSplit, side: int, settings: TrainSettings, number: int)
 
     def see(index: int) -> np.ndarray:
         row = slice(index, index + 1)
-        view = fixed_views(
-            settings, split.content_sha256[row], np.array([number]), split.sides[row]
-        )
+        view = fixed_views(settings, split.digests[row], np.array([number]), split.sides[row])
         out = np.empty((side, side, 3), np.uint8)
         cut(split.pixels(index), view, 0, out)
         return out
 
     # As JSON has it, so that what is compared is what was written.
-    return Asked(split.content_sha256, see, json.loads(json.dumps(record)))
+    return Asked(split.digests, see, json.loads(json.dumps(record)))

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from decaf.errors import SettingError
+from decaf.train.recipe import wrong_types
 
 __all__ = ["DistilSettings"]
 
@@ -19,12 +20,13 @@ class DistilSettings:
     loss : {"cross-entropy", "logits"}
         "cross-entropy" compares the probabilities of student and teacher, both softened by
         `temperature` (Hinton et al. 2015, section 2); "logits" is the squared difference of the
-        logits, less their means, in proportion to the teacher's (Ba & Caruana 2014).
+        logits, each less their mean over the classes (Ba & Caruana 2014).
     temperature : float
         What logits are divided by before their softmax; "cross-entropy" only.
     label_weight : float
         Weight of the cross-entropy with an image's own class, beside a weight of 1 of the teacher,
-        for images whose class is one of the teacher's; 0 to leave labels out.
+        for images whose class is one of the teacher's by WordNet id or by name; 0 to leave labels
+        out.
     views : int
         Views of an image whose answers are computed once and kept: each pass over the image shows
         one of them. 0 shows a new view in every pass, which the teacher answers then.
@@ -59,15 +61,13 @@ class DistilSettings:
     held_out_limit: int = 5000
 
     def __post_init__(self) -> None:
+        problems = wrong_types(self)
+        if problems:
+            raise SettingError(f"distillation: {'; '.join(problems)}")
         rules = [
-            (self.loss not in ("cross-entropy", "logits"), "loss must be cross-entropy or logits"),
             (not 0 < self.temperature <= 1000, "temperature must be above 0 and at most 1000"),
             (not 0 <= self.label_weight <= 1000, "label_weight must be from 0 to 1000"),
             (not 0 <= self.views <= 10_000, "views must be a whole number from 0 to 10000"),
-            (
-                self.mixing not in ("none", "mixup", "cutmix", "both"),
-                "mixing must be none, mixup, cutmix or both",
-            ),
             (not 0 <= self.mixed_share <= 1, "mixed_share must be from 0 to 1"),
             (not 0 < self.mixing_alpha <= 1000, "mixing_alpha must be above 0"),
             (not 0 < self.held_out < 1, "held_out must be between 0 and 1"),

@@ -15,13 +15,14 @@ import torch
 from torch import Tensor, nn
 
 from decaf.backbone.device import bf16_is_native
+from decaf.backbone.evaluating import evaluating
 from decaf.backbone.network import AlexNet
 from decaf.backbone.state import state_sha256
 from decaf.backbone.weights import load_weights
 from decaf.errors import SettingError
 from decaf.images.spec import PreprocessSpec
 from decaf.train.distillation.card import TeacherCard
-from decaf.train.distillation.engines import choose_engine, load_onnx, onnx_metadata
+from decaf.train.distillation.engines import choose_engine, load_onnx, onnx_metadata, onnx_sha256
 
 __all__ = ["ModuleTeacher", "OnnxTeacher", "Teacher", "load_teacher"]
 
@@ -37,7 +38,7 @@ class Teacher(ABC):
     ----------
     card : TeacherCard
     sha256 : str
-        Of its numbers, whatever runs it.
+        Of the network and its numbers, whatever runs it.
     engine : str
         What runs it, with its version and arithmetic: answers of another differ in their last
         digits.
@@ -52,17 +53,20 @@ class Teacher(ABC):
         """Side in pixels of what it looks at."""
         return self.card.preprocess.crop
 
-    def record(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, Any]:
         """Return what determines its answers: JSON values."""
         return {
-            "name": self.card.name,
             "sha256": self.sha256,
             "engine": self.engine,
             "preprocess": self.card.preprocess.to_dict(),
             "output": self.card.output,
+            "pixels": self.card.pixels,
             "classes": len(self.card.class_names),
-            "source": self.card.source,
         }
+
+    def described(self) -> dict[str, Any]:
+        """Return its identity with its name and where it comes from, for the record."""
+        return {"name": self.card.name, "source": self.card.source, **self.identity()}
 
     def answers(self, pixels: Tensor) -> Tensor:
         """Return the logits of images.
@@ -127,10 +131,13 @@ class ModuleTeacher(Teacher):
     ----------
     module : torch.nn.Module
         From float32 (N, 3, crop, crop) to logits (N, classes). It is put in evaluation mode while
-        it answers.
+        it answers. It is known by its parameters, its class and what its ``repr`` shows: where
+        others of these give other answers, say so in `about`.
     card : TeacherCard
     device : torch.device or str
     precision : {"fp32", "bf16"}
+    about : str
+        What else determines its answers.
     """
 
     def __init__(
@@ -140,32 +147,30 @@ class ModuleTeacher(Teacher):
         *,
         device: torch.device | str = "cpu",
         precision: str = "fp32",
+        about: str = "",
     ) -> None:
         state = {key: value.cpu() for key, value in module.state_dict().items()}
-        super().__init__(card, state_sha256(state))
+        # The same numbers may belong to several networks.
+        kind = f"{type(module).__module__}.{type(module).__qualname__}\n{module!r}\n{about}"
+        digest = hashlib.sha256(f"{kind}\n{state_sha256(state)}".encode()).hexdigest()
+        super().__init__(card, digest)
         self._device = torch.device(device)
         self._module = module.to(self._device)
         self._half = precision == "bf16"
         self.engine = f"torch {torch.__version__} {self._device.type} {precision}"
 
     def _run(self, inputs: Tensor) -> Tensor:
-        training = self._module.training
-        self._module.eval()
-        try:
-            with (
-                torch.inference_mode(),
-                torch.autocast(self._device.type, torch.bfloat16, enabled=self._half),
-            ):
-                out = self._module(inputs.to(self._device))
-            if not isinstance(out, Tensor):
-                raise SettingError(
-                    f"teacher {self.card.name}: it answers with a {type(out).__name__}, "
-                    "a tensor (N, classes) expected"
-                )
-            # Not an inference tensor, which no loss could be computed from.
-            return out.float().cpu().clone()
-        finally:
-            self._module.train(training)
+        with (
+            evaluating(self._module) as module,
+            torch.autocast(self._device.type, torch.bfloat16, enabled=self._half),
+        ):
+            out = module(inputs.to(self._device))
+        if not isinstance(out, Tensor):
+            raise SettingError(
+                f"teacher {self.card.name}: it answers with a {type(out).__name__}, "
+                "a tensor (N, classes) expected"
+            )
+        return out.float().cpu()
 
 
 class OnnxTeacher(Teacher):
@@ -194,7 +199,7 @@ class OnnxTeacher(Teacher):
         engine: str = "auto",
         precision: str = "fp32",
     ) -> None:
-        super().__init__(card, _file_sha256(path))
+        super().__init__(card, onnx_sha256(path))
         self.engine, self._infer = load_onnx(path, engine, precision)
 
     def _run(self, inputs: Tensor) -> Tensor:
@@ -208,17 +213,6 @@ class OnnxTeacher(Teacher):
                 f"teacher {self.card.name}: cannot be run on input of shape "
                 f"{tuple(inputs.shape)}: {text[0][:300]}"
             ) from error
-
-
-def _file_sha256(path: Path) -> str:
-    try:
-        digest = hashlib.sha256()
-        with open(path, "rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-        return digest.hexdigest()
-    except OSError as error:
-        raise SettingError(f"{path}: cannot be read: {error.strerror}") from error
 
 
 def load_teacher(
@@ -261,6 +255,10 @@ def load_teacher(
         raise SettingError(f"the teacher's precision must be fp32 or bf16, got {precision!r:.40}")
     path = Path(os.fspath(teacher))
     if path.suffix != ".onnx":
+        if card is not None or engine != "auto":
+            raise SettingError(
+                f"{path}: card and engine are for ONNX files; weights carry what has to be known"
+            )
         return _weights_teacher(os.fspath(teacher), precision or "fp32", device)
     if not path.is_file():
         raise SettingError(f"{path}: no such file")
@@ -294,7 +292,9 @@ def _weights_teacher(name: str, precision: str, device: torch.device | str) -> T
     )
     network = AlexNet(weights.spec)
     network.load_state_dict(weights.state)
-    return ModuleTeacher(_Logits(network), card, device=device, precision=precision)
+    about = json.dumps(weights.spec.to_dict())
+    module = _Logits(network)
+    return ModuleTeacher(module, card, device=device, precision=precision, about=about)
 
 
 class _Logits(nn.Module):

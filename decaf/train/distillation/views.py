@@ -24,7 +24,7 @@ def fixed_views(
     settings : TrainSettings
         Have the boxes' areas and ratios, whether to mirror, and the seed.
     digests : ndarray of uint8, shape (N, 32)
-        SHA-256 of the images' files.
+        Identity of the images, such as the SHA-256 of their files.
     numbers : ndarray of int64, shape (N,)
         Which view of each.
     sides : ndarray of int64, shape (N,)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 import threading
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from colours import NAMES, Colours
 from PIL import Image
@@ -22,6 +24,7 @@ from decaf.train.distillation.mix import Mix
 from decaf.train.distillation.settings import DistilSettings
 from decaf.train.distillation.teacher import ModuleTeacher
 from decaf.train.log import read_log
+from decaf.train.pack.build import make_pack
 from decaf.train.pack.reader import Pack
 from decaf.train.recipe import TrainSettings
 from decaf.train.session import TrainResult
@@ -149,6 +152,102 @@ def test_answers_are_computed_once(
     assert asked([pack_path, loose], "sixth", 2) == 0
 
 
+def test_answers_are_to_images_as_they_are_stored(
+    teach: Teach, card: TeacherCard, photographs: Path, tmp_path: Path
+) -> None:
+    cache, asked = tmp_path / "cache", []
+    for number, (size, resize) in enumerate([(40, "warp"), (40, "shorter-side"), (32, "warp")]):
+        path = tmp_path / f"{number}.pack"
+        make_pack(photographs, path, size=size, resize=resize, workers=0).close()
+        teacher = Counting(card)
+        teach(path, tmp_path / f"run{number}", teacher=teacher, cache=cache, taught={"views": 1})
+        asked.append(teacher.asked - 2)
+    assert asked == [85, 85, 85]
+
+
+def test_shards_keep_no_file_open(
+    teach: Teach, pack_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answers, "SHARD_IMAGES", 2)
+    process, opened = psutil.Process(), []
+
+    def look(*_: object) -> None:
+        opened.append(process.num_fds())
+
+    teach(pack_path, tmp_path / "run", progress=look)
+    assert len(list((tmp_path / "run.cache").glob("answers-*/*.shard"))) == 32 + 32 + 11
+    assert max(opened) < 40 + min(opened)
+
+
+def test_what_does_not_change_the_answers_does_not_ask_again(
+    teach: Teach, card: TeacherCard, pack_path: Path, tmp_path: Path, monkeypatch: Any
+) -> None:
+    cache = tmp_path / "cache"
+    teach(pack_path, tmp_path / "first", cache=cache)
+    renamed = Counting(dataclasses.replace(card, name="tints", source="found in a drawer"))
+    # The same run, though its pack is named otherwise.
+    monkeypatch.chdir(pack_path.parent)
+    again = teach(pack_path.name, tmp_path / "first", teacher=renamed, cache=cache, resume=True)
+    assert again.sha256
+    other = teach(pack_path.name, tmp_path / "second", teacher=renamed, cache=cache)
+    assert renamed.asked == 2 * 2  # the checks
+    assert load_weights(other.weights).provenance["teacher"]["source"] == "found in a drawer"
+    names = dataclasses.replace(card, class_names=("rot", *card.class_names[1:]))
+    with pytest.raises(ResumeError, match="begun with other settings"):
+        teach(pack_path, tmp_path / "second", card=names, cache=cache, resume=True)
+
+
+def test_mistakes_are_told_before_the_teacher_answers(
+    teach: Teach, card: TeacherCard, pack_path: Path, tmp_path: Path, short_settings: Make
+) -> None:
+    teacher = Counting(card)
+    taken = tmp_path / "taken"
+    taken.mkdir()
+    (taken / "thesis.txt").write_text("all of it")
+    for out, settings, taught in (
+        (tmp_path / "run", short_settings(batch_size=128), {}),
+        (tmp_path / "run", short_settings(batch_size=15), {"mixing": "mixup"}),
+        (tmp_path / "run", short_settings(grow_from=64), {}),
+        (tmp_path / "run", short_settings(init_layers="conv5"), {}),
+        (taken, short_settings(), {}),
+    ):
+        with pytest.raises((SettingError, OutputError)):
+            teach(pack_path, out, settings, teacher=teacher, taught={"views": 1, **taught})
+    assert teacher.asked == 2 * 5  # the checks
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_run_may_be_the_folder_one_is_in(
+    teach: Teach, pack_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    teach(pack_path, Path("."))
+    assert (tmp_path / "here" / "weights.safetensors").exists()
+    assert (tmp_path / "here.cache").is_dir()
+
+
+def test_a_students_photographs_are_resized_as_those_of_the_weights_it_begins_with(
+    teach: Teach, pack_path: Path, tmp_path: Path, short_settings: Make
+) -> None:
+    first = teach(pack_path, tmp_path / "first", short_settings(resize_to=44))
+    settings = short_settings(arch="weights", batch_norm=False)
+    second = teach(pack_path, tmp_path / "second", settings, init_from=first.weights)
+    spec = load_weights(second.weights).preprocess
+    assert (spec.resize_to, spec.crop) == (44, 32)
+
+
+def test_contradicting_folders_are_told_not_thrown_together(
+    teach: Teach, photographs: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "photographs"
+    shutil.copytree(photographs, copy)
+    (copy / "val" / "elks").mkdir()
+    shutil.copy(copy / "val" / "ants" / "00.png", copy / "val" / "elks")
+    with pytest.raises(InputError, match="train and val have other classes"):
+        teach(copy, tmp_path / "run")
+
+
 def test_a_cache_of_another_teacher_is_refused(
     teach: Teach, card: TeacherCard, pack_path: Path, tmp_path: Path
 ) -> None:
@@ -168,7 +267,7 @@ def test_a_disk_too_small_for_the_answers_is_told_with_the_figure(
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(answers.shutil, "disk_usage", lambda _: usage._replace(free=1000))
     with pytest.raises(
-        OutputError, match=r"answers to 64 images take 0.00 GB, and the disk has 0.00 GB; make"
+        OutputError, match=r"answers to 2 views of 64 images take 0.00 GB, and the disk has 0.0"
     ):
         teach(pack_path, tmp_path / "run")
     assert not (tmp_path / "run").exists()
@@ -188,7 +287,7 @@ def test_what_cannot_be_taught_is_refused(
         teach(pack_path, out, shares=[1, 2])
     with pytest.raises(SettingError, match="needs a card"):
         teach(pack_path, out, card=None)
-    with pytest.raises(SettingError, match="tiny takes 32 pixels alone"):
+    with pytest.raises(SettingError, match="tiny: fc6 needs inputs of 32 pixels, got 48"):
         teach(pack_path, out, short_settings(train_size=48))
     with pytest.raises(SettingError, match="batch_size 128 is more than the 64"):
         teach(pack_path, out, short_settings(batch_size=128))
@@ -204,19 +303,18 @@ def test_what_cannot_be_taught_is_refused(
 
 
 def test_labels_of_the_teachers_classes_are_found(card: TeacherCard, tmp_path: Path) -> None:
-    from decaf.train.pack.build import make_pack
-
-    for name in ("Green", "n02084071", "zebra"):
+    for name in ("Green", "n02084071", "zebra", "Dark"):
         (tmp_path / "photographs" / name).mkdir(parents=True)
         for number in range(3):
             pixels = np.full((30, 30, 3), (ord(name[0]), 0, number), np.uint8)
             Image.fromarray(pixels).save(tmp_path / "photographs" / name / f"{number}.png")
     path = tmp_path / "named.pack"
     make_pack(tmp_path / "photographs", path, size=24, workers=0).close()
+    names = ("red", "green", "dark", "dark", "bright")  # the dog and the garment
     wnids = ("n00000001", "n00000002", "n02084071", "n00000004", "n00000005")
-    known = TeacherCard("named", card.preprocess, card.class_names, wnids)
+    known = TeacherCard("named", card.preprocess, names, wnids)
     with Pack.open(path) as pack:
         mix = Mix([pack], [1.0], known, DistilSettings(held_out=0.4), 28)
         labels = np.concatenate([split.labels for split in mix.splits.values()])
     assert mix.wnids == wnids
-    assert sorted(labels.tolist()) == [-1, -1, -1, 1, 1, 1, 2, 2, 2]
+    assert sorted(labels.tolist()) == [-1] * 6 + [1] * 3 + [2] * 3

@@ -57,7 +57,7 @@ def test_a_module_answers_normalised_pixels(card: TeacherCard, pixels: Tensor) -
     teacher = ModuleTeacher(Colours(), card)
     np.testing.assert_allclose(teacher.answers(pixels), expected(pixels), atol=1e-4)
     np.testing.assert_allclose(teacher.answers(pixels.float()), expected(pixels), atol=1e-4)
-    assert teacher.record()["engine"] == f"torch {torch.__version__} cpu fp32"
+    assert teacher.identity()["engine"] == f"torch {torch.__version__} cpu fp32"
 
 
 @pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
@@ -72,6 +72,53 @@ def test_an_onnx_file_answers_as_its_module(
     np.testing.assert_allclose(teacher.answers(pixels), expected(pixels), atol=1e-3)
     # Whatever is asked beside it, an image is answered with the same bits.
     assert torch.equal(teacher.answers(pixels)[30:], teacher.answers(pixels[30:]))
+
+
+def test_numbers_in_files_beside_a_model_belong_to_it(card: TeacherCard, tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    identities = []
+    for number, factor in enumerate((1.0, 2.0, 1.0)):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        model = onnx.load(write_onnx(folder / "plain.onnx", 24))
+        weight = model.graph.initializer[0]
+        values = factor * onnx.numpy_helper.to_array(weight)
+        weight.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float32), "weight"))
+        onnx.save(
+            model,
+            folder / "colours.onnx",
+            save_as_external_data=True,
+            location="colours.bin",
+            size_threshold=0,
+        )
+        assert (folder / "colours.bin").stat().st_size >= 60
+        teacher = load_teacher(folder / "colours.onnx", card=card, engine="onnxruntime")
+        identities.append(teacher.identity()["sha256"])
+    assert identities[0] == identities[2] != identities[1]
+
+
+def test_networks_with_the_same_numbers_are_not_one_teacher(card: TeacherCard) -> None:
+    class Squared(Colours):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x).square()
+
+    plain, other = ModuleTeacher(Colours(), card), ModuleTeacher(Squared(), card)
+    assert plain.identity() != other.identity()
+    assert plain.identity() == ModuleTeacher(Colours(), card).identity()
+    bytes_of = dataclasses.replace(card, pixels="bytes")
+    assert ModuleTeacher(Colours(), bytes_of).identity() != plain.identity()
+    named = dataclasses.replace(card, name="tints", source="a drawer")
+    assert ModuleTeacher(Colours(), named).identity() == plain.identity()
+    assert ModuleTeacher(Colours(), named).described()["source"] == "a drawer"
+
+
+def test_a_module_is_given_back_as_it_was(card: TeacherCard, pixels: Tensor) -> None:
+    module = nn.Sequential(Colours(), nn.BatchNorm1d(5), nn.Dropout())
+    module.train()
+    module[1].eval()
+    ModuleTeacher(module, card).answers(pixels)
+    assert [part.training for part in (module, *module)] == [True, True, False, True]
 
 
 def test_probabilities_become_logits(card: TeacherCard, pixels: Tensor) -> None:
@@ -173,6 +220,9 @@ def test_a_file_that_says_too_little_is_refused(card: TeacherCard, tmp_path: Pat
         load_teacher(tmp_path / "missing.onnx")
     with pytest.raises(WeightsError, match="no weights 'missing'"):
         load_teacher("missing")
+    for wrong in ({"card": beside}, {"engine": "openvino"}):
+        with pytest.raises(SettingError, match="card and engine are for ONNX files"):
+            load_teacher("random:0:alexnet-64", **wrong)
 
 
 def test_another_input_size_is_refused(card: TeacherCard, tmp_path: Path) -> None:
