@@ -104,8 +104,8 @@ class Lesson:
         sides = self.split.sides[indices]
         if not self.settings.views:
             return draw_views(self.training, step, sides, crop)
-        digests = self.split.digests[indices]
-        return fixed_views(self.training, digests, self.numbers(step), sides)
+        contents = self.split.contents[indices]
+        return fixed_views(self.training, contents, self.numbers(step), sides)
 
     def numbers(self, step: int) -> np.ndarray:
         """Return which of its kept views each image of a global batch is shown in."""

@@ -53,9 +53,11 @@ class MixSplit:
         Of the stored images, in pixels.
     source : ndarray of int64, shape (N,)
         Which of `parts` an image is of.
+    contents : ndarray of uint8, shape (N, 32)
+        SHA-256 of the files that the images were made from: by these views are drawn.
     digests : ndarray of uint8, shape (N, 32)
-        SHA-256 of the files that the images were made from, and of how they are stored: what a view
-        shows depends on both.
+        SHA-256 of these and of how the images are stored: by these answers are kept, since what a
+        view shows depends on both.
     """
 
     def __init__(self, parts: Sequence[tuple[Pack, str, np.ndarray]], card: TeacherCard) -> None:
@@ -67,8 +69,10 @@ class MixSplit:
         self.labels = np.concatenate(
             [_labels_of(pack, card)[pack.splits[name].labels[rows]] for pack, name, rows in parts]
         )
+        contents = [pack.splits[name].content_sha256[rows] for pack, name, rows in parts]
+        self.contents = np.concatenate(contents)
         self.digests = np.concatenate(
-            [_stored(pack, pack.splits[name].content_sha256[rows]) for pack, name, rows in parts]
+            [_stored(pack, some) for (pack, *_), some in zip(parts, contents, strict=True)]
         )
 
     def __len__(self) -> int:

@@ -226,7 +226,7 @@ def _kept_view(split: MixSplit, side: int, settings: TrainSettings, number: int)
 
     def see(index: int) -> np.ndarray:
         row = slice(index, index + 1)
-        view = fixed_views(settings, split.digests[row], np.array([number]), split.sides[row])
+        view = fixed_views(settings, split.contents[row], np.array([number]), split.sides[row])
         out = np.empty((side, side, 3), np.uint8)
         cut(split.pixels(index), view, 0, out)
         return out

@@ -15,7 +15,7 @@ _DRAWS = 2 * TRIES + 3
 
 
 def fixed_views(
-    settings: TrainSettings, digests: np.ndarray, numbers: np.ndarray, sides: np.ndarray
+    settings: TrainSettings, contents: np.ndarray, numbers: np.ndarray, sides: np.ndarray
 ) -> Views:
     """Return the views of these numbers of images.
 
@@ -23,8 +23,8 @@ def fixed_views(
     ----------
     settings : TrainSettings
         Have the boxes' areas and ratios, whether to mirror, and the seed.
-    digests : ndarray of uint8, shape (N, 32)
-        Identity of the images, such as the SHA-256 of their files.
+    contents : ndarray of uint8, shape (N, 32)
+        SHA-256 of the images' files.
     numbers : ndarray of int64, shape (N,)
         Which view of each.
     sides : ndarray of int64, shape (N,)
@@ -34,7 +34,7 @@ def fixed_views(
     -------
     Views
     """
-    words = np.ascontiguousarray(digests).view(np.uint64)
+    words = np.ascontiguousarray(contents).view(np.uint64)
     start = words[:, 0] ^ np.uint64(key(settings.seed, "fixed views"))
     place = numbers.astype(np.uint64)[:, None] * np.uint64(_DRAWS) + np.arange(
         1, _DRAWS + 1, dtype=np.uint64

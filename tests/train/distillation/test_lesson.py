@@ -36,7 +36,7 @@ class Split:
     labels = np.array([0, -1, 1, 2, 3, 4, -1, 0])
     sides = np.array([40, 40, 40, 40, 64, 64, 64, 64])
     source = np.array([0, 0, 0, 0, 1, 1, 1, 1])
-    digests = np.random.default_rng(0).integers(0, 256, (8, 32), dtype=np.uint8)
+    contents = np.random.default_rng(0).integers(0, 256, (8, 32), dtype=np.uint8)
 
     def __len__(self) -> int:
         return 8
@@ -104,7 +104,7 @@ def test_kept_answers_are_those_of_the_view_that_is_shown(lesson: Callable[..., 
         assert taught.answers[:, 1].tolist() == numbers.tolist()
         chosen |= set(numbers.tolist())
         views = kept.views(step, indices, 24)
-        alone = fixed_views(kept.training, Split.digests[indices], numbers, Split.sides[indices])
+        alone = fixed_views(kept.training, Split.contents[indices], numbers, Split.sides[indices])
         for field in dataclasses.fields(views):
             np.testing.assert_array_equal(getattr(views, field.name), getattr(alone, field.name))
     assert chosen == {0, 1, 2}
