@@ -107,8 +107,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--labels",
         default="folder",
         metavar="folder|FILE",
-        help="classes from the first folder below SRC (default), or a file with a label, or path "
-        "and label, a line",
+        help="classes from the first folder below SRC (default), or of a table its labels; or a "
+        "file with a label a line, or a table with path and label (FILE:PATH,LABEL names its "
+        "columns)",
     )
     parser.add_argument(
         "--crops",

@@ -6,14 +6,27 @@ Whatever they come from, labels end as int64 with -1 for none, and class names i
 from __future__ import annotations
 
 import csv
+import difflib
 import io
+import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from decaf.errors import InputError
+from decaf.images.tables import (
+    Reading,
+    Table,
+    as_utf8,
+    decoded,
+    find_reading,
+    named_columns,
+    read_tables,
+    spellings,
+)
 
 __all__ = [
     "Labels",
@@ -24,12 +37,10 @@ __all__ = [
     "labels_from_sequence",
 ]
 
-# What a labels file should be, for messages.
-_EXPECTED = "expected a label a line, or an image and its label with a comma or a tab between"
-
 Labels = tuple[npt.NDArray[np.int64], tuple[str, ...]]
 
 _INT64 = np.iinfo(np.int64)
+_logger = logging.getLogger(__name__)
 
 
 def class_of(relative: bytes) -> bytes | None:
@@ -119,16 +130,21 @@ def labels_from_file(
 ) -> Labels:
     """Read a labels file.
 
-    Either one label a line, in the order of the images, or on every line an image and its label
-    with a tab or a comma between (the last one counts), with or without quotes as CSV has them. An
-    image is named by its path as given, else its path below its source, else its file name where
-    only one image has it. Blank lines are passed over, and so are lines that name no image (such
-    as a header) and the column of row numbers that R and pandas write under an empty header.
+    Either one label a line, in the order of the images; or a table with an image and its label in
+    every row, separated by tabs, semicolons or commas, with or without quotes and a header (see
+    `decaf.images.tables`). ``FILE:PATH,LABEL`` names its columns; else the column that names images
+    is the path, and the one called label, class, species, category or target the label, or of few
+    columns the last. An image is named by its path as given, its path below its source, a longer
+    path that ends in this, or its file name where only one image has it; backslashes count as
+    slashes. Rows that name no image, such as a header, are passed over.
+
+    An image that is not in the table, or whose cell is empty, has no label; how many there are is
+    logged as a warning.
 
     Parameters
     ----------
     path : path
-        The file, UTF-8 or any bytes.
+        The file, in UTF-8, UTF-16 or Windows-1252.
     names : sequence of bytes
         Paths of the images as given.
     relative : sequence of bytes
@@ -137,129 +153,178 @@ def labels_from_file(
     Raises
     ------
     InputError
-        If the file cannot be read, or an image has no label or several that differ.
+        If the file cannot be read, no row of it names an image, one names several, or an image has
+        labels that differ.
     """
-    shown = os.fsdecode(path)
+    file, columns = named_columns(os.fsencode(path))
+    shown = f"labels file {os.fsdecode(file)!r}"
     try:
-        with open(path, "rb") as file:
-            content = file.read().removeprefix(b"\xef\xbb\xbf")
+        with open(file, "rb") as stream:
+            content = stream.read()
     except (OSError, ValueError) as error:
-        raise InputError(f"labels file {shown!r} cannot be read: {error}") from error
-    if b"\0" in content:
-        raise InputError(
-            f"labels file {shown!r} holds zero bytes, as UTF-16 text does; {_EXPECTED} in UTF-8"
-        )
-    texts = _texts(content.replace(b"\r\n", b"\n"), names, relative, shown)
-    numbers = [_as_int(text) for text in texts]
+        raise InputError(f"{shown} cannot be read: {error}") from error
+    images = _Images(names, relative)
+    texts = _by_table(read_tables(content, shown), columns, images, shown)
+    if texts is None:
+        texts = _by_lines(content, len(names), shown)
+    numbers = [-1 if text is None else _as_int(text) for text in texts]
     if all(number is not None for number in numbers):
         return _integers(numbers), ()
-    return labels_from_classes(texts)
+    return labels_from_classes([None if text is None else decoded(text) for text in texts])
 
 
-def _texts(
-    content: bytes, names: Sequence[bytes], relative: Sequence[bytes], shown: str
-) -> list[bytes]:
-    """Give the label of every image, in the images' order."""
-    lines = [line for line in content.split(b"\n") if line.strip()]
-    texts = [line.strip() for line in lines]
-    failed: InputError | None = None
-    for separator in (b"\t", b","):
-        rows = _csv_rows(content, separator)
-        for pairs in _readings(rows, lines, separator):
-            try:
-                return _matched(pairs, names, relative, shown)
-            except InputError as error:
-                failed = failed or error
-        if failed is not None:
-            raise failed
-        if rows and b'"' in content and all(len(row) == 1 for row in rows):
-            texts = [row[0].strip() for row in rows]
-    if _by_semicolons(lines, names, relative, shown) or (
-        len(texts) != len(names) and texts and all(b";" in text for text in texts)
-    ):
-        raise InputError(f"labels file {shown!r} is separated by ';'; {_EXPECTED}")
-    if len(texts) != len(names):
-        raise InputError(f"labels file {shown!r} has {len(texts)} labels for {len(names)} images")
+class _Images:
+    """The names by which a table may call images."""
+
+    def __init__(self, names: Sequence[bytes], relative: Sequence[bytes]) -> None:
+        self.names = names
+        self.relative = relative
+        self.bases = Counter(os.path.basename(name) for name in names)
+        self._all = {*names, *relative, *self.bases}
+
+    def known(self, cell: bytes) -> bool:
+        """Tell whether a cell of a table names an image."""
+        return any(key in self._all or _base(key) in self.bases for key in spellings(cell) if key)
+
+
+def _base(path: bytes) -> bytes:
+    return path.rpartition(b"/")[2]
+
+
+def _by_table(
+    tables: Sequence[Table], columns: tuple[str, ...] | None, images: _Images, shown: str
+) -> list[bytes | None] | None:
+    """Return the label of every image, None where it has none; None if the file is no table."""
+    if columns is not None and not tables:
+        raise InputError(f"{shown} has one column, not {' and '.join(map(repr, columns))}")
+    best: tuple[int, list[bytes | None]] | None = None
+    problem: InputError | None = None
+    for table in tables:
+        try:
+            reading = find_reading(table, columns, images.known, shown)
+            if reading is None:
+                continue
+            found = _matched(reading, images, shown)
+        except InputError as error:
+            problem = problem or error
+            continue
+        count = sum(text is not None for text in found)
+        if best is None or count > best[0]:
+            best = count, found
+    if best is not None and best[0]:
+        without = len(images.names) - best[0]
+        if without:
+            _logger.warning(
+                "%s: %d of %d images have no label, since they are not in it or their cell is "
+                "empty (such as %r)",
+                shown,
+                without,
+                len(images.names),
+                os.fsdecode(images.names[best[1].index(None)]),
+            )
+        return best[1]
+    if problem is not None:
+        raise problem
+    if tables:
+        raise InputError(f"{shown}: {_nothing_matches(tables[0], columns, images)}")
+    return None
+
+
+def _nothing_matches(table: Table, columns: tuple[str, ...] | None, images: _Images) -> str:
+    """Say how a table was read in which no row names an image, and what is nearest to a path."""
+    place = 0 if columns is None else table.column(columns[0]) or 0
+    first = next((decoded(row[place]) for row in table.rows[1:]), decoded(table.rows[0][place]))
+    names = [os.fsdecode(name) for name in images.relative[:5000]]
+    close = difflib.get_close_matches(first, names, n=1, cutoff=0.0)
+    nearest = f", the nearest image {close[0]!r}" if close else ""
+    return (
+        f"no row names an image; read as {table.described()}. A path in it is {first!r}{nearest}: "
+        "name images by their path as given, below their source, or a file name that only one has"
+    )
+
+
+def _matched(reading: Reading, images: _Images, shown: str) -> list[bytes | None]:
+    """Find the label of every image in a table; None where it has none."""
+    table: dict[bytes, bytes] = {}
+    for cell, text in reading.pairs():
+        for key in spellings(cell):
+            if table.setdefault(key, text) != text:
+                raise InputError(f"{shown} has two labels for {decoded(cell)!r}")
+    found: list[bytes | None] = []
+    for name, below in zip(images.names, images.relative, strict=True):
+        base = os.path.basename(name)
+        label = table.get(name, table.get(below))
+        if label is None and base in table:
+            if images.bases[base] > 1:
+                raise InputError(
+                    f"{shown}: {decoded(base)!r} names {images.bases[base]} images; give their "
+                    "paths below the source"
+                )
+            label = table[base]
+        found.append(label)
+    if None in found:
+        _match_ends(found, table, images)
+    return [label or None for label in found]
+
+
+def _match_ends(found: list[bytes | None], table: dict[bytes, bytes], images: _Images) -> None:
+    """Look up images that have no label yet by longer paths that end in theirs."""
+    wanted: dict[bytes, list[int]] = {}
+    for row, label in enumerate(found):
+        if label is None:
+            wanted.setdefault(images.relative[row], []).append(row)
+            base = os.path.basename(images.names[row])
+            if images.bases[base] == 1:
+                wanted.setdefault(base, []).append(row)
+    ends: dict[bytes, set[bytes]] = {}
+    for key, label in table.items():
+        end = key.partition(b"/")[2]
+        while end:
+            if end in wanted:
+                ends.setdefault(end, set()).add(label)
+            end = end.partition(b"/")[2]
+    # Those of the longer paths are looked at first.
+    for end in sorted(ends, key=len, reverse=True):
+        if len(ends[end]) == 1:
+            for row in wanted[end]:
+                if found[row] is None:
+                    found[row] = next(iter(ends[end]))
+
+
+def _by_lines(content: bytes, count: int, shown: str) -> list[bytes | None]:
+    """Take one label a line, in the order of the images; a blank line may stand for none."""
+    text, _ = as_utf8(content, shown)
+    lines = [line.strip() for line in text.removesuffix(b"\n").split(b"\n")]
+    filled = [line for line in lines if line]
+    texts: list[bytes | None] = [*filled]
+    if len(filled) != count and len(lines) == count and filled:
+        texts = [line or None for line in lines]
+        _logger.warning(
+            "%s: %d of %d images have no label: their lines are empty",
+            shown,
+            texts.count(None),
+            count,
+        )
+    quoted = _quoted(text)
+    if quoted is not None and len(texts) == len(quoted):
+        texts = [*quoted]
+    if len(texts) != count:
+        raise InputError(f"{shown} has {len(texts)} labels for {count} images")
     return texts
 
 
-def _csv_rows(content: bytes, separator: bytes) -> list[list[bytes]] | None:
-    """Split a text by CSV's rules (RFC 4180); None where its quotes do not fit them."""
-    # Latin-1 takes any bytes there and back: names need not be UTF-8.
-    text = io.StringIO(content.decode("latin-1"), newline="")
-    reader = csv.reader(
-        text, delimiter=separator.decode(), strict=True, skipinitialspace=separator != b"\t"
-    )
+def _quoted(text: bytes) -> list[bytes] | None:
+    """Read a file of one quoted label a line; None where it is none."""
+    if b'"' not in text:
+        return None
+    reader = csv.reader(io.StringIO(text.decode("latin-1"), newline=""), strict=True)
     try:
-        rows = [[field.encode("latin-1") for field in row] for row in reader]
+        rows = [row for row in reader if row]
     except csv.Error:
         return None
-    return [row for row in rows if any(field.strip() for field in row)]
-
-
-def _readings(
-    rows: list[list[bytes]] | None, lines: list[bytes], separator: bytes
-) -> Iterator[list[tuple[bytes, bytes]]]:
-    """Give the pairs of image and label that a file may mean, the likelier first."""
-    if rows and all(len(row) > 1 for row in rows):
-        yield [(separator.join(row[:-1]).strip(), row[-1].strip()) for row in rows]
-        if not rows[0][0] and all(len(row) > 2 for row in rows):
-            yield [(separator.join(row[1:-1]).strip(), row[-1].strip()) for row in rows]
-    elif rows:
-        return
-    # Names may hold quotes that are no CSV.
-    if lines and all(separator in line for line in lines):
-        pairs = [line.rsplit(separator, 1) for line in lines]
-        yield [(name.strip(), text.strip()) for name, text in pairs]
-
-
-def _by_semicolons(
-    lines: list[bytes], names: Sequence[bytes], relative: Sequence[bytes], shown: str
-) -> bool:
-    """Tell whether lines name the images with a semicolon after each."""
-    if not lines or not all(b";" in line for line in lines):
-        return False
-    pairs = [line.rsplit(b";", 1) for line in lines]
-    try:
-        _matched([(k.strip(b' "'), v) for k, v in pairs], names, relative, shown)
-    except InputError:
-        return False
-    return True
-
-
-def _matched(
-    pairs: list[tuple[bytes, bytes]],
-    names: Sequence[bytes],
-    relative: Sequence[bytes],
-    shown: str,
-) -> list[bytes]:
-    """Find the label of every image in a table."""
-    table: dict[bytes, bytes] = {}
-    for name, text in pairs:
-        if table.setdefault(name, text) != text:
-            raise InputError(f"labels file {shown!r} has two labels for {os.fsdecode(name)!r}")
-    bases: dict[bytes, int] = {}
-    for name in names:
-        base = os.path.basename(name)
-        bases[base] = bases.get(base, 0) + 1
-    found: list[bytes] = []
-    without: list[str] = []
-    for name, below in zip(names, relative, strict=True):
-        base = os.path.basename(name)
-        label: bytes | None = table.get(name, table.get(below))
-        if label is None and bases[base] == 1:
-            label = table.get(base)
-        if label is None:
-            without.append(repr(os.fsdecode(name)))
-        else:
-            found.append(label)
-    if without:
-        more = f" and {len(without) - 3} more" if len(without) > 3 else ""
-        raise InputError(
-            f"labels file {shown!r} has no label for {', '.join(without[:3])}{more}; "
-            "name images by their path as given, below their source, or a file name that is unique"
-        )
-    return found
+    if any(len(row) != 1 for row in rows):
+        return None
+    return [row[0].strip().encode("latin-1") for row in rows]
 
 
 def _as_int(text: bytes) -> int | None:

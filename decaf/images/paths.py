@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import stat
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from decaf.errors import InputError
@@ -23,10 +24,31 @@ from decaf.images.folders import (
 from decaf.images.labels import class_of, common_folder
 from decaf.images.refs import ImageRef
 from decaf.images.sniff import HEAD_BYTES, guess_format, is_hdf5
+from decaf.images.tables import (
+    Table,
+    decoded,
+    find_reading,
+    named_columns,
+    read_tables,
+    spellings,
+)
 
-__all__ = ["LIST_ENDINGS", "Found", "find_images", "find_in_archive", "is_image_source"]
+__all__ = [
+    "LIST_ENDINGS",
+    "TABLE_ENDINGS",
+    "Found",
+    "find_images",
+    "find_in_archive",
+    "is_image_source",
+]
 
 LIST_ENDINGS = frozenset((b".txt", b".lst", b".list"))
+TABLE_ENDINGS = frozenset((b".csv", b".tsv"))
+
+# Rows of a table by which its columns are told.
+_ROWS_LOOKED_AT = 100
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -36,7 +58,7 @@ class Found:
     Attributes
     ----------
     kind : str
-        "file", "folder", "glob", "list", or one of `decaf.images.archives.ARCHIVE_KINDS`.
+        "file", "folder", "glob", "list", "table", or one of `decaf.images.archives.ARCHIVE_KINDS`.
     path : bytes
         As given.
     names : list of bytes
@@ -44,7 +66,7 @@ class Found:
     relative : list of bytes
         The same below the source.
     classes : list of bytes or None
-        The folder that is each image's class.
+        The folder that is each image's class; of a table its label.
     members : list of ImageRef
         One for each image of an archive, else empty.
     """
@@ -90,12 +112,14 @@ def find_images(path: bytes, several: bool = False) -> Found:
     if not stat.S_ISREG(mode):
         raise InputError(f"{_shown(path)} is neither a file nor a folder")
     head = read_start(path, 512)
-    if guess_format(head[:HEAD_BYTES]) is None and head:
-        kind = archive_kind(head, path)
+    if guess_format(head[:HEAD_BYTES]) is None:
+        kind = archive_kind(head, path) if head else None
         if kind is not None:
             return find_in_archive(path, kind, list_members(path, kind))
         if os.path.splitext(path)[1].lower() in LIST_ENDINGS:
             return _list_of(path)
+        if os.path.splitext(path)[1].lower() in TABLE_ENDINGS:
+            return _table_of(path, None)
     return Found("file", path, [path], [path], [None])
 
 
@@ -113,7 +137,7 @@ def is_image_source(path: bytes) -> bool:
     return (
         guess_format(head[:HEAD_BYTES]) is not None
         or archive_kind(head, path) is not None
-        or os.path.splitext(path)[1].lower() in LIST_ENDINGS
+        or os.path.splitext(path)[1].lower() in LIST_ENDINGS | TABLE_ENDINGS
         or is_hdf5(path)
     )
 
@@ -122,6 +146,9 @@ def _not_there(path: bytes, error: Exception, several: bool) -> Found:
     """Make something of a path that is no file: a list, a pattern, or an image gone missing."""
     if path.startswith(b"@"):
         return _list_of(path[1:])
+    file, columns = named_columns(path)
+    if columns is not None and os.path.isfile(file):
+        return _table_of(file, columns)
     if has_wildcard(path):
         names = list_glob(path)
         if not names:
@@ -166,6 +193,66 @@ def _list_file(path: bytes, content: bytes, folder: bytes) -> Found:
         )
     shared = len(common_folder(names))
     return Found("list", path, names, entries, [class_of(name[shared:]) for name in names])
+
+
+def _table_of(path: bytes, columns: tuple[str, ...] | None) -> Found:
+    """Read a table of images, with a path in each row and perhaps a label (see `tables`)."""
+    name = f"table {_shown(path)}"
+    with open(path, "rb") as file:
+        content = file.read()
+    folder = os.path.dirname(path)
+
+    def located(cell: bytes) -> bytes | None:
+        """Find the file that a cell names, relative to the table or to the working folder."""
+        if not cell:
+            return None
+        for key in spellings(cell):
+            for place in (os.path.join(folder, key), key):
+                if os.path.isfile(place):
+                    return place
+        return None
+
+    best: list[tuple[bytes, bytes]] = []
+    read = "no table of several columns"
+    for table in read_tables(content, name):
+        read = table.described()
+        some = Table(table.separator, table.encoding, table.rows[:_ROWS_LOOKED_AT])
+        reading = find_reading(
+            some, columns, lambda cell: located(cell) is not None, name, label_needed=False
+        )
+        if reading is not None:
+            best = [*replace(reading, table=table).pairs()]
+            if reading.label < 0:
+                _logger.warning(
+                    "%s: no column is called label, class, species, category or target, so the "
+                    "images have no labels; name it, as FILE:PATH,LABEL",
+                    name,
+                )
+            break
+    if not best and columns is None:
+        best = [(line.strip(), b"") for line in content.split(b"\n") if line.strip()]
+    if best and located(best[0][0]) is None and not has_image_ending(best[0][0]):
+        best = best[1:]  # the header
+    empty = sum(not cell for cell, _ in best)
+    if empty:
+        _logger.warning("%s: %d rows have no path and are passed over", name, empty)
+        best = [row for row in best if row[0]]
+    places = [located(cell) for cell, _ in best]
+    if not any(places):
+        first = f"; the first path is {decoded(best[0][0])!r}" if best else ""
+        raise InputError(
+            f"{name} names no image that is there: read as {read}{first}; paths are absolute, or "
+            f"relative to the table's folder or the working folder"
+        )
+    names = [
+        os.path.join(folder, cell) if place is None else place
+        for place, (cell, _) in zip(places, best, strict=True)
+    ]
+    classes = [text or None for _, text in best]
+    without = classes.count(None)
+    if 0 < without < len(classes):
+        _logger.warning("%s: %d of %d images have no label", name, without, len(classes))
+    return Found("table", path, names, [cell for cell, _ in best], [*classes])
 
 
 def find_in_archive(path: bytes, kind: str, members: Sequence[Member]) -> Found:

@@ -29,6 +29,15 @@ def read(tree: Path, content: bytes) -> tuple[list[int], tuple[str, ...]]:
 
 
 AB = ("a", "b, c")
+SEVEN = b"""id;date;path;site;species;sex;note
+7;may;1.jpg;A;fox;m;
+8;may;cat/2.jpg;B;owl;f;x
+9;june;dog/2.jpg;A;fox;;y
+"""
+NEAREST = (
+    "no row names an image; read as 3 rows of 2 columns separated by semicolons, UTF-8; the first "
+    "row is 'path', 'label'. A path in it is 'cat/11.jpg', the nearest image 'cat/1.jpg': name"
+)
 
 
 @pytest.mark.parametrize(
@@ -38,7 +47,7 @@ AB = ("a", "b, c")
         (b"b\r\na\r\nb", [1, 0, 1], ("a", "b")),
         (b"\xef\xbb\xbfb\n\na\nb\n", [1, 0, 1], ("a", "b")),
         (b"red fox\nx,y\n7\n", [1, 2, 0], ("7", "red fox", "x,y")),
-        (b"caf\xe9\n\xc3\xa9\nz\n", [0, 2, 1], ("caf\\xe9", "z", "é")),
+        (b"caf\xe9\n\xc3\xa9\nz\n", [0, 2, 1], ("café", "z", "é")),
         (b"1.jpg,5\ncat/2.jpg,6\ndog/2.jpg,7\n", [5, 6, 7], ()),
         (b"dog/2.jpg\tb, c\n1.jpg\ta\ncat/2.jpg\ta\n", [0, 0, 1], ("a", "b, c")),
         (b"path,label\n1.jpg,5\ncat/2.jpg,6\ndog/2.jpg,7\n", [5, 6, 7], ()),
@@ -49,6 +58,16 @@ AB = ("a", "b, c")
         (b",path,y\n0,1.jpg,5\n1,cat/2.jpg,6\n2,dog/2.jpg,7\n", [5, 6, 7], ()),
         (b'"b, c"\n"a"\n"a"\n', [1, 0, 0], AB),
         (b"other.jpg,1\n1.jpg,5\ncat/2.jpg,6\ndog/2.jpg,7\n", [5, 6, 7], ()),
+        (b"1.jpg;5\ncat/2.jpg;6\ndog/2.jpg;7\n", [5, 6, 7], ()),
+        (b'path;y\n1.jpg;"a"\ncat/2.jpg;"b, c"\ndog/2.jpg;a\n', [0, 1, 0], AB),
+        (b"cat\\1.jpg,5\ncat\\2.jpg,6\n.\\dog\\2.jpg,7\n", [5, 6, 7], ()),
+        (b"D:\\in\\cat\\1.jpg\t5\nD:\\in\\cat\\2.jpg\t6\nD:\\in\\dog\\2.jpg\t7\n", [5, 6, 7], ()),
+        (
+            "1.jpg,caf\u00e9\r\ncat/2.jpg,z\r\ndog/2.jpg,z".encode("utf-16"),
+            [0, 1, 1],
+            ("café", "z"),
+        ),
+        (SEVEN, [0, 1, 0], ("fox", "owl")),
     ],
 )
 def test_labels_files(
@@ -85,11 +104,15 @@ def test_paths_as_given_come_before_those_below(tree: Path) -> None:
         (b"1\n2\n", "has 2 labels for 3 images"),
         (b"", "has 0 labels for 3 images"),
         (b"1\n-2\n0\n", "-1 (none) or more, got -2"),
-        (b"1.jpg,1\n2.jpg,2\n", "has no label for '"),
-        (b"1.jpg;5\ncat/2.jpg;6\ndog/2.jpg;7\n", "is separated by ';'; expected a label a line"),
-        (b"path;y\n1.jpg;5\ncat/2.jpg;6\ndog/2.jpg;7\n", "with a comma or a tab between"),
-        ("1.jpg,5\n".encode("utf-16"), "zero bytes, as UTF-16 text does; expected a label"),
+        (b"1.jpg,1\n2.jpg,2\n", "'2.jpg' names 2 images; give their paths below the source"),
+        (b"1.jpg\0,5\n", "holds zero bytes, so it is no text in UTF-8"),
         (b"1.jpg,1\n1.jpg,2\n", "two labels for '1.jpg'"),
+        (b"1.jpg,1\n.\\1.jpg,2\n", "two labels for "),
+        (
+            b"file;what;who;when;why\n1.jpg;a;b;c;d\n",
+            "which column is the label? Name it, as labels file",
+        ),
+        (b"path;label\ncat/11.jpg;a\ndog/x.png;b\n", NEAREST),
     ],
 )
 def test_labels_files_that_do_not_fit(tree: Path, content: bytes, told: str) -> None:
@@ -98,11 +121,86 @@ def test_labels_files_that_do_not_fit(tree: Path, content: bytes, told: str) -> 
     assert told in str(caught.value)
 
 
-def test_few_of_many_without_a_label_are_named(tree: Path) -> None:
-    for i in range(9):
-        (tree / "in" / f"{i}x.jpg").write_bytes(b"x")
-    with pytest.raises(InputError, match=r"0x.jpg', .*1x.jpg', .*2x.jpg' and 9 more; name images"):
-        read(tree, b"nothing,0\n")
+def test_an_empty_cell_is_no_class_and_is_counted(
+    tree: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    found = read(tree, b"path,species\n1.jpg,fox\ncat/2.jpg,\ndog/2.jpg,owl\n")
+    assert found == ([0, -1, 1], ("fox", "owl"))
+    assert "1 of 3 images have no label" in caplog.text
+    assert "cat/2.jpg" in caplog.text
+    caplog.clear()
+    assert read(tree, b"1.jpg,5\ncat/2.jpg,\n") == ([5, -1, -1], ())
+    assert "2 of 3 images have no label" in caplog.text
+    caplog.clear()
+    assert read(tree, b"fox\n\nowl\n") == ([0, -1, 1], ("fox", "owl"))
+    assert "1 of 3 images have no label: their lines are empty" in caplog.text
+
+
+def test_columns_are_named_by_the_user(tree: Path) -> None:
+    table = tree / "table.csv"
+    table.write_text("photo,a,b,Species,c\n1.jpg,1,2,fox,3\ncat/2.jpg,1,2,,3\ndog/2.jpg,1,2,owl,\n")
+    images = collect(tree / "in", labels=f"{table}:photo,species")
+    assert (images.labels.tolist(), images.class_names) == ([0, -1, 1], ("fox", "owl"))
+    images = collect(tree / "in", labels=f"{table}:photo,a")
+    assert images.labels.tolist() == [1, 1, 1]
+    with pytest.raises(
+        InputError, match=r"no column 'sex'; read as 4 rows of 5 columns separated by commas, UTF-8"
+    ):
+        collect(tree / "in", labels=f"{table}:photo,sex")
+    table.write_text("fox\nowl\nfox\n")
+    with pytest.raises(InputError, match="has one column, not 'photo' and 'sex'"):
+        collect(tree / "in", labels=f"{table}:photo,sex")
+
+
+def test_windows_writes_names_in_its_own_way(tree: Path) -> None:
+    for name in ("fuß.jpg", "œuf.jpg"):
+        (tree / "in" / name).write_bytes(b"x")
+    rows = "1.jpg;café\nfuß.jpg;café\nœuf.jpg;œuf\ncat\\2.jpg;z\ndog\\2.jpg;z\n"
+    labels, class_names = read(tree, rows.encode("cp1252"))
+    assert class_names == ("café", "z", "œuf")
+    assert sorted(labels) == [0, 0, 1, 1, 2]
+
+
+@pytest.mark.parametrize("ending", [".csv", ".tsv"])
+def test_a_table_is_a_source(tree: Path, ending: str, caplog: pytest.LogCaptureFixture) -> None:
+    table = tree / "in" / f"table{ending}"
+    table.write_text("id;file;species\n1;cat/1.jpg;fox\n2;gone.jpg;owl\n3;dog\\2.jpg;\n")
+    for source in (table, f"{table}:file,species"):
+        images = collect(source)
+        found = [os.path.relpath(os.fsdecode(name), tree / "in") for name in images.names]
+        assert found == ["cat/1.jpg", "gone.jpg", "dog/2.jpg"]
+        assert (images.labels.tolist(), images.class_names) == ([0, 1, -1], ("fox", "owl"))
+        assert images.sources[0]["kind"] == "table"
+    assert "1 of 3 images have no label" in caplog.text
+    images = collect(f"{table}:file")
+    assert (len(images), set(images.labels.tolist())) == (3, {-1})
+    images = collect(f"{table}:file,id")
+    assert images.class_names == ("1", "2", "3")
+    table.write_text("path\ncat/1.jpg\ncat/2.jpg\n")
+    assert len(collect(table)) == 2
+    table.write_text("gone.jpg\ncat/2.jpg\n")
+    assert len(collect(table)) == 2  # the first is no header
+    caplog.clear()
+    table.write_text("a,b,c,d,path\n1,2,3,4,cat/1.jpg\n1,2,3,4,\n")
+    assert len(collect(table)) == 1
+    assert "no column is called label" in caplog.text
+    assert "1 rows have no path" in caplog.text
+
+
+@pytest.mark.parametrize("content", ["", "a,b\n1,2\n", "subject,reaction time\n3,0.71\n", "x\ny\n"])
+def test_a_table_of_something_else_is_no_source(tree: Path, content: str) -> None:
+    table = tree / "in" / "table.csv"
+    table.write_text(content)
+    with pytest.raises(InputError, match="names no image that is there: read as"):
+        collect(table)
+    with pytest.raises(InputError):
+        collect(f"{table}:photo,a")
+
+
+def test_an_empty_list_is_no_image(tree: Path) -> None:
+    (tree / "in" / "list.txt").write_text("")
+    with pytest.raises(InputError, match="names no images"):
+        collect(tree / "in" / "list.txt")
 
 
 def test_a_labels_file_that_is_not_there(tree: Path) -> None:
@@ -165,4 +263,4 @@ def test_any_file_gives_labels_or_an_input_error(
     except InputError:
         return
     assert len(labels) == count
-    assert not class_names or set(labels) <= set(range(len(class_names)))
+    assert not class_names or set(labels) <= set(range(-1, len(class_names)))

@@ -1,0 +1,286 @@
+"""Tables that people keep of their images: a path and a label a row, and often much else.
+
+They come from spreadsheets, R, pandas and editors: separated by tabs, semicolons or commas, with
+and without quotes and a header, in UTF-8, UTF-16 or Windows-1252. What a table means is told by its
+match with the images, and what was made of it by `Table.described`.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from decaf.errors import InputError
+
+__all__ = [
+    "Reading",
+    "Table",
+    "as_utf8",
+    "decoded",
+    "find_reading",
+    "named_columns",
+    "read_tables",
+    "spellings",
+]
+
+# The likelier first: of two that fit equally well the first is taken.
+SEPARATORS = {b"\t": "tabs", b";": "semicolons", b",": "commas"}
+
+# What the column of labels is called, in lower case, where the user does not name it.
+LABEL_NAMES = ("label", "class", "species", "category", "target", "class_name", "y")
+
+# With more columns than these the last is not taken for the label unless it is called so.
+FEW_COLUMNS = 3
+
+_UTF16 = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
+
+
+@dataclass(frozen=True)
+class Table:
+    """A file taken as a table with one separator.
+
+    Attributes
+    ----------
+    separator : bytes
+    encoding : str
+        As it is called in messages.
+    rows : list of list of bytes
+        Cells in UTF-8, or as they were where they are not; a header is the first row. All rows have
+        the same length, of two or more.
+    """
+
+    separator: bytes
+    encoding: str
+    rows: list[list[bytes]]
+
+    @property
+    def header(self) -> list[str]:
+        """The cells of the first row, as they are shown."""
+        return [decoded(cell) for cell in self.rows[0]]
+
+    def described(self) -> str:
+        """Say how the file was read."""
+        columns = ", ".join(repr(name) for name in self.header[:12])
+        more = ", …" if len(self.header) > 12 else ""
+        return (
+            f"{len(self.rows)} rows of {len(self.rows[0])} columns separated by "
+            f"{SEPARATORS[self.separator]}, {self.encoding}; the first row is {columns}{more}"
+        )
+
+    def column(self, name: str) -> int | None:
+        """Find a column by its name in the header, whatever its case; None if there is none."""
+        names = [each.strip().casefold() for each in self.header]
+        return names.index(name.strip().casefold()) if name.strip().casefold() in names else None
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Which columns of a table are the path and the label.
+
+    Attributes
+    ----------
+    table : Table
+    path, label : int
+        `label` is -1 where there is none.
+    """
+
+    table: Table
+    path: int
+    label: int
+
+    def pairs(self) -> Iterator[tuple[bytes, bytes]]:
+        """Return path and label of each row; an empty label where there is none."""
+        for row in self.table.rows:
+            yield row[self.path].strip(), row[self.label].strip() if self.label >= 0 else b""
+
+
+def named_columns(path: bytes) -> tuple[bytes, tuple[str, ...] | None]:
+    """Split ``FILE:PATH,LABEL`` or ``FILE:PATH`` into the file and the names of its columns.
+
+    Examples
+    --------
+    >>> named_columns(b"no/such/table.csv:path,species")
+    (b'no/such/table.csv', ('path', 'species'))
+    >>> named_columns(b"table.csv")
+    (b'table.csv', None)
+    """
+    file, colon, columns = path.rpartition(b":")
+    if not colon or os.path.exists(path) or columns.count(b",") > 1 or b"/" in columns:
+        return path, None
+    return file, tuple(os.fsdecode(columns).split(","))
+
+
+def read_tables(content: bytes, name: str) -> list[Table]:
+    """Take a file for a table with each separator that fits.
+
+    Parameters
+    ----------
+    content : bytes
+        Of the file.
+    name : str
+        How errors name it.
+
+    Returns
+    -------
+    list of Table
+        The likelier first; empty where it has one column.
+
+    Raises
+    ------
+    InputError
+        For a file of zero bytes that is no UTF-16.
+    """
+    text, encoding = as_utf8(content, name)
+    tables = []
+    for separator in SEPARATORS:
+        if separator not in text:
+            continue
+        rows = _csv_rows(text, separator) or _plain_rows(text, separator)
+        if rows and len(rows[0]) > 1 and all(len(row) == len(rows[0]) for row in rows):
+            tables.append(Table(separator, encoding, rows))
+        # Names may hold separators that nobody quoted: then the last one counts.
+        lines = [line for line in text.split(b"\n") if line.strip()]
+        if all(separator in line for line in lines):
+            pairs = [[part.strip() for part in line.rsplit(separator, 1)] for line in lines]
+            if not rows or pairs != rows:
+                tables.append(Table(separator, encoding, pairs))
+    return tables
+
+
+def find_reading(
+    table: Table,
+    columns: tuple[str, ...] | None,
+    known: Callable[[bytes], bool],
+    name: str,
+    *,
+    label_needed: bool = True,
+) -> Reading | None:
+    """Find the columns of path and label.
+
+    Parameters
+    ----------
+    table : Table
+    columns : tuple of str or None
+        Their names, where the user gives them: of the path, and perhaps of the label.
+    known : callable
+        Whether a cell names an image.
+    name : str
+        How errors name the file.
+    label_needed : bool
+        Whether it is an error where no column is the label.
+
+    Returns
+    -------
+    Reading or None
+        None where no column names an image.
+
+    Raises
+    ------
+    InputError
+        If a column that is named is not there, or it is not clear which one is the label.
+    """
+    width = len(table.rows[0])
+    if columns is not None:
+        places = []
+        for each in columns:
+            place = table.column(each)
+            if place is None:
+                raise InputError(f"{name}: no column {each!r}; read as {table.described()}")
+            places.append(place)
+        if len(places) == 1 and label_needed:
+            raise InputError(f"{name}: name the label's column too, as FILE:PATH,LABEL")
+        return Reading(table, places[0], places[1] if len(places) > 1 else -1)
+    counts = [sum(known(row[i].strip()) for row in table.rows) for i in range(width)]
+    path = counts.index(max(counts))
+    if counts[path] == 0:
+        return None
+    headed = not known(table.rows[0][path].strip())
+    named = [table.column(each) for each in LABEL_NAMES] if headed else []
+    called = [place for place in named if place is not None and place != path]
+    if called:
+        label = called[0]
+    else:
+        others = [i for i in range(width) if i != path]
+        if width > FEW_COLUMNS and not label_needed:
+            return Reading(table, path, -1)
+        if width > FEW_COLUMNS:
+            raise InputError(
+                f"{name}: which column is the label? Name it, as {name}:PATH,LABEL; read as "
+                f"{table.described()}"
+            )
+        label = others[-1]
+    return Reading(table, path, label)
+
+
+def as_utf8(content: bytes, name: str) -> tuple[bytes, str]:
+    """Return a text in UTF-8, or as it is where it is not, with what it was.
+
+    Parameters
+    ----------
+    content : bytes
+    name : str
+        How errors name the file.
+
+    Raises
+    ------
+    InputError
+        For zero bytes in what is no UTF-16.
+    """
+    encoding = _UTF16.get(content[:2])
+    if encoding is not None:
+        try:
+            text = content[2:].decode(encoding)
+        except UnicodeDecodeError as error:
+            raise InputError(f"{name}: is no UTF-16 text: {error.reason}") from error
+        return text.replace("\r\n", "\n").encode(), "UTF-16"
+    if b"\0" in content:
+        raise InputError(f"{name}: holds zero bytes, so it is no text in UTF-8")
+    text_bytes = content.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n")
+    try:
+        text_bytes.decode()
+    except UnicodeDecodeError:
+        return text_bytes, "Windows-1252"
+    return text_bytes, "UTF-8"
+
+
+def spellings(cell: bytes) -> list[bytes]:
+    """List the paths that a cell may mean, the likeliest first.
+
+    As it is, in UTF-8 where it was Windows-1252, with slashes for backslashes, and without a
+    leading ``./``.
+    """
+    found = [cell]
+    for each in (cell, decoded(cell).encode()):
+        slashed = each.replace(b"\\", b"/")
+        found += [each, each.removeprefix(b"./"), slashed, slashed.removeprefix(b"./")]
+    return list(dict.fromkeys(found))
+
+
+def decoded(cell: bytes) -> str:
+    """Return a cell as text: UTF-8, or else Windows-1252, which spreadsheets write."""
+    try:
+        return cell.decode()
+    except UnicodeDecodeError:
+        return cell.decode("cp1252", "backslashreplace")
+
+
+def _csv_rows(content: bytes, separator: bytes) -> list[list[bytes]] | None:
+    """Split a text by CSV's rules (RFC 4180); None where its quotes do not fit them."""
+    # Latin-1 takes any bytes there and back: names need not be UTF-8.
+    text = io.StringIO(content.decode("latin-1"), newline="")
+    reader = csv.reader(
+        text, delimiter=separator.decode(), strict=True, skipinitialspace=separator != b"\t"
+    )
+    try:
+        rows = [[field.encode("latin-1") for field in row] for row in reader]
+    except csv.Error:
+        return None
+    return [row for row in rows if any(field.strip() for field in row)]
+
+
+def _plain_rows(content: bytes, separator: bytes) -> list[list[bytes]]:
+    """Split a text at every separator; names may hold quotes that are no CSV."""
+    return [line.split(separator) for line in content.split(b"\n") if line.strip()]
