@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from decaf.cli.text import printable
+
+if TYPE_CHECKING:
+    from decaf.features.verify import Verification
 
 __all__ = ["HELP", "configure", "run"]
 
@@ -58,7 +62,10 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps({"path": args.file, "ok": result.ok, **dataclasses.asdict(result)}))
     else:
-        print(f"{printable(args.file)}: {result.rows} rows read, checksums agree")
+        agree = "checksums agree"
+        if result.changed:
+            agree = f"not what was written: {', '.join(result.changed)}"
+        print(f"{printable(args.file)}: {result.rows} rows read, {agree}")
         worst = ", ".join(f"{layer} {value:.1e}" for layer, value in result.worst.items())
         if result.compared:
             print(
@@ -71,15 +78,18 @@ def run(args: argparse.Namespace) -> int:
             print(f"  row {row} was not compared: {reason}")
         for note in result.notes:
             print(f"  note: {note}")
-        print(_verdict(len(result.failed), len(result.unavailable), result.compared))
-    if result.failed:
+        print(_verdict(result))
+    if not result.ok:
         return 2
     return 1 if result.unavailable else 0
 
 
-def _verdict(failed: int, unavailable: int, compared: int) -> str:
+def _verdict(result: Verification) -> str:
+    failed, unavailable, compared = len(result.failed), len(result.unavailable), result.compared
     if failed:
         return f"NOT VERIFIED: {failed} values differ"
+    if result.changed:
+        return "NOT VERIFIED: the file has been changed since it was written"
     if unavailable:
         return f"verified in part: {compared} rows agree, {unavailable} could not be compared"
     return (

@@ -14,6 +14,7 @@ import numpy as np
 from decaf.errors import FeatureFileError, ImageError, InputError, SettingError, WeightsError
 from decaf.features.run import RunSettings, differences
 from decaf.features.session import Session, start_decoders
+from decaf.features.store.content import read_content
 from decaf.features.store.file import FeatureFile, open_features
 from decaf.images.archives import ARCHIVE_KINDS
 from decaf.images.refs import ImageRef
@@ -32,7 +33,10 @@ class Verification:
     Attributes
     ----------
     rows : int
-        Rows of the file, all of which were read back and agreed with their checksums.
+        Rows of the file, all of which were read back and agreed with HDF5's checksums.
+    changed : list of str
+        Columns that are not what was written, such as ``label``: changed since, by another program
+        or by hand. Files of earlier versions of decaf do not know what was written.
     compared : int
         Rows that were computed anew.
     measure : {"relative error", "1 - cosine"}
@@ -50,6 +54,7 @@ class Verification:
     """
 
     rows: int
+    changed: list[str]
     compared: int
     measure: str
     tolerance: float
@@ -61,7 +66,7 @@ class Verification:
     @property
     def ok(self) -> bool:
         """Whether nothing disagrees (which says little where nothing could be compared)."""
-        return not self.failed
+        return not self.failed and not self.changed
 
 
 def tolerance(run: dict[str, Any]) -> tuple[str, float]:
@@ -126,7 +131,7 @@ def verify(
     if rows < 0:
         raise SettingError(f"rows {rows}: must be 0 or more")
     with open_features(path) as file:
-        _read_all(file)
+        changed = _changed(file)
         chosen = np.random.default_rng(seed).permutation(np.flatnonzero(file.ok))[:rows]
         found = _Sample(file, sorted(chosen.tolist()), images)
         notes: list[str] = []
@@ -136,22 +141,15 @@ def verify(
             backbone = _backbone(file, weights)
             notes = differences(file.run, settings.record(backbone))
             fresh = found.compute(backbone, settings, device, batch_size)
-        return _compare(file, fresh, found.unavailable, notes)
+        return _compare(file, changed, fresh, found.unavailable, notes)
 
 
-def _read_all(file: FeatureFile) -> None:
-    """Read every chunk, which HDF5 compares with its checksum as it does."""
-    for layer in file.layers:
-        for start, values in file[layer].blocks():
-            flat = values.reshape(len(values), -1)
-            empty = np.isnan(flat).all(axis=1)
-            if (wrong := empty != ~file.ok[start : start + len(values)]).any():
-                row = start + int(wrong.argmax())
-                held = "NaN" if empty[row - start] else "numbers"
-                raise FeatureFileError(
-                    f"{file.path}: {layer}, row {row} holds {held}, but its status is "
-                    f"{file.status_names[file.status[row]]}"
-                )
+def _changed(file: FeatureFile) -> list[str]:
+    """Read all of it, and name the columns that are not as written, where the file knows it."""
+    found = read_content(file)
+    if file.content is None:
+        return []
+    return [name for name, digest in found.items() if file.content.get(name) != digest]
 
 
 @contextmanager
@@ -327,6 +325,7 @@ class _Finder:
 
 def _compare(
     file: FeatureFile,
+    changed: list[str],
     fresh: dict[int, dict[str, np.ndarray]],
     unavailable: list[tuple[int, str]],
     notes: list[str],
@@ -341,7 +340,7 @@ def _compare(
             if not difference <= limit:
                 failed.append((row, layer, difference))
     return Verification(
-        len(file), len(fresh), measure, limit, worst, failed, sorted(unavailable), notes
+        len(file), changed, len(fresh), measure, limit, worst, failed, sorted(unavailable), notes
     )
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 import decaf
 from decaf.cli.main import main
-from decaf.errors import FeatureFileError, SettingError, WeightsError
+from decaf.errors import FeatureFileError, OutputError, SettingError, WeightsError
 from decaf.features.store import schema
 from decaf.features.store.text import write_text_attribute
 from decaf.features.verify import tolerance, verify
@@ -62,6 +62,7 @@ def test_a_row_that_was_tampered_with_is_found(folder: Path, tmp_path: Path) -> 
     result = verify(path, rows=6)
     assert not result.ok
     assert [(row, layer) for row, layer, _ in result.failed] == [(2, "fc6")]
+    assert result.changed == ["features/fc6"]
     assert result.failed[0][2] == pytest.approx(1e-3, rel=0.01)
 
 
@@ -78,6 +79,69 @@ def test_a_row_of_nan_under_status_ok_is_found(folder: Path, tmp_path: Path) -> 
         file["features/fc6"][4] = np.nan
     with pytest.raises(FeatureFileError, match="fc6, row 4 holds NaN, but its status is ok"):
         verify(path, rows=0)
+
+
+def test_a_single_nan_in_a_good_row_is_found(folder: Path, tmp_path: Path) -> None:
+    path = made(folder, tmp_path / "f.h5")
+    with h5py.File(path, "r+") as file:
+        file["features/fc6"][4, 17] = np.nan
+    with pytest.raises(FeatureFileError, match="fc6, row 4 holds NaN, but its status is ok"):
+        verify(path, rows=0)
+
+
+@pytest.mark.parametrize(
+    ("column", "place", "value"),
+    [
+        ("label", 0, 1),
+        ("source_size", (2, 0), 71),
+        ("class_names", 0, b"axt"),
+        ("path", 1, b"other.png"),
+        ("content_sha256", (5, 31), 0),
+        ("message", 0, b"never mind"),
+        ("features/pool5", (0, 0, 0, 0), 0.25),
+    ],
+)
+def test_any_column_that_was_changed_is_named(
+    folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    column: str,
+    place: object,
+    value: object,
+) -> None:
+    for number in range(6):
+        (folder / f"{number % 2}").mkdir(exist_ok=True)
+        (folder / f"{number}.png").rename(folder / f"{number % 2}" / f"{number}.png")
+    path = made(folder, tmp_path / "f.h5")
+    assert verify(path, rows=0).ok
+    with h5py.File(path, "r+") as file:
+        assert file[column][place] != value
+        file[column][place] = value
+    result = verify(path, rows=0)
+    assert (result.ok, result.changed) == (False, [column])
+    assert main(["verify", str(path), "--rows", "0"]) == 2
+    said = capsys.readouterr().out
+    assert f"6 rows read, not what was written: {column}" in said
+    assert "NOT VERIFIED: the file has been changed since it was written" in said
+
+
+def test_what_was_not_written_as_it_should_be_is_no_feature_file(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A write that is lost without a word, as HDF5 loses those of a full disk."""
+    out, write = tmp_path / "f.h5", h5py.Dataset.__setitem__
+    for lost in ("path", "label", "content_sha256", "fc6", "source_size"):
+
+        def forget(self: h5py.Dataset, place: object, values: object, lost: str = lost) -> None:
+            if not self.name.endswith(f"/{lost}"):
+                write(self, place, values)
+
+        monkeypatch.setattr(h5py.Dataset, "__setitem__", forget)
+        with pytest.raises(OutputError, match="finished rows are kept: run the same command again"):
+            made(folder, out)
+        assert not out.exists()
+    monkeypatch.setattr(h5py.Dataset, "__setitem__", write)
+    assert verify(made(folder, out), rows=100).compared == 6
 
 
 def test_images_that_are_gone_or_changed_are_told_apart(folder: Path, tmp_path: Path) -> None:

@@ -12,10 +12,11 @@ from typing import Any
 import h5py
 import numpy as np
 
-from decaf.errors import OutputError
+from decaf.errors import FeatureFileError, OutputError
 from decaf.features.disk import reserve, sync_directory
 from decaf.features.rows import Rows
 from decaf.features.store import schema
+from decaf.features.store.content import ContentDigest, read_content
 from decaf.features.store.file import FeatureFile
 from decaf.features.store.text import text_array, write_text_attribute
 from decaf.images.status import STATUS_NAMES
@@ -82,8 +83,8 @@ def write_feature_file(
     """
     temporary = temporary_path(path)
     try:
-        _write(temporary, head, layers, rows)
-        _check(temporary, head)
+        written = _write(temporary, head, layers, rows)
+        _check(temporary, written)
         descriptor = os.open(temporary, os.O_RDONLY)
         try:
             os.fsync(descriptor)
@@ -103,13 +104,15 @@ def temporary_path(path: Path) -> Path:
 
 def _write(
     temporary: Path, head: FileHead, layers: dict[str, tuple[int, ...]], rows: Iterable[Rows]
-) -> None:
+) -> dict[str, str]:
+    """Write all of it; return the checksum of each column as it was meant to be."""
+    content = ContentDigest()
     count = len(head.names)
     with h5py.File(temporary, "w", libver=schema.LIBVER):
         pass
     _reserve(temporary, head, layers)
     with h5py.File(temporary, "r+", libver=schema.LIBVER) as file:
-        _write_head(file, head)
+        _write_head(file, head, content)
         features = file.create_group(schema.FEATURES)
         for layer, shape in layers.items():
             features.create_dataset(
@@ -129,7 +132,9 @@ def _write(
             )
             for name, (dtype, row_shape) in schema.COLUMNS.items()
         }
-        columns[schema.LABEL][...] = head.labels
+        labels = np.asarray(head.labels, np.int64)
+        columns[schema.LABEL][...] = labels
+        content.numbers(schema.LABEL, labels)
         messages = file.create_dataset(
             schema.MESSAGE,
             shape=(count,),
@@ -145,14 +150,26 @@ def _write(
                 raise OutputError(f"{temporary}: rows {expected} to {block.start - 1} are missing")
             place = slice(block.start, block.stop)
             for layer in layers:
-                features[layer][place] = block.features[layer]
-            columns[schema.STATUS][place] = block.status
-            columns[schema.SOURCE_SIZE][place] = block.source_size
-            columns[schema.CONTENT_SHA256][place] = block.content_sha256
-            messages[place] = text_array(block.messages, schema.MESSAGE_BYTES)
+                values = np.asarray(block.features[layer], features[layer].dtype)
+                features[layer][place] = values
+                content.numbers(f"{schema.FEATURES}/{layer}", values)
+            for name, numbers in (
+                (schema.STATUS, block.status),
+                (schema.SOURCE_SIZE, block.source_size),
+                (schema.CONTENT_SHA256, block.content_sha256),
+            ):
+                columns[name][place] = numbers
+                content.numbers(name, np.asarray(numbers, columns[name].dtype))
+            texts = text_array(block.messages, schema.MESSAGE_BYTES)
+            messages[place] = texts
+            content.texts(schema.MESSAGE, texts.tolist())
             expected = block.stop
         if expected != count:
             raise OutputError(f"{temporary}: rows {expected} to {count - 1} are missing")
+        found = content.hexdigests()
+        write_text_attribute(file, "content", json.dumps(found))
+        file.flush()  # h5py passes over what fails when a dataset is freed
+        return found
 
 
 def _chunk_rows(count: int, shape: tuple[int, ...], head: FileHead) -> int:
@@ -176,7 +193,7 @@ def _reserve(temporary: Path, head: FileHead, layers: dict[str, tuple[int, ...]]
     reserve(temporary, size)
 
 
-def _write_head(file: h5py.File, head: FileHead) -> None:
+def _write_head(file: h5py.File, head: FileHead, content: ContentDigest) -> None:
     file.attrs["schema"] = schema.SCHEMA
     for name, text in {
         "format": schema.FORMAT,
@@ -202,23 +219,33 @@ def _write_head(file: h5py.File, head: FileHead) -> None:
     for start in range(0, count, step):
         block = head.names[start : start + step]
         paths[start : start + len(block)] = np.array(block, dtype=f"S{longest}")
+    content.texts(schema.PATH, head.names)
     for name, texts in (
         (schema.CLASS_NAMES, head.class_names),
         (schema.STATUS_NAMES_DATASET, STATUS_NAMES),
     ):
         # A dataset without rows cannot be cut into chunks, nor has it anything to check.
         stored = {"chunks": True, "fletcher32": True} if len(texts) else {}
-        file.create_dataset(name, data=text_array(texts), **stored)
+        written = text_array(texts)
+        file.create_dataset(name, data=written, **stored)
+        content.texts(name, written.tolist())
 
 
-def _check(temporary: Path, head: FileHead) -> None:
-    """Read the whole file back: HDF5 compares every chunk with its checksum as it does."""
-    with FeatureFile(temporary) as file:
-        if len(file) != len(head.names) or not np.array_equal(file.labels, head.labels):
-            raise OutputError(f"{temporary}: does not hold the rows that were written to it")
-        for layer in file.layers:
-            bad_rows = ~file.ok
-            for start, values in file[layer].blocks():
-                missing = np.isnan(values.reshape(len(values), -1)[:, 0])
-                if (missing != bad_rows[start : start + len(values)]).any():
-                    raise OutputError(f"{temporary}: {layer} is not what was written to it")
+def _check(temporary: Path, written: dict[str, str]) -> None:
+    """Read the whole file back, and compare every column with what was to be written."""
+    try:
+        with FeatureFile(temporary) as file:
+            found, stored = read_content(file), file.content
+    except FeatureFileError as error:
+        raise OutputError(
+            f"{temporary}: cannot be read back as it was written ({error}); finished rows are "
+            "kept: run the same command again"
+        ) from error
+    if stored != written:
+        raise OutputError(f"{temporary}: its checksums are not those that were written")
+    for name, digest in written.items():
+        if found.get(name) != digest:
+            raise OutputError(
+                f"{temporary}: {name} is not what was written to it; finished rows are kept: run "
+                "the same command again"
+            )

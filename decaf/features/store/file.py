@@ -66,6 +66,8 @@ class FeatureFile:
         The root attributes as stored: format, schema, decaf_version, created, fingerprint, ….
     environment : dict
         What does not determine a row: device, versions, command, sources.
+    content : dict of str to str, or None
+        SHA-256 of each column as it was written; None in files of earlier versions.
 
     Raises
     ------
@@ -89,6 +91,7 @@ class FeatureFile:
         self.run = contents.run
         self.attrs = contents.attrs
         self.environment = contents.environment
+        self.content = contents.content
 
     def close(self) -> None:
         """Close the file; layers cannot be read any more."""

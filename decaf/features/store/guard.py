@@ -65,6 +65,8 @@ class Contents:
         The root attributes, strings as stored and ``schema`` an int.
     run, environment : dict
         The attributes of that name, parsed.
+    content : dict or None
+        Likewise, where there is one.
     """
 
     rows: int
@@ -72,6 +74,7 @@ class Contents:
     attrs: dict[str, str | int]
     run: dict[str, Any]
     environment: dict[str, Any]
+    content: dict[str, Any] | None
 
 
 @contextlib.contextmanager
@@ -169,7 +172,9 @@ def check_contents(file: h5py.File, path: str) -> Contents:
         for layer in layers:
             datasets.layer(features, layer, rows)
         datasets.total()
-    return Contents(rows, tuple(run["layers"]), attrs, run, parsed["environment"])
+    return Contents(
+        rows, tuple(run["layers"]), attrs, run, parsed["environment"], parsed.get("content")
+    )
 
 
 def root_attributes(
@@ -206,8 +211,11 @@ def root_attributes(
         )
     if missing := [name for name in kind.attributes if name not in names]:
         kind.refuse(path, f"lacks the attributes {', '.join(missing)}")
-    texts = {name: _text(file, path, name, kind) for name in kind.attributes if name != "schema"}
-    parsed = {name: _json_object(path, name, texts[name], kind) for name in kind.json}
+    wanted = [*kind.attributes, *(name for name in kind.optional if name in names)]
+    texts = {name: _text(file, path, name, kind) for name in wanted if name != "schema"}
+    parsed = {
+        name: _json_object(path, name, texts[name], kind) for name in kind.json if name in texts
+    }
     return {**texts, "schema": kind.schema}, parsed
 
 

@@ -28,7 +28,9 @@ class FileKind:
     attributes : tuple of str
         Root attributes that must be there, ``schema`` among them; the others are text.
     json : tuple of str
-        Those of them that are JSON objects.
+        Those that are JSON objects.
+    optional : tuple of str
+        Text attributes that earlier versions did not write.
     """
 
     noun: str
@@ -38,6 +40,7 @@ class FileKind:
     schema: int
     attributes: tuple[str, ...]
     json: tuple[str, ...]
+    optional: tuple[str, ...] = ()
 
     def refuse(self, path: str, text: str) -> NoReturn:
         """Raise the kind's error, naming the file."""
@@ -51,5 +54,6 @@ FEATURE_FILE = FileKind(
     format=schema.FORMAT,
     schema=schema.SCHEMA,
     attributes=schema.ATTRIBUTES,
-    json=("run", "environment"),
+    json=("run", "environment", "content"),
+    optional=("content",),
 )

@@ -89,7 +89,9 @@ MAX_TEXT_BYTES = MAX_NAME_BYTES
 MESSAGE_BYTES = 512
 
 # Root attributes: ``schema`` is an integer, the others are UTF-8 strings. ``run`` is JSON of all
-# that determines a row, ``environment`` JSON of what does not (device, versions, command).
+# that determines a row, ``environment`` JSON of what does not (device, versions, command). Beside
+# these there is ``content`` in files written since it was added: JSON of the SHA-256 of each
+# dataset (`decaf.features.store.content`).
 ATTRIBUTES: tuple[str, ...] = (
     "format",
     "schema",

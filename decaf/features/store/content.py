@@ -1,0 +1,85 @@
+"""What a feature file holds, as a checksum of each column, as it is written and as it is read."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from decaf.errors import FeatureFileError
+from decaf.features.store import schema
+
+if TYPE_CHECKING:
+    from decaf.features.store.file import FeatureFile
+
+__all__ = ["ContentDigest", "read_content"]
+
+
+class ContentDigest:
+    """SHA-256 of each column, fed with its rows in order.
+
+    Numbers count as their bytes, little-endian and in row-major order, texts as theirs, each with a
+    zero byte behind it.
+    """
+
+    def __init__(self) -> None:
+        self._sums: dict[str, hashlib._Hash] = {}
+
+    def numbers(self, name: str, values: np.ndarray) -> None:
+        """Count the next rows of a column of numbers, as they are stored."""
+        little = values.astype(values.dtype.newbyteorder("<"), copy=False)
+        self._of(name).update(np.ascontiguousarray(little).data)
+
+    def texts(self, name: str, texts: Iterable[bytes]) -> None:
+        """Count the next rows of a column of texts."""
+        self._of(name).update(b"".join(text + b"\0" for text in texts))
+
+    def hexdigests(self) -> dict[str, str]:
+        """Return the SHA-256 of each column, by the name of its dataset."""
+        return {name: total.hexdigest() for name, total in sorted(self._sums.items())}
+
+    def _of(self, name: str) -> hashlib._Hash:
+        return self._sums.setdefault(name, hashlib.sha256())
+
+
+def read_content(file: FeatureFile) -> dict[str, str]:
+    """Read the whole of a feature file, and return the SHA-256 of each column.
+
+    HDF5 compares every chunk with its own checksum on the way; and a row holds numbers where its
+    status is ok, and else nothing but NaN.
+
+    Parameters
+    ----------
+    file : FeatureFile
+
+    Raises
+    ------
+    FeatureFileError
+        Where the data is damaged, or a row is not as its status says.
+    """
+    found = ContentDigest()
+    found.texts(schema.PATH, file.paths)
+    found.texts(schema.MESSAGE, (text.encode() for text in file.messages))
+    found.texts(schema.CLASS_NAMES, (text.encode() for text in file.class_names))
+    found.texts(schema.STATUS_NAMES_DATASET, (text.encode() for text in file.status_names))
+    found.numbers(schema.LABEL, file.labels)
+    found.numbers(schema.STATUS, file.status)
+    found.numbers(schema.SOURCE_SIZE, file.source_size)
+    found.numbers(schema.CONTENT_SHA256, file.content_sha256)
+    ok = file.ok
+    for layer in file.layers:
+        for start, values in file[layer].blocks():
+            found.numbers(f"{schema.FEATURES}/{layer}", values)
+            empty = np.isnan(values.reshape(len(values), -1))
+            good = ok[start : start + len(values)]
+            wrong = np.where(good, empty.any(axis=1), ~empty.all(axis=1))
+            if wrong.any():
+                row = start + int(wrong.argmax())
+                held = "NaN" if ok[row] else "numbers"
+                raise FeatureFileError(
+                    f"{file.path}: {layer}, row {row} holds {held}, but its status is "
+                    f"{file.status_names[file.status[row]]}"
+                )
+    return found.hexdigests()
