@@ -287,7 +287,8 @@ def test_what_a_killed_beginning_leaves_is_no_hindrance(
 ) -> None:
     out = tmp_path / "run"
     out.mkdir()
-    for name in ("lock", "run.json.77.tmp", "log.csv.77.tmp", ".weights.safetensors.x1"):
+    (out / "lock").write_bytes(b"proc")
+    for name in ("run.json.77.tmp", "log.csv.77.tmp", ".weights.safetensors.x1"):
         (out / name).write_bytes(b"half")
     go(pack_path, out, settings)
     left = {"run.json", "log.csv", "lock", "checkpoints", "weights.safetensors"}
