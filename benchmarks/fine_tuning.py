@@ -87,7 +87,7 @@ class Job:
 
     @property
     def weights(self) -> str:
-        return DEFAULT_WEIGHTS if self.start == "packaged" else f"random:{self.seed}:alexnet-143"
+        return DEFAULT_WEIGHTS if self.start == "packaged" else f"random:{self.seed}:alexnet"
 
     @property
     def key(self) -> list[Any]:

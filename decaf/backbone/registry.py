@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
-__all__ = ["DEFAULT_WEIGHTS", "REGISTRY", "is_registry_name"]
+__all__ = ["DEFAULT_WEIGHTS", "FORMER", "REGISTRY", "is_registry_name"]
 
-DEFAULT_WEIGHTS = "tiny-imagenet"
+DEFAULT_WEIGHTS = "imagenet-distilled"
 """What comes with decaf, and is meant where no weights are named."""
 
 REGISTRY: tuple[str, ...] = (DEFAULT_WEIGHTS, "imagenet", "random:SEED[:ARCH[:he|paper]]")
 """What `load_weights` knows by name, as it is listed to the user."""
+
+FORMER: Mapping[str, str] = MappingProxyType(
+    {"tiny-imagenet": "0ce0ffc7e54719924131c70d60a9178d3e3d4a3cd4f308028989abd63da26fd7"}
+)
+"""Weights that came with earlier versions of decaf, and their SHA-256."""
 
 
 def is_registry_name(weights: Any) -> bool:
@@ -23,4 +30,5 @@ def is_registry_name(weights: Any) -> bool:
     """
     if not isinstance(weights, str):
         return False
-    return weights in (DEFAULT_WEIGHTS, "imagenet") or weights.partition(":")[0] == "random"
+    named = (DEFAULT_WEIGHTS, "imagenet", *FORMER)
+    return weights in named or weights.partition(":")[0] == "random"

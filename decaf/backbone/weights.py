@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from decaf.backbone.init import Scheme, random_state
-from decaf.backbone.registry import DEFAULT_WEIGHTS, REGISTRY
+from decaf.backbone.registry import DEFAULT_WEIGHTS, FORMER, REGISTRY
 from decaf.backbone.safetensors_file import read_weights, save_weights
 from decaf.backbone.spec import architecture
 from decaf.backbone.state import Weights, state_sha256
@@ -39,7 +39,8 @@ def load_weights(weights: str | os.PathLike[str]) -> Weights:
     Parameters
     ----------
     weights : str or path
-        ``"tiny-imagenet"``; ``"imagenet"`` (torchvision's AlexNet, downloaded by torchvision);
+        ``"imagenet-distilled"``, which come with decaf; ``"imagenet"`` (torchvision's AlexNet,
+        downloaded by torchvision);
         ``"random:SEED"`` with optional architecture and scheme, as in
         ``"random:0:alexnet:paper"`` (by default ``alexnet-2012`` and ``he``); or the path of a
         ``.safetensors`` file of decaf or of a torchvision ``.pth`` or ``.pt`` file.
@@ -63,6 +64,12 @@ def load_weights(weights: str | os.PathLike[str]) -> Weights:
         return _packaged(asked)
     if asked.partition(":")[0] == "random":
         return _random_weights(asked)
+    if asked in FORMER:
+        raise WeightsError(
+            f"weights {asked} came with an earlier version of decaf, and no longer do: give the "
+            f"path of its file {asked}.safetensors (SHA-256 of the weights {FORMER[asked][:12]}…) "
+            f"as the weights, or make what was made with them anew with {DEFAULT_WEIGHTS}"
+        )
     path = Path(asked)
     if path.suffix in _ENDINGS or isinstance(weights, os.PathLike) or os.sep in asked:
         return _read_file(path)

@@ -38,8 +38,8 @@ def _presets() -> dict[str, TrainSettings]:
             mean="auto",
         ),
         "modern": TrainSettings(),
-        # What the packaged weights were trained with. No label smoothing and no dropout: both make
-        # the features of the last layers worse for other tasks (Kornblith et al. 2019 and 2021).
+        # What the first packaged weights were trained with. No label smoothing and no dropout: both
+        # make the features of the last layers worse for other tasks (Kornblith et al. 2019, 2021).
         "small": TrainSettings(
             preset="small",
             arch="alexnet-127",

@@ -49,8 +49,15 @@ def test_default_preprocessing():
         ("random:9223372036854775808", "seed must be a whole number from 0 to"),
         ("random:0:alexnt", "no architecture 'alexnt'; there are .*Did you mean alexnet?"),
         ("random:0:alexnet:xavier", "must be he or paper, got 'xavier'"),
-        ("imagenette", r"there are tiny-imagenet, imagenet, random:SEED.*Did you mean imagenet\?"),
-        ("", "no weights ''; there are tiny-imagenet"),
+        (
+            "imagenette",
+            r"there are imagenet-distilled, imagenet, .* mean imagenet\?",
+        ),
+        ("", "no weights ''; there are imagenet-distilled"),
+        (
+            "tiny-imagenet",
+            r"earlier version of decaf.* file tiny-imagenet.safetensors \(SHA",
+        ),
         ("no/such.safetensors", "no/such.safetensors: no such file"),
         ("no/such.pth", "no/such.pth: no such file"),
     ],
@@ -73,13 +80,13 @@ def test_the_packaged_weights(monkeypatch, tmp_path, narrow):
     monkeypatch.setattr(registry, "_PACKAGED", tmp_path)
     with pytest.raises(
         WeightsError,
-        match="tiny-imagenet are not part of this version of decaf; use random:0, imagenet or",
+        match="imagenet-distilled are not part of this version of decaf; use random:0, imagenet or",
     ):
-        load_weights("tiny-imagenet")
+        load_weights("imagenet-distilled")
     made = small_weights(narrow)
-    save_weights(tmp_path / "tiny-imagenet.safetensors", made)
-    assert load_weights("tiny-imagenet").name == "tiny-imagenet"
-    assert load_weights("tiny-imagenet").sha256 == made.sha256
+    save_weights(tmp_path / "imagenet-distilled.safetensors", made)
+    assert load_weights("imagenet-distilled").name == "imagenet-distilled"
+    assert load_weights("imagenet-distilled").sha256 == made.sha256
 
 
 def test_the_default_weights_come_with_decaf():
@@ -87,27 +94,28 @@ def test_the_default_weights_come_with_decaf():
     assert path.stat().st_size < 32e6
     assert path.with_suffix(".md").is_file(), "its card"
     weights = load_weights(registry.DEFAULT_WEIGHTS)
-    assert weights.spec.hidden == (4096, 4096)
+    assert weights.spec == architecture("alexnet")
     assert weights.spec.classes == len(weights.class_names) == len(weights.provenance["wnids"])
-    assert weights.class_names[0] == "tench, Tinca tinca"
+    assert (weights.class_names[0], weights.provenance["wnids"][0]) == ("tench", "n01440764")
     assert weights.sha256 in path.with_suffix(".md").read_text()
 
 
 def test_the_default_weights_know_photographs(shared_data):
-    """Of ten classes among 210; the validation images of Imagenette were not trained on."""
+    """Of ten classes among 1,000; of the images those named after ImageNet's validation set."""
     from decaf.backbone.model import load_backbone
 
     backbone = load_backbone(registry.DEFAULT_WEIGHTS)
     wnids = backbone.provenance["wnids"]
     names = dict(zip(wnids, backbone.class_names, strict=True))
     folders = sorted((shared_data / "imagenette-mini" / "val").iterdir())
-    paths = [path for folder in folders for path in sorted(folder.iterdir())]
+    paths = [path for folder in folders for path in sorted(folder.glob("ILSVRC2012_val_*"))]
     found = backbone.classify(paths, top=5)
     right = [
         names[path.parent.name] in [guess[0] for guess in guesses]
         for path, guesses in zip(paths, found, strict=True)
     ]
-    assert sum(right) > 0.8 * len(right)
+    assert len(right) >= 50
+    assert sum(right) > 0.7 * len(right)
 
 
 def small_weights(narrow, **more):

@@ -18,6 +18,7 @@ import pytest
 from PIL import Image
 
 import decaf
+from decaf.backbone.registry import DEFAULT_WEIGHTS
 from decaf.evaluate.protocol.feature_cache import cached_features
 from decaf.train.finetuning.settings import FinetuneSettings
 
@@ -228,8 +229,8 @@ def test_images_that_the_weights_were_made_from_are_told(
 
 def test_what_a_run_begins_with(benchmark: ModuleType) -> None:
     packaged, random = (benchmark.Job("a", "folder", 5, 3, way) for way in ("packaged", "random"))
-    assert packaged.weights == "tiny-imagenet"
-    assert random.weights == "random:3:alexnet-143"
+    assert packaged.weights == DEFAULT_WEIGHTS
+    assert random.weights == "random:3:alexnet"
 
 
 def test_runs_in_earnest(

@@ -75,8 +75,8 @@ def one_line(capsys: pytest.CaptureFixture[str]) -> str:
 def test_predict_takes_a_head_or_a_network(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["predict", "--help"]) == 0
     told = " ".join(capsys.readouterr().out.split())
-    assert "MODEL IMAGE [IMAGE ...]" in told
-    assert "MODEL a head, as `decaf fit` writes it; or a network" in told
+    assert "[MODEL] IMAGE [IMAGE ...]" in told
+    assert "comes first: a head, as `decaf fit` writes it; or a network" in told
 
 
 def test_every_setting_is_an_argument(capsys: pytest.CaptureFixture[str]) -> None:
@@ -212,7 +212,7 @@ def damaged(photos: Path, root: Path, change: str) -> list[str]:
         ("share", "decaf: --val-fraction 1.5: must be between 0 and 1"),
         ("both", "--val-fraction is for a run without val: give one of the two"),
         ("setting", "freeze must be one of conv1, conv2"),
-        ("weights", "no weights 'nothing'; there are tiny-imagenet"),
+        ("weights", "no weights 'nothing'; there are imagenet-distilled"),
         ("name", "the name of a weights file ends in .safetensors"),
         ("nothing", "No such file or directory"),
     ],

@@ -401,7 +401,7 @@ def test_flags_of_the_extraction_and_features_that_are_there(
     for flags, told in (
         (["--crops", "ten"], "crops center, not ten; leave that out"),
         (["--precision", "bf16"], "precision fp32, not bf16; leave that out"),
-        (["-w", "tiny-imagenet"], "weights net.safetensors, not of tiny-imagenet"),
+        (["-w", DEFAULT_WEIGHTS], f"weights net.safetensors, not of {DEFAULT_WEIGHTS}"),
     ):
         capsys.readouterr()
         assert main([*asked, *flags]) == 2

@@ -57,13 +57,13 @@ def test_extract(photos, example):
     assert lines[:2] == ["24 images, 24 readable", "classes: blue, green, red"]
     shapes = [re.fullmatch(r"(\w+): X \((\d+), (\d+)\) float32, \d+% .* active", x) for x in lines]
     assert [match.groups() for match in shapes if match] == [
-        ("pool5", "24", "2304"),
+        ("pool5", "24", "9216"),
         ("fc6", "24", "4096"),
         ("fc7", "24", "4096"),
     ]
     assert lines[5:] == [
         "first row: blue/0.png, blue",
-        "made with tiny-imagenet, crops center",
+        "made with imagenet-distilled, crops center",
     ]
 
 

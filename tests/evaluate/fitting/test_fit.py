@@ -16,6 +16,7 @@ from PIL import Image
 from sklearn.linear_model import LogisticRegression as Reference
 
 import decaf
+from decaf.backbone.registry import DEFAULT_WEIGHTS
 from decaf.backbone.state import Weights
 from decaf.backbone.weights import save_weights
 from decaf.errors import (
@@ -310,7 +311,7 @@ def test_features_are_kept_and_used(folder: Path, tmp_path: Path, net: decaf.Bac
         decaf.fit(kept, weights=decaf.load_backbone("random:0:alexnet-64"))
     with pytest.raises(WeightsError, match=r"holds features of weights net 0 \(SHA-256"):
         decaf.fit(kept, weights="random:0:alexnet-64")
-    for name in ("imagenet", "tiny-imagenet"):  # the second is no default for what is there
+    for name in ("imagenet", DEFAULT_WEIGHTS):  # the second is no default for what is there
         with pytest.raises(WeightsError, match=f"holds features of weights net 0, not of {name}"):
             decaf.fit(kept, weights=name)
     with pytest.raises(
