@@ -26,6 +26,7 @@ from decaf.images.refs import ImageRef
 from decaf.images.sniff import HEAD_BYTES, guess_format, is_hdf5
 from decaf.images.tables import (
     Table,
+    as_utf8,
     decoded,
     find_reading,
     named_columns,
@@ -230,7 +231,8 @@ def _table_of(path: bytes, columns: tuple[str, ...] | None) -> Found:
                 )
             break
     if not best and columns is None:
-        best = [(line.strip(), b"") for line in content.split(b"\n") if line.strip()]
+        lines = as_utf8(content, name)[0].split(b"\n")
+        best = [(line.strip(), b"") for line in lines if line.strip()]
     if best and located(best[0][0]) is None and not has_image_ending(best[0][0]):
         best = best[1:]  # the header
     empty = sum(not cell for cell, _ in best)

@@ -208,7 +208,7 @@ def find_reading(
             return Reading(table, path, -1)
         if width > FEW_COLUMNS:
             raise InputError(
-                f"{name}: which column is the label? Name it, as {name}:PATH,LABEL; read as "
+                f"{name}: which column is the label? Name it, as FILE:PATH,LABEL; read as "
                 f"{table.described()}"
             )
         label = others[-1]

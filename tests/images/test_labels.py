@@ -110,7 +110,7 @@ def test_paths_as_given_come_before_those_below(tree: Path) -> None:
         (b"1.jpg,1\n.\\1.jpg,2\n", "two labels for "),
         (
             b"file;what;who;when;why\n1.jpg;a;b;c;d\n",
-            "which column is the label? Name it, as labels file",
+            "which column is the label? Name it, as FILE:PATH,LABEL; read as 2 rows of 5 columns",
         ),
         (b"path;label\ncat/11.jpg;a\ndog/x.png;b\n", NEAREST),
     ],
@@ -178,6 +178,9 @@ def test_a_table_is_a_source(tree: Path, ending: str, caplog: pytest.LogCaptureF
     assert images.class_names == ("1", "2", "3")
     table.write_text("path\ncat/1.jpg\ncat/2.jpg\n")
     assert len(collect(table)) == 2
+    for encoding in ("utf-8-sig", "utf-16"):
+        table.write_text("cat/1.jpg\ncat/2.jpg\n", encoding=encoding)
+        assert all(os.path.isfile(name) for name in collect(table).names)
     table.write_text("gone.jpg\ncat/2.jpg\n")
     assert len(collect(table)) == 2  # the first is no header
     caplog.clear()

@@ -20,13 +20,11 @@ from decaf.train.distillation.settings import DistilSettings
 from decaf.train.distillation.teacher import Teacher
 from decaf.train.distillation.views import fixed_views
 from decaf.train.feed import Batch
+from decaf.train.loop import FEW
 from decaf.train.randomness import generator, shared_order
 from decaf.train.recipe import TrainSettings
 
 __all__ = ["Lesson", "distillation_loss"]
-
-# Classes below which the loss of a guess says little, as in `decaf.train.loop`.
-FEW = 10
 
 
 @dataclass(eq=False)
@@ -265,16 +263,8 @@ def distillation_loss(logits: Tensor, batch: Batch, settings: DistilSettings) ->
         loss = (own - target).square().mean()
     else:
         t = settings.temperature
-        loss = (
-            t
-            * t
-            * functional.kl_div(
-                (logits / t).log_softmax(1),
-                (taught / t).log_softmax(1),
-                reduction="batchmean",
-                log_target=True,
-            )
-        )
+        p, q = (logits / t).log_softmax(1), (taught / t).log_softmax(1)
+        loss = t**2 * functional.kl_div(p, q, reduction="batchmean", log_target=True)
     if settings.label_weight and batch.known is not None:
         # The sum over the images that have a class, per image of the batch: what an image counts
         # does not depend on how many of its neighbours have one.
