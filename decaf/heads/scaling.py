@@ -55,7 +55,11 @@ class Scaling:
             assert self.mean is not None
             assert self.std is not None
             return _scaled(X, 1 / self.std, self.mean)
-        return X if self.factor == 1 else X * X.dtype.type(self.factor)
+        if self.factor == 1:
+            return X
+        if self.factor > float(np.finfo(X.dtype).max):  # of rows of subnormal numbers
+            return _scaled(X, np.array([self.factor]), None)
+        return X * X.dtype.type(self.factor)
 
     def activations(self, X: np.ndarray, scaled: np.ndarray) -> np.ndarray:
         """Give the part of the scaled rows that dropout acts on.
@@ -147,9 +151,9 @@ def mean_square_norm(X: np.ndarray) -> float:
     Returns
     -------
     float
-        1 where all rows are zero.
+        1 where all rows are zero; never 0.
     """
-    return 1 / _norm_factor(X) ** 2
+    return max((1 / _norm_factor(X)) ** 2, float(np.finfo(np.float64).tiny))
 
 
 def _norm_factor(X: np.ndarray) -> float:
@@ -160,7 +164,8 @@ def _norm_factor(X: np.ndarray) -> float:
     total = sum(
         float(np.square(X[block].astype(np.float64) / largest).sum()) for block in _blocks(X)
     )
-    return 1 / (largest * float(np.sqrt(total / len(X))))
+    # Finite also for the smallest numbers there are, of which the inverse is not.
+    return min(1 / (largest * float(np.sqrt(total / len(X)))), float(np.finfo(np.float64).max))
 
 
 def _moments(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from decaf.errors import InputError
@@ -37,6 +37,7 @@ def test_the_temperature_of_drawn_classes_is_found(a: float) -> None:
 
 @settings(deadline=None)
 @given(st.integers(5, 60), st.integers(2, 6), st.integers(0, 10**6), st.floats(0.01, 100))
+@example(n=5, classes=5, seed=16, size=1.0)  # the scores are worse than none
 def test_it_is_the_most_likely_factor(n: int, classes: int, seed: int, size: float) -> None:
     scores, codes = drawn(n, classes, 2.0, seed)
     scores = scores * size
