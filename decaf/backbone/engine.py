@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from decaf.backbone.device import bf16_is_native, is_out_of_memory
-from decaf.backbone.spec import map_sizes
+from decaf.backbone.spec import layer_shape, map_sizes
 from decaf.errors import DecafError, SettingError
 from decaf.images.preprocess import normalise
 
@@ -67,7 +67,8 @@ class Engine:
     Raises
     ------
     SettingError
-        For a precision that the device has not natively.
+        For a precision that the device has not natively, and for layers that cannot be computed
+        from crops of the size that the preprocessing makes.
     """
 
     def __init__(
@@ -85,6 +86,8 @@ class Engine:
                 f"precision bf16: this {self.device.type.upper()} has no native bfloat16 "
                 "arithmetic, so it would be slow and inexact; use fp32"
             )
+        for layer in layers:
+            layer_shape(backbone.spec, layer, backbone.preprocess.crop)
         self.layers = tuple(layers)
         self.ten = crops != "center"
         self.crops = crops

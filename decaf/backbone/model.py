@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from decaf.backbone.registry import DEFAULT_WEIGHTS
 from decaf.backbone.spec import ArchSpec, layer_names, resolve_layers
 from decaf.backbone.weights import Weights, load_weights
 from decaf.errors import InputError, SettingError
-from decaf.images.spec import PreprocessSpec
+from decaf.images.spec import PreprocessSpec, override_preprocess
 
 if TYPE_CHECKING:
     from decaf.images.sources import ImageList
@@ -81,6 +82,32 @@ class Backbone:
         """Move the network to a device, and give the backbone back."""
         self.network.to(device)
         return self
+
+    def with_preprocess(self, preprocess: Any) -> Backbone:
+        """Give a backbone of the same network that prepares images in another way.
+
+        Parameters
+        ----------
+        preprocess : str, mapping, PreprocessSpec or None
+            As `decaf.images.override_preprocess` takes it. Other crops than the network's own serve
+            the layers that can be computed from them: all of a network whose pooling is adaptive,
+            else maps alone.
+
+        Returns
+        -------
+        Backbone
+            It shares the network with this one.
+
+        Raises
+        ------
+        SettingError
+            For what is no preprocessing.
+        """
+        other = copy.copy(self)
+        other.preprocess = override_preprocess(self.preprocess, preprocess)
+        if other.preprocess.mean_image_sha256 is None:
+            other.mean_image = None
+        return other
 
     def features(self, batch: Tensor, layers: str | Sequence[str]) -> dict[str, Tensor]:
         """Compute the values of layers for a batch, in one pass that ends at the deepest.

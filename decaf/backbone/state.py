@@ -5,17 +5,25 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from decaf.backbone.spec import ArchSpec, parameter_shapes
+from decaf.backbone.spec import ArchSpec, layer_shape, parameter_shapes
 from decaf.errors import WeightsError
-from decaf.images.spec import PreprocessSpec
+from decaf.images.spec import PreprocessSpec, override_preprocess
 
-__all__ = ["MEAN_IMAGE", "Weights", "check_finite", "check_layout", "state_sha256", "tensor_sha256"]
+__all__ = [
+    "MEAN_IMAGE",
+    "Weights",
+    "check_finite",
+    "check_layout",
+    "state_sha256",
+    "tensor_sha256",
+    "with_preprocess",
+]
 
 MEAN_IMAGE = "mean_image"
 """Name of the mean image among the tensors of a weights file and in its hash."""
@@ -110,6 +118,35 @@ class Weights:
             provenance=dict(provenance or {}),
             mean_image=image,
         )
+
+
+def with_preprocess(weights: Weights, preprocess: Any) -> Weights:
+    """Give the same parameters for a network whose images are prepared in another way.
+
+    Parameters
+    ----------
+    weights : Weights
+    preprocess : str, mapping, PreprocessSpec or None
+        As `decaf.images.override_preprocess` takes it.
+
+    Returns
+    -------
+    Weights
+        With the hash of `weights`: the parameters are the same. Its network takes the crop.
+
+    Raises
+    ------
+    SettingError
+        For what is no preprocessing, and for a crop that the network cannot take.
+    """
+    made = override_preprocess(weights.preprocess, preprocess)
+    layer_shape(weights.spec, "fc6", made.crop)
+    return replace(
+        weights,
+        spec=replace(weights.spec, input_size=made.crop),
+        preprocess=made,
+        mean_image=None if made.mean_image_sha256 is None else weights.mean_image,
+    )
 
 
 def check_layout(

@@ -9,7 +9,14 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from decaf.backbone.registry import DEFAULT_WEIGHTS
-from decaf.cli.arguments import add_device, add_forward_pass, add_report, add_workers
+from decaf.cli.arguments import (
+    add_device,
+    add_forward_pass,
+    add_preprocess,
+    add_report,
+    add_workers,
+    preprocess_of,
+)
 from decaf.cli.stop import stopped_by_signals
 from decaf.cli.text import printable
 
@@ -78,6 +85,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="leave out images of classes that a network does not know",
     )
     parser.add_argument("--per-class", action="store_true", help="show the figures of each class")
+    add_preprocess(parser)
     add_forward_pass(parser)
     add_workers(parser)
     add_device(parser)
@@ -103,6 +111,7 @@ def run(args: argparse.Namespace) -> int:
                 _opened(args.data, stack),
                 split=args.split,
                 labels=args.labels,
+                preprocess=preprocess_of(args),
                 crops=args.crops,
                 match=args.match,
                 ignore_unknown=args.ignore_unknown,

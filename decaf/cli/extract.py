@@ -7,7 +7,14 @@ import os
 import sys
 
 from decaf.backbone.registry import DEFAULT_WEIGHTS
-from decaf.cli.arguments import add_device, add_forward_pass, add_report, add_workers
+from decaf.cli.arguments import (
+    add_device,
+    add_forward_pass,
+    add_preprocess,
+    add_report,
+    add_workers,
+    preprocess_of,
+)
 from decaf.cli.stop import stopped_by_signals
 from decaf.cli.text import printable
 
@@ -65,6 +72,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         choices=("float32", "float16"),
         help="how rows are stored (default: float32)",
     )
+    add_preprocess(parser)
     add_forward_pass(parser)
     add_workers(parser)
     add_device(parser)
@@ -106,6 +114,7 @@ def run(args: argparse.Namespace) -> int:
                 args.layer or ["fc6"],
                 out=args.out,
                 weights=args.weights,
+                preprocess=preprocess_of(args),
                 crops=args.crops,
                 precision=args.precision,
                 dtype=args.dtype,

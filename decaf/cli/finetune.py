@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from decaf.backbone.registry import DEFAULT_WEIGHTS
-from decaf.cli.arguments import add_device, add_report
+from decaf.cli.arguments import add_device, add_preprocess, add_report, preprocess_of
 from decaf.cli.log_lines import log_lines
 from decaf.cli.setting_flags import add_settings, setting_values
 from decaf.cli.stop import stopped_by_signals
@@ -109,6 +109,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--checkpoint-minutes", type=float, default=2.0, metavar="M", help="(default: 2)"
     )
     output.add_argument("--checkpoint-steps", type=int, metavar="N")
+    add_preprocess(parser)
     add_device(parser)
     add_settings(parser.add_argument_group("settings"), FinetuneSettings)
     add_report(parser, "result")
@@ -135,6 +136,7 @@ def run(args: argparse.Namespace) -> int:
                 args.val,
                 out=args.out,
                 weights=args.weights,
+                preprocess=preprocess_of(args),
                 settings=settings,
                 labels=args.labels,
                 val_labels=args.val_labels,

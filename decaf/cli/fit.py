@@ -6,7 +6,14 @@ import argparse
 import sys
 
 from decaf.backbone.registry import DEFAULT_WEIGHTS
-from decaf.cli.arguments import add_device, add_forward_pass, add_report, add_workers
+from decaf.cli.arguments import (
+    add_device,
+    add_forward_pass,
+    add_preprocess,
+    add_report,
+    add_workers,
+    preprocess_of,
+)
 from decaf.cli.stop import stopped_by_signals
 
 __all__ = ["HELP", "configure", "run"]
@@ -121,6 +128,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="F.h5",
         help="keep the features in this file; they are used where it is there",
     )
+    add_preprocess(parser)
     add_forward_pass(parser, precision=None)
     add_workers(parser)
     add_device(parser)
@@ -155,6 +163,7 @@ def run(args: argparse.Namespace) -> int:
                 min_images=args.min_images,
                 labels=args.labels,
                 keep_features=args.keep_features,
+                preprocess=preprocess_of(args),
                 crops=args.crops,
                 precision=args.precision,
                 seed=args.seed,

@@ -84,7 +84,7 @@ def _facts(info: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "size", byte_size(info["bytes"])
     for name, value in info["run"].items():
         if name != "layers":
-            yield name, printable(_setting(value))
+            yield name, printable(_preprocess(value) if name == "preprocess" else _setting(value))
     for name, value in info["environment"].items():
         yield name, printable(_setting(value))
     yield "written by", printable(f"decaf {info['decaf_version']}, {info['created']}")
@@ -101,6 +101,18 @@ def _setting(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(_setting(inner) for inner in value)
     return "none" if value is None else str(value)
+
+
+def _preprocess(value: Any) -> str:
+    """Show what was done to the pixels, as the flags of `decaf extract` have it."""
+    if not isinstance(value, dict):
+        return _setting(value)
+    shown = [
+        f"{name.replace('_', '-')} {_setting(value[name])}"
+        for name in ("resize", "resize_to", "crop", "mean", "std", "mean_image_sha256")
+        if value.get(name) is not None
+    ]
+    return f"{value.get('name')} ({'; '.join(shown)})"
 
 
 def _class_lines(info: dict[str, Any]) -> Iterator[str]:

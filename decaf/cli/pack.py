@@ -66,8 +66,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--resize",
         default="shorter-side",
-        choices=("shorter-side", "warp"),
-        help="make the shorter side N and cut out the centre (default), or make all of it square",
+        choices=("shorter-side", "warp", "none"),
+        help="make the shorter side N and cut out the centre (default), or make all of it square; "
+        "none: images have N × N pixels already",
     )
     parser.add_argument(
         "--encoding",

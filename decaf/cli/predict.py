@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from decaf.backbone.registry import DEFAULT_WEIGHTS
-from decaf.cli.arguments import add_device, add_workers
+from decaf.cli.arguments import add_device, add_preprocess, add_workers, preprocess_of
 from decaf.cli.stop import stopped_by_signals
 from decaf.cli.text import printable
 
@@ -85,6 +85,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-b", "--batch-size", type=int, metavar="N", help="images a forward pass (default: auto)"
     )
+    add_preprocess(parser)
     add_workers(parser)
     add_device(parser)
     parser.add_argument("-q", "--quiet", action="store_true", help="show no progress")
@@ -108,7 +109,7 @@ def run(args: argparse.Namespace) -> int:
     if args.out is not None:
         _check_out(Path(args.out), overwrite=args.overwrite)
     model, sources = _model_and_images(args.words)
-    classifier = decaf.load_classifier(model, args.weights)
+    classifier = decaf.load_classifier(model, args.weights, preprocess_of(args))
     seen: Counter[str] = Counter()
     # A bar and lines of text on one terminal would be in each other's way.
     apart = args.out is not None or not sys.stdout.isatty()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,7 @@ from decaf.images.status import STATUS_NAMES
 if TYPE_CHECKING:
     from decaf.backbone.model import Backbone
     from decaf.features.store.file import FeatureFile
+    from decaf.images.spec import PreprocessSpec
 
 __all__ = ["extract"]
 
@@ -37,6 +38,7 @@ def extract(
     *,
     out: str | bytes | os.PathLike[str] | None = None,
     weights: str | os.PathLike[str] | Backbone = DEFAULT_WEIGHTS,
+    preprocess: str | Mapping[str, Any] | PreprocessSpec | None = None,
     crops: str = "center",
     precision: str = "fp32",
     device: str = "auto",
@@ -67,12 +69,19 @@ def extract(
         were. The processes of a ``torchrun`` share the work: all of them have to make the call.
     weights : str, path or Backbone
         A name (of `decaf.backbone.registry`: ``imagenet``, ``random:SEED``) or a file of weights.
+    preprocess : str, mapping or PreprocessSpec, optional
+        How images become the network's input, where that is not as its weights say: ``"decaf"``
+        (warped to a square), ``"shorter-side"``, ``"as-is"`` (images of the network's own size are
+        taken pixel for pixel, others are refused), or fields of `decaf.images.PreprocessSpec`, such
+        as ``{"resize": "shorter-side", "resize_to": 256, "crop": 192}``. Its ``mean`` and ``std``
+        are in units of ``pixel * scale``, by default 0 to 1.
     crops : {"center", "ten", "ten-max", "ten-stack"}
         Centre crop, or the ten-crop of Krizhevsky et al. 2012, section 4.1: mean, maximum, or all.
         The ten are top left, top right, bottom left, bottom right and centre, then the mirror
         images of these five, in that order.
     precision : {"fp32", "bf16"}
-        ``"bf16"`` is faster on processors that have it; rows keep a cosine of 0.9995 or more.
+        ``"bf16"`` is faster on processors that have it; rows keep a cosine of 0.9995 or more with
+        those of ``"fp32"``, probabilities (``prob``) one of 0.995.
     device : str
         ``"auto"`` (a GPU where there is one), ``"cpu"``, ``"cuda"``, ``"cuda:1"``. The processes
         of a ``torchrun`` take turns at the GPUs where none is named.
@@ -140,7 +149,7 @@ def extract(
         pool = start_decoders(image_list, workers)
         if pool is not None:
             stack.callback(pool.close)
-        backbone = _backbone(weights, settings)
+        backbone = _backbone(weights, settings, preprocess)
         from decaf.backbone.device import choose_device
 
         session = Session(
@@ -167,13 +176,13 @@ def _layer_names(layer: Any) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _backbone(weights: Any, settings: RunSettings) -> Backbone:
+def _backbone(weights: Any, settings: RunSettings, preprocess: Any) -> Backbone:
     from decaf.backbone.model import Backbone, load_backbone
     from decaf.backbone.spec import resolve_layers
 
     backbone = weights if isinstance(weights, Backbone) else load_backbone(weights)
     resolve_layers(backbone.spec, settings.layers)
-    return backbone
+    return backbone.with_preprocess(preprocess)
 
 
 def _in_memory(

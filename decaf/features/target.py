@@ -294,7 +294,8 @@ def _row_shapes(session: Session, backbone: Backbone) -> dict[str, tuple[int, ..
 
     stack = (10,) if session.settings.crops == "ten-stack" else ()
     return {
-        layer: (*stack, *layer_shape(backbone.spec, layer)) for layer in session.settings.layers
+        layer: (*stack, *layer_shape(backbone.spec, layer, backbone.preprocess.crop))
+        for layer in session.settings.layers
     }
 
 

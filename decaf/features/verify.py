@@ -19,6 +19,7 @@ from decaf.features.store.file import FeatureFile, open_features
 from decaf.images.archives import ARCHIVE_KINDS
 from decaf.images.refs import ImageRef
 from decaf.images.sources import MEMORY_KINDS, ImageList, collect
+from decaf.images.spec import PreprocessSpec
 
 if TYPE_CHECKING:
     from decaf.backbone.model import Backbone
@@ -41,8 +42,8 @@ class Verification:
         Rows that were computed anew.
     measure : {"relative error", "1 - cosine"}
         ``‖a - b‖ / ‖b‖`` for float32 arithmetic, one minus the cosine for bfloat16.
-    tolerance : float
-        Largest difference that is still agreement.
+    tolerance : dict of str to float
+        For each layer, the largest difference that is still agreement.
     worst : dict of str to float
         For each layer, the largest difference found.
     failed : list of (row, layer, difference)
@@ -57,7 +58,7 @@ class Verification:
     changed: list[str]
     compared: int
     measure: str
-    tolerance: float
+    tolerance: dict[str, float]
     worst: dict[str, float]
     failed: list[tuple[int, str, float]]
     unavailable: list[tuple[int, str]]
@@ -69,18 +70,21 @@ class Verification:
         return not self.failed and not self.changed
 
 
-def tolerance(run: dict[str, Any]) -> tuple[str, float]:
+def tolerance(run: dict[str, Any], layer: str) -> tuple[str, float]:
     """Give how rows of a run are compared, and the largest difference allowed.
 
     float32 rows agree to 1e-5 relative, whatever the batch, the neighbours or the machine; stored
     as float16 they carry that type's rounding, 2^-11, besides. bfloat16 rows keep a cosine of
-    0.9995.
+    0.9995, probabilities one of 0.995: where two classes are about as probable, the exponential
+    turns a small error of their logits into a large one. Over 1,000 photographs the smallest were
+    0.99984 and 0.99898 (``benchmarks/precision.py``); float32 from fc6 on leaves the latter as it
+    is, since the error is that of the convolutions.
 
-    >>> tolerance({"precision": "fp32", "dtype": "float32"})
+    >>> tolerance({"precision": "fp32", "dtype": "float32"}, "fc6")
     ('relative error', 1e-05)
     """
     if run.get("precision") == "bf16":
-        return "1 - cosine", 5e-4
+        return "1 - cosine", 5e-3 if layer == "prob" else 5e-4
     return "relative error", 1e-5 if run.get("dtype") == "float32" else 1e-3
 
 
@@ -190,7 +194,8 @@ def _backbone(file: FeatureFile, weights: Any) -> Backbone:
             f"{sha256}), these are {backbone.weights_name} ({backbone.sha256}); "
             "name the right ones with --weights"
         )
-    return backbone
+    with _reading_the_record(file):
+        return backbone.with_preprocess(PreprocessSpec.from_dict(file.run["preprocess"]))
 
 
 class _Sample:
@@ -330,17 +335,26 @@ def _compare(
     unavailable: list[tuple[int, str]],
     notes: list[str],
 ) -> Verification:
-    measure, limit = tolerance(file.run)
+    allowed = {layer: tolerance(file.run, layer) for layer in file.layers}
     worst = dict.fromkeys(file.layers, 0.0)
     failed = []
     for row, values in fresh.items():
         for layer, value in values.items():
+            measure, limit = allowed[layer]
             difference = _difference(measure, value, file[layer][row])
             worst[layer] = max(worst[layer], difference)
             if not difference <= limit:
                 failed.append((row, layer, difference))
     return Verification(
-        len(file), changed, len(fresh), measure, limit, worst, failed, sorted(unavailable), notes
+        rows=len(file),
+        changed=changed,
+        compared=len(fresh),
+        measure=next(iter(allowed.values()))[0],
+        tolerance={layer: limit for layer, (_, limit) in allowed.items()},
+        worst=worst,
+        failed=failed,
+        unavailable=sorted(unavailable),
+        notes=notes,
     )
 
 

@@ -99,10 +99,10 @@ def _best_factor(scores: np.ndarray, codes: np.ndarray) -> float:
     size = float(np.abs(scores - scores.mean(axis=1, keepdims=True)).max())
     if size == 0:
         return 1.0
-    # The root is sought in units of the largest score, first by doubling, then by halves. The factor
-    # stays above 0, for the order of the classes: so little that the likelihood is that of a factor
-    # of 0 to one part in 10^9, and enough that float64 tells scores apart that differ by 1e-6 of
-    # the largest.
+    # The root is sought in units of the largest score, first by doubling, then by halves. For the
+    # order of the classes the factor stays above 0: so little that the likelihood is that of a
+    # factor of 0 to one part in 10^9, and enough that float64 tells scores apart that differ by
+    # 1e-6 of the largest.
     smallest = 1e-9 / size
 
     def slope(a: float) -> float:

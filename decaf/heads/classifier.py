@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ from decaf.heads.identity import FeatureIdentity
 from decaf.heads.saved import SavedHead, is_head_file, load_head
 from decaf.heads.whereabouts import (
     WEIGHTS_ENDINGS,
+    check_preprocess,
     find_backbone,
     named_backbone,
 )
@@ -33,6 +34,7 @@ from decaf.images.status import STATUS_NAMES
 
 if TYPE_CHECKING:
     from decaf.backbone.model import Backbone
+    from decaf.images.spec import PreprocessSpec
 
 __all__ = [
     "Classifier",
@@ -83,6 +85,9 @@ class Classifier:
         The network that the head's features come from. By default it is found by its name, or as a
         file where it was when the head was fitted or beside the head. It is loaded when it is first
         needed.
+    preprocess : str, mapping or PreprocessSpec, optional
+        As in `decaf.extract`, where a network answers itself; a head has the preprocessing of the
+        features that it was fitted to, and is refused with another.
     path : str or path
         The head's file, for messages.
 
@@ -99,6 +104,7 @@ class Classifier:
         head: SavedHead | None = None,
         *,
         weights: str | os.PathLike[str] | Backbone | None = None,
+        preprocess: str | Mapping[str, Any] | PreprocessSpec | None = None,
         path: str | os.PathLike[str] = "the classifier",
     ) -> None:
         self.head = head
@@ -106,6 +112,8 @@ class Classifier:
         self._backbone: Backbone | None = None
         self.gives = "probability"
         if head is not None:
+            if preprocess is not None:
+                check_preprocess(head.identity, preprocess, self._path)
             self.class_names = tuple(head.class_names)
             if head.calibration is None and not hasattr(head.estimator, "predict_proba"):
                 self.gives = "score"
@@ -117,7 +125,7 @@ class Classifier:
         from decaf.backbone.model import Backbone, load_backbone
 
         backbone = weights if isinstance(weights, Backbone) else load_backbone(weights)
-        self._backbone = backbone
+        self._backbone = backbone = backbone.with_preprocess(preprocess)
         count = backbone.spec.classes
         self.class_names = backbone.class_names or tuple(str(unit) for unit in range(count))
 
@@ -126,9 +134,10 @@ class Classifier:
         cls,
         path: str | os.PathLike[str],
         weights: str | os.PathLike[str] | Backbone | None = None,
+        preprocess: str | Mapping[str, Any] | PreprocessSpec | None = None,
     ) -> Classifier:
         """Load a classifier; see `load_classifier`."""
-        return load_classifier(path, weights)
+        return load_classifier(path, weights, preprocess)
 
     def __repr__(self) -> str:
         what = "the network's own classes"
@@ -374,6 +383,7 @@ class Classifier:
 def load_classifier(
     path: str | os.PathLike[str] = DEFAULT_WEIGHTS,
     weights: str | os.PathLike[str] | Backbone | None = None,
+    preprocess: str | Mapping[str, Any] | PreprocessSpec | None = None,
 ) -> Classifier:
     """Load a classifier.
 
@@ -386,6 +396,8 @@ def load_classifier(
     weights : str, path or Backbone, optional
         The network that the classifier was fitted on, where it is not found by itself: by its name,
         where its file was, or beside `path`.
+    preprocess : str, mapping or PreprocessSpec, optional
+        As in `decaf.extract`, for a network that answers itself; a head knows its own.
 
     Returns
     -------
@@ -408,8 +420,8 @@ def load_classifier(
     if is_registry_name(path) or (_ends_as_weights(path) and not is_head_file(path)):
         if weights is not None:
             raise SettingError(f"{os.fspath(path)}: is a network itself; leave weights out")
-        return Classifier(weights=path, path=path)
-    return Classifier(load_head(path), weights=weights, path=path)
+        return Classifier(weights=path, preprocess=preprocess, path=path)
+    return Classifier(load_head(path), weights=weights, preprocess=preprocess, path=path)
 
 
 def is_model(path: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from decaf.images.sources import collect
 
 if TYPE_CHECKING:
     from decaf.backbone.model import Backbone
+    from decaf.images.spec import PreprocessSpec
 
 __all__ = ["FeatureExtractor"]
 
@@ -35,7 +36,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         The activations of several layers are put side by side.
     weights : str or path
         As in `decaf.extract`.
-    crops, precision, device, batch_size, workers, on_error
+    preprocess, crops, precision, device, batch_size, workers, on_error
         As in `decaf.extract`. With ``on_error="record"`` the row of a bad image is NaN, for a later
         step to fill in.
 
@@ -63,6 +64,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         layer: str | Sequence[str] = "fc6",
         *,
         weights: str | os.PathLike[str] = DEFAULT_WEIGHTS,
+        preprocess: str | Mapping[str, Any] | PreprocessSpec | None = None,
         crops: str = "center",
         precision: str = "fp32",
         device: str = "auto",
@@ -72,6 +74,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     ) -> None:
         self.layer = layer
         self.weights = weights
+        self.preprocess = preprocess
         self.crops = crops
         self.precision = precision
         self.device = device
@@ -103,7 +106,10 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         backbone = self._loaded()
         resolve_layers(backbone.spec, settings.layers)
         self.weights_sha256_ = backbone.sha256
-        width = sum(int(np.prod(layer_shape(backbone.spec, name))) for name in settings.layers)
+        side = backbone.preprocess.crop
+        width = sum(
+            int(np.prod(layer_shape(backbone.spec, name, side))) for name in settings.layers
+        )
         self.n_features_out_ = width * (10 if self.crops == "ten-stack" else 1)
         return self
 
@@ -165,12 +171,14 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         from decaf.backbone.spec import layer_shape
 
         check_is_fitted(self, "weights_sha256_")
-        spec = self._loaded().spec
+        backbone = self._loaded()
         crops = 10 if self.crops == "ten-stack" else 1
         names = [
             f"{name}_{column}"
             for name in self._layers()
-            for column in range(crops * int(np.prod(layer_shape(spec, name))))
+            for column in range(
+                crops * int(np.prod(layer_shape(backbone.spec, name, backbone.preprocess.crop)))
+            )
         ]
         return np.array(names, dtype=object)
 
@@ -182,7 +190,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
         backbone: Backbone | None = getattr(self, "_backbone_", None)
         if backbone is None:
-            backbone = load_backbone(self.weights)
+            backbone = load_backbone(self.weights).with_preprocess(self.preprocess)
             known = getattr(self, "weights_sha256_", backbone.sha256)
             if backbone.sha256 != known:
                 raise SettingError(

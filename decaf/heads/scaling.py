@@ -59,7 +59,8 @@ class Scaling:
             return X
         if self.factor > float(np.finfo(X.dtype).max):  # of rows of subnormal numbers
             return _scaled(X, np.array([self.factor]), None)
-        return X * X.dtype.type(self.factor)
+        scaled: np.ndarray = X * X.dtype.type(self.factor)
+        return scaled
 
     def activations(self, X: np.ndarray, scaled: np.ndarray) -> np.ndarray:
         """Give the part of the scaled rows that dropout acts on.

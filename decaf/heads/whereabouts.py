@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from decaf.backbone.registry import is_registry_name
 from decaf.errors import WeightsError
+from decaf.images.spec import PreprocessSpec, override_preprocess
 
 if TYPE_CHECKING:
     from decaf.backbone.model import Backbone
     from decaf.heads.identity import FeatureIdentity
     from decaf.heads.saved import SavedHead
 
-__all__ = ["WEIGHTS_ENDINGS", "find_backbone", "named_backbone"]
+__all__ = ["WEIGHTS_ENDINGS", "check_preprocess", "find_backbone", "named_backbone"]
 
 WEIGHTS_ENDINGS = (".safetensors", ".pth", ".pt")
 
@@ -23,12 +25,14 @@ WEIGHTS_ENDINGS = (".safetensors", ".pth", ".pt")
 def named_backbone(
     identity: FeatureIdentity, weights: str | os.PathLike[str] | Backbone, path: str
 ) -> Backbone:
-    """Load the weights that the user names for a head.
+    """Load the weights that the user names for a head, with the preprocessing of its features.
 
     Raises
     ------
     WeightsError
         If they are not those that the head was fitted on.
+    SettingError
+        If the head's preprocessing is none, or not one that they can have.
     """
     from decaf.backbone.model import Backbone, load_backbone
 
@@ -38,7 +42,20 @@ def named_backbone(
             f"{path}: was fitted on features of weights {identity.weights_name} (SHA-256 "
             f"{identity.weights_sha256[:12]}…); {backbone.weights_name} is {backbone.sha256[:12]}…"
         )
-    return backbone
+    return backbone.with_preprocess(PreprocessSpec.from_dict(identity.preprocess))
+
+
+def check_preprocess(identity: FeatureIdentity, preprocess: Any, path: str) -> None:
+    """Refuse another preprocessing than that of the features that a head was fitted to.
+
+    Raises
+    ------
+    HeadError
+        With both values shown.
+    """
+    own = PreprocessSpec.from_dict(identity.preprocess)
+    wanted = override_preprocess(own, preprocess)
+    identity.check(replace(identity, preprocess=wanted.to_dict()), path)
 
 
 def find_backbone(head: SavedHead, path: str) -> Backbone:

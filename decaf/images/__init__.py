@@ -7,7 +7,7 @@ Decoding needs torch and is imported from its modules: `decaf.images.decode` and
 from __future__ import annotations
 
 from decaf.images.sources import ImageList, ImageRef, collect
-from decaf.images.spec import PreprocessSpec, named_preprocess
+from decaf.images.spec import PreprocessSpec, named_preprocess, override_preprocess
 from decaf.images.status import STATUS_NAMES, status_code
 
 __all__ = [
@@ -17,5 +17,6 @@ __all__ = [
     "PreprocessSpec",
     "collect",
     "named_preprocess",
+    "override_preprocess",
     "status_code",
 ]

@@ -72,7 +72,8 @@ def resized_crops(pixels: torch.Tensor, spec: PreprocessSpec, ten: bool = False)
     Raises
     ------
     ImageError
-        "too_large" if keeping the aspect ratio makes more than `MAX_RESIZED_PIXELS` pixels.
+        "too_large" if keeping the aspect ratio makes more than `MAX_RESIZED_PIXELS` pixels;
+        "wrong_size" if the image is to be taken as it is, and has not the size for it.
     """
     height, width = _resized_size(pixels.shape[1], pixels.shape[2], spec)
     rows = pixels.permute(1, 2, 0).contiguous()  # how decoders give them: no copy
@@ -157,6 +158,14 @@ def _resized_size(height: int, width: int, spec: PreprocessSpec) -> tuple[int, i
     """Give the size after the resize; the long side is cut to an integer as in torchvision."""
     side = spec.resize_to
     if spec.resize == "warp":
+        return side, side
+    if spec.resize == "none":
+        if (height, width) != (side, side):
+            raise ImageError(
+                "wrong_size",
+                f"{width} x {height} pixels; taken as they are (resize 'none'), images must have "
+                f"{side} x {side}",
+            )
         return side, side
     short, long = sorted((height, width))
     long = int(side * long / short)

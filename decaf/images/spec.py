@@ -8,12 +8,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
 from decaf.errors import SettingError
 
-__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "MAX_SIDE", "PreprocessSpec", "named_preprocess"]
+__all__ = [
+    "IMAGENET_MEAN",
+    "IMAGENET_STD",
+    "MAX_SIDE",
+    "NAMES",
+    "PreprocessSpec",
+    "named_preprocess",
+    "override_preprocess",
+]
 
 # Per-channel mean and standard deviation of ImageNet's training pixels in [0, 1], as published with
 # torchvision's weights.
@@ -21,6 +29,9 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 MAX_SIDE = 4096
+
+NAMES = {"decaf": "warp", "shorter-side": "shorter-side", "as-is": "none"}
+"""The built-in specs by name, and how each resizes."""
 
 # The side that is resized to before cropping: 256 for the 224 and 227 crops of the paper
 # (Krizhevsky et al. 2012, sec. 2), and that ratio, 9/8, for the networks on small images.
@@ -34,10 +45,11 @@ class PreprocessSpec:
     Parameters
     ----------
     name : str
-        What the spec is called in listings, ``"decaf"`` or ``"shorter-side"`` for the built-in two.
-    resize : {"warp", "shorter-side"}
+        What the spec is called in listings: one of `NAMES` for the built-in ones.
+    resize : {"warp", "shorter-side", "none"}
         ``"warp"`` makes the image `resize_to` square whatever its aspect ratio;
-        ``"shorter-side"`` keeps the ratio and makes the shorter side `resize_to`.
+        ``"shorter-side"`` keeps the ratio and makes the shorter side `resize_to`; ``"none"`` takes
+        images that are `resize_to` square already, pixel for pixel, and refuses others.
     resize_to : int
         Side after the resize, in pixels, 1 to 4096.
     crop : int
@@ -48,7 +60,8 @@ class PreprocessSpec:
         Factor on the 0-255 pixel before `mean` is taken off.
     mean_image_sha256 : str or None
         SHA-256 of the mean image (float32 ``(3, resize_to, resize_to)``, units of `mean`) that is
-        kept beside the weights. When set, it is subtracted in place of `mean`; "warp" only.
+        kept beside the weights. When set, it is subtracted in place of `mean`; not with
+        "shorter-side".
     interpolation, orientation, color : str
         Recorded facts; there is one choice of each so far.
     background : tuple of 3 int
@@ -61,7 +74,7 @@ class PreprocessSpec:
     """
 
     name: str
-    resize: Literal["warp", "shorter-side"]
+    resize: Literal["warp", "shorter-side", "none"]
     resize_to: int
     crop: int
     mean: tuple[float, float, float] = IMAGENET_MEAN
@@ -119,33 +132,98 @@ def named_preprocess(name: str, crop: int) -> PreprocessSpec:
 
     Parameters
     ----------
-    name : {"decaf", "shorter-side"}
+    name : {"decaf", "shorter-side", "as-is"}
         ``"decaf"`` warps to a square (Donahue et al. 2014, sec. 4; Krizhevsky's own pipeline);
-        ``"shorter-side"`` keeps the aspect ratio (torchvision's for its AlexNet).
+        ``"shorter-side"`` keeps the aspect ratio (torchvision's for its AlexNet); ``"as-is"`` takes
+        images of the network's own size, pixel for pixel.
     crop : int
-        Side of the network's input: 224, 227, 143, 127 or 64.
+        Side of the network's input.
 
     Raises
     ------
     SettingError
-        If there is no such spec.
+        If there is no such spec, or the side is none.
 
     Examples
     --------
     >>> named_preprocess("shorter-side", 224).resize_to
     256
     """
-    kinds: dict[str, Literal["warp", "shorter-side"]] = {
-        "decaf": "warp",
-        "shorter-side": "shorter-side",
-    }
-    if name not in kinds:
-        raise SettingError(f"no preprocessing is called {name!r}; there are {sorted(kinds)}")
-    if crop not in _RESIZE_TO:
+    if name not in NAMES:
+        raise SettingError(f"no preprocessing is called {name!r}; there are {sorted(NAMES)}")
+    resize: Any = NAMES[name]
+    resize_to = crop if resize == "none" else _RESIZE_TO.get(crop) or round(crop * 9 / 8)
+    return PreprocessSpec(name=name, resize=resize, resize_to=resize_to, crop=crop)
+
+
+def override_preprocess(own: PreprocessSpec, given: Any) -> PreprocessSpec:
+    """Put what a user asks for in place of the preprocessing that a network has of its own.
+
+    Parameters
+    ----------
+    own : PreprocessSpec
+        Of the weights.
+    given : str, mapping, PreprocessSpec or None
+        A name of `NAMES`, which stands for resize and crop alone, at the network's own size; or
+        fields in place of those of `own` (``{"resize": "none", "crop": 227}``), after those of a
+        ``name`` where one is among them; or all of it. None for `own`. Without a resize,
+        `resize_to` is the crop where it is not given.
+
+    Returns
+    -------
+    PreprocessSpec
+        Equal however it was asked for: its name follows from how it resizes, unless nothing but
+        the name would differ from `own`.
+
+    Raises
+    ------
+    SettingError
+        For names, fields or values that there are not; and where the weights subtract a mean image
+        that does not fit any more.
+
+    Examples
+    --------
+    >>> own = named_preprocess("shorter-side", 224)
+    >>> override_preprocess(own, "as-is").resize_to
+    224
+    >>> override_preprocess(own, {"resize": "warp"}) == override_preprocess(own, "decaf")
+    True
+    """
+    if given is None:
+        return own
+    if isinstance(given, PreprocessSpec):
+        made = given
+    elif isinstance(given, (str, Mapping)):
+        asked: dict[str, Any] = {"name": given} if isinstance(given, str) else dict(given)
+        values = own.to_dict()
+        if "name" in asked:
+            named = named_preprocess(asked.pop("name"), asked.get("crop", own.crop)).to_dict()
+            values |= {key: named[key] for key in ("resize", "resize_to", "crop")}
+        values |= asked
+        if values["resize"] == "none" and "resize_to" not in asked:
+            values["resize_to"] = values["crop"]
+        image = values.pop("mean_image_sha256") if "mean" not in asked else None
+        made = PreprocessSpec.from_dict(values | {"mean_image_sha256": None})
+        if image and (made.resize, made.resize_to) != (own.resize, own.resize_to):
+            raise SettingError(
+                f"preprocessing: the weights subtract a mean image, which fits images resized by "
+                f"{own.resize!r} to {own.resize_to} pixels alone; give mean too, three numbers"
+            )
+        name = next(name for name, resize in NAMES.items() if resize == made.resize)
+        made = replace(made, name=name, mean_image_sha256=image)
+        if replace(made, name=own.name) == own:
+            made = own
+    else:
         raise SettingError(
-            f"no built-in preprocessing for crops of {crop!r}; there are {sorted(_RESIZE_TO)}"
+            f"preprocess must be a name ({', '.join(NAMES)}), a dict of fields or a "
+            f"PreprocessSpec, got {type(given).__name__}"
         )
-    return PreprocessSpec(name=name, resize=kinds[name], resize_to=_RESIZE_TO[crop], crop=crop)
+    if made.mean_image_sha256 not in (None, own.mean_image_sha256):
+        raise SettingError(
+            f"preprocessing: asks for the mean image {made.mean_image_sha256:.12}…, the weights "
+            f"have {own.mean_image_sha256 or 'none':.12}"
+        )
+    return made
 
 
 def _problems(spec: PreprocessSpec) -> list[str]:
@@ -153,8 +231,8 @@ def _problems(spec: PreprocessSpec) -> list[str]:
     found = []
     if not isinstance(spec.name, str) or not 0 < len(spec.name) <= 100:
         found.append(f"name must be a text of 1 to 100 characters, got {spec.name!r:.120}")
-    if spec.resize not in ("warp", "shorter-side"):
-        found.append(f"resize must be 'warp' or 'shorter-side', got {spec.resize!r:.120}")
+    if spec.resize not in NAMES.values():
+        found.append(f"resize must be one of {[*NAMES.values()]}, got {spec.resize!r:.120}")
     sizes_ok = True
     for field in ("resize_to", "crop"):
         value = getattr(spec, field)
@@ -176,8 +254,8 @@ def _problems(spec: PreprocessSpec) -> list[str]:
             found.append(
                 f"mean_image_sha256 must be 64 hex digits, got {spec.mean_image_sha256!r:.120}"
             )
-        if spec.resize != "warp":
-            found.append("a mean image needs resize='warp'")
+        if spec.resize == "shorter-side":
+            found.append("a mean image needs resize='warp' (or 'none')")
     only = {"interpolation": "bilinear-antialias", "orientation": "exif-applied", "color": "RGB"}
     for field, value in only.items():
         if getattr(spec, field) != value:

@@ -20,6 +20,7 @@ STATUS_NAMES: tuple[str, ...] = (
     "timeout",  # decoding took longer than the limit, twice
     "worker_died",  # decoding ended its process, each time it was tried
     "bad_value",  # numbers that are not an image (NaN, out of range, wrong shape)
+    "wrong_size",  # not of the size that images must have to be taken pixel for pixel
 )
 
 

@@ -12,7 +12,7 @@ from decaf.backbone.init import random_state
 from decaf.backbone.spec import ArchSpec, parameter_shapes
 from decaf.backbone.state import Weights, tensor_sha256
 from decaf.errors import SettingError
-from decaf.images.spec import PreprocessSpec
+from decaf.images.spec import NAMES, PreprocessSpec
 from decaf.train.pack.reader import Pack
 from decaf.train.recipe import LEARNED, TrainSettings
 
@@ -47,7 +47,8 @@ def preprocess_of(
     SettingError
         Where a mean image is asked for of a pack that cannot have one.
     """
-    warped = pack.resize == "warp"
+    resize: Any = pack.resize
+    squared = resize != "shorter-side"
     resize_to = settings.resize_to or (pack.size if pack.size > crop else round(crop * 9 / 8))
     if resize_to < crop:
         raise SettingError(f"resize_to {resize_to} is less than the network's {crop} pixels")
@@ -74,8 +75,8 @@ def preprocess_of(
         if settings.mean != "channel":
             image = torch.from_numpy(pack.mean_image * (scale * 255)).float().contiguous()
     spec = PreprocessSpec(
-        name="decaf" if warped else "shorter-side",
-        resize="warp" if warped else "shorter-side",
+        name=next(name for name, kind in NAMES.items() if kind == resize),
+        resize=resize,
         resize_to=resize_to,
         crop=crop,
         mean=mean,
@@ -83,7 +84,7 @@ def preprocess_of(
         scale=scale,
     )
     fits = image is not None and image.shape[1] == resize_to
-    possible = warped and pack.size == resize_to and settings.crop == "random" and fits
+    possible = squared and pack.size == resize_to and settings.crop == "random" and fits
     if begun is None and settings.mean == "image" and not possible:
         raise SettingError(
             "mean 'image' needs a pack made with --resize warp, of the size that evaluation "

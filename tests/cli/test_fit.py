@@ -401,6 +401,7 @@ def test_flags_of_the_extraction_and_features_that_are_there(
     for flags, told in (
         (["--crops", "ten"], "crops center, not ten; leave that out"),
         (["--precision", "bf16"], "precision fp32, not bf16; leave that out"),
+        (["--crop", "60"], "other preprocessing (crop: 64 there, 60 now); leave preprocess out"),
         (["-w", DEFAULT_WEIGHTS], f"weights net.safetensors, not of {DEFAULT_WEIGHTS}"),
     ):
         capsys.readouterr()
@@ -410,6 +411,39 @@ def test_flags_of_the_extraction_and_features_that_are_there(
         assert said.count("\n") == 1
         assert not Path(out).exists()
     assert main([*asked, "--crops", "center", "--precision", "fp32", "-w", weights]) == 0
+
+
+def test_flags_of_the_preprocessing(
+    weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Stimuli of the network's size, from the features to the answer."""
+    generator = np.random.default_rng(0)
+    for name in CLASSES:
+        (tmp_path / "stimuli" / name).mkdir(parents=True)
+        for number in range(4):
+            pixels = generator.integers(0, 256, (64, 64, 3), np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "stimuli" / name / f"{number}.png")
+    stimuli, file, out = (str(tmp_path / name) for name in ("stimuli", "f.h5", "s.head"))
+    asked = ["--resize", "none", "--mean", "0.5", "0.5", "0.5", "-w", weights, *QUICK]
+    assert main(["extract", stimuli, "-o", file, "-l", "fc7", *asked]) == 0
+    with decaf.open_features(file) as features:
+        recorded = features.run["preprocess"]
+    assert (recorded["name"], recorded["resize_to"], recorded["crop"]) == ("as-is", 64, 64)
+    assert recorded["mean"] == [0.5, 0.5, 0.5]
+    assert main(["info", file]) == 0
+    shown = "preprocess    as-is (resize none; resize-to 64; crop 64; mean 0.5, 0.5, 0.5; std "
+    assert shown in capsys.readouterr().out
+    assert main(["verify", file, "-w", weights]) == 0
+    fit = ["fit", stimuli, "-o", out, "-l", "fc7", "-C", "1", "--held-out", "0", *asked]
+    assert main(fit) == 0
+    capsys.readouterr()
+    assert main(["predict", out, stimuli, "-w", weights, *QUICK]) == 0
+    assert main(["predict", out, stimuli, "--resize", "warp", "-w", weights, *QUICK]) == 2
+    assert "preprocess resize: none in the head, warp now" in capsys.readouterr().err
+    assert main(["predict", weights, stimuli, "--resize", "none", *QUICK]) == 0
+    for command in ("extract", "fit", "predict", "finetune", "evaluate"):
+        assert main([command, "--help"]) == 0
+        assert "--resize {warp,shorter-side,none}" in capsys.readouterr().out
 
 
 def report_of(confusion: np.ndarray, names: tuple[str, ...]) -> FitReport:

@@ -28,7 +28,7 @@ def test_info(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
         f"{file}\n",
         "  rows          3 (2 ok, 1 bad)\n",
         f"  weights       random:0 (SHA-256 {'ab' * 32})\n",
-        "  preprocess    decaf\n",
+        "  preprocess    decaf (resize warp; resize-to 256; crop 227)\n",
         "  crops         center\n",
         "  precision     fp32\n",
         "  versions      torch 2.11.0\n",

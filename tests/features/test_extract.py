@@ -323,3 +323,57 @@ def test_a_file_is_written_where_no_room_can_be_reserved(
     monkeypatch.delattr(os, "posix_fallocate")  # as on macOS
     with extract(arrays, out=tmp_path / "f.h5") as file:
         np.testing.assert_allclose(file["fc6"], fc6, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("weights", [WEIGHTS, "random:0"])
+def test_as_is_stimuli_of_the_networks_size_go_in_pixel_for_pixel(
+    weights: str, tmp_path: Path
+) -> None:
+    network = decaf.load_backbone(weights)
+    side = network.spec.input_size
+    stimulus = np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)
+    Image.fromarray(stimulus).save(tmp_path / "stimulus.png")
+    found = extract([str(tmp_path / "stimulus.png")], "conv5", weights=network, preprocess="as-is")
+    spec = network.preprocess
+    pixels = (stimulus / 255 - np.array(spec.mean)) / np.array(spec.std)
+    with torch.no_grad():
+        x = torch.from_numpy(pixels).permute(2, 0, 1)[None].float()
+        expected = network.network.tap(x, ["conv5"])["conv5"].flatten().numpy()
+    assert isinstance(found, np.ndarray)
+    assert np.linalg.norm(found[0] - expected) < 1e-5 * np.linalg.norm(expected)
+    enlarged = extract([str(tmp_path / "stimulus.png")], "conv5", weights=network)
+    assert isinstance(enlarged, np.ndarray)
+    assert np.linalg.norm(enlarged[0] - expected) > 0.1 * np.linalg.norm(expected)
+
+
+def test_as_is_refuses_other_sizes_with_both(folder: Path, tmp_path: Path) -> None:
+    told = r"100 x 80 pixels; taken as they are \(resize 'none'\), images must have 64 x 64"
+    with pytest.raises(ImageError, match=told):
+        extract(folder, preprocess="as-is")
+    with extract(folder, preprocess="as-is", out=tmp_path / "f.h5", on_error="record") as file:
+        assert {file.status_names[code] for code in file.status} == {"wrong_size"}
+
+
+def test_preprocessing_is_recorded_and_makes_another_run(folder: Path, tmp_path: Path) -> None:
+    asked = {"resize": "shorter-side", "crop": 60, "mean": [0.5, 0.4, 0.3]}
+    with extract(folder, "pool5", preprocess=asked, out=tmp_path / "f.h5") as file:
+        recorded, fingerprint = file.run["preprocess"], file.fingerprint
+        assert file["pool5"].shape == (7, 256, 2, 2)
+    own = backbone().preprocess.to_dict()
+    assert recorded == {**own, **asked, "name": "shorter-side"}
+    with extract(folder, "pool5", out=tmp_path / "own.h5") as file:
+        assert file.run["preprocess"] == own
+        assert file.fingerprint != fingerprint
+    with pytest.raises(OutputError, match="preprocess crop: 60 there, 64 now"):
+        extract(folder, "pool5", out=tmp_path / "f.h5")
+
+
+def test_other_crops_serve_what_can_be_computed_from_them(folder: Path) -> None:
+    with pytest.raises(SettingError, match="alexnet-64: fc6 needs inputs of 64 pixels, got 96"):
+        extract(folder, preprocess={"resize_to": 100, "crop": 96})
+    assert np.shape(extract(folder, "conv5", preprocess={"resize_to": 100, "crop": 96}))[0] == 7
+    adaptive = decaf.load_backbone("random:0:alexnet")
+    rows = extract(folder, weights=adaptive, preprocess={"resize_to": 180, "crop": 160})
+    assert np.shape(rows) == (7, 4096)
+    with pytest.raises(SettingError, match="too small for"):
+        extract(folder, weights=adaptive, preprocess={"resize": "none", "crop": 20})

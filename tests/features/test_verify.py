@@ -253,9 +253,10 @@ def test_another_version_is_noted(folder: Path, tmp_path: Path) -> None:
 
 
 def test_tolerances_are_those_stated() -> None:
-    assert tolerance({"precision": "fp32", "dtype": "float32"}) == ("relative error", 1e-5)
-    assert tolerance({"precision": "fp32", "dtype": "float16"}) == ("relative error", 1e-3)
-    assert tolerance({"precision": "bf16", "dtype": "float32"}) == ("1 - cosine", 5e-4)
+    assert tolerance({"precision": "fp32", "dtype": "float32"}, "prob") == ("relative error", 1e-5)
+    assert tolerance({"precision": "fp32", "dtype": "float16"}, "fc6") == ("relative error", 1e-3)
+    assert tolerance({"precision": "bf16", "dtype": "float32"}, "fc8") == ("1 - cosine", 5e-4)
+    assert tolerance({"precision": "bf16", "dtype": "float32"}, "prob") == ("1 - cosine", 5e-3)
 
 
 @pytest.mark.parametrize("settings", [{"dtype": "float16"}, {"crops": "ten-max"}])
@@ -284,3 +285,13 @@ def test_the_command_tells_what_it_found(
     assert "row 1 differs in fc6" in capsys.readouterr().out
     assert main(["verify", path, "--rows", "-1"]) == 2
     assert "rows -1: must be 0 or more" in capsys.readouterr().err
+
+
+def test_a_file_of_other_preprocessing_is_computed_anew_as_it_was(
+    folder: Path, tmp_path: Path
+) -> None:
+    asked = {"resize": "shorter-side", "resize_to": 66, "mean": [0.1, 0.2, 0.3]}
+    result = verify(made(folder, tmp_path / "f.h5", preprocess=asked), rows=100)
+    assert result.ok
+    assert result.compared == 6
+    assert result.notes == []

@@ -348,3 +348,36 @@ def test_a_head_that_was_read_answers_as_the_one_that_was_written(
     found = decaf.load_classifier(tmp_path / "a.head").predict(features)
     assert found == Classifier(head).predict(features)
     assert Classifier.load(tmp_path / "a.head").predict(features) == found
+
+
+def test_a_head_prepares_images_as_its_features_were(
+    folder: Path, features: decaf.FeatureFile, weights: Path, tmp_path: Path
+) -> None:
+    asked = {"resize": "shorter-side", "resize_to": 68, "mean": [0.5, 0.5, 0.5]}
+    settings = {"weights": weights, "on_error": "record", **QUICK}
+    out = tmp_path / "f.h5"
+    with decaf.extract(folder, "fc6", out=out, preprocess=asked, **settings) as other:  # type: ignore[union-attr]
+        head = head_of(other, "fc6")
+        classifier = Classifier(head, weights=weights)
+        expected = head.estimator.predict_proba(other.to_xy("fc6")[0])
+        found = table(classifier.predict(folder, top=None, **QUICK))
+        np.testing.assert_allclose(found[other.ok], expected, rtol=1e-4)
+        told = "preprocess resize: shorter-side in the head, warp now"
+        with pytest.raises(HeadError, match=told):
+            classifier.predict(features)
+        with pytest.raises(HeadError, match="preprocess resize: warp in the head, shorter-side"):
+            Classifier(head_of(features, "fc6")).predict(other)
+    with pytest.raises(HeadError, match=told):
+        Classifier(head, weights=weights, preprocess="decaf")
+    assert Classifier(head, weights=weights, preprocess=asked).predict(folder, **QUICK)
+
+
+def test_a_network_answers_about_images_prepared_as_asked(folder: Path, weights: Path) -> None:
+    stimulus = np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3), dtype=np.uint8)
+    classifier = load_classifier(weights, preprocess="as-is")
+    (found,) = classifier.predict(stimulus, top=None, **QUICK)
+    probabilities = decaf.extract(stimulus, "prob", weights=weights, preprocess="as-is", **QUICK)
+    assert isinstance(probabilities, np.ndarray)
+    chances = [dict(found.classes)[name] for name in NAMES]
+    np.testing.assert_allclose(chances, probabilities[0], rtol=1e-4)
+    assert {each.status for each in classifier.predict(folder / "ant", **QUICK)} == {"wrong_size"}

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from decaf.errors import SettingError
-from decaf.images.spec import PreprocessSpec, named_preprocess
+from decaf.images.spec import PreprocessSpec, named_preprocess, override_preprocess
 
 
 @pytest.mark.parametrize(("crop", "resize_to"), [(224, 256), (227, 256), (64, 72)])
@@ -18,10 +18,59 @@ def test_named_specs_and_their_json(name: str, resize: str, crop: int, resize_to
     assert PreprocessSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
 
 
-@pytest.mark.parametrize(("name", "crop"), [("caffe", 227), ("decaf", 225)])
-def test_unknown_names_list_those_there_are(name: str, crop: int) -> None:
-    with pytest.raises(SettingError, match=r"there are \["):
-        named_preprocess(name, crop)
+def test_unknown_names_list_those_there_are() -> None:
+    with pytest.raises(SettingError, match=r"there are \['as-is', 'decaf', 'shorter-side'\]"):
+        named_preprocess("caffe", 227)
+
+
+def test_sizes_without_a_convention_are_resized_to_nine_eighths() -> None:
+    assert named_preprocess("decaf", 160).resize_to == 180
+    assert named_preprocess("as-is", 160).resize_to == 160
+
+
+OWN = PreprocessSpec("mine", "warp", 300, 227, mean=(0.1, 0.2, 0.3), mean_image_sha256="0" * 64)
+
+
+def test_a_name_stands_for_resize_and_crop_and_keeps_the_numbers_of_the_weights() -> None:
+    own = PreprocessSpec("mine", "warp", 300, 227, mean=(0.1, 0.2, 0.3), scale=1.0)
+    assert override_preprocess(own, None) is own
+    found = override_preprocess(own, "as-is")
+    assert found == PreprocessSpec("as-is", "none", 227, 227, mean=(0.1, 0.2, 0.3), scale=1.0)
+    assert override_preprocess(own, found) == found
+    assert override_preprocess(own, {"resize": "none"}) == found
+    assert override_preprocess(own, {"name": "as-is", "crop": 64}).resize_to == 64
+    assert override_preprocess(own, {"name": "decaf"}).resize_to == 256
+    wider = override_preprocess(own, {"resize": "none", "resize_to": 256})
+    assert (wider.resize_to, wider.crop) == (256, 227)
+
+
+@pytest.mark.parametrize("same", [{}, {"resize": "warp"}, {"crop": 227, "resize_to": 300}])
+def test_asking_for_what_is_there_changes_nothing(same: dict[str, object]) -> None:
+    assert override_preprocess(OWN, same) == OWN
+
+
+def test_a_mean_takes_the_place_of_a_mean_image_which_fits_one_size_alone() -> None:
+    assert override_preprocess(OWN, {"mean": [0.5, 0.5, 0.5]}).mean_image_sha256 is None
+    assert override_preprocess(OWN, {"crop": 200}).mean_image_sha256 == "0" * 64
+    with pytest.raises(SettingError, match="resized by 'warp' to 300 pixels alone; give mean too"):
+        override_preprocess(OWN, "as-is")
+    with pytest.raises(SettingError, match=r"the mean image 0{12}…, the weights have none"):
+        override_preprocess(named_preprocess("decaf", 227), OWN)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("asis", "no preprocessing is called 'asis'"),
+        ({"resize": "squash"}, "resize must be one of"),
+        ({"size": 3}, r"unknown fields \['size'\]"),
+        ({"crop": 400}, "crop 400 is larger than resize_to 300"),
+        (7, "preprocess must be a name .*, got int"),
+    ],
+)
+def test_what_is_no_preprocessing_is_told(given: object, told: str) -> None:
+    with pytest.raises(SettingError, match=told):
+        override_preprocess(OWN, given)
 
 
 @pytest.mark.parametrize(

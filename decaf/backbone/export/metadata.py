@@ -55,13 +55,15 @@ def input_in_words(spec: PreprocessSpec) -> str:
     """Say what the model takes, and how an image is made into it."""
     side = spec.resize_to
     if spec.resize == "warp":
-        resize = f"resize to {side} x {side} pixels whatever the aspect ratio"
+        resize = f"resize to {side} x {side} pixels (bilinear, antialiased) whatever the ratio"
+    elif spec.resize == "none":
+        resize = f"take an image of {side} x {side} pixels as it is, and no other"
     else:
-        resize = f"resize the shorter side to {side} pixels, keeping the aspect ratio"
+        resize = f"resize the shorter side to {side} pixels (bilinear, antialiased)"
     background = ", ".join(map(str, spec.background))
     return (
         f"{INPUT}: uint8 (N, {spec.crop}, {spec.crop}, 3), RGB, 0 to 255, not normalised. "
         f"Decode, apply the EXIF orientation, composite transparency on RGB ({background}), "
-        f"{resize} (bilinear, antialiased), and crop the {spec.crop} x {spec.crop} pixels in the "
+        f"{resize}, and crop the {spec.crop} x {spec.crop} pixels in the "
         "centre. The model itself scales the pixels and subtracts the mean."
     )

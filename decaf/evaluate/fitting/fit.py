@@ -36,6 +36,7 @@ from decaf.heads.scaling import SCALES
 
 if TYPE_CHECKING:
     from decaf.backbone.model import Backbone
+    from decaf.images.spec import PreprocessSpec
 
 __all__ = ["HEADS", "FitSettings", "Fitted", "fit"]
 
@@ -163,6 +164,7 @@ def fit(
     min_images: int | None = None,
     labels: Any = "folder",
     keep_features: str | os.PathLike[str] | None = None,
+    preprocess: str | Mapping[str, Any] | PreprocessSpec | None = None,
     crops: str | None = None,
     precision: str | None = None,
     seed: int = 0,
@@ -215,7 +217,7 @@ def fit(
         As in `decaf.extract`.
     keep_features : path, optional
         Keep the features in this file; where it is complete, nothing is computed.
-    crops, precision : str, optional
+    preprocess, crops, precision : optional
         As in `decaf.extract`; for features that are there none but theirs.
     batch_size, workers
         As in `decaf.extract`; not for features that are there.
@@ -271,6 +273,7 @@ def fit(
         overwrite=overwrite,
         extraction={
             "weights": weights,
+            "preprocess": preprocess,
             "crops": crops,
             "precision": precision,
             "device": device,

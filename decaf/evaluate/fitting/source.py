@@ -17,9 +17,11 @@ from decaf.errors import OutputError, ResumeError, SettingError, WeightsError
 from decaf.evaluate.fitting.held_out import usable_images
 from decaf.features.disk import disk_errors
 from decaf.features.extract import extract
+from decaf.features.run import differences
 from decaf.features.store.file import FeatureFile
 from decaf.images.sniff import is_hdf5
 from decaf.images.sources import collect
+from decaf.images.spec import PreprocessSpec, override_preprocess
 
 __all__ = [
     "CANDIDATE_LAYERS",
@@ -210,6 +212,14 @@ def _check_as_asked(features: FeatureFile, asked: dict[str, Any]) -> None:
             f"{features.path}: holds features of {', and of '.join(differing)}; leave that out, or "
             "name the images"
         )
+    if asked["preprocess"] is not None:
+        there = PreprocessSpec.from_dict(features.run["preprocess"])
+        wanted = override_preprocess(there, asked["preprocess"])
+        if found := differences(there.to_dict(), wanted.to_dict()):
+            raise SettingError(
+                f"{features.path}: holds features of other preprocessing ({'; '.join(found)}); "
+                "leave preprocess out, or name the images"
+            )
     if asked["weights"] is not None:
         _check_weights(features, asked["weights"])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from decaf.backbone.model import Backbone
     from decaf.backbone.state import Weights
     from decaf.evaluate.networks.ensemble import Ensemble, Predictions
-    from decaf.images.pool import DecodePool
+    from decaf.images.decoders import Decoders
+    from decaf.images.spec import PreprocessSpec
 
 __all__ = ["CROPS", "BadImage", "ClassResult", "Evaluation", "evaluate"]
 
@@ -169,6 +170,7 @@ def evaluate(
     labels: Any = None,
     class_ids: Sequence[str] | None = None,
     class_names: Sequence[str] | None = None,
+    preprocess: str | Mapping[str, Any] | PreprocessSpec | None = None,
     match: str = "identity",
     ignore_unknown: bool = False,
     precision: str = "fp32",
@@ -201,6 +203,8 @@ def evaluate(
         Labels of images that do not lie in folders of classes.
     class_ids, class_names : sequence of str, optional
         What integer labels number, where `data` does not tell.
+    preprocess : str, mapping or PreprocessSpec, optional
+        As in `decaf.extract`, for every network.
     match : {"identity", "order"}
         ``"order"`` takes the classes of the data, sorted, for the units of each network in turn:
         for weights that do not say what their classes are.
@@ -249,7 +253,7 @@ def evaluate(
 
         chosen = choose_device(device)
         ensemble = Ensemble(crops=crops, precision=precision, device=chosen)
-        networks, lists = _load(asked, ensemble)
+        networks, lists = _load(asked, preprocess, ensemble)
         alignment = align(lists, tests.classes, match=match)
         known, ignored = _known(tests, alignment, lists, ignore_unknown)
         tally = _Tally(known, alignment)
@@ -287,7 +291,7 @@ def _check_settings(
 
 
 def _load(
-    asked: Sequence[Any], ensemble: Ensemble
+    asked: Sequence[Any], preprocess: Any, ensemble: Ensemble
 ) -> tuple[tuple[dict[str, Any], ...], list[ClassList]]:
     """Load the networks one after the other, so that they are never all there twice."""
     from decaf.backbone.model import Backbone, load_backbone
@@ -295,6 +299,7 @@ def _load(
     records, lists = [], []
     for each in asked:
         backbone = each if isinstance(each, Backbone) else load_backbone(each)
+        backbone = backbone.with_preprocess(preprocess)
         name, count = backbone.weights_name, backbone.spec.classes
         lists.append(class_list(name, count, backbone.class_names, backbone.provenance))
         records.append(
@@ -339,7 +344,7 @@ def _count(
     alignment: Alignment,
     tally: _Tally,
     shown: Progress,
-    pool: DecodePool | None,
+    pool: Decoders | None,
     batch_size: int | None,
     workers: int | None,
     stop: threading.Event | None,

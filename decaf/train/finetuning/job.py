@@ -154,6 +154,7 @@ class Job:
         """Give all that was asked for, for the work folder."""
         return {
             "weights": self.begun.sha256,
+            "preprocess": self.begun.preprocess.to_dict(),
             "settings": self.settings.to_dict(),
             "precision": self.precision,
             "val_fraction": self.val_fraction,

@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from decaf.backbone.device import strict_float32
 from decaf.backbone.registry import DEFAULT_WEIGHTS
 from decaf.backbone.safetensors_file import check_weights_path
+from decaf.backbone.state import with_preprocess
 from decaf.backbone.weights import Weights, load_weights
 from decaf.errors import ImageError, InputError, OutputError, SettingError, Stopped
 from decaf.heads.saved import is_head_file
@@ -28,6 +29,9 @@ from decaf.train.finetuning.work import WorkFolder
 from decaf.train.pack.sources import PackSource
 from decaf.train.session import Rhythm
 
+if TYPE_CHECKING:
+    from decaf.images.spec import PreprocessSpec
+
 __all__ = ["finetune"]
 
 
@@ -37,6 +41,7 @@ def finetune(
     *,
     out: str | os.PathLike[str] | None = None,
     weights: str | os.PathLike[str] | Weights = DEFAULT_WEIGHTS,
+    preprocess: str | Mapping[str, Any] | PreprocessSpec | None = None,
     settings: FinetuneSettings | None = None,
     labels: Any = "folder",
     val_labels: Any = "folder",
@@ -77,6 +82,8 @@ def finetune(
         curves and the settings stay. By default nothing is written.
     weights : str, path or Weights
         To start from, as for `decaf.load_backbone`.
+    preprocess : str, mapping or PreprocessSpec, optional
+        As in `decaf.extract`; the network that comes of it keeps it.
     settings : FinetuneSettings, optional
         How; or as `given`.
     labels, val_labels : "folder", path, or sequence
@@ -161,7 +168,9 @@ def finetune(
             check_card_path(target.with_suffix(".md"))
         if head_path is not None:
             _check_head_path(head_path, target, resume or overwrite)
-        begun = weights if isinstance(weights, Weights) else load_weights(weights)
+        begun = with_preprocess(
+            weights if isinstance(weights, Weights) else load_weights(weights), preprocess
+        )
         job = Job(
             begun=begun,
             settings=chosen,

@@ -97,7 +97,7 @@ def make_pack(
         How images are stored. JPEGs that have the size already keep their bytes.
     quality : int
         Of the JPEGs, 1 to 100. Their colour differences have half the resolution, as is usual.
-    resize : {"shorter-side", "warp"}
+    resize : {"shorter-side", "warp", "none"}
         Make the shorter side `size` and cut out the centre, or make the whole image square.
     workers : int, optional
         Decoding processes; one a core when not given, 0 to decode in this process.

@@ -87,7 +87,9 @@ def check_pack(file: h5py.File, path: str) -> PackContents:
             kind.refuse(path, f"its settings give the encoding {encoding!r}, expected jpeg or raw")
         if resize not in schema.RESIZES:
             kind.refuse(
-                path, f"its settings give the resize {resize!r}, expected shorter-side or warp"
+                path,
+                f"its settings give the resize {resize!r}, expected one of "
+                f"{', '.join(schema.RESIZES)}",
             )
         if file.userblock_size:
             kind.refuse(path, f"begins with {file.userblock_size} bytes that are not its own")

@@ -38,7 +38,7 @@ class Pack:
     size : int
         Side of every image, in pixels.
     encoding : {"jpeg", "raw"}
-    resize : {"shorter-side", "warp"}
+    resize : {"shorter-side", "warp", "none"}
         How the images were made square: by cutting out the centre, or as a whole.
     wnids : tuple of str
         Identity of the classes, which the labels number: WordNet ids, or names of folders. Sorted.

@@ -60,7 +60,7 @@ FORMAT = "decaf-pack"
 SCHEMA = 1
 
 ENCODINGS = ("jpeg", "raw")
-RESIZES = ("shorter-side", "warp")
+RESIZES = ("shorter-side", "warp", "none")
 
 # In this order in the file; a pack without "train" is none.
 SPLITS = ("train", "val", "test")

@@ -23,7 +23,7 @@ class PackSettings:
     encoding : {"jpeg", "raw"}
     quality : int
         Of the JPEGs, 1 to 100; without meaning for raw pixels.
-    resize : {"shorter-side", "warp"}
+    resize : {"shorter-side", "warp", "none"}
         Make the shorter side `size` and cut out the centre (Krizhevsky et al. 2012, sec. 2), or
         make the whole image square.
     """

@@ -479,3 +479,14 @@ def test_whoever_watches_and_fails_leaves_no_thread_behind(weights: Weights, fol
     with pytest.raises(ZeroDivisionError) as caught:
         run(weights, folder, batch_size=2, progress=fail)
     assert set(threading.enumerate()) == before, caught
+
+
+def test_images_are_prepared_as_asked(weights: Weights, folder: Path) -> None:
+    asked = {"resize": "shorter-side", "resize_to": 66}
+    found = run(weights, folder, preprocess=asked)
+    own = dataclasses.replace(
+        weights, preprocess=dataclasses.replace(weights.preprocess, name="shorter-side", **asked)
+    )
+    assert found.networks == run(own, folder).networks
+    np.testing.assert_array_equal(found.confusion, run(own, folder).confusion)
+    assert found.networks[0]["preprocess"]["resize"] == "shorter-side"

@@ -31,6 +31,7 @@ from decaf.errors import (
 from decaf.features.extract import extract
 from decaf.heads import load_head
 from decaf.heads.classifier import load_classifier
+from decaf.images.spec import override_preprocess
 from decaf.train import session
 from decaf.train.feed import Batch
 from decaf.train.finetuning import job as job_module
@@ -577,3 +578,22 @@ def test_what_the_frozen_head_reaches_is_told_first(
     assert caplog.records[0].getMessage() == (
         f"frozen fc7 + logistic regression: {result.frozen} of 12 validation images"
     )
+
+
+def test_stimuli_are_taken_as_they_are(tune: Tune, begun: Weights, tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    for name in ("a", "b"):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        for i in range(4):
+            pixels = random.integers(0, 256, (32, 32, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "images" / name / f"{i}.png")
+    result = tune(
+        tmp_path / "m.safetensors", tmp_path / "images", preprocess="as-is", changes={"epochs": 1.0}
+    )
+    assert result.weights.preprocess == override_preprocess(begun.preprocess, "as-is")
+    found = load_classifier(tmp_path / "m.safetensors").predict(tmp_path / "images", workers=0)
+    assert {each.status for each in found} == {"ok"}
+    with pytest.raises(ImageError, match="must have 36 x 36"):
+        tune(None, tmp_path / "images", preprocess={"resize": "none", "resize_to": 36})
+    with pytest.raises(SettingError, match="fc6 needs inputs of 32 pixels, got 30"):
+        tune(None, tmp_path / "images", preprocess={"crop": 30})
