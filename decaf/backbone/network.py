@@ -258,7 +258,8 @@ class AlexNet(nn.Module):
             case "dropout":
                 return functional.dropout(x, spec.dropout, self.training)
             case "softmax":
-                return x.softmax(dim=1)
+                # In bfloat16 each probability would be rounded to 8 bits, and their sum not be 1.
+                return x.softmax(dim=1, dtype=torch.promote_types(x.dtype, torch.float32))
 
 
 def _rename_torchvision(

@@ -66,12 +66,12 @@ def run(args: argparse.Namespace) -> int:
         if result.changed:
             agree = f"not what was written: {', '.join(result.changed)}"
         print(f"{printable(args.file)}: {result.rows} rows read, {agree}")
-        worst = ", ".join(f"{layer} {value:.1e}" for layer, value in result.worst.items())
+        worst = ", ".join(
+            f"{layer} {value:.1e} (allowed: {result.tolerance[layer]:.0e})"
+            for layer, value in result.worst.items()
+        )
         if result.compared:
-            print(
-                f"{result.compared} rows computed anew: largest {result.measure} {worst} "
-                f"(allowed: {result.tolerance:.0e})"
-            )
+            print(f"{result.compared} rows computed anew: largest {result.measure} {worst}")
         for row, layer, difference in result.failed[:SHOWN]:
             print(f"  row {row} differs in {layer}: {result.measure} {difference:.1e}")
         for row, reason in result.unavailable[:SHOWN]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,10 @@ from decaf.backbone.model import Backbone, load_backbone
 from decaf.backbone.spec import LRNSpec
 from decaf.backbone.weights import load_weights
 from decaf.errors import DecafError, SettingError
+from decaf.features.verify import tolerance
+from decaf.images.prepare import prepare_ref
 from decaf.images.preprocess import normalise
+from decaf.images.refs import ImageRef
 
 CPU = torch.device("cpu")
 
@@ -132,6 +136,25 @@ def test_bf16_rows_keep_their_direction(name: str) -> None:
         cosine = (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
         assert cosine.min() >= 0.9995, layer
         assert cosine.min() < 1.0, f"{layer} was not computed in bfloat16"
+
+
+def test_bf16_keeps_on_photographs_what_is_promised(shared_data: Path) -> None:
+    if not bf16_is_native(CPU):
+        pytest.skip("this processor has no bfloat16 arithmetic")
+    # Those of the sample that lose most: the network hesitates between classes.
+    names = ("n02099712_Labrador_retriever", "n02489166_proboscis_monkey", "n07753113_fig")
+    backbone = load_backbone()
+    crops = np.empty((len(names), 1, 224, 224, 3), np.uint8)
+    for name, out in zip(names, crops, strict=True):
+        ref = ImageRef(os.fsencode(shared_data / "imagenet-sample" / f"{name}.JPEG"))
+        assert prepare_ref(ref, backbone.preprocess, ten=False, out=out).status == "ok"
+    exact = Engine(backbone, backbone.layers)(crops)
+    fast = Engine(backbone, backbone.layers, precision="bf16")(crops)
+    for layer in backbone.layers:
+        a, b = (rows[layer].reshape(len(names), -1).astype(float) for rows in (exact, fast))
+        cosine = (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
+        assert cosine.min() >= 1 - tolerance({"precision": "bf16"}, layer)[1], layer
+    np.testing.assert_allclose(fast["prob"].sum(1), 1, rtol=1e-5)
 
 
 def test_bf16_is_refused_where_it_is_emulated(
