@@ -55,11 +55,16 @@ def input_in_words(spec: PreprocessSpec) -> str:
     """Say what the model takes, and how an image is made into it."""
     side = spec.resize_to
     if spec.resize == "warp":
-        resize = f"resize to {side} x {side} pixels (bilinear, antialiased) whatever the ratio"
+        resize = (
+            f"resize to {side} x {side} pixels whatever the aspect ratio (bilinear, antialiased)"
+        )
     elif spec.resize == "none":
         resize = f"take an image of {side} x {side} pixels as it is, and no other"
     else:
-        resize = f"resize the shorter side to {side} pixels (bilinear, antialiased)"
+        resize = (
+            f"resize the shorter side to {side} pixels, keeping the aspect ratio (bilinear, "
+            "antialiased)"
+        )
     background = ", ".join(map(str, spec.background))
     return (
         f"{INPUT}: uint8 (N, {spec.crop}, {spec.crop}, 3), RGB, 0 to 255, not normalised. "
