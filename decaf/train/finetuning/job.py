@@ -192,14 +192,14 @@ class Job:
         self, source: PackSource | None, work: WorkFolder, on_error: str, overwrite: bool
     ) -> None:
         assert source is not None
-        spec = self.begun.preprocess
-        size = len(source.images) * spec.resize_to**2 * 3
+        side = self.begun.preprocess.resize_to
+        size = len(source.images) * side**2 * 3
         try:
             make_pack(
                 source,
                 work.pack,
-                size=spec.resize_to,
-                resize=spec.resize,
+                size=side,
+                resize=self.begun.preprocess.resize,
                 # As they are, so that the network sees what `decaf.extract` would show it.
                 encoding="raw" if size <= RAW_BYTES else "jpeg",
                 workers=self.workers,
@@ -244,10 +244,8 @@ class Job:
         """Write the frozen head as a file of its own."""
         if fitted is None:
             _, fitted = self._fit_head(data)
-        preprocess, _ = self._preprocess(data)
-        save_frozen(
-            path, fitted, self.begun, preprocess, data.pack.class_names, report, overwrite=True
-        )
+        spec, _ = self._preprocess(data)
+        save_frozen(path, fitted, self.begun, spec, data.pack.class_names, report, overwrite=True)
 
     def _fit_head(self, data: Packed) -> tuple[FrozenHead, Any]:
         return fit_frozen_head(
