@@ -25,6 +25,7 @@ from decaf.errors import (
 
 if TYPE_CHECKING:
     from decaf.backbone.model import Backbone, load_backbone
+    from decaf.describe import describe
     from decaf.evaluate.fitting.fit import Fitted, fit
     from decaf.features.extract import extract
     from decaf.features.store.file import FeatureFile, open_features
@@ -54,6 +55,7 @@ __all__ = [
     "Stopped",
     "WeightsError",
     "__version__",
+    "describe",
     "distil",
     "extract",
     "finetune",
@@ -74,6 +76,7 @@ _LAZY = {
     "FineTuneClassifier": "decaf.train.finetuning.classifier",
     "Fitted": "decaf.evaluate.fitting.fit",
     "Prediction": "decaf.heads.classifier",
+    "describe": "decaf.describe",
     "distil": "decaf.train.distillation.run",
     "extract": "decaf.features.extract",
     "finetune": "decaf.train.finetuning.run",

@@ -18,6 +18,7 @@ MODULES = sorted(ROOT.rglob("*.py"))
 # A stage may import from the stages after it in this list, not from those before it or beside it.
 STAGES = [
     {"cli"},
+    {"describe"},
     {"explore", "evaluate", "train"},
     {"adapt"},  # the head on top of a method is one of decaf.heads
     {"heads"},

@@ -14,6 +14,7 @@ from decaf.backbone.spec import ArchSpec, architecture
 from decaf.backbone.state import Weights
 from decaf.backbone.torchvision_file import read_torchvision_file
 from decaf.errors import InputError, SettingError, WeightsError
+from decaf.images.recognise import not_wanted
 
 __all__ = ["import_weights", "read_class_names"]
 
@@ -65,9 +66,8 @@ def import_weights(
     """
     where = Path(path)
     expected = architecture(arch) if arch is not None else None
-    if not where.is_file():
-        what = "is a folder" if where.is_dir() else "no such file"
-        raise WeightsError(f"{where}: {what}")
+    if not where.exists():
+        raise WeightsError(f"{where}: no such file")
     if mean is not None and where.suffix != _CAFFE:
         raise SettingError(f"{where}: only networks of Caffe ({_CAFFE}) take a mean; leave it out")
     if where.suffix == _CAFFE:
@@ -78,8 +78,9 @@ def import_weights(
     elif where.suffix == _OWN:
         weights = read_weights(where)
     else:
+        endings = ", ".join((*_TORCH, _CAFFE, _OWN))
         raise WeightsError(
-            f"{where}: a file that can be imported ends in {', '.join((*_TORCH, _CAFFE, _OWN))}"
+            not_wanted(where, f"a file that can be imported, whose name ends in {endings}")
         )
     if expected is not None:
         _check_structure(where, weights.spec, expected)

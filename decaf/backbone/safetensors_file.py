@@ -50,6 +50,7 @@ from decaf.backbone.quantised import (
 from decaf.backbone.spec import ArchSpec, parameter_shapes
 from decaf.backbone.state import MEAN_IMAGE, Weights, check_layout
 from decaf.errors import OutputError, SettingError, WeightsError
+from decaf.images.recognise import is_kind, not_wanted
 from decaf.images.spec import PreprocessSpec
 
 __all__ = ["FORMAT", "SCHEMA", "check_weights_path", "read_weights", "save_weights"]
@@ -104,7 +105,9 @@ def read_weights(path: str | os.PathLike[str], *, name: str | None = None) -> We
                 for key in shapes
             }
     except SafetensorError as error:
-        raise WeightsError(f"{where}: damaged, or no safetensors file: {error}") from None
+        if not is_kind(where, "weights"):
+            raise WeightsError(not_wanted(where, "weights")) from None
+        raise WeightsError(f"{where}: damaged: {error}") from None
     except OSError as error:
         raise WeightsError(f"{where}: cannot be read: {error.strerror or error}") from None
     image = tensors.pop(MEAN_IMAGE, None)
@@ -168,9 +171,9 @@ def _own(tensor: Tensor) -> Tensor:
 def _check_header(where: str, header: dict[str, str]) -> None:
     """Refuse a header that is of another kind of file, of a later schema, or was altered."""
     if header.get("format") != FORMAT:
+        text = not_wanted(where, "weights")
         raise WeightsError(
-            f"{where}: a safetensors file, but not weights of decaf: its header says format "
-            f"{header.get('format')!r:.60} instead of {FORMAT!r}"
+            f"{text} (its header says format {header.get('format')!r:.60}, not {FORMAT!r})"
         )
     if header.get("schema") not in (*_UNCHECKED, str(SCHEMA)):
         raise WeightsError(

@@ -148,6 +148,13 @@ def _state_dict(where: str, loaded: Any) -> dict[str, Tensor]:
     if not isinstance(loaded, Mapping) or not loaded:
         raise WeightsError(f"{where}: holds a {type(loaded).__name__}, not a state dict")
     state: dict[str, Tensor] = {}
+    names = [decaf_parameter_name(str(key).removeprefix("module.")) for key in loaded]
+    if "fc8.bias" not in names and any(name.endswith(".weight") for name in names):
+        raise WeightsError(
+            f"{where}: is the state dict of another network ("
+            f"{', '.join(str(key)[:40] for key in list(loaded)[:4])}, …), not of torchvision's "
+            f"AlexNet, which has classifier.6.bias; decaf computes with AlexNets alone"
+        )
     for key, tensor in loaded.items():
         usable = isinstance(tensor, Tensor) and tensor.layout == torch.strided
         # A tensor of the meta device has a shape and no numbers.

@@ -13,6 +13,7 @@ from decaf.backbone.spec import architecture
 from decaf.backbone.state import Weights, state_sha256
 from decaf.backbone.torchvision_file import imagenet_weights, read_torchvision_file
 from decaf.errors import SettingError, WeightsError
+from decaf.images.recognise import not_wanted, recognise
 from decaf.images.spec import PreprocessSpec, named_preprocess
 
 __all__ = [
@@ -74,7 +75,7 @@ def load_weights(weights: str | os.PathLike[str]) -> Weights:
     if path.suffix in _ENDINGS or isinstance(weights, os.PathLike) or os.sep in asked:
         return _read_file(path)
     if asked and path.exists():
-        raise WeightsError(f"{path}: a weights file ends in {', '.join(_ENDINGS)}")
+        return _read_file(path)
     close = difflib.get_close_matches(asked, (DEFAULT_WEIGHTS, "imagenet", "random:0"), n=1)
     hint = f" Did you mean {close[0]}?" if close else ""
     raise WeightsError(
@@ -84,14 +85,18 @@ def load_weights(weights: str | os.PathLike[str]) -> Weights:
 
 
 def _read_file(path: Path) -> Weights:
-    if not path.is_file():
-        what = "is a folder" if path.is_dir() else "no such file"
-        raise WeightsError(f"{path}: {what}; weights are {', '.join(REGISTRY)} or a file's path")
+    if not path.exists():
+        raise WeightsError(
+            f"{path}: no such file; weights are {', '.join(REGISTRY)} or a file's path"
+        )
+    kind = recognise(path).name
+    if kind not in ("weights", "torch", "unknown"):
+        raise WeightsError(not_wanted(path, "weights"))
     if path.suffix == ".safetensors":
         return read_weights(path)
     if path.suffix in _ENDINGS:
         return read_torchvision_file(path)
-    raise WeightsError(f"{path}: a weights file ends in {', '.join(_ENDINGS)}")
+    raise WeightsError(f"{path}: the name of a weights file ends in {', '.join(_ENDINGS)}")
 
 
 def _packaged(name: str) -> Weights:

@@ -1,4 +1,4 @@
-"""``decaf info``: what a feature file holds and how it was made."""
+"""``decaf info``: what a file is, what it holds and how it was made."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["HELP", "configure", "run"]
 
-HELP = "show what a feature file holds and how it was made"
+HELP = "show what a file is, what it holds and how it was made"
 
 # The first bad images of each status are named, the others counted.
 SHOWN_BAD = 5
@@ -23,29 +23,40 @@ SHOWN_CLASSES = 20
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``decaf info``."""
-    parser.add_argument("file", metavar="F.h5", help="a feature file")
+    parser.add_argument(
+        "file",
+        metavar="FILE",
+        help="a feature file, head, weights file, pack, folder of a training run, or any other",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the summary of a feature file."""
-    from decaf.errors import SettingError
-    from decaf.features.store.file import open_features
-    from decaf.images.sniff import is_hdf5
+    """Print what the file is, and its facts."""
+    from decaf.describe import describe
 
-    if args.file.endswith(".safetensors") and not is_hdf5(args.file):
-        name = printable(args.file)
-        raise SettingError(
-            f"{name}: no feature file; `decaf summary {name}` shows the layers of a network"
-        )
-    with open_features(args.file) as file:
-        info = file.info()
-        info["bad_images"] = _bad_images(file)
+    info = describe(args.file)
+    if info["kind"] == "features":
+        from decaf.features.store.file import open_features
+
+        with open_features(args.file) as file:
+            info["bad_images"] = _bad_images(file)
     if args.json:
         print(json.dumps(info, indent=2))
     else:
-        print("\n".join(_lines(info)))
+        print("\n".join((_lines if info["kind"] == "features" else _other_lines)(info)))
     return 0
+
+
+def _other_lines(info: dict[str, Any]) -> Iterator[str]:
+    """Word what is not a feature file: a fact a line."""
+    yield f"{printable(info['path'])}: {info['noun']}"
+    for name, value in info.items():
+        if name not in ("path", "kind", "noun", "used") and value not in ({}, [], None):
+            shown = byte_size(value) if name == "bytes" else _setting(value)
+            yield f"  {name.replace('_', ' '):<18}{printable(shown)}"
+    if info["used"]:
+        yield f"  {'use':<18}{info['used']}"
 
 
 def _bad_images(file: FeatureFile) -> list[dict[str, Any]]:
@@ -99,7 +110,10 @@ def _setting(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key} {_setting(inner)}" for key, inner in value.items())
     if isinstance(value, list):
-        return ", ".join(_setting(inner) for inner in value)
+        more = f" and {len(value) - SHOWN_CLASSES} more" if len(value) > SHOWN_CLASSES else ""
+        return ", ".join(_setting(inner) for inner in value[:SHOWN_CLASSES]) + more
+    if isinstance(value, float):
+        return f"{value:.6g}"
     return "none" if value is None else str(value)
 
 

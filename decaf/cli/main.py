@@ -12,6 +12,7 @@ output any more.
 from __future__ import annotations
 
 import argparse
+import difflib
 import importlib
 import io
 import os
@@ -19,9 +20,10 @@ import sys
 import traceback
 from collections.abc import Sequence
 from types import ModuleType
+from typing import NoReturn
 
 from decaf import __version__
-from decaf.cli.text import in_flags
+from decaf.cli.text import in_flags, printable
 from decaf.errors import DecafError
 
 __all__ = ["COMMANDS", "build_parser", "main"]
@@ -49,7 +51,7 @@ EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
 
 
-def build_parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
+def build_parser(argv: Sequence[str] = ()) -> _Parser:
     """Build the parser of the whole command line.
 
     Parameters
@@ -62,7 +64,7 @@ def build_parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
     -------
     argparse.ArgumentParser
     """
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="decaf",
         description="Images to AlexNet features to classifiers.",
         epilog="decaf COMMAND --help tells more about a command.",
@@ -72,8 +74,14 @@ def build_parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
     parser.add_argument(
         "--debug", action="store_true", help="show the traceback of errors (before the command)"
     )
-    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    subparsers = parser.add_subparsers(
+        dest="command", metavar="COMMAND", title="commands", parser_class=_Parser
+    )
     wanted = next((argument for argument in argv if not argument.startswith("-")), None)
+    if wanted is not None and wanted not in COMMANDS:
+        close = difflib.get_close_matches(wanted, COMMANDS, n=1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        parser.error(f"there is no command {printable(repr(wanted))}{hint}")
     for name, path in COMMANDS.items():
         if wanted in COMMANDS and name != wanted:
             subparsers.add_parser(name)
@@ -83,8 +91,44 @@ def build_parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
             name, help=module.HELP, description=module.HELP, allow_abbrev=False
         )
         module.configure(command)
-        command.set_defaults(run=module.run)
+        command.set_defaults(run=module.run, parser=command)
     return parser
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose refusals name the nearest flag, in a line after its own usage."""
+
+    _given: Sequence[str] = ()
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        self._given = args or ()
+        return super().parse_known_args(args, namespace)
+
+    def error(self, message: str) -> NoReturn:
+        """Show the usage and what is wrong, and end with 2."""
+        self._given, given = (), self._given
+        self.print_usage(sys.stderr)
+        parts = dict.fromkeys([*filter(None, [message]), *self._unknown_flags(given)])
+        self.exit(EXIT_MISTAKE, f"{self.prog}: {printable('; '.join(parts))}\n")
+
+    def refuse(self, extra: Sequence[str]) -> NoReturn:
+        """Refuse arguments that nothing takes; a word after an unknown flag is the flag's."""
+        words = [each for each in extra if not each.startswith("-")]
+        flags = self._unknown_flags(extra)
+        self.error("" if flags else f"nothing is to follow, got {' '.join(words or extra)}")
+
+    def _unknown_flags(self, arguments: Sequence[str]) -> list[str]:
+        known = [flag for action in self._actions for flag in action.option_strings]
+        ended = arguments.index("--") if "--" in arguments else len(arguments)
+        found = []
+        for argument in arguments[:ended]:
+            flag = argument.partition("=")[0]
+            if flag.startswith("--") and flag not in known:
+                close = difflib.get_close_matches(flag, known, n=1, cutoff=0.5)
+                found.append(f"no flag {flag}" + (f"; did you mean {close[0]}?" if close else ""))
+        return found
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -105,7 +149,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     _print_any_name()
     try:
         parser = build_parser(arguments)
-        args = parser.parse_args(arguments)
+        args, extra = parser.parse_known_args(arguments)
+        if extra:
+            getattr(args, "parser", parser).refuse(extra)
     except SystemExit as stop:  # argparse ends the process; a caller in Python wants the code
         return stop.code if isinstance(stop.code, int) else EXIT_MISTAKE
     if args.command is None:

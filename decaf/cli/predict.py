@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from decaf.backbone.registry import DEFAULT_WEIGHTS
+from decaf.backbone.registry import DEFAULT_WEIGHTS, is_registry_name
 from decaf.cli.arguments import add_device, add_preprocess, add_workers, preprocess_of
 from decaf.cli.stop import stopped_by_signals
 from decaf.cli.text import printable
@@ -149,14 +149,20 @@ def run(args: argparse.Namespace) -> int:
 
 def _model_and_images(words: list[str]) -> tuple[str, list[str]]:
     """Tell whether the first word is a model; without one the packaged network answers."""
-    from decaf.errors import SettingError
+    from decaf.errors import InputError, SettingError
     from decaf.heads.classifier import is_model
+    from decaf.images.recognise import not_wanted, recognise
 
     if not is_model(words[0]):
         return DEFAULT_WEIGHTS, words
-    if len(words) == 1:
+    if len(words) > 1:
+        return words[0], words[1:]
+    kind = recognise(words[0]).name
+    if is_registry_name(words[0]) or kind in ("head", "weights", "torch"):
         raise SettingError(f"{words[0]}: is a model; name images too")
-    return words[0], words[1:]
+    if kind == "absent":
+        raise InputError(f"{words[0]}: there is no such file or folder")
+    raise SettingError(not_wanted(words[0], "an image, nor a model with images after it"))
 
 
 def _form_of(out: str | None) -> str:

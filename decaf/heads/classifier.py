@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from decaf.backbone.registry import DEFAULT_WEIGHTS, is_registry_name
-from decaf.errors import SettingError, Stopped
+from decaf.errors import HeadError, SettingError, Stopped
 from decaf.features.progress import progress_for
 from decaf.features.run import RunSettings
 from decaf.features.session import Session, start_decoders
@@ -28,6 +28,7 @@ from decaf.heads.whereabouts import (
 )
 from decaf.images.folders import has_image_ending, has_wildcard
 from decaf.images.paths import is_image_source
+from decaf.images.recognise import not_wanted, recognise
 from decaf.images.sniff import is_hdf5
 from decaf.images.sources import collect
 from decaf.images.status import STATUS_NAMES
@@ -277,7 +278,7 @@ class Classifier:
         if there != known:
             raise SettingError(
                 f"{features.path}: holds features of weights {there[:12]}…, {self._path} is "
-                f"{known[:12]}…"
+                f"{known[:12]}…; give the head or the network that they belong to"
             )
         if features.run["crops"] == "center" and "fc8" in features:
             return softmax, "fc8"
@@ -421,6 +422,9 @@ def load_classifier(
         if weights is not None:
             raise SettingError(f"{os.fspath(path)}: is a network itself; leave weights out")
         return Classifier(weights=path, preprocess=preprocess, path=path)
+    if recognise(path).name not in ("head", "unknown", "absent"):
+        wanted = "a head, as `decaf fit` writes it, nor a network (the name or the file of weights)"
+        raise HeadError(not_wanted(path, wanted))
     return Classifier(load_head(path), weights=weights, preprocess=preprocess, path=path)
 
 

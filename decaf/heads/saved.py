@@ -48,6 +48,7 @@ from decaf.heads.estimator_record import (
 )
 from decaf.heads.identity import FeatureIdentity
 from decaf.heads.linear import LinearHead
+from decaf.images.recognise import is_kind, not_wanted
 
 __all__ = ["FORMAT", "SCHEMA", "SavedHead", "is_head_file", "load_head", "save_head"]
 
@@ -192,8 +193,9 @@ def load_head(path: str | os.PathLike[str]) -> SavedHead:
     """
     where = os.fspath(path)
     if not os.path.isfile(where):
-        reason = "it is not a file" if os.path.exists(where) else "there is no such file"
-        raise HeadError(f"{where}: cannot be read: {reason}")
+        if os.path.exists(where):
+            raise HeadError(not_wanted(where, "head"))
+        raise HeadError(f"{where}: cannot be read: there is no such file")
     try:
         with safe_open(where, framework="numpy") as file:
             header = file.metadata() or {}
@@ -205,7 +207,9 @@ def load_head(path: str | os.PathLike[str]) -> SavedHead:
                 raise HeadError(f"{where}: damaged: its tensor {wrong[0]!r:.60} is not float64")
             tensors = {name: np.array(file.get_tensor(name)) for name in names}
     except SafetensorError as error:
-        raise HeadError(f"{where}: damaged, or no safetensors file: {error}") from None
+        if not is_kind(where, "head"):
+            raise HeadError(not_wanted(where, "head")) from None
+        raise HeadError(f"{where}: damaged: {error}") from None
     except OSError as error:
         raise HeadError(f"{where}: cannot be read: {error.strerror or error}") from None
     if _digest(tensors, header) != header.get("sha256"):
@@ -218,9 +222,9 @@ def load_head(path: str | os.PathLike[str]) -> SavedHead:
 
 def _check_header(where: str, header: Mapping[str, str]) -> None:
     if header.get("format") != FORMAT:
+        text = not_wanted(where, "head")
         raise HeadError(
-            f"{where}: a safetensors file, but not a head of decaf: its header says format "
-            f"{header.get('format')!r:.60} instead of {FORMAT!r}"
+            f"{text} (its header says format {header.get('format')!r:.60}, not {FORMAT!r})"
         )
     if header.get("schema") != str(SCHEMA):
         raise HeadError(

@@ -193,8 +193,8 @@ def arch(weights, **changes):
 @pytest.mark.parametrize(
     ("key", "value", "text"),
     [
-        ("format", None, "not weights of decaf: its header says format None"),
-        ("format", "pt", "not weights of decaf: its header says format 'pt'"),
+        ("format", None, "another program, not a weights file.*format None"),
+        ("format", "pt", "another program, not a weights file.*format 'pt'"),
         ("schema", "4", "written in schema '4' by decaf .*; this version reads schemas 1, 2 and 3"),
         ("schema", "2", "no JSON dict under 'storage'"),
         ("sha256", None, "its header names None"),
@@ -255,7 +255,7 @@ def test_a_header_that_lies_about_the_data(tmp_path):
     entry = {"dtype": "F32", "shape": [2**19, 2**19], "data_offsets": [0, 2**40]}
     head = json.dumps({"__metadata__": {"format": "decaf-weights"}, "fc6.weight": entry}).encode()
     (tmp_path / "w.safetensors").write_bytes(struct.pack("<Q", len(head)) + head + b"\0" * 64)
-    with pytest.raises(WeightsError, match="damaged, or no safetensors file"):
+    with pytest.raises(WeightsError, match="damaged: "):
         read_weights(tmp_path / "w.safetensors")
 
 

@@ -68,11 +68,11 @@ def test_what_is_no_weights(asked, text):
 
 
 def test_other_files_are_refused_by_their_ending(tmp_path):
-    (tmp_path / "weights.bin").write_bytes(b"")
-    with pytest.raises(WeightsError, match=r"a weights file ends in \.safetensors, \.pth, \.pt"):
+    (tmp_path / "weights.bin").write_bytes(b"\x00")
+    with pytest.raises(WeightsError, match=r"of a weights file ends in \.safetensors, \.pth, \.pt"):
         load_weights(tmp_path / "weights.bin")
     (tmp_path / "a.pth").mkdir()
-    with pytest.raises(WeightsError, match=r"a\.pth: is a folder"):
+    with pytest.raises(WeightsError, match=r"a\.pth: is a folder, not a weights file"):
         load_weights(tmp_path / "a.pth")
 
 

@@ -78,7 +78,7 @@ def test_a_network_without_onnxruntime(weights_file, tmp_path, capsys, monkeypat
     [
         (["nothing.safetensors", "-o", "a.onnx"], "nothing.safetensors: no such file"),
         (["features.h5", "-o", "a.onnx"], "no weights 'features.h5'"),
-        (["NET", "-o", "a.npy"], "not an HDF5 file"),
+        (["NET", "-o", "a.npy"], "is a weights file, not a feature file"),
         (["NET", "-o", "a.onnx", "-l", "fc9"], "'fc9' is no layer"),
         (["NET", "-o", "a.onnx", "--ok-only"], "--ok-only is for feature files"),
         (["NET", "-o", "a.npy", "--check"], "--check is for networks"),

@@ -75,23 +75,25 @@ def test_long_lists_are_cut(file: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert "    row 4: 4: no\n    … and 25 more\n" in said
 
 
-def test_info_of_what_is_no_feature_file(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "x.h5").write_text("x")
-    assert main(["info", str(tmp_path / "x.h5")]) == 2
+def test_info_of_a_damaged_feature_file(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file.write_bytes(file.read_bytes()[:-100])
+    assert main(["info", str(file)]) == 2
     said = capsys.readouterr().err
-    assert said.startswith(f"decaf: {tmp_path}/x.h5: not an HDF5 file")
+    assert said.startswith(f"decaf: {file}: an HDF5 file, but cut short or damaged (")
     assert said.count("\n") == 1
 
 
-def test_info_of_a_network(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = tmp_path / "m.safetensors"
-    path.write_bytes(b"x")
-    assert main(["info", str(path)]) == 2
-    assert capsys.readouterr().err == (
-        f"decaf: {path}: no feature file; `decaf summary {path}` shows the layers of a network\n"
+def test_info_of_other_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    np.save(tmp_path / "a\n.npy", np.zeros((2, 3), np.uint8))
+    assert main(["info", str(tmp_path / "a\n.npy")]) == 0
+    assert capsys.readouterr().out == (
+        f"{tmp_path}/a\\n.npy: a NumPy array\n"
+        "  bytes             134 bytes\n"
+        "  shape             2, 3\n"
+        "  dtype             uint8\n"
     )
+    assert main(["info", str(tmp_path / "none")]) == 2
+    assert capsys.readouterr().err == f"decaf: {tmp_path}/none: there is no such file or folder\n"
 
 
 def test_export(file: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -66,10 +66,17 @@ def test_no_command_shows_the_help(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["nothing"], "invalid choice: 'nothing'"),
-        (["--nothing"], "unrecognized arguments: --nothing"),
-        (["info"], "the following arguments are required: F.h5"),
-        (["info", "f.h5", "--js"], "unrecognized arguments: --js"),
+        (["nothing"], "there is no command 'nothing'"),
+        (["finetun"], "there is no command 'finetun'; did you mean finetune?"),
+        (["--nothing"], "decaf: no flag --nothing\n"),
+        (["info"], "the following arguments are required: FILE"),
+        (["info", "f.h5", "--js"], "decaf info: no flag --js; did you mean --json?\n"),
+        (["info", "f.h5", "--js"], "usage: decaf info [-h] [--json] FILE\n"),
+        (["info", "f.h5", "more"], "decaf info: nothing is to follow, got more\n"),
+        (["extract", "a", "--ot", "f.h5"], "no flag --ot; did you mean --out?\n"),
+        (["extract", "a", "-o", "f.h5", "--crop", "ten"], "extract: no flag --crop; did you mean"),
+        (["predict", "a.png", "--topp=3"], "decaf predict: no flag --topp; did you mean --top?\n"),
+        (["extract", "a", "-o", "f.h5", "--\x1b[2J"], "no flag --\\x1b[2J\n"),
     ],
 )
 def test_wrong_arguments(
@@ -159,7 +166,7 @@ def test_python_dash_m(child_env: dict[str, str]) -> None:
         check=False,
     )
     assert done.returncode == 2
-    assert done.stderr == "decaf: no.h5: No such file or directory\n"
+    assert done.stderr == "decaf: no.h5: there is no such file or folder\n"
     assert done.stdout == ""
 
 

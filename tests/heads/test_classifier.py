@@ -314,7 +314,7 @@ def test_what_is_no_classifier(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"absent\.safetensors: no such file"):
         load_classifier(tmp_path / "absent.safetensors")
     (tmp_path / "text.head").write_text("no head")
-    with pytest.raises(HeadError, match=r"text\.head: damaged"):
+    with pytest.raises(HeadError, match=r"text\.head: is a text file, not a head"):
         load_classifier(tmp_path / "text.head")
 
 

@@ -22,6 +22,8 @@ from decaf.features.store import schema
 from decaf.features.store.kind import FEATURE_FILE, FileKind
 from decaf.features.store.storage import DatasetCheck, object_kind
 from decaf.features.store.text import decode_text
+from decaf.images.recognise import not_wanted
+from decaf.images.sniff import is_hdf5
 
 __all__ = [
     "Contents",
@@ -116,20 +118,19 @@ def open_hdf5(path: str | bytes | os.PathLike[str], kind: FileKind = FEATURE_FIL
         raise kind.error(f"{name!r}: {error}") from error
     if not stat.S_ISREG(found.st_mode):
         # Opening a FIFO would wait for ever.
-        what = "a folder" if stat.S_ISDIR(found.st_mode) else "not a regular file"
-        raise kind.error(f"{name}: this is {what}, not a {kind.noun}")
-    if found.st_size == 0:
-        raise kind.error(f"{name}: the file is empty")
+        raise kind.error(not_wanted(path, kind.name))
     try:
         with open(path, "rb"):
             pass
     except OSError as error:  # HDF5's own text for it says nothing of permissions
         raise kind.error(f"{name}: {error.strerror or error}") from error
+    if not is_hdf5(path):
+        raise kind.error(not_wanted(path, kind.name))
     try:
         return h5py.File(name, "r", locking="best-effort")
     except Exception as error:
         reason = " ".join(str(error).split())
-        raise kind.error(f"{name}: not an HDF5 file, or cut short or damaged ({reason})") from error
+        raise kind.error(f"{name}: an HDF5 file, but cut short or damaged ({reason})") from error
 
 
 def check_contents(file: h5py.File, path: str) -> Contents:
@@ -201,7 +202,8 @@ def root_attributes(
     names = set(file.attrs)
     form = _text(file, path, "format", kind) if "format" in names else None
     if form != kind.format:
-        kind.refuse(path, f"not a {kind.noun}: its format is {form!r}, not {kind.format!r}")
+        text = not_wanted(path, kind.name)
+        raise kind.error(f"{text} (its format says {form!r:.60}, not {kind.format!r})")
     version = _integer(file, path, "schema", kind) if "schema" in names else None
     if version != kind.schema:
         kind.refuse(

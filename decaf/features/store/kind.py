@@ -17,6 +17,8 @@ class FileKind:
 
     Attributes
     ----------
+    name : str
+        One of `decaf.images.recognise.KINDS`.
     noun, plural : str
         What it is, for error texts.
     error : type of DecafError
@@ -33,6 +35,7 @@ class FileKind:
         Text attributes that earlier versions did not write.
     """
 
+    name: str
     noun: str
     plural: str
     error: type[Exception]
@@ -48,6 +51,7 @@ class FileKind:
 
 
 FEATURE_FILE = FileKind(
+    name="features",
     noun="feature file",
     plural="feature files",
     error=FeatureFileError,

@@ -81,6 +81,7 @@ STATISTICS: Mapping[str, tuple[str, int]] = {
 # ``run`` is JSON of the settings, ``content`` JSON of counts and checksums of everything else in
 # the file, ``fingerprint`` the hash of both, ``environment`` JSON of what determines nothing.
 PACK_FILE = FileKind(
+    name="pack",
     noun="training pack",
     plural="training packs",
     error=PackError,

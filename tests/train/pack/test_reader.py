@@ -262,7 +262,7 @@ def another_format(file: h5py.File) -> None:
 
 REFUSED: list[tuple[Change, str]] = [
     (schema_two, "its schema is 2, this decaf reads 1; read it with the decaf that wrote it"),
-    (another_format, "not a training pack: its format is 'decaf-features', not 'decaf-pack'"),
+    (another_format, "format says 'decaf-features', not 'decaf-pack'"),
     (external, "'data' has its data in another file; training packs hold their own"),
     (linked, "'mean' in the file is an external link; training packs hold none"),
     (unsplit, "lacks train"),
@@ -332,14 +332,14 @@ def test_changed_tables_of_a_signed_pack_are_found(
 
 def test_what_is_no_pack_is_told(tmp_path: Path, shared_packs: dict[str, Path]) -> None:
     for content, said in [
-        (b"", "the file is empty"),
-        (b"hello", "not an HDF5 file, or cut short"),
-        (shared_packs["raw"].read_bytes()[:-100], "not an HDF5 file, or cut short"),
+        (b"", "is a file of zero bytes, not a training pack"),
+        (b"hello", "is a text file, not a training pack"),
+        (shared_packs["raw"].read_bytes()[:-100], "an HDF5 file, but cut short"),
     ]:
         (tmp_path / "p").write_bytes(content)
         with pytest.raises(PackError, match=said):
             Pack.open(tmp_path / "p")
-    with pytest.raises(PackError, match="this is a folder, not a training pack"):
+    with pytest.raises(PackError, match="is a folder, not a training pack"):
         Pack.open(tmp_path)
     with pytest.raises(PackError, match="No such file"):
         Pack.open(tmp_path / "nothing")
