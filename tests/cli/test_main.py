@@ -74,7 +74,7 @@ def test_no_command_shows_the_help(capsys: pytest.CaptureFixture[str]) -> None:
         (["info", "f.h5", "--js"], "usage: decaf info [-h] [--json] FILE\n"),
         (["info", "f.h5", "more"], "decaf info: nothing is to follow, got more\n"),
         (["extract", "a", "--ot", "f.h5"], "no flag --ot; did you mean --out?\n"),
-        (["extract", "a", "-o", "f.h5", "--crop", "ten"], "extract: no flag --crop; did you mean"),
+        (["extract", "a", "-o", "f.h5", "--overwrit"], "extract: no flag --overwrit; did you mean --ov"),
         (["predict", "a.png", "--topp=3"], "decaf predict: no flag --topp; did you mean --top?\n"),
         (["extract", "a", "-o", "f.h5", "--\x1b[2J"], "no flag --\\x1b[2J\n"),
     ],
