@@ -7,6 +7,7 @@ name points at (``../``, ``/etc``) never matters because nothing is written.
 from __future__ import annotations
 
 import bz2
+import contextlib
 import gzip
 import io
 import lzma
@@ -19,10 +20,10 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import IO, Any, NoReturn
 
 from decaf.errors import ImageError, InputError
-from decaf.images.limits import MAX_FILE_BYTES
+from decaf.images.limits import MAX_FILE_BYTES, unpacked_limit
 
 __all__ = [
     "ARCHIVE_KINDS",
@@ -54,6 +55,9 @@ _DAMAGE = (
 )
 
 _ENCRYPTED = 0x1
+
+# Of a zip's member, enough for its first bytes: a block of bzip2 has 900 kB at most.
+_HEAD_PACKED = 1 << 20
 _UTF8_NAME = 0x800
 
 
@@ -177,6 +181,37 @@ def list_inner_tar(path: bytes, member: Member) -> list[Member]:
         raise InputError(f"{shown} cannot be read as a tar archive: {error}") from error
 
 
+class _Unpacked:
+    """The decompressed stream of a tar, which ends in an error where it is a bomb.
+
+    `tarfile` reads a long name or an extended header whole, whatever length it declares, and goes
+    to the end of the stream; so each reading and each step ahead is checked before it is made.
+    """
+
+    def __init__(self, path: bytes, kind: str) -> None:
+        self._limit = unpacked_limit(os.stat(path).st_size)
+        self._file: IO[bytes] = _OPENERS[kind](path, "rb")
+
+    def read(self, count: int) -> bytes:
+        if self._file.tell() + count > self._limit:
+            self._refuse()
+        return self._file.read(count)
+
+    def seek(self, offset: int) -> int:
+        if offset > self._limit:
+            self._refuse()
+        return self._file.seek(offset)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _refuse(self) -> NoReturn:
+        raise tarfile.ReadError(f"it unpacks to more than {self._limit} bytes, as no images do")
+
+
 class _Window(io.RawIOBase):
     """A part of a file, as a file."""
 
@@ -222,11 +257,16 @@ def read_member(path: bytes, kind: str, member: Member, limit: int = MAX_FILE_BY
     Raises
     ------
     ImageError
-        "missing" if the archive is gone, "too_large" beyond the limit, "corrupt" for damaged data,
-        else "unreadable".
+        "missing" if the archive is gone, "too_large" beyond the limit or where it unpacks to more
+        than images do, "corrupt" for damaged data, else "unreadable".
     """
     if member.size > limit:
         raise ImageError("too_large", f"member of {member.size} bytes; {limit} bytes is the limit")
+    if member.size > unpacked_limit(member.packed):
+        raise ImageError(
+            "too_large",
+            f"member unpacks to {member.size} bytes from {member.packed}, as no image does",
+        )
     if member.method < 0:
         why = "is encrypted" if member.method == -1 else "is stored in a way that is not read"
         raise ImageError("unreadable", f"archive member {why}")
@@ -255,7 +295,8 @@ def read_head(path: bytes, kind: str, member: Member, count: int) -> bytes:
     """Read the first bytes of a member, or what there is; empty where it cannot be read."""
     try:
         if kind == "zip":
-            return read_member(path, kind, member, 64 << 20)[:count]
+            with open(path, "rb") as file:
+                return _unpacked(_packed_start(file, member, _HEAD_PACKED), member.method, count)
         count = min(count, member.size)
         if kind != "tar":
             return _read_at(_stream(path, kind), member.offset, count)
@@ -265,10 +306,14 @@ def read_head(path: bytes, kind: str, member: Member, count: int) -> bytes:
         return b""
 
 
-def _tar_members(path: bytes, kind: str, inner: IO[bytes] | None = None) -> Iterator[Member]:
-    mode = "r:" if kind == "tar" else f"r:{kind.removeprefix('tar.')}"
-    options: dict[str, Any] = {"mode": mode, "encoding": "utf-8", "errors": "surrogateescape"}
-    with tarfile.open(os.fsdecode(path), fileobj=inner, **options) as archive:
+def _tar_members(path: bytes, kind: str, inner: Any = None) -> Iterator[Member]:
+    if inner is None and kind != "tar":
+        with contextlib.closing(_Unpacked(path, kind)) as unpacked:
+            yield from _tar_members(path, "tar", unpacked)
+        return
+    with tarfile.open(
+        os.fsdecode(path), "r:", fileobj=inner, encoding="utf-8", errors="surrogateescape"
+    ) as archive:
         for info in archive:
             # Extended and GNU headers are followed by tarfile; links have no data of their own.
             if info.isreg():
@@ -305,28 +350,37 @@ def _read_zip(path: bytes, member: Member, limit: int) -> bytes:
     if member.packed > limit:
         raise ImageError("too_large", f"member of {member.packed} packed bytes")
     with open(path, "rb") as file:
-        local = _read_at(file, member.offset, 30)
-        if local[:4] != b"PK\x03\x04":
-            raise ImageError("corrupt", "zip member without its local header")
-        name_length, extra_length = struct.unpack_from("<HH", local, 26)
-        packed = _read_at(file, member.offset + 30 + name_length + extra_length, member.packed)
+        packed = _packed_start(file, member, member.packed)
     if len(packed) != member.packed:
         raise ImageError("corrupt", "zip ends within a member")
-    if member.method == zipfile.ZIP_STORED:
-        data = packed
-    elif member.method == zipfile.ZIP_DEFLATED:
-        # One byte more than declared is asked for, never all that a bomb would give.
-        data = zlib.decompressobj(-15).decompress(packed, member.size + 1)
-    elif member.method == zipfile.ZIP_BZIP2:
-        data = bz2.BZ2Decompressor().decompress(packed, member.size + 1)
-    else:
-        raise ImageError("unreadable", f"zip compression method {member.method} is not read")
+    # One byte more than declared is asked for, never all that a bomb would give.
+    data = _unpacked(packed, member.method, member.size + 1)
     if len(data) != member.size or zlib.crc32(data) != member.crc:
         raise ImageError("corrupt", "zip member differs from its size or checksum")
     return data
 
 
-def _read_at(file: IO[bytes], offset: int, count: int) -> bytes:
+def _packed_start(file: IO[bytes], member: Member, count: int) -> bytes:
+    local = _read_at(file, member.offset, 30)
+    if local[:4] != b"PK\x03\x04":
+        raise ImageError("corrupt", "zip member without its local header")
+    name_length, extra_length = struct.unpack_from("<HH", local, 26)
+    start = member.offset + 30 + name_length + extra_length
+    return _read_at(file, start, min(count, member.packed))
+
+
+def _unpacked(packed: bytes, method: int, count: int) -> bytes:
+    """Give at most `count` bytes of what was packed."""
+    if method == zipfile.ZIP_STORED:
+        return packed[:count]
+    if method == zipfile.ZIP_DEFLATED:
+        return zlib.decompressobj(-15).decompress(packed, count)
+    if method == zipfile.ZIP_BZIP2:
+        return bz2.BZ2Decompressor().decompress(packed, count)
+    raise ImageError("unreadable", f"zip compression method {method} is not read")
+
+
+def _read_at(file: IO[bytes] | _Unpacked, offset: int, count: int) -> bytes:
     file.seek(offset)
     return file.read(count)
 
@@ -334,11 +388,11 @@ def _read_at(file: IO[bytes], offset: int, count: int) -> bytes:
 _streams = threading.local()
 
 
-def _stream(path: bytes, kind: str) -> IO[bytes]:
+def _stream(path: bytes, kind: str) -> _Unpacked:
     """Give the decompressed stream of a tar, kept open from one member to the next."""
     key = (os.getpid(), path)  # a forked child must not share its parent's file position
     if getattr(_streams, "key", None) != key:
-        _streams.file = _OPENERS[kind](path, "rb")
+        _streams.file = _Unpacked(path, kind)
         _streams.key = key
-    file: IO[bytes] = _streams.file
+    file: _Unpacked = _streams.file
     return file

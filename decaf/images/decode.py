@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from decaf.errors import ImageError
-from decaf.images.limits import MAX_PIXELS
+from decaf.images.limits import MAX_PIXELS, refuse_costly
 from decaf.images.native import decoder_versions, jpeg_decoder
 from decaf.images.samples import WHITE, to_rgb8
 from decaf.images.sniff import Header, sniff
@@ -80,7 +80,8 @@ def decode(
     data : bytes-like
         The whole file. What it holds decides how it is read.
     max_pixels : int
-        Limit on width times height, checked before anything is allocated.
+        Limit on width times height, checked before anything is allocated, as are those of
+        `decaf.images.limits`.
     background : tuple of 3 int
         RGB, 0-255.
 
@@ -94,11 +95,7 @@ def decode(
         For whatever cannot be read; its `status` says why.
     """
     header = sniff(data)
-    if header.width * header.height > max_pixels:
-        raise ImageError(
-            "too_large",
-            f"{header.width} x {header.height} pixels; {max_pixels} pixels is the limit",
-        )
+    refuse_costly(header, len(data), max_pixels)
     try:
         pixels, orientation = _pixels(data, header, max_pixels, background)
         pixels = _upright(pixels, orientation)

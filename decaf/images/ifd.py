@@ -6,14 +6,24 @@ Source: TIFF 6.0, section 2; BigTIFF; Exif 2.3, section 4.6.
 from __future__ import annotations
 
 import struct
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 
-__all__ = ["ORIENTATION", "exif_orientation", "first_ifd"]
+__all__ = ["ORIENTATION", "exif_orientation", "first_ifd", "measure_ifd"]
 
 ORIENTATION = 0x0112
 
 # Only the integer types: byte, short, long, and BigTIFF's long8.
 _TYPES = {1: (1, "B"), 3: (2, "H"), 4: (4, "I"), 16: (8, "Q")}
+
+# Bytes of a value of each type.
+_SIZES = dict(zip(range(1, 14), (1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4), strict=True))
+_SIZES |= {16: 8, 17: 8, 18: 8}
+
+# Where the strips and the tiles of an image lie.
+_OFFSETS = (273, 324)
+
+# A directory has some twenty tags.
+_MAX_ENTRIES = 4096
 
 # A tag of more values than this (strip offsets of a huge image) is not one that we ask for.
 _MAX_VALUES = 64
@@ -38,45 +48,63 @@ def first_ifd(
     dict of int to tuple of int, or None
         Values of the wanted tags that are there and readable; None if this is no TIFF structure.
     """
-    order = {b"II": "<", b"MM": ">"}.get(data[start : start + 2])
-    if order is None:
-        return None
     try:
-        # Some writers get the byte order of the 42 wrong; Pillow reads those too.
-        magic = data[start + 2 : start + 4]
-        if magic in (b"*\0", b"\0*"):
-            big = False
-            (at,) = struct.unpack_from(order + "I", data, start + 4)
-        elif magic == struct.pack(order + "H", 43):
-            big = True
-            (at,) = struct.unpack_from(order + "Q", data, start + 8)
-        else:
-            return None
-        return _read_ifd(data, start, start + at, order, big, wanted)
+        tags: dict[int, tuple[int, ...]] = {}
+        for order, tag, kind, n, place in _entries(data, start):
+            if tag in wanted and kind in _TYPES and 0 < n <= _MAX_VALUES:
+                code = _TYPES[kind][1]
+                tags.setdefault(tag, struct.unpack_from(f"{order}{n}{code}", data, place))
     except (struct.error, OverflowError):  # the latter for offsets beyond 63 bits
         return None
+    return tags
 
 
-def _read_ifd(
-    data: bytes, start: int, at: int, order: str, big: bool, wanted: Collection[int]
-) -> dict[int, tuple[int, ...]]:
-    """Read the directory at `at`; raises struct.error where the data ends early."""
-    count_code, entry, inline, head = ("Q", 20, 8, "HHQ") if big else ("H", 12, 4, "HHI")
-    (count,) = struct.unpack_from(order + count_code, data, at)
+def measure_ifd(data: bytes) -> tuple[int, int]:
+    """Add up what the first directory of a TIFF makes its reader read.
+
+    Returns
+    -------
+    tag_bytes : int
+        Values of all tags, which may lie over each other; 0 where the directory is damaged.
+    strips : int
+        Strips or tiles.
+    """
+    tag_bytes = strips = 0
+    try:
+        for _order, tag, kind, n, _place in _entries(data, 0):
+            tag_bytes += n * _SIZES.get(kind, 0)
+            if tag in _OFFSETS:
+                strips = max(strips, n)
+    except (struct.error, OverflowError):
+        return 0, 0
+    return tag_bytes, strips
+
+
+def _entries(data: bytes, start: int) -> Iterator[tuple[str, int, int, int, int]]:
+    """Go through byte order, tag, type, count and place of values of each entry.
+
+    Nothing comes where there is no TIFF structure; raises struct.error where the data ends early.
+    """
+    order = {b"II": "<", b"MM": ">"}.get(data[start : start + 2])
+    # Some writers get the byte order of the 42 wrong; Pillow reads those too.
+    magic = data[start + 2 : start + 4]
+    big = order is not None and magic == struct.pack(order + "H", 43)
+    if order is None or not (big or magic in (b"*\0", b"\0*")):
+        raise struct.error("no TIFF structure")
+    offset, entry, inline, head = ("Q", 20, 8, "HHQ") if big else ("I", 12, 4, "HHI")
+    (at,) = struct.unpack_from(order + offset, data, start + (8 if big else 4))
+    at += start
+    (count,) = struct.unpack_from(order + ("Q" if big else "H"), data, at)
     at += 8 if big else 2
-    tags: dict[int, tuple[int, ...]] = {}
-    for i in range(min(count, 4096)):
+    if count > _MAX_ENTRIES:
+        raise struct.error("a directory of too many tags")
+    for i in range(count):
         place = at + i * entry
         tag, kind, n = struct.unpack_from(order + head, data, place)
-        if tag not in wanted or kind not in _TYPES or not 0 < n <= _MAX_VALUES:
-            continue
-        size, code = _TYPES[kind]
         place += entry - inline
-        if n * size > inline:
-            (offset,) = struct.unpack_from(order + ("Q" if big else "I"), data, place)
-            place = start + offset
-        tags.setdefault(tag, struct.unpack_from(f"{order}{n}{code}", data, place))
-    return tags
+        if n * _SIZES.get(kind, 0) > inline:
+            place = start + struct.unpack_from(order + offset, data, place)[0]
+        yield order, tag, kind, n, place
 
 
 def exif_orientation(data: bytes, start: int = 0) -> int:

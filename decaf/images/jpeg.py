@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 from decaf.errors import ImageError
 from decaf.images.ifd import exif_orientation
+from decaf.images.limits import MAX_PREAMBLE_BYTES
 
 __all__ = ["JpegHeader", "read_jpeg_header"]
+
+# What follows the fill bytes before a marker, of which there may be any number.
+_NO_FILL = re.compile(rb"[^\xff]", re.DOTALL)
+
+# Before the first scan; depth maps of telephones make some hundreds of segments.
+MAX_SEGMENTS = 10_000
 
 # Start-of-frame markers, without DHT (C4), JPG (C8) and DAC (CC) that lie among them.
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
@@ -40,16 +48,18 @@ def read_jpeg_header(data: bytes) -> JpegHeader:
     frame: tuple[int, int, int, int, int] | None = None
     orientation = 1
     end = len(data)
-    at = 2
-    while True:
+    at, skipped = 2, 0
+    for _segment in range(MAX_SEGMENTS):
         # Between segments decoders skip whatever is not a marker, and so do we.
-        at = data.find(b"\xff", at)
-        while 0 <= at < end - 1 and data[at + 1] == 0xFF:
-            at += 1
-        if at < 0 or at + 4 > end:
+        fill = data.find(b"\xff", at)
+        found = _NO_FILL.search(data, fill) if fill >= 0 else None
+        if found is None or found.end() + 2 > end:
             raise ImageError("corrupt", "JPEG ends before its first scan")
-        marker = data[at + 1]
-        at += 2
+        marker = found[0][0]
+        skipped += found.end() - at
+        at = found.end()
+        if skipped > MAX_PREAMBLE_BYTES:
+            raise ImageError("too_large", f"JPEG with {skipped} bytes between its segments")
         if marker == 0 or marker == 1 or 0xD0 <= marker <= 0xD8:
             continue  # stuffed byte, TEM, RSTn and SOI stand alone
         if marker == 0xD9:
@@ -70,6 +80,8 @@ def read_jpeg_header(data: bytes) -> JpegHeader:
             scan_components = data[at + 2]
             break
         at += length
+    else:
+        raise ImageError("too_large", f"JPEG of more than {MAX_SEGMENTS} segments before its scans")
     if frame is None:
         raise ImageError("corrupt", "JPEG has a scan but no frame header")
     kind, bits, height, width, components = frame

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
 import threading
 import warnings
@@ -15,6 +16,7 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 
 from decaf.errors import ImageError
 from decaf.images.ifd import ORIENTATION
+from decaf.images.limits import refuse_costly
 from decaf.images.samples import WHITE, Samples, keyed_out, to_rgb8
 from decaf.images.sniff import Header
 
@@ -23,6 +25,9 @@ __all__ = ["decode_with_pillow", "image_orientation", "image_to_rgb8"]
 # Pillow opens what it is told to and nothing else: no EPS (which runs Ghostscript), no PSD, no ICO.
 # MPO is a JPEG with further JPEGs behind it, of which the first is read.
 _PLUGINS = {"JPEG": ["JPEG", "MPO"], "BMP": ["BMP"]}
+
+# Pixels that are converted at a time.
+_BAND = 1 << 22
 
 _borrowing = threading.Lock()
 
@@ -59,36 +64,50 @@ def decode_with_pillow(
         Whatever Pillow raises on damaged data.
     """
     with _quiet(), _no_truncated_images(), _open(data, header) as image:
-        if image.width * image.height > max_pixels:
-            raise ImageError(
-                "too_large",
-                f"{image.width} x {image.height} pixels; {max_pixels} pixels is the limit",
-            )
+        found = header._replace(width=image.width, height=image.height)
+        refuse_costly(found, len(data), max_pixels)
         image.load()
         # Pillow turns TIFFs itself and then drops the tag; AVIF has its rotation in boxes that
         # Pillow alone reads. For the rest the header's own word is taken.
         by_pillow = header.format in ("TIFF", "AVIF")
         orientation = image_orientation(image) if by_pillow else header.orientation
-        deep = _sixteen_bit_color(data, header, image)
-        if deep is not None:
-            pixels = to_rgb8(deep, background=background)
-        else:
-            # Here and below: Pillow takes the transparent colour of a PNG of 2 or 4 bits for one
-            # of 8.
-            if header.transparent:
-                image.info.pop("transparency", None)
-            deep = np.asarray(image)
-            pixels = image_to_rgb8(image, background=background, header=header)
+        # Pillow takes the transparent colour of a PNG of 2 or 4 bits for one of 8.
         if header.transparent:
-            samples = pixels if header.bits < 8 else deep
-            pixels[keyed_out(samples, header.transparent, header.bits)] = background
-        return pixels, orientation
+            image.info.pop("transparency", None)
+        with _lower_bytes(data, header, image) as low:
+            return _in_bands(image, low, header, background), orientation
+
+
+def _in_bands(
+    image: Image.Image, low: Image.Image | None, header: Header, background: tuple[int, int, int]
+) -> npt.NDArray[np.uint8]:
+    """Convert an image some rows at a time, so that what lies between is small."""
+    pixels = np.empty((image.height, image.width, 3), np.uint8)
+    rows = max(1, _BAND // image.width)
+    for top in range(0, image.height, rows):
+        box = (0, top, image.width, min(top + rows, image.height))
+        whole = rows >= image.height
+        part = image if whole else image.crop(box)
+        band = pixels[box[1] : box[3]]
+        samples: Samples = np.asarray(part)
+        if low is not None:
+            samples = samples.astype(np.uint16) << 8 | np.asarray(low if whole else low.crop(box))
+            band[...] = to_rgb8(samples, background=background)
+        else:
+            band[...] = image_to_rgb8(part, background=background, header=header)
+        if header.transparent:
+            samples = band if header.bits < 8 else samples
+            band[keyed_out(samples, header.transparent, header.bits)] = background
+    return pixels
 
 
 def _open(data: bytes, header: Header) -> Image.Image:
     formats = _PLUGINS.get(header.format, [header.format])
     if header.format == "PNG":
         data = _pixels_only(data)
+    elif header.format == "PPM" and data[1:2] in b"123":
+        # Pillow copies a block once for each comment in it.
+        data = _COMMENT.sub(b"", data)
     try:
         return Image.open(io.BytesIO(data), formats=formats)
     except UnidentifiedImageError:
@@ -113,6 +132,8 @@ def _refusal(data: bytes, format: str) -> Exception:
         return OSError(f"Pillow cannot open it: {error}")
     return OSError("Pillow cannot open it")
 
+
+_COMMENT = re.compile(rb"#[^\r\n]*")
 
 _PIXEL_CHUNKS = frozenset((b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"))
 
@@ -142,34 +163,34 @@ _SWAPPED = {
 }
 
 
-def _sixteen_bit_color(data: bytes, header: Header, high: Image.Image) -> Samples | None:
-    """Read 16-bit colour whole; Pillow has no mode for it and keeps the upper bytes alone.
+@contextmanager
+def _lower_bytes(data: bytes, header: Header, high: Image.Image) -> Iterator[Image.Image | None]:
+    """Read the lower bytes of 16-bit colour; Pillow has no mode for it and keeps the upper alone.
 
-    Decoded once more with the bytes of each sample said to be the other way round, the lower bytes
-    are kept instead.
+    It is decoded once more with the bytes of each sample said to be the other way round.
 
-    Returns
-    -------
-    array of shape (H, W, C), uint16, or None
+    Yields
+    ------
+    Image or None
         None where the image is of another kind, or of a layout with but one byte order.
     """
     if header.bits != 16 or high.mode not in ("RGB", "RGBA"):
-        return None
+        yield None
+        return
     with _open(data, header) as low:
-        if not isinstance(low, ImageFile.ImageFile):
-            return None
         tiles = []
-        for tile in low.tile:
+        for tile in low.tile if isinstance(low, ImageFile.ImageFile) else ():
             layout, *rest = tile.args if isinstance(tile.args, tuple) else (tile.args,)
-            if layout not in _SWAPPED:
-                return None
-            other = _SWAPPED[layout]
-            # Still Pillow's own kind of tuple: its loader of compressed TIFFs asks by field.
-            tiles.append(tile._replace(args=(other, *rest) if rest else other))
+            if layout in _SWAPPED:
+                # Still Pillow's own kind of tuple: its loader of compressed TIFFs asks by field.
+                other = _SWAPPED[layout]
+                tiles.append(tile._replace(args=(other, *rest) if rest else other))
+        if not isinstance(low, ImageFile.ImageFile) or len(tiles) < len(low.tile):
+            yield None
+            return
         low.tile = tiles
         low.load()
-        deep: Samples = np.asarray(high).astype(np.uint16) << 8 | np.asarray(low)
-        return deep
+        yield low
 
 
 def image_to_rgb8(

@@ -57,6 +57,9 @@ class Pool(Protocol):
 class InlinePool:
     """Prepares images in the calling thread: for images in memory, and where there is no fork.
 
+    Nobody can end a decoder that hangs here; what an image may take is bounded by its header (see
+    `decaf.images.limits`).
+
     Parameters
     ----------
     spec : PreprocessSpec

@@ -114,7 +114,7 @@ def keyed_out(samples: Samples, key: tuple[int, ...], bits: int) -> npt.NDArray[
     stored = np.array(key) & white
     if bits < 8:
         stored = stored * (255 // white)
-    same = samples.reshape(*samples.shape[:2], -1) == stored
+    same = samples.reshape(*samples.shape[:2], -1) == stored.astype(samples.dtype)
     found: npt.NDArray[np.bool_] = same.all(axis=2)
     return found
 
@@ -125,7 +125,7 @@ def _integers(
     full_scale: int,
     inverted: bool,
 ) -> Samples:
-    values = samples.astype(np.int64)
+    values: Samples = samples.astype(np.int32 if full_scale <= 255 else np.int64)
     if int(values.max()) > full_scale:
         raise ImageError("bad_value", f"sample of {values.max()} where {full_scale} is white")
     color, alpha = _split(values)
@@ -134,8 +134,8 @@ def _integers(
     if alpha is None:
         return (color * 510 + full_scale) // (2 * full_scale)
     # 255 (a c + (m - a) b m / 255) / m², rounded; all in integers, so that nothing depends on the
-    # order of floating-point operations.
-    behind = np.array(background, dtype=np.int64)
+    # order of floating-point operations. With m of 255 none of them is above 2 · 255³ + 255².
+    behind = np.array(background, dtype=values.dtype)
     numerator = 255 * alpha * color + (full_scale - alpha) * behind * full_scale
     return (2 * numerator + full_scale**2) // (2 * full_scale**2)
 

@@ -7,13 +7,15 @@ ending plays no part.
 from __future__ import annotations
 
 import os
+import re
 import struct
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from decaf.errors import ImageError
-from decaf.images.ifd import ORIENTATION, exif_orientation, first_ifd
+from decaf.images.ifd import ORIENTATION, exif_orientation, first_ifd, measure_ifd
 from decaf.images.jpeg import read_jpeg_header
-from decaf.images.limits import MAX_SCANS
+from decaf.images.limits import MAX_PIECES, MAX_PLAIN_BYTES, MAX_PREAMBLE_BYTES
 
 __all__ = ["FORMATS", "HEAD_BYTES", "Header", "guess_format", "is_hdf5", "sniff"]
 
@@ -38,8 +40,9 @@ class Header(NamedTuple):
     orientation: int = 1
     channels: int = 3
     bits: int = 8
-    # Whether torchvision's decoder reads this kind of JPEG.
+    # JPEG only: whether torchvision's decoder reads this kind of it; not fewer scans than it has.
     native: bool = False
+    scans: int = 1
     # TIFF only.
     white_is_zero: bool = False
     # PNG only: the one colour, of `bits` a sample, that is transparent.
@@ -100,7 +103,7 @@ def sniff(data: bytes | bytearray | memoryview) -> Header:
     ------
     ImageError
         "empty", "unsupported" (no image, or not one of `FORMATS`), "corrupt", or "too_large" for
-        a JPEG of more than `MAX_SCANS` scans.
+        a file that is cut into more pieces than `decaf.images.limits` allows.
 
     Examples
     --------
@@ -126,8 +129,6 @@ def sniff(data: bytes | bytearray | memoryview) -> Header:
 
 def _jpeg(data: bytes) -> Header:
     found = read_jpeg_header(data)
-    if found.scans > MAX_SCANS:
-        raise ImageError("too_large", f"JPEG of {found.scans} scans; {MAX_SCANS} is the limit")
     # A Huffman-coded block takes one bit at least, and the least sampled component has no fewer
     # than 1/16 of the blocks: less data than that is a header without its image.
     if found.huffman and found.width * found.height > len(data) * 8 * 64 * 16:
@@ -140,6 +141,7 @@ def _jpeg(data: bytes) -> Header:
         channels=found.components,
         # Four components (CMYK, YCCK) and arithmetic coding are Pillow's.
         native=found.huffman and found.components != 4,
+        scans=found.scans,
     )
 
 
@@ -159,7 +161,9 @@ def _png(data: bytes) -> Header:
     orientation, seen_data = 1, False
     transparent: tuple[int, ...] = ()
     at = 33
-    while at + 8 <= len(data):
+    for _chunk in _pieces("PNG", "chunks"):
+        if at + 8 > len(data):
+            break
         length, kind = struct.unpack_from(">I4s", data, at)
         if kind == b"tRNS" and not seen_data:
             if color in (0, 2):
@@ -176,9 +180,24 @@ def _png(data: bytes) -> Header:
     return Header("PNG", width, height, orientation, channels, bits, transparent=transparent)
 
 
+def _pieces(format: str, what: str) -> Iterator[int]:
+    """Count the pieces of a file up to the most that there may be."""
+    yield from range(MAX_PIECES)
+    raise ImageError("too_large", f"{format} of more than {MAX_PIECES} {what}")
+
+
 def _gif(data: bytes) -> Header:
     width, height = struct.unpack_from("<HH", data, 6)
-    return Header("GIF", width, height)
+    flags = data[10] if len(data) > 10 else 0
+    at = 13 + (3 << (flags & 7) + 1 if flags & 0x80 else 0)
+    while data[at : at + 1] == b"!":  # comments and the like, in blocks (GIF89a, 23 to 26)
+        at += 2
+        while data[at]:
+            at += 1 + data[at]
+            if at > MAX_PREAMBLE_BYTES:  # Pillow joins comments block by block
+                raise ImageError("too_large", f"GIF whose image begins after {at} bytes of texts")
+        at += 1
+    return Header("GIF", width, height, channels=1)
 
 
 _BMP_HEADERS = frozenset(struct.pack("<I", n) for n in (12, 16, 40, 52, 56, 64, 108, 124))
@@ -203,6 +222,11 @@ _TIFF_TAGS = {
 
 
 def _tiff(data: bytes) -> Header:
+    tag_bytes, strips = measure_ifd(data)
+    if tag_bytes > len(data):
+        raise ImageError("corrupt", f"TIFF tags of {tag_bytes} bytes in a file of {len(data)}")
+    if strips > MAX_PIECES:
+        raise ImageError("too_large", f"TIFF of {strips} strips; {MAX_PIECES} is the limit")
     tags = first_ifd(data, {*_TIFF_TAGS.values(), ORIENTATION})
     if tags is None:
         raise ImageError("corrupt", "TIFF directory is damaged")
@@ -257,38 +281,49 @@ def _webp(data: bytes) -> Header:
         raise ImageError("corrupt", "WebP begins with an unknown chunk")
     width = 1 + int.from_bytes(data[24:27], "little")
     height = 1 + int.from_bytes(data[27:30], "little")
+    orientation, seen_data = 1, False
     at = 12
-    while at + 8 <= len(data):
+    for _chunk in _pieces("WebP", "chunks"):
+        if at + 8 > len(data):
+            break
         kind, length = struct.unpack_from("<4sI", data, at)
-        if kind == b"EXIF":
+        if kind == b"EXIF" and orientation == 1:
             orientation = exif_orientation(data[at + 8 : at + 8 + length])
-            return Header("WEBP", width, height, orientation)
+        seen_data = seen_data or kind in (b"VP8 ", b"VP8L", b"ANMF")
         at += 8 + length + (length & 1)
-    return Header("WEBP", width, height)
+    if not seen_data:
+        raise ImageError("corrupt", "WebP without image data")
+    return Header("WEBP", width, height, orientation)
+
+
+# Numbers, with whitespace and comments between, which go to the end of their line.
+_PPM_HEAD = 1 << 16
+_PPM_GAP = re.compile(rb"(?:\s+|#[^\r\n]*[\r\n])*")
+_PPM_NUMBER = re.compile(rb"\d{1,10}")
 
 
 def _ppm(data: bytes) -> Header:
     tokens: list[int] = []
+    head = data[:_PPM_HEAD]
     at = 2
     while len(tokens) < 2:
-        while data[at : at + 1].isspace():
-            at += 1
-        if data[at] == ord("#"):
-            at = _end_of_line(data, at)
-            continue
-        stop = at
-        while stop - at < 10 and 48 <= data[stop] <= 57:
-            stop += 1
-        if stop == at:
-            raise ImageError("corrupt", "PPM header is damaged")
-        tokens.append(int(data[at:stop]))
-        at = stop
-    return Header("PPM", tokens[0], tokens[1])
-
-
-def _end_of_line(data: bytes, at: int) -> int:
-    stops = [stop for stop in (data.find(b"\n", at), data.find(b"\r", at)) if stop >= 0]
-    return min(stops, default=len(data))
+        gap = _PPM_GAP.match(head, at)
+        number = _PPM_NUMBER.match(head, at if gap is None else gap.end())
+        if number is None:
+            if gap is not None and gap.end() < len(head) and head[gap.end()] != ord("#"):
+                raise ImageError("corrupt", "PPM header is damaged")
+            raise ImageError("corrupt", "PPM header ends too early or is all comment")
+        tokens.append(int(number[0]))
+        at = number.end()
+    if data[1:2] in b"123":  # as a text
+        if len(data) > MAX_PLAIN_BYTES:
+            raise ImageError(
+                "too_large",
+                f"PPM of {len(data)} bytes of text; {MAX_PLAIN_BYTES} bytes is the limit",
+            )
+        if data.count(b"#") > MAX_PIECES:
+            raise ImageError("too_large", f"PPM of more than {MAX_PIECES} comments")
+    return Header("PPM", tokens[0], tokens[1], channels=3 if data[1:2] in b"36" else 1)
 
 
 def _avif(data: bytes) -> Header:
