@@ -82,7 +82,7 @@ def check_domains(
         Classes: numbers or texts.
     Xt : array-like, shape (n_t, d), optional
     yt : array-like, shape (n_t,), optional
-        Classes of the target rows; -1 or None for a row without a label.
+        Classes of the target rows; -1, None or NaN for a row without a label.
     method : str
         Who asks, for messages.
     needs : {"nothing", "rows", "labels"}
@@ -216,7 +216,7 @@ def _check_several(rows: np.ndarray, domain: str, method: str) -> None:
 def _classes_of(ys: Any, rows: int) -> np.ndarray:
     if ys is None:
         raise InputError("ys is None; y should be a 1d array: the classes of the source rows")
-    labels = column_or_1d(ys, warn=True)
+    labels = column_or_1d(_as_array(ys), warn=True)
     if len(labels) != rows:
         raise InputError(f"the source domain has {rows} rows, but ys has {len(labels)} labels")
     if labels.dtype.kind == "O" and any(_is_unlabelled(label) for label in labels):
@@ -233,13 +233,13 @@ def _target_codes(yt: Any, rows: int, classes: np.ndarray) -> np.ndarray:
     codes = np.full(rows, -1, np.int64)
     if yt is None:
         return codes
-    labels = np.asarray(yt)
+    labels = _as_array(yt)
     if labels.ndim != 1:
         labels = column_or_1d(labels, warn=True)
     if len(labels) != rows:
         raise InputError(
             f"the target domain has {rows} rows, but yt has {len(labels)} labels; give one for "
-            "each row, -1 or None where there is none"
+            "each row, -1, None or NaN where there is none"
         )
     names = classes.tolist()
     if any(_is_unlabelled(name) for name in names):
@@ -261,13 +261,25 @@ def _target_codes(yt: Any, rows: int, classes: np.ndarray) -> np.ndarray:
         raise InputError(
             f"the target domain has classes that the source domain lacks: {_listed(unknown)}; the "
             f"source has {_listed(names)}. Both must have the same classes; a target row without a "
-            "label is marked by -1 or None"
+            "label is marked by -1, None or NaN"
         )
     return codes
 
 
+def _as_array(labels: Any) -> np.ndarray:
+    """Give labels as an array; of a list of texts with None, NaN or -1 among them as they are."""
+    array = np.asarray(labels)
+    if array.dtype.kind in "US" and isinstance(labels, (list, tuple)):
+        return np.asarray(labels, object)
+    return array
+
+
 def _is_unlabelled(label: Any) -> bool:
-    return label is None or (not isinstance(label, (str, bytes, bool)) and bool(label == -1))
+    """Say whether a label is one of those that stand for none: None, NaN (pandas' NA, NaT), -1."""
+    if label is None or isinstance(label, (str, bytes, bool)):
+        return label is None
+    same = label == label
+    return not isinstance(same, (bool, np.bool_)) or not same or bool(label == -1)
 
 
 def _listed(labels: Iterable[Any]) -> str:

@@ -79,7 +79,7 @@ class AdaptationEstimator(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Xt : array-like, shape (n_t, d)
             Target rows, with or without labels.
         yt : array-like, shape (n_t,), optional
-            Classes of the target rows, -1 or None for a row without a label.
+            Classes of the target rows; -1, None or NaN for a row without a label.
 
         Returns
         -------

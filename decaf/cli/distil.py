@@ -132,6 +132,8 @@ def _summary(result: dict[str, Any]) -> str:
     if found is not None:
         text += (
             f"; of {found['images']} held-out images it gives {100 - found['top1_error']:.1f} % "
-            f"the teacher's class first, {100 - found['top5_error']:.1f} % among five"
+            "the teacher's class first"
         )
+        if found["top5_error"] is not None:
+            text += f", {100 - found['top5_error']:.1f} % among five"
     return text

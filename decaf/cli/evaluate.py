@@ -150,9 +150,7 @@ def _lines(found: Evaluation, *, per_class: bool) -> Iterator[str]:
         where += f", {found.data['split']}"
     yield f"{printable(where)}: {found.images} images of {len(found.classes)} classes"
     yield f"  {'top-1 error':<22}{found.top1_error:.2f} %"
-    if found.top5_error is None:
-        yield f"  {'top-5 error':<22}none: there are only {len(found.answers)} classes"
-    else:
+    if found.top5_error is not None:
         yield f"  {'top-5 error':<22}{found.top5_error:.2f} %"
     yield f"  {'per-class accuracy':<22}{found.mean_per_class_accuracy:.2f} % (mean)"
     for network in found.networks:
@@ -193,7 +191,7 @@ def _class_lines(found: Evaluation) -> Iterator[str]:
         line = f"    {printable(result.id):<{width}}{result.images:>8}"
         if result.images:
             line += f"{100 * result.top1 / result.images:>7.2f} %"
-            if five:
+            if result.top5 is not None:
                 line += f"{100 * result.top5 / result.images:>7.2f} %"
         about = [printable(result.name)] if result.name != result.id else []
         if result.confused_with_name is not None:

@@ -97,8 +97,7 @@ def _summary(result: dict[str, Any]) -> str:
     text = time_taken(result)
     found = result["validation"]
     if found is not None:
-        text += (
-            f"; on {found['images']} validation images top-1 error {found['top1_error']:.2f} %, "
-            f"top-5 error {found['top5_error']:.2f} %"
-        )
+        text += f"; on {found['images']} validation images top-1 error {found['top1_error']:.2f} %"
+        if found["top5_error"] is not None:
+            text += f", top-5 error {found['top5_error']:.2f} %"
     return text

@@ -58,7 +58,7 @@ class LinearHead(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     random_state: Any
     device: str
 
-    def fit(self, X: Any, y: Any) -> Any:
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
         """Fit the head to features and classes.
 
         Parameters
@@ -67,6 +67,11 @@ class LinearHead(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             Kept in its type; other types become float64 (float16: float32).
         y : array-like, shape (n,)
             Classes: numbers or texts.
+        sample_weight : array-like, shape (n,), or float, optional
+            For how many rows each row counts, at least 0: in the loss, in the scaling, in the
+            accuracy by which C is chosen, and in ``class_weight="balanced"``. A whole number does
+            what that many copies of the row would, 0 what leaving it out would. What
+            `class_weight` says multiplies it.
 
         Returns
         -------
@@ -77,7 +82,8 @@ class LinearHead(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         SettingError
             For settings that cannot be used, all of them in one message.
         InputError
-            For features that are not finite, and for fewer than two classes.
+            For features that are not finite, weights that are not numbers from 0 on, one for each
+            row, and for fewer than two classes.
 
         Warns
         -----
@@ -89,28 +95,27 @@ class LinearHead(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.check_settings()
         X, y = _checked(self, X=X, y=y)
         check_classification_targets(y)
-        self.classes_, codes = np.unique(y, return_inverse=True)
-        codes = codes.astype(np.int64)
+        weight = None if sample_weight is None else _checked_weight(sample_weight, len(y))
+        counted = y if weight is None else y[weight > 0]
+        self.classes_ = np.unique(counted)
+        # A row that does not count may be of a class that is not there; its code is not looked at.
+        codes = np.searchsorted(self.classes_, y).clip(max=len(self.classes_) - 1)
         n_classes = len(self.classes_)
         if n_classes < 2:
             raise InputError(
-                f"all {len(y)} rows are of one class, {self.classes_.tolist()[0]!r}; a classifier "
-                "needs two"
+                f"all {len(counted)} rows are of one class, {self.classes_.tolist()[0]!r}; a "
+                "classifier needs two"
             )
-        row_weight = None
-        if self.class_weight is not None:
-            weights = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
-            wrong = np.flatnonzero(~(np.isfinite(weights) & (weights > 0)))
-            if len(wrong):
-                name, weight = self.classes_[wrong[0]], weights[wrong[0]]
-                raise SettingError(
-                    f"class_weight must be numbers above 0, got {weight:g} for class {name!s:.60}; "
-                    "to leave a class out, leave its rows out"
-                )
-            row_weight = weights[codes].astype(np.float64)
-        self.scaling_: Scaling = fit_scaling(self.scale, X)
+        self.scaling_: Scaling = fit_scaling(self.scale, X, weight)
         data = _Data(
-            self.scaling_.apply(X), codes, n_classes, row_weight, self.scaling_, self.dropout, X
+            self.scaling_.apply(X),
+            codes,
+            n_classes,
+            self._row_weight(y, codes, weight),
+            self.scaling_,
+            self.dropout,
+            X,
+            weight,
         )
         self.search_: CSearch | None = None
         self.C_ = float(self.C) if self.C != "cv" else self._search(data)
@@ -227,13 +232,52 @@ class LinearHead(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if wrong:
             raise SettingError("; ".join(wrong))
 
+    def _row_weight(
+        self, y: np.ndarray, codes: np.ndarray, weight: np.ndarray | None
+    ) -> np.ndarray | None:
+        """Give what C is multiplied by for each row, None for 1."""
+        if self.class_weight is None:
+            return weight
+        if weight is not None and isinstance(self.class_weight, str):
+            if self.class_weight != "balanced":
+                raise SettingError(
+                    f"class_weight must be a dict, 'balanced' or None, got {self.class_weight!r}"
+                )
+            rows = np.bincount(codes, weight, len(self.classes_))
+            weights = weight.sum() / (len(rows) * rows)
+        else:
+            counted = y if weight is None else y[weight > 0]
+            weights = compute_class_weight(self.class_weight, classes=self.classes_, y=counted)
+        wrong = np.flatnonzero(~(np.isfinite(weights) & (weights > 0)))
+        if len(wrong):
+            name, number = self.classes_[wrong[0]], weights[wrong[0]]
+            raise SettingError(
+                f"class_weight must be numbers above 0, got {number:g} for class {name!s:.60}; "
+                "to leave a class out, leave its rows out"
+            )
+        row_weight: np.ndarray = weights[codes].astype(np.float64)
+        return row_weight if weight is None else row_weight * weight
+
     def _search(self, data: _Data) -> float:
         folds = check_folds(self.cv, len(data.codes))
+        rows = np.arange(len(data.codes))
+        if data.sample_weight is not None:
+            rows = np.flatnonzero(data.sample_weight > 0)
         if isinstance(folds, int):
-            folds = stratified_folds(data.codes, folds, check_random_state(self.random_state))
+            random = check_random_state(self.random_state)
+            drawn = stratified_folds(data.codes[rows], folds, random)
+            folds = [(rows[train], rows[held]) for train, held in drawn]
+        elif len(rows) < len(data.codes):
+            folds = [
+                (train[np.isin(train, rows)], held[np.isin(held, rows)]) for train, held in folds
+            ]
+            if not all(len(held) for _, held in folds):
+                raise InputError("sample_weight is zero for all held-out rows of a fold of cv")
         _check_classes(folds, data.codes, self.classes_)
         # The grid is for rows of norm 1; C times the square of the norm is what counts.
-        size = 1.0 if self.scale in ("mean-norm", "unit-norm") else mean_square_norm(data.X)
+        size = 1.0
+        if self.scale not in ("mean-norm", "unit-norm"):
+            size = mean_square_norm(data.X, data.sample_weight)
         self.search_ = search = search_C(
             lambda Cs, folds: self._cross(data, Cs, folds),
             data.codes,
@@ -241,6 +285,7 @@ class LinearHead(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             [C / size for C in self.default_Cs] if self.Cs is None else self.Cs,
             widen=self.Cs is None,
             most=_LARGEST_C / size,
+            weight=data.sample_weight,
         )
         if not search.converged.all():
             missed = ", ".join(f"{C:g}" for C in search.Cs[~search.converged])
@@ -375,8 +420,10 @@ class _Data:
         scaling: Scaling,
         dropout: float,
         raw: np.ndarray,
+        sample_weight: np.ndarray | None = None,
     ) -> None:
         self.X, self.codes, self.n_classes, self.row_weight = X, codes, n_classes, row_weight
+        self.sample_weight = sample_weight
         self.dropout = float(dropout)
         self.activations = scaling.activations(raw, X) if dropout else None
 
@@ -414,6 +461,26 @@ def _checked(estimator: Any, **given: Any) -> Any:
         checked = estimator._validate_data(**given, force_all_finite=False, **rest)
     _check_finite(checked[0] if "y" in given else checked)
     return checked
+
+
+def _checked_weight(sample_weight: Any, n: int) -> np.ndarray:
+    try:
+        weight = np.asarray(sample_weight, np.float64)
+    except (TypeError, ValueError):
+        raise InputError(f"sample_weight must be numbers, got {sample_weight!r:.80}") from None
+    if weight.ndim == 0:
+        weight = np.full(n, weight)
+    if weight.shape != (n,):
+        raise InputError(f"sample_weight has shape {weight.shape}; give one for each of {n} rows")
+    wrong = np.flatnonzero(~(np.isfinite(weight) & (weight >= 0)))
+    if len(wrong):
+        raise InputError(
+            f"sample_weight must be numbers of at least 0, got {weight[wrong[0]]:g} for row "
+            f"{wrong[0]} ({len(wrong)} such rows)"
+        )
+    if not weight.any():
+        raise InputError("sample_weight is zero for all rows: none is left to learn from")
+    return weight
 
 
 def _check_finite(X: np.ndarray) -> None:

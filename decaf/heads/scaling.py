@@ -107,7 +107,7 @@ class Scaling:
         return coef * self.factor, intercept
 
 
-def fit_scaling(name: str, X: np.ndarray) -> Scaling:
+def fit_scaling(name: str, X: np.ndarray, weight: np.ndarray | None = None) -> Scaling:
     """Learn a scaling from training rows, in float64 whatever their type.
 
     Parameters
@@ -117,6 +117,8 @@ def fit_scaling(name: str, X: np.ndarray) -> Scaling:
         norms is 1. ``"unit-norm"``: each row to Euclidean norm 1; a row of zeros stays.
         ``"standard"``: each feature to mean 0 and variance 1; a constant feature becomes 0.
     X : ndarray of float32 or float64, shape (n, n_features)
+    weight : ndarray of float64, shape (n,), optional
+        Of the rows in all means: 2 counts for a row that is there twice.
 
     Returns
     -------
@@ -130,9 +132,9 @@ def fit_scaling(name: str, X: np.ndarray) -> Scaling:
     if name not in SCALES:
         raise SettingError(f"scale must be one of {', '.join(SCALES)}, got {name!r}")
     if name == "mean-norm":
-        return Scaling(name, factor=_norm_factor(X))
+        return Scaling(name, factor=_norm_factor(X, weight))
     if name == "standard":
-        mean, std = _moments(X)
+        mean, std = _moments(X, weight)
         return Scaling(name, mean=mean, std=std)
     return Scaling(name)
 
@@ -142,47 +144,63 @@ def _blocks(X: np.ndarray) -> list[slice]:
     return [slice(start, start + step) for start in range(0, len(X), step)]
 
 
-def mean_square_norm(X: np.ndarray) -> float:
+def mean_square_norm(X: np.ndarray, weight: np.ndarray | None = None) -> float:
     """Give the mean of the rows' squared Euclidean norms, computed in float64.
 
     Parameters
     ----------
     X : ndarray of float32 or float64, shape (n, n_features)
+    weight : ndarray of float64, shape (n,), optional
+        Of the rows.
 
     Returns
     -------
     float
         1 where all rows are zero; never 0.
     """
-    return max((1 / _norm_factor(X)) ** 2, float(np.finfo(np.float64).tiny))
+    return max((1 / _norm_factor(X, weight)) ** 2, float(np.finfo(np.float64).tiny))
 
 
-def _norm_factor(X: np.ndarray) -> float:
+def _norm_factor(X: np.ndarray, weight: np.ndarray | None) -> float:
     # Relative to the largest value, so that squares neither overflow nor vanish.
     largest = max(float(X.max(initial=0)), -float(X.min(initial=0)))
     if largest == 0:
         return 1.0
     total = sum(
-        float(np.square(X[block].astype(np.float64) / largest).sum()) for block in _blocks(X)
+        float(_weighted(np.square(X[block].astype(np.float64) / largest), weight, block).sum())
+        for block in _blocks(X)
     )
+    if total == 0:  # what is not zero has no weight
+        return 1.0
     # Finite also for the smallest numbers there are, of which the inverse is not.
-    return min(1 / (largest * float(np.sqrt(total / len(X)))), float(np.finfo(np.float64).max))
+    size = largest * float(np.sqrt(total / _count(X, weight)))
+    return min(1 / size, float(np.finfo(np.float64).max))
 
 
-def _moments(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    n, width = X.shape
+def _moments(X: np.ndarray, weight: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    n, width = len(X), X.shape[1]
+    count = _count(X, weight)
     mean = np.zeros(width)
     for block in _blocks(X):
-        mean += X[block].sum(axis=0, dtype=np.float64)
-    mean /= n
+        mean += _weighted(X[block], weight, block).sum(axis=0, dtype=np.float64)
+    mean /= count
     variance = np.zeros(width)
     for block in _blocks(X):
-        variance += np.square(X[block] - mean).sum(axis=0)
-    std: np.ndarray = np.sqrt(variance / n)
+        variance += _weighted(np.square(X[block] - mean), weight, block).sum(axis=0)
+    std: np.ndarray = np.sqrt(variance / count)
     # What a constant feature has after rounding: at most n·eps·|mean| of error in its mean.
     constant = std <= 10 * n * np.finfo(np.float64).eps * np.abs(mean)
     std[constant] = 1
     return mean, std
+
+
+def _weighted(values: np.ndarray, weight: np.ndarray | None, block: slice) -> np.ndarray:
+    """Multiply what was made of a block of rows by the weights of these rows."""
+    return values if weight is None else values * weight[block, None]
+
+
+def _count(X: np.ndarray, weight: np.ndarray | None) -> float:
+    return len(X) if weight is None else float(weight.sum())
 
 
 def _scaled(X: np.ndarray, factors: np.ndarray, mean: np.ndarray | None) -> np.ndarray:

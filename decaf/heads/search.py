@@ -39,7 +39,7 @@ class CSearch:
     Cs : ndarray of float64, shape (m,)
         All values tried, ascending.
     accuracy : ndarray of float64, shape (m,)
-        Share of all held-out rows that were classified rightly.
+        Share of all held-out rows, or of their weight, that was classified rightly.
     std : ndarray of float64, shape (m,)
         Standard deviation of the accuracy over the folds.
     chosen : float
@@ -123,6 +123,7 @@ def search_C(
     *,
     widen: bool,
     most: float = np.inf,
+    weight: np.ndarray | None = None,
 ) -> CSearch:
     """Choose the C whose fits classify most held-out rows rightly.
 
@@ -141,12 +142,14 @@ def search_C(
     widen : bool
     most : float
         The grid does not grow beyond it.
+    weight : ndarray of float64, shape (n,), optional
+        For how many rows each held-out row counts; one by default.
 
     Returns
     -------
     CSearch
     """
-    tried = _Tried(scorer, codes, tuple(folds))
+    tried = _Tried(scorer, codes, tuple(folds), weight)
     tried.add(sorted({float(C) for C in Cs}))
     widened = 0
     while widen and len(tried.Cs) > 1 and widened < _WIDENINGS:
@@ -176,12 +179,20 @@ def _rising(accuracy: np.ndarray, place: int) -> bool:
 class _Tried:
     """The values tried so far, ascending, with the held-out decisions of each."""
 
-    def __init__(self, scorer: Scorer, codes: np.ndarray, folds: tuple[Fold, ...]) -> None:
+    def __init__(
+        self,
+        scorer: Scorer,
+        codes: np.ndarray,
+        folds: tuple[Fold, ...],
+        weight: np.ndarray | None,
+    ) -> None:
         self.scorer, self.codes, self.folds = scorer, codes, folds
+        self.weight = np.ones(len(codes)) if weight is None else weight
+        self.sizes = np.array([self.weight[held].sum() for _, held in folds])
         self.Cs: list[float] = []
         self._right: list[np.ndarray] = []
         self._converged: list[bool] = []
-        self._best: tuple[float, int, list[Any]] | None = None
+        self._best: tuple[float, float, list[Any]] | None = None
 
     def add(self, Cs: list[float]) -> None:
         """Try more values."""
@@ -190,14 +201,14 @@ class _Tried:
         for number, C in enumerate(Cs):
             right = np.array(
                 [
-                    int((predicted_codes(decisions[number]) == self.codes[held]).sum())
+                    self.weight[held] @ (predicted_codes(decisions[number]) == self.codes[held])
                     for (_, held), (decisions, _) in rows
                 ]
             )
             self.Cs.append(C)
             self._right.append(right)
             self._converged.append(all(bool(converged[number]) for _, (_, converged) in rows))
-            total = int(right.sum())
+            total = float(right.sum())
             # Only the decisions of the best value are kept: those of all may be large.
             if self._best is None or (total, -C) > (self._best[1], -self._best[0]):
                 kept = [np.array(decisions[number], np.float32) for decisions, _ in scored]
@@ -214,13 +225,11 @@ class _Tried:
 
     def accuracy(self) -> np.ndarray:
         """Give the share of held-out rows classified rightly, for each value."""
-        held = sum(len(rows) for _, rows in self.folds)
-        return np.array([right.sum() / held for right in self._right])
+        return np.array([right.sum() / self.sizes.sum() for right in self._right])
 
     def result(self, widened: int) -> CSearch:
         assert self._best is not None
         chosen, _, kept = self._best
-        sizes = np.array([len(rows) for _, rows in self.folds])
         place = self.Cs.index(chosen)
         decisions = np.full((len(self.codes), kept[0].shape[1]), np.nan, np.float32)
         for (_, rows), values in zip(self.folds, kept, strict=True):
@@ -228,7 +237,7 @@ class _Tried:
         return CSearch(
             Cs=np.array(self.Cs),
             accuracy=self.accuracy(),
-            std=np.array([(right / sizes).std() for right in self._right]),
+            std=np.array([(right / self.sizes).std() for right in self._right]),
             chosen=chosen,
             at_border=place in (0, len(self.Cs) - 1),
             widened=widened,

@@ -176,14 +176,14 @@ class Loop:
     def _tell(self, found: Validation, rate: float) -> None:
         run = self.run
         if self.log is not None:
-            self.log.add(
-                {
-                    "step": run.trainer.step,
-                    "epoch": run.trainer.epoch,
-                    "lr": rate,
-                    "val_loss": found.loss,
-                    "val_top1_error": found.top1_error,
-                    "val_top5_error": found.top5_error,
-                    "seconds": run.seconds + time.monotonic() - self.tick,
-                }
-            )
+            row = {
+                "step": run.trainer.step,
+                "epoch": run.trainer.epoch,
+                "lr": rate,
+                "val_loss": found.loss,
+                "val_top1_error": found.top1_error,
+                "seconds": run.seconds + time.monotonic() - self.tick,
+            }
+            if found.top5_error is not None:
+                row["val_top5_error"] = found.top5_error
+            self.log.add(row)

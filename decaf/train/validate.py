@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -30,14 +31,16 @@ class Validation:
         How many were counted, each once.
     loss : float
         Mean cross-entropy, in nats, without label smoothing.
-    top1_error, top5_error : float
+    top1_error : float
         In percent.
+    top5_error : float or None
+        In percent; None where there are no more than five classes.
     """
 
     images: int
     loss: float
     top1_error: float
-    top5_error: float
+    top5_error: float | None
 
 
 def validate(
@@ -76,7 +79,10 @@ def validate(
     world.total(sums)
     images, loss, first, five = sums.tolist()
     return Validation(
-        int(images), loss / images, 100 * (images - first) / images, 100 * (images - five) / images
+        int(images),
+        loss / images,
+        100 * (images - first) / images,
+        None if math.isnan(five) else 100 * (images - five) / images,
     )
 
 
@@ -118,7 +124,10 @@ def centre_crops(
 
 
 def _counts(logits: Tensor, labels: Tensor) -> Tensor:
-    """Give images, summed loss, and how many have their class first and among the first five."""
+    """Give images, summed loss, and how many have their class first and among the first five.
+
+    The last is NaN, which stays in sums, where there are no more than five classes.
+    """
     own = logits.gather(1, labels[:, None])
     # Classes with a greater logit, and with the same one but an earlier number: as a stable sort
     # would rank them. A logit that is no number ranks last.
@@ -127,6 +136,8 @@ def _counts(logits: Tensor, labels: Tensor) -> Tensor:
     broken = own.squeeze(1).isnan()
     loss = functional.cross_entropy(logits.double(), labels, reduction="sum")
     first = ((ahead_of_it < 1) & ~broken).sum()
-    five = ((ahead_of_it < 5) & ~broken).sum()
+    five = ((ahead_of_it < 5) & ~broken).sum().double()
+    if logits.shape[1] <= 5:
+        five = torch.full_like(five, torch.nan)
     count = torch.tensor(float(len(labels)), device=logits.device, dtype=torch.float64)
-    return torch.stack([count, loss, first.double(), five.double()])
+    return torch.stack([count, loss, first.double(), five])

@@ -83,8 +83,8 @@ BAD = np.where(np.arange(12).reshape(6, 2) == 5, np.nan, X)
         ({"ys": np.zeros(6)}, "source domain has only one class, 0.0"),
         ({"yt": [0, 1]}, "target domain has 3 rows, but yt has 2 labels"),
         ({"yt": [0, 7, 9]}, "classes that the source domain lacks: 7, 9; the source has 0, 1, 2"),
-        ({"yt": ["cat", "0", -1]}, "source domain lacks: -1, 0, cat"),
-        ({"yt": [0.0, np.nan, 1.0]}, "source domain lacks: nan"),
+        ({"yt": ["cat", "0", -1]}, "source domain lacks: 0, cat"),
+        ({"ys": ["a", "b", np.nan, "a", "b", "c"]}, "ys has rows without a label"),
         ({"ys": Y - 1, "yt": [0, 1, -1]}, "source domain has a class -1, which marks"),
         ({"needs": "labels"}, "needs labelled rows of the target domain: yt is not given"),
         ({"needs": "labels", "yt": [-1] * 3}, "yt has no label among 3 rows"),
@@ -99,6 +99,37 @@ def test_says_what_is_wrong_and_where(arguments: dict[str, Any], message: str) -
 def test_refuses_what_is_no_table_of_numbers(rows: Any) -> None:
     with pytest.raises(InputError, match=r"^X of the source domain: [^\n]+$"):
         check_rows(rows, "source")
+
+
+class Missing:
+    """What pandas' NA does where it is compared: it says neither yes nor no."""
+
+    def __eq__(self, other: object) -> Any:
+        return self
+
+    def __bool__(self) -> bool:
+        raise TypeError("boolean value of NA is ambiguous")
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize("names", [None, np.array(["cat", "dog", "newt"])])
+@pytest.mark.parametrize("missing", [-1, None, np.nan, float("nan"), np.float32("nan"), Missing()])
+@pytest.mark.parametrize("kind", [list, lambda labels: np.array(labels, object)])
+def test_a_target_row_without_a_label_is_minus_one_none_or_nan(
+    names: Any, missing: Any, kind: Any
+) -> None:
+    ys = Y if names is None else names[Y]
+    labels = kind([ys.tolist()[1], missing, ys.tolist()[0]])
+    found = checked(ys=ys, yt=labels)
+    assert found.yt.tolist() == [found.ys[1], -1, found.ys[0]]
+    assert found.labelled.tolist() == [True, False, True]
+
+
+def test_a_target_of_numbers_takes_nan_for_no_label() -> None:
+    assert checked(yt=np.array([1.0, np.nan, 0.0])).yt.tolist() == [1, -1, 0]
+    with pytest.raises(InputError, match="yt has no label among 3 rows"):
+        checked(yt=[np.nan, None, -1], needs="labels")
 
 
 def test_many_bad_rows_are_counted_not_listed() -> None:

@@ -17,6 +17,7 @@ from decaf.backbone.init import random_state
 from decaf.backbone.spec import architecture
 from decaf.backbone.state import Weights
 from decaf.backbone.weights import save_weights
+from decaf.cli.evaluate import _lines
 from decaf.cli.main import main
 from decaf.evaluate.networks.classification import evaluate
 from decaf.images.spec import named_preprocess
@@ -82,6 +83,10 @@ def test_the_figures(weights: list[str], data: Path, capsys: pytest.CaptureFixtu
         assert line.startswith(f"    {result.id}         2{percent}")
         mistaken = f"mistaken {result.confused} times for the {result.confused_with}"
         assert line.endswith(mistaken if result.confused else f"%  the {result.id}")
+    # Of five classes the first five answers are all.
+    classes = tuple(dataclasses.replace(result, top5=None) for result in found.classes)
+    few = dataclasses.replace(found, top5_error=None, classes=classes)
+    assert "top-5" not in "\n".join(_lines(few, per_class=True))
 
 
 def test_json_is_the_same_on_the_terminal_in_the_file_and_in_python(

@@ -16,7 +16,9 @@ import torch
 from PIL import Image
 
 from decaf.cli.main import main
+from decaf.cli.train import _summary
 from decaf.train import session
+from decaf.train.log import read_log
 from decaf.train.pack.build import make_pack
 from decaf.train.recipe import TrainSettings
 
@@ -156,6 +158,12 @@ def test_a_run_from_the_command_line(pack: Path, tmp_path: Path, child_env: dict
     result = json.loads(said)
     assert result["epochs"] == 150
     assert result["validation"]["images"] == 6
+    # There are two classes: five answers are more than all.
+    assert result["validation"]["top5_error"] is None
+    assert "top-5" not in _summary(result)
+    rows = read_log(out / "log.csv")
+    assert any("val_top1_error" in row for row in rows)
+    assert not any("val_top5_error" in row for row in rows)
     assert result["folder"] == str(out)
     warned = [line for line in complained.splitlines() if "going back to the one before" in line]
     assert len(warned) == 1

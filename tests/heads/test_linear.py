@@ -27,7 +27,8 @@ HEADS: list[Any] = [
     LogisticRegression(dropout=0.5, scale="standard"),
     LinearSVM(solver="sklearn"),
     LinearSVM("cv", solver="batched", cv=3),
-    LinearSVM(loss="hinge", solver="sklearn", scale="standard", tol=1e-3, max_iter=10000),
+    # LIBLINEAR's own tolerance is what tells weighted rows from repeated ones.
+    LinearSVM(loss="hinge", solver="sklearn", scale="standard", tol=1e-10, max_iter=100000),
     LinearSVM(loss="hinge", solver="batched", scale="none"),
     LinearSVM(dropout=0.3, scale="mean-norm"),
 ]
@@ -127,6 +128,86 @@ def test_class_weights_multiply_C_row_by_row(
             scaled, y, 3, loss, 2.0, *optimum(scaled, y, loss, 2.0, rows), row_weight=rows
         )
         assert head.objective_ == pytest.approx(best, rel=1e-4)
+
+
+@pytest.mark.parametrize("solver", ["sklearn", "batched"])
+@pytest.mark.parametrize(("kind", "settings", "loss"), CASES)
+def test_sample_weights_reach_scikit_learns_optimum(
+    kind: Any, settings: dict[str, Any], loss: str, solver: str
+) -> None:
+    X, y = data(classes=3)
+    weight = np.random.default_rng(1).exponential(size=len(X))
+    weight[::7] = 0
+    of_class = {0: 1.0, 1: 0.2, 2: 7.0}
+    balanced = {c: weight.sum() / (3 * weight[y == c].sum()) for c in range(3)}
+    for class_weight, factors in ((None, {}), (of_class, of_class), ("balanced", balanced)):
+        head = kind(
+            2.0, solver=solver, class_weight=class_weight, max_iter=100_000, **settings
+        ).fit(X, y, sample_weight=weight)
+        norm = np.sqrt(weight @ np.square(X.astype(float)).sum(axis=1) / weight.sum())
+        assert head.scaling_.factor == pytest.approx(1 / norm)
+        scaled = head.scaling_.apply(X)
+        rows = weight * np.array([factors.get(code, 1.0) for code in y])
+        best = objective(
+            scaled, y, 3, loss, 2.0, *optimum(scaled, y, loss, 2.0, rows), row_weight=rows
+        )
+        assert head.objective_ == pytest.approx(best, rel=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore::decaf.heads.linear.CSearchWarning")
+@pytest.mark.parametrize(  # of more and of fewer features than rows
+    ("scale", "width"), [("none", 20), ("mean-norm", 120), ("unit-norm", 20), ("standard", 120)]
+)
+@pytest.mark.parametrize(
+    "head",
+    [
+        LogisticRegression(class_weight="balanced"),
+        LogisticRegression(multi_class="ovr"),
+        LogisticRegression(dropout=0.3),
+        LinearSVM(class_weight="balanced"),
+        LinearSVM(loss="hinge"),
+    ],
+    ids=lambda head: f"{type(head).__name__}-{head._loss()}-{head.dropout:g}",
+)
+def test_a_whole_number_as_sample_weight_is_so_many_rows(head: Any, scale: str, width: int) -> None:
+    X, y = data(width=width)
+    X = X.astype(np.float64)
+    names = np.array(["ant", "bee", "cat", "dog"])[y]
+    count = np.random.default_rng(0).integers(0, 4, len(X))
+    count[y == 2] = 0  # a class whose rows are all left out is not there
+    # Two folds, all copies of a row on one side.
+    half = np.arange(len(X)) % 8 < 4
+    of_copies = half.repeat(count)
+    folds = [(np.flatnonzero(part), np.flatnonzero(~part)) for part in (half, ~half)]
+    copied = [(np.flatnonzero(part), np.flatnonzero(~part)) for part in (of_copies, ~of_copies)]
+    for C in (1.0, "cv"):
+        one = clone(head).set_params(C=C, scale=scale, cv=folds, Cs=[0.01, 1.0])
+        weighted = one.fit(X, names, sample_weight=count)
+        repeated = clone(one).set_params(cv=copied).fit(X.repeat(count, 0), names.repeat(count))
+        assert weighted.classes_.tolist() == repeated.classes_.tolist() == ["ant", "bee", "dog"]
+        assert weighted.C_ == repeated.C_
+        np.testing.assert_allclose(
+            weighted.decision_function(X), repeated.decision_function(X), rtol=1e-4, atol=1e-6
+        )
+        if C == "cv":
+            np.testing.assert_allclose(weighted.search_.accuracy, repeated.search_.accuracy)
+            np.testing.assert_allclose(weighted.search_.std, repeated.search_.std)
+
+
+@pytest.mark.parametrize(
+    ("weight", "message"),
+    [
+        ([1.0, 2.0], r"sample_weight has shape \(2,\); give one for each of 90 rows"),
+        (-np.ones(90), "of at least 0, got -1 for row 0"),
+        (np.full(90, np.nan), "of at least 0, got nan for row 0"),
+        (0, "zero for all rows"),
+        ("heavy", "must be numbers, got 'heavy'"),
+        (np.arange(90) % 4 == 1, "all 23 rows are of one class, 1; a classifier needs two"),
+    ],
+)
+def test_sample_weights_that_cannot_be_are_refused(weight: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        LinearSVM().fit(*data(), sample_weight=weight)
 
 
 @pytest.mark.parametrize("scale", ["none", "mean-norm", "unit-norm", "standard"])

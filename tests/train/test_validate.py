@@ -65,6 +65,15 @@ def test_ties_and_nans_are_no_luck(value: float, wrong: tuple[float, float]) -> 
     assert (found.top1_error, found.top5_error) == (100 * wrong[0], 100 * wrong[1])
 
 
+def test_five_classes_have_no_top5_error() -> None:
+    split = FakeSplit(9)
+    split.labels %= 5
+    normaliser = Normaliser(SPEC, None, torch.float32, CPU)
+    found = validate(lambda x: network(x)[:, :5], split, SPEC, normaliser, World(CPU), workers=1)
+    assert found.top5_error is None
+    assert 0 <= found.top1_error <= 100
+
+
 def test_an_image_that_fails_is_told() -> None:
     split = FakeSplit(20)
 

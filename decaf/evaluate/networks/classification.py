@@ -45,8 +45,10 @@ class ClassResult:
         Of the class, as the data set has them; where it has no names, what a network calls it.
     images : int
         Without bad ones.
-    top1, top5 : int
-        How many have the class as the first answer, and among the first five.
+    top1 : int
+        How many have the class as the first answer.
+    top5 : int or None
+        And among the first five; None where there are no more than five answers.
     confused_with, confused_with_name : str or None
         The most frequent wrong answer, None where there is none; of several that are equally
         frequent the first in `Evaluation.answers`. And what people call it.
@@ -58,7 +60,7 @@ class ClassResult:
     name: str
     images: int
     top1: int
-    top5: int
+    top5: int | None
     confused_with: str | None
     confused_with_name: str | None
     confused: int
@@ -420,9 +422,7 @@ class _Tally:
 
         return Evaluation(
             top1_error=_percent(count - int(self._top1.sum()), count),
-            top5_error=(
-                _percent(count - int(self._top5.sum()), count) if len(answers) > 5 else None
-            ),
+            top5_error=(_percent(count - int(self._top5.sum()), count) if self._has_five else None),
             mean_per_class_accuracy=100 * mean_per_class_accuracy(self._top1, self._images),
             images=count,
             bad=bad,
@@ -446,6 +446,11 @@ class _Tally:
             },
         )
 
+    @property
+    def _has_five(self) -> bool:
+        """Whether the first five are not all answers that there are."""
+        return len(self._alignment.classes) > 5
+
     def _result(self, label: int) -> ClassResult:
         classes, answers = self._tests.classes, self._alignment.classes
         right = int(self._alignment.labels[label])
@@ -458,7 +463,7 @@ class _Tally:
             name=self._alignment.names[right],
             images=int(self._images[label]),
             top1=int(self._top1[label]),
-            top5=int(self._top5[label]),
+            top5=int(self._top5[label]) if self._has_five else None,
             confused_with=answers[most] if wrong[most] else None,
             confused_with_name=self._alignment.names[most] if wrong[most] else None,
             confused=int(wrong[most]),

@@ -27,20 +27,24 @@ REST = 1.0
 class Leading:
     """Leading eigenvectors V (d + 1, r) and eigenvalues Λ (r,) of [X 1]ᵀ[X 1], and what is left.
 
-    `rest` (d + 1,) is the diagonal of [X 1]ᵀ[X 1] - V Λ Vᵀ.
+    `rest` (d + 1,) is the diagonal of [X 1]ᵀ[X 1] - V Λ Vᵀ, and `count` the number of rows. Rows of
+    weights r stand in X and count as often as that.
     """
 
     vectors: Tensor
     values: Tensor
     rest: Tensor
+    count: float
 
 
-def leading_directions(X: Tensor, rank: int = RANK) -> Leading:
+def leading_directions(X: Tensor, weight: Tensor | None = None, rank: int = RANK) -> Leading:
     """Find the leading eigenvectors of [X 1]ᵀ[X 1] by subspace iteration.
 
     Parameters
     ----------
     X : Tensor, shape (n, d)
+    weight : Tensor, shape (n, 1), optional
+        How often each row counts.
     rank : int
 
     Returns
@@ -53,23 +57,27 @@ def leading_directions(X: Tensor, rank: int = RANK) -> Leading:
     generator = torch.Generator().manual_seed(0)
     start = torch.randn(d + 1, min(rank + 8, n, d + 1), generator=generator)
     basis = torch.linalg.qr(start.to(X)).Q
+    one = X.new_ones(n, 1) if weight is None else weight.sqrt()
+    if weight is not None:
+        X = X * one
     for _ in range(3):
-        image = torch.addmm(basis[-1], X, basis[:-1])
-        basis = torch.linalg.qr(torch.cat([X.T @ image, image.sum(0)[None]])).Q
-    image = torch.addmm(basis[-1], X, basis[:-1]).double()
+        image = torch.addmm(one * basis[-1], X, basis[:-1])
+        basis = torch.linalg.qr(torch.cat([X.T @ image, one.T @ image])).Q
+    image = torch.addmm(one * basis[-1], X, basis[:-1]).double()
     values, turn = torch.linalg.eigh(image.T @ image)
     vectors, values = basis @ turn[:, -rank:].to(X), values[-rank:].clamp(min=0).to(X)
-    squares = torch.cat([X.square().sum(0), X.new_full((1,), n)])
-    return Leading(vectors, values, (squares - vectors.square() @ values).clamp(min=0))
+    squares = torch.cat([X.square().sum(0), one.square().sum(0)])
+    rest = (squares - vectors.square() @ values).clamp(min=0)
+    return Leading(vectors, values, rest, float(squares[-1]))
 
 
 class _Model:
     """The model of the Hessian, diag(D) + c V Λ Vᵀ, of every column."""
 
-    def __init__(self, leading: Leading, found: Evaluated, n: int, penalised: bool) -> None:
+    def __init__(self, leading: Leading, found: Evaluated, penalised: bool) -> None:
         last = torch.full_like(found.curvature, 1.0 if penalised else 0.0)[None]
         # A free intercept has only the loss to hold it.
-        rise = found.curvature / n
+        rise = found.curvature / leading.count
         last = last + (0.0 if penalised else 1e-3) * found.curvature + 1e-12
         self.diagonal = torch.cat([1 + found.ridge, last]) + REST * rise * leading.rest[:, None]
         self.vectors = leading.vectors
@@ -127,7 +135,7 @@ def minimise_expected(
     values = torch.zeros(weights.shape[1], dtype=torch.float64, device=weights.device)
     promises = values.clone()
     found = objective.at(at, columns)
-    model = _Model(leading, found, len(objective.X), objective.penalised)
+    model = _Model(leading, found, objective.penalised)
     pairs: list[tuple[Tensor, Tensor, Tensor]] = []
     n_iter, since, finished = 0, 0, False
     while True:
@@ -166,7 +174,7 @@ def minimise_expected(
         at, found = at + s, new
         n_iter, since = n_iter + 1, since + 1
         if since == 6:  # the ridge has followed the weights: take it into the model
-            model, since = _Model(leading, found, len(objective.X), objective.penalised), 0
+            model, since = _Model(leading, found, objective.penalised), 0
     return result, float(values.sum()), float(promises.sum()), finished, n_iter
 
 

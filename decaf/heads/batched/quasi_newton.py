@@ -88,9 +88,10 @@ def minimise(
     coef, intercept = coef.clone(), intercept.clone()
     at = space.weights(coef)
     curvature = loss.curvature(at.decisions + intercept)
-    first = max(float(curvature.mean()), 1e-12)
+    # The mean over the rows, each as often as it counts.
+    first = max(float(curvature.mean()) * len(curvature) / space.count, 1e-12)
     space.set_ridge(first)
-    room = space.ridge * len(at.decisions) if free_intercept else torch.inf
+    room = space.ridge * space.count if free_intercept else torch.inf
     kept = torch.arange(coef.shape[1], device=coef.device)
     result, result_b = coef.clone(), intercept.clone()
     slope = loss.slope(at.decisions + intercept)
@@ -148,7 +149,7 @@ def minimise(
         n_iter += 1
         if n_iter in REMADE and not 0.3 < ridge / space.ridge < 3 and ridge > 1e-3 * first:
             space.set_ridge(ridge)
-            room = space.ridge * len(at.decisions) if free_intercept else torch.inf
+            room = space.ridge * space.count if free_intercept else torch.inf
         pairs = [*pairs[-(MEMORY - 1) :], pair]
         if n_iter % AFRESH == 0:
             at = space.weights(at.coef)
@@ -198,13 +199,14 @@ class _Pair:
         return _Pair(s, step * direction_b, y, y_b, step)
 
     def measure(self, space: Space, total: Total) -> float:
-        """Set ρ = 1 / s·y; give the r with which s·(I + r XᵀX)s is s·y, all columns together."""
+        """Set ρ = 1 / s·y; give the r with which s·(I + r XᵀRX)s is s·y, all columns together."""
         each = _dot(self.s.image, self.y)
         norm = _dot(self.s.coef, self.s.image)
         curvature = total(each + (self.s_b * self.y_b).double())
         good = curvature > 1e-12 * total(norm)
         self.rho = torch.where(good, 1 / torch.where(good, curvature, 1.0), 0.0)
-        spread = float(self.s.decisions.square().sum(dtype=torch.float64))
+        seen = self.s.decisions if space.root is None else self.s.decisions * space.root
+        spread = float(seen.square().sum(dtype=torch.float64))
         return float((each - norm).sum()) / max(spread, 1e-300)
 
     def columns(self, kept: Tensor) -> _Pair:

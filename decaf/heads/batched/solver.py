@@ -169,7 +169,8 @@ class DropoutSolver:
         else:
             self.squares = torch.from_numpy(problem.activations).to(device, self.dtype).square()
         self.weight = weight_of(problem, device, self.dtype)
-        self.leading = leading_directions(self.X)
+        weight = None if problem.row_weight is None else self.weight
+        self.leading = leading_directions(self.X, weight)
 
     def weights_of(self, start: Solution) -> Tensor:
         """Give the weights of a solution, the intercept in the last row."""

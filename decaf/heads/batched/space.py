@@ -10,6 +10,10 @@ iteration where K costs one, a factorisation for each fold, and fails where K is
 A weight vector is kept as three arrays: `coef` (β or w), `image` and `decisions`, such that the
 inner product of two is the sum of coef * image. In the row space w·v = βᵀKγ, so the image is Kγ,
 and that is also the decision values. In the feature space the image is the vector itself.
+
+Rows of weights r enter the model of the curvature, I + ridge XᵀRX, as often as they count, so that
+a row of weight 2 is solved for as two rows are. In the row space that is K = R^½ X Xᵀ R^½, and the
+decision values are R^-½ times the image.
 """
 
 from __future__ import annotations
@@ -67,26 +71,34 @@ class RowSpace:
     gram : Tensor, shape (n, n)
         K.
     centred : bool
-        Whether the rows sum to 0. K has no part along 1 then, but for rounding, which large
-        coefficients along it would bring out: they are kept without.
+        Whether the rows sum to 0. K has no part along 1 (along R^½ 1) then, but for rounding, which
+        large coefficients along it would bring out: they are kept without.
+    root : Tensor, shape (n, 1), optional
+        Of the rows' weights, R^½, by which K is multiplied on both sides.
     """
 
-    def __init__(self, gram: Tensor, *, centred: bool = False) -> None:
+    def __init__(self, gram: Tensor, *, centred: bool = False, root: Tensor | None = None) -> None:
         self.gram = gram
         self.centred = centred
+        self.root = root
+        self.count = _count(root, len(gram))
         self.size = len(gram)
         self._factor: Tensor | None = None
         self.ridge = 0.0
 
     def weights(self, coef: Tensor) -> Weights:
         """Give the weight vectors of coefficients (n, K)."""
-        image = self.gram @ coef
-        return Weights(coef, image, image)
+        return self.finish(coef, self.gram @ coef)
 
     def gradient(self, coef: Tensor, slope: Tensor) -> Tensor:
         """Give the coefficients of w + Xᵀ slope."""
-        sum_ = coef + slope
-        return sum_ - sum_.mean(0) if self.centred else sum_
+        if self.root is None:
+            sum_ = coef + slope
+            return sum_ - sum_.mean(0) if self.centred else sum_
+        sum_ = coef + slope / self.root
+        if self.centred:
+            sum_ -= self.root * (self.root.T @ sum_) / self.count
+        return sum_
 
     def norm2(self, coef: Tensor) -> Tensor:
         """Give the squared norms of vectors by their coefficients, (K,) in float64."""
@@ -112,7 +124,7 @@ class RowSpace:
 
     def finish(self, coef: Tensor, image: Tensor) -> Weights:
         """Give the weight vectors of coefficients whose image is known."""
-        return Weights(coef, image, image)
+        return Weights(coef, image, image if self.root is None else image / self.root)
 
 
 class FeatureSpace:
@@ -121,10 +133,14 @@ class FeatureSpace:
     Parameters
     ----------
     X : Tensor, shape (n, d)
+    root : Tensor, shape (n, 1), optional
+        Of the rows' weights, R^½.
     """
 
-    def __init__(self, X: Tensor) -> None:
+    def __init__(self, X: Tensor, *, root: Tensor | None = None) -> None:
         self.X = X
+        self.root = root
+        self.count = _count(root, len(X))
         self.size = X.shape[1]
         self._gram: Tensor | None = None
         self._factor: Tensor | None = None
@@ -146,7 +162,8 @@ class FeatureSpace:
         """Choose M = I + ridge XᵀX as the model of the curvature."""
         if self._factor is None or not 0.5 < ridge / self.ridge < 2:
             if self._gram is None:
-                self._gram = self.X.T @ self.X
+                rows = self.X if self.root is None else self.X * self.root
+                self._gram = rows.T @ rows
             matrix = self._gram * ridge
             matrix.diagonal().add_(1)
             self._factor = _factor(matrix)
@@ -164,6 +181,11 @@ class FeatureSpace:
 
 
 Space = RowSpace | FeatureSpace
+
+
+def _count(root: Tensor | None, n: int) -> float:
+    """Give for how many rows all of them count."""
+    return n if root is None else float(root.square().sum(dtype=torch.float64))
 
 
 def _factor(matrix: Tensor) -> Tensor:

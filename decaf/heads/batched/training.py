@@ -94,6 +94,10 @@ class TrainingRows:
     X: Tensor | None = None
     _space: Space | None = field(default=None, repr=False)
 
+    def __post_init__(self) -> None:
+        # R^½; None where every row counts once.
+        self._root = self.weight.sqrt() if bool((self.weight != 1).any()) else None
+
     @property
     def penalised(self) -> bool:
         """Whether the intercept is: it is for the hinge losses, as in LIBLINEAR."""
@@ -122,21 +126,31 @@ class TrainingRows:
         K - row means - column means + mean.
         """
         if self._space is None:
-            if self.gram is not None:
-                if self.penalised:
-                    gram = self.gram + 1
-                else:
-                    mean = self.gram.mean(0)
-                    gram = self.gram - mean - mean[:, None] + mean.mean()
-                self._space = RowSpace(gram, centred=not self.penalised)
+            if self.gram is not None and self.penalised:
+                self._space = RowSpace(self.gram + 1)  # of the active sets, which know the costs
+            elif self.gram is not None:
+                mean = self._mean(self.gram)
+                gram = self.gram - mean - mean[:, None] + self._mean(mean)
+                if self._root is not None:
+                    gram *= self._root
+                    gram *= self._root.T
+                self._space = RowSpace(gram, centred=True, root=self._root)
             else:
                 assert self.X is not None
                 if self.penalised:
                     X = torch.nn.functional.pad(self.X, (0, 1), value=1.0)
                 else:
-                    X = self.X - self.X.mean(0)
-                self._space = FeatureSpace(X)
+                    X = self.X - self._mean(self.X)
+                self._space = FeatureSpace(X, root=self._root)
         return self._space
+
+    def _mean(self, values: Tensor) -> Tensor:
+        """Give the mean of what rows have, (n, …), each as often as it counts."""
+        if self._root is None:
+            return values.mean(0)
+        weight = self.weight[:, 0]
+        mean: Tensor = weight @ values / weight.sum()
+        return mean
 
     def double(self) -> TrainingRows:
         """Give the same rows, to be computed with in float64."""
@@ -194,11 +208,16 @@ class TrainingRows:
             return Found(found.coef, found.coef[-1], found.converged, found.n_iter)
         if start is not None:
             intercept = intercept + self._shift(begin)
+            if self.gram is not None and self._root is not None:
+                begin = begin / self._root
         found = minimise(
             space, loss, begin, intercept, free_intercept=True, tol=tol, max_iter=max_iter, gap=gap
         )
         coef = found.coef
-        if self.gram is not None:
+        if self.gram is not None and self._root is not None:
+            coef = coef * self._root
+            coef = coef - self.weight * (coef.sum(0) / self.weight.sum())
+        elif self.gram is not None:
             coef = coef - coef.mean(0)
         return Found(coef, found.intercept - self._shift(coef), found.converged, found.n_iter)
 
@@ -214,9 +233,9 @@ class TrainingRows:
     def _shift(self, coef: Tensor) -> Tensor:
         """Give the decision value of the mean row, without intercept."""
         if self.gram is not None:
-            return self.gram.mean(0) @ coef
+            return self._mean(self.gram) @ coef
         assert self.X is not None
-        return self.X.mean(0) @ coef
+        return self._mean(self.X) @ coef
 
     def _active_sets(
         self, space: Space, cost: Tensor, begin: Tensor, tol: float, max_iter: int

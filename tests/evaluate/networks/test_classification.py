@@ -359,6 +359,7 @@ def test_five_classes_have_no_top5_error(
     found = run(five, folder, ignore_unknown=True)
     assert found.top5_error is None
     assert found.to_dict()["top5_error"] is None
+    assert {result.top5 for result in found.classes} == {None}
 
 
 def test_bad_images_are_recorded_and_not_counted(

@@ -126,7 +126,7 @@ def test_agrees_with_the_mean_over_true_masks(name: str) -> None:
 def test_leading_directions_are_eigenvectors() -> None:
     rng = np.random.default_rng(0)
     X = torch.from_numpy(rng.normal(size=(50, 6)) @ rng.normal(size=(6, 30)))
-    leading = leading_directions(X, 10)
+    leading = leading_directions(X, rank=10)
     whole = torch.cat([X, torch.ones(50, 1, dtype=X.dtype)], 1)
     exact = torch.linalg.eigvalsh(whole.T @ whole)[-10:]
     np.testing.assert_allclose(leading.values, exact, atol=1e-8 * float(exact.max()))
