@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from decaf.evaluate.reports.benchmark import BenchmarkReport
@@ -36,6 +36,8 @@ __all__ = ["chart_table", "report_page"]
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 _IMAGES_OF_PAIR = 4
 _EXAMPLES_OF_PAIR = 4
+# More links to sections than this are folded: they would fill a telephone's first screen.
+_FEW_LINKS = 6
 
 
 def report_page(report: BenchmarkReport, images: Path | None = None) -> str:
@@ -82,8 +84,14 @@ def _header(report: BenchmarkReport) -> Markup:
         element("h1", report.title),
         element("p", report.headline, class_="headline") if report.headline else Markup(),
         element("p", report.what),
-        element("nav", *links, aria_label="Sections"),
+        _navigation(links),
     )
+
+
+def _navigation(links: Sequence[Markup]) -> Markup:
+    if len(links) <= _FEW_LINKS:
+        return element("nav", *links, aria_label="Sections")
+    return element("nav", folded(f"{len(links)} sections", *links), aria_label="Sections")
 
 
 def _notes(report: BenchmarkReport) -> Markup:

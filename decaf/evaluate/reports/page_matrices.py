@@ -199,6 +199,9 @@ def _row_by_row(matrix: ConfusionMatrix) -> Markup:
 def heat_map(chart: HeatMap) -> Markup:
     """Give a matrix of numbers as a table with coloured cells.
 
+    Where some are below 0 they are gains and losses, which have a hue each, a sign, and colour by
+    how far they are from 0; other numbers are coloured from the least to the greatest.
+
     Parameters
     ----------
     chart : HeatMap
@@ -209,21 +212,26 @@ def heat_map(chart: HeatMap) -> Markup:
     """
     known = [value for row in chart.values for value in row if value is not None]
     low, high = min(known, default=0.0), max(known, default=0.0)
+    signed = low < 0
+    if signed:
+        low, high = 0.0, max(high, -low)
     corner = " \\ ".join(filter(None, (chart.row_label, chart.column_label)))
     heads = [element("th", name, scope="col") for name in chart.column_names]
     rows = []
     for name, values in zip(chart.row_names, chart.values, strict=True):
         cells = []
         for value in values:
-            share = 0.0 if value is None or high == low else (value - low) / (high - low)
+            if value is None:
+                cells.append(element("td", number(None), class_="zero"))
+                continue
+            size = abs(value) if signed else value
+            share = 0.0 if high == low else (size - low) / (high - low)
             alpha = _BEHIND_TEXT * (0.05 + 0.95 * share)
+            text = number(value, None, chart.decimals)
+            if signed:
+                text = f"+{text}" if float(text) > 0 else text.replace("-", "−")
             cells.append(
-                element(
-                    "td",
-                    number(value, None, chart.decimals),
-                    class_="zero" if value is None else "hit",
-                    style=None if value is None else f"--a:{alpha:.2f}",
-                )
+                element("td", text, class_="miss" if value < 0 else "hit", style=f"--a:{alpha:.2f}")
             )
         rows.append(element("tr", element("th", name, scope="row"), *cells))
     unit = f"{corner} ({chart.unit})" if chart.unit else corner
@@ -233,4 +241,8 @@ def heat_map(chart: HeatMap) -> Markup:
         element("tbody", *rows),
         class_="grid",
     )
-    return joined(element("div", table, class_="scroll"), caption(chart.caption))
+    key = Markup()
+    if signed:
+        swatches = element("span", class_="swatch hit"), element("span", class_="swatch miss")
+        key = element("p", swatches[0], "+ gain", swatches[1], "− loss", class_="key")
+    return joined(element("div", table, class_="scroll"), key, caption(chart.caption))

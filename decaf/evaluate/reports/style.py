@@ -69,7 +69,7 @@ CHART_STYLE = """
 _PAGE = """
 *{box-sizing:border-box}
 html{-webkit-text-size-adjust:100%;text-size-adjust:100%}
-body{margin:0 auto;max-width:62rem;padding:1.25rem 1rem 3rem;background:var(--paper);
+body{margin:0 auto;max-width:80rem;padding:1.25rem 1rem 3rem;background:var(--paper);
 color:var(--ink);font:16px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,
 sans-serif;overflow-wrap:anywhere}
 h1{font-size:1.7rem;line-height:1.2;margin:.2rem 0 .5rem;letter-spacing:-.01em}
@@ -83,6 +83,10 @@ a{color:var(--accent)}
 .sources{margin:.6rem 0 0;padding-left:1.4rem}
 nav{display:flex;flex-wrap:wrap;gap:.35rem .5rem;margin:1rem 0 0;font-size:.875rem}
 nav a{border:1px solid var(--rule);border-radius:1rem;padding:.2rem .75rem;text-decoration:none}
+nav:has(details){display:block}
+nav details{margin:0}
+nav details a{display:inline-block;margin:.3rem .5rem 0 0}
+.notes,.bars,.facts,.rows,pre{max-width:62rem}
 .notes{background:var(--warn);border-left:4px solid var(--warn-rule);border-radius:4px;
 padding:.6rem .9rem;margin:1.25rem 0;font-size:.925rem}
 .notes strong{display:block}
@@ -91,7 +95,8 @@ padding:.6rem .9rem;margin:1.25rem 0;font-size:.925rem}
 table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:.925rem}
 th,td{padding:.4rem .7rem;text-align:right;border-bottom:1px solid var(--rule);white-space:nowrap}
 th:first-child,td:first-child{text-align:left}
-thead th{color:var(--soft);font-weight:600;vertical-align:bottom;font-size:.85rem}
+thead th{color:var(--soft);font-weight:600;vertical-align:bottom;font-size:.85rem;
+white-space:normal;overflow-wrap:normal}
 thead .group{text-align:center;border-bottom:2px solid var(--accent);color:var(--ink)}
 thead .group.published{border-bottom:2px solid var(--rule);color:var(--soft)}
 tbody th{font-weight:500}
@@ -141,7 +146,7 @@ max-width:9rem;overflow:hidden;text-overflow:ellipsis}
 table.grid thead th.column{writing-mode:vertical-rl;transform:rotate(180deg);text-align:left;
 max-height:10rem;padding:.35rem .15rem;color:var(--ink);font-weight:500}
 table.grid td{min-width:2rem}
-table.grid td.zero{color:var(--rule)}
+table.grid td.zero{color:var(--soft)}
 table.rows{width:100%;font-size:.85rem}
 table.rows th,table.rows td{padding:.25rem .9rem .25rem 0;overflow-wrap:break-word}
 table.rows .wrap,table.rows th:last-child{text-align:left;white-space:normal;width:60%}

@@ -33,6 +33,8 @@ from decaf.evaluate.reports import (
     Text,
 )
 from decaf.evaluate.reports.page import report_page
+from decaf.evaluate.reports.page_matrices import _BEHIND_TEXT
+from decaf.evaluate.reports.style import _DARK, _LIGHT
 from decaf.evaluate.reports.thumbnails import THUMBNAIL_HEIGHT, thumbnail
 
 VOID = {"meta", "img", "input", "br", "hr"}
@@ -246,6 +248,62 @@ def test_bars_are_listed_from_the_lowest_and_can_be_sorted_by_name() -> None:
     assert [name for _, _, name in orders] == ["c"] * 7 + ["b"] * 7 + ["a"] * 7 + ["d"] * 7
     by_name = sorted(orders, key=lambda order: int(order[1]))
     assert [name for _, _, name in by_name] == ["a"] * 7 + ["b"] * 7 + ["c"] * 7 + ["d"] * 7
+
+
+def test_gains_and_losses_have_a_hue_and_a_sign_each() -> None:
+    chart = HeatMap("Gain", ("a", "b"), ("c", "d"), ((4.0, -2.0), (0.0, None)))
+    page = report_page(BenchmarkReport("r", "t", "w", (chart,)))
+    cells = re.findall(r'<td class="(\w+)"(?: style="--a:([\d.]+)")?>([^<]*)', page)
+    assert [(kind, text) for kind, _, text in cells] == [
+        ("hit", "+4.0"),
+        ("miss", "−2.0"),
+        ("hit", "0.0"),
+        ("zero", "–"),
+    ]
+    # As strong as the change is large, either way; nothing where there is none.
+    strengths = [float(strength) for _, strength, _ in cells[:3]]
+    assert strengths == pytest.approx([0.55, 0.29, 0.03], abs=0.01)
+    assert "+ gain" in page
+    plain = report_page(BenchmarkReport("r", "t", "w", (replace(chart, values=((1, 2), (3, 4))),)))
+    assert "gain</p>" not in plain.lower()
+    assert not re.search(r'class="miss"|>\+', plain)
+
+
+def test_many_links_to_sections_are_folded() -> None:
+    parts = tuple(Text(f"Part {k}", "text") for k in range(20))
+    page = report_page(BenchmarkReport("r", "t", "w", parts))
+    navigation = page.partition("<nav")[2].partition("</nav>")[0]
+    assert "<details><summary>21 sections</summary><a href" in navigation
+    few = report_page(BenchmarkReport("r", "t", "w", parts[:5]))
+    assert "<details>" not in few.partition("<nav")[2].partition("</nav>")[0]
+    assert few.partition("<nav")[2].count("<a href") == 6
+
+
+def _contrast(one: str, other: str) -> float:
+    """Compare two colours as WCAG 2.2 does."""
+
+    def luminance(colour: str) -> float:
+        parts = [int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5)]
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+        return float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
+
+    light, dark = sorted((luminance(one), luminance(other)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+@pytest.mark.parametrize("colours", [_LIGHT, _DARK], ids=["light", "dark"])
+def test_text_stands_out_from_what_is_behind_it(colours: dict[str, str]) -> None:
+    for text in ("ink", "soft"):
+        for behind in ("paper", "panel"):
+            assert _contrast(colours[text], colours[behind]) >= 4.5
+    paper = [int(colours["paper"][k : k + 2], 16) for k in (1, 3, 5)]
+    for hue in ("hit", "miss"):
+        rgb = [int(part) for part in colours[hue].split(",")]
+        mixed = [
+            round(_BEHIND_TEXT * a + (1 - _BEHIND_TEXT) * b)
+            for a, b in zip(rgb, paper, strict=True)
+        ]
+        assert _contrast(colours["ink"], "#" + "".join(f"{part:02x}" for part in mixed)) >= 4.5
 
 
 @pytest.mark.parametrize(
