@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from command_line import file_name, folder, shown_command
+from command_line import apart_from_full, file_name, folder, shown_command
 
 from decaf.backbone.registry import DEFAULT_WEIGHTS
 from decaf.cli.stop import stopped_by_signals
@@ -26,6 +26,9 @@ from decaf.evaluate.reports import write_report
 __all__ = ["make_parser", "run", "settings_of"]
 
 RESULTS = Path(__file__).parent / "results"
+
+# Arguments that leave out a part of the results.
+_LESS = ("quick", "splits", "layer", "train", "allow_partial", "curve_layer")
 
 # What --quick takes of a data set, and the values of C that it tries, for rows of norm 1.
 QUICK_CLASSES, QUICK_IMAGES = 15, 45
@@ -152,15 +155,20 @@ def make_parser(
 
 
 def settings_of(
-    args: argparse.Namespace, name: str, layers: Sequence[str], **more: Any
+    parser: argparse.ArgumentParser,
+    args: argparse.Namespace,
+    name: str,
+    layers: Sequence[str],
+    **more: Any,
 ) -> BenchmarkSettings:
     """Make the settings that the arguments ask for.
 
     Parameters
     ----------
+    parser : ArgumentParser
     args : Namespace
     name : str
-        Stem of the report's files.
+        Stem of the report's files, for all that is measured by default.
     layers : sequence of str
         The default.
     **more
@@ -178,9 +186,11 @@ def settings_of(
     )
     if args.solver == "sklearn":  # it has no loss for dropout
         heads = tuple(head for head in heads if not head.dropout)
+    apart = apart_from_full(parser, args, less=_LESS, alike=("baselines", "dataset", "weights"))
     names = BASELINES if args.baselines == "all" else tuple(filter(None, args.baselines.split(",")))
     settings = BenchmarkSettings(
-        name=name,
+        name=f"{name}{apart[0]}",
+        title=apart[1],
         heads=heads,
         layers=tuple(args.layer or layers),
         weights=tuple(args.weights or (DEFAULT_WEIGHTS,)),
@@ -199,7 +209,7 @@ def settings_of(
     )
     if args.quick:
         splits = 1 if isinstance(settings.splits, int) else settings.splits
-        settings = replace(settings, name=f"{name}-quick", splits=splits)
+        settings = replace(settings, splits=splits)
     return settings
 
 

@@ -37,7 +37,7 @@ def main() -> int:
     args = parser.parse_args()
 
     def settings(_dataset: Dataset) -> BenchmarkSettings:
-        found = settings_of(args, "caltech101", LAYERS)
+        found = settings_of(parser, args, "caltech101", LAYERS)
         usual = "fc6" if "fc6" in found.layers else found.layers[-1]
         curves = args.curve_layer or [usual]
         if curves == ["none"]:

@@ -1,15 +1,28 @@
-"""The command line as a report gives it: what makes the results again, without local folders."""
+"""The command line as a report gives it: what makes the results again, without local folders.
+
+A report of all that a script measures by default has the script's own name. Every other run has a
+name and a title that say what was asked for, so that it takes nobody for the full one, and never
+takes the full one's place.
+"""
 
 from __future__ import annotations
 
+import argparse
+import hashlib
+import re
 import shlex
 import sys
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
+from typing import Any
 
-__all__ = ["file_name", "folder", "shown_command"]
+__all__ = ["apart_from_full", "file_name", "folder", "shown_command", "told_apart"]
 
 Shown = Callable[[str], str]
+
+# What a run has of its own without being another one: where things lie, and how fast it is.
+_ALIKE = ("data", "out", "cache", "recompute", "device", "workers")
+_LONGEST = 40
 
 
 def shown_command(
@@ -57,3 +70,60 @@ def folder(_value: str) -> str:
 def file_name(value: str) -> str:
     """Show a path by its last part."""
     return Path(value).name
+
+
+def apart_from_full(
+    parser: argparse.ArgumentParser,
+    args: argparse.Namespace,
+    *,
+    less: Collection[str],
+    alike: Collection[str] = (),
+) -> tuple[str, str]:
+    """Return what sets a run apart from the full one: the ends of its report's name and title.
+
+    Parameters
+    ----------
+    parser : ArgumentParser
+    args : Namespace
+    less : collection of str
+        Arguments that leave out a part of what is measured, where they are not at their default.
+    alike : collection of str
+        Arguments that make no other run, besides the folders and the machine.
+
+    Returns
+    -------
+    name, title : str
+        Both empty for the full run.
+    """
+    told: dict[str, str] = {}
+    for argument, value in vars(args).items():
+        if argument not in (*_ALIKE, *alike) and value != parser.get_default(argument):
+            values = [] if value is True else value if isinstance(value, list) else [value]
+            option = f"--{argument.replace('_', '-')}"
+            told[argument] = " ".join([option, *(Path(str(each)).name for each in values)])
+    if getattr(args, "quick", False):
+        return "-quick", f" (a quick, partial run: {' '.join(told.values())})"
+    return told_apart(list(told.values()), partial=any(_is_less(a, args, parser) for a in less))
+
+
+def _is_less(argument: str, args: argparse.Namespace, parser: argparse.ArgumentParser) -> bool:
+    value, usual = getattr(args, argument, None), parser.get_default(argument)
+    if _count(value) is not None and _count(usual) is not None:
+        return bool(_count(value) < _count(usual))
+    return bool(value != usual)
+
+
+def _count(value: Any) -> Any:
+    return int(value) if str(value).isdecimal() else None
+
+
+def told_apart(words: list[str], *, partial: bool) -> tuple[str, str]:
+    """Return the ends of the name and title of a report, from what was asked for."""
+    if not words:
+        return "", ""
+    text = " ".join(words)
+    slug = re.sub(r"[^A-Za-z0-9.]+", "-", text).strip("-.")
+    if len(slug) > _LONGEST:
+        slug = f"{slug[: _LONGEST - 9]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    what = "partial" if partial else "with"
+    return f"-{what}-{slug}", f" ({'a partial run: ' if partial else 'with '}{text})"

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 from arguments import RESULTS
-from command_line import file_name, folder, shown_command
+from command_line import apart_from_full, file_name, folder, shown_command
 
 from decaf.backbone.registry import DEFAULT_WEIGHTS
 from decaf.cli.stop import stopped_by_signals
@@ -42,6 +42,8 @@ from decaf.evaluate.benchmarks.terminal import report_text
 from decaf.evaluate.reports import write_report
 
 LAYERS = ("fc6", "fc7")
+# Arguments that leave out a part of the results.
+_LESS = ("quick", "pairs", "splits", "layers", "methods", "setting", "allow_partial")
 # What --quick takes: one split, the first layer, a few pairs (each domain to the next), and so many
 # images of each class at most.
 QUICK_PAIRS, QUICK_IMAGES = 3, 45
@@ -50,7 +52,8 @@ Data = DomainSet | tuple[ReadyFeatures, ...]
 
 
 def main() -> int:
-    args = _parser().parse_args()
+    parser = _parser()
+    args = parser.parse_args()
     began = time.perf_counter()
     name = Path(sys.argv[0]).name
 
@@ -60,7 +63,7 @@ def main() -> int:
     with stopped_by_signals("finishing what is begun, which is kept") as stop:
         try:
             data = _read(args)
-            settings = _settings(args, data)
+            settings = _settings(parser, args, data)
             report = run_adaptation(
                 data,
                 settings,
@@ -106,7 +109,9 @@ def _few_images(domains: DomainSet) -> DomainSet:
     return domains.take(kept, note)
 
 
-def _settings(args: argparse.Namespace, data: Data) -> AdaptationSettings:
+def _settings(
+    parser: argparse.ArgumentParser, args: argparse.Namespace, data: Data
+) -> AdaptationSettings:
     domains = data if isinstance(data, DomainSet) else data[0].domains
     pairs = tuple(_pair(text) for text in args.pairs or ())
     splits = int(args.splits) if args.splits.isdecimal() else args.splits
@@ -121,8 +126,10 @@ def _settings(args: argparse.Namespace, data: Data) -> AdaptationSettings:
         target = max(1, min(target, min(int(domains.counts(d).min()) for d in names) - 1))
     stem = {"Office-31": "office31", "PACS": "pacs"}.get(domains.dataset.name)
     stem = stem or "".join(c if c.isascii() and c.isalnum() else "_" for c in domains.dataset.name)
+    apart = apart_from_full(parser, args, less=_LESS, alike=("features", "protocol", "weights"))
     return AdaptationSettings(
-        name=f"domain_adaptation-{stem.lower()}{'-quick' if args.quick else ''}",
+        name=f"domain_adaptation-{stem.lower()[:30]}{apart[0]}",
+        title=apart[1],
         methods=METHODS if args.methods is None else methods_of(args.methods),
         layers=layers,
         weights=tuple(args.weights or (DEFAULT_WEIGHTS,)),

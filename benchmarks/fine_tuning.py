@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-from command_line import shown_command
+from command_line import shown_command, told_apart
 from speed.machine import describe
 
 import decaf
@@ -64,6 +64,8 @@ READERS: dict[str, Callable[[Path], Dataset]] = {
     "scene15": read_scene15,
 }
 SIZES = {"caltech101": "30", "scene15": "100", "imagenette": "10,50,all"}
+SETS = ("caltech101", "scene15", "pacs-photo", "imagenette")  # of the full report
+SEEDS = 3
 ALL = 0  # in place of a number of images
 # Sets whose training images are among those that the packaged weights were made from.
 KNOWN = ("imagenette",)
@@ -121,7 +123,7 @@ def main() -> int:
         )
     wanted = {json.dumps(job.key) for job in jobs}
     runs = [run for run in done if json.dumps(run["key"]) in wanted]
-    for path in write_report(make_report(runs, _command()), args.out):
+    for path in write_report(make_report(runs, _command(), apart=_apart_from_full(args)), args.out):
         print(f"wrote {path}")
     return 0
 
@@ -132,7 +134,7 @@ def _arguments() -> argparse.Namespace:
         description=head[0], epilog=head[2], formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("sets", nargs="+", type=_set, metavar="NAME=DIR[:N,…]")
-    parser.add_argument("--seeds", type=int, default=3, help="(default: %(default)s)")
+    parser.add_argument("--seeds", type=int, default=SEEDS, help="(default: %(default)s)")
     parser.add_argument("--out", type=Path, default=RESULTS, metavar="DIR", help="for the report")
     parser.add_argument("--cache", type=Path, metavar="DIR", help="for features")
     return cast(argparse.Namespace, parser.parse_args())
@@ -154,6 +156,21 @@ def _images(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"{text!r}: expected a number of images a class, or all")
     return int(text)
+
+
+def _apart_from_full(args: argparse.Namespace) -> tuple[str, str]:
+    """Return the ends of the name and title of a report that has not all sets, sizes and seeds."""
+    given = {name: sizes for name, _, sizes in args.sets}
+    less = [f"without {name}" for name in SETS if name not in given]
+    other = []
+    for name, sizes in given.items():
+        usual = [_images(size) for size in SIZES.get(name, "all").split(",")]
+        words = f"{name} {','.join(map(_size, sizes))}"
+        if sizes != usual:
+            (other if set(usual) <= set(sizes) else less).append(words)
+    if args.seeds != SEEDS:
+        (other if args.seeds > SEEDS else less).append(f"--seeds {args.seeds}")
+    return told_apart([*less, *other], partial=bool(less))
 
 
 def _apart(job: Job, cache: Path | None) -> dict[str, Any]:
@@ -254,7 +271,9 @@ def _mean_per_class(found: np.ndarray, truth: np.ndarray) -> float:
     return 100 * float(np.mean([np.mean(found[truth == name] == name) for name in set(truth)]))
 
 
-def make_report(runs: Sequence[dict[str, Any]], command: str) -> BenchmarkReport:
+def make_report(
+    runs: Sequence[dict[str, Any]], command: str, *, apart: tuple[str, str] = ("", "")
+) -> BenchmarkReport:
     """Make the table, the plot and what they say.
 
     Parameters
@@ -262,6 +281,8 @@ def make_report(runs: Sequence[dict[str, Any]], command: str) -> BenchmarkReport
     runs : sequence of dict
         Of `run_one`.
     command : str
+    apart : (str, str)
+        What the report's name and title end in.
     """
     tasks = list(dict.fromkeys((run["key"][0], run["key"][1]) for run in runs))
     most = len({run["key"][2] for run in runs})
@@ -295,7 +316,8 @@ def make_report(runs: Sequence[dict[str, Any]], command: str) -> BenchmarkReport
         tuple(rows),
         row_header="Set",
         best="none",
-        caption="Mean ± standard deviation over seeds, in percent; each seed draws images, folds, "
+        caption=("Mean ± standard deviation over seeds" if most > 1 else "One seed")
+        + ", in percent; each seed draws images, folds, "
         "batches and random weights. Gain: fine-tuned less frozen, from the packaged weights, seed "
         "by seed. Random weights are trained as briefly as the packaged ones, which is far from "
         "enough for them: the column says what the packaged weights are worth to the same effort, "
@@ -315,8 +337,8 @@ def make_report(runs: Sequence[dict[str, Any]], command: str) -> BenchmarkReport
     sections: list[Section] = [table, *map(_known, known), *_plots(runs, tasks), cost]
     machine = runs[0]["machine"]
     return BenchmarkReport(
-        name=NAME,
-        title="Fine-tuning beside frozen features",
+        name=f"{NAME}{apart[0]}",
+        title=f"Fine-tuning beside frozen features{apart[1]}",
         what="Logistic regression on the frozen fc7 and decaf.finetune with its defaults, from the "
         "packaged weights and from random ones, on images drawn by seed. C and the state of the "
         "weights to keep are chosen on a fifth of the training images; the test images have no "

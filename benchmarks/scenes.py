@@ -36,7 +36,7 @@ def main() -> int:
         if args.quick and args.dataset == "scene15":
             args.train = min(args.train, int(dataset.counts.min()) // 2, QUICK_TRAIN)
         official = args.dataset == "sun397"
-        return settings_of(args, args.dataset, LAYERS[args.dataset], official=official)
+        return settings_of(parser, args, args.dataset, LAYERS[args.dataset], official=official)
 
     return run(args, READERS[args.dataset], settings)
 

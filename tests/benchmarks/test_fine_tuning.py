@@ -174,10 +174,21 @@ def test_seeds_come_one_after_the_other_and_nothing_is_run_twice(
     before = len(made_up())
     assert script(sets[0], "--seeds", "2") == 0
     assert len(made_up()) == before
-    report = json.loads((tmp_path / "out" / "fine_tuning.json").read_bytes())
+    # The report of all sets is never written over by one of some.
+    assert not (tmp_path / "out" / "fine_tuning.json").exists()
+    (page,) = (
+        path
+        for path in (tmp_path / "out").glob("fine_tuning-partial-*.json")
+        if "--seeds 2" in json.loads(path.read_bytes())["command"]
+    )
+    report = json.loads(page.read_bytes())
+    assert report["title"] == (
+        "Fine-tuning beside frozen features (a partial run: without caltech101 without scene15 "
+        "without pacs-photo without imagenette --seeds 2 a 3,all)"
+    )
     assert str(tmp_path) not in json.dumps(report)
     assert report["command"] == "python benchmarks/fine_tuning.py a=DIR:3,all --seeds 2"
-    table = (tmp_path / "out" / "fine_tuning.md").read_text()
+    table = page.with_suffix(".md").read_text()
     assert "b, all" not in table  # was not asked for this time
 
 

@@ -61,6 +61,7 @@ def test_caltech101(script: Script, tmp_path: Path, capsys: pytest.CaptureFixtur
     report = json.loads((tmp_path / "out" / "caltech101-quick.json").read_bytes())
     assert str(tmp_path) not in json.dumps(report)
     assert report["command"].startswith("python benchmarks/caltech101.py --data DIR --quick ")
+    assert "standard deviation" not in (tmp_path / "out" / "caltech101-quick.md").read_text()
     for ending in (".md", ".html", "-splits.json"):
         assert (tmp_path / "out" / f"caltech101-quick{ending}").is_file()
 
@@ -94,12 +95,53 @@ def test_the_command_of_a_report_names_no_folders(
     words = ["--data", str(tmp_path), f"--out={tmp_path}", f"--splits={tmp_path}/c-splits.json"]
     words += ["-w", one, f"-w{other}", "--weights=random:0", "-w=imagenet", "--seed", "3"]
     monkeypatch.setattr(sys, "argv", ["benchmarks/caltech101.py", *words])
-    found = arguments.settings_of(parser.parse_args(words), "c", ("fc6",))
+    found = arguments.settings_of(parser, parser.parse_args(words), "c", ("fc6",))
     assert found.command == (
         "python benchmarks/caltech101.py --data DIR --splits c-splits.json -w a/w.safetensors "
         "-w b/w.safetensors --weights random:0 -w imagenet --seed 3"
     )
     assert found.weights == (one, other, "random:0", "imagenet")
+
+
+@pytest.mark.parametrize(
+    ("words", "name", "title"),
+    [
+        ((), "", ""),
+        (("--weights", "random:0", "-j", "2", "--recompute", "--baselines", "all"), "", ""),
+        (("--splits", "5"), "", ""),
+        (("--splits", "2"), "-partial-splits-2", " (a partial run: --splits 2)"),
+        (("--splits", "a/b.json"), "-partial-splits-b.json", " (a partial run: --splits b.json)"),
+        (("--splits", "7", "--seed", "3"), "-with-splits-7-seed-3", " (with --splits 7 --seed 3)"),
+        (
+            ("-l", "fc6", "--layer", "fc7", "--allow-partial"),
+            "-partial-layer-fc6-fc7-allow-partial",
+            " (a partial run: --layer fc6 fc7 --allow-partial)",
+        ),
+        (
+            ("--quick", "--train", "4"),
+            "-quick",
+            " (a quick, partial run: --quick --train 4)",
+        ),
+    ],
+)
+def test_a_run_of_less_than_all_has_a_name_and_title_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], name: str, title: str
+) -> None:
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    arguments = importlib.import_module("arguments")
+    parser = arguments.make_parser("", "", train=30, splits="")
+    monkeypatch.setattr(sys, "argv", ["benchmarks/caltech101.py", "--data", "DIR", *words])
+    args = parser.parse_args(["--data", "DIR", *words])
+    found = arguments.settings_of(parser, args, "caltech101", ("pool5", "fc6", "fc7"))
+    assert (found.name, found.title) == (f"caltech101{name}", title)
+
+
+def test_the_name_of_a_run_stays_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    told_apart = importlib.import_module("command_line").told_apart
+    names = {told_apart([f"--pairs {'a:b ' * 40}{k}"], partial=True)[0] for k in range(9)}
+    assert len(names) == 9
+    assert all(len(name) <= 49 for name in names)
 
 
 @pytest.mark.parametrize(

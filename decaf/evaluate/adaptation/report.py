@@ -66,7 +66,7 @@ def make_report(found: Measured, settings: AdaptationSettings) -> BenchmarkRepor
     tables = _pair_tables(results, settings)
     return BenchmarkReport(
         name=settings.name,
-        title=f"{dataset.name}: domain adaptation on features",
+        title=f"{dataset.name}: domain adaptation on features{settings.title}",
         what=_what(found, settings),
         headline=_headline(results),
         sections=(
@@ -108,6 +108,11 @@ def _pairs(results: Results) -> str:
     return f"{len(results.pairs)} pairs"
 
 
+def _several(results: Results) -> bool:
+    """Say whether there is a spread over splits at all."""
+    return len(results.columns[0].splits) > 1
+
+
 def _with(setting: str, settings: AdaptationSettings) -> str:
     count = settings.target_per_class
     images = "image" if count == 1 else "images"
@@ -119,10 +124,8 @@ def _with(setting: str, settings: AdaptationSettings) -> str:
 def _mean_tables(results: Results, settings: AdaptationSettings) -> list[Section]:
     if len(results.pairs) == 1:
         return []
-    caption = (
-        f"Mean over {_pairs(results)} ± standard deviation (n - 1) of this mean over the splits, "
-        "in percent of the test images."
-    )
+    spread = " ± standard deviation (n - 1) of this mean over the splits" * _several(results)
+    caption = f"Mean over {_pairs(results)}{spread}, in percent of the test images."
     return [
         parts.mean_table(
             f"Mean over {_pairs(results)}, {_with(setting, settings)}",
@@ -141,7 +144,9 @@ def _pair_tables(results: Results, settings: AdaptationSettings) -> list[Table]:
     for pair in results.pairs:
         for setting in results.methods:
             known = office and pair == PAIR and setting == "supervised"
-            caption = "Mean ± standard deviation (n - 1) over the splits, in percent."
+            caption = "Accuracy on one split, in percent."
+            if _several(results):
+                caption = "Mean ± standard deviation (n - 1) over the splits, in percent."
             if known:
                 caption += (
                     " The published DeCAF features were trained on ILSVRC-2012. The paper does not "

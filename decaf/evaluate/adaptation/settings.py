@@ -60,6 +60,8 @@ class AdaptationSettings:
         Fit all again, whatever an earlier run has stored.
     command : str
         For the report.
+    title : str
+        What its title ends in: what sets a partial run apart.
     """
 
     name: str
@@ -82,6 +84,7 @@ class AdaptationSettings:
     cache: str | os.PathLike[str] | None = None
     recompute: bool = False
     command: str = ""
+    title: str = ""
 
     def __post_init__(self) -> None:
         wrong = [

@@ -79,7 +79,7 @@ def make_report(found: Measured, settings: BenchmarkSettings) -> BenchmarkReport
     of_curves = [task for _, each in found.points for task in each]
     return BenchmarkReport(
         name=settings.name,
-        title=f"{dataset.name}: linear classifiers on features",
+        title=f"{dataset.name}: linear classifiers on features{settings.title}",
         what=_what(found),
         headline=f"{which}: {mean:.1f}{spread} %",
         sections=(
@@ -118,7 +118,9 @@ def _published(found: Measured) -> tuple[Published, tuple[str, ...]]:
 
 def _main_tables(found: Measured, published: Published) -> list[Section]:
     labels = found.dataset.labels
-    caption = "Mean ± standard deviation (n - 1) over the splits, in percent."
+    caption = "Accuracy on one split, in percent."
+    if len(found.splits) > 1:
+        caption = "Mean ± standard deviation (n - 1) over the splits, in percent."
     if published.scores:
         caption += f" The published features were {published.features}."
     tables: list[Section] = [

@@ -54,6 +54,8 @@ class BenchmarkSettings:
         Fit all heads again, whatever an earlier run has stored.
     command : str
         For the report.
+    title : str
+        What its title ends in: what sets a partial run apart.
     """
 
     name: str
@@ -77,6 +79,7 @@ class BenchmarkSettings:
     cache: str | os.PathLike[str] | None = None
     recompute: bool = False
     command: str = ""
+    title: str = ""
 
     def __post_init__(self) -> None:
         wrong = [
