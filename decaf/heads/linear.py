@@ -11,12 +11,12 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state, validation
-from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 
 from decaf.errors import InputError, SettingError
 from decaf.heads.conversion import with_normaliser
 from decaf.heads.reference import fit_reference, linear_scores, objective
+from decaf.heads.row_weights import check_sample_weight, row_weights
 from decaf.heads.scaling import SCALES, Scaling, fit_scaling, mean_square_norm
 from decaf.heads.search import (
     CSearch,
@@ -95,7 +95,7 @@ class LinearHead(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.check_settings()
         X, y = _checked(self, X=X, y=y)
         check_classification_targets(y)
-        weight = None if sample_weight is None else _checked_weight(sample_weight, len(y))
+        weight = None if sample_weight is None else check_sample_weight(sample_weight, len(y))
         counted = y if weight is None else y[weight > 0]
         self.classes_ = np.unique(counted)
         # A row that does not count may be of a class that is not there; its code is not looked at.
@@ -111,7 +111,7 @@ class LinearHead(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             self.scaling_.apply(X),
             codes,
             n_classes,
-            self._row_weight(y, codes, weight),
+            row_weights(self.class_weight, self.classes_, codes, y, weight),
             self.scaling_,
             self.dropout,
             X,
@@ -231,32 +231,6 @@ class LinearHead(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             wrong.append(f"max_iter must be a whole number above 0, got {self.max_iter!r}")
         if wrong:
             raise SettingError("; ".join(wrong))
-
-    def _row_weight(
-        self, y: np.ndarray, codes: np.ndarray, weight: np.ndarray | None
-    ) -> np.ndarray | None:
-        """Give what C is multiplied by for each row, None for 1."""
-        if self.class_weight is None:
-            return weight
-        if weight is not None and isinstance(self.class_weight, str):
-            if self.class_weight != "balanced":
-                raise SettingError(
-                    f"class_weight must be a dict, 'balanced' or None, got {self.class_weight!r}"
-                )
-            rows = np.bincount(codes, weight, len(self.classes_))
-            weights = weight.sum() / (len(rows) * rows)
-        else:
-            counted = y if weight is None else y[weight > 0]
-            weights = compute_class_weight(self.class_weight, classes=self.classes_, y=counted)
-        wrong = np.flatnonzero(~(np.isfinite(weights) & (weights > 0)))
-        if len(wrong):
-            name, number = self.classes_[wrong[0]], weights[wrong[0]]
-            raise SettingError(
-                f"class_weight must be numbers above 0, got {number:g} for class {name!s:.60}; "
-                "to leave a class out, leave its rows out"
-            )
-        row_weight: np.ndarray = weights[codes].astype(np.float64)
-        return row_weight if weight is None else row_weight * weight
 
     def _search(self, data: _Data) -> float:
         folds = check_folds(self.cv, len(data.codes))
@@ -461,26 +435,6 @@ def _checked(estimator: Any, **given: Any) -> Any:
         checked = estimator._validate_data(**given, force_all_finite=False, **rest)
     _check_finite(checked[0] if "y" in given else checked)
     return checked
-
-
-def _checked_weight(sample_weight: Any, n: int) -> np.ndarray:
-    try:
-        weight = np.asarray(sample_weight, np.float64)
-    except (TypeError, ValueError):
-        raise InputError(f"sample_weight must be numbers, got {sample_weight!r:.80}") from None
-    if weight.ndim == 0:
-        weight = np.full(n, weight)
-    if weight.shape != (n,):
-        raise InputError(f"sample_weight has shape {weight.shape}; give one for each of {n} rows")
-    wrong = np.flatnonzero(~(np.isfinite(weight) & (weight >= 0)))
-    if len(wrong):
-        raise InputError(
-            f"sample_weight must be numbers of at least 0, got {weight[wrong[0]]:g} for row "
-            f"{wrong[0]} ({len(wrong)} such rows)"
-        )
-    if not weight.any():
-        raise InputError("sample_weight is zero for all rows: none is left to learn from")
-    return weight
 
 
 def _check_finite(X: np.ndarray) -> None:
