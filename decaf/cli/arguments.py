@@ -74,7 +74,8 @@ def add_workers(parser: argparse.ArgumentParser) -> None:
         "--workers",
         type=int,
         metavar="N",
-        help="decoding processes (default: one a core; 0: decode in the main process)",
+        help="decoding processes (default: one a core, or none for few images; 0: decode in the "
+        "main process)",
     )
 
 

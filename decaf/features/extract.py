@@ -14,7 +14,6 @@ import numpy as np
 
 from decaf.backbone.registry import DEFAULT_WEIGHTS
 from decaf.errors import SettingError
-from decaf.features.progress import progress_for
 from decaf.features.ranks import local_rank
 from decaf.features.run import RunSettings
 from decaf.features.session import Session, start_decoders
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from decaf.features.store.file import FeatureFile
     from decaf.images.spec import PreprocessSpec
 
-__all__ = ["extract"]
+__all__ = ["check_settings", "extract", "warn_of_bad"]
 
 ON_ERROR = ("raise", "record")
 
@@ -88,7 +87,9 @@ def extract(
     batch_size : int, optional
         Images a forward pass; chosen by the device when not given.
     workers : int, optional
-        Decoding processes; one a core when not given, 0 to decode in this process.
+        Decoding processes, 0 to decode in this process. When not given, one a core, which wait for
+        the next call until this process ends; and none for JPEG and PNG files of usual size, where
+        there are no more than 16 images.
     on_error : {"raise", "record"}
         At an image that cannot be read: raise `ImageError`, or go on and record it.
     progress : bool or callable, optional
@@ -138,11 +139,7 @@ def extract(
         precision=precision,
         dtype=dtype,
     )
-    if on_error not in ON_ERROR:
-        raise SettingError(f"on_error {on_error!r} is not one of {', '.join(ON_ERROR)}")
-    for name, number, least in (("batch_size", batch_size, 1), ("workers", workers, 0)):
-        if number is not None and (not isinstance(number, int) or number < least):
-            raise SettingError(f"{name} {number!r}: must be a whole number from {least} on")
+    check_settings(on_error, batch_size, workers)
     target = None if out is None else Target(Path(os.fsdecode(out)), overwrite=overwrite)
     image_list = collect(images, labels=labels)
     with ExitStack() as stack:
@@ -165,8 +162,9 @@ def extract(
             return target.fill(
                 session, backbone, progress=progress, stop=stop, raise_bad=on_error == "raise"
             )
-        arrays = _in_memory(session, progress, stop, raise_bad=on_error == "raise")
-    return arrays if several else arrays[settings.layers[0]]
+        rows = session.all_rows(progress=progress, stop=stop, raise_bad=on_error == "raise")
+    warn_of_bad(rows.status, stacklevel=2)
+    return rows.features if several else rows.features[settings.layers[0]]
 
 
 def _layer_names(layer: Any) -> tuple[str, ...]:
@@ -185,37 +183,26 @@ def _backbone(weights: Any, settings: RunSettings, preprocess: Any) -> Backbone:
     return backbone.with_preprocess(preprocess)
 
 
-def _in_memory(
-    session: Session,
-    progress: bool | Callable[[int, int], Any] | None,
-    stop: threading.Event | None,
-    *,
-    raise_bad: bool,
-) -> dict[str, np.ndarray]:
-    count = len(session.images)
-    stacked = session.settings.crops == "ten-stack"
-    arrays: dict[str, np.ndarray] = {}
-    bad: list[tuple[int, str]] = []
-    step = session.batch_size
-    ranges = [(start, min(start + step, count)) for start in range(0, count, step)]
-    with progress_for(progress, count, 0) as shown:
-        for rows in session.rows(ranges, stop=stop, raise_bad=raise_bad):
-            for name, values in rows.features.items():
-                flat = values.reshape(*values.shape[: 2 if stacked else 1], -1)
-                if name not in arrays:
-                    arrays[name] = np.empty((count, *flat.shape[1:]), flat.dtype)
-                arrays[name][rows.start : rows.stop] = flat
-            bad += [(rows.start + int(i), STATUS_NAMES[rows.status[i]]) for i in _bad(rows.status)]
-            shown.advance(rows.stop - rows.start)
-    if bad:
-        row, status = min(bad)
+def check_settings(on_error: Any, batch_size: Any, workers: Any) -> None:
+    """Refuse what does not say how an extraction is to go.
+
+    Raises
+    ------
+    SettingError
+    """
+    if on_error not in ON_ERROR:
+        raise SettingError(f"on_error {on_error!r} is not one of {', '.join(ON_ERROR)}")
+    for name, number, least in (("batch_size", batch_size, 1), ("workers", workers, 0)):
+        if number is not None and (not isinstance(number, int) or number < least):
+            raise SettingError(f"{name} {number!r}: must be a whole number from {least} on")
+
+
+def warn_of_bad(status: np.ndarray, stacklevel: int) -> None:
+    """Warn of images that could not be read; `stacklevel` counts from the caller."""
+    bad = np.flatnonzero(status)
+    if len(bad):
         warnings.warn(
-            f"{len(bad)} of {count} images could not be read (the first is row {row}, {status}); "
-            "their rows are NaN",
-            stacklevel=3,
+            f"{len(bad)} of {len(status)} images could not be read (the first is row {bad[0]}, "
+            f"{STATUS_NAMES[status[bad[0]]]}); their rows are NaN",
+            stacklevel=stacklevel + 1,
         )
-    return {name: arrays[name] for name in session.settings.layers}
-
-
-def _bad(status: np.ndarray) -> np.ndarray:
-    return np.flatnonzero(status)

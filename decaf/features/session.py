@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Generator, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from decaf.features.pipeline import stream
+from decaf.features.progress import progress_for
 from decaf.features.ranks import local_world_size
 from decaf.features.rows import Rows
 from decaf.features.run import RunSettings, available_cores
-from decaf.images.pool import DecodePool, InlinePool, Pool, processes_available
+from decaf.images.decoders import Decoders
+from decaf.images.pool import InlinePool, Pool, processes_available
 
 if TYPE_CHECKING:
-    import numpy as np
     import torch
 
     from decaf.backbone.model import Backbone
@@ -26,8 +29,8 @@ CUDA_BATCH = 256
 MAX_THREADS = 16
 
 
-def start_decoders(images: ImageList, workers: int | None) -> DecodePool | None:
-    """Start the decoding processes, if it takes any.
+def start_decoders(images: ImageList, workers: int | None) -> Decoders | None:
+    """Start the decoding processes, if it takes any, or take those that were kept.
 
     Call it before torch is loaded: the processes load theirs at the same time.
 
@@ -36,18 +39,17 @@ def start_decoders(images: ImageList, workers: int | None) -> DecodePool | None:
     images : ImageList
         What will be decoded. Images in memory are prepared in this process.
     workers : int or None
-        How many; None for one a core, 0 for decoding in this process.
+        How many; None for one a core, or none for few images; 0 for decoding in this process.
 
     Returns
     -------
-    DecodePool or None
-
+    Decoders or None
+        To be configured and, in the end, closed.
     """
     if images.in_memory or workers == 0 or not processes_available():
         return None
-    if workers is None:
-        workers = max(1, available_cores() // local_world_size())
-    return DecodePool(min(workers, len(images)))
+    most = max(1, available_cores() // local_world_size()) if workers is None else workers
+    return Decoders(len(images), most, exact=workers is not None)
 
 
 class Session:
@@ -59,7 +61,7 @@ class Session:
     backbone : Backbone
     settings : RunSettings
     device : torch.device
-    pool : DecodePool or None
+    pool : Decoders or None
         From `start_decoders`; None to prepare images in this process.
     batch_size : int or None
         Images a forward pass; None for 32 on a CPU and 256 on a GPU. It changes the rows by no
@@ -78,7 +80,7 @@ class Session:
         settings: RunSettings,
         *,
         device: torch.device,
-        pool: DecodePool | None,
+        pool: Decoders | None,
         batch_size: int | None,
         in_one_go: bool,
         engine: Callable[[np.ndarray], dict[str, np.ndarray]] | None = None,
@@ -122,6 +124,50 @@ class Session:
         if in_one_go:
             size = min(size, max(1, -(-len(self.images) // self.threads)))
         return size
+
+    def all_rows(
+        self,
+        *,
+        progress: bool | Callable[[int, int], Any] | None = None,
+        stop: threading.Event | None = None,
+        raise_bad: bool = False,
+    ) -> Rows:
+        """Compute all rows into memory, maps flattened.
+
+        Parameters
+        ----------
+        progress, stop
+            As `decaf.extract` has them.
+        raise_bad : bool
+            Raise at the first bad image.
+
+        Returns
+        -------
+        Rows
+            From 0 on; its features have shape (N, D), of a ten-crop stack (N, 10, D).
+        """
+        count, stacked = len(self.images), self.settings.crops == "ten-stack"
+        whole = Rows.empty(0, count)
+        with progress_for(progress, count, 0) as shown:
+            for rows in self.rows(self.ranges(), stop=stop, raise_bad=raise_bad):
+                part = slice(rows.start, rows.stop)
+                for name in self.settings.layers:
+                    values = rows.features[name]
+                    flat = values.reshape(*values.shape[: 2 if stacked else 1], -1)
+                    if name not in whole.features:
+                        whole.features[name] = np.empty((count, *flat.shape[1:]), flat.dtype)
+                    whole.features[name][part] = flat
+                whole.status[part] = rows.status
+                whole.source_size[part] = rows.source_size
+                whole.content_sha256[part] = rows.content_sha256
+                whole.messages[part] = rows.messages
+                shown.advance(rows.stop - rows.start)
+        return whole
+
+    def ranges(self) -> list[tuple[int, int]]:
+        """Cut all rows into ranges of one batch each."""
+        step, count = self.batch_size, len(self.images)
+        return [(start, min(start + step, count)) for start in range(0, count, step)]
 
     def rows(
         self,

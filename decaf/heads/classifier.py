@@ -34,6 +34,7 @@ from decaf.images.sources import collect
 from decaf.images.status import STATUS_NAMES
 
 if TYPE_CHECKING:
+    from decaf.backbone.engine import Engine
     from decaf.backbone.model import Backbone
     from decaf.images.spec import PreprocessSpec
 
@@ -111,6 +112,7 @@ class Classifier:
         self.head = head
         self._path = os.fspath(path)
         self._backbone: Backbone | None = None
+        self._engine: Engine | None = None  # kept: it takes longer to make than an image to answer
         self.gives = "probability"
         if head is not None:
             if preprocess is not None:
@@ -129,6 +131,9 @@ class Classifier:
         self._backbone = backbone = backbone.with_preprocess(preprocess)
         count = backbone.spec.classes
         self.class_names = backbone.class_names or tuple(str(unit) for unit in range(count))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_engine": None}
 
     @classmethod
     def load(
@@ -312,13 +317,15 @@ class Classifier:
 
             chosen = choose_device(device)
             settings = self._settings()
-            engine = Engine(
-                self.backbone,
-                settings.layers,
-                crops=settings.crops,
-                precision=settings.precision,
-                device=chosen,
-            )
+            engine = self._engine
+            if engine is None or engine.device != chosen:
+                engine = self._engine = Engine(
+                    self.backbone,
+                    settings.layers,
+                    crops=settings.crops,
+                    precision=settings.precision,
+                    device=chosen,
+                )
             answer = softmax if self.head is None else self._head_scores
 
             def answers(crops: np.ndarray) -> dict[str, np.ndarray]:
@@ -335,15 +342,16 @@ class Classifier:
                 in_one_go=True,
                 engine=answers,
             )
-            step, count = session.batch_size, len(listed)
-            ranges = [(start, min(start + step, count)) for start in range(0, count, step)]
+            count = len(listed)
             # Blocks come in the order in which they are finished; those that are early wait.
             early: dict[int, list[Prediction]] = {}
             due = 0
             shown = stack.enter_context(progress_for(progress, count, 0))
             stack.enter_context(_told_of_stop(lambda: f"after {due} of {count} images"))
             # Closed by hand, so that its threads have ended when an error leaves here.
-            found = stack.enter_context(closing(session.rows(ranges, stop=stop, dtype="float64")))
+            found = stack.enter_context(
+                closing(session.rows(session.ranges(), stop=stop, dtype="float64"))
+            )
             for rows in found:
                 early[rows.start] = [
                     self._prediction(

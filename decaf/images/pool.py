@@ -73,6 +73,11 @@ class InlinePool:
         self._ten = ten
         self._jobs: deque[Job] = deque()
 
+    @property
+    def busy(self) -> bool:
+        """Whether images are waiting to be prepared."""
+        return bool(self._jobs)
+
     def submit(self, job: Job) -> None:
         """Queue a job."""
         self._jobs.append(job)
@@ -106,6 +111,13 @@ class DecodePool:
         How many processes, at least 1.
     timeout : float
         Seconds one image may take. It is tried twice.
+    folder : object
+        What tells the current folder from others; it is kept for the caller.
+
+    Attributes
+    ----------
+    workers, folder
+        As given.
 
     Raises
     ------
@@ -113,9 +125,10 @@ class DecodePool:
         From `poll`, where no worker can be started at all.
     """
 
-    def __init__(self, workers: int, *, timeout: float = 60.0) -> None:
+    def __init__(self, workers: int, *, timeout: float = 60.0, folder: object = None) -> None:
+        self.workers = workers
+        self.folder = folder
         self._settings = b""
-        self._count = workers
         self._timeout = timeout
         self._server: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
@@ -126,7 +139,7 @@ class DecodePool:
         self._start_server()
 
     def configure(self, spec: PreprocessSpec, *, ten: bool) -> None:
-        """Start the workers.
+        """Start the workers, or have those that are there go on where they have the same settings.
 
         Parameters
         ----------
@@ -135,9 +148,18 @@ class DecodePool:
         ten : bool
             Five crops instead of one.
         """
-        self._settings = json.dumps({"preprocess": spec.to_dict(), "ten": ten}).encode()
-        for _ in range(self._count):
+        settings = json.dumps({"preprocess": spec.to_dict(), "ten": ten}).encode()
+        if settings != self._settings:
+            self._end_children()
+            self._settings = settings
+        self._stillborn = 0
+        while len(self._children) < self.workers:
             self._start_worker()
+
+    @property
+    def idle(self) -> bool:
+        """Whether all that was submitted has been given out."""
+        return not (self._pending or self._suspects or any(c.jobs for c in self._children))
 
     def submit(self, job: Job) -> None:
         """Queue a job whose source is an `ImageRef`."""
@@ -165,12 +187,25 @@ class DecodePool:
 
     def close(self) -> None:
         """Stop all processes."""
+        self._end_children()
+        self._end_server(patience=0.2)
+
+    def disown(self) -> None:
+        """Let go of processes that are another's, in a process that was forked from their owner."""
+        for child in self._children:
+            child.close()
+        self._children.clear()
+        if self._control is not None:
+            self._control.close()
+        if self._server is not None:
+            self._server.returncode = 0  # nobody is to wait for it here
+
+    def _end_children(self) -> None:
         for child in self._children:
             child.close()
             if child.jobs:
                 child.end()
         self._children.clear()
-        self._end_server(patience=0.2)
 
     def _start_server(self) -> socket.socket:
         ours, theirs = socket.socketpair()
@@ -272,7 +307,7 @@ class DecodePool:
         self._children.remove(child)
         if not child.pid:
             self._stillborn += 1
-            if self._stillborn >= STILLBORN * self._count:
+            if self._stillborn >= STILLBORN * self.workers:
                 raise DecafError(
                     f"the decoding processes die as they start ({self._stillborn} in a row); "
                     "use --workers 0 to decode inside this process"

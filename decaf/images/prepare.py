@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from decaf.images.sources import ImageRef
     from decaf.images.spec import PreprocessSpec
 
-__all__ = ["prepare_object", "prepare_ref"]
+__all__ = ["object_content", "prepare_object", "prepare_ref"]
 
 
 def prepare_ref(ref: ImageRef, spec: PreprocessSpec, *, ten: bool, out: np.ndarray) -> Outcome:
@@ -58,12 +58,23 @@ def prepare_object(
     like any decoder.
     """
     try:
-        decoded = from_object(get(), background=spec.background)
-        pixels = decoded.pixels.permute(1, 2, 0).contiguous().numpy()
-        digest = hashlib.sha256(pixels.data).digest()
+        decoded, digest = object_content(get(), spec.background)
     except Exception as error:
         return _failed(error, NO_DIGEST, out)
     return _crop(decoded, spec, ten, digest, out)
+
+
+def object_content(image: Any, background: tuple[int, int, int]) -> tuple[Decoded, bytes]:
+    """Decode an image in memory, and give the SHA-256 of its pixels.
+
+    Raises
+    ------
+    ImageError
+        As `decaf.images.decode.from_object`.
+    """
+    decoded = from_object(image, background=background)
+    pixels = decoded.pixels.permute(1, 2, 0).contiguous().numpy()
+    return decoded, hashlib.sha256(pixels.data).digest()
 
 
 def _crop(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import pickle
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -116,6 +117,15 @@ def test_probabilities_in_the_order_of_the_images(
     assert classifier.class_names == NAMES
     for each, chances in zip(np.array(found, object)[features.ok], expected, strict=True):
         assert [name for name, _ in each.classes] == [NAMES[i] for i in np.argsort(-chances)]
+
+
+def test_what_has_answered_is_pickled_without_what_it_runs_on(
+    folder: Path, features: decaf.FeatureFile, weights: Path
+) -> None:
+    classifier = Classifier(head_of(features, "fc7"), weights=weights)
+    expected = classifier.predict(folder, **QUICK)
+    assert classifier.predict(folder, **QUICK) == expected  # on what was made for the first
+    assert pickle.loads(pickle.dumps(classifier)).predict(folder, **QUICK) == expected
 
 
 def test_the_first_answers_alone(folder: Path, features: decaf.FeatureFile, weights: Path) -> None:

@@ -23,6 +23,7 @@ import decaf
 from decaf.errors import DecafError
 from decaf.images import child as child_module
 from decaf.images.child import Child, Job
+from decaf.images.decoders import _kept
 from decaf.images.pool import DecodePool, InlinePool, Pool
 from decaf.images.refs import ImageRef
 from decaf.images.spec import PreprocessSpec, named_preprocess
@@ -66,6 +67,12 @@ def pixels(photographs: list[Path]) -> list[np.ndarray]:
     found = prepared(InlinePool(SPEC, ten=False), jobs_of(photographs))
     assert {outcome.status for _, outcome in found.values()} == {"ok"}
     return [found[row][0].out for row in sorted(found)]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def none_kept() -> None:
+    """End the processes that earlier tests have left to the next call."""
+    _kept.close()
 
 
 @pytest.fixture

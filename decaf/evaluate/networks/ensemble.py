@@ -26,7 +26,7 @@ from decaf.features.session import Session, start_decoders
 if TYPE_CHECKING:
     from decaf.backbone.model import Backbone
     from decaf.evaluate.networks.identity import Alignment
-    from decaf.images.pool import DecodePool
+    from decaf.images.decoders import Decoders
     from decaf.images.sources import ImageList
 
 __all__ = ["Ensemble", "Predictions"]
@@ -103,7 +103,7 @@ class Ensemble:
         images: ImageList,
         alignment: Alignment,
         *,
-        pool: DecodePool | None = None,
+        pool: Decoders | None = None,
         batch_size: int | None = None,
         workers: int | None = None,
         stop: threading.Event | None = None,
@@ -116,7 +116,7 @@ class Ensemble:
         alignment : Alignment
             Of the networks, in the order in which they were added. A class that a network does
             not know gets the probability 0 from it.
-        pool : DecodePool, optional
+        pool : Decoders, optional
             Started and not configured. It is closed by the caller.
         batch_size, workers : int, optional
             As `decaf.extract` has them.

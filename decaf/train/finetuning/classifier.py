@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,7 @@ from decaf.train.pack.sources import PackSource, source_of
 if TYPE_CHECKING:
     from decaf.backbone.model import Backbone
     from decaf.backbone.state import Weights
+    from decaf.images.spec import PreprocessSpec
 
 __all__ = ["FineTuneClassifier"]
 
@@ -54,6 +55,8 @@ class FineTuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     ----------
     weights : str or path
         The network to start from, as for `decaf.load_backbone`.
+    preprocess : str, mapping or PreprocessSpec, optional
+        As in `decaf.extract`; the network keeps it.
     settings : FinetuneSettings, optional
         What the arguments below do not say.
     start, epochs, batch_size, lr, lr_by_layer, freeze, head_epochs
@@ -90,6 +93,7 @@ class FineTuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self,
         weights: str | os.PathLike[str] = DEFAULT_WEIGHTS,
         *,
+        preprocess: str | Mapping[str, Any] | PreprocessSpec | None = None,
         settings: FinetuneSettings | None = None,
         start: str | None = None,
         epochs: float | None = None,
@@ -108,6 +112,7 @@ class FineTuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         workers: int | None = None,
     ) -> None:
         self.weights = weights
+        self.preprocess = preprocess
         self.settings = settings
         self.start = start
         self.epochs = epochs
@@ -175,6 +180,7 @@ class FineTuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 self.result_ = finetune(
                     source,
                     weights=self.weights,
+                    preprocess=self.preprocess,
                     settings=settings,
                     val_fraction=self.val_fraction,
                     device=self.device,

@@ -133,3 +133,12 @@ def test_mistakes_are_told(
             fitted.predict(items)
     with pytest.raises(ImageError, match=r"nope\.jpg': no such file \(missing\)$"):
         classifier().fit([*paths, "nope.jpg"], [*names, "ants"])
+
+
+def test_images_are_prepared_as_asked(classifier: Make) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), dtype=np.uint8)
+    fitted = classifier(preprocess="as-is", epochs=1.0).fit(images, [0, 1] * 4)
+    assert fitted.weights_.preprocess.resize == "none"
+    assert fitted.predict_proba(images).shape == (8, 2)
+    with pytest.raises(ImageError, match="40 x 44 pixels; taken as they are"):
+        fitted.predict(np.zeros((1, 44, 40, 3), np.uint8))
