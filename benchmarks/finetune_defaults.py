@@ -34,14 +34,12 @@ from decaf.backbone.registry import DEFAULT_WEIGHTS
 from decaf.backbone.weights import Weights, load_weights
 from decaf.features.disk import write_atomically
 from decaf.images.layouts import LabelledImages, find_layout
-from decaf.images.sources import ImageList
 from decaf.train.distributed import World
 from decaf.train.finetuning.data import PickedSplit
 from decaf.train.finetuning.frozen import FrozenHead, fit_frozen_head, layer_values
 from decaf.train.finetuning.settings import FinetuneSettings
 from decaf.train.pack.build import make_pack
 from decaf.train.pack.reader import Pack
-from decaf.train.pack.references import PickedRefs
 from decaf.train.pack.sources import source_of
 from decaf.train.session import Rhythm, TrainingRun
 
@@ -81,15 +79,7 @@ def drawn(folder: Path, count: int, seed: int) -> LabelledImages:
             for label in range(len(found.class_ids))
         ]
     )
-    assert found.images.refs is not None
-    images = ImageList(
-        [found.images.names[row] for row in rows],
-        labels[rows],
-        found.images.class_names,
-        found.images.sources,
-        PickedRefs(found.images.refs, rows),
-    )
-    return LabelledImages(images, found.class_ids, found.class_names, ())
+    return LabelledImages(found.images.take(rows), found.class_ids, found.class_names, ())
 
 
 class Task:

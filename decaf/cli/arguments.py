@@ -8,6 +8,10 @@ from typing import Any
 __all__ = [
     "add_device",
     "add_forward_pass",
+    "add_groups",
+    "add_layout",
+    "add_min_images",
+    "add_on_error",
     "add_preprocess",
     "add_report",
     "add_workers",
@@ -76,6 +80,49 @@ def add_workers(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="decoding processes (default: one a core, or none for few images; 0: decode in the "
         "main process)",
+    )
+
+
+def add_layout(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """Add ``--layout``, how folders called as splits are taken."""
+    parser.add_argument(
+        "--layout",
+        default="auto",
+        choices=("auto", "splits", "classes"),
+        help="whether folders called train, val or test are splits, with the classes in them, or "
+        "classes themselves (default: auto, by what lies in them and beside them)",
+    )
+
+
+def add_groups(parser: argparse.ArgumentParser | argparse._ArgumentGroup, use: str) -> None:
+    """Add ``--groups``, which images belong together; `use` says what for."""
+    parser.add_argument(
+        "--groups",
+        metavar="FILE:COLUMN|path:REGEX|folder|time:60s",
+        help=f"images that belong together (an animal, a burst, a site), {use}: by the column of a "
+        "table, by the first group of a regular expression on the path, by the folder that they "
+        "lie in (folder:2, the one above), or by capture times that follow within a span",
+    )
+
+
+def add_min_images(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """Add ``--min-images``."""
+    parser.add_argument(
+        "--min-images",
+        type=int,
+        default=2,
+        metavar="N",
+        help="leave out classes with fewer training images, with a word (default: 2)",
+    )
+
+
+def add_on_error(parser: argparse.ArgumentParser | argparse._ArgumentGroup, otherwise: str) -> None:
+    """Add ``--on-error``; `otherwise` says what is done with a bad image that is recorded."""
+    parser.add_argument(
+        "--on-error",
+        default="record",
+        choices=("raise", "record"),
+        help=f"at an image that cannot be read: stop, or {otherwise} and go on (default)",
     )
 
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from typing import Any
 
 from decaf.backbone.registry import DEFAULT_WEIGHTS
 from decaf.cli.arguments import (
     add_device,
     add_forward_pass,
+    add_groups,
+    add_layout,
+    add_on_error,
     add_preprocess,
     add_report,
     add_workers,
@@ -76,12 +80,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_forward_pass(parser)
     add_workers(parser)
     add_device(parser)
-    parser.add_argument(
-        "--on-error",
-        default="record",
-        choices=("raise", "record"),
-        help="at an image that cannot be read: stop, or keep its row as NaN and go on (default)",
-    )
+    add_on_error(parser, "keep its row as NaN")
     parser.add_argument(
         "--labels",
         default="folder",
@@ -90,6 +89,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "or a file with a label a line, or a table with path and label (FILE:PATH,LABEL names its "
         "columns)",
     )
+    add_layout(parser)
+    add_groups(parser, "kept as a column of F.h5")
     parser.add_argument(
         "--overwrite",
         action="store_true",
@@ -123,6 +124,8 @@ def run(args: argparse.Namespace) -> int:
                 workers=args.workers,
                 on_error=args.on_error,
                 labels=args.labels,
+                layout=args.layout,
+                groups=args.groups,
                 overwrite=args.overwrite,
                 progress=not args.quiet and chief,
                 stop=stop.event,
@@ -141,14 +144,20 @@ def run(args: argparse.Namespace) -> int:
     return 1 if bad else 0
 
 
-def _summary(info: dict[str, object], bad: int) -> str:
-    layers = info["layers"]
-    assert isinstance(layers, dict)
+def _summary(info: dict[str, Any], bad: int) -> str:
     shapes = ", ".join(
-        f"{name} {'×'.join(str(side) for side in layer['shape'])}" for name, layer in layers.items()
+        f"{name} {'×'.join(str(side) for side in layer['shape'])}"
+        for name, layer in info["layers"].items()
     )
     path = printable(str(info["path"]))
     text = f"{path}: {info['rows']} rows of {shapes}"
+    if info["splits"]:
+        counts = ", ".join(f"{name or 'in none'} {n}" for name, n in info["splits"].items())
+        text += f"\nsplits, by their folders: {counts} (--layout classes takes them for classes)"
+    if info["groups"]:
+        text += f"\ngroups: {info['groups']}"
+    if info["labelled"] and info["labelled"] != info["rows"]:
+        text += f"\n{info['rows'] - info['labelled']} images have no label"
     if bad:
-        text += f"; {bad} images could not be read, see `decaf info {path}`"
+        text += f"\n{bad} images could not be read, see `decaf info {path}`"
     return text

@@ -11,7 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from decaf.backbone.registry import DEFAULT_WEIGHTS
-from decaf.cli.arguments import add_device, add_preprocess, add_report, preprocess_of
+from decaf.cli.arguments import (
+    add_device,
+    add_on_error,
+    add_preprocess,
+    add_report,
+    preprocess_of,
+)
 from decaf.cli.log_lines import log_lines
 from decaf.cli.setting_flags import add_settings, setting_values
 from decaf.cli.stop import stopped_by_signals
@@ -80,12 +86,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="likewise of VAL, where it is a list",
     )
-    images.add_argument(
-        "--on-error",
-        default="raise",
-        choices=("raise", "record"),
-        help="at an image that cannot be read: stop (default), or leave it out",
-    )
+    add_on_error(images, "leave it out")
     images.add_argument(
         "-j", "--workers", type=int, metavar="N", help="decoding threads (default: one a core)"
     )

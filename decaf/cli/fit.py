@@ -9,6 +9,10 @@ from decaf.backbone.registry import DEFAULT_WEIGHTS
 from decaf.cli.arguments import (
     add_device,
     add_forward_pass,
+    add_groups,
+    add_layout,
+    add_min_images,
+    add_on_error,
     add_preprocess,
     add_report,
     add_workers,
@@ -26,10 +30,13 @@ examples:
   decaf predict photos.head new/               what is in new images
   decaf fit photos/ -o photos.head -w imagenet --keep-features photos.h5
   decaf fit photos.h5 -o svm.head --head svm   the same images again, without their extraction
+  decaf fit photos/ -o photos.head --groups table.csv:animal
 
 A share of the images is held out. Layer and C are chosen by cross-validation on the others, and
 the classifier is tested on those held out. What is written is then chosen and fitted anew on all
 images. Where there are few, all of them are tested in turn. Exact copies of an image count once.
+Images in folders train and val or test come divided: the classifier is fitted to the first, tested
+on the second, and of three chosen on val.
 
 An interrupted extraction is resumed by the same command. Exit codes: 0 done; 1 done, and some
 images could not be read (they are left out); 2 not done, the line on stderr says why; 130 and 143
@@ -101,12 +108,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="SHARE",
         help="share of the images kept for the test (default: 0.2; 0: no test)",
     )
-    parser.add_argument(
-        "--min-images",
-        type=int,
-        metavar="N",
-        help="leave out classes with fewer images (default: a class with one is refused)",
-    )
+    add_min_images(parser)
     parser.add_argument(
         "--seed", type=int, default=0, metavar="N", help="of what chance decides (default: 0)"
     )
@@ -118,6 +120,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "file with a label a line, or a table with path and label (FILE:PATH,LABEL names its "
         "columns)",
     )
+    add_layout(parser)
+    add_groups(parser, "never on both sides of a split")
+    add_on_error(parser, "leave it out")
     parser.add_argument(
         "--crops",
         choices=("center", "ten", "ten-max", "ten-stack"),
@@ -162,6 +167,9 @@ def run(args: argparse.Namespace) -> int:
                 held_out=args.held_out,
                 min_images=args.min_images,
                 labels=args.labels,
+                layout=args.layout,
+                groups=args.groups,
+                on_error=args.on_error,
                 keep_features=args.keep_features,
                 preprocess=preprocess_of(args),
                 crops=args.crops,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from decaf.cli.text import printable
 
 if TYPE_CHECKING:
-    from decaf.evaluate.fitting.report import Choice, Estimate, FitReport
+    from decaf.evaluate.fitting.report import Choice, Estimate, FitReport, GroupReport
 
 __all__ = ["report_lines"]
 
@@ -41,10 +41,16 @@ def report_lines(report: FitReport, out: str) -> Iterator[str]:
     width = max(NARROWEST, shutil.get_terminal_size((100, 24)).columns)
     yield from _data_lines(report, width)
     yield ""
-    yield from _choice_lines(report.choice)
+    yield from _choice_lines(report.choice, report.split is not None)
     if report.estimate is not None:
         yield ""
         yield from _estimate_lines(report.estimate)
+        if report.groups is not None and report.groups.ungrouped is not None:
+            claimed = report.groups.ungrouped
+            yield (
+                f"  {'without groups':<20}{_percent(claimed.accuracy)}  is what a split through "
+                "the groups would have claimed"
+            )
         yield ""
         if len(report.class_names) <= MATRIX_CLASSES:
             yield from _matrix_lines(report.estimate, report.class_names, width)
@@ -61,7 +67,8 @@ def report_lines(report: FitReport, out: str) -> Iterator[str]:
     weights = printable(report.features["weights"]["name"])
     yield (
         f"{printable(out)}: {what} on {choice.layer} of {weights} (C = {choice.C:g}{dropout}), "
-        f"fitted to all {report.images} images"
+        f"fitted to {'the' if report.split else 'all'} {report.images}"
+        f"{' training' if report.split else ''} images"
     )
     more = ""
     if weights.endswith((".safetensors", ".pth", ".pt")) and not report.features["weights_file"]:
@@ -71,7 +78,8 @@ def report_lines(report: FitReport, out: str) -> Iterator[str]:
 
 def _data_lines(report: FitReport, width: int) -> Iterator[str]:
     source = printable(report.source)
-    yield f"{source}: {report.images} images of {len(report.class_names)} classes"
+    training = " training" if report.split else ""
+    yield f"{source}: {report.images}{training} images of {len(report.class_names)} classes"
     counts = list(zip(report.class_names, report.class_counts, strict=True))
     if len(counts) > SHOWN_CLASSES:
         by_size = sorted(counts, key=lambda each: each[1])
@@ -92,6 +100,15 @@ def _data_lines(report: FitReport, width: int) -> Iterator[str]:
         if report.copies == 1:
             what = "that is an exact copy of another in its class"
         yield f"  left out: {_images(report.copies)} {what}"
+    if report.seen:
+        yield f"  left out: {_images(report.seen)} of the test, copies of training images"
+    if report.outside:
+        yield f"  left out: {_images(report.outside)} in none of the folders train, val and test"
+    if report.split:
+        parts = ", ".join(f"{name} {count}" for name, count in report.split.items())
+        yield f"  divided as it came: {parts} (--layout classes takes such folders for classes)"
+    if report.groups is not None:
+        yield from _group_lines(report.groups, width)
     if report.left_out:
         small_ones = [f"{printable(name)} {count}" for name, count in report.left_out.items()]
         yield from _wrapped(small_ones, width, "left out: classes with too few images: ")
@@ -104,8 +121,23 @@ def _data_lines(report: FitReport, width: int) -> Iterator[str]:
             yield f"    … and {len(report.conflicts) - SHOWN_BAD} more; --json lists them all"
 
 
-def _choice_lines(choice: Choice) -> Iterator[str]:
-    yield f"chosen by cross-validation on all {choice.images} images"
+def _group_lines(groups: GroupReport, width: int) -> Iterator[str]:
+    source = printable(groups.source)
+    yield f"  groups: {groups.count}, by {source}; none is on both sides of a split"
+    if groups.single:
+        names = [printable(name) for name in groups.single]
+        yield from _wrapped(names, width, "not tested, with one group each: ")
+    if groups.shared:
+        yield f"  warning: {groups.shared} groups are both in train and in what is tested on"
+
+
+def _choice_lines(choice: Choice, divided: bool) -> Iterator[str]:
+    if choice.chosen_on:
+        on = f"the {choice.chosen_on} images of val"
+        yield f"chosen on {on}, fitted to the {choice.images} of train"
+    else:
+        which = f"the {choice.images} images of train" if divided else f"all {choice.images} images"
+        yield f"chosen by cross-validation on {which}"
     yield f"  {'layer':<10}{'C':>10}{'accuracy':>12}"
     for each in choice.candidates:
         line = f"  {each.layer:<10}{each.C:>10.4g}{100 * each.accuracy:>10.1f} %"
@@ -122,13 +154,15 @@ def _estimate_lines(found: Estimate) -> Iterator[str]:
             f"tested on {_images(found.images)} held out "
             f"({choice.layer}, C = {choice.C:g} chosen and fitted on {choice.images} others)"
         )
+    elif found.method == "split":
+        yield f"tested on the {_images(found.images)} of the split that is not trained on"
     else:
         yield (
             f"tested on {_images(found.images)} in turn, in {found.folds} folds "
             "(for each, layer and C were chosen and fitted on the others)"
         )
     low, high = (100 * end for end in found.interval)
-    about = "" if found.method == "held-out" else "about "
+    about = "about " if found.method == "cross-validation" else ""
     yield (
         f"  {'accuracy':<20}{_percent(found.accuracy)}  {found.right} of {found.images}; 95 % "
         f"interval {about}{low:.1f} to {high:.1f} %"

@@ -93,6 +93,10 @@ def _facts(info: dict[str, Any]) -> Iterator[tuple[str, str]]:
     bad = info["rows"] - info["ok"]
     yield "rows", f"{info['rows']} ({info['ok']} ok, {bad} bad)"
     yield "size", byte_size(info["bytes"])
+    if info["splits"]:
+        yield "splits", ", ".join(f"{name or 'none'} {n}" for name, n in info["splits"].items())
+    if info["groups"]:
+        yield "groups", str(info["groups"])
     for name, value in info["run"].items():
         if name != "layers":
             yield name, printable(_preprocess(value) if name == "preprocess" else _setting(value))

@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import Any
 
-from decaf.cli.arguments import add_report, add_workers
+from decaf.cli.arguments import add_on_error, add_report, add_workers
 from decaf.cli.text import byte_size, printable
 
 __all__ = ["HELP", "configure", "run"]
@@ -80,12 +80,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--quality", type=int, default=92, metavar="Q", help="of the JPEGs (default: 92)"
     )
     add_workers(parser)
-    parser.add_argument(
-        "--on-error",
-        default="record",
-        choices=("raise", "record"),
-        help="at an image that cannot be read: stop, or leave it out and go on (default)",
-    )
+    add_on_error(parser, "leave it out")
     parser.add_argument(
         "--overwrite", action="store_true", help="replace PACK where it differs from this run"
     )

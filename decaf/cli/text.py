@@ -8,8 +8,12 @@ __all__ = ["byte_size", "counted", "in_flags", "printable"]
 _FLAGS = {
     "on_error='record'": "--on-error record",
     "overwrite=True": "--overwrite",
+    "layout='classes'": "--layout classes",
+    "layout='splits'": "--layout splits",
 }
 _FLAGS_FIRST = {
+    "groups": "--groups",
+    "min_images": "--min-images",
     "on_error": "--on-error",
     "val_fraction": "--val-fraction",
     "workers": "--workers",

@@ -46,6 +46,8 @@ def extract(
     on_error: str = "raise",
     progress: bool | Callable[[int, int], Any] | None = None,
     labels: Any = "folder",
+    layout: str = "auto",
+    groups: Any = None,
     dtype: str = "float32",
     overwrite: bool = False,
     stop: threading.Event | None = None,
@@ -95,7 +97,16 @@ def extract(
     progress : bool or callable, optional
         True, False, or a function of (images done, images in all); by default a bar on terminals.
     labels : {"folder", "none"}, path, or sequence
-        The first folder below the one given, none, a labels file, or one label an image.
+        The first folder below the one given, none, a labels file, or one label an image. An image
+        without a label, such as that of an empty cell, has the label -1.
+    layout : {"auto", "splits", "classes"}
+        Folders called ``train``, ``val`` or ``test`` (in any case; training, valid, validation,
+        testing) are splits, and the folders in them are the classes, or are classes themselves; by
+        default what lies in them and beside them decides. The file has the splits as a column.
+    groups : str, path or sequence, optional
+        Which images belong together, kept as a column of the file: ``"FILE:COLUMN"`` of a table,
+        ``"path:REGEX"``, ``"folder"``, ``"folder:N"``, ``"time:60s"``, or one for each image; see
+        `decaf.images.groups.find_groups`.
     dtype : {"float32", "float16"}
         Type of the rows.
     overwrite : bool
@@ -141,7 +152,7 @@ def extract(
     )
     check_settings(on_error, batch_size, workers)
     target = None if out is None else Target(Path(os.fsdecode(out)), overwrite=overwrite)
-    image_list = collect(images, labels=labels)
+    image_list = collect(images, labels=labels, layout=layout, groups=groups)
     with ExitStack() as stack:
         pool = start_decoders(image_list, workers)
         if pool is not None:

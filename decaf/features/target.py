@@ -124,6 +124,8 @@ class Target:
             names=session.images.names,
             labels=session.images.labels,
             class_names=session.images.class_names,
+            splits=session.images.splits,
+            groups=session.images.groups,
             run=session.settings.record(backbone),
             environment=environment(
                 str(session.device),

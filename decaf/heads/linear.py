@@ -58,7 +58,13 @@ class LinearHead(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     random_state: Any
     device: str
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        groups: Sequence[Any] | None = None,
+    ) -> Any:
         """Fit the head to features and classes.
 
         Parameters
@@ -72,6 +78,10 @@ class LinearHead(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             accuracy by which C is chosen, and in ``class_weight="balanced"``. A whole number does
             what that many copies of the row would, 0 what leaving it out would. What
             `class_weight` says multiplies it.
+        groups : array-like, shape (n,), optional
+            What each row belongs to (an animal, a burst, a site), None or an empty text where to
+            nothing: no group is on both sides of a fold of the search for C. Not with `cv` as a
+            list of folds, which are taken as they are.
 
         Returns
         -------
@@ -118,7 +128,7 @@ class LinearHead(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             weight,
         )
         self.search_: CSearch | None = None
-        self.C_ = float(self.C) if self.C != "cv" else self._search(data)
+        self.C_ = float(self.C) if self.C != "cv" else self._search(data, _group_texts(groups, y))
         coef, intercept = self._fit(data, self.C_)
         self.coef_, self.intercept_ = self.scaling_.fold(coef, intercept)
         return self
@@ -232,14 +242,15 @@ class LinearHead(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if wrong:
             raise SettingError("; ".join(wrong))
 
-    def _search(self, data: _Data) -> float:
+    def _search(self, data: _Data, groups: list[str] | None) -> float:
         folds = check_folds(self.cv, len(data.codes))
         rows = np.arange(len(data.codes))
         if data.sample_weight is not None:
             rows = np.flatnonzero(data.sample_weight > 0)
         if isinstance(folds, int):
             random = check_random_state(self.random_state)
-            drawn = stratified_folds(data.codes[rows], folds, random)
+            own = None if groups is None else [groups[row] for row in rows.tolist()]
+            drawn = stratified_folds(data.codes[rows], folds, random, own)
             folds = [(rows[train], rows[held]) for train, held in drawn]
         elif len(rows) < len(data.codes):
             folds = [
@@ -414,6 +425,14 @@ class _Data:
             dropout=self.dropout,
             activations=self.activations,
         )
+
+
+def _group_texts(groups: Sequence[Any] | None, y: np.ndarray) -> list[str] | None:
+    if groups is None:
+        return None
+    if len(groups) != len(y):
+        raise InputError(f"{len(groups)} groups for {len(y)} rows")
+    return ["" if group is None else str(group) for group in groups]
 
 
 def _real(value: Any) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from decaf.errors import InputError, SettingError
+from decaf.images.splits import deal_folds, groups_of_classes
 
 __all__ = [
     "CSearch",
@@ -74,7 +75,12 @@ class CSearch:
         return len(self.Cs) > 1 and bool(_rising(self.accuracy, place))
 
 
-def stratified_folds(codes: np.ndarray, folds: int, random: np.random.RandomState) -> list[Fold]:
+def stratified_folds(
+    codes: np.ndarray,
+    folds: int,
+    random: np.random.RandomState,
+    groups: Sequence[str] | None = None,
+) -> list[Fold]:
     """Split rows so that every class is spread over the folds as evenly as it can be.
 
     A class with fewer rows than folds is held out in as many folds as it has rows, and is in the
@@ -87,6 +93,10 @@ def stratified_folds(codes: np.ndarray, folds: int, random: np.random.RandomStat
     folds : int
         At least 2; fewer are made where no class has as many rows.
     random : RandomState
+    groups : sequence of str, optional
+        The group of each row, an empty text where it is in none. A group is never on both sides of
+        a fold, and what holds of rows here then holds of groups; see
+        `decaf.images.splits.deal_folds`.
 
     Returns
     -------
@@ -98,13 +108,20 @@ def stratified_folds(codes: np.ndarray, folds: int, random: np.random.RandomStat
     InputError
         If no class has two rows.
     """
-    counts = np.bincount(codes)
+    counts = groups_of_classes(codes, groups)
     if counts.max() < 2:
+        unit = "row" if groups is None else "group"
         raise InputError(
-            "C cannot be chosen by cross-validation: every class has only one row; give more rows, "
-            "or a number for C"
+            f"C cannot be chosen by cross-validation: every class has only one {unit}; give more "
+            f"{unit}s, or a number for C"
         )
     folds = min(folds, int(counts.max()))
+    if groups is not None:
+        keys = [b"%d" % row for row in range(len(codes))]
+        salt = b"%d:" % random.randint(np.iinfo(np.int32).max)
+        fold_of = deal_folds(codes, keys, folds, salt=salt, groups=groups)
+        found = [(np.flatnonzero(fold_of != k), np.flatnonzero(fold_of == k)) for k in range(folds)]
+        return [fold for fold in found if len(fold[1])]
     fold_of = np.full(len(codes), -1)
     # Each class goes on in the fold where the one before stopped: the folds are of one size.
     offset = 0

@@ -11,6 +11,7 @@ import stat
 from collections.abc import Iterator
 
 from decaf.errors import InputError
+from decaf.images.limits import MAX_TEXT_BYTES
 from decaf.images.sniff import HEAD_BYTES, guess_format
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "is_hidden",
     "list_folder",
     "list_glob",
+    "read_small_file",
     "read_start",
 ]
 
@@ -205,6 +207,30 @@ def read_start(path: bytes, count: int) -> bytes:
             return file.read(count)
     except OSError:
         return b""
+
+
+def read_small_file(path: bytes) -> bytes | None:
+    """Read a list that belongs to a data set; None where there is no such file.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, or is larger than any list.
+    """
+    shown = repr(os.fsdecode(path))
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            return None
+    except OSError:
+        return None
+    try:
+        with open(path, "rb") as file:
+            content = file.read(MAX_TEXT_BYTES + 1)
+    except OSError as error:
+        raise InputError(f"{shown} cannot be read: {error.strerror or error}") from error
+    if len(content) > MAX_TEXT_BYTES:
+        raise InputError(f"{shown}: more than {MAX_TEXT_BYTES} bytes for a list")
+    return content
 
 
 def _is_image_file(entry: os.DirEntry[bytes]) -> bool:

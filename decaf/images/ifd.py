@@ -7,13 +7,26 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Collection, Iterator
+from datetime import datetime
+from typing import NamedTuple
 
-__all__ = ["ORIENTATION", "exif_orientation", "first_ifd", "measure_ifd"]
+__all__ = [
+    "ORIENTATION",
+    "CaptureTime",
+    "capture_time",
+    "exif_orientation",
+    "first_ifd",
+    "measure_ifd",
+]
 
 ORIENTATION = 0x0112
 
-# Only the integer types: byte, short, long, and BigTIFF's long8.
-_TYPES = {1: (1, "B"), 3: (2, "H"), 4: (4, "I"), 16: (8, "Q")}
+_MAKE, _MODEL = 0x010F, 0x0110
+_EXIF = 0x8769  # where the directory of EXIF's own tags is
+_TAKEN, _SUBSECONDS, _SERIAL = 0x9003, 0x9291, 0xA431
+
+# The integer types: byte, short, long, and BigTIFF's long8; and text, as its bytes.
+_TYPES = {1: (1, "B"), 2: (1, "B"), 3: (2, "H"), 4: (4, "I"), 16: (8, "Q")}
 
 # Bytes of a value of each type.
 _SIZES = dict(zip(range(1, 14), (1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4), strict=True))
@@ -29,10 +42,56 @@ _MAX_ENTRIES = 4096
 _MAX_VALUES = 64
 
 
+class CaptureTime(NamedTuple):
+    """When a photograph was taken, and by which camera (an empty text where it does not say)."""
+
+    time: datetime
+    camera: str
+
+
+def capture_time(data: bytes) -> CaptureTime | None:
+    """Read the capture time of the EXIF block in the first bytes of an image file.
+
+    Parameters
+    ----------
+    data : bytes
+        Of a TIFF, or of any format that holds EXIF as a block (JPEG, WebP, PNG, HEIC).
+
+    Returns
+    -------
+    CaptureTime or None
+        None where there is none, or none that is a time.
+    """
+    start = 0
+    if data[:4] not in (b"II*\0", b"MM\0*"):
+        # The TIFF structure stands behind one of these: as JPEG and HEIC write it, PNG, and WebP.
+        marks = ((b"Exif\0\0", 6), (b"eXIf", 4), (b"EXIF", 8))
+        places = [data.find(mark) + skip for mark, skip in marks if mark in data]
+        if not places:
+            return None
+        start = places[0]
+    tags = first_ifd(data, (_MAKE, _MODEL, _EXIF), start) or {}
+    if _EXIF not in tags:
+        return None
+    tags |= first_ifd(data, (_TAKEN, _SUBSECONDS, _SERIAL), start, at=tags[_EXIF][0]) or {}
+
+    def text(tag: int) -> str:
+        return bytes(tags.get(tag, ())).split(b"\0")[0].decode("latin-1").strip()
+
+    digits = text(_SUBSECONDS)
+    fraction = digits[:6].ljust(6, "0") if digits.isdecimal() else "0"
+    try:
+        time = datetime.strptime(f"{text(_TAKEN)[:19]} {fraction}", "%Y:%m:%d %H:%M:%S %f")
+        camera = " ".join(filter(None, (text(_MAKE), text(_MODEL), text(_SERIAL))))
+    except ValueError:
+        return None
+    return CaptureTime(time, camera)
+
+
 def first_ifd(
-    data: bytes, wanted: Collection[int], start: int = 0
+    data: bytes, wanted: Collection[int], start: int = 0, at: int | None = None
 ) -> dict[int, tuple[int, ...]] | None:
-    """Read some tags of the first image file directory.
+    """Read some tags of the first image file directory, or of another.
 
     Parameters
     ----------
@@ -42,6 +101,8 @@ def first_ifd(
         Tag numbers.
     start : int
         Where the structure begins; its offsets count from there.
+    at : int, optional
+        Where the directory is, if it is not the first.
 
     Returns
     -------
@@ -50,7 +111,7 @@ def first_ifd(
     """
     try:
         tags: dict[int, tuple[int, ...]] = {}
-        for order, tag, kind, n, place in _entries(data, start):
+        for order, tag, kind, n, place in _entries(data, start, at):
             if tag in wanted and kind in _TYPES and 0 < n <= _MAX_VALUES:
                 code = _TYPES[kind][1]
                 tags.setdefault(tag, struct.unpack_from(f"{order}{n}{code}", data, place))
@@ -80,7 +141,9 @@ def measure_ifd(data: bytes) -> tuple[int, int]:
     return tag_bytes, strips
 
 
-def _entries(data: bytes, start: int) -> Iterator[tuple[str, int, int, int, int]]:
+def _entries(
+    data: bytes, start: int, at: int | None = None
+) -> Iterator[tuple[str, int, int, int, int]]:
     """Go through byte order, tag, type, count and place of values of each entry.
 
     Nothing comes where there is no TIFF structure; raises struct.error where the data ends early.
@@ -92,8 +155,8 @@ def _entries(data: bytes, start: int) -> Iterator[tuple[str, int, int, int, int]
     if order is None or not (big or magic in (b"*\0", b"\0*")):
         raise struct.error("no TIFF structure")
     offset, entry, inline, head = ("Q", 20, 8, "HHQ") if big else ("I", 12, 4, "HHI")
-    (at,) = struct.unpack_from(order + offset, data, start + (8 if big else 4))
-    at += start
+    (first,) = struct.unpack_from(order + offset, data, start + (8 if big else 4))
+    at = start + (first if at is None else at)
     (count,) = struct.unpack_from(order + ("Q" if big else "H"), data, at)
     at += 8 if big else 2
     if count > _MAX_ENTRIES:

@@ -35,6 +35,7 @@ __all__ = [
     "labels_from_classes",
     "labels_from_file",
     "labels_from_sequence",
+    "texts_from_file",
 ]
 
 Labels = tuple[npt.NDArray[np.int64], tuple[str, ...]]
@@ -105,7 +106,8 @@ def labels_from_sequence(values: Sequence[object], count: int) -> Labels:
     Parameters
     ----------
     values : sequence of int or str
-        All integers, which are kept (-1 is none), or all texts, which are numbered.
+        All integers, which are kept (-1 is none), or all texts, which are numbered; None, NaN and
+        an empty text are none.
     count : int
         How many images there are.
 
@@ -117,6 +119,17 @@ def labels_from_sequence(values: Sequence[object], count: int) -> Labels:
     values = values.tolist() if isinstance(values, np.ndarray) else list(values)
     if len(values) != count:
         raise InputError(f"{len(values)} labels for {count} images")
+    # NaN is what pandas has for an empty cell; it alone differs from itself.
+    none = [v is None or v in ("", b"") or v != v for v in values]
+    if any(none) and not all(none):
+        _logger.warning("%d of %d labels are empty: these images have none", sum(none), count)
+        texts = [None if empty else v for v, empty in zip(values, none, strict=True)]
+        if all(text is None or isinstance(text, (str, bytes)) for text in texts):
+            return labels_from_classes(texts)  # type: ignore[arg-type]
+        values = [
+            -1 if empty else int(v) if isinstance(v, float) and v.is_integer() else v
+            for v, empty in zip(values, none, strict=True)
+        ]
     if all(isinstance(v, (int, np.integer)) and not isinstance(v, bool) for v in values):
         return _integers(values), ()
     if all(isinstance(v, (str, bytes)) for v in values):
@@ -157,7 +170,49 @@ def labels_from_file(
         labels that differ.
     """
     file, columns = named_columns(os.fsencode(path))
-    shown = f"labels file {os.fsdecode(file)!r}"
+    texts = _texts(file, columns, names, relative, "label")
+    numbers = [-1 if text is None else _as_int(text) for text in texts]
+    if all(number is not None for number in numbers):
+        return _integers(numbers), ()
+    return labels_from_classes([None if text is None else decoded(text) for text in texts])
+
+
+def texts_from_file(
+    file: str, columns: str, names: Sequence[bytes], relative: Sequence[bytes], noun: str
+) -> list[str | None]:
+    """Read a column of a table, whose rows are matched with the images as those of labels are.
+
+    Parameters
+    ----------
+    file : str
+    columns : str
+        ``COLUMN``, ``PATH,COLUMN``, or an empty text for the column that labels would be in.
+    names, relative
+        As in `labels_from_file`.
+    noun : str
+        What an image has in it, for messages.
+
+    Returns
+    -------
+    list of str or None
+        None where a cell is empty, or the image is not in the table.
+    """
+    named: tuple[str | None, ...] | None = tuple(columns.split(",")) if columns else None
+    if named is not None and len(named) == 1:
+        named = (None, *named)
+    texts = _texts(os.fsencode(file), named, names, relative, noun)
+    return [None if text is None else decoded(text) for text in texts]
+
+
+def _texts(
+    file: bytes,
+    columns: tuple[str | None, ...] | None,
+    names: Sequence[bytes],
+    relative: Sequence[bytes],
+    noun: str,
+) -> list[bytes | None]:
+    """Return what a file says of every image, None where it says nothing."""
+    shown = f"{noun}s file {os.fsdecode(file)!r}"
     try:
         with open(file, "rb") as stream:
             content = stream.read()
@@ -166,11 +221,19 @@ def labels_from_file(
     images = _Images(names, relative)
     texts = _by_table(read_tables(content, shown), columns, images, shown)
     if texts is None:
-        texts = _by_lines(content, len(names), shown)
-    numbers = [-1 if text is None else _as_int(text) for text in texts]
-    if all(number is not None for number in numbers):
-        return _integers(numbers), ()
-    return labels_from_classes([None if text is None else decoded(text) for text in texts])
+        return _by_lines(content, len(names), shown)
+    without = texts.count(None)
+    if without:
+        _logger.warning(
+            "%s: %d of %d images have no %s, since they are not in it or their cell is empty (such "
+            "as %r)",
+            shown,
+            without,
+            len(names),
+            noun,
+            os.fsdecode(names[texts.index(None)]),
+        )
+    return texts
 
 
 class _Images:
@@ -192,11 +255,12 @@ def _base(path: bytes) -> bytes:
 
 
 def _by_table(
-    tables: Sequence[Table], columns: tuple[str, ...] | None, images: _Images, shown: str
+    tables: Sequence[Table], columns: tuple[str | None, ...] | None, images: _Images, shown: str
 ) -> list[bytes | None] | None:
     """Return the label of every image, None where it has none; None if the file is no table."""
     if columns is not None and not tables:
-        raise InputError(f"{shown} has one column, not {' and '.join(map(repr, columns))}")
+        asked = " and ".join(repr(name) for name in columns if name is not None)
+        raise InputError(f"{shown} has one column, not {asked}")
     best: tuple[int, list[bytes | None]] | None = None
     problem: InputError | None = None
     for table in tables:
@@ -212,16 +276,6 @@ def _by_table(
         if best is None or count > best[0]:
             best = count, found
     if best is not None and best[0]:
-        without = len(images.names) - best[0]
-        if without:
-            _logger.warning(
-                "%s: %d of %d images have no label, since they are not in it or their cell is "
-                "empty (such as %r)",
-                shown,
-                without,
-                len(images.names),
-                os.fsdecode(images.names[best[1].index(None)]),
-            )
         return best[1]
     if problem is not None:
         raise problem
@@ -230,9 +284,10 @@ def _by_table(
     return None
 
 
-def _nothing_matches(table: Table, columns: tuple[str, ...] | None, images: _Images) -> str:
+def _nothing_matches(table: Table, columns: tuple[str | None, ...] | None, images: _Images) -> str:
     """Say how a table was read in which no row names an image, and what is nearest to a path."""
-    place = 0 if columns is None else table.column(columns[0]) or 0
+    named = columns[0] if columns else None
+    place = 0 if named is None else table.column(named) or 0
     first = next((decoded(row[place]) for row in table.rows[1:]), decoded(table.rows[0][place]))
     names = [os.fsdecode(name) for name in images.relative[:5000]]
     close = difflib.get_close_matches(first, names, n=1, cutoff=0.0)
@@ -307,7 +362,7 @@ def _by_lines(content: bytes, count: int, shown: str) -> list[bytes | None]:
         )
     quoted = _quoted(text)
     if quoted is not None and len(texts) == len(quoted):
-        texts = [*quoted]
+        texts = [text or None for text in quoted]
     if len(texts) != count:
         raise InputError(f"{shown} has {len(texts)} labels for {count} images")
     return texts

@@ -8,6 +8,7 @@ a folder a class, as torchvision's ImageFolder; the same within folders of split
 
 from __future__ import annotations
 
+import logging
 import os
 import stat
 from collections.abc import Iterable, Sequence
@@ -18,28 +19,27 @@ import numpy as np
 
 from decaf.errors import ImageError, InputError
 from decaf.images.archives import Member, archive_kind, list_members, read_member
-from decaf.images.folders import is_hidden, list_folder, read_start
+from decaf.images.folders import is_hidden, list_folder, read_small_file, read_start
 from decaf.images.labels import class_of
+from decaf.images.limits import MAX_TEXT_BYTES
 from decaf.images.paths import find_in_archive
 from decaf.images.refs import ImageRef, RefList
 from decaf.images.sources import ImageList
+from decaf.images.split_folders import (
+    ANNOTATIONS,
+    annotated_classes,
+    below,
+    find_split_folders,
+)
 
-__all__ = ["LAYOUT_KINDS", "SPLITS", "LabelledImages", "Layout", "find_layout"]
+__all__ = ["LAYOUT_KINDS", "LabelledImages", "Layout", "find_layout"]
 
 LAYOUT_KINDS = ("folders", "splits", "tiny-imagenet")
 
-# What the folder of a split may be called, the likeliest first.
-SPLITS: dict[str, tuple[bytes, ...]] = {
-    "train": (b"train", b"training"),
-    "val": (b"val", b"validation", b"valid"),
-    "test": (b"test", b"testing"),
-}
-
-# Labels, class lists and words are small; what is larger is none of these.
-_MAX_TEXT_BYTES = 64 << 20
-_ANNOTATIONS = b"val_annotations.txt"
 _IMAGES = b"images"
 _SHOWN = 5
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,7 @@ class Layout:
     path: bytes
     splits: tuple[str, ...]
     _tree: _Tree
+    _folders: dict[str, bytes]
 
     def read(self, split: str | None = None) -> LabelledImages:
         """List the images of a split.
@@ -104,14 +105,14 @@ class Layout:
         if split is not None and split not in self.splits:
             there = f"has {', '.join(self.splits)}" if self.splits else "is not divided into splits"
             raise InputError(f"{self._shown}: no split {split!r}; it {there}")
-        folder = b"" if split is None else _split_folders(self._tree.folders(b""))[split]
+        folder = b"" if split is None else self._folders[split]
         folders = self._tree.folders(folder)
-        annotations = self._tree.text(_below(folder, _ANNOTATIONS))
+        annotations = self._tree.text(below(folder, ANNOTATIONS))
         if annotations is None:
             return self._by_folders(folder, folders)
         # Who sorts the images into folders of classes often leaves the file where it was.
         classes = [name for name in folders if name != _IMAGES]
-        if classes and not self._tree.images(_below(folder, _IMAGES)):
+        if classes and not self._tree.images(below(folder, _IMAGES)):
             return self._by_folders(folder, classes)
         return self._by_annotations(folder, annotations)
 
@@ -126,28 +127,34 @@ class Layout:
             raise InputError(f"{where}: no images in it")
         classes = [class_of(image.relative) for image in found]
         without = [image for image, name in zip(found, classes, strict=True) if name is None]
-        if without:
+        told = f"{len(without)} of {len(found)} images lie in no class"
+        names = _some(os.fsdecode(image.name) for image in without)
+        if len(without) == len(found):
             raise InputError(
-                f"{where}: {len(without)} of {len(found)} images lie in no class "
-                f"({_some(os.fsdecode(image.name) for image in without)}); expected a folder for "
-                "each class, with its images"
+                f"{where}: {told} ({names}); expected a folder for each class, with its images"
             )
-        return self._labelled(found, [_text(name) for name in classes if name], folders)
+        if without:
+            _logger.warning("%s: %s and are left out (%s)", where, told, names)
+        labelled = [image for image, name in zip(found, classes, strict=True) if name]
+        return self._labelled(labelled, [_text(name) for name in classes if name], folders)
 
     def _by_annotations(self, folder: bytes, annotations: bytes) -> LabelledImages:
-        listed = _below(folder, _ANNOTATIONS)
+        listed = below(folder, ANNOTATIONS)
         shown = repr(os.fsdecode(os.path.join(self.path, listed)))
-        classes = _annotated(annotations, shown)
-        images = _below(folder, _IMAGES)
+        classes = annotated_classes(annotations, shown)
+        images = below(folder, _IMAGES)
         found = {image.relative: image for image in self._tree.images(images)}
         if not found:
             raise InputError(f"{shown}: no images beside it, in {os.fsdecode(images)!r}")
         without = sorted(found.keys() - classes.keys())
+        told = f"names no class for {len(without)} of {len(found)} images"
+        if len(without) == len(found):
+            raise InputError(f"{shown}: {told} ({_some(map(os.fsdecode, without))})")
         if without:
-            raise InputError(
-                f"{shown}: names no class for {len(without)} of {len(found)} images "
-                f"({_some(map(os.fsdecode, without))})"
+            _logger.warning(
+                "%s: %s, which are left out (%s)", shown, told, _some(map(os.fsdecode, without))
             )
+        found = {name: image for name, image in found.items() if name in classes}
         # An image that is listed and not there keeps its place, and is missing when it is loaded.
         names = list(found) if len(found) == len(classes) else sorted(classes)
         every = [found.get(name) or self._tree.absent(images, name) for name in names]
@@ -182,16 +189,16 @@ class Layout:
         )
 
 
-def find_layout(path: str | bytes | os.PathLike[str]) -> Layout:
+def find_layout(path: str | bytes | os.PathLike[str], layout: str = "auto") -> Layout:
     """Recognise how a data set is laid out.
-
-    Folders called as splits are are splits where there are two of them with ``train`` among them,
-    or where there is nothing else; so ``train`` may also be a class, beside ``boat`` and ``car``.
 
     Parameters
     ----------
     path : path
         A folder, or a tar or zip archive.
+    layout : {"auto", "splits", "classes"}
+        How folders called train, val or test are taken; see
+        `decaf.images.split_folders.find_split_folders`.
 
     Returns
     -------
@@ -205,34 +212,30 @@ def find_layout(path: str | bytes | os.PathLike[str]) -> Layout:
     root = os.fsencode(path)
     tree = _tree_of(root)
     folders = tree.folders(b"")
-    splits = _split_folders(folders)
-    names = set(splits.values())
-    divided = ("train" in splits and len(splits) > 1) or (
-        bool(splits) and names == set(folders) and all(tree.folders(name) for name in names)
-    )
-    if divided:
+    shown = repr(os.fsdecode(path))
+    splits = find_split_folders(folders, tree.folders, layout=layout, shown=shown)
+    if splits:
         annotated = {
             split
             for split, name in splits.items()
-            if tree.text(_below(name, _ANNOTATIONS)) is not None
+            if tree.text(below(name, ANNOTATIONS)) is not None
         }
         if not annotated:
-            return Layout("splits", root, tuple(splits), tree)
+            return Layout("splits", root, tuple(splits), tree, splits)
         # The test images of Tiny-ImageNet have no classes: their one folder is "images".
         usable = (
             split
             for split, name in splits.items()
             if split in annotated or tree.folders(name) != [_IMAGES]
         )
-        return Layout("tiny-imagenet", root, tuple(usable), tree)
-    if tree.text(_ANNOTATIONS) is not None:
-        return Layout("tiny-imagenet", root, (), tree)
+        return Layout("tiny-imagenet", root, tuple(usable), tree, splits)
+    if tree.text(ANNOTATIONS) is not None:
+        return Layout("tiny-imagenet", root, (), tree, {})
     if not folders:
         raise InputError(
-            f"{os.fsdecode(path)!r}: no folders in it; expected one for each class, or train and "
-            "val with those"
+            f"{shown}: no folders in it; expected one for each class, or train and val with those"
         )
-    return Layout("folders", root, (), tree)
+    return Layout("folders", root, (), tree, {})
 
 
 @dataclass(frozen=True)
@@ -279,18 +282,7 @@ class _Folder:
         return [_Found(name, name[prefix:]) for name in list_folder(path)]
 
     def text(self, name: bytes) -> bytes | None:
-        path = self._path(name)
-        try:
-            if not stat.S_ISREG(os.stat(path).st_mode):
-                return None
-        except OSError:
-            return None
-        try:
-            with open(path, "rb") as file:
-                return _small(file.read(_MAX_TEXT_BYTES + 1), path)
-        except OSError as error:
-            reason = error.strerror or error
-            raise InputError(f"{os.fsdecode(path)!r} cannot be read: {reason}") from error
+        return read_small_file(self._path(name))
 
     def absent(self, folder: bytes, relative: bytes) -> _Found:
         return _Found(os.path.join(self._path(folder), relative), relative)
@@ -334,13 +326,13 @@ class _Archive:
             return None
         shown = os.path.join(self._path, member.name)
         try:
-            return _small(read_member(self._path, self._kind, member, _MAX_TEXT_BYTES), shown)
+            return read_member(self._path, self._kind, member, MAX_TEXT_BYTES)
         except ImageError as error:
             raise InputError(f"{os.fsdecode(shown)!r} cannot be read: {error}") from error
 
     def absent(self, folder: bytes, relative: bytes) -> _Found:
         raise InputError(
-            f"{os.fsdecode(self._path)!r}: {os.fsdecode(_below(folder, relative))!r} is listed in "
+            f"{os.fsdecode(self._path)!r}: {os.fsdecode(below(folder, relative))!r} is listed in "
             "its annotations and not in the archive"
         )
 
@@ -363,47 +355,10 @@ def _tree_of(path: bytes) -> _Tree:
     return _Archive(path, kind)
 
 
-def _split_folders(folders: Sequence[bytes]) -> dict[str, bytes]:
-    """Find the folder of each split, in the order of `SPLITS`."""
-    found = {}
-    for split, names in SPLITS.items():
-        for name in names:
-            if name in folders:
-                found[split] = name
-                break
-    return found
-
-
-def _annotated(content: bytes, shown: str) -> dict[bytes, bytes]:
-    """Read the lines ``image, class, box`` of Tiny-ImageNet, with tabs between."""
-    classes: dict[bytes, bytes] = {}
-    for number, line in enumerate(content.split(b"\n"), 1):
-        if not line.strip():
-            continue
-        name, *rest = (field.strip() for field in line.split(b"\t"))
-        if not name or not rest or not rest[0]:
-            raise InputError(f"{shown}: line {number} is not an image and its class with a tab")
-        if name.startswith(b"/") or b".." in name.split(b"/"):
-            raise InputError(f"{shown}: line {number} names an image outside of the data set")
-        if classes.setdefault(name, rest[0]) != rest[0]:
-            raise InputError(f"{shown}: names two classes for {os.fsdecode(name)!r}")
-    return classes
-
-
 def _words(content: bytes) -> dict[str, str]:
     pairs = (line.split(b"\t", 1) for line in content.split(b"\n") if b"\t" in line)
     words = ((name.strip(), text.replace(b"\0", b"").strip()) for name, text in pairs)
     return {_text(name): _text(text) for name, text in words if text}
-
-
-def _small(content: bytes, path: bytes) -> bytes:
-    if len(content) > _MAX_TEXT_BYTES:
-        raise InputError(f"{os.fsdecode(path)!r}: more than {_MAX_TEXT_BYTES} bytes for a list")
-    return content
-
-
-def _below(folder: bytes, name: bytes) -> bytes:
-    return folder + b"/" + name if folder else name
 
 
 def _text(name: bytes) -> str:

@@ -22,6 +22,7 @@ __all__ = [
     "MAX_PLAIN_BYTES",
     "MAX_PREAMBLE_BYTES",
     "MAX_SCANS",
+    "MAX_TEXT_BYTES",
     "refuse_costly",
     "unpacked_limit",
 ]
@@ -53,6 +54,9 @@ MAX_PLAIN_BYTES = 16 << 20
 
 # Of an image or a class. A zip's own limit; a tar has none, and a path on disk has 4096 bytes.
 MAX_NAME_BYTES = 65_536
+
+# Lists of labels, classes and words are small; what is larger is none of these.
+MAX_TEXT_BYTES = 64 << 20
 
 # Memory that decoding an image may take: 1.8 GB.
 MAX_DECODED_BYTES = 10 * MAX_PIXELS

@@ -6,12 +6,12 @@ import logging
 import os
 import stat
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from decaf.errors import InputError
-from decaf.images.archives import Member, archive_kind, list_members, read_head
+from decaf.errors import ImageError, InputError
+from decaf.images.archives import Member, archive_kind, list_members, read_head, read_member
 from decaf.images.folders import (
     glob_base,
     has_image_ending,
@@ -19,11 +19,14 @@ from decaf.images.folders import (
     is_hidden,
     list_folder,
     list_glob,
+    read_small_file,
     read_start,
 )
-from decaf.images.labels import class_of, common_folder
+from decaf.images.labels import common_folder
+from decaf.images.limits import MAX_TEXT_BYTES
 from decaf.images.refs import ImageRef
 from decaf.images.sniff import HEAD_BYTES, guess_format, is_hdf5
+from decaf.images.split_folders import classes_and_splits
 from decaf.images.tables import (
     Table,
     as_utf8,
@@ -67,9 +70,11 @@ class Found:
     relative : list of bytes
         The same below the source.
     classes : list of bytes or None
-        The folder that is each image's class; of a table its label.
+        The folder that is each image's class; of a table its label. Empty from `find_in_archive`.
     members : list of ImageRef
         One for each image of an archive, else empty.
+    splits : list of str
+        "train", "val", "test" or an empty text for each image; empty where there are no splits.
     """
 
     kind: str
@@ -78,13 +83,14 @@ class Found:
     relative: list[bytes]
     classes: list[bytes | None]
     members: list[ImageRef] = field(default_factory=list)
+    splits: list[str] = field(default_factory=list)
 
     def described(self) -> dict[str, Any]:
         """Give what is recorded of the source, as JSON can hold it."""
         return {"kind": self.kind, "path": os.fsdecode(self.path), "images": len(self.names)}
 
 
-def find_images(path: bytes, several: bool = False) -> Found:
+def find_images(path: bytes, several: bool = False, layout: str = "auto") -> Found:
     """List the images that one path stands for.
 
     Parameters
@@ -93,6 +99,8 @@ def find_images(path: bytes, several: bool = False) -> Found:
         See `decaf.images.sources.collect`.
     several : bool
         Whether it is one of several, so that a missing image keeps its place among them.
+    layout : {"auto", "splits", "classes"}
+        How folders called train, val or test are taken; see `decaf.images.split_folders`.
 
     Raises
     ------
@@ -100,25 +108,30 @@ def find_images(path: bytes, several: bool = False) -> Found:
         If there is no such thing, or it cannot be read.
     """
     if path == b"-":
-        return _list_file(path, sys.stdin.buffer.read(), b"")
+        return _list_file(path, sys.stdin.buffer.read(), b"", layout)
     try:
         mode = os.stat(path).st_mode
     except (OSError, ValueError) as error:
-        return _not_there(path, error, several)
+        return _not_there(path, error, several, layout)
     if stat.S_ISDIR(mode):
         names = list_folder(path)
         prefix = len(os.path.join(path, b""))
         relative = [name[prefix:] for name in names]
-        return Found("folder", path, names, relative, [class_of(r) for r in relative])
+        return _sorted_in(
+            Found("folder", path, names, relative, []),
+            relative,
+            layout,
+            lambda name: read_small_file(os.path.join(path, name)),
+        )
     if not stat.S_ISREG(mode):
         raise InputError(f"{_shown(path)} is neither a file nor a folder")
     head = read_start(path, 512)
     if guess_format(head[:HEAD_BYTES]) is None:
         kind = archive_kind(head, path) if head else None
         if kind is not None:
-            return find_in_archive(path, kind, list_members(path, kind))
+            return _in_archive(path, kind, layout)
         if os.path.splitext(path)[1].lower() in LIST_ENDINGS:
-            return _list_of(path)
+            return _list_of(path, layout)
         if os.path.splitext(path)[1].lower() in TABLE_ENDINGS:
             return _table_of(path, None)
     return Found("file", path, [path], [path], [None])
@@ -143,10 +156,10 @@ def is_image_source(path: bytes) -> bool:
     )
 
 
-def _not_there(path: bytes, error: Exception, several: bool) -> Found:
+def _not_there(path: bytes, error: Exception, several: bool, layout: str) -> Found:
     """Make something of a path that is no file: a list, a pattern, or an image gone missing."""
     if path.startswith(b"@"):
-        return _list_of(path[1:])
+        return _list_of(path[1:], layout)
     file, columns = named_columns(path)
     if columns is not None and os.path.isfile(file):
         return _table_of(file, columns)
@@ -157,23 +170,53 @@ def _not_there(path: bytes, error: Exception, several: bool) -> Found:
         base = glob_base(path)
         prefix = len(os.path.join(base, b"")) if base else 0
         relative = [name[prefix:] for name in names]
-        return Found("glob", path, names, relative, [class_of(r) for r in relative])
+        return _sorted_in(Found("glob", path, names, relative, []), relative, layout)
     if several and has_image_ending(path):
         return Found("file", path, [path], [path], [None])
     reason = error.strerror if isinstance(error, OSError) else str(error)
     raise InputError(f"{_shown(path)}: {reason}")
 
 
-def _list_of(path: bytes) -> Found:
+def _sorted_in(
+    found: Found,
+    relative: Sequence[bytes],
+    layout: str,
+    text: Callable[[bytes], bytes | None] = lambda name: None,
+) -> Found:
+    """Give images the classes and splits that the folders on their paths stand for."""
+    classes, splits = classes_and_splits(
+        relative, layout=layout, shown=_shown(found.path), text=text
+    )
+    return replace(found, classes=classes, splits=splits)
+
+
+def _in_archive(path: bytes, kind: str, layout: str) -> Found:
+    members = list_members(path, kind)
+    found = find_in_archive(path, kind, members)
+    top = len(found.names[0]) - len(found.relative[0]) if found.names else 0
+    prefix = found.names[0][:top] if found.names else b""
+    named = {member.name: member for member in members}
+
+    def text(name: bytes) -> bytes | None:
+        member = named.get(prefix + name)
+        try:
+            return None if member is None else read_member(path, kind, member, MAX_TEXT_BYTES)
+        except ImageError as error:
+            raise InputError(f"{_shown(path)}: {os.fsdecode(name)!r}: {error}") from error
+
+    return _sorted_in(found, found.relative, layout, text)
+
+
+def _list_of(path: bytes, layout: str) -> Found:
     try:
         with open(path, "rb") as file:
             content = file.read()
     except (OSError, ValueError) as error:
         raise InputError(f"list file {_shown(path)} cannot be read: {error}") from error
-    return _list_file(path, content, os.path.dirname(path))
+    return _list_file(path, content, os.path.dirname(path), layout)
 
 
-def _list_file(path: bytes, content: bytes, folder: bytes) -> Found:
+def _list_file(path: bytes, content: bytes, folder: bytes, layout: str) -> Found:
     """Read a list of paths; one that holds a NUL is separated by NULs (as of ``find -print0``)."""
     if b"\0" in content:
         entries = content.split(b"\0")
@@ -193,7 +236,9 @@ def _list_file(path: bytes, content: bytes, folder: bytes) -> Found:
             f"are absolute or relative to {base} ({_shown(os.path.abspath(folder))}), one a line"
         )
     shared = len(common_folder(names))
-    return Found("list", path, names, entries, [class_of(name[shared:]) for name in names])
+    return _sorted_in(
+        Found("list", path, names, entries, []), [name[shared:] for name in names], layout
+    )
 
 
 def _table_of(path: bytes, columns: tuple[str, ...] | None) -> Found:
@@ -279,7 +324,7 @@ def find_in_archive(path: bytes, kind: str, members: Sequence[Member]) -> Found:
     names = [ref.name for ref in refs]
     top = len(common_folder(names, depth=1))
     relative = [name[top:] for name in names]
-    return Found(kind, path, names, relative, [class_of(r) for r in relative], refs)
+    return Found(kind, path, names, relative, [], refs)
 
 
 def _shown(path: bytes) -> str:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from decaf.errors import InputError
+from decaf.errors import InputError, SettingError
+from decaf.images.groups import find_groups
 from decaf.images.labels import labels_from_classes, labels_from_file, labels_from_sequence
 from decaf.images.limits import MAX_NAME_BYTES
 from decaf.images.memory import (
@@ -25,7 +26,8 @@ from decaf.images.memory import (
     unwrap,
 )
 from decaf.images.paths import Found, find_images
-from decaf.images.refs import ImageRef, RefList, Wire
+from decaf.images.refs import ImageRef, PickedRefs, RefList, Wire
+from decaf.images.split_folders import LAYOUTS
 
 __all__ = ["MEMORY_KINDS", "ImageList", "ImageRef", "Wire", "collect"]
 
@@ -51,6 +53,12 @@ class ImageList:
         (how many), in order.
     refs : sequence of ImageRef or None
         How each is loaded; None for images in memory.
+    splits : tuple of str, or None
+        "train", "val" or "test" of each image, an empty text where it is in none; None where the
+        images do not come divided.
+    groups : tuple of str, or None
+        Which images belong together (see `decaf.images.groups`), an empty text for one that belongs
+        to none; None where nobody asked for groups.
     """
 
     names: list[bytes]
@@ -59,6 +67,8 @@ class ImageList:
     sources: tuple[dict[str, Any], ...]
     refs: Sequence[ImageRef] | None
     objects: Any = None
+    splits: tuple[str, ...] | None = None
+    groups: tuple[str, ...] | None = None
 
     @property
     def in_memory(self) -> bool:
@@ -68,6 +78,18 @@ class ImageList:
     def __len__(self) -> int:
         """Count the images."""
         return len(self.names)
+
+    def take(self, rows: npt.NDArray[np.integer]) -> ImageList:
+        """Return the list of some of the images, in the order given."""
+        return replace(
+            self,
+            names=[self.names[row] for row in rows],
+            labels=self.labels[rows],
+            refs=None if self.refs is None else PickedRefs(self.refs, rows),
+            objects=_Picked(self, rows) if self.refs is None else None,
+            splits=None if self.splits is None else tuple(self.splits[row] for row in rows),
+            groups=None if self.groups is None else tuple(self.groups[row] for row in rows),
+        )
 
     def get(self, index: int) -> Any:
         """Give an image in memory: a PIL image, an array or a tensor.
@@ -84,7 +106,9 @@ class ImageList:
         return unwrap(self.objects[index])
 
 
-def collect(images: Any, *, labels: Any = "folder") -> ImageList:
+def collect(
+    images: Any, *, labels: Any = "folder", layout: str = "auto", groups: Any = None
+) -> ImageList:
     """List the images that a user means.
 
     Parameters
@@ -97,7 +121,8 @@ def collect(images: Any, *, labels: Any = "folder") -> ImageList:
         ending.
 
         Or PIL images, arrays or tensors in a list; one array ``(N, H, W, 3)`` uint8; or a torch
-        Dataset, whose items are images or tuples that begin with one.
+        Dataset, whose items are images or tuples that begin with one. An `ImageList` is returned as
+        it is.
     labels : "folder", "none", path, or sequence of int or str
         ``"folder"``: the first folder below the source, as torchvision's ImageFolder; for an
         archive, a single top folder of all members is passed over; for a list file, the first
@@ -114,39 +139,43 @@ def collect(images: Any, *, labels: Any = "folder") -> ImageList:
         If there are no images, a path does not exist, a folder, archive or list cannot be read, or
         labels do not fit.
     """
+    if isinstance(images, ImageList):
+        return images
+    if layout not in LAYOUTS:
+        raise SettingError(f"layout {layout!r} is not one of {', '.join(LAYOUTS)}")
     if isinstance(images, np.ndarray) and images.dtype.kind in "USO":
         images = images.tolist()  # an array of paths
     if isinstance(images, (str, bytes, os.PathLike)):
-        return _on_disk([find_images(_as_bytes(images))], labels)
+        return _on_disk([find_images(_as_bytes(images), layout=layout)], labels, groups)
     if isinstance(images, np.ndarray):
-        return _objects(split_array(images), "array", labels)
+        return _objects(split_array(images), "array", labels, groups)
     if is_image_object(images) and getattr(images, "ndim", 0) != 4:
-        return _objects([images], "object", labels)
+        return _objects([images], "object", labels, groups)
     if not isinstance(images, (list, tuple)) and not is_dataset(images):
         if not isinstance(images, Iterable):
             raise InputError(f"images cannot be taken from a {type(images).__name__}")
         images = list(images)
     if not isinstance(images, (list, tuple)) and not hasattr(images, "to_numpy"):
-        return _objects(images, "dataset", labels)
+        return _objects(images, "dataset", labels, groups)
     items = list(images)
     if not items:
         raise InputError("no images: the list is empty")
     paths = [item for item in items if isinstance(item, (str, bytes, os.PathLike))]
     if len(paths) == len(items):
         several = len(items) > 1
-        found = [find_images(_as_bytes(path), several) for path in paths]
+        found = [find_images(_as_bytes(path), several, layout) for path in paths]
         if not any(os.path.lexists(f.path) for f in found if f.kind == "file") and all(
             f.kind == "file" for f in found
         ):
             first = os.fsdecode(paths[0])
             raise InputError(f"none of the {len(items)} files exists, not {first!r}")
-        return _on_disk(found, labels)
+        return _on_disk(found, labels, groups)
     if paths:
         raise InputError(f"a list mixes {len(paths)} paths with {len(items) - len(paths)} images")
-    return _objects(items, "objects", labels)
+    return _objects(items, "objects", labels, groups)
 
 
-def _on_disk(found: list[Found], labels: Any) -> ImageList:
+def _on_disk(found: list[Found], labels: Any, groups: Any) -> ImageList:
     """Join what the sources gave."""
     found = _merged(found)
     names = [name for f in found for name in f.names]
@@ -159,14 +188,27 @@ def _on_disk(found: list[Found], labels: Any) -> ImageList:
     for f in found:
         members.update(enumerate(f.members, start))
         start += len(f.names)
+    relative = [r for f in found for r in f.relative]
     values, class_names = _labels(
         labels,
         names,
-        [r for f in found for r in f.relative],
+        relative,
         lambda: labels_from_classes([c for f in found for c in f.classes]),
     )
     described = tuple(f.described() for f in found)
-    return ImageList(names, values, class_names, described, RefList(names, members))
+    refs = RefList(names, members)
+    splits = None
+    if any(f.splits for f in found):
+        splits = tuple(s for f in found for s in f.splits or [""] * len(f.names))
+    return ImageList(
+        names,
+        values,
+        class_names,
+        described,
+        refs,
+        splits=splits,
+        groups=find_groups(groups, names, relative, refs),
+    )
 
 
 def _merged(found: list[Found]) -> list[Found]:
@@ -185,7 +227,7 @@ def _merged(found: list[Found]) -> list[Found]:
     return merged
 
 
-def _objects(objects: Any, kind: str, labels: Any) -> ImageList:
+def _objects(objects: Any, kind: str, labels: Any, groups: Any) -> ImageList:
     try:
         count = len(objects)
     except TypeError as error:
@@ -200,7 +242,21 @@ def _objects(objects: Any, kind: str, labels: Any) -> ImageList:
 
     values, class_names = _labels(labels, names, names, own)
     described = ({"kind": kind, "path": type(objects).__name__, "images": count},)
-    return ImageList(names, values, class_names, described, None, objects)
+    found = find_groups(groups, names, names, None)
+    return ImageList(names, values, class_names, described, None, objects, groups=found)
+
+
+class _Picked:
+    """Some of the images in memory, each still made when it is asked for."""
+
+    def __init__(self, images: ImageList, rows: npt.NDArray[np.integer]) -> None:
+        self._images, self._rows = images, rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: int) -> Any:
+        return self._images.get(int(self._rows[index]))
 
 
 def _refuse_long(names: Sequence[bytes], what: str) -> None:

@@ -152,7 +152,7 @@ def read_tables(content: bytes, name: str) -> list[Table]:
 
 def find_reading(
     table: Table,
-    columns: tuple[str, ...] | None,
+    columns: tuple[str | None, ...] | None,
     known: Callable[[bytes], bool],
     name: str,
     *,
@@ -164,7 +164,8 @@ def find_reading(
     ----------
     table : Table
     columns : tuple of str or None
-        Their names, where the user gives them: of the path, and perhaps of the label.
+        Their names, where the user gives them: of the path (None for the one whose cells name
+        images), and perhaps of the label.
     known : callable
         Whether a cell names an image.
     name : str
@@ -183,18 +184,18 @@ def find_reading(
         If a column that is named is not there, or it is not clear which one is the label.
     """
     width = len(table.rows[0])
+    counts = [sum(known(row[i].strip()) for row in table.rows) for i in range(width)]
+    path = counts.index(max(counts))
     if columns is not None:
         places = []
         for each in columns:
-            place = table.column(each)
+            place = path if each is None else table.column(each)
             if place is None:
                 raise InputError(f"{name}: no column {each!r}; read as {table.described()}")
             places.append(place)
         if len(places) == 1 and label_needed:
             raise InputError(f"{name}: name the label's column too, as FILE:PATH,LABEL")
         return Reading(table, places[0], places[1] if len(places) > 1 else -1)
-    counts = [sum(known(row[i].strip()) for row in table.rows) for i in range(width)]
-    path = counts.index(max(counts))
     if counts[path] == 0:
         return None
     headed = not known(table.rows[0][path].strip())

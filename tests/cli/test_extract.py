@@ -274,3 +274,41 @@ def test_names_that_are_no_text_go_through_to_the_file_and_back(
     complaint = capsysbinary.readouterr().err
     assert complaint.count(b"\n") == 1
     assert b"bad\\udcff\\n.jpg' (image 0)" in complaint
+
+
+def test_splits_groups_and_missing_labels_are_said(
+    photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "data"
+    for number, path in enumerate(sorted(photographs.iterdir())[:12]):
+        folder = root / ("train" if number < 8 else "Test") / "ab"[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / path.name).symlink_to(path)
+    asked = ["extract", str(root), *WEIGHTS, "-j", "0"]
+    out = tmp_path / "f.h5"
+    assert main([*asked, "-o", str(out), "--groups", r"path:(\d)\d\.jpg"]) == 0
+    said = capsys.readouterr().out
+    assert "splits, by their folders: test 4, train 8 (--layout classes takes" in said
+    assert "groups: 2" in said
+    with decaf.open_features(out) as file:
+        assert file.class_names == ("a", "b")
+        assert file.splits == ("test",) * 4 + ("train",) * 8
+        assert file.groups == ("0", "1", "0", "1") + ("0",) * 8
+    # The same again has nothing to do; other groups are other contents.
+    assert main([*asked, "-o", str(out), "--groups", r"path:(\d)\d\.jpg"]) == 0
+    assert main([*asked, "-o", str(out), "--groups", "folder"]) == 2
+    assert "exists and differs from this run (a file with other groups)" in capsys.readouterr().err
+    assert main(["verify", str(out)]) == 0
+    assert main(["info", str(out)]) == 0
+    assert "test 4, train 8" in capsys.readouterr().out
+    classes = tmp_path / "c.h5"
+    assert main([*asked, "-o", str(classes), "--layout", "classes"]) == 0
+    table = tmp_path / "t.csv"
+    table.write_text("00.jpg,owl\n01.jpg,\n02.jpg,fox\n")
+    assert main([*asked, "-o", str(tmp_path / "t.h5"), "--labels", str(table)]) == 0
+    assert "10 images have no label" in capsys.readouterr().out
+    with decaf.open_features(classes) as file:
+        assert (file.class_names, file.splits) == (("Test", "train"), None)
+    assert main([*asked, "-o", str(tmp_path / "x.h5"), "--groups", "animal"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("decaf: --groups 'animal': there is no such file, and it is none of")

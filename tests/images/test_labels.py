@@ -134,6 +134,7 @@ def test_an_empty_cell_is_no_class_and_is_counted(
     caplog.clear()
     assert read(tree, b"fox\n\nowl\n") == ([0, -1, 1], ("fox", "owl"))
     assert "1 of 3 images have no label: their lines are empty" in caplog.text
+    assert read(tree, b'"fox"\n""\n"owl"\n') == ([0, -1, 1], ("fox", "owl"))
 
 
 def test_columns_are_named_by_the_user(tree: Path) -> None:
@@ -249,9 +250,20 @@ def test_any_sequence_gives_labels_or_an_input_error(values: list[object]) -> No
     except InputError:
         return
     if class_names:
-        assert [class_names[i] for i in labels] == values
+        assert [class_names[i] if i >= 0 else "" for i in labels] == values
     else:
-        assert labels.tolist() == values
+        assert labels.tolist() == [-1 if value == "" else value for value in values]
+
+
+@pytest.mark.parametrize("none", ["", None, float("nan")])
+def test_an_empty_label_of_a_sequence_is_none(
+    none: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    labels, names = labels_from_sequence(["owl", none, "fox"], 3)
+    assert (labels.tolist(), names) == ([1, -1, 0], ("fox", "owl"))
+    assert "1 of 3 labels are empty" in caplog.text
+    # As pandas has numbers of which some are missing.
+    assert labels_from_sequence([2.0, none, 1], 3)[0].tolist() == [2, -1, 1]
 
 
 @given(st.binary(max_size=60), st.integers(0, 3))

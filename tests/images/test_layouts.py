@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from decaf.errors import ImageError, InputError
+from decaf.errors import ImageError, InputError, SettingError
 from decaf.images.layouts import find_layout
+from decaf.images.sources import collect
 
 FOLDERS = {"cat/1.jpg": b"c1", "cat/deep/2.png": b"c2", "dog/1.jpg": b"d1", "dog/readme.txt": b""}
 SPLITS = {
@@ -136,7 +137,11 @@ def test_validation_images_sorted_into_folders_beside_their_list(
         (("train/boat", "test/boat", "boxes/x"), ("train", "test")),
         (("validation/boat",), ("val",)),
         (("train",), ()),
-        (("test", "val"), ()),
+        (("test", "val"), ("val", "test")),
+        (("Train/boat", "Validation/boat"), ("train", "val")),
+        # A class may be called test, and have folders in it as the others have.
+        (("boat/x", "car/x", "test/x", "train/x"), ()),
+        (("boat/x", "test/y", "train/z"), ()),
     ],
 )
 def test_what_is_a_split_and_what_a_class(
@@ -169,13 +174,18 @@ def test_an_image_that_is_listed_and_absent_is_missing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("files", "split", "message"),
     [
-        ({"cat/1.jpg": b"", "1.jpg": b""}, None, r"1 of 2 images lie in no class \(.*1.jpg\)"),
+        ({"cat/1.txt": b"", "1.jpg": b""}, None, r"1 of 1 images lie in no class \(.*1.jpg\)"),
         ({"cat/1.txt": b""}, None, "no images in it"),
         ({"1.jpg": b""}, None, "no folders in it"),
         (SPLITS, None, "has the splits train, val; name one"),
         (SPLITS, "test", "no split 'test'; it has train, val"),
         (FOLDERS, "val", "no split 'val'; it is not divided into splits"),
-        ({**TINY, "val/images/x.JPEG": b""}, "val", r"no class for 1 of 4 images \(x.JPEG\)"),
+        (
+            {**TINY, "val/val_annotations.txt": b"x.JPEG\tn1\n"},
+            "val",
+            r"no class for 3 of 3 images \(val_0.JPEG",
+        ),
+        ({**SPLITS, "Val/cat/1.jpg": b""}, "val", "'Val' and 'val' are both the split 'val'"),
         ({**TINY, "train/n3/1.JPEG": b""}, "train", r"1 classes are not in its wnids.txt \(n3\)"),
         ({**TINY, "val/val_annotations.txt": b"\nx.JPEG n1\n"}, "val", "line 2 is not an image"),
         ({**TINY, "val/val_annotations.txt": b"../a\tn1\n"}, "val", "outside of the data set"),
@@ -193,6 +203,84 @@ def test_what_does_not_fit_is_said(
     with pytest.raises(InputError, match=message) as caught:
         find_layout(path).read(split)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("files", "split", "left", "message"),
+    [
+        ({**FOLDERS, "1.jpg": b""}, None, 3, "1 of 4 images lie in no class and are left out"),
+        (
+            {**TINY, "val/images/x.JPEG": b""},
+            "val",
+            3,
+            "names no class for 1 of 4 images, which are left out (x.JPEG)",
+        ),
+    ],
+)
+def test_images_without_a_class_are_left_out_with_a_word(
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    files: dict[str, bytes],
+    split: str | None,
+    left: int,
+    message: str,
+) -> None:
+    found = find_layout(lay(tmp_path / "a", files)).read(split)
+    assert len(found.images) == left
+    assert message in caplog.text
+
+
+def test_the_user_says_what_the_folders_are(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = lay(tmp_path / "a", {f"{name}/x/1.jpg": b"" for name in ("train", "test", "boat")})
+    assert find_layout(path).splits == ()
+    assert "'train', 'test' are taken for classes" in caplog.text
+    assert find_layout(path, "splits").splits == ("train", "test")
+    assert find_layout(path, "classes").read().class_ids == ("boat", "test", "train")
+    with pytest.raises(SettingError, match="layout 'folders' is not one of auto, splits, classes"):
+        find_layout(path, "folders")
+
+
+@pytest.mark.parametrize("form", ["folder", "zip", "glob", "list"])
+def test_a_list_of_images_knows_the_splits_too(
+    tmp_path: Path, form: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = lay(tmp_path / "a", SPLITS, form if form == "zip" else "folder")
+    source = str(path)
+    if form == "glob":
+        source = f"{path}/**/*.*g"
+    elif form == "list":
+        listed = tmp_path / "list.txt"
+        listed.write_text("\n".join(sorted(map(str, path.rglob("*.*g")))))
+        source = str(listed)
+    with caplog.at_level("INFO"):
+        images = collect(source)
+    assert images.class_names == ("cat", "dog")
+    assert images.splits == ("train",) * 3 + ("val",) * 2
+    assert "train 3, val 2; layout='classes' takes them for classes" in caplog.text
+    classes = collect(source, layout="classes")
+    assert (classes.class_names, classes.splits) == (("train", "val"), None)
+    assert images.take(np.array([3, 0])).splits == ("val", "train")
+
+
+@pytest.mark.parametrize("form", ["folder", "tar"])
+def test_a_list_of_images_knows_tiny_imagenet(tmp_path: Path, form: str) -> None:
+    images = collect(lay(tmp_path / "a", TINY, form))
+    assert images.splits is not None
+    assert images.class_names == ("n1", "n2")
+    found = {
+        (split, name.rpartition(b"/")[2], int(label))
+        for split, name, label in zip(images.splits, images.names, images.labels, strict=True)
+    }
+    assert found == {
+        ("train", b"n1_0.JPEG", 0),
+        ("train", b"n2_0.JPEG", 1),
+        ("val", b"val_0.JPEG", 1),
+        ("val", b"val_1.JPEG", 0),
+        ("val", b"val_10.JPEG", 0),
+        ("test", b"test_0.JPEG", -1),
+    }
 
 
 def test_what_is_no_data_set(tmp_path: Path) -> None:

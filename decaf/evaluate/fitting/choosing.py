@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from decaf.errors import Stopped
+from decaf.evaluate.fitting.near_copies import count_near_copies
 from decaf.evaluate.fitting.report import Candidate, Choice
 from decaf.heads.answers import head_scores
 from decaf.heads.calibration import Calibration
@@ -31,11 +32,18 @@ class Task:
         For messages.
     train, test : array of int64
         Places among the usable images. `test` may be empty.
+    val : array of int64, optional
+        Likewise: layer and C are chosen on these, where there are any, and by cross-validation on
+        `train` where there are none.
+    groups : sequence of str, optional
+        Of the images of `train`: none is on both sides of a fold.
     """
 
     name: str
     train: Codes
     test: Codes
+    val: Codes | None = None
+    groups: Sequence[str] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +58,8 @@ class Trial:
     scores : array of float64, shape (tested images, classes)
     notes : tuple of str
         Warnings of the fit.
+    near, compared : int
+        How many tested images are nearly the same as a training image, of how many.
     """
 
     candidate: Candidate
@@ -57,6 +67,8 @@ class Trial:
     calibration: Calibration
     scores: npt.NDArray[np.float64]
     notes: tuple[str, ...]
+    near: int = 0
+    compared: int = 0
 
 
 def try_layers(
@@ -100,27 +112,38 @@ def try_layers(
             if stop is not None and stop.is_set():
                 raise Stopped("stopped before a head was fitted")
             tell(f"{task.name}: {layer} ({number} of {len(layers)})")
-            found.append(_try(task, layer, X, codes, estimator()))
+            found.append(_try(task, layer, X, codes, estimator))
     return trials
 
 
 def best_trial(trials: Sequence[Trial]) -> Trial:
-    """Give the trial of the best accuracy in cross-validation, of equals the first."""
+    """Give the trial of the best accuracy where layer and C are chosen, of equals the first."""
     return max(trials, key=lambda trial: trial.candidate.accuracy)
 
 
 def choice_of(task: Task, trials: Sequence[Trial]) -> Choice:
     """Tell what was chosen for a task."""
     best = best_trial(trials).candidate
-    return Choice(len(task.train), best.layer, best.C, tuple(trial.candidate for trial in trials))
+    candidates = tuple(trial.candidate for trial in trials)
+    chosen_on = 0 if task.val is None else len(task.val)
+    return Choice(len(task.train), best.layer, best.C, candidates, chosen_on)
 
 
-def _try(task: Task, layer: str, X: np.ndarray, codes: Codes, estimator: Any) -> Trial:
-    truth = codes[task.train]
+def _try(task: Task, layer: str, X: np.ndarray, codes: Codes, make: Callable[[], Any]) -> Trial:
+    estimator = make()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        estimator.fit(X[task.train], truth)
-    search = estimator.search_
+        if task.val is None:
+            truth = codes[task.train]
+            search = estimator.fit(X[task.train], truth, groups=task.groups).search_
+        else:
+            # One fold: fitted to the training images, tried on those for validation.
+            rows = np.concatenate([task.train, task.val])
+            places, truth = np.arange(len(rows)), codes[rows]
+            estimator.set_params(cv=[(places[: len(task.train)], places[len(task.train) :])])
+            search = estimator.fit(X[rows], truth).search_
+            estimator = make().set_params(C=float(search.chosen))
+            estimator.fit(X[task.train], codes[task.train])
     at = int(np.searchsorted(search.Cs, search.chosen))
     calibration = Calibration.fit(search.decisions, truth)
     scores = np.empty((0, len(estimator.classes_)))
@@ -139,4 +162,5 @@ def _try(task: Task, layer: str, X: np.ndarray, codes: Codes, estimator: Any) ->
         calibration,
         scores,
         tuple(dict.fromkeys(str(each.message) for each in caught)),
+        *count_near_copies(layer, X[task.test], X[task.train]),
     )

@@ -13,26 +13,29 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-import decaf
 from decaf.backbone.registry import is_registry_name
 from decaf.errors import FeatureFileError, SettingError
-from decaf.evaluate.fitting.choosing import Task, Trial, best_trial, choice_of, try_layers
-from decaf.evaluate.fitting.held_out import Usable, deal_folds, draw_held_out, usable_images
-from decaf.evaluate.fitting.report import Conflict, Estimate, FitReport, estimate_of
+from decaf.evaluate.fitting.build_report import report_of
+from decaf.evaluate.fitting.choosing import best_trial, try_layers
+from decaf.evaluate.fitting.held_out import MIN_IMAGES, Usable, usable_images
+from decaf.evaluate.fitting.plan import plan_of
+from decaf.evaluate.fitting.report import FitReport
 from decaf.evaluate.fitting.source import (
     candidate_layers,
     features_to_fit,
+    groups_and_splits,
     only_source,
     remove_parts,
     source_name,
 )
 from decaf.evaluate.fitting.targets import check_targets
-from decaf.evaluate.networks.classification import BadImage
+from decaf.features.extract import ON_ERROR
 from decaf.features.store.file import FeatureFile
 from decaf.heads.classifier import Classifier
 from decaf.heads.identity import FeatureIdentity
 from decaf.heads.saved import SavedHead, save_head
 from decaf.heads.scaling import SCALES
+from decaf.images.sniff import is_hdf5
 
 if TYPE_CHECKING:
     from decaf.backbone.model import Backbone
@@ -41,14 +44,6 @@ if TYPE_CHECKING:
 __all__ = ["HEADS", "FitSettings", "Fitted", "fit"]
 
 HEADS = ("logreg", "svm")
-
-# Below either number one share of the images says too little, and all are tested in turn, where
-# there are no more than the third: of many images that takes long, and a share is enough.
-LEAST_TESTED = 20
-LEAST_OF_A_CLASS = 5
-MOST_TESTED_IN_TURN = 2000
-FOLDS = 5
-NO_TEST = "not tested: too few images to fit to some and test on others; add some to each class"
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +78,7 @@ class FitSettings:
     scale: str = "mean-norm"
     class_weight: Mapping[str, float] | str | None = None
     held_out: float = 0.2
-    min_images: int | None = None
+    min_images: int = MIN_IMAGES
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -102,9 +97,7 @@ class FitSettings:
             wrong.append(f"class_weight {self.class_weight!r}: must be 'balanced' or a dict")
         if not (_is_number(self.held_out) and 0 <= self.held_out < 1):
             wrong.append(f"held_out {self.held_out!r}: must be from 0 (no test) to below 1")
-        if self.min_images is not None and not (
-            isinstance(self.min_images, int) and self.min_images >= 2
-        ):
+        if not (isinstance(self.min_images, int) and self.min_images >= MIN_IMAGES):
             wrong.append(f"min_images {self.min_images!r}: must be a whole number from 2 on")
         if isinstance(self.seed, bool) or not (
             isinstance(self.seed, int) and 0 <= self.seed < 2**32
@@ -161,8 +154,11 @@ def fit(
     scale: str = "mean-norm",
     class_weight: Mapping[str, float] | str | None = None,
     held_out: float = 0.2,
-    min_images: int | None = None,
+    min_images: int = MIN_IMAGES,
     labels: Any = "folder",
+    layout: str = "auto",
+    groups: Any = None,
+    on_error: str = "raise",
     keep_features: str | os.PathLike[str] | None = None,
     preprocess: str | Mapping[str, Any] | PreprocessSpec | None = None,
     crops: str | None = None,
@@ -183,8 +179,17 @@ def fit(
     of them are tested in turn instead: layer and C are chosen, and a head is fitted, without each
     of five folds (nested cross-validation).
 
+    Where the images come divided, in folders ``train`` and ``val`` or ``test``, the classifier is
+    fitted to the first and tested on the second, and that is the one that is given. Where there are
+    all three, layer and C are chosen on ``val``.
+
+    Where images belong together, `groups` keeps them on one side of every split, in the choice of
+    layer and C too. The report then has both figures: that of the test, and what a test would have
+    claimed that takes no notice of groups.
+
     Exact copies of an image in its class count once. An image that is in several classes is fitted
-    to, not tested on. Images that cannot be read, or have no class, are left out.
+    to, not tested on. Images that have no class, or with ``on_error="record"`` cannot be read, are
+    left out.
 
     Parameters
     ----------
@@ -209,12 +214,18 @@ def fit(
     class_weight : None, "balanced" or dict
         ``"balanced"`` has each class count alike; a dict gives weights by class name.
     held_out : float
-        The share of the images that is held out, below 1; 0 for no test.
-    min_images : int, optional
-        Leave out classes with fewer different images. By default a class with a single one is
-        refused.
+        The share of the images that is held out, below 1, where they do not come divided; 0 for no
+        test.
+    min_images : int
+        Leave out classes with fewer different images (for training), with a word.
     labels : "folder", path or sequence
         As in `decaf.extract`.
+    layout : {"auto", "splits", "classes"}
+        As in `decaf.extract`; "classes" takes no notice of the splits of features that are there.
+    groups : str, path or sequence, optional
+        As in `decaf.extract`; by default those of features that are there.
+    on_error : {"raise", "record"}
+        At an image that cannot be read: raise `ImageError`, or leave it out.
     keep_features : path, optional
         Keep the features in this file; where it is complete, nothing is computed.
     preprocess, crops, precision : optional
@@ -241,7 +252,9 @@ def fit(
     Raises
     ------
     SettingError, InputError, WeightsError
-        For what cannot be asked for: settings, one class only, a class with one image, no labels.
+        For what cannot be asked for: settings, one class only, no labels.
+    ImageError
+        For a bad image, with ``on_error="raise"``.
     FeatureFileError
         For features that are not finite.
     OutputError
@@ -258,6 +271,8 @@ def fit(
     ('bee', 0.97)
     """
     settings = FitSettings(head, layer, C, dropout, scale, class_weight, held_out, min_images, seed)
+    if on_error not in ON_ERROR:
+        raise SettingError(f"on_error {on_error!r} is not one of {', '.join(ON_ERROR)}")
     source = only_source(source)
     target = None if out is None else Path(os.fsdecode(out))
     check_targets(target, keep_features, overwrite=overwrite)
@@ -268,10 +283,13 @@ def fit(
         out=target,
         layer=layer,
         labels=labels,
+        layout=layout,
+        groups=groups,
         keep_features=keep_features,
         min_images=min_images,
         overwrite=overwrite,
         extraction={
+            "on_error": on_error,
             "weights": weights,
             "preprocess": preprocess,
             "crops": crops,
@@ -285,6 +303,8 @@ def fit(
     ) as features:
         seconds["features"] = time.perf_counter() - began
         began = time.perf_counter()
+        given = isinstance(source, FeatureFile) or is_hdf5(source)
+        found_groups, splits = groups_and_splits(features, given, layout, groups)
         usable = usable_images(
             features.labels,
             features.class_names,
@@ -293,8 +313,11 @@ def fit(
             names=features.paths.tolist(),
             min_images=min_images,
             source=source_name(source),
+            groups=found_groups,
+            splits=splits,
         )
-        tasks = _tasks(usable, settings)
+        plan = plan_of(usable, settings.held_out, settings.seed)
+        tasks = plan.tasks
         trials = try_layers(
             tasks,
             candidate_layers(features, layer),
@@ -306,7 +329,18 @@ def fit(
         )
         seconds["fit"] = time.perf_counter() - began
         where = _weights_file(weights)
-        report = _report(source, features, where, usable, tasks, trials, settings, seconds)
+        tried = dict(zip(map(id, tasks), trials, strict=True))
+        report = report_of(
+            source_name(source),
+            features,
+            usable,
+            plan,
+            tried,
+            groups=_shown_groups(groups),
+            settings=settings.record(),
+            weights_file=where,
+            seconds=seconds,
+        )
         best = best_trial(trials[0])
         saved = SavedHead(
             estimator=best.estimator,
@@ -334,31 +368,6 @@ def fit(
     return Fitted(classifier, report)
 
 
-def _tasks(usable: Usable, settings: FitSettings) -> list[Task]:
-    """Give what is to be fitted: to all images first, and then for the test."""
-    everything = np.arange(len(usable.rows))
-    tasks = [Task("choosing on all images", everything, everything[:0])]
-    if settings.held_out == 0:
-        return tasks
-    held = draw_held_out(usable, settings.held_out, settings.seed)
-    few = int(held.sum()) < LEAST_TESTED or int(usable.counts.min()) < LEAST_OF_A_CLASS
-    if not (few and len(everything) <= MOST_TESTED_IN_TURN):
-        # Of classes with two images each none is held out.
-        test = [Task("for the test", everything[~held], everything[held])] if held.any() else []
-        return tasks + test
-    folds = min(FOLDS, int(usable.counts.max()))
-    fold = deal_folds(usable, folds, settings.seed)
-    for number in range(folds):
-        test_rows = everything[fold == number]
-        if len(test_rows):
-            name = f"for the test, fold {number + 1} of {folds}"
-            tasks.append(Task(name, everything[fold != number], test_rows))
-    # Without one of its folds, too, some class must have two images: C is chosen on them.
-    if any(np.bincount(usable.codes[task.train]).max() < 2 for task in tasks[1:]):
-        return tasks[:1]
-    return tasks
-
-
 def _rows(features: FeatureFile, layer: str, usable: Usable) -> np.ndarray:
     X, _ = features.to_xy(layer)
     if len(X) != len(usable.rows):
@@ -373,82 +382,10 @@ def _rows(features: FeatureFile, layer: str, usable: Usable) -> np.ndarray:
     return X
 
 
-def _report(
-    source: Any,
-    features: FeatureFile,
-    weights_file: str | None,
-    usable: Usable,
-    tasks: list[Task],
-    trials: list[list[Trial]],
-    settings: FitSettings,
-    seconds: dict[str, float],
-) -> FitReport:
-    names, labels, known = features.paths, features.labels, features.class_names
-    return FitReport(
-        source=source_name(source),
-        images=len(usable.rows),
-        class_names=usable.class_names,
-        class_counts=tuple(usable.counts.tolist()),
-        choice=choice_of(tasks[0], trials[0]),
-        estimate=_estimate(names, usable, tasks[1:], trials[1:]),
-        bad=tuple(
-            BadImage(
-                names[row], features.status_names[features.status[row]], features.messages[row]
-            )
-            for row in np.flatnonzero(~features.ok).tolist()
-        ),
-        unlabelled=usable.unlabelled,
-        copies=usable.copies,
-        left_out=usable.left_out,
-        conflicts=tuple(
-            Conflict(
-                tuple(names[row] for row in rows),
-                tuple(known[labels[row]] if known else str(labels[row]) for row in rows),
-            )
-            for rows in usable.conflicts
-        ),
-        notes=(
-            *((NO_TEST,) if settings.held_out and len(tasks) == 1 else ()),
-            *_notes(tasks, trials),
-        ),
-        settings=settings.record(),
-        features={
-            **{
-                name: features.run[name] for name in ("weights", "preprocess", "crops", "precision")
-            },
-            "weights_file": weights_file,
-        },
-        seconds=seconds,
-        versions={"decaf": decaf.__version__, **features.run["versions"]},
-    )
-
-
-def _estimate(
-    names: np.ndarray, usable: Usable, tasks: list[Task], trials: list[list[Trial]]
-) -> Estimate | None:
-    if not tasks:
-        return None
-    tested = np.concatenate([task.test for task in tasks])
-    scores = np.concatenate([best_trial(found).scores for found in trials])
-    return estimate_of(
-        usable.codes[tested],
-        scores.argmax(axis=1),
-        scores.max(axis=1),
-        class_names=usable.class_names,
-        largest=int(usable.counts.argmax()),
-        paths=[names[row] for row in usable.rows[tested].tolist()],
-        folds=len(tasks),
-        choices=tuple(choice_of(task, found) for task, found in zip(tasks, trials, strict=True)),
-    )
-
-
-def _notes(tasks: list[Task], trials: list[list[Trial]]) -> tuple[str, ...]:
-    """Give the warnings of what was chosen; those of candidates that were not do not matter."""
-    notes = []
-    for task, found in zip(tasks, trials, strict=True):
-        best = best_trial(found)
-        notes += [f"{task.name}, {best.candidate.layer}: {note}" for note in best.notes]
-    return tuple(notes)
+def _shown_groups(groups: Any) -> str:
+    if groups is None:
+        return "the feature file"
+    return os.fsdecode(groups) if isinstance(groups, (str, bytes, os.PathLike)) else "as given"
 
 
 def _weights_file(weights: Any) -> str | None:

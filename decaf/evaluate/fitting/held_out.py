@@ -1,13 +1,11 @@
 """Which images a classifier is fitted to and which it is tested on.
 
-An image is known by the SHA-256 of its content. Where its place is decided by chance, that chance
-is a hash of the seed and the content: the same image falls on the same side whatever it is called,
-wherever it stands in the list, and whatever other images there are.
+An image is known by the SHA-256 of its content: what `decaf.images.splits` draws by it is the same
+whatever the image is called.
 """
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -17,8 +15,20 @@ import numpy as np
 import numpy.typing as npt
 
 from decaf.errors import InputError, SettingError
+from decaf.images import splits as images_splits
+from decaf.images.split_folders import SPLITS
 
-__all__ = ["Usable", "deal_folds", "draw_held_out", "usable_images", "wilson_interval"]
+__all__ = [
+    "MIN_IMAGES",
+    "Usable",
+    "deal_folds",
+    "draw_held_out",
+    "usable_images",
+    "wilson_interval",
+]
+
+# Classes with fewer are left out where nothing else is said: one image is fitted to or tested on.
+MIN_IMAGES = 2
 
 Codes = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
@@ -50,7 +60,16 @@ class Usable:
     conflicts : tuple of tuple of int
         Places among all images of those with the same content in several classes.
     left_out : dict of str to int
-        Classes that were left out as too small, and the number of their images.
+        Classes that were left out as too small, and the number of their images (for training, where
+        the images are divided).
+    groups : tuple of str, or None
+        The group of each image, an empty text where it is in none.
+    splits : tuple of str, or None
+        "train", "val" or "test" of each image, where they came divided.
+    outside : int
+        How many were left out as they are in no split, where there are splits.
+    seen : int
+        How many for validation or the test were left out as exact copies of training images.
     """
 
     rows: Codes
@@ -63,11 +82,25 @@ class Usable:
     copies: int
     conflicts: tuple[tuple[int, ...], ...]
     left_out: dict[str, int]
+    groups: tuple[str, ...] | None = None
+    splits: tuple[str, ...] | None = None
+    outside: int = 0
+    seen: int = 0
+
+    def places(self, split: str) -> Codes:
+        """Return the places among `rows` of the images of a split."""
+        assert self.splits is not None
+        return np.array([at for at, name in enumerate(self.splits) if name == split], np.int64)
+
+    @property
+    def fitted(self) -> Codes:
+        """The places among `rows` of the images to fit to in the end: all, or those of train."""
+        return np.arange(len(self.rows)) if self.splits is None else self.places("train")
 
     @property
     def counts(self) -> Codes:
-        """How many images each class has: (classes,) int64."""
-        return np.bincount(self.codes, minlength=len(self.class_names))
+        """How many images each class has to fit to: (classes,) int64."""
+        return np.bincount(self.codes[self.fitted], minlength=len(self.class_names))
 
 
 def usable_images(
@@ -77,8 +110,10 @@ def usable_images(
     content_sha256: npt.NDArray[np.uint8],
     *,
     names: Sequence[bytes] = (),
-    min_images: int | None = None,
+    min_images: int = MIN_IMAGES,
     source: str = "",
+    groups: Sequence[str] | None = None,
+    splits: Sequence[str] | None = None,
 ) -> Usable:
     """Find the images that a classifier can learn from.
 
@@ -94,11 +129,13 @@ def usable_images(
         Of their content; zeros where it is not known.
     names : sequence of bytes, optional
         What images of unknown content are told apart by; by default they are numbered.
-    min_images : int, optional
-        Leave out classes with fewer different images. By default a class with a single one is
-        refused.
+    min_images : int
+        Leave out classes with fewer different images (for training, where they are divided).
     source : str
         Begins the messages.
+    groups, splits : sequence of str, optional
+        Of each image, as `Usable` has them. Of copies that are in several splits, that in train
+        counts.
 
     Returns
     -------
@@ -107,9 +144,10 @@ def usable_images(
     Raises
     ------
     InputError
-        If there are not two classes, or one of them has a single image.
+        If there are not two classes with images enough, or there are classes to test that there is
+        nothing to learn from.
     """
-    if min_images is not None and (isinstance(min_images, bool) or min_images < 2):
+    if isinstance(min_images, bool) or min_images < MIN_IMAGES:
         raise SettingError(f"min_images {min_images!r}: must be a whole number from 2 on")
     prefix = f"{source}: " if source else ""
     labelled = labels >= 0
@@ -121,20 +159,39 @@ def usable_images(
     readable = np.flatnonzero(ok & labelled)
     if not len(readable):
         raise InputError(f"{prefix}none of the {int(labelled.sum())} labelled images can be read")
+    order, outside = list(SPLITS), 0
+    if splits is not None:
+        # A copy of a training image is no image to test on.
+        placed = np.array([splits[row] in order for row in readable.tolist()], bool)
+        outside, readable = int((~placed).sum()), readable[placed]
+        rank = [order.index(splits[row]) for row in readable.tolist()]
+        readable = readable[np.argsort(rank, kind="stable")]
     key_of, conflicts = _different_images(readable, labels, content_sha256, names)
     rows = np.array(sorted(key_of), dtype=np.int64)
-    copies = len(readable) - len(rows)
+    own = None if splits is None else np.array([splits[row] for row in rows.tolist()], object)
+    training = np.ones(len(rows), bool) if own is None else own == "train"
     # Also classes of which no image could be read are counted: with none.
     present = np.unique(labels[labelled])
-    counts = np.array([int((labels[rows] == code).sum()) for code in present.tolist()])
+    counts = np.array([int((labels[rows[training]] == code).sum()) for code in present.tolist()])
     shown = [class_names[code] if len(class_names) else str(code) for code in present.tolist()]
-    kept = counts >= (min_images or 1)
+    if own is not None:
+        _refuse_untaught(prefix, own, labels[rows], dict(zip(present.tolist(), shown, strict=True)))
+    kept = counts >= min_images
     left_out = {shown[i]: int(counts[i]) for i in np.flatnonzero(~kept).tolist()}
+    copies = len(readable) - len(rows)
     if kept.sum() < 2:
-        _refuse_few(prefix, [shown[i] for i in np.flatnonzero(kept).tolist()], left_out)
-    if min_images is None and (counts == 1).any():
-        _refuse_single(prefix, [shown[i] for i in np.flatnonzero(counts == 1).tolist()], copies)
+        _refuse_few(
+            prefix, [shown[i] for i in np.flatnonzero(kept).tolist()], left_out, min_images, copies
+        )
     rows = rows[np.isin(labels[rows], present[kept])]
+    seen = 0
+    if splits is not None:
+        taken = {(key_of[row], labels[row]): splits[row] for row in rows.tolist()}
+        every = _keys(readable, content_sha256, names)
+        seen = sum(
+            splits[row] != "train" and taken.get((key, labels[row])) == "train"
+            for row, key in zip(readable.tolist(), every, strict=True)
+        )
     doubtful = {row for group in conflicts for row in group}
     return Usable(
         rows=rows,
@@ -144,17 +201,20 @@ def usable_images(
         keys=[key_of[row] for row in rows.tolist()],
         unreadable=int((~ok).sum()),
         unlabelled=int((ok & ~labelled).sum()),
-        copies=copies,
+        copies=copies - seen,
         conflicts=conflicts,
         left_out=left_out,
+        groups=None if groups is None else tuple(groups[row] for row in rows.tolist()),
+        splits=None if splits is None else tuple(splits[row] for row in rows.tolist()),
+        outside=outside,
+        seen=seen,
     )
 
 
-def draw_held_out(usable: Usable, share: float, seed: int) -> Mask:
-    """Choose the images that are kept for the test: the same share of each class.
+def draw_held_out(usable: Usable, share: float, seed: int, *, grouped: bool = True) -> Mask:
+    """Choose the images that are kept for the test; see `decaf.images.splits.draw_share`.
 
-    A class gives the rounded share of its images, at least one of three or more, and keeps at least
-    two for the fit.
+    A class keeps at least two for the fit.
 
     Parameters
     ----------
@@ -162,22 +222,27 @@ def draw_held_out(usable: Usable, share: float, seed: int) -> Mask:
     share : float
         0 to 1, both excluded.
     seed : int
+    grouped : bool
+        Whether to keep the groups together.
 
     Returns
     -------
     array of bool, shape (n,)
         True for images of the test.
     """
-    held = np.zeros(len(usable.codes), bool)
-    for code, count in enumerate(usable.counts.tolist()):
-        order = _shuffled(usable, code, seed)
-        wanted = min(max(1, math.floor(share * count + 0.5)), count - 2, len(order))
-        held[order[: max(0, wanted)]] = True
-    return held
+    return images_splits.draw_share(
+        usable.codes,
+        usable.keys,
+        share,
+        salt=b"%d:" % seed,
+        keep=2,
+        groups=usable.groups if grouped else None,
+        testable=usable.testable,
+    )
 
 
-def deal_folds(usable: Usable, folds: int, seed: int) -> Codes:
-    """Deal the images onto folds, those of each class as evenly as can be.
+def deal_folds(usable: Usable, folds: int, seed: int, *, grouped: bool = True) -> Codes:
+    """Deal the images onto folds; see `decaf.images.splits.deal_folds`.
 
     Parameters
     ----------
@@ -185,20 +250,22 @@ def deal_folds(usable: Usable, folds: int, seed: int) -> Codes:
     folds : int
         At least 2.
     seed : int
+    grouped : bool
+        Whether to keep the groups together.
 
     Returns
     -------
     array of int64, shape (n,)
-        The fold that an image is tested in; -1 for those that are not testable. The images of a
-        class are never all in one fold.
+        The fold that an image is tested in; -1 for those that are not testable.
     """
-    fold = np.full(len(usable.codes), -1, np.int64)
-    dealt = 0
-    for code in range(len(usable.class_names)):
-        order = _shuffled(usable, code, seed)
-        fold[order] = (dealt + np.arange(len(order))) % folds
-        dealt += len(order)
-    return fold
+    return images_splits.deal_folds(
+        usable.codes,
+        usable.keys,
+        folds,
+        salt=b"%d:" % seed,
+        groups=usable.groups if grouped else None,
+        testable=usable.testable,
+    )
 
 
 def wilson_interval(right: int, tested: int) -> tuple[float, float]:
@@ -238,12 +305,16 @@ def wilson_interval(right: int, tested: int) -> tuple[float, float]:
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-def _shuffled(usable: Usable, code: int, seed: int) -> Codes:
-    """Give the places of a class's testable images, in an order by chance."""
-    places = np.flatnonzero((usable.codes == code) & usable.testable).tolist()
-    salt = b"%d:" % seed
-    places.sort(key=lambda place: hashlib.sha256(salt + usable.keys[place]).digest())
-    return np.array(places, dtype=np.int64)
+def _keys(
+    rows: Codes, content_sha256: npt.NDArray[np.uint8], names: Sequence[bytes]
+) -> list[bytes]:
+    """Return what images are known by: their content, or else their names."""
+    keys = [content_sha256[row].tobytes() for row in rows.tolist()]
+    # Where nothing is known of the content, nothing says that it is like another one.
+    return [
+        key if any(key) else b"?" + (names[row] if len(names) else b"%d" % row)
+        for row, key in zip(rows.tolist(), keys, strict=True)
+    ]
 
 
 def _different_images(
@@ -255,35 +326,46 @@ def _different_images(
     """Give the images that are not copies, with what each is known by, and those in conflict."""
     first: dict[tuple[bytes, int], int] = {}
     by_content: dict[bytes, list[int]] = {}
-    for row in readable.tolist():
-        key = content_sha256[row].tobytes()
-        if not any(key):  # nothing says that it is like another one
-            key = b"?" + (names[row] if len(names) else b"%d" % row)
+    keys = _keys(readable, content_sha256, names)
+    for row, key in zip(readable.tolist(), keys, strict=True):
         if first.setdefault((key, int(labels[row])), row) == row:
             by_content.setdefault(key, []).append(row)
     conflicts = tuple(tuple(rows) for rows in by_content.values() if len(rows) > 1)
     return {row: key for (key, _), row in first.items()}, conflicts
 
 
-def _refuse_few(prefix: str, kept: list[str], left_out: dict[str, int]) -> NoReturn:
-    found = f"only one class, {kept[0]!r}," if kept else "no class"
-    if left_out:
+def _refuse_untaught(
+    prefix: str, splits: npt.NDArray[np.object_], labels: Codes, shown: dict[int, str]
+) -> None:
+    """Refuse classes to test that have no training image."""
+    known = set(labels[splits == "train"].tolist())
+    if not known:
         raise InputError(
-            f"{prefix}{found} has images enough ({_listed(left_out)} too few); a classifier needs "
-            "two classes"
+            f"{prefix}has images for validation or the test and none for training (train); "
+            "layout='classes' takes such folders for classes"
         )
-    raise InputError(
-        f"{prefix}there is only one class, {kept[0]!r}; a classifier needs two or more: the first "
-        "folder below the one given names the class"
-    )
+    new = sorted({shown[code] for code in set(labels.tolist()) - known})
+    if new:
+        raise InputError(
+            f"{prefix}{_listed(new)} in val or test, and no training image of it; add some to "
+            "train, or layout='classes' takes such folders for classes"
+        )
 
 
-def _refuse_single(prefix: str, single: list[str], copies: int) -> NoReturn:
-    verb = "has a single image" if len(single) == 1 else "have a single image each"
+def _refuse_few(
+    prefix: str, kept: list[str], left_out: dict[str, int], min_images: int, copies: int
+) -> NoReturn:
+    if not left_out:
+        raise InputError(
+            f"{prefix}there is only one class, {kept[0]!r}; a classifier needs two or more: the "
+            "first folder below the one given names the class"
+        )
+    found = f"only one class, {kept[0]!r}, has" if kept else "no class has"
     once = " (exact copies count once)" if copies else ""
     raise InputError(
-        f"{prefix}{_listed(single)} {verb}{once}; two are the least, ten or more are advisable: "
-        "add images, or leave such classes out with --min-images 2"
+        f"{prefix}{found} images enough: {_listed(left_out)} with fewer than {min_images} "
+        f"different ones{once}; a classifier needs two classes, ten images or more of each are "
+        "advisable"
     )
 
 

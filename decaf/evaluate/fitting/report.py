@@ -12,7 +12,16 @@ from decaf.evaluate.fitting.held_out import wilson_interval
 from decaf.evaluate.metrics import mean_per_class_accuracy
 from decaf.evaluate.networks.classification import BadImage
 
-__all__ = ["Candidate", "Choice", "Conflict", "Estimate", "FitReport", "Mistake", "estimate_of"]
+__all__ = [
+    "Candidate",
+    "Choice",
+    "Conflict",
+    "Estimate",
+    "FitReport",
+    "GroupReport",
+    "Mistake",
+    "estimate_of",
+]
 
 Codes = npt.NDArray[np.int64]
 
@@ -54,12 +63,16 @@ class Choice:
     C : float
     candidates : tuple of Candidate
         One a layer.
+    chosen_on : int
+        How many other images it was chosen on, where the images came with some for validation; 0
+        for cross-validation.
     """
 
     images: int
     layer: str
     C: float
     candidates: tuple[Candidate, ...]
+    chosen_on: int = 0
 
 
 @dataclass(frozen=True)
@@ -102,9 +115,9 @@ class Estimate:
 
     Attributes
     ----------
-    method : {"held-out", "cross-validation"}
+    method : {"held-out", "cross-validation", "split"}
         One share of the images is kept for the test; or all images are tested in turn, each by a
-        classifier that was chosen and fitted without its fold.
+        classifier that was chosen and fitted without its fold; or the images came divided.
     folds : int
         1 where a share was held out.
     images, right : int
@@ -144,6 +157,31 @@ class Estimate:
 
 
 @dataclass(frozen=True, eq=False)
+class GroupReport:
+    """What groups did to the test.
+
+    Attributes
+    ----------
+    source : str
+        Where they are from: as it was asked for, or the feature file.
+    count : int
+        How many there are; an image without one is one of its own.
+    single : tuple of str
+        Classes of one group, which are not tested.
+    ungrouped : Estimate or None
+        What a test would have claimed whose split takes no notice of groups.
+    shared : int
+        How many are in train and in val or test too, where the images came divided.
+    """
+
+    source: str
+    count: int
+    single: tuple[str, ...]
+    ungrouped: Estimate | None
+    shared: int
+
+
+@dataclass(frozen=True, eq=False)
 class FitReport:
     """All that is to be told of a fit.
 
@@ -178,6 +216,14 @@ class FitReport:
     seconds : dict of str to float
         By stage.
     versions : dict of str to str
+    split : dict of str to int, or None
+        How many images of "train", "val" and "test" were used, where the images came divided: the
+        classifier is fitted to those of train.
+    outside, seen : int
+        Left out: images that are in no split where there are splits, and copies of training images
+        among those to test on.
+    groups : GroupReport or None
+        Where the images are in groups.
     """
 
     source: str
@@ -196,10 +242,14 @@ class FitReport:
     features: dict[str, Any]
     seconds: dict[str, float]
     versions: dict[str, str]
+    split: dict[str, int] | None = None
+    outside: int = 0
+    seen: int = 0
+    groups: GroupReport | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Give the report as JSON can hold it."""
-        estimate = None
+        estimate, groups = None, None
         if self.estimate is not None:
             estimate = {
                 **asdict(self.estimate),
@@ -208,6 +258,16 @@ class FitReport:
                 "mistakes": [
                     {**asdict(each), "path": _text(each.path)} for each in self.estimate.mistakes
                 ],
+            }
+        if self.groups is not None:
+            claimed = self.groups.ungrouped
+            told = ("method", "folds", "images", "right", "accuracy", "interval")
+            groups = {
+                "source": self.groups.source,
+                "count": self.groups.count,
+                "single": list(self.groups.single),
+                "shared": self.groups.shared,
+                "ungrouped": claimed and {name: getattr(claimed, name) for name in told},
             }
         return {
             "format": "decaf-fit",
@@ -220,6 +280,10 @@ class FitReport:
             "unlabelled": self.unlabelled,
             "copies": self.copies,
             "left_out": self.left_out,
+            "split": self.split,
+            "outside": self.outside,
+            "seen": self.seen,
+            "groups": groups,
             "conflicts": [
                 {"paths": [_text(path) for path in each.paths], "classes": list(each.classes)}
                 for each in self.conflicts
@@ -251,6 +315,7 @@ def estimate_of(
     paths: list[bytes],
     folds: int,
     choices: tuple[Choice, ...],
+    divided: bool = False,
 ) -> Estimate:
     """Sum up the answers to the tested images.
 
@@ -268,6 +333,8 @@ def estimate_of(
     folds : int
         1 where a share was held out.
     choices : tuple of Choice
+    divided : bool
+        Whether the images came divided.
 
     Returns
     -------
@@ -280,7 +347,7 @@ def estimate_of(
     wrong = np.flatnonzero(truth != answers)
     wrong = wrong[np.argsort(-confidence[wrong], kind="stable")]
     return Estimate(
-        method="held-out" if folds == 1 else "cross-validation",
+        method="split" if divided else "held-out" if folds == 1 else "cross-validation",
         folds=folds,
         images=len(truth),
         right=right,

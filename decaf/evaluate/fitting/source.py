@@ -19,14 +19,18 @@ from decaf.features.disk import disk_errors
 from decaf.features.extract import extract
 from decaf.features.run import differences
 from decaf.features.store.file import FeatureFile
+from decaf.images.groups import find_groups
+from decaf.images.labels import common_folder
+from decaf.images.refs import RefList
 from decaf.images.sniff import is_hdf5
-from decaf.images.sources import collect
+from decaf.images.sources import ImageList, collect
 from decaf.images.spec import PreprocessSpec, override_preprocess
 
 __all__ = [
     "CANDIDATE_LAYERS",
     "candidate_layers",
     "features_to_fit",
+    "groups_and_splits",
     "only_source",
     "parts_path",
     "remove_parts",
@@ -83,8 +87,10 @@ def features_to_fit(
     out: Path | None,
     layer: str,
     labels: Any,
+    layout: str,
+    groups: Any,
     keep_features: str | os.PathLike[str] | None,
-    min_images: int | None,
+    min_images: int,
     overwrite: bool,
     extraction: dict[str, Any],
 ) -> Iterator[FeatureFile]:
@@ -99,7 +105,7 @@ def features_to_fit(
         are in a temporary folder.
     layer : str
         Or ``"auto"``, for all of `CANDIDATE_LAYERS`.
-    labels, keep_features, min_images, overwrite
+    labels, layout, groups, keep_features, min_images, overwrite
         As in `decaf.fit`.
     extraction : dict
         Further arguments of `decaf.extract`; ``weights``, ``crops`` and ``precision`` None where
@@ -121,11 +127,9 @@ def features_to_fit(
             _check_as_asked(given, extraction)
             yield given
         return
-    source = _checked_images(source, labels, min_images)
+    source = _checked_images(source, labels, layout, groups, min_images)
     asked: dict[str, Any] = {
         "layer": list(CANDIDATE_LAYERS) if layer == "auto" else [layer],
-        "labels": labels,
-        "on_error": "record",
         **{name: value for name, value in extraction.items() if name not in _OF_A_ROW},
         **{
             name: usual if extraction[name] is None else extraction[name]
@@ -242,16 +246,34 @@ def _check_weights(features: FeatureFile, weights: Any) -> None:
         )
 
 
-def _checked_images(source: Any, labels: Any, min_images: int | None) -> Any:
-    """Refuse images that no classifier can be made of before their features are computed."""
-    several = [source] if _is_path(source) else source
-    if isinstance(several, (list, tuple)) and any(
-        _is_path(each) and os.fsencode(each) == b"-" for each in several
-    ):
-        return source  # standard input can be read once only
-    if not hasattr(several, "__getitem__"):
-        source = list(source)
-    images = collect(source, labels=labels)
+def groups_and_splits(
+    features: FeatureFile, given: bool, layout: str, groups: Any
+) -> tuple[tuple[str, ...] | None, tuple[str, ...] | None]:
+    """Return the group and the split of each image; None where there are none.
+
+    Parameters
+    ----------
+    features : FeatureFile
+    given : bool
+        Whether it was there: then groups may be asked for that it does not have.
+    layout, groups
+        As in `decaf.fit`.
+    """
+    found, splits = features.groups, features.splits
+    if given and groups is not None:
+        names = features.paths.tolist()
+        shared = len(common_folder(names))
+        found = find_groups(groups, names, [n[shared:] for n in names], RefList(names, {}))
+    if layout == "classes" or splits is None or set(splits) <= {"train", ""}:
+        splits = None
+    return found, splits
+
+
+def _checked_images(
+    source: Any, labels: Any, layout: str, groups: Any, min_images: int
+) -> ImageList:
+    """List the images, and refuse those that no classifier can be made of before any is read."""
+    images = collect(source, labels=labels, layout=layout, groups=groups)
     usable_images(
         images.labels,
         images.class_names,
@@ -260,8 +282,9 @@ def _checked_images(source: Any, labels: Any, min_images: int | None) -> Any:
         names=images.names,
         min_images=min_images,
         source=source_name(source),
+        splits=None if set(images.splits or ()) <= {"train", ""} else images.splits,
     )
-    return source
+    return images
 
 
 def _is_path(value: Any) -> bool:

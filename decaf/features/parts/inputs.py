@@ -139,6 +139,13 @@ def differs_from_file(file: FeatureFile, images: ImageList) -> str:
         return f"{len(file)} images there, {len(images.names)} now, or others"
     if not np.array_equal(file.labels, images.labels):
         return "other labels"
+    for what, there, now in (
+        ("splits", file.splits, images.splits),
+        ("groups", file.groups, images.groups),
+    ):
+        if there != now:
+            with_them = "without" if there is None else "with other"
+            return f"a file {with_them} {what}"
     if images.in_memory:
         return "images in memory, which cannot be compared with its rows"
     digests = file.content_sha256

@@ -47,6 +47,8 @@ class FileHead:
         What does not.
     decaf_version, created : str
         `created` in ISO 8601.
+    splits, groups : sequence of str, or None
+        Of each image; see `decaf.images.sources.ImageList`.
     """
 
     names: Sequence[bytes]
@@ -56,6 +58,14 @@ class FileHead:
     environment: dict[str, Any]
     decaf_version: str
     created: str
+    splits: Sequence[str] | None = None
+    groups: Sequence[str] | None = None
+
+    @property
+    def optional(self) -> dict[str, np.ndarray]:
+        """The columns of text that not every file has, by the name of the dataset."""
+        columns = {schema.SPLIT: self.splits, schema.GROUP: self.groups}
+        return {name: text_array(texts) for name, texts in columns.items() if texts is not None}
 
 
 def write_feature_file(
@@ -185,6 +195,7 @@ def _reserve(temporary: Path, head: FileHead, layers: dict[str, tuple[int, ...]]
     longest = max(len(name) for name in head.names)
     size = HEAD_BYTES + sum(len(name) for name in head.names) + count * longest // 200
     size += count * (ROW_BYTES + schema.MESSAGE_BYTES)
+    size += sum(column.nbytes for column in head.optional.values())
     for shape in layers.values():
         rows = _chunk_rows(count, shape, head)
         chunks = -(-count // rows)
@@ -205,21 +216,11 @@ def _write_head(file: h5py.File, head: FileHead, content: ContentDigest) -> None
     }.items():
         write_text_attribute(file, name, text)
     longest = max([1, *(len(name) for name in head.names)])
-    count = len(head.names)
-    paths = file.create_dataset(
-        schema.PATH,
-        shape=(count,),
-        dtype=f"S{longest}",
-        chunks=(max(1, min(count, CHUNK_BYTES // longest)),),
-        compression="gzip",
-        shuffle=True,
-        fletcher32=True,
-    )
-    step = max(1, 16 * CHUNK_BYTES // longest)
-    for start in range(0, count, step):
-        block = head.names[start : start + step]
-        paths[start : start + len(block)] = np.array(block, dtype=f"S{longest}")
+    _write_texts(file, schema.PATH, head.names, np.dtype(f"S{longest}"))
     content.texts(schema.PATH, head.names)
+    for name, column in head.optional.items():
+        _write_texts(file, name, column.tolist(), column.dtype)
+        content.texts(name, column.tolist())
     for name, texts in (
         (schema.CLASS_NAMES, head.class_names),
         (schema.STATUS_NAMES_DATASET, STATUS_NAMES),
@@ -229,6 +230,24 @@ def _write_head(file: h5py.File, head: FileHead, content: ContentDigest) -> None
         written = text_array(texts)
         file.create_dataset(name, data=written, **stored)
         content.texts(name, written.tolist())
+
+
+def _write_texts(file: h5py.File, name: str, texts: Sequence[bytes], dtype: np.dtype[Any]) -> None:
+    """Write a column of texts that are padded to the longest, by blocks."""
+    count, width = len(texts), dtype.itemsize
+    column = file.create_dataset(
+        name,
+        shape=(count,),
+        dtype=dtype,
+        chunks=(max(1, min(count, CHUNK_BYTES // width)),),
+        compression="gzip",
+        shuffle=True,
+        fletcher32=True,
+    )
+    step = max(1, 16 * CHUNK_BYTES // width)
+    for start in range(0, count, step):
+        block = texts[start : start + step]
+        column[start : start + len(block)] = np.array(block, dtype=dtype)
 
 
 def _check(temporary: Path, written: dict[str, str]) -> None:

@@ -64,6 +64,9 @@ def read_content(file: FeatureFile) -> dict[str, str]:
     found.texts(schema.MESSAGE, (text.encode() for text in file.messages))
     found.texts(schema.CLASS_NAMES, (text.encode() for text in file.class_names))
     found.texts(schema.STATUS_NAMES_DATASET, (text.encode() for text in file.status_names))
+    for name, texts in ((schema.SPLIT, file.splits), (schema.GROUP, file.groups)):
+        if texts is not None:
+            found.texts(name, (text.encode() for text in texts))
     found.numbers(schema.LABEL, file.labels)
     found.numbers(schema.STATUS, file.status)
     found.numbers(schema.SOURCE_SIZE, file.source_size)

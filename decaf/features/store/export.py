@@ -8,6 +8,7 @@ import math
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
 
@@ -15,7 +16,7 @@ import numpy as np
 
 from decaf.errors import OutputError, SettingError
 from decaf.features.store.file import FeatureFile
-from decaf.features.store.schema import NO_LABEL, canonical_json
+from decaf.features.store.schema import GROUP, NO_LABEL, SPLIT, canonical_json
 
 __all__ = ["ENDINGS", "Exported", "export_features", "spreadsheet_cell"]
 
@@ -76,10 +77,19 @@ class _Selection:
             label,
             cell(classes[label]) if classes and label != NO_LABEL else "",
             self.file.status_names[self.file.status[row]],
+            *(cell(texts[row]) for texts in self.optional.values()),
         ]
 
+    @property
+    def columns(self) -> list[str]:
+        """What `description` tells."""
+        return ["path", "label", "class", "status", *self.optional]
 
-_DESCRIPTION = ["path", "label", "class", "status"]
+    @cached_property
+    def optional(self) -> dict[str, tuple[str, ...]]:
+        """The columns that not every file has."""
+        columns = {SPLIT: self.file.splits, GROUP: self.file.groups}
+        return {name: texts for name, texts in columns.items() if texts is not None}
 
 
 def export_features(
@@ -95,14 +105,15 @@ def export_features(
 
     ``.npy``
         The layer in its natural shape and type, and beside it ``NAME.rows.csv``: one line a row
-        with path, label, class and status.
+        with path, label, class and status, and split and group where the file has them.
     ``.csv``
-        One line a row: path, label, class, status, then the values ``f0``, ``f1``, …, a map
-        flattened in C order; each value in the fewest digits that give it back exactly.
+        One line a row: path, label, class, status (and split, group), then the values ``f0``,
+        ``f1``, …, a map flattened in C order; each value in the fewest digits that give it back
+        exactly.
     ``.mat``
         MATLAB 5 through scipy: ``features`` in its natural shape, ``path``, ``label`` (from 0, -1
-        for none), ``class_names``, ``status``, ``status_names``, ``ok``, ``layer``, ``run`` (JSON)
-        and ``fingerprint``.
+        for none), ``class_names``, ``status``, ``status_names``, ``ok``, ``layer``, ``run``
+        (JSON), ``fingerprint``, and ``split`` and ``group`` where the file has them.
 
     The rows of bad images hold NaN and say so in their status, unless `ok_only` leaves them out.
     Bytes of names that are not UTF-8 are written as ``\\xNN``. Memory stays bounded, except for
@@ -227,7 +238,7 @@ def _lines(stream: IO[bytes]) -> Callable[[list[Any]], Any]:
 
 def _write_rows(selection: _Selection, stream: IO[bytes]) -> None:
     line = _lines(stream)
-    line(_DESCRIPTION)
+    line(selection.columns)
     for row in np.flatnonzero(selection.keep).tolist():
         line(selection.description(row))
 
@@ -235,7 +246,7 @@ def _write_rows(selection: _Selection, stream: IO[bytes]) -> None:
 def _write_csv(selection: _Selection, stream: IO[bytes]) -> None:
     line = _lines(stream)
     size = int(np.prod(selection.shape[1:]))
-    line([*_DESCRIPTION, *(f"f{i}" for i in range(size))])
+    line([*selection.columns, *(f"f{i}" for i in range(size))])
     for rows, values in selection.blocks():
         for row, value in zip(rows.tolist(), values, strict=True):
             # As text of its own type: float32 in 9 digits at most, where float() would need 17.
@@ -271,6 +282,10 @@ def _write_mat(selection: _Selection, stream: IO[bytes]) -> None:
         "layer": selection.layer,
         "run": canonical_json(file.run),
         "fingerprint": file.fingerprint,
+        **{
+            name: _cells([texts[row] for row in np.flatnonzero(keep)])
+            for name, texts in selection.optional.items()
+        },
     }
     savemat(stream, variables, oned_as="column", do_compression=False)
 

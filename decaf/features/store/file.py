@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from types import TracebackType
 from typing import Any
 
@@ -14,6 +15,7 @@ from decaf.features.store import schema
 from decaf.features.store.guard import Contents, check_contents, open_hdf5, refusing
 from decaf.features.store.layer_view import LayerView, read_rows, row_blocks
 from decaf.features.store.text import decode_text
+from decaf.images.split_folders import SPLITS
 
 __all__ = ["FeatureFile", "open_features"]
 
@@ -178,6 +180,16 @@ class FeatureFile:
         """SHA-256 of each image's bytes: (N, 32) uint8, zero where they could not be read."""
         return self._column(schema.CONTENT_SHA256)
 
+    @property
+    def splits(self) -> tuple[str, ...] | None:
+        """ "train", "val" or "test" of each image, empty where in none; None where not divided."""
+        return self._optional(schema.SPLIT)
+
+    @property
+    def groups(self) -> tuple[str, ...] | None:
+        """What each image belongs to, an empty text where to nothing; None where nobody said."""
+        return self._optional(schema.GROUP)
+
     def to_xy(self, layer: str, *, ok_only: bool = True) -> tuple[np.ndarray, np.ndarray]:
         """Give a layer and the labels as scikit-learn takes them.
 
@@ -221,7 +233,8 @@ class FeatureFile:
             ``path``, ``bytes``, ``format``, ``schema``, ``decaf_version``, ``created``,
             ``fingerprint``, ``rows``, ``ok``, ``bad`` (number by status), ``layers`` (shape of a
             row, dtype and bytes of each), ``labelled``, ``classes`` (number of rows by name or
-            number), ``run`` and ``environment``.
+            number), ``splits`` (number of rows by name; empty where there are none), ``groups``
+            (how many), ``run`` and ``environment``.
         """
         labels = self.labels[self.labels != schema.NO_LABEL]
         codes, counts = np.unique(labels, return_counts=True)
@@ -254,6 +267,8 @@ class FeatureFile:
             "layers": layers,
             "labelled": len(labels),
             "classes": classes,
+            "splits": dict(Counter(self.splits or ())),
+            "groups": len(set(self.groups or ()) - {""}),
             "run": self.run,
             "environment": self.environment,
         }
@@ -263,6 +278,11 @@ class FeatureFile:
             raise FeatureFileError(f"{self.path}: the file has been closed")
         with refusing(self.path):
             return self._file[name]
+
+    def _optional(self, name: str) -> tuple[str, ...] | None:
+        if self._file is not None and name not in self._columns and name not in self._file:
+            return None
+        return tuple(self._column(name))
 
     def _column(self, name: str) -> np.ndarray:
         """Read a column when it is first asked for, check its values, and keep it."""
@@ -301,6 +321,9 @@ class FeatureFile:
         elif name == schema.STATUS:
             wrong = column >= len(self.status_names)
             expected = f"below {len(self.status_names)}"
+        elif name == schema.SPLIT:
+            wrong = ~np.isin(column, ["", *SPLITS])
+            expected = f"one of {', '.join(SPLITS)}, or nothing"
         elif name == schema.LABEL:
             count = len(self.class_names)
             wrong = (column < schema.NO_LABEL) | ((column >= count) if count else False)

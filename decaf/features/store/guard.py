@@ -162,7 +162,8 @@ def check_contents(file: h5py.File, path: str) -> Contents:
                 f"its fingerprint {attrs['fingerprint']!r} is not that of its settings, "
                 f"{computed!r}",
             )
-        check_names(link_names(file, path, "the file", FEATURE_FILE), _ROOT, path, FEATURE_FILE)
+        names = set(link_names(file, path, "the file", FEATURE_FILE))
+        check_names(names - set(schema.OPTIONAL), _ROOT, path, FEATURE_FILE)
         if object_kind(file, schema.FEATURES) != h5py.h5o.TYPE_GROUP:
             FEATURE_FILE.refuse(path, f"{schema.FEATURES!r} is not a group")
         features = file[schema.FEATURES]

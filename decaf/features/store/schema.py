@@ -16,6 +16,8 @@ dataset               type            content
 ``content_sha256``    (N, 32) u1      SHA-256 of the image's bytes, zero where unknown
 ``class_names``       (K,) str        names of the classes; none where labels are bare numbers
 ``status_names``      (S,) str        names of the status codes
+``split``             (N,) str        train, val or test, empty where in none; may be missing
+``group``             (N,) str        what the image belongs to, empty where to nothing; likewise
 ====================  ==============  =========================================================
 
 All text is UTF-8 of fixed length, padded with NUL (`decaf.features.store.text` says why).
@@ -37,6 +39,7 @@ __all__ = [
     "CONTENT_SHA256",
     "FEATURES",
     "FORMAT",
+    "GROUP",
     "LABEL",
     "LAYER_DTYPES",
     "LIBVER",
@@ -45,9 +48,11 @@ __all__ = [
     "MESSAGE",
     "MESSAGE_BYTES",
     "NO_LABEL",
+    "OPTIONAL",
     "PATH",
     "SCHEMA",
     "SOURCE_SIZE",
+    "SPLIT",
     "STATUS",
     "STATUS_NAMES_DATASET",
     "canonical_json",
@@ -70,6 +75,10 @@ SOURCE_SIZE = "source_size"
 CONTENT_SHA256 = "content_sha256"
 CLASS_NAMES = "class_names"
 STATUS_NAMES_DATASET = "status_names"
+SPLIT = "split"
+GROUP = "group"
+# Columns of text that are there only where the images came divided, or in groups.
+OPTIONAL = (SPLIT, GROUP)
 
 NO_LABEL = -1
 

@@ -178,6 +178,9 @@ class DatasetCheck(StorageCheck):
             column = self.dataset(self.file, name)
             self.typed(name, column, (dtype,), (rows, *row_shape))
         self.strings(self.file, schema.MESSAGE, rows, rows)
+        for name in schema.OPTIONAL:
+            if name in self.file:
+                self.strings(self.file, name, rows, rows)
         self.strings(self.file, schema.CLASS_NAMES, 0, MAX_CLASSES)
         self.strings(self.file, schema.STATUS_NAMES_DATASET, 1, MAX_STATUSES)
         return rows

@@ -28,10 +28,9 @@ from decaf.images.archives import (
 )
 from decaf.images.folders import has_image_ending, is_hidden, list_folder, read_start
 from decaf.images.layouts import LabelledImages
-from decaf.images.refs import ImageRef
+from decaf.images.refs import ImageRef, LazyRefs
 from decaf.images.sources import ImageList
 from decaf.train.pack.matfile import read_structures
-from decaf.train.pack.references import LazyRefs
 
 __all__ = [
     "DEVKIT_NAME",

@@ -14,9 +14,9 @@ import numpy as np
 from decaf.errors import InputError, SettingError
 from decaf.images.layouts import LabelledImages, Layout, find_layout
 from decaf.images.limits import MAX_NAME_BYTES
+from decaf.images.refs import JoinedRefs, PickedRefs
 from decaf.images.sources import ImageList
 from decaf.train.pack import ilsvrc
-from decaf.train.pack.references import JoinedRefs, PickedRefs
 
 __all__ = ["PackSource", "find_source", "source_of"]
 

@@ -21,6 +21,7 @@ from decaf.backbone.state import Weights
 from decaf.backbone.weights import save_weights
 from decaf.errors import (
     FeatureFileError,
+    ImageError,
     InputError,
     OutputError,
     SettingError,
@@ -180,7 +181,7 @@ def test_two_images_a_class_are_fitted_to_and_not_tested(
 def test_many_classes_of_two_images_are_fitted_to_and_not_tested(
     monkeypatch: pytest.MonkeyPatch, folder: Path, tmp_path: Path, net: decaf.Backbone
 ) -> None:
-    monkeypatch.setattr("decaf.evaluate.fitting.fit.MOST_TESTED_IN_TURN", 10)
+    monkeypatch.setattr("decaf.evaluate.fitting.plan.MOST_TESTED_IN_TURN", 10)
     test_two_images_a_class_are_fitted_to_and_not_tested(folder, tmp_path, net)
 
 
@@ -193,9 +194,9 @@ def test_what_is_left_out_is_told(folder: Path, tmp_path: Path, net: decaf.Backb
     (source / "loose.png").write_bytes((source / "elk" / "1.png").read_bytes())
     (source / "yak").mkdir()
     shutil.copy(source / "fox" / "0.png", source / "yak" / "0.png")
-    with pytest.raises(InputError, match=r"images: class 'yak' has a single image; .*--min-images"):
-        decaf.fit(source, weights=net, **QUICK)
-    fitted = decaf.fit(source, weights=net, layer="fc7", C=1.0, min_images=2, **QUICK)
+    with pytest.raises(ImageError, match=r"bad\.jpg"):
+        decaf.fit(source, weights=net, layer="fc7", **QUICK)
+    fitted = decaf.fit(source, weights=net, layer="fc7", C=1.0, on_error="record", **QUICK)
     report = fitted.report
     assert [(each.name, each.status) for each in report.bad] == [
         (bytes(source / "dog" / "bad.jpg"), "corrupt")

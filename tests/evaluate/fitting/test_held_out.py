@@ -31,7 +31,9 @@ def usable(
     contents: list[str] | None = None,
     *,
     bad: tuple[int, ...] = (),
-    min_images: int | None = None,
+    min_images: int = 2,
+    groups: list[str] | None = None,
+    splits: list[str] | None = None,
     names: tuple[str, ...] = ("ant", "bee", "cat", "dog"),
 ) -> Usable:
     ok = np.ones(len(labels), bool)
@@ -43,6 +45,8 @@ def usable(
         digests(contents or [f"image {row}" for row in range(len(labels))]),
         min_images=min_images,
         source="photos",
+        groups=groups,
+        splits=splits,
     )
 
 
@@ -76,8 +80,11 @@ def test_labels_without_names_are_named_by_number() -> None:
     [
         ([-1, -1], "photos: no image has a class; put the images of each class into a folder"),
         ([0, 0, 0], "photos: there is only one class, 'ant'; a classifier needs two or more"),
-        ([0, 0, 1], "photos: class 'bee' has a single image; two are the least"),
-        ([0, 0, 1, 2], "photos: classes 'bee', 'cat' have a single image each; two are the least"),
+        (
+            [0, 0, 1],
+            "photos: only one class, 'ant', has images enough: class 'bee' with fewer than 2 diff",
+        ),
+        ([0, 1], "photos: no class has images enough: classes 'ant', 'bee' with fewer than 2"),
     ],
 )
 def test_what_no_classifier_can_be_made_of(labels: list[int], message: str) -> None:
@@ -86,14 +93,14 @@ def test_what_no_classifier_can_be_made_of(labels: list[int], message: str) -> N
 
 
 def test_a_class_of_copies_or_of_bad_images() -> None:
-    with pytest.raises(InputError, match=r"'bee' has a single image \(exact copies count once\)"):
+    with pytest.raises(InputError, match=r"class 'bee' with .* ones \(exact copies count once\)"):
         usable([0, 0, 1, 1], ["a", "b", "c", "c"])
     with pytest.raises(InputError, match="none of the 2 labelled images can be read"):
         usable([0, 1], bad=(0, 1))
     found = usable([0, 0, 1, 1, 2, 2], bad=(2, 3))
     assert found.class_names == ("ant", "cat")
     assert found.left_out == {"bee": 0}
-    with pytest.raises(InputError, match=r"one class, 'ant', has images enough \(class 'bee' too"):
+    with pytest.raises(InputError, match=r"one class, 'ant', has images enough: class 'bee' w"):
         usable([0, 0, 1, 1], bad=(2, 3))
 
 
@@ -102,10 +109,42 @@ def test_small_classes_are_left_out_where_that_is_asked_for() -> None:
     assert found.class_names == ("ant", "cat")
     assert found.codes.tolist() == [0, 0, 0, 1, 1, 1]
     assert found.left_out == {"bee": 1, "dog": 2}
-    with pytest.raises(InputError, match=r"no class has images enough \(classes 'ant', 'bee'"):
+    # One image alone is left out, whatever was asked for.
+    assert usable([0, 0, 1, 2, 2]).left_out == {"bee": 1}
+    with pytest.raises(InputError, match=r"no class has images enough: classes 'ant', 'bee' with"):
         usable([0, 0, 1, 1], min_images=3)
     with pytest.raises(SettingError, match="min_images 1: must be a whole number from 2 on"):
         usable([0, 0, 1, 1], min_images=1)
+
+
+def test_images_that_came_divided() -> None:
+    labels = [0, 0, 0, 1, 1, 0, 1, 1, 0, 2, 0]
+    contents = ["a", "b", "c", "d", "e", "a", "f", "d", "g", "h", "i"]
+    splits = ["test"] * 1 + ["train"] * 4 + ["train"] + ["test"] * 2 + ["val"] + ["train"] + [""]
+    found = usable(labels, contents, splits=splits)
+    # Row 0 is a copy of row 5, row 7 of row 3, and both of these are trained on.
+    assert found.rows.tolist() == [1, 2, 3, 4, 5, 6, 8]
+    assert found.splits == ("train",) * 5 + ("test", "val")
+    assert (found.seen, found.copies, found.outside) == (2, 0, 1)
+    assert found.counts.tolist() == [3, 2]
+    assert found.left_out == {"cat": 1}
+    assert found.places("val").tolist() == [6]
+    with pytest.raises(InputError, match=r"photos: class 'bee' in val or test, and no training"):
+        usable([0, 0, 1], splits=["train", "train", "test"])
+    with pytest.raises(InputError, match=r"has images for validation or the test and none for tr"):
+        usable([0, 0, 1], splits=["val", "val", "test"])
+
+
+def test_groups_stay_together() -> None:
+    groups = [f"g{row // 3}" if row % 7 else "" for row in range(120)]
+    found = usable([row // 60 for row in range(120)], groups=groups)
+    held = draw_held_out(found, 0.3, 0)
+    fold = deal_folds(found, 5, 0)
+    for group in set(groups) - {""}:
+        rows = [row for row in range(120) if groups[row] == group]
+        assert len({(bool(held[row]), int(fold[row])) for row in rows}) == 1
+    alone = draw_held_out(found, 0.3, 0, grouped=False)
+    assert np.array_equal(alone, draw_held_out(usable([row // 60 for row in range(120)]), 0.3, 0))
 
 
 counts = st.lists(st.integers(2, 40), min_size=2, max_size=4)

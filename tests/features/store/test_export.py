@@ -50,6 +50,24 @@ def test_npy_with_the_table_of_its_rows(feature_file: Path, tmp_path: Path) -> N
     assert lines(tmp_path / "x.rows.csv") == ROWS
 
 
+def test_splits_and_groups_are_columns_too(feature_file: Path, tmp_path: Path) -> None:
+    with h5py.File(feature_file, "r+") as file:
+        for name, texts in (("split", [b"train", b"train", b"", b"val"]), ("group", [b"=a"] * 4)):
+            file.create_dataset(name, data=np.array(texts, h5py.string_dtype("utf-8", 5)))
+    with open_features(feature_file) as file:
+        for ending in (".npy", ".csv", ".mat"):
+            export_features(file, tmp_path / f"x{ending}", layer="fc6", ok_only=True)
+    assert [line[4:] for line in lines(tmp_path / "x.rows.csv")] == [
+        ["split", "group"],
+        ["train", "'=a"],
+        ["", "'=a"],
+        ["val", "'=a"],
+    ]
+    assert lines(tmp_path / "x.csv")[0][:7] == [*ROWS[0], "split", "group", "f0"]
+    found = loadmat(tmp_path / "x.mat", chars_as_strings=True)
+    assert [cell[0].tolist() for cell in found["split"]] == [["train"], [], ["val"]]
+
+
 def test_csv_gives_every_value_back_exactly(feature_file: Path, tmp_path: Path) -> None:
     with open_features(feature_file) as file:
         export_features(file, tmp_path / "x.csv", layer="conv1")

@@ -233,6 +233,33 @@ def test_info_is_json(feature_file: Path) -> None:
     assert info["run"]["crops"] == "center"
 
 
+def test_splits_and_groups_where_there_are_any(feature_file: Path) -> None:
+    with open_features(feature_file) as file:
+        assert (file.splits, file.groups) == (None, None)
+        assert (file.info()["splits"], file.info()["groups"]) == ({}, 0)
+    with h5py.File(feature_file, "r+") as raw:
+        for name, texts in (("split", ["train", "val", "", "val"]), ("group", ["a", "a", "é", ""])):
+            encoded = np.array([each.encode() for each in texts], h5py.string_dtype("utf-8", 5))
+            raw.create_dataset(name, data=encoded)
+    with open_features(feature_file) as file:
+        assert file.splits == ("train", "val", "", "val")
+        assert file.groups == ("a", "a", "é", "")
+        assert file.info()["splits"] == {"train": 1, "val": 2, "": 1}
+        assert file.info()["groups"] == 2
+    with h5py.File(feature_file, "r+") as raw:
+        raw["split"][2] = b"dev"
+    with (
+        open_features(feature_file) as file,
+        pytest.raises(FeatureFileError, match=r"split, row 2: 'dev' found, one of train, val, tes"),
+    ):
+        _ = file.splits
+    with h5py.File(feature_file, "r+") as raw:
+        del raw["split"]
+        raw.create_dataset("split", data=np.array([b"train"] * 3, h5py.string_dtype("utf-8", 5)))
+    with pytest.raises(FeatureFileError, match=r"'split' has shape \(3,\), expected \(4,\)"):
+        open_features(feature_file)
+
+
 def test_bare_numbers_as_labels(feature_file: Path) -> None:
     with h5py.File(feature_file, "a") as file:
         del file["class_names"]
