@@ -25,7 +25,7 @@ from decaf.heads.batched.solver import (
     is_small,
     weight_of,
 )
-from decaf.heads.batched.threads import one_thread
+from decaf.heads.batched.threads import one_thread, share_out
 from decaf.heads.batched.training import Found, TrainingRows, prefers_rows
 
 __all__ = ["cross_decisions", "solve", "solve_path"]
@@ -166,44 +166,64 @@ def cross_decisions(
         its decision value stands for half a row of it among the others.
     """
     check(problem, loss, tuple(Cs))
-    with one_thread(is_small(problem)):
-        return _cross(problem, loss, Cs, folds, tol, max_iter, choose_device(device))
+    where, small = choose_device(device), is_small(problem)
+    gram = None
+    if not problem.dropout and _keeps_gram(problem, loss):
+        with one_thread(small):
+            gram = gram_matrix(problem.X, where, first_precision(problem, loss))
+    scores: dict[int, FoldScores] = {}
+
+    def one(number: int) -> None:
+        train, held = map(np.asarray, folds[number])
+        scores[number] = _of_fold(problem, gram, train, held, loss, Cs, tol, max_iter, where)
+
+    numbers = range(len(folds))
+    if small:  # its operations are too little for several threads, its folds are not
+        share_out(one, numbers, where, small=True)
+    else:
+        for number in numbers:
+            one(number)
+    return [scores[number] for number in numbers]
 
 
-def _cross(
+def _keeps_gram(problem: Problem, loss: str) -> bool:
+    """Tell whether the folds are parts of one Gram matrix.
+
+    In float64 it costs a search no digits that it looks at up to 2 d rows, where each of the many
+    Newton steps would make its own part of it.
+    """
+    n, d = problem.X.shape
+    exact = loss == "squared_hinge" and first_precision(problem, loss) == torch.float64
+    return prefers_rows(n, d) or (exact and n <= 2 * d)
+
+
+def _of_fold(
     problem: Problem,
+    gram: torch.Tensor | None,
+    train: np.ndarray,
+    held: np.ndarray,
     loss: str,
     Cs: Sequence[float],
-    folds: Sequence[tuple[np.ndarray, np.ndarray]],
     tol: float,
     max_iter: int,
     where: torch.device,
-) -> list[FoldScores]:
-    gram = None
-    if not problem.dropout and prefers_rows(*problem.X.shape):
-        gram = gram_matrix(problem.X, where, first_precision(problem, loss))
-    scores = []
-    for train, held in folds:
-        train, held = np.asarray(train), np.asarray(held)
-        if problem.row_weight is not None:
-            train = train[problem.row_weight[train] > 0]
-        present = np.unique(problem.codes[train])
-        part = _rows_of(problem, train)
-        part = replace(
-            part, codes=np.searchsorted(present, part.codes), n_classes=max(len(present), 2)
-        )
-        if len(present) < 2:
-            shape = (len(Cs), len(held), 0)
-            found = FoldScores(np.zeros(shape, np.float32), np.ones(len(Cs), bool))
-        elif problem.dropout:
-            found = _fold_with_dropout(part, problem.X[held], loss, Cs, tol, max_iter, where)
-        else:
-            found = _fold(part, problem.X, gram, train, held, loss, Cs, tol, max_iter, where)
-        if len(present) < problem.n_classes:
-            filled = spread(found.decisions, present, problem.n_classes, loss, len(train))
-            found = replace(found, decisions=filled)
-        scores.append(found)
-    return scores
+) -> FoldScores:
+    if problem.row_weight is not None:
+        train = train[problem.row_weight[train] > 0]
+    present = np.unique(problem.codes[train])
+    part = _rows_of(problem, train)
+    part = replace(part, codes=np.searchsorted(present, part.codes), n_classes=max(len(present), 2))
+    if len(present) < 2:
+        shape = (len(Cs), len(held), 0)
+        found = FoldScores(np.zeros(shape, np.float32), np.ones(len(Cs), bool))
+    elif problem.dropout:
+        found = _fold_with_dropout(part, problem.X[held], loss, Cs, tol, max_iter, where)
+    else:
+        found = _fold(part, problem.X, gram, train, held, loss, Cs, tol, max_iter, where)
+    if len(present) < problem.n_classes:
+        filled = spread(found.decisions, present, problem.n_classes, loss, len(train))
+        found = replace(found, decisions=filled)
+    return found
 
 
 def _fold(

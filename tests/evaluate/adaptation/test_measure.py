@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -140,14 +140,20 @@ def test_finished_results_are_kept_and_repeat(column: FeatureColumn, tmp_path: P
     # 2 pairs × 2 splits × (3 + 2 rows), of which the source alone is fitted once for both settings.
     assert len(first) == 20
     assert len(list(tmp_path.iterdir())) == 16
-    assert "4 fitted" in told[0]
+    # How long it may take, a line for each fit as it ends, and one for each pair and split.
+    assert re.fullmatch(r"fc6: 16 to be fitted, about .* by their sizes", told[0])
+    line = r"fc6 amazon → webcam, split 0, supervised, SVM \(S\): [\d.]+ % right, .*, about .* left"
+    assert re.fullmatch(line, told[1])
+    assert ["results, " in line for line in told[1:6]] == [False] * 4 + [True]
+    assert sum("% right" in line and "results, " not in line for line in told) == 16
+    assert "4 fitted" in told[5]
     told.clear()
     assert run() == first
     assert all("from the cache" in line for line in told)
     told.clear()
     again = run(recompute=True)
     assert [o.answers for o in again] == [o.answers for o in first]
-    assert "4 fitted" in told[0]
+    assert "4 fitted" in told[5]
 
 
 def test_what_is_remembered_between_fits_changes_no_answer(column: FeatureColumn) -> None:
@@ -189,8 +195,9 @@ def test_the_target_alone_is_fitted_once_for_all_sources(
         tell=told.append,
     )
     assert fits[0].outcome == fits[1].outcome
-    assert "1 fitted" in told[0]
-    assert "from the cache" in told[1]
+    assert told[0].startswith("fc6: 1 to be fitted, about ")
+    assert "1 fitted" in told[2]
+    assert "from the cache" in told[3]
 
 
 def test_the_key_holds_all_that_determines_a_result(
@@ -205,7 +212,7 @@ def test_the_key_holds_all_that_determines_a_result(
             "C": "cv",
             "seed": 0,
         }
-        return json.dumps(module._Task(which, **{**place, **change}).key(), sort_keys=True)
+        return module._Task(which, **{**place, **change}).name
 
     plain = key()
     assert key() == plain
