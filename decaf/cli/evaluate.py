@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
@@ -18,7 +17,7 @@ from decaf.cli.arguments import (
     preprocess_of,
 )
 from decaf.cli.stop import stopped_by_signals
-from decaf.cli.text import printable
+from decaf.cli.text import printable, show, tell
 
 if TYPE_CHECKING:
     from decaf.evaluate.networks.classification import Evaluation
@@ -123,14 +122,14 @@ def run(args: argparse.Namespace) -> int:
                 stop=stop.event,
             )
         except decaf.Stopped as error:
-            print(f"decaf: {error}", file=sys.stderr)
+            tell(str(error))
             return stop.exit_code
     if args.out is not None:
         save_report(found, args.out, overwrite=args.overwrite)
     if args.json:
         print(json.dumps(found.to_dict(), indent=2))
     else:
-        print("\n".join(_lines(found, per_class=args.per_class)))
+        show("\n".join(_lines(found, per_class=args.per_class)))
     return 1 if found.bad else 0
 
 

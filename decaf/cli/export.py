@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from decaf.cli.text import byte_size, printable
+from decaf.cli.text import byte_size, printable, show
 from decaf.errors import SettingError
 
 __all__ = ["HELP", "configure", "run"]
@@ -104,9 +104,7 @@ def _export_features(args: argparse.Namespace) -> int:
         report = {"files": files, "layer": done.layer, "shape": done.shape, "dtype": done.dtype}
         print(json.dumps(report, indent=2))
     else:
-        print(
-            f"{done.layer}, {_times(done.shape)} {done.dtype}: {', '.join(map(printable, files))}"
-        )
+        show(f"{done.layer}, {_times(done.shape)} {done.dtype}: {', '.join(map(printable, files))}")
     return 0
 
 
@@ -140,14 +138,14 @@ def _export_model(args: argparse.Namespace) -> int:
         print(json.dumps(report, indent=2))
         return 0
     outputs = ", ".join(f"{layer} N × {_times(shape)}" for layer, shape in done.layers.items())
-    print(
+    show(
         f"{printable(args.out)}: {printable(done.weights.name)}, {byte_size(done.bytes)}; "
         f"images uint8 N × {side} × {side} × 3 to {outputs}"
     )
     if agreement is None:
         print("not checked: ONNX Runtime is not installed (pip install 'decaf[onnx]')")
     else:
-        print(f"{agreement.program} agrees: largest relative error {agreement.worst:.1e}")
+        show(f"{agreement.program} agrees: largest relative error {agreement.worst:.1e}")
     return 0
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from typing import Any
 
 from decaf.backbone.registry import DEFAULT_WEIGHTS
@@ -20,7 +19,7 @@ from decaf.cli.arguments import (
     preprocess_of,
 )
 from decaf.cli.stop import stopped_by_signals
-from decaf.cli.text import printable
+from decaf.cli.text import printable, show, tell
 
 __all__ = ["HELP", "configure", "run"]
 
@@ -132,7 +131,7 @@ def run(args: argparse.Namespace) -> int:
             )
         except decaf.Stopped as error:
             if chief:
-                print(f"decaf: {error}", file=sys.stderr)
+                tell(str(error))
             return stop.exit_code
     assert isinstance(file, decaf.FeatureFile)
     with file:
@@ -140,7 +139,7 @@ def run(args: argparse.Namespace) -> int:
         info["seconds"] = round(time.monotonic() - began, 3)
         bad = len(file) - int(file.ok.sum())
         if chief:
-            print(json.dumps(info) if args.json else _summary(info, bad))
+            print(json.dumps(info)) if args.json else show(_summary(info, bad))
     return 1 if bad else 0
 
 

@@ -6,7 +6,6 @@ import argparse
 import json
 import os
 import shlex
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from decaf.cli.arguments import (
 from decaf.cli.log_lines import log_lines
 from decaf.cli.setting_flags import add_settings, setting_values
 from decaf.cli.stop import stopped_by_signals
-from decaf.cli.text import counted, printable
+from decaf.cli.text import counted, printable, show, tell
 
 __all__ = ["HELP", "configure", "run"]
 
@@ -156,11 +155,11 @@ def run(args: argparse.Namespace) -> int:
             )
         except Stopped as error:
             if chief:
-                print(f"decaf: {error}", file=sys.stderr)
+                tell(str(error))
             return stop.exit_code
     if chief:
         plain = result.to_dict()
-        print(json.dumps(plain) if args.json else _summary(plain, args.save_head))
+        print(json.dumps(plain)) if args.json else show(_summary(plain, args.save_head))
     return 1 if result.bad else 0
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
 from decaf.backbone.registry import DEFAULT_WEIGHTS
 from decaf.cli.arguments import (
@@ -19,6 +18,7 @@ from decaf.cli.arguments import (
     preprocess_of,
 )
 from decaf.cli.stop import stopped_by_signals
+from decaf.cli.text import show, tell
 
 __all__ = ["HELP", "configure", "run"]
 
@@ -183,13 +183,13 @@ def run(args: argparse.Namespace) -> int:
                 stop=stop.event,
             )
         except decaf.Stopped as error:
-            print(f"decaf: {error}", file=sys.stderr)
+            tell(str(error))
             return stop.exit_code
     report = fitted.report
     if args.json:
         print(json.dumps({"path": args.out, **report.to_dict()}, indent=2))
     else:
-        print("\n".join(report_lines(report, args.out)))
+        show("\n".join(report_lines(report, args.out)))
     return 1 if report.bad else 0
 
 

@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Mapping
 
-from decaf.cli.text import byte_size, printable
+from decaf.cli.text import byte_size, printable, show
 
 __all__ = ["HELP", "configure", "run"]
 
@@ -81,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(report, indent=2))
         return 0
     parameters = sum(tensor.numel() for tensor in written.state.values())
-    print(
+    show(
         f"{printable(args.out)}: {written.spec.name}, {parameters:,} parameters, "
         f"{written.spec.classes} classes{'' if written.class_names else ' without names'}, "
         f"{byte_size(size)}"
@@ -89,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
     print(f"SHA-256 {written.sha256}")
     if errors:
         worst = max(errors, key=errors.__getitem__)
-        print(
+        show(
             f"rounded: {len(errors)} of {len(written.state)} tensors, relative error at most "
             f"{errors[worst]:.2g} ({worst})"
         )

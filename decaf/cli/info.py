@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from decaf.cli.text import byte_size, printable
+from decaf.cli.text import byte_size, printable, show
 
 if TYPE_CHECKING:
     from decaf.features.store.file import FeatureFile
@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(info, indent=2))
     else:
-        print("\n".join((_lines if info["kind"] == "features" else _other_lines)(info)))
+        show("\n".join((_lines if info["kind"] == "features" else _other_lines)(info)))
     return 0
 
 

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from decaf.cli.text import printable
+
 __all__ = ["log_lines"]
+
+
+class _OneLine(logging.Formatter):
+    """What is logged, on one line, with nothing in it that a terminal would obey."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
 
 
 @contextmanager
@@ -19,10 +29,8 @@ def log_lines(shown: bool = True, *, news: bool = False) -> Iterator[None]:
     news : bool
         Print what is merely told too, not warnings alone.
     """
-    import logging
-
     handler = logging.StreamHandler() if shown else logging.NullHandler()
-    handler.setFormatter(logging.Formatter("decaf: %(message)s"))
+    handler.setFormatter(_OneLine("decaf: %(message)s"))
     logger = logging.getLogger("decaf")
     propagate, level = logger.propagate, logger.level
     logger.addHandler(handler)

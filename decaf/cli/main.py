@@ -3,10 +3,6 @@
 A subcommand is a module of this package with ``HELP`` (one line), ``configure(parser)``, which adds
 its arguments, and ``run(args)``, which does the work and returns the exit code. Those modules
 import nothing heavy at their top, so that ``--help`` and mistakes in arguments answer at once.
-
-Exit codes: 0 done; 1 done, some images recorded as bad; 2 the user's mistake, told in one line;
-70 a defect of decaf, with its traceback; 130 and 143 stopped by a signal; 141 nobody reads the
-output any more.
 """
 
 from __future__ import annotations
@@ -23,8 +19,8 @@ from types import ModuleType
 from typing import NoReturn
 
 from decaf import __version__
-from decaf.cli.text import in_flags, printable
-from decaf.errors import DecafError
+from decaf.cli.exit_codes import DONE, INTERRUPTED, NOT_DONE, reason_of
+from decaf.cli.text import printable, show, tell
 
 __all__ = ["COMMANDS", "build_parser", "main"]
 
@@ -44,11 +40,6 @@ COMMANDS: dict[str, str] = {
     "import": "decaf.cli.import_",
     "evaluate": "decaf.cli.evaluate",
 }
-
-EXIT_MISTAKE = 2
-EXIT_DEFECT = 70  # sysexits.h EX_SOFTWARE; 1 would read as "done, some images bad"
-EXIT_INTERRUPTED = 130
-EXIT_BROKEN_PIPE = 141
 
 
 def build_parser(argv: Sequence[str] = ()) -> _Parser:
@@ -106,12 +97,17 @@ class _Parser(argparse.ArgumentParser):
         self._given = args or ()
         return super().parse_known_args(args, namespace)
 
+    @property
+    def flags(self) -> list[str]:
+        """All that it takes."""
+        return [flag for action in self._actions for flag in action.option_strings]
+
     def error(self, message: str) -> NoReturn:
         """Show the usage and what is wrong, and end with 2."""
         self._given, given = (), self._given
         self.print_usage(sys.stderr)
         parts = dict.fromkeys([*filter(None, [message]), *self._unknown_flags(given)])
-        self.exit(EXIT_MISTAKE, f"{self.prog}: {printable('; '.join(parts))}\n")
+        self.exit(NOT_DONE, f"{self.prog}: {printable('; '.join(parts))}\n")
 
     def refuse(self, extra: Sequence[str]) -> NoReturn:
         """Refuse arguments that nothing takes; a word after an unknown flag is the flag's."""
@@ -120,7 +116,7 @@ class _Parser(argparse.ArgumentParser):
         self.error("" if flags else f"nothing is to follow, got {' '.join(words or extra)}")
 
     def _unknown_flags(self, arguments: Sequence[str]) -> list[str]:
-        known = [flag for action in self._actions for flag in action.option_strings]
+        known = self.flags
         ended = arguments.index("--") if "--" in arguments else len(arguments)
         found = []
         for argument in arguments[:ended]:
@@ -142,7 +138,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        The exit code; see the head of this module.
+        The exit code, of `decaf.cli.exit_codes`.
     """
     arguments = sys.argv[1:] if argv is None else list(argv)
     _open_closed_streams()
@@ -153,26 +149,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         if extra:
             getattr(args, "parser", parser).refuse(extra)
     except SystemExit as stop:  # argparse ends the process; a caller in Python wants the code
-        return stop.code if isinstance(stop.code, int) else EXIT_MISTAKE
+        return stop.code if isinstance(stop.code, int) else NOT_DONE
     if args.command is None:
         parser.print_help(sys.stderr)
-        return EXIT_MISTAKE
+        return NOT_DONE
     try:
         code: int = args.run(args)
         sys.stdout.flush()
     except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
+        return INTERRUPTED
     except BrokenPipeError:
         _abandon_stdout()
-        return EXIT_BROKEN_PIPE
-    except DecafError as error:
-        return _complain(in_flags(str(error)), debug=args.debug)
-    except OSError as error:
-        return _complain(_os_error_text(error), debug=args.debug)
-    except Exception:
-        traceback.print_exc()
-        _print_line("a defect of decaf, unless memory or the installation failed; please report it")
-        return EXIT_DEFECT
+        return DONE
+    except Exception as error:
+        reason = reason_of(error, set(args.parser.flags))
+        if reason is None or args.debug:
+            show(traceback.format_exc().rstrip(), sys.stderr)
+        tell(reason or "a defect of decaf, unless the installation failed; please report it")
+        return NOT_DONE
     return code
 
 
@@ -188,25 +182,6 @@ def _print_any_name() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-
-
-def _complain(text: str, *, debug: bool) -> int:
-    if debug:
-        traceback.print_exc()
-    _print_line(text)
-    return EXIT_MISTAKE
-
-
-def _print_line(text: str) -> None:
-    # One line whatever the text holds: a file name may contain a newline.
-    print("decaf: " + "\\n".join(text.splitlines()), file=sys.stderr)
-
-
-def _os_error_text(error: OSError) -> str:
-    reason = error.strerror or str(error) or type(error).__name__
-    if error.filename is None:
-        return reason
-    return f"{os.fsdecode(error.filename)}: {reason}"
 
 
 def _abandon_stdout() -> None:

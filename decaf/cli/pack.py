@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from typing import Any
 
 from decaf.cli.arguments import add_on_error, add_report, add_workers
-from decaf.cli.text import byte_size, printable
+from decaf.cli.text import byte_size, printable, show, tell
 
 __all__ = ["HELP", "configure", "run"]
 
@@ -117,7 +116,7 @@ def run(args: argparse.Namespace) -> int:
                 stop=stop.event,
             )
         except Stopped as error:
-            print(f"decaf: {error}", file=sys.stderr)
+            tell(str(error))
             return stop.exit_code
     with pack:
         info = pack.info()
@@ -131,7 +130,7 @@ def run(args: argparse.Namespace) -> int:
             }
             for split, name, status, message in pack.bad
         ]
-    print(json.dumps(info) if args.json else _summary(info))
+    print(json.dumps(info)) if args.json else show(_summary(info))
     return 1 if info["bad"] else 0
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TextIO
 from decaf.backbone.registry import DEFAULT_WEIGHTS, is_registry_name
 from decaf.cli.arguments import add_device, add_preprocess, add_workers, preprocess_of
 from decaf.cli.stop import stopped_by_signals
-from decaf.cli.text import printable
+from decaf.cli.text import printable, show, tell
 
 if TYPE_CHECKING:
     from decaf.heads.classifier import Classifier, Prediction
@@ -135,15 +135,15 @@ def run(args: argparse.Namespace) -> int:
                     write(found, stream, classifier, args.top)
         except decaf.Stopped as error:
             kept = "" if args.out is None else f"; {printable(args.out)} was not written"
-            print(f"decaf: {error}{kept}", file=sys.stderr)
+            tell(f"{error}{kept}")
             return stop.exit_code
     bad = seen.pop("", 0)
     images = bad + sum(seen.values())
     if args.out is not None or (form == "text" and images > 1):
         where = sys.stdout if args.out is not None or form == "text" else sys.stderr
-        print(_summary(images, seen, bad, args.out), file=where)
+        show(_summary(images, seen, bad, args.out), where)
     elif bad:
-        print(f"decaf: {bad} of {images} images could not be read", file=sys.stderr)
+        tell(f"{bad} of {images} images could not be read")
     return 1 if bad else 0
 
 

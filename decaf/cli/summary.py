@@ -6,6 +6,8 @@ import argparse
 import json
 from typing import TYPE_CHECKING, Any
 
+from decaf.cli.text import show
+
 if TYPE_CHECKING:
     from decaf.backbone.spec import ArchSpec
 
@@ -51,9 +53,9 @@ def run(args: argparse.Namespace) -> int:
         whole = {**summary.to_dict(), "spec": spec.to_dict(), "weights": weights}
         print(json.dumps(whole, indent=2))
         return 0
-    print((summary_markdown if args.markdown else summary_text)(summary))
+    show((summary_markdown if args.markdown else summary_text)(summary))
     if weights:
-        print(f"\nweights {weights['name']}, SHA-256 {weights['sha256']}")
+        show(f"\nweights {weights['name']}, SHA-256 {weights['sha256']}")
     return 0
 
 

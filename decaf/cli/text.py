@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["byte_size", "counted", "in_flags", "printable"]
+import sys
+from typing import TextIO
+
+__all__ = ["byte_size", "counted", "in_flags", "printable", "show", "tell"]
 
 # How what the library calls an argument is written on the command line.
 _FLAGS = {
@@ -43,6 +46,16 @@ def printable(name: bytes | str) -> str:
         sign if sign.isprintable() else sign.encode("unicode_escape").decode("ascii")
         for sign in text
     )
+
+
+def show(text: str, stream: TextIO | None = None) -> None:
+    """Print lines, by default on standard output; what a terminal would obey is escaped."""
+    print("\n".join(map(printable, text.split("\n"))), file=stream)
+
+
+def tell(text: str) -> None:
+    """Print one line on standard error, as decaf's, whatever the text holds."""
+    print(f"decaf: {printable(text)}", file=sys.stderr)
 
 
 def in_flags(text: str) -> str:

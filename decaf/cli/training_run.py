@@ -6,14 +6,13 @@ import argparse
 import dataclasses
 import json
 import os
-import sys
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from decaf.cli.log_lines import log_lines
 from decaf.cli.stop import stopped_by_signals
-from decaf.cli.text import printable
+from decaf.cli.text import printable, show, tell
 
 if TYPE_CHECKING:
     from decaf.train.session import TrainResult
@@ -64,12 +63,12 @@ def run_training(
             result = work(stop.event)
         except Stopped as error:
             if is_chief():
-                print(f"decaf: {error}", file=sys.stderr)
+                tell(str(error))
             return stop.exit_code
     if is_chief():
         plain = dataclasses.asdict(result)
         plain |= {"folder": str(result.folder), "weights": str(result.weights)}
-        print(json.dumps(plain) if args.json else worded(plain))
+        print(json.dumps(plain)) if args.json else show(worded(plain))
     return 0
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from decaf.cli.text import printable
+from decaf.cli.text import printable, show
 
 if TYPE_CHECKING:
     from decaf.features.verify import Verification
@@ -65,20 +65,20 @@ def run(args: argparse.Namespace) -> int:
         agree = "checksums agree"
         if result.changed:
             agree = f"not what was written: {', '.join(result.changed)}"
-        print(f"{printable(args.file)}: {result.rows} rows read, {agree}")
+        show(f"{printable(args.file)}: {result.rows} rows read, {agree}")
         worst = ", ".join(
             f"{layer} {value:.1e} (allowed: {result.tolerance[layer]:.0e})"
             for layer, value in result.worst.items()
         )
         if result.compared:
-            print(f"{result.compared} rows computed anew: largest {result.measure} {worst}")
+            show(f"{result.compared} rows computed anew: largest {result.measure} {worst}")
         for row, layer, difference in result.failed[:SHOWN]:
-            print(f"  row {row} differs in {layer}: {result.measure} {difference:.1e}")
+            show(f"  row {row} differs in {layer}: {result.measure} {difference:.1e}")
         for row, reason in result.unavailable[:SHOWN]:
-            print(f"  row {row} was not compared: {reason}")
+            show(f"  row {row} was not compared: {reason}")
         for note in result.notes:
-            print(f"  note: {note}")
-        print(_verdict(result))
+            show(f"  note: {note}")
+        show(_verdict(result))
     if not result.ok:
         return 2
     return 1 if result.unavailable else 0

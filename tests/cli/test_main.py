@@ -8,9 +8,11 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 
 import pytest
+from PIL import Image
 
 import decaf
 from decaf.cli import main as frame
@@ -74,7 +76,10 @@ def test_no_command_shows_the_help(capsys: pytest.CaptureFixture[str]) -> None:
         (["info", "f.h5", "--js"], "usage: decaf info [-h] [--json] FILE\n"),
         (["info", "f.h5", "more"], "decaf info: nothing is to follow, got more\n"),
         (["extract", "a", "--ot", "f.h5"], "no flag --ot; did you mean --out?\n"),
-        (["extract", "a", "-o", "f.h5", "--overwrit"], "extract: no flag --overwrit; did you mean --ov"),
+        (
+            ["extract", "a", "-o", "f.h5", "--overwrit"],
+            "extract: no flag --overwrit; did you mean --ov",
+        ),
         (["predict", "a.png", "--topp=3"], "decaf predict: no flag --topp; did you mean --top?\n"),
         (["extract", "a", "-o", "f.h5", "--\x1b[2J"], "no flag --\\x1b[2J\n"),
     ],
@@ -114,6 +119,7 @@ def test_a_command_gives_its_exit_code(
             PermissionError(errno.EACCES, os.strerror(errno.EACCES), b"\xff.h5"),
             "decaf: \\udcff.h5: Permission denied\n",
         ),
+        (OutputError("\x1b[2J\u202e.h5: no"), "decaf: \\x1b[2J\\u202e.h5: no\n"),
         (OSError("no number"), "decaf: no number\n"),
         (TimeoutError(), "decaf: TimeoutError\n"),
     ],
@@ -139,11 +145,51 @@ def test_debug_shows_where_a_mistake_was_found(
     assert said.endswith("\ndecaf: f.h5: is in use\n")
 
 
-def test_a_defect_is_told_apart_from_bad_images(
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried 9 GB"),
+        RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB.\nGPU 0"),
+        OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)),
+        ImportError("libtorch_cpu.so: failed to map segment from shared object"),
+    ],
+)
+def test_memory_that_runs_out_is_one_line(
+    error: Exception,
+    command: Callable[[Callable[[], int]], None],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    command(raising(error))
+    assert main(["probe"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("decaf: memory ran out")
+    assert said.count("\n") == 1
+    assert "more memory" in said
+
+
+def test_a_process_without_room_for_torch_is_told_so(
+    child_env: dict[str, str], tmp_path: Path
+) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    done = subprocess.run(
+        ["bash", "-c", 'ulimit -v 1000000; exec "$0" -m decaf predict a.png', sys.executable],
+        capture_output=True,
+        text=True,
+        env=child_env,
+        cwd=tmp_path,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("decaf: memory ran out (")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_defect_is_told_apart_from_a_mistake(
     command: Callable[[Callable[[], int]], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     command(raising(ZeroDivisionError("x")))
-    assert main(["probe"]) == 70
+    assert main(["probe"]) == 2
     said = capsys.readouterr().err
     assert "ZeroDivisionError: x" in said
     assert "a defect of decaf" in said
@@ -183,4 +229,4 @@ def test_a_reader_that_goes_away(child_env: dict[str, str]) -> None:
     )
     os.close(writing)
     assert done.stderr == ""
-    assert done.returncode == 141
+    assert done.returncode == 0
