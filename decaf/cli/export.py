@@ -11,20 +11,24 @@ from decaf.errors import SettingError
 
 __all__ = ["HELP", "configure", "run"]
 
-HELP = "write a layer of a feature file as .npy, .csv or .mat, or a network as .onnx or .pt2"
+HELP = "write a feature file as .npy, .csv, .npz or .mat, or a network as .onnx or .pt2"
 
 EPILOG = """\
 examples:
   decaf export photos.h5 -o photos.npy -l fc6
+  decaf export photos.h5 -o photos.mat                      all layers, paths, labels, classes
   decaf export model.safetensors -o model.onnx              image in, probabilities out
   decaf export imagenet -o features.onnx -l fc6 -l fc7      image in, features out
+
+In a .mat the axes stand in the order that `decaf info` shows, images first; MATLAB's h5read
+reverses those of the feature file itself.
 
 A network takes uint8 pixels (N, height, width, 3), RGB, resized and cropped, and normalises them
 itself; how they are to be prepared, and the class names, are in its metadata. An ONNX model is
 compared with the network where ONNX Runtime is installed (pip install 'decaf[onnx]').
 """
 
-FEATURE_ENDINGS = (".npy", ".csv", ".mat")
+FEATURE_ENDINGS = (".npy", ".csv", ".npz", ".mat")
 MODEL_ENDINGS = (".onnx", ".pt2")
 
 
@@ -42,15 +46,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--out",
         metavar="X",
         required=True,
-        help="file to write; its ending is the format: of features .npy (with X.rows.csv), .csv or "
-        ".mat; of a network .onnx or .pt2 (torch.export)",
+        help="file to write; its ending is the format: of features .npy (with X.rows.csv) or .csv, "
+        "one layer; .npz or .mat, any number; of a network .onnx or .pt2 (torch.export)",
     )
     parser.add_argument(
         "-l",
         "--layer",
         action="append",
-        help="layer to write, where a feature file holds several; of a network the output (default:"
-        " prob), may be repeated",
+        help="layer to write, may be repeated (default: all that a feature file holds; of a "
+        "network prob)",
     )
     parser.add_argument("--ok-only", action="store_true", help="leave out the rows of bad images")
     parser.add_argument(
@@ -87,24 +91,22 @@ def _export_features(args: argparse.Namespace) -> int:
 
     if args.check:
         raise SettingError("--check is for networks")
-    layers = args.layer or [None]
-    if len(layers) > 1:
-        raise SettingError(f"-l: one layer at a time is written to {args.out}, got {len(layers)}")
     with open_features(args.source) as file:
         done = export_features(
             file,
             args.out,
-            layer=layers[0],
+            layer=args.layer,
             ok_only=args.ok_only,
             raw_text=args.raw_text,
             overwrite=args.overwrite,
         )
     files = [str(path) for path in done.files]
     if args.json:
-        report = {"files": files, "layer": done.layer, "shape": done.shape, "dtype": done.dtype}
+        report = {"files": files, "layers": done.layers, "dtype": done.dtype}
         print(json.dumps(report, indent=2))
     else:
-        show(f"{done.layer}, {_times(done.shape)} {done.dtype}: {', '.join(map(printable, files))}")
+        layers = "; ".join(f"{name}, {_times(shape)}" for name, shape in done.layers.items())
+        show(f"{layers} {done.dtype}: {', '.join(map(printable, files))}")
     return 0
 
 

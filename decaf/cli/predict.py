@@ -40,6 +40,7 @@ signal.
 """
 
 FORMATS = ("text", "csv", "json")
+_ENDINGS = {".csv": "csv", ".json": "json", ".txt": "text", "": "text"}
 _TOLD_BY = 1 << 16  # bytes of a file by which text is told
 LEAST_SHOWN = 0.01  # in text; the first answer is always shown
 
@@ -105,9 +106,9 @@ def run(args: argparse.Namespace) -> int:
     """Predict, print line by line, give the exit code."""
     import decaf
 
-    form = args.format or _form_of(args.out)
     if args.out is not None:
         _check_out(Path(args.out), overwrite=args.overwrite)
+    form = args.format or _form_of(args.out)
     model, sources = _model_and_images(args.words)
     classifier = decaf.load_classifier(model, args.weights, preprocess_of(args))
     seen: Counter[str] = Counter()
@@ -169,7 +170,15 @@ def _form_of(out: str | None) -> str:
     if out is None:
         return "text" if sys.stdout.isatty() else "csv"
     ending = os.path.splitext(out)[1].lower()
-    return {".csv": "csv", ".json": "json"}.get(ending, "text")
+    if ending not in _ENDINGS:
+        from decaf.errors import SettingError
+
+        known = ", ".join(filter(None, _ENDINGS))
+        raise SettingError(
+            f"{out}: answers are not written as {ending}; the endings are {known}, or give "
+            f"--format {', '.join(FORMATS)}"
+        )
+    return _ENDINGS[ending]
 
 
 def _check_out(path: Path, *, overwrite: bool) -> None:

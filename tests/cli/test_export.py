@@ -82,7 +82,7 @@ def test_a_network_without_onnxruntime(weights_file, tmp_path, capsys, monkeypat
         (["NET", "-o", "a.onnx", "-l", "fc9"], "'fc9' is no layer"),
         (["NET", "-o", "a.onnx", "--ok-only"], "--ok-only is for feature files"),
         (["NET", "-o", "a.npy", "--check"], "--check is for networks"),
-        (["NET", "-o", "a.npy", "-l", "fc6", "-l", "fc7"], "-l: one layer at a time"),
+        (["NET", "-o", "a.xlsx"], "cannot tell the format from the ending '.xlsx'; use one of"),
         (["NET", "-o", "a"], "cannot tell the format from the ending ''; use one of"),
         (["NET", "-o", "absent/a.onnx"], "there is no folder absent"),
     ],

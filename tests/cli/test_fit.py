@@ -330,10 +330,11 @@ def test_a_network_and_features_answer_too(
     ("asked", "message"),
     [
         (["absent", "DATA"], "absent: cannot be read: there is no such file"),
-        (["NOTES", "DATA"], "notes.head: damaged, or no safetensors file"),
+        (["NOTES", "DATA"], "notes.head: is a text file, not a head, as `decaf fit` writes"),
         (["HEAD", "absent.jpg"], "absent.jpg"),
         (["HEAD", "DATA", "--top", "0"], "top must be a whole number from 1"),
         (["HEAD", "DATA", "-o", "no/a.csv"], "no/a.csv: there is no folder no"),
+        (["HEAD", "DATA", "-o", "a.xlsx"], "not written as .xlsx; the endings are .csv, .json, .t"),
         (["HEAD", "DATA", "-o", "DATA"], "is a folder; give the name of a file"),
         (["HEAD", "DATA", "-o", "HEAD"], "exists and is no text, so answers do not replace it"),
         (["HEAD", "DATA", "-w", "random:0:alexnet-64"], "was fitted on features of weights net"),

@@ -110,8 +110,7 @@ def test_export(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(again) == 0
     assert json.loads(capsys.readouterr().out) == {
         "files": [str(out), str(rows)],
-        "layer": "fc6",
-        "shape": [2, 8],
+        "layers": {"fc6": [2, 8]},
         "dtype": "float32",
     }
     assert np.isfinite(np.load(out)).all()
@@ -119,4 +118,4 @@ def test_export(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_export_wants_a_known_ending(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["export", str(file), "-o", "x.parquet"]) == 2
-    assert "use one of .npy, .csv, .mat" in capsys.readouterr().err
+    assert "use one of .npy, .csv, .npz, .mat" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""A layer of a feature file in the formats of other tools: ``.npy``, ``.csv``, ``.mat``."""
+"""A feature file in the formats of other tools: ``.npy``, ``.csv``, ``.npz``, ``.mat``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import contextlib
 import csv
 import math
 import os
-from collections.abc import Callable, Iterator
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -32,15 +33,13 @@ class Exported:
     ----------
     files : tuple of Path
         The file asked for, and for ``.npy`` the table of its rows.
-    layer : str
-    shape : tuple of int
-        Rows first.
+    layers : dict of str to tuple of int
+        The layers, and their shapes, rows first.
     dtype : str
     """
 
     files: tuple[Path, ...]
-    layer: str
-    shape: tuple[int, ...]
+    layers: dict[str, tuple[int, ...]]
     dtype: str
 
 
@@ -92,16 +91,19 @@ class _Selection:
         return {name: texts for name, texts in columns.items() if texts is not None}
 
 
+_Write = Callable[[Sequence[_Selection], IO[bytes]], None]
+
+
 def export_features(
     file: FeatureFile,
     out: str | os.PathLike[str],
     *,
-    layer: str | None = None,
+    layer: str | Sequence[str] | None = None,
     ok_only: bool = False,
     raw_text: bool = False,
     overwrite: bool = False,
 ) -> Exported:
-    """Write one layer in the format that the ending of `out` names.
+    """Write layers in the format that the ending of `out` names.
 
     ``.npy``
         The layer in its natural shape and type, and beside it ``NAME.rows.csv``: one line a row
@@ -110,22 +112,28 @@ def export_features(
         One line a row: path, label, class, status (and split, group), then the values ``f0``,
         ``f1``, …, a map flattened in C order; each value in the fewest digits that give it back
         exactly.
-    ``.mat``
-        MATLAB 5 through scipy: ``features`` in its natural shape, ``path``, ``label`` (from 0, -1
-        for none), ``class_names``, ``status``, ``status_names``, ``ok``, ``layer``, ``run``
-        (JSON), ``fingerprint``, and ``split`` and ``group`` where the file has them.
+    ``.npz``, ``.mat``
+        Any number of layers, each in its natural shape under its own name (``fc6``, ``fc7``); one
+        that is alone is called ``features``, and ``layer`` names it. Beside them ``path``,
+        ``label`` (from 0, -1 for none), ``class_names``, ``status``, ``status_names``, ``ok``,
+        ``layers``, ``run`` (JSON), ``fingerprint``, and ``split`` and ``group`` where the file has
+        them. The first is NumPy's, the other MATLAB's format 5, written by scipy.
 
     The rows of bad images hold NaN and say so in their status, unless `ok_only` leaves them out.
     Bytes of names that are not UTF-8 are written as ``\\xNN``. Memory stays bounded, except for
     ``.mat``. The file appears under its name when it is complete.
 
+    In a ``.mat`` the axes stand as they do here: image i of ``conv5`` is ``conv5(i, :, :, :)``,
+    channel by row by column. Read straight from the feature file by MATLAB's ``h5read``, which
+    reverses the axes, it is ``conv5(:, :, :, i)``, column by row by channel.
+
     Parameters
     ----------
     file : FeatureFile
     out : str or path-like
-        Ends in ``.npy``, ``.csv`` or ``.mat``.
-    layer : str, optional
-        May be left out where the file holds one layer only.
+        Ends in ``.npy``, ``.csv``, ``.npz`` or ``.mat``.
+    layer : str or sequence of str, optional
+        By default all, which ``.npy`` and ``.csv`` take where the file holds one layer only.
     ok_only : bool
         Leave out the rows of bad images.
     raw_text : bool
@@ -153,18 +161,18 @@ def export_features(
             f"{target}: cannot tell the format from the ending {target.suffix!r}; "
             f"use one of {', '.join(ENDINGS)}"
         )
-    if layer is None:
-        if len(file.layers) > 1:
-            raise SettingError(
-                f"{file.path}: holds the layers {', '.join(file.layers)}; "
-                "name the one to export (layer=, -l)"
-            )
-        (layer,) = file.layers
+    layers = [layer] if isinstance(layer, str) else list(dict.fromkeys(layer or file.layers))
+    if len(layers) > 1 and write not in (_write_npz, _write_mat):
+        raise SettingError(
+            f"{target}: takes one layer, got {', '.join(layers)} of {file.path}; name the one to "
+            "export (layer=, -l), or write them all to an .npz or .mat"
+        )
     keep = file.ok if ok_only else np.ones(len(file), bool)
-    selection = _Selection(file, layer, keep, raw_text)
+    selections = [_Selection(file, each, keep, raw_text) for each in layers]
     # Asked now, so that a wrong layer is told before anything is written.
-    shape, dtype = selection.shape, selection.dtype
-    parts: dict[Path, Callable[[_Selection, IO[bytes]], None]] = {}
+    shapes = {each.layer: each.shape for each in selections}
+    dtype = selections[0].dtype
+    parts: dict[Path, _Write] = {}
     if write is _write_npy:
         parts[target.with_name(f"{target.stem}.rows.csv")] = _write_rows
     parts[target] = write
@@ -176,8 +184,8 @@ def export_features(
                 )
     for path, part in parts.items():
         with _appearing(path) as stream:
-            part(selection, stream)
-    return Exported((target, *(path for path in parts if path != target)), layer, shape, dtype.name)
+            part(selections, stream)
+    return Exported((target, *(path for path in parts if path != target)), shapes, dtype.name)
 
 
 @contextlib.contextmanager
@@ -214,7 +222,8 @@ def _text(name: bytes) -> str:
     return name.decode("utf-8", "backslashreplace")
 
 
-def _write_npy(selection: _Selection, stream: IO[bytes]) -> None:
+def _write_npy(selections: Sequence[_Selection], stream: IO[bytes]) -> None:
+    (selection,) = selections
     # Not through a memory map: a full disk would end the process with SIGBUS.
     header = {
         "descr": np.lib.format.dtype_to_descr(selection.dtype),
@@ -236,14 +245,16 @@ def _lines(stream: IO[bytes]) -> Callable[[list[Any]], Any]:
     return csv.writer(Encoded(), lineterminator="\n").writerow
 
 
-def _write_rows(selection: _Selection, stream: IO[bytes]) -> None:
+def _write_rows(selections: Sequence[_Selection], stream: IO[bytes]) -> None:
+    (selection,) = selections
     line = _lines(stream)
     line(selection.columns)
     for row in np.flatnonzero(selection.keep).tolist():
         line(selection.description(row))
 
 
-def _write_csv(selection: _Selection, stream: IO[bytes]) -> None:
+def _write_csv(selections: Sequence[_Selection], stream: IO[bytes]) -> None:
+    (selection,) = selections
     line = _lines(stream)
     size = int(np.prod(selection.shape[1:]))
     line([*selection.columns, *(f"f{i}" for i in range(size))])
@@ -253,52 +264,92 @@ def _write_csv(selection: _Selection, stream: IO[bytes]) -> None:
             line([*selection.description(row), *value.ravel().astype(str).tolist()])
 
 
-def _write_mat(selection: _Selection, stream: IO[bytes]) -> None:
+def _names(selections: Sequence[_Selection]) -> dict[str, _Selection]:
+    """Return what each layer is called in a file of several arrays."""
+    if len(selections) == 1:
+        return {"features": selections[0]}
+    return {each.layer: each for each in selections}
+
+
+def _beside(
+    selections: Sequence[_Selection], texts: Callable[[Sequence[str]], np.ndarray]
+) -> dict[str, Any]:
+    """Return what stands beside the layers in a file of several arrays.
+
+    Parameters
+    ----------
+    selections : sequence of _Selection
+    texts : callable
+        Makes the format's own array of texts.
+    """
+    first = selections[0]
+    file, keep = first.file, first.keep
+    layers = [each.layer for each in selections]
+    return {
+        "path": texts([_text(name) for name in file.paths[keep]]),
+        "label": file.labels[keep],
+        "class_names": texts(file.class_names),
+        "status": file.status[keep],
+        "status_names": texts(file.status_names),
+        "ok": file.ok[keep],
+        **({"layer": layers[0]} if len(layers) == 1 else {"layers": texts(layers)}),
+        "run": canonical_json(file.run),
+        "fingerprint": file.fingerprint,
+        **{
+            name: texts([values[row] for row in np.flatnonzero(keep)])
+            for name, values in first.optional.items()
+        },
+    }
+
+
+def _write_npz(selections: Sequence[_Selection], stream: IO[bytes]) -> None:
+    with zipfile.ZipFile(stream, "w") as archive:
+        for name, selection in _names(selections).items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                _write_npy([selection], member)
+        for name, value in _beside(selections, _text_array).items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.asarray(value), allow_pickle=False)
+
+
+def _text_array(texts: Sequence[str]) -> np.ndarray:
+    return np.array(list(texts), dtype=str)
+
+
+def _write_mat(selections: Sequence[_Selection], stream: IO[bytes]) -> None:
     try:
         from scipy.io import savemat
     except ImportError as error:
         raise SettingError(".mat files need scipy: pip install 'decaf[mat]'") from error
-    file, keep = selection.file, selection.keep
-    # MATLAB has no half precision.
-    size = math.prod(selection.shape) * 4
-    if size > MAX_MAT_BYTES:
-        raise SettingError(
-            f"{file.path}: {selection.layer} takes {size} bytes, a variable of a .mat "
-            f"file at most {MAX_MAT_BYTES}; export to .npy"
-        )
-    values = np.empty(selection.shape, np.float32)
-    filled = 0
-    for _, block in selection.blocks():
-        values[filled : filled + len(block)] = block
-        filled += len(block)
-    variables = {
-        "features": values,
-        "path": _cells([_text(name) for name in file.paths[keep]]),
-        "label": file.labels[keep],
-        "class_names": _cells(file.class_names),
-        "status": file.status[keep],
-        "status_names": _cells(file.status_names),
-        "ok": file.ok[keep],
-        "layer": selection.layer,
-        "run": canonical_json(file.run),
-        "fingerprint": file.fingerprint,
-        **{
-            name: _cells([texts[row] for row in np.flatnonzero(keep)])
-            for name, texts in selection.optional.items()
-        },
-    }
+    variables: dict[str, Any] = {}
+    for name, selection in _names(selections).items():
+        # MATLAB has no half precision.
+        size = math.prod(selection.shape) * 4
+        if size > MAX_MAT_BYTES:
+            raise SettingError(
+                f"{selection.file.path}: {selection.layer} takes {size} bytes, a variable of a "
+                f".mat file at most {MAX_MAT_BYTES}; export to .npz or .npy"
+            )
+        values = np.empty(selection.shape, np.float32)
+        filled = 0
+        for _, block in selection.blocks():
+            values[filled : filled + len(block)] = block
+            filled += len(block)
+        variables[name] = values
+    variables |= _beside(selections, _cells)
     savemat(stream, variables, oned_as="column", do_compression=False)
 
 
-def _cells(texts: list[str] | tuple[str, ...]) -> np.ndarray:
+def _cells(texts: Sequence[str]) -> np.ndarray:
     """Make an object array of strings, which scipy writes as a cell array."""
     cells = np.empty(len(texts), object)
     cells[:] = texts
     return cells
 
 
-ENDINGS: dict[str, Callable[[_Selection, IO[bytes]], None]] = {
+ENDINGS: dict[str, _Write] = {
     ".npy": _write_npy,
     ".csv": _write_csv,
+    ".npz": _write_npz,
     ".mat": _write_mat,
 }

@@ -43,7 +43,7 @@ def test_npy_with_the_table_of_its_rows(feature_file: Path, tmp_path: Path) -> N
     with open_features(feature_file) as file:
         done = export_features(file, tmp_path / "x.npy", layer="conv1")
     assert done.files == (tmp_path / "x.npy", tmp_path / "x.rows.csv")
-    assert (done.layer, done.shape, done.dtype) == ("conv1", (4, 2, 3, 3), "float32")
+    assert (done.layers, done.dtype) == ({"conv1": (4, 2, 3, 3)}, "float32")
     values = np.load(tmp_path / "x.npy", mmap_mode="r")
     np.testing.assert_array_equal(values, layer(feature_file, "conv1"))
     assert values.flags.c_contiguous
@@ -66,6 +66,36 @@ def test_splits_and_groups_are_columns_too(feature_file: Path, tmp_path: Path) -
     assert lines(tmp_path / "x.csv")[0][:7] == [*ROWS[0], "split", "group", "f0"]
     found = loadmat(tmp_path / "x.mat", chars_as_strings=True)
     assert [cell[0].tolist() for cell in found["split"]] == [["train"], [], ["val"]]
+
+
+@pytest.mark.parametrize("ending", [".npz", ".mat"])
+@pytest.mark.parametrize("ok_only", [False, True])
+def test_all_layers_in_one_file(
+    ending: str, ok_only: bool, feature_file: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / f"x{ending}"
+    with open_features(feature_file) as file:
+        done = export_features(file, out, ok_only=ok_only)
+        rows = 3 if ok_only else 4
+        assert done.layers == {"fc6": (rows, 8), "conv1": (rows, 2, 3, 3)}
+        keep = file.ok if ok_only else np.ones(4, bool)
+        found = np.load(out) if ending == ".npz" else loadmat(out)
+        for name in ("fc6", "conv1"):
+            np.testing.assert_array_equal(found[name], layer(feature_file, name)[keep])
+            assert found[name].dtype == np.float32
+        texts = {
+            "path": ["cats/a.jpg", "cats/b\\xff\n.jpg", "dogs/c.jpg", "d.jpg"],
+            "class_names": ["cats", "dogs"],
+            "layers": ["fc6", "conv1"],
+            "status_names": ["ok", "missing", "corrupt"],
+        }
+        for name, expected in texts.items():
+            values = [str(np.squeeze(each)) for each in found[name].ravel()]
+            wanted = [text for text, kept in zip(expected, keep, strict=False) if kept]
+            assert values == (wanted if name == "path" else expected)
+        np.testing.assert_array_equal(found["label"].ravel(), file.labels[keep])
+        np.testing.assert_array_equal(found["status"].ravel(), file.status[keep])
+        assert str(np.squeeze(found["fingerprint"])) == file.fingerprint
 
 
 def test_csv_gives_every_value_back_exactly(feature_file: Path, tmp_path: Path) -> None:
@@ -99,7 +129,7 @@ def test_mat_as_matlab_sees_it(feature_file: Path, tmp_path: Path) -> None:
 def test_bad_rows_can_be_left_out(feature_file: Path, tmp_path: Path, ending: str) -> None:
     with open_features(feature_file) as file:
         done = export_features(file, tmp_path / f"x{ending}", layer="fc6", ok_only=True)
-    assert done.shape == (3, 8)
+    assert done.layers == {"fc6": (3, 8)}
     expected = layer(feature_file, "fc6")[[0, 2, 3]]
     if ending == ".npy":
         values = np.load(tmp_path / "x.npy")
@@ -107,7 +137,7 @@ def test_bad_rows_can_be_left_out(feature_file: Path, tmp_path: Path, ending: st
     elif ending == ".csv":
         values = np.array([line[4:] for line in lines(tmp_path / "x.csv")[1:]], np.float32)
     else:
-        values = loadmat(tmp_path / "x.mat")["features"]
+        values = (np.load if ending == ".npz" else loadmat)(tmp_path / f"x{ending}")["features"]
     np.testing.assert_array_equal(values, expected)
 
 
@@ -125,7 +155,7 @@ def test_half_precision_survives(feature_file: Path, tmp_path: Path, ending: str
     elif ending == ".csv":
         values = np.array([line[4:] for line in lines(tmp_path / "x.csv")[1:]], np.float16)
     else:
-        values = loadmat(tmp_path / "x.mat")["features"]
+        values = (np.load if ending == ".npz" else loadmat)(tmp_path / f"x{ending}")["features"]
     np.testing.assert_array_equal(values.astype(np.float16), half)
 
 
@@ -140,16 +170,19 @@ def test_several_blocks_make_one_array(
     expected = layer(path, "fc6")
     np.testing.assert_array_equal(np.load(tmp_path / "x.npy"), expected)
     np.testing.assert_array_equal(loadmat(tmp_path / "x.mat")["features"], expected)
+    np.testing.assert_array_equal(np.load(tmp_path / "x.npz")["features"], expected)
     assert len(lines(tmp_path / "x.csv")) == 41
 
 
 def test_the_only_layer_need_not_be_named(feature_file: Path, tmp_path: Path) -> None:
     golden = Path(__file__).parent / "golden" / "features-1.h5"
     with open_features(golden) as file:
-        assert export_features(file, tmp_path / "x.npy").layer == "fc6"
+        assert [*export_features(file, tmp_path / "x.npy").layers] == ["fc6"]
     with (
         open_features(feature_file) as file,
-        pytest.raises(SettingError, match=r"f\.h5: holds the layers fc6, conv1; name the one"),
+        pytest.raises(
+            SettingError, match=r"y\.npy: takes one layer, got fc6, conv1 of .*f\.h5; name"
+        ),
     ):
         export_features(file, tmp_path / "y.npy")
 
@@ -158,7 +191,7 @@ def test_the_only_layer_need_not_be_named(feature_file: Path, tmp_path: Path) ->
 def test_an_unknown_ending_lists_the_known(feature_file: Path, tmp_path: Path, name: str) -> None:
     with (
         open_features(feature_file) as file,
-        pytest.raises(SettingError, match=r"use one of \.npy, \.csv, \.mat"),
+        pytest.raises(SettingError, match=r"use one of \.npy, \.csv, \.npz, \.mat"),
     ):
         export_features(file, tmp_path / name, layer="fc6")
 
@@ -222,7 +255,7 @@ def test_what_a_mat_file_cannot_hold(
     monkeypatch.setattr(export, "MAX_MAT_BYTES", 127)
     with (
         open_features(feature_file) as file,
-        pytest.raises(SettingError, match=r"fc6 takes 128 bytes, .* at most 127; export to \.npy"),
+        pytest.raises(SettingError, match=r"fc6 takes 128 bytes, .* at most 127; export to \.npz"),
     ):
         export_features(file, tmp_path / "x.mat", layer="fc6")
     assert os.listdir(tmp_path) == ["f.h5"]
