@@ -99,7 +99,7 @@ def _facts(info: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "groups", str(info["groups"])
     for name, value in info["run"].items():
         if name != "layers":
-            yield name, printable(_preprocess(value) if name == "preprocess" else _setting(value))
+            yield name, printable(_setting(value))
     for name, value in info["environment"].items():
         yield name, printable(_setting(value))
     yield "written by", printable(f"decaf {info['decaf_version']}, {info['created']}")
@@ -108,6 +108,8 @@ def _facts(info: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _setting(value: Any) -> str:
     """Show a setting on one line: the name of what has one, with its hash where it has one."""
+    if isinstance(value, dict) and "resize" in value:
+        return _preprocess(value)
     if isinstance(value, dict) and isinstance(value.get("name"), str):
         digest = value.get("sha256")
         return f"{value['name']} (SHA-256 {digest})" if digest else value["name"]
@@ -121,10 +123,8 @@ def _setting(value: Any) -> str:
     return "none" if value is None else str(value)
 
 
-def _preprocess(value: Any) -> str:
+def _preprocess(value: dict[str, Any]) -> str:
     """Show what was done to the pixels, as the flags of `decaf extract` have it."""
-    if not isinstance(value, dict):
-        return _setting(value)
     shown = [
         f"{name.replace('_', '-')} {_setting(value[name])}"
         for name in ("resize", "resize_to", "crop", "mean", "std", "mean_image_sha256")

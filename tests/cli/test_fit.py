@@ -470,7 +470,8 @@ def test_flags_of_the_preprocessing(
     assert main(["verify", file, "-w", weights]) == 0
     fit = ["fit", stimuli, "-o", out, "-l", "fc7", "-C", "1", "--held-out", "0", *asked]
     assert main(fit) == 0
-    capsys.readouterr()
+    assert main(["info", out]) == 0
+    assert " as-is (resize none; resize-to 64; crop 64; mean 0.5," in capsys.readouterr().out
     assert main(["predict", out, stimuli, "-w", weights, *QUICK]) == 0
     assert main(["predict", out, stimuli, "--resize", "warp", "-w", weights, *QUICK]) == 2
     assert "preprocess resize: none in the head, warp now" in capsys.readouterr().err
