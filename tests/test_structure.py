@@ -31,7 +31,8 @@ LEVEL = {room: level for level, rooms in enumerate(STAGES) for room in rooms}
 
 # Library → where it may be imported.
 FRONTIERS = {
-    "h5py": {"features", "train"},
+    # In images for arrays of images that others have put into HDF5 files.
+    "h5py": {"features", "images", "train"},
     # In train for the estimator of fine-tuning, which scikit-learn's tools take.
     "sklearn": {"heads", "adapt", "evaluate", "train"},
 }

@@ -45,8 +45,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "sources",
         nargs="+",
         metavar="SRC",
-        help="image, folder, glob, tar or zip archive, list of paths (.txt, .lst, @FILE), or - "
-        "for a list on standard input",
+        help="image, folder, glob, tar or zip archive, list of paths (.txt, .lst, @FILE), table "
+        "(.csv, .tsv), array of images (.npy, .h5, .h5:DATASET), or - for a list on standard input",
     )
     parser.add_argument("-o", "--out", required=True, metavar="F.h5", help="the file to write")
     parser.add_argument(

@@ -59,8 +59,10 @@ def extract(
     Parameters
     ----------
     images : path, sequence, ndarray of uint8 (N, H, W, 3), or torch Dataset
-        A path may be an image, a folder (all images below it, sorted), a glob, a list file, or a
-        tar or zip archive, which is read in place. A sequence may hold paths, PIL images or arrays.
+        A path may be an image, a folder (all images below it, sorted), a glob, a list file, a
+        table, a tar or zip archive, which is read in place, or an array of such images in a
+        ``.npy`` or HDF5 file (``FILE.h5:DATASET`` names one of several). A sequence may hold
+        paths, PIL images or arrays.
     layer : str or sequence of str
         ``conv1`` … ``conv5``, ``pool1``, ``pool2``, ``pool5``, ``fc6``, ``fc7``, ``fc8``,
         ``prob``; ``conv1_pre`` … ``fc7_pre`` are the values before the ReLU.

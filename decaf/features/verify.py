@@ -16,8 +16,7 @@ from decaf.features.run import RunSettings, differences
 from decaf.features.session import Session, start_decoders
 from decaf.features.store.content import read_content
 from decaf.features.store.file import FeatureFile, open_features
-from decaf.images.archives import ARCHIVE_KINDS
-from decaf.images.refs import ImageRef
+from decaf.images.refs import CONTAINER_KINDS, ImageRef
 from decaf.images.sources import MEMORY_KINDS, ImageList, collect
 from decaf.images.spec import PreprocessSpec
 
@@ -303,7 +302,7 @@ class _Finder:
 
     def find(self, row: int, name: bytes) -> ImageRef | None:
         for first, stop, kind, path in self._spans:
-            if first <= row < stop and kind in ARCHIVE_KINDS:
+            if first <= row < stop and kind in CONTAINER_KINDS:
                 archive = self._archive(path)
                 if archive is None or archive.refs is None or row - first >= len(archive):
                     return None
@@ -317,7 +316,7 @@ class _Finder:
             self._archives[path] = None
             now = self._now(path)
             # A stranger's file may call a folder, or standard input, an archive.
-            if os.path.isfile(now):
+            if os.path.isfile(now) or os.path.isfile(now.rpartition(":")[0]):
                 with suppress(InputError):
                     self._archives[path] = collect(now, labels="none")
         return self._archives[path]

@@ -28,7 +28,7 @@ from decaf.heads.whereabouts import (
 )
 from decaf.images.folders import has_image_ending, has_wildcard
 from decaf.images.paths import is_image_source
-from decaf.images.recognise import not_wanted, recognise
+from decaf.images.recognise import is_kind, not_wanted, recognise
 from decaf.images.sniff import is_hdf5
 from decaf.images.sources import collect
 from decaf.images.status import STATUS_NAMES
@@ -238,7 +238,7 @@ class Classifier:
             raise SettingError(f"top must be a whole number from 1, got {top!r}")
         if isinstance(images, FeatureFile):
             yield from self._of_features(images, top, stop)
-        elif is_hdf5(images):
+        elif is_hdf5(images) and not is_kind(images, "hdf5"):
             with FeatureFile(images) as features:
                 yield from self._of_features(features, top, stop)
         else:

@@ -12,6 +12,7 @@ from typing import Any
 
 from decaf.errors import ImageError, InputError
 from decaf.images.archives import Member, archive_kind, list_members, read_head, read_member
+from decaf.images.arrays import list_array
 from decaf.images.folders import (
     glob_base,
     has_image_ending,
@@ -24,6 +25,7 @@ from decaf.images.folders import (
 )
 from decaf.images.labels import common_folder
 from decaf.images.limits import MAX_TEXT_BYTES
+from decaf.images.recognise import is_kind, not_wanted, recognise
 from decaf.images.refs import ImageRef
 from decaf.images.sniff import HEAD_BYTES, guess_format, is_hdf5
 from decaf.images.split_folders import classes_and_splits
@@ -49,6 +51,11 @@ __all__ = [
 LIST_ENDINGS = frozenset((b".txt", b".lst", b".list"))
 TABLE_ENDINGS = frozenset((b".csv", b".tsv"))
 
+# Kinds of files, as `recognise` calls them, that may be arrays of images.
+_ARRAYS = {"array": "npy", "hdf5": "hdf5"}
+
+_SOURCE = "an image, a folder, an archive, a list, a table or an array of images"
+
 # Rows of a table by which its columns are told.
 _ROWS_LOOKED_AT = 100
 
@@ -62,7 +69,7 @@ class Found:
     Attributes
     ----------
     kind : str
-        "file", "folder", "glob", "list", "table", or one of `decaf.images.archives.ARCHIVE_KINDS`.
+        "file", "folder", "glob", "list", "table", or one of `decaf.images.refs.CONTAINER_KINDS`.
     path : bytes
         As given.
     names : list of bytes
@@ -72,7 +79,7 @@ class Found:
     classes : list of bytes or None
         The folder that is each image's class; of a table its label. Empty from `find_in_archive`.
     members : list of ImageRef
-        One for each image of an archive, else empty.
+        One for each image of an archive or array, else empty.
     splits : list of str
         "train", "val", "test" or an empty text for each image; empty where there are no splits.
     """
@@ -126,15 +133,32 @@ def find_images(path: bytes, several: bool = False, layout: str = "auto") -> Fou
     if not stat.S_ISREG(mode):
         raise InputError(f"{_shown(path)} is neither a file nor a folder")
     head = read_start(path, 512)
-    if guess_format(head[:HEAD_BYTES]) is None:
-        kind = archive_kind(head, path) if head else None
-        if kind is not None:
-            return _in_archive(path, kind, layout)
-        if os.path.splitext(path)[1].lower() in LIST_ENDINGS:
-            return _list_of(path, layout)
-        if os.path.splitext(path)[1].lower() in TABLE_ENDINGS:
-            return _table_of(path, None)
+    if guess_format(head[:HEAD_BYTES]) is not None:
+        return Found("file", path, [path], [path], [None])
+    given = recognise(path).name
+    if given in _ARRAYS:
+        return _array_of(path, _ARRAYS[given])
+    kind = archive_kind(head, path) if head else None
+    if kind is not None and given == "archive":
+        return _in_archive(path, kind, layout)
+    if os.path.splitext(path)[1].lower() in LIST_ENDINGS:
+        return _list_of(path, layout)
+    if os.path.splitext(path)[1].lower() in TABLE_ENDINGS:
+        return _table_of(path, None)
+    # What may be meant as an image keeps its row, with what is wrong with it.
+    meant = has_image_ending(path) or (several and given in ("text", "empty", "unknown"))
+    if not meant:
+        raise InputError(not_wanted(path, _SOURCE))
     return Found("file", path, [path], [path], [None])
+
+
+def _array_of(path: bytes, kind: str, dataset: str = "", given: bytes = b"") -> Found:
+    names = list_array(path, kind, dataset)
+    relative = [name[name.rindex(b"[") + 1 : -1] for name in names]
+    refs = [
+        ImageRef(name, path, kind, Member(name, row, 0, 0, 0, 0)) for row, name in enumerate(names)
+    ]
+    return Found(kind, given or path, names, relative, [None] * len(names), refs)
 
 
 def is_image_source(path: bytes) -> bool:
@@ -153,6 +177,7 @@ def is_image_source(path: bytes) -> bool:
         or archive_kind(head, path) is not None
         or os.path.splitext(path)[1].lower() in LIST_ENDINGS | TABLE_ENDINGS
         or is_hdf5(path)
+        or is_kind(path, "array")
     )
 
 
@@ -160,6 +185,9 @@ def _not_there(path: bytes, error: Exception, several: bool, layout: str) -> Fou
     """Make something of a path that is no file: a list, a pattern, or an image gone missing."""
     if path.startswith(b"@"):
         return _list_of(path[1:], layout)
+    array, colon, dataset = path.rpartition(b":")
+    if colon and os.path.isfile(array) and is_kind(array, "hdf5"):
+        return _array_of(array, "hdf5", os.fsdecode(dataset), path)
     file, columns = named_columns(path)
     if columns is not None and os.path.isfile(file):
         return _table_of(file, columns)

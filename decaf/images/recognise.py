@@ -83,7 +83,9 @@ _ALL = (
         "goes on with the run",
     ),
     PathKind("safetensors", "a safetensors file of another program"),
-    PathKind("hdf5", "an HDF5 file of another program"),
+    PathKind(
+        "hdf5", "an HDF5 file of another program", "", "`decaf extract` takes one with images in it"
+    ),
     PathKind(
         "torch",
         "a file of torch",
@@ -93,7 +95,7 @@ _ALL = (
     PathKind("torch-program", "a program of torch.export", "as `decaf export` writes it"),
     PathKind("onnx", "an ONNX model", "", "`decaf distil --teacher` takes it"),
     PathKind("caffe", "a network of Caffe", "", "`decaf import` takes it"),
-    PathKind("array", "a NumPy array"),
+    PathKind("array", "a NumPy array", "", "`decaf extract` takes one of images"),
     PathKind("arrays", "a file of NumPy arrays"),
     PathKind("matlab", "a MATLAB file"),
     PathKind("image", "an image", "", "`decaf predict` and `decaf extract` take it"),

@@ -14,9 +14,13 @@ import numpy as np
 
 from decaf.errors import ImageError
 from decaf.images.archives import ARCHIVE_KINDS, Member, read_member
+from decaf.images.arrays import ARRAY_KINDS, read_array_image
 from decaf.images.limits import MAX_FILE_BYTES
 
-__all__ = ["ImageRef", "JoinedRefs", "LazyRefs", "PickedRefs", "RefList", "Wire"]
+__all__ = ["CONTAINER_KINDS", "ImageRef", "JoinedRefs", "LazyRefs", "PickedRefs", "RefList", "Wire"]
+
+# Files that hold many images.
+CONTAINER_KINDS = (*ARCHIVE_KINDS, *ARRAY_KINDS)
 
 Wire = tuple[int | bytes | None, ...]
 
@@ -31,16 +35,16 @@ _OPEN_FLAGS = (
 
 @dataclass(frozen=True, slots=True)
 class ImageRef:
-    """A file, or a member of an archive.
+    """A file, a member of an archive, or an image of an array.
 
     Parameters
     ----------
     name : bytes
         What is stored as the image's path: the file's path as given, or the member's name.
     archive : bytes or None
-        Path of the archive that `name` is a member of.
+        Path of the archive that `name` is a member of, or of the array's file.
     kind : str
-        One of `decaf.images.archives.ARCHIVE_KINDS`, ``""`` for a file.
+        One of `CONTAINER_KINDS`, ``""`` for a file.
     member : Member or None
         Where it lies in the archive.
     """
@@ -61,6 +65,8 @@ class ImageRef:
         """
         if self.archive is None or self.member is None:
             return _read_file(self.name)
+        if self.kind in ARRAY_KINDS:
+            return read_array_image(self.name, self.archive, self.kind)
         return read_member(self.archive, self.kind, self.member)
 
     def stat(self) -> tuple[int, int]:
@@ -79,7 +85,7 @@ class ImageRef:
         if self.archive is None or self.member is None:
             return (self.name,)
         m = self.member
-        kind = ARCHIVE_KINDS.index(self.kind)
+        kind = CONTAINER_KINDS.index(self.kind)
         return (self.name, self.archive, kind, m.offset, m.size, m.packed, m.method, m.crc)
 
     @classmethod
@@ -97,7 +103,7 @@ class ImageRef:
         archive, kind, *numbers = rest
         if not isinstance(archive, bytes) or not isinstance(kind, int):
             raise TypeError("a reference to a member names its archive and kind")
-        return cls(name, archive, ARCHIVE_KINDS[kind], Member(name, *numbers))  # type: ignore[arg-type]
+        return cls(name, archive, CONTAINER_KINDS[kind], Member(name, *numbers))  # type: ignore[arg-type]
 
 
 class RefList(Sequence[ImageRef]):

@@ -135,8 +135,8 @@ def _integers(
         return (color * 510 + full_scale) // (2 * full_scale)
     # 255 (a c + (m - a) b m / 255) / m², rounded; all in integers, so that nothing depends on the
     # order of floating-point operations. With m of 255 none of them is above 2 · 255³ + 255².
-    behind = np.array(background, dtype=values.dtype)
-    numerator = 255 * alpha * color + (full_scale - alpha) * behind * full_scale
+    behind: Samples = np.array(background, dtype=values.dtype)
+    numerator: Samples = 255 * alpha * color + (full_scale - alpha) * behind * full_scale
     return (2 * numerator + full_scale**2) // (2 * full_scale**2)
 
 

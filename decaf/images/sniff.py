@@ -158,7 +158,7 @@ def _png(data: bytes) -> Header:
     # Deflate packs at most 1032 to 1.
     if width * height * stored * bits // 8 > 1040 * len(data):
         raise ImageError("corrupt", f"{len(data)} bytes cannot hold {width} x {height} pixels")
-    orientation, seen_data = 1, False
+    orientation, seen_data, palette = 1, False, color != 3
     transparent: tuple[int, ...] = ()
     at = 33
     for _chunk in _pieces("PNG", "chunks"):
@@ -168,6 +168,8 @@ def _png(data: bytes) -> Header:
         if kind == b"tRNS" and not seen_data:
             if color in (0, 2):
                 transparent = struct.unpack_from(f">{channels}H", data, at + 8)
+        elif kind == b"PLTE" and not seen_data:
+            palette = True
         elif kind == b"IDAT":
             seen_data = True
         elif kind == b"eXIf":
@@ -177,6 +179,8 @@ def _png(data: bytes) -> Header:
         at += length + 12
     if not seen_data:
         raise ImageError("corrupt", "PNG without image data")
+    if not palette:
+        raise ImageError("corrupt", "PNG of palette colours without their palette")
     return Header("PNG", width, height, orientation, channels, bits, transparent=transparent)
 
 

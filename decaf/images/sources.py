@@ -43,7 +43,8 @@ class ImageList:
     ----------
     names : list of bytes
         What is stored as each image's path: the path as given (of a folder: joined with the path
-        below it), the member's name for an archive, its number for an image in memory.
+        below it), the member's name for an archive, ``FILE[NUMBER]`` for an array in a file, its
+        number for an image in memory.
     labels : array of shape (N,), int64
         -1 where there is none.
     class_names : tuple of str
@@ -114,11 +115,12 @@ def collect(
     Parameters
     ----------
     images : path, str, bytes; list of these; list of images; array; data set
-        A path is, in this order: an existing file, folder, tar or zip (what it holds decides), a
-        list file (ending .txt, .lst or .list, or ``@FILE``, or ``-`` for standard input), else a
-        pattern with wildcards. Several give their images one after the other; what is named twice
-        comes twice. In a list of paths a file that is missing keeps its place if it has an image's
-        ending.
+        A path is, in this order: an existing file, folder, tar or zip, or array of images (what it
+        holds decides: ``.npy``, or HDF5, where ``FILE.h5:DATASET`` names one of several), a list
+        file (ending .txt, .lst or .list, or ``@FILE``, or ``-`` for standard input), a table (.csv
+        or .tsv), else a pattern with wildcards. Several give their images one
+        after the other; what is named twice comes twice. In a list of paths a file that is missing
+        keeps its place if it has an image's ending.
 
         Or PIL images, arrays or tensors in a list; one array ``(N, H, W, 3)`` uint8; or a torch
         Dataset, whose items are images or tuples that begin with one. An `ImageList` is returned as

@@ -182,6 +182,16 @@ def test_compressed_text_in_a_png_is_bounded(png: Make, photo: np.ndarray) -> No
     np.testing.assert_array_equal(decode(data).pixels.permute(1, 2, 0).numpy(), photo)
 
 
+def test_a_png_without_its_palette(saved: Make, photo: np.ndarray) -> None:
+    """Pillow opens it, and fails on an assertion."""
+    data = saved(Image.fromarray(photo).quantize(16), "PNG").replace(b"PLTE", b"pLTE")
+    error = refused(data)
+    assert (error.status, error.message) == (
+        "corrupt",
+        "PNG of palette colours without their palette",
+    )
+
+
 def test_a_polyglot_is_what_it_begins_as(saved: Make, photo: np.ndarray) -> None:
     jpeg, png_data = saved(photo, "JPEG"), saved(photo, "PNG")
     assert decode(jpeg + png_data).format == "JPEG"

@@ -21,6 +21,7 @@ from decaf.features.run import differences
 from decaf.features.store.file import FeatureFile
 from decaf.images.groups import find_groups
 from decaf.images.labels import common_folder
+from decaf.images.recognise import is_kind
 from decaf.images.refs import RefList
 from decaf.images.sniff import is_hdf5
 from decaf.images.sources import ImageList, collect
@@ -120,7 +121,7 @@ def features_to_fit(
     SettingError, InputError, WeightsError, OutputError, ResumeError, Stopped
         As `decaf.extract` and `decaf.evaluate.fitting.held_out.usable_images` say.
     """
-    if isinstance(source, FeatureFile) or is_hdf5(source):
+    if isinstance(source, FeatureFile) or (is_hdf5(source) and not is_kind(source, "hdf5")):
         _check_no_extraction(labels, keep_features)
         given = source if isinstance(source, FeatureFile) else FeatureFile(source)
         with nullcontext() if given is source else given:
