@@ -6,6 +6,7 @@ Paths are bytes throughout, because file names are.
 from __future__ import annotations
 
 import glob
+import logging
 import os
 import stat
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ __all__ = [
     "glob_base",
     "has_image_ending",
     "has_wildcard",
+    "is_folder",
     "is_hidden",
     "list_folder",
     "list_glob",
@@ -33,6 +35,8 @@ IMAGE_ENDINGS = frozenset(
     b" .ppm .pgm .pbm .pnm"
     b" .heic .heif .jxl .jp2 .j2k .psd .eps .tga".split()
 )
+
+_logger = logging.getLogger(__name__)
 
 # macOS's resource forks in archives.
 _SKIPPED_FOLDERS = frozenset((b"__MACOSX",))
@@ -70,12 +74,13 @@ def list_folder(folder: bytes) -> list[bytes]:
     list of bytes
         ``folder/relative``, sorted by bytes. Files whose ending is an image's, and files of any
         other ending that begin as an image does. Links are followed, but not back into a folder
-        that they lie in; hidden files and folders, pipes, sockets and devices are passed over.
+        that they lie in; hidden files and folders, pipes, sockets and devices are passed over, and
+        with a warning the folders below that cannot be read.
 
     Raises
     ------
     InputError
-        If the folder or one below it cannot be read.
+        If the folder itself cannot be read.
     """
     found: list[bytes] = []
     waiting: list[tuple[bytes, frozenset[tuple[int, int]]]] = [(folder, frozenset())]
@@ -86,19 +91,32 @@ def list_folder(folder: bytes) -> list[bytes]:
             key = (status.st_dev, status.st_ino)
             if key in above:
                 continue
-            with os.scandir(current) as entries:
-                for entry in sorted(entries, key=lambda e: e.name):
-                    if is_hidden(entry.name):
-                        continue
-                    if entry.is_dir():
-                        waiting.append((entry.path, above | {key}))
-                    elif _is_image_file(entry):
-                        found.append(entry.path)
+            with os.scandir(current) as scanned:
+                entries = sorted(scanned, key=lambda e: e.name)
         except OSError as error:
-            raise InputError(
-                f"folder {os.fsdecode(current)!r} cannot be read: {error.strerror or error}"
-            ) from error
+            shown, reason = repr(os.fsdecode(current)), error.strerror or error
+            if not above:
+                raise InputError(f"folder {shown} cannot be read: {reason}") from error
+            _logger.warning(
+                "folder %s cannot be read (%s): what is in it is left out", shown, reason
+            )
+            continue
+        for entry in entries:
+            if is_hidden(entry.name):
+                continue
+            if is_folder(entry):
+                waiting.append((entry.path, above | {key}))
+            elif _is_image_file(entry):
+                found.append(entry.path)
     return sorted(found)
+
+
+def is_folder(entry: os.DirEntry[bytes]) -> bool:
+    """Tell whether an entry is a folder, or a link to one; a link to itself is none."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 def has_wildcard(path: bytes) -> bool:
@@ -168,7 +186,7 @@ def _folders(start: bytes) -> Iterator[bytes]:
             continue
         try:
             with os.scandir(current or b".") as entries:
-                names = [e.name for e in entries if not e.name.startswith(b".") and e.is_dir()]
+                names = [e.name for e in entries if not e.name.startswith(b".") and is_folder(e)]
         except OSError:  # what cannot be looked into matches nothing, as in a shell
             continue
         yield current

@@ -25,6 +25,7 @@ from decaf.images.tables import (
     find_reading,
     named_columns,
     read_tables,
+    shortened,
     spellings,
 )
 
@@ -290,11 +291,12 @@ def _nothing_matches(table: Table, columns: tuple[str | None, ...] | None, image
     place = 0 if named is None else table.column(named) or 0
     first = next((decoded(row[place]) for row in table.rows[1:]), decoded(table.rows[0][place]))
     names = [os.fsdecode(name) for name in images.relative[:5000]]
-    close = difflib.get_close_matches(first, names, n=1, cutoff=0.0)
+    close = difflib.get_close_matches(first[-200:], names, n=1, cutoff=0.0)
     nearest = f", the nearest image {close[0]!r}" if close else ""
     return (
-        f"no row names an image; read as {table.described()}. A path in it is {first!r}{nearest}: "
-        "name images by their path as given, below their source, or a file name that only one has"
+        f"no row names an image; read as {table.described()}. A path in it is "
+        f"{shortened(first)}{nearest}: name images by their path as given, below their source, "
+        "or a file name that only one has"
     )
 
 
@@ -304,7 +306,7 @@ def _matched(reading: Reading, images: _Images, shown: str) -> list[bytes | None
     for cell, text in reading.pairs():
         for key in spellings(cell):
             if table.setdefault(key, text) != text:
-                raise InputError(f"{shown} has two labels for {decoded(cell)!r}")
+                raise InputError(f"{shown} has two labels for {shortened(decoded(cell))}")
     found: list[bytes | None] = []
     for name, below in zip(images.names, images.relative, strict=True):
         base = os.path.basename(name)

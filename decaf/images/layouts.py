@@ -19,7 +19,7 @@ import numpy as np
 
 from decaf.errors import ImageError, InputError
 from decaf.images.archives import Member, archive_kind, list_members, read_member
-from decaf.images.folders import is_hidden, list_folder, read_small_file, read_start
+from decaf.images.folders import is_folder, is_hidden, list_folder, read_small_file, read_start
 from decaf.images.labels import class_of
 from decaf.images.limits import MAX_TEXT_BYTES
 from decaf.images.paths import find_in_archive
@@ -269,7 +269,7 @@ class _Folder:
         path = self._path(folder)
         try:
             with os.scandir(path) as entries:
-                return sorted(e.name for e in entries if e.is_dir() and not is_hidden(e.name))
+                return sorted(e.name for e in entries if is_folder(e) and not is_hidden(e.name))
         except OSError as error:
             reason = error.strerror or error
             raise InputError(f"folder {os.fsdecode(path)!r} cannot be read: {reason}") from error

@@ -36,6 +36,7 @@ from decaf.images.tables import (
     find_reading,
     named_columns,
     read_tables,
+    shortened,
     spellings,
 )
 
@@ -246,6 +247,12 @@ def _list_of(path: bytes, layout: str) -> Found:
 
 def _list_file(path: bytes, content: bytes, folder: bytes, layout: str) -> Found:
     """Read a list of paths; one that holds a NUL is separated by NULs (as of ``find -print0``)."""
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        content, _ = as_utf8(content, f"list {_shown(path)}")
+    elif len(content) > 8 and not (any(content[:64:2]) and any(content[1:64:2])):
+        raise InputError(
+            f"list {_shown(path)} begins as UTF-16 without a byte order mark; save it as UTF-8"
+        )
     if b"\0" in content:
         entries = content.split(b"\0")
     else:
@@ -314,7 +321,7 @@ def _table_of(path: bytes, columns: tuple[str, ...] | None) -> Found:
         best = [row for row in best if row[0]]
     places = [located(cell) for cell, _ in best]
     if not any(places):
-        first = f"; the first path is {decoded(best[0][0])!r}" if best else ""
+        first = f"; the first path is {shortened(decoded(best[0][0]))}" if best else ""
         raise InputError(
             f"{name} names no image that is there: read as {read}{first}; paths are absolute, or "
             f"relative to the table's folder or the working folder"
@@ -356,4 +363,4 @@ def find_in_archive(path: bytes, kind: str, members: Sequence[Member]) -> Found:
 
 
 def _shown(path: bytes) -> str:
-    return repr(os.fsdecode(path))
+    return shortened(os.fsdecode(path))

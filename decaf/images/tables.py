@@ -23,6 +23,7 @@ __all__ = [
     "find_reading",
     "named_columns",
     "read_tables",
+    "shortened",
     "spellings",
 ]
 
@@ -34,6 +35,9 @@ LABEL_NAMES = ("label", "class", "species", "category", "target", "class_name", 
 
 # With more columns than these the last is not taken for the label unless it is called so.
 FEW_COLUMNS = 3
+
+# A row of a table of features is some ten thousand bytes long.
+MAX_LINE_BYTES = 1 << 20
 
 _UTF16 = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
 
@@ -63,7 +67,7 @@ class Table:
 
     def described(self) -> str:
         """Say how the file was read."""
-        columns = ", ".join(repr(name) for name in self.header[:12])
+        columns = ", ".join(shortened(name) for name in self.header[:12])
         more = ", …" if len(self.header) > 12 else ""
         return (
             f"{len(self.rows)} rows of {len(self.rows[0])} columns separated by "
@@ -131,9 +135,14 @@ def read_tables(content: bytes, name: str) -> list[Table]:
     Raises
     ------
     InputError
-        For a file of zero bytes that is no UTF-16.
+        For a file of zero bytes that is no UTF-16, and a line that is no row.
     """
     text, encoding = as_utf8(content, name)
+    longest = max(len(line) for line in text.split(b"\n"))
+    if longest > MAX_LINE_BYTES:
+        raise InputError(
+            f"{name}: has a line of {longest} bytes; {MAX_LINE_BYTES} bytes is the limit"
+        )
     tables = []
     for separator in SEPARATORS:
         if separator not in text:
@@ -266,6 +275,15 @@ def decoded(cell: bytes) -> str:
         return cell.decode()
     except UnicodeDecodeError:
         return cell.decode("cp1252", "backslashreplace")
+
+
+def shortened(text: str) -> str:
+    """Return a text in quotes as messages hold it, however long it is.
+
+    >>> shortened("photo.jpg"), len(shortened("a" * 1000))
+    ("'photo.jpg'", 121)
+    """
+    return repr(text if len(text) <= 120 else text[:118]) + ("…" if len(text) > 120 else "")
 
 
 def _csv_rows(content: bytes, separator: bytes) -> list[list[bytes]] | None:

@@ -113,7 +113,9 @@ def test_pipes_and_sockets_are_never_opened(tree: Path) -> None:
     assert caught.value.status == "unreadable"
 
 
-def test_unreadable_folder_is_named(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_below_that_cannot_be_read_is_left_out_with_a_warning(
+    tree: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     real = os.scandir
 
     def scandir(path: bytes) -> object:
@@ -122,8 +124,45 @@ def test_unreadable_folder_is_named(tree: Path, monkeypatch: pytest.MonkeyPatch)
         return real(path)
 
     monkeypatch.setattr(os, "scandir", scandir)
+    left = [name for name in FOUND if not name.startswith(b"dog/")]
+    assert below(collect(tree), tree) == left
+    (told,) = [r.getMessage() for r in caplog.records if "dog" in r.getMessage()]
+    assert told.endswith("dog' cannot be read (Permission denied): what is in it is left out")
     with pytest.raises(InputError, match=r"dog' cannot be read: Permission denied"):
-        collect(tree)
+        collect(tree / "dog")
+
+
+def test_a_link_to_itself_is_one_bad_image(tree: Path) -> None:
+    (tree / "cat" / "loop.jpg").symlink_to("loop.jpg")
+    (tree / "loop").symlink_to("loop")
+    images = collect(tree)
+    assert sorted([*FOUND, b"cat/loop.jpg"]) == below(images, tree)
+    with pytest.raises(ImageError, match="ELOOP") as caught:
+        images.refs[below(images, tree).index(b"cat/loop.jpg")].load()
+    assert caught.value.status == "unreadable"
+    assert len(collect(f"{tree}/**/*.jpg")) > 0
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_a_list_in_utf16(tree: Path, encoding: str) -> None:
+    text = "\r\n".join(os.fsdecode(name) for name in FOUND if name.isascii())
+    (tree / "all.txt").write_bytes(("\ufeff" + text).encode(encoding))
+    assert len(collect(tree / "all.txt")) == len(text.split())
+    (tree / "all.txt").write_bytes(text.encode(encoding))
+    with pytest.raises(InputError, match="UTF-16 without a byte order mark; save it as UTF-8"):
+        collect(tree / "all.txt")
+
+
+@pytest.mark.parametrize("name", ["all.txt", "all.csv"])
+@pytest.mark.parametrize("more", [b"", b"\ntop.jpeg,a\n", b",a\n"])
+def test_a_line_of_megabytes_gives_a_short_message(tree: Path, name: str, more: bytes) -> None:
+    (tree / name).write_bytes(b"a" * (5 << 20) + more)
+    with pytest.raises(InputError) as caught:
+        collect(tree / name)
+    assert len(str(caught.value)) < 1500
+    with pytest.raises(InputError) as caught:
+        collect(tree, labels=tree / name)
+    assert len(str(caught.value)) < 1500
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
