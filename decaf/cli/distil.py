@@ -75,7 +75,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--cache", metavar="DIR", help="for packs and answers (default: RUN.cache)")
     parser.add_argument("--init-from", metavar="WEIGHTS", help="weights to start from")
-    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on from the last checkpoint, with the same settings; --epochs may be more",
+    )
     add_device(parser)
     parser.add_argument("-j", "--workers", type=int, metavar="N", help="decoding threads")
     add_settings(parser.add_argument_group("the teaching"), DistilSettings)

@@ -51,7 +51,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="WEIGHTS",
         help="weights to start from; fc8 begins anew where the classes are others",
     )
-    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on from the last checkpoint, with the same settings; --epochs may be more",
+    )
     add_device(parser)
     parser.add_argument("-j", "--workers", type=int, metavar="N", help="decoding threads")
     add_settings(

@@ -38,12 +38,22 @@ class RunFolder:
         In it.
     record : dict
         JSON values: all that determines the run.
+
+    Attributes
+    ----------
+    lengthened : list of dict
+        For each time that the run was asked for more epochs: ``epochs``, which it had before, and
+        ``step``, at which it went on. They stand in ``run.json``.
+    grown : bool
+        Whether the last of them is of this session.
     """
 
     def __init__(self, path: Path, checkpoints: Checkpoints, record: dict[str, Any]) -> None:
         self.path = path
         self.checkpoints = checkpoints
         self.record = record
+        self.lengthened: list[dict[str, Any]] = []
+        self.grown = False
         self._lock: int | None = None
 
     def open(self, resume: bool, needed: int) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
@@ -97,18 +107,35 @@ class RunFolder:
                 if _is_unfinished(name):
                     (self.path / name).unlink()
             if not path.exists():
-                head = {"format": FORMAT, "schema": SCHEMA, "decaf_version": __version__}
-                write_atomically(path, json.dumps({**head, **self.record}, indent=1).encode())
+                self._write(path)
                 return None
-        self._compare(path)
-        return self.checkpoints.newest()
+        epochs = self._compare(path)
+        found = self.checkpoints.newest()
+        if epochs is not None:
+            step = 0 if found is None else found[0]["trainer"]["step"]
+            self.lengthened.append({"epochs": epochs, "step": step})
+            self.grown = True
+            with disk_errors(self.path, "nothing was changed"):
+                self._write(path)
+        return found
 
-    def _compare(self, path: Path) -> None:
+    def _write(self, path: Path) -> None:
+        head = {"format": FORMAT, "schema": SCHEMA, "decaf_version": __version__}
+        more = {"lengthened": self.lengthened} if self.lengthened else {}
+        write_atomically(path, json.dumps({**head, **self.record, **more}, indent=1).encode())
+
+    def _compare(self, path: Path) -> float | None:
+        """Refuse another run; return the epochs that it had, where it is asked for more."""
         try:
             before = json.loads(path.read_bytes())
             kind, schema, version = (before.pop(k) for k in ("format", "schema", "decaf_version"))
             if kind != FORMAT:
                 raise ValueError("it is not of a run of decaf")
+            self.lengthened = list(before.pop("lengthened", []))
+            epochs, now = before["settings"]["epochs"], self.record["settings"]["epochs"]
+            longer = epochs < now
+            if longer:
+                before["settings"]["epochs"] = now
         except (ValueError, AttributeError, KeyError, TypeError) as error:
             raise ResumeError(f"{path}: is damaged ({error}); give another --out") from error
         if schema != SCHEMA:
@@ -122,6 +149,7 @@ class RunFolder:
                 f"{self.path}: was begun with other settings ({'; '.join(found)}); "
                 "give those, or another --out"
             )
+        return epochs if longer else None
 
     def _check_room(self, needed: int) -> None:
         """See that the checkpoints will fit, before hours go by."""

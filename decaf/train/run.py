@@ -63,7 +63,9 @@ def train(
         Weights to start from, as for `decaf.load_backbone`. Where their classes are not the pack's,
         fc8 begins anew (Krizhevsky et al. 2012, section 6.1: networks pre-trained on a larger set).
     resume : bool
-        Go on from the last intact checkpoint in `out`, or begin where there is none.
+        Go on from the last intact checkpoint in `out`, or begin where there is none. With more
+        epochs than before, the schedule becomes that of the longer run, which is told with both
+        learning rates and recorded in ``run.json``; with fewer it is refused.
     device : str
         "auto", "cpu", "cuda" or "cuda:N".
     workers : int, optional

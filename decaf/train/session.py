@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import os
 import threading
@@ -47,6 +48,7 @@ __all__ = ["Rhythm", "TrainResult", "TrainingRun"]
 # Images whose statistics batch normalisation begins with where weights are gone on from.
 CALIBRATED = 256
 KEPT = "checkpoints are kept, for --resume"
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -293,6 +295,9 @@ class TrainingRun:
         self.trainer.restore(state["trainer"], tensors)
         self.seconds = state["seconds"]
         self.last = Validation(**state["last"]) if state["last"] else None
+        if self.run_folder.grown:
+            was = self.run_folder.lengthened[-1]["epochs"]
+            _logger.warning("%s: %s", self.folder, self.trainer.lengthened(was))
 
     def _calibrate(self, begun: Weights) -> None:
         """Have normalisations leave what the layers of the weights begun with compute."""
@@ -465,6 +470,7 @@ class TrainingRun:
                 "device": self.world.device.type,
                 "wnids": list(self.pack.wnids),
                 **{k: self.record[k] for k in ("pack", "images", "init_from", "settings")},
+                "lengthened": self.run_folder.lengthened,
                 **({} if self.lesson is None else {**self.origin, **self.lesson.described()}),
             },
         )

@@ -130,6 +130,21 @@ class Trainer:
         """Give the learning rate of the next step."""
         return self.schedule.rate(self.step)
 
+    def lengthened(self, epochs: float) -> str:
+        """Say what becomes of the learning rate, now that the run has more epochs than before."""
+        text = f"has {self.settings.epochs:g} epochs now, it had {epochs:g}"
+        if self.schedule.finished:
+            return f"{text}; but it has ended early, by its schedule, and stays so"
+        steps = max(1, round(epochs * self.steps_per_epoch))
+        before = Schedule(self.settings, steps, self.steps_per_epoch)
+        before.restore(self.schedule.state())
+        old, new = before.rate(max(0, self.step - 1)), self.rate()
+        return (
+            f"{text}: the schedule {self.settings.schedule!r} is now that of "
+            f"{self.settings.epochs:g} epochs, so from step {self.step} (epoch {self.epoch:.2f}) "
+            f"the learning rate is {new:.3g}, and it was {old:.3g}"
+        )
+
     @contextlib.contextmanager
     def arithmetic(self) -> Iterator[None]:
         """Compute in the precision of the settings."""

@@ -9,6 +9,7 @@ import re
 import shutil
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,10 @@ def settings(settings_of: Make) -> TrainSettings:
 def go(pack: Path, out: Path, settings: TrainSettings, **rest: Any) -> TrainResult:
     options = {"workers": 2, "log_every": 2, "tensorboard": False, "progress": False, **rest}
     return train(pack, out, settings, **options)
+
+
+def rows_of(folder: Path) -> list[dict[str, float]]:
+    return log_module.read_log(folder / "log.csv")
 
 
 def stopped_at(images: int) -> dict[str, Any]:
@@ -142,6 +147,45 @@ def test_resuming_what_is_finished_tells_the_result_again(
     path.unlink()  # as if killed between the last checkpoint and the weights
     assert go(pack_path, tmp_path / "run", settings, resume=True) == first
     assert load_weights(path).sha256 == first.sha256
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "plateau"])
+def test_a_finished_run_goes_on_with_more_epochs(
+    schedule: str,
+    pack_path: Path,
+    tmp_path: Path,
+    settings: TrainSettings,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    short = replace(settings, schedule=schedule, patience=50)
+    long = replace(short, epochs=short.epochs + 2)
+    out = tmp_path / "run"
+    first = go(pack_path, out, short)
+    weights = load_weights(first.weights)
+    with caplog.at_level(logging.WARNING, "decaf"):
+        again = go(pack_path, out, long, resume=True)
+    assert again.epochs == long.epochs
+    assert again.sha256 != first.sha256
+    steps = weights.provenance["steps"]
+    rates = {"cosine": "", "plateau": r"0\.02, and it was 0\.02"}
+    assert re.search(
+        rf"run: has 5 epochs now, it had 3: the schedule '{schedule}' is now that of 5 epochs, so "
+        rf"from step {steps} \(epoch 3\.00\) the learning rate is {rates[schedule]}",
+        caplog.text,
+    )
+    told = [{"epochs": 3.0, "step": steps}]
+    record = json.loads((out / "run.json").read_text())
+    assert (record["settings"]["epochs"], record["lengthened"]) == (5, told)
+    assert load_weights(again.weights).provenance["lengthened"] == told
+    # What was done before stands in the log, and the rates of the rest are those of the long run.
+    whole = go(pack_path, tmp_path / "whole", long)
+    rate = {row["step"]: row["lr"] for row in rows_of(whole.folder)}
+    for row in rows_of(out):
+        if row["step"] > steps:
+            assert row["lr"] == rate[row["step"]]
+    assert go(pack_path, out, long, resume=True).sha256 == again.sha256
+    with pytest.raises(ResumeError, match=r"settings epochs: 5\S* there, 3\S* now"):
+        go(pack_path, out, short, resume=True)
 
 
 def test_curves_that_a_kill_left_out_are_drawn_by_resuming(
