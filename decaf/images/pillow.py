@@ -67,9 +67,9 @@ def decode_with_pillow(
         found = header._replace(width=image.width, height=image.height)
         refuse_costly(found, len(data), max_pixels)
         image.load()
-        # Pillow turns TIFFs itself and then drops the tag; AVIF has its rotation in boxes that
-        # Pillow alone reads. For the rest the header's own word is taken.
-        by_pillow = header.format in ("TIFF", "AVIF")
+        # Pillow turns TIFFs itself and then drops the tag; AVIF and HEIF have their rotation in
+        # boxes that their readers turn them by. For the rest the header's own word is taken.
+        by_pillow = header.format in ("TIFF", "AVIF", "HEIF")
         orientation = image_orientation(image) if by_pillow else header.orientation
         # Pillow takes the transparent colour of a PNG of 2 or 4 bits for one of 8.
         if header.transparent:
@@ -108,10 +108,26 @@ def _open(data: bytes, header: Header) -> Image.Image:
     elif header.format == "PPM" and data[1:2] in b"123":
         # Pillow copies a block once for each comment in it.
         data = _COMMENT.sub(b"", data)
+    if header.format == "HEIF":
+        return _open_heif(data)
     try:
         return Image.open(io.BytesIO(data), formats=formats)
     except UnidentifiedImageError:
         raise _refusal(data, formats[0]) from None
+
+
+def _open_heif(data: bytes) -> Image.Image:
+    """Open a photograph of a telephone (HEIC), by a library that Pillow does not come with."""
+    try:
+        import pillow_heif
+    except ImportError:
+        raise ImageError(
+            "unsupported",
+            "HEIC is read where pillow-heif is installed: pip install 'decaf[heic]', or pip "
+            "install pillow-heif",
+        ) from None
+    image: Image.Image = pillow_heif.HeifImageFile(io.BytesIO(data))
+    return image
 
 
 # How Pillow's TIFF reader says that it has no room for samples of this kind; the rest is damage.
@@ -123,7 +139,10 @@ def _refusal(data: bytes, format: str) -> Exception:
     factory, accept = Image.OPEN[format]
     accepted = True if accept is None else accept(data[:16])
     if isinstance(accepted, str):  # the codec is not built in
-        return ImageError("unsupported", f"this Pillow is built without {format}")
+        return ImageError(
+            "unsupported",
+            f"this Pillow is built without {format}; newer ones read it: pip install -U pillow",
+        )
     try:
         factory(io.BytesIO(data), "")
     except Exception as error:

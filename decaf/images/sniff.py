@@ -19,7 +19,10 @@ from decaf.images.limits import MAX_PIECES, MAX_PLAIN_BYTES, MAX_PREAMBLE_BYTES
 
 __all__ = ["FORMATS", "HEAD_BYTES", "Header", "guess_format", "is_hdf5", "sniff"]
 
-FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "AVIF")
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "AVIF", "HEIF")
+
+# What an HEIF file of HEVC, as telephones write it, calls itself (ISO/IEC 23008-12, annex B).
+_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
 # How much of a file `guess_format` needs.
 HEAD_BYTES = 32
@@ -83,6 +86,8 @@ def guess_format(head: bytes) -> str | None:
         return "PPM" if head[3:4] in b" \t\r\n#0123456789" else None
     if head[4:8] == b"ftyp" and head[8:12] in (b"avif", b"avis"):
         return "AVIF"
+    if head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS:
+        return "AVIF" if b"avif" in head[16:HEAD_BYTES] else "HEIF"
     return None
 
 
@@ -330,7 +335,7 @@ def _ppm(data: bytes) -> Header:
     return Header("PPM", tokens[0], tokens[1], channels=3 if data[1:2] in b"36" else 1)
 
 
-def _avif(data: bytes) -> Header:
+def _avif(data: bytes, format: str = "AVIF") -> Header:
     # One `ispe` box per item, the largest of which is the image (ISO/IEC 23008-12, 6.5.3); its
     # rotation is left to the decoder.
     sizes: list[tuple[int, int]] = []
@@ -339,9 +344,9 @@ def _avif(data: bytes) -> Header:
         sizes.append(struct.unpack_from(">II", data, at + 8))
         at = data.find(b"ispe", at + 4, 1 << 20)
     if not sizes:
-        raise ImageError("corrupt", "AVIF without a size")
+        raise ImageError("corrupt", f"{format} without a size")
     width, height = max(sizes, key=lambda size: size[0] * size[1])
-    return Header("AVIF", width, height)
+    return Header(format, width, height)
 
 
 _READERS = {
@@ -353,6 +358,7 @@ _READERS = {
     "WEBP": _webp,
     "PPM": _ppm,
     "AVIF": _avif,
+    "HEIF": lambda data: _avif(data, "HEIF"),
 }
 
 
