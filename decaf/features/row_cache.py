@@ -6,7 +6,6 @@ import hashlib
 import os
 import threading
 from collections import OrderedDict
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -142,7 +141,7 @@ def rows_of(
     computed: dict[int, np.ndarray] = {}
     status = np.zeros(len(images), np.uint8)
     if missing:
-        part = images if len(missing) == len(images) else _taken(images, missing)
+        part = images if len(missing) == len(images) else images.take(np.array(missing))
         pool = start_decoders(part, workers)
         try:
             session = Session(
@@ -188,13 +187,3 @@ def _key(how: str, images: ImageList, row: int, background: tuple[int, int, int]
     except ImageError:
         return None
     return how, digest, decoded.width, decoded.height
-
-
-def _taken(images: ImageList, rows: list[int]) -> ImageList:
-    return replace(
-        images,
-        names=[images.names[row] for row in rows],
-        labels=images.labels[rows],
-        refs=None if images.refs is None else [images.refs[row] for row in rows],
-        objects=None if images.objects is None else [images.objects[row] for row in rows],
-    )
