@@ -23,6 +23,7 @@ from decaf.images.folders import is_folder, is_hidden, list_folder, read_small_f
 from decaf.images.labels import class_of
 from decaf.images.limits import MAX_TEXT_BYTES
 from decaf.images.paths import find_in_archive
+from decaf.images.recognise import not_wanted
 from decaf.images.refs import ImageRef, RefList
 from decaf.images.sources import ImageList
 from decaf.images.split_folders import (
@@ -348,10 +349,8 @@ def _tree_of(path: bytes) -> _Tree:
     head = read_start(path, 512) if stat.S_ISREG(mode) else b""
     kind = archive_kind(head, path) if head else None
     if kind is None:
-        raise InputError(
-            f"{os.fsdecode(path)!r}: is neither a folder nor a tar or zip archive, as a data set "
-            "with classes is"
-        )
+        wanted = "a folder, nor a tar or zip archive, as a data set with classes is"
+        raise InputError(not_wanted(path, wanted))
     return _Archive(path, kind)
 
 

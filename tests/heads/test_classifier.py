@@ -382,6 +382,29 @@ def test_a_head_prepares_images_as_its_features_were(
     assert Classifier(head, weights=weights, preprocess=asked).predict(folder, **QUICK)
 
 
+def test_weights_of_another_mean_change_no_answer_and_their_features_are_refused(
+    folder: Path, features: decaf.FeatureFile, weights: Path, tmp_path: Path
+) -> None:
+    own = small_weights(0)
+    mean = dataclasses.replace(own.preprocess, mean=(0.5, 0.5, 0.5))
+    save_weights(tmp_path / "net.safetensors", dataclasses.replace(own, preprocess=mean))
+    other = decaf.load_backbone(tmp_path / "net.safetensors")
+    assert other.sha256 == features.run["weights"]["sha256"]
+    head = head_of(features, "fc6")
+    expected = Classifier(head, weights=weights).predict(folder, **QUICK)
+    assert Classifier(head, weights=other).predict(folder, **QUICK) == expected
+    made = decaf.extract(
+        folder, "fc6", out=tmp_path / "f.h5", weights=other, on_error="record", **QUICK
+    )
+    with (
+        made,  # type: ignore[union-attr]
+        pytest.raises(
+            HeadError, match=r"preprocess mean: 0\.\S+, .* in the head, 0\.5, 0\.5, 0\.5 now"
+        ),
+    ):
+        Classifier(head, weights=other).predict(made)
+
+
 def test_a_network_answers_about_images_prepared_as_asked(folder: Path, weights: Path) -> None:
     stimulus = np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3), dtype=np.uint8)
     classifier = load_classifier(weights, preprocess="as-is")

@@ -285,7 +285,7 @@ def test_a_list_of_images_knows_tiny_imagenet(tmp_path: Path, form: str) -> None
 
 def test_what_is_no_data_set(tmp_path: Path) -> None:
     (tmp_path / "1.jpg").write_bytes(b"\xff\xd8\xff")
-    with pytest.raises(InputError, match="neither a folder nor a tar or zip archive"):
+    with pytest.raises(InputError, match="is an image, not a folder, nor a tar or zip archive"):
         find_layout(tmp_path / "1.jpg")
     with pytest.raises(InputError, match="No such file"):
         find_layout(tmp_path / "absent")

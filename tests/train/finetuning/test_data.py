@@ -136,7 +136,7 @@ def test_a_validation_folder_without_classes_is_told(
     with pytest.raises(InputError, match=r"validation images: .*nothing.*No such file"):
         find_images(photos, tmp_path / "nothing")
     (tmp_path / "notes.pdf").write_bytes(b"%PDF")
-    with pytest.raises(InputError, match=r"validation images: .*is neither a folder nor a tar or"):
+    with pytest.raises(InputError, match=r"validation images: .*not a folder, nor a tar"):
         find_images(photos, tmp_path / "notes.pdf")
     with pytest.raises(
         InputError, match=r"no class .*put each class into a folder, or give labels"
