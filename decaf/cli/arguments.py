@@ -9,6 +9,7 @@ __all__ = [
     "add_device",
     "add_forward_pass",
     "add_groups",
+    "add_labels",
     "add_layout",
     "add_min_images",
     "add_on_error",
@@ -83,6 +84,18 @@ def add_workers(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_labels(parser: argparse.ArgumentParser | argparse._ArgumentGroup, none: str = "") -> None:
+    """Add ``--labels``; `none` adds the choice of none, and says what it is."""
+    parser.add_argument(
+        "--labels",
+        default="folder",
+        metavar="folder|none|FILE" if none else "folder|FILE",
+        help="classes from the first folder below SRC (default), or of a table its labels; or a "
+        f"file with a label a line, or a table with path and label (FILE:PATH,LABEL names its "
+        f"columns); an empty cell is no label{none}",
+    )
+
+
 def add_layout(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
     """Add ``--layout``, how folders called as splits are taken."""
     parser.add_argument(
@@ -110,9 +123,9 @@ def add_min_images(parser: argparse.ArgumentParser | argparse._ArgumentGroup) ->
     parser.add_argument(
         "--min-images",
         type=int,
-        default=2,
         metavar="N",
-        help="leave out classes with fewer training images, with a word (default: 2)",
+        help="leave out classes with fewer training images, with a word (default: those with fewer "
+        "than are needed: two where some are held out, else one)",
     )
 
 

@@ -11,6 +11,9 @@ from decaf.backbone.registry import DEFAULT_WEIGHTS
 from decaf.cli.arguments import (
     add_device,
     add_forward_pass,
+    add_labels,
+    add_layout,
+    add_on_error,
     add_preprocess,
     add_report,
     add_workers,
@@ -65,12 +68,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         choices=("train", "val", "test"),
         help="of DATA, where it has several (default: val, else test)",
     )
-    parser.add_argument(
-        "--labels",
-        metavar="FILE",
-        help="a file with a label, or path and label, a line: ids or names of classes, or numbers "
-        "of the networks' units",
-    )
+    add_labels(parser)
+    add_layout(parser)
+    add_on_error(parser, "leave it out")
     parser.add_argument(
         "--match",
         default="identity",
@@ -110,6 +110,8 @@ def run(args: argparse.Namespace) -> int:
                 _opened(args.data, stack),
                 split=args.split,
                 labels=args.labels,
+                layout=args.layout,
+                on_error=args.on_error,
                 preprocess=preprocess_of(args),
                 crops=args.crops,
                 match=args.match,

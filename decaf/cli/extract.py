@@ -11,6 +11,7 @@ from decaf.cli.arguments import (
     add_device,
     add_forward_pass,
     add_groups,
+    add_labels,
     add_layout,
     add_on_error,
     add_preprocess,
@@ -80,14 +81,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_workers(parser)
     add_device(parser)
     add_on_error(parser, "keep its row as NaN")
-    parser.add_argument(
-        "--labels",
-        default="folder",
-        metavar="folder|none|FILE",
-        help="classes from the first folder below SRC (default), or of a table its labels; none; "
-        "or a file with a label a line, or a table with path and label (FILE:PATH,LABEL names its "
-        "columns)",
-    )
+    add_labels(parser, "; or none")
     add_layout(parser)
     add_groups(parser, "kept as a column of F.h5")
     parser.add_argument(

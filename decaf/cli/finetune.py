@@ -12,6 +12,10 @@ from typing import Any
 from decaf.backbone.registry import DEFAULT_WEIGHTS
 from decaf.cli.arguments import (
     add_device,
+    add_groups,
+    add_labels,
+    add_layout,
+    add_min_images,
     add_on_error,
     add_preprocess,
     add_report,
@@ -72,19 +76,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="share of each class that is drawn for validation, where there are no such images "
         "(default: 0.2)",
     )
-    images.add_argument(
-        "--labels",
-        default="folder",
-        metavar="FILE",
-        help="classes of the images of TRAIN, where it is a list: a file with a label, or path and "
-        "label, a line",
-    )
+    add_labels(images)
     images.add_argument(
         "--val-labels",
         default="folder",
         metavar="FILE",
         help="likewise of VAL, where it is a list",
     )
+    add_layout(images)
+    add_groups(images, "never in training and validation both")
+    add_min_images(images)
     add_on_error(images, "leave it out")
     images.add_argument(
         "-j", "--workers", type=int, metavar="N", help="decoding threads (default: one a core)"
@@ -141,6 +142,9 @@ def run(args: argparse.Namespace) -> int:
                 labels=args.labels,
                 val_labels=args.val_labels,
                 val_fraction=args.val_fraction,
+                layout=args.layout,
+                groups=args.groups,
+                min_images=args.min_images,
                 save_head=args.save_head,
                 resume=args.resume,
                 overwrite=args.overwrite,

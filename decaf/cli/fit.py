@@ -9,6 +9,7 @@ from decaf.cli.arguments import (
     add_device,
     add_forward_pass,
     add_groups,
+    add_labels,
     add_layout,
     add_min_images,
     add_on_error,
@@ -112,14 +113,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seed", type=int, default=0, metavar="N", help="of what chance decides (default: 0)"
     )
-    parser.add_argument(
-        "--labels",
-        default="folder",
-        metavar="folder|FILE",
-        help="classes from the first folder below SRC (default), or of a table its labels; or a "
-        "file with a label a line, or a table with path and label (FILE:PATH,LABEL names its "
-        "columns)",
-    )
+    add_labels(parser)
     add_layout(parser)
     add_groups(parser, "never on both sides of a split")
     add_on_error(parser, "leave it out")

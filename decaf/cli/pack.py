@@ -5,7 +5,15 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from decaf.cli.arguments import add_on_error, add_report, add_workers
+from decaf.cli.arguments import (
+    add_groups,
+    add_labels,
+    add_layout,
+    add_min_images,
+    add_on_error,
+    add_report,
+    add_workers,
+)
 from decaf.cli.text import byte_size, printable, show, tell
 
 __all__ = ["HELP", "configure", "run"]
@@ -56,6 +64,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seed", type=int, default=0, metavar="S", help="of that draw (default: 0)"
     )
+    add_labels(parser)
+    add_layout(parser)
+    add_groups(parser, "never divided by --split-val")
+    add_min_images(parser)
     parser.add_argument(
         "--size",
         type=int,
@@ -105,6 +117,10 @@ def run(args: argparse.Namespace) -> int:
                 devkit=args.devkit,
                 split_val=args.split_val,
                 seed=args.seed,
+                labels=args.labels,
+                layout=args.layout,
+                groups=args.groups,
+                min_images=args.min_images,
                 size=args.size,
                 encoding=args.encoding,
                 quality=args.quality,

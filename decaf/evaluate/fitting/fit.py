@@ -78,7 +78,7 @@ class FitSettings:
     scale: str = "mean-norm"
     class_weight: Mapping[str, float] | str | None = None
     held_out: float = 0.2
-    min_images: int = MIN_IMAGES
+    min_images: int | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -97,7 +97,9 @@ class FitSettings:
             wrong.append(f"class_weight {self.class_weight!r}: must be 'balanced' or a dict")
         if not (_is_number(self.held_out) and 0 <= self.held_out < 1):
             wrong.append(f"held_out {self.held_out!r}: must be from 0 (no test) to below 1")
-        if not (isinstance(self.min_images, int) and self.min_images >= MIN_IMAGES):
+        if self.min_images is not None and not (
+            isinstance(self.min_images, int) and self.min_images >= MIN_IMAGES
+        ):
             wrong.append(f"min_images {self.min_images!r}: must be a whole number from 2 on")
         if isinstance(self.seed, bool) or not (
             isinstance(self.seed, int) and 0 <= self.seed < 2**32
@@ -154,7 +156,7 @@ def fit(
     scale: str = "mean-norm",
     class_weight: Mapping[str, float] | str | None = None,
     held_out: float = 0.2,
-    min_images: int = MIN_IMAGES,
+    min_images: int | None = None,
     labels: Any = "folder",
     layout: str = "auto",
     groups: Any = None,
@@ -216,8 +218,9 @@ def fit(
     held_out : float
         The share of the images that is held out, below 1, where they do not come divided; 0 for no
         test.
-    min_images : int
-        Leave out classes with fewer different images (for training), with a word.
+    min_images : int, optional
+        Leave out classes with fewer different images for training, with a word; by default those
+        with fewer than two.
     labels : "folder", path or sequence
         As in `decaf.extract`.
     layout : {"auto", "splits", "classes"}
@@ -273,6 +276,7 @@ def fit(
     settings = FitSettings(head, layer, C, dropout, scale, class_weight, held_out, min_images, seed)
     if on_error not in ON_ERROR:
         raise SettingError(f"on_error {on_error!r} is not one of {', '.join(ON_ERROR)}")
+    least = MIN_IMAGES if min_images is None else min_images
     source = only_source(source)
     target = None if out is None else Path(os.fsdecode(out))
     check_targets(target, keep_features, overwrite=overwrite)
@@ -286,7 +290,7 @@ def fit(
         layout=layout,
         groups=groups,
         keep_features=keep_features,
-        min_images=min_images,
+        min_images=least,
         overwrite=overwrite,
         extraction={
             "on_error": on_error,
@@ -311,7 +315,7 @@ def fit(
             features.ok,
             features.content_sha256,
             names=features.paths.tolist(),
-            min_images=min_images,
+            min_images=least,
             source=source_name(source),
             groups=found_groups,
             splits=splits,

@@ -14,10 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 import decaf
-from decaf.errors import InputError, SettingError, Stopped
+from decaf.errors import ImageError, InputError, SettingError, Stopped
 from decaf.evaluate.metrics import mean_per_class_accuracy, ranks
 from decaf.evaluate.networks.identity import MATCHES, Alignment, ClassList, align, class_list
 from decaf.evaluate.networks.testset import TestSet, read_test_set
+from decaf.features.extract import ON_ERROR
 from decaf.features.progress import Progress, progress_for
 from decaf.features.run import PRECISIONS
 from decaf.features.session import start_decoders
@@ -169,7 +170,9 @@ def evaluate(
     *,
     crops: str = "center",
     split: str | None = None,
-    labels: Any = None,
+    labels: Any = "folder",
+    layout: str = "auto",
+    on_error: str = "raise",
     class_ids: Sequence[str] | None = None,
     class_names: Sequence[str] | None = None,
     preprocess: str | Mapping[str, Any] | PreprocessSpec | None = None,
@@ -201,8 +204,10 @@ def evaluate(
         Centre crop, or the mean softmax over the ten crops of Krizhevsky et al. 2012, sec. 4.1.
     split : {"train", "val", "test"}, optional
         By default "val" where there are splits.
-    labels : path or sequence, optional
-        Labels of images that do not lie in folders of classes.
+    labels, layout
+        As in `decaf.extract`; images without a label are left out, with a word.
+    on_error : {"raise", "record"}
+        At an image that cannot be read: raise `ImageError`, or leave it out and write it down.
     class_ids, class_names : sequence of str, optional
         What integer labels number, where `data` does not tell.
     preprocess : str, mapping or PreprocessSpec, optional
@@ -229,6 +234,8 @@ def evaluate(
     ------
     SettingError, InputError, WeightsError
         For what cannot be asked for, images without labels, and classes that do not match.
+    ImageError
+        For a bad image, with ``on_error="raise"``.
     Stopped
         After `stop` was set.
 
@@ -237,14 +244,21 @@ def evaluate(
     Krizhevsky, Sutskever and Hinton, "ImageNet Classification with Deep Convolutional Neural
     Networks", NIPS 2012, sections 4.1 and 6.
     """
-    _check_settings(crops, precision, match, batch_size, workers)
+    chosen = {"crops": (crops, CROPS), "precision": (precision, PRECISIONS)}
+    chosen |= {"match": (match, MATCHES), "on_error": (on_error, ON_ERROR)}
+    _check_settings(chosen, batch_size, workers)
     asked = list(weights) if isinstance(weights, (list, tuple)) else [weights]
     if not asked:
         raise SettingError("no weights were given")
     tests = data
     if not isinstance(data, TestSet):
         tests = read_test_set(
-            data, split=split, labels=labels, class_ids=class_ids, class_names=class_names
+            data,
+            split=split,
+            labels=labels,
+            layout=layout,
+            class_ids=class_ids,
+            class_names=class_names,
         )
     with ExitStack() as stack:
         pool = start_decoders(tests.images, workers)
@@ -253,12 +267,12 @@ def evaluate(
         from decaf.backbone.device import choose_device
         from decaf.evaluate.networks.ensemble import Ensemble
 
-        chosen = choose_device(device)
-        ensemble = Ensemble(crops=crops, precision=precision, device=chosen)
+        torch_device = choose_device(device)
+        ensemble = Ensemble(crops=crops, precision=precision, device=torch_device)
         networks, lists = _load(asked, preprocess, ensemble)
         alignment = align(lists, tests.classes, match=match)
         known, ignored = _known(tests, alignment, lists, ignore_unknown)
-        tally = _Tally(known, alignment)
+        tally = _Tally(known, alignment, raise_bad=on_error == "raise")
         with progress_for(progress, len(known.images), 0) as shown:
             _count(ensemble, known, alignment, tally, shown, pool, batch_size, workers, stop)
     return tally.evaluation(
@@ -268,21 +282,17 @@ def evaluate(
             "crops": crops,
             "precision": precision,
             "match": match,
-            "device": chosen.type,
+            "device": torch_device.type,
         },
     )
 
 
 def _check_settings(
-    crops: str, precision: str, match: str, batch_size: int | None, workers: int | None
+    chosen: Mapping[str, tuple[str, Sequence[str]]], batch_size: int | None, workers: int | None
 ) -> None:
     wrong = [
         f"{name} {value!r} is not one of {', '.join(allowed)}"
-        for name, value, allowed in (
-            ("crops", crops, CROPS),
-            ("precision", precision, PRECISIONS),
-            ("match", match, MATCHES),
-        )
+        for name, (value, allowed) in chosen.items()
         if value not in allowed
     ]
     for name, number, least in (("batch_size", batch_size, 1), ("workers", workers, 0)):
@@ -370,8 +380,8 @@ def _count(
 class _Tally:
     """Counts the answers as they come, in whatever order."""
 
-    def __init__(self, tests: TestSet, alignment: Alignment) -> None:
-        self._tests = tests
+    def __init__(self, tests: TestSet, alignment: Alignment, *, raise_bad: bool) -> None:
+        self._tests, self._raise_bad = tests, raise_bad
         self._alignment = alignment
         self._known = np.flatnonzero(alignment.labels >= 0)
         self._images = np.zeros(tests.classes.count, np.int64)
@@ -383,12 +393,12 @@ class _Tally:
     def add(self, found: Predictions) -> None:
         self._digests[found.start : found.stop] = found.content_sha256
         for place in np.flatnonzero(found.status).tolist():
-            row = found.start + place
-            self._bad[row] = BadImage(
-                self._tests.images.names[row],
-                STATUS_NAMES[found.status[place]],
-                found.messages[place],
-            )
+            row, status = found.start + place, STATUS_NAMES[found.status[place]]
+            name, message = self._tests.images.names[row], found.messages[place]
+            if self._raise_bad:
+                remedy = "on_error='record' leaves it out, writes it down and goes on"
+                raise ImageError(status, message, os.fsdecode(name), row, remedy)
+            self._bad[row] = BadImage(name, status, message)
         good = found.status == 0
         if not good.any():
             return

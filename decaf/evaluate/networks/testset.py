@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +17,8 @@ from decaf.images.layouts import LabelledImages, find_layout
 from decaf.images.sources import ImageList, collect
 
 __all__ = ["TestSet", "read_test_set"]
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -40,23 +43,15 @@ class TestSet:
 
     def take(self, rows: npt.NDArray[np.integer]) -> TestSet:
         """Give the test set of some of the images, in the order given."""
-        images = self.images
-        chosen = ImageList(
-            [images.names[row] for row in rows],
-            images.labels[rows],
-            images.class_names,
-            images.sources,
-            None if images.refs is None else [images.refs[row] for row in rows],
-            _Chosen(images, rows) if images.refs is None else None,
-        )
-        return TestSet(chosen, self.classes, self.split)
+        return TestSet(self.images.take(rows), self.classes, self.split)
 
 
 def read_test_set(
     data: Any,
     *,
     split: str | None = None,
-    labels: Any = None,
+    labels: Any = "folder",
+    layout: str = "auto",
     class_ids: Sequence[str] | None = None,
     class_names: Sequence[str] | None = None,
 ) -> TestSet:
@@ -71,9 +66,11 @@ def read_test_set(
         they are given here.
     split : {"train", "val", "test"}, optional
         Of a path or pack that has splits; by default "val", or "test" where there is no "val".
-    labels : path or sequence of int or str, optional
+    labels : "folder", path, or sequence of int or str
         As `decaf.extract` takes them. Texts are ids or names of classes, integers number the
-        classes of the networks.
+        classes of the networks. Images without a label are left out, with a word.
+    layout : {"auto", "splits", "classes"}
+        As `decaf.extract` takes it.
     class_ids, class_names : sequence of str, optional
         What the labels number, where `data` does not tell.
 
@@ -84,10 +81,12 @@ def read_test_set(
     Raises
     ------
     InputError
-        If there are no images, images without a label, or fewer than two classes.
+        If there are no images with a label, or fewer than two classes.
     SettingError
         If a split is asked for where there can be none.
     """
+    if isinstance(labels, str) and labels == "folder":
+        labels = None
     is_path = isinstance(data, (str, bytes, os.PathLike))
     if _is_pack(data):
         if labels is not None or class_ids is not None:
@@ -100,16 +99,17 @@ def read_test_set(
     elif isinstance(data, LabelledImages) or (is_path and labels is None):
         owner = os.fsdecode(data) if is_path else "the data set"
         if is_path:
-            layout = find_layout(data)
-            if layout.splits:
-                split = split or _default_split(layout.splits, owner)
-            data = layout.read(split)
+            found_layout = find_layout(data, layout)
+            if found_layout.splits:
+                split = split or _default_split(found_layout.splits, owner)
+            data = found_layout.read(split)
         names = tuple(class_names or data.class_names)
         classes = ClassList(owner, len(data.class_ids), data.class_ids, names)
         found = TestSet(data.images, classes, split)
     else:
         owner = os.fsdecode(data) if is_path else f"the {type(data).__name__}"
-        images = _named(collect(data) if labels is None else collect(data, labels=labels), data)
+        asked = "folder" if labels is None else labels
+        images = _named(collect(data, labels=asked, layout=layout), data)
         ids = tuple(class_ids or images.class_names)
         classes = ClassList(
             owner,
@@ -119,7 +119,8 @@ def read_test_set(
             are_units=not ids and labels is not None,
         )
         found = TestSet(images, classes)
-    _check(found, labels)
+    found = _labelled(found, labels)
+    _check(found)
     return found
 
 
@@ -156,16 +157,24 @@ def _default_split(splits: Iterable[str], owner: str) -> str:
     )
 
 
-def _check(found: TestSet, labels: Any) -> None:
-    images, classes = found.images, found.classes
-    without = int((images.labels < 0).sum())
-    if without:
-        first = os.fsdecode(images.names[int((images.labels < 0).argmax())])
-        hint = "" if labels is not None else "; give --labels"
+def _labelled(found: TestSet, labels: Any) -> TestSet:
+    """Leave out the images without a label."""
+    without = found.images.labels < 0
+    if not without.any():
+        return found
+    first = os.fsdecode(found.images.names[int(without.argmax())])
+    told = f"{int(without.sum())} of {len(without)} images have no label (the first is {first!r})"
+    if without.all():
+        hint = "" if labels is not None else "; give labels"
         raise InputError(
-            f"{classes.owner}: {without} of {len(images)} images have no label (the first is "
-            f"{first!r}), so nothing tells which answers are right{hint}"
+            f"{found.classes.owner}: {told}, so nothing tells which answers are right{hint}"
         )
+    _logger.warning("%s: %s and are left out", found.classes.owner, told)
+    return found.take(np.flatnonzero(~without))
+
+
+def _check(found: TestSet) -> None:
+    images, classes = found.images, found.classes
     if classes.ids and int(images.labels.max()) >= len(classes.ids):
         raise InputError(
             f"{classes.owner}: has the label {int(images.labels.max())}, and {len(classes.ids)} "
@@ -190,16 +199,3 @@ def _named(images: ImageList, data: Any) -> ImageList:
     if not images.in_memory or not isinstance(names, list) or len(names) != len(images):
         return images
     return replace(images, names=names) if all(isinstance(n, bytes) for n in names) else images
-
-
-class _Chosen:
-    """Some of the images in memory, each still made when it is asked for."""
-
-    def __init__(self, images: ImageList, rows: npt.NDArray[np.integer]) -> None:
-        self._images, self._rows = images, rows
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitem__(self, index: int) -> Any:
-        return self._images.get(int(self._rows[index]))

@@ -311,7 +311,7 @@ def open_sources(
 def _listed(source: str) -> PackSource:
     """List a source by its splits and classes; where it has none of both, as photographs alone."""
     if _is_sorted(source):
-        return find_source(source)
+        return find_source(source, min_images=1)
     images = collect(source, labels="none")
     images.labels[...] = 0
     return PackSource(

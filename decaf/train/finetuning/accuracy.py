@@ -10,7 +10,7 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp
 
-__all__ = ["Accuracy", "Trial", "sign_test"]
+__all__ = ["Accuracy", "Trial", "best_step", "sign_test"]
 
 # 97.5 % of a normal distribution lies below.
 _Z = 1.959963984540054
@@ -181,3 +181,13 @@ def sign_test(one: np.ndarray, other: np.ndarray) -> float:
         term = term * (total - k) // (k + 1)
         ways += term
     return min(1.0, float(2 * ways / 2**total))
+
+
+def best_step(history: list[dict[str, float]]) -> int:
+    """Find the step whose weights were kept; see `Schedule.validated`."""
+    found = [row for row in history if "val_loss" in row]
+    best = min(
+        found,
+        key=lambda row: (row["val_top1_error"], row["step"] > 0, row["val_loss"], row["step"]),
+    )
+    return int(best["step"])

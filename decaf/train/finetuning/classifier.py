@@ -18,6 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 from decaf.backbone.registry import DEFAULT_WEIGHTS
 from decaf.errors import ImageError, InputError, SettingError
 from decaf.features.extract import extract
+from decaf.images.groups import find_groups
 from decaf.images.layouts import LabelledImages
 from decaf.images.refs import ImageRef, RefList
 from decaf.images.sources import ImageList, collect
@@ -130,7 +131,7 @@ class FineTuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.device = device
         self.workers = workers
 
-    def fit(self, X: Any, y: Any) -> FineTuneClassifier:
+    def fit(self, X: Any, y: Any, groups: Sequence[Any] | None = None) -> FineTuneClassifier:
         """Fine-tune the network to images.
 
         Parameters
@@ -138,6 +139,9 @@ class FineTuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         X : sequence of paths or images, or ndarray of uint8 (N, H, W, 3)
         y : array-like, shape (N,)
             Classes: numbers or texts.
+        groups : array-like, shape (n,), optional
+            What each image belongs to, None where to nothing: no group is both trained on and kept
+            back.
 
         Returns
         -------
@@ -155,6 +159,9 @@ class FineTuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 f"class_weight must be None or 'balanced', got {self.class_weight!r}"
             )
         images = _one_an_item(X)
+        images = replace(
+            images, groups=find_groups(groups, images.names, images.names, images.refs)
+        )
         y = np.asarray(y)
         if y.ndim != 1 or len(y) != len(images):
             raise InputError(f"y must have one class an image: {len(images)} images, {y.shape}")
@@ -210,9 +217,18 @@ class FineTuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             tuple(ids),
             ({"kind": "estimator", "path": "X", "images": len(images)},),
             RefList(places, dict(enumerate(refs))),
+            groups=images.groups,
         )
         part = LabelledImages(listed, tuple(ids), tuple(names), ())
-        return source_of("X", "estimator", {"train": part}, split_val=self.val_fraction, seed=seed)
+        return source_of(
+            "X",
+            "estimator",
+            {"train": part},
+            split_val=self.val_fraction,
+            seed=seed,
+            # Every class of y is one of the estimator's.
+            min_images=1,
+        )
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Give the probability of each class.

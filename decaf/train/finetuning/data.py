@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -13,9 +14,17 @@ from typing import Any
 import numpy as np
 
 from decaf.errors import InputError, SettingError
-from decaf.images.layouts import LabelledImages, Layout, find_layout
-from decaf.images.sources import ImageList, collect
+from decaf.images.groups import find_groups
+from decaf.images.layouts import LabelledImages, Layout
+from decaf.images.splits import draw_share
 from decaf.train.feed import Split
+from decaf.train.pack.labelled import (
+    in_groups,
+    read_train,
+    read_val,
+    shown_source,
+    split_parts,
+)
 from decaf.train.pack.reader import Pack
 from decaf.train.pack.sources import PackSource, source_of
 
@@ -26,6 +35,8 @@ __all__ = [
     "check_fraction",
     "divided",
     "find_images",
+    "groups_by_name",
+    "groups_record",
     "identity_of",
     "images_of",
     "seen_in_training",
@@ -35,6 +46,8 @@ __all__ = [
 VAL_FRACTION = 0.2
 
 _SHOWN = 5
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,12 +60,15 @@ class Packed:
     train, val : Split
     val_pack : Pack
         Of `val`; `pack` itself, or another.
+    groups : tuple of str, or None
+        Of the training images, where they are in groups.
     """
 
     pack: Pack
     train: Split
     val: Split
     val_pack: Pack
+    groups: tuple[str, ...] | None = None
 
     def counts(self) -> list[tuple[str, int, int]]:
         """List the classes with their numbers of training and validation images."""
@@ -95,6 +111,9 @@ def find_images(
     val_labels: Any = "folder",
     val_fraction: float | None = None,
     seed: int = 0,
+    layout: str = "auto",
+    groups: Any = None,
+    min_images: int | None = None,
 ) -> PackSource:
     """List the images of a fine-tuning; nothing is decoded.
 
@@ -114,6 +133,8 @@ def find_images(
         least one image of a class stays on each side.
     seed : int
         Of that draw.
+    layout, groups, min_images
+        As in `decaf.train.pack.sources.find_source`; the groups are of the training images.
 
     Returns
     -------
@@ -123,25 +144,34 @@ def find_images(
     Raises
     ------
     InputError
-        If the images cannot be listed, there is only one class, a class has no training images or
-        only one to be divided, or validation images have other classes.
+        If the images cannot be listed, there are not two classes with images enough, or validation
+        images have other classes.
     SettingError
         For a `val_fraction` that is not between 0 and 1, or where there are validation images.
     """
     share = VAL_FRACTION if val_fraction is None else val_fraction
     check_fraction(share)
-    shown = _shown(train)
-    kind, first = _read_train(train, labels)
-    parts = {"train": first.read("train")} if isinstance(first, Layout) else {"train": first}
+    shown = shown_source(train)
+    kind, first = read_train(train, labels, layout, groups)
+    if isinstance(first, Layout):
+        parts = {"train": in_groups(first.read("train" if first.splits else None), groups)}
+        if val is None and "val" in first.splits:
+            parts["val"] = first.read("val")
+    else:
+        parts = {"train": first} if val is not None else split_parts(first)
+        parts.pop("test", None)
     if val is not None:
-        parts["val"] = _read_val(val, val_labels)
-    elif isinstance(first, Layout) and "val" in first.splits:
-        parts["val"] = first.read("val")
+        try:
+            parts["val"] = read_val(val, val_labels, layout)
+        except InputError as error:
+            raise InputError(f"validation images: {error}") from error
     if val_fraction is not None and "val" in parts:
         raise _not_drawn(shown)
     _check_case(shown, parts)
     drawn = share if "val" not in parts else None
-    return source_of(shown, kind, parts, split_val=drawn, seed=seed, subset=True)
+    return source_of(
+        shown, kind, parts, split_val=drawn, seed=seed, subset=True, min_images=min_images
+    )
 
 
 def identity_of(*sources: PackSource | Pack | None) -> dict[str, Any]:
@@ -188,7 +218,7 @@ def images_of(train: Any, val: Any = None, val_fraction: float | None = None) ->
     with ExitStack() as stack:
         packs = [stack.enter_context(Pack.open(path)) for path in (train, val) if path is not None]
         if val_fraction is not None and "val" in packs[0].splits:
-            raise _not_drawn(_shown(train))
+            raise _not_drawn(shown_source(train))
         return identity_of(*packs)
 
 
@@ -211,74 +241,6 @@ def _not_drawn(shown: str) -> SettingError:
     )
 
 
-def _read_train(train: Any, labels: Any) -> tuple[str, LabelledImages | Layout]:
-    layout = _layout(train, labels)
-    if layout is None:
-        return "list", _listed(train, labels)
-    if layout.splits and "train" not in layout.splits:
-        raise InputError(f"{_shown(train)}: no folder 'train' in it")
-    if layout.splits:
-        return layout.kind, layout
-    return layout.kind, layout.read()
-
-
-def _read_val(val: Any, labels: Any) -> LabelledImages:
-    try:
-        layout = _layout(val, labels)
-        if layout is None:
-            return _listed(val, labels)
-        return layout.read(next((s for s in ("val", "test") if s in layout.splits), None))
-    except InputError as error:
-        raise InputError(f"validation images: {error}") from error
-
-
-def _layout(source: Any, labels: Any) -> Layout | None:
-    """Recognise a data set in folders; None for a list of images."""
-    if not isinstance(source, (str, bytes, os.PathLike)) or not _is_folder_labels(labels):
-        return None
-    text = os.fsdecode(source)
-    if not os.path.lexists(text) and (text == "-" or text.startswith("@") or _wild(text)):
-        return None
-    if os.path.isfile(text) and text.lower().endswith((".txt", ".lst", ".list")):
-        return None
-    return find_layout(source)
-
-
-def _wild(text: str) -> bool:
-    return any(sign in text for sign in "*?[")
-
-
-def _is_folder_labels(labels: Any) -> bool:
-    return isinstance(labels, str) and labels == "folder"
-
-
-def _listed(source: Any, labels: Any) -> LabelledImages:
-    """Read a list of images with the labels that go with it."""
-    images = source if isinstance(source, ImageList) else collect(source, labels=labels)
-    if images.in_memory:
-        raise InputError("images in memory have no files that could be packed; save them first")
-    without = np.flatnonzero(images.labels < 0)
-    if len(without):
-        names = ", ".join(repr(os.fsdecode(images.names[row])) for row in without[:_SHOWN])
-        raise InputError(
-            f"{_shown(source)}: {len(without)} of {len(images)} images have no class ({names}); "
-            "put each class into a folder, or give labels"
-        )
-    present, codes = np.unique(images.labels, return_inverse=True)
-    if images.class_names:
-        ids = tuple(images.class_names[label] for label in present)
-        names_of = ids
-    else:
-        # Sorted as texts in the order of the numbers.
-        width = len(str(int(present.max())))
-        ids = tuple(f"{label:0{width}d}" for label in present.tolist())
-        names_of = tuple(str(label) for label in present.tolist())
-    listed = ImageList(
-        images.names, codes.astype(np.int64), ids, images.sources, images.refs, images.objects
-    )
-    return LabelledImages(listed, ids, names_of, ())
-
-
 def _check_case(shown: str, parts: dict[str, LabelledImages]) -> None:
     """Tell of classes that differ in upper and lower case alone, which are easily overlooked."""
     if "val" not in parts:
@@ -294,7 +256,40 @@ def _check_case(shown: str, parts: dict[str, LabelledImages]) -> None:
         )
 
 
-def divided(pack: Pack, val_pack: Pack | None, val_fraction: float, seed: int) -> Packed:
+def groups_by_name(pack: Pack, source: PackSource | None, groups: Any) -> dict[bytes, str] | None:
+    """Return the groups of training images by their names.
+
+    Parameters
+    ----------
+    pack : Pack
+    source : PackSource or None
+        What it was made of, with its groups; None of a pack that was there, whose images' names
+        tell.
+    groups : str, path or sequence, or None
+        As in `decaf.finetune`.
+    """
+    if source is not None:
+        names, found = source.images.names, source.images.groups
+    else:
+        names = pack.splits["train"].names
+        found = find_groups(groups, names, names, None)
+    return None if found is None else dict(zip(names, found, strict=True))
+
+
+def groups_record(groups: Any) -> str:
+    """Return what was asked for as JSON can hold it; of one for each image, a hash."""
+    if isinstance(groups, (str, bytes, os.PathLike)):
+        return os.fsdecode(groups)
+    return hashlib.sha256(repr(list(groups)).encode()).hexdigest()
+
+
+def divided(
+    pack: Pack,
+    val_pack: Pack | None,
+    val_fraction: float,
+    seed: int,
+    groups: Mapping[bytes, str] | None = None,
+) -> Packed:
     """Give the training and validation images of packs.
 
     Parameters
@@ -306,6 +301,8 @@ def divided(pack: Pack, val_pack: Pack | None, val_fraction: float, seed: int) -
         Its validation images, else its test images, else all.
     val_fraction, seed
         As in `find_images`.
+    groups : mapping of bytes to str, optional
+        The groups of the training images by their names, which the pack knows.
 
     Raises
     ------
@@ -319,25 +316,33 @@ def divided(pack: Pack, val_pack: Pack | None, val_fraction: float, seed: int) -
             f"{pack.path}: has one class alone; training takes two classes or more, a folder each"
         )
     train = pack.splits["train"]
+    own = None if groups is None else tuple(groups.get(name, "") for name in train.names)
     if val_pack is not None:
         found = next(val_pack.splits[s] for s in ("val", "test", "train") if s in val_pack.splits)
-        return Packed(pack, train, _renumbered(pack, val_pack, found), val_pack)
+        return Packed(pack, train, _renumbered(pack, val_pack, found), val_pack, own)
     if "val" in pack.splits:
-        return Packed(pack, train, pack.splits["val"], pack)
+        return Packed(pack, train, pack.splits["val"], pack, own)
     check_fraction(val_fraction)
     labels = np.asarray(train.labels)
-    drawn = np.zeros(len(labels), bool)
-    random = np.random.Generator(np.random.Philox(seed))
-    for label in np.unique(labels):
-        rows = random.permutation(np.flatnonzero(labels == label))
-        if len(rows) < 2:
-            raise InputError(
-                f"class {pack.class_names[label]!r} has one image, which cannot be divided into "
-                "training and validation; add images, or give validation images"
-            )
-        drawn[rows[: min(max(1, round(val_fraction * len(rows))), len(rows) - 1)]] = True
-    val = PickedSplit(train, np.flatnonzero(drawn))
-    return Packed(pack, PickedSplit(train, np.flatnonzero(~drawn)), val, pack)
+    drawn = draw_share(labels, train.names, val_fraction, salt=b"%d\0" % seed, groups=own)
+    if not drawn.any():
+        units = "images" if own is None else "groups"
+        raise InputError(
+            f"{pack.path}: no class has two {units}, so none can be divided into training and "
+            f"validation; add {units}, or give validation images"
+        )
+    rows, kept = np.flatnonzero(drawn), np.flatnonzero(~drawn)
+    alone = np.setdiff1d(labels[kept], labels[rows])
+    if len(alone):
+        names = ", ".join(pack.class_names[label] for label in alone[:_SHOWN].tolist())
+        _logger.warning(
+            "%s: %d classes have too few images for validation and are trained on alone (%s)",
+            pack.path,
+            len(alone),
+            names,
+        )
+    of_train = None if own is None else tuple(own[row] for row in kept.tolist())
+    return Packed(pack, PickedSplit(train, kept), PickedSplit(train, rows), pack, of_train)
 
 
 def _renumbered(pack: Pack, other: Pack, split: Any) -> Split:
@@ -375,9 +380,3 @@ def _digests(split: Any) -> Sequence[np.ndarray]:
         rows, split = split.rows, split.split
     found: Sequence[np.ndarray] = split.content_sha256[rows]
     return found
-
-
-def _shown(source: Any) -> str:
-    if isinstance(source, (str, bytes, os.PathLike)):
-        return repr(os.fsdecode(source))
-    return "the images"

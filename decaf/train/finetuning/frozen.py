@@ -18,6 +18,7 @@ from decaf.backbone.network import AlexNet
 from decaf.backbone.state import Weights
 from decaf.images.preprocess import normalise
 from decaf.images.spec import PreprocessSpec
+from decaf.images.splits import groups_of_classes
 from decaf.train.feed import Split
 from decaf.train.finetuning.accuracy import Trial
 from decaf.train.validate import centre_crops
@@ -100,6 +101,7 @@ def fit_frozen_head(
     seed: int,
     device: torch.device,
     workers: int,
+    groups: Sequence[str] | None = None,
 ) -> tuple[FrozenHead, Any]:
     """Fit the head to the training images, and try it on those for validation.
 
@@ -116,6 +118,8 @@ def fit_frozen_head(
     device : torch.device
     workers : int
         Threads that decode.
+    groups : sequence of str, optional
+        Of the training images: none is on both sides of a fold of the search for C.
 
     Returns
     -------
@@ -131,8 +135,8 @@ def fit_frozen_head(
         for split in (train, val)
     )
     labels = np.asarray(train.labels)
-    # C is searched among the training images, which takes two of a class.
-    several = np.bincount(labels).max() > 1
+    # C is searched among the training images, which takes two of a class, or groups.
+    several = groups_of_classes(labels, groups).max() > 1
     head = LogisticRegression(
         C="cv" if several else 1.0,
         class_weight="balanced" if balanced else None,
@@ -142,7 +146,7 @@ def fit_frozen_head(
     with warnings.catch_warnings():
         # A search that ends at its border, or a fit that was cut short, is still a head.
         warnings.simplefilter("ignore")
-        head.fit(features, labels)
+        head.fit(features, labels, groups=groups)
     coef, intercept = as_last_layer(head.coef_, head.intercept_)
     logits = held.astype(np.float64) @ coef.numpy().T + intercept.numpy()
     return FrozenHead(coef, intercept, float(head.C_), Trial.of(logits, val.labels)), head

@@ -26,9 +26,15 @@ from decaf.images.sniff import is_hdf5
 from decaf.images.spec import PreprocessSpec
 from decaf.train.beginning import preprocess_of, start_state
 from decaf.train.distributed import World
-from decaf.train.finetuning.accuracy import Trial, sign_test
+from decaf.train.finetuning.accuracy import Trial, best_step, sign_test
 from decaf.train.finetuning.card import write_card
-from decaf.train.finetuning.data import Packed, divided, seen_in_training
+from decaf.train.finetuning.data import (
+    Packed,
+    divided,
+    groups_by_name,
+    groups_record,
+    seen_in_training,
+)
 from decaf.train.finetuning.frozen import FrozenHead, fit_frozen_head, layer_values, save_frozen
 from decaf.train.finetuning.memory import SHARE, available_memory, step_memory
 from decaf.train.finetuning.result import Finetuned
@@ -118,10 +124,10 @@ class Job:
 
     Parameters
     ----------
-    begun : Weights
-        To start from.
+    begun : Weights to start from
     settings : FinetuneSettings
     val_fraction : float
+    groups : as `decaf.finetune` takes them
     world : World
     rhythm : Rhythm
     workers : int or None
@@ -132,6 +138,7 @@ class Job:
     begun: Weights
     settings: FinetuneSettings
     val_fraction: float
+    groups: Any
     world: World
     rhythm: Rhythm
     workers: int | None
@@ -158,6 +165,7 @@ class Job:
             "settings": self.settings.to_dict(),
             "precision": self.precision,
             "val_fraction": self.val_fraction,
+            **({} if self.groups is None else {"groups": groups_record(self.groups)}),
         }
 
     def open_data(
@@ -178,7 +186,9 @@ class Job:
             on_chief(self.world, lambda: self._pack(source, work, on_error, overwrite))
         pack = stack.enter_context(Pack.open(first))
         val_pack = None if second is None else stack.enter_context(Pack.open(second))
-        data = divided(pack, val_pack, self.val_fraction, self.settings.seed)
+        found = on_chief(self.world, lambda: groups_by_name(pack, source, self.groups))
+        groups: Any = self.world.share(found)
+        data = divided(pack, val_pack, self.val_fraction, self.settings.seed, groups)
         if self.world.chief and (twice := seen_in_training(data)):
             _logger.warning(
                 "%d of %d validation images are training images too: what is measured on them "
@@ -254,6 +264,7 @@ class Job:
             data.val,
             *self._preprocess(data),
             balanced="balanced" in (self.settings.class_weights, self.settings.sampling),
+            groups=data.groups,
             seed=self.settings.seed,
             device=self.world.device,
             workers=self.threads,
@@ -387,15 +398,15 @@ class Job:
     ) -> Finetuned:
         """Measure what was trained as it will be used, and write it with its card."""
         history = read_log(work.run / "log.csv")
-        best_step, from_head = _best_step(history), self.settings.start == "head"
+        best, from_head = best_step(history), self.settings.start == "head"
         trained, trial = done.weights, self._tried(done.weights, data)
         passed_over = None
-        if from_head and best_step > 0 and not trial.beats(head.trial):
+        if from_head and best > 0 and not trial.beats(head.trial):
             # What named more images between the steps makes way for what it began as: it does not
             # in full precision, or its advantage is none to be believed.
             if trial.right.sum() > head.trial.right.sum():
                 passed_over = trial.accuracy
-            best_step, trained = 0, self._begun_with(head, data, done)
+            best, trained = 0, self._begun_with(head, data, done)
             trial = self._tried(trained, data)
         tuned, frozen = trial.accuracy, head.trial.accuracy
         provenance = {
@@ -425,8 +436,8 @@ class Job:
             better=trial.beats(head.trial),
             p_value=sign_test(trial.right, head.trial.right),
             passed_over=passed_over,
-            is_start=best_step == 0 and from_head,
-            best_epoch=best_step / max(1, done.steps) * done.epochs,
+            is_start=best == 0 and from_head,
+            best_epoch=best / max(1, done.steps) * done.epochs,
             epochs=done.epochs,
             seconds=done.seconds,
             batch_size=done.settings.batch_size,
@@ -487,13 +498,3 @@ class Job:
                     found = Finetuned.from_dict(values, weights, log)
         shared = self.world.share(found)
         return shared if isinstance(shared, Finetuned) else None
-
-
-def _best_step(history: list[dict[str, float]]) -> int:
-    """Find the step whose weights were kept; see `Schedule.validated`."""
-    found = [row for row in history if "val_loss" in row]
-    best = min(
-        found,
-        key=lambda row: (row["val_top1_error"], row["step"] > 0, row["val_loss"], row["step"]),
-    )
-    return int(best["step"])

@@ -46,6 +46,9 @@ def finetune(
     labels: Any = "folder",
     val_labels: Any = "folder",
     val_fraction: float | None = None,
+    layout: str = "auto",
+    groups: Any = None,
+    min_images: int | None = None,
     save_head: str | os.PathLike[str] | None = None,
     resume: bool = False,
     overwrite: bool = False,
@@ -91,6 +94,15 @@ def finetune(
     val_fraction : float, optional
         The share drawn of each class where there are no validation images, by default 0.2;
         refused where there are.
+    layout : {"auto", "splits", "classes"}
+        As in `decaf.extract`.
+    groups : str, path or sequence, optional
+        As in `decaf.extract`, of the training images, or of a pack by the names in it: none is both
+        in training and among the images drawn for validation, by which training is ended, nor on
+        both sides of a fold of the frozen head's search for C.
+    min_images : int, optional
+        Leave out classes with fewer training images, with a word; by default those with none, or a
+        single one where some are drawn for validation. Not of a pack.
     save_head : path, optional
         Write the frozen head there too, as a file that `decaf predict` takes.
     resume : bool
@@ -175,6 +187,7 @@ def finetune(
             begun=begun,
             settings=chosen,
             val_fraction=share,
+            groups=groups,
             world=world,
             rhythm=rhythm,
             workers=workers,
@@ -197,6 +210,9 @@ def finetune(
                     val_labels=val_labels,
                     val_fraction=val_fraction,
                     seed=chosen.seed,
+                    layout=layout,
+                    groups=groups,
+                    min_images=min_images,
                 ),
             )
         work = WorkFolder(target, job.record())

@@ -57,6 +57,10 @@ def make_pack(
     devkit: Source | None = None,
     split_val: float | None = None,
     seed: int = 0,
+    labels: Any = "folder",
+    layout: str = "auto",
+    groups: Any = None,
+    min_images: int | None = None,
     size: int | None = None,
     encoding: str = "jpeg",
     quality: int = 92,
@@ -91,6 +95,15 @@ def make_pack(
         Take this share of each class's training images for validation.
     seed : int
         Of that draw.
+    labels : "folder", path, or sequence
+        As in `decaf.extract`; images without a label are left out, with a word.
+    layout : {"auto", "splits", "classes"}
+        As in `decaf.extract`.
+    groups : str, path or sequence, optional
+        As in `decaf.extract`: `split_val` draws whole groups.
+    min_images : int, optional
+        Leave out classes with fewer training images, with a word; by default those with none, or a
+        single one where some are drawn for validation.
     size : int, optional
         Side of the images; 256 when not given, and 64 for Tiny-ImageNet's layout.
     encoding : {"jpeg", "raw"}
@@ -140,7 +153,17 @@ def make_pack(
     if isinstance(source, PackSource):
         found = source
     else:
-        found = find_source(source, val=val, devkit=devkit, split_val=split_val, seed=seed)
+        found = find_source(
+            source,
+            val=val,
+            devkit=devkit,
+            split_val=split_val,
+            seed=seed,
+            labels=labels,
+            layout=layout,
+            groups=groups,
+            min_images=min_images,
+        )
     if size is None and found.kind == "tiny-imagenet":
         settings = replace(settings, size=TINY_SIZE)
     raise_bad = on_error == "raise"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,15 +12,26 @@ from typing import Any
 import numpy as np
 
 from decaf.errors import InputError, SettingError
-from decaf.images.layouts import LabelledImages, Layout, find_layout
+from decaf.images.layouts import LabelledImages, Layout
 from decaf.images.limits import MAX_NAME_BYTES
-from decaf.images.refs import JoinedRefs, PickedRefs
+from decaf.images.refs import JoinedRefs
 from decaf.images.sources import ImageList
+from decaf.images.splits import draw_share
 from decaf.train.pack import ilsvrc
+from decaf.train.pack.labelled import (
+    below_source,
+    in_groups,
+    is_path,
+    read_train,
+    read_val,
+    shown_source,
+    some_of,
+    split_parts,
+)
 
 __all__ = ["PackSource", "find_source", "source_of"]
 
-_SHOWN = 5
+_logger = logging.getLogger(__name__)
 
 Source = str | bytes | os.PathLike[str]
 
@@ -67,6 +78,10 @@ def find_source(
     devkit: Source | None = None,
     split_val: float | None = None,
     seed: int = 0,
+    labels: Any = "folder",
+    layout: str = "auto",
+    groups: Any = None,
+    min_images: int | None = None,
 ) -> PackSource:
     """List the images of a data set for training.
 
@@ -75,7 +90,8 @@ def find_source(
     source : path
         A folder or archive in one of the layouts of `decaf.images.layouts`; ImageNet's tar of
         training images as given out for ILSVRC 2012; or a folder that holds this tar, and perhaps
-        those of the validation images and the development kit, by their own names.
+        those of the validation images and the development kit, by their own names. With `labels`,
+        or where it is a list, whatever `decaf.extract` takes as files.
     val : path, optional
         Where the validation images are, if they are elsewhere.
     devkit : path, optional
@@ -84,6 +100,15 @@ def find_source(
         Take this share of each class's training images for validation instead; at least one image
         of a class stays on each side. Which ones is drawn by their names and `seed`.
     seed : int
+    labels : "folder", path, or sequence
+        As in `decaf.extract`; images without a label are left out, with a word.
+    layout : {"auto", "splits", "classes"}
+        As in `decaf.extract`.
+    groups : str, path or sequence, optional
+        As in `decaf.extract`: `split_val` draws whole groups.
+    min_images : int, optional
+        Leave out classes with fewer training images, with a word; by default those with none, or a
+        single one where some are drawn for validation.
 
     Returns
     -------
@@ -92,23 +117,27 @@ def find_source(
     Raises
     ------
     InputError
-        If the images cannot be listed, a class has none, there is only one class, or the classes
-        of the splits are not the same.
+        If the images cannot be listed, there are not two classes with images, or the classes of the
+        splits are not the same.
     SettingError
         For a `split_val` that is not between 0 and 1, or together with another source of
-        validation images.
+        validation images; for `groups` without it.
     """
     if split_val is not None and not 0 < split_val < 1:
         raise SettingError(f"split_val {split_val!r}: must be between 0 and 1")
-    shown = repr(os.fsdecode(source))
-    kind, parts = _parts(*_located(source, val, devkit))
+    if groups is not None and split_val is None:
+        raise SettingError("groups are kept together where split_val draws images: give it too")
+    shown = shown_source(source)
+    kind, parts = _parts(
+        *_located(source, val, devkit), labels=labels, layout=layout, groups=groups
+    )
     if split_val is not None and "val" in parts:
         _check_classes(shown, parts, False)
         raise SettingError(
             f"{shown}: has validation images; "
             "leave --split-val out, or give the folder of its training images alone"
         )
-    return source_of(shown, kind, parts, split_val=split_val, seed=seed)
+    return source_of(shown, kind, parts, split_val=split_val, seed=seed, min_images=min_images)
 
 
 def source_of(
@@ -119,6 +148,7 @@ def source_of(
     split_val: float | None = None,
     seed: int = 0,
     subset: bool = False,
+    min_images: int | None = None,
 ) -> PackSource:
     """Make a data set for training of images that are listed.
 
@@ -129,23 +159,37 @@ def source_of(
     kind : str
         The layout, for the record.
     parts : dict of str to LabelledImages
-        "train", and other splits.
+        "train", perhaps in groups, and other splits.
     split_val : float, optional
         Draw this share of each class of train as "val", which is then not among `parts`.
     seed : int
         Of that draw.
     subset : bool
         Whether classes of train may have no image in another split.
+    min_images : int, optional
+        As in `find_source`.
 
     Raises
     ------
     InputError
         As `find_source`.
     """
+    needed = 1 if split_val is None else 2
+    parts = _large_enough(shown, parts, max(1, needed if min_images is None else min_images))
     _check_classes(shown, parts, subset)
-    lists = {split: _named(part.images) for split, part in parts.items()}
+    lists = {split: below_source(part.images) for split, part in parts.items()}
     if split_val is not None:
-        lists = {**_divide(lists.pop("train"), split_val, seed), **lists}
+        images = lists.pop("train")
+        drawn = draw_share(
+            images.labels, images.names, split_val, salt=b"%d\0" % seed, groups=images.groups
+        )
+        if not drawn.any():
+            raise InputError(
+                f"{shown}: no class has two groups, so none can be divided into training and "
+                "validation; give groups that are finer, or none"
+            )
+        chosen = {"train": np.flatnonzero(~drawn), "val": np.flatnonzero(drawn)}
+        lists = {**{split: images.take(rows) for split, rows in chosen.items()}, **lists}
     train = parts["train"]
     class_names = tuple(_storable(name) for name in train.class_names)
     _refuse_unstorable(shown, train.class_ids, class_names, lists)
@@ -159,10 +203,10 @@ def source_of(
 
 
 def _located(
-    source: Source, val: Source | None, devkit: Source | None
-) -> tuple[str, str | None, str | None]:
+    source: Any, val: Source | None, devkit: Source | None
+) -> tuple[Any, str | None, str | None]:
     """Find the tars of ImageNet in a folder that holds them."""
-    path = os.fsdecode(source)
+    path = os.fsdecode(source) if is_path(source) else ""
     val, devkit = (None if other is None else os.fsdecode(other) for other in (val, devkit))
     train = os.path.join(path, ilsvrc.TRAIN_NAME)
     if os.path.isfile(train):
@@ -172,20 +216,21 @@ def _located(
         if devkit is None and os.path.exists(beside[1]):
             devkit = beside[1]
         path = train
-    return path, val, devkit
+    return path or source, val, devkit
 
 
-def _parts(path: str, val: str | None, devkit: str | None) -> tuple[str, dict[str, LabelledImages]]:
+def _parts(
+    path: Any, val: Any, devkit: str | None, *, labels: Any, layout: str, groups: Any
+) -> tuple[str, dict[str, LabelledImages]]:
     """Read the splits."""
     kit = None if devkit is None else ilsvrc.read_devkit(devkit)
     parts: dict[str, LabelledImages] = {}
-    if ilsvrc.is_tar_of_tars(path):
+    if isinstance(path, str) and ilsvrc.is_tar_of_tars(path):
         kind = "ilsvrc"
         parts["train"] = ilsvrc.read_train(path, {} if kit is None else kit.words)
     else:
-        layout = find_layout(path)
-        kind = layout.kind
-        parts = _by_layout(layout, elsewhere=val is not None)
+        kind, train = read_train(path, labels, layout, groups)
+        parts = _by_layout(train, groups, elsewhere=val is not None)
         if kit is not None:
             train = parts["train"]
             words = zip(train.class_ids, train.class_names, strict=True)
@@ -193,43 +238,80 @@ def _parts(path: str, val: str | None, devkit: str | None) -> tuple[str, dict[st
             parts["train"] = replace(train, class_names=named)
     if val is not None:
         parts["val"] = (
-            _read_elsewhere(val)
+            _read_elsewhere(val, layout)
             if kit is None
             else ilsvrc.read_val(val, kit, parts["train"].class_ids)
         )
     return kind, parts
 
 
-def _by_layout(layout: Layout, *, elsewhere: bool) -> dict[str, LabelledImages]:
-    if not layout.splits:
-        return {"train": layout.read()}
-    if "train" not in layout.splits:
-        raise InputError(f"{os.fsdecode(layout.path)!r}: no folder 'train' in it")
-    parts = {"train": layout.read("train")}
-    other = next((split for split in ("val", "test") if split in layout.splits), None)
+def _by_layout(
+    found: LabelledImages | Layout, groups: Any, *, elsewhere: bool
+) -> dict[str, LabelledImages]:
+    if not isinstance(found, Layout):
+        return {"train": found} if elsewhere else split_parts(found)
+    if not found.splits:
+        return {"train": in_groups(found.read(), groups)}
+    parts = {"train": in_groups(found.read("train"), groups)}
+    other = next((split for split in ("val", "test") if split in found.splits), None)
     if other is not None and not elsewhere:
-        parts[other] = layout.read(other)
+        parts[other] = found.read(other)
     return parts
 
 
-def _read_elsewhere(val: str) -> LabelledImages:
+def _read_elsewhere(val: str, layout: str) -> LabelledImages:
     try:
-        layout = find_layout(val)
+        return read_val(val, layout=layout)
     except InputError as error:
         raise InputError(
             f"{error}; for ImageNet's own validation images give its development kit, --devkit "
             f"{ilsvrc.DEVKIT_NAME}"
         ) from error
-    return layout.read(next((s for s in ("val", "test") if s in layout.splits), None))
+
+
+def _large_enough(
+    shown: str, parts: dict[str, LabelledImages], least: int
+) -> dict[str, LabelledImages]:
+    """Leave out the classes with fewer training images than are needed."""
+    train = parts["train"]
+    counts = np.bincount(train.images.labels, minlength=len(train.class_ids))
+    small = {train.class_ids[label]: int(counts[label]) for label in np.flatnonzero(counts < least)}
+    if not small:
+        return parts
+    told = some_of([f"{name} {count}" for name, count in small.items()])
+    if len(train.class_ids) - len(small) < 2:
+        raise InputError(
+            f"{shown}: training takes two classes or more with {least} training images or more "
+            f"each; with fewer: {told}"
+        )
+    _logger.warning(
+        "%s: %d of %d classes have fewer than %d training images and are left out (%s)",
+        shown,
+        len(small),
+        len(train.class_ids),
+        least,
+        told,
+    )
+    return {split: _without(part, set(small)) for split, part in parts.items()}
+
+
+def _without(part: LabelledImages, classes: set[str]) -> LabelledImages:
+    """Leave out classes, and number the others anew."""
+    kept = np.array([name not in classes for name in part.class_ids], bool)
+    images = part.images.take(np.flatnonzero(kept[part.images.labels]))
+    number = np.cumsum(kept) - 1
+    ids = tuple(name for name in part.class_ids if name not in classes)
+    names = zip(part.class_names, kept, strict=True)
+    return LabelledImages(
+        replace(images, labels=number[images.labels], class_names=ids),
+        ids,
+        tuple(name for name, keep in names if keep),
+        tuple(name for name in part.empty if name not in classes),
+    )
 
 
 def _check_classes(shown: str, parts: dict[str, LabelledImages], subset: bool) -> None:
     train = parts["train"]
-    if train.empty:
-        raise InputError(
-            f"{shown}: {len(train.empty)} of {len(train.class_ids)} classes have no training "
-            f"images ({_some(train.empty)}); remove their folders, or fill them"
-        )
     if len(train.class_ids) < 2:
         raise InputError(
             f"{shown}: has the class {train.class_ids[0]!r} alone; "
@@ -249,8 +331,8 @@ def _check_same(
     if subset:
         missing = set()
     if new or missing:
-        found = [f"{len(new)} in {split} alone ({_some(sorted(new))})"] if new else []
-        found += [f"{len(missing)} in train alone ({_some(sorted(missing))})"] if missing else []
+        found = [f"{len(new)} in {split} alone ({some_of(sorted(new))})"] if new else []
+        found += [f"{len(missing)} in train alone ({some_of(sorted(missing))})"] if missing else []
         raise InputError(f"{shown}: train and {split} have other classes: {'; '.join(found)}")
     if part.class_ids != train.class_ids:  # further ones, that are empty on both sides
         number = {name: label for label, name in enumerate(train.class_ids)}
@@ -287,55 +369,15 @@ def _storable(text: str) -> str:
     return text.replace("\0", "").encode("utf-8", "backslashreplace").decode()
 
 
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more
-
-
-def _named(images: ImageList) -> ImageList:
-    """Name images by their paths below the data set, so that it may lie elsewhere."""
-    prefix = os.path.join(os.fsencode(images.sources[0]["path"]), b"")
-    names = [name.removeprefix(prefix) for name in images.names]
-    return ImageList(names, images.labels, images.class_names, images.sources, images.refs)
-
-
-def _divide(images: ImageList, share: float, seed: int) -> dict[str, ImageList]:
-    """Draw validation images: of each class those whose name and seed have the lowest hashes.
-
-    So that what is drawn rests on no generator of random numbers, and hardly changes where images
-    are added.
-    """
-    drawn = np.zeros(len(images), bool)
-    for label in range(int(images.labels.max()) + 1):
-        rows = np.flatnonzero(images.labels == label)
-        if len(rows) < 2:
-            raise InputError(
-                f"class {images.class_names[label]!r} has one image, which cannot be divided into "
-                "training and validation; add images, or give validation images (--val)"
-            )
-        keys = [hashlib.sha256(b"%d\0%s" % (seed, images.names[row])).digest() for row in rows]
-        count = min(max(1, round(share * len(rows))), len(rows) - 1)
-        drawn[[row for _, row in sorted(zip(keys, rows.tolist(), strict=True))[:count]]] = True
-    return {"train": _picked(images, ~drawn), "val": _picked(images, drawn)}
-
-
-def _picked(images: ImageList, chosen: np.ndarray) -> ImageList:
-    assert images.refs is not None
-    rows = np.flatnonzero(chosen)
-    return ImageList(
-        [images.names[row] for row in rows],
-        images.labels[rows],
-        images.class_names,
-        images.sources,
-        PickedRefs(images.refs, rows),
-    )
-
-
 def _joined(lists: Sequence[ImageList]) -> ImageList:
+    groups = None
+    if any(images.groups is not None for images in lists):
+        groups = tuple(name for each in lists for name in each.groups or ("",) * len(each))
     return ImageList(
         [name for images in lists for name in images.names],
         np.concatenate([images.labels for images in lists]),
         lists[0].class_names,
         tuple(source for images in lists for source in images.sources),
         JoinedRefs([images.refs for images in lists if images.refs is not None]),
+        groups=groups,
     )

@@ -20,7 +20,7 @@ from torchvision.transforms import v2
 from decaf.backbone.model import Backbone
 from decaf.backbone.state import Weights
 from decaf.backbone.weights import load_weights
-from decaf.errors import InputError, SettingError, Stopped, WeightsError
+from decaf.errors import ImageError, InputError, SettingError, Stopped, WeightsError
 from decaf.evaluate.networks import ensemble
 from decaf.evaluate.networks.classification import Evaluation, evaluate
 from decaf.evaluate.networks.testset import read_test_set
@@ -369,7 +369,9 @@ def test_bad_images_are_recorded_and_not_counted(
     shutil.copytree(folder, data)
     (data / "bee" / "0.png").write_bytes(b"<html>not found</html>")
     (data / "bee" / "a.jpg").write_bytes(b"\xff\xd8\xff")
-    found = run(three, data)
+    with pytest.raises(ImageError, match=r"(?s)bee.*on_error='record' leaves it out, writes it"):
+        run(three, data)
+    found = run(three, data, on_error="record")
     without = tmp_path / "without"
     shutil.copytree(folder, without)
     (without / "bee" / "0.png").unlink()
@@ -392,9 +394,27 @@ def test_an_image_that_is_too_large_for_one_preparation_is_bad(
     ratio = PreprocessSpec("own", "shorter-side", 2048, 64)
     keeping, warping = make_weights(1, preprocess=ratio), make_weights(2)
     for order in ((keeping, warping), (warping, keeping)):
-        found = run(list(order), tmp_path / "data")
+        found = run(list(order), tmp_path / "data", on_error="record")
         assert [image.status for image in found.bad] == ["too_large"]
         assert found.images == 28
+
+
+def test_images_without_a_label_are_left_out(
+    weights: Weights, folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    paths = sorted(folder.rglob("*.png"))
+    names = [path.parent.name if number % 4 else "" for number, path in enumerate(paths)]
+    table = tmp_path / "table.csv"
+    lines = [f"{path},{name}" for path, name in zip(paths, names, strict=True)]
+    table.write_text("\n".join(["path,class", *lines]))
+    found = run(weights, folder, labels=table)
+    assert found.images == 21
+    assert "7 of 28 images have no label" in caplog.text
+    assert run(weights, list(map(str, paths)), labels=names).images == 21
+    shutil.copytree(folder, tmp_path / "data" / "Test")
+    assert run(weights, tmp_path / "data").data["split"] == "test"
+    with pytest.raises(InputError, match=r"all 28 images are of one class \('Test'\)"):
+        run(weights, tmp_path / "data", layout="classes")
 
 
 def test_nothing_but_bad_images(weights: Weights, tmp_path: Path) -> None:
@@ -402,7 +422,7 @@ def test_nothing_but_bad_images(weights: Weights, tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         (tmp_path / name / "1.png").write_bytes(b"x")
     with pytest.raises(InputError, match=r"none of 2 images can be read; the first is .*ant/1.png"):
-        run(weights, tmp_path)
+        run(weights, tmp_path, on_error="record")
 
 
 def test_mistakes_are_told_in_a_line(

@@ -117,15 +117,20 @@ def test_mistakes_are_told(
         classifier(lr=-1.0).fit(paths, names)
     with pytest.raises(SettingError, match="class_weight must be None or 'balanced', got 'best'"):
         classifier(class_weight="best").fit(paths, names)
-    with pytest.raises(InputError, match="class 'dogs' has one image, which cannot be divided"):
-        classifier().fit(paths[:49], names[:49])
+    with pytest.raises(InputError, match="2 groups for 64 images"):
+        classifier().fit(paths, names, groups=["a", "b"])
     with pytest.raises(NotFittedError):
         classifier().predict(paths)
     broken = tmp_path / "x.png"
     broken.write_bytes(b"no image")
     with pytest.raises(ImageError, match=r"x\.png': .*\(unsupported\)$"):
         classifier().fit([*paths, str(broken)], [*names, "ants"])
-    fitted = classifier(epochs=1.0).fit(paths, names)
+    # A class of one image is learnt, and not among those kept back; pairs are on one side.
+    groups = [f"{row // 2}" for row in range(49)]
+    fitted = classifier(epochs=1.0).fit(paths[:49], names[:49], groups=groups)
+    assert fitted.classes_.tolist() == sorted(set(names[:49]))
+    assert names[:49].count("dogs") == 1
+    assert fitted.result_.frozen.images % 2 == 0
     with pytest.raises(ImageError, match=r"x\.png' \(image 1\): .*\(unsupported\)$"):
         fitted.predict([paths[0], str(broken)])
     for items in (["nope.jpg"], [paths[0], "nope.jpg"]):

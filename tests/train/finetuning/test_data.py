@@ -14,7 +14,14 @@ from PIL import Image
 
 from decaf.errors import DecafError, InputError, SettingError
 from decaf.images.sniff import is_hdf5
-from decaf.train.finetuning.data import divided, find_images, images_of, seen_in_training
+from decaf.train.finetuning.data import (
+    PickedSplit,
+    divided,
+    find_images,
+    groups_by_name,
+    images_of,
+    seen_in_training,
+)
 from decaf.train.pack.build import make_pack
 from decaf.train.pack.reader import Pack
 
@@ -100,8 +107,8 @@ def test_lists_of_images(photos: Path, tmp_path: Path) -> None:
     ("train", "val", "told"),
     [
         ({"ants": 4}, None, "has the class 'ants' alone; training takes two classes or more"),
-        ({"ants": 4, "bees": 1}, None, "class 'bees' has one image, which cannot be divided into"),
-        ({"ants": 4, "bees": 0}, None, r"1 of 2 classes have no training images \(bees\)"),
+        ({"ants": 4, "bees": 1}, None, "two classes or more with 2 .* each; with fewer: bees 1"),
+        ({"ants": 4, "bees": 0}, None, "two classes or more with 2 .* each; with fewer: bees 0"),
         ({"ants": 4, "bees": 4}, {"ants": 1, "elks": 1}, r"other classes: 1 in val alone \(elks\)"),
         ({"ants": 4, "bees": 4}, {"Ants": 1}, "case alone .'Ants' is 'ants'.; rename the folders"),
         (
@@ -208,6 +215,7 @@ def test_every_class_is_on_both_sides(counts: list[int], share: float, seed: int
 
     class FakeSplit:
         labels = np.repeat(np.arange(len(counts)), counts)
+        names = tuple(b"%d" % i for i in range(sum(counts)))
 
         def __len__(self) -> int:
             return len(self.labels)
@@ -220,10 +228,46 @@ def test_every_class_is_on_both_sides(counts: list[int], share: float, seed: int
     assert sorted(rows.tolist()) == list(range(sum(counts)))
     for (_, train, val), count in zip(data.counts(), counts, strict=True):
         assert train + val == count
-        assert val == min(max(1, round(share * count)), count - 1)
+        assert val == min(max(1, int(share * count + 0.5)), count - 1)
 
 
 def test_the_photographs_may_move(photos: Path, tmp_path: Path) -> None:
     before = find_images(photos)
     shutil.move(photos, tmp_path / "elsewhere")
     assert find_images(tmp_path / "elsewhere").images.names == before.images.names
+
+
+def test_groups_are_on_one_side(tmp_path: Path) -> None:
+    root = folder_of(tmp_path / "photos", dict.fromkeys(CLASSES, 20))
+    source = find_images(root, groups=r"path:(\w+/\d)")
+    assert source.images.groups is not None
+    count = source.splits["train"]
+    assert not set(source.images.groups[:count]) & set(source.images.groups[count:])
+    path = pack_of(root, tmp_path / "a.pack")
+    with Pack.open(path) as pack:
+        names = groups_by_name(pack, None, r"path:(\w+/\d)")
+        assert names is not None
+        data = divided(pack, None, 0.3, 0, names)
+        assert isinstance(data.train, PickedSplit)
+        assert isinstance(data.val, PickedSplit)
+        every = pack.splits["train"].names
+        train, val = ({names[every[row]] for row in part.rows} for part in (data.train, data.val))
+        assert not train & val
+        assert data.groups is not None
+        assert set(data.groups) == train
+        with pytest.raises(InputError, match=r"a\.pack: no class has two groups, so none can be"):
+            divided(pack, None, 0.3, 0, groups_by_name(pack, None, "folder"))
+
+
+def test_small_classes_are_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    root = folder_of(tmp_path / "photos", {"ants": 5, "bees": 5, "cats": 1})
+    assert find_images(root).wnids == ("ants", "bees")
+    assert "1 of 3 classes have fewer than 2 training images and are left out" in caplog.text
+    caplog.clear()
+    with Pack.open(pack_of(root, tmp_path / "a.pack")) as pack:
+        assert divided(pack, None, 0.2, 0).counts() == [
+            ("ants", 4, 1),
+            ("bees", 4, 1),
+            ("cats", 1, 0),
+        ]
+    assert "1 classes have too few images for validation" in caplog.text

@@ -64,8 +64,8 @@ def test_folders_with_and_without_splits(tmp_path: Path) -> None:
             "train and val have other classes: 1 in val alone (c); 1 in train alone (b)",
         ),
         (
-            ["train/a/1.jpg", "train/b/1.jpg", "train/c/x.txt", "val/a/1.jpg", "val/b/1.jpg"],
-            "1 of 3 classes have no training images (c); remove their folders, or fill them",
+            ["train/a/1.jpg", "train/c/x.txt", "val/a/1.jpg"],
+            "training takes two classes or more with 1 training images or more each; with fewer: c",
         ),
         (
             ["train/a/1.jpg", "train/b/1.jpg", "test/a/1.jpg"],
@@ -110,7 +110,7 @@ def test_a_share_of_each_class_is_drawn(
     assert train == sorted(train)
     for number, count in enumerate(counts):
         drawn = sum(name.startswith(f"c{number}/") for name in val)
-        assert drawn == min(max(1, round(share * count)), count - 1)
+        assert drawn == min(max(1, int(share * count + 0.5)), count - 1)
     assert val == names_of("val", root, split_val=share, seed=seed)
 
 
@@ -125,13 +125,62 @@ def test_the_draw_depends_on_the_seed(tmp_path: Path) -> None:
     assert len(after) == 30
 
 
-def test_what_cannot_be_divided_is_told(tmp_path: Path) -> None:
+def test_what_cannot_be_divided_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     root = touch(tmp_path / "d", "a/1.jpg", "a/2.jpg", "b/1.jpg")
-    with pytest.raises(InputError, match="class 'b' has one image, which cannot be divided"):
+    with pytest.raises(InputError, match="with fewer: b 1"):
         find_source(root, split_val=0.5)
+    # A class that is too small is left out, in all splits, where others are left.
+    touch(root, "c/1.jpg", "c/2.jpg")
+    found = find_source(root, split_val=0.5)
+    assert (found.wnids, found.splits) == (("a", "c"), {"train": 2, "val": 2})
+    assert found.images.labels.tolist() == [0, 1, 0, 1]
+    assert "1 of 3 classes have fewer than 2 training images and are left out (b 1)" in caplog.text
+    assert find_source(root).splits == {"train": 5}
+    assert find_source(root, min_images=2).splits == {"train": 4}
     split = touch(tmp_path / "s", *(f"{s}/{c}/1.jpg" for s in ("train", "val") for c in "ab"))
     with pytest.raises(SettingError, match="has validation images; leave --split-val out"):
         find_source(split, split_val=0.5)
+
+
+def test_a_class_that_is_left_out_is_so_in_validation_too(tmp_path: Path) -> None:
+    names = ["train/a/1.jpg", "train/c/1.jpg", "val/a/1.jpg", "val/b/1.jpg", "val/c/1.jpg"]
+    root = touch(tmp_path / "d", *names, "train/b/x.txt")
+    found = find_source(root)
+    assert (found.wnids, found.splits) == (("a", "c"), {"train": 2, "val": 2})
+    assert found.images.labels.tolist() == [0, 1, 0, 1]
+
+
+def test_groups_are_not_divided(tmp_path: Path) -> None:
+    names = (f"{c}/{g}/{i}.jpg" for c in "ab" for g in range(8) for i in range(3))
+    root = touch(tmp_path / "d", *names)
+    found = find_source(root, split_val=0.25, groups="folder")
+    assert found.splits == {"train": 36, "val": 12}
+    groups = [name.rpartition(b"/")[0] for name in found.images.names]
+    assert found.images.groups == tuple(map(os.fsdecode, groups))
+    assert not set(groups[:36]) & set(groups[36:])
+    with pytest.raises(SettingError, match="groups are kept together where split_val draws"):
+        find_source(root, groups="folder")
+    with pytest.raises(InputError, match="no class has two groups, so none can be divided into"):
+        find_source(root, split_val=0.25, groups=r"path:^(\w)/")
+
+
+def test_tables_lists_and_layouts(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    root = touch(tmp_path / "d", *(f"{s}/{c}/{i}.jpg" for s in ("Train", "Valid") for c in "ab"
+                                   for i in range(3)))  # fmt: skip
+    assert find_source(root).splits == {"train": 6, "val": 6}
+    plain = find_source(root, layout="classes")
+    assert (plain.wnids, plain.splits) == (("Train", "Valid"), {"train": 12})
+    table = tmp_path / "table.csv"
+    rows = [
+        f"{path},{'' if i == 0 else 'xy'[i % 2]}"
+        for i, path in enumerate(sorted(root.rglob("*.jpg")))
+    ]
+    table.write_text("\n".join(["path,species", *rows]))
+    found = find_source(root, labels=table)
+    assert (found.kind, found.wnids, found.splits) == ("list", ("x", "y"), {"train": 5, "val": 6})
+    assert "1 of 12 images have no class" in caplog.text
+    listed = find_source(table, split_val=0.5)
+    assert (listed.wnids, listed.splits) == (("x", "y"), {"train": 5, "val": 6})
 
 
 def test_validation_images_are_divided_off_beside_test_images(tmp_path: Path) -> None:

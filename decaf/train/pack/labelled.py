@@ -1,0 +1,170 @@
+"""Labelled images for training, as a data set in folders or as a list with labels."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from decaf.errors import InputError
+from decaf.images.groups import find_groups
+from decaf.images.layouts import LabelledImages, Layout, find_layout
+from decaf.images.sources import ImageList, collect
+
+__all__ = [
+    "below_source",
+    "in_groups",
+    "is_path",
+    "read_train",
+    "read_val",
+    "shown_source",
+    "some_of",
+    "split_parts",
+]
+
+_SHOWN = 5
+_LIST_ENDINGS = (".txt", ".lst", ".list", ".csv", ".tsv")
+
+_logger = logging.getLogger(__name__)
+
+
+def read_train(
+    source: Any, labels: Any, layout: str, groups: Any
+) -> tuple[str, LabelledImages | Layout]:
+    """Recognise a data set in folders, or list its images with the labels that go with them.
+
+    Parameters
+    ----------
+    source, labels, layout, groups
+        As in `find_source`; a list has its groups in what is returned, see `in_groups`.
+
+    Returns
+    -------
+    kind : str
+        Of layout, or "list".
+    found : Layout or LabelledImages
+
+    Raises
+    ------
+    InputError
+        If there is no such data set, or it has splits but none for training.
+    """
+    found = _layout(source, labels, layout)
+    if found is None:
+        return "list", _listed(source, labels, layout, groups)
+    if found.splits and "train" not in found.splits:
+        raise InputError(f"{shown_source(source)}: no folder 'train' in it")
+    return found.kind, found
+
+
+def read_val(val: Any, labels: Any = "folder", layout: str = "auto") -> LabelledImages:
+    """List validation images that lie elsewhere; of a data set with splits those of val, or test.
+
+    Raises
+    ------
+    InputError
+        If they cannot be listed.
+    """
+    found = _layout(val, labels, layout)
+    if found is None:
+        return _listed(val, labels, layout, None)
+    return found.read(next((s for s in ("val", "test") if s in found.splits), None))
+
+
+def in_groups(part: LabelledImages, groups: Any) -> LabelledImages:
+    """Find the groups of images that a layout gave; see `decaf.images.groups.find_groups`."""
+    if groups is None:
+        return part
+    images = part.images
+    relative = below_source(images).names
+    found = find_groups(groups, images.names, relative, images.refs)
+    return replace(part, images=replace(images, groups=found))
+
+
+def shown_source(source: Any) -> str:
+    """Return how errors name a data set."""
+    return repr(os.fsdecode(source)) if is_path(source) else "the images"
+
+
+def is_path(source: Any) -> bool:
+    """Tell whether a data set is named by a path."""
+    return isinstance(source, (str, bytes, os.PathLike))
+
+
+def _layout(source: Any, labels: Any, layout: str) -> Layout | None:
+    """Recognise a data set in folders; None for a list of images."""
+    if not is_path(source) or not (isinstance(labels, str) and labels == "folder"):
+        return None
+    text = os.fsdecode(source)
+    if not os.path.lexists(text) and (
+        text == "-" or text.startswith("@") or any(sign in text for sign in "*?[:")
+    ):
+        return None
+    if os.path.isfile(text) and text.lower().endswith(_LIST_ENDINGS):
+        return None
+    return find_layout(source, layout)
+
+
+def _listed(source: Any, labels: Any, layout: str, groups: Any) -> LabelledImages:
+    """Read a list of images with the labels that go with it."""
+    images = collect(source, labels=labels, layout=layout, groups=groups)
+    if images.in_memory:
+        raise InputError("images in memory have no files that could be packed; save them first")
+    without = images.labels < 0
+    if without.any():
+        names = [repr(os.fsdecode(images.names[row])) for row in np.flatnonzero(without)]
+        told = f"{len(names)} of {len(images)} images have no class ({some_of(names)})"
+        if without.all():
+            raise InputError(
+                f"{shown_source(source)}: {told}; put each class into a folder, or give labels"
+            )
+        _logger.warning("%s: %s and are left out", shown_source(source), told)
+        images = images.take(np.flatnonzero(~without))
+    present, codes = np.unique(images.labels, return_inverse=True)
+    if images.class_names:
+        ids = names_of = tuple(images.class_names[label] for label in present)
+    else:
+        # Sorted as texts in the order of the numbers.
+        width = len(str(int(present.max())))
+        ids = tuple(f"{label:0{width}d}" for label in present.tolist())
+        names_of = tuple(str(label) for label in present.tolist())
+    listed = replace(images, labels=codes.astype(np.int64), class_names=ids)
+    return LabelledImages(listed, ids, names_of, ())
+
+
+def split_parts(found: LabelledImages) -> dict[str, LabelledImages]:
+    """Divide a list of images by the splits that its paths tell.
+
+    Those of a test are left out where there are some for validation, and so are those outside.
+    """
+    splits = np.array(found.images.splits or [], object)
+    if not set(splits.tolist()) & {"val", "test"}:
+        return {"train": found}
+    other = "val" if "val" in splits else "test"
+    parts = {}
+    for split in ("train", other):
+        images = found.images.take(np.flatnonzero(splits == split))
+        empty = set(range(len(found.class_ids))) - set(images.labels.tolist())
+        parts[split] = replace(
+            found, images=images, empty=tuple(found.class_ids[label] for label in sorted(empty))
+        )
+    if not len(parts["train"].images):
+        raise InputError("the images are divided, and none of them is for training (train)")
+    return parts
+
+
+def below_source(images: ImageList) -> ImageList:
+    """Name images by their paths below the data set, so that it may lie elsewhere."""
+    prefix = os.path.join(os.fsencode(images.sources[0]["path"]), b"")
+    names = [name.removeprefix(prefix) for name in images.names]
+    return replace(images, names=names)
+
+
+def some_of(names: Sequence[str]) -> str:
+    """Return the first few of many names, and how many more there are."""
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
