@@ -121,7 +121,13 @@ def stratified_folds(
         salt = b"%d:" % random.randint(np.iinfo(np.int32).max)
         fold_of = deal_folds(codes, keys, folds, salt=salt, groups=groups)
         found = [(np.flatnonzero(fold_of != k), np.flatnonzero(fold_of == k)) for k in range(folds)]
-        return [fold for fold in found if len(fold[1])]
+        found = [fold for fold in found if len(fold[1])]
+        if not found:
+            raise InputError(
+                "C cannot be chosen by cross-validation: without any of the groups a class has no "
+                "row left; give groups that are finer, or a number for C"
+            )
+        return found
     fold_of = np.full(len(codes), -1)
     # Each class goes on in the fold where the one before stopped: the folds are of one size.
     offset = 0

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from decaf.errors import InputError, SettingError
+from decaf.heads import LogisticRegression
 from decaf.heads.search import CSearch, check_folds, predicted_codes, search_C, stratified_folds
 
 counts_of_classes = st.lists(st.integers(1, 20), min_size=2, max_size=8)
@@ -171,3 +172,37 @@ def test_folds_may_be_given() -> None:
     assert check_folds(np.int64(3), 4) == 3
     ((train, held),) = check_folds(iter([([0, 1], (2,))]), 4)  # type: ignore[misc]
     assert (train.tolist(), held.tolist()) == ([0, 1], [2])
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 2), st.integers(0, 9)), min_size=4, max_size=60),
+    st.integers(2, 5),
+)
+def test_no_group_is_on_both_sides_of_a_fold(rows: list[tuple[int, int]], number: int) -> None:
+    codes = np.unique([code for code, _ in rows], return_inverse=True)[1].astype(np.int64)
+    groups = [f"{group}" if group else "" for _, group in rows]
+    try:
+        folds = stratified_folds(codes, number, np.random.RandomState(0), groups)
+    except InputError:  # no group can be held out
+        return
+    held_out: list[int] = []
+    for train, held in folds:
+        assert len(held)
+        assert not ({groups[row] for row in train} & {groups[row] for row in held}) - {""}
+        assert set(codes[held].tolist()) <= set(codes[train].tolist())
+        held_out += held.tolist()
+    assert len(set(held_out)) == len(held_out)
+
+
+def test_a_head_keeps_groups_together_in_its_search() -> None:
+    random = np.random.default_rng(0)
+    # Ten shots of each scene, and scenes that say nothing of their class.
+    scenes = random.standard_normal((40, 30)).repeat(10, 0)
+    X = (scenes + 0.01 * random.standard_normal(scenes.shape)).astype(np.float32)
+    y, groups = np.arange(40).repeat(10) % 2, np.arange(40).repeat(10)
+    head = LogisticRegression("cv", random_state=0)
+    assert head.fit(X, y).search_.accuracy.max() == 1.0
+    assert head.fit(X, y, groups=groups).search_.accuracy.max() < 0.75
+    with pytest.raises(InputError, match="3 groups for 400 rows"):
+        head.fit(X, y, groups=[1, 2, 3])
