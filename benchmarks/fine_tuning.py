@@ -51,8 +51,8 @@ from decaf.evaluate.reports import (
     Text,
     write_report,
 )
-from decaf.features.disk import write_atomically
 from decaf.heads import load_head
+from decaf.storage.atomic import write_atomically
 from decaf.train.finetuning.settings import FinetuneSettings
 from decaf.train.heap import keep_freed_memory
 

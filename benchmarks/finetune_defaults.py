@@ -32,8 +32,8 @@ from decaf.backbone.device import bf16_is_native
 from decaf.backbone.network import AlexNet
 from decaf.backbone.registry import DEFAULT_WEIGHTS
 from decaf.backbone.weights import Weights, load_weights
-from decaf.features.disk import write_atomically
 from decaf.images.layouts import LabelledImages, find_layout
+from decaf.storage.atomic import write_atomically
 from decaf.train.distributed import World
 from decaf.train.finetuning.data import PickedSplit
 from decaf.train.finetuning.frozen import FrozenHead, fit_frozen_head, layer_values

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 __all__ = [
     "DecafError",
+    "DiskError",
     "FeatureFileError",
     "HeadError",
     "ImageError",
@@ -95,6 +96,10 @@ class ResumeError(DecafError, ValueError):
 
 class OutputError(DecafError, OSError):
     """The output cannot be written: it exists, is in use by another run, or the disk failed."""
+
+
+class DiskError(OutputError):
+    """The disk failed while output was written: it is full, or broken."""
 
 
 class Stopped(DecafError):

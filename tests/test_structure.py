@@ -25,6 +25,7 @@ STAGES = [
     {"features"},
     {"backbone"},
     {"images"},
+    {"storage"},
     {"errors"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(STAGES) for room in rooms}
@@ -32,7 +33,7 @@ LEVEL = {room: level for level, rooms in enumerate(STAGES) for room in rooms}
 # Library → where it may be imported.
 FRONTIERS = {
     # In images for arrays of images that others have put into HDF5 files.
-    "h5py": {"features", "images", "train"},
+    "h5py": {"features", "images", "storage", "train"},
     # In train for the estimator of fine-tuning, which scikit-learn's tools take.
     "sklearn": {"heads", "adapt", "evaluate", "train"},
 }

@@ -27,7 +27,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -35,7 +34,6 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from decaf import __version__
@@ -52,6 +50,8 @@ from decaf.backbone.state import MEAN_IMAGE, Weights, check_layout
 from decaf.errors import OutputError, SettingError, WeightsError
 from decaf.images.recognise import is_kind, not_wanted
 from decaf.images.spec import PreprocessSpec
+from decaf.storage.atomic import disk_errors, whole_file
+from decaf.storage.tensors import write_tensors
 
 __all__ = ["FORMAT", "SCHEMA", "check_weights_path", "read_weights", "save_weights"]
 
@@ -344,10 +344,8 @@ def save_weights(
     if encodings:
         header["storage"] = json.dumps(encodings)
     header[_OWN_SUM] = _header_sha256(header)
-    try:
-        _write_whole(target, stored, header)
-    except (OSError, SafetensorError) as error:
-        raise OutputError(f"{target}: cannot be written: {error}") from error
+    with disk_errors(target, "nothing was written"), whole_file(target, wait=True) as stream:
+        write_tensors(stream, stored, header)
     return written.sha256
 
 
@@ -366,25 +364,3 @@ def _to_json(key: str, value: dict[str, Any]) -> str:
         return json.dumps(value, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise WeightsError(f"{key} must hold JSON values only: {error}") from None
-
-
-def _write_whole(target: Path, stored: dict[str, Tensor], header: dict[str, str]) -> None:
-    """Write beside the target, make it durable, then give it its name in one step."""
-    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    try:
-        os.close(handle)
-        save_file(stored, temporary, metadata=header)
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)  # mkstemp's files are their owner's alone
-        os.replace(temporary, target)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    folder = os.open(target.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

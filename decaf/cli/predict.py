@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import codecs
 import functools
+import io
 import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -218,18 +219,15 @@ def _opened(out: str | None) -> Iterator[TextIO]:
     if out is None:
         yield sys.stdout
         return
-    from decaf.features.disk import disk_errors
+    from decaf.storage.atomic import disk_errors, whole_file
 
     path = Path(out)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        with disk_errors(path, "nothing was written"):
-            with open(temporary, "w", encoding="utf-8", newline="") as stream:
-                yield stream
-            os.replace(temporary, path)
-    finally:
-        with suppress(OSError):  # not even that, where nothing may be written
-            temporary.unlink(missing_ok=True)
+    with disk_errors(path, "nothing was written"), whole_file(path) as stream:
+        text = io.TextIOWrapper(stream, encoding="utf-8", newline="")
+        try:
+            yield text
+        finally:
+            text.detach()
 
 
 def _counted(found: Iterable[Prediction], seen: Counter[str]) -> Iterator[Prediction]:

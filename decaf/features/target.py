@@ -7,7 +7,7 @@ import json
 import math
 import threading
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -17,7 +17,6 @@ import numpy as np
 
 import decaf
 from decaf.errors import DecafError, FeatureFileError, OutputError, ResumeError, Stopped
-from decaf.features.disk import disk_errors
 from decaf.features.parts.directory import Parts
 from decaf.features.parts.inputs import Entry, content_digest, describe, differs_from_file
 from decaf.features.parts.writer import ShardWriter
@@ -25,8 +24,9 @@ from decaf.features.progress import Progress, progress_for
 from decaf.features.ranks import Ranks, ranks_of_run
 from decaf.features.run import differences, environment
 from decaf.features.store import schema
-from decaf.features.store.assemble import FileHead, temporary_path, write_feature_file
+from decaf.features.store.assemble import FileHead, write_feature_file
 from decaf.features.store.file import FeatureFile
+from decaf.storage.atomic import disk_errors, remove_leftover
 
 if TYPE_CHECKING:
     from decaf.backbone.model import Backbone
@@ -147,6 +147,7 @@ class Target:
             try:
                 if self._is_complete(head, session.images):
                     Parts.tidy(self.parts_path, schema.fingerprint(head.run))
+                    remove_leftover(self.path)
                 else:
                     row_bytes = sum(math.prod(shape) for shape in layers.values())
                     row_bytes *= np.dtype(session.settings.dtype).itemsize
@@ -173,8 +174,7 @@ class Target:
                 parts.close()
                 return False
             # Of a run that was killed as it assembled: the room it takes may be needed.
-            with suppress(OSError):
-                temporary_path(self.path).unlink(missing_ok=True)
+            remove_leftover(self.path)
         except BaseException:
             parts.close()
             raise

@@ -35,7 +35,6 @@ from safetensors.numpy import save
 
 from decaf import __version__
 from decaf.errors import DecafError, HeadError, OutputError, SettingError
-from decaf.features.disk import disk_errors, write_atomically
 from decaf.features.store.schema import canonical_json
 from decaf.heads.calibration import Calibration
 from decaf.heads.estimator_record import (
@@ -49,6 +48,7 @@ from decaf.heads.estimator_record import (
 from decaf.heads.identity import FeatureIdentity
 from decaf.heads.linear import LinearHead
 from decaf.images.recognise import is_kind, not_wanted
+from decaf.storage.atomic import disk_errors, write_atomically
 
 __all__ = ["FORMAT", "SCHEMA", "SavedHead", "is_head_file", "load_head", "save_head"]
 

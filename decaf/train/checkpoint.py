@@ -10,37 +10,23 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import re
 from pathlib import Path
 from typing import Any
 
 import safetensors
-import torch
 from torch import Tensor
 
 from decaf import __version__
 from decaf.backbone.state import state_sha256
 from decaf.errors import ResumeError
-from decaf.features.disk import disk_errors, sync_directory
+from decaf.storage.atomic import SUFFIX, disk_errors, remove_leftover, whole_file
+from decaf.storage.tensors import write_tensors
 
 __all__ = ["Checkpoints", "read_checkpoint", "write_checkpoint"]
 
 FORMAT = "decaf-checkpoint"
 SCHEMA = "1"
-
-# Bytes given to the system at a time.
-_PIECE = 16 << 20
-_TYPES = {
-    torch.float64: "F64",
-    torch.float32: "F32",
-    torch.float16: "F16",
-    torch.bfloat16: "BF16",
-    torch.int64: "I64",
-    torch.int32: "I32",
-    torch.uint8: "U8",
-    torch.bool: "BOOL",
-}
 
 _logger = logging.getLogger(__name__)
 
@@ -79,9 +65,8 @@ class Checkpoints:
         path = self.folder / f"step-{step:09d}.safetensors"
         with disk_errors(path, "earlier checkpoints are kept, for --resume"):
             self.folder.mkdir(parents=True, exist_ok=True)
-            for stray in self.folder.glob("step-*.safetensors.tmp"):
-                if _step_of(stray.with_suffix("")) >= 0:
-                    stray.unlink()
+            for stray in self.folder.glob(f"step-*.safetensors{SUFFIX}"):
+                remove_leftover(stray.with_name(stray.name.removesuffix(SUFFIX)))
             write_checkpoint(path, state, tensors)
             paths = self.paths()
             kept = [p for p in paths if _step_of(p) <= step][-self.keep :]
@@ -139,53 +124,17 @@ def write_checkpoint(path: Path, state: dict[str, Any], tensors: dict[str, Tenso
         Where the disk refuses.
     """
     ready = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
-    # The widest numbers first, so that each tensor begins at a multiple of their size.
-    names = sorted(ready, key=lambda name: (-ready[name].element_size(), name))
     text = json.dumps(state)
-    header: dict[str, Any] = {
-        "__metadata__": {
-            "format": FORMAT,
-            "schema": SCHEMA,
-            "decaf_version": __version__,
-            "state": text,
-            "sha256": _sha256(text, ready),
-        }
+    metadata = {
+        "format": FORMAT,
+        "schema": SCHEMA,
+        "decaf_version": __version__,
+        "state": text,
+        "sha256": _sha256(text, ready),
     }
-    end = 0
-    for name in names:
-        tensor, begin = ready[name], end
-        end += tensor.numel() * tensor.element_size()
-        header[name] = {
-            "dtype": _TYPES[tensor.dtype],
-            "shape": list(tensor.shape),
-            "data_offsets": [begin, end],
-        }
-    encoded = json.dumps(header).encode()
-    encoded += b" " * (-len(encoded) % 8)
-    temporary = path.with_name(f"{path.name}.tmp")
-    with disk_errors(path, "earlier checkpoints are kept, for --resume"):
-        try:
-            # Written here, not by safetensors, whose errors hide the system's reason.
-            with open(temporary, "wb", buffering=0) as file:
-                _write(file.fileno(), len(encoded).to_bytes(8, "little") + encoded)
-                for name in names:
-                    _write(file.fileno(), memoryview(_bytes_of(ready[name])))
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-        sync_directory(path.parent)
-
-
-def _bytes_of(tensor: Tensor) -> Any:
-    return tensor.reshape(-1).view(torch.uint8).numpy()
-
-
-def _write(descriptor: int, data: bytes | memoryview) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view[:_PIECE]) :]
+    kept = "earlier checkpoints are kept, for --resume"
+    with disk_errors(path, kept), whole_file(path) as stream:
+        write_tensors(stream, ready, metadata)
 
 
 def _sha256(text: str, tensors: dict[str, Tensor]) -> str:

@@ -7,7 +7,7 @@ import io
 from pathlib import Path
 
 from decaf.errors import SettingError
-from decaf.features.disk import disk_errors
+from decaf.storage.atomic import disk_errors, write_atomically
 from decaf.train.log import read_log
 
 __all__ = ["can_draw", "draw_curves"]
@@ -71,4 +71,4 @@ def draw_curves(log: Path, out: Path) -> None:
     picture = io.BytesIO()
     figure.savefig(picture, format="png", dpi=120)
     with disk_errors(out, "the weights are kept"):
-        out.write_bytes(picture.getvalue())
+        write_atomically(out, picture.getvalue())

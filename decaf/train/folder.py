@@ -12,9 +12,9 @@ from torch import Tensor
 
 from decaf import __version__
 from decaf.errors import OutputError, ResumeError
-from decaf.features.disk import disk_errors, write_atomically
 from decaf.features.parts.lock import LOCK_NAME, acquire
 from decaf.features.run import differences
+from decaf.storage.atomic import SUFFIX, disk_errors, write_atomically
 from decaf.train.checkpoint import Checkpoints
 
 __all__ = ["RunFolder"]
@@ -170,5 +170,5 @@ class RunFolder:
 
 def _is_unfinished(name: str) -> bool:
     """Tell whether a file is one that was being written when its process was killed."""
-    texts = name.endswith(".tmp") and name.startswith((SETTINGS_FILE, LOG_FILE))
-    return texts or name.startswith(f".{WEIGHTS_FILE}.")
+    whole = (SETTINGS_FILE, LOG_FILE, WEIGHTS_FILE, CURVES_FILE)
+    return name.endswith(SUFFIX) and name.removesuffix(SUFFIX) in whole

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from decaf.errors import SettingError
-from decaf.features.disk import disk_errors, write_atomically
+from decaf.storage.atomic import disk_errors, write_atomically
 
 __all__ = ["COLUMNS", "Log", "read_log", "wants_tensorboard"]
 

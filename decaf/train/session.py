@@ -22,10 +22,10 @@ from decaf.backbone.spec import layer_shape, parameter_shapes
 from decaf.backbone.state import Weights
 from decaf.backbone.weights import load_weights, save_weights
 from decaf.errors import OutputError, SettingError, WeightsError
-from decaf.features.disk import disk_errors
 from decaf.features.progress import progress_for
 from decaf.features.ranks import local_world_size
 from decaf.features.run import available_cores
+from decaf.storage.atomic import disk_errors
 from decaf.train.beginning import preprocess_of, start_state
 from decaf.train.checkpoint import Checkpoints
 from decaf.train.curves import can_draw, draw_curves

@@ -332,7 +332,7 @@ def test_what_a_killed_beginning_leaves_is_no_hindrance(
     out = tmp_path / "run"
     out.mkdir()
     (out / "lock").write_bytes(b"proc")
-    for name in ("run.json.77.tmp", "log.csv.77.tmp", ".weights.safetensors.x1"):
+    for name in ("run.json.decaf-tmp", "log.csv.decaf-tmp", "weights.safetensors.decaf-tmp"):
         (out / name).write_bytes(b"half")
     go(pack_path, out, settings)
     left = {"run.json", "log.csv", "lock", "checkpoints", "weights.safetensors"}

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from decaf.backbone.export.torch_program import run_program, write_program
 from decaf.backbone.model import Backbone
 from decaf.backbone.weights import Weights, load_weights
 from decaf.errors import OutputError, SettingError
+from decaf.storage.atomic import disk_errors, temporary_path, whole_file
 
 __all__ = ["ENDINGS", "ExportedModel", "export_model"]
 
@@ -111,16 +111,15 @@ def export_model(
     loaded = weights if isinstance(weights, Weights) else load_weights(weights)
     graph = forward_graph(loaded, layers)
     agreement = None
-    with _appearing(target) as temporary:
+    with disk_errors(target, "nothing was written"), whole_file(target) as stream:
         if ending == ".onnx":
-            message = model_message(loaded, graph, target)
-            with open(temporary, "wb") as stream:
-                message.write(stream)
+            model_message(loaded, graph, target).write(stream)
         else:
-            write_program(temporary, graph, json.dumps(model_metadata(loaded, graph)))
-        size = temporary.stat().st_size
+            write_program(stream, graph, json.dumps(model_metadata(loaded, graph)))
+        size = stream.tell()
+        stream.flush()
         if check:
-            agreement = _checked(temporary, loaded, graph)
+            agreement = _checked(temporary_path(target), ending, loaded, graph)
     return ExportedModel(target, size, loaded, graph.outputs, agreement)
 
 
@@ -136,25 +135,7 @@ def _check_target(target: Path, overwrite: bool) -> None:
         raise OutputError(f"{target}: is there already; choose another name, or overwrite=True")
 
 
-def _checked(path: Path, weights: Weights, graph: Graph) -> Agreement:
+def _checked(path: Path, ending: str, weights: Weights, graph: Graph) -> Agreement:
     layers = [*graph.outputs]
-    program, run = run_onnx(path, layers) if path.suffix == ".onnx" else run_program(path)
+    program, run = run_onnx(path, layers) if ending == ".onnx" else run_program(path)
     return compare(program, run, Backbone(weights), layers)
-
-
-@contextmanager
-def _appearing(path: Path) -> Iterator[Path]:
-    """Give a file to write beside `path`, which is complete when it appears under that name."""
-    # It keeps the ending: torch looks at it.
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix.lower()}")
-    try:
-        yield temporary
-        with open(temporary, "rb") as stream:
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    except OutputError:
-        raise
-    except OSError as error:
-        raise OutputError(f"{path}: {error.strerror or error}; it was not written") from error
-    finally:
-        temporary.unlink(missing_ok=True)

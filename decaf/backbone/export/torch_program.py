@@ -6,10 +6,11 @@ be traced cannot loop over the rows of a batch, as decaf's own pass does.
 
 from __future__ import annotations
 
+import io
 import os
 import warnings
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import IO, Any, cast
 
 import numpy as np
 import torch
@@ -50,13 +51,12 @@ class GraphModule(nn.Module):
         return {layer: values[layer] for layer in self._outputs}
 
 
-def write_program(path: str | os.PathLike[str], graph: Graph, metadata: str) -> None:
+def write_program(stream: IO[bytes], graph: Graph, metadata: str) -> None:
     """Trace a graph for batches of any length, and write the program.
 
     Parameters
     ----------
-    path : str or path
-        Ends in ``.pt2``.
+    stream : binary stream
     graph : Graph
     metadata : str
         Kept in the file as `METADATA`; ``torch.export.load(path, extra_files={METADATA: ""})``
@@ -70,7 +70,10 @@ def write_program(path: str | os.PathLike[str], graph: Graph, metadata: str) -> 
         program = torch.export.export(
             GraphModule(graph).eval(), (example,), dynamic_shapes={INPUT: {0: batch}}
         )
-        torch.export.save(program, path, extra_files={METADATA: metadata})
+        # In memory first: where a write fails, torch's own does not only raise.
+        file = io.BytesIO()
+        torch.export.save(program, file, extra_files={METADATA: metadata})
+    stream.write(file.getbuffer())
 
 
 def run_program(path: str | os.PathLike[str]) -> tuple[str, Any]:
@@ -84,7 +87,8 @@ def run_program(path: str | os.PathLike[str]) -> tuple[str, Any]:
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        module = torch.export.load(path).module()
+        with open(path, "rb") as stream:  # torch asks a path for its ending
+            module = torch.export.load(stream).module()
 
     def run(pixels: np.ndarray) -> list[np.ndarray]:
         with torch.no_grad():

@@ -34,7 +34,7 @@ from decaf.evaluate.protocol.feature_cache import CachedFeatures, cache_folder, 
 from decaf.evaluate.protocol.result_store import ResultStore
 from decaf.evaluate.protocol.splits import write_splits
 from decaf.evaluate.reports import BenchmarkReport, Section, SplitRecord
-from decaf.features.disk import disk_errors
+from decaf.storage.atomic import disk_errors
 
 __all__ = ["run_adaptation"]
 

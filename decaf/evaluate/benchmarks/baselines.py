@@ -22,7 +22,7 @@ from decaf.evaluate.fisher_vectors import (
 )
 from decaf.evaluate.fisher_vectors.settings import require
 from decaf.evaluate.protocol.splits import Split
-from decaf.features.disk import disk_errors
+from decaf.storage.atomic import disk_errors
 
 __all__ = [
     "BASELINES",

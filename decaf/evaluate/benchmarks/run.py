@@ -37,7 +37,7 @@ from decaf.evaluate.protocol.splits import (
     write_splits,
 )
 from decaf.evaluate.reports import BenchmarkReport, SplitRecord
-from decaf.features.disk import disk_errors
+from decaf.storage.atomic import disk_errors
 
 __all__ = ["run_benchmark"]
 

@@ -24,9 +24,9 @@ from decaf.evaluate.fisher_vectors.vocabulary import (
     load_vocabulary,
     save_vocabulary,
 )
-from decaf.features.disk import disk_errors, write_atomically
 from decaf.features.parts.lock import acquire
 from decaf.images.refs import ImageRef
+from decaf.storage.atomic import disk_errors, write_atomically
 
 __all__ = ["Kept", "fingerprint"]
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from decaf.errors import InputError
 from decaf.evaluate.fisher_vectors.settings import FisherVectorSettings, require
-from decaf.features.disk import write_atomically
+from decaf.storage.atomic import write_atomically
 
 __all__ = ["Vocabulary", "learn_vocabularies", "load_vocabulary", "save_vocabulary"]
 

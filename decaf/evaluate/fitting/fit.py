@@ -24,6 +24,7 @@ from decaf.evaluate.fitting.source import (
     candidate_layers,
     features_to_fit,
     groups_and_splits,
+    is_almost_done,
     only_source,
     remove_parts,
     source_name,
@@ -279,7 +280,8 @@ def fit(
     least = MIN_IMAGES if min_images is None else min_images
     source = only_source(source)
     target = None if out is None else Path(os.fsdecode(out))
-    check_targets(target, keep_features, overwrite=overwrite)
+    replace = overwrite or (target is not None and is_almost_done(target, settings.record()))
+    check_targets(target, keep_features, overwrite=replace)
     seconds: dict[str, float] = {}
     began = time.perf_counter()
     with features_to_fit(
@@ -366,7 +368,7 @@ def fit(
             class_names=saved.class_names,
             report=saved.report,
             calibration=saved.calibration,
-            overwrite=overwrite,
+            overwrite=replace,
         )
         remove_parts(target)
     return Fitted(classifier, report)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,15 @@ from typing import Any
 import numpy as np
 
 from decaf.backbone.registry import DEFAULT_WEIGHTS
-from decaf.errors import OutputError, ResumeError, SettingError, WeightsError
+from decaf.errors import (
+    DiskError,
+    HeadError,
+    OutputError,
+    ResumeError,
+    SettingError,
+    WeightsError,
+)
 from decaf.evaluate.fitting.held_out import usable_images
-from decaf.features.disk import disk_errors
 from decaf.features.extract import extract
 from decaf.features.run import differences
 from decaf.features.store.file import FeatureFile
@@ -23,15 +29,18 @@ from decaf.images.groups import find_groups
 from decaf.images.labels import common_folder
 from decaf.images.recognise import is_kind
 from decaf.images.refs import RefList
+from decaf.heads.saved import load_head
 from decaf.images.sniff import is_hdf5
 from decaf.images.sources import ImageList, collect
 from decaf.images.spec import PreprocessSpec, override_preprocess
+from decaf.storage.atomic import disk_errors
 
 __all__ = [
     "CANDIDATE_LAYERS",
     "candidate_layers",
     "features_to_fit",
     "groups_and_splits",
+    "is_almost_done",
     "only_source",
     "parts_path",
     "remove_parts",
@@ -62,6 +71,26 @@ def remove_parts(out: Path) -> None:
             path.unlink(missing_ok=True)
     with suppress(OSError):  # not there, or somebody's own
         folder.rmdir()
+
+
+def is_almost_done(out: Path, settings: Mapping[str, Any]) -> bool:
+    """Tell whether a run wrote its classifier, and was killed before it had removed its features.
+
+    Parameters
+    ----------
+    out : Path
+        The classifier's file.
+    settings : mapping
+        The record of the settings that are asked for now: those of the run that was killed must be
+        the same.
+    """
+    try:
+        left = os.listdir(parts_path(out))
+        if not all(name.startswith(_FEATURES) for name in left):
+            return False
+        return bool(load_head(out).report.get("settings") == settings)
+    except (OSError, HeadError):
+        return False
 
 
 def only_source(source: Any) -> Any:
@@ -190,6 +219,8 @@ def _extracted(source: Any, **asked: Any) -> FeatureFile:
 def _resumed(source: Any, out: Path, asked: dict[str, Any]) -> FeatureFile:
     try:
         return _extracted(source, out=out, **asked)
+    except DiskError:  # what was finished is kept
+        raise
     except (OutputError, ResumeError):
         # Of another run that was broken off: with other images or settings.
         return _extracted(source, out=out, overwrite=True, **asked)

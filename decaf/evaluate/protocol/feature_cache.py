@@ -21,10 +21,10 @@ import numpy.typing as npt
 from decaf.backbone.registry import DEFAULT_WEIGHTS
 from decaf.errors import OutputError, ResumeError
 from decaf.evaluate.datasets.dataset import Dataset
-from decaf.features.disk import disk_errors
 from decaf.features.extract import extract
 from decaf.features.run import RunSettings
 from decaf.features.store.file import FeatureFile, open_features
+from decaf.storage.atomic import disk_errors
 
 if TYPE_CHECKING:
     from decaf.backbone.model import Backbone

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from decaf.features.disk import disk_errors, write_atomically
+from decaf.storage.atomic import disk_errors, write_atomically
 
 __all__ = ["ResultStore"]
 

@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from decaf.errors import InputError, SettingError
 from decaf.evaluate.datasets.dataset import Dataset
-from decaf.features.disk import disk_errors, write_atomically
+from decaf.storage.atomic import disk_errors, write_atomically
 
 __all__ = [
     "Split",

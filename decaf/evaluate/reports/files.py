@@ -15,7 +15,7 @@ from decaf.evaluate.reports.markdown import report_markdown
 from decaf.evaluate.reports.page import report_page
 from decaf.evaluate.reports.scatter_chart import standalone_scatter
 from decaf.evaluate.reports.sections import Lines, Scatter
-from decaf.features.disk import disk_errors, write_atomically
+from decaf.storage.atomic import disk_errors, write_atomically
 
 __all__ = ["load_report", "report_json", "write_report"]
 

@@ -31,13 +31,13 @@ import safetensors
 import safetensors.numpy
 
 from decaf.errors import OutputError, ResumeError
-from decaf.features.disk import append_line, write_atomically
 from decaf.features.parts.inputs import Entry, changed_content, changed_list, dump, parse
 from decaf.features.parts.lock import LOCK_NAME, acquire
 from decaf.features.parts.manifest import Shard, from_lines, to_line
 from decaf.features.rows import Rows, ShardRows
 from decaf.features.run import differences
 from decaf.features.store import schema
+from decaf.storage.atomic import SUFFIX, append_line, write_atomically
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -49,10 +49,11 @@ R = TypeVar("R", bound=ShardRows)
 LAYER_PREFIX = "features/"
 HEADER_NAME = "run.json"
 INPUTS_NAME = "inputs.jsonl"
-# The names of all that a run leaves in its directory, half-written files with the number of their
-# process among them. Anything else there is somebody's, and stays.
+# The names of all that a run leaves in its directory, half-written files among them. Anything else
+# there is somebody's, and stays.
 OWN_FILES = re.compile(
-    r"(run\.json|inputs\.jsonl|[0-9]{10,}-[0-9]{10,}\.shard)(\.[0-9]+\.tmp)?|manifest-[0-9]+\.txt"
+    rf"(run\.json|inputs\.jsonl|[0-9]{{10,}}-[0-9]{{10,}}\.shard)({re.escape(SUFFIX)})?"
+    r"|manifest-[0-9]+\.txt"
 )
 # What of a header may differ where a run is taken up: the beginning's stands.
 BEGINNING = ("shard_rows", "created", "run", "fingerprint")
@@ -177,7 +178,7 @@ class ShardDirectory(ABC, Generic[R]):
             )
         self.header = before
         for name in os.listdir(self.path):
-            if name.endswith(".tmp") and OWN_FILES.fullmatch(name):
+            if name.endswith(SUFFIX) and OWN_FILES.fullmatch(name):
                 (self.path / name).unlink()
         self.read_manifests(between)
         entries = _parse_inputs(self.path / INPUTS_NAME)

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from decaf.errors import Stopped
-from decaf.features.disk import disk_errors
 from decaf.features.parts.directory import ShardDirectory
 from decaf.features.progress import Progress
 from decaf.features.rows import ShardRows
+from decaf.storage.atomic import disk_errors
 
 __all__ = ["ShardWriter"]
 

@@ -3,32 +3,27 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import h5py
 import numpy as np
 
 from decaf.errors import FeatureFileError, OutputError
-from decaf.features.disk import reserve, sync_directory
 from decaf.features.rows import Rows
 from decaf.features.store import schema
 from decaf.features.store.content import ContentDigest, read_content
 from decaf.features.store.file import FeatureFile
 from decaf.features.store.text import text_array, write_text_attribute
 from decaf.images.status import STATUS_NAMES
+from decaf.storage.atomic import temporary_path, whole_file
+from decaf.storage.hdf5 import hdf5_output
 
-__all__ = ["FileHead", "temporary_path", "write_feature_file"]
+__all__ = ["FileHead", "write_feature_file"]
 
 CHUNK_BYTES = 256 * 1024
-# What the metadata of a file takes at most, beside its data: headers, chunk index, checksums.
-HEAD_BYTES = 1 << 20
-CHUNK_INDEX_BYTES = 64
-# What a row takes beside features, name and message.
-ROW_BYTES = 64
 
 
 @dataclass(frozen=True)
@@ -91,37 +86,23 @@ def write_feature_file(
     OSError
         Where the disk fails; nothing is left under `path` then.
     """
-    temporary = temporary_path(path)
-    try:
-        written = _write(temporary, head, layers, rows)
-        _check(temporary, written)
-        descriptor = os.open(temporary, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    sync_directory(path.parent)
-
-
-def temporary_path(path: Path) -> Path:
-    """Give the name that a feature file has until it is complete."""
-    return path.with_name(path.name + ".tmp")
+    with whole_file(path) as stream:
+        written = _write(stream, path, head, layers, rows)
+        _check(temporary_path(path), written)
 
 
 def _write(
-    temporary: Path, head: FileHead, layers: dict[str, tuple[int, ...]], rows: Iterable[Rows]
+    stream: IO[bytes],
+    path: Path,
+    head: FileHead,
+    layers: dict[str, tuple[int, ...]],
+    rows: Iterable[Rows],
 ) -> dict[str, str]:
     """Write all of it; return the checksum of each column as it was meant to be."""
     content = ContentDigest()
     count = len(head.names)
-    with h5py.File(temporary, "w", libver=schema.LIBVER):
-        pass
-    _reserve(temporary, head, layers)
-    with h5py.File(temporary, "r+", libver=schema.LIBVER) as file:
+    with hdf5_output(stream, schema.LIBVER) as output:
+        file = output.file
         _write_head(file, head, content)
         features = file.create_group(schema.FEATURES)
         for layer, shape in layers.items():
@@ -156,8 +137,9 @@ def _write(
         )
         expected = 0
         for block in rows:
+            output.check()
             if block.start != expected:
-                raise OutputError(f"{temporary}: rows {expected} to {block.start - 1} are missing")
+                raise OutputError(f"{path}: rows {expected} to {block.start - 1} are missing")
             place = slice(block.start, block.stop)
             for layer in layers:
                 values = np.asarray(block.features[layer], features[layer].dtype)
@@ -175,33 +157,15 @@ def _write(
             content.texts(schema.MESSAGE, texts.tolist())
             expected = block.stop
         if expected != count:
-            raise OutputError(f"{temporary}: rows {expected} to {count - 1} are missing")
+            raise OutputError(f"{path}: rows {expected} to {count - 1} are missing")
         found = content.hexdigests()
         write_text_attribute(file, "content", json.dumps(found))
-        file.flush()  # h5py passes over what fails when a dataset is freed
-        return found
+    return found
 
 
 def _chunk_rows(count: int, shape: tuple[int, ...], head: FileHead) -> int:
     row_bytes = int(np.prod(shape)) * np.dtype(head.run["dtype"]).itemsize
     return int(max(1, min(count, CHUNK_BYTES // row_bytes)))
-
-
-def _reserve(temporary: Path, head: FileHead, layers: dict[str, tuple[int, ...]]) -> None:
-    """Take the room the file will need before HDF5 writes to it."""
-    count = len(head.names)
-    # Names are padded to the longest, and the padding compressed to nearly nothing; of messages
-    # nothing is known yet but how long they may be.
-    longest = max(len(name) for name in head.names)
-    size = HEAD_BYTES + sum(len(name) for name in head.names) + count * longest // 200
-    size += count * (ROW_BYTES + schema.MESSAGE_BYTES)
-    size += sum(column.nbytes for column in head.optional.values())
-    for shape in layers.values():
-        rows = _chunk_rows(count, shape, head)
-        chunks = -(-count // rows)
-        chunk_bytes = rows * int(np.prod(shape)) * np.dtype(head.run["dtype"]).itemsize
-        size += chunks * (chunk_bytes + CHUNK_INDEX_BYTES)
-    reserve(temporary, size)
 
 
 def _write_head(file: h5py.File, head: FileHead, content: ContentDigest) -> None:

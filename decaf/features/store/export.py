@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
+import io
 import math
 import os
 import zipfile
@@ -18,6 +18,7 @@ import numpy as np
 from decaf.errors import OutputError, SettingError
 from decaf.features.store.file import FeatureFile
 from decaf.features.store.schema import GROUP, NO_LABEL, SPLIT, canonical_json
+from decaf.storage.atomic import disk_errors, whole_file
 
 __all__ = ["ENDINGS", "Exported", "export_features", "spreadsheet_cell"]
 
@@ -176,32 +177,29 @@ def export_features(
     if write is _write_npy:
         parts[target.with_name(f"{target.stem}.rows.csv")] = _write_rows
     parts[target] = write
+    files = (target, *(path for path in parts if path != target))
     if not overwrite:
+        if write is _write_npy and not os.path.lexists(target):
+            # Of the same export, which was killed between its two files.
+            parts = {path: part for path, part in parts.items() if not _is_there(selections, path)}
         for path in parts:
             if os.path.lexists(path):
                 raise OutputError(
                     f"{path}: is there already; choose another name, or overwrite=True"
                 )
     for path, part in parts.items():
-        with _appearing(path) as stream:
+        with disk_errors(path, "nothing was written"), whole_file(path) as stream:
             part(selections, stream)
-    return Exported((target, *(path for path in parts if path != target)), shapes, dtype.name)
+    return Exported(files, shapes, dtype.name)
 
 
-@contextlib.contextmanager
-def _appearing(path: Path) -> Iterator[IO[bytes]]:
-    """Write a file that is complete when it appears under its name."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        raise OutputError(f"{path}: {error.strerror or error}; it was not written") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+def _is_there(selections: Sequence[_Selection], path: Path) -> bool:
+    """Tell whether the table of the rows is there as it would be written."""
+    if path.suffix != ".csv" or not path.is_file():
+        return False
+    expected = io.BytesIO()
+    _write_rows(selections, expected)
+    return path.read_bytes() == expected.getvalue()
 
 
 def spreadsheet_cell(text: str) -> str:

@@ -21,12 +21,12 @@ import numpy as np
 import torch
 
 from decaf.errors import OutputError, ResumeError, Stopped
-from decaf.features.disk import disk_errors
 from decaf.features.parts.directory import ShardDirectory
 from decaf.features.parts.manifest import Shard
 from decaf.features.parts.writer import ShardWriter
 from decaf.features.progress import progress_for
 from decaf.features.store.schema import fingerprint
+from decaf.storage.atomic import disk_errors
 from decaf.train.distillation.teacher import Teacher
 from decaf.train.distributed import World
 from decaf.train.feed import ahead, decoding_threads

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from decaf.errors import OutputError
-from decaf.features.disk import disk_errors, write_atomically
+from decaf.storage.atomic import disk_errors, write_atomically
 from decaf.train.finetuning.result import Finetuned
 from decaf.train.recipe import TrainSettings
 

@@ -452,8 +452,9 @@ class Job:
             write_card(result, done.settings)
 
         if target is not None:
-            on_chief(self.world, write)
+            # First: a run that is killed from here on is one whose command may be given again.
             on_chief(self.world, lambda: work.keep_result(result.to_dict()))
+            on_chief(self.world, write)
         return result
 
     def _tried(self, weights: Weights, data: Packed) -> Trial:

@@ -218,11 +218,11 @@ def finetune(
         work = WorkFolder(target, job.record())
         stack.callback(work.close)
 
-        def take() -> None:
+        def take() -> bool:
             work.images = images_of(train, val, val_fraction) if packs[0] else identity_of(source)
-            work.open(resume=resume, overwrite=overwrite)
+            return work.open(resume=resume, overwrite=overwrite)
 
-        on_chief(world, take)
+        resumed = on_chief(world, take)
         before = job.told_before(work)
         if before is None or head_path is not None:
             try:
@@ -238,7 +238,7 @@ def finetune(
                     job.write_head(head_path, fitted, data, report)
                 trained = None if before is not None else job.train(work, data, head)
             except (InputError, ImageError, SettingError):
-                if not resume and world.chief:
+                if world.chief and not resumed:
                     work.discard()  # nothing half-made is left of what cannot be done
                 raise
             except Stopped as error:
@@ -246,8 +246,8 @@ def finetune(
             if trained is not None:
                 before = job.finish(work, data, head, trained, None if out is None else target)
         assert before is not None
-        if world.chief and out is not None and not keep:
-            work.tidy()
+        if world.chief and out is not None:
+            work.tidy(keep=keep)
         return before
 
 

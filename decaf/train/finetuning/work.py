@@ -12,9 +12,9 @@ from torch import Tensor
 
 from decaf import __version__
 from decaf.errors import OutputError, ResumeError
-from decaf.features.disk import disk_errors, write_atomically
 from decaf.features.parts.lock import acquire
 from decaf.features.run import differences
+from decaf.storage.atomic import SUFFIX, disk_errors, write_atomically
 from decaf.train.checkpoint import read_checkpoint, write_checkpoint
 
 __all__ = ["WorkFolder"]
@@ -61,7 +61,7 @@ class WorkFolder:
         self.run = self.path / _RUN
         self._lock: int | None = None
 
-    def open(self, *, resume: bool, overwrite: bool) -> None:
+    def open(self, *, resume: bool, overwrite: bool) -> bool:
         """Take the folder.
 
         Parameters
@@ -71,6 +71,12 @@ class WorkFolder:
         overwrite : bool
             Begin anew; what is there stays aside until the new run is finished.
 
+        Returns
+        -------
+        bool
+            `resume`; or true, where the same run had its result, and was killed before all was
+            tidy: it is only to be finished.
+
         Raises
         ------
         OutputError
@@ -79,6 +85,7 @@ class WorkFolder:
         ResumeError
             If what is there was begun with other settings, or finished with other images.
         """
+        resume = resume or (not overwrite and self._is_almost_done())
         if self.model.exists() and not (resume or overwrite):
             raise OutputError(
                 f"{self.model}: exists already; give another --out, or --overwrite to replace it"
@@ -113,6 +120,7 @@ class WorkFolder:
                 )
             else:
                 self._write(None)
+        return resume
 
     def _compare(self, path: Path) -> None:
         try:
@@ -160,10 +168,25 @@ class WorkFolder:
                 "by another version); give another --out, or --overwrite instead of --resume"
             )
 
-    def _write(self, adjusted: dict[str, Any] | None, result: dict[str, Any] | None = None) -> None:
+    def _is_almost_done(self) -> bool:
+        """Tell whether the same run was killed after it had its result, before all was tidy."""
+        try:
+            found = json.loads((self.path / _RECORD).read_bytes())
+            unfinished = found["result"] is not None and found.get("tidy") is False
+            return bool(unfinished and found["asked"] == self.record)
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
+
+    def _write(
+        self,
+        adjusted: dict[str, Any] | None,
+        result: dict[str, Any] | None = None,
+        *,
+        tidy: bool = False,
+    ) -> None:
         head = {"format": FORMAT, "schema": SCHEMA, "decaf_version": __version__}
         body = {"asked": self.record, "images": self.images}
-        body |= {"adjusted": adjusted, "result": result}
+        body |= {"adjusted": adjusted, "result": result, "tidy": tidy}
         text = json.dumps({**head, **body}, indent=1)
         with disk_errors(self.path / _RECORD, KEPT):
             write_atomically(self.path / _RECORD, text.encode())
@@ -179,7 +202,7 @@ class WorkFolder:
         return found
 
     def keep_result(self, result: dict[str, Any]) -> None:
-        """Write down that model and card are written, and what they tell."""
+        """Write down what model and card are going to tell, which are written next."""
         self._write(self.adjusted(), result)
         self._drop_before()
 
@@ -200,8 +223,21 @@ class WorkFolder:
         """Keep the frozen head, so that going on compares with the very same."""
         write_checkpoint(self.path / _HEAD, state, tensors)
 
-    def tidy(self) -> None:
-        """Remove what a finished run needs no more: pack, checkpoints and weights."""
+    def tidy(self, *, keep: bool) -> None:
+        """Remove what a finished run needs no more: pack, checkpoints and weights.
+
+        Parameters
+        ----------
+        keep : bool
+            Keep them.
+        """
+        if not keep:
+            self._drop_material()
+        found = json.loads((self.path / _RECORD).read_bytes())
+        if found.get("tidy") is False:
+            self._write(found["adjusted"], found["result"], tidy=True)
+
+    def _drop_material(self) -> None:
         for path in (self.pack, self.path / _HEAD, self.run / "weights.safetensors"):
             path.unlink(missing_ok=True)
         for folder in (self.pack.with_name(_PACK + ".parts"), self.run / "checkpoints"):
@@ -275,7 +311,7 @@ class WorkFolder:
 
 def _is_early(name: str) -> bool:
     """Tell whether a name is one that a run which was killed at once leaves."""
-    return name in ("lock", _BEFORE) or (name.startswith(_RECORD) and name.endswith(".tmp"))
+    return name in ("lock", _BEFORE) or name == _RECORD + SUFFIX
 
 
 def _is_finished(record: Path) -> bool:

@@ -4,28 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import h5py
 import numpy as np
 
-from decaf.errors import OutputError
-from decaf.features.disk import reserve, sync_directory
-from decaf.features.store.assemble import temporary_path
+from decaf.errors import OutputError, PackError
 from decaf.features.store.schema import LIBVER, MESSAGE_BYTES
 from decaf.features.store.text import text_array, write_text_attribute
 from decaf.images.status import STATUS_NAMES
+from decaf.storage.atomic import temporary_path, whole_file
+from decaf.storage.hdf5 import HDF5Output, hdf5_output
 from decaf.train.pack import schema
 from decaf.train.pack.reader import Pack
 from decaf.train.pack.rows import PackParts
 from decaf.train.pack.sources import PackSource
 from decaf.train.pack.statistics import PixelSums, Statistics
-from decaf.train.pack.tables import table_digest
+from decaf.train.pack.tables import TableDigests
 
 __all__ = ["PackHead", "need_room", "write_pack"]
 
@@ -100,33 +99,53 @@ def write_pack(path: Path, head: PackHead, parts: PackParts, between: Callable[[
     OSError
         Where the disk fails; nothing is left under `path` then.
     """
-    temporary = temporary_path(path)
+    index = _Index(head, parts)
+    longest = max(len(name) for name in head.source.images.names)
+    count = len(head.source.images)
+    size = index.data_bytes + 16 * head.run["size"] ** 2 + HEAD_BYTES
+    size += count * (ROW_BYTES + longest) + int((index.status != 0).sum()) * BAD_BYTES
+    need_room(path, size, f"all {count} images are kept in {parts.path}")
+    with whole_file(path) as stream:
+        content = _write(stream, path, head, index, parts, between)
+        _check(temporary_path(path), content, between)
+
+
+def _write(
+    stream: IO[bytes],
+    path: Path,
+    head: PackHead,
+    index: _Index,
+    parts: PackParts,
+    between: Callable[[], object],
+) -> dict[str, Any]:
+    """Write all of it; return its counts and checksums as they were meant to be."""
+    with hdf5_output(stream, LIBVER) as output:
+        tables = TableDigests()
+        writers = _begin_splits(output.file, head, index, tables)
+        _write_images(output, head, index, parts, between, writers, tables)
+        for split, writer in writers.items():
+            rows = index.good(split)
+            writer.finish(path, len(rows), int(index.length[rows].sum()))
+            kept = 0 if head.run["encoding"] == "raw" else int(index.kept[rows].sum())
+            tables.count(split, images=len(rows), size=writer.bytes, kept=kept)
+        content = tables.content()
+        _write_attributes(output.file, head, content)
+    return content
+
+
+def _check(temporary: Path, content: dict[str, Any], between: Callable[[], object]) -> None:
+    """Read the whole pack back, and compare all of it with what was to be written."""
     try:
-        index = _Index(head, parts)
-        longest = max(len(name) for name in head.source.images.names)
-        count = len(head.source.images)
-        size = index.data_bytes + 16 * head.run["size"] ** 2 + HEAD_BYTES
-        size += count * (ROW_BYTES + longest) + int((index.status != 0).sum()) * BAD_BYTES
-        need_room(path, size, f"all {count} images are kept in {parts.path}")
-        with h5py.File(temporary, "w", libver=LIBVER):
-            pass
-        reserve(temporary, size)
-        with h5py.File(temporary, "r+", libver=LIBVER) as file:
-            _write_tables(file, head, index)
-            _write_images(file, head, index, parts, between)
-            _write_attributes(file, head)
         with Pack.open(temporary) as pack:
             pack.verify(between)
-        descriptor = os.open(temporary, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    sync_directory(path.parent)
+            found = pack.content
+    except PackError as error:
+        raise OutputError(
+            f"{temporary}: cannot be read back as it was written ({error}); finished images are "
+            "kept: run the same command again"
+        ) from error
+    if found != content:
+        raise OutputError(f"{temporary}: its checksums are not those that were written")
 
 
 class _Index:
@@ -156,24 +175,30 @@ class _Index:
         return good
 
 
-def _write_tables(file: h5py.File, head: PackHead, index: _Index) -> None:
+def _begin_splits(
+    file: h5py.File, head: PackHead, index: _Index, tables: TableDigests
+) -> dict[str, _SplitWriter]:
+    """Write all tables but those that come with the images, and make room for these."""
     source = head.source
-    _table(file, "wnid", text_array(source.wnids))
-    _table(file, "class_name", text_array(source.class_names))
+    _table(file, "wnid", text_array(source.wnids), tables)
+    _table(file, "class_name", text_array(source.class_names), tables)
     raw, size = head.run["encoding"] == "raw", head.run["size"]
+    writers = {}
     for split in index.rows:
         rows = index.good(split)
         length = index.length[rows]
         group = file.create_group(split)
-        _names(group, [source.images.names[row] for row in rows])
-        _table(group, "label", source.images.labels[rows])
+        _names(group, [source.images.names[row] for row in rows], tables)
+        _table(group, "label", source.images.labels[rows], tables)
         shape: tuple[int, ...] = (len(rows), size, size, 3)
         if not raw:
-            _table(group, "offset", np.concatenate([[0], np.cumsum(length)]).astype(np.int64))
-            _table(group, "kept", index.kept[rows])
+            offset = np.concatenate([[0], np.cumsum(length)]).astype(np.int64)
+            _table(group, "offset", offset, tables)
+            _table(group, "kept", index.kept[rows], tables)
             shape = (int(length.sum()),)
-        group.create_dataset("content_sha256", (len(rows), 32), np.uint8, **_chunked(len(rows)))
         _contiguous(group, "data", shape)
+        writers[split] = _SplitWriter(group, size, tables)
+    return writers
 
 
 def _contiguous(group: h5py.Group, name: str, shape: tuple[int, ...]) -> None:
@@ -188,18 +213,20 @@ def _contiguous(group: h5py.Group, name: str, shape: tuple[int, ...]) -> None:
 
 
 def _write_images(
-    file: h5py.File,
+    output: HDF5Output,
     head: PackHead,
     index: _Index,
     parts: PackParts,
     between: Callable[[], object],
+    writers: dict[str, _SplitWriter],
+    tables: TableDigests,
 ) -> None:
-    writers = {split: _SplitWriter(file[split], head.run["size"]) for split in index.rows}
     sums = PixelSums()
     images = head.source.images
     bad: list[tuple[int, str, bytes, int, str, str, bytes]] = []
     for rows in parts.all_rows(len(images)):
         between()
+        output.check()
         sums.merge(rows.sums)
         ends = np.concatenate([[0], np.cumsum(rows.length)])
         for split, of_split in index.rows.items():
@@ -217,50 +244,52 @@ def _write_images(
                 label, digest = int(images.labels[row]), digests[place].tobytes()
                 inner = row - of_split.start
                 bad.append((inner, split, images.names[row], label, status, message, digest))
-    for writer in writers.values():
-        writer.finish()
     statistics = Statistics.of(sums)
     for name, (dtype, _axes) in schema.STATISTICS.items():
-        _table(file, name, getattr(statistics, name).astype(dtype))
-    _write_bad(file.create_group(schema.BAD), bad)
+        _table(output.file, name, getattr(statistics, name).astype(dtype), tables)
+    _write_bad(output.file.create_group(schema.BAD), bad, tables)
 
 
 def _write_bad(
-    group: h5py.Group, bad: Sequence[tuple[int, str, bytes, int, str, str, bytes]]
+    group: h5py.Group,
+    bad: Sequence[tuple[int, str, bytes, int, str, str, bytes]],
+    tables: TableDigests,
 ) -> None:
-    _table(group, "row", np.array([entry[0] for entry in bad], np.int64))
-    _table(group, "split", text_array([entry[1] for entry in bad]))
-    _names(group, [entry[2] for entry in bad])
-    _table(group, "label", np.array([entry[3] for entry in bad], np.int64))
-    _table(group, "status", text_array([entry[4] for entry in bad]))
-    width = max([1, *(len(entry[5].encode()) for entry in bad)])
-    _table(group, "message", text_array([entry[5] for entry in bad], min(width, MESSAGE_BYTES)))
+    _table(group, "row", np.array([entry[0] for entry in bad], np.int64), tables)
+    _table(group, "split", text_array([entry[1] for entry in bad]), tables)
+    _names(group, [entry[2] for entry in bad], tables)
+    _table(group, "label", np.array([entry[3] for entry in bad], np.int64), tables)
+    _table(group, "status", text_array([entry[4] for entry in bad]), tables)
+    width = min(max([1, *(len(entry[5].encode()) for entry in bad)]), MESSAGE_BYTES)
+    _table(group, "message", text_array([entry[5] for entry in bad], width), tables)
     digests = np.frombuffer(b"".join(entry[6] for entry in bad), np.uint8)
-    _table(group, "content_sha256", digests.reshape(-1, 32))
+    _table(group, "content_sha256", digests.reshape(-1, 32), tables)
 
 
 class _SplitWriter:
     """Writes the images of a split one after the other, with their checksums."""
 
-    def __init__(self, group: h5py.Group, size: int) -> None:
+    def __init__(self, group: h5py.Group, size: int, tables: TableDigests) -> None:
         self._group = group
+        self._tables = tables
         self._data = group["data"]
         self._image = (size, size, 3) if self._data.ndim == 4 else ()
-        self._bytes = 0
+        self.bytes = 0
         self._rows = 0
+        self._sources: list[np.ndarray] = []
         self._block = hashlib.sha256()
         self._in_block = 0
         self._digests: list[bytes] = []
 
     def write(self, data: np.ndarray, digests: np.ndarray) -> None:
         """Append images, and the SHA-256 of each one's source."""
-        self._group["content_sha256"][self._rows : self._rows + len(digests)] = digests
+        self._sources.append(digests)
         if self._image:
             self._data[self._rows : self._rows + len(digests)] = data.reshape(-1, *self._image)
         else:
-            self._data[self._bytes : self._bytes + len(data)] = data
+            self._data[self.bytes : self.bytes + len(data)] = data
         self._rows += len(digests)
-        self._bytes += len(data)
+        self.bytes += len(data)
         at = 0
         while at < len(data):
             piece = data[at : at + schema.BLOCK_BYTES - self._in_block]
@@ -274,18 +303,19 @@ class _SplitWriter:
         self._digests.append(self._block.digest())
         self._block, self._in_block = hashlib.sha256(), 0
 
-    def finish(self) -> None:
-        """Write the checksums of the data."""
+    def finish(self, path: Path, rows: int, size: int) -> None:
+        """Write the checksums of the images, of which there must be this many, and bytes."""
         if self._in_block:
             self._end_block()
-        if self._rows != self._group["label"].shape[0] or self._bytes != self._data.size:
-            raise OutputError(f"{self._group.file.filename}: images of {self._group.name} are lost")
+        if self._rows != rows or self.bytes != size:
+            raise OutputError(f"{path}: images of {self._group.name} are lost")
+        sources = np.concatenate([np.empty((0, 32), np.uint8), *self._sources])
+        _table(self._group, "content_sha256", sources, self._tables)
         digests = np.frombuffer(b"".join(self._digests), np.uint8)
-        _table(self._group, "data_sha256", digests.reshape(-1, 32))
+        _table(self._group, "data_sha256", digests.reshape(-1, 32), self._tables)
 
 
-def _write_attributes(file: h5py.File, head: PackHead) -> None:
-    content = table_digest(file)
+def _write_attributes(file: h5py.File, head: PackHead, content: dict[str, Any]) -> None:
     file.attrs["schema"] = schema.SCHEMA
     for name, text in {
         "format": schema.FORMAT,
@@ -299,8 +329,9 @@ def _write_attributes(file: h5py.File, head: PackHead) -> None:
         write_text_attribute(file, name, text)
 
 
-def _table(group: h5py.Group, name: str, values: np.ndarray) -> None:
-    group.create_dataset(name, data=values, **_chunked(len(values)))
+def _table(group: h5py.Group, name: str, values: np.ndarray, tables: TableDigests) -> None:
+    dataset = group.create_dataset(name, data=values, **_chunked(len(values)))
+    tables.add(dataset, [values])
 
 
 def _chunked(rows: int) -> dict[str, Any]:
@@ -308,13 +339,21 @@ def _chunked(rows: int) -> dict[str, Any]:
     return {"chunks": True, "fletcher32": True} if rows else {}
 
 
-def _names(group: h5py.Group, names: Sequence[bytes]) -> None:
+def _names(group: h5py.Group, names: Sequence[bytes], tables: TableDigests) -> None:
     longest = max([1, *(len(name) for name in names)])
     options = {"compression": "gzip", "shuffle": True} if names else {}
     dataset = group.create_dataset(
         "name", (len(names),), f"S{longest}", **options, **_chunked(len(names))
     )
     step = max(1, (4 << 20) // longest)
-    for start in range(0, len(names), step):
-        block = names[start : start + step]
-        dataset[start : start + len(block)] = np.array(block, f"S{longest}")
+    blocks = (names[start : start + step] for start in range(0, len(names), step))
+
+    def written() -> Iterator[np.ndarray]:
+        start = 0
+        for block in blocks:
+            values = np.array(block, f"S{longest}")
+            dataset[start : start + len(values)] = values
+            yield values
+            start += len(values)
+
+    tables.add(dataset, written())

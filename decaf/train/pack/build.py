@@ -6,7 +6,7 @@ import os
 import platform
 import threading
 from collections.abc import Callable
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -16,16 +16,15 @@ import numpy as np
 
 import decaf
 from decaf.errors import OutputError, PackError, ResumeError, SettingError, Stopped
-from decaf.features.disk import disk_errors
 from decaf.features.parts.inputs import UNKNOWN_CONTENT, content_digest
 from decaf.features.parts.writer import ShardWriter
 from decaf.features.progress import progress_for
 from decaf.features.run import available_cores, differences
 from decaf.features.session import start_decoders
-from decaf.features.store.assemble import temporary_path
 from decaf.features.store.schema import fingerprint
 from decaf.images.pool import InlinePool, Pool
 from decaf.images.status import STATUS_NAMES
+from decaf.storage.atomic import disk_errors, remove_leftover
 from decaf.train.pack.assemble import PackHead, need_room, write_pack
 from decaf.train.pack.readable import ReadableImages
 from decaf.train.pack.reader import Pack
@@ -236,6 +235,7 @@ class _Run:
         """Open the directory of shards; None where the pack is complete."""
         if self._is_complete(head):
             PackParts.tidy(self.parts_path, fingerprint(head.run))
+            remove_leftover(self.path)
             return None
         low, high = SHARD_ROWS
         header = {
@@ -255,8 +255,7 @@ class _Run:
                 parts.close()
                 return None
             # Of a run that was killed as it assembled: the room it takes may be needed.
-            with suppress(OSError):
-                temporary_path(self.path).unlink(missing_ok=True)
+            remove_leftover(self.path)
             if self.raise_bad:
                 _forget_bad(parts)
             left = sum(stop - start for start, stop in parts.missing(len(self.source.images)))

@@ -14,13 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from decaf.errors import OutputError
-from decaf.features.disk import append_line, disk_errors, write_atomically
 from decaf.features.parts import lock
 from decaf.features.parts.directory import Parts
 from decaf.features.parts.inputs import changed_list, dump, parse
 from decaf.features.parts.manifest import Shard, from_lines, to_line
 from decaf.features.rows import Rows
 from decaf.features.store import schema
+from decaf.storage.atomic import append_line
 
 RUN = {"crops": "center"}
 HEADER: dict[str, Any] = {
@@ -190,33 +190,6 @@ def test_a_file_in_place_of_the_directory_is_told(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"f\.h5\.parts: is needed.* and is no folder"):
         opened(path)
     assert path.read_text() == "mine"
-
-
-def test_a_file_is_written_whole_or_not_at_all(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "run.json"
-    write_atomically(path, b"before")
-
-    def broken(_: int) -> None:
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
-
-    monkeypatch.setattr(os, "fsync", broken)
-    with (
-        pytest.raises(OutputError, match=r"Input/output error; all is kept; mend that and run"),
-        disk_errors(path, "all is kept"),
-    ):
-        write_atomically(path, b"after")
-    assert path.read_bytes() == b"before"
-    assert os.listdir(tmp_path) == ["run.json"]
-
-
-def test_what_the_disk_says_is_told_in_words(tmp_path: Path) -> None:
-    for number, text in ((errno.ENOSPC, "the disk is full"), (errno.EDQUOT, "quota is used up")):
-        with pytest.raises(OutputError, match=text), disk_errors(tmp_path, "all is kept"):
-            raise OSError(number, os.strerror(number))
-    with pytest.raises(OutputError, match=r"^it is taken$"), disk_errors(tmp_path, "all is kept"):
-        raise OutputError("it is taken")
 
 
 def test_inputs_are_read_back_whatever_their_names(tmp_path: Path) -> None:

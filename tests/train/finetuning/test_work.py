@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from decaf.errors import OutputError
 from decaf.train.finetuning.work import WorkFolder
 
 
@@ -45,6 +46,7 @@ def finished(tmp_path: Path) -> tuple[Path, dict[str, bytes]]:
     (work.run / "curves.png").write_text("old")
     model.write_bytes(b"old")
     work.keep_result({"sha256": "old"})
+    work.tidy(keep=False)
     work.close()
     return model, content(work)
 
@@ -74,10 +76,31 @@ def test_a_run_that_is_finished_drops_what_it_replaced(
     work = begin(model, overwrite=True)
     make(work)
     work.keep_result({"sha256": "new"})
-    work.tidy()
+    work.tidy(keep=False)
     work.close()
     assert sorted(content(work)) == ["finetune.json", "run/log.csv"]
     assert (work.run / "log.csv").read_text() == "new"
+
+
+def test_a_run_that_is_killed_once_it_has_its_result_is_finished_by_the_same_command(
+    tmp_path: Path, finished: tuple[Path, dict[str, bytes]]
+) -> None:
+    model = tmp_path / "other.safetensors"
+    work = begin(model)
+    make(work)
+    work.keep_result({"sha256": "new"})
+    work.close()
+    model.write_bytes(b"new")
+    work = WorkFolder(model, {"lr": 1}, {"count": 2, "sha256": "0"})
+    assert work.open(resume=False, overwrite=False)
+    assert work.result() == {"sha256": "new"}
+    work.tidy(keep=False)
+    work.close()
+    assert sorted(content(work)) == ["finetune.json", "run/log.csv"]
+    # Now that all is tidy it is one more run, which has to be asked for.
+    for path in (model, finished[0]):
+        with pytest.raises(OutputError, match=r"exists already; give another --out, or --overwri"):
+            begin(path)
 
 
 def test_of_two_runs_the_finished_one_is_kept(finished: tuple[Path, dict[str, bytes]]) -> None:
