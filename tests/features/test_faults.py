@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import random
 import resource
@@ -25,8 +24,7 @@ from decaf.images.status import STATUS_NAMES
 
 pytestmark = pytest.mark.faults
 
-PROBE = Path(__file__).parent / "fault_probe.py"
-# How many times a real command is killed at a random moment; and how dense the probe is.
+# How many times a real command is killed at a random moment.
 KILLS = int(os.environ.get("DECAF_KILLS", "4"))
 PATIENCE = 90.0
 ROWS = 60
@@ -119,35 +117,6 @@ def finished(out: Path) -> int:
         return 0
 
 
-@pytest.mark.parametrize(
-    ("mode", "every"), [("kill", 2), ("torn", 5), ("EIO", 4), ("ENOSPC", 6)], ids=lambda v: str(v)
-)
-def test_broken_at_any_write_an_extraction_ends_as_if_nothing_had_happened(
-    photographs: Path, tmp_path: Path, child_env: dict[str, str], mode: str, every: int
-) -> None:
-    few, out = tmp_path / "few", tmp_path / "out"
-    few.mkdir()
-    out.mkdir()
-    for row in (5, 6, 7, 8, 9, 10, 11):
-        (few / f"{row:02d}.jpg").symlink_to(photographs / f"{row:02d}.jpg")
-    every = 1 if KILLS > 20 else every
-    done = subprocess.run(
-        [sys.executable, str(PROBE), str(few), str(out / "f.h5"), mode, str(every)],
-        capture_output=True,
-        env=child_env,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    seen = json.loads(done.stdout)
-    assert seen["calls"] >= 40
-    # What was finished is not made again: the later it broke, the more there is.
-    found = list(seen["found"].values())
-    assert found == sorted(found)
-    assert set(found) == {0, 4, 7}
-
-
 def test_killed_at_any_moment_a_command_can_be_given_again(
     photographs: Path, undisturbed: dict[str, Any], tmp_path: Path, child_env: dict[str, str]
 ) -> None:
@@ -209,7 +178,7 @@ def test_a_full_disk_is_told_and_what_was_finished_is_kept(
             assert complained.count("\n") == 1
             assert complained.startswith(f"decaf: {out}: cannot be written: the disk is full; ")
             assert not out.exists()
-            assert not out.with_name("f.h5.tmp").exists()
+            assert not out.with_name("f.h5.decaf-tmp").exists()
             told.append(complained)
         assert "finished rows are kept in" in told[0]
         assert f"all {ROWS} rows are kept in" in told[1]

@@ -1,4 +1,4 @@
-"""Breaks commands at each of their writes: ``crash_harness.py [NAME…] [--mode M] [--every N]``.
+"""Breaks commands at each of their writes: ``crash_harness.py [NAME…] [--mode M] [--tries N]``.
 
 Every call that changes something on the disk is a boundary, whoever makes it (Python, HDF5, torch):
 ``crash_shim.c`` is compiled and loaded under the process. In turn each is broken:
@@ -205,7 +205,8 @@ def make_inputs(folder: Path) -> dict[str, Case]:
             lambda out: pack_content(out / "p.pack"), ["p.pack"], shards_finished),
         "train": Case(
             ["train", str(pack), "-o", "OUT/run", "--arch", "tiny", "--epochs", "2", "--batch-size",
-             "16", "--precision", "fp32", "--no-tensorboard", "--keep", "2", *step, *how, "-j", "1"],
+             "16", "--precision", "fp32", "--no-tensorboard", "--keep", "2", *step, *how,
+             "-j", "1"],
             lambda out: training_content(out / "run"), ["run/weights.safetensors"], steps_finished),
         "finetune": Case(
             ["finetune", photographs, "-o", "OUT/m.safetensors", "-w", w, *tuning, *step, *how],
@@ -298,8 +299,8 @@ class Harness:
         assert code in (0, 1), said
         return code, calls, case.content(self.out), self.names()
 
-    def break_everywhere(self, case: Case, mode: str, every: int, first: int = 1) -> dict[str, Any]:
-        """Break every so manieth call of a command, and see what becomes of it.
+    def break_everywhere(self, case: Case, mode: str, tries: int | None) -> dict[str, Any]:
+        """Break the calls of a command, or about so many of them, and see what becomes of it.
 
         Returns
         -------
@@ -308,6 +309,8 @@ class Harness:
             what was not as it should be.
         """
         usual, calls, expected, names = self.undisturbed(case)
+        every = 1 if tries is None else max(1, calls // tries)
+        first = 1 + MODES.index(mode) * every // len(MODES)
         codes: dict[int, int] = {}
         wrong: list[str] = []
         finished, tried, at = 0.0, 0, first
@@ -375,8 +378,7 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("names", nargs="*", help="commands; all of them by default")
     parser.add_argument("--mode", action="append", choices=MODES)
-    parser.add_argument("--every", type=int, default=1)
-    parser.add_argument("--first", type=int, default=1)
+    parser.add_argument("--tries", type=int, help="of each command and mode; all by default")
     args = parser.parse_args()
     start()
     shutil.rmtree(os.environ["DECAF_CRASH_SHIM"])
@@ -402,7 +404,7 @@ def main() -> int:
         for name in args.names or cases:
             for mode in args.mode or MODES:
                 began = time.monotonic()
-                found = harness.break_everywhere(cases[name], mode, args.every, args.first)
+                found = harness.break_everywhere(cases[name], mode, args.tries)
                 total += found["tried"]
                 failed += len(found["wrong"])
                 seconds = round(time.monotonic() - began, 1)

@@ -1,10 +1,7 @@
-"""Breaks a training run: ``fault_probe.py PACK FOLDER MODE NUMBER``.
+"""Kills a training run: ``fault_probe.py PACK FOLDER KILLS``.
 
-MODE is ``kill`` (SIGKILL instead of a write), ``torn`` (SIGKILL in the middle of it), or the name
-of an error that the write fails with, such as ``ENOSPC``; every NUMBER-th of the run's writes is
-broken in turn. Or it is ``random``: the run is killed NUMBER times at moments of no choosing, and
-goes on each time. After that the run goes on undisturbed, and must end as if nothing had happened.
-Prints one line of JSON.
+The run is killed KILLS times at moments of no choosing, and goes on each time; it must end as if
+nothing had happened. Prints one line of JSON.
 
 It forks a process for each try, which saves loading torch for each; it runs in a process of its
 own, so that there are no threads to fork from.
@@ -13,9 +10,6 @@ own, so that there are no threads to fork from.
 from __future__ import annotations
 
 import csv
-import errno
-import functools
-import itertools
 import json
 import os
 import random
@@ -30,39 +24,11 @@ from typing import Any
 import tiny_network
 import torch
 
-from decaf.backbone import safetensors_file
 from decaf.backbone.weights import load_weights
 from decaf.errors import OutputError
 from decaf.train import session
 from decaf.train.presets import preset
 from decaf.train.run import train
-
-# What changes something on the disk, or is to make it last.
-CALLS = (
-    *((os, name) for name in ("mkdir", "ftruncate", "pwrite", "write", "fsync", "replace")),
-    (os, "unlink"),
-    (safetensors_file, "save_file"),
-)
-
-count = 0
-
-
-def patched(call: Callable[..., Any], name: str, at: int, mode: str) -> Callable[..., Any]:
-    """Give a call that does its work until it is the `at`-th of all that were patched."""
-
-    @functools.wraps(call)
-    def counted(*args: Any, **rest: Any) -> Any:
-        global count
-        count += 1
-        if count != at:
-            return call(*args, **rest)
-        if mode not in ("kill", "torn"):
-            raise OSError(getattr(errno, mode), os.strerror(getattr(errno, mode)))
-        if mode == "torn" and name == "write":
-            call(args[0], bytes(args[1])[: len(args[1]) // 2])
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    return counted
 
 
 def run(pack: Path, out: Path, epochs: int) -> None:
@@ -127,33 +93,6 @@ def ended(child: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def break_writes(pack: Path, folder: Path, mode: str, every: int) -> dict[str, Any]:
-    """Break every so manieth write."""
-    assert in_child(lambda: run(pack, folder / "whole", 2)) == 0
-    expected, out = content(folder / "whole"), folder / "out"
-
-    def disturbed(at: int) -> int:
-        for holder, name in CALLS:
-            setattr(holder, name, patched(getattr(holder, name), name, at, mode))
-        run(pack, out, 2)
-        return 99 if count < at else 0
-
-    for at in itertools.count(1, every):
-        code = in_child(lambda at=at: disturbed(at))
-        if code == 99:
-            break
-        # An error while leftovers are cleaned away does not matter.
-        assert code == -signal.SIGKILL or (mode not in ("kill", "torn") and code in (0, 100)), (
-            f"write {at}: {code}"
-        )
-        assert in_child(lambda: run(pack, out, 2)) == 0, f"write {at}: the second run failed"
-        found = content(out)
-        for key, value in expected.items():
-            assert found[key] == value, f"write {at}: other {key}"
-        shutil.rmtree(out)
-    return {"calls": at - 1}
-
-
 def kill_at_random(pack: Path, folder: Path, kills: int) -> dict[str, Any]:
     """Kill one run again and again."""
     before = time.monotonic()
@@ -182,17 +121,14 @@ def kill_at_random(pack: Path, folder: Path, kills: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Break it."""
-    pack, folder, mode, number = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], sys.argv[4]
+    """Kill it."""
+    pack, folder, kills = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
     torch.set_num_threads(1)
     tiny_network.install()
     session.can_draw = lambda: False
     # What torch loads at its first step, and takes seconds for, the forks are to find loaded.
     run(pack, folder / "first", 1)
-    if mode == "random":
-        print(json.dumps(kill_at_random(pack, folder, int(number))))
-    else:
-        print(json.dumps(break_writes(pack, folder, mode, int(number))))
+    print(json.dumps(kill_at_random(pack, folder, kills)))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from decaf.backbone.weights import load_weights
 pytestmark = pytest.mark.faults
 
 HERE = Path(__file__).parent
-# How many times a run is killed at a random moment; above 20 every single write is broken too.
+# How many times a run is killed at a random moment.
 KILLS = int(os.environ.get("DECAF_KILLS", "4"))
 PATIENCE = 300.0 + 30 * KILLS
 
@@ -36,20 +36,10 @@ def probe(env: dict[str, str], *args: object) -> dict[str, int]:
     return found
 
 
-@pytest.mark.parametrize(
-    ("mode", "every"), [("kill", 61), ("torn", 97), ("ENOSPC", 113), ("EIO", 131)], ids=str
-)
-def test_broken_at_any_write_a_run_ends_as_if_nothing_had_happened(
-    pack_path: Path, tmp_path: Path, child_env: dict[str, str], mode: str, every: int
-) -> None:
-    seen = probe(child_env, pack_path, tmp_path, mode, 1 if KILLS > 20 else every)
-    assert seen["calls"] > 200
-
-
 def test_killed_at_any_moment_a_run_goes_on_to_the_same_bits(
     pack_path: Path, tmp_path: Path, child_env: dict[str, str]
 ) -> None:
-    seen = probe(child_env, pack_path, tmp_path, "random", KILLS)
+    seen = probe(child_env, pack_path, tmp_path, KILLS)
     assert seen["places"] + seen["finished"] >= 1
 
 
