@@ -184,14 +184,10 @@ def make_inputs(folder: Path) -> dict[str, Case]:
     extraction = ["-w", w, "-l", "pool5", "-l", "fc6", "-b", "2", *how]
     fitting = ["-w", w, "--layer", "fc6", "-C", "1", "--held-out", "0", "-b", "2", *how]
     tuning = ["--epochs", "1", "--lr", "1e-3", "--batch-size", "8", "--precision", "fp32"]
-    # The last two, and the first steps of optimizers, load what forks are to find loaded.
-    runs = ["--batch-size", "16", "--precision", "fp32", "--epochs", "1", "-q", "--device", "cpu"]
     for command in (
         ["extract", str(images), "-o", str(features), *extraction],
         ["fit", str(images), "-o", str(head), *fitting],
         ["pack", photographs, "-o", str(pack), "--size", "40", "--encoding", "raw", "-j", "0"],
-        ["train", str(pack), "-o", f"{folder}/r", "--arch", "tiny", "--no-tensorboard", *runs],
-        ["finetune", photographs, "-o", f"{folder}/m.safetensors", "-w", w, "--lr", "1e-3", *runs],
     ):
         with contextlib.redirect_stdout(io.StringIO()):
             assert main(command) == 0
@@ -394,6 +390,8 @@ def main() -> int:
     from decaf.train.pack import build
 
     torch.set_num_threads(1)
+    # Loads what torch takes long for at its first step, and forks are to find loaded.
+    torch.optim.SGD([torch.zeros(1, requires_grad=True)]).step()
     tiny_network.install()
     session.can_draw = lambda: False  # matplotlib takes longer than such a run
     build.SHARD_ROWS = (8, 8)
