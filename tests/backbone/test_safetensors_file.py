@@ -126,8 +126,8 @@ def test_a_failed_save_leaves_what_was_there(path, weights, monkeypatch):
     def full(*_args, **_more):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("decaf.backbone.safetensors_file.save_file", full)
-    with pytest.raises(OutputError, match=r"w\.safetensors: cannot be written: .*No space left"):
+    monkeypatch.setattr("decaf.backbone.safetensors_file.write_tensors", full)
+    with pytest.raises(OutputError, match=r"w\.safetensors: cannot be written: the disk is full"):
         save_weights(path, weights, overwrite=True)
     assert path.read_bytes() == before
     assert os.listdir(path.parent) == ["w.safetensors"]

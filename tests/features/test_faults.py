@@ -26,7 +26,7 @@ pytestmark = pytest.mark.faults
 
 # How many times a real command is killed at a random moment.
 KILLS = int(os.environ.get("DECAF_KILLS", "4"))
-PATIENCE = 400.0
+PATIENCE = 90.0
 ROWS = 60
 BAD = {7: "empty", 8: "unsupported", 40: "corrupt"}
 

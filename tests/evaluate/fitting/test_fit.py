@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 import threading
 from collections.abc import Callable
@@ -32,6 +34,7 @@ from decaf.evaluate.fitting.choosing import Task, best_trial, try_layers
 from decaf.evaluate.fitting.held_out import deal_folds, draw_held_out, usable_images
 from decaf.evaluate.fitting.report import estimate_of
 from decaf.heads.logistic import LogisticRegression
+from decaf.heads.saved import load_head
 
 QUICK: dict[str, Any] = {"workers": 0, "device": "cpu", "progress": False}
 
@@ -246,6 +249,56 @@ def test_it_is_kept_and_read_again(
         decaf.fit(folder, out=out, **asked)
     again = decaf.fit(folder, out=out, overwrite=True, **asked)
     assert again.classifier.predict(folder, **QUICK) == found
+
+
+@pytest.mark.parametrize("left", ["all", "nothing"])
+def test_killed_before_its_features_were_removed_the_same_command_is_done(
+    folder: Path, tmp_path: Path, net: decaf.Backbone, monkeypatch: pytest.MonkeyPatch, left: str
+) -> None:
+    from decaf.evaluate.fitting import fit as module
+
+    class Killed(BaseException):
+        pass
+
+    def killed(out: Path) -> None:
+        if left == "nothing":
+            module_remove(out)
+            out.with_name("a.head.parts").mkdir()
+        raise Killed
+
+    out, module_remove = tmp_path / "a.head", module.remove_parts
+    asked: dict[str, Any] = {"weights": net, "layer": "fc7", "C": 1.0, "held_out": 0, **QUICK}
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "remove_parts", killed)
+        with pytest.raises(Killed):
+            decaf.fit(folder, out=out, **asked)
+    first = load_head(out).estimator.coef_.tobytes()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.head", "a.head.parts"]
+    with pytest.raises(OutputError, match=r"a\.head: exists; give another --out, or --overwrite"):
+        decaf.fit(folder, out=out, **{**asked, "C": 2.0})
+    decaf.fit(folder, out=out, **asked)
+    assert [p.name for p in tmp_path.iterdir()] == ["a.head"]
+    assert load_head(out).estimator.coef_.tobytes() == first
+
+
+def test_a_failing_disk_does_not_begin_the_extraction_anew(
+    folder: Path, tmp_path: Path, net: decaf.Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, real, left = tmp_path / "a.head", os.fsync, 12
+
+    def failing(descriptor: int) -> None:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        real(descriptor)
+
+    asked: dict[str, Any] = {"weights": net, "layer": "fc7", "C": 1.0, "held_out": 0, **QUICK}
+    monkeypatch.setattr(os, "fsync", failing)
+    with pytest.raises(OutputError, match="Input/output error"):
+        decaf.fit(folder, out=out, batch_size=1, **asked)
+    assert left == 0
+    assert list((tmp_path / "a.head.parts" / "features.h5.parts").glob("*.shard"))
 
 
 def test_an_interrupted_extraction_goes_on(

@@ -196,6 +196,24 @@ def test_an_unknown_ending_lists_the_known(feature_file: Path, tmp_path: Path, n
         export_features(file, tmp_path / name, layer="fc6")
 
 
+def test_killed_between_its_two_files_an_export_can_be_given_again(
+    feature_file: Path, tmp_path: Path
+) -> None:
+    out, table = tmp_path / "x.npy", tmp_path / "x.rows.csv"
+    with open_features(feature_file) as file:
+        export_features(file, out, layer="fc6")
+        values = out.read_bytes()
+        out.unlink()
+        export_features(file, out, layer="fc6")
+        assert out.read_bytes() == values
+        out.unlink()
+        table.write_text("somebody's")
+        with pytest.raises(OutputError, match=r"x\.rows\.csv: is there already"):
+            export_features(file, out, layer="fc6")
+    assert table.read_text() == "somebody's"
+    assert not out.exists()
+
+
 def test_an_unknown_layer_writes_nothing(feature_file: Path, tmp_path: Path) -> None:
     with open_features(feature_file) as file, pytest.raises(SettingError, match="no layer 'fc9'"):
         export_features(file, tmp_path / "x.npy", layer="fc9")
