@@ -25,11 +25,11 @@ from decaf.evaluate.fitting.held_out import usable_images
 from decaf.features.extract import extract
 from decaf.features.run import differences
 from decaf.features.store.file import FeatureFile
+from decaf.heads.saved import load_head
 from decaf.images.groups import find_groups
 from decaf.images.labels import common_folder
 from decaf.images.recognise import is_kind
 from decaf.images.refs import RefList
-from decaf.heads.saved import load_head
 from decaf.images.sniff import is_hdf5
 from decaf.images.sources import ImageList, collect
 from decaf.images.spec import PreprocessSpec, override_preprocess
