@@ -1,17 +1,19 @@
 """Damaged files of every kind that decaf reads are refused in one line, or read as they were.
 
-``tests/mutation_probe.py`` tries many more of them.
+``DECAF_FUZZ`` sets how many of each kind are tried; ``tests/mutation_probe.py`` is a script too.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+COUNT = int(os.environ.get("DECAF_FUZZ", "20"))
 KINDS = ("weights", "tuned", "head", "features", "pack", "checkpoint", "parts")
 
 
@@ -40,6 +42,6 @@ def test_a_damaged_file_is_refused_or_read_as_it_was(
     kind: str, probe: ModuleType, folder: Path
 ) -> None:
     assert set(KINDS) == set(probe.READERS)
-    ended, wrong = probe.probe(kind, 20, 7, folder)
+    ended, wrong = probe.probe(kind, COUNT, 7, folder)
     assert not wrong
-    assert sum(ended.values()) == 20
+    assert sum(ended.values()) == COUNT

@@ -70,7 +70,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         choices=FORMATS,
         help="default: by the ending of -o FILE; else text on a terminal, csv elsewhere",
     )
-    parser.add_argument("-o", "--out", metavar="FILE", help="write there, not to standard output")
+    parser.add_argument(
+        "-o",
+        "--out",
+        metavar="FILE",
+        help="write there, not to standard output: .csv, .json or .txt",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace FILE, if it is text")
     parser.add_argument(
         "--raw-text",
