@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from scipy.io import savemat
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from decaf.errors import InputError, SettingError, Stopped
 from decaf.evaluate.adaptation import AdaptationSettings, read_domains, run_adaptation
@@ -147,6 +148,24 @@ def test_what_cannot_be_measured(
 def test_settings_that_cannot_be(change: dict[str, Any], message: str) -> None:
     with pytest.raises(SettingError, match=message):
         AdaptationSettings("da", **change)
+
+
+def blas_threads() -> int:
+    pools = [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+    return max(pools, default=1)
+
+
+def test_fits_leave_half_of_the_cores(tmp_path: Path, ready: tuple[ReadyFeatures, ...]) -> None:
+    seen: list[int] = []
+
+    def tell(line: str) -> None:
+        if "% right" in line:
+            seen.append(blas_threads())
+
+    with threadpool_limits(4, "blas"):
+        run_adaptation(ready, settings(tmp_path), tmp_path / "out", tell=tell)
+        assert blas_threads() == 4
+    assert set(seen) == {2}
 
 
 def test_a_stopped_run_goes_on(tmp_path: Path, ready: tuple[ReadyFeatures, ...]) -> None:
