@@ -27,7 +27,7 @@ def main(folder: Path) -> None:
                 X, y = features.to_xy(layer)
                 active = np.count_nonzero(X) / X.size
                 print(f"{layer}: X {X.shape} {X.dtype}, {active:.0%} of the values active")
-            first = Path(features.paths[0].decode())
+            first = Path(features.paths[0])
             print(f"first row: {first.parent.name}/{first.name}, {features.class_names[y[0]]}")
             print(f"made with {features.run['weights']['name']}, crops {features.run['crops']}")
 

@@ -66,7 +66,7 @@ def _bad_images(file: FeatureFile) -> list[dict[str, Any]]:
     return [
         {
             "row": row,
-            "path": file.paths[row].decode("utf-8", "backslashreplace"),
+            "path": file.path_bytes[row].decode("utf-8", "backslashreplace"),
             "status": status,
             "message": file.messages[row],
         }

@@ -323,5 +323,5 @@ def _summary(images: int, seen: Counter[str], bad: int, out: str | None) -> str:
     return f"{prefix}{images} images: {', '.join(parts)}"
 
 
-def _text(name: bytes) -> str:
-    return name.decode("utf-8", "backslashreplace")
+def _text(name: str) -> str:
+    return os.fsencode(name).decode("utf-8", "backslashreplace")

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import TextIO
 
 __all__ = ["byte_size", "counted", "in_flags", "printable", "show", "tell"]
+
+# A byte of a file name that is no UTF-8, as `os.fsdecode` gives it.
+_BYTE = re.compile("[\udc80-\udcff]")
 
 # How what the library calls an argument is written on the command line.
 _FLAGS = {
@@ -29,7 +33,7 @@ def printable(name: bytes | str) -> str:
     Parameters
     ----------
     name : bytes or str
-        File names are bytes; those that are not UTF-8 are escaped.
+        File names, as bytes or as `os.fsdecode` gives them; bytes that are not UTF-8 are escaped.
 
     Returns
     -------
@@ -40,8 +44,13 @@ def printable(name: bytes | str) -> str:
     --------
     >>> print(printable(b"a\\xff\\n.jpg"))
     a\\xff\\n.jpg
+    >>> import os
+    >>> print(printable(os.fsdecode(b"a\\xff.jpg")))
+    a\\xff.jpg
     """
-    text = name if isinstance(name, str) else name.decode("utf-8", "backslashreplace")
+    text = name.decode("utf-8", "surrogateescape") if isinstance(name, bytes) else name
+    # Other halves of characters, which no file system gives, are escaped below.
+    text = _BYTE.sub(lambda found: f"\\x{ord(found[0]) - 0xDC00:02x}", text)
     return "".join(
         sign if sign.isprintable() else sign.encode("unicode_escape").decode("ascii")
         for sign in text

@@ -204,7 +204,7 @@ class _Sample:
         self.rows: list[int] = []
         self.unavailable: list[tuple[int, str]] = []
         self._digests = file.content_sha256
-        self._names = file.paths
+        self._names = file.path_bytes
         self._sources: list[Any] = []
         if images is not None:
             given = collect(images, labels="none")
@@ -223,7 +223,7 @@ class _Sample:
         with _reading_the_record(file):
             finder = _Finder(file.environment.get("sources"), directory)
         for row in rows:
-            ref = finder.find(row, file.paths[row])
+            ref = finder.find(row, file.path_bytes[row])
             if ref is None:
                 self.unavailable.append((row, "its image was in memory, or its archive is gone"))
             else:

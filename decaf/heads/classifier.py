@@ -57,8 +57,8 @@ class Prediction:
 
     Attributes
     ----------
-    path : bytes
-        The image's name, as given.
+    path : str
+        The image's name, as given (as `os.fsdecode` gives it).
     status : str
         ``"ok"``, or what was wrong: one of `decaf.images.status.STATUS_NAMES`.
     message : str
@@ -68,7 +68,7 @@ class Prediction:
         probable first, of equals the first class; empty where the image could not be read.
     """
 
-    path: bytes
+    path: str
     status: str
     message: str
     classes: tuple[tuple[str, float], ...]
@@ -355,7 +355,7 @@ class Classifier:
             for rows in found:
                 early[rows.start] = [
                     self._prediction(
-                        listed.names[rows.start + place],
+                        os.fsdecode(listed.names[rows.start + place]),
                         STATUS_NAMES[rows.status[place]],
                         rows.messages[place],
                         scores,
@@ -380,7 +380,7 @@ class Classifier:
         return head_scores(self.head.estimator, self.head.calibration, X)
 
     def _prediction(
-        self, path: bytes, status: str, message: str, scores: np.ndarray, top: int | None
+        self, path: str, status: str, message: str, scores: np.ndarray, top: int | None
     ) -> Prediction:
         if status != STATUS_NAMES[0]:
             return Prediction(path, status, message, ())

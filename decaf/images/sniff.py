@@ -349,6 +349,10 @@ def _avif(data: bytes, format: str = "AVIF") -> Header:
     return Header(format, width, height)
 
 
+def _heif(data: bytes) -> Header:
+    return _avif(data, "HEIF")
+
+
 _READERS = {
     "JPEG": _jpeg,
     "PNG": _png,
@@ -358,7 +362,7 @@ _READERS = {
     "WEBP": _webp,
     "PPM": _ppm,
     "AVIF": _avif,
-    "HEIF": lambda data: _avif(data, "HEIF"),
+    "HEIF": _heif,
 }
 
 

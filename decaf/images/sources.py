@@ -72,6 +72,11 @@ class ImageList:
     groups: tuple[str, ...] | None = None
 
     @property
+    def paths(self) -> list[str]:
+        """The names as text, as `os.fsdecode` gives it."""
+        return [os.fsdecode(name) for name in self.names]
+
+    @property
     def in_memory(self) -> bool:
         """Whether the images are objects of this process."""
         return self.refs is None

@@ -264,7 +264,7 @@ def test_names_that_are_no_text_go_through_to_the_file_and_back(
     assert main(command) == 1
     with decaf.open_features(out) as features:
         expected = sorted([*names, b"bad\xff\n.jpg"])
-        assert [os.path.basename(name) for name in features.paths] == expected
+        assert [os.path.basename(name) for name in features.path_bytes] == expected
         assert features.ok.tolist() == [False, True, True, True, True]
     capsysbinary.readouterr()
     assert main(["info", out, "--json"]) == 0

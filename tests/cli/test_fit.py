@@ -492,7 +492,7 @@ def report_of(confusion: np.ndarray, names: tuple[str, ...]) -> FitReport:
         np.full(len(truth), 0.75),
         class_names=names,
         largest=0,
-        paths=[b"%d.jpg" % i for i in range(len(truth))],
+        paths=[f"{i}.jpg" for i in range(len(truth))],
         folds=1,
         choices=(choice,),
     )

@@ -128,7 +128,7 @@ def test_a_feature_file_describes_itself(folder: Path, fc6: np.ndarray, tmp_path
         assert file.layers == ("fc7", "fc6")
         np.testing.assert_allclose(file["fc6"][:], fc6, rtol=1e-4, atol=1e-5)
         paths = sorted(folder.rglob("*.png"))
-        assert [Path(name.decode()) for name in file.paths] == paths
+        assert [Path(name) for name in file.paths] == paths
         assert file.class_names == ("ant", "bee")
         assert file.labels.tolist() == [0, 0, 0, 1, 1, 1, -1]
         assert file.ok.all()

@@ -64,7 +64,7 @@ def extract(images: Any, out: Path, layer: Any = "pool5", **rest: Any) -> dict[s
         assert not parts(out).exists()
         return {
             "rows": {name: file[name][:].tobytes() for name in file.layers},
-            "paths": list(file.paths),
+            "paths": list(file.path_bytes),
             "labels": file.labels.tolist(),
             "status": file.status.tolist(),
             "messages": list(file.messages),

@@ -316,7 +316,7 @@ def fit(
             features.class_names,
             features.ok,
             features.content_sha256,
-            names=features.paths.tolist(),
+            names=features.path_bytes.tolist(),
             min_images=least,
             source=source_name(source),
             groups=found_groups,

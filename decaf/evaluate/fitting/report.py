@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -81,14 +82,14 @@ class Mistake:
 
     Attributes
     ----------
-    path : bytes
+    path : str
     truth, answer : str
         Its class, and the one that it was given.
     probability : float
         Of the answer.
     """
 
-    path: bytes
+    path: str
     truth: str
     answer: str
     probability: float
@@ -100,12 +101,12 @@ class Conflict:
 
     Attributes
     ----------
-    paths : tuple of bytes
+    paths : tuple of str
     classes : tuple of str
         Of each path.
     """
 
-    paths: tuple[bytes, ...]
+    paths: tuple[str, ...]
     classes: tuple[str, ...]
 
 
@@ -312,7 +313,7 @@ def estimate_of(
     *,
     class_names: tuple[str, ...],
     largest: int,
-    paths: list[bytes],
+    paths: list[str],
     folds: int,
     choices: tuple[Choice, ...],
     divided: bool = False,
@@ -328,7 +329,7 @@ def estimate_of(
     class_names : tuple of str
     largest : int
         The class with most images to fit to.
-    paths : list of bytes
+    paths : list of str
         Of the tested images.
     folds : int
         1 where a share was held out.
@@ -371,5 +372,5 @@ def estimate_of(
     )
 
 
-def _text(name: bytes) -> str:
-    return name.decode("utf-8", "backslashreplace")
+def _text(name: str) -> str:
+    return os.fsencode(name).decode("utf-8", "backslashreplace")

@@ -293,7 +293,7 @@ def groups_and_splits(
     """
     found, splits = features.groups, features.splits
     if given and groups is not None:
-        names = features.paths.tolist()
+        names = features.path_bytes.tolist()
         shared = len(common_folder(names))
         found = find_groups(groups, names, [n[shared:] for n in names], RefList(names, {}))
     if layout == "classes" or splits is None or set(splits) <= {"train", ""}:

@@ -73,14 +73,14 @@ class BadImage:
 
     Attributes
     ----------
-    name : bytes
+    name : str
         Its path, or the member's name in an archive.
     status : str
         One of `decaf.images.status.STATUS_NAMES`.
     message : str
     """
 
-    name: bytes
+    name: str
     status: str
     message: str
 
@@ -147,7 +147,7 @@ class Evaluation:
             "images": self.images,
             "bad": [
                 {
-                    "path": image.name.decode("utf-8", "backslashreplace"),
+                    "path": os.fsencode(image.name).decode("utf-8", "backslashreplace"),
                     "status": image.status,
                     "message": image.message,
                 }
@@ -394,10 +394,10 @@ class _Tally:
         self._digests[found.start : found.stop] = found.content_sha256
         for place in np.flatnonzero(found.status).tolist():
             row, status = found.start + place, STATUS_NAMES[found.status[place]]
-            name, message = self._tests.images.names[row], found.messages[place]
+            name, message = os.fsdecode(self._tests.images.names[row]), found.messages[place]
             if self._raise_bad:
                 remedy = "on_error='record' leaves it out, writes it down and goes on"
-                raise ImageError(status, message, os.fsdecode(name), row, remedy)
+                raise ImageError(status, message, name, row, remedy)
             self._bad[row] = BadImage(name, status, message)
         good = found.status == 0
         if not good.any():
@@ -426,7 +426,7 @@ class _Tally:
         if not count:
             raise InputError(
                 f"{tests.classes.owner}: none of {len(tests.images)} images can be read; the first "
-                f"is {os.fsdecode(bad[0].name)!r}: {bad[0].message} ({bad[0].status})"
+                f"is {bad[0].name!r}: {bad[0].message} ({bad[0].status})"
             )
         import torch
 

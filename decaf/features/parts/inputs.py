@@ -135,7 +135,7 @@ def changed_content(
 
 def differs_from_file(file: FeatureFile, images: ImageList) -> str:
     """Say in what the images of a finished file are not these ones; an empty text if in nothing."""
-    if list(file.paths) != list(images.names):
+    if list(file.path_bytes) != list(images.names):
         return f"{len(file)} images there, {len(images.names)} now, or others"
     if not np.array_equal(file.labels, images.labels):
         return "other labels"

@@ -60,7 +60,7 @@ def read_content(file: FeatureFile) -> dict[str, str]:
         Where the data is damaged, or a row is not as its status says.
     """
     found = ContentDigest()
-    found.texts(schema.PATH, file.paths)
+    found.texts(schema.PATH, file.path_bytes)
     found.texts(schema.MESSAGE, (text.encode() for text in file.messages))
     found.texts(schema.CLASS_NAMES, (text.encode() for text in file.class_names))
     found.texts(schema.STATUS_NAMES_DATASET, (text.encode() for text in file.status_names))

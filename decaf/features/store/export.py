@@ -73,7 +73,7 @@ class _Selection:
         classes = self.file.class_names
         cell = str if self.raw_text else spreadsheet_cell
         return [
-            cell(_text(self.file.paths[row])),
+            cell(_text(self.file.path_bytes[row])),
             label,
             cell(classes[label]) if classes and label != NO_LABEL else "",
             self.file.status_names[self.file.status[row]],
@@ -284,7 +284,7 @@ def _beside(
     file, keep = first.file, first.keep
     layers = [each.layer for each in selections]
     return {
-        "path": texts([_text(name) for name in file.paths[keep]]),
+        "path": texts([_text(name) for name in file.path_bytes[keep]]),
         "label": file.labels[keep],
         "class_names": texts(file.class_names),
         "status": file.status[keep],

@@ -81,6 +81,7 @@ class FeatureFile:
         self.path = os.fsdecode(path)
         self._file: h5py.File | None = None
         self._columns: dict[str, np.ndarray] = {}
+        self._paths: np.ndarray | None = None
         file = open_hdf5(path)
         try:
             contents: Contents = check_contents(file, self.path)
@@ -136,7 +137,20 @@ class FeatureFile:
 
     @property
     def paths(self) -> np.ndarray:
-        """Names of the images as given: (N,) object array of bytes."""
+        """Names of the images as given: (N,) object array of str.
+
+        Bytes of a name that are no text of this system stand as `os.fsdecode` gives them, and
+        come back with `os.fsencode`.
+        """
+        if self._paths is None:
+            self._paths = np.empty(len(self), object)
+            self._paths[:] = [os.fsdecode(name) for name in self.path_bytes]
+            self._paths.flags.writeable = False
+        return self._paths
+
+    @property
+    def path_bytes(self) -> np.ndarray:
+        """The same names as the file holds them: (N,) object array of bytes."""
         return self._column(schema.PATH)
 
     @property

@@ -162,7 +162,7 @@ def _bad(result: Finetuned) -> list[str]:
     if not result.bad:
         return []
     rows = [
-        (_plain(name.decode("utf-8", "backslashreplace")), status)
+        (_plain(os.fsencode(name).decode("utf-8", "backslashreplace")), status)
         for _, name, status, _ in result.bad
     ]
     return ["## Images left out", "", *_table(("image", "why"), rows), ""]

@@ -442,7 +442,7 @@ class Job:
             seconds=done.seconds,
             batch_size=done.settings.batch_size,
             classes=data.counts(),
-            bad=list(data.pack.bad),
+            bad=[(s, os.fsdecode(name), why, more) for s, name, why, more in data.pack.bad],
             history=history,
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -73,7 +74,7 @@ class Finetuned:
     seconds: float
     batch_size: int
     classes: list[tuple[str, int, int]]
-    bad: list[tuple[str, bytes, str, str]]
+    bad: list[tuple[str, str, str, str]]
     history: list[dict[str, float]] = field(repr=False)
 
     @property
@@ -180,7 +181,7 @@ class Finetuned:
             "bad": [
                 {
                     "split": split,
-                    "name": name.decode("utf-8", "backslashreplace"),
+                    "name": os.fsencode(name).decode("utf-8", "backslashreplace"),
                     "status": status,
                     "message": message,
                 }

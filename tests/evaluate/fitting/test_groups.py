@@ -81,7 +81,7 @@ def test_bursts_flatter_where_they_are_not_told_of(
     assert again.estimate.accuracy == report.estimate.accuracy
     with pytest.raises(InputError, match="every class is of one group alone, so nothing can be"):
         decaf.fit(features, groups="folder:2", device="cpu", progress=False)
-    wide = [name.split(b"/")[-3].decode() for name in decaf.open_features(features).paths]
+    wide = [name.split("/")[-3] for name in decaf.open_features(features).paths]
     wide[::2] = [f"{number}" for number in range(len(wide[::2]))]
     some = ["ant" if number < 40 else name for number, name in enumerate(wide)]
     odd = decaf.fit(features, groups=some, device="cpu", progress=False).report

@@ -376,7 +376,7 @@ def test_bad_images_are_recorded_and_not_counted(
     shutil.copytree(folder, without)
     (without / "bee" / "0.png").unlink()
     np.testing.assert_array_equal(found.confusion, run(three, without).confusion)
-    assert [(Path(image.name.decode()).name, image.status) for image in found.bad] == [
+    assert [(Path(image.name).name, image.status) for image in found.bad] == [
         ("0.png", "unsupported"),
         ("a.jpg", "corrupt"),
     ]

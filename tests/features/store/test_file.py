@@ -32,7 +32,8 @@ def test_columns_are_what_was_written(feature_file: Path) -> None:
     with open_features(feature_file) as file:
         assert len(file) == 4
         assert file.layers == ("fc6", "conv1")
-        assert file.paths.tolist() == [b"cats/a.jpg", b"cats/b\xff\n.jpg", b"dogs/c.jpg", b"d.jpg"]
+        assert file.paths.tolist() == ["cats/a.jpg", "cats/b\udcff\n.jpg", "dogs/c.jpg", "d.jpg"]
+        assert file.path_bytes[1] == os.fsencode(file.paths[1]) == b"cats/b\xff\n.jpg"
         assert file.labels.dtype == np.int64
         assert file.labels.tolist() == [0, 0, 1, -1]
         assert file.class_names == ("cats", "dogs")
@@ -287,7 +288,7 @@ def test_the_golden_file_still_reads() -> None:
             file["fc6"][[0, 2]], (np.arange(24, dtype=np.float32).reshape(3, 8) / 7)[[0, 2]]
         )
         assert np.isnan(file["fc6"][1]).all()
-        assert file.paths.tolist() == [b"a/one.jpg", b"a/\xfftwo.jpg", b"three.jpg"]
+        assert file.path_bytes.tolist() == [b"a/one.jpg", b"a/\xfftwo.jpg", b"three.jpg"]
         assert file.labels.tolist() == [0, 0, -1]
         assert file.class_names == ("a",)
         assert file.status.tolist() == [0, 5, 0]
