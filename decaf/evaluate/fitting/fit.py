@@ -380,7 +380,7 @@ def _rows(features: FeatureFile, layer: str, usable: Usable) -> np.ndarray:
         X = X[np.searchsorted(np.flatnonzero(features.ok), usable.rows)]
     bad = ~np.isfinite(X).all(axis=1)
     if bad.any():
-        first = os.fsdecode(features.paths[usable.rows[bad.argmax()]])
+        first = features.paths[usable.rows[bad.argmax()]]
         raise FeatureFileError(
             f"{features.path}: {int(bad.sum())} of {len(X)} images have NaN or infinity in "
             f"{layer}, the first is {first!r}; extract them anew, in float32"
