@@ -91,6 +91,7 @@ def test_info_of_other_files(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         "  bytes             134 bytes\n"
         "  shape             2, 3\n"
         "  dtype             uint8\n"
+        "  use               `decaf extract` takes one of images\n"
     )
     assert main(["info", str(tmp_path / "none")]) == 2
     assert capsys.readouterr().err == f"decaf: {tmp_path}/none: there is no such file or folder\n"
