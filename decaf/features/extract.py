@@ -91,9 +91,9 @@ def extract(
     batch_size : int, optional
         Images a forward pass; chosen by the device when not given.
     workers : int, optional
-        Decoding processes, 0 to decode in this process. When not given, one a core, which wait for
-        the next call until this process ends; and none for JPEG and PNG files of usual size, where
-        there are no more than 16 images.
+        Decoding processes, 0 to decode in this process. When not given, one a core, which the next
+        call starts faster; and none for JPEG and PNG files of usual size, where there are no more
+        than 16 images.
     on_error : {"raise", "record"}
         At an image that cannot be read: raise `ImageError`, or go on and record it.
     progress : bool or callable, optional

@@ -29,6 +29,7 @@ __all__ = [
     "ARCHIVE_KINDS",
     "Member",
     "archive_kind",
+    "file_key",
     "iterate_members",
     "list_inner_tar",
     "list_members",
@@ -388,9 +389,24 @@ def _read_at(file: IO[bytes] | _Unpacked, offset: int, count: int) -> bytes:
 _streams = threading.local()
 
 
+def file_key(path: bytes) -> tuple[object, ...]:
+    """Give what a file that is kept open is known by.
+
+    A forked child must not share its parent's file position, and a file that was replaced meanwhile
+    is another one.
+
+    Raises
+    ------
+    OSError
+        If it is not there.
+    """
+    found = os.stat(path)
+    return os.getpid(), path, found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+
 def _stream(path: bytes, kind: str) -> _Unpacked:
     """Give the decompressed stream of a tar, kept open from one member to the next."""
-    key = (os.getpid(), path)  # a forked child must not share its parent's file position
+    key = file_key(path)
     if getattr(_streams, "key", None) != key:
         _streams.file = _Unpacked(path, kind)
         _streams.key = key

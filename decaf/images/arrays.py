@@ -14,6 +14,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from decaf.errors import ImageError, InputError
+from decaf.images.archives import file_key
 from decaf.images.limits import MAX_FILE_BYTES
 
 if TYPE_CHECKING:
@@ -153,7 +154,7 @@ _opened = threading.local()
 
 def _hdf5_file(path: bytes) -> h5py.File:
     """Open an HDF5 file, kept open from one image to the next."""
-    key = (os.getpid(), path)  # a forked child must not share what its parent has opened
+    key = file_key(path)
     if getattr(_opened, "key", None) != key:
         _opened.file = _open_hdf5(path)
         _opened.key = key

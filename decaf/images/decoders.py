@@ -1,8 +1,8 @@
-"""What decodes the images of a call: this process, or processes, kept from one call to the next.
+"""What decodes the images of a call: this process, or others, of which one is kept between calls.
 
 To start decoding processes takes as long as to decode hundreds of photographs. So the few images of
-a call, where they are JPEG or PNG of usual size, are decoded where they are; and processes that a
-call is done with wait for the next one, until this process ends.
+a call, where they are JPEG or PNG of usual size, are decoded where they are; and the process that
+starts decoding processes, with its libraries loaded, waits for the next call, until this one ends.
 """
 
 from __future__ import annotations
@@ -136,6 +136,7 @@ class _Kept:
         """Keep a pool that has nothing to do, where none is kept yet; end it otherwise."""
         with self._lock:
             if self._pool is None and pool.idle:
+                pool.rest()
                 self._pool = pool
                 return
         pool.close()

@@ -139,7 +139,7 @@ class DecodePool:
         self._start_server()
 
     def configure(self, spec: PreprocessSpec, *, ten: bool) -> None:
-        """Start the workers, or have those that are there go on where they have the same settings.
+        """Start the workers, in place of those with other settings.
 
         Parameters
         ----------
@@ -148,12 +148,10 @@ class DecodePool:
         ten : bool
             Five crops instead of one.
         """
-        settings = json.dumps({"preprocess": spec.to_dict(), "ten": ten}).encode()
-        if settings != self._settings:
-            self._end_children()
-            self._settings = settings
+        self._settings = json.dumps({"preprocess": spec.to_dict(), "ten": ten}).encode()
+        self._end_children()
         self._stillborn = 0
-        while len(self._children) < self.workers:
+        for _ in range(self.workers):
             self._start_worker()
 
     @property
@@ -189,6 +187,10 @@ class DecodePool:
         """Stop all processes."""
         self._end_children()
         self._end_server(patience=0.2)
+
+    def rest(self) -> None:
+        """End the workers and with them the files that they hold open; the server stays."""
+        self._end_children()
 
     def disown(self) -> None:
         """Let go of processes that are another's, in a process that was forked from their owner."""

@@ -245,3 +245,14 @@ class TestDamage:
         make_zip(tmp_path / "a.zip", {"readme": b"text"})
         with pytest.raises(InputError, match="no images in"):
             collect(tmp_path / "a.zip")
+
+
+def test_an_archive_that_was_replaced_is_read_anew(tmp_path: Path) -> None:
+    """Its stream is kept open from one member to the next."""
+    path = tmp_path / "a.tar.gz"
+    for content in (b"first", b"other"):
+        make_tar(tmp_path / "new", {"a.png": content}, "w:gz")
+        os.replace(tmp_path / "new", path)
+        refs = collect(path, labels="none").refs
+        assert refs is not None
+        assert refs[0].load() == content

@@ -194,3 +194,15 @@ def test_what_is_no_source_is_refused_in_one_line(tmp_path: Path, stimuli: np.nd
     assert len(collect([tmp_path / "bad.jpg", tmp_path / "notes.md", tmp_path / "empty"])) == 3
     with pytest.raises(InputError, match="a feature file"):
         collect([tmp_path / "bad.jpg", tmp_path / "f.h5"])
+
+
+def test_a_file_that_was_replaced_is_read_anew(tmp_path: Path, stimuli: np.ndarray) -> None:
+    """An HDF5 file is kept open from one image to the next."""
+    path = tmp_path / "a.h5"
+    for images in (stimuli, 255 - stimuli):
+        with h5py.File(tmp_path / "new", "w") as file:
+            file["images"] = images
+        os.replace(tmp_path / "new", path)
+        refs = collect(path, labels="none").refs
+        assert refs is not None
+        np.testing.assert_array_equal(pixels(refs[0]), images[0])
