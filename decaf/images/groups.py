@@ -145,7 +145,7 @@ def _by_time(
     if match is None:
         raise SettingError(f"{shown}: time takes a span such as 60s, 5min, 2h or 1d")
     if refs is None:
-        raise SettingError(f"{shown}: images in memory have no capture times")
+        raise SettingError(f"{shown}: images in memory, and those of a pack, have no capture times")
     apart = timedelta(seconds=float(match[1]) * _UNITS[match[2]])
     taken = [_taken(ref) for ref in refs]
     of_camera: dict[str, list[tuple[datetime, bytes, int]]] = {}

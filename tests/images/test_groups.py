@@ -113,7 +113,7 @@ def test_by_capture_time(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> No
     assert groups(tmp_path / "photos.zip", "time:60s") == found
     with pytest.raises(SettingError, match="time takes a span such as 60s, 5min, 2h or 1d"):
         groups(root, "time:soon")
-    with pytest.raises(SettingError, match="images in memory have no capture times"):
+    with pytest.raises(SettingError, match="images in memory, and those of a pack, have no ca"):
         collect(np.zeros((2, 9, 9, 3), np.uint8), groups="time:1h")
 
 

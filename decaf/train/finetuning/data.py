@@ -331,6 +331,9 @@ def divided(
             f"{pack.path}: no class has two {units}, so none can be divided into training and "
             f"validation; add {units}, or give validation images"
         )
+    if own is not None:
+        count = len(set(own) - {""})
+        _logger.info("%s: %d groups, none of them in train and val both", pack.path, count)
     rows, kept = np.flatnonzero(drawn), np.flatnonzero(~drawn)
     alone = np.setdiff1d(labels[kept], labels[rows])
     if len(alone):

@@ -188,6 +188,9 @@ def source_of(
                 f"{shown}: no class has two groups, so none can be divided into training and "
                 "validation; give groups that are finer, or none"
             )
+        if images.groups is not None:
+            count = len(set(images.groups) - {""})
+            _logger.info("%s: %d groups, none of them in train and val both", shown, count)
         chosen = {"train": np.flatnonzero(~drawn), "val": np.flatnonzero(drawn)}
         lists = {**{split: images.take(rows) for split, rows in chosen.items()}, **lists}
     train = parts["train"]

@@ -150,11 +150,13 @@ def test_a_class_that_is_left_out_is_so_in_validation_too(tmp_path: Path) -> Non
     assert found.images.labels.tolist() == [0, 1, 0, 1]
 
 
-def test_groups_are_not_divided(tmp_path: Path) -> None:
+def test_groups_are_not_divided(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
     names = (f"{c}/{g}/{i}.jpg" for c in "ab" for g in range(8) for i in range(3))
     root = touch(tmp_path / "d", *names)
     found = find_source(root, split_val=0.25, groups="folder")
     assert found.splits == {"train": 36, "val": 12}
+    assert "16 groups, none of them in train and val both" in caplog.text
     groups = [name.rpartition(b"/")[0] for name in found.images.names]
     assert found.images.groups == tuple(map(os.fsdecode, groups))
     assert not set(groups[:36]) & set(groups[36:])
