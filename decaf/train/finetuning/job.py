@@ -19,7 +19,7 @@ from torch import Tensor
 from decaf.backbone.device import bf16_is_native, is_out_of_memory
 from decaf.backbone.network import AlexNet
 from decaf.backbone.weights import Weights, load_weights, save_weights
-from decaf.errors import InputError, SettingError, Stopped, WeightsError
+from decaf.errors import InputError, SettingError, WeightsError
 from decaf.features.ranks import local_world_size
 from decaf.features.run import available_cores
 from decaf.images.sniff import is_hdf5
@@ -49,7 +49,7 @@ from decaf.train.pack.sources import PackSource
 from decaf.train.recipe import TrainSettings
 from decaf.train.session import Rhythm, TrainingRun
 
-__all__ = ["Job", "Trained", "on_chief", "stopped"]
+__all__ = ["Job", "Trained", "on_chief"]
 
 # Packs up to this size hold the pixels as they are; beyond, JPEGs of them.
 RAW_BYTES = 4 << 30
@@ -79,20 +79,6 @@ def on_chief(world: World, body: Callable[[], Any]) -> Any:
             problem = error
     world.share(problem)
     return found
-
-
-def stopped(work: WorkFolder, text: str) -> Stopped:
-    """Word the end of a run that was asked to stop.
-
-    Parameters
-    ----------
-    work : WorkFolder
-    text : str
-        How far it was, up to the first semicolon.
-    """
-    told = text.partition("; ")[0]
-    return Stopped(f"{told}; {work.path} holds what is finished: give the same command with "
-                   "--resume to go on")  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,7 +22,7 @@ from decaf.images.sniff import is_hdf5
 from decaf.train.distributed import world_of_run
 from decaf.train.finetuning.card import check_card_path
 from decaf.train.finetuning.data import VAL_FRACTION, find_images, identity_of, images_of
-from decaf.train.finetuning.job import Job, on_chief, stopped
+from decaf.train.finetuning.job import Job, on_chief
 from decaf.train.finetuning.result import Finetuned
 from decaf.train.finetuning.settings import FinetuneSettings
 from decaf.train.finetuning.work import WorkFolder
@@ -242,7 +242,7 @@ def finetune(
                     work.discard()  # nothing half-made is left of what cannot be done
                 raise
             except Stopped as error:
-                raise stopped(work, str(error)) from error
+                raise work.stopped(str(error)) from error
             if trained is not None:
                 before = job.finish(work, data, head, trained, None if out is None else target)
         assert before is not None

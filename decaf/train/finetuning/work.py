@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from decaf import __version__
-from decaf.errors import OutputError, ResumeError
+from decaf.errors import OutputError, ResumeError, Stopped
 from decaf.features.parts.lock import acquire
 from decaf.features.run import differences
 from decaf.storage.atomic import SUFFIX, disk_errors, write_atomically
@@ -222,6 +222,20 @@ class WorkFolder:
     def keep_head(self, state: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         """Keep the frozen head, so that going on compares with the very same."""
         write_checkpoint(self.path / _HEAD, state, tensors)
+
+    def stopped(self, text: str) -> Stopped:
+        """Return the error of a run that was asked to stop.
+
+        Parameters
+        ----------
+        text : str
+            How far it was, up to the first semicolon.
+        """
+        told = text.partition("; ")[0]
+        return Stopped(
+            f"{told}; {self.path} holds what is finished: give the same command with --resume to "
+            "go on"
+        )
 
     def tidy(self, *, keep: bool) -> None:
         """Remove what a finished run needs no more: pack, checkpoints and weights.
