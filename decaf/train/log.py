@@ -83,10 +83,8 @@ class Log:
         # One write, so that a process that is killed leaves whole lines, or a last one that
         # read_log passes over.
         descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND)
-        try:
-            os.write(descriptor, _line(row).encode())
-        finally:
-            os.close(descriptor)
+        with open(descriptor, "wb") as stream:  # goes on where the disk takes a part of it
+            stream.write(_line(row).encode())
         if self._events is not None:
             for key, value in row.items():
                 if key != "step":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,17 @@ def test_a_disk_that_refuses_is_told(tmp_path: Path) -> None:
             OutputError, match=r"log\.csv: cannot be written: .*checkpoints are kept"
         ):
             log.add(training(1))
+
+
+def test_a_row_of_which_the_disk_takes_a_part_first_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.write
+    with Log(tmp_path, 0, False) as log:
+        monkeypatch.setattr(os, "write", lambda fd, data: real(fd, data[: len(data) // 2]))
+        log.add(training(2))
+        log.add(training(4))
+    assert [row["step"] for row in read_log(tmp_path / "log.csv")] == [2, 4]
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
