@@ -27,6 +27,7 @@ from decaf.images.tables import (
     read_tables,
     shortened,
     spellings,
+    uneven_row,
 )
 
 __all__ = [
@@ -220,21 +221,49 @@ def _texts(
     except (OSError, ValueError) as error:
         raise InputError(f"{shown} cannot be read: {error}") from error
     images = _Images(names, relative)
-    texts = _by_table(read_tables(content, shown), columns, images, shown)
-    if texts is None:
-        return _by_lines(content, len(names), shown)
+    try:
+        read = _by_table(read_tables(content, shown), columns, images, shown)
+        if read is None:
+            return _by_lines(content, len(names), shown)
+    except InputError as error:
+        uneven = uneven_row(content, shown)
+        if uneven is None:
+            raise
+        raise InputError(f"{error}; {uneven}") from error
+    reading, texts = read
     without = texts.count(None)
     if without:
         _logger.warning(
             "%s: %d of %d images have no %s, since they are not in it or their cell is empty (such "
-            "as %r)",
+            "as %r)%s",
             shown,
             without,
             len(names),
             noun,
             os.fsdecode(names[texts.index(None)]),
+            _strange_rows(reading, texts, images),
         )
     return texts
+
+
+def _strange_rows(reading: Reading, texts: list[bytes | None], images: _Images) -> str:
+    """Say how many rows of a table name no image, and which one the first may have meant."""
+    cells = [cell for cell, _ in reading.pairs()][1:]  # the first may be a header
+    strange = [cell for cell in cells if cell and not images.known(cell)]
+    if not strange:
+        return ""
+    without = [name for name, text in zip(images.relative, texts, strict=True) if text is None]
+    return (
+        f"; {len(strange)} of its rows name no image, such as "
+        f"{shortened(decoded(strange[0]))}{_nearest(decoded(strange[0]), without)}"
+    )
+
+
+def _nearest(path: str, names: Sequence[bytes]) -> str:
+    """Name the image whose name is most like a path."""
+    shown = [os.fsdecode(name) for name in names[:5000]]
+    close = difflib.get_close_matches(path[-200:], shown, n=1, cutoff=0.0)
+    return f", the nearest image {close[0]!r}" if close else ""
 
 
 class _Images:
@@ -257,12 +286,12 @@ def _base(path: bytes) -> bytes:
 
 def _by_table(
     tables: Sequence[Table], columns: tuple[str | None, ...] | None, images: _Images, shown: str
-) -> list[bytes | None] | None:
-    """Return the label of every image, None where it has none; None if the file is no table."""
+) -> tuple[Reading, list[bytes | None]] | None:
+    """Return how a table was read and the label of every image; None if the file is no table."""
     if columns is not None and not tables:
         asked = " and ".join(repr(name) for name in columns if name is not None)
         raise InputError(f"{shown} has one column, not {asked}")
-    best: tuple[int, list[bytes | None]] | None = None
+    best: tuple[int, Reading, list[bytes | None]] | None = None
     problem: InputError | None = None
     for table in tables:
         try:
@@ -275,28 +304,29 @@ def _by_table(
             continue
         count = sum(text is not None for text in found)
         if best is None or count > best[0]:
-            best = count, found
+            best = count, reading, found
+        if count == 0:
+            problem = problem or InputError(f"{shown}: {_nothing_matches(reading, images)}")
     if best is not None and best[0]:
-        return best[1]
+        return best[1:]
     if problem is not None:
         raise problem
     if tables:
-        raise InputError(f"{shown}: {_nothing_matches(tables[0], columns, images)}")
+        raise InputError(f"{shown}: {_nothing_matches(Reading(tables[0], 0, -1), images)}")
     return None
 
 
-def _nothing_matches(table: Table, columns: tuple[str | None, ...] | None, images: _Images) -> str:
-    """Say how a table was read in which no row names an image, and what is nearest to a path."""
-    named = columns[0] if columns else None
-    place = 0 if named is None else table.column(named) or 0
-    first = next((decoded(row[place]) for row in table.rows[1:]), decoded(table.rows[0][place]))
-    names = [os.fsdecode(name) for name in images.relative[:5000]]
-    close = difflib.get_close_matches(first[-200:], names, n=1, cutoff=0.0)
-    nearest = f", the nearest image {close[0]!r}" if close else ""
+def _nothing_matches(reading: Reading, images: _Images) -> str:
+    """Say how a table was read in which no image has a text, and what is nearest to a path."""
+    cells = [cell for cell, _ in reading.pairs()]
+    if any(images.known(cell) for cell in cells):
+        column = shortened(reading.table.header[reading.label])
+        return f"the column {column} is empty for every image; read as {reading.table.described()}"
+    first = decoded(cells[1] if len(cells) > 1 else cells[0])
     return (
-        f"no row names an image; read as {table.described()}. A path in it is "
-        f"{shortened(first)}{nearest}: name images by their path as given, below their source, "
-        "or a file name that only one has"
+        f"no row names an image; read as {reading.table.described()}. A path in it is "
+        f"{shortened(first)}{_nearest(first, images.relative)}: name images by their path as "
+        "given, below their source, or a file name that only one has"
     )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -25,6 +26,7 @@ __all__ = [
     "read_tables",
     "shortened",
     "spellings",
+    "uneven_row",
 ]
 
 # The likelier first: of two that fit equally well the first is taken.
@@ -157,6 +159,43 @@ def read_tables(content: bytes, name: str) -> list[Table]:
             if not rows or pairs != rows:
                 tables.append(Table(separator, encoding, pairs))
     return tables
+
+
+def uneven_row(content: bytes, name: str) -> str | None:
+    """Say which row keeps a file from being a table, having more or fewer cells than most.
+
+    Parameters
+    ----------
+    content : bytes
+        Of the file.
+    name : str
+        How errors name it.
+
+    Returns
+    -------
+    str or None
+        None where a separator gives all rows as many cells, or none gives most of them several.
+
+    Examples
+    --------
+    >>> uneven_row(b"a.jpg;may;fox\\nb.jpg;june\\nc.jpg;june;owl\\n", "t.csv")
+    'separated by semicolons, most rows have 3 cells, but row 2 has 2'
+    """
+    text, _ = as_utf8(content, name)
+    told = None
+    for separator, called in SEPARATORS.items():
+        rows = _csv_rows(text, separator) or _plain_rows(text, separator)
+        widths = [len(row) for row in rows]
+        usual, count = Counter(widths).most_common(1)[0] if widths else (1, 0)
+        if usual > 1 and count == len(widths):
+            return None
+        if usual > 1 and count > len(widths) / 2 and told is None:
+            row = next(i for i, width in enumerate(widths) if width != usual)
+            told = (
+                f"separated by {called}, most rows have {usual} cells, but row {row + 1} has "
+                f"{widths[row]}"
+            )
+    return told
 
 
 def find_reading(

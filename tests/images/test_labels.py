@@ -113,6 +113,9 @@ def test_paths_as_given_come_before_those_below(tree: Path) -> None:
             "which column is the label? Name it, as FILE:PATH,LABEL; read as 2 rows of 5 columns",
         ),
         (b"path;label\ncat/11.jpg;a\ndog/x.png;b\n", NEAREST),
+        (b"path;label\n1.jpg;\ndog/2.jpg;\n", "the column 'label' is empty for every image; read"),
+        (SEVEN.replace(b";may;cat", b";cat"), "most rows have 7 cells, but row 3 has 6"),
+        (b"Animals of 2024\n" + SEVEN, "most rows have 7 cells, but row 1 has 1"),
     ],
 )
 def test_labels_files_that_do_not_fit(tree: Path, content: bytes, told: str) -> None:
@@ -131,6 +134,15 @@ def test_an_empty_cell_is_no_class_and_is_counted(
     caplog.clear()
     assert read(tree, b"1.jpg,5\ncat/2.jpg,\n") == ([5, -1, -1], ())
     assert "2 of 3 images have no label" in caplog.text
+    assert "rows" not in caplog.text
+    caplog.clear()
+    assert read(tree, b"path,y\n1.jpg,5\ncat/2.jpg,6\ndog/22.jpg,7\nowl.jpg,8\n") == (
+        [5, 6, -1],
+        (),
+    )
+    assert "(such as" in caplog.text
+    told = "; 2 of its rows name no image, such as 'dog/22.jpg', the nearest image 'dog/2.jpg'"
+    assert told in caplog.text
     caplog.clear()
     assert read(tree, b"fox\n\nowl\n") == ([0, -1, 1], ("fox", "owl"))
     assert "1 of 3 images have no label: their lines are empty" in caplog.text
@@ -148,6 +160,12 @@ def test_columns_are_named_by_the_user(tree: Path) -> None:
         InputError, match=r"no column 'sex'; read as 4 rows of 5 columns separated by commas, UTF-8"
     ):
         collect(tree / "in", labels=f"{table}:photo,sex")
+    table.write_text("photo;species;weight\n1.JPG;fox;3,5\n2.JPG;owl;0,5\n")
+    with pytest.raises(InputError, match=r"rows of 3 columns .* '1.JPG', the .* only one has$"):
+        collect(tree / "in", labels=f"{table}:photo,species")
+    table.write_text("photo;a;b;species\n1.jpg;1;2;fox\n\ncat/2.jpg;1\n")
+    with pytest.raises(InputError, match=r"; separated by semicolons, most rows have 4 cells, but"):
+        collect(tree / "in", labels=f"{table}:photo,species")
     table.write_text("fox\nowl\nfox\n")
     with pytest.raises(InputError, match="has one column, not 'photo' and 'sex'"):
         collect(tree / "in", labels=f"{table}:photo,sex")
