@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from decaf.cli.text import byte_size, printable, show
+from decaf.cli.text import byte_size, counted, printable, show
 from decaf.errors import SettingError
 
 __all__ = ["HELP", "configure", "run"]
@@ -20,8 +20,10 @@ examples:
   decaf export model.safetensors -o model.onnx              image in, probabilities out
   decaf export imagenet -o features.onnx -l fc6 -l fc7      image in, features out
 
+A layer that is alone in a .npz or .mat is called `features` there, several have their own names.
 In a .mat the axes stand in the order that `decaf info` shows, images first; MATLAB's h5read
-reverses those of the feature file itself.
+reverses those of the feature file itself. Labels count from 0, and -1 is none: in MATLAB the class
+of image i is class_names{label(i) + 1}.
 
 A network takes uint8 pixels (N, height, width, 3), RGB, resized and cropped, and normalises them
 itself; how they are to be prepared, and the class names, are in its metadata. An ONNX model is
@@ -100,13 +102,17 @@ def _export_features(args: argparse.Namespace) -> int:
             raw_text=args.raw_text,
             overwrite=args.overwrite,
         )
+        bad = len(file) - int(file.ok.sum())
     files = [str(path) for path in done.files]
     if args.json:
-        report = {"files": files, "layers": done.layers, "dtype": done.dtype}
+        report = {"files": files, "layers": done.layers, "dtype": done.dtype, "bad": bad}
         print(json.dumps(report, indent=2))
     else:
         layers = "; ".join(f"{name}, {_times(shape)}" for name, shape in done.layers.items())
         show(f"{layers} {done.dtype}: {', '.join(map(printable, files))}")
+        if bad:
+            kept = "left out" if args.ok_only else "written as NaN (--ok-only leaves them out)"
+            show(f"{counted(bad, 'row')} of images that could not be read: {kept}")
     return 0
 
 

@@ -138,11 +138,16 @@ def verify(
         chosen = np.random.default_rng(seed).permutation(np.flatnonzero(file.ok))[:rows]
         found = _Sample(file, sorted(chosen.tolist()), images)
         notes: list[str] = []
+        if file.content is None:
+            notes.append(
+                "the file has no checksums of its columns, as decaf writes them: whether labels, "
+                "class names and paths are as they were written cannot be told"
+            )
         fresh: dict[int, dict[str, np.ndarray]] = {}
         if found.rows:
             settings = _settings(file)
             backbone = _backbone(file, weights)
-            notes = differences(file.run, settings.record(backbone))
+            notes += differences(file.run, settings.record(backbone))
             fresh = found.compute(backbone, settings, device, batch_size)
         return _compare(file, changed, fresh, found.unavailable, notes)
 

@@ -101,7 +101,11 @@ def test_export(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = file.with_name("x.npy")
     assert main(["export", str(file), "-o", str(out)]) == 0
     rows = file.with_name("x.rows.csv")
-    assert capsys.readouterr().out == f"fc6, 3 × 8 float32: {out}, {rows}\n"
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == f"fc6, 3 × 8 float32: {out}, {rows}"
+    assert said[1:] == [
+        "1 row of images that could not be read: written as NaN (--ok-only leaves them out)"
+    ]
     assert np.load(out).shape == (3, 8)
     assert main(["export", str(file), "-o", str(out)]) == 2
     assert capsys.readouterr().err == (
@@ -113,6 +117,7 @@ def test_export(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
         "files": [str(out), str(rows)],
         "layers": {"fc6": [2, 8]},
         "dtype": "float32",
+        "bad": 1,
     }
     assert np.isfinite(np.load(out)).all()
 

@@ -113,7 +113,8 @@ def test_any_column_that_was_changed_is_named(
         (folder / f"{number % 2}").mkdir(exist_ok=True)
         (folder / f"{number}.png").rename(folder / f"{number % 2}" / f"{number}.png")
     path = made(folder, tmp_path / "f.h5")
-    assert verify(path, rows=0).ok
+    intact = verify(path, rows=0)
+    assert (intact.ok, intact.notes) == (True, [])
     with h5py.File(path, "r+") as file:
         assert file[column][place] != value
         file[column][place] = value
@@ -123,6 +124,10 @@ def test_any_column_that_was_changed_is_named(
     said = capsys.readouterr().out
     assert f"6 rows read, not what was written: {column}" in said
     assert "NOT VERIFIED: the file has been changed since it was written" in said
+    with h5py.File(path, "r+") as file:
+        del file.attrs["content"]
+    (note,) = verify(path, rows=0).notes
+    assert "no checksums of its columns" in note
 
 
 def test_what_was_not_written_as_it_should_be_is_no_feature_file(
