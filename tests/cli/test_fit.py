@@ -416,11 +416,14 @@ def test_where_nothing_may_be_written(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def refuse(*_: object, **__: object) -> None:
-        raise OSError(errno.EROFS, "Read-only file system", "a.csv.1.tmp")
+    make = os.open
 
-    monkeypatch.setattr("decaf.cli.predict.open", refuse, raising=False)
-    monkeypatch.setattr(Path, "unlink", refuse)
+    def refuse(path: str | Path, flags: int, *rest: int) -> int:
+        if flags & os.O_CREAT:
+            raise OSError(errno.EROFS, "Read-only file system", str(path))
+        return make(path, flags, *rest)
+
+    monkeypatch.setattr("decaf.storage.atomic.os.open", refuse)
     out = tmp_path / "a.csv"
     assert main(["predict", head, str(photos), "-o", str(out), *QUICK]) == 2
     assert f"decaf: {out}: cannot be written: Read-only file system" in capsys.readouterr().err

@@ -117,7 +117,7 @@ def test_a_command_gives_its_exit_code(
         ),
         (
             PermissionError(errno.EACCES, os.strerror(errno.EACCES), b"\xff.h5"),
-            "decaf: \\udcff.h5: Permission denied\n",
+            "decaf: \\xff.h5: Permission denied\n",
         ),
         (OutputError("\x1b[2J\u202e.h5: no"), "decaf: \\x1b[2J\\u202e.h5: no\n"),
         (OSError("no number"), "decaf: no number\n"),
