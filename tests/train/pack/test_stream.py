@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -39,7 +40,8 @@ class Watched(gzip.GzipFile):
     seen: list[list[int]]
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        self.places.append(offset)
+        if whence == os.SEEK_SET:  # the others are how it tells where it is
+            self.places.append(offset)
         return super().seek(offset, whence)
 
     @classmethod
