@@ -123,8 +123,14 @@ class ShardDirectory(ABC, Generic[R]):
         ResumeError
             Where the run that was left had other inputs or settings, or cannot be made out.
         """
+        if path.is_symlink():
+            raise OutputError(
+                f"{path}: is needed for unfinished work and is a link; move it, or give another "
+                "--out"
+            )
         lock = acquire(path)
         try:
+            _refuse_irregular(path)
             parts = cls(path, header, lock, rank=0)
             if (path / HEADER_NAME).exists() and not discard:
                 parts._take_up(inputs, digest, between)
@@ -352,6 +358,18 @@ def _clear(path: Path) -> None:
     for name in os.listdir(path):
         if OWN_FILES.fullmatch(name):
             (path / name).unlink()
+
+
+def _refuse_irregular(path: Path) -> None:
+    # A line would be written to what a link leads to, and reading a pipe would never end.
+    with os.scandir(path) as entries:
+        strange = [each.name for each in entries if not each.is_file(follow_symlinks=False)]
+    for name in sorted(strange):
+        if OWN_FILES.fullmatch(name):
+            raise OutputError(
+                f"{path / name}: is needed for unfinished work and is no plain file; move it, or "
+                "give another --out"
+            )
 
 
 def _refuse_strangers(path: Path) -> None:

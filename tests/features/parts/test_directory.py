@@ -192,6 +192,31 @@ def test_a_file_in_place_of_the_directory_is_told(tmp_path: Path) -> None:
     assert path.read_text() == "mine"
 
 
+@pytest.mark.parametrize("begun", [True, False])
+@pytest.mark.parametrize(
+    "name", ["", "manifest-00000.txt", "run.json", "0000000003-0000000004.shard"]
+)
+@pytest.mark.parametrize("kind", ["link", "pipe"])
+def test_nothing_is_read_from_or_written_to_what_is_no_plain_file(
+    tmp_path: Path, kind: str, name: str, begun: bool
+) -> None:
+    path, victim = tmp_path / "f.h5.parts", tmp_path / "victim"
+    parts = opened(path)
+    parts.write(block(3, 4))
+    parts.close()
+    if not begun and name != "run.json":
+        (path / "run.json").unlink()
+    (path / name).rename(victim)
+    if kind == "link":
+        (path / name).symlink_to(victim)
+    else:
+        os.mkfifo(path / name)
+    before = victim.read_bytes() if name else sorted(os.listdir(victim))
+    with pytest.raises(OutputError, match=r"is needed for unfinished work and is (a link|no )"):
+        opened(path)
+    assert (victim.read_bytes() if name else sorted(os.listdir(victim))) == before
+
+
 def test_inputs_are_read_back_whatever_their_names(tmp_path: Path) -> None:
     assert parse(dump(INPUTS)) == INPUTS
     assert changed_list(INPUTS, INPUTS) == ""
