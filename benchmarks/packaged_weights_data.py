@@ -7,6 +7,8 @@ missing are named and left out. PACKS gets one training pack for each, of raw pi
 than its images are. Files named ``ILSVRC2012_val_*`` belong to ImageNet's validation images, which
 are measured on: they are left out wherever they lie. The validation images of Tiny-ImageNet and
 MiniPlaces become those of their packs: 20,000 photographs to compare student and teacher on.
+A folder in DATA that ``--also`` names is a set of photographs too: the folders in it become its
+classes, which no teacher has to know.
 """
 
 from __future__ import annotations
@@ -90,6 +92,13 @@ def imagen(root: Path) -> Iterator[Labelled]:
             yield path, path.stem.split("_", 1)[-1]
 
 
+def first_folders(root: Path) -> Iterator[Labelled]:
+    """List all photographs by the folder directly below `root` that they lie in."""
+    for path in sorted(root.rglob("*")):
+        if path.suffix.lower() in ENDINGS:
+            yield path, path.relative_to(root).parts[0]
+
+
 SETS: dict[str, PhotographSet] = {
     "mini-imagenet": PhotographSet(84, class_folders("train", "val")),
     "tiny-imagenet": PhotographSet(
@@ -107,14 +116,19 @@ SETS: dict[str, PhotographSet] = {
 }
 
 
+# What --also names.
+OTHER = PhotographSet(176, first_folders)
+
+
 def main() -> None:
     head = (__doc__ or "").split("\n\n")
     parser = argparse.ArgumentParser(description=head[0])
     parser.add_argument("data", type=Path, help="folder with a folder for each data set")
     parser.add_argument("packs", type=Path, help="folder for the packs")
+    parser.add_argument("--also", nargs="+", default=[], help="further folders in DATA to pack")
     args = parser.parse_args()
     args.packs.mkdir(parents=True, exist_ok=True)
-    for name, one in SETS.items():
+    for name, one in {**SETS, **dict.fromkeys(args.also, OTHER)}.items():
         root = args.data / name
         if not root.is_dir():
             print(f"{name}: no folder {root}, left out", file=sys.stderr)
