@@ -44,7 +44,7 @@ def report_lines(report: FitReport, out: str) -> Iterator[str]:
     yield from _choice_lines(report.choice, report.split is not None)
     if report.estimate is not None:
         yield ""
-        yield from _estimate_lines(report.estimate)
+        yield from _estimate_lines(report.estimate, grouped=report.groups is not None)
         if report.groups is not None and report.groups.ungrouped is not None:
             claimed = report.groups.ungrouped
             yield (
@@ -147,7 +147,7 @@ def _choice_lines(choice: Choice, divided: bool) -> Iterator[str]:
         yield line
 
 
-def _estimate_lines(found: Estimate) -> Iterator[str]:
+def _estimate_lines(found: Estimate, *, grouped: bool) -> Iterator[str]:
     if found.method == "held-out":
         choice = found.choices[0]
         yield (
@@ -165,7 +165,7 @@ def _estimate_lines(found: Estimate) -> Iterator[str]:
     about = "about " if found.method == "cross-validation" else ""
     yield (
         f"  {'accuracy':<20}{_percent(found.accuracy)}  {found.right} of {found.images}; 95 % "
-        f"interval {about}{low:.1f} to {high:.1f} %"
+        f"interval {about}{low:.1f} to {high:.1f} %{', by groups' if grouped else ''}"
     )
     mean = _percent(found.mean_per_class_accuracy)
     yield f"  {'per-class accuracy':<20}{mean}  mean over classes"

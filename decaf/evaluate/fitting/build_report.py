@@ -80,7 +80,7 @@ def report_of(
         class_names=usable.class_names,
         class_counts=tuple(usable.counts.tolist()),
         choice=choice_of(plan.final, tried[id(plan.final)]),
-        estimate=_estimate(names, usable, plan.tests, tried),
+        estimate=_estimate(names, usable, plan.tests, tried, usable.groups),
         bad=tuple(
             BadImage(
                 names[row], features.status_names[features.status[row]], features.messages[row]
@@ -119,7 +119,11 @@ def report_of(
 
 
 def _estimate(
-    names: np.ndarray, usable: Usable, tasks: Sequence[Task], tried: dict[int, list[Trial]]
+    names: np.ndarray,
+    usable: Usable,
+    tasks: Sequence[Task],
+    tried: dict[int, list[Trial]],
+    groups: Sequence[str] | None,
 ) -> Estimate | None:
     if not tasks:
         return None
@@ -136,6 +140,7 @@ def _estimate(
         folds=len(tasks),
         choices=tuple(choice_of(task, each) for task, each in zip(tasks, found, strict=True)),
         divided=usable.splits is not None,
+        groups=None if groups is None else [groups[at] for at in tested.tolist()],
     )
 
 
@@ -156,7 +161,7 @@ def _groups(
             for name, count in zip(usable.class_names, units.tolist(), strict=True)
             if count == 1
         ),
-        ungrouped=_estimate(names, usable, plan.ungrouped, tried),
+        ungrouped=_estimate(names, usable, plan.ungrouped, tried, None),
         shared=sum(len(each) > 1 for group, each in sides.items() if group),
     )
 

@@ -23,6 +23,7 @@ __all__ = [
     "Usable",
     "deal_folds",
     "draw_held_out",
+    "independent_images",
     "usable_images",
     "wilson_interval",
 ]
@@ -268,7 +269,47 @@ def deal_folds(usable: Usable, folds: int, seed: int, *, grouped: bool = True) -
     )
 
 
-def wilson_interval(right: int, tested: int) -> tuple[float, float]:
+def independent_images(right: Mask, groups: Sequence[str]) -> float:
+    """Tell how many independent images would say as much of the accuracy as images in groups.
+
+    With e_g the sum of (right - p) over group g of G, the variance of p = Σ right / n is
+    G / (G - 1) Σ e_g² / n²; that of m independent images is p (1 - p) / m. Returned is the m for
+    which they are equal: n where images of a group are as unlike as others, about G where all of
+    a group are right or wrong together.
+
+    Parameters
+    ----------
+    right : array of bool, shape (n,)
+        Whether each tested image was answered rightly.
+    groups : sequence of str
+        The group of each, an empty text where it is in none.
+
+    Returns
+    -------
+    float
+        1 to n; G where there is nothing to tell it from, since all are right, or none.
+
+    References
+    ----------
+    Cochran, Sampling Techniques, 3rd ed. (1977), section 9A.2; Kish, Survey Sampling (1965).
+
+    Examples
+    --------
+    >>> round(independent_images(np.repeat([True, False] * 8, 5), [*"aaaaabbbbb"] * 8), 1)
+    1.0
+    """
+    names = [group or str(at) for at, group in enumerate(groups)]
+    _, place = np.unique(names, return_inverse=True)
+    count, share = int(place.max()) + 1, float(right.mean())
+    if count == 1 or share in (0.0, 1.0):
+        return float(count)
+    errors = np.bincount(place, right - share)
+    variance = count / (count - 1) * float(errors @ errors) / len(right) ** 2
+    independent = share * (1 - share) / variance if variance else math.inf
+    return min(max(independent, 1.0), float(len(right)))
+
+
+def wilson_interval(right: float, tested: float) -> tuple[float, float]:
     """Give the 95 % interval of a share, by Wilson's score method.
 
     Unlike the usual ± 1.96 standard errors it stays within 0 and 1 and is sensible for few images
@@ -276,8 +317,8 @@ def wilson_interval(right: int, tested: int) -> tuple[float, float]:
 
     Parameters
     ----------
-    right, tested : int
-        ``right`` of ``tested`` images.
+    right, tested : float
+        ``right`` of ``tested`` images, whole numbers or not (`independent_images`).
 
     Returns
     -------

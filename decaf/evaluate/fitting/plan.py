@@ -13,8 +13,9 @@ from decaf.images.splits import groups_of_classes
 
 __all__ = ["Plan", "plan_of"]
 
-# Below either number one share of the images says too little, and all are tested in turn, where
-# there are no more than the third: of many images that takes long, and a share is enough.
+# Below either number one share of the images says too little (or of the groups, where there are
+# some: the images of one say much the same), and all are tested in turn, where there are no more
+# images than the third: of many that takes long, and a share is enough.
 LEAST_TESTED = 20
 LEAST_OF_A_CLASS = 5
 MOST_TESTED_IN_TURN = 2000
@@ -106,10 +107,12 @@ def _as_divided(usable: Usable, held_out: float) -> Plan:
 
 def _tests(usable: Usable, share: float, seed: int, *, grouped: bool) -> tuple[Task, ...]:
     everything = np.arange(len(usable.rows))
-    units = groups_of_classes(usable.codes, usable.groups if grouped else None)
+    groups = usable.groups if grouped else None
+    units = groups_of_classes(usable.codes, groups)
     what = "for the test" if grouped else "for a test without groups"
     held = draw_held_out(usable, share, seed, grouped=grouped)
-    few = int(held.sum()) < LEAST_TESTED or int(units.min()) < LEAST_OF_A_CLASS
+    tested = len({(groups and groups[at]) or at for at in everything[held].tolist()})
+    few = tested < LEAST_TESTED or int(units.min()) < LEAST_OF_A_CLASS
     if not (few and len(everything) <= MOST_TESTED_IN_TURN):
         # Of classes with two images each none is held out.
         if not held.any():

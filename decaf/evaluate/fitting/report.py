@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from decaf.evaluate.fitting.held_out import wilson_interval
+from decaf.evaluate.fitting.held_out import independent_images, wilson_interval
 from decaf.evaluate.metrics import mean_per_class_accuracy
 from decaf.evaluate.networks.classification import BadImage
 
@@ -126,7 +127,8 @@ class Estimate:
     accuracy : float
         0 to 1.
     interval : tuple of float
-        95 % interval of the accuracy (Wilson); that of the cross-validation is approximate.
+        95 % interval of the accuracy (Wilson); that of the cross-validation is approximate. Where
+        images are in groups it is that of as many independent images as say as much.
     mean_per_class_accuracy : float
         0 to 1: the mean over the classes that were tested.
     baseline : float
@@ -317,6 +319,7 @@ def estimate_of(
     folds: int,
     choices: tuple[Choice, ...],
     divided: bool = False,
+    groups: Sequence[str] | None = None,
 ) -> Estimate:
     """Sum up the answers to the tested images.
 
@@ -336,6 +339,8 @@ def estimate_of(
     choices : tuple of Choice
     divided : bool
         Whether the images came divided.
+    groups : sequence of str, optional
+        The group of each tested image.
 
     Returns
     -------
@@ -345,6 +350,9 @@ def estimate_of(
     np.add.at(confusion, (truth, answers), 1)
     tested = confusion.sum(axis=1)
     right = int(confusion.trace())
+    independent = (
+        float(len(truth)) if groups is None else independent_images(truth == answers, groups)
+    )
     wrong = np.flatnonzero(truth != answers)
     wrong = wrong[np.argsort(-confidence[wrong], kind="stable")]
     return Estimate(
@@ -353,7 +361,7 @@ def estimate_of(
         images=len(truth),
         right=right,
         accuracy=right / len(truth),
-        interval=wilson_interval(right, len(truth)),
+        interval=wilson_interval(right / len(truth) * independent, independent),
         mean_per_class_accuracy=mean_per_class_accuracy(confusion.diagonal(), tested),
         baseline=float((truth == largest).mean()),
         baseline_class=class_names[largest],

@@ -14,7 +14,7 @@ from PIL import Image
 import decaf
 from decaf.backbone.state import Weights
 from decaf.errors import InputError, OutputError, SettingError
-from decaf.evaluate.fitting.held_out import usable_images
+from decaf.evaluate.fitting.held_out import usable_images, wilson_interval
 from decaf.evaluate.fitting.near_copies import count_near_copies
 from decaf.evaluate.fitting.plan import Plan, plan_of
 
@@ -65,6 +65,12 @@ def test_bursts_flatter_where_they_are_not_told_of(
     # Nothing can be learnt but the bursts themselves.
     assert claimed.accuracy > 0.9
     assert report.estimate.accuracy < 0.6
+    # All images are tested, and their interval is that of fewer, since those of a burst are alike.
+    right, tested = report.estimate.right, len(CLASSES) * BURSTS * SHOTS
+    assert report.estimate.images == tested
+    by_images, by_groups = wilson_interval(right, tested), report.estimate.interval
+    assert np.ptp(by_groups) > 1.3 * np.ptp(by_images)
+    assert claimed.interval == wilson_interval(claimed.right, claimed.images)
     # Nor in the choice of C, on which the probabilities rest.
     assert report.choice.candidates[0].accuracy < 0.6
     plain = decaf.fit(bursts, weights=net, **QUICK).report
@@ -97,12 +103,13 @@ def plan(labels: list[int], groups: list[str] | None, held_out: float = 0.2) -> 
     return plan_of(usable, held_out, 0)
 
 
-@pytest.mark.parametrize("groups_of_class", [3, 20])
+@pytest.mark.parametrize("groups_of_class", [3, 20, 40])
 def test_no_group_is_on_both_sides_of_a_test(groups_of_class: int) -> None:
     labels = [code for code in range(3) for _ in range(groups_of_class * 6)]
     groups = [f"{row // 6}" for row in range(len(labels))]
     made = plan(labels, groups)
-    assert len(made.tests) == (3 if groups_of_class == 3 else 1)
+    # A fifth of 60 groups is 12, which says too little, however many images they have.
+    assert len(made.tests) == {3: 3, 20: 5, 40: 1}[groups_of_class]
     tested = np.concatenate([task.test for task in made.tests])
     assert len(set(tested.tolist())) == len(tested)
     for task in made.tests:
