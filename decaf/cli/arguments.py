@@ -62,7 +62,7 @@ def add_preprocess(parser: argparse.ArgumentParser) -> None:
             type=float,
             nargs=3,
             metavar=("R", "G", "B"),
-            help=f"{what} the pixels, which the weights scale, by most to 0 to 1",
+            help=f"{what} the pixels, once the weights have scaled them (most weights: to 0 to 1)",
         )
 
 

@@ -178,8 +178,8 @@ def override_preprocess(own: PreprocessSpec, given: Any) -> PreprocessSpec:
     Raises
     ------
     SettingError
-        For names, fields or values that there are not; and where the weights subtract a mean image
-        that does not fit any more.
+        For names, fields or values that there are not; a mean that no pixels have; and where the
+        weights subtract a mean image that does not fit any more.
 
     Examples
     --------
@@ -204,6 +204,14 @@ def override_preprocess(own: PreprocessSpec, given: Any) -> PreprocessSpec:
             values["resize_to"] = values["crop"]
         image = values.pop("mean_image_sha256") if "mean" not in asked else None
         made = PreprocessSpec.from_dict(values | {"mean_image_sha256": None})
+        white = 255 * made.scale
+        if "mean" in asked and not all(0 <= value <= white * 1.001 for value in made.mean):
+            shown = ", ".join(f"{value:g}" for value in made.mean)
+            raise SettingError(
+                f"preprocessing: mean {shown} is no mean of pixels, which are 0 to {white:g} where "
+                f"it is subtracted: the weights scale them by {made.scale:.6g}; scale the mean "
+                "(and std) alike"
+            )
         if image and (made.resize, made.resize_to) != (own.resize, own.resize_to):
             raise SettingError(
                 f"preprocessing: the weights subtract a mean image, which fits images resized by "

@@ -65,6 +65,11 @@ def test_a_mean_takes_the_place_of_a_mean_image_which_fits_one_size_alone() -> N
         ({"resize": "squash"}, "resize must be one of"),
         ({"size": 3}, r"unknown fields \['size'\]"),
         ({"crop": 400}, "crop 400 is larger than resize_to 300"),
+        (
+            {"mean": [124, 117, 104]},
+            "mean 124, 117, 104 is no mean of pixels, which are 0 to 1 where",
+        ),
+        ({"mean": [0.5, -0.1, 0.5]}, "is no mean of pixels"),
         (7, "preprocess must be a name .*, got int"),
     ],
 )
