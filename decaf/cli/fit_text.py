@@ -8,7 +8,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from decaf.cli.text import printable
+from decaf.cli.text import counted, printable
 
 if TYPE_CHECKING:
     from decaf.evaluate.fitting.report import Choice, Estimate, FitReport, GroupReport
@@ -123,12 +123,14 @@ def _data_lines(report: FitReport, width: int) -> Iterator[str]:
 
 def _group_lines(groups: GroupReport, width: int) -> Iterator[str]:
     source = printable(groups.source)
-    yield f"  groups: {groups.count}, by {source}; none is on both sides of a split"
+    kept = "" if groups.shared else "; none is on both sides of a split"
+    yield f"  groups: {groups.count}, by {source}{kept}"
     if groups.single:
         names = [printable(name) for name in groups.single]
         yield from _wrapped(names, width, "not tested, with one group each: ")
     if groups.shared:
-        yield f"  warning: {groups.shared} groups are both in train and in what is tested on"
+        shared = counted(groups.shared, "group")
+        yield f"  warning: both in train and in what is tested on: {shared}; the test is flattered"
 
 
 def _choice_lines(choice: Choice, divided: bool) -> Iterator[str]:

@@ -130,7 +130,8 @@ def _preprocess(value: dict[str, Any]) -> str:
         for name in ("resize", "resize_to", "crop", "mean", "std", "mean_image_sha256")
         if value.get(name) is not None
     ]
-    return f"{value.get('name')} ({'; '.join(shown)})"
+    name = value.get("name")
+    return f"{name} ({'; '.join(shown)})" if name else "; ".join(shown)
 
 
 def _class_lines(info: dict[str, Any]) -> Iterator[str]:

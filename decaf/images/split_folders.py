@@ -90,7 +90,7 @@ def find_split_folders(
         if found:
             every = ", ".join(repr(os.fsdecode(each)) for some in found.values() for each in some)
             _logger.warning(
-                "%s: %s are taken for classes, by what lies in them and beside them; "
+                "%s: taken for classes: %s, by what lies in them and beside them; "
                 "layout='splits' takes such folders for splits",
                 shown,
                 every,

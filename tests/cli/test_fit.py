@@ -172,6 +172,14 @@ def test_groups_and_splits_are_said(
     assert "divided as it came: train 15, val 9 (--layout classes takes such folders for" in said
     assert "chosen by cross-validation on the 15 images of train" in said
     assert "tested on the 9 images of the split that is not trained on" in said
+    # Photograph 4 is in train, 5 of the same group in val.
+    groups.write_text(
+        "".join(f"{path},{path.parent.name}{int(path.stem) // 2}\n" for path in root.rglob("*.png"))
+    )
+    assert main([*command, "--groups", str(groups), "--overwrite"]) == 0
+    said = capsys.readouterr().out
+    assert "none is on both sides" not in said
+    assert "both in train and in what is tested on: 3 groups; the test is flattered" in said
     assert "fitted to the 15 training images" in said
 
 

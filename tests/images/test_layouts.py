@@ -235,7 +235,7 @@ def test_the_user_says_what_the_folders_are(
 ) -> None:
     path = lay(tmp_path / "a", {f"{name}/x/1.jpg": b"" for name in ("train", "test", "boat")})
     assert find_layout(path).splits == ()
-    assert "'train', 'test' are taken for classes" in caplog.text
+    assert "taken for classes: 'train', 'test', by what" in caplog.text
     assert find_layout(path, "splits").splits == ("train", "test")
     assert find_layout(path, "classes").read().class_ids == ("boat", "test", "train")
     with pytest.raises(SettingError, match="layout 'folders' is not one of auto, splits, classes"):
