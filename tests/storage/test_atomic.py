@@ -16,6 +16,7 @@ import pytest
 from decaf.errors import OutputError
 from decaf.storage import atomic
 from decaf.storage.atomic import (
+    append_line,
     disk_errors,
     remove_leftover,
     temporary_path,
@@ -67,6 +68,17 @@ def test_the_folder_is_synced_after_the_renaming(
     monkeypatch.setattr(os, "replace", renamed)
     write_atomically(tmp_path / "a", b"1")
     assert calls == ["a.decaf-tmp", "replace", tmp_path.name]
+
+
+def test_a_line_is_synced_after_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "manifest"
+    synced: list[bytes] = []
+    monkeypatch.setattr(os, "fsync", lambda _: synced.append(path.read_bytes()))
+    append_line(path, b"0 3\n")
+    append_line(path, b"3 4\n")
+    assert synced == [b"0 3\n", b"0 3\n3 4\n"]
 
 
 def test_a_file_has_the_permissions_that_others_have(tmp_path: Path) -> None:
