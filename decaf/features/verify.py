@@ -230,7 +230,8 @@ class _Sample:
         for row in rows:
             ref = finder.find(row, file.path_bytes[row])
             if ref is None:
-                self.unavailable.append((row, "its image was in memory, or its archive is gone"))
+                reason = "its image was in memory, or the archive or array that held it is gone"
+                self.unavailable.append((row, reason))
             else:
                 self._take_ref(row, ref)
 

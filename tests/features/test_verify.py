@@ -192,7 +192,8 @@ def test_members_of_archives_are_found(folder: Path, tmp_path: Path, kind: str) 
 
 def test_a_single_image_in_memory_is_told_from_a_file(tmp_path: Path) -> None:
     path = made(Image.new("RGB", (70, 70)), tmp_path / "f.h5")
-    assert verify(path).unavailable == [(0, "its image was in memory, or its archive is gone")]
+    told = "its image was in memory, or the archive or array that held it is gone"
+    assert verify(path).unavailable == [(0, told)]
 
 
 def record(path: Path, **changed: object) -> None:
