@@ -151,6 +151,13 @@ def _summary(info: dict[str, Any], bad: int) -> str:
         text += f"\ngroups: {info['groups']}"
     if info["labelled"] and info["labelled"] != info["rows"]:
         text += f"\n{info['rows'] - info['labelled']} images have no label"
+    preprocess = info["run"]["preprocess"]
+    side = preprocess["crop"]
+    if info["size"] == [side, side] and preprocess["resize"] != "none":
+        text += (
+            f"\nall images have the network's own {side}×{side} pixels, and were resized to "
+            f"{preprocess['resize_to']} and cropped; --resize none takes them pixel for pixel"
+        )
     if bad:
         text += f"\n{bad} images could not be read, see `decaf info {path}`"
     return text

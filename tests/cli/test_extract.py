@@ -312,3 +312,16 @@ def test_splits_groups_and_missing_labels_are_said(
     assert main([*asked, "-o", str(tmp_path / "x.h5"), "--groups", "animal"]) == 2
     error = capsys.readouterr().err
     assert error.startswith("decaf: --groups 'animal': there is no such file, and it is none of")
+
+
+def test_images_of_the_networks_own_size_are_told_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stimuli, out = tmp_path / "s.npy", str(tmp_path / "s.h5")
+    np.save(stimuli, np.zeros((2, 64, 64), np.uint8))
+    for flags, told in (([], True), (["--resize", "none", "--overwrite"], False)):
+        assert main(["extract", str(stimuli), "-o", out, *WEIGHTS, *flags]) == 0
+        text = "all images have the network's own 64×64 pixels, and were resized to 72 and cropped;"
+        assert (text in capsys.readouterr().out) == told
+    with decaf.open_features(out) as file:
+        assert file.info()["size"] == [64, 64]

@@ -248,8 +248,10 @@ class FeatureFile:
             ``fingerprint``, ``rows``, ``ok``, ``bad`` (number by status), ``layers`` (shape of a
             row, dtype and bytes of each), ``labelled``, ``classes`` (number of rows by name or
             number), ``splits`` (number of rows by name; empty where there are none), ``groups``
-            (how many), ``run`` and ``environment``.
+            (how many), ``size`` (width and height where all images have the same, else None),
+            ``run`` and ``environment``.
         """
+        sizes = np.unique(self.source_size[self.ok], axis=0).tolist()
         labels = self.labels[self.labels != schema.NO_LABEL]
         codes, counts = np.unique(labels, return_counts=True)
         names = self.class_names
@@ -283,6 +285,7 @@ class FeatureFile:
             "classes": classes,
             "splits": dict(Counter(self.splits or ())),
             "groups": len(set(self.groups or ()) - {""}),
+            "size": sizes[0] if len(sizes) == 1 else None,
             "run": self.run,
             "environment": self.environment,
         }
