@@ -27,7 +27,7 @@ from decaf.images.memory import (
 )
 from decaf.images.paths import Found, find_images
 from decaf.images.refs import ImageRef, PickedRefs, RefList, Wire
-from decaf.images.split_folders import LAYOUTS
+from decaf.images.split_folders import LAYOUTS, split_called
 
 __all__ = ["MEMORY_KINDS", "ImageList", "ImageRef", "Wire", "collect"]
 
@@ -176,7 +176,7 @@ def collect(
         ):
             first = os.fsdecode(paths[0])
             raise InputError(f"none of the {len(items)} files exists, not {first!r}")
-        return _on_disk(found, labels, groups)
+        return _on_disk(_divided(found, layout), labels, groups)
     if paths:
         raise InputError(f"a list mixes {len(paths)} paths with {len(items) - len(paths)} images")
     return _objects(items, "objects", labels, groups)
@@ -216,6 +216,21 @@ def _on_disk(found: list[Found], labels: Any, groups: Any) -> ImageList:
         splits=splits,
         groups=find_groups(groups, names, relative, refs),
     )
+
+
+def _divided(found: list[Found], layout: str) -> list[Found]:
+    """Take several folders or archives for splits where each is called as another one."""
+    called = [
+        split_called(os.path.basename(os.path.normpath(f.path)).partition(b".")[0])
+        for f in found
+        if f.kind not in ("file", "list", "table", "glob") and not f.splits
+    ]
+    splits = [split for split in called if split is not None]
+    if layout == "classes" or not 1 < len(found) == len(set(splits)):
+        return found
+    return [
+        replace(f, splits=[split] * len(f.names)) for f, split in zip(found, splits, strict=True)
+    ]
 
 
 def _merged(found: list[Found]) -> list[Found]:

@@ -21,6 +21,7 @@ __all__ = [
     "below",
     "classes_and_splits",
     "find_split_folders",
+    "split_called",
 ]
 
 LAYOUTS = ("auto", "splits", "classes")
@@ -82,9 +83,9 @@ def find_split_folders(
         return {}
     named: dict[str, list[bytes]] = {split: [] for split in SPLITS}
     for folder in sorted(folders):
-        for split, names in SPLITS.items():
-            if os.fsdecode(folder).casefold() in names:
-                named[split].append(folder)
+        split = split_called(folder)
+        if split is not None:
+            named[split].append(folder)
     found = {split: each for split, each in named.items() if each}
     if not found or not (layout == "splits" or _are_splits(found, folders, subfolders)):
         if found:
@@ -103,6 +104,12 @@ def find_split_folders(
                 f"split {split!r}; rename one, or layout='classes' takes them for classes"
             )
     return {split: each[0] for split, each in found.items()}
+
+
+def split_called(name: bytes) -> str | None:
+    """Return the split whose folder may have this name, None for any other name."""
+    called = os.fsdecode(name).casefold()
+    return next((split for split, names in SPLITS.items() if called in names), None)
 
 
 def _are_splits(

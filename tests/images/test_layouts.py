@@ -264,6 +264,19 @@ def test_a_list_of_images_knows_the_splits_too(
     assert images.take(np.array([3, 0])).splits == ("val", "train")
 
 
+def test_several_sources_are_splits_if_each_is_called_as_another_one(tmp_path: Path) -> None:
+    path = lay(tmp_path / "a", SPLITS, "folder")
+    sources = [path / "train", f"{path}/val/"]
+    images = collect(sources)
+    assert images.class_names == ("cat", "dog")
+    assert images.splits == ("train",) * 3 + ("val",) * 2
+    assert collect(sources, layout="classes").splits is None
+    other = lay(tmp_path / "b", SPLITS, "folder") / "Training"
+    (other.parent / "train").rename(other)
+    assert collect([path / "train", other]).splits is None  # of two data sets
+    assert collect([path / "train", path / "train" / "cat"]).splits is None
+
+
 @pytest.mark.parametrize("form", ["folder", "tar"])
 def test_a_list_of_images_knows_tiny_imagenet(tmp_path: Path, form: str) -> None:
     images = collect(lay(tmp_path / "a", TINY, form))
