@@ -83,7 +83,8 @@ def preset(name: str, **changes: Any) -> TrainSettings:
     name : str
         One of `PRESETS`.
     **changes
-        Fields of `TrainSettings`; one that is None keeps the preset's value.
+        Fields of `TrainSettings`; one that is None keeps the preset's value. Where the epochs end
+        before its warm-up would, a tenth of them is the warm-up.
 
     Raises
     ------
@@ -100,4 +101,7 @@ def preset(name: str, **changes: Any) -> TrainSettings:
         hint = f" Did you mean {close[0]}?" if close else ""
         raise SettingError(f"no preset {name!r}; there are {', '.join(PRESETS)}.{hint}")
     given = {field: value for field, value in changes.items() if value is not None}
-    return TrainSettings.from_dict({**asdict(PRESETS[name]), **given})
+    values = {**asdict(PRESETS[name]), **given}
+    if "warmup_epochs" not in given and 0 < values["epochs"] <= values["warmup_epochs"]:
+        values["warmup_epochs"] = values["epochs"] / 10
+    return TrainSettings.from_dict(values)

@@ -72,6 +72,8 @@ def test_switches_change_the_network() -> None:
 
 def test_values_that_are_none_are_the_presets() -> None:
     assert preset("alexnet-2012", lr=None, epochs=3).lr == 0.01
+    assert preset("distil", epochs=1).warmup_epochs == 0.1
+    assert preset("distil", epochs=2).warmup_epochs == preset("distil").warmup_epochs == 1
 
 
 def test_every_value_can_be_set() -> None:
@@ -116,7 +118,10 @@ def test_views_have_the_inputs_size_or_grow_to_it() -> None:
         ({"batch_size": True}, "batch_size must be a whole number, got True"),
         ({"schedule": "linear"}, "schedule must be one of plateau, cosine, step, constant, got"),
         ({"activation": "gelu"}, "activation must be one of relu, tanh, got 'gelu'"),
-        ({"epochs": 1}, r"warmup_epochs must be 0 to below epochs \(1\), got 1"),
+        (
+            {"epochs": 1, "warmup_epochs": 1},
+            r"warmup_epochs must be 0 to below epochs \(1\), got 1",
+        ),
         ({"crop_area": (0.9, 0.2)}, "crop_area must be two numbers"),
         ({"crop_area": (0.9,)}, "crop_area must be two numbers"),
         ({"dropout": 1.0}, "dropout must be from 0 to below 1"),
