@@ -12,8 +12,9 @@ full      from this call on nothing can be written any more
 short     the write takes half of what it is given, which is no failure
 ========  ==========================================================================
 
-After each: a command that lives has ended with 0, 1 or 2, with one line where it is 2; what is
-there under a final name is what it should be; nothing that was finished is lost. Then the same
+After each: a command that lives has ended with 0, 1 or 2, with one line where it is 2, and with 2
+where a sync failed; no file was renamed before it was synced, as a power failure would show; what
+is there under a final name is what it should be; nothing that was finished is lost. Then the same
 command runs undisturbed, and its output must be the one that there is when nothing ever happened,
 with nothing beside it. Prints a line of JSON for each command and mode, and the count of all.
 
@@ -49,6 +50,8 @@ HERE = Path(__file__).parent
 MODES = ("kill", "torn", "EIO", "ENOSPC", "full", "short")
 SHIM = {"kill": 1, "torn": 2, "EIO": 3, "ENOSPC": 3, "full": 4, "short": 5}
 NUMBERS = {"EIO": errno.EIO, "ENOSPC": errno.ENOSPC}
+# What the shim notes.
+RENAMED_UNSYNCED, SYNC_FAILED = 1, 2
 # What a command says that finds its own finished output, and does not replace it.
 REFUSALS = ("exists", "is there already")
 
@@ -252,16 +255,27 @@ class Harness:
         self._shim = ctypes.CDLL(None)
         self._shim.crash_calls.restype = ctypes.c_long
 
-    def run(self, case: Case, mode: str = "", at: int = 0) -> tuple[int, int, str]:
-        """Run a command; return its exit code or minus its signal, its calls, its complaint."""
+    def run(self, case: Case, mode: str = "", at: int = 0) -> tuple[int, int, str, int]:
+        """Run a command.
+
+        Returns
+        -------
+        code : int
+            Its exit code, or minus its signal.
+        calls : int
+        said : str
+            Its complaint.
+        noted : int
+            Flags: `RENAMED_UNSYNCED`, `SYNC_FAILED`.
+        """
         arguments = [each.replace("OUT", str(self.out)) for each in case.arguments]
-        self._shared[:8] = bytes(8)
+        self._shared[:] = bytes(16)
         child = os.fork()
         if child == 0:
             self._in_child(arguments, mode, at)
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         calls = int.from_bytes(self._shared[:8], "little")
-        return status, calls, self._said.read_text()
+        return status, calls, self._said.read_text(), self._shared[8]
 
     def _in_child(self, arguments: list[str], mode: str, at: int) -> None:
         from decaf.cli.main import main
@@ -278,6 +292,7 @@ class Harness:
             code = main(arguments)
         finally:
             calls = self._shim.crash_calls()
+            self._shared[8] = self._shim.crash_noted()
             self._shim.crash_arm(b"?", ctypes.c_long(0), 0, 0)
             self._shared[:8] = calls.to_bytes(8, "little")
             sys.stderr.flush()
@@ -295,8 +310,9 @@ class Harness:
     def undisturbed(self, case: Case) -> tuple[int, int, Any, list[str]]:
         """Run a command as it should; return its exit code, calls, content and files."""
         self.clear()
-        code, calls, said = self.run(case)
+        code, calls, said, noted = self.run(case)
         assert code in (0, 1), said
+        assert noted == 0, "a file was renamed before it was synced"
         return code, calls, case.content(self.out), self.names()
 
     def break_everywhere(self, case: Case, mode: str, tries: int | None) -> dict[str, Any]:
@@ -316,7 +332,7 @@ class Harness:
         finished, tried, at = 0.0, 0, first
         while True:
             self.clear()
-            code, made, said = self.run(case, mode, at)
+            code, made, said, noted = self.run(case, mode, at)
             if code >= 0 and made < at:
                 break
             tried += 1
@@ -330,6 +346,10 @@ class Harness:
                 complain(f"a short write ended it with {code}: {said[-300:]}")
             if not killed and code not in (usual, 2):
                 complain(f"ended with {code}: {said[-300:]}")
+            if noted & SYNC_FAILED and code != 2:
+                complain(f"a failed sync was passed over: it ended with {code}")
+            if noted & RENAMED_UNSYNCED:
+                complain("a file was renamed before it was synced")
             if code == 2 and (said.count("\n") != 1 or not said.startswith("decaf: ")):
                 complain(f"did not complain in one line: {said[:600]}")
             if all((self.out / name).exists() for name in case.final) and case.final:
@@ -339,7 +359,7 @@ class Harness:
                 if progress < finished:
                     complain(f"{finished:g} were finished before, {progress:g} now")
                 finished = max(finished, progress)
-            code, _, said = self.run(case)
+            code, _, said, _ = self.run(case)
             refused = code == 2 and any(text in said for text in REFUSALS)
             if code != usual and not refused:
                 complain(f"the same command ended with {code}: {said[-300:]}")

@@ -1,6 +1,7 @@
 /* Breaks the calls by which a process changes what is on a disk, whoever makes them: Python, HDF5,
  * torch. Loaded with LD_PRELOAD; see crash_harness.py. Counted are calls on files below a folder,
- * from crash_arm on; the one of a given number (or all from it on, in mode FULL) is broken. */
+ * from crash_arm on; the one of a given number (or all from it on, in mode FULL) is broken. Noted is
+ * also what a power failure would show: a file renamed before its writes were synced. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -23,13 +24,18 @@ static size_t root_length;
 static int mode = OFF, number;
 static long target;
 static atomic_long calls;
+enum { RENAMED_UNSYNCED = 1, SYNC_FAILED = 2 };
+static atomic_int noted;
+static unsigned char unsynced[1 << 16]; /* by the last bits of the inode */
 
 void crash_arm(const char *folder, long at, int how, int error) {
     strncpy(root, folder, sizeof root - 1);
     root_length = strlen(root);
-    target = at, number = error, atomic_store(&calls, 0), mode = how;
+    target = at, number = error, atomic_store(&calls, 0), atomic_store(&noted, 0);
+    memset(unsynced, 0, sizeof unsynced), mode = how;
 }
 long crash_calls(void) { return atomic_load(&calls); }
+int crash_noted(void) { return atomic_load(&noted); }
 
 static int below(const char *path) { return strncmp(path, root, root_length) == 0; }
 static int fd_below(int fd) {
@@ -42,6 +48,16 @@ static int fd_below(int fd) {
 }
 static int at_below(int dir, const char *path) {
     return path[0] == '/' || dir == AT_FDCWD ? below(path) : fd_below(dir);
+}
+static void mark(int fd, int dirty) {
+    struct stat s;
+    if (mode != OFF && fd_below(fd) && fstat(fd, &s) == 0) unsynced[s.st_ino & 0xffff] = dirty;
+}
+static void note_renaming(int dir, const char *path) {
+    struct stat s;
+    if (mode != OFF && fstatat(dir, path, &s, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(s.st_mode) &&
+        unsynced[s.st_ino & 0xffff])
+        atomic_fetch_or(&noted, RENAMED_UNSYNCED);
 }
 static void die(void) {
     syscall(SYS_kill, getpid(), SIGKILL);
@@ -68,6 +84,7 @@ static int fate(int counts, int writes) {
 #define WRITING(fd, size, call, half) do { \
     int f = fate(fd_below(fd), 2); \
     if (f == 1) return -1; \
+    mark(fd, 1); \
     if (f >= 3 && (size) > 1) { ssize_t r = (half); if (f == 4) die(); return r; } \
     ssize_t result = (call); \
     if (f == 2 || f == 4) die(); \
@@ -85,12 +102,23 @@ ssize_t pwrite64(int fd, const void *data, size_t n, off64_t at) {
 ssize_t writev(int fd, const struct iovec *v, int n) {
     WRITING(fd, n, REAL(writev)(fd, v, n), REAL(writev)(fd, v, n / 2));
 }
-int fsync(int fd) { PLAIN(fd_below(fd), 0, REAL(fsync)(fd)); }
-int fdatasync(int fd) { PLAIN(fd_below(fd), 0, REAL(fdatasync)(fd)); }
+#define SYNCING(fd, call) do { \
+    int f = fate(fd_below(fd), 0); \
+    if (f == 1) return atomic_fetch_or(&noted, SYNC_FAILED), -1; \
+    int result = (call); \
+    mark(fd, 0); \
+    if (f == 2) die(); \
+    return result; } while (0)
+int fsync(int fd) { SYNCING(fd, REAL(fsync)(fd)); }
+int fdatasync(int fd) { SYNCING(fd, REAL(fdatasync)(fd)); }
 int ftruncate(int fd, off_t n) { PLAIN(fd_below(fd), 1, REAL(ftruncate)(fd, n)); }
 int ftruncate64(int fd, off64_t n) { PLAIN(fd_below(fd), 1, REAL(ftruncate64)(fd, n)); }
-int rename(const char *a, const char *b) { PLAIN(below(b), 0, REAL(rename)(a, b)); }
+int rename(const char *a, const char *b) {
+    note_renaming(AT_FDCWD, a);
+    PLAIN(below(b), 0, REAL(rename)(a, b));
+}
 int renameat(int d, const char *a, int e, const char *b) {
+    note_renaming(d, a);
     PLAIN(at_below(e, b), 0, REAL(renameat)(d, a, e, b));
 }
 int unlink(const char *path) { PLAIN(below(path), 0, REAL(unlink)(path)); }
