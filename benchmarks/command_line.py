@@ -1,8 +1,8 @@
 """The command line as a report gives it: what makes the results again, without local folders.
 
-A report of all that a script measures by default has the script's own name. Every other run has a
-name and a title that say what was asked for, so that it takes nobody for the full one, and never
-takes the full one's place.
+A report of all that a script measures by default has the script's own name, whatever the weights
+and the baselines. Every other run has a name and a title that say what was asked for, so that
+nobody takes it for the full one, and it never takes the full one's place.
 """
 
 from __future__ import annotations

@@ -163,18 +163,13 @@ def _image(where: str) -> dict[str, Any]:
 
 
 def _array(where: str) -> dict[str, Any]:
-    import numpy as np
+    from decaf.images.arrays import npy_header
 
     with open(where, "rb") as file:
         try:
-            version = np.lib.format.read_magic(file)
-            read = {
-                (1, 0): np.lib.format.read_array_header_1_0,
-                (2, 0): np.lib.format.read_array_header_2_0,
-            }[version]
-            shape, _, dtype = read(file)
-        except (ValueError, KeyError) as error:
-            return {"not_read": f"damaged: {error!s:.200}"}
+            shape, dtype = npy_header(file)
+        except ValueError as error:
+            return {"not_read": f"{error!s:.200}"}
     return {"shape": list(shape), "dtype": str(dtype)}
 
 

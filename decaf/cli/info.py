@@ -63,10 +63,12 @@ def _bad_images(file: FeatureFile) -> list[dict[str, Any]]:
     """Give the first few bad images of each status, in the order of the statuses."""
     import numpy as np
 
+    from decaf.images.folders import path_text
+
     return [
         {
             "row": row,
-            "path": file.path_bytes[row].decode("utf-8", "backslashreplace"),
+            "path": path_text(file.path_bytes[row]),
             "status": status,
             "message": file.messages[row],
         }

@@ -105,6 +105,7 @@ def run(args: argparse.Namespace) -> int:
 
     from decaf.cli.stop import stopped_by_signals
     from decaf.errors import Stopped
+    from decaf.images.folders import path_text
     from decaf.train.pack.build import make_pack
 
     began = time.monotonic()
@@ -140,7 +141,7 @@ def run(args: argparse.Namespace) -> int:
         info["bad"] = [
             {
                 "split": split,
-                "name": name.decode("utf-8", "backslashreplace"),
+                "name": path_text(name),
                 "status": status,
                 "message": message,
             }

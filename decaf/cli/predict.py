@@ -274,6 +274,7 @@ def _write_csv(
     import csv
 
     from decaf.features.store.export import spreadsheet_cell
+    from decaf.images.folders import path_text
 
     def cell(text: str) -> str:
         shown = printable(text) if stream.isatty() else text
@@ -287,7 +288,7 @@ def _write_csv(
             writer.writerow(["path", "status", "message", *header])
         cells = [text for name, value in each.classes for text in (cell(name), f"{value:.6g}")]
         cells += [""] * (len(header) - len(cells))
-        writer.writerow([cell(_text(each.path)), each.status, cell(each.message), *cells])
+        writer.writerow([cell(path_text(each.path)), each.status, cell(each.message), *cells])
 
 
 def _write_json(
@@ -295,13 +296,15 @@ def _write_json(
 ) -> None:
     import json
 
+    from decaf.images.folders import path_text
+
     started = False
     try:
         for each in found:
             stream.write(",\n" if started else "[\n")
             started = True
             record = {
-                "path": _text(each.path),
+                "path": path_text(each.path),
                 "status": each.status,
                 "message": each.message,
                 "classes": [
@@ -321,7 +324,3 @@ def _summary(images: int, seen: Counter[str], bad: int, out: str | None) -> str:
     parts += [f"{bad} could not be read"] if bad else []
     prefix = "" if out is None else f"{printable(out)}: "
     return f"{prefix}{images} images: {', '.join(parts)}"
-
-
-def _text(name: str) -> str:
-    return os.fsencode(name).decode("utf-8", "backslashreplace")

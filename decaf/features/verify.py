@@ -76,7 +76,7 @@ def tolerance(run: dict[str, Any], layer: str) -> tuple[str, float]:
     as float16 they carry that type's rounding, 2^-11, besides. bfloat16 rows keep a cosine of
     0.9995, probabilities one of 0.995: where two classes are about as probable, the exponential
     turns a small error of their logits into a large one. Over 1,000 photographs the smallest were
-    0.99984 and 0.99898 (``benchmarks/precision.py``); float32 from fc6 on leaves the latter as it
+    0.99984 and 0.99905 (``benchmarks/precision.py``); float32 from fc6 on leaves the latter as it
     is, since the error is that of the convolutions.
 
     >>> tolerance({"precision": "fp32", "dtype": "float32"}, "fc6")

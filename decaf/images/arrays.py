@@ -20,7 +20,7 @@ from decaf.images.limits import MAX_FILE_BYTES
 if TYPE_CHECKING:
     import h5py
 
-__all__ = ["ARRAY_KINDS", "list_array", "read_array_image"]
+__all__ = ["ARRAY_KINDS", "list_array", "npy_header", "read_array_image"]
 
 ARRAY_KINDS = ("npy", "hdf5")
 
@@ -53,7 +53,7 @@ def list_array(path: bytes, kind: str, dataset: str = "") -> list[bytes]:
     try:
         if kind == "npy":
             with open(path, "rb") as file:
-                shape, dtype = _npy_header(file)
+                shape, dtype = npy_header(file)
             _check(shape, dtype, repr(shown))
             start = path
         else:
@@ -119,7 +119,14 @@ def _check(shape: tuple[int, ...], dtype: np.dtype[Any], what: str) -> None:
         raise InputError(f"{told}, of at most {MAX_FILE_BYTES} bytes each")
 
 
-def _npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
+def npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Read shape and type of a ``.npy`` file, which then stands at its data.
+
+    Raises
+    ------
+    ValueError
+        If it is damaged, too short, or in Fortran order.
+    """
     version = np.lib.format.read_magic(file)
     read = {
         (1, 0): np.lib.format.read_array_header_1_0,
@@ -140,7 +147,7 @@ def _npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
 
 def _npy_image(path: bytes, row: int) -> np.ndarray:
     with open(path, "rb") as file:
-        shape, dtype = _npy_header(file)
+        shape, dtype = npy_header(file)
         _check(shape, dtype, "array")
         if row >= shape[0]:
             raise ValueError(f"it has {shape[0]} images now")

@@ -123,8 +123,9 @@ def collect(
         A path is, in this order: an existing file, folder, tar or zip, or array of images (what it
         holds decides: ``.npy``, or HDF5, where ``FILE.h5:DATASET`` names one of several), a list
         file (ending .txt, .lst or .list, or ``@FILE``, or ``-`` for standard input), a table (.csv
-        or .tsv), else a pattern with wildcards. Several give their images one
-        after the other; what is named twice comes twice. In a list of paths a file that is missing
+        or .tsv), else a pattern with wildcards. Several give their images one after the other, and
+        are splits where each is a folder or an archive called as another one (``data/train
+        data/val``); what is named twice comes twice. In a list of paths a file that is missing
         keeps its place if it has an image's ending.
 
         Or PIL images, arrays or tensors in a list; one array ``(N, H, W, 3)`` uint8; or a torch
@@ -135,6 +136,10 @@ def collect(
         archive, a single top folder of all members is passed over; for a list file, the first
         folder below what all its entries share; images directly in the source have none. A data
         set's own labels. A path is a labels file (see `decaf.images.labels.labels_from_file`).
+    layout : {"auto", "splits", "classes"}
+        How folders called train, val or test are taken; see `decaf.images.split_folders`.
+    groups : str, path or sequence, optional
+        Which images belong together; see `decaf.images.groups.find_groups`.
 
     Returns
     -------

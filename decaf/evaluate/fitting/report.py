@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -13,6 +12,7 @@ import numpy.typing as npt
 from decaf.evaluate.fitting.held_out import independent_images, wilson_interval
 from decaf.evaluate.metrics import mean_per_class_accuracy
 from decaf.evaluate.networks.classification import BadImage
+from decaf.images.folders import path_text
 
 __all__ = [
     "Candidate",
@@ -259,7 +259,8 @@ class FitReport:
                 "interval": list(self.estimate.interval),
                 "confusion": self.estimate.confusion.tolist(),
                 "mistakes": [
-                    {**asdict(each), "path": _text(each.path)} for each in self.estimate.mistakes
+                    {**asdict(each), "path": path_text(each.path)}
+                    for each in self.estimate.mistakes
                 ],
             }
         if self.groups is not None:
@@ -279,7 +280,7 @@ class FitReport:
             "classes": dict(zip(self.class_names, self.class_counts, strict=True)),
             "choice": asdict(self.choice),
             "estimate": estimate,
-            "bad": [{**asdict(each), "name": _text(each.name)} for each in self.bad],
+            "bad": [{**asdict(each), "name": path_text(each.name)} for each in self.bad],
             "unlabelled": self.unlabelled,
             "copies": self.copies,
             "left_out": self.left_out,
@@ -288,7 +289,7 @@ class FitReport:
             "seen": self.seen,
             "groups": groups,
             "conflicts": [
-                {"paths": [_text(path) for path in each.paths], "classes": list(each.classes)}
+                {"paths": [path_text(path) for path in each.paths], "classes": list(each.classes)}
                 for each in self.conflicts
             ],
             "notes": list(self.notes),
@@ -378,7 +379,3 @@ def estimate_of(
         ),
         choices=choices,
     )
-
-
-def _text(name: str) -> str:
-    return os.fsencode(name).decode("utf-8", "backslashreplace")

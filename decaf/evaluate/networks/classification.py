@@ -22,6 +22,7 @@ from decaf.features.extract import ON_ERROR
 from decaf.features.progress import Progress, progress_for
 from decaf.features.run import PRECISIONS
 from decaf.features.session import start_decoders
+from decaf.images.folders import path_text
 from decaf.images.status import STATUS_NAMES
 
 if TYPE_CHECKING:
@@ -147,7 +148,7 @@ class Evaluation:
             "images": self.images,
             "bad": [
                 {
-                    "path": os.fsencode(image.name).decode("utf-8", "backslashreplace"),
+                    "path": path_text(image.name),
                     "status": image.status,
                     "message": image.message,
                 }

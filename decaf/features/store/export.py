@@ -18,6 +18,7 @@ import numpy as np
 from decaf.errors import OutputError, SettingError
 from decaf.features.store.file import FeatureFile
 from decaf.features.store.schema import GROUP, NO_LABEL, SPLIT, canonical_json
+from decaf.images.folders import path_text
 from decaf.storage.atomic import disk_errors, whole_file
 
 __all__ = ["ENDINGS", "Exported", "export_features", "spreadsheet_cell"]
@@ -73,7 +74,7 @@ class _Selection:
         classes = self.file.class_names
         cell = str if self.raw_text else spreadsheet_cell
         return [
-            cell(_text(self.file.path_bytes[row])),
+            cell(path_text(self.file.path_bytes[row])),
             label,
             cell(classes[label]) if classes and label != NO_LABEL else "",
             self.file.status_names[self.file.status[row]],
@@ -216,10 +217,6 @@ def spreadsheet_cell(text: str) -> str:
     return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 
-def _text(name: bytes) -> str:
-    return name.decode("utf-8", "backslashreplace")
-
-
 def _write_npy(selections: Sequence[_Selection], stream: IO[bytes]) -> None:
     (selection,) = selections
     # Not through a memory map: a full disk would end the process with SIGBUS.
@@ -284,7 +281,7 @@ def _beside(
     file, keep = first.file, first.keep
     layers = [each.layer for each in selections]
     return {
-        "path": texts([_text(name) for name in file.path_bytes[keep]]),
+        "path": texts([path_text(name) for name in file.path_bytes[keep]]),
         "label": file.labels[keep],
         "class_names": texts(file.class_names),
         "status": file.status[keep],

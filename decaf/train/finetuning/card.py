@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from decaf.errors import OutputError
+from decaf.images.folders import path_text
 from decaf.storage.atomic import disk_errors, write_atomically
 from decaf.train.finetuning.result import Finetuned
 from decaf.train.recipe import TrainSettings
@@ -161,10 +162,7 @@ def _curves(result: Finetuned) -> list[str]:
 def _bad(result: Finetuned) -> list[str]:
     if not result.bad:
         return []
-    rows = [
-        (_plain(os.fsencode(name).decode("utf-8", "backslashreplace")), status)
-        for _, name, status, _ in result.bad
-    ]
+    rows = [(_plain(path_text(name)), status) for _, name, status, _ in result.bad]
     return ["## Images left out", "", *_table(("image", "why"), rows), ""]
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from decaf.backbone.state import Weights
+from decaf.images.folders import path_text
 from decaf.train.finetuning.accuracy import Accuracy
 
 if TYPE_CHECKING:
@@ -181,7 +181,7 @@ class Finetuned:
             "bad": [
                 {
                     "split": split,
-                    "name": os.fsencode(name).decode("utf-8", "backslashreplace"),
+                    "name": path_text(name),
                     "status": status,
                     "message": message,
                 }
