@@ -66,9 +66,13 @@ def nothing_kept() -> Iterator[None]:
 
 
 def servers() -> list[int]:
-    """Give the processes that decode, or start others that do."""
-    alive = [p for p in psutil.Process().children() if p.status() != psutil.STATUS_ZOMBIE]
-    return sorted(process.pid for process in alive)
+    """Give the processes that decode, or start others that do; other tests leave other children."""
+    return sorted(
+        process.pid
+        for process in psutil.Process().children()
+        if process.status() != psutil.STATUS_ZOMBIE
+        and "decaf.images.worker" in " ".join(process.cmdline())
+    )
 
 
 def prepared(
