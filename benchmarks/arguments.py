@@ -11,17 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from command_line import apart_from_full, file_name, folder, shown_command
 
-from decaf.backbone.registry import DEFAULT_WEIGHTS
+from command_line import apart_from_full, file_name, folder, shown_command
+from datasets import Dataset
+from decaf.backbone.weights.registry import DEFAULT_WEIGHTS
 from decaf.cli.stop import stopped_by_signals
 from decaf.errors import DecafError, Stopped
-from decaf.evaluate.benchmarks import BenchmarkSettings, paper_heads, run_benchmark
-from decaf.evaluate.benchmarks.baselines import BASELINES
-from decaf.evaluate.benchmarks.naming import short_names
-from decaf.evaluate.benchmarks.terminal import report_text
-from decaf.evaluate.datasets import Dataset
-from decaf.evaluate.reports import write_report
+from harness.frozen_features import BenchmarkSettings, paper_heads, run_benchmark
+from harness.frozen_features.baselines import BASELINES
+from harness.frozen_features.naming import short_names
+from harness.frozen_features.terminal import report_text
+from report import write_report
 
 __all__ = ["make_parser", "run", "settings_of"]
 

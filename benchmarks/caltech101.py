@@ -16,9 +16,8 @@ import sys
 from dataclasses import replace
 
 from arguments import make_parser, run, settings_of
-
-from decaf.evaluate.benchmarks import BenchmarkSettings
-from decaf.evaluate.datasets import Dataset, read_caltech101
+from datasets import Dataset, read_caltech101
+from harness.frozen_features import BenchmarkSettings
 
 LAYERS = ("pool5", "fc6", "fc7")
 SIZES = (1, 3, 5, 10, 15, 20, 25, 30)

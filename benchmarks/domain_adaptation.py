@@ -20,27 +20,27 @@ import time
 from pathlib import Path
 
 import numpy as np
+
 from arguments import RESULTS
 from command_line import apart_from_full, file_name, folder, shown_command
-
-from decaf.backbone.registry import DEFAULT_WEIGHTS
+from datasets.domain_layouts import PROTOCOLS
+from datasets.feature_folder import ReadyFeatures, read_feature_folder
+from decaf.backbone.weights.registry import DEFAULT_WEIGHTS
 from decaf.cli.stop import stopped_by_signals
 from decaf.errors import DecafError, SettingError, Stopped
-from decaf.evaluate.adaptation import (
+from harness.adaptation import (
     METHODS,
     AdaptationSettings,
     DomainSet,
     read_domains,
     run_adaptation,
 )
-from decaf.evaluate.adaptation.feature_folder import ReadyFeatures, read_feature_folder
-from decaf.evaluate.adaptation.layouts import PROTOCOLS
-from decaf.evaluate.adaptation.methods import methods_of
-from decaf.evaluate.adaptation.published import PAIR
-from decaf.evaluate.adaptation.settings import SETTINGS
-from decaf.evaluate.benchmarks.naming import short_names
-from decaf.evaluate.benchmarks.terminal import report_text
-from decaf.evaluate.reports import write_report
+from harness.adaptation.methods import methods_of
+from harness.adaptation.published import PAIR
+from harness.adaptation.settings import SETTINGS
+from harness.frozen_features.naming import short_names
+from harness.frozen_features.terminal import report_text
+from report import write_report
 
 LAYERS = ("fc6", "fc7")
 # Arguments that leave out a part of the results.

@@ -32,14 +32,17 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-from command_line import shown_command, told_apart
-from speed.machine import describe
 
 import decaf
-from decaf.backbone.registry import DEFAULT_WEIGHTS
-from decaf.evaluate.datasets import Dataset, read_caltech101, read_class_folders, read_scene15
-from decaf.evaluate.protocol.feature_cache import cached_features
-from decaf.evaluate.reports import (
+from command_line import shown_command, told_apart
+from datasets import Dataset, read_caltech101, read_class_folders, read_scene15
+from decaf.backbone.weights.registry import DEFAULT_WEIGHTS
+from decaf.finetuning.settings import FinetuneSettings
+from decaf.heads import load_head
+from decaf.runtime.heap import keep_freed_memory
+from decaf.storage.atomic import write_atomically
+from harness.protocol.feature_cache import cached_features
+from report import (
     BenchmarkReport,
     Cell,
     Column,
@@ -51,10 +54,7 @@ from decaf.evaluate.reports import (
     Text,
     write_report,
 )
-from decaf.heads import load_head
-from decaf.storage.atomic import write_atomically
-from decaf.train.finetuning.settings import FinetuneSettings
-from decaf.train.heap import keep_freed_memory
+from speed.machine import describe
 
 RESULTS = Path(__file__).parent / "results"
 NAME = "fine_tuning"

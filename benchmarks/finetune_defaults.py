@@ -25,23 +25,23 @@ from typing import Any
 
 import numpy as np
 import torch
-from command_line import shown_command
-from speed.machine import describe
 
-from decaf.backbone.device import bf16_is_native
+from command_line import shown_command
 from decaf.backbone.network import AlexNet
-from decaf.backbone.registry import DEFAULT_WEIGHTS
-from decaf.backbone.weights import Weights, load_weights
-from decaf.images.layouts import LabelledImages, find_layout
+from decaf.backbone.weights.load import Weights, load_weights
+from decaf.backbone.weights.registry import DEFAULT_WEIGHTS
+from decaf.finetuning.data import PickedSplit
+from decaf.finetuning.frozen_head import FrozenHead, fit_frozen_head, layer_values
+from decaf.finetuning.settings import FinetuneSettings
+from decaf.images.listing.layouts import LabelledImages, find_layout
+from decaf.runtime.device import bf16_is_native
+from decaf.runtime.distributed import World
 from decaf.storage.atomic import write_atomically
-from decaf.train.distributed import World
-from decaf.train.finetuning.data import PickedSplit
-from decaf.train.finetuning.frozen import FrozenHead, fit_frozen_head, layer_values
-from decaf.train.finetuning.settings import FinetuneSettings
 from decaf.train.pack.build import make_pack
 from decaf.train.pack.reader import Pack
 from decaf.train.pack.sources import source_of
 from decaf.train.session import Rhythm, TrainingRun
+from speed.machine import describe
 
 # What each recipe changes.
 RECIPES: dict[str, dict[str, Any]] = {

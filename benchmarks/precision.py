@@ -19,14 +19,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from speed.machine import describe
 
 from decaf.backbone.engine import Engine
 from decaf.backbone.model import Backbone, load_backbone
-from decaf.backbone.registry import DEFAULT_WEIGHTS
+from decaf.backbone.weights.registry import DEFAULT_WEIGHTS
 from decaf.features.verify import tolerance
+from decaf.images.listing.refs import ImageRef
 from decaf.images.prepare import prepare_ref
-from decaf.images.refs import ImageRef
+from speed.machine import describe
 
 BATCH = 32
 FROM = {"fc8": "softmax", "fc7": "fc8 and softmax", "fc6": "fc7 to softmax"}

@@ -15,9 +15,8 @@ from __future__ import annotations
 import sys
 
 from arguments import make_parser, run, settings_of
-
-from decaf.evaluate.benchmarks import BenchmarkSettings
-from decaf.evaluate.datasets import Dataset, read_scene15, read_sun397
+from datasets import Dataset, read_scene15, read_sun397
+from harness.frozen_features import BenchmarkSettings
 
 READERS = {"sun397": read_sun397, "scene15": read_scene15}
 LAYERS = {"sun397": ("fc6", "fc7"), "scene15": ("pool5", "fc6", "fc7")}

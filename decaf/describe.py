@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from decaf.errors import ImageError, InputError, WeightsError
-from decaf.images.recognise import recognise
+from decaf.images.listing.recognise import recognise
 
 __all__ = ["describe"]
 
@@ -26,10 +26,10 @@ def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
     Returns
     -------
     dict
-        JSON values: ``path``, ``kind`` (a name of `decaf.images.recognise.KINDS`), ``noun``,
-        ``used`` (what it is for), and for files that decaf reads what they hold: of a feature file
-        what `decaf.FeatureFile.info` gives, of weights the architecture, preprocessing, classes and
-        SHA-256, of a head what it was fitted to and how well, and so on.
+        JSON values: ``path``, ``kind`` (a name of `decaf.images.listing.recognise.KINDS`),
+        ``noun``, ``used`` (what it is for), and for files that decaf reads what they hold: of a
+        feature file what `decaf.FeatureFile.info` gives, of weights the architecture,
+        preprocessing, classes and SHA-256, of a head what it was fitted to and how well, and so on.
 
     Raises
     ------
@@ -67,7 +67,7 @@ def _pack(where: str) -> dict[str, Any]:
 
 
 def _weights(where: str) -> dict[str, Any]:
-    from decaf.backbone.weights import load_weights
+    from decaf.backbone.weights.load import load_weights
 
     weights = load_weights(Path(where))
     parameters = sum(tensor.numel() for tensor in weights.state.values())
@@ -126,8 +126,8 @@ def _checkpoint(where: str) -> dict[str, Any]:
 
 def _run(where: str) -> dict[str, Any]:
     from decaf.train.checkpoint import Checkpoints
-    from decaf.train.folder import CHECKPOINTS, LOG_FILE, SETTINGS_FILE, WEIGHTS_FILE
     from decaf.train.log import read_log
+    from decaf.train.run_folder import CHECKPOINTS, LOG_FILE, SETTINGS_FILE, WEIGHTS_FILE
 
     folder = Path(where)
     record = json.loads((folder / SETTINGS_FILE).read_bytes())
@@ -145,8 +145,8 @@ def _run(where: str) -> dict[str, Any]:
 
 
 def _image(where: str) -> dict[str, Any]:
-    from decaf.images.limits import MAX_FILE_BYTES
-    from decaf.images.sniff import sniff
+    from decaf.images.decoding.formats import sniff
+    from decaf.images.decoding.limits import MAX_FILE_BYTES
 
     with open(where, "rb") as file:
         data = file.read(MAX_FILE_BYTES)
@@ -163,7 +163,7 @@ def _image(where: str) -> dict[str, Any]:
 
 
 def _array(where: str) -> dict[str, Any]:
-    from decaf.images.arrays import npy_header
+    from decaf.images.listing.arrays import npy_header
 
     with open(where, "rb") as file:
         try:
@@ -176,7 +176,7 @@ def _array(where: str) -> dict[str, Any]:
 def _onnx(where: str) -> dict[str, Any]:
     """Read what a model says of itself (``ModelProto`` of onnx.proto)."""
     from decaf.backbone.caffe.wire import Budget, Message, WireError
-    from decaf.images.limits import MAX_FILE_BYTES
+    from decaf.images.decoding.limits import MAX_FILE_BYTES
 
     if os.path.getsize(where) > MAX_FILE_BYTES:
         return {}

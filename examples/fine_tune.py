@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 import decaf
-from decaf.train import FinetuneSettings
+from decaf.finetuning import FinetuneSettings
 
 PHOTOS = Path(__file__).resolve().parents[2] / "shared/data/pacs-mini/photo"
 

@@ -9,6 +9,8 @@ import pytest
 
 import decaf
 
+pytest_plugins = ["training_fixtures"]
+
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
@@ -23,5 +25,12 @@ def shared_data() -> Path:
 @pytest.fixture(scope="session")
 def child_env() -> dict[str, str]:
     """The environment in which a child process imports the decaf under test, installed or not."""
-    paths = [str(Path(decaf.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    root = Path(decaf.__file__).parents[1]
+    beside = Path(__file__).parent
+    paths = [
+        root,
+        beside / "support",
+        beside.parent / "benchmarks",
+        os.environ.get("PYTHONPATH", ""),
+    ]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(str(path) for path in paths if path)}

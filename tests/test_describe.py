@@ -15,7 +15,7 @@ import decaf
 from decaf.backbone.export.models import export_model
 from decaf.backbone.init import random_state
 from decaf.backbone.spec import architecture
-from decaf.backbone.weights import Weights, default_preprocess, save_weights
+from decaf.backbone.weights.load import Weights, default_preprocess, save_weights
 from decaf.describe import describe
 from decaf.errors import DecafError, InputError
 from decaf.train.pack.build import make_pack

@@ -3,30 +3,31 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import importlib
 import pkgutil
 from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 import decaf
 
 ROOT = Path(decaf.__file__).parent
 MODULES = sorted(ROOT.rglob("*.py"))
 
-# A stage may import from the stages after it in this list, not from those before it or beside it.
+# A room may import from the rooms after it in this list, not from those before it or beside it.
 STAGES = [
     {"cli"},
     {"describe"},
-    {"explore", "evaluate", "train"},
+    {"exploration", "scale", "evaluate", "finetuning"},
+    {"train", "classify"},
     {"adapt"},  # the head on top of a method is one of decaf.heads
     {"heads"},
     {"features"},
     {"backbone"},
-    {"images"},
     {"storage"},
-    {"errors"},
+    {"images"},
+    {"runtime"},
+    {"errors", "lazy", "version"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(STAGES) for room in rooms}
 
@@ -34,8 +35,8 @@ LEVEL = {room: level for level, rooms in enumerate(STAGES) for room in rooms}
 FRONTIERS = {
     # In images for arrays of images that others have put into HDF5 files.
     "h5py": {"features", "images", "storage", "train"},
-    # In train for the estimator of fine-tuning, which scikit-learn's tools take.
-    "sklearn": {"heads", "adapt", "evaluate", "train"},
+    # In finetuning for its estimator, which scikit-learn's tools take.
+    "sklearn": {"heads", "adapt", "classify", "evaluate", "features", "finetuning"},
 }
 NAMELESS = {"util", "utils", "helper", "helpers", "common", "misc", "tools", "base", "core"}
 
@@ -50,51 +51,98 @@ def room_of(module: str) -> str:
     return module.split(".")[1] if "." in module else ""
 
 
-def imports(path: Path) -> Iterator[tuple[str, int]]:
-    """Give every module that a module imports, wherever in it, with the line."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+TREES = {name_of(path): ast.parse(path.read_text(encoding="utf-8")) for path in MODULES}
+
+
+def imports(module: str, *, at_once: bool = False) -> Iterator[tuple[str, int]]:
+    """Yield every module that a module imports, with the line.
+
+    With `at_once`, only those that it needs to be imported itself: what functions import later
+    and what only type checkers read is left out.
+    """
+    nodes: list[ast.AST] = [TREES[module]]
+    while nodes:
+        node = nodes.pop()
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield alias.name, node.lineno
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}:{node.lineno}: a relative import"
+            assert node.level == 0, f"{module}:{node.lineno}: a relative import"
             assert node.module
-            if node.module == "decaf":  # from decaf import images
-                for alias in node.names:
-                    yield f"decaf.{alias.name}", node.lineno
-            else:
-                yield node.module, node.lineno
-
-
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_imports_go_down_only(path: Path) -> None:
-    here = room_of(name_of(path))
-    if here in ("", "__main__"):
-        return  # the front door opens into every room
-    assert here in LEVEL, f"{here} is not among the stages"
-    for module, line in imports(path):
-        there = room_of(module) if module.startswith("decaf.") else ""
-        if there not in LEVEL or there == here:
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                yield (inner if inner in TREES else node.module), node.lineno
+        elif at_once and (
+            isinstance(node, ast.FunctionDef)
+            or (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
+        ):
             continue
-        assert LEVEL[here] < LEVEL[there], f"{path}:{line}: {here} imports {module}"
+        nodes += ast.iter_child_nodes(node)
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_libraries_keep_to_their_rooms(path: Path) -> None:
-    here = room_of(name_of(path))
-    for module, line in imports(path):
-        rooms = FRONTIERS.get(module.partition(".")[0])
-        assert rooms is None or here in rooms, f"{path}:{line}: {module} in {here}"
+def public(tree: ast.Module) -> list[ast.FunctionDef | ast.ClassDef]:
+    return [
+        node
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_")
+    ]
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_a_module_is_named_and_not_too_long(path: Path) -> None:
-    assert path.stem not in NAMELESS
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= 500
+def test_imports_go_down_only() -> None:
+    wrong = []
+    for module in TREES:
+        here = room_of(module)
+        if here in ("", "__main__"):
+            continue  # the front door opens into every room
+        for imported, line in imports(module):
+            there = room_of(imported) if imported.startswith("decaf.") else here
+            if there != here and LEVEL[here] >= LEVEL[there]:
+                wrong.append(f"{module}:{line}: imports {imported}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_modules_do_not_import_in_circles() -> None:
+    graph = {
+        module: {name for name, _ in imports(module, at_once=True) if name in TREES}
+        for module in TREES
+    }
+    graphlib.TopologicalSorter(graph).prepare()  # raises CycleError, which names the modules
+
+
+def test_libraries_keep_to_their_rooms() -> None:
+    wrong = [
+        f"{module}:{line}: imports {imported}"
+        for module in TREES
+        for imported, line in imports(module)
+        if room_of(module) not in FRONTIERS.get(imported.partition(".")[0], {room_of(module)})
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_modules_are_named_and_not_too_long() -> None:
+    assert not [path for path in MODULES if path.stem in NAMELESS]
+    lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in MODULES}
+    assert not {path: length for path, length in lengths.items() if length > 500}
+
+
+def test_all_lists_what_is_public() -> None:
+    """Every public function and class of a module is in its ``__all__``, and nothing else is."""
+    wrong = []
+    for name, tree in TREES.items():
+        if name == "decaf.__main__":
+            continue
+        module = importlib.import_module(name)
+        listed = set(module.__all__)
+        assert len(listed) == len(module.__all__)
+        wrong += [f"{name} lists {each}: not there" for each in listed if not hasattr(module, each)]
+        wrong += [f"{name} does not list {n.name}" for n in public(tree) if n.name not in listed]
+        if not hasattr(module, "__path__"):
+            wrong += [f"{name} lists {n}: not of it" for n in listed - defined_names(tree)]
+    assert not wrong, "\n".join(wrong)
 
 
 def defined_names(tree: ast.Module) -> set[str]:
-    """Give the names that a module defines, or has from elsewhere in decaf to pass on."""
+    """Return the names that a module defines, or has from elsewhere in decaf to pass on."""
     names = set()
     for node in tree.body:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
@@ -108,45 +156,18 @@ def defined_names(tree: ast.Module) -> set[str]:
     return names
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_all_lists_what_is_public(path: Path) -> None:
-    """Every public function and class of a module is in its ``__all__``, and nothing else is."""
-    if path.name == "__main__.py":
-        return
-    module = importlib.import_module(name_of(path))
-    listed = module.__all__
-    assert len(set(listed)) == len(listed)
-    for name in listed:
-        assert hasattr(module, name), f"{name_of(path)}.__all__ lists {name!r}, which is not there"
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    public = {
-        node.name
-        for node in tree.body
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
-        and not node.name.startswith("_")
-    }
-    assert public <= set(listed), f"not listed: {sorted(public - set(listed))}"
-    if path.name != "__init__.py":
-        foreign = set(listed) - defined_names(tree)
-        assert not foreign, f"listed, but defined elsewhere: {sorted(foreign)}"
-
-
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_what_is_public_says_what_it_is(path: Path) -> None:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    assert ast.get_docstring(tree), f"{path}: no docstring"
-    for node in tree.body:
-        if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
-            assert ast.get_docstring(node), f"{path}:{node.lineno}: {node.name} has no docstring"
-
-
-def test_every_folder_is_a_package() -> None:
-    found = {module.name for module in pkgutil.walk_packages([str(ROOT)], "decaf.")}
-    assert {name_of(path) for path in MODULES} - {"decaf"} == found
+def test_what_is_public_says_what_it_is() -> None:
+    wrong = [name for name, tree in TREES.items() if not ast.get_docstring(tree)]
+    for name, tree in TREES.items():
+        wrong += [f"{name}.{n.name}" for n in public(tree) if not ast.get_docstring(n)]
+    assert not wrong, "no docstring: " + ", ".join(wrong)
 
 
 def test_tests_mirror_the_house() -> None:
+    assert set(TREES) - {"decaf"} == {
+        module.name for module in pkgutil.walk_packages([str(ROOT)], "decaf.")
+    }
     rooms = {path.name for path in ROOT.iterdir() if (path / "__init__.py").exists()}
     tested = {path.name for path in Path(__file__).parent.iterdir() if path.is_dir()}
-    beside = {"benchmarks", "examples"}
+    beside = {"benchmarks", "examples", "support"}
     assert {name for name in tested if not name.startswith("_")} <= rooms | beside

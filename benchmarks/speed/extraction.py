@@ -125,8 +125,8 @@ def _measure_decoding(photographs: list[Path]) -> dict[str, float]:
     import torch
     from PIL import Image
 
+    from decaf.images.listing.refs import ImageRef
     from decaf.images.prepare import prepare_ref
-    from decaf.images.refs import ImageRef
     from decaf.images.spec import named_preprocess
 
     sample = photographs[:300]
@@ -177,7 +177,7 @@ def _measure_runs(
 def _bf16() -> bool:
     import torch
 
-    from decaf.backbone.device import bf16_is_native
+    from decaf.runtime.device import bf16_is_native
 
     return bf16_is_native(torch.device("cpu"))
 

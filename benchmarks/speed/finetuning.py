@@ -29,14 +29,14 @@ from bare_step import BareStep
 from machine import describe
 from turns import again, cores, seconds_of, spread
 
-from decaf.backbone.device import bf16_is_native, choose_device
-from decaf.backbone.registry import DEFAULT_WEIGHTS
-from decaf.backbone.weights import load_weights
-from decaf.train.distributed import World
+from decaf.backbone.weights.load import load_weights
+from decaf.backbone.weights.registry import DEFAULT_WEIGHTS
+from decaf.finetuning.data import VAL_FRACTION, divided, find_images
+from decaf.finetuning.settings import FinetuneSettings
+from decaf.runtime.device import bf16_is_native, choose_device
+from decaf.runtime.distributed import World
+from decaf.runtime.heap import keep_freed_memory
 from decaf.train.feed import Feed
-from decaf.train.finetuning.data import VAL_FRACTION, divided, find_images
-from decaf.train.finetuning.settings import FinetuneSettings
-from decaf.train.heap import keep_freed_memory
 from decaf.train.pack.build import make_pack
 from decaf.train.session import Rhythm, TrainingRun
 from decaf.train.trainer import DTYPES

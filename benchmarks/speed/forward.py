@@ -54,8 +54,8 @@ def _clone(model: torch.nn.Module) -> torch.nn.Module:
 def decaf_passes(weights: Path, pixels: torch.Tensor) -> dict[str, Pass]:
     """The network part of decaf's engine, without its normalisation."""
     import decaf
-    from decaf.backbone.device import bf16_is_native
     from decaf.backbone.engine import Engine
+    from decaf.runtime.device import bf16_is_native
 
     backbone = decaf.load_backbone(weights)
     batch = pixels.contiguous(memory_format=torch.channels_last)

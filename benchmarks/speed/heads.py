@@ -50,7 +50,7 @@ from sklearn.svm import LinearSVC
 import decaf
 from decaf.heads import LinearSVM
 from decaf.heads import LogisticRegression as BatchedRegression
-from decaf.heads.batched import Problem, cross_decisions, solve
+from decaf.heads.solver import Problem, cross_decisions, solve
 
 NEAR = 1e-4  # of the objective, relative
 ALIKE = 0.999  # of the predictions

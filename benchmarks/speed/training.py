@@ -37,10 +37,10 @@ from bare_step import BareStep
 from machine import describe
 from turns import again, cores, seconds_of, spread
 
-from decaf.backbone.device import choose_device
-from decaf.train.beginning import preprocess_of, start_state
-from decaf.train.distributed import World
+from decaf.runtime.device import choose_device
+from decaf.runtime.distributed import World
 from decaf.train.feed import Batch, Feed, Normaliser
+from decaf.train.initial_weights import preprocess_of, start_state
 from decaf.train.pack.build import make_pack
 from decaf.train.pack.reader import Pack
 from decaf.train.presets import preset

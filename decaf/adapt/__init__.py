@@ -6,8 +6,9 @@ Every method is a classifier with ``fit(Xs, ys, Xt, yt)`` and ``predict(X)`` for
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from decaf.lazy import lazy_names
 
 if TYPE_CHECKING:
     from decaf.adapt.alignment import SubspaceAlignment
@@ -41,33 +42,23 @@ __all__ = [
     "check_domains",
 ]
 
-# Public name → the module that defines it.
-_LAZY = {
-    "AdaptationEstimator": "decaf.adapt.estimator",
-    "CORAL": "decaf.adapt.coral",
-    "DLID": "decaf.adapt.interpolation",
-    "Domains": "decaf.adapt.domains",
-    "FeatureAugmentation": "decaf.adapt.augmentation",
-    "GFK": "decaf.adapt.geodesic_flow",
-    "JDA": "decaf.adapt.joint_distribution",
-    "MMDT": "decaf.adapt.mmdt",
-    "OptimalTransport": "decaf.adapt.optimal_transport",
-    "SourceAndTarget": "decaf.adapt.baselines",
-    "SourceOnly": "decaf.adapt.baselines",
-    "SubspaceAlignment": "decaf.adapt.alignment",
-    "TCA": "decaf.adapt.transfer_components",
-    "TargetOnly": "decaf.adapt.baselines",
-    "check_domains": "decaf.adapt.domains",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(_LAZY[name]), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "AdaptationEstimator": "decaf.adapt.estimator",
+        "CORAL": "decaf.adapt.coral",
+        "DLID": "decaf.adapt.interpolation",
+        "Domains": "decaf.adapt.domains",
+        "FeatureAugmentation": "decaf.adapt.augmentation",
+        "GFK": "decaf.adapt.geodesic_flow",
+        "JDA": "decaf.adapt.joint_distribution",
+        "MMDT": "decaf.adapt.mmdt",
+        "OptimalTransport": "decaf.adapt.optimal_transport",
+        "SourceAndTarget": "decaf.adapt.baselines",
+        "SourceOnly": "decaf.adapt.baselines",
+        "SubspaceAlignment": "decaf.adapt.alignment",
+        "TCA": "decaf.adapt.transfer_components",
+        "TargetOnly": "decaf.adapt.baselines",
+        "check_domains": "decaf.adapt.domains",
+    },
+)

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from decaf.adapt.algebra.principal import projected
+from decaf.adapt.algebra.subspaces import domain_subspaces, wrong_dim
 from decaf.adapt.domains import Domains
 from decaf.adapt.estimator import AdaptationEstimator
-from decaf.adapt.principal import projected
-from decaf.adapt.subspaces import domain_subspaces, wrong_dim
 
 __all__ = ["SubspaceAlignment"]
 
@@ -34,8 +34,8 @@ class SubspaceAlignment(AdaptationEstimator):
         domains.
     dim : int or "auto"
         Number of components k. ``"auto"`` chooses it without labels by the subspace disagreement
-        measure of Gong et al. (see `decaf.adapt.subspaces`); the paper cross-validates it on source
-        rows below a bound on the stability of the components.
+        measure of Gong et al. (see `decaf.adapt.algebra.subspaces`); the paper cross-validates it
+        on source rows below a bound on the stability of the components.
     scale : {"none", "unit-norm", "standard"}
         ``"standard"`` (each domain to mean 0 and variance 1 by itself) is the paper's.
     random_state : int, RandomState or None

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.polynomial import chebyshev
 
+from decaf.adapt.algebra.kept_decompositions import is_remembering
+from decaf.adapt.algebra.principal import Subspace, principal_subspace
+from decaf.adapt.algebra.target_axes import complete_subspace
 from decaf.adapt.domains import Domains
 from decaf.adapt.estimator import AdaptationEstimator, is_positive
-from decaf.adapt.memory import is_remembering
-from decaf.adapt.principal import Subspace, principal_subspace
-from decaf.adapt.target_axes import complete_subspace
 
 __all__ = ["CORAL", "CovarianceRoot"]
 

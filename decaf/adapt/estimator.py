@@ -10,13 +10,13 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
+from decaf.adapt.algebra.kept_decompositions import recalled
 from decaf.adapt.domains import Domains, check_domains, check_rows
 from decaf.adapt.head import HEADS, fit_head
-from decaf.adapt.memory import recalled
 from decaf.errors import InputError, SettingError
+from decaf.heads.c_search import predicted_codes
 from decaf.heads.reference import linear_scores
 from decaf.heads.scaling import Scaling, fit_scaling
-from decaf.heads.search import predicted_codes
 
 __all__ = ["DOMAINS", "SCALES", "AdaptationEstimator", "is_positive"]
 

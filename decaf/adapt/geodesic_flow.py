@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from decaf.adapt.algebra.principal import projected
+from decaf.adapt.algebra.subspaces import domain_subspaces, principal_angles, wrong_dim
 from decaf.adapt.domains import Domains
 from decaf.adapt.estimator import AdaptationEstimator
-from decaf.adapt.principal import projected
-from decaf.adapt.subspaces import domain_subspaces, principal_angles, wrong_dim
 
 __all__ = ["GFK", "flow_factor"]
 
@@ -37,8 +37,8 @@ class GFK(AdaptationEstimator):
         domains.
     dim : int or "auto"
         Dimension k of the subspaces. ``"auto"`` chooses it without labels by the subspace
-        disagreement measure (sec. 3.4, see `decaf.adapt.subspaces`), not above half the number of
-        features, where the paper stops.
+        disagreement measure (sec. 3.4, see `decaf.adapt.algebra.subspaces`), not above half the
+        number of features, where the paper stops.
     scale : {"none", "unit-norm", "standard"}
         ``"standard"`` (each domain to mean 0 and variance 1 by itself) is the paper's.
     random_state : int, RandomState or None

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from decaf.adapt.algebra.kept_decompositions import recalled
+from decaf.adapt.algebra.principal import Subspace, principal_subspace, projected
+from decaf.adapt.algebra.subspaces import domain_subspaces, wrong_dim
+from decaf.adapt.algebra.target_axes import DomainAxes
 from decaf.adapt.domains import Domains
 from decaf.adapt.estimator import AdaptationEstimator
-from decaf.adapt.memory import recalled
-from decaf.adapt.principal import Subspace, principal_subspace, projected
-from decaf.adapt.subspaces import domain_subspaces, wrong_dim
-from decaf.adapt.target_axes import DomainAxes
 
 __all__ = ["DLID", "ENCODERS"]
 
@@ -55,7 +55,7 @@ class DLID(AdaptationEstimator):
     dim : int or "auto"
         Number of components of each mixture, at most the smaller rank of the two domains.
         ``"auto"`` chooses it without labels by the subspace disagreement measure of Gong et al.
-        (see `decaf.adapt.subspaces`).
+        (see `decaf.adapt.algebra.subspaces`).
     mixtures : int
         Number of data sets, p = 0 and p = 1 among them.
     encoder : {"tanh", "linear"}

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 from scipy.sparse.linalg import LinearOperator
 
+from decaf.adapt.algebra.eigenpairs import leading_eigenpairs
+from decaf.adapt.algebra.mean_discrepancy import IdentityPlusColumns, mean_differences, row_size
+from decaf.adapt.algebra.subspaces import subspace_disagreement_dim, wrong_dim
+from decaf.adapt.algebra.target_axes import DomainAxes
 from decaf.adapt.domains import Domains, check_dim
-from decaf.adapt.eigenpairs import leading_eigenpairs
 from decaf.adapt.estimator import AdaptationEstimator, is_positive
 from decaf.adapt.head import fit_head
-from decaf.adapt.mean_discrepancy import IdentityPlusColumns, mean_differences, row_size
-from decaf.adapt.subspaces import subspace_disagreement_dim, wrong_dim
-from decaf.adapt.target_axes import DomainAxes
 from decaf.errors import InputError
 
 __all__ = ["JDA", "joint_components"]
@@ -48,7 +48,7 @@ class JDA(AdaptationEstimator):
     dim : int or "auto"
         Dimension k. All dimensions have the same variance, so that too many bury the rest in noise.
         ``"auto"`` chooses it without labels by the subspace disagreement measure of Gong et al.
-        (see `decaf.adapt.subspaces`); the paper takes 100.
+        (see `decaf.adapt.algebra.subspaces`); the paper takes 100.
     regularisation : float
         λ, for rows whose root mean square norm is 1, to which they are brought. 1 is the paper's
         for photographs.
@@ -186,7 +186,7 @@ def joint_components(
         Rows of both domains.
     m : ndarray of float64, shape (n, 1 + classes)
         Whose products with themselves, summed, are M; see
-        `decaf.adapt.mean_discrepancy.mean_differences`.
+        `decaf.adapt.algebra.mean_discrepancy.mean_differences`.
     k : int
         How many dimensions.
     regularisation : float

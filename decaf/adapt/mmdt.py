@@ -32,8 +32,8 @@ from sklearn.exceptions import ConvergenceWarning
 from decaf.adapt.domains import Domains
 from decaf.adapt.estimator import AdaptationEstimator, is_positive
 from decaf.adapt.head import TrainedLinear, fit_head
-from decaf.heads.batched import Problem, solve
 from decaf.heads.scaling import fit_scaling
+from decaf.heads.solver import Problem, solve
 
 __all__ = ["MMDT", "transform_objective"]
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from decaf.adapt.algebra.kept_decompositions import recalled
+from decaf.adapt.algebra.sinkhorn import class_regularised_plan, warn_unconverged
 from decaf.adapt.domains import Domains
 from decaf.adapt.estimator import AdaptationEstimator, is_positive
-from decaf.adapt.memory import recalled
-from decaf.adapt.sinkhorn import class_regularised_plan, warn_unconverged
 
 __all__ = ["OptimalTransport", "squared_distances"]
 
@@ -72,8 +72,8 @@ class OptimalTransport(AdaptationEstimator):
     Notes
     -----
     Solved by the generalised conditional gradient around a stabilised Sinkhorn iteration, see
-    `decaf.adapt.sinkhorn`. Source rows that were not in `fit` are carried along with the nearest
-    one that was (Ferradans et al. 2014).
+    `decaf.adapt.algebra.sinkhorn`. Source rows that were not in `fit` are carried along with the
+    nearest one that was (Ferradans et al. 2014).
 
     References
     ----------

@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 from scipy.sparse.linalg import LinearOperator
 
+from decaf.adapt.algebra.eigenpairs import leading_eigenpairs
+from decaf.adapt.algebra.kept_decompositions import recalled
+from decaf.adapt.algebra.mean_discrepancy import IdentityPlusColumns, row_size
+from decaf.adapt.algebra.principal import projected
+from decaf.adapt.algebra.subspaces import subspace_disagreement_dim, wrong_dim
+from decaf.adapt.algebra.target_axes import DomainAxes
 from decaf.adapt.domains import Domains, check_dim
-from decaf.adapt.eigenpairs import leading_eigenpairs
 from decaf.adapt.estimator import AdaptationEstimator, is_positive
-from decaf.adapt.mean_discrepancy import IdentityPlusColumns, row_size
-from decaf.adapt.memory import recalled
-from decaf.adapt.principal import projected
-from decaf.adapt.subspaces import subspace_disagreement_dim, wrong_dim
-from decaf.adapt.target_axes import DomainAxes
 from decaf.errors import InputError
 
 __all__ = ["TCA", "transfer_components"]
@@ -47,7 +47,7 @@ class TCA(AdaptationEstimator):
     dim : int or "auto"
         Number of components k. All of them have the same variance, so that too many bury the rest
         in noise. ``"auto"`` chooses it without labels by the subspace disagreement measure of Gong
-        et al. (see `decaf.adapt.subspaces`); the paper tries several.
+        et al. (see `decaf.adapt.algebra.subspaces`); the paper tries several.
     mu : float
         μ, for rows whose root mean square norm is 1, to which they are brought: the larger, the
         nearer to kernel PCA.

@@ -19,10 +19,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from decaf.backbone.device import bf16_is_native, is_out_of_memory
 from decaf.backbone.spec import layer_shape, map_sizes
 from decaf.errors import DecafError, SettingError
 from decaf.images.preprocess import normalise
+from decaf.runtime.device import bf16_is_native, is_out_of_memory
 
 if TYPE_CHECKING:
     from decaf.backbone.model import Backbone

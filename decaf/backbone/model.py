@@ -11,17 +11,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from decaf.backbone.device import strict_float32
 from decaf.backbone.evaluating import evaluating
 from decaf.backbone.network import AlexNet
-from decaf.backbone.registry import DEFAULT_WEIGHTS
 from decaf.backbone.spec import ArchSpec, layer_names, resolve_layers
-from decaf.backbone.weights import Weights, load_weights
+from decaf.backbone.weights.load import Weights, load_weights
+from decaf.backbone.weights.registry import DEFAULT_WEIGHTS
 from decaf.errors import InputError, SettingError
 from decaf.images.spec import PreprocessSpec, override_preprocess
+from decaf.runtime.device import strict_float32
 
 if TYPE_CHECKING:
-    from decaf.images.sources import ImageList
+    from decaf.images.listing.sources import ImageList
 
 __all__ = ["Backbone", "load_backbone"]
 
@@ -34,7 +34,7 @@ class Backbone:
     Parameters
     ----------
     weights : Weights
-        As `decaf.backbone.weights.load_weights` gives them.
+        As `decaf.backbone.weights.load.load_weights` gives them.
 
     Attributes
     ----------
@@ -192,8 +192,8 @@ class Backbone:
 
     def _batches(self, images: Any, ten: bool) -> Iterator[Tensor]:
         """Load, decode and preprocess images, a batch at a time; with `ten`, ten rows each."""
+        from decaf.images.listing.sources import collect
         from decaf.images.preprocess import normalise
-        from decaf.images.sources import collect
 
         listed = collect([images] if _is_one_image(images) else images, labels="none")
         step = max(1, _BATCH // 8) if ten else _BATCH
@@ -236,7 +236,7 @@ def load_backbone(weights: str | os.PathLike[str] | Weights = DEFAULT_WEIGHTS) -
     Parameters
     ----------
     weights : str, path or Weights
-        A registry name or a file's path, as `decaf.backbone.weights.load_weights` takes it.
+        A registry name or a file's path, as `decaf.backbone.weights.load.load_weights` takes it.
 
     Returns
     -------

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-from decaf.backbone.registry import DEFAULT_WEIGHTS
+from decaf.backbone.weights.registry import DEFAULT_WEIGHTS
 from decaf.cli.arguments import (
     add_device,
     add_forward_pass,
@@ -23,7 +23,7 @@ from decaf.cli.stop import stopped_by_signals
 from decaf.cli.text import printable, show, tell
 
 if TYPE_CHECKING:
-    from decaf.evaluate.networks.classification import Evaluation
+    from decaf.evaluate.classification import Evaluation
 
 __all__ = ["HELP", "configure", "run"]
 
@@ -98,8 +98,8 @@ def run(args: argparse.Namespace) -> int:
     import json
 
     import decaf
-    from decaf.evaluate.networks.classification import evaluate
-    from decaf.evaluate.networks.report import check_report_path, save_report
+    from decaf.evaluate.classification import evaluate
+    from decaf.evaluate.report import check_report_path, save_report
 
     if args.out is not None:
         check_report_path(args.out, overwrite=args.overwrite)
@@ -136,7 +136,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _opened(path: str, stack: ExitStack) -> Any:
-    from decaf.images.sniff import is_hdf5
+    from decaf.images.decoding.formats import is_hdf5
 
     if not is_hdf5(path):
         return path

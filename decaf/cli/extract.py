@@ -6,7 +6,7 @@ import argparse
 import os
 from typing import Any
 
-from decaf.backbone.registry import DEFAULT_WEIGHTS
+from decaf.backbone.weights.registry import DEFAULT_WEIGHTS
 from decaf.cli.arguments import (
     add_device,
     add_forward_pass,

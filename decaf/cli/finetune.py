@@ -9,7 +9,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from decaf.backbone.registry import DEFAULT_WEIGHTS
+from decaf.backbone.weights.registry import DEFAULT_WEIGHTS
 from decaf.cli.arguments import (
     add_device,
     add_groups,
@@ -52,7 +52,7 @@ why; 130 and 143 stopped by a signal, with what was finished.
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
-    from decaf.train.finetuning.settings import FinetuneSettings
+    from decaf.finetuning.settings import FinetuneSettings
 
     parser.epilog = EPILOG
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
@@ -119,9 +119,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Fine-tune, print a summary, give the exit code."""
     from decaf.errors import Stopped
-    from decaf.train.finetuning.run import finetune
-    from decaf.train.finetuning.settings import FinetuneSettings
-    from decaf.train.heap import keep_freed_memory
+    from decaf.finetuning.run import finetune
+    from decaf.finetuning.settings import FinetuneSettings
+    from decaf.runtime.heap import keep_freed_memory
 
     keep_freed_memory()
     chief = os.environ.get("RANK", "0") == "0"
@@ -168,7 +168,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _summary(result: dict[str, Any], head: str | None) -> str:
-    from decaf.evaluate.reports.wording import duration
+    from decaf.runtime.progress import duration
 
     train = sum(each["train"] for each in result["classes"])
     what = (

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from decaf.cli.text import counted, printable
 
 if TYPE_CHECKING:
-    from decaf.evaluate.fitting.report import Choice, Estimate, FitReport, GroupReport
+    from decaf.classify.report import Choice, Estimate, FitReport, GroupReport
 
 __all__ = ["report_lines"]
 

@@ -52,10 +52,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Convert the weights and say what was written."""
-    from decaf.backbone.importing import import_weights, read_class_names
-    from decaf.backbone.quantised import relative_errors
-    from decaf.backbone.safetensors_file import check_weights_path
-    from decaf.backbone.weights import load_weights, save_weights
+    from decaf.backbone.weights.importing import import_weights, read_class_names
+    from decaf.backbone.weights.load import load_weights, save_weights
+    from decaf.backbone.weights.quantised import relative_errors
+    from decaf.backbone.weights.safetensors_file import check_weights_path
 
     check_weights_path(args.out, overwrite=args.overwrite)
     dtype = _dtype(args.dtype)

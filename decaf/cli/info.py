@@ -63,7 +63,7 @@ def _bad_images(file: FeatureFile) -> list[dict[str, Any]]:
     """Give the first few bad images of each status, in the order of the statuses."""
     import numpy as np
 
-    from decaf.images.folders import path_text
+    from decaf.images.listing.folders import path_text
 
     return [
         {

@@ -18,9 +18,9 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import NoReturn
 
-from decaf import __version__
 from decaf.cli.exit_codes import DONE, INTERRUPTED, NOT_DONE, reason_of
 from decaf.cli.text import printable, show, tell
+from decaf.version import __version__
 
 __all__ = ["COMMANDS", "build_parser", "main"]
 

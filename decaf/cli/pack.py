@@ -105,7 +105,7 @@ def run(args: argparse.Namespace) -> int:
 
     from decaf.cli.stop import stopped_by_signals
     from decaf.errors import Stopped
-    from decaf.images.folders import path_text
+    from decaf.images.listing.folders import path_text
     from decaf.train.pack.build import make_pack
 
     began = time.monotonic()

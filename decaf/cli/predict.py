@@ -14,13 +14,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from decaf.backbone.registry import DEFAULT_WEIGHTS, is_registry_name
+from decaf.backbone.weights.registry import DEFAULT_WEIGHTS, is_registry_name
 from decaf.cli.arguments import add_device, add_preprocess, add_workers, preprocess_of
 from decaf.cli.stop import stopped_by_signals
 from decaf.cli.text import printable, show, tell
 
 if TYPE_CHECKING:
-    from decaf.heads.classifier import Classifier, Prediction
+    from decaf.classify.classifier import Classifier, Prediction
 
 __all__ = ["HELP", "configure", "run"]
 
@@ -156,9 +156,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _model_and_images(words: list[str]) -> tuple[str, list[str]]:
     """Tell whether the first word is a model; without one the packaged network answers."""
+    from decaf.classify.classifier import is_model
     from decaf.errors import InputError, SettingError
-    from decaf.heads.classifier import is_model
-    from decaf.images.recognise import not_wanted, recognise
+    from decaf.images.listing.recognise import not_wanted, recognise
 
     if not is_model(words[0]):
         return DEFAULT_WEIGHTS, words
@@ -274,7 +274,7 @@ def _write_csv(
     import csv
 
     from decaf.features.store.export import spreadsheet_cell
-    from decaf.images.folders import path_text
+    from decaf.images.listing.folders import path_text
 
     def cell(text: str) -> str:
         shown = printable(text) if stream.isatty() else text
@@ -296,7 +296,7 @@ def _write_json(
 ) -> None:
     import json
 
-    from decaf.images.folders import path_text
+    from decaf.images.listing.folders import path_text
 
     started = False
     try:

@@ -67,7 +67,7 @@ def _find(name: str) -> tuple[ArchSpec, dict[str, Any] | None]:
     if name in ARCHITECTURES:
         return ARCHITECTURES[name], None
     # Only here is torch loaded: architectures are told from arithmetic alone.
-    from decaf.backbone.weights import load_weights
+    from decaf.backbone.weights.load import load_weights
 
     try:
         weights = load_weights(name)

@@ -1,4 +1,4 @@
-"""How good networks, features and classifiers are, and the reports that say so."""
+"""How good networks are: their errors on labelled images, alone and averaged over several."""
 
 from __future__ import annotations
 

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from decaf.backbone.registry import DEFAULT_WEIGHTS
+from decaf.backbone.weights.registry import DEFAULT_WEIGHTS
 from decaf.errors import SettingError
-from decaf.features.ranks import local_rank
 from decaf.features.run import RunSettings
 from decaf.features.session import Session, start_decoders
 from decaf.features.target import Target
-from decaf.images.sources import collect
+from decaf.images.listing.sources import collect
 from decaf.images.status import STATUS_NAMES
+from decaf.runtime.ranks import local_rank
 
 if TYPE_CHECKING:
     from decaf.backbone.model import Backbone
@@ -71,7 +71,8 @@ def extract(
         interrupted, and computes nothing where the file is complete and the images are as they
         were. The processes of a ``torchrun`` share the work: all of them have to make the call.
     weights : str, path or Backbone
-        A name (of `decaf.backbone.registry`: ``imagenet``, ``random:SEED``) or a file of weights.
+        A name (of `decaf.backbone.weights.registry`: ``imagenet``, ``random:SEED``) or a file of
+        weights.
     preprocess : str, mapping or PreprocessSpec, optional
         How images become the network's input, where that is not as its weights say: ``"decaf"``
         (warped to a square), ``"shorter-side"``, ``"as-is"`` (images of the network's own size are
@@ -108,7 +109,7 @@ def extract(
     groups : str, path or sequence, optional
         Which images belong together, kept as a column of the file: ``"FILE:COLUMN"`` of a table,
         ``"path:REGEX"``, ``"folder"``, ``"folder:N"``, ``"time:60s"``, or one for each image; see
-        `decaf.images.groups.find_groups`.
+        `decaf.images.listing.groups.find_groups`.
     dtype : {"float32", "float16"}
         Type of the rows.
     overwrite : bool
@@ -160,7 +161,7 @@ def extract(
         if pool is not None:
             stack.callback(pool.close)
         backbone = _backbone(weights, settings, preprocess)
-        from decaf.backbone.device import choose_device
+        from decaf.runtime.device import choose_device
 
         session = Session(
             image_list,

@@ -24,12 +24,12 @@ import numpy as np
 
 from decaf.errors import ImageError, SettingError, Stopped
 from decaf.features.rows import Rows
-from decaf.images.pool import Job
 from decaf.images.status import Outcome
+from decaf.images.workers.pool import Job
 
 if TYPE_CHECKING:
-    from decaf.images.pool import Pool
-    from decaf.images.sources import ImageList
+    from decaf.images.listing.sources import ImageList
+    from decaf.images.workers.pool import Pool
 
 __all__ = ["Block", "stream"]
 

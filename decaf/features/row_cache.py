@@ -12,14 +12,14 @@ import numpy as np
 
 from decaf.errors import ImageError
 from decaf.features.session import Session, start_decoders
-from decaf.features.store import schema
+from decaf.storage.records import fingerprint
 
 if TYPE_CHECKING:
     import torch
 
     from decaf.backbone.model import Backbone
     from decaf.features.run import RunSettings
-    from decaf.images.sources import ImageList
+    from decaf.images.listing.sources import ImageList
 
 __all__ = ["RowCache", "rows_of", "shared_rows"]
 
@@ -125,7 +125,7 @@ def rows_of(
     ImageError
         With `raise_bad`.
     """
-    how = f"{schema.fingerprint(settings.record(backbone))} {device}"
+    how = f"{fingerprint(settings.record(backbone))} {device}"
     background = backbone.preprocess.background
     # Of items that a user's code makes nothing tells whether they are the same the next time.
     cached = max_bytes > 0 and images.sources[0]["kind"] != "dataset"

@@ -68,7 +68,7 @@ class RunSettings:
         """Give the ``run`` attribute of the feature file, whose hash is its fingerprint."""
         import torch
 
-        from decaf.images.decode import decoder_versions
+        from decaf.images.decoding.decode import decoder_versions
 
         return {
             "weights": {"name": backbone.weights_name, "sha256": backbone.sha256},

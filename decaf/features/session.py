@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from decaf.features.pipeline import stream
-from decaf.features.progress import progress_for
-from decaf.features.ranks import local_world_size
 from decaf.features.rows import Rows
 from decaf.features.run import RunSettings, available_cores
-from decaf.images.decoders import Decoders
-from decaf.images.pool import InlinePool, Pool, processes_available
+from decaf.images.workers.decoders import Decoders
+from decaf.images.workers.pool import InlinePool, Pool, processes_available
+from decaf.runtime.progress import progress_for
+from decaf.runtime.ranks import local_world_size
 
 if TYPE_CHECKING:
     import torch
 
     from decaf.backbone.model import Backbone
-    from decaf.images.sources import ImageList
+    from decaf.images.listing.sources import ImageList
 
 __all__ = ["Session", "start_decoders"]
 
@@ -181,7 +181,7 @@ class Session:
 
         See `decaf.features.pipeline.stream`.
         """
-        from decaf.backbone.device import strict_float32
+        from decaf.runtime.device import strict_float32
 
         with strict_float32(self.device):
             yield from stream(

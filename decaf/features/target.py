@@ -15,23 +15,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-import decaf
 from decaf.errors import DecafError, FeatureFileError, OutputError, ResumeError, Stopped
 from decaf.features.parts.directory import Parts
 from decaf.features.parts.inputs import Entry, content_digest, describe, differs_from_file
 from decaf.features.parts.writer import ShardWriter
-from decaf.features.progress import Progress, progress_for
-from decaf.features.ranks import Ranks, ranks_of_run
 from decaf.features.run import differences, environment
-from decaf.features.store import schema
 from decaf.features.store.assemble import FileHead, write_feature_file
 from decaf.features.store.file import FeatureFile
+from decaf.runtime.progress import Progress, progress_for
+from decaf.runtime.ranks import Ranks, ranks_of_run
 from decaf.storage.atomic import disk_errors, remove_leftover
+from decaf.storage.records import fingerprint
+from decaf.version import __version__
 
 if TYPE_CHECKING:
     from decaf.backbone.model import Backbone
     from decaf.features.session import Session
-    from decaf.images.sources import ImageList
+    from decaf.images.listing.sources import ImageList
 
 __all__ = ["Target"]
 
@@ -132,7 +132,7 @@ class Target:
                 session.images.sources,
                 session.threads * session.torch_threads,
             ),
-            decaf_version=decaf.__version__,
+            decaf_version=__version__,
             created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         )
 
@@ -146,7 +146,7 @@ class Target:
         if ranks.rank == 0:
             try:
                 if self._is_complete(head, session.images):
-                    Parts.tidy(self.parts_path, schema.fingerprint(head.run))
+                    Parts.tidy(self.parts_path, fingerprint(head.run))
                     remove_leftover(self.path)
                 else:
                     row_bytes = sum(math.prod(shape) for shape in layers.values())
@@ -214,7 +214,7 @@ class Target:
     ) -> Parts:
         header = {
             "run": head.run,
-            "fingerprint": schema.fingerprint(head.run),
+            "fingerprint": fingerprint(head.run),
             "decaf_version": head.decaf_version,
             "class_names": list(head.class_names),
             "created": head.created,

@@ -16,8 +16,8 @@ from decaf.features.run import RunSettings, differences
 from decaf.features.session import Session, start_decoders
 from decaf.features.store.content import read_content
 from decaf.features.store.file import FeatureFile, open_features
-from decaf.images.refs import CONTAINER_KINDS, ImageRef
-from decaf.images.sources import MEMORY_KINDS, ImageList, collect
+from decaf.images.listing.refs import CONTAINER_KINDS, ImageRef
+from decaf.images.listing.sources import MEMORY_KINDS, ImageList, collect
 from decaf.images.spec import PreprocessSpec
 
 if TYPE_CHECKING:
@@ -254,7 +254,7 @@ class _Sample:
         self, backbone: Backbone, settings: RunSettings, device: str, batch_size: int | None
     ) -> dict[int, dict[str, np.ndarray]]:
         """Compute the rows anew; those whose image turns out to be another one drop out."""
-        from decaf.backbone.device import choose_device
+        from decaf.runtime.device import choose_device
 
         in_memory = not isinstance(self._sources[0], ImageRef)
         listed = ImageList(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from decaf.errors import InputError
-from decaf.heads.answers import softmax
+from decaf.heads.probabilities import softmax
 
 __all__ = ["Calibration"]
 

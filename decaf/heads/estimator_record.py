@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from decaf.errors import HeadError
+from decaf.heads.c_search import CSearch
 from decaf.heads.linear import LinearHead
 from decaf.heads.logistic import LogisticRegression
 from decaf.heads.scaling import SCALES, Scaling
-from decaf.heads.search import CSearch
 from decaf.heads.svm import LinearSVM
 
 __all__ = [

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from decaf.errors import HeadError
 from decaf.features.run import differences
-from decaf.features.store import schema
+from decaf.storage.records import fingerprint
 
 if TYPE_CHECKING:
     from decaf.features.store.file import FeatureFile
@@ -141,7 +141,7 @@ class FeatureIdentity:
     @property
     def fingerprint(self) -> str:
         """SHA-256 of what counts: 64 hexadecimal digits, equal for the same features."""
-        return schema.fingerprint(self._compared())
+        return fingerprint(self._compared())
 
     def check(self, other: FeatureIdentity, what: str = "the features") -> None:
         """Refuse features that are not those of this identity.

@@ -14,11 +14,7 @@ from sklearn.utils import check_random_state, validation
 from sklearn.utils.multiclass import check_classification_targets
 
 from decaf.errors import InputError, SettingError
-from decaf.heads.conversion import with_normaliser
-from decaf.heads.reference import fit_reference, linear_scores, objective
-from decaf.heads.row_weights import check_sample_weight, row_weights
-from decaf.heads.scaling import SCALES, Scaling, fit_scaling, mean_square_norm
-from decaf.heads.search import (
+from decaf.heads.c_search import (
     CSearch,
     Fold,
     check_folds,
@@ -26,6 +22,10 @@ from decaf.heads.search import (
     search_C,
     stratified_folds,
 )
+from decaf.heads.conversion import with_normaliser
+from decaf.heads.reference import fit_reference, linear_scores, objective
+from decaf.heads.row_weights import check_sample_weight, row_weights
+from decaf.heads.scaling import SCALES, Scaling, fit_scaling, mean_square_norm
 
 __all__ = ["SOLVERS", "CSearchWarning", "LinearHead"]
 
@@ -201,7 +201,7 @@ class LinearHead(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return linear_scores(X, self.coef_, self.intercept_)
 
     def _loss(self) -> str:
-        """Name the loss, one of `decaf.heads.batched.LOSSES`."""
+        """Name the loss, one of `decaf.heads.solver.LOSSES`."""
         raise NotImplementedError
 
     def _wrong_settings(self) -> list[str]:
@@ -295,7 +295,7 @@ class LinearHead(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self, data: _Data, Cs: Sequence[float], folds: Sequence[Fold]
     ) -> list[tuple[np.ndarray, np.ndarray]]:
         if self.solver == "batched":
-            from decaf.heads.batched import cross_decisions
+            from decaf.heads.solver import cross_decisions
 
             scores = cross_decisions(
                 data.problem(),
@@ -331,7 +331,7 @@ class LinearHead(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _fit(self, data: _Data, C: float) -> tuple[np.ndarray, np.ndarray]:
         if self.solver == "batched":
-            from decaf.heads.batched import solve
+            from decaf.heads.solver import solve
 
             solution = solve(
                 data.problem(),
@@ -414,7 +414,7 @@ class _Data:
 
     def problem(self) -> Any:
         """Give the problem as the batched solver takes it."""
-        from decaf.heads.batched import Problem
+        from decaf.heads.solver import Problem
 
         return Problem(
             # torch takes no arrays that must not be written to, such as a mapped file.

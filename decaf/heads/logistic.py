@@ -33,7 +33,7 @@ class LogisticRegression(LinearHead):
         Probability with which every activation is dropped while the head is trained, the others
         growing by 1 / (1 - dropout), so that nothing changes in prediction. The head is fitted to
         the loss that is expected over all such masks, in closed form: no copies are drawn, and
-        nothing depends on a seed (see `decaf.heads.batched`). With ``multi_class="multinomial"``
+        nothing depends on a seed (see `decaf.heads.solver`). With ``multi_class="multinomial"``
         and more than two classes it is Jensen's upper bound of that loss. For
         ``solver="batched"`` alone.
     solver : {"batched", "sklearn"}

@@ -33,9 +33,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from decaf import __version__
 from decaf.errors import DecafError, HeadError, OutputError, SettingError
-from decaf.features.store.schema import canonical_json
 from decaf.heads.calibration import Calibration
 from decaf.heads.estimator_record import (
     ESTIMATORS,
@@ -47,8 +45,10 @@ from decaf.heads.estimator_record import (
 )
 from decaf.heads.identity import FeatureIdentity
 from decaf.heads.linear import LinearHead
-from decaf.images.recognise import is_kind, not_wanted
+from decaf.images.listing.recognise import is_kind, not_wanted
 from decaf.storage.atomic import disk_errors, write_atomically
+from decaf.storage.records import canonical_json
+from decaf.version import __version__
 
 __all__ = ["FORMAT", "SCHEMA", "SavedHead", "is_head_file", "load_head", "save_head"]
 

@@ -29,7 +29,7 @@ class LinearSVM(LinearHead):
         Probability with which every activation is dropped while the head is trained, the others
         growing by 1 / (1 - dropout), so that nothing changes in prediction. The head is fitted to
         the loss that is expected over all such masks, in closed form: no copies are drawn, and
-        nothing depends on a seed (see `decaf.heads.batched`). For ``solver="batched"`` alone.
+        nothing depends on a seed (see `decaf.heads.solver`). For ``solver="batched"`` alone.
     solver : {"batched", "sklearn"}
         ``"batched"`` solves all classes, folds and Cs together, in torch. ``"sklearn"`` is
         scikit-learn's own LinearSVC, the reference: the same optimum, many times slower, and

@@ -1,12 +1,12 @@
 """What an image is: sources, decoding, and preprocessing as recorded data.
 
-Decoding needs torch and is imported from its modules: `decaf.images.decode` and
+Decoding needs torch and is imported from its modules: `decaf.images.decoding.decode` and
 `decaf.images.preprocess`.
 """
 
 from __future__ import annotations
 
-from decaf.images.sources import ImageList, ImageRef, collect
+from decaf.images.listing.sources import ImageList, ImageRef, collect
 from decaf.images.spec import PreprocessSpec, named_preprocess, override_preprocess
 from decaf.images.status import STATUS_NAMES, status_code
 

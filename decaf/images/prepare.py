@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from decaf.errors import ImageError
-from decaf.images.decode import Decoded, decode, from_object
+from decaf.images.decoding.decode import Decoded, decode, from_object
 from decaf.images.preprocess import resized_crops
 from decaf.images.status import NO_DIGEST, Outcome
 
 if TYPE_CHECKING:
-    from decaf.images.sources import ImageRef
+    from decaf.images.listing.sources import ImageRef
     from decaf.images.spec import PreprocessSpec
 
 __all__ = ["object_content", "prepare_object", "prepare_ref"]
@@ -70,7 +70,7 @@ def object_content(image: Any, background: tuple[int, int, int]) -> tuple[Decode
     Raises
     ------
     ImageError
-        As `decaf.images.decode.from_object`.
+        As `decaf.images.decoding.decode.from_object`.
     """
     decoded = from_object(image, background=background)
     pixels = decoded.pixels.permute(1, 2, 0).contiguous().numpy()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["NO_DIGEST", "STATUS_NAMES", "Outcome", "status_code"]
+__all__ = ["NO_DIGEST", "STATUS_NAMES", "BadImage", "Outcome", "status_code"]
 
 # The code of a status is its place in this tuple. Files store the names beside the codes, so the
 # tuple may grow at its end and never changes otherwise.
@@ -59,3 +59,21 @@ class Outcome:
     width: int
     height: int
     sha256: bytes
+
+
+@dataclass(frozen=True)
+class BadImage:
+    """An image that could not be read, and is not counted.
+
+    Attributes
+    ----------
+    name : str
+        Its path, or the member's name in an archive.
+    status : str
+        One of `decaf.images.status.STATUS_NAMES`.
+    message : str
+    """
+
+    name: str
+    status: str
+    message: str

@@ -17,11 +17,11 @@ from typing import Any
 import safetensors
 from torch import Tensor
 
-from decaf import __version__
-from decaf.backbone.state import state_sha256
+from decaf.backbone.weights.state import state_sha256
 from decaf.errors import ResumeError
 from decaf.storage.atomic import SUFFIX, disk_errors, remove_leftover, whole_file
 from decaf.storage.tensors import write_tensors
+from decaf.version import __version__
 
 __all__ = ["Checkpoints", "read_checkpoint", "write_checkpoint"]
 

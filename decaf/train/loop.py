@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from decaf.errors import DecafError, Stopped
-from decaf.features.progress import Progress
+from decaf.runtime.progress import Progress
 from decaf.train.feed import Batch
 from decaf.train.log import Log
 from decaf.train.validate import Validation

@@ -10,10 +10,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from decaf.backbone.device import strict_float32
 from decaf.errors import SettingError
+from decaf.runtime.device import strict_float32
+from decaf.runtime.distributed import world_of_run
 from decaf.train.curves import can_draw
-from decaf.train.distributed import world_of_run
 from decaf.train.log import wants_tensorboard
 from decaf.train.pack.reader import Pack
 from decaf.train.recipe import TrainSettings

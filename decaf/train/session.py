@@ -17,27 +17,27 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from decaf import __version__
 from decaf.backbone.spec import layer_shape, parameter_shapes
-from decaf.backbone.state import Weights
-from decaf.backbone.weights import load_weights, save_weights
+from decaf.backbone.weights.load import load_weights, save_weights
+from decaf.backbone.weights.state import Weights
 from decaf.errors import OutputError, SettingError, WeightsError
-from decaf.features.progress import progress_for
-from decaf.features.ranks import local_world_size
 from decaf.features.run import available_cores
+from decaf.runtime.distributed import World
+from decaf.runtime.progress import progress_for
+from decaf.runtime.ranks import local_world_size
 from decaf.storage.atomic import disk_errors
-from decaf.train.beginning import preprocess_of, start_state
 from decaf.train.checkpoint import Checkpoints
 from decaf.train.curves import can_draw, draw_curves
-from decaf.train.distributed import World
 from decaf.train.feed import Feed, Normaliser, Split, steps_per_epoch
-from decaf.train.folder import CHECKPOINTS, CURVES_FILE, LOG_FILE, WEIGHTS_FILE, RunFolder
+from decaf.train.initial_weights import preprocess_of, start_state
 from decaf.train.log import Log
 from decaf.train.loop import Loop
 from decaf.train.pack.reader import Pack
 from decaf.train.recipe import LEARNED, TrainSettings
+from decaf.train.run_folder import CHECKPOINTS, CURVES_FILE, LOG_FILE, WEIGHTS_FILE, RunFolder
 from decaf.train.trainer import DTYPES, Trainer
 from decaf.train.validate import Validation, centre_crops, validate
+from decaf.version import __version__
 
 if TYPE_CHECKING:
     from decaf.train.distillation.lesson import Lesson

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from decaf.backbone.spec import ArchSpec
 from decaf.errors import ResumeError
-from decaf.train.distributed import World, meeting
+from decaf.runtime.distributed import World, meeting
 from decaf.train.feed import Batch
 from decaf.train.network import TrainedAlexNet
 from decaf.train.randomness import dropout_mask

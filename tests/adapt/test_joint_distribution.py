@@ -8,8 +8,8 @@ import scipy.linalg
 from sklearn.neighbors import KNeighborsClassifier
 
 from decaf.adapt import JDA
+from decaf.adapt.algebra.mean_discrepancy import mean_differences
 from decaf.adapt.joint_distribution import joint_components
-from decaf.adapt.mean_discrepancy import mean_differences
 
 
 def domains(seed: int = 0, d: int = 12) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

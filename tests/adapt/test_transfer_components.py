@@ -7,7 +7,7 @@ import pytest
 import scipy.linalg
 
 from decaf.adapt import TCA, transfer_components
-from decaf.adapt.mean_discrepancy import IdentityPlusColumns, mean_differences, row_size
+from decaf.adapt.algebra.mean_discrepancy import IdentityPlusColumns, mean_differences, row_size
 
 
 def domains(seed: int = 0, d: int = 15) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

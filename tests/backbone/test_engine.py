@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 import torch
 
-from decaf.backbone.device import bf16_is_native, is_out_of_memory
 from decaf.backbone.engine import Engine, Halving, fused_operators_work
 from decaf.backbone.model import Backbone, load_backbone
 from decaf.backbone.spec import LRNSpec
-from decaf.backbone.weights import load_weights
+from decaf.backbone.weights.load import load_weights
 from decaf.errors import DecafError, SettingError
 from decaf.features.verify import tolerance
+from decaf.images.listing.refs import ImageRef
 from decaf.images.prepare import prepare_ref
 from decaf.images.preprocess import normalise
-from decaf.images.refs import ImageRef
+from decaf.runtime.device import bf16_is_native, is_out_of_memory
 
 CPU = torch.device("cpu")
 

@@ -9,7 +9,7 @@ import torch
 
 from decaf.backbone.init import random_state
 from decaf.backbone.spec import architecture, parameter_shapes
-from decaf.backbone.state import state_sha256
+from decaf.backbone.weights.state import state_sha256
 from decaf.errors import SettingError
 
 SPEC = architecture("alexnet-64")

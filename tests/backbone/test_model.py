@@ -12,8 +12,8 @@ import decaf
 from decaf.backbone.model import Backbone, load_backbone
 from decaf.backbone.network import AlexNet
 from decaf.backbone.spec import LAYERS
-from decaf.backbone.state import Weights
-from decaf.backbone.weights import load_weights
+from decaf.backbone.weights.load import load_weights
+from decaf.backbone.weights.state import Weights
 from decaf.errors import InputError, SettingError
 
 

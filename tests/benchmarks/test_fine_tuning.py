@@ -18,9 +18,9 @@ import pytest
 from PIL import Image
 
 import decaf
-from decaf.backbone.registry import DEFAULT_WEIGHTS
-from decaf.evaluate.protocol.feature_cache import cached_features
-from decaf.train.finetuning.settings import FinetuneSettings
+from decaf.backbone.weights.registry import DEFAULT_WEIGHTS
+from decaf.finetuning.settings import FinetuneSettings
+from harness.protocol.feature_cache import cached_features
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "benchmarks"
 CLASSES = ("dog", "house")

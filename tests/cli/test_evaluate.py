@@ -15,11 +15,11 @@ from PIL import Image
 
 from decaf.backbone.init import random_state
 from decaf.backbone.spec import architecture
-from decaf.backbone.state import Weights
-from decaf.backbone.weights import save_weights
+from decaf.backbone.weights.load import save_weights
+from decaf.backbone.weights.state import Weights
 from decaf.cli.evaluate import _lines
 from decaf.cli.main import main
-from decaf.evaluate.networks.classification import evaluate
+from decaf.evaluate.classification import evaluate
 from decaf.images.spec import named_preprocess
 from decaf.train.pack.build import make_pack
 from decaf.train.pack.reader import Pack, PackSplit

@@ -18,13 +18,13 @@ from PIL import Image
 
 from decaf.backbone.init import random_state
 from decaf.backbone.spec import ArchSpec, ConvSpec
-from decaf.backbone.weights import Weights, load_weights, save_weights
+from decaf.backbone.weights.load import Weights, load_weights, save_weights
 from decaf.cli.main import main
+from decaf.finetuning.settings import FinetuneSettings
 from decaf.images.spec import PreprocessSpec
 from decaf.train import session
-from decaf.train.finetuning.settings import FinetuneSettings
 
-TINY = Path(__file__).parents[1] / "train/tiny_network.py"
+TINY = Path(__file__).parents[1] / "support/tiny_network.py"
 PATIENCE = 240.0
 SMALL = ["--precision", "fp32", "--device", "cpu", "-j", "0", "--batch-size", "8"]
 
@@ -132,7 +132,7 @@ def test_arguments_become_settings(
         seen.append((args, options))
         raise OSError("enough")
 
-    monkeypatch.setattr("decaf.train.finetuning.run.finetune", finetune)
+    monkeypatch.setattr("decaf.finetuning.run.finetune", finetune)
     given = ["--val", "there", "--freeze", "conv3", "--lr-by-layer", "fc8=3,conv1=0", "--start",
              "new", "--crop-area", "0.5", "1", "--class-weights", "balanced", "--no-mirror",
              "--keep", "--head-epochs", "2"]  # fmt: skip

@@ -23,13 +23,13 @@ from PIL import Image
 
 import decaf
 from decaf.backbone.init import random_state
-from decaf.backbone.registry import DEFAULT_WEIGHTS
 from decaf.backbone.spec import architecture
-from decaf.backbone.state import Weights
-from decaf.backbone.weights import load_weights, save_weights
+from decaf.backbone.weights.load import load_weights, save_weights
+from decaf.backbone.weights.registry import DEFAULT_WEIGHTS
+from decaf.backbone.weights.state import Weights
+from decaf.classify.report import Candidate, Choice, FitReport, estimate_of
 from decaf.cli.fit_text import report_lines
 from decaf.cli.main import main
-from decaf.evaluate.fitting.report import Candidate, Choice, FitReport, estimate_of
 from decaf.images.spec import named_preprocess
 
 CLASSES = ("ant", "bee", "cat")

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from decaf.backbone.weights import load_weights
+from decaf.backbone.weights.load import load_weights
 from decaf.cli.main import main
 
 NET = Path(__file__).parent.parent / "backbone" / "caffe" / "golden" / "small.caffemodel"

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from decaf.backbone.weights import load_weights, save_weights
+from decaf.backbone.weights.load import load_weights, save_weights
 from decaf.cli.main import main
 
 NASTY = "\x1b[2J\n\u202e\x9b31m"

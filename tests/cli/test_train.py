@@ -22,7 +22,7 @@ from decaf.train.log import read_log
 from decaf.train.pack.build import make_pack
 from decaf.train.recipe import TrainSettings
 
-TINY = Path(__file__).parents[1] / "train/tiny_network.py"
+TINY = Path(__file__).parents[1] / "support/tiny_network.py"
 PATIENCE = 240.0
 # A step of the smallest network that has a name takes a second; nothing here needs many.
 SMALL = ["--arch", "alexnet-64", "--precision", "fp32", "--device", "cpu", "-j", "1"]

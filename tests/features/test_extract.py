@@ -156,7 +156,7 @@ def test_rows_can_be_stored_as_float16(arrays: np.ndarray, tmp_path: Path) -> No
 def test_values_that_float16_cannot_hold_are_an_error(arrays: np.ndarray) -> None:
     from dataclasses import replace
 
-    from decaf.backbone.weights import load_weights
+    from decaf.backbone.weights.load import load_weights
 
     weights = load_weights(WEIGHTS)
     state = {**weights.state, "fc6.bias": torch.full((4096,), 1e5)}

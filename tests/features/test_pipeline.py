@@ -15,9 +15,9 @@ from decaf.backbone.engine import Halving
 from decaf.errors import DecafError, ImageError, Stopped
 from decaf.features.pipeline import stream
 from decaf.features.rows import Rows
-from decaf.images.pool import Job
-from decaf.images.sources import ImageList, collect
+from decaf.images.listing.sources import ImageList, collect
 from decaf.images.status import NO_DIGEST, Outcome
+from decaf.images.workers.pool import Job
 
 Engine = Callable[[np.ndarray], dict[str, np.ndarray]]
 

@@ -17,7 +17,7 @@ from PIL import Image
 
 import decaf
 from decaf.errors import ImageError, OutputError, ResumeError, Stopped
-from decaf.features.parts.manifest import from_lines, to_line
+from decaf.storage.manifest import from_lines, to_line
 
 ROWS = 11
 SHARD = 4  # two batches of two

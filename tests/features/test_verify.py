@@ -15,9 +15,9 @@ from PIL import Image
 import decaf
 from decaf.cli.main import main
 from decaf.errors import FeatureFileError, OutputError, SettingError, WeightsError
-from decaf.features.store import schema
-from decaf.features.store.text import write_text_attribute
 from decaf.features.verify import tolerance, verify
+from decaf.storage.hdf5_text import write_text_attribute
+from decaf.storage.records import fingerprint
 
 WEIGHTS = "random:0:alexnet-64"
 
@@ -203,7 +203,7 @@ def record(path: Path, **changed: object) -> None:
         environment = {**json.loads(file.attrs["environment"]), **changed}
         write_text_attribute(file, "run", json.dumps(run))
         write_text_attribute(file, "environment", json.dumps(environment))
-        write_text_attribute(file, "fingerprint", schema.fingerprint(run))
+        write_text_attribute(file, "fingerprint", fingerprint(run))
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,8 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from decaf.errors import InputError, SettingError
 from decaf.heads import CSearchWarning, LinearSVM, LogisticRegression
+from decaf.heads.c_search import predicted_codes
 from decaf.heads.reference import objective
-from decaf.heads.search import predicted_codes
 
 HEADS: list[Any] = [
     LogisticRegression(solver="sklearn"),

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from decaf.errors import ImageError
-from decaf.images.decode import decode
-from decaf.images.sniff import guess_format, sniff
+from decaf.images.decoding.decode import decode
+from decaf.images.decoding.formats import guess_format, sniff
 
 HEAD = b"\0\0\0\x1cftypheic\0\0\0\0mif1heicmiaf"
 

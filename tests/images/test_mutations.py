@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from decaf.errors import ImageError
-from decaf.images.decode import decode
+from decaf.images.decoding.decode import decode
 from decaf.images.status import STATUS_NAMES
 
 COUNT = int(os.environ.get("DECAF_FUZZ", "300"))

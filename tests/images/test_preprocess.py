@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from decaf.errors import ImageError, SettingError
-from decaf.images.decode import decode
+from decaf.images.decoding.decode import decode
 from decaf.images.preprocess import crop_offsets, normalise, resized_crops
 from decaf.images.spec import IMAGENET_MEAN, IMAGENET_STD, PreprocessSpec, named_preprocess
 

@@ -14,9 +14,9 @@ import torch
 from PIL import Image, ImageFile
 
 from decaf.errors import ImageError
-from decaf.images import decode as decode_module
-from decaf.images.decode import decode
-from decaf.images.limits import MAX_PIXELS
+from decaf.images.decoding import decode as decode_module
+from decaf.images.decoding.decode import decode
+from decaf.images.decoding.limits import MAX_PIXELS
 
 Make = Callable[..., bytes]
 

@@ -111,7 +111,7 @@ def head_content(path: Path) -> Any:
 
 def weights_content(path: Path) -> Any:
     """Read weights, which compares their checksums."""
-    from decaf.backbone.weights import load_weights
+    from decaf.backbone.weights.load import load_weights
 
     weights = load_weights(path)
     return weights.sha256, weights.metrics
@@ -155,12 +155,12 @@ def steps_finished(folder: Path) -> float:
 def make_inputs(folder: Path) -> dict[str, Case]:
     """Make small inputs of every kind, and say which commands are tried on them."""
     import numpy as np
-    import tiny_network
     import torch
     from PIL import Image
 
+    import tiny_network
     from decaf.backbone.init import random_state
-    from decaf.backbone.weights import Weights, save_weights
+    from decaf.backbone.weights.load import Weights, save_weights
     from decaf.cli.main import main
     from decaf.images.spec import PreprocessSpec
 
@@ -402,10 +402,10 @@ def main() -> int:
     args = parser.parse_args()
     start()
     shutil.rmtree(os.environ["DECAF_CRASH_SHIM"])
-    sys.path.insert(0, str(HERE.parent / "train"))
-    import tiny_network
+    sys.path.insert(0, str(HERE.parent / "support"))
     import torch
 
+    import tiny_network
     from decaf.train import session
     from decaf.train.pack import build
 

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from decaf.backbone.weights import load_weights
+from decaf.backbone.weights.load import load_weights
 
 pytestmark = pytest.mark.faults
 
-HERE = Path(__file__).parent
+SUPPORT = Path(__file__).parents[1] / "support"
 # How many times a run is killed at a random moment.
 KILLS = int(os.environ.get("DECAF_KILLS", "4"))
 PATIENCE = 300.0 + 30 * KILLS
@@ -24,7 +24,7 @@ PATIENCE = 300.0 + 30 * KILLS
 
 def probe(env: dict[str, str], *args: object) -> dict[str, int]:
     done = subprocess.run(
-        [sys.executable, str(HERE / "fault_probe.py"), *map(str, args)],
+        [sys.executable, str(SUPPORT / "training_probe.py"), *map(str, args)],
         capture_output=True,
         env={**env, "OMP_NUM_THREADS": "1"},
         text=True,
@@ -66,7 +66,7 @@ def test_a_full_disk_is_told_and_the_run_can_go_on(
         what = ["train", str(pack_path), "-o", str(out), "--arch", "tiny", "--precision", "fp32"]
         how = ["--batch-size", "16", "--epochs", "4", "--device", "cpu", "--no-tensorboard", "-q"]
         done = subprocess.run(
-            [sys.executable, str(HERE / "tiny_network.py"), *what, *how, "--resume"],
+            [sys.executable, str(SUPPORT / "tiny_network.py"), *what, *how, "--resume"],
             capture_output=True,
             env=child_env,
             text=True,

@@ -130,7 +130,7 @@ def test_shares_make_up_the_batch_and_threads_do_not_matter(settings_of: Make) -
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("with_image", [False, True])
 def test_normalising_is_that_of_extraction(dtype: torch.dtype, with_image: bool) -> None:
-    from decaf.backbone.state import tensor_sha256
+    from decaf.backbone.weights.state import tensor_sha256
 
     random = np.random.default_rng(2)
     pixels = torch.from_numpy(random.integers(0, 256, (5, 32, 32, 3), dtype=np.uint8))

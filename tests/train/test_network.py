@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tiny_network import TINY, TINY_2012
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -15,6 +14,7 @@ from decaf.backbone.init import random_state
 from decaf.backbone.network import AlexNet
 from decaf.backbone.spec import ArchSpec, PoolSpec
 from decaf.train.network import NORMALISED, TrainedAlexNet
+from tiny_network import TINY, TINY_2012
 
 pytestmark = pytest.mark.usefixtures("tiny")
 VARIANTS = {

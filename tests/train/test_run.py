@@ -20,9 +20,9 @@ import torch
 from PIL import Image
 
 from decaf.backbone.model import load_backbone
-from decaf.backbone.weights import load_weights
+from decaf.backbone.weights.load import load_weights
 from decaf.errors import OutputError, PackError, ResumeError, SettingError, Stopped
-from decaf.features.parts.lock import acquire
+from decaf.storage.lock import acquire
 from decaf.train import log as log_module
 from decaf.train import run as run_module
 from decaf.train import session

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from decaf.backbone.init import random_state
-from decaf.train.distributed import World
+from decaf.runtime.distributed import World
 from decaf.train.feed import Batch, Feed, Normaliser
 from decaf.train.recipe import LEARNED, TrainSettings
 from decaf.train.schedule import Schedule

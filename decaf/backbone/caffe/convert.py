@@ -26,7 +26,7 @@ from decaf.backbone.caffe.family import Member, family_member
 from decaf.backbone.caffe.messages import Layer, read_blob, read_net
 from decaf.backbone.caffe.wire import WireError
 from decaf.backbone.spec import parameter_shapes
-from decaf.backbone.state import Weights, tensor_sha256
+from decaf.backbone.weights.state import Weights, tensor_sha256
 from decaf.errors import SettingError, WeightsError
 from decaf.images.spec import MAX_SIDE, PreprocessSpec
 

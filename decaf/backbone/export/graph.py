@@ -15,8 +15,8 @@ import torch
 
 from decaf.backbone.arch import ArchSpec
 from decaf.backbone.spec import layer_shape, map_sizes, resolve_layers
-from decaf.backbone.state import Weights
 from decaf.backbone.steps import Step, forward_steps
+from decaf.backbone.weights.state import Weights
 from decaf.images.preprocess import normalise
 
 __all__ = ["INPUT", "Graph", "Node", "forward_graph"]

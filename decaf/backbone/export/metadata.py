@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 
-from decaf import __version__
 from decaf.backbone.export.graph import INPUT, Graph
-from decaf.backbone.state import Weights
+from decaf.backbone.weights.state import Weights
 from decaf.images.spec import PreprocessSpec
+from decaf.version import __version__
 
 __all__ = ["FORMAT", "input_in_words", "model_metadata"]
 
@@ -21,7 +21,7 @@ def model_metadata(weights: Weights, graph: Graph) -> dict[str, str]:
     format           ``decaf-model``
     decaf_version    that wrote the file
     weights          what the weights were called
-    weights_sha256   `decaf.backbone.state.state_sha256` of the weights
+    weights_sha256   `decaf.backbone.weights.state.state_sha256` of the weights
     arch             `ArchSpec.to_dict`
     input            what the input is and how to make it, in words
     preprocess       `PreprocessSpec.to_dict`; what it says of scale, mean and std the model does

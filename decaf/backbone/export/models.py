@@ -14,7 +14,7 @@ from decaf.backbone.export.metadata import model_metadata
 from decaf.backbone.export.onnx_file import model_message
 from decaf.backbone.export.torch_program import run_program, write_program
 from decaf.backbone.model import Backbone
-from decaf.backbone.weights import Weights, load_weights
+from decaf.backbone.weights.load import Weights, load_weights
 from decaf.errors import OutputError, SettingError
 from decaf.storage.atomic import disk_errors, temporary_path, whole_file
 
@@ -73,7 +73,7 @@ def export_model(
     Parameters
     ----------
     weights : str, path or Weights
-        A registry name or file, as `decaf.backbone.weights.load_weights` takes it.
+        A registry name or file, as `decaf.backbone.weights.load.load_weights` takes it.
     out : str or path
         Its ending is the format. It appears under its name when it is complete, and checked.
     layers : str or sequence of str

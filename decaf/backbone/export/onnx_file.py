@@ -14,12 +14,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from decaf import __version__
 from decaf.backbone.export.graph import INPUT, Graph, Node
 from decaf.backbone.export.metadata import input_in_words, model_metadata
 from decaf.backbone.export.protobuf import MAX_MESSAGE_BYTES, Message
-from decaf.backbone.state import Weights
+from decaf.backbone.weights.state import Weights
 from decaf.errors import SettingError
+from decaf.version import __version__
 
 __all__ = ["IR_VERSION", "OPSET", "model_message"]
 

@@ -32,12 +32,12 @@ import safetensors.numpy
 
 from decaf.errors import OutputError, ResumeError
 from decaf.features.parts.inputs import Entry, changed_content, changed_list, dump, parse
-from decaf.features.parts.lock import LOCK_NAME, acquire
-from decaf.features.parts.manifest import Shard, from_lines, to_line
 from decaf.features.rows import Rows, ShardRows
 from decaf.features.run import differences
-from decaf.features.store import schema
 from decaf.storage.atomic import SUFFIX, append_line, write_atomically
+from decaf.storage.lock import LOCK_NAME, acquire
+from decaf.storage.manifest import Shard, from_lines, to_line
+from decaf.storage.records import fingerprint
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -328,7 +328,7 @@ class Parts(ShardDirectory[Rows]):
 def _parse_header(path: Path) -> dict[str, Any]:
     try:
         header = json.loads(path.read_bytes())
-        if header["fingerprint"] != schema.fingerprint(header["run"]):
+        if header["fingerprint"] != fingerprint(header["run"]):
             raise ValueError("its settings are not those of its fingerprint")
         if type(header["shard_rows"]) is not int or header["shard_rows"] < 1:
             raise ValueError("it has no size of shards")

@@ -15,7 +15,7 @@ from decaf.images.status import NO_DIGEST, STATUS_NAMES
 if TYPE_CHECKING:
     from decaf.features.rows import ShardRows
     from decaf.features.store.file import FeatureFile
-    from decaf.images.sources import ImageList
+    from decaf.images.listing.sources import ImageList
 
 __all__ = [
     "UNKNOWN_CONTENT",

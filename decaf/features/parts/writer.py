@@ -9,8 +9,8 @@ from typing import Generic, TypeVar
 
 from decaf.errors import Stopped
 from decaf.features.parts.directory import ShardDirectory
-from decaf.features.progress import Progress
 from decaf.features.rows import ShardRows
+from decaf.runtime.progress import Progress
 from decaf.storage.atomic import disk_errors
 
 __all__ = ["ShardWriter"]

@@ -16,10 +16,11 @@ from decaf.features.rows import Rows
 from decaf.features.store import schema
 from decaf.features.store.content import ContentDigest, read_content
 from decaf.features.store.file import FeatureFile
-from decaf.features.store.text import text_array, write_text_attribute
 from decaf.images.status import STATUS_NAMES
 from decaf.storage.atomic import temporary_path, whole_file
 from decaf.storage.hdf5 import hdf5_output
+from decaf.storage.hdf5_text import text_array, write_text_attribute
+from decaf.storage.records import fingerprint
 
 __all__ = ["FileHead", "write_feature_file"]
 
@@ -43,7 +44,7 @@ class FileHead:
     decaf_version, created : str
         `created` in ISO 8601.
     splits, groups : sequence of str, or None
-        Of each image; see `decaf.images.sources.ImageList`.
+        Of each image; see `decaf.images.listing.sources.ImageList`.
     """
 
     names: Sequence[bytes]
@@ -176,7 +177,7 @@ def _write_head(file: h5py.File, head: FileHead, content: ContentDigest) -> None
         "created": head.created,
         "run": json.dumps(head.run),
         "environment": json.dumps(head.environment),
-        "fingerprint": schema.fingerprint(head.run),
+        "fingerprint": fingerprint(head.run),
     }.items():
         write_text_attribute(file, name, text)
     longest = max([1, *(len(name) for name in head.names)])

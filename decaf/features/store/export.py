@@ -17,9 +17,10 @@ import numpy as np
 
 from decaf.errors import OutputError, SettingError
 from decaf.features.store.file import FeatureFile
-from decaf.features.store.schema import GROUP, NO_LABEL, SPLIT, canonical_json
-from decaf.images.folders import path_text
+from decaf.features.store.schema import GROUP, NO_LABEL, SPLIT
+from decaf.images.listing.folders import path_text
 from decaf.storage.atomic import disk_errors, whole_file
+from decaf.storage.records import canonical_json
 
 __all__ = ["ENDINGS", "Exported", "export_features", "spreadsheet_cell"]
 

@@ -14,8 +14,8 @@ from decaf.errors import FeatureFileError, SettingError
 from decaf.features.store import schema
 from decaf.features.store.guard import Contents, check_contents, open_hdf5, refusing
 from decaf.features.store.layer_view import LayerView, read_rows, row_blocks
-from decaf.features.store.text import decode_text
-from decaf.images.split_folders import SPLITS
+from decaf.images.listing.split_folders import SPLITS
+from decaf.storage.hdf5_text import decode_text
 
 __all__ = ["FeatureFile", "open_features"]
 

@@ -19,11 +19,12 @@ from typing import Any
 import h5py
 
 from decaf.features.store import schema
+from decaf.features.store.datasets import DatasetCheck, object_kind
 from decaf.features.store.kind import FEATURE_FILE, FileKind
-from decaf.features.store.storage import DatasetCheck, object_kind
-from decaf.features.store.text import decode_text
-from decaf.images.recognise import not_wanted
-from decaf.images.sniff import is_hdf5
+from decaf.images.decoding.formats import is_hdf5
+from decaf.images.listing.recognise import not_wanted
+from decaf.storage.hdf5_text import decode_text
+from decaf.storage.records import fingerprint
 
 __all__ = [
     "Contents",
@@ -155,7 +156,7 @@ def check_contents(file: h5py.File, path: str) -> Contents:
     with refusing(path):
         attrs, parsed = root_attributes(file, path, FEATURE_FILE)
         run = parsed["run"]
-        computed = schema.fingerprint(run)
+        computed = fingerprint(run)
         if computed != attrs["fingerprint"]:
             FEATURE_FILE.refuse(
                 path,

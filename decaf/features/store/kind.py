@@ -18,7 +18,7 @@ class FileKind:
     Attributes
     ----------
     name : str
-        One of `decaf.images.recognise.KINDS`.
+        One of `decaf.images.listing.recognise.KINDS`.
     noun, plural : str
         What it is, for error texts.
     error : type of DecafError

@@ -20,17 +20,14 @@ dataset               type            content
 ``group``             (N,) str        what the image belongs to, empty where to nothing; likewise
 ====================  ==============  =========================================================
 
-All text is UTF-8 of fixed length, padded with NUL (`decaf.features.store.text` says why).
+All text is UTF-8 of fixed length, padded with NUL (`decaf.storage.hdf5_text` says why).
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
-from typing import Any
 
-from decaf.images.limits import MAX_NAME_BYTES
+from decaf.images.decoding.limits import MAX_NAME_BYTES
 
 __all__ = [
     "ATTRIBUTES",
@@ -55,8 +52,6 @@ __all__ = [
     "SPLIT",
     "STATUS",
     "STATUS_NAMES_DATASET",
-    "canonical_json",
-    "fingerprint",
 ]
 
 FORMAT = "decaf-features"
@@ -110,53 +105,3 @@ ATTRIBUTES: tuple[str, ...] = (
     "fingerprint",
     "environment",
 )
-
-
-def canonical_json(value: object) -> str:
-    """Write a JSON value in the one form that is hashed.
-
-    Keys sorted, no spaces, ASCII only; NaN and infinity, which JSON lacks, are refused.
-
-    Parameters
-    ----------
-    value : object
-        Made of dicts with string keys, lists, strings, numbers, booleans and None.
-
-    Returns
-    -------
-    str
-
-    Raises
-    ------
-    ValueError
-        For NaN and infinity.
-
-    Examples
-    --------
-    >>> canonical_json({"b": 1, "a": [True, None]})
-    '{"a":[true,null],"b":1}'
-    """
-    return json.dumps(
-        value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
-    )
-
-
-def fingerprint(run: Mapping[str, Any]) -> str:
-    """Hash what determines the rows of a file.
-
-    Parameters
-    ----------
-    run : mapping
-        The settings of the run, JSON values throughout.
-
-    Returns
-    -------
-    str
-        SHA-256 of `canonical_json` of them, 64 hexadecimal digits.
-
-    Examples
-    --------
-    >>> fingerprint({"crops": "center"})[:8]
-    'b4e68f12'
-    """
-    return hashlib.sha256(canonical_json(dict(run)).encode("ascii")).hexdigest()

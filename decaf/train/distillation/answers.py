@@ -22,13 +22,13 @@ import torch
 
 from decaf.errors import OutputError, ResumeError, Stopped
 from decaf.features.parts.directory import ShardDirectory
-from decaf.features.parts.manifest import Shard
 from decaf.features.parts.writer import ShardWriter
-from decaf.features.progress import progress_for
-from decaf.features.store.schema import fingerprint
+from decaf.runtime.distributed import World
+from decaf.runtime.progress import progress_for
 from decaf.storage.atomic import disk_errors
+from decaf.storage.manifest import Shard
+from decaf.storage.records import fingerprint
 from decaf.train.distillation.teacher import Teacher
-from decaf.train.distributed import World
 from decaf.train.feed import ahead, decoding_threads
 
 __all__ = ["AnswerParts", "AnswerRows", "Answers", "Asked", "answer", "need_room"]

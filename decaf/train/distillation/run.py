@@ -14,10 +14,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from decaf.backbone.device import strict_float32
-from decaf.backbone.weights import Weights, load_weights
+from decaf.backbone.weights.load import Weights, load_weights
 from decaf.errors import SettingError
 from decaf.images.preprocess import resized_crops
+from decaf.runtime.device import strict_float32
+from decaf.runtime.distributed import World, world_of_run
 from decaf.train.augment import cut
 from decaf.train.distillation.answers import Answers, Asked, answer, need_room
 from decaf.train.distillation.card import TeacherCard
@@ -26,7 +27,6 @@ from decaf.train.distillation.mix import Mix, MixSplit, open_sources
 from decaf.train.distillation.settings import DistilSettings
 from decaf.train.distillation.teacher import ModuleTeacher, Teacher, load_teacher
 from decaf.train.distillation.views import fixed_views
-from decaf.train.distributed import World, world_of_run
 from decaf.train.log import wants_tensorboard
 from decaf.train.presets import preset
 from decaf.train.recipe import ARCH_OF_WEIGHTS, TrainSettings

@@ -14,13 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from decaf.backbone.device import bf16_is_native
 from decaf.backbone.evaluating import evaluating
 from decaf.backbone.network import AlexNet
-from decaf.backbone.state import state_sha256
-from decaf.backbone.weights import load_weights
+from decaf.backbone.weights.load import load_weights
+from decaf.backbone.weights.state import state_sha256
 from decaf.errors import SettingError
 from decaf.images.spec import PreprocessSpec
+from decaf.runtime.device import bf16_is_native
 from decaf.train.distillation.card import TeacherCard
 from decaf.train.distillation.engines import choose_engine, load_onnx, onnx_metadata, onnx_sha256
 

@@ -15,10 +15,10 @@ import numpy as np
 
 from decaf.errors import OutputError, PackError
 from decaf.features.store.schema import LIBVER, MESSAGE_BYTES
-from decaf.features.store.text import text_array, write_text_attribute
 from decaf.images.status import STATUS_NAMES
 from decaf.storage.atomic import temporary_path, whole_file
 from decaf.storage.hdf5 import HDF5Output, hdf5_output
+from decaf.storage.hdf5_text import text_array, write_text_attribute
 from decaf.train.pack import schema
 from decaf.train.pack.reader import Pack
 from decaf.train.pack.rows import PackParts

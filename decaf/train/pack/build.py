@@ -14,17 +14,16 @@ from typing import Any
 
 import numpy as np
 
-import decaf
 from decaf.errors import OutputError, PackError, ResumeError, SettingError, Stopped
 from decaf.features.parts.inputs import UNKNOWN_CONTENT, content_digest
 from decaf.features.parts.writer import ShardWriter
-from decaf.features.progress import progress_for
 from decaf.features.run import available_cores, differences
 from decaf.features.session import start_decoders
-from decaf.features.store.schema import fingerprint
-from decaf.images.pool import InlinePool, Pool
 from decaf.images.status import STATUS_NAMES
+from decaf.images.workers.pool import InlinePool, Pool
+from decaf.runtime.progress import progress_for
 from decaf.storage.atomic import disk_errors, remove_leftover
+from decaf.storage.records import fingerprint
 from decaf.train.pack.assemble import PackHead, need_room, write_pack
 from decaf.train.pack.readable import ReadableImages
 from decaf.train.pack.reader import Pack
@@ -32,6 +31,7 @@ from decaf.train.pack.rows import PackParts
 from decaf.train.pack.settings import PackSettings
 from decaf.train.pack.sources import PackSource, Source, find_source
 from decaf.train.pack.stream import bad_image, stream_rows
+from decaf.version import __version__
 
 __all__ = ["make_pack"]
 
@@ -227,7 +227,7 @@ class _Run:
                 "python": platform.python_version(),
                 "sources": list(self.source.images.sources),
             },
-            decaf_version=decaf.__version__,
+            decaf_version=__version__,
             created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         )
 

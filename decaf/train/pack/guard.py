@@ -8,8 +8,8 @@ from typing import Any
 import h5py
 import numpy as np
 
+from decaf.features.store.datasets import StorageCheck, object_kind
 from decaf.features.store.guard import check_names, link_names, refusing, root_attributes
-from decaf.features.store.storage import StorageCheck, object_kind
 from decaf.images.spec import MAX_SIDE
 from decaf.train.pack import schema
 

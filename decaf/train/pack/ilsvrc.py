@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from decaf.errors import ImageError, InputError
-from decaf.images.archives import (
+from decaf.images.listing.archives import (
     Member,
     archive_kind,
     iterate_members,
@@ -26,10 +26,10 @@ from decaf.images.archives import (
     list_members,
     read_member,
 )
-from decaf.images.folders import has_image_ending, is_hidden, list_folder, read_start
-from decaf.images.layouts import LabelledImages
-from decaf.images.refs import ImageRef, LazyRefs
-from decaf.images.sources import ImageList
+from decaf.images.listing.folders import has_image_ending, is_hidden, list_folder, read_start
+from decaf.images.listing.layouts import LabelledImages
+from decaf.images.listing.refs import ImageRef, LazyRefs
+from decaf.images.listing.sources import ImageList
 from decaf.train.pack.matfile import read_structures
 
 __all__ = [

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from decaf.errors import InputError
-from decaf.images.groups import find_groups
-from decaf.images.layouts import LabelledImages, Layout, find_layout
-from decaf.images.sources import ImageList, collect
+from decaf.images.listing.groups import find_groups
+from decaf.images.listing.layouts import LabelledImages, Layout, find_layout
+from decaf.images.listing.sources import ImageList, collect
 
 __all__ = [
     "below_source",
@@ -76,7 +76,7 @@ def read_val(val: Any, labels: Any = "folder", layout: str = "auto") -> Labelled
 
 
 def in_groups(part: LabelledImages, groups: Any) -> LabelledImages:
-    """Find the groups of images that a layout gave; see `decaf.images.groups.find_groups`."""
+    """Find the groups of images that a layout gave: `decaf.images.listing.groups.find_groups`."""
     if groups is None:
         return part
     images = part.images

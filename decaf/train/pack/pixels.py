@@ -11,9 +11,9 @@ import numpy as np
 import torch
 
 from decaf.errors import ImageError
-from decaf.images.native import jpeg_decoder
-from decaf.images.refs import ImageRef
-from decaf.images.sniff import sniff
+from decaf.images.decoding.formats import sniff
+from decaf.images.decoding.native import jpeg_decoder
+from decaf.images.listing.refs import ImageRef
 from decaf.images.status import Outcome
 from decaf.train.pack.settings import PackSettings
 

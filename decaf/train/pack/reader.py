@@ -16,8 +16,8 @@ import numpy as np
 
 from decaf.errors import ImageError, SettingError
 from decaf.features.store.guard import open_hdf5, refusing
-from decaf.features.store.text import decode_text
 from decaf.images.status import STATUS_NAMES
+from decaf.storage.hdf5_text import decode_text
 from decaf.train.pack import schema
 from decaf.train.pack.guard import PackContents, check_pack
 from decaf.train.pack.tables import table_digest
@@ -362,7 +362,7 @@ class PackSplit:
         raw = self.raw
         if raw is not None:
             return np.array(raw[self._place(index)])
-        from decaf.images.decode import decode  # loads torch
+        from decaf.images.decoding.decode import decode  # loads torch
 
         try:
             decoded = decode(self.encoded(index).tobytes())

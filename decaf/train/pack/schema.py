@@ -41,7 +41,7 @@ from typing import Any
 
 from decaf.errors import PackError
 from decaf.features.store.kind import FileKind
-from decaf.features.store.schema import canonical_json
+from decaf.storage.records import canonical_json
 
 __all__ = [
     "BAD",

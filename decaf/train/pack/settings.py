@@ -61,7 +61,7 @@ class PackSettings:
         """Give the settings for the attribute ``run``."""
         import torch
 
-        from decaf.images.decode import decoder_versions
+        from decaf.images.decoding.decode import decoder_versions
         from decaf.train.pack.pixels import encoder_name
 
         spec = self.spec.to_dict()

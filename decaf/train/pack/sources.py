@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from decaf.errors import InputError, SettingError
-from decaf.images.layouts import LabelledImages, Layout
-from decaf.images.limits import MAX_NAME_BYTES
-from decaf.images.refs import JoinedRefs
-from decaf.images.sources import ImageList
-from decaf.images.splits import draw_share
+from decaf.images.decoding.limits import MAX_NAME_BYTES
+from decaf.images.listing.layouts import LabelledImages, Layout
+from decaf.images.listing.refs import JoinedRefs
+from decaf.images.listing.sources import ImageList
+from decaf.images.listing.splits import draw_share
 from decaf.train.pack import ilsvrc
 from decaf.train.pack.labelled import (
     below_source,
@@ -43,7 +43,7 @@ class PackSource:
     Attributes
     ----------
     kind : str
-        The layout: one of `decaf.images.layouts.LAYOUT_KINDS`, or "ilsvrc".
+        The layout: one of `decaf.images.listing.layouts.LAYOUT_KINDS`, or "ilsvrc".
     wnids, class_names : tuple of str
         Identity of the classes, sorted, and what people call them.
     splits : dict of str to int
@@ -88,10 +88,10 @@ def find_source(
     Parameters
     ----------
     source : path
-        A folder or archive in one of the layouts of `decaf.images.layouts`; ImageNet's tar of
-        training images as given out for ILSVRC 2012; or a folder that holds this tar, and perhaps
-        those of the validation images and the development kit, by their own names. With `labels`,
-        or where it is a list, whatever `decaf.extract` takes as files.
+        A folder or archive in one of the layouts of `decaf.images.listing.layouts`; ImageNet's tar
+        of training images as given out for ILSVRC 2012; or a folder that holds this tar, and
+        perhaps those of the validation images and the development kit, by their own names. With
+        `labels`, or where it is a list, whatever `decaf.extract` takes as files.
     val : path, optional
         Where the validation images are, if they are elsewhere.
     devkit : path, optional
@@ -368,7 +368,7 @@ def _refuse_unstorable(
 
 
 def _storable(text: str) -> str:
-    """Give a text as it comes back from a file; see `decaf.features.store.text.text_array`."""
+    """Give a text as it comes back from a file; see `decaf.storage.hdf5_text.text_array`."""
     return text.replace("\0", "").encode("utf-8", "backslashreplace").decode()
 
 

@@ -15,9 +15,9 @@ from functools import partial
 import numpy as np
 
 from decaf.errors import ImageError, Stopped
-from decaf.images.pool import Job, Pool
-from decaf.images.sources import ImageList
+from decaf.images.listing.sources import ImageList
 from decaf.images.status import Outcome
+from decaf.images.workers.pool import Job, Pool
 from decaf.train.pack.pixels import Stored, may_keep, own_jpeg, store
 from decaf.train.pack.rows import PackRows
 from decaf.train.pack.settings import PackSettings

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from decaf.backbone.state import Weights, tensor_sha256
+from decaf.backbone.weights.state import Weights, tensor_sha256
 from decaf.images.spec import PreprocessSpec
 
 

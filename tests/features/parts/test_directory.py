@@ -14,18 +14,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from decaf.errors import OutputError
-from decaf.features.parts import lock
 from decaf.features.parts.directory import Parts
 from decaf.features.parts.inputs import changed_list, dump, parse
-from decaf.features.parts.manifest import Shard, from_lines, to_line
 from decaf.features.rows import Rows
-from decaf.features.store import schema
+from decaf.storage import lock
 from decaf.storage.atomic import append_line
+from decaf.storage.manifest import Shard, from_lines, to_line
+from decaf.storage.records import fingerprint
 
 RUN = {"crops": "center"}
 HEADER: dict[str, Any] = {
     "run": RUN,
-    "fingerprint": schema.fingerprint(RUN),
+    "fingerprint": fingerprint(RUN),
     "decaf_version": "0",
     "class_names": [],
     "shard_rows": 3,

@@ -17,7 +17,7 @@ import decaf
 from decaf.errors import FeatureFileError, SettingError
 from decaf.features.store import layer_view as rows_module
 from decaf.features.store.file import FeatureFile, open_features
-from decaf.features.store.schema import canonical_json, fingerprint
+from decaf.storage.records import canonical_json, fingerprint
 
 GOLDEN = Path(__file__).parent / "golden" / "features-1.h5"
 

@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 
 from decaf.errors import FeatureFileError
-from decaf.features.store import guard, storage
+from decaf.features.store import datasets as storage
+from decaf.features.store import guard
 from decaf.features.store.file import open_features
-from decaf.features.store.schema import canonical_json, fingerprint
-from decaf.features.store.text import write_text_attribute
+from decaf.storage.hdf5_text import write_text_attribute
+from decaf.storage.records import canonical_json, fingerprint
 
 Change = Callable[[h5py.File], None]
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 
+import colours
 from decaf.images.spec import PreprocessSpec
 from decaf.train.distillation.card import TeacherCard
 from decaf.train.distillation.run import distil
@@ -18,19 +16,6 @@ from decaf.train.distillation.settings import DistilSettings
 from decaf.train.presets import preset
 from decaf.train.recipe import TrainSettings
 from decaf.train.session import Rhythm, TrainResult
-
-
-def _load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-colours = _load("colours")
 
 
 @pytest.fixture(scope="session")

@@ -10,15 +10,15 @@ import time
 from pathlib import Path
 
 import pytest
-from two_processes import end, start
 
 from decaf.backbone.init import random_state
-from decaf.backbone.weights import Weights, load_weights, save_weights
+from decaf.backbone.weights.load import Weights, load_weights, save_weights
 from decaf.cli.main import main
 from decaf.images.spec import PreprocessSpec
 from decaf.train.log import read_log
+from two_processes import end, start
 
-PROGRAM = Path(__file__).parents[1] / "tiny_network.py"
+PROGRAM = Path(__file__).parents[2] / "support/tiny_network.py"
 SHORT = ("--arch", "tiny", "--precision", "fp32", "--batch-size", "16", "--lr", "0.01")
 QUIET = ("--device", "cpu", "-j", "1", "--no-tensorboard", "-q", "--checkpoint-steps", "2")
 

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from colours import Colours
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from colours import Colours
 from decaf.errors import SettingError
 from decaf.train.distillation.card import TeacherCard
 from decaf.train.distillation.lesson import Lesson, distillation_loss

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
-from colours import NAMES, Colours
 from PIL import Image
 
-from decaf.backbone.weights import load_weights
+from colours import NAMES, Colours
+from decaf.backbone.weights.load import load_weights
 from decaf.errors import InputError, OutputError, ResumeError, SettingError, Stopped
 from decaf.train.distillation import answers
 from decaf.train.distillation.card import TeacherCard

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from colours import Colours
 from torch import Tensor, nn
 
+from colours import Colours
 from decaf.backbone.export.models import export_model
 from decaf.backbone.model import load_backbone
 from decaf.errors import SettingError, WeightsError

@@ -22,7 +22,7 @@ from decaf.errors import (
     SettingError,
     Stopped,
 )
-from decaf.images.decode import decode
+from decaf.images.decoding.decode import decode
 from decaf.images.preprocess import resized_crops
 from decaf.images.spec import PreprocessSpec
 from decaf.train.pack import assemble, build

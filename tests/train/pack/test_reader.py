@@ -21,8 +21,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from decaf.errors import PackError, SettingError
-from decaf.features.store.text import write_text_attribute
-from decaf.images.sources import collect
+from decaf.images.listing.sources import collect
+from decaf.storage.hdf5_text import write_text_attribute
 from decaf.train.pack import reader, schema
 from decaf.train.pack.guard import PackContents
 from decaf.train.pack.reader import Pack

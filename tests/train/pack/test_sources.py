@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from decaf.errors import InputError, SettingError
-from decaf.images.layouts import LabelledImages, Layout
-from decaf.images.refs import ImageRef, JoinedRefs, PickedRefs
+from decaf.images.listing.layouts import LabelledImages, Layout
+from decaf.images.listing.refs import ImageRef, JoinedRefs, PickedRefs
 from decaf.train.pack import sources
 from decaf.train.pack.sources import find_source
 

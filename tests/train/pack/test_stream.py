@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from decaf.images import archives
-from decaf.images.pool import InlinePool, Job
+from decaf.images.listing import archives
 from decaf.images.status import Outcome
+from decaf.images.workers.pool import InlinePool, Job
 from decaf.train.pack import stream
 from decaf.train.pack.settings import PackSettings
 from decaf.train.pack.sources import find_source

@@ -1,0 +1,18 @@
+"""Data sets of published protocols, read in place, and any folder of classes."""
+
+from __future__ import annotations
+
+from datasets.caltech101 import read_caltech101
+from datasets.class_folders import read_class_folders
+from datasets.dataset import Dataset, OfficialSplit
+from datasets.scene15 import read_scene15
+from datasets.sun397 import read_sun397
+
+__all__ = [
+    "Dataset",
+    "OfficialSplit",
+    "read_caltech101",
+    "read_class_folders",
+    "read_scene15",
+    "read_sun397",
+]

@@ -1,0 +1,157 @@
+"""Numbers from papers that stand beside ours, in columns of their own, with their citation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from datasets.dataset import Dataset
+from harness.protocol.splits import Split
+
+__all__ = ["PUBLISHED", "Protocol", "Published", "departures"]
+
+Score = tuple[float, float | None]
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What numbers were measured on.
+
+    Attributes
+    ----------
+    classes : int
+    train : int
+        Training images of each class.
+    test : int or None
+        Test images of each class; None for all others.
+    images : int or None
+        Images of the data set; None where the splits are of a part of it.
+    """
+
+    classes: int = 0
+    train: int = 0
+    test: int | None = None
+    images: int | None = None
+
+
+@dataclass(frozen=True)
+class Published:
+    """What was published in a protocol.
+
+    Attributes
+    ----------
+    source : str
+        Of `scores`, as it is to be cited.
+    features : str
+        What `scores` were measured with.
+    scores : mapping of (layer, kind of head, with dropout) to (mean, standard deviation)
+        Percent; the kinds are those of `harness.protocol.measure.HeadSettings`.
+    others : tuple of (method, mean, source)
+        Percent.
+    protocol : Protocol
+    """
+
+    source: str = ""
+    features: str = ""
+    scores: Mapping[tuple[str, str, bool], Score] = field(default_factory=dict)
+    others: tuple[tuple[str, float, str], ...] = ()
+    protocol: Protocol = Protocol()
+
+
+PUBLISHED = {
+    "Caltech-101": Published(
+        source="Donahue et al. 2014, sec. 4.1",
+        features="trained on ILSVRC-2012",
+        scores={
+            ("pool5", "logreg", False): (63.29, 6.6),
+            ("fc6", "logreg", False): (84.30, 1.6),
+            ("fc7", "logreg", False): (84.87, 0.6),
+            ("fc6", "logreg", True): (86.08, 0.8),
+            ("fc7", "logreg", True): (85.68, 0.6),
+            ("pool5", "svm", False): (77.12, 1.1),
+            ("fc6", "svm", False): (84.77, 1.2),
+            ("fc7", "svm", False): (83.24, 1.2),
+            ("fc6", "svm", True): (86.91, 0.7),
+            ("fc7", "svm", True): (85.51, 0.9),
+        },
+        others=(
+            ("Group-sensitive multiple kernels", 84.3, "Yang et al. 2009"),
+            ("Two-layer convolutional network", 65.5, "Jarrett et al. 2009"),
+        ),
+        protocol=Protocol(classes=102, train=30, images=9144),
+    ),
+    "SUN-397": Published(
+        source="Donahue et al. 2014, sec. 4.4",
+        features="trained on ILSVRC-2012",
+        scores={
+            ("fc6", "logreg", False): (40.94, 0.3),
+            ("fc7", "logreg", False): (40.84, 0.3),
+            ("fc6", "svm", False): (39.36, 0.3),
+            ("fc7", "svm", False): (40.66, 0.3),
+        },
+        others=(("Many kernels on hand-made features", 38.0, "Xiao et al. 2010"),),
+        protocol=Protocol(classes=397, train=50, test=50),
+    ),
+    "15-Scene": Published(
+        others=(("ImageNet-CNN fc7 with a linear SVM", 84.23, "Zhou et al. 2014"),),
+        protocol=Protocol(classes=15, train=100, images=4485),
+    ),
+}
+
+
+def departures(
+    protocol: Protocol, dataset: Dataset, splits: Sequence[Split], *, unread: int = 0
+) -> list[str]:
+    """Tell in what a run departs from a protocol; the number of splits may be any.
+
+    Parameters
+    ----------
+    protocol : Protocol
+    dataset : Dataset
+        Without the images that could not be read.
+    splits : sequence of Split
+    unread : int
+        How many could not: that so many are missing is no departure.
+
+    Returns
+    -------
+    list of str
+        A clause for each; empty where it is followed.
+    """
+    found = []
+    classes = len(dataset.class_names)
+    if classes != protocol.classes:
+        found.append(f"{classes} classes, not {protocol.classes}")
+    train = np.stack([_per_class(dataset, each.train) for each in splits])
+    if _differ(train, protocol.train, unread):
+        found.append(f"{_span(train)} training images a class, not {protocol.train}")
+    if protocol.test is not None:
+        test = np.stack([_per_class(dataset, each.test) for each in splits])
+        if _differ(test, protocol.test, unread):
+            found.append(f"{_span(test)} test images a class, not {protocol.test}")
+    elif any(len(each.train) + len(each.test) != len(dataset) for each in splits):
+        found.append("not all other images are test images")
+    images = len(dataset) + unread
+    if protocol.images is not None and images != protocol.images:
+        found.append(f"{images:,} images, not {protocol.images:,}")
+    return found
+
+
+def _per_class(dataset: Dataset, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    counts: npt.NDArray[np.int64] = np.bincount(
+        dataset.labels[rows], minlength=len(dataset.class_names)
+    )
+    return counts
+
+
+def _differ(counts: npt.NDArray[np.int64], expected: int, unread: int) -> bool:
+    missing = expected - counts
+    return bool((missing < 0).any() or (missing.sum(axis=1) > unread).any())
+
+
+def _span(counts: npt.NDArray[np.int64]) -> str:
+    low, high = int(counts.min()), int(counts.max())
+    return str(low) if low == high else f"{low} to {high}"

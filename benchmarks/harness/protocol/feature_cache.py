@@ -1,0 +1,224 @@
+"""Features of a data set, computed once: a second run of a benchmark extracts nothing.
+
+A cached file is an ordinary feature file. Its name holds a hash of everything that determines it
+and of the list of images; that the images themselves are unchanged is checked when it is taken.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from datasets.dataset import Dataset
+from decaf.backbone.weights.registry import DEFAULT_WEIGHTS
+from decaf.errors import OutputError, ResumeError
+from decaf.features.extract import extract
+from decaf.features.run import RunSettings
+from decaf.features.store.file import FeatureFile, open_features
+from decaf.storage.atomic import disk_errors
+
+if TYPE_CHECKING:
+    from decaf.backbone.model import Backbone
+
+__all__ = ["CachedFeatures", "cache_folder", "cached_features"]
+
+# Digits of a SHA-256 that tell files apart in names and manifests.
+_DIGITS = 16
+
+
+@dataclass(frozen=True, eq=False)
+class CachedFeatures:
+    """Features of all images of a data set at some layers.
+
+    Attributes
+    ----------
+    path : Path
+        The feature file in the cache.
+    layers : tuple of str
+    fingerprint : str
+        SHA-256 of the settings and of the images' bytes: another fingerprint, other features.
+    weights : dict
+        ``name`` and ``sha256`` of the network's weights.
+    run : dict
+        All settings of the extraction.
+    ok : array of bool, shape (N,)
+        Which images could be read.
+    messages : tuple of str
+        What was wrong with each image; empty where it is ok.
+    digests : dict of image name to str
+        The beginning of the SHA-256 of the images that could be read.
+    computed : int
+        How many images were extracted by this call; 0 where the cache had them all.
+    """
+
+    path: Path
+    layers: tuple[str, ...]
+    fingerprint: str
+    weights: dict[str, str]
+    run: dict[str, Any]
+    ok: npt.NDArray[np.bool_]
+    messages: tuple[str, ...]
+    digests: dict[bytes, str]
+    computed: int
+
+    def matrix(self, layer: str, rows: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]:
+        """Read rows of a layer.
+
+        Parameters
+        ----------
+        layer : str
+        rows : array of int
+            In any order.
+
+        Returns
+        -------
+        array of float32, shape (len(rows), D)
+            Maps are flattened. Rows of bad images are NaN.
+        """
+        with open_features(self.path) as file:
+            view = file[layer]
+            place = np.full(len(file), -1, np.int64)
+            order, back = np.unique(rows, return_inverse=True)
+            place[order] = np.arange(len(order))
+            found = np.empty((len(order), int(np.prod(view.shape[1:]))), np.float32)
+            for start, values in view.blocks():
+                here = place[start : start + len(values)]
+                found[here[here >= 0]] = values[here >= 0].reshape(-1, found.shape[1])
+        return found if np.array_equal(back, np.arange(len(order))) else found[back]
+
+
+def cache_folder(folder: str | os.PathLike[str] | None = None) -> Path:
+    """Give the folder that features are kept in, and make it.
+
+    Parameters
+    ----------
+    folder : path, optional
+        ``$DECAF_CACHE`` when not given, else ``decaf`` in ``$XDG_CACHE_HOME``, which is
+        ``~/.cache`` by default.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be made.
+    """
+    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    found = Path(folder or os.environ.get("DECAF_CACHE") or caches / "decaf")
+    with disk_errors(found, "nothing was computed"):
+        found.mkdir(parents=True, exist_ok=True)
+    return found
+
+
+def cached_features(
+    dataset: Dataset,
+    layers: Sequence[str],
+    *,
+    weights: str | os.PathLike[str] | Backbone = DEFAULT_WEIGHTS,
+    crops: str = "center",
+    precision: str = "fp32",
+    cache: str | os.PathLike[str] | None = None,
+    device: str = "auto",
+    batch_size: int | None = None,
+    workers: int | None = None,
+    progress: bool | Callable[[int, int], Any] | None = None,
+    stop: threading.Event | None = None,
+) -> CachedFeatures:
+    """Give the features of a data set, from the cache or else computed and kept there.
+
+    A run that was killed is taken up where it was. Images that changed are computed anew. Images
+    that cannot be read are recorded as bad and keep their rows.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    layers : sequence of str
+    weights, crops, precision, device, batch_size, workers, progress, stop
+        As `decaf.extract` takes them.
+    cache : path, optional
+        See `cache_folder`.
+
+    Raises
+    ------
+    SettingError, WeightsError, OutputError, Stopped
+        As `decaf.extract`.
+    """
+    from decaf.backbone.model import Backbone, load_backbone
+
+    backbone = weights if isinstance(weights, Backbone) else load_backbone(weights)
+    settings = RunSettings(tuple(layers), crops=crops, precision=precision)
+    path = cache_folder(cache) / _file_name(dataset, settings.record(backbone))
+
+    def run(overwrite: bool) -> FeatureFile:
+        found = extract(
+            list(dataset.paths),
+            settings.layers,
+            out=path,
+            weights=backbone,
+            crops=crops,
+            precision=precision,
+            device=device,
+            batch_size=batch_size,
+            workers=workers,
+            on_error="record",
+            progress=progress,
+            labels=dataset.labels,
+            overwrite=overwrite,
+            stop=stop,
+        )
+        assert isinstance(found, FeatureFile)
+        return found
+
+    before = _identity(path)
+    try:
+        file = run(overwrite=False)
+    except (ResumeError, OutputError) as error:
+        # The settings are part of the name: only images can have changed.
+        if isinstance(error, OutputError) and _identity(path) is None:
+            raise
+        file = run(overwrite=True)
+    with file:
+        return _cached(file, path, dataset, settings, fresh=_identity(path) != before)
+
+
+def _cached(
+    file: FeatureFile, path: Path, dataset: Dataset, settings: RunSettings, *, fresh: bool
+) -> CachedFeatures:
+    ok = file.ok
+    digests = [row.tobytes().hex()[:_DIGITS] for row in file.content_sha256]
+    known = {n: d for n, d, good in zip(dataset.names, digests, ok, strict=True) if good}
+    contents = hashlib.sha256(file.fingerprint.encode() + file.content_sha256.tobytes())
+    return CachedFeatures(
+        path=path,
+        layers=settings.layers,
+        fingerprint=contents.hexdigest(),
+        weights=dict(file.run["weights"]),
+        run=dict(file.run),
+        ok=ok,
+        messages=tuple(file.messages),
+        digests=known,
+        computed=len(file) if fresh else 0,
+    )
+
+
+def _file_name(dataset: Dataset, run: dict[str, Any]) -> str:
+    key = hashlib.sha256(json.dumps(run, sort_keys=True).encode())
+    for path in dataset.paths:
+        key.update(b"\0" + path)
+    words = "".join(sign for sign in dataset.name.lower() if sign.isascii() and sign.isalnum())
+    return f"{words or 'images'}-{key.hexdigest()[:_DIGITS]}.h5"
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_mtime_ns

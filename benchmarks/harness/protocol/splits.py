@@ -1,0 +1,371 @@
+"""Training and test images: drawn by seed, taken from official lists, written out and read back.
+
+An image's place in a draw is decided by a hash of the seed, the split and the image's name alone:
+the same split comes out on every machine, with every version of every library, in whatever order
+the images are listed. And images that are missing move none of the others.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from datasets.dataset import Dataset
+from decaf.errors import InputError, SettingError
+from decaf.storage.atomic import disk_errors, write_atomically
+
+__all__ = [
+    "Split",
+    "draw_splits",
+    "manifest",
+    "official_splits",
+    "order_of_draw",
+    "read_splits",
+    "write_splits",
+]
+
+FORMAT = "decaf-splits"
+SCHEMA = 1
+
+Rows = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """One division of a data set into training and test images.
+
+    Attributes
+    ----------
+    name : str
+    train, test : array of int64
+        Rows of the data set. Within a class the training rows are in the order of the draw.
+    """
+
+    name: str
+    train: Rows
+    test: Rows
+
+    def first(self, per_class: int, labels: Rows) -> Split:
+        """Give the split with the first training images of each class only.
+
+        A smaller training set is part of each larger one, and all are tested on the same images,
+        so that the points of a curve can be compared.
+
+        Parameters
+        ----------
+        per_class : int
+        labels : array of int64, shape (N,)
+            Of the data set.
+
+        Raises
+        ------
+        SettingError
+            If a class has fewer training images.
+        """
+        own = labels[self.train]
+        kept = []
+        for label in np.unique(own):
+            rows = self.train[own == label]
+            if len(rows) < per_class:
+                raise SettingError(
+                    f"split {self.name}: class {label} has {len(rows)} training images, "
+                    f"{per_class} were asked for"
+                )
+            kept.append(rows[:per_class])
+        return Split(self.name, np.concatenate(kept), self.test)
+
+    def without(self, rows: Rows) -> Split:
+        """Give the split without some rows.
+
+        Parameters
+        ----------
+        rows : array of int64
+
+        Raises
+        ------
+        InputError
+            If no training image is left, or no test image.
+        """
+        train, test = (part[~np.isin(part, rows)] for part in (self.train, self.test))
+        if not (len(train) and len(test)):
+            raise InputError(
+                f"split {self.name}: without {len(rows)} images that could not be read, "
+                f"{len(train)} training and {len(test)} test images are left"
+            )
+        return Split(self.name, train, test)
+
+
+def draw_splits(
+    dataset: Dataset,
+    train_per_class: int,
+    *,
+    test_per_class: int | None = None,
+    n_splits: int = 5,
+    seed: int = 0,
+) -> tuple[Split, ...]:
+    """Draw random splits with the same number of training images of each class.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    train_per_class : int
+    test_per_class : int, optional
+        At most so many test images of each class; all that are left when not given.
+    n_splits : int
+    seed : int
+        Split i of a seed is the same however many splits are drawn.
+
+    Returns
+    -------
+    tuple of Split
+
+    Raises
+    ------
+    SettingError
+        For numbers that cannot be.
+    InputError
+        If a class has too few images for one of them to be left for the test; names it.
+    """
+    numbers = {"train_per_class": train_per_class, "n_splits": n_splits}
+    if test_per_class is not None:
+        numbers["test_per_class"] = test_per_class
+    wrong = [f"{name} {value!r}" for name, value in numbers.items() if value < 1]
+    if wrong:
+        raise SettingError(f"{', '.join(wrong)}: must be 1 or more")
+    counts = dataset.counts
+    short = np.flatnonzero(counts <= train_per_class)
+    if len(short):
+        first = f"{dataset.class_names[short[0]]} has {counts[short[0]]}"
+        more = f" (and {len(short) - 1} classes more)" if len(short) > 1 else ""
+        raise InputError(
+            f"{dataset.root}: {first} images{more}; {train_per_class} training images a class and "
+            f"one to test on take {train_per_class + 1}: ask for fewer training images"
+        )
+    members = [np.flatnonzero(dataset.labels == each) for each in range(len(dataset.class_names))]
+    splits = []
+    for number in range(n_splits):
+        train, test = [], []
+        for rows in members:
+            order = order_of_draw(dataset, rows, seed=seed, split=number)
+            train.append(order[:train_per_class])
+            rest = order[train_per_class:]
+            test.append(rest if test_per_class is None else rest[:test_per_class])
+        splits.append(Split(f"split {number}", np.concatenate(train), np.concatenate(test)))
+    return tuple(splits)
+
+
+def order_of_draw(dataset: Dataset, rows: Rows, *, seed: int, split: int) -> Rows:
+    """Give rows in the order in which a split of a seed draws them.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    rows : array of int64
+    seed, split : int
+
+    Returns
+    -------
+    array of int64, shape (len(rows),)
+    """
+    tickets = {int(row): _ticket(dataset.names[row], seed, split) for row in rows}
+    return np.array(sorted(tickets, key=tickets.__getitem__), np.int64)
+
+
+def official_splits(dataset: Dataset, n_splits: int | None = None) -> tuple[Split, ...]:
+    """Give the splits that come with a data set.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    n_splits : int, optional
+        The first so many; all when not given.
+
+    Raises
+    ------
+    SettingError
+        If there are not so many.
+    """
+    there = len(dataset.official)
+    if not there or (n_splits is not None and not 1 <= n_splits <= there):
+        raise SettingError(
+            f"{dataset.name} comes with {there} splits, {n_splits or 'some'} were asked for"
+        )
+    return tuple(Split(each.name, each.train, each.test) for each in dataset.official[:n_splits])
+
+
+def manifest(
+    dataset: Dataset,
+    splits: Sequence[Split],
+    *,
+    digests: Mapping[bytes, str] | None = None,
+    made_by: str = "",
+) -> dict[str, Any]:
+    """Describe splits so that they can be had again on any copy of the data set.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    splits : sequence of Split
+    digests : mapping of image name to hexadecimal digits, optional
+        SHA-256 of the images' bytes, or the beginning of it: so that a changed image is noticed.
+    made_by : str
+        How they were drawn, for the reader.
+
+    Returns
+    -------
+    dict
+        What JSON can hold: ``dataset``, ``images`` (how many), ``classes`` (how many images of each
+        by name), ``made_by``, ``files`` (names and digests of the images that any split uses),
+        ``splits`` (places in ``files``) and ``sha256`` of all this.
+    """
+    used = np.unique(np.concatenate([part for each in splits for part in (each.train, each.test)]))
+    place = np.full(len(dataset), -1, np.int64)
+    place[used] = np.arange(len(used))
+    content: dict[str, Any] = {
+        "format": FORMAT,
+        "schema": SCHEMA,
+        "dataset": dataset.name,
+        "images": len(dataset),
+        "classes": dict(zip(dataset.class_names, dataset.counts.tolist(), strict=True)),
+        "made_by": made_by,
+        "files": [
+            [
+                os.fsdecode(dataset.names[row]),
+                dataset.class_names[dataset.labels[row]],
+                (digests or {}).get(dataset.names[row], ""),
+            ]
+            for row in used
+        ],
+        "splits": [
+            {
+                "name": each.name,
+                "train": place[each.train].tolist(),
+                "test": place[each.test].tolist(),
+            }
+            for each in splits
+        ],
+    }
+    return {**content, "sha256": _digest(content)}
+
+
+def write_splits(path: str | os.PathLike[str], content: Mapping[str, Any]) -> None:
+    """Write a manifest; the file is complete, or as it was before.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written.
+    """
+    with disk_errors(Path(path), "nothing was written"):
+        write_atomically(Path(path), (json.dumps(content, separators=(",", ":")) + "\n").encode())
+
+
+def read_splits(
+    path: str | os.PathLike[str],
+    dataset: Dataset,
+    *,
+    digests: Mapping[bytes, str] | None = None,
+) -> tuple[Split, ...]:
+    """Read a manifest that `write_splits` wrote, for this copy of the data set.
+
+    Parameters
+    ----------
+    path : path
+    dataset : Dataset
+    digests : mapping of image name to hexadecimal digits, optional
+        As `manifest` takes them; images that both have digests of are compared.
+
+    Returns
+    -------
+    tuple of Split
+
+    Raises
+    ------
+    InputError
+        If it is none, was changed, is of other data, or names images that are missing, have
+        changed, or are of another class now.
+    """
+    shown = os.fspath(path)
+    content = _load(shown)
+    if content["dataset"] != dataset.name:
+        raise InputError(f"{shown}: splits of {content['dataset']!r}, and this is {dataset.name!r}")
+    row_of = {os.fsdecode(name): row for row, name in enumerate(dataset.names)}
+    files: list[tuple[str, str, str]] = content["files"]
+    missing = [name for name, _, _ in files if name not in row_of]
+    _refuse(shown, missing, len(files), f"not below {dataset.root}")
+    rows = np.array([row_of[name] for name, _, _ in files], np.int64)
+    classes = [dataset.class_names[label] for label in dataset.labels[rows]]
+    moved = [f[0] for f, now in zip(files, classes, strict=True) if f[1] != now]
+    _refuse(shown, moved, len(files), "of another class now")
+    known = digests or {}
+    now = [known.get(dataset.names[row], "") for row in rows]
+    changed = [f[0] for f, own in zip(files, now, strict=True) if f[2] and own and f[2] != own]
+    _refuse(shown, changed, len(files), "no longer what they were")
+    return tuple(
+        Split(each["name"], rows[each["train"]], rows[each["test"]]) for each in content["splits"]
+    )
+
+
+def _refuse(shown: str, names: Sequence[str], count: int, what: str) -> None:
+    if names:
+        raise InputError(
+            f"{shown}: {len(names)} of its {count} images are {what}, the first is {names[0]!r}; "
+            "give the splits with the data set that they were drawn from, or draw new ones"
+        )
+
+
+def _load(shown: str) -> dict[str, Any]:
+    try:
+        content = json.loads(Path(shown).read_bytes())
+    except OSError as error:
+        raise InputError(f"{shown}: {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{shown}: no splits: not JSON ({error})") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise InputError(f"{shown}: no splits: expected a file that a benchmark wrote")
+    if content.get("schema") != SCHEMA:
+        raise InputError(f"{shown}: schema {content.get('schema')!r} found, {SCHEMA} expected")
+    stated = content.pop("sha256", None)
+    if stated != _digest(content):
+        raise InputError(f"{shown}: was changed after it was written: its SHA-256 does not agree")
+    _check_places(shown, content)
+    return content
+
+
+def _check_places(shown: str, content: Mapping[str, Any]) -> None:
+    """Check what a hash does not: anybody can write a file that agrees with itself."""
+    try:
+        files = content["files"]
+        good = isinstance(content["dataset"], str) and all(
+            len(each) == 3 and all(isinstance(part, str) for part in each) for each in files
+        )
+        # One image under two places could be trained on and tested on.
+        good &= len({name for name, _, _ in files}) == len(files)
+        for split in content["splits"]:
+            train, test = split["train"], split["test"]
+            good &= isinstance(split["name"], str) and bool(train) and bool(test)
+            good &= all(type(p) is int and 0 <= p < len(files) for p in (*train, *test))
+            good &= len({*train, *test}) == len(train) + len(test)
+        good &= bool(content["splits"])
+    except (KeyError, TypeError):
+        good = False
+    if not good:
+        raise InputError(
+            f"{shown}: no splits: each has to name training and test images, none of them twice"
+        )
+
+
+def _ticket(name: bytes, seed: int, split: int) -> bytes:
+    return hashlib.sha256(b"%d/%d/" % (seed, split) + name).digest()
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,475 @@
+"""`Classifier`: images in, the names of their classes with probabilities out."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from decaf.backbone.weights.registry import DEFAULT_WEIGHTS, is_registry_name
+from decaf.classify.locate_weights import (
+    WEIGHTS_ENDINGS,
+    check_preprocess,
+    find_backbone,
+    named_backbone,
+)
+from decaf.errors import HeadError, SettingError, Stopped
+from decaf.features.run import RunSettings
+from decaf.features.session import Session, start_decoders
+from decaf.features.store.file import FeatureFile
+from decaf.heads.identity import FeatureIdentity
+from decaf.heads.probabilities import head_scores, softmax
+from decaf.heads.saved import SavedHead, is_head_file, load_head
+from decaf.images.decoding.formats import is_hdf5
+from decaf.images.listing.folders import has_image_ending, has_wildcard
+from decaf.images.listing.paths import is_image_source
+from decaf.images.listing.recognise import is_kind, not_wanted, recognise
+from decaf.images.listing.sources import collect
+from decaf.images.status import STATUS_NAMES
+from decaf.runtime.progress import progress_for
+
+if TYPE_CHECKING:
+    from decaf.backbone.engine import Engine
+    from decaf.backbone.model import Backbone
+    from decaf.images.spec import PreprocessSpec
+
+__all__ = [
+    "Classifier",
+    "Prediction",
+    "is_model",
+    "load_classifier",
+]
+
+_Answer = Callable[[np.ndarray], np.ndarray]
+
+_ANSWERS = "answers"
+_BLOCK = 1024  # rows of a feature file that are answered at a time
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a classifier says of one image.
+
+    Attributes
+    ----------
+    path : str
+        The image's name, as given (as `os.fsdecode` gives it).
+    status : str
+        ``"ok"``, or what was wrong: one of `decaf.images.status.STATUS_NAMES`.
+    message : str
+        More about what was wrong.
+    classes : tuple of (str, float)
+        Names of classes and their probabilities (or scores, see `Classifier.gives`), the most
+        probable first, of equals the first class; empty where the image could not be read.
+    """
+
+    path: str
+    status: str
+    message: str
+    classes: tuple[tuple[str, float], ...]
+
+
+class Classifier:
+    """A backbone and what turns its features into the names of classes.
+
+    Made by `decaf.load_classifier` and `decaf.fit`.
+
+    Parameters
+    ----------
+    head : SavedHead, optional
+        By default the network's own last layer answers, for which `weights` are needed.
+    weights : str, path or Backbone, optional
+        The network that the head's features come from. By default it is found by its name, or as a
+        file where it was when the head was fitted or beside the head. It is loaded when it is first
+        needed.
+    preprocess : str, mapping or PreprocessSpec, optional
+        As in `decaf.extract`, where a network answers itself; a head has the preprocessing of the
+        features that it was fitted to, and is refused with another.
+    path : str or path
+        The head's file, for messages.
+
+    Attributes
+    ----------
+    head : SavedHead or None
+    class_names : tuple of str
+    gives : {"probability", "score"}
+        What stands beside the names: a head that was fitted without calibration gives scores.
+    """
+
+    def __init__(
+        self,
+        head: SavedHead | None = None,
+        *,
+        weights: str | os.PathLike[str] | Backbone | None = None,
+        preprocess: str | Mapping[str, Any] | PreprocessSpec | None = None,
+        path: str | os.PathLike[str] = "the classifier",
+    ) -> None:
+        self.head = head
+        self._path = os.fspath(path)
+        self._backbone: Backbone | None = None
+        self._engine: Engine | None = None  # kept: it takes longer to make than an image to answer
+        self.gives = "probability"
+        if head is not None:
+            if preprocess is not None:
+                check_preprocess(head.identity, preprocess, self._path)
+            self.class_names = tuple(head.class_names)
+            if head.calibration is None and not hasattr(head.estimator, "predict_proba"):
+                self.gives = "score"
+            if weights is not None:
+                self._backbone = named_backbone(head.identity, weights, self._path)
+            return
+        if weights is None:
+            raise SettingError("a classifier needs a head, or the weights of a network")
+        from decaf.backbone.model import Backbone, load_backbone
+
+        backbone = weights if isinstance(weights, Backbone) else load_backbone(weights)
+        self._backbone = backbone = backbone.with_preprocess(preprocess)
+        count = backbone.spec.classes
+        self.class_names = backbone.class_names or tuple(str(unit) for unit in range(count))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_engine": None}
+
+    @classmethod
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        weights: str | os.PathLike[str] | Backbone | None = None,
+        preprocess: str | Mapping[str, Any] | PreprocessSpec | None = None,
+    ) -> Classifier:
+        """Load a classifier; see `load_classifier`."""
+        return load_classifier(path, weights, preprocess)
+
+    def __repr__(self) -> str:
+        what = "the network's own classes"
+        if self.head is not None:
+            what = f"{type(self.head.estimator).__name__} on {self.head.identity.layer}"
+        return f"<Classifier {self._path!r}: {len(self.class_names)} classes, {what}>"
+
+    @property
+    def backbone(self) -> Backbone:
+        """The network, loaded when it is first asked for.
+
+        Raises
+        ------
+        WeightsError
+            If the weights are not where they were, or are others.
+        """
+        if self._backbone is None:
+            assert self.head is not None
+            self._backbone = find_backbone(self.head, self._path)
+        return self._backbone
+
+    def predict(
+        self,
+        images: Any,
+        *,
+        top: int | None = 5,
+        device: str = "auto",
+        batch_size: int | None = None,
+        workers: int | None = None,
+        progress: bool | Callable[[int, int], Any] | None = None,
+        stop: threading.Event | None = None,
+    ) -> list[Prediction]:
+        """Name the classes of images.
+
+        Parameters
+        ----------
+        images : path, sequence, array, torch Dataset or FeatureFile
+            Whatever `decaf.extract` takes, or the features of images (or the path of their file),
+            which must be those that the head was fitted to.
+        top : int, optional
+            How many classes to give for each image, no more than there are; None for all.
+        device, batch_size, workers, progress, stop
+            As in `decaf.extract`.
+
+        Returns
+        -------
+        list of Prediction
+            One an image, in order.
+
+        Raises
+        ------
+        InputError
+            If there are no images.
+        WeightsError
+            If the network cannot be found, or is another one than the head was fitted on.
+        HeadError, SettingError
+            For features of other weights, preprocessing or layers.
+        Stopped
+            After `stop` was set.
+        """
+        return list(
+            self.stream(
+                images,
+                top=top,
+                device=device,
+                batch_size=batch_size,
+                workers=workers,
+                progress=progress,
+                stop=stop,
+            )
+        )
+
+    def stream(
+        self,
+        images: Any,
+        *,
+        top: int | None = 5,
+        device: str = "auto",
+        batch_size: int | None = None,
+        workers: int | None = None,
+        progress: bool | Callable[[int, int], Any] | None = None,
+        stop: threading.Event | None = None,
+    ) -> Iterator[Prediction]:
+        """Name the classes of images one after the other, as `predict`, with bounded memory.
+
+        Yields
+        ------
+        Prediction
+            In the order of the images.
+        """
+        if top is not None and (isinstance(top, bool) or not isinstance(top, int) or top < 1):
+            raise SettingError(f"top must be a whole number from 1, got {top!r}")
+        if isinstance(images, FeatureFile):
+            yield from self._of_features(images, top, stop)
+        elif is_hdf5(images) and not is_kind(images, "hdf5"):
+            with FeatureFile(images) as features:
+                yield from self._of_features(features, top, stop)
+        else:
+            yield from self._of_images(images, top, device, batch_size, workers, progress, stop)
+
+    def _of_features(
+        self, features: FeatureFile, top: int | None, stop: threading.Event | None
+    ) -> Iterator[Prediction]:
+        answer, layer = self._answers_to(features)
+        view, ok = features[layer], features.ok
+        for start in range(0, len(features), _BLOCK):
+            if stop is not None and stop.is_set():
+                raise Stopped(f"stopped after {start} of {len(features)} images")
+            rows = slice(start, min(start + _BLOCK, len(features)))
+            good = ok[rows]
+            scores = np.full((len(good), len(self.class_names)), np.nan)
+            if good.any():
+                values = np.asarray(view[rows], np.float32)[good]
+                scores[good] = answer(values.reshape(len(values), -1))
+            for place, found in enumerate(scores):
+                row = start + place
+                yield self._prediction(
+                    features.paths[row],
+                    features.status_names[features.status[row]],
+                    features.messages[row],
+                    found,
+                    top,
+                )
+
+    def _answers_to(self, features: FeatureFile) -> tuple[_Answer, str]:
+        """Give what answers to the rows of a feature file, and the layer that it takes."""
+        if self.head is not None:
+            identity = self.head.identity
+            if identity.layer not in features:
+                raise SettingError(
+                    f"{features.path}: has no layer {identity.layer!r}, to which {self._path} was "
+                    f"fitted; it has {', '.join(features.layers)}"
+                )
+            identity.check(FeatureIdentity.of(features, identity.layer), features.path)
+            return self._head_scores, identity.layer
+        known, there = self.backbone.sha256, features.run["weights"]["sha256"]
+        if there != known:
+            raise SettingError(
+                f"{features.path}: holds features of weights {there[:12]}…, {self._path} is "
+                f"{known[:12]}…; give the head or the network that they belong to"
+            )
+        if features.run["crops"] == "center" and "fc8" in features:
+            return softmax, "fc8"
+        if features.run["crops"] in ("center", "ten") and "prob" in features:
+            return _in_float64, "prob"
+        raise SettingError(
+            f"{features.path}: has no layer prob, in which the network answers; extract it, or "
+            "name the images"
+        )
+
+    def _of_images(
+        self,
+        images: Any,
+        top: int | None,
+        device: str,
+        batch_size: int | None,
+        workers: int | None,
+        progress: bool | Callable[[int, int], Any] | None,
+        stop: threading.Event | None,
+    ) -> Iterator[Prediction]:
+        for name, number, least in (("batch_size", batch_size, 1), ("workers", workers, 0)):
+            if number is not None and (not isinstance(number, int) or number < least):
+                raise SettingError(f"{name} {number!r}: must be a whole number from {least} on")
+        listed = collect(images, labels="none")
+        with ExitStack() as stack:
+            pool = start_decoders(listed, workers)
+            if pool is not None:
+                stack.callback(pool.close)
+            from decaf.backbone.engine import Engine
+            from decaf.runtime.device import choose_device
+
+            chosen = choose_device(device)
+            settings = self._settings()
+            engine = self._engine
+            if engine is None or engine.device != chosen:
+                engine = self._engine = Engine(
+                    self.backbone,
+                    settings.layers,
+                    crops=settings.crops,
+                    precision=settings.precision,
+                    device=chosen,
+                )
+            answer = softmax if self.head is None else self._head_scores
+
+            def answers(crops: np.ndarray) -> dict[str, np.ndarray]:
+                values = engine(crops)[settings.layers[0]]
+                return {_ANSWERS: answer(values.reshape(len(values), -1))}
+
+            session = Session(
+                listed,
+                self.backbone,
+                settings,
+                device=chosen,
+                pool=pool,
+                batch_size=batch_size,
+                in_one_go=True,
+                engine=answers,
+            )
+            count = len(listed)
+            # Blocks come in the order in which they are finished; those that are early wait.
+            early: dict[int, list[Prediction]] = {}
+            due = 0
+            shown = stack.enter_context(progress_for(progress, count, 0))
+            stack.enter_context(_told_of_stop(lambda: f"after {due} of {count} images"))
+            # Closed by hand, so that its threads have ended when an error leaves here.
+            found = stack.enter_context(
+                closing(session.rows(session.ranges(), stop=stop, dtype="float64"))
+            )
+            for rows in found:
+                early[rows.start] = [
+                    self._prediction(
+                        os.fsdecode(listed.names[rows.start + place]),
+                        STATUS_NAMES[rows.status[place]],
+                        rows.messages[place],
+                        scores,
+                        top,
+                    )
+                    for place, scores in enumerate(rows.features[_ANSWERS])
+                ]
+                shown.advance(rows.stop - rows.start)
+                while due in early:
+                    ready = early.pop(due)
+                    due += len(ready)
+                    yield from ready
+
+    def _settings(self) -> RunSettings:
+        if self.head is None:
+            return RunSettings(("fc8",))
+        identity = self.head.identity
+        return RunSettings((identity.layer,), identity.crops, identity.precision)
+
+    def _head_scores(self, X: np.ndarray) -> np.ndarray:
+        assert self.head is not None
+        return head_scores(self.head.estimator, self.head.calibration, X)
+
+    def _prediction(
+        self, path: str, status: str, message: str, scores: np.ndarray, top: int | None
+    ) -> Prediction:
+        if status != STATUS_NAMES[0]:
+            return Prediction(path, status, message, ())
+        best = np.argsort(-scores, kind="stable")[:top]
+        classes = tuple((self.class_names[place], float(scores[place])) for place in best.tolist())
+        return Prediction(path, status, message, classes)
+
+
+def load_classifier(
+    path: str | os.PathLike[str] = DEFAULT_WEIGHTS,
+    weights: str | os.PathLike[str] | Backbone | None = None,
+    preprocess: str | Mapping[str, Any] | PreprocessSpec | None = None,
+) -> Classifier:
+    """Load a classifier.
+
+    Parameters
+    ----------
+    path : str or path
+        A file that `decaf.fit` has written; or the name or file of weights, as
+        `decaf.load_backbone` takes it: then the network's own last layer answers. By default the
+        weights that come with decaf.
+    weights : str, path or Backbone, optional
+        The network that the classifier was fitted on, where it is not found by itself: by its name,
+        where its file was, or beside `path`.
+    preprocess : str, mapping or PreprocessSpec, optional
+        As in `decaf.extract`, for a network that answers itself; a head knows its own.
+
+    Returns
+    -------
+    Classifier
+
+    Raises
+    ------
+    WeightsError
+        For weights that are not there, or are others than the classifier was fitted on.
+    HeadError
+        For a file that is not a classifier, or damaged.
+
+    Examples
+    --------
+    >>> classifier = load_classifier("random:0:alexnet-64")
+    >>> photograph = np.zeros((1, 60, 80, 3), np.uint8)
+    >>> [len(each.classes) for each in classifier.predict(photograph, top=3)]
+    [3]
+    """
+    if is_registry_name(path) or (_ends_as_weights(path) and not is_head_file(path)):
+        if weights is not None:
+            raise SettingError(f"{os.fspath(path)}: is a network itself; leave weights out")
+        return Classifier(weights=path, preprocess=preprocess, path=path)
+    if recognise(path).name not in ("head", "unknown", "absent"):
+        wanted = "a head, as `decaf fit` writes it, nor a network (the name or the file of weights)"
+        raise HeadError(not_wanted(path, wanted))
+    return Classifier(load_head(path), weights=weights, preprocess=preprocess, path=path)
+
+
+def is_model(path: str) -> bool:
+    """Tell what `load_classifier` takes from what names images.
+
+    A file that is neither counts as a model, for which `load_classifier` then says what is wrong
+    with it.
+
+    Parameters
+    ----------
+    path : str
+        A model; or an image, a folder, an archive, a list, a pattern or a feature file.
+    """
+    if is_registry_name(path) or is_head_file(path):
+        return True
+    name = os.fsencode(path)
+    if path.startswith(("-", "@")) or os.path.isdir(path) or has_image_ending(name):
+        return False
+    if _ends_as_weights(path):
+        return True
+    if not os.path.exists(path):
+        return not has_wildcard(name)
+    return not is_image_source(name)
+
+
+@contextmanager
+def _told_of_stop(when: Callable[[], str]) -> Iterator[None]:
+    try:
+        yield
+    except Stopped:
+        raise Stopped(f"stopped {when()}") from None
+
+
+def _ends_as_weights(path: str | os.PathLike[str]) -> bool:
+    return os.fspath(path).endswith(WEIGHTS_ENDINGS)
+
+
+def _in_float64(probabilities: np.ndarray) -> np.ndarray:
+    return probabilities.astype(np.float64)

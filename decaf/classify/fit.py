@@ -1,0 +1,415 @@
+"""`decaf.fit`: from labelled images to a classifier, with an estimate of how good it is."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from decaf.backbone.weights.registry import is_registry_name
+from decaf.classify.build_report import report_of
+from decaf.classify.classifier import Classifier
+from decaf.classify.held_out import MIN_IMAGES, Usable, usable_images
+from decaf.classify.layer_choice import best_trial, try_layers
+from decaf.classify.plan import plan_of
+from decaf.classify.report import FitReport
+from decaf.classify.source import (
+    candidate_layers,
+    features_to_fit,
+    groups_and_splits,
+    is_almost_done,
+    only_source,
+    remove_parts,
+    source_name,
+)
+from decaf.classify.targets import check_targets
+from decaf.errors import FeatureFileError, SettingError
+from decaf.features.extract import ON_ERROR
+from decaf.features.store.file import FeatureFile
+from decaf.heads.identity import FeatureIdentity
+from decaf.heads.saved import SavedHead, save_head
+from decaf.heads.scaling import SCALES
+from decaf.images.decoding.formats import is_hdf5
+
+if TYPE_CHECKING:
+    from decaf.backbone.model import Backbone
+    from decaf.images.spec import PreprocessSpec
+
+__all__ = ["HEADS", "FitSettings", "Fitted", "fit"]
+
+HEADS = ("logreg", "svm")
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """What `fit` gives.
+
+    Attributes
+    ----------
+    classifier : Classifier
+        Ready to predict; it was fitted to all images, those of the test too.
+    report : FitReport
+    """
+
+    classifier: Classifier
+    report: FitReport
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """What is to be fitted and how it is to be tested; see `fit`.
+
+    Raises
+    ------
+    SettingError
+        For values that cannot be used, all of them in one message.
+    """
+
+    head: str = "logreg"
+    layer: str = "auto"
+    C: float | str = "cv"
+    dropout: float = 0.0
+    scale: str = "mean-norm"
+    class_weight: Mapping[str, float] | str | None = None
+    held_out: float = 0.2
+    min_images: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        wrong = []
+        if self.head not in HEADS:
+            wrong.append(f"head {self.head!r} is not one of {', '.join(HEADS)}")
+        if not isinstance(self.layer, str):
+            wrong.append(f"layer {self.layer!r}: must be 'auto' or the name of a layer")
+        if self.C != "cv" and not (_is_number(self.C) and 0 < float(self.C) < np.inf):
+            wrong.append(f"C {self.C!r}: must be 'cv' or a number above 0")
+        if not (_is_number(self.dropout) and 0 <= self.dropout < 1):
+            wrong.append(f"dropout {self.dropout!r}: must be from 0 to below 1")
+        if self.scale not in SCALES:
+            wrong.append(f"scale {self.scale!r} is not one of {', '.join(SCALES)}")
+        if isinstance(self.class_weight, str) and self.class_weight != "balanced":
+            wrong.append(f"class_weight {self.class_weight!r}: must be 'balanced' or a dict")
+        if not (_is_number(self.held_out) and 0 <= self.held_out < 1):
+            wrong.append(f"held_out {self.held_out!r}: must be from 0 (no test) to below 1")
+        if self.min_images is not None and not (
+            isinstance(self.min_images, int) and self.min_images >= MIN_IMAGES
+        ):
+            wrong.append(f"min_images {self.min_images!r}: must be a whole number from 2 on")
+        if isinstance(self.seed, bool) or not (
+            isinstance(self.seed, int) and 0 <= self.seed < 2**32
+        ):
+            wrong.append(f"seed {self.seed!r}: must be a whole number from 0 to {2**32 - 1}")
+        if wrong:
+            raise SettingError("; ".join(wrong))
+
+    def estimator(self, class_names: tuple[str, ...], device: str) -> Any:
+        """Make an estimator that searches for C, be it among one value: the search tells more.
+
+        Raises
+        ------
+        SettingError
+            For weights of classes that are not there.
+        """
+        from decaf.heads.logistic import LogisticRegression
+        from decaf.heads.svm import LinearSVM
+
+        weight: Any = self.class_weight
+        if weight is not None and not isinstance(weight, str):
+            unknown = [name for name in weight if name not in class_names]
+            if unknown:
+                raise SettingError(f"class_weight names {unknown[0]!r}, which is no class here")
+            weight = {code: weight.get(name, 1.0) for code, name in enumerate(class_names)}
+        kind = LogisticRegression if self.head == "logreg" else LinearSVM
+        return kind(
+            "cv",
+            Cs=None if isinstance(self.C, str) else [float(self.C)],
+            dropout=self.dropout,
+            scale=self.scale,
+            class_weight=weight,
+            random_state=self.seed,
+            device=device,
+        )
+
+    def record(self) -> dict[str, Any]:
+        """Give the settings as JSON can hold them."""
+        record = {field.name: getattr(self, field.name) for field in fields(self)}
+        if isinstance(self.class_weight, Mapping):
+            record["class_weight"] = dict(self.class_weight)
+        return record
+
+
+def fit(
+    source: Any,
+    *,
+    out: str | os.PathLike[str] | None = None,
+    head: str = "logreg",
+    layer: str = "auto",
+    weights: str | os.PathLike[str] | Backbone | None = None,
+    C: float | str = "cv",
+    dropout: float = 0.0,
+    scale: str = "mean-norm",
+    class_weight: Mapping[str, float] | str | None = None,
+    held_out: float = 0.2,
+    min_images: int | None = None,
+    labels: Any = "folder",
+    layout: str = "auto",
+    groups: Any = None,
+    on_error: str = "raise",
+    keep_features: str | os.PathLike[str] | None = None,
+    preprocess: str | Mapping[str, Any] | PreprocessSpec | None = None,
+    crops: str | None = None,
+    precision: str | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    batch_size: int | None = None,
+    workers: int | None = None,
+    progress: bool | Callable[[int, int], Any] | None = None,
+    overwrite: bool = False,
+    stop: threading.Event | None = None,
+) -> Fitted:
+    """Make a classifier of labelled images.
+
+    A share of the images is held out. On the others the layer and C are chosen by cross-validation
+    and a head is fitted, which is then tested on the held-out images. The classifier that is given
+    is fitted anew to all images, with layer and C chosen anew on all. Where the images are few, all
+    of them are tested in turn instead: layer and C are chosen, and a head is fitted, without each
+    of five folds (nested cross-validation).
+
+    Where the images come divided, in folders ``train`` and ``val`` or ``test``, the classifier is
+    fitted to the first and tested on the second, and that is the one that is given. Where there are
+    all three, layer and C are chosen on ``val``.
+
+    Where images belong together, `groups` keeps them on one side of every split, in the choice of
+    layer and C too. The report then has both figures: that of the test, and what a test would have
+    claimed that takes no notice of groups.
+
+    Exact copies of an image in its class count once. An image that is in several classes is fitted
+    to, not tested on. Images that have no class, or with ``on_error="record"`` cannot be read, are
+    left out.
+
+    Parameters
+    ----------
+    source : path, sequence, array, torch Dataset or FeatureFile
+        A folder with a folder for each class, or whatever else `decaf.extract` takes with labels;
+        or features, or the path of their file.
+    out : path, optional
+        Write the classifier there; `decaf.load_classifier` reads it. While features are computed
+        they are in ``OUT.parts``, from which the same call goes on after an interruption.
+    head : {"logreg", "svm"}
+        Multinomial logistic regression, or a linear SVM (one-vs-rest, squared hinge loss).
+    layer : str
+        ``"auto"`` chooses among pool5, fc6 and fc7.
+    weights : str, path or Backbone, optional
+        As in `decaf.extract`; for features that are there none but theirs.
+    C : float or "cv"
+        The inverse of the strength of regularisation; "cv" chooses it.
+    dropout : float
+        Share of the activations that is dropped in training.
+    scale : {"mean-norm", "none", "unit-norm", "standard"}
+        How features are scaled; see `decaf.heads.LogisticRegression`.
+    class_weight : None, "balanced" or dict
+        ``"balanced"`` has each class count alike; a dict gives weights by class name.
+    held_out : float
+        The share of the images that is held out, below 1, where they do not come divided; 0 for no
+        test.
+    min_images : int, optional
+        Leave out classes with fewer different images for training, with a word; by default those
+        with fewer than two.
+    labels : "folder", path or sequence
+        As in `decaf.extract`.
+    layout : {"auto", "splits", "classes"}
+        As in `decaf.extract`; "classes" takes no notice of the splits of features that are there.
+    groups : str, path or sequence, optional
+        As in `decaf.extract`; by default those of features that are there.
+    on_error : {"raise", "record"}
+        At an image that cannot be read: raise `ImageError`, or leave it out.
+    keep_features : path, optional
+        Keep the features in this file; where it is complete, nothing is computed.
+    preprocess, crops, precision : optional
+        As in `decaf.extract`; for features that are there none but theirs.
+    batch_size, workers
+        As in `decaf.extract`; not for features that are there.
+    seed : int
+        Of the share held out, and of the folds.
+    device : str
+        Where the network and the solver run.
+    progress : bool or callable, optional
+        Tell on stderr how far it is; by default on a terminal. A function is called with (images
+        done, images in all) of the extraction, as in `decaf.extract`.
+    overwrite : bool
+        Replace `out`, if that is a classifier, and `keep_features`, a feature file, where it
+        differs.
+    stop : threading.Event, optional
+        Set it to end early, by `Stopped`.
+
+    Returns
+    -------
+    Fitted
+
+    Raises
+    ------
+    SettingError, InputError, WeightsError
+        For what cannot be asked for: settings, one class only, no labels.
+    ImageError
+        For a bad image, with ``on_error="raise"``.
+    FeatureFileError
+        For features that are not finite.
+    OutputError
+        If `out` exists, or cannot be written; with `overwrite` too if it is no classifier.
+    Stopped
+        After `stop` was set.
+
+    Examples
+    --------
+    >>> fitted = decaf.fit("photos/", out="photos.head")  # doctest: +SKIP
+    >>> fitted.report.estimate.accuracy  # doctest: +SKIP
+    0.914
+    >>> fitted.classifier.predict("new.jpg")[0].classes[0]  # doctest: +SKIP
+    ('bee', 0.97)
+    """
+    settings = FitSettings(head, layer, C, dropout, scale, class_weight, held_out, min_images, seed)
+    if on_error not in ON_ERROR:
+        raise SettingError(f"on_error {on_error!r} is not one of {', '.join(ON_ERROR)}")
+    least = MIN_IMAGES if min_images is None else min_images
+    source = only_source(source)
+    target = None if out is None else Path(os.fsdecode(out))
+    replace = overwrite or (target is not None and is_almost_done(target, settings.record()))
+    check_targets(target, keep_features, overwrite=replace)
+    seconds: dict[str, float] = {}
+    began = time.perf_counter()
+    with features_to_fit(
+        source,
+        out=target,
+        layer=layer,
+        labels=labels,
+        layout=layout,
+        groups=groups,
+        keep_features=keep_features,
+        min_images=least,
+        overwrite=overwrite,
+        extraction={
+            "on_error": on_error,
+            "weights": weights,
+            "preprocess": preprocess,
+            "crops": crops,
+            "precision": precision,
+            "device": device,
+            "batch_size": batch_size,
+            "workers": workers,
+            "progress": progress,
+            "stop": stop,
+        },
+    ) as features:
+        seconds["features"] = time.perf_counter() - began
+        began = time.perf_counter()
+        given = isinstance(source, FeatureFile) or is_hdf5(source)
+        found_groups, splits = groups_and_splits(features, given, layout, groups)
+        usable = usable_images(
+            features.labels,
+            features.class_names,
+            features.ok,
+            features.content_sha256,
+            names=features.path_bytes.tolist(),
+            min_images=least,
+            source=source_name(source),
+            groups=found_groups,
+            splits=splits,
+        )
+        plan = plan_of(usable, settings.held_out, settings.seed)
+        tasks = plan.tasks
+        trials = try_layers(
+            tasks,
+            candidate_layers(features, layer),
+            lambda name: _rows(features, name, usable),
+            usable.codes,
+            lambda: settings.estimator(usable.class_names, device),
+            tell=_teller(progress),
+            stop=stop,
+        )
+        seconds["fit"] = time.perf_counter() - began
+        where = _weights_file(weights)
+        tried = dict(zip(map(id, tasks), trials, strict=True))
+        report = report_of(
+            source_name(source),
+            features,
+            usable,
+            plan,
+            tried,
+            groups=_shown_groups(groups),
+            settings=settings.record(),
+            weights_file=where,
+            seconds=seconds,
+        )
+        best = best_trial(trials[0])
+        saved = SavedHead(
+            estimator=best.estimator,
+            identity=FeatureIdentity.of(features, best.candidate.layer),
+            class_names=usable.class_names,
+            report=report.summary(),
+            calibration=best.calibration,
+        )
+    classifier = Classifier(
+        saved,
+        weights=None if isinstance(weights, (str, os.PathLike)) else weights,
+        path="the classifier" if target is None else target,
+    )
+    if target is not None:
+        save_head(
+            target,
+            saved.estimator,
+            identity=saved.identity,
+            class_names=saved.class_names,
+            report=saved.report,
+            calibration=saved.calibration,
+            overwrite=replace,
+        )
+        remove_parts(target)
+    return Fitted(classifier, report)
+
+
+def _rows(features: FeatureFile, layer: str, usable: Usable) -> np.ndarray:
+    X, _ = features.to_xy(layer)
+    if len(X) != len(usable.rows):
+        X = X[np.searchsorted(np.flatnonzero(features.ok), usable.rows)]
+    bad = ~np.isfinite(X).all(axis=1)
+    if bad.any():
+        first = features.paths[usable.rows[bad.argmax()]]
+        raise FeatureFileError(
+            f"{features.path}: {int(bad.sum())} of {len(X)} images have NaN or infinity in "
+            f"{layer}, the first is {first!r}; extract them anew, in float32"
+        )
+    return X
+
+
+def _shown_groups(groups: Any) -> str:
+    if groups is None:
+        return "the feature file"
+    return os.fsdecode(groups) if isinstance(groups, (str, bytes, os.PathLike)) else "as given"
+
+
+def _weights_file(weights: Any) -> str | None:
+    """Give where the weights are, if that is a file that can be found again."""
+    if isinstance(weights, os.PathLike) or (
+        isinstance(weights, str) and not is_registry_name(weights)
+    ):
+        return os.path.abspath(os.fspath(weights))
+    return None
+
+
+def _teller(progress: Any) -> Callable[[str], None]:
+    """Give what tells of the stages, on stderr."""
+    terminal = sys.stderr is not None and sys.stderr.isatty()
+    if not (progress is True or (progress is None and terminal)):
+        return lambda _: None
+    return lambda text: print(f"decaf: {text}", file=sys.stderr, flush=True)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)

@@ -1,0 +1,103 @@
+"""Finding the weights that a classifier belongs to: by name or place, and by their SHA-256."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from decaf.backbone.weights.registry import is_registry_name
+from decaf.errors import WeightsError
+from decaf.images.spec import PreprocessSpec, override_preprocess
+
+if TYPE_CHECKING:
+    from decaf.backbone.model import Backbone
+    from decaf.heads.identity import FeatureIdentity
+    from decaf.heads.saved import SavedHead
+
+__all__ = ["WEIGHTS_ENDINGS", "check_preprocess", "find_backbone", "named_backbone"]
+
+WEIGHTS_ENDINGS = (".safetensors", ".pth", ".pt")
+
+
+def named_backbone(
+    identity: FeatureIdentity, weights: str | os.PathLike[str] | Backbone, path: str
+) -> Backbone:
+    """Load the weights that the user names for a head, with the preprocessing of its features.
+
+    Raises
+    ------
+    WeightsError
+        If they are not those that the head was fitted on.
+    SettingError
+        If the head's preprocessing is none, or not one that they can have.
+    """
+    from decaf.backbone.model import Backbone, load_backbone
+
+    backbone = weights if isinstance(weights, Backbone) else load_backbone(weights)
+    if backbone.sha256 != identity.weights_sha256:
+        raise WeightsError(
+            f"{path}: was fitted on features of weights {identity.weights_name} (SHA-256 "
+            f"{identity.weights_sha256[:12]}…); {backbone.weights_name} is {backbone.sha256[:12]}…"
+        )
+    return backbone.with_preprocess(PreprocessSpec.from_dict(identity.preprocess))
+
+
+def check_preprocess(identity: FeatureIdentity, preprocess: Any, path: str) -> None:
+    """Refuse another preprocessing than that of the features that a head was fitted to.
+
+    Raises
+    ------
+    HeadError
+        With both values shown.
+    """
+    own = PreprocessSpec.from_dict(identity.preprocess)
+    wanted = override_preprocess(own, preprocess)
+    identity.check(replace(identity, preprocess=wanted.to_dict()), path)
+
+
+def find_backbone(head: SavedHead, path: str) -> Backbone:
+    """Load the weights of a head from where they may be, by their SHA-256.
+
+    Parameters
+    ----------
+    head : SavedHead
+    path : str
+        Of its file: the weights may lie beside it.
+
+    Returns
+    -------
+    Backbone
+
+    Raises
+    ------
+    WeightsError
+        If they are nowhere, or others.
+    """
+    name = head.identity.weights_name
+    features = head.report.get("features")
+    recorded = features.get("weights_file") if isinstance(features, dict) else None
+    if not name.endswith(WEIGHTS_ENDINGS):
+        if is_registry_name(name):
+            return named_backbone(head.identity, name, path)
+        raise WeightsError(
+            f"{path}: was fitted on features of a network {name!r} that is in no file (SHA-256 "
+            f"{head.identity.weights_sha256[:12]}…); give it as weights"
+        )
+    places = [Path(path).parent / name, Path(name)]
+    if isinstance(recorded, str):
+        places.insert(0, Path(recorded))
+    there = [place for place in dict.fromkeys(places) if place.is_file()]
+    if not there:
+        looked = " or ".join(str(place) for place in dict.fromkeys(map(os.path.abspath, places)))
+        raise WeightsError(
+            f"{path}: was fitted on features of weights {name} (SHA-256 "
+            f"{head.identity.weights_sha256[:12]}…), which are not at {looked}; put them there, or "
+            "say where they are with --weights FILE"
+        )
+    for place in there[:-1]:
+        with suppress(WeightsError):
+            return named_backbone(head.identity, place, path)
+    return named_backbone(head.identity, there[-1], path)

@@ -1,0 +1,478 @@
+"""Top-1 and top-5 error of networks on labelled images, as papers report them for ImageNet."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from decaf.errors import ImageError, InputError, SettingError, Stopped
+from decaf.evaluate.class_names import MATCHES, Alignment, ClassList, align, class_list
+from decaf.evaluate.test_set import TestSet, read_test_set
+from decaf.features.extract import ON_ERROR
+from decaf.features.run import PRECISIONS
+from decaf.features.session import start_decoders
+from decaf.heads.metrics import mean_per_class_accuracy, ranks
+from decaf.images.listing.folders import path_text
+from decaf.images.status import STATUS_NAMES, BadImage
+from decaf.runtime.progress import Progress, progress_for
+from decaf.version import __version__
+
+if TYPE_CHECKING:
+    from decaf.backbone.model import Backbone
+    from decaf.backbone.weights.state import Weights
+    from decaf.evaluate.ensemble import Ensemble, Predictions
+    from decaf.images.spec import PreprocessSpec
+    from decaf.images.workers.decoders import Decoders
+
+__all__ = ["CROPS", "ClassResult", "Evaluation", "evaluate"]
+
+CROPS = ("center", "ten")
+
+
+@dataclass(frozen=True)
+class ClassResult:
+    """What became of the images of one class.
+
+    Attributes
+    ----------
+    id, name : str
+        Of the class, as the data set has them; where it has no names, what a network calls it.
+    images : int
+        Without bad ones.
+    top1 : int
+        How many have the class as the first answer.
+    top5 : int or None
+        And among the first five; None where there are no more than five answers.
+    confused_with, confused_with_name : str or None
+        The most frequent wrong answer, None where there is none; of several that are equally
+        frequent the first in `Evaluation.answers`. And what people call it.
+    confused : int
+        How often it was given.
+    """
+
+    id: str
+    name: str
+    images: int
+    top1: int
+    top5: int | None
+    confused_with: str | None
+    confused_with_name: str | None
+    confused: int
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """How well networks, alone or averaged, name the classes of images.
+
+    Attributes
+    ----------
+    top1_error, top5_error : float
+        In percent of `images`. Five answers are all where there are no more than five classes:
+        `top5_error` is None there.
+    mean_per_class_accuracy : float
+        In percent: the mean over the classes that have images of the share of first answers that
+        are right.
+    images : int
+        How many were counted.
+    bad : tuple of BadImage
+        Those that could not be read, in order.
+    ignored : int
+        Images of `unknown` classes.
+    unknown : tuple of str
+        The data set's classes that a network does not know, where that was allowed.
+    classes : tuple of ClassResult
+        Those of the data set, but `unknown` ones, in the order of their labels.
+    answers : tuple of str
+        The classes that the networks choose from, which may be more than the data set has.
+    confusion : array of int64, shape (len(classes), len(answers))
+        How many images of a class got each answer.
+    networks : tuple of dict
+        ``name``, ``sha256``, ``arch``, ``preprocess`` and ``classes`` (their number) of each.
+    data : dict
+        ``sources``, ``split``, ``classes`` (their number) and ``sha256``, the same for the same
+        images with the same classes: of the sorted lines of SHA-256 of the content and class id.
+    settings : dict
+        ``crops``, ``precision``, ``match``, ``device``.
+    versions : dict
+        Of decaf, torch and the decoders.
+    """
+
+    top1_error: float
+    top5_error: float | None
+    mean_per_class_accuracy: float
+    images: int
+    bad: tuple[BadImage, ...]
+    ignored: int
+    unknown: tuple[str, ...]
+    classes: tuple[ClassResult, ...]
+    answers: tuple[str, ...]
+    confusion: npt.NDArray[np.int64]
+    networks: tuple[dict[str, Any], ...]
+    data: dict[str, Any]
+    settings: dict[str, Any]
+    versions: dict[str, str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the report as JSON can hold it, without the confusion matrix."""
+        return {
+            "format": "decaf-evaluation",
+            "top1_error": self.top1_error,
+            "top5_error": self.top5_error,
+            "mean_per_class_accuracy": self.mean_per_class_accuracy,
+            "images": self.images,
+            "bad": [
+                {
+                    "path": path_text(image.name),
+                    "status": image.status,
+                    "message": image.message,
+                }
+                for image in self.bad
+            ],
+            "ignored": self.ignored,
+            "unknown": list(self.unknown),
+            "per_class": [asdict(result) for result in self.classes],
+            "answers": len(self.answers),
+            "networks": list(self.networks),
+            "data": self.data,
+            "settings": self.settings,
+            "versions": self.versions,
+        }
+
+
+def evaluate(
+    weights: str | os.PathLike[str] | Weights | Backbone | Sequence[Any],
+    data: Any,
+    *,
+    crops: str = "center",
+    split: str | None = None,
+    labels: Any = "folder",
+    layout: str = "auto",
+    on_error: str = "raise",
+    class_ids: Sequence[str] | None = None,
+    class_names: Sequence[str] | None = None,
+    preprocess: str | Mapping[str, Any] | PreprocessSpec | None = None,
+    match: str = "identity",
+    ignore_unknown: bool = False,
+    precision: str = "fp32",
+    device: str = "auto",
+    batch_size: int | None = None,
+    workers: int | None = None,
+    progress: bool | Callable[[int, int], Any] | None = None,
+    stop: threading.Event | None = None,
+) -> Evaluation:
+    """Measure the error of a network, or of the mean prediction of several.
+
+    Every network prepares the images in its own way. Its answer is any of the classes that it
+    knows, also where the data set has fewer. Classes are matched by WordNet id or name, never by
+    number; see `decaf.evaluate.class_names.align`. Equal probabilities are ordered by class
+    number.
+
+    Parameters
+    ----------
+    weights : str, path, Weights or Backbone, or a sequence of these
+        As `decaf.load_backbone` takes them.
+    data : path, Pack, TestSet, LabelledImages, torch Dataset, or whatever `decaf.extract` takes
+        A data set in folders or an archive (see `decaf.images.listing.layouts`), an open training
+        pack, or images with labels; see `decaf.evaluate.test_set.read_test_set`, which makes a
+        `TestSet` of them.
+    crops : {"center", "ten"}
+        Centre crop, or the mean softmax over the ten crops of Krizhevsky et al. 2012, sec. 4.1.
+    split : {"train", "val", "test"}, optional
+        By default "val" where there are splits.
+    labels, layout
+        As in `decaf.extract`; images without a label are left out, with a word.
+    on_error : {"raise", "record"}
+        At an image that cannot be read: raise `ImageError`, or leave it out and write it down.
+    class_ids, class_names : sequence of str, optional
+        What integer labels number, where `data` does not tell.
+    preprocess : str, mapping or PreprocessSpec, optional
+        As in `decaf.extract`, for every network.
+    match : {"identity", "order"}
+        ``"order"`` takes the classes of the data, sorted, for the units of each network in turn:
+        for weights that do not say what their classes are.
+    ignore_unknown : bool
+        Leave out images of classes that a network does not know, instead of refusing them.
+    precision : {"fp32", "bf16"}
+    device : str
+    batch_size, workers : int, optional
+        As `decaf.extract` has them.
+    progress : bool or callable, optional
+        As `decaf.extract` has it.
+    stop : threading.Event, optional
+        Set it to end early, by `Stopped`.
+
+    Returns
+    -------
+    Evaluation
+
+    Raises
+    ------
+    SettingError, InputError, WeightsError
+        For what cannot be asked for, images without labels, and classes that do not match.
+    ImageError
+        For a bad image, with ``on_error="raise"``.
+    Stopped
+        After `stop` was set.
+
+    References
+    ----------
+    Krizhevsky, Sutskever and Hinton, "ImageNet Classification with Deep Convolutional Neural
+    Networks", NIPS 2012, sections 4.1 and 6.
+    """
+    chosen = {"crops": (crops, CROPS), "precision": (precision, PRECISIONS)}
+    chosen |= {"match": (match, MATCHES), "on_error": (on_error, ON_ERROR)}
+    _check_settings(chosen, batch_size, workers)
+    asked = list(weights) if isinstance(weights, (list, tuple)) else [weights]
+    if not asked:
+        raise SettingError("no weights were given")
+    tests = data
+    if not isinstance(data, TestSet):
+        tests = read_test_set(
+            data,
+            split=split,
+            labels=labels,
+            layout=layout,
+            class_ids=class_ids,
+            class_names=class_names,
+        )
+    with ExitStack() as stack:
+        pool = start_decoders(tests.images, workers)
+        if pool is not None:
+            stack.callback(pool.close)
+        from decaf.evaluate.ensemble import Ensemble
+        from decaf.runtime.device import choose_device
+
+        torch_device = choose_device(device)
+        ensemble = Ensemble(crops=crops, precision=precision, device=torch_device)
+        networks, lists = _load(asked, preprocess, ensemble)
+        alignment = align(lists, tests.classes, match=match)
+        known, ignored = _known(tests, alignment, lists, ignore_unknown)
+        tally = _Tally(known, alignment, raise_bad=on_error == "raise")
+        with progress_for(progress, len(known.images), 0) as shown:
+            _count(ensemble, known, alignment, tally, shown, pool, batch_size, workers, stop)
+    return tally.evaluation(
+        networks=networks,
+        ignored=ignored,
+        settings={
+            "crops": crops,
+            "precision": precision,
+            "match": match,
+            "device": torch_device.type,
+        },
+    )
+
+
+def _check_settings(
+    chosen: Mapping[str, tuple[str, Sequence[str]]], batch_size: int | None, workers: int | None
+) -> None:
+    wrong = [
+        f"{name} {value!r} is not one of {', '.join(allowed)}"
+        for name, (value, allowed) in chosen.items()
+        if value not in allowed
+    ]
+    for name, number, least in (("batch_size", batch_size, 1), ("workers", workers, 0)):
+        if number is not None and (not isinstance(number, int) or number < least):
+            wrong.append(f"{name} {number!r}: must be a whole number from {least} on")
+    if wrong:
+        raise SettingError("; ".join(wrong))
+
+
+def _load(
+    asked: Sequence[Any], preprocess: Any, ensemble: Ensemble
+) -> tuple[tuple[dict[str, Any], ...], list[ClassList]]:
+    """Load the networks one after the other, so that they are never all there twice."""
+    from decaf.backbone.model import Backbone, load_backbone
+
+    records, lists = [], []
+    for each in asked:
+        backbone = each if isinstance(each, Backbone) else load_backbone(each)
+        backbone = backbone.with_preprocess(preprocess)
+        name, count = backbone.weights_name, backbone.spec.classes
+        lists.append(class_list(name, count, backbone.class_names, backbone.provenance))
+        records.append(
+            {
+                "name": name,
+                "sha256": backbone.sha256,
+                "arch": backbone.spec.to_dict(),
+                "preprocess": backbone.preprocess.to_dict(),
+                "classes": count,
+            }
+        )
+        ensemble.add(backbone)
+    return tuple(records), lists
+
+
+def _known(
+    tests: TestSet, alignment: Alignment, lists: Sequence[ClassList], ignore_unknown: bool
+) -> tuple[TestSet, int]:
+    """Leave out the images of classes that a network does not know, where that is allowed."""
+    places = alignment.labels[tests.images.labels]
+    rows = np.flatnonzero(places >= 0)
+    left_out = len(places) - len(rows)
+    if not left_out:
+        return tests, 0
+    if not ignore_unknown:
+        ids = tests.classes.ids
+        unknown = sorted({ids[label] for label in tests.images.labels[places < 0].tolist()})
+        shown = ", ".join(unknown[:5]) + (f" and {len(unknown) - 5} more" * (len(unknown) > 5))
+        owners = " and ".join(dict.fromkeys(each.owner for each in lists))
+        raise InputError(
+            f"{tests.classes.owner}: {len(unknown)} of {len(ids)} classes are not known to "
+            f"{owners} ({shown}); --ignore-unknown leaves their {left_out} images out"
+        )
+    if not len(rows):
+        raise InputError(f"{tests.classes.owner}: no images of classes that the networks know")
+    return tests.take(rows), left_out
+
+
+def _count(
+    ensemble: Ensemble,
+    tests: TestSet,
+    alignment: Alignment,
+    tally: _Tally,
+    shown: Progress,
+    pool: Decoders | None,
+    batch_size: int | None,
+    workers: int | None,
+    stop: threading.Event | None,
+) -> None:
+    predictions = ensemble.predict(
+        tests.images, alignment, pool=pool, batch_size=batch_size, workers=workers, stop=stop
+    )
+    try:
+        # Closed by hand, so that its threads have ended when an error leaves here.
+        with closing(predictions):
+            for found in predictions:
+                tally.add(found)
+                shown.advance(found.stop - found.start)
+    except Stopped:
+        raise Stopped(
+            f"stopped after {shown.done} of {len(tests.images)} images; of an evaluation nothing "
+            "is kept"
+        ) from None
+
+
+class _Tally:
+    """Counts the answers as they come, in whatever order."""
+
+    def __init__(self, tests: TestSet, alignment: Alignment, *, raise_bad: bool) -> None:
+        self._tests, self._raise_bad = tests, raise_bad
+        self._alignment = alignment
+        self._known = np.flatnonzero(alignment.labels >= 0)
+        self._images = np.zeros(tests.classes.count, np.int64)
+        self._top1, self._top5 = self._images.copy(), self._images.copy()
+        self._confusion = np.zeros((tests.classes.count, len(alignment.classes)), np.int64)
+        self._digests = np.zeros((len(tests.images), 32), np.uint8)
+        self._bad: dict[int, BadImage] = {}
+
+    def add(self, found: Predictions) -> None:
+        self._digests[found.start : found.stop] = found.content_sha256
+        for place in np.flatnonzero(found.status).tolist():
+            row, status = found.start + place, STATUS_NAMES[found.status[place]]
+            name, message = os.fsdecode(self._tests.images.names[row]), found.messages[place]
+            if self._raise_bad:
+                remedy = "on_error='record' leaves it out, writes it down and goes on"
+                raise ImageError(status, message, name, row, remedy)
+            self._bad[row] = BadImage(name, status, message)
+        good = found.status == 0
+        if not good.any():
+            return
+        labels = self._tests.images.labels[found.start : found.stop][good]
+        scores = found.probabilities[good]
+        places = ranks(scores, self._alignment.labels[labels])
+        np.add.at(self._images, labels, 1)
+        np.add.at(self._top1, labels, places < 1)
+        np.add.at(self._top5, labels, places < 5)
+        # The first of equals, as in `ranks`.
+        np.add.at(self._confusion, (labels, scores.argmax(axis=1)), 1)
+
+    def evaluation(
+        self,
+        *,
+        networks: tuple[dict[str, Any], ...],
+        ignored: int,
+        settings: dict[str, Any],
+    ) -> Evaluation:
+        from decaf.images.decoding.decode import decoder_versions
+
+        tests, answers = self._tests, self._alignment.classes
+        bad = tuple(self._bad[row] for row in sorted(self._bad))
+        count = int(self._images.sum())
+        if not count:
+            raise InputError(
+                f"{tests.classes.owner}: none of {len(tests.images)} images can be read; the first "
+                f"is {bad[0].name!r}: {bad[0].message} ({bad[0].status})"
+            )
+        import torch
+
+        return Evaluation(
+            top1_error=_percent(count - int(self._top1.sum()), count),
+            top5_error=(_percent(count - int(self._top5.sum()), count) if self._has_five else None),
+            mean_per_class_accuracy=100 * mean_per_class_accuracy(self._top1, self._images),
+            images=count,
+            bad=bad,
+            ignored=ignored,
+            unknown=self._alignment.unknown,
+            classes=tuple(self._result(label) for label in self._known.tolist()),
+            answers=answers,
+            confusion=self._confusion[self._known],
+            networks=networks,
+            data={
+                "sources": list(tests.images.sources),
+                "split": tests.split,
+                "classes": tests.classes.count,
+                "sha256": self._digest(),
+            },
+            settings=settings,
+            versions={
+                "decaf": __version__,
+                "torch": torch.__version__,
+                **decoder_versions(),
+            },
+        )
+
+    @property
+    def _has_five(self) -> bool:
+        """Whether the first five are not all answers that there are."""
+        return len(self._alignment.classes) > 5
+
+    def _result(self, label: int) -> ClassResult:
+        classes, answers = self._tests.classes, self._alignment.classes
+        right = int(self._alignment.labels[label])
+        wrong = self._confusion[label].copy()
+        wrong[right] = 0
+        most = int(wrong.argmax())
+        class_id = classes.ids[label] if classes.ids else answers[right]
+        return ClassResult(
+            id=class_id,
+            name=self._alignment.names[right],
+            images=int(self._images[label]),
+            top1=int(self._top1[label]),
+            top5=int(self._top5[label]) if self._has_five else None,
+            confused_with=answers[most] if wrong[most] else None,
+            confused_with_name=self._alignment.names[most] if wrong[most] else None,
+            confused=int(wrong[most]),
+        )
+
+    def _digest(self) -> str:
+        # Sorted, so that a folder and an archive of it are the same images.
+        classes = self._tests.classes
+        entries = sorted(
+            digest.tobytes()
+            + (classes.ids[label] if classes.ids else str(label)).encode("utf-8", "surrogateescape")
+            + b"\n"
+            for digest, label in zip(self._digests, self._tests.images.labels.tolist(), strict=True)
+        )
+        return hashlib.sha256(b"".join(entries)).hexdigest()
+
+
+def _percent(part: int, whole: int) -> float:
+    return 100 * part / whole

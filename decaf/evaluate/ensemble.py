@@ -1,0 +1,230 @@
+"""The averaged predictions of one network or several, image after image.
+
+Networks that prepare images alike share one stream of them, so that an image is decoded once; each
+other way of preparing them has a stream of its own, and the streams advance in turns of a few
+thousand images. So memory does not grow with the number of images.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from decaf.backbone.engine import Engine
+from decaf.errors import WeightsError
+from decaf.features.run import RunSettings
+from decaf.features.session import Session, start_decoders
+
+if TYPE_CHECKING:
+    from decaf.backbone.model import Backbone
+    from decaf.evaluate.class_names import Alignment
+    from decaf.images.listing.sources import ImageList
+    from decaf.images.workers.decoders import Decoders
+
+__all__ = ["Ensemble", "Predictions"]
+
+# Images that one stream runs ahead of another; 32 MiB of probabilities of 1000 classes.
+TURN = 4096
+
+PROBABILITIES = "probabilities"
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """What the networks say of consecutive images.
+
+    Attributes
+    ----------
+    start, stop : int
+        Which images.
+    probabilities : array of float64, shape (stop - start, C)
+        The mean over networks, of the classes that any of them knows; NaN where the image is bad.
+    status : array of uint8, shape (stop - start,)
+        Codes of `decaf.images.status.STATUS_NAMES`.
+    messages : list of str
+    content_sha256 : array of uint8, shape (stop - start, 32)
+    """
+
+    start: int
+    stop: int
+    probabilities: npt.NDArray[np.float64]
+    status: npt.NDArray[np.uint8]
+    messages: list[str]
+    content_sha256: npt.NDArray[np.uint8]
+
+
+class Ensemble:
+    """Networks whose predictions are averaged (Krizhevsky et al. 2012, sec. 6.1).
+
+    Parameters
+    ----------
+    crops : {"center", "ten"}
+        With "ten" a network's prediction is the mean of its softmax over the ten crops (sec. 4.1).
+    precision : {"fp32", "bf16"}
+        Arithmetic of the networks; softmax and means are computed in float64.
+    device : torch.device
+    """
+
+    def __init__(self, *, crops: str, precision: str, device: torch.device) -> None:
+        self._settings = RunSettings(
+            ("fc8",), "center" if crops == "center" else "ten-stack", precision
+        )
+        self._device = device
+        self._groups: dict[object, _Group] = {}
+        self._count = 0
+
+    def add(self, backbone: Backbone) -> None:
+        """Add the next network; of the backbone only what the pass needs is kept."""
+        engine = Engine(
+            backbone,
+            self._settings.layers,
+            crops=self._settings.crops,
+            precision=self._settings.precision,
+            device=self._device,
+        )
+        # Not by the whole spec: networks trained on different data differ in mean and std, which
+        # are taken off after decoding.
+        spec = backbone.preprocess
+        way = (spec.resize, spec.resize_to, spec.crop, spec.background)
+        group = self._groups.setdefault(way, _Group(backbone))
+        group.members.append(_Member(backbone.weights_name, engine, self._count))
+        self._count += 1
+
+    def predict(
+        self,
+        images: ImageList,
+        alignment: Alignment,
+        *,
+        pool: Decoders | None = None,
+        batch_size: int | None = None,
+        workers: int | None = None,
+        stop: threading.Event | None = None,
+    ) -> Generator[Predictions, None, None]:
+        """Predict the classes of images.
+
+        Parameters
+        ----------
+        images : ImageList
+        alignment : Alignment
+            Of the networks, in the order in which they were added. A class that a network does
+            not know gets the probability 0 from it.
+        pool : Decoders, optional
+            Started and not configured. It is closed by the caller.
+        batch_size, workers : int, optional
+            As `decaf.extract` has them.
+        stop : threading.Event, optional
+            Set it to end early.
+
+        Yields
+        ------
+        Predictions
+            Each image once, in the order in which they are finished.
+
+        Raises
+        ------
+        Stopped
+            After `stop` was set.
+        WeightsError
+            If a network gives values that are not finite.
+        """
+        with ExitStack() as stack:
+            sessions = []
+            for number, group in enumerate(self._groups.values()):
+                if number > 0:
+                    pool = start_decoders(images, workers)
+                    if pool is not None:
+                        stack.callback(pool.close)
+                session = Session(
+                    images,
+                    group.backbone,
+                    self._settings,
+                    device=self._device,
+                    pool=pool,
+                    batch_size=batch_size,
+                    in_one_go=False,
+                    engine=functools.partial(group.sum, alignment),
+                )
+                sessions.append(session)
+            turn = len(images) if len(sessions) == 1 else TURN
+            for start in range(0, len(images), turn):
+                end = min(start + turn, len(images))
+                yield from self._turn(sessions, start, end, stop)
+
+    def _turn(
+        self, sessions: Sequence[Session], start: int, end: int, stop: threading.Event | None
+    ) -> Iterator[Predictions]:
+        *before, last = sessions
+        sums: npt.NDArray[np.float64] | None = None
+        bad: dict[int, tuple[int, str]] = {}  # an image may be too large for one preparation alone
+        for session in before:
+            for found in self._rows(session, start, end, stop):
+                if sums is None:
+                    sums = np.zeros((end - start, found.probabilities.shape[1]))
+                sums[found.start - start : found.stop - start] += found.probabilities
+                for place in np.flatnonzero(found.status).tolist():
+                    told = int(found.status[place]), found.messages[place]
+                    bad.setdefault(found.start + place, told)
+        for found in self._rows(last, start, end, stop):
+            if sums is not None:
+                found.probabilities[...] += sums[found.start - start : found.stop - start]
+            for row in range(found.start, found.stop):
+                if row in bad:
+                    place = row - found.start
+                    found.status[place], found.messages[place] = bad[row]
+            yield found
+
+    def _rows(
+        self, session: Session, start: int, end: int, stop: threading.Event | None
+    ) -> Iterator[Predictions]:
+        """Give what one stream adds to the mean."""
+        step = session.batch_size
+        ranges = [(at, min(at + step, end)) for at in range(start, end, step)]
+        # Closed by hand, so that its threads have ended when an error leaves here.
+        with closing(session.rows(ranges, stop=stop, dtype="float64")) as stream:
+            for rows in stream:
+                yield Predictions(
+                    rows.start,
+                    rows.stop,
+                    rows.features[PROBABILITIES] / self._count,
+                    rows.status,
+                    rows.messages,
+                    rows.content_sha256,
+                )
+
+
+@dataclass(frozen=True)
+class _Member:
+    name: str
+    engine: Engine
+    number: int  # among all networks
+
+
+@dataclass(eq=False)
+class _Group:
+    """Networks that see the same crops."""
+
+    backbone: Backbone
+    members: list[_Member] = field(default_factory=list)
+
+    def sum(self, alignment: Alignment, crops: np.ndarray) -> dict[str, np.ndarray]:
+        """Sum the predictions of the networks for a batch."""
+        total = np.zeros((len(crops), len(alignment.classes)))
+        for member in self.members:
+            logits = torch.from_numpy(member.engine(crops)["fc8"]).double()
+            if not bool(torch.isfinite(logits).all()):
+                raise WeightsError(
+                    f"{member.name}: gives values that are not finite; use other weights"
+                )
+            chances = logits.softmax(-1)
+            if chances.dim() == 3:
+                chances = chances.mean(1)
+            total[:, alignment.units[member.number]] += chances.numpy()
+        return {PROBABILITIES: total}

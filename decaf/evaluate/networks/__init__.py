@@ -1,5 +1,0 @@
-"""How good a network is: its errors on labelled images, alone and averaged over several."""
-
-from __future__ import annotations
-
-__all__: list[str] = []

@@ -1,0 +1,385 @@
+"""The images of a fine-tuning: found, divided, packed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from decaf.errors import InputError, SettingError
+from decaf.images.listing.groups import find_groups
+from decaf.images.listing.layouts import LabelledImages, Layout
+from decaf.images.listing.splits import draw_share
+from decaf.train.feed import Split
+from decaf.train.pack.labelled import (
+    in_groups,
+    read_train,
+    read_val,
+    shown_source,
+    split_parts,
+)
+from decaf.train.pack.reader import Pack
+from decaf.train.pack.sources import PackSource, source_of
+
+__all__ = [
+    "VAL_FRACTION",
+    "Packed",
+    "PickedSplit",
+    "check_fraction",
+    "divided",
+    "find_images",
+    "groups_by_name",
+    "groups_record",
+    "identity_of",
+    "images_of",
+    "seen_in_training",
+]
+
+# The share of the images for validation, where nothing else is said.
+VAL_FRACTION = 0.2
+
+_SHOWN = 5
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Packed:
+    """Training and validation images, and the pack whose classes they have.
+
+    Attributes
+    ----------
+    pack : Pack
+    train, val : Split
+    val_pack : Pack
+        Of `val`; `pack` itself, or another.
+    groups : tuple of str, or None
+        Of the training images, where they are in groups.
+    """
+
+    pack: Pack
+    train: Split
+    val: Split
+    val_pack: Pack
+    groups: tuple[str, ...] | None = None
+
+    def counts(self) -> list[tuple[str, int, int]]:
+        """List the classes with their numbers of training and validation images."""
+        names = self.pack.class_names
+        train, val = (
+            np.bincount(np.asarray(split.labels), minlength=len(names)).tolist()
+            for split in (self.train, self.val)
+        )
+        return list(zip(names, train, val, strict=True))
+
+
+class PickedSplit:
+    """Some images of a split.
+
+    Parameters
+    ----------
+    split : Split
+    rows : ndarray of int64
+        Which.
+    """
+
+    def __init__(self, split: Split, rows: np.ndarray) -> None:
+        self.split = split
+        self.rows = rows
+        self.labels = np.asarray(split.labels)[rows]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def pixels(self, index: int) -> np.ndarray:
+        """Give a stored image, uint8 (side, side, 3)."""
+        return self.split.pixels(int(self.rows[index]))
+
+
+def find_images(
+    train: Any,
+    val: Any = None,
+    *,
+    labels: Any = "folder",
+    val_labels: Any = "folder",
+    val_fraction: float | None = None,
+    seed: int = 0,
+    layout: str = "auto",
+    groups: Any = None,
+    min_images: int | None = None,
+) -> PackSource:
+    """List the images of a fine-tuning; nothing is decoded.
+
+    Parameters
+    ----------
+    train : path, or whatever `decaf.extract` takes as files
+        A folder or archive with a folder for each class; the same below ``train``; or a list file
+        or a list of paths, whose classes are those of `labels`.
+    val : likewise, optional
+        Validation images; of classes of `train`, though perhaps not of all. By default those that
+        `train` has beside it (``val``), else a share of the training images. A split ``test`` is
+        left alone.
+    labels, val_labels : "folder", path, or sequence
+        As in `decaf.extract`.
+    val_fraction : float, optional
+        The share drawn of each class, where there are no validation images, by default 0.2; at
+        least one image of a class stays on each side.
+    seed : int
+        Of that draw.
+    layout, groups, min_images
+        As in `decaf.train.pack.sources.find_source`; the groups are of the training images.
+
+    Returns
+    -------
+    PackSource
+        Of the splits "train" and "val".
+
+    Raises
+    ------
+    InputError
+        If the images cannot be listed, there are not two classes with images enough, or validation
+        images have other classes.
+    SettingError
+        For a `val_fraction` that is not between 0 and 1, or where there are validation images.
+    """
+    share = VAL_FRACTION if val_fraction is None else val_fraction
+    check_fraction(share)
+    shown = shown_source(train)
+    kind, first = read_train(train, labels, layout, groups)
+    if isinstance(first, Layout):
+        parts = {"train": in_groups(first.read("train" if first.splits else None), groups)}
+        if val is None and "val" in first.splits:
+            parts["val"] = first.read("val")
+    else:
+        parts = {"train": first} if val is not None else split_parts(first)
+        parts.pop("test", None)
+    if val is not None:
+        try:
+            parts["val"] = read_val(val, val_labels, layout)
+        except InputError as error:
+            raise InputError(f"validation images: {error}") from error
+    if val_fraction is not None and "val" in parts:
+        raise _not_drawn(shown)
+    _check_case(shown, parts)
+    drawn = share if "val" not in parts else None
+    return source_of(
+        shown, kind, parts, split_val=drawn, seed=seed, subset=True, min_images=min_images
+    )
+
+
+def identity_of(*sources: PackSource | Pack | None) -> dict[str, Any]:
+    """Give what tells images from others: the names, labels and sizes of files; of a pack its hash.
+
+    Parameters
+    ----------
+    *sources : PackSource, Pack or None
+        Of training, and of validation.
+
+    Returns
+    -------
+    dict
+        JSON values.
+    """
+    digest, count = hashlib.sha256(), 0
+    for source in sources:
+        if isinstance(source, PackSource):
+            # Not the time of change, which copying changes too.
+            entries = [[name, size, label] for name, size, _, label in source.entries()]
+            count += len(entries)
+            digest.update(json.dumps([source.wnids, source.class_names, entries]).encode())
+        elif source is not None:
+            count += sum(len(split) for split in source.splits.values())
+            digest.update(source.fingerprint.encode())
+    return {"count": count, "sha256": digest.hexdigest()}
+
+
+def images_of(train: Any, val: Any = None, val_fraction: float | None = None) -> dict[str, Any]:
+    """Give the identity of the images of packs; see `identity_of`.
+
+    Parameters
+    ----------
+    train : path
+    val : path, optional
+    val_fraction : float, optional
+        What was asked for.
+
+    Raises
+    ------
+    SettingError
+        If a share was asked for, and there are validation images.
+    """
+    with ExitStack() as stack:
+        packs = [stack.enter_context(Pack.open(path)) for path in (train, val) if path is not None]
+        if val_fraction is not None and "val" in packs[0].splits:
+            raise _not_drawn(shown_source(train))
+        return identity_of(*packs)
+
+
+def check_fraction(val_fraction: float) -> None:
+    """Refuse a share that leaves nothing on one side.
+
+    Raises
+    ------
+    SettingError
+    """
+    real = isinstance(val_fraction, (int, float)) and not isinstance(val_fraction, bool)
+    if not real or not 0 < val_fraction < 1:
+        raise SettingError(f"val_fraction {val_fraction!r}: must be between 0 and 1")
+
+
+def _not_drawn(shown: str) -> SettingError:
+    return SettingError(
+        f"val_fraction is for images without validation images, and {shown} has such ('val'): "
+        "leave it out"
+    )
+
+
+def _check_case(shown: str, parts: dict[str, LabelledImages]) -> None:
+    """Tell of classes that differ in upper and lower case alone, which are easily overlooked."""
+    if "val" not in parts:
+        return
+    train, val = set(parts["train"].class_ids), set(parts["val"].class_ids)
+    lower = {name.lower(): name for name in train}
+    pairs = sorted((name, lower[name.lower()]) for name in val - train if name.lower() in lower)
+    if pairs:
+        listed = ", ".join(f"{there!r} is {here!r}" for there, here in pairs[:_SHOWN])
+        raise InputError(
+            f"{shown}: {len(pairs)} validation classes differ from those of train in upper and "
+            f"lower case alone ({listed}); rename the folders"
+        )
+
+
+def groups_by_name(pack: Pack, source: PackSource | None, groups: Any) -> dict[bytes, str] | None:
+    """Return the groups of training images by their names.
+
+    Parameters
+    ----------
+    pack : Pack
+    source : PackSource or None
+        What it was made of, with its groups; None of a pack that was there, whose images' names
+        tell.
+    groups : str, path or sequence, or None
+        As in `decaf.finetune`.
+    """
+    if source is not None:
+        names, found = source.images.names, source.images.groups
+    else:
+        names = pack.splits["train"].names
+        found = find_groups(groups, names, names, None)
+    return None if found is None else dict(zip(names, found, strict=True))
+
+
+def groups_record(groups: Any) -> str:
+    """Return what was asked for as JSON can hold it; of one for each image, a hash."""
+    if isinstance(groups, (str, bytes, os.PathLike)):
+        return os.fsdecode(groups)
+    return hashlib.sha256(repr(list(groups)).encode()).hexdigest()
+
+
+def divided(
+    pack: Pack,
+    val_pack: Pack | None,
+    val_fraction: float,
+    seed: int,
+    groups: Mapping[bytes, str] | None = None,
+) -> Packed:
+    """Give the training and validation images of packs.
+
+    Parameters
+    ----------
+    pack : Pack
+        Whose training images are taken; and its validation images, where it has such and there is
+        no `val_pack`.
+    val_pack : Pack, optional
+        Its validation images, else its test images, else all.
+    val_fraction, seed
+        As in `find_images`.
+    groups : mapping of bytes to str, optional
+        The groups of the training images by their names, which the pack knows.
+
+    Raises
+    ------
+    InputError
+        If there is only one class, or `val_pack` has classes that `pack` has not.
+    SettingError
+        If the packs hold images of different sizes.
+    """
+    if len(pack.wnids) < 2:
+        raise InputError(
+            f"{pack.path}: has one class alone; training takes two classes or more, a folder each"
+        )
+    train = pack.splits["train"]
+    own = None if groups is None else tuple(groups.get(name, "") for name in train.names)
+    if val_pack is not None:
+        found = next(val_pack.splits[s] for s in ("val", "test", "train") if s in val_pack.splits)
+        return Packed(pack, train, _renumbered(pack, val_pack, found), val_pack, own)
+    if "val" in pack.splits:
+        return Packed(pack, train, pack.splits["val"], pack, own)
+    check_fraction(val_fraction)
+    labels = np.asarray(train.labels)
+    drawn = draw_share(labels, train.names, val_fraction, salt=b"%d\0" % seed, groups=own)
+    if not drawn.any():
+        units = "images" if own is None else "groups"
+        raise InputError(
+            f"{pack.path}: no class has two {units}, so none can be divided into training and "
+            f"validation; add {units}, or give validation images"
+        )
+    if own is not None:
+        count = len(set(own) - {""})
+        _logger.info("%s: %d groups, none of them in train and val both", pack.path, count)
+    rows, kept = np.flatnonzero(drawn), np.flatnonzero(~drawn)
+    alone = np.setdiff1d(labels[kept], labels[rows])
+    if len(alone):
+        names = ", ".join(pack.class_names[label] for label in alone[:_SHOWN].tolist())
+        _logger.warning(
+            "%s: %d classes have too few images for validation and are trained on alone (%s)",
+            pack.path,
+            len(alone),
+            names,
+        )
+    of_train = None if own is None else tuple(own[row] for row in kept.tolist())
+    return Packed(pack, PickedSplit(train, kept), PickedSplit(train, rows), pack, of_train)
+
+
+def _renumbered(pack: Pack, other: Pack, split: Any) -> Split:
+    """Give images of another pack the labels that their classes have in `pack`."""
+    if (other.size, other.resize) != (pack.size, pack.resize):
+        raise SettingError(
+            f"{other.path}: holds images of {other.size} pixels ({other.resize}), {pack.path} of "
+            f"{pack.size} ({pack.resize}); pack both alike"
+        )
+    present = {other.wnids[label] for label in np.unique(split.labels).tolist()}
+    new = sorted(present - set(pack.wnids))
+    if new:
+        more = f" and {len(new) - _SHOWN} more" if len(new) > _SHOWN else ""
+        raise InputError(
+            f"{other.path}: {len(new)} of its classes are not in {pack.path} "
+            f"({', '.join(new[:_SHOWN])}{more})"
+        )
+    place = {wnid: label for label, wnid in enumerate(pack.wnids)}
+    numbers = np.array([place.get(wnid, -1) for wnid in other.wnids])
+    picked = PickedSplit(split, np.arange(len(split)))
+    picked.labels = numbers[picked.labels]
+    return picked
+
+
+def seen_in_training(data: Packed) -> int:
+    """Count validation images whose very files are among the training images too."""
+    train, val = _digests(data.train), _digests(data.val)
+    known = {row.tobytes() for row in train}
+    return sum(row.tobytes() in known for row in val)
+
+
+def _digests(split: Any) -> Sequence[np.ndarray]:
+    rows: Any = slice(None)
+    if isinstance(split, PickedSplit):
+        rows, split = split.rows, split.split
+    found: Sequence[np.ndarray] = split.content_sha256[rows]
+    return found

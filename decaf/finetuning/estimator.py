@@ -1,0 +1,338 @@
+"""`FineTuneClassifier`: fine-tuning with scikit-learn's interface."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted
+
+from decaf.backbone.weights.registry import DEFAULT_WEIGHTS
+from decaf.errors import ImageError, InputError, SettingError
+from decaf.features.extract import extract
+from decaf.finetuning.data import VAL_FRACTION
+from decaf.finetuning.run import finetune
+from decaf.finetuning.settings import FinetuneSettings
+from decaf.images.listing.groups import find_groups
+from decaf.images.listing.layouts import LabelledImages
+from decaf.images.listing.refs import ImageRef, RefList
+from decaf.images.listing.sources import ImageList, collect
+from decaf.train.pack.sources import PackSource, source_of
+
+if TYPE_CHECKING:
+    from decaf.backbone.model import Backbone
+    from decaf.backbone.weights.state import Weights
+    from decaf.images.spec import PreprocessSpec
+
+__all__ = ["FineTuneClassifier"]
+
+# Arguments that are fields of FinetuneSettings under the same name.
+_FIELDS = (
+    "start",
+    "epochs",
+    "batch_size",
+    "lr",
+    "lr_by_layer",
+    "freeze",
+    "head_epochs",
+    "early_stopping",
+    "dropout",
+    "precision",
+)
+
+
+class FineTuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """A network that is fine-tuned to images; see `decaf.finetune`.
+
+    Parameters
+    ----------
+    weights : str or path
+        The network to start from, as for `decaf.load_backbone`.
+    preprocess : str, mapping or PreprocessSpec, optional
+        As in `decaf.extract`; the network keeps it.
+    settings : FinetuneSettings, optional
+        What the arguments below do not say.
+    start, epochs, batch_size, lr, lr_by_layer, freeze, head_epochs
+        Fields of `FinetuneSettings`; None for that of `settings`.
+    early_stopping, dropout, precision
+        Likewise.
+    class_weight : "balanced" or None
+        Weigh the losses of a class by the inverse of its share of the images.
+    val_fraction : float
+        The share of each class that is kept back in `fit` to choose the epoch by.
+    random_state : int, RandomState or None
+        Of all randomness.
+    device, workers
+        As in `decaf.extract`.
+
+    Attributes
+    ----------
+    classes_ : ndarray, shape (K,)
+    weights_ : Weights
+        The network; `decaf.backbone.weights.load.save_weights` writes it to a file.
+    result_ : Finetuned
+        How it compares with the frozen head on the images kept back, and the history.
+
+    Examples
+    --------
+    >>> images = np.random.default_rng(0).integers(0, 200, (12, 64, 64, 3), dtype=np.uint8)
+    >>> images[::2, :, :, 0] += 55
+    >>> classifier = FineTuneClassifier("random:0:alexnet-64", epochs=1, workers=1)
+    >>> classifier.fit(images, ["red", "grey"] * 6).predict_proba(images).shape
+    (12, 2)
+    """
+
+    def __init__(
+        self,
+        weights: str | os.PathLike[str] = DEFAULT_WEIGHTS,
+        *,
+        preprocess: str | Mapping[str, Any] | PreprocessSpec | None = None,
+        settings: FinetuneSettings | None = None,
+        start: str | None = None,
+        epochs: float | None = None,
+        batch_size: int | None = None,
+        lr: float | None = None,
+        lr_by_layer: str | None = None,
+        freeze: str | None = None,
+        head_epochs: float | None = None,
+        early_stopping: int | None = None,
+        dropout: float | None = None,
+        precision: str | None = None,
+        class_weight: str | None = None,
+        val_fraction: float = VAL_FRACTION,
+        random_state: Any = 0,
+        device: str = "auto",
+        workers: int | None = None,
+    ) -> None:
+        self.weights = weights
+        self.preprocess = preprocess
+        self.settings = settings
+        self.start = start
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.lr = lr
+        self.lr_by_layer = lr_by_layer
+        self.freeze = freeze
+        self.head_epochs = head_epochs
+        self.early_stopping = early_stopping
+        self.dropout = dropout
+        self.precision = precision
+        self.class_weight = class_weight
+        self.val_fraction = val_fraction
+        self.random_state = random_state
+        self.device = device
+        self.workers = workers
+
+    def fit(self, X: Any, y: Any, groups: Sequence[Any] | None = None) -> FineTuneClassifier:
+        """Fine-tune the network to images.
+
+        Parameters
+        ----------
+        X : sequence of paths or images, or ndarray of uint8 (N, H, W, 3)
+        y : array-like, shape (N,)
+            Classes: numbers or texts.
+        groups : array-like, shape (n,), optional
+            What each image belongs to, None where to nothing: no group is both trained on and kept
+            back.
+
+        Returns
+        -------
+        FineTuneClassifier
+
+        Raises
+        ------
+        SettingError, InputError, WeightsError
+            As `decaf.finetune`.
+        ImageError
+            For an image that is not there or cannot be read.
+        """
+        if self.class_weight not in (None, "balanced"):
+            raise SettingError(
+                f"class_weight must be None or 'balanced', got {self.class_weight!r}"
+            )
+        images = _one_an_item(X)
+        images = replace(
+            images, groups=find_groups(groups, images.names, images.names, images.refs)
+        )
+        y = np.asarray(y)
+        if y.ndim != 1 or len(y) != len(images):
+            raise InputError(f"y must have one class an image: {len(images)} images, {y.shape}")
+        check_classification_targets(y)
+        self.classes_, codes = np.unique(y, return_inverse=True)
+        if len(self.classes_) < 2:
+            raise InputError(
+                f"all {len(y)} images are of one class, {y.tolist()[0]!r}; a classifier needs two"
+            )
+        state = check_random_state(self.random_state)
+        seed = (
+            int(self.random_state)
+            if isinstance(self.random_state, (int, np.integer))
+            else int(state.randint(np.iinfo(np.int32).max))
+        )
+        given = {name: getattr(self, name) for name in _FIELDS if getattr(self, name) is not None}
+        if self.class_weight is not None:
+            given["class_weights"] = self.class_weight
+        settings = replace(self.settings or FinetuneSettings(), seed=seed, **given)
+        with tempfile.TemporaryDirectory(prefix="decaf-images-") as folder:
+            source = self._source(images, codes, seed, Path(folder))
+            try:
+                self.result_ = finetune(
+                    source,
+                    weights=self.weights,
+                    preprocess=self.preprocess,
+                    settings=settings,
+                    val_fraction=self.val_fraction,
+                    device=self.device,
+                    workers=self.workers,
+                    progress=False,
+                )
+            except ImageError as error:
+                if error.name is None:
+                    raise
+                # `_source` names images by their places. Nothing can be left out here: no remedy.
+                name = os.fsdecode(images.names[int(error.name)])
+                raise ImageError(error.status, error.message, name) from error
+        self.weights_: Weights = self.result_.weights
+        self._backbone_: Backbone | None = None
+        return self
+
+    def _source(self, images: ImageList, codes: np.ndarray, seed: int, folder: Path) -> PackSource:
+        names = [str(name) for name in self.classes_.tolist()]
+        # Classes are known by their names where these are sorted as they are, else by number.
+        ids = names if names == sorted(set(names)) else [f"{i:06d}" for i in range(len(names))]
+        # Images are known by their places: what is drawn does not depend on where they lie.
+        places = [b"%09d" % row for row in range(len(images))]
+        refs = _written(images, folder) if images.in_memory else list(images.refs or ())
+        listed = ImageList(
+            places,
+            codes.astype(np.int64),
+            tuple(ids),
+            ({"kind": "estimator", "path": "X", "images": len(images)},),
+            RefList(places, dict(enumerate(refs))),
+            groups=images.groups,
+        )
+        part = LabelledImages(listed, tuple(ids), tuple(names), ())
+        return source_of(
+            "X",
+            "estimator",
+            {"train": part},
+            split_val=self.val_fraction,
+            seed=seed,
+            # Every class of y is one of the estimator's.
+            min_images=1,
+        )
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Give the probability of each class.
+
+        Parameters
+        ----------
+        X : sequence of paths or images, or ndarray of uint8 (N, H, W, 3)
+
+        Returns
+        -------
+        ndarray of float32, shape (N, K)
+
+        Raises
+        ------
+        ImageError
+            For an image that is not there or cannot be read.
+        """
+        check_is_fitted(self, "weights_")
+        _one_an_item(X)
+        try:
+            found = extract(
+                _items(X),
+                "prob",
+                weights=self._loaded(),
+                device=self.device,
+                workers=self.workers,
+                labels="none",
+                progress=False,
+            )
+        except ImageError as error:
+            raise ImageError(error.status, error.message, error.name, error.row) from error
+        assert isinstance(found, np.ndarray)
+        return found
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Give the class of each image.
+
+        Parameters
+        ----------
+        X : sequence of paths or images, or ndarray of uint8 (N, H, W, 3)
+
+        Returns
+        -------
+        ndarray, shape (N,)
+            Of the type of the classes.
+        """
+        best = self.predict_proba(X).argmax(axis=1)
+        found: np.ndarray = self.classes_[best]
+        return found
+
+    def _loaded(self) -> Backbone:
+        if getattr(self, "_backbone_", None) is None:
+            self._backbone_ = self.result_.backbone()
+        assert self._backbone_ is not None
+        return self._backbone_
+
+    def __getstate__(self) -> dict[str, Any]:
+        state: dict[str, Any] = super().__getstate__()
+        return {key: value for key, value in state.items() if key != "_backbone_"}
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        tags.input_tags.string = True
+        tags.no_validation = True
+        tags.requires_fit = True
+        return tags
+
+
+def _items(X: Any) -> Any:
+    if isinstance(X, np.ndarray) and X.dtype.kind in "USO":
+        return [item[0] if isinstance(item, np.ndarray) else item for item in X]
+    return [X] if isinstance(X, (str, bytes, os.PathLike)) else X
+
+
+def _one_an_item(X: Any) -> ImageList:
+    """List images, and refuse an item that stands for several, such as a folder."""
+    items = _items(X)
+    try:
+        images = collect(items, labels="none")
+    except InputError:
+        # Which of several images is not there is told by what reads them; alike of the only one.
+        for item in items if isinstance(items, list) else []:
+            if isinstance(item, (str, bytes, os.PathLike)) and not os.path.lexists(item):
+                raise ImageError("missing", "no such file", os.fsdecode(item)) from None
+        raise
+    if len(images) != len(items):
+        raise InputError(
+            f"X has {len(items)} items, which stand for {len(images)} images (a folder, archive or "
+            "list among them?); an estimator takes one image an item"
+        )
+    return images
+
+
+def _written(images: ImageList, folder: Path) -> Sequence[ImageRef]:
+    """Write images that are in memory as files, every pixel as it is."""
+    from decaf.images.decoding.decode import from_object
+
+    refs = []
+    for row in range(len(images)):
+        pixels = from_object(images.get(row)).pixels.permute(1, 2, 0).contiguous().numpy()
+        path = folder / f"{row}.ppm"
+        path.write_bytes(b"P6\n%d %d\n255\n" % (pixels.shape[1], pixels.shape[0]))
+        with open(path, "ab") as file:
+            file.write(pixels.tobytes())
+        refs.append(ImageRef(os.fsencode(path)))
+    return refs

@@ -1,0 +1,220 @@
+"""The frozen head: logistic regression on fc7 of the network as it was, to compare with."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from decaf.backbone.evaluating import evaluating
+from decaf.backbone.model import Backbone
+from decaf.backbone.network import AlexNet
+from decaf.backbone.weights.state import Weights
+from decaf.finetuning.accuracy import Trial
+from decaf.images.listing.splits import groups_of_classes
+from decaf.images.preprocess import normalise
+from decaf.images.spec import PreprocessSpec
+from decaf.train.feed import Split
+from decaf.train.validate import centre_crops
+
+__all__ = ["LAYER", "FrozenHead", "as_last_layer", "fit_frozen_head", "layer_values", "save_frozen"]
+
+LAYER = "fc7"
+
+
+@dataclass(frozen=True, eq=False)
+class FrozenHead:
+    """A logistic regression on the features of a frozen network.
+
+    Attributes
+    ----------
+    coef : Tensor of float64, shape (classes, width of fc7)
+    intercept : Tensor of float64, shape (classes,)
+        Their scores are logits: the softmax of them is the head's answer.
+    C : float
+        Chosen by cross-validation inside the training images.
+    trial : Trial
+        On the validation images.
+    """
+
+    coef: Tensor
+    intercept: Tensor
+    C: float
+    trial: Trial
+
+    @classmethod
+    def from_tensors(cls, tensors: dict[str, Tensor]) -> FrozenHead:
+        """Make it of what `tensors` gave."""
+        trial = Trial(tensors["right"].numpy(), tensors["losses"].numpy())
+        return cls(tensors["coef"], tensors["intercept"], float(tensors["C"]), trial)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Give all of it as tensors, to be kept."""
+        return {
+            "coef": self.coef,
+            "intercept": self.intercept,
+            "C": torch.tensor([self.C], dtype=torch.float64),
+            "right": torch.from_numpy(self.trial.right),
+            "losses": torch.from_numpy(self.trial.losses),
+        }
+
+
+def layer_values(
+    network: AlexNet,
+    layer: str,
+    split: Split,
+    preprocess: PreprocessSpec,
+    mean_image: Tensor | None,
+    device: torch.device,
+    workers: int,
+) -> np.ndarray:
+    """Compute a layer of the centre crops of images, in float32, as `decaf.extract` does.
+
+    Returns
+    -------
+    ndarray of float32, shape (N, D)
+    """
+    found: list[np.ndarray] = []
+    rows = np.arange(len(split))
+    with evaluating(network):
+        for _, crops in centre_crops(split, rows, preprocess, workers):
+            pixels = normalise(crops, preprocess, mean_image=mean_image).to(device)
+            values = network.tap(pixels.contiguous(memory_format=torch.channels_last), layer)
+            found.append(values[layer].flatten(1).float().cpu().numpy())
+    return np.concatenate(found)
+
+
+def fit_frozen_head(
+    weights: Weights,
+    train: Split,
+    val: Split,
+    preprocess: PreprocessSpec,
+    mean_image: Tensor | None,
+    *,
+    balanced: bool,
+    seed: int,
+    device: torch.device,
+    workers: int,
+    groups: Sequence[str] | None = None,
+) -> tuple[FrozenHead, Any]:
+    """Fit the head to the training images, and try it on those for validation.
+
+    Parameters
+    ----------
+    weights : Weights
+    train, val : Split
+    preprocess : PreprocessSpec
+    mean_image : Tensor or None
+    balanced : bool
+        Whether classes weigh the same, however many images they have.
+    seed : int
+        Of the folds of the search for C.
+    device : torch.device
+    workers : int
+        Threads that decode.
+    groups : sequence of str, optional
+        Of the training images: none is on both sides of a fold of the search for C.
+
+    Returns
+    -------
+    FrozenHead
+    LogisticRegression
+        The same, fitted.
+    """
+    from decaf.heads import LogisticRegression
+
+    network = Backbone(weights).to(device).network
+    features, held = (
+        layer_values(network, LAYER, split, preprocess, mean_image, device, workers)
+        for split in (train, val)
+    )
+    labels = np.asarray(train.labels)
+    # C is searched among the training images, which takes two of a class, or groups.
+    several = groups_of_classes(labels, groups).max() > 1
+    head = LogisticRegression(
+        C="cv" if several else 1.0,
+        class_weight="balanced" if balanced else None,
+        random_state=seed,
+        device=device.type,
+    )
+    with warnings.catch_warnings():
+        # A search that ends at its border, or a fit that was cut short, is still a head.
+        warnings.simplefilter("ignore")
+        head.fit(features, labels, groups=groups)
+    coef, intercept = as_last_layer(head.coef_, head.intercept_)
+    logits = held.astype(np.float64) @ coef.numpy().T + intercept.numpy()
+    return FrozenHead(coef, intercept, float(head.C_), Trial.of(logits, val.labels)), head
+
+
+def as_last_layer(coef: np.ndarray, intercept: np.ndarray) -> tuple[Tensor, Tensor]:
+    """Give the fc8 whose logits a logistic regression's decisions are.
+
+    Parameters
+    ----------
+    coef : ndarray of float64, shape (K, D)
+        K = 1 for two classes.
+    intercept : ndarray of float64, shape (K,)
+
+    Returns
+    -------
+    Tensor of float64, shape (classes, D)
+    Tensor of float64, shape (classes,)
+    """
+    if len(coef) == 1:
+        # Of two classes there is one decision d, with the second class's probability
+        # 1 / (1 + exp(-d)): the softmax of (-d/2, d/2).
+        coef = np.concatenate([-coef / 2, coef / 2])
+        intercept = np.concatenate([-intercept / 2, intercept / 2])
+    return (
+        torch.from_numpy(np.ascontiguousarray(coef, np.float64)),
+        torch.from_numpy(np.ascontiguousarray(intercept, np.float64)),
+    )
+
+
+def save_frozen(
+    path: str | os.PathLike[str],
+    head: Any,
+    weights: Weights,
+    preprocess: PreprocessSpec,
+    class_names: Sequence[str],
+    report: dict[str, Any],
+    *,
+    overwrite: bool,
+) -> None:
+    """Write the head as a file that `decaf predict` takes.
+
+    Parameters
+    ----------
+    path : path
+    head : LogisticRegression
+        Fitted by `fit_frozen_head`.
+    weights : Weights
+    preprocess : PreprocessSpec
+        Of the images it was fitted to.
+    class_names : sequence of str
+    report : dict
+        JSON values.
+    overwrite : bool
+    """
+    from decaf.heads import FeatureIdentity, save_head
+    from decaf.images.decoding.decode import decoder_versions
+
+    identity = FeatureIdentity(
+        weights_name=weights.name,
+        weights_sha256=weights.sha256,
+        arch=weights.spec.to_dict(),
+        preprocess=preprocess.to_dict(),
+        crops="center",
+        layer=LAYER,
+        precision="fp32",
+        versions={"torch": str(torch.__version__), **decoder_versions()},
+    )
+    save_head(
+        path, head, identity=identity, class_names=class_names, report=report, overwrite=overwrite
+    )

@@ -1,0 +1,249 @@
+"""Training under dropout, without copies: L-BFGS on the expected loss, all columns at once.
+
+Dropout is an adaptive ridge (Wager, Wang and Liang 2013): its part of the Hessian is close to
+diagonal and as large as the loss's own spectrum, a few leading directions apart. The model of the
+Hessian is therefore, for each column, diag(D) + c V Λ Vᵀ: D = 1 + ridge as the last evaluation
+gave it, V and Λ the leading eigenvectors and eigenvalues of XᵀX (with the constant of the
+intercept), c the mean curvature. Its inverse is Woodbury's identity with a small matrix a column.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from decaf.heads.solver.dropout_objective import DropoutObjective, Evaluated
+
+__all__ = ["Leading", "leading_directions", "minimise_expected"]
+
+MEMORY = 8
+RANK = 48
+REST = 1.0
+
+
+@dataclass(frozen=True)
+class Leading:
+    """Leading eigenvectors V (d + 1, r) and eigenvalues Λ (r,) of [X 1]ᵀ[X 1], and what is left.
+
+    `rest` (d + 1,) is the diagonal of [X 1]ᵀ[X 1] - V Λ Vᵀ, and `count` the number of rows. Rows of
+    weights r stand in X and count as often as that.
+    """
+
+    vectors: Tensor
+    values: Tensor
+    rest: Tensor
+    count: float
+
+
+def leading_directions(X: Tensor, weight: Tensor | None = None, rank: int = RANK) -> Leading:
+    """Find the leading eigenvectors of [X 1]ᵀ[X 1] by subspace iteration.
+
+    Parameters
+    ----------
+    X : Tensor, shape (n, d)
+    weight : Tensor, shape (n, 1), optional
+        How often each row counts.
+    rank : int
+
+    Returns
+    -------
+    Leading
+        The start is seeded by itself: no global random state is read or changed.
+    """
+    n, d = X.shape
+    rank = min(rank, n, d + 1)
+    generator = torch.Generator().manual_seed(0)
+    start = torch.randn(d + 1, min(rank + 8, n, d + 1), generator=generator)
+    basis = torch.linalg.qr(start.to(X)).Q
+    one = X.new_ones(n, 1) if weight is None else weight.sqrt()
+    if weight is not None:
+        X = X * one
+    for _ in range(3):
+        image = torch.addmm(one * basis[-1], X, basis[:-1])
+        basis = torch.linalg.qr(torch.cat([X.T @ image, one.T @ image])).Q
+    image = torch.addmm(one * basis[-1], X, basis[:-1]).double()
+    values, turn = torch.linalg.eigh(image.T @ image)
+    vectors, values = basis @ turn[:, -rank:].to(X), values[-rank:].clamp(min=0).to(X)
+    squares = torch.cat([X.square().sum(0), one.square().sum(0)])
+    rest = (squares - vectors.square() @ values).clamp(min=0)
+    return Leading(vectors, values, rest, float(squares[-1]))
+
+
+class _Model:
+    """The model of the Hessian, diag(D) + c V Λ Vᵀ, of every column."""
+
+    def __init__(self, leading: Leading, found: Evaluated, penalised: bool) -> None:
+        last = torch.full_like(found.curvature, 1.0 if penalised else 0.0)[None]
+        # A free intercept has only the loss to hold it.
+        rise = found.curvature / leading.count
+        last = last + (0.0 if penalised else 1e-3) * found.curvature + 1e-12
+        self.diagonal = torch.cat([1 + found.ridge, last]) + REST * rise * leading.rest[:, None]
+        self.vectors = leading.vectors
+        # Σ h_i x_i x_iᵀ by the mean of h: (1/(cΛ) + Vᵀ D⁻¹ V)⁻¹ is the small matrix.
+        weight = (leading.values[:, None] * rise).clamp(min=1e-20)
+        inner = torch.einsum("jr,jk,js->krs", self.vectors, 1 / self.diagonal, self.vectors)
+        inner.diagonal(dim1=1, dim2=2).add_((1 / weight).T)
+        self.factor = torch.linalg.cholesky(inner.double()).to(inner.dtype)
+
+    def solve(self, q: Tensor) -> Tensor:
+        """Give the inverse times q (d + 1, K)."""
+        first = q / self.diagonal
+        seen = (self.vectors.T @ first).T[..., None]
+        small = torch.cholesky_solve(seen, self.factor)[..., 0].T
+        return first - (self.vectors @ small) / self.diagonal
+
+    def keep(self, kept: Tensor) -> None:
+        """Keep some columns."""
+        self.diagonal, self.factor = self.diagonal[:, kept], self.factor[kept]
+
+
+def minimise_expected(
+    objective: DropoutObjective,
+    leading: Leading,
+    weights: Tensor,
+    *,
+    tol: float,
+    max_iter: int,
+) -> tuple[Tensor, float, float, bool, int]:
+    """Minimise the objective.
+
+    Parameters
+    ----------
+    objective : DropoutObjective
+    leading : Leading
+        Of the same rows, or nearly.
+    weights : Tensor, shape (d + 1, K)
+        Where to begin; the intercept is last.
+    tol : float
+        Stop where the model promises less than `tol` times the objective, in each column.
+    max_iter : int
+
+    Returns
+    -------
+    weights : Tensor, shape (d + 1, K)
+    value : float
+        The objective, summed over the columns.
+    promise : float
+        What the model still promises, absolute, all columns together.
+    converged : bool
+    n_iter : int
+    """
+    columns = torch.arange(weights.shape[1], device=weights.device)
+    result, at = weights.clone(), weights
+    values = torch.zeros(weights.shape[1], dtype=torch.float64, device=weights.device)
+    promises = values.clone()
+    found = objective.at(at, columns)
+    model = _Model(leading, found, objective.penalised)
+    pairs: list[tuple[Tensor, Tensor, Tensor]] = []
+    n_iter, since, finished = 0, 0, False
+    while True:
+        direction = -_times_inverse(model, pairs, found.gradient, objective.coupled)
+        begin = _dot(found.gradient, direction, objective.coupled)
+        if bool((begin > 0).any()) and pairs:
+            pairs = []
+            continue
+        result[:, columns], values[columns] = at, found.value
+        promises[columns] = (-0.5 * begin).clamp(min=0) / (len(begin) if objective.coupled else 1)
+        total = found.value.sum().expand_as(begin) if objective.coupled else found.value
+        done = -0.5 * begin <= tol * total
+        finished = bool(done.all())
+        if finished or n_iter >= max_iter:
+            break
+        if not objective.coupled and int(done.sum()) > 0.1 * len(columns):
+            stay = torch.nonzero(~done)[:, 0]
+            columns, at, direction, begin = (
+                columns[stay],
+                at[:, stay],
+                direction[:, stay],
+                begin[stay],
+            )
+            found, total = found.columns(stay), total[stay]
+            model.keep(stay)
+            pairs = [(s[:, stay], y[:, stay], rho[stay]) for s, y, rho in pairs]
+        step, new = _step(objective, columns, at, direction, begin, total)
+        if not bool((step > 0).any()):
+            break
+        s = direction * step.to(at.dtype)
+        y = new.gradient - found.gradient
+        sy = _dot(s, y, objective.coupled)
+        good = sy > 1e-9 * _dot(s, s, objective.coupled)
+        rho = torch.where(good, 1 / torch.where(good, sy, 1.0), 0.0).to(at.dtype)
+        pairs = [*pairs[-(MEMORY - 1) :], (s, y, rho)]
+        at, found = at + s, new
+        n_iter, since = n_iter + 1, since + 1
+        if since == 6:  # the ridge has followed the weights: take it into the model
+            model, since = _Model(leading, found, objective.penalised), 0
+    return result, float(values.sum()), float(promises.sum()), finished, n_iter
+
+
+def _dot(a: Tensor, b: Tensor, coupled: bool) -> Tensor:
+    each = (a * b).sum(0).double()
+    return each.sum().expand_as(each) if coupled else each
+
+
+def _times_inverse(
+    model: _Model, pairs: list[tuple[Tensor, Tensor, Tensor]], gradient: Tensor, coupled: bool
+) -> Tensor:
+    """Give the inverse Hessian of the model and the pairs, times the gradient (two-loop)."""
+    q, factors = gradient.clone(), []
+    for s, y, rho in reversed(pairs):
+        factor = rho * _dot(s, q, coupled).to(q.dtype)
+        factors.append(factor)
+        q.addcmul_(y, factor, value=-1)
+    r = model.solve(q)
+    for (s, y, rho), factor in zip(pairs, reversed(factors), strict=True):
+        r.addcmul_(s, factor - rho * _dot(y, r, coupled).to(r.dtype))
+    return r
+
+
+def _step(
+    objective: DropoutObjective,
+    columns: Tensor,
+    at: Tensor,
+    direction: Tensor,
+    begin: Tensor,
+    total: Tensor,
+) -> tuple[Tensor, Evaluated]:
+    """Shorten the step of the columns that do not fall as they should; the others go the whole way.
+
+    The slack is the rounding of float32 sums.
+    """
+    step = torch.ones_like(begin)
+    slack = 1e-6 * total.abs()
+    found = objective.at(at + direction, columns)
+    open_ = torch.arange(len(columns), device=at.device)
+    new = found
+    for _ in range(12):
+        value = new.value.sum().expand_as(new.value) if objective.coupled else new.value
+        here = step[open_]
+        short = ~(value <= total[open_] + 1e-4 * here * begin[open_] + slack[open_])
+        if not bool(short.any()):
+            return step, found
+        # The parabola through value and slope at 0 and the value here.
+        open_, here, value = open_[short], here[short], value[short]
+        bend = (value - total[open_] - here * begin[open_]).clamp(min=1e-300)
+        best = (-0.5 * begin[open_] * here * here / bend).nan_to_num(0.0)
+        step[open_] = torch.minimum(torch.maximum(best, 0.1 * here), 0.5 * here)
+        new = _among(objective, columns, at, direction, step, open_, found)
+    step[open_] = 0.0
+    _among(objective, columns, at, direction, step, open_, found)
+    return step, found
+
+
+def _among(
+    objective: DropoutObjective,
+    columns: Tensor,
+    at: Tensor,
+    direction: Tensor,
+    step: Tensor,
+    some: Tensor,
+    found: Evaluated,
+) -> Evaluated:
+    """Evaluate some columns anew, and put what comes out among the others."""
+    moved = at[:, some] + direction[:, some] * step[some].to(at.dtype)
+    new = objective.at(moved, columns[some])
+    found.value[some], found.curvature[some] = new.value, new.curvature
+    found.gradient[:, some], found.ridge[:, some] = new.gradient, new.ridge
+    return new

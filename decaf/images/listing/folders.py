@@ -1,0 +1,275 @@
+"""Images in folders and under wildcards, in an order that is the same everywhere.
+
+Paths are bytes throughout, because file names are.
+"""
+
+from __future__ import annotations
+
+import glob
+import logging
+import os
+import stat
+from collections.abc import Iterator
+
+from decaf.errors import InputError
+from decaf.images.decoding.formats import HEAD_BYTES, guess_format
+from decaf.images.decoding.limits import MAX_TEXT_BYTES
+
+__all__ = [
+    "IMAGE_ENDINGS",
+    "glob_base",
+    "has_image_ending",
+    "has_wildcard",
+    "is_folder",
+    "is_hidden",
+    "list_folder",
+    "list_glob",
+    "path_text",
+    "read_small_file",
+    "read_start",
+]
+
+# A file with one of these is listed without being opened. The last line is of formats that are not
+# read: such a photograph keeps its row and a status that says so, rather than being passed over.
+IMAGE_ENDINGS = frozenset(
+    b".jpg .jpeg .jpe .jfif .mpo .png .apng .gif .bmp .dib .tif .tiff .webp .avif"
+    b" .ppm .pgm .pbm .pnm"
+    b" .heic .heif .jxl .jp2 .j2k .psd .eps .tga".split()
+)
+
+_logger = logging.getLogger(__name__)
+
+# macOS's resource forks in archives.
+_SKIPPED_FOLDERS = frozenset((b"__MACOSX",))
+
+
+def has_image_ending(name: bytes) -> bool:
+    """Tell whether a name ends as images' names do.
+
+    >>> has_image_ending(b"cat.JPG")
+    True
+    """
+    return os.path.splitext(name)[1].lower() in IMAGE_ENDINGS
+
+
+def is_hidden(relative: bytes) -> bool:
+    """Tell whether a path below a source is passed over: a part of it is hidden or of macOS's own.
+
+    >>> is_hidden(b"cats/.thumbnails/1.jpg")
+    True
+    """
+    parts = [part for part in relative.split(b"/") if part not in (b"", b".", b"..")]
+    return any(part.startswith(b".") or part in _SKIPPED_FOLDERS for part in parts)
+
+
+def list_folder(folder: bytes) -> list[bytes]:
+    """List the images below a folder.
+
+    Parameters
+    ----------
+    folder : bytes
+        As given.
+
+    Returns
+    -------
+    list of bytes
+        ``folder/relative``, sorted by bytes. Files whose ending is an image's, and files of any
+        other ending that begin as an image does. Links are followed, but not back into a folder
+        that they lie in; hidden files and folders, pipes, sockets and devices are passed over, and
+        with a warning the folders below that cannot be read.
+
+    Raises
+    ------
+    InputError
+        If the folder itself cannot be read.
+    """
+    found: list[bytes] = []
+    waiting: list[tuple[bytes, frozenset[tuple[int, int]]]] = [(folder, frozenset())]
+    while waiting:
+        current, above = waiting.pop()
+        try:
+            status = os.stat(current)
+            key = (status.st_dev, status.st_ino)
+            if key in above:
+                continue
+            with os.scandir(current) as scanned:
+                entries = sorted(scanned, key=lambda e: e.name)
+        except OSError as error:
+            shown, reason = repr(os.fsdecode(current)), error.strerror or error
+            if not above:
+                raise InputError(f"folder {shown} cannot be read: {reason}") from error
+            _logger.warning(
+                "folder %s cannot be read (%s): what is in it is left out", shown, reason
+            )
+            continue
+        for entry in entries:
+            if is_hidden(entry.name):
+                continue
+            if is_folder(entry):
+                waiting.append((entry.path, above | {key}))
+            elif _is_image_file(entry):
+                found.append(entry.path)
+    return sorted(found)
+
+
+def is_folder(entry: os.DirEntry[bytes]) -> bool:
+    """Tell whether an entry is a folder, or a link to one; a link to itself is none."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def path_text(path: bytes | str) -> str:
+    """Return a path as a text that any file can hold: bytes that are no UTF-8 stand as ``\\xNN``.
+
+    >>> print(path_text(b"a\\xff.jpg"), path_text(os.fsdecode(b"a\\xff.jpg")))
+    a\\xff.jpg a\\xff.jpg
+    """
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def has_wildcard(path: bytes) -> bool:
+    """Tell whether a path holds a wildcard (``*``, ``?``, ``[``)."""
+    return glob.has_magic(path)
+
+
+def glob_base(pattern: bytes) -> bytes:
+    """Give the leading part of a pattern that has no wildcard.
+
+    >>> glob_base(b"data/train/*/*.jpg")
+    b'data/train'
+    """
+    head = pattern
+    while has_wildcard(head):
+        head = os.path.dirname(head)
+    return head
+
+
+def list_glob(pattern: bytes) -> list[bytes]:
+    """List the images that a pattern matches, sorted by bytes; ``**`` stands for any folders.
+
+    Only regular files are listed (folders that match are not gone into), by the same rule as in
+    `list_folder`; and so no path that goes through a link back into a folder above it.
+    """
+    base = glob_base(pattern)
+    known: dict[bytes, tuple[int, int] | None] = {}
+    # Wildcards leave hidden files out, as a shell's do; macOS's folder is not hidden in that sense.
+    return sorted(
+        path
+        for path in set(_matches(b"", pattern))
+        if not _SKIPPED_FOLDERS.intersection(path[len(base) :].split(b"/"))
+        and os.path.isfile(path)
+        and _is_image_path(path)
+        and not _goes_round(path, base, known)
+    )
+
+
+def _matches(root: bytes, pattern: bytes) -> Iterator[bytes]:
+    """Give what a pattern matches below `root`.
+
+    `glob` itself follows links back up, and with several of them in a folder never ends.
+    """
+    parts = pattern.split(b"/")
+    if b"**" not in parts:
+        for path in glob.glob(pattern, root_dir=root or None):
+            yield os.path.join(root, path)
+        return
+    at = parts.index(b"**")
+    head = b"/".join(parts[:at]) or (b"/" if at else b"")
+    tail = b"/".join(parts[at + 1 :]) if at + 1 < len(parts) else b"*"
+    if not tail:
+        return  # a slash at the end asks for folders alone
+    starts = _matches(root, head) if has_wildcard(head) else [os.path.join(root, head)]
+    for start in starts:
+        for folder in _folders(start):
+            yield from _matches(folder, tail)
+
+
+def _folders(start: bytes) -> Iterator[bytes]:
+    """Give a folder and all below it but hidden ones, none within itself."""
+    waiting: list[tuple[bytes, frozenset[tuple[int, int]]]] = [(start, frozenset())]
+    while waiting:
+        current, above = waiting.pop()
+        key = _identity(current)
+        if key is None or key in above:
+            continue
+        try:
+            with os.scandir(current or b".") as entries:
+                names = [e.name for e in entries if not e.name.startswith(b".") and is_folder(e)]
+        except OSError:  # what cannot be looked into matches nothing, as in a shell
+            continue
+        yield current
+        waiting += [(os.path.join(current, name), above | {key}) for name in names]
+
+
+def _goes_round(path: bytes, base: bytes, known: dict[bytes, tuple[int, int] | None]) -> bool:
+    """Tell whether a folder comes twice on the way from `base` to a file."""
+    seen = set()
+    folder = os.path.dirname(path)
+    while True:
+        if folder not in known:
+            known[folder] = _identity(folder)
+        key = known[folder]
+        if key in seen:
+            return True
+        seen.add(key)
+        above = os.path.dirname(folder)
+        if above == folder or len(folder) <= len(base):
+            return False
+        folder = above
+
+
+def _identity(folder: bytes) -> tuple[int, int] | None:
+    try:
+        status = os.stat(folder or b".")
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def read_start(path: bytes, count: int) -> bytes:
+    """Read the first bytes of a regular file; empty where it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(count)
+    except OSError:
+        return b""
+
+
+def read_small_file(path: bytes) -> bytes | None:
+    """Read a list that belongs to a data set; None where there is no such file.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, or is larger than any list.
+    """
+    shown = repr(os.fsdecode(path))
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            return None
+    except OSError:
+        return None
+    try:
+        with open(path, "rb") as file:
+            content = file.read(MAX_TEXT_BYTES + 1)
+    except OSError as error:
+        raise InputError(f"{shown} cannot be read: {error.strerror or error}") from error
+    if len(content) > MAX_TEXT_BYTES:
+        raise InputError(f"{shown}: more than {MAX_TEXT_BYTES} bytes for a list")
+    return content
+
+
+def _is_image_file(entry: os.DirEntry[bytes]) -> bool:
+    try:
+        if not stat.S_ISREG(entry.stat().st_mode):
+            return False  # a pipe must not even be opened: it would wait for a writer
+    except OSError:
+        # A link to nothing is an image that is missing, if its name says that it is one.
+        return has_image_ending(entry.name)
+    return _is_image_path(entry.path)
+
+
+def _is_image_path(path: bytes) -> bool:
+    return has_image_ending(path) or guess_format(read_start(path, HEAD_BYTES)) is not None

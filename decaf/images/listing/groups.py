@@ -1,0 +1,184 @@
+"""Which images belong together: photographs of one animal, of one burst, of one site.
+
+Images of one group are so much alike that what was learnt of some tells of the others. A group is
+therefore never on both sides of a split (`decaf.images.listing.splits`).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import numpy as np
+
+from decaf.errors import ImageError, InputError, SettingError
+from decaf.images.decoding.ifd import CaptureTime, capture_time
+from decaf.images.listing.labels import texts_from_file
+from decaf.images.listing.refs import ImageRef
+
+__all__ = ["find_groups"]
+
+# What is read of a file for its EXIF block, which stands near the beginning.
+_HEAD_BYTES = 256 * 1024
+_UNITS = {"": 1.0, "s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_FORMS = "FILE:COLUMN, path:REGEX, folder, folder:N, or time:60s"
+
+_logger = logging.getLogger(__name__)
+
+
+def find_groups(
+    groups: Any,
+    names: Sequence[bytes],
+    relative: Sequence[bytes],
+    refs: Sequence[ImageRef] | None,
+) -> tuple[str, ...] | None:
+    """Find the group of each image.
+
+    Parameters
+    ----------
+    groups : str, path or sequence, or None
+        ``"FILE:COLUMN"``: the column of a table whose rows are matched with the images as those of
+        labels are (see `decaf.images.listing.labels.labels_from_file`); an empty cell is no group.
+        ``"path:REGEX"``: the first group of a regular expression that is searched for in the path
+        below the source, or all that matches. ``"folder"``: the folder that an image lies in;
+        ``"folder:2"`` the one above, and so on. ``"time:60s"``: images whose capture times (EXIF)
+        follow one another within 60 seconds (``min``, ``h`` and ``d`` are units too), for each
+        camera by itself. Or one text or number for each image, None for no group.
+    names : sequence of bytes
+        Paths of the images as given.
+    relative : sequence of bytes
+        The same below their sources.
+    refs : sequence of ImageRef or None
+        How each is loaded.
+
+    Returns
+    -------
+    tuple of str, or None
+        An empty text for an image without a group; None where `groups` is None.
+
+    Raises
+    ------
+    SettingError
+        For a text that names no groups.
+    InputError
+        If no image is in a group, or the table cannot be read.
+    """
+    if groups is None:
+        return None
+    if not isinstance(groups, (str, bytes, os.PathLike)):
+        found = _from_sequence(groups, len(names))
+        shown = "groups"
+    else:
+        text = os.fsdecode(groups)
+        shown = f"groups {text!r}"
+        kind, _, rest = text.partition(":")
+        if kind == "path":
+            found = _by_path(rest, relative, shown)
+        elif kind == "folder":
+            found = _by_folder(rest, relative, shown)
+        elif kind == "time":
+            found = _by_time(rest, names, refs, shown)
+        else:
+            return _from_file(text, names, relative)
+    without = found.count("")
+    if without == len(found):
+        raise InputError(f"{shown}: none of the {len(found)} images is in a group")
+    if without:
+        _logger.warning(
+            "%s: %d of %d images are in no group, each counts as one of its own (such as %r)",
+            shown,
+            without,
+            len(found),
+            os.fsdecode(names[found.index("")]),
+        )
+    return tuple(found)
+
+
+def _from_sequence(groups: Any, count: int) -> list[str]:
+    if not isinstance(groups, Iterable):
+        raise SettingError(f"groups {groups!r:.80}: must be {_FORMS}, or one for each image")
+    values = groups.tolist() if isinstance(groups, np.ndarray) else list(groups)
+    if len(values) != count:
+        raise InputError(f"{len(values)} groups for {count} images")
+    # NaN is what pandas has for an empty cell; it alone differs from itself.
+    return ["" if v is None or v != v else _text(v) for v in values]
+
+
+def _from_file(text: str, names: Sequence[bytes], relative: Sequence[bytes]) -> tuple[str, ...]:
+    file, colon, columns = text.rpartition(":")
+    if not os.path.exists(text) and not (colon and os.path.exists(file)):
+        raise SettingError(f"groups {text!r}: there is no such file, and it is none of {_FORMS}")
+    if os.path.exists(text):
+        file, columns = text, ""
+    cells = texts_from_file(file, columns, names, relative, "group")
+    return tuple("" if cell is None else _text(cell) for cell in cells)
+
+
+def _by_path(pattern: str, relative: Sequence[bytes], shown: str) -> list[str]:
+    try:
+        expression = re.compile(pattern)
+    except re.error as error:
+        raise SettingError(f"{shown}: is no regular expression: {error}") from error
+    found = []
+    for path in relative:
+        match = expression.search(os.fsdecode(path))
+        part = "" if match is None else match[1 if expression.groups else 0]
+        found.append(_text(part or ""))
+    return found
+
+
+def _by_folder(levels: str, relative: Sequence[bytes], shown: str) -> list[str]:
+    if levels and not (levels.isdecimal() and int(levels) >= 1):
+        raise SettingError(f"{shown}: folder:N takes a whole number from 1 on")
+    above = int(levels or 1)
+    return [_text(b"/".join(path.split(b"/")[:-above])) for path in relative]
+
+
+def _by_time(
+    span: str, names: Sequence[bytes], refs: Sequence[ImageRef] | None, shown: str
+) -> list[str]:
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(s|min|m|h|d|)\s*", span)
+    if match is None:
+        raise SettingError(f"{shown}: time takes a span such as 60s, 5min, 2h or 1d")
+    if refs is None:
+        raise SettingError(f"{shown}: images in memory, and those of a pack, have no capture times")
+    apart = timedelta(seconds=float(match[1]) * _UNITS[match[2]])
+    taken = [_taken(ref) for ref in refs]
+    of_camera: dict[str, list[tuple[datetime, bytes, int]]] = {}
+    for row, each in enumerate(taken):
+        if each is not None:
+            of_camera.setdefault(each.camera, []).append((each.time, names[row], row))
+    found = [""] * len(names)
+    for camera, shots in of_camera.items():
+        before, group = datetime.min, ""
+        for time, _, row in sorted(shots):
+            if not group or time - before > apart:
+                group = _text(f"{camera} {time.isoformat(sep=' ')}".strip())
+            before, found[row] = time, group
+    return found
+
+
+def _taken(ref: ImageRef) -> CaptureTime | None:
+    if ref.archive is None:
+        try:
+            if not os.path.isfile(ref.name):
+                return None
+            with open(ref.name, "rb") as file:
+                return capture_time(file.read(_HEAD_BYTES))
+        except (OSError, ValueError):
+            return None
+    try:
+        return capture_time(ref.load()[:_HEAD_BYTES])
+    except ImageError:
+        return None
+
+
+def _text(value: object) -> str:
+    """Return a name that any file can hold."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "backslashreplace")
+    return str(value).encode("utf-8", "backslashreplace").decode().replace("\0", "")

@@ -1,0 +1,367 @@
+"""What one path stands for: a file, a folder, an archive, a list of files, or a pattern."""
+
+from __future__ import annotations
+
+import logging
+import os
+import stat
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from decaf.errors import ImageError, InputError
+from decaf.images.decoding.formats import HEAD_BYTES, guess_format, is_hdf5
+from decaf.images.decoding.limits import MAX_TEXT_BYTES
+from decaf.images.listing.archives import Member, archive_kind, list_members, read_head, read_member
+from decaf.images.listing.arrays import list_array
+from decaf.images.listing.folders import (
+    glob_base,
+    has_image_ending,
+    has_wildcard,
+    is_hidden,
+    list_folder,
+    list_glob,
+    read_small_file,
+    read_start,
+)
+from decaf.images.listing.labels import common_folder
+from decaf.images.listing.recognise import is_kind, not_wanted, recognise
+from decaf.images.listing.refs import ImageRef
+from decaf.images.listing.split_folders import classes_and_splits
+from decaf.images.listing.tables import (
+    Table,
+    as_utf8,
+    decoded,
+    find_reading,
+    named_columns,
+    read_tables,
+    shortened,
+    spellings,
+)
+
+__all__ = [
+    "LIST_ENDINGS",
+    "TABLE_ENDINGS",
+    "Found",
+    "find_images",
+    "find_in_archive",
+    "is_image_source",
+]
+
+LIST_ENDINGS = frozenset((b".txt", b".lst", b".list"))
+TABLE_ENDINGS = frozenset((b".csv", b".tsv"))
+
+# Kinds of files, as `recognise` calls them, that may be arrays of images.
+_ARRAYS = {"array": "npy", "hdf5": "hdf5"}
+
+_SOURCE = "an image, a folder, an archive, a list, a table or an array of images"
+
+# Rows of a table by which its columns are told.
+_ROWS_LOOKED_AT = 100
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Found:
+    """What one path gave.
+
+    Attributes
+    ----------
+    kind : str
+        "file", "folder", "glob", "list", "table", or one of
+        `decaf.images.listing.refs.CONTAINER_KINDS`.
+    path : bytes
+        As given.
+    names : list of bytes
+        What is stored as each image's path.
+    relative : list of bytes
+        The same below the source.
+    classes : list of bytes or None
+        The folder that is each image's class; of a table its label. Empty from `find_in_archive`.
+    members : list of ImageRef
+        One for each image of an archive or array, else empty.
+    splits : list of str
+        "train", "val", "test" or an empty text for each image; empty where there are no splits.
+    """
+
+    kind: str
+    path: bytes
+    names: list[bytes]
+    relative: list[bytes]
+    classes: list[bytes | None]
+    members: list[ImageRef] = field(default_factory=list)
+    splits: list[str] = field(default_factory=list)
+
+    def described(self) -> dict[str, Any]:
+        """Give what is recorded of the source, as JSON can hold it."""
+        return {"kind": self.kind, "path": os.fsdecode(self.path), "images": len(self.names)}
+
+
+def find_images(path: bytes, several: bool = False, layout: str = "auto") -> Found:
+    """List the images that one path stands for.
+
+    Parameters
+    ----------
+    path : bytes
+        See `decaf.images.listing.sources.collect`.
+    several : bool
+        Whether it is one of several, so that a missing image keeps its place among them.
+    layout : {"auto", "splits", "classes"}
+        How folders called train, val or test are taken; see `decaf.images.listing.split_folders`.
+
+    Raises
+    ------
+    InputError
+        If there is no such thing, or it cannot be read.
+    """
+    if path == b"-":
+        return _list_file(path, sys.stdin.buffer.read(), b"", layout)
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError) as error:
+        return _not_there(path, error, several, layout)
+    if stat.S_ISDIR(mode):
+        names = list_folder(path)
+        prefix = len(os.path.join(path, b""))
+        relative = [name[prefix:] for name in names]
+        return _sorted_in(
+            Found("folder", path, names, relative, []),
+            relative,
+            layout,
+            lambda name: read_small_file(os.path.join(path, name)),
+        )
+    if not stat.S_ISREG(mode):
+        raise InputError(f"{_shown(path)} is neither a file nor a folder")
+    head = read_start(path, 512)
+    if guess_format(head[:HEAD_BYTES]) is not None:
+        return Found("file", path, [path], [path], [None])
+    given = recognise(path).name
+    if given in _ARRAYS:
+        return _array_of(path, _ARRAYS[given])
+    kind = archive_kind(head, path) if head else None
+    if kind is not None and given == "archive":
+        return _in_archive(path, kind, layout)
+    if os.path.splitext(path)[1].lower() in LIST_ENDINGS:
+        return _list_of(path, layout)
+    if os.path.splitext(path)[1].lower() in TABLE_ENDINGS:
+        return _table_of(path, None)
+    # What may be meant as an image keeps its row, with what is wrong with it.
+    meant = has_image_ending(path) or (several and given in ("text", "empty", "unknown"))
+    if not meant:
+        raise InputError(not_wanted(path, _SOURCE))
+    return Found("file", path, [path], [path], [None])
+
+
+def _array_of(path: bytes, kind: str, dataset: str = "", given: bytes = b"") -> Found:
+    names = list_array(path, kind, dataset)
+    relative = [name[name.rindex(b"[") + 1 : -1] for name in names]
+    refs = [
+        ImageRef(name, path, kind, Member(name, row, 0, 0, 0, 0)) for row, name in enumerate(names)
+    ]
+    return Found(kind, given or path, names, relative, [None] * len(names), refs)
+
+
+def is_image_source(path: bytes) -> bool:
+    """Tell whether a file is, by what it holds, an image, an archive, a list, or a feature file.
+
+    Parameters
+    ----------
+    path : bytes
+        Of a file that is there.
+    """
+    if not os.path.isfile(path):
+        return False
+    head = read_start(path, 512)
+    return (
+        guess_format(head[:HEAD_BYTES]) is not None
+        or archive_kind(head, path) is not None
+        or os.path.splitext(path)[1].lower() in LIST_ENDINGS | TABLE_ENDINGS
+        or is_hdf5(path)
+        or is_kind(path, "array")
+    )
+
+
+def _not_there(path: bytes, error: Exception, several: bool, layout: str) -> Found:
+    """Make something of a path that is no file: a list, a pattern, or an image gone missing."""
+    if path.startswith(b"@"):
+        return _list_of(path[1:], layout)
+    array, colon, dataset = path.rpartition(b":")
+    if colon and os.path.isfile(array) and is_kind(array, "hdf5"):
+        return _array_of(array, "hdf5", os.fsdecode(dataset), path)
+    file, columns = named_columns(path)
+    if columns is not None and os.path.isfile(file):
+        return _table_of(file, columns)
+    if has_wildcard(path):
+        names = list_glob(path)
+        if not names:
+            raise InputError(f"no images match {_shown(path)}")
+        base = glob_base(path)
+        prefix = len(os.path.join(base, b"")) if base else 0
+        relative = [name[prefix:] for name in names]
+        return _sorted_in(Found("glob", path, names, relative, []), relative, layout)
+    if several and has_image_ending(path):
+        return Found("file", path, [path], [path], [None])
+    reason = error.strerror if isinstance(error, OSError) else str(error)
+    raise InputError(f"{_shown(path)}: {reason}")
+
+
+def _sorted_in(
+    found: Found,
+    relative: Sequence[bytes],
+    layout: str,
+    text: Callable[[bytes], bytes | None] = lambda name: None,
+) -> Found:
+    """Give images the classes and splits that the folders on their paths stand for."""
+    classes, splits = classes_and_splits(
+        relative, layout=layout, shown=_shown(found.path), text=text
+    )
+    return replace(found, classes=classes, splits=splits)
+
+
+def _in_archive(path: bytes, kind: str, layout: str) -> Found:
+    members = list_members(path, kind)
+    found = find_in_archive(path, kind, members)
+    top = len(found.names[0]) - len(found.relative[0]) if found.names else 0
+    prefix = found.names[0][:top] if found.names else b""
+    named = {member.name: member for member in members}
+
+    def text(name: bytes) -> bytes | None:
+        member = named.get(prefix + name)
+        try:
+            return None if member is None else read_member(path, kind, member, MAX_TEXT_BYTES)
+        except ImageError as error:
+            raise InputError(f"{_shown(path)}: {os.fsdecode(name)!r}: {error}") from error
+
+    return _sorted_in(found, found.relative, layout, text)
+
+
+def _list_of(path: bytes, layout: str) -> Found:
+    try:
+        with open(path, "rb") as file:
+            content = file.read()
+    except (OSError, ValueError) as error:
+        raise InputError(f"list file {_shown(path)} cannot be read: {error}") from error
+    return _list_file(path, content, os.path.dirname(path), layout)
+
+
+def _list_file(path: bytes, content: bytes, folder: bytes, layout: str) -> Found:
+    """Read a list of paths; one that holds a NUL is separated by NULs (as of ``find -print0``)."""
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        content, _ = as_utf8(content, f"list {_shown(path)}")
+    elif len(content) > 8 and not (any(content[:64:2]) and any(content[1:64:2])):
+        raise InputError(
+            f"list {_shown(path)} begins as UTF-16 without a byte order mark; save it as UTF-8"
+        )
+    if b"\0" in content:
+        entries = content.split(b"\0")
+    else:
+        lines = content.removeprefix(b"\xef\xbb\xbf").split(b"\n")
+        entries = [line.removesuffix(b"\r") for line in lines]
+    entries = [entry for entry in entries if entry.strip()]
+    if not entries:
+        raise InputError(f"list {_shown(path)} names no images")
+    names = [os.path.join(folder, entry) for entry in entries]
+    if not any(os.path.lexists(name) for name in names):
+        first = ", ".join(_shown(name) for name in names[:3])
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        base = "the working folder" if path == b"-" else "the list's own folder"
+        raise InputError(
+            f"list {_shown(path)}: none of its {len(names)} files exists: {first}{more}; entries "
+            f"are absolute or relative to {base} ({_shown(os.path.abspath(folder))}), one a line"
+        )
+    shared = len(common_folder(names))
+    return _sorted_in(
+        Found("list", path, names, entries, []), [name[shared:] for name in names], layout
+    )
+
+
+def _table_of(path: bytes, columns: tuple[str, ...] | None) -> Found:
+    """Read a table of images, with a path in each row and perhaps a label (see `tables`)."""
+    name = f"table {_shown(path)}"
+    with open(path, "rb") as file:
+        content = file.read()
+    folder = os.path.dirname(path)
+
+    def located(cell: bytes) -> bytes | None:
+        """Find the file that a cell names, relative to the table or to the working folder."""
+        if not cell:
+            return None
+        for key in spellings(cell):
+            for place in (os.path.join(folder, key), key):
+                if os.path.isfile(place):
+                    return place
+        return None
+
+    best: list[tuple[bytes, bytes]] = []
+    read = "no table of several columns"
+    for table in read_tables(content, name):
+        read = table.described()
+        some = Table(table.separator, table.encoding, table.rows[:_ROWS_LOOKED_AT])
+        reading = find_reading(
+            some, columns, lambda cell: located(cell) is not None, name, label_needed=False
+        )
+        if reading is not None:
+            best = [*replace(reading, table=table).pairs()]
+            if reading.label < 0:
+                _logger.warning(
+                    "%s: no column is called label, class, species, category or target, so the "
+                    "images have no labels; name it, as FILE:PATH,LABEL",
+                    name,
+                )
+            break
+    if not best and columns is None:
+        lines = as_utf8(content, name)[0].split(b"\n")
+        best = [(line.strip(), b"") for line in lines if line.strip()]
+    if best and located(best[0][0]) is None and not has_image_ending(best[0][0]):
+        best = best[1:]  # the header
+    empty = sum(not cell for cell, _ in best)
+    if empty:
+        _logger.warning("%s: %d rows have no path and are passed over", name, empty)
+        best = [row for row in best if row[0]]
+    places = [located(cell) for cell, _ in best]
+    if not any(places):
+        first = f"; the first path is {shortened(decoded(best[0][0]))}" if best else ""
+        raise InputError(
+            f"{name} names no image that is there: read as {read}{first}; paths are absolute, or "
+            f"relative to the table's folder or the working folder"
+        )
+    names = [
+        os.path.join(folder, cell) if place is None else place
+        for place, (cell, _) in zip(places, best, strict=True)
+    ]
+    classes = [text or None for _, text in best]
+    without = classes.count(None)
+    if 0 < without < len(classes):
+        _logger.warning("%s: %d of %d images have no label", name, without, len(classes))
+    return Found("table", path, names, [cell for cell, _ in best], [*classes])
+
+
+def find_in_archive(path: bytes, kind: str, members: Sequence[Member]) -> Found:
+    """List the images among the members of an archive.
+
+    Parameters
+    ----------
+    path : bytes
+        The archive.
+    kind : str
+        What `decaf.images.listing.archives.archive_kind` said.
+    members : sequence of Member
+        What `decaf.images.listing.archives.list_members` gave.
+    """
+    refs = []
+    for member in members:
+        if is_hidden(member.name):
+            continue
+        head = b"" if has_image_ending(member.name) else read_head(path, kind, member, HEAD_BYTES)
+        if has_image_ending(member.name) or guess_format(head) is not None:
+            refs.append(ImageRef(member.name, path, kind, member))
+    names = [ref.name for ref in refs]
+    top = len(common_folder(names, depth=1))
+    relative = [name[top:] for name in names]
+    return Found(kind, path, names, relative, [], refs)
+
+
+def _shown(path: bytes) -> str:
+    return shortened(os.fsdecode(path))

@@ -1,0 +1,336 @@
+"""A pool of decoding processes that survives what images do to decoders.
+
+A decoder that crashes, hangs or is killed takes its process along, never the run: the image it was
+working on is known (each worker handles its jobs in order), is tried again in a process of its own,
+and gets a status if it goes on failing. Its neighbours are decoded elsewhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Sequence
+from multiprocessing import ProcessError
+from multiprocessing.connection import wait
+from typing import Any, Protocol
+
+from decaf.errors import DecafError
+from decaf.images.listing.sources import ImageRef
+from decaf.images.spec import PreprocessSpec
+from decaf.images.status import NO_DIGEST, Outcome
+from decaf.images.workers.child import Child, Job
+
+__all__ = ["DecodePool", "InlinePool", "Job", "Pool", "processes_available"]
+
+# Jobs handed to a worker ahead of its answer: enough that it never waits for the next.
+AHEAD = 4
+# Times each worker may die in a row without having answered anything before the pool gives up.
+STILLBORN = 5
+# Seconds within which the server must have loaded its libraries and forked a worker.
+START_TIMEOUT = 180.0
+# Tries an image has, by what becomes of its process. The first death may be that of a worker killed
+# from outside, and so may, more rarely, be the second; a hang is too dear to be seen three times.
+TRIES = {"worker_died": 3, "timeout": 2}
+
+
+class Pool(Protocol):
+    """What prepares images: jobs go in by `submit`, come out of `poll` with what became of them."""
+
+    def submit(self, job: Job) -> None:
+        """Take a job; it is worked on during `poll`."""
+
+    def poll(self, timeout: float, also: Sequence[Any] = ()) -> list[tuple[Job, Outcome]]:
+        """Give what has been finished, waiting at most `timeout` seconds, or until one of `also`
+        (objects with a ``fileno``) can be read."""
+
+    def close(self) -> None:
+        """Stop; unfinished jobs are dropped."""
+
+
+class InlinePool:
+    """Prepares images in the calling thread: for images in memory, and where there is no fork.
+
+    Nobody can end a decoder that hangs here; what an image may take is bounded by its header (see
+    `decaf.images.decoding.limits`).
+
+    Parameters
+    ----------
+    spec : PreprocessSpec
+        Resizing and cropping.
+    ten : bool
+        Five crops instead of one.
+    """
+
+    def __init__(self, spec: PreprocessSpec, *, ten: bool) -> None:
+        self._spec = spec
+        self._ten = ten
+        self._jobs: deque[Job] = deque()
+
+    @property
+    def busy(self) -> bool:
+        """Whether images are waiting to be prepared."""
+        return bool(self._jobs)
+
+    def submit(self, job: Job) -> None:
+        """Queue a job."""
+        self._jobs.append(job)
+
+    def poll(self, timeout: float, also: Sequence[Any] = ()) -> list[tuple[Job, Outcome]]:
+        """Prepare the next image; with none queued, wait for `also`."""
+        if not self._jobs:
+            wait(also, timeout)
+            return []
+        # Here, since it loads torch, which the process that owns a DecodePool may do meanwhile.
+        from decaf.images.prepare import prepare_object, prepare_ref
+
+        job = self._jobs.popleft()
+        prepare = prepare_ref if isinstance(job.source, ImageRef) else prepare_object
+        return [(job, prepare(job.source, self._spec, ten=self._ten, out=job.out))]
+
+    def close(self) -> None:
+        """Drop what is queued."""
+        self._jobs.clear()
+
+
+class DecodePool:
+    """Prepares images in worker processes.
+
+    The server process is started at once and loads its libraries while the caller loads its own;
+    `configure` then starts the workers.
+
+    Parameters
+    ----------
+    workers : int
+        How many processes, at least 1.
+    timeout : float
+        Seconds one image may take. It is tried twice.
+    folder : object
+        What tells the current folder from others; it is kept for the caller.
+
+    Attributes
+    ----------
+    workers, folder
+        As given.
+
+    Raises
+    ------
+    DecafError
+        From `poll`, where no worker can be started at all.
+    """
+
+    def __init__(self, workers: int, *, timeout: float = 60.0, folder: object = None) -> None:
+        self.workers = workers
+        self.folder = folder
+        self._settings = b""
+        self._timeout = timeout
+        self._server: subprocess.Popen[bytes] | None = None
+        self._control: socket.socket | None = None
+        self._children: list[Child] = []
+        self._pending: deque[Job] = deque()
+        self._suspects: deque[Job] = deque()
+        self._stillborn = 0
+        self._start_server()
+
+    def configure(self, spec: PreprocessSpec, *, ten: bool) -> None:
+        """Start the workers, in place of those with other settings.
+
+        Parameters
+        ----------
+        spec : PreprocessSpec
+            Resizing and cropping.
+        ten : bool
+            Five crops instead of one.
+        """
+        self._settings = json.dumps({"preprocess": spec.to_dict(), "ten": ten}).encode()
+        self._end_children()
+        self._stillborn = 0
+        for _ in range(self.workers):
+            self._start_worker()
+
+    @property
+    def idle(self) -> bool:
+        """Whether all that was submitted has been given out."""
+        return not (self._pending or self._suspects or any(c.jobs for c in self._children))
+
+    def submit(self, job: Job) -> None:
+        """Queue a job whose source is an `ImageRef`."""
+        self._pending.append(job)
+        self._dispatch()
+
+    def poll(self, timeout: float, also: Sequence[Any] = ()) -> list[tuple[Job, Outcome]]:
+        """Give what has been finished; wait at most `timeout` seconds for it."""
+        self._dispatch()
+        finished: list[tuple[Job, Outcome]] = []
+        readable: list[Any] = [*self._children, *also]
+        began = time.monotonic()
+        ready = wait(readable, timeout)
+        # No more than was asked for: if the machine slept, or this process was halted, so were the
+        # workers. Nor does the time between two polls count, for the same reason.
+        waited = min(time.monotonic() - began, timeout)
+        for child in self._children:
+            child.waited += waited
+        for found in ready:
+            if isinstance(found, Child):
+                self._receive(found, finished)
+        self._end_the_slow(finished)
+        self._dispatch()
+        return finished
+
+    def close(self) -> None:
+        """Stop all processes."""
+        self._end_children()
+        self._end_server(patience=0.2)
+
+    def rest(self) -> None:
+        """End the workers and with them the files that they hold open; the server stays."""
+        self._end_children()
+
+    def disown(self) -> None:
+        """Let go of processes that are another's, in a process that was forked from their owner."""
+        for child in self._children:
+            child.close()
+        self._children.clear()
+        if self._control is not None:
+            self._control.close()
+        if self._server is not None:
+            self._server.returncode = 0  # nobody is to wait for it here
+
+    def _end_children(self) -> None:
+        for child in self._children:
+            child.close()
+            if child.jobs:
+                child.end()
+        self._children.clear()
+
+    def _start_server(self) -> socket.socket:
+        ours, theirs = socket.socketpair()
+        # `-c` looks for modules in the current folder first, which may be a stranger's: nothing
+        # but the built-in sys is imported before the path is that of this process.
+        code = (
+            "import sys; fd, *sys.path = sys.argv[1:]; "
+            "from decaf.images.workers.worker import serve; serve(int(fd))"
+        )
+        search_path = [os.path.abspath(entry) for entry in sys.path]
+        # One thread each: the workers are the parallelism.
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+        # A Ctrl-C, or the SIGTERM of `timeout`, goes to the whole group; it is this process that
+        # decides what to finish. Signals that are blocked here are so there, from the first moment.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+        try:
+            self._server = subprocess.Popen(
+                [sys.executable, "-c", code, str(theirs.fileno()), *search_path],
+                stdin=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+                env=environment,
+            )
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        theirs.close()
+        self._control = ours
+        return ours
+
+    def _server_is_dead(self) -> bool:
+        return self._server is not None and self._server.poll() is not None
+
+    def _start_worker(self) -> None:
+        ours, theirs = socket.socketpair()
+        try:
+            if self._control is None or self._server_is_dead():
+                raise ConnectionError
+            socket.send_fds(self._control, [b"w"], [theirs.fileno()])
+        except OSError:
+            # Dead, or about to be: one that hears nothing any more may still be running.
+            self._end_server()
+            # Where this one dies at once the worker is stillborn, and the next try restarts it.
+            with contextlib.suppress(OSError):
+                socket.send_fds(self._start_server(), [b"w"], [theirs.fileno()])
+        theirs.close()
+        self._children.append(Child(ours, self._settings))
+
+    def _end_server(self, patience: float = 0.0) -> None:
+        if self._control is not None:
+            self._control.close()
+        if self._server is not None:
+            try:
+                self._server.wait(patience)
+            except subprocess.TimeoutExpired:
+                self._server.kill()
+                self._server.wait()
+
+    def _dispatch(self) -> None:
+        for child in self._children:
+            if child.alone:
+                continue
+            if self._suspects:
+                # Held back until it is idle, so that a suspect cannot take neighbours along.
+                if not child.jobs:
+                    child.alone = True
+                    child.give(self._suspects.popleft())
+                continue
+            while self._pending and len(child.jobs) < AHEAD:
+                child.give(self._pending.popleft())
+
+    def _receive(self, child: Child, finished: list[tuple[Job, Outcome]]) -> None:
+        try:
+            answer = child.take()
+        except TimeoutError:
+            self._bury(child, "timeout", finished)
+        except (EOFError, OSError):
+            # A worker dies with its server, whatever it was working on.
+            self._bury(child, "" if self._server_is_dead() else "worker_died", finished)
+        except (ValueError, ProcessError):
+            child.end()
+            self._bury(child, "worker_died", finished)
+        else:
+            if answer is not None:
+                self._stillborn = 0
+                finished.append(answer)
+
+    def _end_the_slow(self, finished: list[tuple[Job, Outcome]]) -> None:
+        for child in list(self._children):
+            if not child.pid:
+                if child.waited > START_TIMEOUT and self._server is not None:
+                    self._server.kill()  # its workers to be read as closed at the next poll
+            elif child.jobs and child.waited > self._timeout:
+                self._bury(child, "timeout", finished)
+
+    def _bury(self, child: Child, status: str, finished: list[tuple[Job, Outcome]]) -> None:
+        """Replace a dead or hung worker and send its jobs on; without a status, nobody's fault."""
+        if status == "timeout":
+            child.end()
+        child.close()
+        self._children.remove(child)
+        if not child.pid:
+            self._stillborn += 1
+            if self._stillborn >= STILLBORN * self.workers:
+                raise DecafError(
+                    f"the decoding processes die as they start ({self._stillborn} in a row); "
+                    "use --workers 0 to decode inside this process"
+                )
+        elif child.jobs and status:
+            job = child.jobs.popleft()
+            job.failures += 1
+            if job.failures < TRIES[status]:
+                self._suspects.append(job)
+            else:
+                job.out[...] = 0
+                text = {
+                    "timeout": f"decoding took longer than {self._timeout:g} s, twice",
+                    "worker_died": f"decoding ended its process, {job.failures} times",
+                }[status]
+                finished.append((job, Outcome(status, text, -1, -1, NO_DIGEST)))
+        for job in reversed(child.jobs):
+            (self._suspects if job.failures else self._pending).appendleft(job)
+        self._start_worker()
+
+
+def processes_available() -> bool:
+    """Tell whether decoding can be given to processes here (it takes fork and descriptors)."""
+    return hasattr(os, "fork") and hasattr(socket, "send_fds") and bool(sys.executable)

@@ -1,0 +1,92 @@
+"""The decoding processes.
+
+A server process imports the decoders once and forks a worker whenever it is asked to. It is
+started as a plain subprocess instead of through `multiprocessing`, so that a script that calls
+`decaf.extract` needs no ``if __name__ == "__main__"`` guard, nothing is forked from a process that
+has threads, a CUDA context or an open HDF5 file, and a worker starts in milliseconds.
+
+The protocol, on a socket pair whose other end the pool holds: settings once as JSON, then jobs
+``(index, *ref)`` as marshalled tuples of bytes and numbers; back come ``("hello", pid)`` once, and
+for each job a marshalled header, followed by the raw crops where the image is good. Both ends are
+processes of one interpreter, which is what `marshal` asks for.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import marshal
+import os
+import signal
+import socket
+import sys
+from multiprocessing.connection import Connection
+from typing import NoReturn
+
+import numpy as np
+
+from decaf.images.spec import PreprocessSpec
+
+__all__ = ["serve"]
+
+PR_SET_PDEATHSIG = 1
+
+
+def serve(control_fd: int) -> NoReturn:
+    """Fork one worker for each descriptor received on `control_fd`, until its other end closes."""
+    import torch
+
+    import decaf.images.prepare  # noqa: F401  (loaded here once, for all workers)
+
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    control = socket.socket(fileno=control_fd)
+    while True:
+        try:
+            data, descriptors, _, _ = socket.recv_fds(control, 1, 1)
+        except OSError:
+            os._exit(0)
+        if not data:
+            os._exit(0)
+        if os.fork() == 0:
+            control.close()
+            _die_with_parent()
+            try:
+                _work(Connection(descriptors[0]))
+            except (EOFError, OSError):
+                pass
+            finally:
+                os._exit(0)
+        os.close(descriptors[0])
+
+
+def _die_with_parent() -> None:
+    """Ask Linux to end this process with the server, even in the middle of a decoder."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _work(connection: Connection) -> None:
+    from decaf.images.listing.sources import ImageRef
+    from decaf.images.prepare import prepare_ref
+
+    settings = json.loads(connection.recv_bytes())
+    spec = PreprocessSpec.from_dict(settings["preprocess"])
+    ten = bool(settings["ten"])
+    crops = np.empty((5 if ten else 1, spec.crop, spec.crop, 3), np.uint8)
+    # Only now that it can work: who dies before has died as it started, which no image did.
+    connection.send_bytes(marshal.dumps(("hello", os.getpid())))
+    while True:
+        index, *wire = marshal.loads(connection.recv_bytes())
+        outcome = prepare_ref(ImageRef.from_wire(tuple(wire)), spec, ten=ten, out=crops)
+        header = (
+            index,
+            outcome.status,
+            outcome.message.encode("utf-8", "backslashreplace"),
+            outcome.width,
+            outcome.height,
+            outcome.sha256,
+        )
+        connection.send_bytes(marshal.dumps(header))
+        if outcome.status == "ok":
+            connection.send_bytes(memoryview(crops.data).cast("B"))

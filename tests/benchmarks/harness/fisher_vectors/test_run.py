@@ -1,0 +1,240 @@
+"""Whole runs: rows for all images, vocabularies of training images alone, the cache."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from decaf.errors import InputError, OutputError, SettingError, Stopped
+from decaf.storage.lock import acquire
+from harness.fisher_vectors import (
+    FisherVectorSettings,
+    fisher_vectors,
+    fisher_vectors_of_splits,
+    run,
+)
+
+PROBE = Path(__file__).with_name("run_probe.py")
+COUNT = 100
+BAD = 41
+SMALL = FisherVectorSettings(
+    components=8, modes=4, vocabulary_descriptors=2000, scales=(1.0, 0.5), spatial="none"
+)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Small pictures of two kinds, waves and noise, and a file that is none."""
+    pytest.importorskip("cv2")
+    pytest.importorskip("skimage")
+    folder = tmp_path_factory.mktemp("photos")
+    for number in range(COUNT):
+        random = np.random.default_rng(number)
+        y, x = np.mgrid[0:36, 0:44]
+        wave = np.sin(x / 3 + number) * np.cos(y / (2 + number % 2))
+        pixels = 128 + 80 * wave + 20 * random.standard_normal((36, 44))
+        Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / f"{number:03d}.png")
+    (folder / f"{BAD:03d}.png").write_bytes(b"not an image")
+    return sorted(folder.iterdir())
+
+
+def encoded(photos: list[Path], rows: Any = range(0, COUNT, 2), **settings: Any) -> np.ndarray:
+    return fisher_vectors(
+        photos, vocabulary_rows=list(rows), settings=SMALL, workers=0, progress=False, **settings
+    )
+
+
+@pytest.fixture(scope="module")
+def vectors(photos: list[Path]) -> np.ndarray:
+    return encoded(photos)
+
+
+def test_every_image_has_a_row_of_norm_one_and_a_bad_one_nan(vectors: np.ndarray) -> None:
+    assert vectors.shape == (COUNT, SMALL.width)
+    assert vectors.dtype == np.float32
+    good = np.arange(COUNT) != BAD
+    np.testing.assert_allclose(np.linalg.norm(vectors[good], axis=1), 1, atol=1e-5)
+    assert np.isnan(vectors[BAD]).all()
+
+
+def test_vectors_tell_what_images_show(vectors: np.ndarray) -> None:
+    """The nearest other image is of the same kind of wave; by chance half of them would be."""
+    good = np.flatnonzero(np.arange(COUNT) != BAD)
+    likeness = vectors[good] @ vectors[good].T - 9 * np.eye(len(good))
+    nearest = good[likeness.argmax(axis=1)]
+    assert (nearest % 2 == good % 2).mean() > 0.95
+
+
+def test_a_vocabulary_is_of_its_own_images_alone(photos: list[Path], tmp_path: Path) -> None:
+    """Whatever the test images show, the rows of training images are the same."""
+    train = list(range(0, COUNT, 2))
+    changed = list(photos)
+    for row in range(1, COUNT, 2):
+        changed[row] = tmp_path / f"{row}.png"
+        noise = np.random.default_rng(row).integers(0, 256, (30, 60), dtype=np.uint8)
+        Image.fromarray(noise).save(changed[row])
+    before, after = encoded(photos, train), encoded(changed, train)
+    assert (before[train] == after[train]).all()
+    assert (before[1] != after[1]).any()
+
+
+def test_splits_at_once_are_the_splits_one_by_one(photos: list[Path]) -> None:
+    halves = [list(range(start, COUNT, 2)) for start in (0, 1)]
+    together = fisher_vectors_of_splits(photos, vocabulary_rows=halves, settings=SMALL, workers=0)
+    assert list(together.bad) == [BAD]
+    status, message = together.bad[BAD]
+    assert status == "unsupported"
+    assert message
+    for rows, found in zip(halves, together.splits, strict=True):
+        np.testing.assert_array_equal(found, encoded(photos, rows))
+    assert (together.splits[0][0] != together.splits[1][0]).any()
+
+
+def test_the_seed_is_that_of_the_vocabulary(photos: list[Path], vectors: np.ndarray) -> None:
+    np.testing.assert_array_equal(encoded(photos), vectors)
+    assert (encoded(photos, seed=1)[0] != vectors[0]).any()
+
+
+def test_a_second_run_computes_nothing(
+    photos: list[Path], vectors: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = encoded(photos, cache=tmp_path)
+    np.testing.assert_array_equal(first, vectors)
+    first[0] = 0  # a copy's; the file stays
+    monkeypatch.setattr(run, "Workers", None)
+    again = fisher_vectors_of_splits(
+        photos, vocabulary_rows=[range(0, COUNT, 2)], settings=SMALL, workers=0, cache=tmp_path
+    )
+    np.testing.assert_array_equal(again.splits[0], vectors)
+    assert list(again.bad) == [BAD]
+    assert len(list(tmp_path.iterdir())) == 1
+    assert not list(tmp_path.glob("*/rows-*"))
+
+
+@pytest.mark.parametrize("what", ["seed", "rows", "image", "settings"])
+def test_what_was_made_otherwise_is_not_used(what: str, photos: list[Path], tmp_path: Path) -> None:
+    few = [tmp_path / f"{number}.png" for number in range(4)]
+    for source, path in zip(photos, few, strict=False):
+        path.write_bytes(source.read_bytes())
+
+    def identity(rows: tuple[int, ...] = (0, 1, 2), seed: int = 0, modes: int = 4) -> str:
+        settings = FisherVectorSettings(components=8, modes=modes, spatial="none")
+        return fisher_vectors_of_splits(
+            few, vocabulary_rows=[rows], settings=settings, seed=seed, workers=0
+        ).fingerprint
+
+    before = identity()
+    assert identity() == before
+    if what == "image":
+        few[3].write_bytes(photos[9].read_bytes() + b" ")
+    changed: dict[str, Any] = {"seed": {"seed": 1}, "rows": {"rows": (0, 1)}}
+    changed["settings"] = {"modes": 3}
+    assert identity(**changed.get(what, {})) != before
+
+
+@pytest.mark.faults
+def test_a_killed_run_goes_on_where_it_stood(
+    photos: list[Path], tmp_path: Path, child_env: dict[str, str]
+) -> None:
+    spec = importlib.util.spec_from_file_location("run_probe", PROBE)
+    assert spec is not None
+    probe = importlib.util.module_from_spec(spec)
+    assert spec.loader is not None
+    spec.loader.exec_module(probe)
+    # Its processes hold the other end of the pipe: run returns when the last of them has ended.
+    killed = subprocess.run(
+        [sys.executable, PROBE, photos[0].parent, tmp_path],
+        env=child_env,
+        capture_output=True,
+        timeout=200,
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    kept = {path.name for path in tmp_path.glob("*/*")}
+    assert {"vocabulary-0.npz", "vocabulary-1.npz"} <= kept
+    assert sum(name.startswith("rows-") and name.endswith(".json") for name in kept) == 1
+
+    seen: list[tuple[int, int]] = []
+    arguments: dict[str, Any] = {
+        "vocabulary_rows": probe.rows_of(COUNT),
+        "settings": probe.SETTINGS,
+        "workers": 0,
+        "progress": lambda done, total: seen.append((done, total)),
+    }
+    resumed = fisher_vectors_of_splits(photos, cache=tmp_path, **arguments)
+    assert seen[0][0] in (4, 32)  # the images of one block were done already
+    assert seen[-1] == (COUNT, COUNT)
+    undisturbed = fisher_vectors_of_splits(photos, **arguments)
+    assert resumed.bad == undisturbed.bad
+    for one, other in zip(resumed.splits, undisturbed.splits, strict=True):
+        np.testing.assert_allclose(one, other, atol=2e-3)
+
+
+def test_a_run_that_is_to_stop_keeps_what_is_done(photos: list[Path], tmp_path: Path) -> None:
+    stop = threading.Event()
+    stop.set()
+    asked: dict[str, Any] = {"settings": SMALL, "workers": 0, "cache": tmp_path}
+    rows = [range(0, len(photos), 2)]
+    with pytest.raises(Stopped, match="stopped before the vocabularies were learned"):
+        fisher_vectors_of_splits(photos, vocabulary_rows=rows, stop=stop, **asked)
+    stop.clear()
+    seen: list[int] = []
+
+    def shown(done: int, _total: int) -> None:
+        seen.append(done)
+        if done:
+            stop.set()
+
+    with pytest.raises(Stopped, match="stopped after 32 of 100 images; what is done is kept"):
+        fisher_vectors_of_splits(photos, vocabulary_rows=rows, stop=stop, progress=shown, **asked)
+    assert seen[-1] == 32
+    seen.clear()
+    found = fisher_vectors_of_splits(photos, vocabulary_rows=rows, progress=shown, **asked)
+    assert seen[0] == 32
+    np.testing.assert_array_equal(found.splits[0], encoded(photos))
+
+
+def test_two_runs_do_not_write_the_same(photos: list[Path], tmp_path: Path) -> None:
+    encoded(photos, cache=tmp_path)
+    (folder,) = tmp_path.iterdir()
+    held = acquire(folder)
+    try:
+        with pytest.raises(OutputError, match="another run is writing here"):
+            encoded(photos, cache=tmp_path)
+    finally:
+        os.close(held)
+
+
+@pytest.mark.parametrize(
+    ("rows", "text"),
+    [
+        ([], "expected the numbers of at least one training image"),
+        ([0.5], "expected the numbers of at least one training image"),
+        ([0, 100], "go from 0 to 100, the images from 0 to 99"),
+        ([-1], "go from -1 to -1"),
+        ([BAD], "none of 1 training images can be read"),
+    ],
+)
+def test_rows_that_nothing_can_be_learned_from(
+    rows: list[Any], text: str, photos: list[Path]
+) -> None:
+    with pytest.raises(InputError, match=text):
+        encoded(photos, rows)
+
+
+def test_what_cannot_be_meant_is_refused(photos: list[Path]) -> None:
+    with pytest.raises(InputError, match="no images"):
+        encoded([], [0])
+    with pytest.raises(InputError, match="no split"):
+        fisher_vectors_of_splits(photos, vocabulary_rows=[])
+    with pytest.raises(SettingError, match="workers is -1"):
+        fisher_vectors(photos, vocabulary_rows=[0], workers=-1)

@@ -1,0 +1,111 @@
+"""Features are computed once, and again where images change."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import decaf
+from datasets.class_folders import read_class_folders
+from decaf.backbone.model import Backbone
+from decaf.backbone.weights.state import Weights
+from harness.protocol import feature_cache
+from harness.protocol.feature_cache import CachedFeatures, cache_folder, cached_features
+
+
+@pytest.fixture
+def animals(folder: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(folder, tmp_path / "animals"))
+
+
+@pytest.fixture
+def compute(
+    animals: Path, tmp_path: Path, weights: Weights, monkeypatch: pytest.MonkeyPatch
+) -> Any:
+    """Give the features, and count the images that pass through the network."""
+    network = Backbone(weights)
+
+    def call(**more: Any) -> CachedFeatures:
+        settings = {"weights": network, "workers": 0, "device": "cpu", "cache": tmp_path / "cache"}
+        return cached_features(read_class_folders(animals), ("fc6", "fc7"), **{**settings, **more})
+
+    return call
+
+
+def test_rows_are_those_of_extract(compute: Any, animals: Path, weights: Weights) -> None:
+    found = compute()
+    expected = decaf.extract(
+        animals, ["fc6", "fc7"], weights=Backbone(weights), workers=0, device="cpu"
+    )
+    assert isinstance(expected, dict)
+    rows = np.array([20, 3, 3, 0, 27])
+    for layer in found.layers:
+        np.testing.assert_allclose(
+            found.matrix(layer, rows), expected[layer][rows], rtol=1e-5, atol=1e-5
+        )
+    assert found.ok.all()
+    assert found.computed == 28
+    assert found.weights["name"] == weights.name
+
+
+def test_a_second_call_computes_nothing(compute: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = compute()
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("an image was computed again")
+
+    monkeypatch.setattr(Backbone, "features", refuse)
+    monkeypatch.setattr("decaf.features.session.Session.rows", refuse)
+    second = compute()
+    assert second.computed == 0
+    assert second.path == first.path
+    assert second.fingerprint == first.fingerprint
+
+
+def test_an_image_that_changed_is_computed_again(compute: Any, animals: Path) -> None:
+    first = compute()
+    Image.fromarray(np.zeros((70, 90, 3), np.uint8)).save(animals / "cat" / "2.png")
+    second = compute()
+    assert second.path == first.path
+    assert second.computed == 28
+    assert second.fingerprint != first.fingerprint
+    assert second.digests[b"cat/2.png"] != first.digests[b"cat/2.png"]
+    assert second.digests[b"cat/1.png"] == first.digests[b"cat/1.png"]
+
+
+def test_other_settings_have_a_file_of_their_own(compute: Any, animals: Path) -> None:
+    one, other = compute(), compute(crops="ten")
+    assert one.path != other.path
+    assert one.fingerprint != other.fingerprint
+    (animals / "cat" / "2.png").unlink()
+    assert compute().path not in (one.path, other.path)
+
+
+def test_bad_images_keep_their_rows(compute: Any, animals: Path) -> None:
+    (animals / "bee" / "0.png").write_bytes(b"no image")
+    found = compute()
+    assert np.flatnonzero(~found.ok).tolist() == [4]
+    assert found.messages[4]
+    assert b"bee/0.png" not in found.digests
+    assert np.isnan(found.matrix("fc6", np.array([4]))).all()
+    assert np.isfinite(found.matrix("fc6", np.array([3, 5]))).all()
+
+
+def test_a_file_that_is_damaged_is_made_anew(compute: Any) -> None:
+    first = compute()
+    first.path.write_bytes(b"damaged")
+    assert compute().fingerprint == first.fingerprint
+
+
+def test_the_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    monkeypatch.delenv("DECAF_CACHE", raising=False)
+    assert cache_folder() == tmp_path / "xdg" / "decaf"
+    monkeypatch.setenv("DECAF_CACHE", str(tmp_path / "own"))
+    assert feature_cache.cache_folder() == tmp_path / "own"
+    assert cache_folder(tmp_path / "given").is_dir()

@@ -1,0 +1,221 @@
+"""Heads see training rows alone, and what they answer is what scikit-learn would."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.svm import LinearSVC
+
+from datasets.dataset import Dataset, make_dataset
+from decaf.errors import FeatureFileError, SettingError, Stopped
+from harness.protocol import measure as protocol
+from harness.protocol.measure import HeadSettings, Outcome, measure, run_head
+from harness.protocol.result_store import ResultStore
+from harness.protocol.splits import Split, draw_splits
+
+CLASSES, EACH = 4, 12
+HEADS = (
+    HeadSettings("LogReg", "logreg", Cs=(0.1, 1.0, 10.0), folds=3),
+    HeadSettings("SVM", "svm", Cs=(0.1, 1.0, 10.0), folds=3),
+)
+
+
+class Blobs:
+    """Overlapping clouds of points, one a class."""
+
+    fingerprint = "blobs"
+
+    def __init__(self) -> None:
+        random = np.random.default_rng(0)
+        centres = random.standard_normal((CLASSES, 8))
+        noise = random.standard_normal((CLASSES * EACH, 8))
+        self.rows = (np.repeat(centres, EACH, axis=0) + 0.9 * noise).astype(np.float32)
+        self.read = 0
+
+    def matrix(self, layer: str, rows: Any) -> Any:
+        self.read += 1
+        return self.rows[rows] * (2 if layer == "fc7" else 1)
+
+
+@pytest.fixture
+def dataset() -> Dataset:
+    images = [
+        (b"c%d/%02d" % (c, n), b"/d/c%d/%02d" % (c, n), f"c{c}")
+        for c in range(CLASSES)
+        for n in range(EACH)
+    ]
+    return make_dataset("blobs", b"/d", images)
+
+
+@pytest.fixture
+def splits(dataset: Dataset) -> tuple[Split, ...]:
+    return draw_splits(dataset, 8, n_splits=2)
+
+
+def chosen(outcome: Outcome) -> Any:
+    return outcome.C, outcome.validation, outcome.tried, outcome.n_iter, outcome.predictions
+
+
+@pytest.mark.parametrize("head", HEADS, ids=lambda head: head.name)
+def test_test_labels_have_no_part_in_anything(
+    head: HeadSettings, dataset: Dataset, splits: tuple[Split, ...]
+) -> None:
+    X, y = Blobs().rows, dataset.labels
+    train, test = splits[0].train, splits[0].test
+    one = run_head(head, X[train], y[train], X[test], y[test])
+    shuffled = np.random.default_rng(1).permutation(y[test])
+    other = run_head(head, X[train], y[train], X[test], shuffled)
+    assert chosen(one) == chosen(other)
+    assert one.lead != other.lead  # which says how wrong an answer is
+
+
+def test_test_rows_have_no_part_in_what_is_chosen(
+    dataset: Dataset, splits: tuple[Split, ...]
+) -> None:
+    X, y = Blobs().rows, dataset.labels
+    train, test = splits[0].train, splits[0].test
+    one = run_head(HEADS[1], X[train], y[train], X[test], y[test])
+    other = run_head(HEADS[1], X[train], y[train], 1000 * X[test] + 5, y[test])
+    assert chosen(one)[:4] == chosen(other)[:4]
+
+
+def test_answers_are_those_of_scikit_learn(dataset: Dataset, splits: tuple[Split, ...]) -> None:
+    X, y = Blobs().rows, dataset.labels
+    train, test = splits[0].train, splits[0].test
+    found = run_head(
+        HeadSettings("SVM", "svm", C=0.7, scale="none"), X[train], y[train], X[test], y[test]
+    )
+    reference = LinearSVC(C=0.7, dual=True, tol=1e-8, max_iter=100_000).fit(X[train], y[train])
+    assert found.predictions == tuple(reference.predict(X[test]).tolist())
+    scores = reference.decision_function(X[test])
+    lead = scores.max(axis=1) - scores[np.arange(len(test)), y[test]]
+    np.testing.assert_allclose(found.lead, lead, atol=2e-3)
+    assert (found.C, found.validation, found.tried) == (0.7, None, ())
+
+
+def test_cells_in_order_and_from_the_store(
+    dataset: Dataset, splits: tuple[Split, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = ResultStore(tmp_path)
+    lines: list[str] = []
+
+    def call(features: Blobs, **more: Any) -> Any:
+        layers = ("fc6", "fc7")
+        return measure(
+            dataset, features, splits, layers, HEADS, store=store, tell=lines.append, **more
+        )
+
+    first = call(Blobs())
+    assert [(t.layer, t.head.name) for t in first] == [
+        ("fc6", "LogReg"),
+        ("fc6", "SVM"),
+        ("fc7", "LogReg"),
+        ("fc7", "SVM"),
+    ]
+    assert len(lines) == 8
+    assert "8/8 fc7 SVM, split 1:" in lines[-1]
+    monkeypatch.setattr(protocol, "run_head", None)  # the store has everything
+    features = Blobs()
+    again = call(features)
+    assert features.read == 0
+    assert [task.outcomes for task in again] == [task.outcomes for task in first]
+    with pytest.raises(TypeError):
+        call(Blobs(), recompute=True)
+
+
+def test_what_determines_a_result_is_its_key(
+    dataset: Dataset, splits: tuple[Split, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = ResultStore(tmp_path)
+    calls: list[str] = []
+    outcome = Outcome(predictions=(0,) * len(splits[0].test), lead=(0.0,), C=1.0)
+
+    def count(head: HeadSettings, *_: Any, **__: Any) -> Outcome:
+        calls.append(head.name)
+        return outcome
+
+    monkeypatch.setattr(protocol, "run_head", count)
+
+    def call(head: HeadSettings, split: Split, fingerprint: str = "blobs") -> int:
+        features = Blobs()
+        features.fingerprint = fingerprint
+        measure(dataset, features, [split], ["fc6"], [head], store=store)
+        return len(calls)
+
+    svm, split = HEADS[1], splits[0]
+    assert call(svm, split) == 1
+    assert call(svm, split) == 1
+    assert call(replace(svm, name="another name"), split) == 1
+    assert call(replace(svm, dropout=0.5), split) == 2
+    assert call(replace(svm, Cs=None), split) == 3
+    assert call(svm, splits[1]) == 4
+    assert call(svm, split.first(7, dataset.labels)) == 5
+    assert call(svm, split, fingerprint="other images") == 6
+
+
+def test_a_run_that_is_stopped_goes_on(
+    dataset: Dataset, splits: tuple[Split, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = ResultStore(tmp_path)
+    asked = iter([False, False, False, True])
+    with pytest.raises(Stopped, match="the same command goes on"):
+        measure(dataset, Blobs(), splits, ["fc6"], HEADS, store=store, stopped=lambda: next(asked))
+    fitted: list[str] = []
+    run = protocol.run_head
+
+    def count(*args: Any, **kwargs: Any) -> Outcome:
+        fitted.append(args[0].name)
+        return run(*args, **kwargs)
+
+    monkeypatch.setattr(protocol, "run_head", count)
+    measure(dataset, Blobs(), splits, ["fc6"], HEADS, store=store)
+    assert fitted == ["SVM"]
+
+
+def test_rows_that_are_nan(dataset: Dataset, splits: tuple[Split, ...]) -> None:
+    features = Blobs()
+    features.rows[splits[0].test[3]] = np.nan
+    with pytest.raises(FeatureFileError, match=r"1 of 16 test rows hold NaN.* row 3;"):
+        measure(dataset, features, splits[:1], ["fc6"], HEADS)
+
+
+def test_a_search_that_ends_at_its_border_and_a_fit_that_does_not_converge_are_told(
+    dataset: Dataset, splits: tuple[Split, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    X, y = Blobs().rows, dataset.labels
+    train, test = splits[0].train, splits[0].test
+    low = replace(HEADS[0], Cs=(1e-12, 1e-9, 1e-2))
+    found = run_head(low, X[train], y[train], X[test], y[test])
+    assert found.at_border
+    make = HeadSettings.make
+
+    def hasty(self: HeadSettings, **more: Any) -> Any:
+        return make(self, **more).set_params(max_iter=1)
+
+    monkeypatch.setattr(HeadSettings, "make", hasty)
+    settings = replace(HEADS[0], C=1e3)
+    assert not run_head(settings, X[train], y[train], X[test], y[test]).converged
+
+
+def test_two_classes() -> None:
+    X = np.array([[0.0], [0.2], [0.8], [1.0], [0.1], [0.9]], np.float32)
+    y = np.array([0, 0, 1, 1, 0, 0])
+    found = run_head(HeadSettings("SVM", "svm", C=100.0), X[:4], y[:4], X[4:], y[4:])
+    assert found.predictions == (0, 1)
+    assert found.lead[0] == 0
+    assert found.lead[1] > 0
+
+
+def test_an_unknown_head() -> None:
+    with pytest.raises(SettingError, match="head 'forest' is not one of logreg, svm"):
+        HeadSettings("Forest", "forest")
+
+
+def test_a_search_takes_two_folds() -> None:
+    with pytest.raises(SettingError, match="folds 1: must be a whole number from 2 on"):
+        HeadSettings("SVM", "svm", folds=1)
+    assert HeadSettings("SVM", "svm", folds=1, C=1.0).make().C == 1.0

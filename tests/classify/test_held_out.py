@@ -1,0 +1,239 @@
+"""Which images are fitted to and which are tested on."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from decaf.classify.held_out import (
+    Usable,
+    deal_folds,
+    draw_held_out,
+    independent_images,
+    usable_images,
+    wilson_interval,
+)
+from decaf.errors import InputError, SettingError
+
+
+def digests(contents: list[str]) -> np.ndarray:
+    """The SHA-256 of each text: (N, 32) uint8; zeros for an empty one."""
+    rows = [hashlib.sha256(text.encode()).digest() if text else bytes(32) for text in contents]
+    return np.frombuffer(b"".join(rows), np.uint8).reshape(-1, 32)
+
+
+def usable(
+    labels: list[int],
+    contents: list[str] | None = None,
+    *,
+    bad: tuple[int, ...] = (),
+    min_images: int = 2,
+    groups: list[str] | None = None,
+    splits: list[str] | None = None,
+    names: tuple[str, ...] = ("ant", "bee", "cat", "dog"),
+) -> Usable:
+    ok = np.ones(len(labels), bool)
+    ok[list(bad)] = False
+    return usable_images(
+        np.array(labels),
+        names,
+        ok,
+        digests(contents or [f"image {row}" for row in range(len(labels))]),
+        min_images=min_images,
+        source="photos",
+        groups=groups,
+        splits=splits,
+    )
+
+
+def test_what_is_left_out_and_what_counts_once() -> None:
+    labels = [0, 0, 0, 1, 1, -1, 3, 3, 3]
+    contents = ["a", "b", "a", "c", "d", "e", "f", "g", "c"]
+    found = usable(labels, contents, bad=(7,))
+    # Row 2 is a copy of row 0; rows 3 and 8 are one image in two classes; row 7 is unreadable.
+    assert found.rows.tolist() == [0, 1, 3, 4, 6, 8]
+    assert found.class_names == ("ant", "bee", "dog")
+    assert found.codes.tolist() == [0, 0, 1, 1, 2, 2]
+    assert found.counts.tolist() == [2, 2, 2]
+    assert found.testable.tolist() == [True, True, False, True, True, False]
+    assert (found.copies, found.unreadable, found.unlabelled) == (1, 1, 1)
+    assert found.conflicts == ((3, 8),)
+    assert found.left_out == {}
+
+
+def test_images_of_unknown_content_are_no_copies() -> None:
+    found = usable([0, 0, 1, 1], ["", "", "", ""])
+    assert (len(found.rows), found.copies, found.conflicts) == (4, 0, ())
+    assert len(set(found.keys)) == 4
+
+
+def test_labels_without_names_are_named_by_number() -> None:
+    assert usable([7, 7, 30, 30], names=()).class_names == ("7", "30")
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ([-1, -1], "photos: no image has a class; put the images of each class into a folder"),
+        ([0, 0, 0], "photos: there is only one class, 'ant'; a classifier needs two or more"),
+        (
+            [0, 0, 1],
+            "photos: only one class, 'ant', has images enough: class 'bee' with fewer than 2 diff",
+        ),
+        ([0, 1], "photos: no class has images enough: classes 'ant', 'bee' with fewer than 2"),
+    ],
+)
+def test_what_no_classifier_can_be_made_of(labels: list[int], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        usable(labels)
+
+
+def test_a_class_of_copies_or_of_bad_images() -> None:
+    with pytest.raises(InputError, match=r"class 'bee' with .* ones \(exact copies count once\)"):
+        usable([0, 0, 1, 1], ["a", "b", "c", "c"])
+    with pytest.raises(InputError, match="none of the 2 labelled images can be read"):
+        usable([0, 1], bad=(0, 1))
+    found = usable([0, 0, 1, 1, 2, 2], bad=(2, 3))
+    assert found.class_names == ("ant", "cat")
+    assert found.left_out == {"bee": 0}
+    with pytest.raises(InputError, match=r"one class, 'ant', has images enough: class 'bee' w"):
+        usable([0, 0, 1, 1], bad=(2, 3))
+
+
+def test_small_classes_are_left_out_where_that_is_asked_for() -> None:
+    found = usable([0, 0, 0, 1, 2, 2, 2, 3, 3], min_images=3)
+    assert found.class_names == ("ant", "cat")
+    assert found.codes.tolist() == [0, 0, 0, 1, 1, 1]
+    assert found.left_out == {"bee": 1, "dog": 2}
+    # One image alone is left out, whatever was asked for.
+    assert usable([0, 0, 1, 2, 2]).left_out == {"bee": 1}
+    with pytest.raises(InputError, match=r"no class has images enough: classes 'ant', 'bee' with"):
+        usable([0, 0, 1, 1], min_images=3)
+    with pytest.raises(SettingError, match="min_images 1: must be a whole number from 2 on"):
+        usable([0, 0, 1, 1], min_images=1)
+
+
+def test_images_that_came_divided() -> None:
+    labels = [0, 0, 0, 1, 1, 0, 1, 1, 0, 2, 0]
+    contents = ["a", "b", "c", "d", "e", "a", "f", "d", "g", "h", "i"]
+    splits = ["test"] * 1 + ["train"] * 4 + ["train"] + ["test"] * 2 + ["val"] + ["train"] + [""]
+    found = usable(labels, contents, splits=splits)
+    # Row 0 is a copy of row 5, row 7 of row 3, and both of these are trained on.
+    assert found.rows.tolist() == [1, 2, 3, 4, 5, 6, 8]
+    assert found.splits == ("train",) * 5 + ("test", "val")
+    assert (found.seen, found.copies, found.outside) == (2, 0, 1)
+    assert found.counts.tolist() == [3, 2]
+    assert found.left_out == {"cat": 1}
+    assert found.places("val").tolist() == [6]
+    with pytest.raises(InputError, match=r"photos: class 'bee' in val or test, and no training"):
+        usable([0, 0, 1], splits=["train", "train", "test"])
+    with pytest.raises(InputError, match=r"has images for validation or the test and none for tr"):
+        usable([0, 0, 1], splits=["val", "val", "test"])
+
+
+def test_groups_stay_together() -> None:
+    groups = [f"g{row // 3}" if row % 7 else "" for row in range(120)]
+    found = usable([row // 60 for row in range(120)], groups=groups)
+    held = draw_held_out(found, 0.3, 0)
+    fold = deal_folds(found, 5, 0)
+    for group in set(groups) - {""}:
+        rows = [row for row in range(120) if groups[row] == group]
+        assert len({(bool(held[row]), int(fold[row])) for row in rows}) == 1
+    alone = draw_held_out(found, 0.3, 0, grouped=False)
+    assert np.array_equal(alone, draw_held_out(usable([row // 60 for row in range(120)]), 0.3, 0))
+
+
+counts = st.lists(st.integers(2, 40), min_size=2, max_size=4)
+
+
+@settings(max_examples=60, deadline=None)
+@given(counts, st.floats(0.01, 0.99), st.integers(0, 2**32 - 1), st.randoms())
+def test_the_share_of_each_class_is_held_out_whatever_the_order(
+    sizes: list[int], share: float, seed: int, random: object
+) -> None:
+    labels = [code for code, size in enumerate(sizes) for _ in range(size)]
+    contents = [f"image {row}" for row in range(len(labels))]
+    found = usable(labels, contents)
+    held = draw_held_out(found, share, seed)
+    for code, size in enumerate(sizes):
+        there = int(held[found.codes == code].sum())
+        assert size - there >= 2
+        if size >= 3:
+            assert there >= 1
+        if 1 <= share * size <= size - 2:
+            assert abs(there - share * size) <= 0.5
+    order = list(range(len(labels)))
+    random.shuffle(order)  # type: ignore[attr-defined]
+    again = usable([labels[row] for row in order], [contents[row] for row in order])
+    moved = draw_held_out(again, share, seed)
+    assert {contents[row] for row in np.flatnonzero(held)} == {
+        contents[order[row]] for row in np.flatnonzero(moved)
+    }
+
+
+def test_other_seeds_hold_out_others() -> None:
+    found = usable([0] * 30 + [1] * 30)
+    one, same, other = (draw_held_out(found, 0.3, seed) for seed in (0, 0, 1))
+    assert np.array_equal(one, same)
+    assert not np.array_equal(one, other)
+
+
+@settings(max_examples=60, deadline=None)
+@given(counts, st.integers(2, 6), st.integers(0, 99))
+def test_folds_hold_each_image_once_and_leave_something_of_each_class(
+    sizes: list[int], folds: int, seed: int
+) -> None:
+    found = usable([code for code, size in enumerate(sizes) for _ in range(size)])
+    fold = deal_folds(found, folds, seed)
+    assert fold.min() >= 0
+    assert fold.max() < folds
+    for code, size in enumerate(sizes):
+        inside = np.bincount(fold[found.codes == code], minlength=folds)
+        assert inside.max() - inside.min() <= 1
+        assert inside.max() < size
+    total = np.bincount(fold, minlength=folds)
+    assert total.max() - total.min() <= 1
+
+
+def test_what_is_in_two_classes_is_never_tested() -> None:
+    found = usable([0] * 10 + [1] * 10, [f"{row % 18}" for row in range(20)])
+    assert found.conflicts == ((0, 18), (1, 19))
+    doubtful = [0, 1, 18, 19]
+    for share in (0.2, 0.8):
+        assert not draw_held_out(found, share, 0)[doubtful].any()
+    fold = deal_folds(found, 5, 0)
+    assert (fold[doubtful] == -1).all()
+    assert (np.delete(fold, doubtful) >= 0).all()
+
+
+@pytest.mark.parametrize(("right", "tested"), [(0, 1), (1, 1), (29, 35), (0, 200), (977, 1000)])
+def test_the_interval_is_that_of_scipy(right: int, tested: int) -> None:
+    expected = stats.binomtest(right, tested).proportion_ci(method="wilson")
+    assert wilson_interval(right, tested) == pytest.approx(tuple(expected), abs=1e-12)
+
+
+@pytest.mark.parametrize("alike", [0.0, 0.5, 1.0])
+def test_images_of_a_group_say_less_than_as_many_others(alike: float) -> None:
+    random = np.random.default_rng(0)
+    shares, told = [], []
+    groups = [f"{row // 6}" for row in range(240)]
+    for _ in range(400):
+        of_group = np.repeat(random.random(40) < 0.7, 6)
+        right = np.where(random.random(240) < alike, of_group, random.random(240) < 0.7)
+        shares.append(right.mean())
+        told.append(independent_images(right, groups))
+    # As many independent images would have the spread that the shares of these have.
+    truth = 0.7 * 0.3 / np.var(shares)
+    assert np.median(told) == pytest.approx(truth, rel=0.2)
+    assert independent_images(np.ones(6, bool), ["a", "a", "b", "b", "", ""]) == 4
+
+
+@pytest.mark.parametrize(("right", "tested"), [(0, 0), (2, 1), (-1, 1)])
+def test_no_interval_of_no_share(right: int, tested: int) -> None:
+    with pytest.raises(SettingError, match=f"{right} of {tested} is no share"):
+        wilson_interval(right, tested)

@@ -1,0 +1,273 @@
+"""Which images are taken for training and validation, and what is refused."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from decaf.errors import DecafError, InputError, SettingError
+from decaf.finetuning.data import (
+    PickedSplit,
+    divided,
+    find_images,
+    groups_by_name,
+    images_of,
+    seen_in_training,
+)
+from decaf.images.decoding.formats import is_hdf5
+from decaf.train.pack.build import make_pack
+from decaf.train.pack.reader import Pack
+
+CLASSES = ("ants", "bees", "cats")
+
+
+def folder_of(root: Path, counts: dict[str, int]) -> Path:
+    for name, count in counts.items():
+        (root / name).mkdir(parents=True)
+        for i in range(count):
+            Image.new("RGB", (8, 8), (i, sum(name.encode()) % 256, 0)).save(
+                root / name / f"{i:02d}.png"
+            )
+    return root
+
+
+def pack_of(root: Path, out: Path, **options: Any) -> Path:
+    make_pack(root, out, size=8, encoding="raw", workers=0, **options).close()
+    return out
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    return folder_of(tmp_path / "photos", dict.fromkeys(CLASSES, 10))
+
+
+def labels_of(source: Any, split: str) -> list[int]:
+    start = 0
+    for name, count in source.splits.items():
+        if name == split:
+            return np.bincount(source.images.labels[start : start + count], minlength=3).tolist()
+        start += count
+    raise KeyError(split)
+
+
+def test_a_share_of_each_class_is_drawn(photos: Path) -> None:
+    source = find_images(photos)
+    assert source.splits == {"train": 24, "val": 6}
+    assert labels_of(source, "train") == [8, 8, 8]
+    assert len(set(source.images.names)) == 30
+    assert find_images(photos).images.names == source.images.names
+    assert find_images(photos, seed=1).images.names != source.images.names
+    assert labels_of(find_images(photos, val_fraction=0.5), "val") == [5, 5, 5]
+    # One image stays on each side, whatever the share.
+    assert labels_of(find_images(photos, val_fraction=0.01), "val") == [1, 1, 1]
+    assert labels_of(find_images(photos, val_fraction=0.99), "train") == [1, 1, 1]
+
+
+def test_validation_images_beside_the_training_images_are_taken(tmp_path: Path) -> None:
+    folder_of(tmp_path / "train", dict.fromkeys(CLASSES, 4))
+    folder_of(tmp_path / "test", dict.fromkeys(CLASSES, 2))
+    alone = find_images(tmp_path)  # those of the test are left alone
+    assert alone.splits == {"train": 9, "val": 3}
+    assert not any(name.startswith(b"test") for name in alone.images.names)
+    folder_of(tmp_path / "val", dict.fromkeys(CLASSES, 3))
+    assert find_images(tmp_path).splits == {"train": 12, "val": 9}
+    with pytest.raises(SettingError, match=r"without validation images, and .* has such"):
+        find_images(tmp_path, val_fraction=0.2)
+
+
+def test_validation_images_may_lack_classes_and_lie_elsewhere(photos: Path, tmp_path: Path) -> None:
+    source = find_images(photos, folder_of(tmp_path / "val", {"cats": 3}))
+    assert source.splits == {"train": 30, "val": 3}
+    assert labels_of(source, "val") == [0, 0, 3]
+
+
+def test_lists_of_images(photos: Path, tmp_path: Path) -> None:
+    paths = sorted(photos.rglob("*.png"))
+    listed = tmp_path / "list.txt"
+    listed.write_text("\n".join(map(str, paths)))
+    source = find_images(listed)
+    assert (source.kind, source.wnids, source.splits) == ("list", CLASSES, {"train": 24, "val": 6})
+    numbers = [{"ants": 10, "bees": 2, "cats": 7}[path.parent.name] for path in paths]
+    source = find_images([str(path) for path in paths], labels=numbers)
+    assert source.wnids == ("02", "07", "10")
+    assert source.class_names == ("2", "7", "10")
+    first = source.images.names[0]
+    expected = {"ants": 2, "bees": 0, "cats": 1}[Path(first.decode()).parent.name]
+    assert source.images.labels[0] == expected
+
+
+@pytest.mark.parametrize(
+    ("train", "val", "told"),
+    [
+        ({"ants": 4}, None, "has the class 'ants' alone; training takes two classes or more"),
+        ({"ants": 4, "bees": 1}, None, "two classes or more with 2 .* each; with fewer: bees 1"),
+        ({"ants": 4, "bees": 0}, None, "two classes or more with 2 .* each; with fewer: bees 0"),
+        ({"ants": 4, "bees": 4}, {"ants": 1, "elks": 1}, r"other classes: 1 in val alone \(elks\)"),
+        ({"ants": 4, "bees": 4}, {"Ants": 1}, "case alone .'Ants' is 'ants'.; rename the folders"),
+        (
+            {"ants": 4, "bees": 4},
+            {},
+            "validation images: .*no folders in it; expected one for each",
+        ),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_trained_on_is_told(
+    tmp_path: Path, train: dict[str, int], val: dict[str, int] | None, told: str
+) -> None:
+    folder_of(tmp_path / "train", train)
+    there = None
+    if val is not None:
+        there = tmp_path / "other"
+        there.mkdir()
+        folder_of(there, val)
+    with pytest.raises(InputError, match=told) as caught:
+        find_images(tmp_path / "train", there)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_validation_folder_without_classes_is_told(
+    photos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    loose = folder_of(tmp_path / "val", {"cats": 2})
+    Image.new("RGB", (8, 8)).save(loose / "x.png")
+    assert find_images(photos, loose).splits == {"train": 30, "val": 2}
+    assert "1 of 3 images lie in no class and are left out" in caplog.text
+    with pytest.raises(InputError, match=r"validation images: .*nothing.*No such file"):
+        find_images(photos, tmp_path / "nothing")
+    (tmp_path / "notes.pdf").write_bytes(b"%PDF")
+    with pytest.raises(InputError, match=r"validation images: .*not a folder, nor a tar"):
+        find_images(photos, tmp_path / "notes.pdf")
+    with pytest.raises(
+        InputError, match=r"no class .*put each class into a folder, or give labels"
+    ):
+        find_images([str(path) for path in sorted(photos.rglob("*.png"))], labels="none")
+
+
+@pytest.mark.parametrize("share", [0, 1, -0.1, float("nan"), "a", True])
+def test_a_share_that_leaves_nothing_is_told(photos: Path, share: Any) -> None:
+    with pytest.raises(SettingError, match=r"val_fraction .*: must be between 0 and 1"):
+        find_images(photos, val_fraction=share)
+
+
+def test_packs_are_divided(photos: Path, tmp_path: Path) -> None:
+    path = pack_of(photos, tmp_path / "a.pack")
+    assert is_hdf5(path)
+    assert not is_hdf5(photos)
+    assert not is_hdf5(["a"])
+    other = pack_of(folder_of(tmp_path / "v", {"bees": 2, "cats": 2}), tmp_path / "v.pack")
+    with Pack.open(path) as pack, Pack.open(other) as val_pack:
+        data = divided(pack, None, 0.2, 0)
+        assert (len(data.train), len(data.val)) == (24, 6)
+        assert data.counts() == [("ants", 8, 2), ("bees", 8, 2), ("cats", 8, 2)]
+        assert seen_in_training(data) == 0
+        # Each image is itself: its red is its number.
+        rows = {(int(data.val.labels[i]), int(data.val.pixels(i)[0, 0, 0])) for i in range(6)}
+        rows |= {(int(data.train.labels[i]), int(data.train.pixels(i)[0, 0, 0])) for i in range(24)}
+        assert rows == {(label, i) for label in range(3) for i in range(10)}
+        # Labels of another pack are those of the same classes here; its files are as in training.
+        data = divided(pack, val_pack, 0.2, 0)
+        assert data.val.labels.tolist() == [1, 1, 2, 2]
+        assert seen_in_training(data) == 4
+
+
+def test_of_a_pack_with_validation_images_none_are_drawn(photos: Path, tmp_path: Path) -> None:
+    whole, half = pack_of(photos, tmp_path / "whole.pack"), tmp_path / "half.pack"
+    make_pack(find_images(photos), half, size=8, encoding="raw", workers=0).close()
+    assert images_of(whole, None, 0.3) == images_of(whole)
+    assert images_of(half)["count"] == 30
+    with pytest.raises(SettingError, match=r"without validation images, and .* has such"):
+        images_of(half, None, 0.3)
+
+
+def test_packs_that_do_not_belong_together_are_told(photos: Path, tmp_path: Path) -> None:
+    path = pack_of(photos, tmp_path / "a.pack")
+    elks = pack_of(folder_of(tmp_path / "v", {"bees": 2, "elks": 2}), tmp_path / "v.pack")
+    large = tmp_path / "large.pack"
+    make_pack(photos, large, size=16, encoding="raw", workers=0).close()
+    with Pack.open(path) as pack:
+        for other, told in (
+            (elks, r"v\.pack: 1 of its classes are not in .*a\.pack \(elks\)"),
+            (large, r"large\.pack: holds images of 16 pixels \(shorter-side\), .* of 8 "),
+        ):
+            with Pack.open(other) as val_pack, pytest.raises(DecafError, match=told):
+                divided(pack, val_pack, 0.2, 0)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    counts=st.lists(st.integers(2, 30), min_size=2, max_size=6),
+    share=st.floats(0.01, 0.99),
+    seed=st.integers(0, 5),
+)
+def test_every_class_is_on_both_sides(counts: list[int], share: float, seed: int) -> None:
+    class FakePack:
+        path = "fake"
+        wnids = tuple(str(i) for i in range(len(counts)))
+        class_names = wnids
+
+    class FakeSplit:
+        labels = np.repeat(np.arange(len(counts)), counts)
+        names = tuple(b"%d" % i for i in range(sum(counts)))
+
+        def __len__(self) -> int:
+            return len(self.labels)
+
+    pack: Any = FakePack()
+    pack.splits = {"train": FakeSplit()}
+    data = divided(pack, None, share, seed)
+    assert isinstance(data.train, object)
+    rows = np.concatenate([data.train.rows, data.val.rows])  # type: ignore[attr-defined]
+    assert sorted(rows.tolist()) == list(range(sum(counts)))
+    for (_, train, val), count in zip(data.counts(), counts, strict=True):
+        assert train + val == count
+        assert val == min(max(1, int(share * count + 0.5)), count - 1)
+
+
+def test_the_photographs_may_move(photos: Path, tmp_path: Path) -> None:
+    before = find_images(photos)
+    shutil.move(photos, tmp_path / "elsewhere")
+    assert find_images(tmp_path / "elsewhere").images.names == before.images.names
+
+
+def test_groups_are_on_one_side(tmp_path: Path) -> None:
+    root = folder_of(tmp_path / "photos", dict.fromkeys(CLASSES, 20))
+    source = find_images(root, groups=r"path:(\w+/\d)")
+    assert source.images.groups is not None
+    count = source.splits["train"]
+    assert not set(source.images.groups[:count]) & set(source.images.groups[count:])
+    path = pack_of(root, tmp_path / "a.pack")
+    with Pack.open(path) as pack:
+        names = groups_by_name(pack, None, r"path:(\w+/\d)")
+        assert names is not None
+        data = divided(pack, None, 0.3, 0, names)
+        assert isinstance(data.train, PickedSplit)
+        assert isinstance(data.val, PickedSplit)
+        every = pack.splits["train"].names
+        train, val = ({names[every[row]] for row in part.rows} for part in (data.train, data.val))
+        assert not train & val
+        assert data.groups is not None
+        assert set(data.groups) == train
+        with pytest.raises(InputError, match=r"a\.pack: no class has two groups, so none can be"):
+            divided(pack, None, 0.3, 0, groups_by_name(pack, None, "folder"))
+
+
+def test_small_classes_are_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    root = folder_of(tmp_path / "photos", {"ants": 5, "bees": 5, "cats": 1})
+    assert find_images(root).wnids == ("ants", "bees")
+    assert "1 of 3 classes have fewer than 2 training images and are left out" in caplog.text
+    caplog.clear()
+    with Pack.open(pack_of(root, tmp_path / "a.pack")) as pack:
+        assert divided(pack, None, 0.2, 0).counts() == [
+            ("ants", 4, 1),
+            ("bees", 4, 1),
+            ("cats", 1, 0),
+        ]
+    assert "1 classes have too few images for validation" in caplog.text

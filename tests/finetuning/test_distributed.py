@@ -1,0 +1,96 @@
+"""Two processes fine-tune as one does, end together and go on together."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from decaf.backbone.weights.load import load_weights
+from decaf.finetuning.run import finetune
+from decaf.finetuning.settings import FinetuneSettings
+from two_processes import PATIENCE, end, start
+
+pytestmark = pytest.mark.usefixtures("tiny")
+TINY = Path(__file__).parents[1] / "support/tiny_network.py"
+HOW = ("--precision", "fp32", "--device", "cpu", "-j", 1, "--batch-size", 16, "--lr", 3e-3)
+
+
+def command(source: Path, out: Path, weights: Path, epochs: int, *more: object) -> list[object]:
+    what = ["finetune", source, "-o", out, "-w", weights, "--epochs", epochs]
+    return [TINY, *what, *HOW, "--dropout", 0, *more]
+
+
+def test_two_processes_make_the_network_of_one(
+    photographs: Path, weights_path: Path, tmp_path: Path, child_env: dict[str, str]
+) -> None:
+    out, head = tmp_path / "m.safetensors", tmp_path / "m.head"
+    more = ("--json", "--save-head", head)
+    both = start(child_env, *command(photographs, out, weights_path, 3, *more))
+    (code, said, complained), (other, silent, _) = end(both)
+    assert (code, other) == (0, 0), complained
+    assert silent == ""
+    told = json.loads(said)
+    alone = finetune(
+        photographs,
+        weights=weights_path,
+        settings=FinetuneSettings(epochs=3, batch_size=16, lr=3e-3, precision="fp32", dropout=0.0),
+        workers=1,
+        device="cpu",
+        progress=False,
+    )
+    found = load_weights(out)
+    assert found.provenance["processes"] == 2
+    assert found.provenance["classes"] == alone.weights.provenance["classes"]
+    for key, tensor in alone.weights.state.items():
+        torch.testing.assert_close(found.state[key], tensor, rtol=1e-4, atol=1e-5)
+    assert told["frozen"] == alone.frozen.to_dict()
+    assert told["tuned"] == alone.tuned.to_dict()
+    assert head.exists()
+    assert out.with_suffix(".md").exists()
+
+
+def test_a_mistake_ends_both(
+    photographs: Path, weights_path: Path, tmp_path: Path, child_env: dict[str, str]
+) -> None:
+    out = tmp_path / "m.safetensors"
+    one_class = tmp_path / "one"
+    (one_class / "ants").mkdir(parents=True)
+    for image in (photographs / "train" / "ants").iterdir():
+        (one_class / "ants" / image.name).write_bytes(image.read_bytes())
+    ends = end(start(child_env, *command(one_class, out, weights_path, 3)))
+    assert [code for code, _, _ in ends] == [2, 2], ends
+    for _, _, told in ends:
+        assert "has the class 'ants' alone; training takes two classes or more" in told
+        assert "Traceback" not in told
+    assert [path.name for path in tmp_path.iterdir()] == ["one"]
+
+
+@pytest.mark.faults
+def test_stopped_they_go_on(
+    photographs: Path, weights_path: Path, tmp_path: Path, child_env: dict[str, str]
+) -> None:
+    out = tmp_path / "m.safetensors"
+    again = (*command(photographs, out, weights_path, 25), "--resume", "--checkpoint-steps", 5)
+    both = start(child_env, *again)
+    deadline = time.monotonic() + PATIENCE
+    while not list((tmp_path / "m.finetune").glob("run/checkpoints/step-*")):
+        assert all(process.poll() is None for process in both), end(both)
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    for process in both:
+        process.send_signal(signal.SIGTERM)
+    ends = end(both)
+    assert [code for code, _, _ in ends] == [143, 143], ends
+    assert ends[0][2].count("--resume to go on") == 1
+    assert not out.exists()
+    ends = end(start(child_env, *again, "-q"))
+    assert [code for code, _, _ in ends] == [0, 0], ends
+    alone = tmp_path / "alone.safetensors"
+    undisturbed = end(start(child_env, *command(photographs, alone, weights_path, 25), "-q"))
+    assert [code for code, _, _ in undisturbed] == [0, 0], undisturbed
+    assert load_weights(out).sha256 == load_weights(alone).sha256

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from decaf.images.decoding import native
+from decaf.images.decoding.native import decoder_versions, jpeg_decoder
+
+IMPORTS_NOTHING = """
+import sys
+from decaf.images.decoding.native import jpeg_decoder
+assert jpeg_decoder() is not None
+assert "torchvision" not in sys.modules
+import torchvision.io
+assert jpeg_decoder() is not None
+"""
+
+
+@pytest.fixture
+def _fresh() -> object:
+    jpeg_decoder.cache_clear()
+    yield
+    jpeg_decoder.cache_clear()
+
+
+def test_torchvision_is_not_imported_and_can_be_afterwards() -> None:
+    if jpeg_decoder() is None:
+        pytest.skip("torchvision is built without its decoder")
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", IMPORTS_NOTHING], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_versions_are_those_installed() -> None:
+    import PIL
+
+    versions = decoder_versions()
+    assert versions["pillow"] == PIL.__version__
+    assert ("torchvision" in versions) == (jpeg_decoder() is not None)
+
+
+@pytest.mark.usefixtures("_fresh")
+def test_without_torchvision_there_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native, "_registered", lambda: None)
+    monkeypatch.setattr(native.importlib.util, "find_spec", lambda _: None)
+    assert jpeg_decoder() is None
+    assert list(decoder_versions()) == ["pillow"]
+
+
+@pytest.mark.usefixtures("_fresh")
+def test_a_library_for_another_torch_is_passed_over(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: object
+) -> None:
+    broken = tmp_path / "image.so"  # type: ignore[operator]
+    broken.write_bytes(b"\x7fELF but not really")
+    monkeypatch.setattr(native, "_registered", lambda: None)
+    monkeypatch.setattr(native, "_candidates", lambda: [broken])
+    assert jpeg_decoder() is None

@@ -1,0 +1,208 @@
+"""Arrays of images in files are sources as folders are; what is none is refused with a reason."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+import decaf
+from decaf.errors import ImageError, InputError
+from decaf.features.verify import verify
+from decaf.images.decoding.decode import decode
+from decaf.images.listing.refs import ImageRef
+from decaf.images.listing.sources import collect
+
+WEIGHTS = "random:0:alexnet-64"
+
+
+@pytest.fixture
+def stimuli(rng: np.random.Generator) -> np.ndarray:
+    return rng.integers(0, 256, (5, 20, 30, 3), dtype=np.uint8)
+
+
+def pixels(ref: ImageRef) -> np.ndarray:
+    return decode(ImageRef.from_wire(ref.to_wire()).load()).pixels.permute(1, 2, 0).numpy()
+
+
+@pytest.mark.parametrize("channels", [0, 1, 3])
+def test_npy(tmp_path: Path, stimuli: np.ndarray, channels: int) -> None:
+    array = stimuli[..., :channels] if channels else stimuli[..., 0]
+    np.save(tmp_path / "stim.npy", array)
+    images = collect(tmp_path / "stim.npy")
+    assert [os.path.basename(name) for name in images.names] == [
+        b"stim.npy[%d]" % i for i in range(5)
+    ]
+    assert images.sources == ({"kind": "npy", "path": str(tmp_path / "stim.npy"), "images": 5},)
+    assert images.labels.tolist() == [-1] * 5
+    for row, ref in reversed(list(enumerate(images.refs or ()))):
+        expected = np.broadcast_to(array[row].reshape(20, 30, -1), (20, 30, 3))
+        np.testing.assert_array_equal(pixels(ref), expected)
+
+
+@pytest.mark.parametrize("options", [{}, {"chunks": (2, 20, 30, 3), "compression": "gzip"}])
+def test_the_only_images_of_an_hdf5_file(
+    tmp_path: Path, stimuli: np.ndarray, options: dict[str, object]
+) -> None:
+    with h5py.File(tmp_path / "stim.h5", "w") as file:
+        file.create_dataset("stimuli/images", data=stimuli, **options)
+        file["stimuli/contrast"] = np.arange(5.0)
+    images = collect(tmp_path / "stim.h5")
+    assert images.names[3].endswith(b"stim.h5:stimuli/images[3]")
+    for row, ref in enumerate(images.refs or ()):
+        np.testing.assert_array_equal(pixels(ref), stimuli[row])
+
+
+def test_one_of_several_datasets(tmp_path: Path, stimuli: np.ndarray) -> None:
+    with h5py.File(tmp_path / "stim.h5", "w") as file:
+        file["a/x"], file["b"] = stimuli, stimuli[::-1]
+    with pytest.raises(InputError, match="2 arrays of images; name one of a/x, b, as FILE:DATASET"):
+        collect(tmp_path / "stim.h5")
+    images = collect(f"{tmp_path}/stim.h5:b")
+    np.testing.assert_array_equal(pixels(images.refs[0]), stimuli[-1])
+    assert images.names[0].endswith(b"stim.h5:b[0]")
+    with pytest.raises(InputError, match="has no dataset 'c'"):
+        collect(f"{tmp_path}/stim.h5:c")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_rows_are_those_of_the_array_in_memory(
+    tmp_path: Path, stimuli: np.ndarray, workers: int
+) -> None:
+    np.save(tmp_path / "stim.npy", stimuli)
+    rows = decaf.extract(tmp_path / "stim.npy", weights=WEIGHTS, workers=workers)
+    np.testing.assert_array_equal(rows, decaf.extract(stimuli, weights=WEIGHTS))
+
+
+def test_extraction_verification_and_a_classifier(tmp_path: Path, stimuli: np.ndarray) -> None:
+    with h5py.File(tmp_path / "stim.h5", "w") as file:
+        file["images"] = np.concatenate([stimuli, stimuli // 2])
+    out = tmp_path / "f.h5"
+    with decaf.extract(tmp_path / "stim.h5", out=out, weights=WEIGHTS, workers=0) as features:
+        assert features.paths[7].endswith("stim.h5:images[7]")
+    assert verify(out).ok
+    labels = ["bright"] * 5 + ["dark"] * 5
+    report = decaf.fit(tmp_path / "stim.h5", labels=labels, weights=WEIGHTS, layer="fc6", workers=0)
+    assert report is not None
+
+
+@pytest.mark.parametrize(
+    ("array", "told"),
+    [
+        (
+            np.zeros((4, 8, 8, 3), np.float32),
+            r"float32; expected images .* uint8: floats from 0 to",
+        ),
+        (np.zeros((8, 8, 3), np.uint8), r"shape \(8, 8, 3\) .* looks like one image"),
+        (
+            np.zeros((4, 8), np.uint8),
+            r"shape \(4, 8\) and type uint8; expected images \(N, H, W, 3\)",
+        ),
+        (np.zeros((4, 8, 8, 2), np.uint8), "expected images"),
+        (np.zeros((0, 8, 8, 3), np.uint8), "no images in it"),
+        (np.asfortranarray(np.zeros((4, 8, 8, 3), np.uint8)), "ascontiguousarray"),
+        (np.array([{}, 1], dtype=object), "expected images"),
+    ],
+)
+def test_other_arrays_are_refused(tmp_path: Path, array: np.ndarray, told: str) -> None:
+    np.save(tmp_path / "x.npy", array, allow_pickle=True)
+    with pytest.raises(InputError, match=told) as caught:
+        collect(tmp_path / "x.npy")
+    assert "\n" not in str(caught.value)
+    if array.ndim > 2 and array.flags.c_contiguous:
+        with h5py.File(tmp_path / "x.h5", "w") as file:
+            file["x"] = array
+        with pytest.raises(InputError, match="expected images"):
+            collect(f"{tmp_path}/x.h5:x")
+
+
+def test_nothing_is_unpickled(tmp_path: Path) -> None:
+    class Trap:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return os.mkdir, (str(tmp_path / "sprung"),)
+
+    (tmp_path / "x.npy").write_bytes(pickle.dumps(Trap()))
+    with pytest.raises(InputError):
+        collect(tmp_path / "x.npy")
+    np.save(tmp_path / "y.npy", np.array([Trap()], dtype=object), allow_pickle=True)
+    with pytest.raises(InputError, match="expected images"):
+        collect(tmp_path / "y.npy")
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_links_out_of_a_file_are_not_followed(tmp_path: Path, stimuli: np.ndarray) -> None:
+    with h5py.File(tmp_path / "secret.h5", "w") as file:
+        file["images"] = stimuli
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["images"] = h5py.ExternalLink("secret.h5", "images")
+        file["soft"] = h5py.SoftLink("/nowhere")
+        file.create_dataset(
+            "raw",
+            shape=(2, 2, 2, 3),
+            dtype=np.uint8,
+            external=[(str(tmp_path / "secret.h5"), 0, 24)],
+        )
+        layout = h5py.VirtualLayout(stimuli.shape, np.uint8)
+        layout[:] = h5py.VirtualSource(str(tmp_path / "secret.h5"), "images", stimuli.shape)
+        file.create_virtual_dataset("virtual", layout)
+    for name in ("images", "soft"):
+        with pytest.raises(InputError, match="is a link, which is not followed"):
+            collect(f"{tmp_path}/x.h5:{name}")
+    for name in ("raw", "virtual"):
+        with pytest.raises(InputError, match="lie in other files"):
+            collect(f"{tmp_path}/x.h5:{name}")
+
+
+def test_an_array_that_changes_meanwhile_is_a_bad_image(
+    tmp_path: Path, stimuli: np.ndarray
+) -> None:
+    np.save(tmp_path / "x.npy", stimuli)
+    refs = collect(tmp_path / "x.npy").refs or ()
+    np.save(tmp_path / "x.npy", stimuli[:2])
+    with pytest.raises(ImageError, match="it has 2 images now"):
+        refs[4].load()
+    os.truncate(tmp_path / "x.npy", 300)
+    with pytest.raises(ImageError, match="bytes too early"):
+        refs[0].load()
+    (tmp_path / "x.npy").unlink()
+    with pytest.raises(ImageError, match="gone"):
+        refs[0].load()
+
+
+def test_what_is_no_source_is_refused_in_one_line(tmp_path: Path, stimuli: np.ndarray) -> None:
+    decaf.extract(stimuli, out=tmp_path / "f.h5", weights=WEIGHTS).close()
+    np.savez(tmp_path / "x.npz", a=stimuli)
+    (tmp_path / "notes.md").write_text("a text\nof two lines\n")
+    (tmp_path / "clip.mp4").write_bytes(b"\0\0\0\x18ftypisom" + bytes(2000))
+    (tmp_path / "empty").touch()
+    for name, what in {
+        "f.h5": "a feature file",
+        "x.npz": "a file of NumPy arrays",
+        "notes.md": "a text file",
+        "clip.mp4": "no kind that decaf knows",
+        "empty": "a file of zero bytes",
+    }.items():
+        with pytest.raises(InputError, match=rf"{name}: is .*{what}.*, not an image, a folder, an"):
+            collect(tmp_path / name)
+    # Named as an image, or among many, a file keeps its row and what is wrong with it.
+    (tmp_path / "bad.jpg").write_text("a text")
+    assert len(collect(tmp_path / "bad.jpg")) == 1
+    assert len(collect([tmp_path / "bad.jpg", tmp_path / "notes.md", tmp_path / "empty"])) == 3
+    with pytest.raises(InputError, match="a feature file"):
+        collect([tmp_path / "bad.jpg", tmp_path / "f.h5"])
+
+
+def test_a_file_that_was_replaced_is_read_anew(tmp_path: Path, stimuli: np.ndarray) -> None:
+    """An HDF5 file is kept open from one image to the next."""
+    path = tmp_path / "a.h5"
+    for images in (stimuli, 255 - stimuli):
+        with h5py.File(tmp_path / "new", "w") as file:
+            file["images"] = images
+        os.replace(tmp_path / "new", path)
+        refs = collect(path, labels="none").refs
+        assert refs is not None
+        np.testing.assert_array_equal(pixels(refs[0]), images[0])

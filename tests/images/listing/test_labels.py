@@ -1,0 +1,299 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from decaf.errors import InputError
+from decaf.images.listing.labels import common_folder, labels_from_file, labels_from_sequence
+from decaf.images.listing.sources import collect
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    for name in ("cat/1.jpg", "cat/2.jpg", "dog/2.jpg"):
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "in" / name).write_bytes(b"x")
+    return tmp_path
+
+
+def read(tree: Path, content: bytes) -> tuple[list[int], tuple[str, ...]]:
+    (tree / "labels").write_bytes(content)
+    images = collect(tree / "in", labels=tree / "labels")
+    assert images.labels.dtype == np.int64
+    return images.labels.tolist(), images.class_names
+
+
+AB = ("a", "b, c")
+SEVEN = b"""id;date;path;site;species;sex;note
+7;may;1.jpg;A;fox;m;
+8;may;cat/2.jpg;B;owl;f;x
+9;june;dog/2.jpg;A;fox;;y
+"""
+NEAREST = (
+    "no row names an image; read as 3 rows of 2 columns separated by semicolons, UTF-8; the first "
+    "row is 'path', 'label'. A path in it is 'cat/11.jpg', the nearest image 'cat/1.jpg': name"
+)
+
+
+@pytest.mark.parametrize(
+    ("content", "labels", "class_names"),
+    [
+        (b"4\n0\n-1\n", [4, 0, -1], ()),
+        (b"b\r\na\r\nb", [1, 0, 1], ("a", "b")),
+        (b"\xef\xbb\xbfb\n\na\nb\n", [1, 0, 1], ("a", "b")),
+        (b"red fox\nx,y\n7\n", [1, 2, 0], ("7", "red fox", "x,y")),
+        (b"caf\xe9\n\xc3\xa9\nz\n", [0, 2, 1], ("café", "z", "é")),
+        (b"1.jpg,5\ncat/2.jpg,6\ndog/2.jpg,7\n", [5, 6, 7], ()),
+        (b"dog/2.jpg\tb, c\n1.jpg\ta\ncat/2.jpg\ta\n", [0, 0, 1], ("a", "b, c")),
+        (b"path,label\n1.jpg,5\ncat/2.jpg,6\ndog/2.jpg,7\n", [5, 6, 7], ()),
+        (b'"path","label"\n"1.jpg","b, c"\n"cat/2.jpg","a"\n"dog/2.jpg","a"\n', [1, 0, 0], AB),
+        (b'\xef\xbb\xbf"1.jpg",5\r\n"cat/2.jpg",6\r\n"dog/2.jpg",7\r\n', [5, 6, 7], ()),
+        (b'"1.jpg"\t"a"\n"cat/2.jpg"\t"b, c"\n"dog/2.jpg"\t"a"\n', [0, 1, 0], AB),
+        (b'"","path","y"\n"1","1.jpg",5\n"2","cat/2.jpg",6\n"3","dog/2.jpg",7\n', [5, 6, 7], ()),
+        (b",path,y\n0,1.jpg,5\n1,cat/2.jpg,6\n2,dog/2.jpg,7\n", [5, 6, 7], ()),
+        (b'"b, c"\n"a"\n"a"\n', [1, 0, 0], AB),
+        (b"other.jpg,1\n1.jpg,5\ncat/2.jpg,6\ndog/2.jpg,7\n", [5, 6, 7], ()),
+        (b"1.jpg;5\ncat/2.jpg;6\ndog/2.jpg;7\n", [5, 6, 7], ()),
+        (b'path;y\n1.jpg;"a"\ncat/2.jpg;"b, c"\ndog/2.jpg;a\n', [0, 1, 0], AB),
+        (b"cat\\1.jpg,5\ncat\\2.jpg,6\n.\\dog\\2.jpg,7\n", [5, 6, 7], ()),
+        (b"D:\\in\\cat\\1.jpg\t5\nD:\\in\\cat\\2.jpg\t6\nD:\\in\\dog\\2.jpg\t7\n", [5, 6, 7], ()),
+        (
+            "1.jpg,caf\u00e9\r\ncat/2.jpg,z\r\ndog/2.jpg,z".encode("utf-16"),
+            [0, 1, 1],
+            ("café", "z"),
+        ),
+        (SEVEN, [0, 1, 0], ("fox", "owl")),
+    ],
+)
+def test_labels_files(
+    tree: Path, content: bytes, labels: list[int], class_names: tuple[str, ...]
+) -> None:
+    assert read(tree, content) == (labels, class_names)
+
+
+def test_names_with_what_csv_gives_a_meaning(tmp_path: Path) -> None:
+    names = [b'"q".jpg', b"a,b.jpg", b"latin-\xe9.jpg", b"new\nline.jpg", b'say "x".jpg']
+    for name in names:
+        (tmp_path / os.fsdecode(name)).write_bytes(b"x")
+    quoted = [b'"%s",%d' % (name.replace(b'"', b'""'), i) for i, name in enumerate(names)]
+    (tmp_path / "labels").write_bytes(b"\n".join(quoted))
+    images = collect(sorted(tmp_path.glob("*.jpg")), labels=tmp_path / "labels")
+    assert sorted(images.labels.tolist()) == [0, 1, 2, 3, 4]
+    assert [names[i] for i in images.labels] == [os.path.basename(n) for n in images.names]
+    (tmp_path / os.fsdecode(names[3])).unlink()  # a line break can only be quoted
+    plain = [b"%s,%d" % (name, i) for i, name in enumerate(names) if i != 3]
+    (tmp_path / "labels").write_bytes(b"\n".join(plain))
+    images = collect(sorted(tmp_path.glob("*.jpg")), labels=tmp_path / "labels")
+    assert [names[i] for i in images.labels] == [os.path.basename(n) for n in images.names]
+
+
+def test_paths_as_given_come_before_those_below(tree: Path) -> None:
+    root = str(tree / "in").encode()
+    lines = [root + b"/cat/1.jpg,1", b"cat/1.jpg,9", b"cat/2.jpg,2", b"dog/2.jpg,3"]
+    assert read(tree, b"\n".join(lines))[0] == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"1\n2\n", "has 2 labels for 3 images"),
+        (b"", "has 0 labels for 3 images"),
+        (b"1\n-2\n0\n", "-1 (none) or more, got -2"),
+        (b"1.jpg,1\n2.jpg,2\n", "'2.jpg' names 2 images; give their paths below the source"),
+        (b"1.jpg\0,5\n", "holds zero bytes, so it is no text in UTF-8"),
+        (b"1.jpg,1\n1.jpg,2\n", "two labels for '1.jpg'"),
+        (b"1.jpg,1\n.\\1.jpg,2\n", "two labels for "),
+        (
+            b"file;what;who;when;why\n1.jpg;a;b;c;d\n",
+            "which column is the label? Name it, as FILE:PATH,LABEL; read as 2 rows of 5 columns",
+        ),
+        (b"path;label\ncat/11.jpg;a\ndog/x.png;b\n", NEAREST),
+        (b"path;label\n1.jpg;\ndog/2.jpg;\n", "the column 'label' is empty for every image; read"),
+        (SEVEN.replace(b";may;cat", b";cat"), "most rows have 7 cells, but row 3 has 6"),
+        (b"Animals of 2024\n" + SEVEN, "most rows have 7 cells, but row 1 has 1"),
+    ],
+)
+def test_labels_files_that_do_not_fit(tree: Path, content: bytes, told: str) -> None:
+    with pytest.raises(InputError) as caught:
+        read(tree, content)
+    assert told in str(caught.value)
+
+
+def test_an_empty_cell_is_no_class_and_is_counted(
+    tree: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    found = read(tree, b"path,species\n1.jpg,fox\ncat/2.jpg,\ndog/2.jpg,owl\n")
+    assert found == ([0, -1, 1], ("fox", "owl"))
+    assert "1 of 3 images have no label" in caplog.text
+    assert "cat/2.jpg" in caplog.text
+    caplog.clear()
+    assert read(tree, b"1.jpg,5\ncat/2.jpg,\n") == ([5, -1, -1], ())
+    assert "2 of 3 images have no label" in caplog.text
+    assert "rows" not in caplog.text
+    caplog.clear()
+    assert read(tree, b"path,y\n1.jpg,5\ncat/2.jpg,6\ndog/22.jpg,7\nowl.jpg,8\n") == (
+        [5, 6, -1],
+        (),
+    )
+    assert "(such as" in caplog.text
+    told = "; 2 of its rows name no image, such as 'dog/22.jpg', the nearest image 'dog/2.jpg'"
+    assert told in caplog.text
+    caplog.clear()
+    assert read(tree, b"fox\n\nowl\n") == ([0, -1, 1], ("fox", "owl"))
+    assert "1 of 3 images have no label: their lines are empty" in caplog.text
+    assert read(tree, b'"fox"\n""\n"owl"\n') == ([0, -1, 1], ("fox", "owl"))
+
+
+def test_columns_are_named_by_the_user(tree: Path) -> None:
+    table = tree / "table.csv"
+    table.write_text("photo,a,b,Species,c\n1.jpg,1,2,fox,3\ncat/2.jpg,1,2,,3\ndog/2.jpg,1,2,owl,\n")
+    images = collect(tree / "in", labels=f"{table}:photo,species")
+    assert (images.labels.tolist(), images.class_names) == ([0, -1, 1], ("fox", "owl"))
+    images = collect(tree / "in", labels=f"{table}:photo,a")
+    assert images.labels.tolist() == [1, 1, 1]
+    with pytest.raises(
+        InputError, match=r"no column 'sex'; read as 4 rows of 5 columns separated by commas, UTF-8"
+    ):
+        collect(tree / "in", labels=f"{table}:photo,sex")
+    table.write_text("photo;species;weight\n1.JPG;fox;3,5\n2.JPG;owl;0,5\n")
+    with pytest.raises(InputError, match=r"rows of 3 columns .* '1.JPG', the .* only one has$"):
+        collect(tree / "in", labels=f"{table}:photo,species")
+    table.write_text("photo;a;b;species\n1.jpg;1;2;fox\n\ncat/2.jpg;1\n")
+    with pytest.raises(InputError, match=r"; separated by semicolons, most rows have 4 cells, but"):
+        collect(tree / "in", labels=f"{table}:photo,species")
+    table.write_text("fox\nowl\nfox\n")
+    with pytest.raises(InputError, match="has one column, not 'photo' and 'sex'"):
+        collect(tree / "in", labels=f"{table}:photo,sex")
+
+
+def test_windows_writes_names_in_its_own_way(tree: Path) -> None:
+    for name in ("fuß.jpg", "œuf.jpg"):
+        (tree / "in" / name).write_bytes(b"x")
+    rows = "1.jpg;café\nfuß.jpg;café\nœuf.jpg;œuf\ncat\\2.jpg;z\ndog\\2.jpg;z\n"
+    labels, class_names = read(tree, rows.encode("cp1252"))
+    assert class_names == ("café", "z", "œuf")
+    assert sorted(labels) == [0, 0, 1, 1, 2]
+
+
+@pytest.mark.parametrize("ending", [".csv", ".tsv"])
+def test_a_table_is_a_source(tree: Path, ending: str, caplog: pytest.LogCaptureFixture) -> None:
+    table = tree / "in" / f"table{ending}"
+    table.write_text("id;file;species\n1;cat/1.jpg;fox\n2;gone.jpg;owl\n3;dog\\2.jpg;\n")
+    for source in (table, f"{table}:file,species"):
+        images = collect(source)
+        found = [os.path.relpath(os.fsdecode(name), tree / "in") for name in images.names]
+        assert found == ["cat/1.jpg", "gone.jpg", "dog/2.jpg"]
+        assert (images.labels.tolist(), images.class_names) == ([0, 1, -1], ("fox", "owl"))
+        assert images.sources[0]["kind"] == "table"
+    assert "1 of 3 images have no label" in caplog.text
+    images = collect(f"{table}:file")
+    assert (len(images), set(images.labels.tolist())) == (3, {-1})
+    images = collect(f"{table}:file,id")
+    assert images.class_names == ("1", "2", "3")
+    table.write_text("path\ncat/1.jpg\ncat/2.jpg\n")
+    assert len(collect(table)) == 2
+    for encoding in ("utf-8-sig", "utf-16"):
+        table.write_text("cat/1.jpg\ncat/2.jpg\n", encoding=encoding)
+        assert all(os.path.isfile(name) for name in collect(table).names)
+    table.write_text("gone.jpg\ncat/2.jpg\n")
+    assert len(collect(table)) == 2  # the first is no header
+    caplog.clear()
+    table.write_text("a,b,c,d,path\n1,2,3,4,cat/1.jpg\n1,2,3,4,\n")
+    assert len(collect(table)) == 1
+    assert "no column is called label" in caplog.text
+    assert "1 rows have no path" in caplog.text
+
+
+@pytest.mark.parametrize("content", ["", "a,b\n1,2\n", "subject,reaction time\n3,0.71\n", "x\ny\n"])
+def test_a_table_of_something_else_is_no_source(tree: Path, content: str) -> None:
+    table = tree / "in" / "table.csv"
+    table.write_text(content)
+    with pytest.raises(InputError, match="names no image that is there: read as"):
+        collect(table)
+    with pytest.raises(InputError):
+        collect(f"{table}:photo,a")
+
+
+def test_an_empty_list_is_no_image(tree: Path) -> None:
+    (tree / "in" / "list.txt").write_text("")
+    with pytest.raises(InputError, match="names no images"):
+        collect(tree / "in" / "list.txt")
+
+
+def test_a_labels_file_that_is_not_there(tree: Path) -> None:
+    with pytest.raises(InputError, match=r"labels file '.*gone' cannot be read"):
+        collect(tree / "in", labels=str(tree / "gone"))
+
+
+def test_no_labels_and_given_ones(tree: Path) -> None:
+    assert collect(tree / "in", labels="none").labels.tolist() == [-1, -1, -1]
+    assert collect(tree / "in", labels=None).labels.tolist() == [-1, -1, -1]
+    assert collect(tree / "in", labels=np.array([3, 1, 2])).labels.tolist() == [3, 1, 2]
+    assert collect(tree / "in", labels=("b", "a", "b")).class_names == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("labels", "told"),
+    [
+        ([1, 2], "2 labels for 3 images"),
+        ([1, "a", 2], "all integers or all texts, got int, str"),
+        ([1.0, 2.0, 3.0], "got float"),
+        ([1, 2, -5], "got -5"),
+        ([1, 2, 2**63], "got 9223372036854775808"),
+        (7, "cannot be taken from a int"),
+    ],
+)
+def test_given_labels_that_do_not_fit(tree: Path, labels: object, told: str) -> None:
+    with pytest.raises(InputError) as caught:
+        collect(tree / "in", labels=labels)
+    assert told in str(caught.value)
+
+
+def test_common_folder() -> None:
+    assert common_folder([]) == b""
+    assert common_folder([b"1.jpg", b"a/2.jpg"]) == b""
+    assert common_folder([b"/a/b/1.jpg", b"/a/bc/1.jpg"]) == b"/a/"
+    assert common_folder([b"a/b/1.jpg", b"a/b/2.jpg"], depth=1) == b"a/"
+
+
+@given(st.lists(st.integers(-1, 2**63 - 1) | st.text(max_size=4), max_size=5))
+def test_any_sequence_gives_labels_or_an_input_error(values: list[object]) -> None:
+    try:
+        labels, class_names = labels_from_sequence(values, len(values))
+    except InputError:
+        return
+    if class_names:
+        assert [class_names[i] if i >= 0 else "" for i in labels] == values
+    else:
+        assert labels.tolist() == [-1 if value == "" else value for value in values]
+
+
+@pytest.mark.parametrize("none", ["", None, float("nan")])
+def test_an_empty_label_of_a_sequence_is_none(
+    none: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    labels, names = labels_from_sequence(["owl", none, "fox"], 3)
+    assert (labels.tolist(), names) == ([1, -1, 0], ("fox", "owl"))
+    assert "1 of 3 labels are empty" in caplog.text
+    # As pandas has numbers of which some are missing.
+    assert labels_from_sequence([2.0, none, 1], 3)[0].tolist() == [2, -1, 1]
+
+
+@given(st.binary(max_size=60), st.integers(0, 3))
+def test_any_file_gives_labels_or_an_input_error(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes, count: int
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "labels"
+    path.write_bytes(content)
+    names = [b"%d.jpg" % i for i in range(count)]
+    try:
+        labels, class_names = labels_from_file(path, names, names)
+    except InputError:
+        return
+    assert len(labels) == count
+    assert not class_names or set(labels) <= set(range(-1, len(class_names)))

@@ -1,0 +1,242 @@
+"""Which process decodes the images of a call, and what becomes of processes between calls."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import h5py
+import numpy as np
+import psutil
+import pytest
+from PIL import Image
+
+from decaf.images.listing.refs import ImageRef
+from decaf.images.listing.sources import collect
+from decaf.images.spec import PreprocessSpec, named_preprocess
+from decaf.images.status import Outcome
+from decaf.images.workers import decoders
+from decaf.images.workers.child import Job
+from decaf.images.workers.decoders import FEW, Decoders, is_plain
+from decaf.images.workers.pool import processes_available
+
+SPEC = named_preprocess("decaf", 64)
+CODE = """
+import os, sys, time
+import numpy as np
+from decaf.images.workers.child import Job
+from decaf.images.workers.decoders import Decoders
+from decaf.images.listing.refs import ImageRef
+from decaf.images.spec import named_preprocess
+
+def prepared(name):
+    pool = Decoders(1, 2, exact=True)
+    pool.configure(named_preprocess("decaf", 64), ten=False)
+    job = Job(0, ImageRef(os.fsencode(name)), np.zeros((1, 64, 64, 3), np.uint8))
+    pool.submit(job)
+    while not (found := pool.poll(1.0)): pass
+    pool.close()
+    return found[0][1].status
+"""
+
+pytestmark = pytest.mark.skipif(not processes_available(), reason="no fork here")
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("images")
+    random = np.random.default_rng(0)
+    for number in range(4):
+        pixels = random.integers(0, 256, (80, 90, 3), dtype=np.uint8)
+        for ending in ("png", "jpg", "tif"):
+            Image.fromarray(pixels).save(root / f"{number}.{ending}")
+    return root
+
+
+@pytest.fixture(autouse=True)
+def nothing_kept() -> Iterator[None]:
+    decoders._kept.close()
+    yield
+    decoders._kept.close()
+    assert not servers()
+
+
+def servers() -> list[int]:
+    """Give the processes that decode, or start others that do; other tests leave other children."""
+    return sorted(
+        process.pid
+        for process in psutil.Process().children()
+        if process.status() != psutil.STATUS_ZOMBIE
+        and "decaf.images.workers.worker" in " ".join(process.cmdline())
+    )
+
+
+def prepared(
+    paths: list[Path], *, exact: bool = False, spec: PreprocessSpec = SPEC, workers: int = 2
+) -> list[tuple[Outcome, np.ndarray]]:
+    """Run one call's images through."""
+    pool = Decoders(len(paths), workers, exact=exact)
+    found: dict[int, tuple[Outcome, np.ndarray]] = {}
+    try:
+        pool.configure(spec, ten=False)
+        for row, path in enumerate(paths):
+            out = np.zeros((1, spec.crop, spec.crop, 3), np.uint8)
+            pool.submit(Job(row, ImageRef(os.fsencode(path)), out))
+        while len(found) < len(paths):
+            for job, outcome in pool.poll(0.1):
+                found[job.index] = outcome, job.out
+    finally:
+        pool.close()
+    return [found[row] for row in range(len(paths))]
+
+
+def test_few_plain_images_start_no_process_and_have_the_same_pixels(images: Path) -> None:
+    paths = [*sorted(images.glob("*.png")), *sorted(images.glob("*.jpg")), images / "gone.png"]
+    here = prepared(paths)
+    assert not servers()
+    there = prepared(paths, exact=True)
+    assert servers()
+    for (one, pixels), (other, expected) in zip(here, there, strict=True):
+        assert one == other
+        np.testing.assert_array_equal(pixels, expected)
+
+
+def test_what_could_hang_a_decoder_is_given_to_a_process(
+    images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert is_plain(ImageRef(os.fsencode(images / "0.png")))
+    assert not is_plain(ImageRef(os.fsencode(images / "0.tif")))
+    assert is_plain(ImageRef(os.fsencode(images)))  # cannot be read at all
+    found = prepared([images / "0.png", images / "0.tif", images / "1.png"])
+    assert [outcome.status for outcome, _ in found] == ["ok"] * 3
+    assert servers()
+    for limit in ("MAX_PLAIN_PIXELS", "MAX_PLAIN_BYTES"):
+        with monkeypatch.context() as patched:
+            patched.setattr(decoders, limit, 80 * 90 - 1)
+            assert not is_plain(ImageRef(os.fsencode(images / "0.png")))
+
+
+def test_processes_wait_for_the_next_call(images: Path) -> None:
+    many = sorted(images.glob("*.png")) * FEW
+    first = prepared(many)
+    kept = servers()
+    assert len(kept) == 1
+    for again in (prepared(many), prepared(many[: FEW + 1])):
+        for (one, pixels), (other, expected) in zip(again, first, strict=False):
+            assert one == other
+            np.testing.assert_array_equal(pixels, expected)
+    assert servers() == kept
+    # Others that prepare images otherwise are forked from the same server.
+    (_, pixels), *_ = prepared(many, spec=named_preprocess("as-is", 64))
+    assert servers() == kept
+    (_, pixels), *_ = prepared(many, spec=named_preprocess("shorter-side", 64))
+    assert not np.array_equal(pixels, first[0][1])
+    np.testing.assert_array_equal(prepared(many)[0][1], first[0][1])
+    assert servers() == kept
+    prepared(many, exact=True, workers=1)  # as many as asked for, no more
+    assert servers() != kept
+
+
+def test_names_are_those_of_the_folder_of_the_call(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(images)
+    (ours, _), *_ = prepared([Path("0.png")], exact=True)
+    monkeypatch.chdir(tmp_path)
+    (gone, _), *_ = prepared([Path("0.png")], exact=True)
+    assert (ours.status, gone.status) == ("ok", "missing")
+
+
+def test_no_file_stays_open_between_calls(images: Path, tmp_path: Path) -> None:
+    """One that was replaced is read anew, and others may write to it."""
+    path = tmp_path / "stimuli.h5"
+    for grey in (50, 200):
+        with h5py.File(path, "w") as file:
+            file["images"] = np.full((2, 64, 64, 3), grey, np.uint8)
+        refs = collect(path, labels="none").refs
+        assert refs is not None
+        pool = Decoders(1, 1, exact=True)
+        pool.configure(SPEC, ten=False)
+        pool.submit(Job(0, refs[0], out := np.zeros((1, 64, 64, 3), np.uint8)))
+        while not (found := pool.poll(1.0)):
+            pass
+        pool.close()
+        assert found[0][1].status == "ok"
+        assert (out == grey).all()
+        (server,) = servers()
+        psutil.wait_procs(psutil.Process(server).children(), timeout=60)
+        assert not psutil.Process(server).children()
+
+
+def test_a_pool_that_is_at_work_is_not_kept(images: Path) -> None:
+    pool = Decoders(1, 1, exact=True)
+    pool.configure(SPEC, ten=False)
+    out = np.zeros((1, 64, 64, 3), np.uint8)
+    pool.submit(Job(0, ImageRef(os.fsencode(images / "0.png")), out))
+    pool.close()
+    assert not servers()
+    assert prepared([images / "0.png"], exact=True)[0][0].status == "ok"
+
+
+def test_a_server_that_died_meanwhile_is_started_anew(images: Path) -> None:
+    prepared([images / "0.png"], exact=True)
+    (server,) = servers()
+    psutil.Process(server).kill()
+    assert prepared([images / "0.png"], exact=True)[0][0].status == "ok"
+
+
+def test_threads_have_pools_of_their_own_and_one_is_kept(images: Path) -> None:
+    statuses: list[str] = []
+
+    def call() -> None:
+        for _ in range(2):
+            found = prepared(sorted(images.glob("*.jpg")), exact=True)
+            statuses.extend(outcome.status for outcome, _ in found)
+
+    threads = [threading.Thread(target=call) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert statuses == ["ok"] * 24
+    assert len(servers()) == 1
+
+
+def test_a_forked_process_leaves_the_processes_of_its_parent_alone(images: Path) -> None:
+    code = CODE + (
+        "name = sys.argv[1]\n"
+        "assert prepared(name) == 'ok'\n"
+        "pid = os.fork()\n"
+        "if pid == 0:\n"
+        "    assert prepared(name) == 'ok'\n"
+        "    sys.exit(0)\n"
+        "assert os.waitpid(pid, 0)[1] == 0\n"
+        "assert prepared(name) == 'ok'\n"
+        "print('done')\n"
+    )
+    arguments = [sys.executable, "-W", "error", "-c", code, str(images / "0.png")]
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=120)
+    assert (done.stdout, done.stderr, done.returncode) == ("done\n", "", 0)
+
+
+def test_processes_end_with_the_one_that_kept_them(images: Path) -> None:
+    code = CODE + (
+        "import psutil\n"
+        "prepared(sys.argv[1])\n"
+        "print(*(p.pid for p in psutil.Process().children(recursive=True)), flush=True)\n"
+        "if sys.argv[2] == 'wait': time.sleep(60)\n"
+    )
+    for how in ("exit", "wait"):
+        arguments = [sys.executable, "-c", code, str(images / "0.png"), how]
+        with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            family = [int(pid) for pid in process.stdout.readline().split()]
+            assert family
+            if how == "wait":
+                process.kill()
+        there = [psutil.Process(pid) for pid in family if psutil.pid_exists(pid)]
+        assert not psutil.wait_procs(there, timeout=60)[1]

@@ -1,0 +1,157 @@
+"""Processes that share an extraction write the file that one would have written."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import psutil
+import pytest
+from PIL import Image
+
+import decaf
+from decaf.errors import DecafError, SettingError
+from decaf.runtime import ranks as ranks_module
+from decaf.runtime.ranks import local_rank, local_world_size, ranks_of_run
+
+ROWS = 60
+PATIENCE = 120.0
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("photographs")
+    generator = np.random.default_rng(5)
+    for row in range(ROWS):
+        pixels = generator.integers(0, 256, (60, 80, 3), dtype=np.uint8)
+        Image.fromarray(pixels).resize((320, 240)).save(root / f"{row:02d}.jpg")
+    (root / "30.jpg").write_bytes(b"")
+    return root
+
+
+def torchrun(env: dict[str, str], folder: Path, out: Path) -> subprocess.Popen[str]:
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    what = [str(folder), "-o", str(out), "-w", "random:0:alexnet-64", "-l", "pool5"]
+    return subprocess.Popen(
+        [sys.executable, *launcher, "-m", "decaf", "extract", *what, "-b", "1", "-j", "1", "-q"],
+        env={**env, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def content(path: Path) -> dict[str, object]:
+    with decaf.open_features(path) as file:
+        columns = {n: np.asarray(getattr(file, n)).tolist() for n in ("paths", "status", "labels")}
+        return {**columns, "run": file.run, "pool5": file["pool5"][:].tobytes()}
+
+
+def lines(out: Path, rank: int) -> int:
+    try:
+        manifest = out.with_name(out.name + ".parts") / f"manifest-{rank:05d}.txt"
+        return manifest.read_bytes().count(b"\n")
+    except FileNotFoundError:
+        return 0
+
+
+@pytest.mark.faults
+def test_a_run_shared_by_two_processes_one_of_which_is_killed_is_ended_by_one(
+    photographs: Path, tmp_path: Path, child_env: dict[str, str]
+) -> None:
+    whole, shared = tmp_path / "whole.h5", tmp_path / "shared.h5"
+    decaf.extract(
+        photographs,
+        "pool5",
+        out=whole,
+        weights="random:0:alexnet-64",
+        device="cpu",
+        batch_size=1,
+        on_error="record",
+        workers=0,
+    ).close()  # type: ignore[union-attr]
+    agent = torchrun(child_env, photographs, shared)
+    deadline = time.monotonic() + PATIENCE
+    while not (lines(shared, 0) and lines(shared, 1)):
+        assert agent.poll() is None, agent.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    family = psutil.Process(agent.pid).children(recursive=True)
+    ranks = [p for p in family if p.ppid() == agent.pid]
+    os.kill(ranks[1].pid, signal.SIGKILL)
+    agent.communicate(timeout=PATIENCE)
+    assert agent.returncode != 0
+    assert not psutil.wait_procs(family, timeout=PATIENCE)[1]
+    assert not shared.exists()
+    kept = lines(shared, 0) + lines(shared, 1)
+    told: list[int] = []
+    decaf.extract(
+        photographs,
+        "pool5",
+        out=shared,
+        weights="random:0:alexnet-64",
+        device="cpu",
+        batch_size=1,
+        on_error="record",
+        workers=0,
+        progress=lambda done, total: told.append(done),
+    ).close()  # type: ignore[union-attr]
+    assert told[0] == 2 * kept
+    assert content(shared) == content(whole)
+
+    again = tmp_path / "again.h5"
+    agent = torchrun(child_env, photographs, again)
+    said, complained = agent.communicate(timeout=PATIENCE)
+    assert said.count("rows of pool5") == 1, complained
+    assert content(again) == content(whole)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["again.h5", "shared.h5", "whole.h5"]
+
+
+def test_without_torchrun_a_process_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("WORLD_SIZE", "RANK", "LOCAL_WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    with ranks_of_run() as ranks:
+        assert (ranks.rank, ranks.world) == (0, 1)
+        assert ranks.share("value") == "value"
+        ranks.wait()
+    assert local_world_size() == 1
+    assert local_rank() is None
+
+
+def test_a_process_knows_its_number_on_its_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "1")
+    assert local_rank() is None
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert local_rank() == 1
+
+
+def test_a_process_that_has_gone_is_told_in_a_line() -> None:
+    def closed(*_: object, **__: object) -> None:
+        raise RuntimeError("[gloo/transport/tcp/pair.cc:547] Connection closed by peer")
+
+    together = object.__new__(ranks_module._Torchrun)
+    together._dist = SimpleNamespace(broadcast_object_list=closed, barrier=closed)
+    together._group, together.rank, together.world = None, 0, 2
+    for meet in (lambda: together.share(True), together.wait):
+        with pytest.raises(DecafError, match="another process of this run has ended"):
+            meet()
+
+
+def test_half_an_environment_of_torchrun_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for name in ("RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(SettingError, match="RANK, MASTER_ADDR, MASTER_PORT"), ranks_of_run():
+        pass
+    monkeypatch.setenv("WORLD_SIZE", "many")
+    with pytest.raises(SettingError, match="WORLD_SIZE is 'many'"), ranks_of_run():
+        pass
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "many")
+    assert local_world_size() == 1
