@@ -279,7 +279,7 @@ def _quick(dataset: Dataset) -> Dataset:
 
 
 def _command(weights: Sequence[str]) -> str:
-    """Give the command line that makes the report again, without this machine's folders."""
+    """Return the command line that makes the report again, without this machine's folders."""
     name = short_names(weights).__getitem__
     return shown_command(
         {

@@ -31,7 +31,7 @@ def shown_command(
     several: Collection[str] = (),
     positional: Shown = str,
 ) -> str:
-    """Give the command line of this program.
+    """Return the command line of this program.
 
     Parameters
     ----------

@@ -221,7 +221,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def report(found: dict[str, Any]) -> str:
-    """Give a page: test accuracy of each recipe by data set, kept and last."""
+    """Return a page: test accuracy of each recipe by data set, kept and last."""
     runs, machine = found["runs"], found["machine"]
     sets = list(dict.fromkeys(r["set"] for r in runs))
     recipes = [name for name in RECIPES if any(r["recipe"] == name for r in runs)]

@@ -14,7 +14,7 @@ HEAVY = {"PIL", "h5py", "numpy", "safetensors", "scipy", "sklearn", "torch", "to
 
 
 def loaded_by(code: str, env: dict[str, str]) -> set[str]:
-    """Give the top-level packages that a fresh interpreter has loaded after some code."""
+    """Return the top-level packages that a fresh interpreter has loaded after some code."""
     code += "\nimport sys; print('loaded:', *{name.partition('.')[0] for name in sys.modules})"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env=env, check=True

@@ -106,7 +106,7 @@ class Dataset:
         return found
 
     def take(self, rows: Sequence[int] | npt.NDArray[np.integer], note: str = "") -> Dataset:
-        """Give the data set of some of the images; classes left without an image are dropped.
+        """Return the data set of some of the images; classes left without an image are dropped.
 
         Parameters
         ----------

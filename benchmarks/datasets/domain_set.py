@@ -54,11 +54,11 @@ class DomainSet:
         return np.array([place[name.split(b"/", 1)[0]] for name in self.dataset.names], np.int64)
 
     def rows_of(self, domain: str) -> Rows:
-        """Give the rows of a domain, ascending."""
+        """Return the rows of a domain, ascending."""
         return np.flatnonzero(self.domain_of == self.domains.index(domain))
 
     def counts(self, domain: str) -> Rows:
-        """Give how many images of each class a domain has: (K,) int64."""
+        """Return how many images of each class a domain has: (K,) int64."""
         found: Rows = np.bincount(
             self.dataset.labels[self.rows_of(domain)], minlength=len(self.dataset.class_names)
         )
@@ -70,7 +70,7 @@ class DomainSet:
         return tuple((s, t) for s in self.domains for t in self.domains if s != t)
 
     def take(self, rows: Sequence[int] | Rows, note: str = "") -> DomainSet:
-        """Give the domains with some of the images.
+        """Return the domains with some of the images.
 
         Parameters
         ----------

@@ -134,7 +134,7 @@ def _read(path: str | os.PathLike[str], shown: str) -> tuple[Numbers, Numbers]:
 
 
 def _matrices(data: memoryview, order: str) -> Iterator[_Matrix]:
-    """Give the variables of a file, but for compressed ones with other names."""
+    """Yield the variables of a file, but for compressed ones with other names."""
     room = MAX_BYTES
     for kind, content, _ in _elements(data, order):
         if kind == _COMPRESSED:
@@ -151,7 +151,7 @@ def _matrices(data: memoryview, order: str) -> Iterator[_Matrix]:
 
 
 def _name(beginning: memoryview, order: str) -> str:
-    """Give the name of a matrix from its first bytes; empty for anything else."""
+    """Return the name of a matrix from its first bytes; empty for anything else."""
     (kind,) = struct.unpack_from(order + "I", beginning)
     return _matrix(beginning[8:], order).name if kind == _MATRIX else ""
 
@@ -204,7 +204,7 @@ def _chosen(found: list[_Matrix], names: tuple[str, ...], shown: str) -> _Matrix
 
 
 def _numbers_of(matrix: _Matrix, order: str, shown: str) -> Numbers:
-    """Give the numbers of a matrix in its shape."""
+    """Return the numbers of a matrix in its shape."""
     kind, content, _ = _next(_elements(matrix.rest, order))
     numbers = _numbers(kind, content, order)
     if min(matrix.shape, default=0) < 0 or math.prod(matrix.shape) != len(numbers):

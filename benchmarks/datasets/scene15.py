@@ -106,7 +106,7 @@ def read_scene15(root: str | bytes | os.PathLike[str], *, allow_partial: bool = 
 
 
 def scene_of(folder: bytes) -> str | None:
-    """Give the class that a folder is of, None where it is none of the 15.
+    """Return the class that a folder is of, None where it is none of the 15.
 
     >>> scene_of(b"MITinsidecity"), scene_of(b"Inside City"), scene_of(b"garden")
     ('insidecity', 'insidecity', None)

@@ -152,7 +152,7 @@ def _rows(file: bytes, row_of: Mapping[bytes, int], allow_partial: bool) -> npt.
 
 
 def _read_lines(file: bytes) -> list[bytes]:
-    """Give the lines of a list without the slash that each begins with."""
+    """Return the lines of a list without the slash that each begins with."""
     try:
         with open(file, "rb") as opened:
             lines = opened.read().split()

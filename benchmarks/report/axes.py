@@ -30,7 +30,7 @@ class Scale:
     log: bool = False
 
     def __call__(self, value: float) -> float:
-        """Give the pixel of a value."""
+        """Return the pixel of a value."""
         low, high = self.low, self.high
         if self.log:
             low, high, value = math.log(low), math.log(high), math.log(value)
@@ -39,7 +39,7 @@ class Scale:
 
 
 def nice_ticks(low: float, high: float, count: int = 6) -> list[float]:
-    """Give round numbers, evenly spaced, the first at most `low` and the last at least `high`.
+    """Return round numbers, evenly spaced, the first at most `low` and the last at least `high`.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ def nice_ticks(low: float, high: float, count: int = 6) -> list[float]:
 
 
 def thinned(values: Sequence[float], scale: Scale, distance: float) -> list[float]:
-    """Give those values, from the last one down, that lie far enough apart to be labelled.
+    """Return those values, from the last one down, that lie far enough apart to be labelled.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ def thinned(values: Sequence[float], scale: Scale, distance: float) -> list[floa
 
 
 def text_width(text: str, size: float) -> float:
-    """Give about how many pixels wide a text is in a plain sans-serif face of this size."""
+    """Return about how many pixels wide a text is in a plain sans-serif face of this size."""
     narrow = sum(character in " .,:;|'!ijlI()[]" for character in text)
     wide = sum(not character.isascii() or character in "mwMW@%" for character in text)
     return size * (0.57 * (len(text) - narrow - wide) + 0.31 * narrow + 0.95 * wide)

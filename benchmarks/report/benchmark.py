@@ -105,7 +105,7 @@ class BenchmarkReport:
         object.__setattr__(self, "timing", timing)
 
     def to_dict(self) -> dict[str, Any]:
-        """Give what JSON can hold, in an order that does not change.
+        """Return what JSON can hold, in an order that does not change.
 
         Returns
         -------

@@ -16,12 +16,12 @@ __all__ = ["machine", "now", "peak_memory", "versions"]
 
 
 def now() -> str:
-    """Give the time, as ISO 8601 with its zone."""
+    """Return the time, as ISO 8601 with its zone."""
     return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
 
 
 def machine() -> str:
-    """Give the processor and the accelerator in words."""
+    """Return the processor and the accelerator in words."""
     import torch
 
     processor = platform.processor() or platform.machine()
@@ -34,13 +34,13 @@ def machine() -> str:
 
 
 def versions() -> dict[str, str]:
-    """Give the versions of decaf, Python and the libraries that results depend on."""
+    """Return the versions of decaf, Python and the libraries that results depend on."""
     names = ("torch", "torchvision", "scikit-learn", "numpy")
     own = {"decaf": decaf.__version__, "python": platform.python_version()}
     return {**own, **{name: version(name) for name in names}}
 
 
 def peak_memory() -> int:
-    """Give the largest resident size of this process, in bytes; decoding processes are apart."""
+    """Return the largest resident size of this process, in bytes; decoding processes are apart."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else 1024 * peak

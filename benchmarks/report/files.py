@@ -82,7 +82,7 @@ def write_report(
 
 
 def _chart_files(report: BenchmarkReport) -> dict[int, str]:
-    """Give the file of each section that is drawn as one."""
+    """Return the file of each section that is drawn as one."""
     found = {}
     for kind, word in ((Lines, "curve"), (Scatter, "scatter")):
         indices = [k for k, part in enumerate(report.sections) if isinstance(part, kind)]
@@ -121,7 +121,7 @@ def load_report(path: str | os.PathLike[str]) -> BenchmarkReport:
 
 
 def report_json(report: BenchmarkReport) -> str:
-    """Give a report as JSON, one line for what is short, ASCII only.
+    """Return a report as JSON, one line for what is short, ASCII only.
 
     Parameters
     ----------
@@ -135,7 +135,7 @@ def report_json(report: BenchmarkReport) -> str:
 
 
 def _json(value: Any, depth: int) -> str:
-    """Give JSON that a person can read and a diff can show: rows of numbers stay on their line."""
+    """Return JSON that a person can read and a diff can show: rows of numbers stay on their line."""
     text = json.dumps(value, allow_nan=False)
     flat = not isinstance(value, dict | list) or not value
     numbers = isinstance(value, list) and all(isinstance(part, int | float) for part in value)

@@ -31,7 +31,7 @@ NARROW = ChartSize(360, 280)
 
 
 def curve_name(series: Series) -> str:
-    """Give what the legend calls a curve: its name, and where it is from if not from here."""
+    """Return what the legend calls a curve: its name, and where it is from if not from here."""
     return f"{series.name}, published: {series.source}" if series.source else series.name
 
 
@@ -99,7 +99,7 @@ def _described(lines: Lines) -> str:
 
 
 def _chart(lines: Lines, size: ChartSize) -> tuple[list[Markup], int]:
-    """Give the contents of the chart and their height."""
+    """Return the contents of the chart and their height."""
     values = [
         mean + sign * (spread or 0)
         for series in lines.series
@@ -209,7 +209,7 @@ def _look(index: int, series: Series) -> str:
 
 
 def _marker(index: int, x: float, y: float) -> Markup:
-    """Give the curve's marker: circle, square, triangle, diamond, cross or triangle downwards."""
+    """Return the curve's marker: circle, square, triangle, diamond, cross or triangle downwards."""
     shape = index % MARKERS
     if shape == 0:
         return element("circle", class_="mark", cx=x, cy=y, r=4)
@@ -224,7 +224,7 @@ def _marker(index: int, x: float, y: float) -> Markup:
 
 
 def _legend(series: Sequence[Series], size: ChartSize, top: int) -> tuple[Markup, int]:
-    """Give the legend in as many columns as fit, and its height."""
+    """Return the legend in as many columns as fit, and its height."""
     if not series:
         return Markup(), 0
     names = [shown(curve_name(one)) for one in series]

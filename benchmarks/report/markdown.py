@@ -28,7 +28,7 @@ __all__ = ["report_markdown", "table_markdown"]
 
 
 def report_markdown(report: BenchmarkReport, charts: Mapping[int, str] | None = None) -> str:
-    """Give a report as Markdown.
+    """Return a report as Markdown.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ def report_markdown(report: BenchmarkReport, charts: Mapping[int, str] | None = 
 
 
 def table_markdown(table: Table) -> str:
-    """Give a table as Markdown: published numbers in columns of their own, the best in bold.
+    """Return a table as Markdown: published numbers in columns of their own, the best in bold.
 
     Parameters
     ----------
@@ -196,7 +196,7 @@ def _making(report: BenchmarkReport) -> list[str]:
 
 
 def _grid(heads: Sequence[str], rows: Sequence[Sequence[str]], words: int = 1) -> str:
-    """Give a table whose cells are Markdown already; the first `words` columns are text."""
+    """Return a table whose cells are Markdown already; the first `words` columns are text."""
     rules = ["---" if k < words else "---:" for k in range(len(heads))]
     lines = [heads, rules, *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
@@ -207,7 +207,7 @@ def _folded(summary: str, content: str) -> str:
 
 
 def _text(text: str) -> str:
-    """Give text that Markdown shows as it is: nothing in it is a mark, a link or an element."""
+    """Return text that Markdown shows as it is: nothing in it is a mark, a link or an element."""
     escaped = re.sub(r"([\\`*_{}\[\]<>|~])", r"\\\1", shown(text))
     escaped = re.sub(r"&(?=[#\w]+;)", r"\\&", escaped)
     return re.sub(r"^(\s*)([#+=-]|\d+(?=[.)](?:\s|$)))", r"\1\\\2", escaped)

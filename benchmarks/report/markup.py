@@ -20,7 +20,7 @@ class Markup(str):
 
 
 def escaped(text: str) -> Markup:
-    """Give text as markup that shows it, whatever it holds."""
+    """Return text as markup that shows it, whatever it holds."""
     return text if isinstance(text, Markup) else Markup(html.escape(shown(text)))
 
 
@@ -30,7 +30,7 @@ def joined(*parts: str) -> Markup:
 
 
 def element(name: str, /, *children: str, **attributes: str | int | float | bool | None) -> Markup:
-    """Give one element.
+    """Return one element.
 
     Parameters
     ----------

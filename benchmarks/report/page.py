@@ -42,7 +42,7 @@ _FEW_LINKS = 6
 
 
 def report_page(report: BenchmarkReport, images: Path | None = None) -> str:
-    """Give a report as HTML.
+    """Return a report as HTML.
 
     Parameters
     ----------
@@ -153,7 +153,7 @@ def _scatter(part: Scatter) -> Markup:
 
 
 def chart_table(part: Lines) -> Table:
-    """Give the numbers of curves as a table: a row for each x, a column for each curve.
+    """Return the numbers of curves as a table: a row for each x, a column for each curve.
 
     Parameters
     ----------
@@ -213,7 +213,7 @@ def _thumbnails(names: tuple[str, ...], alt: str, images: Path | None) -> Markup
 
 
 def _making(report: BenchmarkReport, images: Path | None) -> Markup:
-    """Give how the report was made: all that makes it again, and what it took."""
+    """Return how the report was made: all that makes it again, and what it took."""
     parts = [element("h2", "How it was made")]
     if report.command:
         parts.append(element("pre", element("code", report.command)))

@@ -23,7 +23,7 @@ _NAMED_ROWS = 40
 
 
 def confusion_matrix(matrix: ConfusionMatrix) -> Markup:
-    """Give a confusion matrix: a table of counts, or a picture of more than 20 classes.
+    """Return a confusion matrix: a table of counts, or a picture of more than 20 classes.
 
     Colour is the share of the row, by its square root, so that rare mistakes are seen.
 
@@ -129,7 +129,7 @@ def _picture(matrix: ConfusionMatrix) -> Markup:
 
 
 def _pointed_at(matrix: ConfusionMatrix) -> list[Markup]:
-    """Give the most frequent mistakes an area that says their names when pointed at."""
+    """Return the most frequent mistakes an area that says their names when pointed at."""
     found = [
         (count, i, j)
         for i, row in enumerate(matrix.counts)
@@ -152,7 +152,7 @@ def _pointed_at(matrix: ConfusionMatrix) -> list[Markup]:
 
 
 def mistakes_of(matrix: ConfusionMatrix, i: int, most: int = 3) -> list[tuple[str, int]]:
-    """Give what a class was taken for most often, and how often, itself left out.
+    """Return what a class was taken for most often, and how often, itself left out.
 
     Parameters
     ----------
@@ -197,7 +197,7 @@ def _row_by_row(matrix: ConfusionMatrix) -> Markup:
 
 
 def heat_map(chart: HeatMap) -> Markup:
-    """Give a matrix of numbers as a table with coloured cells.
+    """Return a matrix of numbers as a table with coloured cells.
 
     Where some are below 0 they are gains and losses, which have a hue each, a sign, and colour by
     how far they are from 0; other numbers are coloured from the least to the greatest.

@@ -25,17 +25,17 @@ LOWEST_BARS = 12
 
 
 def caption(text: str) -> Markup:
-    """Give a caption, if there is one."""
+    """Return a caption, if there is one."""
     return element("p", text, class_="caption") if text else Markup()
 
 
 def folded(summary: str, *content: str) -> Markup:
-    """Give content that unfolds when its summary is touched."""
+    """Return content that unfolds when its summary is touched."""
     return element("details", element("summary", summary), *content)
 
 
 def result_table(table: Table) -> Markup:
-    """Give a table: measured and published columns apart, the best of each marked.
+    """Return a table: measured and published columns apart, the best of each marked.
 
     On a narrow screen each row is a block of labelled numbers.
 
@@ -66,7 +66,7 @@ def result_table(table: Table) -> Markup:
 
 
 def _across(columns: int) -> int:
-    """Give how many numbers stand side by side, so that the lines are equally full."""
+    """Return how many numbers stand side by side, so that the lines are equally full."""
     return 2 if columns == 4 else min(columns, MOST_ACROSS)
 
 
@@ -165,7 +165,7 @@ def _key(table: Table, marks: TableMarks) -> Markup:
 
 
 def bar_list(bars: Bars, name: str) -> Markup:
-    """Give bars, from the lowest up.
+    """Return bars, from the lowest up.
 
     Of a long list the lowest are shown, and all of it unfolds; a switch sorts it by name without
     a script.

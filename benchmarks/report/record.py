@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 def to_plain(value: Any) -> dict[str, Any]:
-    """Give dictionaries, lists, text and numbers for a dataclass and all in it.
+    """Return dictionaries, lists, text and numbers for a dataclass and all in it.
 
     Where several dataclasses can stand, each says which it is under ``kind``.
 

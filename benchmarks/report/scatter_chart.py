@@ -129,7 +129,7 @@ def _group(points: Points, scatter: Scatter, across: Scale, up: Scale) -> Markup
 
 
 def _legend(scatter: Scatter, width: int, top: int) -> tuple[list[Markup], int]:
-    """Give the entries in lines as wide as fit, and their height."""
+    """Return the entries in lines as wide as fit, and their height."""
     looks = [("plain", number) for number in range(len(scatter.markers))]
     looks += [(f"s{number}", 0) for number in range(len(scatter.colours))]
     parts, x, y = [], 16.0, top + 14

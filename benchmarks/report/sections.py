@@ -453,7 +453,7 @@ def _set(part: Any, **values: Any) -> None:
 
 
 def _number(value: Any) -> float | None:
-    """Give a Python float, whatever numpy made; None for NaN. An infinity is a mistake."""
+    """Return a Python float, whatever numpy made; None for NaN. An infinity is a mistake."""
     if value is None or math.isnan(value):
         return None
     return _finite(value, "a number")

@@ -228,7 +228,7 @@ def _variables(colours: dict[str, str]) -> str:
 
 
 def chart_colours() -> str:
-    """Give the colours as CSS variables, for light screens and paper, and for dark screens.
+    """Return the colours as CSS variables, for light screens and paper, and for dark screens.
 
     Returns
     -------
@@ -242,7 +242,7 @@ def chart_colours() -> str:
 
 
 def page_style() -> str:
-    """Give the style sheet of a page.
+    """Return the style sheet of a page.
 
     Returns
     -------

@@ -64,7 +64,7 @@ def table_marks(table: Table) -> TableMarks:
 
 
 def _best_of(table: Table, column: int) -> list[tuple[int, int]]:
-    """Give the places of the best number, equal as it is shown, if there is something to beat."""
+    """Return the places of the best number, equal as it is shown, if there is something to beat."""
     means = {
         (i, column): round(cell.mean, table.decimals)
         for i, row in enumerate(table.rows)
@@ -77,7 +77,7 @@ def _best_of(table: Table, column: int) -> list[tuple[int, int]]:
 
 
 def column_groups(table: Table) -> list[ColumnGroup]:
-    """Give the runs of columns of one source, from left to right.
+    """Return the runs of columns of one source, from left to right.
 
     Parameters
     ----------

@@ -18,7 +18,7 @@ _QUALITY = 72
 
 
 def thumbnail(folder: Path, name: str) -> str | None:
-    """Give a small copy of an image as a ``data:`` address.
+    """Return a small copy of an image as a ``data:`` address.
 
     Parameters
     ----------

@@ -10,7 +10,7 @@ MISSING = "–"
 
 
 def number(mean: float | None, std: float | None = None, decimals: int = 1) -> str:
-    """Give a number with its spread: ``84.3 ± 0.6``.
+    """Return a number with its spread: ``84.3 ± 0.6``.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ def with_unit(text: str, unit: str) -> str:
 
 
 def memory(size: int) -> str:
-    """Give bytes as MiB or GiB.
+    """Return bytes as MiB or GiB.
 
     Examples
     --------
@@ -52,7 +52,7 @@ def memory(size: int) -> str:
 
 
 def shown(text: str) -> str:
-    """Give text that can be printed anywhere, on one line.
+    """Return text that can be printed anywhere, on one line.
 
     Bytes of a file name that are not UTF-8, control characters and marks that turn the direction
     of writing become escapes, so that a name can neither break a page nor pose as another.

@@ -123,7 +123,7 @@ CONTENDERS: dict[str, Callable[[Path, Path, Path], Times]] = {
 
 
 def peak_megabytes() -> float:
-    """Give the most memory this process has held.
+    """Return the most memory this process has held.
 
     Where there is /proc, from there: what getrusage tells survives an exec, and so is the parent's
     peak where that was higher.

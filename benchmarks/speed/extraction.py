@@ -278,7 +278,7 @@ def _ratios(report: dict[str, Any]) -> dict[str, float]:
 
 
 def _allowed(report: dict[str, Any], precision: str) -> float:
-    """Give the images/s that all cores would reach if nothing but decoding and pass took time."""
+    """Return the images/s that all cores would reach if nothing but decoding and pass took time."""
     decoding = 1 / report["decoding"]["decaf"] / report["machine"]["cores"]
     return 1 / (1 / report["forward"][f"decaf {precision}"]["images_per_s"] + decoding)
 

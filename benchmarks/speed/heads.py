@@ -131,7 +131,7 @@ def _command(args: argparse.Namespace) -> str:
 
 
 def _features(args: argparse.Namespace) -> tuple[np.ndarray, np.ndarray]:
-    """Give all rows that have a label, in float32, and their classes numbered from 0."""
+    """Return all rows that have a label, in float32, and their classes numbered from 0."""
     if args.synthetic:
         rng = np.random.default_rng(0)
         codes = np.repeat(np.arange(102), args.per_class + 20)

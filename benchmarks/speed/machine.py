@@ -15,7 +15,7 @@ __all__ = ["describe"]
 
 
 def describe(gpu: str | None = None) -> dict[str, Any]:
-    """Give date, processor, cores, GPU and versions; `gpu` is the one that is measured."""
+    """Return date, processor, cores, GPU and versions; `gpu` is the one that is measured."""
     model = platform.processor()
     if Path("/proc/cpuinfo").exists():
         lines = Path("/proc/cpuinfo").read_text().splitlines()

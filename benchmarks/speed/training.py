@@ -162,7 +162,7 @@ def _measure_feeds(folder: Path, packs: dict[str, Path], args: argparse.Namespac
 
 
 def _speed_of(batches: Iterator[torch.Tensor]) -> tuple[float, float]:
-    """Give images/s once it runs, and the mean of all pixels."""
+    """Return images/s once it runs, and the mean of all pixels."""
     means, count, began = [], 0, 0.0
     for number, images in enumerate(batches):
         means.append(float(images[:8].float().mean()))
@@ -176,7 +176,7 @@ def _speed_of(batches: Iterator[torch.Tensor]) -> tuple[float, float]:
 def _torchvision_batches(
     folder: Path, crop: str, batch_size: int, statistics_of: tuple[list[float], list[float]]
 ) -> Iterator[torch.Tensor]:
-    """Give the batches of torchvision's reference training script."""
+    """Yield the batches of torchvision's reference training script."""
     from torch.utils.data import ConcatDataset, DataLoader
     from torchvision import transforms
     from torchvision.datasets import ImageFolder

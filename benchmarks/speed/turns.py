@@ -15,7 +15,7 @@ __all__ = ["again", "cores", "seconds_of", "spread"]
 
 
 def again(batch: Batch, steps: int) -> Iterator[Batch]:
-    """Give a batch so many times."""
+    """Return a batch so many times."""
     return (batch for _ in range(steps))
 
 
@@ -32,7 +32,7 @@ def seconds_of(
 
 
 def spread(speeds: list[float]) -> dict[str, float]:
-    """Give the median of rounds and their ends."""
+    """Return the median of rounds and their ends."""
     return {
         "images_per_s": round(statistics.median(speeds), 1),
         "slowest": round(min(speeds), 1),

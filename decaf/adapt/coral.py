@@ -150,12 +150,12 @@ class CovarianceRoot:
         return self._subspace.mean
 
     def whiten(self, rows: np.ndarray) -> np.ndarray:
-        """Give ``rows (cov + ridge I)^(-1/2)``, shape (m, d)."""
+        """Return ``rows (cov + ridge I)^(-1/2)``, shape (m, d)."""
         assert self.complete
         return self._power(rows, -0.5)
 
     def colour(self, rows: np.ndarray) -> np.ndarray:
-        """Give ``rows (cov + ridge I)^(1/2)``, shape (m, d)."""
+        """Return ``rows (cov + ridge I)^(1/2)``, shape (m, d)."""
         if self._X is None:
             return self._power(rows, 0.5)
         V, s = self._subspace.basis, self._subspace.variances
@@ -179,7 +179,7 @@ class CovarianceRoot:
         return found
 
     def _step(self, rows: np.ndarray, top: float) -> np.ndarray:
-        """Give rows B, less what lies in the leading subspace."""
+        """Return rows B, less what lies in the leading subspace."""
         assert self._X is not None
         X, V, mean = self._X, self._subspace.basis, self._subspace.mean
         # rows cov = rows (XᵀX/n - m mᵀ), m being the mean.
@@ -191,7 +191,7 @@ class CovarianceRoot:
 
 
 def _root_series(top: float, ridge: float) -> np.ndarray:
-    """Give the Chebyshev series of √(s + ridge) on [0, top] to `_TOL` of √ridge."""
+    """Return the Chebyshev series of √(s + ridge) on [0, top] to `_TOL` of √ridge."""
     degree = 8
     while True:
         terms: np.ndarray = chebyshev.chebinterpolate(

@@ -65,7 +65,7 @@ class Domains:
         return int(self.Xs.shape[1])
 
     def with_rows(self, Xs: np.ndarray, Xt: np.ndarray) -> Domains:
-        """Give the same domains with their rows replaced, scaled ones for example."""
+        """Return the same domains with their rows replaced, scaled ones for example."""
         return replace(self, Xs=Xs, Xt=Xt)
 
 
@@ -267,7 +267,7 @@ def _target_codes(yt: Any, rows: int, classes: np.ndarray) -> np.ndarray:
 
 
 def _as_array(labels: Any) -> np.ndarray:
-    """Give labels as an array; of a list of texts with None, NaN or -1 among them as they are."""
+    """Return labels as an array; of a list of texts with None, NaN or -1 among them as they are."""
     array = np.asarray(labels)
     if array.dtype.kind in "US" and isinstance(labels, (list, tuple)):
         return np.asarray(labels, object)

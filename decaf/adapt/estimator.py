@@ -104,7 +104,7 @@ class AdaptationEstimator(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def predict(self, X: Any) -> np.ndarray:
-        """Give the class of each target row.
+        """Return the class of each target row.
 
         Parameters
         ----------
@@ -124,7 +124,7 @@ class AdaptationEstimator(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     # scikit-learn has no types in some versions, and the decorator has in others.
     @available_if(_decides)  # type: ignore[untyped-decorator, unused-ignore]
     def decision_function(self, X: Any) -> np.ndarray:
-        """Give the decision values of target rows; not there for ``head="1nn"``.
+        """Return the decision values of target rows; not there for ``head="1nn"``.
 
         Parameters
         ----------
@@ -143,7 +143,7 @@ class AdaptationEstimator(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return np.asarray(self.head_.decision_function(self._represent(rows, "target")))
 
     def transform(self, X: Any, domain: str = "target") -> np.ndarray:
-        """Give rows as the method represents them, where the head works.
+        """Return rows as the method represents them, where the head works.
 
         Parameters
         ----------
@@ -200,7 +200,7 @@ class AdaptationEstimator(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self._fit_head(*self._training_rows(domains))
 
     def _training_rows(self, domains: Domains) -> tuple[np.ndarray, np.ndarray]:
-        """Give what the head learns from: rows as represented (n, k), and their codes (n,).
+        """Return what the head learns from: rows as represented (n, k), and their codes (n,).
 
         The source rows and the labelled target rows; a method may give others.
         """

@@ -110,7 +110,7 @@ class GFK(AdaptationEstimator):
 # which is eq. 6 with Λ1, Λ2, Λ3 diagonalised in each plane, and plainly symmetric in the domains.
 # For θ → 0 the second term tends to (θ²/12) n_i n_iᵀ = (b_i - a_i)(b_i - a_i)ᵀ / 12.
 def flow_factor(P_s: np.ndarray, P_t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Give the factor of the geodesic flow kernel between two subspaces.
+    """Return the factor of the geodesic flow kernel between two subspaces.
 
     Parameters
     ----------

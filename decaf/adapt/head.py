@@ -50,7 +50,7 @@ class NearestNeighbour:
         return self
 
     def predict(self, X: np.ndarray) -> np.ndarray:
-        """Give the class of each row.
+        """Return the class of each row.
 
         Parameters
         ----------
@@ -90,12 +90,12 @@ class TrainedLinear:
         self.classes_, self.coef_, self.intercept_, self.C_ = classes, coef, intercept, C
 
     def decision_function(self, X: np.ndarray) -> np.ndarray:
-        """Give the decision values of rows (n, k): (n, K), or (n,) for two classes."""
+        """Return the decision values of rows (n, k): (n, K), or (n,) for two classes."""
         scores = linear_scores(X, self.coef_, self.intercept_)
         return scores[:, 0] if scores.shape[1] == 1 else scores
 
     def predict(self, X: np.ndarray) -> np.ndarray:
-        """Give the class of each row (n, k)."""
+        """Return the class of each row (n, k)."""
         codes = predicted_codes(linear_scores(X, self.coef_, self.intercept_))
         found: np.ndarray = self.classes_[codes]
         return found

@@ -238,7 +238,7 @@ def transform_objective(
     C: float,
     gamma: float,
 ) -> tuple[float, np.ndarray]:
-    """Give what the transform minimises for fixed classifiers, γ/2 ‖B‖² + C Σ h, and its gradient.
+    """Return what the transform minimises for fixed classifiers, γ/2 ‖B‖² + C Σ h, and its gradient.
 
     Parameters
     ----------
@@ -285,13 +285,13 @@ def _svm_objective(
 
 
 def _signs(codes: np.ndarray, n_classes: int) -> np.ndarray:
-    """Give 1 where a row is of a class and -1 elsewhere; of two classes the second's alone."""
+    """Return 1 where a row is of a class and -1 elsewhere; of two classes the second's alone."""
     signs = np.where(codes[:, None] == np.arange(n_classes), 1.0, -1.0)
     return signs[:, 1:] if n_classes == 2 else signs
 
 
 def _root(gram: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Give Q √q and Q q^-½ of a Gram matrix Q diag(q) Qᵀ, without the eigenvalues that are 0."""
+    """Return Q √q and Q q^-½ of a Gram matrix Q diag(q) Qᵀ, without the eigenvalues that are 0."""
     values, vectors = np.linalg.eigh(gram)
     kept = values > 10 * len(gram) * np.finfo(np.float64).eps * values[-1]
     root = np.sqrt(values[kept])

@@ -151,7 +151,7 @@ class OptimalTransport(AdaptationEstimator):
 
 
 def squared_distances(X: np.ndarray, Y: np.ndarray) -> np.ndarray:
-    """Give the squared Euclidean distances between rows, in float64, shape (n, m)."""
+    """Return the squared Euclidean distances between rows, in float64, shape (n, m)."""
     origin = Y.mean(axis=0, dtype=np.float64)  # distances from there lose fewer digits
     A, B = X - origin, Y - origin
     squares = np.square(A).sum(axis=1)[:, None] + np.square(B).sum(axis=1)

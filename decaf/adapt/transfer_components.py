@@ -126,7 +126,7 @@ class TCA(AdaptationEstimator):
 
 
 def _components(Xs: np.ndarray, Xt: np.ndarray, k: int, mu: float) -> tuple[np.ndarray, np.ndarray]:
-    """Give what rows are multiplied by, (d, k'), and the eigenvalues (k',)."""
+    """Return what rows are multiplied by, (d, k'), and the eigenvalues (k',)."""
     size, axes = row_size(Xs, Xt), DomainAxes.of(Xs, Xt)
     if axes is not None:
         pooled = axes.rows(size)

@@ -213,7 +213,7 @@ class ArchSpec:
         return found
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the spec as plain JSON values; `from_dict` is the way back."""
+        """Return the spec as plain JSON values; `from_dict` is the way back."""
         plain = asdict(self)
         # Left out where it says nothing new, so that what was written before there was a choice
         # (files, and the fingerprints of runs) keeps its text.
@@ -279,7 +279,7 @@ def _product(shape: Sequence[int]) -> int:
 
 
 def map_sizes(spec: ArchSpec, input_size: int | None = None) -> dict[str, int]:
-    """Give height (= width) of every map, ``conv1`` to ``pool5``.
+    """Return height (= width) of every map, ``conv1`` to ``pool5``.
 
     Parameters
     ----------
@@ -310,7 +310,7 @@ def map_sizes(spec: ArchSpec, input_size: int | None = None) -> dict[str, int]:
 
 
 def parameter_shapes(spec: ArchSpec) -> dict[str, tuple[int, ...]]:
-    """Give the shape of every parameter, by its name in a state dict, in forward order.
+    """Return the shape of every parameter, by its name in a state dict, in forward order.
 
     Examples
     --------

@@ -194,7 +194,7 @@ def _gradient_by_rows(
 
 
 def _sum_of_window(padded: Tensor, size: int, scale: float, constant: Tensor, out: Tensor) -> None:
-    """Give `constant` plus `scale` times the sum over every window of `size` columns."""
+    """Return `constant` plus `scale` times the sum over every window of `size` columns."""
     channels = out.shape[1]
     torch.add(constant, padded[:, :channels], alpha=scale, out=out)
     for shift in range(1, size):

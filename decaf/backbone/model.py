@@ -84,7 +84,7 @@ class Backbone:
         return self
 
     def with_preprocess(self, preprocess: Any) -> Backbone:
-        """Give a backbone of the same network that prepares images in another way.
+        """Return a backbone of the same network that prepares images in another way.
 
         Parameters
         ----------

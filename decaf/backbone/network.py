@@ -30,7 +30,7 @@ TORCHVISION_MODULES: Mapping[str, str] = {
 
 
 def decaf_parameter_name(name: str) -> str:
-    """Give decaf's name of a parameter that torchvision's AlexNet calls `name`.
+    """Return decaf's name of a parameter that torchvision's AlexNet calls `name`.
 
     Other names are given back as they are.
 
@@ -106,7 +106,7 @@ class AlexNet(nn.Module):
         self.register_load_state_dict_pre_hook(_rename_torchvision)  # type: ignore[no-untyped-call]
 
     def steps(self) -> tuple[Step, ...]:
-        """Give the elementary steps of the forward pass, in order."""
+        """Return the elementary steps of the forward pass, in order."""
         return self._steps
 
     def load_state_dict(
@@ -265,7 +265,7 @@ class AlexNet(nn.Module):
 def _rename_torchvision(
     module: AlexNet, state_dict: dict[str, Any], prefix: str, *_: object
 ) -> None:
-    """Give torchvision's names decaf's, before torch compares them with the module's."""
+    """Return torchvision's names decaf's, before torch compares them with the module's."""
     own = {f"{prefix}{name}" for name in parameter_shapes(module.spec)}
     for name in [name for name in state_dict if name.startswith(prefix)]:
         renamed = prefix + decaf_parameter_name(name.removeprefix(prefix))

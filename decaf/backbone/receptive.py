@@ -31,7 +31,7 @@ class ReceptiveField:
     padding: int = 0
 
     def through(self, kernel: int, stride: int, padding: int) -> ReceptiveField:
-        """Give the field behind one more convolution or pooling.
+        """Return the field behind one more convolution or pooling.
 
         Its position i sees the positions ``i * stride - padding`` up to, in all, `kernel` of the
         map before, whose own positions lie ``self.stride`` pixels apart: hence the three sums.
@@ -47,7 +47,7 @@ class ReceptiveField:
 
 
 def receptive_fields(spec: ArchSpec) -> dict[str, ReceptiveField]:
-    """Give the receptive field of every map, ``conv1`` to ``pool5``.
+    """Return the receptive field of every map, ``conv1`` to ``pool5``.
 
     Activation and normalisation act at each position alone and change nothing. The vectors behind
     the maps see the whole input.

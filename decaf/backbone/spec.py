@@ -49,7 +49,7 @@ LAYERS: tuple[str, ...] = (
 
 
 def layer_names(spec: ArchSpec) -> tuple[str, ...]:
-    """Give the names of all layers of `spec` in forward order, ``_pre`` ones included."""
+    """Return the names of all layers of `spec` in forward order, ``_pre`` ones included."""
     del spec  # the members of the family differ in sizes, never in layers
     return LAYERS
 
@@ -87,7 +87,7 @@ def resolve_layers(spec: ArchSpec, layers: str | Sequence[str]) -> tuple[str, ..
 
 
 def layer_shape(spec: ArchSpec, layer: str, input_size: int | None = None) -> tuple[int, ...]:
-    """Give the shape of a layer's value for one image: ``(C, H, W)``, or ``(D,)`` of a vector.
+    """Return the shape of a layer's value for one image: ``(C, H, W)``, or ``(D,)`` of a vector.
 
     Parameters
     ----------
@@ -195,7 +195,7 @@ ARCHITECTURES: Mapping[str, ArchSpec] = MappingProxyType(_family())
 
 
 def architecture(name: str) -> ArchSpec:
-    """Give the spec of a named architecture.
+    """Return the spec of a named architecture.
 
     Raises
     ------

@@ -39,7 +39,7 @@ class Step:
 
 
 def forward_steps(spec: ArchSpec) -> tuple[Step, ...]:
-    """Give the steps of `spec` in the order in which they run.
+    """Return the steps of `spec` in the order in which they run.
 
     Examples
     --------

@@ -113,7 +113,7 @@ class Summary:
     activation_bytes: int
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the table as plain JSON values."""
+        """Return the table as plain JSON values."""
         return asdict(self)
 
 

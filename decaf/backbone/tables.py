@@ -30,7 +30,7 @@ _LEFT = 2  # the columns that hold words
 
 
 def summary_text(summary: Summary) -> str:
-    """Give the table as text of at most 120 columns, with totals and shares under it."""
+    """Return the table as text of at most 120 columns, with totals and shares under it."""
     table = [_SHORT, *(_cells(row) for row in summary.rows), _total_cells(summary)]
     widths = [max(len(cells[column]) for cells in table) for column in range(len(_SHORT))]
     lines = [_aligned(cells, widths) for cells in table]
@@ -55,7 +55,7 @@ def summary_text(summary: Summary) -> str:
 
 
 def summary_markdown(summary: Summary) -> str:
-    """Give the table as Markdown, with totals and shares under it."""
+    """Return the table as Markdown, with totals and shares under it."""
     table = [_HEADS, *(_cells(row) for row in summary.rows), _total_cells(summary)]
     shares = [("share of", "parameters", "multiply-adds", "memory"), *_share_cells(summary)]
     return "\n\n".join(

@@ -193,7 +193,7 @@ def _near_copies(
 
 
 def _notes(tasks: Sequence[Task], tried: dict[int, list[Trial]]) -> tuple[str, ...]:
-    """Give the warnings of what was chosen; those of candidates that were not do not matter."""
+    """Return the warnings of what was chosen; those of candidates that were not do not matter."""
     notes = []
     for task in {id(task): task for task in tasks}.values():
         best = best_trial(tried[id(task)])

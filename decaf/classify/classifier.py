@@ -269,7 +269,7 @@ class Classifier:
                 )
 
     def _answers_to(self, features: FeatureFile) -> tuple[_Answer, str]:
-        """Give what answers to the rows of a feature file, and the layer that it takes."""
+        """Return what answers to the rows of a feature file, and the layer that it takes."""
         if self.head is not None:
             identity = self.head.identity
             if identity.layer not in features:

@@ -138,7 +138,7 @@ class FitSettings:
         )
 
     def record(self) -> dict[str, Any]:
-        """Give the settings as JSON can hold them."""
+        """Return the settings as JSON can hold them."""
         record = {field.name: getattr(self, field.name) for field in fields(self)}
         if isinstance(self.class_weight, Mapping):
             record["class_weight"] = dict(self.class_weight)
@@ -395,7 +395,7 @@ def _shown_groups(groups: Any) -> str:
 
 
 def _weights_file(weights: Any) -> str | None:
-    """Give where the weights are, if that is a file that can be found again."""
+    """Return where the weights are, if that is a file that can be found again."""
     if isinstance(weights, os.PathLike) or (
         isinstance(weights, str) and not is_registry_name(weights)
     ):
@@ -404,7 +404,7 @@ def _weights_file(weights: Any) -> str | None:
 
 
 def _teller(progress: Any) -> Callable[[str], None]:
-    """Give what tells of the stages, on stderr."""
+    """Return what tells of the stages, on stderr."""
     terminal = sys.stderr is not None and sys.stderr.isatty()
     if not (progress is True or (progress is None and terminal)):
         return lambda _: None

@@ -310,7 +310,7 @@ def independent_images(right: Mask, groups: Sequence[str]) -> float:
 
 
 def wilson_interval(right: float, tested: float) -> tuple[float, float]:
-    """Give the 95 % interval of a share, by Wilson's score method.
+    """Return the 95 % interval of a share, by Wilson's score method.
 
     Unlike the usual ± 1.96 standard errors it stays within 0 and 1 and is sensible for few images
     and for shares near the ends.
@@ -364,7 +364,7 @@ def _different_images(
     content_sha256: npt.NDArray[np.uint8],
     names: Sequence[bytes],
 ) -> tuple[dict[int, bytes], tuple[tuple[int, ...], ...]]:
-    """Give the images that are not copies, with what each is known by, and those in conflict."""
+    """Return the images that are not copies, with what each is known by, and those in conflict."""
     first: dict[tuple[bytes, int], int] = {}
     by_content: dict[bytes, list[int]] = {}
     keys = _keys(readable, content_sha256, names)

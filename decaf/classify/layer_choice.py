@@ -117,7 +117,7 @@ def try_layers(
 
 
 def best_trial(trials: Sequence[Trial]) -> Trial:
-    """Give the trial of the best accuracy where layer and C are chosen, of equals the first."""
+    """Return the trial of the best accuracy where layer and C are chosen, of equals the first."""
     return max(trials, key=lambda trial: trial.candidate.accuracy)
 
 

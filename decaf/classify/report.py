@@ -251,7 +251,7 @@ class FitReport:
     groups: GroupReport | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the report as JSON can hold it."""
+        """Return the report as JSON can hold it."""
         estimate, groups = None, None
         if self.estimate is not None:
             estimate = {
@@ -300,7 +300,7 @@ class FitReport:
         }
 
     def summary(self) -> dict[str, Any]:
-        """Give what is kept in the classifier's file: no word of single images."""
+        """Return what is kept in the classifier's file: no word of single images."""
         full = self.to_dict()
         if full["estimate"] is not None:
             del full["estimate"]["mistakes"]

@@ -57,7 +57,7 @@ _OF_A_ROW = {"weights": DEFAULT_WEIGHTS, "crops": "center", "precision": "fp32"}
 
 
 def parts_path(out: Path) -> Path:
-    """Give the folder that holds the features while a classifier is being made."""
+    """Return the folder that holds the features while a classifier is being made."""
     return out.with_name(out.name + ".parts")
 
 
@@ -94,7 +94,7 @@ def is_almost_done(out: Path, settings: Mapping[str, Any]) -> bool:
 
 
 def only_source(source: Any) -> Any:
-    """Give the path that is alone in a list, as a command line has it; else what was given."""
+    """Return the path that is alone in a list, as a command line has it; else what was given."""
     alone = isinstance(source, (list, tuple)) and len(source) == 1 and _is_path(source[0])
     return source[0] if alone else source
 
@@ -189,7 +189,7 @@ def features_to_fit(
 
 
 def candidate_layers(features: FeatureFile, layer: str) -> tuple[str, ...]:
-    """Give the layers of a file to choose from.
+    """Return the layers of a file to choose from.
 
     Raises
     ------

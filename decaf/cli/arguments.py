@@ -67,7 +67,7 @@ def add_preprocess(parser: argparse.ArgumentParser) -> None:
 
 
 def preprocess_of(args: argparse.Namespace) -> dict[str, Any] | None:
-    """Give the fields that the flags of `add_preprocess` name; None where there are none."""
+    """Return the fields that the flags of `add_preprocess` name; None where there are none."""
     fields = {name: getattr(args, name) for name in _PREPROCESS}
     return {name: value for name, value in fields.items() if value is not None} or None
 

@@ -26,7 +26,7 @@ LONGEST_NAME = 28
 
 
 def report_lines(report: FitReport, out: str) -> Iterator[str]:
-    """Give the lines of a report.
+    """Yield the lines of a report.
 
     Parameters
     ----------
@@ -235,7 +235,7 @@ def _mistake_lines(found: Estimate) -> Iterator[str]:
 
 
 def _wrapped(items: Sequence[str], width: int, begin: str) -> Iterator[str]:
-    """Give lines of items with commas between; no item is broken."""
+    """Yield lines of items with commas between; no item is broken."""
     line = f"  {begin}"
     for number, item in enumerate(items, 1):
         piece = item + ("," if number < len(items) else "")

@@ -60,7 +60,7 @@ def _other_lines(info: dict[str, Any]) -> Iterator[str]:
 
 
 def _bad_images(file: FeatureFile) -> list[dict[str, Any]]:
-    """Give the first few bad images of each status, in the order of the statuses."""
+    """Return the first few bad images of each status, in the order of the statuses."""
     import numpy as np
 
     from decaf.images.listing.folders import path_text
@@ -91,7 +91,7 @@ def _lines(info: dict[str, Any]) -> Iterator[str]:
 
 
 def _facts(info: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Give what fits on a line each: name and value."""
+    """Yield what fits on a line each: name and value."""
     bad = info["rows"] - info["ok"]
     yield "rows", f"{info['rows']} ({info['ok']} ok, {bad} bad)"
     yield "size", byte_size(info["bytes"])

@@ -46,7 +46,7 @@ def add_settings(group: Any, settings: type, leave_out: Sequence[str] = ()) -> N
 def setting_values(
     args: argparse.Namespace, settings: type, leave_out: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """Give the values of the flags; None where one was not given.
+    """Return the values of the flags; None where one was not given.
 
     Parameters
     ----------

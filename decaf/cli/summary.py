@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _find(name: str) -> tuple[ArchSpec, dict[str, Any] | None]:
-    """Give the spec of an architecture, or of weights with what is known of those."""
+    """Return the spec of an architecture, or of weights with what is known of those."""
     from decaf.backbone.spec import ARCHITECTURES
     from decaf.errors import WeightsError
 

@@ -68,7 +68,7 @@ def tell(text: str) -> None:
 
 
 def in_flags(text: str) -> str:
-    """Give an error of the library as the command line says it.
+    """Return an error of the library as the command line says it.
 
     Examples
     --------

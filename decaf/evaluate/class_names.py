@@ -78,7 +78,7 @@ class Alignment:
 def class_list(
     owner: str, count: int, class_names: Sequence[str], provenance: Mapping[str, Any]
 ) -> ClassList:
-    """Give the classes of a network, whose ids are in its provenance under ``wnids``.
+    """Return the classes of a network, whose ids are in its provenance under ``wnids``.
 
     Raises
     ------
@@ -180,7 +180,7 @@ def _names(
 
 
 def _keys(networks: Sequence[ClassList]) -> list[list[tuple[str, int]]]:
-    """Give each unit of each network something that is the same for the same class.
+    """Return each unit of each network something that is the same for the same class.
 
     Two units of one network are never the same class, even if they share a name: the second of
     them is told apart by a number.

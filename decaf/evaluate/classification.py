@@ -121,7 +121,7 @@ class Evaluation:
     versions: dict[str, str]
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the report as JSON can hold it, without the confusion matrix."""
+        """Return the report as JSON can hold it, without the confusion matrix."""
         return {
             "format": "decaf-evaluation",
             "top1_error": self.top1_error,

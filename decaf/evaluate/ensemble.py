@@ -184,7 +184,7 @@ class Ensemble:
     def _rows(
         self, session: Session, start: int, end: int, stop: threading.Event | None
     ) -> Iterator[Predictions]:
-        """Give what one stream adds to the mean."""
+        """Yield what one stream adds to the mean."""
         step = session.batch_size
         ranges = [(at, min(at + step, end)) for at in range(start, end, step)]
         # Closed by hand, so that its threads have ended when an error leaves here.

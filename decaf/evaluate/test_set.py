@@ -42,7 +42,7 @@ class TestSet:
     split: str | None = None
 
     def take(self, rows: npt.NDArray[np.integer]) -> TestSet:
-        """Give the test set of some of the images, in the order given."""
+        """Return the test set of some of the images, in the order given."""
         return TestSet(self.images.take(rows), self.classes, self.split)
 
 
@@ -194,7 +194,7 @@ def _check(found: TestSet) -> None:
 
 
 def _named(images: ImageList, data: Any) -> ImageList:
-    """Give images their names where the data set has them, as a training pack's split has."""
+    """Return images their names where the data set has them, as a training pack's split has."""
     names = getattr(data, "names", None)
     if not images.in_memory or not isinstance(names, list) or len(names) != len(images):
         return images

@@ -277,7 +277,7 @@ class _Passes:
         self._inbox.put(batch)
 
     def take(self, *, block: bool) -> Iterator[_Batch]:
-        """Give the batches that have come out; with `block`, at least one."""
+        """Yield the batches that have come out; with `block`, at least one."""
         if block:
             os.set_blocking(self._bell, True)
             os.read(self._bell, 1)

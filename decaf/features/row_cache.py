@@ -46,7 +46,7 @@ class RowCache:
         return len(self._rows)
 
     def get(self, key: Key) -> np.ndarray | None:
-        """Give a row, not to be written to; None where it is not there."""
+        """Return a row, not to be written to; None where it is not there."""
         with self._lock:
             if key not in self._rows:
                 return None
@@ -177,7 +177,7 @@ def rows_of(
 
 
 def _key(how: str, images: ImageList, row: int, background: tuple[int, int, int]) -> Key | None:
-    """Give what tells the content of an image from others; None where it cannot be had."""
+    """Return what tells the content of an image from others; None where it cannot be had."""
     from decaf.images.prepare import object_content
 
     try:

@@ -65,7 +65,7 @@ class RunSettings:
             raise SettingError("; ".join(wrong))
 
     def record(self, backbone: Backbone) -> dict[str, Any]:
-        """Give the ``run`` attribute of the feature file, whose hash is its fingerprint."""
+        """Return the ``run`` attribute of the feature file, whose hash is its fingerprint."""
         import torch
 
         from decaf.images.decoding.decode import decoder_versions
@@ -83,7 +83,7 @@ class RunSettings:
 
 
 def available_cores() -> int:
-    """Give how many processors this process may use."""
+    """Return how many processors this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

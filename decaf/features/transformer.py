@@ -241,7 +241,7 @@ def _network(weights: str | os.PathLike[str], stamp: object) -> Backbone:
 
 
 def _stamp(weights: str | os.PathLike[str]) -> object:
-    """Give what changes when a file of weights is replaced; None for a name."""
+    """Return what changes when a file of weights is replaced; None for a name."""
     try:
         found = os.stat(weights)
     except OSError:

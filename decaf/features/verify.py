@@ -70,7 +70,7 @@ class Verification:
 
 
 def tolerance(run: dict[str, Any], layer: str) -> tuple[str, float]:
-    """Give how rows of a run are compared, and the largest difference allowed.
+    """Return how rows of a run are compared, and the largest difference allowed.
 
     float32 rows agree to 1e-5 relative, whatever the batch, the neighbours or the machine; stored
     as float16 they carry that type's rounding, 2^-11, besides. bfloat16 rows keep a cosine of

@@ -62,7 +62,7 @@ class Accuracy:
         return f"{self.percent:.1f} % ({low:.1f} to {high:.1f})"
 
     def to_dict(self) -> dict[str, Any]:
-        """Give it as JSON values."""
+        """Return it as JSON values."""
         return {
             "right": self.right,
             "images": self.images,
@@ -152,7 +152,7 @@ class Trial:
 
 
 def sign_test(one: np.ndarray, other: np.ndarray) -> float:
-    """Give how likely so large a difference is between classifiers that are equally good.
+    """Return how likely so large a difference is between classifiers that are equally good.
 
     McNemar's test in its exact form: of the images that one alone names rightly and the other
     alone, each kind has the same chance; two-sided.

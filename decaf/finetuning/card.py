@@ -69,7 +69,7 @@ def write_card(result: Finetuned, settings: TrainSettings) -> Path:
 
 
 def card_text(result: Finetuned, settings: TrainSettings) -> str:
-    """Give the card.
+    """Return the card.
 
     Parameters
     ----------
@@ -188,7 +188,7 @@ def _sentence(text: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """Give a text that Markdown's tables show as it is."""
+    """Return a text that Markdown's tables show as it is."""
     kept = "".join(sign if sign.isprintable() else " " for sign in text)
     for sign in "\\`*_[]<>|":
         kept = kept.replace(sign, "\\" + sign)

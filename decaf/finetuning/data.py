@@ -99,7 +99,7 @@ class PickedSplit:
         return len(self.rows)
 
     def pixels(self, index: int) -> np.ndarray:
-        """Give a stored image, uint8 (side, side, 3)."""
+        """Return a stored image, uint8 (side, side, 3)."""
         return self.split.pixels(int(self.rows[index]))
 
 
@@ -175,7 +175,7 @@ def find_images(
 
 
 def identity_of(*sources: PackSource | Pack | None) -> dict[str, Any]:
-    """Give what tells images from others: the names, labels and sizes of files; of a pack its hash.
+    """Return what tells images from others: the names, labels and sizes of files; of a pack its hash.
 
     Parameters
     ----------
@@ -201,7 +201,7 @@ def identity_of(*sources: PackSource | Pack | None) -> dict[str, Any]:
 
 
 def images_of(train: Any, val: Any = None, val_fraction: float | None = None) -> dict[str, Any]:
-    """Give the identity of the images of packs; see `identity_of`.
+    """Return the identity of the images of packs; see `identity_of`.
 
     Parameters
     ----------
@@ -290,7 +290,7 @@ def divided(
     seed: int,
     groups: Mapping[bytes, str] | None = None,
 ) -> Packed:
-    """Give the training and validation images of packs.
+    """Return the training and validation images of packs.
 
     Parameters
     ----------
@@ -349,7 +349,7 @@ def divided(
 
 
 def _renumbered(pack: Pack, other: Pack, split: Any) -> Split:
-    """Give images of another pack the labels that their classes have in `pack`."""
+    """Return images of another pack the labels that their classes have in `pack`."""
     if (other.size, other.resize) != (pack.size, pack.resize):
         raise SettingError(
             f"{other.path}: holds images of {other.size} pixels ({other.resize}), {pack.path} of "

@@ -55,7 +55,7 @@ class FrozenHead:
         return cls(tensors["coef"], tensors["intercept"], float(tensors["C"]), trial)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Give all of it as tensors, to be kept."""
+        """Return all of it as tensors, to be kept."""
         return {
             "coef": self.coef,
             "intercept": self.intercept,
@@ -153,7 +153,7 @@ def fit_frozen_head(
 
 
 def as_last_layer(coef: np.ndarray, intercept: np.ndarray) -> tuple[Tensor, Tensor]:
-    """Give the fc8 whose logits a logistic regression's decisions are.
+    """Return the fc8 whose logits a logistic regression's decisions are.
 
     Parameters
     ----------

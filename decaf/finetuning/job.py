@@ -144,7 +144,7 @@ class Job:
         return "bf16" if bf16_is_native(self.world.device) else "fp32"
 
     def record(self) -> dict[str, Any]:
-        """Give all that was asked for, for the work folder."""
+        """Return all that was asked for, for the work folder."""
         return {
             "weights": self.begun.sha256,
             "preprocess": self.begun.preprocess.to_dict(),
@@ -281,7 +281,7 @@ class Job:
                 torch.cuda.empty_cache()
 
     def _fitting(self, work: WorkFolder, data: Packed) -> TrainSettings:
-        """Give settings whose batch fits into the memory that there is."""
+        """Return settings whose batch fits into the memory that there is."""
         found = None
 
         def choose() -> None:
@@ -355,7 +355,7 @@ class Job:
         return Trained(weights, settings, found.seconds, found.epochs, run.trainer.step)
 
     def _finished(self, work: WorkFolder, data: Packed, settings: TrainSettings) -> Trained | None:
-        """Give what was trained to the end before, if it was."""
+        """Return what was trained to the end before, if it was."""
         found = None
         if self.world.chief:
             with contextlib.suppress(WeightsError):
@@ -461,7 +461,7 @@ class Job:
         return Trial.of(logits, data.val.labels)
 
     def _begun_with(self, head: FrozenHead, data: Packed, done: Trained) -> Weights:
-        """Give the network that training began with: the frozen layers, and the head."""
+        """Return the network that training began with: the frozen layers, and the head."""
         last = (head.coef, head.intercept)
         known = done.weights
         return Weights.of(
@@ -475,7 +475,7 @@ class Job:
         )
 
     def told_before(self, work: WorkFolder) -> Finetuned | None:
-        """Give the result of a run that was finished before; None where it was not."""
+        """Return the result of a run that was finished before; None where it was not."""
         found = None
         if self.world.chief and work.model.exists() and (values := work.result()) is not None:
             with contextlib.suppress(WeightsError):

@@ -151,13 +151,13 @@ class Finetuned:
         )
 
     def backbone(self) -> Backbone:
-        """Give the network, ready for use."""
+        """Return the network, ready for use."""
         from decaf.backbone.model import load_backbone
 
         return load_backbone(self.weights)
 
     def to_dict(self) -> dict[str, Any]:
-        """Give it as JSON values, without the history."""
+        """Return it as JSON values, without the history."""
         return {
             "path": None if self.path is None else str(self.path),
             "card": None if self.card is None else str(self.card),

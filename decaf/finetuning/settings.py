@@ -157,7 +157,7 @@ class FinetuneSettings:
             raise SettingError("fine-tuning: " + "; ".join(problems))
 
     def training(self, images: int, precision: str, processes: int = 1) -> TrainSettings:
-        """Give the settings of the training run.
+        """Return the settings of the training run.
 
         Parameters
         ----------
@@ -199,13 +199,13 @@ class FinetuneSettings:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the settings as plain JSON values."""
+        """Return the settings as plain JSON values."""
         values = asdict(self)
         return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
 
 
 def with_half_the_batch(settings: TrainSettings, processes: int = 1) -> TrainSettings | None:
-    """Give settings for half the batch, with the rate that goes with it.
+    """Return settings for half the batch, with the rate that goes with it.
 
     Half of SGD's rate, so that an epoch moves the weights as far (Goyal et al. 2017, section 2.1);
     of AdamW's, whose steps have one size whatever the gradient's, the square root of a half.
@@ -228,7 +228,7 @@ def with_half_the_batch(settings: TrainSettings, processes: int = 1) -> TrainSet
 
 
 def _batch_for(images: int) -> int:
-    """Give the largest power of two up to 64 that leaves some steps an epoch, at least 8."""
+    """Return the largest power of two up to 64 that leaves some steps an epoch, at least 8."""
     size = LARGEST_BATCH
     while size > SMALLEST_BATCH and images < LEAST_STEPS * size:
         size //= 2

@@ -21,7 +21,7 @@ _CGROUP = Path("/sys/fs/cgroup")
 
 
 def available_memory() -> int | None:
-    """Give the bytes that this process may still take; None where the system does not tell.
+    """Return the bytes that this process may still take; None where the system does not tell.
 
     The least of what Linux calls available and of what a container's limit leaves.
     """

@@ -192,12 +192,12 @@ class WorkFolder:
             write_atomically(self.path / _RECORD, text.encode())
 
     def adjusted(self) -> dict[str, Any] | None:
-        """Give the training settings that were taken in place of those asked for, if any."""
+        """Return the training settings that were taken in place of those asked for, if any."""
         found: dict[str, Any] | None = json.loads((self.path / _RECORD).read_bytes())["adjusted"]
         return found
 
     def result(self) -> dict[str, Any] | None:
-        """Give what `keep_result` kept; None where the run is not finished."""
+        """Return what `keep_result` kept; None where the run is not finished."""
         found: dict[str, Any] | None = json.loads((self.path / _RECORD).read_bytes())["result"]
         return found
 
@@ -213,7 +213,7 @@ class WorkFolder:
             shutil.rmtree(self.run)
 
     def head(self) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
-        """Give what `keep_head` kept; None where there is none that is intact."""
+        """Return what `keep_head` kept; None where there is none that is intact."""
         try:
             return read_checkpoint(self.path / _HEAD)
         except ResumeError:
@@ -317,7 +317,7 @@ class WorkFolder:
         return [name for name in os.listdir(self.path) if name not in ("lock", _BEFORE)]
 
     def close(self) -> None:
-        """Give the folder back."""
+        """Release the folder."""
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None

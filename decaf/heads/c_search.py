@@ -242,12 +242,12 @@ class _Tried:
         self._converged = [self._converged[place] for place in order]
 
     def best(self) -> int:
-        """Give the place of the best value, the smallest where there are several."""
+        """Return the place of the best value, the smallest where there are several."""
         assert self._best is not None
         return self.Cs.index(self._best[0])
 
     def accuracy(self) -> np.ndarray:
-        """Give the share of held-out rows classified rightly, for each value."""
+        """Return the share of held-out rows classified rightly, for each value."""
         return np.array([right.sum() / self.sizes.sum() for right in self._right])
 
     def result(self, widened: int) -> CSearch:
@@ -271,7 +271,7 @@ class _Tried:
 
 
 def predicted_codes(decisions: np.ndarray) -> np.ndarray:
-    """Give the class of each row from its decision values.
+    """Return the class of each row from its decision values.
 
     Parameters
     ----------

@@ -78,7 +78,7 @@ class Calibration:
 
 
 def _columns(decisions: np.ndarray) -> np.ndarray:
-    """Give one column a class: the single column of two classes is the second's against 0."""
+    """Return one column a class: the single column of two classes is the second's against 0."""
     single = decisions[:, None] if decisions.ndim == 1 else decisions
     if single.shape[1] > 1:
         return single

@@ -130,7 +130,7 @@ class FeatureIdentity:
         return made
 
     def to_dict(self) -> dict[str, Any]:
-        """Give all of it as JSON values.
+        """Return all of it as JSON values.
 
         Returns
         -------

@@ -134,7 +134,7 @@ class LinearHead(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def decision_function(self, X: Any) -> np.ndarray:
-        """Give the decision values of rows.
+        """Return the decision values of rows.
 
         Parameters
         ----------
@@ -150,7 +150,7 @@ class LinearHead(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return scores[:, 0] if scores.shape[1] == 1 else scores
 
     def predict(self, X: Any) -> np.ndarray:
-        """Give the class of each row.
+        """Return the class of each row.
 
         Parameters
         ----------
@@ -166,7 +166,7 @@ class LinearHead(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return found
 
     def to_sklearn(self) -> Any:
-        """Give a plain scikit-learn estimator that decides as this head does.
+        """Return a plain scikit-learn estimator that decides as this head does.
 
         Returns
         -------
@@ -413,7 +413,7 @@ class _Data:
         self.activations = scaling.activations(raw, X) if dropout else None
 
     def problem(self) -> Any:
-        """Give the problem as the batched solver takes it."""
+        """Return the problem as the batched solver takes it."""
         from decaf.heads.solver import Problem
 
         return Problem(

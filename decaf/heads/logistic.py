@@ -134,7 +134,7 @@ class LogisticRegression(LinearHead):
         self.device = device
 
     def predict_proba(self, X: Any) -> np.ndarray:
-        """Give the probability of each class.
+        """Return the probability of each class.
 
         Parameters
         ----------

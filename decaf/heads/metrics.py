@@ -13,7 +13,7 @@ Labels = npt.NDArray[np.integer]
 
 
 def ranks(scores: npt.NDArray[np.floating], labels: Labels) -> npt.NDArray[np.int64]:
-    """Give the place of the right class among the answers to each image, 0 for the first.
+    """Return the place of the right class among the answers to each image, 0 for the first.
 
     Equal scores are ordered by class number, the lower first, so that the answer is the same
     everywhere, and so that a network that gives all classes the same score is right by chance only.
@@ -58,7 +58,7 @@ def ranks(scores: npt.NDArray[np.floating], labels: Labels) -> npt.NDArray[np.in
 def mean_per_class_accuracy(
     right: npt.NDArray[np.integer], images: npt.NDArray[np.integer]
 ) -> float:
-    """Give the mean over classes of the share of images answered right.
+    """Return the mean over classes of the share of images answered right.
 
     Classes count alike however many images they have; those without images do not count.
 

@@ -13,7 +13,7 @@ __all__ = ["head_scores", "softmax"]
 
 
 def head_scores(estimator: Any, calibration: Calibration | None, X: np.ndarray) -> np.ndarray:
-    """Give what a fitted head says of rows.
+    """Return what a fitted head says of rows.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ def head_scores(estimator: Any, calibration: Calibration | None, X: np.ndarray) 
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
-    """Give the probabilities of logits (n, classes), in float64."""
+    """Return the probabilities of logits (n, classes), in float64."""
     logits = logits.astype(np.float64)
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     chances: np.ndarray = powers / powers.sum(axis=1, keepdims=True)

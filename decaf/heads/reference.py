@@ -120,7 +120,7 @@ def _fitted(
 def _largest_gradient(
     X: np.ndarray, codes: np.ndarray, n_classes: int, loss: str, row_weight: np.ndarray | None
 ) -> float:
-    """Give the largest component of the gradient of the mean loss at w = 0, b at its best."""
+    """Return the largest component of the gradient of the mean loss at w = 0, b at its best."""
     weight = np.ones(len(X)) if row_weight is None else row_weight
     weight = weight / weight.sum()
     one_hot = codes[:, None] == np.arange(n_classes)
@@ -131,7 +131,7 @@ def _largest_gradient(
 
 
 def linear_scores(X: np.ndarray, coef: np.ndarray, intercept: np.ndarray) -> np.ndarray:
-    """Give ``X @ coef.T + intercept`` in float64, without a float64 copy of all of `X`.
+    """Return ``X @ coef.T + intercept`` in float64, without a float64 copy of all of `X`.
 
     Parameters
     ----------

@@ -56,7 +56,7 @@ def row_weights(
     y: np.ndarray,
     weight: np.ndarray | None,
 ) -> np.ndarray | None:
-    """Give what C is multiplied by for each row: its own weight times that of its class.
+    """Return what C is multiplied by for each row: its own weight times that of its class.
 
     Parameters
     ----------

@@ -63,7 +63,7 @@ class Scaling:
         return scaled
 
     def activations(self, X: np.ndarray, scaled: np.ndarray) -> np.ndarray:
-        """Give the part of the scaled rows that dropout acts on.
+        """Return the part of the scaled rows that dropout acts on.
 
         A dropped activation is 0 before anything is subtracted from it, so that for standardised
         features it is the activation over the standard deviation, not centred.
@@ -145,7 +145,7 @@ def _blocks(X: np.ndarray) -> list[slice]:
 
 
 def mean_square_norm(X: np.ndarray, weight: np.ndarray | None = None) -> float:
-    """Give the mean of the rows' squared Euclidean norms, computed in float64.
+    """Return the mean of the rows' squared Euclidean norms, computed in float64.
 
     Parameters
     ----------

@@ -21,7 +21,7 @@ MAX_RESIZED_PIXELS = 64_000_000
 
 
 def crop_offsets(height: int, width: int, crop: int, ten: bool = False) -> list[tuple[int, int]]:
-    """Give the top-left corners of the crops of an image.
+    """Return the top-left corners of the crops of an image.
 
     Parameters
     ----------
@@ -155,7 +155,7 @@ def _part(mean_image: torch.Tensor, top: int, left: int, crop: int) -> torch.Ten
 
 
 def _resized_size(height: int, width: int, spec: PreprocessSpec) -> tuple[int, int]:
-    """Give the size after the resize; the long side is cut to an integer as in torchvision."""
+    """Return the size after the resize; the long side is cut to an integer as in torchvision."""
     side = spec.resize_to
     if spec.resize == "warp":
         return side, side

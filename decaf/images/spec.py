@@ -92,7 +92,7 @@ class PreprocessSpec:
             raise SettingError("preprocessing: " + "; ".join(problems))
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the spec as a dictionary that `json` can write."""
+        """Return the spec as a dictionary that `json` can write."""
         values = asdict(self)
         return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
 
@@ -128,7 +128,7 @@ class PreprocessSpec:
 
 
 def named_preprocess(name: str, crop: int) -> PreprocessSpec:
-    """Give one of the built-in specs for a network that takes `crop` × `crop` pixels.
+    """Return one of the built-in specs for a network that takes `crop` × `crop` pixels.
 
     Parameters
     ----------

@@ -25,7 +25,7 @@ STATUS_NAMES: tuple[str, ...] = (
 
 
 def status_code(name: str) -> int:
-    """Give the code of a status name.
+    """Return the code of a status name.
 
     >>> status_code("ok")
     0

@@ -60,7 +60,7 @@ class World:
         return [bool(flag) for flag in box.tolist()]
 
     def share(self, value: object) -> object:
-        """Give the value that rank 0 has, everywhere; its exception is raised everywhere.
+        """Return the value that rank 0 has, everywhere; its exception is raised everywhere.
 
         Raises
         ------
@@ -77,7 +77,7 @@ class World:
         return value
 
     def share_tensors(self, tensors: dict[str, Tensor] | None) -> dict[str, Tensor]:
-        """Give the tensors that rank 0 has, everywhere, on the CPU."""
+        """Return the tensors that rank 0 has, everywhere, on the CPU."""
         shapes = None
         if tensors is not None:
             shapes = {key: (tensor.dtype, tensor.shape) for key, tensor in tensors.items()}

@@ -116,7 +116,7 @@ def _clock(seconds: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Give a time in the units that a person would choose.
+    """Return a time in the units that a person would choose.
 
     Examples
     --------

@@ -35,7 +35,7 @@ class Ranks:
     world = 1
 
     def share(self, value: Any) -> Any:
-        """Give the value that rank 0 has, everywhere.
+        """Return the value that rank 0 has, everywhere.
 
         Raises
         ------
@@ -92,7 +92,7 @@ def _meeting() -> Iterator[None]:
 
 
 def local_world_size() -> int:
-    """Give how many processes of the run share this machine, from torchrun's environment."""
+    """Return how many processes of the run share this machine, from torchrun's environment."""
     try:
         return max(1, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
     except ValueError:
@@ -100,7 +100,7 @@ def local_world_size() -> int:
 
 
 def local_rank() -> int | None:
-    """Give the number of this process among them; None where it has the machine to itself."""
+    """Return the number of this process among them; None where it has the machine to itself."""
     number = os.environ.get("LOCAL_RANK", "")
     return int(number) if local_world_size() > 1 and number.isdecimal() else None
 

@@ -199,7 +199,7 @@ def cut_batch(pixels: Tensor, views: Views, crop: int) -> Tensor:
 
 
 def _filter(start: Tensor, length: Tensor, place: Tensor, crop: int, side: int) -> Tensor:
-    """Give the weight (N, crop, side) of each stored pixel in each pixel of the view, in a line."""
+    """Return the weight (N, crop, side) of each stored pixel in each pixel of the view, in a line."""
     scale = length / crop
     centre = (start + (place + 0.5) * scale)[:, :, None]
     pixel = torch.arange(side, device=start.device)
@@ -220,7 +220,7 @@ def sent(values: np.ndarray, device: torch.device) -> Tensor:
 def lighting_shift(
     alpha: np.ndarray, eigenvalues: np.ndarray, eigenvectors: np.ndarray
 ) -> np.ndarray:
-    """Give what the lighting adds to all pixels of each image.
+    """Return what the lighting adds to all pixels of each image.
 
     Krizhevsky et al. 2012, section 4.1: [p1, p2, p3] [a1 l1, a2 l2, a3 l3]^T. With l an eigenvalue
     of the covariance the sum would depend on the unit of the pixels (0 to 255 or 0 to 1), so l is

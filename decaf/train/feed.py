@@ -45,7 +45,7 @@ class Split(Protocol):
     def __len__(self) -> int: ...
 
     def pixels(self, index: int) -> np.ndarray:
-        """Give a stored image, uint8 (side, side, 3)."""
+        """Return a stored image, uint8 (side, side, 3)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -243,7 +243,7 @@ class Feed:
 
     @contextlib.contextmanager
     def batches(self, start: int, stop: int) -> Iterator[Iterator[Batch]]:
-        """Give the batches of the steps from `start` up to `stop`, in a context.
+        """Return the batches of the steps from `start` up to `stop`, in a context.
 
         Yields
         ------
@@ -291,7 +291,7 @@ class Feed:
         return _Work(step, side, buffer, indices, views, seen, futures)
 
     def _indices(self, step: int) -> np.ndarray:
-        """Give the images of a global batch."""
+        """Return the images of a global batch."""
         size, count = self._settings.batch_size, len(self._split)
         if self._settings.last_batch == "dropped":
             epoch, place = divmod(step, self.steps_per_epoch)
@@ -375,7 +375,7 @@ class Feed:
 
 
 def steps_per_epoch(images: int, settings: TrainSettings) -> int:
-    """Give the steps of an epoch: its whole batches, or where the last is wrapped the nearest."""
+    """Return the steps of an epoch: its whole batches, or where the last is wrapped the nearest."""
     if settings.last_batch == "dropped":
         return images // settings.batch_size
     return max(1, round(images / settings.batch_size))
@@ -394,7 +394,7 @@ class _Work:
 
 @contextlib.contextmanager
 def decoding_threads(count: int) -> Iterator[ThreadPoolExecutor]:
-    """Give threads that decode, each with torch to itself; they end with the context.
+    """Return threads that decode, each with torch to itself; they end with the context.
 
     Parameters
     ----------

@@ -25,7 +25,7 @@ __all__ = ["preprocess_of", "start_state"]
 def preprocess_of(
     pack: Pack | Mix, settings: TrainSettings, crop: int, begun: Weights | None = None
 ) -> tuple[PreprocessSpec, Tensor | None]:
-    """Give the preprocessing that the trained network will want, and its mean image.
+    """Return the preprocessing that the trained network will want, and its mean image.
 
     Parameters
     ----------
@@ -107,7 +107,7 @@ def start_state(
     begun: Weights | None,
     head: tuple[Tensor, Tensor] | None = None,
 ) -> dict[str, Tensor]:
-    """Give the parameters of the first step.
+    """Return the parameters of the first step.
 
     Parameters
     ----------

@@ -87,7 +87,7 @@ class TrainedAlexNet(nn.Module):
             parameter.requires_grad_(name.partition(".")[0] not in self.left)
 
     def dropped_widths(self) -> tuple[int, ...]:
-        """Give the number of units that each of `dropped` acts on."""
+        """Return the number of units that each of `dropped` acts on."""
         shapes = parameter_shapes(self.plain.spec)
         at_input = self.plain.spec.dropout_at == "input"
         return tuple(shapes[f"fc{name[-1]}.weight"][1 if at_input else 0] for name in self.dropped)
@@ -163,7 +163,7 @@ class TrainedAlexNet(nn.Module):
             x = (y - mean.view(shape)) * scale.view(shape) + norm.bias.view(shape)
 
     def folded(self) -> dict[str, Tensor]:
-        """Give the parameters of the plain network that computes what this one does in evaluation.
+        """Return the parameters of the plain network that computes what this one does in evaluation.
 
         A normalisation with the statistics it has gathered is a linear map:
         g (w x - m) / s + b = (g / s) w x + (b - g m / s), with s = sqrt(v + eps); computed in

@@ -76,7 +76,7 @@ PRESETS: Mapping[str, TrainSettings] = MappingProxyType(_presets())
 
 
 def preset(name: str, **changes: Any) -> TrainSettings:
-    """Give a preset, with some values set otherwise.
+    """Return a preset, with some values set otherwise.
 
     Parameters
     ----------

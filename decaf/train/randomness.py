@@ -17,7 +17,7 @@ __all__ = ["balanced_order", "dropout_mask", "epoch_order", "generator", "key", 
 
 
 def key(seed: int, purpose: str, *place: int) -> int:
-    """Give the 63-bit number that seeds what `purpose` draws at one place of the run.
+    """Return the 63-bit number that seeds what `purpose` draws at one place of the run.
 
     Parameters
     ----------
@@ -38,12 +38,12 @@ def key(seed: int, purpose: str, *place: int) -> int:
 
 
 def generator(seed: int, purpose: str, *place: int) -> np.random.Generator:
-    """Give numpy's generator for one place of the run."""
+    """Return numpy's generator for one place of the run."""
     return np.random.Generator(np.random.Philox(key(seed, purpose, *place)))
 
 
 def epoch_order(seed: int, epoch: int, count: int) -> np.ndarray:
-    """Give the order in which an epoch visits the training images.
+    """Return the order in which an epoch visits the training images.
 
     Returns
     -------
@@ -54,7 +54,7 @@ def epoch_order(seed: int, epoch: int, count: int) -> np.ndarray:
 
 
 def balanced_order(seed: int, epoch: int, labels: np.ndarray) -> np.ndarray:
-    """Give an order in which an epoch shows every class equally often.
+    """Return an order in which an epoch shows every class equally often.
 
     As many places as there are images are shared by the classes, to within one. Of a class with
     more images than its share some are left out this time, others come next time; of one with

@@ -201,7 +201,7 @@ class TrainSettings:
             architecture(self.arch)
 
     def spec(self, classes: int, begun: ArchSpec | None = None) -> ArchSpec:
-        """Give the network that these settings train.
+        """Return the network that these settings train.
 
         Parameters
         ----------
@@ -255,7 +255,7 @@ class TrainSettings:
         return side
 
     def rate_factors(self) -> dict[str, float]:
-        """Give what the learning rate of each layer is multiplied by."""
+        """Return what the learning rate of each layer is multiplied by."""
         found = dict.fromkeys(LEARNED, 1.0)
         found.update(_factors(self.lr_by_layer) or {})
         return found
@@ -265,7 +265,7 @@ class TrainSettings:
         return () if self.freeze is None else LEARNED[: LEARNED.index(self.freeze) + 1]
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the settings as plain JSON values; `from_dict` is the way back."""
+        """Return the settings as plain JSON values; `from_dict` is the way back."""
         values = asdict(self)
         return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
 

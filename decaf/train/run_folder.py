@@ -162,7 +162,7 @@ class RunFolder:
             )
 
     def close(self) -> None:
-        """Give the folder back."""
+        """Release the folder."""
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None

@@ -14,7 +14,7 @@ BEFORE = -1.0
 
 
 class Schedule:
-    """Gives the learning rate of every step, and hears of every validation.
+    """Returns the learning rate of every step, and hears of every validation.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ class Schedule:
         self.finished = False
 
     def rate(self, step: int) -> float:
-        """Give the learning rate of a step, counted from 0."""
+        """Return the learning rate of a step, counted from 0."""
         s = self._settings
         if step < self.head_steps:
             return s.lr
@@ -98,7 +98,7 @@ class Schedule:
                 self._drops += 1
 
     def state(self) -> dict[str, Any]:
-        """Give what `restore` takes."""
+        """Return what `restore` takes."""
         best = None if math.isinf(self._best) else self._best
         optimum = [None if math.isinf(value) else value for value in self._optimum]
         return {

@@ -260,7 +260,7 @@ class TrainingRun:
         return problems
 
     def _class_weight(self) -> Tensor | None:
-        """Give what the losses of each class are multiplied by; over all images the mean is 1."""
+        """Return what the losses of each class are multiplied by; over all images the mean is 1."""
         if self.settings.class_weights == "none":
             return None
         counts = np.bincount(self.split.labels, minlength=len(self.pack.wnids))
@@ -320,11 +320,11 @@ class TrainingRun:
         self.trainer.calibrated(self.world.share_tensors(mine))
 
     def close(self) -> None:
-        """Give the folder back."""
+        """Release the folder."""
         self.run_folder.close()
 
     def _room(self) -> int:
-        """Give the bytes that checkpoints and weights are going to take."""
+        """Return the bytes that checkpoints and weights are going to take."""
         # One more than are kept is there while it is written; then the weights, twice likewise.
         weights = 4 * sum(math.prod(shape) for shape in parameter_shapes(self.spec).values())
         return (self.rhythm.keep + 1) * self.trainer.bytes() + 2 * weights

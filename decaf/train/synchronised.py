@@ -118,5 +118,5 @@ class _Normalise(torch.autograd.Function):
 
 
 def _spread(channels: Tensor, x: Tensor) -> Tensor:
-    """Give a value of each channel the axes of `x`."""
+    """Return a value of each channel the axes of `x`."""
     return channels.view(1, -1, *[1] * (x.dim() - 2))

@@ -88,7 +88,7 @@ class Trainer:
         self.run_network = self._prepared()
 
     def _prepared(self) -> Callable[..., Tensor]:
-        """Give what runs the network in a step, with the layers of this part of the run trained."""
+        """Return what runs the network in a step, with the layers of this part of the run trained."""
         settings, world = self.settings, self.world
         if not settings.batch_norm:
             self.network.leave(self._left())
@@ -127,7 +127,7 @@ class Trainer:
         return self.step >= self.steps or self.schedule.finished
 
     def rate(self) -> float:
-        """Give the learning rate of the next step."""
+        """Return the learning rate of the next step."""
         return self.schedule.rate(self.step)
 
     def lengthened(self, epochs: float) -> str:
@@ -247,7 +247,7 @@ class Trainer:
             self.average.load_state_dict(self.network.state_dict())
 
     def result(self) -> TrainedAlexNet:
-        """Give the network that is evaluated: the average, where there is one."""
+        """Return the network that is evaluated: the average, where there is one."""
         return self.average if self.average is not None else self.network
 
     def validated(self, error: float, loss: float) -> bool:
@@ -258,7 +258,7 @@ class Trainer:
         return best
 
     def outcome(self) -> dict[str, Tensor]:
-        """Give the parameters of the plain network that are kept: the best, or the last."""
+        """Return the parameters of the plain network that are kept: the best, or the last."""
         return self.best if self.best is not None else self.result().folded()
 
     @torch.inference_mode()
@@ -278,14 +278,14 @@ class Trainer:
         return all(bool(torch.isfinite(values).all()) for values in found)
 
     def bytes(self) -> int:
-        """Give about how large `tensors` is, in bytes."""
+        """Return about how large `tensors` is, in bytes."""
         parameters = sum(p.numel() * p.element_size() for p in self.network.parameters())
         copies = 2 + (self.settings.optimizer == "adamw") + (self.average is not None)
         copies += self.settings.keep_best
         return parameters * copies
 
     def tensors(self) -> dict[str, Tensor]:
-        """Give all tensors of the state, for a checkpoint."""
+        """Return all tensors of the state, for a checkpoint."""
         found = {f"network/{k}": v for k, v in self.network.state_dict().items()}
         if self.average is not None:
             found |= {f"average/{k}": v for k, v in self.average.state_dict().items()}
@@ -300,7 +300,7 @@ class Trainer:
         return found
 
     def state(self) -> dict[str, Any]:
-        """Give the rest of the state, as JSON values."""
+        """Return the rest of the state, as JSON values."""
         return {
             "step": self.step,
             "schedule": self.schedule.state(),

@@ -124,7 +124,7 @@ def centre_crops(
 
 
 def _counts(logits: Tensor, labels: Tensor) -> Tensor:
-    """Give images, summed loss, and how many have their class first and among the first five.
+    """Return images, summed loss, and how many have their class first and among the first five.
 
     The last is NaN, which stays in sums, where there are no more than five classes.
     """

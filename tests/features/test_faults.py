@@ -110,7 +110,7 @@ def content(path: Path) -> dict[str, Any]:
 
 
 def finished(out: Path) -> int:
-    """Give how many shards are on the disk for good."""
+    """Return how many shards are on the disk for good."""
     try:
         return (out.with_name(out.name + ".parts") / "manifest-00000.txt").read_bytes().count(b"\n")
     except FileNotFoundError:

@@ -26,7 +26,7 @@ SHORT = {"arch": "tiny", "epochs": 2, "batch_size": 16, "precision": "fp32", "lr
 
 
 def cases() -> dict[str, TrainSettings]:
-    """Give what is trained; the last with all that is the paper's."""
+    """Return what is trained; the last with all that is the paper's."""
     paper = {**SHORT, "arch": "tiny-2012", "lr": 1e-3, "patience": 1}
     return {
         # Of another seed than 0, with which a unit of conv4 comes within a rounding of zero, and

@@ -370,11 +370,11 @@ class _Task:
         return f"{self.column.title} {' → '.join(self.pair)}, {self.split.name}"
 
     def fit(self, outcome: Outcome) -> Fit:
-        """Give an outcome its place in the tables."""
+        """Return an outcome its place in the tables."""
         return Fit(self.column, self.setting, self.method, self.pair, self.number, outcome)
 
     def size(self, width: int) -> float:
-        """Give about how many seconds it takes on two cores, from Office-31's and PACS's."""
+        """Return about how many seconds it takes on two cores, from Office-31's and PACS's."""
         split, classes = self.split, len(self.column.domains.dataset.class_names)
         sources = 0 if self.method.uses == "target" else len(split.source)
         return 1.7e-7 * classes * sources**2 + 6e-8 * len(split.test) * width
@@ -386,7 +386,7 @@ class _Task:
 
     @functools.cached_property
     def key(self) -> dict[str, Any]:
-        """Give all that determines the outcome. What the method does not use is left out of it.
+        """Return all that determines the outcome. What the method does not use is left out of it.
 
         So a head on the target alone is fitted once for all sources, and one on the source alone
         once for both settings.
@@ -470,6 +470,6 @@ def _digest(dataset: Dataset, rows: Rows) -> str:
 
 @functools.cache
 def _versions() -> dict[str, str]:
-    """Give the versions of what fits; of decaf's own the code, which says more."""
+    """Return the versions of what fits; of decaf's own the code, which says more."""
     found = {name: version(name) for name in ("numpy", "scipy", "scikit-learn", "torch")}
     return {"adapt": code_digest(decaf.adapt), "heads": code_digest(decaf.heads), **found}

@@ -58,7 +58,7 @@ class MethodSettings:
         return getattr(decaf.adapt, self.estimator)(**settings)
 
     def record(self, *, C: float | str = "cv", seed: int = 0) -> dict[str, Any]:
-        """Give what determines its answers, as JSON can hold it."""
+        """Return what determines its answers, as JSON can hold it."""
         return {"estimator": self.estimator, **self.make(C=C, seed=seed).get_params(deep=False)}
 
 
@@ -105,7 +105,7 @@ METHODS = (
 
 
 def methods_of(keys: Sequence[str]) -> tuple[MethodSettings, ...]:
-    """Give methods by their keys, in the order of the table.
+    """Return methods by their keys, in the order of the table.
 
     Raises
     ------

@@ -34,7 +34,7 @@ class _Drawn:
 
 
 def first_components(X: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
-    """Give the first two principal components of rows.
+    """Return the first two principal components of rows.
 
     Parameters
     ----------

@@ -59,7 +59,7 @@ class Results:
     def outcomes(
         self, column: FeatureColumn, setting: str, method: str, pair: Pair
     ) -> list[Outcome]:
-        """Give the outcomes over the splits, in their order."""
+        """Return the outcomes over the splits, in their order."""
         outcomes: dict[tuple[str, str, str, Pair], list[Outcome]] = self.__dict__["_outcomes"]
         return outcomes[column.title, setting, method, pair]
 
@@ -72,7 +72,7 @@ class Results:
         *,
         per_class: bool = False,
     ) -> npt.NDArray[np.float64]:
-        """Give the accuracy on each split, in percent: (splits,) float64."""
+        """Return the accuracy on each split, in percent: (splits,) float64."""
         outcomes = self.outcomes(column, setting, method, pair)
         return np.array([o.mean_per_class if per_class else o.accuracy for o in outcomes])
 

@@ -103,11 +103,11 @@ class AdaptationSettings:
             raise SettingError("; ".join(wrong))
 
     def methods_in(self, setting: str) -> tuple[MethodSettings, ...]:
-        """Give the rows of a setting: without labels those that need them are left out."""
+        """Return the rows of a setting: without labels those that need them are left out."""
         return tuple(m for m in self.methods if setting == "supervised" or not m.needs_labels)
 
     def source_count(self, domains: DomainSet) -> dict[str, int]:
-        """Give how many labelled images of each class are taken of each domain as the source."""
+        """Return how many labelled images of each class are taken of each domain as the source."""
         given = self.source_per_class
         return {
             domain: domains.source_per_class.get(domain, SOURCE_PER_CLASS)
@@ -117,7 +117,7 @@ class AdaptationSettings:
         }
 
     def pairs_of(self, domains: DomainSet) -> tuple[tuple[str, str], ...]:
-        """Give the pairs to be measured.
+        """Return the pairs to be measured.
 
         Raises
         ------

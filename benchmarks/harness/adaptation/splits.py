@@ -78,7 +78,7 @@ class DomainSplit:
     test: Mapping[str, Rows]
 
     def of_pair(self, source: str, target: str) -> PairSplit:
-        """Give the rows of a pair."""
+        """Return the rows of a pair."""
         return PairSplit(self.name, self.source[source], self.target[target], self.test[target])
 
 

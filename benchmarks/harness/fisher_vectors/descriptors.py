@@ -110,7 +110,7 @@ def dense_sift(
 
 
 def grid(height: int, width: int, settings: FisherVectorSettings) -> npt.NDArray[np.float64]:
-    """Give the centres of the patches that lie within an image, as x and y in pixels.
+    """Return the centres of the patches that lie within an image, as x and y in pixels.
 
     Examples
     --------

@@ -29,7 +29,7 @@ BANDS = 3
 def encode(
     descriptors: Floats, positions: Floats, vocabulary: Vocabulary, settings: FisherVectorSettings
 ) -> Floats:
-    """Give the improved Fisher vector of an image.
+    """Return the improved Fisher vector of an image.
 
     Parameters
     ----------

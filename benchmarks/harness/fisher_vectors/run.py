@@ -59,7 +59,7 @@ def fisher_vectors(
     progress: bool | Callable[[int, int], object] | None = None,
     cache: str | os.PathLike[str] | None = None,
 ) -> Floats:
-    """Give the improved Fisher vector of every image, for one split.
+    """Return the improved Fisher vector of every image, for one split.
 
     As `fisher_vectors_of_splits` with a single split, whose training images have the numbers
     `vocabulary_rows`.
@@ -92,7 +92,7 @@ def fisher_vectors_of_splits(
     cache: str | os.PathLike[str] | None = None,
     stop: threading.Event | None = None,
 ) -> FisherVectors:
-    """Give the improved Fisher vectors of every image, once for each split's own vocabulary.
+    """Return the improved Fisher vectors of every image, once for each split's own vocabulary.
 
     A vocabulary (PCA and Gaussians) is a part of the training, so each split learns its own from
     its own training images, and test images have no part in it. The descriptors of an image, which

@@ -44,7 +44,7 @@ def fingerprint(
     seed: int,
     versions: Mapping[str, str],
 ) -> str:
-    """Give a hash, 64 hexadecimal digits, of everything that determines the rows."""
+    """Return a hash, 64 hexadecimal digits, of everything that determines the rows."""
     whole = hashlib.sha256()
     described = {
         "schema": _SCHEMA,
@@ -116,7 +116,7 @@ class Kept:
             os.close(self._lock)
 
     def vocabularies(self) -> list[Vocabulary] | None:
-        """Give the vocabularies of an earlier run, None if they are not all there."""
+        """Return the vocabularies of an earlier run, None if they are not all there."""
         if self._folder is None:
             return None
         paths = [self._vocabulary(number) for number in range(self._shape[0])]
@@ -167,7 +167,7 @@ class Kept:
         self.complete = True
 
     def rows(self) -> list[Floats]:
-        """Give the array of each split."""
+        """Return the array of each split."""
         if self._folder is None:
             return self._memory
         # Copied on write, and so writable, which torch asks of what it looks at.

@@ -95,7 +95,7 @@ class FisherVectorSettings:
         return (4 if self.spatial == "pyramid" else 1) * self.modes * (2 * dimensions + 1)
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the settings as a dictionary that `json` can write."""
+        """Return the settings as a dictionary that `json` can write."""
         return {**asdict(self), "scales": list(self.scales)}
 
 

@@ -47,7 +47,7 @@ class Vocabulary:
     variances: Floats
 
     def project(self, descriptors: Floats, positions: Floats) -> Floats:
-        """Give descriptors in the mixture's space.
+        """Return descriptors in the mixture's space.
 
         Parameters
         ----------
@@ -65,7 +65,7 @@ class Vocabulary:
         return projected
 
     def mixture(self) -> Any:
-        """Give the Gaussians as the `sklearn.mixture.GaussianMixture` that scikit-image takes."""
+        """Return the Gaussians as the `sklearn.mixture.GaussianMixture` that scikit-image takes."""
         from sklearn.mixture import GaussianMixture
 
         mixture = GaussianMixture(len(self.weights), covariance_type="diag")

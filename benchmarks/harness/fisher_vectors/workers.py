@@ -139,7 +139,7 @@ class Workers:
 def _begun(
     flying: Mapping[Future[list[Result | Failure]], int],
 ) -> Iterator[tuple[int, list[Result | Failure]]]:
-    """Give the blocks that processes have begun, and call the others off."""
+    """Yield the blocks that processes have begun, and call the others off."""
     begun = [future for future in flying if not future.cancel()]
     wait(begun)
     for future in begun:

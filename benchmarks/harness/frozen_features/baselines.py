@@ -125,7 +125,7 @@ class VectorsOfSplits:
         self._computed: FisherVectors | None = None
 
     def of_split(self, number: int) -> _OfSplit:
-        """Give the features of one split, as `measure` takes them."""
+        """Return the features of one split, as `measure` takes them."""
         return _OfSplit(self, number)
 
     def fingerprint(self, number: int) -> str:
@@ -142,7 +142,7 @@ class VectorsOfSplits:
         return digest.hexdigest()
 
     def rows(self, number: int, rows: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]:
-        """Give rows of a split's vectors; the first call computes all that the cache lacks.
+        """Return rows of a split's vectors; the first call computes all that the cache lacks.
 
         Raises
         ------
@@ -186,5 +186,5 @@ class _OfSplit:
         return self._vectors.fingerprint(self._number)
 
     def matrix(self, layer: str, rows: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]:
-        """Give rows: (len(rows), settings.width) float32."""
+        """Return rows: (len(rows), settings.width) float32."""
         return self._vectors.rows(self._number, rows)

@@ -12,7 +12,7 @@ __all__ = ["same_weights", "short_names"]
 
 
 def short_names(weights: Sequence[str]) -> dict[str, str]:
-    """Give each network's name for tables: of a path the file's, with as many folders as tell.
+    """Return each network's name for tables: of a path the file's, with as many folders as tell.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def short_names(weights: Sequence[str]) -> dict[str, str]:
 
 
 def same_weights(weights: Sequence[str]) -> list[str]:
-    """Give the weights that are named more than once, be it by different paths."""
+    """Return the weights that are named more than once, be it by different paths."""
     places = [name if is_registry_name(name) else os.path.realpath(name) for name in weights]
     return [
         name

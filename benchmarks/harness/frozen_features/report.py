@@ -104,7 +104,7 @@ def make_report(found: Measured, settings: BenchmarkSettings) -> BenchmarkReport
 
 
 def _published(found: Measured) -> tuple[Published, tuple[str, ...]]:
-    """Give the published numbers that ours can stand beside, and why none do."""
+    """Return the published numbers that ours can stand beside, and why none do."""
     published = PUBLISHED.get(found.dataset.name)
     if published is None:
         return Published(), ()

@@ -354,5 +354,5 @@ class _Rows:
         return self._features.fingerprint
 
     def matrix(self, layer: str, rows: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]:
-        """Give rows of a layer."""
+        """Return rows of a layer."""
         return self._features.matrix(layer, self._rows[rows])

@@ -50,7 +50,7 @@ _IMAGES = 4
 def accuracies(
     task: Task, labels: npt.NDArray[np.int64], *, per_class: bool
 ) -> npt.NDArray[np.float64]:
-    """Give the accuracy of a task on each of its splits, in percent.
+    """Return the accuracy of a task on each of its splits, in percent.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ def accuracies(
 
 
 def mean_and_std(values: Sequence[float] | npt.NDArray[np.float64]) -> tuple[float, float | None]:
-    """Give mean and standard deviation of a sample (n - 1 in the denominator).
+    """Return mean and standard deviation of a sample (n - 1 in the denominator).
 
     >>> mean_and_std([1.0, 2.0, 3.0])
     (2.0, 1.0)

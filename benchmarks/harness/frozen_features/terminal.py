@@ -10,7 +10,7 @@ __all__ = ["report_text", "table_text"]
 
 
 def table_text(table: Table) -> str:
-    """Give a table as aligned lines, published columns marked with their source.
+    """Return a table as aligned lines, published columns marked with their source.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ def table_text(table: Table) -> str:
 
 
 def report_text(report: BenchmarkReport) -> str:
-    """Give the tables of results, the headline and the notes of a report as plain text."""
+    """Return the tables of results, the headline and the notes of a report as plain text."""
     shown = [part for part in report.sections if isinstance(part, Table) and not part.collapsed]
     blocks = [table_text(table) for table in shown]
     blocks.append("\n".join([report.headline, *(f"note: {note}" for note in report.notes)]))

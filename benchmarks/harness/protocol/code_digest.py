@@ -35,7 +35,7 @@ def code_digest(*packages: ModuleType) -> str:
 
 
 def _what_runs(source: bytes) -> bytes:
-    """Give the syntax tree of a module without docstrings: words and form change no result."""
+    """Return the syntax tree of a module without docstrings: words and form change no result."""
     tree = ast.parse(source)
     for node in ast.walk(tree):
         if isinstance(node, _DOCUMENTED) and ast.get_docstring(node) is not None:

@@ -97,7 +97,7 @@ class CachedFeatures:
 
 
 def cache_folder(folder: str | os.PathLike[str] | None = None) -> Path:
-    """Give the folder that features are kept in, and make it.
+    """Return the folder that features are kept in, and make it.
 
     Parameters
     ----------
@@ -131,7 +131,7 @@ def cached_features(
     progress: bool | Callable[[int, int], Any] | None = None,
     stop: threading.Event | None = None,
 ) -> CachedFeatures:
-    """Give the features of a data set, from the cache or else computed and kept there.
+    """Return the features of a data set, from the cache or else computed and kept there.
 
     A run that was killed is taken up where it was. Images that changed are computed anew. Images
     that cannot be read are recorded as bad and keep their rows.

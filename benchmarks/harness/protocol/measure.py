@@ -48,7 +48,7 @@ class Features(Protocol):
         """What changes with any row."""
 
     def matrix(self, layer: str, rows: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]:
-        """Give rows of a layer: (len(rows), D) float32."""
+        """Return rows of a layer: (len(rows), D) float32."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ class HeadSettings:
         return LinearSVM(loss=self.loss, **shared)
 
     def key(self) -> dict[str, Any]:
-        """Give what determines its answers, as JSON can hold it: the estimator's settings."""
+        """Return what determines its answers, as JSON can hold it: the estimator's settings."""
         estimator = self.make()
         settings = {n: v for n, v in estimator.get_params(deep=False).items() if n != "device"}
         if settings["C"] == "cv" and settings["Cs"] is None:
@@ -348,7 +348,7 @@ class _RowsOfSplit:
         self._arrays: tuple[Any, ...] = ()
 
     def arrays(self) -> tuple[Any, ...]:
-        """Give X_train, y_train, X_test and y_test."""
+        """Return X_train, y_train, X_test and y_test."""
         if not self._arrays:
             dataset, features, layer, split = self._source
             matrix = features.matrix(layer, np.concatenate([split.train, split.test]))
@@ -397,6 +397,6 @@ def _split_digest(dataset: Dataset, split: Split) -> str:
 
 @functools.cache
 def _versions() -> dict[str, str]:
-    """Give the versions of what fits heads; of decaf's own the code, which says more."""
+    """Return the versions of what fits heads; of decaf's own the code, which says more."""
     found = {name: version(name) for name in ("numpy", "scikit-learn", "torch")}
     return {"heads": code_digest(decaf.heads), **found}

@@ -39,7 +39,7 @@ class ResultStore:
         self.folder = Path(folder)
 
     def get(self, key: Mapping[str, Any], kind: type[T]) -> T | None:
-        """Give what is stored, None where there is nothing or it is damaged.
+        """Return what is stored, None where there is nothing or it is damaged.
 
         Parameters
         ----------

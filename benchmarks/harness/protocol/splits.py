@@ -54,7 +54,7 @@ class Split:
     test: Rows
 
     def first(self, per_class: int, labels: Rows) -> Split:
-        """Give the split with the first training images of each class only.
+        """Return the split with the first training images of each class only.
 
         A smaller training set is part of each larger one, and all are tested on the same images,
         so that the points of a curve can be compared.
@@ -83,7 +83,7 @@ class Split:
         return Split(self.name, np.concatenate(kept), self.test)
 
     def without(self, rows: Rows) -> Split:
-        """Give the split without some rows.
+        """Return the split without some rows.
 
         Parameters
         ----------
@@ -163,7 +163,7 @@ def draw_splits(
 
 
 def order_of_draw(dataset: Dataset, rows: Rows, *, seed: int, split: int) -> Rows:
-    """Give rows in the order in which a split of a seed draws them.
+    """Return rows in the order in which a split of a seed draws them.
 
     Parameters
     ----------
@@ -180,7 +180,7 @@ def order_of_draw(dataset: Dataset, rows: Rows, *, seed: int, split: int) -> Row
 
 
 def official_splits(dataset: Dataset, n_splits: int | None = None) -> tuple[Split, ...]:
-    """Give the splits that come with a data set.
+    """Return the splits that come with a data set.
 
     Parameters
     ----------

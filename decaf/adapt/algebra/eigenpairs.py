@@ -125,7 +125,7 @@ def _symmetric(matrix: np.ndarray) -> np.ndarray:
 
 
 def _directions(block: np.ndarray, most: int) -> np.ndarray:
-    """Give an orthogonal basis of the main directions of a block, the longest first."""
+    """Return an orthogonal basis of the main directions of a block, the longest first."""
     squares, turn = np.linalg.eigh(_symmetric(block.T @ block))
     large = squares > 1e-14 * max(float(squares[-1]), 1e-300)
     main: np.ndarray = block @ (turn[:, large] / np.sqrt(squares[large]))[:, ::-1][:, :most]

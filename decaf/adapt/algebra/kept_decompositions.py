@@ -50,7 +50,7 @@ class Memory:
         return len(self._found)
 
     def recalled(self, what: str, make: Callable[[], T], *inputs: Any) -> T:
-        """Give a result that is known, or else make it; see `recalled`."""
+        """Return a result that is known, or else make it; see `recalled`."""
         key = (what, *map(self._key, inputs))
         if key in self._found:
             self._found.move_to_end(key)
@@ -114,7 +114,7 @@ def is_remembering() -> bool:
 
 
 def recalled(what: str, make: Callable[[], T], *inputs: Any) -> T:
-    """Give a result that was made before from the same inputs, or else make it.
+    """Return a result that was made before from the same inputs, or else make it.
 
     Parameters
     ----------

@@ -15,7 +15,7 @@ __all__ = ["IdentityPlusColumns", "mean_differences", "row_size"]
 def mean_differences(
     ys: np.ndarray, yt: np.ndarray, n_classes: int, *, per_class: bool
 ) -> np.ndarray:
-    """Give the vectors m_c whose products ``Xᵀ m_c`` are differences of means of the domains.
+    """Return the vectors m_c whose products ``Xᵀ m_c`` are differences of means of the domains.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ def mean_differences(
 
 
 def row_size(*domains: np.ndarray) -> float:
-    """Give the root mean square of the Euclidean norms of all rows, 1 where all are zero."""
+    """Return the root mean square of the Euclidean norms of all rows, 1 where all are zero."""
     total = sum(float(np.square(X, dtype=np.float64).sum()) for X in domains)
     size = float(np.sqrt(total / sum(len(X) for X in domains)))
     return size if size > 0 else 1.0
@@ -72,7 +72,7 @@ class IdentityPlusColumns:
         self.values = np.maximum(values, 0)
 
     def power(self, vectors: np.ndarray, p: float) -> np.ndarray:
-        """Give ``(N Nᵀ + μ I)^p`` times vectors, shape (n, m)."""
+        """Return ``(N Nᵀ + μ I)^p`` times vectors, shape (n, m)."""
         U, base = self.columns, self.mu**p
         scale = (self.values + self.mu) ** p - base
         found: np.ndarray = base * vectors + U @ (scale[:, None] * (U.T @ vectors))

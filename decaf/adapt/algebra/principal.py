@@ -44,7 +44,7 @@ class Subspace:
         return int(self.basis.shape[1])
 
     def leading(self, k: int) -> Subspace:
-        """Give the span of the first `k` components."""
+        """Return the span of the first `k` components."""
         return Subspace(self.mean, self.basis[:, :k], self.variances[:k])
 
 
@@ -108,12 +108,12 @@ def principal_subspace(
 
 
 def projected(X: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Give rows (n, d) times columns (d, k), or recall them: (n, k) float64."""
+    """Return rows (n, d) times columns (d, k), or recall them: (n, k) float64."""
     return recalled("projected", lambda: X @ columns, X, columns)
 
 
 def _positive_qr(vectors: np.ndarray) -> np.ndarray:
-    """Give Q of V = QR with a positive diagonal in R, for V whose columns are nearly orthonormal.
+    """Return Q of V = QR with a positive diagonal in R, for V whose columns are nearly orthonormal.
 
     Of such columns the Cholesky factor of VᵀV is R to the last digits, and several times cheaper.
     """

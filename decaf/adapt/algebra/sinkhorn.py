@@ -134,7 +134,7 @@ def _iterate(
 
 
 def group_norms(plan: np.ndarray, groups: np.ndarray, n_groups: int) -> np.ndarray:
-    """Give the norm of what each target row receives from each class of source rows.
+    """Return the norm of what each target row receives from each class of source rows.
 
     Parameters
     ----------

@@ -82,7 +82,7 @@ def domain_subspaces(
 
 
 def principal_angles(P: np.ndarray, Q: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Give the principal angles between two subspaces, with the vectors that form them.
+    """Return the principal angles between two subspaces, with the vectors that form them.
 
     Parameters
     ----------
@@ -197,7 +197,7 @@ def _first_agreeing(
 
 
 def _disagreement(cosines: list[np.ndarray]) -> float:
-    """Give ½ (sin α + sin β) from the products of the bases."""
+    """Return ½ (sin α + sin β) from the products of the bases."""
     sines = []
     for products in cosines:
         cosine = float(np.linalg.svd(products, compute_uv=False)[-1])

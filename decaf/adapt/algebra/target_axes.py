@@ -83,13 +83,13 @@ class DomainAxes:
         return cls(target, len(Xt), others, rows[:-1], rows[-1])
 
     def lift(self, vectors: np.ndarray) -> np.ndarray:
-        """Give R times vectors, (r + q, m): the features' (d, m)."""
+        """Return R times vectors, (r + q, m): the features' (d, m)."""
         r = self.target.dim
         lifted: np.ndarray = self.target.basis @ vectors[:r] + self.others @ vectors[r:]
         return lifted
 
     def coordinates(self, vectors: np.ndarray) -> np.ndarray:
-        """Give Rᵀ times vectors of features, (d, m): the coordinates' (r + q, m)."""
+        """Return Rᵀ times vectors of features, (d, m): the coordinates' (r + q, m)."""
         return np.concatenate([self.target.basis.T @ vectors, self.others.T @ vectors])
 
     def mixture(self, share: float, k: int, *, apart: bool = True, seed: int = 0) -> Subspace:
@@ -137,7 +137,7 @@ class DomainAxes:
         return Subspace(lifted[:, 0], lifted[:, 1:], values[alive])
 
     def rows(self, size: float) -> LinearOperator:
-        """Give all rows over a size, those of the target turned so that few are dense.
+        """Return all rows over a size, those of the target turned so that few are dense.
 
         The first are the source's and √n_t m, the others D Vᵀ: what [1/√n_t, U]ᵀ makes of the
         target's rows. What the columns of [1/√n_t, U] do not span is zero, so that XᵀX stays, as do
@@ -147,20 +147,20 @@ class DomainAxes:
         return arrow_rows(top / size, np.sqrt(self.n_target * self.target.variances) / size)
 
     def sums(self, of_source: float, of_target: float) -> np.ndarray:
-        """Give a vector that is constant on each domain's rows as one over those of `rows`."""
+        """Return a vector that is constant on each domain's rows as one over those of `rows`."""
         vector = np.zeros(len(self.source) + 1 + self.target.dim)
         vector[: len(self.source)] = of_source
         vector[len(self.source)] = of_target * np.sqrt(self.n_target)
         return vector
 
     def _near(self, columns: np.ndarray, k: int) -> np.ndarray:
-        """Give the leading directions of both parts of a covariance."""
+        """Return the leading directions of both parts of a covariance."""
         main = np.linalg.svd(columns, full_matrices=False)[2][:k].T
         return np.hstack([np.eye(columns.shape[1], min(k, self.target.dim)), main])
 
 
 def arrow_rows(top: np.ndarray, diagonal: np.ndarray) -> LinearOperator:
-    """Give a matrix of some dense rows above a diagonal, of which only products are made.
+    """Return a matrix of some dense rows above a diagonal, of which only products are made.
 
     Parameters
     ----------

@@ -219,7 +219,7 @@ def _conv(layer: Layer) -> ConvSpec:
 
 
 def _square(layer: Layer, told: Message, fields: tuple[int, int, int], default: int) -> int:
-    """Give a size that may be told once, for each axis, or as height and width."""
+    """Return a size that may be told once, for each axis, or as height and width."""
     both, *each = fields
     sizes = told.integers(both) + [size for number in each for size in told.integers(number)]
     if len(set(sizes)) > 1:

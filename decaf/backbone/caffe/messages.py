@@ -91,7 +91,7 @@ class Blob:
     values: np.ndarray
 
     def array(self, shape: tuple[int, ...]) -> np.ndarray | None:
-        """Give the values as float32 of another shape, or None where that is not this blob's.
+        """Return the values as float32 of another shape, or None where that is not this blob's.
 
         Axes of length 1 are not told apart, since the old form adds them.
         """

@@ -73,7 +73,7 @@ class Message:
         return number in self._fields
 
     def integers(self, number: int) -> list[int]:
-        """Give a repeated integer (int32, int64, uint32, bool, enum), packed or not."""
+        """Return a repeated integer (int32, int64, uint32, bool, enum), packed or not."""
         found: list[int] = []
         for wire, value in self._fields.get(number, ()):
             if isinstance(value, int):
@@ -89,11 +89,11 @@ class Message:
         return found
 
     def integer(self, number: int, default: int) -> int:
-        """Give an integer; of several the last counts."""
+        """Return an integer; of several the last counts."""
         return (self.integers(number) or [default])[-1]
 
     def floats(self, number: int, *, double: bool = False) -> np.ndarray:
-        """Give a repeated float (or double), packed or not.
+        """Return a repeated float (or double), packed or not.
 
         Returns
         -------
@@ -113,7 +113,7 @@ class Message:
         return np.concatenate(pieces) if pieces else np.empty(0, dtype=kind)
 
     def number(self, number: int, default: float) -> float:
-        """Give a float; of several the last counts. The shortest decimal that is the same float32.
+        """Return a float; of several the last counts. The shortest decimal that is the same float32.
 
         So that 0.0001 is told as what was written into the network's description.
         """
@@ -121,25 +121,25 @@ class Message:
         return float(str(values[-1])) if len(values) else default
 
     def texts(self, number: int) -> list[str]:
-        """Give a repeated string; what is no UTF-8 is replaced, what is too long is cut."""
+        """Return a repeated string; what is no UTF-8 is replaced, what is too long is cut."""
         return [
             bytes(piece[:_MAX_TEXT]).decode("utf-8", "replace") for piece in self.pieces(number)
         ]
 
     def text(self, number: int) -> str:
-        """Give a string; the empty one where there is none."""
+        """Return a string; the empty one where there is none."""
         return (self.texts(number) or [""])[-1]
 
     def message(self, number: int) -> Message:
-        """Give an optional message; an empty one where there is none."""
+        """Return an optional message; an empty one where there is none."""
         return Message(self.pieces(number), self._budget)
 
     def messages(self, number: int) -> list[Message]:
-        """Give a repeated message."""
+        """Return a repeated message."""
         return [Message(piece, self._budget) for piece in self.pieces(number)]
 
     def pieces(self, number: int) -> list[memoryview]:
-        """Give the bytes of every occurrence of a field that has a length."""
+        """Return the bytes of every occurrence of a field that has a length."""
         found = []
         for wire, value in self._fields.get(number, ()):
             if isinstance(value, int) or wire != _BYTES:
@@ -173,7 +173,7 @@ class Message:
 
 
 def _varint(data: memoryview, at: int) -> tuple[int, int]:
-    """Give an unsigned integer and where it ends: 7 bits a byte, the lowest first."""
+    """Return an unsigned integer and where it ends: 7 bits a byte, the lowest first."""
     value = 0
     for count, byte in enumerate(data[at : at + _MAX_VARINT]):
         value |= (byte & 0x7F) << (7 * count)
@@ -193,7 +193,7 @@ def _take(data: memoryview, at: int, length: int) -> tuple[memoryview, int]:
 
 
 def _run(data: memoryview, start: int, at: int, size: int) -> tuple[memoryview, int]:
-    """Give the numbers of `size` bytes that follow one another with the same key, as if packed.
+    """Return the numbers of `size` bytes that follow one another with the same key, as if packed.
 
     Number by number, the tens of millions of a network would take minutes. `start` is where the
     first one's key begins, `at` where it ends.

@@ -143,7 +143,7 @@ def compare(program: str, run: Run, backbone: Backbone, layers: Sequence[str]) -
 
 
 def _pixels(seed: int, count: int, side: int) -> np.ndarray:
-    """Give images of coarse and fine structure: to most filters noise alone is all the same."""
+    """Return images of coarse and fine structure: to most filters noise alone is all the same."""
     generator = np.random.default_rng(seed)
     coarse = generator.integers(0, 256, (count, 8, 8, 3))
     cell = -(-side // 8)

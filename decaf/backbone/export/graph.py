@@ -108,7 +108,7 @@ def forward_graph(weights: Weights, layers: str | Sequence[str]) -> Graph:
 
 
 def _normalisation(weights: Weights) -> tuple[list[Node], dict[str, np.ndarray]]:
-    """Give x · scale/std − mean/std, mean being a colour or the middle of the mean image.
+    """Return x · scale/std − mean/std, mean being a colour or the middle of the mean image.
 
     The two constants are read off `normalise` itself, so that the graph cannot differ from it: at
     pixels of 0 it gives the shift, and what 1 adds to that, found by a spec without mean, the
@@ -136,7 +136,7 @@ def _normalisation(weights: Weights) -> tuple[list[Node], dict[str, np.ndarray]]
 
 
 def _step_nodes(step: Step, spec: ArchSpec, x: str) -> list[Node]:
-    """Give the operators of a step whose input is the value named `x`."""
+    """Return the operators of a step whose input is the value named `x`."""
     name = step.taps[0] if step.taps else step.name or step.kind
     weight, bias = f"{step.name}.weight", f"{step.name}.bias"
     match step.kind:
@@ -185,7 +185,7 @@ def _step_nodes(step: Step, spec: ArchSpec, x: str) -> list[Node]:
 
 
 def _averaging(spec: ArchSpec) -> dict[str, np.ndarray]:
-    """Give the matrix A for which A X Aᵀ is the adaptive average of a map X.
+    """Return the matrix A for which A X Aᵀ is the adaptive average of a map X.
 
     Of s rows, number i of o averages those from floor(i s / o) to before ceil((i + 1) s / o).
     ONNX has no such operator, since its windows differ in size where o does not divide s.

@@ -15,7 +15,7 @@ FORMAT = "decaf-model"
 
 
 def model_metadata(weights: Weights, graph: Graph) -> dict[str, str]:
-    """Give what a model says of itself; values are JSON where they are more than words.
+    """Return what a model says of itself; values are JSON where they are more than words.
 
     ===============  =======================================================================
     format           ``decaf-model``

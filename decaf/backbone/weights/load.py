@@ -29,7 +29,7 @@ _ENDINGS = (".safetensors", ".pth", ".pt")
 
 
 def default_preprocess(arch: str) -> PreprocessSpec:
-    """Give the preprocessing of a named architecture where no weights file says otherwise."""
+    """Return the preprocessing of a named architecture where no weights file says otherwise."""
     name = "shorter-side" if arch == "alexnet" else "decaf"
     return named_preprocess(name, architecture(arch).input_size)
 

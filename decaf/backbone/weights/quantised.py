@@ -83,12 +83,12 @@ class Quantised:
     codebook: Tensor | None = None
 
     def parts(self, key: str) -> dict[str, Tensor]:
-        """Give the tensors to store, by their names in the file, for the parameter `key`."""
+        """Return the tensors to store, by their names in the file, for the parameter `key`."""
         parts = {key: self.codes, key + SCALE: self.scale}
         return parts if self.codebook is None else {**parts, key + CODEBOOK: self.codebook}
 
     def dequantise(self) -> Tensor:
-        """Give the values, float32 of `shape`.
+        """Return the values, float32 of `shape`.
 
         Returns
         -------
@@ -115,7 +115,7 @@ class Quantised:
 
 
 def part_layout(key: str, shape: tuple[int, ...], encoding: str) -> dict[str, tuple[str, Any]]:
-    """Give what a file must hold for a tensor of `shape`: for each name the type and the shape.
+    """Return what a file must hold for a tensor of `shape`: for each name the type and the shape.
 
     The types are safetensors' names of them. Needs no tensor, so that a file can be refused
     before anything of it is read.
@@ -178,7 +178,7 @@ def quantise(tensor: Tensor, encoding: str) -> Quantised:
 
 
 def compact(weights: Weights, encodings: str | Mapping[str, str]) -> Weights:
-    """Give weights with the values they have once stored in fewer bits.
+    """Return weights with the values they have once stored in fewer bits.
 
     So that what is lost can be measured before a file is written; `save_weights` with the same
     encodings then stores these values.
@@ -209,7 +209,7 @@ def compact(weights: Weights, encodings: str | Mapping[str, str]) -> Weights:
 
 
 def with_rounded(weights: Weights, state: Mapping[str, Tensor]) -> Weights:
-    """Give weights with rounded values, and with nothing said of them that holds for others.
+    """Return weights with rounded values, and with nothing said of them that holds for others.
 
     Parameters
     ----------
@@ -333,7 +333,7 @@ def _lloyd(ordered: np.ndarray, count: int) -> np.ndarray:
 
 
 def _nearest(numbers: np.ndarray, levels: np.ndarray) -> np.ndarray:
-    """Give the number of the nearest level, uint8."""
+    """Return the number of the nearest level, uint8."""
     borders = (levels[1:] + levels[:-1]) / 2
     return np.searchsorted(borders, numbers).astype(np.uint8)
 
@@ -359,7 +359,7 @@ def _packed(codes: np.ndarray, bits: int) -> np.ndarray:
 
 
 def _level_pairs(levels: np.ndarray) -> np.ndarray:
-    """Give the levels of each pair of codes in 8 bytes: one look-up unpacks two numbers."""
+    """Return the levels of each pair of codes in 8 bytes: one look-up unpacks two numbers."""
     low, high = np.meshgrid(levels, levels)
     return np.stack([low, high], axis=-1).reshape(-1, 2).view(np.int64)[:, 0]
 

@@ -138,7 +138,7 @@ def _read_storage(where: str, header: dict[str, str], spec: ArchSpec) -> dict[st
 def _logical_shapes(
     where: str, stored: dict[str, tuple[str, Any]], spec: ArchSpec, storage: Mapping[str, str]
 ) -> dict[str, tuple[int, ...]]:
-    """Give the shapes of the parameters themselves; their parts are checked and left out."""
+    """Return the shapes of the parameters themselves; their parts are checked and left out."""
     left = dict(stored)
     expected = parameter_shapes(spec)
     shapes: dict[str, tuple[int, ...]] = {}
@@ -350,7 +350,7 @@ def save_weights(
 
 
 def _storage(spec: ArchSpec, dtype: str | Mapping[str, str]) -> tuple[torch.dtype, dict[str, str]]:
-    """Give the type of what is stored as it is, and the encodings of the rest."""
+    """Return the type of what is stored as it is, and the encodings of the rest."""
     if isinstance(dtype, str) and dtype in _HALF:
         return _HALF[dtype], {}
     if isinstance(dtype, str) and dtype not in ENCODINGS:

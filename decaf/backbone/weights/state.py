@@ -121,7 +121,7 @@ class Weights:
 
 
 def with_preprocess(weights: Weights, preprocess: Any) -> Weights:
-    """Give the same parameters for a network whose images are prepared in another way.
+    """Return the same parameters for a network whose images are prepared in another way.
 
     Parameters
     ----------
@@ -209,12 +209,12 @@ def check_finite(name: str, key: str, tensor: Tensor) -> None:
 
 
 def tensor_sha256(tensor: Tensor) -> str:
-    """Give the SHA-256 of a tensor's values: little-endian float32 in row-major order."""
+    """Return the SHA-256 of a tensor's values: little-endian float32 in row-major order."""
     return hashlib.sha256(_bytes(tensor.float())).hexdigest()
 
 
 def state_sha256(state: Mapping[str, Tensor]) -> str:
-    """Give the SHA-256 of named tensors: names, types, shapes and values.
+    """Return the SHA-256 of named tensors: names, types, shapes and values.
 
     For each name in sorted order, the JSON list ``[name, dtype, shape]``, a newline and the
     tensor's bytes (little-endian, row-major) are hashed. `Weights` holds float32 only, and widening

@@ -32,7 +32,7 @@ _FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 
 
 def imagenet_weights() -> Weights:
-    """Give torchvision's ``AlexNet_Weights.IMAGENET1K_V1``, downloading it where it is not there.
+    """Return torchvision's ``AlexNet_Weights.IMAGENET1K_V1``, downloading it where it is not there.
 
     Raises
     ------

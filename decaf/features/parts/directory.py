@@ -236,7 +236,7 @@ class ShardDirectory(ABC, Generic[R]):
 
     @abstractmethod
     def encode(self, rows: R) -> dict[str, np.ndarray]:
-        """Give a shard's rows as arrays, by name."""
+        """Return a shard's rows as arrays, by name."""
 
     @abstractmethod
     def decode(self, start: int, stop: int, arrays: dict[str, np.ndarray]) -> R:
@@ -288,7 +288,7 @@ class ShardDirectory(ABC, Generic[R]):
             self.path.rmdir()
 
     def close(self) -> None:
-        """Give the lock back."""
+        """Return the lock back."""
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
@@ -298,7 +298,7 @@ class Parts(ShardDirectory[Rows]):
     """The directory of an unfinished feature file."""
 
     def encode(self, rows: Rows) -> dict[str, np.ndarray]:
-        """Give rows of features as arrays, by name."""
+        """Return rows of features as arrays, by name."""
         messages = json.dumps(rows.messages).encode()
         return {
             **{LAYER_PREFIX + layer: values for layer, values in rows.features.items()},

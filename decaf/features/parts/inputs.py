@@ -68,7 +68,7 @@ def parse(data: bytes) -> list[Entry]:
 
 
 def content_digest(images: ImageList, row: int) -> bytes:
-    """Give the SHA-256 of an image's bytes as they are now, zeros where they cannot be read."""
+    """Return the SHA-256 of an image's bytes as they are now, zeros where they cannot be read."""
     if images.refs is None:
         return NO_DIGEST
     try:

@@ -32,7 +32,7 @@ _FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FL
 
 
 def object_kind(group: h5py.Group, name: str) -> int:
-    """Give the kind of an object (``h5py.h5o.TYPE_…``) without opening it."""
+    """Return the kind of an object (``h5py.h5o.TYPE_…``) without opening it."""
     return int(h5py.h5o.get_info(group.id, name.encode()).type)
 
 
@@ -81,7 +81,7 @@ class StorageCheck:
         return dataset
 
     def filters(self, dataset: h5py.Dataset) -> set[int]:
-        """Give the numbers of the filters that a dataset is stored with."""
+        """Return the numbers of the filters that a dataset is stored with."""
         storage = dataset.id.get_create_plist()
         return {storage.get_filter(i)[0] for i in range(storage.get_nfilters())}
 

@@ -64,13 +64,13 @@ class _Selection:
         return self.file[self.layer].dtype
 
     def blocks(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Give the rows' places in the file and their values, a bounded number at a time."""
+        """Yield the rows' places in the file and their values, a bounded number at a time."""
         for start, values in self.file[self.layer].blocks():
             rows = start + np.flatnonzero(self.keep[start : start + len(values)])
             yield rows, values[rows - start]
 
     def description(self, row: int) -> list[object]:
-        """Give what is told of a row besides its values: name, label, class name, status."""
+        """Return what is told of a row besides its values: name, label, class name, status."""
         label = int(self.file.labels[row])
         classes = self.file.class_names
         cell = str if self.raw_text else spreadsheet_cell
@@ -232,7 +232,7 @@ def _write_npy(selections: Sequence[_Selection], stream: IO[bytes]) -> None:
 
 
 def _lines(stream: IO[bytes]) -> Callable[[list[Any]], Any]:
-    """Give a function that writes one line of CSV to a binary stream."""
+    """Return a function that writes one line of CSV to a binary stream."""
 
     class Encoded:
         def write(self, text: str) -> int:

@@ -205,7 +205,7 @@ class FeatureFile:
         return self._optional(schema.GROUP)
 
     def to_xy(self, layer: str, *, ok_only: bool = True) -> tuple[np.ndarray, np.ndarray]:
-        """Give a layer and the labels as scikit-learn takes them.
+        """Return a layer and the labels as scikit-learn takes them.
 
         Parameters
         ----------

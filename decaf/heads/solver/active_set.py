@@ -151,7 +151,7 @@ def hinge_multipliers(
 def _along(
     loss: Piecewise, decisions: Tensor, forward: Tensor, first: Tensor, rise: Tensor, step: Tensor
 ) -> tuple[Tensor, None]:
-    """Give the derivative of the objective after a step; ½‖w‖² has first + step * rise in it."""
+    """Return the derivative of the objective after a step; ½‖w‖² has first + step * rise in it."""
     slope = loss.slope(torch.addcmul(decisions, forward, step.to(forward.dtype)))
     return first + step * rise + _dot(slope, forward), None
 
@@ -175,7 +175,7 @@ def _same_piece(loss: Piecewise, one: Tensor, other: Tensor) -> Tensor:
 def _newton_point(
     gram: Gram, loss: Piecewise, at: Tensor, decisions: Tensor, tol: float
 ) -> tuple[Tensor, Tensor]:
-    """Give the minimum of the piece on which each column stands, and whether it is exact."""
+    """Return the minimum of the piece on which each column stands, and whether it is exact."""
     inside, above = _piece(loss, decisions)
     right = loss.signs.clone()
     if loss.centre is not None:

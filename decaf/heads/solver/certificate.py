@@ -25,7 +25,7 @@ BLOCK = 1 << 20  # numbers of one block of rows: its copy in float64 stays in th
 def blocks(
     X: np.ndarray, device: torch.device, dtype: torch.dtype
 ) -> Iterator[tuple[slice, Tensor]]:
-    """Give blocks of rows on the device, so that no second copy of all of X is made."""
+    """Yield blocks of rows on the device, so that no second copy of all of X is made."""
     rows = max(64, BLOCK // max(1, X.shape[1]))
     for first in range(0, len(X), rows):
         part = slice(first, min(first + rows, len(X)))
@@ -42,7 +42,7 @@ def certify(
     intercept: Tensor,
     signed: Tensor | None = None,
 ) -> tuple[float, float, Tensor]:
-    """Give objective, duality gap and the intercept that is best for these coefficients.
+    """Return objective, duality gap and the intercept that is best for these coefficients.
 
     Parameters
     ----------

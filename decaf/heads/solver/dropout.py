@@ -88,7 +88,7 @@ class _Model:
         self.factor = torch.linalg.cholesky(inner.double()).to(inner.dtype)
 
     def solve(self, q: Tensor) -> Tensor:
-        """Give the inverse times q (d + 1, K)."""
+        """Return the inverse times q (d + 1, K)."""
         first = q / self.diagonal
         seen = (self.vectors.T @ first).T[..., None]
         small = torch.cholesky_solve(seen, self.factor)[..., 0].T
@@ -186,7 +186,7 @@ def _dot(a: Tensor, b: Tensor, coupled: bool) -> Tensor:
 def _times_inverse(
     model: _Model, pairs: list[tuple[Tensor, Tensor, Tensor]], gradient: Tensor, coupled: bool
 ) -> Tensor:
-    """Give the inverse Hessian of the model and the pairs, times the gradient (two-loop)."""
+    """Return the inverse Hessian of the model and the pairs, times the gradient (two-loop)."""
     q, factors = gradient.clone(), []
     for s, y, rho in reversed(pairs):
         factor = rho * _dot(s, q, coupled).to(q.dtype)

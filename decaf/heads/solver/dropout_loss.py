@@ -39,7 +39,7 @@ SMALLEST = 1e-10  # variance below which a margin counts as certain
 
 
 def expected_hinge(margin: Tensor, variance: Tensor) -> Expected:
-    """Give E max(0, 1 - z) for z ~ N(margin, variance), and its derivatives.
+    """Return E max(0, 1 - z) for z ~ N(margin, variance), and its derivatives.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ def expected_hinge(margin: Tensor, variance: Tensor) -> Expected:
 
 
 def expected_squared_hinge(margin: Tensor, variance: Tensor) -> Expected:
-    """Give E max(0, 1 - z)² for z ~ N(margin, variance), and its derivatives.
+    """Return E max(0, 1 - z)² for z ~ N(margin, variance), and its derivatives.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ def expected_squared_hinge(margin: Tensor, variance: Tensor) -> Expected:
 
 
 def expected_logistic(margin: Tensor, variance: Tensor) -> Expected:
-    """Give E log(1 + exp(-z)) for z ~ N(margin, variance), and its derivatives.
+    """Return E log(1 + exp(-z)) for z ~ N(margin, variance), and its derivatives.
 
     The error of the trapezoidal rule with step h is about exp(-2π²/(h s)) from the poles of the
     loss at ±iπ, and exp(-2π²/h²) from the weight: h = 0.75 serves up to s = 1, and 1.1/s beyond,

@@ -47,7 +47,7 @@ class Evaluated:
     curvature: Tensor
 
     def columns(self, kept: Tensor) -> Evaluated:
-        """Give some columns."""
+        """Return some columns."""
         return Evaluated(
             self.value[kept], self.gradient[:, kept], self.ridge[:, kept], self.curvature[kept]
         )

@@ -10,7 +10,7 @@ __all__ = ["Gram", "KeptGram", "RowGram", "gram_matrix"]
 
 
 def gram_matrix(X: np.ndarray, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """Give X Xᵀ; only the blocks on and below the diagonal are computed.
+    """Return X Xᵀ; only the blocks on and below the diagonal are computed.
 
     Parameters
     ----------
@@ -45,11 +45,11 @@ class KeptGram:
         self.matrix = matrix
 
     def times(self, v: Tensor) -> Tensor:
-        """Give K v (n, K)."""
+        """Return K v (n, K)."""
         return self.matrix @ v
 
     def diagonal(self) -> Tensor:
-        """Give the diagonal (n,)."""
+        """Return the diagonal (n,)."""
         return self.matrix.diagonal()
 
     def solve(self, rows: Tensor | None, ridge: Tensor, right: Tensor) -> Tensor:
@@ -73,11 +73,11 @@ class RowGram:
         self.X = X
 
     def times(self, v: Tensor) -> Tensor:
-        """Give K v (n, K)."""
+        """Return K v (n, K)."""
         return self.X @ (self.X.T @ v)
 
     def diagonal(self) -> Tensor:
-        """Give the diagonal (n,)."""
+        """Return the diagonal (n,)."""
         return self.X.square().sum(1)
 
     def solve(self, rows: Tensor | None, ridge: Tensor, right: Tensor) -> Tensor:

@@ -19,16 +19,16 @@ class Loss(Protocol):
         """Whether the columns belong together."""
 
     def value(self, decisions: Tensor) -> Tensor:
-        """Give the loss summed over the rows (n, K) → (K,), in float64."""
+        """Return the loss summed over the rows (n, K) → (K,), in float64."""
 
     def slope(self, decisions: Tensor) -> Tensor:
-        """Give the derivative by the decision values (n, K) → (n, K)."""
+        """Return the derivative by the decision values (n, K) → (n, K)."""
 
     def curvature(self, decisions: Tensor) -> Tensor:
-        """Give the second derivative by each decision value by itself (n, K) → (n, K)."""
+        """Return the second derivative by each decision value by itself (n, K) → (n, K)."""
 
     def columns(self, kept: Tensor) -> Loss:
-        """Give the loss of some columns only."""
+        """Return the loss of some columns only."""
 
 
 @dataclass(frozen=True)
@@ -48,21 +48,21 @@ class Logistic:
     coupled: bool = False
 
     def value(self, decisions: Tensor) -> Tensor:
-        """Give the loss summed over the rows (n, K) → (K,), in float64."""
+        """Return the loss summed over the rows (n, K) → (K,), in float64."""
         each = torch.nn.functional.softplus(-self.signs * decisions, threshold=80)
         return (each * self.cost).sum(0, dtype=torch.float64)
 
     def slope(self, decisions: Tensor) -> Tensor:
-        """Give the derivative by the decision values (n, K) → (n, K)."""
+        """Return the derivative by the decision values (n, K) → (n, K)."""
         return -self.cost * self.signs * torch.sigmoid(-self.signs * decisions)
 
     def curvature(self, decisions: Tensor) -> Tensor:
-        """Give the second derivative by each decision value by itself (n, K) → (n, K)."""
+        """Return the second derivative by each decision value by itself (n, K) → (n, K)."""
         p = torch.sigmoid(decisions)
         return self.cost * p * (1 - p)
 
     def columns(self, kept: Tensor) -> Logistic:
-        """Give the loss of some columns only."""
+        """Return the loss of some columns only."""
         return Logistic(self.signs[:, kept], self.cost)
 
 
@@ -82,25 +82,25 @@ class Multinomial:
     coupled: bool = True
 
     def value(self, decisions: Tensor) -> Tensor:
-        """Give the loss summed over the rows (n, K) → (K,), in float64."""
+        """Return the loss summed over the rows (n, K) → (K,), in float64."""
         each = torch.logsumexp(decisions, 1) - decisions.gather(1, self.codes[:, None])[:, 0]
         total = decisions.new_zeros(decisions.shape[1], dtype=torch.float64)
         total[0] = (each * self.cost[:, 0]).sum(dtype=torch.float64)
         return total
 
     def slope(self, decisions: Tensor) -> Tensor:
-        """Give the derivative by the decision values (n, K) → (n, K)."""
+        """Return the derivative by the decision values (n, K) → (n, K)."""
         slope = torch.softmax(decisions, 1)
         slope.scatter_add_(1, self.codes[:, None], slope.new_full((len(slope), 1), -1.0))
         return slope.mul_(self.cost)
 
     def curvature(self, decisions: Tensor) -> Tensor:
-        """Give the second derivative by each decision value by itself (n, K) → (n, K)."""
+        """Return the second derivative by each decision value by itself (n, K) → (n, K)."""
         p = torch.softmax(decisions, 1)
         return self.cost * p * (1 - p)
 
     def columns(self, kept: Tensor) -> Multinomial:
-        """Give the loss itself: no column of it can go without the others."""
+        """Return the loss itself: no column of it can go without the others."""
         return self
 
 
@@ -129,30 +129,30 @@ class Piecewise:
     coupled: bool = False
 
     def dual(self, decisions: Tensor) -> Tensor:
-        """Give the α of each row and column (n, K) → (n, K)."""
+        """Return the α of each row and column (n, K) → (n, K)."""
         alpha = (1 - self.signs * decisions) / self.sigma
         if self.centre is not None:
             alpha += self.centre
         return torch.minimum(alpha.clamp_(min=0), self.upper)
 
     def value(self, decisions: Tensor) -> Tensor:
-        """Give the loss summed over the rows (n, K) → (K,), in float64."""
+        """Return the loss summed over the rows (n, K) → (K,), in float64."""
         alpha = self.dual(decisions)
         away = alpha if self.centre is None else alpha - self.centre
         each = alpha * (1 - self.signs * decisions) - 0.5 * self.sigma * away.square()
         return each.sum(0, dtype=torch.float64)
 
     def slope(self, decisions: Tensor) -> Tensor:
-        """Give the derivative by the decision values (n, K) → (n, K)."""
+        """Return the derivative by the decision values (n, K) → (n, K)."""
         return self.dual(decisions).mul_(self.signs).neg_()
 
     def curvature(self, decisions: Tensor) -> Tensor:
-        """Give the second derivative by each decision value by itself (n, K) → (n, K)."""
+        """Return the second derivative by each decision value by itself (n, K) → (n, K)."""
         alpha = self.dual(decisions)
         return ((alpha > 0) & (alpha < self.upper)) / self.sigma
 
     def columns(self, kept: Tensor) -> Piecewise:
-        """Give the loss of some columns only."""
+        """Return the loss of some columns only."""
         return Piecewise(
             self.signs[:, kept],
             self.sigma if self.sigma.shape[1] == 1 else self.sigma[:, kept],
@@ -162,7 +162,7 @@ class Piecewise:
 
 
 def squared_hinge(signs: Tensor, cost: Tensor) -> Piecewise:
-    """Give Σ c max(0, 1 - y f)².
+    """Return Σ c max(0, 1 - y f)².
 
     Parameters
     ----------

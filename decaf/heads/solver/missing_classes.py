@@ -12,7 +12,7 @@ __all__ = ["spread"]
 def spread(
     decisions: np.ndarray, present: np.ndarray, n_classes: int, loss: str, n_rows: int
 ) -> np.ndarray:
-    """Give decision values of all classes, from those of the classes that were there.
+    """Return decision values of all classes, from those of the classes that were there.
 
     A class that has no row cannot be learned. Its value is the one that a column of nothing but
     -1 tends to: -1 for the hinge losses, and for the others, whose free intercept would go to -∞,

@@ -165,7 +165,7 @@ def _along(
     total: Total,
     step: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """Give the derivative of the objective after a step, and the slopes of the loss there."""
+    """Return the derivative of the objective after a step, and the slopes of the loss there."""
     slope = loss.slope(torch.addcmul(decisions, forward, step.to(forward.dtype)))
     return first + step * rise + total(_dot(slope, forward)), slope
 
@@ -227,7 +227,7 @@ def _direction(
     pairs: list[_Pair],
     total: Total,
 ) -> tuple[Weights, Tensor]:
-    """Give minus the inverse Hessian of the model and the pairs, times the gradient."""
+    """Return minus the inverse Hessian of the model and the pairs, times the gradient."""
     q, q_b = gradient.clone(), gradient_b.clone()
     factors = []
     for pair in reversed(pairs):

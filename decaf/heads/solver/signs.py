@@ -9,7 +9,7 @@ __all__ = ["signs_of"]
 
 
 def signs_of(codes: Tensor, n_classes: int, dtype: torch.dtype) -> Tensor:
-    """Give 1 where a row is of the column's class and -1 elsewhere.
+    """Return 1 where a row is of the column's class and -1 elsewhere.
 
     Parameters
     ----------

@@ -148,7 +148,7 @@ def cross_decisions(
     max_iter: int = 500,
     device: str = "auto",
 ) -> list[FoldScores]:
-    """Give the decision values of held-out rows, for every fold and C.
+    """Return the decision values of held-out rows, for every fold and C.
 
     Parameters
     ----------

@@ -33,7 +33,7 @@ def is_small(problem: Problem) -> bool:
 
 
 def weight_of(problem: Problem, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """Give the weights of the rows (n, 1)."""
+    """Return the weights of the rows (n, 1)."""
     if problem.row_weight is None:
         return torch.ones(len(problem.codes), 1, dtype=dtype, device=device)
     return torch.from_numpy(problem.row_weight)[:, None].to(device, dtype)
@@ -58,7 +58,7 @@ class LinearSolver:
         self._training: dict[torch.dtype, TrainingRows] = {}
 
     def training(self, dtype: torch.dtype) -> TrainingRows:
-        """Give the rows in one precision, made on first use."""
+        """Return the rows in one precision, made on first use."""
         if dtype not in self._training:
             problem = self.problem
             training = TrainingRows(
@@ -135,7 +135,7 @@ class LinearSolver:
         return replace(best, n_iter=used), best_found
 
     def _coefficients(self, found: Found, by_duals: bool) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Give w (d, K), the intercept and the signed duals, in float64."""
+        """Return w (d, K), the intercept and the signed duals, in float64."""
         coef, intercept = found.coef.double(), found.intercept.double()
         signed = coef if self.loss == "hinge" else None
         if self.by_rows or by_duals:
@@ -173,14 +173,14 @@ class DropoutSolver:
         self.leading = leading_directions(self.X, weight)
 
     def weights_of(self, start: Solution) -> Tensor:
-        """Give the weights of a solution, the intercept in the last row."""
+        """Return the weights of a solution, the intercept in the last row."""
         weights = np.concatenate([start.coef.T, start.intercept[None]])
         return torch.from_numpy(weights).to(self.device, self.dtype)
 
     def search(
         self, C: float, weights: Tensor | None, tol: float, max_iter: int
     ) -> tuple[Tensor, bool]:
-        """Give the weights (d + 1, K) for one C, and whether the search converged."""
+        """Return the weights (d + 1, K) for one C, and whether the search converged."""
         found, _, _, converged, _ = self._minimise(C, weights, tol, max_iter)
         return found, converged
 

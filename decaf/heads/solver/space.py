@@ -46,11 +46,11 @@ class Weights:
     decisions: Tensor
 
     def moved(self, direction: Weights, step: Tensor) -> Weights:
-        """Give this plus `step` (K,) times a direction."""
+        """Return this plus `step` (K,) times a direction."""
         return Weights(*_shared(self, direction, lambda a, b: torch.addcmul(a, b, step)))
 
     def columns(self, kept: Tensor) -> Weights:
-        """Give some columns."""
+        """Return some columns."""
         return Weights(*_shared(self, self, lambda a, _: a[:, kept]))
 
 
@@ -87,11 +87,11 @@ class RowSpace:
         self.ridge = 0.0
 
     def weights(self, coef: Tensor) -> Weights:
-        """Give the weight vectors of coefficients (n, K)."""
+        """Return the weight vectors of coefficients (n, K)."""
         return self.finish(coef, self.gram @ coef)
 
     def gradient(self, coef: Tensor, slope: Tensor) -> Tensor:
-        """Give the coefficients of w + Xᵀ slope."""
+        """Return the coefficients of w + Xᵀ slope."""
         if self.root is None:
             sum_ = coef + slope
             return sum_ - sum_.mean(0) if self.centred else sum_
@@ -101,7 +101,7 @@ class RowSpace:
         return sum_
 
     def norm2(self, coef: Tensor) -> Tensor:
-        """Give the squared norms of vectors by their coefficients, (K,) in float64."""
+        """Return the squared norms of vectors by their coefficients, (K,) in float64."""
         return (coef * (self.gram @ coef)).sum(0, dtype=torch.float64)
 
     def set_ridge(self, ridge: float) -> None:
@@ -114,7 +114,7 @@ class RowSpace:
             self.ridge = ridge
 
     def solve(self, q: Tensor) -> tuple[Tensor, Tensor]:
-        """Give coefficients and image of M⁻¹ q.
+        """Return coefficients and image of M⁻¹ q.
 
         K (I + rK)⁻¹ = (I - (I + rK)⁻¹) / r, so that the image needs no second product.
         """
@@ -123,7 +123,7 @@ class RowSpace:
         return coef, (q - coef) / self.ridge
 
     def finish(self, coef: Tensor, image: Tensor) -> Weights:
-        """Give the weight vectors of coefficients whose image is known."""
+        """Return the weight vectors of coefficients whose image is known."""
         return Weights(coef, image, image if self.root is None else image / self.root)
 
 
@@ -147,15 +147,15 @@ class FeatureSpace:
         self.ridge = 0.0
 
     def weights(self, coef: Tensor) -> Weights:
-        """Give the weight vectors of coefficients (d, K)."""
+        """Return the weight vectors of coefficients (d, K)."""
         return Weights(coef, coef, self.X @ coef)
 
     def gradient(self, coef: Tensor, slope: Tensor) -> Tensor:
-        """Give the coefficients of w + Xᵀ slope."""
+        """Return the coefficients of w + Xᵀ slope."""
         return torch.addmm(coef, self.X.T, slope)
 
     def norm2(self, coef: Tensor) -> Tensor:
-        """Give the squared norms of vectors by their coefficients, (K,) in float64."""
+        """Return the squared norms of vectors by their coefficients, (K,) in float64."""
         return coef.square().sum(0, dtype=torch.float64)
 
     def set_ridge(self, ridge: float) -> None:
@@ -170,13 +170,13 @@ class FeatureSpace:
             self.ridge = ridge
 
     def solve(self, q: Tensor) -> tuple[Tensor, Tensor]:
-        """Give coefficients and image of M⁻¹ q."""
+        """Return coefficients and image of M⁻¹ q."""
         assert self._factor is not None
         coef = _solved(self._factor, q)
         return coef, coef
 
     def finish(self, coef: Tensor, image: Tensor) -> Weights:
-        """Give the weight vectors of coefficients whose image is known."""
+        """Return the weight vectors of coefficients whose image is known."""
         return self.weights(coef)
 
 
@@ -184,12 +184,12 @@ Space = RowSpace | FeatureSpace
 
 
 def _count(root: Tensor | None, n: int) -> float:
-    """Give for how many rows all of them count."""
+    """Return for how many rows all of them count."""
     return n if root is None else float(root.square().sum(dtype=torch.float64))
 
 
 def _factor(matrix: Tensor) -> Tensor:
-    """Give the Cholesky factor of I + ridge K, where the identity is not lost beside ridge K."""
+    """Return the Cholesky factor of I + ridge K, where the identity is not lost beside ridge K."""
     factor: Tensor
     factor, failed = torch.linalg.cholesky_ex(matrix)
     if int(failed) and matrix.dtype == torch.float32:
@@ -203,7 +203,7 @@ def _factor(matrix: Tensor) -> Tensor:
 
 
 def _solved(factor: Tensor, q: Tensor) -> Tensor:
-    """Give (L Lᵀ)⁻¹ q; two triangular systems cost what a product with the inverse does."""
+    """Return (L Lᵀ)⁻¹ q; two triangular systems cost what a product with the inverse does."""
     half: Tensor = torch.linalg.solve_triangular(factor, q, upper=False)
     whole: Tensor = torch.linalg.solve_triangular(factor.T, half, upper=True)
     return whole

@@ -51,7 +51,7 @@ def prefers_rows(n: int, d: int) -> bool:
 
 
 def make_loss(name: str, codes: Tensor, n_classes: int, cost: Tensor) -> Loss:
-    """Give the loss of all columns by its name, `hinge` apart.
+    """Return the loss of all columns by its name, `hinge` apart.
 
     Parameters
     ----------
@@ -119,7 +119,7 @@ class TrainingRows:
         return self.name == "hinge"
 
     def space(self) -> Space:
-        """Give the space, made on first use.
+        """Return the space, made on first use.
 
         A penalised intercept is a constant feature of 1: K + 1. A free one takes up any shift of
         the rows, so that they may be centred, which takes the largest eigenvalue away:
@@ -145,7 +145,7 @@ class TrainingRows:
         return self._space
 
     def _mean(self, values: Tensor) -> Tensor:
-        """Give the mean of what rows have, (n, …), each as often as it counts."""
+        """Return the mean of what rows have, (n, …), each as often as it counts."""
         if self._root is None:
             return values.mean(0)
         weight = self.weight[:, 0]
@@ -153,7 +153,7 @@ class TrainingRows:
         return mean
 
     def double(self) -> TrainingRows:
-        """Give the same rows, to be computed with in float64."""
+        """Return the same rows, to be computed with in float64."""
         gram = None if self.gram is None else self.gram.double()
         X = None if self.X is None else self.X.double()
         return TrainingRows(self.name, self.codes, self.n_classes, self.weight.double(), gram, X)
@@ -222,7 +222,7 @@ class TrainingRows:
         return Found(coef, found.intercept - self._shift(coef), found.converged, found.n_iter)
 
     def seen_coef(self, found: Found) -> Tensor:
-        """Give what turns products with the rows (or, without K, the rows) into decision values."""
+        """Return what turns products with the rows (or, without K, the rows) into decision values."""
         if self.gram is not None:
             return found.coef
         if self.by_duals:
@@ -231,7 +231,7 @@ class TrainingRows:
         return found.coef[:-1] if self.penalised else found.coef
 
     def _shift(self, coef: Tensor) -> Tensor:
-        """Give the decision value of the mean row, without intercept."""
+        """Return the decision value of the mean row, without intercept."""
         if self.gram is not None:
             return self._mean(self.gram) @ coef
         assert self.X is not None

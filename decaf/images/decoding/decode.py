@@ -223,7 +223,7 @@ def _from_pillow(image: Any, background: tuple[int, int, int]) -> Decoded:
 
 
 def _one_line(error: BaseException) -> str:
-    """Give an exception's text in one line, the same each time.
+    """Return an exception's text in one line, the same each time.
 
     Without torchvision's source positions, and without addresses in memory (``at 0x7f…``).
     """

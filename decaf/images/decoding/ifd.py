@@ -171,7 +171,7 @@ def _entries(
 
 
 def exif_orientation(data: bytes, start: int = 0) -> int:
-    """Give the EXIF orientation, 1 to 8, or 1 where there is none or it makes no sense.
+    """Return the EXIF orientation, 1 to 8, or 1 where there is none or it makes no sense.
 
     Parameters
     ----------

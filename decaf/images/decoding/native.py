@@ -28,7 +28,7 @@ _SUFFIXES = (".so", ".pyd", ".dylib")
 
 @functools.cache
 def jpeg_decoder() -> JpegDecoder | None:
-    """Give torchvision's ``decode_jpeg`` operator, or None where there is none.
+    """Return torchvision's ``decode_jpeg`` operator, or None where there is none.
 
     Returns
     -------

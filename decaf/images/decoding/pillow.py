@@ -252,7 +252,7 @@ def image_to_rgb8(
 
 
 def image_orientation(image: Image.Image) -> int:
-    """Give the EXIF orientation that a Pillow image carries, 1 to 8."""
+    """Return the EXIF orientation that a Pillow image carries, 1 to 8."""
     try:
         value = image.getexif().get(ORIENTATION, 1)
     except Exception:  # Pillow raises all sorts on damaged EXIF, which is no reason to lose a photo

@@ -156,7 +156,7 @@ def _floats(samples: Samples, background: tuple[int, int, int], inverted: bool) 
 
 
 def _split(values: Samples) -> tuple[Samples, Samples | None]:
-    """Give colour and alpha; a colour of one channel stands for all three."""
+    """Return colour and alpha; a colour of one channel stands for all three."""
     channels = values.shape[2]
     if channels in (2, 4):
         return values[:, :, :-1], values[:, :, -1:]

@@ -371,7 +371,7 @@ def _packed_start(file: IO[bytes], member: Member, count: int) -> bytes:
 
 
 def _unpacked(packed: bytes, method: int, count: int) -> bytes:
-    """Give at most `count` bytes of what was packed."""
+    """Return at most `count` bytes of what was packed."""
     if method == zipfile.ZIP_STORED:
         return packed[:count]
     if method == zipfile.ZIP_DEFLATED:
@@ -390,7 +390,7 @@ _streams = threading.local()
 
 
 def file_key(path: bytes) -> tuple[object, ...]:
-    """Give what a file that is kept open is known by.
+    """Return what a file that is kept open is known by.
 
     A forked child must not share its parent's file position, and a file that was replaced meanwhile
     is another one.
@@ -405,7 +405,7 @@ def file_key(path: bytes) -> tuple[object, ...]:
 
 
 def _stream(path: bytes, kind: str) -> _Unpacked:
-    """Give the decompressed stream of a tar, kept open from one member to the next."""
+    """Return the decompressed stream of a tar, kept open from one member to the next."""
     key = file_key(path)
     if getattr(_streams, "key", None) != key:
         _streams.file = _Unpacked(path, kind)

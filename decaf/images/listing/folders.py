@@ -135,7 +135,7 @@ def has_wildcard(path: bytes) -> bool:
 
 
 def glob_base(pattern: bytes) -> bytes:
-    """Give the leading part of a pattern that has no wildcard.
+    """Return the leading part of a pattern that has no wildcard.
 
     >>> glob_base(b"data/train/*/*.jpg")
     b'data/train'
@@ -166,7 +166,7 @@ def list_glob(pattern: bytes) -> list[bytes]:
 
 
 def _matches(root: bytes, pattern: bytes) -> Iterator[bytes]:
-    """Give what a pattern matches below `root`.
+    """Yield what a pattern matches below `root`.
 
     `glob` itself follows links back up, and with several of them in a folder never ends.
     """
@@ -187,7 +187,7 @@ def _matches(root: bytes, pattern: bytes) -> Iterator[bytes]:
 
 
 def _folders(start: bytes) -> Iterator[bytes]:
-    """Give a folder and all below it but hidden ones, none within itself."""
+    """Yield a folder and all below it but hidden ones, none within itself."""
     waiting: list[tuple[bytes, frozenset[tuple[int, int]]]] = [(start, frozenset())]
     while waiting:
         current, above = waiting.pop()

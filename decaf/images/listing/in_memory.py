@@ -51,7 +51,7 @@ def split_array(array: np.ndarray) -> Sequence[np.ndarray]:
 
 
 def unwrap(item: Any) -> Any:
-    """Give the image of a data set's item, which may be (image, label, …) or a mapping.
+    """Return the image of a data set's item, which may be (image, label, …) or a mapping.
 
     >>> unwrap(("image", 3))
     'image'
@@ -66,7 +66,7 @@ def unwrap(item: Any) -> Any:
 
 
 def dataset_labels(dataset: Any) -> tuple[list[int] | None, tuple[str, ...]]:
-    """Give the labels and class names that a data set can tell without making its images.
+    """Return the labels and class names that a data set can tell without making its images.
 
     Torchvision's data sets keep them in ``targets`` (or ``labels``) and ``classes``; a
     `torch.utils.data.Subset` is looked through.

@@ -47,7 +47,7 @@ _logger = logging.getLogger(__name__)
 
 
 def class_of(relative: bytes) -> bytes | None:
-    """Give the class of an image from its path below its source: the first folder, if any.
+    """Return the class of an image from its path below its source: the first folder, if any.
 
     >>> class_of(b"cat/young/1.jpg"), class_of(b"1.jpg")
     (b'cat', None)
@@ -57,7 +57,7 @@ def class_of(relative: bytes) -> bytes | None:
 
 
 def common_folder(paths: Sequence[bytes], depth: int | None = None) -> bytes:
-    """Give the leading folders that all paths share, at most `depth` of them, ending in a slash.
+    """Return the leading folders that all paths share, at most `depth` of them, ending in a slash.
 
     >>> common_folder([b"data/train/cat/1.jpg", b"data/train/dog/1.jpg"])
     b'data/train/'
@@ -430,7 +430,7 @@ def _integers(values: Sequence[object]) -> npt.NDArray[np.int64]:
 
 
 def _text(name: bytes | str) -> str:
-    """Give a text that any file can hold, whatever the bytes."""
+    """Return a text that any file can hold, whatever the bytes."""
     if isinstance(name, str):
         name = name.encode("utf-8", "surrogateescape")
     return name.decode("utf-8", "backslashreplace")

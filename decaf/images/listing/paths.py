@@ -95,7 +95,7 @@ class Found:
     splits: list[str] = field(default_factory=list)
 
     def described(self) -> dict[str, Any]:
-        """Give what is recorded of the source, as JSON can hold it."""
+        """Return what is recorded of the source, as JSON can hold it."""
         return {"kind": self.kind, "path": os.fsdecode(self.path), "images": len(self.names)}
 
 
@@ -213,7 +213,7 @@ def _sorted_in(
     layout: str,
     text: Callable[[bytes], bytes | None] = lambda name: None,
 ) -> Found:
-    """Give images the classes and splits that the folders on their paths stand for."""
+    """Return images the classes and splits that the folders on their paths stand for."""
     classes, splits = classes_and_splits(
         relative, layout=layout, shown=_shown(found.path), text=text
     )

@@ -70,7 +70,7 @@ class ImageRef:
         return read_member(self.archive, self.kind, self.member)
 
     def stat(self) -> tuple[int, int]:
-        """Give size in bytes and time of change in nanoseconds, (-1, -1) where unknown.
+        """Return size in bytes and time of change in nanoseconds, (-1, -1) where unknown.
 
         For a member that is its own size, and the archive's time.
         """
@@ -81,7 +81,7 @@ class ImageRef:
         return found.st_size if self.member is None else self.member.size, found.st_mtime_ns
 
     def to_wire(self) -> Wire:
-        """Give a tuple of bytes, integers and None that `from_wire` reads, for another process."""
+        """Return a tuple of bytes, integers and None that `from_wire` reads, for another process."""
         if self.archive is None or self.member is None:
             return (self.name,)
         m = self.member
@@ -129,7 +129,7 @@ class RefList(Sequence[ImageRef]):
     @overload
     def __getitem__(self, index: slice) -> list[ImageRef]: ...
     def __getitem__(self, index: int | slice) -> ImageRef | list[ImageRef]:
-        """Give one reference, or a list of those in a slice."""
+        """Return one reference, or a list of those in a slice."""
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         name = self._names[index]
@@ -149,7 +149,7 @@ class LazyRefs(Sequence[ImageRef]):
     @overload
     def __getitem__(self, index: slice) -> list[ImageRef]: ...
     def __getitem__(self, index: int | slice) -> ImageRef | list[ImageRef]:
-        """Give one reference, or a list of those in a slice."""
+        """Return one reference, or a list of those in a slice."""
         if isinstance(index, slice):
             return [self.one(i) for i in range(*index.indices(len(self)))]
         if not -len(self) <= index < len(self):

@@ -98,7 +98,7 @@ class ImageList:
         )
 
     def get(self, index: int) -> Any:
-        """Give an image in memory: a PIL image, an array or a tensor.
+        """Return an image in memory: a PIL image, an array or a tensor.
 
         An item ``(image, label)`` of a data set gives its image.
 

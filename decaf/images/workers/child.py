@@ -81,7 +81,7 @@ class Child:
         self._write(settings)
 
     def fileno(self) -> int:
-        """Give what tells, by being readable, that there is an answer, or nobody any more."""
+        """Return what tells, by being readable, that there is an answer, or nobody any more."""
         return self._connection.fileno()
 
     def give(self, job: Job) -> None:

@@ -74,7 +74,7 @@ class Decoders:
             self._processes().submit(job)
 
     def poll(self, timeout: float, also: Sequence[Any] = ()) -> list[tuple[Job, Outcome]]:
-        """Give what has been finished, waiting at most `timeout` seconds, or until `also`."""
+        """Return what has been finished, waiting at most `timeout` seconds, or until `also`."""
         assert self._here is not None
         if self._here.busy or self._pool is None:
             return self._here.poll(timeout, also)
@@ -121,7 +121,7 @@ class _Kept:
         self._watched = False
 
     def take(self, least: int, most: int) -> DecodePool:
-        """Give a pool of so many processes, which is the caller's until it is given back."""
+        """Return a pool of so many processes, which is the caller's until it is given back."""
         here = _folder()
         with self._lock:
             self._watch()

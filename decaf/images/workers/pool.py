@@ -47,7 +47,7 @@ class Pool(Protocol):
         """Take a job; it is worked on during `poll`."""
 
     def poll(self, timeout: float, also: Sequence[Any] = ()) -> list[tuple[Job, Outcome]]:
-        """Give what has been finished, waiting at most `timeout` seconds, or until one of `also`
+        """Return what has been finished, waiting at most `timeout` seconds, or until one of `also`
         (objects with a ``fileno``) can be read."""
 
     def close(self) -> None:
@@ -165,7 +165,7 @@ class DecodePool:
         self._dispatch()
 
     def poll(self, timeout: float, also: Sequence[Any] = ()) -> list[tuple[Job, Outcome]]:
-        """Give what has been finished; wait at most `timeout` seconds for it."""
+        """Return what has been finished; wait at most `timeout` seconds for it."""
         self._dispatch()
         finished: list[tuple[Job, Outcome]] = []
         readable: list[Any] = [*self._children, *also]

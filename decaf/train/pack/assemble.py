@@ -169,7 +169,7 @@ class _Index:
             start += images
 
     def good(self, split: str) -> np.ndarray:
-        """Give the rows of a split's good images."""
+        """Return the rows of a split's good images."""
         rows = self.rows[split]
         good: np.ndarray = np.flatnonzero(self.status[rows] == 0) + rows.start
         return good

@@ -168,7 +168,7 @@ class _Matrix:
         return _Matrix(content, self._order).value()
 
     def value(self) -> Value:
-        """Give text or numbers; None for anything else."""
+        """Return text or numbers; None for anything else."""
         if self.kind == _TEXT:
             kind, content = next(self._rest, (1, b""))
             if kind in _UTF:

@@ -194,7 +194,7 @@ class Pack:
                 self.refuse("its tables are not those of its checksums: it has been changed")
 
     def mapped(self, start: int, length: int) -> np.ndarray:
-        """Give bytes of the file as they lie there: 1-D uint8, read-only."""
+        """Return bytes of the file as they lie there: 1-D uint8, read-only."""
         with self.locked() as file, refusing(self.path, schema.PACK_FILE):
             if self._map is None:
                 # Of the file that was checked, whatever its name stands for by now.
@@ -337,7 +337,7 @@ class PackSplit:
         return self.data.reshape(len(self), self._pack.size, self._pack.size, 3)
 
     def encoded(self, index: int) -> np.ndarray:
-        """Give the bytes of an image's JPEG: 1-D uint8, read-only, mapped.
+        """Return the bytes of an image's JPEG: 1-D uint8, read-only, mapped.
 
         Raises
         ------
@@ -351,7 +351,7 @@ class PackSplit:
         return self.data[self.offsets[index] : self.offsets[index + 1]]
 
     def pixels(self, index: int) -> np.ndarray:
-        """Give an image: (size, size, 3) uint8, RGB, an array of its own.
+        """Return an image: (size, size, 3) uint8, RGB, an array of its own.
 
         Raises
         ------

@@ -72,7 +72,7 @@ class PackParts(ShardDirectory[PackRows]):
     """The directory of an unfinished pack."""
 
     def encode(self, rows: PackRows) -> dict[str, np.ndarray]:
-        """Give rows of a pack as arrays, by name."""
+        """Return rows of a pack as arrays, by name."""
         messages = json.dumps(rows.messages).encode()
         return {
             "status": rows.status,

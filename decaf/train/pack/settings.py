@@ -58,7 +58,7 @@ class PackSettings:
         return self.size**2 * 3 // (1 if self.encoding == "raw" else 6)
 
     def record(self) -> dict[str, Any]:
-        """Give the settings for the attribute ``run``."""
+        """Return the settings for the attribute ``run``."""
         import torch
 
         from decaf.images.decoding.decode import decoder_versions

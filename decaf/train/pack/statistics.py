@@ -16,7 +16,7 @@ Moments = tuple[np.ndarray, np.ndarray]
 
 
 def moments_of(pixels: np.ndarray) -> Moments:
-    """Give the sums of an image, (size, size, 3) uint8: Σ x of shape (3,), Σ x xᵀ of (3, 3)."""
+    """Return the sums of an image, (size, size, 3) uint8: Σ x of shape (3,), Σ x xᵀ of (3, 3)."""
     # Exact in float64: all sums are whole numbers, at most 4096² 255² < 2⁵³.
     flat = pixels.reshape(-1, 3).astype(np.float64)
     return flat.sum(axis=0).astype(np.int64), (flat.T @ flat).astype(np.int64)
@@ -66,7 +66,7 @@ class PixelSums:
             self.image_sum += other.image_sum
 
     def to_arrays(self) -> dict[str, np.ndarray]:
-        """Give the sums as arrays, by name, for a shard; of at most 16 million images."""
+        """Return the sums as arrays, by name, for a shard; of at most 16 million images."""
         return {
             "images": np.array([self.images], np.int64),
             "channel_sum": self.channel_sum,

@@ -175,7 +175,7 @@ class _Encoders:
         self._work[work] = job.index
 
     def finished(self, *, wait_for_one: bool) -> Iterator[tuple[int, Stored]]:
-        """Give what is made by now, with its rows."""
+        """Yield what is made by now, with its rows."""
         timeout = None if wait_for_one else 0
         done, _ = wait(self._work, timeout=timeout, return_when=FIRST_COMPLETED)
         for work in done:
@@ -243,7 +243,7 @@ class _Feed:
         return Job(row, images.refs[row], np.empty((1, self._size, self._size, 3), np.uint8))
 
     def block(self, row: int) -> _Block:
-        """Give the block of an image that is in flight."""
+        """Return the block of an image that is in flight."""
         return self._blocks[row]
 
     def finished(self, row: int, outcome: Outcome | None, stored: Stored | None) -> PackRows | None:

@@ -126,7 +126,7 @@ class SmallNet:
         return out
 
     def compute(self, images: np.ndarray) -> dict[str, torch.Tensor]:
-        """Give what Caffe gives for images (N, 3, H, W), blue first, their mean taken off."""
+        """Return what Caffe gives for images (N, 3, H, W), blue first, their mean taken off."""
         values = {}
         x = torch.from_numpy(images.astype(np.float64))
         for number in range(1, 6):

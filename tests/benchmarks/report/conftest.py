@@ -85,7 +85,7 @@ def report(table: Table) -> BenchmarkReport:
 
 @pytest.fixture
 def images(tmp_path: Path) -> Path:
-    """Give a folder with the images of the report, but for one."""
+    """Return a folder with the images of the report, but for one."""
     folder = tmp_path / "images"
     noise = np.random.default_rng(0).integers(0, 255, (300, 400, 3), dtype=np.uint8)
     for name in ("cup/1.jpg", "lamp/1.png"):

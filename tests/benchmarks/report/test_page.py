@@ -171,7 +171,7 @@ names = st.text(st.characters(codec=None), max_size=12) | st.sampled_from(
 
 
 def named(a: str, b: str, c: str) -> BenchmarkReport:
-    """Give a report with these names wherever there can be one."""
+    """Return a report with these names wherever there can be one."""
     return BenchmarkReport(
         name="r",
         title=a,
@@ -210,7 +210,7 @@ def test_no_name_becomes_markup(given_names: list[str]) -> None:
 
 
 def _tags(page: Reader, left_out: str) -> list[str]:
-    """Give the elements of a page in some order; a name of two lines makes two paragraphs."""
+    """Return the elements of a page in some order; a name of two lines makes two paragraphs."""
     return sorted(tag for tag, _ in page.elements if tag != left_out)
 
 

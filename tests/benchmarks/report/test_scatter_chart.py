@@ -34,7 +34,7 @@ def scatter() -> Scatter:
 
 
 def places(svg: ElementTree.Element) -> dict[str, list[tuple[float, float]]]:
-    """Give the points of each group by its name."""
+    """Return the points of each group by its name."""
     found = {}
     for path in svg.iter():
         title = path.find("./{*}title")

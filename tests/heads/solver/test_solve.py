@@ -43,7 +43,7 @@ def objective(problem: Problem, loss: str, C: float, coef: np.ndarray, b: np.nda
 
 
 def theirs(problem: Problem, loss: str, C: float) -> float:
-    """Give the objective that scikit-learn reaches, LIBLINEAR and L-BFGS pressed to their end."""
+    """Return the objective that scikit-learn reaches, LIBLINEAR and L-BFGS pressed to their end."""
     X, codes, k = problem.X.astype(np.float64), problem.codes, problem.n_classes
     if loss == "multinomial" and k > 2:
         model = LogisticRegression(C=C, tol=1e-9, max_iter=20_000)

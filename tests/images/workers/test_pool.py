@@ -118,7 +118,7 @@ def pool_of(workers: int, **rest: float) -> Iterator[DecodePool]:
 
 
 def decoders(parent: int | None = None) -> list[psutil.Process]:
-    """Give the server and its workers, those that are still running."""
+    """Return the server and its workers, those that are still running."""
     alive = []
     for process in psutil.Process(parent).children(recursive=True):
         with contextlib.suppress(psutil.NoSuchProcess):

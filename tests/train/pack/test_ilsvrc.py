@@ -76,7 +76,7 @@ def imagenet(tmp_path: Path, jpeg_bytes: Callable[..., bytes]) -> Path:
 
 
 def unpacked(root: Path) -> dict[str, bytes]:
-    """Give what the tars hold, by tarfile alone."""
+    """Return what the tars hold, by tarfile alone."""
     found = {}
     with tarfile.open(root / TRAIN_NAME) as outer:
         for member in outer:

@@ -17,7 +17,7 @@ CLASSES = ("ant", "bee", "cat")
 def make_domains(
     domains: Sequence[str] = ("amazon", "webcam"), each: int = 12, name: str = "Office-31"
 ) -> DomainSet:
-    """Give domains whose images are on no disk."""
+    """Return domains whose images are on no disk."""
     images = [
         (f"{domain}/{label}/{number:03}.jpg".encode(), b"/nowhere", label)
         for domain in domains
@@ -28,7 +28,7 @@ def make_domains(
 
 
 def make_features(domains: DomainSet, d: int = 10, seed: int = 0) -> np.ndarray:
-    """Give rows around a place for each class, shifted and turned a little in each domain."""
+    """Return rows around a place for each class, shifted and turned a little in each domain."""
     random = np.random.default_rng(seed)
     places = 3 * random.standard_normal((len(CLASSES), d))
     rows = places[domains.dataset.labels] + random.standard_normal((len(domains), d))

@@ -25,7 +25,7 @@ FEW = methods_of(["svm-s", "svm-st", "gfk-1nn"])
 
 @pytest.fixture
 def ready(tmp_path: Path, make_domains: Any, make_features: Any) -> tuple[ReadyFeatures, ...]:
-    """Give features of three domains and two kinds, by way of files."""
+    """Return features of three domains and two kinds, by way of files."""
     folder = tmp_path / "features"
     folder.mkdir()
     domains = make_domains(("amazon", "dslr", "webcam"), 12)

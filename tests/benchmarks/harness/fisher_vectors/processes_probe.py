@@ -23,7 +23,7 @@ KILLS, KILLS_ONCE, BAD = 3, 4, 5
 
 
 class Task:
-    """Gives ten times an image's number, and the name of the image, for all but three of them."""
+    """Returns ten times an image's number, and the name of the image, for all but three of them."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -40,7 +40,7 @@ class Task:
 
 
 class Peaceful:
-    """Gives the same, but sends a signal to the group of processes at one of them."""
+    """Returns the same, but sends a signal to the group of processes at one of them."""
 
     def __init__(self, at: int) -> None:
         self.at = at

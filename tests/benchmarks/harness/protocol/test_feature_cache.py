@@ -27,7 +27,7 @@ def animals(folder: Path, tmp_path: Path) -> Path:
 def compute(
     animals: Path, tmp_path: Path, weights: Weights, monkeypatch: pytest.MonkeyPatch
 ) -> Any:
-    """Give the features, and count the images that pass through the network."""
+    """Return the features, and count the images that pass through the network."""
     network = Backbone(weights)
 
     def call(**more: Any) -> CachedFeatures:
