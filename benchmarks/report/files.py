@@ -135,7 +135,7 @@ def report_json(report: BenchmarkReport) -> str:
 
 
 def _json(value: Any, depth: int) -> str:
-    """Return JSON that a person can read and a diff can show: rows of numbers stay on their line."""
+    """Return JSON that people can read and a diff can show: rows of numbers stay on a line."""
     text = json.dumps(value, allow_nan=False)
     flat = not isinstance(value, dict | list) or not value
     numbers = isinstance(value, list) and all(isinstance(part, int | float) for part in value)

@@ -129,7 +129,7 @@ def _picture(matrix: ConfusionMatrix) -> Markup:
 
 
 def _pointed_at(matrix: ConfusionMatrix) -> list[Markup]:
-    """Return the most frequent mistakes an area that says their names when pointed at."""
+    """Lay an area over the most frequent mistakes that says their names when pointed at."""
     found = [
         (count, i, j)
         for i, row in enumerate(matrix.counts)

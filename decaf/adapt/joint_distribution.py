@@ -157,7 +157,7 @@ class JDA(AdaptationEstimator):
         self.components_ = (A if span is None else span @ A) / size
 
     def _guess(self, Z: np.ndarray, n_s: int, domains: Domains) -> np.ndarray:
-        """Return the target rows the classes that a head on the present projection gives."""
+        """Label the target rows with the classes that a head on the present projection gives."""
         known = domains.labelled
         rows = np.concatenate([Z[:n_s], Z[n_s:][known]])
         codes = np.concatenate([domains.ys, domains.yt[known]])

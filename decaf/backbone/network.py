@@ -265,7 +265,7 @@ class AlexNet(nn.Module):
 def _rename_torchvision(
     module: AlexNet, state_dict: dict[str, Any], prefix: str, *_: object
 ) -> None:
-    """Return torchvision's names decaf's, before torch compares them with the module's."""
+    """Rename torchvision's parameters to decaf's names before torch compares the names."""
     own = {f"{prefix}{name}" for name in parameter_shapes(module.spec)}
     for name in [name for name in state_dict if name.startswith(prefix)]:
         renamed = prefix + decaf_parameter_name(name.removeprefix(prefix))

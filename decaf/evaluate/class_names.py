@@ -180,7 +180,7 @@ def _names(
 
 
 def _keys(networks: Sequence[ClassList]) -> list[list[tuple[str, int]]]:
-    """Return each unit of each network something that is the same for the same class.
+    """Return for each unit of each network a key that is the same for the same class.
 
     Two units of one network are never the same class, even if they share a name: the second of
     them is told apart by a number.

@@ -194,7 +194,7 @@ def _check(found: TestSet) -> None:
 
 
 def _named(images: ImageList, data: Any) -> ImageList:
-    """Return images their names where the data set has them, as a training pack's split has."""
+    """Name images where the data set has names for them, as a training pack's split has."""
     names = getattr(data, "names", None)
     if not images.in_memory or not isinstance(names, list) or len(names) != len(images):
         return images

@@ -175,7 +175,7 @@ def find_images(
 
 
 def identity_of(*sources: PackSource | Pack | None) -> dict[str, Any]:
-    """Return what tells images from others: the names, labels and sizes of files; of a pack its hash.
+    """Return the identity of images: names, labels and sizes of files, or the hash of a pack.
 
     Parameters
     ----------
@@ -349,7 +349,7 @@ def divided(
 
 
 def _renumbered(pack: Pack, other: Pack, split: Any) -> Split:
-    """Return images of another pack the labels that their classes have in `pack`."""
+    """Label images of another pack with the labels that their classes have in `pack`."""
     if (other.size, other.resize) != (pack.size, pack.resize):
         raise SettingError(
             f"{other.path}: holds images of {other.size} pixels ({other.resize}), {pack.path} of "

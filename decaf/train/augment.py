@@ -199,7 +199,7 @@ def cut_batch(pixels: Tensor, views: Views, crop: int) -> Tensor:
 
 
 def _filter(start: Tensor, length: Tensor, place: Tensor, crop: int, side: int) -> Tensor:
-    """Return the weight (N, crop, side) of each stored pixel in each pixel of the view, in a line."""
+    """Return the weight (N, crop, side) of each stored pixel in each pixel of a view line."""
     scale = length / crop
     centre = (start + (place + 0.5) * scale)[:, :, None]
     pixel = torch.arange(side, device=start.device)

@@ -163,7 +163,7 @@ class TrainedAlexNet(nn.Module):
             x = (y - mean.view(shape)) * scale.view(shape) + norm.bias.view(shape)
 
     def folded(self) -> dict[str, Tensor]:
-        """Return the parameters of the plain network that computes what this one does in evaluation.
+        """Return the parameters of the plain network that this one is in evaluation.
 
         A normalisation with the statistics it has gathered is a linear map:
         g (w x - m) / s + b = (g / s) w x + (b - g m / s), with s = sqrt(v + eps); computed in

@@ -118,5 +118,5 @@ class _Normalise(torch.autograd.Function):
 
 
 def _spread(channels: Tensor, x: Tensor) -> Tensor:
-    """Return a value of each channel the axes of `x`."""
+    """Reshape one value a channel to the axes of `x`."""
     return channels.view(1, -1, *[1] * (x.dim() - 2))

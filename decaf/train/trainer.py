@@ -88,7 +88,7 @@ class Trainer:
         self.run_network = self._prepared()
 
     def _prepared(self) -> Callable[..., Tensor]:
-        """Return what runs the network in a step, with the layers of this part of the run trained."""
+        """Return what runs the network in a step, with the layers that are trained now."""
         settings, world = self.settings, self.world
         if not settings.batch_norm:
             self.network.leave(self._left())

@@ -51,7 +51,7 @@ class FakePool:
 
 
 def number(crops: np.ndarray) -> dict[str, np.ndarray]:
-    """Return the row's number back, in both of two layers."""
+    """Return the row's number, in both of two layers."""
     flat = crops.reshape(len(crops), -1)[:, :2].astype(np.float32)
     value = flat @ np.array([[256.0], [1.0]], np.float32)
     return {"fc6": value, "pool5": -value.reshape(-1, 1, 1, 1)}

@@ -370,7 +370,7 @@ class _Task:
         return f"{self.column.title} {' → '.join(self.pair)}, {self.split.name}"
 
     def fit(self, outcome: Outcome) -> Fit:
-        """Return an outcome its place in the tables."""
+        """Put an outcome in its place in the tables."""
         return Fit(self.column, self.setting, self.method, self.pair, self.number, outcome)
 
     def size(self, width: int) -> float:

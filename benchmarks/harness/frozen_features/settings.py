@@ -109,7 +109,7 @@ _DROPOUT_CS = {
 
 
 def paper_heads(**settings: Any) -> tuple[HeadSettings, ...]:
-    """Return the four rows of Donahue et al. 2014, section 4.1: half of the activations are dropped.
+    """Return the four rows of Donahue et al. 2014, section 4.1: half of the activations drop.
 
     Parameters
     ----------

@@ -113,7 +113,7 @@ class Message:
         return np.concatenate(pieces) if pieces else np.empty(0, dtype=kind)
 
     def number(self, number: int, default: float) -> float:
-        """Return a float; of several the last counts. The shortest decimal that is the same float32.
+        """Return a float, the last of several: the shortest decimal that is the same float32.
 
         So that 0.0001 is told as what was written into the network's description.
         """

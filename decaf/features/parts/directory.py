@@ -288,7 +288,7 @@ class ShardDirectory(ABC, Generic[R]):
             self.path.rmdir()
 
     def close(self) -> None:
-        """Return the lock back."""
+        """Release the lock."""
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None

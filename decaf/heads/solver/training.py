@@ -222,7 +222,7 @@ class TrainingRows:
         return Found(coef, found.intercept - self._shift(coef), found.converged, found.n_iter)
 
     def seen_coef(self, found: Found) -> Tensor:
-        """Return what turns products with the rows (or, without K, the rows) into decision values."""
+        """Return what turns products with the rows (without K, the rows) into decision values."""
         if self.gram is not None:
             return found.coef
         if self.by_duals:

@@ -213,7 +213,7 @@ def _sorted_in(
     layout: str,
     text: Callable[[bytes], bytes | None] = lambda name: None,
 ) -> Found:
-    """Return images the classes and splits that the folders on their paths stand for."""
+    """Label images with the classes and splits that the folders on their paths stand for."""
     classes, splits = classes_and_splits(
         relative, layout=layout, shown=_shown(found.path), text=text
     )

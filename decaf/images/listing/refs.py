@@ -81,7 +81,7 @@ class ImageRef:
         return found.st_size if self.member is None else self.member.size, found.st_mtime_ns
 
     def to_wire(self) -> Wire:
-        """Return a tuple of bytes, integers and None that `from_wire` reads, for another process."""
+        """Return a tuple of bytes, integers and None for another process; see `from_wire`."""
         if self.archive is None or self.member is None:
             return (self.name,)
         m = self.member

@@ -66,7 +66,7 @@ def nothing_kept() -> Iterator[None]:
 
 
 def servers() -> list[int]:
-    """Return the processes that decode, or start others that do; other tests leave other children."""
+    """Return the processes that decode, or start others; other tests leave other children."""
     return sorted(
         process.pid
         for process in psutil.Process().children()
