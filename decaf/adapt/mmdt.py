@@ -238,7 +238,7 @@ def transform_objective(
     C: float,
     gamma: float,
 ) -> tuple[float, np.ndarray]:
-    """Return the objective of the transform for fixed classifiers, γ/2 ‖B‖² + C Σ h, and its gradient.
+    """Return the objective of the map for fixed classifiers: γ/2 ‖B‖² + C Σ h with its gradient.
 
     Parameters
     ----------
