@@ -14,29 +14,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from decaf.backbone.weights.registry import is_registry_name
-from decaf.classify.build_report import report_of
 from decaf.classify.classifier import Classifier
-from decaf.classify.held_out import MIN_IMAGES, Usable, usable_images
+from decaf.classify.held_out import MIN_IMAGES, plan_of
 from decaf.classify.layer_choice import best_trial, try_layers
-from decaf.classify.plan import plan_of
-from decaf.classify.report import FitReport
+from decaf.classify.output import check_targets, is_almost_done, remove_parts
+from decaf.classify.report import FitReport, report_of
 from decaf.classify.source import (
+    FeatureRequest,
     candidate_layers,
     features_to_fit,
-    groups_and_splits,
-    is_almost_done,
     only_source,
-    remove_parts,
+    rows_of,
     source_name,
+    usable_of,
 )
-from decaf.classify.targets import check_targets
-from decaf.errors import FeatureFileError, SettingError
-from decaf.features.extract import ON_ERROR
-from decaf.features.store.file import FeatureFile
+from decaf.errors import SettingError
 from decaf.heads.identity import FeatureIdentity
 from decaf.heads.saved import SavedHead, save_head
 from decaf.heads.scaling import SCALES
-from decaf.images.decoding.formats import is_hdf5
 
 if TYPE_CHECKING:
     from decaf.backbone.model import Backbone
@@ -274,80 +269,68 @@ def fit(
     >>> fitted.classifier.predict("new.jpg")[0].classes[0]  # doctest: +SKIP
     ('bee', 0.97)
     """
-    settings = FitSettings(head, layer, C, dropout, scale, class_weight, held_out, min_images, seed)
-    if on_error not in ON_ERROR:
-        raise SettingError(f"on_error {on_error!r} is not one of {', '.join(ON_ERROR)}")
-    least = MIN_IMAGES if min_images is None else min_images
-    source = only_source(source)
     target = None if out is None else Path(os.fsdecode(out))
-    replace = overwrite or (target is not None and is_almost_done(target, settings.record()))
-    check_targets(target, keep_features, overwrite=replace)
-    seconds: dict[str, float] = {}
-    began = time.perf_counter()
-    with features_to_fit(
-        source,
+    settings = FitSettings(
+        head=head,
+        layer=layer,
+        C=C,
+        dropout=dropout,
+        scale=scale,
+        class_weight=class_weight,
+        held_out=held_out,
+        min_images=min_images,
+        seed=seed,
+    )
+    request = FeatureRequest(
+        source=only_source(source),
         out=target,
         layer=layer,
         labels=labels,
         layout=layout,
         groups=groups,
+        min_images=min_images,
+        on_error=on_error,
         keep_features=keep_features,
-        min_images=least,
         overwrite=overwrite,
-        extraction={
-            "on_error": on_error,
-            "weights": weights,
-            "preprocess": preprocess,
-            "crops": crops,
-            "precision": precision,
-            "device": device,
-            "batch_size": batch_size,
-            "workers": workers,
-            "progress": progress,
-            "stop": stop,
-        },
-    ) as features:
-        seconds["features"] = time.perf_counter() - began
-        began = time.perf_counter()
-        given = isinstance(source, FeatureFile) or is_hdf5(source)
-        found_groups, splits = groups_and_splits(features, given, layout, groups)
-        usable = usable_images(
-            features.labels,
-            features.class_names,
-            features.ok,
-            features.content_sha256,
-            names=features.path_bytes.tolist(),
-            min_images=least,
-            source=source_name(source),
-            groups=found_groups,
-            splits=splits,
-        )
+        weights=weights,
+        preprocess=preprocess,
+        crops=crops,
+        precision=precision,
+        device=device,
+        batch_size=batch_size,
+        workers=workers,
+        progress=progress,
+        stop=stop,
+    )
+    replace = overwrite or (target is not None and is_almost_done(target, settings.record()))
+    check_targets(target, keep_features, overwrite=replace)
+    began = time.perf_counter()
+    with features_to_fit(request) as features:
+        extracted = time.perf_counter()
+        usable = usable_of(features, request)
         plan = plan_of(usable, settings.held_out, settings.seed)
-        tasks = plan.tasks
         trials = try_layers(
-            tasks,
-            candidate_layers(features, layer),
-            lambda name: _rows(features, name, usable),
+            plan.tasks,
             usable.codes,
+            candidate_layers(features, layer),
+            lambda name: rows_of(features, name, usable),
             lambda: settings.estimator(usable.class_names, device),
             tell=_teller(progress),
             stop=stop,
         )
-        seconds["fit"] = time.perf_counter() - began
-        where = _weights_file(weights)
-        tried = dict(zip(map(id, tasks), trials, strict=True))
+        fitted = time.perf_counter()
         report = report_of(
-            source_name(source),
+            source_name(request.source),
             features,
             usable,
             plan,
-            tried,
+            trials,
             groups=_shown_groups(groups),
             settings=settings.record(),
-            weights_file=where,
-            seconds=seconds,
+            weights_file=_weights_file(weights),
+            seconds={"features": extracted - began, "fit": fitted - extracted},
         )
-        best = best_trial(trials[0])
+        best = best_trial(trials[plan.final])
         saved = SavedHead(
             estimator=best.estimator,
             identity=FeatureIdentity.of(features, best.candidate.layer),
@@ -372,20 +355,6 @@ def fit(
         )
         remove_parts(target)
     return Fitted(classifier, report)
-
-
-def _rows(features: FeatureFile, layer: str, usable: Usable) -> np.ndarray:
-    X, _ = features.to_xy(layer)
-    if len(X) != len(usable.rows):
-        X = X[np.searchsorted(np.flatnonzero(features.ok), usable.rows)]
-    bad = ~np.isfinite(X).all(axis=1)
-    if bad.any():
-        first = features.paths[usable.rows[bad.argmax()]]
-        raise FeatureFileError(
-            f"{features.path}: {int(bad.sum())} of {len(X)} images have NaN or infinity in "
-            f"{layer}, the first is {first!r}; extract them anew, in float32"
-        )
-    return X
 
 
 def _shown_groups(groups: Any) -> str:

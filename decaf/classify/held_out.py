@@ -1,4 +1,4 @@
-"""Which images a classifier is fitted to and which it is tested on.
+"""Which images a classifier is fitted to and which it is tested on: drawn, in turn, or divided.
 
 An image is known by the SHA-256 of its content: what `decaf.images.listing.splits` draws by it is
 the same whatever the image is called.
@@ -6,7 +6,6 @@ the same whatever the image is called.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
@@ -17,15 +16,17 @@ import numpy.typing as npt
 from decaf.errors import InputError, SettingError
 from decaf.images.listing import splits as images_splits
 from decaf.images.listing.split_folders import SPLITS
+from decaf.images.listing.splits import groups_of_classes
 
 __all__ = [
     "MIN_IMAGES",
+    "Plan",
+    "Task",
     "Usable",
     "deal_folds",
     "draw_held_out",
-    "independent_images",
+    "plan_of",
     "usable_images",
-    "wilson_interval",
 ]
 
 # Classes with fewer are left out where nothing else is said: one image is fitted to or tested on.
@@ -35,6 +36,14 @@ Codes = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
 _SHOWN = 5
+
+# Below either number one share of the images says too little (or of the groups, where there are
+# some: the images of one say much the same), and all are tested in turn, where there are no more
+# images than the third: of many that takes long, and a share is enough.
+LEAST_TESTED = 20
+LEAST_OF_A_CLASS = 5
+MOST_TESTED_IN_TURN = 2000
+FOLDS = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -269,83 +278,6 @@ def deal_folds(usable: Usable, folds: int, seed: int, *, grouped: bool = True) -
     )
 
 
-def independent_images(right: Mask, groups: Sequence[str]) -> float:
-    """Tell how many independent images would say as much of the accuracy as images in groups.
-
-    With e_g the sum of (right - p) over group g of G, the variance of p = Σ right / n is
-    G / (G - 1) Σ e_g² / n²; that of m independent images is p (1 - p) / m. Returned is the m for
-    which they are equal: n where images of a group are as unlike as others, about G where all of
-    a group are right or wrong together.
-
-    Parameters
-    ----------
-    right : array of bool, shape (n,)
-        Whether each tested image was answered rightly.
-    groups : sequence of str
-        The group of each, an empty text where it is in none.
-
-    Returns
-    -------
-    float
-        1 to n; G where there is nothing to tell it from, since all are right, or none.
-
-    References
-    ----------
-    Cochran, Sampling Techniques, 3rd ed. (1977), section 9A.2; Kish, Survey Sampling (1965).
-
-    Examples
-    --------
-    >>> round(independent_images(np.repeat([True, False] * 8, 5), [*"aaaaabbbbb"] * 8), 1)
-    1.0
-    """
-    names = [group or str(at) for at, group in enumerate(groups)]
-    _, place = np.unique(names, return_inverse=True)
-    count, share = int(place.max()) + 1, float(right.mean())
-    if count == 1 or share in (0.0, 1.0):
-        return float(count)
-    errors = np.bincount(place, right - share)
-    variance = count / (count - 1) * float(errors @ errors) / len(right) ** 2
-    independent = share * (1 - share) / variance if variance else math.inf
-    return min(max(independent, 1.0), float(len(right)))
-
-
-def wilson_interval(right: float, tested: float) -> tuple[float, float]:
-    """Return the 95 % interval of a share, by Wilson's score method.
-
-    Unlike the usual ± 1.96 standard errors it stays within 0 and 1 and is sensible for few images
-    and for shares near the ends.
-
-    Parameters
-    ----------
-    right, tested : float
-        ``right`` of ``tested`` images, whole numbers or not (`independent_images`).
-
-    Returns
-    -------
-    tuple of float
-        Lower and upper end, 0 to 1.
-
-    References
-    ----------
-    Wilson, "Probable Inference, the Law of Succession, and Statistical Inference", JASA 22 (1927).
-
-    Examples
-    --------
-    >>> [round(end, 3) for end in wilson_interval(29, 35)]
-    [0.673, 0.919]
-    """
-    if not 0 <= right <= tested or tested < 1:
-        raise SettingError(f"{right} of {tested} is no share")
-    # The shares p that lie within z standard errors of what was found, (p̂ - p)² = z² p (1 - p) / n,
-    # are those between the roots of a quadratic in p.
-    z = 1.959963984540054
-    share = right / tested
-    scale = 1 + z * z / tested
-    middle = (share + z * z / (2 * tested)) / scale
-    half = z / scale * math.sqrt(share * (1 - share) / tested + z * z / (4 * tested * tested))
-    return max(0.0, middle - half), min(1.0, middle + half)
-
-
 def _keys(
     rows: Codes, content_sha256: npt.NDArray[np.uint8], names: Sequence[bytes]
 ) -> list[bytes]:
@@ -414,3 +346,139 @@ def _listed(names: Iterable[str]) -> str:
     each = [repr(name) for name in names]
     more = f" and {len(each) - _SHOWN} more" if len(each) > _SHOWN else ""
     return f"{'class' if len(each) == 1 else 'classes'} {', '.join(each[:_SHOWN])}{more}"
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """Images to choose and fit on, and images to test on.
+
+    Attributes
+    ----------
+    name : str
+        For messages.
+    train, test : array of int64
+        Places among the usable images. `test` may be empty.
+    val : array of int64, optional
+        Likewise: layer and C are chosen on these, where there are any, and by cross-validation on
+        `train` where there are none.
+    groups : sequence of str, optional
+        Of the images of `train`: none is on both sides of a fold.
+    """
+
+    name: str
+    train: Codes
+    test: Codes
+    val: Codes | None = None
+    groups: Sequence[str] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """The fits of one classifier.
+
+    Attributes
+    ----------
+    final : Task
+        The one whose head is kept.
+    tests : tuple of Task
+        Whose answers are the estimate; `final` itself where the images came divided, none where
+        nothing is tested.
+    ungrouped : tuple of Task
+        The same with no notice taken of groups, where there are any.
+    """
+
+    final: Task
+    tests: tuple[Task, ...]
+    ungrouped: tuple[Task, ...] = ()
+
+    @property
+    def tasks(self) -> list[Task]:
+        """All of them, each once, the final one first."""
+        tests = () if self.tests == (self.final,) else self.tests
+        return [self.final, *tests, *self.ungrouped]
+
+
+def plan_of(usable: Usable, held_out: float, seed: int) -> Plan:
+    """Plan the fits.
+
+    Parameters
+    ----------
+    usable : Usable
+    held_out : float
+        The share to test on, 0 for no test.
+    seed : int
+
+    Returns
+    -------
+    Plan
+
+    Raises
+    ------
+    InputError
+        If no class has several groups.
+    """
+    if groups_of_classes(usable.codes, usable.groups).max() < 2:
+        raise InputError(
+            "every class is of one group alone, so nothing can be chosen or tested on others; "
+            "give groups that are finer, or none"
+        )
+    if usable.splits is not None:
+        return _as_divided(usable, held_out)
+    everything = np.arange(len(usable.rows))
+    final = _task(usable, "choosing on all images", everything, everything[:0])
+    if held_out == 0:
+        return Plan(final, ())
+    tests = _tests(usable, held_out, seed, grouped=True)
+    if usable.groups is None or not tests:
+        return Plan(final, tests)
+    return Plan(final, tests, _tests(usable, held_out, seed, grouped=False))
+
+
+def _task(
+    usable: Usable, name: str, train: np.ndarray, test: np.ndarray, *, grouped: bool = True
+) -> Task:
+    groups = usable.groups if grouped else None
+    own = None if groups is None else [groups[at] for at in train.tolist()]
+    return Task(name, train, test, groups=own)
+
+
+def _as_divided(usable: Usable, held_out: float) -> Plan:
+    """Fit to train, and test on test; val is to choose on, or to test on where there is no test."""
+    train, val, test = (usable.places(split) for split in ("train", "val", "test"))
+    if not len(test):
+        val, test = test, val
+    task = _task(usable, "choosing on val" if len(val) else "choosing on train", train, test)
+    if len(val):
+        task = Task(task.name, train, test, val=val)
+    if held_out == 0:
+        return Plan(Task(task.name, train, test[:0], task.val, task.groups), ())
+    return Plan(task, (task,))
+
+
+def _tests(usable: Usable, share: float, seed: int, *, grouped: bool) -> tuple[Task, ...]:
+    everything = np.arange(len(usable.rows))
+    groups = usable.groups if grouped else None
+    units = groups_of_classes(usable.codes, groups)
+    what = "for the test" if grouped else "for a test without groups"
+    held = draw_held_out(usable, share, seed, grouped=grouped)
+    tested = len({(groups and groups[at]) or at for at in everything[held].tolist()})
+    few = tested < LEAST_TESTED or int(units.min()) < LEAST_OF_A_CLASS
+    if not (few and len(everything) <= MOST_TESTED_IN_TURN):
+        # Of classes with two images each none is held out.
+        if not held.any():
+            return ()
+        return (_task(usable, what, everything[~held], everything[held], grouped=grouped),)
+    folds = min(FOLDS, int(units.max()))
+    fold = deal_folds(usable, folds, seed, grouped=grouped) if folds > 1 else np.full(len(held), -1)
+    tasks = []
+    for number in range(folds):
+        test_rows = everything[fold == number]
+        if len(test_rows):
+            name = f"{what}, fold {number + 1} of {folds}"
+            rest = everything[fold != number]
+            tasks.append(_task(usable, name, rest, test_rows, grouped=grouped))
+    # Without one of its folds, too, some class must have two images: C is chosen on them.
+    for task in tasks:
+        if groups_of_classes(usable.codes[task.train], task.groups).max() < 2:
+            return ()
+    return tuple(tasks)

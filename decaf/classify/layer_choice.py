@@ -4,46 +4,85 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from decaf.classify.near_copies import count_near_copies
-from decaf.classify.report import Candidate, Choice
+from decaf.classify.held_out import Codes, Task
 from decaf.errors import Stopped
 from decaf.heads.calibration import Calibration
 from decaf.heads.probabilities import head_scores
 
-__all__ = ["Task", "Trial", "best_trial", "choice_of", "try_layers"]
+__all__ = [
+    "Candidate",
+    "Choice",
+    "Trial",
+    "best_trial",
+    "choice_of",
+    "count_near_copies",
+    "try_layers",
+]
 
-Codes = npt.NDArray[np.int64]
+# Images of a test that are nearly the same as training images (bursts, frames, copies) have
+# features that lie closer than those of different photographs do. These are cosines that about one
+# in a hundred photographs has with the nearest other one, and half of the pictures of a burst or
+# more with each other (600 photographs of four data sets, cut, turned and lit a little differently,
+# with the packaged weights).
+COSINES = {"pool5": 0.90, "fc6": 0.95, "fc7": 0.96}
+# More say nothing new, and each is compared with all training images.
+MOST_COMPARED = 1000
 
 
-@dataclass(frozen=True, eq=False)
-class Task:
-    """Images to choose and fit on, and images to test on.
+@dataclass(frozen=True)
+class Candidate:
+    """A layer, the C that is best for it, and how good that is in cross-validation.
 
     Attributes
     ----------
-    name : str
-        For messages.
-    train, test : array of int64
-        Places among the usable images. `test` may be empty.
-    val : array of int64, optional
-        Likewise: layer and C are chosen on these, where there are any, and by cross-validation on
-        `train` where there are none.
-    groups : sequence of str, optional
-        Of the images of `train`: none is on both sides of a fold.
+    layer : str
+    C : float
+    accuracy, std : float
+        Share of the rows held out that were classified rightly, 0 to 1, and its standard deviation
+        over the folds.
+    at_border : bool
+        C is the smallest or largest of several tried, with accuracy still rising towards it.
+    converged : bool
+        The fits at this C did.
     """
 
-    name: str
-    train: Codes
-    test: Codes
-    val: Codes | None = None
-    groups: Sequence[str] | None = None
+    layer: str
+    C: float
+    accuracy: float
+    std: float
+    at_border: bool
+    converged: bool
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What was chosen among layers and values of C, on some of the images.
+
+    Attributes
+    ----------
+    images : int
+        How many it was chosen and fitted on.
+    layer : str
+    C : float
+    candidates : tuple of Candidate
+        One a layer.
+    chosen_on : int
+        How many other images it was chosen on, where the images came with some for validation; 0
+        for cross-validation.
+    """
+
+    images: int
+    layer: str
+    C: float
+    candidates: tuple[Candidate, ...]
+    chosen_on: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,14 +112,14 @@ class Trial:
 
 def try_layers(
     tasks: Sequence[Task],
+    codes: Codes,
     layers: Sequence[str],
     read: Callable[[str], np.ndarray],
-    codes: Codes,
     estimator: Callable[[], Any],
     *,
     tell: Callable[[str], None],
     stop: threading.Event | None,
-) -> list[list[Trial]]:
+) -> dict[Task, list[Trial]]:
     """Fit a head to each layer for each task. One layer is in memory at a time.
 
     Nothing of the images that a task tests on is used for its fits.
@@ -88,11 +127,11 @@ def try_layers(
     Parameters
     ----------
     tasks : sequence of Task
+    codes : array of int64, shape (n,)
+        Classes of the images, 0 to K - 1.
     layers : sequence of str
     read : callable
         Gives the rows of a layer: (n, D) float32.
-    codes : array of int64, shape (n,)
-        Classes of the images, 0 to K - 1.
     estimator : callable
         Makes an estimator that searches for C.
     tell : callable
@@ -102,29 +141,42 @@ def try_layers(
 
     Returns
     -------
-    list of list of Trial
+    dict of Task to list of Trial
         For each task, one a layer.
     """
-    trials: list[list[Trial]] = [[] for _ in tasks]
+    trials: dict[Task, list[Trial]] = {task: [] for task in tasks}
     for number, layer in enumerate(layers, 1):
         X = read(layer)
-        for task, found in zip(tasks, trials, strict=True):
+        for task in tasks:
             if stop is not None and stop.is_set():
                 raise Stopped("stopped before a head was fitted")
             tell(f"{task.name}: {layer} ({number} of {len(layers)})")
-            found.append(_try(task, layer, X, codes, estimator))
+            trials[task].append(_try(task, layer, X, codes, estimator))
     return trials
 
 
 def best_trial(trials: Sequence[Trial]) -> Trial:
-    """Return the trial of the best accuracy where layer and C are chosen, of equals the first."""
+    """Return the trial of the best accuracy where layer and C are chosen, of equals the first.
+
+    Parameters
+    ----------
+    trials : sequence of Trial
+        Of one task.
+    """
     return max(trials, key=lambda trial: trial.candidate.accuracy)
 
 
-def choice_of(task: Task, trials: Sequence[Trial]) -> Choice:
-    """Tell what was chosen for a task."""
-    best = best_trial(trials).candidate
-    candidates = tuple(trial.candidate for trial in trials)
+def choice_of(task: Task, trials: Mapping[Task, Sequence[Trial]]) -> Choice:
+    """Tell what was chosen for a task.
+
+    Parameters
+    ----------
+    task : Task
+    trials : mapping of Task to sequence of Trial
+        What `try_layers` returned.
+    """
+    best = best_trial(trials[task]).candidate
+    candidates = tuple(trial.candidate for trial in trials[task])
     chosen_on = 0 if task.val is None else len(task.val)
     return Choice(len(task.train), best.layer, best.C, candidates, chosen_on)
 
@@ -164,3 +216,30 @@ def _try(task: Task, layer: str, X: np.ndarray, codes: Codes, make: Callable[[],
         tuple(dict.fromkeys(str(each.message) for each in caught)),
         *count_near_copies(layer, X[task.test], X[task.train]),
     )
+
+
+def count_near_copies(layer: str, test: np.ndarray, train: np.ndarray) -> tuple[int, int]:
+    """Count rows that have a row nearly like them among others.
+
+    Parameters
+    ----------
+    layer : str
+        Whose features they are; none are counted of layers whose cosines are not known.
+    test, train : array of float32, shapes (n, D) and (m, D)
+
+    Returns
+    -------
+    near, compared : int
+        Of `test`, an even share of which is compared where there are many.
+    """
+    least = COSINES.get(layer)
+    if least is None or not (len(test) and len(train)):
+        return 0, 0
+    some = test[:: -(-len(test) // MOST_COMPARED)]
+    wanted = least * np.linalg.norm(some, axis=1)
+    near = np.zeros(len(some), bool)
+    for start in range(0, len(train), 4096):
+        block = train[start : start + 4096]
+        norms = np.linalg.norm(block, axis=1)
+        near |= (some @ block.T > wanted[:, None] * norms).any(axis=1)
+    return int(near.sum()), len(some)

@@ -2,98 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from decaf.classify.held_out import independent_images, wilson_interval
-from decaf.heads.metrics import mean_per_class_accuracy
+from decaf.classify.estimate import Estimate, estimate_of
+from decaf.classify.held_out import Plan, Task, Usable
+from decaf.classify.layer_choice import Choice, Trial, best_trial, choice_of
+from decaf.features.store.file import FeatureFile
 from decaf.images.listing.folders import path_text
+from decaf.images.listing.split_folders import SPLITS
+from decaf.images.listing.splits import groups_of_classes
 from decaf.images.status import BadImage
+from decaf.version import __version__
 
-__all__ = [
-    "Candidate",
-    "Choice",
-    "Conflict",
-    "Estimate",
-    "FitReport",
-    "GroupReport",
-    "Mistake",
-    "estimate_of",
-]
+__all__ = ["Conflict", "FitReport", "GroupReport", "report_of"]
 
-Codes = npt.NDArray[np.int64]
+Trials = Mapping[Task, Sequence[Trial]]
 
-
-@dataclass(frozen=True)
-class Candidate:
-    """A layer, the C that is best for it, and how good that is in cross-validation.
-
-    Attributes
-    ----------
-    layer : str
-    C : float
-    accuracy, std : float
-        Share of the rows held out that were classified rightly, 0 to 1, and its standard deviation
-        over the folds.
-    at_border : bool
-        C is the smallest or largest of several tried, with accuracy still rising towards it.
-    converged : bool
-        The fits at this C did.
-    """
-
-    layer: str
-    C: float
-    accuracy: float
-    std: float
-    at_border: bool
-    converged: bool
-
-
-@dataclass(frozen=True)
-class Choice:
-    """What was chosen among layers and values of C, on some of the images.
-
-    Attributes
-    ----------
-    images : int
-        How many it was chosen and fitted on.
-    layer : str
-    C : float
-    candidates : tuple of Candidate
-        One a layer.
-    chosen_on : int
-        How many other images it was chosen on, where the images came with some for validation; 0
-        for cross-validation.
-    """
-
-    images: int
-    layer: str
-    C: float
-    candidates: tuple[Candidate, ...]
-    chosen_on: int = 0
-
-
-@dataclass(frozen=True)
-class Mistake:
-    """An image of the test that was given a wrong class.
-
-    Attributes
-    ----------
-    path : str
-    truth, answer : str
-        Its class, and the one that it was given.
-    probability : float
-        Of the answer.
-    """
-
-    path: str
-    truth: str
-    answer: str
-    probability: float
+NO_TEST = "not tested: too few images to fit to some and test on others; add some to each class"
+NO_TEST_OF_GROUPS = (
+    "not tested: too few groups to fit to some and test on others; add groups to each class"
+)
+# Near copies in the test are told of from this share of it on.
+LEAST_NEAR = 0.05
 
 
 @dataclass(frozen=True)
@@ -109,54 +44,6 @@ class Conflict:
 
     paths: tuple[str, ...]
     classes: tuple[str, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class Estimate:
-    """How good the classifier is on images that it was neither chosen nor fitted on.
-
-    Attributes
-    ----------
-    method : {"held-out", "cross-validation", "split"}
-        One share of the images is kept for the test; or all images are tested in turn, each by a
-        classifier that was chosen and fitted without its fold; or the images came divided.
-    folds : int
-        1 where a share was held out.
-    images, right : int
-        Tested images, and how many of them were given their class.
-    accuracy : float
-        0 to 1.
-    interval : tuple of float
-        95 % interval of the accuracy (Wilson); that of the cross-validation is approximate. Where
-        images are in groups it is that of as many independent images as say as much.
-    mean_per_class_accuracy : float
-        0 to 1: the mean over the classes that were tested.
-    baseline : float
-        The accuracy of always naming the class that has most images.
-    baseline_class : str
-    confusion : array of int64, shape (classes, classes)
-        How many images of a class (row) were given which class (column).
-    untested : tuple of str
-        Classes with no image in the test.
-    mistakes : tuple of Mistake
-        The most confident first.
-    choices : tuple of Choice
-        What was chosen for the test: one, or one a fold.
-    """
-
-    method: str
-    folds: int
-    images: int
-    right: int
-    accuracy: float
-    interval: tuple[float, float]
-    mean_per_class_accuracy: float
-    baseline: float
-    baseline_class: str
-    confusion: Codes
-    untested: tuple[str, ...]
-    mistakes: tuple[Mistake, ...]
-    choices: tuple[Choice, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -309,73 +196,167 @@ class FitReport:
         return full
 
 
-def estimate_of(
-    truth: Codes,
-    answers: Codes,
-    confidence: npt.NDArray[np.floating],
+def report_of(
+    source: str,
+    features: FeatureFile,
+    usable: Usable,
+    plan: Plan,
+    trials: Trials,
     *,
-    class_names: tuple[str, ...],
-    largest: int,
-    paths: list[str],
-    folds: int,
-    choices: tuple[Choice, ...],
-    divided: bool = False,
-    groups: Sequence[str] | None = None,
-) -> Estimate:
-    """Sum up the answers to the tested images.
+    groups: str,
+    settings: dict[str, Any],
+    weights_file: str | None,
+    seconds: dict[str, float],
+) -> FitReport:
+    """Sum up the fits of a classifier.
 
     Parameters
     ----------
-    truth, answers : array of int64, shape (n,)
-        Places in `class_names`.
-    confidence : array of float, shape (n,)
-        Probability of each answer.
-    class_names : tuple of str
-    largest : int
-        The class with most images to fit to.
-    paths : list of str
-        Of the tested images.
-    folds : int
-        1 where a share was held out.
-    choices : tuple of Choice
-    divided : bool
-        Whether the images came divided.
-    groups : sequence of str, optional
-        The group of each tested image.
+    source : str
+        What was given, for people.
+    features : FeatureFile
+    usable : Usable
+    plan : Plan
+    trials : mapping of Task to sequence of Trial
+        What `decaf.classify.layer_choice.try_layers` returned for the tasks of the plan.
+    groups : str
+        Where the groups are from, for people.
+    settings : dict
+        As `decaf.fit` was asked.
+    weights_file : str or None
+        Where the weights are.
+    seconds : dict of str to float
 
     Returns
     -------
-    Estimate
+    FitReport
     """
-    confusion = np.zeros((len(class_names), len(class_names)), np.int64)
-    np.add.at(confusion, (truth, answers), 1)
-    tested = confusion.sum(axis=1)
-    right = int(confusion.trace())
-    independent = (
-        float(len(truth)) if groups is None else independent_images(truth == answers, groups)
-    )
-    wrong = np.flatnonzero(truth != answers)
-    wrong = wrong[np.argsort(-confidence[wrong], kind="stable")]
-    return Estimate(
-        method="split" if divided else "held-out" if folds == 1 else "cross-validation",
-        folds=folds,
-        images=len(truth),
-        right=right,
-        accuracy=right / len(truth),
-        interval=wilson_interval(right / len(truth) * independent, independent),
-        mean_per_class_accuracy=mean_per_class_accuracy(confusion.diagonal(), tested),
-        baseline=float((truth == largest).mean()),
-        baseline_class=class_names[largest],
-        confusion=confusion,
-        untested=tuple(class_names[code] for code in np.flatnonzero(tested == 0).tolist()),
-        mistakes=tuple(
-            Mistake(
-                paths[place],
-                class_names[truth[place]],
-                class_names[answers[place]],
-                float(confidence[place]),
+    names, labels, known = features.paths, features.labels, features.class_names
+    splits = None
+    if usable.splits is not None:
+        counts = Counter(usable.splits)
+        splits = {name: counts[name] for name in SPLITS if counts[name]}
+    return FitReport(
+        source=source,
+        images=len(usable.fitted),
+        class_names=usable.class_names,
+        class_counts=tuple(usable.counts.tolist()),
+        choice=choice_of(plan.final, trials),
+        estimate=_estimate(names, usable, plan.tests, trials, usable.groups),
+        bad=tuple(
+            BadImage(
+                names[row], features.status_names[features.status[row]], features.messages[row]
             )
-            for place in wrong.tolist()
+            for row in np.flatnonzero(~features.ok).tolist()
         ),
-        choices=choices,
+        unlabelled=usable.unlabelled,
+        copies=usable.copies,
+        left_out=usable.left_out,
+        split=splits,
+        outside=usable.outside,
+        seen=usable.seen,
+        groups=_groups(groups, names, usable, plan, trials),
+        conflicts=tuple(
+            Conflict(
+                tuple(names[row] for row in rows),
+                tuple(known[labels[row]] if known else str(labels[row]) for row in rows),
+            )
+            for rows in usable.conflicts
+        ),
+        notes=(
+            *_untested(usable, plan, settings["held_out"]),
+            *_near_copies(features, usable, plan, trials),
+            *_notes([plan.final, *plan.tests], trials),
+        ),
+        settings=settings,
+        features={
+            **{
+                name: features.run[name] for name in ("weights", "preprocess", "crops", "precision")
+            },
+            "weights_file": weights_file,
+        },
+        seconds=seconds,
+        versions={"decaf": __version__, **features.run["versions"]},
     )
+
+
+def _estimate(
+    names: np.ndarray,
+    usable: Usable,
+    tasks: Sequence[Task],
+    trials: Trials,
+    groups: Sequence[str] | None,
+) -> Estimate | None:
+    if not tasks:
+        return None
+    tested = np.concatenate([task.test for task in tasks])
+    scores = np.concatenate([best_trial(trials[task]).scores for task in tasks])
+    return estimate_of(
+        usable.codes[tested],
+        scores.argmax(axis=1),
+        scores.max(axis=1),
+        class_names=usable.class_names,
+        largest=int(usable.counts.argmax()),
+        paths=[names[row] for row in usable.rows[tested].tolist()],
+        folds=len(tasks),
+        choices=tuple(choice_of(task, trials) for task in tasks),
+        divided=usable.splits is not None,
+        groups=None if groups is None else [groups[at] for at in tested.tolist()],
+    )
+
+
+def _groups(
+    source: str, names: np.ndarray, usable: Usable, plan: Plan, trials: Trials
+) -> GroupReport | None:
+    if usable.groups is None:
+        return None
+    units = groups_of_classes(usable.codes, usable.groups)
+    sides: dict[str, set[bool]] = {}
+    for group, split in zip(usable.groups, usable.splits or (), strict=usable.splits is not None):
+        sides.setdefault(group, set()).add(split == "train")
+    return GroupReport(
+        source=source,
+        count=len(set(usable.groups) - {""}),
+        single=tuple(
+            name
+            for name, count in zip(usable.class_names, units.tolist(), strict=True)
+            if count == 1
+        ),
+        ungrouped=_estimate(names, usable, plan.ungrouped, trials, None),
+        shared=sum(len(each) > 1 for group, each in sides.items() if group),
+    )
+
+
+def _untested(usable: Usable, plan: Plan, held_out: float) -> tuple[str, ...]:
+    if plan.tests or not held_out:
+        return ()
+    return (NO_TEST if usable.groups is None else NO_TEST_OF_GROUPS,)
+
+
+def _near_copies(
+    features: FeatureFile, usable: Usable, plan: Plan, trials: Trials
+) -> tuple[str, ...]:
+    """Tell of tested images that are nearly the same as training images, where nobody said so."""
+    # The features of untrained networks are all alike.
+    untrained = str(features.run["weights"]["name"]).startswith("random:")
+    if usable.groups is not None or untrained:
+        return ()
+    best = [best_trial(trials[task]) for task in plan.tests]
+    near, compared = sum(trial.near for trial in best), sum(trial.compared for trial in best)
+    if near < max(2, LEAST_NEAR * compared):
+        return ()
+    told = (
+        f"{near} of {compared} tested images are nearly the same as an image that was learnt from: "
+        "if they are of one burst, animal or site, the accuracy is flattered; say which images "
+        "belong together (groups: FILE:COLUMN, path:REGEX, folder, time:60s)"
+    )
+    return (told,)
+
+
+def _notes(tasks: Sequence[Task], trials: Trials) -> tuple[str, ...]:
+    """Return the warnings of what was chosen; those of candidates that were not do not matter."""
+    notes = []
+    for task in dict.fromkeys(tasks):
+        best = best_trial(trials[task])
+        notes += [f"{task.name}, {best.candidate.layer}: {note}" for note in best.notes]
+    return tuple(notes)

@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from decaf.backbone.weights.registry import DEFAULT_WEIGHTS
-from decaf.classify.held_out import usable_images
+from decaf.classify.held_out import MIN_IMAGES, Usable, usable_images
+from decaf.classify.output import FEATURES_NAME, parts_path
 from decaf.errors import (
     DiskError,
-    HeadError,
+    FeatureFileError,
     OutputError,
     ResumeError,
     SettingError,
     WeightsError,
 )
-from decaf.features.extract import extract
+from decaf.features.extract import ON_ERROR, extract
 from decaf.features.run import differences
 from decaf.features.store.file import FeatureFile
-from decaf.heads.saved import load_head
 from decaf.images.decoding.formats import is_hdf5
 from decaf.images.listing.groups import find_groups
 from decaf.images.listing.labels import common_folder
@@ -35,62 +36,83 @@ from decaf.images.listing.sources import ImageList, collect
 from decaf.images.spec import PreprocessSpec, override_preprocess
 from decaf.storage.atomic import disk_errors
 
+if TYPE_CHECKING:
+    from decaf.backbone.model import Backbone
+
 __all__ = [
     "CANDIDATE_LAYERS",
+    "FeatureRequest",
     "candidate_layers",
     "features_to_fit",
-    "groups_and_splits",
-    "is_almost_done",
     "only_source",
-    "parts_path",
-    "remove_parts",
+    "rows_of",
     "source_name",
+    "usable_of",
 ]
 
 CANDIDATE_LAYERS = ("pool5", "fc6", "fc7")
 """What is chosen from where no layer is named."""
 
-_FEATURES = "features.h5"
 
-# What determines a row of features, and what it is where nothing is asked for.
-_OF_A_ROW = {"weights": DEFAULT_WEIGHTS, "crops": "center", "precision": "fp32"}
-
-
-def parts_path(out: Path) -> Path:
-    """Return the folder that holds the features while a classifier is being made."""
-    return out.with_name(out.name + ".parts")
-
-
-def remove_parts(out: Path) -> None:
-    """Remove the features that were kept for a classifier that is made now, and nothing else."""
-    folder = parts_path(out)
-    for path in folder.glob(f"{_FEATURES}*"):
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
-    with suppress(OSError):  # not there, or somebody's own
-        folder.rmdir()
-
-
-def is_almost_done(out: Path, settings: Mapping[str, Any]) -> bool:
-    """Tell whether a run wrote its classifier, and was killed before it had removed its features.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class FeatureRequest:
+    """Which images or features a classifier is fitted to, and how the features are computed.
 
     Parameters
     ----------
-    out : Path
-        The classifier's file.
-    settings : mapping
-        The record of the settings that are asked for now: those of the run that was killed must be
-        the same.
+    source : any
+        As `decaf.fit` takes it.
+    out : Path or None
+        The classifier's file, beside which features are kept until it is done; without one they
+        are in a temporary folder.
+    layer : str
+        Or ``"auto"``, for all of `CANDIDATE_LAYERS`.
+    labels, layout, groups, min_images, on_error, keep_features, overwrite
+        As in `decaf.fit`.
+    weights, preprocess, crops, precision, device, batch_size, workers, progress, stop
+        As in `decaf.extract`; ``weights``, ``crops`` and ``precision`` None where nothing was asked
+        for.
+
+    Raises
+    ------
+    SettingError
+        For an `on_error` that there is not.
     """
-    try:
-        left = os.listdir(parts_path(out))
-        if not all(name.startswith(_FEATURES) for name in left):
-            return False
-        return bool(load_head(out).report.get("settings") == settings)
-    except (OSError, HeadError):
-        return False
+
+    source: Any
+    out: Path | None
+    layer: str
+    labels: Any
+    layout: str
+    groups: Any
+    min_images: int | None
+    on_error: str
+    keep_features: str | os.PathLike[str] | None
+    overwrite: bool
+    weights: str | os.PathLike[str] | Backbone | None
+    preprocess: str | Mapping[str, Any] | PreprocessSpec | None
+    crops: str | None
+    precision: str | None
+    device: str
+    batch_size: int | None
+    workers: int | None
+    progress: bool | Callable[[int, int], Any] | None
+    stop: threading.Event | None
+
+    def __post_init__(self) -> None:
+        if self.on_error not in ON_ERROR:
+            raise SettingError(f"on_error {self.on_error!r} is not one of {', '.join(ON_ERROR)}")
+
+    @property
+    def holds_features(self) -> bool:
+        """Whether the source is features, so that nothing is extracted."""
+        source = self.source
+        return isinstance(source, FeatureFile) or (is_hdf5(source) and not is_kind(source, "hdf5"))
+
+    @property
+    def least_images(self) -> int:
+        """Images that a class must have not to be left out."""
+        return MIN_IMAGES if self.min_images is None else self.min_images
 
 
 def only_source(source: Any) -> Any:
@@ -111,35 +133,12 @@ def source_name(source: Any) -> str:
 
 
 @contextmanager
-def features_to_fit(
-    source: Any,
-    *,
-    out: Path | None,
-    layer: str,
-    labels: Any,
-    layout: str,
-    groups: Any,
-    keep_features: str | os.PathLike[str] | None,
-    min_images: int,
-    overwrite: bool,
-    extraction: dict[str, Any],
-) -> Iterator[FeatureFile]:
+def features_to_fit(request: FeatureRequest) -> Iterator[FeatureFile]:
     """Open the features of labelled images, which are computed where they are not there.
 
     Parameters
     ----------
-    source : any
-        As `decaf.fit` takes it.
-    out : Path or None
-        The classifier's file, beside which features are kept until it is done; without one they
-        are in a temporary folder.
-    layer : str
-        Or ``"auto"``, for all of `CANDIDATE_LAYERS`.
-    labels, layout, groups, keep_features, min_images, overwrite
-        As in `decaf.fit`.
-    extraction : dict
-        Further arguments of `decaf.extract`; ``weights``, ``crops`` and ``precision`` None where
-        nothing was asked for.
+    request : FeatureRequest
 
     Yields
     ------
@@ -150,30 +149,24 @@ def features_to_fit(
     SettingError, InputError, WeightsError, OutputError, ResumeError, Stopped
         As `decaf.extract` and `decaf.classify.held_out.usable_images` say.
     """
-    if isinstance(source, FeatureFile) or (is_hdf5(source) and not is_kind(source, "hdf5")):
-        _check_no_extraction(labels, keep_features)
-        given = source if isinstance(source, FeatureFile) else FeatureFile(source)
-        with nullcontext() if given is source else given:
-            _check_as_asked(given, extraction)
-            yield given
+    source, out = request.source, request.out
+    if request.holds_features:
+        _check_no_extraction(request)
+        features = source if isinstance(source, FeatureFile) else FeatureFile(source)
+        with nullcontext() if features is source else features:
+            _check_as_asked(features, request)
+            yield features
         return
-    source = _checked_images(source, labels, layout, groups, min_images)
-    asked: dict[str, Any] = {
-        "layer": list(CANDIDATE_LAYERS) if layer == "auto" else [layer],
-        **{name: value for name, value in extraction.items() if name not in _OF_A_ROW},
-        **{
-            name: usual if extraction[name] is None else extraction[name]
-            for name, usual in _OF_A_ROW.items()
-        },
-    }
-    if keep_features is not None:
-        with _extracted(source, out=keep_features, overwrite=overwrite, **asked) as features:
+    images = _checked_images(request)
+    if request.keep_features is not None:
+        kept = request.keep_features
+        with _extracted(images, request, kept, overwrite=request.overwrite) as features:
             yield features
         return
     if out is None:
         with (
             tempfile.TemporaryDirectory(prefix="decaf-fit-") as folder,
-            _extracted(source, out=Path(folder) / _FEATURES, **asked) as features,
+            _extracted(images, request, Path(folder) / FEATURES_NAME) as features,
         ):
             yield features
         return
@@ -181,7 +174,7 @@ def features_to_fit(
     with disk_errors(parts, "nothing was begun"):
         parts.mkdir(exist_ok=True)
     try:
-        with _resumed(source, parts / _FEATURES, asked) as features:
+        with _resumed(images, request, parts / FEATURES_NAME) as features:
             yield features
     finally:
         with suppress(OSError):  # something was computed, and is kept
@@ -191,6 +184,12 @@ def features_to_fit(
 def candidate_layers(features: FeatureFile, layer: str) -> tuple[str, ...]:
     """Return the layers of a file to choose from.
 
+    Parameters
+    ----------
+    features : FeatureFile
+    layer : str
+        Or ``"auto"``, for those of `CANDIDATE_LAYERS` that the file has.
+
     Raises
     ------
     SettingError
@@ -199,9 +198,9 @@ def candidate_layers(features: FeatureFile, layer: str) -> tuple[str, ...]:
     if layer != "auto":
         features[layer]  # tells what is there
         return (layer,)
-    found = tuple(name for name in CANDIDATE_LAYERS if name in features)
-    if found:
-        return found
+    layers = tuple(name for name in CANDIDATE_LAYERS if name in features)
+    if layers:
+        return layers
     if len(features.layers) == 1:
         return features.layers
     raise SettingError(
@@ -210,54 +209,136 @@ def candidate_layers(features: FeatureFile, layer: str) -> tuple[str, ...]:
     )
 
 
-def _extracted(source: Any, **asked: Any) -> FeatureFile:
-    found = extract(source, **asked)
-    assert isinstance(found, FeatureFile)
-    return found
+def usable_of(features: FeatureFile, request: FeatureRequest) -> Usable:
+    """Find the images of features that a classifier can learn from, with their groups and splits.
+
+    Parameters
+    ----------
+    features : FeatureFile
+    request : FeatureRequest
+        May ask for other groups than features that are there have.
+
+    Raises
+    ------
+    InputError
+        As `decaf.classify.held_out.usable_images`.
+    """
+    names = features.path_bytes.tolist()
+    groups = features.groups
+    if request.holds_features and request.groups is not None:
+        shared = len(common_folder(names))
+        below = [name[shared:] for name in names]
+        groups = find_groups(request.groups, names, below, RefList(names, {}))
+    return usable_images(
+        features.labels,
+        features.class_names,
+        features.ok,
+        features.content_sha256,
+        names=names,
+        min_images=request.least_images,
+        source=source_name(request.source),
+        groups=groups,
+        splits=None if request.layout == "classes" else _dividing(features.splits),
+    )
 
 
-def _resumed(source: Any, out: Path, asked: dict[str, Any]) -> FeatureFile:
+def rows_of(features: FeatureFile, layer: str, usable: Usable) -> np.ndarray:
+    """Return the features of the usable images at a layer, (n, D) float32.
+
+    Parameters
+    ----------
+    features : FeatureFile
+    layer : str
+    usable : Usable
+
+    Raises
+    ------
+    FeatureFileError
+        If some of them are not finite.
+    """
+    X, _ = features.to_xy(layer)
+    if len(X) != len(usable.rows):
+        X = X[np.searchsorted(np.flatnonzero(features.ok), usable.rows)]
+    bad = ~np.isfinite(X).all(axis=1)
+    if bad.any():
+        first = features.paths[usable.rows[bad.argmax()]]
+        raise FeatureFileError(
+            f"{features.path}: {int(bad.sum())} of {len(X)} images have NaN or infinity in "
+            f"{layer}, the first is {first!r}; extract them anew, in float32"
+        )
+    return X
+
+
+def _extracted(
+    images: ImageList,
+    request: FeatureRequest,
+    out: str | os.PathLike[str],
+    *,
+    overwrite: bool = False,
+) -> FeatureFile:
+    features = extract(
+        images,
+        list(CANDIDATE_LAYERS) if request.layer == "auto" else [request.layer],
+        out=out,
+        weights=DEFAULT_WEIGHTS if request.weights is None else request.weights,
+        preprocess=request.preprocess,
+        crops="center" if request.crops is None else request.crops,
+        precision="fp32" if request.precision is None else request.precision,
+        device=request.device,
+        batch_size=request.batch_size,
+        workers=request.workers,
+        on_error=request.on_error,
+        progress=request.progress,
+        overwrite=overwrite,
+        stop=request.stop,
+    )
+    assert isinstance(features, FeatureFile)
+    return features
+
+
+def _resumed(images: ImageList, request: FeatureRequest, out: Path) -> FeatureFile:
     try:
-        return _extracted(source, out=out, **asked)
+        return _extracted(images, request, out)
     except DiskError:  # what was finished is kept
         raise
     except (OutputError, ResumeError):
         # Of another run that was broken off: with other images or settings.
-        return _extracted(source, out=out, overwrite=True, **asked)
+        return _extracted(images, request, out, overwrite=True)
 
 
-def _check_no_extraction(labels: Any, keep_features: Any) -> None:
-    if keep_features is not None:
+def _check_no_extraction(request: FeatureRequest) -> None:
+    if request.keep_features is not None:
         raise SettingError("features are given, and are kept as they are: leave out keep_features")
-    if not (isinstance(labels, str) and labels == "folder"):
+    if not (isinstance(request.labels, str) and request.labels == "folder"):
         raise SettingError(
             "features are given, with the labels that their file holds: leave labels out, or name "
             "the images"
         )
 
 
-def _check_as_asked(features: FeatureFile, asked: dict[str, Any]) -> None:
+def _check_as_asked(features: FeatureFile, request: FeatureRequest) -> None:
     """Refuse what the features were not made with: it would have no effect."""
+    asked = {"crops": request.crops, "precision": request.precision}
     differing = [
-        f"{name} {features.run[name]}, not {asked[name]}"
-        for name in ("crops", "precision")
-        if asked[name] not in (None, features.run[name])
+        f"{name} {features.run[name]}, not {value}"
+        for name, value in asked.items()
+        if value not in (None, features.run[name])
     ]
     if differing:
         raise SettingError(
             f"{features.path}: holds features of {', and of '.join(differing)}; leave that out, or "
             "name the images"
         )
-    if asked["preprocess"] is not None:
+    if request.preprocess is not None:
         there = PreprocessSpec.from_dict(features.run["preprocess"])
-        wanted = override_preprocess(there, asked["preprocess"])
-        if found := differences(there.to_dict(), wanted.to_dict()):
+        wanted = override_preprocess(there, request.preprocess)
+        if other := differences(there.to_dict(), wanted.to_dict()):
             raise SettingError(
-                f"{features.path}: holds features of other preprocessing ({'; '.join(found)}); "
+                f"{features.path}: holds features of other preprocessing ({'; '.join(other)}); "
                 "leave preprocess out, or name the images"
             )
-    if asked["weights"] is not None:
-        _check_weights(features, asked["weights"])
+    if request.weights is not None:
+        _check_weights(features, request.weights)
 
 
 def _check_weights(features: FeatureFile, weights: Any) -> None:
@@ -278,45 +359,27 @@ def _check_weights(features: FeatureFile, weights: Any) -> None:
         )
 
 
-def groups_and_splits(
-    features: FeatureFile, given: bool, layout: str, groups: Any
-) -> tuple[tuple[str, ...] | None, tuple[str, ...] | None]:
-    """Return the group and the split of each image; None where there are none.
-
-    Parameters
-    ----------
-    features : FeatureFile
-    given : bool
-        Whether it was there: then groups may be asked for that it does not have.
-    layout, groups
-        As in `decaf.fit`.
-    """
-    found, splits = features.groups, features.splits
-    if given and groups is not None:
-        names = features.path_bytes.tolist()
-        shared = len(common_folder(names))
-        found = find_groups(groups, names, [n[shared:] for n in names], RefList(names, {}))
-    if layout == "classes" or splits is None or set(splits) <= {"train", ""}:
-        splits = None
-    return found, splits
-
-
-def _checked_images(
-    source: Any, labels: Any, layout: str, groups: Any, min_images: int
-) -> ImageList:
+def _checked_images(request: FeatureRequest) -> ImageList:
     """List the images, and refuse those that no classifier can be made of before any is read."""
-    images = collect(source, labels=labels, layout=layout, groups=groups)
+    images = collect(
+        request.source, labels=request.labels, layout=request.layout, groups=request.groups
+    )
     usable_images(
         images.labels,
         images.class_names,
         np.ones(len(images), bool),
         np.zeros((len(images), 32), np.uint8),
         names=images.names,
-        min_images=min_images,
-        source=source_name(source),
-        splits=None if set(images.splits or ()) <= {"train", ""} else images.splits,
+        min_images=request.least_images,
+        source=source_name(request.source),
+        splits=_dividing(images.splits),
     )
     return images
+
+
+def _dividing(splits: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    """Return the splits of images where they divide them: not where all are for training."""
+    return None if splits is None or set(splits) <= {"train", ""} else splits
 
 
 def _is_path(value: Any) -> bool:

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 from decaf.cli.text import counted, printable
 
 if TYPE_CHECKING:
-    from decaf.classify.report import Choice, Estimate, FitReport, GroupReport
+    from decaf.classify.estimate import Estimate
+    from decaf.classify.layer_choice import Choice
+    from decaf.classify.report import FitReport, GroupReport
 
 __all__ = ["report_lines"]
 

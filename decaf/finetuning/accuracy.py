@@ -10,10 +10,10 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp
 
+from decaf.heads.metrics import wilson_interval
+
 __all__ = ["Accuracy", "Trial", "best_step", "sign_test"]
 
-# 97.5 % of a normal distribution lies below.
-_Z = 1.959963984540054
 # The search for a temperature goes from the inverse of this to this, for logits of deviation 1.
 _HOTTEST = 1e3
 
@@ -40,22 +40,15 @@ class Accuracy:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """The 95 % confidence interval in percent: Wilson's score interval.
-
-        References
-        ----------
-        Wilson 1927, "Probable Inference, the Law of Succession, and Statistical Inference".
+        """The 95 % confidence interval in percent, by Wilson's score method.
 
         Examples
         --------
         >>> [round(end, 1) for end in Accuracy(29, 35, 0.5).interval]
         [67.3, 91.9]
         """
-        # The p with |p̂ - p| <= z √(p (1 - p) / n): the roots of a quadratic in p.
-        n, share = self.images, self.right / self.images
-        centre = (share + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
-        half = _Z / (1 + _Z**2 / n) * math.sqrt(share * (1 - share) / n + _Z**2 / (4 * n * n))
-        return max(0.0, 100 * (centre - half)), min(100.0, 100 * (centre + half))
+        low, high = wilson_interval(self.right, self.images)
+        return 100 * low, 100 * high
 
     def __str__(self) -> str:
         low, high = self.interval

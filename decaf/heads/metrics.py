@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
 from decaf.errors import SettingError
 
-__all__ = ["mean_per_class_accuracy", "ranks"]
+__all__ = ["mean_per_class_accuracy", "ranks", "wilson_interval"]
 
 Labels = npt.NDArray[np.integer]
 
@@ -81,3 +83,41 @@ def mean_per_class_accuracy(
     if not there.any():
         raise SettingError("there is no accuracy of no images")
     return float((right[there] / images[there]).mean())
+
+
+def wilson_interval(right: float, tested: float) -> tuple[float, float]:
+    """Return the 95 % interval of a share, by Wilson's score method.
+
+    Unlike the usual ± 1.96 standard errors it stays within 0 and 1 and is sensible for few images
+    and for shares near the ends.
+
+    Parameters
+    ----------
+    right, tested : float
+        ``right`` of ``tested`` images; not whole numbers where images in groups say less than as
+        many others (`decaf.classify.estimate.independent_images`).
+
+    Returns
+    -------
+    tuple of float
+        Lower and upper end, 0 to 1.
+
+    References
+    ----------
+    Wilson, "Probable Inference, the Law of Succession, and Statistical Inference", JASA 22 (1927).
+
+    Examples
+    --------
+    >>> [round(end, 3) for end in wilson_interval(29, 35)]
+    [0.673, 0.919]
+    """
+    if not 0 <= right <= tested or tested < 1:
+        raise SettingError(f"{right} of {tested} is no share")
+    # The shares p that lie within z standard errors of what was found, (p̂ - p)² = z² p (1 - p) / n,
+    # are those between the roots of a quadratic in p.
+    z = 1.959963984540054
+    share = right / tested
+    scale = 1 + z * z / tested
+    middle = (share + z * z / (2 * tested)) / scale
+    half = z / scale * math.sqrt(share * (1 - share) / tested + z * z / (4 * tested * tested))
+    return max(0.0, middle - half), min(1.0, middle + half)

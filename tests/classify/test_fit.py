@@ -23,7 +23,6 @@ from decaf.backbone.weights.registry import DEFAULT_WEIGHTS
 from decaf.backbone.weights.state import Weights
 from decaf.classify.held_out import deal_folds, draw_held_out, usable_images
 from decaf.classify.layer_choice import Task, best_trial, try_layers
-from decaf.classify.report import estimate_of
 from decaf.errors import (
     FeatureFileError,
     ImageError,
@@ -113,16 +112,15 @@ def test_images_of_the_test_change_nothing_that_is_chosen() -> None:
     task = Task("it", np.arange(45), np.arange(45, 60))
 
     def tried(codes: np.ndarray, layers: dict[str, np.ndarray]) -> Any:
-        (found,) = try_layers(
+        return try_layers(
             [task],
+            codes,
             list(layers),
             layers.__getitem__,
-            codes,
             lambda: LogisticRegression("cv", Cs=[0.1, 1, 10], solver="sklearn"),
             tell=lambda _: None,
             stop=None,
-        )
-        return found
+        )[task]
 
     before = tried(codes, layers)
     changed = {name: np.where(np.arange(60)[:, None] < 45, X, 9 - X) for name, X in layers.items()}
@@ -184,7 +182,7 @@ def test_two_images_a_class_are_fitted_to_and_not_tested(
 def test_many_classes_of_two_images_are_fitted_to_and_not_tested(
     monkeypatch: pytest.MonkeyPatch, folder: Path, tmp_path: Path, net: decaf.Backbone
 ) -> None:
-    monkeypatch.setattr("decaf.classify.plan.MOST_TESTED_IN_TURN", 10)
+    monkeypatch.setattr("decaf.classify.held_out.MOST_TESTED_IN_TURN", 10)
     test_two_images_a_class_are_fitted_to_and_not_tested(folder, tmp_path, net)
 
 
@@ -510,24 +508,3 @@ def test_images_that_no_classifier_can_be_made_of_cost_no_extraction(
     with pytest.raises(InputError, match="no images"):
         decaf.fit([])
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
-
-
-def test_an_estimate_by_hand() -> None:
-    found = estimate_of(
-        np.array([0, 0, 0, 1, 1]),
-        np.array([0, 1, 1, 1, 1]),
-        np.array([0.9, 0.6, 0.7, 0.8, 0.5]),
-        class_names=("ant", "bee", "cat"),
-        largest=1,
-        paths=["0", "1", "2", "3", "4"],
-        folds=1,
-        choices=(),
-    )
-    assert found.confusion.tolist() == [[1, 2, 0], [0, 2, 0], [0, 0, 0]]
-    assert (found.right, found.accuracy) == (3, 0.6)
-    assert found.mean_per_class_accuracy == pytest.approx((1 / 3 + 1) / 2)
-    assert (found.baseline, found.baseline_class, found.untested) == (0.4, "bee", ("cat",))
-    assert [(each.path, each.truth, each.answer) for each in found.mistakes] == [
-        ("2", "ant", "bee"),
-        ("1", "ant", "bee"),
-    ]

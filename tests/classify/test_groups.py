@@ -13,10 +13,10 @@ from PIL import Image
 
 import decaf
 from decaf.backbone.weights.state import Weights
-from decaf.classify.held_out import usable_images, wilson_interval
-from decaf.classify.near_copies import count_near_copies
-from decaf.classify.plan import Plan, plan_of
+from decaf.classify.held_out import Plan, plan_of, usable_images
+from decaf.classify.layer_choice import count_near_copies
 from decaf.errors import InputError, OutputError, SettingError
+from decaf.heads.metrics import wilson_interval
 
 QUICK: dict[str, Any] = {"workers": 0, "device": "cpu", "progress": False, "layer": "fc7"}
 CLASSES = ("ant", "bee", "cat")

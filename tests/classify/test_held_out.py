@@ -8,15 +8,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import stats
 
 from decaf.classify.held_out import (
     Usable,
     deal_folds,
     draw_held_out,
-    independent_images,
     usable_images,
-    wilson_interval,
 )
 from decaf.errors import InputError, SettingError
 
@@ -209,31 +206,3 @@ def test_what_is_in_two_classes_is_never_tested() -> None:
     fold = deal_folds(found, 5, 0)
     assert (fold[doubtful] == -1).all()
     assert (np.delete(fold, doubtful) >= 0).all()
-
-
-@pytest.mark.parametrize(("right", "tested"), [(0, 1), (1, 1), (29, 35), (0, 200), (977, 1000)])
-def test_the_interval_is_that_of_scipy(right: int, tested: int) -> None:
-    expected = stats.binomtest(right, tested).proportion_ci(method="wilson")
-    assert wilson_interval(right, tested) == pytest.approx(tuple(expected), abs=1e-12)
-
-
-@pytest.mark.parametrize("alike", [0.0, 0.5, 1.0])
-def test_images_of_a_group_say_less_than_as_many_others(alike: float) -> None:
-    random = np.random.default_rng(0)
-    shares, told = [], []
-    groups = [f"{row // 6}" for row in range(240)]
-    for _ in range(400):
-        of_group = np.repeat(random.random(40) < 0.7, 6)
-        right = np.where(random.random(240) < alike, of_group, random.random(240) < 0.7)
-        shares.append(right.mean())
-        told.append(independent_images(right, groups))
-    # As many independent images would have the spread that the shares of these have.
-    truth = 0.7 * 0.3 / np.var(shares)
-    assert np.median(told) == pytest.approx(truth, rel=0.2)
-    assert independent_images(np.ones(6, bool), ["a", "a", "b", "b", "", ""]) == 4
-
-
-@pytest.mark.parametrize(("right", "tested"), [(0, 0), (2, 1), (-1, 1)])
-def test_no_interval_of_no_share(right: int, tested: int) -> None:
-    with pytest.raises(SettingError, match=f"{right} of {tested} is no share"):
-        wilson_interval(right, tested)

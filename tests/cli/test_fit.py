@@ -27,7 +27,9 @@ from decaf.backbone.spec import architecture
 from decaf.backbone.weights.load import load_weights, save_weights
 from decaf.backbone.weights.registry import DEFAULT_WEIGHTS
 from decaf.backbone.weights.state import Weights
-from decaf.classify.report import Candidate, Choice, FitReport, estimate_of
+from decaf.classify.estimate import estimate_of
+from decaf.classify.layer_choice import Candidate, Choice
+from decaf.classify.report import FitReport
 from decaf.cli.fit_text import report_lines
 from decaf.cli.main import main
 from decaf.images.spec import named_preprocess

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 from sklearn.metrics import balanced_accuracy_score, top_k_accuracy_score
 
 from decaf.errors import SettingError
@@ -73,3 +74,15 @@ def test_classes_count_alike() -> None:
 def test_what_makes_no_sense_is_refused(call, message: str) -> None:
     with pytest.raises(SettingError, match=message):
         call()
+
+
+@pytest.mark.parametrize(("right", "tested"), [(0, 1), (1, 1), (29, 35), (0, 200), (977, 1000)])
+def test_the_interval_is_that_of_scipy(right: int, tested: int) -> None:
+    expected = stats.binomtest(right, tested).proportion_ci(method="wilson")
+    assert metrics.wilson_interval(right, tested) == pytest.approx(tuple(expected), abs=1e-12)
+
+
+@pytest.mark.parametrize(("right", "tested"), [(0, 0), (2, 1), (-1, 1)])
+def test_no_interval_of_no_share(right: int, tested: int) -> None:
+    with pytest.raises(SettingError, match=f"{right} of {tested} is no share"):
+        metrics.wilson_interval(right, tested)

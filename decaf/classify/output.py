@@ -1,16 +1,22 @@
-"""Where a classifier and its features are to be written: refused before any work is done."""
+"""The file of a classifier to be, and the folder beside it that keeps features until it is done."""
 
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from decaf.backbone.weights.registry import is_registry_name
-from decaf.errors import OutputError
-from decaf.heads.saved import is_head_file
+from decaf.errors import HeadError, OutputError
+from decaf.heads.saved import is_head_file, load_head
 from decaf.images.decoding.formats import is_hdf5
 
-__all__ = ["check_targets"]
+__all__ = ["FEATURES_NAME", "check_targets", "is_almost_done", "parts_path", "remove_parts"]
+
+FEATURES_NAME = "features.h5"
 
 
 def check_targets(
@@ -65,3 +71,40 @@ def _check_out(out: Path, overwrite: bool) -> None:
 
 def _is_empty(path: Path) -> bool:
     return path.is_file() and path.stat().st_size == 0
+
+
+def parts_path(out: Path) -> Path:
+    """Return the folder that holds the features while a classifier is being made."""
+    return out.with_name(out.name + ".parts")
+
+
+def remove_parts(out: Path) -> None:
+    """Remove the features that were kept for a classifier that is made now, and nothing else."""
+    folder = parts_path(out)
+    for path in folder.glob(f"{FEATURES_NAME}*"):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+    with suppress(OSError):  # not there, or somebody's own
+        folder.rmdir()
+
+
+def is_almost_done(out: Path, settings: Mapping[str, Any]) -> bool:
+    """Tell whether a run wrote its classifier, and was killed before it had removed its features.
+
+    Parameters
+    ----------
+    out : Path
+        The classifier's file.
+    settings : mapping
+        The record of the settings that are asked for now: those of the run that was killed must be
+        the same.
+    """
+    try:
+        left = os.listdir(parts_path(out))
+        if not all(name.startswith(FEATURES_NAME) for name in left):
+            return False
+        return bool(load_head(out).report.get("settings") == settings)
+    except (OSError, HeadError):
+        return False
