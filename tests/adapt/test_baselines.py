@@ -36,7 +36,7 @@ class OneDomain(SourceOnly):
         raise AttributeError("a classifier, for the checks")
 
 
-@parametrize_with_checks([OneDomain(), OneDomain(head="1nn", scale="standard")])
+@parametrize_with_checks([OneDomain()])
 def test_source_only_is_a_classifier_of_scikit_learn(estimator: Any, check: Any) -> None:
     check(estimator)
 

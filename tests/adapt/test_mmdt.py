@@ -152,8 +152,7 @@ def test_wrong_settings_are_named_together(settings: dict[str, Any]) -> None:
         MMDT(**settings).fit(*domains())
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
-@pytest.mark.parametrize("head", ["svm", "logreg", "1nn"])
+@pytest.mark.parametrize(("head", "seed"), [("svm", 0), ("logreg", 1), ("1nn", 2)])
 def test_beats_source_only_where_features_are_mixed_and_loses_nothing_where_not(
     head: str, seed: int
 ) -> None:
