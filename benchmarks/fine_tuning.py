@@ -39,9 +39,11 @@ from datasets import Dataset, read_caltech101, read_class_folders, read_scene15
 from decaf.backbone.weights.registry import DEFAULT_WEIGHTS
 from decaf.finetuning.settings import FinetuneSettings
 from decaf.heads import load_head
+from decaf.images.listing.splits import draw_order
 from decaf.runtime.heap import keep_freed_memory
 from decaf.storage.atomic import write_atomically
 from harness.protocol.feature_cache import cached_features
+from harness.protocol.splits import salt_of
 from report import (
     BenchmarkReport,
     Cell,
@@ -256,11 +258,9 @@ def drawn(job: Job) -> tuple[Dataset, Dataset]:
         beside = read_class_folders(folder / "val", name=job.name)
     else:
         whole = read_class_folders(folder, name=job.name)
-    random = np.random.default_rng(job.seed)
     kept = []
-    for label, count in enumerate(whole.counts):
-        rows = random.permutation(np.flatnonzero(whole.labels == label))
-        most = count if beside is not None else count - max(1, round(count / 5))
+    for rows in draw_order(whole.labels, whole.names, salt=salt_of(job.seed, 0)):
+        most = len(rows) if beside is not None else len(rows) - max(1, round(len(rows) / 5))
         kept.append(rows[: min(most, job.per_class or most)])
     train = np.concatenate(kept)
     others = np.setdiff1d(np.arange(len(whole)), train)

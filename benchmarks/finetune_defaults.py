@@ -34,6 +34,7 @@ from decaf.finetuning.data import PickedSplit
 from decaf.finetuning.frozen_head import FrozenHead, fit_frozen_head, layer_values
 from decaf.finetuning.settings import FinetuneSettings
 from decaf.images.listing.layouts import LabelledImages, find_layout
+from decaf.images.listing.splits import draw_order
 from decaf.runtime.device import bf16_is_native
 from decaf.runtime.distributed import World
 from decaf.storage.atomic import write_atomically
@@ -41,6 +42,7 @@ from decaf.train.pack.build import make_pack
 from decaf.train.pack.reader import Pack
 from decaf.train.pack.sources import source_of
 from decaf.train.session import Rhythm, TrainingRun
+from harness.protocol.splits import salt_of
 from speed.machine import describe
 
 # What each recipe changes.
@@ -71,14 +73,8 @@ def drawn(folder: Path, count: int, seed: int) -> LabelledImages:
     """Draw so many images of each class."""
     layout = find_layout(folder)
     found = layout.read("train" if layout.splits else None)
-    random = np.random.default_rng(seed)
-    labels = found.images.labels
-    rows = np.concatenate(
-        [
-            random.permutation(np.flatnonzero(labels == label))[:count]
-            for label in range(len(found.class_ids))
-        ]
-    )
+    orders = draw_order(found.images.labels, found.images.names, salt=salt_of(seed, 0))
+    rows = np.concatenate([order[:count] for order in orders])
     return LabelledImages(found.images.take(rows), found.class_ids, found.class_names, ())
 
 

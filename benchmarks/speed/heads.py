@@ -51,6 +51,7 @@ import decaf
 from decaf.heads import LinearSVM
 from decaf.heads import LogisticRegression as BatchedRegression
 from decaf.heads.solver import Problem, cross_decisions, solve
+from decaf.images.listing.splits import draw_order
 
 NEAR = 1e-4  # of the objective, relative
 ALIKE = 0.999  # of the predictions
@@ -159,13 +160,9 @@ def _rows(path: Path, layer: str) -> tuple[np.ndarray, np.ndarray]:
 
 def _split(codes: np.ndarray, per_class: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Draw the training rows of each class; the others are for test."""
-    rng = np.random.default_rng(seed)
-    train = np.concatenate(
-        [
-            np.sort(rng.permutation(np.flatnonzero(codes == label))[:per_class])
-            for label in range(int(codes.max()) + 1)
-        ]
-    )
+    keys = [b"%d" % row for row in range(len(codes))]
+    orders = draw_order(codes, keys, salt=b"%d/" % seed)
+    train = np.concatenate([np.sort(order[:per_class]) for order in orders])
     return train, np.setdiff1d(np.arange(len(codes)), train)
 
 

@@ -116,26 +116,18 @@ def stratified_folds(
             f"{unit}s, or a number for C"
         )
     folds = min(folds, int(counts.max()))
-    if groups is not None:
-        keys = [b"%d" % row for row in range(len(codes))]
-        salt = b"%d:" % random.randint(np.iinfo(np.int32).max)
-        fold_of = deal_folds(codes, keys, folds, salt=salt, groups=groups)
-        found = [(np.flatnonzero(fold_of != k), np.flatnonzero(fold_of == k)) for k in range(folds)]
-        found = [fold for fold in found if len(fold[1])]
-        if not found:
-            raise InputError(
-                "C cannot be chosen by cross-validation: without any of the groups a class has no "
-                "row left; give groups that are finer, or a number for C"
-            )
-        return found
-    fold_of = np.full(len(codes), -1)
-    # Each class goes on in the fold where the one before stopped: the folds are of one size.
-    offset = 0
-    for code in np.flatnonzero(counts > 1):
-        rows = random.permutation(np.flatnonzero(codes == code))
-        fold_of[rows] = (offset + np.arange(len(rows))) % folds
-        offset += len(rows)
-    return [(np.flatnonzero(fold_of != k), np.flatnonzero(fold_of == k)) for k in range(folds)]
+    keys = [b"%d" % row for row in range(len(codes))]
+    salt = b"%d:" % random.randint(np.iinfo(np.int32).max)
+    several = counts[codes] > 1 if groups is None else None
+    fold_of = deal_folds(codes, keys, folds, salt=salt, groups=groups, testable=several)
+    found = [(np.flatnonzero(fold_of != k), np.flatnonzero(fold_of == k)) for k in range(folds)]
+    found = [fold for fold in found if len(fold[1])]
+    if not found:
+        raise InputError(
+            "C cannot be chosen by cross-validation: without any of the groups a class has no "
+            "row left; give groups that are finer, or a number for C"
+        )
+    return found
 
 
 def search_C(

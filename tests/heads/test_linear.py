@@ -246,7 +246,7 @@ def test_search_is_a_cross_validation_of_plain_fits(
             scores = scaled[held] @ coef.T + intercept
             right[number, fold] = (scores.argmax(axis=1) == codes[held]).sum()
             if C == head.C_:
-                np.testing.assert_allclose(search.decisions[held], scores, atol=0.1)
+                np.testing.assert_allclose(search.decisions[held], scores, atol=0.15)
     # An approximate fit may turn over a row or two.
     np.testing.assert_allclose(search.accuracy, right.sum(axis=1) / len(X), atol=2.5 / len(X))
     assert head.C_ == search.chosen == Cs[int(search.accuracy.argmax())]
@@ -309,11 +309,11 @@ def test_a_search_that_ends_at_its_border_says_so() -> None:
     X, y = data(60, 20, 2, spread=2.5)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", CSearchWarning)
-        rows = LinearSVM("cv", solver="sklearn", tol=1e-2).fit(X, y).search_
+        rows = LinearSVM("cv", solver="sklearn", tol=1e-2, random_state=1).fit(X, y).search_
     assert rows is not None
     best = int(rows.accuracy.argmax())
     lower = int(np.flatnonzero(rows.accuracy[:best] < rows.accuracy[best])[-1])
-    head = LinearSVM("cv", solver="sklearn", tol=1e-2, Cs=rows.Cs[[lower, best]])
+    head = LinearSVM("cv", solver="sklearn", tol=1e-2, random_state=1, Cs=rows.Cs[[lower, best]])
     with pytest.warns(CSearchWarning, match=r"at the border of its grid: C = .* give other Cs"):
         head.fit(X, y)
     assert head.search_ is not None

@@ -9,11 +9,9 @@ tested on.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,7 +19,8 @@ import numpy.typing as npt
 
 from datasets.domain_set import DomainSet
 from decaf.errors import InputError, SettingError
-from harness.protocol.splits import order_of_draw
+from decaf.images.listing.splits import draw_order
+from harness.protocol.splits import content_digest, load_manifest, salt_of
 
 __all__ = [
     "DomainSplit",
@@ -125,16 +124,14 @@ def draw_domain_splits(
     if wrong:
         raise SettingError(f"{', '.join(wrong)}: must be 1 or more")
     _check_enough(domains, {} if take_fewer else source_per_class, target_per_class)
-    labels = domains.dataset.labels
+    dataset = domains.dataset
     splits = []
     for number in range(n_splits):
         parts: tuple[dict[str, Rows], ...] = ({}, {}, {})
         for domain in domains.domains:
             rows = domains.rows_of(domain)
-            orders = [
-                order_of_draw(domains.dataset, rows[labels[rows] == label], seed=seed, split=number)
-                for label in range(len(domains.dataset.class_names))
-            ]
+            names, salt = [dataset.names[row] for row in rows], salt_of(seed, number)
+            orders = [rows[each] for each in draw_order(dataset.labels[rows], names, salt=salt)]
             parts[0][domain] = np.concatenate([o[: source_per_class[domain]] for o in orders])
             parts[1][domain] = np.concatenate([o[:target_per_class] for o in orders])
             parts[2][domain] = np.setdiff1d(rows, parts[1][domain])
@@ -221,7 +218,7 @@ def domain_manifest(
             for split in splits
         ],
     }
-    return {**content, "sha256": _digest(content)}
+    return {**content, "sha256": content_digest(content)}
 
 
 def read_domain_splits(
@@ -249,7 +246,7 @@ def read_domain_splits(
         If it is none, was changed, or is of other domains or images than these.
     """
     shown = os.fspath(path)
-    content = _load(shown)
+    content = load_manifest(shown, FORMAT, SCHEMA)
     if content.get("dataset") != domains.dataset.name:
         raise InputError(
             f"{shown}: splits of {content.get('dataset')!r}, and this is {domains.dataset.name!r}"
@@ -298,25 +295,6 @@ def _some(values: Any) -> list[Any]:
     return values
 
 
-def _load(shown: str) -> dict[str, Any]:
-    try:
-        content = json.loads(Path(shown).read_bytes())
-    except OSError as error:
-        raise InputError(f"{shown}: {error.strerror or error}") from error
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{shown}: no splits: not JSON ({error})") from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise InputError(
-            f"{shown}: no splits of domains: expected a file that this benchmark wrote"
-        )
-    if content.get("schema") != SCHEMA:
-        raise InputError(f"{shown}: schema {content.get('schema')!r} found, {SCHEMA} expected")
-    stated = content.pop("sha256", None)
-    if stated != _digest(content):
-        raise InputError(f"{shown}: was changed after it was written: its SHA-256 does not agree")
-    return content
-
-
 def _digest_of_domain(domains: DomainSet, domain: str, digests: Mapping[bytes, str]) -> str:
     dataset = domains.dataset
     digest = hashlib.sha256()
@@ -325,7 +303,3 @@ def _digest_of_domain(domains: DomainSet, domain: str, digests: Mapping[bytes, s
         class_name = dataset.class_names[dataset.labels[row]]
         digest.update(name + f"\0{class_name}\0{digests.get(name, '')}\n".encode())
     return digest.hexdigest()
-
-
-def _digest(content: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

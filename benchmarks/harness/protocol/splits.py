@@ -20,15 +20,18 @@ import numpy.typing as npt
 
 from datasets.dataset import Dataset
 from decaf.errors import InputError, SettingError
+from decaf.images.listing.splits import draw_order
 from decaf.storage.atomic import disk_errors, write_atomically
 
 __all__ = [
     "Split",
+    "content_digest",
     "draw_splits",
+    "load_manifest",
     "manifest",
     "official_splits",
-    "order_of_draw",
     "read_splits",
+    "salt_of",
     "write_splits",
 ]
 
@@ -149,34 +152,29 @@ def draw_splits(
             f"{dataset.root}: {first} images{more}; {train_per_class} training images a class and "
             f"one to test on take {train_per_class + 1}: ask for fewer training images"
         )
-    members = [np.flatnonzero(dataset.labels == each) for each in range(len(dataset.class_names))]
+    stop = None if test_per_class is None else train_per_class + test_per_class
     splits = []
     for number in range(n_splits):
-        train, test = [], []
-        for rows in members:
-            order = order_of_draw(dataset, rows, seed=seed, split=number)
-            train.append(order[:train_per_class])
-            rest = order[train_per_class:]
-            test.append(rest if test_per_class is None else rest[:test_per_class])
-        splits.append(Split(f"split {number}", np.concatenate(train), np.concatenate(test)))
+        orders = draw_order(dataset.labels, dataset.names, salt=salt_of(seed, number))
+        train = np.concatenate([order[:train_per_class] for order in orders])
+        test = np.concatenate([order[train_per_class:stop] for order in orders])
+        splits.append(Split(f"split {number}", train, test))
     return tuple(splits)
 
 
-def order_of_draw(dataset: Dataset, rows: Rows, *, seed: int, split: int) -> Rows:
-    """Return rows in the order in which a split of a seed draws them.
+def salt_of(seed: int, split: int) -> bytes:
+    """Return what tells a split of a seed from all other draws.
 
     Parameters
     ----------
-    dataset : Dataset
-    rows : array of int64
     seed, split : int
 
     Returns
     -------
-    array of int64, shape (len(rows),)
+    bytes
+        As `decaf.images.listing.splits.draw_order` takes it.
     """
-    tickets = {int(row): _ticket(dataset.names[row], seed, split) for row in rows}
-    return np.array(sorted(tickets, key=tickets.__getitem__), np.int64)
+    return b"%d/%d/" % (seed, split)
 
 
 def official_splits(dataset: Dataset, n_splits: int | None = None) -> tuple[Split, ...]:
@@ -253,7 +251,7 @@ def manifest(
             for each in splits
         ],
     }
-    return {**content, "sha256": _digest(content)}
+    return {**content, "sha256": content_digest(content)}
 
 
 def write_splits(path: str | os.PathLike[str], content: Mapping[str, Any]) -> None:
@@ -294,7 +292,8 @@ def read_splits(
         changed, or are of another class now.
     """
     shown = os.fspath(path)
-    content = _load(shown)
+    content = load_manifest(shown, FORMAT, SCHEMA)
+    _check_places(shown, content)
     if content["dataset"] != dataset.name:
         raise InputError(f"{shown}: splits of {content['dataset']!r}, and this is {dataset.name!r}")
     row_of = {os.fsdecode(name): row for row, name in enumerate(dataset.names)}
@@ -322,21 +321,38 @@ def _refuse(shown: str, names: Sequence[str], count: int, what: str) -> None:
         )
 
 
-def _load(shown: str) -> dict[str, Any]:
+def load_manifest(path: str | os.PathLike[str], form: str, schema: int) -> dict[str, Any]:
+    """Read a manifest that a benchmark wrote, and check that nobody changed it.
+
+    Parameters
+    ----------
+    path : path
+    form, schema
+        What its ``format`` and ``schema`` have to be.
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, is of another format or schema, or was changed.
+    """
+    shown = os.fspath(path)
     try:
         content = json.loads(Path(shown).read_bytes())
     except OSError as error:
         raise InputError(f"{shown}: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:
         raise InputError(f"{shown}: no splits: not JSON ({error})") from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise InputError(f"{shown}: no splits: expected a file that a benchmark wrote")
-    if content.get("schema") != SCHEMA:
-        raise InputError(f"{shown}: schema {content.get('schema')!r} found, {SCHEMA} expected")
-    stated = content.pop("sha256", None)
-    if stated != _digest(content):
+    if not isinstance(content, dict) or content.get("format") != form:
+        of_domains = " of domains" if form.startswith("decaf-domain") else ""
+        raise InputError(f"{shown}: no splits{of_domains}: expected a file that a benchmark wrote")
+    if content.get("schema") != schema:
+        raise InputError(f"{shown}: schema {content.get('schema')!r} found, {schema} expected")
+    if content.pop("sha256", None) != content_digest(content):
         raise InputError(f"{shown}: was changed after it was written: its SHA-256 does not agree")
-    _check_places(shown, content)
     return content
 
 
@@ -363,9 +379,6 @@ def _check_places(shown: str, content: Mapping[str, Any]) -> None:
         )
 
 
-def _ticket(name: bytes, seed: int, split: int) -> bytes:
-    return hashlib.sha256(b"%d/%d/" % (seed, split) + name).digest()
-
-
-def _digest(content: Mapping[str, Any]) -> str:
+def content_digest(content: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of a manifest without its own ``sha256``, in hexadecimal digits."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

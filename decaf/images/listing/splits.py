@@ -1,4 +1,4 @@
-"""Every split that decaf draws: a share held out, and folds, by hashes of what images are.
+"""Every split that decaf draws: a share or a number held out, and folds, by hashes of the images.
 
 What decides is a hash of a salt (the seed) and of an image's key (its content or its name): the
 same image falls on the same side wherever it stands in the list, and hardly any moves when others
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["deal_folds", "draw_share", "groups_of_classes"]
+__all__ = ["deal_folds", "draw_order", "draw_share", "groups_of_classes"]
 
 Codes = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
@@ -66,9 +66,10 @@ def draw_share(
         for unit in _drawn_units(_units(codes, keys, groups, testable, salt), wanted):
             held[unit.rows] = True
         return held
-    for code in range(len(counts)):
-        order = _shuffled(codes, keys, code, testable, salt)
-        held[order[: max(0, int(wanted[code]))]] = True
+    for order, count in zip(
+        draw_order(codes, keys, salt=salt, testable=testable), wanted, strict=True
+    ):
+        held[order[: max(0, int(count))]] = True
     return held
 
 
@@ -103,11 +104,34 @@ def deal_folds(
             fold[unit.rows] = number
         return fold
     dealt = 0
-    for code in range(int(codes.max(initial=-1)) + 1):
-        order = _shuffled(codes, keys, code, testable, salt)
+    for order in draw_order(codes, keys, salt=salt, testable=testable):
         fold[order] = (dealt + np.arange(len(order))) % folds
         dealt += len(order)
     return fold
+
+
+def draw_order(
+    codes: Codes, keys: Sequence[bytes], *, salt: bytes, testable: Mask | None = None
+) -> list[Codes]:
+    """Put the images of each class in an order by chance: the first so many are a draw of them.
+
+    Parameters
+    ----------
+    codes, keys, salt, testable
+        As in `draw_share`. Images that must not be held out are left out.
+
+    Returns
+    -------
+    list of array of int64
+        The rows of each class.
+    """
+    tickets = [_ticket(salt, key) for key in keys]
+    orders = []
+    for code in range(int(codes.max(initial=-1)) + 1):
+        allowed = codes == code if testable is None else (codes == code) & testable
+        rows = np.flatnonzero(allowed).tolist()
+        orders.append(np.array(sorted(rows, key=tickets.__getitem__), np.int64))
+    return orders
 
 
 def groups_of_classes(codes: Codes, groups: Sequence[str] | None) -> Codes:
@@ -144,15 +168,6 @@ class _Unit:
 
 def _ticket(salt: bytes, key: bytes) -> bytes:
     return hashlib.sha256(salt + key).digest()
-
-
-def _shuffled(
-    codes: Codes, keys: Sequence[bytes], code: int, testable: Mask | None, salt: bytes
-) -> Codes:
-    """Return the rows of a class that may be held out, in an order by chance."""
-    allowed = codes == code if testable is None else (codes == code) & testable
-    rows = np.flatnonzero(allowed).tolist()
-    return np.array(sorted(rows, key=lambda row: _ticket(salt, keys[row])), np.int64)
 
 
 def _units(

@@ -127,7 +127,7 @@ def test_a_manifest_of_something_else(make_domains: Make, tmp_path: Path) -> Non
     path.write_text("{")
     refused("no splits: not JSON")
     path.write_text("[]")
-    refused("expected a file that this benchmark wrote")
+    refused("expected a file that a benchmark wrote")
     write_splits(path, content)
     refused("splits of 'Office-31', and this is 'PACS'", make_domains(name="PACS"))
     refused("splits of other domains than a, b", make_domains(("a", "b")))
@@ -157,7 +157,7 @@ def test_a_manifest_that_agrees_with_itself_and_is_wrong(
         "no list": "webcam",
     }[damage]
     del content["sha256"]
-    content["sha256"] = module._digest(content)
+    content["sha256"] = module.content_digest(content)
     path = tmp_path / "splits.json"
     path.write_text(json.dumps(content))
     with pytest.raises(InputError, match="each has to name labelled images of every domain"):

@@ -194,7 +194,9 @@ def test_a_manifest_that_agrees_with_itself_and_makes_no_sense(
     path, dataset, _, _ = written
     content = json.loads(path.read_bytes())
     content["splits"] = splits
-    monkeypatch.setattr("harness.protocol.splits._digest", lambda _content: content["sha256"])
+    monkeypatch.setattr(
+        "harness.protocol.splits.content_digest", lambda _content: content["sha256"]
+    )
     path.write_text(json.dumps(content))
     with pytest.raises(InputError, match="no splits: each has to name"):
         read_splits(path, dataset)
@@ -207,7 +209,7 @@ def test_an_image_under_two_places_could_be_trained_and_tested_on(
     content = json.loads(path.read_bytes())
     content["files"].append(content["files"][content["splits"][0]["train"][0]])
     content["splits"][0]["test"].append(len(content["files"]) - 1)
-    monkeypatch.setattr("harness.protocol.splits._digest", lambda _: content["sha256"])
+    monkeypatch.setattr("harness.protocol.splits.content_digest", lambda _: content["sha256"])
     path.write_text(json.dumps(content))
     with pytest.raises(InputError, match="none of them twice"):
         read_splits(path, dataset)
