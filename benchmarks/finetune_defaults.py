@@ -36,7 +36,7 @@ from decaf.finetuning.settings import FinetuneSettings
 from decaf.images.listing.layouts import LabelledImages, find_layout
 from decaf.images.listing.splits import draw_order
 from decaf.runtime.device import bf16_is_native
-from decaf.runtime.distributed import World
+from decaf.runtime.processes import World
 from decaf.storage.atomic import write_atomically
 from decaf.train.pack.build import make_pack
 from decaf.train.pack.reader import Pack

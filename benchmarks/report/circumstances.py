@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import decaf
-from decaf.features.run import available_cores
+from decaf.runtime.cores import available_cores
 
 __all__ = ["machine", "now", "peak_memory", "versions"]
 

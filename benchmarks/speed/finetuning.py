@@ -34,8 +34,8 @@ from decaf.backbone.weights.registry import DEFAULT_WEIGHTS
 from decaf.finetuning.data import VAL_FRACTION, divided, find_images
 from decaf.finetuning.settings import FinetuneSettings
 from decaf.runtime.device import bf16_is_native, choose_device
-from decaf.runtime.distributed import World
-from decaf.runtime.heap import keep_freed_memory
+from decaf.runtime.memory import keep_freed_memory
+from decaf.runtime.processes import World
 from decaf.train.feed import Feed
 from decaf.train.pack.build import make_pack
 from decaf.train.session import Rhythm, TrainingRun

@@ -38,7 +38,7 @@ from machine import describe
 from turns import again, cores, seconds_of, spread
 
 from decaf.runtime.device import choose_device
-from decaf.runtime.distributed import World
+from decaf.runtime.processes import World
 from decaf.train.feed import Batch, Feed, Normaliser
 from decaf.train.initial_weights import preprocess_of, start_state
 from decaf.train.pack.build import make_pack

@@ -121,7 +121,7 @@ def run(args: argparse.Namespace) -> int:
     from decaf.errors import Stopped
     from decaf.finetuning.run import finetune
     from decaf.finetuning.settings import FinetuneSettings
-    from decaf.runtime.heap import keep_freed_memory
+    from decaf.runtime.memory import keep_freed_memory
 
     keep_freed_memory()
     chief = os.environ.get("RANK", "0") == "0"

@@ -55,7 +55,7 @@ def run_training(
         From the result, as JSON values, to the line for people.
     """
     from decaf.errors import Stopped
-    from decaf.runtime.heap import keep_freed_memory
+    from decaf.runtime.memory import keep_freed_memory
 
     keep_freed_memory()
     with stopped_by_signals("stopping after this step") as stop, log_lines(is_chief()):

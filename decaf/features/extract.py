@@ -19,7 +19,7 @@ from decaf.features.session import Session, start_decoders
 from decaf.features.target import Target
 from decaf.images.listing.sources import collect
 from decaf.images.status import STATUS_NAMES
-from decaf.runtime.ranks import local_rank
+from decaf.runtime.processes import local_rank
 
 if TYPE_CHECKING:
     from decaf.backbone.model import Backbone

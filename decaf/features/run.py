@@ -18,7 +18,6 @@ __all__ = [
     "DTYPES",
     "PRECISIONS",
     "RunSettings",
-    "available_cores",
     "differences",
     "environment",
 ]
@@ -80,13 +79,6 @@ class RunSettings:
             "dtype": self.dtype,
             "versions": {"torch": torch.__version__, **decoder_versions()},
         }
-
-
-def available_cores() -> int:
-    """Return how many processors this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def environment(device: str, sources: Sequence[Any], threads: int) -> dict[str, Any]:

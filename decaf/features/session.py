@@ -10,11 +10,11 @@ import numpy as np
 
 from decaf.features.pipeline import stream
 from decaf.features.rows import Rows
-from decaf.features.run import RunSettings, available_cores
+from decaf.features.run import RunSettings
 from decaf.images.workers.decoders import Decoders
 from decaf.images.workers.pool import InlinePool, Pool, processes_available
+from decaf.runtime.cores import available_cores, cores_of_process
 from decaf.runtime.progress import progress_for
-from decaf.runtime.ranks import local_world_size
 
 if TYPE_CHECKING:
     import torch
@@ -48,7 +48,7 @@ def start_decoders(images: ImageList, workers: int | None) -> Decoders | None:
     """
     if images.in_memory or workers == 0 or not processes_available():
         return None
-    most = max(1, available_cores() // local_world_size()) if workers is None else workers
+    most = cores_of_process() if workers is None else workers
     return Decoders(len(images), most, exact=workers is not None)
 
 

@@ -22,8 +22,8 @@ from decaf.features.parts.writer import ShardWriter
 from decaf.features.run import differences, environment
 from decaf.features.store.assemble import FileHead, write_feature_file
 from decaf.features.store.file import FeatureFile
+from decaf.runtime.processes import World, world_of_run
 from decaf.runtime.progress import Progress, progress_for
-from decaf.runtime.ranks import Ranks, ranks_of_run
 from decaf.storage.atomic import disk_errors, remove_leftover
 from decaf.storage.records import fingerprint
 from decaf.version import __version__
@@ -39,6 +39,8 @@ __all__ = ["Target"]
 # of a sync to disk for each.
 SHARD_BATCHES = {"cpu": 2, "cuda": 4}
 SHARD_BYTES = 64 << 20
+
+GO_ON = "finished rows are kept: run the same command again to go on"
 
 
 class Target:
@@ -87,8 +89,9 @@ class Target:
         images = session.images
         head = self._head(session, backbone)
         layers = _row_shapes(session, backbone)
-        with ranks_of_run() as ranks:
-            if not self._begin(session, head, layers, ranks):
+        # What the processes say to each other is said by CPUs, wherever the network is.
+        with world_of_run("cpu", go_on=GO_ON) as world:
+            if not self._begin(session, head, layers, world):
                 return FeatureFile(self.path)
             parts = self._parts
             try:
@@ -96,25 +99,20 @@ class Target:
                     _forget_bad(parts)
                 # Of one mind about what is missing: a rank that looked for itself would see what
                 # a faster one had finished meanwhile, and the shares would not fit together.
-                missing = ranks.share(parts.missing(len(images)) if ranks.rank == 0 else None)
-                todo = missing[ranks.rank :: ranks.world]
+                missing = world.share(parts.missing(len(images)) if world.chief else [])
+                todo = missing[world.rank :: world.size]
                 left = _rows_in(todo)
                 total = len(images) - _rows_in(missing) + left  # without what other ranks will do
-                with progress_for(
-                    progress if ranks.rank == 0 else False, total, total - left
-                ) as bar:
+                with progress_for(progress if world.chief else False, total, total - left) as bar:
                     try:
                         self._compute(session, todo, parts, bar, stop, raise_bad)
-                        _wait(ranks, stop)
+                        _wait(world, stop)
                     except Stopped:
                         raise Stopped(
                             f"{self.path}: stopped after {bar.done} of {len(images)} images; they "
                             f"are kept in {self.parts_path}; run the same command again to go on"
                         ) from None
-                if ranks.rank == 0:
-                    self._assemble(session, head, layers, ranks)
-                else:
-                    ranks.share(None)
+                world.on_chief(lambda: self._assemble(session, head, layers))
             finally:
                 parts.close()
         return FeatureFile(self.path)
@@ -137,32 +135,29 @@ class Target:
         )
 
     def _begin(
-        self, session: Session, head: FileHead, layers: dict[str, tuple[int, ...]], ranks: Ranks
+        self, session: Session, head: FileHead, layers: dict[str, tuple[int, ...]], world: World
     ) -> bool:
         """Open the directory of shards in all processes; False where the file is complete."""
         inputs = describe(session.images)
         digest = hashlib.sha256(json.dumps([entry[::3] for entry in inputs]).encode()).hexdigest()
-        begun: Any = None
-        if ranks.rank == 0:
-            try:
-                if self._is_complete(head, session.images):
-                    Parts.tidy(self.parts_path, fingerprint(head.run))
-                    remove_leftover(self.path)
-                else:
-                    row_bytes = sum(math.prod(shape) for shape in layers.values())
-                    row_bytes *= np.dtype(session.settings.dtype).itemsize
-                    self._parts = self._open_parts(session, head, inputs, row_bytes)
-                    begun = digest if self._is_needed(head, session.images) else None
-            except Exception as error:
-                ranks.share(error)
-                raise
-        begun = ranks.share(begun)
+
+        def begin() -> str | None:
+            if self._is_complete(head, session.images):
+                Parts.tidy(self.parts_path, fingerprint(head.run))
+                remove_leftover(self.path)
+                return None
+            row_bytes = sum(math.prod(shape) for shape in layers.values())
+            row_bytes *= np.dtype(session.settings.dtype).itemsize
+            self._parts = self._open_parts(session, head, inputs, row_bytes)
+            return digest if self._is_needed(head, session.images) else None
+
+        begun = world.share(world.on_chief(begin))
         if begun is None:
             return False
-        if ranks.rank != 0:
+        if not world.chief:
             if begun != digest:
-                raise OutputError(f"{self.path}: rank {ranks.rank} sees other images than rank 0")
-            self._parts = Parts.join(self.parts_path, ranks.rank)
+                raise OutputError(f"{self.path}: rank {world.rank} sees other images than rank 0")
+            self._parts = Parts.join(self.parts_path, world.rank)
         return True
 
     def _is_needed(self, head: FileHead, images: ImageList) -> bool:
@@ -256,30 +251,25 @@ class Target:
                 writer.put(rows)
 
     def _assemble(
-        self, session: Session, head: FileHead, layers: dict[str, tuple[int, ...]], ranks: Ranks
+        self, session: Session, head: FileHead, layers: dict[str, tuple[int, ...]]
     ) -> None:
         parts = self._parts
         head = replace(head, created=parts.header["created"])  # that of the run's beginning
-        try:
-            parts.read_manifests()
-            if missing := parts.missing(len(session.images)):
-                raise OutputError(
-                    f"{self.path}: rows {missing[0][0]} to {missing[0][1] - 1} are not in "
-                    f"{self.parts_path}; run the same command again to make them anew"
-                )
-            kept = f"all {len(session.images)} rows are kept in {self.parts_path}"
-            with disk_errors(self.path, kept):
-                write_feature_file(self.path, head, layers, parts.all_rows(len(session.images)))
-            parts.remove()
-        except Exception as error:
-            ranks.share(error)
-            raise
-        ranks.share(None)
+        parts.read_manifests()
+        if missing := parts.missing(len(session.images)):
+            raise OutputError(
+                f"{self.path}: rows {missing[0][0]} to {missing[0][1] - 1} are not in "
+                f"{self.parts_path}; run the same command again to make them anew"
+            )
+        kept = f"all {len(session.images)} rows are kept in {self.parts_path}"
+        with disk_errors(self.path, kept):
+            write_feature_file(self.path, head, layers, parts.all_rows(len(session.images)))
+        parts.remove()
 
 
-def _wait(ranks: Ranks, stop: threading.Event | None) -> None:
+def _wait(world: World, stop: threading.Event | None) -> None:
     try:
-        ranks.wait()
+        world.wait()
     except DecafError:
         # A rank that waits when all of them are stopped sees the others go.
         if stop is not None and stop.is_set():

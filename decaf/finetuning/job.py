@@ -19,7 +19,6 @@ from torch import Tensor
 from decaf.backbone.network import AlexNet
 from decaf.backbone.weights.load import Weights, load_weights, save_weights
 from decaf.errors import InputError, SettingError, WeightsError
-from decaf.features.run import available_cores
 from decaf.finetuning.accuracy import Trial, best_step, sign_test
 from decaf.finetuning.card import write_card
 from decaf.finetuning.data import (
@@ -32,13 +31,13 @@ from decaf.finetuning.data import (
 from decaf.finetuning.frozen_head import FrozenHead, fit_frozen_head, layer_values, save_frozen
 from decaf.finetuning.result import Finetuned
 from decaf.finetuning.settings import FinetuneSettings, with_half_the_batch
-from decaf.finetuning.step_memory import SHARE, available_memory, step_memory
 from decaf.finetuning.work_folder import WorkFolder
 from decaf.images.decoding.formats import is_hdf5
 from decaf.images.spec import PreprocessSpec
+from decaf.runtime.cores import cores_of_process
 from decaf.runtime.device import bf16_is_native, is_out_of_memory
-from decaf.runtime.distributed import World
-from decaf.runtime.ranks import local_world_size
+from decaf.runtime.memory import available_memory
+from decaf.runtime.processes import World
 from decaf.train.initial_weights import preprocess_of, start_state
 from decaf.train.log import read_log
 from decaf.train.loop import Diverged
@@ -48,37 +47,14 @@ from decaf.train.pack.reader import Pack
 from decaf.train.pack.sources import PackSource
 from decaf.train.recipe import TrainSettings
 from decaf.train.session import Rhythm, TrainingRun
+from decaf.train.trainer import MEMORY_SHARE, step_memory
 
-__all__ = ["Job", "Trained", "on_chief"]
+__all__ = ["Job", "Trained"]
 
 # Packs up to this size hold the pixels as they are; beyond, JPEGs of them.
 RAW_BYTES = 4 << 30
 
 _logger = logging.getLogger(__name__)
-
-
-def on_chief(world: World, body: Callable[[], Any]) -> Any:
-    """Do something on rank 0 alone; what goes wrong there is raised everywhere.
-
-    Parameters
-    ----------
-    world : World
-    body : callable
-        Without arguments.
-
-    Returns
-    -------
-    object
-        What `body` gave; None in other processes.
-    """
-    found, problem = None, None
-    if world.chief:
-        try:
-            found = body()
-        except Exception as error:
-            problem = error
-    world.share(problem)
-    return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,7 +110,7 @@ class Job:
     @property
     def threads(self) -> int:
         """Threads that decode."""
-        return self.workers or max(1, available_cores() // local_world_size())
+        return self.workers or cores_of_process()
 
     @property
     def precision(self) -> str:
@@ -169,10 +145,10 @@ class Job:
         if is_hdf5(train):
             first, second = Path(os.fsdecode(train)), None if val is None else os.fsdecode(val)
         else:
-            on_chief(self.world, lambda: self._pack(source, work, on_error, overwrite))
+            self.world.on_chief(lambda: self._pack(source, work, on_error, overwrite))
         pack = stack.enter_context(Pack.open(first))
         val_pack = None if second is None else stack.enter_context(Pack.open(second))
-        found = on_chief(self.world, lambda: groups_by_name(pack, source, self.groups))
+        found = self.world.on_chief(lambda: groups_by_name(pack, source, self.groups))
         groups: Any = self.world.share(found)
         data = divided(pack, val_pack, self.val_fraction, self.settings.seed, groups)
         if self.world.chief and (twice := seen_in_training(data)):
@@ -226,7 +202,7 @@ class Job:
             work.keep_head({"pack": data.pack.fingerprint}, tensors)
             return tensors
 
-        head = FrozenHead.from_tensors(self.world.share_tensors(on_chief(self.world, fit)))
+        head = FrozenHead.from_tensors(self.world.share_tensors(self.world.on_chief(fit)))
         if self.world.chief:
             accuracy = head.trial.accuracy
             _logger.info(
@@ -294,7 +270,7 @@ class Job:
             settings = asked
             available = available_memory() if self.world.device.type == "cpu" else None
             spec = settings.spec(len(data.pack.wnids), self.begun.spec)
-            while available is not None and step_memory(spec, settings) > SHARE * available:
+            while available is not None and step_memory(spec, settings) > MEMORY_SHARE * available:
                 smaller = with_half_the_batch(settings, self.world.size)
                 if smaller is None:
                     raise SettingError(
@@ -309,7 +285,7 @@ class Job:
                 work.adjust(settings.to_dict())
             found = settings
 
-        on_chief(self.world, choose)
+        self.world.on_chief(choose)
         shared = self.world.share(found)
         assert isinstance(shared, TrainSettings)
         return shared
@@ -349,7 +325,7 @@ class Job:
         finally:
             run.close()
         # Others than rank 0 may see the file later than it was written.
-        read = on_chief(self.world, lambda: load_weights(found.weights))
+        read = self.world.on_chief(lambda: load_weights(found.weights))
         weights = self.world.share(read)
         assert isinstance(weights, Weights)
         return Trained(weights, settings, found.seconds, found.epochs, run.trainer.step)
@@ -439,8 +415,8 @@ class Job:
 
         if target is not None:
             # First: a run that is killed from here on is one whose command may be given again.
-            on_chief(self.world, lambda: work.keep_result(result.to_dict()))
-            on_chief(self.world, write)
+            self.world.on_chief(lambda: work.keep_result(result.to_dict()))
+            self.world.on_chief(write)
         return result
 
     def _tried(self, weights: Weights, data: Packed) -> Trial:

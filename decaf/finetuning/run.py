@@ -18,14 +18,14 @@ from decaf.backbone.weights.state import with_preprocess
 from decaf.errors import ImageError, InputError, OutputError, SettingError, Stopped
 from decaf.finetuning.card import check_card_path
 from decaf.finetuning.data import VAL_FRACTION, find_images, identity_of, images_of
-from decaf.finetuning.job import Job, on_chief
+from decaf.finetuning.job import Job
 from decaf.finetuning.result import Finetuned
 from decaf.finetuning.settings import FinetuneSettings
 from decaf.finetuning.work_folder import WorkFolder
 from decaf.heads.saved import is_head_file
 from decaf.images.decoding.formats import is_hdf5
 from decaf.runtime.device import strict_float32
-from decaf.runtime.distributed import world_of_run
+from decaf.runtime.processes import world_of_run
 from decaf.train.pack.sources import PackSource
 from decaf.train.session import Rhythm
 
@@ -201,8 +201,7 @@ def finetune(
         if isinstance(train, PackSource):
             source = train
         elif not packs[0]:
-            source = on_chief(
-                world,
+            source = world.on_chief(
                 lambda: find_images(
                     train,
                     val,
@@ -222,7 +221,7 @@ def finetune(
             work.images = images_of(train, val, val_fraction) if packs[0] else identity_of(source)
             return work.open(resume=resume, overwrite=overwrite)
 
-        resumed = on_chief(world, take)
+        resumed = world.on_chief(take)
         before = job.told_before(work)
         if before is None or head_path is not None:
             try:

@@ -12,7 +12,7 @@ from typing import Any
 
 from decaf.errors import SettingError
 from decaf.runtime.device import strict_float32
-from decaf.runtime.distributed import world_of_run
+from decaf.runtime.processes import world_of_run
 from decaf.train.curves import can_draw
 from decaf.train.log import wants_tensorboard
 from decaf.train.pack.reader import Pack

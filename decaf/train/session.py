@@ -21,10 +21,9 @@ from decaf.backbone.spec import layer_shape, parameter_shapes
 from decaf.backbone.weights.load import load_weights, save_weights
 from decaf.backbone.weights.state import Weights
 from decaf.errors import OutputError, SettingError, WeightsError
-from decaf.features.run import available_cores
-from decaf.runtime.distributed import World
+from decaf.runtime.cores import cores_of_process
+from decaf.runtime.processes import World
 from decaf.runtime.progress import progress_for
-from decaf.runtime.ranks import local_world_size
 from decaf.storage.atomic import disk_errors
 from decaf.train.checkpoint import Checkpoints
 from decaf.train.curves import can_draw, draw_curves
@@ -166,7 +165,7 @@ class TrainingRun:
         self.rhythm = rhythm
         self.split: Split = pack.splits["train"] if split is None else split
         self.validation_split = validation
-        self.workers = workers or max(1, available_cores() // local_world_size())
+        self.workers = workers or cores_of_process()
         self.checkpoints = Checkpoints(folder / CHECKPOINTS, rhythm.keep)
         begun = init_from if isinstance(init_from, Weights) else None
         if init_from is not None and not isinstance(init_from, Weights):
@@ -277,13 +276,7 @@ class TrainingRun:
         ResumeError
             If the run in it was another, or none of its checkpoints is intact.
         """
-        found, problem = None, None
-        if self.world.chief:
-            try:
-                found = self.run_folder.open(resume, self._room())
-            except Exception as error:
-                problem = error
-        self.world.share(problem)
+        found = self.world.on_chief(lambda: self.run_folder.open(resume, self._room()))
         # The other processes are told rank 0's state rather than left to find the same file.
         state = self.world.share(None if found is None else found[0])
         if state is None:

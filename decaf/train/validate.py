@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from decaf.images.preprocess import resized_crops
 from decaf.images.spec import PreprocessSpec
-from decaf.runtime.distributed import World
+from decaf.runtime.processes import World
 from decaf.train.feed import Normaliser, Split, ahead, decoding_threads
 
 __all__ = ["Validation", "centre_crops", "validate"]

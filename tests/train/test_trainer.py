@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from decaf.backbone.init import random_state
 from decaf.errors import ResumeError
-from decaf.runtime.distributed import World
+from decaf.runtime.processes import World
 from decaf.train.feed import Batch
 from decaf.train.recipe import TrainSettings
 from decaf.train.trainer import Trainer

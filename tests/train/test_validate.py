@@ -10,7 +10,7 @@ from sklearn.metrics import log_loss, top_k_accuracy_score
 from decaf.errors import ImageError
 from decaf.images.preprocess import normalise, resized_crops
 from decaf.images.spec import PreprocessSpec
-from decaf.runtime.distributed import World
+from decaf.runtime.processes import World
 from decaf.train.feed import Normaliser
 from decaf.train.validate import validate
 

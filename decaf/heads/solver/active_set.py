@@ -27,7 +27,7 @@ from decaf.heads.solver.coordinates import MOST_ROWS, descend
 from decaf.heads.solver.gram import Gram
 from decaf.heads.solver.line_search import search
 from decaf.heads.solver.losses import Piecewise
-from decaf.heads.solver.threads import share_out
+from decaf.runtime.cores import share_out
 
 __all__ = ["finite_newton", "hinge_multipliers"]
 

@@ -24,8 +24,8 @@ from decaf.heads.solver.solver import (
     is_small,
     weight_of,
 )
-from decaf.heads.solver.threads import one_thread, share_out
 from decaf.heads.solver.training import Found, TrainingRows, prefers_rows
+from decaf.runtime.cores import one_thread, share_out
 from decaf.runtime.device import choose_device
 
 __all__ = ["cross_decisions", "solve", "solve_path"]

@@ -23,7 +23,7 @@ import torch
 from decaf.errors import OutputError, ResumeError, Stopped
 from decaf.features.parts.directory import ShardDirectory
 from decaf.features.parts.writer import ShardWriter
-from decaf.runtime.distributed import World
+from decaf.runtime.processes import World
 from decaf.runtime.progress import progress_for
 from decaf.storage.atomic import disk_errors
 from decaf.storage.manifest import Shard
@@ -171,14 +171,7 @@ def answer(
     """
     run = {"teacher": teacher.identity(), "views": asked.record}
     folder = cache / f"answers-{fingerprint(run)[:16]}"
-    problem: object = None
-    parts = None
-    if world.chief:
-        try:
-            parts = _opened(folder, run)
-        except Exception as error:
-            problem = error
-    world.share(problem)
+    parts = world.on_chief(lambda: _opened(folder, run))
     try:
         if parts is None:
             parts = AnswerParts.join(folder, world.rank)

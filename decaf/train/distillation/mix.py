@@ -20,6 +20,7 @@ from decaf.errors import InputError, SettingError
 from decaf.images.listing.layouts import find_layout
 from decaf.images.listing.sources import collect
 from decaf.images.spec import IMAGENET_MEAN, IMAGENET_STD
+from decaf.runtime.processes import World
 from decaf.train.distillation.card import TeacherCard
 from decaf.train.distillation.settings import DistilSettings
 from decaf.train.pack.build import make_pack
@@ -244,8 +245,7 @@ def open_sources(
     cache: Path,
     stack: ExitStack,
     *,
-    chief: bool,
-    meet: Callable[[object], object],
+    world: World,
     workers: int | None,
     progress: bool | Callable[[int, int], Any] | None,
     stop: threading.Event,
@@ -261,10 +261,8 @@ def open_sources(
         Where packs are made. One that is there, of the same images, is taken.
     stack : ExitStack
         Closes them.
-    chief : bool
-        Whether this process of a run makes them.
-    meet : callable
-        Gives the value that the chief gives it to all processes, once all are there.
+    world : World
+        Its chief makes them; the others wait for it.
     workers, progress, stop
         As for `make_pack`.
 
@@ -275,7 +273,7 @@ def open_sources(
     """
     if not sources:
         raise InputError("no photographs: give folders or packs to train on")
-    paths, problem = [], None
+    paths, missing = [], {}
     for given in sources:
         source = os.fspath(given)
         path = Path(source)
@@ -284,27 +282,28 @@ def open_sources(
             continue
         name = hashlib.sha256(os.fsencode(os.path.abspath(source))).hexdigest()[:8]
         paths.append(cache / f"{path.resolve().name}-{name}.pack")
-        if chief and problem is None:
-            try:
-                cache.mkdir(parents=True, exist_ok=True)
-                made = make_pack(
-                    _listed(source),
-                    paths[-1],
-                    size=STORED_SIDE,
-                    workers=workers,
-                    on_error="record",
-                    overwrite=True,
-                    progress=progress,
-                    stop=stop,
+        missing[source] = paths[-1]
+
+    def make() -> None:
+        for source, path in missing.items():
+            cache.mkdir(parents=True, exist_ok=True)
+            made = make_pack(
+                _listed(source),
+                path,
+                size=STORED_SIDE,
+                workers=workers,
+                on_error="record",
+                overwrite=True,
+                progress=progress,
+                stop=stop,
+            )
+            if made.bad:
+                _logger.warning(
+                    "%s: %d images could not be read and are left out", source, len(made.bad)
                 )
-                if made.bad:
-                    _logger.warning(
-                        "%s: %d images could not be read and are left out", source, len(made.bad)
-                    )
-                made.close()
-            except Exception as error:
-                problem = error
-    meet(problem)
+            made.close()
+
+    world.on_chief(make)
     return [stack.enter_context(Pack.open(path)) for path in paths]
 
 

@@ -18,7 +18,7 @@ from decaf.backbone.weights.load import Weights, load_weights
 from decaf.errors import SettingError
 from decaf.images.preprocess import resized_crops
 from decaf.runtime.device import strict_float32
-from decaf.runtime.distributed import World, world_of_run
+from decaf.runtime.processes import World, world_of_run
 from decaf.train.augment import cut
 from decaf.train.distillation.answers import Answers, Asked, answer, need_room
 from decaf.train.distillation.card import TeacherCard
@@ -138,8 +138,7 @@ def distil(
             sources,
             place,
             stack,
-            chief=world.chief,
-            meet=world.share,
+            world=world,
             workers=workers,
             progress=progress,
             stop=ending,

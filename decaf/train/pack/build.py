@@ -17,10 +17,11 @@ import numpy as np
 from decaf.errors import OutputError, PackError, ResumeError, SettingError, Stopped
 from decaf.features.parts.inputs import UNKNOWN_CONTENT, content_digest
 from decaf.features.parts.writer import ShardWriter
-from decaf.features.run import available_cores, differences
+from decaf.features.run import differences
 from decaf.features.session import start_decoders
 from decaf.images.status import STATUS_NAMES
 from decaf.images.workers.pool import InlinePool, Pool
+from decaf.runtime.cores import available_cores
 from decaf.runtime.progress import progress_for
 from decaf.storage.atomic import disk_errors, remove_leftover
 from decaf.storage.records import fingerprint

@@ -1,14 +1,37 @@
-"""One thread where more would only wait for each other, and work shared out in whole pieces."""
+"""How many processors and threads a piece of work gets."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
-__all__ = ["one_thread", "share_out"]
+__all__ = ["available_cores", "cores_of_process", "local_world_size", "one_thread", "share_out"]
+
+
+def available_cores() -> int:
+    """Return how many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def local_world_size() -> int:
+    """Return how many processes of the run share this machine, from torchrun's environment."""
+    try:
+        return max(1, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    except ValueError:
+        return 1
+
+
+def cores_of_process() -> int:
+    """Return the share of this process in the processors: all, but under torchrun."""
+    return max(1, available_cores() // local_world_size())
 
 
 @contextmanager
@@ -21,8 +44,10 @@ def one_thread(wanted: bool) -> Iterator[None]:
     Parameters
     ----------
     wanted : bool
-        Otherwise nothing happens.
+        Whether to; otherwise nothing happens.
     """
+    import torch
+
     before = torch.get_num_threads()
     if not wanted or before == 1:
         yield
@@ -49,6 +74,8 @@ def share_out(
     small : bool
         Whether an item is too little for several threads.
     """
+    import torch
+
     threads = torch.get_num_threads()
     if device.type != "cpu" or threads == 1 or len(items) < threads:
         with one_thread(small):

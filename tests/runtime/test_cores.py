@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from decaf.heads.solver import Problem, solve
-from decaf.heads.solver.threads import one_thread, share_out
+from decaf.runtime.cores import one_thread, share_out
 
 
 @pytest.fixture

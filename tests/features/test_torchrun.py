@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import psutil
@@ -16,9 +15,6 @@ import pytest
 from PIL import Image
 
 import decaf
-from decaf.errors import DecafError, SettingError
-from decaf.runtime import ranks as ranks_module
-from decaf.runtime.ranks import local_rank, local_world_size, ranks_of_run
 
 ROWS = 60
 PATIENCE = 120.0
@@ -111,47 +107,3 @@ def test_a_run_shared_by_two_processes_one_of_which_is_killed_is_ended_by_one(
     assert said.count("rows of pool5") == 1, complained
     assert content(again) == content(whole)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["again.h5", "shared.h5", "whole.h5"]
-
-
-def test_without_torchrun_a_process_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("WORLD_SIZE", "RANK", "LOCAL_WORLD_SIZE"):
-        monkeypatch.delenv(name, raising=False)
-    with ranks_of_run() as ranks:
-        assert (ranks.rank, ranks.world) == (0, 1)
-        assert ranks.share("value") == "value"
-        ranks.wait()
-    assert local_world_size() == 1
-    assert local_rank() is None
-
-
-def test_a_process_knows_its_number_on_its_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LOCAL_RANK", "1")
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", "1")
-    assert local_rank() is None
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
-    assert local_rank() == 1
-
-
-def test_a_process_that_has_gone_is_told_in_a_line() -> None:
-    def closed(*_: object, **__: object) -> None:
-        raise RuntimeError("[gloo/transport/tcp/pair.cc:547] Connection closed by peer")
-
-    together = object.__new__(ranks_module._Torchrun)
-    together._dist = SimpleNamespace(broadcast_object_list=closed, barrier=closed)
-    together._group, together.rank, together.world = None, 0, 2
-    for meet in (lambda: together.share(True), together.wait):
-        with pytest.raises(DecafError, match="another process of this run has ended"):
-            meet()
-
-
-def test_half_an_environment_of_torchrun_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    for name in ("RANK", "MASTER_ADDR", "MASTER_PORT"):
-        monkeypatch.delenv(name, raising=False)
-    with pytest.raises(SettingError, match="RANK, MASTER_ADDR, MASTER_PORT"), ranks_of_run():
-        pass
-    monkeypatch.setenv("WORLD_SIZE", "many")
-    with pytest.raises(SettingError, match="WORLD_SIZE is 'many'"), ranks_of_run():
-        pass
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", "many")
-    assert local_world_size() == 1

@@ -1,17 +1,43 @@
-"""What is known of memory before a step is taken."""
+"""What is known of free memory, and that freed memory is used again without the system's help."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+import platform
+import subprocess
+import sys
 from pathlib import Path
 
 import psutil
 import pytest
 
-from decaf.backbone.spec import architecture
-from decaf.finetuning import step_memory as memory
-from decaf.finetuning.settings import FinetuneSettings
-from decaf.finetuning.step_memory import available_memory, step_memory
+from decaf.runtime import memory
+from decaf.runtime.memory import available_memory
+
+SCRIPT = """
+import resource, sys
+import numpy as np
+from decaf.runtime.memory import keep_freed_memory
+if sys.argv[1] == "kept":
+    assert keep_freed_memory()
+np.ones(2 << 20)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(20):
+    np.ones(2 << 20)  # 16 MiB
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def faults(*arguments: str) -> int:
+    command = [sys.executable, "-c", SCRIPT, *arguments]
+    environment = {"MALLOC_MMAP_THRESHOLD_": str(1 << 20), "NUMPY_MADVISE_HUGEPAGE": "0"}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    return int(done.stdout)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a setting of glibc")
+def test_freed_memory_is_kept() -> None:
+    assert faults("given back") > 20 * 1000
+    assert faults("kept") < 2000
 
 
 def test_what_is_free_is_what_the_system_says() -> None:
@@ -40,16 +66,3 @@ def test_where_nothing_is_told_nothing_is_known(
     monkeypatch.setattr(memory, "_MEMINFO", tmp_path / "none")
     monkeypatch.setattr(memory, "_CGROUP", tmp_path)
     assert available_memory() is None
-
-
-def test_the_estimate_grows_with_what_is_kept() -> None:
-    spec = architecture("alexnet-127")
-    plain = FinetuneSettings(optimizer="sgd", batch_size=8).training(100, "fp32")
-    parameters = 29_513_288 * 4
-    # Values, gradients, momentum, the best.
-    assert step_memory(spec, plain) > 4 * parameters
-    assert step_memory(spec, plain) < 5 * parameters
-    adam = replace(plain, optimizer="adamw")
-    assert step_memory(spec, adam) - step_memory(spec, plain) == pytest.approx(parameters, rel=0.02)
-    one, two = (step_memory(spec, replace(plain, batch_size=n)) for n in (1000, 2000))
-    assert 1e6 < (two - one) / 1000 < 20e6  # an image

@@ -16,8 +16,8 @@ from torch import nn
 
 import ranks_probe
 from decaf.backbone.weights.load import load_weights
-from decaf.errors import DecafError, SettingError
-from decaf.runtime.distributed import World, meeting, world_of_run
+from decaf.errors import SettingError
+from decaf.runtime.processes import World
 from decaf.train.run import train
 from two_processes import PATIENCE, end, start
 
@@ -126,40 +126,6 @@ def test_signals_deaths_and_going_on(
     assert told in ends[0][2]
     assert "Traceback" not in ends[0][2]
     assert int(sorted(out.glob("checkpoints/step-*"))[-1].stem[5:]) > step
-
-
-def test_alone_nothing_is_shared(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("WORLD_SIZE", raising=False)
-    with world_of_run("cpu") as world:
-        assert (world.rank, world.size, world.chief) == (0, 1, True)
-        assert world.share("value") == "value"
-        assert world.any([True, False]) == [True, False]
-        assert world.total(torch.ones(2)).tolist() == [1, 1]
-        with pytest.raises(SettingError, match="nothing"):
-            world.share(SettingError("nothing"))
-    assert not World(CPU, 1, 2).chief
-
-
-def test_half_an_environment_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    for name in ("RANK", "MASTER_ADDR", "MASTER_PORT"):
-        monkeypatch.delenv(name, raising=False)
-    with pytest.raises(SettingError, match="RANK, MASTER_ADDR, MASTER_PORT"), world_of_run("cpu"):
-        pass
-    monkeypatch.setenv("WORLD_SIZE", "many")
-    with pytest.raises(SettingError, match="WORLD_SIZE is 'many'"), world_of_run("cpu"):
-        pass
-
-
-def test_only_lost_lines_are_renamed() -> None:
-    for text in (
-        "[../third_party/gloo/gloo/transport/tcp/pair.cc:547] Connection closed by peer",
-        "NCCL communicator was aborted on rank 1",
-    ):
-        with pytest.raises(DecafError, match="another process of this run has ended"), meeting():
-            raise RuntimeError(text)
-    with pytest.raises(RuntimeError, match="shapes"), meeting():
-        raise RuntimeError("shapes cannot be multiplied")
 
 
 def test_a_batch_that_cannot_be_shared_is_refused(pack_path: Path, tmp_path: Path) -> None:

@@ -1,11 +1,15 @@
-"""Memory that training frees and soon wants again: kept, not given back to the system."""
+"""The memory of the process: what is left, and what it keeps for itself."""
 
 from __future__ import annotations
 
 import ctypes
 import platform
+from pathlib import Path
 
-__all__ = ["keep_freed_memory"]
+__all__ = ["available_memory", "keep_freed_memory"]
+
+_MEMINFO = Path("/proc/meminfo")
+_CGROUP = Path("/sys/fs/cgroup")
 
 # Parameters of mallopt (malloc.h), and the greatest values that glibc takes for the first two.
 _SETTINGS = (
@@ -13,6 +17,27 @@ _SETTINGS = (
     (-1, (1 << 31) - 1),  # M_TRIM_THRESHOLD
     (-2, 256 << 20),  # M_TOP_PAD: how much more than needed is asked of the system
 )
+
+
+def available_memory() -> int | None:
+    """Return the bytes that this process may still take; None where the system does not tell.
+
+    It is the least of what Linux calls available and of what a container's limit leaves.
+    """
+    limits = []
+    try:
+        for line in _MEMINFO.read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                limits.append(1024 * int(line.split()[1]))
+    except (OSError, ValueError, IndexError):
+        pass
+    try:
+        limit = int((_CGROUP / "memory.max").read_text())
+        used = int((_CGROUP / "memory.current").read_text())
+        limits.append(max(0, limit - used))
+    except (OSError, ValueError):  # no limit reads "max"
+        pass
+    return min(limits, default=None)
 
 
 def keep_freed_memory() -> bool:
