@@ -24,7 +24,7 @@ __all__ = [
     "state_sha256",
 ]
 
-_PACKAGED = Path(__file__).parent / "data"
+_PACKAGED = Path(__file__).parent / "packaged"
 _ENDINGS = (".safetensors", ".pth", ".pt")
 
 
