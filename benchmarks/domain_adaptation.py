@@ -26,7 +26,7 @@ from command_line import apart_from_full, file_name, folder, shown_command
 from datasets.domain_layouts import PROTOCOLS
 from datasets.feature_folder import ReadyFeatures, read_feature_folder
 from decaf.backbone.weights.registry import DEFAULT_WEIGHTS
-from decaf.cli.stop import stopped_by_signals
+from decaf.cli.exit_codes import stopped_by_signals
 from decaf.errors import DecafError, SettingError, Stopped
 from harness.adaptation import (
     METHODS,

@@ -6,6 +6,7 @@ import ast
 import graphlib
 import importlib
 import pkgutil
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -161,6 +162,31 @@ def test_what_is_public_says_what_it_is() -> None:
     for name, tree in TREES.items():
         wrong += [f"{name}.{n.name}" for n in public(tree) if not ast.get_docstring(n)]
     assert not wrong, "no docstring: " + ", ".join(wrong)
+
+
+def test_messages_of_the_library_name_arguments_not_flags() -> None:
+    """A message says `out` or `overwrite=True`; the command line makes flags of that.
+
+    Whole commands, such as `decaf train --resume`, may be quoted.
+    """
+    wrong = []
+    for name, tree in TREES.items():
+        if room_of(name) == "cli":
+            continue
+        docstrings = {
+            node.body[0].value
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+            and ast.get_docstring(node)
+            and isinstance(node.body[0], ast.Expr)
+        }
+        for node in ast.walk(tree):
+            if not (isinstance(node, ast.Constant) and isinstance(node.value, str)):
+                continue
+            said = re.sub("`decaf [^`]*`", "", node.value)
+            if node not in docstrings and re.search(r"(?<![\w-])--[a-z]", said):
+                wrong.append(f"{name}:{node.lineno}: {said}")
+    assert not wrong, "\n".join(wrong)
 
 
 def test_tests_mirror_the_house() -> None:

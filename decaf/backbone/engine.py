@@ -311,7 +311,7 @@ class Halving:
                 if size == 1:
                     raise DecafError(
                         "not even one image fits into the memory of the device; "
-                        "use --device cpu, or fewer layers"
+                        "use `device='cpu'`, or fewer layers"
                     ) from error
             # Outside of the handler: the traceback holds what the failed pass had allocated.
             size = self.largest = (size + 1) // 2

@@ -173,9 +173,9 @@ class Backbone:
             If there are no images, or one cannot be read.
         """
         if isinstance(top, bool) or not isinstance(top, int) or top < 1:
-            raise SettingError(f"top must be a whole number from 1, got {top!r}")
+            raise SettingError(f"`top` must be a whole number from 1, got {top!r}")
         if crops not in ("center", "ten"):
-            raise SettingError(f"crops {crops!r} is not one of center, ten")
+            raise SettingError(f"`crops` {crops!r} is not one of center, ten")
         ten = crops == "ten"
         answers: list[list[tuple[str | int, float]]] = []
         for batch in self._batches(images, ten):

@@ -235,7 +235,7 @@ class Classifier:
             In the order of the images.
         """
         if top is not None and (isinstance(top, bool) or not isinstance(top, int) or top < 1):
-            raise SettingError(f"top must be a whole number from 1, got {top!r}")
+            raise SettingError(f"`top` must be a whole number from 1, got {top!r}")
         if isinstance(images, FeatureFile):
             yield from self._of_features(images, top, stop)
         elif is_hdf5(images) and not is_kind(images, "hdf5"):
@@ -306,7 +306,7 @@ class Classifier:
     ) -> Iterator[Prediction]:
         for name, number, least in (("batch_size", batch_size, 1), ("workers", workers, 0)):
             if number is not None and (not isinstance(number, int) or number < least):
-                raise SettingError(f"{name} {number!r}: must be a whole number from {least} on")
+                raise SettingError(f"`{name}` {number!r}: must be a whole number from {least} on")
         listed = collect(images, labels="none")
         with ExitStack() as stack:
             pool = start_decoders(listed, workers)
@@ -428,7 +428,7 @@ def load_classifier(
     """
     if is_registry_name(path) or (_ends_as_weights(path) and not is_head_file(path)):
         if weights is not None:
-            raise SettingError(f"{os.fspath(path)}: is a network itself; leave weights out")
+            raise SettingError(f"{os.fspath(path)}: is a network itself; leave `weights` out")
         return Classifier(weights=path, preprocess=preprocess, path=path)
     if recognise(path).name not in ("head", "unknown", "absent"):
         wanted = "a head, as `decaf fit` writes it, nor a network (the name or the file of weights)"

@@ -80,27 +80,27 @@ class FitSettings:
     def __post_init__(self) -> None:
         wrong = []
         if self.head not in HEADS:
-            wrong.append(f"head {self.head!r} is not one of {', '.join(HEADS)}")
+            wrong.append(f"`head` {self.head!r} is not one of {', '.join(HEADS)}")
         if not isinstance(self.layer, str):
-            wrong.append(f"layer {self.layer!r}: must be 'auto' or the name of a layer")
+            wrong.append(f"`layer` {self.layer!r}: must be 'auto' or the name of a layer")
         if self.C != "cv" and not (_is_number(self.C) and 0 < float(self.C) < np.inf):
-            wrong.append(f"C {self.C!r}: must be 'cv' or a number above 0")
+            wrong.append(f"`C` {self.C!r}: must be 'cv' or a number above 0")
         if not (_is_number(self.dropout) and 0 <= self.dropout < 1):
-            wrong.append(f"dropout {self.dropout!r}: must be from 0 to below 1")
+            wrong.append(f"`dropout` {self.dropout!r}: must be from 0 to below 1")
         if self.scale not in SCALES:
-            wrong.append(f"scale {self.scale!r} is not one of {', '.join(SCALES)}")
+            wrong.append(f"`scale` {self.scale!r} is not one of {', '.join(SCALES)}")
         if isinstance(self.class_weight, str) and self.class_weight != "balanced":
-            wrong.append(f"class_weight {self.class_weight!r}: must be 'balanced' or a dict")
+            wrong.append(f"`class_weight` {self.class_weight!r}: must be 'balanced' or a dict")
         if not (_is_number(self.held_out) and 0 <= self.held_out < 1):
-            wrong.append(f"held_out {self.held_out!r}: must be from 0 (no test) to below 1")
+            wrong.append(f"`held_out` {self.held_out!r}: must be from 0 (no test) to below 1")
         if self.min_images is not None and not (
             isinstance(self.min_images, int) and self.min_images >= MIN_IMAGES
         ):
-            wrong.append(f"min_images {self.min_images!r}: must be a whole number from 2 on")
+            wrong.append(f"`min_images` {self.min_images!r}: must be a whole number from 2 on")
         if isinstance(self.seed, bool) or not (
             isinstance(self.seed, int) and 0 <= self.seed < 2**32
         ):
-            wrong.append(f"seed {self.seed!r}: must be a whole number from 0 to {2**32 - 1}")
+            wrong.append(f"`seed` {self.seed!r}: must be a whole number from 0 to {2**32 - 1}")
         if wrong:
             raise SettingError("; ".join(wrong))
 
@@ -224,7 +224,8 @@ def fit(
     groups : str, path or sequence, optional
         As in `decaf.extract`; by default those of features that are there.
     on_error : {"raise", "record"}
-        At an image that cannot be read: raise `ImageError`, or leave it out.
+        At an image that cannot be read: raise `ImageError` (default; on the command line "record"
+        is), or leave it out.
     keep_features : path, optional
         Keep the features in this file; where it is complete, nothing is computed.
     preprocess, crops, precision : optional

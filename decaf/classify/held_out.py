@@ -158,13 +158,13 @@ def usable_images(
         nothing to learn from.
     """
     if isinstance(min_images, bool) or min_images < MIN_IMAGES:
-        raise SettingError(f"min_images {min_images!r}: must be a whole number from 2 on")
+        raise SettingError(f"`min_images` {min_images!r}: must be a whole number from 2 on")
     prefix = f"{source}: " if source else ""
     labelled = labels >= 0
     if not labelled.any():
         raise InputError(
             f"{prefix}no image has a class; put the images of each class into a folder of its own, "
-            "or give a file of labels (--labels FILE)"
+            "or give a file of `labels`"
         )
     readable = np.flatnonzero(ok & labelled)
     if not len(readable):
@@ -315,13 +315,13 @@ def _refuse_untaught(
     if not known:
         raise InputError(
             f"{prefix}has images for validation or the test and none for training (train); "
-            "layout='classes' takes such folders for classes"
+            "`layout='classes'` takes such folders for classes"
         )
     new = sorted({shown[code] for code in set(labels.tolist()) - known})
     if new:
         raise InputError(
             f"{prefix}{_listed(new)} in val or test, and no training image of it; add some to "
-            "train, or layout='classes' takes such folders for classes"
+            "train, or `layout='classes'` takes such folders for classes"
         )
 
 

@@ -95,7 +95,7 @@ def find_backbone(head: SavedHead, path: str) -> Backbone:
         raise WeightsError(
             f"{path}: was fitted on features of weights {name} (SHA-256 "
             f"{head.identity.weights_sha256[:12]}…), which are not at {looked}; put them there, or "
-            "say where they are with --weights FILE"
+            "say where they are with `weights`"
         )
     for place in there[:-1]:
         with suppress(WeightsError):

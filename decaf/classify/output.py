@@ -47,7 +47,7 @@ def check_targets(
     if kept is not None and kept.is_file() and not _is_empty(kept) and not is_hdf5(kept):
         raise OutputError(
             f"{kept}: exists and is no feature file, so it is not replaced; give another "
-            "--keep-features, or move it away"
+            "`keep_features`, or move it away"
         )
 
 
@@ -63,10 +63,10 @@ def _check_out(out: Path, overwrite: bool) -> None:
     if not _is_empty(out) and not is_head_file(out):
         raise OutputError(
             f"{out}: exists and is no classifier of decaf, so it is not replaced; give another "
-            "--out, or move it away"
+            "`out`, or move it away"
         )
     if not overwrite:
-        raise OutputError(f"{out}: exists; give another --out, or --overwrite")
+        raise OutputError(f"{out}: exists; give another `out`, or `overwrite=True`")
 
 
 def _is_empty(path: Path) -> bool:

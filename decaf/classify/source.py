@@ -101,7 +101,7 @@ class FeatureRequest:
 
     def __post_init__(self) -> None:
         if self.on_error not in ON_ERROR:
-            raise SettingError(f"on_error {self.on_error!r} is not one of {', '.join(ON_ERROR)}")
+            raise SettingError(f"`on_error` {self.on_error!r} is not one of {', '.join(ON_ERROR)}")
 
     @property
     def holds_features(self) -> bool:
@@ -205,7 +205,7 @@ def candidate_layers(features: FeatureFile, layer: str) -> tuple[str, ...]:
         return features.layers
     raise SettingError(
         f"{features.path}: has none of {', '.join(CANDIDATE_LAYERS)}; choose one of "
-        f"{', '.join(features.layers)} (--layer)"
+        f"{', '.join(features.layers)} (`layer`)"
     )
 
 
@@ -308,11 +308,13 @@ def _resumed(images: ImageList, request: FeatureRequest, out: Path) -> FeatureFi
 
 def _check_no_extraction(request: FeatureRequest) -> None:
     if request.keep_features is not None:
-        raise SettingError("features are given, and are kept as they are: leave out keep_features")
+        raise SettingError(
+            "features are given, and are kept as they are: leave out `keep_features`"
+        )
     if not (isinstance(request.labels, str) and request.labels == "folder"):
         raise SettingError(
-            "features are given, with the labels that their file holds: leave labels out, or name "
-            "the images"
+            "features are given, with the labels that their file holds: leave `labels` out, or "
+            "name the images"
         )
 
 
@@ -335,7 +337,7 @@ def _check_as_asked(features: FeatureFile, request: FeatureRequest) -> None:
         if other := differences(there.to_dict(), wanted.to_dict()):
             raise SettingError(
                 f"{features.path}: holds features of other preprocessing ({'; '.join(other)}); "
-                "leave preprocess out, or name the images"
+                "leave `preprocess` out, or name the images"
             )
     if request.weights is not None:
         _check_weights(features, request.weights)

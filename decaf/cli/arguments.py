@@ -1,9 +1,11 @@
-"""Arguments that mean the same in several commands."""
+"""Arguments that several commands have, and the library's own arguments as flags."""
 
 from __future__ import annotations
 
 import argparse
-from typing import Any
+import re
+from collections.abc import Sequence
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 __all__ = [
     "add_device",
@@ -15,9 +17,59 @@ __all__ = [
     "add_on_error",
     "add_preprocess",
     "add_report",
+    "add_saving",
+    "add_settings",
     "add_workers",
+    "in_flags",
     "preprocess_of",
+    "setting_values",
 ]
+
+# An argument as messages of the library name it: `out`, or with a value, `overwrite=True`.
+_QUOTES = "'\""
+_ARGUMENT = re.compile(r"`(\w+)(?:=([^`]+))?`")
+
+
+def in_flags(text: str, parser: argparse.ArgumentParser) -> str:
+    """Return a message of the library with its arguments as the flags of a command.
+
+    Parameters
+    ----------
+    text : str
+        It names arguments in backticks, with a value or without.
+    parser : argparse.ArgumentParser
+        The command's; names that are none of its arguments are left as they are.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> parser = argparse.ArgumentParser()
+    >>> _ = parser.add_argument("-o", "--out")
+    >>> _ = parser.add_argument("--on-error")
+    >>> _ = parser.add_argument("--overwrite", action="store_true")
+    >>> in_flags("m.head: exists; give another `out`, or `overwrite=True`", parser)
+    'm.head: exists; give another --out, or --overwrite'
+    >>> in_flags("`on_error='record'` leaves it out; `cv` is no argument here", parser)
+    '--on-error record leaves it out; `cv` is no argument here'
+    """
+    actions = {action.dest: action for action in parser._actions}
+
+    def flag(argument: re.Match[str]) -> str:
+        action = actions.get(argument[1])
+        return argument[0] if action is None else _as_flag(action, argument[2])
+
+    return _ARGUMENT.sub(flag, text)
+
+
+def _as_flag(action: argparse.Action, value: str | None) -> str:
+    options = list(action.option_strings)
+    if isinstance(action, argparse.BooleanOptionalAction):
+        options = [name for name in options if name.startswith("--no-") == (value == "False")]
+    name = max(options, key=len, default=str(action.metavar or action.dest))
+    return name if value is None or action.nargs == 0 else f"{name} {value.strip(_QUOTES)}"
 
 
 def add_forward_pass(parser: argparse.ArgumentParser, *, precision: str | None = "fp32") -> None:
@@ -150,3 +202,80 @@ def add_report(parser: argparse.ArgumentParser, what: str) -> None:
     """Add ``--json``, which prints `what` as JSON, and ``--quiet``."""
     parser.add_argument("--json", action="store_true", help=f"print the {what} as JSON")
     parser.add_argument("-q", "--quiet", action="store_true", help="show no progress")
+
+
+def add_saving(parser: argparse.ArgumentParser) -> None:
+    """Add the flags on how often a run saves and tells."""
+    saving = parser.add_argument_group("saving and telling")
+    saving.add_argument("--checkpoint-minutes", type=float, default=10.0, metavar="M")
+    saving.add_argument("--checkpoint-steps", type=int, metavar="N")
+    saving.add_argument("--keep", type=int, default=3, metavar="N", help="checkpoints to keep")
+    saving.add_argument("--log-every", type=int, default=50, metavar="STEPS")
+    saving.add_argument(
+        "--tensorboard",
+        action=argparse.BooleanOptionalAction,
+        help="write TensorBoard's events (default: where it is installed)",
+    )
+
+
+def add_settings(group: Any, settings: type, leave_out: Sequence[str] = ()) -> None:
+    """Add a flag for each field, with what the class's docstring says of it.
+
+    Parameters
+    ----------
+    group : argparse.ArgumentParser or argument group
+    settings : type
+        A dataclass with a numpydoc docstring.
+    leave_out : sequence of str
+        Fields without a flag.
+    """
+    told = _told(settings.__doc__ or "")
+    for name, kind in get_type_hints(settings).items():
+        if name in leave_out:
+            continue
+        flag = f"--{name.replace('_', '-')}"
+        parts = [part for part in get_args(kind) if part is not type(None)] or [kind]
+        literal = next((p for p in [kind, *parts] if get_origin(p) is Literal), None)
+        about = told.get(name, "").replace("%", "%%")
+        if literal is not None:
+            group.add_argument(flag, choices=get_args(literal), help=about)
+        elif get_origin(kind) is tuple:
+            group.add_argument(flag, nargs=2, type=float, metavar=("MIN", "MAX"), help=about)
+        elif bool in parts:
+            group.add_argument(flag, action=argparse.BooleanOptionalAction, help=about)
+        elif str in parts:
+            group.add_argument(flag, metavar="NAME", help=about)
+        else:
+            number = float if float in parts else int
+            group.add_argument(
+                flag, type=number, metavar="X" if number is float else "N", help=about
+            )
+
+
+def setting_values(
+    args: argparse.Namespace, settings: type, leave_out: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Return the values of the flags; None where one was not given.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+    settings, leave_out
+        As they were for `add_settings`.
+    """
+    names = [name for name in get_type_hints(settings) if name not in leave_out]
+    values = {name: getattr(args, name) for name in names}
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+
+
+def _told(docstring: str) -> dict[str, str]:
+    """Find what a numpydoc says about each parameter, as one line."""
+    told: dict[str, list[str]] = {}
+    name = ""
+    for line in docstring.split("Parameters")[-1].split("Raises")[0].splitlines()[2:]:
+        if line.startswith("    ") and not line.startswith("     ") and " : " in line:
+            name = line.split(" : ")[0].strip()
+            told[name] = []
+        elif name and line.strip():
+            told[name].append(line.strip())
+    return {name: " ".join(lines) for name, lines in told.items()}

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from decaf.cli.arguments import add_device, add_report
-from decaf.cli.setting_flags import add_settings, setting_values
-from decaf.cli.training_run import add_saving, is_chief, run_training, time_taken
+from decaf.cli.arguments import add_device, add_report, add_saving, add_settings, setting_values
+from decaf.cli.exit_codes import stopped_by_signals
+from decaf.cli.terminal import is_chief, print_training
 
 if TYPE_CHECKING:
-    from decaf.train.session import TrainResult
+    from decaf.train.validate import Validation
 
 __all__ = ["HELP", "configure", "run"]
 
@@ -94,17 +93,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Distil, print a summary, return the exit code."""
+    from decaf.runtime.memory import keep_freed_memory
     from decaf.train.distillation.run import distil
     from decaf.train.distillation.settings import DistilSettings
     from decaf.train.presets import preset
     from decaf.train.recipe import TrainSettings
     from decaf.train.session import Rhythm
 
+    keep_freed_memory()
     settings = preset("distil", **setting_values(args, TrainSettings, _OTHERWISE))
     taught = {k: v for k, v in setting_values(args, DistilSettings).items() if v is not None}
-
-    def work(stop: threading.Event) -> TrainResult:
-        return distil(
+    with stopped_by_signals("stopping after this step") as stop:
+        result = distil(
             args.photographs,
             args.teacher,
             args.out,
@@ -124,20 +124,13 @@ def run(args: argparse.Namespace) -> int:
             ),
             tensorboard=args.tensorboard,
             progress=not args.quiet and is_chief(),
-            stop=stop,
+            stop=stop.event,
         )
+    print_training(result, _agreement, as_json=args.json)
+    return 0
 
-    return run_training(args, work, _summary)
 
-
-def _summary(result: dict[str, Any]) -> str:
-    text = time_taken(result)
-    found = result["validation"]
-    if found is not None:
-        text += (
-            f"; of {found['images']} held-out images it gives {100 - found['top1_error']:.1f} % "
-            "the teacher's class first"
-        )
-        if found["top5_error"] is not None:
-            text += f", {100 - found['top5_error']:.1f} % among five"
-    return text
+def _agreement(validation: Validation) -> str:
+    images, top1, top5 = validation.images, validation.top1_error, validation.top5_error
+    text = f"of {images} held-out images it gives {100 - top1:.1f} % the teacher's class first"
+    return text if top5 is None else f"{text}, {100 - top5:.1f} % among five"

@@ -19,8 +19,8 @@ from decaf.cli.arguments import (
     add_workers,
     preprocess_of,
 )
-from decaf.cli.stop import stopped_by_signals
-from decaf.cli.text import printable, show, tell
+from decaf.cli.exit_codes import stopped_by_signals
+from decaf.cli.terminal import printable, show
 
 if TYPE_CHECKING:
     from decaf.evaluate.classification import Evaluation
@@ -97,42 +97,37 @@ def run(args: argparse.Namespace) -> int:
     """Evaluate, print the figures, give the exit code."""
     import json
 
-    import decaf
     from decaf.evaluate.classification import evaluate
     from decaf.evaluate.report import check_report_path, save_report
 
     if args.out is not None:
         check_report_path(args.out, overwrite=args.overwrite)
     with stopped_by_signals("stopping after the images in work") as stop, ExitStack() as stack:
-        try:
-            found = evaluate(
-                args.weights,
-                _opened(args.data, stack),
-                split=args.split,
-                labels=args.labels,
-                layout=args.layout,
-                on_error=args.on_error,
-                preprocess=preprocess_of(args),
-                crops=args.crops,
-                match=args.match,
-                ignore_unknown=args.ignore_unknown,
-                precision=args.precision,
-                device=args.device,
-                batch_size=args.batch_size,
-                workers=args.workers,
-                progress=not args.quiet,
-                stop=stop.event,
-            )
-        except decaf.Stopped as error:
-            tell(str(error))
-            return stop.exit_code
+        evaluation = evaluate(
+            args.weights,
+            _opened(args.data, stack),
+            split=args.split,
+            labels=args.labels,
+            layout=args.layout,
+            on_error=args.on_error,
+            preprocess=preprocess_of(args),
+            crops=args.crops,
+            match=args.match,
+            ignore_unknown=args.ignore_unknown,
+            precision=args.precision,
+            device=args.device,
+            batch_size=args.batch_size,
+            workers=args.workers,
+            progress=not args.quiet,
+            stop=stop.event,
+        )
     if args.out is not None:
-        save_report(found, args.out, overwrite=args.overwrite)
+        save_report(evaluation, args.out, overwrite=args.overwrite)
     if args.json:
-        print(json.dumps(found.to_dict(), indent=2))
+        print(json.dumps(evaluation.to_dict(), indent=2))
     else:
-        show("\n".join(_lines(found, per_class=args.per_class)))
-    return 1 if found.bad else 0
+        show("\n".join(_lines(evaluation, per_class=args.per_class)))
+    return 1 if evaluation.bad else 0
 
 
 def _opened(path: str, stack: ExitStack) -> Any:
@@ -145,50 +140,50 @@ def _opened(path: str, stack: ExitStack) -> Any:
     return stack.enter_context(Pack.open(path))
 
 
-def _lines(found: Evaluation, *, per_class: bool) -> Iterator[str]:
-    where = " and ".join(str(source["path"]) for source in found.data["sources"])
-    if found.data["split"]:
-        where += f", {found.data['split']}"
-    yield f"{printable(where)}: {found.images} images of {len(found.classes)} classes"
-    yield f"  {'top-1 error':<22}{found.top1_error:.2f} %"
-    if found.top5_error is not None:
-        yield f"  {'top-5 error':<22}{found.top5_error:.2f} %"
-    yield f"  {'per-class accuracy':<22}{found.mean_per_class_accuracy:.2f} % (mean)"
-    for network in found.networks:
+def _lines(evaluation: Evaluation, *, per_class: bool) -> Iterator[str]:
+    where = " and ".join(str(source["path"]) for source in evaluation.data["sources"])
+    if evaluation.data["split"]:
+        where += f", {evaluation.data['split']}"
+    yield f"{printable(where)}: {evaluation.images} images of {len(evaluation.classes)} classes"
+    yield f"  {'top-1 error':<22}{evaluation.top1_error:.2f} %"
+    if evaluation.top5_error is not None:
+        yield f"  {'top-5 error':<22}{evaluation.top5_error:.2f} %"
+    yield f"  {'per-class accuracy':<22}{evaluation.mean_per_class_accuracy:.2f} % (mean)"
+    for network in evaluation.networks:
         name = printable(f"{network['name']} (SHA-256 {network['sha256']})")
         yield f"  {'weights':<22}{name}"
-    yield from _resize_lines(found)
+    yield from _resize_lines(evaluation)
     for name in ("crops", "precision", "device"):
-        yield f"  {name:<22}{found.settings[name]}"
-    if len(found.answers) > len(found.classes):
-        yield f"  {'answers from':<22}{len(found.answers)} classes"
-    if found.ignored:
-        yield f"  {'left out':<22}{found.ignored} images of classes that are not known"
+        yield f"  {name:<22}{evaluation.settings[name]}"
+    if len(evaluation.answers) > len(evaluation.classes):
+        yield f"  {'answers from':<22}{len(evaluation.answers)} classes"
+    if evaluation.ignored:
+        yield f"  {'left out':<22}{evaluation.ignored} images of classes that are not known"
     if per_class:
-        yield from _class_lines(found)
-    if found.bad:
-        yield f"  {'could not be read':<22}{len(found.bad)} images, which are not counted"
-        for image in found.bad[:SHOWN_BAD]:
+        yield from _class_lines(evaluation)
+    if evaluation.bad:
+        yield f"  {'could not be read':<22}{len(evaluation.bad)} images, which are not counted"
+        for image in evaluation.bad[:SHOWN_BAD]:
             yield f"    {printable(image.name)}: {printable(image.message)} ({image.status})"
-        if len(found.bad) > SHOWN_BAD:
-            yield f"    … and {len(found.bad) - SHOWN_BAD} more"
+        if len(evaluation.bad) > SHOWN_BAD:
+            yield f"    … and {len(evaluation.bad) - SHOWN_BAD} more"
 
 
-def _resize_lines(found: Evaluation) -> Iterator[str]:
+def _resize_lines(evaluation: Evaluation) -> Iterator[str]:
     """Say where the images of a pack were made square in another way than a network's own."""
-    for source in found.data["sources"]:
+    for source in evaluation.data["sources"]:
         packed = source.get("resize")
-        others = [n["name"] for n in found.networks if n["preprocess"]["resize"] != packed]
+        others = [n["name"] for n in evaluation.networks if n["preprocess"]["resize"] != packed]
         if packed is not None and others:
             names = printable(", ".join(others))
             yield f"  {'squared by':<22}{packed} in the pack, by itself otherwise: {names}"
 
 
-def _class_lines(found: Evaluation) -> Iterator[str]:
-    width = max(len("class"), *(len(printable(result.id)) for result in found.classes))
-    five = "" if found.top5_error is None else f"{'top-5':>9}"
+def _class_lines(evaluation: Evaluation) -> Iterator[str]:
+    width = max(len("class"), *(len(printable(result.id)) for result in evaluation.classes))
+    five = "" if evaluation.top5_error is None else f"{'top-5':>9}"
     yield f"    {'class':<{width}}  images{'top-1':>9}{five}  (accuracy)"
-    for result in found.classes:
+    for result in evaluation.classes:
         line = f"    {printable(result.id):<{width}}{result.images:>8}"
         if result.images:
             line += f"{100 * result.top1 / result.images:>7.2f} %"

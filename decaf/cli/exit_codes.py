@@ -1,4 +1,4 @@
-"""What a command exits with, and the line that goes with it.
+"""How a command ends: its exit code, the line that says why, and signals that stop it.
 
 0 done; 1 done, some images recorded as bad; 2 not done, for a reason that is told; 130 and 143
 stopped by a signal. Where nobody reads the output any more (``decaf predict … | head``) nothing is
@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
 
-from decaf.cli.text import in_flags
-from decaf.errors import DecafError
+from decaf.errors import DecafError, Stopped
 
-__all__ = ["DONE", "INTERRUPTED", "NOT_DONE", "reason_of"]
+__all__ = ["DONE", "INTERRUPTED", "NOT_DONE", "Ended", "Stop", "reason_of", "stopped_by_signals"]
 
 DONE = 0
 NOT_DONE = 2
@@ -37,8 +41,9 @@ def reason_of(error: Exception, flags: set[str]) -> str | None:
     Parameters
     ----------
     error : Exception
+        In the library's own terms.
     flags : set of str
-        Those that the command has.
+        The flags that the command has.
 
     Examples
     --------
@@ -46,7 +51,7 @@ def reason_of(error: Exception, flags: set[str]) -> str | None:
     'memory ran out; make --batch-size smaller, or give the process more memory'
     """
     if isinstance(error, DecafError):
-        return in_flags(str(error))
+        return str(error)
     if _is_out_of_memory(error):
         said = " ".join(str(error).split())[:200]
         smaller = " and ".join(f for f in ("--batch-size", "--workers") if f in flags)
@@ -68,3 +73,75 @@ def _is_out_of_memory(error: Exception) -> bool:
     said = str(error).lower()
     kinds = (RuntimeError, ImportError)  # torch's own is a RuntimeError
     return isinstance(error, kinds) and any(words in said for words in _NO_MEMORY)
+
+
+class Ended(Exception):
+    """A command that a signal has stopped, with all finished work kept.
+
+    Parameters
+    ----------
+    reason : str
+        What was stopped, and how to go on.
+    exit_code : int
+    """
+
+    def __init__(self, reason: str, exit_code: int) -> None:
+        super().__init__(reason)
+        self.exit_code = exit_code
+
+
+class Stop:
+    """Whether a signal has asked a run to stop.
+
+    Attributes
+    ----------
+    event : threading.Event
+        Set when a signal came.
+    exit_code : int
+        The exit code that belongs to the signal.
+    """
+
+    def __init__(self) -> None:
+        self.event = threading.Event()
+        self.exit_code = 0
+
+
+@contextmanager
+def stopped_by_signals(what: str) -> Iterator[Stop]:
+    """Let SIGINT and SIGTERM end the run in good order; a second one ends it at once.
+
+    Parameters
+    ----------
+    what : str
+        What the user is told that happens then, such as "stopping after this step".
+
+    Yields
+    ------
+    Stop
+        Its event is for the library, which raises `decaf.Stopped` once it is set.
+
+    Raises
+    ------
+    Ended
+        In place of `decaf.Stopped`.
+    """
+    stop = Stop()
+
+    def handle(number: int, _frame: FrameType | None) -> None:
+        if stop.event.is_set():
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+        stop.exit_code = 128 + number
+        stop.event.set()
+        # Not by print: the signal may have come in the middle of one, or nobody may be reading.
+        with suppress(OSError):
+            os.write(2, f"\ndecaf: {what}; once more to stop at once\n".encode())
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    except Stopped as error:
+        raise Ended(str(error), stop.exit_code) from error
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

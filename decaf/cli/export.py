@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from decaf.cli.text import byte_size, counted, printable, show
+from decaf.cli.terminal import byte_size, counted, printable, show
 from decaf.errors import SettingError
 
 __all__ = ["HELP", "configure", "run"]

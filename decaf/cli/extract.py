@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from typing import Any
 
 from decaf.backbone.weights.registry import DEFAULT_WEIGHTS
@@ -19,8 +18,8 @@ from decaf.cli.arguments import (
     add_workers,
     preprocess_of,
 )
-from decaf.cli.stop import stopped_by_signals
-from decaf.cli.text import printable, show, tell
+from decaf.cli.exit_codes import stopped_by_signals
+from decaf.cli.terminal import is_chief, printable, show
 
 __all__ = ["HELP", "configure", "run"]
 
@@ -99,34 +98,29 @@ def run(args: argparse.Namespace) -> int:
 
     import decaf
 
-    chief = os.environ.get("RANK", "0") == "0"
+    chief = is_chief()
     began = time.monotonic()
     with stopped_by_signals("stopping after the rows in work") as stop:
-        try:
-            file = decaf.extract(
-                args.sources,
-                args.layer or ["fc6"],
-                out=args.out,
-                weights=args.weights,
-                preprocess=preprocess_of(args),
-                crops=args.crops,
-                precision=args.precision,
-                dtype=args.dtype,
-                device=args.device,
-                batch_size=args.batch_size,
-                workers=args.workers,
-                on_error=args.on_error,
-                labels=args.labels,
-                layout=args.layout,
-                groups=args.groups,
-                overwrite=args.overwrite,
-                progress=not args.quiet and chief,
-                stop=stop.event,
-            )
-        except decaf.Stopped as error:
-            if chief:
-                tell(str(error))
-            return stop.exit_code
+        file = decaf.extract(
+            args.sources,
+            args.layer or ["fc6"],
+            out=args.out,
+            weights=args.weights,
+            preprocess=preprocess_of(args),
+            crops=args.crops,
+            precision=args.precision,
+            dtype=args.dtype,
+            device=args.device,
+            batch_size=args.batch_size,
+            workers=args.workers,
+            on_error=args.on_error,
+            labels=args.labels,
+            layout=args.layout,
+            groups=args.groups,
+            overwrite=args.overwrite,
+            progress=not args.quiet and chief,
+            stop=stop.event,
+        )
     assert isinstance(file, decaf.FeatureFile)
     with file:
         info = file.info()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shlex
 from pathlib import Path
 from typing import Any
@@ -19,12 +18,12 @@ from decaf.cli.arguments import (
     add_on_error,
     add_preprocess,
     add_report,
+    add_settings,
     preprocess_of,
+    setting_values,
 )
-from decaf.cli.log_lines import log_lines
-from decaf.cli.setting_flags import add_settings, setting_values
-from decaf.cli.stop import stopped_by_signals
-from decaf.cli.text import counted, printable, show, tell
+from decaf.cli.exit_codes import stopped_by_signals
+from decaf.cli.terminal import counted, is_chief, printable, show
 
 __all__ = ["HELP", "configure", "run"]
 
@@ -114,53 +113,45 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_device(parser)
     add_settings(parser.add_argument_group("settings"), FinetuneSettings)
     add_report(parser, "result")
+    parser.set_defaults(news=True)  # stages are told of as they begin
 
 
 def run(args: argparse.Namespace) -> int:
     """Fine-tune, print a summary, give the exit code."""
-    from decaf.errors import Stopped
     from decaf.finetuning.run import finetune
     from decaf.finetuning.settings import FinetuneSettings
     from decaf.runtime.memory import keep_freed_memory
 
     keep_freed_memory()
-    chief = os.environ.get("RANK", "0") == "0"
+    chief = is_chief()
     given = {k: v for k, v in setting_values(args, FinetuneSettings).items() if v is not None}
     settings = FinetuneSettings(**given)
-    with (
-        stopped_by_signals("stopping after this step") as stop,
-        log_lines(chief, news=not args.quiet),
-    ):
-        try:
-            result = finetune(
-                args.train,
-                args.val,
-                out=args.out,
-                weights=args.weights,
-                preprocess=preprocess_of(args),
-                settings=settings,
-                labels=args.labels,
-                val_labels=args.val_labels,
-                val_fraction=args.val_fraction,
-                layout=args.layout,
-                groups=args.groups,
-                min_images=args.min_images,
-                save_head=args.save_head,
-                resume=args.resume,
-                overwrite=args.overwrite,
-                keep=args.keep,
-                on_error=args.on_error,
-                device=args.device,
-                workers=args.workers,
-                checkpoint_minutes=args.checkpoint_minutes,
-                checkpoint_steps=args.checkpoint_steps,
-                progress=not args.quiet and chief,
-                stop=stop.event,
-            )
-        except Stopped as error:
-            if chief:
-                tell(str(error))
-            return stop.exit_code
+    with stopped_by_signals("stopping after this step") as stop:
+        result = finetune(
+            args.train,
+            args.val,
+            out=args.out,
+            weights=args.weights,
+            preprocess=preprocess_of(args),
+            settings=settings,
+            labels=args.labels,
+            val_labels=args.val_labels,
+            val_fraction=args.val_fraction,
+            layout=args.layout,
+            groups=args.groups,
+            min_images=args.min_images,
+            save_head=args.save_head,
+            resume=args.resume,
+            overwrite=args.overwrite,
+            keep=args.keep,
+            on_error=args.on_error,
+            device=args.device,
+            workers=args.workers,
+            checkpoint_minutes=args.checkpoint_minutes,
+            checkpoint_steps=args.checkpoint_steps,
+            progress=not args.quiet and chief,
+            stop=stop.event,
+        )
     if chief:
         plain = result.to_dict()
         print(json.dumps(plain)) if args.json else show(_summary(plain, args.save_head))

@@ -18,8 +18,8 @@ from decaf.cli.arguments import (
     add_workers,
     preprocess_of,
 )
-from decaf.cli.stop import stopped_by_signals
-from decaf.cli.text import show, tell
+from decaf.cli.exit_codes import stopped_by_signals
+from decaf.cli.terminal import show
 
 __all__ = ["HELP", "configure", "run"]
 
@@ -147,38 +147,34 @@ def run(args: argparse.Namespace) -> int:
     from decaf.cli.fit_text import report_lines
 
     with stopped_by_signals("stopping after what is in work") as stop:
-        try:
-            fitted = decaf.fit(
-                args.sources,
-                out=args.out,
-                head=args.head,
-                layer=args.layer,
-                weights=args.weights,
-                C=args.C,
-                dropout=args.dropout,
-                scale=args.scale,
-                class_weight=args.class_weight,
-                held_out=args.held_out,
-                min_images=args.min_images,
-                labels=args.labels,
-                layout=args.layout,
-                groups=args.groups,
-                on_error=args.on_error,
-                keep_features=args.keep_features,
-                preprocess=preprocess_of(args),
-                crops=args.crops,
-                precision=args.precision,
-                seed=args.seed,
-                device=args.device,
-                batch_size=args.batch_size,
-                workers=args.workers,
-                progress=not args.quiet,
-                overwrite=args.overwrite,
-                stop=stop.event,
-            )
-        except decaf.Stopped as error:
-            tell(str(error))
-            return stop.exit_code
+        fitted = decaf.fit(
+            args.sources,
+            out=args.out,
+            head=args.head,
+            layer=args.layer,
+            weights=args.weights,
+            C=args.C,
+            dropout=args.dropout,
+            scale=args.scale,
+            class_weight=args.class_weight,
+            held_out=args.held_out,
+            min_images=args.min_images,
+            labels=args.labels,
+            layout=args.layout,
+            groups=args.groups,
+            on_error=args.on_error,
+            keep_features=args.keep_features,
+            preprocess=preprocess_of(args),
+            crops=args.crops,
+            precision=args.precision,
+            seed=args.seed,
+            device=args.device,
+            batch_size=args.batch_size,
+            workers=args.workers,
+            progress=not args.quiet,
+            overwrite=args.overwrite,
+            stop=stop.event,
+        )
     report = fitted.report
     if args.json:
         print(json.dumps({"path": args.out, **report.to_dict()}, indent=2))

@@ -8,7 +8,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from decaf.cli.text import counted, printable
+from decaf.cli.terminal import counted, printable
 
 if TYPE_CHECKING:
     from decaf.classify.estimate import Estimate

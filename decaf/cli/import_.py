@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Mapping
 
-from decaf.cli.text import byte_size, printable, show
+from decaf.cli.terminal import byte_size, printable, show
 
 __all__ = ["HELP", "configure", "run"]
 

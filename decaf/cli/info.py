@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from decaf.cli.text import byte_size, printable, show
+from decaf.cli.terminal import byte_size, printable, show
 
 if TYPE_CHECKING:
     from decaf.features.store.file import FeatureFile

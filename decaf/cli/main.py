@@ -18,8 +18,9 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import NoReturn
 
-from decaf.cli.exit_codes import DONE, INTERRUPTED, NOT_DONE, reason_of
-from decaf.cli.text import printable, show, tell
+from decaf.cli.arguments import in_flags
+from decaf.cli.exit_codes import DONE, INTERRUPTED, NOT_DONE, Ended, reason_of
+from decaf.cli.terminal import is_chief, log_lines, printable, show, tell
 from decaf.version import __version__
 
 __all__ = ["COMMANDS", "build_parser", "main"]
@@ -81,8 +82,8 @@ def build_parser(argv: Sequence[str] = ()) -> _Parser:
         command = subparsers.add_parser(
             name, help=module.HELP, description=module.HELP, allow_abbrev=False
         )
+        command.set_defaults(run=module.run, parser=command, news=False)
         module.configure(command)
-        command.set_defaults(run=module.run, parser=command)
     return parser
 
 
@@ -99,7 +100,7 @@ class _Parser(argparse.ArgumentParser):
 
     @property
     def flags(self) -> list[str]:
-        """All that it takes."""
+        """All flags that it takes."""
         return [flag for action in self._actions for flag in action.option_strings]
 
     def error(self, message: str) -> NoReturn:
@@ -118,13 +119,14 @@ class _Parser(argparse.ArgumentParser):
     def _unknown_flags(self, arguments: Sequence[str]) -> list[str]:
         known = self.flags
         ended = arguments.index("--") if "--" in arguments else len(arguments)
-        found = []
+        unknown = []
         for argument in arguments[:ended]:
             flag = argument.partition("=")[0]
             if flag.startswith("--") and flag not in known:
                 close = difflib.get_close_matches(flag, known, n=1, cutoff=0.5)
-                found.append(f"no flag {flag}" + (f"; did you mean {close[0]}?" if close else ""))
-        return found
+                hint = f"; did you mean {close[0]}?" if close else ""
+                unknown.append(f"no flag {flag}{hint}")
+        return unknown
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -153,9 +155,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.command is None:
         parser.print_help(sys.stderr)
         return NOT_DONE
+
+    def worded(text: str) -> str:
+        return in_flags(text, args.parser)
+
     try:
-        code: int = args.run(args)
+        with log_lines(worded, news=args.news and not args.quiet):
+            code: int = args.run(args)
         sys.stdout.flush()
+    except Ended as stopped:
+        if is_chief():
+            tell(worded(str(stopped)))
+        return stopped.exit_code
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
@@ -165,7 +176,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         reason = reason_of(error, set(args.parser.flags))
         if reason is None or args.debug:
             show(traceback.format_exc().rstrip(), sys.stderr)
-        tell(reason or "a defect of decaf, unless the installation failed; please report it")
+        defect = "a defect of decaf, unless the installation failed; please report it"
+        tell(worded(reason or defect))
         return NOT_DONE
     return code
 

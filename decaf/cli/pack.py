@@ -14,7 +14,7 @@ from decaf.cli.arguments import (
     add_report,
     add_workers,
 )
-from decaf.cli.text import byte_size, printable, show, tell
+from decaf.cli.terminal import byte_size, printable, show
 
 __all__ = ["HELP", "configure", "run"]
 
@@ -103,38 +103,33 @@ def run(args: argparse.Namespace) -> int:
     import json
     import time
 
-    from decaf.cli.stop import stopped_by_signals
-    from decaf.errors import Stopped
+    from decaf.cli.exit_codes import stopped_by_signals
     from decaf.images.listing.folders import path_text
     from decaf.train.pack.build import make_pack
 
     began = time.monotonic()
     with stopped_by_signals("stopping after the images in work") as stop:
-        try:
-            pack = make_pack(
-                args.source,
-                args.out,
-                val=args.val,
-                devkit=args.devkit,
-                split_val=args.split_val,
-                seed=args.seed,
-                labels=args.labels,
-                layout=args.layout,
-                groups=args.groups,
-                min_images=args.min_images,
-                size=args.size,
-                encoding=args.encoding,
-                quality=args.quality,
-                resize=args.resize,
-                workers=args.workers,
-                on_error=args.on_error,
-                overwrite=args.overwrite,
-                progress=not args.quiet,
-                stop=stop.event,
-            )
-        except Stopped as error:
-            tell(str(error))
-            return stop.exit_code
+        pack = make_pack(
+            args.source,
+            args.out,
+            val=args.val,
+            devkit=args.devkit,
+            split_val=args.split_val,
+            seed=args.seed,
+            labels=args.labels,
+            layout=args.layout,
+            groups=args.groups,
+            min_images=args.min_images,
+            size=args.size,
+            encoding=args.encoding,
+            quality=args.quality,
+            resize=args.resize,
+            workers=args.workers,
+            on_error=args.on_error,
+            overwrite=args.overwrite,
+            progress=not args.quiet,
+            stop=stop.event,
+        )
     with pack:
         info = pack.info()
         info["seconds"] = round(time.monotonic() - began, 3)

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, TextIO
 
 from decaf.backbone.weights.registry import DEFAULT_WEIGHTS, is_registry_name
 from decaf.cli.arguments import add_device, add_preprocess, add_workers, preprocess_of
-from decaf.cli.stop import stopped_by_signals
-from decaf.cli.text import printable, show, tell
+from decaf.cli.exit_codes import stopped_by_signals
+from decaf.cli.terminal import printable, show, tell
 
 if TYPE_CHECKING:
     from decaf.classify.classifier import Classifier, Prediction
@@ -121,7 +121,7 @@ def run(args: argparse.Namespace) -> int:
     # A bar and lines of text on one terminal would be in each other's way.
     apart = args.out is not None or not sys.stdout.isatty()
     with stopped_by_signals("stopping after the images in work") as stop:
-        found = _counted(
+        predictions = _counted(
             classifier.stream(
                 sources[0] if len(sources) == 1 else sources,
                 top=args.top,
@@ -136,14 +136,13 @@ def run(args: argparse.Namespace) -> int:
         try:
             with _opened(args.out) as stream:
                 if form == "csv":
-                    _write_csv(found, stream, classifier, args.top, raw_text=args.raw_text)
+                    _write_csv(predictions, stream, classifier, args.top, raw_text=args.raw_text)
                 else:
                     write = _write_text if form == "text" else _write_json
-                    write(found, stream, classifier, args.top)
+                    write(predictions, stream, classifier, args.top)
         except decaf.Stopped as error:
-            kept = "" if args.out is None else f"; {printable(args.out)} was not written"
-            tell(f"{error}{kept}")
-            return stop.exit_code
+            kept = "" if args.out is None else f"; {args.out} was not written"
+            raise decaf.Stopped(f"{error}{kept}") from None
     bad = seen.pop("", 0)
     images = bad + sum(seen.values())
     if args.out is not None or (form == "text" and images > 1):
@@ -235,17 +234,17 @@ def _opened(out: str | None) -> Iterator[TextIO]:
             text.detach()
 
 
-def _counted(found: Iterable[Prediction], seen: Counter[str]) -> Iterator[Prediction]:
+def _counted(predictions: Iterable[Prediction], seen: Counter[str]) -> Iterator[Prediction]:
     """Count the first answers on the way; bad images under no name."""
-    for each in found:
+    for each in predictions:
         seen[each.classes[0][0] if each.classes else ""] += 1
         yield each
 
 
 def _write_text(
-    found: Iterable[Prediction], stream: TextIO, classifier: Classifier, top: int
+    predictions: Iterable[Prediction], stream: TextIO, classifier: Classifier, top: int
 ) -> None:
-    for each in found:
+    for each in predictions:
         path = printable(each.path)
         if not each.classes:
             line = f"{path}: {printable(each.message)} ({each.status})"
@@ -264,7 +263,7 @@ def _write_text(
 
 
 def _write_csv(
-    found: Iterable[Prediction],
+    predictions: Iterable[Prediction],
     stream: TextIO,
     classifier: Classifier,
     top: int,
@@ -283,7 +282,7 @@ def _write_csv(
     writer = csv.writer(stream, lineterminator="\n")
     places = range(1, min(top, len(classifier.class_names)) + 1)
     header = [f"{column}_{place}" for place in places for column in ("class", classifier.gives)]
-    for number, each in enumerate(found):
+    for number, each in enumerate(predictions):
         if number == 0:  # not before: what is wrong with the images is told instead
             writer.writerow(["path", "status", "message", *header])
         cells = [text for name, value in each.classes for text in (cell(name), f"{value:.6g}")]
@@ -292,7 +291,7 @@ def _write_csv(
 
 
 def _write_json(
-    found: Iterable[Prediction], stream: TextIO, classifier: Classifier, top: int
+    predictions: Iterable[Prediction], stream: TextIO, classifier: Classifier, top: int
 ) -> None:
     import json
 
@@ -300,7 +299,7 @@ def _write_json(
 
     started = False
     try:
-        for each in found:
+        for each in predictions:
             stream.write(",\n" if started else "[\n")
             started = True
             record = {

@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING, Any
 
-from decaf.cli.text import show
+from decaf.cli.terminal import show
 
 if TYPE_CHECKING:
     from decaf.backbone.spec import ArchSpec

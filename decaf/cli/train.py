@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from decaf.cli.arguments import add_device, add_report
-from decaf.cli.setting_flags import add_settings, setting_values
-from decaf.cli.training_run import add_saving, is_chief, run_training, time_taken
+from decaf.cli.arguments import add_device, add_report, add_saving, add_settings, setting_values
+from decaf.cli.exit_codes import stopped_by_signals
+from decaf.cli.terminal import is_chief, print_training
 
 if TYPE_CHECKING:
-    from decaf.train.session import TrainResult
+    from decaf.train.validate import Validation
 
 __all__ = ["HELP", "configure", "run"]
 
@@ -69,14 +68,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train, print a summary, give the exit code."""
+    from decaf.runtime.memory import keep_freed_memory
     from decaf.train.presets import preset
     from decaf.train.recipe import TrainSettings
     from decaf.train.run import train
 
+    keep_freed_memory()
     settings = preset(args.preset, **setting_values(args, TrainSettings, _OTHERWISE))
-
-    def work(stop: threading.Event) -> TrainResult:
-        return train(
+    with stopped_by_signals("stopping after this step") as stop:
+        result = train(
             args.pack,
             args.out,
             settings,
@@ -91,17 +91,13 @@ def run(args: argparse.Namespace) -> int:
             log_every=args.log_every,
             tensorboard=args.tensorboard,
             progress=not args.quiet and is_chief(),
-            stop=stop,
+            stop=stop.event,
         )
+    print_training(result, _errors, as_json=args.json)
+    return 0
 
-    return run_training(args, work, _summary)
 
-
-def _summary(result: dict[str, Any]) -> str:
-    text = time_taken(result)
-    found = result["validation"]
-    if found is not None:
-        text += f"; on {found['images']} validation images top-1 error {found['top1_error']:.2f} %"
-        if found["top5_error"] is not None:
-            text += f", top-5 error {found['top5_error']:.2f} %"
-    return text
+def _errors(validation: Validation) -> str:
+    images, top1, top5 = validation.images, validation.top1_error, validation.top5_error
+    text = f"on {images} validation images top-1 error {top1:.2f} %"
+    return text if top5 is None else f"{text}, top-5 error {top5:.2f} %"

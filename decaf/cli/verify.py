@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from decaf.cli.text import printable, show
+from decaf.cli.terminal import printable, show
 
 if TYPE_CHECKING:
     from decaf.features.verify import Verification

@@ -196,7 +196,7 @@ def _keys(networks: Sequence[ClassList]) -> list[list[tuple[str, int]]]:
         lacking = next(network.owner for network in networks if not network.names)
         raise InputError(
             f"{lacking}: does not say what its classes are, so its predictions cannot be averaged "
-            "with those of other networks (--match order takes the classes in sorted order)"
+            "with those of other networks (`match='order'` takes the classes in sorted order)"
         )
     keys = []
     for names in every:
@@ -239,7 +239,7 @@ def _numbered(
     if not data.are_units:
         raise InputError(
             f"{data.owner}: its labels are numbers, and nothing tells which classes they number; "
-            "give class_ids, or match='order' where they number the units of the networks"
+            "give class_ids, or `match='order'` where they number the units of the networks"
         )
     if any(not np.array_equal(own, units[0]) for own in units[1:]):
         raise InputError(
@@ -261,7 +261,9 @@ def _nothing_fits(
     if which is None:
         owners = ", ".join(network.owner for network in networks)
         return f"none of the {data.count} classes of {data.owner} is known to all of {owners}"
-    hint = "; --match order takes the classes in sorted order" if which.count == data.count else ""
+    hint = ""
+    if which.count == data.count:
+        hint = "; `match='order'` takes the classes in sorted order"
     if not which.ids and not which.names:
         return f"{which.owner}: does not say what its {which.count} classes are{hint}"
     known = "; ".join(

@@ -190,7 +190,8 @@ def evaluate(
     labels, layout
         As in `decaf.extract`; images without a label are left out, with a word.
     on_error : {"raise", "record"}
-        At an image that cannot be read: raise `ImageError`, or leave it out and write it down.
+        At an image that cannot be read: raise `ImageError` (default; on the command line "record"
+        is), or leave it out and write it down.
     class_ids, class_names : sequence of str, optional
         What integer labels number, where `data` does not tell.
     preprocess : str, mapping or PreprocessSpec, optional
@@ -274,13 +275,13 @@ def _check_settings(
     chosen: Mapping[str, tuple[str, Sequence[str]]], batch_size: int | None, workers: int | None
 ) -> None:
     wrong = [
-        f"{name} {value!r} is not one of {', '.join(allowed)}"
+        f"`{name}` {value!r} is not one of {', '.join(allowed)}"
         for name, (value, allowed) in chosen.items()
         if value not in allowed
     ]
     for name, number, least in (("batch_size", batch_size, 1), ("workers", workers, 0)):
         if number is not None and (not isinstance(number, int) or number < least):
-            wrong.append(f"{name} {number!r}: must be a whole number from {least} on")
+            wrong.append(f"`{name}` {number!r}: must be a whole number from {least} on")
     if wrong:
         raise SettingError("; ".join(wrong))
 
@@ -326,7 +327,7 @@ def _known(
         owners = " and ".join(dict.fromkeys(each.owner for each in lists))
         raise InputError(
             f"{tests.classes.owner}: {len(unknown)} of {len(ids)} classes are not known to "
-            f"{owners} ({shown}); --ignore-unknown leaves their {left_out} images out"
+            f"{owners} ({shown}); `ignore_unknown=True` leaves their {left_out} images out"
         )
     if not len(rows):
         raise InputError(f"{tests.classes.owner}: no images of classes that the networks know")
@@ -379,7 +380,7 @@ class _Tally:
             row, status = found.start + place, STATUS_NAMES[found.status[place]]
             name, message = os.fsdecode(self._tests.images.names[row]), found.messages[place]
             if self._raise_bad:
-                remedy = "on_error='record' leaves it out, writes it down and goes on"
+                remedy = "`on_error='record'` leaves it out, writes it down and goes on"
                 raise ImageError(status, message, name, row, remedy)
             self._bad[row] = BadImage(name, status, message)
         good = found.status == 0

@@ -27,7 +27,7 @@ def check_report_path(path: str | os.PathLike[str], *, overwrite: bool = False) 
     if not target.parent.is_dir():
         raise OutputError(f"{target}: there is no folder {target.parent}")
     if target.exists() and not overwrite:
-        raise OutputError(f"{target}: exists; give another --out, or --overwrite")
+        raise OutputError(f"{target}: exists; give another `out`, or `overwrite=True`")
 
 
 def save_report(

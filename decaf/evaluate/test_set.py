@@ -153,7 +153,7 @@ def _default_split(splits: Iterable[str], owner: str) -> str:
         if split in splits:
             return split
     raise InputError(
-        f"{owner}: has no val and no test images; --split train evaluates on the training images"
+        f"{owner}: has no val and no test images; `split='train'` evaluates on the training images"
     )
 
 

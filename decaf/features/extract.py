@@ -96,7 +96,8 @@ def extract(
         call starts faster; and none for JPEG and PNG files of usual size, where there are no more
         than 16 images.
     on_error : {"raise", "record"}
-        At an image that cannot be read: raise `ImageError`, or go on and record it.
+        At an image that cannot be read: raise `ImageError` (default; on the command line "record"
+        is), or go on and record it.
     progress : bool or callable, optional
         True, False, or a function of (images done, images in all); by default a bar on terminals.
     labels : {"folder", "none"}, path, or sequence
@@ -184,7 +185,7 @@ def extract(
 def _layer_names(layer: Any) -> tuple[str, ...]:
     names = (layer,) if isinstance(layer, str) else layer
     if not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
-        raise SettingError(f"layer {layer!r}: must be the name of a layer, or a list of names")
+        raise SettingError(f"`layer` {layer!r}: must be the name of a layer, or a list of names")
     return tuple(names)
 
 
@@ -205,10 +206,10 @@ def check_settings(on_error: Any, batch_size: Any, workers: Any) -> None:
     SettingError
     """
     if on_error not in ON_ERROR:
-        raise SettingError(f"on_error {on_error!r} is not one of {', '.join(ON_ERROR)}")
+        raise SettingError(f"`on_error` {on_error!r} is not one of {', '.join(ON_ERROR)}")
     for name, number, least in (("batch_size", batch_size, 1), ("workers", workers, 0)):
         if number is not None and (not isinstance(number, int) or number < least):
-            raise SettingError(f"{name} {number!r}: must be a whole number from {least} on")
+            raise SettingError(f"`{name}` {number!r}: must be a whole number from {least} on")
 
 
 def warn_of_bad(status: np.ndarray, stacklevel: int) -> None:

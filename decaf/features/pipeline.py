@@ -128,7 +128,7 @@ def stream(
                         outcome.message,
                         os.fsdecode(images.names[item.index]),
                         item.index,
-                        remedy="on_error='record' keeps its row as NaN and goes on",
+                        remedy="`on_error='record'` keeps its row as NaN and goes on",
                     )
                 if batch is not None:
                     passes.put(batch)

@@ -55,11 +55,11 @@ class RunSettings:
         if len(set(self.layers)) != len(self.layers):
             wrong.append(f"a layer is named twice in {', '.join(self.layers)}")
         if self.crops not in CROPS:
-            wrong.append(f"crops {self.crops!r} is not one of {', '.join(CROPS)}")
+            wrong.append(f"`crops` {self.crops!r} is not one of {', '.join(CROPS)}")
         if self.precision not in PRECISIONS:
-            wrong.append(f"precision {self.precision!r} is not one of {', '.join(PRECISIONS)}")
+            wrong.append(f"`precision` {self.precision!r} is not one of {', '.join(PRECISIONS)}")
         if self.dtype not in DTYPES:
-            wrong.append(f"dtype {self.dtype!r} is not one of {', '.join(DTYPES)}")
+            wrong.append(f"`dtype` {self.dtype!r} is not one of {', '.join(DTYPES)}")
         if wrong:
             raise SettingError("; ".join(wrong))
 

@@ -195,12 +195,12 @@ class Target:
                 return False
             raise OutputError(
                 f"{self.path}: exists and is no feature file that can be read ({error}); "
-                "give another --out, or --overwrite"
+                "give another `out`, or `overwrite=True`"
             ) from error
         if found and not self.overwrite:
             raise OutputError(
                 f"{self.path}: exists and differs from this run ({'; '.join(found)}); "
-                "give another --out, or --overwrite"
+                "give another `out`, or `overwrite=True`"
             )
         return not found and (whole or not self.overwrite)
 

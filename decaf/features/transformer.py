@@ -197,7 +197,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         check_settings(self.on_error, self.batch_size, self.workers)
         if not isinstance(self.cache_bytes, int) or self.cache_bytes < 0:
             raise SettingError(
-                f"cache_bytes {self.cache_bytes!r}: must be a whole number from 0 on"
+                f"`cache_bytes` {self.cache_bytes!r}: must be a whole number from 0 on"
             )
         return RunSettings(self._layers(), self.crops, self.precision)
 

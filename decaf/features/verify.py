@@ -132,7 +132,7 @@ def verify(
         For a negative number of rows, or images of another number than the file has rows.
     """
     if rows < 0:
-        raise SettingError(f"rows {rows}: must be 0 or more")
+        raise SettingError(f"`rows` {rows}: must be 0 or more")
     with open_features(path) as file:
         changed = _changed(file)
         chosen = np.random.default_rng(seed).permutation(np.flatnonzero(file.ok))[:rows]
@@ -196,7 +196,7 @@ def _backbone(file: FeatureFile, weights: Any) -> Backbone:
         raise WeightsError(
             f"{file.path}: was made with weights {name} (SHA-256 "
             f"{sha256}), these are {backbone.weights_name} ({backbone.sha256}); "
-            "name the right ones with --weights"
+            "name the right ones with `weights`"
         )
     with _reading_the_record(file):
         return backbone.with_preprocess(PreprocessSpec.from_dict(file.run["preprocess"]))

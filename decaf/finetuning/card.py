@@ -32,7 +32,7 @@ def check_card_path(path: Path) -> None:
         raise OutputError(f"{path}: is needed for the card and is a folder; move it away")
     if os.path.lexists(path) and not _is_card(path):
         raise OutputError(
-            f"{path}: exists and is no card of decaf, so it is not replaced; give another --out, "
+            f"{path}: exists and is no card of decaf, so it is not replaced; give another `out`, "
             "or move it away"
         )
 

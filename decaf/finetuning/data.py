@@ -231,12 +231,12 @@ def check_fraction(val_fraction: float) -> None:
     """
     real = isinstance(val_fraction, (int, float)) and not isinstance(val_fraction, bool)
     if not real or not 0 < val_fraction < 1:
-        raise SettingError(f"val_fraction {val_fraction!r}: must be between 0 and 1")
+        raise SettingError(f"`val_fraction` {val_fraction!r}: must be between 0 and 1")
 
 
 def _not_drawn(shown: str) -> SettingError:
     return SettingError(
-        f"val_fraction is for images without validation images, and {shown} has such ('val'): "
+        f"`val_fraction` is for images without validation images, and {shown} has such ('val'): "
         "leave it out"
     )
 

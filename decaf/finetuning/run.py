@@ -113,7 +113,8 @@ def finetune(
     keep : bool
         Keep the pack and the checkpoints in the work folder.
     on_error : {"raise", "record"}
-        At an image that cannot be read: raise `ImageError`, or leave it out.
+        At an image that cannot be read: raise `ImageError` (default; on the command line "record"
+        is), or leave it out.
     device : str
         "auto", "cpu", "cuda" or "cuda:N".
     workers : int, optional
@@ -156,11 +157,11 @@ def finetune(
     """
     chosen = _chosen(settings, given)
     if on_error not in ("raise", "record"):
-        raise SettingError(f"on_error {on_error!r} is not one of raise, record")
+        raise SettingError(f"`on_error` {on_error!r} is not one of raise, record")
     if workers is not None and workers < 0:
-        raise SettingError(f"workers must be 0 or more, got {workers}")
+        raise SettingError(f"`workers` must be 0 or more, got {workers}")
     if val is not None and val_fraction is not None:
-        raise SettingError("val_fraction is for a run without val: give one of the two")
+        raise SettingError("`val_fraction` is for a run without `val`: give one of the two")
     share = VAL_FRACTION if val_fraction is None else val_fraction
     head_path = None if save_head is None else Path(os.fsdecode(save_head))
     rhythm = Rhythm(checkpoint_minutes, checkpoint_steps, keep=2, log_every=10, at_validation=False)
@@ -169,9 +170,9 @@ def finetune(
         stack.enter_context(strict_float32(world.device))
         if out is None:
             if world.size > 1:
-                raise SettingError("several processes need a place to share: give out")
+                raise SettingError("several processes need a place to share: give `out`")
             if resume:
-                raise SettingError("resume needs out: without it nothing is kept")
+                raise SettingError("`resume` needs `out`: without it nothing is kept")
             made = stack.enter_context(tempfile.TemporaryDirectory(prefix="decaf-finetune-"))
             target = Path(made) / "model.safetensors"
         else:
@@ -197,7 +198,7 @@ def finetune(
         source: PackSource | None = None
         packs = is_hdf5(train), val is not None and is_hdf5(val)
         if val is not None and packs[0] != packs[1]:
-            raise SettingError("train and val must both be packs, or neither: pack both alike")
+            raise SettingError("`train` and `val` must both be packs, or neither: pack both alike")
         if isinstance(train, PackSource):
             source = train
         elif not packs[0]:
@@ -278,4 +279,4 @@ def _check_head_path(path: Path, target: Path, replace_it: bool) -> None:
             "move it away"
         )
     if path.exists() and not replace_it:
-        raise OutputError(f"{path}: exists already; give another name, or --overwrite")
+        raise OutputError(f"{path}: exists already; give another name, or `overwrite=True`")

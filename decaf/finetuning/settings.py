@@ -125,9 +125,9 @@ class FinetuneSettings:
     def __post_init__(self) -> None:
         problems = []
         if self.start not in STARTS:
-            problems.append(f"start must be one of {', '.join(STARTS)}, got {self.start!r:.60}")
+            problems.append(f"`start` must be one of {', '.join(STARTS)}, got {self.start!r:.60}")
         if str(self.schedule) == "plateau":
-            problems.append("schedule must be one of cosine, step, constant, got 'plateau'")
+            problems.append("`schedule` must be one of cosine, step, constant, got 'plateau'")
         if self.precision == "auto" or not problems:
             try:
                 self.training(1000, "fp32" if self.precision == "auto" else self.precision)
@@ -145,13 +145,13 @@ class FinetuneSettings:
         frozen = [layer for layer in asked.frozen() if factors[layer] not in (0.0, 1.0)]
         if frozen:
             problems.append(
-                f"lr_by_layer {self.lr_by_layer!r:.60} gives a rate to {', '.join(frozen)}, which "
-                f"freeze {self.freeze!r} leaves as it is"
+                f"`lr_by_layer` {self.lr_by_layer!r:.60} gives a rate to {', '.join(frozen)}, "
+                f"which `freeze` {self.freeze!r} leaves as it is"
             )
         if self.class_weights == self.sampling == "balanced":
             problems.append(
-                "class_weights and sampling are both 'balanced', which weighs small classes twice: "
-                "choose one"
+                "`class_weights` and `sampling` are both 'balanced', which weighs small classes "
+                "twice: choose one"
             )
         if problems:
             raise SettingError("fine-tuning: " + "; ".join(problems))

@@ -21,7 +21,7 @@ __all__ = ["WorkFolder"]
 
 FORMAT = "decaf-finetune"
 SCHEMA = 2
-KEPT = "what is finished is kept, for --resume"
+KEPT = "what is finished is kept, for `resume=True`"
 
 _RECORD = "finetune.json"
 _PACK = "data.pack"
@@ -88,7 +88,8 @@ class WorkFolder:
         resume = resume or (not overwrite and self._is_almost_done())
         if self.model.exists() and not (resume or overwrite):
             raise OutputError(
-                f"{self.model}: exists already; give another --out, or --overwrite to replace it"
+                f"{self.model}: exists already; give another `out`, or `overwrite=True` to replace "
+                "it"
             )
         known = self.path / _RECORD
         if self.path.exists() and not self.path.is_dir():
@@ -99,15 +100,15 @@ class WorkFolder:
             if strange:
                 raise OutputError(
                     f"{self.path}: is needed for work and holds something else ({strange[0]!r}); "
-                    "move it away, or give another --out"
+                    "move it away, or give another `out`"
                 )
         with disk_errors(self.path, "nothing was begun"):
             self._lock = acquire(self.path)
             self._recover()
             if known.exists() and not (resume or overwrite):
                 raise OutputError(
-                    f"{self.path}: holds a run already; give --resume to go on with it, "
-                    "--overwrite to begin anew, or another --out"
+                    f"{self.path}: holds a run already; give `resume=True` to go on with it, "
+                    "`overwrite=True` to begin anew, or another `out`"
                 )
             if overwrite and not resume:
                 self._set_aside()
@@ -116,7 +117,7 @@ class WorkFolder:
             elif self.model.exists() and not overwrite:
                 raise OutputError(
                     f"{self.model}: exists already, and no unfinished run beside it; give another "
-                    "--out, or --overwrite to replace it"
+                    "`out`, or `overwrite=True` to replace it"
                 )
             else:
                 self._write(None)
@@ -130,23 +131,23 @@ class WorkFolder:
             if kind != FORMAT or not isinstance(before, dict):
                 raise ValueError("it is not of a fine-tuning of decaf")
         except (ValueError, KeyError, TypeError) as error:
-            raise ResumeError(f"{path}: is damaged ({error}); give --overwrite") from error
+            raise ResumeError(f"{path}: is damaged ({error}); give `overwrite=True`") from error
         if schema != SCHEMA:
             raise ResumeError(
                 f"{path}: was written in schema {schema!r:.60} by decaf {version!s:.60}, this "
-                f"version reads {SCHEMA}; go on with that version, or give --overwrite"
+                f"version reads {SCHEMA}; go on with that version, or give `overwrite=True`"
             )
         differing = differences(before, self.record)
         # Of an unfinished run packing compares the images, which sees more.
         if not differing and found.get("result") and found.get("images") != self.images:
             raise ResumeError(
                 f"{self.path}: was begun with other images ({_changed(found, self.images)}); give "
-                "those, another --out, or --overwrite instead of --resume"
+                "those, another `out`, or `overwrite=True` instead of `resume=True`"
             )
         if differing:
             raise ResumeError(
                 f"{self.path}: was begun with other settings ({'; '.join(differing)}); "
-                "give those, another --out, or --overwrite instead of --resume"
+                "give those, another `out`, or `overwrite=True` instead of `resume=True`"
             )
 
     def check_content(self, before: str, now: str) -> None:
@@ -165,7 +166,8 @@ class WorkFolder:
             self.pack.unlink(missing_ok=True)
             raise ResumeError(
                 f"{self.path}: was begun with other images (some have changed since, or are read "
-                "by another version); give another --out, or --overwrite instead of --resume"
+                "by another version); give another `out`, or `overwrite=True` instead of "
+                "`resume=True`"
             )
 
     def _is_almost_done(self) -> bool:
@@ -233,7 +235,7 @@ class WorkFolder:
         """
         told = text.partition("; ")[0]
         return Stopped(
-            f"{told}; {self.path} holds what is finished: give the same command with --resume to "
+            f"{told}; {self.path} holds what is finished: run the same again with `resume=True` to "
             "go on"
         )
 

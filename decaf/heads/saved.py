@@ -149,7 +149,7 @@ def save_head(
     if not target.parent.is_dir():
         raise OutputError(f"{target}: cannot be written: there is no folder {target.parent}")
     if target.exists() and not overwrite:
-        raise OutputError(f"{target}: exists already; give another name, or overwrite=True")
+        raise OutputError(f"{target}: exists already; give another name, or `overwrite=True`")
     with disk_errors(target, "nothing was written"):
         write_atomically(target, save(tensors, metadata=header))
 

@@ -44,20 +44,20 @@ def choose_device(device: str, *, local_rank: int | None = None) -> torch.device
         chosen = torch.device(device)
     except (RuntimeError, TypeError) as error:
         raise SettingError(
-            f"device {device!r} is not one torch knows; use auto, cpu or cuda"
+            f"`device` {device!r} is not one torch knows; use auto, cpu or cuda"
         ) from error
     if chosen.type == "cpu":
         return chosen
     if chosen.type != "cuda":
-        raise SettingError(f"device {device!r} is not supported; use auto, cpu or cuda")
+        raise SettingError(f"`device` {device!r} is not supported; use auto, cpu or cuda")
     if not torch.cuda.is_available():
-        raise SettingError(f"device {device!r}: torch sees no GPU here; use --device cpu")
+        raise SettingError(f"`device` {device!r}: torch sees no GPU here; use `device='cpu'`")
     count = torch.cuda.device_count()
     if chosen.index is None:
         number = torch.cuda.current_device() if local_rank is None else local_rank % count
         return torch.device("cuda", number)
     if chosen.index >= count:
-        raise SettingError(f"device {device!r}: there are {count} GPUs, counted from 0")
+        raise SettingError(f"`device` {device!r}: there are {count} GPUs, counted from 0")
     return chosen
 
 

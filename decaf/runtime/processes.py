@@ -28,7 +28,7 @@ __all__ = ["World", "local_rank", "world_of_run"]
 PATIENCE = timedelta(days=7)
 
 _LOST = re.compile(r"gloo|NCCL|Connection (closed|reset|refused)|Broken pipe")
-_FROM_CHECKPOINT = "go on from the last checkpoint with --resume"
+_FROM_CHECKPOINT = "go on from the last checkpoint with `resume=True`"
 
 Value = TypeVar("Value")
 

@@ -46,7 +46,7 @@ def acquire(directory: Path) -> int:
         except FileExistsError:
             raise OutputError(
                 f"{directory}: is needed for unfinished work and is no folder; "
-                "move it, or give another --out"
+                "move it, or give another `out`"
             ) from None
         try:
             flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -73,7 +73,7 @@ def _hold(directory: Path, lock: int) -> bool:
     except BlockingIOError:
         owner = os.pread(lock, _LENGTH, 0).decode(errors="replace").strip() or "it has just begun"
         raise OutputError(
-            f"{directory}: another run is writing here ({owner}); wait for it or give another --out"
+            f"{directory}: another run is writing here ({owner}); wait for it or give another `out`"
         ) from None
     try:
         if os.stat(directory / LOCK_NAME).st_ino != os.fstat(lock).st_ino:
@@ -100,5 +100,5 @@ def _check_own(directory: Path, lock: int) -> None:
 def _not_ours(directory: Path) -> OutputError:
     return OutputError(
         f"{directory / LOCK_NAME}: is a link, or a file that no run of yours has written; move it, "
-        "or give another --out"
+        "or give another `out`"
     )

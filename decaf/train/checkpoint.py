@@ -63,7 +63,7 @@ class Checkpoints:
             Where the disk refuses; the earlier ones stay.
         """
         path = self.folder / f"step-{step:09d}.safetensors"
-        with disk_errors(path, "earlier checkpoints are kept, for --resume"):
+        with disk_errors(path, "earlier checkpoints are kept, for `resume=True`"):
             self.folder.mkdir(parents=True, exist_ok=True)
             for stray in self.folder.glob(f"step-*.safetensors{SUFFIX}"):
                 remove_leftover(stray.with_name(stray.name.removesuffix(SUFFIX)))
@@ -98,7 +98,7 @@ class Checkpoints:
         if paths:
             raise ResumeError(
                 f"{self.folder}: none of its {len(paths)} checkpoints is intact; begin again with "
-                "another --out"
+                "another `out`"
             )
         return None
 
@@ -132,7 +132,7 @@ def write_checkpoint(path: Path, state: dict[str, Any], tensors: dict[str, Tenso
         "state": text,
         "sha256": _sha256(text, ready),
     }
-    kept = "earlier checkpoints are kept, for --resume"
+    kept = "earlier checkpoints are kept, for `resume=True`"
     with disk_errors(path, kept), whole_file(path) as stream:
         write_tensors(stream, ready, metadata)
 

@@ -51,7 +51,7 @@ def preprocess_of(
     squared = resize != "shorter-side"
     resize_to = settings.resize_to or (pack.size if pack.size > crop else round(crop * 9 / 8))
     if resize_to < crop:
-        raise SettingError(f"resize_to {resize_to} is less than the network's {crop} pixels")
+        raise SettingError(f"`resize_to` {resize_to} is less than the network's {crop} pixels")
     image: Tensor | None = None
     own = None if begun is None else begun.preprocess
     if (
@@ -87,8 +87,8 @@ def preprocess_of(
     possible = squared and pack.size == resize_to and settings.crop == "random" and fits
     if begun is None and settings.mean == "image" and not possible:
         raise SettingError(
-            "mean 'image' needs a pack made with --resize warp, of the size that evaluation "
-            "resizes to, and crop 'random'; use mean 'channel'"
+            "`mean='image'` needs a pack made with resize 'warp', of the size that evaluation "
+            "resizes to, and `crop='random'`; use `mean='channel'`"
         )
     if image is None or not possible:
         return spec, None
@@ -148,7 +148,7 @@ def start_state(
         other = [f.name for f in fields(spec) if getattr(same, f.name) != getattr(spec, f.name)]
         raise SettingError(
             f"{begun.name} is of {begun.spec.name}, which is not the {spec.name} to be trained: "
-            f"other {', '.join(other)}; init_layers takes the first layers alone"
+            f"other {', '.join(other)}; `init_layers` takes the first layers alone"
         )
     state = {key: tensor.clone() for key, tensor in begun.state.items()}
     known = begun.provenance.get("wnids")
@@ -173,6 +173,6 @@ def _taken(begun: Weights, spec: ArchSpec, last: str) -> dict[str, Tensor]:
         if tuple(begun.state[key].shape) != shapes[key]:
             raise SettingError(
                 f"{begun.name} has {key} of shape {tuple(begun.state[key].shape)}, {spec.name} "
-                f"{shapes[key]}: init_layers must name an earlier layer"
+                f"{shapes[key]}: `init_layers` must name an earlier layer"
             )
     return {key: begun.state[key].clone() for key in keys}

@@ -14,7 +14,7 @@ from decaf.storage.atomic import disk_errors, write_atomically
 
 __all__ = ["COLUMNS", "Log", "read_log", "wants_tensorboard"]
 
-_KEPT = "checkpoints are kept, for --resume"
+_KEPT = "checkpoints are kept, for `resume=True`"
 
 COLUMNS: tuple[str, ...] = (
     "step",
@@ -114,7 +114,7 @@ def wants_tensorboard(wish: bool | None) -> bool:
     there = importlib.util.find_spec("tensorboard") is not None
     if wish and not there:
         raise SettingError(
-            "TensorBoard is not installed: pip install tensorboard, or leave --tensorboard out"
+            "TensorBoard is not installed: pip install tensorboard, or leave `tensorboard` out"
         )
     return there and wish is not False
 

@@ -105,7 +105,7 @@ class Loop:
         if stop and not run.trainer.ended:
             raise Stopped(
                 f"stopped after step {trainer.step}; {run.folder} holds a checkpoint: "
-                "give the same command with --resume to go on"
+                "run the same again with `resume=True` to go on"
             )
 
     def _look(self, saving: bool) -> tuple[bool, bool]:

@@ -219,7 +219,9 @@ class TrainSettings:
         elif begun is not None:
             spec = begun
         else:
-            raise SettingError("training: arch 'weights' needs weights to start from (--init-from)")
+            raise SettingError(
+                "training: `arch='weights'` needs weights to start from (`init_from`)"
+            )
         changes: dict[str, Any] = {"classes": classes}
         if self.activation is not None:
             changes["activation"] = self.activation
@@ -294,72 +296,72 @@ def _rules(s: TrainSettings) -> list[tuple[bool, str]]:
     low, high = s.crop_area
     thin, wide = s.crop_ratio
     return [
-        (not 0 <= s.seed < 2**63, f"seed must be from 0 to 2**63 - 1, got {s.seed}"),
-        (not 0 < s.epochs <= 100_000, f"epochs must be above 0, got {s.epochs:g}"),
-        (not 1 <= s.batch_size <= 1_000_000, f"batch_size must be 1 or more, got {s.batch_size}"),
-        (not 0 < s.lr <= 100, f"lr must be above 0 and at most 100, got {s.lr:g}"),
-        (not 0 <= s.momentum < 1, f"momentum must be from 0 to below 1, got {s.momentum:g}"),
-        (not 0 <= s.weight_decay <= 10, f"weight_decay must be 0 to 10, got {s.weight_decay:g}"),
+        (not 0 <= s.seed < 2**63, f"`seed` must be from 0 to 2**63 - 1, got {s.seed}"),
+        (not 0 < s.epochs <= 100_000, f"`epochs` must be above 0, got {s.epochs:g}"),
+        (not 1 <= s.batch_size <= 1_000_000, f"`batch_size` must be 1 or more, got {s.batch_size}"),
+        (not 0 < s.lr <= 100, f"`lr` must be above 0 and at most 100, got {s.lr:g}"),
+        (not 0 <= s.momentum < 1, f"`momentum` must be from 0 to below 1, got {s.momentum:g}"),
+        (not 0 <= s.weight_decay <= 10, f"`weight_decay` must be 0 to 10, got {s.weight_decay:g}"),
         (
             s.epochs > 0 and not 0 <= s.warmup_epochs < s.epochs,
-            f"warmup_epochs must be 0 to below epochs ({s.epochs:g}), got {s.warmup_epochs:g}",
+            f"`warmup_epochs` must be 0 to below `epochs` ({s.epochs:g}), got {s.warmup_epochs:g}",
         ),
-        (not 0 < s.lr_factor < 1, f"lr_factor must be between 0 and 1, got {s.lr_factor:g}"),
-        (s.patience < 1, f"patience must be 1 or more, got {s.patience}"),
-        (s.max_drops < 0, f"max_drops must be 0 or more, got {s.max_drops}"),
-        (not 0 <= s.label_smoothing < 1, "label_smoothing must be from 0 to below 1"),
-        (not 0 <= s.average < 1, f"average must be from 0 to below 1, got {s.average:g}"),
-        (not 0 < low <= high <= 1, "crop_area must be two numbers, 0 < least <= greatest <= 1"),
-        (not 0 < thin <= wide <= 100, "crop_ratio must be two numbers, 0 < least <= greatest"),
-        (not 0 <= s.lighting <= 10, f"lighting must be from 0 to 10, got {s.lighting:g}"),
-        (s.clip_norm < 0, f"clip_norm must be 0 or more, got {s.clip_norm:g}"),
+        (not 0 < s.lr_factor < 1, f"`lr_factor` must be between 0 and 1, got {s.lr_factor:g}"),
+        (s.patience < 1, f"`patience` must be 1 or more, got {s.patience}"),
+        (s.max_drops < 0, f"`max_drops` must be 0 or more, got {s.max_drops}"),
+        (not 0 <= s.label_smoothing < 1, "`label_smoothing` must be from 0 to below 1"),
+        (not 0 <= s.average < 1, f"`average` must be from 0 to below 1, got {s.average:g}"),
+        (not 0 < low <= high <= 1, "`crop_area` must be two numbers, 0 < least <= greatest <= 1"),
+        (not 0 < thin <= wide <= 100, "`crop_ratio` must be two numbers, 0 < least <= greatest"),
+        (not 0 <= s.lighting <= 10, f"`lighting` must be from 0 to 10, got {s.lighting:g}"),
+        (s.clip_norm < 0, f"`clip_norm` must be 0 or more, got {s.clip_norm:g}"),
         (
             any(
                 side is not None and not 32 <= side <= 4096 for side in (s.train_size, s.grow_from)
             ),
-            "train_size and grow_from must be from 32 to 4096",
+            "`train_size` and `grow_from` must be from 32 to 4096",
         ),
         (
             s.crop == "random" and (s.train_size or s.grow_from) is not None,
-            "train_size and grow_from are for crop 'resized'",
+            "`train_size` and `grow_from` are for `crop='resized'`",
         ),
         (
             s.train_size is not None and s.grow_from is not None and s.grow_from > s.train_size,
-            f"grow_from must be at most train_size ({s.train_size}), got {s.grow_from}",
+            f"`grow_from` must be at most `train_size` ({s.train_size}), got {s.grow_from}",
         ),
-        (s.validate_every < 1, f"validate_every must be 1 or more, got {s.validate_every}"),
-        (s.resize_to is not None and s.resize_to < 1, "resize_to must be 1 or more"),
-        (s.dropout is not None and not 0 <= s.dropout < 1, "dropout must be from 0 to below 1"),
+        (s.validate_every < 1, f"`validate_every` must be 1 or more, got {s.validate_every}"),
+        (s.resize_to is not None and s.resize_to < 1, "`resize_to` must be 1 or more"),
+        (s.dropout is not None and not 0 <= s.dropout < 1, "`dropout` must be from 0 to below 1"),
         (
             s.nesterov and not s.momentum and s.optimizer == "sgd",
-            "nesterov needs a momentum above 0",
+            "`nesterov` needs a `momentum` above 0",
         ),
-        (s.batch_norm and s.batch_size < 2, "batch_norm needs a batch_size of 2 or more"),
+        (s.batch_norm and s.batch_size < 2, "`batch_norm` needs a `batch_size` of 2 or more"),
         (
             s.freeze is not None and s.freeze not in LEARNED[:-1],
-            f"freeze must be one of {', '.join(LEARNED[:-1])}, got {s.freeze!r:.60}",
+            f"`freeze` must be one of {', '.join(LEARNED[:-1])}, got {s.freeze!r:.60}",
         ),
         (
             s.init_layers is not None and s.init_layers not in LEARNED,
-            f"init_layers must be one of {', '.join(LEARNED)}, got {s.init_layers!r:.60}",
+            f"`init_layers` must be one of {', '.join(LEARNED)}, got {s.init_layers!r:.60}",
         ),
-        (s.freeze is not None and s.batch_norm, "freeze is for networks without batch_norm"),
+        (s.freeze is not None and s.batch_norm, "`freeze` is for networks without `batch_norm`"),
         (
             _factors(s.lr_by_layer) is None,
             (
-                "lr_by_layer must be layers with factors from 0 to 10000, such as "
+                "`lr_by_layer` must be layers with factors from 0 to 10000, such as "
                 f"'conv1=0.1,fc8=10' (layers: {', '.join(LEARNED)}), got {s.lr_by_layer!r:.60}"
             ),
         ),
         (
             s.head_epochs < 0 or (0 < s.head_epochs > s.epochs - s.warmup_epochs),
             (
-                "head_epochs must be 0 or more, and with warmup_epochs at most epochs "
+                "`head_epochs` must be 0 or more, and with `warmup_epochs` at most `epochs` "
                 f"({s.epochs:g}), got {s.head_epochs:g}"
             ),
         ),
-        (s.head_epochs > 0 and s.batch_norm, "head_epochs is for networks without batch_norm"),
-        (s.early_stopping < 0, f"early_stopping must be 0 or more, got {s.early_stopping}"),
+        (s.head_epochs > 0 and s.batch_norm, "`head_epochs` is for networks without `batch_norm`"),
+        (s.early_stopping < 0, f"`early_stopping` must be 0 or more, got {s.early_stopping}"),
     ]
 
 
@@ -387,9 +389,9 @@ def wrong_types(settings: Any) -> list[str]:
         if choices:
             if value not in choices:
                 listed = ", ".join(str(each) for each in choices if each is not None)
-                found.append(f"{name} must be one of {listed}, got {value!r:.60}")
+                found.append(f"`{name}` must be one of {listed}, got {value!r:.60}")
         elif not _fits(value, kind):
-            found.append(f"{name} must be {_SPOKEN.get(kind, kind)}, got {value!r:.60}")
+            found.append(f"`{name}` must be {_SPOKEN.get(kind, kind)}, got {value!r:.60}")
     return found
 
 

@@ -109,7 +109,7 @@ def train(
     """
     chosen = settings or TrainSettings()
     if workers is not None and workers < 1:
-        raise SettingError(f"workers must be 1 or more, got {workers}")
+        raise SettingError(f"`workers` must be 1 or more, got {workers}")
     rhythm = Rhythm(checkpoint_minutes, checkpoint_steps, keep, log_every)
     wants_tensorboard(tensorboard)
     with ExitStack() as stack:

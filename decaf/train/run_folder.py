@@ -82,7 +82,7 @@ class RunFolder:
         """
         path = self.path / SETTINGS_FILE
         if self.path.exists() and not self.path.is_dir():
-            raise OutputError(f"{self.path}: is no folder; give another --out")
+            raise OutputError(f"{self.path}: is no folder; give another `out`")
         if self.path.is_dir() and not path.exists():
             # What a run that was killed as it began has left is no hindrance.
             strange = [
@@ -92,15 +92,15 @@ class RunFolder:
             ]
             if strange:
                 raise OutputError(
-                    f"{self.path}: holds something else ({strange[0]!r}); give another --out"
+                    f"{self.path}: holds something else ({strange[0]!r}); give another `out`"
                 )
         with disk_errors(self.path, "nothing was begun"):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._lock = acquire(self.path)
             if path.exists() and not resume:
                 raise OutputError(
-                    f"{self.path}: holds a run already; give --resume to go on with it, "
-                    "or another --out"
+                    f"{self.path}: holds a run already; give `resume=True` to go on with it, "
+                    "or another `out`"
                 )
             self._check_room(needed)
             for name in os.listdir(self.path):
@@ -137,17 +137,17 @@ class RunFolder:
             if longer:
                 before["settings"]["epochs"] = now
         except (ValueError, AttributeError, KeyError, TypeError) as error:
-            raise ResumeError(f"{path}: is damaged ({error}); give another --out") from error
+            raise ResumeError(f"{path}: is damaged ({error}); give another `out`") from error
         if schema != SCHEMA:
             raise ResumeError(
                 f"{path}: was written in schema {schema!r:.60} by decaf {version!s:.60}, this "
-                f"version reads {SCHEMA}; go on with that version, or give another --out"
+                f"version reads {SCHEMA}; go on with that version, or give another `out`"
             )
         found = differences(before, self.record)
         if found:
             raise ResumeError(
                 f"{self.path}: was begun with other settings ({'; '.join(found)}); "
-                "give those, or another --out"
+                "give those, or another `out`"
             )
         return epochs if longer else None
 
@@ -158,7 +158,7 @@ class RunFolder:
         if free < needed:
             raise OutputError(
                 f"{self.path}: the run needs {needed / 1e6:.0f} MB for checkpoints and weights, "
-                f"and the disk has {free / 1e6:.0f} MB; make room, or keep fewer with --keep"
+                f"and the disk has {free / 1e6:.0f} MB; make room, or keep fewer with `keep`"
             )
 
     def close(self) -> None:

@@ -46,7 +46,7 @@ __all__ = ["Rhythm", "TrainResult", "TrainingRun"]
 
 # Images whose statistics batch normalisation begins with where weights are gone on from.
 CALIBRATED = 256
-KEPT = "checkpoints are kept, for --resume"
+KEPT = "checkpoints are kept, for `resume=True`"
 _logger = logging.getLogger(__name__)
 
 
@@ -83,7 +83,7 @@ class Rhythm:
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
             if value is not None and not isinstance(value, bool) and value <= 0:
-                raise SettingError(f"{name} must be above 0, got {value:g}")
+                raise SettingError(f"`{name}` must be above 0, got {value:g}")
 
 
 @dataclass(frozen=True)
@@ -206,29 +206,31 @@ class TrainingRun:
         size, world = self.settings.batch_size, self.world.size
         problems = [] if self.lesson is not None else self._class_problems()
         if len(self.split) < size and self.settings.last_batch == "dropped":
-            problems.append(f"batch_size {size} is more than the {len(self.split)} training images")
+            problems.append(
+                f"`batch_size` {size} is more than the {len(self.split)} training images"
+            )
         if size % world:
-            problems.append(f"batch_size {size} cannot be shared evenly by {world} processes")
+            problems.append(f"`batch_size` {size} cannot be shared evenly by {world} processes")
         if self.settings.crop == "random" and self.pack.size < self.spec.input_size:
             problems.append(
-                f"crop 'random' needs images of at least the network's {self.spec.input_size} "
+                f"`crop` 'random' needs images of at least the network's {self.spec.input_size} "
                 f"pixels, {self.pack.path} holds {self.pack.size}; pack "
-                "with --size, or crop 'resized'"
+                "with another size, or `crop='resized'`"
             )
         if self.settings.schedule == "plateau" and self.validation_split is None:
             problems.append(
                 f"the plateau schedule needs validation images, and {self.pack.path} has none: "
-                "give another pack's with --val, pack with --split-val, or choose another schedule"
+                "give another pack's as `val`, pack some for validation, or choose another schedule"
             )
         if self.validation_split is None and (
             self.settings.keep_best or self.settings.early_stopping
         ):
-            problems.append("keep_best and early_stopping need validation images")
+            problems.append("`keep_best` and `early_stopping` need validation images")
         if self.settings.precision == "fp16" and self.world.device.type == "cpu":
             problems.append("precision fp16 is for GPUs; use bf16 or fp32")
         problems += self._size_problems()
         if self.settings.init_layers is not None and self.begun is None:
-            problems.append("init_layers needs weights to take them from (init_from)")
+            problems.append("`init_layers` needs weights to take them from (`init_from`)")
         if problems:
             raise SettingError("training: " + "; ".join(problems))
 
@@ -243,7 +245,7 @@ class TrainingRun:
                 problems.append(str(error))
         last = settings.side_at(1 - 1e-9, spec.input_size)
         if settings.grow_from is not None and settings.grow_from > last:
-            problems.append(f"grow_from must be at most {last}, got {settings.grow_from}")
+            problems.append(f"`grow_from` must be at most {last}, got {settings.grow_from}")
         return problems
 
     def _class_problems(self) -> list[str]:
@@ -486,6 +488,6 @@ class TrainingRun:
                 where += f", the last good weights are {self.folder / WEIGHTS_FILE}"
         return (
             f"step {self.trainer.step} (epoch {self.trainer.epoch:.2f}), learning rate {rate:.3g}: "
-            f"{what}; {where}; try a lower --lr (such as {rate / 3:.1g}), a longer "
-            "--warmup-epochs, --clip-norm 1 or --precision fp32"
+            f"{what}; {where}; try a lower `lr` (such as {rate / 3:.1g}), a longer "
+            "`warmup_epochs`, `clip_norm=1` or `precision='fp32'`"
         )

@@ -161,7 +161,7 @@ def test_classify_averages_the_ten_crops_of_torchvision(backbone):
         got = torch.tensor([chances[name] for name in backbone.class_names])
         torch.testing.assert_close(got.double(), expected, rtol=1e-4, atol=1e-7)
     assert backbone.classify(images[0], crops="ten") != backbone.classify(images[0])
-    with pytest.raises(SettingError, match="crops 'five' is not one of center, ten"):
+    with pytest.raises(SettingError, match="`crops` 'five' is not one of center, ten"):
         backbone.classify(images[0], crops="five")
 
 
@@ -185,7 +185,7 @@ def test_classify_names_the_image_it_cannot_read(backbone, tmp_path):
     (tmp_path / "b.png").write_bytes(b"<html>not found</html>")
     with pytest.raises(InputError, match=r"b\.png: .*\(unsupported\)"):
         backbone.classify(tmp_path)
-    with pytest.raises(SettingError, match="top must be a whole number from 1, got 0"):
+    with pytest.raises(SettingError, match="`top` must be a whole number from 1, got 0"):
         backbone.classify(picture(0), top=0)
 
 

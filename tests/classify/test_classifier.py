@@ -135,9 +135,9 @@ def test_the_first_answers_alone(folder: Path, features: decaf.FeatureFile, weig
         found = classifier.predict(folder / "ant", top=top, **QUICK)
         assert [each.classes for each in found] == [each.classes[:top] for each in every]
     for wrong in (0, True, 1.5):
-        with pytest.raises(SettingError, match="top must be a whole number from 1"):
+        with pytest.raises(SettingError, match="`top` must be a whole number from 1"):
             classifier.predict(folder, top=wrong)  # type: ignore[arg-type]
-    with pytest.raises(SettingError, match="batch_size 0: must be a whole number from 1 on"):
+    with pytest.raises(SettingError, match="`batch_size` 0: must be a whole number from 1 on"):
         classifier.predict(folder, batch_size=0)
     with pytest.raises(InputError, match="no images"):
         classifier.predict([])

@@ -243,7 +243,7 @@ def test_it_is_kept_and_read_again(
     assert np.mean(right) > 0.9  # of the images that it was fitted to
     assert classifier.head is not None
     assert classifier.head.report["settings"]["head"] == "svm"
-    with pytest.raises(OutputError, match=r"animals.head: exists; give another --out, or --overw"):
+    with pytest.raises(OutputError, match=r"animals.head: exists; give another `out`, or `overw"):
         decaf.fit(folder, out=out, **asked)
     again = decaf.fit(folder, out=out, overwrite=True, **asked)
     assert again.classifier.predict(folder, **QUICK) == found
@@ -272,7 +272,7 @@ def test_killed_before_its_features_were_removed_the_same_command_is_done(
             decaf.fit(folder, out=out, **asked)
     first = load_head(out).estimator.coef_.tobytes()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.head", "a.head.parts"]
-    with pytest.raises(OutputError, match=r"a\.head: exists; give another --out, or --overwrite"):
+    with pytest.raises(OutputError, match=r"a\.head: exists; give another `out`, or `overwrite"):
         decaf.fit(folder, out=out, **{**asked, "C": 2.0})
     decaf.fit(folder, out=out, **asked)
     assert [p.name for p in tmp_path.iterdir()] == ["a.head"]
@@ -467,12 +467,12 @@ def test_all_wrong_settings_are_told_at_once() -> None:
         )
     for word in (
         "tree",
-        "C -1",
-        "dropout 1",
+        "`C` -1",
+        "`dropout` 1",
         "much",
         "heavy",
-        "held_out 1",
-        "min_images 1",
+        "`held_out` 1",
+        "`min_images` 1",
         "seed",
     ):
         assert word in str(caught.value)

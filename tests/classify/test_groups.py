@@ -213,7 +213,7 @@ def test_a_partly_labelled_table_is_fitted_to(
 
 
 def test_wrong_settings_are_told(features: Path) -> None:
-    with pytest.raises(SettingError, match="on_error 'skip' is not one of raise, record"):
+    with pytest.raises(SettingError, match="`on_error` 'skip' is not one of raise, record"):
         decaf.fit(features, on_error="skip")
     with pytest.raises(SettingError, match="it is none of FILE:COLUMN"):
         decaf.fit(features, groups="animal")

@@ -111,7 +111,7 @@ def test_small_classes_are_left_out_where_that_is_asked_for() -> None:
     assert usable([0, 0, 1, 2, 2]).left_out == {"bee": 1}
     with pytest.raises(InputError, match=r"no class has images enough: classes 'ant', 'bee' with"):
         usable([0, 0, 1, 1], min_images=3)
-    with pytest.raises(SettingError, match="min_images 1: must be a whole number from 2 on"):
+    with pytest.raises(SettingError, match="`min_images` 1: must be a whole number from 2 on"):
         usable([0, 0, 1, 1], min_images=1)
 
 

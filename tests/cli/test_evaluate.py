@@ -147,7 +147,7 @@ def test_what_the_network_does_not_know(
             ["W", "W"],
             "is a weights file, not a folder, nor a tar or zip archive, as a data set",
         ),
-        (["W", "DATA", "-b", "0"], "batch_size 0: must be a whole number from 1 on"),
+        (["W", "DATA", "-b", "0"], "--batch-size 0: must be a whole number from 1 on"),
         (["W", "DATA", "--crops", "ten-max"], "invalid choice: 'ten-max'"),
         (["W"], "the following arguments are required: DATA"),
     ],

@@ -79,7 +79,7 @@ def test_a_signal_ends_the_run_and_keeps_what_is_finished(
     number: int,
     whole_group: bool,
 ) -> None:
-    """Also where it goes to the decoders as well, as from `timeout` or the terminal."""
+    """Also where it goes to the decoders as well, as from --timeout or the terminal."""
     out = tmp_path / "f.h5"
     process = start(child_env, str(photographs), "-o", str(out), "-b", "1", "-j", "1")
     until(lambda: manifest(out), process)

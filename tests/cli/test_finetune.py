@@ -210,7 +210,7 @@ def damaged(photos: Path, root: Path, change: str) -> list[str]:
         ("empty", "no folders in it; expected one for each class"),
         ("share", "decaf: --val-fraction 1.5: must be between 0 and 1"),
         ("both", "--val-fraction is for a run without val: give one of the two"),
-        ("setting", "freeze must be one of conv1, conv2"),
+        ("setting", "--freeze must be one of conv1, conv2"),
         ("weights", "no weights 'nothing'; there are imagenet-distilled"),
         ("name", "the name of a weights file ends in .safetensors"),
         ("nothing", "No such file or directory"),
@@ -311,7 +311,7 @@ def test_a_run_that_is_stopped_goes_on(
     said, complained = first.communicate(timeout=PATIENCE)
     assert first.returncode == 143, complained
     assert said == ""
-    assert "holds what is finished: give the same command with --resume to go on" in complained
+    assert "holds what is finished: run the same again with --resume to go on" in complained
     assert not out.exists()
     refused = start()
     _, complained = refused.communicate(timeout=PATIENCE)

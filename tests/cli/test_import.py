@@ -80,7 +80,7 @@ def test_a_mean_colour_and_rounded_weights(tmp_path, capsys):
         (["--mean", "1,2,3", "--arch", "alexnet-2012"], "not the architecture alexnet-2012"),
         (["--mean", "1,2,3", "--arch", "caffenet"], "no architecture 'caffenet'"),
         (["--mean", "1,2,3", "--class-names", "none.txt"], "none.txt: cannot be read"),
-        (["--mean", "1,2,3", "--dtype", "int4"], "dtype must be one of float32"),
+        (["--mean", "1,2,3", "--dtype", "int4"], "--dtype must be one of float32"),
         (["--mean", "1,2,3", "--dtype", "fc6.weight=int8,int8"], "expected TENSOR=TYPE"),
         (["--mean", "1,2,3", "--dtype", "fc9=int8"], "'fc9' is no weight matrix"),
     ],

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 import errno
+import logging
 import os
+import signal
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -16,8 +19,9 @@ from PIL import Image
 
 import decaf
 from decaf.cli import main as frame
+from decaf.cli.exit_codes import stopped_by_signals
 from decaf.cli.main import COMMANDS, build_parser, main
-from decaf.errors import OutputError
+from decaf.errors import OutputError, Stopped
 
 
 @pytest.fixture
@@ -27,7 +31,7 @@ def command(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], int]], No
     def install(body: Callable[[], int]) -> None:
         module = ModuleType("decaf_probe")
         module.HELP = "probe"  # type: ignore[attr-defined]
-        module.configure = lambda parser: None  # type: ignore[attr-defined]
+        module.configure = lambda parser: parser.add_argument("--layout")  # type: ignore[attr-defined]
         module.run = lambda args: body()  # type: ignore[attr-defined]
         monkeypatch.setitem(sys.modules, "decaf_probe", module)
         monkeypatch.setitem(frame.COMMANDS, "probe", "decaf_probe")
@@ -133,6 +137,42 @@ def test_a_mistake_is_one_line(
     command(raising(error))
     assert main(["probe"]) == 2
     assert capsys.readouterr().err == said
+
+
+@pytest.mark.filterwarnings("default")
+def test_what_the_library_says_is_said_in_flags(
+    command: Callable[[Callable[[], int]], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Warnings, what is logged and errors are the command's own lines, with the flags it has."""
+
+    def body() -> int:
+        warnings.warn("`layout='splits'`: odd\n  and long", stacklevel=1)
+        logging.getLogger("decaf.images").warning("a\nb: `layout='classes'` takes them")
+        raise OutputError("f.h5: `layout` 7, not `overwrite=True`")
+
+    command(body)
+    shown, level = warnings.showwarning, logging.getLogger("decaf").level
+    assert main(["probe"]) == 2
+    assert capsys.readouterr().err == (
+        "decaf: --layout splits: odd and long\n"
+        "decaf: a\\nb: --layout classes takes them\n"
+        "decaf: f.h5: --layout 7, not `overwrite=True`\n"
+    )
+    assert warnings.showwarning is shown
+    assert logging.getLogger("decaf").level == level
+
+
+def test_a_command_that_is_stopped_says_so(
+    command: Callable[[Callable[[], int]], None], capfd: pytest.CaptureFixture[str]
+) -> None:
+    def body() -> int:
+        with stopped_by_signals("stopping"):
+            os.kill(os.getpid(), signal.SIGTERM)
+            raise Stopped("f.h5: stopped; `layout='splits'` goes on")
+
+    command(body)
+    assert main(["probe"]) == 143
+    assert capfd.readouterr().err.endswith("decaf: f.h5: stopped; --layout splits goes on\n")
 
 
 def test_debug_shows_where_a_mistake_was_found(

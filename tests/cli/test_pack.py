@@ -80,8 +80,8 @@ def test_bad_images_are_named_and_give_code_1(
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        (["--size", "0"], "size 0: must be a whole number from 1 to 4096"),
-        (["--split-val", "2"], "split_val 2.0: must be between 0 and 1"),
+        (["--size", "0"], "--size 0: must be a whole number from 1 to 4096"),
+        (["--split-val", "2"], "--split-val 2.0: must be between 0 and 1"),
         (["--val", "/nowhere"], "'/nowhere': No such file or directory"),
         (["--devkit", "/nowhere"], "'/nowhere': is neither an archive nor a folder"),
         (["--encoding", "png"], "invalid choice: 'png'"),

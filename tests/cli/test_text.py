@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from decaf.cli.text import byte_size, printable
+from decaf.cli.terminal import byte_size, printable
 
 
 @given(st.binary() | st.text())

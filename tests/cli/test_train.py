@@ -16,11 +16,12 @@ import torch
 from PIL import Image
 
 from decaf.cli.main import main
-from decaf.cli.train import _summary
+from decaf.cli.train import _errors
 from decaf.train import session
 from decaf.train.log import read_log
 from decaf.train.pack.build import make_pack
 from decaf.train.recipe import TrainSettings
+from decaf.train.validate import Validation
 
 TINY = Path(__file__).parents[1] / "support/tiny_network.py"
 PATIENCE = 240.0
@@ -93,11 +94,14 @@ def test_arguments_become_settings(
             "no preset 'modem'; there are alexnet-2012, modern, small, distil",
         ),
         (["--arch", "resnet"], "no architecture 'resnet'"),
-        (["--lr", "-1", "--momentum", "3"], "lr must be above 0 and at most 100, got -1; momentum"),
-        (["--batch-size", "4", "--keep", "0"], "keep must be above 0, got 0"),
+        (
+            ["--lr", "-1", "--momentum", "3"],
+            "--lr must be above 0 and at most 100, got -1; momentum",
+        ),
+        (["--batch-size", "4", "--keep", "0"], "--keep must be above 0, got 0"),
         (["--batch-size", "4", "--init-from", "nothing"], "no weights 'nothing'"),
-        (["--batch-size", "99"], "batch_size 99 is more than the 16 training images"),
-        (["--device", "cuda:77"], "device 'cuda:77'"),
+        (["--batch-size", "99"], "--batch-size 99 is more than the 16 training images"),
+        (["--device", "cuda:77"], "--device 'cuda:77'"),
     ],
 )
 def test_mistakes_are_a_line(
@@ -149,7 +153,7 @@ def test_a_run_from_the_command_line(pack: Path, tmp_path: Path, child_env: dict
     assert first.returncode == 130, complained
     assert said == ""
     assert "decaf: stopping after this step; once more to stop at once" in complained
-    assert "give the same command with --resume to go on" in complained.splitlines()[-1]
+    assert "run the same again with --resume to go on" in complained.splitlines()[-1]
     newest = sorted(out.glob("checkpoints/step-*"))[-1]
     newest.write_bytes(newest.read_bytes()[:-9])
     again = start(child_env, pack, "-o", out, "--epochs", "150", "--resume", "--json")
@@ -160,7 +164,7 @@ def test_a_run_from_the_command_line(pack: Path, tmp_path: Path, child_env: dict
     assert result["validation"]["images"] == 6
     # There are two classes: five answers are more than all.
     assert result["validation"]["top5_error"] is None
-    assert "top-5" not in _summary(result)
+    assert "top-5" not in _errors(Validation(**result["validation"]))
     rows = read_log(out / "log.csv")
     assert any("val_top1_error" in row for row in rows)
     assert not any("val_top5_error" in row for row in rows)

@@ -128,7 +128,7 @@ def test_what_people_call_the_answers() -> None:
         (
             [network("a", names=("x", "y"))],
             network("data", ids=("cat", "dog")),
-            "--match order takes the classes in sorted order",
+            "`match='order'` takes the classes in sorted order",
         ),
         ([ClassList("a", 5)], network("data", ids=("cat",)), "a: does not say what its 5 classes"),
         (

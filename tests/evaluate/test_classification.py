@@ -369,7 +369,7 @@ def test_bad_images_are_recorded_and_not_counted(
     shutil.copytree(folder, data)
     (data / "bee" / "0.png").write_bytes(b"<html>not found</html>")
     (data / "bee" / "a.jpg").write_bytes(b"\xff\xd8\xff")
-    with pytest.raises(ImageError, match=r"(?s)bee.*on_error='record' leaves it out, writes it"):
+    with pytest.raises(ImageError, match=r"(?s)bee.*`on_error='record'` leaves it out, writes it"):
         run(three, data)
     found = run(three, data, on_error="record")
     without = tmp_path / "without"
@@ -432,8 +432,8 @@ def test_mistakes_are_told_in_a_line(
     shutil.copytree(folder / "ant", tmp_path / "one" / "ant")
     (tmp_path / "train" / "ant").mkdir(parents=True)
     for given, settings, error, message in (
-        (folder, {"crops": "five", "match": "x"}, SettingError, "'five' is .*; match 'x' is not"),
-        (folder, {"batch_size": 0}, SettingError, "batch_size 0: must be a whole number from 1"),
+        (folder, {"crops": "five", "match": "x"}, SettingError, "'five' is .*; `match` 'x' is not"),
+        (folder, {"batch_size": 0}, SettingError, "`batch_size` 0: must be a whole number from 1"),
         (folder, {"split": "val"}, InputError, "no split 'val'; it is not divided"),
         (images, {"split": "val"}, SettingError, "only a data set's folder or archive, or a p"),
         (images, {}, InputError, "28 of 28 images have no label"),
@@ -462,7 +462,7 @@ def test_training_images_are_asked_for_by_name(
     weights: Weights, folder: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(folder, tmp_path / "train")
-    with pytest.raises(InputError, match="has no val and no test images; --split train"):
+    with pytest.raises(InputError, match="has no val and no test images; `split='train'`"):
         run(weights, tmp_path)
     found = run(weights, tmp_path, split="train")
     assert found.data["split"] == "train"

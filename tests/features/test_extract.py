@@ -252,13 +252,13 @@ def test_the_finished_file_is_returned_at_once(
         ({"layer": "fc9"}, "fc9"),
         ({"layer": []}, "no layer asked for"),
         ({"layer": ["fc6", "fc6"]}, "named twice"),
-        ({"crops": "eleven"}, "crops 'eleven' is not one of center, ten, ten-max, ten-stack"),
-        ({"precision": "fp8"}, "precision 'fp8' is not one of fp32, bf16"),
-        ({"dtype": "int8"}, "dtype 'int8' is not one of float32, float16"),
-        ({"on_error": "ignore"}, "on_error 'ignore' is not one of raise, record"),
-        ({"batch_size": 0}, "batch_size 0: must be a whole number from 1 on"),
-        ({"batch_size": 1.5}, "batch_size 1.5: must be a whole number from 1 on"),
-        ({"layer": None}, "layer None: must be the name of a layer, or a list of names"),
+        ({"crops": "eleven"}, "`crops` 'eleven' is not one of center, ten, ten-max, ten-stack"),
+        ({"precision": "fp8"}, "`precision` 'fp8' is not one of fp32, bf16"),
+        ({"dtype": "int8"}, "`dtype` 'int8' is not one of float32, float16"),
+        ({"on_error": "ignore"}, "`on_error` 'ignore' is not one of raise, record"),
+        ({"batch_size": 0}, "`batch_size` 0: must be a whole number from 1 on"),
+        ({"batch_size": 1.5}, "`batch_size` 1.5: must be a whole number from 1 on"),
+        ({"layer": None}, "`layer` None: must be the name of a layer, or a list of names"),
         ({"device": "cuda:99"}, "cuda:99"),
     ],
 )
@@ -270,12 +270,12 @@ def test_settings_that_cannot_be_used_are_named(
 
 
 def test_several_wrong_settings_are_told_at_once(arrays: np.ndarray) -> None:
-    with pytest.raises(SettingError, match=r"crops 'x'.*; precision 'y'"):
+    with pytest.raises(SettingError, match=r"`crops` 'x'.*; `precision` 'y'"):
         extract(arrays, crops="x", precision="y")
 
 
 def test_a_negative_number_of_workers_is_refused(folder: Path) -> None:
-    with pytest.raises(SettingError, match="workers -1: must be a whole number from 0 on"):
+    with pytest.raises(SettingError, match="`workers` -1: must be a whole number from 0 on"):
         extract(folder, workers=-1)
 
 
@@ -296,7 +296,7 @@ def test_outputs_that_cannot_be_written_are_refused_before_any_work(
         extract(arrays, out=tmp_path / "missing" / "f.h5")
     other = tmp_path / "notes.h5"
     other.write_text("my notes")
-    with pytest.raises(OutputError, match=r"is no feature file that can be read.*--overwrite"):
+    with pytest.raises(OutputError, match=r"is no feature file that can be read.*`overwrite=True`"):
         extract(arrays, out=other)
     assert other.read_text() == "my notes"
 

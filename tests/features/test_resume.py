@@ -134,7 +134,9 @@ def test_other_images_are_refused_with_the_difference(
     interrupt(photographs, out)
     before = {path: path.read_bytes() for path in parts(out).iterdir()}
     by(photographs)
-    with pytest.raises(ResumeError, match=rf"f\.h5\.parts: was begun with.*{text}.*--overwrite"):
+    with pytest.raises(
+        ResumeError, match=rf"f\.h5\.parts: was begun with.*{text}.*`overwrite=True`"
+    ):
         extract(photographs, out)
     assert {path: path.read_bytes() for path in parts(out).iterdir()} == before
     assert extract(photographs, out, overwrite=True)["done"] == 0
@@ -178,7 +180,7 @@ def test_other_settings_are_refused_with_the_difference(
     if "weights" in settings:
         settings = {"weights": backbone(settings["weights"])}
     interrupt(photographs, out)
-    with pytest.raises(ResumeError, match=f"other settings .*{text}.*--overwrite"):
+    with pytest.raises(ResumeError, match=f"other settings .*{text}.*`overwrite=True`"):
         extract(photographs, out, **settings)
     first = extract(photographs, out)
     assert first["done"] == SHARD
@@ -264,7 +266,7 @@ def test_damaged_settings_and_lists_are_refused(
 ) -> None:
     interrupt(photographs, out)
     damage(parts(out) / name)
-    with pytest.raises(ResumeError, match=r"--overwrite to start anew") as caught:
+    with pytest.raises(ResumeError, match="`overwrite=True` to start anew") as caught:
         extract(photographs, out)
     assert name in str(caught.value) or "0 images there" in str(caught.value)
     assert extract(photographs, out, overwrite=True)["done"] == 0

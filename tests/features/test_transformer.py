@@ -252,7 +252,7 @@ def test_what_is_kept_is_bounded_and_the_last_used_stay(
     assert np.isfinite(step.transform(paths)).all()  # more than can be kept
     assert shared_rows.bytes == 3 * row
     extractor(cache_bytes=row - 1).fit_transform(paths[:1])
-    with pytest.raises(SettingError, match="cache_bytes -1: must be a whole number from 0 on"):
+    with pytest.raises(SettingError, match="`cache_bytes` -1: must be a whole number from 0 on"):
         extractor(cache_bytes=-1).fit(None)
 
 

@@ -290,7 +290,7 @@ def test_the_command_tells_what_it_found(
     assert main(["verify", path]) == 2
     assert "row 1 differs in fc6" in capsys.readouterr().out
     assert main(["verify", path, "--rows", "-1"]) == 2
-    assert "rows -1: must be 0 or more" in capsys.readouterr().err
+    assert "--rows -1: must be 0 or more" in capsys.readouterr().err
 
 
 def test_a_file_of_other_preprocessing_is_computed_anew_as_it_was(

@@ -153,7 +153,7 @@ def test_a_validation_folder_without_classes_is_told(
 
 @pytest.mark.parametrize("share", [0, 1, -0.1, float("nan"), "a", True])
 def test_a_share_that_leaves_nothing_is_told(photos: Path, share: Any) -> None:
-    with pytest.raises(SettingError, match=r"val_fraction .*: must be between 0 and 1"):
+    with pytest.raises(SettingError, match=r"`val_fraction` .*: must be between 0 and 1"):
         find_images(photos, val_fraction=share)
 
 

@@ -113,7 +113,7 @@ def test_mistakes_are_told(
         classifier().fit(paths, names[:-1])
     with pytest.raises(InputError, match=r"X has 2 items, which stand for 32 images \(a folder"):
         classifier().fit([str(photographs / "train/ants"), str(photographs / "train/bees")], "ab")
-    with pytest.raises(SettingError, match="lr must be above 0"):
+    with pytest.raises(SettingError, match="`lr` must be above 0"):
         classifier(lr=-1.0).fit(paths, names)
     with pytest.raises(SettingError, match="class_weight must be None or 'balanced', got 'best'"):
         classifier(class_weight="best").fit(paths, names)

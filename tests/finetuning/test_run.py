@@ -133,7 +133,7 @@ def test_a_stopped_run_goes_on_to_the_same_weights(tune: Tune, tmp_path: Path, i
     changes = {"average": 0.9, "clip_norm": 5.0}
     whole = tune(tmp_path / "whole.safetensors", changes=changes)
     out = tmp_path / "m.safetensors"
-    with pytest.raises(Stopped, match="holds what is finished: give the same command with --resum"):
+    with pytest.raises(Stopped, match="holds what is finished: run the same again with `resum"):
         tune(out, changes=changes, **stop_after(images))
     assert not out.exists()
     assert not (tmp_path / "m.md").exists()
@@ -148,7 +148,9 @@ def test_a_run_that_is_stopped_while_it_packs_goes_on(tune: Tune, tmp_path: Path
     event = threading.Event()
     event.set()
     out = tmp_path / "m.safetensors"
-    with pytest.raises(Stopped, match=r"m\.finetune holds what is finished: .* --resume to go on"):
+    with pytest.raises(
+        Stopped, match=r"m\.finetune holds what is finished: .* `resume=True` to go on"
+    ):
         tune(out, stop=event)
     assert not out.exists()
     assert tune(out, resume=True).path == out
@@ -265,7 +267,7 @@ def test_settings_are_keywords(tune: Tune, photographs: Path, begun: Weights) ->
         finetune(photographs / "train", weights=begun, epoch=1)
     with pytest.raises(SettingError, match="settings, and epochs besides: give all in one"):
         tune(epochs=1)
-    with pytest.raises(SettingError, match="val_fraction is for a run without val: give one"):
+    with pytest.raises(SettingError, match="`val_fraction` is for a run without `val`: give one"):
         tune(val=photographs / "val", val_fraction=0.2)
 
 
@@ -277,11 +279,13 @@ def test_what_is_there_is_left_alone(tune: Tune, tmp_path: Path) -> None:
     out = tmp_path / "m.safetensors"
     first = tune(out)
     with pytest.raises(
-        OutputError, match=r"m\.safetensors: exists already; give another --out, or"
+        OutputError, match=r"m\.safetensors: exists already; give another `out`, or"
     ):
         tune(out)
     out.unlink()
-    with pytest.raises(OutputError, match=r"m\.finetune: holds a run already; give --resume to go"):
+    with pytest.raises(
+        OutputError, match=r"m\.finetune: holds a run already; give `resume=True` to"
+    ):
         tune(out)
     with pytest.raises(
         ResumeError, match=r"begun with other settings .settings lr: 0.003 there, 0"
@@ -327,9 +331,9 @@ def test_mistakes_leave_nothing(tune: Tune, photographs: Path, tmp_path: Path) -
         assert "\n" not in str(caught.value)
         assert sorted(path.name for path in tmp_path.iterdir()) == ["images"]
 
-    refused(SettingError, "val_fraction 1: must be between 0 and 1", val_fraction=1)
-    refused(SettingError, "on_error 'pass' is not one of raise, record", on_error="pass")
-    refused(SettingError, "workers must be 0 or more, got -1", workers=-1)
+    refused(SettingError, "`val_fraction` 1: must be between 0 and 1", val_fraction=1)
+    refused(SettingError, "`on_error` 'pass' is not one of raise, record", on_error="pass")
+    refused(SettingError, "`workers` must be 0 or more, got -1", workers=-1)
     refused(SettingError, "precision fp16 is for GPUs", changes={"precision": "fp16"})
     refused(OutputError, "there is no folder", save_head=tmp_path / "no/h.head")
     (root / "ants/00.png").write_bytes(b"no image")

@@ -46,31 +46,40 @@ def test_processes_share_a_batch_evenly() -> None:
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"start": "cold"}, "start must be one of head, new, got 'cold'"),
+        ({"start": "cold"}, "`start` must be one of head, new, got 'cold'"),
         (
             {"freeze": "conv9"},
-            "freeze must be one of conv1, conv2, conv3, conv4, conv5, fc6, fc7, ",
+            "`freeze` must be one of conv1, conv2, conv3, conv4, conv5, fc6, fc7, ",
         ),
-        ({"freeze": "fc8"}, "freeze must be one of conv1, "),
-        ({"lr_by_layer": "fc9=2"}, "lr_by_layer must be layers with factors from 0 to 10000, such"),
-        ({"lr_by_layer": "fc8"}, "lr_by_layer must be layers with factors"),
-        ({"lr_by_layer": "fc8=2,fc8=3"}, "lr_by_layer must be layers with factors"),
-        ({"lr_by_layer": "fc8=nan"}, "lr_by_layer must be layers with factors"),
-        ({"schedule": "plateau"}, "schedule must be one of cosine, step, constant, got 'plateau'"),
-        ({"precision": "fp8"}, "precision must be one of fp32, bf16, fp16, got 'fp8'"),
-        ({"head_epochs": 29.0}, "head_epochs must be 0 or more, and with warmup_epochs at most"),
-        ({"class_weights": "equal"}, "class_weights must be one of none, balanced, got 'equal'"),
-        ({"early_stopping": -1}, "early_stopping must be 0 or more, got -1"),
-        ({"batch_size": 0}, "batch_size must be 1 or more, got 0"),
+        ({"freeze": "fc8"}, "`freeze` must be one of conv1, "),
+        (
+            {"lr_by_layer": "fc9=2"},
+            "`lr_by_layer` must be layers with factors from 0 to 10000, such",
+        ),
+        ({"lr_by_layer": "fc8"}, "`lr_by_layer` must be layers with factors"),
+        ({"lr_by_layer": "fc8=2,fc8=3"}, "`lr_by_layer` must be layers with factors"),
+        ({"lr_by_layer": "fc8=nan"}, "`lr_by_layer` must be layers with factors"),
+        (
+            {"schedule": "plateau"},
+            "`schedule` must be one of cosine, step, constant, got 'plateau'",
+        ),
+        ({"precision": "fp8"}, "`precision` must be one of fp32, bf16, fp16, got 'fp8'"),
+        (
+            {"head_epochs": 29.0},
+            "`head_epochs` must be 0 or more, and with `warmup_epochs` at most",
+        ),
+        ({"class_weights": "equal"}, "`class_weights` must be one of none, balanced, got 'equal'"),
+        ({"early_stopping": -1}, "`early_stopping` must be 0 or more, got -1"),
+        ({"batch_size": 0}, "`batch_size` must be 1 or more, got 0"),
         (
             {"freeze": "conv3", "lr_by_layer": "conv1=2,fc8=10"},
-            "lr_by_layer 'conv1=2,fc8=10' gives a rate to conv1, which freeze 'conv3' leaves as it",
+            "`lr_by_layer` 'conv1=2,fc8=10' gives a rate to conv1, which `freeze` 'conv3' lea",
         ),
         (
             {"class_weights": "balanced", "sampling": "balanced"},
-            "class_weights and sampling are both 'balanced', which weighs small classes twice",
+            "`class_weights` and `sampling` are both 'balanced', which weighs small classes twice",
         ),
-        ({"epochs": "many"}, "epochs must be a number, got 'many'"),
+        ({"epochs": "many"}, "`epochs` must be a number, got 'many'"),
     ],
 )
 def test_mistakes_are_told(changes: dict[str, object], told: str) -> None:
@@ -83,7 +92,7 @@ def test_mistakes_are_told(changes: dict[str, object], told: str) -> None:
 def test_a_mistake_is_told_once() -> None:
     with pytest.raises(SettingError) as caught:
         FinetuneSettings(epochs=0)
-    assert str(caught.value) == "fine-tuning: epochs must be above 0, got 0"
+    assert str(caught.value) == "fine-tuning: `epochs` must be above 0, got 0"
 
 
 def test_a_frozen_layer_may_have_the_rate_zero() -> None:

@@ -99,7 +99,7 @@ def test_a_run_that_is_killed_once_it_has_its_result_is_finished_by_the_same_com
     assert sorted(content(work)) == ["finetune.json", "run/log.csv"]
     # Now that all is tidy it is one more run, which has to be asked for.
     for path in (model, finished[0]):
-        with pytest.raises(OutputError, match=r"exists already; give another --out, or --overwri"):
+        with pytest.raises(OutputError, match=r"exists already; give another `out`, or `overwri"):
             begin(path)
 
 

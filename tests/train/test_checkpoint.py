@@ -102,5 +102,7 @@ def test_other_files_are_told_apart(tmp_path: Path) -> None:
 def test_a_disk_that_refuses_is_told(tmp_path: Path) -> None:
     (tmp_path / "c").write_bytes(b"")
     checkpoints = Checkpoints(tmp_path / "c", keep=1)
-    with pytest.raises(OutputError, match="earlier checkpoints are kept, for --resume; mend that"):
+    with pytest.raises(
+        OutputError, match="earlier checkpoints are kept, for `resume=True`; mend that"
+    ):
         checkpoints.write(1, {}, tensors())

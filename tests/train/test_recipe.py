@@ -109,25 +109,25 @@ def test_views_have_the_inputs_size_or_grow_to_it() -> None:
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"grow_from": 8}, "train_size and grow_from must be from 32 to 4096"),
-        ({"train_size": 128, "crop": "random"}, "are for crop 'resized'"),
-        ({"init_layers": "pool5"}, "init_layers must be one of conv1, .* got 'pool5'"),
-        ({"lr": -1.0}, "lr must be above 0 and at most 100, got -1"),
-        ({"lr": "fast"}, "lr must be a number, got 'fast'"),
-        ({"batch_size": 12.5}, "batch_size must be a whole number, got 12.5"),
-        ({"batch_size": True}, "batch_size must be a whole number, got True"),
-        ({"schedule": "linear"}, "schedule must be one of plateau, cosine, step, constant, got"),
-        ({"activation": "gelu"}, "activation must be one of relu, tanh, got 'gelu'"),
+        ({"grow_from": 8}, "`train_size` and `grow_from` must be from 32 to 4096"),
+        ({"train_size": 128, "crop": "random"}, "are for `crop='resized'`"),
+        ({"init_layers": "pool5"}, "`init_layers` must be one of conv1, .* got 'pool5'"),
+        ({"lr": -1.0}, "`lr` must be above 0 and at most 100, got -1"),
+        ({"lr": "fast"}, "`lr` must be a number, got 'fast'"),
+        ({"batch_size": 12.5}, "`batch_size` must be a whole number, got 12.5"),
+        ({"batch_size": True}, "`batch_size` must be a whole number, got True"),
+        ({"schedule": "linear"}, "`schedule` must be one of plateau, cosine, step, constant, got"),
+        ({"activation": "gelu"}, "`activation` must be one of relu, tanh, got 'gelu'"),
         (
             {"epochs": 1, "warmup_epochs": 1},
-            r"warmup_epochs must be 0 to below epochs \(1\), got 1",
+            r"`warmup_epochs` must be 0 to below `epochs` \(1\), got 1",
         ),
-        ({"crop_area": (0.9, 0.2)}, "crop_area must be two numbers"),
-        ({"crop_area": (0.9,)}, "crop_area must be two numbers"),
-        ({"dropout": 1.0}, "dropout must be from 0 to below 1"),
-        ({"momentum": 0.0}, "nesterov needs a momentum above 0"),
-        ({"batch_size": 1}, "batch_norm needs a batch_size of 2 or more"),
-        ({"lr": float("nan")}, "lr must be a number, got nan"),
+        ({"crop_area": (0.9, 0.2)}, "`crop_area` must be two numbers"),
+        ({"crop_area": (0.9,)}, "`crop_area` must be two numbers"),
+        ({"dropout": 1.0}, "`dropout` must be from 0 to below 1"),
+        ({"momentum": 0.0}, "`nesterov` needs a `momentum` above 0"),
+        ({"batch_size": 1}, "`batch_norm` needs a `batch_size` of 2 or more"),
+        ({"lr": float("nan")}, "`lr` must be a number, got nan"),
         ({"learning_rate": 1}, "no setting 'learning_rate'"),
         ({"momentun": 0.5}, "Did you mean momentum?"),
         ({"arch": "resnet"}, "no architecture 'resnet'; there are alexnet-2012"),
@@ -140,7 +140,7 @@ def test_mistakes_are_told(changes: dict[str, object], told: str) -> None:
 
 
 def test_all_mistakes_are_told_at_once() -> None:
-    with pytest.raises(SettingError, match=r"lr must .*; momentum must .*; lighting must"):
+    with pytest.raises(SettingError, match=r"`lr` must .*; `momentum` must .*; `lighting` must"):
         TrainSettings(lr=0, momentum=2, lighting=-1)
 
 

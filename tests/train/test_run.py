@@ -125,7 +125,7 @@ def test_a_stopped_run_goes_on_to_the_same_weights(
     pack_path: Path, tmp_path: Path, settings: TrainSettings, images: int
 ) -> None:
     whole = go(pack_path, tmp_path / "whole", settings)
-    with pytest.raises(Stopped, match=r"stopped after step \d+; .*--resume to go on"):
+    with pytest.raises(Stopped, match=r"stopped after step \d+; .*`resume=True` to go on"):
         go(pack_path, tmp_path / "cut", settings, **stopped_at(images))
     step = -(-images // 16)
     assert (tmp_path / f"cut/checkpoints/step-{step:09d}.safetensors").exists()
@@ -274,7 +274,7 @@ def test_a_folder_that_is_taken_is_refused(
     out = tmp_path / "run"
     with pytest.raises(Stopped):
         go(pack_path, out, settings, **stopped_at(16))
-    with pytest.raises(OutputError, match="holds a run already; give --resume"):
+    with pytest.raises(OutputError, match="holds a run already; give `resume=True`"):
         go(pack_path, out, settings)
     with pytest.raises(
         ResumeError, match=r"settings seed: 0 there, 4 now; settings lr: 0\.02 there, 0\.01"
@@ -292,7 +292,7 @@ def test_a_folder_that_is_taken_is_refused(
     os.close(held)
     file = tmp_path / "file"
     file.write_bytes(b"")
-    with pytest.raises(OutputError, match="is no folder; give another --out"):
+    with pytest.raises(OutputError, match="is no folder; give another `out`"):
         go(pack_path, file, settings)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/thesis.tex").write_bytes(b"")
@@ -474,16 +474,16 @@ def test_mistakes_are_told_before_anything_is_begun(
 ) -> None:
     out = tmp_path / "run"
     for changes, told in (
-        ({"batch_size": 65}, "batch_size 65 is more than the 64 training images"),
+        ({"batch_size": 65}, "`batch_size` 65 is more than the 64 training images"),
         ({"arch": "alexnet-64", "crop": "random"}, "needs images of at least the network's 64"),
         ({"precision": "fp16"}, "precision fp16 is for GPUs; use bf16 or fp32"),
-        ({"mean": "image"}, "mean 'image' needs a pack made with --resize warp"),
-        ({"resize_to": 20}, "resize_to 20 is less than the network's 32 pixels"),
+        ({"mean": "image"}, "`mean='image'` needs a pack made with resize 'warp'"),
+        ({"resize_to": 20}, "`resize_to` 20 is less than the network's 32 pixels"),
     ):
         with pytest.raises(SettingError, match=told):
             go(pack_path, out, settings_of(**changes))
     with pytest.raises(
-        SettingError, match=r"validation images, and .*others\.pack has none: give .* --val, "
+        SettingError, match=r"validation images, and .*others\.pack has none: give .* `val`, "
     ):
         go(other_classes, out, settings_of(schedule="plateau"))
     with pytest.raises(
@@ -491,10 +491,10 @@ def test_mistakes_are_told_before_anything_is_begun(
     ):
         go(pack_path, out, settings_of(), val=other_classes)
     for rest, told in (
-        ({"keep": 0}, "keep must be above 0, got 0"),
-        ({"checkpoint_minutes": -1}, "checkpoint_minutes must be above 0, got -1"),
-        ({"workers": 0}, "workers must be 1 or more, got 0"),
-        ({"device": "tpu"}, "device 'tpu' is not one torch knows"),
+        ({"keep": 0}, "`keep` must be above 0, got 0"),
+        ({"checkpoint_minutes": -1}, "`checkpoint_minutes` must be above 0, got -1"),
+        ({"workers": 0}, "`workers` must be 1 or more, got 0"),
+        ({"device": "tpu"}, "`device` 'tpu' is not one torch knows"),
     ):
         with pytest.raises(SettingError, match=told):
             go(pack_path, out, settings_of(), **rest)
@@ -603,9 +603,9 @@ def test_views_too_small_for_a_network_are_told(
 ) -> None:
     with pytest.raises(SettingError, match="alexnet: a 48-pixel input is too small"):
         go(pack_path, tmp_path / "run", settings_of(arch="alexnet", train_size=48))
-    with pytest.raises(SettingError, match="grow_from must be at most 32, got 64"):
+    with pytest.raises(SettingError, match="`grow_from` must be at most 32, got 64"):
         go(pack_path, tmp_path / "run", settings_of(arch="tiny-adaptive", grow_from=64))
-    with pytest.raises(SettingError, match="init_layers needs weights to take them from"):
+    with pytest.raises(SettingError, match="`init_layers` needs weights to take them from"):
         go(pack_path, tmp_path / "run", settings_of(init_layers="conv2"))
 
 

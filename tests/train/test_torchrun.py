@@ -134,7 +134,7 @@ def test_a_batch_that_cannot_be_shared_is_refused(pack_path: Path, tmp_path: Pat
 
     with (
         Pack.open(pack_path) as pack,
-        pytest.raises(SettingError, match="batch_size 16 cannot be shared evenly by 3 processes"),
+        pytest.raises(SettingError, match="`batch_size` 16 cannot be shared evenly by 3 processes"),
     ):
         TrainingRun(
             pack,

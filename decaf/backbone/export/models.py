@@ -132,7 +132,7 @@ def _check_target(target: Path, overwrite: bool) -> None:
     if not target.parent.is_dir():
         raise OutputError(f"{target}: cannot be written: there is no folder {target.parent}")
     if os.path.lexists(target) and not overwrite:
-        raise OutputError(f"{target}: is there already; choose another name, or overwrite=True")
+        raise OutputError(f"{target}: is there already; choose another name, or `overwrite=True`")
 
 
 def _checked(path: Path, ending: str, weights: Weights, graph: Graph) -> Agreement:

@@ -250,7 +250,7 @@ def check_weights_path(path: str | os.PathLike[str], *, overwrite: bool = False)
             "another name, or move it away"
         )
     if target.exists() and not overwrite:
-        raise OutputError(f"{target}: exists already; give another name, or overwrite=True")
+        raise OutputError(f"{target}: exists already; give another name, or `overwrite=True`")
 
 
 def _is_replaceable(path: Path) -> bool:
@@ -355,7 +355,7 @@ def _storage(spec: ArchSpec, dtype: str | Mapping[str, str]) -> tuple[torch.dtyp
         return _HALF[dtype], {}
     if isinstance(dtype, str) and dtype not in ENCODINGS:
         known = ", ".join((*_HALF, *ENCODINGS))
-        raise SettingError(f"dtype must be one of {known}, got {dtype!r}")
+        raise SettingError(f"`dtype` must be one of {known}, got {dtype!r}")
     return torch.float32, encodings_by_name(spec, dtype)
 
 

@@ -126,7 +126,7 @@ class ShardDirectory(ABC, Generic[R]):
         if path.is_symlink():
             raise OutputError(
                 f"{path}: is needed for unfinished work and is a link; move it, or give another "
-                "--out"
+                "`out`"
             )
         lock = acquire(path)
         try:
@@ -180,7 +180,7 @@ class ShardDirectory(ABC, Generic[R]):
         if found:
             raise ResumeError(
                 f"{self.path}: was begun with other settings ({'; '.join(found)}); "
-                "give another --out, or --overwrite to start anew"
+                "give another `out`, or `overwrite=True` to start anew"
             )
         self.header = before
         for name in os.listdir(self.path):
@@ -196,7 +196,7 @@ class ShardDirectory(ABC, Generic[R]):
         if changed:
             raise ResumeError(
                 f"{self.path}: was begun with other images ({changed}); "
-                "give another --out, or --overwrite to start anew"
+                "give another `out`, or `overwrite=True` to start anew"
             )
         self.resumed = sum(shard.stop - shard.start for shard in self.shards.values())
 
@@ -348,7 +348,7 @@ def _parse_inputs(path: Path) -> list[Entry]:
 def _damaged(path: Path, error: Exception) -> ResumeError:
     return ResumeError(
         f"{path}: is damaged ({type(error).__name__}: {error}), so that nothing tells what the "
-        "finished rows beside it belong to; give --overwrite to start anew, or another --out"
+        "finished rows beside it belong to; give `overwrite=True` to start anew, or another `out`"
     )
 
 
@@ -368,7 +368,7 @@ def _refuse_irregular(path: Path) -> None:
         if OWN_FILES.fullmatch(name):
             raise OutputError(
                 f"{path / name}: is needed for unfinished work and is no plain file; move it, or "
-                "give another --out"
+                "give another `out`"
             )
 
 
@@ -377,5 +377,5 @@ def _refuse_strangers(path: Path) -> None:
         if name != LOCK_NAME and not OWN_FILES.fullmatch(name):
             raise OutputError(
                 f"{path}: is needed for unfinished work and holds something else "
-                f"({name!r}); move that, or give another --out"
+                f"({name!r}); move that, or give another `out`"
             )

@@ -168,7 +168,7 @@ def export_features(
     if len(layers) > 1 and write not in (_write_npz, _write_mat):
         raise SettingError(
             f"{target}: takes one layer, got {', '.join(layers)} of {file.path}; name the one to "
-            "export (layer=, -l), or write them all to an .npz or .mat"
+            "export (`layer`), or write them all to an .npz or .mat"
         )
     keep = file.ok if ok_only else np.ones(len(file), bool)
     selections = [_Selection(file, each, keep, raw_text) for each in layers]
@@ -187,7 +187,7 @@ def export_features(
         for path in parts:
             if os.path.lexists(path):
                 raise OutputError(
-                    f"{path}: is there already; choose another name, or overwrite=True"
+                    f"{path}: is there already; choose another name, or `overwrite=True`"
                 )
     for path, part in parts.items():
         with disk_errors(path, "nothing was written"), whole_file(path) as stream:

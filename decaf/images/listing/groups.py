@@ -74,7 +74,7 @@ def find_groups(
         shown = "groups"
     else:
         text = os.fsdecode(groups)
-        shown = f"groups {text!r}"
+        shown = f"`groups` {text!r}"
         kind, _, rest = text.partition(":")
         if kind == "path":
             found = _by_path(rest, relative, shown)
@@ -100,7 +100,7 @@ def find_groups(
 
 def _from_sequence(groups: Any, count: int) -> list[str]:
     if not isinstance(groups, Iterable):
-        raise SettingError(f"groups {groups!r:.80}: must be {_FORMS}, or one for each image")
+        raise SettingError(f"`groups` {groups!r:.80}: must be {_FORMS}, or one for each image")
     values = groups.tolist() if isinstance(groups, np.ndarray) else list(groups)
     if len(values) != count:
         raise InputError(f"{len(values)} groups for {count} images")
@@ -111,7 +111,7 @@ def _from_sequence(groups: Any, count: int) -> list[str]:
 def _from_file(text: str, names: Sequence[bytes], relative: Sequence[bytes]) -> tuple[str, ...]:
     file, colon, columns = text.rpartition(":")
     if not os.path.exists(text) and not (colon and os.path.exists(file)):
-        raise SettingError(f"groups {text!r}: there is no such file, and it is none of {_FORMS}")
+        raise SettingError(f"`groups` {text!r}: there is no such file, and it is none of {_FORMS}")
     if os.path.exists(text):
         file, columns = text, ""
     cells = texts_from_file(file, columns, names, relative, "group")

@@ -73,7 +73,7 @@ _ALL = (
         "weights",
         "a weights file",
         "as `decaf finetune`, `decaf train` and `decaf import` write it",
-        "`decaf predict`, `decaf summary` and --weights take it",
+        "`decaf predict`, `decaf summary` and `decaf extract --weights` take it",
     ),
     PathKind(
         "checkpoint",
@@ -90,7 +90,8 @@ _ALL = (
         "torch",
         "a file of torch",
         "",
-        "where it holds torchvision's AlexNet, `decaf import` and --weights take it",
+        "where it holds torchvision's AlexNet, `decaf import` and `decaf extract --weights` take "
+        "it",
     ),
     PathKind("torch-program", "a program of torch.export", "as `decaf export` writes it"),
     PathKind("onnx", "an ONNX model", "", "`decaf distil --teacher` takes it"),
@@ -101,7 +102,7 @@ _ALL = (
     PathKind("image", "an image", "", "`decaf predict` and `decaf extract` take it"),
     PathKind("archive", "an archive", "", "`decaf extract` and `decaf fit` take one of images"),
     PathKind("list", "a text file", "", "`decaf extract` takes one that lists images"),
-    PathKind("table", "a table", "", "`decaf extract` and --labels take one of images"),
+    PathKind("table", "a table", "", "`decaf extract` takes one of images, or of their labels"),
     PathKind("text", "a text file"),
     PathKind(
         "run",

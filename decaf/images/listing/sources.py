@@ -155,7 +155,7 @@ def collect(
     if isinstance(images, ImageList):
         return images
     if layout not in LAYOUTS:
-        raise SettingError(f"layout {layout!r} is not one of {', '.join(LAYOUTS)}")
+        raise SettingError(f"`layout` {layout!r} is not one of {', '.join(LAYOUTS)}")
     if isinstance(images, np.ndarray) and images.dtype.kind in "USO":
         images = images.tolist()  # an array of paths
     if isinstance(images, (str, bytes, os.PathLike)):

@@ -78,7 +78,7 @@ def find_split_folders(
         If two folders are the same split.
     """
     if layout not in LAYOUTS:
-        raise SettingError(f"layout {layout!r} is not one of {', '.join(LAYOUTS)}")
+        raise SettingError(f"`layout` {layout!r} is not one of {', '.join(LAYOUTS)}")
     if layout == "classes":
         return {}
     named: dict[str, list[bytes]] = {split: [] for split in SPLITS}
@@ -92,7 +92,7 @@ def find_split_folders(
             every = ", ".join(repr(os.fsdecode(each)) for some in found.values() for each in some)
             _logger.warning(
                 "%s: taken for classes: %s, by what lies in them and beside them; "
-                "layout='splits' takes such folders for splits",
+                "`layout='splits'` takes such folders for splits",
                 shown,
                 every,
             )
@@ -101,7 +101,7 @@ def find_split_folders(
         if len(each) > 1:
             raise InputError(
                 f"{shown}: {' and '.join(repr(os.fsdecode(one)) for one in each)} are both the "
-                f"split {split!r}; rename one, or layout='classes' takes them for classes"
+                f"split {split!r}; rename one, or `layout='classes'` takes them for classes"
             )
     return {split: each[0] for split, each in found.items()}
 
@@ -190,7 +190,7 @@ def classes_and_splits(
         classes.append(name)
     counts = Counter(splits)
     _logger.info(
-        "%s: folders taken for splits: %s; layout='classes' takes them for classes",
+        "%s: folders taken for splits: %s; `layout='classes'` takes them for classes",
         shown,
         ", ".join(f"{os.fsdecode(found[split])} {counts[split]}" for split in found),
     )

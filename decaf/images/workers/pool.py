@@ -312,7 +312,7 @@ class DecodePool:
             if self._stillborn >= STILLBORN * self.workers:
                 raise DecafError(
                     f"the decoding processes die as they start ({self._stillborn} in a row); "
-                    "use --workers 0 to decode inside this process"
+                    "use `workers=0` to decode inside this process"
                 )
         elif child.jobs and status:
             job = child.jobs.popleft()

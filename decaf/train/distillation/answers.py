@@ -191,8 +191,8 @@ def answer(
         (stopped,) = world.any([stop.is_set()])
         if stopped and missing:
             raise Stopped(
-                f"stopped while the teacher answered; {parts.path} keeps its answers: give the "
-                "same command with --resume to go on"
+                f"stopped while the teacher answered; {parts.path} keeps its answers: run the "
+                "same again with `resume=True` to go on"
             )
         if missing:
             parts.read_manifests()

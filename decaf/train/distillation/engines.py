@@ -35,7 +35,7 @@ def choose_engine(wish: str) -> str:
         If there is no such engine, or it is not installed.
     """
     if wish not in ENGINES:
-        raise SettingError(f"engine must be one of {', '.join(ENGINES)}, got {wish!r:.40}")
+        raise SettingError(f"`engine` must be one of {', '.join(ENGINES)}, got {wish!r:.40}")
     choice = [wish] if wish != "auto" else ["openvino", "onnxruntime"]
     there = [name for name in choice if find_spec(name) is not None]
     if not there:

@@ -57,14 +57,17 @@ class Lesson:
     def __post_init__(self) -> None:
         training = self.training
         rules = [
-            (training.crop != "resized", "crop must be 'resized'"),
-            (training.lighting > 0, "lighting must be 0: student and teacher see the same"),
-            (training.sampling != "shuffled", "sampling must be 'shuffled': give shares instead"),
-            (training.class_weights != "none", "class_weights must be 'none'"),
-            (training.label_smoothing > 0, "label_smoothing must be 0: the teacher is soft"),
+            (training.crop != "resized", "`crop` must be 'resized'"),
+            (training.lighting > 0, "`lighting` must be 0: student and teacher see the same"),
+            (
+                training.sampling != "shuffled",
+                "`sampling` must be 'shuffled': give `shares` instead",
+            ),
+            (training.class_weights != "none", "`class_weights` must be 'none'"),
+            (training.label_smoothing > 0, "`label_smoothing` must be 0: the teacher is soft"),
             (
                 self.settings.mixing != "none" and training.batch_size % (2 * self.processes) != 0,
-                "mixing takes pairs: batch_size must be an even number for each process",
+                "`mixing` takes pairs: `batch_size` must be an even number for each process",
             ),
         ]
         problems = [text for wrong, text in rules if wrong]

@@ -137,7 +137,7 @@ class Mix:
     ) -> None:
         if len(shares) != len(packs) or not all(0 < share < float("inf") for share in shares):
             raise SettingError(
-                f"shares: one number above 0 for each of {len(packs)} sources expected, got "
+                f"`shares`: one number above 0 for each of {len(packs)} sources expected, got "
                 f"{', '.join(f'{share:g}' for share in shares)}"
             )
         self.path = ", ".join(pack.path for pack in packs)

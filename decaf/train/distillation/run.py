@@ -122,7 +122,7 @@ def distil(
     chosen = settings or preset("distil")
     taught = distillation or DistilSettings()
     if workers is not None and workers < 1:
-        raise SettingError(f"workers must be 1 or more, got {workers}")
+        raise SettingError(f"`workers` must be 1 or more, got {workers}")
     wants_tensorboard(tensorboard)
     ending = stop or threading.Event()
     sources = [photographs] if isinstance(photographs, (str, os.PathLike)) else [*photographs]

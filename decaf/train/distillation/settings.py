@@ -65,13 +65,13 @@ class DistilSettings:
         if problems:
             raise SettingError(f"distillation: {'; '.join(problems)}")
         rules = [
-            (not 0 < self.temperature <= 1000, "temperature must be above 0 and at most 1000"),
-            (not 0 <= self.label_weight <= 1000, "label_weight must be from 0 to 1000"),
-            (not 0 <= self.views <= 10_000, "views must be a whole number from 0 to 10000"),
-            (not 0 <= self.mixed_share <= 1, "mixed_share must be from 0 to 1"),
-            (not 0 < self.mixing_alpha <= 1000, "mixing_alpha must be above 0"),
-            (not 0 < self.held_out < 1, "held_out must be between 0 and 1"),
-            (not self.held_out_limit >= 1, "held_out_limit must be 1 or more"),
+            (not 0 < self.temperature <= 1000, "`temperature` must be above 0 and at most 1000"),
+            (not 0 <= self.label_weight <= 1000, "`label_weight` must be from 0 to 1000"),
+            (not 0 <= self.views <= 10_000, "`views` must be a whole number from 0 to 10000"),
+            (not 0 <= self.mixed_share <= 1, "`mixed_share` must be from 0 to 1"),
+            (not 0 < self.mixing_alpha <= 1000, "`mixing_alpha` must be above 0"),
+            (not 0 < self.held_out < 1, "`held_out` must be between 0 and 1"),
+            (not self.held_out_limit >= 1, "`held_out_limit` must be 1 or more"),
         ]
         problems = [text for wrong, text in rules if wrong]
         if problems:

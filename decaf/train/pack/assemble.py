@@ -75,7 +75,7 @@ def need_room(path: Path, size: int, kept: str) -> None:
     if size > free:
         raise OutputError(
             f"{path}: needs {size / GIB:.3g} GiB, and the disk has {free / GIB:.3g} GiB left; "
-            f"{kept}; make room, or give a smaller --size, and run the command again"
+            f"{kept}; make room, or give a smaller `size`, and run the command again"
         )
 
 

@@ -115,7 +115,8 @@ def make_pack(
     workers : int, optional
         Decoding processes; one a core when not given, 0 to decode in this process.
     on_error : {"raise", "record"}
-        At an image that cannot be read: raise `ImageError`, or leave it out and write it down.
+        At an image that cannot be read: raise `ImageError` (default; on the command line "record"
+        is), or leave it out and write it down.
     overwrite : bool
         Replace `out` if it exists and differs.
     progress : bool or callable, optional
@@ -142,9 +143,9 @@ def make_pack(
     first = DEFAULT_SIZE if size is None else size
     settings = PackSettings(first, encoding, quality, resize)
     if on_error not in ON_ERROR:
-        raise SettingError(f"on_error {on_error!r} is not one of {', '.join(ON_ERROR)}")
+        raise SettingError(f"`on_error` {on_error!r} is not one of {', '.join(ON_ERROR)}")
     if workers is not None and (not isinstance(workers, int) or workers < 0):
-        raise SettingError(f"workers {workers!r}: must be a whole number from 0 on")
+        raise SettingError(f"`workers` {workers!r}: must be a whole number from 0 on")
     path = Path(os.fsdecode(out))
     if path.is_dir():
         raise OutputError(f"{path}: is a folder; give the name of a file, such as {path}/data.pack")
@@ -307,12 +308,12 @@ class _Run:
                 return False
             raise OutputError(
                 f"{self.path}: exists and is no training pack that can be read ({error}); "
-                "give another --out, or --overwrite"
+                "give another `out`, or `overwrite=True`"
             ) from error
         if found and not self.overwrite:
             raise OutputError(
                 f"{self.path}: exists and differs from this run ({'; '.join(found)}); "
-                "give another --out, or --overwrite"
+                "give another `out`, or `overwrite=True`"
             )
         if found:
             return False

@@ -86,6 +86,6 @@ class ReadableImages:
         example = os.fsdecode(self._source.images.names[row])
         raise NoneReadable(
             f"{what} (such as {example!r}); mend these images, or remove them and their folder",
-            f", and run the same command again with --overwrite: what is finished is in "
+            f", and run the same command again with `overwrite=True`: what is finished is in "
             f"{self._kept} and is used where nothing else has changed",
         )

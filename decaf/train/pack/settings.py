@@ -36,13 +36,13 @@ class PackSettings:
     def __post_init__(self) -> None:
         wrong = []
         if type(self.size) is not int or not 1 <= self.size <= MAX_SIDE:
-            wrong.append(f"size {self.size!r}: must be a whole number from 1 to {MAX_SIDE}")
+            wrong.append(f"`size` {self.size!r}: must be a whole number from 1 to {MAX_SIDE}")
         if self.encoding not in ENCODINGS:
-            wrong.append(f"encoding {self.encoding!r} is not one of {', '.join(ENCODINGS)}")
+            wrong.append(f"`encoding` {self.encoding!r} is not one of {', '.join(ENCODINGS)}")
         if type(self.quality) is not int or not 1 <= self.quality <= 100:
-            wrong.append(f"quality {self.quality!r}: must be a whole number from 1 to 100")
+            wrong.append(f"`quality` {self.quality!r}: must be a whole number from 1 to 100")
         if self.resize not in RESIZES:
-            wrong.append(f"resize {self.resize!r} is not one of {', '.join(RESIZES)}")
+            wrong.append(f"`resize` {self.resize!r} is not one of {', '.join(RESIZES)}")
         if wrong:
             raise SettingError("; ".join(wrong))
 

@@ -124,9 +124,9 @@ def find_source(
         validation images; for `groups` without it.
     """
     if split_val is not None and not 0 < split_val < 1:
-        raise SettingError(f"split_val {split_val!r}: must be between 0 and 1")
+        raise SettingError(f"`split_val` {split_val!r}: must be between 0 and 1")
     if groups is not None and split_val is None:
-        raise SettingError("groups are kept together where split_val draws images: give it too")
+        raise SettingError("`groups` are kept together where `split_val` draws images: give it too")
     shown = shown_source(source)
     kind, parts = _parts(
         *_located(source, val, devkit), labels=labels, layout=layout, groups=groups
@@ -135,7 +135,7 @@ def find_source(
         _check_classes(shown, parts, False)
         raise SettingError(
             f"{shown}: has validation images; "
-            "leave --split-val out, or give the folder of its training images alone"
+            "leave `split_val` out, or give the folder of its training images alone"
         )
     return source_of(shown, kind, parts, split_val=split_val, seed=seed, min_images=min_images)
 
@@ -267,8 +267,8 @@ def _read_elsewhere(val: str, layout: str) -> LabelledImages:
         return read_val(val, layout=layout)
     except InputError as error:
         raise InputError(
-            f"{error}; for ImageNet's own validation images give its development kit, --devkit "
-            f"{ilsvrc.DEVKIT_NAME}"
+            f"{error}; for ImageNet's own validation images give its development kit, "
+            f"`devkit='{ilsvrc.DEVKIT_NAME}'`"
         ) from error
 
 

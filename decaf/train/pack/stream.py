@@ -104,7 +104,7 @@ def bad_image(name: bytes, status: str, message: str) -> ImageError:
         status,
         message,
         os.fsdecode(name),
-        remedy="on_error='record' leaves it out of the pack, writes it down and goes on",
+        remedy="`on_error='record'` leaves it out of the pack, writes it down and goes on",
     )
 
 

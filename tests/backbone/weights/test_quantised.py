@@ -230,7 +230,7 @@ def test_relative_errors(weights):
         ({"fc6.bias": "int8"}, r"'fc6\.bias' is no weight matrix of alexnet-64; there are conv1"),
         ({"fc9.weight": "int8"}, r"'fc9\.weight' is no weight matrix"),
         ({"fc6.weight": "int4"}, r"fc6\.weight: encoding must be one of int8.*got 'int4'"),
-        ("codebook9", "dtype must be one of float32, .*codebook6, got 'codebook9'"),
+        ("codebook9", "`dtype` must be one of float32, .*codebook6, got 'codebook9'"),
     ],
 )
 def test_wrong_choices_are_refused(tmp_path, weights, dtype, text):

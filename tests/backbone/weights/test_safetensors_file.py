@@ -102,7 +102,7 @@ def test_the_tensors_do_not_lie_in_the_file(path, weights):
 
 
 def test_a_file_is_not_replaced_unasked(path, weights):
-    with pytest.raises(OutputError, match="exists already; give another name, or overwrite=True"):
+    with pytest.raises(OutputError, match="exists already; give another name, or `overwrite=True`"):
         save_weights(path, weights)
     save_weights(path, weights, overwrite=True)
     assert os.listdir(path.parent) == ["w.safetensors"]
@@ -138,7 +138,7 @@ def test_saving_where_it_cannot_be(tmp_path, weights):
         save_weights(tmp_path / "no" / "folder.safetensors", weights)
     with pytest.raises(SettingError, match=r"ends in \.safetensors"):
         save_weights(tmp_path / "w.pth", weights)
-    with pytest.raises(SettingError, match="dtype must be one of"):
+    with pytest.raises(SettingError, match="`dtype` must be one of"):
         save_weights(tmp_path / "w.safetensors", weights, dtype="int4")
     for value in (float("nan"), tmp_path):
         odd = dataclasses.replace(weights, metrics={"top1": value})

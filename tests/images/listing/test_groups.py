@@ -41,9 +41,9 @@ def test_by_regular_expression(photos: Path) -> None:
     assert groups(photos, r"path:[a-z]+\d*_") == ("fox1_", "fox1_", "fox2_", "owl_")
     # Of an expression that may match without its group.
     assert groups(photos, r"path:(fox\d)|owl") == ("fox1", "fox1", "fox2", "")
-    with pytest.raises(SettingError, match=r"groups 'path:\(': is no regular expression"):
+    with pytest.raises(SettingError, match=r"`groups` 'path:\(': is no regular expression"):
         groups(photos, "path:(")
-    with pytest.raises(InputError, match="groups 'path:cow': none of the 4 images is in a group"):
+    with pytest.raises(InputError, match="`groups` 'path:cow': none of the 4 images is in a group"):
         groups(photos, "path:cow")
 
 
@@ -77,7 +77,7 @@ def test_by_a_sequence(photos: Path) -> None:
     assert groups(photos, ["a", None, float("nan"), "b"]) == ("a", "", "", "b")
     with pytest.raises(InputError, match="2 groups for 4 images"):
         groups(photos, [1, 2])
-    with pytest.raises(SettingError, match="groups 7: must be FILE:COLUMN"):
+    with pytest.raises(SettingError, match="`groups` 7: must be FILE:COLUMN"):
         groups(photos, 7)
     assert collect(np.zeros((2, 9, 9, 3), np.uint8), groups=["a", "a"]).groups == ("a", "a")
 

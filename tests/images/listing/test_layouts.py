@@ -238,7 +238,9 @@ def test_the_user_says_what_the_folders_are(
     assert "taken for classes: 'train', 'test', by what" in caplog.text
     assert find_layout(path, "splits").splits == ("train", "test")
     assert find_layout(path, "classes").read().class_ids == ("boat", "test", "train")
-    with pytest.raises(SettingError, match="layout 'folders' is not one of auto, splits, classes"):
+    with pytest.raises(
+        SettingError, match="`layout` 'folders' is not one of auto, splits, classes"
+    ):
         find_layout(path, "folders")
 
 

@@ -207,7 +207,7 @@ def test_a_server_that_cannot_start_is_an_error_and_not_an_endless_loop(
 ) -> None:
     (tmp_path / "sitecustomize.py").write_text("import os; os._exit(3)")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    with pool_of(2) as pool, pytest.raises(DecafError, match=r"die as they start.*--workers 0"):
+    with pool_of(2) as pool, pytest.raises(DecafError, match=r"die as they start.*`workers=0`"):
         prepared(pool, jobs_of(photographs))
 
 

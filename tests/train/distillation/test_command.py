@@ -107,8 +107,8 @@ def test_two_processes_learn_what_one_does(
     [
         (["--teacher", "nothing"], "no weights 'nothing'"),
         (["--teacher", "nothing.onnx"], "nothing.onnx: no such file"),
-        (["--teacher", "random:0:alexnet-64", "--lr", "-1"], "lr must be above 0"),
-        (["--teacher", "random:0:alexnet-64", "--views", "-1"], "views must be a whole number"),
+        (["--teacher", "random:0:alexnet-64", "--lr", "-1"], "--lr must be above 0"),
+        (["--teacher", "random:0:alexnet-64", "--views", "-1"], "--views must be a whole number"),
         (["--teacher", "random:0:alexnet-64", "--shares", "1", "2"], "one number above 0 for each"),
         (["--teacher", "random:0:alexnet-64", "--arch", "resnet"], "no architecture 'resnet'"),
     ],

@@ -289,7 +289,7 @@ def test_what_cannot_be_taught_is_refused(
         teach(pack_path, out, card=None)
     with pytest.raises(SettingError, match="tiny: fc6 needs inputs of 32 pixels, got 48"):
         teach(pack_path, out, short_settings(train_size=48))
-    with pytest.raises(SettingError, match="batch_size 128 is more than the 64"):
+    with pytest.raises(SettingError, match="`batch_size` 128 is more than the 64"):
         teach(pack_path, out, short_settings(batch_size=128))
     with pytest.raises(InputError, match="too few images to train on and to hold out"):
         few = tmp_path / "few"

@@ -209,7 +209,7 @@ def test_a_file_that_says_too_little_is_refused(card: TeacherCard, tmp_path: Pat
     with pytest.raises(SettingError, match=r"colours.json: cannot be read"):
         load_teacher(path)
     beside.write_text(json.dumps(card.to_dict()))
-    with pytest.raises(SettingError, match=r"engine must be one of auto, openvino, onnxruntime"):
+    with pytest.raises(SettingError, match=r"`engine` must be one of auto, openvino, onnxruntime"):
         load_teacher(path, engine="tensorflow")
     with pytest.raises(SettingError, match="computes in fp32 on CPUs"):
         load_teacher(path, engine="onnxruntime", precision="bf16")

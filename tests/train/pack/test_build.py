@@ -398,13 +398,16 @@ def test_a_disk_without_room_is_told_in_a_line(
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"size": 0}, "size 0: must be a whole number from 1 to 4096"),
-        ({"size": 5000}, "size 5000"),
-        ({"encoding": "png", "quality": 0}, "encoding 'png' is not one of jpeg, raw; quality 0"),
-        ({"resize": "stretch"}, "resize 'stretch' is not one of shorter-side, warp"),
-        ({"on_error": "skip"}, "on_error 'skip' is not one of raise, record"),
-        ({"workers": -1}, "workers -1: must be a whole number"),
-        ({"split_val": 1.0}, "split_val 1.0: must be between 0 and 1"),
+        ({"size": 0}, "`size` 0: must be a whole number from 1 to 4096"),
+        ({"size": 5000}, "`size` 5000"),
+        (
+            {"encoding": "png", "quality": 0},
+            "`encoding` 'png' is not one of jpeg, raw; `quality` 0",
+        ),
+        ({"resize": "stretch"}, "`resize` 'stretch' is not one of shorter-side, warp"),
+        ({"on_error": "skip"}, "`on_error` 'skip' is not one of raise, record"),
+        ({"workers": -1}, "`workers` -1: must be a whole number"),
+        ({"split_val": 1.0}, "`split_val` 1.0: must be between 0 and 1"),
     ],
 )
 def test_wrong_settings_are_told(

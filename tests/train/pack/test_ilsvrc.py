@@ -156,7 +156,7 @@ def test_training_images_may_be_unpacked_already(
 
 
 def test_validation_images_need_the_development_kit(imagenet: Path) -> None:
-    with pytest.raises(InputError, match=f"give its development kit, --devkit {DEVKIT_NAME}"):
+    with pytest.raises(InputError, match=f"give its development kit, `devkit='{DEVKIT_NAME}"):
         find_source(imagenet / TRAIN_NAME, val=imagenet / VAL_NAME)
 
 

@@ -138,7 +138,7 @@ def test_what_cannot_be_divided_is_told(tmp_path: Path, caplog: pytest.LogCaptur
     assert find_source(root).splits == {"train": 5}
     assert find_source(root, min_images=2).splits == {"train": 4}
     split = touch(tmp_path / "s", *(f"{s}/{c}/1.jpg" for s in ("train", "val") for c in "ab"))
-    with pytest.raises(SettingError, match="has validation images; leave --split-val out"):
+    with pytest.raises(SettingError, match="has validation images; leave `split_val` out"):
         find_source(split, split_val=0.5)
 
 

@@ -14,7 +14,7 @@ import signal
 import sys
 from pathlib import Path
 
-from decaf.cli.stop import stopped_by_signals
+from decaf.cli.exit_codes import stopped_by_signals
 from decaf.errors import ImageError, Stopped
 from decaf.images.listing.refs import ImageRef
 from harness.fisher_vectors.workers import Failure, Workers

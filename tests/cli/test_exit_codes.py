@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from decaf.cli.stop import stopped_by_signals
+from decaf.cli.exit_codes import stopped_by_signals
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -39,7 +39,7 @@ def test_handlers_are_put_back_after_an_exception() -> None:
 def test_the_second_signal_ends_the_process(child_env: dict[str, str]) -> None:
     code = (
         "import os, signal\n"
-        "from decaf.cli.stop import stopped_by_signals\n"
+        "from decaf.cli.exit_codes import stopped_by_signals\n"
         "with stopped_by_signals('stopping'):\n"
         "    os.kill(os.getpid(), signal.SIGTERM)\n"
         "    print('alive', flush=True)\n"
