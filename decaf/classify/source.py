@@ -25,7 +25,6 @@ from decaf.errors import (
     WeightsError,
 )
 from decaf.features.extract import ON_ERROR, extract
-from decaf.features.run import differences
 from decaf.features.store.file import FeatureFile
 from decaf.images.decoding.formats import is_hdf5
 from decaf.images.listing.groups import find_groups
@@ -35,6 +34,7 @@ from decaf.images.listing.refs import RefList
 from decaf.images.listing.sources import ImageList, collect
 from decaf.images.spec import PreprocessSpec, override_preprocess
 from decaf.storage.atomic import disk_errors
+from decaf.storage.records import differences
 
 if TYPE_CHECKING:
     from decaf.backbone.model import Backbone

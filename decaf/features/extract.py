@@ -16,10 +16,10 @@ from decaf.backbone.weights.registry import DEFAULT_WEIGHTS
 from decaf.errors import SettingError
 from decaf.features.run import RunSettings
 from decaf.features.session import Session, start_decoders
-from decaf.features.target import Target
+from decaf.features.write import write_features
 from decaf.images.listing.sources import collect
 from decaf.images.status import STATUS_NAMES
-from decaf.runtime.processes import local_rank
+from decaf.storage.resumable import check_output_path
 
 if TYPE_CHECKING:
     from decaf.backbone.model import Backbone
@@ -155,7 +155,9 @@ def extract(
         dtype=dtype,
     )
     check_settings(on_error, batch_size, workers)
-    target = None if out is None else Target(Path(os.fsdecode(out)), overwrite=overwrite)
+    path = None if out is None else Path(os.fsdecode(out))
+    if path is not None:
+        check_output_path(path, "f.h5")
     image_list = collect(images, labels=labels, layout=layout, groups=groups)
     with ExitStack() as stack:
         pool = start_decoders(image_list, workers)
@@ -163,6 +165,7 @@ def extract(
             stack.callback(pool.close)
         backbone = _backbone(weights, settings, preprocess)
         from decaf.runtime.device import choose_device
+        from decaf.runtime.processes import local_rank
 
         session = Session(
             image_list,
@@ -171,11 +174,17 @@ def extract(
             device=choose_device(device, local_rank=local_rank()),
             pool=pool,
             batch_size=batch_size,
-            in_one_go=target is None,
+            in_one_go=path is None,
         )
-        if target is not None:
-            return target.fill(
-                session, backbone, progress=progress, stop=stop, raise_bad=on_error == "raise"
+        if path is not None:
+            return write_features(
+                path,
+                session,
+                backbone,
+                overwrite=overwrite,
+                raise_bad=on_error == "raise",
+                progress=progress,
+                stop=stop,
             )
         rows = session.all_rows(progress=progress, stop=stop, raise_bad=on_error == "raise")
     warn_of_bad(rows.status, stacklevel=2)

@@ -2,31 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
 from decaf.images.status import Outcome, status_code
 
-__all__ = ["Rows", "ShardRows"]
+__all__ = ["Rows"]
 
-
-class ShardRows(Protocol):
-    """What a shard of any kind of file tells of its rows.
-
-    Attributes
-    ----------
-    start, stop : int
-        Which rows.
-    status : ndarray of uint8, shape (stop - start,)
-    content_sha256 : ndarray of uint8, shape (stop - start, 32)
-    """
-
-    start: int
-    stop: int
-    status: np.ndarray
-    content_sha256: np.ndarray
+_LAYER_PREFIX = "features/"
 
 
 @dataclass(slots=True, eq=False)
@@ -74,3 +59,31 @@ class Rows:
         self.messages[place] = outcome.message
         self.source_size[place] = (outcome.width, outcome.height)
         self.content_sha256[place] = np.frombuffer(outcome.sha256, np.uint8)
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """Return the rows as the arrays of a shard, by name."""
+        messages = json.dumps(self.messages).encode()
+        return {
+            **{_LAYER_PREFIX + layer: values for layer, values in self.features.items()},
+            "status": self.status,
+            "source_size": self.source_size,
+            "content_sha256": self.content_sha256,
+            "messages": np.frombuffer(messages, np.uint8),
+        }
+
+    @classmethod
+    def from_arrays(cls, start: int, stop: int, arrays: dict[str, np.ndarray]) -> Rows:
+        """Make rows of the arrays of a shard."""
+        return cls(
+            start=start,
+            stop=stop,
+            features={
+                name.removeprefix(_LAYER_PREFIX): values
+                for name, values in arrays.items()
+                if name.startswith(_LAYER_PREFIX)
+            },
+            status=arrays["status"],
+            source_size=arrays["source_size"],
+            content_sha256=arrays["content_sha256"],
+            messages=json.loads(arrays["messages"].tobytes()),
+        )

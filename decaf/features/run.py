@@ -18,7 +18,6 @@ __all__ = [
     "DTYPES",
     "PRECISIONS",
     "RunSettings",
-    "differences",
     "environment",
 ]
 
@@ -96,30 +95,3 @@ def environment(device: str, sources: Sequence[Any], threads: int) -> dict[str, 
     if device.startswith("cuda"):
         described["gpu"] = torch.cuda.get_device_name(device)
     return described
-
-
-def differences(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> list[str]:
-    """List what differs between two run records, one readable phrase a setting.
-
-    >>> differences({"crops": "center", "a": {"b": 1}}, {"crops": "ten", "a": {"b": 1}})
-    ['crops: center there, ten now']
-    """
-    found = []
-    for key in [*before, *(key for key in now if key not in before)]:
-        there, here = before.get(key), now.get(key)
-        if there == here:
-            continue
-        if isinstance(there, dict) and isinstance(here, dict):
-            found += differences(there, here, f"{prefix}{key} ")
-        else:
-            found.append(f"{prefix}{key}: {_brief(there)} there, {_brief(here)} now")
-    return found
-
-
-def _brief(value: Any) -> str:
-    if isinstance(value, list):
-        value = ", ".join(str(part) for part in value)
-    text = "none" if value is None else str(value)
-    if len(text) == 64 and set(text) <= set("0123456789abcdef"):
-        return text[:12] + "…"
-    return text if len(text) <= 60 else text[:57] + "…"

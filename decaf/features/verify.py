@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from decaf.errors import FeatureFileError, ImageError, InputError, SettingError, WeightsError
-from decaf.features.run import RunSettings, differences
+from decaf.features.run import RunSettings
 from decaf.features.session import Session, start_decoders
 from decaf.features.store.content import read_content
 from decaf.features.store.file import FeatureFile, open_features
 from decaf.images.listing.refs import CONTAINER_KINDS, ImageRef
 from decaf.images.listing.sources import MEMORY_KINDS, ImageList, collect
 from decaf.images.spec import PreprocessSpec
+from decaf.storage.records import differences
 
 if TYPE_CHECKING:
     from decaf.backbone.model import Backbone

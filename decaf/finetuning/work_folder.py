@@ -11,9 +11,9 @@ from typing import Any
 from torch import Tensor
 
 from decaf.errors import OutputError, ResumeError, Stopped
-from decaf.features.run import differences
 from decaf.storage.atomic import SUFFIX, disk_errors, write_atomically
 from decaf.storage.lock import acquire
+from decaf.storage.records import differences
 from decaf.train.checkpoint import read_checkpoint, write_checkpoint
 from decaf.version import __version__
 

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from decaf.errors import HeadError
-from decaf.features.run import differences
-from decaf.storage.records import fingerprint
+from decaf.storage.records import differences, fingerprint
 
 if TYPE_CHECKING:
     from decaf.features.store.file import FeatureFile

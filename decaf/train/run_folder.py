@@ -11,9 +11,9 @@ from typing import Any
 from torch import Tensor
 
 from decaf.errors import OutputError, ResumeError
-from decaf.features.run import differences
 from decaf.storage.atomic import SUFFIX, disk_errors, write_atomically
 from decaf.storage.lock import LOCK_NAME, acquire
+from decaf.storage.records import differences
 from decaf.train.checkpoint import Checkpoints
 from decaf.version import __version__
 

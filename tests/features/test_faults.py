@@ -180,8 +180,8 @@ def test_a_full_disk_is_told_and_what_was_finished_is_kept(
             assert not out.exists()
             assert not out.with_name("f.h5.decaf-tmp").exists()
             told.append(complained)
-        assert "finished rows are kept in" in told[0]
-        assert f"all {ROWS} rows are kept in" in told[1]
+        assert "finished images are kept in" in told[0]
+        assert f"all {ROWS} images are kept in" in told[1]
         assert finished(out) == ROWS // 4
         subprocess.run(["mount", "-o", f"remount,size={4 * shards}k", str(disk)], check=True)
         assert run(child_env, *arguments(photographs, out))[0] == 1
@@ -196,7 +196,7 @@ def test_a_limit_on_file_sizes_is_told(
     def limit(size: int) -> Callable[[], None]:
         return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
-    for size, kept in ((40_000, "finished rows"), (800_000, f"all {ROWS} rows")):
+    for size, kept in ((40_000, "finished images"), (800_000, f"all {ROWS} images")):
         code, _, complained = run(child_env, *arguments(photographs, out), preexec_fn=limit(size))
         assert code == 2, complained
         assert complained.count("\n") == 1

@@ -17,7 +17,7 @@ from PIL import Image
 
 import decaf
 from decaf.errors import ImageError, OutputError, ResumeError, Stopped
-from decaf.storage.manifest import from_lines, to_line
+from decaf.storage.shards import manifest_line, read_manifest
 
 ROWS = 11
 SHARD = 4  # two batches of two
@@ -317,9 +317,9 @@ def test_a_shard_that_is_not_what_its_line_says_is_made_anew(
 def test_manifest_lines_survive_what_is_torn_between_them(photographs: Path, out: Path) -> None:
     interrupt(photographs, out)
     lines = (parts(out) / "manifest-00000.txt").read_bytes()
-    shards = list(from_lines(lines))
-    assert b"".join(map(to_line, shards)) == lines
-    assert list(from_lines(b"\xff 12 3\n" + lines + lines[:30])) == shards
+    shards = list(read_manifest(lines))
+    assert b"".join(map(manifest_line, shards)) == lines
+    assert list(read_manifest(b"\xff 12 3\n" + lines + lines[:30])) == shards
 
 
 def test_what_a_run_did_not_write_is_never_deleted(photographs: Path, out: Path) -> None:

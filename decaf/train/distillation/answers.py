@@ -1,6 +1,6 @@
 """Answers of a teacher that are computed once and kept: by teacher, image contents and view.
 
-They lie in a folder of shards (`decaf.features.parts`), which only grows: a run that is stopped
+They lie in a folder of shards (`decaf.storage.shards`), which only grows: a run that is stopped
 goes on with the images that are missing, and photographs that are added cost their own answers
 alone. A shard that was damaged is made anew.
 """
@@ -21,17 +21,16 @@ import numpy as np
 import torch
 
 from decaf.errors import OutputError, ResumeError, Stopped
-from decaf.features.parts.directory import ShardDirectory
-from decaf.features.parts.writer import ShardWriter
 from decaf.runtime.processes import World
 from decaf.runtime.progress import progress_for
 from decaf.storage.atomic import disk_errors
-from decaf.storage.manifest import Shard
 from decaf.storage.records import fingerprint
+from decaf.storage.shards import ShardDirectory, ShardWriter
+from decaf.storage.unfinished import open_shards
 from decaf.train.distillation.teacher import Teacher
 from decaf.train.feed import ahead, decoding_threads
 
-__all__ = ["AnswerParts", "AnswerRows", "Answers", "Asked", "answer", "need_room"]
+__all__ = ["AnswerRows", "Answers", "Asked", "answer", "need_room"]
 
 SHARD_IMAGES = 512
 # Images that are answered at a time.
@@ -67,8 +66,6 @@ class AnswerRows:
     Attributes
     ----------
     start, stop : int
-    status : ndarray of uint8, shape (stop - start,)
-        Always 0.
     content_sha256 : ndarray of uint8, shape (stop - start, 32)
     answers : ndarray of float16, shape (stop - start, classes)
         Logits.
@@ -76,35 +73,17 @@ class AnswerRows:
 
     start: int
     stop: int
-    status: np.ndarray
     content_sha256: np.ndarray
     answers: np.ndarray
 
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """Return the rows as the arrays of a shard, by name."""
+        return {"content_sha256": self.content_sha256, "answers": self.answers}
 
-class AnswerParts(ShardDirectory[AnswerRows]):
-    """The folder that keeps the answers."""
-
-    def encode(self, rows: AnswerRows) -> dict[str, np.ndarray]:
-        """Return a shard's rows as arrays, by name."""
-        return {"content_sha256": rows.content_sha256, "answers": rows.answers}
-
-    def decode(self, start: int, stop: int, arrays: dict[str, np.ndarray]) -> AnswerRows:
-        """Make the rows of a shard from what `encode` gave."""
-        status = np.zeros(stop - start, np.uint8)
-        return AnswerRows(start, stop, status, arrays["content_sha256"], arrays["answers"])
-
-    def mapped(self, shard: Shard) -> np.ndarray:
-        """Return the answers of a shard, mapped from the file."""
-        path = self.path / shard.file_name
-        # A safetensors file: the length of its header, the header, and the arrays as they are.
-        with open(path, "rb") as file:
-            size = int.from_bytes(file.read(8), "little")
-            layout = json.loads(file.read(size))["answers"]
-        begin, end = layout["data_offsets"]
-        # Not numpy's map, which keeps a file open for each shard: of those there are thousands.
-        whole = torch.from_file(str(path), False, 8 + size + end, dtype=torch.uint8).numpy()
-        mapped: np.ndarray = whole[8 + size + begin :].view(np.float16).reshape(layout["shape"])
-        return mapped
+    @classmethod
+    def from_arrays(cls, start: int, stop: int, arrays: dict[str, np.ndarray]) -> AnswerRows:
+        """Make rows of the arrays of a shard."""
+        return cls(start, stop, arrays["content_sha256"], arrays["answers"])
 
 
 class Answers:
@@ -171,15 +150,15 @@ def answer(
     """
     run = {"teacher": teacher.identity(), "views": asked.record}
     folder = cache / f"answers-{fingerprint(run)[:16]}"
-    parts = world.on_chief(lambda: _opened(folder, run))
+    shards = world.on_chief(lambda: _opened(folder, run))
     try:
-        if parts is None:
-            parts = AnswerParts.join(folder, world.rank)
-            parts.read_manifests()
-        known = _known(parts)
+        if shards is None:
+            shards = ShardDirectory(folder, AnswerRows, rank=world.rank)
+            shards.read_manifests()
+        known = _known(shards)
         _, first = np.unique(asked.digests, axis=0, return_index=True)
         missing = [int(i) for i in np.sort(first) if asked.digests[i].tobytes() not in known]
-        begin = max((shard.stop for shard in parts.shards.values()), default=0)
+        begin = max((shard.stop for shard in shards.finished.values()), default=0)
         chunks = [
             (begin + start, missing[start : start + SHARD_IMAGES])
             for start in range(0, len(missing), SHARD_IMAGES)
@@ -187,22 +166,22 @@ def answer(
         # No process may write before all have read what is there: they share out the same rest.
         world.any([False])
         mine = chunks[world.rank :: world.size]
-        _compute(teacher, asked, parts, mine, world, workers, progress, stop)
+        _compute(teacher, asked, shards, mine, world, workers, progress, stop)
         (stopped,) = world.any([stop.is_set()])
         if stopped and missing:
             raise Stopped(
-                f"stopped while the teacher answered; {parts.path} keeps its answers: run the "
+                f"stopped while the teacher answered; {shards.path} keeps its answers: run the "
                 "same again with `resume=True` to go on"
             )
         if missing:
-            parts.read_manifests()
-        return _answers(parts, asked.digests)
+            shards.read_manifests()
+        return _answers(shards, asked.digests)
     finally:
-        if parts is not None:
-            parts.close()
+        if shards is not None:
+            shards.close()
 
 
-def _opened(folder: Path, run: dict[str, Any]) -> AnswerParts:
+def _opened(folder: Path, run: dict[str, Any]) -> ShardDirectory[AnswerRows]:
     header = {
         "run": run,
         "fingerprint": fingerprint(run),
@@ -212,7 +191,7 @@ def _opened(folder: Path, run: dict[str, Any]) -> AnswerParts:
     with disk_errors(folder, "nothing was begun"):
         folder.parent.mkdir(parents=True, exist_ok=True)
         try:
-            return AnswerParts.open(folder, header, [], lambda _: b"")
+            return open_shards(folder, AnswerRows, header)
         except ResumeError as error:
             raise ResumeError(
                 f"{folder}: holds answers of another teacher or of other views, or is damaged "
@@ -220,20 +199,33 @@ def _opened(folder: Path, run: dict[str, Any]) -> AnswerParts:
             ) from error
 
 
-def _known(parts: AnswerParts) -> dict[bytes, tuple[int, int]]:
+def _known(shards: ShardDirectory[AnswerRows]) -> dict[bytes, tuple[int, int]]:
     """Find where the answers to each image are: number of the shard, in order, and row."""
     known: dict[bytes, tuple[int, int]] = {}
-    for number, start in enumerate(sorted(parts.shards)):
-        digests = parts.peek(parts.shards[start], ["content_sha256"])["content_sha256"]
+    for number, start in enumerate(sorted(shards.finished)):
+        digests = shards.peek(shards.finished[start], ["content_sha256"])["content_sha256"]
         known |= {digest.tobytes(): (number, row) for row, digest in enumerate(digests)}
     return known
 
 
-def _answers(parts: AnswerParts, digests: np.ndarray) -> Answers:
-    known = _known(parts)
-    shards = [parts.mapped(parts.shards[start]) for start in sorted(parts.shards)]
+def _answers(shards: ShardDirectory[AnswerRows], digests: np.ndarray) -> Answers:
+    known = _known(shards)
+    paths = [shards.path / shards.finished[start].file_name for start in sorted(shards.finished)]
     where = np.array([known[digest.tobytes()] for digest in digests], np.int64)
-    return Answers(shards, where)
+    return Answers([_mapped(path) for path in paths], where)
+
+
+def _mapped(path: Path) -> np.ndarray:
+    """Return the answers of a shard, mapped from the file."""
+    # A safetensors file: the length of its header, the header, and the arrays as they are.
+    with open(path, "rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        layout = json.loads(file.read(size))["answers"]
+    begin, end = layout["data_offsets"]
+    # Not numpy's map, which keeps a file open for each shard: of those there are thousands.
+    whole = torch.from_file(str(path), False, 8 + size + end, dtype=torch.uint8).numpy()
+    mapped: np.ndarray = whole[8 + size + begin :].view(np.float16).reshape(layout["shape"])
+    return mapped
 
 
 def need_room(cache: Path, images: int, views: int, classes: int) -> None:
@@ -267,7 +259,7 @@ def need_room(cache: Path, images: int, views: int, classes: int) -> None:
 def _compute(
     teacher: Teacher,
     asked: Asked,
-    parts: AnswerParts,
+    shards: ShardDirectory[AnswerRows],
     mine: list[tuple[int, list[int]]],
     world: World,
     workers: int,
@@ -285,7 +277,7 @@ def _compute(
     sizes = {start: len(images) for start, images in mine}
     with (
         progress_for(progress if world.chief else False, total, 0) as bar,
-        ShardWriter(parts, bar, disk_path=parts.path, kept=KEPT) as writer,
+        ShardWriter(shards, bar, disk_path=shards.path, kept=KEPT) as writer,
         decoding_threads(workers) as pool,
     ):
         seen = ahead(
@@ -305,7 +297,6 @@ def _compute(
                 AnswerRows(
                     start,
                     start + count,
-                    np.zeros(count, np.uint8),
                     np.ascontiguousarray(asked.digests[images]),
                     np.concatenate([answers for _, answers in found]),
                 )

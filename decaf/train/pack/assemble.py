@@ -19,9 +19,10 @@ from decaf.images.status import STATUS_NAMES
 from decaf.storage.atomic import temporary_path, whole_file
 from decaf.storage.hdf5 import HDF5Output, hdf5_output
 from decaf.storage.hdf5_text import text_array, write_text_attribute
+from decaf.storage.shards import ShardDirectory
 from decaf.train.pack import schema
 from decaf.train.pack.reader import Pack
-from decaf.train.pack.rows import PackParts
+from decaf.train.pack.rows import PackRows
 from decaf.train.pack.sources import PackSource
 from decaf.train.pack.statistics import PixelSums, Statistics
 from decaf.train.pack.tables import TableDigests
@@ -79,7 +80,9 @@ def need_room(path: Path, size: int, kept: str) -> None:
         )
 
 
-def write_pack(path: Path, head: PackHead, parts: PackParts, between: Callable[[], object]) -> None:
+def write_pack(
+    path: Path, head: PackHead, shards: ShardDirectory[PackRows], between: Callable[[], object]
+) -> None:
     """Write a pack from its shards, check it, and only then give it its name.
 
     Parameters
@@ -87,7 +90,7 @@ def write_pack(path: Path, head: PackHead, parts: PackParts, between: Callable[[
     path : Path
         Replaced if it exists.
     head : PackHead
-    parts : PackParts
+    shards : ShardDirectory
         With all shards, and a good image of each split and of each class of train.
     between : callable
         Called again and again meanwhile; what it raises ends this, and leaves nothing.
@@ -99,14 +102,14 @@ def write_pack(path: Path, head: PackHead, parts: PackParts, between: Callable[[
     OSError
         Where the disk fails; nothing is left under `path` then.
     """
-    index = _Index(head, parts)
+    index = _Index(head, shards)
     longest = max(len(name) for name in head.source.images.names)
     count = len(head.source.images)
     size = index.data_bytes + 16 * head.run["size"] ** 2 + HEAD_BYTES
     size += count * (ROW_BYTES + longest) + int((index.status != 0).sum()) * BAD_BYTES
-    need_room(path, size, f"all {count} images are kept in {parts.path}")
+    need_room(path, size, f"all {count} images are kept in {shards.path}")
     with whole_file(path) as stream:
-        content = _write(stream, path, head, index, parts, between)
+        content = _write(stream, path, head, index, shards, between)
         _check(temporary_path(path), content, between)
 
 
@@ -115,14 +118,14 @@ def _write(
     path: Path,
     head: PackHead,
     index: _Index,
-    parts: PackParts,
+    shards: ShardDirectory[PackRows],
     between: Callable[[], object],
 ) -> dict[str, Any]:
     """Write all of it; return its counts and checksums as they were meant to be."""
     with hdf5_output(stream, LIBVER) as output:
         tables = TableDigests()
         writers = _begin_splits(output.file, head, index, tables)
-        _write_images(output, head, index, parts, between, writers, tables)
+        _write_images(output, head, index, shards, between, writers, tables)
         for split, writer in writers.items():
             rows = index.good(split)
             writer.finish(path, len(rows), int(index.length[rows].sum()))
@@ -151,13 +154,13 @@ def _check(temporary: Path, content: dict[str, Any], between: Callable[[], objec
 class _Index:
     """What the shards say of their rows, without the images: a few bytes each."""
 
-    def __init__(self, head: PackHead, parts: PackParts) -> None:
+    def __init__(self, head: PackHead, shards: ShardDirectory[PackRows]) -> None:
         count = len(head.source.images)
         self.status = np.empty(count, np.uint8)
         self.length = np.empty(count, np.int64)
         self.kept = np.empty(count, np.uint8)
-        for shard in parts.shards.values():
-            found = parts.peek(shard, ["status", "length", "kept"])
+        for shard in shards.finished.values():
+            found = shards.peek(shard, ["status", "length", "kept"])
             place = slice(shard.start, shard.stop)
             for name, values in found.items():
                 getattr(self, name)[place] = values
@@ -216,7 +219,7 @@ def _write_images(
     output: HDF5Output,
     head: PackHead,
     index: _Index,
-    parts: PackParts,
+    shards: ShardDirectory[PackRows],
     between: Callable[[], object],
     writers: dict[str, _SplitWriter],
     tables: TableDigests,
@@ -224,7 +227,7 @@ def _write_images(
     sums = PixelSums()
     images = head.source.images
     bad: list[tuple[int, str, bytes, int, str, str, bytes]] = []
-    for rows in parts.all_rows(len(images)):
+    for rows in shards.all_rows(len(images)):
         between()
         output.check()
         sums.merge(rows.sums)

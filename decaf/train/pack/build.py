@@ -5,30 +5,30 @@ from __future__ import annotations
 import os
 import platform
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, replace
-from datetime import datetime, timezone
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
-from decaf.errors import OutputError, PackError, ResumeError, SettingError, Stopped
-from decaf.features.parts.inputs import UNKNOWN_CONTENT, content_digest
-from decaf.features.parts.writer import ShardWriter
-from decaf.features.run import differences
+from decaf.errors import PackError, SettingError
 from decaf.features.session import start_decoders
 from decaf.images.status import STATUS_NAMES
+from decaf.images.workers.decoders import Decoders
 from decaf.images.workers.pool import InlinePool, Pool
 from decaf.runtime.cores import available_cores
-from decaf.runtime.progress import progress_for
-from decaf.storage.atomic import disk_errors, remove_leftover
-from decaf.storage.records import fingerprint
+from decaf.runtime.processes import World
+from decaf.storage.records import differences
+from decaf.storage.resumable import ShardedFile, check_output_path, fill
+from decaf.storage.shards import ShardDirectory
+from decaf.storage.unfinished import UNKNOWN_CONTENT, Entry, changed_image
 from decaf.train.pack.assemble import PackHead, need_room, write_pack
 from decaf.train.pack.readable import ReadableImages
 from decaf.train.pack.reader import Pack
-from decaf.train.pack.rows import PackParts
+from decaf.train.pack.rows import PackRows
 from decaf.train.pack.settings import PackSettings
 from decaf.train.pack.sources import PackSource, Source, find_source
 from decaf.train.pack.stream import bad_image, stream_rows
@@ -147,10 +147,7 @@ def make_pack(
     if workers is not None and (not isinstance(workers, int) or workers < 0):
         raise SettingError(f"`workers` {workers!r}: must be a whole number from 0 on")
     path = Path(os.fsdecode(out))
-    if path.is_dir():
-        raise OutputError(f"{path}: is a folder; give the name of a file, such as {path}/data.pack")
-    if not path.parent.is_dir():
-        raise OutputError(f"{path}: there is no folder {path.parent}")
+    check_output_path(path, "data.pack")
     if isinstance(source, PackSource):
         found = source
     else:
@@ -167,221 +164,123 @@ def make_pack(
         )
     if size is None and found.kind == "tiny-imagenet":
         settings = replace(settings, size=TINY_SIZE)
-    raise_bad = on_error == "raise"
-    run = _Run(found, path, settings, split_val, seed, overwrite, raise_bad, stop)
+    drawn = {"split_val": split_val, "seed": None if split_val is None else seed}
     with ExitStack() as stack:
         decoders = start_decoders(found.images, workers)
         if decoders is not None:
             stack.callback(decoders.close)
-        head = run.head()
-        parts = run.begin(head)
-        if parts is None:
-            return Pack.open(path)
-        stack.callback(parts.close)
-        pool: Pool
-        if decoders is None:
-            pool = InlinePool(settings.spec, ten=False)
-        else:
-            decoders.configure(settings.spec, ten=False)
-            pool = decoders
-        processes = available_cores() if workers is None else workers
-        threads = max(1, min(processes, MAX_THREADS))
-        in_flight = IN_FLIGHT * (processes + threads)
-        run.fill(parts, pool, threads, in_flight, progress)
-        run.assemble(head, parts)
+        output = _PackOutput(
+            path,
+            found,
+            settings,
+            drawn,
+            decoders,
+            workers,
+            overwrite=overwrite,
+            raise_bad=on_error == "raise",
+            stop=stop,
+        )
+        fill(output, World(torch.device("cpu")), progress)
     return Pack.open(path)
 
 
-@dataclass(frozen=True)
-class _Run:
-    """One call of `make_pack`."""
+class _PackOutput(ShardedFile[PackRows]):
+    noun, error, rows = "training pack", PackError, PackRows
 
-    source: PackSource
-    path: Path
-    settings: PackSettings
-    split_val: float | None
-    seed: int
-    overwrite: bool
-    raise_bad: bool
-    stop: threading.Event | None
+    def __init__(
+        self,
+        path: Path,
+        source: PackSource,
+        settings: PackSettings,
+        drawn: dict[str, Any],
+        decoders: Decoders | None,
+        workers: int | None,
+        **how: Any,
+    ) -> None:
+        super().__init__(path, source.images, **how)
+        self._source = source
+        self._settings = settings
+        self._run = {"source": source.kind, **drawn, **settings.record()}
+        self._decoders = decoders
+        self._workers = workers
 
-    def check(self) -> None:
-        """Raise `Stopped` where the run is to end."""
-        if self.stop is not None and self.stop.is_set():
-            raise Stopped(f"{self.path}: stopped; run the same command again to go on")
+    def header(self) -> dict[str, Any]:
+        low, high = SHARD_ROWS
+        return {
+            "run": self._run,
+            "wnids": list(self._source.wnids),
+            "class_names": list(self._source.class_names),
+            "shard_rows": min(max(SHARD_BYTES // self._settings.image_bytes, low), high),
+        }
 
-    @property
-    def parts_path(self) -> Path:
-        return self.path.with_name(self.path.name + ".parts")
+    def entries(self) -> list[Entry]:
+        return self._source.entries()
 
-    def head(self) -> PackHead:
-        drawn = self.split_val is not None
-        return PackHead(
-            source=self.source,
-            run={
-                "source": self.source.kind,
-                "split_val": self.split_val,
-                "seed": self.seed if drawn else None,
-                **self.settings.record(),
-            },
+    def compare(self) -> tuple[list[str], bool]:
+        with Pack.open(self.path) as pack:
+            differing = differences(pack.run, self._run)
+            changed = "" if differing else _changed(pack, self._source, self.check_stop)
+            bad = pack.bad if self.raise_bad and not (differing or changed) else []
+        if bad:
+            _split, name, status, message = bad[0]
+            if not (self.overwrite and status in _UNKNOWN):  # the image may do better now
+                raise bad_image(name, status, message)
+        return differing + ([changed] if changed else []), bool(bad)
+
+    def check_room(self, shards: ShardDirectory[PackRows]) -> None:
+        left = sum(stop - start for start, stop in shards.missing(len(self.images)))
+        # The shards, and then the pack beside them.
+        each = self._settings.image_bytes // (1 if self._settings.encoding == "raw" else 2)
+        kept = f"what was finished is kept in {self.shards_path}"
+        need_room(self.path, (left + len(self.images)) * each, kept)
+
+    def compute(
+        self, ranges: list[tuple[int, int]], shards: ShardDirectory[PackRows]
+    ) -> Generator[PackRows, None, None]:
+        readable = ReadableImages(self._source, str(self.shards_path))
+        for shard in shards.finished.values():
+            readable.count(shard.start, shards.peek(shard, ["status"])["status"])
+        pool: Pool
+        if self._decoders is None:
+            pool = InlinePool(self._settings.spec, ten=False)
+        else:
+            self._decoders.configure(self._settings.spec, ten=False)
+            pool = self._decoders
+        processes = available_cores() if self._workers is None else self._workers
+        threads = max(1, min(processes, MAX_THREADS))
+        stream = stream_rows(
+            self.images,
+            ranges,
+            pool=pool,
+            settings=self._settings,
+            train=self._source.splits["train"],
+            threads=threads,
+            in_flight=IN_FLIGHT * (processes + threads),
+            stop=self.stop,
+            raise_bad=self.raise_bad,
+        )
+        with closing(stream):
+            for rows in stream:
+                # Before it is written: what is not, can be mended and made once more.
+                readable.count(rows.start, rows.status)
+                yield rows
+
+    def assemble(self, shards: ShardDirectory[PackRows]) -> None:
+        head = PackHead(
+            source=self._source,
+            run=self._run,
             environment={
                 "platform": platform.platform(),
                 "python": platform.python_version(),
-                "sources": list(self.source.images.sources),
+                "sources": list(self.images.sources),
             },
             decaf_version=__version__,
-            created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            created=shards.header["created"],
         )
-
-    def begin(self, head: PackHead) -> PackParts | None:
-        """Open the directory of shards; None where the pack is complete."""
-        if self._is_complete(head):
-            PackParts.tidy(self.parts_path, fingerprint(head.run))
-            remove_leftover(self.path)
-            return None
-        low, high = SHARD_ROWS
-        header = {
-            "run": head.run,
-            "fingerprint": fingerprint(head.run),
-            "decaf_version": head.decaf_version,
-            "wnids": list(self.source.wnids),
-            "class_names": list(self.source.class_names),
-            "created": head.created,
-            "shard_rows": min(max(SHARD_BYTES // self.settings.image_bytes, low), high),
-        }
-        parts = self._open_parts(header)
-        try:
-            # Again, under the lock: another run may have finished a moment ago.
-            if self._is_complete(head):
-                parts.remove()
-                parts.close()
-                return None
-            # Of a run that was killed as it assembled: the room it takes may be needed.
-            remove_leftover(self.path)
-            if self.raise_bad:
-                _forget_bad(parts)
-            left = sum(stop - start for start, stop in parts.missing(len(self.source.images)))
-            # The shards, and then the pack beside them.
-            each = self.settings.image_bytes // (1 if self.settings.encoding == "raw" else 2)
-            size = (left + len(self.source.images)) * each
-            need_room(self.path, size, f"what was finished is kept in {self.parts_path}")
-        except BaseException:
-            parts.close()
-            raise
-        return parts
-
-    def _open_parts(self, header: dict[str, Any]) -> PackParts:
-        inputs = self.source.entries()
-
-        def digest(row: int) -> bytes:
-            self.check()
-            return content_digest(self.source.images, row)
-
-        def open_parts(discard: bool) -> PackParts:
-            with disk_errors(self.parts_path, "nothing was begun"):
-                return PackParts.open(
-                    self.parts_path, header, inputs, digest, discard=discard, between=self.check
-                )
-
-        try:
-            return open_parts(discard=False)
-        except ResumeError:
-            if not self.overwrite:
-                raise
-            return open_parts(discard=True)
-
-    def _is_complete(self, head: PackHead) -> bool:
-        """Tell whether the pack is there and is what was asked for.
-
-        Another one is refused, or with `overwrite` taken for none.
-        """
-        if not self.path.exists():
-            return False
-        try:
-            with Pack.open(self.path) as pack:
-                found = differences(pack.run, head.run)
-                changed = "" if found else _changed(pack, self.source, self.check)
-                found += [changed] if changed else []
-                bad = pack.bad
-        except PackError as error:
-            if self.overwrite:
-                return False
-            raise OutputError(
-                f"{self.path}: exists and is no training pack that can be read ({error}); "
-                "give another `out`, or `overwrite=True`"
-            ) from error
-        if found and not self.overwrite:
-            raise OutputError(
-                f"{self.path}: exists and differs from this run ({'; '.join(found)}); "
-                "give another `out`, or `overwrite=True`"
-            )
-        if found:
-            return False
-        if bad and self.raise_bad:
-            _split, name, status, message = bad[0]
-            if self.overwrite and status in _UNKNOWN:
-                return False  # the image may do better now
-            raise bad_image(name, status, message)
-        return True
-
-    def fill(
-        self,
-        parts: PackParts,
-        pool: Pool,
-        threads: int,
-        in_flight: int,
-        progress: bool | Callable[[int, int], Any] | None,
-    ) -> None:
-        """Make the shards that are missing."""
-        count = len(self.source.images)
-        readable = ReadableImages(self.source, str(self.parts_path))
-        for shard in parts.shards.values():
-            readable.count(shard.start, parts.peek(shard, ["status"])["status"])
-        missing = parts.missing(count)
-        left = sum(stop_row - start for start, stop_row in missing)
-        with progress_for(progress, count, count - left) as bar:
-            kept = f"finished images are kept in {self.parts_path}"
-            stream = stream_rows(
-                self.source.images,
-                missing,
-                pool=pool,
-                settings=self.settings,
-                train=self.source.splits["train"],
-                threads=threads,
-                in_flight=in_flight,
-                stop=self.stop,
-                raise_bad=self.raise_bad,
-            )
-            try:
-                with (
-                    ShardWriter(parts, bar, disk_path=self.path, kept=kept) as writer,
-                    closing(stream),
-                ):
-                    for rows in stream:
-                        # Before it is written: what is not, can be mended and made once more.
-                        readable.count(rows.start, rows.status)
-                        writer.put(rows)
-            except Stopped:
-                raise Stopped(
-                    f"{self.path}: stopped after {bar.done} of {count} images; they are kept in "
-                    f"{self.parts_path}; run the same command again to go on"
-                ) from None
-
-    def assemble(self, head: PackHead, parts: PackParts) -> None:
-        """Make the file of the shards, and delete them."""
-        count = len(self.source.images)
-        head = replace(head, created=parts.header["created"])  # that of the run's beginning
-        if missing := parts.missing(count):
-            raise OutputError(
-                f"{self.path}: images {missing[0][0]} to {missing[0][1] - 1} are not in "
-                f"{self.parts_path}; run the same command again to make them anew"
-            )
-        with disk_errors(self.path, f"all {count} images are kept in {self.parts_path}"):
-            write_pack(self.path, head, parts, self.check)
-        parts.remove()
+        write_pack(self.path, head, shards, self.check_stop)
 
 
-def _changed(pack: Pack, source: PackSource, between: Callable[[], object]) -> str:
+def _changed(pack: Pack, source: PackSource, check: Callable[[], object]) -> str:
     """Say in what the images of a finished pack are not these ones; an empty text if in nothing."""
     if pack.wnids != source.wnids or pack.class_names != source.class_names:
         return "other classes"
@@ -396,18 +295,9 @@ def _changed(pack: Pack, source: PackSource, between: Callable[[], object]) -> s
             return f"{name}: other images"
         if not np.array_equal(rows.labels, source.images.labels[start : start + count]):
             return f"{name}: other labels"
-        for row in range(count):
-            between()
-            if rows.statuses.get(row) in _UNKNOWN:
-                continue
-            if rows.content_sha256[row].tobytes() != content_digest(source.images, start + row):
-                return f"the content of {rows.names[row].decode(errors='backslashreplace')!r}"
+        known = [row for row in range(count) if rows.statuses.get(row) not in _UNKNOWN]
+        images = source.images.take(np.arange(start, start + count))
+        if told := changed_image(images, known, rows.content_sha256, check):
+            return told
         start += count
     return ""
-
-
-def _forget_bad(parts: PackParts) -> None:
-    """Have bad images looked at again where they are an error now."""
-    for start, shard in list(parts.shards.items()):
-        if parts.peek(shard, ["status"])["status"].any():
-            del parts.shards[start]

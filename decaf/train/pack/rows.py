@@ -1,4 +1,4 @@
-"""Consecutive images of a pack in memory, and the directory of shards that keeps them."""
+"""Consecutive images of a pack in memory, as a shard keeps them."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from decaf.features.parts.directory import ShardDirectory
 from decaf.images.status import Outcome, status_code
 from decaf.train.pack.statistics import PixelSums
 
-__all__ = ["PackParts", "PackRows"]
+__all__ = ["PackRows"]
 
 
 @dataclass(slots=True, eq=False)
@@ -67,26 +66,23 @@ class PackRows:
         self.messages[place] = outcome.message
         self.content_sha256[place] = np.frombuffer(outcome.sha256, np.uint8)
 
-
-class PackParts(ShardDirectory[PackRows]):
-    """The directory of an unfinished pack."""
-
-    def encode(self, rows: PackRows) -> dict[str, np.ndarray]:
-        """Return rows of a pack as arrays, by name."""
-        messages = json.dumps(rows.messages).encode()
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """Return the rows as the arrays of a shard, by name."""
+        messages = json.dumps(self.messages).encode()
         return {
-            "status": rows.status,
-            "content_sha256": rows.content_sha256,
+            "status": self.status,
+            "content_sha256": self.content_sha256,
             "messages": np.frombuffer(messages, np.uint8),
-            "length": rows.length,
-            "kept": rows.kept,
-            "data": rows.data,
-            **rows.sums.to_arrays(),
+            "length": self.length,
+            "kept": self.kept,
+            "data": self.data,
+            **self.sums.to_arrays(),
         }
 
-    def decode(self, start: int, stop: int, arrays: dict[str, np.ndarray]) -> PackRows:
-        """Make rows of a pack from what `encode` gave."""
-        return PackRows(
+    @classmethod
+    def from_arrays(cls, start: int, stop: int, arrays: dict[str, np.ndarray]) -> PackRows:
+        """Make rows of the arrays of a shard."""
+        return cls(
             start=start,
             stop=stop,
             status=arrays["status"],

@@ -17,6 +17,7 @@ from decaf.images.listing.layouts import LabelledImages, Layout
 from decaf.images.listing.refs import JoinedRefs
 from decaf.images.listing.sources import ImageList
 from decaf.images.listing.splits import draw_share
+from decaf.storage.unfinished import Entry, describe_images
 from decaf.train.pack import ilsvrc
 from decaf.train.pack.labelled import (
     below_source,
@@ -59,16 +60,11 @@ class PackSource:
     splits: dict[str, int]
     images: ImageList
 
-    def entries(self) -> list[list[Any]]:
-        """List what an unfinished pack remembers of its images; see `decaf.features.parts`."""
-        from decaf.features.parts.inputs import describe
-
-        entries: Any = describe(self.images)
+    def entries(self) -> list[Entry]:
+        """List what an unfinished pack remembers of its images, with their splits."""
         splits = [split for split, count in self.splits.items() for _ in range(count)]
-        for entry, split in zip(entries, splits, strict=True):
-            entry[0] = f"{split}: {entry[0]}"
-        found: list[list[Any]] = entries
-        return found
+        named = zip(splits, describe_images(self.images), strict=True)
+        return [[f"{split}: {entry[0]}", *entry[1:]] for split, entry in named]
 
 
 def find_source(

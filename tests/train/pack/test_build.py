@@ -25,6 +25,7 @@ from decaf.errors import (
 from decaf.images.decoding.decode import decode
 from decaf.images.preprocess import resized_crops
 from decaf.images.spec import PreprocessSpec
+from decaf.storage import resumable
 from decaf.train.pack import assemble, build
 from decaf.train.pack.reader import Pack
 
@@ -118,7 +119,7 @@ def test_processes_give_the_same_pack_to_the_byte(
         def isoformat(self, timespec: str) -> str:
             return "2026-01-02T03:04:05+00:00"
 
-    monkeypatch.setattr(build, "datetime", Clock)
+    monkeypatch.setattr(resumable, "datetime", Clock)
     make(shared_dataset, tmp_path / "a").close()
     monkeypatch.setattr(build, "SHARD_ROWS", (3, 3))
     make(shared_dataset, tmp_path / "b", workers=2).close()

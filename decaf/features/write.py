@@ -1,0 +1,166 @@
+"""The feature file of an extraction: what its shards are, what determines them, how it is made."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from decaf.errors import FeatureFileError
+from decaf.features.rows import Rows
+from decaf.features.run import environment
+from decaf.features.store.assemble import FileHead, write_feature_file
+from decaf.features.store.file import FeatureFile
+from decaf.storage.records import differences
+from decaf.storage.resumable import ShardedFile, fill
+from decaf.storage.shards import ShardDirectory
+from decaf.storage.unfinished import UNKNOWN_CONTENT, changed_image
+from decaf.version import __version__
+
+if TYPE_CHECKING:
+    from decaf.backbone.model import Backbone
+    from decaf.features.session import Session
+    from decaf.images.listing.sources import ImageList
+
+__all__ = ["write_features"]
+
+# A shard holds two batches on a CPU and four on a GPU: what a crash may cost, against the price
+# of a sync to disk for each.
+SHARD_BATCHES = {"cpu": 2, "cuda": 4}
+SHARD_BYTES = 64 << 20
+
+GO_ON = "finished rows are kept: run the same command again to go on"
+
+
+def write_features(
+    path: Path,
+    session: Session,
+    backbone: Backbone,
+    *,
+    overwrite: bool,
+    raise_bad: bool,
+    progress: bool | Callable[[int, int], Any] | None,
+    stop: threading.Event | None,
+) -> FeatureFile:
+    """Compute what is missing of a feature file, write it, and open it.
+
+    Parameters
+    ----------
+    path : Path
+        The feature file.
+    session : Session
+        What computes its rows.
+    backbone : Backbone
+        The network of the session.
+    overwrite : bool
+        Replace a file, or the shards of a run, that differ from what is asked for now.
+    raise_bad : bool
+        Raise at the first bad image.
+    progress, stop
+        As `decaf.extract` has them.
+
+    Raises
+    ------
+    Stopped
+        Where `stop` was set before the last row was begun.
+    ResumeError, OutputError, ImageError
+        As `decaf.extract` says.
+    """
+    from decaf.runtime.processes import world_of_run  # loads torch
+
+    output = _FeatureOutput(
+        path, session, backbone, overwrite=overwrite, raise_bad=raise_bad, stop=stop
+    )
+    # What the processes say to each other is said by CPUs, wherever the network is.
+    with world_of_run("cpu", go_on=GO_ON) as world:
+        fill(output, world, progress)
+    return FeatureFile(path)
+
+
+class _FeatureOutput(ShardedFile[Rows]):
+    noun, error, rows = "feature file", FeatureFileError, Rows
+
+    def __init__(self, path: Path, session: Session, backbone: Backbone, **how: Any) -> None:
+        super().__init__(path, session.images, **how)
+        self._session = session
+        self._run = session.settings.record(backbone)
+        self._layers = _row_shapes(session, backbone)
+
+    def header(self) -> dict[str, Any]:
+        row_bytes = sum(math.prod(shape) for shape in self._layers.values())
+        row_bytes *= np.dtype(self._session.settings.dtype).itemsize
+        return {
+            "run": self._run,
+            "class_names": list(self.images.class_names),
+            "shard_rows": _shard_rows(self._session, row_bytes),
+        }
+
+    def compare(self) -> tuple[list[str], bool]:
+        with FeatureFile(self.path) as file:
+            differing = differences(file.run, self._run)
+            # With other settings nobody has to wait until all images are compared.
+            changed = "" if differing else _changed(file, self.images, self.check_stop)
+            # Images that could not be read may be there by now.
+            again = self.overwrite and not file.ok.all()
+        return differing + ([changed] if changed else []), again
+
+    def compute(
+        self, ranges: list[tuple[int, int]], shards: ShardDirectory[Rows]
+    ) -> Generator[Rows, None, None]:
+        return self._session.rows(ranges, stop=self.stop, raise_bad=self.raise_bad)
+
+    def assemble(self, shards: ShardDirectory[Rows]) -> None:
+        session, images = self._session, self.images
+        threads = session.threads * session.torch_threads
+        head = FileHead(
+            names=images.names,
+            labels=images.labels,
+            class_names=images.class_names,
+            splits=images.splits,
+            groups=images.groups,
+            run=self._run,
+            environment=environment(str(session.device), images.sources, threads),
+            decaf_version=__version__,
+            created=shards.header["created"],
+        )
+        write_feature_file(self.path, head, self._layers, shards.all_rows(len(images)))
+
+
+def _row_shapes(session: Session, backbone: Backbone) -> dict[str, tuple[int, ...]]:
+    from decaf.backbone.spec import layer_shape
+
+    stack = (10,) if session.settings.crops == "ten-stack" else ()
+    return {
+        layer: (*stack, *layer_shape(backbone.spec, layer, backbone.preprocess.crop))
+        for layer in session.settings.layers
+    }
+
+
+def _shard_rows(session: Session, row_bytes: int) -> int:
+    batches = min(
+        SHARD_BATCHES[session.device.type], SHARD_BYTES // (session.batch_size * row_bytes)
+    )
+    return session.batch_size * max(1, batches)
+
+
+def _changed(file: FeatureFile, images: ImageList, check: Callable[[], object]) -> str:
+    """Say in what the images of a finished file are not these ones; an empty text if in nothing."""
+    if list(file.path_bytes) != list(images.names):
+        return f"{len(file)} images there, {len(images.names)} now, or others"
+    if not np.array_equal(file.labels, images.labels):
+        return "other labels"
+    for what, there, now in (
+        ("splits", file.splits, images.splits),
+        ("groups", file.groups, images.groups),
+    ):
+        if there != now:
+            with_them = "without" if there is None else "with other"
+            return f"a file {with_them} {what}"
+    if images.in_memory:
+        return "images in memory, which cannot be compared with its rows"
+    known = np.flatnonzero(~np.isin(file.status, UNKNOWN_CONTENT))
+    return changed_image(images, known.tolist(), file.content_sha256, check)
