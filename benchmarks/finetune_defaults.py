@@ -33,7 +33,8 @@ from decaf.backbone.weights.registry import DEFAULT_WEIGHTS
 from decaf.finetuning.data import PickedSplit
 from decaf.finetuning.frozen_head import FrozenHead, fit_frozen_head, layer_values
 from decaf.finetuning.settings import FinetuneSettings
-from decaf.images.listing.layouts import LabelledImages, find_layout
+from decaf.images.listing.layouts import find_layout
+from decaf.images.listing.sources import ImageList
 from decaf.images.listing.splits import draw_order
 from decaf.runtime.device import bf16_is_native
 from decaf.runtime.processes import World
@@ -69,13 +70,13 @@ RECIPES: dict[str, dict[str, Any]] = {
 }
 
 
-def drawn(folder: Path, count: int, seed: int) -> LabelledImages:
+def drawn(folder: Path, count: int, seed: int) -> ImageList:
     """Draw so many images of each class."""
     layout = find_layout(folder)
     found = layout.read("train" if layout.splits else None)
-    orders = draw_order(found.images.labels, found.images.names, salt=salt_of(seed, 0))
+    orders = draw_order(found.labels, found.names, salt=salt_of(seed, 0))
     rows = np.concatenate([order[:count] for order in orders])
-    return LabelledImages(found.images.take(rows), found.class_ids, found.class_names, ())
+    return found.take(rows)
 
 
 class Task:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from decaf.errors import ImageError, InputError, SettingError, Stopped
 from decaf.evaluate.class_names import MATCHES, Alignment, ClassList, align, class_list
-from decaf.evaluate.test_set import TestSet, read_test_set
+from decaf.evaluate.test_set import read_test_set
 from decaf.features.extract import ON_ERROR
 from decaf.features.run import PRECISIONS
 from decaf.features.session import start_decoders
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from decaf.backbone.model import Backbone
     from decaf.backbone.weights.state import Weights
     from decaf.evaluate.ensemble import Ensemble, Predictions
+    from decaf.images.listing.sources import ImageList
     from decaf.images.spec import PreprocessSpec
     from decaf.images.workers.decoders import Decoders
 
@@ -179,10 +180,9 @@ def evaluate(
     ----------
     weights : str, path, Weights or Backbone, or a sequence of these
         As `decaf.load_backbone` takes them.
-    data : path, Pack, TestSet, LabelledImages, torch Dataset, or whatever `decaf.extract` takes
+    data : path, Pack, ImageList, torch Dataset, or whatever `decaf.extract` takes
         A data set in folders or an archive (see `decaf.images.listing.layouts`), an open training
-        pack, or images with labels; see `decaf.evaluate.test_set.read_test_set`, which makes a
-        `TestSet` of them.
+        pack, or images with labels; see `decaf.evaluate.test_set.read_test_set`.
     crops : {"center", "ten"}
         Centre crop, or the mean softmax over the ten crops of Krizhevsky et al. 2012, sec. 4.1.
     split : {"train", "val", "test"}, optional
@@ -234,18 +234,16 @@ def evaluate(
     asked = list(weights) if isinstance(weights, (list, tuple)) else [weights]
     if not asked:
         raise SettingError("no weights were given")
-    tests = data
-    if not isinstance(data, TestSet):
-        tests = read_test_set(
-            data,
-            split=split,
-            labels=labels,
-            layout=layout,
-            class_ids=class_ids,
-            class_names=class_names,
-        )
+    listed, classes = read_test_set(
+        data,
+        split=split,
+        labels=labels,
+        layout=layout,
+        class_ids=class_ids,
+        class_names=class_names,
+    )
     with ExitStack() as stack:
-        pool = start_decoders(tests.images, workers)
+        pool = start_decoders(listed, workers)
         if pool is not None:
             stack.callback(pool.close)
         from decaf.evaluate.ensemble import Ensemble
@@ -254,11 +252,11 @@ def evaluate(
         torch_device = choose_device(device)
         ensemble = Ensemble(crops=crops, precision=precision, device=torch_device)
         networks, lists = _load(asked, preprocess, ensemble)
-        alignment = align(lists, tests.classes, match=match)
-        known, ignored = _known(tests, alignment, lists, ignore_unknown)
-        tally = _Tally(known, alignment, raise_bad=on_error == "raise")
-        with progress_for(progress, len(known.images), 0) as shown:
-            _count(ensemble, known, alignment, tally, shown, pool, batch_size, workers, stop)
+        alignment = align(lists, classes, match=match)
+        images, ignored = _known(listed, classes, alignment, lists, ignore_unknown)
+        tally = _Tally(images, classes, alignment, raise_bad=on_error == "raise")
+        with progress_for(progress, len(images), 0) as shown:
+            _count(ensemble, images, alignment, tally, shown, pool, batch_size, workers, stop)
     return tally.evaluation(
         networks=networks,
         ignored=ignored,
@@ -312,31 +310,35 @@ def _load(
 
 
 def _known(
-    tests: TestSet, alignment: Alignment, lists: Sequence[ClassList], ignore_unknown: bool
-) -> tuple[TestSet, int]:
+    images: ImageList,
+    classes: ClassList,
+    alignment: Alignment,
+    lists: Sequence[ClassList],
+    ignore_unknown: bool,
+) -> tuple[ImageList, int]:
     """Leave out the images of classes that a network does not know, where that is allowed."""
-    places = alignment.labels[tests.images.labels]
+    places = alignment.labels[images.labels]
     rows = np.flatnonzero(places >= 0)
     left_out = len(places) - len(rows)
     if not left_out:
-        return tests, 0
+        return images, 0
     if not ignore_unknown:
-        ids = tests.classes.ids
-        unknown = sorted({ids[label] for label in tests.images.labels[places < 0].tolist()})
+        ids = classes.ids
+        unknown = sorted({ids[label] for label in images.labels[places < 0].tolist()})
         shown = ", ".join(unknown[:5]) + (f" and {len(unknown) - 5} more" * (len(unknown) > 5))
         owners = " and ".join(dict.fromkeys(each.owner for each in lists))
         raise InputError(
-            f"{tests.classes.owner}: {len(unknown)} of {len(ids)} classes are not known to "
+            f"{classes.owner}: {len(unknown)} of {len(ids)} classes are not known to "
             f"{owners} ({shown}); `ignore_unknown=True` leaves their {left_out} images out"
         )
     if not len(rows):
-        raise InputError(f"{tests.classes.owner}: no images of classes that the networks know")
-    return tests.take(rows), left_out
+        raise InputError(f"{classes.owner}: no images of classes that the networks know")
+    return images.take(rows), left_out
 
 
 def _count(
     ensemble: Ensemble,
-    tests: TestSet,
+    images: ImageList,
     alignment: Alignment,
     tally: _Tally,
     shown: Progress,
@@ -346,7 +348,7 @@ def _count(
     stop: threading.Event | None,
 ) -> None:
     predictions = ensemble.predict(
-        tests.images, alignment, pool=pool, batch_size=batch_size, workers=workers, stop=stop
+        images, alignment, pool=pool, batch_size=batch_size, workers=workers, stop=stop
     )
     try:
         # Closed by hand, so that its threads have ended when an error leaves here.
@@ -356,29 +358,30 @@ def _count(
                 shown.advance(found.stop - found.start)
     except Stopped:
         raise Stopped(
-            f"stopped after {shown.done} of {len(tests.images)} images; of an evaluation nothing "
-            "is kept"
+            f"stopped after {shown.done} of {len(images)} images; of an evaluation nothing is kept"
         ) from None
 
 
 class _Tally:
     """Counts the answers as they come, in whatever order."""
 
-    def __init__(self, tests: TestSet, alignment: Alignment, *, raise_bad: bool) -> None:
-        self._tests, self._raise_bad = tests, raise_bad
+    def __init__(
+        self, images: ImageList, classes: ClassList, alignment: Alignment, *, raise_bad: bool
+    ) -> None:
+        self._listed, self._classes, self._raise_bad = images, classes, raise_bad
         self._alignment = alignment
         self._known = np.flatnonzero(alignment.labels >= 0)
-        self._images = np.zeros(tests.classes.count, np.int64)
+        self._images = np.zeros(classes.count, np.int64)
         self._top1, self._top5 = self._images.copy(), self._images.copy()
-        self._confusion = np.zeros((tests.classes.count, len(alignment.classes)), np.int64)
-        self._digests = np.zeros((len(tests.images), 32), np.uint8)
+        self._confusion = np.zeros((classes.count, len(alignment.classes)), np.int64)
+        self._digests = np.zeros((len(images), 32), np.uint8)
         self._bad: dict[int, BadImage] = {}
 
     def add(self, found: Predictions) -> None:
         self._digests[found.start : found.stop] = found.content_sha256
         for place in np.flatnonzero(found.status).tolist():
             row, status = found.start + place, STATUS_NAMES[found.status[place]]
-            name, message = os.fsdecode(self._tests.images.names[row]), found.messages[place]
+            name, message = os.fsdecode(self._listed.names[row]), found.messages[place]
             if self._raise_bad:
                 remedy = "`on_error='record'` leaves it out, writes it down and goes on"
                 raise ImageError(status, message, name, row, remedy)
@@ -386,7 +389,7 @@ class _Tally:
         good = found.status == 0
         if not good.any():
             return
-        labels = self._tests.images.labels[found.start : found.stop][good]
+        labels = self._listed.labels[found.start : found.stop][good]
         scores = found.probabilities[good]
         places = ranks(scores, self._alignment.labels[labels])
         np.add.at(self._images, labels, 1)
@@ -404,16 +407,17 @@ class _Tally:
     ) -> Evaluation:
         from decaf.images.decoding.decode import decoder_versions
 
-        tests, answers = self._tests, self._alignment.classes
+        listed, answers = self._listed, self._alignment.classes
         bad = tuple(self._bad[row] for row in sorted(self._bad))
         count = int(self._images.sum())
         if not count:
             raise InputError(
-                f"{tests.classes.owner}: none of {len(tests.images)} images can be read; the first "
+                f"{self._classes.owner}: none of {len(listed)} images can be read; the first "
                 f"is {bad[0].name!r}: {bad[0].message} ({bad[0].status})"
             )
         import torch
 
+        splits = set(listed.splits or ())
         return Evaluation(
             top1_error=_percent(count - int(self._top1.sum()), count),
             top5_error=(_percent(count - int(self._top5.sum()), count) if self._has_five else None),
@@ -427,9 +431,9 @@ class _Tally:
             confusion=self._confusion[self._known],
             networks=networks,
             data={
-                "sources": list(tests.images.sources),
-                "split": tests.split,
-                "classes": tests.classes.count,
+                "sources": list(listed.sources),
+                "split": splits.pop() if len(splits) == 1 else None,
+                "classes": self._classes.count,
                 "sha256": self._digest(),
             },
             settings=settings,
@@ -446,7 +450,7 @@ class _Tally:
         return len(self._alignment.classes) > 5
 
     def _result(self, label: int) -> ClassResult:
-        classes, answers = self._tests.classes, self._alignment.classes
+        classes, answers = self._classes, self._alignment.classes
         right = int(self._alignment.labels[label])
         wrong = self._confusion[label].copy()
         wrong[right] = 0
@@ -465,12 +469,12 @@ class _Tally:
 
     def _digest(self) -> str:
         # Sorted, so that a folder and an archive of it are the same images.
-        classes = self._tests.classes
+        classes = self._classes
         entries = sorted(
             digest.tobytes()
             + (classes.ids[label] if classes.ids else str(label)).encode("utf-8", "surrogateescape")
             + b"\n"
-            for digest, label in zip(self._digests, self._tests.images.labels.tolist(), strict=True)
+            for digest, label in zip(self._digests, self._listed.labels.tolist(), strict=True)
         )
         return hashlib.sha256(b"".join(entries)).hexdigest()
 

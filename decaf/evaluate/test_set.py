@@ -5,45 +5,19 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from decaf.errors import InputError, SettingError
 from decaf.evaluate.class_names import ClassList
-from decaf.images.listing.layouts import LabelledImages, find_layout
+from decaf.images.listing.layouts import find_layout
 from decaf.images.listing.sources import ImageList, collect
 
-__all__ = ["TestSet", "read_test_set"]
+__all__ = ["read_test_set"]
 
 _logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class TestSet:
-    """Images with their classes.
-
-    Attributes
-    ----------
-    images : ImageList
-        Every label is 0 or more.
-    classes : ClassList
-        What the labels number. Without ids, they number the units of the networks.
-    split : str or None
-        Which split of the data set it is.
-    """
-
-    __test__ = False  # to pytest the name says otherwise
-
-    images: ImageList
-    classes: ClassList
-    split: str | None = None
-
-    def take(self, rows: npt.NDArray[np.integer]) -> TestSet:
-        """Return the test set of some of the images, in the order given."""
-        return TestSet(self.images.take(rows), self.classes, self.split)
 
 
 def read_test_set(
@@ -54,12 +28,12 @@ def read_test_set(
     layout: str = "auto",
     class_ids: Sequence[str] | None = None,
     class_names: Sequence[str] | None = None,
-) -> TestSet:
+) -> tuple[ImageList, ClassList]:
     """List the images to test on, with their classes.
 
     Parameters
     ----------
-    data : path, Pack, LabelledImages, torch Dataset, or whatever `decaf.extract` takes
+    data : path, Pack, ImageList, torch Dataset, or whatever `decaf.extract` takes
         A path is a data set in one of the layouts of `decaf.images.listing.layouts`, unless
         `labels` are given. A training pack is an open `decaf.train.pack.reader.Pack`. Of a Dataset
         of (image, label) the labels are its ``targets`` or ``labels``, and the classes its
@@ -76,7 +50,10 @@ def read_test_set(
 
     Returns
     -------
-    TestSet
+    images : ImageList
+        Every label is 0 or more. Where the data set has splits, all are of the one.
+    classes : ClassList
+        What the labels number. Without ids, they number the units of the networks.
 
     Raises
     ------
@@ -91,37 +68,31 @@ def read_test_set(
     if _is_pack(data):
         if labels is not None or class_ids is not None:
             raise SettingError(f"{data.path}: a pack has its own labels; give none")
-        found = _of_pack(data, split, class_names)
+        images, classes = _of_pack(data, split, class_names)
     elif split is not None and (labels is not None or not is_path):
         raise SettingError(
             f"split {split!r}: only a data set's folder or archive, or a pack, has splits"
         )
-    elif isinstance(data, LabelledImages) or (is_path and labels is None):
-        owner = os.fsdecode(data) if is_path else "the data set"
-        if is_path:
-            found_layout = find_layout(data, layout)
-            if found_layout.splits:
-                split = split or _default_split(found_layout.splits, owner)
-            data = found_layout.read(split)
-        names = tuple(class_names or data.class_names)
-        classes = ClassList(owner, len(data.class_ids), data.class_ids, names)
-        found = TestSet(data.images, classes, split)
+    elif is_path and labels is None:
+        owner = os.fsdecode(data)
+        images = _of_layout(data, split, layout, owner)
+        names = tuple(class_names or images.class_titles)
+        classes = ClassList(owner, len(images.class_names), images.class_names, names)
     else:
-        owner = os.fsdecode(data) if is_path else f"the {type(data).__name__}"
+        owner = "the data set" if isinstance(data, ImageList) else f"the {type(data).__name__}"
         asked = "folder" if labels is None else labels
         images = _named(collect(data, labels=asked, layout=layout), data)
         ids = tuple(class_ids or images.class_names)
         classes = ClassList(
-            owner,
+            os.fsdecode(data) if is_path else owner,
             len(ids) or int(images.labels.max()) + 1,
             ids,
-            tuple(class_names or ()),
+            tuple(class_names or images.titles),
             are_units=not ids and labels is not None,
         )
-        found = TestSet(images, classes)
-    found = _labelled(found, labels)
-    _check(found)
-    return found
+    images = _labelled(images, classes, labels)
+    _check(images, classes)
+    return images, classes
 
 
 def _is_pack(data: Any) -> bool:
@@ -129,7 +100,17 @@ def _is_pack(data: Any) -> bool:
     return all(hasattr(data, name) for name in ("splits", "wnids", "class_names", "fingerprint"))
 
 
-def _of_pack(pack: Any, split: str | None, class_names: Sequence[str] | None) -> TestSet:
+def _of_layout(data: Any, split: str | None, layout: str, owner: str) -> ImageList:
+    found = find_layout(data, layout)
+    if found.splits:
+        split = split or _default_split(found.splits, owner)
+    images = found.read(split)
+    return images if split is None else replace(images, splits=(split,) * len(images))
+
+
+def _of_pack(
+    pack: Any, split: str | None, class_names: Sequence[str] | None
+) -> tuple[ImageList, ClassList]:
     split = split or _default_split(pack.splits, pack.path)
     if split not in pack.splits:
         raise InputError(f"{pack.path}: no split {split!r}; it has {', '.join(pack.splits)}")
@@ -143,9 +124,10 @@ def _of_pack(pack: Any, split: str | None, class_names: Sequence[str] | None) ->
         "resize": pack.resize,
         "encoding": pack.encoding,
     }
-    images = replace(_named(images, pack.splits[split]), sources=(source,))
+    splits = (split,) * len(images)
+    images = replace(_named(images, pack.splits[split]), sources=(source,), splits=splits)
     names = tuple(class_names or pack.class_names)
-    return TestSet(images, ClassList(pack.path, len(pack.wnids), tuple(pack.wnids), names), split)
+    return images, ClassList(pack.path, len(pack.wnids), tuple(pack.wnids), names)
 
 
 def _default_split(splits: Iterable[str], owner: str) -> str:
@@ -157,24 +139,21 @@ def _default_split(splits: Iterable[str], owner: str) -> str:
     )
 
 
-def _labelled(found: TestSet, labels: Any) -> TestSet:
+def _labelled(images: ImageList, classes: ClassList, labels: Any) -> ImageList:
     """Leave out the images without a label."""
-    without = found.images.labels < 0
+    without = images.labels < 0
     if not without.any():
-        return found
-    first = os.fsdecode(found.images.names[int(without.argmax())])
+        return images
+    first = os.fsdecode(images.names[int(without.argmax())])
     told = f"{int(without.sum())} of {len(without)} images have no label (the first is {first!r})"
     if without.all():
         hint = "" if labels is not None else "; give labels"
-        raise InputError(
-            f"{found.classes.owner}: {told}, so nothing tells which answers are right{hint}"
-        )
-    _logger.warning("%s: %s and are left out", found.classes.owner, told)
-    return found.take(np.flatnonzero(~without))
+        raise InputError(f"{classes.owner}: {told}, so nothing tells which answers are right{hint}")
+    _logger.warning("%s: %s and are left out", classes.owner, told)
+    return images.take(np.flatnonzero(~without))
 
 
-def _check(found: TestSet) -> None:
-    images, classes = found.images, found.classes
+def _check(images: ImageList, classes: ClassList) -> None:
     if classes.ids and int(images.labels.max()) >= len(classes.ids):
         raise InputError(
             f"{classes.owner}: has the label {int(images.labels.max())}, and {len(classes.ids)} "

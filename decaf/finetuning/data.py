@@ -15,7 +15,8 @@ import numpy as np
 
 from decaf.errors import InputError, SettingError
 from decaf.images.listing.groups import find_groups
-from decaf.images.listing.layouts import LabelledImages, Layout
+from decaf.images.listing.layouts import Layout
+from decaf.images.listing.sources import ImageList
 from decaf.images.listing.splits import draw_share
 from decaf.train.feed import Split
 from decaf.train.pack.labelled import (
@@ -241,11 +242,11 @@ def _not_drawn(shown: str) -> SettingError:
     )
 
 
-def _check_case(shown: str, parts: dict[str, LabelledImages]) -> None:
+def _check_case(shown: str, parts: dict[str, ImageList]) -> None:
     """Tell of classes that differ in upper and lower case alone, which are easily overlooked."""
     if "val" not in parts:
         return
-    train, val = set(parts["train"].class_ids), set(parts["val"].class_ids)
+    train, val = set(parts["train"].class_names), set(parts["val"].class_names)
     lower = {name.lower(): name for name in train}
     pairs = sorted((name, lower[name.lower()]) for name in val - train if name.lower() in lower)
     if pairs:

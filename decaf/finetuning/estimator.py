@@ -22,7 +22,6 @@ from decaf.finetuning.data import VAL_FRACTION
 from decaf.finetuning.run import finetune
 from decaf.finetuning.settings import FinetuneSettings
 from decaf.images.listing.groups import find_groups
-from decaf.images.listing.layouts import LabelledImages
 from decaf.images.listing.refs import ImageRef, RefList
 from decaf.images.listing.sources import ImageList, collect
 from decaf.train.pack.sources import PackSource, source_of
@@ -218,12 +217,12 @@ class FineTuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             ({"kind": "estimator", "path": "X", "images": len(images)},),
             RefList(places, dict(enumerate(refs))),
             groups=images.groups,
+            titles=tuple(names),
         )
-        part = LabelledImages(listed, tuple(ids), tuple(names), ())
         return source_of(
             "X",
             "estimator",
-            {"train": part},
+            {"train": listed},
             split_val=self.val_fraction,
             seed=seed,
             # Every class of y is one of the estimator's.

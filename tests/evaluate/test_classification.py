@@ -258,7 +258,7 @@ def test_images_and_labels_of_any_kind(
         run(weights, files, labels=labels),
         run(weights, folder, labels=tmp_path / "labels.txt"),
         run(weights, folder, labels=tmp_path / "numbers.txt"),
-        run(weights, read_test_set(folder)),
+        run(weights, read_test_set(folder)[0]),
         reversed_weights,
     ):
         np.testing.assert_array_equal(found.confusion, expected)

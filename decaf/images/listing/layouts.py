@@ -39,7 +39,7 @@ from decaf.images.listing.split_folders import (
     find_split_folders,
 )
 
-__all__ = ["LAYOUT_KINDS", "LabelledImages", "Layout", "find_layout"]
+__all__ = ["LAYOUT_KINDS", "Layout", "find_layout"]
 
 LAYOUT_KINDS = ("folders", "splits", "tiny-imagenet")
 
@@ -47,30 +47,6 @@ _IMAGES = b"images"
 _SHOWN = 5
 
 _logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class LabelledImages:
-    """The images of one split and their classes.
-
-    Attributes
-    ----------
-    images : ImageList
-        Sorted by path (of an archive: in its order). ``images.labels`` are places in `class_ids`,
-        never -1.
-    class_ids : tuple of str
-        The identity of the classes: names of their folders, in ImageNet's data sets the WordNet
-        ids. Sorted.
-    class_names : tuple of str
-        What people call them: the text of ``words.txt`` where there is one, else the ids.
-    empty : tuple of str
-        The classes of `class_ids` that have no image in this split.
-    """
-
-    images: ImageList
-    class_ids: tuple[str, ...]
-    class_names: tuple[str, ...]
-    empty: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -93,13 +69,21 @@ class Layout:
     _tree: _Tree
     _folders: dict[str, bytes]
 
-    def read(self, split: str | None = None) -> LabelledImages:
+    def read(self, split: str | None = None) -> ImageList:
         """List the images of a split.
 
         Parameters
         ----------
         split : str, optional
             One of `splits`; None where there are none.
+
+        Returns
+        -------
+        ImageList
+            Sorted by path (of an archive: in its order). Its classes are known by the names of
+            their folders, in ImageNet's data sets by the WordNet ids, and sorted; some may have no
+            image in this split. Every image has one. ``titles`` are the texts of ``words.txt``
+            where there is one.
 
         Raises
         ------
@@ -127,7 +111,7 @@ class Layout:
     def _shown(self) -> str:
         return repr(os.fsdecode(self.path))
 
-    def _by_folders(self, folder: bytes, folders: Sequence[bytes]) -> LabelledImages:
+    def _by_folders(self, folder: bytes, folders: Sequence[bytes]) -> ImageList:
         found = self._tree.images(folder)
         where = repr(os.fsdecode(os.path.join(self.path, folder) if folder else self.path))
         if not found:
@@ -145,7 +129,7 @@ class Layout:
         labelled = [image for image, name in zip(found, classes, strict=True) if name]
         return self._labelled(labelled, [_text(name) for name in classes if name], folders)
 
-    def _by_annotations(self, folder: bytes, annotations: bytes) -> LabelledImages:
+    def _by_annotations(self, folder: bytes, annotations: bytes) -> ImageList:
         listed = below(folder, ANNOTATIONS)
         shown = repr(os.fsdecode(os.path.join(self.path, listed)))
         classes = annotated_classes(annotations, shown)
@@ -169,7 +153,7 @@ class Layout:
 
     def _labelled(
         self, found: Sequence[_Found], classes: Sequence[str], folders: Iterable[bytes]
-    ) -> LabelledImages:
+    ) -> ImageList:
         wnids = self._tree.text(b"wnids.txt") if self.kind == "tiny-imagenet" else None
         known = {_text(line.strip()) for line in (wnids or b"").split(b"\n") if line.strip()}
         if known:
@@ -188,11 +172,13 @@ class Layout:
         members = {i: image.ref for i, image in enumerate(found) if image.ref is not None}
         source = {"kind": self.kind, "path": os.fsdecode(self.path), "images": len(names)}
         words = _words(self._tree.text(b"words.txt") or b"")
-        return LabelledImages(
-            images=ImageList(names, labels, ids, (source,), RefList(names, members)),
-            class_ids=ids,
-            class_names=tuple(words.get(name, name) for name in ids),
-            empty=tuple(sorted(known.difference(classes))),
+        return ImageList(
+            names,
+            labels,
+            ids,
+            (source,),
+            RefList(names, members),
+            titles=tuple(words.get(name, name) for name in ids),
         )
 
 

@@ -26,7 +26,7 @@ from decaf.images.listing.in_memory import (
 )
 from decaf.images.listing.labels import labels_from_classes, labels_from_file, labels_from_sequence
 from decaf.images.listing.paths import Found, find_images
-from decaf.images.listing.refs import ImageRef, PickedRefs, RefList, Wire
+from decaf.images.listing.refs import ImageRef, JoinedRefs, PickedRefs, RefList, Wire
 from decaf.images.listing.split_folders import LAYOUTS, split_called
 
 __all__ = ["MEMORY_KINDS", "ImageList", "ImageRef", "Wire", "collect"]
@@ -60,6 +60,8 @@ class ImageList:
     groups : tuple of str, or None
         Which images belong together (see `decaf.images.listing.groups`), an empty text for one that
         belongs to none; None where nobody asked for groups.
+    titles : tuple of str
+        What people call the classes, where the data set says so (``words.txt``); else empty.
     """
 
     names: list[bytes]
@@ -70,6 +72,7 @@ class ImageList:
     objects: Any = None
     splits: tuple[str, ...] | None = None
     groups: tuple[str, ...] | None = None
+    titles: tuple[str, ...] = ()
 
     @property
     def paths(self) -> list[str]:
@@ -81,9 +84,62 @@ class ImageList:
         """Whether the images are objects of this process."""
         return self.refs is None
 
+    @property
+    def class_titles(self) -> tuple[str, ...]:
+        """What people call the classes: `titles`, or else `class_names`."""
+        return self.titles or self.class_names
+
+    @property
+    def empty_classes(self) -> tuple[str, ...]:
+        """The classes of `class_names` that have no image here."""
+        there = set(np.unique(self.labels).tolist())
+        return tuple(name for label, name in enumerate(self.class_names) if label not in there)
+
     def __len__(self) -> int:
         """Count the images."""
         return len(self.names)
+
+    def with_labels(
+        self,
+        labels: npt.NDArray[np.integer],
+        class_names: Sequence[str],
+        titles: Sequence[str] = (),
+    ) -> ImageList:
+        """Return the list of the same images with other labels.
+
+        Parameters
+        ----------
+        labels : array of int, shape (N,)
+        class_names, titles : sequence of str
+            What they number, and what people call these classes.
+        """
+        numbers = np.asarray(labels, np.int64)
+        return replace(self, labels=numbers, class_names=tuple(class_names), titles=tuple(titles))
+
+    @staticmethod
+    def join(lists: Sequence[ImageList]) -> ImageList:
+        """Return one list of the images of several, which have the same classes.
+
+        Parameters
+        ----------
+        lists : sequence of ImageList
+            None of them in memory.
+        """
+        splits = groups = None
+        if any(images.splits is not None for images in lists):
+            splits = tuple(name for each in lists for name in each.splits or ("",) * len(each))
+        if any(images.groups is not None for images in lists):
+            groups = tuple(name for each in lists for name in each.groups or ("",) * len(each))
+        return ImageList(
+            [name for images in lists for name in images.names],
+            np.concatenate([images.labels for images in lists]),
+            lists[0].class_names,
+            tuple(source for images in lists for source in images.sources),
+            JoinedRefs([images.refs for images in lists if images.refs is not None]),
+            splits=splits,
+            groups=groups,
+            titles=lists[0].titles,
+        )
 
     def take(self, rows: npt.NDArray[np.integer]) -> ImageList:
         """Return the list of some of the images, in the order given."""

@@ -326,6 +326,6 @@ def _is_sorted(source: str) -> bool:
     """Tell whether a source has splits, or a folder for each of two classes or more."""
     try:
         layout = find_layout(source)
-        return bool(layout.splits) or len(layout.read().class_ids) > 1
+        return bool(layout.splits) or len(layout.read().class_names) > 1
     except InputError:  # no folders, or images beside them
         return False

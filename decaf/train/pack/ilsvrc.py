@@ -27,7 +27,6 @@ from decaf.images.listing.archives import (
     read_member,
 )
 from decaf.images.listing.folders import has_image_ending, is_hidden, list_folder, read_start
-from decaf.images.listing.layouts import LabelledImages
 from decaf.images.listing.refs import ImageRef, LazyRefs
 from decaf.images.listing.sources import ImageList
 from decaf.train.pack.matfile import read_structures
@@ -89,7 +88,7 @@ def is_tar_of_tars(path: str) -> bool:
         return all(member.name.endswith(b".tar") for member in shown)
 
 
-def read_train(path: str, words: dict[str, str]) -> LabelledImages:
+def read_train(path: str, words: dict[str, str]) -> ImageList:
     """List the training images in a tar of ``<wnid>.tar``.
 
     Parameters
@@ -125,11 +124,10 @@ def read_train(path: str, words: dict[str, str]) -> LabelledImages:
         counts.append(len(members))
     refs = _TarRefs(archive, names, np.concatenate(places) if places else _places([]))
     labels = np.repeat(np.arange(len(ids)), counts)
-    empty = tuple(name for name, count in zip(ids, counts, strict=True) if not count)
-    return _labelled(path, names, labels, ids, words, refs, empty)
+    return _labelled(path, names, labels, ids, words, refs)
 
 
-def read_val(path: str, devkit: Devkit, class_ids: Sequence[str]) -> LabelledImages:
+def read_val(path: str, devkit: Devkit, class_ids: Sequence[str]) -> ImageList:
     """List the validation images in a tar or folder, with the classes of the development kit.
 
     Parameters
@@ -181,8 +179,7 @@ def read_val(path: str, devkit: Devkit, class_ids: Sequence[str]) -> LabelledIma
             f"({', '.join(name or 'one that meta.mat does not explain' for name in strangers[:5])})"
         )
     labels = np.array([place[name] for name in wnids], np.int64)
-    empty = tuple(sorted(set(class_ids) - set(wnids)))
-    return _labelled(path, names, labels, class_ids, devkit.words, refs, empty)
+    return _labelled(path, names, labels, class_ids, devkit.words, refs)
 
 
 def read_devkit(path: str) -> Devkit:
@@ -253,15 +250,10 @@ def _labelled(
     ids: Sequence[str],
     words: dict[str, str],
     refs: Sequence[ImageRef],
-    empty: tuple[str, ...],
-) -> LabelledImages:
+) -> ImageList:
     source = {"kind": "ilsvrc", "path": path, "images": len(names)}
-    return LabelledImages(
-        images=ImageList(names, labels.astype(np.int64), tuple(ids), (source,), refs),
-        class_ids=tuple(ids),
-        class_names=tuple(words.get(name, name) for name in ids),
-        empty=empty,
-    )
+    titles = tuple(words.get(name, name) for name in ids)
+    return ImageList(names, labels.astype(np.int64), tuple(ids), (source,), refs, titles=titles)
 
 
 def _places(members: Sequence[Member]) -> np.ndarray:

@@ -12,7 +12,7 @@ import numpy as np
 
 from decaf.errors import InputError
 from decaf.images.listing.groups import find_groups
-from decaf.images.listing.layouts import LabelledImages, Layout, find_layout
+from decaf.images.listing.layouts import Layout, find_layout
 from decaf.images.listing.sources import ImageList, collect
 
 __all__ = [
@@ -34,7 +34,7 @@ _logger = logging.getLogger(__name__)
 
 def read_train(
     source: Any, labels: Any, layout: str, groups: Any
-) -> tuple[str, LabelledImages | Layout]:
+) -> tuple[str, ImageList | Layout]:
     """Recognise a data set in folders, or list its images with the labels that go with them.
 
     Parameters
@@ -46,7 +46,7 @@ def read_train(
     -------
     kind : str
         Of layout, or "list".
-    found : Layout or LabelledImages
+    found : Layout or ImageList
 
     Raises
     ------
@@ -61,7 +61,7 @@ def read_train(
     return found.kind, found
 
 
-def read_val(val: Any, labels: Any = "folder", layout: str = "auto") -> LabelledImages:
+def read_val(val: Any, labels: Any = "folder", layout: str = "auto") -> ImageList:
     """List validation images that lie elsewhere; of a data set with splits those of val, or test.
 
     Raises
@@ -75,14 +75,10 @@ def read_val(val: Any, labels: Any = "folder", layout: str = "auto") -> Labelled
     return found.read(next((s for s in ("val", "test") if s in found.splits), None))
 
 
-def in_groups(part: LabelledImages, groups: Any) -> LabelledImages:
+def in_groups(images: ImageList, groups: Any) -> ImageList:
     """Find the groups of images that a layout gave: `decaf.images.listing.groups.find_groups`."""
-    if groups is None:
-        return part
-    images = part.images
-    relative = below_source(images).names
-    found = find_groups(groups, images.names, relative, images.refs)
-    return replace(part, images=replace(images, groups=found))
+    found = find_groups(groups, images.names, below_source(images).names, images.refs)
+    return replace(images, groups=found)
 
 
 def shown_source(source: Any) -> str:
@@ -109,7 +105,7 @@ def _layout(source: Any, labels: Any, layout: str) -> Layout | None:
     return find_layout(source, layout)
 
 
-def _listed(source: Any, labels: Any, layout: str, groups: Any) -> LabelledImages:
+def _listed(source: Any, labels: Any, layout: str, groups: Any) -> ImageList:
     """Read a list of images with the labels that go with it."""
     images = collect(source, labels=labels, layout=layout, groups=groups)
     if images.in_memory:
@@ -126,33 +122,24 @@ def _listed(source: Any, labels: Any, layout: str, groups: Any) -> LabelledImage
         images = images.take(np.flatnonzero(~without))
     present, codes = np.unique(images.labels, return_inverse=True)
     if images.class_names:
-        ids = names_of = tuple(images.class_names[label] for label in present)
-    else:
-        # Sorted as texts in the order of the numbers.
-        width = len(str(int(present.max())))
-        ids = tuple(f"{label:0{width}d}" for label in present.tolist())
-        names_of = tuple(str(label) for label in present.tolist())
-    listed = replace(images, labels=codes.astype(np.int64), class_names=ids)
-    return LabelledImages(listed, ids, names_of, ())
+        return images.with_labels(codes, [images.class_names[label] for label in present])
+    # Sorted as texts in the order of the numbers.
+    width = len(str(int(present.max())))
+    ids = [f"{label:0{width}d}" for label in present.tolist()]
+    return images.with_labels(codes, ids, [str(label) for label in present.tolist()])
 
 
-def split_parts(found: LabelledImages) -> dict[str, LabelledImages]:
+def split_parts(images: ImageList) -> dict[str, ImageList]:
     """Divide a list of images by the splits that its paths tell.
 
     Those of a test are left out where there are some for validation, and so are those outside.
     """
-    splits = np.array(found.images.splits or [], object)
+    splits = np.array(images.splits or [], object)
     if not set(splits.tolist()) & {"val", "test"}:
-        return {"train": found}
-    other = "val" if "val" in splits else "test"
-    parts = {}
-    for split in ("train", other):
-        images = found.images.take(np.flatnonzero(splits == split))
-        empty = set(range(len(found.class_ids))) - set(images.labels.tolist())
-        parts[split] = replace(
-            found, images=images, empty=tuple(found.class_ids[label] for label in sorted(empty))
-        )
-    if not len(parts["train"].images):
+        return {"train": images}
+    chosen = ("train", "val" if "val" in splits else "test")
+    parts = {split: images.take(np.flatnonzero(splits == split)) for split in chosen}
+    if not len(parts["train"]):
         raise InputError("the images are divided, and none of them is for training (train)")
     return parts
 

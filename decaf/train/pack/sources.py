@@ -13,8 +13,7 @@ import numpy as np
 
 from decaf.errors import InputError, SettingError
 from decaf.images.decoding.limits import MAX_NAME_BYTES
-from decaf.images.listing.layouts import LabelledImages, Layout
-from decaf.images.listing.refs import JoinedRefs
+from decaf.images.listing.layouts import Layout
 from decaf.images.listing.sources import ImageList
 from decaf.images.listing.splits import draw_share
 from decaf.storage.unfinished import Entry, describe_images
@@ -139,7 +138,7 @@ def find_source(
 def source_of(
     shown: str,
     kind: str,
-    parts: dict[str, LabelledImages],
+    parts: dict[str, ImageList],
     *,
     split_val: float | None = None,
     seed: int = 0,
@@ -154,7 +153,7 @@ def source_of(
         How errors name it.
     kind : str
         The layout, for the record.
-    parts : dict of str to LabelledImages
+    parts : dict of str to ImageList
         "train", perhaps in groups, and other splits.
     split_val : float, optional
         Draw this share of each class of train as "val", which is then not among `parts`.
@@ -173,7 +172,11 @@ def source_of(
     needed = 1 if split_val is None else 2
     parts = _large_enough(shown, parts, max(1, needed if min_images is None else min_images))
     _check_classes(shown, parts, subset)
-    lists = {split: below_source(part.images) for split, part in parts.items()}
+    train = parts["train"]
+    lists = {
+        split: below_source(part if split == "train" else _numbered(train, part))
+        for split, part in parts.items()
+    }
     if split_val is not None:
         images = lists.pop("train")
         drawn = draw_share(
@@ -189,15 +192,14 @@ def source_of(
             _logger.info("%s: %d groups, none of them in train and val both", shown, count)
         chosen = {"train": np.flatnonzero(~drawn), "val": np.flatnonzero(drawn)}
         lists = {**{split: images.take(rows) for split, rows in chosen.items()}, **lists}
-    train = parts["train"]
-    class_names = tuple(_storable(name) for name in train.class_names)
-    _refuse_unstorable(shown, train.class_ids, class_names, lists)
+    class_names = tuple(_storable(name) for name in train.class_titles)
+    _refuse_unstorable(shown, train.class_names, class_names, lists)
     return PackSource(
         kind=kind,
-        wnids=train.class_ids,
+        wnids=train.class_names,
         class_names=class_names,
         splits={split: len(images) for split, images in lists.items()},
-        images=_joined(list(lists.values())),
+        images=ImageList.join(list(lists.values())),
     )
 
 
@@ -220,10 +222,10 @@ def _located(
 
 def _parts(
     path: Any, val: Any, devkit: str | None, *, labels: Any, layout: str, groups: Any
-) -> tuple[str, dict[str, LabelledImages]]:
+) -> tuple[str, dict[str, ImageList]]:
     """Read the splits."""
     kit = None if devkit is None else ilsvrc.read_devkit(devkit)
-    parts: dict[str, LabelledImages] = {}
+    parts: dict[str, ImageList] = {}
     if isinstance(path, str) and ilsvrc.is_tar_of_tars(path):
         kind = "ilsvrc"
         parts["train"] = ilsvrc.read_train(path, {} if kit is None else kit.words)
@@ -232,21 +234,19 @@ def _parts(
         parts = _by_layout(train, groups, elsewhere=val is not None)
         if kit is not None:
             train = parts["train"]
-            words = zip(train.class_ids, train.class_names, strict=True)
-            named = tuple(kit.words.get(class_id, name) for class_id, name in words)
-            parts["train"] = replace(train, class_names=named)
+            words = zip(train.class_names, train.class_titles, strict=True)
+            titles = tuple(kit.words.get(class_id, title) for class_id, title in words)
+            parts["train"] = replace(train, titles=titles)
     if val is not None:
         parts["val"] = (
             _read_elsewhere(val, layout)
             if kit is None
-            else ilsvrc.read_val(val, kit, parts["train"].class_ids)
+            else ilsvrc.read_val(val, kit, parts["train"].class_names)
         )
     return kind, parts
 
 
-def _by_layout(
-    found: LabelledImages | Layout, groups: Any, *, elsewhere: bool
-) -> dict[str, LabelledImages]:
+def _by_layout(found: ImageList | Layout, groups: Any, *, elsewhere: bool) -> dict[str, ImageList]:
     if not isinstance(found, Layout):
         return {"train": found} if elsewhere else split_parts(found)
     if not found.splits:
@@ -258,7 +258,7 @@ def _by_layout(
     return parts
 
 
-def _read_elsewhere(val: str, layout: str) -> LabelledImages:
+def _read_elsewhere(val: str, layout: str) -> ImageList:
     try:
         return read_val(val, layout=layout)
     except InputError as error:
@@ -268,17 +268,15 @@ def _read_elsewhere(val: str, layout: str) -> LabelledImages:
         ) from error
 
 
-def _large_enough(
-    shown: str, parts: dict[str, LabelledImages], least: int
-) -> dict[str, LabelledImages]:
+def _large_enough(shown: str, parts: dict[str, ImageList], least: int) -> dict[str, ImageList]:
     """Leave out the classes with fewer training images than are needed."""
     train = parts["train"]
-    counts = np.bincount(train.images.labels, minlength=len(train.class_ids))
-    small = {train.class_ids[label]: int(counts[label]) for label in np.flatnonzero(counts < least)}
+    counts = np.bincount(train.labels, minlength=len(train.class_names))
+    small = {train.class_names[at]: int(counts[at]) for at in np.flatnonzero(counts < least)}
     if not small:
         return parts
     told = some_of([f"{name} {count}" for name, count in small.items()])
-    if len(train.class_ids) - len(small) < 2:
+    if len(train.class_names) - len(small) < 2:
         raise InputError(
             f"{shown}: training takes two classes or more with {least} training images or more "
             f"each; with fewer: {told}"
@@ -287,33 +285,30 @@ def _large_enough(
         "%s: %d of %d classes have fewer than %d training images and are left out (%s)",
         shown,
         len(small),
-        len(train.class_ids),
+        len(train.class_names),
         least,
         told,
     )
     return {split: _without(part, set(small)) for split, part in parts.items()}
 
 
-def _without(part: LabelledImages, classes: set[str]) -> LabelledImages:
+def _without(part: ImageList, classes: set[str]) -> ImageList:
     """Leave out classes, and number the others anew."""
-    kept = np.array([name not in classes for name in part.class_ids], bool)
-    images = part.images.take(np.flatnonzero(kept[part.images.labels]))
-    number = np.cumsum(kept) - 1
-    ids = tuple(name for name in part.class_ids if name not in classes)
-    names = zip(part.class_names, kept, strict=True)
-    return LabelledImages(
-        replace(images, labels=number[images.labels], class_names=ids),
-        ids,
-        tuple(name for name, keep in names if keep),
-        tuple(name for name in part.empty if name not in classes),
+    stays = np.array([name not in classes for name in part.class_names], bool)
+    images = part.take(np.flatnonzero(stays[part.labels]))
+    number = np.cumsum(stays) - 1
+    names, titles = (
+        [name for name, keep in zip(each, stays, strict=True) if keep]
+        for each in (part.class_names, part.class_titles)
     )
+    return images.with_labels(number[images.labels], names, titles)
 
 
-def _check_classes(shown: str, parts: dict[str, LabelledImages], subset: bool) -> None:
+def _check_classes(shown: str, parts: dict[str, ImageList], subset: bool) -> None:
     train = parts["train"]
-    if len(train.class_ids) < 2:
+    if len(train.class_names) < 2:
         raise InputError(
-            f"{shown}: has the class {train.class_ids[0]!r} alone; "
+            f"{shown}: has the class {train.class_names[0]!r} alone; "
             "training takes two classes or more, a folder each"
         )
     for split, part in parts.items():
@@ -321,22 +316,23 @@ def _check_classes(shown: str, parts: dict[str, LabelledImages], subset: bool) -
             _check_same(shown, train, split, part, subset)
 
 
-def _check_same(
-    shown: str, train: LabelledImages, split: str, part: LabelledImages, subset: bool
-) -> None:
-    """Refuse a split of other classes than train's, and number its images as train does."""
-    there = set(part.class_ids) - set(part.empty)
-    new, missing = there - set(train.class_ids), set(train.class_ids) - there
+def _check_same(shown: str, train: ImageList, split: str, part: ImageList, subset: bool) -> None:
+    """Refuse a split of other classes than train's."""
+    there = set(part.class_names) - set(part.empty_classes)
+    new, missing = there - set(train.class_names), set(train.class_names) - there
     if subset:
         missing = set()
     if new or missing:
         found = [f"{len(new)} in {split} alone ({some_of(sorted(new))})"] if new else []
         found += [f"{len(missing)} in train alone ({some_of(sorted(missing))})"] if missing else []
         raise InputError(f"{shown}: train and {split} have other classes: {'; '.join(found)}")
-    if part.class_ids != train.class_ids:  # further ones, that are empty on both sides
-        number = {name: label for label, name in enumerate(train.class_ids)}
-        moved = np.array([number.get(name, -1) for name in part.class_ids])
-        part.images.labels[...] = moved[part.images.labels]
+
+
+def _numbered(train: ImageList, part: ImageList) -> ImageList:
+    """Number the images of a split as train does, which has all their classes."""
+    number = {name: label for label, name in enumerate(train.class_names)}
+    moved = np.array([number.get(name, -1) for name in part.class_names])
+    return part.with_labels(moved[part.labels], train.class_names, train.class_titles)
 
 
 def _refuse_unstorable(
@@ -366,17 +362,3 @@ def _refuse_unstorable(
 def _storable(text: str) -> str:
     """Return a text as it comes back from a file; see `decaf.storage.hdf5_text.text_array`."""
     return text.replace("\0", "").encode("utf-8", "backslashreplace").decode()
-
-
-def _joined(lists: Sequence[ImageList]) -> ImageList:
-    groups = None
-    if any(images.groups is not None for images in lists):
-        groups = tuple(name for each in lists for name in each.groups or ("",) * len(each))
-    return ImageList(
-        [name for images in lists for name in images.names],
-        np.concatenate([images.labels for images in lists]),
-        lists[0].class_names,
-        tuple(source for images in lists for source in images.sources),
-        JoinedRefs([images.refs for images in lists if images.refs is not None]),
-        groups=groups,
-    )

@@ -58,11 +58,10 @@ def lay(root: Path, files: dict[str, bytes], form: str = "folder") -> Path:
 def contents(path: Path, split: str | None) -> list[tuple[bytes, str]]:
     """The bytes and the class of every image."""
     found = find_layout(path).read(split)
-    assert found.images.refs is not None
-    assert found.images.class_names == found.class_ids
+    assert found.refs is not None
     return sorted(
-        (ref.load(), found.class_ids[label])
-        for ref, label in zip(found.images.refs, found.images.labels, strict=True)
+        (ref.load(), found.class_names[label])
+        for ref, label in zip(found.refs, found.labels, strict=True)
     )
 
 
@@ -84,7 +83,7 @@ def test_all_layouts_in_all_forms(tmp_path: Path, form: str) -> None:
     assert find_layout(tiny).splits == ("train", "val")
     assert contents(tiny, "train") == [(b"a", "n1"), (b"b", "n2")]
     assert contents(tiny, "val") == [(b"v0", "n2"), (b"v1", "n1"), (b"v10", "n1")]
-    assert find_layout(tiny).read("val").class_names == (
+    assert find_layout(tiny).read("val").titles == (
         "goldfish, Carassius auratus",
         "centipede",
     )
@@ -93,12 +92,12 @@ def test_all_layouts_in_all_forms(tmp_path: Path, form: str) -> None:
 def test_the_order_is_that_of_the_names(tmp_path: Path) -> None:
     found = find_layout(lay(tmp_path / "c", TINY)).read("val")
     folder = bytes(tmp_path / "c" / "val" / "images")
-    assert found.images.names == [
+    assert found.names == [
         folder + b"/" + name for name in (b"val_0.JPEG", b"val_1.JPEG", b"val_10.JPEG")
     ]
-    np.testing.assert_array_equal(found.images.labels, [1, 0, 0])
-    assert found.images.labels.dtype == np.int64
-    assert found.images.sources[0]["images"] == 3
+    np.testing.assert_array_equal(found.labels, [1, 0, 0])
+    assert found.labels.dtype == np.int64
+    assert found.sources[0]["images"] == 3
 
 
 def test_validation_images_of_tiny_imagenet_alone(tmp_path: Path) -> None:
@@ -125,7 +124,7 @@ def test_validation_images_sorted_into_folders_beside_their_list(
     assert contents(path, "val") == [(b"v0", "n2"), (b"v1", "n1")]
     del files["wnids.txt"]
     alone = lay(tmp_path / "d", {**files, **sorted_in}, form)
-    assert find_layout(alone).read("val").class_ids == ("n1", "n2")
+    assert find_layout(alone).read("val").class_names == ("n1", "n2")
 
 
 @pytest.mark.parametrize(
@@ -155,19 +154,19 @@ def test_classes_without_images_are_told(tmp_path: Path) -> None:
     path = lay(tmp_path / "a", FOLDERS)
     (path / "ant").mkdir()
     found = find_layout(path).read()
-    assert found.class_ids == ("ant", "cat", "dog")
-    assert found.empty == ("ant",)
-    assert found.images.labels.tolist() == [1, 1, 2]
+    assert found.class_names == ("ant", "cat", "dog")
+    assert found.empty_classes == ("ant",)
+    assert found.labels.tolist() == [1, 1, 2]
 
 
 def test_an_image_that_is_listed_and_absent_is_missing(tmp_path: Path) -> None:
     path = lay(tmp_path / "c", TINY)
     (path / "val" / "images" / "val_1.JPEG").unlink()
     found = find_layout(path).read("val")
-    assert found.images.labels.tolist() == [1, 0, 0]
-    assert found.images.refs is not None
+    assert found.labels.tolist() == [1, 0, 0]
+    assert found.refs is not None
     with pytest.raises(ImageError) as caught:
-        found.images.refs[1].load()
+        found.refs[1].load()
     assert caught.value.status == "missing"
 
 
@@ -226,7 +225,7 @@ def test_images_without_a_class_are_left_out_with_a_word(
     message: str,
 ) -> None:
     found = find_layout(lay(tmp_path / "a", files)).read(split)
-    assert len(found.images) == left
+    assert len(found) == left
     assert message in caplog.text
 
 
@@ -237,7 +236,7 @@ def test_the_user_says_what_the_folders_are(
     assert find_layout(path).splits == ()
     assert "taken for classes: 'train', 'test', by what" in caplog.text
     assert find_layout(path, "splits").splits == ("train", "test")
-    assert find_layout(path, "classes").read().class_ids == ("boat", "test", "train")
+    assert find_layout(path, "classes").read().class_names == ("boat", "test", "train")
     with pytest.raises(
         SettingError, match="`layout` 'folders' is not one of auto, splits, classes"
     ):
@@ -320,12 +319,12 @@ def test_any_annotations_are_read_or_refused(
 def test_tiny_imagenet_as_published(shared_data: Path) -> None:
     layout = find_layout(shared_data / "tiny-imagenet-mini")
     train, val = layout.read("train"), layout.read("val")
-    assert len(train.images) == 1200
-    assert len(val.images) == 300
-    assert train.class_ids == val.class_ids
-    assert train.class_names[0] == "goldfish, Carassius auratus"
-    names = [name.split(b"/")[-1].split(b"_")[0].decode() for name in train.images.names]
-    assert [train.class_ids[label] for label in train.images.labels] == names
+    assert len(train) == 1200
+    assert len(val) == 300
+    assert train.class_names == val.class_names
+    assert train.titles[0] == "goldfish, Carassius auratus"
+    names = [name.split(b"/")[-1].split(b"_")[0].decode() for name in train.names]
+    assert [train.class_names[label] for label in train.labels] == names
 
 
 def test_annotated_images_of_an_archive_are_in_its_order(tmp_path: Path) -> None:
@@ -333,7 +332,7 @@ def test_annotated_images_of_an_archive_are_in_its_order(tmp_path: Path) -> None
     with zipfile.ZipFile(path, "w") as archive:
         for name, data in reversed(TINY.items()):
             archive.writestr(name, data)
-    images = find_layout(path).read("val").images
+    images = find_layout(path).read("val")
     assert [name.rpartition(b"/")[2] for name in images.names] == [
         b"val_10.JPEG",
         b"val_1.JPEG",
@@ -344,4 +343,4 @@ def test_annotated_images_of_an_archive_are_in_its_order(tmp_path: Path) -> None
 
 def test_nul_is_left_out_of_words(tmp_path: Path) -> None:
     path = lay(tmp_path / "d", {**TINY, "words.txt": b"n1\tgold\0fish\0\nn2\t\0\n"})
-    assert find_layout(path).read("val").class_names == ("goldfish", "n2")
+    assert find_layout(path).read("val").titles == ("goldfish", "n2")

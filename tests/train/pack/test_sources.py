@@ -15,8 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from decaf.errors import InputError, SettingError
-from decaf.images.listing.layouts import LabelledImages, Layout
+from decaf.images.listing.layouts import Layout
 from decaf.images.listing.refs import ImageRef, JoinedRefs, PickedRefs
+from decaf.images.listing.sources import ImageList
 from decaf.train.pack import sources
 from decaf.train.pack.sources import find_source
 
@@ -217,9 +218,9 @@ def test_classes_out_of_order_are_told_at_once(
     root = touch(tmp_path / "d", "a/1.jpg", "b/1.jpg")
     read = Layout.read
 
-    def reversed_classes(self: Layout, split: str | None = None) -> LabelledImages:
+    def reversed_classes(self: Layout, split: str | None = None) -> ImageList:
         found = read(self, split)
-        return replace(found, class_ids=found.class_ids[::-1])
+        return replace(found, class_names=found.class_names[::-1])
 
     monkeypatch.setattr(Layout, "read", reversed_classes)
     with pytest.raises(InputError, match="the class 'a' is there twice, or not in its order"):
