@@ -259,7 +259,7 @@ def test_a_list_of_images_knows_the_splits_too(
         images = collect(source)
     assert images.class_names == ("cat", "dog")
     assert images.splits == ("train",) * 3 + ("val",) * 2
-    assert "train 3, val 2; layout='classes' takes them for classes" in caplog.text
+    assert "train 3, val 2; `layout='classes'` takes them for classes" in caplog.text
     classes = collect(source, layout="classes")
     assert (classes.class_names, classes.splits) == (("train", "val"), None)
     assert images.take(np.array([3, 0])).splits == ("val", "train")
