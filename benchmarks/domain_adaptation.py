@@ -23,7 +23,7 @@ import numpy as np
 
 from arguments import RESULTS
 from command_line import apart_from_full, file_name, folder, shown_command
-from datasets.domain_layouts import PROTOCOLS
+from datasets.domains import PROTOCOLS
 from datasets.feature_folder import ReadyFeatures, read_feature_folder
 from decaf.backbone.weights.registry import DEFAULT_WEIGHTS
 from decaf.cli.exit_codes import stopped_by_signals
@@ -98,12 +98,12 @@ def _read(args: argparse.Namespace) -> Data:
 
 def _few_images(domains: DomainSet) -> DomainSet:
     """Take a few images of each class and domain, where there are more."""
-    labels = domains.dataset.labels
+    labels = domains.labels
     kept = np.concatenate(
         [
             rows[labels[rows] == label][:QUICK_IMAGES]
             for rows in map(domains.rows_of, domains.domains)
-            for label in range(len(domains.dataset.class_names))
+            for label in range(len(domains.class_names))
         ]
     )
     if len(kept) == len(domains):
@@ -127,9 +127,9 @@ def _settings(
         pairs = pairs or tuple(dict.fromkeys([*known, *ring]))[:QUICK_PAIRS]
         splits = 1 if isinstance(splits, int) else splits
         layers = tuple(args.layers or layers[:1])
-        target = max(1, min(target, min(int(domains.counts(d).min()) for d in names) - 1))
-    stem = {"Office-31": "office31", "PACS": "pacs"}.get(domains.dataset.name)
-    stem = stem or "".join(c if c.isascii() and c.isalnum() else "_" for c in domains.dataset.name)
+        target = max(1, min(target, min(int(domains.counts_of(d).min()) for d in names) - 1))
+    stem = {"Office-31": "office31", "PACS": "pacs"}.get(domains.name)
+    stem = stem or "".join(c if c.isascii() and c.isalnum() else "_" for c in domains.name)
     apart = apart_from_full(parser, args, less=_LESS, alike=("features", "protocol", "weights"))
     return AdaptationSettings(
         name=f"domain_adaptation-{stem.lower()[:30]}{apart[0]}",

@@ -199,7 +199,7 @@ def run_one(job: Job, cache: Path | None) -> dict[str, Any]:
         model, head = Path(folder, "model.safetensors"), Path(folder, "frozen.head")
         began = time.perf_counter()
         found = decaf.finetune(
-            list(train.paths),
+            list(train.files),
             labels=[str(names[label]) for label in train.labels],
             out=model,
             weights=job.weights,
@@ -215,7 +215,7 @@ def run_one(job: Job, cache: Path | None) -> dict[str, Any]:
         rows = features.matrix("fc7", np.arange(len(test)))
         saved = load_head(head)
         frozen = np.array(saved.class_names)[saved.estimator.predict(rows)]
-        logits = np.asarray(decaf.extract(list(test.paths), "fc8", weights=model))
+        logits = np.asarray(decaf.extract(list(test.files), "fc8", weights=model))
         tuned = np.array([name for name, _, _ in found.classes])[logits.argmax(1)]
     truth = np.array(test.class_names)[test.labels]
     steps = int(max(row["step"] for row in found.history))

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from datasets.caltech101 import read_caltech101
-from datasets.class_folders import read_class_folders
-from datasets.dataset import Dataset, OfficialSplit
+from datasets.dataset import Dataset, OfficialSplit, read_class_folders
 from datasets.scene15 import read_scene15
 from datasets.sun397 import read_sun397
 

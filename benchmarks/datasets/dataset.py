@@ -1,4 +1,4 @@
-"""Labelled images on disk: the data set as an object, and the count of what is missing."""
+"""Labelled images of a data set, any folder of classes, and the count of what is missing."""
 
 from __future__ import annotations
 
@@ -6,11 +6,16 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from decaf.errors import InputError
+from decaf.images import ImageList, ImageRef, collect
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 __all__ = [
     "Dataset",
@@ -19,7 +24,9 @@ __all__ = [
     "class_folders_of",
     "compare_counts",
     "images_below",
+    "images_of_classes",
     "make_dataset",
+    "read_class_folders",
 ]
 
 _SHOWN = 3
@@ -61,8 +68,11 @@ class OfficialSplit:
 
 
 @dataclass(frozen=True, eq=False)
-class Dataset:
-    """Labelled images.
+class Dataset(ImageList):
+    """The labelled images of a data set.
+
+    Its ``names`` are unique, ``class/file``, and the same wherever the data set lies, so that
+    splits are too. Sorted.
 
     Attributes
     ----------
@@ -70,14 +80,6 @@ class Dataset:
         Such as ``"Caltech-101"``.
     root : str
         The folder that holds the class folders, absolute.
-    names : tuple of bytes
-        One for each image, unique: ``class/file``. The same wherever the data set lies, so that
-        splits are too. Sorted.
-    paths : tuple of bytes
-        Where each image is, absolute.
-    labels : array of int64, shape (N,)
-        Places in `class_names`.
-    class_names : tuple of str
     official : tuple of OfficialSplit
         The splits that come with the data set; empty where there are none.
     notes : tuple of str
@@ -85,27 +87,23 @@ class Dataset:
     origin : Origin or None
     """
 
-    name: str
-    root: str
-    names: tuple[bytes, ...]
-    paths: tuple[bytes, ...]
-    labels: npt.NDArray[np.int64]
-    class_names: tuple[str, ...]
+    name: str = ""
+    root: str = ""
     official: tuple[OfficialSplit, ...] = ()
     notes: tuple[str, ...] = ()
     origin: Origin | None = None
 
-    def __len__(self) -> int:
-        """Count the images."""
-        return len(self.names)
+    @property
+    def files(self) -> list[bytes]:
+        """Where each image is, absolute."""
+        return [ref.name for ref in self.refs or ()]
 
     @property
     def counts(self) -> npt.NDArray[np.int64]:
         """How many images each class has: (K,) int64."""
-        found: npt.NDArray[np.int64] = np.bincount(self.labels, minlength=len(self.class_names))
-        return found
+        return np.bincount(self.labels, minlength=len(self.class_names))
 
-    def take(self, rows: Sequence[int] | npt.NDArray[np.integer], note: str = "") -> Dataset:
+    def take(self, rows: Sequence[int] | npt.NDArray[np.integer[Any]], note: str = "") -> Self:
         """Return the data set of some of the images; classes left without an image are dropped.
 
         Parameters
@@ -130,15 +128,14 @@ class Dataset:
             raise InputError(f"{self.root}: no image is left of {self.name}")
         place = np.full(len(self), -1, np.int64)
         place[kept] = np.arange(len(kept))
-        classes, labels = np.unique(self.labels[kept], return_inverse=True)
+        images = super().take(kept)
+        classes, labels = np.unique(images.labels, return_inverse=True)
         official = tuple(
             OfficialSplit(each.name, _there(place[each.train]), _there(place[each.test]))
             for each in self.official
         )
         return replace(
-            self,
-            names=tuple(self.names[row] for row in kept),
-            paths=tuple(self.paths[row] for row in kept),
+            images,
             labels=labels.astype(np.int64),
             class_names=tuple(self.class_names[each] for each in classes),
             official=official,
@@ -179,7 +176,7 @@ def make_dataset(
     if not images:
         raise InputError(f"{shown}: no images of {name}{_get(origin)}")
     ordered = sorted(images)
-    names = tuple(each[0] for each in ordered)
+    names = [each[0] for each in ordered]
     twice = [os.fsdecode(a) for a, b in pairwise(names) if a == b]
     if twice:
         raise InputError(f"{shown}: two images are called {twice[0]!r}; remove or rename one")
@@ -190,16 +187,73 @@ def make_dataset(
             "folder for each of several classes"
         )
     place = {each: number for number, each in enumerate(class_names)}
+    files = [os.path.abspath(each[1]) for each in ordered]
     return Dataset(
+        names,
+        np.array([place[each[2]] for each in ordered], np.int64),
+        class_names,
+        ({"kind": "data set", "path": shown, "images": len(names)},),
+        [ImageRef(file) for file in files],
         name=name,
         root=os.path.abspath(shown),
-        names=names,
-        paths=tuple(os.path.abspath(each[1]) for each in ordered),
-        labels=np.array([place[each[2]] for each in ordered], np.int64),
-        class_names=class_names,
         notes=tuple(notes),
         origin=origin,
     )
+
+
+def read_class_folders(root: str | bytes | os.PathLike[str], *, name: str = "") -> Dataset:
+    """List the images of a folder of class folders in their place.
+
+    Parameters
+    ----------
+    root : path
+    name : str
+        What to call the data set; the folder's name when not given.
+
+    Returns
+    -------
+    Dataset
+        All images below the class folders, as `decaf.extract` lists them.
+
+    Raises
+    ------
+    InputError
+        If there are no images, images that lie in no class folder, or fewer than two classes.
+    """
+    top = os.fsencode(root)
+    images = images_of_classes(top)
+    loose = [os.fsdecode(relative) for relative, _, class_name in images if not class_name]
+    if loose:
+        raise InputError(
+            f"{os.fsdecode(top)}: {len(loose)} images lie in no class folder (such as "
+            f"{loose[0]!r}); expected a folder for each class, with its images"
+        )
+    return make_dataset(name or os.path.basename(os.path.abspath(os.fsdecode(top))), top, images)
+
+
+def images_of_classes(folder: bytes) -> list[tuple[bytes, bytes, str]]:
+    """List the images below a folder of class folders.
+
+    Parameters
+    ----------
+    folder : bytes
+
+    Returns
+    -------
+    list of (bytes, bytes, str)
+        Path below the folder, path, and class; an empty text for an image in no class folder.
+
+    Raises
+    ------
+    InputError
+        If there are none, or the folder cannot be read.
+    """
+    images = collect(folder, layout="classes")
+    prefix = len(os.path.join(folder, b""))
+    return [
+        (path[prefix:], path, images.class_names[label] if label >= 0 else "")
+        for path, label in zip(images.names, images.labels.tolist(), strict=True)
+    ]
 
 
 def class_folders_of(root: bytes) -> list[bytes]:

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from datasets.dataset import Origin
-from datasets.domain_set import DomainSet, make_domain_set
+from datasets.domains import DomainSet, make_domain_set
 from datasets.matlab_file import read_matlab_features
 from decaf.errors import InputError
 
@@ -140,8 +140,8 @@ def _read(folder: Path, kind: str, files: dict[str, Path]) -> ReadyFeatures:
         source_per_class={"amazon": 20, "caltech": 20, "dslr": 8, "webcam": 8} if caltech else {},
         takes_fewer=caltech,
     )
-    rows = np.stack([blocks[name] for name in domains.dataset.names])
-    digest = hashlib.sha256(b"\0".join(domains.dataset.names))
+    rows = np.stack([blocks[name] for name in domains.names])
+    digest = hashlib.sha256(b"\0".join(domains.names))
     digest.update(np.ascontiguousarray(rows).tobytes())
     return ReadyFeatures(kind, domains, rows, digest.hexdigest())
 

@@ -100,7 +100,7 @@ def read_scene15(root: str | bytes | os.PathLike[str], *, allow_partial: bool = 
     if len(halves) == 1:
         return dataset
     half_by_path = {os.path.abspath(path): half for path, half in half_of.items()}
-    half_by_row = np.array([half_by_path[path] for path in dataset.paths])
+    half_by_row = np.array([half_by_path[path] for path in dataset.files])
     train, test = (np.flatnonzero(half_by_row == each) for each in ("train", "test"))
     return replace(dataset, official=(OfficialSplit("train and test folders", train, test),))
 

@@ -104,7 +104,7 @@ def photographs(root: Path, each: tuple[int, ...]) -> Path:
 
 
 def names(dataset: Any) -> list[str]:
-    return ["/".join(Path(os.fsdecode(path)).parts[-2:]) for path in dataset.paths]
+    return ["/".join(Path(os.fsdecode(path)).parts[-2:]) for path in dataset.files]
 
 
 def test_a_fifth_of_a_class_at_least_is_the_test(benchmark: ModuleType, tmp_path: Path) -> None:
@@ -150,7 +150,7 @@ def test_a_val_folder_beside_is_the_test(benchmark: ModuleType, tmp_path: Path) 
     train, test = benchmark.drawn(job)
     assert [*train.counts] == [4, 4]
     assert [*test.counts] == [2, 3]
-    assert all("val" in Path(os.fsdecode(path)).parts for path in test.paths)
+    assert all("val" in Path(os.fsdecode(path)).parts for path in test.files)
 
 
 def test_seeds_come_one_after_the_other_and_nothing_is_run_twice(

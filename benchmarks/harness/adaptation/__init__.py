@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from datasets.domain_layouts import read_domains
-from datasets.domain_set import DomainSet
+from datasets.domains import DomainSet, read_domains
 from harness.adaptation.methods import METHODS, MethodSettings
 from harness.adaptation.run import run_adaptation
 from harness.adaptation.settings import AdaptationSettings

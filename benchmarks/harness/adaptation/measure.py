@@ -25,7 +25,7 @@ from sklearn.exceptions import ConvergenceWarning
 import decaf.adapt
 import decaf.heads
 from datasets.dataset import Dataset
-from datasets.domain_set import DomainSet
+from datasets.domains import DomainSet
 from decaf.adapt.algebra.kept_decompositions import recalled, remembering
 from decaf.errors import DecafError, FeatureFileError, InputError, Stopped
 from decaf.runtime.progress import duration
@@ -375,7 +375,7 @@ class _Task:
 
     def size(self, width: int) -> float:
         """Return about how many seconds it takes on two cores, from Office-31's and PACS's."""
-        split, classes = self.split, len(self.column.domains.dataset.class_names)
+        split, classes = self.split, len(self.column.domains.class_names)
         sources = 0 if self.method.uses == "target" else len(split.source)
         return 1.7e-7 * classes * sources**2 + 6e-8 * len(split.test) * width
 
@@ -394,7 +394,7 @@ class _Task:
         parts = {"test": self.split.test, "labelled": self.split.labelled}
         if self.method.uses != "target":
             parts["source"] = self.split.source
-        dataset = self.column.domains.dataset
+        dataset = self.column.domains
         return {
             "features": self.column.fingerprint,
             "column": self.column.name,
@@ -406,7 +406,7 @@ class _Task:
 
     def outcome(self, features: Features) -> Outcome:
         """Fit, and count the right answers."""
-        dataset, split = self.column.domains.dataset, self.split
+        dataset, split = self.column.domains, self.split
         try:
             answers = run_method(
                 self.method,
@@ -452,7 +452,7 @@ class _Once:
             rows = self._column.read()
             bad = ~np.isfinite(rows).all(axis=1)
             if bad.any():
-                name = self._column.domains.dataset.names[int(bad.argmax())]
+                name = self._column.domains.names[int(bad.argmax())]
                 raise FeatureFileError(
                     f"{self._column.title}: {int(bad.sum())} of {len(rows)} rows hold NaN or "
                     f"infinity, the first is {name.decode('utf-8', 'backslashreplace')}"

@@ -83,7 +83,7 @@ def domains_picture(
     pictured = [method for method in methods if method.key in PICTURED]
     if not pictured:
         return None
-    features, dataset = column.read(), column.domains.dataset
+    features, dataset = column.read(), column.domains
     split = column.splits[0].of_pair(*pair)
     drawn = _few(split.source, split.test, dataset.labels)
     rows = features[np.concatenate([drawn.source, drawn.target])].astype(np.float64)

@@ -61,8 +61,8 @@ def make_report(found: Measured, settings: AdaptationSettings) -> BenchmarkRepor
     settings : AdaptationSettings
     """
     results = found.results
-    dataset = results.columns[0].domains.dataset
-    notes = list(dict.fromkeys(n for c in results.columns for n in c.domains.dataset.notes))
+    dataset = results.columns[0].domains
+    notes = list(dict.fromkeys(n for c in results.columns for n in c.domains.notes))
     tables = _pair_tables(results, settings)
     return BenchmarkReport(
         name=settings.name,
@@ -140,7 +140,7 @@ def _mean_tables(results: Results, settings: AdaptationSettings) -> list[Section
 def _pair_tables(results: Results, settings: AdaptationSettings) -> list[Table]:
     """Make the tables of the pairs; where there are many, all but the paper's are folded up."""
     tables = []
-    office = results.columns[0].domains.dataset.name == "Office-31"
+    office = results.columns[0].domains.name == "Office-31"
     for pair in results.pairs:
         for setting in results.methods:
             known = office and pair == PAIR and setting == "supervised"
@@ -207,8 +207,8 @@ def _what(found: Measured, settings: AdaptationSettings) -> str:
         labelled = f"{next(iter(of_count))} labelled source images a class"
     splits = len(results.columns[0].splits)
     return (
-        f"Classifiers for one domain of {domains.dataset.name} learned mostly from another: "
-        f"{len(domains.dataset.class_names)} classes in {len(domains.domains)} domains "
+        f"Classifiers for one domain of {domains.name} learned mostly from another: "
+        f"{len(domains.class_names)} classes in {len(domains.domains)} domains "
         f"({', '.join(domains.domains)}), {labelled}, and in the "
         f"supervised setting {settings.target_per_class} of the target, in "
         f"{f'each of {splits} splits' if splits > 1 else 'one split'} (the protocol of Saenko et "
@@ -220,7 +220,7 @@ def _what(found: Measured, settings: AdaptationSettings) -> str:
 def _settings(found: Measured, settings: AdaptationSettings) -> dict[str, str]:
     domains = found.results.columns[0].domains
     listed = {
-        "data": Path(domains.dataset.root).name,
+        "data": Path(domains.root).name,
         "domains": ", ".join(f"{d} ({len(domains.rows_of(d)):,} images)" for d in domains.domains),
         "pairs": ", ".join(f"{s} → {t}" for s, t in found.results.pairs),
         "splits": found.made_by,
@@ -232,6 +232,6 @@ def _settings(found: Measured, settings: AdaptationSettings) -> dict[str, str]:
         else f"{settings.C:g}",
         "seed": str(settings.seed),
     }
-    if domains.dataset.origin is not None:
-        listed["reference of the data"] = domains.dataset.origin.reference
+    if domains.origin is not None:
+        listed["reference of the data"] = domains.origin.reference
     return listed

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from datasets.domain_set import DomainSet
+from datasets.domains import DomainSet
 from datasets.feature_folder import ReadyFeatures
 from decaf.errors import SettingError
 from decaf.storage.atomic import disk_errors
@@ -159,7 +159,7 @@ class _Run:
         if len(kept) < len(domains):
             messages = next(iter(features.values())).messages
             bad = np.flatnonzero(~ok)
-            first = f"{os.fsdecode(domains.dataset.names[bad[0]])}: {messages[bad[0]]}"
+            first = f"{os.fsdecode(domains.names[bad[0]])}: {messages[bad[0]]}"
             self.notes.append(
                 f"{len(bad)} of {len(domains)} images could not be read and were left out; the "
                 f"first is {first}"
@@ -214,7 +214,7 @@ class _Run:
         self.tell(f"features of {name}: {len(domains):,} images")
         with self._timed(f"features of {name}"):
             found = cached_features(
-                domains.dataset,
+                domains,
                 settings.layers,
                 weights=weights,
                 crops=settings.crops,
@@ -272,11 +272,11 @@ class _Run:
 
     def _note_short_classes(self, domains: DomainSet) -> None:
         """Tell of classes of a source that give all they have, which is less than is taken."""
-        names = domains.dataset.class_names
+        names = domains.class_names
         short = [
             f"{domain}: {names[label]} ({count})"
             for domain, wanted in self.settings.source_count(domains).items()
-            for label, count in enumerate(domains.counts(domain).tolist())
+            for label, count in enumerate(domains.counts_of(domain).tolist())
             if count < wanted
         ]
         if short:
@@ -290,7 +290,7 @@ class _Run:
         self, domains: DomainSet, splits: Sequence[DomainSplit], digests: Mapping[bytes, str]
     ) -> None:
         """Tell of test images that are labelled images too, by their bytes."""
-        known = np.array([digests[name] for name in domains.dataset.names])
+        known = np.array([digests[name] for name in domains.names])
         copies = 0
         for split in splits:
             for source, target in self.settings.pairs_of(domains):

@@ -6,7 +6,7 @@ import math
 import os
 from dataclasses import dataclass
 
-from datasets.domain_set import DomainSet
+from datasets.domains import DomainSet
 from decaf.backbone.weights.registry import DEFAULT_WEIGHTS
 from decaf.errors import SettingError
 from harness.adaptation.methods import METHODS, MethodSettings

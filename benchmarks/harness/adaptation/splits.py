@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from datasets.domain_set import DomainSet
+from datasets.domains import DomainSet
 from decaf.errors import InputError, SettingError
 from decaf.images.listing.splits import draw_order
 from harness.protocol.splits import content_digest, load_manifest, salt_of
@@ -124,7 +124,7 @@ def draw_domain_splits(
     if wrong:
         raise SettingError(f"{', '.join(wrong)}: must be 1 or more")
     _check_enough(domains, {} if take_fewer else source_per_class, target_per_class)
-    dataset = domains.dataset
+    dataset = domains
     splits = []
     for number in range(n_splits):
         parts: tuple[dict[str, Rows], ...] = ({}, {}, {})
@@ -140,10 +140,10 @@ def draw_domain_splits(
 
 
 def _check_enough(domains: DomainSet, source: Mapping[str, int], target: int) -> None:
-    names = domains.dataset.class_names
+    names = domains.class_names
     wrong = []
     for domain in domains.domains:
-        for label, count in enumerate(domains.counts(domain).tolist()):
+        for label, count in enumerate(domains.counts_of(domain).tolist()):
             if count < source.get(domain, 0):
                 wrong.append(
                     f"{domain} has {count} images of {names[label]}, and as the source "
@@ -157,7 +157,7 @@ def _check_enough(domains: DomainSet, source: Mapping[str, int], target: int) ->
     if wrong:
         more = f" (and {len(wrong) - _SHOWN} more such classes)" if len(wrong) > _SHOWN else ""
         raise InputError(
-            f"{domains.dataset.root}: {'; '.join(wrong[:_SHOWN])}{more}: ask for fewer labelled "
+            f"{domains.root}: {'; '.join(wrong[:_SHOWN])}{more}: ask for fewer labelled "
             "images by --source and --target"
         )
 
@@ -190,12 +190,12 @@ def domain_manifest(
     """
 
     def names(rows: Rows) -> list[str]:
-        return [os.fsdecode(domains.dataset.names[row]) for row in rows]
+        return [os.fsdecode(domains.names[row]) for row in rows]
 
     content: dict[str, Any] = {
         "format": FORMAT,
         "schema": SCHEMA,
-        "dataset": domains.dataset.name,
+        "dataset": domains.name,
         "made_by": made_by,
         "domains": {
             domain: {
@@ -247,9 +247,9 @@ def read_domain_splits(
     """
     shown = os.fspath(path)
     content = load_manifest(shown, FORMAT, SCHEMA)
-    if content.get("dataset") != domains.dataset.name:
+    if content.get("dataset") != domains.name:
         raise InputError(
-            f"{shown}: splits of {content.get('dataset')!r}, and this is {domains.dataset.name!r}"
+            f"{shown}: splits of {content.get('dataset')!r}, and this is {domains.name!r}"
         )
     recorded = content.get("domains")
     if not isinstance(recorded, dict) or set(recorded) != set(domains.domains):
@@ -263,7 +263,7 @@ def read_domain_splits(
                 f"{then.get('images')} then, {len(domains.rows_of(domain))} now, in name, class or "
                 "content; give the same data set, or draw new splits"
             )
-    row_of = {os.fsdecode(name): row for row, name in enumerate(domains.dataset.names)}
+    row_of = {os.fsdecode(name): row for row, name in enumerate(domains.names)}
     try:
         return tuple(_split(each, domains, row_of) for each in _some(content["splits"]))
     except (KeyError, TypeError, ValueError) as error:
@@ -296,7 +296,7 @@ def _some(values: Any) -> list[Any]:
 
 
 def _digest_of_domain(domains: DomainSet, domain: str, digests: Mapping[bytes, str]) -> str:
-    dataset = domains.dataset
+    dataset = domains
     digest = hashlib.sha256()
     for row in domains.rows_of(domain):
         name = dataset.names[row]

@@ -155,7 +155,7 @@ class VectorsOfSplits:
             with disk_errors(self._cache, "finished results are kept"):
                 self._cache.mkdir(parents=True, exist_ok=True)
             self._computed = fisher_vectors_of_splits(
-                self._dataset.paths,
+                self._dataset.files,
                 vocabulary_rows=[split.train for split in self._splits],
                 settings=self.settings,
                 cache=self._cache,

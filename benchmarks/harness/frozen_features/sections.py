@@ -349,7 +349,7 @@ def _below(dataset: Dataset, rows: npt.NDArray[np.int64], label: int) -> tuple[s
 
 
 def _relative(dataset: Dataset, row: int) -> str:
-    return os.path.relpath(os.fsdecode(dataset.paths[row]), dataset.root)
+    return os.path.relpath(os.fsdecode(dataset.files[row]), dataset.root)
 
 
 def remarks(tasks: Sequence[Task]) -> list[str]:

@@ -158,7 +158,7 @@ def cached_features(
 
     def run(overwrite: bool) -> FeatureFile:
         found = extract(
-            list(dataset.paths),
+            list(dataset.files),
             settings.layers,
             out=path,
             weights=backbone,
@@ -210,7 +210,7 @@ def _cached(
 
 def _file_name(dataset: Dataset, run: dict[str, Any]) -> str:
     key = hashlib.sha256(json.dumps(run, sort_keys=True).encode())
-    for path in dataset.paths:
+    for path in dataset.files:
         key.update(b"\0" + path)
     words = "".join(sign for sign in dataset.name.lower() if sign.isascii() and sign.isalnum())
     return f"{words or 'images'}-{key.hexdigest()[:_DIGITS]}.h5"

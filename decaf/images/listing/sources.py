@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,9 @@ from decaf.images.listing.labels import labels_from_classes, labels_from_file, l
 from decaf.images.listing.paths import Found, find_images
 from decaf.images.listing.refs import ImageRef, JoinedRefs, PickedRefs, RefList, Wire
 from decaf.images.listing.split_folders import LAYOUTS, split_called
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 __all__ = ["MEMORY_KINDS", "ImageList", "ImageRef", "Wire", "collect"]
 
@@ -141,7 +144,7 @@ class ImageList:
             titles=lists[0].titles,
         )
 
-    def take(self, rows: npt.NDArray[np.integer]) -> ImageList:
+    def take(self, rows: npt.NDArray[np.integer]) -> Self:
         """Return the list of some of the images, in the order given."""
         return replace(
             self,

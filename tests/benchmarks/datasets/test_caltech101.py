@@ -35,7 +35,7 @@ def test_a_whole_data_set_wherever_the_user_points(whole: Path, below: str) -> N
     assert len(dataset) == 9_144
     assert dict(zip(dataset.class_names, dataset.counts.tolist(), strict=True)) == IMAGES_OF_CLASS
     assert dataset.names[0] == b"BACKGROUND_Google/image_0001.jpg"
-    assert dataset.paths[0] == bytes(whole / "101_ObjectCategories") + b"/" + dataset.names[0]
+    assert dataset.files[0] == bytes(whole / "101_ObjectCategories") + b"/" + dataset.names[0]
     assert dataset.notes == ()
 
 
@@ -50,7 +50,7 @@ def test_what_is_no_image_of_the_data_set_is_passed_over(tmp_path: Path) -> None
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"\xff\xd8\xff\xe0")
     dataset = read_caltech101(tmp_path, allow_partial=True)
-    assert dataset.names == (b"ant/image_0001.jpg", b"bass/image_0001.jpg")
+    assert dataset.names == [b"ant/image_0001.jpg", b"bass/image_0001.jpg"]
 
 
 def test_a_partial_data_set_names_classes_and_counts(tmp_path: Path) -> None:

@@ -56,8 +56,8 @@ def test_both_forms_are_the_same_images(one_folder: Path, two_halves: Path) -> N
     assert one.official == ()
     (split,) = two.official
     assert (len(split.train), len(split.test)) == (1_500, 2_985)
-    assert all(b"/train/" in two.paths[row] for row in split.train)
-    assert all(b"/test/" in two.paths[row] for row in split.test)
+    assert all(b"/train/" in two.files[row] for row in split.train)
+    assert all(b"/test/" in two.files[row] for row in split.test)
 
 
 def test_halves_numbered_anew_keep_their_images(tmp_path: Path) -> None:

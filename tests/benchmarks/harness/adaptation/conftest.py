@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
-from datasets.domain_set import DomainSet, make_domain_set
+from datasets.domains import DomainSet, make_domain_set
 from harness.adaptation.measure import FeatureColumn
 from harness.adaptation.splits import draw_domain_splits
 
@@ -31,7 +31,7 @@ def make_features(domains: DomainSet, d: int = 10, seed: int = 0) -> np.ndarray:
     """Return rows around a place for each class, shifted and turned a little in each domain."""
     random = np.random.default_rng(seed)
     places = 3 * random.standard_normal((len(CLASSES), d))
-    rows = places[domains.dataset.labels] + random.standard_normal((len(domains), d))
+    rows = places[domains.labels] + random.standard_normal((len(domains), d))
     shifts = 2 * random.standard_normal((len(domains.domains), d))
     return (rows + shifts[domains.domain_of]).astype(np.float32)
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from datasets.domain_set import DomainSet
+from datasets.domains import DomainSet
 from decaf.errors import FeatureFileError, InputError, SettingError, Stopped
 from harness.adaptation import measure as module
 from harness.adaptation.measure import (
@@ -50,7 +50,7 @@ def test_no_label_of_a_test_image_changes_anything(
 
     Without labels of the target, those of its labelled images do not count either.
     """
-    rows, labels = column.read(), column.domains.dataset.labels
+    rows, labels = column.read(), column.domains.labels
     split = column.splits[0].of_pair(*PAIR[0])
     hidden = split.test
     if setting == "unsupervised":
@@ -77,7 +77,7 @@ def test_the_test_rows_labels_never_reach_the_estimator(
             return np.zeros(len(X), np.int64)
 
     monkeypatch.setattr(MethodSettings, "make", lambda *_args, **_more: Spy())
-    rows, labels = column.read(), column.domains.dataset.labels
+    rows, labels = column.read(), column.domains.labels
     split = column.splits[0].of_pair(*PAIR[0])
     for setting in SETTINGS:
         run_method(METHODS[0], rows, labels, split, setting)
@@ -102,7 +102,7 @@ def test_right_answers_are_counted_by_class(column: FeatureColumn) -> None:
         ("supervised",),
     )
     split = column.splits[0].of_pair(*PAIR[0])
-    labels = column.domains.dataset.labels
+    labels = column.domains.labels
     answers = run_method(fit.method, column.read(), labels, split, "supervised")
     right = answers.predictions == labels[split.test]
     assert fit.outcome.accuracy == pytest.approx(100 * right.mean())
@@ -159,7 +159,7 @@ def test_finished_results_are_kept_and_repeat(column: FeatureColumn, tmp_path: P
 def test_what_is_remembered_between_fits_changes_no_answer(column: FeatureColumn) -> None:
     both = (*PAIR, ("webcam", "amazon"))
     fits = measure_column(column, lambda each: methods_in(each, METHODS), both, SETTINGS, C=1.0)
-    rows, labels = column.read(), column.domains.dataset.labels
+    rows, labels = column.read(), column.domains.labels
     for fit in fits:
         split = column.splits[fit.split].of_pair(*fit.pair)
         alone = run_method(fit.method, rows, labels, split, fit.setting, C=1.0)

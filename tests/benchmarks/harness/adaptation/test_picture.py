@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.decomposition import PCA
 
-from datasets.domain_set import DomainSet
+from datasets.domains import DomainSet
 from harness.adaptation.measure import FeatureColumn
 from harness.adaptation.methods import METHODS, methods_of
 from harness.adaptation.picture import domains_picture, first_components

@@ -33,7 +33,7 @@ def ready(tmp_path: Path, make_domains: Any, make_features: Any) -> tuple[ReadyF
         rows = np.abs(make_features(domains, width))
         for domain in domains.domains:
             own = domains.rows_of(domain)
-            content = {"fts": rows[own], "labels": 1 + domains.dataset.labels[own][:, None]}
+            content = {"fts": rows[own], "labels": 1 + domains.labels[own][:, None]}
             savemat(folder / f"{domain}_{kind}.mat", content)
     return read_feature_folder(folder)
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from datasets.domain_set import DomainSet
+from datasets.domains import DomainSet
 from harness.adaptation import sections as parts
 from harness.adaptation.measure import FeatureColumn, Fit, Outcome
 from harness.adaptation.methods import METHODS, methods_of

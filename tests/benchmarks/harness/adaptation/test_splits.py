@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datasets.domain_set import DomainSet
+from datasets.domains import DomainSet
 from decaf.errors import InputError, SettingError
 from harness.adaptation import splits as module
 from harness.adaptation.splits import (
@@ -43,7 +43,7 @@ def test_counts_and_disjoint_parts(
     make_domains: Make, each: int, source: int, target: int, seed: int
 ) -> None:
     domains = make_domains(("a", "b", "c"), each)
-    labels = domains.dataset.labels
+    labels = domains.labels
     for split in draw_domain_splits(
         domains, source_per_class=source, target_per_class=target, n_splits=2, seed=seed
     ):
@@ -71,9 +71,7 @@ def test_a_split_does_not_depend_on_how_many_there_are_nor_on_the_other_domains(
     few = draw_domain_splits(two, source_per_class=4, n_splits=2, seed=1)
     many = draw_domain_splits(three, source_per_class=4, n_splits=4, seed=1)
     for one, other in zip(few, many, strict=False):
-        names = [
-            [d.dataset.names[r] for r in s.source["b"]] for d, s in ((two, one), (three, other))
-        ]
+        names = [[d.names[r] for r in s.source["b"]] for d, s in ((two, one), (three, other))]
         assert names[0] == names[1]
     assert not np.array_equal(few[0].source["a"], few[1].source["a"])
     other_seed = draw_domain_splits(two, source_per_class=4, n_splits=1, seed=2)
@@ -104,7 +102,7 @@ def test_numbers_that_cannot_be(make_domains: Make) -> None:
 
 def test_a_manifest_gives_the_splits_back(make_domains: Make, tmp_path: Path) -> None:
     domains = make_domains()
-    digests = {name: f"{number:016x}" for number, name in enumerate(domains.dataset.names)}
+    digests = {name: f"{number:016x}" for number, name in enumerate(domains.names)}
     splits = draw_domain_splits(domains, source_per_class=5)
     path = tmp_path / "splits.json"
     write_splits(path, domain_manifest(domains, splits, digests=digests, made_by="me"))
@@ -132,7 +130,7 @@ def test_a_manifest_of_something_else(make_domains: Make, tmp_path: Path) -> Non
     refused("splits of 'Office-31', and this is 'PACS'", make_domains(name="PACS"))
     refused("splits of other domains than a, b", make_domains(("a", "b")))
     refused("the images of amazon are not those .*36 then, 39 now", make_domains(each=13))
-    name = domains.dataset.names[40]
+    name = domains.names[40]
     refused("the images of webcam are not those", digests={name: "00"})
     write_splits(path, {**content, "schema": 2})
     refused("schema 2 found, 1 expected")
@@ -147,7 +145,7 @@ def test_a_manifest_that_agrees_with_itself_and_is_wrong(
     domains = make_domains()
     content = domain_manifest(domains, draw_domain_splits(domains, source_per_class=5))
     names = content["splits"][0]["domains"]["webcam"]
-    every = [name.decode() for name in domains.dataset.names if name.startswith(b"webcam")]
+    every = [name.decode() for name in domains.names if name.startswith(b"webcam")]
     names["target"] = {
         "twice": [names["target"][0]] * 2,
         "missing": ["webcam/ant/999.jpg"],

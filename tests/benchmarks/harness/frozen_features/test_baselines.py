@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from datasets.class_folders import read_class_folders
-from datasets.dataset import Dataset
+from datasets.dataset import Dataset, read_class_folders
 from harness.fisher_vectors import FisherVectors, FisherVectorSettings
 from harness.fisher_vectors.settings import SPATIAL
 from harness.frozen_features import baselines
@@ -56,7 +55,7 @@ def test_each_split_has_its_own_and_nothing_is_computed_before_it_is_asked_for(
     assert one.matrix(vectors.layer, np.array([1, 5])).tolist() == [[10.0] * 3] * 2
     assert other.matrix(vectors.layer, np.array([1])).tolist() == [[20.0] * 3]
     (call,) = calls
-    assert call["images"] == dataset.paths
+    assert call["images"] == dataset.files
     for rows, split in zip(call["vocabulary_rows"], splits, strict=True):
         assert not set(rows) & set(split.test)  # a vocabulary is a part of the training
 

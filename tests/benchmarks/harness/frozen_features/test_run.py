@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from datasets.class_folders import read_class_folders
-from datasets.dataset import Dataset, OfficialSplit
+from datasets.dataset import Dataset, OfficialSplit, read_class_folders
 from decaf.backbone.weights.safetensors_file import save_weights
 from decaf.backbone.weights.state import Weights
 from decaf.errors import InputError, SettingError, Stopped

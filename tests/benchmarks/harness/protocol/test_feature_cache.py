@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 import decaf
-from datasets.class_folders import read_class_folders
+from datasets.dataset import read_class_folders
 from decaf.backbone.model import Backbone
 from decaf.backbone.weights.state import Weights
 from harness.protocol import feature_cache

@@ -1,18 +1,43 @@
-"""Domains on disk: Office-31 and PACS in their official layouts, and any folder of domains."""
+"""Several domains with the same classes: Office-31, PACS, and any folder of domains."""
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
-from datasets.dataset import Origin, class_folders_of, compare_counts
-from datasets.domain_set import DomainSet, make_domain_set
+import numpy as np
+import numpy.typing as npt
+
+from datasets.dataset import (
+    Dataset,
+    Origin,
+    class_folders_of,
+    compare_counts,
+    images_of_classes,
+    make_dataset,
+)
 from decaf.errors import InputError, SettingError
-from decaf.images.listing.folders import list_folder
 
-__all__ = ["OFFICE31", "OFFICE31_CLASSES", "PACS", "PROTOCOLS", "read_domains"]
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+__all__ = [
+    "OFFICE31",
+    "OFFICE31_CLASSES",
+    "PACS",
+    "PROTOCOLS",
+    "DomainSet",
+    "make_domain_set",
+    "read_domains",
+]
+
+Rows = npt.NDArray[np.int64]
+
+_SHOWN = 3
 
 OFFICE31 = Origin(
     reference="K. Saenko, B. Kulis, M. Fritz, T. Darrell: Adapting visual category models to new "
@@ -96,6 +121,127 @@ _KNOWN = {
 }
 
 PROTOCOLS = ("auto", *_KNOWN, "folders")
+
+
+@dataclass(frozen=True, eq=False)
+class DomainSet(Dataset):
+    """Labelled images of several domains; all domains have the same classes.
+
+    The names of the images begin with that of their domain: ``domain/class/file``.
+
+    Attributes
+    ----------
+    domains : tuple of str
+        In the order of their names.
+    source_per_class : mapping of str to int
+        How many labelled images of each class the published protocol takes of a domain as the
+        source, where it says so.
+    takes_fewer : bool
+        Whether the published protocol takes what there is of a class with fewer images.
+    """
+
+    domains: tuple[str, ...] = ()
+    source_per_class: Mapping[str, int] = field(default_factory=dict)
+    takes_fewer: bool = False
+
+    @cached_property
+    def domain_of(self) -> Rows:
+        """The place in `domains` of each image's domain: (N,) int64."""
+        place = {os.fsencode(name): number for number, name in enumerate(self.domains)}
+        return np.array([place[name.split(b"/", 1)[0]] for name in self.names], np.int64)
+
+    def rows_of(self, domain: str) -> Rows:
+        """Return the rows of a domain, ascending."""
+        return np.flatnonzero(self.domain_of == self.domains.index(domain))
+
+    def counts_of(self, domain: str) -> Rows:
+        """Return how many images of each class a domain has: (K,) int64."""
+        return np.bincount(self.labels[self.rows_of(domain)], minlength=len(self.class_names))
+
+    @property
+    def pairs(self) -> tuple[tuple[str, str], ...]:
+        """All ordered pairs (source, target)."""
+        return tuple((s, t) for s in self.domains for t in self.domains if s != t)
+
+    def take(self, rows: Sequence[int] | npt.NDArray[np.integer[Any]], note: str = "") -> Self:
+        """Return the domains with some of the images.
+
+        Parameters
+        ----------
+        rows : sequence of int
+        note : str
+            What a reader of results has to know of it.
+
+        Raises
+        ------
+        InputError
+            If the domains no longer have the same classes.
+        """
+        found = super().take(rows, note)
+        _check_classes(found)
+        return found
+
+
+def make_domain_set(
+    name: str,
+    root: bytes,
+    images: Sequence[tuple[bytes, bytes, str]],
+    *,
+    notes: Sequence[str] = (),
+    origin: Origin | None = None,
+    source_per_class: Mapping[str, int] | None = None,
+    takes_fewer: bool = False,
+) -> DomainSet:
+    """Put domains together.
+
+    Parameters
+    ----------
+    name : str
+    root : bytes
+    images : sequence of (name, path, class name)
+        The names begin with ``domain/``.
+    notes, origin
+        As of `Dataset`.
+    source_per_class, takes_fewer
+        As of `DomainSet`.
+
+    Raises
+    ------
+    InputError
+        If there are no images, fewer than two domains, or a class that a domain lacks.
+    """
+    dataset = make_dataset(name, root, images, notes=notes, origin=origin)
+    domains = tuple(sorted({os.fsdecode(each.split(b"/", 1)[0]) for each in dataset.names}))
+    if len(domains) < 2:
+        raise InputError(
+            f"{dataset.root}: one domain alone ({domains[0]!r}); adaptation takes two or more: "
+            "expected a folder for each domain, with a folder for each class"
+        )
+    found = DomainSet(
+        **vars(dataset),
+        domains=domains,
+        source_per_class=source_per_class or {},
+        takes_fewer=takes_fewer,
+    )
+    _check_classes(found)
+    return found
+
+
+def _check_classes(domains: DomainSet) -> None:
+    """Refuse domains of which one has a class that another lacks: the set of classes is closed."""
+    names = domains.class_names
+    wrong = []
+    for domain in domains.domains:
+        missing = [names[label] for label in np.flatnonzero(domains.counts_of(domain) == 0)]
+        if missing:
+            more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
+            wrong.append(f"{domain} has no image of {', '.join(missing[:_SHOWN])}{more}")
+    if wrong:
+        raise InputError(
+            f"{domains.root}: the domains differ in their classes: {'; '.join(wrong)}. "
+            "All domains must have the same classes: add the images, or remove those classes "
+            "from the others"
+        )
 
 
 def read_domains(
@@ -183,7 +329,7 @@ def _find(root: bytes, known: _Known) -> bytes | None:
     return None
 
 
-def _images(top: bytes, domains: Mapping[str, int] | list[str]) -> list[tuple[bytes, bytes, str]]:
+def _images(top: bytes, domains: Iterable[str]) -> list[tuple[bytes, bytes, str]]:
     """List the images of all class folders: name, path, class."""
     images: list[tuple[bytes, bytes, str]] = []
     for domain in domains:
@@ -196,13 +342,8 @@ def _images(top: bytes, domains: Mapping[str, int] | list[str]) -> list[tuple[by
                 f"{os.fsdecode(place)}: no class folders; expected a folder for each domain, with "
                 "a folder for each class"
             )
-        before = len(images)
-        for folder in folders:
-            name = folder.decode("utf-8", "backslashreplace")
-            prefix = os.path.join(place, b"")
-            for path in list_folder(os.path.join(place, folder)):
-                below = os.path.join(os.fsencode(domain), path[len(prefix) :])
-                images.append((below, path, name))
-        if len(images) == before:
+        own = [each for each in images_of_classes(place) if each[2]]
+        if not own:
             raise InputError(f"{os.fsdecode(place)}: no images in its {len(folders)} class folders")
+        images += [(os.path.join(os.fsencode(domain), name), path, c) for name, path, c in own]
     return images

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from datasets.domain_layouts import OFFICE31_CLASSES, read_domains
+from datasets.domains import OFFICE31_CLASSES, read_domains
 from decaf.errors import InputError, SettingError
 
 PACS = ("art_painting", "cartoon", "photo", "sketch")
@@ -29,14 +29,14 @@ def test_office31_in_its_official_layout(tmp_path: Path) -> None:
     root = folders(tmp_path / "office", counts, OFFICE31_CLASSES)
     for place in (root, root.parent):  # or the folder above it
         found = read_domains(place)
-        assert found.dataset.name == "Office-31"
+        assert found.name == "Office-31"
         assert found.domains == ("amazon", "dslr", "webcam")
         assert [len(found.rows_of(domain)) for domain in found.domains] == [2817, 498, 795]
-        assert found.dataset.class_names == OFFICE31_CLASSES
+        assert found.class_names == OFFICE31_CLASSES
         assert found.source_per_class == {"amazon": 20, "dslr": 8, "webcam": 8}
-        assert found.dataset.notes == ()
-    assert found.dataset.names[0].startswith(b"amazon/back_pack/frame_")
-    assert all(os.path.isfile(path) for path in found.dataset.paths)
+        assert found.notes == ()
+    assert found.names[0].startswith(b"amazon/back_pack/frame_")
+    assert all(os.path.isfile(path) for path in found.files)
     assert len(found.pairs) == 6
 
 
@@ -48,9 +48,7 @@ def test_an_excerpt_is_refused_and_says_where_to_get_the_whole(tmp_path: Path) -
     ):
         read_domains(tmp_path)
     found = read_domains(tmp_path, allow_partial=True)
-    assert found.dataset.notes == (
-        "an excerpt of Office-31: 3 of 3 domains, 4,109 of 4,110 images",
-    )
+    assert found.notes == ("an excerpt of Office-31: 3 of 3 domains, 4,109 of 4,110 images",)
 
 
 def test_office31_without_a_class(tmp_path: Path) -> None:
@@ -64,7 +62,7 @@ def test_pacs_is_known_by_its_folders(tmp_path: Path) -> None:
     classes = ("dog", "elephant", "giraffe", "guitar", "horse", "house", "person")
     folders(tmp_path, dict.fromkeys(PACS, 14), classes)
     found = read_domains(tmp_path, allow_partial=True)
-    assert found.dataset.name == "PACS"
+    assert found.name == "PACS"
     assert len(found.pairs) == 12
     with pytest.raises(InputError, match="art_painting has 14 images, expected 2048"):
         read_domains(tmp_path)
@@ -73,9 +71,9 @@ def test_pacs_is_known_by_its_folders(tmp_path: Path) -> None:
 def test_any_folder_of_domains(tmp_path: Path) -> None:
     folders(tmp_path / "seasons", {"summer": 6, "winter": 4}, ("oak", "pine"))
     found = read_domains(tmp_path / "seasons")
-    assert found.dataset.name == "seasons"
+    assert found.name == "seasons"
     assert found.domains == ("summer", "winter")
-    assert found.counts("summer").tolist() == [3, 3]
+    assert found.counts_of("summer").tolist() == [3, 3]
     assert found.domain_of.tolist() == [0] * 6 + [1] * 4
 
 
@@ -112,7 +110,7 @@ def test_something_else(tmp_path: Path, protocol: str, message: str) -> None:
 def test_a_domain_of_empty_folders(tmp_path: Path) -> None:
     folders(tmp_path, {"summer": 4}, ("oak", "pine"))
     (tmp_path / "winter" / "oak").mkdir(parents=True)
-    with pytest.raises(InputError, match="winter: no images in its 1 class folders"):
+    with pytest.raises(InputError, match="no images in .*winter"):
         read_domains(tmp_path)
 
 
@@ -125,6 +123,6 @@ def test_leaving_images_out_keeps_the_classes_closed(tmp_path: Path) -> None:
     folders(tmp_path, {"summer": 4, "winter": 2}, ("oak", "pine"))
     found = read_domains(tmp_path)
     assert len(found.take([0, 1, 2, 3, 4, 5])) == 6
-    assert found.take([0, 2, 3, 4, 5], "less").dataset.notes == ("less",)
+    assert found.take([0, 2, 3, 4, 5], "less").notes == ("less",)
     with pytest.raises(InputError, match="winter has no image of pine"):
         found.take([0, 1, 2, 3, 4])

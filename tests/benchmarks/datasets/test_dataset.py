@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from datasets.class_folders import read_class_folders
+from datasets.dataset import read_class_folders
 from decaf.errors import InputError
 
 
@@ -16,7 +16,7 @@ def test_a_folder_of_classes(folder: Path) -> None:
     assert dataset.class_names == ("ant", "bee", "cat", "dog", "elk", "fox", "gnu")
     assert dataset.counts.tolist() == [4] * 7
     assert dataset.names[5] == b"bee/1.png"
-    assert dataset.paths[5] == bytes(folder / "bee/1.png")
+    assert dataset.files[5] == bytes(folder / "bee/1.png")
 
 
 def test_names_that_are_not_utf8(tmp_path: Path) -> None:
@@ -25,7 +25,7 @@ def test_names_that_are_not_utf8(tmp_path: Path) -> None:
         Path(path.decode("utf-8", "surrogateescape")).mkdir()
         Path((path + b"/\xfe.png").decode("utf-8", "surrogateescape")).touch()
     dataset = read_class_folders(tmp_path)
-    assert dataset.names == (b"a\xff/\xfe.png", b"b/\xfe.png")
+    assert dataset.names == [b"a\xff/\xfe.png", b"b/\xfe.png"]
     assert dataset.class_names == ("a\\xff", "b")
 
 
