@@ -110,7 +110,7 @@ def test_something_else(tmp_path: Path, protocol: str, message: str) -> None:
 def test_a_domain_of_empty_folders(tmp_path: Path) -> None:
     folders(tmp_path, {"summer": 4}, ("oak", "pine"))
     (tmp_path / "winter" / "oak").mkdir(parents=True)
-    with pytest.raises(InputError, match="no images in .*winter"):
+    with pytest.raises(InputError, match=r"no images in .*winter"):
         read_domains(tmp_path)
 
 
