@@ -14,7 +14,7 @@ from decaf.backbone.weights.load import default_preprocess, save_weights
 from decaf.backbone.weights.state import Weights
 from decaf.errors import InputError, SettingError, WeightsError
 
-CAFFE = Path(__file__).parent / "caffe" / "golden" / "small.caffemodel"
+CAFFE = Path(__file__).parents[1] / "caffe" / "golden" / "small.caffemodel"
 GREY = (120.0, 115.0, 105.0)
 NAMES = [f"class {number}" for number in range(10)]
 
