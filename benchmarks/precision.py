@@ -25,7 +25,7 @@ from decaf.backbone.model import Backbone, load_backbone
 from decaf.backbone.weights.registry import DEFAULT_WEIGHTS
 from decaf.features.verify import tolerance
 from decaf.images.listing.refs import ImageRef
-from decaf.images.prepare import prepare_ref
+from decaf.images.preprocess import prepare
 from speed.machine import describe
 
 BATCH = 32
@@ -88,7 +88,7 @@ def batches(backbone: Backbone, paths: list[Path]) -> Iterator[np.ndarray]:
     for start in range(0, len(paths), BATCH):
         crops = np.empty((len(paths[start : start + BATCH]), 1, side, side, 3), np.uint8)
         good = [
-            prepare_ref(ImageRef(os.fsencode(path)), backbone.preprocess, ten=False, out=out).status
+            prepare(ImageRef(os.fsencode(path)), backbone.preprocess, ten=False, out=out).status
             == "ok"
             for path, out in zip(paths[start : start + BATCH], crops, strict=True)
         ]

@@ -60,6 +60,16 @@ def test_it_is_quick(code: str, seconds: float, child_env: dict[str, str]) -> No
     assert spent(code) - spent("pass") < seconds
 
 
+@pytest.mark.parametrize(
+    "module", ["decaf.features.extract", "decaf.classify.classifier", "decaf.train.pack.build"]
+)
+def test_decoders_are_started_before_torch_is_loaded(
+    module: str, child_env: dict[str, str]
+) -> None:
+    """They load theirs meanwhile."""
+    assert "torch" not in loaded_by(f"import {module}", child_env)
+
+
 def test_every_public_name_is_there() -> None:
     for name in decaf.__all__:
         assert getattr(decaf, name) is not None

@@ -126,7 +126,7 @@ def _measure_decoding(photographs: list[Path]) -> dict[str, float]:
     from PIL import Image
 
     from decaf.images.listing.refs import ImageRef
-    from decaf.images.prepare import prepare_ref
+    from decaf.images.preprocess import prepare
     from decaf.images.spec import named_preprocess
 
     sample = photographs[:300]
@@ -140,7 +140,7 @@ def _measure_decoding(photographs: list[Path]) -> dict[str, float]:
             began = time.perf_counter()
             for path in sample:
                 if name == "decaf":
-                    prepare_ref(ImageRef(os.fsencode(path)), spec, ten=False, out=crop)
+                    prepare(ImageRef(os.fsencode(path)), spec, ten=False, out=crop)
                 else:
                     image = Image.open(path).convert("RGB")
                     scale = 256 / min(image.size)

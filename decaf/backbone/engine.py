@@ -21,6 +21,7 @@ from torch.nn import functional
 
 from decaf.backbone.spec import layer_shape, map_sizes
 from decaf.errors import DecafError, SettingError
+from decaf.images.crops import combine_crops, with_mirrors
 from decaf.images.preprocess import normalise
 from decaf.runtime.device import bf16_is_native, is_out_of_memory
 
@@ -110,7 +111,7 @@ class Engine:
         Parameters
         ----------
         crops : ndarray of uint8, shape (N, 1 or 5, crop, crop, 3)
-            As `decaf.images.prepare` makes them.
+            As `decaf.images.preprocess.prepare` makes them.
 
         Returns
         -------
@@ -118,34 +119,24 @@ class Engine:
             For each layer an array (N, …): (N, C, H, W) for maps, (N, D) for vectors, with a second
             axis of 10 for ``"ten-stack"``.
         """
-        count = len(crops)
         batch = torch.from_numpy(crops).view(-1, *crops.shape[2:])
         if self.device.type == "cuda":
             batch = batch.pin_memory().to(self.device, non_blocking=True)
         pixels = normalise(batch, self._spec, mean_image=self._mean_image, ten=self.ten)
         if self.ten:
-            # Mirrored after the mean is taken off, so that a mean image is mirrored with its crop.
-            views = pixels.view(count, 5, *pixels.shape[1:])
-            pixels = torch.cat([views, views.flip(-1)], dim=1).flatten(0, 1)
-            pixels = pixels.contiguous(memory_format=torch.channels_last)
+            pixels = with_mirrors(pixels)
         rows = len(pixels)
         if rows == 1 and self.device.type == "cpu":
             # A product with one row alone takes another way, and rounds otherwise: an image is to
             # have the same bits whether it is alone or not.
             pixels = torch.cat([pixels, pixels])
         outputs = self.forward(pixels.to(self._dtype))
-        return {layer: self._rows(outputs[layer][:rows], count) for layer in self.layers}
+        return {layer: self._rows(outputs[layer][:rows]) for layer in self.layers}
 
-    def _rows(self, value: Tensor, count: int) -> np.ndarray:
+    def _rows(self, value: Tensor) -> np.ndarray:
         value = value.float()
         if self.ten:
-            stack = value.reshape(count, 10, *value.shape[1:])
-            if self.crops == "ten":
-                value = stack.mean(dim=1)
-            elif self.crops == "ten-max":
-                value = stack.amax(dim=1)
-            else:
-                value = stack
+            value = combine_crops(value, self.crops)
         return np.ascontiguousarray(value.cpu().numpy())
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
+import functools
 import os
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,11 +18,9 @@ from decaf.backbone.spec import ArchSpec, layer_names, resolve_layers
 from decaf.backbone.weights.load import Weights, load_weights
 from decaf.backbone.weights.registry import DEFAULT_WEIGHTS
 from decaf.errors import InputError, SettingError
+from decaf.images.crops import with_mirrors
 from decaf.images.spec import PreprocessSpec, override_preprocess
 from decaf.runtime.device import strict_float32
-
-if TYPE_CHECKING:
-    from decaf.images.listing.sources import ImageList
 
 __all__ = ["Backbone", "load_backbone"]
 
@@ -191,22 +190,24 @@ class Backbone:
         return answers
 
     def _batches(self, images: Any, ten: bool) -> Iterator[Tensor]:
-        """Load, decode and preprocess images, a batch at a time; with `ten`, ten rows each."""
+        """Yield the preprocessed pixels of images, a batch at a time; with `ten`, ten rows each."""
         from decaf.images.listing.sources import collect
-        from decaf.images.preprocess import normalise
+        from decaf.images.preprocess import normalise, prepare
 
         listed = collect([images] if _is_one_image(images) else images, labels="none")
-        step = max(1, _BATCH // 8) if ten else _BATCH
+        step, side = max(1, _BATCH // 8) if ten else _BATCH, self.preprocess.crop
         for first in range(0, len(listed), step):
             rows = range(first, min(first + step, len(listed)))
-            crops = np.concatenate([_crops(listed, row, self.preprocess, ten) for row in rows])
-            pixels = normalise(
-                torch.from_numpy(crops), self.preprocess, mean_image=self.mean_image, ten=ten
-            )
-            if ten:
-                views = pixels.unflatten(0, (-1, 5))
-                pixels = torch.cat([views, views.flip(-1)], dim=1).flatten(0, 1)
-            yield pixels
+            crops = np.empty((len(rows), 5 if ten else 1, side, side, 3), np.uint8)
+            for row, out in zip(rows, crops, strict=True):
+                source = listed.refs[row] if listed.refs else functools.partial(listed.get, row)
+                outcome = prepare(source, self.preprocess, ten=ten, out=out)
+                if outcome.status != "ok":
+                    name = os.fsdecode(listed.names[row])
+                    raise InputError(f"{name}: {outcome.message} ({outcome.status})")
+            pixels = torch.from_numpy(crops).flatten(0, 1)
+            pixels = normalise(pixels, self.preprocess, mean_image=self.mean_image, ten=ten)
+            yield with_mirrors(pixels) if ten else pixels
 
 
 def _is_one_image(images: Any) -> bool:
@@ -214,20 +215,6 @@ def _is_one_image(images: Any) -> bool:
         return False
     # A PIL image has a mode; an array or tensor of four axes is many images.
     return hasattr(images, "mode") or 2 <= getattr(images, "ndim", 0) <= 3
-
-
-def _crops(listed: ImageList, row: int, spec: PreprocessSpec, ten: bool) -> np.ndarray:
-    from decaf.images.prepare import prepare_object, prepare_ref
-
-    crops = np.empty((5 if ten else 1, spec.crop, spec.crop, 3), dtype=np.uint8)
-    if listed.refs is None:
-        outcome = prepare_object(lambda: listed.get(row), spec, ten=ten, out=crops)
-    else:
-        outcome = prepare_ref(listed.refs[row], spec, ten=ten, out=crops)
-    if outcome.status != "ok":
-        name = os.fsdecode(listed.names[row])
-        raise InputError(f"{name}: {outcome.message} ({outcome.status})")
-    return crops
 
 
 def load_backbone(weights: str | os.PathLike[str] | Weights = DEFAULT_WEIGHTS) -> Backbone:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +19,9 @@ from decaf.classify.locate_weights import (
     named_backbone,
 )
 from decaf.errors import HeadError, SettingError, Stopped
+from decaf.features.extract import check_settings
+from decaf.features.extraction import Extraction
 from decaf.features.run import RunSettings
-from decaf.features.session import Session, start_decoders
 from decaf.features.store.file import FeatureFile
 from decaf.heads.identity import FeatureIdentity
 from decaf.heads.probabilities import head_scores, softmax
@@ -31,6 +32,7 @@ from decaf.images.listing.paths import is_image_source
 from decaf.images.listing.recognise import is_kind, not_wanted, recognise
 from decaf.images.listing.sources import collect
 from decaf.images.status import STATUS_NAMES
+from decaf.images.workers.decoders import warm_decoders
 from decaf.runtime.progress import progress_for
 
 if TYPE_CHECKING:
@@ -304,55 +306,45 @@ class Classifier:
         progress: bool | Callable[[int, int], Any] | None,
         stop: threading.Event | None,
     ) -> Iterator[Prediction]:
-        for name, number, least in (("batch_size", batch_size, 1), ("workers", workers, 0)):
-            if number is not None and (not isinstance(number, int) or number < least):
-                raise SettingError(f"`{name}` {number!r}: must be a whole number from {least} on")
+        check_settings("record", batch_size, workers)
         listed = collect(images, labels="none")
-        with ExitStack() as stack:
-            pool = start_decoders(listed, workers)
-            if pool is not None:
-                stack.callback(pool.close)
-            from decaf.backbone.engine import Engine
-            from decaf.runtime.device import choose_device
+        warm_decoders(listed, workers)
+        from decaf.backbone.engine import Engine
+        from decaf.runtime.device import choose_device
 
-            chosen = choose_device(device)
-            settings = self._settings()
-            engine = self._engine
-            if engine is None or engine.device != chosen:
-                engine = self._engine = Engine(
-                    self.backbone,
-                    settings.layers,
-                    crops=settings.crops,
-                    precision=settings.precision,
-                    device=chosen,
-                )
-            answer = softmax if self.head is None else self._head_scores
+        chosen, settings = choose_device(device), self._settings()
+        engine = self._engine
+        if engine is None or engine.device != chosen:
+            engine = self._engine = Engine(
+                self.backbone,
+                settings.layers,
+                crops=settings.crops,
+                precision=settings.precision,
+                device=chosen,
+            )
+        answer = softmax if self.head is None else self._head_scores
 
-            def answers(crops: np.ndarray) -> dict[str, np.ndarray]:
-                values = engine(crops)[settings.layers[0]]
-                return {_ANSWERS: answer(values.reshape(len(values), -1))}
+        def answers(crops: np.ndarray) -> dict[str, np.ndarray]:
+            values = engine(crops)[settings.layers[0]]
+            return {_ANSWERS: answer(values.reshape(len(values), -1))}
 
-            session = Session(
+        # Blocks come in the order in which they are finished; those that are early wait.
+        early: dict[int, list[Prediction]] = {}
+        due = 0
+        with (
+            Extraction(
                 listed,
                 self.backbone,
                 settings,
                 device=chosen,
-                pool=pool,
+                workers=workers,
                 batch_size=batch_size,
-                in_one_go=True,
                 engine=answers,
-            )
-            count = len(listed)
-            # Blocks come in the order in which they are finished; those that are early wait.
-            early: dict[int, list[Prediction]] = {}
-            due = 0
-            shown = stack.enter_context(progress_for(progress, count, 0))
-            stack.enter_context(_told_of_stop(lambda: f"after {due} of {count} images"))
-            # Closed by hand, so that its threads have ended when an error leaves here.
-            found = stack.enter_context(
-                closing(session.rows(session.ranges(), stop=stop, dtype="float64"))
-            )
-            for rows in found:
+            ) as extraction,
+            progress_for(progress, len(listed), 0) as shown,
+            _told_of_stop(lambda: f"after {due} of {len(listed)} images"),
+        ):
+            for rows in extraction.rows(stop=stop, dtype="float64"):
                 early[rows.start] = [
                     self._prediction(
                         os.fsdecode(listed.names[rows.start + place]),

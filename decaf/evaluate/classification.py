@@ -6,7 +6,7 @@ import hashlib
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +18,11 @@ from decaf.evaluate.class_names import MATCHES, Alignment, ClassList, align, cla
 from decaf.evaluate.test_set import read_test_set
 from decaf.features.extract import ON_ERROR
 from decaf.features.run import PRECISIONS
-from decaf.features.session import start_decoders
 from decaf.heads.metrics import mean_per_class_accuracy, ranks
 from decaf.images.listing.folders import path_text
 from decaf.images.status import STATUS_NAMES, BadImage
-from decaf.runtime.progress import Progress, progress_for
+from decaf.images.workers.decoders import warm_decoders
+from decaf.runtime.progress import progress_for
 from decaf.version import __version__
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from decaf.evaluate.ensemble import Ensemble, Predictions
     from decaf.images.listing.sources import ImageList
     from decaf.images.spec import PreprocessSpec
-    from decaf.images.workers.decoders import Decoders
 
 __all__ = ["CROPS", "ClassResult", "Evaluation", "evaluate"]
 
@@ -242,21 +241,30 @@ def evaluate(
         class_ids=class_ids,
         class_names=class_names,
     )
-    with ExitStack() as stack:
-        pool = start_decoders(listed, workers)
-        if pool is not None:
-            stack.callback(pool.close)
-        from decaf.evaluate.ensemble import Ensemble
-        from decaf.runtime.device import choose_device
+    warm_decoders(listed, workers)
+    from decaf.evaluate.ensemble import Ensemble
+    from decaf.runtime.device import choose_device
 
-        torch_device = choose_device(device)
-        ensemble = Ensemble(crops=crops, precision=precision, device=torch_device)
-        networks, lists = _load(asked, preprocess, ensemble)
-        alignment = align(lists, classes, match=match)
-        images, ignored = _known(listed, classes, alignment, lists, ignore_unknown)
-        tally = _Tally(images, classes, alignment, raise_bad=on_error == "raise")
-        with progress_for(progress, len(images), 0) as shown:
-            _count(ensemble, images, alignment, tally, shown, pool, batch_size, workers, stop)
+    torch_device = choose_device(device)
+    ensemble = Ensemble(crops=crops, precision=precision, device=torch_device)
+    networks, lists = _load(asked, preprocess, ensemble)
+    alignment = align(lists, classes, match=match)
+    images, ignored = _known(listed, classes, alignment, lists, ignore_unknown)
+    tally = _Tally(images, classes, alignment, raise_bad=on_error == "raise")
+    predictions = ensemble.predict(
+        images, alignment, batch_size=batch_size, workers=workers, stop=stop
+    )
+    # Closed by hand, so that its threads have ended when an error leaves here.
+    with closing(predictions), progress_for(progress, len(images), 0) as shown:
+        try:
+            for each in predictions:
+                tally.add(each)
+                shown.advance(each.stop - each.start)
+        except Stopped:
+            raise Stopped(
+                f"stopped after {shown.done} of {len(images)} images; of an evaluation nothing is "
+                "kept"
+            ) from None
     return tally.evaluation(
         networks=networks,
         ignored=ignored,
@@ -334,32 +342,6 @@ def _known(
     if not len(rows):
         raise InputError(f"{classes.owner}: no images of classes that the networks know")
     return images.take(rows), left_out
-
-
-def _count(
-    ensemble: Ensemble,
-    images: ImageList,
-    alignment: Alignment,
-    tally: _Tally,
-    shown: Progress,
-    pool: Decoders | None,
-    batch_size: int | None,
-    workers: int | None,
-    stop: threading.Event | None,
-) -> None:
-    predictions = ensemble.predict(
-        images, alignment, pool=pool, batch_size=batch_size, workers=workers, stop=stop
-    )
-    try:
-        # Closed by hand, so that its threads have ended when an error leaves here.
-        with closing(predictions):
-            for found in predictions:
-                tally.add(found)
-                shown.advance(found.stop - found.start)
-    except Stopped:
-        raise Stopped(
-            f"stopped after {shown.done} of {len(images)} images; of an evaluation nothing is kept"
-        ) from None
 
 
 class _Tally:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -20,14 +20,13 @@ import torch
 
 from decaf.backbone.engine import Engine
 from decaf.errors import WeightsError
+from decaf.features.extraction import Extraction
 from decaf.features.run import RunSettings
-from decaf.features.session import Session, start_decoders
 
 if TYPE_CHECKING:
     from decaf.backbone.model import Backbone
     from decaf.evaluate.class_names import Alignment
     from decaf.images.listing.sources import ImageList
-    from decaf.images.workers.decoders import Decoders
 
 __all__ = ["Ensemble", "Predictions"]
 
@@ -103,7 +102,6 @@ class Ensemble:
         images: ImageList,
         alignment: Alignment,
         *,
-        pool: Decoders | None = None,
         batch_size: int | None = None,
         workers: int | None = None,
         stop: threading.Event | None = None,
@@ -116,8 +114,6 @@ class Ensemble:
         alignment : Alignment
             Of the networks, in the order in which they were added. A class that a network does
             not know gets the probability 0 from it.
-        pool : Decoders, optional
-            Started and not configured. It is closed by the caller.
         batch_size, workers : int, optional
             As `decaf.extract` has them.
         stop : threading.Event, optional
@@ -136,36 +132,38 @@ class Ensemble:
             If a network gives values that are not finite.
         """
         with ExitStack() as stack:
-            sessions = []
-            for number, group in enumerate(self._groups.values()):
-                if number > 0:
-                    pool = start_decoders(images, workers)
-                    if pool is not None:
-                        stack.callback(pool.close)
-                session = Session(
-                    images,
-                    group.backbone,
-                    self._settings,
-                    device=self._device,
-                    pool=pool,
-                    batch_size=batch_size,
-                    in_one_go=False,
-                    engine=functools.partial(group.sum, alignment),
+            extractions = [
+                stack.enter_context(
+                    Extraction(
+                        images,
+                        group.backbone,
+                        self._settings,
+                        device=self._device,
+                        workers=workers,
+                        batch_size=batch_size,
+                        in_one_go=False,
+                        engine=functools.partial(group.sum, alignment),
+                    )
                 )
-                sessions.append(session)
-            turn = len(images) if len(sessions) == 1 else TURN
+                for group in self._groups.values()
+            ]
+            turn = len(images) if len(extractions) == 1 else TURN
             for start in range(0, len(images), turn):
                 end = min(start + turn, len(images))
-                yield from self._turn(sessions, start, end, stop)
+                yield from self._turn(extractions, start, end, stop)
 
     def _turn(
-        self, sessions: Sequence[Session], start: int, end: int, stop: threading.Event | None
+        self,
+        extractions: Sequence[Extraction],
+        start: int,
+        end: int,
+        stop: threading.Event | None,
     ) -> Iterator[Predictions]:
-        *before, last = sessions
+        *before, last = extractions
         sums: npt.NDArray[np.float64] | None = None
         bad: dict[int, tuple[int, str]] = {}  # an image may be too large for one preparation alone
-        for session in before:
-            for found in self._rows(session, start, end, stop):
+        for extraction in before:
+            for found in self._rows(extraction, start, end, stop):
                 if sums is None:
                     sums = np.zeros((end - start, found.probabilities.shape[1]))
                 sums[found.start - start : found.stop - start] += found.probabilities
@@ -182,22 +180,19 @@ class Ensemble:
             yield found
 
     def _rows(
-        self, session: Session, start: int, end: int, stop: threading.Event | None
+        self, extraction: Extraction, start: int, end: int, stop: threading.Event | None
     ) -> Iterator[Predictions]:
         """Yield what one stream adds to the mean."""
-        step = session.batch_size
-        ranges = [(at, min(at + step, end)) for at in range(start, end, step)]
-        # Closed by hand, so that its threads have ended when an error leaves here.
-        with closing(session.rows(ranges, stop=stop, dtype="float64")) as stream:
-            for rows in stream:
-                yield Predictions(
-                    rows.start,
-                    rows.stop,
-                    rows.features[PROBABILITIES] / self._count,
-                    rows.status,
-                    rows.messages,
-                    rows.content_sha256,
-                )
+        ranges = extraction.ranges(start, end)
+        for rows in extraction.rows(ranges, stop=stop, dtype="float64"):
+            yield Predictions(
+                rows.start,
+                rows.stop,
+                rows.features[PROBABILITIES] / self._count,
+                rows.status,
+                rows.messages,
+                rows.content_sha256,
+            )
 
 
 @dataclass(frozen=True)

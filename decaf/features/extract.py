@@ -6,7 +6,6 @@ import os
 import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +13,13 @@ import numpy as np
 
 from decaf.backbone.weights.registry import DEFAULT_WEIGHTS
 from decaf.errors import SettingError
+from decaf.features.extraction import Extraction
 from decaf.features.run import RunSettings
-from decaf.features.session import Session, start_decoders
 from decaf.features.write import write_features
 from decaf.images.listing.sources import collect
 from decaf.images.status import STATUS_NAMES
+from decaf.images.workers.decoders import warm_decoders
+from decaf.runtime.cores import local_rank
 from decaf.storage.resumable import check_output_path
 
 if TYPE_CHECKING:
@@ -159,34 +160,30 @@ def extract(
     if path is not None:
         check_output_path(path, "f.h5")
     image_list = collect(images, labels=labels, layout=layout, groups=groups)
-    with ExitStack() as stack:
-        pool = start_decoders(image_list, workers)
-        if pool is not None:
-            stack.callback(pool.close)
-        backbone = _backbone(weights, settings, preprocess)
-        from decaf.runtime.device import choose_device
-        from decaf.runtime.processes import local_rank
+    warm_decoders(image_list, workers)
+    backbone = _backbone(weights, settings, preprocess)
+    from decaf.runtime.device import choose_device
 
-        session = Session(
-            image_list,
-            backbone,
-            settings,
-            device=choose_device(device, local_rank=local_rank()),
-            pool=pool,
-            batch_size=batch_size,
-            in_one_go=path is None,
-        )
+    raise_bad = on_error == "raise"
+    with Extraction(
+        image_list,
+        backbone,
+        settings,
+        device=choose_device(device, local_rank=local_rank()),
+        workers=workers,
+        batch_size=batch_size,
+        in_one_go=path is None,
+    ) as extraction:
         if path is not None:
             return write_features(
                 path,
-                session,
-                backbone,
+                extraction,
                 overwrite=overwrite,
-                raise_bad=on_error == "raise",
+                raise_bad=raise_bad,
                 progress=progress,
                 stop=stop,
             )
-        rows = session.all_rows(progress=progress, stop=stop, raise_bad=on_error == "raise")
+        rows = extraction.all_rows(progress=progress, stop=stop, raise_bad=raise_bad)
     warn_of_bad(rows.status, stacklevel=2)
     return rows.features if several else rows.features[settings.layers[0]]
 

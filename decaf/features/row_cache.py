@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from decaf.errors import ImageError
-from decaf.features.session import Session, start_decoders
+from decaf.features.extraction import Extraction
 from decaf.storage.records import fingerprint
 
 if TYPE_CHECKING:
@@ -142,21 +142,16 @@ def rows_of(
     status = np.zeros(len(images), np.uint8)
     if missing:
         part = images if len(missing) == len(images) else images.take(np.array(missing))
-        pool = start_decoders(part, workers)
         try:
-            session = Session(
-                part, backbone, settings, device=device, pool=pool, batch_size=batch_size,
-                in_one_go=True,
-            )  # fmt: skip
-            rows = session.all_rows(progress=False, raise_bad=raise_bad)
+            with Extraction(
+                part, backbone, settings, device=device, workers=workers, batch_size=batch_size
+            ) as extraction:
+                rows = extraction.all_rows(progress=False, raise_bad=raise_bad)
         except ImageError as error:
             if error.row is None:
                 raise
             row = missing[error.row]
             raise ImageError(error.status, error.message, error.name, row, error.remedy) from None
-        finally:
-            if pool is not None:
-                pool.close()
         values = np.hstack([v.reshape(len(missing), -1) for v in rows.features.values()])
         computed = dict(zip(missing, values, strict=True))
         status[missing] = rows.status
@@ -178,7 +173,7 @@ def rows_of(
 
 def _key(how: str, images: ImageList, row: int, background: tuple[int, int, int]) -> Key | None:
     """Return what tells the content of an image from others; None where it cannot be had."""
-    from decaf.images.prepare import object_content
+    from decaf.images.preprocess import object_content
 
     try:
         if images.refs is not None:

@@ -9,19 +9,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from decaf.errors import SettingError
+from decaf.images.crops import CROPS
 
 if TYPE_CHECKING:
     from decaf.backbone.model import Backbone
 
 __all__ = [
-    "CROPS",
     "DTYPES",
     "PRECISIONS",
     "RunSettings",
     "environment",
 ]
 
-CROPS = ("center", "ten", "ten-max", "ten-stack")
 PRECISIONS = ("fp32", "bf16")
 DTYPES = ("float32", "float16")
 

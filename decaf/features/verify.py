@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from decaf.errors import FeatureFileError, ImageError, InputError, SettingError, WeightsError
+from decaf.features.extraction import Extraction
 from decaf.features.run import RunSettings
-from decaf.features.session import Session, start_decoders
 from decaf.features.store.content import read_content
 from decaf.features.store.file import FeatureFile, open_features
 from decaf.images.listing.refs import CONTAINER_KINDS, ImageRef
@@ -266,19 +266,11 @@ class _Sample:
             refs=None if in_memory else self._sources,
             objects=self._sources if in_memory else None,
         )
-        pool = start_decoders(listed, None)
-        try:
-            session = Session(
-                listed,
-                backbone,
-                settings,
-                device=choose_device(device),
-                pool=pool,
-                batch_size=batch_size,
-                in_one_go=True,
-            )
-            fresh = {}
-            for block in session.rows([(0, len(listed))]):
+        fresh = {}
+        with Extraction(
+            listed, backbone, settings, device=choose_device(device), batch_size=batch_size
+        ) as extraction:
+            for block in extraction.rows():
                 for place in range(block.start, block.stop):
                     row = self.rows[place]
                     at = place - block.start
@@ -288,10 +280,7 @@ class _Sample:
                         self.unavailable.append((row, f"now: {block.messages[at]}"))
                     else:
                         fresh[row] = {name: v[at] for name, v in block.features.items()}
-            return fresh
-        finally:
-            if pool is not None:
-                pool.close()
+        return fresh
 
 
 class _Finder:

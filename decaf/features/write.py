@@ -22,8 +22,7 @@ from decaf.storage.unfinished import UNKNOWN_CONTENT, changed_image
 from decaf.version import __version__
 
 if TYPE_CHECKING:
-    from decaf.backbone.model import Backbone
-    from decaf.features.session import Session
+    from decaf.features.extraction import Extraction
     from decaf.images.listing.sources import ImageList
 
 __all__ = ["write_features"]
@@ -38,8 +37,7 @@ GO_ON = "finished rows are kept: run the same command again to go on"
 
 def write_features(
     path: Path,
-    session: Session,
-    backbone: Backbone,
+    extraction: Extraction,
     *,
     overwrite: bool,
     raise_bad: bool,
@@ -52,10 +50,8 @@ def write_features(
     ----------
     path : Path
         The feature file.
-    session : Session
+    extraction : Extraction
         What computes its rows.
-    backbone : Backbone
-        The network of the session.
     overwrite : bool
         Replace a file, or the shards of a run, that differ from what is asked for now.
     raise_bad : bool
@@ -72,9 +68,7 @@ def write_features(
     """
     from decaf.runtime.processes import world_of_run  # loads torch
 
-    output = _FeatureOutput(
-        path, session, backbone, overwrite=overwrite, raise_bad=raise_bad, stop=stop
-    )
+    output = _FeatureOutput(path, extraction, overwrite=overwrite, raise_bad=raise_bad, stop=stop)
     # What the processes say to each other is said by CPUs, wherever the network is.
     with world_of_run("cpu", go_on=GO_ON) as world:
         fill(output, world, progress)
@@ -84,19 +78,19 @@ def write_features(
 class _FeatureOutput(ShardedFile[Rows]):
     noun, error, rows = "feature file", FeatureFileError, Rows
 
-    def __init__(self, path: Path, session: Session, backbone: Backbone, **how: Any) -> None:
-        super().__init__(path, session.images, **how)
-        self._session = session
-        self._run = session.settings.record(backbone)
-        self._layers = _row_shapes(session, backbone)
+    def __init__(self, path: Path, extraction: Extraction, **how: Any) -> None:
+        super().__init__(path, extraction.images, **how)
+        self._extraction = extraction
+        self._run = extraction.settings.record(extraction.backbone)
+        self._layers = _row_shapes(extraction)
 
     def header(self) -> dict[str, Any]:
         row_bytes = sum(math.prod(shape) for shape in self._layers.values())
-        row_bytes *= np.dtype(self._session.settings.dtype).itemsize
+        row_bytes *= np.dtype(self._extraction.settings.dtype).itemsize
         return {
             "run": self._run,
             "class_names": list(self.images.class_names),
-            "shard_rows": _shard_rows(self._session, row_bytes),
+            "shard_rows": _shard_rows(self._extraction, row_bytes),
         }
 
     def compare(self) -> tuple[list[str], bool]:
@@ -111,11 +105,11 @@ class _FeatureOutput(ShardedFile[Rows]):
     def compute(
         self, ranges: list[tuple[int, int]], shards: ShardDirectory[Rows]
     ) -> Generator[Rows, None, None]:
-        return self._session.rows(ranges, stop=self.stop, raise_bad=self.raise_bad)
+        return self._extraction.rows(ranges, stop=self.stop, raise_bad=self.raise_bad)
 
     def assemble(self, shards: ShardDirectory[Rows]) -> None:
-        session, images = self._session, self.images
-        threads = session.threads * session.torch_threads
+        extraction, images = self._extraction, self.images
+        threads = extraction.threads * extraction.torch_threads
         head = FileHead(
             names=images.names,
             labels=images.labels,
@@ -123,28 +117,27 @@ class _FeatureOutput(ShardedFile[Rows]):
             splits=images.splits,
             groups=images.groups,
             run=self._run,
-            environment=environment(str(session.device), images.sources, threads),
+            environment=environment(str(extraction.device), images.sources, threads),
             decaf_version=__version__,
             created=shards.header["created"],
         )
         write_feature_file(self.path, head, self._layers, shards.all_rows(len(images)))
 
 
-def _row_shapes(session: Session, backbone: Backbone) -> dict[str, tuple[int, ...]]:
+def _row_shapes(extraction: Extraction) -> dict[str, tuple[int, ...]]:
     from decaf.backbone.spec import layer_shape
 
-    stack = (10,) if session.settings.crops == "ten-stack" else ()
+    backbone, settings = extraction.backbone, extraction.settings
+    stack = (10,) if settings.crops == "ten-stack" else ()
     return {
         layer: (*stack, *layer_shape(backbone.spec, layer, backbone.preprocess.crop))
-        for layer in session.settings.layers
+        for layer in settings.layers
     }
 
 
-def _shard_rows(session: Session, row_bytes: int) -> int:
-    batches = min(
-        SHARD_BATCHES[session.device.type], SHARD_BYTES // (session.batch_size * row_bytes)
-    )
-    return session.batch_size * max(1, batches)
+def _shard_rows(extraction: Extraction, row_bytes: int) -> int:
+    size, device = extraction.batch_size, extraction.device.type
+    return size * max(1, min(SHARD_BATCHES[device], SHARD_BYTES // (size * row_bytes)))
 
 
 def _changed(file: FeatureFile, images: ImageList, check: Callable[[], object]) -> str:

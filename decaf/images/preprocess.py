@@ -1,4 +1,4 @@
-"""From decoded pixels to the network's input: resize, crop, normalise.
+"""From an image to the network's input: load, decode, resize, crop, normalise.
 
 The 8-bit resize is torch's own antialiased bilinear filter, which torchvision's transforms call
 too: results are equal bit for bit to `torchvision.transforms.v2` on uint8 tensors. torchvision's
@@ -7,49 +7,91 @@ pipelines of PIL images and of float tensors round some pixels to the neighbouri
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import torch
 from torch.nn.functional import interpolate
 
 from decaf.errors import ImageError, SettingError
+from decaf.images.crops import crop_corners
+from decaf.images.decoding.decode import Decoded, decode, from_object
+from decaf.images.listing.refs import ImageRef
 from decaf.images.spec import PreprocessSpec
+from decaf.images.status import NO_DIGEST, Outcome
 
-__all__ = ["MAX_RESIZED_PIXELS", "crop_offsets", "normalise", "resized_crops"]
+__all__ = ["MAX_RESIZED_PIXELS", "normalise", "object_content", "prepare", "resized_crops"]
 
 # A 1 x 5000 strip whose shorter side becomes 256 would grow to 1.3 million columns.
 MAX_RESIZED_PIXELS = 64_000_000
 
 
-def crop_offsets(height: int, width: int, crop: int, ten: bool = False) -> list[tuple[int, int]]:
-    """Return the top-left corners of the crops of an image.
+def prepare(
+    source: ImageRef | Callable[[], Any], spec: PreprocessSpec, *, ten: bool, out: np.ndarray
+) -> Outcome:
+    """Load, decode, resize and crop one image into `out`, with every fault caught.
 
     Parameters
     ----------
-    height, width : int
-        Size of the resized image, both at least `crop`.
-    crop : int
-        Side of a crop.
+    source : ImageRef or callable
+        Where the image lies; or what returns it, a PIL image, array or tensor: getting that may run
+        a user's code (a torch Dataset's), which may fail like any decoder.
+    spec : PreprocessSpec
+        Resizing and cropping.
     ten : bool
-        Whether to give the five of a ten-crop (Krizhevsky et al. 2012, sec. 4.1), in the order top
-        left, top right, bottom left, bottom right, centre; else the centre alone.
+        Cut five crops (the ten-crop's, before mirroring) instead of the centre.
+    out : ndarray of uint8, shape (1 or 5, crop, crop, 3)
+        Receives the crops, RGB; all zeros where the image is bad.
 
     Returns
     -------
-    list of (top, left)
-
-    Examples
-    --------
-    >>> crop_offsets(256, 341, 227)
-    [(14, 57)]
-    >>> crop_offsets(256, 256, 227, ten=True)
-    [(0, 0), (0, 29), (29, 0), (29, 29), (14, 14)]
+    Outcome
+        Never raises for a bad image.
     """
-    # Rounded half to even, which is what torchvision's CenterCrop does.
-    centre = round((height - crop) / 2), round((width - crop) / 2)
-    if not ten:
-        return [centre]
-    bottom, right = height - crop, width - crop
-    return [(0, 0), (0, right), (bottom, 0), (bottom, right), centre]
+    digest = NO_DIGEST
+    try:
+        if isinstance(source, ImageRef):
+            data = source.load()
+            digest = hashlib.sha256(data).digest()
+            decoded = decode(data, background=spec.background)
+        else:
+            decoded, digest = object_content(source(), spec.background)
+        out[...] = resized_crops(decoded.pixels, spec, ten).numpy()
+    except Exception as error:
+        out[...] = 0
+        if isinstance(error, ImageError):
+            return Outcome(error.status, error.message, -1, -1, digest)
+        text = " ".join(f"{type(error).__name__}: {error}".split())
+        return Outcome("decoder_failed", text[:500], -1, -1, digest)
+    return Outcome("ok", "", decoded.width, decoded.height, digest)
+
+
+def object_content(image: Any, background: tuple[int, int, int]) -> tuple[Decoded, bytes]:
+    """Decode an image in memory, and hash its pixels.
+
+    Parameters
+    ----------
+    image : PIL.Image.Image, ndarray or Tensor
+        As `decaf.images.decoding.decode.from_object` takes it.
+    background : tuple of 3 int
+        What transparent pixels are composited on.
+
+    Returns
+    -------
+    Decoded
+    bytes
+        SHA-256 of its pixels.
+
+    Raises
+    ------
+    ImageError
+        For what is no image.
+    """
+    decoded = from_object(image, background=background)
+    pixels = decoded.pixels.permute(1, 2, 0).contiguous().numpy()
+    return decoded, hashlib.sha256(pixels.data).digest()
 
 
 def resized_crops(pixels: torch.Tensor, spec: PreprocessSpec, ten: bool = False) -> torch.Tensor:
@@ -67,7 +109,8 @@ def resized_crops(pixels: torch.Tensor, spec: PreprocessSpec, ten: bool = False)
     Returns
     -------
     torch.Tensor
-        uint8, contiguous, ``(n, crop, crop, 3)`` with n 5 or 1, in the order of `crop_offsets`.
+        uint8, contiguous, ``(n, crop, crop, 3)`` with n 5 or 1, in the order of
+        `decaf.images.crops`.
 
     Raises
     ------
@@ -86,7 +129,7 @@ def resized_crops(pixels: torch.Tensor, spec: PreprocessSpec, ten: bool = False)
     side = spec.crop
     # Lines of a crop are copied whole, which numpy does in half the time.
     lines = rows.view(height, width * 3).numpy()
-    offsets = crop_offsets(height, width, side, ten)
+    offsets = crop_corners(height, width, side, ten)
     crops = np.empty((len(offsets), side, side * 3), dtype=np.uint8)
     for crop, (top, left) in zip(crops, offsets, strict=True):
         crop[...] = lines[top : top + side, left * 3 : (left + side) * 3]
@@ -112,7 +155,8 @@ def normalise(
         float32 ``(3, resize_to, resize_to)``, subtracted in place of `spec.mean`, each crop taking
         the part that lies under it; needed exactly when `spec.mean_image_sha256` is set.
     ten : bool
-        Whether the batch is of groups of 5 crops in the order of `crop_offsets`.
+        Whether the batch is of groups of 5 crops in the order of
+        `decaf.images.crops`.
 
     Returns
     -------
@@ -142,7 +186,7 @@ def normalise(
             f"preprocessing: mean image of shape {tuple(mean_image.shape)}, "
             f"expected {(3, side, side)}"
         )
-    offsets = crop_offsets(side, side, spec.crop, ten)
+    offsets = crop_corners(side, side, spec.crop, ten)
     shift = torch.stack([_part(mean_image, top, left, spec.crop) for top, left in offsets])
     shift = (shift.to(batch.device, torch.float64) / -std).float()
     groups = out.view(-1, len(offsets), spec.crop, spec.crop, 3)

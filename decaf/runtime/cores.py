@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["available_cores", "cores_of_process", "local_world_size", "one_thread", "share_out"]
+__all__ = [
+    "available_cores",
+    "cores_of_process",
+    "local_rank",
+    "local_world_size",
+    "one_thread",
+    "share_out",
+]
 
 
 def available_cores() -> int:
@@ -27,6 +34,12 @@ def local_world_size() -> int:
         return max(1, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
     except ValueError:
         return 1
+
+
+def local_rank() -> int | None:
+    """Return the number of this process on its machine; None where it has it to itself."""
+    number = os.environ.get("LOCAL_RANK", "")
+    return int(number) if local_world_size() > 1 and number.isdecimal() else None
 
 
 def cores_of_process() -> int:

@@ -18,10 +18,10 @@ import torch.distributed as dist
 from torch import Tensor
 
 from decaf.errors import DecafError, SettingError
-from decaf.runtime.cores import local_world_size
+from decaf.runtime.cores import local_rank
 from decaf.runtime.device import choose_device
 
-__all__ = ["World", "local_rank", "world_of_run"]
+__all__ = ["World", "world_of_run"]
 
 # How long a rank waits for the others: ranks with slow disks or large images may lag by hours, and
 # torchrun ends everybody at once where one of them dies.
@@ -190,12 +190,6 @@ class World:
                 problem = error
         self.share(problem)
         return value
-
-
-def local_rank() -> int | None:
-    """Return the number of this process on its machine; None where it has it to itself."""
-    number = os.environ.get("LOCAL_RANK", "")
-    return int(number) if local_world_size() > 1 and number.isdecimal() else None
 
 
 @contextmanager

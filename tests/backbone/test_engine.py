@@ -18,8 +18,7 @@ from decaf.backbone.weights.load import load_weights
 from decaf.errors import DecafError, SettingError
 from decaf.features.verify import tolerance
 from decaf.images.listing.refs import ImageRef
-from decaf.images.prepare import prepare_ref
-from decaf.images.preprocess import normalise
+from decaf.images.preprocess import normalise, prepare
 from decaf.runtime.device import bf16_is_native, is_out_of_memory
 
 CPU = torch.device("cpu")
@@ -147,7 +146,7 @@ def test_bf16_keeps_on_photographs_what_is_promised(shared_data: Path) -> None:
     crops = np.empty((len(names), 1, 224, 224, 3), np.uint8)
     for name, out in zip(names, crops, strict=True):
         ref = ImageRef(os.fsencode(shared_data / "imagenet-sample" / f"{name}.JPEG"))
-        assert prepare_ref(ref, backbone.preprocess, ten=False, out=out).status == "ok"
+        assert prepare(ref, backbone.preprocess, ten=False, out=out).status == "ok"
     exact = Engine(backbone, backbone.layers)(crops)
     fast = Engine(backbone, backbone.layers, precision="bf16")(crops)
     for layer in backbone.layers:

@@ -223,14 +223,14 @@ def test_a_signal_ends_it_in_good_order(
     code = "\n".join(
         [
             "import os, signal, sys",
-            "import decaf.features.session as session",
-            "rows = session.Session.rows",
+            "from decaf.features.extraction import Extraction",
+            "rows = Extraction.rows",
             "def slow(self, *args, **rest):",
             "    for number, found in enumerate(rows(self, *args, **rest)):",
             "        if number == 1:",
             "            os.kill(os.getpid(), signal.SIGTERM)",
             "        yield found",
-            "session.Session.rows = slow",
+            "Extraction.rows = slow",
             "from decaf.cli.main import main",
             "sys.exit(main(sys.argv[1:]))",
         ]

@@ -241,7 +241,7 @@ def test_the_finished_file_is_returned_at_once(
     def never(*_: object, **__: object) -> None:
         raise AssertionError("computed again")
 
-    monkeypatch.setattr("decaf.features.session.stream", never)
+    monkeypatch.setattr("decaf.features.extraction.Extraction.rows", never)
     extract(folder, out=out).close()
     assert out.stat().st_mtime_ns == before
 

@@ -21,8 +21,8 @@ from sklearn.pipeline import make_pipeline
 import decaf
 from decaf.errors import ImageError, InputError, SettingError, WeightsError
 from decaf.features import row_cache
+from decaf.features.extraction import Extraction
 from decaf.features.row_cache import shared_rows
-from decaf.features.session import Session
 
 WEIGHTS = "random:0:alexnet-64"
 
@@ -137,13 +137,13 @@ def test_a_bad_image_is_an_error(paths: list[str], tmp_path: Path) -> None:
 def computed(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     """How many images each extraction computes, with nothing kept from before."""
     counts: list[int] = []
-    all_rows = Session.all_rows
+    all_rows = Extraction.all_rows
 
-    def counting(self: Session, **rest: Any) -> Any:
+    def counting(self: Extraction, **rest: Any) -> Any:
         counts.append(len(self.images))
         return all_rows(self, **rest)
 
-    monkeypatch.setattr(Session, "all_rows", counting)
+    monkeypatch.setattr(Extraction, "all_rows", counting)
     shared_rows.clear()
     yield counts
     shared_rows.clear()
@@ -204,13 +204,13 @@ def test_a_row_is_kept_for_what_was_read_not_for_what_was_there_before(
     paths: list[str], tmp_path: Path, computed: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = shutil.copy(paths[0], tmp_path / "one.png")
-    started = row_cache.start_decoders
+    started = row_cache.Extraction
 
-    def swapped(*arguments: Any) -> Any:
+    def swapped(*arguments: Any, **settings: Any) -> Any:
         shutil.copy(paths[1], one)
-        return started(*arguments)
+        return started(*arguments, **settings)
 
-    monkeypatch.setattr(row_cache, "start_decoders", swapped)
+    monkeypatch.setattr(row_cache, "Extraction", swapped)
     found = extractor().fit_transform([one])
     monkeypatch.undo()
     expected = extractor(cache_bytes=0).fit_transform(paths[:2])

@@ -36,18 +36,18 @@ SECONDS = 20.0
 MEASURE = """
 import resource, sys, time
 import numpy as np
-from decaf.images.prepare import prepare_ref
+from decaf.images.preprocess import prepare
 from decaf.images.listing.refs import ImageRef
 from decaf.images.listing.sources import collect
 from decaf.images.spec import named_preprocess
 
 spec = named_preprocess("decaf", 64)
 out = np.empty((1, 64, 64, 3), np.uint8)
-prepare_ref(ImageRef(sys.argv[1].encode()), spec, ten=False, out=out)
+prepare(ImageRef(sys.argv[1].encode()), spec, ten=False, out=out)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for path in sys.argv[2:]:
     began = time.process_time()
-    outcome = prepare_ref(collect(path).refs[0], spec, ten=False, out=out)
+    outcome = prepare(collect(path).refs[0], spec, ten=False, out=out)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(outcome.status, (peak - before) // 1024, time.process_time() - began, outcome.message)
 """

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from decaf.errors import ImageError, SettingError
+from decaf.images.crops import crop_corners
 from decaf.images.decoding.decode import decode
-from decaf.images.preprocess import crop_offsets, normalise, resized_crops
+from decaf.images.preprocess import normalise, resized_crops
 from decaf.images.spec import IMAGENET_MEAN, IMAGENET_STD, PreprocessSpec, named_preprocess
 
 SPECS = [named_preprocess(n, c) for n in ("decaf", "shorter-side") for c in (64, 224, 227)]
@@ -76,7 +77,7 @@ def test_ten_crop_order_and_content() -> None:
 
 
 def test_ten_crop_of_an_oblong_reaches_its_corners() -> None:
-    assert crop_offsets(256, 341, 224, ten=True) == [
+    assert crop_corners(256, 341, 224, ten=True) == [
         (0, 0),
         (0, 117),
         (32, 0),
@@ -134,7 +135,7 @@ def test_each_crop_takes_its_part_of_the_mean_image(rng: np.random.Generator, te
     expected = [
         image[:, top : top + 64, left : left + 64]
         for image in whole
-        for top, left in crop_offsets(72, 72, 64, ten)
+        for top, left in crop_corners(72, 72, 64, ten)
     ]
     torch.testing.assert_close(found.double(), torch.stack(expected), rtol=1e-6, atol=1e-6)
 

@@ -9,8 +9,8 @@ import torch
 import torch.distributed as dist
 
 from decaf.errors import DecafError, SettingError
-from decaf.runtime.cores import available_cores, cores_of_process, local_world_size
-from decaf.runtime.processes import World, local_rank, world_of_run
+from decaf.runtime.cores import available_cores, cores_of_process, local_rank, local_world_size
+from decaf.runtime.processes import World, world_of_run
 from two_processes import end, start
 
 CPU = torch.device("cpu")

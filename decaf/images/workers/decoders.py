@@ -17,14 +17,16 @@ from typing import TYPE_CHECKING, Any
 from decaf.errors import ImageError
 from decaf.images.decoding.formats import sniff
 from decaf.images.workers.child import Job
-from decaf.images.workers.pool import DecodePool, InlinePool
+from decaf.images.workers.pool import DecodePool, InlinePool, processes_available
+from decaf.runtime.cores import cores_of_process
 
 if TYPE_CHECKING:
     from decaf.images.listing.refs import ImageRef
+    from decaf.images.listing.sources import ImageList
     from decaf.images.spec import PreprocessSpec
     from decaf.images.status import Outcome
 
-__all__ = ["FEW", "Decoders", "is_plain"]
+__all__ = ["FEW", "Decoders", "is_plain", "warm_decoders"]
 
 FEW = 16
 """Images of a call up to which they are decoded without processes, where they are plain."""
@@ -36,49 +38,39 @@ MAX_PLAIN_BYTES = 64 << 20
 
 
 class Decoders:
-    """Prepares the images of one call; see `decaf.images.workers.pool.Pool`.
+    """Prepares the images of one call, as a `decaf.images.workers.pool.Pool`.
+
+    A context manager: on leaving, the processes are left to the next call, or ended where they are
+    still at work.
 
     Parameters
     ----------
-    images : int
-        How many there will be: of no more than `FEW`, those that are plain (see `is_plain`) are
-        prepared in this process.
-    workers : int
-        Processes at most.
-    exact : bool
-        Whether a pool with more processes, kept from another call, is not to be used, and few
-        images are given to processes too.
+    images : ImageList
+        What will be submitted. Images in memory are prepared in this process.
+    workers : int or None
+        Processes, 0 to prepare all images in this process. None for as many as there are cores;
+        of no more than `FEW` images those that are plain (see `is_plain`) are then prepared here.
+    spec : PreprocessSpec
+        Resizing and cropping.
+    ten : bool
+        Five crops instead of one.
     """
 
-    def __init__(self, images: int, workers: int, *, exact: bool) -> None:
-        self._least = min(workers, images)
-        self._most = self._least if exact else workers
-        self._few = images <= FEW and not exact
-        self._settings: tuple[PreprocessSpec, bool] | None = None
-        self._here: InlinePool | None = None
-        self._pool = None if self._few else _kept.take(self._least, self._most)
-
-    def configure(self, spec: PreprocessSpec, *, ten: bool) -> None:
-        """Say how images are resized and cropped, before the first is submitted."""
-        self._settings = spec, ten
+    def __init__(
+        self, images: ImageList, workers: int | None, spec: PreprocessSpec, *, ten: bool
+    ) -> None:
+        self._spec, self._ten = spec, ten
+        self._least, self._most, self._few = _processes(images, workers)
         self._here = InlinePool(spec, ten=ten)
-        if self._pool is not None:
-            self._pool.configure(spec, ten=ten)
+        self._pool: DecodePool | None = None
+        if self._most and not self._few:
+            self._start()
 
-    def submit(self, job: Job) -> None:
-        """Queue a job."""
-        assert self._here is not None
-        if self._few and is_plain(job.source):
-            self._here.submit(job)
-        else:
-            self._processes().submit(job)
+    def __enter__(self) -> Decoders:
+        return self
 
-    def poll(self, timeout: float, also: Sequence[Any] = ()) -> list[tuple[Job, Outcome]]:
-        """Return what has been finished, waiting at most `timeout` seconds, or until `also`."""
-        assert self._here is not None
-        if self._here.busy or self._pool is None:
-            return self._here.poll(timeout, also)
-        return self._pool.poll(timeout, also)
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def close(self) -> None:
         """Leave the processes to the next call, or end them where they are still at work."""
@@ -86,13 +78,61 @@ class Decoders:
             _kept.give_back(self._pool)
             self._pool = None
 
-    def _processes(self) -> DecodePool:
-        if self._pool is None:
-            assert self._settings is not None
-            spec, ten = self._settings
-            self._pool = _kept.take(self._least, self._most)
-            self._pool.configure(spec, ten=ten)
+    def submit(self, job: Job) -> None:
+        """Queue a job.
+
+        Parameters
+        ----------
+        job : Job
+            Of one of the images.
+        """
+        if not self._most or (self._few and is_plain(job.source)):
+            self._here.submit(job)
+        else:
+            (self._pool or self._start()).submit(job)
+
+    def poll(self, timeout: float, also: Sequence[Any] = ()) -> list[tuple[Job, Outcome]]:
+        """Return what has been finished, waiting at most `timeout` seconds, or until `also`.
+
+        Parameters
+        ----------
+        timeout : float
+        also : sequence of objects with a ``fileno``
+        """
+        pool = self._here if self._here.busy or self._pool is None else self._pool
+        return pool.poll(timeout, also)
+
+    def _start(self) -> DecodePool:
+        self._pool = _kept.take(self._least, self._most)
+        self._pool.configure(self._spec, ten=self._ten)
         return self._pool
+
+
+def warm_decoders(images: ImageList, workers: int | None) -> None:
+    """Start the process that starts decoders, which loads its libraries while this one loads torch.
+
+    The `Decoders` of the same images then find it waiting.
+
+    Parameters
+    ----------
+    images : ImageList
+    workers : int or None
+        As `Decoders` has them.
+    """
+    least, most, few = _processes(images, workers)
+    if most and not few:
+        _kept.give_back(_kept.take(least, most))
+
+
+def _processes(images: ImageList, workers: int | None) -> tuple[int, int, bool]:
+    """Return how many processes it takes at least and at most, and whether only for odd images."""
+    if images.in_memory or workers == 0 or not processes_available():
+        return 0, 0, False
+    if workers is not None:
+        exactly = min(workers, len(images))
+        return exactly, exactly, False
+    most = cores_of_process()
+    return min(most, len(images)), most, len(images) <= FEW
 
 
 def is_plain(ref: ImageRef) -> bool:

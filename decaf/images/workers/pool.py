@@ -22,7 +22,6 @@ from multiprocessing.connection import wait
 from typing import Any, Protocol
 
 from decaf.errors import DecafError
-from decaf.images.listing.sources import ImageRef
 from decaf.images.spec import PreprocessSpec
 from decaf.images.status import NO_DIGEST, Outcome
 from decaf.images.workers.child import Child, Job
@@ -49,9 +48,6 @@ class Pool(Protocol):
     def poll(self, timeout: float, also: Sequence[Any] = ()) -> list[tuple[Job, Outcome]]:
         """Return what has been finished, waiting at most `timeout` seconds, or until one of `also`
         (objects with a ``fileno``) can be read."""
-
-    def close(self) -> None:
-        """Stop; unfinished jobs are dropped."""
 
 
 class InlinePool:
@@ -88,15 +84,10 @@ class InlinePool:
             wait(also, timeout)
             return []
         # Here, since it loads torch, which the process that owns a DecodePool may do meanwhile.
-        from decaf.images.prepare import prepare_object, prepare_ref
+        from decaf.images.preprocess import prepare
 
         job = self._jobs.popleft()
-        prepare = prepare_ref if isinstance(job.source, ImageRef) else prepare_object
         return [(job, prepare(job.source, self._spec, ten=self._ten, out=job.out))]
-
-    def close(self) -> None:
-        """Drop what is queued."""
-        self._jobs.clear()
 
 
 class DecodePool:

@@ -36,7 +36,7 @@ def serve(control_fd: int) -> NoReturn:
     """Fork one worker for each descriptor received on `control_fd`, until its other end closes."""
     import torch
 
-    import decaf.images.prepare  # noqa: F401  (loaded here once, for all workers)
+    import decaf.images.preprocess  # noqa: F401  (loaded here once, for all workers)
 
     torch.set_num_threads(1)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
@@ -67,8 +67,8 @@ def _die_with_parent() -> None:
 
 
 def _work(connection: Connection) -> None:
-    from decaf.images.listing.sources import ImageRef
-    from decaf.images.prepare import prepare_ref
+    from decaf.images.listing.refs import ImageRef
+    from decaf.images.preprocess import prepare
 
     settings = json.loads(connection.recv_bytes())
     spec = PreprocessSpec.from_dict(settings["preprocess"])
@@ -78,7 +78,7 @@ def _work(connection: Connection) -> None:
     connection.send_bytes(marshal.dumps(("hello", os.getpid())))
     while True:
         index, *wire = marshal.loads(connection.recv_bytes())
-        outcome = prepare_ref(ImageRef.from_wire(tuple(wire)), spec, ten=ten, out=crops)
+        outcome = prepare(ImageRef.from_wire(tuple(wire)), spec, ten=ten, out=crops)
         header = (
             index,
             outcome.status,

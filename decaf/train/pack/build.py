@@ -6,7 +6,7 @@ import os
 import platform
 import threading
 from collections.abc import Callable, Generator
-from contextlib import ExitStack, closing
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,8 @@ import numpy as np
 import torch
 
 from decaf.errors import PackError, SettingError
-from decaf.features.session import start_decoders
 from decaf.images.status import STATUS_NAMES
-from decaf.images.workers.decoders import Decoders
-from decaf.images.workers.pool import InlinePool, Pool
+from decaf.images.workers.decoders import Decoders, warm_decoders
 from decaf.runtime.cores import available_cores
 from decaf.runtime.processes import World
 from decaf.storage.records import differences
@@ -165,22 +163,18 @@ def make_pack(
     if size is None and found.kind == "tiny-imagenet":
         settings = replace(settings, size=TINY_SIZE)
     drawn = {"split_val": split_val, "seed": None if split_val is None else seed}
-    with ExitStack() as stack:
-        decoders = start_decoders(found.images, workers)
-        if decoders is not None:
-            stack.callback(decoders.close)
-        output = _PackOutput(
-            path,
-            found,
-            settings,
-            drawn,
-            decoders,
-            workers,
-            overwrite=overwrite,
-            raise_bad=on_error == "raise",
-            stop=stop,
-        )
-        fill(output, World(torch.device("cpu")), progress)
+    warm_decoders(found.images, workers)
+    output = _PackOutput(
+        path,
+        found,
+        settings,
+        drawn,
+        workers,
+        overwrite=overwrite,
+        raise_bad=on_error == "raise",
+        stop=stop,
+    )
+    fill(output, World(torch.device("cpu")), progress)
     return Pack.open(path)
 
 
@@ -193,7 +187,6 @@ class _PackOutput(ShardedFile[PackRows]):
         source: PackSource,
         settings: PackSettings,
         drawn: dict[str, Any],
-        decoders: Decoders | None,
         workers: int | None,
         **how: Any,
     ) -> None:
@@ -201,7 +194,6 @@ class _PackOutput(ShardedFile[PackRows]):
         self._source = source
         self._settings = settings
         self._run = {"source": source.kind, **drawn, **settings.record()}
-        self._decoders = decoders
         self._workers = workers
 
     def header(self) -> dict[str, Any]:
@@ -240,30 +232,26 @@ class _PackOutput(ShardedFile[PackRows]):
         readable = ReadableImages(self._source, str(self.shards_path))
         for shard in shards.finished.values():
             readable.count(shard.start, shards.peek(shard, ["status"])["status"])
-        pool: Pool
-        if self._decoders is None:
-            pool = InlinePool(self._settings.spec, ten=False)
-        else:
-            self._decoders.configure(self._settings.spec, ten=False)
-            pool = self._decoders
         processes = available_cores() if self._workers is None else self._workers
         threads = max(1, min(processes, MAX_THREADS))
-        stream = stream_rows(
-            self.images,
-            ranges,
-            pool=pool,
-            settings=self._settings,
-            train=self._source.splits["train"],
-            threads=threads,
-            in_flight=IN_FLIGHT * (processes + threads),
-            stop=self.stop,
-            raise_bad=self.raise_bad,
-        )
-        with closing(stream):
-            for rows in stream:
-                # Before it is written: what is not, can be mended and made once more.
-                readable.count(rows.start, rows.status)
-                yield rows
+        spec = self._settings.spec
+        with Decoders(self.images, self._workers, spec, ten=False) as pool:
+            stream = stream_rows(
+                self.images,
+                ranges,
+                pool=pool,
+                settings=self._settings,
+                train=self._source.splits["train"],
+                threads=threads,
+                in_flight=IN_FLIGHT * (processes + threads),
+                stop=self.stop,
+                raise_bad=self.raise_bad,
+            )
+            with closing(stream):
+                for rows in stream:
+                    # Before it is written: what is not, can be mended and made once more.
+                    readable.count(rows.start, rows.status)
+                    yield rows
 
     def assemble(self, shards: ShardDirectory[PackRows]) -> None:
         head = PackHead(

@@ -21,7 +21,7 @@ from decaf.images.spec import PreprocessSpec, named_preprocess
 from decaf.images.status import Outcome
 from decaf.images.workers import decoders
 from decaf.images.workers.child import Job
-from decaf.images.workers.decoders import FEW, Decoders, is_plain
+from decaf.images.workers.decoders import FEW, Decoders, is_plain, warm_decoders
 from decaf.images.workers.pool import processes_available
 
 SPEC = named_preprocess("decaf", 64)
@@ -30,16 +30,14 @@ import os, sys, time
 import numpy as np
 from decaf.images.workers.child import Job
 from decaf.images.workers.decoders import Decoders
-from decaf.images.listing.refs import ImageRef
+from decaf.images.listing.sources import collect
 from decaf.images.spec import named_preprocess
 
 def prepared(name):
-    pool = Decoders(1, 2, exact=True)
-    pool.configure(named_preprocess("decaf", 64), ten=False)
-    job = Job(0, ImageRef(os.fsencode(name)), np.zeros((1, 64, 64, 3), np.uint8))
-    pool.submit(job)
-    while not (found := pool.poll(1.0)): pass
-    pool.close()
+    images = collect([name], labels="none")
+    with Decoders(images, 2, named_preprocess("decaf", 64), ten=False) as pool:
+        pool.submit(Job(0, images.refs[0], np.zeros((1, 64, 64, 3), np.uint8)))
+        while not (found := pool.poll(1.0)): pass
     return found[0][1].status
 """
 
@@ -58,7 +56,8 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def nothing_kept() -> Iterator[None]:
+def nothing_kept(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(decoders, "cores_of_process", lambda: 2)
     decoders._kept.close()
     yield
     decoders._kept.close()
@@ -76,21 +75,18 @@ def servers() -> list[int]:
 
 
 def prepared(
-    paths: list[Path], *, exact: bool = False, spec: PreprocessSpec = SPEC, workers: int = 2
+    paths: list[Path], *, workers: int | None = None, spec: PreprocessSpec = SPEC
 ) -> list[tuple[Outcome, np.ndarray]]:
     """Run one call's images through."""
-    pool = Decoders(len(paths), workers, exact=exact)
+    images = collect(paths, labels="none")
+    assert images.refs is not None
     found: dict[int, tuple[Outcome, np.ndarray]] = {}
-    try:
-        pool.configure(spec, ten=False)
-        for row, path in enumerate(paths):
-            out = np.zeros((1, spec.crop, spec.crop, 3), np.uint8)
-            pool.submit(Job(row, ImageRef(os.fsencode(path)), out))
+    with Decoders(images, workers, spec, ten=False) as pool:
+        for row, ref in enumerate(images.refs):
+            pool.submit(Job(row, ref, np.zeros((1, spec.crop, spec.crop, 3), np.uint8)))
         while len(found) < len(paths):
             for job, outcome in pool.poll(0.1):
                 found[job.index] = outcome, job.out
-    finally:
-        pool.close()
     return [found[row] for row in range(len(paths))]
 
 
@@ -98,7 +94,7 @@ def test_few_plain_images_start_no_process_and_have_the_same_pixels(images: Path
     paths = [*sorted(images.glob("*.png")), *sorted(images.glob("*.jpg")), images / "gone.png"]
     here = prepared(paths)
     assert not servers()
-    there = prepared(paths, exact=True)
+    there = prepared(paths, workers=2)
     assert servers()
     for (one, pixels), (other, expected) in zip(here, there, strict=True):
         assert one == other
@@ -137,17 +133,31 @@ def test_processes_wait_for_the_next_call(images: Path) -> None:
     assert not np.array_equal(pixels, first[0][1])
     np.testing.assert_array_equal(prepared(many)[0][1], first[0][1])
     assert servers() == kept
-    prepared(many, exact=True, workers=1)  # as many as asked for, no more
+    prepared(many, workers=1)  # as many as asked for, no more
     assert servers() != kept
+
+
+def test_a_server_started_ahead_is_the_one_that_is_used(images: Path) -> None:
+    many = collect(sorted(images.glob("*.jpg")) * FEW, labels="none")
+    warm_decoders(many, None)
+    (server,) = servers()
+    with Decoders(many, None, SPEC, ten=False):
+        assert servers() == [server]
+    assert servers() == [server]
+    decoders._kept.close()
+    for listed, workers in ((many, 0), (collect(images / "0.png", labels="none"), None)):
+        warm_decoders(listed, workers)
+        with Decoders(listed, workers, SPEC, ten=False):
+            assert not servers()
 
 
 def test_names_are_those_of_the_folder_of_the_call(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(images)
-    (ours, _), *_ = prepared([Path("0.png")], exact=True)
+    (ours, _), *_ = prepared([Path("0.png"), Path("1.png")], workers=2)
     monkeypatch.chdir(tmp_path)
-    (gone, _), *_ = prepared([Path("0.png")], exact=True)
+    (gone, _), *_ = prepared([Path("0.png"), Path("1.png")], workers=2)
     assert (ours.status, gone.status) == ("ok", "missing")
 
 
@@ -157,14 +167,12 @@ def test_no_file_stays_open_between_calls(images: Path, tmp_path: Path) -> None:
     for grey in (50, 200):
         with h5py.File(path, "w") as file:
             file["images"] = np.full((2, 64, 64, 3), grey, np.uint8)
-        refs = collect(path, labels="none").refs
-        assert refs is not None
-        pool = Decoders(1, 1, exact=True)
-        pool.configure(SPEC, ten=False)
-        pool.submit(Job(0, refs[0], out := np.zeros((1, 64, 64, 3), np.uint8)))
-        while not (found := pool.poll(1.0)):
-            pass
-        pool.close()
+        stack = collect(path, labels="none")
+        assert stack.refs is not None
+        with Decoders(stack, 1, SPEC, ten=False) as pool:
+            pool.submit(Job(0, stack.refs[0], out := np.zeros((1, 64, 64, 3), np.uint8)))
+            while not (found := pool.poll(1.0)):
+                pass
         assert found[0][1].status == "ok"
         assert (out == grey).all()
         (server,) = servers()
@@ -173,20 +181,19 @@ def test_no_file_stays_open_between_calls(images: Path, tmp_path: Path) -> None:
 
 
 def test_a_pool_that_is_at_work_is_not_kept(images: Path) -> None:
-    pool = Decoders(1, 1, exact=True)
-    pool.configure(SPEC, ten=False)
-    out = np.zeros((1, 64, 64, 3), np.uint8)
-    pool.submit(Job(0, ImageRef(os.fsencode(images / "0.png")), out))
-    pool.close()
+    listed = collect(images / "0.png", labels="none")
+    assert listed.refs is not None
+    with Decoders(listed, 1, SPEC, ten=False) as pool:
+        pool.submit(Job(0, listed.refs[0], np.zeros((1, 64, 64, 3), np.uint8)))
     assert not servers()
-    assert prepared([images / "0.png"], exact=True)[0][0].status == "ok"
+    assert prepared([images / "0.png"], workers=2)[0][0].status == "ok"
 
 
 def test_a_server_that_died_meanwhile_is_started_anew(images: Path) -> None:
-    prepared([images / "0.png"], exact=True)
+    prepared([images / "0.png"], workers=2)
     (server,) = servers()
     psutil.Process(server).kill()
-    assert prepared([images / "0.png"], exact=True)[0][0].status == "ok"
+    assert prepared([images / "0.png"], workers=2)[0][0].status == "ok"
 
 
 def test_threads_have_pools_of_their_own_and_one_is_kept(images: Path) -> None:
@@ -194,7 +201,7 @@ def test_threads_have_pools_of_their_own_and_one_is_kept(images: Path) -> None:
 
     def call() -> None:
         for _ in range(2):
-            found = prepared(sorted(images.glob("*.jpg")), exact=True)
+            found = prepared(sorted(images.glob("*.jpg")), workers=2)
             statuses.extend(outcome.status for outcome, _ in found)
 
     threads = [threading.Thread(target=call) for _ in range(3)]

@@ -121,7 +121,7 @@ def test_a_second_run_computes_nothing_and_repeats_every_digit(
         raise AssertionError("computed again")
 
     with monkeypatch.context() as patch:
-        patch.setattr("decaf.features.session.Session.rows", refuse)
+        patch.setattr("decaf.features.extraction.Extraction.rows", refuse)
         patch.setattr("harness.protocol.measure.run_head", refuse)
         second = run_benchmark(dataset, settings, tmp_path / "out")
     assert second.sections == first.sections

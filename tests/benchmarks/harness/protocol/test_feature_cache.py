@@ -60,7 +60,7 @@ def test_a_second_call_computes_nothing(compute: Any, monkeypatch: pytest.Monkey
         raise AssertionError("an image was computed again")
 
     monkeypatch.setattr(Backbone, "features", refuse)
-    monkeypatch.setattr("decaf.features.session.Session.rows", refuse)
+    monkeypatch.setattr("decaf.features.extraction.Extraction.rows", refuse)
     second = compute()
     assert second.computed == 0
     assert second.path == first.path
