@@ -61,7 +61,8 @@ def test_it_is_quick(code: str, seconds: float, child_env: dict[str, str]) -> No
 
 
 @pytest.mark.parametrize(
-    "module", ["decaf.features.extract", "decaf.classify.classifier", "decaf.train.pack.build"]
+    "module",
+    ["decaf.features.extract", "decaf.classify.classifier", "decaf.evaluate.classification"],
 )
 def test_decoders_are_started_before_torch_is_loaded(
     module: str, child_env: dict[str, str]

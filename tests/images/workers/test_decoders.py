@@ -157,6 +157,7 @@ def test_names_are_those_of_the_folder_of_the_call(
     monkeypatch.chdir(images)
     (ours, _), *_ = prepared([Path("0.png"), Path("1.png")], workers=2)
     monkeypatch.chdir(tmp_path)
+    Path("1.png").write_bytes(b"")
     (gone, _), *_ = prepared([Path("0.png"), Path("1.png")], workers=2)
     assert (ours.status, gone.status) == ("ok", "missing")
 
