@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from report.benchmark import BenchmarkReport, SplitRecord
+from report.benchmark import (
+    BenchmarkReport,
+    SplitRecord,
+    machine,
+    now,
+    peak_memory,
+    versions,
+)
 from report.files import load_report, report_json, write_report
-from report.markdown import table_markdown
+from report.rendering import table_markdown
 from report.sections import (
     Bar,
     Bars,
@@ -46,7 +53,11 @@ __all__ = [
     "Table",
     "Text",
     "load_report",
+    "machine",
+    "now",
+    "peak_memory",
     "report_json",
     "table_markdown",
+    "versions",
     "write_report",
 ]

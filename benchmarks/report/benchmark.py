@@ -1,23 +1,31 @@
-"""The record of one benchmark run: what was measured, and how it was made."""
+"""The record of one benchmark run: what was measured, when, where and with what."""
 
 from __future__ import annotations
 
+import datetime
+import platform
+import resource
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
+import decaf
 from decaf.errors import InputError
-from report.record import from_plain, to_plain
+from decaf.runtime.cores import available_cores
+from report.record import Record, from_plain, to_plain
 from report.sections import Section
 
-__all__ = ["BenchmarkReport", "SplitRecord"]
+__all__ = ["BenchmarkReport", "SplitRecord", "machine", "now", "peak_memory", "versions"]
 
 FORMAT = "decaf-benchmark"
 SCHEMA = 1
 
 
 @dataclass(frozen=True)
-class SplitRecord:
+class SplitRecord(Record):
     """One split of a data set into training and test images.
 
     Parameters
@@ -40,7 +48,7 @@ class SplitRecord:
 
 
 @dataclass(frozen=True)
-class BenchmarkReport:
+class BenchmarkReport(Record):
     """All of a benchmark run that is kept; JSON, Markdown and HTML are made from it.
 
     Parameters
@@ -98,12 +106,6 @@ class BenchmarkReport:
     notes: tuple[str, ...] = ()
     appendix: tuple[Section, ...] = ()
 
-    def __post_init__(self) -> None:
-        for name in ("sections", "splits", "notes", "appendix"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
-        timing = {stage: float(seconds) for stage, seconds in self.timing.items()}
-        object.__setattr__(self, "timing", timing)
-
     def to_dict(self) -> dict[str, Any]:
         """Return what JSON can hold, in an order that does not change.
 
@@ -131,3 +133,34 @@ class BenchmarkReport:
             )
         fields = {key: value for key, value in record.items() if key not in ("format", "schema")}
         return from_plain(cls, fields, "report")
+
+
+def now() -> str:
+    """Return the time, as ISO 8601 with its zone."""
+    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+
+
+def machine() -> str:
+    """Return the processor and the accelerator in words."""
+    import torch
+
+    processor = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        models = [ln for ln in info.read_text().splitlines() if ln.startswith("model name")]
+        processor = models[0].partition(":")[2].strip() if models else processor
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
+    return f"{available_cores()} cores of {processor}, {gpu}"
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of decaf, Python and the libraries that results depend on."""
+    names = ("torch", "torchvision", "scikit-learn", "numpy")
+    own = {"decaf": decaf.__version__, "python": platform.python_version()}
+    return {**own, **{name: version(name) for name in names}}
+
+
+def peak_memory() -> int:
+    """Return the largest resident size of this process, in bytes; decoding processes are apart."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak

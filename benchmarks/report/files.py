@@ -11,10 +11,8 @@ from typing import Any
 from decaf.errors import InputError, OutputError, SettingError
 from decaf.storage.atomic import disk_errors, write_atomically
 from report.benchmark import BenchmarkReport
-from report.line_chart import standalone_chart
-from report.markdown import report_markdown
-from report.page import report_page
-from report.scatter_chart import standalone_scatter
+from report.charts import chart_file
+from report.rendering import report_markdown, report_page
 from report.sections import Lines, Scatter
 
 __all__ = ["load_report", "report_json", "write_report"]
@@ -61,19 +59,16 @@ def write_report(
     folder = Path(out)
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{folder}: is a file; give the name of a folder")
-    charts = _chart_files(report)
-    pictures = None if images is None else Path(images)
+    files = _chart_files(report)
     texts = {
         f"{report.name}.json": report_json(report),
-        f"{report.name}.md": report_markdown(report, charts),
-        f"{report.name}.html": report_page(report, pictures),
+        f"{report.name}.md": report_markdown(report, files),
+        f"{report.name}.html": report_page(report, None if images is None else Path(images)),
     }
-    for k, file in charts.items():
+    for k, file in files.items():
         part = report.sections[k]
-        if isinstance(part, Scatter):
-            texts[file] = standalone_scatter(part)
-        elif isinstance(part, Lines):
-            texts[file] = standalone_chart(part)
+        assert isinstance(part, Lines | Scatter)
+        texts[file] = chart_file(part)
     with disk_errors(folder, "the report is not complete"):
         folder.mkdir(parents=True, exist_ok=True)
         for file, text in texts.items():
@@ -83,12 +78,12 @@ def write_report(
 
 def _chart_files(report: BenchmarkReport) -> dict[int, str]:
     """Return the file of each section that is drawn as one."""
-    found = {}
+    files = {}
     for kind, word in ((Lines, "curve"), (Scatter, "scatter")):
         indices = [k for k, part in enumerate(report.sections) if isinstance(part, kind)]
         for number, k in enumerate(indices, 1):
-            found[k] = f"{report.name}-{word}{'' if number == 1 else f'-{number}'}.svg"
-    return found
+            files[k] = f"{report.name}-{word}{'' if number == 1 else f'-{number}'}.svg"
+    return files
 
 
 def load_report(path: str | os.PathLike[str]) -> BenchmarkReport:

@@ -1,8 +1,10 @@
-"""Frozen dataclasses as plain dictionaries and lists, and back, by their annotations."""
+"""Frozen dataclasses of plain values, as dictionaries and lists and back, by their annotations."""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -10,9 +12,52 @@ from typing import Any, TypeVar
 
 from decaf.errors import InputError, SettingError
 
-__all__ = ["from_plain", "to_plain"]
+__all__ = ["Record", "from_plain", "to_plain"]
 
 T = TypeVar("T")
+
+
+class Record:
+    """Base of frozen dataclasses that hold text, numbers, tuples and each other.
+
+    What is given becomes what is annotated: sequences and arrays tuples, numbers of numpy those of
+    Python, and NaN None where there may be no number. An infinity is refused.
+    """
+
+    def __post_init__(self) -> None:
+        for name, hint in _hints(type(self)).items():
+            object.__setattr__(self, name, _normal(getattr(self, name), hint, name))
+        self._check()
+
+    def _check(self) -> None:
+        """Raise `SettingError` where the parts do not fit together."""
+
+
+def _hints(kind: Any) -> dict[str, Any]:
+    return _known_hints(kind)
+
+
+@functools.cache
+def _known_hints(kind: Any) -> dict[str, Any]:
+    return typing.get_type_hints(kind)
+
+
+def _normal(value: Any, hint: Any, name: str) -> Any:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is tuple:
+        return tuple(_normal(each, arguments[0], name) for each in value)
+    if origin is Mapping:
+        return {key: _normal(each, arguments[1], name) for key, each in value.items()}
+    if type(None) in arguments and value is None:
+        return None
+    kinds = {hint, *arguments}
+    if float in kinds:
+        if type(None) in kinds and math.isnan(value):
+            return None
+        if not math.isfinite(value):
+            raise SettingError(f"report: {name} is {value}; expected a finite number")
+        return float(value)
+    return int(value) if int in kinds else value
 
 
 def to_plain(value: Any) -> dict[str, Any]:
@@ -33,7 +78,7 @@ def to_plain(value: Any) -> dict[str, Any]:
     SettingError
         If something in it is neither text nor a number, nor made of them.
     """
-    hints = typing.get_type_hints(type(value))
+    hints = _hints(type(value))
     return {
         field.name: _part(getattr(value, field.name), _several(hints[field.name]))
         for field in dataclasses.fields(value)
@@ -82,7 +127,7 @@ def from_plain(kind: type[T], plain: Any, where: str) -> T:
     """
     if not isinstance(plain, Mapping):
         raise InputError(f"{where}: expected a table of fields, got {_shown(plain)}")
-    hints = typing.get_type_hints(kind)
+    hints = _hints(kind)
     fields = {field.name: field for field in dataclasses.fields(typing.cast(Any, kind))}
     given = {key: value for key, value in plain.items() if key != "kind"}
     if unknown := sorted(set(given) - set(fields)):

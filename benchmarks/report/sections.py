@@ -6,12 +6,12 @@ section looks is decided where the pages are made.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from decaf.errors import SettingError
+from report.record import Record
 
 __all__ = [
     "Bar",
@@ -35,7 +35,7 @@ __all__ = [
 
 
 @dataclass(frozen=True)
-class Cell:
+class Cell(Record):
     """One number of a table, with its spread.
 
     Parameters
@@ -55,13 +55,9 @@ class Cell:
     n: int | None = None
     note: str = ""
 
-    def __post_init__(self) -> None:
-        _set(self, mean=_number(self.mean), std=_number(self.std))
-        _set(self, n=None if self.n is None else int(self.n))
-
 
 @dataclass(frozen=True)
-class Column:
+class Column(Record):
     """A column of a table.
 
     Parameters
@@ -77,7 +73,7 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Row:
+class Row(Record):
     """A row of a table: one cell, or a text, for each column.
 
     Parameters
@@ -89,12 +85,9 @@ class Row:
     name: str
     cells: tuple[Cell | str, ...]
 
-    def __post_init__(self) -> None:
-        _set(self, cells=tuple(self.cells))
-
 
 @dataclass(frozen=True)
-class Table:
+class Table(Record):
     """A table of results.
 
     Parameters
@@ -125,8 +118,7 @@ class Table:
     caption: str = ""
     collapsed: bool = False
 
-    def __post_init__(self) -> None:
-        _set(self, columns=tuple(self.columns), rows=tuple(self.rows))
+    def _check(self) -> None:
         if self.best not in ("highest", "lowest", "none"):
             raise SettingError(f"best: {self.best!r}; expected highest, lowest or none")
         for row in self.rows:
@@ -138,7 +130,7 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Series:
+class Series(Record):
     """One curve.
 
     Parameters
@@ -159,9 +151,7 @@ class Series:
     std: tuple[float | None, ...] = ()
     source: str = ""
 
-    def __post_init__(self) -> None:
-        _set(self, x=tuple(_finite(value, "x") for value in self.x))
-        _set(self, mean=_numbers(self.mean), std=_numbers(self.std))
+    def _check(self) -> None:
         if len(self.mean) != len(self.x) or len(self.std) not in (0, len(self.x)):
             raise SettingError(
                 f"curve {self.name!r}: {len(self.x)} x, {len(self.mean)} means and "
@@ -170,7 +160,7 @@ class Series:
 
 
 @dataclass(frozen=True)
-class Lines:
+class Lines(Record):
     """Curves over one axis.
 
     Parameters
@@ -194,14 +184,13 @@ class Lines:
     caption: str = ""
     log_x: bool = False
 
-    def __post_init__(self) -> None:
-        _set(self, series=tuple(self.series))
+    def _check(self) -> None:
         if self.log_x and any(x <= 0 for series in self.series for x in series.x):
             raise SettingError(f"curves {self.title!r}: log_x, and an x that is not above 0")
 
 
 @dataclass(frozen=True)
-class ConfusionMatrix:
+class ConfusionMatrix(Record):
     """How often each class was taken for each other.
 
     Parameters
@@ -218,16 +207,14 @@ class ConfusionMatrix:
     counts: tuple[tuple[int, ...], ...]
     caption: str = ""
 
-    def __post_init__(self) -> None:
-        _set(self, class_names=tuple(self.class_names))
-        _set(self, counts=tuple(tuple(int(count) for count in row) for row in self.counts))
+    def _check(self) -> None:
         _check_grid(self.title, self.counts, len(self.class_names), len(self.class_names))
         if any(count < 0 for row in self.counts for count in row):
             raise SettingError(f"matrix {self.title!r}: has counts below 0")
 
 
 @dataclass(frozen=True)
-class HeatMap:
+class HeatMap(Record):
     """A matrix of numbers, shown as a coloured table.
 
     Parameters
@@ -252,14 +239,12 @@ class HeatMap:
     decimals: int = 1
     caption: str = ""
 
-    def __post_init__(self) -> None:
-        _set(self, row_names=tuple(self.row_names), column_names=tuple(self.column_names))
-        _set(self, values=tuple(_numbers(row) for row in self.values))
+    def _check(self) -> None:
         _check_grid(self.title, self.values, len(self.row_names), len(self.column_names))
 
 
 @dataclass(frozen=True)
-class Bar:
+class Bar(Record):
     """One bar: a class and its accuracy, say.
 
     Parameters
@@ -276,13 +261,9 @@ class Bar:
     std: float | None = None
     n: int | None = None
 
-    def __post_init__(self) -> None:
-        _set(self, mean=_number(self.mean), std=_number(self.std))
-        _set(self, n=None if self.n is None else int(self.n))
-
 
 @dataclass(frozen=True)
-class Bars:
+class Bars(Record):
     """Numbers by name, shown from the lowest to the highest: accuracy class by class.
 
     Parameters
@@ -303,12 +284,9 @@ class Bars:
     decimals: int = 1
     caption: str = ""
 
-    def __post_init__(self) -> None:
-        _set(self, bars=tuple(self.bars))
-
 
 @dataclass(frozen=True)
-class Confusion:
+class Confusion(Record):
     """Two classes of which one is taken for the other.
 
     Parameters
@@ -332,13 +310,9 @@ class Confusion:
     images: tuple[str, ...] = ()
     examples: tuple[str, ...] = ()
 
-    def __post_init__(self) -> None:
-        _set(self, count=int(self.count), of=None if self.of is None else int(self.of))
-        _set(self, images=tuple(self.images), examples=tuple(self.examples))
-
 
 @dataclass(frozen=True)
-class Confusions:
+class Confusions(Record):
     """The pairs of classes that are confused most, with images.
 
     Parameters
@@ -353,12 +327,9 @@ class Confusions:
     pairs: tuple[Confusion, ...]
     caption: str = ""
 
-    def __post_init__(self) -> None:
-        _set(self, pairs=tuple(self.pairs))
-
 
 @dataclass(frozen=True)
-class Points:
+class Points(Record):
     """Points of one kind in a scatter plot.
 
     Parameters
@@ -375,15 +346,13 @@ class Points:
     colour: int
     marker: int
 
-    def __post_init__(self) -> None:
-        for name in ("x", "y"):
-            _set(self, **{name: tuple(_finite(value, name) for value in getattr(self, name))})
+    def _check(self) -> None:
         if len(self.x) != len(self.y):
             raise SettingError(f"points: {len(self.x)} x and {len(self.y)} y; expected as many")
 
 
 @dataclass(frozen=True)
-class Panel:
+class Panel(Record):
     """One plot of a scatter section; its axes have no scale.
 
     Parameters
@@ -395,12 +364,9 @@ class Panel:
     title: str
     points: tuple[Points, ...]
 
-    def __post_init__(self) -> None:
-        _set(self, points=tuple(self.points))
-
 
 @dataclass(frozen=True)
-class Scatter:
+class Scatter(Record):
     """Scatter plots beside each other: images in two dimensions, by class and domain.
 
     Parameters
@@ -418,9 +384,7 @@ class Scatter:
     markers: tuple[str, ...]
     caption: str = ""
 
-    def __post_init__(self) -> None:
-        for name in ("panels", "colours", "markers"):
-            _set(self, **{name: tuple(getattr(self, name))})
+    def _check(self) -> None:
         most = min(len(self.colours), 8), min(len(self.markers), 3)
         for points in (each for panel in self.panels for each in panel.points):
             if not (0 <= points.colour < most[0] and 0 <= points.marker < most[1]):
@@ -431,7 +395,7 @@ class Scatter:
 
 
 @dataclass(frozen=True)
-class Text:
+class Text(Record):
     """Paragraphs, separated by empty lines. Plain text: nothing in it is markup.
 
     Parameters
@@ -445,28 +409,6 @@ class Text:
 
 
 Section: TypeAlias = Table | Lines | ConfusionMatrix | HeatMap | Bars | Confusions | Scatter | Text
-
-
-def _set(part: Any, **values: Any) -> None:
-    for name, value in values.items():
-        object.__setattr__(part, name, value)
-
-
-def _number(value: Any) -> float | None:
-    """Return a Python float, whatever numpy made; None for NaN. An infinity is a mistake."""
-    if value is None or math.isnan(value):
-        return None
-    return _finite(value, "a number")
-
-
-def _finite(value: Any, what: str) -> float:
-    if not math.isfinite(value):
-        raise SettingError(f"report: {what} is {value}; expected a finite number")
-    return float(value)
-
-
-def _numbers(values: Iterable[Any]) -> tuple[float | None, ...]:
-    return tuple(_number(value) for value in values)
 
 
 def _check_grid(title: str, rows: Sequence[Sequence[Any]], height: int, width: int) -> None:

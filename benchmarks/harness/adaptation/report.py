@@ -12,8 +12,16 @@ from harness.adaptation import sections as parts
 from harness.adaptation.published import PAIR
 from harness.adaptation.sections import Results
 from harness.adaptation.settings import AdaptationSettings
-from report import BenchmarkReport, Section, SplitRecord, Table
-from report.circumstances import machine, now, peak_memory, versions
+from report import (
+    BenchmarkReport,
+    Section,
+    SplitRecord,
+    Table,
+    machine,
+    now,
+    peak_memory,
+    versions,
+)
 
 __all__ = ["Measured", "make_report"]
 

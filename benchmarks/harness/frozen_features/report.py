@@ -11,8 +11,15 @@ from harness.frozen_features import sections as parts
 from harness.frozen_features.published import PUBLISHED, Published, departures
 from harness.frozen_features.settings import BenchmarkSettings
 from harness.protocol.measure import Task
-from report import BenchmarkReport, Section, SplitRecord
-from report.circumstances import machine, now, peak_memory, versions
+from report import (
+    BenchmarkReport,
+    Section,
+    SplitRecord,
+    machine,
+    now,
+    peak_memory,
+    versions,
+)
 
 __all__ = ["Measured", "make_report"]
 

@@ -18,7 +18,7 @@ from report import (
     Table,
     table_markdown,
 )
-from report.markdown import report_markdown
+from report.rendering import report_markdown
 
 
 def cells_of(line: str) -> int:

@@ -1,0 +1,269 @@
+"""A report as a page of HTML that needs nothing else, and as Markdown: templates, and their data.
+
+The page has no script, no file and no network. Whatever a template shows passes through one
+function that escapes it, unless it is markup already.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import io
+import os
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from decaf.errors import ImageError
+from decaf.runtime.progress import duration
+from report.benchmark import BenchmarkReport
+from report.charts import NARROW, WIDE, line_chart, scatter_legend, scatter_panel
+from report.confusion_picture import (
+    TABLE_CLASSES,
+    confusion_picture,
+    mistakes_of,
+    root_shares,
+)
+from report.sections import Bar, Bars, HeatMap, Section, Table
+from report.wording import curve_table, memory, number, shown, table_marks, with_unit
+
+__all__ = ["THUMBNAIL_HEIGHT", "report_markdown", "report_page", "table_markdown", "thumbnail"]
+
+# Twice what a page shows, for fine screens.
+THUMBNAIL_HEIGHT = 160
+_WIDEST = 280
+_QUALITY = 72
+
+# Strongest colour behind a number that must stay readable.
+BEHIND_TEXT = 0.55
+
+
+def report_page(report: BenchmarkReport, images: Path | None = None) -> str:
+    """Return a report as HTML.
+
+    Parameters
+    ----------
+    report : BenchmarkReport
+    images : Path, optional
+        The folder that the paths of images are below. Without it there are names in place of
+        thumbnails.
+
+    Returns
+    -------
+    str
+        A page that opens from disk.
+    """
+    template = _templates(_html_text).get_template("page.html")
+    return template.render(report=report, images=images)
+
+
+def report_markdown(report: BenchmarkReport, chart_files: Mapping[int, str] | None = None) -> str:
+    """Return a report as Markdown, as GitHub and a terminal show it.
+
+    Parameters
+    ----------
+    report : BenchmarkReport
+    chart_files : mapping, optional
+        Index of a section that is drawn → file of its drawing, beside the Markdown file.
+
+    Returns
+    -------
+    str
+    """
+    template = _templates(_markdown_text).get_template("report.md")
+    text = template.render(report=report, chart_files=chart_files or {})
+    return f"{_tidy(text)}\n"
+
+
+def table_markdown(table: Table) -> str:
+    """Return a table as Markdown: published numbers in columns of their own, the best in bold.
+
+    Parameters
+    ----------
+    table : Table
+
+    Returns
+    -------
+    str
+        The table and, below it, its publications, remarks and caption.
+    """
+    macros: Any = _templates(_markdown_text).get_template("sections.md").module
+    return _tidy(str(macros.table(table)))
+
+
+def _tidy(text: str) -> str:
+    """Return Markdown without spaces and empty lines that stand for nothing."""
+    return re.sub(r"(?: *\n){3,}", "\n\n", re.sub(r" +\n\n", "\n\n", text)).strip()
+
+
+@functools.cache
+def _templates(finalize: Callable[[Any], str]) -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+        undefined=jinja2.StrictUndefined,
+        autoescape=True,
+        finalize=finalize,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "circumstances": _circumstances,
+        "durations": _durations,
+        "fence": _fence,
+        "headed": _headed,
+        "kind": _kind,
+        "letter": _letter,
+        "memory": _memory,
+        "one_line": shown,
+        "paragraphs": _paragraphs,
+        "with_unit": with_unit,
+    }
+    environment.globals |= {
+        "BEHIND_TEXT": BEHIND_TEXT,
+        "NARROW": NARROW,
+        "TABLE_CLASSES": TABLE_CLASSES,
+        "WIDE": WIDE,
+        "bars_from_lowest": _bars_from_lowest,
+        "confusion_picture": confusion_picture,
+        "curve_table": curve_table,
+        "heat_cells": _heat_cells,
+        "line_chart": line_chart,
+        "mistakes_of": mistakes_of,
+        "number": number,
+        "root_shares": root_shares,
+        "scatter_legend": scatter_legend,
+        "scatter_panel": scatter_panel,
+        "table_marks": table_marks,
+        "thumbnail": thumbnail,
+    }
+    return environment
+
+
+def _html_text(value: Any) -> str:
+    """Return what a template shows; the template escapes it unless it is markup."""
+    return value if isinstance(value, Markup) else shown(str(value))
+
+
+def _markdown_text(value: Any) -> str:
+    """Return text that Markdown shows as it is: nothing in it is a mark, a link or an element."""
+    if isinstance(value, Markup):
+        return value
+    escaped = re.sub(r"([\\`*_{}\[\]<>|~])", r"\\\1", shown(str(value)))
+    escaped = re.sub(r"&(?=[#\w]+;)", r"\\&", escaped)
+    return Markup(re.sub(r"^(\s*)([#+=-]|\d+(?=[.)](?:\s|$)))", r"\1\\\2", escaped))
+
+
+def _kind(part: Section) -> str:
+    return type(part).__name__
+
+
+def _circumstances(report: BenchmarkReport) -> dict[str, str]:
+    return {"Date": report.date, "Machine": report.machine, **report.settings}
+
+
+def _durations(timing: Mapping[str, float]) -> dict[str, str]:
+    return {stage: duration(seconds) for stage, seconds in timing.items()}
+
+
+def _memory(size: int | None) -> str:
+    return "" if size is None else memory(size)
+
+
+def _fence(command: str) -> Markup:
+    """Return a mark for code that the command cannot end."""
+    return Markup("```" + "`" * len(max(re.findall("`+", command), default="", key=len)))
+
+
+def _headed(header: str, unit: str) -> str:
+    return f"{header} ({unit})".strip() if unit else header
+
+
+def _letter(index: int) -> str:
+    """Count in letters: a … z, aa …"""
+    text = ""
+    while index >= 0:
+        text = chr(ord("a") + index % 26) + text
+        index = index // 26 - 1
+    return text
+
+
+def _paragraphs(text: str) -> list[str]:
+    return [each for each in text.split("\n\n") if each.strip()]
+
+
+def _heat_cells(chart: HeatMap) -> list[list[tuple[str, float, str]]]:
+    """Return of each number its kind, how strong its colour is, and how it is shown.
+
+    Where some are below 0 they are gains and losses, which have a hue each, a sign, and colour by
+    how far they are from 0; other numbers are coloured from the least to the greatest.
+    """
+    known = [value for row in chart.values for value in row if value is not None]
+    low, high = min(known, default=0.0), max(known, default=0.0)
+    signed = low < 0
+    if signed:
+        low, high = 0.0, max(high, -low)
+
+    def cell(value: float | None) -> tuple[str, float, str]:
+        text = number(value, None, chart.decimals)
+        if value is None:
+            return "zero", 0.0, text
+        size = abs(value) if signed else value
+        share = 0.0 if high == low else (size - low) / (high - low)
+        if signed:
+            text = f"+{text}" if float(text) > 0 else text.replace("-", "−")
+        return "miss" if value < 0 else "hit", 0.05 + 0.95 * share, text
+
+    return [[cell(value) for value in row] for row in chart.values]
+
+
+def _bars_from_lowest(bars: Bars) -> list[tuple[Bar, int, float]]:
+    """Return bars with the place of each by name, and how long it is in percent of the scale."""
+    by_name = sorted(range(len(bars.bars)), key=lambda k: bars.bars[k].name.casefold())
+    place = {k: number for number, k in enumerate(by_name)}
+    top = 100.0 if bars.unit == "%" else max((bar.mean or 0.0 for bar in bars.bars), default=0.0)
+    rows = [
+        (bar, place[k], min(max(100 * (bar.mean or 0.0) / top if top > 0 else 0.0, 0.0), 100.0))
+        for k, bar in enumerate(bars.bars)
+    ]
+    return sorted(rows, key=lambda row: (row[0].mean is None, row[0].mean or 0.0, row[0].name))
+
+
+def thumbnail(folder: Path | None, name: str) -> str | None:
+    """Return a small copy of an image as a ``data:`` address.
+
+    Parameters
+    ----------
+    folder : Path or None
+        Where the images are.
+    name : str
+        Path of the image below `folder`, as `os.fsdecode` gives it.
+
+    Returns
+    -------
+    str or None
+        JPEG, at most 160 pixels high; None if the image lies elsewhere or cannot be read.
+    """
+    try:
+        raw = os.fsencode(name)
+    except UnicodeEncodeError:  # half a surrogate pair that is no byte
+        return None
+    if folder is None or os.path.isabs(raw) or b".." in raw.split(b"/") or b"\0" in raw:
+        return None
+    from PIL import Image
+
+    from decaf.images.decoding.decode import decode
+    from decaf.images.listing.refs import ImageRef
+
+    try:
+        pixels = decode(ImageRef(os.path.join(os.fsencode(folder), raw)).load()).pixels
+    except ImageError:
+        return None
+    image = Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
+    image.thumbnail((_WIDEST, THUMBNAIL_HEIGHT), Image.Resampling.LANCZOS)
+    data = io.BytesIO()
+    image.save(data, "JPEG", quality=_QUALITY, optimize=True)
+    return f"data:image/jpeg;base64,{base64.b64encode(data.getvalue()).decode()}"
