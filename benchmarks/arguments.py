@@ -14,7 +14,7 @@ import numpy as np
 
 from command_line import apart_from_full, file_name, folder, shown_command
 from datasets import Dataset
-from decaf.backbone.weights.registry import DEFAULT_WEIGHTS
+from decaf.backbone.weights import DEFAULT_WEIGHTS
 from decaf.cli.exit_codes import stopped_by_signals
 from decaf.errors import DecafError, Stopped
 from harness.frozen_features import BenchmarkSettings, paper_heads, run_benchmark

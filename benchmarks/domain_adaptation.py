@@ -25,7 +25,7 @@ from arguments import RESULTS
 from command_line import apart_from_full, file_name, folder, shown_command
 from datasets.domains import PROTOCOLS
 from datasets.feature_folder import ReadyFeatures, read_feature_folder
-from decaf.backbone.weights.registry import DEFAULT_WEIGHTS
+from decaf.backbone.weights import DEFAULT_WEIGHTS
 from decaf.cli.exit_codes import stopped_by_signals
 from decaf.errors import DecafError, SettingError, Stopped
 from harness.adaptation import (

@@ -36,7 +36,7 @@ import numpy as np
 import decaf
 from command_line import shown_command, told_apart
 from datasets import Dataset, read_caltech101, read_class_folders, read_scene15
-from decaf.backbone.weights.registry import DEFAULT_WEIGHTS
+from decaf.backbone.weights import DEFAULT_WEIGHTS
 from decaf.finetuning.settings import FinetuneSettings
 from decaf.heads import load_head
 from decaf.images.listing.splits import draw_order

@@ -28,8 +28,8 @@ import torch
 
 from command_line import shown_command
 from decaf.backbone.network import AlexNet
+from decaf.backbone.weights import DEFAULT_WEIGHTS
 from decaf.backbone.weights.load import Weights, load_weights
-from decaf.backbone.weights.registry import DEFAULT_WEIGHTS
 from decaf.finetuning.data import PickedSplit
 from decaf.finetuning.frozen_head import FrozenHead, fit_frozen_head, layer_values
 from decaf.finetuning.settings import FinetuneSettings

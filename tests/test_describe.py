@@ -13,9 +13,9 @@ from PIL import Image
 
 import decaf
 from decaf.backbone.export.models import export_model
-from decaf.backbone.init import random_state
 from decaf.backbone.spec import architecture
 from decaf.backbone.weights.load import Weights, default_preprocess, save_weights
+from decaf.backbone.weights.state import random_state
 from decaf.describe import describe
 from decaf.errors import DecafError, InputError
 from decaf.train.pack.build import make_pack

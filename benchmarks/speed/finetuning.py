@@ -29,8 +29,8 @@ from bare_step import BareStep
 from machine import describe
 from turns import again, cores, seconds_of, spread
 
+from decaf.backbone.weights import DEFAULT_WEIGHTS
 from decaf.backbone.weights.load import load_weights
-from decaf.backbone.weights.registry import DEFAULT_WEIGHTS
 from decaf.finetuning.data import VAL_FRACTION, divided, find_images
 from decaf.finetuning.settings import FinetuneSettings
 from decaf.runtime.device import bf16_is_native, choose_device

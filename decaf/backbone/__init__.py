@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from decaf.backbone.spec import ARCHITECTURES, LAYERS, ArchSpec, architecture
+from decaf.backbone.spec import ARCHITECTURES, ArchSpec, architecture
+from decaf.backbone.steps import LAYERS
 from decaf.backbone.summary import Summary, summarise
 from decaf.lazy import lazy_names
 

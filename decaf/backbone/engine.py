@@ -19,7 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from decaf.backbone.spec import layer_shape, map_sizes
+from decaf.backbone.spec import map_sizes
+from decaf.backbone.steps import layer_shape
 from decaf.errors import DecafError, SettingError
 from decaf.images.crops import combine_crops, with_mirrors
 from decaf.images.preprocess import normalise

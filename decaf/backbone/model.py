@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from decaf.backbone.evaluating import evaluating
-from decaf.backbone.network import AlexNet
-from decaf.backbone.spec import ArchSpec, layer_names, resolve_layers
+from decaf.backbone.network import AlexNet, evaluating
+from decaf.backbone.spec import ArchSpec
+from decaf.backbone.steps import LAYERS, resolve_layers
+from decaf.backbone.weights import DEFAULT_WEIGHTS
 from decaf.backbone.weights.load import Weights, load_weights
-from decaf.backbone.weights.registry import DEFAULT_WEIGHTS
 from decaf.errors import InputError, SettingError
 from decaf.images.crops import with_mirrors
 from decaf.images.spec import PreprocessSpec, override_preprocess
@@ -63,7 +63,7 @@ class Backbone:
         self.class_names = weights.class_names
         self.provenance = weights.provenance
         self.mean_image = weights.mean_image
-        self.layers = layer_names(weights.spec)
+        self.layers = LAYERS
         self.network = AlexNet(weights.spec)
         self.network.load_state_dict(weights.state, assign=True)
         self.network.requires_grad_(False).eval()

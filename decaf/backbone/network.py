@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -10,11 +11,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from decaf.backbone.lrn import local_response_norm
-from decaf.backbone.spec import ArchSpec, map_sizes, parameter_shapes, resolve_layers
-from decaf.backbone.steps import Step, forward_steps
+from decaf.backbone.spec import ArchSpec, map_sizes, parameter_shapes
+from decaf.backbone.steps import Step, forward_steps, resolve_layers
 from decaf.errors import SettingError
 
-__all__ = ["TORCHVISION_MODULES", "AlexNet", "Step", "decaf_parameter_name"]
+__all__ = ["TORCHVISION_MODULES", "AlexNet", "Step", "decaf_parameter_name", "evaluating"]
 
 TORCHVISION_MODULES: Mapping[str, str] = {
     "features.0": "conv1",
@@ -46,8 +47,8 @@ class AlexNet(nn.Module):
 
     A new network holds no numbers: its parameters are on the ``meta`` device until a state dict
     is loaded, which may have decaf's names (``conv1.weight``) or, for a network that has the
-    layers of torchvision's, torchvision's (``features.0.weight``). `decaf.backbone.init` makes
-    a state dict to start training from.
+    layers of torchvision's, torchvision's (``features.0.weight``).
+    `decaf.backbone.weights.state.random_state` makes a state dict to start training from.
 
     Parameters
     ----------
@@ -62,7 +63,7 @@ class AlexNet(nn.Module):
 
     Examples
     --------
-    >>> from decaf.backbone.init import random_state
+    >>> from decaf.backbone.weights.state import random_state
     >>> from decaf.backbone.spec import architecture
     >>> network = AlexNet(architecture("alexnet-64"))
     >>> _ = network.load_state_dict(random_state(network.spec, seed=0))
@@ -165,12 +166,12 @@ class AlexNet(nn.Module):
         x : Tensor of float, shape (N, 3, H, W)
             Preprocessed images.
         layers : str or sequence of str
-            Names of `decaf.backbone.spec.LAYERS`.
+            Names of `decaf.backbone.steps.LAYERS`.
 
         Returns
         -------
         dict of str to Tensor
-            In the order asked for; shapes are (N, *`decaf.backbone.spec.layer_shape`).
+            In the order asked for; shapes are (N, *`decaf.backbone.steps.layer_shape`).
 
         Raises
         ------
@@ -271,3 +272,30 @@ def _rename_torchvision(
         renamed = prefix + decaf_parameter_name(name.removeprefix(prefix))
         if renamed != name and renamed in own and renamed not in state_dict:
             state_dict[renamed] = state_dict.pop(name)
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[nn.Module]:
+    """Put a module into evaluation mode with no gradient recorded, for the length of the body.
+
+    The mode of each submodule and the grad mode are put back also where the body raises; a
+    module whose parts are in different modes (frozen normalisation in a network in training) gets
+    each of them back.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+
+    Yields
+    ------
+    torch.nn.Module
+        `module` itself.
+    """
+    modes = [(part, part.training) for part in module.modules()]
+    try:
+        module.eval()
+        with torch.no_grad():
+            yield module
+    finally:
+        for part, training in modes:
+            part.training = training

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from decaf.backbone.weights.registry import DEFAULT_WEIGHTS, is_registry_name
+from decaf.backbone.weights import DEFAULT_WEIGHTS, is_registry_name
 from decaf.classify.locate_weights import (
     WEIGHTS_ENDINGS,
     check_preprocess,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from decaf.backbone.weights.registry import is_registry_name
+from decaf.backbone.weights import is_registry_name
 from decaf.classify.classifier import Classifier
 from decaf.classify.held_out import MIN_IMAGES, plan_of
 from decaf.classify.layer_choice import best_trial, try_layers

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from decaf.backbone.weights.registry import is_registry_name
+from decaf.backbone.weights import is_registry_name
 from decaf.errors import WeightsError
 from decaf.images.spec import PreprocessSpec, override_preprocess
 

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from decaf.backbone.weights.registry import is_registry_name
+from decaf.backbone.weights import is_registry_name
 from decaf.errors import HeadError, OutputError
 from decaf.heads.saved import is_head_file, load_head
 from decaf.images.decoding.formats import is_hdf5

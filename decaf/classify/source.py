@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from decaf.backbone.weights.registry import DEFAULT_WEIGHTS
+from decaf.backbone.weights import DEFAULT_WEIGHTS
 from decaf.classify.held_out import MIN_IMAGES, Usable, usable_images
 from decaf.classify.output import FEATURES_NAME, parts_path
 from decaf.errors import (

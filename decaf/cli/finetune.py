@@ -8,7 +8,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from decaf.backbone.weights.registry import DEFAULT_WEIGHTS
+from decaf.backbone.weights import DEFAULT_WEIGHTS
 from decaf.cli.arguments import (
     add_device,
     add_groups,

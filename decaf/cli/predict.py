@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from decaf.backbone.weights.registry import DEFAULT_WEIGHTS, is_registry_name
+from decaf.backbone.weights import DEFAULT_WEIGHTS, is_registry_name
 from decaf.cli.arguments import add_device, add_preprocess, add_workers, preprocess_of
 from decaf.cli.exit_codes import stopped_by_signals
 from decaf.cli.terminal import printable, show, tell

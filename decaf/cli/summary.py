@@ -44,8 +44,7 @@ def run(args: argparse.Namespace) -> int:
     int
         The exit code, 0.
     """
-    from decaf.backbone.summary import summarise
-    from decaf.backbone.tables import summary_markdown, summary_text
+    from decaf.backbone.summary import summarise, summary_markdown, summary_text
 
     spec, weights = _find(args.network)
     summary = summarise(spec, args.input_size)

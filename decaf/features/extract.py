@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from decaf.backbone.weights.registry import DEFAULT_WEIGHTS
+from decaf.backbone.weights import DEFAULT_WEIGHTS
 from decaf.errors import SettingError
 from decaf.features.extraction import Extraction
 from decaf.features.run import RunSettings
@@ -72,7 +72,7 @@ def extract(
         interrupted, and computes nothing where the file is complete and the images are as they
         were. The processes of a ``torchrun`` share the work: all of them have to make the call.
     weights : str, path or Backbone
-        A name (of `decaf.backbone.weights.registry`: ``imagenet``, ``random:SEED``) or a file of
+        A name (of `decaf.backbone.weights`: ``imagenet``, ``random:SEED``) or a file of
         weights.
     preprocess : str, mapping or PreprocessSpec, optional
         How images become the network's input, where that is not as its weights say: ``"decaf"``
@@ -197,7 +197,7 @@ def _layer_names(layer: Any) -> tuple[str, ...]:
 
 def _backbone(weights: Any, settings: RunSettings, preprocess: Any) -> Backbone:
     from decaf.backbone.model import Backbone, load_backbone
-    from decaf.backbone.spec import resolve_layers
+    from decaf.backbone.steps import resolve_layers
 
     backbone = weights if isinstance(weights, Backbone) else load_backbone(weights)
     resolve_layers(backbone.spec, settings.layers)

@@ -11,7 +11,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from decaf.backbone.weights.registry import DEFAULT_WEIGHTS
+from decaf.backbone.weights import DEFAULT_WEIGHTS
 from decaf.errors import InputError, SettingError
 from decaf.features.extract import check_settings, warn_of_bad
 from decaf.features.row_cache import rows_of
@@ -110,7 +110,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         SettingError, WeightsError
             For settings or weights that cannot be used.
         """
-        from decaf.backbone.spec import layer_shape, resolve_layers
+        from decaf.backbone.steps import layer_shape, resolve_layers
 
         settings = self._settings()
         self._backbone_: Backbone | None = None
@@ -178,7 +178,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         input_features
             Ignored.
         """
-        from decaf.backbone.spec import layer_shape
+        from decaf.backbone.steps import layer_shape
 
         check_is_fitted(self, "weights_sha256_")
         backbone = self._loaded()

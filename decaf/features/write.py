@@ -125,7 +125,7 @@ class _FeatureOutput(ShardedFile[Rows]):
 
 
 def _row_shapes(extraction: Extraction) -> dict[str, tuple[int, ...]]:
-    from decaf.backbone.spec import layer_shape
+    from decaf.backbone.steps import layer_shape
 
     backbone, settings = extraction.backbone, extraction.settings
     stack = (10,) if settings.crops == "ten-stack" else ()

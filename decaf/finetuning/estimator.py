@@ -15,7 +15,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
-from decaf.backbone.weights.registry import DEFAULT_WEIGHTS
+from decaf.backbone.weights import DEFAULT_WEIGHTS
 from decaf.errors import ImageError, InputError, SettingError
 from decaf.features.extract import extract
 from decaf.finetuning.data import VAL_FRACTION

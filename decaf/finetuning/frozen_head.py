@@ -12,9 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from decaf.backbone.evaluating import evaluating
 from decaf.backbone.model import Backbone
-from decaf.backbone.network import AlexNet
+from decaf.backbone.network import AlexNet, evaluating
 from decaf.backbone.weights.state import Weights
 from decaf.finetuning.accuracy import Trial
 from decaf.images.listing.splits import groups_of_classes

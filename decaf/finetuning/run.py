@@ -11,8 +11,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from decaf.backbone.weights import DEFAULT_WEIGHTS
 from decaf.backbone.weights.load import Weights, load_weights
-from decaf.backbone.weights.registry import DEFAULT_WEIGHTS
 from decaf.backbone.weights.safetensors_file import check_weights_path
 from decaf.backbone.weights.state import with_preprocess
 from decaf.errors import ImageError, InputError, OutputError, SettingError, Stopped

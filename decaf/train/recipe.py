@@ -70,7 +70,7 @@ class TrainSettings:
         "plateau" ends the run where it would act once more than this.
     label_smoothing : float
     init : {"paper", "he"}
-        See `decaf.backbone.init.random_state`.
+        See `decaf.backbone.weights.state.random_state`.
     init_layers : str, optional
         Of weights that are gone on from, take the layers up to this one, such as "conv5"; the
         others begin anew, and need not have the same shape.

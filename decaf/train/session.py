@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from decaf.backbone.spec import layer_shape, parameter_shapes
+from decaf.backbone.spec import parameter_shapes
+from decaf.backbone.steps import layer_shape
 from decaf.backbone.weights.load import load_weights, save_weights
 from decaf.backbone.weights.state import Weights
 from decaf.errors import OutputError, SettingError, WeightsError

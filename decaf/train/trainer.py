@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from decaf.backbone.spec import ArchSpec, layer_shape, parameter_shapes
+from decaf.backbone.spec import ArchSpec, parameter_shapes
+from decaf.backbone.steps import layer_shape
 from decaf.errors import ResumeError
 from decaf.runtime.processes import World
 from decaf.train.feed import Batch

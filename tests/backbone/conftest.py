@@ -9,9 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
-from decaf.backbone.init import random_state
 from decaf.backbone.network import TORCHVISION_MODULES, AlexNet
 from decaf.backbone.spec import architecture
+from decaf.backbone.weights.state import random_state
 
 
 @pytest.fixture(autouse=True, scope="session")

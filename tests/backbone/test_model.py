@@ -11,7 +11,7 @@ from torchvision.transforms.functional import pil_to_tensor, ten_crop
 import decaf
 from decaf.backbone.model import Backbone, load_backbone
 from decaf.backbone.network import AlexNet
-from decaf.backbone.spec import LAYERS
+from decaf.backbone.steps import LAYERS
 from decaf.backbone.weights.load import load_weights
 from decaf.backbone.weights.state import Weights
 from decaf.errors import InputError, SettingError

@@ -12,8 +12,7 @@ import pytest
 import torch
 
 from decaf.backbone.spec import ARCHITECTURES, LRNSpec, PoolSpec, architecture
-from decaf.backbone.summary import summarise
-from decaf.backbone.tables import summary_markdown, summary_text
+from decaf.backbone.summary import summarise, summary_markdown, summary_text
 from decaf.errors import SettingError
 
 MAPS = ("conv1", "pool1", "conv2", "pool2", "conv3", "conv4", "conv5", "pool5")
@@ -146,7 +145,7 @@ def test_to_dict_is_json():
 def test_needs_neither_torch_nor_numpy():
     program = (
         "import sys; from decaf.backbone.spec import architecture; "
-        "from decaf.backbone.tables import summary_text; "
+        "from decaf.backbone.summary import summary_text; "
         "from decaf.backbone.summary import summarise; "
         "summary_text(summarise(architecture('alexnet'))); "
         "print(sorted({'torch', 'numpy'} & set(sys.modules)))"

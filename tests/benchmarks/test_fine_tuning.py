@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 import decaf
-from decaf.backbone.weights.registry import DEFAULT_WEIGHTS
+from decaf.backbone.weights import DEFAULT_WEIGHTS
 from decaf.finetuning.settings import FinetuneSettings
 from harness.protocol.feature_cache import cached_features
 

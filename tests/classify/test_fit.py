@@ -18,8 +18,8 @@ from PIL import Image
 from sklearn.linear_model import LogisticRegression as Reference
 
 import decaf
+from decaf.backbone.weights import DEFAULT_WEIGHTS
 from decaf.backbone.weights.load import save_weights
-from decaf.backbone.weights.registry import DEFAULT_WEIGHTS
 from decaf.backbone.weights.state import Weights
 from decaf.classify.held_out import deal_folds, draw_held_out, usable_images
 from decaf.classify.layer_choice import Task, best_trial, try_layers

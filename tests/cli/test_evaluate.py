@@ -13,10 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from decaf.backbone.init import random_state
 from decaf.backbone.spec import architecture
 from decaf.backbone.weights.load import save_weights
-from decaf.backbone.weights.state import Weights
+from decaf.backbone.weights.state import Weights, random_state
 from decaf.cli.evaluate import _lines
 from decaf.cli.main import main
 from decaf.evaluate.classification import evaluate

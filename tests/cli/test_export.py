@@ -7,9 +7,9 @@ import json
 
 import pytest
 
-from decaf.backbone.init import random_state
 from decaf.backbone.spec import architecture
 from decaf.backbone.weights.load import Weights, default_preprocess, save_weights
+from decaf.backbone.weights.state import random_state
 from decaf.cli.main import main
 
 

@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from decaf.backbone.init import random_state
 from decaf.backbone.spec import ArchSpec, ConvSpec
 from decaf.backbone.weights.load import Weights, load_weights, save_weights
+from decaf.backbone.weights.state import random_state
 from decaf.cli.main import main
 from decaf.finetuning.settings import FinetuneSettings
 from decaf.images.spec import PreprocessSpec

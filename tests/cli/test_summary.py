@@ -7,8 +7,7 @@ import json
 import pytest
 
 from decaf.backbone.spec import architecture
-from decaf.backbone.summary import summarise
-from decaf.backbone.tables import summary_markdown, summary_text
+from decaf.backbone.summary import summarise, summary_markdown, summary_text
 from decaf.cli.main import main
 
 

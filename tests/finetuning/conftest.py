@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 import tiny_network
-from decaf.backbone.init import random_state
 from decaf.backbone.weights.load import Weights, save_weights
+from decaf.backbone.weights.state import random_state
 from decaf.finetuning.result import Finetuned
 from decaf.finetuning.run import finetune
 from decaf.finetuning.settings import FinetuneSettings

@@ -159,8 +159,8 @@ def make_inputs(folder: Path) -> dict[str, Case]:
     from PIL import Image
 
     import tiny_network
-    from decaf.backbone.init import random_state
     from decaf.backbone.weights.load import Weights, save_weights
+    from decaf.backbone.weights.state import random_state
     from decaf.cli.main import main
     from decaf.images.spec import PreprocessSpec
 

@@ -11,10 +11,9 @@ import pytest
 import torch
 from PIL import Image
 
-from decaf.backbone.init import random_state
 from decaf.backbone.model import Backbone
 from decaf.backbone.spec import ArchSpec, architecture
-from decaf.backbone.weights.state import Weights
+from decaf.backbone.weights.state import Weights, random_state
 from decaf.images.preprocess import normalise, resized_crops
 from decaf.images.spec import PreprocessSpec, named_preprocess
 

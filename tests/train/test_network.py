@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from decaf.backbone.init import random_state
 from decaf.backbone.network import AlexNet
 from decaf.backbone.spec import ArchSpec, PoolSpec
+from decaf.backbone.weights.state import random_state
 from decaf.train.network import NORMALISED, TrainedAlexNet
 from tiny_network import TINY, TINY_2012
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from decaf.backbone.init import random_state
 from decaf.backbone.spec import architecture
+from decaf.backbone.weights.state import random_state
 from decaf.finetuning.settings import FinetuneSettings
 from decaf.runtime.processes import World
 from decaf.train.feed import Batch, Feed, Normaliser

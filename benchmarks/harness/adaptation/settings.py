@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 
 from datasets.domains import DomainSet
-from decaf.backbone.weights.registry import DEFAULT_WEIGHTS
+from decaf.backbone.weights import DEFAULT_WEIGHTS
 from decaf.errors import SettingError
 from harness.adaptation.methods import METHODS, MethodSettings
 

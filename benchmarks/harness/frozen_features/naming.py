@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from decaf.backbone.weights.registry import is_registry_name
+from decaf.backbone.weights import is_registry_name
 
 __all__ = ["same_weights", "short_names"]
 

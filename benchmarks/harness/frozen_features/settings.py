@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-from decaf.backbone.weights.registry import DEFAULT_WEIGHTS
+from decaf.backbone.weights import DEFAULT_WEIGHTS
 from decaf.errors import SettingError
 from harness.frozen_features.baselines import BASELINES
 from harness.frozen_features.naming import same_weights

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from datasets.dataset import Dataset
-from decaf.backbone.weights.registry import DEFAULT_WEIGHTS
+from decaf.backbone.weights import DEFAULT_WEIGHTS
 from decaf.errors import OutputError, ResumeError
 from decaf.features.extract import extract
 from decaf.features.run import RunSettings

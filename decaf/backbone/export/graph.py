@@ -13,9 +13,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from decaf.backbone.arch import ArchSpec
-from decaf.backbone.spec import layer_shape, map_sizes, resolve_layers
-from decaf.backbone.steps import Step, forward_steps
+from decaf.backbone.spec import ArchSpec, map_sizes
+from decaf.backbone.steps import Step, forward_steps, layer_shape, resolve_layers
 from decaf.backbone.weights.state import Weights
 from decaf.images.preprocess import normalise
 

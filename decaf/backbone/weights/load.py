@@ -6,11 +6,10 @@ import difflib
 import os
 from pathlib import Path
 
-from decaf.backbone.init import Scheme, random_state
 from decaf.backbone.spec import architecture
-from decaf.backbone.weights.registry import DEFAULT_WEIGHTS, FORMER, REGISTRY
+from decaf.backbone.weights import DEFAULT_WEIGHTS, FORMER, REGISTRY
 from decaf.backbone.weights.safetensors_file import read_weights, save_weights
-from decaf.backbone.weights.state import Weights, state_sha256
+from decaf.backbone.weights.state import Scheme, Weights, random_state, state_sha256
 from decaf.backbone.weights.torchvision_file import imagenet_weights, read_torchvision_file
 from decaf.errors import SettingError, WeightsError
 from decaf.images.listing.recognise import not_wanted, recognise

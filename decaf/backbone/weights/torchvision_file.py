@@ -15,9 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from decaf.backbone.arch import MAX_CLASSES, ArchSpec
 from decaf.backbone.network import decaf_parameter_name
-from decaf.backbone.spec import architecture
+from decaf.backbone.spec import MAX_CLASSES, ArchSpec, architecture
 from decaf.backbone.weights.state import Weights, check_layout
 from decaf.errors import WeightsError
 from decaf.images.spec import named_preprocess

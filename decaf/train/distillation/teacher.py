@@ -14,8 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from decaf.backbone.evaluating import evaluating
-from decaf.backbone.network import AlexNet
+from decaf.backbone.network import AlexNet, evaluating
 from decaf.backbone.weights.load import load_weights
 from decaf.backbone.weights.state import state_sha256
 from decaf.errors import SettingError

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from decaf.backbone.caffe.convert import read_caffemodel, read_mean
 from decaf.backbone.model import Backbone
-from decaf.backbone.spec import LAYERS
+from decaf.backbone.steps import LAYERS
 from decaf.backbone.weights.load import load_weights, save_weights
 from decaf.errors import WeightsError
 from decaf.images.preprocess import normalise, resized_crops

@@ -18,7 +18,8 @@ from decaf.backbone.export.graph import forward_graph
 from decaf.backbone.export.models import export_model
 from decaf.backbone.export.torch_program import METADATA, GraphModule
 from decaf.backbone.model import Backbone
-from decaf.backbone.spec import LAYERS, LRNSpec, PoolSpec
+from decaf.backbone.spec import LRNSpec, PoolSpec
+from decaf.backbone.steps import LAYERS
 from decaf.errors import DecafError, OutputError, SettingError
 from decaf.images.preprocess import normalise
 

@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from decaf.backbone.init import random_state
 from decaf.backbone.weights.importing import import_weights, read_class_names
 from decaf.backbone.weights.load import default_preprocess, save_weights
-from decaf.backbone.weights.state import Weights
+from decaf.backbone.weights.state import Weights, random_state
 from decaf.errors import InputError, SettingError, WeightsError
 
 CAFFE = Path(__file__).parents[1] / "caffe" / "golden" / "small.caffemodel"

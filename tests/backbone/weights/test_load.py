@@ -119,7 +119,7 @@ def test_the_default_weights_know_photographs(shared_data):
 
 
 def small_weights(narrow, **more):
-    from decaf.backbone.init import random_state
+    from decaf.backbone.weights.state import random_state
 
     spec = narrow("alexnet-64")
     return Weights.of("small", spec, named_preprocess("decaf", 64), random_state(spec, 0), **more)

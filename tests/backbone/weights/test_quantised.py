@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from decaf.backbone.init import random_state
 from decaf.backbone.weights.quantised import (
     ENCODINGS,
     compact,
@@ -27,7 +26,7 @@ from decaf.backbone.weights.quantised import (
     relative_errors,
 )
 from decaf.backbone.weights.safetensors_file import read_weights, save_weights
-from decaf.backbone.weights.state import Weights, tensor_sha256
+from decaf.backbone.weights.state import Weights, random_state, tensor_sha256
 from decaf.errors import SettingError, WeightsError
 from decaf.images.spec import named_preprocess
 

@@ -16,8 +16,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from decaf.backbone.receptive import ReceptiveField, receptive_fields
 from decaf.backbone.spec import PoolSpec, architecture, map_sizes
+from decaf.backbone.steps import ReceptiveField, receptive_fields
 
 MAPS = ("conv1", "pool1", "conv2", "pool2", "conv3", "conv4", "conv5", "pool5")
 

@@ -7,9 +7,8 @@ import math
 import pytest
 import torch
 
-from decaf.backbone.init import random_state
 from decaf.backbone.spec import architecture, parameter_shapes
-from decaf.backbone.weights.state import state_sha256
+from decaf.backbone.weights.state import random_state, state_sha256
 from decaf.errors import SettingError
 
 SPEC = architecture("alexnet-64")
