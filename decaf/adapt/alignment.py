@@ -30,7 +30,7 @@ class SubspaceAlignment(AdaptationEstimator):
     head : {"svm", "logreg", "1nn"}
         `decaf.heads.LinearSVM`, `decaf.heads.LogisticRegression`, or the nearest neighbour.
     C : float or "cv"
-        Of the first two; ``"cv"`` chooses it by cross-validation among the labelled rows of both
+        C of the first two; ``"cv"`` chooses it by cross-validation among the labelled rows of both
         domains.
     dim : int or "auto"
         Number of components k. ``"auto"`` chooses it without labels by the subspace disagreement
@@ -39,14 +39,14 @@ class SubspaceAlignment(AdaptationEstimator):
     scale : {"none", "unit-norm", "standard"}
         ``"standard"`` (each domain to mean 0 and variance 1 by itself) is the paper's.
     random_state : int, RandomState or None
-        Of the folds.
+        Seed of the folds.
 
     Attributes
     ----------
     dim_ : int
         The k used.
     components_ : dict of str to ndarray of float64, shape (d, k)
-        What rows of the ``"source"`` (X_S M) and of the ``"target"`` (X_T) are multiplied by.
+        Factors of the rows of the ``"source"`` (X_S M) and of the ``"target"`` (X_T).
     alignment_ : ndarray of float64, shape (k, k)
         M.
     classes_, head_, C_, scalings_, n_features_in_

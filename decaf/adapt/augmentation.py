@@ -45,13 +45,13 @@ class FeatureAugmentation(AdaptationEstimator):
         `decaf.heads.LinearSVM`, `decaf.heads.LogisticRegression`, or the nearest neighbour among
         augmented rows.
     C : float or "cv"
-        Of the first two, for augmented rows of a root mean square norm of 1. ``"cv"`` chooses it by
-        stratified cross-validation among the rows that the head learns from.
+        C of the first two, for augmented rows of a root mean square norm of 1. ``"cv"`` chooses it
+        by stratified cross-validation among the rows that the head learns from.
     scale : {"none", "unit-norm", "standard"}
         Before anything else: ``"unit-norm"`` brings each row to Euclidean norm 1; ``"standard"``
         each feature to mean 0 and variance 1 in its own domain.
     random_state : int, RandomState or None
-        Of the folds.
+        Seed of the folds.
 
     Attributes
     ----------
@@ -141,8 +141,8 @@ class FeatureAugmentation(AdaptationEstimator):
             return of_target
         beta = solve_triangular(self._factor, coef.T, lower=True, trans="T")
         beta[self._pivot_is_target] *= 2
-        found: np.ndarray = beta.T @ self._pivot_rows
-        return found
+        unfolded: np.ndarray = beta.T @ self._pivot_rows
+        return unfolded
 
 
 def pivoted_cholesky(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

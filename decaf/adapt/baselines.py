@@ -1,4 +1,4 @@
-"""What adaptation is measured against: one head on the source, on the target, or on both."""
+"""Baselines of adaptation: one head on the source, on the target, or on both."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ class SourceOnly(_Baseline):
     head : {"svm", "logreg", "1nn"}
         `decaf.heads.LinearSVM`, `decaf.heads.LogisticRegression`, or the nearest neighbour.
     C : float or "cv"
-        Of the first two, for rows of a root mean square norm of 1. ``"cv"`` chooses it by
+        C of the first two, for rows of a root mean square norm of 1. ``"cv"`` chooses it by
         stratified cross-validation among the rows that the head learns from.
     scale : {"none", "unit-norm", "standard"}
         ``"unit-norm"`` brings each row to Euclidean norm 1; ``"standard"`` each feature to mean 0
         and variance 1, by the moments of the rows that the head learns from.
     random_state : int, RandomState or None
-        Of the folds.
+        Seed of the folds.
 
     Attributes
     ----------

@@ -38,7 +38,7 @@ class CORAL(AdaptationEstimator):
     head : {"svm", "logreg", "1nn"}
         `decaf.heads.LinearSVM`, `decaf.heads.LogisticRegression`, or the nearest neighbour.
     C : float or "cv"
-        Of the first two; ``"cv"`` chooses it by cross-validation among the labelled rows of both
+        C of the first two; ``"cv"`` chooses it by cross-validation among the labelled rows of both
         domains.
     ridge : float
         λ, in units of the mean variance of the features in both domains. For features of variance
@@ -46,7 +46,7 @@ class CORAL(AdaptationEstimator):
     scale : {"none", "unit-norm", "standard"}
         ``"standard"`` (each domain to mean 0 and variance 1 by itself) is the paper's.
     random_state : int, RandomState or None
-        Of the folds.
+        Seed of the folds.
 
     Attributes
     ----------
@@ -104,8 +104,8 @@ class CORAL(AdaptationEstimator):
             return X
         source, target = self._source_root, self._target_root
         rows = target.colour(source.whiten(X - source.mean)) + target.mean
-        found: np.ndarray = rows.astype(X.dtype)
-        return found
+        coloured: np.ndarray = rows.astype(X.dtype)
+        return coloured
 
 
 # With the eigenpairs (s_i, v_i), i = 1 … r, of a covariance of rank r, and V of columns v_i,
@@ -150,12 +150,22 @@ class CovarianceRoot:
         return self._subspace.mean
 
     def whiten(self, rows: np.ndarray) -> np.ndarray:
-        """Return ``rows (cov + ridge I)^(-1/2)``, shape (m, d)."""
+        """Return ``rows (cov + ridge I)^(-1/2)``, shape (m, d).
+
+        Parameters
+        ----------
+        rows : ndarray, shape (m, d)
+        """
         assert self.complete
         return self._power(rows, -0.5)
 
     def colour(self, rows: np.ndarray) -> np.ndarray:
-        """Return ``rows (cov + ridge I)^(1/2)``, shape (m, d)."""
+        """Return ``rows (cov + ridge I)^(1/2)``, shape (m, d).
+
+        Parameters
+        ----------
+        rows : ndarray, shape (m, d)
+        """
         if self._X is None:
             return self._power(rows, 0.5)
         V, s = self._subspace.basis, self._subspace.variances
@@ -169,14 +179,14 @@ class CovarianceRoot:
         for term in terms[2:]:
             before, now = now, 2 * self._step(now, top) - before
             total += term * now
-        found: np.ndarray = main + total
-        return found
+        coloured: np.ndarray = main + total
+        return coloured
 
     def _power(self, rows: np.ndarray, power: float) -> np.ndarray:
         V, s = self._subspace.basis, self._subspace.variances
         base = self.ridge**power
-        found: np.ndarray = base * rows + ((rows @ V) * ((s + self.ridge) ** power - base)) @ V.T
-        return found
+        product: np.ndarray = base * rows + ((rows @ V) * ((s + self.ridge) ** power - base)) @ V.T
+        return product
 
     def _step(self, rows: np.ndarray, top: float) -> np.ndarray:
         """Return rows B, less what lies in the leading subspace."""

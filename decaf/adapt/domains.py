@@ -1,4 +1,4 @@
-"""What every method is given: rows of a source domain with classes, rows of a target domain."""
+"""The input of every method: rows of a source domain with classes, rows of a target domain."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from decaf.errors import InputError, SettingError
 __all__ = ["NEEDS", "Domains", "check_dim", "check_domains", "check_rows"]
 
 NEEDS = ("nothing", "rows", "labels")
-"""What a method needs of the target domain: nothing, rows, or rows of which some have labels."""
+"""Needs of a method in the target domain: nothing, rows, or rows of which some have labels."""
 
 _FINITE = next(
     name
@@ -65,7 +65,13 @@ class Domains:
         return int(self.Xs.shape[1])
 
     def with_rows(self, Xs: np.ndarray, Xt: np.ndarray) -> Domains:
-        """Return the same domains with their rows replaced, scaled ones for example."""
+        """Return the same domains with their rows replaced, scaled ones for example.
+
+        Parameters
+        ----------
+        Xs : ndarray, shape (ns, d)
+        Xt : ndarray, shape (nt, d)
+        """
         return replace(self, Xs=Xs, Xt=Xt)
 
 
@@ -86,7 +92,7 @@ def check_domains(
     method : str
         Who asks, for messages.
     needs : {"nothing", "rows", "labels"}
-        What the method needs of the target domain. With ``"nothing"`` `Xt` and `yt` are not even
+        Need of the method in the target domain. With ``"nothing"`` `Xt` and `yt` are not even
         looked at.
 
     Returns

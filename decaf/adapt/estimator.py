@@ -1,4 +1,4 @@
-"""What the methods share: checking, scaling, the head on top, predicting target rows."""
+"""The common part of the methods: checking, scaling, the head on top, predicting target rows."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class AdaptationEstimator(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     C_ : float
         The C used; not there for ``head="1nn"``.
     scalings_ : dict of str to Scaling
-        Of the ``"source"`` rows and of the ``"target"`` rows.
+        Scaling of the ``"source"`` rows and of the ``"target"`` rows.
     n_features_in_ : int
     """
 
@@ -113,7 +113,7 @@ class AdaptationEstimator(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Returns
         -------
         ndarray, shape (n,)
-            Of the type of the classes.
+            Classes, of the type of `classes_`.
         """
         rows = self._scaled_rows(X, "target")
         if self._folded():
@@ -246,6 +246,11 @@ def _scaled(scaling: Scaling, X: np.ndarray) -> np.ndarray:
 
 
 def is_positive(value: Any) -> bool:
-    """Say whether a setting is a finite number above 0."""
+    """Say whether a setting is a finite number above 0.
+
+    Parameters
+    ----------
+    value : object
+    """
     real = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
     return real and math.isfinite(value) and value > 0

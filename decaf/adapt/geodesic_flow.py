@@ -33,7 +33,7 @@ class GFK(AdaptationEstimator):
     head : {"svm", "logreg", "1nn"}
         `decaf.heads.LinearSVM`, `decaf.heads.LogisticRegression`, or the nearest neighbour.
     C : float or "cv"
-        Of the first two; ``"cv"`` chooses it by cross-validation among the labelled rows of both
+        C of the first two; ``"cv"`` chooses it by cross-validation among the labelled rows of both
         domains.
     dim : int or "auto"
         Dimension k of the subspaces. ``"auto"`` chooses it without labels by the subspace
@@ -42,7 +42,7 @@ class GFK(AdaptationEstimator):
     scale : {"none", "unit-norm", "standard"}
         ``"standard"`` (each domain to mean 0 and variance 1 by itself) is the paper's.
     random_state : int, RandomState or None
-        Of the folds.
+        Seed of the folds.
 
     Attributes
     ----------

@@ -59,7 +59,7 @@ class NearestNeighbour:
         Returns
         -------
         ndarray, shape (n,)
-            Of the type of the classes.
+            Classes, of the type of `classes_`.
         """
         nearest = np.empty(len(X), np.int64)
         step = max(1, _BLOCK_BYTES // (8 * (len(self._rows) + X.shape[1])))
@@ -67,8 +67,8 @@ class NearestNeighbour:
             rows = X[start : start + step] - self._mean
             # ‖x - r‖² less ‖x‖², which is the same for all r.
             nearest[start : start + step] = (self._norms - 2 * rows @ self._rows.T).argmin(axis=1)
-        found: np.ndarray = self.classes_[self._codes[nearest]]
-        return found
+        classes: np.ndarray = self.classes_[self._codes[nearest]]
+        return classes
 
 
 class TrainedLinear:
@@ -81,7 +81,7 @@ class TrainedLinear:
         One row a class, one alone for two classes.
     intercept : ndarray of float64, shape (K,)
     C : float
-        With which it was found.
+        The C with which it was trained.
     """
 
     def __init__(
@@ -90,15 +90,25 @@ class TrainedLinear:
         self.classes_, self.coef_, self.intercept_, self.C_ = classes, coef, intercept, C
 
     def decision_function(self, X: np.ndarray) -> np.ndarray:
-        """Return the decision values of rows (n, k): (n, K), or (n,) for two classes."""
+        """Return the decision values of rows (n, k): (n, K), or (n,) for two classes.
+
+        Parameters
+        ----------
+        X : ndarray, shape (n, k)
+        """
         scores = linear_scores(X, self.coef_, self.intercept_)
         return scores[:, 0] if scores.shape[1] == 1 else scores
 
     def predict(self, X: np.ndarray) -> np.ndarray:
-        """Return the class of each row (n, k)."""
+        """Return the class of each row (n, k).
+
+        Parameters
+        ----------
+        X : ndarray, shape (n, k)
+        """
         codes = predicted_codes(linear_scores(X, self.coef_, self.intercept_))
-        found: np.ndarray = self.classes_[codes]
-        return found
+        classes: np.ndarray = self.classes_[codes]
+        return classes
 
 
 def fit_head(head: str, X: np.ndarray, y: np.ndarray, *, C: float | str, random_state: Any) -> Any:
@@ -112,10 +122,10 @@ def fit_head(head: str, X: np.ndarray, y: np.ndarray, *, C: float | str, random_
     y : ndarray, shape (n,)
         Classes.
     C : float or "cv"
-        Of the first two, for rows whose root mean square norm is 1 (``scale="mean-norm"``);
+        C of the first two, for rows whose root mean square norm is 1 (``scale="mean-norm"``);
         ``"cv"`` chooses it by cross-validation among these rows.
     random_state : int, RandomState or None
-        Of the folds.
+        Seed of the folds.
 
     Returns
     -------

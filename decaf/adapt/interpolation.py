@@ -50,7 +50,7 @@ class DLID(AdaptationEstimator):
     head : {"svm", "logreg", "1nn"}
         `decaf.heads.LinearSVM`, `decaf.heads.LogisticRegression`, or the nearest neighbour.
     C : float or "cv"
-        Of the first two; ``"cv"`` chooses it by cross-validation among the labelled rows of both
+        C of the first two; ``"cv"`` chooses it by cross-validation among the labelled rows of both
         domains.
     dim : int or "auto"
         Number of components of each mixture, at most the smaller rank of the two domains.
@@ -62,7 +62,7 @@ class DLID(AdaptationEstimator):
         ``"linear"`` takes the components as they are, neither divided nor bent.
     scale : {"none", "unit-norm", "standard"}
     random_state : int, RandomState or None
-        Of the folds.
+        Seed of the folds.
 
     Attributes
     ----------
@@ -71,7 +71,7 @@ class DLID(AdaptationEstimator):
     shares_ : ndarray of float64, shape (mixtures,)
         p, the share of the target in each.
     subspaces_ : list of Subspace
-        Of each mixture.
+        Principal subspace of each mixture.
     classes_, head_, C_, scalings_, n_features_in_
         As in `decaf.adapt.estimator.AdaptationEstimator`.
 
@@ -135,11 +135,11 @@ class DLID(AdaptationEstimator):
         # A mixture's covariance is (1-p) C_S + p C_T + p(1-p) (m_S - m_T)(m_S - m_T)ᵀ: of it the
         # ends are known, and what is between begins from them.
         ends = np.hstack([source.basis, target.basis, (target.mean - source.mean)[:, None]])
-        found = []
+        subspaces = []
         for share in shares:
             weights = np.repeat([(1 - share) / len(Xs), share / len(Xt)], [len(Xs), len(Xt)])
-            found.append(principal_subspace(both, self.dim_, weights=weights, start=ends))
-        return found
+            subspaces.append(principal_subspace(both, self.dim_, weights=weights, start=ends))
+        return subspaces
 
     def _represent(self, X: np.ndarray, domain: str) -> np.ndarray:
         means, bases, variances = zip(

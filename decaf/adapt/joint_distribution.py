@@ -43,7 +43,7 @@ class JDA(AdaptationEstimator):
         `decaf.heads.LinearSVM`, `decaf.heads.LogisticRegression`, or the nearest neighbour, which
         is the paper's.
     C : float or "cv"
-        Of the first two; ``"cv"`` chooses it by cross-validation among the labelled rows of both
+        C of the first two; ``"cv"`` chooses it by cross-validation among the labelled rows of both
         domains, for the last head; those in between take 1.
     dim : int or "auto"
         Dimension k. All dimensions have the same variance, so that too many bury the rest in noise.
@@ -57,7 +57,7 @@ class JDA(AdaptationEstimator):
     scale : {"none", "unit-norm", "standard"}
         ``"unit-norm"`` is the authors'.
     random_state : int, RandomState or None
-        Of the folds.
+        Seed of the folds.
 
     Attributes
     ----------
@@ -68,8 +68,8 @@ class JDA(AdaptationEstimator):
     n_iter_ : int
         Rounds made.
     pseudo_labels_ : ndarray of int64, shape (n_t,)
-        Of the target rows, that the last projection was learned with: places in `classes_`, -1
-        for none, as in the first round. The given ones where they are labelled.
+        Classes of the target rows with which the last projection was learned: places in
+        `classes_`, -1 for none, as in the first round. The given ones where they are labelled.
     classes_, head_, C_, scalings_, n_features_in_
         As in `decaf.adapt.estimator.AdaptationEstimator`.
 
@@ -125,23 +125,23 @@ class JDA(AdaptationEstimator):
         wanted = min(wanted, len(X) - 1, X.shape[1])
         # In the first round only the given classes are known (algorithm 1, line 1).
         guess = domains.yt.copy()
-        A = found = None
+        A = components = None
         for number in range(1, self.iterations + 1):
             self.n_iter_ = number
             m = mean_differences(domains.ys, guess, domains.n_classes, per_class=True)
             if axes is None:
                 A = joint_components(X, m, wanted, float(self.regularisation), start=A)
             else:
-                found = _joint_components(
+                components = _joint_components(
                     axes.rows(size),
                     axes.sums(1, 1),
                     axes.coordinates(X.T @ m),
                     float(np.linalg.norm(m.T @ m)),
                     wanted,
                     float(self.regularisation),
-                    start=found,
+                    start=components,
                 )
-                A = axes.lift(found)
+                A = axes.lift(components)
             self.pseudo_labels_ = guess
             if not isinstance(self.dim, str) and A.shape[1] < self.dim:
                 check_dim(self.dim, A.shape[1], "joint")
@@ -230,5 +230,5 @@ def _joint_components(
     values, U = leading_eigenpairs(multiply, X.shape[1], k, start=start)
     alive = values > _RANK_TOL * values[0] if values[0] > 0 else np.zeros(len(values), bool)
     values, U = values[alive], U[:, alive]
-    found: np.ndarray = B.power(U, -0.5) / np.sqrt(values)
-    return found
+    components: np.ndarray = B.power(U, -0.5) / np.sqrt(values)
+    return components

@@ -55,7 +55,7 @@ class MMDT(AdaptationEstimator):
         ``"svm"`` keeps the classifiers that the transform was learned with. The others are fitted
         to source rows and transformed target rows afterwards.
     C : float or "cv"
-        Of the SVM, and of the logistic regression, for rows of a root mean square norm of 1.
+        C of the SVM, and of the logistic regression, for rows of a root mean square norm of 1.
         ``"cv"`` chooses it for each of the two by stratified cross-validation, for the SVM among
         source rows and labelled target rows before any transform.
     gamma : float
@@ -71,7 +71,7 @@ class MMDT(AdaptationEstimator):
         Before anything else: ``"unit-norm"`` brings each row to Euclidean norm 1; ``"standard"``
         each feature to mean 0 and variance 1 in its own domain.
     random_state : int, RandomState or None
-        Of the folds.
+        Seed of the folds.
 
     Attributes
     ----------
@@ -211,15 +211,15 @@ class MMDT(AdaptationEstimator):
         self, rows: np.ndarray, codes: np.ndarray, weight: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         problem = Problem(rows, codes, len(self.classes_), row_weight=weight)
-        found = solve(problem, "squared_hinge", self.C_transform_)
-        if not found.converged:
+        solution = solve(problem, "squared_hinge", self.C_transform_)
+        if not solution.converged:
             warnings.warn(
                 f"MMDT: its SVM did not converge at C = {self.C_transform_:g} (relative gap "
-                f"{found.gap:.1e}); use a smaller C",
+                f"{solution.gap:.1e}); use a smaller C",
                 ConvergenceWarning,
                 stacklevel=5,
             )
-        return found.coef, found.intercept
+        return solution.coef, solution.intercept
 
     def _represent(self, X: np.ndarray, domain: str) -> np.ndarray:
         rows = X * self._size
@@ -271,8 +271,8 @@ def _best_transform(start: np.ndarray, *parts: Any) -> np.ndarray:
 
     # Every step that L-BFGS takes lowers the objective, so that its end is never above its start.
     options = {"maxiter": 1000, "maxfun": 2000, "ftol": 1e-9, "gtol": 1e-8}
-    found = minimize(flat, start.ravel(), jac=True, method="L-BFGS-B", options=options)
-    best: np.ndarray = found.x.reshape(start.shape)
+    minimum = minimize(flat, start.ravel(), jac=True, method="L-BFGS-B", options=options)
+    best: np.ndarray = minimum.x.reshape(start.shape)
     return best
 
 

@@ -41,7 +41,7 @@ class OptimalTransport(AdaptationEstimator):
     head : {"svm", "logreg", "1nn"}
         `decaf.heads.LinearSVM`, `decaf.heads.LogisticRegression`, or the nearest neighbour.
     C : float or "cv"
-        Of the first two; ``"cv"`` chooses it by cross-validation among the labelled rows of both
+        C of the first two; ``"cv"`` chooses it by cross-validation among the labelled rows of both
         domains.
     epsilon : float
         ε, the weight of the entropy, in units of the median cost.
@@ -53,7 +53,7 @@ class OptimalTransport(AdaptationEstimator):
         Mass, of 1 in all, by which the sums of the plan may miss those of the rows.
     scale : {"none", "unit-norm", "standard"}
     random_state : int, RandomState or None
-        Of the folds.
+        Seed of the folds.
 
     Attributes
     ----------
@@ -124,7 +124,7 @@ class OptimalTransport(AdaptationEstimator):
             others = domains.labelled & (domains.ys[:, None] != domains.yt)
             cost[others] = _FORBIDDEN * max(float(cost.max()), 1.0)
         a, b = np.full(len(Xs), 1 / len(Xs)), np.full(len(Xt), 1 / len(Xt))
-        found = class_regularised_plan(
+        transport = class_regularised_plan(
             cost,
             a,
             b,
@@ -134,9 +134,9 @@ class OptimalTransport(AdaptationEstimator):
             tol=float(self.tol),
             max_iter=int(self.max_iter),
         )
-        warn_unconverged(found, "OptimalTransport", int(self.max_iter))
-        self.plan_, self.error_ = found.plan, found.error
-        shares = found.plan / found.plan.sum(axis=1, keepdims=True)
+        warn_unconverged(transport, "OptimalTransport", int(self.max_iter))
+        self.plan_, self.error_ = transport.plan, transport.error
+        shares = transport.plan / transport.plan.sum(axis=1, keepdims=True)
         self._source, self._carried = Xs, (shares @ Xt).astype(Xs.dtype)
 
     def _represent(self, X: np.ndarray, domain: str) -> np.ndarray:
@@ -151,13 +151,19 @@ class OptimalTransport(AdaptationEstimator):
 
 
 def squared_distances(X: np.ndarray, Y: np.ndarray) -> np.ndarray:
-    """Return the squared Euclidean distances between rows, in float64, shape (n, m)."""
+    """Return the squared Euclidean distances between rows, in float64, shape (n, m).
+
+    Parameters
+    ----------
+    X : ndarray, shape (n, d)
+    Y : ndarray, shape (m, d)
+    """
     origin = Y.mean(axis=0, dtype=np.float64)  # distances from there lose fewer digits
     A, B = X - origin, Y - origin
     squares = np.square(A).sum(axis=1)[:, None] + np.square(B).sum(axis=1)
     squares -= 2 * A @ B.T
-    found: np.ndarray = np.maximum(squares, 0)
-    return found
+    distances: np.ndarray = np.maximum(squares, 0)
+    return distances
 
 
 def _is_number(value: Any) -> bool:

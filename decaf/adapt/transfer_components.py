@@ -42,7 +42,7 @@ class TCA(AdaptationEstimator):
     head : {"svm", "logreg", "1nn"}
         `decaf.heads.LinearSVM`, `decaf.heads.LogisticRegression`, or the nearest neighbour.
     C : float or "cv"
-        Of the first two; ``"cv"`` chooses it by cross-validation among the labelled rows of both
+        C of the first two; ``"cv"`` chooses it by cross-validation among the labelled rows of both
         domains.
     dim : int or "auto"
         Number of components k. All of them have the same variance, so that too many bury the rest
@@ -53,16 +53,16 @@ class TCA(AdaptationEstimator):
         nearer to kernel PCA.
     scale : {"none", "unit-norm", "standard"}
     random_state : int, RandomState or None
-        Of the folds.
+        Seed of the folds.
 
     Attributes
     ----------
     dim_ : int
         The k used.
     components_ : ndarray of float64, shape (d, k)
-        XᵀW: what scaled rows are multiplied by.
+        XᵀW, the factor of scaled rows.
     eigenvalues_ : ndarray of float64, shape (k,)
-        Of (K L K + μI)⁻¹ K H K, descending.
+        Eigenvalues of (K L K + μI)⁻¹ K H K, descending.
     classes_, head_, C_, scalings_, n_features_in_
         As in `decaf.adapt.estimator.AdaptationEstimator`.
 
@@ -180,8 +180,8 @@ def transfer_components(
     gram = X @ X.T if isinstance(X, np.ndarray) and n <= min(_GRAM_ROWS, d) else None
 
     def K(V: np.ndarray) -> np.ndarray:
-        found: np.ndarray = X @ (X.T @ V) if gram is None else gram @ V
-        return found
+        product: np.ndarray = X @ (X.T @ V) if gram is None else gram @ V
+        return product
 
     B = IdentityPlusColumns(K(ell[:, None]), mu)
 

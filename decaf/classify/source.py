@@ -337,7 +337,7 @@ def _check_as_asked(features: FeatureFile, request: FeatureRequest) -> None:
         if other := differences(there.to_dict(), wanted.to_dict()):
             raise SettingError(
                 f"{features.path}: holds features of other preprocessing ({'; '.join(other)}); "
-                "leave `preprocess` out, or name the images"
+                "leave that as it is, or name the images"
             )
     if request.weights is not None:
         _check_weights(features, request.weights)

@@ -81,7 +81,7 @@ class Ended(Exception):
     Parameters
     ----------
     reason : str
-        What was stopped, and how to go on.
+        The line that says what was stopped, and how to go on.
     exit_code : int
     """
 
@@ -113,7 +113,7 @@ def stopped_by_signals(what: str) -> Iterator[Stop]:
     Parameters
     ----------
     what : str
-        What the user is told that happens then, such as "stopping after this step".
+        Text for the user, such as "stopping after this step".
 
     Yields
     ------

@@ -151,44 +151,44 @@ def _choice_lines(choice: Choice, divided: bool) -> Iterator[str]:
         yield line
 
 
-def _estimate_lines(found: Estimate, *, grouped: bool) -> Iterator[str]:
-    if found.method == "held-out":
-        choice = found.choices[0]
+def _estimate_lines(estimate: Estimate, *, grouped: bool) -> Iterator[str]:
+    if estimate.method == "held-out":
+        choice = estimate.choices[0]
         yield (
-            f"tested on {_images(found.images)} held out "
+            f"tested on {_images(estimate.images)} held out "
             f"({choice.layer}, C = {choice.C:g} chosen and fitted on {choice.images} others)"
         )
-    elif found.method == "split":
-        yield f"tested on the {_images(found.images)} of the split that is not trained on"
+    elif estimate.method == "split":
+        yield f"tested on the {_images(estimate.images)} of the split that is not trained on"
     else:
         yield (
-            f"tested on {_images(found.images)} in turn, in {found.folds} folds "
+            f"tested on {_images(estimate.images)} in turn, in {estimate.folds} folds "
             "(for each, layer and C were chosen and fitted on the others)"
         )
-    low, high = (100 * end for end in found.interval)
-    about = "about " if found.method == "cross-validation" else ""
+    low, high = (100 * end for end in estimate.interval)
+    about = "about " if estimate.method == "cross-validation" else ""
     yield (
-        f"  {'accuracy':<20}{_percent(found.accuracy)}  {found.right} of {found.images}; 95 % "
-        f"interval {about}{low:.1f} to {high:.1f} %{', by groups' if grouped else ''}"
+        f"  {'accuracy':<20}{_percent(estimate.accuracy)}  {estimate.right} of {estimate.images}; "
+        f"95 % interval {about}{low:.1f} to {high:.1f} %{', by groups' if grouped else ''}"
     )
-    mean = _percent(found.mean_per_class_accuracy)
+    mean = _percent(estimate.mean_per_class_accuracy)
     yield f"  {'per-class accuracy':<20}{mean}  mean over classes"
-    baseline = printable(found.baseline_class)
-    yield f"  {'for comparison':<20}{_percent(found.baseline)}  always answering {baseline}"
-    if found.untested:
-        names = ", ".join(printable(name) for name in found.untested[:SHOWN_BAD])
-        more = len(found.untested) - SHOWN_BAD
+    baseline = printable(estimate.baseline_class)
+    yield f"  {'for comparison':<20}{_percent(estimate.baseline)}  always answering {baseline}"
+    if estimate.untested:
+        names = ", ".join(printable(name) for name in estimate.untested[:SHOWN_BAD])
+        more = len(estimate.untested) - SHOWN_BAD
         yield f"  not tested: {names}" + (f" and {more} more" if more > 0 else "") + " (too few)"
 
 
-def _matrix_lines(found: Estimate, class_names: Sequence[str], width: int) -> Iterator[str]:
+def _matrix_lines(estimate: Estimate, class_names: Sequence[str], width: int) -> Iterator[str]:
     """Show the matrix, its columns named in full where the line has room, else by number."""
     names = [printable(name) for name in class_names]
     names = [
         name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…" for name in names
     ]
     longest = max(len(name) for name in names)
-    digits = len(str(found.confusion.max()))
+    digits = len(str(estimate.confusion.max()))
     columns = [f"  {name:>{max(3, digits)}}" for name in names]
     if 2 + longest + sum(map(len, columns)) + 9 > width:
         names = [f"{number:>2} {name}" for number, name in enumerate(names, 1)]
@@ -196,7 +196,7 @@ def _matrix_lines(found: Estimate, class_names: Sequence[str], width: int) -> It
         longest += 3
     yield "confusion: a row for each true class, a column for each answer"
     yield f"  {'':<{longest}}" + "".join(columns) + "    right"
-    for name, row, place in zip(names, found.confusion.tolist(), range(len(names)), strict=True):
+    for name, row, place in zip(names, estimate.confusion.tolist(), range(len(names)), strict=True):
         cells = "".join(
             f"{count or '·':>{len(column)}}" for count, column in zip(row, columns, strict=True)
         )
@@ -205,10 +205,10 @@ def _matrix_lines(found: Estimate, class_names: Sequence[str], width: int) -> It
         yield f"  {name:<{longest}}{cells}{right}"
 
 
-def _confusion_lines(found: Estimate, class_names: Sequence[str]) -> Iterator[str]:
+def _confusion_lines(estimate: Estimate, class_names: Sequence[str]) -> Iterator[str]:
     """Name the most frequent confusions, where a matrix would be too large."""
     names = [printable(name) for name in class_names]
-    counts = found.confusion.copy()
+    counts = estimate.confusion.copy()
     tested = counts.sum(axis=1)
     for place in range(len(names)):
         counts[place, place] = 0
@@ -225,11 +225,11 @@ def _confusion_lines(found: Estimate, class_names: Sequence[str]) -> Iterator[st
         yield f"  {names[true]:<{longest}}  {share:>10} taken for {names[answer]}"
 
 
-def _mistake_lines(found: Estimate) -> Iterator[str]:
-    total = len(found.mistakes)
+def _mistake_lines(estimate: Estimate) -> Iterator[str]:
+    total = len(estimate.mistakes)
     head = "1 mistake" if total == 1 else f"{total} mistakes, the most confident first"
     yield f"{head} (wrong labels, too, are found here)"
-    for each in found.mistakes[:SHOWN_MISTAKES]:
+    for each in estimate.mistakes[:SHOWN_MISTAKES]:
         answer = f"{printable(each.answer)}, {100 * each.probability:.0f} %"
         yield f"  {printable(each.path)}: taken for {answer}"
     if total > SHOWN_MISTAKES:

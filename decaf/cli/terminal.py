@@ -1,4 +1,4 @@
-"""What is printed on a terminal: names, numbers, results, and what decaf logs and warns of."""
+"""Lines on a terminal: names, numbers, results, and what decaf logs and warns of."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def print_training(
 def log_lines(worded: Callable[[str], str], *, news: bool = False) -> Iterator[None]:
     """Print what decaf logs and warns of on standard error, as lines of the command line.
 
-    Of several processes the chief alone does.
+    Under torchrun the chief alone prints.
 
     Parameters
     ----------

@@ -33,7 +33,7 @@ _GROWTH = 3
 
 @dataclass(frozen=True)
 class CSearch:
-    """What a search for C saw.
+    """The results of a search for C.
 
     Attributes
     ----------
@@ -120,14 +120,16 @@ def stratified_folds(
     salt = b"%d:" % random.randint(np.iinfo(np.int32).max)
     several = counts[codes] > 1 if groups is None else None
     fold_of = deal_folds(codes, keys, folds, salt=salt, groups=groups, testable=several)
-    found = [(np.flatnonzero(fold_of != k), np.flatnonzero(fold_of == k)) for k in range(folds)]
-    found = [fold for fold in found if len(fold[1])]
-    if not found:
+    split_rows = [
+        (np.flatnonzero(fold_of != k), np.flatnonzero(fold_of == k)) for k in range(folds)
+    ]
+    split_rows = [fold for fold in split_rows if len(fold[1])]
+    if not split_rows:
         raise InputError(
             "C cannot be chosen by cross-validation: without any of the groups a class has no "
             "row left; give groups that are finer, or a number for C"
         )
-    return found
+    return split_rows
 
 
 def search_C(

@@ -21,7 +21,7 @@ def plain_logistic(head: Any, C: float) -> Any:
     Parameters
     ----------
     head : LogisticRegression
-        Of decaf, fitted.
+        A fitted head of decaf.
     C : float
         For features as they are.
 
@@ -46,7 +46,7 @@ def plain_one_vs_rest(head: Any, C: float) -> Any:
     Parameters
     ----------
     head : LogisticRegression
-        Of decaf, fitted with ``multi_class="ovr"`` to three classes or more.
+        A head of decaf, fitted with ``multi_class="ovr"`` to three classes or more.
     C : float
         For features as they are.
 

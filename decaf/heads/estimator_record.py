@@ -63,7 +63,7 @@ def estimator_record(estimator: LinearHead) -> dict[str, Any]:
         # A list of pairs: the keys may be numbers, which JSON's keys cannot be.
         pairs = settings["class_weight"].items()
         settings["class_weight"] = [[_plain(key), _plain(weight)] for key, weight in pairs]
-    # What is no plain value decided how the head was found, not what it does.
+    # A value that is not plain decided how the head was fitted, not what it does.
     if not isinstance(settings["random_state"], int):
         settings["random_state"] = None
     if not isinstance(settings["cv"], int):
@@ -220,10 +220,10 @@ def read_classes(record: Mapping[str, Any]) -> np.ndarray:
         raise HeadError(f"its classes are not of type {kind}")
     if len(values) < 2 or sorted(set(values)) != values:
         raise HeadError("its classes are not two or more, in order, each once")
-    found = np.array(values)
-    if found.dtype.kind not in _DTYPES[kind]:
+    classes = np.array(values)
+    if classes.dtype.kind not in _DTYPES[kind]:
         raise HeadError(f"its classes are not of type {kind}")
-    return found
+    return classes
 
 
 def number(value: Any, *, above: float) -> float:
@@ -233,7 +233,7 @@ def number(value: Any, *, above: float) -> float:
     ----------
     value : object
     above : float
-        What it must be greater than.
+        The value must be greater than this.
 
     Returns
     -------

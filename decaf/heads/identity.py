@@ -17,7 +17,7 @@ __all__ = ["FeatureIdentity"]
 
 @dataclass(frozen=True)
 class FeatureIdentity:
-    """What decides the value of a feature, and so whether a head can be used on it.
+    """The settings that decide the value of a feature, and so whether a head can be used on it.
 
     Two identities are the same features if `weights_sha256`, `arch`, `preprocess`, `crops`, `layer`
     and `precision` are equal. What the weights are called does not count: a copy under another name
@@ -148,20 +148,20 @@ class FeatureIdentity:
         Parameters
         ----------
         other : FeatureIdentity
-            Of the features at hand.
+            Identity of the features at hand.
         what : str
-            What to call them, such as the name of their file.
+            Name of the features in messages, such as their file.
 
         Raises
         ------
         HeadError
             With every setting that differs, both values shown.
         """
-        found = differences(self._compared(), other._compared())
-        if found:
+        different = differences(self._compared(), other._compared())
+        if different:
             raise HeadError(
                 f"{what}: not the features this head was fitted to: "
-                + "; ".join(each.replace(" there, ", " in the head, ") for each in found)
+                + "; ".join(each.replace(" there, ", " in the head, ") for each in different)
                 + f" (weights {self.weights_name!r} in the head, {other.weights_name!r} now)"
             )
 

@@ -1,4 +1,4 @@
-"""What the linear heads share: checking, scaling, the choice of C, fitting, deciding."""
+"""The common part of the linear heads: checking, scaling, the choice of C, fitting, deciding."""
 
 from __future__ import annotations
 
@@ -79,8 +79,8 @@ class LinearHead(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             what that many copies of the row would, 0 what leaving it out would. What
             `class_weight` says multiplies it.
         groups : array-like, shape (n,), optional
-            What each row belongs to (an animal, a burst, a site), None or an empty text where to
-            nothing: no group is on both sides of a fold of the search for C. Not with `cv` as a
+            The group of each row (an animal, a burst, a site), None or an empty text where it
+            has none: no group is on both sides of a fold of the search for C. Not with `cv` as a
             list of folds, which are taken as they are.
 
         Returns
@@ -159,11 +159,11 @@ class LinearHead(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Returns
         -------
         ndarray, shape (n,)
-            Of the type of the classes.
+            Classes, of the type of `classes_`.
         """
         codes = predicted_codes(self._scores(X))
-        found: np.ndarray = self.classes_[codes]
-        return found
+        classes: np.ndarray = self.classes_[codes]
+        return classes
 
     def to_sklearn(self) -> Any:
         """Return a plain scikit-learn estimator that decides as this head does.
@@ -306,7 +306,7 @@ class LinearHead(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 device=self.device,
             )
             return [(each.decisions, np.asarray(each.converged)) for each in scores]
-        found = []
+        decisions = []
         for train, held in folds:
             fits = fit_reference(
                 data.X[train],
@@ -321,13 +321,13 @@ class LinearHead(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             )
             rows = data.X[held]
             decided = [(linear_scores(rows, f.coef, f.intercept), f.converged) for f in fits]
-            found.append(
+            decisions.append(
                 (
                     np.stack([scores for scores, _ in decided]).astype(np.float32),
                     np.array([converged for _, converged in decided]),
                 )
             )
-        return found
+        return decisions
 
     def _fit(self, data: _Data, C: float) -> tuple[np.ndarray, np.ndarray]:
         if self.solver == "batched":
@@ -346,7 +346,7 @@ class LinearHead(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             self.converged_, self.n_iter_ = bool(solution.converged), max(1, int(solution.n_iter))
             gap = f" (relative gap {solution.gap:.1e}, asked for {self.tol:.1e})"
         else:
-            (found,) = fit_reference(
+            (fitted,) = fit_reference(
                 data.X,
                 data.codes,
                 data.n_classes,
@@ -357,7 +357,7 @@ class LinearHead(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 max_iter=self.max_iter,
                 seed=self._seed(),
             )
-            coef, intercept = found.coef, found.intercept
+            coef, intercept = fitted.coef, fitted.intercept
             self.objective_ = objective(
                 data.X,
                 data.codes,
@@ -368,7 +368,7 @@ class LinearHead(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 intercept,
                 row_weight=data.row_weight,
             )
-            self.converged_, self.n_iter_ = found.converged, found.n_iter
+            self.converged_, self.n_iter_ = fitted.converged, fitted.n_iter
             gap = f" (tol {self.tol:.1e})"
         if not self.converged_:
             warnings.warn(

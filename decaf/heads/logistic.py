@@ -63,7 +63,7 @@ class LogisticRegression(LinearHead):
     max_iter : int
         Iterations after which a solver gives up, with a warning.
     random_state : int, RandomState or None
-        Of the folds.
+        Seed of the folds.
     device : str
         Where the batched solver works: ``"auto"``, ``"cpu"``, ``"cuda"``, ….
 
@@ -82,10 +82,10 @@ class LogisticRegression(LinearHead):
         Whether the solver reached `tol`.
     n_iter_ : int
     objective_ : float
-        What is minimised, at `coef_`: 1/2 ||w||² + C Σ loss, summed over the classes, for the
+        Value that is minimised, at `coef_`: 1/2 ||w||² + C Σ loss, summed over the classes, for the
         scaled features.
     search_ : CSearch or None
-        What the choice of C saw.
+        Results of the search for C.
     n_features_in_ : int
 
     Examples
@@ -174,5 +174,5 @@ class LogisticRegression(LinearHead):
 
 def _logistic(values: np.ndarray) -> np.ndarray:
     # 1 / (1 + exp(-v)) = exp(-log(1 + exp(-v))), which overflows nowhere.
-    found: np.ndarray = np.exp(-np.logaddexp(0, -values))
-    return found
+    probabilities: np.ndarray = np.exp(-np.logaddexp(0, -values))
+    return probabilities

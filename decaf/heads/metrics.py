@@ -1,4 +1,4 @@
-"""What is measured of a classifier's answers, in numpy alone."""
+"""Measures of a classifier's predictions, in numpy alone."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ def ranks(scores: npt.NDArray[np.floating], labels: Labels) -> npt.NDArray[np.in
     right = np.take_along_axis(scores, labels[:, None], axis=1)
     before = np.arange(scores.shape[1]) < labels[:, None]
     better = (scores > right) | ((scores == right) & before)
-    found: npt.NDArray[np.int64] = better.sum(axis=1, dtype=np.int64)
-    return found
+    ranks: npt.NDArray[np.int64] = better.sum(axis=1, dtype=np.int64)
+    return ranks
 
 
 def mean_per_class_accuracy(
@@ -113,8 +113,8 @@ def wilson_interval(right: float, tested: float) -> tuple[float, float]:
     """
     if not 0 <= right <= tested or tested < 1:
         raise SettingError(f"{right} of {tested} is no share")
-    # The shares p that lie within z standard errors of what was found, (p̂ - p)² = z² p (1 - p) / n,
-    # are those between the roots of a quadratic in p.
+    # The shares p within z standard errors of the measured one, (p̂ - p)² = z² p (1 - p) / n, are
+    # those between the roots of a quadratic in p.
     z = 1.959963984540054
     share = right / tested
     scale = 1 + z * z / tested

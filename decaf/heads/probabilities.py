@@ -1,4 +1,4 @@
-"""What a head says of features: probabilities of classes, or scores."""
+"""Probabilities of classes, or scores, from a head's decision values."""
 
 from __future__ import annotations
 
@@ -36,7 +36,12 @@ def head_scores(estimator: Any, calibration: Calibration | None, X: np.ndarray) 
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
-    """Return the probabilities of logits (n, classes), in float64."""
+    """Return the probabilities of logits (n, classes), in float64.
+
+    Parameters
+    ----------
+    logits : ndarray, shape (n, classes)
+    """
     logits = logits.astype(np.float64)
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     chances: np.ndarray = powers / powers.sum(axis=1, keepdims=True)

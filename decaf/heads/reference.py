@@ -27,7 +27,7 @@ _BLOCK_BYTES = 1 << 24
 
 @dataclass(frozen=True)
 class ReferenceFit:
-    """What scikit-learn found.
+    """A classifier that scikit-learn has fitted.
 
     Attributes
     ----------
@@ -36,7 +36,7 @@ class ReferenceFit:
     intercept : ndarray of float64, shape (K,)
     converged : bool
     n_iter : int
-        Of the class that took most.
+        Iterations for the class that took most.
     """
 
     coef: np.ndarray
@@ -74,7 +74,7 @@ def fit_reference(
         of the gradient at zero, which makes it independent of the features' scale.
     max_iter : int
     seed : int
-        Of the order in which LinearSVC visits rows.
+        Seed of the order in which LinearSVC visits rows.
 
     Yields
     ------

@@ -95,5 +95,5 @@ def row_weights(
             f"class_weight must be numbers above 0, got {number:g} for class {name!s:.60}; "
             "to leave a class out, leave its rows out"
         )
-    found: np.ndarray = of_class[codes].astype(np.float64)
-    return found if weight is None else found * weight
+    weights: np.ndarray = of_class[codes].astype(np.float64)
+    return weights if weight is None else weights * weight

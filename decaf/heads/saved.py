@@ -69,9 +69,9 @@ class SavedHead:
     identity : FeatureIdentity
         Which features it belongs to.
     class_names : tuple of str
-        What the classes are called, in the order of ``estimator.classes_``.
+        Names of the classes, in the order of ``estimator.classes_``.
     report : dict
-        What was measured when it was fitted.
+        Figures measured when it was fitted.
     calibration : Calibration or None
     """
 

@@ -27,9 +27,10 @@ class Scaling:
     ----------
     name : {"none", "mean-norm", "unit-norm", "standard"}
     factor : float
-        What every value is multiplied by: 1 but for ``"mean-norm"``.
+        Factor of every value: 1 but for ``"mean-norm"``.
     mean, std : ndarray of float64, shape (n_features,), or None
-        Of each feature, for ``"standard"`` alone; ``std`` is 1 where a feature is constant.
+        Mean and standard deviation of each feature, for ``"standard"`` alone; ``std`` is 1 where a
+        feature is constant.
     """
 
     name: str
@@ -47,7 +48,7 @@ class Scaling:
         Returns
         -------
         ndarray, shape (n, n_features)
-            Of the same type; `X` itself where there is nothing to do.
+            Scaled rows of the same type; `X` itself where there is nothing to do.
         """
         if self.name == "unit-norm":
             return _unit_rows(X)
@@ -118,7 +119,7 @@ def fit_scaling(name: str, X: np.ndarray, weight: np.ndarray | None = None) -> S
         ``"standard"``: each feature to mean 0 and variance 1; a constant feature becomes 0.
     X : ndarray of float32 or float64, shape (n, n_features)
     weight : ndarray of float64, shape (n,), optional
-        Of the rows in all means: 2 counts for a row that is there twice.
+        Weight of each row in all means: 2 counts for a row that is there twice.
 
     Returns
     -------
@@ -151,7 +152,7 @@ def mean_square_norm(X: np.ndarray, weight: np.ndarray | None = None) -> float:
     ----------
     X : ndarray of float32 or float64, shape (n, n_features)
     weight : ndarray of float64, shape (n,), optional
-        Of the rows.
+        Weight of each row.
 
     Returns
     -------

@@ -57,7 +57,7 @@ class LinearSVM(LinearHead):
     max_iter : int
         Iterations after which a solver gives up, with a warning.
     random_state : int, RandomState or None
-        Of the folds; and of the order in which LinearSVC visits rows.
+        Seed of the folds, and of the order in which LinearSVC visits rows.
     device : str
         Where the batched solver works: ``"auto"``, ``"cpu"``, ``"cuda"``, ….
 
@@ -76,10 +76,10 @@ class LinearSVM(LinearHead):
         Whether the solver reached `tol`.
     n_iter_ : int
     objective_ : float
-        What is minimised, at `coef_`: 1/2 ||w||² + 1/2 b² + C Σ loss, summed over
+        Value that is minimised, at `coef_`: 1/2 ||w||² + 1/2 b² + C Σ loss, summed over
         the classes, for the scaled features.
     search_ : CSearch or None
-        What the choice of C saw.
+        Results of the search for C.
     n_features_in_ : int
 
     Examples

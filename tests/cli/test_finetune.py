@@ -209,7 +209,7 @@ def damaged(photos: Path, root: Path, change: str) -> list[str]:
         ("unreadable", "validation images: "),
         ("empty", "no folders in it; expected one for each class"),
         ("share", "decaf: --val-fraction 1.5: must be between 0 and 1"),
-        ("both", "--val-fraction is for a run without val: give one of the two"),
+        ("both", "--val-fraction is for a run without --val: give one of the two"),
         ("setting", "--freeze must be one of conv1, conv2"),
         ("weights", "no weights 'nothing'; there are imagenet-distilled"),
         ("name", "the name of a weights file ends in .safetensors"),

@@ -447,7 +447,7 @@ def test_flags_of_the_extraction_and_features_that_are_there(
     for flags, told in (
         (["--crops", "ten"], "crops center, not ten; leave that out"),
         (["--precision", "bf16"], "precision fp32, not bf16; leave that out"),
-        (["--crop", "60"], "other preprocessing (crop: 64 there, 60 now); leave preprocess out"),
+        (["--crop", "60"], "other preprocessing (crop: 64 there, 60 now); leave that as it is"),
         (["-w", DEFAULT_WEIGHTS], f"weights net.safetensors, not of {DEFAULT_WEIGHTS}"),
     ):
         capsys.readouterr()

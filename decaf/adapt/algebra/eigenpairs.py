@@ -44,7 +44,7 @@ def leading_eigenpairs(
     tol : float
         A pair is found when ``‖A v - λ v‖`` is at most this times the largest eigenvalue.
     seed : int
-        Of the first block.
+        Seed of the first block.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""What several fits to the same rows would compute again, remembered while a caller asks for it.
+"""Decompositions that several fits to the same rows share, kept while a caller asks for it.
 
 Many methods, heads and settings are compared on the same two domains, and what costs most of their
 time depends on the rows alone: their principal axes, the dimension that both domains agree on. It
@@ -37,7 +37,7 @@ class Memory:
     Parameters
     ----------
     most_bytes : int
-        Of all arrays in it. A result that is larger by itself is not kept.
+        Largest size of all arrays in it. A larger result is not kept.
     """
 
     def __init__(self, most_bytes: int = _GIBIBYTE) -> None:
@@ -93,7 +93,7 @@ def remembering(most_bytes: int = _GIBIBYTE) -> Iterator[Memory]:
     Parameters
     ----------
     most_bytes : int
-        What may be kept, of all arrays together; the least recently used go first. Principal axes
+        Largest size of all arrays together; the least recently used go first. Principal axes
         of 4,096 features take up to 128 MiB for each set of rows.
 
     Yields
@@ -128,7 +128,7 @@ def recalled(what: str, make: Callable[[], T], *inputs: Any) -> T:
     Returns
     -------
     object
-        What `make` gives. Where it is remembered its arrays are read-only from then on.
+        The value of `make`. Where it is remembered its arrays are read-only from then on.
     """
     memory = _current.get()
     return make() if memory is None else memory.recalled(what, make, *inputs)

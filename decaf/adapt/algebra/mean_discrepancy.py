@@ -72,8 +72,14 @@ class IdentityPlusColumns:
         self.values = np.maximum(values, 0)
 
     def power(self, vectors: np.ndarray, p: float) -> np.ndarray:
-        """Return ``(N Nᵀ + μ I)^p`` times vectors, shape (n, m)."""
+        """Return ``(N Nᵀ + μ I)^p`` times vectors, shape (n, m).
+
+        Parameters
+        ----------
+        vectors : ndarray, shape (n, m)
+        p : float
+        """
         U, base = self.columns, self.mu**p
         scale = (self.values + self.mu) ** p - base
-        found: np.ndarray = base * vectors + U @ (scale[:, None] * (U.T @ vectors))
-        return found
+        product: np.ndarray = base * vectors + U @ (scale[:, None] * (U.T @ vectors))
+        return product

@@ -30,8 +30,8 @@ class Subspace:
     basis : ndarray of float64, shape (d, k)
         Orthonormal columns, the component of the largest variance first.
     variances : ndarray of float64, shape (k,)
-        Of the rows along the components, descending, over n (not n - 1), so that rows that come
-        twice change nothing.
+        Variances of the rows along the components, descending, over n (not n - 1), so that rows
+        that come twice change nothing.
     """
 
     mean: np.ndarray
@@ -44,7 +44,12 @@ class Subspace:
         return int(self.basis.shape[1])
 
     def leading(self, k: int) -> Subspace:
-        """Return the span of the first `k` components."""
+        """Return the span of the first `k` components.
+
+        Parameters
+        ----------
+        k : int
+        """
         return Subspace(self.mean, self.basis[:, :k], self.variances[:k])
 
 
@@ -68,13 +73,13 @@ def principal_subspace(
     start : ndarray of float64, shape (d, m), optional
         Directions near the components, where some are known.
     seed : int
-        Of the first vectors of the search for eigenvectors; the result depends on it by rounding
-        only.
+        Seed of the first vectors of the search for eigenvectors; the result depends on it by
+        rounding only.
 
     Returns
     -------
     Subspace
-        Of ``min(k, rank)`` components.
+        Subspace of ``min(k, rank)`` components.
 
     Notes
     -----
@@ -108,14 +113,20 @@ def principal_subspace(
 
 
 def projected(X: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Return rows (n, d) times columns (d, k), or recall them: (n, k) float64."""
+    """Return rows (n, d) times columns (d, k), or recall them: (n, k) float64.
+
+    Parameters
+    ----------
+    X : ndarray, shape (n, d)
+    columns : ndarray, shape (d, k)
+    """
     return recalled("projected", lambda: X @ columns, X, columns)
 
 
 def _positive_qr(vectors: np.ndarray) -> np.ndarray:
     """Return Q of V = QR with a positive diagonal in R, for V whose columns are nearly orthonormal.
 
-    Of such columns the Cholesky factor of VᵀV is R to the last digits, and several times cheaper.
+    For such columns the Cholesky factor of VᵀV is R to the last digits, and several times cheaper.
     """
     if not vectors.shape[1]:
         return vectors

@@ -32,7 +32,7 @@ class Plan:
         met.
     converged : bool
     objectives : tuple of float
-        What was minimised, step by step, for a plan with a group regularisation.
+        Value that was minimised, step by step, for a plan with a group regularisation.
     """
 
     plan: np.ndarray
@@ -76,7 +76,7 @@ def sinkhorn(
     f, g : ndarray of float64, optional
         Potentials to begin with; without them ε is reached by larger values.
     tol : float
-        Of the row sums, as a share of all mass.
+        Largest error of the row sums, as a share of all mass.
     max_iter : int
         Iterations at the last ε.
 
@@ -89,8 +89,8 @@ def sinkhorn(
         spread = float(np.ptp(cost))
         step = epsilon * _COARSER ** np.ceil(np.log(max(spread / epsilon, 1)) / np.log(_COARSER))
         while step > epsilon * 1.001:
-            found = _iterate(cost, a, b, float(step), f, g, 1e-2, 100)
-            f, g = found.f, found.g
+            coarse = _iterate(cost, a, b, float(step), f, g, 1e-2, 100)
+            f, g = coarse.f, coarse.g
             step /= _COARSER
     return _iterate(cost, a, b, epsilon, f, g, tol, max_iter)
 
@@ -258,7 +258,15 @@ def _line_search(
 
 
 def warn_unconverged(plan: Plan, method: str, max_iter: int) -> None:
-    """Warn that a plan misses its masses."""
+    """Warn that a plan misses its masses.
+
+    Parameters
+    ----------
+    plan : Plan
+    method : str
+        Name of the adaptation method.
+    max_iter : int
+    """
     if not plan.converged:
         warnings.warn(
             f"{method}: Sinkhorn's iteration stopped after max_iter = {max_iter} iterations; the "

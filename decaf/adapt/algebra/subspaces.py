@@ -28,7 +28,12 @@ _NEARLY_ORTHOGONAL = 0.999
 
 
 def wrong_dim(dim: Any) -> list[str]:
-    """Say what is wrong with a number of dimensions that is to be a number or ``"auto"``."""
+    """Say what is wrong with a number of dimensions that is to be a number or ``"auto"``.
+
+    Parameters
+    ----------
+    dim : int or "auto"
+    """
     if isinstance(dim, str):
         right = dim == "auto"
     else:
@@ -55,7 +60,7 @@ def domain_subspaces(
     Returns
     -------
     source, target : Subspace
-        Of `dim` components each.
+        Subspaces of `dim` components each.
 
     Raises
     ------
@@ -66,18 +71,18 @@ def domain_subspaces(
     """
     if isinstance(dim, str):
         chosen, source, target = _agreeing(Xs, Xt, most=most, seed=0)
-        found = [source.leading(chosen), target.leading(chosen)]
+        subspaces = [source.leading(chosen), target.leading(chosen)]
     else:
-        found = [principal_subspace(X, dim) for X in (Xs, Xt)]
-    for name, X, subspace in (("source", Xs, found[0]), ("target", Xt, found[1])):
+        subspaces = [principal_subspace(X, dim) for X in (Xs, Xt)]
+    for name, X, subspace in (("source", Xs, subspaces[0]), ("target", Xt, subspaces[1])):
         if subspace.dim == 0:
             raise InputError(
                 f"all {len(X)} rows of the {name} domain are alike: they span no subspace"
             )
         if not isinstance(dim, str):
             check_dim(dim, subspace.dim, name)
-    least = min(subspace.dim for subspace in found)
-    source, target = (each.leading(least) for each in found)
+    least = min(subspace.dim for subspace in subspaces)
+    source, target = (each.leading(least) for each in subspaces)
     return source, target
 
 

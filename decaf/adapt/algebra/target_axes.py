@@ -83,13 +83,23 @@ class DomainAxes:
         return cls(target, len(Xt), others, rows[:-1], rows[-1])
 
     def lift(self, vectors: np.ndarray) -> np.ndarray:
-        """Return R times vectors, (r + q, m): the features' (d, m)."""
+        """Return R times vectors, (r + q, m): the features' (d, m).
+
+        Parameters
+        ----------
+        vectors : ndarray, shape (r + q, m)
+        """
         r = self.target.dim
         lifted: np.ndarray = self.target.basis @ vectors[:r] + self.others @ vectors[r:]
         return lifted
 
     def coordinates(self, vectors: np.ndarray) -> np.ndarray:
-        """Return Rᵀ times vectors of features, (d, m): the coordinates' (r + q, m)."""
+        """Return Rᵀ times vectors of features, (d, m): the coordinates' (r + q, m).
+
+        Parameters
+        ----------
+        vectors : ndarray, shape (d, m)
+        """
         return np.concatenate([self.target.basis.T @ vectors, self.others.T @ vectors])
 
     def mixture(self, share: float, k: int, *, apart: bool = True, seed: int = 0) -> Subspace:
@@ -104,7 +114,7 @@ class DomainAxes:
         apart : bool
             Whether the domains keep their means. Otherwise each counts about its own.
         seed : int
-            Of the search for eigenvectors.
+            Seed of the search for eigenvectors.
 
         Returns
         -------
@@ -142,12 +152,24 @@ class DomainAxes:
         The first are the source's and √n_t m, the others D Vᵀ: what [1/√n_t, U]ᵀ makes of the
         target's rows. What the columns of [1/√n_t, U] do not span is zero, so that XᵀX stays, as do
         products with vectors that are constant on each domain; see `sums`.
+
+        Parameters
+        ----------
+        size : float
         """
         top = np.concatenate([self.source, np.sqrt(self.n_target) * self.mean[None]])
         return arrow_rows(top / size, np.sqrt(self.n_target * self.target.variances) / size)
 
     def sums(self, of_source: float, of_target: float) -> np.ndarray:
-        """Return a vector that is constant on each domain's rows as one over those of `rows`."""
+        """Return a vector that is constant on each domain's rows as one over those of `rows`.
+
+        Parameters
+        ----------
+        of_source : float
+            Value on the rows of the source.
+        of_target : float
+            Value on the rows of the target.
+        """
         vector = np.zeros(len(self.source) + 1 + self.target.dim)
         vector[: len(self.source)] = of_source
         vector[len(self.source)] = of_target * np.sqrt(self.n_target)
@@ -166,7 +188,7 @@ def arrow_rows(top: np.ndarray, diagonal: np.ndarray) -> LinearOperator:
     ----------
     top : ndarray of float64, shape (n, d)
     diagonal : ndarray of float64, shape (r,)
-        Of the rows below, in the first r columns.
+        Diagonal of the rows below, in the first r columns.
 
     Returns
     -------
@@ -180,9 +202,9 @@ def arrow_rows(top: np.ndarray, diagonal: np.ndarray) -> LinearOperator:
 
     def transposed_times(V: np.ndarray) -> np.ndarray:
         V = V.reshape(n + r, -1)
-        found: np.ndarray = top.T @ V[:n]
-        found[:r] += diagonal[:, None] * V[n:]
-        return found
+        product: np.ndarray = top.T @ V[:n]
+        product[:r] += diagonal[:, None] * V[n:]
+        return product
 
     return LinearOperator(
         (n + r, top.shape[1]),
@@ -195,5 +217,10 @@ def arrow_rows(top: np.ndarray, diagonal: np.ndarray) -> LinearOperator:
 
 
 def complete_subspace(X: np.ndarray) -> Subspace:
-    """Find all principal components of rows (n, d), or recall them."""
+    """Find all principal components of rows (n, d), or recall them.
+
+    Parameters
+    ----------
+    X : ndarray, shape (n, d)
+    """
     return recalled("principal components", lambda: principal_subspace(X, min(X.shape)), X)

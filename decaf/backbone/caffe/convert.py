@@ -1,6 +1,6 @@
 """A network of Caffe with its mean, as weights of decaf.
 
-What differs between the two, and is converted: channels (Caffe's images are blue first, decaf's
+The two differ in, and are converted in: channels (Caffe's images are blue first, decaf's
 red first), pixels (0 to 255 in both, which the preprocessing records), the mean image, and the
 constants of the normalisation. Weights of a grouped convolution, and the order in which a map is
 read by ``fc6`` (channel, row, column), are the same.
@@ -49,7 +49,7 @@ def read_caffemodel(
 ) -> Weights:
     """Read a network of Caffe (a binary ``.caffemodel``).
 
-    Of the family are ``bvlc_alexnet`` (normalisation before pooling), ``bvlc_reference_caffenet``
+    The family has ``bvlc_alexnet`` (normalisation before pooling), ``bvlc_reference_caffenet``
     (after it), and networks trained from the same descriptions with other numbers of filters,
     units or classes.
 
@@ -102,6 +102,10 @@ def read_caffemodel(
 
 def read_mean(path: str | os.PathLike[str]) -> Tensor:
     """Read a mean image of Caffe (``.binaryproto``).
+
+    Parameters
+    ----------
+    path : str or path
 
     Returns
     -------

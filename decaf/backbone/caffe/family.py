@@ -38,7 +38,7 @@ class Member:
     layers : dict of str to Layer
         Those with parameters, by decaf's names: ``conv1`` … ``fc8``.
     scale : float
-        What pixels are multiplied with once the mean is taken off.
+        Factor of the pixels once the mean is taken off.
     mean_values : tuple of float
         Mean colour in Caffe's channel order (blue first), where the network tells it.
     """
@@ -133,14 +133,14 @@ class _Walk:
         return self.layers[self._at].type if self._at < len(self.layers) else "nothing"
 
     def take(self, role: str, *types: str) -> Layer:
-        found = self.next_type()
+        type_ = self.next_type()
         expected = " or ".join(types)
-        if found == "nothing":
+        if type_ == "nothing":
             raise WeightsError(f"ends before {role}, where {expected} was expected")
         layer = self.layers[self._at]
-        if found not in types:
+        if type_ not in types:
             raise WeightsError(
-                f"layer {_shown(layer.name)} is of type {_shown(found)}, expected {expected} as "
+                f"layer {_shown(layer.name)} is of type {_shown(type_)}, expected {expected} as "
                 f"{role}"
             )
         self._at += 1
@@ -249,7 +249,7 @@ def _width(layer: Layer) -> int:
 def _lrn(layers: list[Layer], after: set[str]) -> LRNSpec | None:
     if not layers:
         return None
-    found = []
+    specs = []
     for layer in layers:
         told = _settings(layer, "lrn")
         if told.integer(4, 0) != 0:
@@ -260,7 +260,7 @@ def _lrn(layers: list[Layer], after: set[str]) -> LRNSpec | None:
         where: Literal["activation", "pool"] = "pool" if "pool" in after else "activation"
         try:
             # Caffe divides alpha by the size, the paper and decaf do not.
-            found.append(
+            specs.append(
                 LRNSpec(
                     size,
                     k=told.number(5, 1.0),
@@ -271,16 +271,16 @@ def _lrn(layers: list[Layer], after: set[str]) -> LRNSpec | None:
             )
         except SettingError as error:
             raise WeightsError(f"layer {_shown(layer.name)}: {error}") from None
-    if len(found) != 2 or found[0] != found[1] or len(after) != 1:
+    if len(specs) != 2 or specs[0] != specs[1] or len(after) != 1:
         raise WeightsError(
             f"layer {_shown(layers[-1].name)}: normalisation must follow conv1 and conv2 alike, "
             "in the same place and with the same constants"
         )
-    return found[0]
+    return specs[0]
 
 
 def _pool(layers: list[Layer]) -> PoolSpec:
-    found = []
+    specs = []
     for layer in layers:
         told = _settings(layer, "pooling")
         if told.integer(1, 0) != 0 or told.integer(12, 0):
@@ -289,15 +289,15 @@ def _pool(layers: list[Layer]) -> PoolSpec:
             raise WeightsError(f"layer {_shown(layer.name)} pads its input, expected no padding")
         kernel, stride = _square(layer, told, (2, 5, 6), 0), _square(layer, told, (3, 7, 8), 1)
         try:
-            found.append(PoolSpec(kernel, stride))
+            specs.append(PoolSpec(kernel, stride))
         except SettingError as error:
             raise WeightsError(f"layer {_shown(layer.name)}: {error}") from None
-        if found[-1] != found[0]:
+        if specs[-1] != specs[0]:
             raise WeightsError(
                 f"layer {_shown(layer.name)} pools {kernel}/{stride}, the first one "
-                f"{found[0].kernel}/{found[0].stride}; decaf's networks pool alike"
+                f"{specs[0].kernel}/{specs[0].stride}; decaf's networks pool alike"
             )
-    return found[0]
+    return specs[0]
 
 
 def _check_pooling(spec: ArchSpec, layers: list[Layer]) -> None:

@@ -94,6 +94,10 @@ class Blob:
         """Return the values as float32 of another shape, or None where that is not this blob's.
 
         Axes of length 1 are not told apart, since the old form adds them.
+
+        Parameters
+        ----------
+        shape : tuple of int
         """
         if [each for each in self.shape if each != 1] != [each for each in shape if each != 1]:
             return None
@@ -116,7 +120,7 @@ class Layer:
     blobs : tuple of Blob
         Its parameters: weights, then biases.
     settings : dict of str to Message
-        What its description holds, by the name of the message: ``"convolution"``, ``"lrn"``, ….
+        Its description, by the name of the message: ``"convolution"``, ``"lrn"``, ….
     """
 
     name: str
@@ -148,6 +152,10 @@ class Net:
 def read_net(data: memoryview) -> Net:
     """Read a network (NetParameter).
 
+    Parameters
+    ----------
+    data : memoryview
+
     Raises
     ------
     WireError
@@ -169,6 +177,10 @@ def read_net(data: memoryview) -> Net:
 
 def read_blob(data: memoryview) -> Blob:
     """Read an array on its own (BlobProto): the form of a mean file.
+
+    Parameters
+    ----------
+    data : memoryview
 
     Raises
     ------

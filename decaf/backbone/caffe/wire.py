@@ -73,11 +73,17 @@ class Message:
         return number in self._fields
 
     def integers(self, number: int) -> list[int]:
-        """Return a repeated integer (int32, int64, uint32, bool, enum), packed or not."""
-        found: list[int] = []
+        """Return a repeated integer (int32, int64, uint32, bool, enum), packed or not.
+
+        Parameters
+        ----------
+        number : int
+            The field's number in the message type.
+        """
+        values: list[int] = []
         for wire, value in self._fields.get(number, ()):
             if isinstance(value, int):
-                found.append(_signed(value))
+                values.append(_signed(value))
                 continue
             if wire != _BYTES:
                 raise self._wrong(number, wire, "an integer")
@@ -85,15 +91,29 @@ class Message:
             while at < len(value):
                 self._budget.spend()
                 item, at = _varint(value, at)
-                found.append(_signed(item))
-        return found
+                values.append(_signed(item))
+        return values
 
     def integer(self, number: int, default: int) -> int:
-        """Return an integer; of several the last counts."""
+        """Return an integer; of several the last counts.
+
+        Parameters
+        ----------
+        number : int
+            The field's number in the message type.
+        default : int
+        """
         return (self.integers(number) or [default])[-1]
 
     def floats(self, number: int, *, double: bool = False) -> np.ndarray:
         """Return a repeated float (or double), packed or not.
+
+        Parameters
+        ----------
+        number : int
+            The field's number in the message type.
+        double : bool
+            Whether the field is of type double.
 
         Returns
         -------
@@ -116,36 +136,72 @@ class Message:
         """Return a float, the last of several: the shortest decimal that is the same float32.
 
         So that 0.0001 is told as what was written into the network's description.
+
+        Parameters
+        ----------
+        number : int
+            The field's number in the message type.
+        default : float
         """
         values = self.floats(number)
         return float(str(values[-1])) if len(values) else default
 
     def texts(self, number: int) -> list[str]:
-        """Return a repeated string; what is no UTF-8 is replaced, what is too long is cut."""
+        """Return a repeated string; what is no UTF-8 is replaced, what is too long is cut.
+
+        Parameters
+        ----------
+        number : int
+            The field's number in the message type.
+        """
         return [
             bytes(piece[:_MAX_TEXT]).decode("utf-8", "replace") for piece in self.pieces(number)
         ]
 
     def text(self, number: int) -> str:
-        """Return a string; the empty one where there is none."""
+        """Return a string; the empty one where there is none.
+
+        Parameters
+        ----------
+        number : int
+            The field's number in the message type.
+        """
         return (self.texts(number) or [""])[-1]
 
     def message(self, number: int) -> Message:
-        """Return an optional message; an empty one where there is none."""
+        """Return an optional message; an empty one where there is none.
+
+        Parameters
+        ----------
+        number : int
+            The field's number in the message type.
+        """
         return Message(self.pieces(number), self._budget)
 
     def messages(self, number: int) -> list[Message]:
-        """Return a repeated message."""
+        """Return a repeated message.
+
+        Parameters
+        ----------
+        number : int
+            The field's number in the message type.
+        """
         return [Message(piece, self._budget) for piece in self.pieces(number)]
 
     def pieces(self, number: int) -> list[memoryview]:
-        """Return the bytes of every occurrence of a field that has a length."""
-        found = []
+        """Return the bytes of every occurrence of a field that has a length.
+
+        Parameters
+        ----------
+        number : int
+            The field's number in the message type.
+        """
+        pieces = []
         for wire, value in self._fields.get(number, ()):
             if isinstance(value, int) or wire != _BYTES:
                 raise self._wrong(number, wire, "text or a message")
-            found.append(value)
-        return found
+            pieces.append(value)
+        return pieces
 
     def _wrong(self, number: int, wire: int, expected: str) -> WireError:
         return WireError(f"field {number} has wire type {wire}, expected {expected}")
@@ -203,7 +259,7 @@ def _run(data: memoryview, start: int, at: int, size: int) -> tuple[memoryview, 
     if data[end : end + at - start] != data[start:at]:
         return first, end
     key = np.frombuffer(data[start:at], dtype=np.uint8)
-    found = [np.frombuffer(first, dtype=np.uint8)[None]]
+    pieces = [np.frombuffer(first, dtype=np.uint8)[None]]
     # Twice as far each time, so that short runs are cheap and the work is that of the run's length.
     ahead = 1
     while count := min(ahead, (len(data) - end) // record):
@@ -211,9 +267,9 @@ def _run(data: memoryview, start: int, at: int, size: int) -> tuple[memoryview, 
         some = some.reshape(count, record)
         same = (some[:, : len(key)] == key).all(axis=1)
         length = count if same.all() else int(same.argmin())
-        found.append(some[:length, len(key) :])
+        pieces.append(some[:length, len(key) :])
         end += length * record
         if length < count:
             break
         ahead *= 2
-    return memoryview(np.concatenate(found).tobytes()), end
+    return memoryview(np.concatenate(pieces).tobytes()), end

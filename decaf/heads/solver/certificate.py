@@ -13,8 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from decaf.heads.solver.losses import Loss, Multinomial
-from decaf.heads.solver.signs import signs_of
+from decaf.heads.solver.losses import Loss, Multinomial, signs_of
 from decaf.heads.solver.training import make_loss
 
 __all__ = ["blocks", "certify"]
@@ -25,7 +24,14 @@ BLOCK = 1 << 20  # numbers of one block of rows: its copy in float64 stays in th
 def blocks(
     X: np.ndarray, device: torch.device, dtype: torch.dtype
 ) -> Iterator[tuple[slice, Tensor]]:
-    """Yield blocks of rows on the device, so that no second copy of all of X is made."""
+    """Yield blocks of rows on the device, so that no second copy of all of X is made.
+
+    Parameters
+    ----------
+    X : ndarray, shape (n, d)
+    device : torch.device
+    dtype : torch.dtype
+    """
     rows = max(64, BLOCK // max(1, X.shape[1]))
     for first in range(0, len(X), rows):
         part = slice(first, min(first + rows, len(X)))

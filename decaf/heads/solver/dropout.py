@@ -74,12 +74,12 @@ def leading_directions(X: Tensor, weight: Tensor | None = None, rank: int = RANK
 class _Model:
     """The model of the Hessian, diag(D) + c V Λ Vᵀ, of every column."""
 
-    def __init__(self, leading: Leading, found: Evaluated, penalised: bool) -> None:
-        last = torch.full_like(found.curvature, 1.0 if penalised else 0.0)[None]
+    def __init__(self, leading: Leading, point: Evaluated, penalised: bool) -> None:
+        last = torch.full_like(point.curvature, 1.0 if penalised else 0.0)[None]
         # A free intercept has only the loss to hold it.
-        rise = found.curvature / leading.count
-        last = last + (0.0 if penalised else 1e-3) * found.curvature + 1e-12
-        self.diagonal = torch.cat([1 + found.ridge, last]) + REST * rise * leading.rest[:, None]
+        rise = point.curvature / leading.count
+        last = last + (0.0 if penalised else 1e-3) * point.curvature + 1e-12
+        self.diagonal = torch.cat([1 + point.ridge, last]) + REST * rise * leading.rest[:, None]
         self.vectors = leading.vectors
         # Σ h_i x_i x_iᵀ by the mean of h: (1/(cΛ) + Vᵀ D⁻¹ V)⁻¹ is the small matrix.
         weight = (leading.values[:, None] * rise).clamp(min=1e-20)
@@ -113,7 +113,7 @@ def minimise_expected(
     ----------
     objective : DropoutObjective
     leading : Leading
-        Of the same rows, or nearly.
+        Directions of the same rows, or nearly.
     weights : Tensor, shape (d + 1, K)
         Where to begin; the intercept is last.
     tol : float
@@ -126,7 +126,7 @@ def minimise_expected(
     value : float
         The objective, summed over the columns.
     promise : float
-        What the model still promises, absolute, all columns together.
+        Fall of the objective that the model still promises, absolute, all columns together.
     converged : bool
     n_iter : int
     """
@@ -134,19 +134,19 @@ def minimise_expected(
     result, at = weights.clone(), weights
     values = torch.zeros(weights.shape[1], dtype=torch.float64, device=weights.device)
     promises = values.clone()
-    found = objective.at(at, columns)
-    model = _Model(leading, found, objective.penalised)
+    point = objective.at(at, columns)
+    model = _Model(leading, point, objective.penalised)
     pairs: list[tuple[Tensor, Tensor, Tensor]] = []
     n_iter, since, finished = 0, 0, False
     while True:
-        direction = -_times_inverse(model, pairs, found.gradient, objective.coupled)
-        begin = _dot(found.gradient, direction, objective.coupled)
+        direction = -_times_inverse(model, pairs, point.gradient, objective.coupled)
+        begin = _dot(point.gradient, direction, objective.coupled)
         if bool((begin > 0).any()) and pairs:
             pairs = []
             continue
-        result[:, columns], values[columns] = at, found.value
+        result[:, columns], values[columns] = at, point.value
         promises[columns] = (-0.5 * begin).clamp(min=0) / (len(begin) if objective.coupled else 1)
-        total = found.value.sum().expand_as(begin) if objective.coupled else found.value
+        total = point.value.sum().expand_as(begin) if objective.coupled else point.value
         done = -0.5 * begin <= tol * total
         finished = bool(done.all())
         if finished or n_iter >= max_iter:
@@ -159,22 +159,22 @@ def minimise_expected(
                 direction[:, stay],
                 begin[stay],
             )
-            found, total = found.columns(stay), total[stay]
+            point, total = point.columns(stay), total[stay]
             model.keep(stay)
             pairs = [(s[:, stay], y[:, stay], rho[stay]) for s, y, rho in pairs]
         step, new = _step(objective, columns, at, direction, begin, total)
         if not bool((step > 0).any()):
             break
         s = direction * step.to(at.dtype)
-        y = new.gradient - found.gradient
+        y = new.gradient - point.gradient
         sy = _dot(s, y, objective.coupled)
         good = sy > 1e-9 * _dot(s, s, objective.coupled)
         rho = torch.where(good, 1 / torch.where(good, sy, 1.0), 0.0).to(at.dtype)
         pairs = [*pairs[-(MEMORY - 1) :], (s, y, rho)]
-        at, found = at + s, new
+        at, point = at + s, new
         n_iter, since = n_iter + 1, since + 1
         if since == 6:  # the ridge has followed the weights: take it into the model
-            model, since = _Model(leading, found, objective.penalised), 0
+            model, since = _Model(leading, point, objective.penalised), 0
     return result, float(values.sum()), float(promises.sum()), finished, n_iter
 
 
@@ -212,24 +212,24 @@ def _step(
     """
     step = torch.ones_like(begin)
     slack = 1e-6 * total.abs()
-    found = objective.at(at + direction, columns)
+    point = objective.at(at + direction, columns)
     open_ = torch.arange(len(columns), device=at.device)
-    new = found
+    new = point
     for _ in range(12):
         value = new.value.sum().expand_as(new.value) if objective.coupled else new.value
         here = step[open_]
         short = ~(value <= total[open_] + 1e-4 * here * begin[open_] + slack[open_])
         if not bool(short.any()):
-            return step, found
+            return step, point
         # The parabola through value and slope at 0 and the value here.
         open_, here, value = open_[short], here[short], value[short]
         bend = (value - total[open_] - here * begin[open_]).clamp(min=1e-300)
         best = (-0.5 * begin[open_] * here * here / bend).nan_to_num(0.0)
         step[open_] = torch.minimum(torch.maximum(best, 0.1 * here), 0.5 * here)
-        new = _among(objective, columns, at, direction, step, open_, found)
+        new = _among(objective, columns, at, direction, step, open_, point)
     step[open_] = 0.0
-    _among(objective, columns, at, direction, step, open_, found)
-    return step, found
+    _among(objective, columns, at, direction, step, open_, point)
+    return step, point
 
 
 def _among(
@@ -239,11 +239,11 @@ def _among(
     direction: Tensor,
     step: Tensor,
     some: Tensor,
-    found: Evaluated,
+    point: Evaluated,
 ) -> Evaluated:
     """Evaluate some columns anew, and put what comes out among the others."""
     moved = at[:, some] + direction[:, some] * step[some].to(at.dtype)
     new = objective.at(moved, columns[some])
-    found.value[some], found.curvature[some] = new.value, new.curvature
-    found.gradient[:, some], found.ridge[:, some] = new.gradient, new.ridge
+    point.value[some], point.curvature[some] = new.value, new.curvature
+    point.gradient[:, some], point.ridge[:, some] = new.gradient, new.ridge
     return new

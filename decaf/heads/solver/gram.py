@@ -45,7 +45,12 @@ class KeptGram:
         self.matrix = matrix
 
     def times(self, v: Tensor) -> Tensor:
-        """Return K v (n, K)."""
+        """Return K v (n, K).
+
+        Parameters
+        ----------
+        v : Tensor, shape (n, K)
+        """
         return self.matrix @ v
 
     def diagonal(self) -> Tensor:
@@ -53,7 +58,15 @@ class KeptGram:
         return self.matrix.diagonal()
 
     def solve(self, rows: Tensor | None, ridge: Tensor, right: Tensor) -> Tensor:
-        """Solve (K_JJ + diag(ridge)) x = right for the rows J, or all of them."""
+        """Solve (K_JJ + diag(ridge)) x = right for the rows J, or all of them.
+
+        Parameters
+        ----------
+        rows : Tensor of int64, optional
+            Row numbers; None for all.
+        ridge : Tensor, shape (rows,)
+        right : Tensor, shape (rows, K)
+        """
         if rows is None:
             matrix = self.matrix.clone()
         else:  # rows, then columns: a third quicker than both at once
@@ -73,7 +86,12 @@ class RowGram:
         self.X = X
 
     def times(self, v: Tensor) -> Tensor:
-        """Return K v (n, K)."""
+        """Return K v (n, K).
+
+        Parameters
+        ----------
+        v : Tensor, shape (n, K)
+        """
         return self.X @ (self.X.T @ v)
 
     def diagonal(self) -> Tensor:
@@ -85,6 +103,13 @@ class RowGram:
 
         For more rows than dimensions, with D = diag(ridge) and Woodbury's identity,
         (D + X Xᵀ)⁻¹ = D⁻¹ - D⁻¹ X (I + Xᵀ D⁻¹ X)⁻¹ Xᵀ D⁻¹.
+
+        Parameters
+        ----------
+        rows : Tensor of int64, optional
+            Row numbers; None for all.
+        ridge : Tensor, shape (rows,)
+        right : Tensor, shape (rows, K)
         """
         X = self.X if rows is None else self.X[rows]
         if len(X) <= X.shape[1]:

@@ -29,7 +29,8 @@ def search(
     Parameters
     ----------
     derivative : callable
-        From steps (K,) to the derivatives there (K,) in float64, and whatever else was computed.
+        From steps (K,) to the derivatives there (K,) in float64, and other values that belong to
+        them.
     begin : Tensor of float64, shape (K,)
         Derivative at 0, not above 0.
     below, above : float
@@ -42,7 +43,7 @@ def search(
     -------
     step : Tensor of float64, shape (K,)
     extra
-        What the derivative gave beside, at these steps.
+        The other values that `derivative` returned at these steps.
     """
     low, slope_low = torch.zeros_like(begin), begin.clone()
     high, slope_high = torch.full_like(begin, torch.inf), torch.zeros_like(begin)

@@ -8,7 +8,27 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-__all__ = ["Logistic", "Loss", "Multinomial", "Piecewise", "squared_hinge"]
+__all__ = ["Logistic", "Loss", "Multinomial", "Piecewise", "signs_of", "squared_hinge"]
+
+
+def signs_of(codes: Tensor, n_classes: int, dtype: torch.dtype) -> Tensor:
+    """Return 1 where a row is of the column's class and -1 elsewhere.
+
+    Parameters
+    ----------
+    codes : Tensor of int64, shape (n,)
+    n_classes : int
+        Two classes give one column, positive for class 1.
+    dtype : torch.dtype
+
+    Returns
+    -------
+    Tensor, shape (n, K)
+    """
+    if n_classes == 2:
+        return (2 * codes - 1).to(dtype)[:, None]
+    signs = torch.full((len(codes), n_classes), -1.0, dtype=dtype, device=codes.device)
+    return signs.scatter_(1, codes[:, None], 1.0)
 
 
 class Loss(Protocol):
@@ -19,16 +39,37 @@ class Loss(Protocol):
         """Whether the columns belong together."""
 
     def value(self, decisions: Tensor) -> Tensor:
-        """Return the loss summed over the rows (n, K) → (K,), in float64."""
+        """Return the loss summed over the rows (n, K) → (K,), in float64.
+
+        Parameters
+        ----------
+        decisions : Tensor, shape (n, K)
+        """
 
     def slope(self, decisions: Tensor) -> Tensor:
-        """Return the derivative by the decision values (n, K) → (n, K)."""
+        """Return the derivative by the decision values (n, K) → (n, K).
+
+        Parameters
+        ----------
+        decisions : Tensor, shape (n, K)
+        """
 
     def curvature(self, decisions: Tensor) -> Tensor:
-        """Return the second derivative by each decision value by itself (n, K) → (n, K)."""
+        """Return the second derivative by each decision value by itself (n, K) → (n, K).
+
+        Parameters
+        ----------
+        decisions : Tensor, shape (n, K)
+        """
 
     def columns(self, kept: Tensor) -> Loss:
-        """Return the loss of some columns only."""
+        """Return the loss of some columns only.
+
+        Parameters
+        ----------
+        kept : Tensor of int64
+            Column numbers.
+        """
 
 
 @dataclass(frozen=True)
@@ -48,21 +89,42 @@ class Logistic:
     coupled: bool = False
 
     def value(self, decisions: Tensor) -> Tensor:
-        """Return the loss summed over the rows (n, K) → (K,), in float64."""
+        """Return the loss summed over the rows (n, K) → (K,), in float64.
+
+        Parameters
+        ----------
+        decisions : Tensor, shape (n, K)
+        """
         each = torch.nn.functional.softplus(-self.signs * decisions, threshold=80)
         return (each * self.cost).sum(0, dtype=torch.float64)
 
     def slope(self, decisions: Tensor) -> Tensor:
-        """Return the derivative by the decision values (n, K) → (n, K)."""
+        """Return the derivative by the decision values (n, K) → (n, K).
+
+        Parameters
+        ----------
+        decisions : Tensor, shape (n, K)
+        """
         return -self.cost * self.signs * torch.sigmoid(-self.signs * decisions)
 
     def curvature(self, decisions: Tensor) -> Tensor:
-        """Return the second derivative by each decision value by itself (n, K) → (n, K)."""
+        """Return the second derivative by each decision value by itself (n, K) → (n, K).
+
+        Parameters
+        ----------
+        decisions : Tensor, shape (n, K)
+        """
         p = torch.sigmoid(decisions)
         return self.cost * p * (1 - p)
 
     def columns(self, kept: Tensor) -> Logistic:
-        """Return the loss of some columns only."""
+        """Return the loss of some columns only.
+
+        Parameters
+        ----------
+        kept : Tensor of int64
+            Column numbers.
+        """
         return Logistic(self.signs[:, kept], self.cost)
 
 
@@ -82,25 +144,46 @@ class Multinomial:
     coupled: bool = True
 
     def value(self, decisions: Tensor) -> Tensor:
-        """Return the loss summed over the rows (n, K) → (K,), in float64."""
+        """Return the loss summed over the rows (n, K) → (K,), in float64.
+
+        Parameters
+        ----------
+        decisions : Tensor, shape (n, K)
+        """
         each = torch.logsumexp(decisions, 1) - decisions.gather(1, self.codes[:, None])[:, 0]
         total = decisions.new_zeros(decisions.shape[1], dtype=torch.float64)
         total[0] = (each * self.cost[:, 0]).sum(dtype=torch.float64)
         return total
 
     def slope(self, decisions: Tensor) -> Tensor:
-        """Return the derivative by the decision values (n, K) → (n, K)."""
+        """Return the derivative by the decision values (n, K) → (n, K).
+
+        Parameters
+        ----------
+        decisions : Tensor, shape (n, K)
+        """
         slope = torch.softmax(decisions, 1)
         slope.scatter_add_(1, self.codes[:, None], slope.new_full((len(slope), 1), -1.0))
         return slope.mul_(self.cost)
 
     def curvature(self, decisions: Tensor) -> Tensor:
-        """Return the second derivative by each decision value by itself (n, K) → (n, K)."""
+        """Return the second derivative by each decision value by itself (n, K) → (n, K).
+
+        Parameters
+        ----------
+        decisions : Tensor, shape (n, K)
+        """
         p = torch.softmax(decisions, 1)
         return self.cost * p * (1 - p)
 
     def columns(self, kept: Tensor) -> Multinomial:
-        """Return the loss itself: no column of it can go without the others."""
+        """Return the loss itself: no column of it can go without the others.
+
+        Parameters
+        ----------
+        kept : Tensor of int64
+            Column numbers, which are all.
+        """
         return self
 
 
@@ -129,30 +212,56 @@ class Piecewise:
     coupled: bool = False
 
     def dual(self, decisions: Tensor) -> Tensor:
-        """Return the α of each row and column (n, K) → (n, K)."""
+        """Return the α of each row and column (n, K) → (n, K).
+
+        Parameters
+        ----------
+        decisions : Tensor, shape (n, K)
+        """
         alpha = (1 - self.signs * decisions) / self.sigma
         if self.centre is not None:
             alpha += self.centre
         return torch.minimum(alpha.clamp_(min=0), self.upper)
 
     def value(self, decisions: Tensor) -> Tensor:
-        """Return the loss summed over the rows (n, K) → (K,), in float64."""
+        """Return the loss summed over the rows (n, K) → (K,), in float64.
+
+        Parameters
+        ----------
+        decisions : Tensor, shape (n, K)
+        """
         alpha = self.dual(decisions)
         away = alpha if self.centre is None else alpha - self.centre
         each = alpha * (1 - self.signs * decisions) - 0.5 * self.sigma * away.square()
         return each.sum(0, dtype=torch.float64)
 
     def slope(self, decisions: Tensor) -> Tensor:
-        """Return the derivative by the decision values (n, K) → (n, K)."""
+        """Return the derivative by the decision values (n, K) → (n, K).
+
+        Parameters
+        ----------
+        decisions : Tensor, shape (n, K)
+        """
         return self.dual(decisions).mul_(self.signs).neg_()
 
     def curvature(self, decisions: Tensor) -> Tensor:
-        """Return the second derivative by each decision value by itself (n, K) → (n, K)."""
+        """Return the second derivative by each decision value by itself (n, K) → (n, K).
+
+        Parameters
+        ----------
+        decisions : Tensor, shape (n, K)
+        """
         alpha = self.dual(decisions)
         return ((alpha > 0) & (alpha < self.upper)) / self.sigma
 
     def columns(self, kept: Tensor) -> Piecewise:
-        """Return the loss of some columns only."""
+        """Return the loss of some columns only.
+
+        Parameters
+        ----------
+        kept : Tensor of int64
+            Column numbers.
+        """
         return Piecewise(
             self.signs[:, kept],
             self.sigma if self.sigma.shape[1] == 1 else self.sigma[:, kept],

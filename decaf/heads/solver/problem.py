@@ -1,14 +1,15 @@
-"""What is solved and what comes out: `Problem`, `Solution`, `FoldScores`."""
+"""A problem for the solvers and its results: `Problem`, `Solution`, `FoldScores`."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from decaf.errors import SettingError
 
-__all__ = ["LOSSES", "FoldScores", "Problem", "Solution", "check"]
+__all__ = ["LOSSES", "FoldScores", "Problem", "Solution", "check", "with_missing_classes"]
 
 LOSSES = ("multinomial", "logistic", "hinge", "squared_hinge")
 """`multinomial` couples the classes; the other three are one-vs-rest, one column a class."""
@@ -31,9 +32,9 @@ class Problem:
     dropout : float
         Probability that an activation is dropped while the head is trained, 0 to below 1.
     activations : ndarray, shape (n, d), optional
-        What dropout acts on, `X` itself by default. For standardised features it is the activation
-        divided by the standard deviation, before centring: a dropped activation becomes 0, not its
-        mean.
+        The values that dropout acts on, `X` itself by default. For standardised features they are
+        the activations divided by the standard deviation, before centring: a dropped activation
+        becomes 0, not its mean.
     """
 
     X: np.ndarray
@@ -58,7 +59,7 @@ class Solution:
     coef : ndarray of float64, shape (K, d)
     intercept : ndarray of float64, shape (K,)
     objective : float
-        What scikit-learn minimises, ½‖w‖² + C Σ loss, summed over the columns.
+        The value that scikit-learn minimises, ½‖w‖² + C Σ loss, summed over the columns.
     gap : float
         Bound on (objective - optimum) / objective, certified by a point of the dual. With dropout
         it is an estimate, half of what Newton's model still promises.
@@ -78,7 +79,7 @@ class Solution:
 
 @dataclass(frozen=True)
 class FoldScores:
-    """What the classifiers of one fold say of the rows held out.
+    """Decision values of the rows held out from one fold.
 
     Attributes
     ----------
@@ -127,3 +128,46 @@ def check(problem: Problem, loss: str, Cs: tuple[float, ...]) -> None:
         wrong.append(f"activations have shape {problem.activations.shape}, X has {problem.X.shape}")
     if wrong:
         raise SettingError("; ".join(wrong))
+
+
+def with_missing_classes(
+    decisions: np.ndarray, present: np.ndarray, n_classes: int, loss: str, n_rows: int
+) -> np.ndarray:
+    """Return decision values of all classes, from those of the classes with rows to learn from.
+
+    A class that has no row cannot be learned. Its value is the one that a column of nothing but
+    -1 tends to: -1 for the hinge losses, and for the others, whose free intercept would go to -∞,
+    that of half a row among all.
+
+    Parameters
+    ----------
+    decisions : ndarray, shape (..., K')
+        Decision values of the classes that are present; one column for two of them, positive for
+        the second, and none for one alone.
+    present : ndarray of int64
+        Their codes, in order.
+    n_classes : int
+    loss : str
+    n_rows : int
+        Rows in the training part.
+
+    Returns
+    -------
+    ndarray of float32, shape (..., K)
+    """
+    hinge = loss in ("hinge", "squared_hinge")
+    low = -1.0 if hinge else math.log(0.5 / (n_rows + 0.5))
+    if n_classes == 2:  # one of the two alone
+        return np.full((*decisions.shape[:-1], 1), low if present[0] == 0 else -low, np.float32)
+    if len(present) == 1:
+        seen = np.full((*decisions.shape[:-1], 1), -low)
+    elif len(present) == 2:
+        share = 0.5 if loss == "multinomial" else 1.0
+        seen = np.concatenate([-share * decisions, share * decisions], -1)
+    else:
+        seen = decisions
+    full = np.full((*decisions.shape[:-1], n_classes), low, np.float32)
+    if loss == "multinomial":
+        full += np.logaddexp.reduce(seen.astype(np.float64), axis=-1, keepdims=True)
+    full[..., present] = seen
+    return full

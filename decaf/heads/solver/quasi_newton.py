@@ -2,8 +2,8 @@
 
 The objective is ½‖w‖² + loss(Xw + b) with b free, the metric is that of the space, and the first
 model of the Hessian is M = I + r XᵀX with r the mean curvature of the loss, so that one iteration
-costs two triangular systems, as much as one product with K, in the row space. What stays for the
-quasi-Newton pairs to learn is how the curvature differs from row to row (Liu and Nocedal 1989;
+costs two triangular systems, as much as one product with K, in the row space. The
+quasi-Newton pairs have to learn how the curvature differs from row to row (Liu and Nocedal 1989;
 Morales and Nocedal 2000 on preconditioning).
 
 ½‖w‖² makes the objective, minimised over b, 1-strongly convex in w, so its distance from the
@@ -35,11 +35,12 @@ REMADE = (5, 20, 50, 120)
 
 @dataclass
 class Minimum:
-    """What `minimise` found.
+    """Coefficients and intercepts where a solver has ended, one column a class.
 
     Attributes
     ----------
     coef : Tensor, shape (m, K)
+        In the solver's own space: m rows or dimensions.
     intercept : Tensor, shape (K,)
     converged : bool
     n_iter : int

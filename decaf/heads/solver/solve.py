@@ -2,7 +2,7 @@
 
 Every solver begins in float32, where a product costs half, and the result is certified in float64
 from the rows themselves: objective, slopes and gradient at the coefficients that are given back.
-What is not certified so goes on in float64.
+A solution that is not certified goes on in float64.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ import torch
 
 from decaf.errors import SettingError
 from decaf.heads.solver.gram import gram_matrix
-from decaf.heads.solver.missing_classes import spread
-from decaf.heads.solver.problem import FoldScores, Problem, Solution, check
-from decaf.heads.solver.solver import (
+from decaf.heads.solver.linear_solver import (
     DropoutSolver,
     LinearSolver,
     first_precision,
     is_small,
     weight_of,
 )
-from decaf.heads.solver.training import Found, TrainingRows, prefers_rows
+from decaf.heads.solver.problem import FoldScores, Problem, Solution, check, with_missing_classes
+from decaf.heads.solver.quasi_newton import Minimum
+from decaf.heads.solver.training import TrainingRows, prefers_rows
 from decaf.runtime.cores import one_thread, share_out
 from decaf.runtime.device import choose_device
 
@@ -131,9 +131,9 @@ def _path(
             solutions[index] = solution
     else:
         linear = LinearSolver(problem, loss, where)
-        found: Found | None = None
+        minimum: Minimum | None = None
         for index in order:
-            solution, found = linear.solve(float(Cs[index]), found, tol, max_iter)
+            solution, minimum = linear.solve(float(Cs[index]), minimum, tol, max_iter)
             solutions[index] = solution
     return [solutions[index] for index in range(len(Cs))]
 
@@ -215,15 +215,17 @@ def _of_fold(
     part = replace(part, codes=np.searchsorted(present, part.codes), n_classes=max(len(present), 2))
     if len(present) < 2:
         shape = (len(Cs), len(held), 0)
-        found = FoldScores(np.zeros(shape, np.float32), np.ones(len(Cs), bool))
+        scores = FoldScores(np.zeros(shape, np.float32), np.ones(len(Cs), bool))
     elif problem.dropout:
-        found = _fold_with_dropout(part, problem.X[held], loss, Cs, tol, max_iter, where)
+        scores = _fold_with_dropout(part, problem.X[held], loss, Cs, tol, max_iter, where)
     else:
-        found = _fold(part, problem.X, gram, train, held, loss, Cs, tol, max_iter, where)
+        scores = _fold(part, problem.X, gram, train, held, loss, Cs, tol, max_iter, where)
     if len(present) < problem.n_classes:
-        filled = spread(found.decisions, present, problem.n_classes, loss, len(train))
-        found = replace(found, decisions=filled)
-    return found
+        filled = with_missing_classes(
+            scores.decisions, present, problem.n_classes, loss, len(train)
+        )
+        scores = replace(scores, decisions=filled)
+    return scores
 
 
 def _fold(
@@ -250,16 +252,16 @@ def _fold(
         seen = torch.from_numpy(X[held]).to(device, dtype)
     decisions = np.empty((len(Cs), len(held), part.n_columns), np.float32)
     converged = np.zeros(len(Cs), bool)
-    found: Found | None = None
+    minimum: Minimum | None = None
     for index in np.argsort(np.asarray(Cs), kind="stable").tolist():
-        before, C = found, float(Cs[index])
-        found = training.solve(C, before, tol=0.3 * tol, max_iter=max_iter)
-        if not found.converged and dtype == torch.float32:  # a large C: float32 is too coarse
+        before, C = minimum, float(Cs[index])
+        minimum = training.solve(C, before, tol=0.3 * tol, max_iter=max_iter)
+        if not minimum.converged and dtype == torch.float32:  # a large C: float32 is too coarse
             training, dtype, seen = training.double(), torch.float64, seen.double()
-            found = training.solve(C, before, tol=0.3 * tol, max_iter=max_iter)
-        coef = training.seen_coef(found)
-        decisions[index] = (seen @ coef + found.intercept).cpu().numpy()
-        converged[index] = found.converged
+            minimum = training.solve(C, before, tol=0.3 * tol, max_iter=max_iter)
+        coef = training.seen_coef(minimum)
+        decisions[index] = (seen @ coef + minimum.intercept).cpu().numpy()
+        converged[index] = minimum.converged
     return FoldScores(decisions, converged)
 
 

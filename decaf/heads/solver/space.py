@@ -46,11 +46,23 @@ class Weights:
     decisions: Tensor
 
     def moved(self, direction: Weights, step: Tensor) -> Weights:
-        """Return this plus `step` (K,) times a direction."""
+        """Return this plus `step` (K,) times a direction.
+
+        Parameters
+        ----------
+        direction : Weights
+        step : Tensor, shape (K,)
+        """
         return Weights(*_shared(self, direction, lambda a, b: torch.addcmul(a, b, step)))
 
     def columns(self, kept: Tensor) -> Weights:
-        """Return some columns."""
+        """Return some columns.
+
+        Parameters
+        ----------
+        kept : Tensor of int64
+            Column numbers.
+        """
         return Weights(*_shared(self, self, lambda a, _: a[:, kept]))
 
 
@@ -74,7 +86,7 @@ class RowSpace:
         Whether the rows sum to 0. K has no part along 1 (along R^½ 1) then, but for rounding, which
         large coefficients along it would bring out: they are kept without.
     root : Tensor, shape (n, 1), optional
-        Of the rows' weights, R^½, by which K is multiplied on both sides.
+        R^½, roots of the rows' weights, by which K is multiplied on both sides.
     """
 
     def __init__(self, gram: Tensor, *, centred: bool = False, root: Tensor | None = None) -> None:
@@ -87,11 +99,22 @@ class RowSpace:
         self.ridge = 0.0
 
     def weights(self, coef: Tensor) -> Weights:
-        """Return the weight vectors of coefficients (n, K)."""
+        """Return the weight vectors of coefficients (n, K).
+
+        Parameters
+        ----------
+        coef : Tensor, shape (n, K)
+        """
         return self.finish(coef, self.gram @ coef)
 
     def gradient(self, coef: Tensor, slope: Tensor) -> Tensor:
-        """Return the coefficients of w + Xᵀ slope."""
+        """Return the coefficients of w + Xᵀ slope.
+
+        Parameters
+        ----------
+        coef : Tensor, shape (n, K)
+        slope : Tensor, shape (n, K)
+        """
         if self.root is None:
             sum_ = coef + slope
             return sum_ - sum_.mean(0) if self.centred else sum_
@@ -101,11 +124,21 @@ class RowSpace:
         return sum_
 
     def norm2(self, coef: Tensor) -> Tensor:
-        """Return the squared norms of vectors by their coefficients, (K,) in float64."""
+        """Return the squared norms of vectors by their coefficients, (K,) in float64.
+
+        Parameters
+        ----------
+        coef : Tensor, shape (n, K)
+        """
         return (coef * (self.gram @ coef)).sum(0, dtype=torch.float64)
 
     def set_ridge(self, ridge: float) -> None:
-        """Choose M = I + ridge XᵀX as the model of the curvature."""
+        """Choose M = I + ridge XᵀX as the model of the curvature.
+
+        Parameters
+        ----------
+        ridge : float
+        """
         if self._factor is None or not 0.5 < ridge / self.ridge < 2:
             # On coefficients, (I + r XᵀX)⁻¹ Xᵀq = Xᵀ (I + r K)⁻¹ q.
             matrix = self.gram * ridge
@@ -117,13 +150,23 @@ class RowSpace:
         """Return coefficients and image of M⁻¹ q.
 
         K (I + rK)⁻¹ = (I - (I + rK)⁻¹) / r, so that the image needs no second product.
+
+        Parameters
+        ----------
+        q : Tensor, shape (n, K)
         """
         assert self._factor is not None
         coef = _solved(self._factor, q)
         return coef, (q - coef) / self.ridge
 
     def finish(self, coef: Tensor, image: Tensor) -> Weights:
-        """Return the weight vectors of coefficients whose image is known."""
+        """Return the weight vectors of coefficients whose image is known.
+
+        Parameters
+        ----------
+        coef : Tensor, shape (n, K)
+        image : Tensor, shape (n, K)
+        """
         return Weights(coef, image, image if self.root is None else image / self.root)
 
 
@@ -134,7 +177,7 @@ class FeatureSpace:
     ----------
     X : Tensor, shape (n, d)
     root : Tensor, shape (n, 1), optional
-        Of the rows' weights, R^½.
+        R^½, roots of the rows' weights.
     """
 
     def __init__(self, X: Tensor, *, root: Tensor | None = None) -> None:
@@ -147,19 +190,40 @@ class FeatureSpace:
         self.ridge = 0.0
 
     def weights(self, coef: Tensor) -> Weights:
-        """Return the weight vectors of coefficients (d, K)."""
+        """Return the weight vectors of coefficients (d, K).
+
+        Parameters
+        ----------
+        coef : Tensor, shape (d, K)
+        """
         return Weights(coef, coef, self.X @ coef)
 
     def gradient(self, coef: Tensor, slope: Tensor) -> Tensor:
-        """Return the coefficients of w + Xᵀ slope."""
+        """Return the coefficients of w + Xᵀ slope.
+
+        Parameters
+        ----------
+        coef : Tensor, shape (d, K)
+        slope : Tensor, shape (n, K)
+        """
         return torch.addmm(coef, self.X.T, slope)
 
     def norm2(self, coef: Tensor) -> Tensor:
-        """Return the squared norms of vectors by their coefficients, (K,) in float64."""
+        """Return the squared norms of vectors by their coefficients, (K,) in float64.
+
+        Parameters
+        ----------
+        coef : Tensor, shape (d, K)
+        """
         return coef.square().sum(0, dtype=torch.float64)
 
     def set_ridge(self, ridge: float) -> None:
-        """Choose M = I + ridge XᵀX as the model of the curvature."""
+        """Choose M = I + ridge XᵀX as the model of the curvature.
+
+        Parameters
+        ----------
+        ridge : float
+        """
         if self._factor is None or not 0.5 < ridge / self.ridge < 2:
             if self._gram is None:
                 rows = self.X if self.root is None else self.X * self.root
@@ -170,13 +234,24 @@ class FeatureSpace:
             self.ridge = ridge
 
     def solve(self, q: Tensor) -> tuple[Tensor, Tensor]:
-        """Return coefficients and image of M⁻¹ q."""
+        """Return coefficients and image of M⁻¹ q.
+
+        Parameters
+        ----------
+        q : Tensor, shape (d, K)
+        """
         assert self._factor is not None
         coef = _solved(self._factor, q)
         return coef, coef
 
     def finish(self, coef: Tensor, image: Tensor) -> Weights:
-        """Return the weight vectors of coefficients whose image is known."""
+        """Return the weight vectors of coefficients whose image is known.
+
+        Parameters
+        ----------
+        coef : Tensor, shape (d, K)
+        image : Tensor, shape (d, K)
+        """
         return self.weights(coef)
 
 

@@ -9,35 +9,13 @@ from torch import Tensor
 
 from decaf.heads.solver.active_set import finite_newton, hinge_multipliers
 from decaf.heads.solver.gram import KeptGram, RowGram
-from decaf.heads.solver.losses import Logistic, Loss, Multinomial, squared_hinge
-from decaf.heads.solver.quasi_newton import minimise
-from decaf.heads.solver.signs import signs_of
+from decaf.heads.solver.losses import Logistic, Loss, Multinomial, signs_of, squared_hinge
+from decaf.heads.solver.quasi_newton import Minimum, minimise
 from decaf.heads.solver.space import FeatureSpace, RowSpace, Space
 
-__all__ = ["Found", "TrainingRows", "make_loss", "prefers_rows"]
-
+__all__ = ["TrainingRows", "make_loss", "prefers_rows"]
 
 FEW = 512  # dimensions up to which a Cholesky for each column and Newton step is cheap
-
-
-@dataclass
-class Found:
-    """A solution in the space where it was sought.
-
-    Attributes
-    ----------
-    coef : Tensor, shape (n, K) or (d, K)
-        Coefficients of the rows (the mean of free-intercept problems already taken off), or w with
-        the penalised intercept below. From the active-set solver, the signed dual variables.
-    intercept : Tensor, shape (K,)
-    converged : bool
-    n_iter : int
-    """
-
-    coef: Tensor
-    intercept: Tensor
-    converged: bool
-    n_iter: int
 
 
 def prefers_rows(n: int, d: int) -> bool:
@@ -46,6 +24,13 @@ def prefers_rows(n: int, d: int) -> bool:
     An iteration costs about 2 n² in the row space and 4 n d in the other, for each column, so that
     the Gram matrix pays up to 2 d rows. Beyond d rows it is singular, which costs digits at a large
     C: where time is no matter, the rows have to be fewer.
+
+    Parameters
+    ----------
+    n : int
+        Number of rows.
+    d : int
+        Number of dimensions.
     """
     return n <= d or 1024 < n <= 2 * d
 
@@ -145,7 +130,7 @@ class TrainingRows:
         return self._space
 
     def _mean(self, values: Tensor) -> Tensor:
-        """Return the mean of what rows have, (n, …), each as often as it counts."""
+        """Return the mean over the rows of values (n, …), each row as often as it counts."""
         if self._root is None:
             return values.mean(0)
         weight = self.weight[:, 0]
@@ -161,28 +146,31 @@ class TrainingRows:
     def solve(
         self,
         C: float,
-        start: Found | None,
+        start: Minimum | None,
         *,
         tol: float,
         max_iter: int,
         gap: float = float("inf"),
-    ) -> Found:
+    ) -> Minimum:
         """Solve for one C.
 
         Parameters
         ----------
         C : float
-        start : Found, optional
-            Of these rows, at another C or in another precision.
+        start : Minimum, optional
+            Solution for these rows at another C, or in another precision.
         tol : float
-            Of what Newton's model promises, relative to the objective.
+            Bound on what Newton's model still promises, relative to the objective.
         max_iter : int
         gap : float
-            Of the duality gap, relative; the active-set solvers do without.
+            Bound on the duality gap, relative; the active-set solvers do without.
 
         Returns
         -------
-        Found
+        Minimum
+            Its coefficients are those of the rows (the mean of free-intercept problems already
+            taken off), or w with the penalised intercept below; from the active-set solver, the
+            signed dual variables.
         """
         space, cost = self.space(), C * self.weight
         rows = len(self.weight) if self.by_duals else space.size
@@ -195,7 +183,7 @@ class TrainingRows:
         loss = make_loss(self.name, self.codes, self.n_classes, cost)
         if self.penalised:
             begin = torch.cat([begin[:-1], intercept[None]]) if start is not None else begin
-            found = minimise(
+            solution = minimise(
                 space,
                 loss,
                 begin,
@@ -205,30 +193,37 @@ class TrainingRows:
                 max_iter=max_iter,
                 gap=gap,
             )
-            return Found(found.coef, found.coef[-1], found.converged, found.n_iter)
+            return Minimum(solution.coef, solution.coef[-1], solution.converged, solution.n_iter)
         if start is not None:
             intercept = intercept + self._shift(begin)
             if self.gram is not None and self._root is not None:
                 begin = begin / self._root
-        found = minimise(
+        solution = minimise(
             space, loss, begin, intercept, free_intercept=True, tol=tol, max_iter=max_iter, gap=gap
         )
-        coef = found.coef
+        coef = solution.coef
         if self.gram is not None and self._root is not None:
             coef = coef * self._root
             coef = coef - self.weight * (coef.sum(0) / self.weight.sum())
         elif self.gram is not None:
             coef = coef - coef.mean(0)
-        return Found(coef, found.intercept - self._shift(coef), found.converged, found.n_iter)
+        return Minimum(
+            coef, solution.intercept - self._shift(coef), solution.converged, solution.n_iter
+        )
 
-    def seen_coef(self, found: Found) -> Tensor:
-        """Return what turns products with the rows (without K, the rows) into decision values."""
+    def seen_coef(self, solution: Minimum) -> Tensor:
+        """Return the coefficients by which decision values are products with K, or with the rows.
+
+        Parameters
+        ----------
+        solution : Minimum
+        """
         if self.gram is not None:
-            return found.coef
+            return solution.coef
         if self.by_duals:
             assert self.X is not None
-            return self.X.T @ found.coef
-        return found.coef[:-1] if self.penalised else found.coef
+            return self.X.T @ solution.coef
+        return solution.coef[:-1] if self.penalised else solution.coef
 
     def _shift(self, coef: Tensor) -> Tensor:
         """Return the decision value of the mean row, without intercept."""
@@ -239,7 +234,7 @@ class TrainingRows:
 
     def _active_sets(
         self, space: Space, cost: Tensor, begin: Tensor, tol: float, max_iter: int
-    ) -> Found:
+    ) -> Minimum:
         signs = signs_of(self.codes, self.n_classes, cost.dtype)
         gram = KeptGram(space.gram) if isinstance(space, RowSpace) else RowGram(space.X)
         if self.name == "hinge":
@@ -263,4 +258,4 @@ class TrainingRows:
                 )
                 n_iter += count
             coef = begin
-        return Found(coef, coef.sum(0), converged, n_iter)
+        return Minimum(coef, coef.sum(0), converged, n_iter)

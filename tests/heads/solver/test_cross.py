@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from decaf.heads.solver import LOSSES, Problem, cross_decisions, solve
-from decaf.heads.solver.missing_classes import spread
+from decaf.heads.solver.problem import with_missing_classes
 
 CS = [1.0, 0.05]
 
@@ -81,12 +81,12 @@ def test_a_class_that_a_fold_lacks_is_never_chosen(loss: str, dropout: float) ->
 
 def test_what_is_said_of_absent_classes() -> None:
     seen = np.array([[2.0], [-1.0]])
-    full = spread(seen, np.array([0, 2]), 3, "squared_hinge", 10)
+    full = with_missing_classes(seen, np.array([0, 2]), 3, "squared_hinge", 10)
     np.testing.assert_allclose(full, [[-2, -1, 2], [1, -1, -1]])
-    full = spread(seen, np.array([0, 2]), 3, "multinomial", 10)
+    full = with_missing_classes(seen, np.array([0, 2]), 3, "multinomial", 10)
     p = np.exp(full) / np.exp(full).sum(1, keepdims=True)
     np.testing.assert_allclose(p[:, 1], 0.5 / 11, rtol=1e-6)  # half a row among eleven
     np.testing.assert_allclose(full[:, 2] - full[:, 0], seen[:, 0], rtol=1e-6)
-    alone = spread(np.zeros((2, 0)), np.array([1]), 3, "logistic", 10)
+    alone = with_missing_classes(np.zeros((2, 0)), np.array([1]), 3, "logistic", 10)
     assert (alone.argmax(1) == 1).all()
-    assert (spread(np.zeros((2, 0)), np.array([0]), 2, "hinge", 10) == -1).all()
+    assert (with_missing_classes(np.zeros((2, 0)), np.array([0]), 2, "hinge", 10) == -1).all()

@@ -13,12 +13,12 @@ from sklearn.linear_model import LogisticRegression
 
 from decaf.heads.solver import LOSSES, Problem, solve
 from decaf.heads.solver.dropout import leading_directions
-from decaf.heads.solver.dropout_loss import (
+from decaf.heads.solver.dropout_objective import (
+    DropoutObjective,
     expected_hinge,
     expected_logistic,
     expected_squared_hinge,
 )
-from decaf.heads.solver.dropout_objective import DropoutObjective
 
 PLAIN = {
     expected_hinge: lambda z: np.maximum(0, 1 - z),

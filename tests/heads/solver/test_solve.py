@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.svm import LinearSVC
 
 from decaf.errors import SettingError
-from decaf.heads.solver import LOSSES, Problem, solve, solve_path, solver
+from decaf.heads.solver import LOSSES, Problem, linear_solver, solve, solve_path
 
 # Fewer rows than dimensions; many more (no matrix of rows by rows); two classes.
 SHAPES = {"wide": (70, 120, 5), "tall": (300, 12, 4), "two": (60, 90, 2)}
@@ -133,7 +133,7 @@ def test_large_problems_begin_in_float32_and_reach_the_same(
     shape: str, loss: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     problem = Problem(*made(*SHAPES[shape]), SHAPES[shape][2])
-    monkeypatch.setattr(solver, "SMALL", 0)
+    monkeypatch.setattr(linear_solver, "SMALL", 0)
     found = solve(problem, loss, 0.5)
     exact = solve(problem, loss, 0.5, tol=1e-9)
     assert found.converged

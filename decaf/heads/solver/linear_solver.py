@@ -1,4 +1,4 @@
-"""One problem on its device: `LinearSolver`, and `DropoutSolver` for training under dropout."""
+"""Solvers of one problem on its device: `LinearSolver`, and `DropoutSolver` with dropout."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from decaf.heads.solver.dropout import leading_directions, minimise_expected
 from decaf.heads.solver.dropout_objective import DropoutObjective
 from decaf.heads.solver.gram import gram_matrix
 from decaf.heads.solver.problem import Problem, Solution
-from decaf.heads.solver.training import Found, TrainingRows, prefers_rows
+from decaf.heads.solver.quasi_newton import Minimum
+from decaf.heads.solver.training import TrainingRows, prefers_rows
 
 __all__ = ["DropoutSolver", "LinearSolver", "first_precision", "is_small", "weight_of"]
 
@@ -22,18 +23,36 @@ SMALL = 3e7  # multiplications of an iteration, below which float64 costs nothin
 
 
 def first_precision(problem: Problem, loss: str) -> torch.dtype:
-    """Choose where to begin: in float64 what is small, and the hinge, whose corners need it."""
+    """Choose where to begin: in float64 what is small, and the hinge, whose corners need it.
+
+    Parameters
+    ----------
+    problem : Problem
+    loss : str
+    """
     return torch.float64 if is_small(problem) or loss == "hinge" else torch.float32
 
 
 def is_small(problem: Problem) -> bool:
-    """Tell whether an iteration takes about a millisecond or less."""
+    """Tell whether an iteration takes about a millisecond or less.
+
+    Parameters
+    ----------
+    problem : Problem
+    """
     n, d = problem.X.shape
     return bool(n * min(n, d) * problem.n_columns < SMALL)
 
 
 def weight_of(problem: Problem, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """Return the weights of the rows (n, 1)."""
+    """Return the weights of the rows (n, 1).
+
+    Parameters
+    ----------
+    problem : Problem
+    device : torch.device
+    dtype : torch.dtype
+    """
     if problem.row_weight is None:
         return torch.ones(len(problem.codes), 1, dtype=dtype, device=device)
     return torch.from_numpy(problem.row_weight)[:, None].to(device, dtype)
@@ -58,7 +77,12 @@ class LinearSolver:
         self._training: dict[torch.dtype, TrainingRows] = {}
 
     def training(self, dtype: torch.dtype) -> TrainingRows:
-        """Return the rows in one precision, made on first use."""
+        """Return the rows in one precision, made on first use.
+
+        Parameters
+        ----------
+        dtype : torch.dtype
+        """
         if dtype not in self._training:
             problem = self.problem
             training = TrainingRows(
@@ -77,22 +101,23 @@ class LinearSolver:
         return self._training[dtype]
 
     def solve(
-        self, C: float, found: Found | None, tol: float, max_iter: int
-    ) -> tuple[Solution, Found]:
-        """Solve for one C, from what was found at another one.
+        self, C: float, start: Minimum | None, tol: float, max_iter: int
+    ) -> tuple[Solution, Minimum]:
+        """Solve for one C, from the solution for another one.
 
         Parameters
         ----------
         C : float
-        found : Found, optional
+        start : Minimum, optional
+            Solution for another C.
         tol : float
-            Of the certificate.
+            Bound on the certified gap, relative to the objective.
         max_iter : int
 
         Returns
         -------
         Solution
-        Found
+        Minimum
             Where to begin at the next C.
         """
         cost = C * weight_of(self.problem, self.device, torch.float64)
@@ -100,11 +125,11 @@ class LinearSolver:
         best: Solution | None = None
         for attempt in range(6):
             dtype = self.first if attempt == 0 and tol >= 1e-7 else torch.float64
-            found = self.training(dtype).solve(
-                C, found, tol=inner, max_iter=max_iter - used, gap=0.4 * tol
+            minimum = self.training(dtype).solve(
+                C, start, tol=inner, max_iter=max_iter - used, gap=0.4 * tol
             )
-            used += found.n_iter
-            w, intercept, signed = self._coefficients(found, self.training(dtype).by_duals)
+            used += minimum.n_iter
+            w, intercept, signed = self._coefficients(minimum, self.training(dtype).by_duals)
             objective, gap, intercept = certify(
                 self.problem.X,
                 self.loss,
@@ -125,18 +150,20 @@ class LinearSolver:
                 n_iter=used,
             )
             if best is None or new.gap < best.gap:
-                best, best_found = new, found
+                best, nearest = new, minimum
             if new.converged or used >= max_iter:
                 break
-            found = best_found  # what rounding led astray is not gone on from
+            start = nearest  # not from a solution that rounding has led astray
             # The gap falls with what Newton's model promises: ask for as much less of that.
             inner *= min(0.1, max(0.3 * tol / gap, 1e-4)) if gap < 1 else 1.0
         assert best is not None
-        return replace(best, n_iter=used), best_found
+        return replace(best, n_iter=used), nearest
 
-    def _coefficients(self, found: Found, by_duals: bool) -> tuple[Tensor, Tensor, Tensor | None]:
+    def _coefficients(
+        self, minimum: Minimum, by_duals: bool
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Return w (d, K), the intercept and the signed duals, in float64."""
-        coef, intercept = found.coef.double(), found.intercept.double()
+        coef, intercept = minimum.coef.double(), minimum.intercept.double()
         signed = coef if self.loss == "hinge" else None
         if self.by_rows or by_duals:
             w = coef.new_zeros(self.problem.X.shape[1], coef.shape[1])
@@ -173,16 +200,30 @@ class DropoutSolver:
         self.leading = leading_directions(self.X, weight)
 
     def weights_of(self, start: Solution) -> Tensor:
-        """Return the weights of a solution, the intercept in the last row."""
+        """Return the weights of a solution, the intercept in the last row.
+
+        Parameters
+        ----------
+        start : Solution
+        """
         weights = np.concatenate([start.coef.T, start.intercept[None]])
         return torch.from_numpy(weights).to(self.device, self.dtype)
 
     def search(
         self, C: float, weights: Tensor | None, tol: float, max_iter: int
     ) -> tuple[Tensor, bool]:
-        """Return the weights (d + 1, K) for one C, and whether the search converged."""
-        found, _, _, converged, _ = self._minimise(C, weights, tol, max_iter)
-        return found, converged
+        """Return the weights (d + 1, K) for one C, and whether the search converged.
+
+        Parameters
+        ----------
+        C : float
+        weights : Tensor, shape (d + 1, K), optional
+            Where to begin.
+        tol : float
+        max_iter : int
+        """
+        weights, _, _, converged, _ = self._minimise(C, weights, tol, max_iter)
+        return weights, converged
 
     def solve(
         self, C: float, weights: Tensor | None, tol: float, max_iter: int
@@ -203,8 +244,8 @@ class DropoutSolver:
         Tensor, shape (d + 1, K)
             Where to begin at the next C.
         """
-        found, value, promise, converged, n_iter = self._minimise(C, weights, tol, max_iter)
-        host = found.double().cpu().numpy()
+        weights, value, promise, converged, n_iter = self._minimise(C, weights, tol, max_iter)
+        host = weights.double().cpu().numpy()
         solution = Solution(
             coef=host[:-1].T.copy(),
             intercept=host[-1].copy(),
@@ -213,7 +254,7 @@ class DropoutSolver:
             converged=converged,
             n_iter=n_iter,
         )
-        return solution, found
+        return solution, weights
 
     def _minimise(
         self, C: float, weights: Tensor | None, tol: float, max_iter: int

@@ -7,8 +7,7 @@ import pytest
 import torch
 from sklearn.svm import LinearSVC
 
-from decaf.heads.solver.active_set import hinge_multipliers
-from decaf.heads.solver.coordinates import descend
+from decaf.heads.solver.active_set import coordinate_descent, hinge_multipliers
 from decaf.heads.solver.gram import KeptGram, RowGram
 
 
@@ -28,7 +27,9 @@ def objective(X: np.ndarray, y: np.ndarray, cost: np.ndarray, w: np.ndarray) -> 
 def test_it_finds_the_optimum_of_scikit_learn(kept: bool) -> None:
     X, signs, cost = problem(40, 4, 0)
     gram = KeptGram(X @ X.T) if kept else RowGram(X)
-    alpha, done = descend(gram, signs, cost, torch.zeros_like(signs), tol=1e-6, rounds=20_000)
+    alpha, done = coordinate_descent(
+        gram, signs, cost, torch.zeros_like(signs), tol=1e-6, rounds=20_000
+    )
     assert bool(done.all())
     assert bool((alpha >= 0).all())
     assert bool((alpha <= cost).all())
@@ -48,6 +49,6 @@ def test_it_ends_what_multipliers_begin() -> None:
         RowGram(X), signs, cost, torch.zeros_like(signs), tol=1e-6, max_iter=1000
     )
     assert converged
-    alpha, done = descend(RowGram(X), signs, cost, signed * signs, tol=1e-6, rounds=1)
+    alpha, done = coordinate_descent(RowGram(X), signs, cost, signed * signs, tol=1e-6, rounds=1)
     assert bool(done.all())  # the gap that was claimed is there
     torch.testing.assert_close(alpha, signed * signs)
