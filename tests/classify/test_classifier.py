@@ -252,7 +252,7 @@ def test_a_network_answers_with_its_own_classes(
         classifier.predict(tmp_path / "fc6.h5")
     numbered = load_classifier("random:0:alexnet-64").predict(good, top=1, **QUICK)
     assert all(each.classes[0][0].isdigit() for each in numbered)
-    with pytest.raises(SettingError, match="is a network itself; leave weights out"):
+    with pytest.raises(SettingError, match="is a network itself; leave `weights` out"):
         load_classifier("random:0", "random:1")
 
 

@@ -353,9 +353,9 @@ def test_features_are_kept_and_used(folder: Path, tmp_path: Path, net: decaf.Bac
         assert again.choice == first.choice
         assert again.class_counts == first.class_counts
     source.close()  # type: ignore[union-attr]
-    with pytest.raises(SettingError, match="leave out keep_features"):
+    with pytest.raises(SettingError, match="leave out `keep_features`"):
         decaf.fit(kept, keep_features=tmp_path / "g.h5")
-    with pytest.raises(SettingError, match="leave labels out"):
+    with pytest.raises(SettingError, match="leave `labels` out"):
         decaf.fit(kept, labels=["a"])
     with pytest.raises(SettingError, match=r"f\.h5: has no layer 'conv1'; it has pool5, fc6, fc7"):
         decaf.fit(kept, layer="conv1")

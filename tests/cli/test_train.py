@@ -96,7 +96,7 @@ def test_arguments_become_settings(
         (["--arch", "resnet"], "no architecture 'resnet'"),
         (
             ["--lr", "-1", "--momentum", "3"],
-            "--lr must be above 0 and at most 100, got -1; momentum",
+            "--lr must be above 0 and at most 100, got -1; --momentum",
         ),
         (["--batch-size", "4", "--keep", "0"], "--keep must be above 0, got 0"),
         (["--batch-size", "4", "--init-from", "nothing"], "no weights 'nothing'"),

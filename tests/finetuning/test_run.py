@@ -378,7 +378,7 @@ def test_packs_are_taken_as_they_are(
     other = tmp_path / "other.pack"
     make_pack(photographs / "val", other, size=40, encoding="raw", resize="warp", workers=0).close()
     assert tune(None, pack_path, val=other).tuned.images == 21
-    with pytest.raises(SettingError, match="train and val must both be packs, or neither"):
+    with pytest.raises(SettingError, match="`train` and `val` must both be packs, or neither"):
         tune(None, pack_path, val=photographs / "val")
 
 

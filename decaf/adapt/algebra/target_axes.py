@@ -64,10 +64,10 @@ class DomainAxes:
         """
         if not is_remembering() or len(Xt) <= len(Xs):
             return None
-        return recalled("domain axes", lambda: cls._found(Xs, Xt), Xs, Xt)
+        return recalled("domain axes", lambda: cls._compute(Xs, Xt), Xs, Xt)
 
     @classmethod
-    def _found(cls, Xs: np.ndarray, Xt: np.ndarray) -> DomainAxes:
+    def _compute(cls, Xs: np.ndarray, Xt: np.ndarray) -> DomainAxes:
         target = complete_subspace(Xt)
         rows = np.concatenate([Xs.astype(np.float64), target.mean[None]])
         inside = rows @ target.basis

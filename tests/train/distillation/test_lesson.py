@@ -247,7 +247,7 @@ def test_sources_are_shown_in_their_shares() -> None:
     [
         ({"crop": "random"}, "`crop` must be 'resized'"),
         ({"lighting": 0.1}, "`lighting` must be 0"),
-        ({"sampling": "balanced"}, "give shares instead"),
+        ({"sampling": "balanced"}, "give `shares` instead"),
         ({"class_weights": "balanced"}, "`class_weights` must be 'none'"),
         ({"label_smoothing": 0.1}, "`label_smoothing` must be 0"),
     ],

@@ -283,7 +283,7 @@ def test_what_cannot_be_taught_is_refused(
     empty.mkdir()
     with pytest.raises(InputError, match="no images"):
         teach(empty, out)
-    with pytest.raises(SettingError, match="shares: one number above 0 for each of 1 sources"):
+    with pytest.raises(SettingError, match="`shares`: one number above 0 for each of 1 sources"):
         teach(pack_path, out, shares=[1, 2])
     with pytest.raises(SettingError, match="needs a card"):
         teach(pack_path, out, card=None)
