@@ -73,7 +73,14 @@ def _as_flag(action: argparse.Action, value: str | None) -> str:
 
 
 def add_forward_pass(parser: argparse.ArgumentParser, *, precision: str | None = "fp32") -> None:
-    """Add how the network is computed: ``--precision``, with its default, and ``--batch-size``."""
+    """Add how the network is computed: ``--precision``, with its default, and ``--batch-size``.
+
+    Parameters
+    ----------
+    parser : argparse.ArgumentParser
+    precision : str, optional
+        The default that the parser gives.
+    """
     parser.add_argument(
         "--precision",
         default=precision,
@@ -90,7 +97,12 @@ _PREPROCESS = ("resize", "resize_to", "crop", "mean", "std")
 
 
 def add_preprocess(parser: argparse.ArgumentParser) -> None:
-    """Add how images become the network's input; `preprocess_of` reads the flags."""
+    """Add how images become the network's input; `preprocess_of` reads the flags.
+
+    Parameters
+    ----------
+    parser : argparse.ArgumentParser
+    """
     group = parser.add_argument_group(
         "preprocessing", "what is not given is as the weights have it; `decaf info` shows it"
     )
@@ -119,13 +131,23 @@ def add_preprocess(parser: argparse.ArgumentParser) -> None:
 
 
 def preprocess_of(args: argparse.Namespace) -> dict[str, Any] | None:
-    """Return the fields that the flags of `add_preprocess` name; None where there are none."""
+    """Return the fields that the flags of `add_preprocess` name; None where there are none.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+    """
     fields = {name: getattr(args, name) for name in _PREPROCESS}
     return {name: value for name, value in fields.items() if value is not None} or None
 
 
 def add_workers(parser: argparse.ArgumentParser) -> None:
-    """Add ``--workers``, the decoding processes."""
+    """Add ``--workers``, the decoding processes.
+
+    Parameters
+    ----------
+    parser : argparse.ArgumentParser
+    """
     parser.add_argument(
         "-j",
         "--workers",
@@ -137,7 +159,14 @@ def add_workers(parser: argparse.ArgumentParser) -> None:
 
 
 def add_labels(parser: argparse.ArgumentParser | argparse._ArgumentGroup, none: str = "") -> None:
-    """Add ``--labels``; `none` adds the choice of none, and says what it is."""
+    """Add ``--labels``.
+
+    Parameters
+    ----------
+    parser : argparse.ArgumentParser or argument group
+    none : str
+        The end of the help where none is a choice, else nothing.
+    """
     parser.add_argument(
         "--labels",
         default="folder",
@@ -149,7 +178,12 @@ def add_labels(parser: argparse.ArgumentParser | argparse._ArgumentGroup, none: 
 
 
 def add_layout(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
-    """Add ``--layout``, how folders called as splits are taken."""
+    """Add ``--layout``, how folders called as splits are taken.
+
+    Parameters
+    ----------
+    parser : argparse.ArgumentParser or argument group
+    """
     parser.add_argument(
         "--layout",
         default="auto",
@@ -160,7 +194,14 @@ def add_layout(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> Non
 
 
 def add_groups(parser: argparse.ArgumentParser | argparse._ArgumentGroup, use: str) -> None:
-    """Add ``--groups``, which images belong together; `use` says what for."""
+    """Add ``--groups``, which images belong together.
+
+    Parameters
+    ----------
+    parser : argparse.ArgumentParser or argument group
+    use : str
+        What the groups are for, in the help.
+    """
     parser.add_argument(
         "--groups",
         metavar="FILE:COLUMN|path:REGEX|folder|time:60s",
@@ -171,7 +212,12 @@ def add_groups(parser: argparse.ArgumentParser | argparse._ArgumentGroup, use: s
 
 
 def add_min_images(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
-    """Add ``--min-images``."""
+    """Add ``--min-images``.
+
+    Parameters
+    ----------
+    parser : argparse.ArgumentParser or argument group
+    """
     parser.add_argument(
         "--min-images",
         type=int,
@@ -182,7 +228,14 @@ def add_min_images(parser: argparse.ArgumentParser | argparse._ArgumentGroup) ->
 
 
 def add_on_error(parser: argparse.ArgumentParser | argparse._ArgumentGroup, otherwise: str) -> None:
-    """Add ``--on-error``; `otherwise` says what is done with a bad image that is recorded."""
+    """Add ``--on-error``.
+
+    Parameters
+    ----------
+    parser : argparse.ArgumentParser or argument group
+    otherwise : str
+        What is done with a bad image that is recorded, in the help.
+    """
     parser.add_argument(
         "--on-error",
         default="record",
@@ -192,20 +245,37 @@ def add_on_error(parser: argparse.ArgumentParser | argparse._ArgumentGroup, othe
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
-    """Add ``--device``."""
+    """Add ``--device``.
+
+    Parameters
+    ----------
+    parser : argparse.ArgumentParser
+    """
     parser.add_argument(
         "--device", default="auto", metavar="D", help="auto (default), cpu, cuda, cuda:1"
     )
 
 
 def add_report(parser: argparse.ArgumentParser, what: str) -> None:
-    """Add ``--json``, which prints `what` as JSON, and ``--quiet``."""
+    """Add ``--json`` and ``--quiet``.
+
+    Parameters
+    ----------
+    parser : argparse.ArgumentParser
+    what : str
+        What is printed as JSON, in the help.
+    """
     parser.add_argument("--json", action="store_true", help=f"print the {what} as JSON")
     parser.add_argument("-q", "--quiet", action="store_true", help="show no progress")
 
 
 def add_saving(parser: argparse.ArgumentParser) -> None:
-    """Add the flags on how often a run saves and tells."""
+    """Add the flags on how often a run saves and tells.
+
+    Parameters
+    ----------
+    parser : argparse.ArgumentParser
+    """
     saving = parser.add_argument_group("saving and telling")
     saving.add_argument("--checkpoint-minutes", type=float, default=10.0, metavar="M")
     saving.add_argument("--checkpoint-steps", type=int, metavar="N")

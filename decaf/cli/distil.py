@@ -37,12 +37,15 @@ done, the line on stderr says why; 130 and 143 stopped by a signal, with a check
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments."""
+    """Add the arguments of ``decaf distil``.
+
+    Parameters
+    ----------
+    parser : argparse.ArgumentParser
+    """
     from decaf.train.distillation.settings import DistilSettings
     from decaf.train.recipe import TrainSettings
 
-    parser.epilog = EPILOG
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument(
         "photographs", metavar="PHOTOGRAPHS", nargs="+", help="folders, archives, or packs"
     )
@@ -92,7 +95,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Distil, print a summary, return the exit code."""
+    """Distil, print a summary, return the exit code.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+    """
     from decaf.runtime.memory import keep_freed_memory
     from decaf.train.distillation.run import distil
     from decaf.train.distillation.settings import DistilSettings

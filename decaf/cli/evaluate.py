@@ -46,9 +46,12 @@ SHOWN_BAD = 5
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments."""
-    parser.epilog = EPILOG
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    """Add the arguments of ``decaf evaluate``.
+
+    Parameters
+    ----------
+    parser : argparse.ArgumentParser
+    """
     parser.add_argument(
         "weights",
         nargs="+",
@@ -94,7 +97,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Evaluate, print the figures, give the exit code."""
+    """Evaluate, print the figures, return the exit code.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+    """
     import json
 
     from decaf.evaluate.classification import evaluate

@@ -35,9 +35,12 @@ MODEL_ENDINGS = (".onnx", ".pt2")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of ``decaf export``."""
-    parser.epilog = EPILOG
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    """Add the arguments of ``decaf export``.
+
+    Parameters
+    ----------
+    parser : argparse.ArgumentParser
+    """
     parser.add_argument(
         "source",
         metavar="F.h5|MODEL",
@@ -75,7 +78,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Export, and say what was written."""
+    """Export, print what was written, return the exit code.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+    """
     ending = Path(args.out).suffix.lower()
     if ending in MODEL_ENDINGS:
         return _export_model(args)

@@ -38,11 +38,14 @@ on stderr says why; 130 and 143 stopped by a signal. Whatever ends a run, finish
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments."""
-    parser.epilog = EPILOG
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    """Add the arguments of ``decaf extract``.
+
+    Parameters
+    ----------
+    parser : argparse.ArgumentParser
+    """
     parser.add_argument(
-        "sources",
+        "images",
         nargs="+",
         metavar="SRC",
         help="image, folder, glob, tar or zip archive, list of paths (.txt, .lst, @FILE), table "
@@ -92,7 +95,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Extract, print a summary, give the exit code."""
+    """Extract, print a summary, return the exit code.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+    """
     import json
     import time
 
@@ -102,7 +110,7 @@ def run(args: argparse.Namespace) -> int:
     began = time.monotonic()
     with stopped_by_signals("stopping after the rows in work") as stop:
         file = decaf.extract(
-            args.sources,
+            args.images,
             args.layer or ["fc6"],
             out=args.out,
             weights=args.weights,

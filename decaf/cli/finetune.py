@@ -50,11 +50,14 @@ why; 130 and 143 stopped by a signal, with what was finished.
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments."""
+    """Add the arguments of ``decaf finetune``.
+
+    Parameters
+    ----------
+    parser : argparse.ArgumentParser
+    """
     from decaf.finetuning.settings import FinetuneSettings
 
-    parser.epilog = EPILOG
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("train", metavar="TRAIN", help="training images, in classes")
     parser.add_argument(
         "-o", "--out", required=True, metavar="MODEL", help="weights file to write (.safetensors)"
@@ -117,7 +120,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Fine-tune, print a summary, give the exit code."""
+    """Fine-tune, print a summary, return the exit code.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+    """
     from decaf.finetuning.run import finetune
     from decaf.finetuning.settings import FinetuneSettings
     from decaf.runtime.memory import keep_freed_memory

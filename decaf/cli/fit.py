@@ -46,11 +46,14 @@ stopped by a signal.
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments."""
-    parser.epilog = EPILOG
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    """Add the arguments of ``decaf fit``.
+
+    Parameters
+    ----------
+    parser : argparse.ArgumentParser
+    """
     parser.add_argument(
-        "sources",
+        "source",
         nargs="+",
         metavar="SRC",
         help="a folder with a folder of images for each class; archives, lists and so on as `decaf "
@@ -140,7 +143,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Fit, print the report, give the exit code."""
+    """Fit, print the report, return the exit code.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+    """
     import json
 
     import decaf
@@ -148,7 +156,7 @@ def run(args: argparse.Namespace) -> int:
 
     with stopped_by_signals("stopping after what is in work") as stop:
         fitted = decaf.fit(
-            args.sources,
+            args.source,
             out=args.out,
             head=args.head,
             layer=args.layer,

@@ -15,7 +15,12 @@ HELP = "turn weights of torchvision (.pth) or Caffe (.caffemodel) into a weights
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of ``decaf import``."""
+    """Add the arguments of ``decaf import``.
+
+    Parameters
+    ----------
+    parser : argparse.ArgumentParser
+    """
     parser.add_argument(
         "source",
         metavar="SRC",
@@ -51,7 +56,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Convert the weights and say what was written."""
+    """Convert the weights, print what was written, return the exit code.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+    """
     from decaf.backbone.weights.importing import import_weights, read_class_names
     from decaf.backbone.weights.load import load_weights, save_weights
     from decaf.backbone.weights.quantised import relative_errors

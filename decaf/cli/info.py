@@ -22,7 +22,12 @@ SHOWN_CLASSES = 20
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of ``decaf info``."""
+    """Add the arguments of ``decaf info``.
+
+    Parameters
+    ----------
+    parser : argparse.ArgumentParser
+    """
     parser.add_argument(
         "file",
         metavar="FILE",
@@ -32,7 +37,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print what the file is, and its facts."""
+    """Print what the file is, and its facts; return the exit code.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+    """
     from decaf.describe import describe
 
     info = describe(args.file)

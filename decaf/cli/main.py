@@ -1,8 +1,10 @@
-"""The command ``decaf``: finds the subcommand, and turns what goes wrong into a line and a code.
+"""The command ``decaf``: finds the subcommand, and turns errors into one line and an exit code.
 
-A subcommand is a module of this package with ``HELP`` (one line), ``configure(parser)``, which adds
-its arguments, and ``run(args)``, which does the work and returns the exit code. Those modules
-import nothing heavy at their top, so that ``--help`` and mistakes in arguments answer at once.
+A subcommand is a module of this package with ``HELP`` (one line), perhaps ``EPILOG`` (examples),
+``configure(parser)``, which adds its arguments, and ``run(args)``, which calls the library, prints,
+and returns the exit code. It names its arguments as the library does, so that messages of the
+library can be shown with its flags. Those modules import nothing heavy at their top, so that
+``--help`` and mistakes in arguments answer at once.
 """
 
 from __future__ import annotations
@@ -80,7 +82,12 @@ def build_parser(argv: Sequence[str] = ()) -> _Parser:
             continue
         module: ModuleType = importlib.import_module(path)
         command = subparsers.add_parser(
-            name, help=module.HELP, description=module.HELP, allow_abbrev=False
+            name,
+            help=module.HELP,
+            description=module.HELP,
+            epilog=getattr(module, "EPILOG", None),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
         )
         command.set_defaults(run=module.run, parser=command, news=False)
         module.configure(command)

@@ -37,9 +37,12 @@ SHOWN_BAD = 5
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments."""
-    parser.epilog = EPILOG
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    """Add the arguments of ``decaf pack``.
+
+    Parameters
+    ----------
+    parser : argparse.ArgumentParser
+    """
     parser.add_argument(
         "source",
         metavar="SRC",
@@ -99,7 +102,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Pack, print a summary, give the exit code."""
+    """Pack, print a summary, return the exit code.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+    """
     import json
     import time
 

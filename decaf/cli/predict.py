@@ -47,9 +47,12 @@ LEAST_SHOWN = 0.01  # in text; the first answer is always shown
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments."""
-    parser.epilog = EPILOG
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    """Add the arguments of ``decaf predict``.
+
+    Parameters
+    ----------
+    parser : argparse.ArgumentParser
+    """
     parser.usage = "%(prog)s [-h] [options] [MODEL] IMAGE [IMAGE ...]"
     parser.add_argument(
         "words",
@@ -109,7 +112,12 @@ def _intermixed(
 
 
 def run(args: argparse.Namespace) -> int:
-    """Predict, print line by line, give the exit code."""
+    """Predict, print line by line, return the exit code.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+    """
     import decaf
 
     if args.out is not None:

@@ -17,7 +17,12 @@ HELP = "print the layer table of a network: shapes, parameters, multiply-adds, r
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the subcommand's arguments."""
+    """Add the arguments of ``decaf summary``.
+
+    Parameters
+    ----------
+    parser : argparse.ArgumentParser
+    """
     parser.add_argument(
         "network",
         metavar="ARCH|WEIGHTS",
@@ -38,6 +43,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the table.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
 
     Returns
     -------

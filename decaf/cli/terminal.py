@@ -63,17 +63,34 @@ def printable(name: bytes | str) -> str:
 
 
 def show(text: str, stream: TextIO | None = None) -> None:
-    """Print lines, by default on standard output; what a terminal would obey is escaped."""
+    """Print lines, by default on standard output; what a terminal would obey is escaped.
+
+    Parameters
+    ----------
+    text : str
+    stream : TextIO, optional
+    """
     print("\n".join(map(printable, text.split("\n"))), file=stream)
 
 
 def tell(text: str) -> None:
-    """Print one line on standard error, as decaf's, whatever the text holds."""
+    """Print one line on standard error, as decaf's, whatever the text holds.
+
+    Parameters
+    ----------
+    text : str
+    """
     print(f"decaf: {printable(text)}", file=sys.stderr)
 
 
 def counted(count: float, what: str) -> str:
     """Show a number of things.
+
+    Parameters
+    ----------
+    count : float
+    what : str
+        The thing in the singular, whose plural ends in s.
 
     Examples
     --------
@@ -86,6 +103,10 @@ def counted(count: float, what: str) -> str:
 
 def byte_size(count: int) -> str:
     """Show a number of bytes in three digits and a unit.
+
+    Parameters
+    ----------
+    count : int
 
     Examples
     --------

@@ -33,12 +33,15 @@ stderr says why; 130 and 143 stopped by a signal, with a checkpoint.
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments."""
+    """Add the arguments of ``decaf train``.
+
+    Parameters
+    ----------
+    parser : argparse.ArgumentParser
+    """
     from decaf.train.presets import PRESETS
     from decaf.train.recipe import TrainSettings
 
-    parser.epilog = EPILOG
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("pack", metavar="PACK", help="made by `decaf pack`")
     parser.add_argument("-o", "--out", required=True, metavar="RUN", help="folder of the run")
     parser.add_argument("--val", metavar="PACK", help="validate on the images of another pack")
@@ -67,7 +70,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train, print a summary, give the exit code."""
+    """Train, print a summary, return the exit code.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+    """
     from decaf.runtime.memory import keep_freed_memory
     from decaf.train.presets import preset
     from decaf.train.recipe import TrainSettings

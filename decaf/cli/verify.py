@@ -23,9 +23,12 @@ SHOWN = 10
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments."""
-    parser.epilog = EPILOG
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    """Add the arguments of ``decaf verify``.
+
+    Parameters
+    ----------
+    parser : argparse.ArgumentParser
+    """
     parser.add_argument("file", metavar="F.h5", help="the feature file")
     parser.add_argument(
         "images",
@@ -45,7 +48,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Verify, print what was found, give the exit code."""
+    """Verify, print what was found, return the exit code.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+    """
     import dataclasses
     import json
 
