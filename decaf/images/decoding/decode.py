@@ -70,7 +70,7 @@ def decode(
 ) -> Decoded:
     """Decode an image file to RGB, upright.
 
-    Of animated files and files of several pages the first frame is taken. Transparent pixels are
+    The first frame of animated files and files of several pages is taken. Transparent pixels are
     composited on `background`; 16-bit samples are scaled to 8; float samples (TIFF) are taken as
     0 for black to 1 for white; CMYK is converted as ``(1 - c) (1 - k)``. Colour profiles are not
     applied, and of orientations only that of EXIF is.
@@ -122,7 +122,7 @@ def from_object(image: Any, *, background: tuple[int, int, int] = WHITE) -> Deco
         bool, or float in [0, 1]; a tensor is ``(H, W)``, ``(1, H, W)`` or ``(3, H, W)`` of the
         same types. A PIL image that carries an EXIF orientation is turned.
     background : tuple of 3 int
-        What transparent pixels are composited on.
+        Colour that transparent pixels are composited on.
 
     Returns
     -------

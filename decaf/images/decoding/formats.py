@@ -1,4 +1,4 @@
-"""What an image file is, told from its first bytes: format, size and how its samples are stored.
+"""The header of an image file, from its first bytes: format, size, how its samples are stored.
 
 Nothing is decoded here, so size limits are checked before a byte is allocated for pixels. A file's
 ending plays no part.
@@ -32,7 +32,7 @@ _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 
 
 class Header(NamedTuple):
-    """What a file says of its image before it is decoded.
+    """Facts of an image before it is decoded, from its header.
 
     `width` and `height` are those stored, before `orientation` (EXIF, 1 to 8) is applied.
     """
@@ -53,7 +53,13 @@ class Header(NamedTuple):
 
 
 def is_hdf5(source: Any) -> bool:
-    """Tell whether a source is the path of an HDF5 file (of features, a training pack)."""
+    """Tell whether a source is the path of an HDF5 file (of features, a training pack).
+
+    Parameters
+    ----------
+    source : object
+        A path, or anything else, which is no HDF5 file.
+    """
     if not isinstance(source, (str, bytes, os.PathLike)):
         return False
     try:
@@ -68,6 +74,11 @@ def guess_format(head: bytes) -> str | None:
 
     >>> guess_format(b"GIF89a" + bytes(26))
     'GIF'
+
+    Parameters
+    ----------
+    head : bytes
+        The first bytes of a file.
     """
     if head[:3] == b"\xff\xd8\xff":
         return "JPEG"
@@ -133,20 +144,20 @@ def sniff(data: bytes | bytearray | memoryview) -> Header:
 
 
 def _jpeg(data: bytes) -> Header:
-    found = read_jpeg_header(data)
+    jpeg = read_jpeg_header(data)
     # A Huffman-coded block takes one bit at least, and the least sampled component has no fewer
     # than 1/16 of the blocks: less data than that is a header without its image.
-    if found.huffman and found.width * found.height > len(data) * 8 * 64 * 16:
+    if jpeg.huffman and jpeg.width * jpeg.height > len(data) * 8 * 64 * 16:
         raise ImageError("corrupt", f"{len(data)} bytes cannot hold the JPEG's size in its header")
     return Header(
         "JPEG",
-        found.width,
-        found.height,
-        found.orientation,
-        channels=found.components,
+        jpeg.width,
+        jpeg.height,
+        jpeg.orientation,
+        channels=jpeg.components,
         # Four components (CMYK, YCCK) and arithmetic coding are Pillow's.
-        native=found.huffman and found.components != 4,
-        scans=found.scans,
+        native=jpeg.huffman and jpeg.components != 4,
+        scans=jpeg.scans,
     )
 
 

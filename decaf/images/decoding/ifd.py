@@ -55,7 +55,7 @@ def capture_time(data: bytes) -> CaptureTime | None:
     Parameters
     ----------
     data : bytes
-        Of a TIFF, or of any format that holds EXIF as a block (JPEG, WebP, PNG, HEIC).
+        A TIFF, or a file that holds EXIF as a block (JPEG, WebP, PNG, HEIC).
 
     Returns
     -------
@@ -96,7 +96,7 @@ def first_ifd(
     Parameters
     ----------
     data : bytes
-        What holds the TIFF structure.
+        Bytes that hold the TIFF structure.
     wanted : collection of int
         Tag numbers.
     start : int
@@ -122,6 +122,10 @@ def first_ifd(
 
 def measure_ifd(data: bytes) -> tuple[int, int]:
     """Add up what the first directory of a TIFF makes its reader read.
+
+    Parameters
+    ----------
+    data : bytes
 
     Returns
     -------
@@ -176,7 +180,7 @@ def exif_orientation(data: bytes, start: int = 0) -> int:
     Parameters
     ----------
     data : bytes
-        What holds the EXIF block.
+        Bytes that hold the EXIF block.
     start : int
         Where the block begins, with or without its ``Exif\\0\\0`` prefix.
     """

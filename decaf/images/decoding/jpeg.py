@@ -1,4 +1,4 @@
-"""What a JPEG file's markers say about it, without decoding (ITU-T T.81, annex B)."""
+"""The header of a JPEG file, from its markers, without decoding (ITU-T T.81, annex B)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _PROGRESSIVE = frozenset((0xC2, 0xCA))
 
 
 class JpegHeader(NamedTuple):
-    """What the markers before the first scan say."""
+    """Facts from the markers before the first scan."""
 
     width: int
     height: int
@@ -38,6 +38,10 @@ class JpegHeader(NamedTuple):
 
 def read_jpeg_header(data: bytes) -> JpegHeader:
     """Read markers up to the first scan.
+
+    Parameters
+    ----------
+    data : bytes
 
     Raises
     ------
@@ -52,12 +56,12 @@ def read_jpeg_header(data: bytes) -> JpegHeader:
     for _segment in range(MAX_SEGMENTS):
         # Between segments decoders skip whatever is not a marker, and so do we.
         fill = data.find(b"\xff", at)
-        found = _NO_FILL.search(data, fill) if fill >= 0 else None
-        if found is None or found.end() + 2 > end:
+        mark = _NO_FILL.search(data, fill) if fill >= 0 else None
+        if mark is None or mark.end() + 2 > end:
             raise ImageError("corrupt", "JPEG ends before its first scan")
-        marker = found[0][0]
-        skipped += found.end() - at
-        at = found.end()
+        marker = mark[0][0]
+        skipped += mark.end() - at
+        at = mark.end()
         if skipped > MAX_PREAMBLE_BYTES:
             raise ImageError("too_large", f"JPEG with {skipped} bytes between its segments")
         if marker == 0 or marker == 1 or 0xD0 <= marker <= 0xD8:

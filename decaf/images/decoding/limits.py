@@ -81,7 +81,7 @@ def refuse_costly(header: Header, file_bytes: int, max_pixels: int = MAX_PIXELS)
     Parameters
     ----------
     header : Header
-        What `decaf.images.decoding.formats.sniff` found.
+        Header from `decaf.images.decoding.formats.sniff`.
     file_bytes : int
         Length of the file.
     max_pixels : int
@@ -135,5 +135,10 @@ def unpacked_limit(packed: int) -> int:
 
     >>> unpacked_limit(834) // 2**20, unpacked_limit(10**9)
     (64, 200000000000)
+
+    Parameters
+    ----------
+    packed : int
+        Bytes that are packed.
     """
     return max(MAX_BLANK_MEMBER, MAX_PACKING * packed)

@@ -42,11 +42,11 @@ def decode_with_pillow(
     data : bytes
         The whole file.
     header : Header
-        What `sniff` found in it.
+        Header that `sniff` has read from it.
     max_pixels : int
         Limit on width times height, checked again on the size that Pillow found.
     background : tuple of 3 int
-        What transparent pixels are composited on.
+        Colour that transparent pixels are composited on.
 
     Returns
     -------
@@ -64,8 +64,8 @@ def decode_with_pillow(
         Whatever Pillow raises on damaged data.
     """
     with _quiet(), _no_truncated_images(), _open(data, header) as image:
-        found = header._replace(width=image.width, height=image.height)
-        refuse_costly(found, len(data), max_pixels)
+        opened = header._replace(width=image.width, height=image.height)
+        refuse_costly(opened, len(data), max_pixels)
         image.load()
         # Pillow turns TIFFs itself and then drops the tag; AVIF and HEIF have their rotation in
         # boxes that their readers turn them by. For the rest the header's own word is taken.
@@ -225,9 +225,9 @@ def image_to_rgb8(
     image : PIL.Image.Image
         Loaded.
     background : tuple of 3 int
-        What transparent pixels are composited on.
+        Colour that transparent pixels are composited on.
     header : Header, optional
-        What the image was stored as, where that is known.
+        Header of the file, where there is one.
 
     Returns
     -------
@@ -252,7 +252,12 @@ def image_to_rgb8(
 
 
 def image_orientation(image: Image.Image) -> int:
-    """Return the EXIF orientation that a Pillow image carries, 1 to 8."""
+    """Return the EXIF orientation that a Pillow image carries, 1 to 8.
+
+    Parameters
+    ----------
+    image : PIL.Image.Image
+    """
     try:
         value = image.getexif().get(ORIENTATION, 1)
     except Exception:  # Pillow raises all sorts on damaged EXIF, which is no reason to lose a photo

@@ -38,7 +38,7 @@ def to_rgb8(
         bool, uint8, uint16, or float in [0, 1]. The last of 2 or 4 channels is alpha, not
         premultiplied.
     background : tuple of 3 int
-        What lies behind transparent pixels, 0-255.
+        Colour behind transparent pixels, 0-255.
     full_scale : int, optional
         The value of white, for integers that do not use all of their type.
     inverted : bool
@@ -103,7 +103,7 @@ def keyed_out(samples: Samples, key: tuple[int, ...], bits: int) -> npt.NDArray[
     key : tuple of 1 or 3 int
         The colour as stored.
     bits : int
-        Of a stored sample.
+        Bits of a stored sample.
 
     Returns
     -------
@@ -115,8 +115,8 @@ def keyed_out(samples: Samples, key: tuple[int, ...], bits: int) -> npt.NDArray[
     if bits < 8:
         stored = stored * (255 // white)
     same = samples.reshape(*samples.shape[:2], -1) == stored.astype(samples.dtype)
-    found: npt.NDArray[np.bool_] = same.all(axis=2)
-    return found
+    transparent: npt.NDArray[np.bool_] = same.all(axis=2)
+    return transparent
 
 
 def _integers(

@@ -42,7 +42,7 @@ KEPT = "finished answers are kept, for the same command"
 
 @dataclass(frozen=True, eq=False)
 class Asked:
-    """What the teacher is asked about images: one view of each.
+    """Views of images for the teacher: one of each.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ class Asked:
     see : callable
         From the number of an image to its view as the teacher takes it: uint8 (side, side, 3).
     record : dict
-        What determines the view besides the image: JSON values.
+        Settings that determine the view besides the image: JSON values.
     """
 
     digests: np.ndarray
@@ -82,7 +82,14 @@ class AnswerRows:
 
     @classmethod
     def from_arrays(cls, start: int, stop: int, arrays: dict[str, np.ndarray]) -> AnswerRows:
-        """Make rows of the arrays of a shard."""
+        """Make rows of the arrays of a shard.
+
+        Parameters
+        ----------
+        start : int
+        stop : int
+        arrays : mapping of str to ndarray
+        """
         return cls(start, stop, arrays["content_sha256"], arrays["answers"])
 
 
@@ -236,7 +243,7 @@ def need_room(cache: Path, images: int, views: int, classes: int) -> None:
     cache : Path
         Need not be there yet; what is in it already is counted as done.
     images : int
-        Of which `views` views are asked, each answered with `classes` numbers of two bytes.
+        Number of images; `views` views of each are answered, with `classes` numbers of two bytes.
     views, classes : int
 
     Raises
@@ -288,8 +295,8 @@ def _compute(
         )
         rows = zip(pieces, _answered(teacher, seen, stop), strict=False)
         for start, group in itertools.groupby(rows, key=lambda row: row[0][0]):
-            found = list(group)
-            images = [image for (_, some), _ in found for image in some]
+            shard = list(group)
+            images = [image for (_, some), _ in shard for image in some]
             count = sizes[start]
             if len(images) < count:
                 return  # stopped amid a shard
@@ -298,7 +305,7 @@ def _compute(
                     start,
                     start + count,
                     np.ascontiguousarray(asked.digests[images]),
-                    np.concatenate([answers for _, answers in found]),
+                    np.concatenate([answers for _, answers in shard]),
                 )
             )
 

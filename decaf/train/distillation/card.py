@@ -1,4 +1,4 @@
-"""What has to be known of a teacher besides its file."""
+"""Facts of a teacher that its file does not hold: preprocessing, classes, the kind of output."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["TeacherCard"]
 
 @dataclass(frozen=True)
 class TeacherCard:
-    """What has to be known of a teacher besides its file.
+    """Facts of a teacher that its file does not hold.
 
     Parameters
     ----------
@@ -29,9 +29,9 @@ class TeacherCard:
     wnids : tuple of str
         WordNet ids of the classes in the same order, or empty.
     output : {"logits", "probabilities"}
-        What its answers are.
+        Kind of its answers.
     pixels : {"normalised", "bytes"}
-        What it takes: float32 (N, 3, crop, crop) normalised as `preprocess` says, or uint8
+        Its input: float32 (N, 3, crop, crop) normalised as `preprocess` says, or uint8
         (N, crop, crop, 3), which it normalises itself.
     source : str
         Where it comes from, in words, for the record.
@@ -87,6 +87,10 @@ class TeacherCard:
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> TeacherCard:
         """Read a card from a JSON file; only ``preprocess`` and ``class_names`` are required.
+
+        Parameters
+        ----------
+        path : path
 
         Raises
         ------

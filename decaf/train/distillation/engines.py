@@ -1,4 +1,4 @@
-"""What runs an ONNX file: OpenVINO or ONNX Runtime."""
+"""Programs that run an ONNX file: OpenVINO and ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from decaf.errors import SettingError
 __all__ = ["ENGINES", "choose_engine", "load_onnx", "onnx_metadata", "onnx_sha256"]
 
 ENGINES = ("auto", "openvino", "onnxruntime")
-"""What may run an ONNX file."""
+"""Choices of the program that runs an ONNX file."""
 
 # Images in a request to an engine: enough to fill it, few enough to share out a batch.
 CHUNK = 32
@@ -28,6 +28,10 @@ Infer = Callable[[np.ndarray], np.ndarray]
 
 def choose_engine(wish: str) -> str:
     """Return the engine to use: "auto" is OpenVINO where it is installed, else ONNX Runtime.
+
+    Parameters
+    ----------
+    wish : {"auto", "openvino", "onnxruntime"}
 
     Raises
     ------
@@ -58,7 +62,7 @@ def load_onnx(path: Path, engine: str, precision: str) -> tuple[str, Infer]:
     Returns
     -------
     str
-        What runs it, with its version and arithmetic.
+        Program that runs it, with its version and arithmetic.
     callable
         From inputs (n, …), any n, to the one output (n, …), float32.
 
@@ -156,6 +160,10 @@ _LOCATION = re.compile(rb"\x0a\x08location\x12([\x01-\x7f])")
 def onnx_sha256(path: Path) -> str:
     """Return the SHA-256 of an ONNX file, and of the files beside it that hold its tensors.
 
+    Parameters
+    ----------
+    path : path
+
     Raises
     ------
     SettingError
@@ -179,7 +187,12 @@ def _read(path: Path) -> bytes:
 
 
 def onnx_metadata(path: Path) -> dict[str, str]:
-    """Return what an ONNX file says of itself; nothing where ONNX Runtime is not installed."""
+    """Return what an ONNX file says of itself; nothing where ONNX Runtime is not installed.
+
+    Parameters
+    ----------
+    path : path
+    """
     if find_spec("onnxruntime") is not None:
         import onnxruntime
 

@@ -1,4 +1,4 @@
-"""What the teacher adds to a step: which images, which views of them, and the answers."""
+"""The teacher's part of a step: which images, which views of them, and its predictions."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ __all__ = ["Lesson", "distillation_loss"]
 
 @dataclass(eq=False)
 class Lesson:
-    """What the teacher adds to the steps of a run.
+    """The teacher's part of the steps of a run.
 
     Parameters
     ----------
@@ -89,7 +89,13 @@ class Lesson:
         return heat * chance * (1 + self.settings.label_weight)
 
     def loss(self, logits: Tensor, batch: Batch) -> Tensor:
-        """Return the loss of a student's answers to a batch; see `distillation_loss`."""
+        """Return the loss of a student's answers to a batch; see `distillation_loss`.
+
+        Parameters
+        ----------
+        logits : Tensor, shape (N, classes)
+        batch : Batch
+        """
         return distillation_loss(logits, batch, self.settings)
 
     def described(self) -> dict[str, Any]:
@@ -97,11 +103,24 @@ class Lesson:
         return {"teacher": self.teacher.described(), "sources": self.mix.sources()}
 
     def order(self, epoch: int) -> np.ndarray:
-        """Return the images of an epoch in the order in which they are shown."""
+        """Return the images of an epoch in the order in which they are shown.
+
+        Parameters
+        ----------
+        epoch : int
+        """
         return shared_order(self.training.seed, epoch, self.split.source, self.mix.shown)
 
     def views(self, step: int, indices: np.ndarray, crop: int) -> Views:
-        """Return the views of the images of a global batch, which `numbers` counts if kept."""
+        """Return the views of the images of a global batch, which `numbers` counts if kept.
+
+        Parameters
+        ----------
+        step : int
+        indices : ndarray of int64, shape (N,)
+        crop : int
+            Side of the views in pixels.
+        """
         sides = self.split.sides[indices]
         if not self.settings.views:
             return draw_views(self.training, step, sides, crop)
@@ -109,7 +128,12 @@ class Lesson:
         return fixed_views(self.training, contents, self.numbers(step), sides)
 
     def numbers(self, step: int) -> np.ndarray:
-        """Return which of its kept views each image of a global batch is shown in."""
+        """Return which of its kept views each image of a global batch is shown in.
+
+        Parameters
+        ----------
+        step : int
+        """
         random = generator(self.training.seed, "view", step)
         return random.integers(0, self.settings.views, self.training.batch_size)
 
@@ -177,11 +201,11 @@ class _Pairs:
     Parameters
     ----------
     part : ndarray of float64, shape (pairs,)
-        What stays of each image; 1 leaves the pair as it is.
+        Share of each image that stays; 1 leaves the pair as it is.
     cut : ndarray of bool, shape (pairs,)
         Whether a box is pasted, else the two are added up.
     centre : ndarray of float64, shape (pairs, 2)
-        Of the box, in heights and widths.
+        Centre of the box, in heights and widths.
     """
 
     part: np.ndarray

@@ -51,7 +51,7 @@ class MixSplit:
         Number of the teacher's class that an image is of, by WordNet id or name; -1 where it is of
         none.
     sides : ndarray of int64, shape (N,)
-        Of the stored images, in pixels.
+        Sides of the stored images, in pixels.
     source : ndarray of int64, shape (N,)
         Which of `parts` an image is of.
     contents : ndarray of uint8, shape (N, 32)
@@ -80,13 +80,23 @@ class MixSplit:
         return len(self._rows)
 
     def with_labels(self, labels: np.ndarray) -> MixSplit:
-        """Return the same images with other labels, int64 (N,)."""
+        """Return the same images with other labels, int64 (N,).
+
+        Parameters
+        ----------
+        labels : ndarray of int64, shape (N,)
+        """
         other = copy.copy(self)
         other.labels = labels
         return other
 
     def pixels(self, index: int) -> np.ndarray:
-        """Return a stored image: uint8 (side, side, 3), RGB, an array of its own."""
+        """Return a stored image: uint8 (side, side, 3), RGB, an array of its own.
+
+        Parameters
+        ----------
+        index : int
+        """
         pixels: np.ndarray = self._splits[self.source[index]].pixels(int(self._rows[index]))
         return pixels
 
@@ -233,11 +243,11 @@ def _labels_of(pack: Pack, card: TeacherCard) -> np.ndarray:
     for i, name in enumerate(map(str.casefold, card.class_names)):
         number[name] = -1 if name in number else i
     number |= {name.casefold(): i for i, name in enumerate(card.wnids)}
-    found = [
+    labels = [
         number.get(wnid.casefold(), number.get(name.casefold(), -1))
         for wnid, name in zip(pack.wnids, pack.class_names, strict=True)
     ]
-    return np.array(found, np.int64)
+    return np.array(labels, np.int64)
 
 
 def open_sources(

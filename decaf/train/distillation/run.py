@@ -81,9 +81,9 @@ def distil(
         For each of `photographs` how often an image of it is shown, in proportion to the others;
         all alike by default.
     card : path or TeacherCard, optional
-        What has to be known of the teacher; see `load_teacher`.
+        Facts that the teacher's file does not hold; see `load_teacher`.
     engine : {"auto", "openvino", "onnxruntime"}
-        What runs an ONNX file.
+        Program that runs an ONNX file.
     teacher_precision : {"fp32", "bf16"}, optional
         Its arithmetic; see `load_teacher`.
     cache : path, optional

@@ -22,7 +22,7 @@ class DistilSettings:
         `temperature` (Hinton et al. 2015, section 2); "logits" is the squared difference of the
         logits, each less their mean over the classes (Ba & Caruana 2014).
     temperature : float
-        What logits are divided by before their softmax; "cross-entropy" only.
+        Divisor of the logits before their softmax; "cross-entropy" only.
     label_weight : float
         Weight of the cross-entropy with an image's own class, beside a weight of 1 of the teacher,
         for images whose class is one of the teacher's by WordNet id or by name; 0 to leave labels

@@ -37,10 +37,10 @@ class Teacher(ABC):
     ----------
     card : TeacherCard
     sha256 : str
-        Of the network and its numbers, whatever runs it.
+        SHA-256 of the network and its numbers, whatever runs it.
     engine : str
-        What runs it, with its version and arithmetic: answers of another differ in their last
-        digits.
+        Program that runs it, with its version and arithmetic: answers of another differ in their
+        last digits.
     """
 
     card: TeacherCard
@@ -136,7 +136,7 @@ class ModuleTeacher(Teacher):
     device : torch.device or str
     precision : {"fp32", "bf16"}
     about : str
-        What else determines its answers.
+        Text of other things that determine its answers.
     """
 
     def __init__(
@@ -229,7 +229,7 @@ def load_teacher(
     teacher : str or path
         An ONNX file; or weights as `decaf.load_backbone` takes them.
     card : path or TeacherCard, optional
-        What has to be known of an ONNX file: JSON with ``preprocess`` and ``class_names``, and
+        Facts that an ONNX file does not hold: JSON with ``preprocess`` and ``class_names``, and
         perhaps ``wnids``, ``output``, ``pixels``, ``name`` and ``source`` (see `TeacherCard`). By
         default the file beside it that has its name with the ending ``.json``. A model that
         ``decaf export`` has written carries all of it.

@@ -28,7 +28,7 @@ def fixed_views(
     numbers : ndarray of int64, shape (N,)
         Which view of each.
     sides : ndarray of int64, shape (N,)
-        Of the stored images, in pixels.
+        Sides of the stored images, in pixels.
 
     Returns
     -------
