@@ -375,7 +375,7 @@ def test_all_wrong_settings_are_told_at_once() -> None:
     for weight in (0, -1, np.nan):
         with pytest.raises(SettingError, match=r"class_weight must be numbers above 0, got .* for"):
             LinearSVM(class_weight={data()[1][0]: weight}).fit(*data())
-    with pytest.raises(SettingError, match="device None is not one torch knows"):
+    with pytest.raises(SettingError, match="`device` None is not one torch knows"):
         LinearSVM(device=None).fit(*data())  # type: ignore[arg-type]
 
 

@@ -44,7 +44,7 @@ class PackHead:
     ----------
     source : PackSource
     run, environment : dict
-        What determines the images beside the source, and what does not.
+        Settings that determine the images beside the source, and facts that do not.
     decaf_version, created : str
         `created` in ISO 8601.
     """
@@ -62,11 +62,11 @@ def need_room(path: Path, size: int, kept: str) -> None:
     Parameters
     ----------
     path : Path
-        What is to be written.
+        The file to be written.
     size : int
         Bytes that it takes.
     kept : str
-        What is safe, as a clause.
+        A clause that says what is safe.
 
     Raises
     ------
@@ -141,18 +141,18 @@ def _check(temporary: Path, content: dict[str, Any], between: Callable[[], objec
     try:
         with Pack.open(temporary) as pack:
             pack.verify(between)
-            found = pack.content
+            content_read = pack.content
     except PackError as error:
         raise OutputError(
             f"{temporary}: cannot be read back as it was written ({error}); finished images are "
             "kept: run the same command again"
         ) from error
-    if found != content:
+    if content_read != content:
         raise OutputError(f"{temporary}: its checksums are not those that were written")
 
 
 class _Index:
-    """What the shards say of their rows, without the images: a few bytes each."""
+    """The shards' rows without their images: a few bytes each."""
 
     def __init__(self, head: PackHead, shards: ShardDirectory[PackRows]) -> None:
         count = len(head.source.images)
@@ -160,9 +160,9 @@ class _Index:
         self.length = np.empty(count, np.int64)
         self.kept = np.empty(count, np.uint8)
         for shard in shards.finished.values():
-            found = shards.peek(shard, ["status", "length", "kept"])
+            rows = shards.peek(shard, ["status", "length", "kept"])
             place = slice(shard.start, shard.stop)
-            for name, values in found.items():
+            for name, values in rows.items():
                 getattr(self, name)[place] = values
         self.data_bytes = int(self.length.sum())
         self.rows: dict[str, slice] = {}

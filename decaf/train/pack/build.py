@@ -80,9 +80,9 @@ def make_pack(
         A folder, or a tar or zip of it: a folder for each class; ``train`` and ``val`` (or
         ``test``) with these; Tiny-ImageNet's layout; or the tar of ImageNet's training images as
         given out for ILSVRC 2012, or a folder that holds it and those below. Tars are not unpacked.
-        Of ``test`` beside ``val`` nothing is packed; alone it stays ``test``, and is not validated
-        on unless `decaf.train.run.train` is told to. Or a data set whose images are listed
-        already, for which `val`, `devkit` and `split_val` are left out.
+        Images of ``test`` beside ``val`` are not packed; alone it stays ``test``, and is not
+        validated on unless `decaf.train.run.train` is told to. Or a data set whose images are
+        listed already, for which `val`, `devkit` and `split_val` are left out.
     out : path
         The file to write.
     val : path, optional
@@ -92,7 +92,7 @@ def make_pack(
     split_val : float, optional
         Take this share of each class's training images for validation.
     seed : int
-        Of that draw.
+        Seed of that draw.
     labels : "folder", path, or sequence
         As in `decaf.extract`; images without a label are left out, with a word.
     layout : {"auto", "splits", "classes"}
@@ -107,7 +107,8 @@ def make_pack(
     encoding : {"jpeg", "raw"}
         How images are stored. JPEGs that have the size already keep their bytes.
     quality : int
-        Of the JPEGs, 1 to 100. Their colour differences have half the resolution, as is usual.
+        Quality of the JPEGs, 1 to 100. Their colour differences have half the resolution, as is
+        usual.
     resize : {"shorter-side", "warp", "none"}
         Make the shorter side `size` and cut out the centre, or make the whole image square.
     workers : int, optional
@@ -147,9 +148,9 @@ def make_pack(
     path = Path(os.fsdecode(out))
     check_output_path(path, "data.pack")
     if isinstance(source, PackSource):
-        found = source
+        data = source
     else:
-        found = find_source(
+        data = find_source(
             source,
             val=val,
             devkit=devkit,
@@ -160,13 +161,13 @@ def make_pack(
             groups=groups,
             min_images=min_images,
         )
-    if size is None and found.kind == "tiny-imagenet":
+    if size is None and data.kind == "tiny-imagenet":
         settings = replace(settings, size=TINY_SIZE)
     drawn = {"split_val": split_val, "seed": None if split_val is None else seed}
-    warm_decoders(found.images, workers)
+    warm_decoders(data.images, workers)
     output = _PackOutput(
         path,
-        found,
+        data,
         settings,
         drawn,
         workers,

@@ -22,7 +22,7 @@ _COLUMNS = {"data", "label", "name", "content_sha256", "data_sha256"}
 
 @dataclass(frozen=True)
 class PackContents:
-    """What a checked pack says of itself.
+    """The attributes and tables of a checked pack.
 
     Attributes
     ----------
@@ -58,7 +58,7 @@ def check_pack(file: h5py.File, path: str) -> PackContents:
     file : h5py.File
         From `decaf.features.store.guard.open_hdf5`.
     path : str
-        What error texts call it.
+        Its name in errors.
 
     Returns
     -------
@@ -104,9 +104,11 @@ def check_pack(file: h5py.File, path: str) -> PackContents:
         classes = file["wnid"].shape[0]
         check.strings(file, "class_name", classes, classes)
         _check_bad(check, _group(file, path, schema.BAD, set(_BAD)))
-        found = {split: _check_split(check, file, split, size, encoding) for split in splits}
+        contents = {split: _check_split(check, file, split, size, encoding) for split in splits}
         check.total()
-    return PackContents(size, encoding, resize, found, attrs, run, content, parsed["environment"])
+    return PackContents(
+        size, encoding, resize, contents, attrs, run, content, parsed["environment"]
+    )
 
 
 _BAD = ("row", "split", "name", "label", "status", "message", "content_sha256")

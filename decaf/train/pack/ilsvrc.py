@@ -55,7 +55,7 @@ _NUMBER = re.compile(rb"_(\d{8})\.[A-Za-z]+$")
 
 @dataclass(frozen=True)
 class Devkit:
-    """What the development kit says.
+    """The content of the development kit.
 
     Attributes
     ----------
@@ -63,7 +63,7 @@ class Devkit:
     wnids : dict of int to str
         The WordNet id of each ILSVRC2012_ID.
     words : dict of str to str
-        What each WordNet id means.
+        Meaning of each WordNet id.
     truth : tuple of int
         The ILSVRC2012_ID of each validation image.
     """
@@ -75,7 +75,12 @@ class Devkit:
 
 
 def is_tar_of_tars(path: str) -> bool:
-    """Tell whether a file is a tar whose members are tars."""
+    """Tell whether a file is a tar whose members are tars.
+
+    Parameters
+    ----------
+    path : str
+    """
     name = os.fsencode(path)
     if not os.path.isfile(path) or archive_kind(read_start(name, 512), name) != "tar":
         return False
@@ -104,12 +109,12 @@ def read_train(path: str, words: dict[str, str]) -> ImageList:
     """
     archive = os.fsencode(path)
     # By their ids, which stand in the order of their labels, wherever in the tar they lie.
-    found = sorted(
+    pairs = sorted(
         ((_class_id(member), member) for member in _shown_members(archive)),
         key=lambda pair: pair[0],
     )
-    ids = [class_id for class_id, _ in found]
-    tars = [member for _, member in found]
+    ids = [class_id for class_id, _ in pairs]
+    tars = [member for _, member in pairs]
     if len(set(ids)) != len(ids):
         twice = next(a for a, b in itertools.pairwise(ids) if a == b)
         raise InputError(f"{path!r}: holds {twice}.tar twice")
@@ -158,12 +163,12 @@ def read_val(path: str, devkit: Devkit, class_ids: Sequence[str]) -> ImageList:
         refs = _TarRefs(archive, names, _places(members))
     numbers = []
     for name in names:
-        found = _NUMBER.search(name)
-        if found is None:
+        number = _NUMBER.search(name)
+        if number is None:
             raise InputError(
                 f"{path!r}: {os.fsdecode(name)!r} has no number as ILSVRC2012_val_00000001.JPEG has"
             )
-        numbers.append(int(found[1]))
+        numbers.append(int(number[1]))
     expected = set(range(1, len(devkit.truth) + 1))
     if len(numbers) != len(expected) or set(numbers) != expected:
         raise InputError(
@@ -184,6 +189,10 @@ def read_val(path: str, devkit: Devkit, class_ids: Sequence[str]) -> ImageList:
 
 def read_devkit(path: str) -> Devkit:
     """Read the development kit: its tar, or the folder that it was unpacked to.
+
+    Parameters
+    ----------
+    path : str
 
     Raises
     ------
@@ -215,9 +224,9 @@ def _kit_file(path: str, ending: bytes) -> bytes:
     try:
         if os.path.isdir(path):
             for folder in (Path(path), *sorted(Path(path).iterdir())):
-                found = folder / os.fsdecode(ending)
-                if found.is_file():
-                    return found.read_bytes()
+                file = folder / os.fsdecode(ending)
+                if file.is_file():
+                    return file.read_bytes()
         else:
             archive = os.fsencode(path)
             kind = archive_kind(read_start(archive, 512), archive)

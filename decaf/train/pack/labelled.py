@@ -45,49 +45,72 @@ def read_train(
     Returns
     -------
     kind : str
-        Of layout, or "list".
-    found : Layout or ImageList
+        Kind of layout, or "list".
+    layout : Layout or ImageList
 
     Raises
     ------
     InputError
         If there is no such data set, or it has splits but none for training.
     """
-    found = _layout(source, labels, layout)
-    if found is None:
+    listed = _layout(source, labels, layout)
+    if listed is None:
         return "list", _listed(source, labels, layout, groups)
-    if found.splits and "train" not in found.splits:
+    if listed.splits and "train" not in listed.splits:
         raise InputError(f"{shown_source(source)}: no folder 'train' in it")
-    return found.kind, found
+    return listed.kind, listed
 
 
 def read_val(val: Any, labels: Any = "folder", layout: str = "auto") -> ImageList:
     """List validation images that lie elsewhere; of a data set with splits those of val, or test.
+
+    Parameters
+    ----------
+    val : path or sequence
+    labels : "folder", path, or sequence
+        As in `decaf.extract`.
+    layout : {"auto", "splits", "classes"}
 
     Raises
     ------
     InputError
         If they cannot be listed.
     """
-    found = _layout(val, labels, layout)
-    if found is None:
+    listed = _layout(val, labels, layout)
+    if listed is None:
         return _listed(val, labels, layout, None)
-    return found.read(next((s for s in ("val", "test") if s in found.splits), None))
+    return listed.read(next((s for s in ("val", "test") if s in listed.splits), None))
 
 
 def in_groups(images: ImageList, groups: Any) -> ImageList:
-    """Find the groups of images that a layout gave: `decaf.images.listing.groups.find_groups`."""
-    found = find_groups(groups, images.names, below_source(images).names, images.refs)
-    return replace(images, groups=found)
+    """Find the groups of images that a layout gave: `decaf.images.listing.groups.find_groups`.
+
+    Parameters
+    ----------
+    images : ImageList
+    groups : str or sequence, optional
+    """
+    group_names = find_groups(groups, images.names, below_source(images).names, images.refs)
+    return replace(images, groups=group_names)
 
 
 def shown_source(source: Any) -> str:
-    """Return how errors name a data set."""
+    """Return how errors name a data set.
+
+    Parameters
+    ----------
+    source : object
+    """
     return repr(os.fsdecode(source)) if is_path(source) else "the images"
 
 
 def is_path(source: Any) -> bool:
-    """Tell whether a data set is named by a path."""
+    """Tell whether a data set is named by a path.
+
+    Parameters
+    ----------
+    source : object
+    """
     return isinstance(source, (str, bytes, os.PathLike))
 
 
@@ -133,6 +156,10 @@ def split_parts(images: ImageList) -> dict[str, ImageList]:
     """Divide a list of images by the splits that its paths tell.
 
     Those of a test are left out where there are some for validation, and so are those outside.
+
+    Parameters
+    ----------
+    images : ImageList
     """
     splits = np.array(images.splits or [], object)
     if not set(splits.tolist()) & {"val", "test"}:
@@ -145,13 +172,23 @@ def split_parts(images: ImageList) -> dict[str, ImageList]:
 
 
 def below_source(images: ImageList) -> ImageList:
-    """Name images by their paths below the data set, so that it may lie elsewhere."""
+    """Name images by their paths below the data set, so that it may lie elsewhere.
+
+    Parameters
+    ----------
+    images : ImageList
+    """
     prefix = os.path.join(os.fsencode(images.sources[0]["path"]), b"")
     names = [name.removeprefix(prefix) for name in images.names]
     return replace(images, names=names)
 
 
 def some_of(names: Sequence[str]) -> str:
-    """Return the first few of many names, and how many more there are."""
+    """Return the first few of many names, and how many more there are.
+
+    Parameters
+    ----------
+    names : sequence of str
+    """
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return ", ".join(names[:_SHOWN]) + more

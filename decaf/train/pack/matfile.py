@@ -51,7 +51,7 @@ def read_structures(data: bytes, name: str) -> list[dict[str, Value]]:
     data : bytes
         The whole file.
     name : str
-        Of the variable.
+        Name of the variable.
 
     Returns
     -------
@@ -84,9 +84,9 @@ def read_structures(data: bytes, name: str) -> list[dict[str, Value]]:
                 kind, content = next(_elements(inflated, order))
             if kind != _MATRIX:
                 continue
-            found = _Matrix(content, order)
-            if found.name == name and found.kind == _STRUCTURE:
-                return found.structures()
+            matrix = _Matrix(content, order)
+            if matrix.name == name and matrix.kind == _STRUCTURE:
+                return matrix.structures()
     except (
         struct.error,
         zlib.error,
@@ -184,9 +184,9 @@ class _Matrix:
 
 
 def _some_numbers(kind: int, content: bytes, order: str) -> np.ndarray:
-    if len(found := _numbers(kind, content, order)) > MAX_VALUES:
-        raise ValueError(f"a field of {len(found)} numbers")
-    return found
+    if len(numbers := _numbers(kind, content, order)) > MAX_VALUES:
+        raise ValueError(f"a field of {len(numbers)} numbers")
+    return numbers
 
 
 def _numbers(kind: int, content: bytes, order: str) -> np.ndarray:

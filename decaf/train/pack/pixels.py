@@ -21,7 +21,7 @@ __all__ = ["Stored", "encoder_name", "may_keep", "own_jpeg", "store"]
 
 
 class Stored(NamedTuple):
-    """What a pack keeps of an image: its bytes, and whether they are the source's own."""
+    """An image as a pack keeps it: its bytes, and whether they are the source's own."""
 
     data: bytes
     kept: bool
@@ -33,7 +33,13 @@ def encoder_name() -> str:
 
 
 def may_keep(outcome: Outcome, settings: PackSettings) -> bool:
-    """Tell whether the source of an image could be kept as it is, as far as its size says."""
+    """Tell whether the source of an image could be kept as it is, as far as its size says.
+
+    Parameters
+    ----------
+    outcome : Outcome
+    settings : PackSettings
+    """
     side = settings.size
     return settings.encoding == "jpeg" and (outcome.width, outcome.height) == (side, side)
 
@@ -42,6 +48,11 @@ def own_jpeg(ref: ImageRef, outcome: Outcome) -> bytes | None:
     """Read the source of an image if it is a JPEG that can be kept as it is, else give None.
 
     That is one that stands upright, of one component or three.
+
+    Parameters
+    ----------
+    ref : ImageRef
+    outcome : Outcome
     """
     try:
         data = ref.load()

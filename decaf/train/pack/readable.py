@@ -18,9 +18,9 @@ class NoneReadable(InputError):
     Parameters
     ----------
     text : str
-        What is wrong, and what to do.
+        The error and its remedy.
     kept : str
-        What to do about the images that were packed, after `text`.
+        Remedy for the images that were packed, after `text`.
     """
 
     def __init__(self, text: str, kept: str) -> None:

@@ -43,11 +43,11 @@ class Pack:
     wnids : tuple of str
         Identity of the classes, which the labels number: WordNet ids, or names of folders. Sorted.
     class_names : tuple of str
-        What people call them.
+        Their names for people.
     splits : dict of str to PackSplit
         ``"train"``, and ``"val"`` and ``"test"`` where there are such.
     mean, std : ndarray of float64, shape (3,)
-        Of all pixels of the training images, in [0, 1], RGB.
+        Mean and standard deviation of all pixels of the training images, in [0, 1], RGB.
     mean_image : ndarray of float32, shape (3, size, size)
         In [0, 1].
     pca : tuple of ndarray of float64, shapes (3,) and (3, 3)
@@ -194,7 +194,15 @@ class Pack:
                 self.refuse("its tables are not those of its checksums: it has been changed")
 
     def mapped(self, start: int, length: int) -> np.ndarray:
-        """Return bytes of the file as they lie there: 1-D uint8, read-only."""
+        """Return bytes of the file as they lie there: 1-D uint8, read-only.
+
+        Parameters
+        ----------
+        start : int
+            First byte.
+        length : int
+            Number of bytes.
+        """
         with self.locked() as file, refusing(self.path, schema.PACK_FILE):
             if self._map is None:
                 # Of the file that was checked, whatever its name stands for by now.
@@ -209,7 +217,12 @@ class Pack:
         return _Locked(self._lock, self._file)
 
     def table(self, split: str) -> SourceTable:
-        """List all images that a split was made from, bad ones in their places."""
+        """List all images that a split was made from, bad ones in their places.
+
+        Parameters
+        ----------
+        split : str
+        """
         good = self.splits[split]
         with self.locked() as file, refusing(self.path, schema.PACK_FILE):
             bad = file[schema.BAD]
@@ -233,7 +246,12 @@ class Pack:
         return table
 
     def refuse(self, text: str) -> NoReturn:
-        """Raise `PackError` naming the file."""
+        """Raise `PackError` naming the file.
+
+        Parameters
+        ----------
+        text : str
+        """
         schema.PACK_FILE.refuse(self.path, text)
 
     def _check_values(self, contents: PackContents) -> None:
@@ -339,6 +357,10 @@ class PackSplit:
     def encoded(self, index: int) -> np.ndarray:
         """Return the bytes of an image's JPEG: 1-D uint8, read-only, mapped.
 
+        Parameters
+        ----------
+        index : int
+
         Raises
         ------
         IndexError
@@ -352,6 +374,10 @@ class PackSplit:
 
     def pixels(self, index: int) -> np.ndarray:
         """Return an image: (size, size, 3) uint8, RGB, an array of its own.
+
+        Parameters
+        ----------
+        index : int
 
         Raises
         ------
@@ -380,7 +406,14 @@ class PackSplit:
         return pixels
 
     def check_data(self, expected: np.ndarray, between: Callable[[], object] | None = None) -> None:
-        """Compare the data with the SHA-256 of its blocks, (…, 32) uint8; see `Pack.verify`."""
+        """Compare the data with the SHA-256 of its blocks, (…, 32) uint8; see `Pack.verify`.
+
+        Parameters
+        ----------
+        expected : ndarray of uint8, shape (…, 32)
+        between : callable, optional
+            Called after each block.
+        """
         for number, digest in enumerate(expected):
             if between is not None:
                 between()
@@ -416,7 +449,7 @@ class SourceTable:
     labels : ndarray of int64, shape (N,)
     content_sha256 : ndarray of uint8, shape (N, 32)
     statuses : dict of int to str
-        Of those that could not be read, by their places.
+        Statuses of the images that could not be read, by their places.
     """
 
     names: list[bytes]

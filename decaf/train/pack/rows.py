@@ -45,7 +45,13 @@ class PackRows:
 
     @classmethod
     def empty(cls, start: int, stop: int) -> PackRows:
-        """Make rows without data, to be filled in."""
+        """Make rows without data, to be filled in.
+
+        Parameters
+        ----------
+        start : int
+        stop : int
+        """
         count = stop - start
         return cls(
             start=start,
@@ -60,7 +66,13 @@ class PackRows:
         )
 
     def record(self, row: int, outcome: Outcome) -> None:
-        """Write down what became of an image."""
+        """Write down what became of an image.
+
+        Parameters
+        ----------
+        row : int
+        outcome : Outcome
+        """
         place = row - self.start
         self.status[place] = status_code(outcome.status)
         self.messages[place] = outcome.message
@@ -81,7 +93,14 @@ class PackRows:
 
     @classmethod
     def from_arrays(cls, start: int, stop: int, arrays: dict[str, np.ndarray]) -> PackRows:
-        """Make rows of the arrays of a shard."""
+        """Make rows of the arrays of a shard.
+
+        Parameters
+        ----------
+        start : int
+        stop : int
+        arrays : dict of str to ndarray
+        """
         return cls(
             start=start,
             stop=stop,

@@ -1,4 +1,4 @@
-"""What determines the images of a training pack, beside the data set itself."""
+"""Settings that determine the images of a training pack, beside the data set itself."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class PackSettings:
         Side of the images, in pixels.
     encoding : {"jpeg", "raw"}
     quality : int
-        Of the JPEGs, 1 to 100; without meaning for raw pixels.
+        Quality of the JPEGs, 1 to 100; without meaning for raw pixels.
     resize : {"shorter-side", "warp", "none"}
         Make the shorter side `size` and cut out the centre (Krizhevsky et al. 2012, sec. 2), or
         make the whole image square.

@@ -158,7 +158,7 @@ def source_of(
     split_val : float, optional
         Draw this share of each class of train as "val", which is then not among `parts`.
     seed : int
-        Of that draw.
+        Seed of that draw.
     subset : bool
         Whether classes of train may have no image in another split.
     min_images : int, optional
@@ -246,15 +246,15 @@ def _parts(
     return kind, parts
 
 
-def _by_layout(found: ImageList | Layout, groups: Any, *, elsewhere: bool) -> dict[str, ImageList]:
-    if not isinstance(found, Layout):
-        return {"train": found} if elsewhere else split_parts(found)
-    if not found.splits:
-        return {"train": in_groups(found.read(), groups)}
-    parts = {"train": in_groups(found.read("train"), groups)}
-    other = next((split for split in ("val", "test") if split in found.splits), None)
+def _by_layout(listed: ImageList | Layout, groups: Any, *, elsewhere: bool) -> dict[str, ImageList]:
+    if not isinstance(listed, Layout):
+        return {"train": listed} if elsewhere else split_parts(listed)
+    if not listed.splits:
+        return {"train": in_groups(listed.read(), groups)}
+    parts = {"train": in_groups(listed.read("train"), groups)}
+    other = next((split for split in ("val", "test") if split in listed.splits), None)
     if other is not None and not elsewhere:
-        parts[other] = found.read(other)
+        parts[other] = listed.read(other)
     return parts
 
 
@@ -323,9 +323,9 @@ def _check_same(shown: str, train: ImageList, split: str, part: ImageList, subse
     if subset:
         missing = set()
     if new or missing:
-        found = [f"{len(new)} in {split} alone ({some_of(sorted(new))})"] if new else []
-        found += [f"{len(missing)} in train alone ({some_of(sorted(missing))})"] if missing else []
-        raise InputError(f"{shown}: train and {split} have other classes: {'; '.join(found)}")
+        alone = [f"{len(new)} in {split} alone ({some_of(sorted(new))})"] if new else []
+        alone += [f"{len(missing)} in train alone ({some_of(sorted(missing))})"] if missing else []
+        raise InputError(f"{shown}: train and {split} have other classes: {'; '.join(alone)}")
 
 
 def _numbered(train: ImageList, part: ImageList) -> ImageList:

@@ -16,7 +16,12 @@ Moments = tuple[np.ndarray, np.ndarray]
 
 
 def moments_of(pixels: np.ndarray) -> Moments:
-    """Return the sums of an image, (size, size, 3) uint8: Σ x of shape (3,), Σ x xᵀ of (3, 3)."""
+    """Return the sums of an image, (size, size, 3) uint8: Σ x of shape (3,), Σ x xᵀ of (3, 3).
+
+    Parameters
+    ----------
+    pixels : ndarray of uint8, shape (size, size, 3)
+    """
     # Exact in float64: all sums are whole numbers, at most 4096² 255² < 2⁵³.
     flat = pixels.reshape(-1, 3).astype(np.float64)
     return flat.sum(axis=0).astype(np.int64), (flat.T @ flat).astype(np.int64)
@@ -43,7 +48,13 @@ class PixelSums:
         self.image_sum: np.ndarray | None = None
 
     def add(self, pixels: np.ndarray, moments: Moments | None = None) -> None:
-        """Count an image, (size, size, 3) uint8, whose moments may be computed in advance."""
+        """Count an image, (size, size, 3) uint8, whose moments may be computed in advance.
+
+        Parameters
+        ----------
+        pixels : ndarray of uint8, shape (size, size, 3)
+        moments : Moments, optional
+        """
         channel_sum, products = moments or moments_of(pixels)
         self.images += 1
         self.channel_sum += channel_sum
@@ -54,7 +65,12 @@ class PixelSums:
             self.image_sum += pixels
 
     def merge(self, other: PixelSums) -> None:
-        """Count the images of other sums."""
+        """Count the images of other sums.
+
+        Parameters
+        ----------
+        other : PixelSums
+        """
         self.images += other.images
         self.channel_sum += other.channel_sum
         self.products += other.products
@@ -80,7 +96,12 @@ class PixelSums:
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, np.ndarray]) -> PixelSums:
-        """Take what `to_arrays` gave."""
+        """Take what `to_arrays` gave.
+
+        Parameters
+        ----------
+        arrays : dict of str to ndarray
+        """
         sums = cls()
         sums.images = int(arrays["images"][0])
         sums.channel_sum, sums.products = arrays["channel_sum"], arrays["products"]
@@ -117,7 +138,12 @@ class Statistics:
 
     @classmethod
     def of(cls, sums: PixelSums) -> Statistics:
-        """Compute the statistics of at least one image."""
+        """Compute the statistics of at least one image.
+
+        Parameters
+        ----------
+        sums : PixelSums
+        """
         assert sums.image_sum is not None
         n = sums.images * sums.image_sum.shape[0] * sums.image_sum.shape[1]
         total = [int(value) for value in sums.channel_sum]

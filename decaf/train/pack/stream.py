@@ -1,6 +1,6 @@
 """The stream from images to shards: decoding in processes, encoding in threads.
 
-What is in flight is bounded, whatever the number of images.
+The number of images in flight is bounded, however many there are.
 """
 
 from __future__ import annotations
@@ -99,7 +99,14 @@ def stream_rows(
 
 
 def bad_image(name: bytes, status: str, message: str) -> ImageError:
-    """Make the error for an image that cannot be read, and is not to be left out."""
+    """Make the error for an image that cannot be read, and is not to be left out.
+
+    Parameters
+    ----------
+    name : bytes
+    status : str
+    message : str
+    """
     return ImageError(
         status,
         message,
@@ -144,7 +151,7 @@ class _Encoders:
     @property
     def in_flight(self) -> int:
         """How many images are decoded and not encoded."""
-        return len(self._work) + sum(found is not None for found in self._waiting.values())
+        return len(self._work) + sum(waiting is not None for waiting in self._waiting.values())
 
     def begun(self, job: Job) -> None:
         """Take note of an image that is now to be decoded."""
@@ -162,10 +169,10 @@ class _Encoders:
             return
         self._waiting[job.index] = None if ref is None else (block, job, outcome)
         while self._order and self._order[0] in self._waiting:
-            found = self._waiting.pop(self._order.popleft())
-            if found is not None:
-                read = self._reader.submit(own_jpeg, found[1].source, found[2])
-                self._encode(*found, read.result)
+            waiting = self._waiting.pop(self._order.popleft())
+            if waiting is not None:
+                read = self._reader.submit(own_jpeg, waiting[1].source, waiting[2])
+                self._encode(*waiting, read.result)
 
     def _encode(
         self, block: _Block, job: Job, outcome: Outcome, own: Callable[[], bytes | None] | None

@@ -25,14 +25,30 @@ class TableDigests:
         self._tables: dict[str, str] = {}
 
     def add(self, dataset: h5py.Dataset, blocks: Iterable[np.ndarray]) -> None:
-        """Count a table, with its rows in order, as they are to be in the file."""
+        """Count a table, with its rows in order, as they are to be in the file.
+
+        Parameters
+        ----------
+        dataset : h5py.Dataset
+        blocks : iterable of ndarray
+        """
         digest = hashlib.sha256(f"{dataset.shape} {dataset.dtype.str}".encode())
         for block in blocks:
             digest.update(np.ascontiguousarray(block, dataset.dtype).tobytes())
         self._tables[dataset.name.removeprefix("/")] = digest.hexdigest()
 
     def count(self, split: str, *, images: int, size: int, kept: int) -> None:
-        """Put down the images of a split, the bytes they take, and how many are as they came."""
+        """Put down the images of a split, the bytes they take, and how many are as they came.
+
+        Parameters
+        ----------
+        split : str
+        images : int
+        size : int
+            Bytes of all images.
+        kept : int
+            Number of images whose files are kept as they are.
+        """
         self._splits[split] = {"images": images, "bytes": size, "kept": kept}
 
     def content(self) -> dict[str, Any]:
