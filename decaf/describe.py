@@ -1,4 +1,4 @@
-"""What a file or folder is, with its main facts: `describe`."""
+"""The kind and main facts of a file or folder: `describe`."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
     kind = recognise(where)
     if kind.name == "absent":
         raise InputError(f"{where}: there is no such file or folder")
-    found: dict[str, Any] = {"path": where, "kind": kind.name, "noun": kind.noun, "used": kind.used}
+    facts: dict[str, Any] = {"path": where, "kind": kind.name, "noun": kind.noun, "used": kind.used}
     if os.path.isfile(where):
-        found["bytes"] = os.path.getsize(where)
-    facts = _FACTS.get(kind.name)
-    return found if facts is None else {**found, **facts(where)}
+        facts["bytes"] = os.path.getsize(where)
+    read = _FACTS.get(kind.name)
+    return facts if read is None else {**facts, **read(where)}
 
 
 def _features(where: str) -> dict[str, Any]:
@@ -174,7 +174,7 @@ def _array(where: str) -> dict[str, Any]:
 
 
 def _onnx(where: str) -> dict[str, Any]:
-    """Read what a model says of itself (``ModelProto`` of onnx.proto)."""
+    """Read the metadata of a model (``ModelProto`` of onnx.proto)."""
     from decaf.backbone.caffe.wire import Budget, Message, WireError
     from decaf.images.decoding.limits import MAX_FILE_BYTES
 

@@ -1,7 +1,9 @@
-"""What can go wrong for a user of decaf, as exception types.
+"""Errors that a user of decaf can cause, as exception types.
 
 Everything decaf raises on purpose derives from `DecafError`; its text is one line a user can act
-on. The command line prints that line and exits with 2.
+on. It names arguments of the library in backticks, with a value where there is one (as in "give
+another `out`, or `overwrite=True`"). The command line prints that line, with its own flags in their
+place (`decaf.cli.arguments.in_flags`), and exits with 2.
 """
 
 from __future__ import annotations
@@ -42,13 +44,13 @@ class ImageError(DecafError, ValueError):
     status : str
         One of `decaf.images.status.STATUS_NAMES`, never ``"ok"``.
     message : str
-        What was wrong, in one line.
+        The error, in one line.
     name : str, optional
-        Of the image, where that is known.
+        Name of the image, where that is known.
     row : int, optional
         Its place among the images.
     remedy : str
-        What to do.
+        Remedy, or nothing.
     """
 
     def __init__(

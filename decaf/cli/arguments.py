@@ -104,7 +104,7 @@ def add_preprocess(parser: argparse.ArgumentParser) -> None:
     parser : argparse.ArgumentParser
     """
     group = parser.add_argument_group(
-        "preprocessing", "what is not given is as the weights have it; `decaf info` shows it"
+        "preprocessing", "the rest is as the weights have it; `decaf info` shows it"
     )
     group.add_argument(
         "--resize",
@@ -222,7 +222,7 @@ def add_min_images(parser: argparse.ArgumentParser | argparse._ArgumentGroup) ->
         "--min-images",
         type=int,
         metavar="N",
-        help="leave out classes with fewer training images, with a word (default: those with fewer "
+        help="leave out classes with fewer training images, and say so (default: those with fewer "
         "than are needed: two where some are held out, else one)",
     )
 
@@ -289,7 +289,7 @@ def add_saving(parser: argparse.ArgumentParser) -> None:
 
 
 def add_settings(group: Any, settings: type, leave_out: Sequence[str] = ()) -> None:
-    """Add a flag for each field, with what the class's docstring says of it.
+    """Add a flag for each field of a settings class, with its text from the class's docstring.
 
     Parameters
     ----------
@@ -299,14 +299,14 @@ def add_settings(group: Any, settings: type, leave_out: Sequence[str] = ()) -> N
     leave_out : sequence of str
         Fields without a flag.
     """
-    told = _told(settings.__doc__ or "")
+    texts = _field_texts(settings.__doc__ or "")
     for name, kind in get_type_hints(settings).items():
         if name in leave_out:
             continue
         flag = f"--{name.replace('_', '-')}"
         parts = [part for part in get_args(kind) if part is not type(None)] or [kind]
         literal = next((p for p in [kind, *parts] if get_origin(p) is Literal), None)
-        about = told.get(name, "").replace("%", "%%")
+        about = texts.get(name, "").replace("%", "%%")
         if literal is not None:
             group.add_argument(flag, choices=get_args(literal), help=about)
         elif get_origin(kind) is tuple:
@@ -338,14 +338,14 @@ def setting_values(
     return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
 
 
-def _told(docstring: str) -> dict[str, str]:
-    """Find what a numpydoc says about each parameter, as one line."""
-    told: dict[str, list[str]] = {}
+def _field_texts(docstring: str) -> dict[str, str]:
+    """Return the text of each parameter in a numpydoc docstring, as one line."""
+    texts: dict[str, list[str]] = {}
     name = ""
     for line in docstring.split("Parameters")[-1].split("Raises")[0].splitlines()[2:]:
         if line.startswith("    ") and not line.startswith("     ") and " : " in line:
             name = line.split(" : ")[0].strip()
-            told[name] = []
+            texts[name] = []
         elif name and line.strip():
-            told[name].append(line.strip())
-    return {name: " ".join(lines) for name, lines in told.items()}
+            texts[name].append(line.strip())
+    return {name: " ".join(lines) for name, lines in texts.items()}

@@ -56,12 +56,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="an ONNX file, or weights: a name, or a file of decaf",
     )
     parser.add_argument("-o", "--out", required=True, metavar="RUN", help="folder of the run")
-    parser.add_argument("--card", metavar="JSON", help="what has to be known of the teacher")
+    parser.add_argument("--card", metavar="JSON", help="preprocessing and classes of the teacher")
     parser.add_argument(
         "--engine",
         choices=("auto", "openvino", "onnxruntime"),
         default="auto",
-        help="what runs an ONNX file (default: OpenVINO where it is installed)",
+        help="program that runs an ONNX file (default: OpenVINO where it is installed)",
     )
     parser.add_argument(
         "--teacher-precision",

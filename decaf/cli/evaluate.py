@@ -69,7 +69,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--split",
         choices=("train", "val", "test"),
-        help="of DATA, where it has several (default: val, else test)",
+        help="split of DATA, where it has several (default: val, else test)",
     )
     add_labels(parser)
     add_layout(parser)

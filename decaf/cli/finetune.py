@@ -83,7 +83,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--val-labels",
         default="folder",
         metavar="FILE",
-        help="likewise of VAL, where it is a list",
+        help="the same for VAL, where it is a list",
     )
     add_layout(images)
     add_groups(images, "never in training and validation both")

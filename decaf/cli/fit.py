@@ -114,7 +114,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     add_min_images(parser)
     parser.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="of what chance decides (default: 0)"
+        "--seed", type=int, default=0, metavar="N", help="seed of all random draws (default: 0)"
     )
     add_labels(parser)
     add_layout(parser)

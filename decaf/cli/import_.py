@@ -33,7 +33,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--mean",
         metavar="MEANFILE|R,G,B",
-        help="of a network of Caffe: its mean image (.binaryproto), or mean colour of 0 to 255",
+        help="for a network of Caffe: its mean image (.binaryproto), or mean colour of 0 to 255",
     )
     parser.add_argument(
         "--arch",

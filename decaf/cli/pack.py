@@ -65,7 +65,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="take this share of each class's training images for validation",
     )
     parser.add_argument(
-        "--seed", type=int, default=0, metavar="S", help="of that draw (default: 0)"
+        "--seed", type=int, default=0, metavar="S", help="seed of that draw (default: 0)"
     )
     add_labels(parser)
     add_layout(parser)
@@ -91,7 +91,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="store JPEGs (default), or raw pixels, which take six times the room",
     )
     parser.add_argument(
-        "--quality", type=int, default=92, metavar="Q", help="of the JPEGs (default: 92)"
+        "--quality", type=int, default=92, metavar="Q", help="quality of the JPEGs (default: 92)"
     )
     add_workers(parser)
     add_on_error(parser, "leave it out")

@@ -40,7 +40,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--rows", type=int, default=32, metavar="N", help="rows to compute anew (default: 32)"
     )
     parser.add_argument(
-        "--seed", type=int, default=0, metavar="S", help="of the draw of rows (default: 0)"
+        "--seed", type=int, default=0, metavar="S", help="seed of the draw of rows (default: 0)"
     )
     parser.add_argument("-w", "--weights", help="where the weights are now, if they moved")
     parser.add_argument("--device", default="auto", metavar="D", help="auto (default), cpu, cuda")
@@ -48,7 +48,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Verify, print what was found, return the exit code.
+    """Verify, print the result, return the exit code.
 
     Parameters
     ----------
