@@ -1,4 +1,4 @@
-"""Names of files and classes may hold what a terminal would obey: no command lets it through."""
+"""Names and numbers on a terminal: nothing that it would obey gets through from a name."""
 
 from __future__ import annotations
 
@@ -7,12 +7,36 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from decaf.backbone.weights.load import load_weights, save_weights
 from decaf.cli.main import main
+from decaf.cli.terminal import byte_size, printable
 
 NASTY = "\x1b[2J\n\u202e\x9b31m"
+
+
+@given(st.binary() | st.text())
+def test_a_name_stays_on_one_line_and_can_be_encoded(name: bytes | str) -> None:
+    shown = printable(name)
+    shown.encode("utf-8")
+    assert shown.isprintable()
+
+
+def test_plain_names_are_left_alone() -> None:
+    assert printable("Müller/α ×.jpg") == "Müller/α ×.jpg"
+    assert printable("Müller.jpg".encode()) == "Müller.jpg"
+    assert printable(b"\x1b[31m\xff") == "\\x1b[31m\\xff"
+
+
+@pytest.mark.parametrize(
+    ("count", "shown"),
+    [(0, "0 bytes"), (1023, "1023 bytes"), (1536, "1.5 KiB"), (2**40 * 5, "5 TiB")],
+)
+def test_byte_size(count: int, shown: str) -> None:
+    assert byte_size(count) == shown
 
 
 @pytest.fixture(scope="module")
