@@ -226,7 +226,7 @@ def test_no_process_outlives_a_parent_that_is_killed(tmp_path: Path) -> None:
         "pool.submit(Job(0, ImageRef(b'sleeper'), out))\n"
         "while True: pool.poll(1.0)\n"
     )
-    search = os.pathsep.join([str(Path(__file__).parents[2]), os.environ["PYTHONPATH"]])
+    search = os.pathsep.join([str(Path(__file__).parents[3]), os.environ["PYTHONPATH"]])
     parent = subprocess.Popen(
         [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": search}
     )
