@@ -57,7 +57,7 @@ class FeatureAugmentation(AdaptationEstimator):
     ----------
     classes_ : ndarray, shape (n_classes,)
     head_ : LinearSVM, LogisticRegression or NearestNeighbour
-        For rows as `transform` gives them.
+        The fitted head, for rows that `transform` returns.
     coef_ : ndarray of float64, shape (K, d)
         The decision as a linear function of scaled target rows; not there for ``head="1nn"``.
     intercept_ : ndarray of float64, shape (K,)

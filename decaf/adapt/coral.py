@@ -130,7 +130,7 @@ class CovarianceRoot:
     ridge : float
         Above 0.
     dense : bool
-        Decompose the covariance completely, whatever its size. Otherwise a large one is decomposed
+        Decompose the covariance completely, also a large one. Otherwise a large one is decomposed
         as far as it takes to apply the root to few rows, to 1e-6 relative; `whiten` needs the
         complete one.
     """

@@ -16,7 +16,7 @@ from decaf.errors import InputError, SettingError
 __all__ = ["NEEDS", "Domains", "check_dim", "check_domains", "check_rows"]
 
 NEEDS = ("nothing", "rows", "labels")
-"""Needs of a method in the target domain: nothing, rows, or rows of which some have labels."""
+"""Needs of a method in the target domain: nothing, rows, or rows with some labels."""
 
 _FINITE = next(
     name
@@ -90,7 +90,7 @@ def check_domains(
     yt : array-like, shape (n_t,), optional
         Classes of the target rows; -1, None or NaN for a row without a label.
     method : str
-        Who asks, for messages.
+        Name of the method, for messages.
     needs : {"nothing", "rows", "labels"}
         Need of the method in the target domain. With ``"nothing"`` `Xt` and `yt` are not even
         looked at.

@@ -49,7 +49,7 @@ class AdaptationEstimator(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     classes_ : ndarray, shape (n_classes,)
         In ascending order.
     head_ : LinearSVM, LogisticRegression or NearestNeighbour
-        The fitted head, for rows as `transform` gives them.
+        The fitted head, for rows that `transform` returns.
     C_ : float
         The C used; not there for ``head="1nn"``.
     scalings_ : dict of str to Scaling
@@ -218,7 +218,7 @@ class AdaptationEstimator(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             self.C_: float = self.head_.C_
 
     def _folded(self) -> bool:
-        """Whether the method gives the decision as one linear function of scaled target rows.
+        """Whether the method returns the decision as one linear function of scaled target rows.
 
         Representation and linear head together are then `coef_` and `intercept_`, and predicting
         costs no more than it does without adaptation.

@@ -1,8 +1,8 @@
 """How a command ends: its exit code, the line that says why, and signals that stop it.
 
-0 done; 1 done, some images recorded as bad; 2 not done, for a reason that is told; 130 and 143
-stopped by a signal. Where nobody reads the output any more (``decaf predict … | head``) nothing is
-left to be done: that is 0 too.
+0 done; 1 done, some images recorded as bad; 2 not done, and a line says why; 130 and 143 stopped
+by a signal. Where the reader of the output has gone (``decaf predict … | head``) nothing is left to
+be done: that is 0 too.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _NO_MEMORY = (
 
 
 def reason_of(error: Exception, flags: set[str]) -> str | None:
-    """Return the line that tells why a command has failed; None for a defect of decaf.
+    """Return the line that says why a command has failed; None for a defect of decaf.
 
     Parameters
     ----------

@@ -99,8 +99,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     output.add_argument(
         "--resume",
         action="store_true",
-        help="go on with a run that was stopped, or begin where there is none; of a finished one "
-        "the result is told again",
+        help="go on with a run that was stopped, or begin where there is none; for a finished "
+        "one, print the result again",
     )
     output.add_argument(
         "--overwrite",
@@ -116,7 +116,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_device(parser)
     add_settings(parser.add_argument_group("settings"), FinetuneSettings)
     add_report(parser, "result")
-    parser.set_defaults(news=True)  # stages are told of as they begin
+    parser.set_defaults(news=True)  # each stage is logged as it begins
 
 
 def run(args: argparse.Namespace) -> int:

@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
     names = None if args.class_names is None else read_class_names(args.class_names)
     weights = import_weights(args.source, mean=_mean(args.mean), arch=args.arch, class_names=names)
     save_weights(args.out, weights, dtype=dtype, overwrite=args.overwrite)
-    # Read again: what is told is what the file holds, and it is known to be sound.
+    # Read again: the figures are those of the file, and the file is known to be sound.
     written = load_weights(args.out)
     errors = {key: error for key, error in relative_errors(weights, written).items() if error}
     size = os.path.getsize(args.out)

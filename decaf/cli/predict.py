@@ -42,7 +42,7 @@ signal.
 
 FORMATS = ("text", "csv", "json")
 _ENDINGS = {".csv": "csv", ".json": "json", ".txt": "text", "": "text"}
-_TOLD_BY = 1 << 16  # bytes of a file by which text is told
+_LOOKED_AT = 1 << 16  # bytes of a file that decide whether it is text
 LEAST_SHOWN = 0.01  # in text; the first answer is always shown
 
 
@@ -215,10 +215,10 @@ def _check_out(path: Path, *, overwrite: bool) -> None:
 
 
 def _is_text(path: Path) -> bool:
-    """Tell whether a file begins as text does: answers of an earlier run are text."""
+    """Tell whether a file begins with text, as the output of an earlier run does."""
     try:
         with open(path, "rb") as file:
-            head = file.read(_TOLD_BY)
+            head = file.read(_LOOKED_AT)
         codecs.getincrementaldecoder("utf-8")().decode(head)
     except (OSError, UnicodeDecodeError):
         return False
@@ -291,7 +291,7 @@ def _write_csv(
     places = range(1, min(top, len(classifier.class_names)) + 1)
     header = [f"{column}_{place}" for place in places for column in ("class", classifier.gives)]
     for number, each in enumerate(predictions):
-        if number == 0:  # not before: what is wrong with the images is told instead
+        if number == 0:  # not before: an error about the images comes instead
             writer.writerow(["path", "status", "message", *header])
         cells = [text for name, value in each.classes for text in (cell(name), f"{value:.6g}")]
         cells += [""] * (len(header) - len(cells))

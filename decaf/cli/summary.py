@@ -74,7 +74,7 @@ def _find(name: str) -> tuple[ArchSpec, dict[str, Any] | None]:
 
     if name in ARCHITECTURES:
         return ARCHITECTURES[name], None
-    # Only here is torch loaded: architectures are told from arithmetic alone.
+    # Only here is torch loaded: the table of an architecture needs arithmetic alone.
     from decaf.backbone.weights.load import load_weights
 
     try:

@@ -33,7 +33,7 @@ _BYTE = re.compile("[\udc80-\udcff]")
 
 
 def printable(name: bytes | str) -> str:
-    """Show a name on one line, whatever it holds.
+    """Return a name on one line, with nothing in it that a terminal would obey.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ def show(text: str, stream: TextIO | None = None) -> None:
 
 
 def tell(text: str) -> None:
-    """Print one line on standard error, as decaf's, whatever the text holds.
+    """Print one line of decaf on standard error; what a terminal would obey is escaped.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ def tell(text: str) -> None:
 
 
 def counted(count: float, what: str) -> str:
-    """Show a number of things.
+    """Return a number of things in words.
 
     Parameters
     ----------
@@ -102,7 +102,7 @@ def counted(count: float, what: str) -> str:
 
 
 def byte_size(count: int) -> str:
-    """Show a number of bytes in three digits and a unit.
+    """Return a number of bytes in three digits and a unit.
 
     Parameters
     ----------
@@ -129,7 +129,7 @@ def is_chief() -> bool:
 def print_training(
     result: TrainResult, worded: Callable[[Validation], str], *, as_json: bool
 ) -> None:
-    """Print what a training has led to, in one line or as JSON; the chief alone does.
+    """Print the result of a training, in one line or as JSON; the chief alone prints.
 
     Parameters
     ----------
@@ -160,7 +160,7 @@ def log_lines(worded: Callable[[str], str], *, news: bool = False) -> Iterator[N
     worded : callable
         Returns a message of the library in the words of the command line.
     news : bool
-        Print what is merely told too, not warnings alone.
+        Print news, too, and not only warnings.
     """
 
     def show_warning(message: Warning | str, *_where: object, **_more: object) -> None:

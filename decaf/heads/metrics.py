@@ -23,7 +23,7 @@ def ranks(scores: npt.NDArray[np.floating], labels: Labels) -> npt.NDArray[np.in
     Parameters
     ----------
     scores : array of float, shape (N, C)
-        One for each image and class: logits or probabilities, of which only the order counts.
+        One for each image and class: logits or probabilities; only their order counts.
     labels : array of int, shape (N,)
         The right classes, 0 to C - 1.
 
@@ -49,7 +49,7 @@ def ranks(scores: npt.NDArray[np.floating], labels: Labels) -> npt.NDArray[np.in
     if scores.shape != (len(labels), scores.shape[-1]):
         raise SettingError(f"scores of shape {scores.shape} for {len(labels)} labels")
     if np.isnan(scores).any():
-        raise SettingError("scores hold NaN, of which there is no order")
+        raise SettingError("scores hold NaN, which has no order")
     right = np.take_along_axis(scores, labels[:, None], axis=1)
     before = np.arange(scores.shape[1]) < labels[:, None]
     better = (scores > right) | ((scores == right) & before)

@@ -109,7 +109,7 @@ class Scaling:
 
 
 def fit_scaling(name: str, X: np.ndarray, weight: np.ndarray | None = None) -> Scaling:
-    """Learn a scaling from training rows, in float64 whatever their type.
+    """Learn a scaling from training rows of any type, in float64.
 
     Parameters
     ----------
@@ -173,7 +173,7 @@ def _norm_factor(X: np.ndarray, weight: np.ndarray | None) -> float:
     )
     if total == 0:  # what is not zero has no weight
         return 1.0
-    # Finite also for the smallest numbers there are, of which the inverse is not.
+    # Finite also for the smallest numbers, whose inverse is not.
     size = largest * float(np.sqrt(total / _count(X, weight)))
     return min(1 / size, float(np.finfo(np.float64).max))
 

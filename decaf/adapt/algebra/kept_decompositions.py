@@ -43,26 +43,33 @@ class Memory:
     def __init__(self, most_bytes: int = _GIBIBYTE) -> None:
         self.most_bytes = most_bytes
         self.bytes = 0
-        self._found: OrderedDict[tuple[Any, ...], tuple[int, Any]] = OrderedDict()
+        self._results: OrderedDict[tuple[Any, ...], tuple[int, Any]] = OrderedDict()
         self._digests: dict[int, tuple[weakref.ref[np.ndarray], bytes]] = {}
 
     def __len__(self) -> int:
-        return len(self._found)
+        return len(self._results)
 
     def recalled(self, what: str, make: Callable[[], T], *inputs: Any) -> T:
-        """Return a result that is known, or else make it; see `recalled`."""
+        """Return a result that is known, or else make it; see `recalled`.
+
+        Parameters
+        ----------
+        what : str
+        make : callable
+        *inputs : object
+        """
         key = (what, *map(self._key, inputs))
-        if key in self._found:
-            self._found.move_to_end(key)
-            known: T = self._found[key][1]
+        if key in self._results:
+            self._results.move_to_end(key)
+            known: T = self._results[key][1]
             return known
         made = make()
         size = _frozen_bytes(made)
         if size <= self.most_bytes:
-            self._found[key] = size, made
+            self._results[key] = size, made
             self.bytes += size
             while self.bytes > self.most_bytes:
-                self.bytes -= self._found.popitem(last=False)[1][0]
+                self.bytes -= self._results.popitem(last=False)[1][0]
         return made
 
     def _key(self, value: Any) -> Any:
@@ -70,7 +77,7 @@ class Memory:
             return value
         if value.flags.writeable:
             return _digest(value)
-        # A read-only array stays what it is, so that it is hashed once.
+        # A read-only array does not change, so that it is hashed once.
         number = id(value)
         known = self._digests.get(number)
         if known is None or known[0]() is not value:

@@ -54,7 +54,7 @@ def row_size(*domains: np.ndarray) -> float:
 #
 # which for p = -1 is Woodbury's formula.
 class IdentityPlusColumns:
-    """The matrix ``N Nᵀ + μ I``, of which powers are applied without making it.
+    """The matrix ``N Nᵀ + μ I``, whose powers are applied without making it.
 
     Parameters
     ----------

@@ -182,7 +182,7 @@ class DomainAxes:
 
 
 def arrow_rows(top: np.ndarray, diagonal: np.ndarray) -> LinearOperator:
-    """Return a matrix of some dense rows above a diagonal, of which only products are made.
+    """Return a matrix of some dense rows above a diagonal, as an operator for products.
 
     Parameters
     ----------

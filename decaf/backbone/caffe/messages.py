@@ -1,7 +1,7 @@
 """Caffe's messages: a network, its layers, and blobs of numbers.
 
 Field numbers are those of Caffe's ``caffe.proto``. Networks come in two versions of the layer
-message, which differ in numbers and in how a layer's type is told; both are read into the same
+message, which differ in numbers and in how a layer's type is written; both are read into the same
 `Layer`.
 """
 

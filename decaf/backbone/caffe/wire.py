@@ -135,7 +135,7 @@ class Message:
     def number(self, number: int, default: float) -> float:
         """Return a float, the last of several: the shortest decimal that is the same float32.
 
-        So that 0.0001 is told as what was written into the network's description.
+        So that 0.0001 is read as it was written into the network's description.
 
         Parameters
         ----------

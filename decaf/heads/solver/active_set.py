@@ -1,7 +1,7 @@
 """Finite Newton for hinge losses in the row space, each column with its own active set.
 
 With `Piecewise` losses the objective ½‖w‖² + Σ h(f) is made of quadratic pieces. At decisions f the
-dual variables are α = clip((1 - y f)/σ + p, 0, u), and the piece is told by which rows J lie
+dual variables are α = clip((1 - y f)/σ + p, 0, u), and a piece is known by the rows J that lie
 strictly inside. On that piece w = Σ y α x is optimal when
 
     σ α_J + y_J (K y α)_J = 1 + σ p_J,   α = u on the rows U that are above,   α = 0 elsewhere,
@@ -32,7 +32,7 @@ from decaf.runtime.cores import share_out
 
 __all__ = ["coordinate_descent", "finite_newton", "hinge_multipliers"]
 
-# Rounds of multipliers, of which five to ten are usual, before coordinate descent takes over.
+# Rounds of multipliers (five to ten are usual) before coordinate descent takes over.
 TURNS = 12
 MOST_ROWS = 4096  # up to which K is made for coordinate descent
 LOOK_EVERY = 10  # rounds of it after which the gap is computed
@@ -249,7 +249,7 @@ def _newton_point(
 def _on_piece(
     gram: Gram, inside: Tensor, sigma: Tensor, right: Tensor, start: Tensor, tol: float
 ) -> tuple[Tensor, Tensor]:
-    """Solve (K_JJ + σI) x = right_J, with 0 elsewhere; tell of which columns to rounding."""
+    """Solve (K_JJ + σI) x = right_J, with 0 elsewhere, and say which columns are exact."""
     solution = torch.zeros_like(start)
     sizes = inside.sum(0)
     common = sigma.shape[1] == 1

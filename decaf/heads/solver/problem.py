@@ -26,7 +26,7 @@ class Problem:
     codes : ndarray of int64, shape (n,)
         Class of each row, 0 to ``n_classes - 1``.
     n_classes : int
-        At least 2. Two classes give one column, positive for class 1, whatever the loss.
+        At least 2. Two classes give one column, positive for class 1, for every loss.
     row_weight : ndarray, shape (n,), optional
         Multiplies C row by row. At least 0.
     dropout : float

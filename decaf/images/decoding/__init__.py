@@ -1,4 +1,4 @@
-"""From the bytes of an image file to 8-bit RGB pixels, whatever the file holds."""
+"""From the bytes of an image file of any format to 8-bit RGB pixels."""
 
 from __future__ import annotations
 

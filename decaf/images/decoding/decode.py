@@ -26,7 +26,7 @@ __all__ = ["Decoded", "decode", "decoder_versions", "from_object"]
 # torchvision.io.ImageReadMode
 _RGB = 3
 
-# What decoders raise on data that is damaged, of which Pillow has no one idea; anything else is
+# Errors of decoders on damaged data; Pillow has no single type for them. Anything else is
 # a fault of the decoder.
 _DAMAGE = (
     ArithmeticError,
@@ -92,7 +92,7 @@ def decode(
     Raises
     ------
     ImageError
-        For whatever cannot be read; its `status` says why.
+        For data that cannot be read; its `status` says why.
     """
     header = sniff(data)
     refuse_costly(header, len(data), max_pixels)
@@ -160,7 +160,7 @@ def _pixels(
     """Decode by the right decoder; give pixels not yet turned, and how they should be."""
     decode_jpeg = jpeg_decoder() if header.native else None
     if decode_jpeg is not None:
-        # A bytes object is read-only, of which torch warns; a copy takes microseconds.
+        # A bytes object is read-only, and torch warns of it; a copy takes microseconds.
         buffer = torch.frombuffer(bytearray(data), dtype=torch.uint8)
         return decode_jpeg(buffer, _RGB, False), header.orientation
     # Pillow costs an import of its own, and most runs are of plain JPEGs.

@@ -66,7 +66,7 @@ def is_hdf5(source: Any) -> bool:
         with open(source, "rb") as file:
             return file.read(len(_HDF5_MAGIC)) == _HDF5_MAGIC
     except (OSError, ValueError):
-        return False  # a folder, a pattern; what is not there is told by what looks for it
+        return False  # a folder, a pattern; a path that is not there is refused later
 
 
 def guess_format(head: bytes) -> str | None:

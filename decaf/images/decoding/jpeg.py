@@ -11,7 +11,7 @@ from decaf.images.decoding.limits import MAX_PREAMBLE_BYTES
 
 __all__ = ["JpegHeader", "read_jpeg_header"]
 
-# What follows the fill bytes before a marker, of which there may be any number.
+# The marker after any number of fill bytes.
 _NO_FILL = re.compile(rb"[^\xff]", re.DOTALL)
 
 # Before the first scan; depth maps of telephones make some hundreds of segments.
@@ -54,7 +54,7 @@ def read_jpeg_header(data: bytes) -> JpegHeader:
     end = len(data)
     at, skipped = 2, 0
     for _segment in range(MAX_SEGMENTS):
-        # Between segments decoders skip whatever is not a marker, and so do we.
+        # Between segments decoders skip everything but a marker, and so do we.
         fill = data.find(b"\xff", at)
         mark = _NO_FILL.search(data, fill) if fill >= 0 else None
         if mark is None or mark.end() + 2 > end:

@@ -1,8 +1,8 @@
-"""How much one image may cost before it is refused, read from headers, not found out by trying.
+"""Limits on the cost of one image, checked by its header before anything is decoded.
 
 Decoding takes memory by the pixels that a header promises and time by the pieces that a file is cut
-into; both are bounded here, so that no file of a few bytes takes a machine along, in whatever
-process it is decoded.
+into; both are bounded here, so that no file of a few bytes takes all of a machine, in
+whichever process it is decoded.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ MAX_PIECES = 200_000
 # What may stand before an image's data where a decoder reads it byte by byte or copies it often.
 MAX_PREAMBLE_BYTES = 1 << 20
 
-# Of an image written as a text of numbers (PPM), of which a decoder reads a million a second.
+# Bytes of an image that is written as text (PPM); a decoder reads a million numbers a second.
 MAX_PLAIN_BYTES = 16 << 20
 
 # Of an image or a class. A zip's own limit; a tar has none, and a path on disk has 4096 bytes.

@@ -23,7 +23,7 @@ from decaf.images.decoding.samples import WHITE, Samples, keyed_out, to_rgb8
 __all__ = ["decode_with_pillow", "image_orientation", "image_to_rgb8"]
 
 # Pillow opens what it is told to and nothing else: no EPS (which runs Ghostscript), no PSD, no ICO.
-# MPO is a JPEG with further JPEGs behind it, of which the first is read.
+# MPO is a JPEG with further JPEGs behind it; the first is read.
 _PLUGINS = {"JPEG": ["JPEG", "MPO"], "BMP": ["BMP"]}
 
 # Pixels that are converted at a time.
