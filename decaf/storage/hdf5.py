@@ -4,19 +4,35 @@ HDF5 does not bear a write that fails: it is told late or not at all (a chunk th
 dataset is freed is lost without a word, and reads as zeros), closing the file then fails as well,
 and ends in a crash as often as in an error. Here HDF5 writes to an object of ours, for which every
 write succeeds: the first failure is remembered, and raised when HDF5 is out of the way.
+
+Text is UTF-8 of fixed length, padded with NUL. HDF5 keeps text of variable length in a heap of its
+own, which has no checksums, and in which a damaged length of zero makes the library (2.0 and
+before) search for ever. Text of fixed length lies where the numbers lie, with their checksums.
 """
 
 from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import IO, Any
 
 import h5py
+import numpy as np
 
-__all__ = ["HDF5Output", "hdf5_output"]
+__all__ = [
+    "LIBVER",
+    "HDF5Output",
+    "decode_text",
+    "hdf5_output",
+    "text_array",
+    "write_text_attribute",
+]
+
+# HDF5's format of 1.10: the first in which all metadata carries checksums, so that damage outside
+# the data is found as well; every HDF5 since 2016 reads it.
+LIBVER = ("v110", "v110")
 
 
 class HDF5Output:
@@ -44,15 +60,13 @@ class HDF5Output:
 
 
 @contextmanager
-def hdf5_output(stream: IO[bytes], libver: tuple[str, str]) -> Iterator[HDF5Output]:
+def hdf5_output(stream: IO[bytes]) -> Iterator[HDF5Output]:
     """Write an HDF5 file to a stream that has a descriptor.
 
     Parameters
     ----------
     stream : binary stream
         Empty, and open for reading too, as `decaf.storage.atomic.whole_file` gives it.
-    libver : (str, str)
-        Bounds of the format, as of `h5py.File`.
 
     Yields
     ------
@@ -65,7 +79,7 @@ def hdf5_output(stream: IO[bytes], libver: tuple[str, str]) -> Iterator[HDF5Outp
     """
     device = _Device(stream.fileno())
     try:
-        with h5py.File(device, "w", libver=libver) as file:
+        with h5py.File(device, "w", libver=LIBVER) as file:
             yield HDF5Output(file, device)
     finally:
         device.check()  # what it raises says more than an error that came of it
@@ -147,3 +161,65 @@ class _Device(io.RawIOBase):
 
     def seekable(self) -> bool:
         return True
+
+
+def text_array(texts: Sequence[str], width: int | None = None) -> np.ndarray:
+    """Encode texts for a dataset.
+
+    Parameters
+    ----------
+    texts : sequence of str
+        Signs that UTF-8 cannot hold are escaped; a NUL would end the text and is left out.
+    width : int, optional
+        Bytes of each; longer texts are cut between two signs. By default the longest's.
+
+    Returns
+    -------
+    ndarray, shape (len(texts),)
+        Of the fixed-length type that h5py writes as UTF-8.
+
+    Examples
+    --------
+    >>> text_array(["née", "a"]).tolist()
+    [b'n\\xc3\\xa9e', b'a']
+    >>> text_array(["née"], width=2).tolist()
+    [b'n']
+    """
+    encoded = [text.replace("\0", "").encode("utf-8", "backslashreplace") for text in texts]
+    if width is None:
+        width = max([1, *(len(text) for text in encoded)])
+    cut = [
+        text if len(text) <= width else text[:width].decode("utf-8", "ignore").encode("utf-8")
+        for text in encoded
+    ]
+    return np.array(cut, h5py.string_dtype("utf-8", width))
+
+
+def write_text_attribute(file: h5py.File, name: str, text: str) -> None:
+    """Write a root attribute as text of fixed length.
+
+    Parameters
+    ----------
+    file : h5py.File
+    name, text : str
+    """
+    (value,) = values = text_array([text])
+    file.attrs.create(name, value, dtype=values.dtype)
+
+
+def decode_text(value: str | bytes) -> str:
+    """Read one text as h5py gives it.
+
+    Parameters
+    ----------
+    value : str or bytes
+
+    Raises
+    ------
+    UnicodeError
+        Where it is not UTF-8.
+    """
+    text = value.decode("utf-8") if isinstance(value, bytes) else str(value)
+    # h5py lets bytes that are not UTF-8 through as surrogates.
+    text.encode("utf-8")
+    return text

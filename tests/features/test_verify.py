@@ -16,7 +16,7 @@ import decaf
 from decaf.cli.main import main
 from decaf.errors import FeatureFileError, OutputError, SettingError, WeightsError
 from decaf.features.verify import tolerance, verify
-from decaf.storage.hdf5_text import write_text_attribute
+from decaf.storage.hdf5 import write_text_attribute
 from decaf.storage.records import fingerprint
 
 WEIGHTS = "random:0:alexnet-64"

@@ -1,4 +1,4 @@
-"""A disk that fails under HDF5 is told once, and what was written is in the file."""
+"""A disk that fails under HDF5 is told once, and what was written, text too, is in the file."""
 
 from __future__ import annotations
 
@@ -11,11 +11,21 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from decaf.storage.atomic import whole_file
-from decaf.storage.hdf5 import HDF5Output, hdf5_output
+from decaf.storage.hdf5 import (
+    LIBVER,
+    HDF5Output,
+    decode_text,
+    hdf5_output,
+    text_array,
+    write_text_attribute,
+)
 
-LIBVER = ("v110", "v110")
+# NUL pads, and lone surrogates are no text.
+TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)), max_size=20)
 
 
 def fill(output: HDF5Output, between: Callable[[], object] = lambda: None) -> None:
@@ -40,7 +50,7 @@ EXPECTED = {"rows": [float(i) for i in range(40)], "names": [b"%080d" % i for i 
 
 
 def write(path: Path, between: Callable[[], object] = lambda: None) -> None:
-    with whole_file(path) as stream, hdf5_output(stream, LIBVER) as output:
+    with whole_file(path) as stream, hdf5_output(stream) as output:
         fill(output, between)
 
 
@@ -105,7 +115,7 @@ def test_a_failure_is_told_at_the_next_check(
     with (
         pytest.raises(OSError, match="No space left"),
         whole_file(tmp_path / "a.h5") as stream,
-        hdf5_output(stream, LIBVER) as output,
+        hdf5_output(stream) as output,
     ):
 
         def between() -> None:
@@ -124,8 +134,44 @@ def test_a_mistake_in_the_body_is_told_as_it_is(tmp_path: Path) -> None:
     with (
         pytest.raises(ValueError, match=r"^other shapes$"),
         whole_file(tmp_path / "a.h5") as stream,
-        hdf5_output(stream, LIBVER) as output,
+        hdf5_output(stream) as output,
     ):
         output.file.create_dataset("a", (3,), "f4")
         raise ValueError("other shapes")
     assert os.listdir(tmp_path) == []
+
+
+@given(st.lists(TEXT))
+def test_texts_survive(texts: list[str]) -> None:
+    assert [decode_text(value) for value in text_array(texts).tolist()] == texts
+
+
+@given(TEXT, st.integers(1, 30))
+def test_long_texts_are_cut_between_signs(text: str, width: int) -> None:
+    (value,) = text_array([text], width).tolist()
+    assert len(value) <= width
+    assert text.startswith(decode_text(value))
+    assert len(value) > min(len(text.encode()), width) - 4
+
+
+def test_what_utf8_cannot_hold_is_escaped() -> None:
+    assert text_array(["a\udcff\0b"]).tolist() == [b"a\\udcffb"]
+
+
+@pytest.mark.parametrize("value", [b"\xff", "a\udcff"])
+def test_what_is_not_utf8_is_not_text(value: str | bytes) -> None:
+    with pytest.raises(UnicodeError):
+        decode_text(value)
+
+
+@pytest.mark.parametrize("text", ["", "né", "x" * 1_000_000], ids=["empty", "short", "long"])
+def test_an_attribute_of_any_length(tmp_path: Path, text: str) -> None:
+    # A long one does not fit the object's header, where HDF5 keeps up to 64 KiB.
+    with h5py.File(tmp_path / "f.h5", "w", libver=LIBVER) as file:
+        write_text_attribute(file, "run", "first")
+        write_text_attribute(file, "run", text)
+    with h5py.File(tmp_path / "f.h5") as file:
+        assert decode_text(file.attrs["run"]) == text
+        kind = h5py.h5a.open(file.id, b"run").get_type()
+        assert not kind.is_variable_str()
+        assert kind.get_cset() == h5py.h5t.CSET_UTF8

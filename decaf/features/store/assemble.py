@@ -18,8 +18,7 @@ from decaf.features.store.content import ContentDigest, read_content
 from decaf.features.store.file import FeatureFile
 from decaf.images.status import STATUS_NAMES
 from decaf.storage.atomic import temporary_path, whole_file
-from decaf.storage.hdf5 import hdf5_output
-from decaf.storage.hdf5_text import text_array, write_text_attribute
+from decaf.storage.hdf5 import hdf5_output, text_array, write_text_attribute
 from decaf.storage.records import fingerprint
 
 __all__ = ["FileHead", "write_feature_file"]
@@ -102,7 +101,7 @@ def _write(
     """Write all of it; return the checksum of each column as it was meant to be."""
     content = ContentDigest()
     count = len(head.names)
-    with hdf5_output(stream, schema.LIBVER) as output:
+    with hdf5_output(stream) as output:
         file = output.file
         _write_head(file, head, content)
         features = file.create_group(schema.FEATURES)

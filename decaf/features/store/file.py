@@ -12,10 +12,11 @@ import numpy as np
 
 from decaf.errors import FeatureFileError, SettingError
 from decaf.features.store import schema
-from decaf.features.store.guard import Contents, check_contents, open_hdf5, refusing
+from decaf.features.store.guard import Contents, check_contents
 from decaf.features.store.layer_view import LayerView, read_rows, row_blocks
 from decaf.images.listing.split_folders import SPLITS
-from decaf.storage.hdf5_text import decode_text
+from decaf.storage.hdf5 import decode_text
+from decaf.storage.hdf5_checks import open_hdf5
 
 __all__ = ["FeatureFile", "open_features"]
 
@@ -82,7 +83,7 @@ class FeatureFile:
         self._file: h5py.File | None = None
         self._columns: dict[str, np.ndarray] = {}
         self._paths: np.ndarray | None = None
-        file = open_hdf5(path)
+        file = open_hdf5(path, schema.FEATURE_FILE)
         try:
             contents: Contents = check_contents(file, self.path)
         except BaseException:
@@ -293,7 +294,7 @@ class FeatureFile:
     def _dataset(self, name: str) -> h5py.Dataset:
         if self._file is None:
             raise FeatureFileError(f"{self.path}: the file has been closed")
-        with refusing(self.path):
+        with schema.FEATURE_FILE.reading(self.path):
             return self._file[name]
 
     def _optional(self, name: str) -> tuple[str, ...] | None:
@@ -327,7 +328,7 @@ class FeatureFile:
         texts = np.empty(dataset.shape[0], object)
         for start, stop in row_blocks(dataset):
             values = read_rows(dataset, start, stop)
-            with refusing(self.path):
+            with schema.FEATURE_FILE.reading(self.path):
                 texts[start:stop] = [decode_text(value) for value in values]
         return texts
 

@@ -20,28 +20,26 @@ dataset               type            content
 ``group``             (N,) str        what the image belongs to, empty where to nothing; likewise
 ====================  ==============  =========================================================
 
-All text is UTF-8 of fixed length, padded with NUL (`decaf.storage.hdf5_text` says why).
+All text is UTF-8 of fixed length, padded with NUL (`decaf.storage.hdf5` says why).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from decaf.images.decoding.limits import MAX_NAME_BYTES
+from decaf.errors import FeatureFileError
+from decaf.storage.hdf5_checks import FileKind
 
 __all__ = [
-    "ATTRIBUTES",
     "CLASS_NAMES",
     "COLUMNS",
     "CONTENT_SHA256",
     "FEATURES",
+    "FEATURE_FILE",
     "FORMAT",
     "GROUP",
     "LABEL",
     "LAYER_DTYPES",
-    "LIBVER",
-    "MAX_PATH_BYTES",
-    "MAX_TEXT_BYTES",
     "MESSAGE",
     "MESSAGE_BYTES",
     "NO_LABEL",
@@ -56,10 +54,6 @@ __all__ = [
 
 FORMAT = "decaf-features"
 SCHEMA = 1
-
-# HDF5's format of 1.10: the first in which all metadata carries checksums, so that damage outside
-# the data is found as well; every HDF5 since 2016 reads it.
-LIBVER = ("v110", "v110")
 
 FEATURES = "features"
 PATH = "path"
@@ -86,22 +80,29 @@ COLUMNS: Mapping[str, tuple[str, tuple[int, ...]]] = {
 }
 LAYER_DTYPES: tuple[str, ...] = ("<f4", "<f2")
 
-MAX_PATH_BYTES = MAX_NAME_BYTES
-
-# A class name at its longest, and the width of the message column.
-MAX_TEXT_BYTES = MAX_NAME_BYTES
+# Width of the message column.
 MESSAGE_BYTES = 512
 
-# Root attributes: ``schema`` is an integer, the others are UTF-8 strings. ``run`` is JSON of all
-# that determines a row, ``environment`` JSON of what does not (device, versions, command). Beside
-# these there is ``content`` in files written since it was added: JSON of the SHA-256 of each
-# dataset (`decaf.features.store.content`).
-ATTRIBUTES: tuple[str, ...] = (
-    "format",
-    "schema",
-    "decaf_version",
-    "created",
-    "run",
-    "fingerprint",
-    "environment",
+# Attributes of the root: ``schema`` is an integer, the others are UTF-8 strings. ``run`` is JSON of
+# all that determines a row, ``environment`` JSON of what does not (device, versions, command).
+# Files written since it was added have ``content`` too: JSON of the SHA-256 of each dataset
+# (`decaf.features.store.content`).
+FEATURE_FILE = FileKind(
+    name="features",
+    noun="feature file",
+    plural="feature files",
+    error=FeatureFileError,
+    format=FORMAT,
+    schema=SCHEMA,
+    attributes=(
+        "format",
+        "schema",
+        "decaf_version",
+        "created",
+        "run",
+        "fingerprint",
+        "environment",
+    ),
+    json=("run", "environment", "content"),
+    optional=("content",),
 )

@@ -14,11 +14,9 @@ import h5py
 import numpy as np
 
 from decaf.errors import OutputError, PackError
-from decaf.features.store.schema import LIBVER, MESSAGE_BYTES
 from decaf.images.status import STATUS_NAMES
 from decaf.storage.atomic import temporary_path, whole_file
-from decaf.storage.hdf5 import HDF5Output, hdf5_output
-from decaf.storage.hdf5_text import text_array, write_text_attribute
+from decaf.storage.hdf5 import HDF5Output, hdf5_output, text_array, write_text_attribute
 from decaf.storage.shards import ShardDirectory
 from decaf.train.pack import schema
 from decaf.train.pack.reader import Pack
@@ -32,6 +30,7 @@ __all__ = ["PackHead", "need_room", "write_pack"]
 # What the tables of a file take at most: a few numbers and checksums a row, and its name.
 HEAD_BYTES = 1 << 20
 ROW_BYTES = 128
+MESSAGE_BYTES = 512
 BAD_BYTES = 2 * MESSAGE_BYTES
 GIB = 2**30
 
@@ -122,7 +121,7 @@ def _write(
     between: Callable[[], object],
 ) -> dict[str, Any]:
     """Write all of it; return its counts and checksums as they were meant to be."""
-    with hdf5_output(stream, LIBVER) as output:
+    with hdf5_output(stream) as output:
         tables = TableDigests()
         writers = _begin_splits(output.file, head, index, tables)
         _write_images(output, head, index, shards, between, writers, tables)

@@ -8,14 +8,12 @@ from typing import Any
 import h5py
 import numpy as np
 
-from decaf.features.store.datasets import StorageCheck, object_kind
-from decaf.features.store.guard import check_names, link_names, refusing, root_attributes
 from decaf.images.spec import MAX_SIDE
+from decaf.storage.hdf5_checks import MAX_CLASSES, HDF5Check
 from decaf.train.pack import schema
 
 __all__ = ["PackContents", "check_pack"]
 
-MAX_CLASSES = 1_000_000
 _ROOT = {*schema.STATISTICS, "wnid", "class_name", schema.BAD}
 _COLUMNS = {"data", "label", "name", "content_sha256", "data_sha256"}
 
@@ -56,7 +54,7 @@ def check_pack(file: h5py.File, path: str) -> PackContents:
     Parameters
     ----------
     file : h5py.File
-        From `decaf.features.store.guard.open_hdf5`.
+        From `decaf.storage.hdf5_checks.open_hdf5`.
     path : str
         Its name in errors.
 
@@ -69,42 +67,38 @@ def check_pack(file: h5py.File, path: str) -> PackContents:
     PackError
         Names the file, the part of it, what was found and what was expected.
     """
-    kind = schema.PACK_FILE
-    with refusing(path, kind):
-        attrs, parsed = root_attributes(file, path, kind)
+    with schema.PACK_FILE.reading(path):
+        check = HDF5Check(file, path, schema.PACK_FILE)
+        attrs, parsed = check.attributes()
         run, content = parsed["run"], parsed["content"]
         computed = schema.content_fingerprint(run, content)
         if computed != attrs["fingerprint"]:
-            kind.refuse(
-                path,
+            check.refuse(
                 f"its fingerprint {attrs['fingerprint']!r} is not that of its settings and "
-                f"checksums, {computed!r}",
+                f"checksums, {computed!r}"
             )
         size, encoding, resize = run.get("size"), run.get("encoding"), run.get("resize")
         if type(size) is not int or not 1 <= size <= MAX_SIDE:
-            kind.refuse(path, f"its settings give the size {size!r}, expected 1 to {MAX_SIDE}")
+            check.refuse(f"its settings give the size {size!r}, expected 1 to {MAX_SIDE}")
         if encoding not in schema.ENCODINGS:
-            kind.refuse(path, f"its settings give the encoding {encoding!r}, expected jpeg or raw")
+            check.refuse(f"its settings give the encoding {encoding!r}, expected jpeg or raw")
         if resize not in schema.RESIZES:
-            kind.refuse(
-                path,
+            check.refuse(
                 f"its settings give the resize {resize!r}, expected one of "
-                f"{', '.join(schema.RESIZES)}",
+                f"{', '.join(schema.RESIZES)}"
             )
         if file.userblock_size:
-            kind.refuse(path, f"begins with {file.userblock_size} bytes that are not its own")
-        names = link_names(file, path, "the file", kind)
+            check.refuse(f"begins with {file.userblock_size} bytes that are not its own")
+        names = check.links(file, "the file")
         splits = [split for split in schema.SPLITS if split in names]
-        check_names(names, _ROOT | {"train"} | set(splits), path, kind)
-        check = StorageCheck(file, path, kind)
+        check.only(names, _ROOT | {"train"} | set(splits))
         for name, (dtype, axes) in schema.STATISTICS.items():
             shape = (3, size, size) if name == "mean_image" else (3,) * axes
             check.typed(name, check.dataset(file, name), (dtype,), shape)
-        check.strings(file, "wnid", 1, MAX_CLASSES)
-        classes = file["wnid"].shape[0]
+        classes = check.strings(file, "wnid", 1, MAX_CLASSES)
         check.strings(file, "class_name", classes, classes)
-        _check_bad(check, _group(file, path, schema.BAD, set(_BAD)))
-        contents = {split: _check_split(check, file, split, size, encoding) for split in splits}
+        _check_bad(check, _group(check, schema.BAD, set(_BAD)))
+        contents = {split: _check_split(check, split, size, encoding) for split in splits}
         check.total()
     return PackContents(
         size, encoding, resize, contents, attrs, run, content, parsed["environment"]
@@ -114,16 +108,13 @@ def check_pack(file: h5py.File, path: str) -> PackContents:
 _BAD = ("row", "split", "name", "label", "status", "message", "content_sha256")
 
 
-def _group(file: h5py.File, path: str, name: str, expected: set[str]) -> h5py.Group:
-    kind = schema.PACK_FILE
-    if object_kind(file, name) != h5py.h5o.TYPE_GROUP:
-        kind.refuse(path, f"{name!r} is not a group")
-    group: h5py.Group = file[name]
-    check_names(link_names(group, path, name, kind), expected, f"{path}: {name}", kind)
+def _group(check: HDF5Check, name: str, expected: set[str]) -> h5py.Group:
+    group = check.group(name)
+    check.only(check.links(group, name), expected, f"{name}: ")
     return group
 
 
-def _check_bad(check: StorageCheck, group: h5py.Group) -> None:
+def _check_bad(check: HDF5Check, group: h5py.Group) -> None:
     count = check.names(group, "name")
     for name in ("split", "status", "message"):
         check.strings(group, name, count, count)
@@ -133,11 +124,9 @@ def _check_bad(check: StorageCheck, group: h5py.Group) -> None:
     check.typed("bad/content_sha256", digests, ("|u1",), (count, 32))
 
 
-def _check_split(
-    check: StorageCheck, file: h5py.File, split: str, size: int, encoding: str
-) -> tuple[int, int]:
+def _check_split(check: HDF5Check, split: str, size: int, encoding: str) -> tuple[int, int]:
     columns = _COLUMNS | ({"offset", "kept"} if encoding == "jpeg" else set())
-    group = _group(file, check.path, split, columns)
+    group = _group(check, split, columns)
     count = check.names(group, "name")
     if not count:
         check.refuse(f"{split} holds no images")

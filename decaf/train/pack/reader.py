@@ -15,9 +15,9 @@ import h5py
 import numpy as np
 
 from decaf.errors import ImageError, SettingError
-from decaf.features.store.guard import open_hdf5, refusing
 from decaf.images.status import STATUS_NAMES
-from decaf.storage.hdf5_text import decode_text
+from decaf.storage.hdf5 import decode_text
+from decaf.storage.hdf5_checks import open_hdf5
 from decaf.train.pack import schema
 from decaf.train.pack.guard import PackContents, check_pack
 from decaf.train.pack.tables import table_digest
@@ -73,7 +73,7 @@ class Pack:
         self._file: h5py.File | None = file
         self._map: mmap.mmap | None = None
         self._lock = threading.Lock()
-        with refusing(path, schema.PACK_FILE):
+        with schema.PACK_FILE.reading(path):
             self.wnids = _texts(file["wnid"])
             self.class_names = _texts(file["class_name"])
             self.mean, self.std = file["mean"][:], file["std"][:]
@@ -187,7 +187,7 @@ class Pack:
         PackError
             Where something in it has changed.
         """
-        with self.locked() as file, refusing(self.path, schema.PACK_FILE):
+        with self.locked() as file, schema.PACK_FILE.reading(self.path):
             for name, split in self.splits.items():
                 split.check_data(file[name]["data_sha256"][:], between)
             if table_digest(file) != self.content:
@@ -203,7 +203,7 @@ class Pack:
         length : int
             Number of bytes.
         """
-        with self.locked() as file, refusing(self.path, schema.PACK_FILE):
+        with self.locked() as file, schema.PACK_FILE.reading(self.path):
             if self._map is None:
                 # Of the file that was checked, whatever its name stands for by now.
                 descriptor = file.id.get_vfd_handle()
@@ -224,7 +224,7 @@ class Pack:
         split : str
         """
         good = self.splits[split]
-        with self.locked() as file, refusing(self.path, schema.PACK_FILE):
+        with self.locked() as file, schema.PACK_FILE.reading(self.path):
             bad = file[schema.BAD]
             rows = np.flatnonzero(np.array([entry[0] == split for entry in self.bad], bool))
             places = bad["row"][:][rows]
@@ -336,14 +336,14 @@ class PackSplit:
     def names(self) -> list[bytes]:
         """Path of each image below the data set that was packed."""
         if self._names is None:
-            with self._pack.locked() as file, refusing(self._pack.path, schema.PACK_FILE):
+            with self._pack.locked() as file, schema.PACK_FILE.reading(self._pack.path):
                 self._names = file[self.name]["name"][:].tolist()
         return self._names
 
     @property
     def content_sha256(self) -> np.ndarray:
         """SHA-256 of the file each image was made from: (N, 32) uint8."""
-        with self._pack.locked() as file, refusing(self._pack.path, schema.PACK_FILE):
+        with self._pack.locked() as file, schema.PACK_FILE.reading(self._pack.path):
             digests: np.ndarray = file[self.name]["content_sha256"][:]
         return digests
 

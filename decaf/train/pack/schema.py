@@ -40,7 +40,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from decaf.errors import PackError
-from decaf.features.store.kind import FileKind
+from decaf.storage.hdf5_checks import FileKind
 from decaf.storage.records import canonical_json
 
 __all__ = [

@@ -360,5 +360,5 @@ def _refuse_unstorable(
 
 
 def _storable(text: str) -> str:
-    """Return a text as it comes back from a file; see `decaf.storage.hdf5_text.text_array`."""
+    """Return a text as it comes back from a file; see `decaf.storage.hdf5.text_array`."""
     return text.replace("\0", "").encode("utf-8", "backslashreplace").decode()

@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 
 from decaf.errors import FeatureFileError
-from decaf.features.store import datasets as storage
-from decaf.features.store import guard
 from decaf.features.store.file import open_features
-from decaf.storage.hdf5_text import write_text_attribute
+from decaf.features.store.schema import FEATURE_FILE
+from decaf.storage import hdf5_checks
+from decaf.storage.hdf5 import write_text_attribute
+from decaf.storage.hdf5_checks import HDF5Check
 from decaf.storage.records import canonical_json, fingerprint
 
 Change = Callable[[h5py.File], None]
@@ -75,7 +76,7 @@ def aliased(file: h5py.File) -> None:
 
 
 def too_many(file: h5py.File) -> None:
-    for i in range(guard.MAX_OBJECTS):
+    for i in range(hdf5_checks.MAX_OBJECTS):
         file.create_group(f"features/x{i}")
 
 
@@ -362,8 +363,8 @@ def test_more_stored_than_the_file_has_is_refused(
 ) -> None:
     """Chunks that share their bytes would make a small file a large one."""
     with h5py.File(feature_file) as file:
-        check = storage.DatasetCheck(file, "f.h5")
-        check.layer(file["features"], "fc6", 4)
+        check = HDF5Check(file, "f.h5", FEATURE_FILE)
+        check.dataset(file["features"], "fc6")
         check.total()
         check.file_bytes = check.stored_bytes - 1
         with pytest.raises(FeatureFileError, match=r"f\.h5: its data claims \d+ bytes of a file"):
@@ -373,8 +374,8 @@ def test_more_stored_than_the_file_has_is_refused(
 def test_columns_that_unpack_to_too_much_are_refused(
     feature_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(storage, "MAX_UNPACKED_BYTES", 10)
-    monkeypatch.setattr(storage, "MAX_UNPACKED_RATIO", 0)
+    monkeypatch.setattr(hdf5_checks, "MAX_UNPACKED_BYTES", 10)
+    monkeypatch.setattr(hdf5_checks, "MAX_UNPACKED_RATIO", 0)
     with pytest.raises(FeatureFileError, match="columns would unpack to"):
         open_features(feature_file)
 

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from decaf.errors import PackError, SettingError
 from decaf.images.listing.sources import collect
-from decaf.storage.hdf5_text import write_text_attribute
+from decaf.storage.hdf5 import write_text_attribute
 from decaf.train.pack import reader, schema
 from decaf.train.pack.guard import PackContents
 from decaf.train.pack.reader import Pack
