@@ -125,9 +125,8 @@ def _checkpoint(where: str) -> dict[str, Any]:
 
 
 def _run(where: str) -> dict[str, Any]:
-    from decaf.train.checkpoint import Checkpoints
+    from decaf.train.checkpoint import LOG_FILE, SETTINGS_FILE, WEIGHTS_FILE, TrainingFolder
     from decaf.train.log import read_log
-    from decaf.train.run_folder import CHECKPOINTS, LOG_FILE, SETTINGS_FILE, WEIGHTS_FILE
 
     folder = Path(where)
     record = json.loads((folder / SETTINGS_FILE).read_bytes())
@@ -138,7 +137,7 @@ def _run(where: str) -> dict[str, Any]:
         "images": record.get("images"),
         "validation_images": record.get("validation_images"),
         "init_from": record.get("init_from"),
-        "checkpoints": [path.name for path in Checkpoints(folder / CHECKPOINTS, 1).paths()],
+        "checkpoints": [path.name for path in TrainingFolder(folder, {}, 1).checkpoints.paths()],
         "network": WEIGHTS_FILE if (folder / WEIGHTS_FILE).is_file() else None,
         "last_row": rows[-1] if rows else None,
     }

@@ -11,16 +11,14 @@ from typing import Any
 from torch import Tensor
 
 from decaf.errors import OutputError, ResumeError, Stopped
-from decaf.storage.atomic import SUFFIX, disk_errors, write_atomically
-from decaf.storage.lock import acquire
+from decaf.storage.atomic import SUFFIX, disk_errors
+from decaf.storage.lock import LOCK_NAME
 from decaf.storage.records import differences
+from decaf.storage.run_folder import RunFolder
 from decaf.train.checkpoint import read_checkpoint, write_checkpoint
-from decaf.version import __version__
 
 __all__ = ["WorkFolder"]
 
-FORMAT = "decaf-finetune"
-SCHEMA = 2
 KEPT = "what is finished is kept, for `resume=True`"
 
 _RECORD = "finetune.json"
@@ -30,7 +28,7 @@ _RUN = "run"
 _BEFORE = "before"
 
 
-class WorkFolder:
+class WorkFolder(RunFolder):
     """The folder beside a model in which it is made.
 
     It holds ``finetune.json`` (what was asked for), ``data.pack``, ``head.safetensors`` (the frozen
@@ -53,13 +51,18 @@ class WorkFolder:
     def __init__(
         self, model: Path, record: dict[str, Any], images: dict[str, Any] | None = None
     ) -> None:
+        super().__init__(
+            model.with_name(model.stem + ".finetune"),
+            _RECORD,
+            format="decaf-finetune",
+            schema=2,
+            remedy="give `overwrite=True`",
+        )
         self.model = model
-        self.path = model.with_name(model.stem + ".finetune")
         self.record = json.loads(json.dumps(record))
         self.images = images
         self.pack = self.path / _PACK
         self.run = self.path / _RUN
-        self._lock: int | None = None
 
     def open(self, *, resume: bool, overwrite: bool) -> bool:
         """Take the folder.
@@ -91,19 +94,10 @@ class WorkFolder:
                 f"{self.model}: exists already; give another `out`, or `overwrite=True` to replace "
                 "it"
             )
-        known = self.path / _RECORD
-        if self.path.exists() and not self.path.is_dir():
-            raise OutputError(f"{self.path}: is needed for work and is no folder; move it away")
+        known = self.record_path
         caught = (self.path / _BEFORE / _RECORD).exists()
-        if self.path.is_dir() and not known.exists() and not caught:
-            strange = [name for name in sorted(os.listdir(self.path)) if not _is_early(name)]
-            if strange:
-                raise OutputError(
-                    f"{self.path}: is needed for work and holds something else ({strange[0]!r}); "
-                    "move it away, or give another `out`"
-                )
+        self.hold(lambda name: caught or _is_early(name))
         with disk_errors(self.path, "nothing was begun"):
-            self._lock = acquire(self.path)
             self._recover()
             if known.exists() and not (resume or overwrite):
                 raise OutputError(
@@ -113,7 +107,7 @@ class WorkFolder:
             if overwrite and not resume:
                 self._set_aside()
             if known.exists():
-                self._compare(known)
+                self._compare()
             elif self.model.exists() and not overwrite:
                 raise OutputError(
                     f"{self.model}: exists already, and no unfinished run beside it; give another "
@@ -123,32 +117,24 @@ class WorkFolder:
                 self._write(None)
         return resume
 
-    def _compare(self, path: Path) -> None:
-        try:
-            found = json.loads(path.read_bytes())
-            kind, schema, version = (found[k] for k in ("format", "schema", "decaf_version"))
-            before = found["asked"]
-            if kind != FORMAT or not isinstance(before, dict):
-                raise ValueError("it is not of a fine-tuning of decaf")
-        except (ValueError, KeyError, TypeError) as error:
-            raise ResumeError(f"{path}: is damaged ({error}); give `overwrite=True`") from error
-        if schema != SCHEMA:
-            raise ResumeError(
-                f"{path}: was written in schema {schema!r:.60} by decaf {version!s:.60}, this "
-                f"version reads {SCHEMA}; go on with that version, or give `overwrite=True`"
-            )
-        differing = differences(before, self.record)
+    def _compare(self) -> None:
+        found = self.read_record()
+        before = found.get("asked")
+        with self.reading_record():
+            if not isinstance(before, dict):
+                raise ValueError("it does not say what was asked for")
         # Of an unfinished run packing compares the images, which sees more.
-        if not differing and found.get("result") and found.get("images") != self.images:
+        same = not differences(before, self.record)
+        if same and found.get("result") and found.get("images") != self.images:
             raise ResumeError(
                 f"{self.path}: was begun with other images ({_changed(found, self.images)}); give "
                 "those, another `out`, or `overwrite=True` instead of `resume=True`"
             )
-        if differing:
-            raise ResumeError(
-                f"{self.path}: was begun with other settings ({'; '.join(differing)}); "
-                "give those, another `out`, or `overwrite=True` instead of `resume=True`"
-            )
+        self.refuse_differences(
+            before,
+            self.record,
+            "give those, another `out`, or `overwrite=True` instead of `resume=True`",
+        )
 
     def check_content(self, before: str, now: str) -> None:
         """Refuse images of a finished run that were packed again and became another pack; drop it.
@@ -173,10 +159,10 @@ class WorkFolder:
     def _is_almost_done(self) -> bool:
         """Tell whether the same run was killed after it had its result, before all was tidy."""
         try:
-            found = json.loads((self.path / _RECORD).read_bytes())
+            found = self.read_record()
             unfinished = found["result"] is not None and found.get("tidy") is False
             return bool(unfinished and found["asked"] == self.record)
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ResumeError, KeyError):
             return False
 
     def _write(
@@ -186,22 +172,19 @@ class WorkFolder:
         *,
         tidy: bool = False,
     ) -> None:
-        head = {"format": FORMAT, "schema": SCHEMA, "decaf_version": __version__}
         body = {"asked": self.record, "images": self.images}
-        body |= {"adjusted": adjusted, "result": result, "tidy": tidy}
-        text = json.dumps({**head, **body}, indent=1)
-        with disk_errors(self.path / _RECORD, KEPT):
-            write_atomically(self.path / _RECORD, text.encode())
+        with disk_errors(self.record_path, KEPT):
+            self.write_record({**body, "adjusted": adjusted, "result": result, "tidy": tidy})
 
     def adjusted(self) -> dict[str, Any] | None:
         """Return the training settings that were taken in place of those asked for, if any."""
-        found: dict[str, Any] | None = json.loads((self.path / _RECORD).read_bytes())["adjusted"]
-        return found
+        adjusted: dict[str, Any] | None = self.read_record()["adjusted"]
+        return adjusted
 
     def result(self) -> dict[str, Any] | None:
         """Return what `keep_result` kept; None where the run is not finished."""
-        found: dict[str, Any] | None = json.loads((self.path / _RECORD).read_bytes())["result"]
-        return found
+        result: dict[str, Any] | None = self.read_record()["result"]
+        return result
 
     def keep_result(self, result: dict[str, Any]) -> None:
         """Write down what model and card are going to tell, which are written next."""
@@ -249,9 +232,9 @@ class WorkFolder:
         """
         if not keep:
             self._drop_material()
-        found = json.loads((self.path / _RECORD).read_bytes())
-        if found.get("tidy") is False:
-            self._write(found["adjusted"], found["result"], tidy=True)
+        record = self.read_record()
+        if record.get("tidy") is False:
+            self._write(record["adjusted"], record["result"], tidy=True)
 
     def _drop_material(self) -> None:
         for path in (self.pack, self.path / _HEAD, self.run / "weights.safetensors"):
@@ -261,7 +244,7 @@ class WorkFolder:
 
     def discard(self) -> None:
         """Remove what this run made, and give back what it was to replace."""
-        if self._lock is None:
+        if not self.is_held:
             return
         self._empty()
         if (self.path / _BEFORE).exists():
@@ -276,14 +259,14 @@ class WorkFolder:
             return
         if not (before / _RECORD).exists():
             shutil.rmtree(before)  # nothing yet in it, or hardly anything any more
-        elif not (self.path / _RECORD).exists():
+        elif not self.record_path.exists():
             self._put_back()
-        elif _is_finished(self.path / _RECORD):
+        elif _is_finished(self.record_path):
             self._drop_before()
 
     def _set_aside(self) -> None:
         """Make room for a new run; of two that were there the one that was finished is kept."""
-        before, known = self.path / _BEFORE, self.path / _RECORD
+        before, known = self.path / _BEFORE, self.record_path
         if before.exists() and known.exists() and not _is_finished(known):
             self._empty()
             return
@@ -316,18 +299,12 @@ class WorkFolder:
             _remove(self.path / name)
 
     def _names(self) -> list[str]:
-        return [name for name in os.listdir(self.path) if name not in ("lock", _BEFORE)]
-
-    def close(self) -> None:
-        """Release the folder."""
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        return [name for name in os.listdir(self.path) if name not in (LOCK_NAME, _BEFORE)]
 
 
 def _is_early(name: str) -> bool:
     """Tell whether a name is one that a run which was killed at once leaves."""
-    return name in ("lock", _BEFORE) or name == _RECORD + SUFFIX
+    return name in (_BEFORE, _RECORD + SUFFIX)
 
 
 def _is_finished(record: Path) -> bool:

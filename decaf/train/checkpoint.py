@@ -1,4 +1,4 @@
-"""Checkpoints: whole or absent, checked when they are read, the last few kept.
+"""The folder of a training run and its checkpoints: whole or absent, the last few kept.
 
 A checkpoint is a safetensors file. Its header holds, as JSON, all of the state that is not
 tensors, and the SHA-256 of that and of the tensors. There is no state of random generators in it:
@@ -10,7 +10,9 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +20,31 @@ import safetensors
 from torch import Tensor
 
 from decaf.backbone.weights.state import state_sha256
-from decaf.errors import ResumeError
+from decaf.errors import OutputError, ResumeError
 from decaf.storage.atomic import SUFFIX, disk_errors, remove_leftover, whole_file
+from decaf.storage.run_folder import RunFolder
 from decaf.storage.tensors import write_tensors
 from decaf.version import __version__
 
-__all__ = ["Checkpoints", "read_checkpoint", "write_checkpoint"]
+__all__ = [
+    "CURVES_FILE",
+    "LOG_FILE",
+    "SETTINGS_FILE",
+    "WEIGHTS_FILE",
+    "Checkpoints",
+    "TrainingFolder",
+    "read_checkpoint",
+    "write_checkpoint",
+]
 
 FORMAT = "decaf-checkpoint"
 SCHEMA = "1"
+
+CHECKPOINTS = "checkpoints"
+SETTINGS_FILE = "run.json"
+WEIGHTS_FILE = "weights.safetensors"
+LOG_FILE = "log.csv"
+CURVES_FILE = "curves.png"
 
 _logger = logging.getLogger(__name__)
 
@@ -172,3 +190,115 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         return state, tensors
     except (OSError, ValueError, KeyError, safetensors.SafetensorError) as error:
         raise ResumeError(f"{path}: is damaged, or no checkpoint ({error})") from error
+
+
+class TrainingFolder(RunFolder):
+    """The folder of a training run.
+
+    Parameters
+    ----------
+    path : Path
+    record : dict
+        JSON values: all that determines the run.
+    keep : int
+        How many of the newest checkpoints to keep, at least 1.
+
+    Attributes
+    ----------
+    checkpoints : Checkpoints
+    lengthened : list of dict
+        For each time that the run was asked for more epochs: ``epochs``, which it had before, and
+        ``step``, at which it went on. They stand in ``run.json``.
+    grown : bool
+        Whether the last of them is of this session.
+    """
+
+    def __init__(self, path: Path, record: dict[str, Any], keep: int) -> None:
+        super().__init__(
+            path, SETTINGS_FILE, format="decaf-train", schema=1, remedy="give another `out`"
+        )
+        self.checkpoints = Checkpoints(path / CHECKPOINTS, keep)
+        self.lengthened: list[dict[str, Any]] = []
+        self.grown = False
+        self._record = record
+
+    def open(self, resume: bool, needed: int) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
+        """Take the folder.
+
+        Parameters
+        ----------
+        resume : bool
+            Whether to go on with the run that is there.
+        needed : int
+            Bytes that all checkpoints and the weights take.
+
+        Returns
+        -------
+        state : dict
+        tensors : dict of str to Tensor
+            Of the last intact checkpoint; or None in place of both, where there is none.
+
+        Raises
+        ------
+        OutputError
+            If it holds a run and `resume` is not wanted, holds something else, is in use, or the
+            disk has not enough room.
+        ResumeError
+            If the run in it was another, or none of its checkpoints is intact.
+        """
+        with disk_errors(self.path, "nothing was begun"):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.hold(_is_unfinished)
+            if self.record_path.exists() and not resume:
+                raise OutputError(
+                    f"{self.path}: holds a run already; give `resume=True` to go on with it, "
+                    "or another `out`"
+                )
+            self._check_room(needed)
+            for name in os.listdir(self.path):
+                if _is_unfinished(name):
+                    (self.path / name).unlink()
+            if not self.record_path.exists():
+                self._write()
+                return None
+        epochs = self._compare()
+        found = self.checkpoints.newest()
+        if epochs is not None:
+            step = 0 if found is None else found[0]["trainer"]["step"]
+            self.lengthened.append({"epochs": epochs, "step": step})
+            self.grown = True
+            with disk_errors(self.path, "nothing was changed"):
+                self._write()
+        return found
+
+    def _write(self) -> None:
+        more = {"lengthened": self.lengthened} if self.lengthened else {}
+        self.write_record({**self._record, **more})
+
+    def _compare(self) -> float | None:
+        """Refuse another run; return the epochs that it had, where it is asked for more."""
+        before = self.read_record()
+        with self.reading_record():
+            self.lengthened = list(before.pop("lengthened", []))
+            epochs, now = before["settings"]["epochs"], self._record["settings"]["epochs"]
+            longer = epochs < now
+            if longer:
+                before["settings"]["epochs"] = now
+        self.refuse_differences(before, self._record, "give those, or another `out`")
+        return epochs if longer else None
+
+    def _check_room(self, needed: int) -> None:
+        """See that the checkpoints will fit, before hours go by."""
+        needed -= sum(p.stat().st_size for p in self.checkpoints.paths())
+        free = shutil.disk_usage(self.path).free
+        if free < needed:
+            raise OutputError(
+                f"{self.path}: the run needs {needed / 1e6:.0f} MB for checkpoints and weights, "
+                f"and the disk has {free / 1e6:.0f} MB; make room, or keep fewer with `keep`"
+            )
+
+
+def _is_unfinished(name: str) -> bool:
+    """Tell whether a file is one that was being written when its process was killed."""
+    whole = (SETTINGS_FILE, LOG_FILE, WEIGHTS_FILE, CURVES_FILE)
+    return name.endswith(SUFFIX) and name.removesuffix(SUFFIX) in whole

@@ -26,7 +26,7 @@ from decaf.runtime.cores import cores_of_process
 from decaf.runtime.processes import World
 from decaf.runtime.progress import progress_for
 from decaf.storage.atomic import disk_errors
-from decaf.train.checkpoint import Checkpoints
+from decaf.train.checkpoint import CURVES_FILE, LOG_FILE, WEIGHTS_FILE, TrainingFolder
 from decaf.train.curves import can_draw, draw_curves
 from decaf.train.feed import Feed, Normaliser, Split, steps_per_epoch
 from decaf.train.initial_weights import preprocess_of, start_state
@@ -34,7 +34,6 @@ from decaf.train.log import Log
 from decaf.train.loop import Loop
 from decaf.train.pack.reader import Pack
 from decaf.train.recipe import LEARNED, TrainSettings
-from decaf.train.run_folder import CHECKPOINTS, CURVES_FILE, LOG_FILE, WEIGHTS_FILE, RunFolder
 from decaf.train.trainer import DTYPES, Trainer
 from decaf.train.validate import Validation, centre_crops, validate
 from decaf.version import __version__
@@ -167,7 +166,6 @@ class TrainingRun:
         self.split: Split = pack.splits["train"] if split is None else split
         self.validation_split = validation
         self.workers = workers or cores_of_process()
-        self.checkpoints = Checkpoints(folder / CHECKPOINTS, rhythm.keep)
         begun = init_from if isinstance(init_from, Weights) else None
         if init_from is not None and not isinstance(init_from, Weights):
             begun = load_weights(init_from)
@@ -201,7 +199,7 @@ class TrainingRun:
         self.seconds = 0.0
         self.sha256 = ""
         self.last: Validation | None = None
-        self.run_folder = RunFolder(folder, self.checkpoints, self.record)
+        self.run_folder = TrainingFolder(folder, self.record, rhythm.keep)
 
     def _check(self) -> None:
         size, world = self.settings.batch_size, self.world.size
@@ -439,7 +437,7 @@ class TrainingRun:
             "last": None if self.last is None else asdict(self.last),
         }
         tensors = {**self.trainer.tensors(), "sums": sums}
-        self.checkpoints.write(self.trainer.step, state, tensors)
+        self.run_folder.checkpoints.write(self.trainer.step, state, tensors)
 
     def save_weights(self) -> None:
         """Write the weights file, of the plain network."""
@@ -481,7 +479,7 @@ class TrainingRun:
 
     def diverged(self, what: str) -> str:
         """Word the end of a run that went wrong."""
-        rate, kept = self.trainer.rate(), self.checkpoints.paths()
+        rate, kept = self.trainer.rate(), self.run_folder.checkpoints.paths()
         where = "nothing was saved yet"
         if kept:
             where = f"the last good state is {kept[-1]}"

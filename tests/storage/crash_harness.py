@@ -63,7 +63,8 @@ class Case:
     Attributes
     ----------
     arguments : list of str
-        With ``OUT`` for the folder that it writes to.
+        With ``OUT`` for the folder that it writes to. Of ``numbers`` the rest is the folder of
+        images: no command of decaf, but the smallest file that is made of shards.
     content : callable
         Folder → all that does not depend on when and where it was made.
     final : list of str
@@ -140,7 +141,11 @@ def shards_finished(folder: Path) -> float:
     manifests = list(folder.rglob("manifest-*.txt"))
     if manifests:
         return float(sum(path.read_bytes().count(b"\n") for path in manifests))
-    done = [path for path in folder.rglob("*") if path.suffix in (".h5", ".pack", ".head")]
+    done = [
+        path
+        for path in folder.rglob("*")
+        if path.suffix in (".h5", ".pack", ".head") or path.name == "numbers"
+    ]
     return float("inf") if done else 0
 
 
@@ -150,6 +155,24 @@ def steps_finished(folder: Path) -> float:
         return float("inf")
     steps = [path.stem for path in folder.rglob("checkpoints/step-*.safetensors")]
     return float(max(steps)[5:]) if steps else 0
+
+
+def numbers_content(path: Path) -> Any:
+    """Read the smallest file that is made of shards."""
+    return json.loads(path.read_bytes())
+
+
+def make_numbers(out: str, images: str) -> int:
+    """Make that file as a command would."""
+    from decaf.errors import DecafError
+    from numbers_file import NumbersFile, make
+
+    try:
+        make(NumbersFile(Path(out) / "numbers", Path(images)))
+    except DecafError as error:
+        print(f"decaf: {error}", file=sys.stderr)
+        return 2
+    return 0
 
 
 def make_inputs(folder: Path) -> dict[str, Case]:
@@ -197,6 +220,9 @@ def make_inputs(folder: Path) -> dict[str, Case]:
     torch.manual_seed(0)
     step = ["--checkpoint-steps", "2", "--resume"]
     cases = {
+        "numbers": Case(
+            ["numbers", "OUT", str(images / "ants")],
+            lambda out: numbers_content(out / "numbers"), ["numbers"], shards_finished),
         "extract": Case(
             ["extract", str(broken), "-o", "OUT/f.h5", "--on-error", "record", *extraction],
             lambda out: feature_content(out / "f.h5"), ["f.h5"], shards_finished),
@@ -289,7 +315,8 @@ class Harness:
             self._shim.crash_arm(
                 f"{self.out}/".encode(), ctypes.c_long(at), how, NUMBERS.get(mode, 0)
             )
-            code = main(arguments)
+            of_noun = arguments[0] == "numbers"
+            code = make_numbers(*arguments[1:]) if of_noun else main(arguments)
         finally:
             calls = self._shim.crash_calls()
             self._shared[8] = self._shim.crash_noted()

@@ -292,7 +292,7 @@ def test_a_folder_that_is_taken_is_refused(
     os.close(held)
     file = tmp_path / "file"
     file.write_bytes(b"")
-    with pytest.raises(OutputError, match="is no folder; give another `out`"):
+    with pytest.raises(OutputError, match="is no folder; move it away"):
         go(pack_path, file, settings)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/thesis.tex").write_bytes(b"")
@@ -305,7 +305,7 @@ def test_a_folder_that_is_taken_is_refused(
     ("change", "told"),
     [
         ({"schema": 2}, r"was written in schema 2 by decaf 9\.9, this version reads 1"),
-        ({"format": "cake"}, r"is damaged \(it is not of a run of decaf\)"),
+        ({"format": "cake"}, r"is damaged \(its format is 'cake', not 'decaf-train'\)"),
         (None, r"run\.json: is damaged \("),
     ],
 )
