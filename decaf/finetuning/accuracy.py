@@ -7,15 +7,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp
+from scipy.stats import binomtest
 
+from decaf.heads.calibration import sharpness
 from decaf.heads.metrics import wilson_interval
 
 __all__ = ["Accuracy", "Trial", "best_step", "sign_test"]
 
 # The search for a temperature goes from the inverse of this to this, for logits of deviation 1.
-_HOTTEST = 1e3
+_SHARPEST = 1e3
 
 
 @dataclass(frozen=True)
@@ -112,18 +113,8 @@ class Trial:
         # Of what the labels leave, the other classes have equal parts.
         pull = ahead.sum(axis=1).mean() / (images + 2) / max(1, classes - 1)
 
-        def losses(sharpness: float) -> np.ndarray:
-            found: np.ndarray = logsumexp(sharpness * ahead, axis=1)
-            return found
-
-        def smoothed(log: float) -> float:
-            # Convex in the sharpness, the inverse of the temperature: there is one minimum.
-            sharpness = math.exp(log)
-            return float(losses(sharpness).mean() - sharpness * pull)
-
-        most = math.log(_HOTTEST)
-        best = minimize_scalar(smoothed, bounds=(-most, most), method="bounded")
-        return cls(logits.argmax(axis=1) == labels, losses(math.exp(best.x)))
+        factor = sharpness(ahead, float(pull), 1 / _SHARPEST, _SHARPEST)
+        return cls(logits.argmax(axis=1) == labels, logsumexp(factor * ahead, axis=1))
 
     @property
     def accuracy(self) -> Accuracy:
@@ -166,14 +157,7 @@ def sign_test(one: np.ndarray, other: np.ndarray) -> float:
     0.03125
     """
     first, second = int((one & ~other).sum()), int((other & ~one).sum())
-    total, fewer = first + second, min(first, second)
-    # In whole numbers, each from the one before, and divided last: 2**total is beyond floats from
-    # 1024 on.
-    ways = term = 1
-    for k in range(fewer):
-        term = term * (total - k) // (k + 1)
-        ways += term
-    return min(1.0, float(2 * ways / 2**total))
+    return float(binomtest(first, first + second).pvalue) if first + second else 1.0
 
 
 def best_step(history: list[dict[str, float]]) -> int:

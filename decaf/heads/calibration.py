@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.optimize import brentq
 
 from decaf.errors import InputError
 from decaf.heads.probabilities import softmax
 
-__all__ = ["Calibration"]
-
-_STEPS = 200
+__all__ = ["Calibration", "sharpness"]
 
 
 @dataclass(frozen=True)
@@ -86,12 +86,10 @@ def _columns(decisions: np.ndarray) -> np.ndarray:
 
 
 def _best_factor(scores: np.ndarray, codes: np.ndarray) -> float:
-    """Minimise the mean of -log softmax(a s)[y] over a.
+    """Return the factor that makes the classes of rows most likely.
 
-    It is convex in a: with p = softmax(a s), the derivative is the mean of E_p[s] - s_y, and it
-    grows with a. Where all rows are classified rightly it would stay negative for ever. So the
-    targets are not quite certain, as Platt's (1999, sec. 2.2) are not: a share of 1 in n + 1 is
-    spread over all classes.
+    Where all rows are classified rightly it would grow for ever. So the targets are not quite
+    certain, as Platt's (1999, sec. 2.2) are not: a share of 1 in n + 1 is spread over all classes.
     """
     n = len(scores)
     doubt = 1 / (n + 1)
@@ -99,23 +97,34 @@ def _best_factor(scores: np.ndarray, codes: np.ndarray) -> float:
     size = float(np.abs(scores - scores.mean(axis=1, keepdims=True)).max())
     if size == 0:
         return 1.0
-    # The root is sought in units of the largest score, first by doubling, then by halves. For the
-    # order of the classes the factor stays above 0: so little that the likelihood is that of a
-    # factor of 0 to one part in 10^9, and enough that float64 tells scores apart that differ by
-    # 1e-6 of the largest.
-    smallest = 1e-9 / size
+    # In units of the largest score. For the order of the classes the factor stays above 0: so
+    # little that the likelihood is that of a factor of 0 to one part in 10^9, and enough that
+    # float64 tells scores apart that differ by 1e-6 of the largest.
+    return sharpness(scores, float(targets.mean()), 1e-9 / size, 1e12 / size)
 
-    def slope(a: float) -> float:
-        return float(((softmax(a * scores) * scores).sum(axis=1) - targets).mean())
 
-    if slope(smallest) >= 0:
-        return smallest  # the scores say nothing; near to equal probabilities, in their order
-    low, high = smallest, 2 * smallest
-    while slope(high) < 0 and high < 1e12 / size:
-        low, high = high, 2 * high
-    for _ in range(_STEPS):
-        middle = 0.5 * (low + high)
-        if not low < middle < high or high - low < 1e-10 * high:
-            break
-        low, high = (middle, high) if slope(middle) < 0 else (low, middle)
-    return 0.5 * (low + high)
+def sharpness(scores: np.ndarray, target: float, least: float, most: float) -> float:
+    """Find the inverse of the temperature: the a that minimises the mean of -Σ_k t_k log p_k.
+
+    With p = softmax(a s) and targets t, this is the mean of log Σ_k exp(a s_k) - a Σ_k t_k s_k,
+    convex in a. Its derivative, the mean of E_p[s] - Σ_k t_k s_k, grows with a: the root is sought.
+
+    Parameters
+    ----------
+    scores : ndarray of float64, shape (n, K)
+        The s of each row.
+    target : float
+        Mean over the rows of Σ_k t_k s_k.
+    least, most : float
+        The ends of the search, above 0; returned where the root lies beyond.
+    """
+
+    def slope(log: float) -> float:
+        return float((softmax(math.exp(log) * scores) * scores).sum(axis=1).mean()) - target
+
+    low, high = math.log(least), math.log(most)
+    if slope(low) >= 0:
+        return least
+    if slope(high) <= 0:
+        return most
+    return math.exp(brentq(slope, low, high, xtol=1e-12))
