@@ -313,10 +313,8 @@ def _text_array(texts: Sequence[str]) -> np.ndarray:
 
 
 def _write_mat(selections: Sequence[_Selection], stream: IO[bytes]) -> None:
-    try:
-        from scipy.io import savemat
-    except ImportError as error:
-        raise SettingError(".mat files need scipy: pip install 'decaf[mat]'") from error
+    from scipy.io import savemat
+
     variables: dict[str, Any] = {}
     for name, selection in _names(selections).items():
         # MATLAB has no half precision.

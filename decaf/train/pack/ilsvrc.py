@@ -29,7 +29,7 @@ from decaf.images.listing.archives import (
 from decaf.images.listing.folders import has_image_ending, is_hidden, list_folder, read_start
 from decaf.images.listing.refs import ImageRef, LazyRefs
 from decaf.images.listing.sources import ImageList
-from decaf.train.pack.matfile import read_structures
+from decaf.storage.matlab import read_matlab
 
 __all__ = [
     "DEVKIT_NAME",
@@ -49,6 +49,7 @@ DEVKIT_NAME = "ILSVRC2012_devkit_t12.tar.gz"
 _META = b"data/meta.mat"
 _TRUTH = b"data/ILSVRC2012_validation_ground_truth.txt"
 _MAX_BYTES = 64 << 20
+_MAX_META_BYTES = 256 << 20
 # Of a validation image: its number, which is the line of its class.
 _NUMBER = re.compile(rb"_(\d{8})\.[A-Za-z]+$")
 
@@ -201,7 +202,9 @@ def read_devkit(path: str) -> Devkit:
     """
     meta, truth = _kit_file(path, _META), _kit_file(path, _TRUTH)
     try:
-        synsets = read_structures(meta, "synsets")
+        synsets = read_matlab(meta, ["synsets"], max_bytes=_MAX_META_BYTES).get("synsets")
+        if not isinstance(synsets, list):
+            raise InputError("a MATLAB file without the structures 'synsets'")
     except InputError as error:
         raise InputError(f"{path!r}: its data/meta.mat is {error}") from error
     wnids, words = {}, {}

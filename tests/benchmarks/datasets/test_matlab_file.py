@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from datasets import matlab_file
-from datasets.matlab_file import FEATURES, read_matlab_features
+from datasets.matlab_file import read_matlab_features
 from decaf.errors import InputError
 
 
@@ -21,9 +20,16 @@ def rows_and_labels(n: int = 6, d: int = 4) -> dict[str, np.ndarray]:
     return {"fts": random.random((n, d)), "labels": (1 + np.arange(n) % 3)[:, None]}
 
 
-@pytest.mark.parametrize("packed", [False, True])
-@pytest.mark.parametrize("name", FEATURES)
-@pytest.mark.parametrize("dtype", ["f8", "f4", "i2", "u1", ">f8"])
+@pytest.mark.parametrize(
+    ("packed", "name", "dtype"),
+    [
+        (False, "fts", "f8"),
+        (True, "feas", "f4"),
+        (False, "features", "i2"),
+        (True, "fts", "u1"),
+        (True, "features", ">f8"),
+    ],
+)
 def test_what_scipy_writes(tmp_path: Path, packed: bool, name: str, dtype: str) -> None:
     path = tmp_path / "amazon.mat"
     rows = np.random.default_rng(0).integers(0, 99, (6, 4)).astype(dtype)
@@ -106,48 +112,3 @@ def test_no_file_and_another_kind_of_file(tmp_path: Path) -> None:
     (tmp_path / "a.mat").write_bytes(b"MATLAB 7.3".ljust(512) + b"\x89HDF\r\n\x1a\n")
     with pytest.raises(InputError, match=r"version 7\.3"):
         read_matlab_features(tmp_path / "a.mat")
-
-
-def test_a_small_file_that_unpacks_to_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(matlab_file, "MAX_BYTES", 1 << 22)
-    savemat(
-        tmp_path / "a.mat",
-        {**rows_and_labels(), "fts": np.zeros((6, 1 << 17))},
-        do_compression=True,
-    )
-    assert (tmp_path / "a.mat").stat().st_size < 1 << 14
-    with pytest.raises(InputError, match="unpacks to more than 4,194,304 bytes"):
-        read_matlab_features(tmp_path / "a.mat")
-
-
-def test_a_header_that_promises_much(tmp_path: Path) -> None:
-    savemat(tmp_path / "a.mat", rows_and_labels())
-    data = (tmp_path / "a.mat").read_bytes()
-    sides = struct.pack("<ii", 6, 4)
-    assert data.count(sides) == 1
-    (tmp_path / "a.mat").write_bytes(data.replace(sides, struct.pack("<ii", 2**30, 2**30)))
-    with pytest.raises(InputError, match=f"damaged .fts of {2**30} × {2**30} holds 24 numbers"):
-        read_matlab_features(tmp_path / "a.mat")
-
-
-@pytest.mark.parametrize("packed", [False, True])
-def test_damage_is_refused_or_does_not_matter(tmp_path: Path, packed: bool) -> None:
-    """Bytes changed and files cut short: one line, or the right shapes; never another error."""
-    path = tmp_path / "a.mat"
-    savemat(path, rows_and_labels(), do_compression=packed)
-    whole = path.read_bytes()
-    random = np.random.default_rng(1)
-    refused = []
-    for _ in range(int(os.environ.get("DECAF_FUZZ", "150"))):
-        data = bytearray(whole)
-        for _ in range(random.integers(1, 4)):
-            data[random.integers(len(data))] = random.integers(256)
-        path.write_bytes(data[: random.integers(len(data))] if random.random() < 0.3 else data)
-        try:
-            rows, labels = read_matlab_features(path)
-        except InputError as error:
-            refused.append(str(error))
-        else:
-            assert len(rows) == len(labels)
-    assert len(refused) > 10
-    assert not any("\n" in text for text in refused)

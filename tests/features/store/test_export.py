@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import errno
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -277,14 +276,3 @@ def test_what_a_mat_file_cannot_hold(
     ):
         export_features(file, tmp_path / "x.mat", layer="fc6")
     assert os.listdir(tmp_path) == ["f.h5"]
-
-
-def test_mat_without_scipy(
-    feature_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "scipy.io", None)
-    with (
-        open_features(feature_file) as file,
-        pytest.raises(SettingError, match=r"pip install 'decaf\[mat\]'"),
-    ):
-        export_features(file, tmp_path / "x.mat", layer="fc6")
