@@ -8,20 +8,68 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from decaf.backbone.export.agreement import Agreement, compare, onnxruntime_is_there, run_onnx
-from decaf.backbone.export.graph import Graph, forward_graph
-from decaf.backbone.export.metadata import model_metadata
-from decaf.backbone.export.onnx_file import model_message
+import numpy as np
+import torch
+
+from decaf.backbone.export.graph import INPUT, Graph, forward_graph
+from decaf.backbone.export.onnx_file import (
+    Run,
+    onnx_is_there,
+    onnxruntime_is_there,
+    run_onnx,
+    write_onnx,
+)
 from decaf.backbone.export.torch_program import run_program, write_program
 from decaf.backbone.model import Backbone
 from decaf.backbone.weights.load import Weights, load_weights
-from decaf.errors import OutputError, SettingError
+from decaf.errors import DecafError, OutputError, SettingError
+from decaf.images.preprocess import normalise
+from decaf.images.spec import PreprocessSpec
 from decaf.storage.atomic import disk_errors, temporary_path, whole_file
+from decaf.version import __version__
 
-__all__ = ["ENDINGS", "ExportedModel", "export_model"]
+__all__ = [
+    "ENDINGS",
+    "FORMAT",
+    "TOLERANCE",
+    "Agreement",
+    "ExportedModel",
+    "compare",
+    "export_model",
+    "model_metadata",
+]
 
 ENDINGS = (".onnx", ".pt2")
 """Endings of the files that `export_model` writes."""
+
+FORMAT = "decaf-model"
+"""What the metadata of a model begins with."""
+
+TOLERANCE = 1e-4
+"""The largest relative error that is let pass; sums in another order give less than 1e-5."""
+
+_BATCHES = (1, 3)  # two lengths, since the first axis is to be free
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far two programs agree.
+
+    Attributes
+    ----------
+    program : str
+        What was compared with, and its version.
+    relative_errors : dict of str to float
+        For each layer the largest difference, divided by the largest value of the layer.
+    """
+
+    program: str
+    relative_errors: dict[str, float]
+
+    @property
+    def worst(self) -> float:
+        """The largest of the errors."""
+        return max(self.relative_errors.values())
 
 
 @dataclass(frozen=True)
@@ -68,7 +116,7 @@ def export_model(
     shape is another. The outputs have the names of the layers and the values that
     `decaf.backbone.model.Backbone.features` gives: maps (N, C, H, W), vectors (N, D). How images
     are to be prepared, class names and the identity of the weights are in the metadata
-    (`decaf.backbone.export.metadata.model_metadata`).
+    (`model_metadata`).
 
     Parameters
     ----------
@@ -92,8 +140,8 @@ def export_model(
     Raises
     ------
     SettingError
-        For an ending, a layer, or a size that cannot be; or where ONNX Runtime is missing and
-        `check` is true.
+        For an ending, a layer, or a size that cannot be; or where onnx is missing, or ONNX
+        Runtime and `check` is true.
     WeightsError
         If there are no such weights, or they cannot be trusted.
     OutputError
@@ -104,18 +152,21 @@ def export_model(
     target = Path(out)
     ending = target.suffix.lower()
     _check_target(target, overwrite)
+    if ending == ".onnx" and not onnx_is_there():
+        raise SettingError("to write an ONNX model, onnx is needed: pip install 'decaf[onnx]'")
     if check is None:
         check = ending != ".onnx" or onnxruntime_is_there()
     elif check and ending == ".onnx" and not onnxruntime_is_there():
         raise SettingError("to check the model, ONNX Runtime is needed: pip install 'decaf[onnx]'")
     loaded = weights if isinstance(weights, Weights) else load_weights(weights)
     graph = forward_graph(loaded, layers)
+    metadata = model_metadata(loaded, graph)
     agreement = None
     with disk_errors(target, "nothing was written"), whole_file(target) as stream:
         if ending == ".onnx":
-            model_message(loaded, graph, target).write(stream)
+            write_onnx(stream, graph, loaded.spec.name, metadata, target)
         else:
-            write_program(stream, graph, json.dumps(model_metadata(loaded, graph)))
+            write_program(stream, graph, json.dumps(metadata))
         size = stream.tell()
         stream.flush()
         if check:
@@ -139,3 +190,125 @@ def _checked(path: Path, ending: str, weights: Weights, graph: Graph) -> Agreeme
     layers = [*graph.outputs]
     program, run = run_onnx(path, layers) if ending == ".onnx" else run_program(path)
     return compare(program, run, Backbone(weights), layers)
+
+
+def model_metadata(weights: Weights, graph: Graph) -> dict[str, str]:
+    """Return what a model says of itself; values are JSON where they are more than words.
+
+    ===============  =======================================================================
+    format           ``decaf-model``
+    decaf_version    that wrote the file
+    weights          what the weights were called
+    weights_sha256   `decaf.backbone.weights.state.state_sha256` of the weights
+    arch             `ArchSpec.to_dict`
+    input            what the input is and how to make it, in words
+    preprocess       `PreprocessSpec.to_dict`; what it says of scale, mean and std the model does
+    layers           dict of output to its shape for one image
+    class_names      list of str, one a column of ``fc8`` and ``prob``; empty where not known
+    metrics          dict, as in the weights file
+    provenance       dict, as in the weights file
+    ===============  =======================================================================
+
+    Parameters
+    ----------
+    weights : Weights
+        What is exported.
+    graph : Graph
+        Its outputs are the model's.
+    """
+    return {
+        "format": FORMAT,
+        "decaf_version": __version__,
+        "weights": weights.name,
+        "weights_sha256": weights.sha256,
+        "arch": json.dumps(weights.spec.to_dict()),
+        "input": _input_in_words(weights.preprocess),
+        "preprocess": json.dumps(weights.preprocess.to_dict()),
+        "layers": json.dumps({layer: list(shape) for layer, shape in graph.outputs.items()}),
+        "class_names": json.dumps(list(weights.class_names), ensure_ascii=False),
+        "metrics": json.dumps(weights.metrics, ensure_ascii=False),
+        "provenance": json.dumps(weights.provenance, ensure_ascii=False),
+    }
+
+
+def _input_in_words(spec: PreprocessSpec) -> str:
+    """Say what the model takes, and how an image is made into it."""
+    side = spec.resize_to
+    if spec.resize == "warp":
+        resize = (
+            f"resize to {side} x {side} pixels whatever the aspect ratio (bilinear, antialiased)"
+        )
+    elif spec.resize == "none":
+        resize = f"take an image of {side} x {side} pixels as it is, and no other"
+    else:
+        resize = (
+            f"resize the shorter side to {side} pixels, keeping the aspect ratio (bilinear, "
+            "antialiased)"
+        )
+    background = ", ".join(map(str, spec.background))
+    return (
+        f"{INPUT}: uint8 (N, {spec.crop}, {spec.crop}, 3), RGB, 0 to 255, not normalised. "
+        f"Decode, apply the EXIF orientation, composite transparency on RGB ({background}), "
+        f"{resize}, and crop the {spec.crop} x {spec.crop} pixels in the "
+        "centre. The model itself scales the pixels and subtracts the mean."
+    )
+
+
+def compare(program: str, run: Run, backbone: Backbone, layers: Sequence[str]) -> Agreement:
+    """Have a program and the network compute the same layers of the same pixels.
+
+    Parameters
+    ----------
+    program : str
+        Its name, for messages.
+    run : callable
+        Maps pixels, uint8 (N, crop, crop, 3), to the values of the layers.
+    backbone : Backbone
+        On the CPU.
+    layers : sequence of str
+        Which the program computes.
+
+    Raises
+    ------
+    DecafError
+        If the values differ by more than `TOLERANCE`.
+    """
+    ours: dict[str, list[np.ndarray]] = {layer: [] for layer in layers}
+    theirs: dict[str, list[np.ndarray]] = {layer: [] for layer in layers}
+    for seed, count in enumerate(_BATCHES):
+        pixels = _pixels(seed, count, backbone.preprocess.crop)
+        batch = normalise(
+            torch.from_numpy(pixels), backbone.preprocess, mean_image=backbone.mean_image
+        )
+        expected = backbone.features(batch, layers)
+        for layer, found in zip(layers, run(pixels), strict=True):
+            if found.shape != tuple(expected[layer].shape):
+                raise DecafError(
+                    f"{program} gives {layer} the shape {found.shape}, not "
+                    f"{tuple(expected[layer].shape)}; the model was not written"
+                )
+            ours[layer].append(expected[layer].numpy())
+            theirs[layer].append(found)
+    errors = {}
+    for layer in layers:
+        right = np.concatenate(ours[layer]).astype(np.float64)
+        largest = float(np.abs(right).max()) or 1.0
+        errors[layer] = float(np.abs(np.concatenate(theirs[layer]) - right).max()) / largest
+    for layer, error in errors.items():
+        if not error <= TOLERANCE:  # or is NaN
+            raise DecafError(
+                f"{program} gives other values than decaf: relative error {error:.2g} in {layer}, "
+                f"{TOLERANCE:g} is allowed; the model was not written"
+            )
+    return Agreement(program, errors)
+
+
+def _pixels(seed: int, count: int, side: int) -> np.ndarray:
+    """Return images of coarse and fine structure: to most filters noise alone is all the same."""
+    generator = np.random.default_rng(seed)
+    coarse = generator.integers(0, 256, (count, 8, 8, 3))
+    cell = -(-side // 8)
+    blocks = coarse.repeat(cell, axis=1).repeat(cell, axis=2)[:, :side, :side]
+    noise = generator.integers(-40, 41, blocks.shape)
+    pixels: np.ndarray = np.clip(blocks + noise, 0, 255).astype(np.uint8)
+    return pixels

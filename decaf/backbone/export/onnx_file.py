@@ -1,45 +1,55 @@
 """A network as an ONNX model, which other programs run.
 
-The file is written without the ``onnx`` package and without tracing: AlexNet is a list of steps of
-ten kinds (`decaf.backbone.steps`), each of which is an operator of ONNX, and a model is a message
-of a few fields whose numbers are fixed for good. So nothing needs to be installed, the same weights
-give the same bytes, and the graph has the layers' names. What is computed is checked where ONNX
-Runtime is at hand (`decaf.backbone.export.agreement`).
+The graph is written down by the ``onnx`` package, without tracing: AlexNet is a list of steps of
+ten kinds (`decaf.backbone.steps`), each of which is an operator of ONNX. So the same weights give
+the same bytes, and the graph has the layers' names.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
+from typing import IO, Any
 
 import numpy as np
+import torch
 
 from decaf.backbone.export.graph import INPUT, Graph, Node
-from decaf.backbone.export.metadata import input_in_words, model_metadata
-from decaf.backbone.export.protobuf import MAX_MESSAGE_BYTES, Message
-from decaf.backbone.weights.state import Weights
-from decaf.errors import SettingError
+from decaf.errors import DecafError, SettingError
 from decaf.version import __version__
 
-__all__ = ["IR_VERSION", "OPSET", "model_message"]
+__all__ = ["Run", "onnx_is_there", "onnxruntime_is_there", "run_onnx", "write_onnx"]
 
 # Of 2020 (ONNX 1.8), and read by every ONNX Runtime since 1.6: nothing here needs a later one.
 OPSET = 13
 IR_VERSION = 7
 
-_FLOAT, _UINT8 = 1, 2  # TensorProto.DataType
-_ATTRIBUTE_FLOAT, _ATTRIBUTE_INT, _ATTRIBUTE_INTS = 1, 2, 7  # AttributeProto.AttributeType
+# Readers of protocol buffers count the bytes of a message in 31 bits; a little of that is for names
+# and metadata.
+MAX_BYTES = 2**31 - 2**24
+
+Run = Callable[[np.ndarray], Sequence[np.ndarray]]
 
 
-def model_message(weights: Weights, graph: Graph, where: str | os.PathLike[str]) -> Message:
-    """Make the model's message (``ModelProto`` of onnx.proto).
+def write_onnx(
+    stream: IO[bytes],
+    graph: Graph,
+    name: str,
+    metadata: Mapping[str, str],
+    where: str | os.PathLike[str],
+) -> None:
+    """Write a model.
 
     Parameters
     ----------
-    weights : Weights
-        For the metadata; the parameters are those of `graph`.
+    stream : binary stream
     graph : Graph
-        As `decaf.backbone.export.graph.forward_graph` gives it.
+        As `decaf.backbone.export.graph.forward_graph` returns it.
+    name : str
+        Name of the graph.
+    metadata : mapping of str to str
+        What the model says of itself; its ``input`` is also the model's documentation.
     where : str or path
         The file, for messages.
 
@@ -48,97 +58,96 @@ def model_message(weights: Weights, graph: Graph, where: str | os.PathLike[str])
     SettingError
         If the model is larger than a file of this kind can be.
     """
-    metadata = model_metadata(weights, graph)
-    model = Message()
-    model.integer(1, IR_VERSION)
-    model.text(2, "decaf")
-    model.text(3, __version__)
-    model.text(6, metadata["input"])
-    model.message(7, _graph(weights, graph))
-    opset = Message()
-    opset.text(1, "")  # the domain of ONNX's own operators
-    opset.integer(2, OPSET)
-    model.message(8, opset)
-    for key, value in metadata.items():
-        entry = Message()
-        entry.text(1, key)
-        entry.text(2, value)
-        model.message(14, entry)
-    if model.size > MAX_MESSAGE_BYTES:
+    from onnx import TensorProto, helper, numpy_helper
+
+    size = sum(values.nbytes for values in graph.constants.values())
+    if size > MAX_BYTES:
         raise SettingError(
-            f"{os.fspath(where)}: the model takes {model.size:,} bytes, an ONNX file at most "
-            f"{MAX_MESSAGE_BYTES:,}; export an earlier layer"
+            f"{os.fspath(where)}: the model takes {size:,} bytes, an ONNX file at most "
+            f"{MAX_BYTES:,}; export an earlier layer"
         )
-    return model
+    images: list[str | int | None] = ["N", graph.crop, graph.crop, 3]  # N: of any length
+    described = metadata["input"]
+    model = helper.make_model(
+        helper.make_graph(
+            [_operator(node) for node in graph.nodes],
+            name,
+            [helper.make_tensor_value_info(INPUT, TensorProto.UINT8, images, described)],
+            [
+                helper.make_tensor_value_info(layer, TensorProto.FLOAT, ["N", *shape])
+                for layer, shape in graph.outputs.items()
+            ],
+        ),
+        producer_name="decaf",
+        producer_version=__version__,
+        doc_string=described,
+        ir_version=IR_VERSION,
+        opset_imports=[helper.make_opsetid("", OPSET)],
+    )
+    helper.set_model_props(model, dict(metadata))
+    for constant, values in graph.constants.items():
+        # Into the model one by one: whole messages are copied each time they are put into another.
+        array = np.ascontiguousarray(values, dtype=np.float32)
+        model.graph.initializer.add().CopyFrom(numpy_helper.from_array(array, constant))
+    stream.write(model.SerializeToString(deterministic=True))
 
 
-def _graph(weights: Weights, graph: Graph) -> Message:
-    message = Message()
-    for node in graph.nodes:
-        message.message(1, _node(node))
-    message.text(2, weights.spec.name)
-    for name, values in graph.constants.items():
-        message.message(5, _tensor(name, values))
-    side = graph.crop
-    message.message(11, _value(INPUT, _UINT8, (side, side, 3), input_in_words(weights.preprocess)))
-    for layer, shape in graph.outputs.items():
-        message.message(12, _value(layer, _FLOAT, shape))
-    return message
+def _operator(node: Node) -> Any:
+    from onnx import helper
+
+    attributes: dict[str, Any] = {**node.attributes}
+    return helper.make_node(node.op, node.inputs, [node.name], node.name, **attributes)
 
 
-def _node(node: Node) -> Message:
-    message = Message()
-    for name in node.inputs:
-        message.text(1, name)
-    message.text(2, node.name)
-    message.text(3, node.name)
-    message.text(4, node.op)
-    for name, value in node.attributes.items():
-        attribute = Message()
-        attribute.text(1, name)
-        if isinstance(value, float):
-            attribute.single(2, value)
-            attribute.integer(20, _ATTRIBUTE_FLOAT)
-        elif isinstance(value, int):
-            attribute.integer(3, value)
-            attribute.integer(20, _ATTRIBUTE_INT)
-        else:
-            for each in value:
-                attribute.integer(8, each)
-            attribute.integer(20, _ATTRIBUTE_INTS)
-        message.message(5, attribute)
-    return message
+def onnx_is_there() -> bool:
+    """Tell whether the ``onnx`` package, which writes models, is installed."""
+    return find_spec("onnx") is not None
 
 
-def _tensor(name: str, values: np.ndarray) -> Message:
-    message = Message()
-    for length in values.shape:
-        message.integer(1, length)
-    message.integer(2, _FLOAT)
-    message.text(8, name)
-    # Little-endian and in C order, which is how the weights lie in memory.
-    flat = np.ascontiguousarray(values, dtype="<f4").reshape(-1)
-    message.raw(9, flat.view(np.uint8).data)
-    return message
+def onnxruntime_is_there() -> bool:
+    """Tell whether ONNX Runtime is installed."""
+    return find_spec("onnxruntime") is not None
 
 
-def _value(name: str, kind: int, shape: Sequence[int], words: str = "") -> Message:
-    sizes = Message()
-    batch = Message()
-    batch.text(2, "N")  # of any length
-    sizes.message(1, batch)
-    for length in shape:
-        size = Message()
-        size.integer(1, length)
-        sizes.message(1, size)
-    tensor = Message()
-    tensor.integer(1, kind)
-    tensor.message(2, sizes)
-    of_tensor = Message()
-    of_tensor.message(1, tensor)
-    message = Message()
-    message.text(1, name)
-    message.message(2, of_tensor)
-    if words:
-        message.text(3, words)
-    return message
+def run_onnx(path: str | os.PathLike[str], layers: Sequence[str]) -> tuple[str, Run]:
+    """Load a model into ONNX Runtime.
+
+    Parameters
+    ----------
+    path : str or path
+        The file.
+    layers : sequence of str
+        The outputs to compute.
+
+    Returns
+    -------
+    (str, callable)
+        The program's name with its version; and a function that maps pixels, uint8
+        (N, crop, crop, 3), to the values of the layers.
+
+    Raises
+    ------
+    SettingError
+        If ONNX Runtime is not installed.
+    DecafError
+        If it refuses the model.
+    """
+    if not onnxruntime_is_there():
+        raise SettingError("to check the model, ONNX Runtime is needed: pip install 'decaf[onnx]'")
+    import onnxruntime
+
+    program = f"ONNX Runtime {onnxruntime.__version__}"
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 3  # errors only, and those are raised as well
+    try:
+        session = onnxruntime.InferenceSession(
+            os.fspath(path), options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:
+        # Its exceptions have no base of their own.
+        if not type(error).__module__.startswith("onnxruntime"):
+            raise
+        reason = " ".join(str(error).split())[:300]
+        raise DecafError(f"{program} cannot read the model: {reason}") from error
+    return program, lambda pixels: session.run(list(layers), {INPUT: pixels})

@@ -312,7 +312,7 @@ class _Logits(nn.Module):
 
 def _own_card(path: Path) -> TeacherCard | None:
     """Make the card of a model that decaf has exported, of what is in it; None for others."""
-    from decaf.backbone.export.metadata import FORMAT
+    from decaf.backbone.export.models import FORMAT
 
     known = onnx_metadata(path)
     if known.get("format") != FORMAT:
