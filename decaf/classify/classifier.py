@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from decaf.backbone.weights import DEFAULT_WEIGHTS, is_registry_name
+from decaf.backbone.weights import DEFAULT_WEIGHTS, WEIGHTS_ENDINGS, is_registry_name
 from decaf.classify.locate_weights import (
-    WEIGHTS_ENDINGS,
     check_preprocess,
     find_backbone,
     named_backbone,

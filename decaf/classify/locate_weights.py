@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from decaf.backbone.weights import is_registry_name
+from decaf.backbone.weights import WEIGHTS_ENDINGS, is_registry_name
 from decaf.errors import WeightsError
 from decaf.images.spec import PreprocessSpec, override_preprocess
 
@@ -17,9 +17,7 @@ if TYPE_CHECKING:
     from decaf.heads.identity import FeatureIdentity
     from decaf.heads.saved import SavedHead
 
-__all__ = ["WEIGHTS_ENDINGS", "check_preprocess", "find_backbone", "named_backbone"]
-
-WEIGHTS_ENDINGS = (".safetensors", ".pth", ".pt")
+__all__ = ["check_preprocess", "find_backbone", "named_backbone"]
 
 
 def named_backbone(

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from decaf.backbone.weights import is_random
 from decaf.classify.estimate import Estimate, estimate_of
 from decaf.classify.held_out import Plan, Task, Usable
 from decaf.classify.layer_choice import Choice, Trial, best_trial, choice_of
@@ -338,7 +339,7 @@ def _near_copies(
 ) -> tuple[str, ...]:
     """Tell of tested images that are nearly the same as training images, where nobody said so."""
     # The features of untrained networks are all alike.
-    untrained = str(features.run["weights"]["name"]).startswith("random:")
+    untrained = is_random(str(features.run["weights"]["name"]))
     if usable.groups is not None or untrained:
         return ()
     best = [best_trial(trials[task]) for task in plan.tests]

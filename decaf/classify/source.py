@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from decaf.backbone.weights import DEFAULT_WEIGHTS
+from decaf.backbone.weights import DEFAULT_WEIGHTS, IMAGENET
 from decaf.classify.held_out import MIN_IMAGES, Usable, usable_images
 from decaf.classify.output import FEATURES_NAME, parts_path
 from decaf.errors import (
@@ -347,7 +347,7 @@ def _check_weights(features: FeatureFile, weights: Any) -> None:
     known = features.run["weights"]
     if isinstance(weights, str) and weights == known["name"]:
         return
-    if weights in ("imagenet", DEFAULT_WEIGHTS):  # the first would have to be downloaded
+    if weights in (IMAGENET, DEFAULT_WEIGHTS):  # the first would have to be downloaded
         raise WeightsError(
             f"{features.path}: holds features of weights {known['name']}, not of {weights}"
         )

@@ -8,6 +8,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from decaf.backbone.weights import WEIGHTS_ENDINGS
 from decaf.cli.terminal import counted, printable
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def report_lines(report: FitReport, out: str) -> Iterator[str]:
         f"{' training' if report.split else ''} images"
     )
     more = ""
-    if weights.endswith((".safetensors", ".pth", ".pt")) and not report.features["weights_file"]:
+    if weights.endswith(WEIGHTS_ENDINGS) and not report.features["weights_file"]:
         more = f" -w {shlex.quote(weights)}"  # a file, and nobody knows where
     yield f"next: decaf predict {printable(shlex.quote(out))}{more} IMAGES"
 

@@ -6,12 +6,23 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-__all__ = ["DEFAULT_WEIGHTS", "FORMER", "REGISTRY", "is_registry_name"]
+__all__ = [
+    "DEFAULT_WEIGHTS",
+    "FORMER",
+    "IMAGENET",
+    "REGISTRY",
+    "WEIGHTS_ENDINGS",
+    "is_random",
+    "is_registry_name",
+]
 
 DEFAULT_WEIGHTS = "imagenet-distilled"
 """What comes with decaf, and is meant where no weights are named."""
 
-REGISTRY: tuple[str, ...] = (DEFAULT_WEIGHTS, "imagenet", "random:SEED[:ARCH[:he|paper]]")
+IMAGENET = "imagenet"
+"""torchvision's AlexNet, which torchvision downloads."""
+
+REGISTRY: tuple[str, ...] = (DEFAULT_WEIGHTS, IMAGENET, "random:SEED[:ARCH[:he|paper]]")
 """What `load_weights` knows by name, as it is listed to the user."""
 
 FORMER: Mapping[str, str] = MappingProxyType(
@@ -20,8 +31,28 @@ FORMER: Mapping[str, str] = MappingProxyType(
 """Weights that came with earlier versions of decaf, and their SHA-256."""
 
 
+WEIGHTS_ENDINGS = (".safetensors", ".pth", ".pt")
+"""How the names of weights files end: decaf's first, then torchvision's."""
+
+
+def is_random(weights: str) -> bool:
+    """Tell the name of random weights, ``random:SEED``, from others.
+
+    Parameters
+    ----------
+    weights : str
+        The name.
+    """
+    return weights.partition(":")[0] == "random"
+
+
 def is_registry_name(weights: Any) -> bool:
     """Tell a name of the weights registry from the path of a file.
+
+    Parameters
+    ----------
+    weights : object
+        What was given as weights; anything but a str is no name.
 
     Examples
     --------
@@ -30,5 +61,4 @@ def is_registry_name(weights: Any) -> bool:
     """
     if not isinstance(weights, str):
         return False
-    named = (DEFAULT_WEIGHTS, "imagenet", *FORMER)
-    return weights in named or weights.partition(":")[0] == "random"
+    return weights in (DEFAULT_WEIGHTS, IMAGENET, *FORMER) or is_random(weights)

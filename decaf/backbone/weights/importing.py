@@ -10,6 +10,7 @@ from pathlib import Path
 
 from decaf.backbone.caffe.convert import read_caffemodel
 from decaf.backbone.spec import ArchSpec, architecture
+from decaf.backbone.weights import WEIGHTS_ENDINGS
 from decaf.backbone.weights.safetensors_file import read_weights
 from decaf.backbone.weights.state import Weights
 from decaf.backbone.weights.torchvision_file import read_torchvision_file
@@ -18,9 +19,8 @@ from decaf.images.listing.recognise import not_wanted
 
 __all__ = ["import_weights", "read_class_names"]
 
-_TORCH = (".pth", ".pt")
 _CAFFE = ".caffemodel"
-_OWN = ".safetensors"
+_OWN, *_TORCH = WEIGHTS_ENDINGS
 
 _WNID = re.compile(r"(n\d{8})\s+(.+)")
 # Fields of a spec that make it another network; the rest are names and matters of training.

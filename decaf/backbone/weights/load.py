@@ -7,7 +7,14 @@ import os
 from pathlib import Path
 
 from decaf.backbone.spec import architecture
-from decaf.backbone.weights import DEFAULT_WEIGHTS, FORMER, REGISTRY
+from decaf.backbone.weights import (
+    DEFAULT_WEIGHTS,
+    FORMER,
+    IMAGENET,
+    REGISTRY,
+    WEIGHTS_ENDINGS,
+    is_random,
+)
 from decaf.backbone.weights.safetensors_file import read_weights, save_weights
 from decaf.backbone.weights.state import Scheme, Weights, random_state, state_sha256
 from decaf.backbone.weights.torchvision_file import imagenet_weights, read_torchvision_file
@@ -24,7 +31,6 @@ __all__ = [
 ]
 
 _PACKAGED = Path(__file__).parent / "packaged"
-_ENDINGS = (".safetensors", ".pth", ".pt")
 
 
 def default_preprocess(arch: str) -> PreprocessSpec:
@@ -58,11 +64,11 @@ def load_weights(weights: str | os.PathLike[str]) -> Weights:
     if not isinstance(asked, str):
         raise WeightsError(f"weights must be a name or a path, got {asked!r}")
     # A name is never a path: a file called "imagenet" is reached as "./imagenet".
-    if asked == "imagenet":
+    if asked == IMAGENET:
         return imagenet_weights()
     if asked == DEFAULT_WEIGHTS:
         return _packaged(asked)
-    if asked.partition(":")[0] == "random":
+    if is_random(asked):
         return _random_weights(asked)
     if asked in FORMER:
         raise WeightsError(
@@ -71,15 +77,15 @@ def load_weights(weights: str | os.PathLike[str]) -> Weights:
             f"as the weights, or make what was made with them anew with {DEFAULT_WEIGHTS}"
         )
     path = Path(asked)
-    if path.suffix in _ENDINGS or isinstance(weights, os.PathLike) or os.sep in asked:
+    if path.suffix in WEIGHTS_ENDINGS or isinstance(weights, os.PathLike) or os.sep in asked:
         return _read_file(path)
     if asked and path.exists():
         return _read_file(path)
-    close = difflib.get_close_matches(asked, (DEFAULT_WEIGHTS, "imagenet", "random:0"), n=1)
+    close = difflib.get_close_matches(asked, (DEFAULT_WEIGHTS, IMAGENET, "random:0"), n=1)
     hint = f" Did you mean {close[0]}?" if close else ""
     raise WeightsError(
         f"no weights {asked!r}; there are {', '.join(REGISTRY)}, or the path of a file ending in "
-        f"{', '.join(_ENDINGS)}.{hint}"
+        f"{', '.join(WEIGHTS_ENDINGS)}.{hint}"
     )
 
 
@@ -93,9 +99,9 @@ def _read_file(path: Path) -> Weights:
         raise WeightsError(not_wanted(path, "weights"))
     if path.suffix == ".safetensors":
         return read_weights(path)
-    if path.suffix in _ENDINGS:
+    if path.suffix in WEIGHTS_ENDINGS:
         return read_torchvision_file(path)
-    raise WeightsError(f"{path}: the name of a weights file ends in {', '.join(_ENDINGS)}")
+    raise WeightsError(f"{path}: the name of a weights file ends in {', '.join(WEIGHTS_ENDINGS)}")
 
 
 def _packaged(name: str) -> Weights:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from decaf.backbone.network import decaf_parameter_name
 from decaf.backbone.spec import MAX_CLASSES, ArchSpec, architecture
+from decaf.backbone.weights import IMAGENET
 from decaf.backbone.weights.state import Weights, check_layout
 from decaf.errors import WeightsError
 from decaf.images.spec import named_preprocess
@@ -61,7 +62,7 @@ def imagenet_weights() -> Weights:
             f"{path}: not torchvision's file: its SHA-256 does not begin with "
             f"{_official_digits()}; delete it to download it again"
         )
-    return dataclasses.replace(weights, name="imagenet")
+    return dataclasses.replace(weights, name=IMAGENET)
 
 
 def read_torchvision_file(path: str | os.PathLike[str]) -> Weights:
