@@ -122,20 +122,18 @@ def _make_weights(work: Path) -> Path:
 
 def _measure_decoding(photographs: list[Path]) -> dict[str, float]:
     """Decode, resize and crop on one core: decaf's way and Pillow's."""
-    import torch
     from PIL import Image
 
     from decaf.images.listing.refs import ImageRef
     from decaf.images.preprocess import prepare
     from decaf.images.spec import named_preprocess
+    from decaf.runtime.cores import one_thread
 
     sample = photographs[:300]
     spec = named_preprocess("shorter-side", 224)
     crop = np.empty((1, 224, 224, 3), np.uint8)
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        speeds = {}
+    speeds = {}
+    with one_thread(True):
         for name in ("decaf", "Pillow"):
             began = time.perf_counter()
             for path in sample:
@@ -147,8 +145,6 @@ def _measure_decoding(photographs: list[Path]) -> dict[str, float]:
                     size = (round(image.width * scale), round(image.height * scale))
                     np.asarray(image.resize(size, Image.Resampling.BILINEAR))
             speeds[name] = round(len(sample) / (time.perf_counter() - began), 1)
-    finally:
-        torch.set_num_threads(before)
     return speeds
 
 

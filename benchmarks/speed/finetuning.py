@@ -27,12 +27,13 @@ from typing import Any
 import torch
 from bare_step import BareStep
 from machine import describe
-from turns import again, cores, seconds_of, spread
+from turns import again, seconds_of, spread
 
 from decaf.backbone.weights import DEFAULT_WEIGHTS
 from decaf.backbone.weights.load import load_weights
 from decaf.finetuning.data import VAL_FRACTION, divided, find_images
 from decaf.finetuning.settings import FinetuneSettings
+from decaf.runtime.cores import available_cores
 from decaf.runtime.device import bf16_is_native, choose_device
 from decaf.runtime.memory import keep_freed_memory
 from decaf.runtime.processes import World
@@ -90,7 +91,7 @@ def _measure(args: argparse.Namespace, folder: Path, stack: ExitStack) -> dict[s
         World(device),
         rhythm=Rhythm(),
         init_from=weights,
-        workers=cores(),
+        workers=available_cores(),
         split=data.train,
     )
     stack.callback(run.close)
@@ -111,7 +112,7 @@ def _measure(args: argparse.Namespace, folder: Path, stack: ExitStack) -> dict[s
         normaliser=run.normaliser,
         crop=spec.input_size,
         device=device,
-        workers=cores(),
+        workers=available_cores(),
     )
     seconds: dict[str, list[float]] = {BARE: [], STEP: [], LOOP: [], "validation": []}
     for number in range(args.rounds + 1):
@@ -129,7 +130,12 @@ def _measure(args: argparse.Namespace, folder: Path, stack: ExitStack) -> dict[s
         }
         began = time.perf_counter()
         validate(
-            trainer.predict, data.val, run.preprocess, run.normaliser, run.world, workers=cores()
+            trainer.predict,
+            data.val,
+            run.preprocess,
+            run.normaliser,
+            run.world,
+            workers=available_cores(),
         )
         found["validation"] = time.perf_counter() - began
         for name, value in found.items():

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import datetime
-import os
 import platform
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from decaf.runtime.cores import available_cores
 
 __all__ = ["describe"]
 
@@ -26,7 +27,7 @@ def describe(gpu: str | None = None) -> dict[str, Any]:
     return {
         "date": datetime.date.today().isoformat(),
         "processor": model,
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": available_cores(),
         "gpu": gpu or there,
         "capability": torch.backends.cpu.get_cpu_capability(),
         "python": platform.python_version(),

@@ -35,8 +35,9 @@ from typing import Any
 import torch
 from bare_step import BareStep
 from machine import describe
-from turns import again, cores, seconds_of, spread
+from turns import again, seconds_of, spread
 
+from decaf.runtime.cores import available_cores
 from decaf.runtime.device import choose_device
 from decaf.runtime.processes import World
 from decaf.train.feed import Batch, Feed, Normaliser
@@ -231,7 +232,7 @@ def _feed(pack: Pack, settings: TrainSettings, device: torch.device, crop: int) 
         normaliser=Normaliser(preprocess, mean_image, dtype, device),
         crop=crop,
         device=device,
-        workers=cores(),
+        workers=available_cores(),
     )
 
 

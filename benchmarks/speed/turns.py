@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -11,7 +10,7 @@ import torch
 
 from decaf.train.feed import Batch
 
-__all__ = ["again", "cores", "seconds_of", "spread"]
+__all__ = ["again", "seconds_of", "spread"]
 
 
 def again(batch: Batch, steps: int) -> Iterator[Batch]:
@@ -38,11 +37,6 @@ def spread(speeds: list[float]) -> dict[str, float]:
         "slowest": round(min(speeds), 1),
         "fastest": round(max(speeds), 1),
     }
-
-
-def cores() -> int:
-    """Count the cores that this process may use."""
-    return len(os.sched_getaffinity(0))
 
 
 def _wait(device: torch.device) -> None:
