@@ -24,10 +24,10 @@ from decaf.storage.resumable import ShardedFile, check_output_path, fill
 from decaf.storage.shards import ShardDirectory
 from decaf.storage.unfinished import UNKNOWN_CONTENT, Entry, changed_image
 from decaf.train.pack.assemble import PackHead, need_room, write_pack
+from decaf.train.pack.pixels import PackSettings
 from decaf.train.pack.readable import ReadableImages
 from decaf.train.pack.reader import Pack
 from decaf.train.pack.rows import PackRows
-from decaf.train.pack.settings import PackSettings
 from decaf.train.pack.sources import PackSource, Source, find_source
 from decaf.train.pack.stream import bad_image, stream_rows
 from decaf.version import __version__

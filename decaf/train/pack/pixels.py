@@ -1,23 +1,88 @@
-"""From the pixels of an image to the bytes that a pack keeps of it."""
+"""How the images of a pack are cut and stored: settings, and pixels to bytes."""
 
 from __future__ import annotations
 
 import hashlib
 import io
 from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-from decaf.errors import ImageError
+from decaf.errors import ImageError, SettingError
 from decaf.images.decoding.formats import sniff
 from decaf.images.decoding.native import jpeg_decoder
 from decaf.images.listing.refs import ImageRef
+from decaf.images.spec import MAX_SIDE, PreprocessSpec
 from decaf.images.status import Outcome
-from decaf.train.pack.settings import PackSettings
+from decaf.train.pack.schema import ENCODINGS, RESIZES
 
-__all__ = ["Stored", "encoder_name", "may_keep", "own_jpeg", "store"]
+__all__ = ["PackSettings", "Stored", "may_keep", "own_jpeg", "store"]
+
+
+@dataclass(frozen=True)
+class PackSettings:
+    """How the images of a pack are cut and stored.
+
+    Attributes
+    ----------
+    size : int
+        Side of the images, in pixels.
+    encoding : {"jpeg", "raw"}
+    quality : int
+        Of the JPEGs, 1 to 100; without meaning for raw pixels.
+    resize : {"shorter-side", "warp", "none"}
+        Make the shorter side `size` and cut out the centre (Krizhevsky et al. 2012, sec. 2), or
+        make the whole image square.
+    """
+
+    size: int = 256
+    encoding: str = "jpeg"
+    quality: int = 92
+    resize: str = "shorter-side"
+
+    def __post_init__(self) -> None:
+        wrong = []
+        if type(self.size) is not int or not 1 <= self.size <= MAX_SIDE:
+            wrong.append(f"`size` {self.size!r}: must be a whole number from 1 to {MAX_SIDE}")
+        if self.encoding not in ENCODINGS:
+            wrong.append(f"`encoding` {self.encoding!r} is not one of {', '.join(ENCODINGS)}")
+        if type(self.quality) is not int or not 1 <= self.quality <= 100:
+            wrong.append(f"`quality` {self.quality!r}: must be a whole number from 1 to 100")
+        if self.resize not in RESIZES:
+            wrong.append(f"`resize` {self.resize!r} is not one of {', '.join(RESIZES)}")
+        if wrong:
+            raise SettingError("; ".join(wrong))
+
+    @property
+    def spec(self) -> PreprocessSpec:
+        """Resizing and cropping as decoders take it."""
+        resize: Any = self.resize
+        return PreprocessSpec("pack", resize, resize_to=self.size, crop=self.size)
+
+    @property
+    def image_bytes(self) -> int:
+        """Bytes that an image takes: exact for raw pixels, of JPEGs about what photographs do."""
+        return self.size**2 * 3 // (1 if self.encoding == "raw" else 6)
+
+    def record(self) -> dict[str, Any]:
+        """Return the settings for the attribute ``run``."""
+        from decaf.images.decoding.decode import decoder_versions
+
+        spec = self.spec.to_dict()
+        facts = ("interpolation", "background", "orientation", "color")
+        jpeg = self.encoding == "jpeg"
+        return {
+            "size": self.size,
+            "encoding": self.encoding,
+            "quality": self.quality if jpeg else None,
+            "encoder": _encoder_name() if jpeg else None,
+            "resize": self.resize,
+            **{name: spec[name] for name in facts},
+            "versions": {"torch": torch.__version__, **decoder_versions()},
+        }
 
 
 class Stored(NamedTuple):
@@ -27,7 +92,7 @@ class Stored(NamedTuple):
     kept: bool
 
 
-def encoder_name() -> str:
+def _encoder_name() -> str:
     """Tell which library writes JPEGs here."""
     return "pillow" if _torchvision_encoder() is None else "torchvision"
 
@@ -45,7 +110,7 @@ def may_keep(outcome: Outcome, settings: PackSettings) -> bool:
 
 
 def own_jpeg(ref: ImageRef, outcome: Outcome) -> bytes | None:
-    """Read the source of an image if it is a JPEG that can be kept as it is, else give None.
+    """Read the source of an image if it is a JPEG that can be kept as it is; None otherwise.
 
     That is one that stands upright, of one component or three.
 
@@ -70,6 +135,7 @@ def store(pixels: np.ndarray, own: bytes | None, settings: PackSettings) -> Stor
     Parameters
     ----------
     pixels : ndarray of uint8, shape (size, size, 3)
+        Already resized and cut.
     own : bytes or None
         The source, where it is kept as it is: encoding it anew could only lose.
     settings : PackSettings

@@ -18,9 +18,8 @@ from decaf.errors import ImageError, Stopped
 from decaf.images.listing.sources import ImageList
 from decaf.images.status import Outcome
 from decaf.images.workers.pool import Job, Pool
-from decaf.train.pack.pixels import Stored, may_keep, own_jpeg, store
+from decaf.train.pack.pixels import PackSettings, Stored, may_keep, own_jpeg, store
 from decaf.train.pack.rows import PackRows
-from decaf.train.pack.settings import PackSettings
 from decaf.train.pack.statistics import moments_of
 
 __all__ = ["bad_image", "stream_rows"]
