@@ -32,7 +32,7 @@ class PackSettings:
         Side of the images, in pixels.
     encoding : {"jpeg", "raw"}
     quality : int
-        Of the JPEGs, 1 to 100; without meaning for raw pixels.
+        Quality of the JPEGs, 1 to 100; without meaning for raw pixels.
     resize : {"shorter-side", "warp", "none"}
         Make the shorter side `size` and cut out the centre (Krizhevsky et al. 2012, sec. 2), or
         make the whole image square.
