@@ -33,8 +33,8 @@ from decaf.backbone.weights.load import Weights, load_weights
 from decaf.finetuning.data import PickedSplit
 from decaf.finetuning.frozen_head import FrozenHead, fit_frozen_head, layer_values
 from decaf.finetuning.settings import FinetuneSettings
-from decaf.images.listing.layouts import find_layout
-from decaf.images.listing.sources import ImageList
+from decaf.images import ImageList
+from decaf.images.listing.class_folders import find_layout
 from decaf.images.listing.splits import draw_order
 from decaf.runtime.device import bf16_is_native
 from decaf.runtime.processes import World

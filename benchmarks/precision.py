@@ -24,7 +24,7 @@ from decaf.backbone.engine import Engine
 from decaf.backbone.model import Backbone, load_backbone
 from decaf.backbone.weights import DEFAULT_WEIGHTS
 from decaf.features.verify import tolerance
-from decaf.images.listing.refs import ImageRef
+from decaf.images import ImageRef
 from decaf.images.preprocess import prepare
 from speed.machine import describe
 

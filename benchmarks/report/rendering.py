@@ -256,7 +256,7 @@ def thumbnail(folder: Path | None, name: str) -> str | None:
     from PIL import Image
 
     from decaf.images.decoding.decode import decode
-    from decaf.images.listing.refs import ImageRef
+    from decaf.images import ImageRef
 
     try:
         pixels = decode(ImageRef(os.path.join(os.fsencode(folder), raw)).load()).pixels

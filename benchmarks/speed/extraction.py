@@ -124,7 +124,7 @@ def _measure_decoding(photographs: list[Path]) -> dict[str, float]:
     """Decode, resize and crop on one core: decaf's way and Pillow's."""
     from PIL import Image
 
-    from decaf.images.listing.refs import ImageRef
+    from decaf.images import ImageRef
     from decaf.images.preprocess import prepare
     from decaf.images.spec import named_preprocess
     from decaf.runtime.cores import one_thread

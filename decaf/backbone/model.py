@@ -191,7 +191,7 @@ class Backbone:
 
     def _batches(self, images: Any, ten: bool) -> Iterator[Tensor]:
         """Yield the preprocessed pixels of images, a batch at a time; with `ten`, ten rows each."""
-        from decaf.images.listing.sources import collect
+        from decaf.images import collect
         from decaf.images.preprocess import normalise, prepare
 
         listed = collect([images] if _is_one_image(images) else images, labels="none")

@@ -25,11 +25,11 @@ from decaf.features.store.file import FeatureFile
 from decaf.heads.identity import FeatureIdentity
 from decaf.heads.probabilities import head_scores, softmax
 from decaf.heads.saved import SavedHead, is_head_file, load_head
+from decaf.images import collect
 from decaf.images.decoding.formats import is_hdf5
 from decaf.images.listing.folders import has_image_ending, has_wildcard
 from decaf.images.listing.paths import is_image_source
 from decaf.images.listing.recognise import is_kind, not_wanted, recognise
-from decaf.images.listing.sources import collect
 from decaf.images.status import STATUS_NAMES
 from decaf.images.workers.decoders import warm_decoders
 from decaf.runtime.progress import progress_for

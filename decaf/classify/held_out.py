@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from decaf.errors import InputError, SettingError
 from decaf.images.listing import splits as images_splits
-from decaf.images.listing.split_folders import SPLITS
+from decaf.images.listing.class_folders import SPLITS
 from decaf.images.listing.splits import groups_of_classes
 
 __all__ = [

@@ -26,12 +26,12 @@ from decaf.errors import (
 )
 from decaf.features.extract import ON_ERROR, extract
 from decaf.features.store.file import FeatureFile
+from decaf.images import ImageList, collect
 from decaf.images.decoding.formats import is_hdf5
 from decaf.images.listing.groups import find_groups
+from decaf.images.listing.image_list import RefList
 from decaf.images.listing.labels import common_folder
 from decaf.images.listing.recognise import is_kind
-from decaf.images.listing.refs import RefList
-from decaf.images.listing.sources import ImageList, collect
 from decaf.images.spec import PreprocessSpec, override_preprocess
 from decaf.storage.atomic import disk_errors
 from decaf.storage.records import differences

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from decaf.backbone.model import Backbone
     from decaf.backbone.weights.state import Weights
     from decaf.evaluate.ensemble import Ensemble, Predictions
-    from decaf.images.listing.sources import ImageList
+    from decaf.images import ImageList
     from decaf.images.spec import PreprocessSpec
 
 __all__ = ["CROPS", "ClassResult", "Evaluation", "evaluate"]
@@ -180,8 +180,8 @@ def evaluate(
     weights : str, path, Weights or Backbone, or a sequence of these
         As `decaf.load_backbone` takes them.
     data : path, Pack, ImageList, torch Dataset, or whatever `decaf.extract` takes
-        A data set in folders or an archive (see `decaf.images.listing.layouts`), an open training
-        pack, or images with labels; see `decaf.evaluate.test_set.read_test_set`.
+        A data set in folders or an archive (see `decaf.images.listing.class_folders`), an open
+        training pack, or images with labels; see `decaf.evaluate.test_set.read_test_set`.
     crops : {"center", "ten"}
         Centre crop, or the mean softmax over the ten crops of Krizhevsky et al. 2012, sec. 4.1.
     split : {"train", "val", "test"}, optional

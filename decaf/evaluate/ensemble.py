@@ -26,7 +26,7 @@ from decaf.features.run import RunSettings
 if TYPE_CHECKING:
     from decaf.backbone.model import Backbone
     from decaf.evaluate.class_names import Alignment
-    from decaf.images.listing.sources import ImageList
+    from decaf.images import ImageList
 
 __all__ = ["Ensemble", "Predictions"]
 

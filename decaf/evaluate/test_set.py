@@ -12,8 +12,8 @@ import numpy as np
 
 from decaf.errors import InputError, SettingError
 from decaf.evaluate.class_names import ClassList
-from decaf.images.listing.layouts import find_layout
-from decaf.images.listing.sources import ImageList, collect
+from decaf.images import ImageList, collect
+from decaf.images.listing.class_folders import find_layout
 
 __all__ = ["read_test_set"]
 
@@ -34,7 +34,7 @@ def read_test_set(
     Parameters
     ----------
     data : path, Pack, ImageList, torch Dataset, or whatever `decaf.extract` takes
-        A path is a data set in one of the layouts of `decaf.images.listing.layouts`, unless
+        A path is a data set in one of the layouts of `decaf.images.listing.class_folders`, unless
         `labels` are given. A training pack is an open `decaf.train.pack.reader.Pack`. Of a Dataset
         of (image, label) the labels are its ``targets`` or ``labels``, and the classes its
         ``classes``, unless they are given here.

@@ -27,7 +27,7 @@ from decaf.images.status import Outcome
 from decaf.images.workers.pool import Job
 
 if TYPE_CHECKING:
-    from decaf.images.listing.sources import ImageList
+    from decaf.images import ImageList
 
 __all__ = ["Batch", "Block", "Feed", "Passes"]
 

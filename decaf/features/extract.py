@@ -16,7 +16,7 @@ from decaf.errors import SettingError
 from decaf.features.extraction import Extraction
 from decaf.features.run import RunSettings
 from decaf.features.write import write_features
-from decaf.images.listing.sources import collect
+from decaf.images import collect
 from decaf.images.status import STATUS_NAMES
 from decaf.images.workers.decoders import warm_decoders
 from decaf.runtime.cores import local_rank

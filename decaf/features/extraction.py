@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import torch
 
     from decaf.backbone.model import Backbone
-    from decaf.images.listing.sources import ImageList
+    from decaf.images import ImageList
 
 __all__ = ["Extraction"]
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from decaf.backbone.model import Backbone
     from decaf.features.run import RunSettings
-    from decaf.images.listing.sources import ImageList
+    from decaf.images import ImageList
 
 __all__ = ["RowCache", "rows_of", "shared_rows"]
 

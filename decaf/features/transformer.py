@@ -16,7 +16,7 @@ from decaf.errors import InputError, SettingError
 from decaf.features.extract import check_settings, warn_of_bad
 from decaf.features.row_cache import rows_of
 from decaf.features.run import RunSettings
-from decaf.images.listing.sources import collect
+from decaf.images import collect
 
 if TYPE_CHECKING:
     from decaf.backbone.model import Backbone

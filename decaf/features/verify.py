@@ -16,8 +16,9 @@ from decaf.features.extraction import Extraction
 from decaf.features.run import RunSettings
 from decaf.features.store.content import read_content
 from decaf.features.store.file import FeatureFile, open_features
-from decaf.images.listing.refs import CONTAINER_KINDS, ImageRef
-from decaf.images.listing.sources import MEMORY_KINDS, ImageList, collect
+from decaf.images import ImageList, ImageRef, collect
+from decaf.images.listing.image_list import CONTAINER_KINDS
+from decaf.images.listing.sources import MEMORY_KINDS
 from decaf.images.spec import PreprocessSpec
 from decaf.storage.records import differences
 

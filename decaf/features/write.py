@@ -23,7 +23,7 @@ from decaf.version import __version__
 
 if TYPE_CHECKING:
     from decaf.features.extraction import Extraction
-    from decaf.images.listing.sources import ImageList
+    from decaf.images import ImageList
 
 __all__ = ["write_features"]
 

@@ -21,9 +21,9 @@ from decaf.features.extract import extract
 from decaf.finetuning.data import VAL_FRACTION
 from decaf.finetuning.run import finetune
 from decaf.finetuning.settings import FinetuneSettings
+from decaf.images import ImageList, ImageRef, collect
 from decaf.images.listing.groups import find_groups
-from decaf.images.listing.refs import ImageRef, RefList
-from decaf.images.listing.sources import ImageList, collect
+from decaf.images.listing.image_list import RefList
 from decaf.train.pack.sources import PackSource, source_of
 
 if TYPE_CHECKING:

@@ -33,7 +33,7 @@ from decaf.storage.unfinished import (
 from decaf.version import __version__
 
 if TYPE_CHECKING:
-    from decaf.images.listing.sources import ImageList
+    from decaf.images import ImageList
     from decaf.runtime.processes import World
 
 __all__ = ["ShardedFile", "check_output_path", "fill"]

@@ -24,7 +24,7 @@ from decaf.storage.shards import HEADER_NAME, INPUTS_NAME, OWN_FILES, ShardDirec
 if TYPE_CHECKING:
     import numpy as np
 
-    from decaf.images.listing.sources import ImageList
+    from decaf.images import ImageList
 
 __all__ = [
     "UNKNOWN_CONTENT",

@@ -17,7 +17,7 @@ from decaf.backbone.spec import LRNSpec
 from decaf.backbone.weights.load import load_weights
 from decaf.errors import DecafError, SettingError
 from decaf.features.verify import tolerance
-from decaf.images.listing.refs import ImageRef
+from decaf.images import ImageRef
 from decaf.images.preprocess import normalise, prepare
 from decaf.runtime.device import bf16_is_native, is_out_of_memory
 

@@ -18,7 +18,7 @@ from decaf.errors import DecafError, ImageError, Stopped
 from decaf.features.extraction import Extraction
 from decaf.features.rows import Rows
 from decaf.features.run import RunSettings
-from decaf.images.listing.sources import ImageList, collect
+from decaf.images import ImageList, collect
 from decaf.images.status import NO_DIGEST, Outcome
 from decaf.images.workers.pool import Job
 

@@ -24,10 +24,10 @@ import pytest
 from PIL import Image
 
 from decaf.errors import ImageError, InputError
+from decaf.images import collect
 from decaf.images.decoding.formats import Header, sniff
 from decaf.images.decoding.limits import MAX_PIXELS, refuse_costly
 from decaf.images.listing.archives import read_head
-from decaf.images.listing.sources import collect
 
 # A process that has decoded an image of 64 pixels is as large as one that has refused a bomb.
 MEGABYTES = 120
@@ -37,8 +37,8 @@ MEASURE = """
 import resource, sys, time
 import numpy as np
 from decaf.images.preprocess import prepare
-from decaf.images.listing.refs import ImageRef
-from decaf.images.listing.sources import collect
+from decaf.images import ImageRef
+from decaf.images import collect
 from decaf.images.spec import named_preprocess
 
 spec = named_preprocess("decaf", 64)

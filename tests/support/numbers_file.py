@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from decaf.errors import FeatureFileError, Stopped
-from decaf.images.listing.sources import collect
+from decaf.images import collect
 from decaf.runtime.processes import World
 from decaf.storage.atomic import write_atomically
 from decaf.storage.records import differences

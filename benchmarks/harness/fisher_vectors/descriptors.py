@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from decaf.images.listing.refs import ImageRef
+from decaf.images import ImageRef
 from harness.fisher_vectors.settings import FisherVectorSettings, require
 
 __all__ = ["dense_sift", "grey_image", "grid"]

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from decaf.errors import InputError, SettingError, Stopped
-from decaf.images.listing.refs import ImageRef
+from decaf.images import ImageRef
 from decaf.runtime.progress import progress_for
 from harness.fisher_vectors.descriptors import dense_sift, grey_image
 from harness.fisher_vectors.encoding import encode

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from decaf.images.listing.refs import ImageRef
+from decaf.images import ImageRef
 from decaf.storage.atomic import disk_errors, write_atomically
 from decaf.storage.lock import acquire
 from harness.fisher_vectors.settings import FisherVectorSettings

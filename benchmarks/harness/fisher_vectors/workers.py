@@ -19,7 +19,8 @@ from multiprocessing import connection
 from typing import TypeVar
 
 from decaf.errors import DecafError, ImageError, Stopped
-from decaf.images.listing.refs import ImageRef, Wire
+from decaf.images import ImageRef
+from decaf.images.listing.image_list import Wire
 from harness.fisher_vectors.settings import require
 
 __all__ = ["Failure", "Workers"]

@@ -43,7 +43,7 @@ class FileHead:
     decaf_version, created : str
         `created` in ISO 8601.
     splits, groups : sequence of str, or None
-        Of each image; see `decaf.images.listing.sources.ImageList`.
+        Of each image; see `decaf.images.listing.image_list.ImageList`.
     """
 
     names: Sequence[bytes]

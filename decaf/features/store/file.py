@@ -14,7 +14,7 @@ from decaf.errors import FeatureFileError, SettingError
 from decaf.features.store import schema
 from decaf.features.store.guard import Contents, check_contents
 from decaf.features.store.layer_view import LayerView, read_rows, row_blocks
-from decaf.images.listing.split_folders import SPLITS
+from decaf.images.listing.class_folders import SPLITS
 from decaf.storage.hdf5 import decode_text
 from decaf.storage.hdf5_checks import open_hdf5
 

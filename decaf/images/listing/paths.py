@@ -10,25 +10,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from decaf.errors import ImageError, InputError
+from decaf.errors import InputError
 from decaf.images.decoding.formats import HEAD_BYTES, guess_format, is_hdf5
-from decaf.images.decoding.limits import MAX_TEXT_BYTES
-from decaf.images.listing.archives import Member, archive_kind, list_members, read_head, read_member
+from decaf.images.listing.archives import Member, archive_kind
 from decaf.images.listing.arrays import list_array
+from decaf.images.listing.class_folders import classes_and_splits
 from decaf.images.listing.folders import (
     glob_base,
     has_image_ending,
     has_wildcard,
-    is_hidden,
-    list_folder,
     list_glob,
-    read_small_file,
     read_start,
 )
+from decaf.images.listing.image_list import ImageRef
 from decaf.images.listing.labels import common_folder
 from decaf.images.listing.recognise import is_kind, not_wanted, recognise
-from decaf.images.listing.refs import ImageRef
-from decaf.images.listing.split_folders import classes_and_splits
 from decaf.images.listing.tables import (
     Table,
     as_utf8,
@@ -39,13 +35,13 @@ from decaf.images.listing.tables import (
     shortened,
     spellings,
 )
+from decaf.images.listing.trees import ArchiveTree, FolderTree, Tree
 
 __all__ = [
     "LIST_ENDINGS",
     "TABLE_ENDINGS",
     "Found",
     "find_images",
-    "find_in_archive",
     "is_image_source",
 ]
 
@@ -71,7 +67,7 @@ class Found:
     ----------
     kind : str
         "file", "folder", "glob", "list", "table", or one of
-        `decaf.images.listing.refs.CONTAINER_KINDS`.
+        `decaf.images.listing.image_list.CONTAINER_KINDS`.
     path : bytes
         As given.
     names : list of bytes
@@ -79,7 +75,7 @@ class Found:
     relative : list of bytes
         The same below the source.
     classes : list of bytes or None
-        The folder that is each image's class; of a table its label. Empty from `find_in_archive`.
+        The folder that is each image's class; of a table its label.
     members : list of ImageRef
         One for each image of an archive or array, else empty.
     splits : list of str
@@ -109,7 +105,7 @@ def find_images(path: bytes, several: bool = False, layout: str = "auto") -> Fou
     several : bool
         Whether it is one of several, so that a missing image keeps its place among them.
     layout : {"auto", "splits", "classes"}
-        How folders called train, val or test are taken; see `decaf.images.listing.split_folders`.
+        How folders called train, val or test are taken; see `decaf.images.listing.class_folders`.
 
     Raises
     ------
@@ -123,15 +119,7 @@ def find_images(path: bytes, several: bool = False, layout: str = "auto") -> Fou
     except (OSError, ValueError) as error:
         return _not_there(path, error, several, layout)
     if stat.S_ISDIR(mode):
-        names = list_folder(path)
-        prefix = len(os.path.join(path, b""))
-        relative = [name[prefix:] for name in names]
-        return _sorted_in(
-            Found("folder", path, names, relative, []),
-            relative,
-            layout,
-            lambda name: read_small_file(os.path.join(path, name)),
-        )
+        return _in_tree(Found("folder", path, [], [], []), FolderTree(path), layout)
     if not stat.S_ISREG(mode):
         raise InputError(f"{_shown(path)} is neither a file nor a folder")
     head = read_start(path, 512)
@@ -142,7 +130,7 @@ def find_images(path: bytes, several: bool = False, layout: str = "auto") -> Fou
         return _array_of(path, _ARRAYS[given])
     kind = archive_kind(head, path) if head else None
     if kind is not None and given == "archive":
-        return _in_archive(path, kind, layout)
+        return _in_tree(Found(kind, path, [], [], []), ArchiveTree(path, kind), layout)
     if os.path.splitext(path)[1].lower() in LIST_ENDINGS:
         return _list_of(path, layout)
     if os.path.splitext(path)[1].lower() in TABLE_ENDINGS:
@@ -220,21 +208,13 @@ def _sorted_in(
     return replace(found, classes=classes, splits=splits)
 
 
-def _in_archive(path: bytes, kind: str, layout: str) -> Found:
-    members = list_members(path, kind)
-    found = find_in_archive(path, kind, members)
-    top = len(found.names[0]) - len(found.relative[0]) if found.names else 0
-    prefix = found.names[0][:top] if found.names else b""
-    named = {member.name: member for member in members}
-
-    def text(name: bytes) -> bytes | None:
-        member = named.get(prefix + name)
-        try:
-            return None if member is None else read_member(path, kind, member, MAX_TEXT_BYTES)
-        except ImageError as error:
-            raise InputError(f"{_shown(path)}: {os.fsdecode(name)!r}: {error}") from error
-
-    return _sorted_in(found, found.relative, layout, text)
+def _in_tree(found: Found, tree: Tree, layout: str) -> Found:
+    """List the images of a folder or an archive."""
+    images = tree.images(b"")
+    found.names = [image.name for image in images]
+    found.relative = [image.relative for image in images]
+    found.members = [image.ref for image in images if image.ref is not None]
+    return _sorted_in(found, found.relative, layout, tree.text)
 
 
 def _list_of(path: bytes, layout: str) -> Found:
@@ -336,31 +316,6 @@ def _table_of(path: bytes, columns: tuple[str, ...] | None) -> Found:
     if 0 < without < len(classes):
         _logger.warning("%s: %d of %d images have no label", name, without, len(classes))
     return Found("table", path, names, [cell for cell, _ in best], [*classes])
-
-
-def find_in_archive(path: bytes, kind: str, members: Sequence[Member]) -> Found:
-    """List the images among the members of an archive.
-
-    Parameters
-    ----------
-    path : bytes
-        The archive.
-    kind : str
-        What `decaf.images.listing.archives.archive_kind` said.
-    members : sequence of Member
-        What `decaf.images.listing.archives.list_members` gave.
-    """
-    refs = []
-    for member in members:
-        if is_hidden(member.name):
-            continue
-        head = b"" if has_image_ending(member.name) else read_head(path, kind, member, HEAD_BYTES)
-        if has_image_ending(member.name) or guess_format(head) is not None:
-            refs.append(ImageRef(member.name, path, kind, member))
-    names = [ref.name for ref in refs]
-    top = len(common_folder(names, depth=1))
-    relative = [name[top:] for name in names]
-    return Found(kind, path, names, relative, [], refs)
 
 
 def _shown(path: bytes) -> str:

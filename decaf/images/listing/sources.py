@@ -8,167 +8,28 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from decaf.errors import InputError, SettingError
 from decaf.images.decoding.limits import MAX_NAME_BYTES
+from decaf.images.listing.class_folders import LAYOUTS, split_called
 from decaf.images.listing.groups import find_groups
-from decaf.images.listing.in_memory import (
-    dataset_labels,
-    is_dataset,
-    is_image_object,
-    split_array,
-    unwrap,
-)
+from decaf.images.listing.image_list import ImageList, ImageRef, RefList
 from decaf.images.listing.labels import labels_from_classes, labels_from_file, labels_from_sequence
 from decaf.images.listing.paths import Found, find_images
-from decaf.images.listing.refs import ImageRef, JoinedRefs, PickedRefs, RefList, Wire
-from decaf.images.listing.split_folders import LAYOUTS, split_called
 
-if TYPE_CHECKING:
-    from typing_extensions import Self
+__all__ = ["MEMORY_KINDS", "collect"]
 
-__all__ = ["MEMORY_KINDS", "ImageList", "ImageRef", "Wire", "collect"]
+_IMAGE_TYPES = frozenset(
+    (("PIL.Image", "Image"), ("numpy", "ndarray"), ("torch", "Tensor"), ("torch._tensor", "Tensor"))
+)
 
 # The kinds of source whose images are objects of this process.
 MEMORY_KINDS = ("array", "dataset", "object", "objects")
-
-
-@dataclass(frozen=True)
-class ImageList:
-    """Images to be processed, in order.
-
-    Attributes
-    ----------
-    names : list of bytes
-        What is stored as each image's path: the path as given (of a folder: joined with the path
-        below it), the member's name for an archive, ``FILE[NUMBER]`` for an array in a file, its
-        number for an image in memory.
-    labels : array of shape (N,), int64
-        -1 where there is none.
-    class_names : tuple of str
-        What the labels number, or empty where they are just numbers.
-    sources : tuple of dict
-        What the images came from, for the record: ``kind``, ``path`` (as given) and ``images``
-        (how many), in order.
-    refs : sequence of ImageRef or None
-        How each is loaded; None for images in memory.
-    splits : tuple of str, or None
-        "train", "val" or "test" of each image, an empty text where it is in none; None where the
-        images do not come divided.
-    groups : tuple of str, or None
-        Which images belong together (see `decaf.images.listing.groups`), an empty text for one that
-        belongs to none; None where nobody asked for groups.
-    titles : tuple of str
-        What people call the classes, where the data set says so (``words.txt``); else empty.
-    """
-
-    names: list[bytes]
-    labels: npt.NDArray[np.int64]
-    class_names: tuple[str, ...]
-    sources: tuple[dict[str, Any], ...]
-    refs: Sequence[ImageRef] | None
-    objects: Any = None
-    splits: tuple[str, ...] | None = None
-    groups: tuple[str, ...] | None = None
-    titles: tuple[str, ...] = ()
-
-    @property
-    def paths(self) -> list[str]:
-        """The names as text, as `os.fsdecode` gives it."""
-        return [os.fsdecode(name) for name in self.names]
-
-    @property
-    def in_memory(self) -> bool:
-        """Whether the images are objects of this process."""
-        return self.refs is None
-
-    @property
-    def class_titles(self) -> tuple[str, ...]:
-        """What people call the classes: `titles`, or else `class_names`."""
-        return self.titles or self.class_names
-
-    @property
-    def empty_classes(self) -> tuple[str, ...]:
-        """The classes of `class_names` that have no image here."""
-        there = set(np.unique(self.labels).tolist())
-        return tuple(name for label, name in enumerate(self.class_names) if label not in there)
-
-    def __len__(self) -> int:
-        """Count the images."""
-        return len(self.names)
-
-    def with_labels(
-        self,
-        labels: npt.NDArray[np.integer],
-        class_names: Sequence[str],
-        titles: Sequence[str] = (),
-    ) -> ImageList:
-        """Return the list of the same images with other labels.
-
-        Parameters
-        ----------
-        labels : array of int, shape (N,)
-        class_names, titles : sequence of str
-            What they number, and what people call these classes.
-        """
-        numbers = np.asarray(labels, np.int64)
-        return replace(self, labels=numbers, class_names=tuple(class_names), titles=tuple(titles))
-
-    @staticmethod
-    def join(lists: Sequence[ImageList]) -> ImageList:
-        """Return one list of the images of several, which have the same classes.
-
-        Parameters
-        ----------
-        lists : sequence of ImageList
-            None of them in memory.
-        """
-        splits = groups = None
-        if any(images.splits is not None for images in lists):
-            splits = tuple(name for each in lists for name in each.splits or ("",) * len(each))
-        if any(images.groups is not None for images in lists):
-            groups = tuple(name for each in lists for name in each.groups or ("",) * len(each))
-        return ImageList(
-            [name for images in lists for name in images.names],
-            np.concatenate([images.labels for images in lists]),
-            lists[0].class_names,
-            tuple(source for images in lists for source in images.sources),
-            JoinedRefs([images.refs for images in lists if images.refs is not None]),
-            splits=splits,
-            groups=groups,
-            titles=lists[0].titles,
-        )
-
-    def take(self, rows: npt.NDArray[np.integer]) -> Self:
-        """Return the list of some of the images, in the order given."""
-        return replace(
-            self,
-            names=[self.names[row] for row in rows],
-            labels=self.labels[rows],
-            refs=None if self.refs is None else PickedRefs(self.refs, rows),
-            objects=_Picked(self, rows) if self.refs is None else None,
-            splits=None if self.splits is None else tuple(self.splits[row] for row in rows),
-            groups=None if self.groups is None else tuple(self.groups[row] for row in rows),
-        )
-
-    def get(self, index: int) -> Any:
-        """Return an image in memory: a PIL image, an array or a tensor.
-
-        An item ``(image, label)`` of a data set gives its image.
-
-        Raises
-        ------
-        TypeError
-            If the images are not in memory.
-        """
-        if self.refs is not None:
-            raise TypeError("these images are not in memory; use refs")
-        return unwrap(self.objects[index])
 
 
 def collect(
@@ -197,7 +58,7 @@ def collect(
         set's own labels. A path is a labels file (see
         `decaf.images.listing.labels.labels_from_file`).
     layout : {"auto", "splits", "classes"}
-        How folders called train, val or test are taken; see `decaf.images.listing.split_folders`.
+        How folders called train, val or test are taken; see `decaf.images.listing.class_folders`.
     groups : str, path or sequence, optional
         Which images belong together; see `decaf.images.listing.groups.find_groups`.
 
@@ -220,10 +81,10 @@ def collect(
     if isinstance(images, (str, bytes, os.PathLike)):
         return _on_disk([find_images(_as_bytes(images), layout=layout)], labels, groups)
     if isinstance(images, np.ndarray):
-        return _objects(split_array(images), "array", labels, groups)
-    if is_image_object(images) and getattr(images, "ndim", 0) != 4:
+        return _objects(_checked_array(images), "array", labels, groups)
+    if _is_image_object(images) and getattr(images, "ndim", 0) != 4:
         return _objects([images], "object", labels, groups)
-    if not isinstance(images, (list, tuple)) and not is_dataset(images):
+    if not isinstance(images, (list, tuple)) and not _is_dataset(images):
         if not isinstance(images, Iterable):
             raise InputError(f"images cannot be taken from a {type(images).__name__}")
         images = list(images)
@@ -324,26 +185,13 @@ def _objects(objects: Any, kind: str, labels: Any, groups: Any) -> ImageList:
     names = [b"%d" % i for i in range(count)]
 
     def own() -> tuple[npt.NDArray[np.int64], tuple[str, ...]]:
-        known, class_names = dataset_labels(objects) if kind == "dataset" else (None, ())
+        known, class_names = _dataset_labels(objects) if kind == "dataset" else (None, ())
         return np.array([-1] * count if known is None else known, dtype=np.int64), class_names
 
     values, class_names = _labels(labels, names, names, own)
     described = ({"kind": kind, "path": type(objects).__name__, "images": count},)
     found = find_groups(groups, names, names, None)
     return ImageList(names, values, class_names, described, None, objects, groups=found)
-
-
-class _Picked:
-    """Some of the images in memory, each still made when it is asked for."""
-
-    def __init__(self, images: ImageList, rows: npt.NDArray[np.integer]) -> None:
-        self._images, self._rows = images, rows
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitem__(self, index: int) -> Any:
-        return self._images.get(int(self._rows[index]))
 
 
 def _refuse_long(names: Sequence[bytes], what: str) -> None:
@@ -379,3 +227,77 @@ def _as_bytes(path: str | bytes | os.PathLike[Any]) -> bytes:
         return os.fsencode(path)
     except UnicodeEncodeError as error:
         raise InputError(f"path {path!r} cannot be a file name here: {error.reason}") from error
+
+
+def _is_image_object(value: Any) -> bool:
+    """Tell whether something is a PIL image, array or tensor, without importing PIL or torch."""
+    return any((t.__module__, t.__name__) in _IMAGE_TYPES for t in type(value).__mro__)
+
+
+def _is_dataset(value: Any) -> bool:
+    """Tell whether something has a length and gives items, as a map-style torch Dataset does."""
+    return (
+        hasattr(type(value), "__len__")
+        and hasattr(type(value), "__getitem__")
+        and not isinstance(value, (str, bytes, bytearray, memoryview, dict))
+    )
+
+
+def _checked_array(array: np.ndarray) -> Sequence[np.ndarray]:
+    """Check that an array is a batch of images, which its rows then are.
+
+    Raises
+    ------
+    InputError
+        If it is not uint8 ``(N, H, W, C)`` or ``(N, H, W)``.
+    """
+    right = array.ndim == 3 or (array.ndim == 4 and array.shape[3] in (1, 3, 4))
+    if array.ndim == 3 and array.shape[2] in (3, 4):
+        raise InputError(
+            f"array of shape {array.shape} looks like one image; give a list of it, or (N, H, W, 3)"
+        )
+    if not right or array.dtype != np.uint8:
+        raise InputError(
+            f"array of shape {array.shape} and type {array.dtype}; expected (N, H, W, 3) uint8"
+        )
+    return array  # type: ignore[return-value]  # an array is a sequence of its rows
+
+
+def _dataset_labels(dataset: Any) -> tuple[list[int] | None, tuple[str, ...]]:
+    """Return the labels and class names that a data set can tell without making its images.
+
+    Torchvision's data sets keep them in ``targets`` (or ``labels``) and ``classes``; a
+    `torch.utils.data.Subset` is looked through.
+
+    Returns
+    -------
+    labels : list of int or None
+        One for each item, or None.
+    class_names : tuple of str
+    """
+    inner, indices = getattr(dataset, "dataset", None), getattr(dataset, "indices", None)
+    if inner is not None and indices is not None:
+        labels, class_names = _dataset_labels(inner)
+        return (None if labels is None else [labels[i] for i in indices]), class_names
+    class_names = _texts(getattr(dataset, "classes", None))
+    for name in ("targets", "labels"):
+        labels = _whole_numbers(getattr(dataset, name, None))
+        if labels is not None and len(labels) == len(dataset):
+            inside = all(-1 <= label < len(class_names) for label in labels)
+            return labels, class_names if inside else ()
+    return None, ()
+
+
+def _whole_numbers(values: Any) -> list[int] | None:
+    if hasattr(values, "tolist"):
+        values = values.tolist()
+    if not isinstance(values, (list, tuple)):
+        return None
+    if not all(isinstance(v, (int, np.integer)) and v >= -1 for v in values):
+        return None
+    return [int(v) for v in values]
+
+
+def _texts(values: Any) -> tuple[str, ...]:
+    right = isinstance(values, (list, tuple)) and all(isinstance(v, str) for v in values)
+    return tuple(values) if right else ()

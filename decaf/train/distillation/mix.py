@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from decaf.errors import InputError, SettingError
-from decaf.images.listing.layouts import find_layout
-from decaf.images.listing.sources import collect
+from decaf.images import collect
+from decaf.images.listing.class_folders import find_layout
 from decaf.images.spec import IMAGENET_MEAN, IMAGENET_STD
 from decaf.runtime.processes import World
 from decaf.train.distillation.card import TeacherCard

@@ -27,8 +27,9 @@ from decaf.images.listing.archives import (
     read_member,
 )
 from decaf.images.listing.folders import has_image_ending, is_hidden, list_folder, read_start
-from decaf.images.listing.refs import ImageRef, LazyRefs
-from decaf.images.listing.sources import ImageList
+from decaf.images import ImageRef
+from decaf.images.listing.image_list import LazyRefs
+from decaf.images import ImageList
 from decaf.storage.matlab import read_matlab
 
 __all__ = [

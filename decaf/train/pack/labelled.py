@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from decaf.errors import InputError
+from decaf.images import ImageList, collect
+from decaf.images.listing.class_folders import Layout, find_layout
 from decaf.images.listing.groups import find_groups
-from decaf.images.listing.layouts import Layout, find_layout
-from decaf.images.listing.sources import ImageList, collect
 
 __all__ = [
     "below_source",

@@ -14,7 +14,7 @@ import torch
 from decaf.errors import ImageError, SettingError
 from decaf.images.decoding.formats import sniff
 from decaf.images.decoding.native import jpeg_decoder
-from decaf.images.listing.refs import ImageRef
+from decaf.images import ImageRef
 from decaf.images.spec import MAX_SIDE, PreprocessSpec
 from decaf.images.status import Outcome
 from decaf.train.pack.schema import ENCODINGS, RESIZES

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from decaf.errors import InputError, SettingError
+from decaf.images import ImageList
 from decaf.images.decoding.limits import MAX_NAME_BYTES
-from decaf.images.listing.layouts import Layout
-from decaf.images.listing.sources import ImageList
+from decaf.images.listing.class_folders import Layout
 from decaf.images.listing.splits import draw_share
 from decaf.storage.unfinished import Entry, describe_images
 from decaf.train.pack import ilsvrc
@@ -43,7 +43,7 @@ class PackSource:
     Attributes
     ----------
     kind : str
-        The layout: one of `decaf.images.listing.layouts.LAYOUT_KINDS`, or "ilsvrc".
+        The layout: one of `decaf.images.listing.class_folders.LAYOUT_KINDS`, or "ilsvrc".
     wnids, class_names : tuple of str
         Identity of the classes, sorted, and what people call them.
     splits : dict of str to int
@@ -83,10 +83,10 @@ def find_source(
     Parameters
     ----------
     source : path
-        A folder or archive in one of the layouts of `decaf.images.listing.layouts`; ImageNet's tar
-        of training images as given out for ILSVRC 2012; or a folder that holds this tar, and
-        perhaps those of the validation images and the development kit, by their own names. With
-        `labels`, or where it is a list, whatever `decaf.extract` takes as files.
+        A folder or archive in one of the layouts of `decaf.images.listing.class_folders`;
+        ImageNet's tar of training images as given out for ILSVRC 2012; or a folder that holds this
+        tar, and perhaps those of the validation images and the development kit, by their own
+        names. With `labels`, or where it is a list, whatever `decaf.extract` takes as files.
     val : path, optional
         Where the validation images are, if they are elsewhere.
     devkit : path, optional

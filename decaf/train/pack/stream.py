@@ -15,7 +15,7 @@ from functools import partial
 import numpy as np
 
 from decaf.errors import ImageError, Stopped
-from decaf.images.listing.sources import ImageList
+from decaf.images import ImageList
 from decaf.images.status import Outcome
 from decaf.images.workers.pool import Job, Pool
 from decaf.train.pack.pixels import PackSettings, Stored, may_keep, own_jpeg, store

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from decaf.errors import ImageError, InputError
+from decaf.images import ImageRef, collect
 from decaf.images.listing import archives
-from decaf.images.listing.sources import ImageRef, collect
 
 PNG = b"\x89PNG\r\n\x1a\n"
 FILES = {

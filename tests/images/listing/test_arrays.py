@@ -13,9 +13,8 @@ import pytest
 import decaf
 from decaf.errors import ImageError, InputError
 from decaf.features.verify import verify
+from decaf.images import ImageRef, collect
 from decaf.images.decoding.decode import decode
-from decaf.images.listing.refs import ImageRef
-from decaf.images.listing.sources import collect
 
 WEIGHTS = "random:0:alexnet-64"
 

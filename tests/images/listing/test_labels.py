@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from decaf.errors import InputError
+from decaf.images import collect
 from decaf.images.listing.labels import common_folder, labels_from_file, labels_from_sequence
-from decaf.images.listing.sources import collect
 
 
 @pytest.fixture

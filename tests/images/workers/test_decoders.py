@@ -15,8 +15,7 @@ import psutil
 import pytest
 from PIL import Image
 
-from decaf.images.listing.refs import ImageRef
-from decaf.images.listing.sources import collect
+from decaf.images import ImageRef, collect
 from decaf.images.spec import PreprocessSpec, named_preprocess
 from decaf.images.status import Outcome
 from decaf.images.workers import decoders
@@ -30,7 +29,7 @@ import os, sys, time
 import numpy as np
 from decaf.images.workers.child import Job
 from decaf.images.workers.decoders import Decoders
-from decaf.images.listing.sources import collect
+from decaf.images import collect
 from decaf.images.spec import named_preprocess
 
 def prepared(name):

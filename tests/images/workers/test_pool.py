@@ -21,7 +21,7 @@ from PIL import Image
 
 import decaf
 from decaf.errors import DecafError
-from decaf.images.listing.refs import ImageRef
+from decaf.images import ImageRef
 from decaf.images.spec import PreprocessSpec, named_preprocess
 from decaf.images.status import Outcome
 from decaf.images.workers import child as child_module
@@ -218,7 +218,7 @@ def test_no_process_outlives_a_parent_that_is_killed(tmp_path: Path) -> None:
     code = (
         "import sys, numpy\n"
         "from decaf.images.workers.pool import DecodePool, Job\n"
-        "from decaf.images.listing.refs import ImageRef\n"
+        "from decaf.images import ImageRef\n"
         "from decaf.images.spec import named_preprocess\n"
         "pool = DecodePool(2)\n"
         "pool.configure(named_preprocess('decaf', 64), ten=False)\n"

@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from decaf.errors import PackError, SettingError
-from decaf.images.listing.sources import collect
+from decaf.images import collect
 from decaf.storage.hdf5 import write_text_attribute
 from decaf.train.pack import reader, schema
 from decaf.train.pack.guard import PackContents

@@ -15,9 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from decaf.errors import InputError, SettingError
-from decaf.images.listing.layouts import Layout
-from decaf.images.listing.refs import ImageRef, JoinedRefs, PickedRefs
-from decaf.images.listing.sources import ImageList
+from decaf.images import ImageList, ImageRef
+from decaf.images.listing.class_folders import Layout
+from decaf.images.listing.image_list import JoinedRefs, PickedRefs
 from decaf.train.pack import sources
 from decaf.train.pack.sources import find_source
 

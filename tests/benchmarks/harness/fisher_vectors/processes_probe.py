@@ -16,7 +16,7 @@ from pathlib import Path
 
 from decaf.cli.exit_codes import stopped_by_signals
 from decaf.errors import ImageError, Stopped
-from decaf.images.listing.refs import ImageRef
+from decaf.images import ImageRef
 from harness.fisher_vectors.workers import Failure, Workers
 
 KILLS, KILLS_ONCE, BAD = 3, 4, 5

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from decaf.errors import ImageError
-from decaf.images.listing.refs import ImageRef
+from decaf.images import ImageRef
 from harness.fisher_vectors.descriptors import dense_sift, grey_image, grid
 from harness.fisher_vectors.settings import FisherVectorSettings
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from decaf.errors import ImageError, Stopped
-from decaf.images.listing.refs import ImageRef
+from decaf.images import ImageRef
 from harness.fisher_vectors.workers import Failure, Workers
 
 PROBE = Path(__file__).with_name("processes_probe.py")
@@ -95,7 +95,7 @@ def test_processes_that_cannot_begin_are_one_line(
     script.write_text(
         "from decaf.errors import DecafError\n"
         "from harness.fisher_vectors.workers import Workers\n"
-        "from decaf.images.listing.refs import ImageRef\n"
+        "from decaf.images import ImageRef\n"
         "try:\n"
         "    with Workers(1) as workers:\n"
         "        list(workers.each_block(print, [ImageRef(b'a')], [[0]]))\n"

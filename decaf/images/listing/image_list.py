@@ -1,4 +1,4 @@
-"""One image that is to be read from disk: what it is called and how its bytes are got."""
+"""The list of images that every command takes, and one image that is to be read from disk."""
 
 from __future__ import annotations
 
@@ -7,17 +7,21 @@ import os
 import stat
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import overload
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
+import numpy.typing as npt
 
 from decaf.errors import ImageError
 from decaf.images.decoding.limits import MAX_FILE_BYTES
 from decaf.images.listing.archives import ARCHIVE_KINDS, Member, read_member
 from decaf.images.listing.arrays import ARRAY_KINDS, read_array_image
 
-__all__ = ["CONTAINER_KINDS", "ImageRef", "JoinedRefs", "LazyRefs", "PickedRefs", "RefList", "Wire"]
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+__all__ = ["CONTAINER_KINDS", "ImageList", "ImageRef", "LazyRefs", "RefList", "Wire"]
 
 # Files that hold many images.
 CONTAINER_KINDS = (*ARCHIVE_KINDS, *ARRAY_KINDS)
@@ -203,6 +207,167 @@ class JoinedRefs(LazyRefs):
         """Make the reference of a place."""
         part = int(np.searchsorted(self._stops, index, side="right"))
         return self._parts[part][index - int(self._stops[part]) + len(self._parts[part])]
+
+
+@dataclass(frozen=True)
+class ImageList:
+    """Images to be processed, in order.
+
+    Attributes
+    ----------
+    names : list of bytes
+        What is stored as each image's path: the path as given (of a folder: joined with the path
+        below it), the member's name for an archive, ``FILE[NUMBER]`` for an array in a file, its
+        number for an image in memory.
+    labels : array of shape (N,), int64
+        -1 where there is none.
+    class_names : tuple of str
+        What the labels number, or empty where they are just numbers.
+    sources : tuple of dict
+        What the images came from, for the record: ``kind``, ``path`` (as given) and ``images``
+        (how many), in order.
+    refs : sequence of ImageRef or None
+        How each is loaded; None for images in memory.
+    splits : tuple of str, or None
+        "train", "val" or "test" of each image, an empty text where it is in none; None where the
+        images do not come divided.
+    groups : tuple of str, or None
+        Which images belong together (see `decaf.images.listing.groups`), an empty text for one that
+        belongs to none; None where nobody asked for groups.
+    titles : tuple of str
+        What people call the classes, where the data set says so (``words.txt``); else empty.
+    """
+
+    names: list[bytes]
+    labels: npt.NDArray[np.int64]
+    class_names: tuple[str, ...]
+    sources: tuple[dict[str, Any], ...]
+    refs: Sequence[ImageRef] | None
+    objects: Any = None
+    splits: tuple[str, ...] | None = None
+    groups: tuple[str, ...] | None = None
+    titles: tuple[str, ...] = ()
+
+    @property
+    def paths(self) -> list[str]:
+        """The names as text, as `os.fsdecode` gives it."""
+        return [os.fsdecode(name) for name in self.names]
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether the images are objects of this process."""
+        return self.refs is None
+
+    @property
+    def class_titles(self) -> tuple[str, ...]:
+        """What people call the classes: `titles`, or else `class_names`."""
+        return self.titles or self.class_names
+
+    @property
+    def empty_classes(self) -> tuple[str, ...]:
+        """The classes of `class_names` that have no image here."""
+        there = set(np.unique(self.labels).tolist())
+        return tuple(name for label, name in enumerate(self.class_names) if label not in there)
+
+    def __len__(self) -> int:
+        """Count the images."""
+        return len(self.names)
+
+    def with_labels(
+        self,
+        labels: npt.NDArray[np.integer],
+        class_names: Sequence[str],
+        titles: Sequence[str] = (),
+    ) -> ImageList:
+        """Return the list of the same images with other labels.
+
+        Parameters
+        ----------
+        labels : array of int, shape (N,)
+        class_names, titles : sequence of str
+            What they number, and what people call these classes.
+        """
+        numbers = np.asarray(labels, np.int64)
+        return replace(self, labels=numbers, class_names=tuple(class_names), titles=tuple(titles))
+
+    @staticmethod
+    def join(lists: Sequence[ImageList]) -> ImageList:
+        """Return one list of the images of several, which have the same classes.
+
+        Parameters
+        ----------
+        lists : sequence of ImageList
+            None of them in memory.
+        """
+        splits = groups = None
+        if any(images.splits is not None for images in lists):
+            splits = tuple(name for each in lists for name in each.splits or ("",) * len(each))
+        if any(images.groups is not None for images in lists):
+            groups = tuple(name for each in lists for name in each.groups or ("",) * len(each))
+        return ImageList(
+            [name for images in lists for name in images.names],
+            np.concatenate([images.labels for images in lists]),
+            lists[0].class_names,
+            tuple(source for images in lists for source in images.sources),
+            JoinedRefs([images.refs for images in lists if images.refs is not None]),
+            splits=splits,
+            groups=groups,
+            titles=lists[0].titles,
+        )
+
+    def take(self, rows: npt.NDArray[np.integer]) -> Self:
+        """Return the list of some of the images, in the order given."""
+        return replace(
+            self,
+            names=[self.names[row] for row in rows],
+            labels=self.labels[rows],
+            refs=None if self.refs is None else PickedRefs(self.refs, rows),
+            objects=_Picked(self, rows) if self.refs is None else None,
+            splits=None if self.splits is None else tuple(self.splits[row] for row in rows),
+            groups=None if self.groups is None else tuple(self.groups[row] for row in rows),
+        )
+
+    def get(self, index: int) -> Any:
+        """Return an image in memory: a PIL image, an array or a tensor.
+
+        An item ``(image, label)`` of a data set gives its image.
+
+        Raises
+        ------
+        TypeError
+            If the images are not in memory.
+        """
+        if self.refs is not None:
+            raise TypeError("these images are not in memory; use refs")
+        return _unwrapped(self.objects[index])
+
+
+def _unwrapped(item: Any) -> Any:
+    """Return the image of a data set's item, which may be (image, label, …) or a mapping.
+
+    >>> _unwrapped(("image", 3))
+    'image'
+    """
+    if isinstance(item, (tuple, list)) and item:
+        return item[0]
+    if isinstance(item, dict):
+        for key in ("image", "img", "pixel_values"):
+            if key in item:
+                return item[key]
+    return item
+
+
+class _Picked:
+    """Some of the images in memory, each still made when it is asked for."""
+
+    def __init__(self, images: ImageList, rows: npt.NDArray[np.integer]) -> None:
+        self._images, self._rows = images, rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: int) -> Any:
+        return self._images.get(int(self._rows[index]))
 
 
 def _read_file(path: bytes) -> bytes:

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from decaf.errors import ImageError, InputError, SettingError
-from decaf.images.listing.layouts import find_layout
-from decaf.images.listing.sources import collect
+from decaf.images import collect
+from decaf.images.listing.class_folders import find_layout
 
 FOLDERS = {"cat/1.jpg": b"c1", "cat/deep/2.png": b"c2", "dog/1.jpg": b"d1", "dog/readme.txt": b""}
 SPLITS = {
