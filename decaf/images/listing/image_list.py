@@ -21,7 +21,16 @@ from decaf.images.listing.arrays import ARRAY_KINDS, read_array_image
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["CONTAINER_KINDS", "ImageList", "ImageRef", "LazyRefs", "RefList", "Wire"]
+__all__ = [
+    "CONTAINER_KINDS",
+    "ImageList",
+    "ImageRef",
+    "JoinedRefs",
+    "LazyRefs",
+    "PickedRefs",
+    "RefList",
+    "Wire",
+]
 
 # Files that hold many images.
 CONTAINER_KINDS = (*ARCHIVE_KINDS, *ARRAY_KINDS)

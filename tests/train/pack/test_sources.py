@@ -161,7 +161,7 @@ def test_groups_are_not_divided(tmp_path: Path, caplog: pytest.LogCaptureFixture
     groups = [name.rpartition(b"/")[0] for name in found.images.names]
     assert found.images.groups == tuple(map(os.fsdecode, groups))
     assert not set(groups[:36]) & set(groups[36:])
-    with pytest.raises(SettingError, match="groups are kept together where split_val draws"):
+    with pytest.raises(SettingError, match="`groups` are kept together where `split_val` draws"):
         find_source(root, groups="folder")
     with pytest.raises(InputError, match="no class has two groups, so none can be divided into"):
         find_source(root, split_val=0.25, groups=r"path:^(\w)/")
