@@ -255,8 +255,8 @@ def thumbnail(folder: Path | None, name: str) -> str | None:
         return None
     from PIL import Image
 
-    from decaf.images.decoding.decode import decode
     from decaf.images import ImageRef
+    from decaf.images.decoding.decode import decode
 
     try:
         pixels = decode(ImageRef(os.path.join(os.fsencode(folder), raw)).load()).pixels
