@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from decaf.errors import ImageError, InputError
+from decaf.images import ImageList, ImageRef
 from decaf.images.listing.archives import (
     Member,
     archive_kind,
@@ -27,9 +28,7 @@ from decaf.images.listing.archives import (
     read_member,
 )
 from decaf.images.listing.folders import has_image_ending, is_hidden, list_folder, read_start
-from decaf.images import ImageRef
 from decaf.images.listing.image_list import LazyRefs
-from decaf.images import ImageList
 from decaf.storage.matlab import read_matlab
 
 __all__ = [

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 
 from decaf.errors import ImageError, SettingError
+from decaf.images import ImageRef
 from decaf.images.decoding.formats import sniff
 from decaf.images.decoding.native import jpeg_decoder
-from decaf.images import ImageRef
 from decaf.images.spec import MAX_SIDE, PreprocessSpec
 from decaf.images.status import Outcome
 from decaf.train.pack.schema import ENCODINGS, RESIZES
