@@ -132,13 +132,13 @@ class Engine:
             # have the same bits whether it is alone or not.
             pixels = torch.cat([pixels, pixels])
         outputs = self.forward(pixels.to(self._dtype))
-        return {layer: self._rows(outputs[layer][:rows]) for layer in self.layers}
-
-    def _rows(self, value: Tensor) -> np.ndarray:
-        value = value.float()
-        if self.ten:
-            value = combine_crops(value, self.crops)
-        return np.ascontiguousarray(value.cpu().numpy())
+        features = {}
+        for layer in self.layers:
+            value = outputs[layer][:rows].float()
+            if self.ten:
+                value = combine_crops(value, self.crops)
+            features[layer] = np.ascontiguousarray(value.cpu().numpy())
+        return features
 
 
 Forward = Callable[[Tensor], dict[str, Tensor]]

@@ -16,6 +16,7 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -195,34 +196,16 @@ class Passes:
         threads: int,
         torch_threads: int,
     ) -> None:
+        import torch
+
         self._engine = engine
-        self._torch_threads = torch_threads
-        self._inbox: queue.SimpleQueue[Batch | None] = queue.SimpleQueue()
-        self._outbox: queue.SimpleQueue[Batch | BaseException] = queue.SimpleQueue()
-        self._bell, self._ring = os.pipe()
-        self._threads = [
-            threading.Thread(target=self._run, name=f"decaf-pass-{number}", daemon=True)
-            for number in range(threads)
-        ]
-
-    def __enter__(self) -> Passes:
-        import torch
-
+        # Set in each thread, it is also the default of threads that torch has not seen yet.
         self._threads_before = torch.get_num_threads()
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        import torch
-
-        for _thread in self._threads:
-            self._inbox.put(None)
-        for thread in self._threads:
-            thread.join()
-        torch.set_num_threads(self._threads_before)
-        os.close(self._bell)
-        os.close(self._ring)
+        self._threads = ThreadPoolExecutor(
+            threads, "decaf-pass", initializer=torch.set_num_threads, initargs=(torch_threads,)
+        )
+        self._finished: queue.SimpleQueue[Future[Batch]] = queue.SimpleQueue()
+        self._bell, self._ring = os.pipe()
 
     def fileno(self) -> int:
         """Return what can be read when a batch has come out."""
@@ -235,43 +218,38 @@ class Passes:
         ----------
         batch : Batch
         """
-        self._inbox.put(batch)
+        self._threads.submit(self._run, batch).add_done_callback(self._tell)
 
     def take(self, *, block: bool) -> Iterator[Batch]:
-        """Yield the batches that have come out.
+        """Yield the batches that have come out, with their features.
 
         Parameters
         ----------
         block : bool
             Wait until there is one at least.
         """
-        if block:
-            os.set_blocking(self._bell, True)
-            os.read(self._bell, 1)
-            yield self._next()
-        os.set_blocking(self._bell, False)
+        os.set_blocking(self._bell, block)
         while True:
             try:
                 os.read(self._bell, 1)
             except BlockingIOError:
                 return
-            yield self._next()
+            yield self._finished.get().result()
+            os.set_blocking(self._bell, False)
 
-    def _next(self) -> Batch:
-        result = self._outbox.get()
-        if isinstance(result, BaseException):
-            raise result
-        return result
-
-    def _run(self) -> None:
+    def close(self) -> None:
+        """Drop what has not been begun, and end the threads."""
         import torch
 
-        # Also the default of threads that torch has not seen yet, hence put back in __exit__.
-        torch.set_num_threads(self._torch_threads)
-        while (batch := self._inbox.get()) is not None:
-            try:
-                batch.features = self._engine(batch.crops)
-                self._outbox.put(batch)
-            except BaseException as error:
-                self._outbox.put(error)
-            os.write(self._ring, b".")
+        self._threads.shutdown(cancel_futures=True)
+        torch.set_num_threads(self._threads_before)
+        os.close(self._bell)
+        os.close(self._ring)
+
+    def _run(self, batch: Batch) -> Batch:
+        batch.features = self._engine(batch.crops)
+        return batch
+
+    def _tell(self, finished: Future[Batch]) -> None:
+        self._finished.put(finished)
+        os.write(self._ring, b".")

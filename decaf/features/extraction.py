@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Generator, Iterable
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -112,16 +113,21 @@ class Extraction:
         )
         side = backbone.preprocess.crop
         self._shape = (5 if ten else 1, side, side, 3)
-        self._decoders = Decoders(images, workers, backbone.preprocess, ten=ten)
-        self._running: Generator[Rows, None, None] | None = None
+        self._workers = workers
 
     def __enter__(self) -> Extraction:
+        spec, ten = self.backbone.preprocess, self.settings.crops != "center"
+        with ExitStack() as stack:
+            self._decoders = stack.enter_context(
+                Decoders(self.images, self._workers, spec, ten=ten)
+            )
+            self._passes = Passes(self._engine, self.threads, self.torch_threads)
+            stack.callback(self._passes.close)
+            self._open = stack.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._running is not None:
-            self._running.close()
-        self._decoders.close()
+        self._open.close()
 
     def rows(
         self,
@@ -159,6 +165,9 @@ class Extraction:
         SettingError
             For values that are not finite as `dtype`.
         """
+        from decaf.runtime.device import strict_float32
+
+        passes, decoders = self._passes, self._decoders
         feed = Feed(
             self.images,
             self.ranges(0, len(self.images)) if ranges is None else ranges,
@@ -167,8 +176,28 @@ class Extraction:
             dtype or self.settings.dtype,
             stop,
         )
-        self._running = self._computed(feed, raise_bad)
-        return self._running
+        # One batch a thread at work, one waiting for each, and one being filled.
+        most = 2 * self.threads + 1
+        with strict_float32(self.device):
+            while True:
+                while feed.open_batches < most and (jobs := feed.next_batch()):
+                    for job in jobs:
+                        decoders.submit(job)
+                if feed.open_batches == 0:
+                    break
+                busy = feed.decoding > 0
+                for job, outcome in decoders.poll(1.0 if busy else 0.0, [passes] if busy else []):
+                    if raise_bad and outcome.status != "ok":
+                        raise self._bad_image(job.index, outcome)
+                    batch = feed.decoded(job.index, outcome)
+                    if batch is not None:
+                        passes.put(batch)
+                for batch in passes.take(block=feed.decoding == 0):
+                    rows = feed.computed(batch)
+                    if rows is not None:
+                        yield rows
+        if feed.stopped:
+            raise Stopped("stopped before the last images were begun")
 
     def ranges(self, start: int, stop: int) -> list[tuple[int, int]]:
         """Cut rows into ranges of one batch each.
@@ -219,36 +248,6 @@ class Extraction:
                 whole.messages[part] = rows.messages
                 shown.advance(rows.stop - rows.start)
         return whole
-
-    def _computed(self, feed: Feed, raise_bad: bool) -> Generator[Rows, None, None]:
-        from decaf.runtime.device import strict_float32
-
-        # One batch a thread at work, one waiting for each, and one being filled.
-        most = 2 * self.threads + 1
-        with (
-            strict_float32(self.device),
-            Passes(self._engine, self.threads, self.torch_threads) as passes,
-        ):
-            while True:
-                while feed.open_batches < most and (jobs := feed.next_batch()):
-                    for job in jobs:
-                        self._decoders.submit(job)
-                if feed.open_batches == 0:
-                    break
-                busy = feed.decoding > 0
-                waited_for = [passes] if busy else []
-                for job, outcome in self._decoders.poll(1.0 if busy else 0.0, waited_for):
-                    if raise_bad and outcome.status != "ok":
-                        raise self._bad_image(job.index, outcome)
-                    batch = feed.decoded(job.index, outcome)
-                    if batch is not None:
-                        passes.put(batch)
-                for batch in passes.take(block=feed.decoding == 0):
-                    rows = feed.computed(batch)
-                    if rows is not None:
-                        yield rows
-        if feed.stopped:
-            raise Stopped("stopped before the last images were begun")
 
     def _bad_image(self, row: int, outcome: Outcome) -> ImageError:
         return ImageError(

@@ -50,7 +50,10 @@ class FakePool:
             found.append((job, Outcome(status, "", 5, job.index, NO_DIGEST)))
         return found
 
-    def close(self) -> None:
+    def __enter__(self) -> FakePool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self.closed = True
 
 
@@ -198,12 +201,12 @@ def test_a_pool_that_fails_leaves_no_thread_and_no_descriptor(
 def test_stopped_it_gives_out_what_it_had_begun(make: Callable[..., Extraction]) -> None:
     stop = threading.Event()
     given = []
-    with make(FakePool(), number) as extraction:
-        extraction.threads = 1
-        with pytest.raises(Stopped):
-            for rows in extraction.rows([(s, s + 20) for s in range(0, 2000, 20)], stop=stop):
-                given.append(rows.start)
-                stop.set()
+    extraction = make(FakePool(), number)
+    extraction.threads = 1
+    with extraction, pytest.raises(Stopped):
+        for rows in extraction.rows([(s, s + 20) for s in range(0, 2000, 20)], stop=stop):
+            given.append(rows.start)
+            stop.set()
     assert given == list(range(0, 20 * len(given), 20))
     assert 1 <= len(given) <= 4
 
