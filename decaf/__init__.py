@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from decaf.features.store.file import FeatureFile, open_features
     from decaf.features.transformer import FeatureExtractor
     from decaf.finetuning.estimator import FineTuneClassifier
-    from decaf.finetuning.run import finetune
+    from decaf.finetuning.fine_tune import finetune
     from decaf.train.distillation.run import distil
 
 __all__ = [
@@ -79,7 +79,7 @@ __getattr__, __dir__ = lazy_names(
         "describe": "decaf.describe",
         "distil": "decaf.train.distillation.run",
         "extract": "decaf.features.extract",
-        "finetune": "decaf.finetuning.run",
+        "finetune": "decaf.finetuning.fine_tune",
         "fit": "decaf.classify.fit",
         "load_backbone": "decaf.backbone.model",
         "load_classifier": "decaf.classify.classifier",

@@ -126,7 +126,7 @@ def run(args: argparse.Namespace) -> int:
     ----------
     args : argparse.Namespace
     """
-    from decaf.finetuning.run import finetune
+    from decaf.finetuning.fine_tune import finetune
     from decaf.finetuning.settings import FinetuneSettings
     from decaf.runtime.memory import keep_freed_memory
 

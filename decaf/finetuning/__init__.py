@@ -11,8 +11,8 @@ from decaf.lazy import lazy_names
 
 if TYPE_CHECKING:
     from decaf.finetuning.estimator import FineTuneClassifier
+    from decaf.finetuning.fine_tune import finetune
     from decaf.finetuning.result import Finetuned
-    from decaf.finetuning.run import finetune
     from decaf.finetuning.settings import FinetuneSettings
 
 __all__ = ["FineTuneClassifier", "FinetuneSettings", "Finetuned", "finetune"]
@@ -23,6 +23,6 @@ __getattr__, __dir__ = lazy_names(
         "FineTuneClassifier": "decaf.finetuning.estimator",
         "FinetuneSettings": "decaf.finetuning.settings",
         "Finetuned": "decaf.finetuning.result",
-        "finetune": "decaf.finetuning.run",
+        "finetune": "decaf.finetuning.fine_tune",
     },
 )

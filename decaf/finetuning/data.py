@@ -9,6 +9,7 @@ import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,11 @@ import numpy as np
 from decaf.errors import InputError, SettingError
 from decaf.images import ImageList
 from decaf.images.listing.class_folders import Layout
+from decaf.finetuning.job import Job
 from decaf.images.listing.groups import find_groups
 from decaf.images.listing.splits import draw_share
 from decaf.train.feed import Split
+from decaf.train.pack.build import make_pack
 from decaf.train.pack.labelled import (
     in_groups,
     read_train,
@@ -26,6 +29,7 @@ from decaf.train.pack.labelled import (
     shown_source,
     split_parts,
 )
+from decaf.train.pack.readable import NoneReadable
 from decaf.train.pack.reader import Pack
 from decaf.train.pack.sources import PackSource, source_of
 
@@ -37,14 +41,16 @@ __all__ = [
     "divided",
     "find_images",
     "groups_by_name",
-    "groups_record",
     "identity_of",
     "images_of",
-    "seen_in_training",
+    "open_data",
 ]
 
 # The share of the images for validation, where nothing else is said.
 VAL_FRACTION = 0.2
+
+# Packs up to this size hold the pixels as they are; beyond, JPEGs of them.
+RAW_BYTES = 4 << 30
 
 _SHOWN = 5
 
@@ -277,13 +283,6 @@ def groups_by_name(pack: Pack, source: PackSource | None, groups: Any) -> dict[b
     return None if found is None else dict(zip(names, found, strict=True))
 
 
-def groups_record(groups: Any) -> str:
-    """Return what was asked for as JSON can hold it; of one for each image, a hash."""
-    if isinstance(groups, (str, bytes, os.PathLike)):
-        return os.fsdecode(groups)
-    return hashlib.sha256(repr(list(groups)).encode()).hexdigest()
-
-
 def divided(
     pack: Pack,
     val_pack: Pack | None,
@@ -371,7 +370,69 @@ def _renumbered(pack: Pack, other: Pack, split: Any) -> Split:
     return picked
 
 
-def seen_in_training(data: Packed) -> int:
+def open_data(
+    stack: ExitStack,
+    job: Job,
+    source: PackSource | None,
+    path: Path,
+    packs: tuple[Any, Any] | None,
+) -> Packed:
+    """Pack the images where they are not, and divide them.
+
+    Parameters
+    ----------
+    stack : ExitStack
+        Closes the packs.
+    job : Job
+    source : PackSource or None
+        What `find_images` has listed, in the process that packs.
+    path : Path
+        Where its pack is made.
+    packs : (path, path or None), or None
+        Packs that are there, for training and for validation, in place of `source`.
+    """
+    world = job.world
+    if packs is None:
+        world.on_chief(lambda: _make_pack(job, source, path))
+    first, second = (path, None) if packs is None else packs
+    pack = stack.enter_context(Pack.open(os.fsdecode(first)))
+    val_pack = None if second is None else stack.enter_context(Pack.open(os.fsdecode(second)))
+    groups: Any = world.share(world.on_chief(lambda: groups_by_name(pack, source, job.groups)))
+    data = divided(pack, val_pack, job.val_fraction, job.settings.seed, groups)
+    if world.chief and (twice := _seen_in_training(data)):
+        _logger.warning(
+            "%d of %d validation images are training images too: what is measured on them "
+            "says little",
+            twice,
+            len(data.val),
+        )
+    return data
+
+
+def _make_pack(job: Job, source: PackSource | None, path: Path) -> None:
+    assert source is not None
+    side = job.begun.preprocess.resize_to
+    size = len(source.images) * side**2 * 3
+    try:
+        make_pack(
+            source,
+            path,
+            size=side,
+            resize=job.begun.preprocess.resize,
+            # As they are, so that the network sees what `decaf.extract` would show it.
+            encoding="raw" if size <= RAW_BYTES else "jpeg",
+            workers=job.workers,
+            on_error=job.on_error,
+            overwrite=job.overwrite,
+            progress=job.progress,
+            stop=job.stop,
+        ).close()
+    except NoneReadable as error:
+        # Without the way on that `decaf pack` has: the pack is not kept.
+        raise InputError(error.text) from error
+
+
+def _seen_in_training(data: Packed) -> int:
     """Count validation images whose very files are among the training images too."""
     train, val = _digests(data.train), _digests(data.val)
     known = {row.tobytes() for row in train}

@@ -19,7 +19,7 @@ from decaf.backbone.weights import DEFAULT_WEIGHTS
 from decaf.errors import ImageError, InputError, SettingError
 from decaf.features.extract import extract
 from decaf.finetuning.data import VAL_FRACTION
-from decaf.finetuning.run import finetune
+from decaf.finetuning.fine_tune import finetune
 from decaf.finetuning.settings import FinetuneSettings
 from decaf.images import ImageList, ImageRef, collect
 from decaf.images.listing.groups import find_groups

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import warnings
 from collections.abc import Sequence
@@ -15,16 +16,30 @@ from torch import Tensor
 from decaf.backbone.model import Backbone
 from decaf.backbone.network import AlexNet, evaluating
 from decaf.backbone.weights.state import Weights
-from decaf.finetuning.accuracy import Trial
+from decaf.finetuning.data import Packed
+from decaf.finetuning.job import Job
+from decaf.finetuning.keep_rule import Trial
+from decaf.finetuning.work_folder import WorkFolder
 from decaf.images.listing.splits import groups_of_classes
 from decaf.images.preprocess import normalise
 from decaf.images.spec import PreprocessSpec
 from decaf.train.feed import Split
+from decaf.train.initial_weights import preprocess_of
 from decaf.train.validate import centre_crops
 
-__all__ = ["LAYER", "FrozenHead", "as_last_layer", "fit_frozen_head", "layer_values", "save_frozen"]
+__all__ = [
+    "LAYER",
+    "FrozenHead",
+    "as_last_layer",
+    "fit_frozen_head",
+    "frozen_head",
+    "layer_values",
+    "write_head",
+]
 
 LAYER = "fc7"
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,44 +191,107 @@ def as_last_layer(coef: np.ndarray, intercept: np.ndarray) -> tuple[Tensor, Tens
     )
 
 
-def save_frozen(
+def frozen_head(job: Job, data: Packed, work: WorkFolder) -> tuple[FrozenHead, Any]:
+    """Fit the head to the frozen features (rank 0), or take the one that was kept.
+
+    Parameters
+    ----------
+    job : Job
+    data : Packed
+    work : WorkFolder
+        Keeps it.
+
+    Returns
+    -------
+    FrozenHead
+    LogisticRegression or None
+        The same, where it was fitted here.
+    """
+
+    def fit() -> tuple[dict[str, Tensor], Any]:
+        kept = work.head()
+        if kept is not None and kept[0].get("pack") == data.pack.fingerprint:
+            return kept[1], None
+        head, fitted = _fitted(job, data)
+        work.keep_head({"pack": data.pack.fingerprint}, head.tensors())
+        return head.tensors(), fitted
+
+    tensors, fitted = job.world.on_chief(fit) or (None, None)
+    head = FrozenHead.from_tensors(job.world.share_tensors(tensors))
+    if job.world.chief:
+        accuracy = head.trial.accuracy
+        _logger.info(
+            "frozen fc7 + logistic regression: %s of %d validation images",
+            accuracy,
+            accuracy.images,
+        )
+    return head, fitted
+
+
+def _fitted(job: Job, data: Packed) -> tuple[FrozenHead, Any]:
+    return fit_frozen_head(
+        job.begun,
+        data.train,
+        data.val,
+        *_preprocess(job, data),
+        balanced="balanced" in (job.settings.class_weights, job.settings.sampling),
+        groups=data.groups,
+        seed=job.settings.seed,
+        device=job.world.device,
+        workers=job.threads,
+    )
+
+
+def _preprocess(job: Job, data: Packed) -> tuple[PreprocessSpec, Tensor | None]:
+    settings = job.training(len(data.train))
+    return preprocess_of(data.pack, settings, job.begun.spec.input_size, job.begun)
+
+
+def write_head(
     path: str | os.PathLike[str],
-    head: Any,
-    weights: Weights,
-    preprocess: PreprocessSpec,
-    class_names: Sequence[str],
-    report: dict[str, Any],
-    *,
-    overwrite: bool,
+    job: Job,
+    data: Packed,
+    head: FrozenHead,
+    fitted: Any,
+    weights_file: str | None,
 ) -> None:
     """Write the head as a file that `decaf predict` takes.
 
     Parameters
     ----------
     path : path
-    head : LogisticRegression
-        Fitted by `fit_frozen_head`.
-    weights : Weights
-    preprocess : PreprocessSpec
-        Of the images it was fitted to.
-    class_names : sequence of str
-    report : dict
-        JSON values.
-    overwrite : bool
+    job : Job
+    data : Packed
+    head : FrozenHead
+    fitted : LogisticRegression or None
+        What `frozen_head` has fitted; where it had been kept, it is fitted again.
+    weights_file : str or None
+        Where the weights that were begun with are, if that is a file.
     """
     from decaf.heads import FeatureIdentity, save_head
     from decaf.images.decoding.decode import decoder_versions
 
+    if fitted is None:
+        _, fitted = _fitted(job, data)
+    preprocess, _ = _preprocess(job, data)
     identity = FeatureIdentity(
-        weights_name=weights.name,
-        weights_sha256=weights.sha256,
-        arch=weights.spec.to_dict(),
+        weights_name=job.begun.name,
+        weights_sha256=job.begun.sha256,
+        arch=job.begun.spec.to_dict(),
         preprocess=preprocess.to_dict(),
         crops="center",
         layer=LAYER,
         precision="fp32",
         versions={"torch": str(torch.__version__), **decoder_versions()},
     )
+    report: dict[str, Any] = {"frozen": head.trial.accuracy.to_dict()}
+    if weights_file is not None:
+        report["features"] = {"weights_file": weights_file}
     save_head(
-        path, head, identity=identity, class_names=class_names, report=report, overwrite=overwrite
+        path,
+        fitted,
+        identity=identity,
+        class_names=data.pack.class_names,
+        report=report,
+        overwrite=True,
     )

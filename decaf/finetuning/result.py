@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from decaf.backbone.weights.state import Weights
-from decaf.finetuning.accuracy import Accuracy
+from decaf.finetuning.keep_rule import Accuracy
 from decaf.images.listing.folders import path_text
 
 if TYPE_CHECKING:

@@ -132,7 +132,7 @@ def test_arguments_become_settings(
         seen.append((args, options))
         raise OSError("enough")
 
-    monkeypatch.setattr("decaf.finetuning.run.finetune", finetune)
+    monkeypatch.setattr("decaf.finetuning.fine_tune.finetune", finetune)
     given = ["--val", "there", "--freeze", "conv3", "--lr-by-layer", "fc8=3,conv1=0", "--start",
              "new", "--crop-area", "0.5", "1", "--class-weights", "balanced", "--no-mirror",
              "--keep", "--head-epochs", "2"]  # fmt: skip

@@ -11,8 +11,8 @@ import pytest
 import tiny_network
 from decaf.backbone.weights.load import Weights, save_weights
 from decaf.backbone.weights.state import random_state
+from decaf.finetuning.fine_tune import finetune
 from decaf.finetuning.result import Finetuned
-from decaf.finetuning.run import finetune
 from decaf.finetuning.settings import FinetuneSettings
 from decaf.images.spec import PreprocessSpec
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from decaf.backbone.weights.load import load_weights
-from decaf.finetuning.run import finetune
+from decaf.finetuning.fine_tune import finetune
 from decaf.finetuning.settings import FinetuneSettings
 from two_processes import PATIENCE, end, start
 

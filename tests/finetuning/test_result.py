@@ -11,8 +11,8 @@ import pytest
 
 from decaf.backbone.weights.load import Weights
 from decaf.errors import OutputError
-from decaf.finetuning.accuracy import Accuracy
 from decaf.finetuning.card import card_text, check_card_path
+from decaf.finetuning.keep_rule import Accuracy
 from decaf.finetuning.result import Finetuned
 from decaf.finetuning.settings import FinetuneSettings
 

@@ -21,7 +21,7 @@ import torch
 import tiny_network
 import training_probe
 from decaf.backbone.weights.load import load_weights
-from decaf.finetuning.run import finetune
+from decaf.finetuning.fine_tune import finetune
 from decaf.finetuning.settings import FinetuneSettings
 from decaf.train import session
 

@@ -10,7 +10,7 @@ from scipy import stats
 from scipy.special import log_softmax, softmax
 from sklearn.metrics import log_loss
 
-from decaf.finetuning.accuracy import Accuracy, Trial, sign_test
+from decaf.finetuning.keep_rule import Accuracy, Trial, sign_test
 
 
 @given(st.integers(1, 3000), st.data())

@@ -30,10 +30,10 @@ from decaf.errors import (
     Stopped,
 )
 from decaf.features.extract import extract
-from decaf.finetuning import job as job_module
-from decaf.finetuning.accuracy import Trial
+from decaf.finetuning import fine_tune, training
+from decaf.finetuning.fine_tune import finetune
+from decaf.finetuning.keep_rule import Trial
 from decaf.finetuning.result import Finetuned
-from decaf.finetuning.run import finetune
 from decaf.heads import load_head
 from decaf.images.spec import override_preprocess
 from decaf.train import session
@@ -438,13 +438,13 @@ def test_a_smaller_batch_is_kept_to_when_the_run_goes_on(
 def test_on_a_cpu_the_batch_is_made_to_fit_before(
     tune: Tune, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(job_module, "available_memory", lambda: 2_000_000)
+    monkeypatch.setattr(training, "available_memory", lambda: 2_000_000)
     monkeypatch.setattr(
-        job_module, "step_memory", lambda _spec, settings: 300_000 * settings.batch_size
+        training, "step_memory", lambda _spec, settings: 300_000 * settings.batch_size
     )
     assert tune(changes={"epochs": 1.0}).batch_size == 4
     assert "a batch of 16 does not fit into memory: going on with 4" in caplog.text
-    monkeypatch.setattr(job_module, "available_memory", lambda: 10)
+    monkeypatch.setattr(training, "available_memory", lambda: 10)
     with pytest.raises(SettingError, match=r"takes about .* GiB of memory with a batch of 1, and"):
         tune()
 
@@ -511,20 +511,20 @@ def test_more_images_at_a_higher_loss_make_way_for_the_start(
     tune: Tune, begun: Weights, lower: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is best of many states on few images is often so by chance."""
-    validate, tried = session.validate, job_module.Job._tried
+    validate, tried = session.validate, fine_tune._tried
 
     def flattering(*args: Any, **kwargs: Any) -> Any:
         errors.append(100.0 - len(errors))
         return replace(validate(*args, **kwargs), top1_error=errors[-1])
 
-    def lucky(self: Any, weights: Weights, data: Any) -> Trial:
-        found = tried(self, weights, data)
+    def lucky(job: Any, data: Any, weights: Weights) -> Trial:
+        found = tried(job, data, weights)
         if torch.equal(weights.state["conv1.weight"], begun.state["conv1.weight"]):
             return found
         return Trial(np.ones_like(found.right), found.losses + (-0.5 if lower else 0.5))
 
     monkeypatch.setattr(session, "validate", flattering)
-    monkeypatch.setattr(job_module.Job, "_tried", lucky)
+    monkeypatch.setattr(fine_tune, "_tried", lucky)
     errors: list[float] = []
     changes = {"lr": 1e-7, "weight_decay": 0.0, "validate_every": 1}
     result = tune(changes=changes)
@@ -548,12 +548,12 @@ def test_logits_that_are_no_numbers_are_refused(
     tune: Tune, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Finite weights may still overflow."""
-    real = job_module.layer_values
+    real = fine_tune.layer_values
 
     def infinite(network: Any, layer: str, *rest: Any) -> np.ndarray:
         return real(network, layer, *rest) + np.float32(np.inf)
 
-    monkeypatch.setattr(job_module, "layer_values", infinite)
+    monkeypatch.setattr(fine_tune, "layer_values", infinite)
     with pytest.raises(Diverged, match="gives logits that are not finite"):
         tune(tmp_path / "m.safetensors")
     assert not (tmp_path / "m.safetensors").exists()

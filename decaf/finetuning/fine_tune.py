@@ -1,0 +1,472 @@
+"""`finetune`: a folder of images in, a network adapted to it out."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from decaf.backbone.network import AlexNet
+from decaf.backbone.weights.load import Weights, load_weights, save_weights
+from decaf.backbone.weights import DEFAULT_WEIGHTS
+from decaf.backbone.weights.safetensors_file import check_weights_path
+from decaf.backbone.weights.state import with_preprocess
+from decaf.errors import (
+    ImageError,
+    InputError,
+    OutputError,
+    SettingError,
+    Stopped,
+    WeightsError,
+)
+from decaf.finetuning.card import check_card_path, write_card
+from decaf.finetuning.data import (
+    VAL_FRACTION,
+    Packed,
+    find_images,
+    identity_of,
+    images_of,
+    open_data,
+)
+from decaf.finetuning.frozen_head import FrozenHead, frozen_head, layer_values, write_head
+from decaf.finetuning.job import Job
+from decaf.finetuning.keep_rule import Accuracy, Trial, best_step, sign_test
+from decaf.finetuning.result import Finetuned
+from decaf.finetuning.settings import FinetuneSettings
+from decaf.finetuning.training import Trained, train_network
+from decaf.finetuning.work_folder import WorkFolder
+from decaf.heads.saved import is_head_file
+from decaf.images.decoding.formats import is_hdf5
+from decaf.runtime.device import strict_float32
+from decaf.runtime.processes import World, world_of_run
+from decaf.train.initial_weights import start_state
+from decaf.train.log import read_log
+from decaf.train.loop import Diverged
+from decaf.train.pack.sources import PackSource
+from decaf.train.recipe import TrainSettings
+from decaf.train.session import Rhythm
+
+if TYPE_CHECKING:
+    from decaf.images.spec import PreprocessSpec
+
+__all__ = ["finetune"]
+
+
+def finetune(
+    train: Any,
+    val: Any = None,
+    *,
+    out: str | os.PathLike[str] | None = None,
+    weights: str | os.PathLike[str] | Weights = DEFAULT_WEIGHTS,
+    preprocess: str | Mapping[str, Any] | PreprocessSpec | None = None,
+    settings: FinetuneSettings | None = None,
+    labels: Any = "folder",
+    val_labels: Any = "folder",
+    val_fraction: float | None = None,
+    layout: str = "auto",
+    groups: Any = None,
+    min_images: int | None = None,
+    save_head: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    keep: bool = False,
+    on_error: str = "raise",
+    device: str = "auto",
+    workers: int | None = None,
+    checkpoint_minutes: float = 2.0,
+    checkpoint_steps: int | None = None,
+    progress: bool | Callable[[int, int], Any] | None = None,
+    stop: threading.Event | None = None,
+    **given: Any,
+) -> Finetuned:
+    """Adapt a trained network to images of other classes.
+
+    The network gets a new last layer, and all of it is trained (Girshick et al. 2014, section 2.3).
+    First a logistic regression is fitted to fc7 of the network as it is: what fine-tuning has to
+    beat on the validation images, and by default what the new last layer begins as. Of the states
+    that training goes through, the one that names most validation images rightly is kept; where it
+    began as the head, only if it beats the head by what can be believed (`Finetuned.better`), else
+    the frozen network with the head as its last layer is what comes of it.
+
+    Parameters
+    ----------
+    train : path, list of paths, or PackSource
+        A folder or archive with a folder for each class; the same below ``train``; a list file or
+        a list of paths with `labels`; or a training pack.
+    val : likewise, optional
+        Validation images, of classes of `train`; a pack where `train` is one. By default those that
+        `train` has beside it (``val``), else a share of the training images.
+    out : path, optional
+        The weights file to write, ending in ``.safetensors``; its card is written beside it
+        (``.md``), and work is done in the folder ``NAME.finetune`` beside it, where the log, the
+        curves and the settings stay. By default nothing is written.
+    weights : str, path or Weights
+        To start from, as for `decaf.load_backbone`.
+    preprocess : str, mapping or PreprocessSpec, optional
+        As in `decaf.extract`; the network that comes of it keeps it.
+    settings : FinetuneSettings, optional
+        How; or as `given`.
+    labels, val_labels : "folder", path, or sequence
+        As in `decaf.extract`.
+    val_fraction : float, optional
+        The share drawn of each class where there are no validation images, by default 0.2;
+        refused where there are.
+    layout : {"auto", "splits", "classes"}
+        As in `decaf.extract`.
+    groups : str, path or sequence, optional
+        As in `decaf.extract`, of the training images, or of a pack by the names in it: none is both
+        in training and among the images drawn for validation, by which training is ended, nor on
+        both sides of a fold of the frozen head's search for C.
+    min_images : int, optional
+        Leave out classes with fewer training images, with a word; by default those with none, or a
+        single one where some are drawn for validation. Not of a pack.
+    save_head : path, optional
+        Write the frozen head there too, as a file that `decaf predict` takes.
+    resume : bool
+        Go on with the work in the folder beside `out`, or begin where there is none. Of a finished
+        run the result is given again, and the head of `save_head` is written.
+    overwrite : bool
+        Replace `out` and the work beside it, once the new network is there.
+    keep : bool
+        Keep the pack and the checkpoints in the work folder.
+    on_error : {"raise", "record"}
+        At an image that cannot be read: raise `ImageError` (default; on the command line "record"
+        is), or leave it out.
+    device : str
+        "auto", "cpu", "cuda" or "cuda:N".
+    workers : int, optional
+        Processes, and threads, that decode; one a core by default. 0 decodes in this process.
+    checkpoint_minutes : float
+        Time between two checkpoints.
+    checkpoint_steps : int, optional
+        Steps between two checkpoints, besides.
+    progress : bool, callable or None
+        As for `decaf.extract`; of packing, then of training.
+    stop : threading.Event, optional
+        When set, the run keeps what is finished and ends with `Stopped`.
+    **given
+        Fields of `FinetuneSettings`, in place of `settings`: ``epochs=10, freeze="conv3"``.
+
+    Returns
+    -------
+    Finetuned
+
+    Raises
+    ------
+    SettingError, InputError, WeightsError
+        For what cannot be fine-tuned.
+    ImageError
+        For a bad image, with ``on_error="raise"``.
+    OutputError
+        If `out` exists, is in use, or cannot be written, or its card would replace a file that is
+        none.
+    ResumeError
+        If the work beside `out` was begun with other settings or images.
+    Diverged
+        If the loss became NaN, infinite or far worse than guessing.
+    Stopped
+        If `stop` was set.
+
+    References
+    ----------
+    Girshick, Donahue, Darrell & Malik 2014, "Rich feature hierarchies for accurate object detection
+    and semantic segmentation".
+    """
+    chosen = _chosen(settings, given)
+    if on_error not in ("raise", "record"):
+        raise SettingError(f"`on_error` {on_error!r} is not one of raise, record")
+    if workers is not None and workers < 0:
+        raise SettingError(f"`workers` must be 0 or more, got {workers}")
+    if val is not None and val_fraction is not None:
+        raise SettingError("`val_fraction` is for a run without `val`: give one of the two")
+    rhythm = Rhythm(checkpoint_minutes, checkpoint_steps, keep=2, log_every=10, at_validation=False)
+    with ExitStack() as stack:
+        world = stack.enter_context(world_of_run(device))
+        stack.enter_context(strict_float32(world.device))
+        target = _target(out, world, stack, resume=resume)
+        head_path = _head_path(save_head, target, replace_it=resume or overwrite)
+        begun = weights if isinstance(weights, Weights) else load_weights(weights)
+        job = Job(
+            begun=with_preprocess(begun, preprocess),
+            settings=chosen,
+            val_fraction=VAL_FRACTION if val_fraction is None else val_fraction,
+            groups=groups,
+            on_error=on_error,
+            overwrite=overwrite,
+            world=world,
+            rhythm=rhythm,
+            workers=workers,
+            progress=progress,
+            stop=stop or threading.Event(),
+        )
+        packs = _packs(train, val)
+        source: PackSource | None = train if isinstance(train, PackSource) else None
+        if source is None and packs is None:
+            source = world.on_chief(
+                lambda: find_images(
+                    train,
+                    val,
+                    labels=labels,
+                    val_labels=val_labels,
+                    val_fraction=val_fraction,
+                    seed=chosen.seed,
+                    layout=layout,
+                    groups=groups,
+                    min_images=min_images,
+                ),
+            )
+        images = world.on_chief(
+            lambda: identity_of(source) if packs is None else images_of(*packs, val_fraction),
+        )
+        work = WorkFolder(target, job.record(), images)
+        stack.callback(work.close)
+        resumed = world.on_chief(lambda: work.open(resume=resume, overwrite=overwrite))
+        result = _finished_before(world, work)
+        if result is None or head_path is not None:
+            with _left_in_order(world, work, resumed=bool(resumed)):
+                data = open_data(stack, job, source, work.pack, packs)
+                if result is not None:
+                    before = result.weights.provenance["pack"]
+                    work.check_content(before, data.pack.fingerprint)
+                head, fitted = frozen_head(job, data, work)
+                if head_path is not None and world.chief:
+                    write_head(head_path, job, data, head, fitted, _file_of(weights))
+                trained = None if result is not None else train_network(job, data, head, work)
+            if trained is not None:
+                kept = _kept(job, data, head, trained)
+                result = _result(job, data, head, trained, kept, None if out is None else work)
+                if out is not None:
+                    world.on_chief(lambda: _write(result, trained.settings, work))
+        assert result is not None
+        if world.chief and out is not None:
+            work.tidy(keep=keep)
+        return result
+
+
+def _chosen(settings: FinetuneSettings | None, given: dict[str, Any]) -> FinetuneSettings:
+    known = [field.name for field in fields(FinetuneSettings)]
+    unknown = sorted(set(given) - set(known))
+    if unknown:
+        raise SettingError(
+            f"finetune has no argument {', '.join(map(repr, unknown))}; fields of its settings are "
+            f"{', '.join(known)}"
+        )
+    if settings is not None and given:
+        raise SettingError(
+            f"settings, and {', '.join(sorted(given))} besides: give all in one of the two"
+        )
+    return settings or FinetuneSettings(**given)
+
+
+def _target(
+    out: str | os.PathLike[str] | None, world: World, stack: ExitStack, *, resume: bool
+) -> Path:
+    """Return the weights file to be, in a temporary folder where nothing is to be kept."""
+    if out is not None:
+        check_weights_path(os.fsdecode(out), overwrite=True)
+        target = Path(os.fsdecode(out))
+        check_card_path(target.with_suffix(".md"))
+        return target
+    if world.size > 1:
+        raise SettingError("several processes need a place to share: give `out`")
+    if resume:
+        raise SettingError("`resume` needs `out`: without it nothing is kept")
+    made = stack.enter_context(tempfile.TemporaryDirectory(prefix="decaf-finetune-"))
+    return Path(made) / "model.safetensors"
+
+
+def _head_path(
+    save_head: str | os.PathLike[str] | None, target: Path, *, replace_it: bool
+) -> Path | None:
+    """Return where the head is to be written, if that is possible."""
+    if save_head is None:
+        return None
+    path = Path(os.fsdecode(save_head))
+    if path in (target, target.with_suffix(".md")):
+        raise SettingError(
+            f"{path}: is to be the network or its card, and the head; give two names"
+        )
+    if not path.parent.is_dir():
+        raise OutputError(f"{path}: cannot be written: there is no folder {path.parent}")
+    if path.exists() and path.stat().st_size and not is_head_file(path):
+        raise OutputError(
+            f"{path}: exists and is no head of decaf, so it is not replaced; give another name, or "
+            "move it away"
+        )
+    if path.exists() and not replace_it:
+        raise OutputError(f"{path}: exists already; give another name, or `overwrite=True`")
+    return path
+
+
+def _packs(train: Any, val: Any) -> tuple[Any, Any] | None:
+    """Return the packs that are given as images for training and validation, if they are packs."""
+    if val is not None and is_hdf5(train) != is_hdf5(val):
+        raise SettingError("`train` and `val` must both be packs, or neither: pack both alike")
+    return (train, val) if is_hdf5(train) else None
+
+
+def _file_of(weights: str | os.PathLike[str] | Weights) -> str | None:
+    """Return where the weights are, if that is a file."""
+    if isinstance(weights, Weights) or not os.path.exists(weights):
+        return None
+    return os.path.abspath(os.fspath(weights))
+
+
+def _finished_before(world: World, work: WorkFolder) -> Finetuned | None:
+    """Return the result of a run that was finished before; None where it was not."""
+
+    def read() -> Finetuned | None:
+        values = work.result() if work.model.exists() else None
+        if values is None:
+            return None
+        with contextlib.suppress(WeightsError):
+            weights = load_weights(work.model)
+            if weights.sha256 == values["sha256"] and work.model.with_suffix(".md").exists():
+                return Finetuned.from_dict(values, weights, read_log(work.run / "log.csv"))
+        return None
+
+    result = world.share(world.on_chief(read))
+    return result if isinstance(result, Finetuned) else None
+
+
+@contextlib.contextmanager
+def _left_in_order(world: World, work: WorkFolder, *, resumed: bool) -> Iterator[None]:
+    """Leave nothing half-made of what cannot be done, and say how what was stopped goes on."""
+    try:
+        yield
+    except (InputError, ImageError, SettingError):
+        if world.chief and not resumed:
+            work.discard()
+        raise
+    except Stopped as error:
+        raise work.stopped(str(error)) from error
+
+
+@dataclass(frozen=True, eq=False)
+class _Kept:
+    """The network that is kept, and what it made of the validation images.
+
+    Attributes
+    ----------
+    weights : Weights
+    trial : Trial
+    step : int
+        Of the training run, 0 for what it began with.
+    passed_over : Accuracy or None
+        See `Finetuned`.
+    """
+
+    weights: Weights
+    trial: Trial
+    step: int
+    passed_over: Accuracy | None
+
+
+def _kept(job: Job, data: Packed, head: FrozenHead, trained: Trained) -> _Kept:
+    """Measure what was trained as it will be used, and choose between it and what it began as."""
+    trial, step = _tried(job, data, trained.weights), best_step(trained.history)
+    if job.settings.start != "head" or step == 0 or trial.beats(head.trial):
+        return _Kept(trained.weights, trial, step, None)
+    # What named more images between the steps makes way for what it began as: it does not in full
+    # precision, or its advantage is none to be believed.
+    passed_over = trial.accuracy if trial.right.sum() > head.trial.right.sum() else None
+    begun = _begun_with(job, data, head, trained)
+    return _Kept(begun, _tried(job, data, begun), 0, passed_over)
+
+
+def _tried(job: Job, data: Packed, weights: Weights) -> Trial:
+    """Try a network on the validation images, computed as it will be used."""
+    network = AlexNet(weights.spec)
+    network.load_state_dict(weights.state)
+    logits = layer_values(
+        network.to(job.world.device),
+        "fc8",
+        data.val,
+        weights.preprocess,
+        weights.mean_image,
+        job.world.device,
+        job.threads,
+    )
+    if not np.isfinite(logits).all():
+        raise Diverged("the trained network gives logits that are not finite; lower the rate")
+    return Trial.of(logits, data.val.labels)
+
+
+def _begun_with(job: Job, data: Packed, head: FrozenHead, trained: Trained) -> Weights:
+    """Return the network that training began with: the frozen layers, and the head."""
+    last, known = (head.coef, head.intercept), trained.weights
+    return Weights.of(
+        known.name,
+        known.spec,
+        known.preprocess,
+        start_state(known.spec, data.pack, trained.settings, job.begun, last),
+        class_names=known.class_names,
+        mean_image=known.mean_image,
+        provenance=known.provenance,
+    )
+
+
+def _result(
+    job: Job,
+    data: Packed,
+    head: FrozenHead,
+    trained: Trained,
+    kept: _Kept,
+    work: WorkFolder | None,
+) -> Finetuned:
+    """Sum up; without a work folder nothing is to be written."""
+    tuned, frozen = kept.trial.accuracy, head.trial.accuracy
+    classes = data.counts()
+    provenance = {
+        "source": "decaf finetune",
+        **{k: v for k, v in kept.weights.provenance.items() if k != "source"},
+        "from": {"name": job.begun.name, "sha256": job.begun.sha256},
+        "start": job.settings.start,
+        "val_fraction": job.val_fraction,
+        "val_images": len(data.val),
+        "classes": [{"name": name, "train": train, "val": val} for name, train, val in classes],
+    }
+    metrics = {
+        "validation": {**tuned.to_dict(), "top1_error": 100 - tuned.percent},
+        "frozen_head": {**frozen.to_dict(), "C": head.C, "layer": "fc7"},
+    }
+    return Finetuned(
+        path=None if work is None else work.model,
+        card=None if work is None else work.model.with_suffix(".md"),
+        folder=None if work is None else work.path,
+        weights=replace(
+            kept.weights,
+            name=kept.weights.name if work is None else work.model.name,
+            provenance=provenance,
+            metrics=metrics,
+        ),
+        tuned=tuned,
+        frozen=frozen,
+        better=kept.trial.beats(head.trial),
+        p_value=sign_test(kept.trial.right, head.trial.right),
+        passed_over=kept.passed_over,
+        is_start=kept.step == 0 and job.settings.start == "head",
+        best_epoch=kept.step / max(1, trained.steps) * trained.epochs,
+        epochs=trained.epochs,
+        seconds=trained.seconds,
+        batch_size=trained.settings.batch_size,
+        classes=classes,
+        bad=[(s, os.fsdecode(name), why, more) for s, name, why, more in data.pack.bad],
+        history=trained.history,
+    )
+
+
+def _write(result: Finetuned, settings: TrainSettings, work: WorkFolder) -> None:
+    """Write the network and its card."""
+    # First: a run that is killed from here on is one whose command may be given again.
+    work.keep_result(result.to_dict())
+    save_weights(work.model, result.weights, overwrite=True)
+    write_card(result, settings)

@@ -1,0 +1,198 @@
+"""The training of a fine-tuning: with a batch that fits into the memory that there is.
+
+On a CPU what a step takes is estimated before, since there the system kills instead of refusing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from dataclasses import dataclass
+
+import torch
+
+from decaf.backbone.weights.load import Weights, load_weights
+from decaf.errors import SettingError, WeightsError
+from decaf.finetuning.data import Packed
+from decaf.finetuning.frozen_head import FrozenHead
+from decaf.finetuning.job import Job
+from decaf.finetuning.settings import with_half_the_batch
+from decaf.finetuning.work_folder import WorkFolder
+from decaf.runtime.device import is_out_of_memory
+from decaf.runtime.memory import available_memory
+from decaf.runtime.processes import World
+from decaf.train.log import read_log
+from decaf.train.recipe import TrainSettings
+from decaf.train.session import TrainingRun
+from decaf.train.trainer import MEMORY_SHARE, step_memory
+
+__all__ = ["Trained", "train_network"]
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """What training leaves.
+
+    Attributes
+    ----------
+    weights : Weights
+        With which validation went best.
+    settings : TrainSettings
+        That were used.
+    seconds, epochs : float
+        Spent, and done.
+    steps : int
+        Done.
+    history : list of dict
+        The rows of the log; see `decaf.train.log.COLUMNS`.
+    """
+
+    weights: Weights
+    settings: TrainSettings
+    seconds: float
+    epochs: float
+    steps: int
+    history: list[dict[str, float]]
+
+
+def train_network(job: Job, data: Packed, head: FrozenHead, work: WorkFolder) -> Trained:
+    """Train, with a smaller batch where memory does not suffice.
+
+    Parameters
+    ----------
+    job : Job
+    data : Packed
+    head : FrozenHead
+        What the new last layer begins as, where the settings say so.
+    work : WorkFolder
+        Has the folder of the training run.
+    """
+    world, settings = job.world, _fitting_settings(job, data, work)
+    while True:
+        finished = _finished_before(world, data, settings, work)
+        if finished is not None:
+            return finished
+        try:
+            return _train_once(job, data, head, settings, work)
+        except Exception as error:
+            if not is_out_of_memory(error) or world.size > 1:
+                raise
+            smaller = with_half_the_batch(settings)
+            if smaller is None:
+                raise SettingError(
+                    f"a batch of {settings.batch_size} image does not fit into memory; use a "
+                    "smaller network, or a machine with more"
+                ) from error
+        _tell_smaller(settings, smaller)
+        settings = smaller
+        work.adjust(settings.to_dict())
+        if world.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+def _fitting_settings(job: Job, data: Packed, work: WorkFolder) -> TrainSettings:
+    """Return settings whose batch fits into the memory that there is."""
+
+    def choose() -> TrainSettings:
+        adjusted = work.adjusted()
+        if adjusted is not None:
+            return TrainSettings.from_dict(adjusted)
+        asked = settings = job.training(len(data.train))
+        available = available_memory() if job.world.device.type == "cpu" else None
+        spec = asked.spec(len(data.pack.wnids), job.begun.spec)
+        while available is not None and step_memory(spec, settings) > MEMORY_SHARE * available:
+            smaller = with_half_the_batch(settings, job.world.size)
+            if smaller is None:
+                raise SettingError(
+                    f"fine-tuning {job.begun.name} takes about "
+                    f"{step_memory(spec, settings) / 2**30:.2g} GiB of memory with a batch of "
+                    f"{settings.batch_size}, and {available / 2**30:.2g} GiB are free; close "
+                    "other programs, or freeze layers of a smaller network"
+                )
+            settings = smaller
+        if settings != asked:
+            _tell_smaller(asked, settings)
+            work.adjust(settings.to_dict())
+        return settings
+
+    settings = job.world.share(job.world.on_chief(choose))
+    assert isinstance(settings, TrainSettings)
+    return settings
+
+
+def _tell_smaller(before: TrainSettings, now: TrainSettings) -> None:
+    _logger.warning(
+        "a batch of %d does not fit into memory: going on with %d, and a rate of %.3g "
+        "instead of %.3g",
+        before.batch_size,
+        now.batch_size,
+        now.lr,
+        before.lr,
+    )
+
+
+def _train_once(
+    job: Job, data: Packed, head: FrozenHead, settings: TrainSettings, work: WorkFolder
+) -> Trained:
+    run = TrainingRun(
+        data.pack,
+        data.val,
+        work.run,
+        settings,
+        job.world,
+        rhythm=job.rhythm,
+        init_from=job.begun,
+        workers=job.workers,
+        validation_pack=None if data.val_pack is data.pack else data.val_pack.fingerprint,
+        split=data.train,
+        head=(head.coef, head.intercept) if job.settings.start == "head" else None,
+        origin={"start": job.settings.start, "val_fraction": job.val_fraction},
+    )
+    try:
+        run.begin(resume=True)
+        result = run.go(tensorboard=False, progress=job.progress, stop=job.stop)
+    finally:
+        run.close()
+    # Others than rank 0 may see the file later than it was written.
+    weights = job.world.share(job.world.on_chief(lambda: load_weights(result.weights)))
+    assert isinstance(weights, Weights)
+    return Trained(
+        weights=weights,
+        settings=settings,
+        seconds=result.seconds,
+        epochs=result.epochs,
+        steps=run.trainer.step,
+        history=read_log(work.run / "log.csv"),
+    )
+
+
+def _finished_before(
+    world: World, data: Packed, settings: TrainSettings, work: WorkFolder
+) -> Trained | None:
+    """Return what was trained to the end before, if it was."""
+
+    def read() -> Weights | None:
+        with contextlib.suppress(WeightsError):
+            weights = load_weights(work.run / "weights.safetensors")
+            known = weights.provenance
+            if known.get("finished") is True and (known.get("settings"), known.get("pack")) == (
+                settings.to_dict(),
+                data.pack.fingerprint,
+            ):
+                return weights
+        return None
+
+    weights = world.share(world.on_chief(read))
+    if not isinstance(weights, Weights):
+        return None
+    known = weights.provenance
+    return Trained(
+        weights=weights,
+        settings=settings,
+        seconds=float(known["seconds"]),
+        epochs=float(known["epochs"]),
+        steps=int(known["steps"]),
+        history=read_log(work.run / "log.csv"),
+    )
