@@ -77,10 +77,10 @@ class SubspaceAlignment(AdaptationEstimator):
         return wrong_dim(self.dim)
 
     def _adapt(self, domains: Domains) -> None:
-        source, target = domain_subspaces(domains.Xs, domains.Xt, self.dim)
+        source, target = domain_subspaces(domains.Xs, domains.Xt, self.dim, memory=domains.memory)
         self.dim_ = source.dim
         self.alignment_ = source.basis.T @ target.basis
         self.components_ = {"source": source.basis @ self.alignment_, "target": target.basis}
 
     def _represent(self, X: np.ndarray, domain: str) -> np.ndarray:
-        return projected(X, self.components_[domain])
+        return projected(self._memory, X, self.components_[domain])

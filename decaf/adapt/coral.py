@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.polynomial import chebyshev
 
-from decaf.adapt.algebra.kept_decompositions import is_remembering
+from decaf.adapt.algebra.kept_decompositions import Memory
 from decaf.adapt.algebra.principal import Subspace, principal_subspace
 from decaf.adapt.algebra.target_axes import complete_subspace
 from decaf.adapt.domains import Domains
@@ -90,9 +90,14 @@ class CORAL(AdaptationEstimator):
         variances = [float(np.var(X, axis=0, dtype=np.float64).mean()) for X in self._both(domains)]
         mean_variance = sum(variances) / 2
         self.ridge_ = float(self.ridge) * (mean_variance if mean_variance > 0 else 1.0)
-        self._source_root = CovarianceRoot(domains.Xs, self.ridge_, dense=True)
+        self._source_root = CovarianceRoot(
+            domains.Xs, self.ridge_, dense=True, memory=domains.memory
+        )
         self._target_root = CovarianceRoot(
-            domains.Xt, self.ridge_, dense=len(domains.Xs) > len(domains.Xt) // 4
+            domains.Xt,
+            self.ridge_,
+            dense=len(domains.Xs) > len(domains.Xt) // 4,
+            memory=domains.memory,
         )
 
     @staticmethod
@@ -133,14 +138,18 @@ class CovarianceRoot:
         Decompose the covariance completely, also a large one. Otherwise a large one is decomposed
         as far as it takes to apply the root to few rows, to 1e-6 relative; `whiten` needs the
         complete one.
+    memory : Memory, optional
+        Remembers the complete decomposition, which is then made whatever the size.
     """
 
-    def __init__(self, X: np.ndarray, ridge: float, *, dense: bool) -> None:
+    def __init__(
+        self, X: np.ndarray, ridge: float, *, dense: bool, memory: Memory | None = None
+    ) -> None:
         small = min(X.shape)
         self.ridge = ridge
-        self.complete = dense or small <= _DENSE or is_remembering()
+        self.complete = dense or small <= _DENSE or memory is not None
         self._subspace: Subspace = (
-            complete_subspace(X) if self.complete else principal_subspace(X, _DEFLATED)
+            complete_subspace(X, memory) if self.complete else principal_subspace(X, _DEFLATED)
         )
         self._X = None if self.complete else X
 

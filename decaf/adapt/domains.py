@@ -11,6 +11,7 @@ import numpy as np
 from sklearn.utils import check_array, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 
+from decaf.adapt.algebra.kept_decompositions import Memory
 from decaf.errors import InputError, SettingError
 
 __all__ = ["NEEDS", "Domains", "check_dim", "check_domains", "check_rows"]
@@ -41,6 +42,8 @@ class Domains:
         Their classes, -1 for a row without a label.
     classes : ndarray, shape (n_classes,)
         The classes as the user names them, ascending.
+    memory : Memory, optional
+        Remembers what depends on the rows alone, where several methods are fitted to them.
     """
 
     Xs: np.ndarray
@@ -48,6 +51,7 @@ class Domains:
     Xt: np.ndarray
     yt: np.ndarray
     classes: np.ndarray
+    memory: Memory | None = None
 
     @property
     def labelled(self) -> np.ndarray:

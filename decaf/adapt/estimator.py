@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -10,7 +11,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from decaf.adapt.algebra.kept_decompositions import recalled
+from decaf.adapt.algebra.kept_decompositions import Memory, recalled
 from decaf.adapt.domains import Domains, check_domains, check_rows
 from decaf.adapt.head import HEADS, fit_head
 from decaf.errors import InputError, SettingError
@@ -66,8 +67,17 @@ class AdaptationEstimator(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     random_state: Any
     coef_: np.ndarray
     intercept_: np.ndarray
+    _memory: Memory | None = None
 
-    def fit(self, Xs: Any, ys: Any = None, Xt: Any = None, yt: Any = None) -> Any:
+    def fit(
+        self,
+        Xs: Any,
+        ys: Any = None,
+        Xt: Any = None,
+        yt: Any = None,
+        *,
+        memory: Memory | None = None,
+    ) -> Any:
         """Learn from two domains.
 
         Parameters
@@ -80,6 +90,8 @@ class AdaptationEstimator(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             Target rows, with or without labels.
         yt : array-like, shape (n_t,), optional
             Classes of the target rows; -1, None or NaN for a row without a label.
+        memory : Memory, optional
+            Where several methods are fitted to the same rows: what they share is computed once.
 
         Returns
         -------
@@ -93,13 +105,19 @@ class AdaptationEstimator(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             For domains that do not fit each other or the method.
         """
         self.check_settings()
-        domains = check_domains(Xs, ys, Xt, yt, method=type(self).__name__, needs=self._needs)
+        domains = replace(
+            check_domains(Xs, ys, Xt, yt, method=type(self).__name__, needs=self._needs),
+            memory=memory,
+        )
+        self._memory = memory
         self.classes_ = domains.classes
         self.n_features_in_ = domains.n_features
         source, target = self._fit_scalings(domains)
         self.scalings_: dict[str, Scaling] = {"source": source, "target": target}
         self._fit_scaled(
-            domains.with_rows(_scaled(source, domains.Xs), _scaled(target, domains.Xt))
+            domains.with_rows(
+                _scaled(source, domains.Xs, memory), _scaled(target, domains.Xt, memory)
+            )
         )
         return self
 
@@ -175,6 +193,10 @@ class AdaptationEstimator(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if wrong:
             raise SettingError("; ".join(wrong))
 
+    def __getstate__(self) -> dict[str, Any]:
+        state: dict[str, Any] = super().__getstate__()
+        return {key: value for key, value in state.items() if key != "_memory"}
+
     def _wrong_settings(self) -> list[str]:
         """Say what is wrong with the settings that this method alone has."""
         return []
@@ -190,7 +212,9 @@ class AdaptationEstimator(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Learn how source rows and target rows are scaled: each from its own domain's rows."""
 
         def fitted(X: np.ndarray) -> Scaling:
-            return recalled("scaling", lambda: fit_scaling(self.scale, X), X, self.scale)
+            return recalled(
+                domains.memory, "scaling", lambda: fit_scaling(self.scale, X), X, self.scale
+            )
 
         return fitted(domains.Xs), fitted(domains.Xt)
 
@@ -235,14 +259,14 @@ class AdaptationEstimator(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 f"X has {rows.shape[1]} features, but {type(self).__name__} is expecting "
                 f"{self.n_features_in_} features as input"
             )
-        return _scaled(self.scalings_[domain], rows)
+        return _scaled(self.scalings_[domain], rows, self._memory)
 
 
-def _scaled(scaling: Scaling, X: np.ndarray) -> np.ndarray:
+def _scaled(scaling: Scaling, X: np.ndarray, memory: Memory | None) -> np.ndarray:
     if scaling.name == "none":
         return scaling.apply(X)
     what = scaling.name, scaling.factor, scaling.mean, scaling.std
-    return recalled("scaled rows", lambda: scaling.apply(X), X, *what)
+    return recalled(memory, "scaled rows", lambda: scaling.apply(X), X, *what)
 
 
 def is_positive(value: Any) -> bool:

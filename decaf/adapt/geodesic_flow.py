@@ -81,12 +81,14 @@ class GFK(AdaptationEstimator):
 
     def _adapt(self, domains: Domains) -> None:
         most = max(1, domains.n_features // 2)
-        source, target = domain_subspaces(domains.Xs, domains.Xt, self.dim, most=most)
+        source, target = domain_subspaces(
+            domains.Xs, domains.Xt, self.dim, most=most, memory=domains.memory
+        )
         self.dim_ = source.dim
         self.factor_, self.angles_ = flow_factor(source.basis, target.basis)
 
     def _represent(self, X: np.ndarray, domain: str) -> np.ndarray:
-        return projected(X, self.factor_)
+        return projected(self._memory, X, self.factor_)
 
 
 # The closed form, without a complement of P_S and without dividing by a sine that may be zero.

@@ -111,12 +111,13 @@ class DLID(AdaptationEstimator):
 
     def _adapt(self, domains: Domains) -> None:
         Xs, Xt = domains.Xs, domains.Xt
-        source, target = domain_subspaces(Xs, Xt, self.dim)
+        source, target = domain_subspaces(Xs, Xt, self.dim, memory=domains.memory)
         self.dim_ = source.dim
         self.shares_ = np.linspace(0, 1, self.mixtures)
         between = recalled(
+            domains.memory,
             "mixtures",
-            lambda: self._between(Xs, Xt, source, target),
+            lambda: self._between(domains, source, target),
             Xs,
             Xt,
             self.dim_,
@@ -124,11 +125,10 @@ class DLID(AdaptationEstimator):
         )
         self.subspaces_: list[Subspace] = [source, *between, target]
 
-    def _between(
-        self, Xs: np.ndarray, Xt: np.ndarray, source: Subspace, target: Subspace
-    ) -> list[Subspace]:
+    def _between(self, domains: Domains, source: Subspace, target: Subspace) -> list[Subspace]:
         """Find the subspaces of the mixtures that are neither source nor target alone."""
-        shares, axes = self.shares_[1:-1].tolist(), DomainAxes.of(Xs, Xt)
+        Xs, Xt = domains.Xs, domains.Xt
+        shares, axes = self.shares_[1:-1].tolist(), DomainAxes.of(Xs, Xt, domains.memory)
         if axes is not None:
             return [axes.mixture(share, self.dim_) for share in shares]
         both = np.concatenate([Xs, Xt])
@@ -147,7 +147,7 @@ class DLID(AdaptationEstimator):
         )
         # (x - m)ᵀP = xᵀP - mᵀP, without a copy of the rows.
         offsets = [mean @ basis for mean, basis in zip(means, bases, strict=True)]
-        rows: np.ndarray = projected(X, np.hstack(bases)) - np.concatenate(offsets)
+        rows: np.ndarray = projected(self._memory, X, np.hstack(bases)) - np.concatenate(offsets)
         if self.encoder == "tanh":
             rows = np.tanh(rows / np.sqrt(np.concatenate(variances)))
         return rows

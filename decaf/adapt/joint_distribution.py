@@ -115,13 +115,13 @@ class JDA(AdaptationEstimator):
         known = domains.labelled
         # Where there are fewer rows than features the components lie in the span of the rows.
         span = None
-        axes = DomainAxes.of(domains.Xs, domains.Xt)
+        axes = DomainAxes.of(domains.Xs, domains.Xt, domains.memory)
         if axes is None and len(X) <= min(_REDUCED_ROWS, X.shape[1]):
             span, triangle = np.linalg.qr(X.T)
             X = triangle.T
         wanted = self.dim
         if isinstance(wanted, str):
-            wanted = subspace_disagreement_dim(domains.Xs, domains.Xt)
+            wanted = subspace_disagreement_dim(domains.Xs, domains.Xt, memory=domains.memory)
         wanted = min(wanted, len(X) - 1, X.shape[1])
         # In the first round only the given classes are known (algorithm 1, line 1).
         guess = domains.yt.copy()

@@ -117,7 +117,9 @@ class OptimalTransport(AdaptationEstimator):
 
     def _adapt(self, domains: Domains) -> None:
         Xs, Xt = domains.Xs, domains.Xt
-        cost = recalled("squared distances", lambda: squared_distances(Xs, Xt), Xs, Xt).copy()
+        cost = recalled(
+            domains.memory, "squared distances", lambda: squared_distances(Xs, Xt), Xs, Xt
+        ).copy()
         middle = float(np.median(cost))
         cost /= middle if middle > 0 else max(float(cost.max()), 1e-300)
         if domains.labelled.any():

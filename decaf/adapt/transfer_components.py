@@ -105,11 +105,12 @@ class TCA(AdaptationEstimator):
     def _adapt(self, domains: Domains) -> None:
         wanted = self.dim
         if isinstance(wanted, str):
-            wanted = subspace_disagreement_dim(domains.Xs, domains.Xt)
+            wanted = subspace_disagreement_dim(domains.Xs, domains.Xt, memory=domains.memory)
         wanted, mu = int(min(wanted, len(domains.Xs) + len(domains.Xt) - 1)), float(self.mu)
         self.components_, self.eigenvalues_ = recalled(
+            domains.memory,
             "transfer components",
-            lambda: _components(domains.Xs, domains.Xt, wanted, mu),
+            lambda: _components(domains, wanted, mu),
             domains.Xs,
             domains.Xt,
             wanted,
@@ -122,12 +123,13 @@ class TCA(AdaptationEstimator):
             check_dim(self.dim, self.dim_, "joint")
 
     def _represent(self, X: np.ndarray, domain: str) -> np.ndarray:
-        return projected(X, self.components_)
+        return projected(self._memory, X, self.components_)
 
 
-def _components(Xs: np.ndarray, Xt: np.ndarray, k: int, mu: float) -> tuple[np.ndarray, np.ndarray]:
+def _components(domains: Domains, k: int, mu: float) -> tuple[np.ndarray, np.ndarray]:
     """Return what rows are multiplied by, (d, k'), and the eigenvalues (k',)."""
-    size, axes = row_size(Xs, Xt), DomainAxes.of(Xs, Xt)
+    Xs, Xt = domains.Xs, domains.Xt
+    size, axes = row_size(Xs, Xt), DomainAxes.of(Xs, Xt, domains.memory)
     if axes is not None:
         pooled = axes.rows(size)
         W, values = transfer_components(

@@ -26,7 +26,7 @@ import decaf.adapt
 import decaf.heads
 from datasets.dataset import Dataset
 from datasets.domains import DomainSet
-from decaf.adapt.algebra.kept_decompositions import recalled, remembering
+from decaf.adapt.algebra.kept_decompositions import Memory, recalled
 from decaf.errors import DecafError, FeatureFileError, InputError, Stopped
 from decaf.runtime.progress import duration
 from harness.adaptation.methods import MethodSettings
@@ -157,6 +157,7 @@ def run_method(
     *,
     C: float | str = "cv",
     seed: int = 0,
+    memory: Memory | None = None,
 ) -> Answers:
     """Fit a method to a split of a pair and have it answer the test images.
 
@@ -171,6 +172,8 @@ def run_method(
     setting : {"supervised", "unsupervised"}
     C : float or "cv"
     seed : int
+    memory : Memory, optional
+        Remembers what several fits to the same rows share.
 
     Returns
     -------
@@ -189,14 +192,14 @@ def run_method(
         yt[np.searchsorted(target, split.labelled)] = labels[split.labelled]
     estimator = method.make(C=C, seed=seed)
     Xs, Xt = (
-        recalled("rows", partial(features.__getitem__, rows), features, rows)
+        recalled(memory, "rows", partial(features.__getitem__, rows), features, rows)
         for rows in (split.source, target)
     )
     began = time.perf_counter()
     with warnings.catch_warnings(record=True) as told:
         # All are part of the outcome, and reported with it.
         warnings.simplefilter("always")
-        estimator.fit(Xs, labels[split.source], Xt, yt)
+        estimator.fit(Xs, labels[split.source], Xt, yt, memory=memory)
         predictions = np.asarray(estimator.predict(Xt), np.int64)
     seconds = time.perf_counter() - began
     predictions = predictions[np.searchsorted(target, split.test)]
@@ -284,30 +287,30 @@ def measure_column(
             made[task.name] = outcome
     found = []
     say = tell or (lambda _line: None)
-    with remembering():
-        pace = _Pace([task.size(features().shape[1]) for task in left.values()] if left else [])
-        if left:
-            about = duration(pace.left())
-            say(f"{column.title}: {len(left)} to be fitted, about {about} by their sizes")
-        for done, place in enumerate(places, 1):
-            fits, fresh = [], 0
-            for task in place:
-                if stopped is not None and stopped():
-                    raise Stopped("stopped; finished results are kept: the same command goes on")
-                if task.name not in made:
-                    outcome = made[task.name] = task.outcome(features())
-                    fresh += 1
-                    if store is not None:
-                        store.put(task.key, outcome)
-                    pace.step()
-                    more = f", about {duration(pace.left())} left" if pace.sizes else ""
-                    say(
-                        f"{task.title}, {task.setting}, {task.method.name}: "
-                        f"{outcome.accuracy:.1f} % right, {duration(outcome.seconds)}{more}"
-                    )
-                fits.append(task.fit(made[task.name]))
-            found += fits
-            say(f"{done}/{len(places)} {_line(fits, fresh)}")
+    memory = Memory()
+    pace = _Pace([task.size(features().shape[1]) for task in left.values()] if left else [])
+    if left:
+        about = duration(pace.left())
+        say(f"{column.title}: {len(left)} to be fitted, about {about} by their sizes")
+    for done, place in enumerate(places, 1):
+        fits, fresh = [], 0
+        for task in place:
+            if stopped is not None and stopped():
+                raise Stopped("stopped; finished results are kept: the same command goes on")
+            if task.name not in made:
+                outcome = made[task.name] = task.outcome(features(), memory)
+                fresh += 1
+                if store is not None:
+                    store.put(task.key, outcome)
+                pace.step()
+                more = f", about {duration(pace.left())} left" if pace.sizes else ""
+                say(
+                    f"{task.title}, {task.setting}, {task.method.name}: "
+                    f"{outcome.accuracy:.1f} % right, {duration(outcome.seconds)}{more}"
+                )
+            fits.append(task.fit(made[task.name]))
+        found += fits
+        say(f"{done}/{len(places)} {_line(fits, fresh)}")
     return found
 
 
@@ -404,7 +407,7 @@ class _Task:
             "versions": _versions(),
         }
 
-    def outcome(self, features: Features) -> Outcome:
+    def outcome(self, features: Features, memory: Memory) -> Outcome:
         """Fit, and count the right answers."""
         dataset, split = self.column.domains, self.split
         try:
@@ -416,6 +419,7 @@ class _Task:
                 self.setting,
                 C=self.C,
                 seed=self.seed,
+                memory=memory,
             )
         except DecafError as error:
             pair = " → ".join(self.pair)

@@ -1,14 +1,15 @@
-"""Decompositions that several fits to the same rows share, kept while a caller asks for it.
+"""Decompositions that several fits to the same rows share, kept by an object handed to them.
 
 Many methods, heads and settings are compared on the same two domains, and what costs most of their
 time depends on the rows alone: their principal axes, the dimension that both domains agree on. It
-is computed once within
+is computed once with
 
-    with remembering():
-        for method in methods:
-            method.fit(Xs, ys, Xt)
+    memory = Memory()
+    for method in methods:
+        method.fit(Xs, ys, Xt, memory=memory)
 
-and nothing is kept after it, nor anything without it. Results are the same but for rounding.
+and nothing is kept without one. Results are the same but for rounding: with a memory some methods
+decompose the target completely, which costs more for a single fit and less for several.
 """
 
 from __future__ import annotations
@@ -16,15 +17,13 @@ from __future__ import annotations
 import hashlib
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from typing import Any, TypeVar
 
 import numpy as np
 
-__all__ = ["Memory", "is_remembering", "recalled", "remembering"]
+__all__ = ["Memory", "recalled"]
 
 T = TypeVar("T")
 
@@ -34,10 +33,14 @@ _GIBIBYTE = 1 << 30
 class Memory:
     """Results by what they were computed from, the last used ones, up to so many bytes.
 
+    Worth it for several fits to the same rows. Arrays that are read-only must not be changed by
+    other ways meanwhile: they are hashed once.
+
     Parameters
     ----------
     most_bytes : int
-        Largest size of all arrays in it. A larger result is not kept.
+        Largest size of all arrays in it; the least recently used go first. A larger result is not
+        kept. Principal axes of 4,096 features take up to 128 MiB for each set of rows.
     """
 
     def __init__(self, most_bytes: int = _GIBIBYTE) -> None:
@@ -87,44 +90,13 @@ class Memory:
         return known[1]
 
 
-_current: ContextVar[Memory | None] = ContextVar("decaf_adapt_memory", default=None)
-
-
-@contextmanager
-def remembering(most_bytes: int = _GIBIBYTE) -> Iterator[Memory]:
-    """Let fits within the block share what depends on rows alone.
-
-    Worth it for several fits to the same rows. Arrays that are read-only must not be changed by
-    other ways meanwhile: they are hashed once.
-
-    Parameters
-    ----------
-    most_bytes : int
-        Largest size of all arrays together; the least recently used go first. Principal axes
-        of 4,096 features take up to 128 MiB for each set of rows.
-
-    Yields
-    ------
-    Memory
-    """
-    memory = Memory(most_bytes)
-    token = _current.set(memory)
-    try:
-        yield memory
-    finally:
-        _current.reset(token)
-
-
-def is_remembering() -> bool:
-    """Say whether results are remembered here."""
-    return _current.get() is not None
-
-
-def recalled(what: str, make: Callable[[], T], *inputs: Any) -> T:
+def recalled(memory: Memory | None, what: str, make: Callable[[], T], *inputs: Any) -> T:
     """Return a result that was made before from the same inputs, or else make it.
 
     Parameters
     ----------
+    memory : Memory or None
+        Where it is looked for; None to make it.
     what : str
         Names the computation.
     make : callable
@@ -137,7 +109,6 @@ def recalled(what: str, make: Callable[[], T], *inputs: Any) -> T:
     object
         The value of `make`. Where it is remembered its arrays are read-only from then on.
     """
-    memory = _current.get()
     return make() if memory is None else memory.recalled(what, make, *inputs)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.linalg import solve_triangular
 
 from decaf.adapt.algebra.eigenpairs import leading_eigenpairs, matrix_eigenpairs
-from decaf.adapt.algebra.kept_decompositions import recalled
+from decaf.adapt.algebra.kept_decompositions import Memory, recalled
 
 __all__ = ["RANK_TOL", "Subspace", "principal_subspace", "projected"]
 
@@ -112,15 +112,16 @@ def principal_subspace(
     return Subspace(mean, vectors, values)
 
 
-def projected(X: np.ndarray, columns: np.ndarray) -> np.ndarray:
+def projected(memory: Memory | None, X: np.ndarray, columns: np.ndarray) -> np.ndarray:
     """Return rows (n, d) times columns (d, k), or recall them: (n, k) float64.
 
     Parameters
     ----------
+    memory : Memory or None
     X : ndarray, shape (n, d)
     columns : ndarray, shape (d, k)
     """
-    return recalled("projected", lambda: X @ columns, X, columns)
+    return recalled(memory, "projected", lambda: X @ columns, X, columns)
 
 
 def _positive_qr(vectors: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from decaf.adapt.algebra.kept_decompositions import recalled
+from decaf.adapt.algebra.kept_decompositions import Memory, recalled
 from decaf.adapt.algebra.principal import Subspace, principal_subspace
 from decaf.adapt.algebra.target_axes import DomainAxes
 from decaf.adapt.domains import check_dim
@@ -44,7 +44,12 @@ def wrong_dim(dim: Any) -> list[str]:
 
 
 def domain_subspaces(
-    Xs: np.ndarray, Xt: np.ndarray, dim: int | str, *, most: int | None = None
+    Xs: np.ndarray,
+    Xt: np.ndarray,
+    dim: int | str,
+    *,
+    most: int | None = None,
+    memory: Memory | None = None,
 ) -> tuple[Subspace, Subspace]:
     """Find the principal subspaces of both domains, of the same dimension.
 
@@ -56,6 +61,7 @@ def domain_subspaces(
         ``"auto"``: by the subspace disagreement measure, see `subspace_disagreement_dim`.
     most : int, optional
         No more than this where it is chosen.
+    memory : Memory, optional
 
     Returns
     -------
@@ -70,7 +76,7 @@ def domain_subspaces(
         If all rows of a domain are alike, so that there is no direction at all.
     """
     if isinstance(dim, str):
-        chosen, source, target = _agreeing(Xs, Xt, most=most, seed=0)
+        chosen, source, target = _agreeing(Xs, Xt, most=most, seed=0, memory=memory)
         subspaces = [source.leading(chosen), target.leading(chosen)]
     else:
         subspaces = [principal_subspace(X, dim) for X in (Xs, Xt)]
@@ -136,7 +142,12 @@ def disagreement(P_s: np.ndarray, P_t: np.ndarray, P_st: np.ndarray, dim: int) -
 
 
 def subspace_disagreement_dim(
-    Xs: np.ndarray, Xt: np.ndarray, *, most: int | None = None, seed: int = 0
+    Xs: np.ndarray,
+    Xt: np.ndarray,
+    *,
+    most: int | None = None,
+    seed: int = 0,
+    memory: Memory | None = None,
 ) -> int:
     """Choose a dimension by the subspace disagreement measure of Gong et al. (2012, sec. 3.4).
 
@@ -150,30 +161,37 @@ def subspace_disagreement_dim(
     most : int, optional
         No more than this, nor than 64, nor than the smaller rank of the two domains.
     seed : int
+    memory : Memory, optional
 
     Returns
     -------
     int
         At least 1; the most there may be where D stays below 1.
     """
-    return _agreeing(Xs, Xt, most=most, seed=seed)[0]
+    return _agreeing(Xs, Xt, most=most, seed=seed, memory=memory)[0]
 
 
 def _agreeing(
-    Xs: np.ndarray, Xt: np.ndarray, *, most: int | None, seed: int
+    Xs: np.ndarray, Xt: np.ndarray, *, most: int | None, seed: int, memory: Memory | None
 ) -> tuple[int, Subspace, Subspace]:
     """Choose the dimension; give with it subspaces of at least so many dimensions."""
     limit = min(min(len(Xs), len(Xt)) - 1, Xs.shape[1], _MOST_DIMS)
     limit = max(1, limit if most is None else min(limit, most))
     return recalled(
-        "agreeing subspaces", lambda: _first_agreeing(Xs, Xt, limit, seed), Xs, Xt, limit, seed
+        memory,
+        "agreeing subspaces",
+        lambda: _first_agreeing(Xs, Xt, limit, seed, memory),
+        Xs,
+        Xt,
+        limit,
+        seed,
     )
 
 
 def _first_agreeing(
-    Xs: np.ndarray, Xt: np.ndarray, limit: int, seed: int
+    Xs: np.ndarray, Xt: np.ndarray, limit: int, seed: int, memory: Memory | None
 ) -> tuple[int, Subspace, Subspace]:
-    axes = DomainAxes.of(Xs, Xt)
+    axes = DomainAxes.of(Xs, Xt, memory)
     # Each domain about its own mean, as in the paper, which standardises them: else the difference
     # of the means would be the first of the pooled components.
     pooled = None

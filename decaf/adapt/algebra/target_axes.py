@@ -20,7 +20,7 @@ import numpy as np
 from scipy.sparse.linalg import LinearOperator
 
 from decaf.adapt.algebra.eigenpairs import leading_eigenpairs
-from decaf.adapt.algebra.kept_decompositions import is_remembering, recalled
+from decaf.adapt.algebra.kept_decompositions import Memory, recalled
 from decaf.adapt.algebra.principal import RANK_TOL, Subspace, principal_subspace
 
 __all__ = ["DomainAxes", "arrow_rows", "complete_subspace"]
@@ -54,21 +54,22 @@ class DomainAxes:
     mean: np.ndarray
 
     @classmethod
-    def of(cls, Xs: np.ndarray, Xt: np.ndarray) -> DomainAxes | None:
-        """Find the coordinates of two domains where they are remembered, else give None.
+    def of(cls, Xs: np.ndarray, Xt: np.ndarray, memory: Memory | None) -> DomainAxes | None:
+        """Find the coordinates of two domains where they are remembered; None where they are not.
 
         Parameters
         ----------
         Xs, Xt : ndarray of float32 or float64, shape (n_s, d) and (n_t, d)
             Scaled rows.
+        memory : Memory or None
         """
-        if not is_remembering() or len(Xt) <= len(Xs):
+        if memory is None or len(Xt) <= len(Xs):
             return None
-        return recalled("domain axes", lambda: cls._compute(Xs, Xt), Xs, Xt)
+        return memory.recalled("domain axes", lambda: cls._compute(Xs, Xt, memory), Xs, Xt)
 
     @classmethod
-    def _compute(cls, Xs: np.ndarray, Xt: np.ndarray) -> DomainAxes:
-        target = complete_subspace(Xt)
+    def _compute(cls, Xs: np.ndarray, Xt: np.ndarray, memory: Memory) -> DomainAxes:
+        target = complete_subspace(Xt, memory)
         rows = np.concatenate([Xs.astype(np.float64), target.mean[None]])
         inside = rows @ target.basis
         outside = rows - inside @ target.basis.T
@@ -216,11 +217,12 @@ def arrow_rows(top: np.ndarray, diagonal: np.ndarray) -> LinearOperator:
     )
 
 
-def complete_subspace(X: np.ndarray) -> Subspace:
+def complete_subspace(X: np.ndarray, memory: Memory | None) -> Subspace:
     """Find all principal components of rows (n, d), or recall them.
 
     Parameters
     ----------
     X : ndarray, shape (n, d)
+    memory : Memory or None
     """
-    return recalled("principal components", lambda: principal_subspace(X, min(X.shape)), X)
+    return recalled(memory, "principal components", lambda: principal_subspace(X, min(X.shape)), X)

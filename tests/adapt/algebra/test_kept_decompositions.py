@@ -1,8 +1,9 @@
-"""What is remembered: the same results, no more than asked for, and nothing after the block."""
+"""What is remembered: the same results, no more than asked for, and nothing without a memory."""
 
 from __future__ import annotations
 
 import gc
+import pickle
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 
 import decaf.adapt
 from decaf.adapt.algebra import kept_decompositions as memory
-from decaf.adapt.algebra.kept_decompositions import Memory, is_remembering, recalled, remembering
+from decaf.adapt.algebra.kept_decompositions import Memory, recalled
 
 
 def two_domains(n_s: int, n_t: int, d: int) -> tuple[np.ndarray, ...]:
@@ -47,10 +48,12 @@ def test_methods_find_the_same(name: str, n_s: int, n_t: int, d: int) -> None:
     for settings in ({}, {} if name == "CORAL" else {"dim": 4}):
         method: Any = getattr(decaf.adapt, name)(**settings)
         alone = method.fit(Xs, ys, Xt, yt).decision_function(Xt)
-        with remembering():
-            for labels in (yt, None, yt):
-                method.fit(Xs, ys, Xt, labels)
-            np.testing.assert_allclose(method.decision_function(Xt), alone, atol=atol)
+        shared = Memory()
+        for labels in (yt, None, yt):
+            method.fit(Xs, ys, Xt, labels, memory=shared)
+        assert len(shared)
+        method = pickle.loads(pickle.dumps(method))  # without what is shared
+        np.testing.assert_allclose(method.decision_function(Xt), alone, atol=atol)
 
 
 def test_a_result_is_made_once() -> None:
@@ -61,24 +64,21 @@ def test_a_result_is_made_once() -> None:
         made.append(1)
         return X + 1
 
-    recalled("sum", make, X)
+    recalled(None, "sum", make, X)
     assert len(made) == 1
-    with remembering():
-        first = recalled("sum", make, X)
-        assert recalled("sum", make, X.copy()) is first
-        assert len(made) == 2
-        with pytest.raises(ValueError, match="read-only"):
-            first[0] = 5
-        recalled("sum", make, X, 1)
-        recalled("another", make, X)
-        recalled("sum", make, X.reshape(2, 3))
-        recalled("sum", make, X.astype(np.float32))
-        X[2] = 9  # the same array with other values
-        np.testing.assert_array_equal(recalled("sum", make, X), X + 1)
-        assert len(made) == 7
-    assert not is_remembering()
-    recalled("sum", make, X)
-    assert len(made) == 8
+    kept = Memory()
+    first = recalled(kept, "sum", make, X)
+    assert recalled(kept, "sum", make, X.copy()) is first
+    assert len(made) == 2
+    with pytest.raises(ValueError, match="read-only"):
+        first[0] = 5
+    recalled(kept, "sum", make, X, 1)
+    recalled(kept, "another", make, X)
+    recalled(kept, "sum", make, X.reshape(2, 3))
+    recalled(kept, "sum", make, X.astype(np.float32))
+    X[2] = 9  # the same array with other values
+    np.testing.assert_array_equal(recalled(kept, "sum", make, X), X + 1)
+    assert len(made) == 7
 
 
 def test_read_only_arrays_are_hashed_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,13 +87,13 @@ def test_read_only_arrays_are_hashed_once(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(memory, "_digest", lambda array: hashed.append(1) or digest(array))
     X = np.arange(6.0)
     X.flags.writeable = False
-    with remembering() as kept:
-        for _ in range(3):
-            recalled("number", lambda: 1, X)
-        assert len(hashed) == 1
-        del X
-        gc.collect()
-        assert not kept._digests
+    kept = Memory()
+    for _ in range(3):
+        kept.recalled("number", lambda: 1, X)
+    assert len(hashed) == 1
+    del X
+    gc.collect()
+    assert not kept._digests
 
 
 def test_the_least_used_go_when_there_are_too_many_bytes() -> None:
@@ -111,9 +111,3 @@ def test_the_least_used_go_when_there_are_too_many_bytes() -> None:
     assert kept.bytes <= 1000
     kept.recalled("zeros", lambda: remade.append(2), 2)
     assert remade == [4, 3]
-
-
-def test_the_memory_is_left_when_a_fit_fails() -> None:
-    with pytest.raises(RuntimeError, match="stop"), remembering():
-        raise RuntimeError("stop")
-    assert not is_remembering()

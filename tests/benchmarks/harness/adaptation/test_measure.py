@@ -70,7 +70,7 @@ def test_the_test_rows_labels_never_reach_the_estimator(
     given: list[tuple[Any, ...]] = []
 
     class Spy:
-        def fit(self, *arrays: Any) -> None:
+        def fit(self, *arrays: Any, **_more: Any) -> None:
             given.append(arrays)
 
         def predict(self, X: np.ndarray) -> np.ndarray:
