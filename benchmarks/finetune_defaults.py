@@ -39,10 +39,11 @@ from decaf.images.listing.splits import draw_order
 from decaf.runtime.device import bf16_is_native
 from decaf.runtime.processes import World
 from decaf.storage.atomic import write_atomically
+from decaf.train.loop import train_to_end
 from decaf.train.pack.build import make_pack
 from decaf.train.pack.reader import Pack
 from decaf.train.pack.sources import source_of
-from decaf.train.session import Rhythm, TrainingRun
+from decaf.train.training_run import SavingSettings, TrainingData, TrainingRun
 from harness.protocol.splits import salt_of
 from speed.machine import describe
 
@@ -134,20 +135,18 @@ class Task:
         start = (self.head.coef, self.head.intercept) if settings.start == "head" else None
         with tempfile.TemporaryDirectory() as folder:
             run = TrainingRun(
-                self.pack,
-                self.val,
+                TrainingData(self.pack, self.train, self.val),
                 Path(folder) / "run",
                 training,
                 self.world,
-                rhythm=Rhythm(at_validation=False, checkpoint_minutes=1e6),
-                init_from=self.begun,
-                workers=self.threads,
-                split=self.train,
+                saving=SavingSettings(at_validation=False, checkpoint_minutes=1e6),
+                begun=self.begun,
                 head=start,
+                workers=self.threads,
             )
             try:
                 run.begin(resume=False)
-                found = run.go(tensorboard=False, progress=False, stop=_never())
+                found = train_to_end(run, tensorboard=False, progress=False, stop=_never())
             finally:
                 run.close()
             weights = load_weights(found.weights)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from decaf.features.transformer import FeatureExtractor
     from decaf.finetuning.estimator import FineTuneClassifier
     from decaf.finetuning.fine_tune import finetune
-    from decaf.train.distillation.run import distil
+    from decaf.train.distillation.distil import distil
 
 __all__ = [
     "Backbone",
@@ -77,7 +77,7 @@ __getattr__, __dir__ = lazy_names(
         "Fitted": "decaf.classify.fit",
         "Prediction": "decaf.classify.classifier",
         "describe": "decaf.describe",
-        "distil": "decaf.train.distillation.run",
+        "distil": "decaf.train.distillation.distil",
         "extract": "decaf.features.extract",
         "finetune": "decaf.finetuning.fine_tune",
         "fit": "decaf.classify.fit",

@@ -20,7 +20,7 @@ from decaf.describe import describe
 from decaf.errors import DecafError, InputError
 from decaf.train.pack.build import make_pack
 from decaf.train.recipe import TrainSettings
-from decaf.train.run import train
+from decaf.train.train_network import train
 
 
 @pytest.fixture(scope="module")

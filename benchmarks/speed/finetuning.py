@@ -39,8 +39,8 @@ from decaf.runtime.memory import keep_freed_memory
 from decaf.runtime.processes import World
 from decaf.train.feed import Feed
 from decaf.train.pack.build import make_pack
-from decaf.train.session import Rhythm, TrainingRun
 from decaf.train.trainer import DTYPES
+from decaf.train.training_run import SavingSettings, TrainingData, TrainingRun
 from decaf.train.validate import validate
 
 BARE, STEP, LOOP = "bare step", "trainer's step", "steps fed from the pack"
@@ -84,15 +84,13 @@ def _measure(args: argparse.Namespace, folder: Path, stack: ExitStack) -> dict[s
     precision = "bf16" if bf16_is_native(device) else "fp32"
     settings = FinetuneSettings().training(len(data.train), precision)
     run = TrainingRun(
-        pack,
-        data.val,
+        TrainingData(pack, data.train, data.val),
         folder / "run",
         settings,
         World(device),
-        rhythm=Rhythm(),
-        init_from=weights,
+        saving=SavingSettings(),
+        begun=weights,
         workers=available_cores(),
-        split=data.train,
     )
     stack.callback(run.close)
     trainer, spec = run.trainer, run.spec

@@ -102,11 +102,11 @@ def run(args: argparse.Namespace) -> int:
     args : argparse.Namespace
     """
     from decaf.runtime.memory import keep_freed_memory
-    from decaf.train.distillation.run import distil
+    from decaf.train.distillation.distil import distil
     from decaf.train.distillation.settings import DistilSettings
     from decaf.train.presets import preset
     from decaf.train.recipe import TrainSettings
-    from decaf.train.session import Rhythm
+    from decaf.train.training_run import SavingSettings
 
     keep_freed_memory()
     settings = preset("distil", **setting_values(args, TrainSettings, _OTHERWISE))
@@ -127,7 +127,7 @@ def run(args: argparse.Namespace) -> int:
             resume=args.resume,
             device=args.device,
             workers=args.workers,
-            rhythm=Rhythm(
+            saving=SavingSettings(
                 args.checkpoint_minutes, args.checkpoint_steps, args.keep, args.log_every
             ),
             tensorboard=args.tensorboard,

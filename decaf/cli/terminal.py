@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
-    from decaf.train.session import TrainResult
+    from decaf.train.training_run import TrainResult
     from decaf.train.validate import Validation
 
 __all__ = [

@@ -79,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
     from decaf.runtime.memory import keep_freed_memory
     from decaf.train.presets import preset
     from decaf.train.recipe import TrainSettings
-    from decaf.train.run import train
+    from decaf.train.train_network import train
 
     keep_freed_memory()
     settings = preset(args.preset, **setting_values(args, TrainSettings, _OTHERWISE))

@@ -44,6 +44,7 @@ __all__ = [
     "identity_of",
     "images_of",
     "open_data",
+    "seen_in_training",
 ]
 
 # The share of the images for validation, where nothing else is said.
@@ -399,7 +400,7 @@ def open_data(
     val_pack = None if second is None else stack.enter_context(Pack.open(os.fsdecode(second)))
     groups: Any = world.share(world.on_chief(lambda: groups_by_name(pack, source, job.groups)))
     data = divided(pack, val_pack, job.val_fraction, job.settings.seed, groups)
-    if world.chief and (twice := _seen_in_training(data)):
+    if world.chief and (twice := seen_in_training(data)):
         _logger.warning(
             "%d of %d validation images are training images too: what is measured on them "
             "says little",
@@ -432,7 +433,7 @@ def _make_pack(job: Job, source: PackSource | None, path: Path) -> None:
         raise InputError(error.text) from error
 
 
-def _seen_in_training(data: Packed) -> int:
+def seen_in_training(data: Packed) -> int:
     """Count validation images whose very files are among the training images too."""
     train, val = _digests(data.train), _digests(data.val)
     known = {row.tobytes() for row in train}

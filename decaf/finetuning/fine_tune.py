@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from decaf.backbone.network import AlexNet
-from decaf.backbone.weights.load import Weights, load_weights, save_weights
 from decaf.backbone.weights import DEFAULT_WEIGHTS
+from decaf.backbone.weights.load import Weights, load_weights, save_weights
 from decaf.backbone.weights.safetensors_file import check_weights_path
 from decaf.backbone.weights.state import with_preprocess
 from decaf.errors import (
@@ -52,7 +52,7 @@ from decaf.train.log import read_log
 from decaf.train.loop import Diverged
 from decaf.train.pack.sources import PackSource
 from decaf.train.recipe import TrainSettings
-from decaf.train.session import Rhythm
+from decaf.train.training_run import SavingSettings
 
 if TYPE_CHECKING:
     from decaf.images.spec import PreprocessSpec
@@ -187,7 +187,9 @@ def finetune(
         raise SettingError(f"`workers` must be 0 or more, got {workers}")
     if val is not None and val_fraction is not None:
         raise SettingError("`val_fraction` is for a run without `val`: give one of the two")
-    rhythm = Rhythm(checkpoint_minutes, checkpoint_steps, keep=2, log_every=10, at_validation=False)
+    saving = SavingSettings(
+        checkpoint_minutes, checkpoint_steps, keep=2, log_every=10, at_validation=False
+    )
     with ExitStack() as stack:
         world = stack.enter_context(world_of_run(device))
         stack.enter_context(strict_float32(world.device))
@@ -202,7 +204,7 @@ def finetune(
             on_error=on_error,
             overwrite=overwrite,
             world=world,
-            rhythm=rhythm,
+            saving=saving,
             workers=workers,
             progress=progress,
             stop=stop or threading.Event(),

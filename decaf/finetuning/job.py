@@ -15,7 +15,7 @@ from decaf.runtime.cores import cores_of_process
 from decaf.runtime.device import bf16_is_native
 from decaf.runtime.processes import World
 from decaf.train.recipe import TrainSettings
-from decaf.train.session import Rhythm
+from decaf.train.training_run import SavingSettings
 
 __all__ = ["Job"]
 
@@ -34,7 +34,7 @@ class Job:
     groups, on_error, overwrite, workers, progress
         As `decaf.finetune` takes them.
     world : World
-    rhythm : Rhythm
+    saving : SavingSettings
     stop : threading.Event
     """
 
@@ -45,7 +45,7 @@ class Job:
     on_error: str
     overwrite: bool
     world: World
-    rhythm: Rhythm
+    saving: SavingSettings
     workers: int | None
     progress: bool | Callable[[int, int], Any] | None
     stop: threading.Event

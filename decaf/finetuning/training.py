@@ -22,9 +22,10 @@ from decaf.runtime.device import is_out_of_memory
 from decaf.runtime.memory import available_memory
 from decaf.runtime.processes import World
 from decaf.train.log import read_log
+from decaf.train.loop import train_to_end
 from decaf.train.recipe import TrainSettings
-from decaf.train.session import TrainingRun
 from decaf.train.trainer import MEMORY_SHARE, step_memory
+from decaf.train.training_run import TrainingData, TrainingRun
 
 __all__ = ["Trained", "train_network"]
 
@@ -136,23 +137,21 @@ def _tell_smaller(before: TrainSettings, now: TrainSettings) -> None:
 def _train_once(
     job: Job, data: Packed, head: FrozenHead, settings: TrainSettings, work: WorkFolder
 ) -> Trained:
+    other = None if data.val_pack is data.pack else data.val_pack.fingerprint
     run = TrainingRun(
-        data.pack,
-        data.val,
+        TrainingData(data.pack, data.train, data.val, other),
         work.run,
         settings,
         job.world,
-        rhythm=job.rhythm,
-        init_from=job.begun,
-        workers=job.workers,
-        validation_pack=None if data.val_pack is data.pack else data.val_pack.fingerprint,
-        split=data.train,
+        saving=job.saving,
+        begun=job.begun,
         head=(head.coef, head.intercept) if job.settings.start == "head" else None,
+        workers=job.workers,
         origin={"start": job.settings.start, "val_fraction": job.val_fraction},
     )
     try:
         run.begin(resume=True)
-        result = run.go(tensorboard=False, progress=job.progress, stop=job.stop)
+        result = train_to_end(run, tensorboard=False, progress=job.progress, stop=job.stop)
     finally:
         run.close()
     # Others than rank 0 may see the file later than it was written.

@@ -11,21 +11,22 @@ from decaf.lazy import lazy_names
 
 if TYPE_CHECKING:
     from decaf.train.distillation.card import TeacherCard
-    from decaf.train.distillation.run import distil
+    from decaf.train.distillation.distil import distil
     from decaf.train.distillation.settings import DistilSettings
     from decaf.train.distillation.teacher import load_teacher
     from decaf.train.loop import Diverged
     from decaf.train.pack.reader import Pack
     from decaf.train.presets import PRESETS, preset
     from decaf.train.recipe import TrainSettings
-    from decaf.train.run import train
-    from decaf.train.session import TrainResult
+    from decaf.train.train_network import train
+    from decaf.train.training_run import SavingSettings, TrainResult
 
 __all__ = [
     "PRESETS",
     "DistilSettings",
     "Diverged",
     "Pack",
+    "SavingSettings",
     "TeacherCard",
     "TrainResult",
     "TrainSettings",
@@ -43,11 +44,12 @@ __getattr__, __dir__ = lazy_names(
         "Diverged": "decaf.train.loop",
         "Pack": "decaf.train.pack.reader",
         "TeacherCard": "decaf.train.distillation.card",
-        "TrainResult": "decaf.train.session",
+        "SavingSettings": "decaf.train.training_run",
+        "TrainResult": "decaf.train.training_run",
         "TrainSettings": "decaf.train.recipe",
-        "distil": "decaf.train.distillation.run",
+        "distil": "decaf.train.distillation.distil",
         "load_teacher": "decaf.train.distillation.teacher",
         "preset": "decaf.train.presets",
-        "train": "decaf.train.run",
+        "train": "decaf.train.train_network",
     },
 )

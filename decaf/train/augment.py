@@ -14,22 +14,24 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from decaf.train.randomness import generator
+from decaf.train.randomness import generator, key
 from decaf.train.recipe import TrainSettings
 
 __all__ = [
-    "TRIES",
     "Views",
     "cut",
     "cut_batch",
     "draw_views",
+    "fixed_views",
     "lighting_shift",
-    "random_boxes",
     "sent",
 ]
 
 TRIES = 10
 """Boxes drawn for an image before the whole of it is taken instead, as torchvision does."""
+
+# What a view draws: area and ratio of some boxes, place of the one that fits, and the mirror.
+_DRAWS = 2 * TRIES + 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +91,7 @@ def draw_views(settings: TrainSettings, step: int, side: int | np.ndarray, crop:
     else:
         # The area of a box and its ratio are uniform, the latter in its logarithm.
         area, ratio = random.random((count, TRIES)), random.random((count, TRIES))
-        height, width = random_boxes(settings, area, ratio, np.broadcast_to(side, count))
+        height, width = _random_boxes(settings, area, ratio, np.broadcast_to(side, count))
     top = random.integers(0, side - height + 1)
     left = random.integers(0, side - width + 1)
     mirrored = random.random(count) < 0.5 if settings.mirror else np.zeros(count, bool)
@@ -97,7 +99,7 @@ def draw_views(settings: TrainSettings, step: int, side: int | np.ndarray, crop:
     return Views(top, left, height, width, mirrored, alpha)
 
 
-def random_boxes(
+def _random_boxes(
     settings: TrainSettings, area: np.ndarray, ratio: np.ndarray, sides: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Make boxes of random numbers as torchvision's RandomResizedCrop does.
@@ -242,3 +244,50 @@ def lighting_shift(
     deviations = np.sqrt(np.maximum(eigenvalues, 0))
     shift: np.ndarray = ((alpha * deviations) @ eigenvectors.T).astype(np.float32)
     return shift
+
+
+def fixed_views(
+    settings: TrainSettings, contents: np.ndarray, numbers: np.ndarray, sides: np.ndarray
+) -> Views:
+    """Return views that are the same in every pass: drawn by the contents of images and a number.
+
+    Parameters
+    ----------
+    settings : TrainSettings
+        Have the boxes' areas and ratios, whether to mirror, and the seed.
+    contents : ndarray of uint8, shape (N, 32)
+        SHA-256 of the images' files.
+    numbers : ndarray of int64, shape (N,)
+        Which view of each.
+    sides : ndarray of int64, shape (N,)
+        Of the stored images, in pixels.
+
+    Returns
+    -------
+    Views
+    """
+    words = np.ascontiguousarray(contents).view(np.uint64)
+    start = words[:, 0] ^ np.uint64(key(settings.seed, "fixed views"))
+    place = numbers.astype(np.uint64)[:, None] * np.uint64(_DRAWS) + np.arange(
+        1, _DRAWS + 1, dtype=np.uint64
+    )
+    drawn = _split_mix(start[:, None] + place * np.uint64(0x9E3779B97F4A7C15))
+    height, width = _random_boxes(settings, drawn[:, :TRIES], drawn[:, TRIES : 2 * TRIES], sides)
+    top, left, mirror = drawn[:, 2 * TRIES :].T
+    return Views(
+        (top * (sides - height + 1)).astype(np.int64),
+        (left * (sides - width + 1)).astype(np.int64),
+        height,
+        width,
+        (mirror < 0.5) & settings.mirror,
+        np.zeros((len(sides), 3), np.float32),
+    )
+
+
+def _split_mix(state: np.ndarray) -> np.ndarray:
+    """Return uniform numbers in [0, 1) of 64-bit states (Steele et al. 2014, SplitMix64)."""
+    z = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    z ^= z >> np.uint64(31)
+    uniform: np.ndarray = (z >> np.uint64(11)) * 2.0**-53
+    return uniform

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -18,14 +18,12 @@ from decaf.train.augment import Views, cut, cut_batch, draw_views, lighting_shif
 from decaf.train.randomness import balanced_order, epoch_order
 from decaf.train.recipe import TrainSettings
 
-if TYPE_CHECKING:
-    from decaf.train.distillation.lesson import Lesson
-
 __all__ = [
     "Batch",
     "Feed",
     "Normaliser",
     "Split",
+    "TeacherTargets",
     "ahead",
     "decoding_threads",
     "steps_per_epoch",
@@ -71,6 +69,25 @@ class Batch:
     labels: Tensor
     answers: Tensor | None = None
     known: Tensor | None = None
+
+
+class TeacherTargets(Protocol):
+    """What is needed of a teacher whose answers are learnt in place of the images' classes."""
+
+    @property
+    def teacher_side(self) -> int | None:
+        """Side of the views that it has to see in every step; None if in none."""
+
+    def order(self, epoch: int) -> np.ndarray:
+        """Return the images of an epoch in the order in which they are shown."""
+
+    def views(self, step: int, indices: np.ndarray, crop: int) -> Views:
+        """Return the views of the images of a global batch."""
+
+    def answered(
+        self, batch: Batch, indices: np.ndarray, rows: slice, seen: Tensor | None
+    ) -> Batch:
+        """Mix the images of a batch, and add the answers."""
 
 
 class Normaliser:
@@ -194,7 +211,7 @@ class Feed:
         Training images.
     settings : TrainSettings
     side : int
-        Of the stored images, in pixels; where there is a lesson, its split knows them.
+        Of the stored images, in pixels; of those that a teacher answers `targets` know them.
     pca : tuple of ndarray
         Eigenvalues (3,) and eigenvectors (3, 3) of the training pixels' covariance.
     normaliser : Normaliser
@@ -206,8 +223,8 @@ class Feed:
         Which part of every global batch is wanted.
     workers : int
         Threads that decode.
-    lesson : Lesson, optional
-        Chooses images and views, and has them answered by a teacher.
+    targets : TeacherTargets, optional
+        Choose images and views, and have them answered by a teacher.
     """
 
     def __init__(
@@ -223,18 +240,18 @@ class Feed:
         rank: int = 0,
         world: int = 1,
         workers: int = 2,
-        lesson: Lesson | None = None,
+        targets: TeacherTargets | None = None,
     ) -> None:
         self._split = split
-        self._lesson = lesson
+        self._targets = targets
         self._settings = settings
         self._side = side
         self._pca = pca
         self._normaliser = normaliser
         self._crop = crop
         self._device = device
-        # Else on the device, which gets the stored images; those of a mix differ in size.
-        self._cut_early = device.type == "cpu" or lesson is not None
+        # Else on the device, which gets the stored images; those of several packs differ in size.
+        self._cut_early = device.type == "cpu" or targets is not None
         share = settings.batch_size // world
         self._rows = slice(rank * share, (rank + 1) * share)
         self._workers = workers
@@ -261,14 +278,14 @@ class Feed:
     def _begin(self, pool: ThreadPoolExecutor, step: int, steps: int) -> _Work:
         indices = self._indices(step)
         side = self._settings.side_at(step / steps, self._crop)
-        lesson, seen = self._lesson, None
-        if lesson is None:
+        targets, seen = self._targets, None
+        if targets is None:
             views = draw_views(self._settings, step, self._side, side)
         else:
-            views = lesson.views(step, indices, side)
+            views = targets.views(step, indices, side)
         indices, views = indices[self._rows], views[self._rows]
-        if lesson is not None and lesson.teacher_side is not None:
-            shape = (len(indices), lesson.teacher_side, lesson.teacher_side, 3)
+        if targets is not None and targets.teacher_side is not None:
+            shape = (len(indices), targets.teacher_side, targets.teacher_side, 3)
             seen = torch.empty(shape, dtype=torch.uint8)
         on_cpu = self._cut_early
         stored = side if on_cpu else self._side
@@ -310,8 +327,8 @@ class Feed:
             for old in [each for each in self._orders if each < epoch - 1]:
                 del self._orders[old]
             seed = self._settings.seed
-            if self._lesson is not None:
-                order = self._lesson.order(epoch)
+            if self._targets is not None:
+                order = self._targets.order(epoch)
             elif self._settings.sampling == "balanced":
                 order = balanced_order(seed, epoch, np.asarray(self._split.labels))
             else:
@@ -360,9 +377,9 @@ class Feed:
         if self._cut_early:
             images = work.buffer.permute(0, 3, 1, 2).to(self._device, non_blocking=True)
             batch = Batch(work.step, images, sent(labels, self._device))
-            if self._lesson is None:
+            if self._targets is None:
                 return batch
-            return self._lesson.taught(batch, work.indices, self._rows, work.seen)
+            return self._targets.answered(batch, work.indices, self._rows, work.seen)
         stored = work.buffer.to(self._device, non_blocking=True)
         pixels = cut_batch(stored, work.views, work.side)
         shift = self._shift_of(work.views)

@@ -16,19 +16,19 @@ from decaf.train.pack.reader import Pack
 from decaf.train.recipe import LEARNED, TrainSettings
 
 if TYPE_CHECKING:
-    from decaf.train.distillation.mix import Mix
+    from decaf.train.distillation.photographs import Photographs
 
 __all__ = ["preprocess_of", "start_state"]
 
 
 def preprocess_of(
-    pack: Pack | Mix, settings: TrainSettings, crop: int, begun: Weights | None = None
+    pack: Pack | Photographs, settings: TrainSettings, crop: int, begun: Weights | None = None
 ) -> tuple[PreprocessSpec, Tensor | None]:
     """Return the preprocessing that the trained network will want, and its mean image.
 
     Parameters
     ----------
-    pack : Pack or Mix
+    pack : Pack or Photographs
     settings : TrainSettings
     crop : int
         Side of the network's input.
@@ -101,7 +101,7 @@ def _triple(values: Any) -> tuple[float, float, float]:
 
 def start_state(
     spec: ArchSpec,
-    pack: Pack | Mix,
+    pack: Pack | Photographs,
     settings: TrainSettings,
     begun: Weights | None,
     head: tuple[Tensor, Tensor] | None = None,
@@ -112,7 +112,7 @@ def start_state(
     ----------
     spec : ArchSpec
         Of the network to train.
-    pack : Pack or Mix
+    pack : Pack or Photographs
         Has the classes.
     settings : TrainSettings
     begun : Weights or None

@@ -1,10 +1,11 @@
-"""What a run writes down as it goes: a CSV file, and TensorBoard's events where it is installed."""
+"""What a run writes down as it goes: a CSV file, its curves, and TensorBoard's events."""
 
 from __future__ import annotations
 
 import contextlib
 import csv
 import importlib.util
+import io
 import os
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 from decaf.errors import SettingError
 from decaf.storage.atomic import disk_errors, write_atomically
 
-__all__ = ["COLUMNS", "Log", "read_log", "wants_tensorboard"]
+__all__ = ["COLUMNS", "Log", "can_draw", "draw_curves", "read_log", "wants_tensorboard"]
 
 _KEPT = "checkpoints are kept, for `resume=True`"
 
@@ -136,3 +137,64 @@ def read_log(path: Path) -> list[dict[str, float]]:
             except (KeyError, TypeError, ValueError):
                 continue
     return rows
+
+
+def can_draw() -> bool:
+    """Tell whether matplotlib is installed."""
+    return importlib.util.find_spec("matplotlib") is not None
+
+
+def draw_curves(log: Path, out: Path) -> None:
+    """Draw loss, error and learning rate over the epochs.
+
+    Parameters
+    ----------
+    log : Path
+        A run's ``log.csv``.
+    out : Path
+        The PNG to write.
+
+    Raises
+    ------
+    SettingError
+        Where matplotlib is not installed.
+    OutputError
+        Where the disk refuses.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise SettingError(
+            "curves are drawn by matplotlib, which is not installed: pip install matplotlib"
+        ) from None
+    rows = read_log(log)
+    figure = Figure(figsize=(9, 8), layout="constrained")
+    loss, error, rate = figure.subplots(3, 1, sharex=True, height_ratios=[3, 3, 1])
+    lines = [
+        (loss, "train_loss", "training"),
+        (loss, "val_loss", "validation"),
+        (error, "train_top1_error", "training, top-1"),
+        (error, "val_top1_error", "validation, top-1"),
+        (error, "val_top5_error", "validation, top-5"),
+        (rate, "lr", ""),
+    ]
+    for axes, key, label in lines:
+        points = [(row["epoch"], row[key]) for row in rows if key in row and "epoch" in row]
+        if points:
+            marker = "." if key.startswith("val_") else ""
+            axes.plot(*zip(*points, strict=True), label=label, marker=marker, linewidth=1.2)
+    loss.set_ylabel("cross-entropy (nats)")
+    error.set_ylabel("error (%)")
+    rate.set_ylabel("learning rate")
+    rate.set_xlabel("epoch")
+    for axes in (loss, error):
+        if axes.lines:
+            axes.legend(frameon=False)
+    for axes in (loss, error, rate):
+        axes.grid(alpha=0.3)
+    FigureCanvasAgg(figure)
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=120)
+    with disk_errors(out, "the weights are kept"):
+        write_atomically(out, picture.getvalue())

@@ -2,38 +2,113 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import threading
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import Any
 
 import torch
 
 from decaf.errors import DecafError, Stopped
-from decaf.runtime.progress import Progress
-from decaf.train.feed import Batch
-from decaf.train.log import Log
+from decaf.runtime.progress import Progress, progress_for
+from decaf.train.checkpoint import CURVES_FILE, LOG_FILE
+from decaf.train.feed import Batch, Feed, Normaliser
+from decaf.train.log import Log, can_draw, draw_curves
+from decaf.train.trainer import guessing_loss
+from decaf.train.training_run import TrainingRun, TrainResult
 from decaf.train.validate import Validation
 
-if TYPE_CHECKING:
-    from decaf.train.session import TrainingRun
-
-__all__ = ["Diverged", "Loop"]
+__all__ = ["Diverged", "train_to_end"]
 
 # Steps between two looks at whether to stop, where that takes a message between processes, or
 # waiting for a GPU.
 LOOK_EVERY = 10
 # A loss this many times that of guessing is one that will not come back.
 EXPLODED = 10.0
-# Classes below which the loss of a guess says little: a single batch of two classes may do worse.
-FEW = 10
 
 
 class Diverged(DecafError):
     """A run whose loss became NaN, infinite, or far worse than guessing."""
 
 
-class Loop:
+def train_to_end(
+    run: TrainingRun,
+    *,
+    tensorboard: bool | None,
+    progress: bool | Callable[[int, int], Any] | None,
+    stop: threading.Event,
+) -> TrainResult:
+    """Train to the end of a run that has begun.
+
+    Parameters
+    ----------
+    run : TrainingRun
+    tensorboard, progress, stop
+        As for `decaf.train.train`.
+
+    Raises
+    ------
+    Diverged, OutputError, Stopped
+    """
+    trainer, chief, size = run.trainer, run.world.chief, run.settings.batch_size
+    if trainer.ended and run.is_saved():
+        _draw(run)
+        return run.result()
+    before = run.settings.keep_best and trainer.step == 0
+    with (
+        progress_for(
+            progress if chief else False, trainer.steps * size, trainer.step * size
+        ) as bar,
+        # What was found before the first step is about to be found again.
+        Log(run.folder, -1 if before else trainer.step, tensorboard)
+        if chief
+        else contextlib.nullcontext() as log,
+        _feed(run).batches(trainer.step, trainer.steps) as batches,
+    ):
+        loop = _Loop(run, bar, log, stop)
+        if before:
+            loop.look_before()
+        for batch in batches if not trainer.ended else ():
+            loop.step(batch)
+            if trainer.ended:
+                break
+        if not run.saving.at_validation:  # else the last validation has
+            loop.settle()
+    if not run.is_saved():
+        run.save_weights()
+    _draw(run, anew=True)
+    return run.result()
+
+
+def _feed(run: TrainingRun) -> Feed:
+    normaliser = run.normaliser
+    if run.targets is not None:
+        # Views that a teacher sees too are cut on the CPU: they come in several sizes.
+        normaliser = Normaliser(run.preprocess, None, normaliser.dtype, torch.device("cpu"))
+    return Feed(
+        run.split,
+        run.settings,
+        side=run.pack.size,
+        pca=run.pack.pca,
+        normaliser=normaliser,
+        crop=run.spec.input_size,
+        device=run.world.device,
+        rank=run.world.rank,
+        world=run.world.size,
+        workers=run.workers,
+        targets=run.targets,
+    )
+
+
+def _draw(run: TrainingRun, *, anew: bool = False) -> None:
+    out = run.folder / CURVES_FILE
+    if run.world.chief and can_draw() and (anew or not out.exists()):
+        draw_curves(run.folder / LOG_FILE, out)
+
+
+class _Loop:
     """What surrounds a step: logging, looking out for trouble, validation, checkpoints.
 
     Parameters
@@ -52,9 +127,9 @@ class Loop:
         self.log = log
         self.stop = stop
         self.worst = torch.zeros((), device=run.world.device)
-        self.guess = math.log(max(len(run.pack.wnids), FEW))
-        if run.lesson is not None:
-            self.guess = run.lesson.guess
+        self.guess = guessing_loss(len(run.pack.wnids))
+        if run.targets is not None:
+            self.guess = run.targets.guess
         if run.trainer.class_weight is not None:
             self.guess *= max(1.0, float(run.trainer.class_weight.max()))
         on_gpu = run.world.device.type != "cpu"
@@ -87,8 +162,8 @@ class Loop:
         ended = trainer.step == trainer.steps
         every = run.settings.validate_every * trainer.steps_per_epoch
         validating = ended or trainer.step % every == 0
-        due = trainer.step % run.rhythm.log_every == 0
-        steps = run.rhythm.checkpoint_steps
+        due = trainer.step % run.saving.log_every == 0
+        steps = run.saving.checkpoint_steps
         saving = steps is not None and trainer.step % steps == 0
         look = validating or saving or trainer.step % self.look_every == 0
         stop, save = self._look(saving) if look else (False, False)
@@ -99,7 +174,7 @@ class Loop:
             self._write(rate)
         self.bar.advance(run.settings.batch_size, self.note)
         if validating:
-            self._validate(rate, save or stop or run.rhythm.at_validation)
+            self._validate(rate, save or stop or run.saving.at_validation)
         elif save or stop:
             self._save()
         if stop and not run.trainer.ended:
@@ -115,7 +190,7 @@ class Loop:
         # Where the best weights are kept a loss may be large for a while: nothing is lost by it.
         limit = math.inf if run.settings.keep_best else EXPLODED * self.guess
         bad = not worst <= limit or worst == math.inf
-        save = saving or now - self.saved >= 60 * run.rhythm.checkpoint_minutes
+        save = saving or now - self.saved >= 60 * run.saving.checkpoint_minutes
         stop, save, bad = run.world.any([self.stop.is_set(), save, bad])
         if bad:
             what = (
@@ -169,7 +244,7 @@ class Loop:
             self._tell(found, rate)
         if save:
             self._save()
-        if run.rhythm.at_validation:
+        if run.saving.at_validation:
             run.save_weights()
         self.logged = (time.monotonic(), run.trainer.step)
 

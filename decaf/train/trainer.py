@@ -23,9 +23,11 @@ from decaf.train.randomness import dropout_mask
 from decaf.train.recipe import LEARNED, TrainSettings
 from decaf.train.schedule import Schedule
 
-__all__ = ["MEMORY_SHARE", "Trainer", "step_memory"]
+__all__ = ["MEMORY_SHARE", "Trainer", "guessing_loss", "step_memory"]
 
 Loss = Callable[[Tensor, Batch], Tensor]
+# Classes below which the loss of a guess says little: a single batch of two classes may do worse.
+FEW = 10
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 # The share of free memory that a step may take on a CPU, where the system kills instead of
@@ -34,6 +36,16 @@ MEMORY_SHARE = 0.8
 # What stays of a layer's value until the backward pass and beside it: the value before and after
 # the activation, their gradients, and the reordered copies that convolutions make.
 COPIES = 6
+
+
+def guessing_loss(classes: int) -> float:
+    """Return about the cross-entropy of a network that takes all classes for equally likely.
+
+    Parameters
+    ----------
+    classes : int
+    """
+    return math.log(max(classes, FEW))
 
 
 class Trainer:

@@ -22,7 +22,7 @@ from decaf.backbone.weights.state import random_state
 from decaf.cli.main import main
 from decaf.finetuning.settings import FinetuneSettings
 from decaf.images.spec import PreprocessSpec
-from decaf.train import session
+from decaf.train import loop
 
 TINY = Path(__file__).parents[1] / "support/tiny_network.py"
 PATIENCE = 240.0
@@ -61,7 +61,7 @@ def short(weights: str) -> list[str]:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session, "can_draw", lambda: False)
+    monkeypatch.setattr(loop, "can_draw", lambda: False)
 
 
 def one_line(capsys: pytest.CaptureFixture[str]) -> str:

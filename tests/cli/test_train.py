@@ -17,7 +17,7 @@ from PIL import Image
 
 from decaf.cli.main import main
 from decaf.cli.train import _errors
-from decaf.train import session
+from decaf.train import loop
 from decaf.train.log import read_log
 from decaf.train.pack.build import make_pack
 from decaf.train.recipe import TrainSettings
@@ -46,7 +46,7 @@ def pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session, "can_draw", lambda: False)
+    monkeypatch.setattr(loop, "can_draw", lambda: False)
 
 
 def one_line(capsys: pytest.CaptureFixture[str]) -> str:
@@ -75,7 +75,7 @@ def test_arguments_become_settings(
         seen.append(settings)
         raise OSError("enough")
 
-    monkeypatch.setattr("decaf.train.run.train", train)
+    monkeypatch.setattr("decaf.train.train_network.train", train)
     given = ["--preset", "alexnet-2012", "--lr", "0.5", "--no-lrn", "--activation", "tanh"]
     given += ["--crop-area", "0.2", "0.9", "--epochs", "2.5", "--seed", "9", "--no-overlap"]
     assert main(["train", str(pack), "-o", str(tmp_path / "run"), *given]) == 2

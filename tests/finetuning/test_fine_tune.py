@@ -36,11 +36,10 @@ from decaf.finetuning.keep_rule import Trial
 from decaf.finetuning.result import Finetuned
 from decaf.heads import load_head
 from decaf.images.spec import override_preprocess
-from decaf.train import session
+from decaf.train import training_run
 from decaf.train.feed import Batch
 from decaf.train.loop import Diverged
 from decaf.train.pack.build import make_pack
-from decaf.train.session import TrainingRun
 from decaf.train.trainer import Trainer
 
 Tune = Callable[..., Finetuned]
@@ -416,16 +415,16 @@ def test_a_batch_that_does_not_fit_is_halved_and_told(
 def test_a_smaller_batch_is_kept_to_when_the_run_goes_on(
     tune: Tune, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    go = TrainingRun.go
+    train_to_end = training.train_to_end
     failed = []
 
-    def full_once(self: TrainingRun, **options: Any) -> Any:
+    def full_once(run: Any, **options: Any) -> Any:
         if not failed:
             failed.append(True)
             raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
-        return go(self, **options)
+        return train_to_end(run, **options)
 
-    monkeypatch.setattr(TrainingRun, "go", full_once)
+    monkeypatch.setattr(training, "train_to_end", full_once)
     out = tmp_path / "m.safetensors"
     with pytest.raises(Stopped):
         tune(out, **stop_after(60))
@@ -482,13 +481,13 @@ def test_what_is_not_better_as_it_is_used_makes_way_for_the_start(
     tune: Tune, begun: Weights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The validations between the steps, in fewer bits, may say otherwise."""
-    validate = session.validate
+    validate = training_run.validate
 
     def flattering(*args: Any, **kwargs: Any) -> Any:
         errors.append(100.0 - len(errors))
         return replace(validate(*args, **kwargs), top1_error=errors[-1])
 
-    monkeypatch.setattr(session, "validate", flattering)
+    monkeypatch.setattr(training_run, "validate", flattering)
     errors: list[float] = []
     changes = {"lr": 1e-7, "weight_decay": 0.0, "validate_every": 1}
     moved = tune(tmp_path / "new.safetensors", changes={**changes, "start": "new"})
@@ -511,7 +510,7 @@ def test_more_images_at_a_higher_loss_make_way_for_the_start(
     tune: Tune, begun: Weights, lower: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is best of many states on few images is often so by chance."""
-    validate, tried = session.validate, fine_tune._tried
+    validate, tried = training_run.validate, fine_tune._tried
 
     def flattering(*args: Any, **kwargs: Any) -> Any:
         errors.append(100.0 - len(errors))
@@ -523,7 +522,7 @@ def test_more_images_at_a_higher_loss_make_way_for_the_start(
             return found
         return Trial(np.ones_like(found.right), found.losses + (-0.5 if lower else 0.5))
 
-    monkeypatch.setattr(session, "validate", flattering)
+    monkeypatch.setattr(training_run, "validate", flattering)
     monkeypatch.setattr(fine_tune, "_tried", lucky)
     errors: list[float] = []
     changes = {"lr": 1e-7, "weight_decay": 0.0, "validate_every": 1}

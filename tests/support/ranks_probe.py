@@ -16,11 +16,11 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 import tiny_network
-from decaf.train import session
+from decaf.train import loop
 from decaf.train.presets import preset
 from decaf.train.recipe import TrainSettings
-from decaf.train.run import train
 from decaf.train.synchronised import SynchronisedBatchNorm
+from decaf.train.train_network import train
 
 SHORT = {"arch": "tiny", "epochs": 2, "batch_size": 16, "precision": "fp32", "lr": 0.01}
 
@@ -71,7 +71,7 @@ def main() -> None:
     rank = int(os.environ["RANK"])
     torch.set_num_threads(1)
     tiny_network.install()
-    session.can_draw = lambda: False
+    loop.can_draw = lambda: False
     dist.init_process_group("gloo")
     options: dict[str, Any] = {"tensorboard": False, "progress": False, "workers": 1}
     for name, settings in cases().items():

@@ -15,7 +15,7 @@ import torch
 
 from decaf.backbone import spec as specs
 from decaf.backbone.spec import ArchSpec, ConvSpec
-from decaf.train import session
+from decaf.train import loop
 
 TINY = ArchSpec(
     name="tiny",
@@ -53,7 +53,7 @@ def install() -> None:
 if __name__ == "__main__":
     install()
     if "CURVES" not in os.environ:  # matplotlib takes longer than such a run
-        session.can_draw = lambda: False
+        loop.can_draw = lambda: False
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     from decaf.cli.main import main
     from decaf.train.distillation import answers

@@ -26,9 +26,9 @@ import torch
 import tiny_network
 from decaf.backbone.weights.load import load_weights
 from decaf.errors import OutputError
-from decaf.train import session
+from decaf.train import loop
 from decaf.train.presets import preset
-from decaf.train.run import train
+from decaf.train.train_network import train
 
 
 def run(pack: Path, out: Path, epochs: int) -> None:
@@ -125,7 +125,7 @@ def main() -> None:
     pack, folder, kills = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
     torch.set_num_threads(1)
     tiny_network.install()
-    session.can_draw = lambda: False
+    loop.can_draw = lambda: False
     # What torch loads at its first step, and takes seconds for, the forks are to find loaded.
     run(pack, folder / "first", 1)
     print(json.dumps(kill_at_random(pack, folder, kills)))

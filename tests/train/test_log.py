@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from decaf.errors import OutputError
-from decaf.train.curves import draw_curves
-from decaf.train.log import COLUMNS, Log, read_log
+from decaf.train.log import COLUMNS, Log, draw_curves, read_log
 
 
 def training(step: int, loss: float = 1.5) -> dict[str, float]:

@@ -18,7 +18,7 @@ import ranks_probe
 from decaf.backbone.weights.load import load_weights
 from decaf.errors import SettingError
 from decaf.runtime.processes import World
-from decaf.train.run import train
+from decaf.train.train_network import train
 from two_processes import PATIENCE, end, start
 
 pytestmark = pytest.mark.usefixtures("tiny")
@@ -130,19 +130,16 @@ def test_signals_deaths_and_going_on(
 
 def test_a_batch_that_cannot_be_shared_is_refused(pack_path: Path, tmp_path: Path) -> None:
     from decaf.train.pack.reader import Pack
-    from decaf.train.session import Rhythm, TrainingRun
+    from decaf.train.training_run import SavingSettings, TrainingData, TrainingRun
 
     with (
         Pack.open(pack_path) as pack,
         pytest.raises(SettingError, match="`batch_size` 16 cannot be shared evenly by 3 processes"),
     ):
         TrainingRun(
-            pack,
-            None,
+            TrainingData(pack, pack.splits["train"], None),
             tmp_path,
             ranks_probe.cases()["clipped"],
             World(CPU, 0, 3),
-            rhythm=Rhythm(),
-            init_from=None,
-            workers=None,
+            saving=SavingSettings(),
         )

@@ -11,11 +11,11 @@ import pytest
 import colours
 from decaf.images.spec import PreprocessSpec
 from decaf.train.distillation.card import TeacherCard
-from decaf.train.distillation.run import distil
+from decaf.train.distillation.distil import distil
 from decaf.train.distillation.settings import DistilSettings
 from decaf.train.presets import preset
 from decaf.train.recipe import TrainSettings
-from decaf.train.session import Rhythm, TrainResult
+from decaf.train.training_run import SavingSettings, TrainResult
 
 
 @pytest.fixture(scope="session")
@@ -47,7 +47,7 @@ def teach(
             "tensorboard": False,
             "progress": False,
         }
-        options |= {"rhythm": Rhythm(log_every=2), "workers": 1, **rest}
+        options |= {"saving": SavingSettings(log_every=2), "workers": 1, **rest}
         teacher = options.pop("teacher")
         chosen = settings or short_settings()
         return distil(sources, teacher, out, chosen, DistilSettings(**taught), **options)

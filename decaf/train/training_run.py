@@ -1,13 +1,10 @@
-"""A training run under way: its folder, its parts, and the loop over the steps."""
+"""A training run under way: its folder, its parts, and what is saved of it."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 import math
-import os
-import threading
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,14 +21,10 @@ from decaf.backbone.weights.state import Weights
 from decaf.errors import OutputError, SettingError, WeightsError
 from decaf.runtime.cores import cores_of_process
 from decaf.runtime.processes import World
-from decaf.runtime.progress import progress_for
 from decaf.storage.atomic import disk_errors
-from decaf.train.checkpoint import CURVES_FILE, LOG_FILE, WEIGHTS_FILE, TrainingFolder
-from decaf.train.curves import can_draw, draw_curves
-from decaf.train.feed import Feed, Normaliser, Split, steps_per_epoch
+from decaf.train.checkpoint import WEIGHTS_FILE, TrainingFolder
+from decaf.train.feed import Normaliser, Split, steps_per_epoch
 from decaf.train.initial_weights import preprocess_of, start_state
-from decaf.train.log import Log
-from decaf.train.loop import Loop
 from decaf.train.pack.reader import Pack
 from decaf.train.recipe import LEARNED, TrainSettings
 from decaf.train.trainer import DTYPES, Trainer
@@ -39,10 +32,10 @@ from decaf.train.validate import Validation, centre_crops, validate
 from decaf.version import __version__
 
 if TYPE_CHECKING:
-    from decaf.train.distillation.lesson import Lesson
-    from decaf.train.distillation.mix import Mix
+    from decaf.train.distillation.photographs import Photographs
+    from decaf.train.distillation.soft_targets import SoftTargets
 
-__all__ = ["Rhythm", "TrainResult", "TrainingRun"]
+__all__ = ["SavingSettings", "TrainResult", "TrainingData", "TrainingRun"]
 
 # Images whose statistics batch normalisation begins with where weights are gone on from.
 CALIBRATED = 256
@@ -51,8 +44,8 @@ _logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Rhythm:
-    """How often a run saves and tells; none of it changes the weights.
+class SavingSettings:
+    """How often a run saves and logs; none of it changes the weights.
 
     Parameters
     ----------
@@ -115,60 +108,71 @@ class TrainResult:
     seconds: float
 
 
+@dataclass(frozen=True, eq=False)
+class TrainingData:
+    """The images of a run.
+
+    Parameters
+    ----------
+    pack : Pack or Photographs
+        Has the classes.
+    train : Split
+        Training images, perhaps some of those of the pack.
+    validation : Split or None
+    validation_pack : str, optional
+        Fingerprint of the pack that `validation` is of, where it is another.
+    """
+
+    pack: Pack | Photographs
+    train: Split
+    validation: Split | None
+    validation_pack: str | None = None
+
+
 class TrainingRun:
     """A run under way.
 
     Parameters
     ----------
-    pack : Pack or Mix
-    validation : Split or None
+    data : TrainingData
     folder : Path
     settings : TrainSettings
     world : World
-    rhythm : Rhythm
-    init_from : str, path or Weights, optional
-    workers : int, optional
-    validation_pack : str, optional
-        Fingerprint of the pack that `validation` is of, where it is another.
-    split : Split, optional
-        Training images, in place of all those of the pack.
+    saving : SavingSettings
+    begun : Weights, optional
+        To start from.
     head : tuple of Tensor, optional
         Weight and bias to start fc8 from.
+    workers : int, optional
     origin : dict, optional
         JSON values to be kept with the record of the run, which they are a part of.
-    lesson : Lesson, optional
-        Has the images answered by a teacher, whose answers are learnt.
+    targets : SoftTargets, optional
+        A teacher's answers, which are learnt in place of the images' classes.
     """
 
     def __init__(
         self,
-        pack: Pack | Mix,
-        validation: Split | None,
+        data: TrainingData,
         folder: Path,
         settings: TrainSettings,
         world: World,
         *,
-        rhythm: Rhythm,
-        init_from: str | os.PathLike[str] | Weights | None,
-        workers: int | None,
-        validation_pack: str | None = None,
-        split: Split | None = None,
+        saving: SavingSettings,
+        begun: Weights | None = None,
         head: tuple[Tensor, Tensor] | None = None,
+        workers: int | None = None,
         origin: dict[str, Any] | None = None,
-        lesson: Lesson | None = None,
+        targets: SoftTargets | None = None,
     ) -> None:
-        self.lesson = lesson
-        self.pack = pack
+        self.targets = targets
+        self.pack = pack = data.pack
         self.folder = folder
         self.settings = settings
         self.world = world
-        self.rhythm = rhythm
-        self.split: Split = pack.splits["train"] if split is None else split
-        self.validation_split = validation
+        self.saving = saving
+        self.split = data.train
+        self.validation_split = data.validation
         self.workers = workers or cores_of_process()
-        begun = init_from if isinstance(init_from, Weights) else None
-        if init_from is not None and not isinstance(init_from, Weights):
-            begun = load_weights(init_from)
         self.spec = settings.spec(len(pack.wnids), None if begun is None else begun.spec)
         self.begun = begun
         self._check()
@@ -182,16 +186,16 @@ class TrainingRun:
             world,
             steps_per_epoch(len(self.split), settings),
             class_weight=self._class_weight(),
-            loss=None if lesson is None else lesson.loss,
+            loss=None if targets is None else targets.loss,
         )
         dtype = DTYPES[settings.precision]
         self.normaliser = Normaliser(self.preprocess, self.mean_image, dtype, world.device)
         self.origin = origin or {}
         self.record: dict[str, Any] = {
             "pack": pack.fingerprint,
-            "validation_pack": validation_pack,
+            "validation_pack": data.validation_pack,
             "images": len(self.split),
-            "validation_images": 0 if validation is None else len(validation),
+            "validation_images": 0 if data.validation is None else len(data.validation),
             "init_from": None if begun is None else begun.sha256,
             "settings": settings.to_dict(),
             **self.origin,
@@ -199,11 +203,11 @@ class TrainingRun:
         self.seconds = 0.0
         self.sha256 = ""
         self.last: Validation | None = None
-        self.run_folder = TrainingFolder(folder, self.record, rhythm.keep)
+        self.run_folder = TrainingFolder(folder, self.record, saving.keep)
 
     def _check(self) -> None:
         size, world = self.settings.batch_size, self.world.size
-        problems = [] if self.lesson is not None else self._class_problems()
+        problems = [] if self.targets is not None else self._class_problems()
         if len(self.split) < size and self.settings.last_batch == "dropped":
             problems.append(
                 f"`batch_size` {size} is more than the {len(self.split)} training images"
@@ -321,83 +325,9 @@ class TrainingRun:
         """Return the bytes that checkpoints and weights are going to take."""
         # One more than are kept is there while it is written; then the weights, twice likewise.
         weights = 4 * sum(math.prod(shape) for shape in parameter_shapes(self.spec).values())
-        return (self.rhythm.keep + 1) * self.trainer.bytes() + 2 * weights
+        return (self.saving.keep + 1) * self.trainer.bytes() + 2 * weights
 
-    def go(
-        self,
-        *,
-        tensorboard: bool | None,
-        progress: bool | Callable[[int, int], Any] | None,
-        stop: threading.Event,
-    ) -> TrainResult:
-        """Train to the end.
-
-        Raises
-        ------
-        Diverged, OutputError
-        """
-        trainer, chief = self.trainer, self.world.chief
-        if trainer.ended and self._is_saved():
-            self._draw()
-            return self._result()
-        size = self.settings.batch_size
-        normaliser = self.normaliser
-        if self.lesson is not None:
-            # Its views are cut on the CPU: a mix has images of several sizes.
-            normaliser = Normaliser(self.preprocess, None, normaliser.dtype, torch.device("cpu"))
-        feed = Feed(
-            self.split,
-            self.settings,
-            side=self.pack.size,
-            pca=self.pack.pca,
-            normaliser=normaliser,
-            crop=self.spec.input_size,
-            device=self.world.device,
-            rank=self.world.rank,
-            world=self.world.size,
-            workers=self.workers,
-            lesson=self.lesson,
-        )
-        wish = progress if chief else False
-        before = self.settings.keep_best and trainer.step == 0
-        with (
-            progress_for(wish, trainer.steps * size, trainer.step * size) as bar,
-            # What was found before the first step is about to be found again.
-            Log(self.folder, -1 if before else trainer.step, tensorboard)
-            if chief
-            else contextlib.nullcontext() as log,
-            feed.batches(trainer.step, trainer.steps) as batches,
-        ):
-            loop = Loop(self, bar, log, stop)
-            if before:
-                loop.look_before()
-            for batch in batches if not trainer.ended else ():
-                loop.step(batch)
-                if trainer.ended:
-                    break
-            if not self.rhythm.at_validation:  # else the last validation has
-                loop.settle()
-        if not self._is_saved():
-            self.save_weights()
-        self._draw(anew=True)
-        return self._result()
-
-    def _draw(self, *, anew: bool = False) -> None:
-        out = self.folder / CURVES_FILE
-        if self.world.chief and can_draw() and (anew or not out.exists()):
-            draw_curves(self.folder / LOG_FILE, out)
-
-    def _result(self) -> TrainResult:
-        return TrainResult(
-            self.folder,
-            self.folder / WEIGHTS_FILE,
-            self.sha256,
-            self.trainer.epoch,
-            self.last,
-            self.seconds,
-        )
-
-    def _is_saved(self) -> bool:
+    def is_saved(self) -> bool:
         """Tell, to all processes alike, whether the weights file is that of the whole run."""
         sha256 = ""
         if self.world.chief:
@@ -408,6 +338,17 @@ class TrainingRun:
                     sha256 = saved.sha256
         self.sha256 = str(self.world.share(sha256))
         return bool(self.sha256)
+
+    def result(self) -> TrainResult:
+        """Return what a finished run leaves."""
+        return TrainResult(
+            self.folder,
+            self.folder / WEIGHTS_FILE,
+            self.sha256,
+            self.trainer.epoch,
+            self.last,
+            self.seconds,
+        )
 
     def validate(self) -> Validation | None:
         """Validate, tell the schedule, and remember the result."""
@@ -453,7 +394,7 @@ class TrainingRun:
             mean_image=self.mean_image,
             metrics=metrics,
             provenance={
-                "source": "decaf train" if self.lesson is None else "decaf distil",
+                "source": "decaf train" if self.targets is None else "decaf distil",
                 "decaf_version": __version__,
                 "torch_version": str(torch.__version__),
                 "finished": self.trainer.ended,
@@ -465,7 +406,7 @@ class TrainingRun:
                 "wnids": list(self.pack.wnids),
                 **{k: self.record[k] for k in ("pack", "images", "init_from", "settings")},
                 "lengthened": self.run_folder.lengthened,
-                **({} if self.lesson is None else {**self.origin, **self.lesson.described()}),
+                **({} if self.targets is None else {**self.origin, **self.targets.described()}),
             },
         )
         path = self.folder / WEIGHTS_FILE

@@ -20,14 +20,14 @@ from decaf.backbone.weights.load import load_weights
 from decaf.errors import InputError, OutputError, ResumeError, SettingError, Stopped
 from decaf.train.distillation import answers
 from decaf.train.distillation.card import TeacherCard
-from decaf.train.distillation.mix import Mix
+from decaf.train.distillation.photographs import Photographs
 from decaf.train.distillation.settings import DistilSettings
 from decaf.train.distillation.teacher import ModuleTeacher
 from decaf.train.log import read_log
 from decaf.train.pack.build import make_pack
 from decaf.train.pack.reader import Pack
 from decaf.train.recipe import TrainSettings
-from decaf.train.session import TrainResult
+from decaf.train.training_run import TrainResult
 
 pytestmark = pytest.mark.usefixtures("tiny")
 Make = Callable[..., TrainSettings]
@@ -314,7 +314,7 @@ def test_labels_of_the_teachers_classes_are_found(card: TeacherCard, tmp_path: P
     wnids = ("n00000001", "n00000002", "n02084071", "n00000004", "n00000005")
     known = TeacherCard("named", card.preprocess, names, wnids)
     with Pack.open(path) as pack:
-        mix = Mix([pack], [1.0], known, DistilSettings(held_out=0.4), 28)
-        labels = np.concatenate([split.labels for split in mix.splits.values()])
-    assert mix.wnids == wnids
+        photographs = Photographs([pack], [1.0], known, DistilSettings(held_out=0.4), 28)
+        labels = np.concatenate([split.labels for split in photographs.splits.values()])
+    assert photographs.wnids == wnids
     assert sorted(labels.tolist()) == [-1] * 6 + [1] * 3 + [2] * 3

@@ -1,4 +1,4 @@
-"""The teacher's part of a step: which images, which views of them, and its predictions."""
+"""Soft targets: the answers of a teacher that a student learns, and the images they belong to."""
 
 from __future__ import annotations
 
@@ -13,30 +13,29 @@ from torch import Tensor
 from torch.nn import functional
 
 from decaf.errors import SettingError
-from decaf.train.augment import Views, draw_views
+from decaf.train.augment import Views, draw_views, fixed_views
 from decaf.train.distillation.answers import Answers
-from decaf.train.distillation.mix import Mix, MixSplit
+from decaf.train.distillation.photographs import Photographs, PhotographSplit
 from decaf.train.distillation.settings import DistilSettings
 from decaf.train.distillation.teacher import Teacher
-from decaf.train.distillation.views import fixed_views
 from decaf.train.feed import Batch
-from decaf.train.loop import FEW
 from decaf.train.randomness import generator, shared_order
 from decaf.train.recipe import TrainSettings
+from decaf.train.trainer import guessing_loss
 
-__all__ = ["Lesson", "distillation_loss"]
+__all__ = ["SoftTargets", "distillation_loss"]
 
 
 @dataclass(eq=False)
-class Lesson:
-    """The teacher's part of the steps of a run.
+class SoftTargets:
+    """The answers that a student learns, and the images and views that they are to.
 
     Parameters
     ----------
-    split : MixSplit
+    split : PhotographSplit
         The images that are trained on.
-    mix : Mix
-        That it is of.
+    photographs : Photographs
+        Which these are of.
     settings : DistilSettings
     training : TrainSettings
     teacher : Teacher
@@ -46,8 +45,8 @@ class Lesson:
         Those that are kept, for each view. Without views the teacher answers in every step.
     """
 
-    split: MixSplit
-    mix: Mix
+    split: PhotographSplit
+    photographs: Photographs
     settings: DistilSettings
     training: TrainSettings
     teacher: Teacher
@@ -84,7 +83,7 @@ class Lesson:
         """The loss of a student that takes all classes for equally likely, or about that."""
         if self.settings.loss == "logits":
             return math.inf  # it has the unit of the teacher's logits, which is not known
-        chance = math.log(max(len(self.teacher.card.class_names), FEW))
+        chance = guessing_loss(len(self.teacher.card.class_names))
         heat = max(1.0, self.settings.temperature**2)
         return heat * chance * (1 + self.settings.label_weight)
 
@@ -100,7 +99,7 @@ class Lesson:
 
     def described(self) -> dict[str, Any]:
         """Return what the record of a student says of teacher and photographs: JSON values."""
-        return {"teacher": self.teacher.described(), "sources": self.mix.sources()}
+        return {"teacher": self.teacher.described(), "sources": self.photographs.sources()}
 
     def order(self, epoch: int) -> np.ndarray:
         """Return the images of an epoch in the order in which they are shown.
@@ -109,7 +108,7 @@ class Lesson:
         ----------
         epoch : int
         """
-        return shared_order(self.training.seed, epoch, self.split.source, self.mix.shown)
+        return shared_order(self.training.seed, epoch, self.split.source, self.photographs.shown)
 
     def views(self, step: int, indices: np.ndarray, crop: int) -> Views:
         """Return the views of the images of a global batch, which `numbers` counts if kept.
@@ -137,7 +136,9 @@ class Lesson:
         random = generator(self.training.seed, "view", step)
         return random.integers(0, self.settings.views, self.training.batch_size)
 
-    def taught(self, batch: Batch, indices: np.ndarray, rows: slice, seen: Tensor | None) -> Batch:
+    def answered(
+        self, batch: Batch, indices: np.ndarray, rows: slice, seen: Tensor | None
+    ) -> Batch:
         """Mix the images of a batch, and add the answers.
 
         Parameters

@@ -10,14 +10,15 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from decaf.backbone.weights.load import load_weights
 from decaf.errors import SettingError
 from decaf.runtime.device import strict_float32
 from decaf.runtime.processes import world_of_run
-from decaf.train.curves import can_draw
-from decaf.train.log import wants_tensorboard
+from decaf.train.log import can_draw, wants_tensorboard
+from decaf.train.loop import train_to_end
 from decaf.train.pack.reader import Pack
 from decaf.train.recipe import TrainSettings
-from decaf.train.session import Rhythm, TrainingRun, TrainResult
+from decaf.train.training_run import SavingSettings, TrainingData, TrainingRun, TrainResult
 
 __all__ = ["train"]
 
@@ -110,34 +111,42 @@ def train(
     chosen = settings or TrainSettings()
     if workers is not None and workers < 1:
         raise SettingError(f"`workers` must be 1 or more, got {workers}")
-    rhythm = Rhythm(checkpoint_minutes, checkpoint_steps, keep, log_every)
+    saving = SavingSettings(checkpoint_minutes, checkpoint_steps, keep, log_every)
     wants_tensorboard(tensorboard)
     with ExitStack() as stack:
         world = stack.enter_context(world_of_run(device))
         stack.enter_context(strict_float32(world.device))
-        opened = stack.enter_context(Pack.open(pack))
-        validation = opened.splits.get("val")
-        if val is not None:
-            other = stack.enter_context(Pack.open(val))
-            _check_alike(opened, other)
-            name = next(name for name in ("val", "test", "train") if name in other.splits)
-            validation = other.splits[name]
+        data = _open_data(pack, val, stack)
         run = TrainingRun(
-            opened,
-            validation,
+            data,
             Path(out),
             chosen,
             world,
-            rhythm=rhythm,
-            init_from=init_from,
+            saving=saving,
+            begun=None if init_from is None else load_weights(init_from),
             workers=workers,
-            validation_pack=None if val is None else other.fingerprint,
         )
         stack.callback(run.close)
         run.begin(resume)
         if world.chief and not can_draw():
             _logger.warning("matplotlib is not installed: there will be no curves.png")
-        return run.go(tensorboard=tensorboard, progress=progress, stop=stop or threading.Event())
+        return train_to_end(
+            run, tensorboard=tensorboard, progress=progress, stop=stop or threading.Event()
+        )
+
+
+def _open_data(
+    path: str | os.PathLike[str], val: str | os.PathLike[str] | None, stack: ExitStack
+) -> TrainingData:
+    """Open the pack, and that of the validation images where it is another."""
+    pack = stack.enter_context(Pack.open(path))
+    train = pack.splits["train"]
+    if val is None:
+        return TrainingData(pack, train, pack.splits.get("val"))
+    other = stack.enter_context(Pack.open(val))
+    _check_alike(pack, other)
+    name = next(name for name in ("val", "test", "train") if name in other.splits)
+    return TrainingData(pack, train, other.splits[name], other.fingerprint)
 
 
 def _check_alike(pack: Pack, other: Pack) -> None:

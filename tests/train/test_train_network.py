@@ -24,15 +24,14 @@ from decaf.backbone.weights.load import load_weights
 from decaf.errors import OutputError, PackError, ResumeError, SettingError, Stopped
 from decaf.storage.lock import acquire
 from decaf.train import log as log_module
-from decaf.train import run as run_module
-from decaf.train import session
-from decaf.train.loop import Diverged, Loop
+from decaf.train import loop, train_network
+from decaf.train.loop import Diverged
 from decaf.train.pack.build import make_pack
 from decaf.train.pack.reader import PackSplit
 from decaf.train.recipe import TrainSettings
-from decaf.train.run import train
-from decaf.train.session import TrainResult
+from decaf.train.train_network import train
 from decaf.train.trainer import Trainer
+from decaf.train.training_run import TrainResult
 
 pytestmark = pytest.mark.usefixtures("tiny")
 Make = Callable[..., TrainSettings]
@@ -195,7 +194,7 @@ def test_curves_that_a_kill_left_out_are_drawn_by_resuming(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pytest.importorskip("matplotlib")
-    monkeypatch.setattr(session, "can_draw", lambda: True)
+    monkeypatch.setattr(loop, "can_draw", lambda: True)
     go(pack_path, tmp_path / "run", settings)
     curves = tmp_path / "run/curves.png"
     curves.unlink()
@@ -427,13 +426,13 @@ def test_checkpoints_come_after_the_steps_asked_for(
     pack_path: Path, tmp_path: Path, settings: TrainSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[int] = []
-    init = Loop.__init__
+    init = loop._Loop.__init__
 
-    def rarely(self: Loop, *args: Any) -> None:
+    def rarely(self: Any, *args: Any) -> None:
         init(self, *args)
         self.look_every = 1000  # as on a GPU, where looking costs time
 
-    monkeypatch.setattr(Loop, "__init__", rarely)
+    monkeypatch.setattr(loop._Loop, "__init__", rarely)
     monkeypatch.setattr(
         "decaf.train.checkpoint.Checkpoints.write", lambda self, step, *_: seen.append(step)
     )
@@ -632,7 +631,7 @@ def test_missing_libraries_are_told_beforehand(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(run_module, "can_draw", lambda: False)
+    monkeypatch.setattr(train_network, "can_draw", lambda: False)
     monkeypatch.setattr(log_module.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(SettingError, match="TensorBoard is not installed: pip install"):
         go(pack_path, tmp_path / "run", settings, tensorboard=True)

@@ -16,11 +16,11 @@ from torch import Tensor
 
 from colours import Colours
 from decaf.errors import SettingError
+from decaf.train.augment import fixed_views
 from decaf.train.distillation.card import TeacherCard
-from decaf.train.distillation.lesson import Lesson, distillation_loss
 from decaf.train.distillation.settings import DistilSettings
+from decaf.train.distillation.soft_targets import SoftTargets, distillation_loss
 from decaf.train.distillation.teacher import ModuleTeacher
-from decaf.train.distillation.views import fixed_views
 from decaf.train.feed import Batch
 from decaf.train.presets import preset
 from decaf.train.randomness import shared_order
@@ -46,7 +46,7 @@ class Shares:
     shown = np.array([0.5, 0.5])
 
 
-MIX: Any = Shares()
+PHOTOGRAPHS: Any = Shares()
 
 
 class Kept:
@@ -60,14 +60,14 @@ class Kept:
 
 
 @pytest.fixture
-def lesson(card: TeacherCard, short_settings: Make) -> Callable[..., Lesson]:
-    def make(views: int = 0, **taught: Any) -> Lesson:
+def targets(card: TeacherCard, short_settings: Make) -> Callable[..., SoftTargets]:
+    def make(views: int = 0, **taught: Any) -> SoftTargets:
         settings = DistilSettings(views=views, **taught)
         training = short_settings(batch_size=8)
         teacher = ModuleTeacher(Colours(), card)
         kept: Any = [Kept(view) for view in range(views)]
         split: Any = Split()
-        return Lesson(split, MIX, settings, training, teacher, 1, kept)
+        return SoftTargets(split, PHOTOGRAPHS, settings, training, teacher, 1, kept)
 
     return make
 
@@ -79,9 +79,9 @@ def batch_of(step: int = 0, side: int = 6) -> tuple[Batch, Tensor]:
     return Batch(step, images, torch.from_numpy(Split.labels)), seen
 
 
-def test_the_teacher_answers_what_it_sees(lesson: Callable[..., Lesson]) -> None:
+def test_the_teacher_answers_what_it_sees(targets: Callable[..., SoftTargets]) -> None:
     batch, seen = batch_of()
-    plain = lesson()
+    plain = targets()
     taught = plain.taught(batch, np.arange(8), slice(0, 8), seen)
     assert taught.answers is not None
     torch.testing.assert_close(taught.answers, plain.teacher.answers(seen))
@@ -90,8 +90,10 @@ def test_the_teacher_answers_what_it_sees(lesson: Callable[..., Lesson]) -> None
     assert torch.equal(taught.known, batch.labels)
 
 
-def test_kept_answers_are_those_of_the_view_that_is_shown(lesson: Callable[..., Lesson]) -> None:
-    kept = lesson(views=3)
+def test_kept_answers_are_those_of_the_view_that_is_shown(
+    targets: Callable[..., SoftTargets],
+) -> None:
+    kept = targets(views=3)
     assert kept.teacher_side is None
     chosen = set()
     for step in range(6):
@@ -143,9 +145,9 @@ def test_fixed_views_are_spread_as_drawn_ones() -> None:
     assert abs(np.corrcoef(views.top, other.top)[0, 1]) < 0.03
 
 
-def test_mixup_adds_up_images_and_cutmix_pastes_boxes(lesson: Callable[..., Lesson]) -> None:
+def test_mixup_adds_up_images_and_cutmix_pastes_boxes(targets: Callable[..., SoftTargets]) -> None:
     for mixing in ("mixup", "cutmix"):
-        mixed = lesson(mixing=mixing, mixed_share=1.0)
+        mixed = targets(mixing=mixing, mixed_share=1.0)
         batch, seen = batch_of(side=24)
         # The network sees what the teacher sees, but for its scale.
         batch = dataclasses.replace(batch, images=seen.permute(0, 3, 1, 2).float() / 255)
@@ -167,8 +169,10 @@ def test_mixup_adds_up_images_and_cutmix_pastes_boxes(lesson: Callable[..., Less
                 assert (own | (taught.images[one] == before[other])).all()
 
 
-def test_kept_answers_are_mixed_by_the_part_that_is_seen(lesson: Callable[..., Lesson]) -> None:
-    mixed = lesson(views=1, mixing="cutmix", mixed_share=1.0)
+def test_kept_answers_are_mixed_by_the_part_that_is_seen(
+    targets: Callable[..., SoftTargets],
+) -> None:
+    mixed = targets(views=1, mixing="cutmix", mixed_share=1.0)
     ramp = torch.arange(8.0).view(8, 1, 1, 1).expand(8, 3, 200, 200).clone()
     batch = Batch(0, ramp, torch.from_numpy(Split.labels))
     taught = mixed.taught(batch, np.arange(8), slice(0, 8), None)
@@ -182,9 +186,9 @@ def test_kept_answers_are_mixed_by_the_part_that_is_seen(lesson: Callable[..., L
 
 
 def test_what_is_mixed_does_not_depend_on_the_number_of_processes(
-    lesson: Callable[..., Lesson],
+    targets: Callable[..., SoftTargets],
 ) -> None:
-    mixed = lesson(mixing="both", mixed_share=0.7)
+    mixed = targets(mixing="both", mixed_share=0.7)
     batch, seen = batch_of()
     whole = mixed.taught(
         dataclasses.replace(batch, images=batch.images.clone()), np.arange(8), slice(0, 8), seen
@@ -257,9 +261,9 @@ def test_settings_that_a_teacher_leaves_no_room_for(
 ) -> None:
     split: Any = Split()
     with pytest.raises(SettingError, match=text):
-        Lesson(
+        SoftTargets(
             split,
-            MIX,
+            PHOTOGRAPHS,
             DistilSettings(),
             short_settings(**changes),
             ModuleTeacher(Colours(), card),

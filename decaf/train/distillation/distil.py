@@ -19,18 +19,18 @@ from decaf.errors import SettingError
 from decaf.images.preprocess import resized_crops
 from decaf.runtime.device import strict_float32
 from decaf.runtime.processes import World, world_of_run
-from decaf.train.augment import cut
+from decaf.train.augment import cut, fixed_views
 from decaf.train.distillation.answers import Answers, Asked, answer, need_room
 from decaf.train.distillation.card import TeacherCard
-from decaf.train.distillation.lesson import Lesson
-from decaf.train.distillation.mix import Mix, MixSplit, open_sources
+from decaf.train.distillation.photographs import Photographs, PhotographSplit, open_sources
 from decaf.train.distillation.settings import DistilSettings
+from decaf.train.distillation.soft_targets import SoftTargets
 from decaf.train.distillation.teacher import ModuleTeacher, Teacher, load_teacher
-from decaf.train.distillation.views import fixed_views
 from decaf.train.log import wants_tensorboard
+from decaf.train.loop import train_to_end
 from decaf.train.presets import preset
 from decaf.train.recipe import ARCH_OF_WEIGHTS, TrainSettings
-from decaf.train.session import Rhythm, TrainingRun, TrainResult
+from decaf.train.training_run import SavingSettings, TrainingData, TrainingRun, TrainResult
 
 __all__ = ["distil"]
 
@@ -51,7 +51,7 @@ def distil(
     resume: bool = False,
     device: str = "auto",
     workers: int | None = None,
-    rhythm: Rhythm | None = None,
+    saving: SavingSettings | None = None,
     tensorboard: bool | None = None,
     progress: bool | Callable[[int, int], Any] | None = None,
     stop: threading.Event | None = None,
@@ -93,7 +93,7 @@ def distil(
         Weights to start from, all layers or the first ones (`TrainSettings.init_layers`).
     resume, device, workers, tensorboard, progress, stop
         As for `decaf.train.train`.
-    rhythm : Rhythm, optional
+    saving : SavingSettings, optional
         How often to save and to log.
 
     Returns
@@ -124,7 +124,7 @@ def distil(
     if workers is not None and workers < 1:
         raise SettingError(f"`workers` must be 1 or more, got {workers}")
     wants_tensorboard(tensorboard)
-    ending = stop or threading.Event()
+    stopping = stop or threading.Event()
     sources = [photographs] if isinstance(photographs, (str, os.PathLike)) else [*photographs]
     folder = Path(os.path.abspath(out))
     place = folder.with_name(f"{folder.name}.cache") if cache is None else Path(cache)
@@ -132,49 +132,47 @@ def distil(
         world = stack.enter_context(world_of_run(device))
         stack.enter_context(strict_float32(world.device))
         begun = None if init_from is None else load_weights(init_from)
-        master = _teacher(teacher, card, engine, teacher_precision, world)
-        master.check()
+        network = _teacher(teacher, card, engine, teacher_precision, world)
+        network.check()
         packs = open_sources(
-            sources,
-            place,
-            stack,
-            world=world,
-            workers=workers,
-            progress=progress,
-            stop=ending,
+            sources, place, stack, world, workers=workers, progress=progress, stop=stopping
         )
-        parts = [1.0] * len(packs) if shares is None else [float(share) for share in shares]
-        mix = Mix(packs, parts, master.card, taught, _resized(chosen, begun))
-        train, val = mix.splits["train"], mix.splits["val"]
-        lesson = Lesson(train, mix, taught, chosen, master, world.size)
+        images = Photographs(
+            packs,
+            [1.0] * len(packs) if shares is None else [float(share) for share in shares],
+            network.card,
+            taught,
+            _resized(chosen, begun),
+        )
+        train, val = images.splits["train"], images.splits["val"]
+        targets = SoftTargets(train, images, taught, chosen, network, world.size)
         run = TrainingRun(
-            mix,
-            val,
+            TrainingData(images, train, val),
             Path(out),
             chosen,
             world,
-            rhythm=rhythm or Rhythm(),
-            init_from=begun,
+            saving=saving or SavingSettings(),
+            begun=begun,
             workers=workers,
-            split=train,
-            origin={"teacher": master.identity(), "distillation": taught.to_dict()},
-            lesson=lesson,
+            origin={"teacher": network.identity(), "distillation": taught.to_dict()},
+            targets=targets,
         )
-        need_room(place, len(train), taught.views, len(master.card.class_names))
+        need_room(place, len(train), taught.views, len(network.card.class_names))
         stack.callback(run.close)
         run.begin(resume)
 
         def ask(asked: Asked) -> Answers:
             return answer(
-                master, asked, place, world, workers=run.workers, progress=progress, stop=ending
+                network, asked, place, world, workers=run.workers, progress=progress, stop=stopping
             )
 
         # What a run cannot be begun with has been told by now: this may take hours.
-        lesson.answers = [
-            ask(_kept_view(train, master.side, chosen, number)) for number in range(taught.views)
+        targets.answers = [
+            ask(_kept_view(train, network.side, chosen, number)) for number in range(taught.views)
         ]
-        run.validation_split = val.with_labels(ask(_whole_images(val, master.card)).classes())
-        return run.go(tensorboard=tensorboard, progress=progress, stop=ending)
+        classes = ask(_whole_images(val, network.card)).classes()
+        run.validation_split = val.with_labels(classes)
+        return train_to_end(run, tensorboard=tensorboard, progress=progress, stop=stopping)
 
 
 def _teacher(
@@ -204,7 +202,7 @@ def _resized(settings: TrainSettings, begun: Weights | None) -> int:
     return 256 if side in (224, 227) else round(side * 9 / 8)
 
 
-def _whole_images(split: MixSplit, card: TeacherCard) -> Asked:
+def _whole_images(split: PhotographSplit, card: TeacherCard) -> Asked:
     def see(index: int) -> np.ndarray:
         pixels = torch.from_numpy(split.pixels(index)).permute(2, 0, 1)
         crop: np.ndarray = resized_crops(pixels, card.preprocess)[0].numpy()
@@ -213,7 +211,7 @@ def _whole_images(split: MixSplit, card: TeacherCard) -> Asked:
     return Asked(split.digests, see, {"kind": "whole image"})
 
 
-def _kept_view(split: MixSplit, side: int, settings: TrainSettings, number: int) -> Asked:
+def _kept_view(split: PhotographSplit, side: int, settings: TrainSettings, number: int) -> Asked:
     record = {
         "kind": "view",
         "view": number,

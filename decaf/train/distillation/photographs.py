@@ -1,4 +1,4 @@
-"""The photographs that a student sees: folders and packs in one, some shown more often."""
+"""The photographs that a student sees: several packs as one, some shown more often."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from decaf.train.pack.build import make_pack
 from decaf.train.pack.reader import Pack
 from decaf.train.pack.sources import PackSource, find_source
 
-__all__ = ["Mix", "MixSplit", "open_sources"]
+__all__ = ["PhotographSplit", "Photographs", "open_sources"]
 
 # Side of the images that folders are packed at: what the network's preprocessing resizes to.
 STORED_SIDE = 256
@@ -35,7 +35,7 @@ STORED_SIDE = 256
 _logger = logging.getLogger(__name__)
 
 
-class MixSplit:
+class PhotographSplit:
     """Images of several packs one after the other, as a split of a pack.
 
     Parameters
@@ -79,7 +79,7 @@ class MixSplit:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def with_labels(self, labels: np.ndarray) -> MixSplit:
+    def with_labels(self, labels: np.ndarray) -> PhotographSplit:
         """Return the same images with other labels, int64 (N,).
 
         Parameters
@@ -101,7 +101,7 @@ class MixSplit:
         return pixels
 
 
-class Mix:
+class Photographs:
     """Packs in one, with what a training run has to know of a pack.
 
     Parameters
@@ -119,7 +119,7 @@ class Mix:
 
     Attributes
     ----------
-    splits : dict of str to MixSplit
+    splits : dict of str to PhotographSplit
         "train" and "val".
     shown : ndarray of float64, shape (packs,)
         Share of each pack in what is shown; the sum is 1.
@@ -192,7 +192,7 @@ class Mix:
 
 def _splits(
     packs: Sequence[Pack], card: TeacherCard, settings: DistilSettings
-) -> dict[str, MixSplit]:
+) -> dict[str, PhotographSplit]:
     train, val = [], []
     apart = any("val" in pack.splits for pack in packs)
     for pack in packs:
@@ -218,7 +218,7 @@ def _splits(
             (pack, name, rows[key <= most])
             for (pack, name, rows), key in zip(val, keys, strict=True)
         ]
-    return {"train": MixSplit(train, card), "val": MixSplit(val, card)}
+    return {"train": PhotographSplit(train, card), "val": PhotographSplit(val, card)}
 
 
 def _hash(digests: np.ndarray, place: int) -> np.ndarray:
@@ -254,8 +254,8 @@ def open_sources(
     sources: Sequence[str | os.PathLike[str]],
     cache: Path,
     stack: ExitStack,
-    *,
     world: World,
+    *,
     workers: int | None,
     progress: bool | Callable[[int, int], Any] | None,
     stop: threading.Event,
@@ -272,7 +272,7 @@ def open_sources(
     stack : ExitStack
         Closes them.
     world : World
-        Its chief makes them; the others wait for it.
+        Rank 0 makes the packs, the others wait for them.
     workers, progress, stop
         As for `make_pack`.
 
@@ -283,19 +283,12 @@ def open_sources(
     """
     if not sources:
         raise InputError("no photographs: give folders or packs to train on")
-    paths, missing = [], {}
-    for given in sources:
-        source = os.fspath(given)
-        path = Path(source)
-        if path.is_file() and path.suffix == ".pack":
-            paths.append(path)
-            continue
-        name = hashlib.sha256(os.fsencode(os.path.abspath(source))).hexdigest()[:8]
-        paths.append(cache / f"{path.resolve().name}-{name}.pack")
-        missing[source] = paths[-1]
+    paths = {os.fspath(source): _pack_path(os.fspath(source), cache) for source in sources}
 
-    def make() -> None:
-        for source, path in missing.items():
+    def make_missing() -> None:
+        for source, path in paths.items():
+            if path == Path(source):
+                continue
             cache.mkdir(parents=True, exist_ok=True)
             made = make_pack(
                 _listed(source),
@@ -313,8 +306,17 @@ def open_sources(
                 )
             made.close()
 
-    world.on_chief(make)
-    return [stack.enter_context(Pack.open(path)) for path in paths]
+    world.on_chief(make_missing)
+    return [stack.enter_context(Pack.open(paths[os.fspath(source)])) for source in sources]
+
+
+def _pack_path(source: str, cache: Path) -> Path:
+    """Return the pack that a source is, or where one is made of it."""
+    path = Path(source)
+    if path.is_file() and path.suffix == ".pack":
+        return path
+    name = hashlib.sha256(os.fsencode(os.path.abspath(source))).hexdigest()[:8]
+    return cache / f"{path.resolve().name}-{name}.pack"
 
 
 def _listed(source: str) -> PackSource:
