@@ -22,8 +22,8 @@ from decaf.features.extract import check_settings
 from decaf.features.extraction import Extraction
 from decaf.features.run import RunSettings
 from decaf.features.store.file import FeatureFile
+from decaf.heads.calibration import head_scores, softmax
 from decaf.heads.identity import FeatureIdentity
-from decaf.heads.probabilities import head_scores, softmax
 from decaf.heads.saved import SavedHead, is_head_file, load_head
 from decaf.images import collect
 from decaf.images.decoding.formats import is_hdf5

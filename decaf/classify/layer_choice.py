@@ -13,8 +13,7 @@ import numpy.typing as npt
 
 from decaf.classify.held_out import Codes, Task
 from decaf.errors import Stopped
-from decaf.heads.calibration import Calibration
-from decaf.heads.probabilities import head_scores
+from decaf.heads.calibration import Calibration, head_scores
 
 __all__ = [
     "Candidate",

@@ -27,10 +27,9 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from decaf.errors import DecafError, HeadError, OutputError, SettingError
@@ -48,6 +47,7 @@ from decaf.heads.linear import LinearHead
 from decaf.images.listing.recognise import is_kind, not_wanted
 from decaf.storage.atomic import disk_errors, write_atomically
 from decaf.storage.records import canonical_json
+from decaf.storage.tensors import TensorFileKind, json_field
 from decaf.version import __version__
 
 __all__ = ["FORMAT", "SCHEMA", "SavedHead", "is_head_file", "load_head", "save_head"]
@@ -55,7 +55,7 @@ __all__ = ["FORMAT", "SCHEMA", "SavedHead", "is_head_file", "load_head", "save_h
 FORMAT = "decaf-head"
 SCHEMA = 1
 
-T = TypeVar("T")
+_FILE = TensorFileKind("head", FORMAT, (str(SCHEMA),), HeadError)
 
 
 @dataclass(frozen=True)
@@ -166,13 +166,7 @@ def is_head_file(path: str | os.PathLike[str]) -> bool:
     bool
         False too where it cannot be read.
     """
-    if not os.path.isfile(path):
-        return False
-    try:
-        with safe_open(os.fspath(path), framework="numpy") as file:
-            return bool((file.metadata() or {}).get("format") == FORMAT)
-    except (OSError, SafetensorError):
-        return False
+    return is_kind(os.fspath(path), "head")
 
 
 def load_head(path: str | os.PathLike[str]) -> SavedHead:
@@ -196,41 +190,18 @@ def load_head(path: str | os.PathLike[str]) -> SavedHead:
         if os.path.exists(where):
             raise HeadError(not_wanted(where, "head"))
         raise HeadError(f"{where}: cannot be read: there is no such file")
-    try:
-        with safe_open(where, framework="numpy") as file:
-            header = file.metadata() or {}
-            _check_header(where, header)
-            names = set(file.keys())
-            slices = {name: file.get_slice(name) for name in names}
-            wrong = sorted(name for name in names if slices[name].get_dtype() != "F64")
-            if wrong:
-                raise HeadError(f"{where}: damaged: its tensor {wrong[0]!r:.60} is not float64")
-            tensors = {name: np.array(file.get_tensor(name)) for name in names}
-    except SafetensorError as error:
-        if not is_kind(where, "head"):
-            raise HeadError(not_wanted(where, "head")) from None
-        raise HeadError(f"{where}: damaged: {error}") from None
-    except OSError as error:
-        raise HeadError(f"{where}: cannot be read: {error.strerror or error}") from None
+    with _FILE.open(where, "numpy") as (header, file):
+        slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+        wrong = sorted(name for name in slices if slices[name].get_dtype() != "F64")
+        if wrong:
+            raise HeadError(f"{where}: damaged: its tensor {wrong[0]!r:.60} is not float64")
+        tensors = {name: np.array(file.get_tensor(name)) for name in slices}
     if _digest(tensors, header) != header.get("sha256"):
         raise HeadError(f"{where}: damaged or altered: its content does not have its SHA-256")
     try:
         return _saved(header, tensors)
     except (DecafError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise HeadError(f"{where}: not consistent with itself: {error!s:.200}") from None
-
-
-def _check_header(where: str, header: Mapping[str, str]) -> None:
-    if header.get("format") != FORMAT:
-        text = not_wanted(where, "head")
-        raise HeadError(
-            f"{text} (its header says format {header.get('format')!r:.60}, not {FORMAT!r})"
-        )
-    if header.get("schema") != str(SCHEMA):
-        raise HeadError(
-            f"{where}: written in schema {header.get('schema')!r:.60} by decaf "
-            f"{header.get('decaf_version', '?')[:60]}; this version reads schema {SCHEMA}"
-        )
 
 
 def _digest(tensors: Mapping[str, np.ndarray], header: Mapping[str, str]) -> str:
@@ -245,33 +216,19 @@ def _digest(tensors: Mapping[str, np.ndarray], header: Mapping[str, str]) -> str
 
 
 def _saved(header: Mapping[str, str], tensors: Mapping[str, np.ndarray]) -> SavedHead:
-    record = _json(header, "estimator", dict)
+    record = json_field(header, "estimator", dict)
     kind = ESTIMATORS.get(record["class"])
     if kind is None:
         raise HeadError(f"a head of class {record['class']!r:.60}")
-    classes = read_classes(_json(header, "classes", dict))
-    class_names = _json(header, "class_names", list)
+    classes = read_classes(json_field(header, "classes", dict))
+    class_names = json_field(header, "class_names", list)
     if len(class_names) != len(classes) or not all(isinstance(each, str) for each in class_names):
         raise HeadError(f"class_names must be {len(classes)} texts")
-    calibration = _json(header, "calibration", dict)
+    calibration = json_field(header, "calibration", dict)
     return SavedHead(
         read_estimator(kind, record, classes, tensors),
-        FeatureIdentity.from_dict(_json(header, "identity", dict)),
+        FeatureIdentity.from_dict(json_field(header, "identity", dict)),
         tuple(class_names),
-        _json(header, "report", dict),
+        json_field(header, "report", dict),
         Calibration(number(calibration["a"], above=0)) if calibration else None,
     )
-
-
-def _refuse(constant: str) -> Any:
-    raise ValueError(f"{constant} is no JSON value")
-
-
-def _json(header: Mapping[str, str], key: str, kind: type[T]) -> T:
-    try:
-        value = json.loads(header[key], parse_constant=_refuse)
-    except (KeyError, ValueError, RecursionError):
-        value = None
-    if not isinstance(value, kind):
-        raise HeadError(f"its header has no JSON {kind.__name__} under {key!r}")
-    return value

@@ -336,7 +336,7 @@ def test_mistakes_leave_nothing(tune: Tune, photographs: Path, tmp_path: Path) -
     refused(SettingError, "precision fp16 is for GPUs", changes={"precision": "fp16"})
     refused(OutputError, "there is no folder", save_head=tmp_path / "no/h.head")
     (root / "ants/00.png").write_bytes(b"no image")
-    refused(ImageError, r"ants/00\.png.*on_error='record' leaves it out")
+    refused(ImageError, r"ants/00\.png.*on_error='record'. leaves it out")
     for path in (root / "ants").iterdir():
         path.write_bytes(b"no image")
     refused(InputError, "no training image of the class 'ants' can be read", on_error="record")

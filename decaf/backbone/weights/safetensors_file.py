@@ -33,7 +33,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from decaf.backbone.spec import ArchSpec, parameter_shapes
@@ -47,10 +46,10 @@ from decaf.backbone.weights.quantised import (
 )
 from decaf.backbone.weights.state import MEAN_IMAGE, Weights, check_layout
 from decaf.errors import OutputError, SettingError, WeightsError
-from decaf.images.listing.recognise import is_kind, not_wanted
+from decaf.images.listing.recognise import recognise
 from decaf.images.spec import PreprocessSpec
 from decaf.storage.atomic import disk_errors, whole_file
-from decaf.storage.tensors import write_tensors
+from decaf.storage.tensors import TensorFileKind, json_field, write_tensors
 from decaf.version import __version__
 
 __all__ = ["FORMAT", "SCHEMA", "check_weights_path", "read_weights", "save_weights"]
@@ -61,6 +60,8 @@ SCHEMA = 3
 # Earlier ones, whose header has no checksum of its own.
 _UNCHECKED = ("1", "2")
 _OWN_SUM = "header_sha256"
+
+_FILE = TensorFileKind("weights", FORMAT, (*_UNCHECKED, str(SCHEMA)), WeightsError)
 
 # Safetensors' names of the types that may be stored as they are.
 _TYPES = {"F32": 4, "F16": 2, "BF16": 2}
@@ -86,30 +87,22 @@ def read_weights(path: str | os.PathLike[str], *, name: str | None = None) -> We
         values that are not finite, or does not have the SHA-256 it names.
     """
     where = os.fspath(path)
-    try:
-        with safe_open(where, framework="pt", device="cpu") as file:
-            header = file.metadata() or {}
-            _check_header(where, header)
-            spec, preprocess, extra = _read_header(where, header)
-            storage = _read_storage(where, header, spec)
-            slices = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
-            stored = {
-                key: (piece.get_dtype(), tuple(piece.get_shape())) for key, piece in slices.items()
-            }
-            shapes = _logical_shapes(where, stored, spec, storage)
-            check_layout(where, spec, preprocess, shapes)
-            tensors = {
-                key: _dequantised(file, key, shapes[key], storage[key])
-                if key in storage
-                else _own(file.get_tensor(key))
-                for key in shapes
-            }
-    except SafetensorError as error:
-        if not is_kind(where, "weights"):
-            raise WeightsError(not_wanted(where, "weights")) from None
-        raise WeightsError(f"{where}: damaged: {error}") from None
-    except OSError as error:
-        raise WeightsError(f"{where}: cannot be read: {error.strerror or error}") from None
+    with _FILE.open(where, "pt") as (header, file):
+        _check_seal(where, header)
+        spec, preprocess, extra = _read_header(where, header)
+        storage = _read_storage(where, header, spec)
+        slices = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
+        stored = {
+            key: (piece.get_dtype(), tuple(piece.get_shape())) for key, piece in slices.items()
+        }
+        shapes = _logical_shapes(where, stored, spec, storage)
+        check_layout(where, spec, preprocess, shapes)
+        tensors = {
+            key: _dequantised(file, key, shapes[key], storage[key])
+            if key in storage
+            else _own(file.get_tensor(key))
+            for key in shapes
+        }
     image = tensors.pop(MEAN_IMAGE, None)
     try:
         weights = Weights.of(
@@ -128,7 +121,10 @@ def read_weights(path: str | os.PathLike[str], *, name: str | None = None) -> We
 def _read_storage(where: str, header: dict[str, str], spec: ArchSpec) -> dict[str, str]:
     if header["schema"] == "1" or (header["schema"] != "2" and "storage" not in header):
         return {}
-    storage: dict[str, str] = _json(where, header, "storage", dict)
+    try:
+        storage: dict[str, str] = json_field(header, "storage", dict)
+    except ValueError as error:
+        raise WeightsError(f"{where}: {error}") from None
     try:
         return encodings_by_name(spec, storage)
     except SettingError as error:
@@ -168,19 +164,8 @@ def _own(tensor: Tensor) -> Tensor:
     return tensor.to(torch.float32, copy=True)
 
 
-def _check_header(where: str, header: dict[str, str]) -> None:
-    """Refuse a header that is of another kind of file, of a later schema, or was altered."""
-    if header.get("format") != FORMAT:
-        text = not_wanted(where, "weights")
-        raise WeightsError(
-            f"{text} (its header says format {header.get('format')!r:.60}, not {FORMAT!r})"
-        )
-    if header.get("schema") not in (*_UNCHECKED, str(SCHEMA)):
-        raise WeightsError(
-            f"{where}: written in schema {header.get('schema')!r:.60} by decaf "
-            f"{header.get('decaf_version', '?')[:60]}; this version reads schemas "
-            f"{', '.join(_UNCHECKED)} and {SCHEMA}"
-        )
+def _check_seal(where: str, header: dict[str, str]) -> None:
+    """Refuse a header that was altered."""
     # Checked wherever it stands: a schema may be what was altered.
     if header["schema"] == str(SCHEMA) or _OWN_SUM in header:
         found = _header_sha256(header)
@@ -197,30 +182,20 @@ def _header_sha256(header: Mapping[str, str]) -> str:
 
 
 def _read_header(where: str, header: dict[str, str]) -> tuple[ArchSpec, PreprocessSpec, Any]:
-    class_names = _json(where, header, "class_names", list)
-    if not all(isinstance(each, str) for each in class_names):
-        raise WeightsError(f"{where}: class_names must be texts")
-    extra = {
-        "class_names": class_names,
-        "metrics": _json(where, header, "metrics", dict),
-        "provenance": _json(where, header, "provenance", dict),
-    }
     try:
-        spec = ArchSpec.from_dict(_json(where, header, "arch", dict))
-        preprocess = PreprocessSpec.from_dict(_json(where, header, "preprocess", dict))
-    except SettingError as error:
+        class_names = json_field(header, "class_names", list)
+        if not all(isinstance(each, str) for each in class_names):
+            raise WeightsError(f"{where}: class_names must be texts")
+        extra = {
+            "class_names": class_names,
+            "metrics": json_field(header, "metrics", dict),
+            "provenance": json_field(header, "provenance", dict),
+        }
+        spec = ArchSpec.from_dict(json_field(header, "arch", dict))
+        preprocess = PreprocessSpec.from_dict(json_field(header, "preprocess", dict))
+    except (SettingError, ValueError) as error:
         raise WeightsError(f"{where}: {error}") from None
     return spec, preprocess, extra
-
-
-def _json(where: str, header: dict[str, str], key: str, kind: type) -> Any:
-    try:
-        value = json.loads(header[key])
-    except (KeyError, ValueError, RecursionError):
-        value = None
-    if not isinstance(value, kind):
-        raise WeightsError(f"{where}: its header has no JSON {kind.__name__} under {key!r}")
-    return value
 
 
 def check_weights_path(path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
@@ -244,25 +219,13 @@ def check_weights_path(path: str | os.PathLike[str], *, overwrite: bool = False)
         raise SettingError(f"{target}: the name of a weights file ends in .safetensors")
     if not target.parent.is_dir():
         raise OutputError(f"{target}: cannot be written: there is no folder {target.parent}")
-    if target.exists() and not _is_replaceable(target):
+    if target.exists() and recognise(target).name not in ("weights", "empty"):
         raise OutputError(
             f"{target}: exists and is no weights file of decaf, so it is not replaced; give "
             "another name, or move it away"
         )
     if target.exists() and not overwrite:
         raise OutputError(f"{target}: exists already; give another name, or `overwrite=True`")
-
-
-def _is_replaceable(path: Path) -> bool:
-    if not path.is_file():
-        return False
-    if path.stat().st_size == 0:
-        return True
-    try:
-        with safe_open(path, framework="pt") as file:
-            return (file.metadata() or {}).get("format") == FORMAT
-    except (OSError, SafetensorError):
-        return False
 
 
 def save_weights(
