@@ -82,7 +82,7 @@ def batch_of(step: int = 0, side: int = 6) -> tuple[Batch, Tensor]:
 def test_the_teacher_answers_what_it_sees(targets: Callable[..., SoftTargets]) -> None:
     batch, seen = batch_of()
     plain = targets()
-    taught = plain.taught(batch, np.arange(8), slice(0, 8), seen)
+    taught = plain.answered(batch, np.arange(8), slice(0, 8), seen)
     assert taught.answers is not None
     torch.testing.assert_close(taught.answers, plain.teacher.answers(seen))
     assert torch.equal(taught.labels, taught.answers.argmax(1))
@@ -99,7 +99,7 @@ def test_kept_answers_are_those_of_the_view_that_is_shown(
     for step in range(6):
         batch, _ = batch_of(step)
         indices = np.array([5, 1, 0, 7, 2, 2, 3, 6])
-        taught = kept.taught(batch, indices, slice(0, 8), None)
+        taught = kept.answered(batch, indices, slice(0, 8), None)
         assert taught.answers is not None
         assert taught.answers[:, 0].tolist() == indices.tolist()
         numbers = kept.numbers(step)
@@ -152,7 +152,7 @@ def test_mixup_adds_up_images_and_cutmix_pastes_boxes(targets: Callable[..., Sof
         # The network sees what the teacher sees, but for its scale.
         batch = dataclasses.replace(batch, images=seen.permute(0, 3, 1, 2).float() / 255)
         before = batch.images.clone()
-        taught = mixed.taught(batch, np.arange(8), slice(0, 8), seen)
+        taught = mixed.answered(batch, np.arange(8), slice(0, 8), seen)
         assert taught.answers is not None
         pixels = taught.images.permute(0, 2, 3, 1) * 255
         torch.testing.assert_close(
@@ -175,7 +175,7 @@ def test_kept_answers_are_mixed_by_the_part_that_is_seen(
     mixed = targets(views=1, mixing="cutmix", mixed_share=1.0)
     ramp = torch.arange(8.0).view(8, 1, 1, 1).expand(8, 3, 200, 200).clone()
     batch = Batch(0, ramp, torch.from_numpy(Split.labels))
-    taught = mixed.taught(batch, np.arange(8), slice(0, 8), None)
+    taught = mixed.answered(batch, np.arange(8), slice(0, 8), None)
     plain = torch.stack([torch.from_numpy(Kept(0)[i]) for i in range(8)]).float().softmax(1)
     assert taught.answers is not None
     for row in range(8):
@@ -190,12 +190,12 @@ def test_what_is_mixed_does_not_depend_on_the_number_of_processes(
 ) -> None:
     mixed = targets(mixing="both", mixed_share=0.7)
     batch, seen = batch_of()
-    whole = mixed.taught(
+    whole = mixed.answered(
         dataclasses.replace(batch, images=batch.images.clone()), np.arange(8), slice(0, 8), seen
     )
     for rows in (slice(0, 4), slice(4, 8)):
         part = Batch(0, batch.images[rows].clone(), batch.labels[rows])
-        half = mixed.taught(part, np.arange(8)[rows], rows, seen[rows])
+        half = mixed.answered(part, np.arange(8)[rows], rows, seen[rows])
         assert torch.equal(half.images, whole.images[rows])
         assert half.known is not None
         assert whole.known is not None
