@@ -156,7 +156,6 @@ def sign_test(one: np.ndarray, other: np.ndarray) -> float:
     >>> sign_test(np.array([True] * 6), np.array([False] * 6))
     0.03125
     """
-
     first, second = int((one & ~other).sum()), int((other & ~one).sum())
     return float(binomtest(first, first + second).pvalue) if first + second else 1.0
 

@@ -271,7 +271,9 @@ def test_settings_that_a_teacher_leaves_no_room_for(
 
 
 def test_settings_out_of_bounds_are_named_together() -> None:
-    with pytest.raises(SettingError, match=r"`temperature` must .*; `views` must .*; `mixed_share`"):
+    with pytest.raises(
+        SettingError, match=r"`temperature` must .*; `views` must .*; `mixed_share`"
+    ):
         DistilSettings(temperature=0, views=-1, mixed_share=2)
     with pytest.raises(SettingError, match=r"`views` must be a whole number, got 2.5; `mixing"):
         DistilSettings(views=2.5, mixing="cutout")  # type: ignore[arg-type]
