@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from decaf.errors import InputError, SettingError
+from decaf.finetuning.job import Job
 from decaf.images import ImageList
 from decaf.images.listing.class_folders import Layout
-from decaf.finetuning.job import Job
 from decaf.images.listing.groups import find_groups
 from decaf.images.listing.splits import draw_share
 from decaf.train.feed import Split
