@@ -118,16 +118,16 @@ class WorkFolder(RunFolder):
         return resume
 
     def _compare(self) -> None:
-        found = self.read_record()
-        before = found.get("asked")
+        there = self.read_record()
+        before = there.get("asked")
         with self.reading_record():
             if not isinstance(before, dict):
                 raise ValueError("it does not say what was asked for")
         # Of an unfinished run packing compares the images, which sees more.
         same = not differences(before, self.record)
-        if same and found.get("result") and found.get("images") != self.images:
+        if same and there.get("result") and there.get("images") != self.images:
             raise ResumeError(
-                f"{self.path}: was begun with other images ({_changed(found, self.images)}); give "
+                f"{self.path}: was begun with other images ({_changed(there, self.images)}); give "
                 "those, another `out`, or `overwrite=True` instead of `resume=True`"
             )
         self.refuse_differences(
@@ -159,9 +159,9 @@ class WorkFolder(RunFolder):
     def _is_almost_done(self) -> bool:
         """Tell whether the same run was killed after it had its result, before all was tidy."""
         try:
-            found = self.read_record()
-            unfinished = found["result"] is not None and found.get("tidy") is False
-            return bool(unfinished and found["asked"] == self.record)
+            there = self.read_record()
+            unfinished = there["result"] is not None and there.get("tidy") is False
+            return bool(unfinished and there["asked"] == self.record)
         except (OSError, ResumeError, KeyError):
             return False
 
@@ -314,8 +314,8 @@ def _is_finished(record: Path) -> bool:
         return False
 
 
-def _changed(found: dict[str, Any], now: dict[str, Any] | None) -> str:
-    counts = [(images or {}).get("count") for images in (found.get("images"), now)]
+def _changed(there: dict[str, Any], now: dict[str, Any] | None) -> str:
+    counts = [(images or {}).get("count") for images in (there.get("images"), now)]
     if counts[0] != counts[1]:
         return f"{counts[0]} there, {counts[1]} now"
     return "as many, with other names, labels or sizes"

@@ -144,9 +144,9 @@ def _remove(temporary: Path, path: Path, wait: bool) -> None:
             raise _not_ours(temporary) from error
         raise
     try:
-        found = os.fstat(descriptor)
-        mine = os.geteuid() in (found.st_uid, 0)
-        if not (stat.S_ISREG(found.st_mode) and found.st_nlink <= 1 and mine):
+        status = os.fstat(descriptor)
+        mine = os.geteuid() in (status.st_uid, 0)
+        if not (stat.S_ISREG(status.st_mode) and status.st_nlink <= 1 and mine):
             raise _not_ours(temporary)
         try:
             _lock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))

@@ -306,12 +306,12 @@ class HDF5Check:
         group : h5py.Group
         name : str
         """
-        found = h5py.h5o.get_info(group.id, name.encode())
-        if found.type != h5py.h5o.TYPE_DATASET:
+        info = h5py.h5o.get_info(group.id, name.encode())
+        if info.type != h5py.h5o.TYPE_DATASET:
             self.refuse(f"{name!r} is not a dataset")
-        if found.addr in self._addresses:
+        if info.addr in self._addresses:
             self.refuse(f"{name!r} is the same dataset as another")
-        self._addresses.add(found.addr)
+        self._addresses.add(info.addr)
         dataset = group[name]
         storage = dataset.id.get_create_plist()
         if storage.get_layout() == h5py.h5d.VIRTUAL:

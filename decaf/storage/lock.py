@@ -89,9 +89,9 @@ def _hold(directory: Path, lock: int) -> bool:
 
 def _check_own(directory: Path, lock: int) -> None:
     """Refuse what lies under the lock's name and was not made as a lock by this user."""
-    found = os.fstat(lock)
-    mine = os.geteuid() in (found.st_uid, 0)
-    alone = stat.S_ISREG(found.st_mode) and found.st_nlink <= 1 and mine
+    status = os.fstat(lock)
+    mine = os.geteuid() in (status.st_uid, 0)
+    alone = stat.S_ISREG(status.st_mode) and status.st_nlink <= 1 and mine
     start = os.pread(lock, len(_HOLDER), 0) if alone else b"?"
     if not _HOLDER.startswith(start):  # a part of it is what a crash has left
         raise _not_ours(directory)

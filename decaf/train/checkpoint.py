@@ -66,8 +66,8 @@ class Checkpoints:
 
     def paths(self) -> list[Path]:
         """List them, the oldest first."""
-        found = [p for p in self.folder.glob("step-*.safetensors") if _step_of(p) >= 0]
-        return sorted(found, key=_step_of)
+        paths = [p for p in self.folder.glob("step-*.safetensors") if _step_of(p) >= 0]
+        return sorted(paths, key=_step_of)
 
     def write(self, step: int, state: dict[str, Any], tensors: dict[str, Tensor]) -> Path:
         """Write the checkpoint of a step, then delete those beyond the newest `keep`.
@@ -262,14 +262,14 @@ class TrainingFolder(RunFolder):
                 self._write()
                 return None
         epochs = self._compare()
-        found = self.checkpoints.newest()
+        newest = self.checkpoints.newest()
         if epochs is not None:
-            step = 0 if found is None else found[0]["trainer"]["step"]
+            step = 0 if newest is None else newest[0]["trainer"]["step"]
             self.lengthened.append({"epochs": epochs, "step": step})
             self.grown = True
             with disk_errors(self.path, "nothing was changed"):
                 self._write()
-        return found
+        return newest
 
     def _write(self) -> None:
         more = {"lengthened": self.lengthened} if self.lengthened else {}

@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
-from decaf.errors import InputError, SettingError, Stopped
+from decaf.errors import InputError, SettingError
 from decaf.images import ImageRef
+from decaf.runtime.cores import cores_of_process
+from decaf.runtime.processes import World
 from decaf.runtime.progress import progress_for
+from decaf.storage.atomic import disk_errors
+from decaf.storage.resumable import fill
 from harness.fisher_vectors.descriptors import dense_sift, grey_image
+from harness.fisher_vectors.encoded_file import BLOCK, Bad, EncodedFile, EncodedRows
 from harness.fisher_vectors.encoding import encode
-from harness.fisher_vectors.run_folder import Kept, fingerprint
 from harness.fisher_vectors.settings import FisherVectorSettings, require
-from harness.fisher_vectors.vocabulary import Vocabulary, learn_vocabularies
+from harness.fisher_vectors.vocabulary import (
+    Vocabulary,
+    learn_vocabularies,
+    load_vocabulary,
+    save_vocabulary,
+)
 from harness.fisher_vectors.workers import Failure, Workers
 
 __all__ = ["FisherVectors", "fisher_vectors", "fisher_vectors_of_splits"]
@@ -25,8 +39,8 @@ __all__ = ["FisherVectors", "fisher_vectors", "fisher_vectors_of_splits"]
 Floats = npt.NDArray[np.float32]
 ImagePath = str | bytes | os.PathLike[str] | ImageRef
 
-# Images a process works on at a time, and rows of a file while the run lasts.
-_BLOCK = 32
+# Counts up whenever the same settings come to mean other numbers.
+_SCHEMA = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,21 +156,104 @@ def fisher_vectors_of_splits(
     versions = {name: str(require(name).__version__) for name in ("cv2", "skimage")}
     refs = [i if isinstance(i, ImageRef) else ImageRef(os.fsencode(i)) for i in images]
     splits = _checked(vocabulary_rows, len(refs))
-    if workers is None:
-        workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+    workers = cores_of_process() if workers is None else workers
     for name, value in {"workers": workers, "seed": seed}.items():
         if value < 0:
             raise SettingError(f"Fisher vectors: {name} is {value}, expected at least 0")
-    identity = fingerprint(refs, splits, settings, seed, versions)
-    with Kept(cache, identity, len(refs), len(splits), settings.width, _BLOCK) as kept:
-        if not kept.complete:
-            with Workers(workers, stop) as processes:
-                vocabularies = kept.vocabularies()
-                if vocabularies is None:
-                    vocabularies = _learn(refs, splits, settings, seed, processes)
-                    kept.keep_vocabularies(vocabularies)
-                _encode_all(refs, vocabularies, settings, processes, progress, kept)
-        return FisherVectors(kept.rows(), dict(sorted(kept.bad.items())), identity)
+    identity = _fingerprint(refs, splits, settings, seed, versions)
+    folder = None if cache is None else Path(cache) / identity[:16]
+    task = _Encoding(refs, splits, settings, seed, workers, stop, folder)
+    if folder is None:
+        rows, bad = _in_memory(task, progress)
+    else:
+        with disk_errors(folder, "nothing was begun"):
+            folder.mkdir(parents=True, exist_ok=True)
+        output = EncodedFile(folder, refs, identity, task.rows, stop)
+        fill(output, World(torch.device("cpu")), progress)
+        rows, bad = output.read()
+    by_split = [rows[:, number] for number in range(len(splits))]
+    return FisherVectors(by_split, dict(sorted(bad.items())), identity)
+
+
+def _fingerprint(
+    refs: Sequence[ImageRef],
+    splits: Sequence[npt.NDArray[np.int64]],
+    settings: FisherVectorSettings,
+    seed: int,
+    versions: Mapping[str, str],
+) -> str:
+    """Return a hash, 64 hexadecimal digits, of everything that determines the rows."""
+    whole = hashlib.sha256()
+    described = {
+        "schema": _SCHEMA,
+        "settings": settings.to_dict(),
+        "seed": seed,
+        "versions": dict(versions),
+        "splits": [hashlib.sha256(rows.astype("<i8").tobytes()).hexdigest() for rows in splits],
+    }
+    whole.update(json.dumps(described, sort_keys=True).encode())
+    for ref in refs:
+        whole.update(repr((ref.to_wire(), ref.stat())).encode())
+    return whole.hexdigest()
+
+
+@dataclass(frozen=True)
+class _Encoding:
+    """What makes rows: see `fisher_vectors_of_splits`; vocabularies are kept in the folder."""
+
+    refs: Sequence[ImageRef]
+    splits: Sequence[npt.NDArray[np.int64]]
+    settings: FisherVectorSettings
+    seed: int
+    workers: int
+    stop: threading.Event | None
+    folder: Path | None
+
+    def rows(self, ranges: list[tuple[int, int]]) -> Generator[EncodedRows, None, None]:
+        """Encode the images of some ranges, in the order in which they are finished."""
+        if not ranges:
+            return
+        with Workers(self.workers, self.stop) as processes:
+            task = _Encode(self.settings, self._vocabularies(processes))
+            blocks = [list(range(start, stop)) for start, stop in ranges]
+            for number, results in processes.each_block(task, self.refs, blocks):
+                start, stop = ranges[number]
+                shape = (stop - start, len(self.splits), self.settings.width)
+                rows = EncodedRows(start, stop, np.full(shape, np.nan, np.float32), {})
+                for place, result in enumerate(results):
+                    if isinstance(result, Failure):
+                        rows.bad[start + place] = (result.status, result.message)
+                    else:
+                        rows.vectors[place] = result
+                yield rows
+
+    def _vocabularies(self, processes: Workers) -> list[Vocabulary]:
+        """Take the vocabularies that an earlier run has learned, or learn them."""
+        if self.folder is None:
+            return _learn(self.refs, self.splits, self.settings, self.seed, processes)
+        paths = [self.folder / f"vocabulary-{number}.npz" for number in range(len(self.splits))]
+        if all(path.exists() for path in paths):
+            return [load_vocabulary(path) for path in paths]
+        vocabularies = _learn(self.refs, self.splits, self.settings, self.seed, processes)
+        with disk_errors(self.folder, "nothing is lost"):
+            for path, vocabulary in zip(paths, vocabularies, strict=True):
+                save_vocabulary(path, vocabulary)
+        return vocabularies
+
+
+def _in_memory(
+    task: _Encoding, progress: bool | Callable[[int, int], object] | None
+) -> tuple[Floats, Bad]:
+    count = len(task.refs)
+    vectors = np.empty((count, len(task.splits), task.settings.width), np.float32)
+    bad: Bad = {}
+    ranges = [(start, min(start + BLOCK, count)) for start in range(0, count, BLOCK)]
+    with progress_for(progress, count, 0) as bar, closing(task.rows(ranges)) as computed:
+        for rows in computed:
+            vectors[rows.start : rows.stop] = rows.vectors
+            bad |= rows.bad
+            bar.advance(rows.stop - rows.start)
+    return vectors, bad
 
 
 @dataclass(frozen=True)
@@ -223,18 +320,13 @@ def _learn(
     chosen = [order[np.isin(order, rows)][: settings.vocabulary_images] for rows in splits]
     each = -(-settings.vocabulary_descriptors // min(len(rows) for rows in chosen))
     wanted = np.unique(np.concatenate(chosen))
-    blocks = _blocks(wanted)
+    blocks = [wanted[start : start + BLOCK].tolist() for start in range(0, len(wanted), BLOCK)]
     drawn: dict[int, tuple[Floats, Floats]] = {}
     sample = _Sample(settings, seed, each)
-    try:
-        for number, results in processes.each_block(sample, refs, blocks):
-            for row, result in zip(blocks[number], results, strict=True):
-                if not isinstance(result, Failure):  # told about when it is encoded
-                    drawn[row] = result
-    except Stopped:
-        raise Stopped(
-            "stopped before the vocabularies were learned; the same command begins with them"
-        ) from None
+    for number, results in processes.each_block(sample, refs, blocks):
+        for row, result in zip(blocks[number], results, strict=True):
+            if not isinstance(result, Failure):  # told about when it is encoded
+                drawn[row] = result
 
     def sample_of(rows: npt.NDArray[np.int64]) -> tuple[Floats, Floats]:
         found = [drawn[row] for row in np.sort(rows).tolist() if row in drawn]
@@ -247,42 +339,3 @@ def _learn(
         return descriptors, positions
 
     return learn_vocabularies([sample_of(rows) for rows in chosen], settings, seed=seed)
-
-
-def _encode_all(
-    refs: Sequence[ImageRef],
-    vocabularies: Sequence[Vocabulary],
-    settings: FisherVectorSettings,
-    processes: Workers,
-    progress: bool | Callable[[int, int], object] | None,
-    kept: Kept,
-) -> None:
-    blocks = _blocks(np.arange(len(refs)))
-    missing = [number for number in range(len(blocks)) if not kept.has(number)]
-    done = len(refs) - sum(len(blocks[number]) for number in missing)
-    shape = (len(vocabularies), settings.width)
-    task = _Encode(settings, vocabularies)
-    wanted = [blocks[number] for number in missing]
-    with progress_for(progress, len(refs), done) as report:
-        try:
-            for place, results in processes.each_block(task, refs, wanted):
-                rows = np.full((shape[0], len(results), shape[1]), np.nan, np.float32)
-                bad = {}
-                for column, (row, result) in enumerate(zip(wanted[place], results, strict=True)):
-                    if isinstance(result, Failure):
-                        bad[row] = (result.status, result.message)
-                    else:
-                        assert result.shape == shape
-                        rows[:, column] = result
-                kept.keep(missing[place], rows, bad)
-                done += len(results)
-                report.advance(len(results))
-        except Stopped:
-            raise Stopped(
-                f"stopped after {done} of {len(refs)} images; what is done is kept"
-            ) from None
-    kept.finish()
-
-
-def _blocks(rows: npt.NDArray[np.int64]) -> list[list[int]]:
-    return [rows[start : start + _BLOCK].tolist() for start in range(0, len(rows), _BLOCK)]

@@ -158,9 +158,9 @@ def _write(
             expected = block.stop
         if expected != count:
             raise OutputError(f"{path}: rows {expected} to {count - 1} are missing")
-        found = content.hexdigests()
-        write_text_attribute(file, "content", json.dumps(found))
-    return found
+        digests = content.hexdigests()
+        write_text_attribute(file, "content", json.dumps(digests))
+    return digests
 
 
 def _chunk_rows(count: int, shape: tuple[int, ...], head: FileHead) -> int:
@@ -218,7 +218,7 @@ def _check(temporary: Path, written: dict[str, str]) -> None:
     """Read the whole file back, and compare every column with what was to be written."""
     try:
         with FeatureFile(temporary) as file:
-            found, stored = read_content(file), file.content
+            read, stored = read_content(file), file.content
     except FeatureFileError as error:
         raise OutputError(
             f"{temporary}: cannot be read back as it was written ({error}); finished rows are "
@@ -227,7 +227,7 @@ def _check(temporary: Path, written: dict[str, str]) -> None:
     if stored != written:
         raise OutputError(f"{temporary}: its checksums are not those that were written")
     for name, digest in written.items():
-        if found.get(name) != digest:
+        if read.get(name) != digest:
             raise OutputError(
                 f"{temporary}: {name} is not what was written to it; finished rows are kept: run "
                 "the same command again"

@@ -59,22 +59,22 @@ def read_content(file: FeatureFile) -> dict[str, str]:
     FeatureFileError
         Where the data is damaged, or a row is not as its status says.
     """
-    found = ContentDigest()
-    found.texts(schema.PATH, file.path_bytes)
-    found.texts(schema.MESSAGE, (text.encode() for text in file.messages))
-    found.texts(schema.CLASS_NAMES, (text.encode() for text in file.class_names))
-    found.texts(schema.STATUS_NAMES_DATASET, (text.encode() for text in file.status_names))
+    digest = ContentDigest()
+    digest.texts(schema.PATH, file.path_bytes)
+    digest.texts(schema.MESSAGE, (text.encode() for text in file.messages))
+    digest.texts(schema.CLASS_NAMES, (text.encode() for text in file.class_names))
+    digest.texts(schema.STATUS_NAMES_DATASET, (text.encode() for text in file.status_names))
     for name, texts in ((schema.SPLIT, file.splits), (schema.GROUP, file.groups)):
         if texts is not None:
-            found.texts(name, (text.encode() for text in texts))
-    found.numbers(schema.LABEL, file.labels)
-    found.numbers(schema.STATUS, file.status)
-    found.numbers(schema.SOURCE_SIZE, file.source_size)
-    found.numbers(schema.CONTENT_SHA256, file.content_sha256)
+            digest.texts(name, (text.encode() for text in texts))
+    digest.numbers(schema.LABEL, file.labels)
+    digest.numbers(schema.STATUS, file.status)
+    digest.numbers(schema.SOURCE_SIZE, file.source_size)
+    digest.numbers(schema.CONTENT_SHA256, file.content_sha256)
     ok = file.ok
     for layer in file.layers:
         for start, values in file[layer].blocks():
-            found.numbers(f"{schema.FEATURES}/{layer}", values)
+            digest.numbers(f"{schema.FEATURES}/{layer}", values)
             empty = np.isnan(values.reshape(len(values), -1))
             good = ok[start : start + len(values)]
             wrong = np.where(good, empty.any(axis=1), ~empty.all(axis=1))
@@ -85,4 +85,4 @@ def read_content(file: FeatureFile) -> dict[str, str]:
                     f"{file.path}: {layer}, row {row} holds {held}, but its status is "
                     f"{file.status_names[file.status[row]]}"
                 )
-    return found.hexdigests()
+    return digest.hexdigests()

@@ -118,7 +118,7 @@ def test_a_second_run_computes_nothing(
     np.testing.assert_array_equal(again.splits[0], vectors)
     assert list(again.bad) == [BAD]
     assert len(list(tmp_path.iterdir())) == 1
-    assert not list(tmp_path.glob("*/rows-*"))
+    assert not list(tmp_path.glob("*/*.parts"))
 
 
 @pytest.mark.parametrize("what", ["seed", "rows", "image", "settings"])
@@ -161,7 +161,7 @@ def test_a_killed_run_goes_on_where_it_stood(
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
     kept = {path.name for path in tmp_path.glob("*/*")}
     assert {"vocabulary-0.npz", "vocabulary-1.npz"} <= kept
-    assert sum(name.startswith("rows-") and name.endswith(".json") for name in kept) == 1
+    assert len(list(tmp_path.glob("*/rows.npy.parts/*.shard"))) == 1
 
     seen: list[tuple[int, int]] = []
     arguments: dict[str, Any] = {
@@ -184,7 +184,7 @@ def test_a_run_that_is_to_stop_keeps_what_is_done(photos: list[Path], tmp_path: 
     stop.set()
     asked: dict[str, Any] = {"settings": SMALL, "workers": 0, "cache": tmp_path}
     rows = [range(0, len(photos), 2)]
-    with pytest.raises(Stopped, match="stopped before the vocabularies were learned"):
+    with pytest.raises(Stopped, match="stopped after 0 of 100 images"):
         fisher_vectors_of_splits(photos, vocabulary_rows=rows, stop=stop, **asked)
     stop.clear()
     seen: list[int] = []
@@ -194,19 +194,21 @@ def test_a_run_that_is_to_stop_keeps_what_is_done(photos: list[Path], tmp_path: 
         if done:
             stop.set()
 
-    with pytest.raises(Stopped, match="stopped after 32 of 100 images; what is done is kept"):
+    with pytest.raises(Stopped, match=r"stopped after \d\d of 100 images; they are kept in"):
         fisher_vectors_of_splits(photos, vocabulary_rows=rows, stop=stop, progress=shown, **asked)
-    assert seen[-1] == 32
+    done = seen[-1]
+    assert done in (32, 64, 96)
     seen.clear()
     found = fisher_vectors_of_splits(photos, vocabulary_rows=rows, progress=shown, **asked)
-    assert seen[0] == 32
+    assert seen[0] == done
     np.testing.assert_array_equal(found.splits[0], encoded(photos))
 
 
 def test_two_runs_do_not_write_the_same(photos: list[Path], tmp_path: Path) -> None:
     encoded(photos, cache=tmp_path)
     (folder,) = tmp_path.iterdir()
-    held = acquire(folder)
+    (folder / "rows.npy").unlink()
+    held = acquire(folder / "rows.npy.parts")
     try:
         with pytest.raises(OutputError, match="another run is writing here"):
             encoded(photos, cache=tmp_path)
