@@ -40,7 +40,13 @@ class Rows:
 
     @classmethod
     def empty(cls, start: int, stop: int) -> Rows:
-        """Make rows without features, to be filled in."""
+        """Make rows without features, to be filled in.
+
+        Parameters
+        ----------
+        start, stop : int
+            Which rows.
+        """
         count = stop - start
         return cls(
             start=start,
@@ -53,7 +59,14 @@ class Rows:
         )
 
     def record(self, row: int, outcome: Outcome) -> None:
-        """Write down what became of the image of a row."""
+        """Write down what became of the image of a row.
+
+        Parameters
+        ----------
+        row : int
+        outcome : Outcome
+            What the decoder says of it.
+        """
         place = row - self.start
         self.status[place] = status_code(outcome.status)
         self.messages[place] = outcome.message
@@ -73,7 +86,15 @@ class Rows:
 
     @classmethod
     def from_arrays(cls, start: int, stop: int, arrays: dict[str, np.ndarray]) -> Rows:
-        """Make rows of the arrays of a shard."""
+        """Make rows of the arrays of a shard.
+
+        Parameters
+        ----------
+        start, stop : int
+            Which rows.
+        arrays : dict of str to ndarray
+            From `to_arrays`.
+        """
         return cls(
             start=start,
             stop=stop,

@@ -187,12 +187,24 @@ class WorkFolder(RunFolder):
         return result
 
     def keep_result(self, result: dict[str, Any]) -> None:
-        """Write down what model and card are going to tell, which are written next."""
+        """Write down what model and card are going to tell, which are written next.
+
+        Parameters
+        ----------
+        result : dict
+            JSON values.
+        """
         self._write(self.adjusted(), result)
         self._drop_before()
 
     def adjust(self, settings: dict[str, Any]) -> None:
-        """Write down the training settings taken instead, and drop what was made with others."""
+        """Write down the training settings taken instead, and drop what was made with others.
+
+        Parameters
+        ----------
+        settings : dict
+            JSON values.
+        """
         self._write(settings)
         if self.run.exists():
             shutil.rmtree(self.run)
@@ -205,7 +217,14 @@ class WorkFolder(RunFolder):
             return None
 
     def keep_head(self, state: dict[str, Any], tensors: dict[str, Tensor]) -> None:
-        """Keep the frozen head, so that going on compares with the very same."""
+        """Keep the frozen head, so that going on compares with the very same.
+
+        Parameters
+        ----------
+        state : dict
+            JSON values.
+        tensors : dict of str to Tensor
+        """
         write_checkpoint(self.path / _HEAD, state, tensors)
 
     def stopped(self, text: str) -> Stopped:

@@ -34,7 +34,13 @@ _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 
 
 def temporary_path(path: Path) -> Path:
-    """Return the name that a file has until it is complete."""
+    """Return the name that a file has until it is complete.
+
+    Parameters
+    ----------
+    path : Path
+        The name that it is to have.
+    """
     return path.with_name(path.name + SUFFIX)
 
 
@@ -92,7 +98,13 @@ def whole_file(path: Path, *, wait: bool = False) -> Iterator[IO[bytes]]:
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file from its bytes; see `whole_file`."""
+    """Write a file from its bytes; see `whole_file`.
+
+    Parameters
+    ----------
+    path : Path
+    data : bytes
+    """
     with whole_file(path, wait=True) as stream:
         stream.write(data)
 
@@ -182,7 +194,14 @@ def _not_ours(temporary: Path) -> OutputError:
 
 
 def append_line(path: Path, line: bytes) -> None:
-    """Put a line at the end of a file, for good. A line torn by an earlier crash is ended first."""
+    """Put a line at the end of a file, for good. A line torn by an earlier crash is ended first.
+
+    Parameters
+    ----------
+    path : Path
+    line : bytes
+        With its end.
+    """
     descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         size = os.fstat(descriptor).st_size
@@ -197,7 +216,12 @@ def append_line(path: Path, line: bytes) -> None:
 
 
 def sync_directory(path: Path) -> None:
-    """Make renames in a directory survive a power failure."""
+    """Make renames in a directory survive a power failure.
+
+    Parameters
+    ----------
+    path : Path
+    """
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

@@ -80,7 +80,14 @@ class ShardRows(Protocol):
 
     @classmethod
     def from_arrays(cls, start: int, stop: int, arrays: dict[str, np.ndarray]) -> Self:
-        """Make rows from what `to_arrays` returned."""
+        """Make rows from what `to_arrays` returned.
+
+        Parameters
+        ----------
+        start, stop : int
+            Which rows.
+        arrays : dict of str to ndarray
+        """
 
 
 R = TypeVar("R", bound=ShardRows)

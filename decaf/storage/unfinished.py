@@ -216,7 +216,12 @@ def _refuse_strangers(path: Path) -> None:
 
 
 def describe_images(images: ImageList) -> list[Entry]:
-    """List what an unfinished run remembers of its images: name, size, time of change, label."""
+    """List what an unfinished run remembers of its images: name, size, time of change, label.
+
+    Parameters
+    ----------
+    images : ImageList
+    """
     entries: list[Entry] = []
     for row, name in enumerate(images.names):
         size, changed = (-1, -1) if images.refs is None else images.refs[row].stat()
@@ -226,12 +231,22 @@ def describe_images(images: ImageList) -> list[Entry]:
 
 
 def dump_inputs(entries: Iterable[Entry]) -> bytes:
-    """Turn entries into lines of JSON."""
+    """Turn entries into lines of JSON.
+
+    Parameters
+    ----------
+    entries : iterable of entries
+        From `describe_images`.
+    """
     return "".join(json.dumps(entry) + "\n" for entry in entries).encode()
 
 
 def parse_inputs(data: bytes) -> list[Entry]:
     """Read what `dump_inputs` returned.
+
+    Parameters
+    ----------
+    data : bytes
 
     Raises
     ------
@@ -247,7 +262,13 @@ def parse_inputs(data: bytes) -> list[Entry]:
 
 
 def content_digest(images: ImageList, row: int) -> bytes:
-    """Return the SHA-256 of an image's bytes as they are now, zeros where they cannot be read."""
+    """Return the SHA-256 of an image's bytes as they are now, zeros where they cannot be read.
+
+    Parameters
+    ----------
+    images : ImageList
+    row : int
+    """
     if images.refs is None:
         return NO_DIGEST
     try:
@@ -257,7 +278,13 @@ def content_digest(images: ImageList, row: int) -> bytes:
 
 
 def changed_list(before: Sequence[Entry], now: Sequence[Entry]) -> str:
-    """Say in what the images or labels of two runs differ; an empty text if in nothing."""
+    """Say in what the images or labels of two runs differ; an empty text if in nothing.
+
+    Parameters
+    ----------
+    before, now : sequence of entries
+        From `describe_images`.
+    """
     names_before, names_now = [entry[0] for entry in before], [entry[0] for entry in now]
     if names_before != names_now:
         gone = set(names_before) - set(names_now)

@@ -75,6 +75,13 @@ class Checkpoints:
         One of a later step is deleted too: it was passed over as damaged when the run went on from
         an earlier one.
 
+        Parameters
+        ----------
+        step : int
+        state : dict
+            JSON values.
+        tensors : dict of str to Tensor
+
         Raises
         ------
         OutputError
@@ -161,6 +168,10 @@ def _sha256(text: str, tensors: dict[str, Tensor]) -> str:
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Read a checkpoint back.
+
+    Parameters
+    ----------
+    path : Path
 
     Returns
     -------

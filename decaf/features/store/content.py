@@ -28,12 +28,26 @@ class ContentDigest:
         self._sums: dict[str, hashlib._Hash] = {}
 
     def numbers(self, name: str, values: np.ndarray) -> None:
-        """Count the next rows of a column of numbers, as they are stored."""
+        """Count the next rows of a column of numbers, as they are stored.
+
+        Parameters
+        ----------
+        name : str
+            Name of its dataset.
+        values : ndarray
+        """
         little = values.astype(values.dtype.newbyteorder("<"), copy=False)
         self._of(name).update(np.ascontiguousarray(little).data)
 
     def texts(self, name: str, texts: Iterable[bytes]) -> None:
-        """Count the next rows of a column of texts."""
+        """Count the next rows of a column of texts.
+
+        Parameters
+        ----------
+        name : str
+            Name of its dataset.
+        texts : iterable of bytes
+        """
         self._of(name).update(b"".join(text + b"\0" for text in texts))
 
     def hexdigests(self) -> dict[str, str]:

@@ -210,6 +210,10 @@ def spreadsheet_cell(text: str) -> str:
     Programs take ``=cmd|…``, and what begins with ``+``, ``-``, ``@``, a tab or a carriage return,
     for a formula; behind an apostrophe it is text.
 
+    Parameters
+    ----------
+    text : str
+
     Examples
     --------
     >>> spreadsheet_cell("=1+1.jpg"), spreadsheet_cell("a.jpg")
