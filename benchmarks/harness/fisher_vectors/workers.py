@@ -1,35 +1,31 @@
-"""Going through images in processes, one a core, whatever becomes of single images.
+"""Going through images in processes, one a core, by joblib.
 
-An image that cannot be read is told about and left out. One that takes its process along is tried
-again alone, and then told about in the same way.
+An image that cannot be read is told about and left out.
 """
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import threading
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+import time
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import connection
+from functools import cache
 from typing import TypeVar
+
+from joblib import Parallel, delayed, parallel_config
+from joblib.externals.loky import get_reusable_executor
 
 from decaf.errors import DecafError, ImageError, Stopped
 from decaf.images import ImageRef
-from decaf.images.listing.image_list import Wire
 from harness.fisher_vectors.settings import require
 
 __all__ = ["Failure", "Workers"]
 
 Result = TypeVar("Result")
 Task = Callable[[int, ImageRef], Result]
-_Item = tuple[int, Wire]
-
-_LOOK_AGAIN = 1.0  # seconds after which it is asked whether to stop
 
 
 @dataclass(frozen=True)
@@ -41,13 +37,12 @@ class Failure:
 
 
 class Workers:
-    """Processes that apply tasks to images; a context manager.
+    """Processes that apply tasks to images; a context manager, which ends them.
 
     Parameters
     ----------
     count : int
-        How many processes; 0 to work in the calling one. They import the calling script anew, as
-        `multiprocessing` does: a script does its work under ``if __name__ == "__main__"``.
+        How many processes; 0 to work in the calling one.
     stop : threading.Event, optional
         Set it to end the work early.
     """
@@ -55,16 +50,13 @@ class Workers:
     def __init__(self, count: int, stop: threading.Event | None = None) -> None:
         self._count = count
         self._stop = stop or threading.Event()
-        self._pool: ProcessPoolExecutor | None = None
 
     def __enter__(self) -> Workers:
-        if self._count:
-            self._pool = _started(self._count)
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(wait=True, cancel_futures=True)
+        if self._count > 1:
+            get_reusable_executor().shutdown(kill_workers=True)
 
     def each_block(
         self, task: Task[Result], images: Sequence[ImageRef], blocks: Sequence[Sequence[int]]
@@ -91,136 +83,63 @@ class Workers:
         Stopped
             After the event was set, and what had been begun was yielded.
         DecafError
-            If processes cannot be started.
+            If a process ends while it works.
         """
-        waiting = deque(range(len(blocks)))
 
-        def items(number: int) -> list[_Item]:
-            return [(row, images[row].to_wire()) for row in blocks[number]]
+        def jobs() -> Iterator[object]:
+            for number, rows in enumerate(blocks):
+                if self._stop.is_set():
+                    return
+                items = [(row, images[row]) for row in rows]
+                yield delayed(_apply)(task, number, items, os.getpid())
 
-        flying: dict[Future[list[Result | Failure]], int] = {}
-        while waiting or flying:
-            if self._stop.is_set():
-                yield from _begun(flying)
-                raise Stopped("stopped")
-            if self._pool is None:
-                number = waiting.popleft()
-                yield number, _apply(task, items(number))
-                continue
-            lost: list[int] = []
-            while waiting and len(flying) < 2 * self._count:
-                number = waiting.popleft()
-                try:
-                    flying[self._pool.submit(_apply, task, items(number))] = number
-                except BrokenProcessPool:  # while nobody was looking
-                    lost.append(number)
-                    break
-            finished, _ = wait(flying, _LOOK_AGAIN, return_when=FIRST_COMPLETED)
-            if self._stop.is_set():
-                continue  # a signal may have gone to the processes too, and ended them
-            for future in finished:
-                number = flying.pop(future)
-                if isinstance(future.exception(), BrokenProcessPool):
-                    lost.append(number)
-                else:
-                    yield number, future.result()
-            if lost:
-                # All that was in flight went with the pool, and what ended it is among that.
-                lost += flying.values()
-                wait(flying)
-                flying.clear()
-                self._pool.shutdown()
-                for number in sorted(lost):
-                    if self._stop.is_set():
-                        raise Stopped("stopped")
-                    yield number, _one_by_one(task, items(number), self._stop)
-                self._pool = _started(self._count)
-
-
-def _begun(
-    flying: Mapping[Future[list[Result | Failure]], int],
-) -> Iterator[tuple[int, list[Result | Failure]]]:
-    """Yield the blocks that processes have begun, and call the others off."""
-    begun = [future for future in flying if not future.cancel()]
-    wait(begun)
-    for future in begun:
-        if not isinstance(future.exception(), BrokenProcessPool):
-            yield flying[future], future.result()
-
-
-def _one_by_one(
-    task: Task[Result], items: Sequence[_Item], stop: threading.Event
-) -> list[Result | Failure]:
-    """Work on a block's images so that the one that ends its process is known.
-
-    It is tried twice: the process may have been killed from outside.
-    """
-    results: list[Result | Failure] = []
-    pool = _started(1)
-    try:
-        _check_begun(pool)
-        for item in items:
-            for _ in range(2):
-                if stop.is_set():
-                    raise Stopped("stopped")
-                try:
-                    results += pool.submit(_apply, task, [item]).result()
-                    break
-                except BrokenProcessPool:
-                    pool.shutdown()
-                    pool = _started(1)
-            else:
-                results.append(
-                    Failure("worker_died", "working on it ended its process, both times")
-                )
-    finally:
-        pool.shutdown(cancel_futures=True)
-    return results
-
-
-def _check_begun(pool: ProcessPoolExecutor) -> None:
-    """Tell processes that cannot even begin from those that an image ends."""
-    try:
-        pool.submit(int).result()
-    except BrokenProcessPool:
-        raise DecafError(
-            "Fisher vectors: the processes that are to work on images end as they begin; a script "
-            'must do its work under if __name__ == "__main__", or take workers=0 (-j 0)'
-        ) from None
-
-
-def _apply(task: Task[Result], items: list[_Item]) -> list[Result | Failure]:
-    results: list[Result | Failure] = []
-    for row, wire in items:
+        done = 0
+        # One core each, or the threads of each process would stand in the way of those of others.
+        with parallel_config("loky", inner_max_num_threads=1):
+            parallel = Parallel(
+                max(1, self._count),
+                return_as="generator_unordered",
+                batch_size=1,
+                max_nbytes=None,
+            )
         try:
-            results.append(task(row, ImageRef.from_wire(wire)))
+            for number, results in parallel(jobs()):
+                done += 1
+                yield number, results
+        except BrokenProcessPool as error:
+            if not self._stop.is_set():  # else a signal has gone to the processes too
+                raise DecafError(
+                    "Fisher vectors: a process ended while it worked on an image; what is done is "
+                    "kept: run the same again, with workers=0 (-j 0) to see which image it is"
+                ) from error
+        if done < len(blocks):
+            raise Stopped("stopped")
+
+
+def _apply(
+    task: Task[Result], number: int, items: list[tuple[int, ImageRef]], caller: int
+) -> tuple[int, list[Result | Failure]]:
+    if os.getpid() != caller:
+        _make_ready(caller)
+    results: list[Result | Failure] = []
+    for row, image in items:
+        try:
+            results.append(task(row, image))
         except ImageError as error:
             results.append(Failure(error.status, error.message))
-    return results
+    return number, results
 
 
-def _started(count: int) -> ProcessPoolExecutor:
-    # Not forked: the caller may have threads (torch's, BLAS's) that a fork would leave behind.
-    spawn = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(count, mp_context=spawn, initializer=_begin)
-
-
-def _begin() -> None:
-    """Make a process ready."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the first process decides
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    # One core each, or the threads of each process would stand in the way of those of the others.
-    # The limit is for libraries that are loaded already, the variable for those to come.
-    from threadpoolctl import threadpool_limits
-
-    threadpool_limits(1)
-    os.environ["OMP_NUM_THREADS"] = "1"
+@cache
+def _make_ready(caller: int) -> None:
+    """Make a process ready to work for the one that called."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the caller decides
+    threading.Thread(target=_end_with, args=(caller,), daemon=True).start()
     require("cv2").setNumThreads(1)
 
 
-def _end_with_parent() -> None:
-    """End with the first process, however that ends: its queue would be waited at for ever."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    connection.wait([parent.sentinel])
+def _end_with(caller: int) -> None:
+    """End with the process that called, however that ends: its queue would be waited at."""
+    while os.getppid() == caller:
+        time.sleep(0.5)
     os._exit(1)

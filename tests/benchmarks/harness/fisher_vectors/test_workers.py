@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import json
+import ast
 import signal
 import subprocess
 import sys
@@ -14,21 +14,6 @@ from decaf.images import ImageRef
 from harness.fisher_vectors.workers import Failure, Workers
 
 PROBE = Path(__file__).with_name("processes_probe.py")
-
-
-@pytest.mark.faults
-def test_an_image_that_kills_its_process_is_told_and_no_other_is_lost(
-    tmp_path: Path, child_env: dict[str, str]
-) -> None:
-    pytest.importorskip("cv2")
-    pytest.importorskip("skimage")
-    done = subprocess.run(
-        [sys.executable, PROBE, tmp_path], env=child_env, capture_output=True, timeout=120
-    )
-    assert done.returncode == 0, done.stderr.decode()
-    found = json.loads(done.stdout)
-    expected = {str(row): [10 * row, f"image {row}"] for row in range(12)}
-    assert found == expected | {"3": "worker_died", "5": "corrupt"}
 
 
 def task(row: int, ref: ImageRef) -> str:
@@ -65,47 +50,24 @@ def test_work_that_is_to_stop_gives_what_was_begun() -> None:
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize("whom", ["all", "one"])
-def test_a_signal_to_the_processes(whom: str, tmp_path: Path, child_env: dict[str, str]) -> None:
-    """One that goes to all of them, as a shell sends it, ends the work; a lost process does not."""
+@pytest.mark.parametrize("whom", ["all", "one", "none"])
+def test_processes_that_end(whom: str, child_env: dict[str, str]) -> None:
+    """A signal to all of them, as a shell sends it, ends the work; a lost process is told."""
     pytest.importorskip("cv2")
-    pytest.importorskip("skimage")
     done = subprocess.run(
-        [sys.executable, PROBE, tmp_path, whom],
+        [sys.executable, PROBE, whom],
         env=child_env,
         capture_output=True,
-        timeout=120,
+        text=True,
+        timeout=200,
         start_new_session=True,
     )
+    assert "Traceback" not in done.stderr
     if whom == "all":
-        assert done.returncode == 128 + signal.SIGTERM, done.stderr.decode()
-        assert done.stdout == b"stopped\n"
-        assert b"Traceback" not in done.stderr
+        assert done.returncode == 128 + signal.SIGTERM, done.stderr
+        assert done.stdout == "stopped\n"
+    elif whom == "one":
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith("Fisher vectors: a process ended while it worked on an image")
     else:
-        assert done.returncode == 0, done.stderr.decode()
-        assert json.loads(done.stdout)["11"] == [110, "image 11"]
-
-
-@pytest.mark.faults
-def test_processes_that_cannot_begin_are_one_line(
-    tmp_path: Path, child_env: dict[str, str]
-) -> None:
-    pytest.importorskip("cv2")
-    script = tmp_path / "unguarded.py"
-    script.write_text(
-        "from decaf.errors import DecafError\n"
-        "from harness.fisher_vectors.workers import Workers\n"
-        "from decaf.images import ImageRef\n"
-        "try:\n"
-        "    with Workers(1) as workers:\n"
-        "        list(workers.each_block(print, [ImageRef(b'a')], [[0]]))\n"
-        "except DecafError as error:\n"
-        "    print(error)\n"
-    )
-    done = subprocess.run(
-        [sys.executable, script], env=child_env, capture_output=True, text=True, timeout=120
-    )
-    assert done.returncode == 0, done.stderr
-    (line,) = done.stdout.splitlines()
-    assert line.startswith("Fisher vectors: the processes that are to work on images end as they")
-    assert "__main__" in line
+        assert ast.literal_eval(done.stdout) == {row: [row] for row in range(12)}
