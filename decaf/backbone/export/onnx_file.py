@@ -19,7 +19,7 @@ from decaf.backbone.export.graph import INPUT, Graph, Node
 from decaf.errors import DecafError, SettingError
 from decaf.version import __version__
 
-__all__ = ["Run", "onnx_is_there", "onnxruntime_is_there", "run_onnx", "write_onnx"]
+__all__ = ["Run", "onnx_is_there", "onnxruntime_is_there", "open_session", "run_onnx", "write_onnx"]
 
 # Of 2020 (ONNX 1.8), and read by every ONNX Runtime since 1.6: nothing here needs a later one.
 OPSET = 13
@@ -109,6 +109,28 @@ def onnxruntime_is_there() -> bool:
     return find_spec("onnxruntime") is not None
 
 
+def open_session(path: str | os.PathLike[str]) -> Any:
+    """Open a model in ONNX Runtime, on the CPU, with as many threads as torch has.
+
+    Parameters
+    ----------
+    path : str or path
+        The file.
+
+    Returns
+    -------
+    onnxruntime.InferenceSession
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 3  # errors only, and those are raised as well
+    return onnxruntime.InferenceSession(
+        os.fspath(path), options, providers=["CPUExecutionProvider"]
+    )
+
+
 def run_onnx(path: str | os.PathLike[str], layers: Sequence[str]) -> tuple[str, Run]:
     """Load a model into ONNX Runtime.
 
@@ -137,13 +159,8 @@ def run_onnx(path: str | os.PathLike[str], layers: Sequence[str]) -> tuple[str, 
     import onnxruntime
 
     program = f"ONNX Runtime {onnxruntime.__version__}"
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    options.log_severity_level = 3  # errors only, and those are raised as well
     try:
-        session = onnxruntime.InferenceSession(
-            os.fspath(path), options, providers=["CPUExecutionProvider"]
-        )
+        session = open_session(path)
     except Exception as error:
         # Its exceptions have no base of their own.
         if not type(error).__module__.startswith("onnxruntime"):

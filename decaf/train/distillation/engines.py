@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
+from decaf.backbone.export.onnx_file import open_session
 from decaf.errors import SettingError
 
 __all__ = ["ENGINES", "choose_engine", "load_onnx", "onnx_metadata", "onnx_sha256"]
@@ -80,8 +80,12 @@ def load_onnx(path: Path, engine: str, precision: str) -> tuple[str, Infer]:
     except SettingError:
         raise
     except Exception as error:  # the engines raise types of their own
-        text = str(error).strip().splitlines() or [type(error).__name__]
-        raise SettingError(f"{path}: {chosen} refuses it: {text[0][:300]}") from error
+        raise _refused(path, chosen, error) from error
+
+
+def _refused(path: Path, engine: str, error: Exception) -> SettingError:
+    text = str(error).strip().splitlines() or [type(error).__name__]
+    return SettingError(f"{path}: {engine} refuses it: {text[0][:300]}")
 
 
 def _openvino(path: Path, precision: str) -> tuple[str, Infer]:
@@ -117,12 +121,7 @@ def _openvino(path: Path, precision: str) -> tuple[str, Infer]:
 def _onnxruntime(path: Path, precision: str) -> tuple[str, Infer]:
     import onnxruntime
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(
-        os.fspath(path), options, providers=["CPUExecutionProvider"]
-    )
+    session = open_session(path)
     _check_outputs(path, [each.name for each in session.get_outputs()])
     name, shape = session.get_inputs()[0].name, session.get_inputs()[0].shape
     size = shape[0] if isinstance(shape[0], int) else CHUNK
@@ -194,16 +193,9 @@ def onnx_metadata(path: Path) -> dict[str, str]:
     path : path
     """
     if find_spec("onnxruntime") is not None:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
         try:
-            session = onnxruntime.InferenceSession(
-                os.fspath(path), options, providers=["CPUExecutionProvider"]
-            )
+            session = open_session(path)
         except Exception as error:
-            text = str(error).strip().splitlines() or [type(error).__name__]
-            raise SettingError(f"{path}: onnxruntime refuses it: {text[0][:300]}") from error
+            raise _refused(path, "onnxruntime", error) from error
         return dict(session.get_modelmeta().custom_metadata_map)
     return {}
