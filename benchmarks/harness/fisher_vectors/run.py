@@ -121,8 +121,7 @@ def fisher_vectors_of_splits(
     seed : int
         Of the drawing of descriptors and the beginning of the mixtures.
     workers : int, optional
-        Processes; one a core by default, 0 for none but the calling one. With processes a script
-        must do its work under ``if __name__ == "__main__"``.
+        Processes; one a core by default, 0 for none but the calling one.
     progress : bool, callable or None
         As in `decaf.extract`; images are counted when they are encoded.
     cache : path, optional
@@ -141,7 +140,7 @@ def fisher_vectors_of_splits(
     Raises
     ------
     DecafError
-        If OpenCV or scikit-image is missing, or processes cannot be started.
+        If OpenCV or scikit-image is missing, or a process ends while it works.
     InputError
         For no images, vocabulary rows that are none or not among them, or too few descriptors.
     SettingError
