@@ -29,7 +29,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -139,7 +139,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=SEEDS, help="(default: %(default)s)")
     parser.add_argument("--out", type=Path, default=RESULTS, metavar="DIR", help="for the report")
     parser.add_argument("--cache", type=Path, metavar="DIR", help="for features")
-    return cast(argparse.Namespace, parser.parse_args())
+    return parser.parse_args()
 
 
 def _set(text: str) -> tuple[str, Path, list[int]]:
@@ -164,7 +164,7 @@ def _apart_from_full(args: argparse.Namespace) -> tuple[str, str]:
     """Return the ends of the name and title of a report that has not all sets, sizes and seeds."""
     given = {name: sizes for name, _, sizes in args.sets}
     less = [f"without {name}" for name in SETS if name not in given]
-    other = []
+    other: list[str] = []
     for name, sizes in given.items():
         usual = [_images(size) for size in SIZES.get(name, "all").split(",")]
         words = f"{name} {','.join(map(_size, sizes))}"

@@ -160,7 +160,7 @@ class Task:
             "test": 100 * float(right.mean()),
             "last": 100 * float(last_right.mean()),
             "validation": 100 - found.validation.top1_error,
-            "frozen_validation": 100 * float(self.head.right.mean()),
+            "frozen_validation": 100 * float(self.head.trial.right.mean()),
             "seconds": found.seconds,
         }
 
@@ -269,7 +269,7 @@ def _named(text: str) -> tuple[str, Path]:
     return name, Path(folder)
 
 
-def main() -> None:
+def main() -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("sets", nargs="+", type=_named, metavar="NAME=FOLDER")
@@ -286,6 +286,7 @@ def main() -> None:
     text = report(found)
     Path(args.out).with_suffix(".md").write_text(text + "\n")
     print(text)
+    return 0
 
 
 if __name__ == "__main__":

@@ -84,7 +84,7 @@ def probed(
     features = decaf.extract(paths, layer=list(LAYERS), weights=weights, precision="bf16")
     found = {}
     for layer in LAYERS:
-        rows = features[layer].reshape(len(paths), -1)
+        rows = np.asarray(features[layer]).reshape(len(paths), -1)
         rows = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
         accuracies = []
         for c in CS:

@@ -56,7 +56,8 @@ CLASSES, DIMENSIONS, LABELLED = 31, 4096, 3
 def main() -> None:
     args = _arguments()
     if args.measure:
-        print(json.dumps(_measure(args.measure, *args.sizes[0], args.dimensions)))
+        n_s, n_t = args.sizes[0]
+        print(json.dumps(_measure(args.measure, n_s, n_t, args.dimensions)))
         return
     report: dict[str, Any] = {
         "machine": describe(),
