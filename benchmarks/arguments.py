@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -19,11 +20,13 @@ from decaf.cli.exit_codes import stopped_by_signals
 from decaf.errors import DecafError, Stopped
 from harness.frozen_features import BenchmarkSettings, paper_heads, run_benchmark
 from harness.frozen_features.baselines import BASELINES
-from harness.frozen_features.naming import short_names
-from harness.frozen_features.terminal import report_text
-from report import write_report
+from harness.protocol.run import short_names
+from report import BenchmarkReport, report_text, write_report
 
-__all__ = ["make_parser", "run", "settings_of"]
+__all__ = ["add_run_options", "make_parser", "run", "run_on_dataset", "settings_of"]
+
+Tell = Callable[[str], None]
+Measured = tuple[BenchmarkReport, str | None]
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -57,13 +60,6 @@ def make_parser(
     add = parser.add_argument
     add("--data", type=Path, required=True, metavar="DIR", help="where the data set is")
     add("--quick", action="store_true", help="one split of a few classes, in under a minute")
-    add(
-        "--out",
-        type=Path,
-        default=RESULTS,
-        metavar="DIR",
-        help="for the report (default: benchmarks/results)",
-    )
     add(
         "-w",
         "--weights",
@@ -129,6 +125,18 @@ def make_parser(
         choices=("batched", "sklearn"),
         help="of the heads (default: %(default)s)",
     )
+    add_run_options(parser)
+    return parser
+
+
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    """Add how features are extracted, where things are kept, and on what machine.
+
+    Parameters
+    ----------
+    parser : ArgumentParser
+    """
+    add = parser.add_argument
     add(
         "--crops",
         default="center",
@@ -142,16 +150,22 @@ def make_parser(
         help="of the network (default: %(default)s)",
     )
     add(
+        "--out",
+        type=Path,
+        default=RESULTS,
+        metavar="DIR",
+        help="for the report (default: benchmarks/results)",
+    )
+    add(
         "--cache",
         type=Path,
         metavar="DIR",
         help="for features and results (default: $DECAF_CACHE, ~/.cache/decaf)",
     )
-    add("--recompute", action="store_true", help="fit all heads again, whatever the cache has")
+    add("--recompute", action="store_true", help="fit all again, whatever the cache has")
     add("--allow-partial", action="store_true", help="go on with an excerpt of the data set")
     add("-d", "--device", default="auto", help="(default: %(default)s)")
     add("-j", "--workers", type=int, metavar="N", help="decoding processes (default: one a core)")
-    return parser
 
 
 def settings_of(
@@ -213,12 +227,12 @@ def settings_of(
     return settings
 
 
-def run(
+def run_on_dataset(
     args: argparse.Namespace,
     read: Callable[..., Dataset],
     settings: Callable[[Dataset], BenchmarkSettings],
 ) -> int:
-    """Run a benchmark, print its tables and write its report.
+    """Read a data set, measure linear heads on it, print the tables and write the report.
 
     Parameters
     ----------
@@ -226,7 +240,36 @@ def run(
     read : callable
         Reads the data set.
     settings : callable
-        Gives the settings for it.
+        Returns the settings for it.
+
+    Returns
+    -------
+    int
+        The exit code, as of `run`.
+    """
+
+    def measured(tell: Tell, progress: bool | None, stop: threading.Event) -> Measured:
+        dataset = read(args.data, allow_partial=args.allow_partial or args.quick)
+        chosen = settings(dataset)
+        dataset = _quick(dataset) if args.quick else dataset
+        tell(f"{dataset.name}: {len(dataset):,} images of {len(dataset.class_names)} classes")
+        report = run_benchmark(dataset, chosen, args.out, tell=tell, progress=progress, stop=stop)
+        return report, dataset.root
+
+    return run(args.out, measured)
+
+
+def run(out: Path, measured: Callable[[Tell, bool | None, threading.Event], Measured]) -> int:
+    """Run a benchmark, print its tables and write its report.
+
+    Parameters
+    ----------
+    out : Path
+        Folder for the report.
+    measured : callable
+        Takes what to call with a line for each thing done, the progress of an extraction, and the
+        event that is set when the run is to end. Returns the report, and the folder that its
+        images are below.
 
     Returns
     -------
@@ -234,31 +277,20 @@ def run(
         The exit code: 0; 1 where images could not be read; 2 for the user's mistake; 130 or 143
         stopped by a signal.
     """
-    began = time.perf_counter()
+    began, name = time.perf_counter(), Path(sys.argv[0]).name
 
     def tell(line: str) -> None:
         print(f"[{time.perf_counter() - began:6.0f} s] {line}", file=sys.stderr, flush=True)
 
     with stopped_by_signals("finishing what is begun, which is kept") as stop:
         try:
-            dataset = read(args.data, allow_partial=args.allow_partial or args.quick)
-            chosen = settings(dataset)
-            dataset = _quick(dataset) if args.quick else dataset
-            tell(f"{dataset.name}: {len(dataset):,} images of {len(dataset.class_names)} classes")
-            report = run_benchmark(
-                dataset,
-                chosen,
-                args.out,
-                tell=tell,
-                progress=None if sys.stderr.isatty() else True,
-                stop=stop.event,
-            )
-            files = write_report(report, args.out, images=dataset.root)
+            report, images = measured(tell, None if sys.stderr.isatty() else True, stop.event)
+            files = write_report(report, out, images=images)
         except Stopped as error:
-            print(f"{Path(sys.argv[0]).name}: {error}", file=sys.stderr)
+            print(f"{name}: {error}", file=sys.stderr)
             return stop.exit_code or 130
         except DecafError as error:
-            print(f"{Path(sys.argv[0]).name}: {error}", file=sys.stderr)
+            print(f"{name}: {error}", file=sys.stderr)
             return 2
     print(report_text(report))
     print()

@@ -15,7 +15,7 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 
-from arguments import make_parser, run, settings_of
+from arguments import make_parser, run_on_dataset, settings_of
 from datasets import Dataset, read_caltech101
 from harness.frozen_features import BenchmarkSettings
 
@@ -48,7 +48,7 @@ def main() -> int:
             curve_heads=tuple(each for each in found.heads if not each.dropout),
         )
 
-    return run(args, read_caltech101, settings)
+    return run_on_dataset(args, read_caltech101, settings)
 
 
 if __name__ == "__main__":

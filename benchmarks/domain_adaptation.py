@@ -16,18 +16,17 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
+import threading
 from pathlib import Path
 
 import numpy as np
 
-from arguments import RESULTS
+from arguments import Measured, Tell, add_run_options, run
 from command_line import apart_from_full, file_name, folder, shown_command
 from datasets.domains import PROTOCOLS
 from datasets.feature_folder import ReadyFeatures, read_feature_folder
 from decaf.backbone.weights import DEFAULT_WEIGHTS
-from decaf.cli.exit_codes import stopped_by_signals
-from decaf.errors import DecafError, SettingError, Stopped
+from decaf.errors import SettingError
 from harness.adaptation import (
     METHODS,
     AdaptationSettings,
@@ -35,12 +34,9 @@ from harness.adaptation import (
     read_domains,
     run_adaptation,
 )
-from harness.adaptation.methods import methods_of
-from harness.adaptation.published import PAIR
+from harness.adaptation.methods import PAIR, methods_of
 from harness.adaptation.settings import SETTINGS
-from harness.frozen_features.naming import short_names
-from harness.frozen_features.terminal import report_text
-from report import write_report
+from harness.protocol.run import short_names
 
 LAYERS = ("fc6", "fc7")
 # Arguments that leave out a part of the results.
@@ -57,35 +53,14 @@ Data = DomainSet | tuple[ReadyFeatures, ...]
 def main() -> int:
     parser = _parser()
     args = parser.parse_args()
-    began = time.perf_counter()
-    name = Path(sys.argv[0]).name
 
-    def tell(line: str) -> None:
-        print(f"[{time.perf_counter() - began:6.0f} s] {line}", file=sys.stderr, flush=True)
+    def measured(tell: Tell, progress: bool | None, stop: threading.Event) -> Measured:
+        data = _read(args)
+        settings = _settings(parser, args, data)
+        report = run_adaptation(data, settings, args.out, tell=tell, progress=progress, stop=stop)
+        return report, None
 
-    with stopped_by_signals("finishing what is begun, which is kept") as stop:
-        try:
-            data = _read(args)
-            settings = _settings(parser, args, data)
-            report = run_adaptation(
-                data,
-                settings,
-                args.out,
-                tell=tell,
-                progress=None if sys.stderr.isatty() else True,
-                stop=stop.event,
-            )
-            files = write_report(report, args.out)
-        except Stopped as error:
-            print(f"{name}: {error}", file=sys.stderr)
-            return stop.exit_code or 130
-        except DecafError as error:
-            print(f"{name}: {error}", file=sys.stderr)
-            return 2
-    print(report_text(report))
-    print()
-    print("\n".join(f"wrote {path}" for path in files))
-    return 1 if any("could not be read" in note for note in report.notes) else 0
+    return run(args.out, measured)
 
 
 def _read(args: argparse.Namespace) -> Data:
@@ -220,25 +195,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--C", default="cv", help="of the heads; cv chooses it (default: cv)")
     add("--seed", type=int, default=0, help="of splits and methods (default: 0)")
-    add("--crops", default="center", choices=("center", "ten", "ten-max"))
-    add("--precision", default="fp32", choices=("fp32", "bf16"))
-    add(
-        "--cache",
-        type=Path,
-        metavar="DIR",
-        help="for features and results (default: $DECAF_CACHE, ~/.cache/decaf)",
-    )
-    add(
-        "--out",
-        type=Path,
-        default=RESULTS,
-        metavar="DIR",
-        help="for the report (default: benchmarks/results)",
-    )
-    add("--recompute", action="store_true", help="fit all again, whatever the cache has")
-    add("--allow-partial", action="store_true", help="go on with an excerpt of the data set")
-    add("-d", "--device", default="auto", help="(default: auto)")
-    add("-j", "--workers", type=int, metavar="N", help="decoding processes (default: one a core)")
+    add_run_options(parser)
     return parser
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import sys
 
-from arguments import make_parser, run, settings_of
+from arguments import make_parser, run_on_dataset, settings_of
 from datasets import Dataset, read_scene15, read_sun397
 from harness.frozen_features import BenchmarkSettings
 
@@ -37,7 +37,7 @@ def main() -> int:
         official = args.dataset == "sun397"
         return settings_of(parser, args, args.dataset, LAYERS[args.dataset], official=official)
 
-    return run(args, READERS[args.dataset], settings)
+    return run_on_dataset(args, READERS[args.dataset], settings)
 
 
 if __name__ == "__main__":

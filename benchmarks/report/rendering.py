@@ -1,4 +1,4 @@
-"""A report as a page of HTML that needs nothing else, and as Markdown: templates, and their data.
+"""A report as a page of HTML that needs nothing else, as Markdown, and as text for a terminal.
 
 The page has no script, no file and no network. Whatever a template shows passes through one
 function that escapes it, unless it is markup already.
@@ -28,10 +28,18 @@ from report.confusion_picture import (
     mistakes_of,
     root_shares,
 )
-from report.sections import Bar, Bars, HeatMap, Section, Table
+from report.sections import Bar, Bars, Cell, HeatMap, Section, Table
 from report.wording import curve_table, memory, number, shown, table_marks, with_unit
 
-__all__ = ["THUMBNAIL_HEIGHT", "report_markdown", "report_page", "table_markdown", "thumbnail"]
+__all__ = [
+    "THUMBNAIL_HEIGHT",
+    "report_markdown",
+    "report_page",
+    "report_text",
+    "table_markdown",
+    "table_text",
+    "thumbnail",
+]
 
 # Twice what a page shows, for fine screens.
 THUMBNAIL_HEIGHT = 160
@@ -98,6 +106,51 @@ def table_markdown(table: Table) -> str:
 def _tidy(text: str) -> str:
     """Return Markdown without spaces and empty lines that stand for nothing."""
     return re.sub(r"(?: *\n){3,}", "\n\n", re.sub(r" +\n\n", "\n\n", text)).strip()
+
+
+def report_text(report: BenchmarkReport) -> str:
+    """Return the tables of results, the headline and the notes of a report as plain text.
+
+    Parameters
+    ----------
+    report : BenchmarkReport
+    """
+    tables = [part for part in report.sections if isinstance(part, Table) and not part.collapsed]
+    notes = [f"note: {note}" for note in report.notes]
+    return "\n\n".join([*map(table_text, tables), "\n".join([report.headline, *notes])])
+
+
+def table_text(table: Table) -> str:
+    """Return a table as aligned lines, published columns marked with their source.
+
+    Parameters
+    ----------
+    table : Table
+
+    Returns
+    -------
+    str
+        Without a newline at the end.
+    """
+    sources = table_marks(table).sources
+    marks = {source: f"[{number}]" for number, source in enumerate(sources, 1)}
+    names = [f"{column.name} {marks.get(column.source, '')}".strip() for column in table.columns]
+    lines = [[table.row_header, *names]]
+    for row in table.rows:
+        lines.append([row.name, *(_plain_cell(cell, table.decimals) for cell in row.cells)])
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    text = [table.title]
+    for line in lines:
+        cells = [line[0].ljust(widths[0])]
+        cells += [each.rjust(width) for each, width in zip(line[1:], widths[1:], strict=True)]
+        text.append("  ".join(cells).rstrip())
+    return "\n".join([*text, *(f"{mark} published: {source}" for source, mark in marks.items())])
+
+
+def _plain_cell(cell: Cell | str, decimals: int) -> str:
+    if isinstance(cell, str):
+        return cell
+    return number(cell.mean, cell.std, decimals) + (" *" if cell.note else "")
 
 
 @functools.cache

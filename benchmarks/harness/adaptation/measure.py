@@ -15,7 +15,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -24,20 +23,20 @@ from sklearn.exceptions import ConvergenceWarning
 
 import decaf.adapt
 import decaf.heads
-from datasets.dataset import Dataset
 from datasets.domains import DomainSet
 from decaf.adapt.algebra.kept_decompositions import Memory, recalled
 from decaf.errors import DecafError, FeatureFileError, InputError, Stopped
 from decaf.runtime.progress import duration
 from harness.adaptation.methods import MethodSettings
 from harness.adaptation.splits import DomainSplit, PairSplit
-from harness.protocol.code_digest import code_digest
-from harness.protocol.result_store import ResultStore
+from harness.protocol.result_store import ResultStore, images_digest, versions
 
 __all__ = ["Answers", "FeatureColumn", "Fit", "Outcome", "measure_column", "run_method"]
 
 Rows = npt.NDArray[np.int64]
 Features = npt.NDArray[np.float32]
+
+LIBRARIES = ("numpy", "scipy", "scikit-learn", "torch")
 
 # What stands for no label among the target's.
 _UNKNOWN = -1
@@ -403,8 +402,8 @@ class _Task:
             "column": self.column.name,
             "method": self.method.record(C=self.C, seed=self.seed),
             "setting": "any" if self.method.uses == "source" else self.setting,
-            "split": {what: _digest(dataset, rows) for what, rows in parts.items()},
-            "versions": _versions(),
+            "split": {what: images_digest(dataset, rows) for what, rows in parts.items()},
+            "versions": versions(LIBRARIES, decaf.adapt, decaf.heads),
         }
 
     def outcome(self, features: Features, memory: Memory) -> Outcome:
@@ -464,16 +463,3 @@ class _Once:
             self._rows = rows.view()
             self._rows.flags.writeable = False
         return self._rows
-
-
-def _digest(dataset: Dataset, rows: Rows) -> str:
-    """Hash the names and labels of images, in order."""
-    parts = (dataset.names[row] + b"\0%d\0" % dataset.labels[row] for row in rows)
-    return hashlib.sha256(b"".join(parts)).hexdigest()
-
-
-@functools.cache
-def _versions() -> dict[str, str]:
-    """Return the versions of what fits; of decaf's own the code, which says more."""
-    found = {name: version(name) for name in ("numpy", "scipy", "scikit-learn", "torch")}
-    return {"adapt": code_digest(decaf.adapt), "heads": code_digest(decaf.heads), **found}

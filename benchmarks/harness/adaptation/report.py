@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from harness.adaptation import sections as parts
-from harness.adaptation.published import PAIR
+from harness.adaptation.methods import PAIR
 from harness.adaptation.sections import Results
 from harness.adaptation.settings import AdaptationSettings
 from report import (

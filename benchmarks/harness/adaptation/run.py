@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,9 @@ import numpy.typing as npt
 from datasets.domains import DomainSet
 from datasets.feature_folder import ReadyFeatures
 from decaf.errors import SettingError
-from decaf.storage.atomic import disk_errors
 from harness.adaptation.measure import FeatureColumn, measure_column
+from harness.adaptation.methods import PAIR
 from harness.adaptation.picture import domains_picture
-from harness.adaptation.published import PAIR
 from harness.adaptation.report import Measured, make_report
 from harness.adaptation.sections import Results
 from harness.adaptation.settings import AdaptationSettings
@@ -30,9 +28,8 @@ from harness.adaptation.splits import (
     draw_domain_splits,
     read_domain_splits,
 )
-from harness.frozen_features.naming import short_names
-from harness.protocol.feature_cache import CachedFeatures, cache_folder, cached_features
-from harness.protocol.result_store import ResultStore
+from harness.protocol.feature_cache import CachedFeatures
+from harness.protocol.run import BenchmarkRun
 from harness.protocol.splits import write_splits
 from report import BenchmarkReport, Section, SplitRecord
 
@@ -74,30 +71,17 @@ def run_adaptation(
         For what cannot be done; see `cached_features`, `draw_domain_splits`,
         `read_domain_splits`, `measure_column`.
     """
-    run = _Run(settings, Path(out), tell or (lambda _line: None), progress, stop)
+    run = _Run(settings, out, tell=tell, progress=progress, stop=stop)
     return make_report(run.measure(data), settings)
 
 
-@dataclass(eq=False)
-class _Run:
-    settings: AdaptationSettings
-    out: Path
-    tell: Callable[[str], Any]
-    progress: bool | Callable[[int, int], Any] | None
-    stop: threading.Event | None
-    timing: dict[str, float] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-    fingerprints: dict[str, str] = field(default_factory=dict)
-    records: list[SplitRecord] = field(default_factory=list)
-    made_by: str = ""
+class _Run(BenchmarkRun[AdaptationSettings]):
+    made_by = ""
 
     def measure(self, data: DomainSet | Sequence[ReadyFeatures]) -> Measured:
         began = time.perf_counter()
         settings = self.settings
-        self.cache = cache_folder(settings.cache)
-        self.tell(f"cache: {self.cache}")
-        with disk_errors(self.out, "nothing was computed"):
-            self.out.mkdir(parents=True, exist_ok=True)
+        self.records: list[SplitRecord] = []
         columns = self._of_images(data) if isinstance(data, DomainSet) else self._of_files(data)
         domains = columns[0].domains
         pairs = settings.pairs_of(domains)
@@ -120,10 +104,9 @@ class _Run:
         self, columns: Sequence[FeatureColumn], pairs: Sequence[tuple[str, str]]
     ) -> Results:
         settings = self.settings
-        store = ResultStore(self.cache / "results")
         fits = []
         for column in columns:
-            with self._timed(f"methods on {column.title}"):
+            with self.timed(f"methods on {column.title}"):
                 fits += measure_column(
                     column,
                     settings.methods_in,
@@ -131,10 +114,10 @@ class _Run:
                     settings.settings,
                     C=settings.C,
                     seed=settings.seed,
-                    store=store,
+                    store=self.store,
                     recompute=settings.recompute,
                     tell=self.tell,
-                    stopped=None if self.stop is None else self.stop.is_set,
+                    stopped=self.stopped,
                 )
         methods = {setting: settings.methods_in(setting) for setting in settings.settings}
         return Results(tuple(fits), tuple(columns), tuple(pairs), methods)
@@ -143,7 +126,7 @@ class _Run:
         """Draw the paper's pair, or else the first, with the first features."""
         pair = PAIR if PAIR in results.pairs else results.pairs[0]
         column, settings = results.columns[0], self.settings
-        with self._timed("picture"):
+        with self.timed("picture"):
             drawn = domains_picture(column, pair, settings.methods, seed=settings.seed)
         return [] if drawn is None else [drawn]
 
@@ -152,19 +135,8 @@ class _Run:
         settings = self.settings
         settings.pairs_of(domains)
         self._draw(domains)  # too few images are told before anything is extracted
-        names = short_names(settings.weights)
-        features = {name: self._features(domains, name, names[name]) for name in settings.weights}
-        ok = np.logical_and.reduce([each.ok for each in features.values()])
-        kept = np.flatnonzero(ok)
-        if len(kept) < len(domains):
-            messages = next(iter(features.values())).messages
-            bad = np.flatnonzero(~ok)
-            first = f"{os.fsdecode(domains.names[bad[0]])}: {messages[bad[0]]}"
-            self.notes.append(
-                f"{len(bad)} of {len(domains)} images could not be read and were left out; the "
-                f"first is {first}"
-            )
-            domains = domains.take(kept)
+        features, kept = self.features(domains, settings.weights)
+        domains = domains.take(kept) if len(kept) < len(domains) else domains
         digests = next(iter(features.values())).digests
         splits = self._splits(domains, digests, "")
         self._count_copies(domains, splits, digests)
@@ -172,13 +144,13 @@ class _Run:
         return [
             FeatureColumn(
                 name=layer,
-                group=names[name] if several else "",
+                group=self.names[name] if several else "",
                 domains=domains,
                 splits=splits,
-                fingerprint=found.fingerprint,
-                read=_reader(found, layer, kept),
+                fingerprint=cached.fingerprint,
+                read=_reader(cached, layer, kept),
             )
-            for name, found in features.items()
+            for name, cached in features.items()
             for layer in settings.layers
         ]
 
@@ -208,29 +180,6 @@ class _Run:
                 )
             )
         return columns
-
-    def _features(self, domains: DomainSet, weights: str, name: str) -> CachedFeatures:
-        settings = self.settings
-        self.tell(f"features of {name}: {len(domains):,} images")
-        with self._timed(f"features of {name}"):
-            found = cached_features(
-                domains,
-                settings.layers,
-                weights=weights,
-                crops=settings.crops,
-                precision=settings.precision,
-                cache=self.cache,
-                device=settings.device,
-                batch_size=settings.batch_size,
-                workers=settings.workers,
-                progress=self.progress,
-                stop=self.stop,
-            )
-        how = "extracted to" if found.computed else "in the cache,"
-        self.tell(f"features of {name}: {how} {found.path.name}")
-        self.fingerprints[f"weights {name}"] = found.weights["sha256"]
-        self.fingerprints[f"features of {name}"] = found.fingerprint
-        return found
 
     def _draw(self, domains: DomainSet) -> tuple[DomainSplit, ...]:
         settings = self.settings
@@ -302,12 +251,6 @@ class _Run:
                 f"up to {copies} test images of a split are copies, byte for byte, of labelled "
                 "ones: the data set holds them twice"
             )
-
-    @contextmanager
-    def _timed(self, stage: str) -> Iterator[None]:
-        began = time.perf_counter()
-        yield
-        self.timing[stage] = time.perf_counter() - began
 
 
 @contextmanager

@@ -12,8 +12,7 @@ import numpy.typing as npt
 
 from decaf.runtime.progress import duration
 from harness.adaptation.measure import FeatureColumn, Fit, Outcome
-from harness.adaptation.methods import MethodSettings
-from harness.adaptation.published import PAIR, PUBLISHED, PUBLISHED_COLUMNS, SOURCE
+from harness.adaptation.methods import PAIR, PUBLISHED, PUBLISHED_COLUMNS, SOURCE, MethodSettings
 from harness.frozen_features.sections import mean_and_std
 from report import Cell, Column, HeatMap, Row, Table
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-import os
 from dataclasses import dataclass
 
 from datasets.domains import DomainSet
-from decaf.backbone.weights import DEFAULT_WEIGHTS
 from decaf.errors import SettingError
 from harness.adaptation.methods import METHODS, MethodSettings
+from harness.protocol.run import ProtocolSettings
 
 __all__ = ["SETTINGS", "AdaptationSettings"]
 
@@ -19,21 +18,18 @@ SETTINGS = ("supervised", "unsupervised")
 SOURCE_PER_CLASS = 20
 
 
-@dataclass(frozen=True)
-class AdaptationSettings:
-    """What the benchmark measures, and how.
+@dataclass(frozen=True, kw_only=True)
+class AdaptationSettings(ProtocolSettings):
+    """What the benchmark measures, and how; more in `ProtocolSettings`.
+
+    Each of `weights` has a column for each of `layers`. Of ready features these are the kinds to
+    take, all of them when empty, and the weights are not looked at. The methods take the seed of
+    the splits as well.
 
     Attributes
     ----------
-    name : str
-        Stem of the report's files.
     methods : tuple of MethodSettings
         Rows of the tables.
-    layers : tuple of str
-        Columns of the tables, for each of `weights`. Of ready features the kinds to take; all when
-        empty.
-    weights : tuple of str
-        Networks. Not looked at for ready features.
     pairs : tuple of (source, target)
         All ordered pairs when empty.
     settings : tuple of {"supervised", "unsupervised"}
@@ -47,44 +43,17 @@ class AdaptationSettings:
         Take what there is of a class with fewer source images. The official data of Office-31 has
         one such class, so that its protocol does so anyway.
     C : float or "cv"
-        Of the heads; ``"cv"`` chooses it among the labelled training images.
-    splits : int or path
-        How many, or a manifest that an earlier run wrote.
-    seed : int
-        Of the splits that are drawn, and of the methods.
-    crops, precision, device, batch_size, workers
-        As `decaf.extract` takes them.
-    cache : path, optional
-        See `harness.protocol.feature_cache.cache_folder`.
-    recompute : bool
-        Fit all again, whatever an earlier run has stored.
-    command : str
-        For the report.
-    title : str
-        What its title ends in: what sets a partial run apart.
+        Regularisation of the heads; ``"cv"`` chooses it among the labelled training images.
     """
 
-    name: str
     methods: tuple[MethodSettings, ...] = METHODS
     layers: tuple[str, ...] = ("fc6", "fc7")
-    weights: tuple[str, ...] = (DEFAULT_WEIGHTS,)
     pairs: tuple[tuple[str, str], ...] = ()
     settings: tuple[str, ...] = SETTINGS
     source_per_class: int | None = None
     target_per_class: int = 3
     take_fewer: bool = False
     C: float | str = "cv"
-    splits: int | str | os.PathLike[str] = 5
-    seed: int = 0
-    crops: str = "center"
-    precision: str = "fp32"
-    device: str = "auto"
-    batch_size: int | None = None
-    workers: int | None = None
-    cache: str | os.PathLike[str] | None = None
-    recompute: bool = False
-    command: str = ""
-    title: str = ""
 
     def __post_init__(self) -> None:
         wrong = [

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 
 from datasets.dataset import Dataset
-from decaf.storage.atomic import disk_errors
 from harness.frozen_features.baselines import (
     CHOSEN_ON,
     FISHER_VECTORS,
@@ -23,12 +21,11 @@ from harness.frozen_features.baselines import (
     VectorsOfSplits,
     random_weights,
 )
-from harness.frozen_features.naming import short_names
 from harness.frozen_features.report import Measured, make_report
 from harness.frozen_features.settings import BenchmarkSettings
-from harness.protocol.feature_cache import CachedFeatures, cache_folder, cached_features
+from harness.protocol.feature_cache import CachedFeatures
 from harness.protocol.measure import HeadSettings, Task, measure
-from harness.protocol.result_store import ResultStore
+from harness.protocol.run import BenchmarkRun, short_names
 from harness.protocol.splits import (
     Split,
     draw_splits,
@@ -78,35 +75,20 @@ def run_benchmark(
     DecafError
         For what cannot be done; see `cached_features`, `draw_splits`, `read_splits`, `measure`.
     """
-    run = _Run(dataset, settings, Path(out), tell or (lambda _line: None), progress, stop)
-    return make_report(run.measure(), settings)
+    run = _Run(settings, out, tell=tell, progress=progress, stop=stop)
+    return make_report(run.measure(dataset), settings)
 
 
-@dataclass(eq=False)
-class _Run:
+class _Run(BenchmarkRun[BenchmarkSettings]):
     dataset: Dataset
-    settings: BenchmarkSettings
-    out: Path
-    tell: Callable[[str], Any]
-    progress: bool | Callable[[int, int], Any] | None
-    stop: threading.Event | None
-    timing: dict[str, float] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-    fingerprints: dict[str, str] = field(default_factory=dict)
-    unread: int = 0
 
-    def measure(self) -> Measured:
+    def measure(self, dataset: Dataset) -> Measured:
         began = time.perf_counter()
         settings = self.settings
-        self.cache = cache_folder(settings.cache)
-        self.tell(f"cache: {self.cache}")
-        self.store = ResultStore(self.cache / "results")
-        with disk_errors(self.out, "nothing was computed"):
-            self.out.mkdir(parents=True, exist_ok=True)
         if settings.official and isinstance(settings.splits, int):
-            self._keep_used(official_splits(self.dataset, settings.splits))
+            dataset = _used(dataset, official_splits(dataset, settings.splits))
         if not isinstance(settings.splits, int):
-            read_splits(settings.splits, self.dataset)  # tells what is wrong before hours of work
+            read_splits(settings.splits, dataset)  # tells what is wrong before hours of work
         random: tuple[str, ...] = ()
         if "random" in settings.baselines:
             # Where they have a table already, that is the baseline.
@@ -114,8 +96,9 @@ class _Run:
             random = () if name in settings.weights else (name,)
         names = (*settings.weights, *random)
         self.names = short_names(names)
-        features = {name: self._features(name) for name in names}
-        self._leave_out_bad(features)
+        features, self.rows = self.features(dataset, names)
+        unread = len(dataset) - len(self.rows)
+        self.dataset = dataset.take(self.rows) if unread else dataset
         digests = next(iter(features.values())).digests
         self.splits, record, made_by = self._splits(digests)
         self._count_copies(digests)
@@ -138,54 +121,8 @@ class _Run:
             notes=self.notes,
             fixed_C=_FIXED_C,
             names=self.names,
-            unread=self.unread,
+            unread=unread,
         )
-
-    def _keep_used(self, splits: Sequence[Split]) -> None:
-        """Leave out what no split uses, so that it need not be extracted."""
-        rows = np.concatenate([part for each in splits for part in (each.train, each.test)])
-        if len(np.unique(rows)) < len(self.dataset):
-            self.dataset = self.dataset.take(rows)
-
-    def _features(self, weights: str) -> CachedFeatures:
-        settings, short = self.settings, self.names[weights]
-        self.tell(f"features of {short}: {len(self.dataset):,} images")
-        with self._timed(f"features of {short}"):
-            found = cached_features(
-                self.dataset,
-                settings.layers,
-                weights=weights,
-                crops=settings.crops,
-                precision=settings.precision,
-                cache=self.cache,
-                device=settings.device,
-                batch_size=settings.batch_size,
-                workers=settings.workers,
-                progress=self.progress,
-                stop=self.stop,
-            )
-        name = found.path.name
-        how = f"extracted to {name}" if found.computed else f"in the cache, {name}"
-        self.tell(f"features of {short}: {how}")
-        self.fingerprints[f"weights {short}"] = found.weights["sha256"]
-        self.fingerprints[f"features of {short}"] = found.fingerprint
-        return found
-
-    def _leave_out_bad(self, features: dict[str, CachedFeatures]) -> None:
-        """Take images that could not be read out of the data set, and count them."""
-        ok = np.logical_and.reduce([each.ok for each in features.values()])
-        self.rows = np.flatnonzero(ok)
-        if len(self.rows) == len(self.dataset):
-            return
-        bad = np.flatnonzero(~ok)
-        messages = next(iter(features.values())).messages
-        first = f"{os.fsdecode(self.dataset.names[bad[0]])}: {messages[bad[0]]}"
-        self.notes.append(
-            f"{len(bad)} of {len(self.dataset)} images could not be read and were left out; the "
-            f"first is {first}"
-        )
-        self.unread = len(bad)
-        self.dataset = self.dataset.take(self.rows)
 
     def _splits(
         self, digests: dict[bytes, str]
@@ -239,7 +176,7 @@ class _Run:
         if is_baseline:  # of the baseline the plain heads are enough
             heads = tuple(head for head in heads if not head.dropout) or heads
         rows, name = _Rows(features, self.rows), self.names[weights]
-        with self._timed(f"heads on {name}"):
+        with self.timed(f"heads on {name}"):
             return self._run(
                 rows, self.splits, self.settings.layers, lambda layer: _heads_of(layer, heads), name
             )
@@ -257,7 +194,7 @@ class _Run:
         self.tell(f"{FISHER_VECTORS}: {len(self.dataset):,} images")
         heads = [h for h in self.settings.heads if h.kind == "svm" and not h.dropout]
         heads = heads or [HeadSettings("SVM", "svm")]
-        with self._timed(f"{FISHER_VECTORS} and heads on them"):
+        with self.timed(f"{FISHER_VECTORS} and heads on them"):
             by_split = [
                 self._vectors_of(vectors, number, split, heads)
                 for number, split in enumerate(self.splits)
@@ -294,7 +231,7 @@ class _Run:
         )
         sizes = [size for size in settings.curve_sizes if size <= fewest]
         points = []
-        with self._timed("curves"):
+        with self.timed("curves"):
             for size in sizes:
                 splits = [each.first(size, self.dataset.labels) for each in self.splits]
                 heads = settings.curve_heads
@@ -325,14 +262,14 @@ class _Run:
             recompute=self.settings.recompute,
             device=self.settings.device,
             tell=self.tell,
-            stopped=None if self.stop is None else self.stop.is_set,
+            stopped=self.stopped,
         )
 
-    @contextmanager
-    def _timed(self, stage: str) -> Iterator[None]:
-        began = time.perf_counter()
-        yield
-        self.timing[stage] = time.perf_counter() - began
+
+def _used(dataset: Dataset, splits: Sequence[Split]) -> Dataset:
+    """Leave out what no split uses, so that it need not be extracted."""
+    rows = np.concatenate([part for each in splits for part in (each.train, each.test)])
+    return dataset.take(rows) if len(np.unique(rows)) < len(dataset) else dataset
 
 
 def _heads_of(layer: str, heads: Sequence[HeadSettings]) -> Sequence[HeadSettings]:

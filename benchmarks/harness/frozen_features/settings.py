@@ -2,84 +2,51 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import Any
 
-from decaf.backbone.weights import DEFAULT_WEIGHTS
 from decaf.errors import SettingError
 from harness.frozen_features.baselines import BASELINES
-from harness.frozen_features.naming import same_weights
 from harness.protocol.measure import HeadSettings
+from harness.protocol.run import ProtocolSettings, same_weights
 
 __all__ = ["BenchmarkSettings", "paper_heads"]
 
 
-@dataclass(frozen=True)
-class BenchmarkSettings:
-    """What a benchmark measures, and how.
+@dataclass(frozen=True, kw_only=True)
+class BenchmarkSettings(ProtocolSettings):
+    """What a benchmark measures, and how; more in `ProtocolSettings`.
+
+    The curves and the baseline are those of the first of `weights`; each has a table.
 
     Attributes
     ----------
-    name : str
-        Stem of the report's files.
     heads : tuple of HeadSettings
         Rows of the tables.
-    layers : tuple of str
-        Columns of the tables.
-    weights : tuple of str
-        Networks; each has a table. The curves and the baseline are of the first.
     train_per_class : int
         Training images of each class in splits that are drawn.
     test_per_class : int, optional
         Test images of each class at most.
-    splits : int or path
-        How many, or a manifest that an earlier run wrote.
     official : bool
         Take the splits that come with the data set, not drawn ones.
-    seed : int
-        Of the splits that are drawn.
     baselines : tuple of str
-        Of `harness.frozen_features.baselines.BASELINES`.
+        Some of `harness.frozen_features.baselines.BASELINES`.
     curve_sizes : tuple of int
         Training images a class of the curves; those above a split's are left out.
     curve_layers : tuple of str
         Some of `layers`.
     curve_heads : tuple of HeadSettings
-    crops, precision, device, batch_size, workers
-        As `decaf.extract` takes them.
-    cache : path, optional
-        See `harness.protocol.feature_cache.cache_folder`.
-    recompute : bool
-        Fit all heads again, whatever an earlier run has stored.
-    command : str
-        For the report.
-    title : str
-        What its title ends in: what sets a partial run apart.
     """
 
-    name: str
     heads: tuple[HeadSettings, ...]
     layers: tuple[str, ...] = ("pool5", "fc6", "fc7")
-    weights: tuple[str, ...] = (DEFAULT_WEIGHTS,)
     train_per_class: int = 30
     test_per_class: int | None = None
-    splits: int | str | os.PathLike[str] = 5
     official: bool = False
-    seed: int = 0
     baselines: tuple[str, ...] = ()
     curve_sizes: tuple[int, ...] = ()
     curve_layers: tuple[str, ...] = ()
     curve_heads: tuple[HeadSettings, ...] = ()
-    crops: str = "center"
-    precision: str = "fp32"
-    device: str = "auto"
-    batch_size: int | None = None
-    workers: int | None = None
-    cache: str | os.PathLike[str] | None = None
-    recompute: bool = False
-    command: str = ""
-    title: str = ""
 
     def __post_init__(self) -> None:
         wrong = [

@@ -6,13 +6,10 @@ answers to the test rows are kept, and everything that is reported is counted fr
 
 from __future__ import annotations
 
-import functools
-import hashlib
 import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import Any, Protocol
 
 import numpy as np
@@ -23,8 +20,7 @@ import decaf.heads
 from datasets.dataset import Dataset
 from decaf.errors import FeatureFileError, SettingError, Stopped
 from decaf.heads import CSearchWarning, LinearSVM, LogisticRegression
-from harness.protocol.code_digest import code_digest
-from harness.protocol.result_store import ResultStore
+from harness.protocol.result_store import ResultStore, images_digest, versions
 from harness.protocol.splits import Split
 
 __all__ = ["Features", "HeadSettings", "Outcome", "Task", "measure", "run_head"]
@@ -380,23 +376,6 @@ def _key(
         "features": features.fingerprint,
         "layer": layer,
         "head": head.key(),
-        "split": _split_digest(dataset, split),
-        "versions": _versions(),
+        "split": [images_digest(dataset, rows) for rows in (split.train, split.test)],
+        "versions": versions(("numpy", "scikit-learn", "torch"), decaf.heads),
     }
-
-
-def _split_digest(dataset: Dataset, split: Split) -> str:
-    """Hash the names and labels of the training and test images, in order."""
-    digest = hashlib.sha256()
-    for rows in (split.train, split.test):
-        for row in rows:
-            digest.update(dataset.names[row] + b"\0%d\0" % dataset.labels[row])
-        digest.update(b"\n")
-    return digest.hexdigest()
-
-
-@functools.cache
-def _versions() -> dict[str, str]:
-    """Return the versions of what fits heads; of decaf's own the code, which says more."""
-    found = {name: version(name) for name in ("numpy", "scikit-learn", "torch")}
-    return {"heads": code_digest(decaf.heads), **found}

@@ -147,7 +147,7 @@ def test_what_cannot_be_measured(
 )
 def test_settings_that_cannot_be(change: dict[str, Any], message: str) -> None:
     with pytest.raises(SettingError, match=message):
-        AdaptationSettings("da", **change)
+        AdaptationSettings(name="da", **change)
 
 
 def blas_threads() -> int:

@@ -11,8 +11,7 @@ import pytest
 from datasets.domains import DomainSet
 from harness.adaptation import sections as parts
 from harness.adaptation.measure import FeatureColumn, Fit, Outcome
-from harness.adaptation.methods import METHODS, methods_of
-from harness.adaptation.published import PUBLISHED, PUBLISHED_COLUMNS
+from harness.adaptation.methods import METHODS, PUBLISHED, PUBLISHED_COLUMNS, methods_of
 from harness.adaptation.sections import Results
 from report import Cell
 

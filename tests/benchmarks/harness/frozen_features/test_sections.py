@@ -9,10 +9,9 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_m
 from datasets.dataset import Dataset, make_dataset
 from harness.frozen_features import sections
 from harness.frozen_features.published import PUBLISHED
-from harness.frozen_features.terminal import table_text
 from harness.protocol.measure import HeadSettings, Outcome, Task
 from harness.protocol.splits import Split
-from report import Cell
+from report import Cell, table_text
 
 SVM = HeadSettings("SVM", "svm")
 DROPPED = HeadSettings("SVM with dropout", "svm", dropout=0.5)

@@ -1,14 +1,17 @@
-"""Finished results are found again by all that determines them."""
+"""Finished results are found again by all that determines them, the code that runs among it."""
 
 from __future__ import annotations
 
+import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from decaf.errors import OutputError
-from harness.protocol.result_store import ResultStore
+from harness.protocol.result_store import ResultStore, code_digest
+
+PLAIN = "def f(x: int) -> int:\n    return x + 1\n"
 
 
 @dataclass(frozen=True)
@@ -48,3 +51,25 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="finished results are kept"):
         ResultStore(tmp_path / "file" / "results").put({"a": 1}, Result((), 1.0))
+
+
+def digest_of(folder: Path, source: str) -> str:
+    file = folder / "pack" / "__init__.py"
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(source)
+    spec = importlib.util.spec_from_file_location("pack", file)
+    assert spec is not None
+    return code_digest(importlib.util.module_from_spec(spec))
+
+
+def test_results_are_kept_by_what_the_code_does(tmp_path: Path) -> None:
+    told = PLAIN.replace("    return x + 1", '    """Add one."""  # why\n    return (x + 1)')
+    plain = digest_of(tmp_path, PLAIN)
+    assert digest_of(tmp_path, '"""A module."""\n\n' + told) == plain
+    assert digest_of(tmp_path, PLAIN.replace("1", "2")) != plain
+
+
+def test_a_file_below_counts(tmp_path: Path) -> None:
+    plain = digest_of(tmp_path, PLAIN)
+    (tmp_path / "pack" / "more.py").write_text(PLAIN)
+    assert digest_of(tmp_path, PLAIN) != plain
