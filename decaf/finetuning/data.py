@@ -31,7 +31,7 @@ from decaf.train.pack.labelled import (
 )
 from decaf.train.pack.readable import NoneReadable
 from decaf.train.pack.reader import Pack
-from decaf.train.pack.sources import PackSource, source_of
+from decaf.train.pack.sources import pack_entries, source_of
 
 __all__ = [
     "VAL_FRACTION",
@@ -122,7 +122,7 @@ def find_images(
     layout: str = "auto",
     groups: Any = None,
     min_images: int | None = None,
-) -> PackSource:
+) -> ImageList:
     """List the images of a fine-tuning; nothing is decoded.
 
     Parameters
@@ -146,7 +146,7 @@ def find_images(
 
     Returns
     -------
-    PackSource
+    ImageList
         Of the splits "train" and "val".
 
     Raises
@@ -182,12 +182,12 @@ def find_images(
     )
 
 
-def identity_of(*sources: PackSource | Pack | None) -> dict[str, Any]:
+def identity_of(*sources: ImageList | Pack | None) -> dict[str, Any]:
     """Return the identity of images: names, labels and sizes of files, or the hash of a pack.
 
     Parameters
     ----------
-    *sources : PackSource, Pack or None
+    *sources : ImageList, Pack or None
         Of training, and of validation.
 
     Returns
@@ -197,11 +197,11 @@ def identity_of(*sources: PackSource | Pack | None) -> dict[str, Any]:
     """
     digest, count = hashlib.sha256(), 0
     for source in sources:
-        if isinstance(source, PackSource):
+        if isinstance(source, ImageList):
             # Not the time of change, which copying changes too.
-            entries = [[name, size, label] for name, size, _, label in source.entries()]
+            entries = [[name, size, label] for name, size, _, label in pack_entries(source)]
             count += len(entries)
-            digest.update(json.dumps([source.wnids, source.class_names, entries]).encode())
+            digest.update(json.dumps([source.class_names, source.class_titles, entries]).encode())
         elif source is not None:
             count += sum(len(split) for split in source.splits.values())
             digest.update(source.fingerprint.encode())
@@ -264,20 +264,20 @@ def _check_case(shown: str, parts: dict[str, ImageList]) -> None:
         )
 
 
-def groups_by_name(pack: Pack, source: PackSource | None, groups: Any) -> dict[bytes, str] | None:
+def groups_by_name(pack: Pack, source: ImageList | None, groups: Any) -> dict[bytes, str] | None:
     """Return the groups of training images by their names.
 
     Parameters
     ----------
     pack : Pack
-    source : PackSource or None
+    source : ImageList or None
         What it was made of, with its groups; None of a pack that was there, whose images' names
         tell.
     groups : str, path or sequence, or None
         As in `decaf.finetune`.
     """
     if source is not None:
-        names, found = source.images.names, source.images.groups
+        names, found = source.names, source.groups
     else:
         names = pack.splits["train"].names
         found = find_groups(groups, names, names, None)
@@ -374,7 +374,7 @@ def _renumbered(pack: Pack, other: Pack, split: Any) -> Split:
 def open_data(
     stack: ExitStack,
     job: Job,
-    source: PackSource | None,
+    source: ImageList | None,
     path: Path,
     packs: tuple[Any, Any] | None,
 ) -> Packed:
@@ -385,7 +385,7 @@ def open_data(
     stack : ExitStack
         Closes the packs.
     job : Job
-    source : PackSource or None
+    source : ImageList or None
         What `find_images` has listed, in the process that packs.
     path : Path
         Where its pack is made.
@@ -410,10 +410,10 @@ def open_data(
     return data
 
 
-def _make_pack(job: Job, source: PackSource | None, path: Path) -> None:
+def _make_pack(job: Job, source: ImageList | None, path: Path) -> None:
     assert source is not None
     side = job.begun.preprocess.resize_to
-    size = len(source.images) * side**2 * 3
+    size = len(source) * side**2 * 3
     try:
         make_pack(
             source,

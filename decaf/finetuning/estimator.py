@@ -24,7 +24,7 @@ from decaf.finetuning.settings import FinetuneSettings
 from decaf.images import ImageList, ImageRef, collect
 from decaf.images.listing.groups import find_groups
 from decaf.images.listing.image_list import RefList
-from decaf.train.pack.sources import PackSource, source_of
+from decaf.train.pack.sources import source_of
 
 if TYPE_CHECKING:
     from decaf.backbone.model import Backbone
@@ -203,7 +203,7 @@ class FineTuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self._backbone_: Backbone | None = None
         return self
 
-    def _source(self, images: ImageList, codes: np.ndarray, seed: int, folder: Path) -> PackSource:
+    def _source(self, images: ImageList, codes: np.ndarray, seed: int, folder: Path) -> ImageList:
         names = [str(name) for name in self.classes_.tolist()]
         # Classes are known by their names where these are sorted as they are, else by number.
         ids = names if names == sorted(set(names)) else [f"{i:06d}" for i in range(len(names))]

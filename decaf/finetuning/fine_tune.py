@@ -44,13 +44,13 @@ from decaf.finetuning.settings import FinetuneSettings
 from decaf.finetuning.training import Trained, train_network
 from decaf.finetuning.work_folder import WorkFolder
 from decaf.heads.saved import is_head_file
+from decaf.images import ImageList
 from decaf.images.decoding.formats import is_hdf5
 from decaf.runtime.device import strict_float32
 from decaf.runtime.processes import World, world_of_run
 from decaf.train.initial_weights import start_state
 from decaf.train.log import read_log
 from decaf.train.loop import Diverged
-from decaf.train.pack.sources import PackSource
 from decaf.train.recipe import TrainSettings
 from decaf.train.training_run import SavingSettings
 
@@ -98,7 +98,7 @@ def finetune(
 
     Parameters
     ----------
-    train : path, list of paths, or PackSource
+    train : path, list of paths, or ImageList
         A folder or archive with a folder for each class; the same below ``train``; a list file or
         a list of paths with `labels`; or a training pack.
     val : likewise, optional
@@ -210,7 +210,9 @@ def finetune(
             stop=stop or threading.Event(),
         )
         packs = _packs(train, val)
-        source: PackSource | None = train if isinstance(train, PackSource) else None
+        source: ImageList | None = None
+        if isinstance(train, ImageList) and train.layout:  # a data set for training already
+            source = train
         if source is None and packs is None:
             source = world.on_chief(
                 lambda: find_images(

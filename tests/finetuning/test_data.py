@@ -50,20 +50,20 @@ def photos(tmp_path: Path) -> Path:
 
 def labels_of(source: Any, split: str) -> list[int]:
     start = 0
-    for name, count in source.splits.items():
+    for name, count in source.split_counts.items():
         if name == split:
-            return np.bincount(source.images.labels[start : start + count], minlength=3).tolist()
+            return np.bincount(source.labels[start : start + count], minlength=3).tolist()
         start += count
     raise KeyError(split)
 
 
 def test_a_share_of_each_class_is_drawn(photos: Path) -> None:
     source = find_images(photos)
-    assert source.splits == {"train": 24, "val": 6}
+    assert source.split_counts == {"train": 24, "val": 6}
     assert labels_of(source, "train") == [8, 8, 8]
-    assert len(set(source.images.names)) == 30
-    assert find_images(photos).images.names == source.images.names
-    assert find_images(photos, seed=1).images.names != source.images.names
+    assert len(set(source.names)) == 30
+    assert find_images(photos).names == source.names
+    assert find_images(photos, seed=1).names != source.names
     assert labels_of(find_images(photos, val_fraction=0.5), "val") == [5, 5, 5]
     # One image stays on each side, whatever the share.
     assert labels_of(find_images(photos, val_fraction=0.01), "val") == [1, 1, 1]
@@ -74,17 +74,17 @@ def test_validation_images_beside_the_training_images_are_taken(tmp_path: Path) 
     folder_of(tmp_path / "train", dict.fromkeys(CLASSES, 4))
     folder_of(tmp_path / "test", dict.fromkeys(CLASSES, 2))
     alone = find_images(tmp_path)  # those of the test are left alone
-    assert alone.splits == {"train": 9, "val": 3}
-    assert not any(name.startswith(b"test") for name in alone.images.names)
+    assert alone.split_counts == {"train": 9, "val": 3}
+    assert not any(name.startswith(b"test") for name in alone.names)
     folder_of(tmp_path / "val", dict.fromkeys(CLASSES, 3))
-    assert find_images(tmp_path).splits == {"train": 12, "val": 9}
+    assert find_images(tmp_path).split_counts == {"train": 12, "val": 9}
     with pytest.raises(SettingError, match=r"without validation images, and .* has such"):
         find_images(tmp_path, val_fraction=0.2)
 
 
 def test_validation_images_may_lack_classes_and_lie_elsewhere(photos: Path, tmp_path: Path) -> None:
     source = find_images(photos, folder_of(tmp_path / "val", {"cats": 3}))
-    assert source.splits == {"train": 30, "val": 3}
+    assert source.split_counts == {"train": 30, "val": 3}
     assert labels_of(source, "val") == [0, 0, 3]
 
 
@@ -93,14 +93,18 @@ def test_lists_of_images(photos: Path, tmp_path: Path) -> None:
     listed = tmp_path / "list.txt"
     listed.write_text("\n".join(map(str, paths)))
     source = find_images(listed)
-    assert (source.kind, source.wnids, source.splits) == ("list", CLASSES, {"train": 24, "val": 6})
+    assert (source.layout, source.class_names, source.split_counts) == (
+        "list",
+        CLASSES,
+        {"train": 24, "val": 6},
+    )
     numbers = [{"ants": 10, "bees": 2, "cats": 7}[path.parent.name] for path in paths]
     source = find_images([str(path) for path in paths], labels=numbers)
-    assert source.wnids == ("02", "07", "10")
-    assert source.class_names == ("2", "7", "10")
-    first = source.images.names[0]
+    assert source.class_names == ("02", "07", "10")
+    assert source.class_titles == ("2", "7", "10")
+    first = source.names[0]
     expected = {"ants": 2, "bees": 0, "cats": 1}[Path(first.decode()).parent.name]
-    assert source.images.labels[0] == expected
+    assert source.labels[0] == expected
 
 
 @pytest.mark.parametrize(
@@ -138,7 +142,7 @@ def test_a_validation_folder_without_classes_is_told(
 ) -> None:
     loose = folder_of(tmp_path / "val", {"cats": 2})
     Image.new("RGB", (8, 8)).save(loose / "x.png")
-    assert find_images(photos, loose).splits == {"train": 30, "val": 2}
+    assert find_images(photos, loose).split_counts == {"train": 30, "val": 2}
     assert "1 of 3 images lie in no class and are left out" in caplog.text
     with pytest.raises(InputError, match=r"validation images: .*nothing.*No such file"):
         find_images(photos, tmp_path / "nothing")
@@ -234,15 +238,15 @@ def test_every_class_is_on_both_sides(counts: list[int], share: float, seed: int
 def test_the_photographs_may_move(photos: Path, tmp_path: Path) -> None:
     before = find_images(photos)
     shutil.move(photos, tmp_path / "elsewhere")
-    assert find_images(tmp_path / "elsewhere").images.names == before.images.names
+    assert find_images(tmp_path / "elsewhere").names == before.names
 
 
 def test_groups_are_on_one_side(tmp_path: Path) -> None:
     root = folder_of(tmp_path / "photos", dict.fromkeys(CLASSES, 20))
     source = find_images(root, groups=r"path:(\w+/\d)")
-    assert source.images.groups is not None
-    count = source.splits["train"]
-    assert not set(source.images.groups[:count]) & set(source.images.groups[count:])
+    assert source.groups is not None
+    count = source.split_counts["train"]
+    assert not set(source.groups[:count]) & set(source.groups[count:])
     path = pack_of(root, tmp_path / "a.pack")
     with Pack.open(path) as pack:
         names = groups_by_name(pack, None, r"path:(\w+/\d)")
@@ -261,7 +265,7 @@ def test_groups_are_on_one_side(tmp_path: Path) -> None:
 
 def test_small_classes_are_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     root = folder_of(tmp_path / "photos", {"ants": 5, "bees": 5, "cats": 1})
-    assert find_images(root).wnids == ("ants", "bees")
+    assert find_images(root).class_names == ("ants", "bees")
     assert "1 of 3 classes have fewer than 2 training images and are left out" in caplog.text
     caplog.clear()
     with Pack.open(pack_of(root, tmp_path / "a.pack")) as pack:

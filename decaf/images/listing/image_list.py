@@ -6,6 +6,7 @@ import errno
 import os
 import stat
 from abc import abstractmethod
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, overload
@@ -245,6 +246,9 @@ class ImageList:
         belongs to none; None where nobody asked for groups.
     titles : tuple of str
         What people call the classes, where the data set says so (``words.txt``); else empty.
+    layout : str
+        How a data set for training (`decaf.train.pack.sources`) was laid out, such as "folders";
+        else empty.
     """
 
     names: list[bytes]
@@ -256,6 +260,7 @@ class ImageList:
     splits: tuple[str, ...] | None = None
     groups: tuple[str, ...] | None = None
     titles: tuple[str, ...] = ()
+    layout: str = ""
 
     @property
     def paths(self) -> list[str]:
@@ -271,6 +276,11 @@ class ImageList:
     def class_titles(self) -> tuple[str, ...]:
         """What people call the classes: `titles`, or else `class_names`."""
         return self.titles or self.class_names
+
+    @property
+    def split_counts(self) -> dict[str, int]:
+        """How many images each split has, in the order of the images."""
+        return dict(Counter(self.splits or ()))
 
     @property
     def empty_classes(self) -> tuple[str, ...]:

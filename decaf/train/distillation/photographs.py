@@ -10,6 +10,7 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -17,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from decaf.errors import InputError, SettingError
-from decaf.images import collect
+from decaf.images import ImageList, collect
 from decaf.images.listing.class_folders import find_layout
 from decaf.images.spec import IMAGENET_MEAN, IMAGENET_STD
 from decaf.runtime.processes import World
@@ -25,7 +26,7 @@ from decaf.train.distillation.card import TeacherCard
 from decaf.train.distillation.settings import DistilSettings
 from decaf.train.pack.build import make_pack
 from decaf.train.pack.reader import Pack
-from decaf.train.pack.sources import PackSource, find_source
+from decaf.train.pack.sources import find_source
 
 __all__ = ["PhotographSplit", "Photographs", "open_sources"]
 
@@ -319,19 +320,13 @@ def _pack_path(source: str, cache: Path) -> Path:
     return cache / f"{path.resolve().name}-{name}.pack"
 
 
-def _listed(source: str) -> PackSource:
+def _listed(source: str) -> ImageList:
     """List a source by its splits and classes; where it has none of both, as photographs alone."""
     if _is_sorted(source):
         return find_source(source, min_images=1)
     images = collect(source, labels="none")
-    images.labels[...] = 0
-    return PackSource(
-        kind="photographs",
-        wnids=("photograph",),
-        class_names=("photograph",),
-        splits={"train": len(images)},
-        images=images,
-    )
+    photographs = images.with_labels(np.zeros(len(images), np.int64), ("photograph",))
+    return replace(photographs, splits=("train",) * len(images), layout="photographs")
 
 
 def _is_sorted(source: str) -> bool:

@@ -14,6 +14,7 @@ import h5py
 import numpy as np
 
 from decaf.errors import OutputError, PackError
+from decaf.images import ImageList
 from decaf.images.status import STATUS_NAMES
 from decaf.storage.atomic import temporary_path, whole_file
 from decaf.storage.hdf5 import HDF5Output, hdf5_output, text_array, write_text_attribute
@@ -21,7 +22,6 @@ from decaf.storage.shards import ShardDirectory
 from decaf.train.pack import schema
 from decaf.train.pack.reader import Pack
 from decaf.train.pack.rows import PackRows
-from decaf.train.pack.sources import PackSource
 from decaf.train.pack.statistics import PixelSums, Statistics
 from decaf.train.pack.tables import TableDigests
 
@@ -41,14 +41,14 @@ class PackHead:
 
     Attributes
     ----------
-    source : PackSource
+    images : ImageList
     run, environment : dict
-        Settings that determine the images beside the source, and facts that do not.
+        Settings that determine the images beside these, and facts that do not.
     decaf_version, created : str
         `created` in ISO 8601.
     """
 
-    source: PackSource
+    images: ImageList
     run: dict[str, Any]
     environment: dict[str, Any]
     decaf_version: str
@@ -102,8 +102,8 @@ def write_pack(
         Where the disk fails; nothing is left under `path` then.
     """
     index = _Index(head, shards)
-    longest = max(len(name) for name in head.source.images.names)
-    count = len(head.source.images)
+    longest = max(len(name) for name in head.images.names)
+    count = len(head.images)
     size = index.data_bytes + 16 * head.run["size"] ** 2 + HEAD_BYTES
     size += count * (ROW_BYTES + longest) + int((index.status != 0).sum()) * BAD_BYTES
     need_room(path, size, f"all {count} images are kept in {shards.path}")
@@ -154,7 +154,7 @@ class _Index:
     """The shards' rows without their images: a few bytes each."""
 
     def __init__(self, head: PackHead, shards: ShardDirectory[PackRows]) -> None:
-        count = len(head.source.images)
+        count = len(head.images)
         self.status = np.empty(count, np.uint8)
         self.length = np.empty(count, np.int64)
         self.kept = np.empty(count, np.uint8)
@@ -166,7 +166,7 @@ class _Index:
         self.data_bytes = int(self.length.sum())
         self.rows: dict[str, slice] = {}
         start = 0
-        for split, images in head.source.splits.items():
+        for split, images in head.images.split_counts.items():
             self.rows[split] = slice(start, start + images)
             start += images
 
@@ -181,17 +181,17 @@ def _begin_splits(
     file: h5py.File, head: PackHead, index: _Index, tables: TableDigests
 ) -> dict[str, _SplitWriter]:
     """Write all tables but those that come with the images, and make room for these."""
-    source = head.source
-    _table(file, "wnid", text_array(source.wnids), tables)
-    _table(file, "class_name", text_array(source.class_names), tables)
+    listed = head.images
+    _table(file, "wnid", text_array(listed.class_names), tables)
+    _table(file, "class_name", text_array(listed.class_titles), tables)
     raw, size = head.run["encoding"] == "raw", head.run["size"]
     writers = {}
     for split in index.rows:
         rows = index.good(split)
         length = index.length[rows]
         group = file.create_group(split)
-        _names(group, [source.images.names[row] for row in rows], tables)
-        _table(group, "label", source.images.labels[rows], tables)
+        _names(group, [listed.names[row] for row in rows], tables)
+        _table(group, "label", listed.labels[rows], tables)
         shape: tuple[int, ...] = (len(rows), size, size, 3)
         if not raw:
             offset = np.concatenate([[0], np.cumsum(length)]).astype(np.int64)
@@ -224,7 +224,7 @@ def _write_images(
     tables: TableDigests,
 ) -> None:
     sums = PixelSums()
-    images = head.source.images
+    images = head.images
     bad: list[tuple[int, str, bytes, int, str, str, bytes]] = []
     for rows in shards.all_rows(len(images)):
         between()

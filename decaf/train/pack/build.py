@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from decaf.errors import PackError, SettingError
+from decaf.images import ImageList
 from decaf.images.status import STATUS_NAMES
 from decaf.images.workers.decoders import Decoders, warm_decoders
 from decaf.runtime.cores import available_cores
@@ -28,7 +29,7 @@ from decaf.train.pack.pixels import PackSettings
 from decaf.train.pack.readable import ReadableImages
 from decaf.train.pack.reader import Pack
 from decaf.train.pack.rows import PackRows
-from decaf.train.pack.sources import PackSource, Source, find_source
+from decaf.train.pack.sources import Source, find_source, pack_entries
 from decaf.train.pack.stream import bad_image, stream_rows
 from decaf.version import __version__
 
@@ -48,7 +49,7 @@ _UNKNOWN = {STATUS_NAMES[code] for code in UNKNOWN_CONTENT}
 
 
 def make_pack(
-    source: Source | PackSource,
+    source: Source | ImageList,
     out: Source,
     *,
     val: Source | None = None,
@@ -76,7 +77,7 @@ def make_pack(
 
     Parameters
     ----------
-    source : path or PackSource
+    source : path or ImageList
         A folder, or a tar or zip of it: a folder for each class; ``train`` and ``val`` (or
         ``test``) with these; Tiny-ImageNet's layout; or the tar of ImageNet's training images as
         given out for ILSVRC 2012, or a folder that holds it and those below. Tars are not unpacked.
@@ -147,7 +148,7 @@ def make_pack(
         raise SettingError(f"`workers` {workers!r}: must be a whole number from 0 on")
     path = Path(os.fsdecode(out))
     check_output_path(path, "data.pack")
-    if isinstance(source, PackSource):
+    if isinstance(source, ImageList) and source.layout:
         data = source
     else:
         data = find_source(
@@ -161,10 +162,10 @@ def make_pack(
             groups=groups,
             min_images=min_images,
         )
-    if size is None and data.kind == "tiny-imagenet":
+    if size is None and data.layout == "tiny-imagenet":
         settings = replace(settings, size=TINY_SIZE)
     drawn = {"split_val": split_val, "seed": None if split_val is None else seed}
-    warm_decoders(data.images, workers)
+    warm_decoders(data, workers)
     output = _PackOutput(
         path,
         data,
@@ -185,34 +186,33 @@ class _PackOutput(ShardedFile[PackRows]):
     def __init__(
         self,
         path: Path,
-        source: PackSource,
+        source: ImageList,
         settings: PackSettings,
         drawn: dict[str, Any],
         workers: int | None,
         **how: Any,
     ) -> None:
-        super().__init__(path, source.images, **how)
-        self._source = source
+        super().__init__(path, source, **how)
         self._settings = settings
-        self._run = {"source": source.kind, **drawn, **settings.record()}
+        self._run = {"source": source.layout, **drawn, **settings.record()}
         self._workers = workers
 
     def header(self) -> dict[str, Any]:
         low, high = SHARD_ROWS
         return {
             "run": self._run,
-            "wnids": list(self._source.wnids),
-            "class_names": list(self._source.class_names),
+            "wnids": list(self.images.class_names),
+            "class_names": list(self.images.class_titles),
             "shard_rows": min(max(SHARD_BYTES // self._settings.image_bytes, low), high),
         }
 
     def entries(self) -> list[Entry]:
-        return self._source.entries()
+        return pack_entries(self.images)
 
     def compare(self) -> tuple[list[str], bool]:
         with Pack.open(self.path) as pack:
             differing = differences(pack.run, self._run)
-            changed = "" if differing else _changed(pack, self._source, self.check_stop)
+            changed = "" if differing else _changed(pack, self.images, self.check_stop)
             bad = pack.bad if self.raise_bad and not (differing or changed) else []
         if bad:
             _split, name, status, message = bad[0]
@@ -230,7 +230,7 @@ class _PackOutput(ShardedFile[PackRows]):
     def compute(
         self, ranges: list[tuple[int, int]], shards: ShardDirectory[PackRows]
     ) -> Generator[PackRows, None, None]:
-        readable = ReadableImages(self._source, str(self.shards_path))
+        readable = ReadableImages(self.images, str(self.shards_path))
         for shard in shards.finished.values():
             readable.count(shard.start, shards.peek(shard, ["status"])["status"])
         processes = available_cores() if self._workers is None else self._workers
@@ -242,7 +242,7 @@ class _PackOutput(ShardedFile[PackRows]):
                 ranges,
                 pool=pool,
                 settings=self._settings,
-                train=self._source.splits["train"],
+                train=self.images.split_counts["train"],
                 threads=threads,
                 in_flight=IN_FLIGHT * (processes + threads),
                 stop=self.stop,
@@ -256,7 +256,7 @@ class _PackOutput(ShardedFile[PackRows]):
 
     def assemble(self, shards: ShardDirectory[PackRows]) -> None:
         head = PackHead(
-            source=self._source,
+            images=self.images,
             run=self._run,
             environment={
                 "platform": platform.platform(),
@@ -269,23 +269,23 @@ class _PackOutput(ShardedFile[PackRows]):
         write_pack(self.path, head, shards, self.check_stop)
 
 
-def _changed(pack: Pack, source: PackSource, check: Callable[[], object]) -> str:
+def _changed(pack: Pack, source: ImageList, check: Callable[[], object]) -> str:
     """Say in what the images of a finished pack are not these ones; an empty text if in nothing."""
-    if pack.wnids != source.wnids or pack.class_names != source.class_names:
+    if pack.wnids != source.class_names or pack.class_names != source.class_titles:
         return "other classes"
-    if list(pack.splits) != list(source.splits):
-        return f"splits: {', '.join(pack.splits)} there, {', '.join(source.splits)} now"
+    if list(pack.splits) != list(source.split_counts):
+        return f"splits: {', '.join(pack.splits)} there, {', '.join(source.split_counts)} now"
     start = 0
-    for name, count in source.splits.items():
+    for name, count in source.split_counts.items():
         rows = pack.table(name)
         if len(rows.names) != count:
             return f"{name}: {len(rows.names)} images there, {count} now"
-        if rows.names != source.images.names[start : start + count]:
+        if rows.names != source.names[start : start + count]:
             return f"{name}: other images"
-        if not np.array_equal(rows.labels, source.images.labels[start : start + count]):
+        if not np.array_equal(rows.labels, source.labels[start : start + count]):
             return f"{name}: other labels"
         known = [row for row in range(count) if rows.statuses.get(row) not in _UNKNOWN]
-        images = source.images.take(np.arange(start, start + count))
+        images = source.take(np.arange(start, start + count))
         if told := changed_image(images, known, rows.content_sha256, check):
             return told
         start += count

@@ -7,7 +7,7 @@ import os
 import numpy as np
 
 from decaf.errors import InputError
-from decaf.train.pack.sources import PackSource
+from decaf.images import ImageList
 
 __all__ = ["NoneReadable", "ReadableImages"]
 
@@ -37,20 +37,21 @@ class ReadableImages:
 
     Parameters
     ----------
-    source : PackSource
+    images : ImageList
+        As `decaf.train.pack.sources.find_source` returns it.
     kept : str
         Where finished images are kept, for the error.
     """
 
-    def __init__(self, source: PackSource, kept: str) -> None:
-        self._source = source
+    def __init__(self, images: ImageList, kept: str) -> None:
+        self._images = images
         self._kept = kept
-        self._train = source.splits["train"]
-        labels = source.images.labels[: self._train]
-        self._of_class = np.bincount(labels, minlength=len(source.wnids))
-        self._splits = list(source.splits)
-        self._stops = np.cumsum(list(source.splits.values()))
-        self._of_split = np.array(list(source.splits.values()))
+        counts = images.split_counts
+        labels = images.labels[: counts["train"]]
+        self._of_class = np.bincount(labels, minlength=len(images.class_names))
+        self._counts = counts
+        self._stops = np.cumsum(list(counts.values()))
+        self._of_split = np.array(list(counts.values()))
 
     def count(self, start: int, status: np.ndarray) -> None:
         """Take what became of consecutive images.
@@ -71,19 +72,17 @@ class ReadableImages:
             split = int(np.searchsorted(self._stops, row, side="right"))
             self._of_split[split] -= 1
             if not self._of_split[split]:
-                name = self._splits[split]
-                self._refuse(
-                    f"none of the {self._source.splits[name]} {name} images can be read", row
-                )
+                name = list(self._counts)[split]
+                self._refuse(f"none of the {self._counts[name]} {name} images can be read", row)
             if split == 0:
-                label = int(self._source.images.labels[row])
+                label = int(self._images.labels[row])
                 self._of_class[label] -= 1
                 if not self._of_class[label]:
-                    name = self._source.wnids[label]
+                    name = self._images.class_names[label]
                     self._refuse(f"no training image of the class {name!r} can be read", row)
 
     def _refuse(self, what: str, row: int) -> None:
-        example = os.fsdecode(self._source.images.names[row])
+        example = os.fsdecode(self._images.names[row])
         raise NoneReadable(
             f"{what} (such as {example!r}); mend these images, or remove them and their folder",
             f", and run the same command again with `overwrite=True`: what is finished is in "

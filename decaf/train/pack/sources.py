@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import chain, pairwise
 from typing import Any
 
@@ -29,45 +29,15 @@ from decaf.train.pack.labelled import (
     split_parts,
 )
 
-__all__ = ["PackSource", "find_source", "source_of"]
+__all__ = ["find_source", "pack_entries", "source_of"]
 
 _logger = logging.getLogger(__name__)
 
 Source = str | bytes | os.PathLike[str]
 
 
-@dataclass(frozen=True)
-class PackSource:
-    """A data set for training, its images listed.
-
-    Attributes
-    ----------
-    kind : str
-        The layout: one of `decaf.images.listing.class_folders.LAYOUT_KINDS`, or "ilsvrc".
-    wnids, class_names : tuple of str
-        Identity of the classes, sorted, and what people call them.
-    splits : dict of str to int
-        How many images each has, in the order in which `images` has them: "train"; "val" where
-        there is one; "test" where the data set has no "val" of its own.
-    images : ImageList
-        Those of all splits; names are paths below the data set.
-    """
-
-    kind: str
-    wnids: tuple[str, ...]
-    class_names: tuple[str, ...]
-    splits: dict[str, int]
-    images: ImageList
-
-    def entries(self) -> list[Entry]:
-        """List what an unfinished pack remembers of its images, with their splits."""
-        splits = [split for split, count in self.splits.items() for _ in range(count)]
-        named = zip(splits, describe_images(self.images), strict=True)
-        return [[f"{split}: {entry[0]}", *entry[1:]] for split, entry in named]
-
-
 def find_source(
-    source: Source,
+    source: Source | ImageList,
     *,
     val: Source | None = None,
     devkit: Source | None = None,
@@ -77,7 +47,7 @@ def find_source(
     layout: str = "auto",
     groups: Any = None,
     min_images: int | None = None,
-) -> PackSource:
+) -> ImageList:
     """List the images of a data set for training.
 
     Parameters
@@ -107,7 +77,11 @@ def find_source(
 
     Returns
     -------
-    PackSource
+    ImageList
+        The images of all splits, in this order: "train"; "val" where there is one; "test" where
+        the data set has no "val" of its own. Its classes are sorted, its names are paths below the
+        data set, and its ``layout`` is one of `decaf.images.listing.class_folders.LAYOUT_KINDS`,
+        "ilsvrc" or "list".
 
     Raises
     ------
@@ -144,7 +118,7 @@ def source_of(
     seed: int = 0,
     subset: bool = False,
     min_images: int | None = None,
-) -> PackSource:
+) -> ImageList:
     """Make a data set for training of images that are listed.
 
     Parameters
@@ -192,15 +166,29 @@ def source_of(
             _logger.info("%s: %d groups, none of them in train and val both", shown, count)
         chosen = {"train": np.flatnonzero(~drawn), "val": np.flatnonzero(drawn)}
         lists = {**{split: images.take(rows) for split, rows in chosen.items()}, **lists}
-    class_names = tuple(_storable(name) for name in train.class_titles)
-    _refuse_unstorable(shown, train.class_names, class_names, lists)
-    return PackSource(
-        kind=kind,
-        wnids=train.class_names,
-        class_names=class_names,
-        splits={split: len(images) for split, images in lists.items()},
-        images=ImageList.join(list(lists.values())),
+    titles = tuple(_storable(name) for name in train.class_titles)
+    _refuse_unstorable(shown, train.class_names, titles, lists)
+    every = ImageList.join(
+        [replace(images, splits=(split,) * len(images)) for split, images in lists.items()]
     )
+    return replace(every, titles=titles, layout=kind)
+
+
+def pack_entries(images: ImageList) -> list[Entry]:
+    """List what an unfinished pack remembers of its images; see `decaf.storage.unfinished`.
+
+    Parameters
+    ----------
+    images : ImageList
+        As `find_source` returns it.
+
+    Returns
+    -------
+    list of Entry
+        The split stands before the name.
+    """
+    named = zip(images.splits or (), describe_images(images), strict=True)
+    return [[f"{split}: {entry[0]}", *entry[1:]] for split, entry in named]
 
 
 def _located(

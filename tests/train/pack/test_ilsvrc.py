@@ -108,20 +108,20 @@ def test_images_are_read_in_place_with_their_classes(imagenet: Path, how: str) -
                 archive.extractall(imagenet / name, filter="data")
             options[name] = imagenet / name
     found = find_source(source, **options)
-    assert found.kind == "ilsvrc"
-    assert found.wnids == ("n01", "n02", "n03")
-    assert found.class_names == ("first, one", "second", "third")
-    assert found.splits == {"train": 9, "val": 4}
-    names = [os.fsdecode(name) for name in found.images.names]
+    assert found.layout == "ilsvrc"
+    assert found.class_names == ("n01", "n02", "n03")
+    assert found.class_titles == ("first, one", "second", "third")
+    assert found.split_counts == {"train": 9, "val": 4}
+    names = [os.fsdecode(name) for name in found.names]
     assert names == [
-        *(f"{wnid}/{wnid}_{i}.JPEG" for wnid in found.wnids for i in (1, 11, 2)),
+        *(f"{wnid}/{wnid}_{i}.JPEG" for wnid in found.class_names for i in (1, 11, 2)),
         *(f"ILSVRC2012_val_{i:08d}.JPEG" for i in (1, 2, 3, 4)),
     ]
     # The ids 2, 1, 3, 1 of the truth are n01, n03, n02, n03.
-    assert found.images.labels.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2, 0, 2, 1, 2]
+    assert found.labels.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2, 0, 2, 1, 2]
     content = unpacked(imagenet)
-    assert found.images.refs is not None
-    for name, ref in zip(names, found.images.refs, strict=True):
+    assert found.refs is not None
+    for name, ref in zip(names, found.refs, strict=True):
         assert ref.load() == content[name]
 
 
@@ -138,9 +138,9 @@ def test_it_is_packed(imagenet: Path, tmp_path: Path, make: Make) -> None:
 
 def test_training_images_alone(imagenet: Path) -> None:
     found = find_source(imagenet / TRAIN_NAME)
-    assert found.splits == {"train": 9}
-    assert found.class_names == found.wnids
-    assert find_source(imagenet / TRAIN_NAME, split_val=0.3).splits == {"train": 6, "val": 3}
+    assert found.split_counts == {"train": 9}
+    assert found.class_titles == found.class_names
+    assert find_source(imagenet / TRAIN_NAME, split_val=0.3).split_counts == {"train": 6, "val": 3}
 
 
 def test_training_images_may_be_unpacked_already(
@@ -150,9 +150,9 @@ def test_training_images_may_be_unpacked_already(
         (tmp_path / "train" / wnid).mkdir(parents=True)
         (tmp_path / "train" / wnid / "1.JPEG").write_bytes(jpeg_bytes(1, 9, 9))
     found = find_source(tmp_path / "train", val=imagenet / VAL_NAME, devkit=imagenet / DEVKIT_NAME)
-    assert found.class_names == ("first, one", "second", "third")
-    assert found.splits == {"train": 3, "val": 4}
-    assert found.images.labels.tolist() == [0, 1, 2, 0, 2, 1, 2]
+    assert found.class_titles == ("first, one", "second", "third")
+    assert found.split_counts == {"train": 3, "val": 4}
+    assert found.labels.tolist() == [0, 1, 2, 0, 2, 1, 2]
 
 
 def test_validation_images_need_the_development_kit(imagenet: Path) -> None:
@@ -208,8 +208,8 @@ def test_an_inner_tar_without_images_is_an_empty_class(imagenet: Path) -> None:
         info.size = len(data)
         archive.addfile(info, io.BytesIO(data))
     found = find_source(imagenet)
-    assert "n09" not in found.wnids
-    assert len(found.wnids) == 3
+    assert "n09" not in found.class_names
+    assert len(found.class_names) == 3
 
 
 def test_classes_are_sorted_by_their_ids_not_by_the_names_of_tars(
@@ -218,8 +218,8 @@ def test_classes_are_sorted_by_their_ids_not_by_the_names_of_tars(
     inner = {name: tar({"1.JPEG": jpeg_bytes(1, 9, 9)}) for name in ("n1-x.tar", "n1.tar")}
     (tmp_path / "t.tar").write_bytes(tar(inner))
     found = find_source(tmp_path / "t.tar")
-    assert found.wnids == ("n1", "n1-x")
-    assert found.images.names == [b"n1/1.JPEG", b"n1-x/1.JPEG"]
+    assert found.class_names == ("n1", "n1-x")
+    assert found.names == [b"n1/1.JPEG", b"n1-x/1.JPEG"]
 
 
 def test_a_class_that_is_there_twice_is_told(imagenet: Path) -> None:

@@ -19,7 +19,7 @@ from decaf.images import ImageList, ImageRef
 from decaf.images.listing.class_folders import Layout
 from decaf.images.listing.image_list import JoinedRefs, PickedRefs
 from decaf.train.pack import sources
-from decaf.train.pack.sources import find_source
+from decaf.train.pack.sources import find_source, pack_entries
 
 
 def touch(root: Path, *names: str) -> Path:
@@ -32,9 +32,9 @@ def touch(root: Path, *names: str) -> Path:
 def names_of(split: str, root: Path, **options: object) -> list[str]:
     found = find_source(root, **options)
     start = 0
-    for name, count in found.splits.items():
+    for name, count in found.split_counts.items():
         if name == split:
-            return [os.fsdecode(entry) for entry in found.images.names[start : start + count]]
+            return [os.fsdecode(entry) for entry in found.names[start : start + count]]
         start += count
     return []
 
@@ -42,18 +42,22 @@ def names_of(split: str, root: Path, **options: object) -> list[str]:
 def test_folders_with_and_without_splits(tmp_path: Path) -> None:
     images = ("a/1.jpg", "a/2.jpg", "b/1.jpg")
     plain = find_source(touch(tmp_path / "plain", *images))
-    assert (plain.kind, plain.splits, plain.wnids) == ("folders", {"train": 3}, ("a", "b"))
-    assert plain.images.names == [b"a/1.jpg", b"a/2.jpg", b"b/1.jpg"]
+    assert (plain.layout, plain.split_counts, plain.class_names) == (
+        "folders",
+        {"train": 3},
+        ("a", "b"),
+    )
+    assert plain.names == [b"a/1.jpg", b"a/2.jpg", b"b/1.jpg"]
     both = [f"{split}/{image}" for split in ("train", "test") for image in images]
     split = find_source(touch(tmp_path / "split", *both))
-    assert split.splits == {"train": 3, "test": 3}  # test images do not validate unasked
-    assert split.images.labels.tolist() == [0, 0, 1] * 2
-    assert split.entries()[3][0] == "test: test/a/1.jpg"
+    assert split.split_counts == {"train": 3, "test": 3}  # test images do not validate unasked
+    assert split.labels.tolist() == [0, 0, 1] * 2
+    assert pack_entries(split)[3][0] == "test: test/a/1.jpg"
     elsewhere = find_source(tmp_path / "split", val=tmp_path / "plain")
-    assert elsewhere.splits == {"train": 3, "val": 3}
-    assert elsewhere.images.names[3:] == plain.images.names
-    assert elsewhere.images.refs is not None
-    assert elsewhere.images.refs[-1].name == os.fsencode(tmp_path / "plain/b/1.jpg")
+    assert elsewhere.split_counts == {"train": 3, "val": 3}
+    assert elsewhere.names[3:] == plain.names
+    assert elsewhere.refs is not None
+    assert elsewhere.refs[-1].name == os.fsencode(tmp_path / "plain/b/1.jpg")
 
 
 @pytest.mark.parametrize(
@@ -87,7 +91,7 @@ def test_a_folder_that_is_empty_in_val_alone_is_no_class(tmp_path: Path) -> None
     root = touch(tmp_path / "d", *(f"{s}/{c}/1.jpg" for s in ("train", "val") for c in "bc"))
     (root / "val" / "a").mkdir()
     found = find_source(root)
-    assert found.images.labels.tolist() == [0, 1, 0, 1]
+    assert found.labels.tolist() == [0, 1, 0, 1]
 
 
 @settings(
@@ -133,11 +137,11 @@ def test_what_cannot_be_divided_is_told(tmp_path: Path, caplog: pytest.LogCaptur
     # A class that is too small is left out, in all splits, where others are left.
     touch(root, "c/1.jpg", "c/2.jpg")
     found = find_source(root, split_val=0.5)
-    assert (found.wnids, found.splits) == (("a", "c"), {"train": 2, "val": 2})
-    assert found.images.labels.tolist() == [0, 1, 0, 1]
+    assert (found.class_names, found.split_counts) == (("a", "c"), {"train": 2, "val": 2})
+    assert found.labels.tolist() == [0, 1, 0, 1]
     assert "1 of 3 classes have fewer than 2 training images and are left out (b 1)" in caplog.text
-    assert find_source(root).splits == {"train": 5}
-    assert find_source(root, min_images=2).splits == {"train": 4}
+    assert find_source(root).split_counts == {"train": 5}
+    assert find_source(root, min_images=2).split_counts == {"train": 4}
     split = touch(tmp_path / "s", *(f"{s}/{c}/1.jpg" for s in ("train", "val") for c in "ab"))
     with pytest.raises(SettingError, match="has validation images; leave `split_val` out"):
         find_source(split, split_val=0.5)
@@ -147,8 +151,8 @@ def test_a_class_that_is_left_out_is_so_in_validation_too(tmp_path: Path) -> Non
     names = ["train/a/1.jpg", "train/c/1.jpg", "val/a/1.jpg", "val/b/1.jpg", "val/c/1.jpg"]
     root = touch(tmp_path / "d", *names, "train/b/x.txt")
     found = find_source(root)
-    assert (found.wnids, found.splits) == (("a", "c"), {"train": 2, "val": 2})
-    assert found.images.labels.tolist() == [0, 1, 0, 1]
+    assert (found.class_names, found.split_counts) == (("a", "c"), {"train": 2, "val": 2})
+    assert found.labels.tolist() == [0, 1, 0, 1]
 
 
 def test_groups_are_not_divided(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -156,10 +160,10 @@ def test_groups_are_not_divided(tmp_path: Path, caplog: pytest.LogCaptureFixture
     names = (f"{c}/{g}/{i}.jpg" for c in "ab" for g in range(8) for i in range(3))
     root = touch(tmp_path / "d", *names)
     found = find_source(root, split_val=0.25, groups="folder")
-    assert found.splits == {"train": 36, "val": 12}
+    assert found.split_counts == {"train": 36, "val": 12}
     assert "16 groups, none of them in train and val both" in caplog.text
-    groups = [name.rpartition(b"/")[0] for name in found.images.names]
-    assert found.images.groups == tuple(map(os.fsdecode, groups))
+    groups = [name.rpartition(b"/")[0] for name in found.names]
+    assert found.groups == tuple(map(os.fsdecode, groups))
     assert not set(groups[:36]) & set(groups[36:])
     with pytest.raises(SettingError, match="`groups` are kept together where `split_val` draws"):
         find_source(root, groups="folder")
@@ -170,9 +174,9 @@ def test_groups_are_not_divided(tmp_path: Path, caplog: pytest.LogCaptureFixture
 def test_tables_lists_and_layouts(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     root = touch(tmp_path / "d", *(f"{s}/{c}/{i}.jpg" for s in ("Train", "Valid") for c in "ab"
                                    for i in range(3)))  # fmt: skip
-    assert find_source(root).splits == {"train": 6, "val": 6}
+    assert find_source(root).split_counts == {"train": 6, "val": 6}
     plain = find_source(root, layout="classes")
-    assert (plain.wnids, plain.splits) == (("Train", "Valid"), {"train": 12})
+    assert (plain.class_names, plain.split_counts) == (("Train", "Valid"), {"train": 12})
     table = tmp_path / "table.csv"
     rows = [
         f"{path},{'' if i == 0 else 'xy'[i % 2]}"
@@ -180,19 +184,23 @@ def test_tables_lists_and_layouts(tmp_path: Path, caplog: pytest.LogCaptureFixtu
     ]
     table.write_text("\n".join(["path,species", *rows]))
     found = find_source(root, labels=table)
-    assert (found.kind, found.wnids, found.splits) == ("list", ("x", "y"), {"train": 5, "val": 6})
+    assert (found.layout, found.class_names, found.split_counts) == (
+        "list",
+        ("x", "y"),
+        {"train": 5, "val": 6},
+    )
     assert "1 of 12 images have no class" in caplog.text
     listed = find_source(table, split_val=0.5)
-    assert (listed.wnids, listed.splits) == (("x", "y"), {"train": 5, "val": 6})
+    assert (listed.class_names, listed.split_counts) == (("x", "y"), {"train": 5, "val": 6})
 
 
 def test_validation_images_are_divided_off_beside_test_images(tmp_path: Path) -> None:
     names = (f"{s}/{c}/{i}.jpg" for s in ("train", "test") for c in "ab" for i in range(4))
     root = touch(tmp_path / "d", *names)
     found = find_source(root, split_val=0.25)
-    assert list(found.splits.items()) == [("train", 6), ("val", 2), ("test", 8)]
-    assert [name.split(b"/")[0] for name in found.images.names] == [b"train"] * 8 + [b"test"] * 8
-    assert found.images.labels.tolist() == [0] * 3 + [1] * 3 + [0, 1] + [0] * 4 + [1] * 4
+    assert list(found.split_counts.items()) == [("train", 6), ("val", 2), ("test", 8)]
+    assert [name.split(b"/")[0] for name in found.names] == [b"train"] * 8 + [b"test"] * 8
+    assert found.labels.tolist() == [0] * 3 + [1] * 3 + [0, 1] + [0] * 4 + [1] * 4
 
 
 def test_names_that_no_pack_can_hold_are_told_at_once(
@@ -200,7 +208,7 @@ def test_names_that_no_pack_can_hold_are_told_at_once(
 ) -> None:
     root = touch(tmp_path / "d", "a/1.jpg", "b/1.jpg")
     (root / "words.txt").write_bytes(b"a\tapp\0le\nb\tpear\n")
-    assert find_source(root).class_names == ("apple", "pear")
+    assert find_source(root).class_titles == ("apple", "pear")
     (root / "words.txt").write_bytes(b"a\t" + b"x" * 70_000)
     with pytest.raises(
         InputError, match=r"a class has a name of 70000 bytes \('xxx.*at most 65536"
@@ -220,7 +228,7 @@ def test_classes_out_of_order_are_told_at_once(
 
     def reversed_classes(self: Layout, split: str | None = None) -> ImageList:
         found = read(self, split)
-        return replace(found, class_names=found.class_names[::-1])
+        return replace(found, class_names=found.class_titles[::-1])
 
     monkeypatch.setattr(Layout, "read", reversed_classes)
     with pytest.raises(InputError, match="the class 'a' is there twice, or not in its order"):
@@ -245,7 +253,7 @@ def test_a_source_may_be_an_archive(tmp_path: Path, write_dataset: Callable[[Pat
     write_dataset(tmp_path / "data")
     archive = shutil.make_archive(str(tmp_path / "data"), "zip", tmp_path, "data")
     found = find_source(archive)
-    assert found.splits == {"train": 10, "val": 4}
-    assert found.images.refs is not None
+    assert found.split_counts == {"train": 10, "val": 4}
+    assert found.refs is not None
     first = (tmp_path / "data/train/n01/0.JPEG").read_bytes()
-    assert found.images.refs[0].load() == first
+    assert found.refs[0].load() == first

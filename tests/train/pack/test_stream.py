@@ -68,7 +68,7 @@ def test_a_compressed_tar_is_read_forwards_only(
         watching.setitem(archives._OPENERS, "tar.gz", Watched.open)
         shards = list(
             stream_rows(
-                source.images,
+                source,
                 [(0, 10), (10, 24)],
                 pool=Backwards(SETTINGS.spec, ten=False),
                 settings=SETTINGS,
@@ -81,11 +81,11 @@ def test_a_compressed_tar_is_read_forwards_only(
     assert len(Watched.seen) == 2
     assert all(places == sorted(places) for places in Watched.seen)
     assert sum(int(shard.kept.sum()) for shard in shards) == 18
-    assert source.images.refs is not None
+    assert source.refs is not None
     for shard in shards:
         ends = np.concatenate([[0], np.cumsum(shard.length)])
         for place in np.flatnonzero(shard.kept):
-            data = source.images.refs[shard.start + int(place)].load()
+            data = source.refs[shard.start + int(place)].load()
             assert shard.data[ends[place] : ends[place + 1]].tobytes() == data
 
 
