@@ -152,7 +152,7 @@ def run(args: argparse.Namespace) -> int:
     import json
 
     import decaf
-    from decaf.cli.fit_text import report_lines
+    from decaf.cli.fit_report import report_lines
 
     with stopped_by_signals("stopping after what is in work") as stop:
         fitted = decaf.fit(

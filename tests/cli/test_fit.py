@@ -29,7 +29,7 @@ from decaf.backbone.weights.state import Weights, random_state
 from decaf.classify.estimate import estimate_of
 from decaf.classify.layer_choice import Candidate, Choice
 from decaf.classify.report import FitReport
-from decaf.cli.fit_text import report_lines
+from decaf.cli.fit_report import report_lines
 from decaf.cli.main import main
 from decaf.images.spec import named_preprocess
 

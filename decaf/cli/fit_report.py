@@ -1,4 +1,4 @@
-"""A fit's report, as people read it on a terminal."""
+"""The report of a fit as lines on a terminal."""
 
 from __future__ import annotations
 
