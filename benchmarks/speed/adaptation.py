@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from machine import describe
+from machine import describe, described, tell
 
 import decaf.adapt
 
@@ -71,11 +71,7 @@ def main() -> None:
             runs = [_run(name, n_s, n_t, args.dimensions) for _ in range(args.rounds)]
             report["fits"].append({"method": name, "source": n_s, "target": n_t, "runs": runs})
             print(f"{name}, {n_s} + {n_t} rows: {runs[-1]}", file=sys.stderr, flush=True)
-    print(_table(report))
-    if args.json:
-        args.json.write_text(json.dumps(report, indent=1) + "\n")
-        text = f"# Speed of adaptation\n\n`{report['command']}`\n\n```\n{_table(report)}\n```\n"
-        args.json.with_suffix(".md").write_text(text)
+    tell(report, "Speed of adaptation", _table(report), args.json)
     wrong = [f"{fit['method']}: {problem}" for fit in report["fits"] for problem in _wrong(fit)]
     if wrong:
         sys.exit("; ".join(wrong))
@@ -210,13 +206,8 @@ def _wrong(fit: dict[str, Any]) -> list[str]:
 
 
 def _table(report: dict[str, Any]) -> str:
-    machine = report["machine"]
-    versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
     lines = [
-        (
-            f"{machine['date']}, {machine['processor']}, {machine['cores']} cores, "
-            f"{machine['capability']}, GPU: {machine['gpu']}; {versions}"
-        ),
+        described(report["machine"]),
         f"{report['dimensions']} dimensions, {report['classes']} classes",
         "",
         _row(

@@ -35,7 +35,7 @@ from typing import Any
 
 import numpy as np
 from forward import measure_forward
-from machine import describe
+from machine import describe, described, tell
 
 HERE = Path(__file__).parent
 CONTENDERS = HERE / "contenders.py"
@@ -64,11 +64,7 @@ def main() -> None:
         report["ratios"] = _ratios(report)
         if args.memory:
             report["memory"] = _measure_memory(work, photographs[:20])
-    print(_table(report))
-    if args.json:
-        args.json.write_text(json.dumps(report, indent=1) + "\n")
-        text = f"# Speed of extraction\n\n`{report['command']}`\n\n```\n{_table(report)}\n```\n"
-        args.json.with_suffix(".md").write_text(text)
+    tell(report, "Speed of extraction", _table(report), args.json)
 
 
 ENDINGS = {".jpg", ".jpeg"}
@@ -308,11 +304,8 @@ def _say(text: str) -> None:
 
 
 def _table(report: dict[str, Any]) -> str:
-    machine = report["machine"]
-    versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
-    where = f"{machine['date']}, {machine['processor']}, {machine['cores']} cores"
     lines = [
-        f"{where}, {machine['capability']}, GPU: {machine['gpu']}; {versions}",
+        described(report["machine"]),
         "",
         _row("forward pass alone", "images/s", "slowest", "fastest", "rel. error"),
     ]

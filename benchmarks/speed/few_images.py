@@ -36,7 +36,7 @@ def main() -> None:
     if args.one:
         print(json.dumps(_measure(args.one, [str(path) for path in paths])))
         return
-    from machine import describe
+    from machine import describe, tell
 
     versions = {"after": ROOT} | ({"before": args.before.resolve()} if args.before else {})
     runs: dict[str, dict[str, list[float]]] = {
@@ -60,11 +60,7 @@ def main() -> None:
         "images": len(paths),
         "seconds": runs,
     }
-    print(table := _table(report))
-    if args.json:
-        args.json.write_text(json.dumps(report, indent=1) + "\n")
-        text = f"# Speed of few images\n\n`{report['command']}`\n\n```\n{table}\n```\n"
-        args.json.with_suffix(".md").write_text(text)
+    tell(report, "Speed of few images", _table(report), args.json)
 
 
 def _arguments() -> argparse.Namespace:

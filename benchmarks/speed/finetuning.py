@@ -14,7 +14,6 @@ Markdown beside it), and as a table to the terminal.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import statistics
 import sys
@@ -26,7 +25,7 @@ from typing import Any
 
 import torch
 from bare_step import BareStep
-from machine import describe
+from machine import describe, described, tell
 from turns import again, seconds_of, spread
 
 from decaf.backbone.weights import DEFAULT_WEIGHTS
@@ -52,11 +51,7 @@ def main() -> None:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="decaf-speed-")))
         report = _measure(args, folder, stack)
-    print(_table(report))
-    if args.json:
-        args.json.write_text(json.dumps(report, indent=1) + "\n")
-        text = f"# Speed of fine-tuning\n\n`{report['command']}`\n\n```\n{_table(report)}\n```\n"
-        args.json.with_suffix(".md").write_text(text)
+    tell(report, "Speed of fine-tuning", _table(report), args.json)
 
 
 def _arguments() -> argparse.Namespace:
@@ -168,12 +163,10 @@ def _measure(args: argparse.Namespace, folder: Path, stack: ExitStack) -> dict[s
 
 
 def _table(report: dict[str, Any]) -> str:
-    machine, images = report["machine"], report["images"]
-    versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
-    where = f"{machine['date']}, {machine['processor']}, {machine['cores']} cores"
+    images = report["images"]
     counts = f"{images['training']} training images, {images['validation']} for validation"
     lines = [
-        f"{where}, {machine['capability']}, GPU: {machine['gpu']}; {versions}",
+        described(report["machine"]),
         f"{counts}; batch of {report['batch_size']}, {report['precision']}",
         "",
         _row("", "images/s", "slowest", "fastest", "overhead"),

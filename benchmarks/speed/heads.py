@@ -29,7 +29,6 @@ The result goes to ``--json`` (and as Markdown beside it), and as a table to the
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import sys
 import tempfile
@@ -40,7 +39,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from machine import describe
+from machine import describe, described, tell
 from scipy.special import logsumexp
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
@@ -88,11 +87,7 @@ def main() -> None:
     for name, head in _heads(args.all).items():
         _say(f"{name}, C by search, {len(splits)} splits")
         report["columns"].append({"head": name, **_column(X, codes, splits, head)})
-    print(_table(report))
-    if args.json:
-        args.json.write_text(json.dumps(report, indent=1) + "\n")
-        text = f"# Speed of the heads\n\n`{report['command']}`\n\n```\n{_table(report)}\n```\n"
-        args.json.with_suffix(".md").write_text(text)
+    tell(report, "Speed of the heads", _table(report), args.json)
     wrong = [problem for fit in report["fits"] for problem in fit["wrong"]]
     if wrong:
         sys.exit("; ".join(wrong))
@@ -322,13 +317,8 @@ def _say(text: str) -> None:
 
 
 def _table(report: dict[str, Any]) -> str:
-    machine = report["machine"]
-    versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
     lines = [
-        (
-            f"{machine['date']}, {machine['processor']}, {machine['cores']} cores, "
-            f"{machine['capability']}, GPU: {machine['gpu']}; {versions}"
-        ),
+        described(report["machine"]),
         f"{report['rows']} rows, {report['dimensions']} dimensions, {report['classes']} classes",
         "",
         _row("one fit", "C", "decaf s", "sklearn s", "ratio", "above", "optimum s", "ratio"),

@@ -21,7 +21,6 @@ the terminal.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import statistics
 import sys
@@ -34,7 +33,7 @@ from typing import Any
 
 import torch
 from bare_step import BareStep
-from machine import describe
+from machine import describe, described, tell
 from turns import again, seconds_of, spread
 
 from decaf.runtime.cores import available_cores
@@ -86,11 +85,7 @@ def main() -> None:
         report["step"] = {
             arch: _measure_steps(arch, packs, device, args) for arch in ("alexnet", "alexnet-2012")
         }
-    print(_table(report))
-    if args.json:
-        args.json.write_text(json.dumps(report, indent=1) + "\n")
-        text = f"# Speed of training\n\n`{report['command']}`\n\n```\n{_table(report)}\n```\n"
-        args.json.with_suffix(".md").write_text(text)
+    tell(report, "Speed of training", _table(report), args.json)
 
 
 ENDINGS = {".jpg", ".jpeg"}
@@ -284,10 +279,7 @@ def _say(text: str) -> None:
 
 
 def _table(report: dict[str, Any]) -> str:
-    machine = report["machine"]
-    versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
-    where = f"{machine['date']}, {machine['processor']}, {machine['cores']} cores"
-    lines = [f"{where}, {machine['capability']}, GPU: {machine['gpu']}; {versions}", ""]
+    lines = [described(report["machine"]), ""]
     lines.append(_row("packing", "images/s", "KB/image"))
     for name, run in report["packing"].items():
         size = f"{run['bytes_per_image'] / 1000:.1f}"
