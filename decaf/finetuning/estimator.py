@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +19,7 @@ from decaf.features.extract import extract
 from decaf.finetuning.data import VAL_FRACTION
 from decaf.finetuning.fine_tune import finetune
 from decaf.finetuning.settings import FinetuneSettings
-from decaf.images import ImageList, ImageRef, collect
+from decaf.images import ImageList, collect
 from decaf.images.listing.groups import find_groups
 from decaf.images.listing.image_list import RefList
 from decaf.train.pack.sources import source_of
@@ -180,42 +178,44 @@ class FineTuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if self.class_weight is not None:
             given["class_weights"] = self.class_weight
         settings = replace(self.settings or FinetuneSettings(), seed=seed, **given)
-        with tempfile.TemporaryDirectory(prefix="decaf-images-") as folder:
-            source = self._source(images, codes, seed, Path(folder))
-            try:
-                self.result_ = finetune(
-                    source,
-                    weights=self.weights,
-                    preprocess=self.preprocess,
-                    settings=settings,
-                    val_fraction=self.val_fraction,
-                    device=self.device,
-                    workers=self.workers,
-                    progress=False,
-                )
-            except ImageError as error:
-                if error.name is None:
-                    raise
-                # `_source` names images by their places. Nothing can be left out here: no remedy.
-                name = os.fsdecode(images.names[int(error.name)])
-                raise ImageError(error.status, error.message, name) from error
+        source = self._source(images, codes, seed)
+        try:
+            self.result_ = finetune(
+                source,
+                weights=self.weights,
+                preprocess=self.preprocess,
+                settings=settings,
+                val_fraction=self.val_fraction,
+                device=self.device,
+                workers=self.workers,
+                progress=False,
+            )
+        except ImageError as error:
+            if error.name is None:
+                raise
+            # `_source` names images by their places. Nothing can be left out here: no remedy.
+            name = os.fsdecode(images.names[int(error.name)])
+            raise ImageError(error.status, error.message, name) from error
         self.weights_: Weights = self.result_.weights
         self._backbone_: Backbone | None = None
         return self
 
-    def _source(self, images: ImageList, codes: np.ndarray, seed: int, folder: Path) -> ImageList:
+    def _source(self, images: ImageList, codes: np.ndarray, seed: int) -> ImageList:
         names = [str(name) for name in self.classes_.tolist()]
         # Classes are known by their names where these are sorted as they are, else by number.
         ids = names if names == sorted(set(names)) else [f"{i:06d}" for i in range(len(names))]
         # Images are known by their places: what is drawn does not depend on where they lie.
         places = [b"%09d" % row for row in range(len(images))]
-        refs = _written(images, folder) if images.in_memory else list(images.refs or ())
+        refs = None
+        if images.refs is not None:
+            refs = RefList(places, dict(enumerate(images.refs)))
         listed = ImageList(
             places,
             codes.astype(np.int64),
             tuple(ids),
             ({"kind": "estimator", "path": "X", "images": len(images)},),
-            RefList(places, dict(enumerate(refs))),
+            refs,
+            objects=images.objects,
             groups=images.groups,
             titles=tuple(names),
         )
@@ -320,18 +320,3 @@ def _one_an_item(X: Any) -> ImageList:
             "list among them?); an estimator takes one image an item"
         )
     return images
-
-
-def _written(images: ImageList, folder: Path) -> Sequence[ImageRef]:
-    """Write images that are in memory as files, every pixel as it is."""
-    from decaf.images.decoding.decode import from_object
-
-    refs = []
-    for row in range(len(images)):
-        pixels = from_object(images.get(row)).pixels.permute(1, 2, 0).contiguous().numpy()
-        path = folder / f"{row}.ppm"
-        path.write_bytes(b"P6\n%d %d\n255\n" % (pixels.shape[1], pixels.shape[0]))
-        with open(path, "ab") as file:
-            file.write(pixels.tobytes())
-        refs.append(ImageRef(os.fsencode(path)))
-    return refs

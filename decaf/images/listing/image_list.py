@@ -316,8 +316,9 @@ class ImageList:
         Parameters
         ----------
         lists : sequence of ImageList
-            None of them in memory.
+            All of them in memory, or none.
         """
+        in_memory = any(images.in_memory for images in lists)
         splits = groups = None
         if any(images.splits is not None for images in lists):
             splits = tuple(name for each in lists for name in each.splits or ("",) * len(each))
@@ -328,7 +329,8 @@ class ImageList:
             np.concatenate([images.labels for images in lists]),
             lists[0].class_names,
             tuple(source for images in lists for source in images.sources),
-            JoinedRefs([images.refs for images in lists if images.refs is not None]),
+            None if in_memory else JoinedRefs([each.refs for each in lists if each.refs]),
+            objects=_Joined(lists) if in_memory else None,
             splits=splits,
             groups=groups,
             titles=lists[0].titles,
@@ -374,6 +376,20 @@ def _unwrapped(item: Any) -> Any:
             if key in item:
                 return item[key]
     return item
+
+
+class _Joined:
+    """The images in memory of several lists, each still made when it is asked for."""
+
+    def __init__(self, lists: Sequence[ImageList]) -> None:
+        self._places = [(images, row) for images in lists for row in range(len(images))]
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, index: int) -> Any:
+        images, row = self._places[index]
+        return images.get(row)
 
 
 class _Picked:

@@ -15,7 +15,7 @@ from functools import partial
 import numpy as np
 
 from decaf.errors import ImageError, Stopped
-from decaf.images import ImageList
+from decaf.images import ImageList, ImageRef
 from decaf.images.status import Outcome
 from decaf.images.workers.pool import Job, Pool
 from decaf.train.pack.pixels import PackSettings, Stored, may_keep, own_jpeg, store
@@ -71,7 +71,6 @@ def stream_rows(
     ImageError
         With `raise_bad`, for the first bad image seen.
     """
-    assert images.refs is not None
     feed = _Feed(deque(ranges), settings.size, stop)
     with _Encoders(threads, settings, train) as encoders:
         while True:
@@ -160,7 +159,8 @@ class _Encoders:
     def decoded(self, block: _Block, job: Job, outcome: Outcome) -> None:
         """Take what came of decoding; of a bad image nothing is made."""
         good = outcome.status == "ok"
-        ref = job.source if good and may_keep(outcome, self._settings) else None
+        kept = good and isinstance(job.source, ImageRef) and may_keep(outcome, self._settings)
+        ref = job.source if kept else None
         if good and (ref is None or not _forwards_only(job)):
             own = None if ref is None else partial(own_jpeg, ref, outcome)
             self._encode(block, job, outcome, own)
@@ -189,7 +189,7 @@ class _Encoders:
 
 
 def _forwards_only(job: Job) -> bool:
-    return bool(job.source.kind.startswith("tar."))
+    return isinstance(job.source, ImageRef) and job.source.kind.startswith("tar.")
 
 
 def _encode(
@@ -236,7 +236,6 @@ class _Feed:
 
     def next_job(self, images: ImageList) -> Job | None:
         """Begin an image; None if there is none to be begun."""
-        assert images.refs is not None
         if not self._rows:
             if not self._ranges or (self._stop is not None and self._stop.is_set()):
                 return None
@@ -246,7 +245,8 @@ class _Feed:
         row = self._rows.popleft()
         assert self._current is not None
         self._blocks[row] = self._current
-        return Job(row, images.refs[row], np.empty((1, self._size, self._size, 3), np.uint8))
+        source = partial(images.get, row) if images.refs is None else images.refs[row]
+        return Job(row, source, np.empty((1, self._size, self._size, 3), np.uint8))
 
     def block(self, row: int) -> _Block:
         """Return the block of an image that is in flight."""
