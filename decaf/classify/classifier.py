@@ -18,9 +18,8 @@ from decaf.classify.locate_weights import (
     named_backbone,
 )
 from decaf.errors import HeadError, SettingError, Stopped
-from decaf.features.extract import check_settings
 from decaf.features.extraction import Extraction
-from decaf.features.run import RunSettings
+from decaf.features.settings import RunSettings, check_settings
 from decaf.features.store.file import FeatureFile
 from decaf.heads.calibration import head_scores, softmax
 from decaf.heads.identity import FeatureIdentity

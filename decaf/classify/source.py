@@ -24,7 +24,8 @@ from decaf.errors import (
     SettingError,
     WeightsError,
 )
-from decaf.features.extract import ON_ERROR, extract
+from decaf.features.extract import extract
+from decaf.features.settings import ON_ERROR
 from decaf.features.store.file import FeatureFile
 from decaf.images import ImageList, collect
 from decaf.images.decoding.formats import is_hdf5

@@ -21,7 +21,7 @@ import torch
 from decaf.backbone.engine import Engine
 from decaf.errors import WeightsError
 from decaf.features.extraction import Extraction
-from decaf.features.run import RunSettings
+from decaf.features.settings import RunSettings
 
 if TYPE_CHECKING:
     from decaf.backbone.model import Backbone

@@ -14,7 +14,7 @@ import numpy as np
 from decaf.backbone.weights import DEFAULT_WEIGHTS
 from decaf.errors import SettingError
 from decaf.features.extraction import Extraction
-from decaf.features.run import RunSettings
+from decaf.features.settings import RunSettings, check_settings
 from decaf.features.write import write_features
 from decaf.images import collect
 from decaf.images.status import STATUS_NAMES
@@ -27,9 +27,7 @@ if TYPE_CHECKING:
     from decaf.features.store.file import FeatureFile
     from decaf.images.spec import PreprocessSpec
 
-__all__ = ["check_settings", "extract", "warn_of_bad"]
-
-ON_ERROR = ("raise", "record")
+__all__ = ["extract", "warn_of_bad"]
 
 
 def extract(
@@ -202,20 +200,6 @@ def _backbone(weights: Any, settings: RunSettings, preprocess: Any) -> Backbone:
     backbone = weights if isinstance(weights, Backbone) else load_backbone(weights)
     resolve_layers(backbone.spec, settings.layers)
     return backbone.with_preprocess(preprocess)
-
-
-def check_settings(on_error: Any, batch_size: Any, workers: Any) -> None:
-    """Refuse what does not say how an extraction is to go.
-
-    Raises
-    ------
-    SettingError
-    """
-    if on_error not in ON_ERROR:
-        raise SettingError(f"`on_error` {on_error!r} is not one of {', '.join(ON_ERROR)}")
-    for name, number, least in (("batch_size", batch_size, 1), ("workers", workers, 0)):
-        if number is not None and (not isinstance(number, int) or number < least):
-            raise SettingError(f"`{name}` {number!r}: must be a whole number from {least} on")
 
 
 def warn_of_bad(status: np.ndarray, stacklevel: int) -> None:

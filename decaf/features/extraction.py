@@ -17,7 +17,7 @@ import numpy as np
 from decaf.errors import ImageError, Stopped
 from decaf.features.batches import Feed, Passes
 from decaf.features.rows import Rows
-from decaf.features.run import RunSettings
+from decaf.features.settings import RunSettings
 from decaf.images.status import Outcome
 from decaf.images.workers.decoders import Decoders, warm_decoders
 from decaf.runtime.cores import available_cores

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import torch
 
     from decaf.backbone.model import Backbone
-    from decaf.features.run import RunSettings
+    from decaf.features.settings import RunSettings
     from decaf.images import ImageList
 
 __all__ = ["RowCache", "rows_of", "shared_rows"]

@@ -13,9 +13,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from decaf.backbone.weights import DEFAULT_WEIGHTS
 from decaf.errors import InputError, SettingError
-from decaf.features.extract import check_settings, warn_of_bad
+from decaf.features.extract import warn_of_bad
 from decaf.features.row_cache import rows_of
-from decaf.features.run import RunSettings
+from decaf.features.settings import RunSettings, check_settings
 from decaf.images import collect
 
 if TYPE_CHECKING:

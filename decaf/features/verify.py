@@ -13,7 +13,7 @@ import numpy as np
 
 from decaf.errors import FeatureFileError, ImageError, InputError, SettingError, WeightsError
 from decaf.features.extraction import Extraction
-from decaf.features.run import RunSettings
+from decaf.features.settings import RunSettings
 from decaf.features.store.content import read_content
 from decaf.features.store.file import FeatureFile, open_features
 from decaf.images import ImageList, ImageRef, collect

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import platform
 import threading
 from collections.abc import Callable, Generator
 from pathlib import Path
@@ -12,7 +14,6 @@ import numpy as np
 
 from decaf.errors import FeatureFileError
 from decaf.features.rows import Rows
-from decaf.features.run import environment
 from decaf.features.store.assemble import FileHead, write_feature_file
 from decaf.features.store.file import FeatureFile
 from decaf.storage.records import differences
@@ -109,7 +110,6 @@ class _FeatureOutput(ShardedFile[Rows]):
 
     def assemble(self, shards: ShardDirectory[Rows]) -> None:
         extraction, images = self._extraction, self.images
-        threads = extraction.threads * extraction.torch_threads
         head = FileHead(
             names=images.names,
             labels=images.labels,
@@ -117,11 +117,28 @@ class _FeatureOutput(ShardedFile[Rows]):
             splits=images.splits,
             groups=images.groups,
             run=self._run,
-            environment=environment(str(extraction.device), images.sources, threads),
+            environment=_environment(extraction),
             decaf_version=__version__,
             created=shards.header["created"],
         )
         write_feature_file(self.path, head, self._layers, shards.all_rows(len(images)))
+
+
+def _environment(extraction: Extraction) -> dict[str, Any]:
+    """Describe where a run took place: recorded for the reader, no part of the fingerprint."""
+    import torch
+
+    described = {
+        "device": str(extraction.device),
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        "threads": extraction.threads * extraction.torch_threads,
+        "directory": os.getcwd(),
+        "sources": list(extraction.images.sources),
+    }
+    if extraction.device.type == "cuda":
+        described["gpu"] = torch.cuda.get_device_name(extraction.device)
+    return described
 
 
 def _row_shapes(extraction: Extraction) -> dict[str, tuple[int, ...]]:

@@ -61,8 +61,8 @@ class FeatureIdentity:
         Parameters
         ----------
         features : FeatureFile or mapping
-            The mapping is what `FeatureFile.run` holds, or `decaf.features.run.RunSettings.record`
-            gives.
+            The mapping is what `FeatureFile.run` holds, or
+            `decaf.features.settings.RunSettings.record` returns.
         layer : str
 
         Returns

@@ -17,7 +17,7 @@ from decaf.backbone.model import Backbone, load_backbone
 from decaf.errors import DecafError, ImageError, Stopped
 from decaf.features.extraction import Extraction
 from decaf.features.rows import Rows
-from decaf.features.run import RunSettings
+from decaf.features.settings import RunSettings
 from decaf.images import ImageList, collect
 from decaf.images.status import NO_DIGEST, Outcome
 from decaf.images.workers.pool import Job

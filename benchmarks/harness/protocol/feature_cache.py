@@ -22,7 +22,7 @@ from datasets.dataset import Dataset
 from decaf.backbone.weights import DEFAULT_WEIGHTS
 from decaf.errors import OutputError, ResumeError
 from decaf.features.extract import extract
-from decaf.features.run import RunSettings
+from decaf.features.settings import RunSettings
 from decaf.features.store.file import FeatureFile, open_features
 from decaf.storage.atomic import disk_errors
 

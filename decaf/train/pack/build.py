@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from decaf.errors import PackError, SettingError
+from decaf.features.settings import ON_ERROR
 from decaf.images import ImageList
 from decaf.images.status import STATUS_NAMES
 from decaf.images.workers.decoders import Decoders, warm_decoders
@@ -35,7 +36,6 @@ from decaf.version import __version__
 
 __all__ = ["make_pack"]
 
-ON_ERROR = ("raise", "record")
 # Of a shard: what a crash may cost, against the price of a sync to disk for each.
 SHARD_BYTES = 16 << 20
 SHARD_ROWS = (16, 1024)

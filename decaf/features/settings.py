@@ -1,10 +1,7 @@
-"""The settings of an extraction: everything that determines a row, and what does not."""
+"""The settings of an extraction: what determines a row, and checks of those that do not."""
 
 from __future__ import annotations
 
-import os
-import platform
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,15 +11,11 @@ from decaf.images.crops import CROPS
 if TYPE_CHECKING:
     from decaf.backbone.model import Backbone
 
-__all__ = [
-    "DTYPES",
-    "PRECISIONS",
-    "RunSettings",
-    "environment",
-]
+__all__ = ["DTYPES", "ON_ERROR", "PRECISIONS", "RunSettings", "check_settings"]
 
 PRECISIONS = ("fp32", "bf16")
 DTYPES = ("float32", "float16")
+ON_ERROR = ("raise", "record")
 
 
 @dataclass(frozen=True)
@@ -79,18 +72,20 @@ class RunSettings:
         }
 
 
-def environment(device: str, sources: Sequence[Any], threads: int) -> dict[str, Any]:
-    """Describe where a run took place: recorded for the reader, no part of the fingerprint."""
-    import torch
+def check_settings(on_error: Any, batch_size: Any, workers: Any) -> None:
+    """Refuse what does not say how an extraction is to go.
 
-    described = {
-        "device": device,
-        "platform": platform.platform(),
-        "python": platform.python_version(),
-        "threads": threads,
-        "directory": os.getcwd(),
-        "sources": list(sources),
-    }
-    if device.startswith("cuda"):
-        described["gpu"] = torch.cuda.get_device_name(device)
-    return described
+    Parameters
+    ----------
+    on_error, batch_size, workers
+        As `decaf.extract` has them.
+
+    Raises
+    ------
+    SettingError
+    """
+    if on_error not in ON_ERROR:
+        raise SettingError(f"`on_error` {on_error!r} is not one of {', '.join(ON_ERROR)}")
+    for name, number, least in (("batch_size", batch_size, 1), ("workers", workers, 0)):
+        if number is not None and (not isinstance(number, int) or number < least):
+            raise SettingError(f"`{name}` {number!r}: must be a whole number from {least} on")
