@@ -41,7 +41,7 @@ from decaf.finetuning.settings import FinetuneSettings
 from decaf.heads import load_head
 from decaf.images.listing.splits import draw_order
 from decaf.runtime.memory import keep_freed_memory
-from decaf.storage.atomic import write_atomically
+from decaf.storage import write_atomically
 from harness.protocol.feature_cache import cached_features
 from harness.protocol.splits import salt_of
 from report import (

@@ -38,7 +38,7 @@ from decaf.images.listing.class_folders import find_layout
 from decaf.images.listing.splits import draw_order
 from decaf.runtime.device import bf16_is_native
 from decaf.runtime.processes import World
-from decaf.storage.atomic import write_atomically
+from decaf.storage import write_atomically
 from decaf.train.loop import train_to_end
 from decaf.train.pack.build import make_pack
 from decaf.train.pack.reader import Pack

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from decaf.errors import InputError, OutputError, SettingError
-from decaf.storage.atomic import disk_errors, write_atomically
+from decaf.storage import disk_errors, write_atomically
 from report.benchmark import BenchmarkReport
 from report.charts import chart_file
 from report.rendering import report_markdown, report_page

@@ -34,8 +34,7 @@ from decaf.images.listing.image_list import RefList
 from decaf.images.listing.labels import common_folder
 from decaf.images.listing.recognise import is_kind
 from decaf.images.spec import PreprocessSpec, override_preprocess
-from decaf.storage.atomic import disk_errors
-from decaf.storage.records import differences
+from decaf.storage import differences, disk_errors
 
 if TYPE_CHECKING:
     from decaf.backbone.model import Backbone

@@ -231,7 +231,7 @@ def _opened(out: str | None) -> Iterator[TextIO]:
     if out is None:
         yield sys.stdout
         return
-    from decaf.storage.atomic import disk_errors, whole_file
+    from decaf.storage import disk_errors, whole_file
 
     path = Path(out)
     with disk_errors(path, "nothing was written"), whole_file(path) as stream:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from decaf.errors import OutputError
 from decaf.evaluate.classification import Evaluation
-from decaf.storage.atomic import disk_errors, write_atomically
+from decaf.storage import disk_errors, write_atomically
 
 __all__ = ["check_report_path", "save_report"]
 

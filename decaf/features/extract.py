@@ -20,7 +20,7 @@ from decaf.images import collect
 from decaf.images.status import STATUS_NAMES
 from decaf.images.workers.decoders import warm_decoders
 from decaf.runtime.cores import local_rank
-from decaf.storage.resumable import check_output_path
+from decaf.storage import check_output_path
 
 if TYPE_CHECKING:
     from decaf.backbone.model import Backbone

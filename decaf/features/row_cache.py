@@ -12,7 +12,7 @@ import numpy as np
 
 from decaf.errors import ImageError
 from decaf.features.extraction import Extraction
-from decaf.storage.records import fingerprint
+from decaf.storage import fingerprint
 
 if TYPE_CHECKING:
     import torch

@@ -20,7 +20,7 @@ from decaf.images import ImageList, ImageRef, collect
 from decaf.images.listing.image_list import CONTAINER_KINDS
 from decaf.images.listing.sources import MEMORY_KINDS
 from decaf.images.spec import PreprocessSpec
-from decaf.storage.records import differences
+from decaf.storage import differences
 
 if TYPE_CHECKING:
     from decaf.backbone.model import Backbone

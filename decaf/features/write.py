@@ -16,9 +16,7 @@ from decaf.errors import FeatureFileError
 from decaf.features.rows import Rows
 from decaf.features.store.assemble import FileHead, write_feature_file
 from decaf.features.store.file import FeatureFile
-from decaf.storage.records import differences
-from decaf.storage.resumable import ShardedFile, fill
-from decaf.storage.shards import ShardDirectory
+from decaf.storage import ShardDirectory, ShardedFile, differences, fill
 from decaf.storage.unfinished import UNKNOWN_CONTENT, changed_image
 from decaf.version import __version__
 

@@ -10,7 +10,7 @@ from typing import Any
 from decaf.errors import OutputError
 from decaf.finetuning.result import Finetuned
 from decaf.images.listing.folders import path_text
-from decaf.storage.atomic import disk_errors, write_atomically
+from decaf.storage import disk_errors, write_atomically
 from decaf.train.recipe import TrainSettings
 
 __all__ = ["card_text", "check_card_path", "write_card"]

@@ -11,10 +11,9 @@ from typing import Any
 from torch import Tensor
 
 from decaf.errors import OutputError, ResumeError, Stopped
-from decaf.storage.atomic import SUFFIX, disk_errors
+from decaf.storage import RunFolder, differences, disk_errors
+from decaf.storage.atomic import SUFFIX
 from decaf.storage.lock import LOCK_NAME
-from decaf.storage.records import differences
-from decaf.storage.run_folder import RunFolder
 from decaf.train.checkpoint import read_checkpoint, write_checkpoint
 
 __all__ = ["WorkFolder"]

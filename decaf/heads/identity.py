@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from decaf.errors import HeadError
-from decaf.storage.records import differences, fingerprint
+from decaf.storage import differences, fingerprint
 
 if TYPE_CHECKING:
     from decaf.features.store.file import FeatureFile

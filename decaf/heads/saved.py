@@ -45,8 +45,7 @@ from decaf.heads.estimator_record import (
 from decaf.heads.identity import FeatureIdentity
 from decaf.heads.linear import LinearHead
 from decaf.images.listing.recognise import is_kind, not_wanted
-from decaf.storage.atomic import disk_errors, write_atomically
-from decaf.storage.records import canonical_json
+from decaf.storage import canonical_json, disk_errors, write_atomically
 from decaf.storage.tensors import TensorFileKind, json_field
 from decaf.version import __version__
 

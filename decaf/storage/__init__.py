@@ -1,5 +1,48 @@
-"""How output comes to be on a disk: whole under its name or not there, and told where it fails."""
+"""How output comes to be on a disk: whole under its name or not there, and told where it fails.
+
+A file is written by `write_atomically` or `whole_file`; one that takes long is made of shards
+(`ShardedFile`, `fill`); and a run that leaves several works in a folder of its own (`RunFolder`).
+What needs numpy, HDF5 or torch is loaded when it is first used.
+"""
 
 from __future__ import annotations
 
-__all__: list[str] = []
+from typing import TYPE_CHECKING
+
+from decaf.lazy import lazy_names
+from decaf.storage.atomic import disk_errors, temporary_path, whole_file, write_atomically
+from decaf.storage.records import canonical_json, differences, fingerprint
+
+if TYPE_CHECKING:
+    from decaf.storage.resumable import ShardedFile, check_output_path, fill
+    from decaf.storage.run_folder import RunFolder
+    from decaf.storage.shards import ShardDirectory
+    from decaf.storage.unfinished import Entry
+
+__all__ = [
+    "Entry",
+    "RunFolder",
+    "ShardDirectory",
+    "ShardedFile",
+    "canonical_json",
+    "check_output_path",
+    "differences",
+    "disk_errors",
+    "fill",
+    "fingerprint",
+    "temporary_path",
+    "whole_file",
+    "write_atomically",
+]
+
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "Entry": "decaf.storage.unfinished",
+        "RunFolder": "decaf.storage.run_folder",
+        "ShardDirectory": "decaf.storage.shards",
+        "ShardedFile": "decaf.storage.resumable",
+        "check_output_path": "decaf.storage.resumable",
+        "fill": "decaf.storage.resumable",
+    },
+)

@@ -21,8 +21,8 @@ from torch import Tensor
 
 from decaf.backbone.weights.state import state_sha256
 from decaf.errors import OutputError, ResumeError
-from decaf.storage.atomic import SUFFIX, disk_errors, remove_leftover, whole_file
-from decaf.storage.run_folder import RunFolder
+from decaf.storage import RunFolder, disk_errors, whole_file
+from decaf.storage.atomic import SUFFIX, remove_leftover
 from decaf.storage.tensors import write_tensors
 from decaf.version import __version__
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from decaf.errors import SettingError
-from decaf.storage.atomic import disk_errors, write_atomically
+from decaf.storage import disk_errors, write_atomically
 
 __all__ = ["COLUMNS", "Log", "can_draw", "draw_curves", "read_log", "wants_tensorboard"]
 

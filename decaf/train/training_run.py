@@ -21,7 +21,7 @@ from decaf.backbone.weights.state import Weights
 from decaf.errors import OutputError, SettingError, WeightsError
 from decaf.runtime.cores import cores_of_process
 from decaf.runtime.processes import World
-from decaf.storage.atomic import disk_errors
+from decaf.storage import disk_errors
 from decaf.train.checkpoint import WEIGHTS_FILE, TrainingFolder
 from decaf.train.feed import Normaliser, Split, steps_per_epoch
 from decaf.train.initial_weights import preprocess_of, start_state

@@ -19,10 +19,7 @@ import numpy.typing as npt
 
 from decaf.errors import InputError
 from decaf.images import ImageList, ImageRef
-from decaf.storage.atomic import whole_file, write_atomically
-from decaf.storage.resumable import ShardedFile
-from decaf.storage.shards import ShardDirectory
-from decaf.storage.unfinished import Entry
+from decaf.storage import Entry, ShardDirectory, ShardedFile, whole_file, write_atomically
 
 __all__ = ["Bad", "EncodedFile", "EncodedRows"]
 

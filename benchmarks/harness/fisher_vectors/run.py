@@ -20,8 +20,7 @@ from decaf.images import ImageRef
 from decaf.runtime.cores import cores_of_process
 from decaf.runtime.processes import World
 from decaf.runtime.progress import progress_for
-from decaf.storage.atomic import disk_errors
-from decaf.storage.resumable import fill
+from decaf.storage import disk_errors, fill
 from harness.fisher_vectors.descriptors import dense_sift, grey_image
 from harness.fisher_vectors.encoded_file import BLOCK, Bad, EncodedFile, EncodedRows
 from harness.fisher_vectors.encoding import encode

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from decaf.errors import InputError
-from decaf.storage.atomic import write_atomically
+from decaf.storage import write_atomically
 from harness.fisher_vectors.settings import FisherVectorSettings, require
 
 __all__ = ["Vocabulary", "learn_vocabularies", "load_vocabulary", "save_vocabulary"]

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from datasets.dataset import Dataset
 from decaf.errors import InputError
-from decaf.storage.atomic import disk_errors
+from decaf.storage import disk_errors
 from harness.fisher_vectors import (
     FisherVectors,
     FisherVectorSettings,

@@ -24,7 +24,7 @@ from decaf.errors import OutputError, ResumeError
 from decaf.features.extract import extract
 from decaf.features.settings import RunSettings
 from decaf.features.store.file import FeatureFile, open_features
-from decaf.storage.atomic import disk_errors
+from decaf.storage import disk_errors
 
 if TYPE_CHECKING:
     from decaf.backbone.model import Backbone

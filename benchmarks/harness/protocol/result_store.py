@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 from datasets.dataset import Dataset
-from decaf.storage.atomic import disk_errors, write_atomically
+from decaf.storage import disk_errors, write_atomically
 
 __all__ = ["ResultStore", "code_digest", "images_digest", "versions"]
 

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from datasets.dataset import Dataset
 from decaf.errors import InputError, SettingError
 from decaf.images.listing.splits import draw_order
-from decaf.storage.atomic import disk_errors, write_atomically
+from decaf.storage import disk_errors, write_atomically
 
 __all__ = [
     "Split",

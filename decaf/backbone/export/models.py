@@ -25,7 +25,7 @@ from decaf.backbone.weights.load import Weights, load_weights
 from decaf.errors import DecafError, OutputError, SettingError
 from decaf.images.preprocess import normalise
 from decaf.images.spec import PreprocessSpec
-from decaf.storage.atomic import disk_errors, temporary_path, whole_file
+from decaf.storage import disk_errors, temporary_path, whole_file
 from decaf.version import __version__
 
 __all__ = [

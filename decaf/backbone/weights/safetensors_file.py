@@ -48,7 +48,7 @@ from decaf.backbone.weights.state import MEAN_IMAGE, Weights, check_layout
 from decaf.errors import OutputError, SettingError, WeightsError
 from decaf.images.listing.recognise import recognise
 from decaf.images.spec import PreprocessSpec
-from decaf.storage.atomic import disk_errors, whole_file
+from decaf.storage import disk_errors, whole_file
 from decaf.storage.tensors import TensorFileKind, json_field, write_tensors
 from decaf.version import __version__
 

@@ -17,9 +17,8 @@ from decaf.features.store import schema
 from decaf.features.store.content import ContentDigest, read_content
 from decaf.features.store.file import FeatureFile
 from decaf.images.status import STATUS_NAMES
-from decaf.storage.atomic import temporary_path, whole_file
+from decaf.storage import fingerprint, temporary_path, whole_file
 from decaf.storage.hdf5 import hdf5_output, text_array, write_text_attribute
-from decaf.storage.records import fingerprint
 
 __all__ = ["FileHead", "write_feature_file"]
 

@@ -19,8 +19,7 @@ from decaf.errors import OutputError, SettingError
 from decaf.features.store.file import FeatureFile
 from decaf.features.store.schema import GROUP, NO_LABEL, SPLIT
 from decaf.images.listing.folders import path_text
-from decaf.storage.atomic import disk_errors, whole_file
-from decaf.storage.records import canonical_json
+from decaf.storage import canonical_json, disk_errors, whole_file
 
 __all__ = ["ENDINGS", "Exported", "export_features", "spreadsheet_cell"]
 

@@ -10,8 +10,8 @@ import h5py
 
 from decaf.features.store import schema
 from decaf.features.store.schema import FEATURE_FILE
+from decaf.storage import fingerprint
 from decaf.storage.hdf5_checks import MAX_CLASSES, HDF5Check
-from decaf.storage.records import fingerprint
 
 __all__ = ["Contents", "check_contents"]
 

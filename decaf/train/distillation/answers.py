@@ -23,9 +23,8 @@ import torch
 from decaf.errors import OutputError, ResumeError, Stopped
 from decaf.runtime.processes import World
 from decaf.runtime.progress import progress_for
-from decaf.storage.atomic import disk_errors
-from decaf.storage.records import fingerprint
-from decaf.storage.shards import ShardDirectory, ShardWriter
+from decaf.storage import ShardDirectory, disk_errors, fingerprint
+from decaf.storage.shards import ShardWriter
 from decaf.storage.unfinished import open_shards
 from decaf.train.distillation.teacher import Teacher
 from decaf.train.feed import ahead, decoding_threads

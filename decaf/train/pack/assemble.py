@@ -16,9 +16,8 @@ import numpy as np
 from decaf.errors import OutputError, PackError
 from decaf.images import ImageList
 from decaf.images.status import STATUS_NAMES
-from decaf.storage.atomic import temporary_path, whole_file
+from decaf.storage import ShardDirectory, temporary_path, whole_file
 from decaf.storage.hdf5 import HDF5Output, hdf5_output, text_array, write_text_attribute
-from decaf.storage.shards import ShardDirectory
 from decaf.train.pack import schema
 from decaf.train.pack.reader import Pack
 from decaf.train.pack.rows import PackRows

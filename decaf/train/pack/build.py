@@ -21,10 +21,8 @@ from decaf.images.status import STATUS_NAMES
 from decaf.images.workers.decoders import Decoders, warm_decoders
 from decaf.runtime.cores import available_cores
 from decaf.runtime.processes import World
-from decaf.storage.records import differences
-from decaf.storage.resumable import ShardedFile, check_output_path, fill
-from decaf.storage.shards import ShardDirectory
-from decaf.storage.unfinished import UNKNOWN_CONTENT, Entry, changed_image
+from decaf.storage import Entry, ShardDirectory, ShardedFile, check_output_path, differences, fill
+from decaf.storage.unfinished import UNKNOWN_CONTENT, changed_image
 from decaf.train.pack.assemble import PackHead, need_room, write_pack
 from decaf.train.pack.pixels import PackSettings
 from decaf.train.pack.readable import ReadableImages

@@ -40,8 +40,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from decaf.errors import PackError
+from decaf.storage import canonical_json
 from decaf.storage.hdf5_checks import FileKind
-from decaf.storage.records import canonical_json
 
 __all__ = [
     "BAD",

@@ -16,7 +16,8 @@ from decaf.images import ImageList
 from decaf.images.decoding.limits import MAX_NAME_BYTES
 from decaf.images.listing.class_folders import Layout
 from decaf.images.listing.splits import draw_share
-from decaf.storage.unfinished import Entry, describe_images
+from decaf.storage import Entry
+from decaf.storage.unfinished import describe_images
 from decaf.train.pack import ilsvrc
 from decaf.train.pack.labelled import (
     below_source,
