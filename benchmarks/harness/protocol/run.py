@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from datasets.dataset import Dataset
 from decaf.backbone.weights import DEFAULT_WEIGHTS, is_registry_name
-from decaf.storage.atomic import disk_errors
+from decaf.storage import disk_errors
 from harness.protocol.feature_cache import CachedFeatures, cache_folder, cached_features
 from harness.protocol.result_store import ResultStore
 
