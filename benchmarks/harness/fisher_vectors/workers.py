@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from functools import cache
 from typing import TypeVar
 
 from joblib import Parallel, delayed, parallel_config
@@ -91,11 +90,12 @@ class Workers:
                 if self._stop.is_set():
                     return
                 items = [(row, images[row]) for row in rows]
-                yield delayed(_apply)(task, number, items, os.getpid())
+                yield delayed(_apply)(task, number, items)
 
         done = 0
         # One core each, or the threads of each process would stand in the way of those of others.
-        with parallel_config("loky", inner_max_num_threads=1):
+        backend = {"initializer": _make_ready, "initargs": (os.getpid(),)}
+        with parallel_config("loky", inner_max_num_threads=1, **backend):
             parallel = Parallel(
                 max(1, self._count),
                 return_as="generator_unordered",
@@ -117,10 +117,8 @@ class Workers:
 
 
 def _apply(
-    task: Task[Result], number: int, items: list[tuple[int, ImageRef]], caller: int
+    task: Task[Result], number: int, items: list[tuple[int, ImageRef]]
 ) -> tuple[int, list[Result | Failure]]:
-    if os.getpid() != caller:
-        _make_ready(caller)
     results: list[Result | Failure] = []
     for row, image in items:
         try:
@@ -130,7 +128,6 @@ def _apply(
     return number, results
 
 
-@cache
 def _make_ready(caller: int) -> None:
     """Make a process ready to work for the one that called."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the caller decides
