@@ -333,10 +333,10 @@ def _refuse_few(
             f"{prefix}there is only one class, {kept[0]!r}; a classifier needs two or more: the "
             "first folder below the one given names the class"
         )
-    found = f"only one class, {kept[0]!r}, has" if kept else "no class has"
+    classes = f"only one class, {kept[0]!r}, has" if kept else "no class has"
     once = " (exact copies count once)" if copies else ""
     raise InputError(
-        f"{prefix}{found} images enough: {_listed(left_out)} with fewer than {min_images} "
+        f"{prefix}{classes} images enough: {_listed(left_out)} with fewer than {min_images} "
         f"different ones{once}; a classifier needs two classes, ten images or more of each are "
         "advisable"
     )

@@ -138,8 +138,8 @@ def _settings(start: str, settings: TrainSettings) -> list[tuple[str, str]]:
     unused = {"preset", "arch", "init", "patience", "max_drops"}
     unused |= {"nesterov", "momentum"} if settings.optimizer == "adamw" else set()
     unused |= {"lr_factor"} if settings.schedule != "step" else set()
-    found = [("start", start), *settings.to_dict().items()]
-    return [(k, _value(v)) for k, v in found if k not in unused and v not in (None, "")]
+    used = [("start", start), *settings.to_dict().items()]
+    return [(k, _value(v)) for k, v in used if k not in unused and v not in (None, "")]
 
 
 def _curves(result: Finetuned) -> list[str]:

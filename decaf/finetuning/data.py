@@ -277,11 +277,11 @@ def groups_by_name(pack: Pack, source: ImageList | None, groups: Any) -> dict[by
         As in `decaf.finetune`.
     """
     if source is not None:
-        names, found = source.names, source.groups
+        names, group_names = source.names, source.groups
     else:
         names = pack.splits["train"].names
-        found = find_groups(groups, names, names, None)
-    return None if found is None else dict(zip(names, found, strict=True))
+        group_names = find_groups(groups, names, names, None)
+    return None if group_names is None else dict(zip(names, group_names, strict=True))
 
 
 def divided(
@@ -319,8 +319,10 @@ def divided(
     train = pack.splits["train"]
     own = None if groups is None else tuple(groups.get(name, "") for name in train.names)
     if val_pack is not None:
-        found = next(val_pack.splits[s] for s in ("val", "test", "train") if s in val_pack.splits)
-        return Packed(pack, train, _renumbered(pack, val_pack, found), val_pack, own)
+        validation = next(
+            val_pack.splits[s] for s in ("val", "test", "train") if s in val_pack.splits
+        )
+        return Packed(pack, train, _renumbered(pack, val_pack, validation), val_pack, own)
     if "val" in pack.splits:
         return Packed(pack, train, pack.splits["val"], pack, own)
     check_fraction(val_fraction)
@@ -445,5 +447,5 @@ def _digests(split: Any) -> Sequence[np.ndarray]:
     rows: Any = slice(None)
     if isinstance(split, PickedSplit):
         rows, split = split.rows, split.split
-    found: Sequence[np.ndarray] = split.content_sha256[rows]
-    return found
+    digests: Sequence[np.ndarray] = split.content_sha256[rows]
+    return digests

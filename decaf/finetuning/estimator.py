@@ -248,7 +248,7 @@ class FineTuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self, "weights_")
         _one_an_item(X)
         try:
-            found = extract(
+            probabilities = extract(
                 _items(X),
                 "prob",
                 weights=self._loaded(),
@@ -259,8 +259,8 @@ class FineTuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             )
         except ImageError as error:
             raise ImageError(error.status, error.message, error.name, error.row) from error
-        assert isinstance(found, np.ndarray)
-        return found
+        assert isinstance(probabilities, np.ndarray)
+        return probabilities
 
     def predict(self, X: Any) -> np.ndarray:
         """Return the class of each image.
@@ -275,8 +275,8 @@ class FineTuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             Of the type of the classes.
         """
         best = self.predict_proba(X).argmax(axis=1)
-        found: np.ndarray = self.classes_[best]
-        return found
+        answers: np.ndarray = self.classes_[best]
+        return answers
 
     def _loaded(self) -> Backbone:
         if getattr(self, "_backbone_", None) is None:

@@ -94,14 +94,14 @@ def layer_values(
     -------
     ndarray of float32, shape (N, D)
     """
-    found: list[np.ndarray] = []
+    blocks: list[np.ndarray] = []
     rows = np.arange(len(split))
     with evaluating(network):
         for _, crops in centre_crops(split, rows, preprocess, workers):
             pixels = normalise(crops, preprocess, mean_image=mean_image).to(device)
             values = network.tap(pixels.contiguous(memory_format=torch.channels_last), layer)
-            found.append(values[layer].flatten(1).float().cpu().numpy())
-    return np.concatenate(found)
+            blocks.append(values[layer].flatten(1).float().cpu().numpy())
+    return np.concatenate(blocks)
 
 
 def fit_frozen_head(

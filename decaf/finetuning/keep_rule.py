@@ -162,9 +162,9 @@ def sign_test(one: np.ndarray, other: np.ndarray) -> float:
 
 def best_step(history: list[dict[str, float]]) -> int:
     """Find the step whose weights were kept; see `Schedule.validated`."""
-    found = [row for row in history if "val_loss" in row]
+    validations = [row for row in history if "val_loss" in row]
     best = min(
-        found,
+        validations,
         key=lambda row: (row["val_top1_error"], row["step"] > 0, row["val_loss"], row["step"]),
     )
     return int(best["step"])

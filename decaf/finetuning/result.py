@@ -107,13 +107,13 @@ class Finetuned:
         return f"{text}; the network written is the fine-tuned one"
 
     def _why_not(self) -> str:
-        found = self.passed_over or self.tuned
-        if found.right <= self.frozen.right:
+        best = self.passed_over or self.tuned
+        if best.right <= self.frozen.right:
             return "fine-tuning did not beat the frozen head on validation"
         return (
-            f"fine-tuning named more of {found.images} validation images rightly than the frozen "
-            f"head ({found.right} against {self.frozen.right}), but its calibrated loss is not "
-            f"clearly lower ({found.calibrated_loss:.3f} against "
+            f"fine-tuning named more of {best.images} validation images rightly than the frozen "
+            f"head ({best.right} against {self.frozen.right}), but its calibrated loss is not "
+            f"clearly lower ({best.calibrated_loss:.3f} against "
             f"{self.frozen.calibrated_loss:.3f}), so that the difference may be chance"
         )
 

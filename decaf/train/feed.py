@@ -316,11 +316,11 @@ class Feed:
         # The epochs one after the other, cut into batches wherever these end.
         places = np.arange(step * size, (step + 1) * size)
         epochs = places // count
-        found = np.empty(size, np.int64)
+        indices = np.empty(size, np.int64)
         for epoch in np.unique(epochs):
             there = epochs == epoch
-            found[there] = self._order(int(epoch))[places[there] % count]
-        return found
+            indices[there] = self._order(int(epoch))[places[there] % count]
+        return indices
 
     def _order(self, epoch: int) -> np.ndarray:
         if epoch not in self._orders:

@@ -140,9 +140,9 @@ class _Loop:
 
     def look_before(self) -> None:
         """Validate what the run begins with."""
-        found = self.run.validate()
-        if found is not None:
-            self._tell(found, 0.0)
+        validation = self.run.validate()
+        if validation is not None:
+            self._tell(validation, 0.0)
 
     def step(self, batch: Batch) -> None:
         """Do a step, and what is due after it.
@@ -239,26 +239,26 @@ class _Loop:
 
     def _validate(self, rate: float, save: bool) -> None:
         run = self.run
-        found = run.validate()
-        if found is not None:
-            self._tell(found, rate)
+        validation = run.validate()
+        if validation is not None:
+            self._tell(validation, rate)
         if save:
             self._save()
         if run.saving.at_validation:
             run.save_weights()
         self.logged = (time.monotonic(), run.trainer.step)
 
-    def _tell(self, found: Validation, rate: float) -> None:
+    def _tell(self, validation: Validation, rate: float) -> None:
         run = self.run
         if self.log is not None:
             row = {
                 "step": run.trainer.step,
                 "epoch": run.trainer.epoch,
                 "lr": rate,
-                "val_loss": found.loss,
-                "val_top1_error": found.top1_error,
+                "val_loss": validation.loss,
+                "val_top1_error": validation.top1_error,
                 "seconds": run.seconds + time.monotonic() - self.tick,
             }
-            if found.top5_error is not None:
-                row["val_top5_error"] = found.top5_error
+            if validation.top5_error is not None:
+                row["val_top5_error"] = validation.top5_error
             self.log.add(row)

@@ -258,9 +258,9 @@ class TrainSettings:
 
     def rate_factors(self) -> dict[str, float]:
         """Return what the learning rate of each layer is multiplied by."""
-        found = dict.fromkeys(LEARNED, 1.0)
-        found.update(_factors(self.lr_by_layer) or {})
-        return found
+        factors = dict.fromkeys(LEARNED, 1.0)
+        factors.update(_factors(self.lr_by_layer) or {})
+        return factors
 
     def frozen(self) -> tuple[str, ...]:
         """Name the layers that `freeze` leaves as they are, in forward order."""
@@ -367,32 +367,32 @@ def _rules(s: TrainSettings) -> list[tuple[bool, str]]:
 
 def _factors(text: str) -> dict[str, float] | None:
     """Read ``layer=factor,…``; None where it is not that."""
-    found: dict[str, float] = {}
+    factors: dict[str, float] = {}
     for part in filter(None, text.replace(" ", "").split(",")):
         layer, _, number = part.partition("=")
         try:
             factor = float(number)
         except ValueError:
             return None
-        if layer not in LEARNED or layer in found or not 0 <= factor <= 1e4:
+        if layer not in LEARNED or layer in factors or not 0 <= factor <= 1e4:
             return None
-        found[layer] = factor
-    return found
+        factors[layer] = factor
+    return factors
 
 
 def wrong_types(settings: Any) -> list[str]:
     """Say which fields of a dataclass of settings are not of the type that they declare."""
-    found = []
+    wrong = []
     for name, kind in get_type_hints(type(settings)).items():
         value = getattr(settings, name)
         choices = _choices(kind)
         if choices:
             if value not in choices:
                 listed = ", ".join(str(each) for each in choices if each is not None)
-                found.append(f"`{name}` must be one of {listed}, got {value!r:.60}")
+                wrong.append(f"`{name}` must be one of {listed}, got {value!r:.60}")
         elif not _fits(value, kind):
-            found.append(f"`{name}` must be {_SPOKEN.get(kind, kind)}, got {value!r:.60}")
-    return found
+            wrong.append(f"`{name}` must be {_SPOKEN.get(kind, kind)}, got {value!r:.60}")
+    return wrong
 
 
 _SPOKEN: dict[Any, str] = {

@@ -74,10 +74,10 @@ class Schedule:
         bool
             Whether it is the best so far.
         """
-        found = (error, BEFORE if before else math.inf if math.isnan(loss) else loss)
-        best = found < self._optimum
+        result = (error, BEFORE if before else math.inf if math.isnan(loss) else loss)
+        best = result < self._optimum
         if best:
-            self._optimum = found
+            self._optimum = result
         self._since = 0 if best else self._since + 1
         if 0 < self._settings.early_stopping <= self._since:
             self.finished = True

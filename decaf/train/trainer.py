@@ -292,10 +292,10 @@ class Trainer:
 
     def is_finite(self) -> bool:
         """Tell whether all numbers of the network, and of its average, are finite."""
-        found = _values(self.network)
+        values = _values(self.network)
         if self.average is not None:
-            found += _values(self.average)
-        return all(bool(torch.isfinite(values).all()) for values in found)
+            values += _values(self.average)
+        return all(bool(torch.isfinite(each).all()) for each in values)
 
     def bytes(self) -> int:
         """Return about how large `tensors` is, in bytes."""
@@ -306,18 +306,18 @@ class Trainer:
 
     def tensors(self) -> dict[str, Tensor]:
         """Return all tensors of the state, for a checkpoint."""
-        found = {f"network/{k}": v for k, v in self.network.state_dict().items()}
+        tensors = {f"network/{k}": v for k, v in self.network.state_dict().items()}
         if self.average is not None:
-            found |= {f"average/{k}": v for k, v in self.average.state_dict().items()}
+            tensors |= {f"average/{k}": v for k, v in self.average.state_dict().items()}
         names = {id(p): name for name, p in self.network.named_parameters()}
         for parameter, values in self.optimizer.state.items():
             for key, value in values.items():
                 if isinstance(value, Tensor):
-                    found[f"optimizer/{key}/{names[id(parameter)]}"] = value
+                    tensors[f"optimizer/{key}/{names[id(parameter)]}"] = value
         if self.best is not None:
-            found |= {f"best/{name}": value for name, value in self.best.items()}
-        found["sums"] = self.sums
-        return found
+            tensors |= {f"best/{name}": value for name, value in self.best.items()}
+        tensors["sums"] = self.sums
+        return tensors
 
     def state(self) -> dict[str, Any]:
         """Return the rest of the state, as JSON values."""

@@ -281,14 +281,14 @@ class TrainingRun:
         ResumeError
             If the run in it was another, or none of its checkpoints is intact.
         """
-        found = self.world.on_chief(lambda: self.run_folder.open(resume, self._room()))
+        checkpoint = self.world.on_chief(lambda: self.run_folder.open(resume, self._room()))
         # The other processes are told rank 0's state rather than left to find the same file.
-        state = self.world.share(None if found is None else found[0])
+        state = self.world.share(None if checkpoint is None else checkpoint[0])
         if state is None:
             if self.begun is not None and self.settings.batch_norm:
                 self._calibrate(self.begun)
             return
-        tensors = self.world.share_tensors(None if found is None else found[1])
+        tensors = self.world.share_tensors(None if checkpoint is None else checkpoint[1])
         assert isinstance(state, dict)
         self.trainer.restore(state["trainer"], tensors)
         self.seconds = state["seconds"]
@@ -354,7 +354,7 @@ class TrainingRun:
         """Validate, tell the schedule, and remember the result."""
         if self.validation_split is None:
             return None
-        found = validate(
+        validation = validate(
             self.trainer.predict,
             self.validation_split,
             self.preprocess,
@@ -362,10 +362,10 @@ class TrainingRun:
             self.world,
             workers=self.workers,
         )
-        best = self.trainer.validated(found.top1_error, found.loss)
+        best = self.trainer.validated(validation.top1_error, validation.loss)
         if best or not self.settings.keep_best:
-            self.last = found
-        return found
+            self.last = validation
+        return validation
 
     def checkpoint(self) -> None:
         """Write a checkpoint (rank 0; the other processes have the same state)."""

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 import tiny_network
 from decaf.train import loop
+from decaf.train.network import SynchronisedBatchNorm
 from decaf.train.presets import preset
 from decaf.train.recipe import TrainSettings
-from decaf.train.synchronised import SynchronisedBatchNorm
 from decaf.train.train_network import train
 
 SHORT = {"arch": "tiny", "epochs": 2, "batch_size": 16, "precision": "fp32", "lr": 0.01}
