@@ -36,16 +36,16 @@ def main() -> int:
     args = parser.parse_args()
 
     def settings(_dataset: Dataset) -> BenchmarkSettings:
-        found = settings_of(parser, args, "caltech101", LAYERS)
-        usual = "fc6" if "fc6" in found.layers else found.layers[-1]
+        chosen = settings_of(parser, args, "caltech101", LAYERS)
+        usual = "fc6" if "fc6" in chosen.layers else chosen.layers[-1]
         curves = args.curve_layer or [usual]
         if curves == ["none"]:
-            return found
+            return chosen
         return replace(
-            found,
+            chosen,
             curve_sizes=SIZES,
             curve_layers=tuple(curves),
-            curve_heads=tuple(each for each in found.heads if not each.dropout),
+            curve_heads=tuple(each for each in chosen.heads if not each.dropout),
         )
 
     return run_on_dataset(args, read_caltech101, settings)

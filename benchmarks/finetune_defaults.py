@@ -72,12 +72,20 @@ RECIPES: dict[str, dict[str, Any]] = {
 
 
 def drawn(folder: Path, count: int, seed: int) -> ImageList:
-    """Draw so many images of each class."""
+    """Draw so many images of each class.
+
+    Parameters
+    ----------
+    folder : Path
+    count : int
+        How many of each class.
+    seed : int
+    """
     layout = find_layout(folder)
-    found = layout.read("train" if layout.splits else None)
-    orders = draw_order(found.labels, found.names, salt=salt_of(seed, 0))
+    images = layout.read("train" if layout.splits else None)
+    orders = draw_order(images.labels, images.names, salt=salt_of(seed, 0))
     rows = np.concatenate([order[:count] for order in orders])
-    return found.take(rows)
+    return images.take(rows)
 
 
 class Task:
@@ -129,7 +137,12 @@ class Task:
         )
 
     def run(self, settings: FinetuneSettings) -> dict[str, float]:
-        """Train by a recipe, and test what it keeps."""
+        """Train by a recipe, and test what it keeps.
+
+        Parameters
+        ----------
+        settings : FinetuneSettings
+        """
         precision = "bf16" if bf16_is_native(self.world.device) else "fp32"
         training = settings.training(len(self.train), precision)
         start = (self.head.coef, self.head.intercept) if settings.start == "head" else None
@@ -146,22 +159,22 @@ class Task:
             )
             try:
                 run.begin(resume=False)
-                found = train_to_end(run, tensorboard=False, progress=False, stop=_never())
+                result = train_to_end(run, tensorboard=False, progress=False, stop=_never())
             finally:
                 run.close()
-            weights = load_weights(found.weights)
+            weights = load_weights(result.weights)
             # What the recipe makes in the end, whatever validation chose: with few images for
             # validation the state to begin with is often chosen, which says nothing of a recipe.
             last = replace(weights, state=run.trainer.result().folded())
         last_right = self._values(last, "fc8").argmax(1) == self.test.labels
         right = self._values(weights, "fc8").argmax(1) == self.test.labels
-        assert found.validation is not None
+        assert result.validation is not None
         return {
             "test": 100 * float(right.mean()),
             "last": 100 * float(last_right.mean()),
-            "validation": 100 - found.validation.top1_error,
+            "validation": 100 - result.validation.top1_error,
             "frozen_validation": 100 * float(self.head.trial.right.mean()),
-            "seconds": found.seconds,
+            "seconds": result.seconds,
         }
 
 
@@ -172,10 +185,15 @@ def _never() -> Any:
 
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
-    """Run all recipes that are asked for, going on with what is there."""
+    """Run all recipes that are asked for, going on with what is there.
+
+    Parameters
+    ----------
+    args : Namespace
+    """
     out = Path(args.out)
-    found: dict[str, Any] = json.loads(out.read_text()) if out.exists() else {"runs": []}
-    done = {(r["set"], r["seed"], r["recipe"], json.dumps(r["changes"])) for r in found["runs"]}
+    record: dict[str, Any] = json.loads(out.read_text()) if out.exists() else {"runs": []}
+    done = {(r["set"], r["seed"], r["recipe"], json.dumps(r["changes"])) for r in record["runs"]}
     begun = load_weights(args.weights)
     world = World(torch.device(args.device))
     work = Path(tempfile.mkdtemp())
@@ -203,22 +221,28 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
                                "train": len(task.train), "tested": len(task.test),
                                "frozen": task.frozen, "head_seconds": task.head_seconds,
                                **task.run(settings)}  # fmt: skip
-                        found["runs"].append(row)
-                        write_atomically(out, json.dumps(found, indent=1).encode())
+                        record["runs"].append(row)
+                        write_atomically(out, json.dumps(record, indent=1).encode())
                         told = ", ".join(f"{k} {row[k]:.1f}" for k in ("frozen", "test", "last"))
                         print(f"{name} {seed} {recipe}: {told}", flush=True)
                 path.unlink()
     finally:
         shutil.rmtree(work)
-    found |= {"machine": describe(), "weights": begun.name, "sha256": begun.sha256,
+    record |= {"machine": describe(), "weights": begun.name, "sha256": begun.sha256,
               "defaults": FinetuneSettings().to_dict(), "command": _command()}  # fmt: skip
-    write_atomically(out, json.dumps(found, indent=1).encode())
-    return found
+    write_atomically(out, json.dumps(record, indent=1).encode())
+    return record
 
 
-def report(found: dict[str, Any]) -> str:
-    """Return a page: test accuracy of each recipe by data set, kept and last."""
-    runs, machine = found["runs"], found["machine"]
+def report(record: dict[str, Any]) -> str:
+    """Return a page: test accuracy of each recipe by data set, kept and last.
+
+    Parameters
+    ----------
+    record : dict
+        As `measure` returns it.
+    """
+    runs, machine = record["runs"], record["machine"]
     sets = list(dict.fromkeys(r["set"] for r in runs))
     recipes = [name for name in RECIPES if any(r["recipe"] == name for r in runs)]
     train, tested = (" to ".join(map(str, sorted({min(counts), max(counts)})))
@@ -226,11 +250,11 @@ def report(found: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
     about = (
         "Right of the test images in percent, mean ± standard deviation over seeds, from the "
-        f"weights {found['weights']}: {train} training images, {tested} test images. Of the state "
+        f"weights {record['weights']}: {train} training images, {tested} test images. Of the state "
         "with the best validation, which is kept, and that of the frozen network if none is "
         'better; "gain, last" is of the state at the end, over the frozen network.'
     )
-    lines = ["# How the defaults of fine-tuning were chosen", "", f"`{found['command']}`", "",
+    lines = ["# How the defaults of fine-tuning were chosen", "", f"`{record['command']}`", "",
              about,
              "", "| recipe | " + " | ".join(sets) + " | gain, kept | gain, last | seconds |",
              "|---|" + "---|" * (len(sets) + 3)]  # fmt: skip
@@ -282,8 +306,8 @@ def main() -> int:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
-    found = measure(args)
-    text = report(found)
+    record = measure(args)
+    text = report(record)
     Path(args.out).with_suffix(".md").write_text(text + "\n")
     print(text)
     return 0

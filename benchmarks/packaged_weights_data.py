@@ -38,7 +38,7 @@ class PhotographSet:
     Parameters
     ----------
     side : int
-        Of the packed images, in pixels.
+        Side of the packed images, in pixels.
     train, val : callable
         List the photographs below the folder of the set.
     """
@@ -49,7 +49,13 @@ class PhotographSet:
 
 
 def class_folders(*tops: str, depth: int = 0) -> Callable[[Path], Iterator[Labelled]]:
-    """List photographs by the folder that they are in, or that `depth` folders above it."""
+    """List photographs by the folder that they are in, or that `depth` folders above it.
+
+    Parameters
+    ----------
+    depth : int
+        How many folders above that of an image its class is named.
+    """
 
     def listed(root: Path) -> Iterator[Labelled]:
         for top in tops:
@@ -61,7 +67,13 @@ def class_folders(*tops: str, depth: int = 0) -> Callable[[Path], Iterator[Label
 
 
 def tiny_imagenet_val(root: Path) -> Iterator[Labelled]:
-    """List Tiny-ImageNet's validation photographs by its annotations."""
+    """List Tiny-ImageNet's validation photographs by its annotations.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of the set.
+    """
     folder = root / "tiny-imagenet-200" / "val"
     for line in (folder / "val_annotations.txt").read_text().splitlines():
         name, wnid, *_ = line.split("\t")
@@ -69,7 +81,12 @@ def tiny_imagenet_val(root: Path) -> Iterator[Labelled]:
 
 
 def miniplaces(split: str) -> Callable[[Path], Iterator[Labelled]]:
-    """List the photographs of MiniPlaces that are there, under the names of its scenes."""
+    """List the photographs of MiniPlaces that are there, under the names of its scenes.
+
+    Parameters
+    ----------
+    split : str
+    """
 
     def listed(root: Path) -> Iterator[Labelled]:
         names: dict[str, str] = {}
@@ -86,14 +103,26 @@ def miniplaces(split: str) -> Callable[[Path], Iterator[Labelled]]:
 
 
 def imagen(root: Path) -> Iterator[Labelled]:
-    """List the photographs of imagen, whose files are named after the class."""
+    """List the photographs of imagen, whose files are named after the class.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of the set.
+    """
     for path in sorted((root / "imagen").iterdir()):
         if path.suffix.lower() in ENDINGS:
             yield path, path.stem.split("_", 1)[-1]
 
 
 def first_folders(root: Path) -> Iterator[Labelled]:
-    """List all photographs by the folder directly below `root` that they lie in."""
+    """List all photographs by the folder directly below `root` that they lie in.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of the set.
+    """
     for path in sorted(root.rglob("*")):
         if path.suffix.lower() in ENDINGS:
             yield path, path.relative_to(root).parts[0]
@@ -145,7 +174,16 @@ def main() -> None:
 
 
 def link_all(root: Path, photographs: Iterator[Labelled], folder: Path) -> int:
-    """Link photographs below `root` into a folder for each class; return their number."""
+    """Link photographs below `root` into a folder for each class; return their number.
+
+    Parameters
+    ----------
+    root : Path
+    photographs : iterator of (Path, str)
+        Each with its class.
+    folder : Path
+        Gets a folder for each class.
+    """
     count = 0
     for path, label in photographs:
         if path.name.startswith(HELD_OUT):

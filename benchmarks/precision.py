@@ -42,7 +42,7 @@ def main() -> None:
     paths = sorted(p for p in args.photographs.iterdir() if p.suffix.lower() in {".jpg", ".jpeg"})
     backbone = load_backbone(args.weights)
     cosines = measured(backbone, paths)
-    rows = {name: row_of(name, np.concatenate(found)) for name, found in cosines.items()}
+    rows = {name: row_of(name, np.concatenate(values)) for name, values in cosines.items()}
     command = f"python benchmarks/precision.py PHOTOGRAPHS -w {args.weights}"
     report = {
         "command": command,
@@ -62,14 +62,20 @@ def main() -> None:
 
 
 def measured(backbone: Backbone, paths: list[Path]) -> dict[str, list[np.ndarray]]:
-    """Compute the cosines of all layers, and of ``prob`` in float32 from a layer on."""
+    """Compute the cosines of all layers, and of ``prob`` in float32 from a layer on.
+
+    Parameters
+    ----------
+    backbone : Backbone
+    paths : list of Path
+    """
     exact = Engine(backbone, backbone.layers)
     fast = Engine(backbone, backbone.layers, precision="bf16")
-    found: dict[str, list[np.ndarray]] = {name: [] for name in backbone.layers}
+    cosines: dict[str, list[np.ndarray]] = {name: [] for name in backbone.layers}
     for crops in batches(backbone, paths):
         expected, rows = exact(crops), fast(crops)
         for layer in backbone.layers:
-            found[layer].append(cosine(expected[layer], rows[layer]))
+            cosines[layer].append(cosine(expected[layer], rows[layer]))
         for layer, what in FROM.items():
             value = torch.from_numpy(rows[layer])
             for name in ("fc7", "fc8"):
@@ -78,12 +84,18 @@ def measured(backbone: Backbone, paths: list[Path]) -> dict[str, list[np.ndarray
                     value = value.relu() if name == "fc7" else value
             again = value.softmax(1).numpy()
             name = f"prob, {what} in fp32"
-            found.setdefault(name, []).append(cosine(expected["prob"], again))
-    return found
+            cosines.setdefault(name, []).append(cosine(expected["prob"], again))
+    return cosines
 
 
 def batches(backbone: Backbone, paths: list[Path]) -> Iterator[np.ndarray]:
-    """Prepare the photographs that can be read, a batch at a time."""
+    """Prepare the photographs that can be read, a batch at a time.
+
+    Parameters
+    ----------
+    backbone : Backbone
+    paths : list of Path
+    """
     side = backbone.preprocess.crop
     for start in range(0, len(paths), BATCH):
         crops = np.empty((len(paths[start : start + BATCH]), 1, side, side, 3), np.uint8)
@@ -96,14 +108,27 @@ def batches(backbone: Backbone, paths: list[Path]) -> Iterator[np.ndarray]:
 
 
 def cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Compare rows in float64."""
+    """Compare rows in float64.
+
+    Parameters
+    ----------
+    a : ndarray, shape (N, D)
+    b : ndarray, shape (N, D)
+    """
     a, b = (rows.reshape(len(rows), -1).astype(np.float64) for rows in (a, b))
-    found: np.ndarray = (a * b).sum(1) / (np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1))
-    return found
+    cosines: np.ndarray = (a * b).sum(1) / (np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1))
+    return cosines
 
 
 def row_of(name: str, cosines: np.ndarray) -> dict[str, float]:
-    """Sum the cosines of a layer up."""
+    """Sum the cosines of a layer up.
+
+    Parameters
+    ----------
+    name : str
+        Name of the layer.
+    cosines : ndarray
+    """
     row = {
         "smallest": float(cosines.min()),
         "one in a hundred": float(np.quantile(cosines, 0.01)),
@@ -115,7 +140,12 @@ def row_of(name: str, cosines: np.ndarray) -> dict[str, float]:
 
 
 def table(report: dict[str, object]) -> str:
-    """Lay the result out for a terminal."""
+    """Lay the result out for a terminal.
+
+    Parameters
+    ----------
+    report : dict
+    """
     machine, rows, weights = report["machine"], report["cosine"], report["weights"]
     assert isinstance(machine, dict)
     assert isinstance(rows, dict)

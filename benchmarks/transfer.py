@@ -38,23 +38,32 @@ def main() -> None:
     sets = {folder.name: listed(folder, args.train, args.limit) for folder in args.data}
     for name, (paths, labels, train) in sets.items():
         print(f"{name}: {len(set(labels))} classes, {train.sum()} + {len(paths) - train.sum()}")
-    found = {}
+    figures = {}
     for weights in args.weights:
-        found[weights] = {name: probed(weights, *images) for name, images in sets.items()}
+        figures[weights] = {name: probed(weights, *images) for name, images in sets.items()}
         means = {
-            layer: float(np.mean([one[layer] for one in found[weights].values()]))
+            layer: float(np.mean([one[layer] for one in figures[weights].values()]))
             for layer in LAYERS
         }
-        rows = {**found[weights], "mean": means}
+        rows = {**figures[weights], "mean": means}
         print(weights)
         for name, row in rows.items():
             print(f"  {name:12}", "  ".join(f"{layer} {row[layer]:5.1f}" for layer in LAYERS))
     if args.out is not None:
-        args.out.write_text(json.dumps(found, indent=1))
+        args.out.write_text(json.dumps(figures, indent=1))
 
 
 def listed(folder: Path, train: int, limit: int) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """List a set: paths, classes from 0 on, and which images are trained on."""
+    """List a set: paths, classes from 0 on, and which images are trained on.
+
+    Parameters
+    ----------
+    folder : Path
+    train : int
+        Images of a class to train on, where the set does not say.
+    limit : int
+        Images of a class and side at most.
+    """
     given = (folder / "train").is_dir() and (folder / "test").is_dir()
     classes: dict[str, list[Path]] = {}
     for path in sorted(folder.rglob("*")):
@@ -80,9 +89,18 @@ def listed(folder: Path, train: int, limit: int) -> tuple[list[str], np.ndarray,
 def probed(
     weights: str, paths: list[str], labels: np.ndarray, train: np.ndarray
 ) -> dict[str, float]:
-    """Return the mean accuracy over classes in percent, for each layer."""
+    """Return the mean accuracy over classes in percent, for each layer.
+
+    Parameters
+    ----------
+    weights : str
+    paths : list of str
+    labels : array of int64
+    train : array of bool
+        Which images are trained on.
+    """
     features = decaf.extract(paths, layer=list(LAYERS), weights=weights, precision="bf16")
-    found = {}
+    best = {}
     for layer in LAYERS:
         rows = np.asarray(features[layer]).reshape(len(paths), -1)
         rows = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
@@ -92,8 +110,8 @@ def probed(
             tested = labels[~train]
             right = [(guessed[tested == each] == each).mean() for each in np.unique(tested)]
             accuracies.append(100 * float(np.mean(right)))
-        found[layer] = max(accuracies)
-    return found
+        best[layer] = max(accuracies)
+    return best
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ class SplitRecord(Record):
     manifest : str
         Where the list of images is, below the folder of the report.
     sha256 : str
-        Of the manifest, in hexadecimal digits.
+        SHA-256 of the manifest, in hexadecimal digits.
     """
 
     name: str
@@ -119,6 +119,10 @@ class BenchmarkReport(Record):
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> BenchmarkReport:
         """Read what `to_dict` gave.
+
+        Parameters
+        ----------
+        record : mapping
 
         Raises
         ------

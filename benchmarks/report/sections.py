@@ -98,7 +98,7 @@ class Table(Record):
     row_header : str
         What the rows are: "Head".
     unit : str
-        Of all numbers; "%" or empty.
+        Unit of all numbers; "%" or empty.
     decimals : int
     best : {"highest", "lowest", "none"}
         Which number of each column is marked.
@@ -142,7 +142,7 @@ class Series(Record):
     std : sequence of float, optional
         Empty for none.
     source : str
-        As of `Column`: empty for what was measured here.
+        As in `Column`: empty for what was measured here.
     """
 
     name: str
@@ -168,7 +168,7 @@ class Lines(Record):
     title, x_label, y_label : str
     series : sequence of Series
     unit : str
-        Of the values.
+        Unit of the values.
     decimals : int
     caption : str
     log_x : bool
@@ -226,7 +226,7 @@ class HeatMap(Record):
     row_label, column_label : str
         What the rows and the columns are: "Source", "Target".
     unit, decimals, caption
-        As of `Table`.
+        As in `Table`.
     """
 
     title: str
@@ -251,7 +251,7 @@ class Bar(Record):
     ----------
     name : str
     mean, std : float, optional
-        As of `Cell`.
+        As in `Cell`.
     n : int, optional
         How many images it is over.
     """
@@ -274,7 +274,7 @@ class Bars(Record):
     n_label : str
         What `Bar.n` counts: "test images".
     unit, decimals, caption
-        As of `Table`. The bars are drawn on a scale from 0 to 100 if the unit is "%".
+        As in `Table`. The bars are drawn on a scale from 0 to 100 if the unit is "%".
     """
 
     title: str
@@ -295,7 +295,7 @@ class Confusion(Record):
     count : int
         How many images of `true` were taken for `predicted`.
     of : int, optional
-        Of how many.
+        How many images of `true` there are.
     images : sequence of str
         Some of these images, as paths below the folder of the data. Names that are not UTF-8 as
         `os.fsdecode` gives them.

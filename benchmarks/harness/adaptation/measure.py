@@ -49,7 +49,7 @@ class FeatureColumn:
     Attributes
     ----------
     name : str
-        Of the column: ``"fc6"``, ``"SURF_L10"``.
+        Name of the column: ``"fc6"``, ``"SURF_L10"``.
     group : str
         What the features are of, such as the weights' name; empty where it goes without saying.
     domains : DomainSet
@@ -82,9 +82,9 @@ class Answers:
     predictions : array of int64
         The label given to each test image.
     C : float or None
-        Of the head, where it has one.
+        C of the head, where it has one.
     dim : int or None
-        Of the subspace, where there is one.
+        Dimensions of the subspace, where there is one.
     converged : bool
     messages : tuple of str
         Other warnings, each once.
@@ -111,7 +111,7 @@ class Outcome:
     answers : str
         SHA-256 of the answers, by which runs can be compared.
     C, dim, converged, messages, seconds
-        As of `Answers`.
+        As in `Answers`.
     """
 
     right: tuple[int, ...]
@@ -164,7 +164,7 @@ def run_method(
     ----------
     method : MethodSettings
     features : array of float32, shape (N, D)
-        Of all images.
+        Features of all images.
     labels : array of int64, shape (N,)
         Those of `split.source` are used, and in the supervised setting those of `split.labelled`.
     split : PairSplit
@@ -284,7 +284,7 @@ def measure_column(
             left[task.name] = task
         else:
             made[task.name] = outcome
-    found = []
+    every_fit = []
     say = tell or (lambda _line: None)
     memory = Memory()
     pace = _Pace([task.size(features().shape[1]) for task in left.values()] if left else [])
@@ -308,9 +308,9 @@ def measure_column(
                     f"{outcome.accuracy:.1f} % right, {duration(outcome.seconds)}{more}"
                 )
             fits.append(task.fit(made[task.name]))
-        found += fits
+        every_fit += fits
         say(f"{done}/{len(places)} {_line(fits, fresh)}")
-    return found
+    return every_fit
 
 
 class _Pace:

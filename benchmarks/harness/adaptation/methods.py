@@ -42,7 +42,7 @@ class MethodSettings:
     estimator : str
         A class of `decaf.adapt`.
     settings : mapping
-        Of the class.
+        Settings of the class.
     uses : {"source", "target", "both"}
         Which domains' images it learns from.
     needs_labels : bool
@@ -66,7 +66,7 @@ class MethodSettings:
         Parameters
         ----------
         C : float or "cv"
-            Of its head, where the head has one.
+            Regularisation of its head, where the head has one.
         seed : int
         """
         settings = {"random_state": seed, **self.settings}
@@ -75,7 +75,14 @@ class MethodSettings:
         return getattr(decaf.adapt, self.estimator)(**settings)
 
     def record(self, *, C: float | str = "cv", seed: int = 0) -> dict[str, Any]:
-        """Return what determines its answers, as JSON can hold it."""
+        """Return what determines its answers, as JSON can hold it.
+
+        Parameters
+        ----------
+        C : float or "cv"
+        seed : int
+            As `make` takes them.
+        """
         return {"estimator": self.estimator, **self.make(C=C, seed=seed).get_params(deep=False)}
 
 
@@ -144,6 +151,10 @@ PUBLISHED: Mapping[str, Mapping[str, Score]] = {
 
 def methods_of(keys: Sequence[str]) -> tuple[MethodSettings, ...]:
     """Return methods by their keys, in the order of the table.
+
+    Parameters
+    ----------
+    keys : sequence of str
 
     Raises
     ------

@@ -53,8 +53,8 @@ def first_components(X: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
     scores = vectors[:, [-1, -2]] * np.sqrt(np.maximum(values[[-1, -2]], 0))
     extremes = scores[np.abs(scores).argmax(axis=0), [0, 1]]
     scores *= np.where(extremes < 0, -1.0, 1.0)
-    found: npt.NDArray[np.float64] = scores / max(float(np.abs(scores).max()), 1e-300)
-    return found
+    places: npt.NDArray[np.float64] = scores / max(float(np.abs(scores).max()), 1e-300)
+    return places
 
 
 def domains_picture(

@@ -44,7 +44,7 @@ class Measured:
     source_count : mapping of domain to int
         Labelled images a class of each domain as the source.
     pictures : sequence of Section
-        Of the domains before and after adaptation.
+        Pictures of the domains before and after adaptation.
     fingerprints : mapping of str to str
     timing : mapping of stage to seconds
     notes : list of str
@@ -60,39 +60,39 @@ class Measured:
     notes: list[str]
 
 
-def make_report(found: Measured, settings: AdaptationSettings) -> BenchmarkReport:
+def make_report(measured: Measured, settings: AdaptationSettings) -> BenchmarkReport:
     """Put the report together.
 
     Parameters
     ----------
-    found : Measured
+    measured : Measured
     settings : AdaptationSettings
     """
-    results = found.results
+    results = measured.results
     dataset = results.columns[0].domains
     notes = list(dict.fromkeys(n for c in results.columns for n in c.domains.notes))
     tables = _pair_tables(results, settings)
     return BenchmarkReport(
         name=settings.name,
         title=f"{dataset.name}: domain adaptation on features{settings.title}",
-        what=_what(found, settings),
+        what=_what(measured, settings),
         headline=_headline(results),
         sections=(
             *_mean_tables(results, settings),
             *(table for table in tables if not table.collapsed),
             *_maps(results),
-            *found.pictures,
+            *measured.pictures,
         ),
         command=settings.command,
         date=now(),
         machine=machine(),
         versions=versions(),
-        fingerprints=found.fingerprints,
-        splits=tuple(found.splits),
-        settings=_settings(found, settings),
-        timing=found.timing,
+        fingerprints=measured.fingerprints,
+        splits=tuple(measured.splits),
+        settings=_settings(measured, settings),
+        timing=measured.timing,
         peak_memory=peak_memory(),
-        notes=(*notes, *found.notes, *parts.remarks(results)),
+        notes=(*notes, *measured.notes, *parts.remarks(results)),
         appendix=(
             *(table for table in tables if table.collapsed),
             *(
@@ -175,11 +175,11 @@ def _pair_tables(results: Results, settings: AdaptationSettings) -> list[Table]:
 
 
 def _maps(results: Results) -> list[Section]:
-    found: list[Section] = []
+    maps: list[Section] = []
     for column in results.columns:
         for setting in results.methods:
             what = f"{column.title}, {setting}"
-            found.append(parts.accuracy_map(f"Accuracy by pair, {what}", results, setting, column))
+            maps.append(parts.accuracy_map(f"Accuracy by pair, {what}", results, setting, column))
             gain = parts.gain_map(
                 f"Gain over SVM (S) by pair, {what}",
                 results,
@@ -188,8 +188,8 @@ def _maps(results: Results) -> list[Section]:
                 caption="In percentage points, on the same splits.",
             )
             if gain is not None:
-                found.append(gain)
-    return found
+                maps.append(gain)
+    return maps
 
 
 def _headline(results: Results) -> str:
@@ -202,11 +202,11 @@ def _headline(results: Results) -> str:
     return f"{_pairs(results)}, {column.title}, {setting}: {', '.join(told)}" if told else ""
 
 
-def _what(found: Measured, settings: AdaptationSettings) -> str:
-    results = found.results
+def _what(measured: Measured, settings: AdaptationSettings) -> str:
+    results = measured.results
     domains = results.columns[0].domains
     of_count: dict[int, list[str]] = {}
-    for domain, n in found.source_count.items():
+    for domain, n in measured.source_count.items():
         of_count.setdefault(n, []).append(domain)
     if len(of_count) > 1:
         count = ", ".join(f"{n} from {' and '.join(names)}" for n, names in of_count.items())
@@ -225,14 +225,14 @@ def _what(found: Measured, settings: AdaptationSettings) -> str:
     )
 
 
-def _settings(found: Measured, settings: AdaptationSettings) -> dict[str, str]:
-    domains = found.results.columns[0].domains
+def _settings(measured: Measured, settings: AdaptationSettings) -> dict[str, str]:
+    domains = measured.results.columns[0].domains
     listed = {
         "data": Path(domains.root).name,
         "domains": ", ".join(f"{d} ({len(domains.rows_of(d)):,} images)" for d in domains.domains),
-        "pairs": ", ".join(f"{s} → {t}" for s, t in found.results.pairs),
-        "splits": found.made_by,
-        "features": ", ".join(column.title for column in found.results.columns),
+        "pairs": ", ".join(f"{s} → {t}" for s, t in measured.results.pairs),
+        "splits": measured.made_by,
+        "features": ", ".join(column.title for column in measured.results.columns),
         "crops": settings.crops,
         "precision": settings.precision,
         "C of the heads": "chosen by cross-validation among the labelled training images"

@@ -57,7 +57,7 @@ def run_adaptation(
     tell : callable, optional
         Called with a line for each thing done.
     progress : bool, callable or None
-        Of the extraction, as `decaf.extract` takes it.
+        Progress of the extraction, as `decaf.extract` takes it.
     stop : threading.Event, optional
         Set it to end the run early, with what is finished kept.
 
@@ -197,13 +197,13 @@ class _Run(BenchmarkRun[AdaptationSettings]):
     ) -> tuple[DomainSplit, ...]:
         settings = self.settings
         if isinstance(settings.splits, int):
-            found = self._draw(domains)
+            splits = self._draw(domains)
             self.made_by = f"drawn, seed {settings.seed}"
             self._note_short_classes(domains)
         else:
-            found = read_domain_splits(settings.splits, domains, digests=digests)
+            splits = read_domain_splits(settings.splits, domains, digests=digests)
             self.made_by = f"read from {Path(settings.splits).name}"
-        content = domain_manifest(domains, found, digests=digests, made_by=self.made_by)
+        content = domain_manifest(domains, splits, digests=digests, made_by=self.made_by)
         path = self.out / f"{settings.name}-splits{suffix}.json"
         write_splits(path, content)
         self.records += [
@@ -214,13 +214,13 @@ class _Run(BenchmarkRun[AdaptationSettings]):
                 manifest=path.name,
                 sha256=str(content["sha256"]),
             )
-            for split in found
+            for split in splits
             for domain in domains.domains
         ]
-        return found
+        return splits
 
     def _note_short_classes(self, domains: DomainSet) -> None:
-        """Tell of classes of a source that give all they have, which is less than is taken."""
+        """Note the classes of a source that give all they have, which is less than is taken."""
         names = domains.class_names
         short = [
             f"{domain}: {names[label]} ({count})"
@@ -238,7 +238,7 @@ class _Run(BenchmarkRun[AdaptationSettings]):
     def _count_copies(
         self, domains: DomainSet, splits: Sequence[DomainSplit], digests: Mapping[bytes, str]
     ) -> None:
-        """Tell of test images that are labelled images too, by their bytes."""
+        """Note how many test images are labelled images too, by their bytes."""
         known = np.array([digests[name] for name in domains.names])
         copies = 0
         for split in splits:

@@ -50,15 +50,24 @@ class Results:
     methods: dict[str, tuple[MethodSettings, ...]]
 
     def __post_init__(self) -> None:
-        found: dict[tuple[str, str, str, Pair], list[Outcome]] = defaultdict(list)
+        outcomes: dict[tuple[str, str, str, Pair], list[Outcome]] = defaultdict(list)
         for fit in self.fits:
-            found[fit.column.title, fit.setting, fit.method.key, fit.pair].append(fit.outcome)
-        object.__setattr__(self, "_outcomes", dict(found))
+            outcomes[fit.column.title, fit.setting, fit.method.key, fit.pair].append(fit.outcome)
+        object.__setattr__(self, "_outcomes", dict(outcomes))
 
     def outcomes(
         self, column: FeatureColumn, setting: str, method: str, pair: Pair
     ) -> list[Outcome]:
-        """Return the outcomes over the splits, in their order."""
+        """Return the outcomes over the splits, in their order.
+
+        Parameters
+        ----------
+        column : FeatureColumn
+        setting : {"supervised", "unsupervised"}
+        method : str
+            Key of the method.
+        pair : (source, target)
+        """
         outcomes: dict[tuple[str, str, str, Pair], list[Outcome]] = self.__dict__["_outcomes"]
         return outcomes[column.title, setting, method, pair]
 
@@ -71,7 +80,18 @@ class Results:
         *,
         per_class: bool = False,
     ) -> npt.NDArray[np.float64]:
-        """Return the accuracy on each split, in percent: (splits,) float64."""
+        """Return the accuracy on each split, in percent: (splits,) float64.
+
+        Parameters
+        ----------
+        column : FeatureColumn
+        setting : {"supervised", "unsupervised"}
+        method : str
+            Key of the method.
+        pair : (source, target)
+        per_class : bool
+            Whether the mean over the classes of each one's accuracy is taken.
+        """
         outcomes = self.outcomes(column, setting, method, pair)
         return np.array([o.mean_per_class if per_class else o.accuracy for o in outcomes])
 
@@ -82,6 +102,15 @@ def mean_table(
     """Make the table of methods (rows) and features (columns): the mean over all pairs.
 
     The spread is that of the mean over the pairs from one split to the next.
+
+    Parameters
+    ----------
+    title : str
+    results : Results
+    setting : {"supervised", "unsupervised"}
+    per_class : bool
+        Whether the mean over the classes of each one's accuracy is taken.
+    caption : str
     """
 
     def cell(column: FeatureColumn, method: MethodSettings) -> Cell:
@@ -107,7 +136,20 @@ def pair_table(
     caption: str = "",
     collapsed: bool = False,
 ) -> Table:
-    """Make the table of one pair; `published` adds the paper's columns."""
+    """Make the table of one pair; `published` adds the paper's columns.
+
+    Parameters
+    ----------
+    title : str
+    results : Results
+    setting : {"supervised", "unsupervised"}
+    pair : (source, target)
+    published : bool
+        Whether the paper's columns stand beside ours.
+    caption : str
+    collapsed : bool
+        Whether a page shows it folded up.
+    """
 
     def cell(column: FeatureColumn, method: MethodSettings) -> Cell:
         outcomes = results.outcomes(column, setting, method.key, pair)
@@ -157,7 +199,16 @@ def _note(outcomes: Sequence[Outcome]) -> str:
 def accuracy_map(
     title: str, results: Results, setting: str, column: FeatureColumn, *, caption: str = ""
 ) -> HeatMap:
-    """Make the heat map of methods (rows) and pairs (columns)."""
+    """Make the heat map of methods (rows) and pairs (columns).
+
+    Parameters
+    ----------
+    title : str
+    results : Results
+    setting : {"supervised", "unsupervised"}
+    column : FeatureColumn
+    caption : str
+    """
     return _map(
         title,
         results,
@@ -171,6 +222,14 @@ def gain_map(
     title: str, results: Results, setting: str, column: FeatureColumn, *, caption: str = ""
 ) -> HeatMap | None:
     """Make the heat map of what each method gains over an SVM on the source alone.
+
+    Parameters
+    ----------
+    title : str
+    results : Results
+    setting : {"supervised", "unsupervised"}
+    column : FeatureColumn
+    caption : str
 
     Returns
     -------
@@ -207,7 +266,13 @@ def _map(
 
 
 def time_table(title: str, results: Results) -> Table:
-    """Make the table of how long a fit with its predictions took."""
+    """Make the table of how long a fit with its predictions took.
+
+    Parameters
+    ----------
+    title : str
+    results : Results
+    """
     rows = []
     for name, fits in _by_method(results).items():
         seconds = [fit.outcome.seconds for fit in fits]
@@ -221,7 +286,13 @@ def time_table(title: str, results: Results) -> Table:
 
 
 def chosen_table(title: str, results: Results) -> Table:
-    """Make the table of what was chosen: how often each C, and the dimensions of subspaces."""
+    """Make the table of what was chosen: how often each C, and the dimensions of subspaces.
+
+    Parameters
+    ----------
+    title : str
+    results : Results
+    """
     rows = []
     for name, fits in _by_method(results).items():
         Cs = Counter(fit.outcome.C for fit in fits if fit.outcome.C is not None)
@@ -236,19 +307,24 @@ def chosen_table(title: str, results: Results) -> Table:
 
 
 def _by_method(results: Results) -> dict[str, list[Fit]]:
-    found: dict[str, list[Fit]] = {}
+    by_method: dict[str, list[Fit]] = {}
     for fit in results.fits:
-        found.setdefault(f"{fit.method.name}, {fit.setting}", []).append(fit)
-    return found
+        by_method.setdefault(f"{fit.method.name}, {fit.setting}", []).append(fit)
+    return by_method
 
 
 def remarks(results: Results) -> list[str]:
-    """Say what a reader must know of fits that did not converge or gave other warnings."""
-    found = []
+    """Say what a reader must know of fits that did not converge or gave other warnings.
+
+    Parameters
+    ----------
+    results : Results
+    """
+    lines = []
     stuck = Counter(fit.method.name for fit in results.fits if not fit.outcome.converged)
     if stuck:
         told = ", ".join(f"{name} ({count})" for name, count in stuck.most_common())
-        found.append(f"{stuck.total()} of {len(results.fits)} fits did not converge: {told}")
+        lines.append(f"{stuck.total()} of {len(results.fits)} fits did not converge: {told}")
     warned: dict[str, Counter[str]] = defaultdict(Counter)
     for fit in results.fits:
         for message in fit.outcome.messages:
@@ -256,8 +332,8 @@ def remarks(results: Results) -> list[str]:
     for message, counts in sorted(warned.items()):
         told = ", ".join(f"{name} ({count})" for name, count in counts.most_common())
         meaning = _WARNINGS.get(message, f"gave {message}")
-        found.append(f"{counts.total()} of {len(results.fits)} fits {meaning}: {told}")
-    return found
+        lines.append(f"{counts.total()} of {len(results.fits)} fits {meaning}: {told}")
+    return lines
 
 
 _WARNINGS = {"CSearchWarning": "chose a C at the border of the values tried"}

@@ -72,11 +72,21 @@ class AdaptationSettings(ProtocolSettings):
             raise SettingError("; ".join(wrong))
 
     def methods_in(self, setting: str) -> tuple[MethodSettings, ...]:
-        """Return the rows of a setting: without labels those that need them are left out."""
+        """Return the rows of a setting: without labels those that need them are left out.
+
+        Parameters
+        ----------
+        setting : {"supervised", "unsupervised"}
+        """
         return tuple(m for m in self.methods if setting == "supervised" or not m.needs_labels)
 
     def source_count(self, domains: DomainSet) -> dict[str, int]:
-        """Return how many labelled images of each class are taken of each domain as the source."""
+        """Return how many labelled images of each class are taken of each domain as the source.
+
+        Parameters
+        ----------
+        domains : DomainSet
+        """
         given = self.source_per_class
         return {
             domain: domains.source_per_class.get(domain, SOURCE_PER_CLASS)
@@ -87,6 +97,10 @@ class AdaptationSettings(ProtocolSettings):
 
     def pairs_of(self, domains: DomainSet) -> tuple[tuple[str, str], ...]:
         """Return the pairs to be measured.
+
+        Parameters
+        ----------
+        domains : DomainSet
 
         Raises
         ------

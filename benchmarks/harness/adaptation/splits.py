@@ -77,7 +77,13 @@ class DomainSplit:
     test: Mapping[str, Rows]
 
     def of_pair(self, source: str, target: str) -> PairSplit:
-        """Return the rows of a pair."""
+        """Return the rows of a pair.
+
+        Parameters
+        ----------
+        source : str
+        target : str
+        """
         return PairSplit(self.name, self.source[source], self.target[target], self.test[target])
 
 
@@ -278,9 +284,9 @@ def _split(each: Any, domains: DomainSet, row_of: Mapping[str, int]) -> DomainSp
     for domain in domains.domains:
         rows = domains.rows_of(domain)
         for part, what in zip(parts, ("source", "target"), strict=False):
-            found = [row_of[name] for name in _some(each["domains"][domain][what])]
-            own = np.array(found, np.int64)
-            if len(set(found)) < len(found) or not np.isin(own, rows).all():
+            numbers = [row_of[name] for name in _some(each["domains"][domain][what])]
+            own = np.array(numbers, np.int64)
+            if len(set(numbers)) < len(numbers) or not np.isin(own, rows).all():
                 raise ValueError(f"{what} images of {domain}")
             part[domain] = own
         parts[2][domain] = np.setdiff1d(rows, parts[1][domain])

@@ -53,6 +53,12 @@ _PLACES = {
 def random_weights(weights: str | os.PathLike[str]) -> str:
     """Name the random weights of the architecture that some weights have.
 
+    Parameters
+    ----------
+    weights : str or path
+
+    Examples
+    --------
     >>> random_weights("random:3:alexnet-64")
     'random:0:alexnet-64'
     """
@@ -68,7 +74,7 @@ class UnreadImages(InputError):
     ----------
     message : str
     rows : array of int64
-        Of all that could not be read.
+        Rows of all that could not be read.
     """
 
     def __init__(self, message: str, rows: npt.NDArray[np.int64]) -> None:
@@ -86,7 +92,7 @@ class VectorsOfSplits:
     dataset : Dataset
     splits : sequence of Split
     digests : mapping of image name to hexadecimal digits
-        Of the images' bytes.
+        SHA-256 of the images' bytes.
     settings : FisherVectorSettings, optional
     seed : int
     workers : int, optional
@@ -125,11 +131,23 @@ class VectorsOfSplits:
         self._computed: FisherVectors | None = None
 
     def of_split(self, number: int) -> _OfSplit:
-        """Return the features of one split, as `measure` takes them."""
+        """Return the features of one split, as `measure` takes them.
+
+        Parameters
+        ----------
+        number : int
+            Which split.
+        """
         return _OfSplit(self, number)
 
     def fingerprint(self, number: int) -> str:
-        """Hash the settings, the images and the training rows of a split."""
+        """Hash the settings, the images and the training rows of a split.
+
+        Parameters
+        ----------
+        number : int
+            Which split.
+        """
         described = {
             "settings": self.settings.to_dict(),
             "seed": self._seed,
@@ -143,6 +161,12 @@ class VectorsOfSplits:
 
     def rows(self, number: int, rows: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]:
         """Return rows of a split's vectors; the first call computes all that the cache lacks.
+
+        Parameters
+        ----------
+        number : int
+            Which split.
+        rows : array of int
 
         Raises
         ------
@@ -172,8 +196,8 @@ class VectorsOfSplits:
                 f"{os.fsdecode(self._dataset.names[row])}: {message}",
                 np.array(list(bad), np.int64),
             )
-        found: npt.NDArray[np.float32] = self._computed.splits[number][rows]
-        return found
+        vectors: npt.NDArray[np.float32] = self._computed.splits[number][rows]
+        return vectors
 
 
 class _OfSplit:

@@ -44,7 +44,7 @@ class Published:
     Attributes
     ----------
     source : str
-        Of `scores`, as it is to be cited.
+        Where `scores` are from, as it is to be cited.
     features : str
         What `scores` were measured with.
     scores : mapping of (layer, kind of head, with dropout) to (mean, standard deviation)
@@ -121,23 +121,23 @@ def departures(
     list of str
         A clause for each; empty where it is followed.
     """
-    found = []
+    clauses = []
     classes = len(dataset.class_names)
     if classes != protocol.classes:
-        found.append(f"{classes} classes, not {protocol.classes}")
+        clauses.append(f"{classes} classes, not {protocol.classes}")
     train = np.stack([_per_class(dataset, each.train) for each in splits])
     if _differ(train, protocol.train, unread):
-        found.append(f"{_span(train)} training images a class, not {protocol.train}")
+        clauses.append(f"{_span(train)} training images a class, not {protocol.train}")
     if protocol.test is not None:
         test = np.stack([_per_class(dataset, each.test) for each in splits])
         if _differ(test, protocol.test, unread):
-            found.append(f"{_span(test)} test images a class, not {protocol.test}")
+            clauses.append(f"{_span(test)} test images a class, not {protocol.test}")
     elif any(len(each.train) + len(each.test) != len(dataset) for each in splits):
-        found.append("not all other images are test images")
+        clauses.append("not all other images are test images")
     images = len(dataset) + unread
     if protocol.images is not None and images != protocol.images:
-        found.append(f"{images:,} images, not {protocol.images:,}")
-    return found
+        clauses.append(f"{images:,} images, not {protocol.images:,}")
+    return clauses
 
 
 def _per_class(dataset: Dataset, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

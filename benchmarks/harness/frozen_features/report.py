@@ -46,7 +46,7 @@ class Measured:
     timing : mapping of stage to seconds
     notes : list of str
     fixed_C : float
-        Of the heads with one training image a class.
+        C of the heads with one training image a class.
     names : mapping of weights to str
         What they are called in tables.
     unread : int
@@ -68,30 +68,30 @@ class Measured:
     unread: int
 
 
-def make_report(found: Measured, settings: BenchmarkSettings) -> BenchmarkReport:
+def make_report(measured: Measured, settings: BenchmarkSettings) -> BenchmarkReport:
     """Put the report together.
 
     Parameters
     ----------
-    found : Measured
+    measured : Measured
     settings : BenchmarkSettings
     """
-    dataset, labels = found.dataset, found.dataset.labels
-    published, protocol_notes = _published(found)
-    best = parts.best_by_validation(next(iter(found.tasks.values())))
+    dataset, labels = measured.dataset, measured.dataset.labels
+    published, protocol_notes = _published(measured)
+    best = parts.best_by_validation(next(iter(measured.tasks.values())))
     which = f"{best.head.name} on {best.layer} of {best.group}"
     mean, std = parts.mean_and_std(parts.accuracies(best, labels, per_class=True))
     spread = "" if std is None else f" ± {std:.1f}"
-    every = [task for each in found.tasks.values() for task in each] + found.baselines
-    of_curves = [task for _, each in found.points for task in each]
+    every = [task for each in measured.tasks.values() for task in each] + measured.baselines
+    of_curves = [task for _, each in measured.points for task in each]
     return BenchmarkReport(
         name=settings.name,
         title=f"{dataset.name}: linear classifiers on features{settings.title}",
-        what=_what(found),
+        what=_what(measured),
         headline=f"{which}: {mean:.1f}{spread} %",
         sections=(
-            *_main_tables(found, published),
-            *_curves(found, settings),
+            *_main_tables(measured, published),
+            *_curves(measured, settings),
             parts.class_bars("Class by class", best, dataset),
             parts.hardest_confusions("Hardest confusions", best, dataset),
             parts.confusion_matrix("Confusion matrix", best, dataset),
@@ -100,50 +100,55 @@ def make_report(found: Measured, settings: BenchmarkSettings) -> BenchmarkReport
         date=now(),
         machine=machine(),
         versions=versions(),
-        fingerprints=found.fingerprints,
-        splits=tuple(found.splits),
-        settings=_settings(found, settings),
-        timing=found.timing,
+        fingerprints=measured.fingerprints,
+        splits=tuple(measured.splits),
+        settings=_settings(measured, settings),
+        timing=measured.timing,
         peak_memory=peak_memory(),
-        notes=(*dataset.notes, *protocol_notes, *found.notes, *parts.remarks([*every, *of_curves])),
-        appendix=(*_plain_tables(found), parts.settings_table(every)),
+        notes=(
+            *dataset.notes,
+            *protocol_notes,
+            *measured.notes,
+            *parts.remarks([*every, *of_curves]),
+        ),
+        appendix=(*_plain_tables(measured), parts.settings_table(every)),
     )
 
 
-def _published(found: Measured) -> tuple[Published, tuple[str, ...]]:
+def _published(measured: Measured) -> tuple[Published, tuple[str, ...]]:
     """Return the published numbers that ours can stand beside, and why none do."""
-    published = PUBLISHED.get(found.dataset.name)
+    published = PUBLISHED.get(measured.dataset.name)
     if published is None:
         return Published(), ()
-    splits = next(iter(found.tasks.values()))[0].splits
-    differing = departures(published.protocol, found.dataset, splits, unread=found.unread)
+    splits = next(iter(measured.tasks.values()))[0].splits
+    differing = departures(published.protocol, measured.dataset, splits, unread=measured.unread)
     if not differing:
         return published, ()
     note = f"no published numbers stand here, for their protocol is another: {'; '.join(differing)}"
     return Published(), (note,)
 
 
-def _main_tables(found: Measured, published: Published) -> list[Section]:
-    labels = found.dataset.labels
+def _main_tables(measured: Measured, published: Published) -> list[Section]:
+    labels = measured.dataset.labels
     caption = "Accuracy on one split, in percent."
-    if len(found.splits) > 1:
+    if len(measured.splits) > 1:
         caption = "Mean ± standard deviation (n - 1) over the splits, in percent."
     if published.scores:
         caption += f" The published features were {published.features}."
     tables: list[Section] = [
         parts.results_table(
-            f"Mean per-class accuracy, {found.names[name]}",
+            f"Mean per-class accuracy, {measured.names[name]}",
             tasks,
             labels,
             published if published.scores else None,
             per_class=True,
             caption=caption,
         )
-        for name, tasks in found.tasks.items()
+        for name, tasks in measured.tasks.items()
     ]
     others = parts.others_table(
         "Baselines, and other methods",
-        found.baselines,
+        measured.baselines,
         labels,
         published,
         per_class=True,
@@ -152,35 +157,39 @@ def _main_tables(found: Measured, published: Published) -> list[Section]:
     return tables if others is None else [*tables, others]
 
 
-def _plain_tables(found: Measured) -> list[Section]:
+def _plain_tables(measured: Measured) -> list[Section]:
     return [
         parts.results_table(
-            f"Accuracy over all test images, {found.names[name]}",
+            f"Accuracy over all test images, {measured.names[name]}",
             tasks,
-            found.dataset.labels,
+            measured.dataset.labels,
             per_class=False,
             collapsed=True,
         )
-        for name, tasks in found.tasks.items()
+        for name, tasks in measured.tasks.items()
     ]
 
 
-def _curves(found: Measured, settings: BenchmarkSettings) -> list[Section]:
-    if not found.points:
+def _curves(measured: Measured, settings: BenchmarkSettings) -> list[Section]:
+    if not measured.points:
         return []
     caption = (
         "A smaller training set is part of each larger one; all are tested on the same images."
     )
-    if found.points[0][0] == 1:
+    if measured.points[0][0] == 1:
         caption += (
-            f" With one image there is nothing to choose C on; there it is {found.fixed_C:g}."
+            f" With one image there is nothing to choose C on; there it is {measured.fixed_C:g}."
         )
-    title = f"More training images, {found.names[settings.weights[0]]}"
-    return [parts.curve(title, found.points, found.dataset.labels, per_class=True, caption=caption)]
+    title = f"More training images, {measured.names[settings.weights[0]]}"
+    return [
+        parts.curve(
+            title, measured.points, measured.dataset.labels, per_class=True, caption=caption
+        )
+    ]
 
 
-def _what(found: Measured) -> str:
-    dataset, splits = found.dataset, found.splits
+def _what(measured: Measured) -> str:
+    dataset, splits = measured.dataset, measured.splits
     return (
         f"Linear classifiers on frozen features of {dataset.name}: {len(dataset.class_names)} "
         f"classes, {_span({s.n_train for s in splits})} training images and "
@@ -191,11 +200,11 @@ def _what(found: Measured) -> str:
     )
 
 
-def _settings(found: Measured, settings: BenchmarkSettings) -> dict[str, str]:
+def _settings(measured: Measured, settings: BenchmarkSettings) -> dict[str, str]:
     head = settings.heads[0]
     listed = {
-        "data": Path(found.dataset.root).name,
-        "splits": found.made_by,
+        "data": Path(measured.dataset.root).name,
+        "splits": measured.made_by,
         "layers": ", ".join(settings.layers),
         "crops": settings.crops,
         "precision": settings.precision,
@@ -204,10 +213,10 @@ def _settings(found: Measured, settings: BenchmarkSettings) -> dict[str, str]:
         "loss of the SVM": head.loss,
         "solver": head.solver,
         "folds of the search for C": str(head.folds),
-        "features in the cache": ", ".join(found.cached),
+        "features in the cache": ", ".join(measured.cached),
     }
-    if found.dataset.origin is not None:
-        listed["reference of the data"] = found.dataset.origin.reference
+    if measured.dataset.origin is not None:
+        listed["reference of the data"] = measured.dataset.origin.reference
     return listed
 
 

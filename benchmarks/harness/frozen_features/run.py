@@ -62,7 +62,7 @@ def run_benchmark(
     tell : callable, optional
         Called with a line for each thing done.
     progress : bool, callable or None
-        Of the extraction, as `decaf.extract` takes it.
+        Progress of the extraction, as `decaf.extract` takes it.
     stop : threading.Event, optional
         Set it to end the run early, with what is finished kept.
 
@@ -129,13 +129,13 @@ class _Run(BenchmarkRun[BenchmarkSettings]):
     ) -> tuple[tuple[Split, ...], list[SplitRecord], str]:
         settings = self.settings
         if not isinstance(settings.splits, int):
-            found = read_splits(settings.splits, self.dataset, digests=digests)
+            splits = read_splits(settings.splits, self.dataset, digests=digests)
             made_by = f"read from {Path(settings.splits).name}"
         elif settings.official:
-            found = official_splits(self.dataset, settings.splits)
-            made_by = f"the data set's own: {', '.join(each.name for each in found)}"
+            splits = official_splits(self.dataset, settings.splits)
+            made_by = f"the data set's own: {', '.join(each.name for each in splits)}"
         else:
-            found = draw_splits(
+            splits = draw_splits(
                 self.dataset,
                 settings.train_per_class,
                 test_per_class=settings.test_per_class,
@@ -145,7 +145,7 @@ class _Run(BenchmarkRun[BenchmarkSettings]):
             made_by = (
                 f"drawn: {settings.train_per_class} training images a class, seed {settings.seed}"
             )
-        content = manifest(self.dataset, found, digests=digests, made_by=made_by)
+        content = manifest(self.dataset, splits, digests=digests, made_by=made_by)
         path = self.out / f"{settings.name}-splits.json"
         write_splits(path, content)
         record = [
@@ -156,12 +156,12 @@ class _Run(BenchmarkRun[BenchmarkSettings]):
                 manifest=path.name,
                 sha256=str(content["sha256"]),
             )
-            for each in found
+            for each in splits
         ]
-        return found, record, made_by
+        return splits, record, made_by
 
     def _count_copies(self, digests: dict[bytes, str]) -> None:
-        """Tell of test images that are training images too, by their bytes."""
+        """Note how many test images are training images too, by their bytes."""
         known = np.array([digests[name] for name in self.dataset.names])
         copies = [int(np.isin(known[s.test], known[s.train]).sum()) for s in self.splits]
         if max(copies):
@@ -238,8 +238,8 @@ class _Run(BenchmarkRun[BenchmarkSettings]):
                 if size == 1:
                     heads = tuple(replace(head, C=_FIXED_C) for head in heads)
                 layers, rows = settings.curve_layers, _Rows(features, self.rows)
-                found = self._run(rows, splits, layers, heads, f"{size} a class")
-                names = zip(found, [h for _ in layers for h in settings.curve_heads], strict=True)
+                tasks = self._run(rows, splits, layers, heads, f"{size} a class")
+                names = zip(tasks, [h for _ in layers for h in settings.curve_heads], strict=True)
                 points.append((size, [replace(task, head=head) for task, head in names]))
         return points
 

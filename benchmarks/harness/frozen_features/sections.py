@@ -56,7 +56,7 @@ def accuracies(
     ----------
     task : Task
     labels : array of int64, shape (N,)
-        Of the data set.
+        Labels of the data set.
     per_class : bool
         The mean over the classes of each one's accuracy; otherwise the share of all test images.
 
@@ -64,22 +64,28 @@ def accuracies(
     -------
     array of float64, shape (splits,)
     """
-    found = []
+    shares = []
     for split, outcome in zip(task.splits, task.outcomes, strict=True):
         truth = labels[split.test]
         right = np.array(outcome.predictions) == truth
         if per_class:
             classes = int(truth.max()) + 1
             hits = np.bincount(truth[right], minlength=classes)
-            found.append(mean_per_class_accuracy(hits, np.bincount(truth, minlength=classes)))
+            shares.append(mean_per_class_accuracy(hits, np.bincount(truth, minlength=classes)))
         else:
-            found.append(float(right.mean()))
-    return 100 * np.array(found)
+            shares.append(float(right.mean()))
+    return 100 * np.array(shares)
 
 
 def mean_and_std(values: Sequence[float] | npt.NDArray[np.float64]) -> tuple[float, float | None]:
     """Return mean and standard deviation of a sample (n - 1 in the denominator).
 
+    Parameters
+    ----------
+    values : sequence of float
+
+    Examples
+    --------
     >>> mean_and_std([1.0, 2.0, 3.0])
     (2.0, 1.0)
     >>> mean_and_std([4.0])
@@ -94,6 +100,10 @@ def best_by_validation(tasks: Sequence[Task]) -> Task:
 
     Nothing is chosen by test accuracy, the result of the headline neither. The first of several
     that did as well, and the first of all where there was no search.
+
+    Parameters
+    ----------
+    tasks : sequence of Task
     """
 
     def score(task: Task) -> float:
@@ -119,7 +129,7 @@ def results_table(
     ----------
     title : str
     tasks : sequence of Task
-        Of one group.
+        Tasks of one group.
     labels : array of int64
     published : Published, optional
     per_class : bool
@@ -171,6 +181,17 @@ def others_table(
 ) -> Table | None:
     """Make the table of baselines measured here and of other methods' published results.
 
+    Parameters
+    ----------
+    title : str
+    tasks : sequence of Task
+    labels : array of int64
+        Labels of the data set.
+    published : Published
+    per_class : bool
+        Whether the mean over the classes of each one's accuracy is taken.
+    caption : str
+
     Returns
     -------
     Table or None
@@ -198,7 +219,12 @@ def others_table(
 
 
 def settings_table(tasks: Sequence[Task]) -> Table:
-    """Make the table of what was chosen: C on each split, and how long search and fit took."""
+    """Make the table of what was chosen: C on each split, and how long search and fit took.
+
+    Parameters
+    ----------
+    tasks : sequence of Task
+    """
     rows = []
     for task in tasks:
         seconds = [outcome.seconds for outcome in task.outcomes]
@@ -265,6 +291,13 @@ def confusion_counts(
 ) -> npt.NDArray[np.int64]:
     """Count the answers by true class (row) and given class (column), summed over the splits.
 
+    Parameters
+    ----------
+    task : Task
+    labels : array of int64
+    classes : int
+        How many classes there are.
+
     Returns
     -------
     array of int64, shape (classes, classes)
@@ -276,14 +309,28 @@ def confusion_counts(
 
 
 def confusion_matrix(title: str, task: Task, dataset: Dataset) -> ConfusionMatrix:
-    """Make the confusion matrix of a task."""
+    """Make the confusion matrix of a task.
+
+    Parameters
+    ----------
+    title : str
+    task : Task
+    dataset : Dataset
+    """
     counts = confusion_counts(task, dataset.labels, len(dataset.class_names))
     caption = f"{_of(task)}; rows are the true classes."
     return ConfusionMatrix(title, dataset.class_names, counts.tolist(), caption)
 
 
 def class_bars(title: str, task: Task, dataset: Dataset) -> Bars:
-    """Make the list of each class's accuracy, mean ± standard deviation over the splits."""
+    """Make the list of each class's accuracy, mean ± standard deviation over the splits.
+
+    Parameters
+    ----------
+    title : str
+    task : Task
+    dataset : Dataset
+    """
     classes = len(dataset.class_names)
     shares = []
     tested = np.zeros(classes, np.int64)
@@ -305,8 +352,14 @@ def class_bars(title: str, task: Task, dataset: Dataset) -> Bars:
 def hardest_confusions(title: str, task: Task, dataset: Dataset) -> Confusions:
     """Make the list of the pairs of classes that are confused most, with images.
 
-    Of each pair the images that the head was surest of, wrongly; beside them images of the class
-    that they were taken for. Pairs are ordered by the share of the class's test images.
+    Each pair has the images that the head was surest of, wrongly, and beside them images of the
+    class that they were taken for. Pairs are ordered by the share of the class's test images.
+
+    Parameters
+    ----------
+    title : str
+    task : Task
+    dataset : Dataset
     """
     names = dataset.class_names
     counts = confusion_counts(task, dataset.labels, len(names))
@@ -353,8 +406,13 @@ def _relative(dataset: Dataset, row: int) -> str:
 
 
 def remarks(tasks: Sequence[Task]) -> list[str]:
-    """Say what a reader must know of fits that did not converge and searches that ended badly."""
-    found = []
+    """Say what a reader must know of fits that did not converge and searches that ended badly.
+
+    Parameters
+    ----------
+    tasks : sequence of Task
+    """
+    lines = []
     cells: list[tuple[str, Split, Outcome]] = [
         (", ".join(filter(None, (task.group, task.layer, task.head.name))), split, outcome)
         for task in tasks
@@ -375,8 +433,8 @@ def remarks(tasks: Sequence[Task]) -> list[str]:
             where = Counter(name for name, _, _ in bad)
             some = "; ".join(f"{name} ({count})" for name, count in where.most_common(6))
             more = f" and {len(where) - 6} more" if len(where) > 6 else ""
-            found.append(f"{len(bad)} of {len(cells)} {what}: {some}{more}")
-    return found
+            lines.append(f"{len(bad)} of {len(cells)} {what}: {some}{more}")
+    return lines
 
 
 def _of(task: Task) -> str:

@@ -89,11 +89,11 @@ class CachedFeatures:
             place = np.full(len(file), -1, np.int64)
             order, back = np.unique(rows, return_inverse=True)
             place[order] = np.arange(len(order))
-            found = np.empty((len(order), int(np.prod(view.shape[1:]))), np.float32)
+            gathered = np.empty((len(order), int(np.prod(view.shape[1:]))), np.float32)
             for start, values in view.blocks():
                 here = place[start : start + len(values)]
-                found[here[here >= 0]] = values[here >= 0].reshape(-1, found.shape[1])
-        return found if np.array_equal(back, np.arange(len(order))) else found[back]
+                gathered[here[here >= 0]] = values[here >= 0].reshape(-1, gathered.shape[1])
+        return gathered if np.array_equal(back, np.arange(len(order))) else gathered[back]
 
 
 def cache_folder(folder: str | os.PathLike[str] | None = None) -> Path:
@@ -111,10 +111,10 @@ def cache_folder(folder: str | os.PathLike[str] | None = None) -> Path:
         If it cannot be made.
     """
     caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    found = Path(folder or os.environ.get("DECAF_CACHE") or caches / "decaf")
-    with disk_errors(found, "nothing was computed"):
-        found.mkdir(parents=True, exist_ok=True)
-    return found
+    location = Path(folder or os.environ.get("DECAF_CACHE") or caches / "decaf")
+    with disk_errors(location, "nothing was computed"):
+        location.mkdir(parents=True, exist_ok=True)
+    return location
 
 
 def cached_features(
@@ -157,7 +157,7 @@ def cached_features(
     path = cache_folder(cache) / _file_name(dataset, settings.record(backbone))
 
     def run(overwrite: bool) -> FeatureFile:
-        found = extract(
+        file = extract(
             list(dataset.files),
             settings.layers,
             out=path,
@@ -173,8 +173,8 @@ def cached_features(
             overwrite=overwrite,
             stop=stop,
         )
-        assert isinstance(found, FeatureFile)
-        return found
+        assert isinstance(file, FeatureFile)
+        return file
 
     before = _identity(path)
     try:
@@ -218,7 +218,7 @@ def _file_name(dataset: Dataset, run: dict[str, Any]) -> str:
 
 def _identity(path: Path) -> tuple[int, int] | None:
     try:
-        found = path.stat()
+        status = path.stat()
     except FileNotFoundError:
         return None
-    return found.st_ino, found.st_mtime_ns
+    return status.st_ino, status.st_mtime_ns

@@ -44,7 +44,13 @@ class Features(Protocol):
         """What changes with any row."""
 
     def matrix(self, layer: str, rows: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]:
-        """Return rows of a layer: (len(rows), D) float32."""
+        """Return rows of a layer: (len(rows), D) float32.
+
+        Parameters
+        ----------
+        layer : str
+        rows : array of int
+        """
 
 
 @dataclass(frozen=True)
@@ -62,12 +68,12 @@ class HeadSettings:
     Cs : tuple of float, optional
         The values to choose among; the estimator's own when not given.
     folds : int
-        Of the cross-validation.
+        Folds of the cross-validation.
     multi_class : {"ovr", "multinomial"}
-        Of logistic regression. Donahue et al. 2014 say nothing of it; the library of their time,
-        LIBLINEAR, is one-vs-rest.
+        How logistic regression takes several classes. Donahue et al. 2014 say nothing of it; the
+        library of their time, LIBLINEAR, is one-vs-rest.
     loss : {"squared_hinge", "hinge"}
-        Of the SVM.
+        Loss of the SVM.
     scale : str
         As `decaf.heads.LogisticRegression` takes it.
     solver : {"batched", "sklearn"}
@@ -93,7 +99,12 @@ class HeadSettings:
             raise SettingError(f"folds {self.folds!r}: must be a whole number from 2 on")
 
     def make(self, *, device: str = "auto") -> Any:
-        """Make the estimator, not fitted."""
+        """Make the estimator, not fitted.
+
+        Parameters
+        ----------
+        device : str
+        """
         shared: dict[str, Any] = {
             "C": "cv" if self.C is None else self.C,
             "Cs": self.Cs,
@@ -306,7 +317,7 @@ def measure(
     Stopped
         Where `stopped` said so; what is finished is in the store.
     """
-    found: dict[tuple[str, int], list[Outcome]] = {}
+    outcomes: dict[tuple[str, int], list[Outcome]] = {}
     of_layer = {layer: heads(layer) if callable(heads) else heads for layer in layers}
     total = len(splits) * sum(map(len, of_layer.values()))
     for layer in layers:
@@ -322,15 +333,15 @@ def measure(
                     outcome = run_head(head, *rows.arrays(), device=device)
                     if store is not None:
                         store.put(key, outcome)
-                found.setdefault((layer, number), []).append(outcome)
+                outcomes.setdefault((layer, number), []).append(outcome)
                 if tell is not None:
-                    done = sum(map(len, found.values()))
+                    done = sum(map(len, outcomes.values()))
                     labels = dataset.labels[split.test]
                     tell(
                         f"{done}/{total} {_line(group, layer, split, head, outcome, labels, known)}"
                     )
     return [
-        Task(group, layer, head, tuple(splits), tuple(found[layer, number]))
+        Task(group, layer, head, tuple(splits), tuple(outcomes[layer, number]))
         for layer in layers
         for number, head in enumerate(of_layer[layer])
     ]

@@ -69,6 +69,12 @@ class ResultStore:
     def put(self, key: Mapping[str, Any], value: Any) -> None:
         """Store a dataclass.
 
+        Parameters
+        ----------
+        key : mapping
+            What JSON can hold.
+        value : dataclass
+
         Raises
         ------
         OutputError

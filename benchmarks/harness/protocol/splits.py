@@ -257,6 +257,12 @@ def manifest(
 def write_splits(path: str | os.PathLike[str], content: Mapping[str, Any]) -> None:
     """Write a manifest; the file is complete, or as it was before.
 
+    Parameters
+    ----------
+    path : path
+    content : dict
+        As `manifest` or `domain_manifest` returns it.
+
     Raises
     ------
     OutputError
@@ -380,5 +386,11 @@ def _check_places(shown: str, content: Mapping[str, Any]) -> None:
 
 
 def content_digest(content: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of a manifest without its own ``sha256``, in hexadecimal digits."""
+    """Return the SHA-256 of a manifest without its own ``sha256``, in hexadecimal digits.
+
+    Parameters
+    ----------
+    content : dict
+        As `manifest` or `domain_manifest` returns it.
+    """
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
