@@ -21,7 +21,7 @@ from decaf.images.listing.class_folders import Layout
 from decaf.images.listing.groups import find_groups
 from decaf.images.listing.splits import draw_share
 from decaf.train.feed import Split
-from decaf.train.pack.build import make_pack
+from decaf.train.pack.build import NoneReadable, make_pack
 from decaf.train.pack.labelled import (
     in_groups,
     read_train,
@@ -29,7 +29,6 @@ from decaf.train.pack.labelled import (
     shown_source,
     split_parts,
 )
-from decaf.train.pack.readable import NoneReadable
 from decaf.train.pack.reader import Pack
 from decaf.train.pack.sources import pack_entries, source_of
 

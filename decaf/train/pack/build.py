@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from decaf.errors import PackError, SettingError
+from decaf.errors import InputError, PackError, SettingError
 from decaf.features.settings import ON_ERROR
 from decaf.images import ImageList
 from decaf.images.status import STATUS_NAMES
@@ -25,14 +25,13 @@ from decaf.storage import Entry, ShardDirectory, ShardedFile, check_output_path,
 from decaf.storage.unfinished import UNKNOWN_CONTENT, changed_image
 from decaf.train.pack.assemble import PackHead, need_room, write_pack
 from decaf.train.pack.pixels import PackSettings
-from decaf.train.pack.readable import ReadableImages
 from decaf.train.pack.reader import Pack
 from decaf.train.pack.rows import PackRows
 from decaf.train.pack.sources import Source, find_source, pack_entries
 from decaf.train.pack.stream import bad_image, stream_rows
 from decaf.version import __version__
 
-__all__ = ["make_pack"]
+__all__ = ["NoneReadable", "make_pack"]
 
 # Of a shard: what a crash may cost, against the price of a sync to disk for each.
 SHARD_BYTES = 16 << 20
@@ -228,7 +227,7 @@ class _PackOutput(ShardedFile[PackRows]):
     def compute(
         self, ranges: list[tuple[int, int]], shards: ShardDirectory[PackRows]
     ) -> Generator[PackRows, None, None]:
-        readable = ReadableImages(self.images, str(self.shards_path))
+        readable = _ReadableImages(self.images, str(self.shards_path))
         for shard in shards.finished.values():
             readable.count(shard.start, shards.peek(shard, ["status"])["status"])
         processes = available_cores() if self._workers is None else self._workers
@@ -265,6 +264,84 @@ class _PackOutput(ShardedFile[PackRows]):
             created=shards.header["created"],
         )
         write_pack(self.path, head, shards, self.check_stop)
+
+
+class NoneReadable(InputError):
+    """A class or a split without an image that can be read.
+
+    Parameters
+    ----------
+    text : str
+        The error and its remedy.
+    kept : str
+        Remedy for the images that were packed, after `text`.
+    """
+
+    def __init__(self, text: str, kept: str) -> None:
+        super().__init__(text + kept)
+        self.text = text
+        self.kept = kept
+
+    def __reduce__(self) -> tuple[type[NoneReadable], tuple[str, str]]:
+        return type(self), (self.text, self.kept)
+
+
+class _ReadableImages:
+    """Counts, of each split and each class of train, the images not known to be bad.
+
+    Parameters
+    ----------
+    images : ImageList
+        As `find_source` returns it.
+    kept : str
+        Where finished images are kept, for the error.
+    """
+
+    def __init__(self, images: ImageList, kept: str) -> None:
+        self._images = images
+        self._kept = kept
+        counts = images.split_counts
+        labels = images.labels[: counts["train"]]
+        self._of_class = np.bincount(labels, minlength=len(images.class_names))
+        self._counts = counts
+        self._stops = np.cumsum(list(counts.values()))
+        self._of_split = np.array(list(counts.values()))
+
+    def count(self, start: int, status: np.ndarray) -> None:
+        """Take what became of consecutive images.
+
+        Parameters
+        ----------
+        start : int
+            Row of the first.
+        status : ndarray of uint8, shape (n,)
+            0 for a good one.
+
+        Raises
+        ------
+        InputError
+            Where a split, or a class of train, has no image left that may be good.
+        """
+        for row in (np.flatnonzero(status) + start).tolist():
+            split = int(np.searchsorted(self._stops, row, side="right"))
+            self._of_split[split] -= 1
+            if not self._of_split[split]:
+                name = list(self._counts)[split]
+                self._refuse(f"none of the {self._counts[name]} {name} images can be read", row)
+            if split == 0:
+                label = int(self._images.labels[row])
+                self._of_class[label] -= 1
+                if not self._of_class[label]:
+                    name = self._images.class_names[label]
+                    self._refuse(f"no training image of the class {name!r} can be read", row)
+
+    def _refuse(self, what: str, row: int) -> None:
+        example = os.fsdecode(self._images.names[row])
+        raise NoneReadable(
+            f"{what} (such as {example!r}); mend these images, or remove them and their folder",
+            f", and run the same command again with `overwrite=True`: what is finished is in "
+            f"{self._kept} and is used where nothing else has changed",
+        )
 
 
 def _changed(pack: Pack, source: ImageList, check: Callable[[], object]) -> str:
