@@ -259,6 +259,10 @@ def images_of_classes(folder: bytes) -> list[tuple[bytes, bytes, str]]:
 def class_folders_of(root: bytes) -> list[bytes]:
     """List the folders in a folder by name, hidden ones left out, sorted.
 
+    Parameters
+    ----------
+    root : bytes
+
     Raises
     ------
     InputError
@@ -276,6 +280,12 @@ def images_below(folder: bytes, endings: Sequence[bytes]) -> list[bytes]:
 
     What published data sets have beside their images is so passed over: Caltech-101 has a JPEG
     ``BACKGROUND_Google/tmp`` that is none of its 9,144 images.
+
+    Parameters
+    ----------
+    folder : bytes
+    endings : sequence of bytes
+        In lower case.
 
     Raises
     ------

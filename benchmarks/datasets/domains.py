@@ -151,11 +151,21 @@ class DomainSet(Dataset):
         return np.array([place[name.split(b"/", 1)[0]] for name in self.names], np.int64)
 
     def rows_of(self, domain: str) -> Rows:
-        """Return the rows of a domain, ascending."""
+        """Return the rows of a domain, ascending.
+
+        Parameters
+        ----------
+        domain : str
+        """
         return np.flatnonzero(self.domain_of == self.domains.index(domain))
 
     def counts_of(self, domain: str) -> Rows:
-        """Return how many images of each class a domain has: (K,) int64."""
+        """Return how many images of each class a domain has: (K,) int64.
+
+        Parameters
+        ----------
+        domain : str
+        """
         return np.bincount(self.labels[self.rows_of(domain)], minlength=len(self.class_names))
 
     @property

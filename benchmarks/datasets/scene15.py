@@ -108,6 +108,10 @@ def read_scene15(root: str | bytes | os.PathLike[str], *, allow_partial: bool = 
 def scene_of(folder: bytes) -> str | None:
     """Return the class that a folder is of, None where it is none of the 15.
 
+    Parameters
+    ----------
+    folder : bytes
+
     >>> scene_of(b"MITinsidecity"), scene_of(b"Inside City"), scene_of(b"garden")
     ('insidecity', 'insidecity', None)
     """

@@ -232,6 +232,10 @@ def images_of(train: Any, val: Any = None, val_fraction: float | None = None) ->
 def check_fraction(val_fraction: float) -> None:
     """Refuse a share that leaves nothing on one side.
 
+    Parameters
+    ----------
+    val_fraction : float
+
     Raises
     ------
     SettingError
@@ -435,7 +439,12 @@ def _make_pack(job: Job, source: ImageList | None, path: Path) -> None:
 
 
 def seen_in_training(data: Packed) -> int:
-    """Count validation images whose very files are among the training images too."""
+    """Count validation images whose very files are among the training images too.
+
+    Parameters
+    ----------
+    data : Packed
+    """
     train, val = _digests(data.train), _digests(data.val)
     known = {row.tobytes() for row in train}
     # Of images in memory the content is not known.

@@ -126,6 +126,12 @@ def list_members(path: bytes, kind: str) -> list[Member]:
     and the resource forks that macOS adds (``__MACOSX``) are listed too; links, devices and
     folders are not.
 
+    Parameters
+    ----------
+    path : bytes
+    kind : str
+        What `archive_kind` said.
+
     Raises
     ------
     InputError
@@ -135,7 +141,13 @@ def list_members(path: bytes, kind: str) -> list[Member]:
 
 
 def iterate_members(path: bytes, kind: str) -> Iterator[Member]:
-    """Do as `list_members`, one member after the other: who needs the first reads no further."""
+    """Do as `list_members`, one member after the other: who needs the first reads no further.
+
+    Parameters
+    ----------
+    path, kind
+        As in `list_members`.
+    """
     try:
         yield from _zip_members(path) if kind == "zip" else _tar_members(path, kind)
     except _DAMAGE as error:
@@ -168,14 +180,14 @@ def list_inner_tar(path: bytes, member: Member) -> list[Member]:
             inner = io.BufferedReader(_Window(file, member.offset, member.size))
             return [
                 Member(
-                    found.name,
-                    member.offset + found.offset,
-                    found.size,
-                    found.packed,
-                    found.method,
+                    entry.name,
+                    member.offset + entry.offset,
+                    entry.size,
+                    entry.packed,
+                    entry.method,
                     0,
                 )
-                for found in _tar_members(path, "tar", inner)
+                for entry in _tar_members(path, "tar", inner)
             ]
     except _DAMAGE as error:
         shown = f"{os.fsdecode(member.name)!r} in {os.fsdecode(path)!r}"
@@ -293,7 +305,15 @@ def read_member(path: bytes, kind: str, member: Member, limit: int = MAX_FILE_BY
 
 
 def read_head(path: bytes, kind: str, member: Member, count: int) -> bytes:
-    """Read the first bytes of a member, or what there is; empty where it cannot be read."""
+    """Read the first bytes of a member, or what there is; empty where it cannot be read.
+
+    Parameters
+    ----------
+    path, kind, member
+        As in `read_member`.
+    count : int
+        How many bytes.
+    """
     try:
         if kind == "zip":
             with open(path, "rb") as file:
@@ -395,13 +415,17 @@ def file_key(path: bytes) -> tuple[object, ...]:
     A forked child must not share its parent's file position, and a file that was replaced meanwhile
     is another one.
 
+    Parameters
+    ----------
+    path : bytes
+
     Raises
     ------
     OSError
         If it is not there.
     """
-    found = os.stat(path)
-    return os.getpid(), path, found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+    status = os.stat(path)
+    return os.getpid(), path, status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _stream(path: bytes, kind: str) -> _Unpacked:

@@ -59,9 +59,9 @@ def list_array(path: bytes, kind: str, dataset: str = "") -> list[bytes]:
         else:
             with _open_hdf5(path) as file:
                 dataset = dataset or _only_images(file, shown)
-                found = _dataset(file, dataset, shown)
-                shape = found.shape
-                _check(shape, found.dtype, f"dataset {dataset!r} of {shown!r}")
+                images = _dataset(file, dataset, shown)
+                shape = images.shape
+                _check(shape, images.dtype, f"dataset {dataset!r} of {shown!r}")
             start = path + b":" + dataset.encode("utf-8", "surrogateescape")
     except _DAMAGE as error:
         if isinstance(error, InputError):
@@ -121,6 +121,11 @@ def _check(shape: tuple[int, ...], dtype: np.dtype[Any], what: str) -> None:
 
 def npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
     """Read shape and type of a ``.npy`` file, which then stands at its data.
+
+    Parameters
+    ----------
+    file : binary file
+        At its beginning.
 
     Raises
     ------
@@ -190,17 +195,17 @@ def _only_images(file: h5py.File, shown: str) -> str:
                 raise InputError(f"{shown!r} holds too much to look through; name it: FILE:DATASET")
             if not isinstance(group.get(name, getlink=True), h5py.HardLink):
                 continue
-            found, place = group[name], f"{folder}{name}"
-            if isinstance(found, h5py.Group):
+            item, place = group[name], f"{folder}{name}"
+            if isinstance(item, h5py.Group):
                 if folder.count("/") < 16:  # hard links may go round
-                    waiting.append((place + "/", found))
+                    waiting.append((place + "/", item))
                 continue
-            shape: tuple[int, ...] = getattr(found, "shape", None) or ()
+            shape: tuple[int, ...] = getattr(item, "shape", None) or ()
             right = len(shape) == 3 or (len(shape) == 4 and shape[3] in (1, 3))
-            if right and found.dtype == np.uint8:
+            if right and item.dtype == np.uint8:
                 fitting.append(place)
             else:
-                others.append(f"{place} {shape} {getattr(found, 'dtype', '')}")
+                others.append(f"{place} {shape} {getattr(item, 'dtype', '')}")
     if len(fitting) == 1:
         return fitting[0]
     if fitting:
@@ -216,18 +221,18 @@ def _dataset(file: h5py.File, name: str, shown: str) -> h5py.Dataset:
     """Open a dataset by hard links alone, whose data lie in the file."""
     import h5py
 
-    found: Any = file
+    item: Any = file
     for part in name.strip("/").split("/"):
-        link = found.get(part, getlink=True) if isinstance(found, h5py.Group) else None
+        link = item.get(part, getlink=True) if isinstance(item, h5py.Group) else None
         if link is None:
             raise InputError(f"{shown!r} has no dataset {name!r}")
         if not isinstance(link, h5py.HardLink):
             raise InputError(f"{shown!r}: {name!r} is a link, which is not followed")
-        found = found[part]
-    if not isinstance(found, h5py.Dataset) or found.shape is None:
+        item = item[part]
+    if not isinstance(item, h5py.Dataset) or item.shape is None:
         raise InputError(f"{shown!r}: {name!r} is no array")
-    if found.is_virtual or found.external:
+    if item.is_virtual or item.external:
         raise InputError(f"{shown!r}: the data of {name!r} lie in other files, which are not read")
-    if found.chunks and int(np.prod(found.chunks, dtype=object)) > MAX_FILE_BYTES:
+    if item.chunks and int(np.prod(item.chunks, dtype=object)) > MAX_FILE_BYTES:
         raise InputError(f"{shown!r}: the chunks of {name!r} are too large to read")
-    return found
+    return item

@@ -98,10 +98,12 @@ def find_split_folders(
         split = split_called(folder)
         if split is not None:
             named[split].append(folder)
-    found = {split: each for split, each in named.items() if each}
-    if not found or not (layout == "splits" or _are_splits(found, folders, subfolders)):
-        if found:
-            every = ", ".join(repr(os.fsdecode(each)) for some in found.values() for each in some)
+    named_as = {split: each for split, each in named.items() if each}
+    if not named_as or not (layout == "splits" or _are_splits(named_as, folders, subfolders)):
+        if named_as:
+            every = ", ".join(
+                repr(os.fsdecode(each)) for some in named_as.values() for each in some
+            )
             _logger.warning(
                 "%s: taken for classes: %s, by what lies in them and beside them; "
                 "`layout='splits'` takes such folders for splits",
@@ -109,34 +111,39 @@ def find_split_folders(
                 every,
             )
         return {}
-    for split, each in found.items():
+    for split, each in named_as.items():
         if len(each) > 1:
             raise InputError(
                 f"{shown}: {' and '.join(repr(os.fsdecode(one)) for one in each)} are both the "
                 f"split {split!r}; rename one, or `layout='classes'` takes them for classes"
             )
-    return {split: each[0] for split, each in found.items()}
+    return {split: each[0] for split, each in named_as.items()}
 
 
 def split_called(name: bytes) -> str | None:
-    """Return the split whose folder may have this name, None for any other name."""
+    """Return the split whose folder may have this name, None for any other name.
+
+    Parameters
+    ----------
+    name : bytes
+    """
     called = os.fsdecode(name).casefold()
     return next((split for split, names in SPLITS.items() if called in names), None)
 
 
 def _are_splits(
-    found: dict[str, list[bytes]],
+    named_as: dict[str, list[bytes]],
     folders: Collection[bytes],
     subfolders: Callable[[bytes], Collection[bytes]],
 ) -> bool:
-    named = {folder for each in found.values() for folder in each}
+    named = {folder for each in named_as.values() for folder in each}
     others = set(folders) - named
     if not others:
         return len(named) > 1 or any(subfolders(folder) for folder in named)
-    training = {name for folder in found.get("train", ()) for name in subfolders(folder)}
+    training = {name for folder in named_as.get("train", ()) for name in subfolders(folder)}
     tested = {
         name
-        for split, each in found.items()
+        for split, each in named_as.items()
         if split != "train"
         for folder in each
         for name in subfolders(folder)
@@ -177,12 +184,14 @@ def classes_and_splits(
         if top is not None:
             inside = class_of(path[path.index(top) + len(top) + 1 :])
             children.setdefault(top, set()).update(() if inside is None else (inside,))
-    found = find_split_folders(children, lambda name: children[name], layout=layout, shown=shown)
-    if not found:
+    folder_of = find_split_folders(
+        children, lambda name: children[name], layout=layout, shown=shown
+    )
+    if not folder_of:
         return [class_of(path) for path in relative], []
-    split_of = {folder: split for split, folder in found.items()}
+    split_of = {folder: split for split, folder in folder_of.items()}
     annotated: dict[bytes, dict[bytes, bytes]] = {}
-    for folder in found.values():
+    for folder in folder_of.values():
         listed = text(_below(folder, _ANNOTATIONS))
         if listed is not None:
             annotated[folder] = _annotated_classes(listed, f"{shown}: {os.fsdecode(folder)}")
@@ -204,14 +213,14 @@ def classes_and_splits(
     _logger.info(
         "%s: folders taken for splits: %s; `layout='classes'` takes them for classes",
         shown,
-        ", ".join(f"{os.fsdecode(found[split])} {counts[split]}" for split in found),
+        ", ".join(f"{os.fsdecode(folder_of[split])} {counts[split]}" for split in folder_of),
     )
     if counts[""]:
         _logger.warning(
             "%s: %d images lie outside of %s: they have no class and no split",
             shown,
             counts[""],
-            " and ".join(os.fsdecode(folder) for folder in found.values()),
+            " and ".join(os.fsdecode(folder) for folder in folder_of.values()),
         )
     return classes, splits
 
@@ -306,21 +315,21 @@ class Layout:
         return repr(os.fsdecode(self.path))
 
     def _by_folders(self, folder: bytes, folders: Sequence[bytes]) -> ImageList:
-        found = self._tree.images(folder)
+        images = self._tree.images(folder)
         where = repr(os.fsdecode(os.path.join(self.path, folder) if folder else self.path))
-        if not found:
+        if not images:
             raise InputError(f"{where}: no images in it")
-        classes = [class_of(image.relative) for image in found]
-        without = [image for image, name in zip(found, classes, strict=True) if name is None]
-        told = f"{len(without)} of {len(found)} images lie in no class"
+        classes = [class_of(image.relative) for image in images]
+        without = [image for image, name in zip(images, classes, strict=True) if name is None]
+        told = f"{len(without)} of {len(images)} images lie in no class"
         names = _some(os.fsdecode(image.name) for image in without)
-        if len(without) == len(found):
+        if len(without) == len(images):
             raise InputError(
                 f"{where}: {told} ({names}); expected a folder for each class, with its images"
             )
         if without:
             _logger.warning("%s: %s and are left out (%s)", where, told, names)
-        labelled = [image for image, name in zip(found, classes, strict=True) if name]
+        labelled = [image for image, name in zip(images, classes, strict=True) if name]
         return self._labelled(labelled, [_text(name) for name in classes if name], folders)
 
     def _by_annotations(self, folder: bytes, annotations: bytes) -> ImageList:
@@ -328,25 +337,25 @@ class Layout:
         shown = repr(os.fsdecode(os.path.join(self.path, listed)))
         classes = _annotated_classes(annotations, shown)
         images = _below(folder, _IMAGES)
-        found = {image.relative: image for image in self._tree.images(images)}
-        if not found:
+        by_name = {image.relative: image for image in self._tree.images(images)}
+        if not by_name:
             raise InputError(f"{shown}: no images beside it, in {os.fsdecode(images)!r}")
-        without = sorted(found.keys() - classes.keys())
-        told = f"names no class for {len(without)} of {len(found)} images"
-        if len(without) == len(found):
+        without = sorted(by_name.keys() - classes.keys())
+        told = f"names no class for {len(without)} of {len(by_name)} images"
+        if len(without) == len(by_name):
             raise InputError(f"{shown}: {told} ({_some(map(os.fsdecode, without))})")
         if without:
             _logger.warning(
                 "%s: %s, which are left out (%s)", shown, told, _some(map(os.fsdecode, without))
             )
-        found = {name: image for name, image in found.items() if name in classes}
+        by_name = {name: image for name, image in by_name.items() if name in classes}
         # An image that is listed and not there keeps its place, and is missing when it is loaded.
-        names = list(found) if len(found) == len(classes) else sorted(classes)
-        every = [found.get(name) or self._tree.absent(images, name) for name in names]
+        names = list(by_name) if len(by_name) == len(classes) else sorted(classes)
+        every = [by_name.get(name) or self._tree.absent(images, name) for name in names]
         return self._labelled(every, [_text(classes[image.relative]) for image in every], ())
 
     def _labelled(
-        self, found: Sequence[TreeImage], classes: Sequence[str], folders: Iterable[bytes]
+        self, images: Sequence[TreeImage], classes: Sequence[str], folders: Iterable[bytes]
     ) -> ImageList:
         wnids = self._tree.text(b"wnids.txt") if self.kind == "tiny-imagenet" else None
         known = {_text(line.strip()) for line in (wnids or b"").split(b"\n") if line.strip()}
@@ -362,8 +371,8 @@ class Layout:
         ids = tuple(sorted(known))
         number = {name: label for label, name in enumerate(ids)}
         labels = np.array([number[name] for name in classes], np.int64)
-        names = [image.name for image in found]
-        members = {i: image.ref for i, image in enumerate(found) if image.ref is not None}
+        names = [image.name for image in images]
+        members = {i: image.ref for i, image in enumerate(images) if image.ref is not None}
         source = {"kind": self.kind, "path": os.fsdecode(self.path), "images": len(names)}
         words = _words(self._tree.text(b"words.txt") or b"")
         return ImageList(

@@ -46,6 +46,10 @@ _SKIPPED_FOLDERS = frozenset((b"__MACOSX",))
 def has_image_ending(name: bytes) -> bool:
     """Tell whether a name ends as images' names do.
 
+    Parameters
+    ----------
+    name : bytes
+
     >>> has_image_ending(b"cat.JPG")
     True
     """
@@ -54,6 +58,10 @@ def has_image_ending(name: bytes) -> bool:
 
 def is_hidden(relative: bytes) -> bool:
     """Tell whether a path below a source is passed over: a part of it is hidden or of macOS's own.
+
+    Parameters
+    ----------
+    relative : bytes
 
     >>> is_hidden(b"cats/.thumbnails/1.jpg")
     True
@@ -83,7 +91,7 @@ def list_folder(folder: bytes) -> list[bytes]:
     InputError
         If the folder itself cannot be read.
     """
-    found: list[bytes] = []
+    paths: list[bytes] = []
     waiting: list[tuple[bytes, frozenset[tuple[int, int]]]] = [(folder, frozenset())]
     while waiting:
         current, above = waiting.pop()
@@ -108,12 +116,17 @@ def list_folder(folder: bytes) -> list[bytes]:
             if is_folder(entry):
                 waiting.append((entry.path, above | {key}))
             elif _is_image_file(entry):
-                found.append(entry.path)
-    return sorted(found)
+                paths.append(entry.path)
+    return sorted(paths)
 
 
 def is_folder(entry: os.DirEntry[bytes]) -> bool:
-    """Tell whether an entry is a folder, or a link to one; a link to itself is none."""
+    """Tell whether an entry is a folder, or a link to one; a link to itself is none.
+
+    Parameters
+    ----------
+    entry : os.DirEntry
+    """
     try:
         return entry.is_dir()
     except OSError:
@@ -123,6 +136,10 @@ def is_folder(entry: os.DirEntry[bytes]) -> bool:
 def path_text(path: bytes | str) -> str:
     """Return a path as a text that any file can hold: bytes that are no UTF-8 stand as ``\\xNN``.
 
+    Parameters
+    ----------
+    path : bytes or str
+
     >>> print(path_text(b"a\\xff.jpg"), path_text(os.fsdecode(b"a\\xff.jpg")))
     a\\xff.jpg a\\xff.jpg
     """
@@ -130,12 +147,21 @@ def path_text(path: bytes | str) -> str:
 
 
 def has_wildcard(path: bytes) -> bool:
-    """Tell whether a path holds a wildcard (``*``, ``?``, ``[``)."""
+    """Tell whether a path holds a wildcard (``*``, ``?``, ``[``).
+
+    Parameters
+    ----------
+    path : bytes
+    """
     return glob.has_magic(path)
 
 
 def glob_base(pattern: bytes) -> bytes:
     """Return the leading part of a pattern that has no wildcard.
+
+    Parameters
+    ----------
+    pattern : bytes
 
     >>> glob_base(b"data/train/*/*.jpg")
     b'data/train'
@@ -151,6 +177,10 @@ def list_glob(pattern: bytes) -> list[bytes]:
 
     Only regular files are listed (folders that match are not gone into), by the same rule as in
     `list_folder`; and so no path that goes through a link back into a folder above it.
+
+    Parameters
+    ----------
+    pattern : bytes
     """
     base = glob_base(pattern)
     known: dict[bytes, tuple[int, int] | None] = {}
@@ -229,7 +259,14 @@ def _identity(folder: bytes) -> tuple[int, int] | None:
 
 
 def read_start(path: bytes, count: int) -> bytes:
-    """Read the first bytes of a regular file; empty where it cannot be read."""
+    """Read the first bytes of a regular file; empty where it cannot be read.
+
+    Parameters
+    ----------
+    path : bytes
+    count : int
+        How many bytes.
+    """
     try:
         with open(path, "rb") as file:
             return file.read(count)
@@ -239,6 +276,10 @@ def read_start(path: bytes, count: int) -> bytes:
 
 def read_small_file(path: bytes) -> bytes | None:
     """Read a list that belongs to a data set; None where there is no such file.
+
+    Parameters
+    ----------
+    path : bytes
 
     Raises
     ------

@@ -70,32 +70,32 @@ def find_groups(
     if groups is None:
         return None
     if not isinstance(groups, (str, bytes, os.PathLike)):
-        found = _from_sequence(groups, len(names))
+        group_names = _from_sequence(groups, len(names))
         shown = "groups"
     else:
         text = os.fsdecode(groups)
         shown = f"`groups` {text!r}"
         kind, _, rest = text.partition(":")
         if kind == "path":
-            found = _by_path(rest, relative, shown)
+            group_names = _by_path(rest, relative, shown)
         elif kind == "folder":
-            found = _by_folder(rest, relative, shown)
+            group_names = _by_folder(rest, relative, shown)
         elif kind == "time":
-            found = _by_time(rest, names, refs, shown)
+            group_names = _by_time(rest, names, refs, shown)
         else:
             return _from_file(text, names, relative)
-    without = found.count("")
-    if without == len(found):
-        raise InputError(f"{shown}: none of the {len(found)} images is in a group")
+    without = group_names.count("")
+    if without == len(group_names):
+        raise InputError(f"{shown}: none of the {len(group_names)} images is in a group")
     if without:
         _logger.warning(
             "%s: %d of %d images are in no group, each counts as one of its own (such as %r)",
             shown,
             without,
-            len(found),
-            os.fsdecode(names[found.index("")]),
+            len(group_names),
+            os.fsdecode(names[group_names.index("")]),
         )
-    return tuple(found)
+    return tuple(group_names)
 
 
 def _from_sequence(groups: Any, count: int) -> list[str]:
@@ -123,12 +123,12 @@ def _by_path(pattern: str, relative: Sequence[bytes], shown: str) -> list[str]:
         expression = re.compile(pattern)
     except re.error as error:
         raise SettingError(f"{shown}: is no regular expression: {error}") from error
-    found = []
+    group_names = []
     for path in relative:
         match = expression.search(os.fsdecode(path))
         part = "" if match is None else match[1 if expression.groups else 0]
-        found.append(_text(part or ""))
-    return found
+        group_names.append(_text(part or ""))
+    return group_names
 
 
 def _by_folder(levels: str, relative: Sequence[bytes], shown: str) -> list[str]:
@@ -152,14 +152,14 @@ def _by_time(
     for row, each in enumerate(taken):
         if each is not None:
             of_camera.setdefault(each.camera, []).append((each.time, names[row], row))
-    found = [""] * len(names)
+    group_names = [""] * len(names)
     for camera, shots in of_camera.items():
         before, group = datetime.min, ""
         for time, _, row in sorted(shots):
             if not group or time - before > apart:
                 group = _text(f"{camera} {time.isoformat(sep=' ')}".strip())
-            before, found[row] = time, group
-    return found
+            before, group_names[row] = time, group
+    return group_names
 
 
 def _taken(ref: ImageRef) -> CaptureTime | None:

@@ -89,10 +89,10 @@ class ImageRef:
         For a member that is its own size, and the archive's time.
         """
         try:
-            found = os.stat(self.name if self.archive is None else self.archive)
+            status = os.stat(self.name if self.archive is None else self.archive)
         except (OSError, ValueError):
             return -1, -1
-        return found.st_size if self.member is None else self.member.size, found.st_mtime_ns
+        return status.st_size if self.member is None else self.member.size, status.st_mtime_ns
 
     def to_wire(self) -> Wire:
         """Return a tuple of bytes, integers and None for another process; see `from_wire`."""
@@ -105,6 +105,10 @@ class ImageRef:
     @classmethod
     def from_wire(cls, wire: Wire) -> ImageRef:
         """Make a reference from what `to_wire` gave.
+
+        Parameters
+        ----------
+        wire : tuple
 
         >>> ImageRef.from_wire(ImageRef(b"a.jpg").to_wire()).name
         b'a.jpg'
@@ -337,7 +341,13 @@ class ImageList:
         )
 
     def take(self, rows: npt.NDArray[np.integer]) -> Self:
-        """Return the list of some of the images, in the order given."""
+        """Return the list of some of the images, in the order given.
+
+        Parameters
+        ----------
+        rows : array of int
+            Places in this list.
+        """
         return replace(
             self,
             names=[self.names[row] for row in rows],
@@ -352,6 +362,10 @@ class ImageList:
         """Return an image in memory: a PIL image, an array or a tensor.
 
         An item ``(image, label)`` of a data set gives its image.
+
+        Parameters
+        ----------
+        index : int
 
         Raises
         ------
@@ -414,12 +428,12 @@ def _read_file(path: bytes) -> bytes:
         raise ImageError("unreadable", _reason(error)) from None
     try:
         with open(descriptor, "rb", buffering=0) as file:
-            found = os.fstat(descriptor)
-            if not stat.S_ISREG(found.st_mode):
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
                 raise ImageError("unreadable", "not a regular file")
-            if found.st_size > MAX_FILE_BYTES:
+            if status.st_size > MAX_FILE_BYTES:
                 raise ImageError(
-                    "too_large", f"{found.st_size} bytes; {MAX_FILE_BYTES} bytes is the limit"
+                    "too_large", f"{status.st_size} bytes; {MAX_FILE_BYTES} bytes is the limit"
                 )
             return file.read()
     except OSError as error:

@@ -49,6 +49,10 @@ _logger = logging.getLogger(__name__)
 def class_of(relative: bytes) -> bytes | None:
     """Return the class of an image from its path below its source: the first folder, if any.
 
+    Parameters
+    ----------
+    relative : bytes
+
     >>> class_of(b"cat/young/1.jpg"), class_of(b"1.jpg")
     (b'cat', None)
     """
@@ -58,6 +62,11 @@ def class_of(relative: bytes) -> bytes | None:
 
 def common_folder(paths: Sequence[bytes], depth: int | None = None) -> bytes:
     """Return the leading folders that all paths share, at most `depth` of them, ending in a slash.
+
+    Parameters
+    ----------
+    paths : sequence of bytes
+    depth : int, optional
 
     >>> common_folder([b"data/train/cat/1.jpg", b"data/train/dog/1.jpg"])
     b'data/train/'
@@ -298,13 +307,13 @@ def _by_table(
             reading = find_reading(table, columns, images.known, shown)
             if reading is None:
                 continue
-            found = _matched(reading, images, shown)
+            labels = _matched(reading, images, shown)
         except InputError as error:
             problem = problem or error
             continue
-        count = sum(text is not None for text in found)
+        count = sum(text is not None for text in labels)
         if best is None or count > best[0]:
-            best = count, reading, found
+            best = count, reading, labels
         if count == 0:
             problem = problem or InputError(f"{shown}: {_nothing_matches(reading, images)}")
     if best is not None and best[0]:
@@ -337,7 +346,7 @@ def _matched(reading: Reading, images: _Images, shown: str) -> list[bytes | None
         for key in spellings(cell):
             if table.setdefault(key, text) != text:
                 raise InputError(f"{shown} has two labels for {shortened(decoded(cell))}")
-    found: list[bytes | None] = []
+    labels: list[bytes | None] = []
     for name, below in zip(images.names, images.relative, strict=True):
         base = os.path.basename(name)
         label = table.get(name, table.get(below))
@@ -348,16 +357,16 @@ def _matched(reading: Reading, images: _Images, shown: str) -> list[bytes | None
                     "paths below the source"
                 )
             label = table[base]
-        found.append(label)
-    if None in found:
-        _match_ends(found, table, images)
-    return [label or None for label in found]
+        labels.append(label)
+    if None in labels:
+        _match_ends(labels, table, images)
+    return [label or None for label in labels]
 
 
-def _match_ends(found: list[bytes | None], table: dict[bytes, bytes], images: _Images) -> None:
+def _match_ends(labels: list[bytes | None], table: dict[bytes, bytes], images: _Images) -> None:
     """Look up images that have no label yet by longer paths that end in theirs."""
     wanted: dict[bytes, list[int]] = {}
-    for row, label in enumerate(found):
+    for row, label in enumerate(labels):
         if label is None:
             wanted.setdefault(images.relative[row], []).append(row)
             base = os.path.basename(images.names[row])
@@ -374,8 +383,8 @@ def _match_ends(found: list[bytes | None], table: dict[bytes, bytes], images: _I
     for end in sorted(ends, key=len, reverse=True):
         if len(ends[end]) == 1:
             for row in wanted[end]:
-                if found[row] is None:
-                    found[row] = next(iter(ends[end]))
+                if labels[row] is None:
+                    labels[row] = next(iter(ends[end]))
 
 
 def _by_lines(content: bytes, count: int, shown: str) -> list[bytes | None]:

@@ -40,7 +40,7 @@ from decaf.images.listing.trees import ArchiveTree, FolderTree, Tree
 __all__ = [
     "LIST_ENDINGS",
     "TABLE_ENDINGS",
-    "Found",
+    "PathImages",
     "find_images",
     "is_image_source",
 ]
@@ -60,7 +60,7 @@ _logger = logging.getLogger(__name__)
 
 
 @dataclass
-class Found:
+class PathImages:
     """What one path gave.
 
     Attributes
@@ -95,7 +95,7 @@ class Found:
         return {"kind": self.kind, "path": os.fsdecode(self.path), "images": len(self.names)}
 
 
-def find_images(path: bytes, several: bool = False, layout: str = "auto") -> Found:
+def find_images(path: bytes, several: bool = False, layout: str = "auto") -> PathImages:
     """List the images that one path stands for.
 
     Parameters
@@ -119,18 +119,18 @@ def find_images(path: bytes, several: bool = False, layout: str = "auto") -> Fou
     except (OSError, ValueError) as error:
         return _not_there(path, error, several, layout)
     if stat.S_ISDIR(mode):
-        return _in_tree(Found("folder", path, [], [], []), FolderTree(path), layout)
+        return _in_tree(PathImages("folder", path, [], [], []), FolderTree(path), layout)
     if not stat.S_ISREG(mode):
         raise InputError(f"{_shown(path)} is neither a file nor a folder")
     head = read_start(path, 512)
     if guess_format(head[:HEAD_BYTES]) is not None:
-        return Found("file", path, [path], [path], [None])
+        return PathImages("file", path, [path], [path], [None])
     given = recognise(path).name
     if given in _ARRAYS:
         return _array_of(path, _ARRAYS[given])
     kind = archive_kind(head, path) if head else None
     if kind is not None and given == "archive":
-        return _in_tree(Found(kind, path, [], [], []), ArchiveTree(path, kind), layout)
+        return _in_tree(PathImages(kind, path, [], [], []), ArchiveTree(path, kind), layout)
     if os.path.splitext(path)[1].lower() in LIST_ENDINGS:
         return _list_of(path, layout)
     if os.path.splitext(path)[1].lower() in TABLE_ENDINGS:
@@ -139,16 +139,16 @@ def find_images(path: bytes, several: bool = False, layout: str = "auto") -> Fou
     meant = has_image_ending(path) or (several and given in ("text", "empty", "unknown"))
     if not meant:
         raise InputError(not_wanted(path, _SOURCE))
-    return Found("file", path, [path], [path], [None])
+    return PathImages("file", path, [path], [path], [None])
 
 
-def _array_of(path: bytes, kind: str, dataset: str = "", given: bytes = b"") -> Found:
+def _array_of(path: bytes, kind: str, dataset: str = "", given: bytes = b"") -> PathImages:
     names = list_array(path, kind, dataset)
     relative = [name[name.rindex(b"[") + 1 : -1] for name in names]
     refs = [
         ImageRef(name, path, kind, Member(name, row, 0, 0, 0, 0)) for row, name in enumerate(names)
     ]
-    return Found(kind, given or path, names, relative, [None] * len(names), refs)
+    return PathImages(kind, given or path, names, relative, [None] * len(names), refs)
 
 
 def is_image_source(path: bytes) -> bool:
@@ -171,7 +171,7 @@ def is_image_source(path: bytes) -> bool:
     )
 
 
-def _not_there(path: bytes, error: Exception, several: bool, layout: str) -> Found:
+def _not_there(path: bytes, error: Exception, several: bool, layout: str) -> PathImages:
     """Make something of a path that is no file: a list, a pattern, or an image gone missing."""
     if path.startswith(b"@"):
         return _list_of(path[1:], layout)
@@ -188,36 +188,36 @@ def _not_there(path: bytes, error: Exception, several: bool, layout: str) -> Fou
         base = glob_base(path)
         prefix = len(os.path.join(base, b"")) if base else 0
         relative = [name[prefix:] for name in names]
-        return _sorted_in(Found("glob", path, names, relative, []), relative, layout)
+        return _sorted_in(PathImages("glob", path, names, relative, []), relative, layout)
     if several and has_image_ending(path):
-        return Found("file", path, [path], [path], [None])
+        return PathImages("file", path, [path], [path], [None])
     reason = error.strerror if isinstance(error, OSError) else str(error)
     raise InputError(f"{_shown(path)}: {reason}")
 
 
 def _sorted_in(
-    found: Found,
+    listed: PathImages,
     relative: Sequence[bytes],
     layout: str,
     text: Callable[[bytes], bytes | None] = lambda name: None,
-) -> Found:
+) -> PathImages:
     """Label images with the classes and splits that the folders on their paths stand for."""
     classes, splits = classes_and_splits(
-        relative, layout=layout, shown=_shown(found.path), text=text
+        relative, layout=layout, shown=_shown(listed.path), text=text
     )
-    return replace(found, classes=classes, splits=splits)
+    return replace(listed, classes=classes, splits=splits)
 
 
-def _in_tree(found: Found, tree: Tree, layout: str) -> Found:
+def _in_tree(listed: PathImages, tree: Tree, layout: str) -> PathImages:
     """List the images of a folder or an archive."""
     images = tree.images(b"")
-    found.names = [image.name for image in images]
-    found.relative = [image.relative for image in images]
-    found.members = [image.ref for image in images if image.ref is not None]
-    return _sorted_in(found, found.relative, layout, tree.text)
+    listed.names = [image.name for image in images]
+    listed.relative = [image.relative for image in images]
+    listed.members = [image.ref for image in images if image.ref is not None]
+    return _sorted_in(listed, listed.relative, layout, tree.text)
 
 
-def _list_of(path: bytes, layout: str) -> Found:
+def _list_of(path: bytes, layout: str) -> PathImages:
     try:
         with open(path, "rb") as file:
             content = file.read()
@@ -226,7 +226,7 @@ def _list_of(path: bytes, layout: str) -> Found:
     return _list_file(path, content, os.path.dirname(path), layout)
 
 
-def _list_file(path: bytes, content: bytes, folder: bytes, layout: str) -> Found:
+def _list_file(path: bytes, content: bytes, folder: bytes, layout: str) -> PathImages:
     """Read a list of paths; one that holds a NUL is separated by NULs (as of ``find -print0``)."""
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
         content, _ = as_utf8(content, f"list {_shown(path)}")
@@ -253,11 +253,11 @@ def _list_file(path: bytes, content: bytes, folder: bytes, layout: str) -> Found
         )
     shared = len(common_folder(names))
     return _sorted_in(
-        Found("list", path, names, entries, []), [name[shared:] for name in names], layout
+        PathImages("list", path, names, entries, []), [name[shared:] for name in names], layout
     )
 
 
-def _table_of(path: bytes, columns: tuple[str, ...] | None) -> Found:
+def _table_of(path: bytes, columns: tuple[str, ...] | None) -> PathImages:
     """Read a table of images, with a path in each row and perhaps a label (see `tables`)."""
     name = f"table {_shown(path)}"
     with open(path, "rb") as file:
@@ -315,7 +315,7 @@ def _table_of(path: bytes, columns: tuple[str, ...] | None) -> Found:
     without = classes.count(None)
     if 0 < without < len(classes):
         _logger.warning("%s: %d of %d images have no label", name, without, len(classes))
-    return Found("table", path, names, [cell for cell, _ in best], [*classes])
+    return PathImages("table", path, names, [cell for cell, _ in best], [*classes])
 
 
 def _shown(path: bytes) -> str:

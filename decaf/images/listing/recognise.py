@@ -156,7 +156,13 @@ def recognise(path: str | bytes | os.PathLike[Any]) -> PathKind:
 
 
 def is_kind(path: str | bytes | os.PathLike[Any], *names: str) -> bool:
-    """Tell whether a path is of one of some kinds, given by name."""
+    """Tell whether a path is of one of some kinds, given by name.
+
+    Parameters
+    ----------
+    path : str, bytes or path-like
+    *names : str
+    """
     return recognise(path).name in names
 
 
@@ -186,7 +192,12 @@ def not_wanted(path: str | bytes | os.PathLike[Any], wanted: str) -> str:
 
 
 def safetensors_metadata(path: str | bytes | os.PathLike[Any]) -> dict[str, Any] | None:
-    """Read what the header of a safetensors file says of it; None where it is no such file."""
+    """Read what the header of a safetensors file says of it; None where it is no such file.
+
+    Parameters
+    ----------
+    path : str, bytes or path-like
+    """
     try:
         with open(path, "rb") as file:
             length = int.from_bytes(file.read(8), "little")

@@ -20,7 +20,7 @@ from decaf.images.listing.class_folders import LAYOUTS, split_called
 from decaf.images.listing.groups import find_groups
 from decaf.images.listing.image_list import ImageList, ImageRef, RefList
 from decaf.images.listing.labels import labels_from_classes, labels_from_file, labels_from_sequence
-from decaf.images.listing.paths import Found, find_images
+from decaf.images.listing.paths import PathImages, find_images
 
 __all__ = ["MEMORY_KINDS", "collect"]
 
@@ -96,43 +96,43 @@ def collect(
     paths = [item for item in items if isinstance(item, (str, bytes, os.PathLike))]
     if len(paths) == len(items):
         several = len(items) > 1
-        found = [find_images(_as_bytes(path), several, layout) for path in paths]
-        if not any(os.path.lexists(f.path) for f in found if f.kind == "file") and all(
-            f.kind == "file" for f in found
+        listed = [find_images(_as_bytes(path), several, layout) for path in paths]
+        if not any(os.path.lexists(f.path) for f in listed if f.kind == "file") and all(
+            f.kind == "file" for f in listed
         ):
             first = os.fsdecode(paths[0])
             raise InputError(f"none of the {len(items)} files exists, not {first!r}")
-        return _on_disk(_divided(found, layout), labels, groups)
+        return _on_disk(_divided(listed, layout), labels, groups)
     if paths:
         raise InputError(f"a list mixes {len(paths)} paths with {len(items) - len(paths)} images")
     return _objects(items, "objects", labels, groups)
 
 
-def _on_disk(found: list[Found], labels: Any, groups: Any) -> ImageList:
+def _on_disk(listed: list[PathImages], labels: Any, groups: Any) -> ImageList:
     """Join what the sources gave."""
-    found = _merged(found)
-    names = [name for f in found for name in f.names]
+    listed = _merged(listed)
+    names = [name for f in listed for name in f.names]
     if not names:
-        looked = ", ".join(repr(os.fsdecode(f.path)) for f in found[:3])
+        looked = ", ".join(repr(os.fsdecode(f.path)) for f in listed[:3])
         raise InputError(f"no images in {looked}")
     _refuse_long(names, "image")
     members: dict[int, ImageRef] = {}
     start = 0
-    for f in found:
+    for f in listed:
         members.update(enumerate(f.members, start))
         start += len(f.names)
-    relative = [r for f in found for r in f.relative]
+    relative = [r for f in listed for r in f.relative]
     values, class_names = _labels(
         labels,
         names,
         relative,
-        lambda: labels_from_classes([c for f in found for c in f.classes]),
+        lambda: labels_from_classes([c for f in listed for c in f.classes]),
     )
-    described = tuple(f.described() for f in found)
+    described = tuple(f.described() for f in listed)
     refs = RefList(names, members)
     splits = None
-    if any(f.splits for f in found):
-        splits = tuple(s for f in found for s in f.splits or [""] * len(f.names))
+    if any(f.splits for f in listed):
+        splits = tuple(s for f in listed for s in f.splits or [""] * len(f.names))
     return ImageList(
         names,
         values,
@@ -144,29 +144,31 @@ def _on_disk(found: list[Found], labels: Any, groups: Any) -> ImageList:
     )
 
 
-def _divided(found: list[Found], layout: str) -> list[Found]:
+def _divided(listed: list[PathImages], layout: str) -> list[PathImages]:
     """Take several folders or archives for splits where each is called as another one."""
     called = [
         split_called(os.path.basename(os.path.normpath(f.path)).partition(b".")[0])
-        for f in found
+        for f in listed
         if f.kind not in ("file", "list", "table", "glob") and not f.splits
     ]
     splits = [split for split in called if split is not None]
-    if layout == "classes" or not 1 < len(found) == len(set(splits)):
-        return found
+    if layout == "classes" or not 1 < len(listed) == len(set(splits)):
+        return listed
     return [
-        replace(f, splits=[split] * len(f.names)) for f, split in zip(found, splits, strict=True)
+        replace(f, splits=[split] * len(f.names)) for f, split in zip(listed, splits, strict=True)
     ]
 
 
-def _merged(found: list[Found]) -> list[Found]:
+def _merged(listed: list[PathImages]) -> list[PathImages]:
     """Join runs of single files, so that a long list of them is one source."""
-    merged: list[Found] = []
-    for f in found:
+    merged: list[PathImages] = []
+    for f in listed:
         last = merged[-1] if merged else None
         if f.kind == "file" and last is not None and last.kind in ("file", "files"):
             if last.kind == "file":
-                last = merged[-1] = Found("files", b"", list(last.names), [*last.relative], [None])
+                last = merged[-1] = PathImages(
+                    "files", b"", list(last.names), [*last.relative], [None]
+                )
             last.names += f.names
             last.relative += f.relative
             last.classes += f.classes
@@ -190,8 +192,8 @@ def _objects(objects: Any, kind: str, labels: Any, groups: Any) -> ImageList:
 
     values, class_names = _labels(labels, names, names, own)
     described = ({"kind": kind, "path": type(objects).__name__, "images": count},)
-    found = find_groups(groups, names, names, None)
-    return ImageList(names, values, class_names, described, None, objects, groups=found)
+    group_names = find_groups(groups, names, names, None)
+    return ImageList(names, values, class_names, described, None, objects, groups=group_names)
 
 
 def _refuse_long(names: Sequence[bytes], what: str) -> None:

@@ -77,7 +77,12 @@ class Table:
         )
 
     def column(self, name: str) -> int | None:
-        """Find a column by its name in the header, whatever its case; None if there is none."""
+        """Find a column by its name in the header, whatever its case; None if there is none.
+
+        Parameters
+        ----------
+        name : str
+        """
         names = [each.strip().casefold() for each in self.header]
         return names.index(name.strip().casefold()) if name.strip().casefold() in names else None
 
@@ -105,6 +110,10 @@ class Reading:
 
 def named_columns(path: bytes) -> tuple[bytes, tuple[str, ...] | None]:
     """Split ``FILE:PATH,LABEL`` or ``FILE:PATH`` into the file and the names of its columns.
+
+    Parameters
+    ----------
+    path : bytes
 
     Examples
     --------
@@ -300,16 +309,25 @@ def spellings(cell: bytes) -> list[bytes]:
 
     As it is, in UTF-8 where it was Windows-1252, with slashes for backslashes, and without a
     leading ``./``.
+
+    Parameters
+    ----------
+    cell : bytes
     """
-    found = [cell]
+    paths = [cell]
     for each in (cell, decoded(cell).encode()):
         slashed = each.replace(b"\\", b"/")
-        found += [each, each.removeprefix(b"./"), slashed, slashed.removeprefix(b"./")]
-    return list(dict.fromkeys(found))
+        paths += [each, each.removeprefix(b"./"), slashed, slashed.removeprefix(b"./")]
+    return list(dict.fromkeys(paths))
 
 
 def decoded(cell: bytes) -> str:
-    """Return a cell as text: UTF-8, or else Windows-1252, which spreadsheets write."""
+    """Return a cell as text: UTF-8, or else Windows-1252, which spreadsheets write.
+
+    Parameters
+    ----------
+    cell : bytes
+    """
     try:
         return cell.decode()
     except UnicodeDecodeError:
@@ -318,6 +336,10 @@ def decoded(cell: bytes) -> str:
 
 def shortened(text: str) -> str:
     """Return a text in quotes as messages hold it, however long it is.
+
+    Parameters
+    ----------
+    text : str
 
     >>> shortened("photo.jpg"), len(shortened("a" * 1000))
     ("'photo.jpg'", 121)

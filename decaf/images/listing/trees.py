@@ -54,7 +54,13 @@ class FolderTree:
         self._root = root
 
     def folders(self, folder: bytes) -> list[bytes]:
-        """Name the folders directly within one, sorted."""
+        """Name the folders directly within one, sorted.
+
+        Parameters
+        ----------
+        folder : bytes
+            Below the root; empty for the root itself.
+        """
         path = self._path(folder)
         try:
             with os.scandir(path) as entries:
@@ -64,7 +70,12 @@ class FolderTree:
             raise InputError(f"folder {os.fsdecode(path)!r} cannot be read: {reason}") from error
 
     def images(self, folder: bytes) -> list[TreeImage]:
-        """List the images below a folder."""
+        """List the images below a folder.
+
+        Parameters
+        ----------
+        folder : bytes
+        """
         path = self._path(folder)
         if not os.path.isdir(path):
             return []
@@ -72,11 +83,23 @@ class FolderTree:
         return [TreeImage(name, name[prefix:]) for name in list_folder(path)]
 
     def text(self, name: bytes) -> bytes | None:
-        """Read a file; None where there is none."""
+        """Read a file; None where there is none.
+
+        Parameters
+        ----------
+        name : bytes
+            Below the root.
+        """
         return read_small_file(self._path(name))
 
     def absent(self, folder: bytes, relative: bytes) -> TreeImage:
-        """Stand for an image that is not there."""
+        """Stand for an image that is not there.
+
+        Parameters
+        ----------
+        folder, relative : bytes
+            Where it would be.
+        """
         return TreeImage(os.path.join(self._path(folder), relative), relative)
 
     def _path(self, name: bytes) -> bytes:
@@ -122,13 +145,25 @@ class ArchiveTree:
         }
 
     def folders(self, folder: bytes) -> list[bytes]:
-        """Name the folders directly within one, sorted."""
+        """Name the folders directly within one, sorted.
+
+        Parameters
+        ----------
+        folder
+            As in `FolderTree`.
+        """
         prefix = folder + b"/" if folder else b""
         inside = (image.relative for image in self._images if image.relative.startswith(prefix))
         return sorted({name for path in inside if (name := class_of(path[len(prefix) :]))})
 
     def images(self, folder: bytes) -> list[TreeImage]:
-        """List the images below a folder."""
+        """List the images below a folder.
+
+        Parameters
+        ----------
+        folder
+            As in `FolderTree`.
+        """
         prefix = folder + b"/" if folder else b""
         return [
             TreeImage(image.name, image.relative[len(prefix) :], image.ref)
@@ -137,7 +172,13 @@ class ArchiveTree:
         ]
 
     def text(self, name: bytes) -> bytes | None:
-        """Read a file; None where there is none."""
+        """Read a file; None where there is none.
+
+        Parameters
+        ----------
+        name
+            As in `FolderTree`.
+        """
         member = self._members.get(name)
         if member is None:
             return None
@@ -148,7 +189,13 @@ class ArchiveTree:
             raise InputError(f"{os.fsdecode(shown)!r} cannot be read: {error}") from error
 
     def absent(self, folder: bytes, relative: bytes) -> TreeImage:
-        """Refuse an image that is listed and not there."""
+        """Refuse an image that is listed and not there.
+
+        Parameters
+        ----------
+        folder, relative
+            As in `FolderTree`.
+        """
         name = os.fsdecode(os.path.join(folder, relative))
         raise InputError(
             f"{os.fsdecode(self._path)!r}: {name!r} is listed in its annotations and not in the "
