@@ -25,7 +25,6 @@ from decaf.errors import (
     WeightsError,
 )
 from decaf.features.extract import extract
-from decaf.features.settings import ON_ERROR
 from decaf.features.store.file import FeatureFile
 from decaf.images import ImageList, collect
 from decaf.images.decoding.formats import is_hdf5
@@ -34,6 +33,7 @@ from decaf.images.listing.image_list import RefList
 from decaf.images.listing.labels import common_folder
 from decaf.images.listing.recognise import is_kind
 from decaf.images.spec import PreprocessSpec, override_preprocess
+from decaf.images.status import ON_ERROR
 from decaf.storage import differences, disk_errors
 
 if TYPE_CHECKING:

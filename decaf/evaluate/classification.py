@@ -16,10 +16,10 @@ import numpy.typing as npt
 from decaf.errors import ImageError, InputError, SettingError, Stopped
 from decaf.evaluate.class_names import MATCHES, Alignment, ClassList, align, class_list
 from decaf.evaluate.test_set import read_test_set
-from decaf.features.settings import ON_ERROR, PRECISIONS
+from decaf.features.settings import PRECISIONS
 from decaf.heads.metrics import mean_per_class_accuracy, ranks
 from decaf.images.listing.folders import path_text
-from decaf.images.status import STATUS_NAMES, BadImage
+from decaf.images.status import ON_ERROR, STATUS_NAMES, BadImage
 from decaf.images.workers.decoders import warm_decoders
 from decaf.runtime.progress import progress_for
 from decaf.version import __version__

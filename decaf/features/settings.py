@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from decaf.errors import SettingError
 from decaf.images.crops import CROPS
+from decaf.images.status import ON_ERROR
 
 if TYPE_CHECKING:
     from decaf.backbone.model import Backbone
 
-__all__ = ["DTYPES", "ON_ERROR", "PRECISIONS", "RunSettings", "check_settings"]
+__all__ = ["DTYPES", "PRECISIONS", "RunSettings", "check_settings"]
 
 PRECISIONS = ("fp32", "bf16")
 DTYPES = ("float32", "float16")
-ON_ERROR = ("raise", "record")
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["NO_DIGEST", "STATUS_NAMES", "BadImage", "Outcome", "status_code"]
+__all__ = ["NO_DIGEST", "ON_ERROR", "STATUS_NAMES", "BadImage", "Outcome", "status_code"]
 
 # The code of a status is its place in this tuple. Files store the names beside the codes, so the
 # tuple may grow at its end and never changes otherwise.
@@ -32,6 +32,9 @@ def status_code(name: str) -> int:
     """
     return STATUS_NAMES.index(name)
 
+
+# What may be asked for where an image cannot be read: an error, or a record of it.
+ON_ERROR = ("raise", "record")
 
 # The digest of an image whose bytes could not be read.
 NO_DIGEST = bytes(32)

@@ -15,9 +15,8 @@ import numpy as np
 import torch
 
 from decaf.errors import InputError, PackError, SettingError
-from decaf.features.settings import ON_ERROR
 from decaf.images import ImageList
-from decaf.images.status import STATUS_NAMES
+from decaf.images.status import ON_ERROR, STATUS_NAMES
 from decaf.images.workers.decoders import Decoders, warm_decoders
 from decaf.runtime.cores import available_cores
 from decaf.runtime.processes import World
