@@ -39,7 +39,8 @@ from turns import again, seconds_of, spread
 from decaf.runtime.cores import available_cores
 from decaf.runtime.device import choose_device
 from decaf.runtime.processes import World
-from decaf.train.feed import Batch, Feed, Normaliser
+from decaf.train.augment import Normaliser
+from decaf.train.feed import Batch, Feed
 from decaf.train.initial_weights import preprocess_of, start_state
 from decaf.train.pack.build import make_pack
 from decaf.train.pack.reader import Pack

@@ -142,7 +142,13 @@ class Classifier:
         weights: str | os.PathLike[str] | Backbone | None = None,
         preprocess: str | Mapping[str, Any] | PreprocessSpec | None = None,
     ) -> Classifier:
-        """Load a classifier; see `load_classifier`."""
+        """Load a classifier; see `load_classifier`.
+
+        Parameters
+        ----------
+        path, weights, preprocess
+            As in `load_classifier`.
+        """
         return load_classifier(path, weights, preprocess)
 
     def __repr__(self) -> str:
@@ -228,6 +234,11 @@ class Classifier:
         stop: threading.Event | None = None,
     ) -> Iterator[Prediction]:
         """Name the classes of images one after the other, as `predict`, with bounded memory.
+
+        Parameters
+        ----------
+        images, top, device, batch_size, workers, progress, stop
+            As in `predict`.
 
         Yields
         ------

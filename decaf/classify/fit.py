@@ -107,6 +107,12 @@ class FitSettings:
     def estimator(self, class_names: tuple[str, ...], device: str) -> Any:
         """Make an estimator that searches for C, be it among one value: the search tells more.
 
+        Parameters
+        ----------
+        class_names : tuple of str
+        device : str
+            Where the solver runs.
+
         Raises
         ------
         SettingError

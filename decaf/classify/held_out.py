@@ -98,7 +98,12 @@ class Usable:
     seen: int = 0
 
     def places(self, split: str) -> Codes:
-        """Return the places among `rows` of the images of a split."""
+        """Return the places among `rows` of the images of a split.
+
+        Parameters
+        ----------
+        split : {"train", "val", "test"}
+        """
         assert self.splits is not None
         return np.array([at for at, name in enumerate(self.splits) if name == split], np.int64)
 

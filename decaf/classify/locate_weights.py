@@ -25,6 +25,14 @@ def named_backbone(
 ) -> Backbone:
     """Load the weights that the user names for a head, with the preprocessing of its features.
 
+    Parameters
+    ----------
+    identity : FeatureIdentity
+        Of the features that the head was fitted to.
+    weights : str, path or Backbone
+    path : str
+        The file of the head, for messages.
+
     Raises
     ------
     WeightsError
@@ -45,6 +53,14 @@ def named_backbone(
 
 def check_preprocess(identity: FeatureIdentity, preprocess: Any, path: str) -> None:
     """Refuse another preprocessing than that of the features that a head was fitted to.
+
+    Parameters
+    ----------
+    identity : FeatureIdentity
+    preprocess : str, mapping or PreprocessSpec
+        As in `decaf.extract`.
+    path : str
+        The file of the head, for messages.
 
     Raises
     ------

@@ -74,12 +74,24 @@ def _is_empty(path: Path) -> bool:
 
 
 def parts_path(out: Path) -> Path:
-    """Return the folder that holds the features while a classifier is being made."""
+    """Return the folder that holds the features while a classifier is being made.
+
+    Parameters
+    ----------
+    out : Path
+        The classifier's file.
+    """
     return out.with_name(out.name + ".parts")
 
 
 def remove_parts(out: Path) -> None:
-    """Remove the features that were kept for a classifier that is made now, and nothing else."""
+    """Remove the features that were kept for a classifier that is made now, and nothing else.
+
+    Parameters
+    ----------
+    out : Path
+        The classifier's file.
+    """
     folder = parts_path(out)
     for path in folder.glob(f"{FEATURES_NAME}*"):
         if path.is_dir():

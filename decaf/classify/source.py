@@ -116,13 +116,25 @@ class FeatureRequest:
 
 
 def only_source(source: Any) -> Any:
-    """Return the path that is alone in a list, as a command line has it; else what was given."""
+    """Return the path that is alone in a list, as a command line has it; else what was given.
+
+    Parameters
+    ----------
+    source : any
+        As `decaf.fit` takes it.
+    """
     alone = isinstance(source, (list, tuple)) and len(source) == 1 and _is_path(source[0])
     return source[0] if alone else source
 
 
 def source_name(source: Any) -> str:
-    """Name what was given, for people."""
+    """Name what was given, for people.
+
+    Parameters
+    ----------
+    source : any
+        As `decaf.fit` takes it.
+    """
     if isinstance(source, FeatureFile):
         return source.path
     if _is_path(source):

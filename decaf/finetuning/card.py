@@ -23,6 +23,10 @@ _HEADING_BYTES = 4096
 def check_card_path(path: Path) -> None:
     """Refuse a place that no card could be written to, before anything is computed.
 
+    Parameters
+    ----------
+    path : Path
+
     Raises
     ------
     OutputError

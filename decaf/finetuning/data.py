@@ -106,7 +106,12 @@ class PickedSplit:
         return len(self.rows)
 
     def pixels(self, index: int) -> np.ndarray:
-        """Return a stored image, uint8 (side, side, 3)."""
+        """Return a stored image, uint8 (side, side, 3).
+
+        Parameters
+        ----------
+        index : int
+        """
         return self.split.pixels(int(self.rows[index]))
 
 

@@ -64,7 +64,12 @@ class FrozenHead:
 
     @classmethod
     def from_tensors(cls, tensors: dict[str, Tensor]) -> FrozenHead:
-        """Make it of what `tensors` gave."""
+        """Make it of what `tensors` gave.
+
+        Parameters
+        ----------
+        tensors : dict of str to Tensor
+        """
         trial = Trial(tensors["right"].numpy(), tensors["losses"].numpy())
         return cls(tensors["coef"], tensors["intercept"], float(tensors["C"]), trial)
 
@@ -89,6 +94,18 @@ def layer_values(
     workers: int,
 ) -> np.ndarray:
     """Compute a layer of the centre crops of images, in float32, as `decaf.extract` does.
+
+    Parameters
+    ----------
+    network : AlexNet
+    layer : str
+    split : Split
+    preprocess : PreprocessSpec
+    mean_image : Tensor or None
+    device : torch.device
+        Where the network is.
+    workers : int
+        Threads that decode.
 
     Returns
     -------

@@ -63,7 +63,13 @@ class Job:
         return "bf16" if bf16_is_native(self.world.device) else "fp32"
 
     def training(self, images: int) -> TrainSettings:
-        """Return the settings of the training run on so many images."""
+        """Return the settings of the training run on so many images.
+
+        Parameters
+        ----------
+        images : int
+            For training.
+        """
         return self.settings.training(images, self.precision, self.world.size)
 
     def record(self) -> dict[str, Any]:

@@ -67,7 +67,12 @@ class Accuracy:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Accuracy:
-        """Make it of what `to_dict` gave."""
+        """Make it of what `to_dict` gave.
+
+        Parameters
+        ----------
+        values : dict
+        """
         return cls(values["right"], values["images"], values["calibrated_loss"])
 
 
@@ -129,6 +134,10 @@ class Trial:
         pairs). The first alone says little where the images are few and this is the best of several
         states; the loss uses every image, also those that both name alike. Berta et al.
         2025, "Rethinking Early Stopping: Refine, Then Calibrate", choose states by this loss.
+
+        Parameters
+        ----------
+        other : Trial
         """
         gains = other.losses - self.losses
         error = gains.std(ddof=1) / math.sqrt(len(gains)) if len(gains) > 1 else math.inf
@@ -161,7 +170,13 @@ def sign_test(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def best_step(history: list[dict[str, float]]) -> int:
-    """Find the step whose weights were kept; see `Schedule.validated`."""
+    """Find the step whose weights were kept; see `Schedule.validated`.
+
+    Parameters
+    ----------
+    history : list of dict
+        The rows of the log.
+    """
     validations = [row for row in history if "val_loss" in row]
     best = min(
         validations,

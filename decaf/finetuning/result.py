@@ -121,7 +121,15 @@ class Finetuned:
     def from_dict(
         cls, values: dict[str, Any], weights: Weights, history: list[dict[str, float]]
     ) -> Finetuned:
-        """Make it of what `to_dict` gave, and of what that leaves out."""
+        """Make it of what `to_dict` gave, and of what that leaves out.
+
+        Parameters
+        ----------
+        values : dict
+        weights : Weights
+        history : list of dict
+            The rows of the log.
+        """
 
         def path(name: str) -> Path | None:
             return None if values[name] is None else Path(values[name])
@@ -141,13 +149,13 @@ class Finetuned:
                 for each in values["bad"]
             ],
             history=history,
-            **{
-                name: values[name]
-                for name in (
-                    *("better", "p_value", "is_start", "best_epoch", "epochs", "seconds"),
-                    "batch_size",
-                )
-            },
+            better=values["better"],
+            p_value=values["p_value"],
+            is_start=values["is_start"],
+            best_epoch=values["best_epoch"],
+            epochs=values["epochs"],
+            seconds=values["seconds"],
+            batch_size=values["batch_size"],
         )
 
     def backbone(self) -> Backbone:

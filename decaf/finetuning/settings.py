@@ -210,6 +210,12 @@ def with_half_the_batch(settings: TrainSettings, processes: int = 1) -> TrainSet
     Half of SGD's rate, so that an epoch moves the weights as far (Goyal et al. 2017, section 2.1);
     of AdamW's, whose steps have one size whatever the gradient's, the square root of a half.
 
+    Parameters
+    ----------
+    settings : TrainSettings
+    processes : int
+        That share a batch evenly.
+
     Returns
     -------
     TrainSettings or None

@@ -7,17 +7,19 @@ applied image by image on a CPU, or to the batch at once on a GPU.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from decaf.images.spec import PreprocessSpec
 from decaf.train.randomness import generator, key
 from decaf.train.recipe import TrainSettings
 
 __all__ = [
+    "Normaliser",
     "Views",
     "cut",
     "cut_batch",
@@ -212,7 +214,13 @@ def _filter(start: Tensor, length: Tensor, place: Tensor, crop: int, side: int) 
 
 
 def sent(values: np.ndarray, device: torch.device) -> Tensor:
-    """Bring an array to a device without waiting for what the device is doing."""
+    """Bring an array to a device without waiting for what the device is doing.
+
+    Parameters
+    ----------
+    values : ndarray
+    device : torch.device
+    """
     tensor = torch.from_numpy(np.ascontiguousarray(values))
     if device.type == "cpu":
         return tensor
@@ -291,3 +299,121 @@ def _split_mix(state: np.ndarray) -> np.ndarray:
     z ^= z >> np.uint64(31)
     uniform: np.ndarray = (z >> np.uint64(11)) * 2.0**-53
     return uniform
+
+
+class Normaliser:
+    """From 8-bit pixels to what the network takes, with a colour shift of each image's own.
+
+    Parameters
+    ----------
+    preprocess : PreprocessSpec
+    mean_image : Tensor or None
+        Float32 (3, resize_to, resize_to), where `preprocess` names one: its part under the crop is
+        not known for a resized box, so that it is the centre's for all.
+    dtype : torch.dtype
+        Of what comes out.
+    device : torch.device
+    """
+
+    def __init__(
+        self,
+        preprocess: PreprocessSpec,
+        mean_image: Tensor | None,
+        dtype: torch.dtype,
+        device: torch.device,
+    ) -> None:
+        crop = preprocess.crop
+        self._preprocess = preprocess
+        self._others: dict[int, Normaliser] = {}
+        std = torch.tensor(preprocess.std, dtype=torch.float64)
+        mean = torch.tensor(preprocess.mean, dtype=torch.float64).view(1, 1, 3)
+        if mean_image is not None:
+            mean = mean_image.double().permute(1, 2, 0)
+        self.dtype = dtype
+        self._crop = crop
+        # Lines of an image are taken as 3 * crop numbers: over an axis of 3 torch computes one
+        # number at a time.
+        self._factor = (preprocess.scale / std).float().repeat(crop).to(device)
+        # Shifts come for pixels in [0, 1].
+        self._shift = (preprocess.scale * 255 / std).float().to(device)
+        offset = -(mean / std).float().to(device)
+        self._side = len(offset)
+        self._lines, self._mirrored = offset.flatten(1), offset.flip(1).flatten(1)
+        if mean_image is None:
+            self._centre = self._lines.repeat(1, crop)[None]
+        else:
+            first = round((self._side - crop) / 2)
+            self._centre = self._part(first, first, False).contiguous()
+
+    def at(self, side: int) -> Normaliser:
+        """Return that of views of another side; not with a mean image, which has a side too.
+
+        Parameters
+        ----------
+        side : int
+            In pixels.
+        """
+        if side == self._crop:
+            return self
+        if side not in self._others:
+            spec = replace(self._preprocess, crop=side, resize_to=max(side, self._crop))
+            self._others[side] = Normaliser(spec, None, self.dtype, self._lines.device)
+        return self._others[side]
+
+    def __call__(
+        self,
+        pixels: Tensor,
+        shift: Tensor | None = None,
+        corners: np.ndarray | None = None,
+        out: Tensor | None = None,
+    ) -> Tensor:
+        """Normalise a batch.
+
+        Parameters
+        ----------
+        pixels : Tensor of uint8 or float, shape (n, crop, crop, 3)
+            From 0 to 255.
+        shift : Tensor of float32, shape (n, 3), optional
+            Added to pixels in [0, 1].
+        corners : ndarray of int64, shape (n, 3), optional
+            Top, left and whether mirrored, of each image's part of the mean image; the centre by
+            default.
+        out : Tensor, shape (n, crop, crop, 3), contiguous, optional
+            Where to put the result.
+
+        Returns
+        -------
+        Tensor, shape (n, 3, crop, crop), channels last
+        """
+        count, crop = len(pixels), self._crop
+        wide = pixels.reshape(count, crop, crop * 3).to(torch.float32)
+        offset = self._offset_of(corners)
+        if shift is not None:
+            colour = (shift * self._shift)[:, None, :].repeat(1, 1, crop)
+            offset = offset + colour
+        torch.addcmul(offset, wide, self._factor, out=wide)
+        if out is None:
+            out = wide.to(self.dtype).view(count, crop, crop, 3)
+        else:
+            out.view(count, crop, crop * 3).copy_(wide)
+        return out.permute(0, 3, 1, 2)
+
+    def _offset_of(self, corners: np.ndarray | None) -> Tensor:
+        if corners is None or self._side == 1:
+            return self._centre
+        crop, device = self._crop, self._lines.device
+        if len(corners) == 1:  # a view, where the general way copies
+            return self._part(*corners[0].tolist())
+        place = torch.arange(crop, device=device)
+        top, left, mirrored = sent(corners, device)[:, :, None].unbind(1)
+        across = torch.where(mirrored > 0, crop - 1 - place, place)
+        image = self._lines.view(self._side, self._side, 3)
+        part = image[(top + place)[:, :, None], (left + across)[:, None, :]]
+        return part.view(len(corners), crop, crop * 3)
+
+    def _part(self, top: int, left: int, mirrored: int) -> Tensor:
+        crop = self._crop
+        image = self._mirrored if mirrored else self._lines
+        if mirrored:
+            left = self._side - crop - left
+        return image[None, top : top + crop, left * 3 : (left + crop) * 3]

@@ -72,6 +72,10 @@ class Log:
     def add(self, row: dict[str, float]) -> None:
         """Put down a row; keys are of `COLUMNS`.
 
+        Parameters
+        ----------
+        row : dict of str to float
+
         Raises
         ------
         OutputError
@@ -122,6 +126,10 @@ def wants_tensorboard(wish: bool | None) -> bool:
 
 def read_log(path: Path) -> list[dict[str, float]]:
     """Read a ``log.csv``; a line that was cut short is passed over, values that are not there too.
+
+    Parameters
+    ----------
+    path : Path
 
     Returns
     -------

@@ -13,8 +13,9 @@ import torch
 
 from decaf.errors import DecafError, Stopped
 from decaf.runtime.progress import Progress, progress_for
+from decaf.train.augment import Normaliser
 from decaf.train.checkpoint import CURVES_FILE, LOG_FILE
-from decaf.train.feed import Batch, Feed, Normaliser
+from decaf.train.feed import Batch, Feed
 from decaf.train.log import Log, can_draw, draw_curves
 from decaf.train.trainer import guessing_loss
 from decaf.train.training_run import TrainingRun, TrainResult

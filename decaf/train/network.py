@@ -245,7 +245,12 @@ class SynchronisedBatchNorm(nn.Module):
         self.register_buffer("running_var", torch.ones(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise; in training by the batch, which also moves the running statistics."""
+        """Normalise; in training by the batch, which also moves the running statistics.
+
+        Parameters
+        ----------
+        x : Tensor, shape (N, C) or (N, C, H, W)
+        """
         if not (self.training and self.together):
             return functional.batch_norm(
                 x,

@@ -38,12 +38,24 @@ def key(seed: int, purpose: str, *place: int) -> int:
 
 
 def generator(seed: int, purpose: str, *place: int) -> np.random.Generator:
-    """Return numpy's generator for one place of the run."""
+    """Return numpy's generator for one place of the run.
+
+    Parameters
+    ----------
+    seed, purpose, *place
+        As in `key`.
+    """
     return np.random.Generator(np.random.Philox(key(seed, purpose, *place)))
 
 
 def epoch_order(seed: int, epoch: int, count: int) -> np.ndarray:
     """Return the order in which an epoch visits the training images.
+
+    Parameters
+    ----------
+    seed, epoch : int
+    count : int
+        Of the training images.
 
     Returns
     -------

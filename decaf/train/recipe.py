@@ -275,6 +275,10 @@ class TrainSettings:
     def from_dict(cls, values: Mapping[str, Any]) -> TrainSettings:
         """Make settings of what `to_dict` gave.
 
+        Parameters
+        ----------
+        values : mapping
+
         Raises
         ------
         SettingError
@@ -381,7 +385,12 @@ def _factors(text: str) -> dict[str, float] | None:
 
 
 def wrong_types(settings: Any) -> list[str]:
-    """Say which fields of a dataclass of settings are not of the type that they declare."""
+    """Say which fields of a dataclass of settings are not of the type that they declare.
+
+    Parameters
+    ----------
+    settings : dataclass
+    """
     wrong = []
     for name, kind in get_type_hints(type(settings)).items():
         value = getattr(settings, name)

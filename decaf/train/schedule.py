@@ -43,7 +43,12 @@ class Schedule:
         self.finished = False
 
     def rate(self, step: int) -> float:
-        """Return the learning rate of a step, counted from 0."""
+        """Return the learning rate of a step, counted from 0.
+
+        Parameters
+        ----------
+        step : int
+        """
         s = self._settings
         if step < self.head_steps:
             return s.lr
@@ -111,7 +116,12 @@ class Schedule:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go back to where `state` was taken."""
+        """Go back to where `state` was taken.
+
+        Parameters
+        ----------
+        state : dict
+        """
         self._drops = int(state["drops"])
         self._best = math.inf if state["best"] is None else float(state["best"])
         self._waited = int(state["waited"])

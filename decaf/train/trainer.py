@@ -151,7 +151,13 @@ class Trainer:
         return self.schedule.rate(self.step)
 
     def lengthened(self, epochs: float) -> str:
-        """Say what becomes of the learning rate, now that the run has more epochs than before."""
+        """Say what becomes of the learning rate, now that the run has more epochs than before.
+
+        Parameters
+        ----------
+        epochs : float
+            That it had before.
+        """
         text = f"has {self.settings.epochs:g} epochs now, it had {epochs:g}"
         if self.schedule.finished:
             return f"{text}; but it has ended early, by its schedule, and stays so"
@@ -256,12 +262,25 @@ class Trainer:
         torch._foreach_lerp_(mine, new, 1 - decay)
 
     def calibrate(self, images: Tensor, biases: Mapping[str, Tensor]) -> None:
-        """Begin with the normalisations of `TrainedAlexNet.calibrate`, before the first step."""
+        """Begin with the normalisations of `TrainedAlexNet.calibrate`, before the first step.
+
+        Parameters
+        ----------
+        images : Tensor, shape (n, 3, side, side)
+            Normalised.
+        biases : mapping of str to Tensor
+            Of the layers whose outputs are to stay.
+        """
         self.network.calibrate(images, biases)
         self.calibrated(self.network.norms.state_dict())
 
     def calibrated(self, norms: Mapping[str, Tensor]) -> None:
-        """Take over normalisations that another process has calibrated."""
+        """Take over normalisations that another process has calibrated.
+
+        Parameters
+        ----------
+        norms : mapping of str to Tensor
+        """
         self.network.norms.load_state_dict(dict(norms))
         if self.average is not None:
             self.average.load_state_dict(self.network.state_dict())
@@ -271,7 +290,13 @@ class Trainer:
         return self.average if self.average is not None else self.network
 
     def validated(self, error: float, loss: float) -> bool:
-        """Take note of a validation, and keep the weights where it was the best; tell if it was."""
+        """Take note of a validation, and keep the weights where it was the best; tell if it was.
+
+        Parameters
+        ----------
+        error, loss : float
+            Top-1 error in percent, and mean cross-entropy.
+        """
         best = self.schedule.validated(error, loss, before=self.step == 0)
         if best and self.settings.keep_best:
             self.best = {key: tensor.clone() for key, tensor in self.result().folded().items()}
@@ -283,7 +308,13 @@ class Trainer:
 
     @torch.inference_mode()
     def predict(self, images: Tensor) -> Tensor:
-        """Compute the logits of the network that is evaluated."""
+        """Compute the logits of the network that is evaluated.
+
+        Parameters
+        ----------
+        images : Tensor, shape (n, 3, crop, crop)
+            Normalised.
+        """
         network = self.result()
         network.eval()
         with self.arithmetic():
@@ -329,6 +360,11 @@ class Trainer:
 
     def restore(self, state: dict[str, Any], tensors: Mapping[str, Tensor]) -> None:
         """Go back to where `state` and `tensors` were taken.
+
+        Parameters
+        ----------
+        state : dict
+        tensors : mapping of str to Tensor
 
         Raises
         ------

@@ -22,8 +22,9 @@ from decaf.errors import OutputError, SettingError, WeightsError
 from decaf.runtime.cores import cores_of_process
 from decaf.runtime.processes import World
 from decaf.storage import disk_errors
+from decaf.train.augment import Normaliser
 from decaf.train.checkpoint import WEIGHTS_FILE, TrainingFolder
-from decaf.train.feed import Normaliser, Split, steps_per_epoch
+from decaf.train.feed import Split, steps_per_epoch
 from decaf.train.initial_weights import preprocess_of, start_state
 from decaf.train.pack.reader import Pack
 from decaf.train.recipe import LEARNED, TrainSettings
@@ -274,6 +275,11 @@ class TrainingRun:
     def begin(self, resume: bool) -> None:
         """Take the folder, and go back to the last intact checkpoint where there is one.
 
+        Parameters
+        ----------
+        resume : bool
+            Whether to go on with the run that is there.
+
         Raises
         ------
         OutputError
@@ -419,7 +425,13 @@ class TrainingRun:
                 ) from error
 
     def diverged(self, what: str) -> str:
-        """Word the end of a run that went wrong."""
+        """Word the end of a run that went wrong.
+
+        Parameters
+        ----------
+        what : str
+            What went wrong.
+        """
         rate, kept = self.trainer.rate(), self.run_folder.checkpoints.paths()
         where = "nothing was saved yet"
         if kept:

@@ -14,7 +14,8 @@ from torch.nn import functional
 from decaf.images.preprocess import resized_crops
 from decaf.images.spec import PreprocessSpec
 from decaf.runtime.processes import World
-from decaf.train.feed import Normaliser, Split, ahead, decoding_threads
+from decaf.train.augment import Normaliser
+from decaf.train.feed import Split, ahead, decoding_threads
 
 __all__ = ["Validation", "centre_crops", "validate"]
 

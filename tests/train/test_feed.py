@@ -12,8 +12,8 @@ import torch
 from decaf.errors import ImageError
 from decaf.images.preprocess import normalise
 from decaf.images.spec import PreprocessSpec
-from decaf.train.augment import cut, draw_views, lighting_shift
-from decaf.train.feed import Feed, Normaliser
+from decaf.train.augment import Normaliser, cut, draw_views, lighting_shift
+from decaf.train.feed import Feed
 from decaf.train.randomness import epoch_order
 from decaf.train.recipe import TrainSettings
 

@@ -15,7 +15,8 @@ from decaf.backbone.spec import architecture
 from decaf.backbone.weights.state import random_state
 from decaf.finetuning.settings import FinetuneSettings
 from decaf.runtime.processes import World
-from decaf.train.feed import Batch, Feed, Normaliser
+from decaf.train.augment import Normaliser
+from decaf.train.feed import Batch, Feed
 from decaf.train.recipe import LEARNED, TrainSettings
 from decaf.train.schedule import Schedule
 from decaf.train.trainer import Trainer, step_memory

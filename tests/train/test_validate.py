@@ -11,7 +11,7 @@ from decaf.errors import ImageError
 from decaf.images.preprocess import normalise, resized_crops
 from decaf.images.spec import PreprocessSpec
 from decaf.runtime.processes import World
-from decaf.train.feed import Normaliser
+from decaf.train.augment import Normaliser
 from decaf.train.validate import validate
 
 CPU = torch.device("cpu")
