@@ -172,13 +172,13 @@ def _fused(network: AlexNet, layers: Sequence[str], dtype: torch.dtype) -> Forwa
         ops = list(_fused_ops(network, set(layers), dtype))
 
     def forward(pixels: Tensor) -> dict[str, Tensor]:
-        found: dict[str, Tensor] = {}
+        values: dict[str, Tensor] = {}
         value = pixels
         for op in ops:
             value = op.run(value)
             for layer in op.taps:
-                found[layer] = value
-        return found
+                values[layer] = value
+        return values
 
     return forward
 
@@ -242,7 +242,13 @@ def _linear(module: Any, dtype: torch.dtype, *, relu: bool) -> Callable[[Tensor]
 
 @functools.cache
 def fused_operators_work(dtype: torch.dtype) -> bool:
-    """Tell whether torch's fused oneDNN operators are there and agree with its plain ones."""
+    """Tell whether torch's fused oneDNN operators are there and agree with its plain ones.
+
+    Parameters
+    ----------
+    dtype : torch.dtype
+        Arithmetic of the pass.
+    """
     if not torch.backends.mkldnn.is_available():
         return False
     with torch.random.fork_rng(devices=[]), torch.inference_mode():
@@ -255,12 +261,12 @@ def fused_operators_work(dtype: torch.dtype) -> bool:
         value = example.to(dtype).contiguous(memory_format=torch.channels_last)
         try:
             middle = _convolution(convolution, 6, dtype, relu=True)(value).flatten(1)
-            found = _linear(linear, dtype, relu=True)(middle).float()
+            computed = _linear(linear, dtype, relu=True)(middle).float()
         except (RuntimeError, AttributeError, TypeError):
             return False
     tolerance = 1e-5 if dtype == torch.float32 else 0.05
     scale = float(expected.abs().max()) or 1.0
-    return math.isfinite(scale) and bool((found - expected).abs().max() <= tolerance * scale)
+    return math.isfinite(scale) and bool((computed - expected).abs().max() <= tolerance * scale)
 
 
 class Halving:

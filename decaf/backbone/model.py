@@ -78,7 +78,12 @@ class Backbone:
         return self.network.conv1.weight.device
 
     def to(self, device: str | torch.device) -> Backbone:
-        """Move the network to a device, and give the backbone back."""
+        """Move the network to a device, and return the backbone.
+
+        Parameters
+        ----------
+        device : str or torch.device
+        """
         self.network.to(device)
         return self
 

@@ -35,6 +35,12 @@ def decaf_parameter_name(name: str) -> str:
 
     Other names are given back as they are.
 
+    Parameters
+    ----------
+    name : str
+
+    Examples
+    --------
     >>> decaf_parameter_name("classifier.1.weight")
     'fc6.weight'
     """

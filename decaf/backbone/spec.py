@@ -179,7 +179,7 @@ class ArchSpec:
         _refuse(f"architecture {self.name!r}", *self._wrong_together())
 
     def _wrong_fields(self) -> list[str | None]:
-        found = [
+        complaints = [
             _check_name("name", self.name),
             _check_int("input_size", self.input_size, 1, MAX_INPUT_SIZE),
             _check_int("classes", self.classes, 1, MAX_CLASSES),
@@ -188,37 +188,37 @@ class ArchSpec:
             _check_choice("dropout_at", self.dropout_at, ("output", "input")),
         ]
         if self.adaptive_pool is not None:
-            found.append(_check_int("adaptive_pool", self.adaptive_pool, 1, 256))
-        found += [
+            complaints.append(_check_int("adaptive_pool", self.adaptive_pool, 1, 256))
+        complaints += [
             _check_type("pool", self.pool, PoolSpec),
             None if self.lrn is None else _check_type("lrn", self.lrn, LRNSpec),
         ]
         if not _all_of(self.convs, ConvSpec, 5):
-            found.append("convs must be a tuple of 5 ConvSpec")
+            complaints.append("convs must be a tuple of 5 ConvSpec")
         if not _all_of(self.hidden, int, 2):
-            found.append("hidden must be a tuple of 2 whole numbers")
+            complaints.append("hidden must be a tuple of 2 whole numbers")
         else:
-            found += [_check_int("hidden", width, 1, MAX_CHANNELS) for width in self.hidden]
-        return found
+            complaints += [_check_int("hidden", width, 1, MAX_CHANNELS) for width in self.hidden]
+        return complaints
 
     def _wrong_together(self) -> list[str | None]:
-        found: list[str | None] = []
+        complaints: list[str | None] = []
         channels = 3
         for number, conv in enumerate(self.convs, start=1):
             if channels % conv.groups or conv.channels % conv.groups:
-                found.append(
+                complaints.append(
                     f"conv{number}: {channels} channels in and {conv.channels} out cannot be cut "
                     f"into {conv.groups} groups"
                 )
             channels = conv.channels
         small = [name for name, size in map_sizes(self).items() if size < 1]
         if small:
-            return [*found, f"{self.input_size}-pixel input leaves nothing at {small[0]}"]
-        if not found:
+            return [*complaints, f"{self.input_size}-pixel input leaves nothing at {small[0]}"]
+        if not complaints:
             total = sum(math.prod(shape) for shape in parameter_shapes(self).values())
             if total > MAX_PARAMETERS:
-                found.append(f"{total:,} parameters, at most {MAX_PARAMETERS:,} are allowed")
-        return found
+                complaints.append(f"{total:,} parameters, at most {MAX_PARAMETERS:,} are allowed")
+        return complaints
 
     def to_dict(self) -> dict[str, Any]:
         """Return the spec as plain JSON values; `from_dict` is the way back."""
@@ -232,6 +232,10 @@ class ArchSpec:
     @classmethod
     def from_dict(cls, plain: object) -> ArchSpec:
         """Make a spec of what `to_dict` gave, or of what a stranger's file holds.
+
+        Parameters
+        ----------
+        plain : object
 
         Raises
         ------
@@ -312,6 +316,10 @@ def map_sizes(spec: ArchSpec, input_size: int | None = None) -> dict[str, int]:
 def parameter_shapes(spec: ArchSpec) -> dict[str, tuple[int, ...]]:
     """Return the shape of every parameter, by its name in a state dict, in forward order.
 
+    Parameters
+    ----------
+    spec : ArchSpec
+
     Examples
     --------
     >>> parameter_shapes(architecture("alexnet-2012"))["conv2.weight"]
@@ -387,9 +395,9 @@ def _refuse(what: str, *complaints: str | None) -> None:
     SettingError
         With every complaint in one line.
     """
-    found = [complaint for complaint in complaints if complaint]
-    if found:
-        raise SettingError(f"{what}: {'; '.join(found)}")
+    wrong = [complaint for complaint in complaints if complaint]
+    if wrong:
+        raise SettingError(f"{what}: {'; '.join(wrong)}")
 
 
 def _family() -> dict[str, ArchSpec]:
@@ -453,6 +461,10 @@ ARCHITECTURES: Mapping[str, ArchSpec] = MappingProxyType(_family())
 
 def architecture(name: str) -> ArchSpec:
     """Return the spec of a named architecture.
+
+    Parameters
+    ----------
+    name : str
 
     Raises
     ------

@@ -131,6 +131,10 @@ class Step:
 def forward_steps(spec: ArchSpec) -> tuple[Step, ...]:
     """Return the steps of `spec` in the order in which they run.
 
+    Parameters
+    ----------
+    spec : ArchSpec
+
     Examples
     --------
     >>> from decaf.backbone.spec import architecture
@@ -190,6 +194,13 @@ class ReceptiveField:
         Its position i sees the positions ``i * stride - padding`` up to, in all, `kernel` of the
         map before, whose own positions lie ``self.stride`` pixels apart: hence the three sums.
 
+        Parameters
+        ----------
+        kernel, stride, padding : int
+            Of the layer, in positions of the map before it.
+
+        Examples
+        --------
         >>> ReceptiveField().through(11, 4, 2).through(3, 2, 0)
         ReceptiveField(size=19, stride=8, padding=2)
         """
@@ -205,6 +216,10 @@ def receptive_fields(spec: ArchSpec) -> dict[str, ReceptiveField]:
 
     Activation and normalisation act at each position alone and change nothing. The vectors behind
     the maps see the whole input.
+
+    Parameters
+    ----------
+    spec : ArchSpec
 
     Examples
     --------

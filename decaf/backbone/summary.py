@@ -268,7 +268,12 @@ def _group(name: str, rows: Sequence[LayerRow], totals: tuple[int, int, int]) ->
 
 
 def summary_text(summary: Summary) -> str:
-    """Return the table as text of at most 120 columns, with totals and shares under it."""
+    """Return the table as text of at most 120 columns, with totals and shares under it.
+
+    Parameters
+    ----------
+    summary : Summary
+    """
     table = [_SHORT, *(_cells(row) for row in summary.rows), _total_cells(summary)]
     widths = [max(len(cells[column]) for cells in table) for column in range(len(_SHORT))]
     lines = [_aligned(cells, widths) for cells in table]
@@ -293,7 +298,12 @@ def summary_text(summary: Summary) -> str:
 
 
 def summary_markdown(summary: Summary) -> str:
-    """Return the table as Markdown, with totals and shares under it."""
+    """Return the table as Markdown, with totals and shares under it.
+
+    Parameters
+    ----------
+    summary : Summary
+    """
     table = [_HEADS, *(_cells(row) for row in summary.rows), _total_cells(summary)]
     shares = [("share of", "parameters", "multiply-adds", "memory"), *_share_cells(summary)]
     return "\n\n".join(

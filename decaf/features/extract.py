@@ -203,7 +203,13 @@ def _backbone(weights: Any, settings: RunSettings, preprocess: Any) -> Backbone:
 
 
 def warn_of_bad(status: np.ndarray, stacklevel: int) -> None:
-    """Warn of images that could not be read; `stacklevel` counts from the caller."""
+    """Warn of images that could not be read; `stacklevel` counts from the caller.
+
+    Parameters
+    ----------
+    status : ndarray of uint8
+    stacklevel : int
+    """
     bad = np.flatnonzero(status)
     if len(bad):
         warnings.warn(

@@ -46,7 +46,12 @@ class RowCache:
         return len(self._rows)
 
     def get(self, key: Key) -> np.ndarray | None:
-        """Return a row, not to be written to; None where it is not there."""
+        """Return a row, not to be written to; None where it is not there.
+
+        Parameters
+        ----------
+        key : tuple
+        """
         with self._lock:
             if key not in self._rows:
                 return None
@@ -162,13 +167,13 @@ def rows_of(
                 # By what was decoded, which is not what was looked for if the file has changed.
                 width, height = size if images.in_memory else (0, 0)
                 shared_rows.put((how, digest.tobytes(), width, height), value, max_bytes)
-    found = []
+    features = []
     for row, key in enumerate(keys):
         at = row if key is None else first[key]
         kept = None if key is None else known[key]
         status[row] = status[at]
-        found.append(computed[at] if kept is None else kept)
-    return np.stack(found), status
+        features.append(computed[at] if kept is None else kept)
+    return np.stack(features), status
 
 
 def _key(how: str, images: ImageList, row: int, background: tuple[int, int, int]) -> Key | None:

@@ -55,7 +55,12 @@ class RunSettings:
             raise SettingError("; ".join(wrong))
 
     def record(self, backbone: Backbone) -> dict[str, Any]:
-        """Return the ``run`` attribute of the feature file, whose hash is its fingerprint."""
+        """Return the ``run`` attribute of the feature file, whose hash is its fingerprint.
+
+        Parameters
+        ----------
+        backbone : Backbone
+        """
         import torch
 
         from decaf.images.decoding.decode import decoder_versions

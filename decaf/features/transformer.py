@@ -243,7 +243,7 @@ def _network(weights: str | os.PathLike[str], stamp: object) -> Backbone:
 def _stamp(weights: str | os.PathLike[str]) -> object:
     """Return what changes when a file of weights is replaced; None for a name."""
     try:
-        found = os.stat(weights)
+        stat = os.stat(weights)
     except OSError:
         return None
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+    return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns

@@ -81,6 +81,14 @@ def tolerance(run: dict[str, Any], layer: str) -> tuple[str, float]:
     0.99984 and 0.99905 (``benchmarks/precision.py``); float32 from fc6 on leaves the latter as it
     is, since the error is that of the convolutions.
 
+    Parameters
+    ----------
+    run : dict
+        Of the feature file.
+    layer : str
+
+    Examples
+    --------
     >>> tolerance({"precision": "fp32", "dtype": "float32"}, "fc6")
     ('relative error', 1e-05)
     """
@@ -138,7 +146,7 @@ def verify(
     with open_features(path) as file:
         changed = _changed(file)
         chosen = np.random.default_rng(seed).permutation(np.flatnonzero(file.ok))[:rows]
-        found = _Sample(file, sorted(chosen.tolist()), images)
+        sample = _Sample(file, sorted(chosen.tolist()), images)
         notes: list[str] = []
         if file.content is None:
             notes.append(
@@ -146,20 +154,20 @@ def verify(
                 "class names and paths are as they were written cannot be told"
             )
         fresh: dict[int, dict[str, np.ndarray]] = {}
-        if found.rows:
+        if sample.rows:
             settings = _settings(file)
             backbone = _backbone(file, weights)
             notes += differences(file.run, settings.record(backbone))
-            fresh = found.compute(backbone, settings, device, batch_size)
-        return _compare(file, changed, fresh, found.unavailable, notes)
+            fresh = sample.compute(backbone, settings, device, batch_size)
+        return _compare(file, changed, fresh, sample.unavailable, notes)
 
 
 def _changed(file: FeatureFile) -> list[str]:
     """Read all of it, and name the columns that are not as written, where the file knows it."""
-    found = read_content(file)
+    digests = read_content(file)
     if file.content is None:
         return []
-    return [name for name, digest in found.items() if file.content.get(name) != digest]
+    return [name for name, digest in digests.items() if file.content.get(name) != digest]
 
 
 @contextmanager

@@ -100,6 +100,10 @@ class PreprocessSpec:
     def from_dict(cls, values: Mapping[str, Any]) -> PreprocessSpec:
         """Make a spec from what `to_dict` gave, trusting none of it.
 
+        Parameters
+        ----------
+        values : mapping
+
         Raises
         ------
         SettingError
@@ -236,39 +240,39 @@ def override_preprocess(own: PreprocessSpec, given: Any) -> PreprocessSpec:
 
 def _problems(spec: PreprocessSpec) -> list[str]:
     """List what is wrong with a spec's fields, in words."""
-    found = []
+    problems = []
     if not isinstance(spec.name, str) or not 0 < len(spec.name) <= 100:
-        found.append(f"name must be a text of 1 to 100 characters, got {spec.name!r:.120}")
+        problems.append(f"name must be a text of 1 to 100 characters, got {spec.name!r:.120}")
     if spec.resize not in NAMES.values():
-        found.append(f"resize must be one of {[*NAMES.values()]}, got {spec.resize!r:.120}")
+        problems.append(f"resize must be one of {[*NAMES.values()]}, got {spec.resize!r:.120}")
     sizes_ok = True
     for field in ("resize_to", "crop"):
         value = getattr(spec, field)
         if not _is_int(value) or not 1 <= value <= MAX_SIDE:
             sizes_ok = False
-            found.append(f"{field} must be an integer of 1 to {MAX_SIDE}, got {value!r:.120}")
+            problems.append(f"{field} must be an integer of 1 to {MAX_SIDE}, got {value!r:.120}")
     if sizes_ok and spec.crop > spec.resize_to:
-        found.append(f"crop {spec.crop} is larger than resize_to {spec.resize_to}")
+        problems.append(f"crop {spec.crop} is larger than resize_to {spec.resize_to}")
     if not _is_triple(spec.mean, _is_finite):
-        found.append(f"mean must be 3 finite numbers, got {spec.mean!r:.120}")
+        problems.append(f"mean must be 3 finite numbers, got {spec.mean!r:.120}")
     if not _is_triple(spec.std, _is_positive):
-        found.append(f"std must be 3 finite numbers above 0, got {spec.std!r:.120}")
+        problems.append(f"std must be 3 finite numbers above 0, got {spec.std!r:.120}")
     if not _is_positive(spec.scale):
-        found.append(f"scale must be a finite number above 0, got {spec.scale!r:.120}")
+        problems.append(f"scale must be a finite number above 0, got {spec.scale!r:.120}")
     if not _is_triple(spec.background, lambda v: _is_int(v) and 0 <= v <= 255):
-        found.append(f"background must be 3 integers of 0 to 255, got {spec.background!r:.120}")
+        problems.append(f"background must be 3 integers of 0 to 255, got {spec.background!r:.120}")
     if spec.mean_image_sha256 is not None:
         if not _is_sha256(spec.mean_image_sha256):
-            found.append(
+            problems.append(
                 f"mean_image_sha256 must be 64 hex digits, got {spec.mean_image_sha256!r:.120}"
             )
         if spec.resize == "shorter-side":
-            found.append("a mean image needs resize='warp' (or 'none')")
+            problems.append("a mean image needs resize='warp' (or 'none')")
     only = {"interpolation": "bilinear-antialias", "orientation": "exif-applied", "color": "RGB"}
     for field, value in only.items():
         if getattr(spec, field) != value:
-            found.append(f"{field} can only be {value!r}, got {getattr(spec, field)!r:.120}")
-    return found
+            problems.append(f"{field} can only be {value!r}, got {getattr(spec, field)!r:.120}")
+    return problems
 
 
 def _is_int(value: object) -> bool:

@@ -27,6 +27,13 @@ STATUS_NAMES: tuple[str, ...] = (
 def status_code(name: str) -> int:
     """Return the code of a status name.
 
+    Parameters
+    ----------
+    name : str
+        One of `STATUS_NAMES`.
+
+    Examples
+    --------
     >>> status_code("ok")
     0
     """

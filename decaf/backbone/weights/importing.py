@@ -90,6 +90,10 @@ def import_weights(
 def read_class_names(path: str | os.PathLike[str]) -> list[str]:
     """Read a text file (UTF-8) with a class name on each line; empty lines at its end are ignored.
 
+    Parameters
+    ----------
+    path : str or path
+
     Raises
     ------
     InputError
@@ -110,13 +114,13 @@ def read_class_names(path: str | os.PathLike[str]) -> list[str]:
     return names
 
 
-def _check_structure(where: Path, found: ArchSpec, expected: ArchSpec) -> None:
+def _check_structure(where: Path, actual: ArchSpec, expected: ArchSpec) -> None:
     differing = [
-        f"{name} is {_short(getattr(found, name))}, expected {_short(getattr(expected, name))}"
+        f"{name} is {_short(getattr(actual, name))}, expected {_short(getattr(expected, name))}"
         for name in _STRUCTURE
-        if name != "convs" and getattr(found, name) != getattr(expected, name)
+        if name != "convs" and getattr(actual, name) != getattr(expected, name)
     ]
-    for number, pair in enumerate(zip(found.convs, expected.convs, strict=True), start=1):
+    for number, pair in enumerate(zip(actual.convs, expected.convs, strict=True), start=1):
         if pair[0] != pair[1]:
             differing.append(f"conv{number} is {_short(pair[0])}, expected {_short(pair[1])}")
     if differing:
@@ -136,10 +140,10 @@ def _named(where: Path, weights: Weights, class_names: Sequence[str]) -> Weights
         raise WeightsError(
             f"{where}: {len(names)} class names for {weights.spec.classes} classes of the network"
         )
-    found = [_WNID.fullmatch(name) for name in names]
+    matches = [_WNID.fullmatch(name) for name in names]
     # The ids that the weights had were those of the names they had.
     provenance = {key: value for key, value in weights.provenance.items() if key != "wnids"}
-    if all(found):
-        provenance["wnids"] = [match[1] for match in found if match]
-        names = [match[2] for match in found if match]
+    if all(matches):
+        provenance["wnids"] = [match[1] for match in matches if match]
+        names = [match[2] for match in matches if match]
     return dataclasses.replace(weights, class_names=tuple(names), provenance=provenance)

@@ -34,7 +34,12 @@ _PACKAGED = Path(__file__).parent / "packaged"
 
 
 def default_preprocess(arch: str) -> PreprocessSpec:
-    """Return the preprocessing of a named architecture where no weights file says otherwise."""
+    """Return the preprocessing of a named architecture where no weights file says otherwise.
+
+    Parameters
+    ----------
+    arch : str
+    """
     name = "shorter-side" if arch == "alexnet" else "decaf"
     return named_preprocess(name, architecture(arch).input_size)
 

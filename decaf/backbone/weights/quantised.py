@@ -83,7 +83,12 @@ class Quantised:
     codebook: Tensor | None = None
 
     def parts(self, key: str) -> dict[str, Tensor]:
-        """Return the tensors to store, by their names in the file, for the parameter `key`."""
+        """Return the tensors to store, by their names in the file, for the parameter `key`.
+
+        Parameters
+        ----------
+        key : str
+        """
         parts = {key: self.codes, key + SCALE: self.scale}
         return parts if self.codebook is None else {**parts, key + CODEBOOK: self.codebook}
 
@@ -119,6 +124,14 @@ def part_layout(key: str, shape: tuple[int, ...], encoding: str) -> dict[str, tu
 
     The types are safetensors' names of them. Needs no tensor, so that a file can be refused
     before anything of it is read.
+
+    Parameters
+    ----------
+    key : str
+        Name of the parameter.
+    shape : tuple of int
+    encoding : str
+        One of `ENCODINGS`.
 
     Examples
     --------
@@ -278,7 +291,13 @@ def _norm(array: np.ndarray) -> float:
 
 
 def encodings_by_name(spec: ArchSpec, encodings: str | Mapping[str, str]) -> dict[str, str]:
-    """Check a choice of encodings, and give it by parameter.
+    """Check a choice of encodings, and return it by parameter.
+
+    Parameters
+    ----------
+    spec : ArchSpec
+    encodings : str or mapping of str to str
+        One for all weight matrices, or one for each of those named.
 
     Raises
     ------

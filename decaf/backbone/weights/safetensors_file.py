@@ -140,11 +140,11 @@ def _logical_shapes(
     shapes: dict[str, tuple[int, ...]] = {}
     for key, encoding in storage.items():
         for part, (kind, shape) in part_layout(key, expected[key], encoding).items():
-            found = left.pop(part, None)
-            if found != (kind, shape):
+            given = left.pop(part, None)
+            if given != (kind, shape):
                 raise WeightsError(
                     f"{where}: {part} must be stored as {kind} of shape {shape} for {encoding}, "
-                    + (f"got {found[0]} of shape {found[1]}" if found else "it is missing")
+                    + (f"got {given[0]} of shape {given[1]}" if given else "it is missing")
                 )
         shapes[key] = expected[key]
     wrong = sorted(key for key in left if left[key][0] not in _TYPES)
@@ -168,10 +168,10 @@ def _check_seal(where: str, header: dict[str, str]) -> None:
     """Refuse a header that was altered."""
     # Checked wherever it stands: a schema may be what was altered.
     if header["schema"] == str(SCHEMA) or _OWN_SUM in header:
-        found = _header_sha256(header)
-        if found != header.get(_OWN_SUM):
+        digest = _header_sha256(header)
+        if digest != header.get(_OWN_SUM):
             raise WeightsError(
-                f"{where}: damaged or altered: its header has SHA-256 {found}, and names "
+                f"{where}: damaged or altered: its header has SHA-256 {digest}, and names "
                 f"{str(header.get(_OWN_SUM))[:64]}"
             )
 
@@ -200,6 +200,12 @@ def _read_header(where: str, header: dict[str, str]) -> tuple[ArchSpec, Preproce
 
 def check_weights_path(path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
     """Refuse a place that no weights could be written to, before anything is computed.
+
+    Parameters
+    ----------
+    path : str or path
+    overwrite : bool
+        Whether a weights file that is there may be replaced.
 
     Raises
     ------

@@ -91,6 +91,11 @@ class Weights:
     ) -> Weights:
         """Check that everything fits together, and compute the hash.
 
+        Parameters
+        ----------
+        name, spec, preprocess, state, class_names, metrics, provenance, mean_image
+            As the attributes. Numbers of any floating type become float32.
+
         Raises
         ------
         WeightsError
@@ -169,6 +174,15 @@ def check_layout(
 
     Needs no tensor, so that a file can be refused before anything of it is read.
 
+    Parameters
+    ----------
+    name : str
+        What the weights are called, for the error.
+    spec : ArchSpec
+    preprocess : PreprocessSpec
+    shapes : mapping of str to tuple of int
+        Of the tensors that the file announces.
+
     Raises
     ------
     WeightsError
@@ -205,6 +219,14 @@ def _some(names: Sequence[str]) -> str:
 def check_finite(name: str, key: str, tensor: Tensor) -> None:
     """Refuse NaN and infinity; `name` is the weights' and `key` the tensor's.
 
+    Parameters
+    ----------
+    name : str
+        What the weights are called, for the error.
+    key : str
+        What the tensor is called.
+    tensor : Tensor
+
     Raises
     ------
     WeightsError
@@ -219,7 +241,12 @@ def check_finite(name: str, key: str, tensor: Tensor) -> None:
 
 
 def tensor_sha256(tensor: Tensor) -> str:
-    """Return the SHA-256 of a tensor's values: little-endian float32 in row-major order."""
+    """Return the SHA-256 of a tensor's values: little-endian float32 in row-major order.
+
+    Parameters
+    ----------
+    tensor : Tensor
+    """
     return hashlib.sha256(_bytes(tensor.float())).hexdigest()
 
 

@@ -157,7 +157,7 @@ def _pixels(
     max_pixels: int,
     background: tuple[int, int, int],
 ) -> tuple[torch.Tensor, int]:
-    """Decode by the right decoder; give pixels not yet turned, and how they should be."""
+    """Return pixels that are not yet turned, and the orientation that they should be turned to."""
     decode_jpeg = jpeg_decoder() if header.native else None
     if decode_jpeg is not None:
         # A bytes object is read-only, and torch warns of it; a copy takes microseconds.

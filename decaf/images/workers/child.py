@@ -85,7 +85,12 @@ class Child:
         return self._connection.fileno()
 
     def give(self, job: Job) -> None:
-        """Hand a job over."""
+        """Hand a job over.
+
+        Parameters
+        ----------
+        job : Job
+        """
         if not self.jobs:
             self.waited = 0.0
         self.jobs.append(job)

@@ -138,6 +138,10 @@ def is_plain(ref: ImageRef) -> bool:
     """Tell whether an image may be decoded in this process: JPEG or PNG of usual size, or nothing.
 
     What cannot be read or is refused by its header reaches no decoder.
+
+    Parameters
+    ----------
+    ref : ImageRef
     """
     if ref.stat()[0] > MAX_PLAIN_BYTES:
         return False
@@ -207,6 +211,6 @@ _kept = _Kept()
 
 def _folder() -> tuple[Any, ...] | None:
     with contextlib.suppress(OSError):
-        found = os.stat(".")
-        return os.getcwd(), found.st_dev, found.st_ino
+        here = os.stat(".")
+        return os.getcwd(), here.st_dev, here.st_ino
     return None

@@ -43,7 +43,12 @@ class Pool(Protocol):
     """What prepares images: jobs go in by `submit`, come out of `poll` with what became of them."""
 
     def submit(self, job: Job) -> None:
-        """Take a job; it is worked on during `poll`."""
+        """Take a job; it is worked on during `poll`.
+
+        Parameters
+        ----------
+        job : Job
+        """
 
     def poll(self, timeout: float, also: Sequence[Any] = ()) -> list[tuple[Job, Outcome]]:
         """Return what has been finished, waiting at most `timeout` seconds, or until one of `also`
@@ -75,11 +80,23 @@ class InlinePool:
         return bool(self._jobs)
 
     def submit(self, job: Job) -> None:
-        """Queue a job."""
+        """Queue a job.
+
+        Parameters
+        ----------
+        job : Job
+        """
         self._jobs.append(job)
 
     def poll(self, timeout: float, also: Sequence[Any] = ()) -> list[tuple[Job, Outcome]]:
-        """Prepare the next image; with none queued, wait for `also`."""
+        """Prepare the next image; with none queued, wait for `also`.
+
+        Parameters
+        ----------
+        timeout : float
+            In seconds.
+        also : sequence of objects with a ``fileno``
+        """
         if not self._jobs:
             wait(also, timeout)
             return []
@@ -151,12 +168,25 @@ class DecodePool:
         return not (self._pending or self._suspects or any(c.jobs for c in self._children))
 
     def submit(self, job: Job) -> None:
-        """Queue a job whose source is an `ImageRef`."""
+        """Queue a job whose source is an `ImageRef`.
+
+        Parameters
+        ----------
+        job : Job
+        """
         self._pending.append(job)
         self._dispatch()
 
     def poll(self, timeout: float, also: Sequence[Any] = ()) -> list[tuple[Job, Outcome]]:
-        """Return what has been finished; wait at most `timeout` seconds for it."""
+        """Return what has been finished; wait at most `timeout` seconds for it.
+
+        Parameters
+        ----------
+        timeout : float
+            In seconds.
+        also : sequence of objects with a ``fileno``
+            What ends the wait as well, when it can be read.
+        """
         self._dispatch()
         finished: list[tuple[Job, Outcome]] = []
         readable: list[Any] = [*self._children, *also]
@@ -167,9 +197,9 @@ class DecodePool:
         waited = min(time.monotonic() - began, timeout)
         for child in self._children:
             child.waited += waited
-        for found in ready:
-            if isinstance(found, Child):
-                self._receive(found, finished)
+        for source in ready:
+            if isinstance(source, Child):
+                self._receive(source, finished)
         self._end_the_slow(finished)
         self._dispatch()
         return finished

@@ -33,7 +33,12 @@ PR_SET_PDEATHSIG = 1
 
 
 def serve(control_fd: int) -> NoReturn:
-    """Fork one worker for each descriptor received on `control_fd`, until its other end closes."""
+    """Fork one worker for each descriptor received on `control_fd`, until its other end closes.
+
+    Parameters
+    ----------
+    control_fd : int
+    """
     import torch
 
     import decaf.images.preprocess  # noqa: F401  (loaded here once, for all workers)
