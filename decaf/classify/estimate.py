@@ -26,7 +26,7 @@ class Mistake:
     truth, answer : str
         Its class, and the one that it was given.
     probability : float
-        Of the answer.
+        Probability of the answer.
     """
 
     path: str
@@ -65,7 +65,7 @@ class Estimate:
     mistakes : tuple of Mistake
         The most confident first.
     choices : tuple of Choice
-        What was chosen for the test: one, or one a fold.
+        Choices for the test: one, or one a fold.
     """
 
     method: str
@@ -108,7 +108,7 @@ def estimate_of(
     largest : int
         The class with most images to fit to.
     paths : list of str
-        Of the tested images.
+        Paths of the tested images.
     folds : int
         1 where a share was held out.
     choices : tuple of Choice

@@ -62,7 +62,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Choice:
-    """What was chosen among layers and values of C, on some of the images.
+    """A choice among layers and values of C, on some of the images.
 
     Attributes
     ----------
@@ -160,7 +160,7 @@ def best_trial(trials: Sequence[Trial]) -> Trial:
     Parameters
     ----------
     trials : sequence of Trial
-        Of one task.
+        Trials of one task.
     """
     return max(trials, key=lambda trial: trial.candidate.accuracy)
 
@@ -172,7 +172,7 @@ def choice_of(task: Task, trials: Mapping[Task, Sequence[Trial]]) -> Choice:
     ----------
     task : Task
     trials : mapping of Task to sequence of Trial
-        What `try_layers` returned.
+        Results of `try_layers`.
     """
     best = best_trial(trials[task]).candidate
     candidates = tuple(trial.candidate for trial in trials[task])
@@ -229,7 +229,7 @@ def count_near_copies(layer: str, test: np.ndarray, train: np.ndarray) -> tuple[
     Returns
     -------
     near, compared : int
-        Of `test`, an even share of which is compared where there are many.
+        Images of `test`, an even share of which is compared where there are many.
     """
     least = COSINES.get(layer)
     if least is None or not (len(test) and len(train)):

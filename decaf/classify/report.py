@@ -1,4 +1,4 @@
-"""What `decaf.fit` tells of a classifier: what was chosen, and how good it is on unseen images."""
+"""The report of `decaf.fit`: what was chosen, and how good it is on unseen images."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Conflict:
     ----------
     paths : tuple of str
     classes : tuple of str
-        Of each path.
+        Classes of each path.
     """
 
     paths: tuple[str, ...]
@@ -49,7 +49,7 @@ class Conflict:
 
 @dataclass(frozen=True, eq=False)
 class GroupReport:
-    """What groups did to the test.
+    """The groups and their part in the test.
 
     Attributes
     ----------
@@ -60,7 +60,7 @@ class GroupReport:
     single : tuple of str
         Classes of one group, which are not tested.
     ungrouped : Estimate or None
-        What a test would have claimed whose split takes no notice of groups.
+        Estimate of a test whose split takes no notice of groups.
     shared : int
         How many are in train and in val or test too, where the images came divided.
     """
@@ -79,7 +79,7 @@ class FitReport:
     Attributes
     ----------
     source : str
-        What was given.
+        Name of the source.
     images : int
         Fitted to.
     class_names : tuple of str
@@ -98,7 +98,7 @@ class FitReport:
     conflicts : tuple of Conflict
         Fitted to, not tested on.
     notes : tuple of str
-        What else should be known: fits that did not converge, a C at the border of its grid.
+        Other facts: fits that did not converge, a C at the border of its grid.
     settings : dict
         As `decaf.fit` was asked.
     features : dict
@@ -214,12 +214,12 @@ def report_of(
     Parameters
     ----------
     source : str
-        What was given, for people.
+        Name of the source, for people.
     features : FeatureFile
     usable : Usable
     plan : Plan
     trials : mapping of Task to sequence of Trial
-        What `decaf.classify.layer_choice.try_layers` returned for the tasks of the plan.
+        Results of `decaf.classify.layer_choice.try_layers` for the tasks of the plan.
     groups : str
         Where the groups are from, for people.
     settings : dict

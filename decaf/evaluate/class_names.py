@@ -35,9 +35,9 @@ class ClassList:
     ids : tuple of str
         WordNet ids or names of folders; empty where they are not known.
     names : tuple of str
-        What people call them; empty where that is not known.
+        Their names for people; empty where that is not known.
     are_units : bool
-        Of the classes of a data set without ids: whether their numbers are said to be those of the
+        For a data set without ids: whether their numbers are said to be those of the
         networks' units.
     """
 
@@ -58,8 +58,8 @@ class Alignment:
         All classes that any of the networks knows, by id or name: those of the first network in
         its order, then what others add.
     names : tuple of str
-        What people call these, in the words of the data set, or else of the first network that has
-        any; the class itself where nobody has.
+        Names of these for people, in the words of the data set, or else of the first network that
+        has any; the class itself where nobody has.
     units : tuple of arrays of int64
         For each network the place in `classes` of each of its units.
     labels : array of int64, shape (D,)
@@ -79,6 +79,15 @@ def class_list(
     owner: str, count: int, class_names: Sequence[str], provenance: Mapping[str, Any]
 ) -> ClassList:
     """Return the classes of a network, whose ids are in its provenance under ``wnids``.
+
+    Parameters
+    ----------
+    owner : str
+        Name of the network, for messages.
+    count : int
+        Number of its classes.
+    class_names : sequence of str
+    provenance : mapping of str to object
 
     Raises
     ------

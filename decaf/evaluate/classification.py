@@ -38,12 +38,13 @@ CROPS = ("center", "ten")
 
 @dataclass(frozen=True)
 class ClassResult:
-    """What became of the images of one class.
+    """Counts of the images of one class.
 
     Attributes
     ----------
     id, name : str
-        Of the class, as the data set has them; where it has no names, what a network calls it.
+        Id and name of the class, as the data set has them; where it has no names, what a network
+        calls it.
     images : int
         Without bad ones.
     top1 : int
@@ -101,7 +102,7 @@ class Evaluation:
     settings : dict
         ``crops``, ``precision``, ``match``, ``device``.
     versions : dict
-        Of decaf, torch and the decoders.
+        Versions of decaf, torch and the decoders.
     """
 
     top1_error: float
@@ -191,7 +192,7 @@ def evaluate(
         At an image that cannot be read: raise `ImageError` (default; on the command line "record"
         is), or leave it out and write it down.
     class_ids, class_names : sequence of str, optional
-        What integer labels number, where `data` does not tell.
+        Classes that integer labels number, where `data` does not tell.
     preprocess : str, mapping or PreprocessSpec, optional
         As in `decaf.extract`, for every network.
     match : {"identity", "order"}

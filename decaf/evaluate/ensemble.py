@@ -38,7 +38,7 @@ PROBABILITIES = "probabilities"
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """What the networks say of consecutive images.
+    """Predictions of the networks for consecutive images.
 
     Attributes
     ----------
@@ -81,7 +81,12 @@ class Ensemble:
         self._count = 0
 
     def add(self, backbone: Backbone) -> None:
-        """Add the next network; of the backbone only what the pass needs is kept."""
+        """Add the next network; of the backbone only what the pass needs is kept.
+
+        Parameters
+        ----------
+        backbone : Backbone
+        """
         engine = Engine(
             backbone,
             self._settings.layers,
@@ -112,8 +117,8 @@ class Ensemble:
         ----------
         images : ImageList
         alignment : Alignment
-            Of the networks, in the order in which they were added. A class that a network does
-            not know gets the probability 0 from it.
+            Alignment of the networks, in the order in which they were added. A class that a network
+            does not know gets the probability 0 from it.
         batch_size, workers : int, optional
             As `decaf.extract` has them.
         stop : threading.Event, optional

@@ -16,6 +16,12 @@ __all__ = ["check_report_path", "save_report"]
 def check_report_path(path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
     """Refuse a place that no report could be written to, before anything is computed.
 
+    Parameters
+    ----------
+    path : path
+    overwrite : bool
+        Whether what is there may be replaced.
+
     Raises
     ------
     OutputError

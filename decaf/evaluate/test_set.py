@@ -39,21 +39,22 @@ def read_test_set(
         of (image, label) the labels are its ``targets`` or ``labels``, and the classes its
         ``classes``, unless they are given here.
     split : {"train", "val", "test"}, optional
-        Of a path or pack that has splits; by default "val", or "test" where there is no "val".
+        Split of a path or pack that has splits; by default "val", or "test" where there is no
+        "val".
     labels : "folder", path, or sequence of int or str
         As `decaf.extract` takes them. Texts are ids or names of classes, integers number the
         classes of the networks. Images without a label are left out, with a word.
     layout : {"auto", "splits", "classes"}
         As `decaf.extract` takes it.
     class_ids, class_names : sequence of str, optional
-        What the labels number, where `data` does not tell.
+        Classes that the labels number, where `data` does not tell.
 
     Returns
     -------
     images : ImageList
         Every label is 0 or more. Where the data set has splits, all are of the one.
     classes : ClassList
-        What the labels number. Without ids, they number the units of the networks.
+        Classes that the labels number. Without ids, they number the units of the networks.
 
     Raises
     ------

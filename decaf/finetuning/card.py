@@ -58,7 +58,7 @@ def write_card(result: Finetuned, settings: TrainSettings) -> Path:
     result : Finetuned
         Written.
     settings : TrainSettings
-        Of the run.
+        Settings of the run.
 
     Raises
     ------

@@ -66,7 +66,7 @@ class FineTuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     val_fraction : float
         The share of each class that is kept back in `fit` to choose the epoch by.
     random_state : int, RandomState or None
-        Of all randomness.
+        Seed of all randomness.
     device, workers
         As in `decaf.extract`.
 
@@ -272,7 +272,7 @@ class FineTuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Returns
         -------
         ndarray, shape (N,)
-            Of the type of the classes.
+            Classes, of the type of `classes_`.
         """
         best = self.predict_proba(X).argmax(axis=1)
         answers: np.ndarray = self.classes_[best]

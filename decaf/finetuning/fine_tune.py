@@ -363,7 +363,7 @@ class _Kept:
     weights : Weights
     trial : Trial
     step : int
-        Of the training run, 0 for what it began with.
+        Step of the training run, 0 for the network that it began with.
     passed_over : Accuracy or None
         See `Finetuned`.
     """

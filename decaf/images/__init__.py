@@ -1,4 +1,4 @@
-"""What an image is: sources, decoding, and preprocessing as recorded data.
+"""Images: sources, decoding, and preprocessing as recorded data.
 
 Decoding needs torch and is imported from its modules: `decaf.images.decoding.decode` and
 `decaf.images.preprocess`.

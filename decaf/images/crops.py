@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["CROPS", "combine_crops", "crop_corners", "with_mirrors"]
 
 CROPS = ("center", "ten", "ten-max", "ten-stack")
-"""What an image is cut into, and what becomes of the rows of ten crops: mean, maximum, all."""
+"""Choices of crops, and of what is made of the rows of ten: mean, maximum, all."""
 
 
 def crop_corners(height: int, width: int, crop: int, ten: bool = False) -> list[tuple[int, int]]:

@@ -76,7 +76,7 @@ def object_content(image: Any, background: tuple[int, int, int]) -> tuple[Decode
     image : PIL.Image.Image, ndarray or Tensor
         As `decaf.images.decoding.decode.from_object` takes it.
     background : tuple of 3 int
-        What transparent pixels are composited on.
+        Colour that transparent pixels are composited on.
 
     Returns
     -------

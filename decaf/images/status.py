@@ -1,4 +1,4 @@
-"""What became of an image: the codes kept in the feature file's ``status`` column."""
+"""The outcome for an image: the codes kept in the feature file's ``status`` column."""
 
 from __future__ import annotations
 
@@ -36,6 +36,10 @@ def status_code(name: str) -> int:
     --------
     >>> status_code("ok")
     0
+
+    Parameters
+    ----------
+    name : str
     """
     return STATUS_NAMES.index(name)
 
@@ -49,7 +53,7 @@ NO_DIGEST = bytes(32)
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one image.
+    """The outcome for one image.
 
     Attributes
     ----------

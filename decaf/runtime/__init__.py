@@ -1,4 +1,4 @@
-"""What a run needs of the machine: its processes, its memory, and a place to show progress."""
+"""The machine of a run: its cores, memory, devices and processes, and how progress is shown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What runs the network: which device, what it can do, and how it says that it is full."""
+"""The device that runs the network: which one, what it can do, and how it says that it is full."""
 
 from __future__ import annotations
 
@@ -62,7 +62,12 @@ def choose_device(device: str, *, local_rank: int | None = None) -> torch.device
 
 
 def bf16_is_native(device: torch.device) -> bool:
-    """Tell whether the device computes in bfloat16 natively (not by emulation)."""
+    """Tell whether the device computes in bfloat16 natively (not by emulation).
+
+    Parameters
+    ----------
+    device : torch.device
+    """
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()) and _cpu_has_bf16()
@@ -85,6 +90,10 @@ def strict_float32(device: torch.device) -> Iterator[None]:
 
     torch's older switches (``allow_tf32``) are not touched: they raise where a user has set the
     newer ones, while these bear with both.
+
+    Parameters
+    ----------
+    device : torch.device
     """
     if device.type != "cuda":
         yield
@@ -103,7 +112,12 @@ def strict_float32(device: torch.device) -> Iterator[None]:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether an exception means that a batch did not fit."""
+    """Tell whether an exception means that a batch did not fit.
+
+    Parameters
+    ----------
+    error : BaseException
+    """
     if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)):
         return True
     return isinstance(error, RuntimeError) and any(text in str(error) for text in _FULL)

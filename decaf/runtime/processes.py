@@ -45,7 +45,7 @@ class World:
     group : torch.distributed.ProcessGroup, optional
         Through which they talk; the default one of torch otherwise.
     go_on : str
-        What to do after another process has ended, for the message.
+        Remedy after another process has ended, for the message.
 
     Attributes
     ----------
@@ -128,7 +128,7 @@ class World:
         Parameters
         ----------
         value : object
-            What pickle can write; that of other ranks does not matter.
+            A value that pickle can write; that of other ranks does not matter.
 
         Raises
         ------
@@ -179,7 +179,7 @@ class World:
         Returns
         -------
         object
-            What `body` returned; None in other processes.
+            Value of `body`; None in other processes.
         """
         value: Value | None = None
         problem: Exception | None = None
@@ -203,7 +203,7 @@ def world_of_run(device: str, *, go_on: str = _FROM_CHECKPOINT) -> Iterator[Worl
     device : str
         As for `decaf.runtime.device.choose_device`.
     go_on : str
-        What to do after another process has ended, for the message.
+        Remedy after another process has ended, for the message.
 
     Raises
     ------

@@ -30,7 +30,15 @@ class Progress:
         self.close()
 
     def advance(self, images: int, note: str = "") -> None:
-        """Count images as done; `note` is shown beside the count."""
+        """Count images as done; `note` is shown beside the count.
+
+        Parameters
+        ----------
+        images : int
+            Number of images.
+        note : str
+            Text beside the count.
+        """
         self.done += images
 
     def close(self) -> None:
@@ -117,6 +125,10 @@ def _clock(seconds: float) -> str:
 
 def duration(seconds: float) -> str:
     """Return a time in the units that a person would choose.
+
+    Parameters
+    ----------
+    seconds : float
 
     Examples
     --------

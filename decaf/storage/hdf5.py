@@ -176,7 +176,7 @@ def text_array(texts: Sequence[str], width: int | None = None) -> np.ndarray:
     Returns
     -------
     ndarray, shape (len(texts),)
-        Of the fixed-length type that h5py writes as UTF-8.
+        Texts of the fixed-length type that h5py writes as UTF-8.
 
     Examples
     --------

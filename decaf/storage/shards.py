@@ -280,7 +280,7 @@ class ShardDirectory(Generic[R]):
         shard : Shard
             One of `finished`.
         names : sequence of str
-            Of those that `ShardRows.to_arrays` returned.
+            Names of arrays that `ShardRows.to_arrays` returned.
         """
         with safetensors.safe_open(self.path / shard.file_name, framework="numpy") as file:
             return {name: file.get_tensor(name) for name in names}

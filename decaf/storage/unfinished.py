@@ -313,7 +313,7 @@ def changed_content(
     Parameters
     ----------
     before, now : sequence of entries
-        Of the same images in the same order.
+        Records of the same images in the same order.
     shards : ShardDirectory
         The finished rows, with the arrays ``status`` and ``content_sha256``.
     digest : callable

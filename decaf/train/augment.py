@@ -46,7 +46,7 @@ class Views:
         The box in the stored image, in pixels.
     mirrored : ndarray of bool, shape (N,)
     alpha : ndarray of float32, shape (N, 3)
-        Of the lighting: how far along each principal component the colour is moved, in standard
+        Lighting: how far along each principal component the colour is moved, in standard
         deviations of the training pixels along it.
     """
 
@@ -75,16 +75,16 @@ def draw_views(settings: TrainSettings, step: int, side: int | np.ndarray, crop:
     ----------
     settings : TrainSettings
     step : int
-        Of the run, counted from 0.
+        Step of the run, counted from 0.
     side : int or ndarray of int64, shape (batch_size,)
-        Of the stored images, in pixels; one for all, or one each.
+        Side of the stored images, in pixels; one for all, or one each.
     crop : int
         Side of the network's input.
 
     Returns
     -------
     Views
-        Of the global batch.
+        Views of the global batch.
     """
     count = settings.batch_size
     random = generator(settings.seed, "views", step)
@@ -116,7 +116,7 @@ def _random_boxes(
     area, ratio : ndarray of float64, shape (N, TRIES)
         From 0 to 1: where between the bounds.
     sides : ndarray of int64, shape (N,)
-        Of the stored images, in pixels.
+        Sides of the stored images, in pixels.
 
     Returns
     -------
@@ -172,7 +172,7 @@ def cut_batch(pixels: Tensor, views: Views, crop: int) -> Tensor:
     ----------
     pixels : Tensor of uint8, shape (N, side, side, 3)
     views : Views
-        Of N images.
+        Views of the N images.
     crop : int
         Side of the network's input.
 
@@ -240,7 +240,7 @@ def lighting_shift(
     ----------
     alpha : ndarray of float32, shape (N, 3)
     eigenvalues : ndarray of float64, shape (3,)
-        Of the covariance of training pixels in [0, 1].
+        Eigenvalues of the covariance of training pixels in [0, 1].
     eigenvectors : ndarray of float64, shape (3, 3)
         In columns.
 
@@ -268,7 +268,7 @@ def fixed_views(
     numbers : ndarray of int64, shape (N,)
         Which view of each.
     sides : ndarray of int64, shape (N,)
-        Of the stored images, in pixels.
+        Sides of the stored images, in pixels.
 
     Returns
     -------

@@ -247,7 +247,7 @@ class TrainingFolder(RunFolder):
         -------
         state : dict
         tensors : dict of str to Tensor
-            Of the last intact checkpoint; or None in place of both, where there is none.
+            Values of the last intact checkpoint; or None in place of both, where there is none.
 
         Raises
         ------

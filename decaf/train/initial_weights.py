@@ -111,7 +111,7 @@ def start_state(
     Parameters
     ----------
     spec : ArchSpec
-        Of the network to train.
+        Spec of the network to train.
     pack : Pack or Photographs
         Has the classes.
     settings : TrainSettings

@@ -41,7 +41,12 @@ def mean_differences(
 
 
 def row_size(*domains: np.ndarray) -> float:
-    """Return the root mean square of the Euclidean norms of all rows, 1 where all are zero."""
+    """Return the root mean square of the Euclidean norms of all rows, 1 where all are zero.
+
+    Parameters
+    ----------
+    *domains : ndarray
+    """
     total = sum(float(np.square(X, dtype=np.float64).sum()) for X in domains)
     size = float(np.sqrt(total / sum(len(X) for X in domains)))
     return size if size > 0 else 1.0

@@ -57,14 +57,14 @@ class Child:
     line : socket.socket
         Our end; it becomes the child's.
     settings : bytes
-        What `decaf.images.workers.worker` expects first.
+        First message, as `decaf.images.workers.worker` expects it.
 
     Attributes
     ----------
     pid : int
         0 until it said hello.
     jobs : deque of Job
-        What it was given and has not answered; it works on the first.
+        Jobs that it was given and has not answered; it works on the first.
     alone : bool
         Whether it is reserved for one image.
     waited : float
