@@ -52,7 +52,7 @@ class ConvSpec:
     channels : int
         Number of filters, 1 to 65,536.
     kernel, stride, padding : int
-        Of both axes, in pixels of the layer's input.
+        Side, step and padding of the window, the same in both axes, in pixels of the layer's input.
     groups : int
         Input and output channels are cut into this many groups that do not see each other: 2 for
         the two towers of the 2012 network.

@@ -117,8 +117,9 @@ class Step:
     kind : str
         What is done; the numbers it needs are in the spec.
     name : str
-        Of a conv or linear step, the module with its parameters; of the others, a name unique in
-        the network (``"norm1"`` for the normalisation behind ``conv1``), or ``""``.
+        Name of the step. For a conv or linear step it is the module with its parameters; of the
+        others, a name unique in the network (``"norm1"`` for the normalisation behind ``conv1``),
+        or ``""``.
     taps : tuple of str
         Layers whose value is this step's output.
     """
@@ -197,7 +198,7 @@ class ReceptiveField:
         Parameters
         ----------
         kernel, stride, padding : int
-            Of the layer, in positions of the map before it.
+            Kernel, stride and padding of the layer, in positions of the map before it.
 
         Examples
         --------

@@ -79,10 +79,10 @@ class LayerRow:
     parameters : int
         Weights and biases.
     multiply_adds : int
-        Of convolutions and products, for one image. Biases, activations, normalisation and
-        pooling are not counted, as is usual.
+        Multiply-adds of convolutions and products, for one image. Biases, activations,
+        normalisation and pooling are not counted, as is usual.
     activation_bytes : int
-        Of the output, in float32, for one image.
+        Bytes of the output, in float32, for one image.
     receptive_field, effective_stride, effective_padding : int or None
         In input pixels (`decaf.backbone.steps.ReceptiveField`); None for what sees the whole
         input.

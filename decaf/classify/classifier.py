@@ -53,7 +53,7 @@ _BLOCK = 1024  # rows of a feature file that are answered at a time
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a classifier says of one image.
+    """The prediction for one image.
 
     Attributes
     ----------
@@ -98,7 +98,7 @@ class Classifier:
     head : SavedHead or None
     class_names : tuple of str
     gives : {"probability", "score"}
-        What stands beside the names: a head that was fitted without calibration gives scores.
+        Kind of number beside the names: a head that was fitted without calibration gives scores.
     """
 
     def __init__(

@@ -44,7 +44,7 @@ HEADS = ("logreg", "svm")
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """What `fit` gives.
+    """The result of `fit`.
 
     Attributes
     ----------
@@ -59,7 +59,7 @@ class Fitted:
 
 @dataclass(frozen=True)
 class FitSettings:
-    """What is to be fitted and how it is to be tested; see `fit`.
+    """Settings of a fit and its test; see `fit`.
 
     Raises
     ------
@@ -239,7 +239,7 @@ def fit(
     batch_size, workers
         As in `decaf.extract`; not for features that are there.
     seed : int
-        Of the share held out, and of the folds.
+        Seed of the share held out, and of the folds.
     device : str
         Where the network and the solver run.
     progress : bool or callable, optional

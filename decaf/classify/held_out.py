@@ -57,12 +57,12 @@ class Usable:
     codes : array of int64, shape (n,)
         Their classes, places in `class_names`.
     class_names : tuple of str
-        Of the classes that have images here.
+        Names of the classes that have images here.
     testable : array of bool, shape (n,)
         False for images that are in several classes at once: what the right answer would be is not
         known.
     keys : list of bytes
-        What each image is known by.
+        Text that each image is known by.
     unreadable, unlabelled : int
         How many images were left out as they could not be read, or have no class.
     copies : int
@@ -137,20 +137,20 @@ def usable_images(
     labels : array of int64, shape (N,)
         Class of each image, -1 where there is none.
     class_names : sequence of str
-        What the labels number; empty where they are bare numbers.
+        Classes that the labels number; empty where they are bare numbers.
     ok : array of bool, shape (N,)
         Which images could be read.
     content_sha256 : array of uint8, shape (N, 32)
-        Of their content; zeros where it is not known.
+        SHA-256 of the content of each image; zeros where it is not known.
     names : sequence of bytes, optional
-        What images of unknown content are told apart by; by default they are numbered.
+        Texts that tell images of unknown content apart; by default they are numbered.
     min_images : int
         Leave out classes with fewer different images (for training, where they are divided).
     source : str
         Begins the messages.
     groups, splits : sequence of str, optional
-        Of each image, as `Usable` has them. Of copies that are in several splits, that in train
-        counts.
+        Groups and splits of each image, as `Usable` has them. Of copies that are in several splits,
+        that in train counts.
 
     Returns
     -------
@@ -367,7 +367,7 @@ class Task:
         Likewise: layer and C are chosen on these, where there are any, and by cross-validation on
         `train` where there are none.
     groups : sequence of str, optional
-        Of the images of `train`: none is on both sides of a fold.
+        Groups of the images of `train`: none is on both sides of a fold.
     """
 
     name: str

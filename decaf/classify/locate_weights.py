@@ -28,7 +28,7 @@ def named_backbone(
     Parameters
     ----------
     identity : FeatureIdentity
-        Of the features that the head was fitted to.
+        Identity of the features that the head was fitted to.
     weights : str, path or Backbone
     path : str
         The file of the head, for messages.
@@ -79,7 +79,7 @@ def find_backbone(head: SavedHead, path: str) -> Backbone:
     ----------
     head : SavedHead
     path : str
-        Of its file: the weights may lie beside it.
+        The head's file: the weights may lie beside it.
 
     Returns
     -------

@@ -51,7 +51,7 @@ __all__ = [
 ]
 
 CANDIDATE_LAYERS = ("pool5", "fc6", "fc7")
-"""What is chosen from where no layer is named."""
+"""Layers to choose from where none is named."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

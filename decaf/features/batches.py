@@ -62,7 +62,7 @@ class Feed:
     ranges : iterable of (int, int)
         First row and row after the last. They are begun in this order.
     shape : tuple of int
-        Of an image's crops: (1 or 5, crop, crop, 3).
+        Shape of an image's crops: (1 or 5, crop, crop, 3).
     batch_size : int
         Images of a batch, at most. No batch crosses the border of a range.
     dtype : str

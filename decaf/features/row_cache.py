@@ -34,7 +34,7 @@ class RowCache:
     Attributes
     ----------
     bytes : int
-        Of the rows that are kept.
+        Bytes of the rows that are kept.
     """
 
     def __init__(self) -> None:
@@ -66,7 +66,7 @@ class RowCache:
         key : tuple
         row : ndarray
         max_bytes : int
-            Of all rows together. A row that alone is larger is not kept.
+            Largest size of all rows together. A row that alone is larger is not kept.
         """
         row = row.copy()  # not a view, which would hold on to its neighbours
         with self._lock:

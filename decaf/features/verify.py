@@ -84,7 +84,7 @@ def tolerance(run: dict[str, Any], layer: str) -> tuple[str, float]:
     Parameters
     ----------
     run : dict
-        Of the feature file.
+        The ``run`` attribute of the feature file.
     layer : str
 
     Examples
@@ -116,7 +116,7 @@ def verify(
     rows : int
         How many rows, drawn at random, to compute anew; 0 for none, more than there are for all.
     seed : int
-        Of the draw.
+        Seed of the draw.
     weights : str, path or Backbone, optional
         Where the weights are now; by default the name that the file gives. They must be the same
         ones, by SHA-256.

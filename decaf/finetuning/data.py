@@ -66,9 +66,9 @@ class Packed:
     pack : Pack
     train, val : Split
     val_pack : Pack
-        Of `val`; `pack` itself, or another.
+        Pack of the validation images: `pack` itself, or another.
     groups : tuple of str, or None
-        Of the training images, where they are in groups.
+        Groups of the training images, where they are in groups.
     """
 
     pack: Pack
@@ -144,14 +144,14 @@ def find_images(
         The share drawn of each class, where there are no validation images, by default 0.2; at
         least one image of a class stays on each side.
     seed : int
-        Of that draw.
+        Seed of that draw.
     layout, groups, min_images
         As in `decaf.train.pack.sources.find_source`; the groups are of the training images.
 
     Returns
     -------
     ImageList
-        Of the splits "train" and "val".
+        Images of the splits "train" and "val".
 
     Raises
     ------
@@ -192,7 +192,7 @@ def identity_of(*sources: ImageList | Pack | None) -> dict[str, Any]:
     Parameters
     ----------
     *sources : ImageList, Pack or None
-        Of training, and of validation.
+        Sources of training, and of validation.
 
     Returns
     -------

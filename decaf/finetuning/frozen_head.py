@@ -145,12 +145,12 @@ def fit_frozen_head(
     balanced : bool
         Whether classes weigh the same, however many images they have.
     seed : int
-        Of the folds of the search for C.
+        Seed of the folds of the search for C.
     device : torch.device
     workers : int
         Threads that decode.
     groups : sequence of str, optional
-        Of the training images: none is on both sides of a fold of the search for C.
+        Groups of the training images: none is on both sides of a fold of the search for C.
 
     Returns
     -------

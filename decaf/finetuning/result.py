@@ -30,9 +30,9 @@ class Finetuned:
         was written.
     weights : Weights
     tuned : Accuracy
-        Of the network on the validation images, whose best state was chosen on them.
+        Accuracy of the network on the validation images, whose best state was chosen on them.
     frozen : Accuracy
-        Of the logistic regression on the frozen fc7, on the same images.
+        Accuracy of the logistic regression on the frozen fc7, on the same images.
     better : bool
         Whether fine-tuning beat the frozen head on the validation images: it names more of them
         rightly, and its calibrated loss is lower by more than a standard error of the difference.
@@ -43,10 +43,10 @@ class Finetuned:
         Whether what was trained did not beat what it began as, the frozen network with the head as
         its last layer, so that the network is that one.
     passed_over : Accuracy or None
-        Of the state that named most validation images rightly, where it was not kept because its
-        calibrated loss is not clearly lower.
+        Accuracy of the state that named most validation images rightly, where it was not kept
+        because its calibrated loss is not clearly lower.
     best_epoch, epochs : float
-        Of the state that was kept, and done in all.
+        Epochs after which the state was kept, and epochs done in all.
     seconds : float
         Spent training.
     batch_size : int

@@ -87,7 +87,7 @@ class FinetuneSettings:
     compile : {"no", "yes", "auto"}
         `torch.compile`, which takes longer than a short run; "auto" is on GPUs.
     seed : int
-        Of all randomness, and of the draw of validation images.
+        Seed of all randomness, and of the draw of validation images.
 
     Raises
     ------

@@ -45,7 +45,7 @@ class PreprocessSpec:
     Parameters
     ----------
     name : str
-        What the spec is called in listings: one of `NAMES` for the built-in ones.
+        Name of the spec in listings: one of `NAMES` for the built-in ones.
     resize : {"warp", "shorter-side", "none"}
         ``"warp"`` makes the image `resize_to` square whatever its aspect ratio;
         ``"shorter-side"`` keeps the ratio and makes the shorter side `resize_to`; ``"none"`` takes
@@ -166,7 +166,7 @@ def override_preprocess(own: PreprocessSpec, given: Any) -> PreprocessSpec:
     Parameters
     ----------
     own : PreprocessSpec
-        Of the weights.
+        Preprocessing of the weights.
     given : str, mapping, PreprocessSpec or None
         A name of `NAMES`, which stands for resize and crop alone, at the network's own size; or
         fields in place of those of `own` (``{"resize": "none", "crop": 227}``), after those of a

@@ -36,10 +36,6 @@ def status_code(name: str) -> int:
     --------
     >>> status_code("ok")
     0
-
-    Parameters
-    ----------
-    name : str
     """
     return STATUS_NAMES.index(name)
 

@@ -311,7 +311,7 @@ class Normaliser:
         Float32 (3, resize_to, resize_to), where `preprocess` names one: its part under the crop is
         not known for a resized box, so that it is the centre's for all.
     dtype : torch.dtype
-        Of what comes out.
+        Type of what comes out.
     device : torch.device
     """
 

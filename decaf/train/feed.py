@@ -56,11 +56,11 @@ class Batch:
     Attributes
     ----------
     step : int
-        Of the run, counted from 0.
+        Step of the run, counted from 0.
     images : Tensor of float, shape (n, 3, crop, crop), channels last
         This process's part of the global batch.
     labels : Tensor of int64, shape (n,)
-        Of a student's images, the classes that the teacher gives.
+        Classes that the teacher gives a student's images.
     answers : Tensor of float32, shape (n, classes), optional
         The teacher's logits.
     known : Tensor of int64, shape (n,), optional
@@ -126,7 +126,7 @@ class Feed:
         Training images.
     settings : TrainSettings
     side : int
-        Of the stored images, in pixels; of those that a teacher answers `targets` know them.
+        Side of the stored images, in pixels; of those that a teacher answers `targets` know them.
     pca : tuple of ndarray
         Eigenvalues (3,) and eigenvectors (3, 3) of the training pixels' covariance.
     normaliser : Normaliser

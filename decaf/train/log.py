@@ -38,7 +38,7 @@ class Log:
     Parameters
     ----------
     folder : Path
-        Of the run.
+        Folder of the run.
     step : int
         From which it goes on: rows of later steps, which are about to be made again, are dropped.
     tensorboard : bool or None
@@ -134,7 +134,7 @@ def read_log(path: Path) -> list[dict[str, float]]:
     Returns
     -------
     list of dict
-        Of `COLUMNS` to numbers, in the order of the file; empty where there is none.
+        Numbers by their `COLUMNS`, in the order of the file; empty where there is none.
     """
     rows = []
     with contextlib.suppress(FileNotFoundError), open(path, newline="", encoding="utf-8") as file:

@@ -144,7 +144,7 @@ class TrainedAlexNet(nn.Module):
         x : Tensor of float, shape (N, 3, H, W)
             Images to take the statistics of.
         biases : mapping of str to Tensor
-            Of the layers to set, by name. The others normalise by the statistics of `x`.
+            Biases of the layers to set, by name. The others normalise by the statistics of `x`.
         """
         for step in self._steps:
             if step.name not in self.norms:

@@ -22,7 +22,7 @@ def key(seed: int, purpose: str, *place: int) -> int:
     Parameters
     ----------
     seed : int
-        Of the run.
+        Seed of the run.
     purpose : str
         What is drawn, such as ``"order"``.
     *place : int
@@ -55,7 +55,7 @@ def epoch_order(seed: int, epoch: int, count: int) -> np.ndarray:
     ----------
     seed, epoch : int
     count : int
-        Of the training images.
+        Count of the training images.
 
     Returns
     -------
@@ -97,7 +97,7 @@ def shared_order(seed: int, epoch: int, source: np.ndarray, shown: np.ndarray) -
     Parameters
     ----------
     source : ndarray of int64, shape (count,)
-        Of each image, from 0 on.
+        Source of each image, from 0 on.
     shown : ndarray of float64, shape (sources,)
         Share of each source in the `count` places; the sum is 1.
 
@@ -138,7 +138,7 @@ def dropout_mask(
     keep : float
         Probability that a unit stays.
     seed : int
-        Of the run.
+        Seed of the run.
     place : (int, int)
         Step, and number of the layer.
     device : torch.device

@@ -49,9 +49,10 @@ class TrainSettings:
         Images a step, over all processes together.
     optimizer : {"sgd", "adamw"}
     lr : float
-        Of the whole batch; it is not scaled by the number of processes, since neither is the batch.
+        Learning rate of the whole batch; it is not scaled by the number of processes, since neither
+        is the batch.
     momentum : float
-        Of SGD; the first beta of AdamW.
+        Momentum of SGD; the first beta of AdamW.
     nesterov : bool
         Nesterov's momentum; SGD only.
     weight_decay : float
@@ -72,7 +73,7 @@ class TrainSettings:
     init : {"paper", "he"}
         See `decaf.backbone.weights.state.random_state`.
     init_layers : str, optional
-        Of weights that are gone on from, take the layers up to this one, such as "conv5"; the
+        Last layer that is taken from weights that are gone on from, such as "conv5"; the
         others begin anew, and need not have the same shape.
     precision : {"fp32", "bf16", "fp16"}
         Arithmetic of the forward and backward pass; parameters are float32 always. "fp16" scales
@@ -207,7 +208,7 @@ class TrainSettings:
         ----------
         classes : int
         begun : ArchSpec, optional
-            Of the weights that are gone on from, which ``arch="weights"`` needs.
+            Architecture of the weights that are gone on from, which ``arch="weights"`` needs.
 
         Raises
         ------

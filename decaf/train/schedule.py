@@ -20,7 +20,7 @@ class Schedule:
     ----------
     settings : TrainSettings
     steps : int
-        Of the whole run.
+        Steps of the whole run.
     steps_per_epoch : int
 
     Attributes
@@ -69,8 +69,9 @@ class Schedule:
         Parameters
         ----------
         error, loss : float
-            Of equal errors the one with the lower loss is better, but none better than that of
-            what was begun with: training has to name more images rightly to be worth it.
+            Top-1 error and mean loss. Of equal errors the one with the lower loss is better, but
+            none better than that of what was begun with: training has to name more images rightly
+            to be worth it.
         before : bool
             Whether it is of what the training begins with.
 

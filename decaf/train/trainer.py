@@ -69,7 +69,7 @@ class Trainer:
     step : int
         Steps done.
     steps : int
-        Of the whole run.
+        Steps of the whole run.
     sums : Tensor of float64, shape (3,)
         Images, summed loss and wrong first guesses since they were last taken.
     best : dict of str to Tensor, or None
@@ -269,7 +269,7 @@ class Trainer:
         images : Tensor, shape (n, 3, side, side)
             Normalised.
         biases : mapping of str to Tensor
-            Of the layers whose outputs are to stay.
+            Biases of the layers whose outputs are to stay.
         """
         self.network.calibrate(images, biases)
         self.calibrated(self.network.norms.state_dict())
@@ -439,7 +439,7 @@ def step_memory(spec: ArchSpec, settings: TrainSettings) -> int:
     Parameters
     ----------
     spec : ArchSpec
-        Of the network that is trained.
+        Spec of the network that is trained.
     settings : TrainSettings
         Whose optimiser, precision and batch size count.
     """

@@ -87,11 +87,11 @@ class TrainResult:
     Attributes
     ----------
     folder : Path
-        Of the run.
+        Folder of the run.
     weights : Path
         The weights file.
     sha256 : str
-        Of the weights in it.
+        SHA-256 of the weights in it.
     epochs : float
         Done.
     validation : Validation or None

@@ -42,7 +42,7 @@ def import_weights(
         torchvision's AlexNet (``.pth``, ``.pt``), a network of Caffe (``.caffemodel``), or weights
         of decaf (``.safetensors``), to be stored in another form.
     mean : path or three floats, optional
-        Of a network of Caffe: its mean image, or mean colour
+        For a network of Caffe: its mean image, or mean colour
         (`decaf.backbone.caffe.convert.read_caffemodel`).
     arch : str, optional
         Name of the architecture that the network must have in its sizes: convolutions, pooling,

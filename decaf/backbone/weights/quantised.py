@@ -65,7 +65,7 @@ class Quantised:
     encoding : str
         One of `ENCODINGS`.
     shape : tuple of int
-        Of the tensor; the first axis counts the rows.
+        Shape of the tensor; the first axis counts the rows.
     codes : Tensor
         int8 of that shape for ``int8``; else uint8 ``(rows, ceil(columns / 8) * bits)``, where a
         row's codes follow one another from the lowest bit of its first byte on, and zeros fill
@@ -269,7 +269,7 @@ def relative_errors(weights: Weights, rounded: Weights) -> dict[str, float]:
     Parameters
     ----------
     weights, rounded : Weights
-        Of one architecture, as before and after `compact`.
+        Weights of one architecture, as before and after `compact`.
 
     Returns
     -------

@@ -181,7 +181,7 @@ def check_layout(
     spec : ArchSpec
     preprocess : PreprocessSpec
     shapes : mapping of str to tuple of int
-        Of the tensors that the file announces.
+        Shapes of the tensors that the file announces.
 
     Raises
     ------
@@ -289,7 +289,7 @@ def random_state(spec: ArchSpec, seed: int, scheme: Scheme = "he") -> dict[str, 
     Parameters
     ----------
     spec : ArchSpec
-        Of the network they are for.
+        Spec of the network they are for.
     seed : int
         0 to 2**63 - 1. Torch's global generator is neither used nor moved.
     scheme : {"he", "paper"}

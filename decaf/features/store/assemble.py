@@ -42,7 +42,7 @@ class FileHead:
     decaf_version, created : str
         `created` in ISO 8601.
     splits, groups : sequence of str, or None
-        Of each image; see `decaf.images.listing.image_list.ImageList`.
+        Splits and groups of each image; see `decaf.images.listing.image_list.ImageList`.
     """
 
     names: Sequence[bytes]

@@ -71,7 +71,7 @@ class Member:
     name : bytes
         As stored.
     offset : int
-        Of its data in the (decompressed) tar, or of its local header in the zip.
+        Offset of its data in the (decompressed) tar, or of its local header in the zip.
     size : int
         Bytes after decompression, as declared.
     packed : int
@@ -130,7 +130,7 @@ def list_members(path: bytes, kind: str) -> list[Member]:
     ----------
     path : bytes
     kind : str
-        What `archive_kind` said.
+        Kind from `archive_kind`.
 
     Raises
     ------
@@ -261,9 +261,9 @@ def read_member(path: bytes, kind: str, member: Member, limit: int = MAX_FILE_BY
     path : bytes
         The archive.
     kind : str
-        What `archive_kind` said.
+        Kind from `archive_kind`.
     member : Member
-        What `list_members` gave.
+        Member from `list_members`.
     limit : int
         Most bytes to give.
 

@@ -42,7 +42,7 @@ def list_array(path: bytes, kind: str, dataset: str = "") -> list[bytes]:
         The file.
     kind : {"npy", "hdf5"}
     dataset : str
-        Of an HDF5 file; empty for the only one that holds images.
+        Name of a dataset in an HDF5 file; empty for the only one that holds images.
 
     Raises
     ------

@@ -54,7 +54,7 @@ class ImageRef:
     Parameters
     ----------
     name : bytes
-        What is stored as the image's path: the file's path as given, or the member's name.
+        Name that is stored as the image's path: the file's path as given, or the member's name.
     archive : bytes or None
         Path of the archive that `name` is a member of, or of the array's file.
     kind : str
@@ -230,15 +230,15 @@ class ImageList:
     Attributes
     ----------
     names : list of bytes
-        What is stored as each image's path: the path as given (of a folder: joined with the path
-        below it), the member's name for an archive, ``FILE[NUMBER]`` for an array in a file, its
-        number for an image in memory.
+        Names that are stored as the images' paths: the path as given (of a folder: joined with the
+        path below it), the member's name for an archive, ``FILE[NUMBER]`` for an array in a file,
+        its number for an image in memory.
     labels : array of shape (N,), int64
         -1 where there is none.
     class_names : tuple of str
-        What the labels number, or empty where they are just numbers.
+        Classes that the labels number, or empty where they are just numbers.
     sources : tuple of dict
-        What the images came from, for the record: ``kind``, ``path`` (as given) and ``images``
+        Sources of the images, for the record: ``kind``, ``path`` (as given) and ``images``
         (how many), in order.
     refs : sequence of ImageRef or None
         How each is loaded; None for images in memory.
@@ -249,7 +249,7 @@ class ImageList:
         Which images belong together (see `decaf.images.listing.groups`), an empty text for one that
         belongs to none; None where nobody asked for groups.
     titles : tuple of str
-        What people call the classes, where the data set says so (``words.txt``); else empty.
+        Names of the classes for people, where the data set says so (``words.txt``); else empty.
     layout : str
         How a data set for training (`decaf.train.pack.sources`) was laid out, such as "folders";
         else empty.
@@ -278,7 +278,7 @@ class ImageList:
 
     @property
     def class_titles(self) -> tuple[str, ...]:
-        """What people call the classes: `titles`, or else `class_names`."""
+        """Names of the classes for people: `titles`, or else `class_names`."""
         return self.titles or self.class_names
 
     @property
@@ -308,7 +308,7 @@ class ImageList:
         ----------
         labels : array of int, shape (N,)
         class_names, titles : sequence of str
-            What they number, and what people call these classes.
+            Classes that they number, and the names of these for people.
         """
         numbers = np.asarray(labels, np.int64)
         return replace(self, labels=numbers, class_names=tuple(class_names), titles=tuple(titles))

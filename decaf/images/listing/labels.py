@@ -201,7 +201,7 @@ def texts_from_file(
     names, relative
         As in `labels_from_file`.
     noun : str
-        What an image has in it, for messages.
+        Name of what an image has in it, for messages.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""What one path stands for: a file, a folder, an archive, a list of files, or a pattern."""
+"""The images of one path: a file, a folder, an archive, a list of files, or a pattern."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ _logger = logging.getLogger(__name__)
 
 @dataclass
 class PathImages:
-    """What one path gave.
+    """The images of one path.
 
     Attributes
     ----------
@@ -71,7 +71,7 @@ class PathImages:
     path : bytes
         As given.
     names : list of bytes
-        What is stored as each image's path.
+        Name that is stored as each image's path.
     relative : list of bytes
         The same below the source.
     classes : list of bytes or None
@@ -157,7 +157,7 @@ def is_image_source(path: bytes) -> bool:
     Parameters
     ----------
     path : bytes
-        Of a file that is there.
+        Path of a file that is there.
     """
     if not os.path.isfile(path):
         return False

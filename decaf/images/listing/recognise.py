@@ -1,4 +1,4 @@
-"""What a path is: which kind of file or folder, among all those that decaf reads or writes.
+"""The kind of a path: which file or folder it is, among all those that decaf reads or writes.
 
 Everything that has to say "this is a head, a feature file was wanted" asks here. A kind is told
 from a few bytes of a file, and no library opens it: it may be a stranger's.
@@ -37,11 +37,11 @@ class PathKind:
     name : str
         Its key in `KINDS`.
     noun : str
-        What people call it, with its article.
+        Its name for people, with its article.
     made : str
         How one comes to have one, as a clause; empty where decaf does not make it.
     used : str
-        What it is for, as a sentence without a full stop; empty where decaf has no use for it.
+        Its use, as a sentence without a full stop; empty where decaf has no use for it.
     """
 
     name: str

@@ -1,6 +1,6 @@
 """Every split that decaf draws: a share or a number held out, and folds, by hashes of the images.
 
-What decides is a hash of a salt (the seed) and of an image's key (its content or its name): the
+A hash of a salt (the seed) and of an image's key (its content or its name) decides: the
 same image falls on the same side wherever it stands in the list, and hardly any moves when others
 are added. Images of one group (an animal, a burst, a subject, a site) are always on the same side.
 """
@@ -42,7 +42,7 @@ def draw_share(
     codes : array of int64, shape (n,)
         Classes, 0 to K - 1.
     keys : sequence of bytes
-        What each image is known by.
+        Text that each image is known by.
     share : float
         0 to 1, both excluded.
     salt : bytes

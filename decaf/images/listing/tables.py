@@ -134,7 +134,7 @@ def read_tables(content: bytes, name: str) -> list[Table]:
     Parameters
     ----------
     content : bytes
-        Of the file.
+        Content of the file.
     name : str
         How errors name it.
 
@@ -176,7 +176,7 @@ def uneven_row(content: bytes, name: str) -> str | None:
     Parameters
     ----------
     content : bytes
-        Of the file.
+        Content of the file.
     name : str
         How errors name it.
 

@@ -34,7 +34,7 @@ __all__ = ["ArchiveTree", "FolderTree", "Tree", "TreeImage", "tree_of"]
 class TreeImage(NamedTuple):
     """An image of a tree: its path, the same below the folder that was listed, and its reference.
 
-    Of a file there is no reference: its path says all.
+    A file has no reference: its path says all.
     """
 
     name: bytes
@@ -113,7 +113,7 @@ class ArchiveTree:
     ----------
     path : bytes
     kind : str
-        What `decaf.images.listing.archives.archive_kind` said.
+        Kind from `decaf.images.listing.archives.archive_kind`.
 
     Raises
     ------

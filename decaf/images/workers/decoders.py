@@ -1,4 +1,4 @@
-"""What decodes the images of a call: this process, or others, of which one is kept between calls.
+"""The decoders of the images of a call: this process, or others, one of which is kept for the next.
 
 To start decoding processes takes as long as to decode hundreds of photographs. So the few images of
 a call, where they are JPEG or PNG of usual size, are decoded where they are; and the process that
@@ -45,7 +45,7 @@ class Decoders:
     Parameters
     ----------
     images : ImageList
-        What will be submitted. Images in memory are prepared in this process.
+        Images that will be submitted. Images in memory are prepared in this process.
     workers : int or None
         Processes, 0 to prepare all images in this process. None for as many as there are cores;
         of no more than `FEW` images those that are plain (see `is_plain`) are then prepared here.
@@ -83,7 +83,7 @@ class Decoders:
         Parameters
         ----------
         job : Job
-            Of one of the images.
+            Job of one of the images.
         """
         if not self._most or (self._few and is_plain(job.source)):
             self._here.submit(job)
@@ -137,7 +137,7 @@ def _processes(images: ImageList, workers: int | None) -> tuple[int, int, bool]:
 def is_plain(ref: ImageRef) -> bool:
     """Tell whether an image may be decoded in this process: JPEG or PNG of usual size, or nothing.
 
-    What cannot be read or is refused by its header reaches no decoder.
+    An image that cannot be read, or is refused by its header, reaches no decoder.
 
     Parameters
     ----------

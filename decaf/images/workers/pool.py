@@ -40,7 +40,7 @@ TRIES = {"worker_died": 3, "timeout": 2}
 
 
 class Pool(Protocol):
-    """What prepares images: jobs go in by `submit`, come out of `poll` with what became of them."""
+    """A preparer of images: jobs go in by `submit`, and come out of `poll` with their outcomes."""
 
     def submit(self, job: Job) -> None:
         """Take a job; it is worked on during `poll`.
@@ -120,7 +120,7 @@ class DecodePool:
     timeout : float
         Seconds one image may take. It is tried twice.
     folder : object
-        What tells the current folder from others; it is kept for the caller.
+        Text that tells the current folder from others; it is kept for the caller.
 
     Attributes
     ----------
