@@ -17,17 +17,14 @@ import numpy as np
 from decaf.errors import InputError, SettingError
 from decaf.finetuning.job import Job
 from decaf.images import ImageList
-from decaf.images.listing.class_folders import Layout
 from decaf.images.listing.groups import find_groups
 from decaf.images.listing.splits import draw_share
 from decaf.train.feed import Split
 from decaf.train.pack.build import NoneReadable, make_pack
 from decaf.train.pack.labelled import (
-    in_groups,
-    read_train,
+    read_parts,
     read_val,
     shown_source,
-    split_parts,
 )
 from decaf.train.pack.reader import Pack
 from decaf.train.pack.sources import pack_entries, source_of
@@ -164,14 +161,8 @@ def find_images(
     share = VAL_FRACTION if val_fraction is None else val_fraction
     check_fraction(share)
     shown = shown_source(train)
-    kind, first = read_train(train, labels, layout, groups)
-    if isinstance(first, Layout):
-        parts = {"train": in_groups(first.read("train" if first.splits else None), groups)}
-        if val is None and "val" in first.splits:
-            parts["val"] = first.read("val")
-    else:
-        parts = {"train": first} if val is not None else split_parts(first)
-        parts.pop("test", None)
+    held_out = ("val",) if val is None else ()
+    kind, parts = read_parts(train, labels, layout, groups, held_out=held_out)
     if val is not None:
         try:
             parts["val"] = read_val(val, val_labels, layout)

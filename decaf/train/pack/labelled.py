@@ -17,13 +17,11 @@ from decaf.images.listing.groups import find_groups
 
 __all__ = [
     "below_source",
-    "in_groups",
     "is_path",
-    "read_train",
+    "read_parts",
     "read_val",
     "shown_source",
     "some_of",
-    "split_parts",
 ]
 
 _SHOWN = 5
@@ -32,33 +30,43 @@ _LIST_ENDINGS = (".txt", ".lst", ".list", ".csv", ".tsv")
 _logger = logging.getLogger(__name__)
 
 
-def read_train(
-    source: Any, labels: Any, layout: str, groups: Any
-) -> tuple[str, ImageList | Layout]:
-    """Recognise a data set in folders, or list its images with the labels that go with them.
+def read_parts(
+    source: Any, labels: Any, layout: str, groups: Any, *, held_out: Sequence[str]
+) -> tuple[str, dict[str, ImageList]]:
+    """List the training images of a data set, and those that it holds out itself.
 
     Parameters
     ----------
     source, labels, layout, groups
-        As in `find_source`; a list has its groups in what is returned, see `in_groups`.
+        As in `decaf.train.pack.sources.find_source`; the groups are of the training images.
+    held_out : sequence of str
+        The splits to take beside train: the first of them that is there.
 
     Returns
     -------
     kind : str
-        Kind of layout, or "list".
-    layout : Layout or ImageList
+        How the data set is laid out, or "list".
+    parts : dict of str to ImageList
+        "train" first.
 
     Raises
     ------
     InputError
         If there is no such data set, or it has splits but none for training.
     """
-    listed = _layout(source, labels, layout)
-    if listed is None:
-        return "list", _listed(source, labels, layout, groups)
-    if listed.splits and "train" not in listed.splits:
+    data_set = _layout(source, labels, layout)
+    if data_set is None:
+        images = _listed(source, labels, layout, groups)
+        parts = _split_parts(images) if held_out else {"train": images}
+        return "list", {name: part for name, part in parts.items() if name in ("train", *held_out)}
+    if data_set.splits and "train" not in data_set.splits:
         raise InputError(f"{shown_source(source)}: no folder 'train' in it")
-    return listed.kind, listed
+    train = data_set.read("train" if data_set.splits else None)
+    parts = {"train": _in_groups(train, groups)}
+    other = next((split for split in held_out if split in data_set.splits), None)
+    if other is not None:
+        parts[other] = data_set.read(other)
+    return data_set.kind, parts
 
 
 def read_val(val: Any, labels: Any = "folder", layout: str = "auto") -> ImageList:
@@ -82,7 +90,7 @@ def read_val(val: Any, labels: Any = "folder", layout: str = "auto") -> ImageLis
     return listed.read(next((s for s in ("val", "test") if s in listed.splits), None))
 
 
-def in_groups(images: ImageList, groups: Any) -> ImageList:
+def _in_groups(images: ImageList, groups: Any) -> ImageList:
     """Find the groups of images that a layout gave: `decaf.images.listing.groups.find_groups`.
 
     Parameters
@@ -152,7 +160,7 @@ def _listed(source: Any, labels: Any, layout: str, groups: Any) -> ImageList:
     return images.with_labels(codes, ids, [str(label) for label in present.tolist()])
 
 
-def split_parts(images: ImageList) -> dict[str, ImageList]:
+def _split_parts(images: ImageList) -> dict[str, ImageList]:
     """Divide a list of images by the splits that its paths tell.
 
     Those of a test are left out where there are some for validation, and so are those outside.

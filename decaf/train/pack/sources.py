@@ -14,20 +14,17 @@ import numpy as np
 from decaf.errors import InputError, SettingError
 from decaf.images import ImageList
 from decaf.images.decoding.limits import MAX_NAME_BYTES
-from decaf.images.listing.class_folders import Layout
 from decaf.images.listing.splits import draw_share
 from decaf.storage import Entry
 from decaf.storage.unfinished import describe_images
 from decaf.train.pack import ilsvrc
 from decaf.train.pack.labelled import (
     below_source,
-    in_groups,
     is_path,
-    read_train,
+    read_parts,
     read_val,
     shown_source,
     some_of,
-    split_parts,
 )
 
 __all__ = ["find_source", "pack_entries", "source_of"]
@@ -219,8 +216,8 @@ def _parts(
         kind = "ilsvrc"
         parts["train"] = ilsvrc.read_train(path, {} if kit is None else kit.words)
     else:
-        kind, train = read_train(path, labels, layout, groups)
-        parts = _by_layout(train, groups, elsewhere=val is not None)
+        held_out = ("val", "test") if val is None else ()
+        kind, parts = read_parts(path, labels, layout, groups, held_out=held_out)
         if kit is not None:
             train = parts["train"]
             words = zip(train.class_names, train.class_titles, strict=True)
@@ -233,18 +230,6 @@ def _parts(
             else ilsvrc.read_val(val, kit, parts["train"].class_names)
         )
     return kind, parts
-
-
-def _by_layout(listed: ImageList | Layout, groups: Any, *, elsewhere: bool) -> dict[str, ImageList]:
-    if not isinstance(listed, Layout):
-        return {"train": listed} if elsewhere else split_parts(listed)
-    if not listed.splits:
-        return {"train": in_groups(listed.read(), groups)}
-    parts = {"train": in_groups(listed.read("train"), groups)}
-    other = next((split for split in ("val", "test") if split in listed.splits), None)
-    if other is not None and not elsewhere:
-        parts[other] = listed.read(other)
-    return parts
 
 
 def _read_elsewhere(val: str, layout: str) -> ImageList:
