@@ -12,16 +12,8 @@ from harness.adaptation import sections as parts
 from harness.adaptation.methods import PAIR
 from harness.adaptation.sections import Results
 from harness.adaptation.settings import AdaptationSettings
-from report import (
-    BenchmarkReport,
-    Section,
-    SplitRecord,
-    Table,
-    machine,
-    now,
-    peak_memory,
-    versions,
-)
+from harness.protocol.run import BenchmarkRun
+from report import BenchmarkReport, Section, SplitRecord, Table
 
 __all__ = ["Measured", "make_report"]
 
@@ -45,9 +37,6 @@ class Measured:
         Labelled images a class of each domain as the source.
     pictures : sequence of Section
         Pictures of the domains before and after adaptation.
-    fingerprints : mapping of str to str
-    timing : mapping of stage to seconds
-    notes : list of str
     """
 
     results: Results
@@ -55,55 +44,47 @@ class Measured:
     made_by: str
     source_count: Mapping[str, int]
     pictures: Sequence[Section]
-    fingerprints: Mapping[str, str]
-    timing: Mapping[str, float]
-    notes: list[str]
 
 
-def make_report(measured: Measured, settings: AdaptationSettings) -> BenchmarkReport:
+def make_report(measured: Measured, run: BenchmarkRun[AdaptationSettings]) -> BenchmarkReport:
     """Put the report together.
 
     Parameters
     ----------
     measured : Measured
-    settings : AdaptationSettings
+    run : BenchmarkRun
     """
-    results = measured.results
-    dataset = results.columns[0].domains
-    notes = list(dict.fromkeys(n for c in results.columns for n in c.domains.notes))
+    results, settings = measured.results, run.settings
     tables = _pair_tables(results, settings)
-    return BenchmarkReport(
-        name=settings.name,
-        title=f"{dataset.name}: domain adaptation on features{settings.title}",
-        what=_what(measured, settings),
-        headline=_headline(results),
-        sections=(
+    per_class = [
+        parts.mean_table(
+            f"Mean per-class accuracy over {_pairs(results)}, {setting}",
+            results,
+            setting,
+            per_class=True,
+        )
+        for setting in results.methods
+    ]
+    return run.report(
+        f"{results.columns[0].domains.name}: domain adaptation on features",
+        _what(measured, settings),
+        _headline(results),
+        (
             *_mean_tables(results, settings),
             *(table for table in tables if not table.collapsed),
             *_maps(results),
             *measured.pictures,
         ),
-        command=settings.command,
-        date=now(),
-        machine=machine(),
-        versions=versions(),
-        fingerprints=measured.fingerprints,
-        splits=tuple(measured.splits),
+        splits=measured.splits,
         settings=_settings(measured, settings),
-        timing=measured.timing,
-        peak_memory=peak_memory(),
-        notes=(*notes, *measured.notes, *parts.remarks(results)),
+        notes=(
+            *dict.fromkeys(note for column in results.columns for note in column.domains.notes),
+            *run.notes,
+            *parts.remarks(results),
+        ),
         appendix=(
             *(table for table in tables if table.collapsed),
-            *(
-                parts.mean_table(
-                    f"Mean per-class accuracy over {_pairs(results)}, {setting}",
-                    results,
-                    setting,
-                    per_class=True,
-                )
-                for setting in results.methods
-            ),
+            *per_class,
             parts.chosen_table("What was chosen, and in how many fits", results),
             parts.time_table("Time of a fit with its predictions", results),
         ),

@@ -72,7 +72,7 @@ def run_adaptation(
         `read_domain_splits`, `measure_column`.
     """
     run = _Run(settings, out, tell=tell, progress=progress, stop=stop)
-    return make_report(run.measure(data), settings)
+    return make_report(run.measure(data), run)
 
 
 class _Run(BenchmarkRun[AdaptationSettings]):
@@ -95,9 +95,6 @@ class _Run(BenchmarkRun[AdaptationSettings]):
             made_by=self.made_by,
             source_count=settings.source_count(domains),
             pictures=pictures,
-            fingerprints=self.fingerprints,
-            timing=self.timing,
-            notes=self.notes,
         )
 
     def _results(

@@ -11,15 +11,8 @@ from harness.frozen_features import sections as parts
 from harness.frozen_features.published import PUBLISHED, Published, departures
 from harness.frozen_features.settings import BenchmarkSettings
 from harness.protocol.measure import Task
-from report import (
-    BenchmarkReport,
-    Section,
-    SplitRecord,
-    machine,
-    now,
-    peak_memory,
-    versions,
-)
+from harness.protocol.run import BenchmarkRun
+from report import BenchmarkReport, Section, SplitRecord
 
 __all__ = ["Measured", "make_report"]
 
@@ -42,13 +35,8 @@ class Measured:
         How the splits came about.
     cached : list of str
         The files of features in the cache.
-    fingerprints : mapping of str to str
-    timing : mapping of stage to seconds
-    notes : list of str
     fixed_C : float
         C of the heads with one training image a class.
-    names : mapping of weights to str
-        What they are called in tables.
     unread : int
         How many images could not be read.
     """
@@ -60,21 +48,17 @@ class Measured:
     splits: list[SplitRecord]
     made_by: str
     cached: list[str]
-    fingerprints: Mapping[str, str]
-    timing: Mapping[str, float]
-    notes: list[str]
     fixed_C: float
-    names: Mapping[str, str]
     unread: int
 
 
-def make_report(measured: Measured, settings: BenchmarkSettings) -> BenchmarkReport:
+def make_report(measured: Measured, run: BenchmarkRun[BenchmarkSettings]) -> BenchmarkReport:
     """Put the report together.
 
     Parameters
     ----------
     measured : Measured
-    settings : BenchmarkSettings
+    run : BenchmarkRun
     """
     dataset, labels = measured.dataset, measured.dataset.labels
     published, protocol_notes = _published(measured)
@@ -84,34 +68,22 @@ def make_report(measured: Measured, settings: BenchmarkSettings) -> BenchmarkRep
     spread = "" if std is None else f" ± {std:.1f}"
     every = [task for each in measured.tasks.values() for task in each] + measured.baselines
     of_curves = [task for _, each in measured.points for task in each]
-    return BenchmarkReport(
-        name=settings.name,
-        title=f"{dataset.name}: linear classifiers on features{settings.title}",
-        what=_what(measured),
-        headline=f"{which}: {mean:.1f}{spread} %",
-        sections=(
-            *_main_tables(measured, published),
-            *_curves(measured, settings),
+    remarks = parts.remarks([*every, *of_curves])
+    return run.report(
+        f"{dataset.name}: linear classifiers on features",
+        _what(measured),
+        f"{which}: {mean:.1f}{spread} %",
+        (
+            *_main_tables(measured, published, run.names),
+            *_curves(measured, run),
             parts.class_bars("Class by class", best, dataset),
             parts.hardest_confusions("Hardest confusions", best, dataset),
             parts.confusion_matrix("Confusion matrix", best, dataset),
         ),
-        command=settings.command,
-        date=now(),
-        machine=machine(),
-        versions=versions(),
-        fingerprints=measured.fingerprints,
-        splits=tuple(measured.splits),
-        settings=_settings(measured, settings),
-        timing=measured.timing,
-        peak_memory=peak_memory(),
-        notes=(
-            *dataset.notes,
-            *protocol_notes,
-            *measured.notes,
-            *parts.remarks([*every, *of_curves]),
-        ),
-        appendix=(*_plain_tables(measured), parts.settings_table(every)),
+        splits=measured.splits,
+        settings=_settings(measured, run.settings),
+        notes=(*dataset.notes, *protocol_notes, *run.notes, *remarks),
+        appendix=(*_plain_tables(measured, run.names), parts.settings_table(every)),
     )
 
 
@@ -128,7 +100,9 @@ def _published(measured: Measured) -> tuple[Published, tuple[str, ...]]:
     return Published(), (note,)
 
 
-def _main_tables(measured: Measured, published: Published) -> list[Section]:
+def _main_tables(
+    measured: Measured, published: Published, names: Mapping[str, str]
+) -> list[Section]:
     labels = measured.dataset.labels
     caption = "Accuracy on one split, in percent."
     if len(measured.splits) > 1:
@@ -137,7 +111,7 @@ def _main_tables(measured: Measured, published: Published) -> list[Section]:
         caption += f" The published features were {published.features}."
     tables: list[Section] = [
         parts.results_table(
-            f"Mean per-class accuracy, {measured.names[name]}",
+            f"Mean per-class accuracy, {names[name]}",
             tasks,
             labels,
             published if published.scores else None,
@@ -157,10 +131,10 @@ def _main_tables(measured: Measured, published: Published) -> list[Section]:
     return tables if others is None else [*tables, others]
 
 
-def _plain_tables(measured: Measured) -> list[Section]:
+def _plain_tables(measured: Measured, names: Mapping[str, str]) -> list[Section]:
     return [
         parts.results_table(
-            f"Accuracy over all test images, {measured.names[name]}",
+            f"Accuracy over all test images, {names[name]}",
             tasks,
             measured.dataset.labels,
             per_class=False,
@@ -170,7 +144,7 @@ def _plain_tables(measured: Measured) -> list[Section]:
     ]
 
 
-def _curves(measured: Measured, settings: BenchmarkSettings) -> list[Section]:
+def _curves(measured: Measured, run: BenchmarkRun[BenchmarkSettings]) -> list[Section]:
     if not measured.points:
         return []
     caption = (
@@ -180,7 +154,7 @@ def _curves(measured: Measured, settings: BenchmarkSettings) -> list[Section]:
         caption += (
             f" With one image there is nothing to choose C on; there it is {measured.fixed_C:g}."
         )
-    title = f"More training images, {measured.names[settings.weights[0]]}"
+    title = f"More training images, {run.names[run.settings.weights[0]]}"
     return [
         parts.curve(
             title, measured.points, measured.dataset.labels, per_class=True, caption=caption

@@ -76,7 +76,7 @@ def run_benchmark(
         For what cannot be done; see `cached_features`, `draw_splits`, `read_splits`, `measure`.
     """
     run = _Run(settings, out, tell=tell, progress=progress, stop=stop)
-    return make_report(run.measure(dataset), settings)
+    return make_report(run.measure(dataset), run)
 
 
 class _Run(BenchmarkRun[BenchmarkSettings]):
@@ -116,11 +116,7 @@ class _Run(BenchmarkRun[BenchmarkSettings]):
             splits=record,
             made_by=made_by,
             cached=[each.path.name for each in features.values()],
-            fingerprints=self.fingerprints,
-            timing=self.timing,
-            notes=self.notes,
             fixed_C=_FIXED_C,
-            names=self.names,
             unread=unread,
         )
 

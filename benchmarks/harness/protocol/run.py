@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,15 @@ from decaf.backbone.weights import DEFAULT_WEIGHTS, is_registry_name
 from decaf.storage import disk_errors
 from harness.protocol.feature_cache import CachedFeatures, cache_folder, cached_features
 from harness.protocol.result_store import ResultStore
+from report import (
+    BenchmarkReport,
+    Section,
+    SplitRecord,
+    machine,
+    now,
+    peak_memory,
+    versions,
+)
 
 __all__ = ["BenchmarkRun", "ProtocolSettings", "same_weights", "short_names"]
 
@@ -134,6 +143,44 @@ class BenchmarkRun(Generic[Settings]):
         began = time.perf_counter()
         yield
         self.timing[stage] = time.perf_counter() - began
+
+    def report(
+        self,
+        title: str,
+        what: str,
+        headline: str,
+        sections: Sequence[Section],
+        *,
+        splits: Sequence[SplitRecord],
+        settings: Mapping[str, str],
+        notes: Sequence[str] = (),
+        appendix: Sequence[Section] = (),
+    ) -> BenchmarkReport:
+        """Return the report, with when, where, by what and in what time it was made.
+
+        Parameters
+        ----------
+        title, what, headline, sections, splits, settings, notes, appendix
+            As `BenchmarkReport` takes them.
+        """
+        return BenchmarkReport(
+            name=self.settings.name,
+            title=f"{title}{self.settings.title}",
+            what=what,
+            headline=headline,
+            sections=tuple(sections),
+            command=self.settings.command,
+            date=now(),
+            machine=machine(),
+            versions=versions(),
+            fingerprints=self.fingerprints,
+            splits=tuple(splits),
+            settings=settings,
+            timing=self.timing,
+            peak_memory=peak_memory(),
+            notes=tuple(notes),
+            appendix=tuple(appendix),
+        )
 
     def features(
         self, dataset: Dataset, weights: Sequence[str]
