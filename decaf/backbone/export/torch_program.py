@@ -42,7 +42,12 @@ class GraphModule(nn.Module):
             self.register_buffer(_buffer(name), torch.from_numpy(np.ascontiguousarray(values)))
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Run the operators one after the other."""
+        """Run the operators one after the other.
+
+        Parameters
+        ----------
+        images : Tensor of uint8, shape (N, side, side, 3)
+        """
         values: dict[str, Tensor] = {INPUT: images}
         for name in self._constants:
             values[name] = getattr(self, _buffer(name))
@@ -78,6 +83,10 @@ def write_program(stream: IO[bytes], graph: Graph, metadata: str) -> None:
 
 def run_program(path: str | os.PathLike[str]) -> tuple[str, Any]:
     """Load a program.
+
+    Parameters
+    ----------
+    path : path
 
     Returns
     -------

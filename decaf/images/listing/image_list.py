@@ -176,7 +176,12 @@ class LazyRefs(Sequence[ImageRef]):
 
     @abstractmethod
     def one(self, index: int) -> ImageRef:
-        """Make the reference of a place, which is in range."""
+        """Make the reference of a place, which is in range.
+
+        Parameters
+        ----------
+        index : int
+        """
 
 
 class PickedRefs(LazyRefs):
@@ -197,7 +202,12 @@ class PickedRefs(LazyRefs):
         return len(self._rows)
 
     def one(self, index: int) -> ImageRef:
-        """Make the reference of a place."""
+        """Make the reference of a place.
+
+        Parameters
+        ----------
+        index : int
+        """
         return self._refs[int(self._rows[index])]
 
 
@@ -218,7 +228,12 @@ class JoinedRefs(LazyRefs):
         return int(self._stops[-1])
 
     def one(self, index: int) -> ImageRef:
-        """Make the reference of a place."""
+        """Make the reference of a place.
+
+        Parameters
+        ----------
+        index : int
+        """
         part = int(np.searchsorted(self._stops, index, side="right"))
         return self._parts[part][index - int(self._stops[part]) + len(self._parts[part])]
 

@@ -51,8 +51,15 @@ class Pool(Protocol):
         """
 
     def poll(self, timeout: float, also: Sequence[Any] = ()) -> list[tuple[Job, Outcome]]:
-        """Return what has been finished, waiting at most `timeout` seconds, or until one of `also`
-        (objects with a ``fileno``) can be read."""
+        """Return what has been finished, after waiting for it.
+
+        Parameters
+        ----------
+        timeout : float
+            In seconds.
+        also : sequence of objects with a ``fileno``
+            The wait ends when one of them can be read.
+        """
 
 
 class InlinePool:
