@@ -22,6 +22,7 @@ def loaded_by(code: str, env: dict[str, str]) -> set[str]:
     return set(done.stdout.rpartition("loaded:")[2].split())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "code",
     [
@@ -36,6 +37,7 @@ def test_nothing_heavy_is_loaded(code: str, child_env: dict[str, str]) -> None:
     assert not loaded_by(code, child_env) & HEAVY
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("code", "seconds"), [("import decaf", 0.1), ("import decaf.__main__", 0.4)]
 )
@@ -60,6 +62,7 @@ def test_it_is_quick(code: str, seconds: float, child_env: dict[str, str]) -> No
     assert spent(code) - spent("pass") < seconds
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "module",
     ["decaf.features.extract", "decaf.classify.classifier", "decaf.evaluate.classification"],
@@ -88,6 +91,7 @@ def test_a_lazy_name_is_looked_up_once() -> None:
     assert "open_features" in vars(decaf)
 
 
+@pytest.mark.slow
 def test_import_star(child_env: dict[str, str]) -> None:
     code = "from decaf import *; print(extract, FeatureFile)"
     assert "torch" not in loaded_by("import decaf.errors", child_env)

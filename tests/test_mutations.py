@@ -24,6 +24,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_damaged_file_is_refused_or_read_as_it_was(kind: str, folder: Path) -> None:
     assert set(KINDS) == set(mutation_probe.READERS)

@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 import decaf
 
 ROOT = Path(decaf.__file__).parent
@@ -164,6 +166,7 @@ def test_what_is_public_says_what_it_is() -> None:
     assert not wrong, "no docstring: " + ", ".join(wrong)
 
 
+@pytest.mark.slow
 def test_messages_of_the_library_name_arguments_not_flags() -> None:
     """A message says `out` or `overwrite=True`; the command line makes flags of that.
 

@@ -115,6 +115,7 @@ def shifted(seed: int, share: float) -> tuple[np.ndarray, np.ndarray, np.ndarray
     return Xs, ys, (centres[yt] + random.normal(size=(len(yt), d))) * turned, yt
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("head", ["svm", "logreg"])
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_beats_source_only_where_features_turn_and_loses_nothing_where_none_do(

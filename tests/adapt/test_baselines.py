@@ -36,11 +36,13 @@ class OneDomain(SourceOnly):
         raise AttributeError("a classifier, for the checks")
 
 
+@pytest.mark.slow
 @parametrize_with_checks([OneDomain()])
 def test_source_only_is_a_classifier_of_scikit_learn(estimator: Any, check: Any) -> None:
     check(estimator)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ROWS)
 @pytest.mark.parametrize("head", ["svm", "logreg", "1nn"])
 @pytest.mark.parametrize("scale", ["none", "unit-norm", "standard"])
@@ -64,6 +66,7 @@ def test_is_the_head_on_those_rows(method: Any, head: str, scale: str) -> None:
     np.testing.assert_allclose(found.transform(XT), scaled(XT), rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::decaf.heads.linear.CSearchWarning")
 @pytest.mark.parametrize("method", ROWS)
 def test_C_is_chosen_among_those_rows(method: Any) -> None:

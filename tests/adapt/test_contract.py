@@ -154,6 +154,7 @@ CLASS_NAMES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "names"), [(name, CLASS_NAMES[number % 4]) for number, name in enumerate(METHODS)]
 )
@@ -222,6 +223,7 @@ def test_single_precision_does(name: str) -> None:
     close(answers(found, new), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS)
 def test_lists_and_other_layouts_are_taken(name: str) -> None:
     expected = answers(DATA.fit(make(name)), DATA.new)
@@ -233,6 +235,7 @@ def test_lists_and_other_layouts_are_taken(name: str) -> None:
     close(answers(columns, np.asfortranarray(DATA.new)), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::decaf.heads.linear.CSearchWarning")
 @pytest.mark.parametrize("name", SUPERVISED)
 def test_rows_without_a_label_do_not_matter_to_the_supervised(name: str) -> None:
@@ -244,6 +247,7 @@ def test_rows_without_a_label_do_not_matter_to_the_supervised(name: str) -> None
         np.testing.assert_array_equal(answers(other, DATA.new), answers(found[0], DATA.new))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::decaf.heads.linear.CSearchWarning")
 @pytest.mark.parametrize("name", UNSUPERVISED)
 def test_the_unsupervised_need_no_target_label(name: str) -> None:
@@ -254,6 +258,7 @@ def test_the_unsupervised_need_no_target_label(name: str) -> None:
     assert plain.C_ in plain.head_.search_.Cs
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::decaf.heads.linear.CSearchWarning")
 @pytest.mark.parametrize("name", METHODS)
 def test_C_is_chosen_on_rows_with_a_label_alone(name: str) -> None:
@@ -284,6 +289,7 @@ def test_constant_and_collinear_features_do_no_harm(name: str, scale: str) -> No
     assert found.score(widened(DATA.new), np.arange(30) % 3) > 0.8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS)
 def test_more_dimensions_than_rows_and_the_reverse(name: str) -> None:
     for data in (Data(d=300), Data(n_s=120, n_t=90, d=6)):

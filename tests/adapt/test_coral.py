@@ -66,6 +66,7 @@ def test_rows_twice_in_another_order_and_in_a_turned_space() -> None:
     np.testing.assert_allclose(turned.transform(Xs @ turn, "source"), plain @ turn, atol=1e-8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ridge", [0.02, 1.0, 30.0])
 def test_the_series_is_the_root(ridge: float, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(coral, "_DENSE", 50)

@@ -90,12 +90,14 @@ CASES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("make", "name", "settings", "head"), CASES)
 def test_beats_the_source_alone(make: Any, name: str, settings: dict[str, Any], head: str) -> None:
     alone = accuracy(make, "SourceOnly", head=head)
     assert accuracy(make, name, head=head, **settings) > alone + 0.05
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("head", ["svm", "1nn"])
 @pytest.mark.parametrize(
     ("name", "settings"),

@@ -45,6 +45,7 @@ def affine(found: MMDT, d: int) -> np.ndarray:
     return np.hstack([((found.transform(np.eye(d)) - at_zero) / size).T, at_zero[:, None]])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("classes", [2, 3])
 @pytest.mark.parametrize(("gamma", "target_weight"), [(1.0, 1.0), (0.1, 3.0)])
 def test_the_objective_is_the_papers_and_falls(
@@ -116,6 +117,7 @@ def test_the_gradient_matches_finite_differences(seed: int) -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("head", ["svm", "logreg"])
 @pytest.mark.parametrize("classes", [2, 3])
 def test_the_decision_is_the_head_on_represented_rows(head: str, classes: int) -> None:
@@ -152,6 +154,7 @@ def test_wrong_settings_are_named_together(settings: dict[str, Any]) -> None:
         MMDT(**settings).fit(*domains())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("head", "seed"), [("svm", 0), ("logreg", 1), ("1nn", 2)])
 def test_beats_source_only_where_features_are_mixed_and_loses_nothing_where_not(
     head: str, seed: int

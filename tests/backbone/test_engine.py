@@ -41,6 +41,7 @@ def small() -> Backbone:
     return load_backbone("random:0:alexnet-64")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["alexnet-64", "alexnet", "alexnet-2012"])
 def test_agrees_with_the_module_at_every_layer(name: str) -> None:
     backbone = load_backbone(f"random:1:{name}")
@@ -54,6 +55,7 @@ def test_agrees_with_the_module_at_every_layer(name: str) -> None:
         assert relative(found[layer], expected[layer].numpy()) < 1e-5, layer
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change", [{"activation": "tanh"}, {"lrn": LRNSpec(after="pool")}], ids=["tanh", "lrn"]
 )
@@ -74,6 +76,7 @@ def test_uses_the_fused_operators_where_torch_has_onednn() -> None:
     assert fused_operators_work(torch.float32)
 
 
+@pytest.mark.slow
 def test_runs_the_module_where_the_fused_operators_are_missing(
     small: Backbone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -94,6 +97,7 @@ def test_the_value_before_the_relu_stays_what_it_is(small: Backbone) -> None:
         np.testing.assert_array_equal(both[layer], np.maximum(both[f"{layer}_pre"], 0))
 
 
+@pytest.mark.slow
 def test_a_row_depends_on_neither_its_neighbours_nor_its_batch(small: Backbone) -> None:
     engine = Engine(small, ["fc7"])
     one, other = pictures(8, 64, seed=1), pictures(8, 64, seed=2)
@@ -120,6 +124,7 @@ def test_a_pass_is_the_same_on_one_core_and_on_several(small: Backbone) -> None:
         assert relative(together[layer], alone[layer]) < 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["alexnet-64", "alexnet-2012"])
 def test_bf16_rows_keep_their_direction(name: str) -> None:
     if not bf16_is_native(CPU):
@@ -137,6 +142,7 @@ def test_bf16_rows_keep_their_direction(name: str) -> None:
         assert cosine.min() < 1.0, f"{layer} was not computed in bfloat16"
 
 
+@pytest.mark.slow
 def test_bf16_keeps_on_photographs_what_is_promised(shared_data: Path) -> None:
     if not bf16_is_native(CPU):
         pytest.skip("this processor has no bfloat16 arithmetic")
@@ -164,6 +170,7 @@ def test_bf16_is_refused_where_it_is_emulated(
         Engine(small, ["fc6"], precision="bf16")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("crops", ["ten", "ten-max", "ten-stack"])
 def test_ten_crop_is_the_ten_views_reduced(small: Backbone, crops: str) -> None:
     views = pictures(3, 64, crops=5)
@@ -199,6 +206,7 @@ def test_a_mean_image_is_mirrored_with_its_crop() -> None:
     assert relative(found, backbone.features(batch, "fc6")["fc6"].numpy()) < 1e-5
 
 
+@pytest.mark.slow
 def test_equals_torchvision_on_photographs(shared_data: Path, tmp_path: Path) -> None:
     """The whole way, from the file to fc6, fc7 and logits, against torchvision's own."""
     from PIL import Image
@@ -247,6 +255,7 @@ def test_building_an_engine_leaves_the_random_state_alone(
     assert torch.equal(torch.get_rng_state(), before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "error",
     [

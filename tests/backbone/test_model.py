@@ -149,6 +149,7 @@ def test_classify_is_independent_of_batching(backbone, monkeypatch):
     assert [answer[0][0] for answer in got] == [answer[0][0] for answer in expected]
 
 
+@pytest.mark.slow
 def test_classify_averages_the_ten_crops_of_torchvision(backbone):
     spec = backbone.preprocess
     images = [picture(seed, (spec.resize_to, spec.resize_to)) for seed in range(5)]

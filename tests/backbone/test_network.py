@@ -76,6 +76,7 @@ def paper_normalisation(a, lrn):
     return b
 
 
+@pytest.mark.slow
 def test_matches_torchvision_on_photographs(ours, torchvisions, photographs):
     x = photographs(224)
     seen = {}
@@ -107,6 +108,7 @@ def test_matches_torchvision_where_averaging_is_no_identity(ours, torchvisions):
         assert furthest(ours(x), torchvisions(x)) <= 1e-5
 
 
+@pytest.mark.slow
 def test_drops_out_where_torchvision_does(ours, torchvisions):
     x = torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(0))
     with torch.random.fork_rng(), torch.no_grad():
@@ -117,6 +119,7 @@ def test_drops_out_where_torchvision_does(ours, torchvisions):
     assert furthest(got, expected) <= 1e-5
 
 
+@pytest.mark.slow
 def test_the_2012_network_matches_the_paper_on_photographs(built, photographs):
     network = built(architecture("alexnet-2012"))
     x = photographs(227)[:2]

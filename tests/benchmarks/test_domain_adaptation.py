@@ -48,6 +48,7 @@ def photographs(root: Path, domains: tuple[str, ...], each: int = 5) -> Path:
     return root
 
 
+@pytest.mark.slow
 def test_a_folder_of_domains(
     script: Script, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -81,6 +82,7 @@ def test_a_folder_of_domains(
     assert f"--splits {manifest.name} " in json.loads(text)["command"]
 
 
+@pytest.mark.slow
 def test_features_in_matlab_files(
     script: Script, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -132,6 +134,7 @@ def test_a_users_mistake_is_one_line(
     assert message in last
 
 
+@pytest.mark.slow
 def test_unreadable_images_are_left_out_and_told(
     script: Script, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

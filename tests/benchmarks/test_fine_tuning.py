@@ -153,6 +153,7 @@ def test_a_val_folder_beside_is_the_test(benchmark: ModuleType, tmp_path: Path) 
     assert all("val" in Path(os.fsdecode(path)).parts for path in test.files)
 
 
+@pytest.mark.slow
 def test_seeds_come_one_after_the_other_and_nothing_is_run_twice(
     script: Any, made_up: Any, tmp_path: Path
 ) -> None:
@@ -244,6 +245,7 @@ def test_what_a_run_begins_with(benchmark: ModuleType) -> None:
     assert random.weights == "random:3:alexnet"
 
 
+@pytest.mark.slow
 def test_runs_in_earnest(
     benchmark: ModuleType,
     script: Any,

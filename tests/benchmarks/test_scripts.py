@@ -46,6 +46,7 @@ def photographs(root: Path, classes: tuple[str, ...], each: int) -> Path:
 FAST = ("-w", "random:0:alexnet-64", "-j", "0", "--device", "cpu", "-l", "fc7")
 
 
+@pytest.mark.slow
 def test_caltech101(script: Script, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = photographs(tmp_path / "101_ObjectCategories", ("ant", "bass", "crab"), 6)
     options = ("--data", str(data), "--quick", "--train", "4", "--out", str(tmp_path / "out"))
@@ -73,6 +74,7 @@ def test_caltech101(script: Script, tmp_path: Path, capsys: pytest.CaptureFixtur
     assert " s\n" not in told  # no head was fitted
 
 
+@pytest.mark.slow
 def test_scene15(script: Script, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for half in ("train", "test"):
         photographs(tmp_path / half, ("MITcoast", "store"), 4)

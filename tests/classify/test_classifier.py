@@ -99,6 +99,7 @@ def table(found: list[decaf.Prediction], names: tuple[str, ...] = NAMES) -> np.n
     return np.array(rows)
 
 
+@pytest.mark.slow
 def test_probabilities_in_the_order_of_the_images(
     folder: Path, features: decaf.FeatureFile, weights: Path
 ) -> None:
@@ -228,6 +229,7 @@ def test_the_crops_are_those_of_the_features(
             np.testing.assert_allclose(answers, expected, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_network_answers_with_its_own_classes(
     folder: Path, weights: Path, tmp_path: Path
 ) -> None:

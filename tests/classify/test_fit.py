@@ -63,6 +63,7 @@ def features(tmp_path_factory: pytest.TempPathFactory, net: decaf.Backbone) -> P
     return out
 
 
+@pytest.mark.slow
 def test_the_held_out_estimate_is_that_of_scikit_learn(features: Path) -> None:
     """The same split, layer and C, fitted by scikit-learn to features scaled by hand."""
     fitted = decaf.fit(features, held_out=0.3, seed=3, progress=False)
@@ -342,6 +343,7 @@ def test_remains_of_another_run_are_no_obstacle(
     assert [path.name for path in tmp_path.iterdir()] == ["a.head"]
 
 
+@pytest.mark.slow
 def test_features_are_kept_and_used(folder: Path, tmp_path: Path, net: decaf.Backbone) -> None:
     kept = tmp_path / "f.h5"
     asked: dict[str, Any] = {"C": 1.0, "held_out": 0, "progress": False}

@@ -53,6 +53,7 @@ def features(bursts: Path, net: decaf.Backbone, tmp_path_factory: pytest.TempPat
     return out
 
 
+@pytest.mark.slow
 def test_bursts_flatter_where_they_are_not_told_of(
     bursts: Path, features: Path, net: decaf.Backbone
 ) -> None:
@@ -140,6 +141,7 @@ def divided(root: Path, counts: dict[str, tuple[int, int]]) -> Path:
     return root
 
 
+@pytest.mark.slow
 def test_train_and_val_are_what_they_are_called(tmp_path: Path, net: decaf.Backbone) -> None:
     root = divided(tmp_path / "data", {"Train": (9, 6), "Validation": (3, 4)})
     report = decaf.fit(root, weights=net, out=tmp_path / "a.head", **QUICK).report
@@ -196,6 +198,7 @@ def test_classes_that_train_has_not_are_told(tmp_path: Path, net: decaf.Backbone
         decaf.fit(root, weights=net, **QUICK)
 
 
+@pytest.mark.slow
 def test_a_partly_labelled_table_is_fitted_to(
     tmp_path: Path, bursts: Path, net: decaf.Backbone
 ) -> None:

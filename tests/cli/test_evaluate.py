@@ -133,6 +133,7 @@ def test_what_the_network_does_not_know(
     assert "  left out              2 images of classes that are not known\n" in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
@@ -212,6 +213,7 @@ def test_a_training_pack(
     assert str(path) in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.faults
 def test_a_signal_ends_it_in_good_order(
     weights: list[str], data: Path, child_env: dict[str, str]

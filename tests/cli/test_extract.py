@@ -68,6 +68,7 @@ def catches(process: subprocess.Popen[str], number: int) -> bool:
     return False
 
 
+@pytest.mark.slow
 @pytest.mark.faults
 @pytest.mark.parametrize(
     ("number", "whole_group"), [(signal.SIGTERM, True), (signal.SIGINT, False)], ids=str
@@ -112,6 +113,7 @@ def test_a_signal_ends_the_run_and_keeps_what_is_finished(
     assert seen[0] == 2 * kept.count(10)
 
 
+@pytest.mark.slow
 @pytest.mark.faults
 def test_a_signal_before_the_first_batch_and_a_second_one_end_at_once(
     photographs: Path, tmp_path: Path, child_env: dict[str, str]
@@ -141,6 +143,7 @@ def test_a_signal_before_the_first_batch_and_a_second_one_end_at_once(
     assert not twice.exists()
 
 
+@pytest.mark.slow
 def test_exit_codes_and_summary(
     photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -197,6 +200,7 @@ def public() -> Iterator[Path]:
         yield folder
 
 
+@pytest.mark.slow
 @pytest.mark.faults
 def test_what_a_user_may_not_read_or_write_is_told_in_a_line(
     photographs: Path, public: Path
@@ -247,6 +251,7 @@ def test_what_a_user_may_not_read_or_write_is_told_in_a_line(
         assert [file.status_names[code] for code in file.status] == ["unreadable", "ok"]
 
 
+@pytest.mark.slow
 def test_names_that_are_no_text_go_through_to_the_file_and_back(
     photographs: Path, tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]
 ) -> None:
@@ -276,6 +281,7 @@ def test_names_that_are_no_text_go_through_to_the_file_and_back(
     assert b"bad\\udcff\\n.jpg' (image 0)" in complaint
 
 
+@pytest.mark.slow
 def test_splits_groups_and_missing_labels_are_said(
     photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -314,6 +320,7 @@ def test_splits_groups_and_missing_labels_are_said(
     assert error.startswith("decaf: --groups 'animal': there is no such file, and it is none of")
 
 
+@pytest.mark.slow
 def test_images_of_the_networks_own_size_are_told_of(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -195,6 +195,7 @@ def damaged(photos: Path, root: Path, change: str) -> list[str]:
     return [str(train)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "told"),
     [
@@ -284,6 +285,7 @@ def test_a_file_needs_a_name(
     assert f"{out!r}: is no name for a weights file; expected one such as" in one_line(capsys)
 
 
+@pytest.mark.slow
 @pytest.mark.faults
 def test_a_run_that_is_stopped_goes_on(
     photos: Path, tmp_path: Path, weights: str, child_env: dict[str, str]

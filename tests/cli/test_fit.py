@@ -81,6 +81,7 @@ def head(photos: Path, weights: str, tmp_path_factory: pytest.TempPathFactory) -
     return out
 
 
+@pytest.mark.slow
 def test_two_commands(
     photos: Path, weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -143,6 +144,7 @@ def test_json_is_the_report(
     assert report["settings"]["dropout"] == 0.25
 
 
+@pytest.mark.slow
 def test_groups_and_splits_are_said(
     photos: Path, weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -222,6 +224,7 @@ def test_bad_images_end_in_one(
     assert lines[3].endswith("(corrupt)")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
@@ -370,6 +373,7 @@ def test_mistakes_in_predicting_end_in_two(
     assert "Traceback" not in said.err
 
 
+@pytest.mark.slow
 def test_without_a_model_the_packaged_network_answers(
     photos: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -385,6 +389,7 @@ def test_without_a_model_the_packaged_network_answers(
     assert any(name in without for name in known)
 
 
+@pytest.mark.slow
 def test_names_are_no_formulas_to_a_spreadsheet(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -574,6 +579,7 @@ def test_the_confusions_of_many_classes() -> None:
     assert "  from 10 (class 0) to 34 (e)" in perfect
 
 
+@pytest.mark.slow
 @pytest.mark.faults
 def test_a_signal_ends_it_and_the_same_command_goes_on(
     weights: str, photos: Path, tmp_path: Path, child_env: dict[str, str]

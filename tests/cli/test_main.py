@@ -208,6 +208,7 @@ def test_memory_that_runs_out_is_one_line(
     assert "more memory" in said
 
 
+@pytest.mark.slow
 def test_a_process_without_room_for_torch_is_told_so(
     child_env: dict[str, str], tmp_path: Path
 ) -> None:

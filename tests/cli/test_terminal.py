@@ -86,6 +86,7 @@ COMMANDS = [
 ]
 
 
+@pytest.mark.slow
 def test_nothing_of_a_name_reaches_a_terminal(
     work: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -111,6 +112,7 @@ def test_nothing_of_a_name_reaches_a_terminal(
             assert all(line.startswith("decaf: ") for line in said.err.splitlines()), command
 
 
+@pytest.mark.slow
 def test_csv_on_a_terminal(
     work: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

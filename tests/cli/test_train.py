@@ -131,6 +131,7 @@ def start(env: dict[str, str], *args: object) -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.faults
 def test_a_run_from_the_command_line(pack: Path, tmp_path: Path, child_env: dict[str, str]) -> None:
     """Stopped by a signal, a checkpoint damaged, gone on with, told as JSON, and refused again."""

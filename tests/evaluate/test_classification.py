@@ -111,6 +111,7 @@ def published(
     return network, inputs, weights
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("crops", ["center", "ten"])
 def test_as_torchvision_classifies_photographs(
     photographs: Path,
@@ -145,6 +146,7 @@ def three(make_weights: Callable[..., Weights]) -> list[Weights]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("crops", ["center", "ten"])
 def test_an_ensemble_is_the_mean_in_float64(
     three: list[Weights],
@@ -385,6 +387,7 @@ def test_bad_images_are_recorded_and_not_counted(
     assert found.to_dict()["bad"][0]["path"] == str(data / "bee" / "0.png")
 
 
+@pytest.mark.slow
 def test_an_image_that_is_too_large_for_one_preparation_is_bad(
     make_weights: Callable[..., Weights], folder: Path, tmp_path: Path
 ) -> None:

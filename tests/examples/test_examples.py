@@ -52,6 +52,7 @@ def example(monkeypatch, capsys):
     return run
 
 
+@pytest.mark.slow
 def test_extract(photos, example):
     lines = example("extract.py", photos)
     assert lines[:2] == ["24 images, 24 readable", "classes: blue, green, red"]
@@ -67,6 +68,7 @@ def test_extract(photos, example):
     ]
 
 
+@pytest.mark.slow
 def test_a_damaged_image_is_recorded(photos, tmp_path, example):
     (tmp_path / "blue").mkdir()
     (tmp_path / "blue" / "0.png").write_bytes((photos / "blue" / "0.png").read_bytes())
@@ -74,6 +76,7 @@ def test_a_damaged_image_is_recorded(photos, tmp_path, example):
     assert example("extract.py", tmp_path)[0] == "2 images, 1 readable"
 
 
+@pytest.mark.slow
 def test_fit_and_predict(photos, example):
     lines = example("fit_and_predict.py", photos)
     assert lines[0] == "fitted to 21 images of 3 classes"
@@ -87,6 +90,7 @@ def test_fit_and_predict(photos, example):
     assert answers == [f"{name}/0.png: {name}" for name in CLASSES]
 
 
+@pytest.mark.slow
 def test_search_similar(photos, example):
     lines = example("search_similar.py", photos)
     assert lines[0] == "nearest to blue/0.png among 24 images:"
@@ -105,6 +109,7 @@ def test_search_similar(photos, example):
     assert all("  red/" in line for line in lines[1:6])
 
 
+@pytest.mark.slow
 def test_fine_tune(photos, example):
     lines = example("fine_tune.py", photos, 2)
     assert re.fullmatch(r"3 classes, \d+ training images", lines[0])
@@ -118,6 +123,7 @@ def test_fine_tune(photos, example):
     assert lines[4].startswith("blue/0.png: blue (")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["extract.py", "fit_and_predict.py", "search_similar.py"])
 def test_the_readme_shows_what_is_printed(name, shared_data, example):
     readme = (EXAMPLES.parent / "README.md").read_text()

@@ -53,6 +53,7 @@ def extract(images: object, layer: object = "fc6", **rest: object) -> object:
     return decaf.extract(images, layer, **{"weights": backbone(), "workers": 0, **rest})
 
 
+@pytest.mark.slow
 def test_every_kind_of_source_gives_the_same_rows(
     arrays: np.ndarray, folder: Path, fc6: np.ndarray
 ) -> None:
@@ -109,6 +110,7 @@ def test_maps_keep_their_shape_in_the_file_and_are_flat_in_memory(
         np.testing.assert_allclose(file["pool5"][:].reshape(7, -1), flat, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_ten_crop_shapes(arrays: np.ndarray, tmp_path: Path) -> None:
     stack = extract(arrays, crops="ten-stack")
     assert isinstance(stack, np.ndarray)
@@ -311,6 +313,7 @@ def test_overwrite_leaves_a_file_that_is_right(folder: Path, tmp_path: Path) -> 
     extract(folder, out=out, workers=0, overwrite=True).close()
 
 
+@pytest.mark.slow
 def test_nothing_is_said_where_nothing_is_wrong(folder: Path, tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -325,6 +328,7 @@ def test_a_file_is_written_where_no_room_can_be_reserved(
         np.testing.assert_allclose(file["fc6"], fc6, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weights", [WEIGHTS, "random:0"])
 def test_as_is_stimuli_of_the_networks_size_go_in_pixel_for_pixel(
     weights: str, tmp_path: Path
@@ -368,6 +372,7 @@ def test_preprocessing_is_recorded_and_makes_another_run(folder: Path, tmp_path:
         extract(folder, "pool5", out=tmp_path / "f.h5")
 
 
+@pytest.mark.slow
 def test_other_crops_serve_what_can_be_computed_from_them(folder: Path) -> None:
     with pytest.raises(SettingError, match="alexnet-64: fc6 needs inputs of 64 pixels, got 96"):
         extract(folder, preprocess={"resize_to": 100, "crop": 96})

@@ -117,6 +117,7 @@ def finished(out: Path) -> int:
         return 0
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_a_command_can_be_given_again(
     photographs: Path, undisturbed: dict[str, Any], tmp_path: Path, child_env: dict[str, str]
 ) -> None:
@@ -162,6 +163,7 @@ def small_disk(folder: Path, size: str) -> Iterator[Path]:
         subprocess.run(["umount", str(folder)], check=True)
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_told_and_what_was_finished_is_kept(
     photographs: Path, undisturbed: dict[str, Any], tmp_path: Path, child_env: dict[str, str]
 ) -> None:
@@ -188,6 +190,7 @@ def test_a_full_disk_is_told_and_what_was_finished_is_kept(
         assert content(out) == undisturbed
 
 
+@pytest.mark.slow
 def test_a_limit_on_file_sizes_is_told(
     photographs: Path, undisturbed: dict[str, Any], tmp_path: Path, child_env: dict[str, str]
 ) -> None:
@@ -207,6 +210,7 @@ def test_a_limit_on_file_sizes_is_told(
     assert content(out) == undisturbed
 
 
+@pytest.mark.slow
 def test_of_two_runs_at_once_one_is_refused(
     photographs: Path, undisturbed: dict[str, Any], tmp_path: Path, child_env: dict[str, str]
 ) -> None:
@@ -225,6 +229,7 @@ def test_of_two_runs_at_once_one_is_refused(
     assert [path.name for path in tmp_path.iterdir()] == ["f.h5"]
 
 
+@pytest.mark.slow
 def test_the_lock_names_who_holds_it_and_ends_with_them(
     photographs: Path, tmp_path: Path, child_env: dict[str, str]
 ) -> None:

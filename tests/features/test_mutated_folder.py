@@ -11,6 +11,7 @@ import os
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 import decaf
@@ -42,6 +43,7 @@ def damaged(data: bytes, rng: np.random.Generator) -> bytes:
     return bytes(changed)
 
 
+@pytest.mark.slow
 def test_no_damaged_image_costs_more_than_its_row(tmp_path: Path) -> None:
     rng = np.random.default_rng(2014)
     weights = decaf.load_backbone("random:0:alexnet-64")

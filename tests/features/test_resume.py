@@ -99,6 +99,7 @@ def without_count(found: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in found.items() if name != "done"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("crops", ["center", "ten-stack"])
 def test_an_interrupted_run_ends_as_the_undisturbed_one(
     photographs: Path, out: Path, crops: str
@@ -114,6 +115,7 @@ def test_an_interrupted_run_ends_as_the_undisturbed_one(
     assert whole["status"] == [0, 0, 4, *[0] * (ROWS - 3)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("by", "text"),
     [
@@ -164,6 +166,7 @@ def test_what_changes_no_finished_row_is_accepted(photographs: Path, out: Path) 
     np.testing.assert_array_equal(rows[10], rows[7])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "text"),
     [
@@ -249,6 +252,7 @@ def test_a_finished_file_with_an_image_that_killed_its_decoder_is_still_recognis
     assert extract(photographs, out)["done"] == ROWS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "damage",
     [
@@ -287,6 +291,7 @@ def test_settings_altered_by_hand_are_refused(photographs: Path, out: Path) -> N
     assert extract(photographs, out)["done"] < SHARD
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("harm", ["cut", "flipped", "gone", "line torn", "line forged", "empty"])
 def test_a_shard_that_is_not_what_its_line_says_is_made_anew(
     photographs: Path, out: Path, harm: str

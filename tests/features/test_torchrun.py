@@ -57,6 +57,7 @@ def lines(out: Path, rank: int) -> int:
         return 0
 
 
+@pytest.mark.slow
 @pytest.mark.faults
 def test_a_run_shared_by_two_processes_one_of_which_is_killed_is_ended_by_one(
     photographs: Path, tmp_path: Path, child_env: dict[str, str]

@@ -100,6 +100,7 @@ def test_init_stores_and_fit_checks() -> None:
         extractor().transform(["a.png"])
 
 
+@pytest.mark.slow
 def test_other_weights_under_the_same_name_are_refused(paths: list[str], tmp_path: Path) -> None:
     from decaf.backbone.weights.load import load_weights, save_weights
 
@@ -172,6 +173,7 @@ def test_rows_that_were_kept_have_the_bits_of_rows_computed_anew(
     assert computed[3:] == [12, 12, 1, 2, 3]
 
 
+@pytest.mark.slow
 def test_content_and_settings_tell_rows_apart(
     paths: list[str], tmp_path: Path, computed: list[int]
 ) -> None:
@@ -256,6 +258,7 @@ def test_what_is_kept_is_bounded_and_the_last_used_stay(
         extractor(cache_bytes=-1).fit(None)
 
 
+@pytest.mark.slow
 def test_threads_share_what_is_kept(paths: list[str], computed: list[int]) -> None:
     expected = extractor(cache_bytes=0).fit_transform(paths)
     step = extractor(cache_bytes=5 * 4096 * 4).fit(None)

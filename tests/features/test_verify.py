@@ -44,6 +44,7 @@ def made(source: object, out: Path, **rest: object) -> Path:
     return out
 
 
+@pytest.mark.slow
 def test_a_good_file_is_verified(folder: Path, tmp_path: Path) -> None:
     (folder / "3.png").write_bytes(b"")
     result = verify(made(folder, tmp_path / "f.h5"), rows=100)
@@ -89,6 +90,7 @@ def test_a_single_nan_in_a_good_row_is_found(folder: Path, tmp_path: Path) -> No
         verify(path, rows=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("column", "place", "value"),
     [
@@ -130,6 +132,7 @@ def test_any_column_that_was_changed_is_named(
     assert "no checksums of its columns" in note
 
 
+@pytest.mark.slow
 def test_what_was_not_written_as_it_should_be_is_no_feature_file(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -159,6 +162,7 @@ def test_images_that_are_gone_or_changed_are_told_apart(folder: Path, tmp_path: 
     assert result.unavailable == [(1, "no such file (missing)"), (2, "the image has changed since")]
 
 
+@pytest.mark.slow
 def test_images_that_moved_may_be_named(folder: Path, tmp_path: Path) -> None:
     path = made(folder, tmp_path / "f.h5")
     elsewhere = tmp_path / "elsewhere"
@@ -179,6 +183,7 @@ def test_relative_names_are_found_from_another_folder(
     assert verify(tmp_path / "f.h5").compared == 6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["zip", "tar", "gztar"])
 def test_members_of_archives_are_found(folder: Path, tmp_path: Path, kind: str) -> None:
     archive = Path(shutil.make_archive(str(tmp_path / "images"), kind, folder))
@@ -231,6 +236,7 @@ def test_a_folder_that_is_called_an_archive_is_not_searched(folder: Path, tmp_pa
     assert len(verify(path).unavailable) == 6
 
 
+@pytest.mark.slow
 def test_images_in_memory_have_to_be_given_again(tmp_path: Path) -> None:
     arrays = np.random.default_rng(0).integers(0, 256, (4, 70, 70, 3), dtype=np.uint8)
     path = made(arrays, tmp_path / "f.h5")
@@ -241,6 +247,7 @@ def test_images_in_memory_have_to_be_given_again(tmp_path: Path) -> None:
     assert verify(path, images=others).unavailable == [(2, "the image has changed since")]
 
 
+@pytest.mark.slow
 def test_other_weights_are_refused_with_both_hashes(folder: Path, tmp_path: Path) -> None:
     path = made(folder, tmp_path / "f.h5")
     there = decaf.load_backbone(WEIGHTS).sha256
@@ -265,6 +272,7 @@ def test_tolerances_are_those_stated() -> None:
     assert tolerance({"precision": "bf16", "dtype": "float32"}, "prob") == ("1 - cosine", 5e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [{"dtype": "float16"}, {"crops": "ten-max"}])
 def test_other_settings_are_verified_too(
     folder: Path, tmp_path: Path, settings: dict[str, str]
@@ -272,6 +280,7 @@ def test_other_settings_are_verified_too(
     assert verify(made(folder, tmp_path / "f.h5", **settings)).compared == 6
 
 
+@pytest.mark.slow
 def test_the_command_tells_what_it_found(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -25,6 +25,7 @@ def command(source: Path, out: Path, weights: Path, epochs: int, *more: object) 
     return [TINY, *what, *HOW, "--dropout", 0, *more]
 
 
+@pytest.mark.slow
 def test_two_processes_make_the_network_of_one(
     photographs: Path, weights_path: Path, tmp_path: Path, child_env: dict[str, str]
 ) -> None:
@@ -54,6 +55,7 @@ def test_two_processes_make_the_network_of_one(
     assert out.with_suffix(".md").exists()
 
 
+@pytest.mark.slow
 def test_a_mistake_ends_both(
     photographs: Path, weights_path: Path, tmp_path: Path, child_env: dict[str, str]
 ) -> None:
@@ -70,6 +72,7 @@ def test_a_mistake_ends_both(
     assert [path.name for path in tmp_path.iterdir()] == ["one"]
 
 
+@pytest.mark.slow
 @pytest.mark.faults
 def test_stopped_they_go_on(
     photographs: Path, weights_path: Path, tmp_path: Path, child_env: dict[str, str]

@@ -40,6 +40,7 @@ def names(paths: list[str]) -> list[str]:
     return [Path(path).parent.name for path in paths]
 
 
+@pytest.mark.slow
 def test_paths_and_arrays_are_the_same(
     classifier: Make, paths: list[str], names: list[str]
 ) -> None:
@@ -60,6 +61,7 @@ def test_paths_and_arrays_are_the_same(
     assert [each[1:] for each in by_path.result_.classes] == [(13, 3)] * 4
 
 
+@pytest.mark.slow
 def test_numbers_keep_their_order(classifier: Make, paths: list[str], names: list[str]) -> None:
     numbers = np.array([{"ants": 10, "bees": -2, "cats": 9, "dogs": 100}[name] for name in names])
     fitted = classifier().fit(paths, numbers)
@@ -73,6 +75,7 @@ def test_numbers_keep_their_order(classifier: Make, paths: list[str], names: lis
     ]
 
 
+@pytest.mark.slow
 def test_it_is_cross_validated_cloned_and_searched(
     classifier: Make, paths: list[str], names: list[str]
 ) -> None:
@@ -87,6 +90,7 @@ def test_it_is_cross_validated_cloned_and_searched(
     assert search.best_params_["epochs"] in (1.0, 2.0)
 
 
+@pytest.mark.slow
 def test_a_fitted_one_is_pickled(classifier: Make, paths: list[str], names: list[str]) -> None:
     fitted = classifier().fit(paths, names)
     expected = fitted.predict_proba(paths[:5])
@@ -94,6 +98,7 @@ def test_a_fitted_one_is_pickled(classifier: Make, paths: list[str], names: list
     np.testing.assert_array_equal(again.predict_proba(paths[:5]), expected)
 
 
+@pytest.mark.slow
 def test_arguments_are_settings(classifier: Make, paths: list[str], names: list[str]) -> None:
     base = FinetuneSettings(weight_decay=0.123, epochs=9.0)
     fitted = classifier(
@@ -104,6 +109,7 @@ def test_arguments_are_settings(classifier: Make, paths: list[str], names: list[
     assert (used["class_weights"], used["seed"]) == ("balanced", 7)
 
 
+@pytest.mark.slow
 def test_mistakes_are_told(
     classifier: Make, paths: list[str], names: list[str], photographs: Path, tmp_path: Path
 ) -> None:

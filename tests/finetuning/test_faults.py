@@ -23,6 +23,7 @@ KILLS = int(os.environ.get("DECAF_KILLS", "3"))
 PATIENCE = 300.0 + 30 * KILLS
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_a_run_goes_on_to_the_same_bits(
     photographs: Path, weights_path: Path, tmp_path: Path, child_env: dict[str, str]
 ) -> None:
@@ -40,6 +41,7 @@ def test_killed_at_any_moment_a_run_goes_on_to_the_same_bits(
     assert seen["places"] + seen["finished"] >= 1
 
 
+@pytest.mark.slow
 def test_two_processes_make_the_network_of_one(
     photographs: Path, weights_path: Path, tmp_path: Path, child_env: dict[str, str]
 ) -> None:

@@ -57,6 +57,7 @@ def stop_after(images: int) -> dict[str, Any]:
     return {"progress": look, "stop": event}
 
 
+@pytest.mark.slow
 def test_a_run_leaves_a_network_its_card_and_its_log(
     tune: Tune, photographs: Path, tmp_path: Path
 ) -> None:
@@ -91,6 +92,7 @@ def test_a_run_leaves_a_network_its_card_and_its_log(
         assert text in card
 
 
+@pytest.mark.slow
 def test_a_network_that_was_tuned_is_tuned_again(tune: Tune, tmp_path: Path) -> None:
     first = tune(tmp_path / "a.safetensors", changes={"epochs": 6.0})
     again = tune(tmp_path / "b.safetensors", weights=tmp_path / "a.safetensors")
@@ -98,6 +100,7 @@ def test_a_network_that_was_tuned_is_tuned_again(tune: Tune, tmp_path: Path) -> 
     assert again.weights.class_names == CLASSES
 
 
+@pytest.mark.slow
 def test_nothing_is_written_without_out(tune: Tune) -> None:
     result = tune()
     assert (result.path, result.card, result.folder) == (None, None, None)
@@ -105,6 +108,7 @@ def test_nothing_is_written_without_out(tune: Tune) -> None:
     assert result.history
 
 
+@pytest.mark.slow
 def test_it_starts_where_the_frozen_features_end(
     tune: Tune, begun: Weights, tmp_path: Path
 ) -> None:
@@ -122,11 +126,13 @@ def test_it_starts_where_the_frozen_features_end(
     assert result.p_value == 1
 
 
+@pytest.mark.slow
 def test_a_new_last_layer_begins_near_nothing(tune: Tune) -> None:
     result = tune(changes={"start": "new", "epochs": 1.0, "lr": 1e-12})
     assert result.history[0]["val_loss"] == pytest.approx(np.log(4), abs=0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("images", [16, 60, 100])
 def test_a_stopped_run_goes_on_to_the_same_weights(tune: Tune, tmp_path: Path, images: int) -> None:
     changes = {"average": 0.9, "clip_norm": 5.0}
@@ -143,6 +149,7 @@ def test_a_stopped_run_goes_on_to_the_same_weights(tune: Tune, tmp_path: Path, i
     )
 
 
+@pytest.mark.slow
 def test_a_run_that_is_stopped_while_it_packs_goes_on(tune: Tune, tmp_path: Path) -> None:
     event = threading.Event()
     event.set()
@@ -155,6 +162,7 @@ def test_a_run_that_is_stopped_while_it_packs_goes_on(tune: Tune, tmp_path: Path
     assert tune(out, resume=True).path == out
 
 
+@pytest.mark.slow
 def test_resuming_what_is_finished_tells_it_again(tune: Tune, tmp_path: Path) -> None:
     out = tmp_path / "m.safetensors"
     first = tune(out)
@@ -166,6 +174,7 @@ def test_resuming_what_is_finished_tells_it_again(tune: Tune, tmp_path: Path) ->
     assert again.history == first.history
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_of_its_images(tune: Tune, photographs: Path, tmp_path: Path) -> None:
     root = tmp_path / "images"
     shutil.copytree(photographs / "train", root)
@@ -185,6 +194,7 @@ def test_a_finished_run_is_of_its_images(tune: Tune, photographs: Path, tmp_path
     assert load_weights(out).sha256 == first.weights.sha256
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_of_its_pack(
     tune: Tune, pack_path: Path, photographs: Path, tmp_path: Path
 ) -> None:
@@ -195,6 +205,7 @@ def test_a_finished_run_is_of_its_pack(
         tune(out, other, changes={"epochs": 1.0}, resume=True)
 
 
+@pytest.mark.slow
 def test_of_a_finished_run_the_head_is_written_too(tune: Tune, tmp_path: Path) -> None:
     out, head, later = (tmp_path / name for name in ("m.safetensors", "m.head", "later.head"))
     first = tune(out, save_head=head, changes={"epochs": 1.0})
@@ -207,6 +218,7 @@ def test_of_a_finished_run_the_head_is_written_too(tune: Tune, tmp_path: Path) -
     assert sorted(tmp_path.rglob("*")) == sorted([*before, later])
 
 
+@pytest.mark.slow
 def test_other_pixels_under_the_same_names_make_no_head(
     tune: Tune, photographs: Path, tmp_path: Path
 ) -> None:
@@ -233,6 +245,7 @@ def test_a_file_of_the_users_is_no_card(tune: Tune, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["m.md"]
 
 
+@pytest.mark.slow
 def test_what_replaces_nothing_leaves_what_was_there(
     tune: Tune, photographs: Path, tmp_path: Path
 ) -> None:
@@ -258,6 +271,7 @@ def test_what_replaces_nothing_leaves_what_was_there(
     assert not (tmp_path / "m.finetune/before").exists()
 
 
+@pytest.mark.slow
 def test_settings_are_keywords(tune: Tune, photographs: Path, begun: Weights) -> None:
     result = finetune(photographs / "train", weights=begun, workers=0, progress=False,
                       epochs=1, batch_size=16, precision="fp32")  # fmt: skip
@@ -270,10 +284,12 @@ def test_settings_are_keywords(tune: Tune, photographs: Path, begun: Weights) ->
         tune(val=photographs / "val", val_fraction=0.2)
 
 
+@pytest.mark.slow
 def test_resume_begins_where_there_is_nothing(tune: Tune, tmp_path: Path) -> None:
     assert tune(tmp_path / "m.safetensors", resume=True).epochs == 3
 
 
+@pytest.mark.slow
 def test_what_is_there_is_left_alone(tune: Tune, tmp_path: Path) -> None:
     out = tmp_path / "m.safetensors"
     first = tune(out)
@@ -319,6 +335,7 @@ def test_where_nothing_could_be_written_is_told(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_mistakes_leave_nothing(tune: Tune, photographs: Path, tmp_path: Path) -> None:
     root = tmp_path / "images"
     shutil.copytree(photographs / "train", root)
@@ -350,6 +367,7 @@ def test_mistakes_leave_nothing(tune: Tune, photographs: Path, tmp_path: Path) -
     refused(InputError, "has the class 'ants' alone; training takes two classes or more")
 
 
+@pytest.mark.slow
 def test_bad_images_can_be_left_out(tune: Tune, photographs: Path, tmp_path: Path) -> None:
     root = tmp_path / "images"
     shutil.copytree(photographs / "train", root)
@@ -360,6 +378,7 @@ def test_bad_images_can_be_left_out(tune: Tune, photographs: Path, tmp_path: Pat
     assert "| ants/00.png | unsupported |" in (tmp_path / "m.md").read_text()
 
 
+@pytest.mark.slow
 def test_images_seen_in_training_are_told(
     tune: Tune, photographs: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -367,6 +386,7 @@ def test_images_seen_in_training_are_told(
     assert "64 of 64 validation images are training images too" in caplog.text
 
 
+@pytest.mark.slow
 def test_packs_are_taken_as_they_are(
     tune: Tune, pack_path: Path, photographs: Path, tmp_path: Path
 ) -> None:
@@ -384,6 +404,7 @@ def test_packs_are_taken_as_they_are(
 # -- Memory -----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_batch_that_does_not_fit_is_halved_and_told(
     tune: Tune, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -412,6 +433,7 @@ def test_a_batch_that_does_not_fit_is_halved_and_told(
     assert straight.weights.sha256 == result.weights.sha256
 
 
+@pytest.mark.slow
 def test_a_smaller_batch_is_kept_to_when_the_run_goes_on(
     tune: Tune, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -434,6 +456,7 @@ def test_a_smaller_batch_is_kept_to_when_the_run_goes_on(
     assert tune(out, resume=True).batch_size == 8
 
 
+@pytest.mark.slow
 def test_on_a_cpu_the_batch_is_made_to_fit_before(
     tune: Tune, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -448,6 +471,7 @@ def test_on_a_cpu_the_batch_is_made_to_fit_before(
         tune()
 
 
+@pytest.mark.slow
 def test_where_nothing_is_left_to_halve_it_is_told(
     tune: Tune, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -463,6 +487,7 @@ def test_where_nothing_is_left_to_halve_it_is_told(
 # -- Settings at work ---------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_frozen_layers_stay_to_the_bit(tune: Tune, begun: Weights) -> None:
     result = tune(changes={"freeze": "conv3", "weight_decay": 0.5, "lr": 1e-2, "start": "new"})
     for key, tensor in result.weights.state.items():
@@ -471,12 +496,14 @@ def test_frozen_layers_stay_to_the_bit(tune: Tune, begun: Weights) -> None:
             assert torch.equal(tensor, begun.state[key]) == frozen, key
 
 
+@pytest.mark.slow
 def test_the_run_ends_where_validation_gets_no_better(tune: Tune) -> None:
     result = tune(changes={"early_stopping": 2, "epochs": 40.0, "lr": 1e-12, "validate_every": 1})
     assert result.epochs == 2
     assert result.is_start
 
 
+@pytest.mark.slow
 def test_what_is_not_better_as_it_is_used_makes_way_for_the_start(
     tune: Tune, begun: Weights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -505,6 +532,7 @@ def test_what_is_not_better_as_it_is_used_makes_way_for_the_start(
     assert "kept is the state after 0" in out.with_suffix(".md").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lower", [False, True])
 def test_more_images_at_a_higher_loss_make_way_for_the_start(
     tune: Tune, begun: Weights, lower: bool, monkeypatch: pytest.MonkeyPatch
@@ -543,6 +571,7 @@ def test_more_images_at_a_higher_loss_make_way_for_the_start(
     assert "the network written is the fine-tuned one" in new.verdict
 
 
+@pytest.mark.slow
 def test_logits_that_are_no_numbers_are_refused(
     tune: Tune, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -572,6 +601,7 @@ def test_few_images_are_enough(tune: Tune, tmp_path: Path) -> None:
     assert [each[1:] for each in result.classes] == [(2, 1), (2, 1)]
 
 
+@pytest.mark.slow
 def test_what_the_frozen_head_reaches_is_told_first(
     tune: Tune, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -55,6 +55,7 @@ def test_a_head_as_the_last_layer_answers_alike(classes: int) -> None:
     np.testing.assert_allclose(found, head.predict_proba(X), atol=1e-12)
 
 
+@pytest.mark.slow
 def test_the_head_is_the_logistic_regression_of_its_C(data: Packed, begun: Weights) -> None:
     head, fitted = fit_frozen_head(
         begun,

@@ -54,6 +54,7 @@ def answers(spread: float, images: int = 300, classes: int = 5) -> tuple[np.ndar
     return spread * (random.standard_normal((images, classes)) + own), labels
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spread", [1e-6, 0.05, 1.0, 40.0, 1e9])
 @pytest.mark.parametrize("images", [300, 10])
 def test_the_loss_is_that_of_the_temperature_for_smoothed_labels(
@@ -106,6 +107,7 @@ def test_a_class_without_validation_images_is_no_trouble() -> None:
     assert np.isfinite(Trial.of(logits, labels).losses).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("images", "classes"), [(20, 10), (35, 7), (100, 10)])
 def test_noise_is_seldom_believed_and_a_gain_mostly(images: int, classes: int) -> None:
     """The best of 15 states that differ from the head by noise, and one that is much better."""

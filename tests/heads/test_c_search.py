@@ -195,6 +195,7 @@ def test_no_group_is_on_both_sides_of_a_fold(rows: list[tuple[int, int]], number
     assert len(set(held_out)) == len(held_out)
 
 
+@pytest.mark.slow
 def test_a_head_keeps_groups_together_in_its_search() -> None:
     random = np.random.default_rng(0)
     # Ten shots of each scene, and scenes that say nothing of their class.

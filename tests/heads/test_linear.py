@@ -29,6 +29,7 @@ HEADS: list[Any] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::decaf.heads.linear.CSearchWarning")
 @parametrize_with_checks(HEADS)
 def test_keeps_scikit_learns_contract(estimator: Any, check: Any) -> None:
@@ -77,6 +78,7 @@ def optimum(
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("classes", [2, 4])
 @pytest.mark.parametrize("solver", ["sklearn", "batched"])
 @pytest.mark.parametrize(("kind", "settings", "loss"), CASES)
@@ -149,6 +151,7 @@ def test_sample_weights_reach_scikit_learns_optimum(
         assert head.objective_ == pytest.approx(best, rel=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::decaf.heads.linear.CSearchWarning")
 @pytest.mark.parametrize(  # of more and of fewer features than rows
     ("scale", "width"), [("none", 20), ("mean-norm", 120), ("unit-norm", 20), ("standard", 120)]
@@ -222,6 +225,7 @@ def test_solvers_agree_whatever_the_scale(
     assert difference < 0.02 * spread
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("solver", ["sklearn", "batched"])
 @pytest.mark.parametrize(("kind", "settings", "loss"), CASES)
 def test_search_is_a_cross_validation_of_plain_fits(

@@ -13,6 +13,7 @@ from decaf.errors import SettingError
 from decaf.heads import metrics
 
 
+@pytest.mark.slow
 @given(seed=st.integers(0, 10**6), classes=st.integers(3, 12), images=st.integers(1, 40))
 def test_as_scikit_learn_has_them(seed: int, classes: int, images: int) -> None:
     generator = np.random.default_rng(seed)

@@ -176,6 +176,7 @@ def measured(tmp_path: Path, files: dict[str, bytes]) -> dict[str, tuple[str, in
     }
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="the peak of memory is asked of the system")
 def test_bombs_are_refused_before_they_go_off(tmp_path: Path) -> None:
     files = {name: make() for name, make in BOMBS.items()}
@@ -193,6 +194,7 @@ def test_bombs_are_refused_before_they_go_off(tmp_path: Path) -> None:
     assert "unpacks to 1048576000 bytes from" in found["a zip of bzip2"][3]
 
 
+@pytest.mark.slow
 def test_a_large_scan_takes_what_its_pixels_take(tmp_path: Path) -> None:
     """A page of 35 million pixels, in one bit and with an alpha channel: no copies of the whole."""
     page = Image.fromarray(np.random.default_rng(0).integers(0, 2, (700, 500), np.uint8) * 255)
@@ -242,6 +244,7 @@ class TestArchives:
         (ref,) = collect(tmp_path / "a.zip").refs or ()
         assert len(ref.load()) == 12 << 20
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("pack", [bz2.compress, gzip.compress])
     def test_a_compressed_tar_is_unpacked_to_its_limit(
         self, tmp_path: Path, pack: Callable[[bytes], bytes]
@@ -268,6 +271,7 @@ class TestArchives:
             collect(tmp_path / "a.tar.gz")
         assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200 << 10
 
+    @pytest.mark.slow
     def test_the_kind_of_a_member_is_told_from_its_start(self, tmp_path: Path) -> None:
         (tmp_path / "a.zip").write_bytes(zip_member(100 << 20))
         (ref,) = collect(tmp_path / "a.zip").refs or ()

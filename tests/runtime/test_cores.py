@@ -62,6 +62,7 @@ def test_what_goes_wrong_in_a_thread_is_not_lost() -> None:
         share_out(work, range(7), torch.device("cpu"), small=True)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("two_threads")
 def test_a_fit_in_threads_repeats_to_the_bit() -> None:
     rng = np.random.default_rng(0)

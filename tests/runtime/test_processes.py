@@ -71,6 +71,7 @@ def test_alone_nothing_is_shared(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not World(CPU, 1, 2).chief
 
 
+@pytest.mark.slow
 @pytest.mark.faults
 @pytest.mark.parametrize("group", ["begun", "none"])
 def test_two_processes_share_what_rank_0_has(child_env: dict[str, str], group: str) -> None:

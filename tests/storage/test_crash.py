@@ -34,12 +34,14 @@ def broken(env: dict[str, str], *arguments: str) -> int:
     return tried
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux" or shutil.which("cc") is None, reason="needs Linux, cc")
 def test_broken_at_any_write_a_command_can_be_given_again(child_env: dict[str, str]) -> None:
     tried = broken(child_env, *COMMANDS, "--tries", str(TRIES))
     assert tried >= 6 * len(COMMANDS) * TRIES
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux" or shutil.which("cc") is None, reason="needs Linux, cc")
 def test_a_file_made_of_shards_is_broken_at_every_write(child_env: dict[str, str]) -> None:
     modes = ("kill", "torn", "EIO", "ENOSPC")

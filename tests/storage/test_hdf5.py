@@ -59,6 +59,7 @@ def test_what_is_written_is_in_the_file(tmp_path: Path) -> None:
     assert written(tmp_path / "a.h5") == EXPECTED
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", ["pwrite", "ftruncate", "preadv"])
 def test_whichever_call_fails_it_is_told_as_it_is_and_nothing_is_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str

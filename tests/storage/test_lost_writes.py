@@ -73,6 +73,7 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("write", "read"), [(features, read_features), (pack, read_pack)], ids=["features", "pack"]
 )

@@ -36,6 +36,7 @@ def read(data: bytes, name: str = "synsets", max_bytes: int = 1 << 20) -> Any:
     return read_matlab(data, [name], max_bytes=max_bytes)[name]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compressed", [False, True])
 def test_scipys_files_are_read(compressed: bool) -> None:
     found = read(mat(SYNSETS, compressed=compressed))
@@ -48,6 +49,7 @@ def test_scipys_files_are_read(compressed: bool) -> None:
         assert structure["children"] == children.ravel().tolist()
 
 
+@pytest.mark.slow
 def test_numbers_keep_their_shape_and_text_is_text() -> None:
     data = mat(SYNSETS)
     np.testing.assert_array_equal(read(data, "before"), np.eye(3))
@@ -60,6 +62,7 @@ def test_numbers_keep_their_shape_and_text_is_text() -> None:
     assert read(file.getvalue(), "strange") == [{"x": "a", "y": None}]
 
 
+@pytest.mark.slow
 def test_other_files_are_refused() -> None:
     with pytest.raises(InputError, match="not a MATLAB file of version 5"):
         read(b"MATLAB 7.3 MAT-file" + bytes(500))
@@ -87,12 +90,14 @@ def structures(shape: list[int], width: int, names: bytes, *fields: bytes) -> by
 HEADER = b"MATLAB 5.0".ljust(124) + b"\0\1IM"
 
 
+@pytest.mark.slow
 def test_structures_made_by_hand_are_read() -> None:
     number = matrix(6, [1, 1], b"", element(2, b"\7"))
     content = HEADER + structures([2, 1], 1, b"a", number, number)
     assert read(content, "s") == [{"a": [7.0]}] * 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "content",
     [
@@ -110,6 +115,7 @@ def test_a_header_that_promises_much_is_refused(content: bytes) -> None:
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.slow
 def test_a_small_file_that_unpacks_to_much() -> None:
     file = io.BytesIO()
     savemat(file, {"s": np.zeros((100, 1 << 17))}, do_compression=True)
@@ -118,6 +124,7 @@ def test_a_small_file_that_unpacks_to_much() -> None:
         read(file.getvalue(), "s", 1 << 22)
 
 
+@pytest.mark.slow
 @pytest.mark.faults
 def test_damage_is_refused_or_harmless() -> None:
     """Bytes changed and files cut short, some of which end the process that reads them."""

@@ -79,6 +79,7 @@ def many(count: int = 20_000, **changes: object) -> tuple[TrainSettings, Views]:
     return chosen, draw_views(chosen, 5, 96, 64)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("area", "ratio"), [((0.08, 1.0), (3 / 4, 4 / 3)), ((0.35, 1.0), (3 / 4, 4 / 3))]
 )

@@ -36,6 +36,7 @@ def probe(env: dict[str, str], *args: object) -> dict[str, int]:
     return found
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_a_run_goes_on_to_the_same_bits(
     pack_path: Path, tmp_path: Path, child_env: dict[str, str]
 ) -> None:
@@ -59,6 +60,7 @@ def small_disk(folder: Path, size: str) -> Iterator[Path]:
         subprocess.run(["umount", str(folder)], check=True)
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_told_and_the_run_can_go_on(
     pack_path: Path, tmp_path: Path, child_env: dict[str, str]
 ) -> None:

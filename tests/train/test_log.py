@@ -88,6 +88,7 @@ def test_events_are_tensorboards(tmp_path: Path) -> None:
     assert events.Scalars("validation/val_top1_error")[0].value == 75
 
 
+@pytest.mark.slow
 def test_curves_are_drawn_of_whatever_there_is(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     from PIL import Image

@@ -45,6 +45,7 @@ def rows(out: Path) -> list[dict[str, float]]:
         ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["normalised", "clipped", "papers"])
 def test_two_processes_make_the_weights_of_one(
     together: Path, pack_path: Path, tmp_path: Path, case: str
@@ -99,6 +100,7 @@ def until(condition: Callable[[], object], processes: list[subprocess.Popen[str]
         time.sleep(0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.faults
 def test_signals_deaths_and_going_on(
     pack_path: Path, tmp_path: Path, child_env: dict[str, str]

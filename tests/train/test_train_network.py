@@ -92,6 +92,7 @@ def other_classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_run_learns_and_leaves_all_it_should(
     pack_path: Path, tmp_path: Path, settings_of: Make
 ) -> None:
@@ -119,6 +120,7 @@ def test_a_run_learns_and_leaves_all_it_should(
     assert {name for name, _ in best[0]} == {"ants", "bees", "cats", "dogs"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("images", [16, 64, 80, 150])
 def test_a_stopped_run_goes_on_to_the_same_weights(
     pack_path: Path, tmp_path: Path, settings: TrainSettings, images: int
@@ -148,6 +150,7 @@ def test_resuming_what_is_finished_tells_the_result_again(
     assert load_weights(path).sha256 == first.sha256
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("schedule", ["cosine", "plateau"])
 def test_a_finished_run_goes_on_with_more_epochs(
     schedule: str,
@@ -187,6 +190,7 @@ def test_a_finished_run_goes_on_with_more_epochs(
         go(pack_path, out, short, resume=True)
 
 
+@pytest.mark.slow
 def test_curves_that_a_kill_left_out_are_drawn_by_resuming(
     pack_path: Path,
     tmp_path: Path,
@@ -225,6 +229,7 @@ def damage_all(_data: bytes) -> bytes:
     return b""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", [damage_cut, damage_byte, damage_header, damage_all])
 @pytest.mark.parametrize("keep", [1, 3])
 def test_a_damaged_checkpoint_is_passed_over(
@@ -362,6 +367,7 @@ def test_an_exploding_loss_ends_the_run_and_keeps_what_was_good(
     assert all(bool(torch.isfinite(tensor.double()).all()) for tensor in tensors.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["network", "average"])
 def test_a_broken_weight_ends_the_run_and_keeps_what_was_good(
     pack_path: Path,
@@ -402,6 +408,7 @@ def test_a_loss_that_is_no_number_is_told(
         go(pack_path, tmp_path / "run", settings)
 
 
+@pytest.mark.slow
 def test_a_pack_that_fails_in_the_middle_is_told_and_nothing_hangs(
     pack_path: Path, tmp_path: Path, settings: TrainSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -450,6 +457,7 @@ def test_not_enough_disk_is_told_beforehand(
     monkeypatch.undo()
 
 
+@pytest.mark.slow
 def test_test_images_validate_only_where_asked_for(
     other_classes: Path, tmp_path: Path, settings_of: Make
 ) -> None:
@@ -552,6 +560,7 @@ def test_going_on_from_weights(
         )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_going_on_with_batch_normalisation_begins_with_what_the_weights_compute(
     pack_path: Path, tmp_path: Path, settings_of: Make
 ) -> None:
@@ -641,6 +650,7 @@ def test_missing_libraries_are_told_beforehand(
     assert not (tmp_path / "run/tensorboard").exists()
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow(pack_path: Path, tmp_path: Path, settings_of: Make) -> None:
     process, seen = psutil.Process(), []
 

@@ -58,6 +58,7 @@ def parameters(trainer: Trainer) -> dict[str, np.ndarray]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
@@ -145,6 +146,7 @@ def test_sums_tell_of_the_training(settings_of: Make) -> None:
     torch.testing.assert_close(trainer.sums, torch.tensor([48.0, losses, wrong]).double())
 
 
+@pytest.mark.slow
 def test_what_is_restored_goes_on_as_it_would_have(settings_of: Make) -> None:
     for changes in ({}, {"optimizer": "adamw", "nesterov": False}, {"precision": "bf16"}):
         settings = settings_of(dropout=0.5, **changes)

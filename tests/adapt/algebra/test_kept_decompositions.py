@@ -30,6 +30,7 @@ def two_domains(n_s: int, n_t: int, d: int) -> tuple[np.ndarray, ...]:
 METHODS = ["GFK", "DLID", "CORAL", "SubspaceAlignment", "TCA", "JDA"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "n_s", "n_t", "d"),
     [
@@ -81,6 +82,7 @@ def test_a_result_is_made_once() -> None:
     assert len(made) == 7
 
 
+@pytest.mark.slow
 def test_read_only_arrays_are_hashed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     hashed = []
     digest = memory._digest

@@ -29,6 +29,7 @@ def rows(n: int, d: int, seed: int = 0) -> np.ndarray:
 
 
 # The last two are larger than what is decomposed completely.
+@pytest.mark.slow
 @pytest.mark.parametrize(("n", "d"), [(30, 50), (50, 30), (20, 20), (560, 600), (600, 560)])
 def test_components_are_scikit_learns(n: int, d: int) -> None:
     X = rows(n, d)

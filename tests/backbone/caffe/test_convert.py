@@ -367,6 +367,7 @@ def test_any_bytes_are_no_mean_image(tmp_path, data):
         read_mean(tmp_path / "m.binaryproto")
 
 
+@pytest.mark.slow
 @settings(
     max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

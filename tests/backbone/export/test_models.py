@@ -60,6 +60,7 @@ def assert_same(found, right):
     assert np.abs(found - right).max() <= 1e-5 * np.abs(right).max()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mean_image", [False, True], ids=["mean colour", "mean image"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_layer_is_what_the_network_gives(kind, mean_image, small_weights, pixels, tmp_path):
@@ -190,6 +191,7 @@ def test_the_metadata(small_weights, tmp_path):
     assert "resize the shorter side to 108 pixels, keeping" in onnx.load(path).doc_string
 
 
+@pytest.mark.slow
 def test_a_program_of_torch(small_weights, pixels, tmp_path):
     weights = small_weights(ARCH, lrn=LRNSpec(size=3, k=1.5, after="pool"), mean_image=True)
     path = tmp_path / "model.pt2"

@@ -18,6 +18,7 @@ GREY = (120.0, 115.0, 105.0)
 NAMES = [f"class {number}" for number in range(10)]
 
 
+@pytest.mark.slow
 def test_torchvisions(tmp_path, torchvision_state):
     state = torchvision_state(3)
     torch.save(state, tmp_path / "alexnet.pth")
@@ -53,6 +54,7 @@ def test_decafs_own(tmp_path, narrow):
     assert import_weights(tmp_path / "w.safetensors").sha256 == weights.sha256
 
 
+@pytest.mark.slow
 def test_an_architecture_is_told_by_its_sizes_not_by_its_name(tmp_path, narrow):
     spec = dataclasses.replace(narrow("alexnet-64"), hidden=(4096, 4096))
     weights = Weights.of("x", spec, default_preprocess("alexnet-64"), random_state(spec, 0))

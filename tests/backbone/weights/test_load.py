@@ -16,6 +16,7 @@ from decaf.errors import WeightsError
 from decaf.images.spec import named_preprocess
 
 
+@pytest.mark.slow
 def test_random_weights_have_one_name_for_the_same_numbers():
     short = load_weights("random:7:alexnet-64")
     long = load_weights("random:007:alexnet-64:he")
@@ -27,6 +28,7 @@ def test_random_weights_have_one_name_for_the_same_numbers():
     assert (short.class_names, short.metrics, short.mean_image) == ((), {}, None)
 
 
+@pytest.mark.slow
 def test_random_weights_are_of_the_2012_network_by_default():
     weights = load_weights("random:0")
     assert (weights.name, weights.spec) == ("random:0", architecture("alexnet-2012"))
@@ -89,6 +91,7 @@ def test_the_packaged_weights(monkeypatch, tmp_path, narrow):
     assert load_weights("imagenet-distilled").sha256 == made.sha256
 
 
+@pytest.mark.slow
 def test_the_default_weights_come_with_decaf():
     path = registry._PACKAGED / f"{registry.DEFAULT_WEIGHTS}.safetensors"
     assert path.stat().st_size < 32e6
@@ -100,6 +103,7 @@ def test_the_default_weights_come_with_decaf():
     assert weights.sha256 in path.with_suffix(".md").read_text()
 
 
+@pytest.mark.slow
 def test_the_default_weights_know_photographs(shared_data):
     """Of ten classes among 1,000; of the images those named after ImageNet's validation set."""
     from decaf.backbone.model import load_backbone
@@ -202,6 +206,7 @@ def test_imagenet_without_a_network_names_the_file_and_the_folder(monkeypatch, t
     )
 
 
+@pytest.mark.slow
 def test_imagenet_refuses_another_file_of_that_name(monkeypatch, tmp_path, torchvision_state):
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     (tmp_path / "checkpoints").mkdir()
@@ -210,6 +215,7 @@ def test_imagenet_refuses_another_file_of_that_name(monkeypatch, tmp_path, torch
         load_weights("imagenet")
 
 
+@pytest.mark.slow
 def test_imagenet_from_torchvisions_download(monkeypatch, tmp_path, torchvision_state):
     """The download puts a file where torchvision does; its hash alone is made to fit."""
     path = tmp_path / "checkpoints" / IMAGENET

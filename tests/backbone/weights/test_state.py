@@ -39,6 +39,7 @@ def test_paper():
         assert abs(state[name].std().item() / 0.01 - 1) < 5 / math.sqrt(2 * n)
 
 
+@pytest.mark.slow
 def test_the_seed_alone_decides():
     expected = state_sha256(random_state(SPEC, 3))
     assert state_sha256(random_state(SPEC, 4)) != expected
@@ -53,6 +54,7 @@ def test_the_seed_alone_decides():
     assert torch.equal(torch.get_rng_state(), before)
 
 
+@pytest.mark.slow
 def test_the_number_of_threads_does_not():
     threads = torch.get_num_threads()
     expected = state_sha256(random_state(SPEC, 3))

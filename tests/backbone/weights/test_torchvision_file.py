@@ -19,6 +19,7 @@ def path(tmp_path):
     return tmp_path / "w.pth"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
 def test_a_torchvision_file(path, torchvision_state, zipped):
     state = torchvision_state(7)
@@ -33,6 +34,7 @@ def test_a_torchvision_file(path, torchvision_state, zipped):
     assert torch.equal(weights.state["fc8.bias"], state["classifier.6.bias"])
 
 
+@pytest.mark.slow
 def test_the_usual_wrappings_are_the_same_weights(path, torchvision_state):
     plain = torchvision_state(7)
     torch.save(plain, path)
@@ -92,6 +94,7 @@ def test_what_is_no_state_dict_of_alexnet(path, content, text):
         read_torchvision_file(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("key", "tensor", "text"),
     [

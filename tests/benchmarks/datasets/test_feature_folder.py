@@ -18,6 +18,7 @@ def write(file: Path, n: int = 8, d: int = 5, classes: int = 2, seed: int = 0) -
     return rows
 
 
+@pytest.mark.slow
 def test_office_caltech(tmp_path: Path) -> None:
     kept = {}
     for seed, name in enumerate(("amazon", "Caltech10", "dslr", "webcam")):
@@ -40,6 +41,7 @@ def test_office_caltech(tmp_path: Path) -> None:
     assert decaf.rows.shape == (32, 7)
 
 
+@pytest.mark.slow
 def test_any_features_and_what_changes_the_fingerprint(tmp_path: Path) -> None:
     for seed, name in enumerate(("photo", "art_painting")):
         write(tmp_path / f"{name}_fc6.mat", seed=seed)
@@ -53,6 +55,7 @@ def test_any_features_and_what_changes_the_fingerprint(tmp_path: Path) -> None:
     assert read_feature_folder(tmp_path)[0].fingerprint != first.fingerprint
 
 
+@pytest.mark.slow
 def test_mistakes(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="No such file"):
         read_feature_folder(tmp_path / "none")
@@ -72,6 +75,7 @@ def test_mistakes(tmp_path: Path) -> None:
         read_feature_folder(tmp_path)
 
 
+@pytest.mark.slow
 def test_rows_that_are_no_histograms(tmp_path: Path) -> None:
     rows = np.ones((4, 3))
     rows[2] = 0

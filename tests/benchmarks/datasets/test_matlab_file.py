@@ -20,6 +20,7 @@ def rows_and_labels(n: int = 6, d: int = 4) -> dict[str, np.ndarray]:
     return {"fts": random.random((n, d)), "labels": (1 + np.arange(n) % 3)[:, None]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("packed", "name", "dtype"),
     [
@@ -42,12 +43,14 @@ def test_what_scipy_writes(tmp_path: Path, packed: bool, name: str, dtype: str) 
     assert labels.tolist() == [1, 2, 3, 1, 2, 3]
 
 
+@pytest.mark.slow
 def test_one_row_of_one_number(tmp_path: Path) -> None:
     savemat(tmp_path / "a.mat", {"fts": 2.0, "labels": 7})
     rows, labels = read_matlab_features(tmp_path / "a.mat")
     assert (rows.tolist(), labels.tolist()) == ([[2.0]], [7])
 
 
+@pytest.mark.slow
 def test_a_file_of_a_big_endian_machine(tmp_path: Path) -> None:
     """Put together by hand: flags, sides, name and numbers of two matrices."""
 
@@ -68,6 +71,7 @@ def test_a_file_of_a_big_endian_machine(tmp_path: Path) -> None:
     assert labels.tolist() == [5, 6]
 
 
+@pytest.mark.slow
 def test_labels_may_lie_in_a_row_and_other_variables_beside_them(tmp_path: Path) -> None:
     content = rows_and_labels()
     other = {"note": "text", "cells": np.array([[1, "a"]], dtype=object)}
@@ -75,6 +79,7 @@ def test_labels_may_lie_in_a_row_and_other_variables_beside_them(tmp_path: Path)
     assert read_matlab_features(tmp_path / "a.mat")[1].shape == (6,)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -47,6 +47,7 @@ def test_the_published_counts() -> None:
     assert len({scene_of(name.encode()) for name in FIRST_RELEASE}) == 15
 
 
+@pytest.mark.slow
 def test_both_forms_are_the_same_images(one_folder: Path, two_halves: Path) -> None:
     one, two = read_scene15(one_folder), read_scene15(two_halves)
     assert len(one) == 4_485

@@ -149,6 +149,7 @@ def test_colours_are_those_of_the_page_in_which_the_chart_stands(lines: Lines) -
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("log_x", [False, True])
 @pytest.mark.parametrize(
     "series",
@@ -159,6 +160,7 @@ def test_little_data_can_be_drawn(series: tuple[Series, ...], log_x: bool) -> No
     assert not re.search("nan|inf", ET.tostring(svg, encoding="unicode"))
 
 
+@pytest.mark.slow
 @settings(max_examples=10, deadline=None)
 @given(st.lists(st.text(st.characters(codec=None), max_size=60), min_size=1, max_size=3))
 def test_the_file_is_well_formed_whatever_the_names(names: list[str]) -> None:

@@ -197,6 +197,7 @@ def named(a: str, b: str, c: str) -> BenchmarkReport:
     )
 
 
+@pytest.mark.slow
 @settings(max_examples=10, deadline=None)
 @given(st.lists(names, min_size=3, max_size=3, unique=True))
 def test_no_name_becomes_markup(given_names: list[str]) -> None:
@@ -220,6 +221,7 @@ def _tags(page: str) -> list[str]:
     return sorted(tag for tag, _ in Reader(rest).elements if tag != "p")
 
 
+@pytest.mark.slow
 def test_a_hundred_classes_stay_below_three_megabytes(images: Path) -> None:
     classes = tuple(f"class_{k:03}" for k in range(102))
     counts = np.random.default_rng(0).poisson(1.0, (102, 102)) + 60 * np.eye(102, dtype=int)

@@ -31,6 +31,7 @@ def probe(path: Path, seed: int, env: dict[str, str]) -> dict[str, int]:
     return seen
 
 
+@pytest.mark.slow
 @pytest.mark.faults
 def test_damage_is_refused_or_harmless(
     write_features: Callable[..., Path], tmp_path: Path, child_env: dict[str, str]
@@ -40,6 +41,7 @@ def test_damage_is_refused_or_harmless(
     assert seen["refused"] > COPIES // 2
 
 
+@pytest.mark.slow
 @pytest.mark.faults
 def test_metadata_without_checksums_does_not_crash_the_reader(
     write_features: Callable[..., Path],

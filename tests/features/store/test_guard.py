@@ -335,6 +335,7 @@ TRICKS: dict[str, tuple[Change, str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trick", TRICKS)
 def test_a_trick_is_refused(feature_file: Path, trick: str) -> None:
     change, expected = TRICKS[trick]

@@ -23,6 +23,7 @@ def objective(X: np.ndarray, y: np.ndarray, cost: np.ndarray, w: np.ndarray) -> 
     return float(0.5 * w @ w + cost @ np.maximum(0, 1 - y * (X @ w)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kept", [True, False])
 def test_it_finds_the_optimum_of_scikit_learn(kept: bool) -> None:
     X, signs, cost = problem(40, 4, 0)

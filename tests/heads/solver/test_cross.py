@@ -24,6 +24,7 @@ def halves(n: int) -> list[tuple[np.ndarray, np.ndarray]]:
     return [(order[: n // 2], order[n // 2 :]), (order[n // 2 :], order[: n // 2])]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
 @pytest.mark.parametrize("shape", [(80, 100, 4), (260, 10, 3), (60, 90, 2)])
 @pytest.mark.parametrize("loss", LOSSES)

@@ -28,6 +28,7 @@ PLAIN = {
 MARGINS = [-6.0, -0.5, 0.9, 1.0, 2.5, 8.0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("deviation", [1e-3, 0.2, 1.0, 4.0])
 @pytest.mark.parametrize("expected", PLAIN)
 def test_expected_losses_are_the_integrals(expected, deviation: float) -> None:
@@ -94,6 +95,7 @@ def test_gradient_agrees_with_differences(name: str, k: int) -> None:
         assert float((gradient * way).sum()) == pytest.approx(float(up - down) / 2e-5, rel=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LOSSES)
 def test_agrees_with_the_mean_over_true_masks(name: str) -> None:
     """Gaussian margins are near the truth of Monte Carlo; the multinomial form is a bound."""
@@ -158,6 +160,7 @@ def test_the_gradient_is_gone_at_the_solution(loss: str) -> None:
     assert 0.5 * float(at.gradient.square().sum()) < 1e-4 * found.objective
 
 
+@pytest.mark.slow
 def test_matches_training_on_many_corrupted_copies() -> None:
     """scikit-learn on 300 masked copies of each row, each with a three-hundredth of C."""
     X, codes = data(40, 200, 2)
@@ -176,6 +179,7 @@ def test_matches_training_on_many_corrupted_copies() -> None:
     assert found.objective == pytest.approx(theirs, rel=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", LOSSES)
 def test_hardly_any_dropout_is_none(loss: str) -> None:
     X, codes = data()

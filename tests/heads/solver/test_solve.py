@@ -61,6 +61,7 @@ def theirs(problem: Problem, loss: str, C: float) -> float:
     return objective(problem, loss, C, np.array(coef), np.array(b))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("C", [0.01, 1.0])
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("shape", SHAPES)
@@ -77,6 +78,7 @@ def test_reaches_the_optimum(shape: str, loss: str, C: float) -> None:
     assert ours * (1 - found.gap) <= best * (1 + 1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("shape", SHAPES)
 def test_row_weights_multiply_c(shape: str, loss: str) -> None:
@@ -91,6 +93,7 @@ def test_row_weights_multiply_c(shape: str, loss: str) -> None:
     np.testing.assert_allclose(found.coef, copies.coef, atol=3e-3 * np.abs(copies.coef).max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("C", [1e-6, 1e5])
 def test_extreme_c_on_awkward_rows_is_solved_or_says_so(loss: str, C: float) -> None:
@@ -141,6 +144,7 @@ def test_large_problems_begin_in_float32_and_reach_the_same(
     assert found.objective <= exact.objective * (1 + 1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_path_gives_what_single_fits_give_in_the_order_of_cs(shape: str, loss: str) -> None:

@@ -25,6 +25,7 @@ def _fresh() -> object:
     jpeg_decoder.cache_clear()
 
 
+@pytest.mark.slow
 def test_torchvision_is_not_imported_and_can_be_afterwards() -> None:
     if jpeg_decoder() is None:
         pytest.skip("torchvision is built without its decoder")

@@ -68,6 +68,7 @@ def test_one_of_several_datasets(tmp_path: Path, stimuli: np.ndarray) -> None:
         collect(f"{tmp_path}/stim.h5:c")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 1])
 def test_rows_are_those_of_the_array_in_memory(
     tmp_path: Path, stimuli: np.ndarray, workers: int
@@ -77,6 +78,7 @@ def test_rows_are_those_of_the_array_in_memory(
     np.testing.assert_array_equal(rows, decaf.extract(stimuli, weights=WEIGHTS))
 
 
+@pytest.mark.slow
 def test_extraction_verification_and_a_classifier(tmp_path: Path, stimuli: np.ndarray) -> None:
     with h5py.File(tmp_path / "stim.h5", "w") as file:
         file["images"] = np.concatenate([stimuli, stimuli // 2])

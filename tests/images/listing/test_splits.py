@@ -66,6 +66,7 @@ def test_no_group_is_in_two_folds(rows: list[tuple[int, int]], folds: int, seed:
         assert set(codes[fold == number].tolist()) <= set(codes[fold != number].tolist())
 
 
+@pytest.mark.slow
 @settings(max_examples=50, deadline=None)
 @given(st.integers(0, 99), st.integers(2, 4), st.integers(1, 6))
 def test_classes_of_many_groups_keep_their_shares(seed: int, classes: int, size: int) -> None:

@@ -89,6 +89,7 @@ def prepared(
     return [found[row] for row in range(len(paths))]
 
 
+@pytest.mark.slow
 def test_few_plain_images_start_no_process_and_have_the_same_pixels(images: Path) -> None:
     paths = [*sorted(images.glob("*.png")), *sorted(images.glob("*.jpg")), images / "gone.png"]
     here = prepared(paths)
@@ -100,6 +101,7 @@ def test_few_plain_images_start_no_process_and_have_the_same_pixels(images: Path
         np.testing.assert_array_equal(pixels, expected)
 
 
+@pytest.mark.slow
 def test_what_could_hang_a_decoder_is_given_to_a_process(
     images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -115,6 +117,7 @@ def test_what_could_hang_a_decoder_is_given_to_a_process(
             assert not is_plain(ImageRef(os.fsencode(images / "0.png")))
 
 
+@pytest.mark.slow
 def test_processes_wait_for_the_next_call(images: Path) -> None:
     many = sorted(images.glob("*.png")) * FEW
     first = prepared(many)
@@ -150,6 +153,7 @@ def test_a_server_started_ahead_is_the_one_that_is_used(images: Path) -> None:
             assert not servers()
 
 
+@pytest.mark.slow
 def test_names_are_those_of_the_folder_of_the_call(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -161,6 +165,7 @@ def test_names_are_those_of_the_folder_of_the_call(
     assert (ours.status, gone.status) == ("ok", "missing")
 
 
+@pytest.mark.slow
 def test_no_file_stays_open_between_calls(images: Path, tmp_path: Path) -> None:
     """One that was replaced is read anew, and others may write to it."""
     path = tmp_path / "stimuli.h5"
@@ -180,6 +185,7 @@ def test_no_file_stays_open_between_calls(images: Path, tmp_path: Path) -> None:
         assert not psutil.Process(server).children()
 
 
+@pytest.mark.slow
 def test_a_pool_that_is_at_work_is_not_kept(images: Path) -> None:
     listed = collect(images / "0.png", labels="none")
     assert listed.refs is not None
@@ -189,6 +195,7 @@ def test_a_pool_that_is_at_work_is_not_kept(images: Path) -> None:
     assert prepared([images / "0.png"], workers=2)[0][0].status == "ok"
 
 
+@pytest.mark.slow
 def test_a_server_that_died_meanwhile_is_started_anew(images: Path) -> None:
     prepared([images / "0.png"], workers=2)
     (server,) = servers()
@@ -196,6 +203,7 @@ def test_a_server_that_died_meanwhile_is_started_anew(images: Path) -> None:
     assert prepared([images / "0.png"], workers=2)[0][0].status == "ok"
 
 
+@pytest.mark.slow
 def test_threads_have_pools_of_their_own_and_one_is_kept(images: Path) -> None:
     statuses: list[str] = []
 
@@ -213,6 +221,7 @@ def test_threads_have_pools_of_their_own_and_one_is_kept(images: Path) -> None:
     assert len(servers()) == 1
 
 
+@pytest.mark.slow
 def test_a_forked_process_leaves_the_processes_of_its_parent_alone(images: Path) -> None:
     code = CODE + (
         "name = sys.argv[1]\n"
@@ -230,6 +239,7 @@ def test_a_forked_process_leaves_the_processes_of_its_parent_alone(images: Path)
     assert (done.stdout, done.stderr, done.returncode) == ("done\n", "", 0)
 
 
+@pytest.mark.slow
 def test_processes_end_with_the_one_that_kept_them(images: Path) -> None:
     code = CODE + (
         "import psutil\n"

@@ -118,11 +118,15 @@ def pool_of(workers: int, **rest: float) -> Iterator[DecodePool]:
 
 
 def decoders(parent: int | None = None) -> list[psutil.Process]:
-    """Return the server and its workers, those that are still running."""
+    """Return the server and its workers, those that are still running.
+
+    Other tests may have left children of other kinds, such as a resource tracker.
+    """
     alive = []
     for process in psutil.Process(parent).children(recursive=True):
         with contextlib.suppress(psutil.NoSuchProcess):
-            if process.status() != psutil.STATUS_ZOMBIE:
+            decodes = "decaf.images.workers" in " ".join(process.cmdline())
+            if decodes and process.status() != psutil.STATUS_ZOMBIE:
                 alive.append(process)
     return alive
 
@@ -140,6 +144,7 @@ def until(condition: Callable[[], object], what: str) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.faults
 def test_processes_that_are_killed_again_and_again_lose_nothing(
     photographs: list[Path], pixels: list[np.ndarray]
@@ -168,6 +173,7 @@ def test_processes_that_are_killed_again_and_again_lose_nothing(
         np.testing.assert_array_equal(job.out, pixels[row])
 
 
+@pytest.mark.slow
 @pytest.mark.faults
 @pytest.mark.usefixtures("poisoned")
 def test_an_image_that_kills_or_hangs_its_process_is_told_from_its_neighbours(
@@ -211,6 +217,7 @@ def test_a_server_that_cannot_start_is_an_error_and_not_an_endless_loop(
         prepared(pool, jobs_of(photographs))
 
 
+@pytest.mark.slow
 @pytest.mark.faults
 @pytest.mark.usefixtures("poisoned")
 def test_no_process_outlives_a_parent_that_is_killed(tmp_path: Path) -> None:
@@ -295,6 +302,7 @@ def test_answers_that_make_no_sense_are_refused(
     assert len(child.jobs) == 1
 
 
+@pytest.mark.slow
 def test_an_answer_that_stops_in_its_middle_is_not_waited_for_for_ever(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -312,6 +320,7 @@ def test_an_answer_that_stops_in_its_middle_is_not_waited_for_for_ever(
     process.close()
 
 
+@pytest.mark.slow
 def test_no_module_of_the_current_folder_is_imported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -40,6 +40,7 @@ def command(pack: Path, teacher: Path, out: Path, *more: str) -> list[str]:
     return [*what, *SHORT, *QUIET, *more]
 
 
+@pytest.mark.slow
 @pytest.mark.faults
 @pytest.mark.parametrize("views", ["2", "0"])
 def test_killed_at_any_moment_it_goes_on_to_the_same_bits(
@@ -57,7 +58,7 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_bits(
     seconds = time.monotonic() - began
     whole = load_weights(tmp_path / "whole" / "weights.safetensors")
     out, chance, steps = tmp_path / "out", random.Random(time.time_ns()), set()
-    for _ in range(4):
+    for _ in range(2):
         child = subprocess.Popen(
             [sys.executable, *command(pack_path, teacher, out, *more)], env=env
         )
@@ -75,6 +76,7 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_bits(
     assert weights.sha256 == whole.sha256, f"killed at {sorted(steps)}"
 
 
+@pytest.mark.slow
 def test_two_processes_learn_what_one_does(
     pack_path: Path, teacher: Path, tmp_path: Path, child_env: dict[str, str]
 ) -> None:
@@ -102,6 +104,7 @@ def test_two_processes_learn_what_one_does(
         assert float((tensor - two.state[key]).abs().max()) < 2e-2 * max(scale, 1e-3), key
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("more", "told"),
     [

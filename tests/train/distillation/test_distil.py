@@ -63,6 +63,7 @@ def loose(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("taught", [{"views": 2}, {"views": 0, "mixing": "both"}], ids=str)
 def test_a_student_learns_what_its_teacher_says(
     teach: Teach,
@@ -89,6 +90,7 @@ def test_a_student_learns_what_its_teacher_says(
     assert result.validation.top1_error < 25
 
 
+@pytest.mark.slow
 def test_sources_without_validation_images_are_divided_by_contents(
     teach: Teach, loose: Path, tmp_path: Path
 ) -> None:
@@ -106,6 +108,7 @@ def test_sources_without_validation_images_are_divided_by_contents(
     assert other.validation.images - result.validation.images in (0, 1)
 
 
+@pytest.mark.slow
 def test_stopped_anywhere_a_run_goes_on_to_the_same_bits(
     teach: Teach, pack_path: Path, tmp_path: Path
 ) -> None:
@@ -128,6 +131,7 @@ def test_stopped_anywhere_a_run_goes_on_to_the_same_bits(
         assert bits(teach(pack_path, out, taught=taught, resume=True)) == whole
 
 
+@pytest.mark.slow
 def test_answers_are_computed_once(
     teach: Teach, card: TeacherCard, pack_path: Path, loose: Path, tmp_path: Path
 ) -> None:
@@ -152,6 +156,7 @@ def test_answers_are_computed_once(
     assert asked([pack_path, loose], "sixth", 2) == 0
 
 
+@pytest.mark.slow
 def test_answers_are_to_images_as_they_are_stored(
     teach: Teach, card: TeacherCard, photographs: Path, tmp_path: Path
 ) -> None:

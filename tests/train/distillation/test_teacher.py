@@ -60,6 +60,7 @@ def test_a_module_answers_normalised_pixels(card: TeacherCard, pixels: Tensor) -
     assert teacher.identity()["engine"] == f"torch {torch.__version__} cpu fp32"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
 def test_an_onnx_file_answers_as_its_module(
     card: TeacherCard, pixels: Tensor, tmp_path: Path, engine: str
@@ -134,6 +135,7 @@ def test_probabilities_become_logits(card: TeacherCard, pixels: Tensor) -> None:
         wrong.answers(pixels)
 
 
+@pytest.mark.slow
 def test_what_decaf_exports_needs_no_card(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     out = tmp_path / "own.onnx"
@@ -154,6 +156,7 @@ def test_what_decaf_exports_needs_no_card(tmp_path: Path) -> None:
     torch.testing.assert_close(teacher.answers(views), same.answers(views), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_weights_teach_with_their_logits() -> None:
     teacher = load_teacher("random:3:alexnet-64")
     backbone = load_backbone("random:3:alexnet-64")

@@ -108,6 +108,7 @@ def test_quality_is_that_of_the_jpegs(shared_dataset: Path, tmp_path: Path, make
     assert sizes[0] < sizes[1]
 
 
+@pytest.mark.slow
 def test_processes_give_the_same_pack_to_the_byte(
     shared_dataset: Path, tmp_path: Path, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -330,6 +331,7 @@ def test_an_image_that_changed_meanwhile_is_told(
         np.testing.assert_array_equal(first, third)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "said"),
     [

@@ -29,6 +29,7 @@ def test_two_runs_do_not_write_at_once(
     make(dataset, tmp_path / "p", progress=again).close()
 
 
+@pytest.mark.slow
 def test_a_command_that_is_told_to_stop_keeps_what_is_done(
     dataset: Path, tmp_path: Path, child_env: dict[str, str]
 ) -> None:

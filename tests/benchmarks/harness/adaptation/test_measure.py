@@ -38,6 +38,7 @@ def column(
     return make_column(make_domains())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("setting", "method"),
     [(each, m) for each in SETTINGS for m in methods_in(each, METHODS)],
@@ -118,6 +119,7 @@ def test_accuracies_of_classes_of_different_size() -> None:
     assert outcome.mean_per_class == pytest.approx(75)
 
 
+@pytest.mark.slow
 def test_finished_results_are_kept_and_repeat(column: FeatureColumn, tmp_path: Path) -> None:
     store = ResultStore(tmp_path)
     rows = methods_of(["svm-s", "svm-t", "gfk-1nn"])
@@ -156,6 +158,7 @@ def test_finished_results_are_kept_and_repeat(column: FeatureColumn, tmp_path: P
     assert "4 fitted" in told[5]
 
 
+@pytest.mark.slow
 def test_what_is_remembered_between_fits_changes_no_answer(column: FeatureColumn) -> None:
     both = (*PAIR, ("webcam", "amazon"))
     fits = measure_column(column, lambda each: methods_in(each, METHODS), both, SETTINGS, C=1.0)
@@ -167,6 +170,7 @@ def test_what_is_remembered_between_fits_changes_no_answer(column: FeatureColumn
         assert abs(sum(fit.outcome.right) - right) <= 1, (fit.method.key, fit.setting)
 
 
+@pytest.mark.slow
 def test_pairs_of_one_target_come_together(
     make_domains: Callable[..., DomainSet], make_column: Callable[..., FeatureColumn]
 ) -> None:

@@ -51,6 +51,7 @@ def settings(tmp_path: Path, **more: Any) -> AdaptationSettings:
     return AdaptationSettings(**{**given, **more})
 
 
+@pytest.mark.slow
 def test_ready_features_become_a_report(tmp_path: Path, ready: tuple[ReadyFeatures, ...]) -> None:
     told: list[str] = []
     report = run_adaptation(ready, settings(tmp_path), tmp_path / "out", tell=told.append)
@@ -103,6 +104,7 @@ def test_the_papers_numbers_stand_beside_its_own_pair_alone(
     assert not any(sources.values())
 
 
+@pytest.mark.slow
 def test_splits_can_be_given_back(tmp_path: Path, ready: tuple[ReadyFeatures, ...]) -> None:
     one = settings(tmp_path, layers=("decaf",), seed=3, pairs=(("amazon", "webcam"),))
     first = run_adaptation(ready, one, tmp_path / "out")
@@ -120,6 +122,7 @@ def test_splits_can_be_given_back(tmp_path: Path, ready: tuple[ReadyFeatures, ..
         run_adaptation(ready, replace(given, layers=()), tmp_path / "out")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -155,6 +158,7 @@ def blas_threads() -> int:
     return max(pools, default=1)
 
 
+@pytest.mark.slow
 def test_fits_leave_half_of_the_cores(tmp_path: Path, ready: tuple[ReadyFeatures, ...]) -> None:
     seen: list[int] = []
 
@@ -168,6 +172,7 @@ def test_fits_leave_half_of_the_cores(tmp_path: Path, ready: tuple[ReadyFeatures
     assert set(seen) == {2}
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on(tmp_path: Path, ready: tuple[ReadyFeatures, ...]) -> None:
     stop = threading.Event()
     told: list[str] = []
@@ -185,6 +190,7 @@ def test_a_stopped_run_goes_on(tmp_path: Path, ready: tuple[ReadyFeatures, ...])
     assert [("from the cache" in line) for line in places[:3]] == [True, True, False]
 
 
+@pytest.mark.slow
 def test_images(tmp_path: Path, images: list[np.ndarray], labels: np.ndarray) -> None:
     """Of two domains one image cannot be read, and one is a copy of the other domain's."""
     root = tmp_path / "animals"

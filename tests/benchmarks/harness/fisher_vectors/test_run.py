@@ -88,6 +88,7 @@ def test_a_vocabulary_is_of_its_own_images_alone(photos: list[Path], tmp_path: P
     assert (before[1] != after[1]).any()
 
 
+@pytest.mark.slow
 def test_splits_at_once_are_the_splits_one_by_one(photos: list[Path]) -> None:
     halves = [list(range(start, COUNT, 2)) for start in (0, 1)]
     together = fisher_vectors_of_splits(photos, vocabulary_rows=halves, settings=SMALL, workers=0)
@@ -142,6 +143,7 @@ def test_what_was_made_otherwise_is_not_used(what: str, photos: list[Path], tmp_
     assert identity(**changed.get(what, {})) != before
 
 
+@pytest.mark.slow
 @pytest.mark.faults
 def test_a_killed_run_goes_on_where_it_stood(
     photos: list[Path], tmp_path: Path, child_env: dict[str, str]

@@ -49,6 +49,7 @@ def test_work_that_is_to_stop_gives_what_was_begun() -> None:
     assert found == [0, 1]
 
 
+@pytest.mark.slow
 @pytest.mark.faults
 @pytest.mark.parametrize("whom", ["all", "one", "none"])
 def test_processes_that_end(whom: str, child_env: dict[str, str]) -> None:

@@ -60,6 +60,7 @@ def table(report: BenchmarkReport, number: int = 0) -> Table:
     return found[number]
 
 
+@pytest.mark.slow
 def test_a_report_from_end_to_end(
     folder: Path, settings: BenchmarkSettings, tmp_path: Path
 ) -> None:
@@ -111,6 +112,7 @@ def test_a_report_from_end_to_end(
     assert {"animals.json", "animals.md", "animals.html"} <= names
 
 
+@pytest.mark.slow
 def test_a_second_run_computes_nothing_and_repeats_every_digit(
     folder: Path, settings: BenchmarkSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -179,6 +181,7 @@ def test_copies_of_training_images_among_the_test_images_are_told(
     assert report.notes[0].startswith("1 test images of a split are copies, byte for byte, of")
 
 
+@pytest.mark.slow
 def test_the_baseline_of_random_weights(
     folder: Path, settings: BenchmarkSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
