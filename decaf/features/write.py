@@ -77,8 +77,18 @@ def write_features(
 class _FeatureOutput(ShardedFile[Rows]):
     noun, error, rows = "feature file", FeatureFileError, Rows
 
-    def __init__(self, path: Path, extraction: Extraction, **how: Any) -> None:
-        super().__init__(path, extraction.images, **how)
+    def __init__(
+        self,
+        path: Path,
+        extraction: Extraction,
+        *,
+        overwrite: bool,
+        raise_bad: bool,
+        stop: threading.Event | None,
+    ) -> None:
+        super().__init__(
+            path, extraction.images, overwrite=overwrite, raise_bad=raise_bad, stop=stop
+        )
         self._extraction = extraction
         self._run = extraction.settings.record(extraction.backbone)
         self._layers = _row_shapes(extraction)

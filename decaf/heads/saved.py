@@ -190,7 +190,8 @@ def load_head(path: str | os.PathLike[str]) -> SavedHead:
             raise HeadError(not_wanted(where, "head"))
         raise HeadError(f"{where}: cannot be read: there is no such file")
     with _FILE.open(where, "numpy") as (header, file):
-        slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+        names: list[str] = file.keys()
+        slices = {name: file.get_slice(name) for name in names}
         wrong = sorted(name for name in slices if slices[name].get_dtype() != "F64")
         if wrong:
             raise HeadError(f"{where}: damaged: its tensor {wrong[0]!r:.60} is not float64")

@@ -194,7 +194,8 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
                     f"it was written in schema {header.get('schema')!r:.60} by decaf "
                     f"{header.get('decaf_version', '?')[:60]}, this version reads {SCHEMA}"
                 )
-            tensors = {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118 (no mapping)
+            names: list[str] = file.keys()
+            tensors = {name: file.get_tensor(name).clone() for name in names}
         if header["sha256"] != _sha256(header["state"], tensors):
             raise ValueError("its contents are not those of its checksum")
         state: dict[str, Any] = json.loads(header["state"])

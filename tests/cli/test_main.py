@@ -30,9 +30,11 @@ def command(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], int]], No
 
     def install(body: Callable[[], int]) -> None:
         module = ModuleType("decaf_probe")
-        module.HELP = "probe"  # type: ignore[attr-defined]
-        module.configure = lambda parser: parser.add_argument("--layout")  # type: ignore[attr-defined]
-        module.run = lambda args: body()  # type: ignore[attr-defined]
+        vars(module).update(
+            HELP="probe",
+            configure=lambda parser: parser.add_argument("--layout"),
+            run=lambda args: body(),
+        )
         monkeypatch.setitem(sys.modules, "decaf_probe", module)
         monkeypatch.setitem(frame.COMMANDS, "probe", "decaf_probe")
 

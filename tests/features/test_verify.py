@@ -1,4 +1,4 @@
-"""`decaf.verify` finds what is wrong with a file, and only that."""
+"""`decaf.features.verify` finds what is wrong with a file, and only that."""
 
 from __future__ import annotations
 

@@ -91,7 +91,8 @@ def read_weights(path: str | os.PathLike[str], *, name: str | None = None) -> We
         _check_seal(where, header)
         spec, preprocess, extra = _read_header(where, header)
         storage = _read_storage(where, header, spec)
-        slices = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
+        names: list[str] = file.keys()
+        slices = {name: file.get_slice(name) for name in names}
         stored = {
             key: (piece.get_dtype(), tuple(piece.get_shape())) for key, piece in slices.items()
         }

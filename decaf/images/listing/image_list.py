@@ -121,7 +121,8 @@ class ImageRef:
         archive, kind, *numbers = rest
         if not isinstance(archive, bytes) or not isinstance(kind, int):
             raise TypeError("a reference to a member names its archive and kind")
-        return cls(name, archive, CONTAINER_KINDS[kind], Member(name, *numbers))  # type: ignore[arg-type]
+        member = Member(name, *[number for number in numbers if isinstance(number, int)])
+        return cls(name, archive, CONTAINER_KINDS[kind], member)
 
 
 class RefList(Sequence[ImageRef]):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -262,7 +262,7 @@ def _checked_array(array: np.ndarray) -> Sequence[np.ndarray]:
         raise InputError(
             f"array of shape {array.shape} and type {array.dtype}; expected (N, H, W, 3) uint8"
         )
-    return array  # type: ignore[return-value]  # an array is a sequence of its rows
+    return cast("Sequence[np.ndarray]", array)  # an array is a sequence of its rows
 
 
 def _dataset_labels(dataset: Any) -> tuple[list[int] | None, tuple[str, ...]]:

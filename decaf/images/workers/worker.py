@@ -14,6 +14,7 @@ processes of one interpreter, which is what `marshal` asks for.
 from __future__ import annotations
 
 import ctypes
+import importlib
 import json
 import marshal
 import os
@@ -41,8 +42,7 @@ def serve(control_fd: int) -> NoReturn:
     """
     import torch
 
-    import decaf.images.preprocess  # noqa: F401  (loaded here once, for all workers)
-
+    importlib.import_module("decaf.images.preprocess")  # loaded here once, for all workers
     torch.set_num_threads(1)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     control = socket.socket(fileno=control_fd)
