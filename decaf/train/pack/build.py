@@ -186,9 +186,12 @@ class _PackOutput(ShardedFile[PackRows]):
         settings: PackSettings,
         drawn: dict[str, Any],
         workers: int | None,
-        **how: Any,
+        *,
+        overwrite: bool,
+        raise_bad: bool,
+        stop: threading.Event | None,
     ) -> None:
-        super().__init__(path, source, **how)
+        super().__init__(path, source, overwrite=overwrite, raise_bad=raise_bad, stop=stop)
         self._settings = settings
         self._run = {"source": source.layout, **drawn, **settings.record()}
         self._workers = workers
