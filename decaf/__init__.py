@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from decaf.classify.classifier import Classifier, Prediction, load_classifier
     from decaf.classify.fit import Fitted, fit
     from decaf.describe import describe
+    from decaf.evaluate.classification import evaluate_network
+    from decaf.evaluate.report import Evaluation
     from decaf.features.extract import extract
     from decaf.features.store.file import FeatureFile, open_features
     from decaf.features.transformer import FeatureExtractor
@@ -40,6 +42,7 @@ __all__ = [
     "Backbone",
     "Classifier",
     "DecafError",
+    "Evaluation",
     "FeatureExtractor",
     "FeatureFile",
     "FeatureFileError",
@@ -58,6 +61,7 @@ __all__ = [
     "__version__",
     "describe",
     "distil",
+    "evaluate_network",
     "extract",
     "finetune",
     "fit",
@@ -71,6 +75,7 @@ __getattr__, __dir__ = lazy_names(
     {
         "Backbone": "decaf.backbone.model",
         "Classifier": "decaf.classify.classifier",
+        "Evaluation": "decaf.evaluate.report",
         "FeatureExtractor": "decaf.features.transformer",
         "FeatureFile": "decaf.features.store.file",
         "FineTuneClassifier": "decaf.finetuning.estimator",
@@ -78,6 +83,7 @@ __getattr__, __dir__ = lazy_names(
         "Prediction": "decaf.classify.classifier",
         "describe": "decaf.describe",
         "distil": "decaf.train.distillation.distil",
+        "evaluate_network": "decaf.evaluate.classification",
         "extract": "decaf.features.extract",
         "finetune": "decaf.finetuning.fine_tune",
         "fit": "decaf.classify.fit",

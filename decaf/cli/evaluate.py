@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from decaf.backbone.weights import DEFAULT_WEIGHTS
 from decaf.cli.arguments import (
@@ -23,7 +22,7 @@ from decaf.cli.exit_codes import stopped_by_signals
 from decaf.cli.terminal import printable, show
 
 if TYPE_CHECKING:
-    from decaf.evaluate.classification import Evaluation
+    from decaf.evaluate.report import Evaluation
 
 __all__ = ["HELP", "configure", "run"]
 
@@ -105,47 +104,34 @@ def run(args: argparse.Namespace) -> int:
     """
     import json
 
-    from decaf.evaluate.classification import evaluate
-    from decaf.evaluate.report import check_report_path, save_report
+    import decaf
 
-    if args.out is not None:
-        check_report_path(args.out, overwrite=args.overwrite)
-    with stopped_by_signals("stopping after the images in work") as stop, ExitStack() as stack:
-        evaluation = evaluate(
+    with stopped_by_signals("stopping after the images in work") as stop:
+        evaluation = decaf.evaluate_network(
             args.weights,
-            _opened(args.data, stack),
+            args.data,
+            out=args.out,
+            crops=args.crops,
             split=args.split,
             labels=args.labels,
             layout=args.layout,
             on_error=args.on_error,
             preprocess=preprocess_of(args),
-            crops=args.crops,
             match=args.match,
             ignore_unknown=args.ignore_unknown,
             precision=args.precision,
             device=args.device,
             batch_size=args.batch_size,
             workers=args.workers,
+            overwrite=args.overwrite,
             progress=not args.quiet,
             stop=stop.event,
         )
-    if args.out is not None:
-        save_report(evaluation, args.out, overwrite=args.overwrite)
     if args.json:
         print(json.dumps(evaluation.to_dict(), indent=2))
     else:
         show("\n".join(_lines(evaluation, per_class=args.per_class)))
     return 1 if evaluation.bad else 0
-
-
-def _opened(path: str, stack: ExitStack) -> Any:
-    from decaf.images.decoding.formats import is_hdf5
-
-    if not is_hdf5(path):
-        return path
-    from decaf.train.pack.reader import Pack
-
-    return stack.enter_context(Pack.open(path))
 
 
 def _lines(evaluation: Evaluation, *, per_class: bool) -> Iterator[str]:

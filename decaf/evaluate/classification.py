@@ -6,19 +6,17 @@ import hashlib
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
-from dataclasses import asdict, dataclass
+from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from decaf.errors import ImageError, InputError, SettingError, Stopped
 from decaf.evaluate.class_names import MATCHES, Alignment, ClassList, align, class_list
-from decaf.evaluate.test_set import read_test_set
+from decaf.evaluate.report import ClassResult, Evaluation, check_report_path, save_report
+from decaf.evaluate.test_set import opened_pack, read_test_set
 from decaf.features.settings import PRECISIONS
 from decaf.heads.metrics import mean_per_class_accuracy, ranks
-from decaf.images.listing.folders import path_text
 from decaf.images.status import ON_ERROR, STATUS_NAMES, BadImage
 from decaf.images.workers.decoders import warm_decoders
 from decaf.runtime.progress import progress_for
@@ -31,126 +29,16 @@ if TYPE_CHECKING:
     from decaf.images import ImageList
     from decaf.images.spec import PreprocessSpec
 
-__all__ = ["CROPS", "ClassResult", "Evaluation", "evaluate"]
+__all__ = ["CROPS", "evaluate_network"]
 
 CROPS = ("center", "ten")
 
 
-@dataclass(frozen=True)
-class ClassResult:
-    """Counts of the images of one class.
-
-    Attributes
-    ----------
-    id, name : str
-        Id and name of the class, as the data set has them; where it has no names, what a network
-        calls it.
-    images : int
-        Without bad ones.
-    top1 : int
-        How many have the class as the first answer.
-    top5 : int or None
-        And among the first five; None where there are no more than five answers.
-    confused_with, confused_with_name : str or None
-        The most frequent wrong answer, None where there is none; of several that are equally
-        frequent the first in `Evaluation.answers`. And what people call it.
-    confused : int
-        How often it was given.
-    """
-
-    id: str
-    name: str
-    images: int
-    top1: int
-    top5: int | None
-    confused_with: str | None
-    confused_with_name: str | None
-    confused: int
-
-
-@dataclass(frozen=True, eq=False)
-class Evaluation:
-    """How well networks, alone or averaged, name the classes of images.
-
-    Attributes
-    ----------
-    top1_error, top5_error : float
-        In percent of `images`. Five answers are all where there are no more than five classes:
-        `top5_error` is None there.
-    mean_per_class_accuracy : float
-        In percent: the mean over the classes that have images of the share of first answers that
-        are right.
-    images : int
-        How many were counted.
-    bad : tuple of BadImage
-        Those that could not be read, in order.
-    ignored : int
-        Images of `unknown` classes.
-    unknown : tuple of str
-        The data set's classes that a network does not know, where that was allowed.
-    classes : tuple of ClassResult
-        Those of the data set, but `unknown` ones, in the order of their labels.
-    answers : tuple of str
-        The classes that the networks choose from, which may be more than the data set has.
-    confusion : array of int64, shape (len(classes), len(answers))
-        How many images of a class got each answer.
-    networks : tuple of dict
-        ``name``, ``sha256``, ``arch``, ``preprocess`` and ``classes`` (their number) of each.
-    data : dict
-        ``sources``, ``split``, ``classes`` (their number) and ``sha256``, the same for the same
-        images with the same classes: of the sorted lines of SHA-256 of the content and class id.
-    settings : dict
-        ``crops``, ``precision``, ``match``, ``device``.
-    versions : dict
-        Versions of decaf, torch and the decoders.
-    """
-
-    top1_error: float
-    top5_error: float | None
-    mean_per_class_accuracy: float
-    images: int
-    bad: tuple[BadImage, ...]
-    ignored: int
-    unknown: tuple[str, ...]
-    classes: tuple[ClassResult, ...]
-    answers: tuple[str, ...]
-    confusion: npt.NDArray[np.int64]
-    networks: tuple[dict[str, Any], ...]
-    data: dict[str, Any]
-    settings: dict[str, Any]
-    versions: dict[str, str]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the report as JSON can hold it, without the confusion matrix."""
-        return {
-            "format": "decaf-evaluation",
-            "top1_error": self.top1_error,
-            "top5_error": self.top5_error,
-            "mean_per_class_accuracy": self.mean_per_class_accuracy,
-            "images": self.images,
-            "bad": [
-                {
-                    "path": path_text(image.name),
-                    "status": image.status,
-                    "message": image.message,
-                }
-                for image in self.bad
-            ],
-            "ignored": self.ignored,
-            "unknown": list(self.unknown),
-            "per_class": [asdict(result) for result in self.classes],
-            "answers": len(self.answers),
-            "networks": list(self.networks),
-            "data": self.data,
-            "settings": self.settings,
-            "versions": self.versions,
-        }
-
-
-def evaluate(
+def evaluate_network(
     weights: str | os.PathLike[str] | Weights | Backbone | Sequence[Any],
     data: Any,
     *,
+    out: str | os.PathLike[str] | None = None,
     crops: str = "center",
     split: str | None = None,
     labels: Any = "folder",
@@ -165,6 +53,7 @@ def evaluate(
     device: str = "auto",
     batch_size: int | None = None,
     workers: int | None = None,
+    overwrite: bool = False,
     progress: bool | Callable[[int, int], Any] | None = None,
     stop: threading.Event | None = None,
 ) -> Evaluation:
@@ -180,8 +69,11 @@ def evaluate(
     weights : str, path, Weights or Backbone, or a sequence of these
         As `decaf.load_backbone` takes them.
     data : path, Pack, ImageList, torch Dataset, or whatever `decaf.extract` takes
-        A data set in folders or an archive (see `decaf.images.listing.class_folders`), an open
-        training pack, or images with labels; see `decaf.evaluate.test_set.read_test_set`.
+        A data set in folders or an archive (see `decaf.images.listing.class_folders`), a training
+        pack (its path, or open), or images with labels; see
+        `decaf.evaluate.test_set.read_test_set`.
+    out : path, optional
+        File to which the report is written, as JSON.
     crops : {"center", "ten"}
         Centre crop, or the mean softmax over the ten crops of Krizhevsky et al. 2012, sec. 4.1.
     split : {"train", "val", "test"}, optional
@@ -204,6 +96,8 @@ def evaluate(
     device : str
     batch_size, workers : int, optional
         As `decaf.extract` has them.
+    overwrite : bool
+        Replace `out` if it is there.
     progress : bool or callable, optional
         As `decaf.extract` has it.
     stop : threading.Event, optional
@@ -219,6 +113,8 @@ def evaluate(
         For what cannot be asked for, images without labels, and classes that do not match.
     ImageError
         For a bad image, with ``on_error="raise"``.
+    OutputError
+        If `out` is there already, or cannot be written.
     Stopped
         After `stop` was set.
 
@@ -233,48 +129,54 @@ def evaluate(
     asked = list(weights) if isinstance(weights, (list, tuple)) else [weights]
     if not asked:
         raise SettingError("no weights were given")
-    listed, classes = read_test_set(
-        data,
-        split=split,
-        labels=labels,
-        layout=layout,
-        class_ids=class_ids,
-        class_names=class_names,
-    )
-    warm_decoders(listed, workers)
-    from decaf.evaluate.ensemble import Ensemble
-    from decaf.runtime.device import choose_device
+    if out is not None:
+        check_report_path(out, overwrite=overwrite)
+    with ExitStack() as opened:
+        listed, classes = read_test_set(
+            opened_pack(data, labels, opened),
+            split=split,
+            labels=labels,
+            layout=layout,
+            class_ids=class_ids,
+            class_names=class_names,
+        )
+        warm_decoders(listed, workers)
+        from decaf.evaluate.ensemble import Ensemble
+        from decaf.runtime.device import choose_device
 
-    torch_device = choose_device(device)
-    ensemble = Ensemble(crops=crops, precision=precision, device=torch_device)
-    networks, lists = _load(asked, preprocess, ensemble)
-    alignment = align(lists, classes, match=match)
-    images, ignored = _known(listed, classes, alignment, lists, ignore_unknown)
-    tally = _Tally(images, classes, alignment, raise_bad=on_error == "raise")
-    predictions = ensemble.predict(
-        images, alignment, batch_size=batch_size, workers=workers, stop=stop
-    )
-    # Closed by hand, so that its threads have ended when an error leaves here.
-    with closing(predictions), progress_for(progress, len(images), 0) as shown:
-        try:
-            for each in predictions:
-                tally.add(each)
-                shown.advance(each.stop - each.start)
-        except Stopped:
-            raise Stopped(
-                f"stopped after {shown.done} of {len(images)} images; of an evaluation nothing is "
-                "kept"
-            ) from None
-    return tally.evaluation(
-        networks=networks,
-        ignored=ignored,
-        settings={
-            "crops": crops,
-            "precision": precision,
-            "match": match,
-            "device": torch_device.type,
-        },
-    )
+        torch_device = choose_device(device)
+        ensemble = Ensemble(crops=crops, precision=precision, device=torch_device)
+        networks, lists = _load(asked, preprocess, ensemble)
+        alignment = align(lists, classes, match=match)
+        images, ignored = _known(listed, classes, alignment, lists, ignore_unknown)
+        tally = _Tally(images, classes, alignment, raise_bad=on_error == "raise")
+        predictions = ensemble.predict(
+            images, alignment, batch_size=batch_size, workers=workers, stop=stop
+        )
+        # Closed by hand, so that its threads have ended when an error leaves here.
+        with closing(predictions), progress_for(progress, len(images), 0) as shown:
+            try:
+                for each in predictions:
+                    tally.add(each)
+                    shown.advance(each.stop - each.start)
+            except Stopped:
+                raise Stopped(
+                    f"stopped after {shown.done} of {len(images)} images; nothing of an "
+                    "evaluation is kept"
+                ) from None
+        evaluation = tally.evaluation(
+            networks=networks,
+            ignored=ignored,
+            settings={
+                "crops": crops,
+                "precision": precision,
+                "match": match,
+                "device": torch_device.type,
+            },
+        )
+    if out is not None:
+        save_report(evaluation, out, overwrite=overwrite)
+    return evaluation
 
 
 def _check_settings(

@@ -1,16 +1,133 @@
-"""An evaluation as a JSON file."""
+"""An evaluation: its figures, and these as a JSON file."""
 
 from __future__ import annotations
 
 import json
 import os
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from decaf.errors import OutputError
-from decaf.evaluate.classification import Evaluation
+from decaf.images.listing.folders import path_text
+from decaf.images.status import BadImage
 from decaf.storage import disk_errors, write_atomically
 
-__all__ = ["check_report_path", "save_report"]
+__all__ = ["ClassResult", "Evaluation", "check_report_path", "save_report"]
+
+
+@dataclass(frozen=True)
+class ClassResult:
+    """Counts of the images of one class.
+
+    Attributes
+    ----------
+    id, name : str
+        Id and name of the class, as the data set has them; where it has no names, what a network
+        calls it.
+    images : int
+        Without bad ones.
+    top1 : int
+        How many have the class as the first answer.
+    top5 : int or None
+        And among the first five; None where there are no more than five answers.
+    confused_with, confused_with_name : str or None
+        The most frequent wrong answer, None where there is none; of several that are equally
+        frequent the first in `Evaluation.answers`. And what people call it.
+    confused : int
+        How often it was given.
+    """
+
+    id: str
+    name: str
+    images: int
+    top1: int
+    top5: int | None
+    confused_with: str | None
+    confused_with_name: str | None
+    confused: int
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """How well networks, alone or averaged, name the classes of images.
+
+    Attributes
+    ----------
+    top1_error, top5_error : float
+        In percent of `images`. Five answers are all where there are no more than five classes:
+        `top5_error` is None there.
+    mean_per_class_accuracy : float
+        In percent: the mean over the classes that have images of the share of first answers that
+        are right.
+    images : int
+        How many were counted.
+    bad : tuple of BadImage
+        Those that could not be read, in order.
+    ignored : int
+        Images of `unknown` classes.
+    unknown : tuple of str
+        The data set's classes that a network does not know, where that was allowed.
+    classes : tuple of ClassResult
+        Those of the data set, but `unknown` ones, in the order of their labels.
+    answers : tuple of str
+        The classes that the networks choose from, which may be more than the data set has.
+    confusion : array of int64, shape (len(classes), len(answers))
+        How many images of a class got each answer.
+    networks : tuple of dict
+        ``name``, ``sha256``, ``arch``, ``preprocess`` and ``classes`` (their number) of each.
+    data : dict
+        ``sources``, ``split``, ``classes`` (their number) and ``sha256``, the same for the same
+        images with the same classes: of the sorted lines of SHA-256 of the content and class id.
+    settings : dict
+        ``crops``, ``precision``, ``match``, ``device``.
+    versions : dict
+        Versions of decaf, torch and the decoders.
+    """
+
+    top1_error: float
+    top5_error: float | None
+    mean_per_class_accuracy: float
+    images: int
+    bad: tuple[BadImage, ...]
+    ignored: int
+    unknown: tuple[str, ...]
+    classes: tuple[ClassResult, ...]
+    answers: tuple[str, ...]
+    confusion: npt.NDArray[np.int64]
+    networks: tuple[dict[str, Any], ...]
+    data: dict[str, Any]
+    settings: dict[str, Any]
+    versions: dict[str, str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as JSON can hold it, without the confusion matrix."""
+        return {
+            "format": "decaf-evaluation",
+            "top1_error": self.top1_error,
+            "top5_error": self.top5_error,
+            "mean_per_class_accuracy": self.mean_per_class_accuracy,
+            "images": self.images,
+            "bad": [
+                {
+                    "path": path_text(image.name),
+                    "status": image.status,
+                    "message": image.message,
+                }
+                for image in self.bad
+            ],
+            "ignored": self.ignored,
+            "unknown": list(self.unknown),
+            "per_class": [asdict(result) for result in self.classes],
+            "answers": len(self.answers),
+            "networks": list(self.networks),
+            "data": self.data,
+            "settings": self.settings,
+            "versions": self.versions,
+        }
 
 
 def check_report_path(path: str | os.PathLike[str], *, overwrite: bool = False) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
@@ -13,11 +14,30 @@ import numpy as np
 from decaf.errors import InputError, SettingError
 from decaf.evaluate.class_names import ClassList
 from decaf.images import ImageList, collect
+from decaf.images.decoding.formats import is_hdf5
 from decaf.images.listing.class_folders import find_layout
+from decaf.images.listing.recognise import is_kind
+from decaf.train import Pack
 
-__all__ = ["read_test_set"]
+__all__ = ["opened_pack", "read_test_set"]
 
 _logger = logging.getLogger(__name__)
+
+
+def opened_pack(data: Any, labels: Any, stack: ExitStack) -> Any:
+    """Open the training pack that a path names; return what is no such path as it is.
+
+    Parameters
+    ----------
+    data, labels
+        As in `read_test_set`. An HDF5 file is opened as a pack unless it is none and has labels.
+    stack : ExitStack
+        Closes the pack.
+    """
+    unlabelled = labels is None or (isinstance(labels, str) and labels == "folder")
+    if is_hdf5(data) and (unlabelled or is_kind(data, "pack")):
+        return stack.enter_context(Pack.open(data))
+    return data
 
 
 def read_test_set(
@@ -66,7 +86,7 @@ def read_test_set(
     if isinstance(labels, str) and labels == "folder":
         labels = None
     is_path = isinstance(data, (str, bytes, os.PathLike))
-    if _is_pack(data):
+    if isinstance(data, Pack):
         if labels is not None or class_ids is not None:
             raise SettingError(f"{data.path}: a pack has its own labels; give none")
         images, classes = _of_pack(data, split, class_names)
@@ -96,11 +116,6 @@ def read_test_set(
     return images, classes
 
 
-def _is_pack(data: Any) -> bool:
-    """Tell a training pack by what it has: its class lies in a room that this one cannot see."""
-    return all(hasattr(data, name) for name in ("splits", "wnids", "class_names", "fingerprint"))
-
-
 def _of_layout(data: Any, split: str | None, layout: str, owner: str) -> ImageList:
     found = find_layout(data, layout)
     if found.splits:
@@ -110,7 +125,7 @@ def _of_layout(data: Any, split: str | None, layout: str, owner: str) -> ImageLi
 
 
 def _of_pack(
-    pack: Any, split: str | None, class_names: Sequence[str] | None
+    pack: Pack, split: str | None, class_names: Sequence[str] | None
 ) -> tuple[ImageList, ClassList]:
     split = split or _default_split(pack.splits, pack.path)
     if split not in pack.splits:

@@ -18,7 +18,7 @@ from decaf.backbone.weights.load import save_weights
 from decaf.backbone.weights.state import Weights, random_state
 from decaf.cli.evaluate import _lines
 from decaf.cli.main import main
-from decaf.evaluate.classification import evaluate
+from decaf.evaluate.classification import evaluate_network
 from decaf.images.spec import named_preprocess
 from decaf.train.pack.build import make_pack
 from decaf.train.pack.reader import Pack, PackSplit
@@ -63,7 +63,7 @@ def test_the_figures(weights: list[str], data: Path, capsys: pytest.CaptureFixtu
     assert main(["evaluate", *weights, str(data), "--per-class", *QUICK]) == 0
     said = capsys.readouterr()
     assert said.err == ""
-    found = evaluate(weights, data, workers=0, device="cpu")
+    found = evaluate_network(weights, data, workers=0, device="cpu")
     lines = said.out.splitlines()
     assert lines[0] == f"{data}, val: 12 images of 6 classes"
     assert lines[1] == f"  top-1 error           {found.top1_error:.2f} %"
@@ -95,7 +95,7 @@ def test_json_is_the_same_on_the_terminal_in_the_file_and_in_python(
     asked = ["evaluate", weights[0], str(data), "--crops", "ten", "--json", *QUICK]
     assert main([*asked, "-o", str(out)]) == 0
     printed = json.loads(capsys.readouterr().out)
-    expected = evaluate(weights[0], data, crops="ten", workers=0, device="cpu").to_dict()
+    expected = evaluate_network(weights[0], data, crops="ten", workers=0, device="cpu").to_dict()
     assert printed == json.loads(out.read_bytes()) == json.loads(json.dumps(expected))
     before = out.read_bytes()
     assert main([*asked, "-o", str(out)]) == 2
@@ -180,7 +180,7 @@ def test_a_training_pack(
     settings = {"size": 72, "encoding": "raw", "workers": 0, "progress": False}
     make_pack(data, path, **settings).close()
     with Pack.open(path) as pack:
-        expected = evaluate(weights[0], pack, workers=0, device="cpu").to_dict()
+        expected = evaluate_network(weights[0], pack, workers=0, device="cpu").to_dict()
     assert main(["evaluate", weights[0], str(path), "--json", *QUICK]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report == json.loads(json.dumps(expected))
@@ -247,4 +247,4 @@ def test_a_signal_ends_it_in_good_order(
     assert done.returncode == 128 + signal.SIGTERM
     assert done.stdout == ""
     assert "stopping after the images in work" in done.stderr
-    assert "of 60 images; of an evaluation nothing is kept" in done.stderr
+    assert "of 60 images; nothing of an evaluation is kept" in done.stderr

@@ -22,7 +22,8 @@ from decaf.backbone.weights.load import load_weights
 from decaf.backbone.weights.state import Weights
 from decaf.errors import ImageError, InputError, SettingError, Stopped, WeightsError
 from decaf.evaluate import ensemble
-from decaf.evaluate.classification import Evaluation, evaluate
+from decaf.evaluate.classification import evaluate_network
+from decaf.evaluate.report import Evaluation
 from decaf.evaluate.test_set import read_test_set
 from decaf.images.spec import IMAGENET_MEAN, IMAGENET_STD, PreprocessSpec
 from decaf.train.pack.build import make_pack
@@ -31,7 +32,7 @@ CLASSES = ("ant", "bee", "cat", "dog", "elk", "fox", "gnu")
 
 
 def run(weights: object, data: object, **rest: object) -> Evaluation:
-    return evaluate(weights, data, **{"workers": 0, "device": "cpu", **rest})
+    return evaluate_network(weights, data, **{"workers": 0, "device": "cpu", **rest})
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
