@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pkgutil
 import subprocess
 import sys
 import time
@@ -78,6 +79,12 @@ def test_every_public_name_is_there() -> None:
     for name in decaf.__all__:
         assert getattr(decaf, name) is not None
         assert name in dir(decaf)
+
+
+def test_no_public_name_is_that_of_a_module() -> None:
+    """Importing the module would put it where the name was."""
+    modules = {module.name for module in pkgutil.iter_modules(decaf.__path__)}
+    assert not modules & set(decaf.__all__)
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from decaf.backbone.spec import ArchSpec, parameter_shapes
+from decaf.backbone.spec import ARCHITECTURES, ArchSpec, parameter_shapes
 from decaf.backbone.steps import (
     ReceptiveField,
     Step,
@@ -15,6 +16,7 @@ from decaf.backbone.steps import (
     layer_shape,
     receptive_fields,
 )
+from decaf.errors import WeightsError
 
 __all__ = [
     "GroupTotal",
@@ -134,6 +136,11 @@ class Summary:
         The convolutional and the fully connected part.
     parameters, multiply_adds, activation_bytes : int
         Sums over all rows.
+    spec : dict
+        The architecture, as `ArchSpec.to_dict` has it.
+    weights : dict or None
+        Of weights ``name``, ``sha256``, ``preprocess``, ``class_names``, ``metrics`` and
+        ``provenance``; None for an architecture.
     """
 
     architecture: str
@@ -143,18 +150,23 @@ class Summary:
     parameters: int
     multiply_adds: int
     activation_bytes: int
+    spec: dict[str, Any]
+    weights: dict[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the table as plain JSON values."""
         return asdict(self)
 
 
-def summarise(spec: ArchSpec, input_size: int | None = None) -> Summary:
+def summarise(
+    network: ArchSpec | str | os.PathLike[str] = "alexnet-2012", input_size: int | None = None
+) -> Summary:
     """Make the layer table of a network.
 
     Parameters
     ----------
-    spec : ArchSpec
+    network : ArchSpec, str or path
+        An architecture, or its name; or weights, as `decaf.load_backbone` takes them.
     input_size : int, optional
         Height and width of the input in pixels; the spec's own by default.
 
@@ -162,13 +174,15 @@ def summarise(spec: ArchSpec, input_size: int | None = None) -> Summary:
     ------
     SettingError
         If the network does not take inputs of that size.
+    WeightsError
+        If there is neither an architecture nor weights of the name, or these cannot be read.
 
     Examples
     --------
-    >>> from decaf.backbone.spec import architecture
-    >>> summarise(architecture("alexnet-2012")).parameters
+    >>> summarise("alexnet-2012").parameters
     60965224
     """
+    spec, weights = (network, None) if isinstance(network, ArchSpec) else _spec_of(network)
     size = spec.input_size if input_size is None else input_size
     rows: list[LayerRow] = []
     shape: tuple[int, ...] = (3, size, size)
@@ -191,7 +205,34 @@ def summarise(spec: ArchSpec, input_size: int | None = None) -> Summary:
         parameters=totals[0],
         multiply_adds=totals[1],
         activation_bytes=totals[2],
+        spec=spec.to_dict(),
+        weights=weights,
     )
+
+
+def _spec_of(network: str | os.PathLike[str]) -> tuple[ArchSpec, dict[str, Any] | None]:
+    """Return the spec of an architecture, or of weights with what is known of those."""
+    name = os.fspath(network)
+    if name in ARCHITECTURES:
+        return ARCHITECTURES[name], None
+    # Only here is torch loaded: the table of an architecture needs arithmetic alone.
+    from decaf.backbone.weights.load import load_weights
+
+    try:
+        weights = load_weights(network)
+    except WeightsError as error:
+        if name.isidentifier() or name.startswith("alex"):
+            names = ", ".join(ARCHITECTURES)
+            raise WeightsError(f"{error} Architectures are {names}.") from None
+        raise
+    return weights.spec, {
+        "name": weights.name,
+        "sha256": weights.sha256,
+        "preprocess": weights.preprocess.to_dict(),
+        "class_names": list(weights.class_names),
+        "metrics": weights.metrics,
+        "provenance": weights.provenance,
+    }
 
 
 def _output_shape(spec: ArchSpec, step: Step, shape: tuple[int, ...], size: int) -> tuple[int, ...]:

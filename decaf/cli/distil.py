@@ -101,8 +101,8 @@ def run(args: argparse.Namespace) -> int:
     ----------
     args : argparse.Namespace
     """
+    import decaf
     from decaf.runtime.memory import keep_freed_memory
-    from decaf.train.distillation.distil import distil
     from decaf.train.distillation.settings import DistilSettings
     from decaf.train.presets import preset
     from decaf.train.recipe import TrainSettings
@@ -112,7 +112,7 @@ def run(args: argparse.Namespace) -> int:
     settings = preset("distil", **setting_values(args, TrainSettings, _OTHERWISE))
     taught = {k: v for k, v in setting_values(args, DistilSettings).items() if v is not None}
     with stopped_by_signals("stopping after this step") as stop:
-        result = distil(
+        result = decaf.distil(
             args.photographs,
             args.teacher,
             args.out,

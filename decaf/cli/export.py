@@ -96,40 +96,37 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _export_features(args: argparse.Namespace) -> int:
-    from decaf.features.store.export import export_features
-    from decaf.features.store.file import open_features
+    import decaf
 
     if args.check:
         raise SettingError("--check is for networks")
-    with open_features(args.source) as file:
-        done = export_features(
-            file,
-            args.out,
-            layer=args.layer,
-            ok_only=args.ok_only,
-            raw_text=args.raw_text,
-            overwrite=args.overwrite,
-        )
-        bad = len(file) - int(file.ok.sum())
+    done = decaf.export_features(
+        args.source,
+        args.out,
+        layer=args.layer,
+        ok_only=args.ok_only,
+        raw_text=args.raw_text,
+        overwrite=args.overwrite,
+    )
     files = [str(path) for path in done.files]
     if args.json:
-        report = {"files": files, "layers": done.layers, "dtype": done.dtype, "bad": bad}
+        report = {"files": files, "layers": done.layers, "dtype": done.dtype, "bad": done.bad}
         print(json.dumps(report, indent=2))
     else:
         layers = "; ".join(f"{name}, {_times(shape)}" for name, shape in done.layers.items())
         show(f"{layers} {done.dtype}: {', '.join(map(printable, files))}")
-        if bad:
+        if done.bad:
             kept = "left out" if args.ok_only else "written as NaN (--ok-only leaves them out)"
-            show(f"{counted(bad, 'row')} of images that could not be read: {kept}")
+            show(f"{counted(done.bad, 'row')} of images that could not be read: {kept}")
     return 0
 
 
 def _export_model(args: argparse.Namespace) -> int:
     if args.ok_only:
         raise SettingError("--ok-only is for feature files")
-    from decaf.backbone.export.models import export_model
+    import decaf
 
-    done = export_model(
+    done = decaf.export_model(
         args.source,
         args.out,
         layers=args.layer or "prob",

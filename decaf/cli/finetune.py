@@ -126,7 +126,7 @@ def run(args: argparse.Namespace) -> int:
     ----------
     args : argparse.Namespace
     """
-    from decaf.finetuning.fine_tune import finetune
+    import decaf
     from decaf.finetuning.settings import FinetuneSettings
     from decaf.runtime.memory import keep_freed_memory
 
@@ -135,7 +135,7 @@ def run(args: argparse.Namespace) -> int:
     given = {k: v for k, v in setting_values(args, FinetuneSettings).items() if v is not None}
     settings = FinetuneSettings(**given)
     with stopped_by_signals("stopping after this step") as stop:
-        result = finetune(
+        result = decaf.finetune(
             args.train,
             args.val,
             out=args.out,

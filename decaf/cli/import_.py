@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from collections.abc import Mapping
 
 from decaf.cli.terminal import byte_size, printable, show
@@ -62,24 +61,22 @@ def run(args: argparse.Namespace) -> int:
     ----------
     args : argparse.Namespace
     """
-    from decaf.backbone.weights.importing import import_weights, read_class_names
-    from decaf.backbone.weights.load import load_weights, save_weights
-    from decaf.backbone.weights.quantised import relative_errors
-    from decaf.backbone.weights.safetensors_file import check_weights_path
+    import decaf
 
-    check_weights_path(args.out, overwrite=args.overwrite)
-    dtype = _dtype(args.dtype)
-    names = None if args.class_names is None else read_class_names(args.class_names)
-    weights = import_weights(args.source, mean=_mean(args.mean), arch=args.arch, class_names=names)
-    save_weights(args.out, weights, dtype=dtype, overwrite=args.overwrite)
-    # Read again: the figures are those of the file, and the file is known to be sound.
-    written = load_weights(args.out)
-    errors = {key: error for key, error in relative_errors(weights, written).items() if error}
-    size = os.path.getsize(args.out)
+    done = decaf.import_weights(
+        args.source,
+        args.out,
+        mean=_mean(args.mean),
+        arch=args.arch,
+        class_names=args.class_names,
+        dtype=_dtype(args.dtype),
+        overwrite=args.overwrite,
+    )
+    written, errors = done.weights, done.relative_errors
     if args.json:
         report = {
             "file": args.out,
-            "bytes": size,
+            "bytes": done.bytes,
             "sha256": written.sha256,
             "arch": written.spec.to_dict(),
             "preprocess": written.preprocess.to_dict(),
@@ -94,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
     show(
         f"{printable(args.out)}: {written.spec.name}, {parameters:,} parameters, "
         f"{written.spec.classes} classes{'' if written.class_names else ' without names'}, "
-        f"{byte_size(size)}"
+        f"{byte_size(done.bytes)}"
     )
     print(f"SHA-256 {written.sha256}")
     if errors:

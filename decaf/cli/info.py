@@ -5,19 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from decaf.cli.terminal import byte_size, printable, show
-
-if TYPE_CHECKING:
-    from decaf.features.store.file import FeatureFile
 
 __all__ = ["HELP", "configure", "run"]
 
 HELP = "show what a file is, what it holds and how it was made"
 
-# The first bad images of each status are named, the others counted.
-SHOWN_BAD = 5
 SHOWN_CLASSES = 20
 
 
@@ -43,14 +38,9 @@ def run(args: argparse.Namespace) -> int:
     ----------
     args : argparse.Namespace
     """
-    from decaf.describe import describe
+    import decaf
 
-    info = describe(args.file)
-    if info["kind"] == "features":
-        from decaf.features.store.file import open_features
-
-        with open_features(args.file) as file:
-            info["bad_images"] = _bad_images(file)
+    info = decaf.describe(args.file)
     if args.json:
         print(json.dumps(info, indent=2))
     else:
@@ -67,25 +57,6 @@ def _other_lines(info: dict[str, Any]) -> Iterator[str]:
             yield f"  {name.replace('_', ' '):<18}{printable(shown)}"
     if info["used"]:
         yield f"  {'use':<18}{info['used']}"
-
-
-def _bad_images(file: FeatureFile) -> list[dict[str, Any]]:
-    """Return the first few bad images of each status, in the order of the statuses."""
-    import numpy as np
-
-    from decaf.images.listing.folders import path_text
-
-    return [
-        {
-            "row": row,
-            "path": path_text(file.path_bytes[row]),
-            "status": status,
-            "message": file.messages[row],
-        }
-        for code, status in enumerate(file.status_names)
-        if code
-        for row in np.flatnonzero(file.status == code)[:SHOWN_BAD].tolist()
-    ]
 
 
 def _lines(info: dict[str, Any]) -> Iterator[str]:

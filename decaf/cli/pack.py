@@ -14,6 +14,7 @@ from decaf.cli.arguments import (
     add_report,
     add_workers,
 )
+from decaf.cli.exit_codes import stopped_by_signals
 from decaf.cli.terminal import byte_size, printable, show
 
 __all__ = ["HELP", "configure", "run"]
@@ -111,13 +112,12 @@ def run(args: argparse.Namespace) -> int:
     import json
     import time
 
-    from decaf.cli.exit_codes import stopped_by_signals
+    import decaf
     from decaf.images.listing.folders import path_text
-    from decaf.train.pack.build import make_pack
 
     began = time.monotonic()
     with stopped_by_signals("stopping after the images in work") as stop:
-        pack = make_pack(
+        pack = decaf.make_pack(
             args.source,
             args.out,
             val=args.val,

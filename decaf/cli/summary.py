@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
-from typing import TYPE_CHECKING, Any
 
 from decaf.cli.terminal import show
-
-if TYPE_CHECKING:
-    from decaf.backbone.spec import ArchSpec
 
 __all__ = ["HELP", "configure", "run"]
 
@@ -53,42 +49,14 @@ def run(args: argparse.Namespace) -> int:
     int
         The exit code, 0.
     """
-    from decaf.backbone.summary import summarise, summary_markdown, summary_text
+    import decaf
+    from decaf.backbone.summary import summary_markdown, summary_text
 
-    spec, weights = _find(args.network)
-    summary = summarise(spec, args.input_size)
+    summary = decaf.summarise(args.network, args.input_size)
     if args.json:
-        whole = {**summary.to_dict(), "spec": spec.to_dict(), "weights": weights}
-        print(json.dumps(whole, indent=2))
+        print(json.dumps(summary.to_dict(), indent=2))
         return 0
     show((summary_markdown if args.markdown else summary_text)(summary))
-    if weights:
-        show(f"\nweights {weights['name']}, SHA-256 {weights['sha256']}")
+    if summary.weights:
+        show(f"\nweights {summary.weights['name']}, SHA-256 {summary.weights['sha256']}")
     return 0
-
-
-def _find(name: str) -> tuple[ArchSpec, dict[str, Any] | None]:
-    """Return the spec of an architecture, or of weights with what is known of those."""
-    from decaf.backbone.spec import ARCHITECTURES
-    from decaf.errors import WeightsError
-
-    if name in ARCHITECTURES:
-        return ARCHITECTURES[name], None
-    # Only here is torch loaded: the table of an architecture needs arithmetic alone.
-    from decaf.backbone.weights.load import load_weights
-
-    try:
-        weights = load_weights(name)
-    except WeightsError as error:
-        if name.isidentifier() or name.startswith("alex"):
-            names = ", ".join(ARCHITECTURES)
-            raise WeightsError(f"{error} Architectures are {names}.") from None
-        raise
-    return weights.spec, {
-        "name": weights.name,
-        "sha256": weights.sha256,
-        "preprocess": weights.preprocess.to_dict(),
-        "class_names": list(weights.class_names),
-        "metrics": weights.metrics,
-        "provenance": weights.provenance,
-    }

@@ -57,9 +57,9 @@ def run(args: argparse.Namespace) -> int:
     import dataclasses
     import json
 
-    from decaf.features.verify import verify
+    import decaf
 
-    result = verify(
+    result = decaf.verify(
         args.file,
         rows=args.rows,
         seed=args.seed,

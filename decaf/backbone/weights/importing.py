@@ -5,36 +5,114 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from decaf.backbone.caffe.convert import read_caffemodel
 from decaf.backbone.spec import ArchSpec, architecture
 from decaf.backbone.weights import WEIGHTS_ENDINGS
-from decaf.backbone.weights.safetensors_file import read_weights
+from decaf.backbone.weights.quantised import relative_errors
+from decaf.backbone.weights.safetensors_file import check_weights_path, read_weights, save_weights
 from decaf.backbone.weights.state import Weights
 from decaf.backbone.weights.torchvision_file import read_torchvision_file
 from decaf.errors import InputError, SettingError, WeightsError
 from decaf.images.listing.recognise import not_wanted
 
-__all__ = ["import_weights", "read_class_names"]
+__all__ = ["ImportedWeights", "import_weights", "read_class_names", "read_external_weights"]
 
 _CAFFE = ".caffemodel"
 _OWN, *_TORCH = WEIGHTS_ENDINGS
+
+_PATHS = (str, os.PathLike)
 
 _WNID = re.compile(r"(n\d{8})\s+(.+)")
 # Fields of a spec that make it another network; the rest are names and matters of training.
 _STRUCTURE = ("input_size", "convs", "hidden", "activation", "pool", "adaptive_pool")
 
 
+@dataclass(frozen=True, eq=False)
+class ImportedWeights:
+    """What `import_weights` has written.
+
+    Attributes
+    ----------
+    path : Path
+    bytes : int
+        Size of the file.
+    weights : Weights
+        As they were read from the file.
+    relative_errors : dict of str to float
+        How far each tensor that was rounded is off; see
+        `decaf.backbone.weights.quantised.relative_errors`.
+    """
+
+    path: Path
+    bytes: int
+    weights: Weights
+    relative_errors: dict[str, float]
+
+
 def import_weights(
+    source: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    mean: str | os.PathLike[str] | Sequence[float] | None = None,
+    arch: str | None = None,
+    class_names: str | os.PathLike[str] | Sequence[str] | None = None,
+    dtype: str | Mapping[str, str] = "float32",
+    overwrite: bool = False,
+) -> ImportedWeights:
+    """Turn weights of torchvision or Caffe into a weights file of decaf.
+
+    Parameters
+    ----------
+    source : str or path
+        The file to read.
+    out : str or path
+        The file to write; ends in ``.safetensors``.
+    mean, arch
+        As in `read_external_weights`.
+    class_names : path or sequence of str, optional
+        As in `read_external_weights`, or a text file of them, as `read_class_names` reads it.
+    dtype : str, or mapping of str to str
+        How tensors are stored; see `decaf.backbone.weights.safetensors_file.save_weights`.
+    overwrite : bool
+        Replace a weights file that is there.
+
+    Returns
+    -------
+    ImportedWeights
+
+    Raises
+    ------
+    WeightsError
+        If the file is damaged or of another kind, or not of the architecture.
+    SettingError
+        For what cannot be asked for.
+    InputError
+        If the class names cannot be read.
+    OutputError
+        If `out` exists already, or cannot be written.
+    """
+    check_weights_path(out, overwrite=overwrite)
+    names = read_class_names(class_names) if isinstance(class_names, _PATHS) else class_names
+    weights = read_external_weights(source, mean=mean, arch=arch, class_names=names)
+    save_weights(out, weights, dtype=dtype, overwrite=overwrite)
+    # Read again: the errors are those of the file, and the file is known to be sound.
+    written = read_weights(out)
+    errors = {key: error for key, error in relative_errors(weights, written).items() if error}
+    return ImportedWeights(Path(out), os.path.getsize(out), written, errors)
+
+
+def read_external_weights(
     path: str | os.PathLike[str],
     *,
     mean: str | os.PathLike[str] | Sequence[float] | None = None,
     arch: str | None = None,
     class_names: Sequence[str] | None = None,
 ) -> Weights:
-    """Read weights of torchvision or Caffe, to be saved with `decaf.backbone.save_weights`.
+    """Read weights of torchvision or Caffe.
 
     Parameters
     ----------

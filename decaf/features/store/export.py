@@ -16,7 +16,7 @@ from typing import IO, Any
 import numpy as np
 
 from decaf.errors import OutputError, SettingError
-from decaf.features.store.file import FeatureFile
+from decaf.features.store.file import FeatureFile, open_features
 from decaf.features.store.schema import GROUP, NO_LABEL, SPLIT
 from decaf.images.listing.folders import path_text
 from decaf.storage import canonical_json, disk_errors, whole_file
@@ -38,11 +38,14 @@ class Exported:
     layers : dict of str to tuple of int
         The layers, and their shapes, rows first.
     dtype : str
+    bad : int
+        Rows of images that could not be read, written as NaN or left out.
     """
 
     files: tuple[Path, ...]
     layers: dict[str, tuple[int, ...]]
     dtype: str
+    bad: int
 
 
 @dataclass(frozen=True)
@@ -97,7 +100,7 @@ _Write = Callable[[Sequence[_Selection], IO[bytes]], None]
 
 
 def export_features(
-    file: FeatureFile,
+    file: FeatureFile | str | os.PathLike[str],
     out: str | os.PathLike[str],
     *,
     layer: str | Sequence[str] | None = None,
@@ -131,7 +134,7 @@ def export_features(
 
     Parameters
     ----------
-    file : FeatureFile
+    file : FeatureFile or path
     out : str or path-like
         Ends in ``.npy``, ``.csv``, ``.npz`` or ``.mat``.
     layer : str or sequence of str, optional
@@ -156,6 +159,11 @@ def export_features(
     FeatureFileError
         Where the feature file is damaged.
     """
+    if not isinstance(file, FeatureFile):
+        with open_features(file) as opened:
+            return export_features(
+                opened, out, layer=layer, ok_only=ok_only, raw_text=raw_text, overwrite=overwrite
+            )
     target = Path(out)
     write = ENDINGS.get(target.suffix.lower())
     if write is None:
@@ -191,7 +199,7 @@ def export_features(
     for path, part in parts.items():
         with disk_errors(path, "nothing was written"), whole_file(path) as stream:
             part(selections, stream)
-    return Exported(files, shapes, dtype.name)
+    return Exported(files, shapes, dtype.name, len(file) - int(file.ok.sum()))
 
 
 def _is_there(selections: Sequence[_Selection], path: Path) -> bool:

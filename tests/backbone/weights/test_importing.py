@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from decaf.backbone.weights.importing import import_weights, read_class_names
+from decaf.backbone.weights.importing import read_class_names, read_external_weights
 from decaf.backbone.weights.load import default_preprocess, save_weights
 from decaf.backbone.weights.state import Weights, random_state
 from decaf.errors import InputError, SettingError, WeightsError
@@ -22,22 +22,24 @@ NAMES = [f"class {number}" for number in range(10)]
 def test_torchvisions(tmp_path, torchvision_state):
     state = torchvision_state(3)
     torch.save(state, tmp_path / "alexnet.pth")
-    weights = import_weights(tmp_path / "alexnet.pth", arch="alexnet", class_names=["a", "b", "c"])
+    weights = read_external_weights(
+        tmp_path / "alexnet.pth", arch="alexnet", class_names=["a", "b", "c"]
+    )
     assert torch.equal(weights.state["conv1.weight"], state["features.0.weight"])
     assert torch.equal(weights.state["fc8.weight"], state["classifier.6.weight"])
     assert (weights.class_names, weights.spec.classes) == (("a", "b", "c"), 3)
     with pytest.raises(WeightsError, match="not the architecture alexnet-2012: input_size is 224"):
-        import_weights(tmp_path / "alexnet.pth", arch="alexnet-2012")
+        read_external_weights(tmp_path / "alexnet.pth", arch="alexnet-2012")
     with pytest.raises(SettingError, match=r"only networks of Caffe .* take a mean; leave it out"):
-        import_weights(tmp_path / "alexnet.pth", mean=GREY)
+        read_external_weights(tmp_path / "alexnet.pth", mean=GREY)
 
 
 def test_caffes():
-    weights = import_weights(CAFFE, mean=GREY, class_names=NAMES)
+    weights = read_external_weights(CAFFE, mean=GREY, class_names=NAMES)
     assert weights.spec.name == "caffe-smallnet"
     assert weights.class_names == tuple(NAMES)
     with pytest.raises(WeightsError) as caught:
-        import_weights(CAFFE, mean=GREY, arch="alexnet-2012")
+        read_external_weights(CAFFE, mean=GREY, arch="alexnet-2012")
     assert "input_size is 99, expected 227; hidden is (16, 14), expected (4096, 4096); " in str(
         caught.value
     )
@@ -51,7 +53,7 @@ def test_decafs_own(tmp_path, narrow):
     preprocess = default_preprocess("alexnet-64")
     weights = Weights.of("x", spec, preprocess, random_state(spec, 0))
     save_weights(tmp_path / "w.safetensors", weights)
-    assert import_weights(tmp_path / "w.safetensors").sha256 == weights.sha256
+    assert read_external_weights(tmp_path / "w.safetensors").sha256 == weights.sha256
 
 
 @pytest.mark.slow
@@ -60,40 +62,40 @@ def test_an_architecture_is_told_by_its_sizes_not_by_its_name(tmp_path, narrow):
     weights = Weights.of("x", spec, default_preprocess("alexnet-64"), random_state(spec, 0))
     save_weights(tmp_path / "w.safetensors", weights)
     with pytest.raises(WeightsError, match=r"conv1 is \(channels 4, .*conv5 is"):
-        import_weights(tmp_path / "w.safetensors", arch="alexnet-64")
+        read_external_weights(tmp_path / "w.safetensors", arch="alexnet-64")
 
 
 def test_what_cannot_be_imported(tmp_path):
     with pytest.raises(WeightsError, match=r"none\.pth: no such file"):
-        import_weights(tmp_path / "none.pth")
+        read_external_weights(tmp_path / "none.pth")
     with pytest.raises(WeightsError, match="is a folder"):
-        import_weights(tmp_path)
+        read_external_weights(tmp_path)
     (tmp_path / "deploy.prototxt").write_text("name: 'AlexNet'")
     with pytest.raises(WeightsError, match=r"ends in \.pth, \.pt, \.caffemodel, \.safetensors"):
-        import_weights(tmp_path / "deploy.prototxt")
+        read_external_weights(tmp_path / "deploy.prototxt")
     with pytest.raises(SettingError, match="no architecture 'caffenet'; there are alexnet-2012"):
-        import_weights(CAFFE, arch="caffenet")
+        read_external_weights(CAFFE, arch="caffenet")
     with pytest.raises(WeightsError, match="3 class names for 10 classes of the network"):
-        import_weights(CAFFE, mean=GREY, class_names=["a", "b", "c"])
+        read_external_weights(CAFFE, mean=GREY, class_names=["a", "b", "c"])
 
 
 def test_wordnet_ids_before_names_are_kept_apart():
     names = [f"n0144076{number} tench, Tinca {number}" for number in range(10)]
-    weights = import_weights(CAFFE, mean=GREY, class_names=names)
+    weights = read_external_weights(CAFFE, mean=GREY, class_names=names)
     assert weights.class_names[4] == "tench, Tinca 4"
     assert weights.provenance["wnids"][4] == "n01440764"
-    mixed = import_weights(CAFFE, mean=GREY, class_names=["no id", *names[1:]])
+    mixed = read_external_weights(CAFFE, mean=GREY, class_names=["no id", *names[1:]])
     assert mixed.class_names == ("no id", *names[1:])
     assert "wnids" not in mixed.provenance
 
 
 def test_names_without_ids_take_the_place_of_the_ids_there_were(tmp_path):
     names = [f"n0144076{number} tench, Tinca {number}" for number in range(10)]
-    first = import_weights(CAFFE, mean=GREY, class_names=names)
+    first = read_external_weights(CAFFE, mean=GREY, class_names=names)
     save_weights(tmp_path / "w.safetensors", first)
-    again = import_weights(tmp_path / "w.safetensors")
+    again = read_external_weights(tmp_path / "w.safetensors")
     assert again.provenance == first.provenance
-    renamed = import_weights(tmp_path / "w.safetensors", class_names=NAMES)
+    renamed = read_external_weights(tmp_path / "w.safetensors", class_names=NAMES)
     assert renamed.class_names == tuple(NAMES)
     assert "wnids" not in renamed.provenance
     assert renamed.provenance["source"] == "caffe"

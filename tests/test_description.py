@@ -16,7 +16,7 @@ from decaf.backbone.export.models import export_model
 from decaf.backbone.spec import architecture
 from decaf.backbone.weights.load import Weights, default_preprocess, save_weights
 from decaf.backbone.weights.state import random_state
-from decaf.describe import describe
+from decaf.description import describe
 from decaf.errors import DecafError, InputError
 from decaf.train.pack.build import make_pack
 from decaf.train.recipe import TrainSettings

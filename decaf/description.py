@@ -8,11 +8,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from decaf.errors import ImageError, InputError, WeightsError
+from decaf.images.listing.folders import path_text
 from decaf.images.listing.recognise import recognise
 
 __all__ = ["describe"]
 
+_SHOWN_BAD = 5
 _MOST_FIELDS = 10_000  # of an ONNX model, besides what lies in its graph
 
 
@@ -28,8 +32,9 @@ def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
     dict
         JSON values: ``path``, ``kind`` (a name of `decaf.images.listing.recognise.KINDS`),
         ``noun``, ``used`` (what it is for), and for files that decaf reads what they hold: of a
-        feature file what `decaf.FeatureFile.info` gives, of weights the architecture,
-        preprocessing, classes and SHA-256, of a head what it was fitted to and how well, and so on.
+        feature file what `decaf.FeatureFile.info` gives, and in ``bad_images`` the first few bad
+        images of each status; of weights the architecture, preprocessing, classes and SHA-256, of a
+        head what it was fitted to and how well, and so on.
 
     Raises
     ------
@@ -56,7 +61,18 @@ def _features(where: str) -> dict[str, Any]:
     from decaf.features.store.file import open_features
 
     with open_features(where) as file:
-        return file.info()
+        bad = [
+            {
+                "row": row,
+                "path": path_text(file.path_bytes[row]),
+                "status": status,
+                "message": file.messages[row],
+            }
+            for code, status in enumerate(file.status_names)
+            if code
+            for row in np.flatnonzero(file.status == code)[:_SHOWN_BAD].tolist()
+        ]
+        return {**file.info(), "bad_images": bad}
 
 
 def _pack(where: str) -> dict[str, Any]:
