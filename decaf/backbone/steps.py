@@ -21,6 +21,7 @@ __all__ = [
     "StepKind",
     "forward_steps",
     "layer_shape",
+    "needed_steps",
     "receptive_fields",
     "resolve_layers",
 ]
@@ -166,6 +167,20 @@ def forward_steps(spec: ArchSpec) -> tuple[Step, ...]:
     steps.append(Step("linear", "fc8", ("fc8",)))
     steps.append(Step("softmax", "", ("prob",)))
     return tuple(steps)
+
+
+def needed_steps(spec: ArchSpec, layers: Sequence[str]) -> list[Step]:
+    """Return the steps up to the deepest of some layers, without dropout, as inference runs them.
+
+    Parameters
+    ----------
+    spec : ArchSpec
+    layers : sequence of str
+        At least one.
+    """
+    steps = forward_steps(spec)
+    last = max(at for at, step in enumerate(steps) if set(step.taps) & set(layers))
+    return [step for step in steps[: last + 1] if step.kind != "dropout"]
 
 
 @dataclass(frozen=True)

@@ -2,4 +2,7 @@
 
 from __future__ import annotations
 
-__all__: list[str] = []
+__all__ = ["INPUT"]
+
+INPUT = "images"
+"""Name of a model's input: uint8 (N, crop, crop, 3), RGB."""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from decaf.backbone.export.graph import INPUT, Graph, forward_graph
+from decaf.backbone.export import INPUT
 from decaf.backbone.export.onnx_file import (
     Run,
     onnx_is_there,
@@ -19,8 +19,9 @@ from decaf.backbone.export.onnx_file import (
     run_onnx,
     write_onnx,
 )
-from decaf.backbone.export.torch_program import run_program, write_program
+from decaf.backbone.export.torch_program import ExportedNetwork, run_program, write_program
 from decaf.backbone.model import Backbone
+from decaf.backbone.steps import layer_shape, resolve_layers
 from decaf.backbone.weights.load import Weights, load_weights
 from decaf.errors import DecafError, OutputError, SettingError
 from decaf.images.preprocess import normalise
@@ -37,6 +38,7 @@ __all__ = [
     "compare",
     "export_model",
     "model_metadata",
+    "pixel_normalisation",
 ]
 
 ENDINGS = (".onnx", ".pt2")
@@ -159,19 +161,23 @@ def export_model(
     elif check and ending == ".onnx" and not onnxruntime_is_there():
         raise SettingError("to check the model, ONNX Runtime is needed: pip install 'decaf[onnx]'")
     loaded = weights if isinstance(weights, Weights) else load_weights(weights)
-    graph = forward_graph(loaded, layers)
-    metadata = model_metadata(loaded, graph)
+    outputs = {
+        layer: layer_shape(loaded.spec, layer) for layer in resolve_layers(loaded.spec, layers)
+    }
+    metadata = model_metadata(loaded, outputs)
+    normalisation = pixel_normalisation(loaded)
     agreement = None
     with disk_errors(target, "nothing was written"), whole_file(target) as stream:
         if ending == ".onnx":
-            write_onnx(stream, graph, loaded.spec.name, metadata, target)
+            write_onnx(stream, loaded, outputs, normalisation, metadata, target)
         else:
-            write_program(stream, graph, json.dumps(metadata))
+            network = ExportedNetwork(loaded, outputs, normalisation)
+            write_program(stream, network, loaded.preprocess.crop, json.dumps(metadata))
         size = stream.tell()
         stream.flush()
         if check:
-            agreement = _checked(temporary_path(target), ending, loaded, graph)
-    return ExportedModel(target, size, loaded, graph.outputs, agreement)
+            agreement = _checked(temporary_path(target), ending, loaded, [*outputs])
+    return ExportedModel(target, size, loaded, outputs, agreement)
 
 
 def _check_target(target: Path, overwrite: bool) -> None:
@@ -186,13 +192,39 @@ def _check_target(target: Path, overwrite: bool) -> None:
         raise OutputError(f"{target}: is there already; choose another name, or `overwrite=True`")
 
 
-def _checked(path: Path, ending: str, weights: Weights, graph: Graph) -> Agreement:
-    layers = [*graph.outputs]
+def pixel_normalisation(weights: Weights) -> tuple[np.ndarray, np.ndarray]:
+    """Return the factor and the shift that make pixels into the network's input.
+
+    x · scale/std − mean/std, the mean being a colour or the middle of the mean image. Both are read
+    off `normalise` itself, so that no model can differ from it: at pixels of 0 it gives the shift,
+    and what 1 adds to that, found by a spec without mean, the factor.
+
+    Parameters
+    ----------
+    weights : Weights
+
+    Returns
+    -------
+    factor : ndarray of float32, shape (3, 1, 1)
+    shift : ndarray of float32, shape (3, 1, 1) or (3, crop, crop)
+    """
+    preprocess = weights.preprocess
+    side = preprocess.crop
+    black = torch.zeros(1, side, side, 3, dtype=torch.uint8)
+    shift = normalise(black, preprocess, mean_image=weights.mean_image)[0]
+    plain = replace(preprocess, mean=(0.0, 0.0, 0.0), mean_image_sha256=None)
+    factor = normalise(black[:, :1, :1] + 1, plain)[0]
+    if weights.mean_image is None:
+        shift = shift[:, :1, :1]
+    return factor.contiguous().numpy(), shift.contiguous().numpy()
+
+
+def _checked(path: Path, ending: str, weights: Weights, layers: list[str]) -> Agreement:
     program, run = run_onnx(path, layers) if ending == ".onnx" else run_program(path)
     return compare(program, run, Backbone(weights), layers)
 
 
-def model_metadata(weights: Weights, graph: Graph) -> dict[str, str]:
+def model_metadata(weights: Weights, outputs: Mapping[str, tuple[int, ...]]) -> dict[str, str]:
     """Return what a model says of itself; values are JSON where they are more than words.
 
     ===============  =======================================================================
@@ -213,8 +245,8 @@ def model_metadata(weights: Weights, graph: Graph) -> dict[str, str]:
     ----------
     weights : Weights
         What is exported.
-    graph : Graph
-        Its outputs are the model's.
+    outputs : mapping of str to tuple of int
+        The layers, and the shape of each for one image.
     """
     return {
         "format": FORMAT,
@@ -224,7 +256,7 @@ def model_metadata(weights: Weights, graph: Graph) -> dict[str, str]:
         "arch": json.dumps(weights.spec.to_dict()),
         "input": _input_in_words(weights.preprocess),
         "preprocess": json.dumps(weights.preprocess.to_dict()),
-        "layers": json.dumps({layer: list(shape) for layer, shape in graph.outputs.items()}),
+        "layers": json.dumps({layer: list(shape) for layer, shape in outputs.items()}),
         "class_names": json.dumps(list(weights.class_names), ensure_ascii=False),
         "metrics": json.dumps(weights.metrics, ensure_ascii=False),
         "provenance": json.dumps(weights.provenance, ensure_ascii=False),

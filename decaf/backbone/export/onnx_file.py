@@ -1,8 +1,12 @@
-"""A network as an ONNX model, which other programs run.
+"""A network as an ONNX model, which other programs run, normalisation included.
 
 The graph is written down by the ``onnx`` package, without tracing: AlexNet is a list of steps of
 ten kinds (`decaf.backbone.steps`), each of which is an operator of ONNX. So the same weights give
 the same bytes, and the graph has the layers' names.
+
+It takes pixels as decoders give them, 8 bits and not normalised: what is most often done wrong
+outside of decaf (other means, 0 to 1 instead of 0 to 255, channels and axes swapped, a mean image
+that was left behind) is then either done in here, or refused for its type or shape.
 """
 
 from __future__ import annotations
@@ -15,7 +19,10 @@ from typing import IO, Any
 import numpy as np
 import torch
 
-from decaf.backbone.export.graph import INPUT, Graph, Node
+from decaf.backbone.export import INPUT
+from decaf.backbone.spec import ArchSpec, map_sizes
+from decaf.backbone.steps import Step, needed_steps
+from decaf.backbone.weights.state import Weights
 from decaf.errors import DecafError, SettingError
 from decaf.version import __version__
 
@@ -29,25 +36,37 @@ IR_VERSION = 7
 # and metadata.
 MAX_BYTES = 2**31 - 2**24
 
+_FLOAT = 1  # TensorProto.DataType
+
 Run = Callable[[np.ndarray], Sequence[np.ndarray]]
+
+
+# One operator: ONNX's name of it, its own name (which its output has too), the names of its inputs,
+# and its attributes.
+Operator = tuple[str, str, tuple[str, ...], Mapping[str, Any]]
 
 
 def write_onnx(
     stream: IO[bytes],
-    graph: Graph,
-    name: str,
+    weights: Weights,
+    outputs: Mapping[str, tuple[int, ...]],
+    normalisation: tuple[np.ndarray, np.ndarray],
     metadata: Mapping[str, str],
     where: str | os.PathLike[str],
 ) -> None:
-    """Write a model.
+    """Write a model in operators of ONNX's version 13.
+
+    It ends at the deepest layer, and holds only the parameters that it needs.
 
     Parameters
     ----------
     stream : binary stream
-    graph : Graph
-        As `decaf.backbone.export.graph.forward_graph` returns it.
-    name : str
-        Name of the graph.
+    weights : Weights
+    outputs : mapping of str to tuple of int
+        The layers, and the shape of each for one image.
+    normalisation : tuple of ndarray
+        Factor and shift of the pixels, as `decaf.backbone.export.models.pixel_normalisation`
+        returns them.
     metadata : mapping of str to str
         What the model says of itself; its ``input`` is also the model's documentation.
     where : str or path
@@ -60,22 +79,27 @@ def write_onnx(
     """
     from onnx import TensorProto, helper, numpy_helper
 
-    size = sum(values.nbytes for values in graph.constants.values())
+    operators, constants = _graph(weights, [*outputs], normalisation)
+    size = sum(values.nbytes for values in constants.values())
     if size > MAX_BYTES:
         raise SettingError(
             f"{os.fspath(where)}: the model takes {size:,} bytes, an ONNX file at most "
             f"{MAX_BYTES:,}; export an earlier layer"
         )
-    images: list[str | int | None] = ["N", graph.crop, graph.crop, 3]  # N: of any length
+    crop = weights.preprocess.crop
+    images: list[str | int | None] = ["N", crop, crop, 3]  # N: of any length
     described = metadata["input"]
     model = helper.make_model(
         helper.make_graph(
-            [_operator(node) for node in graph.nodes],
-            name,
+            [
+                helper.make_node(operator, inputs, [name], name, **attributes)
+                for operator, name, inputs, attributes in operators
+            ],
+            weights.spec.name,
             [helper.make_tensor_value_info(INPUT, TensorProto.UINT8, images, described)],
             [
                 helper.make_tensor_value_info(layer, TensorProto.FLOAT, ["N", *shape])
-                for layer, shape in graph.outputs.items()
+                for layer, shape in outputs.items()
             ],
         ),
         producer_name="decaf",
@@ -85,18 +109,97 @@ def write_onnx(
         opset_imports=[helper.make_opsetid("", OPSET)],
     )
     helper.set_model_props(model, dict(metadata))
-    for constant, values in graph.constants.items():
+    for constant, values in constants.items():
         # Into the model one by one: whole messages are copied each time they are put into another.
         array = np.ascontiguousarray(values, dtype=np.float32)
         model.graph.initializer.add().CopyFrom(numpy_helper.from_array(array, constant))
     stream.write(model.SerializeToString(deterministic=True))
 
 
-def _operator(node: Node) -> Any:
-    from onnx import helper
+def _graph(
+    weights: Weights, layers: Sequence[str], normalisation: tuple[np.ndarray, np.ndarray]
+) -> tuple[list[Operator], dict[str, np.ndarray]]:
+    """List the operators, in the order in which they run, and the constants."""
+    operators: list[Operator] = [
+        ("Transpose", "channels_first", (INPUT,), {"perm": (0, 3, 1, 2)}),
+        ("Cast", "float_pixels", ("channels_first",), {"to": _FLOAT}),
+        ("Mul", "scaled_pixels", ("float_pixels", "pixel_factor"), {}),
+        ("Add", "normalised", ("scaled_pixels", "pixel_shift"), {}),
+    ]
+    constants = dict(zip(("pixel_factor", "pixel_shift"), normalisation, strict=True))
+    for step in needed_steps(weights.spec, layers):
+        made = _step_operators(step, weights.spec, operators[-1][1])
+        operators += made
+        if step.kind in ("conv", "linear"):
+            for name in (f"{step.name}.weight", f"{step.name}.bias"):
+                constants[name] = weights.state[name].numpy()
+        elif step.kind == "adaptive_pool" and made:
+            constants |= _averaging(weights.spec)
+    return operators, constants
 
-    attributes: dict[str, Any] = {**node.attributes}
-    return helper.make_node(node.op, node.inputs, [node.name], node.name, **attributes)
+
+def _step_operators(step: Step, spec: ArchSpec, x: str) -> list[Operator]:
+    """Return the operators of a step whose input is the value named `x`."""
+    name = step.taps[0] if step.taps else step.name or step.kind
+    weight, bias = f"{step.name}.weight", f"{step.name}.bias"
+    match step.kind:
+        case "conv":
+            conv = spec.convs[int(step.name[-1]) - 1]
+            attributes: dict[str, Any] = {
+                "kernel_shape": (conv.kernel,) * 2,
+                "strides": (conv.stride,) * 2,
+                "pads": (conv.padding,) * 4,
+                "group": conv.groups,
+            }
+            return [("Conv", name, (x, weight, bias), attributes)]
+        case "act":
+            return [({"relu": "Relu", "tanh": "Tanh"}[spec.activation], name, (x,), {})]
+        case "lrn":
+            assert spec.lrn is not None
+            lrn = spec.lrn
+            # ONNX divides alpha by the size of the window, the paper (and decaf) does not.
+            attributes = {
+                "size": lrn.size,
+                "alpha": lrn.alpha * lrn.size,
+                "beta": lrn.beta,
+                "bias": lrn.k,
+            }
+            return [("LRN", name, (x,), attributes)]
+        case "pool":
+            attributes = {
+                "kernel_shape": (spec.pool.kernel,) * 2,
+                "strides": (spec.pool.stride,) * 2,
+            }
+            return [("MaxPool", name, (x,), attributes)]
+        case "adaptive_pool":
+            if spec.adaptive_pool == map_sizes(spec)["pool5"]:
+                return []
+            return [
+                ("MatMul", f"{name}_rows", ("average_rows", x), {}),
+                ("MatMul", name, (f"{name}_rows", "average_columns"), {}),
+            ]
+        case "flatten":
+            return [("Flatten", name, (x,), {"axis": 1})]
+        case "linear":
+            return [("Gemm", name, (x, weight, bias), {"transB": 1})]
+        case "softmax":
+            return [("Softmax", name, (x,), {"axis": 1})]
+    raise AssertionError(f"no operator for {step.kind}")
+
+
+def _averaging(spec: ArchSpec) -> dict[str, np.ndarray]:
+    """Return the matrix A for which A X Aᵀ is the adaptive average of a map X.
+
+    Of s rows, number i of o averages those from floor(i s / o) to before ceil((i + 1) s / o).
+    ONNX has no such operator, since its windows differ in size where o does not divide s.
+    """
+    assert spec.adaptive_pool is not None
+    size, out = map_sizes(spec)["pool5"], spec.adaptive_pool
+    matrix = np.zeros((out, size), np.float32)
+    for row in range(out):
+        first, end = row * size // out, -((row + 1) * size // -out)
+        matrix[row, first:end] = 1 / (end - first)
+    return {"average_rows": matrix, "average_columns": np.ascontiguousarray(matrix.T)}
 
 
 def onnx_is_there() -> bool:

@@ -1,15 +1,11 @@
-"""The graph of a model as a program of `torch.export` (``.pt2``).
-
-It is the same list of operators that goes into an ONNX file, run by torch's own functions: what can
-be traced cannot loop over the rows of a batch, as decaf's own pass does.
-"""
+"""A network as a program of `torch.export` (``.pt2``), normalisation included."""
 
 from __future__ import annotations
 
 import io
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import IO, Any, cast
 
 import numpy as np
@@ -17,63 +13,97 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from decaf.backbone.export.graph import INPUT, Graph, Node
+from decaf.backbone.export import INPUT
+from decaf.backbone.network import AlexNet
+from decaf.backbone.steps import needed_steps
+from decaf.backbone.weights.state import Weights
 
-__all__ = ["METADATA", "GraphModule", "run_program", "write_program"]
+__all__ = ["METADATA", "ExportedNetwork", "run_program", "write_program"]
 
 METADATA = "decaf.json"
 """Name of the metadata among the extra files of a program."""
 
 
-class GraphModule(nn.Module):
-    """A graph as a module: uint8 pixels (N, crop, crop, 3) to a dict of layers.
+class ExportedNetwork(nn.Module):
+    """A network from uint8 pixels (N, crop, crop, 3) to a dict of layers, in operators of torch.
+
+    What can be traced cannot loop over the rows of a batch, as decaf's own normalisation of
+    responses does: torch's is called instead.
 
     Parameters
     ----------
-    graph : Graph
+    weights : Weights
+    layers : iterable of str
+        The outputs, in forward order.
+    normalisation : tuple of ndarray
+        Factor and shift of the pixels, as `decaf.backbone.export.models.pixel_normalisation`
+        returns them.
     """
 
-    def __init__(self, graph: Graph) -> None:
+    pixel_factor: Tensor
+    pixel_shift: Tensor
+
+    def __init__(
+        self,
+        weights: Weights,
+        layers: Iterable[str],
+        normalisation: tuple[np.ndarray, np.ndarray],
+    ) -> None:
         super().__init__()
-        self._nodes = graph.nodes
-        self._outputs = tuple(graph.outputs)
-        self._constants = tuple(graph.constants)
-        for name, values in graph.constants.items():
-            self.register_buffer(_buffer(name), torch.from_numpy(np.ascontiguousarray(values)))
+        self._layers = tuple(layers)
+        self._spec = weights.spec
+        self._steps = needed_steps(weights.spec, self._layers)
+        self.network = AlexNet(weights.spec)
+        self.network.load_state_dict(weights.state, assign=True)
+        self.network.requires_grad_(False)
+        needed = {step.name for step in self._steps}
+        for name in [name for name, _ in self.network.named_children() if name not in needed]:
+            delattr(self.network, name)
+        factor, shift = map(torch.from_numpy, normalisation)
+        self.register_buffer("pixel_factor", factor)
+        self.register_buffer("pixel_shift", shift)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Run the operators one after the other.
+        """Compute the layers.
 
         Parameters
         ----------
-        images : Tensor of uint8, shape (N, side, side, 3)
+        images : Tensor of uint8, shape (N, crop, crop, 3)
         """
-        values: dict[str, Tensor] = {INPUT: images}
-        for name in self._constants:
-            values[name] = getattr(self, _buffer(name))
-        for node in self._nodes:
-            values[node.name] = _run(node, *(values[name] for name in node.inputs))
-        return {layer: values[layer] for layer in self._outputs}
+        x = images.permute(0, 3, 1, 2).float() * self.pixel_factor + self.pixel_shift
+        values: dict[str, Tensor] = {}
+        for step in self._steps:
+            if step.kind == "lrn" and self._spec.lrn is not None:
+                lrn = self._spec.lrn
+                # torch divides alpha by the size of the window, the paper (and decaf) does not.
+                alpha = lrn.alpha * lrn.size
+                x = functional.local_response_norm(x, lrn.size, alpha, lrn.beta, lrn.k)
+            else:
+                x = self.network.run_step(step, x)
+            values |= dict.fromkeys(step.taps, x)
+        return {layer: values[layer] for layer in self._layers}
 
 
-def write_program(stream: IO[bytes], graph: Graph, metadata: str) -> None:
-    """Trace a graph for batches of any length, and write the program.
+def write_program(stream: IO[bytes], network: ExportedNetwork, crop: int, metadata: str) -> None:
+    """Trace a network for batches of any length, and write the program.
 
     Parameters
     ----------
     stream : binary stream
-    graph : Graph
+    network : ExportedNetwork
+    crop : int
+        Side of its images.
     metadata : str
         Kept in the file as `METADATA`; ``torch.export.load(path, extra_files={METADATA: ""})``
         puts it into that dict.
     """
-    example = torch.zeros(2, graph.crop, graph.crop, 3, dtype=torch.uint8)
+    example = torch.zeros(2, crop, crop, 3, dtype=torch.uint8)
     batch = torch.export.Dim("N", min=1)
     with torch.no_grad(), warnings.catch_warnings():
         # What torch tells of its own insides is not for the user of a network.
         warnings.simplefilter("ignore")
         program = torch.export.export(
-            GraphModule(graph).eval(), (example,), dynamic_shapes={INPUT: {0: batch}}
+            network.eval(), (example,), dynamic_shapes={INPUT: {0: batch}}
         )
         # In memory first: where a write fails, torch's own does not only raise.
         file = io.BytesIO()
@@ -105,46 +135,3 @@ def run_program(path: str | os.PathLike[str]) -> tuple[str, Any]:
         return [value.numpy() for value in values.values()]
 
     return f"torch {torch.__version__}", run
-
-
-def _buffer(name: str) -> str:
-    return name.replace(".", "_")
-
-
-def _run(node: Node, x: Tensor, *constants: Tensor) -> Tensor:
-    """Compute one operator, as ONNX defines it."""
-    given: Any = node.attributes
-    match node.op:
-        case "Transpose":
-            return x.permute(given["perm"])
-        case "Cast":
-            return x.float()
-        case "Mul":
-            return x * constants[0]
-        case "Add":
-            return x + constants[0]
-        case "Conv":
-            padding = given["pads"][:2]
-            weight, bias = constants
-            return functional.conv2d(
-                x, weight, bias, given["strides"], padding, groups=given["group"]
-            )
-        case "Relu":
-            return x.relu()
-        case "Tanh":
-            return x.tanh()
-        case "LRN":
-            return functional.local_response_norm(
-                x, given["size"], given["alpha"], given["beta"], given["bias"]
-            )
-        case "MaxPool":
-            return functional.max_pool2d(x, given["kernel_shape"], given["strides"])
-        case "MatMul":
-            return x @ constants[0]
-        case "Flatten":
-            return x.flatten(1)
-        case "Gemm":
-            return functional.linear(x, constants[0], constants[1])
-        case "Softmax":
-            return x.softmax(1)
-    raise AssertionError(f"no function for {node.op}")

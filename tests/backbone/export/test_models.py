@@ -13,9 +13,13 @@ import torch
 from PIL import Image
 
 from decaf.backbone.export import models, onnx_file
-from decaf.backbone.export.graph import forward_graph
-from decaf.backbone.export.models import TOLERANCE, compare, export_model
-from decaf.backbone.export.torch_program import METADATA, GraphModule
+from decaf.backbone.export.models import (
+    TOLERANCE,
+    compare,
+    export_model,
+    pixel_normalisation,
+)
+from decaf.backbone.export.torch_program import METADATA, ExportedNetwork
 from decaf.backbone.model import Backbone
 from decaf.backbone.spec import LRNSpec, PoolSpec
 from decaf.backbone.steps import LAYERS
@@ -71,7 +75,7 @@ def test_every_layer_is_what_the_network_gives(kind, mean_image, small_weights, 
     assert tuple(done.layers) == LAYERS
     session = session_of(path)
     assert [each.name for each in session.get_outputs()] == list(LAYERS)
-    graph = GraphModule(forward_graph(weights, LAYERS))
+    graph = ExportedNetwork(weights, LAYERS, pixel_normalisation(weights))
     for count in (1, 3):
         images = pixels(count, weights.spec.input_size)
         right = expected(weights, images, LAYERS)
