@@ -38,6 +38,7 @@ from decaf.images.listing.class_folders import find_layout
 from decaf.images.listing.splits import draw_order
 from decaf.runtime.device import bf16_is_native
 from decaf.runtime.processes import World
+from decaf.runtime.settings import ComputeSettings
 from decaf.storage import write_atomically
 from decaf.train.loop import train_to_end
 from decaf.train.pack.build import make_pack
@@ -152,14 +153,16 @@ class Task:
                 Path(folder) / "run",
                 training,
                 self.world,
-                saving=SavingSettings(at_validation=False, checkpoint_minutes=1e6),
+                saving=SavingSettings(
+                    at_validation=False, checkpoint_minutes=1e6, tensorboard=False
+                ),
+                compute=ComputeSettings(workers=self.threads, progress=False),
                 begun=self.begun,
                 head=start,
-                workers=self.threads,
             )
             try:
-                run.begin(resume=False)
-                result = train_to_end(run, tensorboard=False, progress=False, stop=_never())
+                run.begin()
+                result = train_to_end(run)
             finally:
                 run.close()
             weights = load_weights(result.weights)
@@ -176,12 +179,6 @@ class Task:
             "frozen_validation": 100 * float(self.head.trial.right.mean()),
             "seconds": result.seconds,
         }
-
-
-def _never() -> Any:
-    import threading
-
-    return threading.Event()
 
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:

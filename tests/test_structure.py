@@ -87,7 +87,9 @@ def public(tree: ast.Module) -> list[ast.FunctionDef | ast.ClassDef]:
     return [
         node
         for node in tree.body
-        if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_")
+        if isinstance(node, ast.FunctionDef | ast.ClassDef)
+        and not node.name.startswith("_")
+        and not any(ast.unparse(each) == "overload" for each in node.decorator_list)
     ]
 
 

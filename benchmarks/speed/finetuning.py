@@ -30,12 +30,13 @@ from turns import again, seconds_of, spread
 
 from decaf.backbone.weights import DEFAULT_WEIGHTS
 from decaf.backbone.weights.load import load_weights
-from decaf.finetuning.data import VAL_FRACTION, divided, find_images
-from decaf.finetuning.settings import FinetuneSettings
+from decaf.finetuning.data import divided, find_images
+from decaf.finetuning.settings import VAL_FRACTION, FinetuneSettings
 from decaf.runtime.cores import available_cores
 from decaf.runtime.device import bf16_is_native, choose_device
 from decaf.runtime.memory import keep_freed_memory
 from decaf.runtime.processes import World
+from decaf.runtime.settings import ComputeSettings
 from decaf.train.feed import Feed
 from decaf.train.pack.build import make_pack
 from decaf.train.trainer import DTYPES
@@ -84,8 +85,8 @@ def _measure(args: argparse.Namespace, folder: Path, stack: ExitStack) -> dict[s
         settings,
         World(device),
         saving=SavingSettings(),
+        compute=ComputeSettings(),
         begun=weights,
-        workers=available_cores(),
     )
     stack.callback(run.close)
     trainer, spec = run.trainer, run.spec

@@ -1,7 +1,8 @@
-"""The settings of an extraction: what determines a row, and checks of those that do not."""
+"""The settings of an extraction: how the network is run, and what determines a row."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +12,55 @@ from decaf.images.status import ON_ERROR
 
 if TYPE_CHECKING:
     from decaf.backbone.model import Backbone
+    from decaf.images.spec import PreprocessSpec
 
-__all__ = ["DTYPES", "PRECISIONS", "RunSettings", "check_settings"]
+__all__ = ["DTYPES", "PRECISIONS", "NetworkSettings", "RunSettings", "check_settings"]
 
 PRECISIONS = ("fp32", "bf16")
 DTYPES = ("float32", "float16")
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkSettings:
+    """Which network is run over images, and how.
+
+    Parameters
+    ----------
+    weights : str, path, Weights or Backbone, optional
+        As in `decaf.extract`, whose default is taken where there are none.
+    preprocess : str, mapping or PreprocessSpec, optional
+        How images become the network's input, where that is not as its weights say; as in
+        `decaf.extract`.
+    crops : {"center", "ten", "ten-max", "ten-stack"}, optional
+        As in `decaf.extract`; by default the centre crop.
+    precision : {"fp32", "bf16"}, optional
+        Arithmetic of the forward pass; by default "fp32".
+    batch_size : int, optional
+        Images a forward pass; chosen by the device when not given.
+
+    Raises
+    ------
+    SettingError
+        For values that cannot be used, all of them in one message.
+    """
+
+    weights: Any = None
+    preprocess: str | Mapping[str, Any] | PreprocessSpec | None = None
+    crops: str | None = None
+    precision: str | None = None
+    batch_size: int | None = None
+
+    def __post_init__(self) -> None:
+        wrong = []
+        if self.crops not in (None, *CROPS):
+            wrong.append(f"`crops` {self.crops!r} is not one of {', '.join(CROPS)}")
+        if self.precision not in (None, *PRECISIONS):
+            wrong.append(f"`precision` {self.precision!r} is not one of {', '.join(PRECISIONS)}")
+        size = self.batch_size
+        if size is not None and not (isinstance(size, int) and size >= 1):
+            wrong.append(f"`batch_size` {size!r}: must be a whole number from 1 on")
+        if wrong:
+            raise SettingError("; ".join(wrong))
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,8 @@ import numpy as np
 
 from decaf.errors import InputError, SettingError
 from decaf.finetuning.job import Job
-from decaf.images import ImageList
+from decaf.finetuning.settings import VAL_FRACTION
+from decaf.images import ImageList, ListingSettings
 from decaf.images.listing.groups import find_groups
 from decaf.images.listing.splits import draw_share
 from decaf.train.feed import Split
@@ -30,10 +31,8 @@ from decaf.train.pack.reader import Pack
 from decaf.train.pack.sources import pack_entries, source_of
 
 __all__ = [
-    "VAL_FRACTION",
     "Packed",
     "PickedSplit",
-    "check_fraction",
     "divided",
     "find_images",
     "groups_by_name",
@@ -42,9 +41,6 @@ __all__ = [
     "open_data",
     "seen_in_training",
 ]
-
-# The share of the images for validation, where nothing else is said.
-VAL_FRACTION = 0.2
 
 # Packs up to this size hold the pixels as they are; beyond, JPEGs of them.
 RAW_BYTES = 4 << 30
@@ -115,14 +111,9 @@ class PickedSplit:
 def find_images(
     train: Any,
     val: Any = None,
+    listing: ListingSettings | None = None,
     *,
-    labels: Any = "folder",
-    val_labels: Any = "folder",
-    val_fraction: float | None = None,
     seed: int = 0,
-    layout: str = "auto",
-    groups: Any = None,
-    min_images: int | None = None,
 ) -> ImageList:
     """List the images of a fine-tuning; nothing is decoded.
 
@@ -130,20 +121,16 @@ def find_images(
     ----------
     train : path, or whatever `decaf.extract` takes as files
         A folder or archive with a folder for each class; the same below ``train``; or a list file
-        or a list of paths, whose classes are those of `labels`.
+        or a list of paths, whose classes are those of its labels.
     val : likewise, optional
         Validation images; of classes of `train`, though perhaps not of all. By default those that
         `train` has beside it (``val``), else a share of the training images. A split ``test`` is
         left alone.
-    labels, val_labels : "folder", path, or sequence
-        As in `decaf.extract`.
-    val_fraction : float, optional
-        The share drawn of each class, where there are no validation images, by default 0.2; at
-        least one image of a class stays on each side.
+    listing : ListingSettings, optional
+        The groups are of the training images. Of the share that is drawn for validation, and of the
+        rest, each class has at least one image.
     seed : int
         Seed of that draw.
-    layout, groups, min_images
-        As in `decaf.train.pack.sources.find_source`; the groups are of the training images.
 
     Returns
     -------
@@ -156,24 +143,25 @@ def find_images(
         If the images cannot be listed, there are not two classes with images enough, or validation
         images have other classes.
     SettingError
-        For a `val_fraction` that is not between 0 and 1, or where there are validation images.
+        For a `val_fraction` where there are validation images.
     """
-    share = VAL_FRACTION if val_fraction is None else val_fraction
-    check_fraction(share)
+    listing = listing or ListingSettings()
     shown = shown_source(train)
     held_out = ("val",) if val is None else ()
-    kind, parts = read_parts(train, labels, layout, groups, held_out=held_out)
+    kind, parts = read_parts(train, listing, held_out=held_out)
     if val is not None:
         try:
-            parts["val"] = read_val(val, val_labels, layout)
+            parts["val"] = read_val(val, listing.val_labels, listing.layout)
         except InputError as error:
             raise InputError(f"validation images: {error}") from error
-    if val_fraction is not None and "val" in parts:
+    share = listing.val_fraction
+    if "val" not in parts:
+        share = VAL_FRACTION if share is None else share
+    elif share is not None:
         raise _not_drawn(shown)
     _check_case(shown, parts)
-    drawn = share if "val" not in parts else None
     return source_of(
-        shown, kind, parts, split_val=drawn, seed=seed, subset=True, min_images=min_images
+        shown, kind, parts, split_val=share, seed=seed, subset=True, min_images=listing.min_images
     )
 
 
@@ -223,22 +211,6 @@ def images_of(train: Any, val: Any = None, val_fraction: float | None = None) ->
         if val_fraction is not None and "val" in packs[0].splits:
             raise _not_drawn(shown_source(train))
         return identity_of(*packs)
-
-
-def check_fraction(val_fraction: float) -> None:
-    """Refuse a share that leaves nothing on one side.
-
-    Parameters
-    ----------
-    val_fraction : float
-
-    Raises
-    ------
-    SettingError
-    """
-    real = isinstance(val_fraction, (int, float)) and not isinstance(val_fraction, bool)
-    if not real or not 0 < val_fraction < 1:
-        raise SettingError(f"`val_fraction` {val_fraction!r}: must be between 0 and 1")
 
 
 def _not_drawn(shown: str) -> SettingError:
@@ -324,7 +296,6 @@ def divided(
         return Packed(pack, train, _renumbered(pack, val_pack, validation), val_pack, own)
     if "val" in pack.splits:
         return Packed(pack, train, pack.splits["val"], pack, own)
-    check_fraction(val_fraction)
     labels = np.asarray(train.labels)
     drawn = draw_share(labels, train.names, val_fraction, salt=b"%d\0" % seed, groups=own)
     if not drawn.any():
@@ -399,7 +370,9 @@ def open_data(
     first, second = (path, None) if packs is None else packs
     pack = stack.enter_context(Pack.open(os.fsdecode(first)))
     val_pack = None if second is None else stack.enter_context(Pack.open(os.fsdecode(second)))
-    groups: Any = world.share(world.on_chief(lambda: groups_by_name(pack, source, job.groups)))
+    groups: Any = world.share(
+        world.on_chief(lambda: groups_by_name(pack, source, job.listing.groups))
+    )
     data = divided(pack, val_pack, job.val_fraction, job.settings.seed, groups)
     if world.chief and (twice := seen_in_training(data)):
         _logger.warning(
@@ -423,11 +396,9 @@ def _make_pack(job: Job, source: ImageList | None, path: Path) -> None:
             resize=job.begun.preprocess.resize,
             # As they are, so that the network sees what `decaf.extract` would show it.
             encoding="raw" if size <= RAW_BYTES else "jpeg",
-            workers=job.workers,
-            on_error=job.on_error,
+            on_error=job.listing.on_error,
             overwrite=job.overwrite,
-            progress=job.progress,
-            stop=job.stop,
+            compute=replace(job.compute, device="auto"),  # of packing there is no choice
         ).close()
     except NoneReadable as error:
         # Without the way on that `decaf pack` has: the pack is not kept.

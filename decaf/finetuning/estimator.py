@@ -16,9 +16,8 @@ from sklearn.utils.validation import check_is_fitted
 from decaf.backbone.weights import DEFAULT_WEIGHTS
 from decaf.errors import ImageError, InputError, SettingError
 from decaf.features.extract import extract
-from decaf.finetuning.data import VAL_FRACTION
 from decaf.finetuning.fine_tune import finetune
-from decaf.finetuning.settings import FinetuneSettings
+from decaf.finetuning.settings import VAL_FRACTION, FinetuneSettings
 from decaf.images import ImageList, collect
 from decaf.images.listing.groups import find_groups
 from decaf.images.listing.image_list import RefList
@@ -32,18 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["FineTuneClassifier"]
 
 # Arguments that are fields of FinetuneSettings under the same name.
-_FIELDS = (
-    "start",
-    "epochs",
-    "batch_size",
-    "lr",
-    "lr_by_layer",
-    "freeze",
-    "head_epochs",
-    "early_stopping",
-    "dropout",
-    "precision",
-)
+_FIELDS = ("epochs", "lr", "batch_size", "freeze")
 
 
 class FineTuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -56,11 +44,9 @@ class FineTuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     preprocess : str, mapping or PreprocessSpec, optional
         As in `decaf.extract`; the network keeps it.
     settings : FinetuneSettings, optional
-        What the arguments below do not say.
-    start, epochs, batch_size, lr, lr_by_layer, freeze, head_epochs
+        What the arguments below do not say, such as ``FinetuneSettings(dropout=0.2)``.
+    epochs, lr, batch_size, freeze
         Fields of `FinetuneSettings`; None for that of `settings`.
-    early_stopping, dropout, precision
-        Likewise.
     class_weight : "balanced" or None
         Weigh the losses of a class by the inverse of its share of the images.
     val_fraction : float
@@ -93,16 +79,10 @@ class FineTuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         *,
         preprocess: str | Mapping[str, Any] | PreprocessSpec | None = None,
         settings: FinetuneSettings | None = None,
-        start: str | None = None,
         epochs: float | None = None,
-        batch_size: int | None = None,
         lr: float | None = None,
-        lr_by_layer: str | None = None,
+        batch_size: int | None = None,
         freeze: str | None = None,
-        head_epochs: float | None = None,
-        early_stopping: int | None = None,
-        dropout: float | None = None,
-        precision: str | None = None,
         class_weight: str | None = None,
         val_fraction: float = VAL_FRACTION,
         random_state: Any = 0,
@@ -112,16 +92,10 @@ class FineTuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.weights = weights
         self.preprocess = preprocess
         self.settings = settings
-        self.start = start
         self.epochs = epochs
-        self.batch_size = batch_size
         self.lr = lr
-        self.lr_by_layer = lr_by_layer
+        self.batch_size = batch_size
         self.freeze = freeze
-        self.head_epochs = head_epochs
-        self.early_stopping = early_stopping
-        self.dropout = dropout
-        self.precision = precision
         self.class_weight = class_weight
         self.val_fraction = val_fraction
         self.random_state = random_state

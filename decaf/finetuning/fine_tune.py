@@ -5,12 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -27,9 +26,9 @@ from decaf.errors import (
     Stopped,
     WeightsError,
 )
+from decaf.features.settings import NetworkSettings
 from decaf.finetuning.card import check_card_path, write_card
 from decaf.finetuning.data import (
-    VAL_FRACTION,
     Packed,
     find_images,
     identity_of,
@@ -44,20 +43,21 @@ from decaf.finetuning.settings import FinetuneSettings
 from decaf.finetuning.training import Trained, train_network
 from decaf.finetuning.work_folder import WorkFolder
 from decaf.heads.saved import is_head_file
-from decaf.images import ImageList
+from decaf.images import ImageList, ListingSettings
 from decaf.images.decoding.formats import is_hdf5
 from decaf.runtime.device import strict_float32
 from decaf.runtime.processes import World, world_of_run
+from decaf.runtime.settings import ComputeSettings, Part, settings_from
 from decaf.train.initial_weights import start_state
 from decaf.train.log import read_log
 from decaf.train.loop import Diverged
 from decaf.train.recipe import TrainSettings
 from decaf.train.training_run import SavingSettings
 
-if TYPE_CHECKING:
-    from decaf.images.spec import PreprocessSpec
-
 __all__ = ["finetune"]
+
+# Fields of `SavingSettings` that a fine-tuning sets itself.
+NOT_CHOSEN = ("keep", "log_every", "at_validation", "tensorboard")
 
 
 def finetune(
@@ -65,27 +65,15 @@ def finetune(
     val: Any = None,
     *,
     out: str | os.PathLike[str] | None = None,
-    weights: str | os.PathLike[str] | Weights = DEFAULT_WEIGHTS,
-    preprocess: str | Mapping[str, Any] | PreprocessSpec | None = None,
-    settings: FinetuneSettings | None = None,
-    labels: Any = "folder",
-    val_labels: Any = "folder",
-    val_fraction: float | None = None,
-    layout: str = "auto",
-    groups: Any = None,
-    min_images: int | None = None,
     save_head: str | os.PathLike[str] | None = None,
-    resume: bool = False,
     overwrite: bool = False,
     keep: bool = False,
-    on_error: str = "raise",
-    device: str = "auto",
-    workers: int | None = None,
-    checkpoint_minutes: float = 2.0,
-    checkpoint_steps: int | None = None,
-    progress: bool | Callable[[int, int], Any] | None = None,
-    stop: threading.Event | None = None,
-    **given: Any,
+    settings: FinetuneSettings | None = None,
+    listing: ListingSettings | None = None,
+    network: NetworkSettings | None = None,
+    saving: SavingSettings | None = None,
+    compute: ComputeSettings | None = None,
+    **named: Any,
 ) -> Finetuned:
     """Adapt a trained network to images of other classes.
 
@@ -100,7 +88,7 @@ def finetune(
     ----------
     train : path, list of paths, or ImageList
         A folder or archive with a folder for each class; the same below ``train``; a list file or
-        a list of paths with `labels`; or a training pack.
+        a list of paths with labels; or a training pack.
     val : likewise, optional
         Validation images, of classes of `train`; a pack where `train` is one. By default those that
         `train` has beside it (``val``), else a share of the training images.
@@ -108,52 +96,52 @@ def finetune(
         The weights file to write, ending in ``.safetensors``; its card is written beside it
         (``.md``), and work is done in the folder ``NAME.finetune`` beside it, where the log, the
         curves and the settings stay. By default nothing is written.
-    weights : str, path or Weights
-        To start from, as for `decaf.load_backbone`.
-    preprocess : str, mapping or PreprocessSpec, optional
-        As in `decaf.extract`; the network that comes of it keeps it.
-    settings : FinetuneSettings, optional
-        How; or as `given`.
-    labels, val_labels : "folder", path, or sequence
-        As in `decaf.extract`.
-    val_fraction : float, optional
-        The share drawn of each class where there are no validation images, by default 0.2;
-        refused where there are.
-    layout : {"auto", "splits", "classes"}
-        As in `decaf.extract`.
-    groups : str, path or sequence, optional
-        As in `decaf.extract`, of the training images, or of a pack by the names in it: none is both
-        in training and among the images drawn for validation, by which training is ended, nor on
-        both sides of a fold of the frozen head's search for C.
-    min_images : int, optional
-        Leave out classes with fewer training images, with a word; by default those with none, or a
-        single one where some are drawn for validation. Not of a pack.
     save_head : path, optional
         Write the frozen head there too, as a file that `decaf predict` takes.
-    resume : bool
-        Go on with the work in the folder beside `out`, or begin where there is none. Of a finished
-        run the result is given again, and the head of `save_head` is written.
     overwrite : bool
         Replace `out` and the work beside it, once the new network is there.
     keep : bool
         Keep the pack and the checkpoints in the work folder.
-    on_error : {"raise", "record"}
-        At an image that cannot be read: raise `ImageError` (default; on the command line "record"
-        is), or leave it out.
-    device : str
-        "auto", "cpu", "cuda" or "cuda:N".
-    workers : int, optional
-        Processes, and threads, that decode; one a core by default. 0 decodes in this process.
-    checkpoint_minutes : float
-        Time between two checkpoints.
-    checkpoint_steps : int, optional
-        Steps between two checkpoints, besides.
-    progress : bool, callable or None
-        As for `decaf.extract`; of packing, then of training.
-    stop : threading.Event, optional
-        When set, the run keeps what is finished and ends with `Stopped`.
-    **given
-        Fields of `FinetuneSettings`, in place of `settings`: ``epochs=10, freeze="conv3"``.
+    settings : FinetuneSettings, optional
+        How the network is trained; or its fields by their names, as of the objects below.
+    listing : ListingSettings, optional
+        How the images are listed:
+
+        - labels, val_labels : of `train` and of `val`, as in `decaf.extract`.
+        - val_fraction : the share drawn of each class where there are no validation images, 0.2
+          when not given; refused where there are.
+        - layout : "auto", "splits" or "classes", as in `decaf.extract`.
+        - groups : as in `decaf.extract`, of the training images, or of a pack by the names in it:
+          none is both in training and among the images drawn for validation, by which training is
+          ended, nor on both sides of a fold of the frozen head's search for C.
+        - min_images : leave out classes with fewer training images, with a word; by default those
+          with none, or a single one where some are drawn for validation. Not of a pack.
+        - on_error : at an image that cannot be read, "raise" `ImageError` (default; on the command
+          line "record" is), or leave it out and "record" it.
+    network : NetworkSettings, optional
+        What is begun with:
+
+        - weights : name, path or `Weights`, as for `decaf.load_backbone`.
+        - preprocess : as in `decaf.extract`; the network that comes of it keeps it.
+    saving : SavingSettings, optional
+        How the work is saved:
+
+        - resume : go on with the work in the folder beside `out`, or begin where there is none. Of
+          a finished run the result is given again, and the head of `save_head` is written.
+        - checkpoint_minutes : time between two checkpoints, 2 when not given.
+        - checkpoint_steps : steps between two checkpoints, besides.
+    compute : ComputeSettings, optional
+        How the work is done:
+
+        - device : "auto", "cpu", "cuda" or "cuda:N".
+        - workers : processes, and threads, that decode; one a core by default. 0 decodes in this
+          process.
+        - progress : as for `decaf.extract`; of packing, then of training.
+        - stop : a `threading.Event`; when set, the run keeps what is finished and ends with
+          `Stopped`.
+    **named
+        Fields of `settings`, `listing`, `network`, `saving` and `compute` by their names:
+        ``epochs=10, freeze="conv3", groups="folder", device="cuda"``.
 
     Returns
     -------
@@ -180,34 +168,34 @@ def finetune(
     Girshick, Donahue, Darrell & Malik 2014, "Rich feature hierarchies for accurate object detection
     and semantic segmentation".
     """
-    chosen = _chosen(settings, given)
-    if on_error not in ("raise", "record"):
-        raise SettingError(f"`on_error` {on_error!r} is not one of raise, record")
-    if workers is not None and workers < 0:
-        raise SettingError(f"`workers` must be 0 or more, got {workers}")
-    if val is not None and val_fraction is not None:
-        raise SettingError("`val_fraction` is for a run without `val`: give one of the two")
-    saving = SavingSettings(
-        checkpoint_minutes, checkpoint_steps, keep=2, log_every=10, at_validation=False
+    made = settings_from(
+        finetune,
+        named,
+        Part("settings", FinetuneSettings, settings),
+        Part("listing", ListingSettings, listing),
+        Part("network", NetworkSettings, network, ("crops", "precision", "batch_size")),
+        Part("saving", SavingSettings, saving, NOT_CHOSEN, _saving),
+        Part("compute", ComputeSettings, compute),
     )
+    settings, listing, network, saving, compute = made
+    if val is not None and listing.val_fraction is not None:
+        raise SettingError("`val_fraction` is for a run without `val`: give one of the two")
     with ExitStack() as stack:
-        world = stack.enter_context(world_of_run(device))
+        world = stack.enter_context(world_of_run(compute.device))
         stack.enter_context(strict_float32(world.device))
-        target = _target(out, world, stack, resume=resume)
-        head_path = _head_path(save_head, target, replace_it=resume or overwrite)
+        target = _target(out, world, stack, resume=saving.resume)
+        head_path = _head_path(save_head, target, replace_it=saving.resume or overwrite)
+        weights = DEFAULT_WEIGHTS if network.weights is None else network.weights
         begun = weights if isinstance(weights, Weights) else load_weights(weights)
         job = Job(
-            begun=with_preprocess(begun, preprocess),
-            settings=chosen,
-            val_fraction=VAL_FRACTION if val_fraction is None else val_fraction,
-            groups=groups,
-            on_error=on_error,
+            begun=with_preprocess(begun, network.preprocess),
+            settings=settings,
+            listing=listing,
+            # What trains goes on from its checkpoints, where there are any in the work folder.
+            saving=replace(saving, resume=True),
+            compute=compute,
             overwrite=overwrite,
             world=world,
-            saving=saving,
-            workers=workers,
-            progress=progress,
-            stop=stop or threading.Event(),
         )
         packs = _packs(train, val)
         source: ImageList | None = None
@@ -215,24 +203,16 @@ def finetune(
             source = train
         if source is None and packs is None:
             source = world.on_chief(
-                lambda: find_images(
-                    train,
-                    val,
-                    labels=labels,
-                    val_labels=val_labels,
-                    val_fraction=val_fraction,
-                    seed=chosen.seed,
-                    layout=layout,
-                    groups=groups,
-                    min_images=min_images,
-                ),
+                lambda: find_images(train, val, listing, seed=settings.seed),
             )
         images = world.on_chief(
-            lambda: identity_of(source) if packs is None else images_of(*packs, val_fraction),
+            lambda: (
+                identity_of(source) if packs is None else images_of(*packs, listing.val_fraction)
+            ),
         )
         work = WorkFolder(target, job.record(), images)
         stack.callback(work.close)
-        resumed = world.on_chief(lambda: work.open(resume=resume, overwrite=overwrite))
+        resumed = world.on_chief(lambda: work.open(resume=saving.resume, overwrite=overwrite))
         result = _finished_before(world, work)
         if result is None or head_path is not None:
             with _left_in_order(world, work, resumed=bool(resumed)):
@@ -255,19 +235,10 @@ def finetune(
         return result
 
 
-def _chosen(settings: FinetuneSettings | None, given: dict[str, Any]) -> FinetuneSettings:
-    known = [field.name for field in fields(FinetuneSettings)]
-    unknown = sorted(set(given) - set(known))
-    if unknown:
-        raise SettingError(
-            f"finetune has no argument {', '.join(map(repr, unknown))}; fields of its settings are "
-            f"{', '.join(known)}"
-        )
-    if settings is not None and given:
-        raise SettingError(
-            f"settings, and {', '.join(sorted(given))} besides: give all in one of the two"
-        )
-    return settings or FinetuneSettings(**given)
+def _saving(given: SavingSettings | None, changes: dict[str, Any]) -> SavingSettings:
+    """Return how the training run is saved: of most of that there is no choice."""
+    chosen = replace(given or SavingSettings(checkpoint_minutes=2.0), **changes)
+    return replace(chosen, keep=2, log_every=10, at_validation=False, tensorboard=False)
 
 
 def _target(

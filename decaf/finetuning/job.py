@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import os
-import threading
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from decaf.backbone.weights.state import Weights
-from decaf.finetuning.settings import FinetuneSettings
+from decaf.finetuning.settings import VAL_FRACTION, FinetuneSettings
+from decaf.images import ListingSettings
 from decaf.runtime.cores import cores_of_process
 from decaf.runtime.device import bf16_is_native
 from decaf.runtime.processes import World
+from decaf.runtime.settings import ComputeSettings
 from decaf.train.recipe import TrainSettings
 from decaf.train.training_run import SavingSettings
 
@@ -29,31 +29,33 @@ class Job:
     begun : Weights
         To start from.
     settings : FinetuneSettings
-    val_fraction : float
-        The share drawn of each class where there are no validation images.
-    groups, on_error, overwrite, workers, progress
-        As `decaf.finetune` takes them.
-    world : World
+    listing : ListingSettings
     saving : SavingSettings
-    stop : threading.Event
+        How the training run is saved.
+    compute : ComputeSettings
+    overwrite : bool
+        As `decaf.finetune` takes it.
+    world : World
     """
 
     begun: Weights
     settings: FinetuneSettings
-    val_fraction: float
-    groups: Any
-    on_error: str
+    listing: ListingSettings
+    saving: SavingSettings
+    compute: ComputeSettings
     overwrite: bool
     world: World
-    saving: SavingSettings
-    workers: int | None
-    progress: bool | Callable[[int, int], Any] | None
-    stop: threading.Event
+
+    @property
+    def val_fraction(self) -> float:
+        """The share drawn of each class where there are no validation images."""
+        share = self.listing.val_fraction
+        return VAL_FRACTION if share is None else share
 
     @property
     def threads(self) -> int:
         """Threads that decode."""
-        return self.workers or cores_of_process()
+        return self.compute.workers or cores_of_process()
 
     @property
     def precision(self) -> str:
@@ -74,13 +76,14 @@ class Job:
 
     def record(self) -> dict[str, Any]:
         """Return all that was asked for, for the work folder."""
+        groups = self.listing.groups
         return {
             "weights": self.begun.sha256,
             "preprocess": self.begun.preprocess.to_dict(),
             "settings": self.settings.to_dict(),
             "precision": self.precision,
             "val_fraction": self.val_fraction,
-            **({} if self.groups is None else {"groups": _groups_record(self.groups)}),
+            **({} if groups is None else {"groups": _groups_record(groups)}),
         }
 
 

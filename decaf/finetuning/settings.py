@@ -9,9 +9,12 @@ from typing import Any, Literal
 from decaf.errors import SettingError
 from decaf.train.recipe import ARCH_OF_WEIGHTS, TrainSettings
 
-__all__ = ["STARTS", "FinetuneSettings", "with_half_the_batch"]
+__all__ = ["STARTS", "VAL_FRACTION", "FinetuneSettings", "with_half_the_batch"]
 
 STARTS = ("head", "new")
+
+# The share of the images for validation, where nothing else is said.
+VAL_FRACTION = 0.2
 
 # Where no batch size is given: at most this many images, and at least so many steps an epoch.
 LARGEST_BATCH = 64

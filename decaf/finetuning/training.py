@@ -144,14 +144,14 @@ def _train_once(
         settings,
         job.world,
         saving=job.saving,
+        compute=job.compute,
         begun=job.begun,
         head=(head.coef, head.intercept) if job.settings.start == "head" else None,
-        workers=job.workers,
         origin={"start": job.settings.start, "val_fraction": job.val_fraction},
     )
     try:
-        run.begin(resume=True)
-        result = train_to_end(run, tensorboard=False, progress=job.progress, stop=job.stop)
+        run.begin()
+        result = train_to_end(run)
     finally:
         run.close()
     # Others than rank 0 may see the file later than it was written.

@@ -7,6 +7,7 @@ Decoding needs torch and is imported from its modules: `decaf.images.decoding.de
 from __future__ import annotations
 
 from decaf.images.listing.image_list import ImageList, ImageRef
+from decaf.images.listing.settings import ListingSettings
 from decaf.images.listing.sources import collect
 from decaf.images.spec import PreprocessSpec, named_preprocess, override_preprocess
 from decaf.images.status import STATUS_NAMES, status_code
@@ -15,6 +16,7 @@ __all__ = [
     "STATUS_NAMES",
     "ImageList",
     "ImageRef",
+    "ListingSettings",
     "PreprocessSpec",
     "collect",
     "named_preprocess",

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-import threading
 import time
-from collections.abc import Callable
-from typing import Any
 
 import torch
 
@@ -34,20 +31,12 @@ class Diverged(DecafError):
     """A run whose loss became NaN, infinite, or far worse than guessing."""
 
 
-def train_to_end(
-    run: TrainingRun,
-    *,
-    tensorboard: bool | None,
-    progress: bool | Callable[[int, int], Any] | None,
-    stop: threading.Event,
-) -> TrainResult:
+def train_to_end(run: TrainingRun) -> TrainResult:
     """Train to the end of a run that has begun.
 
     Parameters
     ----------
     run : TrainingRun
-    tensorboard, progress, stop
-        As for `decaf.train.train`.
 
     Raises
     ------
@@ -60,15 +49,15 @@ def train_to_end(
     before = run.settings.keep_best and trainer.step == 0
     with (
         progress_for(
-            progress if chief else False, trainer.steps * size, trainer.step * size
+            run.compute.progress if chief else False, trainer.steps * size, trainer.step * size
         ) as bar,
         # What was found before the first step is about to be found again.
-        Log(run.folder, -1 if before else trainer.step, tensorboard)
+        Log(run.folder, -1 if before else trainer.step, run.saving.tensorboard)
         if chief
         else contextlib.nullcontext() as log,
         _feed(run).batches(trainer.step, trainer.steps) as batches,
     ):
-        loop = _Loop(run, bar, log, stop)
+        loop = _Loop(run, bar, log)
         if before:
             loop.look_before()
         for batch in batches if not trainer.ended else ():
@@ -118,15 +107,12 @@ class _Loop:
     bar : Progress
     log : Log or None
         None in processes that do not write.
-    stop : threading.Event
-        When set, the step under way is the last.
     """
 
-    def __init__(self, run: TrainingRun, bar: Progress, log: Log | None, stop: threading.Event):
+    def __init__(self, run: TrainingRun, bar: Progress, log: Log | None) -> None:
         self.run = run
         self.bar = bar
         self.log = log
-        self.stop = stop
         self.worst = torch.zeros((), device=run.world.device)
         self.guess = guessing_loss(len(run.pack.wnids))
         if run.targets is not None:
@@ -192,7 +178,7 @@ class _Loop:
         limit = math.inf if run.settings.keep_best else EXPLODED * self.guess
         bad = not worst <= limit or worst == math.inf
         save = saving or now - self.saved >= 60 * run.saving.checkpoint_minutes
-        stop, save, bad = run.world.any([self.stop.is_set(), save, bad])
+        stop, save, bad = run.world.any([run.compute.stopped, save, bad])
         if bad:
             what = (
                 "the loss is not a finite number"

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from types import MappingProxyType
 from typing import Any
 
 from decaf.errors import SettingError
 from decaf.train.recipe import TrainSettings
 
-__all__ = ["PRESETS", "preset"]
+__all__ = ["PRESETS", "preset", "with_changes"]
 
 
 def _presets() -> dict[str, TrainSettings]:
@@ -105,3 +105,29 @@ def preset(name: str, **changes: Any) -> TrainSettings:
     if "warmup_epochs" not in given and 0 < values["epochs"] <= values["warmup_epochs"]:
         values["warmup_epochs"] = values["epochs"] / 10
     return TrainSettings.from_dict(values)
+
+
+def with_changes(
+    settings: TrainSettings | None, changes: Mapping[str, Any], default: str
+) -> TrainSettings:
+    """Return settings with some values set otherwise, or where there are none a preset with them.
+
+    Parameters
+    ----------
+    settings : TrainSettings, optional
+    changes : mapping of str to object
+        Fields of `TrainSettings`; ``preset`` names another than `default`.
+    default : str
+
+    Raises
+    ------
+    SettingError
+        If a preset is named beside `settings`, there is no such preset, or a value is out of its
+        bounds.
+    """
+    if settings is None:
+        others = {field: value for field, value in changes.items() if field != "preset"}
+        return preset(changes.get("preset", default), **others)
+    if "preset" in changes:
+        raise SettingError("`preset` and `settings` are given: give one of the two")
+    return replace(settings, **changes)

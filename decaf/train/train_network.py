@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
-from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +13,19 @@ from decaf.backbone.weights.load import load_weights
 from decaf.errors import SettingError
 from decaf.runtime.device import strict_float32
 from decaf.runtime.processes import world_of_run
-from decaf.train.log import can_draw, wants_tensorboard
+from decaf.runtime.settings import ComputeSettings, Part, settings_from
+from decaf.train.log import can_draw
 from decaf.train.loop import train_to_end
 from decaf.train.pack.reader import Pack
+from decaf.train.presets import with_changes
 from decaf.train.recipe import TrainSettings
-from decaf.train.training_run import SavingSettings, TrainingData, TrainingRun, TrainResult
+from decaf.train.training_run import (
+    SavingSettings,
+    TrainingData,
+    TrainingRun,
+    TrainResult,
+    check_threads,
+)
 
 __all__ = ["train"]
 
@@ -32,16 +39,9 @@ def train(
     *,
     val: str | os.PathLike[str] | None = None,
     init_from: str | os.PathLike[str] | None = None,
-    resume: bool = False,
-    device: str = "auto",
-    workers: int | None = None,
-    checkpoint_minutes: float = 10.0,
-    checkpoint_steps: int | None = None,
-    keep: int = 3,
-    log_every: int = 50,
-    tensorboard: bool | None = None,
-    progress: bool | Callable[[int, int], Any] | None = None,
-    stop: threading.Event | None = None,
+    saving: SavingSettings | None = None,
+    compute: ComputeSettings | None = None,
+    **named: Any,
 ) -> TrainResult:
     """Train a network on a pack.
 
@@ -56,35 +56,37 @@ def train(
     out : path
         Folder of the run.
     settings : TrainSettings, optional
-        The preset "modern" by default.
+        How: the preset "modern" by default. Or its fields by their names, as of the objects below;
+        ``preset="small"`` names another preset that they change.
     val : path, optional
         A pack whose validation images to validate on, instead of those of `pack`: its "val", else
         its "test", else all its images.
     init_from : str or path, optional
         Weights to start from, as for `decaf.load_backbone`. Where their classes are not the pack's,
         fc8 begins anew (Krizhevsky et al. 2012, section 6.1: networks pre-trained on a larger set).
-    resume : bool
-        Go on from the last intact checkpoint in `out`, or begin where there is none. With more
-        epochs than before, the schedule becomes that of the longer run, which is told with both
-        learning rates and recorded in ``run.json``; with fewer it is refused.
-    device : str
-        "auto", "cpu", "cuda" or "cuda:N".
-    workers : int, optional
-        Threads that decode; one a core by default.
-    checkpoint_minutes : float
-        Time between two checkpoints; there is one at every validation too.
-    checkpoint_steps : int, optional
-        Steps between two checkpoints, besides.
-    keep : int
-        Checkpoints to keep.
-    log_every : int
-        Steps between two rows of the log.
-    tensorboard : bool, optional
-        Write TensorBoard's events; by default where it is installed.
-    progress : bool, callable or None
-        As for `decaf.extract`.
-    stop : threading.Event, optional
-        When set, the run writes a checkpoint and ends with `Stopped`.
+    saving : SavingSettings, optional
+        How the run is saved:
+
+        - resume : go on from the last intact checkpoint in `out`, or begin where there is none.
+          With more epochs than before, the schedule becomes that of the longer run, which is told
+          with both learning rates and recorded in ``run.json``; with fewer it is refused.
+        - checkpoint_minutes : time between two checkpoints, 10 when not given; there is one at
+          every validation too.
+        - checkpoint_steps : steps between two checkpoints, besides.
+        - keep : checkpoints to keep, 3 when not given.
+        - log_every : steps between two rows of the log, 50 when not given.
+        - at_validation : False writes neither checkpoint nor weights at a validation, but the
+          weights at the end.
+        - tensorboard : write TensorBoard's events; by default where it is installed.
+    compute : ComputeSettings, optional
+        How the work is done:
+
+        - device : "auto", "cpu", "cuda" or "cuda:N".
+        - workers : threads that decode; one a core by default.
+        - progress : as for `decaf.extract`.
+        - stop : a `threading.Event`; when set, the run writes a checkpoint and ends with `Stopped`.
+    **named
+        Fields of `settings`, `saving` and `compute` by their names: ``epochs=30, resume=True``.
 
     Returns
     -------
@@ -108,31 +110,33 @@ def train(
     On CPUs with the same number of threads, the same settings give the same weights to the bit,
     however often the run is stopped and resumed.
     """
-    chosen = settings or TrainSettings()
-    if workers is not None and workers < 1:
-        raise SettingError(f"`workers` must be 1 or more, got {workers}")
-    saving = SavingSettings(checkpoint_minutes, checkpoint_steps, keep, log_every)
-    wants_tensorboard(tensorboard)
+    made = settings_from(
+        train,
+        named,
+        Part("settings", TrainSettings, settings, make=partial(with_changes, default="modern")),
+        Part("saving", SavingSettings, saving),
+        Part("compute", ComputeSettings, compute),
+    )
+    settings, saving, compute = made
+    check_threads(compute)
     with ExitStack() as stack:
-        world = stack.enter_context(world_of_run(device))
+        world = stack.enter_context(world_of_run(compute.device))
         stack.enter_context(strict_float32(world.device))
         data = _open_data(pack, val, stack)
         run = TrainingRun(
             data,
             Path(out),
-            chosen,
+            settings,
             world,
             saving=saving,
+            compute=compute,
             begun=None if init_from is None else load_weights(init_from),
-            workers=workers,
         )
         stack.callback(run.close)
-        run.begin(resume)
+        run.begin()
         if world.chief and not can_draw():
             _logger.warning("matplotlib is not installed: there will be no curves.png")
-        return train_to_end(
-            run, tensorboard=tensorboard, progress=progress, stop=stop or threading.Event()
-        )
+        return train_to_end(run)
 
 
 def _open_data(

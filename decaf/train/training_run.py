@@ -21,11 +21,13 @@ from decaf.backbone.weights.state import Weights
 from decaf.errors import OutputError, SettingError, WeightsError
 from decaf.runtime.cores import cores_of_process
 from decaf.runtime.processes import World
+from decaf.runtime.settings import ComputeSettings
 from decaf.storage import disk_errors
 from decaf.train.augment import Normaliser
 from decaf.train.checkpoint import WEIGHTS_FILE, TrainingFolder
 from decaf.train.feed import Split, steps_per_epoch
 from decaf.train.initial_weights import preprocess_of, start_state
+from decaf.train.log import wants_tensorboard
 from decaf.train.pack.reader import Pack
 from decaf.train.recipe import LEARNED, TrainSettings
 from decaf.train.trainer import DTYPES, Trainer
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
     from decaf.train.distillation.photographs import Photographs
     from decaf.train.distillation.soft_targets import SoftTargets
 
-__all__ = ["SavingSettings", "TrainResult", "TrainingData", "TrainingRun"]
+__all__ = ["SavingSettings", "TrainResult", "TrainingData", "TrainingRun", "check_threads"]
 
 # Images whose statistics batch normalisation begins with where weights are gone on from.
 CALIBRATED = 256
@@ -61,11 +63,15 @@ class SavingSettings:
     at_validation : bool
         Save at every validation: a checkpoint and the weights as they are. Short epochs take less
         time than that; without it the weights are written at the end.
+    resume : bool
+        Go on from the last intact checkpoint, or begin where there is none.
+    tensorboard : bool, optional
+        Write TensorBoard's events; by default where it is installed.
 
     Raises
     ------
     SettingError
-        Where one of the numbers is not above 0.
+        Where one of the numbers is not above 0, or TensorBoard is asked for and not installed.
     """
 
     checkpoint_minutes: float = 10.0
@@ -73,11 +79,33 @@ class SavingSettings:
     keep: int = 3
     log_every: int = 50
     at_validation: bool = True
+    resume: bool = False
+    tensorboard: bool | None = None
 
     def __post_init__(self) -> None:
-        for name, value in asdict(self).items():
-            if value is not None and not isinstance(value, bool) and value <= 0:
-                raise SettingError(f"`{name}` must be above 0, got {value:g}")
+        wrong = [
+            f"`{name}` must be above 0, got {value:g}"
+            for name, value in asdict(self).items()
+            if value is not None and not isinstance(value, bool) and value <= 0
+        ]
+        if wrong:
+            raise SettingError("; ".join(wrong))
+        wants_tensorboard(self.tensorboard)
+
+
+def check_threads(compute: ComputeSettings) -> None:
+    """Refuse to train without a thread that decodes.
+
+    Parameters
+    ----------
+    compute : ComputeSettings
+
+    Raises
+    ------
+    SettingError
+    """
+    if compute.workers == 0:
+        raise SettingError("`workers` must be 1 or more, got 0")
 
 
 @dataclass(frozen=True)
@@ -140,11 +168,12 @@ class TrainingRun:
     settings : TrainSettings
     world : World
     saving : SavingSettings
+    compute : ComputeSettings
+        How it is done, on the device of `world`.
     begun : Weights, optional
         To start from.
     head : tuple of Tensor, optional
         Weight and bias to start fc8 from.
-    workers : int, optional
     origin : dict, optional
         JSON values to be kept with the record of the run, which they are a part of.
     targets : SoftTargets, optional
@@ -159,9 +188,9 @@ class TrainingRun:
         world: World,
         *,
         saving: SavingSettings,
+        compute: ComputeSettings,
         begun: Weights | None = None,
         head: tuple[Tensor, Tensor] | None = None,
-        workers: int | None = None,
         origin: dict[str, Any] | None = None,
         targets: SoftTargets | None = None,
     ) -> None:
@@ -171,9 +200,10 @@ class TrainingRun:
         self.settings = settings
         self.world = world
         self.saving = saving
+        self.compute = compute
         self.split = data.train
         self.validation_split = data.validation
-        self.workers = workers or cores_of_process()
+        self.workers = compute.workers or cores_of_process()
         self.spec = settings.spec(len(pack.wnids), None if begun is None else begun.spec)
         self.begun = begun
         self._check()
@@ -272,13 +302,8 @@ class TrainingRun:
         weights = len(self.split) / (len(counts) * np.maximum(counts, 1))
         return torch.from_numpy(weights.astype(np.float32))
 
-    def begin(self, resume: bool) -> None:
-        """Take the folder, and go back to the last intact checkpoint where there is one.
-
-        Parameters
-        ----------
-        resume : bool
-            Whether to go on with the run that is there.
+    def begin(self) -> None:
+        """Take the folder, and go back to the last intact checkpoint where `resume` asks for it.
 
         Raises
         ------
@@ -287,6 +312,7 @@ class TrainingRun:
         ResumeError
             If the run in it was another, or none of its checkpoints is intact.
         """
+        resume = self.saving.resume
         checkpoint = self.world.on_chief(lambda: self.run_folder.open(resume, self._room()))
         # The other processes are told rank 0's state rather than left to find the same file.
         state = self.world.share(None if checkpoint is None else checkpoint[0])

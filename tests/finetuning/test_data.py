@@ -21,6 +21,7 @@ from decaf.finetuning.data import (
     images_of,
     seen_in_training,
 )
+from decaf.images import ListingSettings
 from decaf.images.decoding.formats import is_hdf5
 from decaf.train.pack.build import make_pack
 from decaf.train.pack.reader import Pack
@@ -64,10 +65,22 @@ def test_a_share_of_each_class_is_drawn(photos: Path) -> None:
     assert len(set(source.names)) == 30
     assert find_images(photos).names == source.names
     assert find_images(photos, seed=1).names != source.names
-    assert labels_of(find_images(photos, val_fraction=0.5), "val") == [5, 5, 5]
+    assert labels_of(find_images(photos, listing=ListingSettings(val_fraction=0.5)), "val") == [
+        5,
+        5,
+        5,
+    ]
     # One image stays on each side, whatever the share.
-    assert labels_of(find_images(photos, val_fraction=0.01), "val") == [1, 1, 1]
-    assert labels_of(find_images(photos, val_fraction=0.99), "train") == [1, 1, 1]
+    assert labels_of(find_images(photos, listing=ListingSettings(val_fraction=0.01)), "val") == [
+        1,
+        1,
+        1,
+    ]
+    assert labels_of(find_images(photos, listing=ListingSettings(val_fraction=0.99)), "train") == [
+        1,
+        1,
+        1,
+    ]
 
 
 def test_validation_images_beside_the_training_images_are_taken(tmp_path: Path) -> None:
@@ -79,7 +92,7 @@ def test_validation_images_beside_the_training_images_are_taken(tmp_path: Path) 
     folder_of(tmp_path / "val", dict.fromkeys(CLASSES, 3))
     assert find_images(tmp_path).split_counts == {"train": 12, "val": 9}
     with pytest.raises(SettingError, match=r"without validation images, and .* has such"):
-        find_images(tmp_path, val_fraction=0.2)
+        find_images(tmp_path, listing=ListingSettings(val_fraction=0.2))
 
 
 def test_validation_images_may_lack_classes_and_lie_elsewhere(photos: Path, tmp_path: Path) -> None:
@@ -99,7 +112,7 @@ def test_lists_of_images(photos: Path, tmp_path: Path) -> None:
         {"train": 24, "val": 6},
     )
     numbers = [{"ants": 10, "bees": 2, "cats": 7}[path.parent.name] for path in paths]
-    source = find_images([str(path) for path in paths], labels=numbers)
+    source = find_images([str(path) for path in paths], listing=ListingSettings(labels=numbers))
     assert source.class_names == ("02", "07", "10")
     assert source.class_titles == ("2", "7", "10")
     first = source.names[0]
@@ -152,13 +165,16 @@ def test_a_validation_folder_without_classes_is_told(
     with pytest.raises(
         InputError, match=r"no class .*put each class into a folder, or give labels"
     ):
-        find_images([str(path) for path in sorted(photos.rglob("*.png"))], labels="none")
+        find_images(
+            [str(path) for path in sorted(photos.rglob("*.png"))],
+            listing=ListingSettings(labels="none"),
+        )
 
 
 @pytest.mark.parametrize("share", [0, 1, -0.1, float("nan"), "a", True])
 def test_a_share_that_leaves_nothing_is_told(photos: Path, share: Any) -> None:
     with pytest.raises(SettingError, match=r"`val_fraction` .*: must be between 0 and 1"):
-        find_images(photos, val_fraction=share)
+        find_images(photos, listing=ListingSettings(val_fraction=share))
 
 
 def test_packs_are_divided(photos: Path, tmp_path: Path) -> None:
@@ -243,7 +259,7 @@ def test_the_photographs_may_move(photos: Path, tmp_path: Path) -> None:
 
 def test_groups_are_on_one_side(tmp_path: Path) -> None:
     root = folder_of(tmp_path / "photos", dict.fromkeys(CLASSES, 20))
-    source = find_images(root, groups=r"path:(\w+/\d)")
+    source = find_images(root, listing=ListingSettings(groups=r"path:(\w+/\d)"))
     assert source.groups is not None
     count = source.split_counts["train"]
     assert not set(source.groups[:count]) & set(source.groups[count:])

@@ -24,7 +24,8 @@ Make = Callable[..., FineTuneClassifier]
 @pytest.fixture
 def classifier(weights_path: Path, tiny: None) -> Make:
     def make(**changes: Any) -> FineTuneClassifier:
-        first = {"epochs": 4.0, "lr": 3e-3, "batch_size": 16, "precision": "fp32", "workers": 0}
+        settings = FinetuneSettings(precision="fp32")
+        first = {"settings": settings, "epochs": 4.0, "lr": 3e-3, "batch_size": 16, "workers": 0}
         return FineTuneClassifier(weights_path, **{**first, **changes})
 
     return make
@@ -82,7 +83,9 @@ def test_it_is_cross_validated_cloned_and_searched(
     scores = cross_val_score(classifier(), paths, names, cv=2)
     assert scores.shape == (2,)
     assert np.isfinite(scores).all()
-    made = classifier(settings=FinetuneSettings(dropout=0.1), class_weight="balanced")
+    made = classifier(
+        settings=FinetuneSettings(dropout=0.1, precision="fp32"), class_weight="balanced"
+    )
     copy = clone(made)
     assert copy.get_params() == made.get_params()
     search = GridSearchCV(classifier(), {"epochs": [1.0, 2.0]}, cv=2, error_score="raise")
@@ -100,7 +103,7 @@ def test_a_fitted_one_is_pickled(classifier: Make, paths: list[str], names: list
 
 @pytest.mark.slow
 def test_arguments_are_settings(classifier: Make, paths: list[str], names: list[str]) -> None:
-    base = FinetuneSettings(weight_decay=0.123, epochs=9.0)
+    base = FinetuneSettings(weight_decay=0.123, epochs=9.0, precision="fp32")
     fitted = classifier(
         settings=base, class_weight="balanced", freeze="conv2", epochs=1.0, random_state=7
     ).fit(paths, names)

@@ -131,6 +131,7 @@ def test_signals_deaths_and_going_on(
 
 
 def test_a_batch_that_cannot_be_shared_is_refused(pack_path: Path, tmp_path: Path) -> None:
+    from decaf.runtime.settings import ComputeSettings
     from decaf.train.pack.reader import Pack
     from decaf.train.training_run import SavingSettings, TrainingData, TrainingRun
 
@@ -144,4 +145,5 @@ def test_a_batch_that_cannot_be_shared_is_refused(pack_path: Path, tmp_path: Pat
             ranks_probe.cases()["clipped"],
             World(CPU, 0, 3),
             saving=SavingSettings(),
+            compute=ComputeSettings(),
         )

@@ -10,7 +10,6 @@ from __future__ import annotations
 import itertools
 import json
 import shutil
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -21,8 +20,10 @@ import numpy as np
 import torch
 
 from decaf.errors import OutputError, ResumeError, Stopped
+from decaf.runtime.cores import cores_of_process
 from decaf.runtime.processes import World
 from decaf.runtime.progress import progress_for
+from decaf.runtime.settings import ComputeSettings
 from decaf.storage import ShardDirectory, disk_errors, fingerprint
 from decaf.storage.shards import ShardWriter
 from decaf.storage.unfinished import open_shards
@@ -123,10 +124,7 @@ def answer(
     asked: Asked,
     cache: Path,
     world: World,
-    *,
-    workers: int,
-    progress: bool | Callable[[int, int], Any] | None,
-    stop: threading.Event,
+    compute: ComputeSettings,
 ) -> Answers:
     """Look up the teacher's answers, and compute those that are missing.
 
@@ -138,12 +136,9 @@ def answer(
         Folder in which each teacher and kind of view has a folder of its own.
     world : World
         The processes of the run share the work.
-    workers : int
-        Threads that decode.
-    progress : bool, callable or None
-        As for `decaf.extract`.
-    stop : threading.Event
-        Ends this with `Stopped`; what is finished is kept.
+    compute : ComputeSettings
+        Its `workers` are the threads that decode; its `stop` ends this with `Stopped`, and what is
+        finished is kept.
 
     Raises
     ------
@@ -172,8 +167,8 @@ def answer(
         # No process may write before all have read what is there: they share out the same rest.
         world.any([False])
         mine = chunks[world.rank :: world.size]
-        _compute(teacher, asked, shards, mine, world, workers, progress, stop)
-        (stopped,) = world.any([stop.is_set()])
+        _compute(teacher, asked, shards, mine, world, compute)
+        (stopped,) = world.any([compute.stopped])
         if stopped and missing:
             raise Stopped(
                 f"stopped while the teacher answered; {shards.path} keeps its answers: run the "
@@ -268,9 +263,7 @@ def _compute(
     shards: ShardDirectory[AnswerRows],
     mine: list[tuple[int, list[int]]],
     world: World,
-    workers: int,
-    progress: bool | Callable[[int, int], Any] | None,
-    stop: threading.Event,
+    compute: ComputeSettings,
 ) -> None:
     total = sum(len(images) for _, images in mine)
     if not mine:
@@ -282,9 +275,9 @@ def _compute(
     ]
     sizes = {start: len(images) for start, images in mine}
     with (
-        progress_for(progress if world.chief else False, total, 0) as bar,
+        progress_for(compute.progress if world.chief else False, total, 0) as bar,
         ShardWriter(shards, bar, disk_path=shards.path, kept=KEPT) as writer,
-        decoding_threads(workers) as pool,
+        decoding_threads(compute.workers or cores_of_process()) as pool,
     ):
         seen = ahead(
             range(len(pieces)),
@@ -292,7 +285,7 @@ def _compute(
             lambda futures: np.stack([future.result() for future in futures]),
             AHEAD,
         )
-        rows = zip(pieces, _answered(teacher, seen, stop), strict=False)
+        rows = zip(pieces, _answered(teacher, seen, compute), strict=False)
         for start, group in itertools.groupby(rows, key=lambda row: row[0][0]):
             shard = list(group)
             images = [image for (_, some), _ in shard for image in some]
@@ -310,11 +303,11 @@ def _compute(
 
 
 def _answered(
-    teacher: Teacher, seen: Iterator[np.ndarray], stop: threading.Event
+    teacher: Teacher, seen: Iterator[np.ndarray], compute: ComputeSettings
 ) -> Iterator[np.ndarray]:
-    """Answer views, uint8 (n, side, side, 3), in float16 (n, classes), until the event is set."""
+    """Answer views, uint8 (n, side, side, 3), in float16 (n, classes), until asked to stop."""
     for views in seen:
-        if stop.is_set():
+        if compute.stopped:
             return
         logits = teacher.answers(torch.from_numpy(views)).clamp(-65504, 65504)
         yield logits.to(torch.float16).numpy()

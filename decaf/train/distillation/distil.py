@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +19,24 @@ from decaf.errors import SettingError
 from decaf.images.preprocess import resized_crops
 from decaf.runtime.device import strict_float32
 from decaf.runtime.processes import World, world_of_run
+from decaf.runtime.settings import ComputeSettings, Part, settings_from
 from decaf.train.augment import cut, fixed_views
-from decaf.train.distillation.answers import Answers, Asked, answer, need_room
+from decaf.train.distillation.answers import Asked, answer, need_room
 from decaf.train.distillation.card import TeacherCard
 from decaf.train.distillation.photographs import Photographs, PhotographSplit, open_sources
 from decaf.train.distillation.settings import DistilSettings
 from decaf.train.distillation.soft_targets import SoftTargets
-from decaf.train.distillation.teacher import ModuleTeacher, Teacher, load_teacher
-from decaf.train.log import wants_tensorboard
+from decaf.train.distillation.teacher import ModuleTeacher, Teacher, TeacherSettings, load_teacher
 from decaf.train.loop import train_to_end
-from decaf.train.presets import preset
+from decaf.train.presets import with_changes
 from decaf.train.recipe import ARCH_OF_WEIGHTS, TrainSettings
-from decaf.train.training_run import SavingSettings, TrainingData, TrainingRun, TrainResult
+from decaf.train.training_run import (
+    SavingSettings,
+    TrainingData,
+    TrainingRun,
+    TrainResult,
+    check_threads,
+)
 
 __all__ = ["distil"]
 
@@ -43,18 +49,12 @@ def distil(
     distillation: DistilSettings | None = None,
     *,
     shares: Sequence[float] | None = None,
-    card: str | os.PathLike[str] | TeacherCard | None = None,
-    engine: str = "auto",
-    teacher_precision: str | None = None,
     cache: str | os.PathLike[str] | None = None,
     init_from: str | os.PathLike[str] | None = None,
-    resume: bool = False,
-    device: str = "auto",
-    workers: int | None = None,
+    loading: TeacherSettings | None = None,
     saving: SavingSettings | None = None,
-    tensorboard: bool | None = None,
-    progress: bool | Callable[[int, int], Any] | None = None,
-    stop: threading.Event | None = None,
+    compute: ComputeSettings | None = None,
+    **named: Any,
 ) -> TrainResult:
     """Train a network to answer as another does, on photographs that need no labels.
 
@@ -71,30 +71,36 @@ def distil(
         Training packs, folders, archives, in any mix. Of folders packs are made in `cache`.
     teacher : path, Teacher or torch.nn.Module
         An ONNX file, or weights as for `decaf.load_backbone`; or a module from float32
-        (N, 3, crop, crop) to logits (N, classes), with `card`.
+        (N, 3, crop, crop) to logits (N, classes), with a card.
     out : path
         Folder of the run.
     settings : TrainSettings, optional
-        The preset "distil" by default.
+        How the student is trained: the preset "distil" by default. Or its fields by their names, as
+        of the objects below.
     distillation : DistilSettings, optional
+        How it is taught.
     shares : sequence of float, optional
         For each of `photographs` how often an image of it is shown, in proportion to the others;
         all alike by default.
-    card : path or TeacherCard, optional
-        Facts that the teacher's file does not hold; see `load_teacher`.
-    engine : {"auto", "openvino", "onnxruntime"}
-        Program that runs an ONNX file.
-    teacher_precision : {"fp32", "bf16"}, optional
-        Its arithmetic; see `load_teacher`.
     cache : path, optional
         Folder for packs and the teacher's answers, which several runs may share; beside `out` by
         default, with ".cache" added to its name. May be removed once the run is done.
     init_from : str or path, optional
         Weights to start from, all layers or the first ones (`TrainSettings.init_layers`).
-    resume, device, workers, tensorboard, progress, stop
-        As for `decaf.train.train`.
+    loading : TeacherSettings, optional
+        How the teacher is loaded and run, see `load_teacher`:
+
+        - card : path or `TeacherCard` with facts that the teacher's file does not hold.
+        - engine : "auto", "openvino" or "onnxruntime", the program that runs an ONNX file.
+        - teacher_precision : "fp32" or "bf16", its arithmetic.
     saving : SavingSettings, optional
-        How often to save and to log.
+        How the run is saved: resume, checkpoint_minutes, checkpoint_steps, keep, log_every,
+        at_validation and tensorboard, as for `decaf.train.train`.
+    compute : ComputeSettings, optional
+        How the work is done: device, workers, progress and stop, as for `decaf.train.train`.
+    **named
+        Fields of `settings`, `distillation`, `loading`, `saving` and `compute` by their names:
+        ``epochs=30, temperature=2.0, card="resnet.json", resume=True``.
 
     Returns
     -------
@@ -119,77 +125,79 @@ def distil(
     On CPUs with the same number of threads, the same settings give the same weights to the bit,
     however often the run is stopped and resumed.
     """
-    chosen = settings or preset("distil")
-    taught = distillation or DistilSettings()
-    if workers is not None and workers < 1:
-        raise SettingError(f"`workers` must be 1 or more, got {workers}")
-    wants_tensorboard(tensorboard)
-    stopping = stop or threading.Event()
+    made = settings_from(
+        distil,
+        named,
+        Part("settings", TrainSettings, settings, make=partial(with_changes, default="distil")),
+        Part("distillation", DistilSettings, distillation),
+        Part("loading", TeacherSettings, loading),
+        Part("saving", SavingSettings, saving),
+        Part("compute", ComputeSettings, compute),
+    )
+    settings, distillation, loading, saving, compute = made
+    check_threads(compute)
     sources = [photographs] if isinstance(photographs, (str, os.PathLike)) else [*photographs]
     folder = Path(os.path.abspath(out))
     place = folder.with_name(f"{folder.name}.cache") if cache is None else Path(cache)
     with ExitStack() as stack:
-        world = stack.enter_context(world_of_run(device))
+        world = stack.enter_context(world_of_run(compute.device))
         stack.enter_context(strict_float32(world.device))
         begun = None if init_from is None else load_weights(init_from)
-        network = _teacher(teacher, card, engine, teacher_precision, world)
+        network = _teacher(teacher, loading, world)
         network.check()
-        packs = open_sources(
-            sources, place, stack, world, workers=workers, progress=progress, stop=stopping
-        )
+        packs = open_sources(sources, place, stack, world, compute)
         images = Photographs(
             packs,
             [1.0] * len(packs) if shares is None else [float(share) for share in shares],
             network.card,
-            taught,
-            _resized(chosen, begun),
+            distillation,
+            _resized(settings, begun),
         )
         train, val = images.splits["train"], images.splits["val"]
-        targets = SoftTargets(train, images, taught, chosen, network, world.size)
+        targets = SoftTargets(train, images, distillation, settings, network, world.size)
         run = TrainingRun(
             TrainingData(images, train, val),
             Path(out),
-            chosen,
+            settings,
             world,
-            saving=saving or SavingSettings(),
+            saving=saving,
+            compute=compute,
             begun=begun,
-            workers=workers,
-            origin={"teacher": network.identity(), "distillation": taught.to_dict()},
+            origin={"teacher": network.identity(), "distillation": distillation.to_dict()},
             targets=targets,
         )
-        need_room(place, len(train), taught.views, len(network.card.class_names))
+        need_room(place, len(train), distillation.views, len(network.card.class_names))
         stack.callback(run.close)
-        run.begin(resume)
-
-        def ask(asked: Asked) -> Answers:
-            return answer(
-                network, asked, place, world, workers=run.workers, progress=progress, stop=stopping
-            )
+        run.begin()
 
         # What a run cannot be begun with has been told by now: this may take hours.
         targets.answers = [
-            ask(_kept_view(train, network.side, chosen, number)) for number in range(taught.views)
+            answer(
+                network, _kept_view(train, network.side, settings, number), place, world, compute
+            )
+            for number in range(distillation.views)
         ]
-        classes = ask(_whole_images(val, network.card)).classes()
-        run.validation_split = val.with_labels(classes)
-        return train_to_end(run, tensorboard=tensorboard, progress=progress, stop=stopping)
+        whole = answer(network, _whole_images(val, network.card), place, world, compute)
+        run.validation_split = val.with_labels(whole.classes())
+        return train_to_end(run)
 
 
 def _teacher(
     teacher: str | os.PathLike[str] | Teacher | nn.Module,
-    card: str | os.PathLike[str] | TeacherCard | None,
-    engine: str,
-    precision: str | None,
+    loading: TeacherSettings,
     world: World,
 ) -> Teacher:
     if isinstance(teacher, Teacher):
         return teacher
+    card, precision = loading.card, loading.teacher_precision
     if isinstance(teacher, nn.Module):
         if card is None:
             raise SettingError("a module that teaches needs a card: its preprocessing and classes")
         known = card if isinstance(card, TeacherCard) else TeacherCard.read(card)
         return ModuleTeacher(teacher, known, device=world.device, precision=precision or "fp32")
-    return load_teacher(teacher, card=card, engine=engine, precision=precision, device=world.device)
+    return load_teacher(
+        teacher, card=card, engine=loading.engine, precision=precision, device=world.device
+    )
 
 
 def _resized(settings: TrainSettings, begun: Weights | None) -> int:

@@ -7,8 +7,7 @@ import hashlib
 import json
 import logging
 import os
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -18,10 +17,11 @@ from typing import Any
 import numpy as np
 
 from decaf.errors import InputError, SettingError
-from decaf.images import ImageList, collect
+from decaf.images import ImageList, ListingSettings, collect
 from decaf.images.listing.class_folders import find_layout
 from decaf.images.spec import IMAGENET_MEAN, IMAGENET_STD
 from decaf.runtime.processes import World
+from decaf.runtime.settings import ComputeSettings
 from decaf.train.distillation.card import TeacherCard
 from decaf.train.distillation.settings import DistilSettings
 from decaf.train.pack.build import make_pack
@@ -256,10 +256,7 @@ def open_sources(
     cache: Path,
     stack: ExitStack,
     world: World,
-    *,
-    workers: int | None,
-    progress: bool | Callable[[int, int], Any] | None,
-    stop: threading.Event,
+    compute: ComputeSettings,
 ) -> list[Pack]:
     """Open packs; of folders and archives packs are made first, in `cache`.
 
@@ -274,8 +271,8 @@ def open_sources(
         Closes them.
     world : World
         Rank 0 makes the packs, the others wait for them.
-    workers, progress, stop
-        As for `make_pack`.
+    compute : ComputeSettings
+        How the packs are made.
 
     Raises
     ------
@@ -295,11 +292,9 @@ def open_sources(
                 _listed(source),
                 path,
                 size=STORED_SIDE,
-                workers=workers,
                 on_error="record",
                 overwrite=True,
-                progress=progress,
-                stop=stop,
+                compute=replace(compute, device="auto"),  # of packing there is no choice
             )
             if made.bad:
                 _logger.warning(
@@ -323,7 +318,7 @@ def _pack_path(source: str, cache: Path) -> Path:
 def _listed(source: str) -> ImageList:
     """List a source by its splits and classes; where it has none of both, as photographs alone."""
     if _is_sorted(source):
-        return find_source(source, min_images=1)
+        return find_source(source, ListingSettings(min_images=1))
     images = collect(source, labels="none")
     photographs = images.with_labels(np.zeros(len(images), np.int64), ("photograph",))
     return replace(photographs, splits=("train",) * len(images), layout="photographs")

@@ -23,10 +23,29 @@ from decaf.runtime.device import bf16_is_native
 from decaf.train.distillation.card import TeacherCard
 from decaf.train.distillation.engines import choose_engine, load_onnx, onnx_metadata, onnx_sha256
 
-__all__ = ["ModuleTeacher", "OnnxTeacher", "Teacher", "load_teacher"]
+__all__ = ["ModuleTeacher", "OnnxTeacher", "Teacher", "TeacherSettings", "load_teacher"]
 
 # Logarithms of probabilities serve as logits; a probability of 0 has none.
 SMALLEST = 1e-8
+
+
+@dataclass(frozen=True, eq=False)
+class TeacherSettings:
+    """How a teacher is loaded and run; see `load_teacher`.
+
+    Parameters
+    ----------
+    card : path or TeacherCard, optional
+        Facts that the teacher's file does not hold.
+    engine : {"auto", "openvino", "onnxruntime"}
+        Program that runs an ONNX file.
+    teacher_precision : {"fp32", "bf16"}, optional
+        Its arithmetic.
+    """
+
+    card: str | os.PathLike[str] | TeacherCard | None = None
+    engine: str = "auto"
+    teacher_precision: str | None = None
 
 
 @dataclass(eq=False)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import threading
 from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import replace
@@ -14,12 +13,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from decaf.errors import InputError, PackError, SettingError
-from decaf.images import ImageList
-from decaf.images.status import ON_ERROR, STATUS_NAMES
+from decaf.errors import InputError, PackError
+from decaf.images import ImageList, ListingSettings
+from decaf.images.status import STATUS_NAMES
 from decaf.images.workers.decoders import Decoders, warm_decoders
 from decaf.runtime.cores import available_cores
 from decaf.runtime.processes import World
+from decaf.runtime.settings import ComputeSettings, Part, settings_from
 from decaf.storage import Entry, ShardDirectory, ShardedFile, check_output_path, differences, fill
 from decaf.storage.unfinished import UNKNOWN_CONTENT, changed_image
 from decaf.train.pack.assemble import PackHead, need_room, write_pack
@@ -35,8 +35,7 @@ __all__ = ["NoneReadable", "make_pack"]
 # Of a shard: what a crash may cost, against the price of a sync to disk for each.
 SHARD_BYTES = 16 << 20
 SHARD_ROWS = (16, 1024)
-# The size where none is given: the paper's, and that of the images of Tiny-ImageNet.
-DEFAULT_SIZE = 256
+# The size of the images of Tiny-ImageNet, which is taken where none is given.
 TINY_SIZE = 64
 MAX_THREADS = 8
 # Images in memory for each process and thread: enough that none of them waits for the next.
@@ -52,19 +51,11 @@ def make_pack(
     devkit: Source | None = None,
     split_val: float | None = None,
     seed: int = 0,
-    labels: Any = "folder",
-    layout: str = "auto",
-    groups: Any = None,
-    min_images: int | None = None,
-    size: int | None = None,
-    encoding: str = "jpeg",
-    quality: int = 92,
-    resize: str = "shorter-side",
-    workers: int | None = None,
-    on_error: str = "raise",
     overwrite: bool = False,
-    progress: bool | Callable[[int, int], Any] | None = None,
-    stop: threading.Event | None = None,
+    settings: PackSettings | None = None,
+    listing: ListingSettings | None = None,
+    compute: ComputeSettings | None = None,
+    **named: Any,
 ) -> Pack:
     """Turn a data set into a training pack.
 
@@ -90,36 +81,36 @@ def make_pack(
         Take this share of each class's training images for validation.
     seed : int
         Seed of that draw.
-    labels : "folder", path, or sequence
-        As in `decaf.extract`; images without a label are left out, with a word.
-    layout : {"auto", "splits", "classes"}
-        As in `decaf.extract`.
-    groups : str, path or sequence, optional
-        As in `decaf.extract`: `split_val` draws whole groups.
-    min_images : int, optional
-        Leave out classes with fewer training images, with a word; by default those with none, or a
-        single one where some are drawn for validation.
-    size : int, optional
-        Side of the images; 256 when not given, and 64 for Tiny-ImageNet's layout.
-    encoding : {"jpeg", "raw"}
-        How images are stored. JPEGs that have the size already keep their bytes.
-    quality : int
-        Quality of the JPEGs, 1 to 100. Their colour differences have half the resolution, as is
-        usual.
-    resize : {"shorter-side", "warp", "none"}
-        Make the shorter side `size` and cut out the centre, or make the whole image square.
-    workers : int, optional
-        Decoding processes; one a core when not given, 0 to decode in this process.
-    on_error : {"raise", "record"}
-        At an image that cannot be read: raise `ImageError` (default; on the command line "record"
-        is), or leave it out and write it down.
     overwrite : bool
         Replace `out` if it exists and differs.
-    progress : bool or callable, optional
-        True, False, or a function of (images done, images in all); by default a bar on terminals.
-    stop : threading.Event, optional
-        Set it to end the run early: what has been begun is finished and kept, then `Stopped` is
-        raised. So it is while a pack is compared or put together.
+    settings : PackSettings, optional
+        How the images are stored; or its fields by their names, as of the objects below:
+
+        - size : side of the images; 256 when not given, and 64 for Tiny-ImageNet's layout.
+        - encoding : "jpeg" (default) or "raw". JPEGs that have the size already keep their bytes.
+        - quality : quality of the JPEGs, 1 to 100, 92 when not given.
+        - resize : "shorter-side" (default) makes the shorter side `size` and cuts out the centre,
+          "warp" makes the whole image square, "none" takes images that have the size.
+    listing : ListingSettings, optional
+        How the images are listed:
+
+        - labels : as in `decaf.extract`; images without a label are left out, with a word.
+        - layout : "auto", "splits" or "classes", as in `decaf.extract`.
+        - groups : as in `decaf.extract`: `split_val` draws whole groups.
+        - min_images : leave out classes with fewer training images, with a word; by default those
+          with none, or a single one where some are drawn for validation.
+        - on_error : at an image that cannot be read, "raise" `ImageError` (default; on the command
+          line "record" is), or leave it out and "record" it.
+    compute : ComputeSettings, optional
+        How the work is done:
+
+        - workers : decoding processes; one a core when not given, 0 to decode in this process.
+        - progress : True, False, or a function of (images done, images in all); by default a bar
+          on terminals.
+        - stop : a `threading.Event`. Set it to end the run early: what has been begun is finished
+          and kept, then `Stopped` is raised. So it is while a pack is compared or put together.
+    **named
+        Fields of `settings`, `listing` and `compute` by their names: ``size=128, workers=2``.
 
     Returns
     -------
@@ -136,43 +127,29 @@ def make_pack(
         Where `out` belongs to another run, or cannot be written.
     """
     # Wrong values are told before a data set is listed, which may take a while.
-    first = DEFAULT_SIZE if size is None else size
-    settings = PackSettings(first, encoding, quality, resize)
-    if on_error not in ON_ERROR:
-        raise SettingError(f"`on_error` {on_error!r} is not one of {', '.join(ON_ERROR)}")
-    if workers is not None and (not isinstance(workers, int) or workers < 0):
-        raise SettingError(f"`workers` {workers!r}: must be a whole number from 0 on")
+    made = settings_from(
+        make_pack,
+        named,
+        Part("settings", PackSettings, settings),
+        Part("listing", ListingSettings, listing, without=("val_labels", "val_fraction")),
+        Part("compute", ComputeSettings, compute, without=("device",)),
+    )
+    settings, listing, compute = made
     path = Path(os.fsdecode(out))
     check_output_path(path, "data.pack")
     if isinstance(source, ImageList) and source.layout:
         data = source
     else:
-        data = find_source(
-            source,
-            val=val,
-            devkit=devkit,
-            split_val=split_val,
-            seed=seed,
-            labels=labels,
-            layout=layout,
-            groups=groups,
-            min_images=min_images,
-        )
-    if size is None and data.layout == "tiny-imagenet":
+        data = find_source(source, listing, val=val, devkit=devkit, split_val=split_val, seed=seed)
+    if settings.size is None and data.layout == "tiny-imagenet":
         settings = replace(settings, size=TINY_SIZE)
     drawn = {"split_val": split_val, "seed": None if split_val is None else seed}
-    warm_decoders(data, workers)
+    warm_decoders(data, compute.workers)
+    raise_bad = listing.on_error == "raise"
     output = _PackOutput(
-        path,
-        data,
-        settings,
-        drawn,
-        workers,
-        overwrite=overwrite,
-        raise_bad=on_error == "raise",
-        stop=stop,
+        path, data, settings, drawn, compute, overwrite=overwrite, raise_bad=raise_bad
     )
-    fill(output, World(torch.device("cpu")), progress)
+    fill(output, World(torch.device("cpu")), compute.progress)
     return Pack.open(path)
 
 
@@ -185,16 +162,15 @@ class _PackOutput(ShardedFile[PackRows]):
         source: ImageList,
         settings: PackSettings,
         drawn: dict[str, Any],
-        workers: int | None,
+        compute: ComputeSettings,
         *,
         overwrite: bool,
         raise_bad: bool,
-        stop: threading.Event | None,
     ) -> None:
-        super().__init__(path, source, overwrite=overwrite, raise_bad=raise_bad, stop=stop)
+        super().__init__(path, source, overwrite=overwrite, raise_bad=raise_bad, stop=compute.stop)
         self._settings = settings
         self._run = {"source": source.layout, **drawn, **settings.record()}
-        self._workers = workers
+        self._workers = compute.workers
 
     def header(self) -> dict[str, Any]:
         low, high = SHARD_ROWS

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from decaf.errors import InputError
-from decaf.images import ImageList, collect
+from decaf.images import ImageList, ListingSettings, collect
 from decaf.images.listing.class_folders import Layout, find_layout
 from decaf.images.listing.groups import find_groups
 
@@ -31,14 +31,16 @@ _logger = logging.getLogger(__name__)
 
 
 def read_parts(
-    source: Any, labels: Any, layout: str, groups: Any, *, held_out: Sequence[str]
+    source: Any, listing: ListingSettings, *, held_out: Sequence[str]
 ) -> tuple[str, dict[str, ImageList]]:
     """List the training images of a data set, and those that it holds out itself.
 
     Parameters
     ----------
-    source, labels, layout, groups
-        As in `decaf.train.pack.sources.find_source`; the groups are of the training images.
+    source : any
+        As in `decaf.train.pack.sources.find_source`.
+    listing : ListingSettings
+        The groups are of the training images.
     held_out : sequence of str
         The splits to take beside train: the first of them that is there.
 
@@ -54,15 +56,15 @@ def read_parts(
     InputError
         If there is no such data set, or it has splits but none for training.
     """
-    data_set = _layout(source, labels, layout)
+    data_set = _layout(source, listing.labels, listing.layout)
     if data_set is None:
-        images = _listed(source, labels, layout, groups)
+        images = _listed(source, listing.labels, listing.layout, listing.groups)
         parts = _split_parts(images) if held_out else {"train": images}
         return "list", {name: part for name, part in parts.items() if name in ("train", *held_out)}
     if data_set.splits and "train" not in data_set.splits:
         raise InputError(f"{shown_source(source)}: no folder 'train' in it")
     train = data_set.read("train" if data_set.splits else None)
-    parts = {"train": _in_groups(train, groups)}
+    parts = {"train": _in_groups(train, listing.groups)}
     other = next((split for split in held_out if split in data_set.splits), None)
     if other is not None:
         parts[other] = data_set.read(other)

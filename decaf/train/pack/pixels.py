@@ -21,6 +21,9 @@ from decaf.train.pack.schema import ENCODINGS, RESIZES
 
 __all__ = ["PackSettings", "Stored", "may_keep", "own_jpeg", "store"]
 
+# The paper's.
+DEFAULT_SIZE = 256
+
 
 @dataclass(frozen=True)
 class PackSettings:
@@ -28,24 +31,26 @@ class PackSettings:
 
     Attributes
     ----------
-    size : int
-        Side of the images, in pixels.
+    size : int, optional
+        Side of the images, in pixels; by default 256, and 64 for Tiny-ImageNet's layout.
     encoding : {"jpeg", "raw"}
+        How images are stored. JPEGs that have the size already keep their bytes.
     quality : int
-        Quality of the JPEGs, 1 to 100; without meaning for raw pixels.
+        Quality of the JPEGs, 1 to 100; without meaning for raw pixels. Their colour differences
+        have half the resolution, as is usual.
     resize : {"shorter-side", "warp", "none"}
         Make the shorter side `size` and cut out the centre (Krizhevsky et al. 2012, sec. 2), or
         make the whole image square.
     """
 
-    size: int = 256
+    size: int | None = None
     encoding: str = "jpeg"
     quality: int = 92
     resize: str = "shorter-side"
 
     def __post_init__(self) -> None:
         wrong = []
-        if type(self.size) is not int or not 1 <= self.size <= MAX_SIDE:
+        if type(self.side) is not int or not 1 <= self.side <= MAX_SIDE:
             wrong.append(f"`size` {self.size!r}: must be a whole number from 1 to {MAX_SIDE}")
         if self.encoding not in ENCODINGS:
             wrong.append(f"`encoding` {self.encoding!r} is not one of {', '.join(ENCODINGS)}")
@@ -57,15 +62,20 @@ class PackSettings:
             raise SettingError("; ".join(wrong))
 
     @property
+    def side(self) -> int:
+        """Side of the images, in pixels."""
+        return DEFAULT_SIZE if self.size is None else self.size
+
+    @property
     def spec(self) -> PreprocessSpec:
         """Resizing and cropping as decoders take it."""
         resize: Any = self.resize
-        return PreprocessSpec("pack", resize, resize_to=self.size, crop=self.size)
+        return PreprocessSpec("pack", resize, resize_to=self.side, crop=self.side)
 
     @property
     def image_bytes(self) -> int:
         """Bytes that an image takes: exact for raw pixels, of JPEGs about what photographs do."""
-        return self.size**2 * 3 // (1 if self.encoding == "raw" else 6)
+        return self.side**2 * 3 // (1 if self.encoding == "raw" else 6)
 
     def record(self) -> dict[str, Any]:
         """Return the settings for the attribute ``run``."""
@@ -75,7 +85,7 @@ class PackSettings:
         facts = ("interpolation", "background", "orientation", "color")
         jpeg = self.encoding == "jpeg"
         return {
-            "size": self.size,
+            "size": self.side,
             "encoding": self.encoding,
             "quality": self.quality if jpeg else None,
             "encoder": _encoder_name() if jpeg else None,
@@ -105,7 +115,7 @@ def may_keep(outcome: Outcome, settings: PackSettings) -> bool:
     outcome : Outcome
     settings : PackSettings
     """
-    side = settings.size
+    side = settings.side
     return settings.encoding == "jpeg" and (outcome.width, outcome.height) == (side, side)
 
 

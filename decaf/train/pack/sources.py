@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from decaf.errors import InputError, SettingError
-from decaf.images import ImageList
+from decaf.images import ImageList, ListingSettings
 from decaf.images.decoding.limits import MAX_NAME_BYTES
 from decaf.images.listing.splits import draw_share
 from decaf.storage import Entry
@@ -36,15 +36,12 @@ Source = str | bytes | os.PathLike[str]
 
 def find_source(
     source: Source | ImageList,
+    listing: ListingSettings | None = None,
     *,
     val: Source | None = None,
     devkit: Source | None = None,
     split_val: float | None = None,
     seed: int = 0,
-    labels: Any = "folder",
-    layout: str = "auto",
-    groups: Any = None,
-    min_images: int | None = None,
 ) -> ImageList:
     """List the images of a data set for training.
 
@@ -54,7 +51,9 @@ def find_source(
         A folder or archive in one of the layouts of `decaf.images.listing.class_folders`;
         ImageNet's tar of training images as given out for ILSVRC 2012; or a folder that holds this
         tar, and perhaps those of the validation images and the development kit, by their own
-        names. With `labels`, or where it is a list, whatever `decaf.extract` takes as files.
+        names. With labels, or where it is a list, whatever `decaf.extract` takes as files.
+    listing : ListingSettings, optional
+        Images without a label are left out, with a word; `split_val` draws whole groups.
     val : path, optional
         Where the validation images are, if they are elsewhere.
     devkit : path, optional
@@ -63,15 +62,6 @@ def find_source(
         Take this share of each class's training images for validation instead; at least one image
         of a class stays on each side. Which ones is drawn by their names and `seed`.
     seed : int
-    labels : "folder", path, or sequence
-        As in `decaf.extract`; images without a label are left out, with a word.
-    layout : {"auto", "splits", "classes"}
-        As in `decaf.extract`.
-    groups : str, path or sequence, optional
-        As in `decaf.extract`: `split_val` draws whole groups.
-    min_images : int, optional
-        Leave out classes with fewer training images, with a word; by default those with none, or a
-        single one where some are drawn for validation.
 
     Returns
     -------
@@ -90,21 +80,22 @@ def find_source(
         For a `split_val` that is not between 0 and 1, or together with another source of
         validation images; for `groups` without it.
     """
+    listing = listing or ListingSettings()
     if split_val is not None and not 0 < split_val < 1:
         raise SettingError(f"`split_val` {split_val!r}: must be between 0 and 1")
-    if groups is not None and split_val is None:
+    if listing.groups is not None and split_val is None:
         raise SettingError("`groups` are kept together where `split_val` draws images: give it too")
     shown = shown_source(source)
-    kind, parts = _parts(
-        *_located(source, val, devkit), labels=labels, layout=layout, groups=groups
-    )
+    kind, parts = _parts(*_located(source, val, devkit), listing)
     if split_val is not None and "val" in parts:
         _check_classes(shown, parts, False)
         raise SettingError(
             f"{shown}: has validation images; "
             "leave `split_val` out, or give the folder of its training images alone"
         )
-    return source_of(shown, kind, parts, split_val=split_val, seed=seed, min_images=min_images)
+    return source_of(
+        shown, kind, parts, split_val=split_val, seed=seed, min_images=listing.min_images
+    )
 
 
 def source_of(
@@ -134,7 +125,7 @@ def source_of(
     subset : bool
         Whether classes of train may have no image in another split.
     min_images : int, optional
-        As in `find_source`.
+        The least training images of a class; by default 1, or 2 where some are drawn.
 
     Raises
     ------
@@ -207,7 +198,7 @@ def _located(
 
 
 def _parts(
-    path: Any, val: Any, devkit: str | None, *, labels: Any, layout: str, groups: Any
+    path: Any, val: Any, devkit: str | None, listing: ListingSettings
 ) -> tuple[str, dict[str, ImageList]]:
     """Read the splits."""
     kit = None if devkit is None else ilsvrc.read_devkit(devkit)
@@ -217,7 +208,7 @@ def _parts(
         parts["train"] = ilsvrc.read_train(path, {} if kit is None else kit.words)
     else:
         held_out = ("val", "test") if val is None else ()
-        kind, parts = read_parts(path, labels, layout, groups, held_out=held_out)
+        kind, parts = read_parts(path, listing, held_out=held_out)
         if kit is not None:
             train = parts["train"]
             words = zip(train.class_names, train.class_titles, strict=True)
@@ -225,7 +216,7 @@ def _parts(
             parts["train"] = replace(train, titles=titles)
     if val is not None:
         parts["val"] = (
-            _read_elsewhere(val, layout)
+            _read_elsewhere(val, listing.layout)
             if kit is None
             else ilsvrc.read_val(val, kit, parts["train"].class_names)
         )

@@ -71,7 +71,7 @@ def stream_rows(
     ImageError
         With `raise_bad`, for the first bad image seen.
     """
-    feed = _Feed(deque(ranges), settings.size, stop)
+    feed = _Feed(deque(ranges), settings.side, stop)
     with _Encoders(threads, settings, train) as encoders:
         while True:
             while feed.in_flight < in_flight and (job := feed.next_job(images)) is not None:

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from decaf.errors import InputError, SettingError
-from decaf.images import ImageList, ImageRef
+from decaf.images import ImageList, ImageRef, ListingSettings
 from decaf.images.listing.class_folders import Layout
 from decaf.images.listing.image_list import JoinedRefs, PickedRefs
 from decaf.train.pack import sources
@@ -141,7 +141,7 @@ def test_what_cannot_be_divided_is_told(tmp_path: Path, caplog: pytest.LogCaptur
     assert found.labels.tolist() == [0, 1, 0, 1]
     assert "1 of 3 classes have fewer than 2 training images and are left out (b 1)" in caplog.text
     assert find_source(root).split_counts == {"train": 5}
-    assert find_source(root, min_images=2).split_counts == {"train": 4}
+    assert find_source(root, listing=ListingSettings(min_images=2)).split_counts == {"train": 4}
     split = touch(tmp_path / "s", *(f"{s}/{c}/1.jpg" for s in ("train", "val") for c in "ab"))
     with pytest.raises(SettingError, match="has validation images; leave `split_val` out"):
         find_source(split, split_val=0.5)
@@ -159,23 +159,23 @@ def test_groups_are_not_divided(tmp_path: Path, caplog: pytest.LogCaptureFixture
     caplog.set_level("INFO")
     names = (f"{c}/{g}/{i}.jpg" for c in "ab" for g in range(8) for i in range(3))
     root = touch(tmp_path / "d", *names)
-    found = find_source(root, split_val=0.25, groups="folder")
+    found = find_source(root, split_val=0.25, listing=ListingSettings(groups="folder"))
     assert found.split_counts == {"train": 36, "val": 12}
     assert "16 groups, none of them in train and val both" in caplog.text
     groups = [name.rpartition(b"/")[0] for name in found.names]
     assert found.groups == tuple(map(os.fsdecode, groups))
     assert not set(groups[:36]) & set(groups[36:])
     with pytest.raises(SettingError, match="`groups` are kept together where `split_val` draws"):
-        find_source(root, groups="folder")
+        find_source(root, listing=ListingSettings(groups="folder"))
     with pytest.raises(InputError, match="no class has two groups, so none can be divided into"):
-        find_source(root, split_val=0.25, groups=r"path:^(\w)/")
+        find_source(root, split_val=0.25, listing=ListingSettings(groups=r"path:^(\w)/"))
 
 
 def test_tables_lists_and_layouts(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     root = touch(tmp_path / "d", *(f"{s}/{c}/{i}.jpg" for s in ("Train", "Valid") for c in "ab"
                                    for i in range(3)))  # fmt: skip
     assert find_source(root).split_counts == {"train": 6, "val": 6}
-    plain = find_source(root, layout="classes")
+    plain = find_source(root, listing=ListingSettings(layout="classes"))
     assert (plain.class_names, plain.split_counts) == (("Train", "Valid"), {"train": 12})
     table = tmp_path / "table.csv"
     rows = [
@@ -183,7 +183,7 @@ def test_tables_lists_and_layouts(tmp_path: Path, caplog: pytest.LogCaptureFixtu
         for i, path in enumerate(sorted(root.rglob("*.jpg")))
     ]
     table.write_text("\n".join(["path,species", *rows]))
-    found = find_source(root, labels=table)
+    found = find_source(root, listing=ListingSettings(labels=table))
     assert (found.layout, found.class_names, found.split_counts) == (
         "list",
         ("x", "y"),
