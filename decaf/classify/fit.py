@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -29,13 +28,12 @@ from decaf.classify.source import (
     usable_of,
 )
 from decaf.errors import SettingError
+from decaf.features.settings import NetworkSettings
 from decaf.heads.identity import FeatureIdentity
 from decaf.heads.saved import SavedHead, save_head
 from decaf.heads.scaling import SCALES
-
-if TYPE_CHECKING:
-    from decaf.backbone.model import Backbone
-    from decaf.images.spec import PreprocessSpec
+from decaf.images import ListingSettings
+from decaf.runtime.settings import ComputeSettings, Part, settings_from
 
 __all__ = ["HEADS", "FitSettings", "Fitted", "fit"]
 
@@ -59,7 +57,27 @@ class Fitted:
 
 @dataclass(frozen=True)
 class FitSettings:
-    """Settings of a fit and its test; see `fit`.
+    """How a head is fitted and tested.
+
+    Parameters
+    ----------
+    head : {"logreg", "svm"}
+        Multinomial logistic regression, or a linear SVM (one-vs-rest, squared hinge loss).
+    layer : str
+        ``"auto"`` chooses among pool5, fc6 and fc7.
+    C : float or "cv"
+        The inverse of the strength of regularisation; "cv" chooses it.
+    dropout : float
+        Share of the activations that is dropped in training.
+    scale : {"mean-norm", "none", "unit-norm", "standard"}
+        How features are scaled; see `decaf.heads.LogisticRegression`.
+    class_weight : None, "balanced" or dict
+        ``"balanced"`` has each class count alike; a dict gives weights by class name.
+    held_out : float
+        The share of the images that is held out, below 1, where they do not come divided; 0 for no
+        test.
+    seed : int
+        Seed of the share held out, and of the folds.
 
     Raises
     ------
@@ -74,7 +92,6 @@ class FitSettings:
     scale: str = "mean-norm"
     class_weight: Mapping[str, float] | str | None = None
     held_out: float = 0.2
-    min_images: int | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -93,10 +110,6 @@ class FitSettings:
             wrong.append(f"`class_weight` {self.class_weight!r}: must be 'balanced' or a dict")
         if not (_is_number(self.held_out) and 0 <= self.held_out < 1):
             wrong.append(f"`held_out` {self.held_out!r}: must be from 0 (no test) to below 1")
-        if self.min_images is not None and not (
-            isinstance(self.min_images, int) and self.min_images >= MIN_IMAGES
-        ):
-            wrong.append(f"`min_images` {self.min_images!r}: must be a whole number from 2 on")
         if isinstance(self.seed, bool) or not (
             isinstance(self.seed, int) and 0 <= self.seed < 2**32
         ):
@@ -150,30 +163,13 @@ def fit(
     source: Any,
     *,
     out: str | os.PathLike[str] | None = None,
-    head: str = "logreg",
-    layer: str = "auto",
-    weights: str | os.PathLike[str] | Backbone | None = None,
-    C: float | str = "cv",
-    dropout: float = 0.0,
-    scale: str = "mean-norm",
-    class_weight: Mapping[str, float] | str | None = None,
-    held_out: float = 0.2,
-    min_images: int | None = None,
-    labels: Any = "folder",
-    layout: str = "auto",
-    groups: Any = None,
-    on_error: str = "raise",
     keep_features: str | os.PathLike[str] | None = None,
-    preprocess: str | Mapping[str, Any] | PreprocessSpec | None = None,
-    crops: str | None = None,
-    precision: str | None = None,
-    seed: int = 0,
-    device: str = "auto",
-    batch_size: int | None = None,
-    workers: int | None = None,
-    progress: bool | Callable[[int, int], Any] | None = None,
     overwrite: bool = False,
-    stop: threading.Event | None = None,
+    settings: FitSettings | None = None,
+    listing: ListingSettings | None = None,
+    network: NetworkSettings | None = None,
+    compute: ComputeSettings | None = None,
+    **named: Any,
 ) -> Fitted:
     """Make a classifier of labelled images.
 
@@ -203,53 +199,53 @@ def fit(
     out : path, optional
         Write the classifier there; `decaf.load_classifier` reads it. While features are computed
         they are in ``OUT.parts``, from which the same call goes on after an interruption.
-    head : {"logreg", "svm"}
-        Multinomial logistic regression, or a linear SVM (one-vs-rest, squared hinge loss).
-    layer : str
-        ``"auto"`` chooses among pool5, fc6 and fc7.
-    weights : str, path or Backbone, optional
-        As in `decaf.extract`; for features that are there none but theirs.
-    C : float or "cv"
-        The inverse of the strength of regularisation; "cv" chooses it.
-    dropout : float
-        Share of the activations that is dropped in training.
-    scale : {"mean-norm", "none", "unit-norm", "standard"}
-        How features are scaled; see `decaf.heads.LogisticRegression`.
-    class_weight : None, "balanced" or dict
-        ``"balanced"`` has each class count alike; a dict gives weights by class name.
-    held_out : float
-        The share of the images that is held out, below 1, where they do not come divided; 0 for no
-        test.
-    min_images : int, optional
-        Leave out classes with fewer different images for training, with a word; by default those
-        with fewer than two.
-    labels : "folder", path or sequence
-        As in `decaf.extract`.
-    layout : {"auto", "splits", "classes"}
-        As in `decaf.extract`; "classes" takes no notice of the splits of features that are there.
-    groups : str, path or sequence, optional
-        As in `decaf.extract`; by default those of features that are there.
-    on_error : {"raise", "record"}
-        At an image that cannot be read: raise `ImageError` (default; on the command line "record"
-        is), or leave it out.
     keep_features : path, optional
         Keep the features in this file; where it is complete, nothing is computed.
-    preprocess, crops, precision : optional
-        As in `decaf.extract`; for features that are there none but theirs.
-    batch_size, workers
-        As in `decaf.extract`; not for features that are there.
-    seed : int
-        Seed of the share held out, and of the folds.
-    device : str
-        Where the network and the solver run.
-    progress : bool or callable, optional
-        Tell on stderr how far it is; by default on a terminal. A function is called with (images
-        done, images in all) of the extraction, as in `decaf.extract`.
     overwrite : bool
         Replace `out`, if that is a classifier, and `keep_features`, a feature file, where it
         differs.
-    stop : threading.Event, optional
-        Set it to end early, by `Stopped`.
+    settings : FitSettings, optional
+        How the head is fitted and tested; or its fields by their names, as of the objects below:
+
+        - head : "logreg" (default), multinomial logistic regression, or "svm", a linear SVM
+          (one-vs-rest, squared hinge loss).
+        - layer : "auto" (default) chooses among pool5, fc6 and fc7.
+        - C : the inverse of the strength of regularisation; "cv" (default) chooses it.
+        - dropout : share of the activations that is dropped in training, 0 when not given.
+        - scale : how features are scaled, "mean-norm" (default), "none", "unit-norm" or "standard";
+          see `decaf.heads.LogisticRegression`.
+        - class_weight : "balanced" has each class count alike; a dict gives weights by class name.
+        - held_out : the share of the images that is held out, below 1, where they do not come
+          divided; 0.2 when not given, 0 for no test.
+        - seed : seed of the share held out, and of the folds.
+    listing : ListingSettings, optional
+        How the images are listed:
+
+        - labels : "folder" (default), path or sequence, as in `decaf.extract`.
+        - layout : "auto" (default), "splits" or "classes", as in `decaf.extract`; "classes" takes
+          no notice of the splits of features that are there.
+        - groups : as in `decaf.extract`; by default those of features that are there.
+        - min_images : leave out classes with fewer different images for training, with a word; by
+          default those with fewer than two.
+        - on_error : at an image that cannot be read, "raise" `ImageError` (default; on the command
+          line "record" is), or leave it out and "record" it.
+    network : NetworkSettings, optional
+        How features are computed; for features that are there none but theirs:
+
+        - weights : str, path or `Backbone`, as in `decaf.extract`.
+        - preprocess, crops, precision : as in `decaf.extract`.
+        - batch_size : as in `decaf.extract`; not for features that are there.
+    compute : ComputeSettings, optional
+        How the work is done:
+
+        - device : where the network and the solver run, as in `decaf.extract`.
+        - workers : as in `decaf.extract`; not for features that are there.
+        - progress : tell on stderr how far it is; by default on a terminal. A function is called
+          with (images done, images in all) of the extraction, as in `decaf.extract`.
+        - stop : a `threading.Event`; set it to end early, by `Stopped`.
+    **named
+        Fields of `settings`, `listing`, `network` and `compute` by their names:
+        ``C=1.0, groups="animals.csv", weights="imagenet", device="cuda"``.
 
     Returns
     -------
@@ -276,41 +272,29 @@ def fit(
     >>> fitted.classifier.predict("new.jpg")[0].classes[0]  # doctest: +SKIP
     ('bee', 0.97)
     """
-    target = None if out is None else Path(os.fsdecode(out))
-    settings = FitSettings(
-        head=head,
-        layer=layer,
-        C=C,
-        dropout=dropout,
-        scale=scale,
-        class_weight=class_weight,
-        held_out=held_out,
-        min_images=min_images,
-        seed=seed,
+    made = settings_from(
+        fit,
+        named,
+        Part("settings", FitSettings, settings),
+        Part("listing", ListingSettings, listing, ("val_labels", "val_fraction"), _listing),
+        Part("network", NetworkSettings, network),
+        Part("compute", ComputeSettings, compute),
     )
+    settings, listing, network, compute = made
+    target = None if out is None else Path(os.fsdecode(out))
     request = FeatureRequest(
         source=only_source(source),
         out=target,
-        layer=layer,
-        labels=labels,
-        layout=layout,
-        groups=groups,
-        min_images=min_images,
-        on_error=on_error,
+        layer=settings.layer,
         keep_features=keep_features,
         overwrite=overwrite,
-        weights=weights,
-        preprocess=preprocess,
-        crops=crops,
-        precision=precision,
-        device=device,
-        batch_size=batch_size,
-        workers=workers,
-        progress=progress,
-        stop=stop,
+        listing=listing,
+        network=network,
+        compute=compute,
     )
-    replace = overwrite or (target is not None and is_almost_done(target, settings.record()))
-    check_targets(target, keep_features, overwrite=replace)
+    record = {**settings.record(), "min_images": listing.min_images}
+    replaced = overwrite or (target is not None and is_almost_done(target, record))
+    check_targets(target, keep_features, overwrite=replaced)
     began = time.perf_counter()
     with features_to_fit(request) as features:
         extracted = time.perf_counter()
@@ -319,11 +303,11 @@ def fit(
         trials = try_layers(
             plan.tasks,
             usable.codes,
-            candidate_layers(features, layer),
+            candidate_layers(features, settings.layer),
             lambda name: rows_of(features, name, usable),
-            lambda: settings.estimator(usable.class_names, device),
-            tell=_teller(progress),
-            stop=stop,
+            lambda: settings.estimator(usable.class_names, compute.device),
+            tell=_teller(compute.progress),
+            stop=compute.stop,
         )
         fitted = time.perf_counter()
         report = report_of(
@@ -332,9 +316,9 @@ def fit(
             usable,
             plan,
             trials,
-            groups=_shown_groups(groups),
-            settings=settings.record(),
-            weights_file=_weights_file(weights),
+            groups=_shown_groups(listing.groups),
+            settings=record,
+            weights_file=_weights_file(network.weights),
             seconds={"features": extracted - began, "fit": fitted - extracted},
         )
         best = best_trial(trials[plan.final])
@@ -345,6 +329,7 @@ def fit(
             report=report.summary(),
             calibration=best.calibration,
         )
+    weights = network.weights
     classifier = Classifier(
         saved,
         weights=None if isinstance(weights, (str, os.PathLike)) else weights,
@@ -358,10 +343,19 @@ def fit(
             class_names=saved.class_names,
             report=saved.report,
             calibration=saved.calibration,
-            overwrite=replace,
+            overwrite=replaced,
         )
         remove_parts(target)
     return Fitted(classifier, report)
+
+
+def _listing(given: ListingSettings | None, changes: dict[str, Any]) -> ListingSettings:
+    """Return how the images are listed; a class of one image can be fitted to, and not tested."""
+    listing = replace(given or ListingSettings(), **changes)
+    least = listing.min_images
+    if least is not None and least < MIN_IMAGES:
+        raise SettingError(f"`min_images` {least!r}: must be a whole number from {MIN_IMAGES} on")
+    return listing
 
 
 def _shown_groups(groups: Any) -> str:

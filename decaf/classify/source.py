@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import tempfile
-import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -25,19 +24,17 @@ from decaf.errors import (
     WeightsError,
 )
 from decaf.features.extract import extract
+from decaf.features.settings import NetworkSettings
 from decaf.features.store.file import FeatureFile
-from decaf.images import ImageList, collect
+from decaf.images import ImageList, ListingSettings, collect
 from decaf.images.decoding.formats import is_hdf5
 from decaf.images.listing.groups import find_groups
 from decaf.images.listing.image_list import RefList
 from decaf.images.listing.labels import common_folder
 from decaf.images.listing.recognise import is_kind
 from decaf.images.spec import PreprocessSpec, override_preprocess
-from decaf.images.status import ON_ERROR
+from decaf.runtime.settings import ComputeSettings
 from decaf.storage import differences, disk_errors
-
-if TYPE_CHECKING:
-    from decaf.backbone.model import Backbone
 
 __all__ = [
     "CANDIDATE_LAYERS",
@@ -67,41 +64,22 @@ class FeatureRequest:
         are in a temporary folder.
     layer : str
         Or ``"auto"``, for all of `CANDIDATE_LAYERS`.
-    labels, layout, groups, min_images, on_error, keep_features, overwrite
+    keep_features, overwrite
         As in `decaf.fit`.
-    weights, preprocess, crops, precision, device, batch_size, workers, progress, stop
-        As in `decaf.extract`; ``weights``, ``crops`` and ``precision`` None where nothing was asked
-        for.
-
-    Raises
-    ------
-    SettingError
-        For an `on_error` that there is not.
+    listing : ListingSettings
+    network : NetworkSettings
+        Its weights, crops and precision are None where nothing was asked for.
+    compute : ComputeSettings
     """
 
     source: Any
     out: Path | None
     layer: str
-    labels: Any
-    layout: str
-    groups: Any
-    min_images: int | None
-    on_error: str
     keep_features: str | os.PathLike[str] | None
     overwrite: bool
-    weights: str | os.PathLike[str] | Backbone | None
-    preprocess: str | Mapping[str, Any] | PreprocessSpec | None
-    crops: str | None
-    precision: str | None
-    device: str
-    batch_size: int | None
-    workers: int | None
-    progress: bool | Callable[[int, int], Any] | None
-    stop: threading.Event | None
-
-    def __post_init__(self) -> None:
-        if self.on_error not in ON_ERROR:
-            raise SettingError(f"`on_error` {self.on_error!r} is not one of {', '.join(ON_ERROR)}")
+    listing: ListingSettings
+    network: NetworkSettings
+    compute: ComputeSettings
 
     @property
     def holds_features(self) -> bool:
@@ -112,7 +90,8 @@ class FeatureRequest:
     @property
     def least_images(self) -> int:
         """Images that a class must have not to be left out."""
-        return MIN_IMAGES if self.min_images is None else self.min_images
+        least = self.listing.min_images
+        return MIN_IMAGES if least is None else least
 
 
 def only_source(source: Any) -> Any:
@@ -237,10 +216,10 @@ def usable_of(features: FeatureFile, request: FeatureRequest) -> Usable:
     """
     names = features.path_bytes.tolist()
     groups = features.groups
-    if request.holds_features and request.groups is not None:
+    if request.holds_features and request.listing.groups is not None:
         shared = len(common_folder(names))
         below = [name[shared:] for name in names]
-        groups = find_groups(request.groups, names, below, RefList(names, {}))
+        groups = find_groups(request.listing.groups, names, below, RefList(names, {}))
     return usable_images(
         features.labels,
         features.class_names,
@@ -250,7 +229,7 @@ def usable_of(features: FeatureFile, request: FeatureRequest) -> Usable:
         min_images=request.least_images,
         source=source_name(request.source),
         groups=groups,
-        splits=None if request.layout == "classes" else _dividing(features.splits),
+        splits=None if request.listing.layout == "classes" else _dividing(features.splits),
     )
 
 
@@ -288,21 +267,22 @@ def _extracted(
     *,
     overwrite: bool = False,
 ) -> FeatureFile:
+    network, compute = request.network, request.compute
     features = extract(
         images,
         list(CANDIDATE_LAYERS) if request.layer == "auto" else [request.layer],
         out=out,
-        weights=DEFAULT_WEIGHTS if request.weights is None else request.weights,
-        preprocess=request.preprocess,
-        crops="center" if request.crops is None else request.crops,
-        precision="fp32" if request.precision is None else request.precision,
-        device=request.device,
-        batch_size=request.batch_size,
-        workers=request.workers,
-        on_error=request.on_error,
-        progress=request.progress,
+        weights=DEFAULT_WEIGHTS if network.weights is None else network.weights,
+        preprocess=network.preprocess,
+        crops=network.crops or "center",
+        precision=network.precision or "fp32",
+        device=compute.device,
+        batch_size=network.batch_size,
+        workers=compute.workers,
+        on_error=request.listing.on_error,
+        progress=compute.progress,
         overwrite=overwrite,
-        stop=request.stop,
+        stop=compute.stop,
     )
     assert isinstance(features, FeatureFile)
     return features
@@ -323,7 +303,8 @@ def _check_no_extraction(request: FeatureRequest) -> None:
         raise SettingError(
             "features are given, and are kept as they are: leave out `keep_features`"
         )
-    if not (isinstance(request.labels, str) and request.labels == "folder"):
+    labels = request.listing.labels
+    if not (isinstance(labels, str) and labels == "folder"):
         raise SettingError(
             "features are given, with the labels that their file holds: leave `labels` out, or "
             "name the images"
@@ -332,7 +313,8 @@ def _check_no_extraction(request: FeatureRequest) -> None:
 
 def _check_as_asked(features: FeatureFile, request: FeatureRequest) -> None:
     """Refuse what the features were not made with: it would have no effect."""
-    asked = {"crops": request.crops, "precision": request.precision}
+    network = request.network
+    asked = {"crops": network.crops, "precision": network.precision}
     differing = [
         f"{name} {features.run[name]}, not {value}"
         for name, value in asked.items()
@@ -343,16 +325,16 @@ def _check_as_asked(features: FeatureFile, request: FeatureRequest) -> None:
             f"{features.path}: holds features of {', and of '.join(differing)}; leave that out, or "
             "name the images"
         )
-    if request.preprocess is not None:
+    if network.preprocess is not None:
         there = PreprocessSpec.from_dict(features.run["preprocess"])
-        wanted = override_preprocess(there, request.preprocess)
+        wanted = override_preprocess(there, network.preprocess)
         if other := differences(there.to_dict(), wanted.to_dict()):
             raise SettingError(
                 f"{features.path}: holds features of other preprocessing ({'; '.join(other)}); "
                 "leave that as it is, or name the images"
             )
-    if request.weights is not None:
-        _check_weights(features, request.weights)
+    if network.weights is not None:
+        _check_weights(features, network.weights)
 
 
 def _check_weights(features: FeatureFile, weights: Any) -> None:
@@ -375,8 +357,9 @@ def _check_weights(features: FeatureFile, weights: Any) -> None:
 
 def _checked_images(request: FeatureRequest) -> ImageList:
     """List the images, and refuse those that no classifier can be made of before any is read."""
+    listing = request.listing
     images = collect(
-        request.source, labels=request.labels, layout=request.layout, groups=request.groups
+        request.source, labels=listing.labels, layout=listing.layout, groups=listing.groups
     )
     usable_images(
         images.labels,
