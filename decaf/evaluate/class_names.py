@@ -14,13 +14,43 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from decaf.errors import InputError, WeightsError
+from decaf.errors import InputError, SettingError, WeightsError
 
-__all__ = ["MATCHES", "Alignment", "ClassList", "align", "class_list"]
+__all__ = ["MATCHES", "Alignment", "ClassList", "MatchSettings", "align", "class_list"]
 
 MATCHES = ("identity", "order")
 
 _SHOWN = 5
+
+
+@dataclass(frozen=True, eq=False)
+class MatchSettings:
+    """How the classes of a data set are told, and matched with those of networks.
+
+    Parameters
+    ----------
+    class_ids, class_names : sequence of str, optional
+        Classes that integer labels number, where the data does not tell.
+    match : {"identity", "order"}
+        ``"order"`` takes the classes of the data, sorted, for the units of each network in turn:
+        for weights that do not say what their classes are.
+    ignore_unknown : bool
+        Leave out images of classes that a network does not know, instead of refusing them.
+
+    Raises
+    ------
+    SettingError
+        For another `match`.
+    """
+
+    class_ids: Sequence[str] | None = None
+    class_names: Sequence[str] | None = None
+    match: str = "identity"
+    ignore_unknown: bool = False
+
+    def __post_init__(self) -> None:
+        if self.match not in MATCHES:
+            raise SettingError(f"`match` {self.match!r} is not one of {', '.join(MATCHES)}")
 
 
 @dataclass(frozen=True)

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import os
-import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from decaf.errors import ImageError, InputError, SettingError, Stopped
-from decaf.evaluate.class_names import MATCHES, Alignment, ClassList, align, class_list
+from decaf.evaluate.class_names import Alignment, ClassList, MatchSettings, align, class_list
 from decaf.evaluate.report import ClassResult, Evaluation, check_report_path, save_report
 from decaf.evaluate.test_set import opened_pack, read_test_set
-from decaf.features.settings import PRECISIONS
+from decaf.features.settings import NetworkSettings
 from decaf.heads.metrics import mean_per_class_accuracy, ranks
-from decaf.images.status import ON_ERROR, STATUS_NAMES, BadImage
+from decaf.images import ListingSettings
+from decaf.images.status import STATUS_NAMES, BadImage
 from decaf.images.workers.decoders import warm_decoders
 from decaf.runtime.progress import progress_for
+from decaf.runtime.settings import ComputeSettings, Part, settings_from
 from decaf.version import __version__
 
 if TYPE_CHECKING:
@@ -27,35 +29,27 @@ if TYPE_CHECKING:
     from decaf.backbone.weights.state import Weights
     from decaf.evaluate.ensemble import Ensemble, Predictions
     from decaf.images import ImageList
-    from decaf.images.spec import PreprocessSpec
 
 __all__ = ["CROPS", "evaluate_network"]
 
 CROPS = ("center", "ten")
+
+# Fields of `ListingSettings` for images that are divided, or trained on.
+NOT_OF_A_TEST = ("groups", "min_images", "val_labels", "val_fraction")
 
 
 def evaluate_network(
     weights: str | os.PathLike[str] | Weights | Backbone | Sequence[Any],
     data: Any,
     *,
-    out: str | os.PathLike[str] | None = None,
-    crops: str = "center",
     split: str | None = None,
-    labels: Any = "folder",
-    layout: str = "auto",
-    on_error: str = "raise",
-    class_ids: Sequence[str] | None = None,
-    class_names: Sequence[str] | None = None,
-    preprocess: str | Mapping[str, Any] | PreprocessSpec | None = None,
-    match: str = "identity",
-    ignore_unknown: bool = False,
-    precision: str = "fp32",
-    device: str = "auto",
-    batch_size: int | None = None,
-    workers: int | None = None,
+    out: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
-    progress: bool | Callable[[int, int], Any] | None = None,
-    stop: threading.Event | None = None,
+    listing: ListingSettings | None = None,
+    matching: MatchSettings | None = None,
+    network: NetworkSettings | None = None,
+    compute: ComputeSettings | None = None,
+    **named: Any,
 ) -> Evaluation:
     """Measure the error of a network, or of the mean prediction of several.
 
@@ -72,36 +66,40 @@ def evaluate_network(
         A data set in folders or an archive (see `decaf.images.listing.class_folders`), a training
         pack (its path, or open), or images with labels; see
         `decaf.evaluate.test_set.read_test_set`.
-    out : path, optional
-        File to which the report is written, as JSON.
-    crops : {"center", "ten"}
-        Centre crop, or the mean softmax over the ten crops of Krizhevsky et al. 2012, sec. 4.1.
     split : {"train", "val", "test"}, optional
         By default "val" where there are splits.
-    labels, layout
-        As in `decaf.extract`; images without a label are left out, with a word.
-    on_error : {"raise", "record"}
-        At an image that cannot be read: raise `ImageError` (default; on the command line "record"
-        is), or leave it out and write it down.
-    class_ids, class_names : sequence of str, optional
-        Classes that integer labels number, where `data` does not tell.
-    preprocess : str, mapping or PreprocessSpec, optional
-        As in `decaf.extract`, for every network.
-    match : {"identity", "order"}
-        ``"order"`` takes the classes of the data, sorted, for the units of each network in turn:
-        for weights that do not say what their classes are.
-    ignore_unknown : bool
-        Leave out images of classes that a network does not know, instead of refusing them.
-    precision : {"fp32", "bf16"}
-    device : str
-    batch_size, workers : int, optional
-        As `decaf.extract` has them.
+    out : path, optional
+        File to which the report is written, as JSON.
     overwrite : bool
         Replace `out` if it is there.
-    progress : bool or callable, optional
-        As `decaf.extract` has it.
-    stop : threading.Event, optional
-        Set it to end early, by `Stopped`.
+    listing : ListingSettings, optional
+        How the images are listed; or its fields by their names, as of the objects below:
+
+        - labels, layout : as in `decaf.extract`; images without a label are left out, with a word.
+        - on_error : at an image that cannot be read, "raise" `ImageError` (default; on the command
+          line "record" is), or leave it out and "record" it.
+    matching : MatchSettings, optional
+        How the classes of the data and of the networks are matched:
+
+        - class_ids, class_names : sequences of the classes that integer labels number, where `data`
+          does not tell.
+        - match : "identity" (default) or "order", which takes the classes of the data, sorted, for
+          the units of each network in turn: for weights that do not say what their classes are.
+        - ignore_unknown : leave out images of classes that a network does not know, instead of
+          refusing them.
+    network : NetworkSettings, optional
+        How the networks are run:
+
+        - crops : "center" (default), the centre crop, or "ten", the mean softmax over the ten crops
+          of Krizhevsky et al. 2012, sec. 4.1.
+        - preprocess : as in `decaf.extract`, for every network.
+        - precision, batch_size : as in `decaf.extract`.
+    compute : ComputeSettings, optional
+        How the work is done: device, workers and progress, as in `decaf.extract`, and stop, a
+        `threading.Event`; set it to end early, by `Stopped`.
+    **named
+        Fields of `listing`, `matching`, `network` and `compute` by their names:
+        ``crops="ten", match="order", device="cuda"``.
 
     Returns
     -------
@@ -123,9 +121,15 @@ def evaluate_network(
     Krizhevsky, Sutskever and Hinton, "ImageNet Classification with Deep Convolutional Neural
     Networks", NIPS 2012, sections 4.1 and 6.
     """
-    chosen = {"crops": (crops, CROPS), "precision": (precision, PRECISIONS)}
-    chosen |= {"match": (match, MATCHES), "on_error": (on_error, ON_ERROR)}
-    _check_settings(chosen, batch_size, workers)
+    made = settings_from(
+        evaluate_network,
+        named,
+        Part("listing", ListingSettings, listing, NOT_OF_A_TEST),
+        Part("network", NetworkSettings, network, ("weights",), _network),
+        Part("matching", MatchSettings, matching),
+        Part("compute", ComputeSettings, compute),
+    )
+    listing, network, matching, compute = made
     asked = list(weights) if isinstance(weights, (list, tuple)) else [weights]
     if not asked:
         raise SettingError("no weights were given")
@@ -133,28 +137,21 @@ def evaluate_network(
         check_report_path(out, overwrite=overwrite)
     with ExitStack() as opened:
         listed, classes = read_test_set(
-            opened_pack(data, labels, opened),
-            split=split,
-            labels=labels,
-            layout=layout,
-            class_ids=class_ids,
-            class_names=class_names,
+            opened_pack(data, listing.labels, opened), split, listing, matching
         )
-        warm_decoders(listed, workers)
+        warm_decoders(listed, compute.workers)
         from decaf.evaluate.ensemble import Ensemble
         from decaf.runtime.device import choose_device
 
-        torch_device = choose_device(device)
-        ensemble = Ensemble(crops=crops, precision=precision, device=torch_device)
-        networks, lists = _load(asked, preprocess, ensemble)
-        alignment = align(lists, classes, match=match)
-        images, ignored = _known(listed, classes, alignment, lists, ignore_unknown)
-        tally = _Tally(images, classes, alignment, raise_bad=on_error == "raise")
-        predictions = ensemble.predict(
-            images, alignment, batch_size=batch_size, workers=workers, stop=stop
-        )
+        torch_device = choose_device(compute.device)
+        ensemble = Ensemble(network, torch_device)
+        networks, lists = _load(asked, network.preprocess, ensemble)
+        alignment = align(lists, classes, match=matching.match)
+        images, ignored = _known(listed, classes, alignment, lists, matching.ignore_unknown)
+        tally = _Tally(images, classes, alignment, raise_bad=listing.on_error == "raise")
+        predictions = ensemble.predict(images, alignment, compute)
         # Closed by hand, so that its threads have ended when an error leaves here.
-        with closing(predictions), progress_for(progress, len(images), 0) as shown:
+        with closing(predictions), progress_for(compute.progress, len(images), 0) as shown:
             try:
                 for each in predictions:
                     tally.add(each)
@@ -168,9 +165,9 @@ def evaluate_network(
             networks=networks,
             ignored=ignored,
             settings={
-                "crops": crops,
-                "precision": precision,
-                "match": match,
+                "crops": network.crops or "center",
+                "precision": network.precision or "fp32",
+                "match": matching.match,
                 "device": torch_device.type,
             },
         )
@@ -179,19 +176,12 @@ def evaluate_network(
     return evaluation
 
 
-def _check_settings(
-    chosen: Mapping[str, tuple[str, Sequence[str]]], batch_size: int | None, workers: int | None
-) -> None:
-    wrong = [
-        f"`{name}` {value!r} is not one of {', '.join(allowed)}"
-        for name, (value, allowed) in chosen.items()
-        if value not in allowed
-    ]
-    for name, number, least in (("batch_size", batch_size, 1), ("workers", workers, 0)):
-        if number is not None and (not isinstance(number, int) or number < least):
-            wrong.append(f"`{name}` {number!r}: must be a whole number from {least} on")
-    if wrong:
-        raise SettingError("; ".join(wrong))
+def _network(given: NetworkSettings | None, changes: dict[str, Any]) -> NetworkSettings:
+    """Return how the networks are run: of ten crops the predictions have a mean, and no maximum."""
+    network = replace(given or NetworkSettings(), **changes)
+    if network.crops not in (None, *CROPS):
+        raise SettingError(f"`crops` {network.crops!r} is not one of {', '.join(CROPS)}")
+    return network
 
 
 def _load(

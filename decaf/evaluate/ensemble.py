@@ -21,12 +21,13 @@ import torch
 from decaf.backbone.engine import Engine
 from decaf.errors import WeightsError
 from decaf.features.extraction import Extraction
-from decaf.features.settings import RunSettings
+from decaf.features.settings import NetworkSettings, RunSettings
 
 if TYPE_CHECKING:
     from decaf.backbone.model import Backbone
     from decaf.evaluate.class_names import Alignment
     from decaf.images import ImageList
+    from decaf.runtime.settings import ComputeSettings
 
 __all__ = ["Ensemble", "Predictions"]
 
@@ -65,17 +66,16 @@ class Ensemble:
 
     Parameters
     ----------
-    crops : {"center", "ten"}
-        With "ten" a network's prediction is the mean of its softmax over the ten crops (sec. 4.1).
-    precision : {"fp32", "bf16"}
-        Arithmetic of the networks; softmax and means are computed in float64.
+    network : NetworkSettings
+        With the ten crops a network's prediction is the mean of its softmax over them (sec. 4.1).
+        Softmax and means are computed in float64, whatever the precision.
     device : torch.device
     """
 
-    def __init__(self, *, crops: str, precision: str, device: torch.device) -> None:
-        self._settings = RunSettings(
-            ("fc8",), "center" if crops == "center" else "ten-stack", precision
-        )
+    def __init__(self, network: NetworkSettings, device: torch.device) -> None:
+        crops = "ten-stack" if network.crops == "ten" else "center"
+        self._settings = RunSettings(("fc8",), crops, network.precision or "fp32")
+        self._batch_size = network.batch_size
         self._device = device
         self._groups: dict[object, _Group] = {}
         self._count = 0
@@ -106,10 +106,7 @@ class Ensemble:
         self,
         images: ImageList,
         alignment: Alignment,
-        *,
-        batch_size: int | None = None,
-        workers: int | None = None,
-        stop: threading.Event | None = None,
+        compute: ComputeSettings,
     ) -> Generator[Predictions, None, None]:
         """Predict the classes of images.
 
@@ -119,10 +116,8 @@ class Ensemble:
         alignment : Alignment
             Alignment of the networks, in the order in which they were added. A class that a network
             does not know gets the probability 0 from it.
-        batch_size, workers : int, optional
-            As `decaf.extract` has them.
-        stop : threading.Event, optional
-            Set it to end early.
+        compute : ComputeSettings
+            Its `stop` ends this early.
 
         Yields
         ------
@@ -144,8 +139,8 @@ class Ensemble:
                         group.backbone,
                         self._settings,
                         device=self._device,
-                        workers=workers,
-                        batch_size=batch_size,
+                        workers=compute.workers,
+                        batch_size=self._batch_size,
                         in_one_go=False,
                         engine=functools.partial(group.sum, alignment),
                     )
@@ -155,7 +150,7 @@ class Ensemble:
             turn = len(images) if len(extractions) == 1 else TURN
             for start in range(0, len(images), turn):
                 end = min(start + turn, len(images))
-                yield from self._turn(extractions, start, end, stop)
+                yield from self._turn(extractions, start, end, compute.stop)
 
     def _turn(
         self,

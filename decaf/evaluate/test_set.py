@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from decaf.errors import InputError, SettingError
-from decaf.evaluate.class_names import ClassList
-from decaf.images import ImageList, collect
+from decaf.evaluate.class_names import ClassList, MatchSettings
+from decaf.images import ImageList, ListingSettings, collect
 from decaf.images.decoding.formats import is_hdf5
 from decaf.images.listing.class_folders import find_layout
 from decaf.images.listing.recognise import is_kind
@@ -42,12 +42,9 @@ def opened_pack(data: Any, labels: Any, stack: ExitStack) -> Any:
 
 def read_test_set(
     data: Any,
-    *,
     split: str | None = None,
-    labels: Any = "folder",
-    layout: str = "auto",
-    class_ids: Sequence[str] | None = None,
-    class_names: Sequence[str] | None = None,
+    listing: ListingSettings | None = None,
+    matching: MatchSettings | None = None,
 ) -> tuple[ImageList, ClassList]:
     """List the images to test on, with their classes.
 
@@ -55,19 +52,17 @@ def read_test_set(
     ----------
     data : path, Pack, ImageList, torch Dataset, or whatever `decaf.extract` takes
         A path is a data set in one of the layouts of `decaf.images.listing.class_folders`, unless
-        `labels` are given. A training pack is an open `decaf.train.pack.reader.Pack`. Of a Dataset
+        labels are given. A training pack is an open `decaf.train.pack.reader.Pack`. Of a Dataset
         of (image, label) the labels are its ``targets`` or ``labels``, and the classes its
         ``classes``, unless they are given here.
     split : {"train", "val", "test"}, optional
         Split of a path or pack that has splits; by default "val", or "test" where there is no
         "val".
-    labels : "folder", path, or sequence of int or str
-        As `decaf.extract` takes them. Texts are ids or names of classes, integers number the
-        classes of the networks. Images without a label are left out, with a word.
-    layout : {"auto", "splits", "classes"}
-        As `decaf.extract` takes it.
-    class_ids, class_names : sequence of str, optional
-        Classes that the labels number, where `data` does not tell.
+    listing : ListingSettings, optional
+        Labels that are texts are ids or names of classes, integers number the classes of the
+        networks. Images without a label are left out, with a word.
+    matching : MatchSettings, optional
+        Has the classes that the labels number, where `data` does not tell.
 
     Returns
     -------
@@ -83,6 +78,9 @@ def read_test_set(
     SettingError
         If a split is asked for where there can be none.
     """
+    listing, matching = listing or ListingSettings(), matching or MatchSettings()
+    labels, layout = listing.labels, listing.layout
+    class_ids, class_names = matching.class_ids, matching.class_names
     if isinstance(labels, str) and labels == "folder":
         labels = None
     is_path = isinstance(data, (str, bytes, os.PathLike))
