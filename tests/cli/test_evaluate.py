@@ -5,14 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import forked
 from decaf.backbone.spec import architecture
 from decaf.backbone.weights.load import save_weights
 from decaf.backbone.weights.state import Weights, random_state
@@ -236,15 +235,9 @@ def test_a_signal_ends_it_in_good_order(
             "sys.exit(main(sys.argv[1:]))",
         ]
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code, "evaluate", weights[0], str(data), *QUICK, "-b", "2"],
-        env=child_env,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 128 + signal.SIGTERM
-    assert done.stdout == ""
-    assert "stopping after the images in work" in done.stderr
-    assert "of 60 images; nothing of an evaluation is kept" in done.stderr
+    how = ["evaluate", weights[0], data, *QUICK, "-b", 2]
+    exit_code, said, complained = forked.run(child_env, "-c", code, *how)
+    assert exit_code == 128 + signal.SIGTERM
+    assert said == ""
+    assert "stopping after the images in work" in complained
+    assert "of 60 images; nothing of an evaluation is kept" in complained

@@ -5,9 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import signal
-import subprocess
-import sys
-import time
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -16,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import forked
 from decaf.backbone.spec import ArchSpec, ConvSpec
 from decaf.backbone.weights.load import Weights, load_weights, save_weights
 from decaf.backbone.weights.state import random_state
@@ -23,9 +21,9 @@ from decaf.cli.main import main
 from decaf.finetuning.settings import FinetuneSettings
 from decaf.images.spec import PreprocessSpec
 from decaf.train import loop
+from forked import until
 
 TINY = Path(__file__).parents[1] / "support/tiny_network.py"
-PATIENCE = 240.0
 SMALL = ["--precision", "fp32", "--device", "cpu", "-j", "0", "--batch-size", "8"]
 
 
@@ -292,35 +290,25 @@ def test_a_run_that_is_stopped_goes_on(
 ) -> None:
     out = tmp_path / "m.safetensors"
 
-    def start(*more: str) -> subprocess.Popen[str]:
-        how = ["-w", weights, "--epochs", "150", "--checkpoint-steps", "5", *SMALL, *more]
-        return subprocess.Popen(
-            [sys.executable, str(TINY), "finetune", str(photos), "-o", str(out), *how],
-            env={**child_env, "OMP_NUM_THREADS": "1"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
+    def start(*more: str) -> forked.Forked:
+        how = ["-w", weights, "--epochs", 60, "--checkpoint-steps", 5, *SMALL, *more]
+        env = {**child_env, "OMP_NUM_THREADS": "1"}
+        return forked.start(env, TINY, "finetune", photos, "-o", out, *how)
 
     first = start()
-    deadline = time.monotonic() + PATIENCE
-    while not list((tmp_path / "m.finetune").glob("run/checkpoints/step-*.safetensors")):
-        assert first.poll() is None, first.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    until(lambda: list((tmp_path / "m.finetune").glob("run/checkpoints/step-*.safetensors")), first)
     first.send_signal(signal.SIGTERM)
-    said, complained = first.communicate(timeout=PATIENCE)
+    said, complained = first.communicate()
     assert first.returncode == 143, complained
     assert said == ""
     assert "holds what is finished: run the same again with --resume to go on" in complained
     assert not out.exists()
     refused = start()
-    _, complained = refused.communicate(timeout=PATIENCE)
+    _, complained = refused.communicate()
     assert refused.returncode == 2
     assert "holds a run already; give --resume to go on with it" in complained
     again = start("--resume", "--json", "-q")
-    said, complained = again.communicate(timeout=PATIENCE)
+    said, complained = again.communicate()
     assert again.returncode == 0, complained
-    assert json.loads(said)["epochs"] == 150
+    assert json.loads(said)["epochs"] == 60
     assert out.exists()

@@ -10,8 +10,6 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +20,7 @@ import torch
 from PIL import Image
 
 import decaf
+import forked
 from decaf.backbone.spec import architecture
 from decaf.backbone.weights import DEFAULT_WEIGHTS
 from decaf.backbone.weights.load import load_weights, save_weights
@@ -601,29 +600,16 @@ def test_a_signal_ends_it_and_the_same_command_goes_on(
     )
     out = tmp_path / "a.head"
     fit = ["fit", str(photos), "-o", str(out), "-w", weights, "-l", "fc7", "-C", "1", "-b", "1"]
-    done = subprocess.run(
-        [sys.executable, "-c", code, *fit, *QUICK],
-        env=child_env,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 128 + signal.SIGTERM
-    assert done.stdout == ""
-    assert "run the same command again to go on" in done.stderr
+    exit_code, said, complained = forked.run(child_env, "-c", code, *fit, *QUICK)
+    assert exit_code == 128 + signal.SIGTERM
+    assert said == ""
+    assert "run the same command again to go on" in complained
     assert [path.name for path in tmp_path.iterdir()] == ["a.head.parts"]
     assert main([*fit, *QUICK]) == 0
     assert [path.name for path in tmp_path.iterdir()] == ["a.head"]
-    answers, slow = tmp_path / "a.csv", ["-b", "1", *QUICK]
-    done = subprocess.run(
-        [sys.executable, "-c", code, "predict", str(out), str(photos), "-o", str(answers), *slow],
-        env=child_env,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 128 + signal.SIGTERM
-    assert f"of 24 images; {answers} was not written" in done.stderr
+    answers = tmp_path / "a.csv"
+    predict = ["predict", out, photos, "-o", answers, "-b", 1, *QUICK]
+    exit_code, _, complained = forked.run(child_env, "-c", code, *predict)
+    assert exit_code == 128 + signal.SIGTERM
+    assert f"of 24 images; {answers} was not written" in complained
     assert [path.name for path in tmp_path.iterdir()] == ["a.head"]

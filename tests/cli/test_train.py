@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import sys
-import time
 from dataclasses import fields
 from pathlib import Path
 
@@ -15,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+import forked
 from decaf.cli.main import main
 from decaf.cli.train import _errors
 from decaf.train import loop
@@ -22,9 +20,9 @@ from decaf.train.log import read_log
 from decaf.train.pack.build import make_pack
 from decaf.train.recipe import TrainSettings
 from decaf.train.validate import Validation
+from forked import until
 
 TINY = Path(__file__).parents[1] / "support/tiny_network.py"
-PATIENCE = 240.0
 # A step of the smallest network that has a name takes a second; nothing here needs many.
 SMALL = ["--arch", "alexnet-64", "--precision", "fp32", "--device", "cpu", "-j", "1"]
 
@@ -119,16 +117,10 @@ def test_what_is_no_pack_is_a_line(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "x" in one_line(capsys)
 
 
-def start(env: dict[str, str], *args: object) -> subprocess.Popen[str]:
+def start(env: dict[str, str], *args: object) -> forked.Forked:
     how = ["--arch", "tiny", "--precision", "fp32", "--device", "cpu", "--batch-size", "8"]
-    return subprocess.Popen(
-        [sys.executable, str(TINY), "train", *map(str, args), *how, "--no-tensorboard", "-j", "1"],
-        env={**env, "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    more = ["--no-tensorboard", "-j", "1"]
+    return forked.start({**env, "OMP_NUM_THREADS": "1"}, TINY, "train", *args, *how, *more)
 
 
 @pytest.mark.slow
@@ -136,32 +128,28 @@ def start(env: dict[str, str], *args: object) -> subprocess.Popen[str]:
 def test_a_run_from_the_command_line(pack: Path, tmp_path: Path, child_env: dict[str, str]) -> None:
     """Stopped by a signal, a checkpoint damaged, gone on with, told as JSON, and refused again."""
     out = tmp_path / "run"
-    first = start(child_env, pack, "-o", out, "--epochs", "150", "--checkpoint-steps", "5")
-    deadline = time.monotonic() + PATIENCE
-    while len(list(out.glob("checkpoints/step-*"))) < 3:
-        assert first.poll() is None, first.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    first = start(child_env, pack, "-o", out, "--epochs", "60", "--checkpoint-steps", "5")
+    until(lambda: len(list(out.glob("checkpoints/step-*"))) >= 3, first)
     first.send_signal(signal.SIGSTOP)  # or it might be done before the other has begun
-    refused = start(child_env, pack, "-o", out, "--epochs", "150", "--resume")
-    said, complained = refused.communicate(timeout=PATIENCE)
+    refused = start(child_env, pack, "-o", out, "--epochs", "60", "--resume")
+    said, complained = refused.communicate()
     assert refused.returncode == 2
     assert f"another run is writing here (process {first.pid} on " in complained
     assert complained.count("\n") == 1
     first.send_signal(signal.SIGINT)
     first.send_signal(signal.SIGCONT)
-    said, complained = first.communicate(timeout=PATIENCE)
+    said, complained = first.communicate()
     assert first.returncode == 130, complained
     assert said == ""
     assert "decaf: stopping after this step; once more to stop at once" in complained
     assert "run the same again with --resume to go on" in complained.splitlines()[-1]
     newest = sorted(out.glob("checkpoints/step-*"))[-1]
     newest.write_bytes(newest.read_bytes()[:-9])
-    again = start(child_env, pack, "-o", out, "--epochs", "150", "--resume", "--json")
-    said, complained = again.communicate(timeout=PATIENCE)
+    again = start(child_env, pack, "-o", out, "--epochs", "60", "--resume", "--json")
+    said, complained = again.communicate()
     assert again.returncode == 0, complained
     result = json.loads(said)
-    assert result["epochs"] == 150
+    assert result["epochs"] == 60
     assert result["validation"]["images"] == 6
     # There are two classes: five answers are more than all.
     assert result["validation"]["top5_error"] is None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import time
 from pathlib import Path
 
 import pytest
@@ -13,25 +12,37 @@ import torch
 from decaf.backbone.weights.load import load_weights
 from decaf.finetuning.fine_tune import finetune
 from decaf.finetuning.settings import FinetuneSettings
-from two_processes import PATIENCE, end, start
+from forked import until
+from two_processes import end, start
 
 pytestmark = pytest.mark.usefixtures("tiny")
 TINY = Path(__file__).parents[1] / "support/tiny_network.py"
-HOW = ("--precision", "fp32", "--device", "cpu", "-j", 1, "--batch-size", 16, "--lr", 3e-3)
+HOW = ("--precision", "fp32", "--device", "cpu", "-j", 1, "--batch-size", 16)
 
 
-def command(source: Path, out: Path, weights: Path, epochs: int, *more: object) -> list[object]:
-    what = ["finetune", source, "-o", out, "-w", weights, "--epochs", epochs]
-    return [TINY, *what, *HOW, "--dropout", 0, *more]
+def command(
+    source: Path, out: Path, weights: Path, *more: object, **settings: float
+) -> list[object]:
+    flags = [part for name, value in settings.items() for part in (f"--{name}", value)]
+    return [TINY, "finetune", source, "-o", out, "-w", weights, *HOW, *flags, *more]
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    "settings",
+    [{"epochs": 3, "lr": 3e-3, "dropout": 0}, {"epochs": 2, "lr": 1e-3, "lighting": 0}],
+    ids=["no dropout", "no lighting"],
+)
 def test_two_processes_make_the_network_of_one(
-    photographs: Path, weights_path: Path, tmp_path: Path, child_env: dict[str, str]
+    photographs: Path,
+    weights_path: Path,
+    tmp_path: Path,
+    child_env: dict[str, str],
+    settings: dict[str, float],
 ) -> None:
     out, head = tmp_path / "m.safetensors", tmp_path / "m.head"
     more = ("--json", "--save-head", head)
-    both = start(child_env, *command(photographs, out, weights_path, 3, *more))
+    both = start(child_env, *command(photographs, out, weights_path, *more, **settings))
     (code, said, complained), (other, silent, _) = end(both)
     assert (code, other) == (0, 0), complained
     assert silent == ""
@@ -39,7 +50,7 @@ def test_two_processes_make_the_network_of_one(
     alone = finetune(
         photographs,
         weights=weights_path,
-        settings=FinetuneSettings(epochs=3, batch_size=16, lr=3e-3, precision="fp32", dropout=0.0),
+        settings=FinetuneSettings(**settings, batch_size=16, precision="fp32"),
         workers=1,
         device="cpu",
         progress=False,
@@ -64,7 +75,7 @@ def test_a_mistake_ends_both(
     (one_class / "ants").mkdir(parents=True)
     for image in (photographs / "train" / "ants").iterdir():
         (one_class / "ants" / image.name).write_bytes(image.read_bytes())
-    ends = end(start(child_env, *command(one_class, out, weights_path, 3)))
+    ends = end(start(child_env, *command(one_class, out, weights_path, epochs=3)))
     assert [code for code, _, _ in ends] == [2, 2], ends
     for _, _, told in ends:
         assert "has the class 'ants' alone; training takes two classes or more" in told
@@ -78,13 +89,10 @@ def test_stopped_they_go_on(
     photographs: Path, weights_path: Path, tmp_path: Path, child_env: dict[str, str]
 ) -> None:
     out = tmp_path / "m.safetensors"
-    again = (*command(photographs, out, weights_path, 25), "--resume", "--checkpoint-steps", 5)
+    long = {"epochs": 25, "lr": 3e-3, "dropout": 0}
+    again = command(photographs, out, weights_path, "--resume", "--checkpoint-steps", 5, **long)
     both = start(child_env, *again)
-    deadline = time.monotonic() + PATIENCE
-    while not list((tmp_path / "m.finetune").glob("run/checkpoints/step-*")):
-        assert all(process.poll() is None for process in both), end(both)
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    until(lambda: list((tmp_path / "m.finetune").glob("run/checkpoints/step-*")), *both)
     for process in both:
         process.send_signal(signal.SIGTERM)
     ends = end(both)
@@ -94,6 +102,6 @@ def test_stopped_they_go_on(
     ends = end(start(child_env, *again, "-q"))
     assert [code for code, _, _ in ends] == [0, 0], ends
     alone = tmp_path / "alone.safetensors"
-    undisturbed = end(start(child_env, *command(photographs, alone, weights_path, 25), "-q"))
+    undisturbed = end(start(child_env, *command(photographs, alone, weights_path, "-q", **long)))
     assert [code for code, _, _ in undisturbed] == [0, 0], undisturbed
     assert load_weights(out).sha256 == load_weights(alone).sha256

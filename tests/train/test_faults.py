@@ -6,12 +6,12 @@ import contextlib
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+import forked
 from decaf.backbone.weights.load import load_weights
 
 pytestmark = pytest.mark.faults
@@ -22,25 +22,17 @@ KILLS = int(os.environ.get("DECAF_KILLS", "4"))
 PATIENCE = 300.0 + 30 * KILLS
 
 
-def probe(env: dict[str, str], *args: object) -> dict[str, int]:
-    done = subprocess.run(
-        [sys.executable, str(SUPPORT / "training_probe.py"), *map(str, args)],
-        capture_output=True,
-        env={**env, "OMP_NUM_THREADS": "1"},
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    found: dict[str, int] = json.loads(done.stdout)
-    return found
-
-
 @pytest.mark.slow
 def test_killed_at_any_moment_a_run_goes_on_to_the_same_bits(
     pack_path: Path, tmp_path: Path, child_env: dict[str, str]
 ) -> None:
-    seen = probe(child_env, pack_path, tmp_path, KILLS)
+    code, said, complained = forked.run(
+        {**child_env, "OMP_NUM_THREADS": "1"},
+        *(SUPPORT / "training_probe.py", pack_path, tmp_path, KILLS),
+        timeout=PATIENCE,
+    )
+    assert code == 0, complained[-3000:]
+    seen: dict[str, int] = json.loads(said)
     assert seen["places"] + seen["finished"] >= 1
 
 
@@ -67,15 +59,9 @@ def test_a_full_disk_is_told_and_the_run_can_go_on(
     def run(out: Path) -> tuple[int, str]:
         what = ["train", str(pack_path), "-o", str(out), "--arch", "tiny", "--precision", "fp32"]
         how = ["--batch-size", "16", "--epochs", "4", "--device", "cpu", "--no-tensorboard", "-q"]
-        done = subprocess.run(
-            [sys.executable, str(SUPPORT / "tiny_network.py"), *what, *how, "--resume"],
-            capture_output=True,
-            env=child_env,
-            text=True,
-            timeout=PATIENCE,
-            check=False,
-        )
-        return done.returncode, done.stderr
+        program = SUPPORT / "tiny_network.py"
+        code, _, complained = forked.run(child_env, program, *what, *how, "--resume")
+        return code, complained
 
     with small_disk(tmp_path / "disk", "2m") as disk:
         out = disk / "run"

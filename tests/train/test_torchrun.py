@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import csv
 import signal
-import subprocess
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +16,8 @@ from decaf.backbone.weights.load import load_weights
 from decaf.errors import SettingError
 from decaf.runtime.processes import World
 from decaf.train.train_network import train
-from two_processes import PATIENCE, end, start
+from forked import until
+from two_processes import end, start
 
 pytestmark = pytest.mark.usefixtures("tiny")
 SUPPORT = Path(__file__).parents[1] / "support"
@@ -92,14 +90,6 @@ def command(pack: Path, out: Path, epochs: int) -> list[object]:
     return [SUPPORT / "tiny_network.py", *what, *how, "--resume", "-q", "--checkpoint-steps", 5]
 
 
-def until(condition: Callable[[], object], processes: list[subprocess.Popen[str]]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline
-        assert all(process.poll() is None for process in processes), end(processes)
-        time.sleep(0.01)
-
-
 @pytest.mark.slow
 @pytest.mark.faults
 def test_signals_deaths_and_going_on(
@@ -108,7 +98,7 @@ def test_signals_deaths_and_going_on(
     """SIGTERM to both makes a checkpoint; where one is killed the other says so; then on alone."""
     out = tmp_path / "run"
     both = start(child_env, *command(pack_path, out, 600))
-    until(lambda: list(out.glob("checkpoints/step-*")), both)
+    until(lambda: list(out.glob("checkpoints/step-*")), *both)
     for process in both:
         process.send_signal(signal.SIGTERM)
     ends = end(both)
@@ -120,7 +110,7 @@ def test_signals_deaths_and_going_on(
     assert f"stopped after step {step};" in ends[0][2]
 
     both = start(child_env, *command(pack_path, out, 600))
-    until(lambda: sorted(out.glob("checkpoints/step-*"))[-1] != stopped, both)
+    until(lambda: sorted(out.glob("checkpoints/step-*"))[-1] != stopped, *both)
     both[1].kill()
     ends = end(both)
     assert ends[0][0] == 2, ends

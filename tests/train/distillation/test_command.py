@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import random
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
+import forked
 from decaf.backbone.weights.load import Weights, load_weights, save_weights
 from decaf.backbone.weights.state import random_state
 from decaf.cli.main import main
 from decaf.images.spec import PreprocessSpec
 from decaf.train.log import read_log
+from forked import run
 from two_processes import end, start
 
 PROGRAM = Path(__file__).parents[2] / "support/tiny_network.py"
@@ -49,29 +48,19 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_bits(
     env = {**child_env, "OMP_NUM_THREADS": "1", "SHARD_IMAGES": "5"}
     more = ("--views", views, "--epochs", "40", "--mixing", "both", "--resume")
     began = time.monotonic()
-    subprocess.run(
-        [sys.executable, *command(pack_path, teacher, tmp_path / "whole", *more)],
-        env=env,
-        check=True,
-        timeout=240,
-    )
+    code, _, complained = run(env, *command(pack_path, teacher, tmp_path / "whole", *more))
+    assert code == 0, complained
     seconds = time.monotonic() - began
     whole = load_weights(tmp_path / "whole" / "weights.safetensors")
     out, chance, steps = tmp_path / "out", random.Random(time.time_ns()), set()
     for _ in range(2):
-        child = subprocess.Popen(
-            [sys.executable, *command(pack_path, teacher, out, *more)], env=env
-        )
-        time.sleep(chance.uniform(0.3, 0.9) * seconds)
-        child.send_signal(signal.SIGKILL)
-        child.wait(60)
+        child = forked.start(env, *command(pack_path, teacher, out, *more))
+        time.sleep(chance.uniform(0.1, 0.9) * seconds)
+        child.kill()
+        child.wait()
         steps.add(max((p.name for p in out.glob("checkpoints/step-*")), default=""))
-    subprocess.run(
-        [sys.executable, *command(pack_path, teacher, out, *more)],
-        env=env,
-        check=True,
-        timeout=240,
-    )
+    code, _, complained = run(env, *command(pack_path, teacher, out, *more))
+    assert code == 0, complained
     weights = load_weights(out / "weights.safetensors")
     assert weights.sha256 == whole.sha256, f"killed at {sorted(steps)}"
 
@@ -86,16 +75,10 @@ def test_two_processes_learn_what_one_does(
     child_env = {**child_env, "SHARD_IMAGES": "5"}
     both = end(start(child_env, *command(pack_path, teacher, tmp_path / "two", *more)))
     assert [code for code, *_ in both] == [0, 0], both
-    single = subprocess.run(
-        [sys.executable, *command(pack_path, teacher, tmp_path / "one", *more)],
-        env={**child_env, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=240,
-    )
-    assert single.returncode == 0, single.stderr
-    assert "the teacher's class first" in single.stdout
+    env = {**child_env, "OMP_NUM_THREADS": "1"}
+    code, said, complained = run(env, *command(pack_path, teacher, tmp_path / "one", *more))
+    assert code == 0, complained
+    assert "the teacher's class first" in said
     logs = [read_log(tmp_path / name / "log.csv")[-1] for name in ("one", "two")]
     assert logs[1]["val_loss"] == pytest.approx(logs[0]["val_loss"], rel=1e-3)
     one, two = (load_weights(tmp_path / name / "weights.safetensors") for name in ("one", "two"))

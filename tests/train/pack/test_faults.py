@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import re
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import forked
 from decaf.errors import OutputError
 from decaf.train.pack.reader import Pack
 
@@ -33,25 +29,30 @@ def test_two_runs_do_not_write_at_once(
 def test_a_command_that_is_told_to_stop_keeps_what_is_done(
     dataset: Path, tmp_path: Path, child_env: dict[str, str]
 ) -> None:
-    out = tmp_path / "p"
-    command = [sys.executable, "-m", "decaf", "pack", str(dataset), "-o", str(out), "-j", "0"]
-    process = subprocess.Popen(
-        [*command, "--size", "24", "-q"], env=child_env, stderr=subprocess.PIPE, text=True
+    # Two shards; the signal comes with the first image of the first.
+    code = "\n".join(
+        [
+            "import os, signal, sys",
+            "from decaf.cli.main import main",
+            "from decaf.images.workers.decoders import Decoders",
+            "from decaf.train.pack import build",
+            "build.SHARD_ROWS = (8, 8)",
+            "submit = Decoders.submit",
+            "def signalled(self, job):",
+            "    if job.index == 0 and 'stop' in sys.argv:",
+            "        os.kill(os.getpid(), signal.SIGTERM)",
+            "    submit(self, job)",
+            "Decoders.submit = signalled",
+            "sys.exit(main(sys.argv[2:]))",
+        ]
     )
-    deadline = time.monotonic() + 90
-    while not (tmp_path / "p.parts" / "run.json").exists() and process.poll() is None:
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
-    process.send_signal(signal.SIGTERM)
-    _, complained = process.communicate(timeout=90)
-    # It may have begun its one shard already, which it then finishes.
-    assert process.returncode in (0, 143), complained
+    out = tmp_path / "p"
+    command = ["pack", dataset, "-o", out, "-j", 0, "--size", 24, "-q"]
+    exit_code, _, complained = forked.run(child_env, "-c", code, "stop", *command)
+    assert exit_code == 143, complained
     assert "decaf: stopping after the images in work" in complained
-    if process.returncode == 143:
-        # It may come before the first image or after it.
-        assert re.search(r"stopped(;| after 0 of 14 images; they are kept in)", complained)
-        assert not out.exists()
-        done = subprocess.run([*command, "--size", "24", "-q"], env=child_env)
-        assert done.returncode == 0
+    assert "stopped after 8 of 14 images; they are kept in" in complained
+    assert not out.exists()
+    assert forked.run(child_env, "-c", code, "go on", *command)[0] == 0
     with Pack.open(out) as pack:
         pack.verify()
