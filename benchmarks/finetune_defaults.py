@@ -33,8 +33,7 @@ from decaf.backbone.weights.load import Weights, load_weights
 from decaf.finetuning.data import PickedSplit
 from decaf.finetuning.frozen_head import FrozenHead, fit_frozen_head, layer_values
 from decaf.finetuning.settings import FinetuneSettings
-from decaf.images import ImageList
-from decaf.images.listing.class_folders import find_layout
+from decaf.images import ImageList, collect
 from decaf.images.listing.splits import draw_order
 from decaf.runtime.device import bf16_is_native
 from decaf.runtime.processes import World
@@ -82,8 +81,9 @@ def drawn(folder: Path, count: int, seed: int) -> ImageList:
         How many of each class.
     seed : int
     """
-    layout = find_layout(folder)
-    images = layout.read("train" if layout.splits else None)
+    images = collect(folder)
+    images = images.part(None if images.splits is None else "train")
+    images = images.take(np.flatnonzero(images.labels >= 0))
     orders = draw_order(images.labels, images.names, salt=salt_of(seed, 0))
     rows = np.concatenate([order[:count] for order in orders])
     return images.take(rows)

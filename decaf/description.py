@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from decaf.errors import ImageError, InputError, WeightsError
-from decaf.images.listing.folders import path_text
+from decaf.images.listing.names import path_text
 from decaf.images.listing.recognise import recognise
 
 __all__ = ["describe"]

@@ -15,7 +15,7 @@ from decaf.classify.held_out import Plan, Task, Usable
 from decaf.classify.layer_choice import Choice, Trial, best_trial, choice_of
 from decaf.features.store.file import FeatureFile
 from decaf.images.listing.class_folders import SPLITS
-from decaf.images.listing.folders import path_text
+from decaf.images.listing.names import path_text
 from decaf.images.listing.splits import groups_of_classes
 from decaf.images.status import BadImage
 from decaf.version import __version__

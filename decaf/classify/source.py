@@ -29,7 +29,7 @@ from decaf.features.store.file import FeatureFile
 from decaf.images import ImageList, ListingSettings, collect
 from decaf.images.decoding.formats import is_hdf5
 from decaf.images.listing.groups import find_groups
-from decaf.images.listing.image_list import RefList
+from decaf.images.listing.image_ref import RefList
 from decaf.images.listing.labels import common_folder
 from decaf.images.listing.recognise import is_kind
 from decaf.images.spec import PreprocessSpec, override_preprocess

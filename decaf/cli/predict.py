@@ -281,7 +281,7 @@ def _write_csv(
     import csv
 
     from decaf.features.store.export import spreadsheet_cell
-    from decaf.images.listing.folders import path_text
+    from decaf.images.listing.names import path_text
 
     def cell(text: str) -> str:
         shown = printable(text) if stream.isatty() else text
@@ -303,7 +303,7 @@ def _write_json(
 ) -> None:
     import json
 
-    from decaf.images.listing.folders import path_text
+    from decaf.images.listing.names import path_text
 
     started = False
     try:

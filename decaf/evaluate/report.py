@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from decaf.errors import OutputError
-from decaf.images.listing.folders import path_text
+from decaf.images.listing.names import path_text
 from decaf.images.status import BadImage
 from decaf.storage import disk_errors, write_atomically
 

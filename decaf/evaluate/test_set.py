@@ -15,7 +15,6 @@ from decaf.errors import InputError, SettingError
 from decaf.evaluate.class_names import ClassList, MatchSettings
 from decaf.images import ImageList, ListingSettings, collect
 from decaf.images.decoding.formats import is_hdf5
-from decaf.images.listing.class_folders import find_layout
 from decaf.images.listing.recognise import is_kind
 from decaf.train import Pack
 
@@ -94,7 +93,7 @@ def read_test_set(
         )
     elif is_path and labels is None:
         owner = os.fsdecode(data)
-        images = _of_layout(data, split, layout, owner)
+        images = _of_folders(data, split, layout, owner)
         names = tuple(class_names or images.class_titles)
         classes = ClassList(owner, len(images.class_names), images.class_names, names)
     else:
@@ -114,12 +113,11 @@ def read_test_set(
     return images, classes
 
 
-def _of_layout(data: Any, split: str | None, layout: str, owner: str) -> ImageList:
-    found = find_layout(data, layout)
-    if found.splits:
-        split = split or _default_split(found.splits, owner)
-    images = found.read(split)
-    return images if split is None else replace(images, splits=(split,) * len(images))
+def _of_folders(data: Any, split: str | None, layout: str, owner: str) -> ImageList:
+    images = collect(data, layout=layout)
+    if images.splits is not None:
+        split = split or _default_split(images.splits, owner)
+    return images.part(split)
 
 
 def _of_pack(

@@ -17,7 +17,7 @@ from decaf.features.settings import RunSettings
 from decaf.features.store.content import read_content
 from decaf.features.store.file import FeatureFile, open_features
 from decaf.images import ImageList, ImageRef, collect
-from decaf.images.listing.image_list import CONTAINER_KINDS
+from decaf.images.listing.image_ref import CONTAINER_KINDS
 from decaf.images.listing.sources import MEMORY_KINDS
 from decaf.images.spec import PreprocessSpec
 from decaf.storage import differences

@@ -9,7 +9,7 @@ from typing import Any
 
 from decaf.errors import OutputError
 from decaf.finetuning.result import Finetuned
-from decaf.images.listing.folders import path_text
+from decaf.images.listing.names import path_text
 from decaf.storage import disk_errors, write_atomically
 from decaf.train.recipe import TrainSettings
 

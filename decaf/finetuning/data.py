@@ -19,16 +19,11 @@ from decaf.finetuning.job import Job
 from decaf.finetuning.settings import VAL_FRACTION
 from decaf.images import ImageList, ListingSettings
 from decaf.images.listing.groups import find_groups
-from decaf.images.listing.splits import draw_share
+from decaf.images.listing.names import some_of
 from decaf.train.feed import Split
 from decaf.train.pack.build import NoneReadable, make_pack
-from decaf.train.pack.labelled import (
-    read_parts,
-    read_val,
-    shown_source,
-)
 from decaf.train.pack.reader import Pack
-from decaf.train.pack.sources import pack_entries, source_of
+from decaf.train.pack.sources import draw_validation, pack_entries, read_parts, source_of
 
 __all__ = [
     "Packed",
@@ -44,8 +39,6 @@ __all__ = [
 
 # Packs up to this size hold the pixels as they are; beyond, JPEGs of them.
 RAW_BYTES = 4 << 30
-
-_SHOWN = 5
 
 _logger = logging.getLogger(__name__)
 
@@ -146,14 +139,7 @@ def find_images(
         For a `val_fraction` where there are validation images.
     """
     listing = listing or ListingSettings()
-    shown = shown_source(train)
-    held_out = ("val",) if val is None else ()
-    kind, parts = read_parts(train, listing, held_out=held_out)
-    if val is not None:
-        try:
-            parts["val"] = read_val(val, listing.val_labels, listing.layout)
-        except InputError as error:
-            raise InputError(f"validation images: {error}") from error
+    shown, kind, parts = read_parts(train, listing, val=val)
     share = listing.val_fraction
     if "val" not in parts:
         share = VAL_FRACTION if share is None else share
@@ -209,7 +195,7 @@ def images_of(train: Any, val: Any = None, val_fraction: float | None = None) ->
     with ExitStack() as stack:
         packs = [stack.enter_context(Pack.open(path)) for path in (train, val) if path is not None]
         if val_fraction is not None and "val" in packs[0].splits:
-            raise _not_drawn(shown_source(train))
+            raise _not_drawn(repr(os.fsdecode(train)))
         return identity_of(*packs)
 
 
@@ -228,7 +214,7 @@ def _check_case(shown: str, parts: dict[str, ImageList]) -> None:
     lower = {name.lower(): name for name in train}
     pairs = sorted((name, lower[name.lower()]) for name in val - train if name.lower() in lower)
     if pairs:
-        listed = ", ".join(f"{there!r} is {here!r}" for there, here in pairs[:_SHOWN])
+        listed = some_of(f"{there!r} is {here!r}" for there, here in pairs)
         raise InputError(
             f"{shown}: {len(pairs)} validation classes differ from those of train in upper and "
             f"lower case alone ({listed}); rename the folders"
@@ -297,20 +283,11 @@ def divided(
     if "val" in pack.splits:
         return Packed(pack, train, pack.splits["val"], pack, own)
     labels = np.asarray(train.labels)
-    drawn = draw_share(labels, train.names, val_fraction, salt=b"%d\0" % seed, groups=own)
-    if not drawn.any():
-        units = "images" if own is None else "groups"
-        raise InputError(
-            f"{pack.path}: no class has two {units}, so none can be divided into training and "
-            f"validation; add {units}, or give validation images"
-        )
-    if own is not None:
-        count = len(set(own) - {""})
-        _logger.info("%s: %d groups, none of them in train and val both", pack.path, count)
+    drawn = draw_validation(pack.path, labels, train.names, val_fraction, seed=seed, groups=own)
     rows, kept = np.flatnonzero(drawn), np.flatnonzero(~drawn)
     alone = np.setdiff1d(labels[kept], labels[rows])
     if len(alone):
-        names = ", ".join(pack.class_names[label] for label in alone[:_SHOWN].tolist())
+        names = some_of(pack.class_names[label] for label in alone.tolist())
         _logger.warning(
             "%s: %d classes have too few images for validation and are trained on alone (%s)",
             pack.path,
@@ -331,10 +308,8 @@ def _renumbered(pack: Pack, other: Pack, split: Any) -> Split:
     present = {other.wnids[label] for label in np.unique(split.labels).tolist()}
     new = sorted(present - set(pack.wnids))
     if new:
-        more = f" and {len(new) - _SHOWN} more" if len(new) > _SHOWN else ""
         raise InputError(
-            f"{other.path}: {len(new)} of its classes are not in {pack.path} "
-            f"({', '.join(new[:_SHOWN])}{more})"
+            f"{other.path}: {len(new)} of its classes are not in {pack.path} ({some_of(new)})"
         )
     place = {wnid: label for label, wnid in enumerate(pack.wnids)}
     numbers = np.array([place.get(wnid, -1) for wnid in other.wnids])

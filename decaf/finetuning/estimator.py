@@ -20,7 +20,7 @@ from decaf.finetuning.fine_tune import finetune
 from decaf.finetuning.settings import VAL_FRACTION, FinetuneSettings
 from decaf.images import ImageList, collect
 from decaf.images.listing.groups import find_groups
-from decaf.images.listing.image_list import RefList
+from decaf.images.listing.image_ref import RefList
 from decaf.train.pack.sources import source_of
 
 if TYPE_CHECKING:

@@ -199,7 +199,7 @@ def finetune(
         )
         packs = _packs(train, val)
         source: ImageList | None = None
-        if isinstance(train, ImageList) and train.layout:  # a data set for training already
+        if isinstance(train, ImageList) and train.for_training:  # a data set for training already
             source = train
         if source is None and packs is None:
             source = world.on_chief(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from decaf.backbone.weights.state import Weights
 from decaf.finetuning.keep_rule import Accuracy
-from decaf.images.listing.folders import path_text
+from decaf.images.listing.names import path_text
 
 if TYPE_CHECKING:
     from decaf.backbone.model import Backbone

@@ -6,7 +6,8 @@ Decoding needs torch and is imported from its modules: `decaf.images.decoding.de
 
 from __future__ import annotations
 
-from decaf.images.listing.image_list import ImageList, ImageRef
+from decaf.images.listing.image_list import ImageList
+from decaf.images.listing.image_ref import ImageRef
 from decaf.images.listing.settings import ListingSettings
 from decaf.images.listing.sources import collect
 from decaf.images.spec import PreprocessSpec, named_preprocess, override_preprocess

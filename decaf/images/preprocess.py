@@ -18,7 +18,7 @@ from torch.nn.functional import interpolate
 from decaf.errors import ImageError, SettingError
 from decaf.images.crops import crop_corners
 from decaf.images.decoding.decode import Decoded, decode, from_object
-from decaf.images.listing.image_list import ImageRef
+from decaf.images.listing.image_ref import ImageRef
 from decaf.images.spec import PreprocessSpec
 from decaf.images.status import NO_DIGEST, Outcome
 

@@ -18,7 +18,7 @@ import numpy as np
 from decaf.errors import OutputError, SettingError
 from decaf.features.store.file import FeatureFile, open_features
 from decaf.features.store.schema import GROUP, NO_LABEL, SPLIT
-from decaf.images.listing.folders import path_text
+from decaf.images.listing.names import path_text
 from decaf.storage import canonical_json, disk_errors, whole_file
 
 __all__ = ["ENDINGS", "Exported", "export_features", "spreadsheet_cell"]

@@ -1,10 +1,10 @@
-"""Folders of classes and of splits: which are which, and the images of a data set laid out in them.
+"""Folders of classes and of splits: which are which, and the classes of the images in them.
 
 Three layouts are known, in a folder or in a tar or zip of it (a single top folder is passed over):
 a folder a class, as torchvision's ImageFolder; the same within folders of splits (``train``,
 ``val``, ``test``); and Tiny-ImageNet's, where the classes of the validation images stand in
 ``val_annotations.txt``. Everything that takes images asks here, so that one folder means the same
-to every command. Nothing is decoded, and of a `Layout` a split that is not asked for is not listed.
+to every command. Nothing is decoded.
 """
 
 from __future__ import annotations
@@ -12,24 +12,21 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
-
-import numpy as np
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from decaf.errors import InputError, SettingError
-from decaf.images.listing.image_list import ImageList, RefList
 from decaf.images.listing.labels import class_of
-from decaf.images.listing.trees import Tree, TreeImage, tree_of
+from decaf.images.listing.names import path_text, some_of
+from decaf.images.listing.trees import Tree, TreeImage
 
 __all__ = [
     "LAYOUTS",
     "LAYOUT_KINDS",
     "SPLITS",
-    "Layout",
-    "classes_and_splits",
-    "find_layout",
+    "ClassFolders",
     "find_split_folders",
+    "sort_into_classes",
     "split_called",
 ]
 
@@ -47,17 +44,12 @@ SPLITS: dict[str, tuple[str, ...]] = {
 # Tiny-ImageNet's list of the classes of its validation images, and the folder that has these.
 _ANNOTATIONS = b"val_annotations.txt"
 _IMAGES = b"images"
-_SHOWN = 5
 
 _logger = logging.getLogger(__name__)
 
 
 def find_split_folders(
-    folders: Collection[bytes],
-    subfolders: Callable[[bytes], Collection[bytes]],
-    *,
-    layout: str = "auto",
-    shown: str = "",
+    inside: Mapping[bytes, Collection[bytes]], *, layout: str = "auto", shown: str = ""
 ) -> dict[str, bytes]:
     """Find the folder of each split.
 
@@ -68,10 +60,8 @@ def find_split_folders(
 
     Parameters
     ----------
-    folders : collection of bytes
-        Names of the folders at the top.
-    subfolders : callable
-        Returns the names of the folders in one of them.
+    inside : mapping of bytes to collection of bytes
+        The folders at the top, and the names of the folders in each.
     layout : {"auto", "splits", "classes"}
         "splits" takes every folder that is called as one for a split, "classes" none.
     shown : str
@@ -94,12 +84,12 @@ def find_split_folders(
     if layout == "classes":
         return {}
     named: dict[str, list[bytes]] = {split: [] for split in SPLITS}
-    for folder in sorted(folders):
+    for folder in sorted(inside):
         split = split_called(folder)
         if split is not None:
             named[split].append(folder)
     named_as = {split: each for split, each in named.items() if each}
-    if not named_as or not (layout == "splits" or _are_splits(named_as, folders, subfolders)):
+    if not named_as or not (layout == "splits" or _are_splits(named_as, inside)):
         if named_as:
             every = ", ".join(
                 repr(os.fsdecode(each)) for some in named_as.values() for each in some
@@ -132,97 +122,160 @@ def split_called(name: bytes) -> str | None:
 
 
 def _are_splits(
-    named_as: dict[str, list[bytes]],
-    folders: Collection[bytes],
-    subfolders: Callable[[bytes], Collection[bytes]],
+    named_as: Mapping[str, Sequence[bytes]], inside: Mapping[bytes, Collection[bytes]]
 ) -> bool:
+    def subfolders(folders: Iterable[bytes]) -> set[bytes]:
+        return {name for folder in folders for name in inside[folder]}
+
     named = {folder for each in named_as.values() for folder in each}
-    others = set(folders) - named
+    others = inside.keys() - named
     if not others:
-        return len(named) > 1 or any(subfolders(folder) for folder in named)
-    training = {name for folder in named_as.get("train", ()) for name in subfolders(folder)}
-    tested = {
-        name
-        for split, each in named_as.items()
-        if split != "train"
-        for folder in each
-        for name in subfolders(folder)
-    }
-    elsewhere = {name for folder in others for name in subfolders(folder)}
-    return bool((training & tested) - elsewhere)
+        return len(named) > 1 or bool(subfolders(named))
+    training = set(named_as.get("train", ()))
+    return bool(subfolders(training) & subfolders(named - training) - subfolders(others))
 
 
-def classes_and_splits(
-    relative: Sequence[bytes],
-    *,
-    layout: str = "auto",
-    shown: str = "",
-    text: Callable[[bytes], bytes | None] = lambda name: None,
-) -> tuple[list[bytes | None], list[str]]:
-    """Return the class and the split of images from their paths below a source.
+@dataclass(frozen=True)
+class ClassFolders:
+    """The images of a tree, with what the folders that they lie in say of them.
+
+    Attributes
+    ----------
+    layout : str
+        One of `LAYOUT_KINDS`.
+    images : sequence of TreeImage
+        In the order of the tree.
+    classes : list of bytes or None
+        The class of each: the first folder, or that below the split's; None where there is none.
+    splits : list of str
+        One of `SPLITS` for each, empty texts where it is in none; an empty list where there are no
+        splits.
+    empty : tuple of (str, bytes)
+        Split (an empty text where there are none) and class of each folder without an image; an
+        empty name for the folder of a split.
+    titles : dict of str to str
+        What classes are called in ``words.txt``, where there is one.
+    """
+
+    layout: str
+    images: Sequence[TreeImage]
+    classes: list[bytes | None]
+    splits: list[str]
+    empty: tuple[tuple[str, bytes], ...] = ()
+    titles: Mapping[str, str] = field(default_factory=dict)
+
+
+def sort_into_classes(tree: Tree, *, layout: str = "auto", shown: str = "") -> ClassFolders:
+    """Tell the class and the split of images from the folders that they lie in.
 
     Parameters
     ----------
-    relative : sequence of bytes
+    tree : Tree
     layout : {"auto", "splits", "classes"}
         See `find_split_folders`.
     shown : str
         How messages name the source.
-    text : callable
-        Reads a file below the source; None where there is none.
 
-    Returns
-    -------
-    classes : list of bytes or None
-        The first folder, or that below the split's; None where there is none.
-    splits : list of str
-        One of `SPLITS`, empty texts where it is in none; an empty list where there are no splits.
+    Raises
+    ------
+    InputError
+        If the lists that belong to the layout contradict the folders, or each other.
     """
-    children: dict[bytes, set[bytes]] = {}
-    for path in relative:
-        top = class_of(path)
+    inside: dict[bytes, set[bytes]] = {}
+    for image in tree.images:
+        top, rest = _first_folder(image.relative)
         if top is not None:
-            inside = class_of(path[path.index(top) + len(top) + 1 :])
-            children.setdefault(top, set()).update(() if inside is None else (inside,))
-    folder_of = find_split_folders(
-        children, lambda name: children[name], layout=layout, shown=shown
-    )
-    if not folder_of:
-        return [class_of(path) for path in relative], []
-    split_of = {folder: split for split, folder in folder_of.items()}
+            below = class_of(rest)
+            inside.setdefault(top, set()).update(() if below is None else (below,))
+    split_folders = find_split_folders(inside, layout=layout, shown=shown)
+    split_of = {folder: split for split, folder in split_folders.items()}
+    folders = dict(split_of) or {b"": ""}  # that of the classes, where there are no splits
     annotated: dict[bytes, dict[bytes, bytes]] = {}
-    for folder in folder_of.values():
-        listed = text(_below(folder, _ANNOTATIONS))
-        if listed is not None:
-            annotated[folder] = _annotated_classes(listed, f"{shown}: {os.fsdecode(folder)}")
+    images = [*tree.images]
+    for folder in folders:
+        content = tree.text(_below(folder, _ANNOTATIONS))
+        if content is not None:
+            listed = _annotated_classes(content, f"{shown}: {os.fsdecode(folder)}")
+            # Who sorts the images into folders of classes often leaves the file where it was.
+            unsorted = _IMAGES in (inside[folder] if folder else inside)
+            annotated[folder] = listed if unsorted else {}
+            images += _absent(tree, _below(folder, _IMAGES), annotated[folder])
+    if len(images) > len(tree.images):
+        images.sort(key=lambda image: image.name)
     classes: list[bytes | None] = []
-    splits = []
-    for path in relative:
-        top = class_of(path)
-        splits.append("" if top is None else split_of.get(top, ""))
-        if top is None or not splits[-1]:
+    splits: list[str] = []
+    for image in images:
+        top, rest = _first_folder(image.relative) if split_of else (b"", image.relative)
+        if top is None or top not in folders:
             classes.append(None)
+            splits.append("")
             continue
-        rest = path[path.index(top) + len(top) + 1 :]
         name = class_of(rest)
         # The images that a list gives classes to, and the test images without any, lie in this.
-        if name == _IMAGES and (annotated or children[top] == {_IMAGES}):
+        alone = split_of and (annotated or inside[top] == {_IMAGES})
+        if name == _IMAGES and (top in annotated or alone):
             name = annotated.get(top, {}).get(rest[len(_IMAGES) + 1 :])
         classes.append(name)
+        splits.append(folders[top])
+    if split_of:
+        _tell_splits(shown, split_folders, splits)
+    titles = _words(tree.text(b"words.txt") or b"")
+    known = (tree.text(b"wnids.txt") or b"").split() if annotated else []
+    strangers = sorted({name for name in classes if name} - set(known)) if known else []
+    if strangers:
+        raise InputError(
+            f"{shown}: {len(strangers)} classes are not in its wnids.txt "
+            f"({some_of(map(path_text, strangers))})"
+        )
+    empty: list[tuple[str, bytes]] = []
+    for folder, split in folders.items():
+        if known:
+            there = {name for name, of in zip(classes, splits, strict=True) if name and of == split}
+            empty += [(split, name) for name in known if name not in there]
+        else:
+            there = inside[folder] if folder else set(inside)
+            bare = (name for name in tree.folders(folder) if name not in there)
+            empty += [(split, name) for name in bare if name != _IMAGES or not annotated]
+    if split_of:
+        called = {split_called(name) for name in tree.folders(b"") if name not in inside}
+        empty += [(split, b"") for split in SPLITS if split in called - split_folders.keys()]
+    kind = "tiny-imagenet" if annotated else "splits" if split_of else "folders"
+    return ClassFolders(kind, images, classes, splits if split_of else [], tuple(empty), titles)
+
+
+def _first_folder(relative: bytes) -> tuple[bytes | None, bytes]:
+    """Return the first folder of a path, None where it has none, and the path below it."""
+    top = class_of(relative)
+    return top, relative if top is None else relative[relative.index(top) + len(top) + 1 :]
+
+
+def _absent(tree: Tree, folder: bytes, listed: Mapping[bytes, bytes]) -> list[TreeImage]:
+    """Stand for the images that are listed and not there: they keep their places."""
+    prefix = folder + b"/"
+    there = {
+        image.relative.removeprefix(prefix)
+        for image in tree.images
+        if image.relative.startswith(prefix)
+    }
+    return [tree.absent(prefix + name) for name in sorted(listed.keys() - there)]
+
+
+def _tell_splits(shown: str, split_folders: Mapping[str, bytes], splits: Sequence[str]) -> None:
     counts = Counter(splits)
     _logger.info(
         "%s: folders taken for splits: %s; `layout='classes'` takes them for classes",
         shown,
-        ", ".join(f"{os.fsdecode(folder_of[split])} {counts[split]}" for split in folder_of),
+        ", ".join(
+            f"{os.fsdecode(folder)} {counts[split]}" for split, folder in split_folders.items()
+        ),
     )
     if counts[""]:
         _logger.warning(
             "%s: %d images lie outside of %s: they have no class and no split",
             shown,
             counts[""],
-            " and ".join(os.fsdecode(folder) for folder in folder_of.values()),
+            " and ".join(map(os.fsdecode, split_folders.values())),
         )
-    return classes, splits
 
 
 def _annotated_classes(content: bytes, shown: str) -> dict[bytes, bytes]:
@@ -252,199 +305,7 @@ def _below(folder: bytes, name: bytes) -> bytes:
     return folder + b"/" + name if folder else name
 
 
-@dataclass(frozen=True)
-class Layout:
-    """A data set that was recognised, its images not yet listed; made by `find_layout`.
-
-    Attributes
-    ----------
-    kind : str
-        One of `LAYOUT_KINDS`.
-    path : bytes
-        As given.
-    splits : tuple of str
-        Those there are, of "train", "val" and "test"; empty where the data set has no splits.
-    """
-
-    kind: str
-    path: bytes
-    splits: tuple[str, ...]
-    _tree: Tree
-    _folders: dict[str, bytes]
-
-    def read(self, split: str | None = None) -> ImageList:
-        """List the images of a split.
-
-        Parameters
-        ----------
-        split : str, optional
-            One of `splits`; None where there are none.
-
-        Returns
-        -------
-        ImageList
-            Sorted by path (of an archive: in its order). Its classes are known by the names of
-            their folders, in ImageNet's data sets by the WordNet ids, and sorted; some may have no
-            image in this split. Every image has one. ``titles`` are the texts of ``words.txt``
-            where there is one.
-
-        Raises
-        ------
-        InputError
-            If there is no such split, it has no images, images lie in no class, or the lists that
-            belong to the layout contradict them.
-        """
-        if split is None and self.splits:
-            raise InputError(f"{self._shown}: has the splits {', '.join(self.splits)}; name one")
-        if split is not None and split not in self.splits:
-            there = f"has {', '.join(self.splits)}" if self.splits else "is not divided into splits"
-            raise InputError(f"{self._shown}: no split {split!r}; it {there}")
-        folder = b"" if split is None else self._folders[split]
-        folders = self._tree.folders(folder)
-        annotations = self._tree.text(_below(folder, _ANNOTATIONS))
-        if annotations is None:
-            return self._by_folders(folder, folders)
-        # Who sorts the images into folders of classes often leaves the file where it was.
-        classes = [name for name in folders if name != _IMAGES]
-        if classes and not self._tree.images(_below(folder, _IMAGES)):
-            return self._by_folders(folder, classes)
-        return self._by_annotations(folder, annotations)
-
-    @property
-    def _shown(self) -> str:
-        return repr(os.fsdecode(self.path))
-
-    def _by_folders(self, folder: bytes, folders: Sequence[bytes]) -> ImageList:
-        images = self._tree.images(folder)
-        where = repr(os.fsdecode(os.path.join(self.path, folder) if folder else self.path))
-        if not images:
-            raise InputError(f"{where}: no images in it")
-        classes = [class_of(image.relative) for image in images]
-        without = [image for image, name in zip(images, classes, strict=True) if name is None]
-        told = f"{len(without)} of {len(images)} images lie in no class"
-        names = _some(os.fsdecode(image.name) for image in without)
-        if len(without) == len(images):
-            raise InputError(
-                f"{where}: {told} ({names}); expected a folder for each class, with its images"
-            )
-        if without:
-            _logger.warning("%s: %s and are left out (%s)", where, told, names)
-        labelled = [image for image, name in zip(images, classes, strict=True) if name]
-        return self._labelled(labelled, [_text(name) for name in classes if name], folders)
-
-    def _by_annotations(self, folder: bytes, annotations: bytes) -> ImageList:
-        listed = _below(folder, _ANNOTATIONS)
-        shown = repr(os.fsdecode(os.path.join(self.path, listed)))
-        classes = _annotated_classes(annotations, shown)
-        images = _below(folder, _IMAGES)
-        by_name = {image.relative: image for image in self._tree.images(images)}
-        if not by_name:
-            raise InputError(f"{shown}: no images beside it, in {os.fsdecode(images)!r}")
-        without = sorted(by_name.keys() - classes.keys())
-        told = f"names no class for {len(without)} of {len(by_name)} images"
-        if len(without) == len(by_name):
-            raise InputError(f"{shown}: {told} ({_some(map(os.fsdecode, without))})")
-        if without:
-            _logger.warning(
-                "%s: %s, which are left out (%s)", shown, told, _some(map(os.fsdecode, without))
-            )
-        by_name = {name: image for name, image in by_name.items() if name in classes}
-        # An image that is listed and not there keeps its place, and is missing when it is loaded.
-        names = list(by_name) if len(by_name) == len(classes) else sorted(classes)
-        every = [by_name.get(name) or self._tree.absent(images, name) for name in names]
-        return self._labelled(every, [_text(classes[image.relative]) for image in every], ())
-
-    def _labelled(
-        self, images: Sequence[TreeImage], classes: Sequence[str], folders: Iterable[bytes]
-    ) -> ImageList:
-        wnids = self._tree.text(b"wnids.txt") if self.kind == "tiny-imagenet" else None
-        known = {_text(line.strip()) for line in (wnids or b"").split(b"\n") if line.strip()}
-        if known:
-            strangers = sorted(set(classes) - known)
-            if strangers:
-                raise InputError(
-                    f"{self._shown}: {len(strangers)} classes are not in its wnids.txt "
-                    f"({_some(strangers)})"
-                )
-        else:
-            known = {*classes, *map(_text, folders)}
-        ids = tuple(sorted(known))
-        number = {name: label for label, name in enumerate(ids)}
-        labels = np.array([number[name] for name in classes], np.int64)
-        names = [image.name for image in images]
-        members = {i: image.ref for i, image in enumerate(images) if image.ref is not None}
-        source = {"kind": self.kind, "path": os.fsdecode(self.path), "images": len(names)}
-        words = _words(self._tree.text(b"words.txt") or b"")
-        return ImageList(
-            names,
-            labels,
-            ids,
-            (source,),
-            RefList(names, members),
-            titles=tuple(words.get(name, name) for name in ids),
-        )
-
-
-def find_layout(path: str | bytes | os.PathLike[str], layout: str = "auto") -> Layout:
-    """Recognise how a data set is laid out.
-
-    Parameters
-    ----------
-    path : path
-        A folder, or a tar or zip archive.
-    layout : {"auto", "splits", "classes"}
-        How folders called train, val or test are taken; see
-        `find_split_folders`.
-
-    Returns
-    -------
-    Layout
-
-    Raises
-    ------
-    InputError
-        If there is no such folder or archive, or it holds no folders.
-    """
-    root = os.fsencode(path)
-    tree = tree_of(root)
-    folders = tree.folders(b"")
-    shown = repr(os.fsdecode(path))
-    splits = find_split_folders(folders, tree.folders, layout=layout, shown=shown)
-    if splits:
-        annotated = {
-            split
-            for split, name in splits.items()
-            if tree.text(_below(name, _ANNOTATIONS)) is not None
-        }
-        if not annotated:
-            return Layout("splits", root, tuple(splits), tree, splits)
-        # The test images of Tiny-ImageNet have no classes: their one folder is "images".
-        usable = (
-            split
-            for split, name in splits.items()
-            if split in annotated or tree.folders(name) != [_IMAGES]
-        )
-        return Layout("tiny-imagenet", root, tuple(usable), tree, splits)
-    if tree.text(_ANNOTATIONS) is not None:
-        return Layout("tiny-imagenet", root, (), tree, {})
-    if not folders:
-        raise InputError(
-            f"{shown}: no folders in it; expected one for each class, or train and val with those"
-        )
-    return Layout("folders", root, (), tree, {})
-
-
 def _words(content: bytes) -> dict[str, str]:
     pairs = (line.split(b"\t", 1) for line in content.split(b"\n") if b"\t" in line)
     words = ((name.strip(), text.replace(b"\0", b"").strip()) for name, text in pairs)
-    return {_text(name): _text(text) for name, text in words if text}
-
-
-def _text(name: bytes) -> str:
-    return name.decode("utf-8", "backslashreplace")
-
-
-def _some(names: Iterable[str]) -> str:
-    every = list(names)
-    more = f" and {len(every) - _SHOWN} more" if len(every) > _SHOWN else ""
-    return ", ".join(every[:_SHOWN]) + more
+    return {path_text(name): path_text(text) for name, text in words if text}

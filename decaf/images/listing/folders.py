@@ -24,7 +24,6 @@ __all__ = [
     "is_hidden",
     "list_folder",
     "list_glob",
-    "path_text",
     "read_small_file",
     "read_start",
 ]
@@ -131,19 +130,6 @@ def is_folder(entry: os.DirEntry[bytes]) -> bool:
         return entry.is_dir()
     except OSError:
         return False
-
-
-def path_text(path: bytes | str) -> str:
-    """Return a path as a text that any file can hold: bytes that are no UTF-8 stand as ``\\xNN``.
-
-    Parameters
-    ----------
-    path : bytes or str
-
-    >>> print(path_text(b"a\\xff.jpg"), path_text(os.fsdecode(b"a\\xff.jpg")))
-    a\\xff.jpg a\\xff.jpg
-    """
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def has_wildcard(path: bytes) -> bool:

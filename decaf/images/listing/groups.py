@@ -17,7 +17,7 @@ import numpy as np
 
 from decaf.errors import ImageError, InputError, SettingError
 from decaf.images.decoding.ifd import CaptureTime, capture_time
-from decaf.images.listing.image_list import ImageRef
+from decaf.images.listing.image_ref import ImageRef
 from decaf.images.listing.labels import texts_from_file
 
 __all__ = ["find_groups"]

@@ -1,242 +1,25 @@
-"""The list of images that every command takes, and one image that is to be read from disk."""
+"""The list of images that every command takes: labelled, divided, in groups."""
 
 from __future__ import annotations
 
-import errno
 import os
-import stat
-from abc import abstractmethod
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from decaf.errors import ImageError
-from decaf.images.decoding.limits import MAX_FILE_BYTES
-from decaf.images.listing.archives import ARCHIVE_KINDS, Member, read_member
-from decaf.images.listing.arrays import ARRAY_KINDS, read_array_image
+from decaf.errors import InputError
+from decaf.images.listing.class_folders import SPLITS
+from decaf.images.listing.groups import find_groups
+from decaf.images.listing.image_ref import ImageRef, JoinedRefs, PickedRefs
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = [
-    "CONTAINER_KINDS",
-    "ImageList",
-    "ImageRef",
-    "JoinedRefs",
-    "LazyRefs",
-    "PickedRefs",
-    "RefList",
-    "Wire",
-]
-
-# Files that hold many images.
-CONTAINER_KINDS = (*ARCHIVE_KINDS, *ARRAY_KINDS)
-
-Wire = tuple[int | bytes | None, ...]
-
-# Opening a pipe would wait for a writer for ever; not every system has the flags.
-_OPEN_FLAGS = (
-    os.O_RDONLY
-    | getattr(os, "O_NONBLOCK", 0)
-    | getattr(os, "O_BINARY", 0)
-    | getattr(os, "O_CLOEXEC", 0)
-)
-
-
-@dataclass(frozen=True, slots=True)
-class ImageRef:
-    """A file, a member of an archive, or an image of an array.
-
-    Parameters
-    ----------
-    name : bytes
-        Name that is stored as the image's path: the file's path as given, or the member's name.
-    archive : bytes or None
-        Path of the archive that `name` is a member of, or of the array's file.
-    kind : str
-        One of `CONTAINER_KINDS`, ``""`` for a file.
-    member : Member or None
-        Where it lies in the archive.
-    """
-
-    name: bytes
-    archive: bytes | None = None
-    kind: str = ""
-    member: Member | None = None
-
-    def load(self) -> bytes:
-        """Read the image's bytes.
-
-        Raises
-        ------
-        ImageError
-            "missing", "unreadable", "too_large" (over `MAX_FILE_BYTES`), or "corrupt" for damage
-            to an archive.
-        """
-        if self.archive is None or self.member is None:
-            return _read_file(self.name)
-        if self.kind in ARRAY_KINDS:
-            return read_array_image(self.name, self.archive, self.kind)
-        return read_member(self.archive, self.kind, self.member)
-
-    def stat(self) -> tuple[int, int]:
-        """Return size in bytes and time of change in nanoseconds, (-1, -1) where unknown.
-
-        For a member that is its own size, and the archive's time.
-        """
-        try:
-            status = os.stat(self.name if self.archive is None else self.archive)
-        except (OSError, ValueError):
-            return -1, -1
-        return status.st_size if self.member is None else self.member.size, status.st_mtime_ns
-
-    def to_wire(self) -> Wire:
-        """Return a tuple of bytes, integers and None for another process; see `from_wire`."""
-        if self.archive is None or self.member is None:
-            return (self.name,)
-        m = self.member
-        kind = CONTAINER_KINDS.index(self.kind)
-        return (self.name, self.archive, kind, m.offset, m.size, m.packed, m.method, m.crc)
-
-    @classmethod
-    def from_wire(cls, wire: Wire) -> ImageRef:
-        """Make a reference from what `to_wire` gave.
-
-        Parameters
-        ----------
-        wire : tuple
-
-        >>> ImageRef.from_wire(ImageRef(b"a.jpg").to_wire()).name
-        b'a.jpg'
-        """
-        name, *rest = wire
-        if not isinstance(name, bytes):
-            raise TypeError("a reference starts with the image's name")
-        if not rest:
-            return cls(name)
-        archive, kind, *numbers = rest
-        if not isinstance(archive, bytes) or not isinstance(kind, int):
-            raise TypeError("a reference to a member names its archive and kind")
-        member = Member(name, *[number for number in numbers if isinstance(number, int)])
-        return cls(name, archive, CONTAINER_KINDS[kind], member)
-
-
-class RefList(Sequence[ImageRef]):
-    """References kept small: for most images the name says all, and the rest is made when asked.
-
-    Parameters
-    ----------
-    names : list of bytes
-        One for each image.
-    members : dict of int to ImageRef
-        The references that are not to a plain file, by position.
-    """
-
-    def __init__(self, names: list[bytes], members: dict[int, ImageRef]) -> None:
-        self._names = names
-        self._members = members
-
-    def __len__(self) -> int:
-        return len(self._names)
-
-    @overload
-    def __getitem__(self, index: int) -> ImageRef: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[ImageRef]: ...
-    def __getitem__(self, index: int | slice) -> ImageRef | list[ImageRef]:
-        """Return one reference, or a list of those in a slice."""
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        name = self._names[index]
-        return self._members.get(index % len(self)) or ImageRef(name)
-
-    def __iter__(self) -> Iterator[ImageRef]:
-        """Go through the references in order."""
-        for i, name in enumerate(self._names):
-            yield self._members.get(i) or ImageRef(name)
-
-
-class LazyRefs(Sequence[ImageRef]):
-    """References that are made when they are asked for, by `one` of a derived class."""
-
-    @overload
-    def __getitem__(self, index: int) -> ImageRef: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[ImageRef]: ...
-    def __getitem__(self, index: int | slice) -> ImageRef | list[ImageRef]:
-        """Return one reference, or a list of those in a slice."""
-        if isinstance(index, slice):
-            return [self.one(i) for i in range(*index.indices(len(self)))]
-        if not -len(self) <= index < len(self):
-            raise IndexError(index)
-        return self.one(index % len(self))
-
-    @abstractmethod
-    def one(self, index: int) -> ImageRef:
-        """Make the reference of a place, which is in range.
-
-        Parameters
-        ----------
-        index : int
-        """
-
-
-class PickedRefs(LazyRefs):
-    """Some references of a sequence.
-
-    Parameters
-    ----------
-    refs : sequence of ImageRef
-    rows : ndarray of int
-        Which, in order.
-    """
-
-    def __init__(self, refs: Sequence[ImageRef], rows: np.ndarray) -> None:
-        self._refs, self._rows = refs, rows
-
-    def __len__(self) -> int:
-        """Count them."""
-        return len(self._rows)
-
-    def one(self, index: int) -> ImageRef:
-        """Make the reference of a place.
-
-        Parameters
-        ----------
-        index : int
-        """
-        return self._refs[int(self._rows[index])]
-
-
-class JoinedRefs(LazyRefs):
-    """Several sequences of references as one.
-
-    Parameters
-    ----------
-    parts : sequence of sequence of ImageRef
-    """
-
-    def __init__(self, parts: Sequence[Sequence[ImageRef]]) -> None:
-        self._parts = parts
-        self._stops = np.cumsum([len(part) for part in parts])
-
-    def __len__(self) -> int:
-        """Count them."""
-        return int(self._stops[-1])
-
-    def one(self, index: int) -> ImageRef:
-        """Make the reference of a place.
-
-        Parameters
-        ----------
-        index : int
-        """
-        part = int(np.searchsorted(self._stops, index, side="right"))
-        return self._parts[part][index - int(self._stops[part]) + len(self._parts[part])]
+__all__ = ["ImageList"]
 
 
 @dataclass(frozen=True)
@@ -267,8 +50,17 @@ class ImageList:
     titles : tuple of str
         Names of the classes for people, where the data set says so (``words.txt``); else empty.
     layout : str
-        How a data set for training (`decaf.train.pack.sources`) was laid out, such as "folders";
-        else empty.
+        How the data set is laid out: one of `decaf.images.listing.class_folders.LAYOUT_KINDS` for a
+        folder or archive with the classes of its folders; an empty text for others, until a module
+        of training has a word for them.
+    relative : list of bytes, or None
+        Paths of the images below their sources; None where they are the names.
+    empty_folders : tuple of (str, str)
+        Split (an empty text where there are none) and class of folders without an image; an empty
+        class for the folder of a split.
+    for_training : bool
+        Whether `decaf.train.pack.sources` has divided them into splits, in this order, each with
+        the same classes.
     """
 
     names: list[bytes]
@@ -281,6 +73,9 @@ class ImageList:
     groups: tuple[str, ...] | None = None
     titles: tuple[str, ...] = ()
     layout: str = ""
+    relative: list[bytes] | None = None
+    empty_folders: tuple[tuple[str, str], ...] = ()
+    for_training: bool = False
 
     @property
     def paths(self) -> list[str]:
@@ -302,12 +97,6 @@ class ImageList:
         """How many images each split has, in the order of the images."""
         return dict(Counter(self.splits or ()))
 
-    @property
-    def empty_classes(self) -> tuple[str, ...]:
-        """The classes of `class_names` that have no image here."""
-        there = set(np.unique(self.labels).tolist())
-        return tuple(name for label, name in enumerate(self.class_names) if label not in there)
-
     def __len__(self) -> int:
         """Count the images."""
         return len(self.names)
@@ -328,6 +117,68 @@ class ImageList:
         """
         numbers = np.asarray(labels, np.int64)
         return replace(self, labels=numbers, class_names=tuple(class_names), titles=tuple(titles))
+
+    def with_classes(self, names: Collection[str]) -> ImageList:
+        """Return the images of some classes, which are numbered in order anew.
+
+        Parameters
+        ----------
+        names : collection of str
+            Classes, also such as no image is of. Images without a class stay.
+        """
+        titles = dict(zip(self.class_names, self.class_titles, strict=True))
+        kept = sorted(names)
+        number = {name: label for label, name in enumerate(kept)}
+        numbers = np.array([*(number.get(name, -2) for name in self.class_names), -1])
+        labels = numbers[self.labels]  # -1, no class, is the last of them
+        rows = np.flatnonzero(labels > -2)
+        images = self if len(rows) == len(self) else self.take(rows)
+        return images.with_labels(
+            labels[rows], kept, [titles.get(name, name) for name in kept] if self.titles else ()
+        )
+
+    def part(self, split: str | None) -> ImageList:
+        """Return the images of a split, with its own classes: of images, or of empty folders.
+
+        Parameters
+        ----------
+        split : str or None
+            None for all images, which must not be divided.
+
+        Raises
+        ------
+        InputError
+            If there is no such split.
+        """
+        shown = self.sources[0]["path"]
+        there = [name for name in SPLITS if name in (self.splits or ())]
+        if split is None and there:
+            raise InputError(f"{shown!r}: has the splits {', '.join(there)}; name one")
+        if split is not None and split not in there:
+            told = f"it has {', '.join(there)}" if there else "it is not divided into splits"
+            raise InputError(f"{shown!r}: no split {split!r}; {told}")
+        images = self
+        if split is not None:
+            images = self.take(np.flatnonzero([name == split for name in self.splits or ()]))
+        if self.layout and len(self.sources) == 1:
+            source = {**self.sources[0], "kind": self.layout, "images": len(images)}
+            images = replace(images, sources=(source,))
+        if not self.class_names:
+            return images
+        names = {self.class_names[label] for label in np.unique(images.labels) if label >= 0}
+        names |= {name for of, name in self.empty_folders if of == (split or "") and name}
+        return images.with_classes(names)
+
+    def in_groups(self, groups: Any) -> ImageList:
+        """Return the images with the groups that they are in.
+
+        Parameters
+        ----------
+        groups : str, path or sequence, or None
+            As `decaf.images.listing.groups.find_groups` takes them.
+        """
+        found = find_groups(groups, self.names, self.relative or self.names, self.refs)
+        return replace(self, groups=found)
 
     @staticmethod
     def join(lists: Sequence[ImageList]) -> ImageList:
@@ -372,6 +223,7 @@ class ImageList:
             objects=_Picked(self, rows) if self.refs is None else None,
             splits=None if self.splits is None else tuple(self.splits[row] for row in rows),
             groups=None if self.groups is None else tuple(self.groups[row] for row in rows),
+            relative=None if self.relative is None else [self.relative[row] for row in rows],
         )
 
     def get(self, index: int) -> Any:
@@ -433,32 +285,3 @@ class _Picked:
 
     def __getitem__(self, index: int) -> Any:
         return self._images.get(int(self._rows[index]))
-
-
-def _read_file(path: bytes) -> bytes:
-    try:
-        descriptor = os.open(path, _OPEN_FLAGS)
-    except (FileNotFoundError, NotADirectoryError):
-        raise ImageError("missing", "no such file") from None
-    except (OSError, ValueError) as error:  # ValueError: a null byte in the name
-        raise ImageError("unreadable", _reason(error)) from None
-    try:
-        with open(descriptor, "rb", buffering=0) as file:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                raise ImageError("unreadable", "not a regular file")
-            if status.st_size > MAX_FILE_BYTES:
-                raise ImageError(
-                    "too_large", f"{status.st_size} bytes; {MAX_FILE_BYTES} bytes is the limit"
-                )
-            return file.read()
-    except OSError as error:
-        raise ImageError("unreadable", _reason(error)) from None
-    except MemoryError:
-        raise ImageError("too_large", "no memory to read it") from None
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, OSError) and error.errno is not None:
-        return f"{os.strerror(error.errno)} ({errno.errorcode.get(error.errno, error.errno)})"
-    return str(error)

@@ -6,7 +6,6 @@ Whatever they come from, labels end as int64 with -1 for none, and class names i
 from __future__ import annotations
 
 import csv
-import difflib
 import io
 import logging
 import os
@@ -17,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from decaf.errors import InputError
+from decaf.images.listing.names import nearest_name, path_text, shortened
 from decaf.images.listing.tables import (
     Reading,
     Table,
@@ -25,7 +25,6 @@ from decaf.images.listing.tables import (
     find_reading,
     named_columns,
     read_tables,
-    shortened,
     spellings,
     uneven_row,
 )
@@ -104,7 +103,7 @@ def labels_from_classes(classes: Sequence[bytes | str | None]) -> Labels:
     >>> labels_from_classes([b"dog", None, b"cat"])
     (array([ 1, -1,  0]), ('cat', 'dog'))
     """
-    texts = [None if name is None else _text(name) for name in classes]
+    texts = [None if name is None else path_text(name) for name in classes]
     class_names = tuple(sorted({text for text in texts if text is not None}))
     number = {text: i for i, text in enumerate(class_names)}
     values = [-1 if text is None else number[text] for text in texts]
@@ -264,15 +263,8 @@ def _strange_rows(reading: Reading, texts: list[bytes | None], images: _Images) 
     without = [name for name, text in zip(images.relative, texts, strict=True) if text is None]
     return (
         f"; {len(strange)} of its rows name no image, such as "
-        f"{shortened(decoded(strange[0]))}{_nearest(decoded(strange[0]), without)}"
+        f"{shortened(decoded(strange[0]))}{nearest_name(decoded(strange[0]), without)}"
     )
-
-
-def _nearest(path: str, names: Sequence[bytes]) -> str:
-    """Name the image whose name is most like a path."""
-    shown = [os.fsdecode(name) for name in names[:5000]]
-    close = difflib.get_close_matches(path[-200:], shown, n=1, cutoff=0.0)
-    return f", the nearest image {close[0]!r}" if close else ""
 
 
 class _Images:
@@ -334,7 +326,7 @@ def _nothing_matches(reading: Reading, images: _Images) -> str:
     first = decoded(cells[1] if len(cells) > 1 else cells[0])
     return (
         f"no row names an image; read as {reading.table.described()}. A path in it is "
-        f"{shortened(first)}{_nearest(first, images.relative)}: name images by their path as "
+        f"{shortened(first)}{nearest_name(first, images.relative)}: name images by their path as "
         "given, below their source, or a file name that only one has"
     )
 
@@ -436,10 +428,3 @@ def _integers(values: Sequence[object]) -> npt.NDArray[np.int64]:
     if wrong:
         raise InputError(f"labels must be -1 (none) or more, got {wrong[0]}")
     return np.array(numbers, dtype=np.int64)
-
-
-def _text(name: bytes | str) -> str:
-    """Return a text that any file can hold, whatever the bytes."""
-    if isinstance(name, str):
-        name = name.encode("utf-8", "surrogateescape")
-    return name.decode("utf-8", "backslashreplace")

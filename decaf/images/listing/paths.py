@@ -6,7 +6,7 @@ import logging
 import os
 import stat
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,7 +14,7 @@ from decaf.errors import InputError
 from decaf.images.decoding.formats import HEAD_BYTES, guess_format, is_hdf5
 from decaf.images.listing.archives import Member, archive_kind
 from decaf.images.listing.arrays import list_array
-from decaf.images.listing.class_folders import classes_and_splits
+from decaf.images.listing.class_folders import sort_into_classes
 from decaf.images.listing.folders import (
     glob_base,
     has_image_ending,
@@ -22,8 +22,9 @@ from decaf.images.listing.folders import (
     list_glob,
     read_start,
 )
-from decaf.images.listing.image_list import ImageRef
+from decaf.images.listing.image_ref import ImageRef
 from decaf.images.listing.labels import common_folder
+from decaf.images.listing.names import shortened, some_of
 from decaf.images.listing.recognise import is_kind, not_wanted, recognise
 from decaf.images.listing.tables import (
     Table,
@@ -32,10 +33,9 @@ from decaf.images.listing.tables import (
     find_reading,
     named_columns,
     read_tables,
-    shortened,
     spellings,
 )
-from decaf.images.listing.trees import ArchiveTree, FolderTree, Tree
+from decaf.images.listing.trees import ArchiveTree, FolderTree, Tree, TreeImage
 
 __all__ = [
     "LIST_ENDINGS",
@@ -67,7 +67,7 @@ class PathImages:
     ----------
     kind : str
         "file", "folder", "glob", "list", "table", or one of
-        `decaf.images.listing.image_list.CONTAINER_KINDS`.
+        `decaf.images.listing.image_ref.CONTAINER_KINDS`.
     path : bytes
         As given.
     names : list of bytes
@@ -80,6 +80,12 @@ class PathImages:
         One for each image of an archive or array, else empty.
     splits : list of str
         "train", "val", "test" or an empty text for each image; empty where there are no splits.
+    layout : str
+        How a folder or an archive is laid out; see `decaf.images.listing.class_folders`.
+    empty : tuple of (str, bytes)
+        Folders of splits and classes without images, likewise.
+    titles : dict of str to str
+        Names of classes for people, likewise.
     """
 
     kind: str
@@ -89,6 +95,9 @@ class PathImages:
     classes: list[bytes | None]
     members: list[ImageRef] = field(default_factory=list)
     splits: list[str] = field(default_factory=list)
+    layout: str = ""
+    empty: tuple[tuple[str, bytes], ...] = ()
+    titles: Mapping[str, str] = field(default_factory=dict)
 
     def described(self) -> dict[str, Any]:
         """Return what is recorded of the source, as JSON can hold it."""
@@ -119,9 +128,9 @@ def find_images(path: bytes, several: bool = False, layout: str = "auto") -> Pat
     except (OSError, ValueError) as error:
         return _not_there(path, error, several, layout)
     if stat.S_ISDIR(mode):
-        return _in_tree(PathImages("folder", path, [], [], []), FolderTree(path), layout)
+        return _in_tree("folder", path, FolderTree(path), layout)
     if not stat.S_ISREG(mode):
-        raise InputError(f"{_shown(path)} is neither a file nor a folder")
+        raise InputError(f"{shortened(path)} is neither a file nor a folder")
     head = read_start(path, 512)
     if guess_format(head[:HEAD_BYTES]) is not None:
         return PathImages("file", path, [path], [path], [None])
@@ -130,7 +139,7 @@ def find_images(path: bytes, several: bool = False, layout: str = "auto") -> Pat
         return _array_of(path, _ARRAYS[given])
     kind = archive_kind(head, path) if head else None
     if kind is not None and given == "archive":
-        return _in_tree(PathImages(kind, path, [], [], []), ArchiveTree(path, kind), layout)
+        return _in_tree(kind, path, ArchiveTree(path, kind), layout)
     if os.path.splitext(path)[1].lower() in LIST_ENDINGS:
         return _list_of(path, layout)
     if os.path.splitext(path)[1].lower() in TABLE_ENDINGS:
@@ -184,37 +193,32 @@ def _not_there(path: bytes, error: Exception, several: bool, layout: str) -> Pat
     if has_wildcard(path):
         names = list_glob(path)
         if not names:
-            raise InputError(f"no images match {_shown(path)}")
+            raise InputError(f"no images match {shortened(path)}")
         base = glob_base(path)
         prefix = len(os.path.join(base, b"")) if base else 0
-        relative = [name[prefix:] for name in names]
-        return _sorted_in(PathImages("glob", path, names, relative, []), relative, layout)
+        tree = Tree([TreeImage(name, name[prefix:]) for name in names])
+        return replace(_in_tree("glob", path, tree, layout), layout="")
     if several and has_image_ending(path):
         return PathImages("file", path, [path], [path], [None])
     reason = error.strerror if isinstance(error, OSError) else str(error)
-    raise InputError(f"{_shown(path)}: {reason}")
+    raise InputError(f"{shortened(path)}: {reason}")
 
 
-def _sorted_in(
-    listed: PathImages,
-    relative: Sequence[bytes],
-    layout: str,
-    text: Callable[[bytes], bytes | None] = lambda name: None,
-) -> PathImages:
-    """Label images with the classes and splits that the folders on their paths stand for."""
-    classes, splits = classes_and_splits(
-        relative, layout=layout, shown=_shown(listed.path), text=text
+def _in_tree(kind: str, path: bytes, tree: Tree, layout: str) -> PathImages:
+    """List the images of a tree, with the classes and splits that their folders stand for."""
+    listed = sort_into_classes(tree, layout=layout, shown=shortened(path))
+    return PathImages(
+        kind,
+        path,
+        [image.name for image in listed.images],
+        [image.relative for image in listed.images],
+        listed.classes,
+        [image.ref for image in listed.images if image.ref is not None],
+        listed.splits,
+        listed.layout,
+        listed.empty,
+        listed.titles,
     )
-    return replace(listed, classes=classes, splits=splits)
-
-
-def _in_tree(listed: PathImages, tree: Tree, layout: str) -> PathImages:
-    """List the images of a folder or an archive."""
-    images = tree.images(b"")
-    listed.names = [image.name for image in images]
-    listed.relative = [image.relative for image in images]
-    listed.members = [image.ref for image in images if image.ref is not None]
-    return _sorted_in(listed, listed.relative, layout, tree.text)
 
 
 def _list_of(path: bytes, layout: str) -> PathImages:
@@ -222,17 +226,17 @@ def _list_of(path: bytes, layout: str) -> PathImages:
         with open(path, "rb") as file:
             content = file.read()
     except (OSError, ValueError) as error:
-        raise InputError(f"list file {_shown(path)} cannot be read: {error}") from error
+        raise InputError(f"list file {shortened(path)} cannot be read: {error}") from error
     return _list_file(path, content, os.path.dirname(path), layout)
 
 
 def _list_file(path: bytes, content: bytes, folder: bytes, layout: str) -> PathImages:
     """Read a list of paths; one that holds a NUL is separated by NULs (as of ``find -print0``)."""
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        content, _ = as_utf8(content, f"list {_shown(path)}")
+        content, _ = as_utf8(content, f"list {shortened(path)}")
     elif len(content) > 8 and not (any(content[:64:2]) and any(content[1:64:2])):
         raise InputError(
-            f"list {_shown(path)} begins as UTF-16 without a byte order mark; save it as UTF-8"
+            f"list {shortened(path)} begins as UTF-16 without a byte order mark; save it as UTF-8"
         )
     if b"\0" in content:
         entries = content.split(b"\0")
@@ -241,25 +245,23 @@ def _list_file(path: bytes, content: bytes, folder: bytes, layout: str) -> PathI
         entries = [line.removesuffix(b"\r") for line in lines]
     entries = [entry for entry in entries if entry.strip()]
     if not entries:
-        raise InputError(f"list {_shown(path)} names no images")
+        raise InputError(f"list {shortened(path)} names no images")
     names = [os.path.join(folder, entry) for entry in entries]
     if not any(os.path.lexists(name) for name in names):
-        first = ", ".join(_shown(name) for name in names[:3])
-        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        first = some_of(map(shortened, names), 3)
         base = "the working folder" if path == b"-" else "the list's own folder"
         raise InputError(
-            f"list {_shown(path)}: none of its {len(names)} files exists: {first}{more}; entries "
-            f"are absolute or relative to {base} ({_shown(os.path.abspath(folder))}), one a line"
+            f"list {shortened(path)}: none of its {len(names)} files exists: {first}; entries "
+            f"are absolute or relative to {base} ({shortened(os.path.abspath(folder))}), one a line"
         )
     shared = len(common_folder(names))
-    return _sorted_in(
-        PathImages("list", path, names, entries, []), [name[shared:] for name in names], layout
-    )
+    tree = Tree([TreeImage(name, name[shared:]) for name in names])
+    return replace(_in_tree("list", path, tree, layout), relative=entries, layout="")
 
 
 def _table_of(path: bytes, columns: tuple[str, ...] | None) -> PathImages:
     """Read a table of images, with a path in each row and perhaps a label (see `tables`)."""
-    name = f"table {_shown(path)}"
+    name = f"table {shortened(path)}"
     with open(path, "rb") as file:
         content = file.read()
     folder = os.path.dirname(path)
@@ -316,7 +318,3 @@ def _table_of(path: bytes, columns: tuple[str, ...] | None) -> PathImages:
     if 0 < without < len(classes):
         _logger.warning("%s: %d of %d images have no label", name, without, len(classes))
     return PathImages("table", path, names, [cell for cell, _ in best], [*classes])
-
-
-def _shown(path: bytes) -> str:
-    return shortened(os.fsdecode(path))

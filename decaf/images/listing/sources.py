@@ -15,11 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from decaf.errors import InputError, SettingError
-from decaf.images.decoding.limits import MAX_NAME_BYTES
 from decaf.images.listing.class_folders import LAYOUTS, split_called
-from decaf.images.listing.groups import find_groups
-from decaf.images.listing.image_list import ImageList, ImageRef, RefList
+from decaf.images.listing.image_list import ImageList
+from decaf.images.listing.image_ref import ImageRef, RefList
 from decaf.images.listing.labels import labels_from_classes, labels_from_file, labels_from_sequence
+from decaf.images.listing.names import path_text, refuse_long
 from decaf.images.listing.paths import PathImages, find_images
 
 __all__ = ["MEMORY_KINDS", "collect"]
@@ -115,7 +115,7 @@ def _on_disk(listed: list[PathImages], labels: Any, groups: Any) -> ImageList:
     if not names:
         looked = ", ".join(repr(os.fsdecode(f.path)) for f in listed[:3])
         raise InputError(f"no images in {looked}")
-    _refuse_long(names, "image")
+    refuse_long(names, "image")
     members: dict[int, ImageRef] = {}
     start = 0
     for f in listed:
@@ -128,20 +128,26 @@ def _on_disk(listed: list[PathImages], labels: Any, groups: Any) -> ImageList:
         relative,
         lambda: labels_from_classes([c for f in listed for c in f.classes]),
     )
-    described = tuple(f.described() for f in listed)
-    refs = RefList(names, members)
+    by_folders = isinstance(labels, str) and labels == "folder"
+    titles = {name: title for f in listed for name, title in f.titles.items() if by_folders}
     splits = None
     if any(f.splits for f in listed):
         splits = tuple(s for f in listed for s in f.splits or [""] * len(f.names))
-    return ImageList(
+    images = ImageList(
         names,
         values,
         class_names,
-        described,
-        refs,
+        tuple(f.described() for f in listed),
+        RefList(names, members),
         splits=splits,
-        groups=find_groups(groups, names, relative, refs),
+        titles=tuple(titles.get(name, name) for name in class_names) if titles else (),
+        layout=listed[0].layout if len(listed) == 1 and by_folders else "",
+        relative=relative,
+        empty_folders=tuple(
+            (split, path_text(name)) for f in listed for split, name in f.empty if by_folders
+        ),
     )
+    return images.in_groups(groups)
 
 
 def _divided(listed: list[PathImages], layout: str) -> list[PathImages]:
@@ -192,23 +198,12 @@ def _objects(objects: Any, kind: str, labels: Any, groups: Any) -> ImageList:
 
     values, class_names = _labels(labels, names, names, own)
     described = ({"kind": kind, "path": type(objects).__name__, "images": count},)
-    group_names = find_groups(groups, names, names, None)
-    return ImageList(names, values, class_names, described, None, objects, groups=group_names)
-
-
-def _refuse_long(names: Sequence[bytes], what: str) -> None:
-    """Refuse names that no feature file could hold before anything is computed."""
-    for number, name in enumerate(names):
-        if len(name) > MAX_NAME_BYTES:
-            raise InputError(
-                f"{what} {number} has a name of {len(name)} bytes ({os.fsdecode(name[:40])!r}…); "
-                f"at most {MAX_NAME_BYTES} can be kept"
-            )
+    return ImageList(names, values, class_names, described, None, objects).in_groups(groups)
 
 
 def _labels(labels: Any, names: list[bytes], relative: list[bytes], own: Any) -> Any:
     values, class_names = _values_and_classes(labels, names, relative, own)
-    _refuse_long([name.encode("utf-8", "backslashreplace") for name in class_names], "class")
+    refuse_long((name.encode("utf-8", "backslashreplace") for name in class_names), "class")
     return values, class_names
 
 

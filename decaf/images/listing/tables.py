@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from decaf.errors import InputError
+from decaf.images.listing.names import shortened
 
 __all__ = [
     "Reading",
@@ -24,7 +25,6 @@ __all__ = [
     "find_reading",
     "named_columns",
     "read_tables",
-    "shortened",
     "spellings",
     "uneven_row",
 ]
@@ -332,19 +332,6 @@ def decoded(cell: bytes) -> str:
         return cell.decode()
     except UnicodeDecodeError:
         return cell.decode("cp1252", "backslashreplace")
-
-
-def shortened(text: str) -> str:
-    """Return a text in quotes as messages hold it, however long it is.
-
-    Parameters
-    ----------
-    text : str
-
-    >>> shortened("photo.jpg"), len(shortened("a" * 1000))
-    ("'photo.jpg'", 121)
-    """
-    return repr(text if len(text) <= 120 else text[:118]) + ("…" if len(text) > 120 else "")
 
 
 def _csv_rows(content: bytes, separator: bytes) -> list[list[bytes]] | None:

@@ -1,38 +1,30 @@
-"""A folder, or an archive, as a tree of images: listed and read in place."""
+"""A folder, an archive or a list of paths, as a tree of images: listed and read in place."""
 
 from __future__ import annotations
 
 import os
-import stat
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from decaf.errors import ImageError, InputError
 from decaf.images.decoding.formats import HEAD_BYTES, guess_format
 from decaf.images.decoding.limits import MAX_TEXT_BYTES
-from decaf.images.listing.archives import (
-    Member,
-    archive_kind,
-    list_members,
-    read_head,
-    read_member,
-)
+from decaf.images.listing.archives import list_members, read_head, read_member
 from decaf.images.listing.folders import (
     has_image_ending,
     is_folder,
     is_hidden,
     list_folder,
     read_small_file,
-    read_start,
 )
-from decaf.images.listing.image_list import ImageRef
-from decaf.images.listing.labels import class_of, common_folder
-from decaf.images.listing.recognise import not_wanted
+from decaf.images.listing.image_ref import ImageRef
+from decaf.images.listing.labels import common_folder
 
-__all__ = ["ArchiveTree", "FolderTree", "Tree", "TreeImage", "tree_of"]
+__all__ = ["ArchiveTree", "FolderTree", "Tree", "TreeImage"]
 
 
 class TreeImage(NamedTuple):
-    """An image of a tree: its path, the same below the folder that was listed, and its reference.
+    """An image of a tree: its path, the same below the tree's root, and its reference.
 
     A file has no reference: its path says all.
     """
@@ -42,45 +34,26 @@ class TreeImage(NamedTuple):
     ref: ImageRef | None = None
 
 
-class FolderTree:
-    """A folder.
+class Tree:
+    """Paths of images, with nothing else known of what lies beside them.
 
     Parameters
     ----------
-    root : bytes
+    images : sequence of TreeImage
     """
 
-    def __init__(self, root: bytes) -> None:
-        self._root = root
+    def __init__(self, images: Sequence[TreeImage]) -> None:
+        self.images = images
 
     def folders(self, folder: bytes) -> list[bytes]:
-        """Name the folders directly within one, sorted.
+        """Name the folders directly within one, sorted, where folders without images are known.
 
         Parameters
         ----------
         folder : bytes
             Below the root; empty for the root itself.
         """
-        path = self._path(folder)
-        try:
-            with os.scandir(path) as entries:
-                return sorted(e.name for e in entries if is_folder(e) and not is_hidden(e.name))
-        except OSError as error:
-            reason = error.strerror or error
-            raise InputError(f"folder {os.fsdecode(path)!r} cannot be read: {reason}") from error
-
-    def images(self, folder: bytes) -> list[TreeImage]:
-        """List the images below a folder.
-
-        Parameters
-        ----------
-        folder : bytes
-        """
-        path = self._path(folder)
-        if not os.path.isdir(path):
-            return []
-        prefix = len(os.path.join(path, b""))
-        return [TreeImage(name, name[prefix:]) for name in list_folder(path)]
+        return []
 
     def text(self, name: bytes) -> bytes | None:
         """Read a file; None where there is none.
@@ -90,23 +63,70 @@ class FolderTree:
         name : bytes
             Below the root.
         """
-        return read_small_file(self._path(name))
+        return None
 
-    def absent(self, folder: bytes, relative: bytes) -> TreeImage:
-        """Stand for an image that is not there.
+    def absent(self, relative: bytes) -> TreeImage:
+        """Stand for an image that is listed and not there, or refuse it.
 
         Parameters
         ----------
-        folder, relative : bytes
+        relative : bytes
             Where it would be.
         """
-        return TreeImage(os.path.join(self._path(folder), relative), relative)
+        raise InputError(f"{os.fsdecode(relative)!r} is listed and not there")
+
+
+class FolderTree(Tree):
+    """A folder.
+
+    Parameters
+    ----------
+    root : bytes
+    """
+
+    def __init__(self, root: bytes) -> None:
+        self._root = root
+        prefix = len(os.path.join(root, b""))
+        super().__init__([TreeImage(name, name[prefix:]) for name in list_folder(root)])
+
+    def folders(self, folder: bytes) -> list[bytes]:
+        """Name the folders directly within one; see `Tree.folders`.
+
+        Parameters
+        ----------
+        folder : bytes
+        """
+        path = self._path(folder)
+        try:
+            with os.scandir(path) as entries:
+                return sorted(e.name for e in entries if is_folder(e) and not is_hidden(e.name))
+        except OSError as error:
+            reason = error.strerror or error
+            raise InputError(f"folder {os.fsdecode(path)!r} cannot be read: {reason}") from error
+
+    def text(self, name: bytes) -> bytes | None:
+        """Read a file; see `Tree.text`.
+
+        Parameters
+        ----------
+        name : bytes
+        """
+        return read_small_file(self._path(name))
+
+    def absent(self, relative: bytes) -> TreeImage:
+        """Stand for an image that is not there: it is missing when it is loaded.
+
+        Parameters
+        ----------
+        relative : bytes
+        """
+        return TreeImage(self._path(relative), relative)
 
     def _path(self, name: bytes) -> bytes:
         return os.path.join(self._root, name) if name else self._root
 
 
-class ArchiveTree:
+class ArchiveTree(Tree):
     """An archive; the single top folder that its images share is passed over.
 
     Parameters
@@ -134,50 +154,24 @@ class ArchiveTree:
             )
         ]
         top = common_folder([member.name for member in images], depth=1)
-        self._images = [
-            TreeImage(
-                member.name, member.name[len(top) :], ImageRef(member.name, path, kind, member)
-            )
-            for member in images
-        ]
-        self._members: dict[bytes, Member] = {
+        super().__init__(
+            [
+                TreeImage(
+                    member.name, member.name[len(top) :], ImageRef(member.name, path, kind, member)
+                )
+                for member in images
+            ]
+        )
+        self._members = {
             member.name[len(top) :]: member for member in members if member.name.startswith(top)
         }
 
-    def folders(self, folder: bytes) -> list[bytes]:
-        """Name the folders directly within one, sorted.
-
-        Parameters
-        ----------
-        folder
-            As in `FolderTree`.
-        """
-        prefix = folder + b"/" if folder else b""
-        inside = (image.relative for image in self._images if image.relative.startswith(prefix))
-        return sorted({name for path in inside if (name := class_of(path[len(prefix) :]))})
-
-    def images(self, folder: bytes) -> list[TreeImage]:
-        """List the images below a folder.
-
-        Parameters
-        ----------
-        folder
-            As in `FolderTree`.
-        """
-        prefix = folder + b"/" if folder else b""
-        return [
-            TreeImage(image.name, image.relative[len(prefix) :], image.ref)
-            for image in self._images
-            if image.relative.startswith(prefix)
-        ]
-
     def text(self, name: bytes) -> bytes | None:
-        """Read a file; None where there is none.
+        """Read a file; see `Tree.text`.
 
         Parameters
         ----------
-        name
-            As in `FolderTree`.
+        name : bytes
         """
         member = self._members.get(name)
         if member is None:
@@ -188,46 +182,14 @@ class ArchiveTree:
         except ImageError as error:
             raise InputError(f"{os.fsdecode(shown)!r} cannot be read: {error}") from error
 
-    def absent(self, folder: bytes, relative: bytes) -> TreeImage:
+    def absent(self, relative: bytes) -> TreeImage:
         """Refuse an image that is listed and not there.
 
         Parameters
         ----------
-        folder, relative
-            As in `FolderTree`.
+        relative : bytes
         """
-        name = os.fsdecode(os.path.join(folder, relative))
         raise InputError(
-            f"{os.fsdecode(self._path)!r}: {name!r} is listed in its annotations and not in the "
-            "archive"
+            f"{os.fsdecode(self._path)!r}: {os.fsdecode(relative)!r} is listed in its annotations "
+            "and not in the archive"
         )
-
-
-Tree = FolderTree | ArchiveTree
-
-
-def tree_of(path: bytes) -> Tree:
-    """Open a folder or an archive.
-
-    Parameters
-    ----------
-    path : bytes
-
-    Raises
-    ------
-    InputError
-        If it is neither, or not there.
-    """
-    try:
-        mode = os.stat(path).st_mode
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise InputError(f"{os.fsdecode(path)!r}: {reason}") from error
-    if stat.S_ISDIR(mode):
-        return FolderTree(path)
-    head = read_start(path, 512) if stat.S_ISREG(mode) else b""
-    kind = archive_kind(head, path) if head else None
-    if kind is None:
-        wanted = "a folder, nor a tar or zip archive, as a data set with classes is"
-        raise InputError(not_wanted(path, wanted))
-    return ArchiveTree(path, kind)

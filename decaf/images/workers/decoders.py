@@ -21,7 +21,8 @@ from decaf.images.workers.pool import DecodePool, InlinePool, processes_availabl
 from decaf.runtime.cores import cores_of_process
 
 if TYPE_CHECKING:
-    from decaf.images.listing.image_list import ImageList, ImageRef
+    from decaf.images.listing.image_list import ImageList
+    from decaf.images.listing.image_ref import ImageRef
     from decaf.images.spec import PreprocessSpec
     from decaf.images.status import Outcome
 

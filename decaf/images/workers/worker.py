@@ -72,7 +72,7 @@ def _die_with_parent() -> None:
 
 
 def _work(connection: Connection) -> None:
-    from decaf.images.listing.image_list import ImageRef
+    from decaf.images.listing.image_ref import ImageRef
     from decaf.images.preprocess import prepare
 
     settings = json.loads(connection.recv_bytes())

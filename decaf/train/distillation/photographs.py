@@ -18,7 +18,6 @@ import numpy as np
 
 from decaf.errors import InputError, SettingError
 from decaf.images import ImageList, ListingSettings, collect
-from decaf.images.listing.class_folders import find_layout
 from decaf.images.spec import IMAGENET_MEAN, IMAGENET_STD
 from decaf.runtime.processes import World
 from decaf.runtime.settings import ComputeSettings
@@ -317,17 +316,10 @@ def _pack_path(source: str, cache: Path) -> Path:
 
 def _listed(source: str) -> ImageList:
     """List a source by its splits and classes; where it has none of both, as photographs alone."""
-    if _is_sorted(source):
-        return find_source(source, ListingSettings(min_images=1))
-    images = collect(source, labels="none")
+    images = collect(source)
+    # A folder of several classes, or an archive of such; not a list, whatever its paths say.
+    if images.layout and (images.splits is not None or len(images.class_names) > 1):
+        return find_source(images, ListingSettings(min_images=1))
     photographs = images.with_labels(np.zeros(len(images), np.int64), ("photograph",))
-    return replace(photographs, splits=("train",) * len(images), layout="photographs")
-
-
-def _is_sorted(source: str) -> bool:
-    """Tell whether a source has splits, or a folder for each of two classes or more."""
-    try:
-        layout = find_layout(source)
-        return bool(layout.splits) or len(layout.read().class_names) > 1
-    except InputError:  # no folders, or images beside them
-        return False
+    splits = ("train",) * len(images)
+    return replace(photographs, splits=splits, layout="photographs", for_training=True)

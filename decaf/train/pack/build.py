@@ -137,7 +137,7 @@ def make_pack(
     settings, listing, compute = made
     path = Path(os.fsdecode(out))
     check_output_path(path, "data.pack")
-    if isinstance(source, ImageList) and source.layout:
+    if isinstance(source, ImageList) and source.for_training:
         data = source
     else:
         data = find_source(source, listing, val=val, devkit=devkit, split_val=split_val, seed=seed)

@@ -28,7 +28,7 @@ from decaf.images.listing.archives import (
     read_member,
 )
 from decaf.images.listing.folders import has_image_ending, is_hidden, list_folder, read_start
-from decaf.images.listing.image_list import LazyRefs
+from decaf.images.listing.image_ref import LazyRefs
 from decaf.storage.matlab import read_matlab
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "TRAIN_NAME",
     "VAL_NAME",
     "Devkit",
+    "are_validation_images",
     "is_tar_of_tars",
     "read_devkit",
     "read_train",
@@ -50,6 +51,7 @@ _META = b"data/meta.mat"
 _TRUTH = b"data/ILSVRC2012_validation_ground_truth.txt"
 _MAX_BYTES = 64 << 20
 _MAX_META_BYTES = 256 << 20
+_VAL_START = b"ILSVRC2012_val_"
 # Of a validation image: its number, which is the line of its class.
 _NUMBER = re.compile(rb"_(\d{8})\.[A-Za-z]+$")
 
@@ -92,6 +94,18 @@ def is_tar_of_tars(path: str) -> bool:
         if first is None or not first.name.endswith(b".tar"):
             return False
         return all(member.name.endswith(b".tar") for member in shown)
+
+
+def are_validation_images(images: ImageList) -> bool:
+    """Tell whether images are ImageNet's own validation images, as they are given out.
+
+    Parameters
+    ----------
+    images : ImageList
+    """
+    return all(name.rpartition(b"/")[2].startswith(_VAL_START) for name in images.names) and bool(
+        (images.labels < 0).all()
+    )
 
 
 def read_train(path: str, words: dict[str, str]) -> ImageList:
@@ -265,7 +279,15 @@ def _labelled(
 ) -> ImageList:
     source = {"kind": "ilsvrc", "path": path, "images": len(names)}
     titles = tuple(words.get(name, name) for name in ids)
-    return ImageList(names, labels.astype(np.int64), tuple(ids), (source,), refs, titles=titles)
+    return ImageList(
+        names,
+        labels.astype(np.int64),
+        tuple(ids),
+        (source,),
+        refs,
+        titles=titles,
+        layout="ilsvrc",
+    )
 
 
 def _places(members: Sequence[Member]) -> np.ndarray:

@@ -6,28 +6,20 @@ import logging
 import os
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import chain, pairwise
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from decaf.errors import InputError, SettingError
-from decaf.images import ImageList, ListingSettings
-from decaf.images.decoding.limits import MAX_NAME_BYTES
+from decaf.images import ImageList, ListingSettings, collect
+from decaf.images.listing.names import refuse_long, some_of
 from decaf.images.listing.splits import draw_share
 from decaf.storage import Entry
 from decaf.storage.unfinished import describe_images
 from decaf.train.pack import ilsvrc
-from decaf.train.pack.labelled import (
-    below_source,
-    is_path,
-    read_parts,
-    read_val,
-    shown_source,
-    some_of,
-)
 
-__all__ = ["find_source", "pack_entries", "source_of"]
+__all__ = ["draw_validation", "find_source", "pack_entries", "read_parts", "source_of"]
 
 _logger = logging.getLogger(__name__)
 
@@ -85,8 +77,9 @@ def find_source(
         raise SettingError(f"`split_val` {split_val!r}: must be between 0 and 1")
     if listing.groups is not None and split_val is None:
         raise SettingError("`groups` are kept together where `split_val` draws images: give it too")
-    shown = shown_source(source)
-    kind, parts = _parts(*_located(source, val, devkit), listing)
+    shown, kind, parts = read_parts(
+        source, listing, val=val, devkit=devkit, held_out=("val", "test")
+    )
     if split_val is not None and "val" in parts:
         _check_classes(shown, parts, False)
         raise SettingError(
@@ -96,6 +89,122 @@ def find_source(
     return source_of(
         shown, kind, parts, split_val=split_val, seed=seed, min_images=listing.min_images
     )
+
+
+def read_parts(
+    source: Any,
+    listing: ListingSettings,
+    *,
+    val: Any = None,
+    devkit: Source | None = None,
+    held_out: Sequence[str] = ("val",),
+) -> tuple[str, str, dict[str, ImageList]]:
+    """List the training images of a data set, and those for validation.
+
+    Parameters
+    ----------
+    source, val, devkit
+        As in `find_source`.
+    listing : ListingSettings
+        The groups are of the training images.
+    held_out : sequence of str
+        The splits of `source` to take beside train where there is no `val`: the first of them that
+        is there.
+
+    Returns
+    -------
+    shown : str
+        How messages name the data set.
+    kind : str
+        How it is laid out.
+    parts : dict of str to ImageList
+        "train" first. Every image has a class.
+
+    Raises
+    ------
+    InputError
+        If there is no such data set, or none of its images is for training.
+    """
+    source, val, devkit = _located(source, val, devkit)
+    shown = repr(source) if isinstance(source, str) else "the images"
+    kit = None if devkit is None else ilsvrc.read_devkit(devkit)
+    if isinstance(source, str) and ilsvrc.is_tar_of_tars(source):
+        images = ilsvrc.read_train(source, {} if kit is None else kit.words)
+        parts = {"train": images.in_groups(listing.groups)}
+    else:
+        images = collect(source, labels=listing.labels, layout=listing.layout)
+        if images.in_memory:
+            raise InputError("images in memory have no files that could be packed; save them first")
+        parts = _parts(images, shown, listing.groups, held_out if val is None else ())
+    if kit is not None:
+        train = parts["train"]
+        words = zip(train.class_names, train.class_titles, strict=True)
+        titles = tuple(kit.words.get(class_id, title) for class_id, title in words)
+        parts["train"] = replace(train, titles=titles)
+    if val is not None:
+        try:
+            parts["val"] = (
+                _read_val(val, listing)
+                if kit is None
+                else ilsvrc.read_val(val, kit, parts["train"].class_names)
+            )
+        except InputError as error:
+            raise InputError(f"validation images: {error}") from error
+    return shown, images.layout or "list", parts
+
+
+def _parts(
+    images: ImageList, shown: str, groups: Any, held_out: Sequence[str]
+) -> dict[str, ImageList]:
+    """Divide images as their folders say: into train, and the first split to be held out."""
+    splits = images.splits or ()
+    if splits and "train" not in splits:
+        raise InputError(f"{shown}: no folder 'train' in it, with images for training")
+    train = _with_classes(images.part("train" if splits else None), shown)
+    parts = {"train": train.in_groups(groups)}
+    for split in held_out:
+        if (split, "") in images.empty_folders:
+            raise InputError(
+                f"{shown}: no images in its folder for {split}; add some, or remove it"
+            )
+        if split in splits:
+            part = images.part(split)
+            # The test images of Tiny-ImageNet have no classes.
+            if images.layout != "tiny-imagenet" or (part.labels >= 0).any():
+                return {**parts, split: _with_classes(part, shown)}
+    return parts
+
+
+def _read_val(val: Any, listing: ListingSettings) -> ImageList:
+    """List validation images that lie elsewhere; of a divided data set those of val, or test."""
+    shown = repr(val) if isinstance(val, str) else "the images"
+    images = collect(val, labels=listing.val_labels, layout=listing.layout)
+    if ilsvrc.are_validation_images(images):
+        raise InputError(
+            f"{shown}: ImageNet's own validation images have no classes; give its development "
+            f"kit, `devkit='{ilsvrc.DEVKIT_NAME}'`"
+        )
+    split = next((name for name in ("val", "test") if name in (images.splits or ())), None)
+    return _with_classes(images.part(split), shown)
+
+
+def _with_classes(images: ImageList, shown: str) -> ImageList:
+    """Leave out the images without a class, and call classes that are bare numbers by texts."""
+    without = np.flatnonzero(images.labels < 0).tolist()
+    if without:
+        names = some_of([repr(os.fsdecode(images.names[row])) for row in without])
+        told = f"{len(without)} of {len(images)} images have no class ({names})"
+        if len(without) == len(images):
+            raise InputError(f"{shown}: {told}; put each class into a folder, or give `labels`")
+        _logger.warning("%s: %s and are left out", shown, told)
+        images = images.take(np.flatnonzero(images.labels >= 0))
+    if images.class_names:
+        return images
+    present, codes = np.unique(images.labels, return_inverse=True)
+    # Sorted as texts in the order of the numbers.
+    width = len(str(int(present.max())))
+    ids = [f"{label:0{width}d}" for label in present.tolist()]
+    return images.with_labels(codes, ids, [str(label) for label in present.tolist()])
 
 
 def source_of(
@@ -137,30 +246,68 @@ def source_of(
     _check_classes(shown, parts, subset)
     train = parts["train"]
     lists = {
-        split: below_source(part if split == "train" else _numbered(train, part))
+        split: _below_source(part if split == "train" else part.with_classes(train.class_names))
         for split, part in parts.items()
     }
     if split_val is not None:
         images = lists.pop("train")
-        drawn = draw_share(
-            images.labels, images.names, split_val, salt=b"%d\0" % seed, groups=images.groups
+        drawn = draw_validation(
+            shown, images.labels, images.names, split_val, seed=seed, groups=images.groups
         )
-        if not drawn.any():
-            raise InputError(
-                f"{shown}: no class has two groups, so none can be divided into training and "
-                "validation; give groups that are finer, or none"
-            )
-        if images.groups is not None:
-            count = len(set(images.groups) - {""})
-            _logger.info("%s: %d groups, none of them in train and val both", shown, count)
         chosen = {"train": np.flatnonzero(~drawn), "val": np.flatnonzero(drawn)}
         lists = {**{split: images.take(rows) for split, rows in chosen.items()}, **lists}
-    titles = tuple(_storable(name) for name in train.class_titles)
+    titles = tuple(map(_storable, train.class_titles))
     _refuse_unstorable(shown, train.class_names, titles, lists)
     every = ImageList.join(
         [replace(images, splits=(split,) * len(images)) for split, images in lists.items()]
     )
-    return replace(every, titles=titles, layout=kind)
+    return replace(every, titles=titles, layout=kind, for_training=True)
+
+
+def draw_validation(
+    shown: str,
+    labels: np.ndarray,
+    names: Sequence[bytes],
+    share: float,
+    *,
+    seed: int,
+    groups: Sequence[str] | None,
+) -> np.ndarray:
+    """Draw a share of each class for validation; see `decaf.images.listing.splits.draw_share`.
+
+    Parameters
+    ----------
+    shown : str
+        How messages name the data set.
+    labels : ndarray of int64, shape (n,)
+    names : sequence of bytes
+        What images are known by.
+    share : float
+    seed : int
+    groups : sequence of str, optional
+
+    Returns
+    -------
+    ndarray of bool, shape (n,)
+
+    Raises
+    ------
+    InputError
+        If nothing can be drawn.
+    """
+    drawn = draw_share(labels, names, share, salt=b"%d\0" % seed, groups=groups)
+    if not drawn.any():
+        units, remedy = "images", "add images"
+        if groups is not None:
+            units, remedy = "groups", "give groups that are finer, or none"
+        raise InputError(
+            f"{shown}: no class has two {units}, so none can be divided into training and "
+            f"validation; {remedy}, or give validation images"
+        )
+    if groups is not None:
+        count = len(set(groups) - {""})
+        _logger.info("%s: %d groups, none of them in train and val both", shown, count)
+    return drawn
 
 
 def pack_entries(images: ImageList) -> list[Entry]:
@@ -180,68 +327,37 @@ def pack_entries(images: ImageList) -> list[Entry]:
     return [[f"{split}: {entry[0]}", *entry[1:]] for split, entry in named]
 
 
-def _located(
-    source: Any, val: Source | None, devkit: Source | None
-) -> tuple[Any, str | None, str | None]:
+def _located(source: Any, val: Any, devkit: Source | None) -> tuple[Any, Any, str | None]:
     """Find the tars of ImageNet in a folder that holds them."""
-    path = os.fsdecode(source) if is_path(source) else ""
-    val, devkit = (None if other is None else os.fsdecode(other) for other in (val, devkit))
+    kit = None if devkit is None else os.fsdecode(devkit)
+    if not _is_path(source):
+        return source, val, kit
+    path = os.fsdecode(source)
     train = os.path.join(path, ilsvrc.TRAIN_NAME)
     if os.path.isfile(train):
         beside = [os.path.join(path, name) for name in (ilsvrc.VAL_NAME, ilsvrc.DEVKIT_NAME)]
         if val is None and os.path.exists(beside[0]):
             val = beside[0]
-        if devkit is None and os.path.exists(beside[1]):
-            devkit = beside[1]
+        if kit is None and os.path.exists(beside[1]):
+            kit = beside[1]
         path = train
-    return path or source, val, devkit
+    return path, os.fsdecode(val) if _is_path(val) else val, kit
 
 
-def _parts(
-    path: Any, val: Any, devkit: str | None, listing: ListingSettings
-) -> tuple[str, dict[str, ImageList]]:
-    """Read the splits."""
-    kit = None if devkit is None else ilsvrc.read_devkit(devkit)
-    parts: dict[str, ImageList] = {}
-    if isinstance(path, str) and ilsvrc.is_tar_of_tars(path):
-        kind = "ilsvrc"
-        parts["train"] = ilsvrc.read_train(path, {} if kit is None else kit.words)
-    else:
-        held_out = ("val", "test") if val is None else ()
-        kind, parts = read_parts(path, listing, held_out=held_out)
-        if kit is not None:
-            train = parts["train"]
-            words = zip(train.class_names, train.class_titles, strict=True)
-            titles = tuple(kit.words.get(class_id, title) for class_id, title in words)
-            parts["train"] = replace(train, titles=titles)
-    if val is not None:
-        parts["val"] = (
-            _read_elsewhere(val, listing.layout)
-            if kit is None
-            else ilsvrc.read_val(val, kit, parts["train"].class_names)
-        )
-    return kind, parts
-
-
-def _read_elsewhere(val: str, layout: str) -> ImageList:
-    try:
-        return read_val(val, layout=layout)
-    except InputError as error:
-        raise InputError(
-            f"{error}; for ImageNet's own validation images give its development kit, "
-            f"`devkit='{ilsvrc.DEVKIT_NAME}'`"
-        ) from error
+def _is_path(source: Any) -> bool:
+    return isinstance(source, (str, bytes, os.PathLike))
 
 
 def _large_enough(shown: str, parts: dict[str, ImageList], least: int) -> dict[str, ImageList]:
     """Leave out the classes with fewer training images than are needed."""
     train = parts["train"]
-    counts = np.bincount(train.labels, minlength=len(train.class_names))
-    small = {train.class_names[at]: int(counts[at]) for at in np.flatnonzero(counts < least)}
+    counts = np.bincount(train.labels, minlength=len(train.class_names)).tolist()
+    count_of = dict(zip(train.class_names, counts, strict=True))
+    small = {name: count for name, count in count_of.items() if count < least}
     if not small:
         return parts
-    told = some_of([f"{name} {count}" for name, count in small.items()])
-    if len(train.class_names) - len(small) < 2:
+    told = some_of(f"{name} {count}" for name, count in small.items())
+    if len(count_of) - len(small) < 2:
         raise InputError(
             f"{shown}: training takes two classes or more with {least} training images or more "
             f"each; with fewer: {told}"
@@ -250,26 +366,18 @@ def _large_enough(shown: str, parts: dict[str, ImageList], least: int) -> dict[s
         "%s: %d of %d classes have fewer than %d training images and are left out (%s)",
         shown,
         len(small),
-        len(train.class_names),
+        len(count_of),
         least,
         told,
     )
-    return {split: _without(part, set(small)) for split, part in parts.items()}
-
-
-def _without(part: ImageList, classes: set[str]) -> ImageList:
-    """Leave out classes, and number the others anew."""
-    stays = np.array([name not in classes for name in part.class_names], bool)
-    images = part.take(np.flatnonzero(stays[part.labels]))
-    number = np.cumsum(stays) - 1
-    names, titles = (
-        [name for name, keep in zip(each, stays, strict=True) if keep]
-        for each in (part.class_names, part.class_titles)
-    )
-    return images.with_labels(number[images.labels], names, titles)
+    return {
+        split: part.with_classes(set(part.class_names) - small.keys())
+        for split, part in parts.items()
+    }
 
 
 def _check_classes(shown: str, parts: dict[str, ImageList], subset: bool) -> None:
+    """Refuse a single class, and a split of other classes than train's."""
     train = parts["train"]
     if len(train.class_names) < 2:
         raise InputError(
@@ -277,27 +385,19 @@ def _check_classes(shown: str, parts: dict[str, ImageList], subset: bool) -> Non
             "training takes two classes or more, a folder each"
         )
     for split, part in parts.items():
-        if split != "train":
-            _check_same(shown, train, split, part, subset)
+        there = {part.class_names[label] for label in np.unique(part.labels)}
+        new, missing = there - set(train.class_names), set(train.class_names) - there
+        if new or (missing and not subset):
+            alone = [f"{len(new)} in {split} alone ({some_of(sorted(new))})"] if new else []
+            if missing and not subset:
+                alone.append(f"{len(missing)} in train alone ({some_of(sorted(missing))})")
+            raise InputError(f"{shown}: train and {split} have other classes: {'; '.join(alone)}")
 
 
-def _check_same(shown: str, train: ImageList, split: str, part: ImageList, subset: bool) -> None:
-    """Refuse a split of other classes than train's."""
-    there = set(part.class_names) - set(part.empty_classes)
-    new, missing = there - set(train.class_names), set(train.class_names) - there
-    if subset:
-        missing = set()
-    if new or missing:
-        alone = [f"{len(new)} in {split} alone ({some_of(sorted(new))})"] if new else []
-        alone += [f"{len(missing)} in train alone ({some_of(sorted(missing))})"] if missing else []
-        raise InputError(f"{shown}: train and {split} have other classes: {'; '.join(alone)}")
-
-
-def _numbered(train: ImageList, part: ImageList) -> ImageList:
-    """Number the images of a split as train does, which has all their classes."""
-    number = {name: label for label, name in enumerate(train.class_names)}
-    moved = np.array([number.get(name, -1) for name in part.class_names])
-    return part.with_labels(moved[part.labels], train.class_names, train.class_titles)
+def _below_source(images: ImageList) -> ImageList:
+    """Name images by their paths below the data set, so that it may lie elsewhere."""
+    prefix = os.path.join(os.fsencode(images.sources[0]["path"]), b"")
+    return replace(images, names=[name.removeprefix(prefix) for name in images.names])
 
 
 def _refuse_unstorable(
@@ -312,16 +412,8 @@ def _refuse_unstorable(
         raise InputError(
             f"{shown}: the class {changed!r} has a name that cannot be kept; rename its folder"
         )
-    texts = [name.encode() for name in (*ids, *class_names)]
-    names = (name for images in lists.values() for name in images.names)
-    for what, name in chain(
-        (("a class", text) for text in texts), (("an image", name) for name in names)
-    ):
-        if len(name) > MAX_NAME_BYTES:
-            raise InputError(
-                f"{shown}: {what} has a name of {len(name)} bytes "
-                f"({os.fsdecode(name[:40])!r}…); at most {MAX_NAME_BYTES} can be kept"
-            )
+    refuse_long((name.encode() for name in (*ids, *class_names)), "class", f"{shown}: ")
+    refuse_long((name for images in lists.values() for name in images.names), "image", f"{shown}: ")
 
 
 def _storable(text: str) -> str:

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from decaf.errors import ImageError, InputError, SettingError
 from decaf.images import collect
-from decaf.images.listing.class_folders import find_layout
 
 FOLDERS = {"cat/1.jpg": b"c1", "cat/deep/2.png": b"c2", "dog/1.jpg": b"d1", "dog/readme.txt": b""}
 SPLITS = {
@@ -55,9 +54,14 @@ def lay(root: Path, files: dict[str, bytes], form: str = "folder") -> Path:
     return path
 
 
+def splits_of(path: Path, layout: str = "auto") -> tuple[str, ...]:
+    splits = collect(path, layout=layout).splits or ()
+    return tuple(name for name in ("train", "val", "test") if name in splits)
+
+
 def contents(path: Path, split: str | None) -> list[tuple[bytes, str]]:
     """The bytes and the class of every image."""
-    found = find_layout(path).read(split)
+    found = collect(path).part(split)
     assert found.refs is not None
     return sorted(
         (ref.load(), found.class_names[label])
@@ -68,29 +72,29 @@ def contents(path: Path, split: str | None) -> list[tuple[bytes, str]]:
 @pytest.mark.parametrize("form", ["folder", "tar", "tgz", "zip"])
 def test_all_layouts_in_all_forms(tmp_path: Path, form: str) -> None:
     folders = lay(tmp_path / "a", FOLDERS, form)
-    assert find_layout(folders).kind == "folders"
-    assert find_layout(folders).splits == ()
+    assert collect(folders).layout == "folders"
+    assert splits_of(folders) == ()
     assert contents(folders, None) == [(b"c1", "cat"), (b"c2", "cat"), (b"d1", "dog")]
 
     splits = lay(tmp_path / "b", SPLITS, form)
-    assert find_layout(splits).kind == "splits"
-    assert find_layout(splits).splits == ("train", "val")
+    assert collect(splits).layout == "splits"
+    assert splits_of(splits) == ("train", "val")
     assert contents(splits, "train") == [(b"c1", "cat"), (b"c2", "cat"), (b"d1", "dog")]
     assert contents(splits, "val") == [(b"c9", "cat"), (b"d9", "dog")]
 
     tiny = lay(tmp_path / "c", TINY, form)
-    assert find_layout(tiny).kind == "tiny-imagenet"
-    assert find_layout(tiny).splits == ("train", "val")
+    assert collect(tiny).layout == "tiny-imagenet"
+    assert splits_of(tiny) == ("train", "val", "test")
     assert contents(tiny, "train") == [(b"a", "n1"), (b"b", "n2")]
     assert contents(tiny, "val") == [(b"v0", "n2"), (b"v1", "n1"), (b"v10", "n1")]
-    assert find_layout(tiny).read("val").titles == (
+    assert collect(tiny).part("val").titles == (
         "goldfish, Carassius auratus",
         "centipede",
     )
 
 
 def test_the_order_is_that_of_the_names(tmp_path: Path) -> None:
-    found = find_layout(lay(tmp_path / "c", TINY)).read("val")
+    found = collect(lay(tmp_path / "c", TINY)).part("val")
     folder = bytes(tmp_path / "c" / "val" / "images")
     assert found.names == [
         folder + b"/" + name for name in (b"val_0.JPEG", b"val_1.JPEG", b"val_10.JPEG")
@@ -108,7 +112,7 @@ def test_validation_images_of_tiny_imagenet_alone(tmp_path: Path) -> None:
 def test_validation_images_sorted_into_folders(tmp_path: Path) -> None:
     files = {name: data for name, data in TINY.items() if not name.startswith("val/")}
     path = lay(tmp_path / "c", {**files, "val/n1/images/v.JPEG": b"v"})
-    assert find_layout(path).splits == ("train", "val", "test")
+    assert splits_of(path) == ("train", "val", "test")
     assert contents(path, "val") == [(b"v", "n1")]
 
 
@@ -120,11 +124,11 @@ def test_validation_images_sorted_into_folders_beside_their_list(
     files = {name: data for name, data in TINY.items() if not name.startswith("val/images/")}
     sorted_in = {"val/n2/val_0.JPEG": b"v0", "val/n1/val_1.JPEG": b"v1", left: b""}
     path = lay(tmp_path / "c", {**files, **sorted_in}, form)
-    assert find_layout(path).splits == ("train", "val")
+    assert splits_of(path) == ("train", "val", "test")
     assert contents(path, "val") == [(b"v0", "n2"), (b"v1", "n1")]
     del files["wnids.txt"]
     alone = lay(tmp_path / "d", {**files, **sorted_in}, form)
-    assert find_layout(alone).read("val").class_names == ("n1", "n2")
+    assert collect(alone).part("val").class_names == ("n1", "n2")
 
 
 @pytest.mark.parametrize(
@@ -147,22 +151,23 @@ def test_what_is_a_split_and_what_a_class(
     tmp_path: Path, folders: tuple[str, ...], splits: tuple[str, ...]
 ) -> None:
     path = lay(tmp_path / "a", {f"{name}/1.jpg": b"" for name in folders})
-    assert find_layout(path).splits == splits
+    assert splits_of(path) == splits
 
 
 def test_classes_without_images_are_told(tmp_path: Path) -> None:
     path = lay(tmp_path / "a", FOLDERS)
     (path / "ant").mkdir()
-    found = find_layout(path).read()
+    found = collect(path).part(None)
     assert found.class_names == ("ant", "cat", "dog")
-    assert found.empty_classes == ("ant",)
+    assert collect(path).class_names == ("cat", "dog")
+    assert collect(path).empty_folders == (("", "ant"),)
     assert found.labels.tolist() == [1, 1, 2]
 
 
 def test_an_image_that_is_listed_and_absent_is_missing(tmp_path: Path) -> None:
     path = lay(tmp_path / "c", TINY)
     (path / "val" / "images" / "val_1.JPEG").unlink()
-    found = find_layout(path).read("val")
+    found = collect(path).part("val")
     assert found.labels.tolist() == [1, 0, 0]
     assert found.refs is not None
     with pytest.raises(ImageError) as caught:
@@ -173,17 +178,10 @@ def test_an_image_that_is_listed_and_absent_is_missing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("files", "split", "message"),
     [
-        ({"cat/1.txt": b"", "1.jpg": b""}, None, r"1 of 1 images lie in no class \(.*1.jpg\)"),
-        ({"cat/1.txt": b""}, None, "no images in it"),
-        ({"1.jpg": b""}, None, "no folders in it"),
+        ({"cat/1.txt": b""}, None, "no images in "),
         (SPLITS, None, "has the splits train, val; name one"),
         (SPLITS, "test", "no split 'test'; it has train, val"),
         (FOLDERS, "val", "no split 'val'; it is not divided into splits"),
-        (
-            {**TINY, "val/val_annotations.txt": b"x.JPEG\tn1\n"},
-            "val",
-            r"no class for 3 of 3 images \(val_0.JPEG",
-        ),
         ({**SPLITS, "Val/cat/1.jpg": b""}, "val", "'Val' and 'val' are both the split 'val'"),
         ({**TINY, "train/n3/1.JPEG": b""}, "train", r"1 classes are not in its wnids.txt \(n3\)"),
         ({**TINY, "val/val_annotations.txt": b"\nx.JPEG n1\n"}, "val", "line 2 is not an image"),
@@ -200,47 +198,29 @@ def test_what_does_not_fit_is_said(
 ) -> None:
     path = lay(tmp_path / "a", files)
     with pytest.raises(InputError, match=message) as caught:
-        find_layout(path).read(split)
+        collect(path).part(split)
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("files", "split", "left", "message"),
-    [
-        ({**FOLDERS, "1.jpg": b""}, None, 3, "1 of 4 images lie in no class and are left out"),
-        (
-            {**TINY, "val/images/x.JPEG": b""},
-            "val",
-            3,
-            "names no class for 1 of 4 images, which are left out (x.JPEG)",
-        ),
-    ],
-)
-def test_images_without_a_class_are_left_out_with_a_word(
-    tmp_path: Path,
-    caplog: pytest.LogCaptureFixture,
-    files: dict[str, bytes],
-    split: str | None,
-    left: int,
-    message: str,
-) -> None:
-    found = find_layout(lay(tmp_path / "a", files)).read(split)
-    assert len(found) == left
-    assert message in caplog.text
+def test_images_that_no_folder_or_list_names_have_no_class(tmp_path: Path) -> None:
+    images = collect(lay(tmp_path / "a", {**FOLDERS, "1.jpg": b""})).part(None)
+    assert images.labels.tolist() == [-1, 0, 0, 1]
+    images = collect(lay(tmp_path / "b", {**TINY, "val/images/x.JPEG": b""})).part("val")
+    assert images.labels.tolist() == [1, 0, 0, -1]
 
 
 def test_the_user_says_what_the_folders_are(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = lay(tmp_path / "a", {f"{name}/x/1.jpg": b"" for name in ("train", "test", "boat")})
-    assert find_layout(path).splits == ()
+    assert splits_of(path) == ()
     assert "taken for classes: 'train', 'test', by what" in caplog.text
-    assert find_layout(path, "splits").splits == ("train", "test")
-    assert find_layout(path, "classes").read().class_names == ("boat", "test", "train")
+    assert splits_of(path, "splits") == ("train", "test")
+    assert collect(path, layout="classes").part(None).class_names == ("boat", "test", "train")
     with pytest.raises(
         SettingError, match="`layout` 'folders' is not one of auto, splits, classes"
     ):
-        find_layout(path, "folders")
+        collect(path, layout="folders")
 
 
 @pytest.mark.parametrize("form", ["folder", "zip", "glob", "list"])
@@ -297,14 +277,6 @@ def test_a_list_of_images_knows_tiny_imagenet(tmp_path: Path, form: str) -> None
     }
 
 
-def test_what_is_no_data_set(tmp_path: Path) -> None:
-    (tmp_path / "1.jpg").write_bytes(b"\xff\xd8\xff")
-    with pytest.raises(InputError, match="is an image, not a folder, nor a tar or zip archive"):
-        find_layout(tmp_path / "1.jpg")
-    with pytest.raises(InputError, match="No such file"):
-        find_layout(tmp_path / "absent")
-
-
 @settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_any_annotations_are_read_or_refused(
@@ -312,13 +284,17 @@ def test_any_annotations_are_read_or_refused(
 ) -> None:
     path = lay(tmp_path_factory.getbasetemp() / "annotated", TINY)
     (path / "val" / "val_annotations.txt").write_bytes(content)
-    with pytest.raises(InputError):
-        find_layout(path).read("val")
+    try:
+        images = collect(path).part("val")
+    except InputError:
+        return
+    # Lines of another kind than its own name no image of it.
+    assert set(images.labels[[b"val_" in name for name in images.names]].tolist()) == {-1}
 
 
 def test_tiny_imagenet_as_published(shared_data: Path) -> None:
-    layout = find_layout(shared_data / "tiny-imagenet-mini")
-    train, val = layout.read("train"), layout.read("val")
+    images = collect(shared_data / "tiny-imagenet-mini")
+    train, val = images.part("train"), images.part("val")
     assert len(train) == 1200
     assert len(val) == 300
     assert train.class_names == val.class_names
@@ -332,7 +308,7 @@ def test_annotated_images_of_an_archive_are_in_its_order(tmp_path: Path) -> None
     with zipfile.ZipFile(path, "w") as archive:
         for name, data in reversed(TINY.items()):
             archive.writestr(name, data)
-    images = find_layout(path).read("val")
+    images = collect(path).part("val")
     assert [name.rpartition(b"/")[2] for name in images.names] == [
         b"val_10.JPEG",
         b"val_1.JPEG",
@@ -343,4 +319,4 @@ def test_annotated_images_of_an_archive_are_in_its_order(tmp_path: Path) -> None
 
 def test_nul_is_left_out_of_words(tmp_path: Path) -> None:
     path = lay(tmp_path / "d", {**TINY, "words.txt": b"n1\tgold\0fish\0\nn2\t\0\n"})
-    assert find_layout(path).read("val").titles == ("goldfish", "n2")
+    assert collect(path).part("val").titles == ("goldfish", "n2")

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from decaf.errors import ImageError, InputError
 from decaf.images import ImageRef, collect
-from decaf.images.listing import image_list as image_list_module
+from decaf.images.listing import image_ref
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -365,7 +365,7 @@ def test_what_holds_no_images(images: object) -> None:
 
 
 def test_a_file_too_large_to_be_an_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(image_list_module, "MAX_FILE_BYTES", 7)
+    monkeypatch.setattr(image_ref, "MAX_FILE_BYTES", 7)
     put(tmp_path, "a.jpg")
     with pytest.raises(ImageError, match="8 bytes; 7 bytes is the limit") as caught:
         collect(tmp_path).refs[0].load()

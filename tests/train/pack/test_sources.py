@@ -15,11 +15,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from decaf.errors import InputError, SettingError
-from decaf.images import ImageList, ImageRef, ListingSettings
-from decaf.images.listing.class_folders import Layout
-from decaf.images.listing.image_list import JoinedRefs, PickedRefs
-from decaf.train.pack import sources
-from decaf.train.pack.sources import find_source, pack_entries
+from decaf.images import ImageRef, ListingSettings
+from decaf.images.listing import names
+from decaf.images.listing.image_ref import JoinedRefs, PickedRefs
+from decaf.train.pack.sources import find_source, pack_entries, source_of
 
 
 def touch(root: Path, *names: str) -> Path:
@@ -76,9 +75,10 @@ def test_folders_with_and_without_splits(tmp_path: Path) -> None:
             ["train/a/1.jpg", "train/b/1.jpg", "test/a/1.jpg"],
             "train and test have other classes: 1 in train alone (b)",
         ),
-        (["a/x.txt", "b/x.txt"], "no images in it"),
-        (["1.jpg"], "no folders in it"),
+        (["a/x.txt", "b/x.txt"], "no images in '"),
+        (["1.jpg"], "1 of 1 images have no class"),
         (["test/a/1.jpg", "val/a/1.jpg"], "no folder 'train' in it"),
+        (["train/a/1.jpg", "train/b/1.jpg", "val/a/x.txt"], "no images in its folder for val"),
     ],
 )
 def test_data_sets_that_cannot_be_trained_on(tmp_path: Path, names: list[str], said: str) -> None:
@@ -189,7 +189,7 @@ def test_tables_lists_and_layouts(tmp_path: Path, caplog: pytest.LogCaptureFixtu
         ("x", "y"),
         {"train": 5, "val": 6},
     )
-    assert "1 of 12 images have no class" in caplog.text
+    assert "1 of 6 images have no class" in caplog.text
     listed = find_source(table, split_val=0.5)
     assert (listed.class_names, listed.split_counts) == (("x", "y"), {"train": 5, "val": 6})
 
@@ -211,28 +211,21 @@ def test_names_that_no_pack_can_hold_are_told_at_once(
     assert find_source(root).class_titles == ("apple", "pear")
     (root / "words.txt").write_bytes(b"a\t" + b"x" * 70_000)
     with pytest.raises(
-        InputError, match=r"a class has a name of 70000 bytes \('xxx.*at most 65536"
+        InputError, match=r"class 2 has a name of 70000 bytes \('xxx.*at most 65536"
     ):
         find_source(root)
     (root / "words.txt").unlink()
-    monkeypatch.setattr(sources, "MAX_NAME_BYTES", 6)
-    with pytest.raises(InputError, match=r"an image has a name of 7 bytes \('a/1.jpg'"):
+    monkeypatch.setattr(names, "MAX_NAME_BYTES", 6)
+    with pytest.raises(InputError, match=r"image 0 has a name of .* at most 6 can be kept"):
         find_source(root)
 
 
-def test_classes_out_of_order_are_told_at_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_classes_out_of_order_are_told_at_once(tmp_path: Path) -> None:
     root = touch(tmp_path / "d", "a/1.jpg", "b/1.jpg")
-    read = Layout.read
-
-    def reversed_classes(self: Layout, split: str | None = None) -> ImageList:
-        found = read(self, split)
-        return replace(found, class_names=found.class_titles[::-1])
-
-    monkeypatch.setattr(Layout, "read", reversed_classes)
+    found = find_source(root)
+    reversed_classes = replace(found, class_names=("b", "a"), splits=None)
     with pytest.raises(InputError, match="the class 'a' is there twice, or not in its order"):
-        find_source(root)
+        source_of("d", "folders", {"train": reversed_classes})
 
 
 def test_references_are_made_when_asked_for() -> None:

@@ -1,0 +1,262 @@
+"""An image that is to be read from disk, and sequences of such that stay small."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import overload
+
+import numpy as np
+
+from decaf.errors import ImageError
+from decaf.images.decoding.limits import MAX_FILE_BYTES
+from decaf.images.listing.archives import ARCHIVE_KINDS, Member, read_member
+from decaf.images.listing.arrays import ARRAY_KINDS, read_array_image
+
+__all__ = [
+    "CONTAINER_KINDS",
+    "ImageRef",
+    "JoinedRefs",
+    "LazyRefs",
+    "PickedRefs",
+    "RefList",
+    "Wire",
+]
+
+# Files that hold many images.
+CONTAINER_KINDS = (*ARCHIVE_KINDS, *ARRAY_KINDS)
+
+Wire = tuple[int | bytes | None, ...]
+
+# Opening a pipe would wait for a writer for ever; not every system has the flags.
+_OPEN_FLAGS = (
+    os.O_RDONLY
+    | getattr(os, "O_NONBLOCK", 0)
+    | getattr(os, "O_BINARY", 0)
+    | getattr(os, "O_CLOEXEC", 0)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRef:
+    """A file, a member of an archive, or an image of an array.
+
+    Parameters
+    ----------
+    name : bytes
+        Name that is stored as the image's path: the file's path as given, or the member's name.
+    archive : bytes or None
+        Path of the archive that `name` is a member of, or of the array's file.
+    kind : str
+        One of `CONTAINER_KINDS`, ``""`` for a file.
+    member : Member or None
+        Where it lies in the archive.
+    """
+
+    name: bytes
+    archive: bytes | None = None
+    kind: str = ""
+    member: Member | None = None
+
+    def load(self) -> bytes:
+        """Read the image's bytes.
+
+        Raises
+        ------
+        ImageError
+            "missing", "unreadable", "too_large" (over `MAX_FILE_BYTES`), or "corrupt" for damage
+            to an archive.
+        """
+        if self.archive is None or self.member is None:
+            return _read_file(self.name)
+        if self.kind in ARRAY_KINDS:
+            return read_array_image(self.name, self.archive, self.kind)
+        return read_member(self.archive, self.kind, self.member)
+
+    def stat(self) -> tuple[int, int]:
+        """Return size in bytes and time of change in nanoseconds, (-1, -1) where unknown.
+
+        For a member that is its own size, and the archive's time.
+        """
+        try:
+            status = os.stat(self.name if self.archive is None else self.archive)
+        except (OSError, ValueError):
+            return -1, -1
+        return status.st_size if self.member is None else self.member.size, status.st_mtime_ns
+
+    def to_wire(self) -> Wire:
+        """Return a tuple of bytes, integers and None for another process; see `from_wire`."""
+        if self.archive is None or self.member is None:
+            return (self.name,)
+        m = self.member
+        kind = CONTAINER_KINDS.index(self.kind)
+        return (self.name, self.archive, kind, m.offset, m.size, m.packed, m.method, m.crc)
+
+    @classmethod
+    def from_wire(cls, wire: Wire) -> ImageRef:
+        """Make a reference from what `to_wire` gave.
+
+        Parameters
+        ----------
+        wire : tuple
+
+        >>> ImageRef.from_wire(ImageRef(b"a.jpg").to_wire()).name
+        b'a.jpg'
+        """
+        name, *rest = wire
+        if not isinstance(name, bytes):
+            raise TypeError("a reference starts with the image's name")
+        if not rest:
+            return cls(name)
+        archive, kind, *numbers = rest
+        if not isinstance(archive, bytes) or not isinstance(kind, int):
+            raise TypeError("a reference to a member names its archive and kind")
+        member = Member(name, *[number for number in numbers if isinstance(number, int)])
+        return cls(name, archive, CONTAINER_KINDS[kind], member)
+
+
+class RefList(Sequence[ImageRef]):
+    """References kept small: for most images the name says all, and the rest is made when asked.
+
+    Parameters
+    ----------
+    names : list of bytes
+        One for each image.
+    members : dict of int to ImageRef
+        The references that are not to a plain file, by position.
+    """
+
+    def __init__(self, names: list[bytes], members: dict[int, ImageRef]) -> None:
+        self._names = names
+        self._members = members
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    @overload
+    def __getitem__(self, index: int) -> ImageRef: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[ImageRef]: ...
+    def __getitem__(self, index: int | slice) -> ImageRef | list[ImageRef]:
+        """Return one reference, or a list of those in a slice."""
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        name = self._names[index]
+        return self._members.get(index % len(self)) or ImageRef(name)
+
+    def __iter__(self) -> Iterator[ImageRef]:
+        """Go through the references in order."""
+        for i, name in enumerate(self._names):
+            yield self._members.get(i) or ImageRef(name)
+
+
+class LazyRefs(Sequence[ImageRef]):
+    """References that are made when they are asked for, by `one` of a derived class."""
+
+    @overload
+    def __getitem__(self, index: int) -> ImageRef: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[ImageRef]: ...
+    def __getitem__(self, index: int | slice) -> ImageRef | list[ImageRef]:
+        """Return one reference, or a list of those in a slice."""
+        if isinstance(index, slice):
+            return [self.one(i) for i in range(*index.indices(len(self)))]
+        if not -len(self) <= index < len(self):
+            raise IndexError(index)
+        return self.one(index % len(self))
+
+    @abstractmethod
+    def one(self, index: int) -> ImageRef:
+        """Make the reference of a place, which is in range.
+
+        Parameters
+        ----------
+        index : int
+        """
+
+
+class PickedRefs(LazyRefs):
+    """Some references of a sequence.
+
+    Parameters
+    ----------
+    refs : sequence of ImageRef
+    rows : ndarray of int
+        Which, in order.
+    """
+
+    def __init__(self, refs: Sequence[ImageRef], rows: np.ndarray) -> None:
+        self._refs, self._rows = refs, rows
+
+    def __len__(self) -> int:
+        """Count them."""
+        return len(self._rows)
+
+    def one(self, index: int) -> ImageRef:
+        """Make the reference of a place.
+
+        Parameters
+        ----------
+        index : int
+        """
+        return self._refs[int(self._rows[index])]
+
+
+class JoinedRefs(LazyRefs):
+    """Several sequences of references as one.
+
+    Parameters
+    ----------
+    parts : sequence of sequence of ImageRef
+    """
+
+    def __init__(self, parts: Sequence[Sequence[ImageRef]]) -> None:
+        self._parts = parts
+        self._stops = np.cumsum([len(part) for part in parts])
+
+    def __len__(self) -> int:
+        """Count them."""
+        return int(self._stops[-1])
+
+    def one(self, index: int) -> ImageRef:
+        """Make the reference of a place.
+
+        Parameters
+        ----------
+        index : int
+        """
+        part = int(np.searchsorted(self._stops, index, side="right"))
+        return self._parts[part][index - int(self._stops[part]) + len(self._parts[part])]
+
+
+def _read_file(path: bytes) -> bytes:
+    try:
+        descriptor = os.open(path, _OPEN_FLAGS)
+    except (FileNotFoundError, NotADirectoryError):
+        raise ImageError("missing", "no such file") from None
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the name
+        raise ImageError("unreadable", _reason(error)) from None
+    try:
+        with open(descriptor, "rb", buffering=0) as file:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise ImageError("unreadable", "not a regular file")
+            if status.st_size > MAX_FILE_BYTES:
+                raise ImageError(
+                    "too_large", f"{status.st_size} bytes; {MAX_FILE_BYTES} bytes is the limit"
+                )
+            return file.read()
+    except OSError as error:
+        raise ImageError("unreadable", _reason(error)) from None
+    except MemoryError:
+        raise ImageError("too_large", "no memory to read it") from None
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError) and error.errno is not None:
+        return f"{os.strerror(error.errno)} ({errno.errorcode.get(error.errno, error.errno)})"
+    return str(error)

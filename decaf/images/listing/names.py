@@ -1,0 +1,95 @@
+"""Names of files and classes as texts: as files hold them, and as messages show them."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterable, Sequence
+
+from decaf.errors import InputError
+from decaf.images.decoding.limits import MAX_NAME_BYTES
+
+__all__ = ["nearest_name", "path_text", "refuse_long", "shortened", "some_of"]
+
+_SHOWN = 5
+
+
+def path_text(path: bytes | str) -> str:
+    """Return a path as a text that any file can hold: bytes that are no UTF-8 stand as ``\\xNN``.
+
+    Parameters
+    ----------
+    path : bytes or str
+
+    >>> print(path_text(b"a\\xff.jpg"), path_text(os.fsdecode(b"a\\xff.jpg")))
+    a\\xff.jpg a\\xff.jpg
+    """
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def shortened(text: str | bytes) -> str:
+    """Return a text, or a path, in quotes as messages hold it, however long it is.
+
+    Parameters
+    ----------
+    text : str or bytes
+
+    >>> shortened("photo.jpg"), len(shortened("a" * 1000))
+    ("'photo.jpg'", 121)
+    """
+    text = os.fsdecode(text)
+    return repr(text if len(text) <= 120 else text[:118]) + ("…" if len(text) > 120 else "")
+
+
+def some_of(names: Iterable[str], most: int = _SHOWN) -> str:
+    """Return the first few of many names, and how many more there are.
+
+    Parameters
+    ----------
+    names : iterable of str
+    most : int
+        How many are named.
+
+    >>> some_of("abc", 2)
+    'a, b and 1 more'
+    """
+    every = list(names)
+    more = f" and {len(every) - most} more" if len(every) > most else ""
+    return ", ".join(every[:most]) + more
+
+
+def nearest_name(path: str, names: Sequence[bytes]) -> str:
+    """Say which of some images has the name that is most like a path, after a comma.
+
+    Parameters
+    ----------
+    path : str
+    names : sequence of bytes
+        The first 5,000 of which are looked at.
+    """
+    shown = [os.fsdecode(name) for name in names[:5000]]
+    close = difflib.get_close_matches(path[-200:], shown, n=1, cutoff=0.0)
+    return f", the nearest image {close[0]!r}" if close else ""
+
+
+def refuse_long(names: Iterable[bytes], what: str, source: str = "") -> None:
+    """Refuse names that no file of decaf could hold, before anything is computed.
+
+    Parameters
+    ----------
+    names : iterable of bytes
+    what : str
+        The noun of what has them.
+    source : str
+        Begins the message.
+
+    Raises
+    ------
+    InputError
+    """
+    for number, name in enumerate(names):
+        if len(name) > MAX_NAME_BYTES:
+            raise InputError(
+                f"{source}{what} {number} has a name of {len(name)} bytes "
+                f"({os.fsdecode(name[:40])!r}…); at most {MAX_NAME_BYTES} can be kept"
+            )
