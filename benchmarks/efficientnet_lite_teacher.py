@@ -22,7 +22,7 @@ import torch
 from torchvision.models._meta import _IMAGENET_CATEGORIES
 
 from decaf.images.spec import PreprocessSpec
-from decaf.train.distillation.card import TeacherCard
+from decaf.train.distillation.teacher import TeacherCard
 
 OWN_SIDE = {"lite0": 224, "lite1": 240, "lite2": 260}
 

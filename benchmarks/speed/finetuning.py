@@ -39,7 +39,7 @@ from decaf.runtime.processes import World
 from decaf.runtime.settings import ComputeSettings
 from decaf.train.feed import Feed
 from decaf.train.pack.build import make_pack
-from decaf.train.trainer import DTYPES
+from decaf.train.step import DTYPES
 from decaf.train.training_run import SavingSettings, TrainingData, TrainingRun
 from decaf.train.validate import validate
 

@@ -46,7 +46,7 @@ from decaf.train.pack.build import make_pack
 from decaf.train.pack.reader import Pack
 from decaf.train.presets import preset
 from decaf.train.recipe import TrainSettings
-from decaf.train.trainer import DTYPES, Trainer
+from decaf.train.step import DTYPES, Trainer
 
 IMAGENET = 1_281_167
 EPOCHS = 90

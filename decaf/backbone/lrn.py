@@ -61,10 +61,10 @@ def local_response_norm(
     Krizhevsky, Sutskever and Hinton 2012, section 3.3.
     """
     if x.dim() != 4 or size % 2 == 0:
-        raise ValueError(f"needs (N, C, H, W) and an odd size, got {tuple(x.shape)} and {size}")
+        raise ValueError(f"needs (N, C, H, W) and an odd `size`, got {tuple(x.shape)} and {size}")
     recording = torch.is_grad_enabled() and x.requires_grad
     if out is not None and (recording or out.shape != x.shape or out.dtype != x.dtype):
-        raise ValueError("out= needs the shape and dtype of x, and no gradient being recorded")
+        raise ValueError("`out` needs the shape and dtype of `x`, and no gradient being recorded")
     pixels = x.permute(0, 2, 3, 1)
     if recording and x.device.type == "cpu":
         normalised: Tensor = _Recorded.apply(x, size, k, alpha, beta)
@@ -86,7 +86,7 @@ def local_response_norm(
 def _plain(
     pixels: Tensor, size: int, k: float, alpha: float, beta: float, out: Tensor | None
 ) -> Tensor:
-    """The formula as it stands, over the last axis; differentiable."""
+    """Compute the formula as it stands, over the last axis; differentiable."""
     channels = pixels.shape[-1]
     wide = pixels if pixels.dtype == torch.float64 else pixels.float()
     squares = functional.pad(wide * wide, (size // 2, size // 2))
@@ -96,7 +96,7 @@ def _plain(
 
 
 def _by_rows(x: Tensor, out: Tensor, size: int, k: float, alpha: float, beta: float) -> None:
-    """The same over rows of channels, a cache-full at a time, into `out` (which may be `x`)."""
+    """Compute the same over rows of channels, a cache-full at a time, into `out` (perhaps `x`)."""
     rows, channels = x.shape
     half = size // 2
     # On a GPU there is no such cache to stay in, and many small launches would only cost.
@@ -126,7 +126,7 @@ def _by_rows(x: Tensor, out: Tensor, size: int, k: float, alpha: float, beta: fl
 
 
 class _Recorded(torch.autograd.Function):
-    """The same with its gradient, both at the speed of memory.
+    """The normalisation with its gradient, both at the speed of memory.
 
     With d_i = k + alpha * sum of a_j^2 over j in N(i) and b_i = a_i d_i^-beta,
 

@@ -43,14 +43,14 @@ class Backbone:
     spec : ArchSpec
     preprocess : PreprocessSpec
     weights_name, sha256 : str
-        What the weights are called, and the identity of their numbers.
+        Name of the weights, and the identity of their numbers.
     class_names : tuple of str
         Names of the units of ``fc8``, or empty where they are not known.
     provenance : dict
         Where the weights come from; ``"wnids"``, where it is there, are the WordNet ids (or names
         of folders) of the units of ``fc8``.
     mean_image : Tensor or None
-        What the preprocessing subtracts, where it is not a mean colour.
+        The image that the preprocessing subtracts, where it is not a mean colour.
     layers : tuple of str
         Names that `features` takes, in forward order.
     """
@@ -74,7 +74,7 @@ class Backbone:
 
     @property
     def device(self) -> torch.device:
-        """Where the parameters are."""
+        """The device that the parameters are on."""
         return self.network.conv1.weight.device
 
     def to(self, device: str | torch.device) -> Backbone:

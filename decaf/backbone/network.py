@@ -59,7 +59,7 @@ class AlexNet(nn.Module):
     Parameters
     ----------
     spec : ArchSpec
-        What to build.
+        Description of the network.
 
     Attributes
     ----------

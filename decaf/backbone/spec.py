@@ -104,7 +104,7 @@ class LRNSpec:
     k, alpha, beta : float
         Constants of the formula (`decaf.backbone.lrn.local_response_norm`).
     after : {"activation", "pool"}
-        What is normalised: the maps of ``conv1`` and ``conv2`` before they are pooled (the
+        The maps that are normalised: those of ``conv1`` and ``conv2`` before they are pooled (the
         paper), or ``pool1`` and ``pool2`` (the reference network of Caffe).
     """
 
@@ -133,7 +133,7 @@ class ArchSpec:
     Parameters
     ----------
     name : str
-        What it is called; a name of `ARCHITECTURES`, or another for a variant of your own.
+        Name of the network; one of `ARCHITECTURES`, or another for a variant of your own.
     input_size : int
         Height and width in pixels of the images it is made for.
     convs : tuple of ConvSpec
@@ -351,7 +351,7 @@ def check_input_size(size: object) -> None:
     ------
     SettingError
     """
-    _refuse("layer_shape", _check_int("input_size", size, 1, MAX_INPUT_SIZE))
+    _refuse("layer_shape", _check_int("`input_size`", size, 1, MAX_INPUT_SIZE))
 
 
 # Checks of single fields, collected so that an error names all that is wrong at once: each returns

@@ -116,7 +116,7 @@ class Step:
     Parameters
     ----------
     kind : str
-        What is done; the numbers it needs are in the spec.
+        Kind of the operation; the numbers it needs are in the spec.
     name : str
         Name of the step. For a conv or linear step it is the module with its parameters; of the
         others, a name unique in the network (``"norm1"`` for the normalisation behind ``conv1``),
@@ -185,7 +185,7 @@ def needed_steps(spec: ArchSpec, layers: Sequence[str]) -> list[Step]:
 
 @dataclass(frozen=True)
 class ReceptiveField:
-    """What a position of a map sees, along one axis of the input.
+    """The pixels that a position of a map sees, along one axis of the input.
 
     Position i sees the pixels from ``i * stride - padding`` to ``i * stride - padding + size``,
     the last one not included. Pixels before the first and after the last are padding.

@@ -250,7 +250,7 @@ def _seen(
     before: tuple[int, ...],
     after: tuple[int, ...],
 ) -> ReceptiveField | None:
-    """The receptive field behind a step; None once it is the whole input, or not a single one."""
+    """Return the receptive field behind a step; None where it is all of the input, or several."""
     if step.kind in ("conv", "pool"):
         return receptive_fields(spec)[step.name]
     # Averaging to the size that the map has already is no change; to any other size, the windows

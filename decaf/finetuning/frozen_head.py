@@ -281,7 +281,7 @@ def write_head(
     data : Packed
     head : FrozenHead
     fitted : LogisticRegression or None
-        What `frozen_head` has fitted; where it had been kept, it is fitted again.
+        The result of `frozen_head`; where it had been kept, it is fitted again.
     weights_file : str or None
         Where the weights that were begun with are, if that is a file.
     """

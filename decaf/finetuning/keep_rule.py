@@ -1,4 +1,4 @@
-"""When fine-tuning is kept: two classifiers on the same images, and whether one is better."""
+"""The rule by which fine-tuning is kept: whether one of two classifiers is better on images."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class Accuracy:
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """What a classifier made of each of some images.
+    """The answers of a classifier to some images.
 
     Attributes
     ----------
@@ -123,7 +123,7 @@ class Trial:
 
     @property
     def accuracy(self) -> Accuracy:
-        """Of all of them."""
+        """The accuracy over all images."""
         return Accuracy(int(self.right.sum()), len(self.right), float(self.losses.mean()))
 
     def beats(self, other: Trial) -> bool:

@@ -1,4 +1,4 @@
-"""What a fine-tuning gives."""
+"""The result of a fine-tuning."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ class Finetuned:
     best_epoch, epochs : float
         Epochs after which the state was kept, and epochs done in all.
     seconds : float
-        Spent training.
+        Time spent on training.
     batch_size : int
-        That was used.
+        Images a step.
     classes : list of (str, int, int)
         Names of the classes, with their numbers of training and validation images.
     bad : list of (split, name, status, message)
@@ -79,7 +79,7 @@ class Finetuned:
 
     @property
     def compared(self) -> dict[str, Accuracy]:
-        """What was measured, by what to call it in a table."""
+        """The accuracies that were measured, by their names in a table."""
         tuned = {"fine-tuned": self.tuned}
         if self.passed_over is not None:
             tuned = {"fine-tuned, not kept": self.passed_over}
@@ -87,7 +87,7 @@ class Finetuned:
 
     @property
     def verdict(self) -> str:
-        """Which to use, in a sentence."""
+        """The sentence that says which network to use."""
         if self.better:
             text = "fine-tuning beat the frozen head on validation: use the fine-tuned network"
             if self.p_value > CHANCE:

@@ -1,4 +1,4 @@
-"""How a network is fine-tuned: every choice, as data."""
+"""The settings of fine-tuning: every choice, as data."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ class FinetuneSettings:
         precision : str
             "fp32", "bf16" or "fp16", in place of "auto".
         processes : int
-            That share a batch evenly.
+            Number of processes that share a batch evenly.
         """
         values: dict[str, Any] = asdict(self)
         for name in ("start", "batch_size", "validate_every", "precision"):
@@ -217,7 +217,7 @@ def with_half_the_batch(settings: TrainSettings, processes: int = 1) -> TrainSet
     ----------
     settings : TrainSettings
     processes : int
-        That share a batch evenly.
+        Number of processes that share a batch evenly.
 
     Returns
     -------

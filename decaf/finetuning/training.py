@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 from dataclasses import dataclass
 
 import torch
 
+from decaf.backbone.spec import ArchSpec, parameter_shapes
+from decaf.backbone.steps import layer_shape
 from decaf.backbone.weights.load import Weights, load_weights
 from decaf.errors import SettingError, WeightsError
 from decaf.finetuning.data import Packed
@@ -24,10 +27,16 @@ from decaf.runtime.processes import World
 from decaf.train.log import read_log
 from decaf.train.loop import train_to_end
 from decaf.train.recipe import TrainSettings
-from decaf.train.trainer import MEMORY_SHARE, step_memory
 from decaf.train.training_run import TrainingData, TrainingRun
 
-__all__ = ["Trained", "train_network"]
+__all__ = ["Trained", "step_memory", "train_network"]
+
+# The share of free memory that a step may take on a CPU, where the system kills instead of
+# refusing: the rest is left to others, and to what the estimate does not see.
+MEMORY_SHARE = 0.8
+# What stays of a layer's value until the backward pass and beside it: the value before and after
+# the activation, their gradients, and the reordered copies that convolutions make.
+COPIES = 6
 
 _logger = logging.getLogger(__name__)
 
@@ -195,3 +204,24 @@ def _finished_before(
         steps=int(known["steps"]),
         history=read_log(work.run / "log.csv"),
     )
+
+
+def step_memory(spec: ArchSpec, settings: TrainSettings) -> int:
+    """Estimate the bytes of a step: parameters with all that belongs to them, and the batch.
+
+    Parameters
+    ----------
+    spec : ArchSpec
+        Spec of the network that is trained.
+    settings : TrainSettings
+        Whose optimiser, precision and batch size count.
+    """
+    parameters = sum(math.prod(shape) for shape in parameter_shapes(spec).values())
+    # Values and gradients, the optimiser's moments, the average, the best so far.
+    copies = 2 + 1 + (settings.optimizer == "adamw") + (settings.average > 0) + settings.keep_best
+    width = 4 if settings.precision == "fp32" else 2
+    layers = [f"conv{n}" for n in range(1, 6)] + ["pool1", "pool2", "pool5", "fc6", "fc7"]
+    values = sum(math.prod(layer_shape(spec, layer)) for layer in layers)
+    image = COPIES * width * (values + 3 * spec.input_size**2)
+    casts = 0 if width == 4 else parameters * width
+    return parameters * 4 * copies + casts + settings.batch_size * image

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING
 from decaf.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from decaf.train.distillation.card import TeacherCard
     from decaf.train.distillation.distil import distil
     from decaf.train.distillation.settings import DistilSettings
-    from decaf.train.distillation.teacher import load_teacher
+    from decaf.train.distillation.teacher import TeacherCard, load_teacher
     from decaf.train.loop import Diverged
     from decaf.train.pack.reader import Pack
     from decaf.train.presets import PRESETS, preset
@@ -43,7 +42,7 @@ __getattr__, __dir__ = lazy_names(
         "DistilSettings": "decaf.train.distillation.settings",
         "Diverged": "decaf.train.loop",
         "Pack": "decaf.train.pack.reader",
-        "TeacherCard": "decaf.train.distillation.card",
+        "TeacherCard": "decaf.train.distillation.teacher",
         "SavingSettings": "decaf.train.training_run",
         "TrainResult": "decaf.train.training_run",
         "TrainSettings": "decaf.train.recipe",

@@ -1,4 +1,4 @@
-"""What part of a stored image a training step sees, and in which light.
+"""Views: the part of a stored image that a training step sees, and in which light.
 
 The views of a batch are drawn all at once, as numbers, before any pixel is touched; they are then
 applied image by image on a CPU, or to the batch at once on a GPU.
@@ -32,7 +32,7 @@ __all__ = [
 TRIES = 10
 """Boxes drawn for an image before the whole of it is taken instead, as torchvision does."""
 
-# What a view draws: area and ratio of some boxes, place of the one that fits, and the mirror.
+# Numbers drawn for a view: area and ratio of some boxes, place of the one that fits, the mirror.
 _DRAWS = 2 * TRIES + 3
 
 
@@ -132,8 +132,8 @@ def _random_boxes(
     fits = (width > 0) & (width <= side) & (height > 0) & (height <= side)
     chosen = np.arange(len(sides)), fits.argmax(axis=1)
     # Where no box fits, the whole image, which is as near to the wished for ratios as it gets.
-    found = fits.any(axis=1)
-    return np.where(found, height[chosen], sides), np.where(found, width[chosen], sides)
+    any_fits = fits.any(axis=1)
+    return np.where(any_fits, height[chosen], sides), np.where(any_fits, width[chosen], sides)
 
 
 def cut(pixels: np.ndarray, views: Views, row: int, out: np.ndarray) -> None:
@@ -147,7 +147,7 @@ def cut(pixels: np.ndarray, views: Views, row: int, out: np.ndarray) -> None:
     pixels : ndarray of uint8, shape (side, side, 3)
     views : Views
     row : int
-        Which of them.
+        Number of the view.
     out : ndarray of uint8, shape (crop, crop, 3)
         Receives the view.
     """
@@ -266,7 +266,7 @@ def fixed_views(
     contents : ndarray of uint8, shape (N, 32)
         SHA-256 of the images' files.
     numbers : ndarray of int64, shape (N,)
-        Which view of each.
+        Number of the view of each image.
     sides : ndarray of int64, shape (N,)
         Sides of the stored images, in pixels.
 

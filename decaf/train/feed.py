@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -17,11 +17,13 @@ from decaf.train.augment import Normaliser, Views, cut, cut_batch, draw_views, l
 from decaf.train.randomness import balanced_order, epoch_order
 from decaf.train.recipe import TrainSettings
 
+if TYPE_CHECKING:
+    from decaf.train.distillation.soft_targets import SoftTargets
+
 __all__ = [
     "Batch",
     "Feed",
     "Split",
-    "TeacherTargets",
     "ahead",
     "decoding_threads",
     "steps_per_epoch",
@@ -34,7 +36,7 @@ AHEAD = 2
 
 
 class Split(Protocol):
-    """What is needed of a pack's split."""
+    """The images of a split, as training takes them; a pack's split is one."""
 
     labels: np.ndarray
 
@@ -51,7 +53,7 @@ class Split(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """What a step gets.
+    """The images of one step, with what they are to be named.
 
     Attributes
     ----------
@@ -74,49 +76,6 @@ class Batch:
     known: Tensor | None = None
 
 
-class TeacherTargets(Protocol):
-    """What is needed of a teacher whose answers are learnt in place of the images' classes."""
-
-    @property
-    def teacher_side(self) -> int | None:
-        """Side of the views that it has to see in every step; None if in none."""
-
-    def order(self, epoch: int) -> np.ndarray:
-        """Return the images of an epoch in the order in which they are shown.
-
-        Parameters
-        ----------
-        epoch : int
-        """
-
-    def views(self, step: int, indices: np.ndarray, crop: int) -> Views:
-        """Return the views of the images of a global batch.
-
-        Parameters
-        ----------
-        step : int
-        indices : ndarray of int64, shape (N,)
-        crop : int
-            Side of the views in pixels.
-        """
-
-    def answered(
-        self, batch: Batch, indices: np.ndarray, rows: slice, seen: Tensor | None
-    ) -> Batch:
-        """Mix the images of a batch, and add the answers.
-
-        Parameters
-        ----------
-        batch : Batch
-        indices : ndarray of int64, shape (n,)
-            Its images.
-        rows : slice
-            Which rows of the global batch it has.
-        seen : Tensor of uint8, optional
-            The views as the teacher takes them, where it is to answer.
-        """
-
-
 class Feed:
     """The training batches of a run, from any step on.
 
@@ -135,11 +94,11 @@ class Feed:
     device : torch.device
         Where the batches go. On a GPU the stored images are sent there, and cut there.
     rank, world : int
-        Which part of every global batch is wanted.
+        Number of this process, and of all: they say which part of every global batch is wanted.
     workers : int
         Threads that decode.
-    targets : TeacherTargets, optional
-        Choose images and views, and have them answered by a teacher.
+    targets : SoftTargets, optional
+        A teacher's answers: they choose images and views, and have them answered.
     """
 
     def __init__(
@@ -155,7 +114,7 @@ class Feed:
         rank: int = 0,
         world: int = 1,
         workers: int = 2,
-        targets: TeacherTargets | None = None,
+        targets: SoftTargets | None = None,
     ) -> None:
         self._split = split
         self._targets = targets

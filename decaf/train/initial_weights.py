@@ -1,4 +1,4 @@
-"""What a run begins with: the preprocessing its pack calls for, and the first weights."""
+"""The beginning of a run: the preprocessing that its pack calls for, and the first weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run writes down as it goes: a CSV file, its curves, and TensorBoard's events."""
+"""The log of a run: a CSV file, its curves, and TensorBoard's events."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ COLUMNS: tuple[str, ...] = (
     "images_per_second",
     "seconds",
 )
-"""Of ``log.csv``. Errors are in percent; what a row does not tell is empty."""
+"""Columns of ``log.csv``. Errors are in percent; what a row does not tell is empty."""
 
 
 class Log:

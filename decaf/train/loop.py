@@ -14,7 +14,7 @@ from decaf.train.augment import Normaliser
 from decaf.train.checkpoint import CURVES_FILE, LOG_FILE
 from decaf.train.feed import Batch, Feed
 from decaf.train.log import Log, can_draw, draw_curves
-from decaf.train.trainer import guessing_loss
+from decaf.train.step import guessing_loss
 from decaf.train.training_run import TrainingRun, TrainResult
 from decaf.train.validate import Validation
 

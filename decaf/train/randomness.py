@@ -24,9 +24,9 @@ def key(seed: int, purpose: str, *place: int) -> int:
     seed : int
         Seed of the run.
     purpose : str
-        What is drawn, such as ``"order"``.
+        Name of the draw, such as ``"order"``.
     *place : int
-        Where, such as the number of the epoch or step.
+        Place in the run, such as the number of the epoch or step.
 
     Examples
     --------

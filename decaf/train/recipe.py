@@ -1,4 +1,4 @@
-"""How a network is trained: every choice, as data, with the presets."""
+"""The settings of a training run: every choice, as data."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class TrainSettings:
     warmup_epochs : float
         The rate rises linearly over these.
     lr_factor : float
-        What "plateau" and "step" multiply the rate by.
+        Factor by which "plateau" and "step" multiply the rate.
     patience : int
         Validations without improvement before "plateau" acts.
     max_drops : int

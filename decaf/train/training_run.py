@@ -30,7 +30,7 @@ from decaf.train.initial_weights import preprocess_of, start_state
 from decaf.train.log import wants_tensorboard
 from decaf.train.pack.reader import Pack
 from decaf.train.recipe import LEARNED, TrainSettings
-from decaf.train.trainer import DTYPES, Trainer
+from decaf.train.step import DTYPES, Trainer
 from decaf.train.validate import Validation, centre_crops, validate
 from decaf.version import __version__
 

@@ -24,12 +24,12 @@ BATCH = 128
 
 @dataclass(frozen=True)
 class Validation:
-    """What a validation found.
+    """The errors that a validation has measured.
 
     Attributes
     ----------
     images : int
-        How many were counted, each once.
+        Number that were counted, each once.
     loss : float
         Mean cross-entropy, in nats, without label smoothing.
     top1_error : float
@@ -96,7 +96,7 @@ def centre_crops(
     ----------
     split : Split
     indices : ndarray of int
-        Which of its images, in which order.
+        Numbers of its images, in the order that is wanted.
     preprocess : PreprocessSpec
     workers : int
         Threads that decode.

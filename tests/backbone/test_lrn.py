@@ -114,12 +114,12 @@ def test_large_activations_stay_finite():
 
 
 def test_wrong_arguments():
-    with pytest.raises(ValueError, match=r"needs \(N, C, H, W\) and an odd size"):
+    with pytest.raises(ValueError, match=r"needs \(N, C, H, W\) and an odd `size`"):
         local_response_norm(torch.zeros(3, 4))
     with pytest.raises(ValueError, match=r"got \(1, 2, 3, 4\) and 4"):
         local_response_norm(torch.zeros(1, 2, 3, 4), 4)
     x = torch.zeros(1, 2, 3, 4)
-    with pytest.raises(ValueError, match="out= needs"):
+    with pytest.raises(ValueError, match="`out` needs"):
         local_response_norm(x, out=torch.zeros(1, 2, 3, 5))
     with pytest.raises(ValueError, match="no gradient being recorded"):
         local_response_norm(x.requires_grad_(), out=torch.zeros(1, 2, 3, 4))

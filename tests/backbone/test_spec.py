@@ -125,7 +125,7 @@ def test_layer_shapes_that_cannot_be():
     with pytest.raises(SettingError, match="a 16-pixel input is too small for pool1"):
         layer_shape(spec, "pool1", 16)
     assert layer_shape(spec, "conv1", 16) == (96, 2, 2)
-    with pytest.raises(SettingError, match="input_size must be a whole number from 1 to 4096"):
+    with pytest.raises(SettingError, match="`input_size` must be a whole number from 1 to 4096"):
         layer_shape(spec, "conv1", 10**9)
 
 

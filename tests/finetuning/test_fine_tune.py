@@ -40,7 +40,7 @@ from decaf.train import training_run
 from decaf.train.feed import Batch
 from decaf.train.loop import Diverged
 from decaf.train.pack.build import make_pack
-from decaf.train.trainer import Trainer
+from decaf.train.step import Trainer
 
 Tune = Callable[..., Finetuned]
 CLASSES = ("ants", "bees", "cats", "dogs")

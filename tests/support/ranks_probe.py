@@ -17,10 +17,10 @@ from torch import Tensor, nn
 
 import tiny_network
 from decaf.train import loop
-from decaf.train.network import SynchronisedBatchNorm
 from decaf.train.presets import preset
 from decaf.train.recipe import TrainSettings
 from decaf.train.train_network import train
+from decaf.train.trainable_network import SynchronisedBatchNorm
 
 SHORT = {"arch": "tiny", "epochs": 2, "batch_size": 16, "precision": "fp32", "lr": 0.01}
 

@@ -56,8 +56,8 @@ if __name__ == "__main__":
         loop.can_draw = lambda: False
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     from decaf.cli.main import main
-    from decaf.train.distillation import answers
+    from decaf.train.distillation import answer_cache
 
-    answers.SHARD_IMAGES = int(os.environ.get("SHARD_IMAGES", answers.SHARD_IMAGES))
+    answer_cache.SHARD_IMAGES = int(os.environ.get("SHARD_IMAGES", answer_cache.SHARD_IMAGES))
 
     sys.exit(main())

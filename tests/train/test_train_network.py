@@ -29,8 +29,8 @@ from decaf.train.loop import Diverged
 from decaf.train.pack.build import make_pack
 from decaf.train.pack.reader import PackSplit
 from decaf.train.recipe import TrainSettings
+from decaf.train.step import Trainer
 from decaf.train.train_network import train
-from decaf.train.trainer import Trainer
 from decaf.train.training_run import TrainResult
 
 pytestmark = pytest.mark.usefixtures("tiny")

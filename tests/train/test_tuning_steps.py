@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from decaf.backbone.spec import architecture
 from decaf.backbone.weights.state import random_state
-from decaf.finetuning.settings import FinetuneSettings
 from decaf.runtime.processes import World
 from decaf.train.augment import Normaliser
 from decaf.train.feed import Batch, Feed
 from decaf.train.recipe import LEARNED, TrainSettings
 from decaf.train.schedule import Schedule
-from decaf.train.trainer import Trainer, step_memory
+from decaf.train.step import Trainer
 
 pytestmark = pytest.mark.usefixtures("tiny")
 Make = Callable[..., TrainSettings]
@@ -211,16 +208,3 @@ def test_wrapped_batches_go_through_the_epochs_one_after_the_other(
         assert sorted(seen[start : start + count].tolist()) == list(range(count))
     with feed.batches(7, 8) as batches:  # from any step on
         assert next(batches).labels.tolist() == seen[7 * 16 : 8 * 16].tolist()
-
-
-def test_the_estimate_grows_with_what_is_kept() -> None:
-    spec = architecture("alexnet-127")
-    plain = FinetuneSettings(optimizer="sgd", batch_size=8).training(100, "fp32")
-    parameters = 29_513_288 * 4
-    # Values, gradients, momentum, the best.
-    assert step_memory(spec, plain) > 4 * parameters
-    assert step_memory(spec, plain) < 5 * parameters
-    adam = replace(plain, optimizer="adamw")
-    assert step_memory(spec, adam) - step_memory(spec, plain) == pytest.approx(parameters, rel=0.02)
-    one, two = (step_memory(spec, replace(plain, batch_size=n)) for n in (1000, 2000))
-    assert 1e6 < (two - one) / 1000 < 20e6  # an image

@@ -224,6 +224,8 @@ def _stds(scale: float) -> tuple[float, float, float]:
 
 def _with_colour(spec: PreprocessSpec, colour: Sequence[float]) -> PreprocessSpec:
     if len(colour) != 3:
-        raise SettingError(f"a mean colour is three numbers, red, green and blue; got {colour!r}")
+        raise SettingError(
+            f"`mean` must be a file, or three numbers (red, green, blue), got {colour!r}"
+        )
     red, green, blue = (float(each) for each in colour)
     return dataclasses.replace(spec, mean=(red, green, blue))

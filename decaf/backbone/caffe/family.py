@@ -36,7 +36,7 @@ class Member:
     ----------
     spec : ArchSpec
     layers : dict of str to Layer
-        Those with parameters, by decaf's names: ``conv1`` … ``fc8``.
+        Layers with parameters, by decaf's names: ``conv1`` … ``fc8``.
     scale : float
         Factor of the pixels once the mean is taken off.
     mean_values : tuple of float
@@ -301,7 +301,7 @@ def _pool(layers: list[Layer]) -> PoolSpec:
 
 
 def _check_pooling(spec: ArchSpec, layers: list[Layer]) -> None:
-    """Caffe's pooling rounds the size of its output up, decaf's rounds it down."""
+    """Refuse sizes that Caffe's pooling rounds up, where decaf's rounds down."""
     sizes = map_sizes(spec)
     for number, layer in zip(POOLED, layers, strict=True):
         left = (sizes[f"conv{number}"] - spec.pool.kernel) % spec.pool.stride

@@ -226,7 +226,7 @@ def _blob(message: Message) -> Blob:
 
 
 def _input_shape(net: Message, layers: list[Layer]) -> tuple[int, ...]:
-    """Three ways of telling it, from the newest to the oldest."""
+    """Return the shape of the input, which is told in one of three ways; the newest counts."""
     for layer in layers:
         if layer.type == "Input" and "input" in layer.settings:
             shapes = layer.settings["input"].messages(1)

@@ -25,7 +25,7 @@ class WireError(ValueError):
 
 
 class Budget:
-    """How many fields may still be read of a file, whose messages share one.
+    """The number of fields that may still be read of a file, whose messages share one budget.
 
     A network has some thousands. Numbers stored one by one count as one field.
     """

@@ -45,7 +45,7 @@ ENDINGS = (".onnx", ".pt2")
 """Endings of the files that `export_model` writes."""
 
 FORMAT = "decaf-model"
-"""What the metadata of a model begins with."""
+"""The format that the metadata of a model names first."""
 
 TOLERANCE = 1e-4
 """The largest relative error that is let pass; sums in another order give less than 1e-5."""
@@ -55,12 +55,12 @@ _BATCHES = (1, 3)  # two lengths, since the first axis is to be free
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far two programs agree.
+    """The agreement of two programs.
 
     Attributes
     ----------
     program : str
-        What was compared with, and its version.
+        The program that was compared with, and its version.
     relative_errors : dict of str to float
         For each layer the largest difference, divided by the largest value of the layer.
     """
@@ -76,18 +76,18 @@ class Agreement:
 
 @dataclass(frozen=True)
 class ExportedModel:
-    """What an export has written.
+    """The result of an export.
 
     Attributes
     ----------
     path : Path
     bytes : int
     weights : Weights
-        What was exported.
+        The weights that were exported.
     layers : dict of str to tuple of int
         The outputs, and the shape of each for one image.
     agreement : Agreement or None
-        What the check gave; None where there was none.
+        The result of the check; None where there was none.
     """
 
     path: Path
@@ -244,7 +244,7 @@ def model_metadata(weights: Weights, outputs: Mapping[str, tuple[int, ...]]) -> 
     Parameters
     ----------
     weights : Weights
-        What is exported.
+        The weights that are exported.
     outputs : mapping of str to tuple of int
         The layers, and the shape of each for one image.
     """
@@ -264,7 +264,7 @@ def model_metadata(weights: Weights, outputs: Mapping[str, tuple[int, ...]]) -> 
 
 
 def _input_in_words(spec: PreprocessSpec) -> str:
-    """Say what the model takes, and how an image is made into it."""
+    """Describe the input of the model, and how an image is made into it."""
     side = spec.resize_to
     if spec.resize == "warp":
         resize = (
@@ -298,7 +298,7 @@ def compare(program: str, run: Run, backbone: Backbone, layers: Sequence[str]) -
     backbone : Backbone
         On the CPU.
     layers : sequence of str
-        Which the program computes.
+        Layers that the program computes.
 
     Raises
     ------

@@ -17,13 +17,13 @@ __all__ = [
 ]
 
 DEFAULT_WEIGHTS = "imagenet-distilled"
-"""What comes with decaf, and is meant where no weights are named."""
+"""The weights that come with decaf, and are meant where none are named."""
 
 IMAGENET = "imagenet"
 """torchvision's AlexNet, which torchvision downloads."""
 
 REGISTRY: tuple[str, ...] = (DEFAULT_WEIGHTS, IMAGENET, "random:SEED[:ARCH[:he|paper]]")
-"""What `load_weights` knows by name, as it is listed to the user."""
+"""The names that `load_weights` knows, as they are listed to the user."""
 
 FORMER: Mapping[str, str] = MappingProxyType(
     {"tiny-imagenet": "0ce0ffc7e54719924131c70d60a9178d3e3d4a3cd4f308028989abd63da26fd7"}
@@ -32,7 +32,7 @@ FORMER: Mapping[str, str] = MappingProxyType(
 
 
 WEIGHTS_ENDINGS = (".safetensors", ".pth", ".pt")
-"""How the names of weights files end: decaf's first, then torchvision's."""
+"""Endings of the names of weights files: decaf's first, then torchvision's."""
 
 
 def is_random(weights: str) -> bool:
@@ -52,7 +52,7 @@ def is_registry_name(weights: Any) -> bool:
     Parameters
     ----------
     weights : object
-        What was given as weights; anything but a str is no name.
+        The weights as they were given; anything but a str is no name.
 
     Examples
     --------

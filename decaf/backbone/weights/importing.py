@@ -33,7 +33,7 @@ _STRUCTURE = ("input_size", "convs", "hidden", "activation", "pool", "adaptive_p
 
 @dataclass(frozen=True, eq=False)
 class ImportedWeights:
-    """What `import_weights` has written.
+    """The result of `import_weights`.
 
     Attributes
     ----------

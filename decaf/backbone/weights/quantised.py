@@ -165,7 +165,9 @@ def quantise(tensor: Tensor, encoding: str) -> Quantised:
         If there is no such encoding, or the tensor has fewer than two axes.
     """
     if encoding not in ENCODINGS:
-        raise SettingError(f"encoding must be one of {', '.join(ENCODINGS)}, got {encoding!r:.60}")
+        raise SettingError(
+            f"`encoding` must be one of {', '.join(ENCODINGS)}, got {encoding!r:.60}"
+        )
     if tensor.dim() < 2:
         raise SettingError(f"{encoding} is for weight matrices, got shape {tuple(tensor.shape)}")
     shape = tuple(tensor.shape)
@@ -360,7 +362,7 @@ def _nearest(numbers: np.ndarray, levels: np.ndarray) -> np.ndarray:
 def _best_scale(
     rows: np.ndarray, codes: np.ndarray, levels: np.ndarray, scale: np.ndarray
 ) -> np.ndarray:
-    """The s that makes Σ(w − s·l)² least in each row is Σ w·l / Σ l²."""
+    """Return the s that makes Σ(w − s·l)² least in each row: Σ w·l / Σ l²."""
     chosen = levels[codes]
     energy = np.einsum("rc,rc->r", chosen, chosen, dtype=np.float64)
     product = np.einsum("rc,rc->r", rows, chosen, dtype=np.float64)

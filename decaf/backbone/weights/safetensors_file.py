@@ -78,7 +78,7 @@ def read_weights(path: str | os.PathLike[str], *, name: str | None = None) -> We
     ----------
     path : str or path
     name : str, optional
-        What to call the weights; the file's name without folder by default.
+        Name of the weights; the file's name without folder by default.
 
     Raises
     ------
@@ -259,7 +259,7 @@ def save_weights(
         float32; or the names of single weight matrices with the encoding of each, the rest in
         float32. All but float32 round, and so give another SHA-256.
     metrics : mapping, optional
-        What was measured with the weights as they will be in the file, JSON values: where they are
+        Measurements with the weights as they will be in the file, JSON values: where they are
         rounded, with what `decaf.backbone.weights.quantised.compact` gives, or with a file written
         before. By default that of `weights`, where nothing is rounded.
     overwrite : bool

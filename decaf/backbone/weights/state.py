@@ -46,7 +46,7 @@ class Weights:
     Parameters
     ----------
     name : str
-        What they were asked for as: a registry name or a file name.
+        Name that they were asked for by: a registry name or a file name.
     sha256 : str
         `state_sha256` of the parameters and the mean image: the identity of the numbers, whatever
         file they lie in.
@@ -59,7 +59,7 @@ class Weights:
     class_names : tuple of str
         Names of the units of ``fc8``, or empty where they are not known.
     metrics : dict
-        What was measured with them, JSON values.
+        Measurements with them, JSON values.
     provenance : dict
         Where they come from, JSON values.
     mean_image : Tensor or None
@@ -177,7 +177,7 @@ def check_layout(
     Parameters
     ----------
     name : str
-        What the weights are called, for the error.
+        Name of the weights, for the error.
     spec : ArchSpec
     preprocess : PreprocessSpec
     shapes : mapping of str to tuple of int
@@ -222,9 +222,9 @@ def check_finite(name: str, key: str, tensor: Tensor) -> None:
     Parameters
     ----------
     name : str
-        What the weights are called, for the error.
+        Name of the weights, for the error.
     key : str
-        What the tensor is called.
+        Name of the tensor.
     tensor : Tensor
 
     Raises

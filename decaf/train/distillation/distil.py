@@ -21,12 +21,17 @@ from decaf.runtime.device import strict_float32
 from decaf.runtime.processes import World, world_of_run
 from decaf.runtime.settings import ComputeSettings, Part, settings_from
 from decaf.train.augment import cut, fixed_views
-from decaf.train.distillation.answers import Asked, answer, need_room
-from decaf.train.distillation.card import TeacherCard
+from decaf.train.distillation.answer_cache import Asked, answer, need_room
 from decaf.train.distillation.photographs import Photographs, PhotographSplit, open_sources
 from decaf.train.distillation.settings import DistilSettings
 from decaf.train.distillation.soft_targets import SoftTargets
-from decaf.train.distillation.teacher import ModuleTeacher, Teacher, TeacherSettings, load_teacher
+from decaf.train.distillation.teacher import (
+    ModuleTeacher,
+    Teacher,
+    TeacherCard,
+    TeacherSettings,
+    load_teacher,
+)
 from decaf.train.loop import train_to_end
 from decaf.train.presets import with_changes
 from decaf.train.recipe import ARCH_OF_WEIGHTS, TrainSettings

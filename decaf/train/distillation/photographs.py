@@ -21,8 +21,8 @@ from decaf.images import ImageList, ListingSettings, collect
 from decaf.images.spec import IMAGENET_MEAN, IMAGENET_STD
 from decaf.runtime.processes import World
 from decaf.runtime.settings import ComputeSettings
-from decaf.train.distillation.card import TeacherCard
 from decaf.train.distillation.settings import DistilSettings
+from decaf.train.distillation.teacher import TeacherCard
 from decaf.train.pack.build import make_pack
 from decaf.train.pack.reader import Pack
 from decaf.train.pack.sources import find_source

@@ -1,4 +1,4 @@
-"""How the answers of a teacher are taught: every choice besides those of any training."""
+"""The settings of distillation: every choice besides those of any training."""
 
 from __future__ import annotations
 

@@ -14,14 +14,14 @@ from torch.nn import functional
 
 from decaf.errors import SettingError
 from decaf.train.augment import Views, draw_views, fixed_views
-from decaf.train.distillation.answers import Answers
+from decaf.train.distillation.answer_cache import Answers
 from decaf.train.distillation.photographs import Photographs, PhotographSplit
 from decaf.train.distillation.settings import DistilSettings
 from decaf.train.distillation.teacher import Teacher
 from decaf.train.feed import Batch
 from decaf.train.randomness import generator, shared_order
 from decaf.train.recipe import TrainSettings
-from decaf.train.trainer import guessing_loss
+from decaf.train.step import guessing_loss
 
 __all__ = ["SoftTargets", "distillation_loss"]
 
@@ -35,14 +35,14 @@ class SoftTargets:
     split : PhotographSplit
         The images that are trained on.
     photographs : Photographs
-        Which these are of.
+        The data set that they are of.
     settings : DistilSettings
     training : TrainSettings
     teacher : Teacher
     processes : int
-        That share a batch.
+        Number of processes that share a batch.
     answers : sequence of Answers
-        Those that are kept, for each view. Without views the teacher answers in every step.
+        The answers that are kept, for each view. Without views the teacher answers in every step.
     """
 
     split: PhotographSplit
@@ -148,7 +148,7 @@ class SoftTargets:
         indices : ndarray of int64, shape (n,)
             Its images.
         rows : slice
-            Which rows of the global batch it has.
+            The rows of the global batch that it has.
         seen : Tensor of uint8, shape (n, side, side, 3), optional
             The views as the teacher takes them, where it is to answer.
 
@@ -197,7 +197,7 @@ class SoftTargets:
 
 @dataclass(frozen=True, eq=False)
 class _Pairs:
-    """How images 0 and 1, 2 and 3, … of a batch are mixed.
+    """The way in which images 0 and 1, 2 and 3, … of a batch are mixed.
 
     Parameters
     ----------

@@ -20,9 +20,9 @@ from decaf.storage import ShardDirectory, temporary_path, whole_file
 from decaf.storage.hdf5 import HDF5Output, hdf5_output, text_array, write_text_attribute
 from decaf.train.pack import schema
 from decaf.train.pack.reader import Pack
-from decaf.train.pack.rows import PackRows
+from decaf.train.pack.schema import TableDigests
 from decaf.train.pack.statistics import PixelSums, Statistics
-from decaf.train.pack.tables import TableDigests
+from decaf.train.pack.stored_images import PackRows
 
 __all__ = ["PackHead", "need_room", "write_pack"]
 

@@ -23,10 +23,9 @@ from decaf.runtime.settings import ComputeSettings, Part, settings_from
 from decaf.storage import Entry, ShardDirectory, ShardedFile, check_output_path, differences, fill
 from decaf.storage.unfinished import UNKNOWN_CONTENT, changed_image
 from decaf.train.pack.assemble import PackHead, need_room, write_pack
-from decaf.train.pack.pixels import PackSettings
 from decaf.train.pack.reader import Pack
-from decaf.train.pack.rows import PackRows
 from decaf.train.pack.sources import Source, find_source, pack_entries
+from decaf.train.pack.stored_images import PackRows, PackSettings
 from decaf.train.pack.stream import bad_image, stream_rows
 from decaf.version import __version__
 

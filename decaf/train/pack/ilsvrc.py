@@ -155,7 +155,7 @@ def read_val(path: str, devkit: Devkit, class_ids: Sequence[str]) -> ImageList:
     path : str
     devkit : Devkit
     class_ids : sequence of str
-        Those of the training images.
+        Classes of the training images.
 
     Raises
     ------

@@ -19,8 +19,7 @@ from decaf.images.status import STATUS_NAMES
 from decaf.storage.hdf5 import decode_text
 from decaf.storage.hdf5_checks import open_hdf5
 from decaf.train.pack import schema
-from decaf.train.pack.guard import PackContents, check_pack
-from decaf.train.pack.tables import table_digest
+from decaf.train.pack.schema import PackContents, check_pack, table_digest
 
 __all__ = ["Pack", "PackSplit", "SourceTable"]
 

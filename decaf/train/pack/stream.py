@@ -18,9 +18,8 @@ from decaf.errors import ImageError, Stopped
 from decaf.images import ImageList, ImageRef
 from decaf.images.status import Outcome
 from decaf.images.workers.pool import Job, Pool
-from decaf.train.pack.pixels import PackSettings, Stored, may_keep, own_jpeg, store
-from decaf.train.pack.rows import PackRows
 from decaf.train.pack.statistics import moments_of
+from decaf.train.pack.stored_images import PackRows, PackSettings, Stored, may_keep, own_jpeg, store
 
 __all__ = ["bad_image", "stream_rows"]
 

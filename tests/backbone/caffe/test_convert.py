@@ -318,7 +318,7 @@ def test_files_of_another_kind(caffe, write, tmp_path):
     net = caffe.net().write()
     with pytest.raises(WeightsError, match=r"tells no mean; give its mean file \(imagenet_mean"):
         read_caffemodel(write(net))
-    with pytest.raises(WeightsError, match="a mean colour is three numbers"):
+    with pytest.raises(WeightsError, match="`mean` must be a file, or three numbers"):
         read_caffemodel(write(net), mean=(1.0, 2.0))
     with pytest.raises(WeightsError, match="mean must be 3 finite numbers"):
         read_caffemodel(write(net), mean=(1.0, 2.0, float("nan")))

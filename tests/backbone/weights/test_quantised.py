@@ -139,7 +139,7 @@ def test_few_distinct_numbers_are_kept_nearly_exactly():
 def test_what_cannot_be_quantised():
     with pytest.raises(SettingError, match=r"int8 is for weight matrices, got shape \(4,\)"):
         quantise(torch.zeros(4), "int8")
-    with pytest.raises(SettingError, match=r"encoding must be one of int8, codebook3.*got 'int4'"):
+    with pytest.raises(SettingError, match=r"`encoding` must be one of int8.*got 'int4'"):
         quantise(torch.zeros(4, 4), "int4")
 
 

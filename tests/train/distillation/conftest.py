@@ -10,9 +10,9 @@ import pytest
 
 import colours
 from decaf.images.spec import PreprocessSpec
-from decaf.train.distillation.card import TeacherCard
 from decaf.train.distillation.distil import distil
 from decaf.train.distillation.settings import DistilSettings
+from decaf.train.distillation.teacher import TeacherCard
 from decaf.train.presets import preset
 from decaf.train.recipe import TrainSettings
 from decaf.train.training_run import SavingSettings, TrainResult

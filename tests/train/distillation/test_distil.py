@@ -18,11 +18,10 @@ from PIL import Image
 from colours import NAMES, Colours
 from decaf.backbone.weights.load import load_weights
 from decaf.errors import InputError, OutputError, ResumeError, SettingError, Stopped
-from decaf.train.distillation import answers
-from decaf.train.distillation.card import TeacherCard
+from decaf.train.distillation import answer_cache
 from decaf.train.distillation.photographs import Photographs
 from decaf.train.distillation.settings import DistilSettings
-from decaf.train.distillation.teacher import ModuleTeacher
+from decaf.train.distillation.teacher import ModuleTeacher, TeacherCard
 from decaf.train.log import read_log
 from decaf.train.pack.build import make_pack
 from decaf.train.pack.reader import Pack
@@ -173,7 +172,7 @@ def test_answers_are_to_images_as_they_are_stored(
 def test_shards_keep_no_file_open(
     teach: Teach, pack_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(answers, "SHARD_IMAGES", 2)
+    monkeypatch.setattr(answer_cache, "SHARD_IMAGES", 2)
     process, opened = psutil.Process(), []
 
     def look(*_: object) -> None:
@@ -270,7 +269,7 @@ def test_a_disk_too_small_for_the_answers_is_told_with_the_figure(
     teach: Teach, pack_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(answers.shutil, "disk_usage", lambda _: usage._replace(free=1000))
+    monkeypatch.setattr(answer_cache.shutil, "disk_usage", lambda _: usage._replace(free=1000))
     with pytest.raises(
         OutputError, match=r"answers to 2 views of 64 images take 0.00 GB, and the disk has 0.0"
     ):

@@ -17,10 +17,9 @@ from torch import Tensor
 from colours import Colours
 from decaf.errors import SettingError
 from decaf.train.augment import fixed_views
-from decaf.train.distillation.card import TeacherCard
 from decaf.train.distillation.settings import DistilSettings
 from decaf.train.distillation.soft_targets import SoftTargets, distillation_loss
-from decaf.train.distillation.teacher import ModuleTeacher
+from decaf.train.distillation.teacher import ModuleTeacher, TeacherCard
 from decaf.train.feed import Batch
 from decaf.train.presets import preset
 from decaf.train.randomness import shared_order

@@ -17,8 +17,7 @@ from colours import Colours
 from decaf.backbone.export.models import export_model
 from decaf.backbone.model import load_backbone
 from decaf.errors import SettingError, WeightsError
-from decaf.train.distillation.card import TeacherCard
-from decaf.train.distillation.teacher import ModuleTeacher, load_teacher
+from decaf.train.distillation.teacher import ModuleTeacher, TeacherCard, load_teacher
 
 
 def write_onnx(path: Path, side: int, outputs: Sequence[str] = ("answers",)) -> Path:

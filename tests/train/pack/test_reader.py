@@ -24,8 +24,8 @@ from decaf.errors import PackError, SettingError
 from decaf.images import collect
 from decaf.storage.hdf5 import write_text_attribute
 from decaf.train.pack import reader, schema
-from decaf.train.pack.guard import PackContents
 from decaf.train.pack.reader import Pack
+from decaf.train.pack.schema import PackContents
 
 Change = Callable[[h5py.File], None]
 GOLDEN = Path(__file__).parent / "golden" / "pack-1.h5"

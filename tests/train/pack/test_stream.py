@@ -16,9 +16,9 @@ from decaf.images.listing import archives
 from decaf.images.status import Outcome
 from decaf.images.workers.pool import InlinePool, Job
 from decaf.train.pack import stream
-from decaf.train.pack.pixels import PackSettings
 from decaf.train.pack.sources import find_source
 from decaf.train.pack.statistics import moments_of
+from decaf.train.pack.stored_images import PackSettings
 from decaf.train.pack.stream import stream_rows
 
 SETTINGS = PackSettings(size=24)

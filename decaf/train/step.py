@@ -13,29 +13,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from decaf.backbone.spec import ArchSpec, parameter_shapes
-from decaf.backbone.steps import layer_shape
+from decaf.backbone.spec import ArchSpec
 from decaf.errors import ResumeError
 from decaf.runtime.processes import World
 from decaf.train.feed import Batch
-from decaf.train.network import TrainedAlexNet
 from decaf.train.randomness import dropout_mask
 from decaf.train.recipe import LEARNED, TrainSettings
 from decaf.train.schedule import Schedule
+from decaf.train.trainable_network import TrainedAlexNet
 
-__all__ = ["MEMORY_SHARE", "Trainer", "guessing_loss", "step_memory"]
+__all__ = ["Trainer", "guessing_loss"]
 
 Loss = Callable[[Tensor, Batch], Tensor]
 # Classes below which the loss of a guess says little: a single batch of two classes may do worse.
 FEW = 10
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-
-# The share of free memory that a step may take on a CPU, where the system kills instead of
-# refusing: the rest is left to others, and to what the estimate does not see.
-MEMORY_SHARE = 0.8
-# What stays of a layer's value until the backward pass and beside it: the value before and after
-# the activation, their gradients, and the reordered copies that convolutions make.
-COPIES = 6
 
 
 def guessing_loss(classes: int) -> float:
@@ -60,7 +52,7 @@ class Trainer:
     world : World
     steps_per_epoch : int
     class_weight : Tensor of float32, shape (classes,), optional
-        What the losses of each class are multiplied by.
+        Factors of the losses of each class.
     loss : callable, optional
         From logits and batch to what is minimised, in place of the cross-entropy with the labels.
 
@@ -156,7 +148,7 @@ class Trainer:
         Parameters
         ----------
         epochs : float
-            That it had before.
+            Epochs that it had before.
         """
         text = f"has {self.settings.epochs:g} epochs now, it had {epochs:g}"
         if self.schedule.finished:
@@ -431,24 +423,3 @@ def _optimizer(network: nn.Module, settings: TrainSettings) -> torch.optim.Optim
         nesterov=settings.nesterov,
         fused=True,
     )
-
-
-def step_memory(spec: ArchSpec, settings: TrainSettings) -> int:
-    """Estimate the bytes of a step: parameters with all that belongs to them, and the batch.
-
-    Parameters
-    ----------
-    spec : ArchSpec
-        Spec of the network that is trained.
-    settings : TrainSettings
-        Whose optimiser, precision and batch size count.
-    """
-    parameters = sum(math.prod(shape) for shape in parameter_shapes(spec).values())
-    # Values and gradients, the optimiser's moments, the average, the best so far.
-    copies = 2 + 1 + (settings.optimizer == "adamw") + (settings.average > 0) + settings.keep_best
-    width = 4 if settings.precision == "fp32" else 2
-    layers = [f"conv{n}" for n in range(1, 6)] + ["pool1", "pool2", "pool5", "fc6", "fc7"]
-    values = sum(math.prod(layer_shape(spec, layer)) for layer in layers)
-    image = COPIES * width * (values + 3 * spec.input_size**2)
-    casts = 0 if width == 4 else parameters * width
-    return parameters * 4 * copies + casts + settings.batch_size * image

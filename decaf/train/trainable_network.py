@@ -203,7 +203,7 @@ def _without_bias(module: nn.Module, x: Tensor) -> Tensor:
 
 
 def _pool_before_activation(steps: Sequence[Step]) -> tuple[Step, ...]:
-    """Pool, then rectify: the same numbers, since both activations are monotone, and less work."""
+    """Pool, then activate: the same numbers, since activations are monotone, for less work."""
     ordered = list(steps)
     for i in range(len(ordered) - 1):
         if ordered[i].kind == "act" and ordered[i + 1].kind == "pool":

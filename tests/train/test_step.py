@@ -14,7 +14,7 @@ from decaf.errors import ResumeError
 from decaf.runtime.processes import World
 from decaf.train.feed import Batch
 from decaf.train.recipe import TrainSettings
-from decaf.train.trainer import Trainer
+from decaf.train.step import Trainer
 
 pytestmark = pytest.mark.usefixtures("tiny")
 Make = Callable[..., TrainSettings]
