@@ -30,39 +30,60 @@ if TYPE_CHECKING:
     from decaf.backbone.summary import summarise
     from decaf.backbone.weights.importing import import_weights
     from decaf.classify.classifier import Classifier, Prediction, load_classifier
-    from decaf.classify.fit import Fitted, fit
+    from decaf.classify.fit import FitSettings, Fitted, fit
     from decaf.description import describe
+    from decaf.evaluate.class_names import MatchSettings
     from decaf.evaluate.classification import evaluate_network
     from decaf.evaluate.report import Evaluation
     from decaf.features.extract import extract
+    from decaf.features.settings import NetworkSettings
     from decaf.features.store.export import export_features
     from decaf.features.store.file import FeatureFile, open_features
     from decaf.features.transformer import FeatureExtractor
     from decaf.features.verify import verify
     from decaf.finetuning.estimator import FineTuneClassifier
     from decaf.finetuning.fine_tune import finetune
+    from decaf.finetuning.settings import FinetuneSettings
+    from decaf.images.listing.settings import ListingSettings
+    from decaf.runtime.settings import ComputeSettings
     from decaf.train.distillation.distil import distil
+    from decaf.train.distillation.settings import DistilSettings
+    from decaf.train.distillation.teacher import TeacherSettings
     from decaf.train.pack.build import make_pack
+    from decaf.train.pack.stored_images import PackSettings
+    from decaf.train.recipe import TrainSettings
+    from decaf.train.training_run import SavingSettings
 
 __all__ = [
     "Backbone",
     "Classifier",
+    "ComputeSettings",
     "DecafError",
+    "DistilSettings",
     "Evaluation",
     "FeatureExtractor",
     "FeatureFile",
     "FeatureFileError",
     "FineTuneClassifier",
+    "FinetuneSettings",
+    "FitSettings",
     "Fitted",
     "HeadError",
     "ImageError",
     "InputError",
+    "ListingSettings",
+    "MatchSettings",
+    "NetworkSettings",
     "OutputError",
     "PackError",
+    "PackSettings",
     "Prediction",
     "ResumeError",
+    "SavingSettings",
     "SettingError",
     "Stopped",
+    "TeacherSettings",
+    "TrainSettings",
     "WeightsError",
     "__version__",
     "describe",
@@ -87,12 +108,23 @@ __getattr__, __dir__ = lazy_names(
     {
         "Backbone": "decaf.backbone.model",
         "Classifier": "decaf.classify.classifier",
+        "ComputeSettings": "decaf.runtime.settings",
+        "DistilSettings": "decaf.train.distillation.settings",
         "Evaluation": "decaf.evaluate.report",
         "FeatureExtractor": "decaf.features.transformer",
         "FeatureFile": "decaf.features.store.file",
         "FineTuneClassifier": "decaf.finetuning.estimator",
+        "FinetuneSettings": "decaf.finetuning.settings",
+        "FitSettings": "decaf.classify.fit",
         "Fitted": "decaf.classify.fit",
+        "ListingSettings": "decaf.images.listing.settings",
+        "MatchSettings": "decaf.evaluate.class_names",
+        "NetworkSettings": "decaf.features.settings",
+        "PackSettings": "decaf.train.pack.stored_images",
         "Prediction": "decaf.classify.classifier",
+        "SavingSettings": "decaf.train.training_run",
+        "TeacherSettings": "decaf.train.distillation.teacher",
+        "TrainSettings": "decaf.train.recipe",
         "describe": "decaf.description",
         "distil": "decaf.train.distillation.distil",
         "evaluate_network": "decaf.evaluate.classification",

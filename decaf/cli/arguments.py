@@ -5,22 +5,30 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Sequence
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
+
+from decaf.cli.exit_codes import Stop
+from decaf.cli.terminal import is_chief
+from decaf.runtime.settings import ComputeSettings
+
+if TYPE_CHECKING:
+    from decaf.features.settings import NetworkSettings
 
 __all__ = [
+    "add_crops",
     "add_device",
-    "add_forward_pass",
-    "add_groups",
-    "add_labels",
-    "add_layout",
-    "add_min_images",
-    "add_on_error",
+    "add_listing",
+    "add_network",
     "add_preprocess",
     "add_report",
+    "add_run",
     "add_saving",
     "add_settings",
     "add_workers",
+    "compute_of",
     "in_flags",
+    "network_of",
     "preprocess_of",
     "setting_values",
 ]
@@ -72,8 +80,8 @@ def _as_flag(action: argparse.Action, value: str | None) -> str:
     return name if value is None or action.nargs == 0 else f"{name} {value.strip(_QUOTES)}"
 
 
-def add_forward_pass(parser: argparse.ArgumentParser, *, precision: str | None = "fp32") -> None:
-    """Add how the network is computed: ``--precision``, with its default, and ``--batch-size``.
+def add_network(parser: argparse.ArgumentParser, *, precision: str | None = "fp32") -> None:
+    """Add how images are prepared and the network is computed: the flags from preprocessing on.
 
     Parameters
     ----------
@@ -81,6 +89,7 @@ def add_forward_pass(parser: argparse.ArgumentParser, *, precision: str | None =
     precision : str, optional
         The default that the parser gives.
     """
+    add_preprocess(parser)
     parser.add_argument(
         "--precision",
         default=precision,
@@ -90,6 +99,25 @@ def add_forward_pass(parser: argparse.ArgumentParser, *, precision: str | None =
     )
     parser.add_argument(
         "-b", "--batch-size", type=int, metavar="N", help="images a forward pass (default: auto)"
+    )
+    add_workers(parser)
+    add_device(parser)
+
+
+def add_crops(parser: argparse.ArgumentParser, default: str | None) -> None:
+    """Add ``--crops``.
+
+    Parameters
+    ----------
+    parser : argparse.ArgumentParser
+    default : str or None
+        What the parser gives where the flag is not there.
+    """
+    parser.add_argument(
+        "--crops",
+        default=default,
+        choices=("center", "ten", "ten-max", "ten-stack"),
+        help="centre crop (default), or ten crops: their mean, their maximum, or all ten",
     )
 
 
@@ -158,14 +186,30 @@ def add_workers(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_labels(parser: argparse.ArgumentParser | argparse._ArgumentGroup, none: str = "") -> None:
-    """Add ``--labels``.
+def add_listing(
+    parser: argparse.ArgumentParser | argparse._ArgumentGroup,
+    *,
+    bad: str,
+    groups: str | None = None,
+    min_images: bool = False,
+    none: str = "",
+    val_labels: bool = False,
+) -> None:
+    """Add how images are listed: their labels, splits and groups, and what is done with bad ones.
 
     Parameters
     ----------
     parser : argparse.ArgumentParser or argument group
+    bad : str
+        What is done with a bad image that is recorded, in the help.
+    groups : str, optional
+        What groups are for, in the help; by default there is no such flag.
+    min_images : bool
+        Whether classes with few images can be left out.
     none : str
-        The end of the help where none is a choice, else nothing.
+        The end of the help of ``--labels`` where none is a choice, else nothing.
+    val_labels : bool
+        Whether the labels of validation images can be given apart.
     """
     parser.add_argument(
         "--labels",
@@ -175,15 +219,13 @@ def add_labels(parser: argparse.ArgumentParser | argparse._ArgumentGroup, none: 
         f"file with a label a line, or a table with path and label (FILE:PATH,LABEL names its "
         f"columns); an empty cell is no label{none}",
     )
-
-
-def add_layout(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
-    """Add ``--layout``, how folders called as splits are taken.
-
-    Parameters
-    ----------
-    parser : argparse.ArgumentParser or argument group
-    """
+    if val_labels:
+        parser.add_argument(
+            "--val-labels",
+            default="folder",
+            metavar="FILE",
+            help="the same for VAL, where it is a list",
+        )
     parser.add_argument(
         "--layout",
         default="auto",
@@ -191,56 +233,28 @@ def add_layout(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> Non
         help="whether folders called train, val or test are splits, with the classes in them, or "
         "classes themselves (default: auto, by what lies in them and beside them)",
     )
-
-
-def add_groups(parser: argparse.ArgumentParser | argparse._ArgumentGroup, use: str) -> None:
-    """Add ``--groups``, which images belong together.
-
-    Parameters
-    ----------
-    parser : argparse.ArgumentParser or argument group
-    use : str
-        What the groups are for, in the help.
-    """
-    parser.add_argument(
-        "--groups",
-        metavar="FILE:COLUMN|path:REGEX|folder|time:60s",
-        help=f"images that belong together (an animal, a burst, a site), {use}: by the column of a "
-        "table, by the first group of a regular expression on the path, by the folder that they "
-        "lie in (folder:2, the one above), or by capture times that follow within a span",
-    )
-
-
-def add_min_images(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
-    """Add ``--min-images``.
-
-    Parameters
-    ----------
-    parser : argparse.ArgumentParser or argument group
-    """
-    parser.add_argument(
-        "--min-images",
-        type=int,
-        metavar="N",
-        help="leave out classes with fewer training images, and say so (default: those with fewer "
-        "than are needed: two where some are held out, else one)",
-    )
-
-
-def add_on_error(parser: argparse.ArgumentParser | argparse._ArgumentGroup, otherwise: str) -> None:
-    """Add ``--on-error``.
-
-    Parameters
-    ----------
-    parser : argparse.ArgumentParser or argument group
-    otherwise : str
-        What is done with a bad image that is recorded, in the help.
-    """
+    if groups is not None:
+        parser.add_argument(
+            "--groups",
+            metavar="FILE:COLUMN|path:REGEX|folder|time:60s",
+            help=f"images that belong together (an animal, a burst, a site), {groups}: by the "
+            "column of a table, by the first group of a regular expression on the path, by the "
+            "folder that they lie in (folder:2, the one above), or by capture times that follow "
+            "within a span",
+        )
+    if min_images:
+        parser.add_argument(
+            "--min-images",
+            type=int,
+            metavar="N",
+            help="leave out classes with fewer training images, and say so (default: those with "
+            "fewer than are needed: two where some are held out, else one)",
+        )
     parser.add_argument(
         "--on-error",
         default="record",
         choices=("raise", "record"),
-        help=f"at an image that cannot be read: stop, or {otherwise} and go on (default)",
+        help=f"at an image that cannot be read: stop, or {bad} and go on (default)",
     )
 
 
@@ -267,6 +281,22 @@ def add_report(parser: argparse.ArgumentParser, what: str) -> None:
     """
     parser.add_argument("--json", action="store_true", help=f"print the {what} as JSON")
     parser.add_argument("-q", "--quiet", action="store_true", help="show no progress")
+
+
+def add_run(parser: argparse.ArgumentParser) -> None:
+    """Add how a training run is gone on with, and where it computes.
+
+    Parameters
+    ----------
+    parser : argparse.ArgumentParser
+    """
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on from the last checkpoint, with the same settings; --epochs may be more",
+    )
+    add_device(parser)
+    parser.add_argument("-j", "--workers", type=int, metavar="N", help="decoding threads")
 
 
 def add_saving(parser: argparse.ArgumentParser) -> None:
@@ -325,17 +355,52 @@ def add_settings(group: Any, settings: type, leave_out: Sequence[str] = ()) -> N
 def setting_values(
     args: argparse.Namespace, settings: type, leave_out: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """Return the values of the flags; None where one was not given.
+    """Return the fields of a settings class that a command has flags for, and that were given.
 
     Parameters
     ----------
     args : argparse.Namespace
-    settings, leave_out
-        As they were for `add_settings`.
+    settings : type
+        A dataclass.
+    leave_out : sequence of str
+        Fields whose flags mean something else.
     """
-    names = [name for name in get_type_hints(settings) if name not in leave_out]
-    values = {name: getattr(args, name) for name in names}
-    return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+    names = [field.name for field in fields(settings) if field.name not in leave_out]
+    values = {name: getattr(args, name, None) for name in names}
+    return {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in values.items()
+        if value is not None
+    }
+
+
+def network_of(args: argparse.Namespace, leave_out: Sequence[str] = ()) -> NetworkSettings:
+    """Return how the network is run, by the flags of a command.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+    leave_out : sequence of str
+        Fields whose flags mean something else.
+    """
+    from decaf.features.settings import NetworkSettings
+
+    values = setting_values(args, NetworkSettings, leave_out)
+    return NetworkSettings(preprocess=preprocess_of(args), **values)
+
+
+def compute_of(args: argparse.Namespace, stop: Stop) -> ComputeSettings:
+    """Return how the work of a command is done.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+    stop : Stop
+        Ends it.
+    """
+    progress = not args.quiet and is_chief()
+    values = setting_values(args, ComputeSettings)
+    return ComputeSettings(progress=progress, stop=stop.event, **values)
 
 
 def _field_texts(docstring: str) -> dict[str, str]:

@@ -5,9 +5,16 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from decaf.cli.arguments import add_device, add_report, add_saving, add_settings, setting_values
+from decaf.cli.arguments import (
+    add_report,
+    add_run,
+    add_saving,
+    add_settings,
+    compute_of,
+    setting_values,
+)
 from decaf.cli.exit_codes import stopped_by_signals
-from decaf.cli.terminal import is_chief, print_training
+from decaf.cli.terminal import print_training
 
 if TYPE_CHECKING:
     from decaf.train.validate import Validation
@@ -77,13 +84,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--cache", metavar="DIR", help="for packs and answers (default: RUN.cache)")
     parser.add_argument("--init-from", metavar="WEIGHTS", help="weights to start from")
-    parser.add_argument(
-        "--resume",
-        action="store_true",
-        help="go on from the last checkpoint, with the same settings; --epochs may be more",
-    )
-    add_device(parser)
-    parser.add_argument("-j", "--workers", type=int, metavar="N", help="decoding threads")
+    add_run(parser)
     add_settings(parser.add_argument_group("the teaching"), DistilSettings)
     add_settings(
         parser.add_argument_group("the training", "by default as in the preset 'distil'"),
@@ -103,36 +104,23 @@ def run(args: argparse.Namespace) -> int:
     """
     import decaf
     from decaf.runtime.memory import keep_freed_memory
-    from decaf.train.distillation.settings import DistilSettings
     from decaf.train.presets import preset
-    from decaf.train.recipe import TrainSettings
-    from decaf.train.training_run import SavingSettings
 
     keep_freed_memory()
-    settings = preset("distil", **setting_values(args, TrainSettings, _OTHERWISE))
-    taught = {k: v for k, v in setting_values(args, DistilSettings).items() if v is not None}
+    values = setting_values(args, decaf.TrainSettings, _OTHERWISE)
     with stopped_by_signals("stopping after this step") as stop:
         result = decaf.distil(
             args.photographs,
             args.teacher,
             args.out,
-            settings,
-            DistilSettings(**taught),
+            preset("distil", **values),
+            decaf.DistilSettings(**setting_values(args, decaf.DistilSettings)),
             shares=args.shares,
-            card=args.card,
-            engine=args.engine,
-            teacher_precision=args.teacher_precision,
             cache=args.cache,
             init_from=args.init_from,
-            resume=args.resume,
-            device=args.device,
-            workers=args.workers,
-            saving=SavingSettings(
-                args.checkpoint_minutes, args.checkpoint_steps, args.keep, args.log_every
-            ),
-            tensorboard=args.tensorboard,
-            progress=not args.quiet and is_chief(),
-            stop=stop.event,
+            loading=decaf.TeacherSettings(**setting_values(args, decaf.TeacherSettings)),
+            saving=decaf.SavingSettings(**setting_values(args, decaf.SavingSettings)),
+            compute=compute_of(args, stop),
         )
     print_training(result, _agreement, as_json=args.json)
     return 0

@@ -8,15 +8,12 @@ from typing import TYPE_CHECKING
 
 from decaf.backbone.weights import DEFAULT_WEIGHTS
 from decaf.cli.arguments import (
-    add_device,
-    add_forward_pass,
-    add_labels,
-    add_layout,
-    add_on_error,
-    add_preprocess,
+    add_listing,
+    add_network,
     add_report,
-    add_workers,
-    preprocess_of,
+    compute_of,
+    network_of,
+    setting_values,
 )
 from decaf.cli.exit_codes import stopped_by_signals
 from decaf.cli.terminal import printable, show
@@ -70,9 +67,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         choices=("train", "val", "test"),
         help="split of DATA, where it has several (default: val, else test)",
     )
-    add_labels(parser)
-    add_layout(parser)
-    add_on_error(parser, "leave it out")
+    add_listing(parser, bad="leave it out")
     parser.add_argument(
         "--match",
         default="identity",
@@ -86,10 +81,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="leave out images of classes that a network does not know",
     )
     parser.add_argument("--per-class", action="store_true", help="show the figures of each class")
-    add_preprocess(parser)
-    add_forward_pass(parser)
-    add_workers(parser)
-    add_device(parser)
+    add_network(parser)
     parser.add_argument("-o", "--out", metavar="REPORT.json", help="write the report as JSON")
     parser.add_argument("--overwrite", action="store_true", help="replace REPORT.json")
     add_report(parser, "report")
@@ -110,22 +102,13 @@ def run(args: argparse.Namespace) -> int:
         evaluation = decaf.evaluate_network(
             args.weights,
             args.data,
-            out=args.out,
-            crops=args.crops,
             split=args.split,
-            labels=args.labels,
-            layout=args.layout,
-            on_error=args.on_error,
-            preprocess=preprocess_of(args),
-            match=args.match,
-            ignore_unknown=args.ignore_unknown,
-            precision=args.precision,
-            device=args.device,
-            batch_size=args.batch_size,
-            workers=args.workers,
+            out=args.out,
             overwrite=args.overwrite,
-            progress=not args.quiet,
-            stop=stop.event,
+            listing=decaf.ListingSettings(**setting_values(args, decaf.ListingSettings)),
+            matching=decaf.MatchSettings(**setting_values(args, decaf.MatchSettings)),
+            network=network_of(args, leave_out=("weights",)),
+            compute=compute_of(args, stop),
         )
     if args.json:
         print(json.dumps(evaluation.to_dict(), indent=2))

@@ -7,15 +7,10 @@ from typing import Any
 
 from decaf.backbone.weights import DEFAULT_WEIGHTS
 from decaf.cli.arguments import (
-    add_device,
-    add_forward_pass,
-    add_groups,
-    add_labels,
-    add_layout,
-    add_on_error,
-    add_preprocess,
+    add_crops,
+    add_listing,
+    add_network,
     add_report,
-    add_workers,
     preprocess_of,
 )
 from decaf.cli.exit_codes import stopped_by_signals
@@ -66,26 +61,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=DEFAULT_WEIGHTS,
         help=f"imagenet, random:SEED, {DEFAULT_WEIGHTS} (default), or a weights file",
     )
-    parser.add_argument(
-        "--crops",
-        default="center",
-        choices=("center", "ten", "ten-max", "ten-stack"),
-        help="centre crop (default), or ten crops: their mean, their maximum, or all ten",
-    )
+    add_crops(parser, "center")
     parser.add_argument(
         "--dtype",
         default="float32",
         choices=("float32", "float16"),
         help="how rows are stored (default: float32)",
     )
-    add_preprocess(parser)
-    add_forward_pass(parser)
-    add_workers(parser)
-    add_device(parser)
-    add_on_error(parser, "keep its row as NaN")
-    add_labels(parser, "; or none")
-    add_layout(parser)
-    add_groups(parser, "kept as a column of F.h5")
+    add_network(parser)
+    add_listing(
+        parser, bad="keep its row as NaN", groups="kept as a column of F.h5", none="; or none"
+    )
     parser.add_argument(
         "--overwrite",
         action="store_true",

@@ -11,15 +11,12 @@ from typing import Any
 from decaf.backbone.weights import DEFAULT_WEIGHTS
 from decaf.cli.arguments import (
     add_device,
-    add_groups,
-    add_labels,
-    add_layout,
-    add_min_images,
-    add_on_error,
+    add_listing,
     add_preprocess,
     add_report,
     add_settings,
-    preprocess_of,
+    compute_of,
+    network_of,
     setting_values,
 )
 from decaf.cli.exit_codes import stopped_by_signals
@@ -78,17 +75,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="share of each class that is drawn for validation, where there are no such images "
         "(default: 0.2)",
     )
-    add_labels(images)
-    images.add_argument(
-        "--val-labels",
-        default="folder",
-        metavar="FILE",
-        help="the same for VAL, where it is a list",
+    add_listing(
+        images,
+        bad="leave it out",
+        groups="never in training and validation both",
+        min_images=True,
+        val_labels=True,
     )
-    add_layout(images)
-    add_groups(images, "never in training and validation both")
-    add_min_images(images)
-    add_on_error(images, "leave it out")
     images.add_argument(
         "-j", "--workers", type=int, metavar="N", help="decoding threads (default: one a core)"
     )
@@ -127,38 +120,23 @@ def run(args: argparse.Namespace) -> int:
     args : argparse.Namespace
     """
     import decaf
-    from decaf.finetuning.settings import FinetuneSettings
     from decaf.runtime.memory import keep_freed_memory
 
     keep_freed_memory()
     chief = is_chief()
-    given = {k: v for k, v in setting_values(args, FinetuneSettings).items() if v is not None}
-    settings = FinetuneSettings(**given)
     with stopped_by_signals("stopping after this step") as stop:
         result = decaf.finetune(
             args.train,
             args.val,
             out=args.out,
-            weights=args.weights,
-            preprocess=preprocess_of(args),
-            settings=settings,
-            labels=args.labels,
-            val_labels=args.val_labels,
-            val_fraction=args.val_fraction,
-            layout=args.layout,
-            groups=args.groups,
-            min_images=args.min_images,
             save_head=args.save_head,
-            resume=args.resume,
             overwrite=args.overwrite,
             keep=args.keep,
-            on_error=args.on_error,
-            device=args.device,
-            workers=args.workers,
-            checkpoint_minutes=args.checkpoint_minutes,
-            checkpoint_steps=args.checkpoint_steps,
-            progress=not args.quiet and chief,
-            stop=stop.event,
+            settings=decaf.FinetuneSettings(**setting_values(args, decaf.FinetuneSettings)),
+            listing=decaf.ListingSettings(**setting_values(args, decaf.ListingSettings)),
+            network=network_of(args, leave_out=("precision", "batch_size")),
+            saving=decaf.SavingSettings(**setting_values(args, decaf.SavingSettings, ("keep",))),
+            compute=compute_of(args, stop),
         )
     if chief:
         plain = result.to_dict()

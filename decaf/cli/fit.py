@@ -6,17 +6,13 @@ import argparse
 
 from decaf.backbone.weights import DEFAULT_WEIGHTS
 from decaf.cli.arguments import (
-    add_device,
-    add_forward_pass,
-    add_groups,
-    add_labels,
-    add_layout,
-    add_min_images,
-    add_on_error,
-    add_preprocess,
+    add_crops,
+    add_listing,
+    add_network,
     add_report,
-    add_workers,
-    preprocess_of,
+    compute_of,
+    network_of,
+    setting_values,
 )
 from decaf.cli.exit_codes import stopped_by_signals
 from decaf.cli.terminal import show
@@ -112,28 +108,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="SHARE",
         help="share of the images kept for the test (default: 0.2; 0: no test)",
     )
-    add_min_images(parser)
     parser.add_argument(
         "--seed", type=int, default=0, metavar="N", help="seed of all random draws (default: 0)"
     )
-    add_labels(parser)
-    add_layout(parser)
-    add_groups(parser, "never on both sides of a split")
-    add_on_error(parser, "leave it out")
-    parser.add_argument(
-        "--crops",
-        choices=("center", "ten", "ten-max", "ten-stack"),
-        help="centre crop (default), or ten crops: their mean, their maximum, or all ten",
+    add_listing(
+        parser, bad="leave it out", groups="never on both sides of a split", min_images=True
     )
+    add_crops(parser, None)
     parser.add_argument(
         "--keep-features",
         metavar="F.h5",
         help="keep the features in this file; they are used where it is there",
     )
-    add_preprocess(parser)
-    add_forward_pass(parser, precision=None)
-    add_workers(parser)
-    add_device(parser)
+    add_network(parser, precision=None)
     parser.add_argument(
         "--overwrite",
         action="store_true",
@@ -158,30 +145,12 @@ def run(args: argparse.Namespace) -> int:
         fitted = decaf.fit(
             args.source,
             out=args.out,
-            head=args.head,
-            layer=args.layer,
-            weights=args.weights,
-            C=args.C,
-            dropout=args.dropout,
-            scale=args.scale,
-            class_weight=args.class_weight,
-            held_out=args.held_out,
-            min_images=args.min_images,
-            labels=args.labels,
-            layout=args.layout,
-            groups=args.groups,
-            on_error=args.on_error,
             keep_features=args.keep_features,
-            preprocess=preprocess_of(args),
-            crops=args.crops,
-            precision=args.precision,
-            seed=args.seed,
-            device=args.device,
-            batch_size=args.batch_size,
-            workers=args.workers,
-            progress=not args.quiet,
             overwrite=args.overwrite,
-            stop=stop.event,
+            settings=decaf.FitSettings(**setting_values(args, decaf.FitSettings)),
+            listing=decaf.ListingSettings(**setting_values(args, decaf.ListingSettings)),
+            network=network_of(args),
+            compute=compute_of(args, stop),
         )
     report = fitted.report
     if args.json:

@@ -6,13 +6,11 @@ import argparse
 from typing import Any
 
 from decaf.cli.arguments import (
-    add_groups,
-    add_labels,
-    add_layout,
-    add_min_images,
-    add_on_error,
+    add_listing,
     add_report,
     add_workers,
+    compute_of,
+    setting_values,
 )
 from decaf.cli.exit_codes import stopped_by_signals
 from decaf.cli.terminal import byte_size, printable, show
@@ -68,10 +66,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seed", type=int, default=0, metavar="S", help="seed of that draw (default: 0)"
     )
-    add_labels(parser)
-    add_layout(parser)
-    add_groups(parser, "never divided by --split-val")
-    add_min_images(parser)
+    add_listing(parser, bad="leave it out", groups="never divided by --split-val", min_images=True)
     parser.add_argument(
         "--size",
         type=int,
@@ -95,7 +90,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--quality", type=int, default=92, metavar="Q", help="quality of the JPEGs (default: 92)"
     )
     add_workers(parser)
-    add_on_error(parser, "leave it out")
     parser.add_argument(
         "--overwrite", action="store_true", help="replace PACK where it differs from this run"
     )
@@ -124,19 +118,10 @@ def run(args: argparse.Namespace) -> int:
             devkit=args.devkit,
             split_val=args.split_val,
             seed=args.seed,
-            labels=args.labels,
-            layout=args.layout,
-            groups=args.groups,
-            min_images=args.min_images,
-            size=args.size,
-            encoding=args.encoding,
-            quality=args.quality,
-            resize=args.resize,
-            workers=args.workers,
-            on_error=args.on_error,
             overwrite=args.overwrite,
-            progress=not args.quiet,
-            stop=stop.event,
+            settings=decaf.PackSettings(**setting_values(args, decaf.PackSettings)),
+            listing=decaf.ListingSettings(**setting_values(args, decaf.ListingSettings)),
+            compute=compute_of(args, stop),
         )
     with pack:
         info = pack.info()

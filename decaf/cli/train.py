@@ -5,9 +5,16 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from decaf.cli.arguments import add_device, add_report, add_saving, add_settings, setting_values
+from decaf.cli.arguments import (
+    add_report,
+    add_run,
+    add_saving,
+    add_settings,
+    compute_of,
+    setting_values,
+)
 from decaf.cli.exit_codes import stopped_by_signals
-from decaf.cli.terminal import is_chief, print_training
+from decaf.cli.terminal import print_training
 
 if TYPE_CHECKING:
     from decaf.train.validate import Validation
@@ -53,13 +60,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="WEIGHTS",
         help="weights to start from; fc8 begins anew where the classes are others",
     )
-    parser.add_argument(
-        "--resume",
-        action="store_true",
-        help="go on from the last checkpoint, with the same settings; --epochs may be more",
-    )
-    add_device(parser)
-    parser.add_argument("-j", "--workers", type=int, metavar="N", help="decoding threads")
+    add_run(parser)
     add_settings(
         parser.add_argument_group("settings", "by default those of the preset"),
         TrainSettings,
@@ -76,30 +77,22 @@ def run(args: argparse.Namespace) -> int:
     ----------
     args : argparse.Namespace
     """
+    import decaf
     from decaf.runtime.memory import keep_freed_memory
     from decaf.train.presets import preset
-    from decaf.train.recipe import TrainSettings
     from decaf.train.train_network import train
 
     keep_freed_memory()
-    settings = preset(args.preset, **setting_values(args, TrainSettings, _OTHERWISE))
+    values = setting_values(args, decaf.TrainSettings, _OTHERWISE)
     with stopped_by_signals("stopping after this step") as stop:
         result = train(
             args.pack,
             args.out,
-            settings,
+            preset(args.preset, **values),
             val=args.val,
             init_from=args.init_from,
-            resume=args.resume,
-            device=args.device,
-            workers=args.workers,
-            checkpoint_minutes=args.checkpoint_minutes,
-            checkpoint_steps=args.checkpoint_steps,
-            keep=args.keep,
-            log_every=args.log_every,
-            tensorboard=args.tensorboard,
-            progress=not args.quiet and is_chief(),
-            stop=stop.event,
+            saving=decaf.SavingSettings(**setting_values(args, decaf.SavingSettings)),
+            compute=compute_of(args, stop),
         )
     print_training(result, _errors, as_json=args.json)
     return 0
