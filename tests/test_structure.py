@@ -41,6 +41,8 @@ FRONTIERS = {
     # In finetuning for its estimator, which scikit-learn's tools take.
     "sklearn": {"heads", "adapt", "classify", "evaluate", "features", "finetuning"},
 }
+MOST_PARAMETERS = 12
+CONTRACT = ("decaf.features.extract", "extract")  # the design writes its parameters out
 NAMELESS = {"util", "utils", "helper", "helpers", "common", "misc", "tools", "base", "core"}
 
 
@@ -166,6 +168,22 @@ def test_what_is_public_says_what_it_is() -> None:
     for name, tree in TREES.items():
         wrong += [f"{name}.{n.name}" for n in public(tree) if not ast.get_docstring(n)]
     assert not wrong, "no docstring: " + ", ".join(wrong)
+
+
+def test_functions_have_few_parameters() -> None:
+    """More than a reader keeps in mind are settings: an object, made once and passed whole."""
+    wrong = []
+    for name, tree in TREES.items():
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.FunctionDef) or (name, node.name) == CONTRACT:
+                continue
+            given = node.args
+            count = sum(map(len, (given.posonlyargs, given.args, given.kwonlyargs)))
+            count += (given.vararg is not None) + (given.kwarg is not None)
+            count -= [each.arg for each in given.args[:1]] in (["self"], ["cls"])
+            if count > MOST_PARAMETERS:
+                wrong.append(f"{name}:{node.lineno}: {node.name} has {count} parameters")
+    assert not wrong, "\n".join(wrong)
 
 
 @pytest.mark.slow

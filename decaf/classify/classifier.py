@@ -19,7 +19,7 @@ from decaf.classify.locate_weights import (
 )
 from decaf.errors import HeadError, SettingError, Stopped
 from decaf.features.extraction import Extraction
-from decaf.features.settings import RunSettings, check_settings
+from decaf.features.settings import RunSettings
 from decaf.features.store.file import FeatureFile
 from decaf.heads.calibration import head_scores, softmax
 from decaf.heads.identity import FeatureIdentity
@@ -32,6 +32,7 @@ from decaf.images.listing.recognise import is_kind, not_wanted, recognise
 from decaf.images.status import STATUS_NAMES
 from decaf.images.workers.decoders import warm_decoders
 from decaf.runtime.progress import progress_for
+from decaf.runtime.settings import refuse, whole_number
 
 if TYPE_CHECKING:
     from decaf.backbone.engine import Engine
@@ -315,7 +316,10 @@ class Classifier:
         progress: bool | Callable[[int, int], Any] | None,
         stop: threading.Event | None,
     ) -> Iterator[Prediction]:
-        check_settings("record", batch_size, workers)
+        refuse(
+            whole_number("batch_size", batch_size, 1, optional=True)
+            + whole_number("workers", workers, optional=True)
+        )
         listed = collect(images, labels="none")
         warm_decoders(listed, workers)
         from decaf.backbone.engine import Engine

@@ -33,7 +33,14 @@ from decaf.heads.identity import FeatureIdentity
 from decaf.heads.saved import SavedHead, save_head
 from decaf.heads.scaling import SCALES
 from decaf.images import ListingSettings
-from decaf.runtime.settings import ComputeSettings, Part, settings_from
+from decaf.runtime.settings import (
+    ComputeSettings,
+    Part,
+    one_of,
+    refuse,
+    settings_from,
+    whole_number,
+)
 
 __all__ = ["HEADS", "FitSettings", "Fitted", "fit"]
 
@@ -95,27 +102,19 @@ class FitSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        wrong = []
-        if self.head not in HEADS:
-            wrong.append(f"`head` {self.head!r} is not one of {', '.join(HEADS)}")
+        wrong = one_of("head", self.head, HEADS)
         if not isinstance(self.layer, str):
             wrong.append(f"`layer` {self.layer!r}: must be 'auto' or the name of a layer")
         if self.C != "cv" and not (_is_number(self.C) and 0 < float(self.C) < np.inf):
             wrong.append(f"`C` {self.C!r}: must be 'cv' or a number above 0")
         if not (_is_number(self.dropout) and 0 <= self.dropout < 1):
             wrong.append(f"`dropout` {self.dropout!r}: must be from 0 to below 1")
-        if self.scale not in SCALES:
-            wrong.append(f"`scale` {self.scale!r} is not one of {', '.join(SCALES)}")
+        wrong += one_of("scale", self.scale, SCALES)
         if isinstance(self.class_weight, str) and self.class_weight != "balanced":
             wrong.append(f"`class_weight` {self.class_weight!r}: must be 'balanced' or a dict")
         if not (_is_number(self.held_out) and 0 <= self.held_out < 1):
             wrong.append(f"`held_out` {self.held_out!r}: must be from 0 (no test) to below 1")
-        if isinstance(self.seed, bool) or not (
-            isinstance(self.seed, int) and 0 <= self.seed < 2**32
-        ):
-            wrong.append(f"`seed` {self.seed!r}: must be a whole number from 0 to {2**32 - 1}")
-        if wrong:
-            raise SettingError("; ".join(wrong))
+        refuse(wrong + whole_number("seed", self.seed, most=2**32 - 1))
 
     def estimator(self, class_names: tuple[str, ...], device: str) -> Any:
         """Make an estimator that searches for C, be it among one value: the search tells more.
@@ -352,9 +351,7 @@ def fit(
 def _listing(given: ListingSettings | None, changes: dict[str, Any]) -> ListingSettings:
     """Return how the images are listed; a class of one image can be fitted to, and not tested."""
     listing = replace(given or ListingSettings(), **changes)
-    least = listing.min_images
-    if least is not None and least < MIN_IMAGES:
-        raise SettingError(f"`min_images` {least!r}: must be a whole number from {MIN_IMAGES} on")
+    refuse(whole_number("min_images", listing.min_images, MIN_IMAGES, optional=True))
     return listing
 
 

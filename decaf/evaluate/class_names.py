@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from decaf.errors import InputError, SettingError, WeightsError
+from decaf.errors import InputError, WeightsError
+from decaf.runtime.settings import one_of, refuse
 
 __all__ = ["MATCHES", "Alignment", "ClassList", "MatchSettings", "align", "class_list"]
 
@@ -49,8 +50,7 @@ class MatchSettings:
     ignore_unknown: bool = False
 
     def __post_init__(self) -> None:
-        if self.match not in MATCHES:
-            raise SettingError(f"`match` {self.match!r} is not one of {', '.join(MATCHES)}")
+        refuse(one_of("match", self.match, MATCHES))
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from decaf.images import ListingSettings
 from decaf.images.status import STATUS_NAMES, BadImage
 from decaf.images.workers.decoders import warm_decoders
 from decaf.runtime.progress import progress_for
-from decaf.runtime.settings import ComputeSettings, Part, settings_from
+from decaf.runtime.settings import ComputeSettings, Part, one_of, refuse, settings_from
 from decaf.version import __version__
 
 if TYPE_CHECKING:
@@ -179,8 +179,7 @@ def evaluate_network(
 def _network(given: NetworkSettings | None, changes: dict[str, Any]) -> NetworkSettings:
     """Return how the networks are run: of ten crops the predictions have a mean, and no maximum."""
     network = replace(given or NetworkSettings(), **changes)
-    if network.crops not in (None, *CROPS):
-        raise SettingError(f"`crops` {network.crops!r} is not one of {', '.join(CROPS)}")
+    refuse(one_of("crops", network.crops, CROPS, optional=True))
     return network
 
 

@@ -14,12 +14,13 @@ import numpy as np
 from decaf.backbone.weights import DEFAULT_WEIGHTS
 from decaf.errors import SettingError
 from decaf.features.extraction import Extraction
-from decaf.features.settings import RunSettings, check_settings
+from decaf.features.settings import NetworkSettings, RunSettings
 from decaf.features.write import write_features
-from decaf.images import collect
+from decaf.images import ListingSettings, collect
 from decaf.images.status import STATUS_NAMES
 from decaf.images.workers.decoders import warm_decoders
 from decaf.runtime.cores import local_rank
+from decaf.runtime.settings import ComputeSettings
 from decaf.storage import check_output_path
 
 if TYPE_CHECKING:
@@ -153,35 +154,36 @@ def extract(
         precision=precision,
         dtype=dtype,
     )
-    check_settings(on_error, batch_size, workers)
+    network = NetworkSettings(weights, preprocess, crops, precision, batch_size)
+    compute = ComputeSettings(device, workers, progress, stop)
+    listing = ListingSettings(labels, layout, groups, on_error=on_error)
     path = None if out is None else Path(os.fsdecode(out))
     if path is not None:
         check_output_path(path, "f.h5")
-    image_list = collect(images, labels=labels, layout=layout, groups=groups)
-    warm_decoders(image_list, workers)
-    backbone = _backbone(weights, settings, preprocess)
+    image_list = collect(
+        images, labels=listing.labels, layout=listing.layout, groups=listing.groups
+    )
+    warm_decoders(image_list, compute.workers)
+    backbone = _backbone(network, settings)
     from decaf.runtime.device import choose_device
 
-    raise_bad = on_error == "raise"
+    raise_bad = listing.on_error == "raise"
     with Extraction(
         image_list,
         backbone,
         settings,
-        device=choose_device(device, local_rank=local_rank()),
-        workers=workers,
-        batch_size=batch_size,
+        device=choose_device(compute.device, local_rank=local_rank()),
+        workers=compute.workers,
+        batch_size=network.batch_size,
         in_one_go=path is None,
     ) as extraction:
         if path is not None:
             return write_features(
-                path,
-                extraction,
-                overwrite=overwrite,
-                raise_bad=raise_bad,
-                progress=progress,
-                stop=stop,
+                path, extraction, compute, overwrite=overwrite, raise_bad=raise_bad
             )
-        rows = extraction.all_rows(progress=progress, stop=stop, raise_bad=raise_bad)
+        rows = extraction.all_rows(
+            progress=compute.progress, stop=compute.stop, raise_bad=raise_bad
+        )
     warn_of_bad(rows.status, stacklevel=2)
     return rows.features if several else rows.features[settings.layers[0]]
 
@@ -193,13 +195,14 @@ def _layer_names(layer: Any) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _backbone(weights: Any, settings: RunSettings, preprocess: Any) -> Backbone:
+def _backbone(network: NetworkSettings, settings: RunSettings) -> Backbone:
     from decaf.backbone.model import Backbone, load_backbone
     from decaf.backbone.steps import resolve_layers
 
+    weights = network.weights
     backbone = weights if isinstance(weights, Backbone) else load_backbone(weights)
     resolve_layers(backbone.spec, settings.layers)
-    return backbone.with_preprocess(preprocess)
+    return backbone.with_preprocess(network.preprocess)
 
 
 def warn_of_bad(status: np.ndarray, stacklevel: int) -> None:

@@ -6,15 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from decaf.errors import SettingError
 from decaf.images.crops import CROPS
-from decaf.images.status import ON_ERROR
+from decaf.runtime.settings import one_of, refuse, whole_number
 
 if TYPE_CHECKING:
     from decaf.backbone.model import Backbone
     from decaf.images.spec import PreprocessSpec
 
-__all__ = ["DTYPES", "PRECISIONS", "NetworkSettings", "RunSettings", "check_settings"]
+__all__ = ["DTYPES", "PRECISIONS", "NetworkSettings", "RunSettings"]
 
 PRECISIONS = ("fp32", "bf16")
 DTYPES = ("float32", "float16")
@@ -51,16 +50,13 @@ class NetworkSettings:
     batch_size: int | None = None
 
     def __post_init__(self) -> None:
-        wrong = []
-        if self.crops not in (None, *CROPS):
-            wrong.append(f"`crops` {self.crops!r} is not one of {', '.join(CROPS)}")
-        if self.precision not in (None, *PRECISIONS):
-            wrong.append(f"`precision` {self.precision!r} is not one of {', '.join(PRECISIONS)}")
-        size = self.batch_size
-        if size is not None and not (isinstance(size, int) and size >= 1):
-            wrong.append(f"`batch_size` {size!r}: must be a whole number from 1 on")
-        if wrong:
-            raise SettingError("; ".join(wrong))
+        refuse(
+            [
+                *one_of("crops", self.crops, CROPS, optional=True),
+                *one_of("precision", self.precision, PRECISIONS, optional=True),
+                *whole_number("batch_size", self.batch_size, 1, optional=True),
+            ]
+        )
 
 
 @dataclass(frozen=True)
@@ -90,14 +86,9 @@ class RunSettings:
             wrong.append("no layer asked for")
         if len(set(self.layers)) != len(self.layers):
             wrong.append(f"a layer is named twice in {', '.join(self.layers)}")
-        if self.crops not in CROPS:
-            wrong.append(f"`crops` {self.crops!r} is not one of {', '.join(CROPS)}")
-        if self.precision not in PRECISIONS:
-            wrong.append(f"`precision` {self.precision!r} is not one of {', '.join(PRECISIONS)}")
-        if self.dtype not in DTYPES:
-            wrong.append(f"`dtype` {self.dtype!r} is not one of {', '.join(DTYPES)}")
-        if wrong:
-            raise SettingError("; ".join(wrong))
+        wrong += one_of("crops", self.crops, CROPS)
+        wrong += one_of("precision", self.precision, PRECISIONS)
+        refuse(wrong + one_of("dtype", self.dtype, DTYPES))
 
     def record(self, backbone: Backbone) -> dict[str, Any]:
         """Return the ``run`` attribute of the feature file, whose hash is its fingerprint.
@@ -120,22 +111,3 @@ class RunSettings:
             "dtype": self.dtype,
             "versions": {"torch": torch.__version__, **decoder_versions()},
         }
-
-
-def check_settings(on_error: Any, batch_size: Any, workers: Any) -> None:
-    """Refuse what does not say how an extraction is to go.
-
-    Parameters
-    ----------
-    on_error, batch_size, workers
-        As `decaf.extract` has them.
-
-    Raises
-    ------
-    SettingError
-    """
-    if on_error not in ON_ERROR:
-        raise SettingError(f"`on_error` {on_error!r} is not one of {', '.join(ON_ERROR)}")
-    for name, number, least in (("batch_size", batch_size, 1), ("workers", workers, 0)):
-        if number is not None and (not isinstance(number, int) or number < least):
-            raise SettingError(f"`{name}` {number!r}: must be a whole number from {least} on")

@@ -15,8 +15,10 @@ from decaf.backbone.weights import DEFAULT_WEIGHTS
 from decaf.errors import InputError, SettingError
 from decaf.features.extract import warn_of_bad
 from decaf.features.row_cache import rows_of
-from decaf.features.settings import RunSettings, check_settings
+from decaf.features.settings import RunSettings
 from decaf.images import collect
+from decaf.images.status import ON_ERROR
+from decaf.runtime.settings import one_of, refuse, whole_number
 
 if TYPE_CHECKING:
     from decaf.backbone.model import Backbone
@@ -194,11 +196,14 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     def _settings(self) -> RunSettings:
         """Check what was asked for, as `decaf.extract` does."""
-        check_settings(self.on_error, self.batch_size, self.workers)
-        if not isinstance(self.cache_bytes, int) or self.cache_bytes < 0:
-            raise SettingError(
-                f"`cache_bytes` {self.cache_bytes!r}: must be a whole number from 0 on"
-            )
+        refuse(
+            [
+                *one_of("on_error", self.on_error, ON_ERROR),
+                *whole_number("batch_size", self.batch_size, 1, optional=True),
+                *whole_number("workers", self.workers, optional=True),
+                *whole_number("cache_bytes", self.cache_bytes),
+            ]
+        )
         return RunSettings(self._layers(), self.crops, self.precision)
 
     def _layers(self) -> tuple[str, ...]:

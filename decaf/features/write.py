@@ -23,6 +23,7 @@ from decaf.version import __version__
 if TYPE_CHECKING:
     from decaf.features.extraction import Extraction
     from decaf.images import ImageList
+    from decaf.runtime.settings import ComputeSettings
 
 __all__ = ["write_features"]
 
@@ -37,11 +38,10 @@ GO_ON = "finished rows are kept: run the same command again to go on"
 def write_features(
     path: Path,
     extraction: Extraction,
+    compute: ComputeSettings,
     *,
     overwrite: bool,
     raise_bad: bool,
-    progress: bool | Callable[[int, int], Any] | None,
-    stop: threading.Event | None,
 ) -> FeatureFile:
     """Compute what is missing of a feature file, write it, and open it.
 
@@ -51,26 +51,27 @@ def write_features(
         The feature file.
     extraction : Extraction
         What computes its rows.
+    compute : ComputeSettings
     overwrite : bool
         Replace a file, or the shards of a run, that differ from what is asked for now.
     raise_bad : bool
         Raise at the first bad image.
-    progress, stop
-        As `decaf.extract` has them.
 
     Raises
     ------
     Stopped
-        Where `stop` was set before the last row was begun.
+        Where its `stop` was set before the last row was begun.
     ResumeError, OutputError, ImageError
         As `decaf.extract` says.
     """
     from decaf.runtime.processes import world_of_run  # loads torch
 
-    output = _FeatureOutput(path, extraction, overwrite=overwrite, raise_bad=raise_bad, stop=stop)
+    output = _FeatureOutput(
+        path, extraction, overwrite=overwrite, raise_bad=raise_bad, stop=compute.stop
+    )
     # What the processes say to each other is said by CPUs, wherever the network is.
     with world_of_run("cpu", go_on=GO_ON) as world:
-        fill(output, world, progress)
+        fill(output, world, compute.progress)
     return FeatureFile(path)
 
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 import difflib
 import inspect
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, replace
 from typing import Any, Generic, TypeVar, overload
 
 from decaf.errors import SettingError
 
-__all__ = ["ComputeSettings", "Part", "settings_from"]
+__all__ = ["ComputeSettings", "Part", "one_of", "refuse", "settings_from", "whole_number"]
 
 S = TypeVar("S")
 A = TypeVar("A")
@@ -23,6 +23,62 @@ B = TypeVar("B")
 C = TypeVar("C")
 D = TypeVar("D")
 E = TypeVar("E")
+
+
+def one_of(name: str, value: Any, allowed: Sequence[str], *, optional: bool = False) -> list[str]:
+    """Say that a value is none of those that there are; an empty list where it is one.
+
+    Parameters
+    ----------
+    name : str
+        The argument.
+    value : object
+    allowed : sequence of str
+    optional : bool
+        Whether it may be None.
+    """
+    if value in allowed or (optional and value is None):
+        return []
+    return [f"`{name}` {value!r} is not one of {', '.join(allowed)}"]
+
+
+def whole_number(
+    name: str, value: Any, least: int = 0, most: int | None = None, *, optional: bool = False
+) -> list[str]:
+    """Say that a value is no whole number, or out of its bounds; an empty list where it is right.
+
+    Parameters
+    ----------
+    name : str
+        The argument.
+    value : object
+    least : int
+    most : int, optional
+    optional : bool
+        Whether it may be None.
+    """
+    if optional and value is None:
+        return []
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if whole and least <= value and (most is None or value <= most):
+        return []
+    bounds = f"from {least} on" if most is None else f"from {least} to {most}"
+    return [f"`{name}` {value!r}: must be a whole number {bounds}"]
+
+
+def refuse(problems: Sequence[str]) -> None:
+    """Tell all that is wrong with settings in one error; do nothing where nothing is.
+
+    Parameters
+    ----------
+    problems : sequence of str
+
+    Raises
+    ------
+    SettingError
+    """
+    if problems:
+        raise SettingError("; ".join(problems))
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,8 +108,7 @@ class ComputeSettings:
     stop: threading.Event | None = None
 
     def __post_init__(self) -> None:
-        if self.workers is not None and not (isinstance(self.workers, int) and self.workers >= 0):
-            raise SettingError(f"`workers` {self.workers!r}: must be a whole number from 0 on")
+        refuse(whole_number("workers", self.workers, optional=True))
 
     @property
     def stopped(self) -> bool:
@@ -209,8 +264,7 @@ def settings_from(
             except SettingError as error:
                 problems = [str(error)]
         wrong += problems
-    if wrong:
-        raise SettingError("; ".join(wrong))
+    refuse(wrong)
     return tuple(made)
 
 

@@ -130,13 +130,14 @@ def test_arguments_become_settings(
         seen.append((args, options))
         raise OSError("enough")
 
-    monkeypatch.setattr("decaf.finetuning.fine_tune.finetune", finetune)
+    monkeypatch.setattr("decaf.finetune", finetune)
     given = ["--val", "there", "--freeze", "conv3", "--lr-by-layer", "fc8=3,conv1=0", "--start",
              "new", "--crop-area", "0.5", "1", "--class-weights", "balanced", "--no-mirror",
              "--keep", "--head-epochs", "2"]  # fmt: skip
     assert main(["finetune", str(photos), "-o", str(tmp_path / "m.safetensors"), *given]) == 2
     ((train, val), options) = seen[0]
-    assert (train, val, options["keep"], options["resume"]) == (str(photos), "there", True, False)
+    assert (train, val, options["keep"]) == (str(photos), "there", True)
+    assert not options["saving"].resume
     expected = FinetuneSettings(
         freeze="conv3", lr_by_layer="fc8=3,conv1=0", start="new", crop_area=(0.5, 1.0),
         class_weights="balanced", mirror=False, head_epochs=2.0,

@@ -10,7 +10,14 @@ import numpy as np
 import pytest
 
 from decaf.errors import SettingError
-from decaf.runtime.settings import ComputeSettings, Part, settings_from
+from decaf.runtime.settings import (
+    ComputeSettings,
+    Part,
+    one_of,
+    refuse,
+    settings_from,
+    whole_number,
+)
 
 
 @dataclass(frozen=True)
@@ -114,3 +121,19 @@ def test_a_call_is_asked_to_end() -> None:
     assert not ComputeSettings().stopped
     stop.set()
     assert compute.stopped
+
+
+def test_values_out_of_their_bounds_are_told() -> None:
+    assert one_of("crops", "ten", ("center", "ten")) == []
+    assert one_of("crops", None, ("center", "ten"), optional=True) == []
+    assert one_of("crops", None, ("a", "b")) == ["`crops` None is not one of a, b"]
+    assert whole_number("seed", 0) == whole_number("seed", None, optional=True) == []
+    assert whole_number("quality", 100, 1, 100) == []
+    for value in (-1, 1.0, True, "1", None):
+        assert whole_number("seed", value) == [
+            f"`seed` {value!r}: must be a whole number from 0 on"
+        ]
+    assert whole_number("q", 101, 1, 100) == ["`q` 101: must be a whole number from 1 to 100"]
+    refuse([])
+    with pytest.raises(SettingError, match="^a; b$"):
+        refuse(["a", "b"])

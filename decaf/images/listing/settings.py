@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from decaf.errors import SettingError
 from decaf.images.listing.class_folders import LAYOUTS
 from decaf.images.status import ON_ERROR
+from decaf.runtime.settings import one_of, refuse, whole_number
 
 __all__ = ["ListingSettings"]
 
@@ -51,17 +51,13 @@ class ListingSettings:
     val_fraction: float | None = None
 
     def __post_init__(self) -> None:
-        wrong = []
-        if self.layout not in LAYOUTS:
-            wrong.append(f"`layout` {self.layout!r} is not one of {', '.join(LAYOUTS)}")
-        least = self.min_images
-        if least is not None and not (isinstance(least, int) and least >= 0):
-            wrong.append(f"`min_images` {least!r}: must be a whole number from 0 on")
-        if self.on_error not in ON_ERROR:
-            wrong.append(f"`on_error` {self.on_error!r} is not one of {', '.join(ON_ERROR)}")
+        wrong = [
+            *one_of("layout", self.layout, LAYOUTS),
+            *whole_number("min_images", self.min_images, optional=True),
+            *one_of("on_error", self.on_error, ON_ERROR),
+        ]
         share = self.val_fraction
         real = isinstance(share, (int, float)) and not isinstance(share, bool)
         if share is not None and not (real and 0 < share < 1):
             wrong.append(f"`val_fraction` {share!r}: must be between 0 and 1")
-        if wrong:
-            raise SettingError("; ".join(wrong))
+        refuse(wrong)

@@ -12,12 +12,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from decaf.errors import ImageError, SettingError
+from decaf.errors import ImageError
 from decaf.images import ImageRef
 from decaf.images.decoding.formats import sniff
 from decaf.images.decoding.native import jpeg_decoder
 from decaf.images.spec import MAX_SIDE, PreprocessSpec
 from decaf.images.status import Outcome, status_code
+from decaf.runtime.settings import one_of, refuse, whole_number
 from decaf.train.pack.schema import ENCODINGS, RESIZES
 from decaf.train.pack.statistics import PixelSums
 
@@ -51,17 +52,14 @@ class PackSettings:
     resize: str = "shorter-side"
 
     def __post_init__(self) -> None:
-        wrong = []
-        if type(self.side) is not int or not 1 <= self.side <= MAX_SIDE:
-            wrong.append(f"`size` {self.size!r}: must be a whole number from 1 to {MAX_SIDE}")
-        if self.encoding not in ENCODINGS:
-            wrong.append(f"`encoding` {self.encoding!r} is not one of {', '.join(ENCODINGS)}")
-        if type(self.quality) is not int or not 1 <= self.quality <= 100:
-            wrong.append(f"`quality` {self.quality!r}: must be a whole number from 1 to 100")
-        if self.resize not in RESIZES:
-            wrong.append(f"`resize` {self.resize!r} is not one of {', '.join(RESIZES)}")
-        if wrong:
-            raise SettingError("; ".join(wrong))
+        refuse(
+            [
+                *whole_number("size", self.size, 1, MAX_SIDE, optional=True),
+                *one_of("encoding", self.encoding, ENCODINGS),
+                *whole_number("quality", self.quality, 1, 100),
+                *one_of("resize", self.resize, RESIZES),
+            ]
+        )
 
     @property
     def side(self) -> int:
