@@ -12,7 +12,6 @@ import json
 import logging
 import os
 import re
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from torch import Tensor
 
 from decaf.backbone.weights.state import state_sha256
 from decaf.errors import OutputError, ResumeError
+from decaf.runtime.disk import need_room
 from decaf.storage import RunFolder, disk_errors, whole_file
 from decaf.storage.atomic import SUFFIX, remove_leftover
 from decaf.storage.tensors import write_tensors
@@ -302,12 +302,9 @@ class TrainingFolder(RunFolder):
     def _check_room(self, needed: int) -> None:
         """See that the checkpoints will fit, before hours go by."""
         needed -= sum(p.stat().st_size for p in self.checkpoints.paths())
-        free = shutil.disk_usage(self.path).free
-        if free < needed:
-            raise OutputError(
-                f"{self.path}: the run needs {needed / 1e6:.0f} MB for checkpoints and weights, "
-                f"and the disk has {free / 1e6:.0f} MB; make room, or keep fewer with `keep`"
-            )
+        need_room(
+            self.path, needed, "checkpoints and weights take", "or keep fewer of them with `keep`"
+        )
 
 
 def _is_unfinished(name: str) -> bool:

@@ -135,5 +135,5 @@ def test_values_out_of_their_bounds_are_told() -> None:
         ]
     assert whole_number("q", 101, 1, 100) == ["`q` 101: must be a whole number from 1 to 100"]
     refuse([])
-    with pytest.raises(SettingError, match="^a; b$"):
+    with pytest.raises(SettingError, match=r"^a; b$"):
         refuse(["a", "b"])

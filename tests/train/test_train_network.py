@@ -452,7 +452,7 @@ def test_not_enough_disk_is_told_beforehand(
 ) -> None:
     usage = shutil.disk_usage(tmp_path)._replace(free=10_000)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
-    with pytest.raises(OutputError, match=r"needs \d+ MB for checkpoints and weights, and the"):
+    with pytest.raises(OutputError, match=r"checkpoints and weights take 0\.\d+ GB, and the disk"):
         go(pack_path, tmp_path / "run", settings)
     monkeypatch.undo()
 

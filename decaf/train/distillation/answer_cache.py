@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -19,8 +18,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from decaf.errors import OutputError, ResumeError, Stopped
+from decaf.errors import ResumeError, Stopped
 from decaf.runtime.cores import cores_of_process
+from decaf.runtime.disk import need_room
 from decaf.runtime.processes import World
 from decaf.runtime.progress import progress_for
 from decaf.runtime.settings import ComputeSettings
@@ -30,7 +30,7 @@ from decaf.storage.unfinished import open_shards
 from decaf.train.distillation.teacher import Teacher
 from decaf.train.feed import ahead, decoding_threads
 
-__all__ = ["AnswerRows", "Answers", "Asked", "answer", "need_room"]
+__all__ = ["AnswerRows", "Answers", "Asked", "answer", "need_room_for_answers"]
 
 SHARD_IMAGES = 512
 # Images that are answered at a time.
@@ -229,7 +229,7 @@ def _mapped(path: Path) -> np.ndarray:
     return mapped
 
 
-def need_room(cache: Path, images: int, views: int, classes: int) -> None:
+def need_room_for_answers(cache: Path, images: int, views: int, classes: int) -> None:
     """Say before the work begins where the disk is too small for it.
 
     Parameters
@@ -247,14 +247,12 @@ def need_room(cache: Path, images: int, views: int, classes: int) -> None:
     """
     there = sum(path.stat().st_size for path in cache.glob("answers-*/*.shard"))
     needed = max(0, images * views * (classes * 2 + 64) - there)
-    place = next(folder for folder in (cache, *cache.parents) if folder.exists())
-    free = shutil.disk_usage(place).free
-    if free < needed * 1.02 + (1 << 20):
-        raise OutputError(
-            f"{cache}: the answers to {views} views of {images:,} images take {needed / 1e9:.2f} "
-            f"GB, and the disk has {free / 1e9:.2f} GB; make room, take fewer views, or none (0), "
-            "where the teacher answers in every step"
-        )
+    need_room(
+        cache,
+        round(needed * 1.02) + (1 << 20),
+        f"the answers to {views} views of {images:,} images take",
+        "take fewer views, or none (0), where the teacher answers in every step",
+    )
 
 
 def _compute(

@@ -21,7 +21,7 @@ from decaf.runtime.device import strict_float32
 from decaf.runtime.processes import World, world_of_run
 from decaf.runtime.settings import ComputeSettings, Part, settings_from
 from decaf.train.augment import cut, fixed_views
-from decaf.train.distillation.answer_cache import Asked, answer, need_room
+from decaf.train.distillation.answer_cache import Asked, answer, need_room_for_answers
 from decaf.train.distillation.photographs import Photographs, PhotographSplit, open_sources
 from decaf.train.distillation.settings import DistilSettings
 from decaf.train.distillation.soft_targets import SoftTargets
@@ -171,7 +171,7 @@ def distil(
             origin={"teacher": network.identity(), "distillation": distillation.to_dict()},
             targets=targets,
         )
-        need_room(place, len(train), distillation.views, len(network.card.class_names))
+        need_room_for_answers(place, len(train), distillation.views, len(network.card.class_names))
         stack.callback(run.close)
         run.begin()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 from decaf.errors import OutputError, PackError
 from decaf.images import ImageList
 from decaf.images.status import STATUS_NAMES
+from decaf.runtime.disk import need_room
 from decaf.storage import ShardDirectory, temporary_path, whole_file
 from decaf.storage.hdf5 import HDF5Output, hdf5_output, text_array, write_text_attribute
 from decaf.train.pack import schema
@@ -24,14 +24,13 @@ from decaf.train.pack.schema import TableDigests
 from decaf.train.pack.statistics import PixelSums, Statistics
 from decaf.train.pack.stored_images import PackRows
 
-__all__ = ["PackHead", "need_room", "write_pack"]
+__all__ = ["PackHead", "write_pack"]
 
 # What the tables of a file take at most: a few numbers and checksums a row, and its name.
 HEAD_BYTES = 1 << 20
 ROW_BYTES = 128
 MESSAGE_BYTES = 512
 BAD_BYTES = 2 * MESSAGE_BYTES
-GIB = 2**30
 
 
 @dataclass(frozen=True)
@@ -52,30 +51,6 @@ class PackHead:
     environment: dict[str, Any]
     decaf_version: str
     created: str
-
-
-def need_room(path: Path, size: int, kept: str) -> None:
-    """Refuse to begin what the disk has not the room for.
-
-    Parameters
-    ----------
-    path : Path
-        The file to be written.
-    size : int
-        Bytes that it takes.
-    kept : str
-        A clause that says what is safe.
-
-    Raises
-    ------
-    OutputError
-    """
-    free = shutil.disk_usage(path.parent).free
-    if size > free:
-        raise OutputError(
-            f"{path}: needs {size / GIB:.3g} GiB, and the disk has {free / GIB:.3g} GiB left; "
-            f"{kept}; make room, or give a smaller `size`, and run the command again"
-        )
 
 
 def write_pack(
@@ -105,7 +80,8 @@ def write_pack(
     count = len(head.images)
     size = index.data_bytes + 16 * head.run["size"] ** 2 + HEAD_BYTES
     size += count * (ROW_BYTES + longest) + int((index.status != 0).sum()) * BAD_BYTES
-    need_room(path, size, f"all {count} images are kept in {shards.path}")
+    kept = f"all {count} images are kept in {shards.path}"
+    need_room(path, size, "the pack takes", f"or give a smaller `size`, and run again: {kept}")
     with whole_file(path) as stream:
         content = _write(stream, path, head, index, shards, between)
         _check(temporary_path(path), content, between)

@@ -18,11 +18,12 @@ from decaf.images import ImageList, ListingSettings
 from decaf.images.status import STATUS_NAMES
 from decaf.images.workers.decoders import Decoders, warm_decoders
 from decaf.runtime.cores import available_cores
+from decaf.runtime.disk import need_room
 from decaf.runtime.processes import World
 from decaf.runtime.settings import ComputeSettings, Part, settings_from
 from decaf.storage import Entry, ShardDirectory, ShardedFile, check_output_path, differences, fill
 from decaf.storage.unfinished import UNKNOWN_CONTENT, changed_image
-from decaf.train.pack.assemble import PackHead, need_room, write_pack
+from decaf.train.pack.assemble import PackHead, write_pack
 from decaf.train.pack.reader import Pack
 from decaf.train.pack.sources import Source, find_source, pack_entries
 from decaf.train.pack.stored_images import PackRows, PackSettings
@@ -199,7 +200,8 @@ class _PackOutput(ShardedFile[PackRows]):
         # The shards, and then the pack beside them.
         each = self._settings.image_bytes // (1 if self._settings.encoding == "raw" else 2)
         kept = f"what was finished is kept in {self.shards_path}"
-        need_room(self.path, (left + len(self.images)) * each, kept)
+        remedy = f"or give a smaller `size`, and run again: {kept}"
+        need_room(self.path, (left + len(self.images)) * each, "the pack takes", remedy)
 
     def compute(
         self, ranges: list[tuple[int, int]], shards: ShardDirectory[PackRows]

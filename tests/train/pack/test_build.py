@@ -26,7 +26,7 @@ from decaf.images.decoding.decode import decode
 from decaf.images.preprocess import resized_crops
 from decaf.images.spec import PreprocessSpec
 from decaf.storage import resumable
-from decaf.train.pack import assemble, build
+from decaf.train.pack import build
 from decaf.train.pack.reader import Pack
 
 Make = Callable[..., Pack]
@@ -391,8 +391,10 @@ def test_a_disk_without_room_is_told_in_a_line(
             self.free = next(free)
 
     with monkeypatch.context() as full:
-        full.setattr(assemble.shutil, "disk_usage", lambda _path: Usage())
-        with pytest.raises(OutputError, match=r"needs .* GiB, and the disk has .* GiB left; ") as e:
+        full.setattr(shutil, "disk_usage", lambda _path: Usage())
+        with pytest.raises(
+            OutputError, match=r"the pack takes .* GB, and the disk has .* GB left; "
+        ) as e:
             make(shared_dataset, tmp_path / "p")
     assert ("all 14 images are kept" in str(e.value)) == (at == "assembly")
     assert [path.name for path in tmp_path.iterdir()] == ["p.parts"]

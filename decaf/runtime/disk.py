@@ -1,0 +1,38 @@
+"""The room on the disk, which is looked at before what takes hours is begun."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from decaf.errors import OutputError
+
+__all__ = ["need_room"]
+
+
+def need_room(path: Path, size: int, what: str, remedy: str) -> None:
+    """Refuse to begin what the disk has not the room for.
+
+    Parameters
+    ----------
+    path : Path
+        The file or folder to be written, which need not be there yet.
+    size : int
+        Bytes that are still to be written.
+    what : str
+        What takes them, with its verb, for the error.
+    remedy : str
+        What else than to make room can be done, for the error.
+
+    Raises
+    ------
+    OutputError
+        With both figures.
+    """
+    place = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    free = shutil.disk_usage(place).free
+    if size > free:
+        raise OutputError(
+            f"{path}: {what} {size / 1e9:.3g} GB, and the disk has {free / 1e9:.3g} GB left; make "
+            f"room, {remedy}"
+        )
