@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from decaf.backbone.spec import LRNSpec, PoolSpec, architecture
 from decaf.errors import SettingError
-from decaf.train.presets import PRESETS, preset
+from decaf.train.presets import PRESETS, preset, with_changes
 from decaf.train.recipe import TrainSettings
 
 
@@ -142,6 +142,17 @@ def test_mistakes_are_told(changes: dict[str, object], told: str) -> None:
 def test_all_mistakes_are_told_at_once() -> None:
     with pytest.raises(SettingError, match=r"`lr` must .*; `momentum` must .*; `lighting` must"):
         TrainSettings(lr=0, momentum=2, lighting=-1)
+
+
+def test_settings_are_changed_by_name() -> None:
+    assert with_changes(None, {}, "distil") == preset("distil")
+    assert with_changes(None, {"epochs": 0.5}, "modern") == preset("modern", epochs=0.5)
+    assert with_changes(None, {"preset": "small", "lr": 0.5}, "modern") == preset("small", lr=0.5)
+    assert with_changes(preset("small"), {"lr": 0.5}, "modern") == preset("small", lr=0.5)
+    with pytest.raises(SettingError, match="`preset` and `settings` are given: give one of the"):
+        with_changes(preset("small"), {"preset": "modern"}, "modern")
+    with pytest.raises(SettingError, match="`lr` must be above 0"):
+        with_changes(preset("small"), {"lr": -1.0}, "modern")
 
 
 def test_an_unknown_preset_is_told() -> None:
