@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from decaf.backbone.weights.importing import import_weights
     from decaf.classify.classifier import Classifier, Prediction, load_classifier
     from decaf.classify.fit import FitSettings, Fitted, fit
+    from decaf.classify.predictions import write_predictions
     from decaf.description import describe
     from decaf.evaluate.class_names import MatchSettings
     from decaf.evaluate.classification import evaluate_network
@@ -101,6 +102,7 @@ __all__ = [
     "open_features",
     "summarise",
     "verify",
+    "write_predictions",
 ]
 
 __getattr__, __dir__ = lazy_names(
@@ -140,5 +142,6 @@ __getattr__, __dir__ = lazy_names(
         "open_features": "decaf.features.store.file",
         "summarise": "decaf.backbone.summary",
         "verify": "decaf.features.verify",
+        "write_predictions": "decaf.classify.predictions",
     },
 )

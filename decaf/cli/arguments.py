@@ -201,13 +201,13 @@ def add_listing(
     ----------
     parser : argparse.ArgumentParser or argument group
     bad : str
-        What is done with a bad image that is recorded, in the help.
+        Treatment of a bad image that is recorded, for the help.
     groups : str, optional
-        What groups are for, in the help; by default there is no such flag.
+        Use of the groups, for the help; by default there is no such flag.
     min_images : bool
         Whether classes with few images can be left out.
     none : str
-        The end of the help of ``--labels`` where none is a choice, else nothing.
+        End of the help of ``--labels`` where none is a choice, else empty.
     val_labels : bool
         Whether the labels of validation images can be given apart.
     """
@@ -277,7 +277,7 @@ def add_report(parser: argparse.ArgumentParser, what: str) -> None:
     ----------
     parser : argparse.ArgumentParser
     what : str
-        What is printed as JSON, in the help.
+        Noun for the output that is printed as JSON, for the help.
     """
     parser.add_argument("--json", action="store_true", help=f"print the {what} as JSON")
     parser.add_argument("-q", "--quiet", action="store_true", help="show no progress")

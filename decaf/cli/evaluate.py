@@ -16,7 +16,8 @@ from decaf.cli.arguments import (
     setting_values,
 )
 from decaf.cli.exit_codes import stopped_by_signals
-from decaf.cli.terminal import printable, show
+from decaf.cli.terminal import show
+from decaf.runtime.wording import printable
 
 if TYPE_CHECKING:
     from decaf.evaluate.report import Evaluation
@@ -113,7 +114,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(evaluation.to_dict(), indent=2))
     else:
-        show("\n".join(_lines(evaluation, per_class=args.per_class)))
+        show(*_lines(evaluation, per_class=args.per_class))
     return 1 if evaluation.bad else 0
 
 
@@ -121,14 +122,13 @@ def _lines(evaluation: Evaluation, *, per_class: bool) -> Iterator[str]:
     where = " and ".join(str(source["path"]) for source in evaluation.data["sources"])
     if evaluation.data["split"]:
         where += f", {evaluation.data['split']}"
-    yield f"{printable(where)}: {evaluation.images} images of {len(evaluation.classes)} classes"
+    yield f"{where}: {evaluation.images} images of {len(evaluation.classes)} classes"
     yield f"  {'top-1 error':<22}{evaluation.top1_error:.2f} %"
     if evaluation.top5_error is not None:
         yield f"  {'top-5 error':<22}{evaluation.top5_error:.2f} %"
     yield f"  {'per-class accuracy':<22}{evaluation.mean_per_class_accuracy:.2f} % (mean)"
     for network in evaluation.networks:
-        name = printable(f"{network['name']} (SHA-256 {network['sha256']})")
-        yield f"  {'weights':<22}{name}"
+        yield f"  {'weights':<22}{network['name']} (SHA-256 {network['sha256']})"
     yield from _resize_lines(evaluation)
     for name in ("crops", "precision", "device"):
         yield f"  {name:<22}{evaluation.settings[name]}"
@@ -141,7 +141,7 @@ def _lines(evaluation: Evaluation, *, per_class: bool) -> Iterator[str]:
     if evaluation.bad:
         yield f"  {'could not be read':<22}{len(evaluation.bad)} images, which are not counted"
         for image in evaluation.bad[:SHOWN_BAD]:
-            yield f"    {printable(image.name)}: {printable(image.message)} ({image.status})"
+            yield f"    {image.name}: {image.message} ({image.status})"
         if len(evaluation.bad) > SHOWN_BAD:
             yield f"    … and {len(evaluation.bad) - SHOWN_BAD} more"
 
@@ -152,7 +152,7 @@ def _resize_lines(evaluation: Evaluation) -> Iterator[str]:
         packed = source.get("resize")
         others = [n["name"] for n in evaluation.networks if n["preprocess"]["resize"] != packed]
         if packed is not None and others:
-            names = printable(", ".join(others))
+            names = ", ".join(others)
             yield f"  {'squared by':<22}{packed} in the pack, by itself otherwise: {names}"
 
 
@@ -166,8 +166,7 @@ def _class_lines(evaluation: Evaluation) -> Iterator[str]:
             line += f"{100 * result.top1 / result.images:>7.2f} %"
             if result.top5 is not None:
                 line += f"{100 * result.top5 / result.images:>7.2f} %"
-        about = [printable(result.name)] if result.name != result.id else []
+        about = [result.name] if result.name != result.id else []
         if result.confused_with_name is not None:
-            other = printable(result.confused_with_name)
-            about.append(f"mistaken {result.confused} times for {other}")
+            about.append(f"mistaken {result.confused} times for {result.confused_with_name}")
         yield (line + "  " + "; ".join(about)).rstrip()

@@ -1,4 +1,4 @@
-"""How a command ends: its exit code, the line that says why, and signals that stop it.
+"""The end of a command: its exit code, the line that says why, and signals that stop it.
 
 0 done; 1 done, some images recorded as bad; 2 not done, and a line says why; 130 and 143 stopped
 by a signal. Where the reader of the output has gone (``decaf predict … | head``) nothing is left to
@@ -53,14 +53,14 @@ def reason_of(error: Exception, flags: set[str]) -> str | None:
     if isinstance(error, DecafError):
         return str(error)
     if _is_out_of_memory(error):
-        said = " ".join(str(error).split())[:200]
+        message = " ".join(str(error).split())[:200]
         smaller = " and ".join(f for f in ("--batch-size", "--workers") if f in flags)
         remedy = (
             "give the process more memory (2 GB, and 4 GB of addresses where `ulimit -v` is set)"
         )
         if not isinstance(error, ImportError) and smaller:
             remedy = f"make {smaller} smaller, or give the process more memory"
-        return f"memory ran out{f' ({said})' if said else ''}; {remedy}"
+        return f"memory ran out{f' ({message})' if message else ''}; {remedy}"
     if isinstance(error, OSError):
         reason = error.strerror or str(error) or type(error).__name__
         return reason if error.filename is None else f"{os.fsdecode(error.filename)}: {reason}"
@@ -70,9 +70,9 @@ def reason_of(error: Exception, flags: set[str]) -> str | None:
 def _is_out_of_memory(error: Exception) -> bool:
     if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
         return True
-    said = str(error).lower()
+    message = str(error).lower()
     kinds = (RuntimeError, ImportError)  # torch's own is a RuntimeError
-    return isinstance(error, kinds) and any(words in said for words in _NO_MEMORY)
+    return isinstance(error, kinds) and any(words in message for words in _NO_MEMORY)
 
 
 class Ended(Exception):

@@ -6,8 +6,9 @@ import argparse
 import json
 from pathlib import Path
 
-from decaf.cli.terminal import byte_size, counted, printable, show
+from decaf.cli.terminal import show
 from decaf.errors import SettingError
+from decaf.runtime.wording import byte_size, counted
 
 __all__ = ["HELP", "configure", "run"]
 
@@ -114,7 +115,7 @@ def _export_features(args: argparse.Namespace) -> int:
         print(json.dumps(report, indent=2))
     else:
         layers = "; ".join(f"{name}, {_times(shape)}" for name, shape in done.layers.items())
-        show(f"{layers} {done.dtype}: {', '.join(map(printable, files))}")
+        show(f"{layers} {done.dtype}: {', '.join(files)}")
         if done.bad:
             kept = "left out" if args.ok_only else "written as NaN (--ok-only leaves them out)"
             show(f"{counted(done.bad, 'row')} of images that could not be read: {kept}")
@@ -152,11 +153,11 @@ def _export_model(args: argparse.Namespace) -> int:
         return 0
     outputs = ", ".join(f"{layer} N × {_times(shape)}" for layer, shape in done.layers.items())
     show(
-        f"{printable(args.out)}: {printable(done.weights.name)}, {byte_size(done.bytes)}; "
+        f"{args.out}: {done.weights.name}, {byte_size(done.bytes)}; "
         f"images uint8 N × {side} × {side} × 3 to {outputs}"
     )
     if agreement is None:
-        print("not checked: ONNX Runtime is not installed (pip install 'decaf[onnx]')")
+        show("not checked: ONNX Runtime is not installed (pip install 'decaf[onnx]')")
     else:
         show(f"{agreement.program} agrees: largest relative error {agreement.worst:.1e}")
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from typing import Any
 
 from decaf.backbone.weights import DEFAULT_WEIGHTS
@@ -14,7 +15,7 @@ from decaf.cli.arguments import (
     preprocess_of,
 )
 from decaf.cli.exit_codes import stopped_by_signals
-from decaf.cli.terminal import is_chief, printable, show
+from decaf.cli.terminal import is_chief, show
 
 __all__ = ["HELP", "configure", "run"]
 
@@ -121,31 +122,29 @@ def run(args: argparse.Namespace) -> int:
         info["seconds"] = round(time.monotonic() - began, 3)
         bad = len(file) - int(file.ok.sum())
         if chief:
-            print(json.dumps(info)) if args.json else show(_summary(info, bad))
+            print(json.dumps(info)) if args.json else show(*_summary(info, bad))
     return 1 if bad else 0
 
 
-def _summary(info: dict[str, Any], bad: int) -> str:
+def _summary(info: dict[str, Any], bad: int) -> Iterator[str]:
     shapes = ", ".join(
         f"{name} {'×'.join(str(side) for side in layer['shape'])}"
         for name, layer in info["layers"].items()
     )
-    path = printable(str(info["path"]))
-    text = f"{path}: {info['rows']} rows of {shapes}"
+    yield f"{info['path']}: {info['rows']} rows of {shapes}"
     if info["splits"]:
         counts = ", ".join(f"{name or 'in none'} {n}" for name, n in info["splits"].items())
-        text += f"\nsplits, by their folders: {counts} (--layout classes takes them for classes)"
+        yield f"splits, by their folders: {counts} (--layout classes takes them for classes)"
     if info["groups"]:
-        text += f"\ngroups: {info['groups']}"
+        yield f"groups: {info['groups']}"
     if info["labelled"] and info["labelled"] != info["rows"]:
-        text += f"\n{info['rows'] - info['labelled']} images have no label"
+        yield f"{info['rows'] - info['labelled']} images have no label"
     preprocess = info["run"]["preprocess"]
     side = preprocess["crop"]
     if info["size"] == [side, side] and preprocess["resize"] != "none":
-        text += (
-            f"\nall images have the network's own {side}×{side} pixels, and were resized to "
+        yield (
+            f"all images have the network's own {side}×{side} pixels, and were resized to "
             f"{preprocess['resize_to']} and cropped; --resize none takes them pixel for pixel"
         )
     if bad:
-        text += f"\n{bad} images could not be read, see `decaf info {path}`"
-    return text
+        yield f"{bad} images could not be read, see `decaf info {info['path']}`"

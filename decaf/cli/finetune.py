@@ -20,7 +20,8 @@ from decaf.cli.arguments import (
     setting_values,
 )
 from decaf.cli.exit_codes import stopped_by_signals
-from decaf.cli.terminal import counted, is_chief, printable, show
+from decaf.cli.terminal import is_chief, show
+from decaf.runtime.wording import counted
 
 __all__ = ["HELP", "configure", "run"]
 
@@ -140,11 +141,11 @@ def run(args: argparse.Namespace) -> int:
         )
     if chief:
         plain = result.to_dict()
-        print(json.dumps(plain)) if args.json else show(_summary(plain, args.save_head))
+        print(json.dumps(plain)) if args.json else show(*_summary(plain, args.save_head))
     return 1 if result.bad else 0
 
 
-def _summary(result: dict[str, Any], head: str | None) -> str:
+def _summary(result: dict[str, Any], head: str | None) -> list[str]:
     from decaf.runtime.progress import duration
 
     train = sum(each["train"] for each in result["classes"])
@@ -153,7 +154,7 @@ def _summary(result: dict[str, Any], head: str | None) -> str:
         f"{counted(result['epochs'], 'epoch')}"
     )
     lines = [
-        f"{printable(result['path'])}: {what} in {duration(result['seconds'])}",
+        f"{result['path']}: {what} in {duration(result['seconds'])}",
         f"  on {result['frozen']['images']} validation images   accuracy   95 % interval",
         *(f"    {name:24}{_row(each)}" for name, each in result["compared"].items()),
         f"  {result['verdict']}",
@@ -161,16 +162,16 @@ def _summary(result: dict[str, Any], head: str | None) -> str:
     if not result["better"] and not result["is_start"]:
         name = shlex.quote(str(Path(result["path"]).with_suffix(".head")))
         lines.append(
-            f"  the same command with --resume --save-head {printable(name)} writes the head"
+            f"  the same command with --resume --save-head {name} writes the head"
             if head is None
-            else f"  the head is in {printable(head)}"
+            else f"  the head is in {head}"
         )
     bad = result["bad"]
     if bad:
-        names = ", ".join(printable(each["name"]) for each in bad[:3])
+        names = ", ".join(each["name"] for each in bad[:3])
         more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""
         lines.append(f"  {counted(len(bad), 'image')} could not be read, left out: {names}{more}")
-    return "\n".join(lines)
+    return lines
 
 
 def _row(accuracy: dict[str, Any]) -> str:

@@ -156,7 +156,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps({"path": args.out, **report.to_dict()}, indent=2))
     else:
-        show("\n".join(report_lines(report, args.out)))
+        show(*report_lines(report, args.out))
     return 1 if report.bad else 0
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from decaf.backbone.weights import WEIGHTS_ENDINGS
-from decaf.cli.terminal import counted, printable
+from decaf.runtime.wording import counted, printable
 
 if TYPE_CHECKING:
     from decaf.classify.estimate import Estimate
@@ -67,33 +67,32 @@ def report_lines(report: FitReport, out: str) -> Iterator[str]:
         yield from textwrap.wrap(f"note: {printable(note)}", width, subsequent_indent="  ")
     what, choice = HEADS[report.settings["head"]], report.choice
     dropout = f", dropout {report.settings['dropout']:g}" if report.settings["dropout"] else ""
-    weights = printable(report.features["weights"]["name"])
+    weights = report.features["weights"]["name"]
     yield (
-        f"{printable(out)}: {what} on {choice.layer} of {weights} (C = {choice.C:g}{dropout}), "
+        f"{out}: {what} on {choice.layer} of {weights} (C = {choice.C:g}{dropout}), "
         f"fitted to {'the' if report.split else 'all'} {report.images}"
         f"{' training' if report.split else ''} images"
     )
     more = ""
     if weights.endswith(WEIGHTS_ENDINGS) and not report.features["weights_file"]:
         more = f" -w {shlex.quote(weights)}"  # a file, and nobody knows where
-    yield f"next: decaf predict {printable(shlex.quote(out))}{more} IMAGES"
+    yield f"next: decaf predict {shlex.quote(out)}{more} IMAGES"
 
 
 def _data_lines(report: FitReport, width: int) -> Iterator[str]:
-    source = printable(report.source)
     training = " training" if report.split else ""
-    yield f"{source}: {report.images}{training} images of {len(report.class_names)} classes"
+    yield f"{report.source}: {report.images}{training} images of {len(report.class_names)} classes"
     counts = list(zip(report.class_names, report.class_counts, strict=True))
     if len(counts) > SHOWN_CLASSES:
         by_size = sorted(counts, key=lambda each: each[1])
         (small, fewest), (large, most) = by_size[0], by_size[-1]
-        yield f"  from {fewest} ({printable(small)}) to {most} ({printable(large)})"
+        yield f"  from {fewest} ({small}) to {most} ({large})"
     else:
         yield from _wrapped([f"{printable(name)} {count}" for name, count in counts], width, "")
     if report.bad:
         yield f"  left out: {_images(len(report.bad))} that could not be read"
         for image in report.bad[:SHOWN_BAD]:
-            yield f"    {printable(image.name)}: {printable(image.message)} ({image.status})"
+            yield f"    {image.name}: {image.message} ({image.status})"
         if len(report.bad) > SHOWN_BAD:
             yield f"    … and {len(report.bad) - SHOWN_BAD} more; --json lists them all"
     if report.unlabelled:
@@ -119,15 +118,14 @@ def _data_lines(report: FitReport, width: int) -> Iterator[str]:
         what = "1 image is" if len(report.conflicts) == 1 else f"{len(report.conflicts)} images are"
         yield f"  warning: {what} in several classes at once (not tested on)"
         for conflict in report.conflicts[:SHOWN_BAD]:
-            yield "    " + " = ".join(printable(path) for path in conflict.paths)
+            yield "    " + " = ".join(conflict.paths)
         if len(report.conflicts) > SHOWN_BAD:
             yield f"    … and {len(report.conflicts) - SHOWN_BAD} more; --json lists them all"
 
 
 def _group_lines(groups: GroupReport, width: int) -> Iterator[str]:
-    source = printable(groups.source)
     kept = "" if groups.shared else "; none is on both sides of a split"
-    yield f"  groups: {groups.count}, by {source}{kept}"
+    yield f"  groups: {groups.count}, by {groups.source}{kept}"
     if groups.single:
         names = [printable(name) for name in groups.single]
         yield from _wrapped(names, width, "not tested, with one group each: ")
@@ -174,10 +172,10 @@ def _estimate_lines(estimate: Estimate, *, grouped: bool) -> Iterator[str]:
     )
     mean = _percent(estimate.mean_per_class_accuracy)
     yield f"  {'per-class accuracy':<20}{mean}  mean over classes"
-    baseline = printable(estimate.baseline_class)
-    yield f"  {'for comparison':<20}{_percent(estimate.baseline)}  always answering {baseline}"
+    baseline = f"always answering {estimate.baseline_class}"
+    yield f"  {'for comparison':<20}{_percent(estimate.baseline)}  {baseline}"
     if estimate.untested:
-        names = ", ".join(printable(name) for name in estimate.untested[:SHOWN_BAD])
+        names = ", ".join(estimate.untested[:SHOWN_BAD])
         more = len(estimate.untested) - SHOWN_BAD
         yield f"  not tested: {names}" + (f" and {more} more" if more > 0 else "") + " (too few)"
 
@@ -231,8 +229,7 @@ def _mistake_lines(estimate: Estimate) -> Iterator[str]:
     head = "1 mistake" if total == 1 else f"{total} mistakes, the most confident first"
     yield f"{head} (wrong labels, too, are found here)"
     for each in estimate.mistakes[:SHOWN_MISTAKES]:
-        answer = f"{printable(each.answer)}, {100 * each.probability:.0f} %"
-        yield f"  {printable(each.path)}: taken for {answer}"
+        yield f"  {each.path}: taken for {each.answer}, {100 * each.probability:.0f} %"
     if total > SHOWN_MISTAKES:
         yield f"  … and {total - SHOWN_MISTAKES} more; --json lists them all"
 

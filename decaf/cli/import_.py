@@ -6,7 +6,8 @@ import argparse
 import json
 from collections.abc import Mapping
 
-from decaf.cli.terminal import byte_size, printable, show
+from decaf.cli.terminal import show
+from decaf.runtime.wording import byte_size
 
 __all__ = ["HELP", "configure", "run"]
 
@@ -89,11 +90,11 @@ def run(args: argparse.Namespace) -> int:
         return 0
     parameters = sum(tensor.numel() for tensor in written.state.values())
     show(
-        f"{printable(args.out)}: {written.spec.name}, {parameters:,} parameters, "
+        f"{args.out}: {written.spec.name}, {parameters:,} parameters, "
         f"{written.spec.classes} classes{'' if written.class_names else ' without names'}, "
         f"{byte_size(done.bytes)}"
     )
-    print(f"SHA-256 {written.sha256}")
+    show(f"SHA-256 {written.sha256}")
     if errors:
         worst = max(errors, key=errors.__getitem__)
         show(

@@ -7,7 +7,8 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from decaf.cli.terminal import byte_size, printable, show
+from decaf.cli.terminal import show
+from decaf.runtime.wording import byte_size
 
 __all__ = ["HELP", "configure", "run"]
 
@@ -44,23 +45,23 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(info, indent=2))
     else:
-        show("\n".join((_lines if info["kind"] == "features" else _other_lines)(info)))
+        show(*(_lines if info["kind"] == "features" else _other_lines)(info))
     return 0
 
 
 def _other_lines(info: dict[str, Any]) -> Iterator[str]:
     """Word what is not a feature file: a fact a line."""
-    yield f"{printable(info['path'])}: {info['noun']}"
+    yield f"{info['path']}: {info['noun']}"
     for name, value in info.items():
         if name not in ("path", "kind", "noun", "used") and value not in ({}, [], None):
             shown = byte_size(value) if name == "bytes" else _setting(value)
-            yield f"  {name.replace('_', ' '):<18}{printable(shown)}"
+            yield f"  {name.replace('_', ' '):<18}{shown}"
     if info["used"]:
         yield f"  {'use':<18}{info['used']}"
 
 
 def _lines(info: dict[str, Any]) -> Iterator[str]:
-    yield printable(info["path"])
+    yield info["path"]
     for name, value in _facts(info):
         yield f"  {name:<14}{value}"
     yield "  layers"
@@ -82,11 +83,11 @@ def _facts(info: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "groups", str(info["groups"])
     for name, value in info["run"].items():
         if name != "layers":
-            yield name, printable(_setting(value))
+            yield name, _setting(value)
     for name, value in info["environment"].items():
-        yield name, printable(_setting(value))
-    yield "written by", printable(f"decaf {info['decaf_version']}, {info['created']}")
-    yield "fingerprint", printable(info["fingerprint"])
+        yield name, _setting(value)
+    yield "written by", f"decaf {info['decaf_version']}, {info['created']}"
+    yield "fingerprint", info["fingerprint"]
 
 
 def _setting(value: Any) -> str:
@@ -125,7 +126,7 @@ def _class_lines(info: dict[str, Any]) -> Iterator[str]:
         return
     yield f"  {'classes':<14}{len(classes)}" + (f" ({unlabelled} rows of none)" * bool(unlabelled))
     for name, count in list(classes.items())[:SHOWN_CLASSES]:
-        yield f"    {count:>8}  {printable(name)}"
+        yield f"    {count:>8}  {name}"
     if len(classes) > SHOWN_CLASSES:
         yield f"    {'…':>8}  {len(classes) - SHOWN_CLASSES} more; --json lists them all"
 
@@ -135,7 +136,6 @@ def _bad_lines(info: dict[str, Any]) -> Iterator[str]:
         yield f"  {status:<13} {count}"
         shown = [image for image in info["bad_images"] if image["status"] == status]
         for image in shown:
-            path, message = printable(image["path"]), printable(image["message"])
-            yield f"    row {image['row']}: {path}: {message}"
+            yield f"    row {image['row']}: {image['path']}: {image['message']}"
         if count > len(shown):
             yield f"    … and {count - len(shown)} more"

@@ -22,7 +22,8 @@ from typing import NoReturn
 
 from decaf.cli.arguments import in_flags
 from decaf.cli.exit_codes import DONE, INTERRUPTED, NOT_DONE, Ended, reason_of
-from decaf.cli.terminal import is_chief, log_lines, printable, show, tell
+from decaf.cli.terminal import is_chief, log_lines, show, tell
+from decaf.runtime.wording import printable
 from decaf.version import __version__
 
 __all__ = ["COMMANDS", "build_parser", "main"]
@@ -182,7 +183,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         reason = reason_of(error, set(args.parser.flags))
         if reason is None or args.debug:
-            show(traceback.format_exc().rstrip(), sys.stderr)
+            show(*traceback.format_exc().rstrip().split("\n"), stream=sys.stderr)
         defect = "a defect of decaf, unless the installation failed; please report it"
         tell(worded(reason or defect))
         return NOT_DONE

@@ -13,7 +13,8 @@ from decaf.cli.arguments import (
     setting_values,
 )
 from decaf.cli.exit_codes import stopped_by_signals
-from decaf.cli.terminal import byte_size, printable, show
+from decaf.cli.terminal import show
+from decaf.runtime.wording import byte_size
 
 __all__ = ["HELP", "configure", "run"]
 
@@ -135,15 +136,15 @@ def run(args: argparse.Namespace) -> int:
             }
             for split, name, status, message in pack.bad
         ]
-    print(json.dumps(info)) if args.json else show(_summary(info))
+    print(json.dumps(info)) if args.json else show(*_summary(info))
     return 1 if info["bad"] else 0
 
 
-def _summary(info: dict[str, Any]) -> str:
+def _summary(info: dict[str, Any]) -> list[str]:
     splits = ", ".join(f"{name} {split['images']}" for name, split in info["splits"].items())
     side = info["size"]
     what = f"{splits} images of {info['classes']} classes, {side} × {side} {info['encoding']}"
-    lines = [f"{printable(info['path'])}: {what}, {byte_size(info['bytes'])}"]
+    lines = [f"{info['path']}: {what}, {byte_size(info['bytes'])}"]
     if kept := sum(split["kept"] for split in info["splits"].values()):
         lines.append(f"  {kept} JPEGs had the size already and are kept untouched")
     for name in ("mean", "std"):
@@ -152,9 +153,9 @@ def _summary(info: dict[str, Any]) -> str:
     if bad:
         lines.append(f"  {len(bad)} images could not be read and are left out:")
         lines += [
-            f"    {entry['split']}: {printable(entry['name'])}: {printable(entry['message'])}"
+            f"    {entry['split']}: {entry['name']}: {entry['message']}"
             for entry in bad[:SHOWN_BAD]
         ]
         if len(bad) > SHOWN_BAD:
             lines.append(f"    … and {len(bad) - SHOWN_BAD} more; --json lists them all")
-    return "\n".join(lines)
+    return lines

@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(summary.to_dict(), indent=2))
         return 0
-    show((summary_markdown if args.markdown else summary_text)(summary))
+    show(*(summary_markdown if args.markdown else summary_text)(summary).split("\n"))
     if summary.weights:
-        show(f"\nweights {summary.weights['name']}, SHA-256 {summary.weights['sha256']}")
+        show("", f"weights {summary.weights['name']}, SHA-256 {summary.weights['sha256']}")
     return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from decaf.cli.terminal import printable, show
+from decaf.cli.terminal import show
 
 if TYPE_CHECKING:
     from decaf.features.verify import Verification
@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
         agree = "checksums agree"
         if result.changed:
             agree = f"not what was written: {', '.join(result.changed)}"
-        show(f"{printable(args.file)}: {result.rows} rows read, {agree}")
+        show(f"{args.file}: {result.rows} rows read, {agree}")
         worst = ", ".join(
             f"{layer} {value:.1e} (allowed: {result.tolerance[layer]:.0e})"
             for layer, value in result.worst.items()

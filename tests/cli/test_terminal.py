@@ -13,7 +13,7 @@ from PIL import Image
 
 from decaf.backbone.weights.load import load_weights, save_weights
 from decaf.cli.main import main
-from decaf.cli.terminal import byte_size, printable
+from decaf.runtime.wording import byte_size, printable
 
 NASTY = "\x1b[2J\n\u202e\x9b31m"
 

@@ -1,0 +1,279 @@
+"""Predictions as text, CSV or JSON, in a file or on standard output."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import json
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+from decaf.backbone.weights import DEFAULT_WEIGHTS
+from decaf.classify.classifier import Classifier, Prediction, load_classifier
+from decaf.errors import OutputError, SettingError, Stopped
+from decaf.features.settings import NetworkSettings
+from decaf.features.store.export import spreadsheet_cell
+from decaf.images.listing.folders import path_text
+from decaf.runtime.settings import ComputeSettings, Part, settings_from
+from decaf.runtime.wording import printable
+from decaf.storage import disk_errors, whole_file
+
+__all__ = ["FORMATS", "WrittenPredictions", "write_predictions"]
+
+FORMATS = ("text", "csv", "json")
+"""The forms that `write_predictions` writes."""
+
+_ENDINGS = {".csv": "csv", ".json": "json", ".txt": "text", "": "text"}
+_LOOKED_AT = 1 << 16  # bytes of a file that decide whether it is text
+_LEAST_SHOWN = 0.01  # in text; the first class is always shown
+
+
+@dataclass(frozen=True)
+class WrittenPredictions:
+    """The result of `write_predictions`: how many images, and of which classes.
+
+    Attributes
+    ----------
+    format : {"text", "csv", "json"}
+    images : int
+        All of them, the bad ones too.
+    bad : int
+        Images that could not be read.
+    classes : Counter of str
+        How many images each class is the first of.
+    """
+
+    format: str
+    images: int
+    bad: int
+    classes: Counter[str]
+
+
+def write_predictions(
+    images: Any,
+    model: str | os.PathLike[str] | Classifier = DEFAULT_WEIGHTS,
+    *,
+    out: str | os.PathLike[str] | None = None,
+    format: str | None = None,
+    top: int = 5,
+    raw_text: bool = False,
+    overwrite: bool = False,
+    network: NetworkSettings | None = None,
+    compute: ComputeSettings | None = None,
+    **named: Any,
+) -> WrittenPredictions:
+    """Name the classes of images, and write a line for each, in order.
+
+    ``csv`` has the columns path, status, message, class_1, probability_1, class_2, …; ``json`` is a
+    list of objects with ``path``, ``status``, ``message`` and ``classes``; ``text`` is for people,
+    and leaves out what is improbable. An image that cannot be read says why in status and message.
+    Bytes of names that are not UTF-8 are written as ``\\xNN``.
+
+    Parameters
+    ----------
+    images : path, sequence, array, torch Dataset or FeatureFile
+        As in `Classifier.predict`.
+    model : str, path or Classifier
+        As `decaf.load_classifier` takes it.
+    out : str or path, optional
+        The file to write, complete under its name or not there; by default standard output.
+    format : {"text", "csv", "json"}, optional
+        By default that of the ending of `out` (``.csv``, ``.json``, ``.txt`` or none); on standard
+        output text on a terminal, else csv.
+    top : int
+        How many classes are named for each image, no more than there are.
+    raw_text : bool
+        Write names in CSV as they are; by default see
+        `decaf.features.store.export.spreadsheet_cell`.
+    overwrite : bool
+        Replace `out`, if it is text.
+    network : NetworkSettings, optional
+        How the network is run; or its fields by their names, as of the object below: weights and
+        preprocess, as in `decaf.load_classifier`, for a `model` that is not loaded yet; batch_size,
+        as in `decaf.extract`.
+    compute : ComputeSettings, optional
+        How the work is done: device, workers, progress and stop, as in `decaf.extract`.
+    **named
+        Fields of `network` and `compute` by their names: ``batch_size=8, device="cuda"``.
+
+    Returns
+    -------
+    WrittenPredictions
+
+    Raises
+    ------
+    OutputError
+        If `out` is there already, or cannot be written.
+    SettingError, InputError, WeightsError, HeadError
+        As in `decaf.load_classifier` and `Classifier.predict`.
+    Stopped
+        After `stop` was set.
+    """
+    made = settings_from(
+        write_predictions,
+        named,
+        Part("network", NetworkSettings, network, ("crops", "precision")),
+        Part("compute", ComputeSettings, compute),
+    )
+    network, compute = made
+    if format is not None and format not in FORMATS:
+        raise SettingError(f"`format` {format!r} is not one of {', '.join(FORMATS)}")
+    if out is not None:
+        _check_out(Path(out), overwrite=overwrite)
+    form = format or _format_of(out)
+    classifier = model
+    if not isinstance(classifier, Classifier):
+        classifier = load_classifier(classifier, network.weights, network.preprocess)
+    counts: Counter[str] = Counter()
+    predictions = _counted(
+        classifier.stream(
+            images,
+            top=top,
+            device=compute.device,
+            batch_size=network.batch_size,
+            workers=compute.workers,
+            progress=compute.progress,
+            stop=compute.stop,
+        ),
+        counts,
+    )
+    try:
+        with _opened(out) as stream:
+            if form == "csv":
+                _write_csv(predictions, stream, classifier, top, raw_text=raw_text)
+            elif form == "json":
+                _write_json(predictions, stream, classifier.gives)
+            else:
+                _write_text(predictions, stream, classifier.gives)
+    except Stopped as error:
+        kept = "" if out is None else f"; {os.fspath(out)} was not written"
+        raise Stopped(f"{error}{kept}") from None
+    bad = counts.pop("", 0)
+    return WrittenPredictions(form, bad + counts.total(), bad, counts)
+
+
+def _format_of(out: str | os.PathLike[str] | None) -> str:
+    if out is None:
+        return "text" if sys.stdout.isatty() else "csv"
+    ending = os.path.splitext(out)[1].lower()
+    if ending not in _ENDINGS:
+        endings = ", ".join(filter(None, _ENDINGS))
+        raise SettingError(
+            f"{os.fspath(out)}: answers are not written as {ending}; the endings are {endings}, or "
+            f"give `format`: {', '.join(FORMATS)}"
+        )
+    return _ENDINGS[ending]
+
+
+def _check_out(path: Path, *, overwrite: bool) -> None:
+    if path.is_dir():
+        raise OutputError(f"{path}: is a folder; give the name of a file")
+    if not path.parent.is_dir():
+        raise OutputError(f"{path}: there is no folder {path.parent}")
+    if not path.exists():
+        return
+    if not path.is_file():
+        raise OutputError(f"{path}: is no file; leave `out` out to write to standard output")
+    if not _is_text(path):
+        raise OutputError(
+            f"{path}: exists and is no text, so answers do not replace it; give another `out`, or "
+            "move it away"
+        )
+    if not overwrite:
+        raise OutputError(f"{path}: exists; give another `out`, or `overwrite=True`")
+
+
+def _is_text(path: Path) -> bool:
+    """Tell whether a file begins with text, as the output of an earlier run does."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(_LOOKED_AT)
+        codecs.getincrementaldecoder("utf-8")().decode(head)
+    except (OSError, UnicodeDecodeError):
+        return False
+    return b"\0" not in head
+
+
+@contextmanager
+def _opened(out: str | os.PathLike[str] | None) -> Iterator[TextIO]:
+    """Open what is written to; a file is complete under its name, or is not there."""
+    if out is None:
+        yield sys.stdout
+        return
+    path = Path(out)
+    with disk_errors(path, "nothing was written"), whole_file(path) as stream:
+        text = io.TextIOWrapper(stream, encoding="utf-8", newline="")
+        try:
+            yield text
+        finally:
+            text.detach()
+
+
+def _counted(predictions: Iterable[Prediction], counts: Counter[str]) -> Iterator[Prediction]:
+    """Count the first classes on the way; bad images under no name."""
+    for each in predictions:
+        counts[each.classes[0][0] if each.classes else ""] += 1
+        yield each
+
+
+def _write_text(predictions: Iterable[Prediction], stream: TextIO, gives: str) -> None:
+    for each in predictions:
+        if not each.classes:
+            line = f"{each.message} ({each.status})"
+        elif gives == "probability":
+            line = ", ".join(
+                f"{name} {100 * chance:.1f} %"
+                for place, (name, chance) in enumerate(each.classes)
+                if place == 0 or chance >= _LEAST_SHOWN
+            )
+        else:
+            line = ", ".join(f"{name} {score:.3g}" for name, score in each.classes)
+        print(printable(f"{each.path}: {line}"), file=stream)
+
+
+def _write_csv(
+    predictions: Iterable[Prediction],
+    stream: TextIO,
+    classifier: Classifier,
+    top: int,
+    *,
+    raw_text: bool,
+) -> None:
+    def cell(text: str) -> str:
+        shown = printable(text) if stream.isatty() else text
+        return shown if raw_text else spreadsheet_cell(shown)
+
+    writer = csv.writer(stream, lineterminator="\n")
+    places = range(1, min(top, len(classifier.class_names)) + 1)
+    header = [f"{column}_{place}" for place in places for column in ("class", classifier.gives)]
+    for number, each in enumerate(predictions):
+        if number == 0:  # not before: an error about the images comes instead
+            writer.writerow(["path", "status", "message", *header])
+        cells = [text for name, value in each.classes for text in (cell(name), f"{value:.6g}")]
+        cells += [""] * (len(header) - len(cells))
+        writer.writerow([cell(path_text(each.path)), each.status, cell(each.message), *cells])
+
+
+def _write_json(predictions: Iterable[Prediction], stream: TextIO, gives: str) -> None:
+    started = False
+    try:
+        for each in predictions:
+            stream.write(",\n" if started else "[\n")
+            started = True
+            record = {
+                "path": path_text(each.path),
+                "status": each.status,
+                "message": each.message,
+                "classes": [{"class": name, gives: value} for name, value in each.classes],
+            }
+            stream.write(json.dumps(record))
+    finally:
+        if started:
+            stream.write("\n]\n")
