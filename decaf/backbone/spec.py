@@ -351,7 +351,8 @@ def check_input_size(size: object) -> None:
     ------
     SettingError
     """
-    _refuse("layer_shape", _check_int("`input_size`", size, 1, MAX_INPUT_SIZE))
+    if wrong := _check_int("`input_size`", size, 1, MAX_INPUT_SIZE):
+        raise SettingError(wrong)
 
 
 # Checks of single fields, collected so that an error names all that is wrong at once: each returns

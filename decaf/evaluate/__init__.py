@@ -1,4 +1,4 @@
-"""How good networks are: their errors on labelled images, alone and averaged over several."""
+"""The errors of networks on labelled images, alone and averaged over several."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which unit of a network is which class of a data set, told by what the classes are called.
+"""The match of a network's units and a data set's classes, by the names of the classes.
 
 The units of two networks, and the labels of a data set, may be numbered differently and may be of
 different sets of classes. Numbers say nothing; WordNet ids and names do.
@@ -60,7 +60,7 @@ class ClassList:
     Attributes
     ----------
     owner : str
-        Whose they are, for messages.
+        Name of what has them, for messages.
     count : int
     ids : tuple of str
         WordNet ids or names of folders; empty where they are not known.
@@ -80,7 +80,7 @@ class ClassList:
 
 @dataclass(frozen=True)
 class Alignment:
-    """How the classes of networks and of a data set belong together.
+    """The match of the classes of networks and of a data set.
 
     Attributes
     ----------
@@ -160,26 +160,27 @@ def align(networks: Sequence[ClassList], data: ClassList, *, match: str = "ident
     keys = _keys(networks)
     number: dict[tuple[str, int], int] = {}
     units = tuple(
-        np.array([number.setdefault(key, len(number)) for key in own], np.int64) for own in keys
+        np.array([number.setdefault(key, len(number)) for key in network_keys], np.int64)
+        for network_keys in keys
     )
     classes = tuple(name for name, _ in number)
     if not data.ids:
         labels = _numbered(networks, units, data)
         return Alignment(classes, _names(classes, networks, units, data, labels), units, labels, ())
     places = [
-        [-1 if unit is None else int(own[unit]) for unit in _matched(network, data)]
-        for network, own in zip(networks, units, strict=True)
+        [-1 if unit is None else int(numbers[unit]) for unit in _matched(network, data)]
+        for network, numbers in zip(networks, units, strict=True)
     ]
     labels = np.array(places[0], np.int64)
-    for network, there in zip(networks[1:], places[1:], strict=True):
-        for label, (here, other) in enumerate(zip(places[0], there, strict=True)):
-            if here != other and here >= 0 and other >= 0:
+    for network, others in zip(networks[1:], places[1:], strict=True):
+        for label, (first, other) in enumerate(zip(places[0], others, strict=True)):
+            if first != other and first >= 0 and other >= 0:
                 raise InputError(
-                    f"class {data.ids[label]!r} of {data.owner} is {classes[here]!r} of "
+                    f"class {data.ids[label]!r} of {data.owner} is {classes[first]!r} of "
                     f"{networks[0].owner} and {classes[other]!r} of {network.owner}; their "
                     "predictions cannot be averaged"
                 )
-        labels[np.array(there) < 0] = -1
+        labels[np.array(others) < 0] = -1
     unknown = tuple(name for name, label in zip(data.ids, labels, strict=True) if label < 0)
     if len(unknown) == len(data.ids):
         raise InputError(_nothing_fits(networks, places, data))
@@ -209,13 +210,13 @@ def _names(
     data: ClassList,
     labels: npt.NDArray[np.int64],
 ) -> tuple[str, ...]:
-    found: dict[int, str] = {}
+    name_of: dict[int, str] = {}
     for each, places in ((data, labels), *zip(networks, units, strict=True)):
         for number, name in enumerate(each.names):
             # A data set without names for people gives its ids.
             if not each.ids or each.ids[number] != name:
-                found.setdefault(int(places[number]), name)
-    return tuple(found.get(place, own) for place, own in enumerate(classes))
+                name_of.setdefault(int(places[number]), name)
+    return tuple(name_of.get(place, name) for place, name in enumerate(classes))
 
 
 def _keys(networks: Sequence[ClassList]) -> list[list[tuple[str, int]]]:
@@ -240,11 +241,11 @@ def _keys(networks: Sequence[ClassList]) -> list[list[tuple[str, int]]]:
     keys = []
     for names in every:
         seen: Counter[str] = Counter()
-        own = []
+        network_keys = []
         for name in names:
-            own.append((name, seen[name]))
+            network_keys.append((name, seen[name]))
             seen[name] += 1
-        keys.append(own)
+        keys.append(network_keys)
     return keys
 
 
@@ -255,14 +256,13 @@ def _matched(network: ClassList, data: ClassList) -> list[int | None]:
         (data.ids, network.names),
         (data.names, network.names),
     )
-    for wanted, there in attempts:
-        unit_of = _unique(there)
-        found = [unit_of.get(name) for name in wanted]
+    for names, unit_names in attempts:
+        unit_of = _unique(unit_names)
         # A name that two classes of the data share is no more telling than one of two units.
-        shared = Counter(wanted)
-        found = [unit if shared[wanted[i]] == 1 else None for i, unit in enumerate(found)]
-        if any(unit is not None for unit in found):
-            return found
+        times = Counter(names)
+        units = [unit_of.get(name) if times[name] == 1 else None for name in names]
+        if any(unit is not None for unit in units):
+            return units
     return [None] * data.count
 
 
@@ -278,9 +278,9 @@ def _numbered(
     if not data.are_units:
         raise InputError(
             f"{data.owner}: its labels are numbers, and nothing tells which classes they number; "
-            "give class_ids, or `match='order'` where they number the units of the networks"
+            "give `class_ids`, or `match='order'` where they number the units of the networks"
         )
-    if any(not np.array_equal(own, units[0]) for own in units[1:]):
+    if any(not np.array_equal(other, units[0]) for other in units[1:]):
         raise InputError(
             f"{data.owner}: its labels are numbers, and the networks number their classes "
             "differently; give labels that are ids or names of classes"
@@ -296,7 +296,7 @@ def _numbered(
 def _nothing_fits(
     networks: Sequence[ClassList], places: Sequence[Sequence[int]], data: ClassList
 ) -> str:
-    which = next((n for n, there in zip(networks, places, strict=True) if max(there) < 0), None)
+    which = next((n for n, units in zip(networks, places, strict=True) if max(units) < 0), None)
     if which is None:
         owners = ", ".join(network.owner for network in networks)
         return f"none of the {data.count} classes of {data.owner} is known to all of {owners}"
@@ -305,14 +305,14 @@ def _nothing_fits(
         hint = "; `match='order'` takes the classes in sorted order"
     if not which.ids and not which.names:
         return f"{which.owner}: does not say what its {which.count} classes are{hint}"
-    known = "; ".join(
+    its_classes = "; ".join(
         f"its {what} are {_some(names)}"
         for what, names in (("class ids", which.ids), ("class names", which.names))
         if names
     )
     return (
         f"{which.owner}: knows none of the {data.count} classes of {data.owner} "
-        f"({_some(data.ids)}); {known}{hint}"
+        f"({_some(data.ids)}); {its_classes}{hint}"
     )
 
 

@@ -130,9 +130,9 @@ def evaluate_network(
         Part("compute", ComputeSettings, compute),
     )
     listing, network, matching, compute = made
-    asked = list(weights) if isinstance(weights, (list, tuple)) else [weights]
-    if not asked:
-        raise SettingError("no weights were given")
+    all_weights = list(weights) if isinstance(weights, (list, tuple)) else [weights]
+    if not all_weights:
+        raise SettingError("`weights`: none were given")
     if out is not None:
         check_report_path(out, overwrite=overwrite)
     with ExitStack() as opened:
@@ -145,7 +145,7 @@ def evaluate_network(
 
         torch_device = choose_device(compute.device)
         ensemble = Ensemble(network, torch_device)
-        networks, lists = _load(asked, network.preprocess, ensemble)
+        networks, lists = _load(all_weights, network.preprocess, ensemble)
         alignment = align(lists, classes, match=matching.match)
         images, ignored = _known(listed, classes, alignment, lists, matching.ignore_unknown)
         tally = _Tally(images, classes, alignment, raise_bad=listing.on_error == "raise")
@@ -184,13 +184,13 @@ def _network(given: NetworkSettings | None, changes: dict[str, Any]) -> NetworkS
 
 
 def _load(
-    asked: Sequence[Any], preprocess: Any, ensemble: Ensemble
+    weights: Sequence[Any], preprocess: Any, ensemble: Ensemble
 ) -> tuple[tuple[dict[str, Any], ...], list[ClassList]]:
     """Load the networks one after the other, so that they are never all there twice."""
     from decaf.backbone.model import Backbone, load_backbone
 
     records, lists = [], []
-    for each in asked:
+    for each in weights:
         backbone = each if isinstance(each, Backbone) else load_backbone(each)
         backbone = backbone.with_preprocess(preprocess)
         name, count = backbone.weights_name, backbone.spec.classes
@@ -250,20 +250,20 @@ class _Tally:
         self._digests = np.zeros((len(images), 32), np.uint8)
         self._bad: dict[int, BadImage] = {}
 
-    def add(self, found: Predictions) -> None:
-        self._digests[found.start : found.stop] = found.content_sha256
-        for place in np.flatnonzero(found.status).tolist():
-            row, status = found.start + place, STATUS_NAMES[found.status[place]]
-            name, message = os.fsdecode(self._listed.names[row]), found.messages[place]
+    def add(self, predictions: Predictions) -> None:
+        self._digests[predictions.start : predictions.stop] = predictions.content_sha256
+        for place in np.flatnonzero(predictions.status).tolist():
+            row, status = predictions.start + place, STATUS_NAMES[predictions.status[place]]
+            name, message = os.fsdecode(self._listed.names[row]), predictions.messages[place]
             if self._raise_bad:
                 remedy = "`on_error='record'` leaves it out, writes it down and goes on"
                 raise ImageError(status, message, name, row, remedy)
             self._bad[row] = BadImage(name, status, message)
-        good = found.status == 0
+        good = predictions.status == 0
         if not good.any():
             return
-        labels = self._listed.labels[found.start : found.stop][good]
-        scores = found.probabilities[good]
+        labels = self._listed.labels[predictions.start : predictions.stop][good]
+        scores = predictions.probabilities[good]
         places = ranks(scores, self._alignment.labels[labels])
         np.add.at(self._images, labels, 1)
         np.add.at(self._top1, labels, places < 1)

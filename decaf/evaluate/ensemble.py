@@ -97,8 +97,8 @@ class Ensemble:
         # Not by the whole spec: networks trained on different data differ in mean and std, which
         # are taken off after decoding.
         spec = backbone.preprocess
-        way = (spec.resize, spec.resize_to, spec.crop, spec.background)
-        group = self._groups.setdefault(way, _Group(backbone))
+        geometry = (spec.resize, spec.resize_to, spec.crop, spec.background)
+        group = self._groups.setdefault(geometry, _Group(backbone))
         group.members.append(_Member(backbone.weights_name, engine, self._count))
         self._count += 1
 
@@ -163,21 +163,21 @@ class Ensemble:
         sums: npt.NDArray[np.float64] | None = None
         bad: dict[int, tuple[int, str]] = {}  # an image may be too large for one preparation alone
         for extraction in before:
-            for found in self._rows(extraction, start, end, stop):
+            for block in self._rows(extraction, start, end, stop):
                 if sums is None:
-                    sums = np.zeros((end - start, found.probabilities.shape[1]))
-                sums[found.start - start : found.stop - start] += found.probabilities
-                for place in np.flatnonzero(found.status).tolist():
-                    told = int(found.status[place]), found.messages[place]
-                    bad.setdefault(found.start + place, told)
-        for found in self._rows(last, start, end, stop):
+                    sums = np.zeros((end - start, block.probabilities.shape[1]))
+                sums[block.start - start : block.stop - start] += block.probabilities
+                for place in np.flatnonzero(block.status).tolist():
+                    problem = int(block.status[place]), block.messages[place]
+                    bad.setdefault(block.start + place, problem)
+        for block in self._rows(last, start, end, stop):
             if sums is not None:
-                found.probabilities[...] += sums[found.start - start : found.stop - start]
-            for row in range(found.start, found.stop):
+                block.probabilities[...] += sums[block.start - start : block.stop - start]
+            for row in range(block.start, block.stop):
                 if row in bad:
-                    place = row - found.start
-                    found.status[place], found.messages[place] = bad[row]
-            yield found
+                    place = row - block.start
+                    block.status[place], block.messages[place] = bad[row]
+            yield block
 
     def _rows(
         self, extraction: Extraction, start: int, end: int, stop: threading.Event | None

@@ -53,7 +53,7 @@ class ClassResult:
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """How well networks, alone or averaged, name the classes of images.
+    """The errors of networks, alone or averaged, on labelled images.
 
     Attributes
     ----------

@@ -85,11 +85,11 @@ def read_test_set(
     is_path = isinstance(data, (str, bytes, os.PathLike))
     if isinstance(data, Pack):
         if labels is not None or class_ids is not None:
-            raise SettingError(f"{data.path}: a pack has its own labels; give none")
+            raise SettingError(f"{data.path}: a pack has its own labels; leave `labels` out")
         images, classes = _of_pack(data, split, class_names)
     elif split is not None and (labels is not None or not is_path):
         raise SettingError(
-            f"split {split!r}: only a data set's folder or archive, or a pack, has splits"
+            f"`split` {split!r}: only a data set's folder or archive, or a pack, has splits"
         )
     elif is_path and labels is None:
         owner = os.fsdecode(data)
@@ -98,8 +98,8 @@ def read_test_set(
         classes = ClassList(owner, len(images.class_names), images.class_names, names)
     else:
         owner = "the data set" if isinstance(data, ImageList) else f"the {type(data).__name__}"
-        asked = "folder" if labels is None else labels
-        images = _named(collect(data, labels=asked, layout=layout), data)
+        source = "folder" if labels is None else labels
+        images = _named(collect(data, labels=source, layout=layout), data)
         ids = tuple(class_ids or images.class_names)
         classes = ClassList(
             os.fsdecode(data) if is_path else owner,
@@ -157,11 +157,15 @@ def _labelled(images: ImageList, classes: ClassList, labels: Any) -> ImageList:
     if not without.any():
         return images
     first = os.fsdecode(images.names[int(without.argmax())])
-    told = f"{int(without.sum())} of {len(without)} images have no label (the first is {first!r})"
+    problem = (
+        f"{int(without.sum())} of {len(without)} images have no label (the first is {first!r})"
+    )
     if without.all():
-        hint = "" if labels is not None else "; give labels"
-        raise InputError(f"{classes.owner}: {told}, so nothing tells which answers are right{hint}")
-    _logger.warning("%s: %s and are left out", classes.owner, told)
+        hint = "" if labels is not None else "; give `labels`"
+        raise InputError(
+            f"{classes.owner}: {problem}, so nothing tells which answers are right{hint}"
+        )
+    _logger.warning("%s: %s and are left out", classes.owner, problem)
     return images.take(np.flatnonzero(~without))
 
 
@@ -175,9 +179,9 @@ def _check(images: ImageList, classes: ClassList) -> None:
         raise InputError(
             f"{classes.owner}: {len(classes.names)} class names for {classes.count} classes"
         )
-    there = np.unique(images.labels)
-    if len(there) == 1:
-        only = classes.ids[there[0]] if classes.ids else str(there[0])
+    labels = np.unique(images.labels)
+    if len(labels) == 1:
+        only = classes.ids[labels[0]] if classes.ids else str(labels[0])
         raise InputError(
             f"{classes.owner}: all {len(images)} images are of one class ({only!r}); expected a "
             "folder for each of several classes"

@@ -139,10 +139,11 @@ def verify(
     WeightsError
         Where the weights are not those of the file.
     SettingError
-        For a negative number of rows, or images of another number than the file has rows.
+        For a negative number of rows or seed, or images of another number than the file has rows.
     """
-    if rows < 0:
-        raise SettingError(f"`rows` {rows}: must be 0 or more")
+    for name, number in (("rows", rows), ("seed", seed)):
+        if number < 0:
+            raise SettingError(f"`{name}` {number}: must be 0 or more")
     with open_features(path) as file:
         changed = _changed(file)
         chosen = np.random.default_rng(seed).permutation(np.flatnonzero(file.ok))[:rows]

@@ -212,14 +212,14 @@ def override_preprocess(own: PreprocessSpec, given: Any) -> PreprocessSpec:
         if "mean" in asked and not all(0 <= value <= white * 1.001 for value in made.mean):
             shown = ", ".join(f"{value:g}" for value in made.mean)
             raise SettingError(
-                f"preprocessing: mean {shown} is no mean of pixels, which are 0 to {white:g} where "
-                f"it is subtracted: the weights scale them by {made.scale:.6g}; scale the mean "
-                "(and std) alike"
+                f"preprocessing: `mean` {shown} is no mean of pixels, which are 0 to {white:g} "
+                f"where it is subtracted: the weights scale them by {made.scale:.6g}; scale "
+                "`mean` (and `std`) alike"
             )
         if image and (made.resize, made.resize_to) != (own.resize, own.resize_to):
             raise SettingError(
                 f"preprocessing: the weights subtract a mean image, which fits images resized by "
-                f"{own.resize!r} to {own.resize_to} pixels alone; give mean too, three numbers"
+                f"{own.resize!r} to {own.resize_to} pixels alone; give `mean` too, three numbers"
             )
         name = next(name for name, resize in NAMES.items() if resize == made.resize)
         made = replace(made, name=name, mean_image_sha256=image)
@@ -227,7 +227,7 @@ def override_preprocess(own: PreprocessSpec, given: Any) -> PreprocessSpec:
             made = own
     else:
         raise SettingError(
-            f"preprocess must be a name ({', '.join(NAMES)}), a dict of fields or a "
+            f"`preprocess` must be a name ({', '.join(NAMES)}), a dict of fields or a "
             f"PreprocessSpec, got {type(given).__name__}"
         )
     if made.mean_image_sha256 not in (None, own.mean_image_sha256):
@@ -242,36 +242,38 @@ def _problems(spec: PreprocessSpec) -> list[str]:
     """List what is wrong with a spec's fields, in words."""
     problems = []
     if not isinstance(spec.name, str) or not 0 < len(spec.name) <= 100:
-        problems.append(f"name must be a text of 1 to 100 characters, got {spec.name!r:.120}")
+        problems.append(f"`name` must be a text of 1 to 100 characters, got {spec.name!r:.120}")
     if spec.resize not in NAMES.values():
-        problems.append(f"resize must be one of {[*NAMES.values()]}, got {spec.resize!r:.120}")
+        problems.append(f"`resize` must be one of {[*NAMES.values()]}, got {spec.resize!r:.120}")
     sizes_ok = True
     for field in ("resize_to", "crop"):
         value = getattr(spec, field)
         if not _is_int(value) or not 1 <= value <= MAX_SIDE:
             sizes_ok = False
-            problems.append(f"{field} must be an integer of 1 to {MAX_SIDE}, got {value!r:.120}")
+            problems.append(f"`{field}` must be an integer of 1 to {MAX_SIDE}, got {value!r:.120}")
     if sizes_ok and spec.crop > spec.resize_to:
-        problems.append(f"crop {spec.crop} is larger than resize_to {spec.resize_to}")
+        problems.append(f"`crop` {spec.crop} is larger than `resize_to` {spec.resize_to}")
     if not _is_triple(spec.mean, _is_finite):
-        problems.append(f"mean must be 3 finite numbers, got {spec.mean!r:.120}")
+        problems.append(f"`mean` must be 3 finite numbers, got {spec.mean!r:.120}")
     if not _is_triple(spec.std, _is_positive):
-        problems.append(f"std must be 3 finite numbers above 0, got {spec.std!r:.120}")
+        problems.append(f"`std` must be 3 finite numbers above 0, got {spec.std!r:.120}")
     if not _is_positive(spec.scale):
-        problems.append(f"scale must be a finite number above 0, got {spec.scale!r:.120}")
+        problems.append(f"`scale` must be a finite number above 0, got {spec.scale!r:.120}")
     if not _is_triple(spec.background, lambda v: _is_int(v) and 0 <= v <= 255):
-        problems.append(f"background must be 3 integers of 0 to 255, got {spec.background!r:.120}")
+        problems.append(
+            f"`background` must be 3 integers of 0 to 255, got {spec.background!r:.120}"
+        )
     if spec.mean_image_sha256 is not None:
         if not _is_sha256(spec.mean_image_sha256):
             problems.append(
-                f"mean_image_sha256 must be 64 hex digits, got {spec.mean_image_sha256!r:.120}"
+                f"`mean_image_sha256` must be 64 hex digits, got {spec.mean_image_sha256!r:.120}"
             )
         if spec.resize == "shorter-side":
-            problems.append("a mean image needs resize='warp' (or 'none')")
+            problems.append("a mean image needs `resize='warp'` (or `resize='none'`)")
     only = {"interpolation": "bilinear-antialias", "orientation": "exif-applied", "color": "RGB"}
     for field, value in only.items():
         if getattr(spec, field) != value:
-            problems.append(f"{field} can only be {value!r}, got {getattr(spec, field)!r:.120}")
+            problems.append(f"`{field}` can only be {value!r}, got {getattr(spec, field)!r:.120}")
     return problems
 
 

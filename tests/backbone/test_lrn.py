@@ -80,7 +80,7 @@ def test_half_precision_is_computed_in_float32():
 @pytest.mark.parametrize(
     ("size", "channels", "beta"), [(5, 7, 0.75), (5, 7, 1.0), (9, 3, 0.5), (1, 2, 0.75), (3, 4, 0)]
 )
-def test_gradient(layout, size, channels, beta):
+def test_the_gradient_is_right(layout, size, channels, beta):
     x = activations(2, channels, 2, 3, scale=2.0).double().to(memory_format=layout)
     x.requires_grad_()
     assert torch.autograd.gradcheck(lambda x: local_response_norm(x, size, 2.0, 0.1, beta), [x])
@@ -113,7 +113,7 @@ def test_large_activations_stay_finite():
     assert (got > 0).all()
 
 
-def test_wrong_arguments():
+def test_wrong_arguments_are_refused():
     with pytest.raises(ValueError, match=r"needs \(N, C, H, W\) and an odd `size`"):
         local_response_norm(torch.zeros(3, 4))
     with pytest.raises(ValueError, match=r"got \(1, 2, 3, 4\) and 4"):

@@ -37,7 +37,7 @@ def test_multiply_adds_of_the_2012_network():
     ("name", "parameters"),
     [("alexnet-2012", 60_965_224), ("alexnet", 61_100_840), ("alexnet-64", 29_493_256)],
 )
-def test_parameters(name, parameters):
+def test_the_number_of_parameters(name, parameters):
     assert summarise(architecture(name)).parameters == parameters
 
 

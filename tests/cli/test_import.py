@@ -27,7 +27,7 @@ def mean_file(tmp_path):
     return path
 
 
-def test_a_network_of_caffe(tmp_path, mean_file, capsys):
+def test_a_network_of_caffe_becomes_a_weights_file(tmp_path, mean_file, capsys):
     names = tmp_path / "names.txt"
     names.write_text("".join(f"class {number}\n" for number in range(10)))
     out = tmp_path / "net.safetensors"
@@ -55,7 +55,7 @@ def test_a_network_of_caffe(tmp_path, mean_file, capsys):
     assert report["relative_errors"] == {}
 
 
-def test_a_mean_colour_and_rounded_weights(tmp_path, capsys):
+def test_a_mean_colour_and_rounded_weights_are_told(tmp_path, capsys):
     out = tmp_path / "net.safetensors"
     arguments = ["import", str(NET), "-o", str(out), "--mean", "123,117,104.5"]
     assert main([*arguments, "--dtype", "fc6.weight=codebook4,fc7.weight=int8"]) == 0
@@ -74,8 +74,8 @@ def test_a_mean_colour_and_rounded_weights(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        ([], "tells no mean; give its mean file"),
-        (["--mean", "1,2"], "a mean colour is three numbers, red, green and blue"),
+        ([], "tells no mean; give --mean, its mean file"),
+        (["--mean", "1,2"], "--mean: a mean colour is three numbers, red, green and blue"),
         (["--mean", "no/such.binaryproto"], "no/such.binaryproto: cannot be read: No such file"),
         (["--mean", "1,2,3", "--arch", "alexnet-2012"], "not the architecture alexnet-2012"),
         (["--mean", "1,2,3", "--arch", "caffenet"], "no architecture 'caffenet'"),
@@ -94,7 +94,7 @@ def test_mistakes_are_told_in_one_line(tmp_path, arguments, text, capsys):
     assert not out.exists()
 
 
-def test_other_mistakes(tmp_path, capsys):
+def test_files_that_cannot_be_read_or_written_are_told(tmp_path, capsys):
     for source, out, text in [
         ("none.caffemodel", "o.safetensors", "none.caffemodel: no such file"),
         (str(NET), "o.pth", "the name of a weights file ends in .safetensors"),

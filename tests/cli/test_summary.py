@@ -22,7 +22,7 @@ def test_markdown_at_another_input_size(capsys):
     assert capsys.readouterr().out == expected + "\n"
 
 
-def test_json(capsys):
+def test_json_has_the_rows_and_the_spec(capsys):
     assert main(["summary", "alexnet-64", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["parameters"] == 29_493_256
@@ -31,7 +31,7 @@ def test_json(capsys):
     assert found["rows"][0]["layer"] == "conv1"
 
 
-def test_of_weights(capsys):
+def test_the_summary_of_weights_names_them(capsys):
     assert main(["summary", "random:3:alexnet-64", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["architecture"] == "alexnet-64"
@@ -50,7 +50,7 @@ def test_of_weights(capsys):
             "Architectures are alexnet-2012, alexnet, alexnet-64, alexnet-127, alexnet-143.",
         ),
         (["alexnet-2012", "--input-size", "300"], "fc6 needs inputs of 227 pixels, got 300"),
-        (["alexnet", "--input-size", "-5"], "input_size must be a whole number from 1 to 4096"),
+        (["alexnet", "--input-size", "-5"], "--input-size must be a whole number from 1 to 4096"),
         (["no/such.safetensors"], "no/such.safetensors: no such file"),
         (["--input-size", "big"], "argument --input-size: invalid int value"),
         (["--json", "--markdown"], "not allowed with argument"),

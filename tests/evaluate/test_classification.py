@@ -189,7 +189,7 @@ def test_a_network_averaged_with_itself_is_itself(weights: Weights, folder: Path
     assert alone.top5_error == twice.top5_error
 
 
-def test_the_report(weights: Weights, folder: Path) -> None:
+def test_the_report_says_what_was_measured_on_what(weights: Weights, folder: Path) -> None:
     named = dataclasses.replace(weights, class_names=tuple(f"the {name}" for name in CLASSES))
     found = run(named, folder)
     report = json.loads(json.dumps(found.to_dict()))
@@ -322,7 +322,9 @@ def test_an_open_training_pack(weights: Weights, folder: Path, tmp_path: Path) -
         assert run(weights, pack, split="train").images == 20
         with pytest.raises(InputError, match=r"a\.pack: no split 'test'; it has train, val"):
             run(weights, pack, split="test")
-        with pytest.raises(SettingError, match=r"a\.pack: a pack has its own labels; give none"):
+        with pytest.raises(
+            SettingError, match=r"a\.pack: a pack has its own labels; leave `labels` out"
+        ):
             run(weights, pack, labels=names)
 
 
@@ -456,7 +458,7 @@ def test_mistakes_are_told_in_a_line(
         with pytest.raises(error, match=message) as caught:
             run(weights, given, **settings)
         assert "\n" not in str(caught.value)
-    with pytest.raises(SettingError, match="no weights were given"):
+    with pytest.raises(SettingError, match="`weights`: none were given"):
         run([], folder)
     with pytest.raises(WeightsError, match="no weights 'nothing'"):
         run([weights, "nothing"], folder)
@@ -481,7 +483,7 @@ def test_weights_that_have_diverged(make_weights: Callable[..., Weights], folder
         run(large, folder)
 
 
-def test_stopping_and_progress(weights: Weights, folder: Path) -> None:
+def test_it_tells_its_progress_and_stops_when_asked(weights: Weights, folder: Path) -> None:
     stop, told = threading.Event(), []
 
     def tell(done: int, total: int) -> None:

@@ -52,7 +52,7 @@ def test_asking_for_what_is_there_changes_nothing(same: dict[str, object]) -> No
 def test_a_mean_takes_the_place_of_a_mean_image_which_fits_one_size_alone() -> None:
     assert override_preprocess(OWN, {"mean": [0.5, 0.5, 0.5]}).mean_image_sha256 is None
     assert override_preprocess(OWN, {"crop": 200}).mean_image_sha256 == "0" * 64
-    with pytest.raises(SettingError, match="resized by 'warp' to 300 pixels alone; give mean too"):
+    with pytest.raises(SettingError, match="'warp' to 300 pixels alone; give `mean` too"):
         override_preprocess(OWN, "as-is")
     with pytest.raises(SettingError, match=r"the mean image 0{12}…, the weights have none"):
         override_preprocess(named_preprocess("decaf", 227), OWN)
@@ -62,15 +62,15 @@ def test_a_mean_takes_the_place_of_a_mean_image_which_fits_one_size_alone() -> N
     ("given", "told"),
     [
         ("asis", "no preprocessing is called 'asis'"),
-        ({"resize": "squash"}, "resize must be one of"),
+        ({"resize": "squash"}, "`resize` must be one of"),
         ({"size": 3}, r"unknown fields \['size'\]"),
-        ({"crop": 400}, "crop 400 is larger than resize_to 300"),
+        ({"crop": 400}, "`crop` 400 is larger than `resize_to` 300"),
         (
             {"mean": [124, 117, 104]},
-            "mean 124, 117, 104 is no mean of pixels, which are 0 to 1 where",
+            "`mean` 124, 117, 104 is no mean of pixels, which are 0 to 1 where",
         ),
         ({"mean": [0.5, -0.1, 0.5]}, "is no mean of pixels"),
-        (7, "preprocess must be a name .*, got int"),
+        (7, "`preprocess` must be a name .*, got int"),
     ],
 )
 def test_what_is_no_preprocessing_is_told(given: object, told: str) -> None:
@@ -81,26 +81,26 @@ def test_what_is_no_preprocessing_is_told(given: object, told: str) -> None:
 @pytest.mark.parametrize(
     ("field", "value", "told"),
     [
-        ("crop", 257, "larger than resize_to"),
-        ("crop", 0, "crop must be an integer"),
-        ("crop", True, "crop must be an integer"),
-        ("crop", 227.0, "crop must be an integer"),
+        ("crop", 257, "larger than `resize_to`"),
+        ("crop", 0, "`crop` must be an integer"),
+        ("crop", True, "`crop` must be an integer"),
+        ("crop", 227.0, "`crop` must be an integer"),
         ("resize_to", 5000, "1 to 4096"),
-        ("resize", "squash", "resize must be"),
-        ("name", "", "name must be"),
-        ("name", 5, "name must be"),
-        ("mean", [0.1, 0.2], "mean must be"),
-        ("mean", [0.1, 0.2, float("nan")], "mean must be"),
-        ("mean", [0.1, 0.2, 10**400], "mean must be"),
-        ("std", [0.1, 0.0, 0.1], "std must be"),
-        ("std", [0.1, 1e-40, 0.1], "std must be"),
-        ("scale", float("inf"), "scale must be"),
-        ("scale", "1", "scale must be"),
-        ("background", [0, 0, 256], "background must be"),
+        ("resize", "squash", "`resize` must be"),
+        ("name", "", "`name` must be"),
+        ("name", 5, "`name` must be"),
+        ("mean", [0.1, 0.2], "`mean` must be"),
+        ("mean", [0.1, 0.2, float("nan")], "`mean` must be"),
+        ("mean", [0.1, 0.2, 10**400], "`mean` must be"),
+        ("std", [0.1, 0.0, 0.1], "`std` must be"),
+        ("std", [0.1, 1e-40, 0.1], "`std` must be"),
+        ("scale", float("inf"), "`scale` must be"),
+        ("scale", "1", "`scale` must be"),
+        ("background", [0, 0, 256], "`background` must be"),
         ("mean_image_sha256", "xyz", "64 hex digits"),
-        ("interpolation", "nearest", "interpolation can only be"),
-        ("color", "BGR", "color can only be"),
-        ("orientation", "ignored", "orientation can only be"),
+        ("interpolation", "nearest", "`interpolation` can only be"),
+        ("color", "BGR", "`color` can only be"),
+        ("orientation", "ignored", "`orientation` can only be"),
         ("surprise", 1, r"unknown fields \['surprise'\]"),
     ],
 )
@@ -112,7 +112,7 @@ def test_bad_fields_are_named(field: str, value: object, told: str) -> None:
 
 def test_all_bad_fields_are_told_at_once() -> None:
     values = named_preprocess("decaf", 227).to_dict() | {"crop": -1, "scale": 0}
-    with pytest.raises(SettingError, match=r"crop must be.*scale must be"):
+    with pytest.raises(SettingError, match=r"`crop` must be.*`scale` must be"):
         PreprocessSpec.from_dict(values)
 
 
@@ -125,7 +125,7 @@ def test_missing_fields_and_wrong_containers() -> None:
 
 def test_mean_image_needs_a_warp() -> None:
     values = named_preprocess("shorter-side", 224).to_dict() | {"mean_image_sha256": "0" * 64}
-    with pytest.raises(SettingError, match="needs resize='warp'"):
+    with pytest.raises(SettingError, match="needs `resize='warp'`"):
         PreprocessSpec.from_dict(values)
 
 

@@ -194,7 +194,8 @@ def _preprocess(
         told = member.mean_values
         if not told:
             raise WeightsError(
-                "tells no mean; give its mean file (imagenet_mean.binaryproto), or the mean colour"
+                "tells no mean; give `mean`, its mean file (imagenet_mean.binaryproto) or mean "
+                "colour"
             )
         colour = (told * 3)[:3] if len(told) == 1 else told[::-1]
         return _with_colour(spec, colour), None, {}

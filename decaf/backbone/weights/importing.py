@@ -147,7 +147,7 @@ def read_external_weights(
     if not where.exists():
         raise WeightsError(f"{where}: no such file")
     if mean is not None and where.suffix != _CAFFE:
-        raise SettingError(f"{where}: only networks of Caffe ({_CAFFE}) take a mean; leave it out")
+        raise SettingError(f"{where}: only networks of Caffe ({_CAFFE}) take `mean`; leave it out")
     if where.suffix == _CAFFE:
         size = {} if expected is None else {"input_size": expected.input_size}
         weights = read_caffemodel(where, mean=mean, **size)

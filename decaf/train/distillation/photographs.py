@@ -209,7 +209,8 @@ def _splits(
     if not sum(len(rows) for *_, rows in train) or not count:
         raise InputError(
             f"{', '.join(pack.path for pack in packs)}: too few images to train on and to hold "
-            f"out ({count} held out); give more, a greater held_out, or a folder with train and val"
+            f"out ({count} held out); give more, a greater `held_out`, or a folder with train and "
+            "val"
         )
     if count > settings.held_out_limit:
         keys = [_hash(pack.splits[name].content_sha256[rows], 1) for pack, name, rows in val]

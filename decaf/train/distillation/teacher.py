@@ -407,7 +407,8 @@ def load_teacher(
     if path.suffix != ".onnx":
         if card is not None or engine != "auto":
             raise SettingError(
-                f"{path}: card and engine are for ONNX files; weights carry what has to be known"
+                f"{path}: `card` and `engine` are for ONNX files; weights carry what has to be "
+                "known"
             )
         return _weights_teacher(os.fspath(teacher), precision or "fp32", device)
     if not path.is_file():
@@ -422,7 +423,7 @@ def load_teacher(
     if known is None:
         raise SettingError(
             f"{path}: neither it nor {beside} says how images become its input and what its "
-            "classes are; give a card, a JSON file with preprocess and class_names"
+            "classes are; give `card`, a JSON file with preprocess and class_names"
         )
     if precision is None:
         fast = choose_engine(engine) == "openvino" and bf16_is_native(torch.device("cpu"))

@@ -218,7 +218,7 @@ def small_net(order="norm-pool"):
 
 
 class Caffe:
-    """What tests write files with."""
+    """A writer of files for tests."""
 
     varint, integer, real, chunk, blob = map(staticmethod, (varint, integer, real, chunk, blob))
     Part = Part

@@ -316,15 +316,15 @@ def test_files_of_another_kind(caffe, write, tmp_path):
     with pytest.raises(WeightsError, match="cannot be read: No such file"):
         read_caffemodel(tmp_path / "none.caffemodel")
     net = caffe.net().write()
-    with pytest.raises(WeightsError, match=r"tells no mean; give its mean file \(imagenet_mean"):
+    with pytest.raises(WeightsError, match=r"tells no mean; give `mean`, its mean file \("):
         read_caffemodel(write(net))
     with pytest.raises(WeightsError, match="`mean` must be a file, or three numbers"):
         read_caffemodel(write(net), mean=(1.0, 2.0))
-    with pytest.raises(WeightsError, match="mean must be 3 finite numbers"):
+    with pytest.raises(WeightsError, match="`mean` must be 3 finite numbers"):
         read_caffemodel(write(net), mean=(1.0, 2.0, float("nan")))
 
 
-def test_mean_images(caffe, write):
+def test_what_is_no_mean_image_is_refused(caffe, write):
     for shape in [(3, 60, 61), (1, 60, 60), (2, 3, 60, 60), (3, 1, 1), (), (3, 0, 0)]:
         path = write(caffe.blob(np.zeros(shape)), "m.binaryproto")
         with pytest.raises(WeightsError, match="expected a mean image"):

@@ -63,7 +63,7 @@ def test_an_optional_message_told_twice_is_one(caffe):
     assert 8 not in message(data)
 
 
-def test_text(caffe):
+def test_text_is_utf8_and_bounded(caffe):
     data = caffe.chunk(1, "é") + caffe.chunk(1, b"\xff") + caffe.chunk(2, "x" * 10**6)
     assert message(data).texts(1) == ["é", "\N{REPLACEMENT CHARACTER}"]
     assert len(message(data).text(2)) == 1000

@@ -168,7 +168,7 @@ def test_a_photograph_prepared_by_what_the_model_says(small_weights, pixels, tmp
     assert [name for name, _ in answers] == [names[unit] for unit in np.argsort(-prob[0])[:3]]
 
 
-def test_the_metadata(small_weights, tmp_path):
+def test_the_metadata_says_what_the_model_is(small_weights, tmp_path):
     weights = small_weights(ARCH)
     path = tmp_path / "model.onnx"
     export_model(weights, path, layers=["pool5", "prob"], check=False)
@@ -246,7 +246,7 @@ def test_a_difference_above_the_tolerance_is_refused(factor, small_weights):
         compare("a program", lambda x: [expected_of(x)["fc6"][:, 1:]], backbone, ["fc6"])
 
 
-def test_without_onnxruntime(small_weights, tmp_path, monkeypatch):
+def test_without_onnxruntime_a_check_is_refused(small_weights, tmp_path, monkeypatch):
     weights = small_weights("alexnet-64")
     monkeypatch.setattr(models, "onnxruntime_is_there", lambda: False)
     with pytest.raises(SettingError, match=r"is needed: pip install 'decaf\[onnx\]'"):

@@ -19,7 +19,7 @@ NAMES = [f"class {number}" for number in range(10)]
 
 
 @pytest.mark.slow
-def test_torchvisions(tmp_path, torchvision_state):
+def test_weights_of_torchvision_are_read(tmp_path, torchvision_state):
     state = torchvision_state(3)
     torch.save(state, tmp_path / "alexnet.pth")
     weights = read_external_weights(
@@ -30,11 +30,11 @@ def test_torchvisions(tmp_path, torchvision_state):
     assert (weights.class_names, weights.spec.classes) == (("a", "b", "c"), 3)
     with pytest.raises(WeightsError, match="not the architecture alexnet-2012: input_size is 224"):
         read_external_weights(tmp_path / "alexnet.pth", arch="alexnet-2012")
-    with pytest.raises(SettingError, match=r"only networks of Caffe .* take a mean; leave it out"):
+    with pytest.raises(SettingError, match=r"only networks of Caffe .* take `mean`; leave it out"):
         read_external_weights(tmp_path / "alexnet.pth", mean=GREY)
 
 
-def test_caffes():
+def test_weights_of_caffe_are_read():
     weights = read_external_weights(CAFFE, mean=GREY, class_names=NAMES)
     assert weights.spec.name == "caffe-smallnet"
     assert weights.class_names == tuple(NAMES)
@@ -48,7 +48,7 @@ def test_caffes():
     )
 
 
-def test_decafs_own(tmp_path, narrow):
+def test_weights_of_decaf_are_read(tmp_path, narrow):
     spec = narrow("alexnet-64")
     preprocess = default_preprocess("alexnet-64")
     weights = Weights.of("x", spec, preprocess, random_state(spec, 0))
@@ -65,7 +65,7 @@ def test_an_architecture_is_told_by_its_sizes_not_by_its_name(tmp_path, narrow):
         read_external_weights(tmp_path / "w.safetensors", arch="alexnet-64")
 
 
-def test_what_cannot_be_imported(tmp_path):
+def test_what_cannot_be_imported_is_refused(tmp_path):
     with pytest.raises(WeightsError, match=r"none\.pth: no such file"):
         read_external_weights(tmp_path / "none.pth")
     with pytest.raises(WeightsError, match="is a folder"):

@@ -14,7 +14,7 @@ from decaf.errors import SettingError
 SPEC = architecture("alexnet-64")
 
 
-def test_he():
+def test_he_initialisation_has_its_standard_deviations():
     state = random_state(SPEC, 0)
     assert {name: tuple(t.shape) for name, t in state.items()} == parameter_shapes(SPEC)
     for name, tensor in state.items():
@@ -28,7 +28,7 @@ def test_he():
         assert abs(tensor.std().item() / std - 1) < 5 / math.sqrt(2 * n), name
 
 
-def test_paper():
+def test_the_papers_initialisation_has_its_biases_and_deviations():
     state = random_state(SPEC, 0, "paper")
     ones = {name for name, t in state.items() if name.endswith("bias") and (t == 1).all()}
     zeros = {name for name, t in state.items() if name.endswith("bias") and (t == 0).all()}

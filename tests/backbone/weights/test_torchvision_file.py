@@ -21,7 +21,7 @@ def path(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
-def test_a_torchvision_file(path, torchvision_state, zipped):
+def test_a_torchvision_file_is_read_as_alexnet(path, torchvision_state, zipped):
     state = torchvision_state(7)
     torch.save(state, path, _use_new_zipfile_serialization=zipped)
     weights = read_torchvision_file(path)
@@ -109,7 +109,7 @@ def test_what_is_no_state_dict_of_alexnet(path, content, text):
         ("features.9.bias", torch.zeros(1), r"unexpected features\.9\.bias"),
     ],
 )
-def test_wrong_tensors(path, torchvision_state, key, tensor, text):
+def test_wrong_tensors_are_refused(path, torchvision_state, key, tensor, text):
     torch.save({**torchvision_state(7), key: tensor}, path)
     with pytest.raises(WeightsError, match=text):
         read_torchvision_file(path)
@@ -130,7 +130,7 @@ def test_files_over_the_limit_are_refused_unread(path):
         read_torchvision_file(path)
 
 
-def test_damaged_files(path, torchvision_state):
+def test_damaged_files_are_refused(path, torchvision_state):
     torch.save({"classifier.6.bias": torch.zeros(5)}, path)
     whole = path.read_bytes()
     generator = torch.Generator().manual_seed(0)

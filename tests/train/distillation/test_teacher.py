@@ -223,7 +223,7 @@ def test_a_file_that_says_too_little_is_refused(card: TeacherCard, tmp_path: Pat
     with pytest.raises(WeightsError, match="no weights 'missing'"):
         load_teacher("missing")
     for wrong in ({"card": beside}, {"engine": "openvino"}):
-        with pytest.raises(SettingError, match="card and engine are for ONNX files"):
+        with pytest.raises(SettingError, match="`card` and `engine` are for ONNX files"):
             load_teacher("random:0:alexnet-64", **wrong)
 
 
