@@ -198,12 +198,12 @@ def _onnx(where: str) -> dict[str, Any]:
     try:
         model = Message(memoryview(Path(where).read_bytes()), Budget(_MOST_FIELDS))
         graph = model.message(7)
-        said = {entry.text(1): entry.text(2) for entry in model.messages(14)}
+        metadata = {entry.text(1): entry.text(2) for entry in model.messages(14)}
         return {
             "written_by": f"{model.text(2)} {model.text(3)}".strip(),
             "inputs": [each.text(1) for each in graph.messages(11)],
             "outputs": [each.text(1) for each in graph.messages(12)],
-            "weights": {"name": said.get("weights"), "sha256": said.get("weights_sha256")},
+            "weights": {"name": metadata.get("weights"), "sha256": metadata.get("weights_sha256")},
         }
     except WireError as error:
         return {"not_read": f"damaged: {error}"}

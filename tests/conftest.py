@@ -1,4 +1,4 @@
-"""What tests of all rooms share: real photographs, where they are there."""
+"""Fixtures of all rooms: real photographs, where there are any."""
 
 from __future__ import annotations
 

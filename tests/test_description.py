@@ -1,4 +1,4 @@
-"""What each kind of file says of itself."""
+"""The description of each kind of file."""
 
 from __future__ import annotations
 
@@ -72,7 +72,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("photos", {"kind": "folder"}),
     ],
 )
-def test_facts(name: str, expected: dict[str, object], made: Path) -> None:
+def test_each_kind_of_file_has_its_facts(
+    name: str, expected: dict[str, object], made: Path
+) -> None:
     found = describe(made / name)
     assert json.loads(json.dumps(found)) == found
     assert found["path"] == str(made / name)

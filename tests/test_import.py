@@ -42,7 +42,7 @@ def test_nothing_heavy_is_loaded(code: str, child_env: dict[str, str]) -> None:
 @pytest.mark.parametrize(
     ("code", "seconds"), [("import decaf", 0.1), ("import decaf.__main__", 0.4)]
 )
-def test_it_is_quick(code: str, seconds: float, child_env: dict[str, str]) -> None:
+def test_importing_is_quick(code: str, seconds: float, child_env: dict[str, str]) -> None:
     if "__main__" in code:
         code = "from decaf.cli.main import main; main(['--help'])"
 
@@ -99,7 +99,7 @@ def test_a_lazy_name_is_looked_up_once() -> None:
 
 
 @pytest.mark.slow
-def test_import_star(child_env: dict[str, str]) -> None:
+def test_import_star_gives_the_public_names(child_env: dict[str, str]) -> None:
     code = "from decaf import *; print(extract, FeatureFile)"
     assert "torch" not in loaded_by("import decaf.errors", child_env)
     assert "h5py" in loaded_by(code, child_env)

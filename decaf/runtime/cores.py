@@ -1,4 +1,4 @@
-"""How many processors and threads a piece of work gets."""
+"""The processors and threads that a piece of work gets."""
 
 from __future__ import annotations
 

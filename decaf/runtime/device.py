@@ -1,4 +1,4 @@
-"""The device that runs the network: which one, what it can do, and how it says that it is full."""
+"""The device that runs the network: its choice, its abilities, and its lack of memory."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def choose_device(device: str, *, local_rank: int | None = None) -> torch.device
     Returns
     -------
     torch.device
-        A GPU with its number: which one torch uses at present is another matter in each thread.
+        A GPU with its number: the one that torch uses at present may differ between threads.
 
     Raises
     ------
@@ -79,17 +79,17 @@ def _cpu_has_bf16() -> bool:
     if probe is not None and probe():
         return True
     capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-    return any("bf16" in name and bool(there) for name, there in capabilities.items())
+    return any("bf16" in name and bool(value) for name, value in capabilities.items())
 
 
 @contextmanager
 def strict_float32(device: torch.device) -> Iterator[None]:
     """Keep TF32 out of float32 arithmetic on a GPU, and put the user's settings back after.
 
-    Elsewhere there is none, and nothing is touched.
+    Other devices have no TF32, and nothing is changed for them.
 
-    torch's older switches (``allow_tf32``) are not touched: they raise where a user has set the
-    newer ones, while these bear with both.
+    torch's older switches (``allow_tf32``) are not used: they raise an error where a user has set
+    the newer ones, while the newer ones work in both cases.
 
     Parameters
     ----------

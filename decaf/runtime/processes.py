@@ -1,7 +1,8 @@
 """The processes of a ``torchrun`` that share a run: rank 0 decides and writes, all of them compute.
 
-An extraction meets three times: when rank 0 has made or taken up the directory of shards, when all
-have done their share, and when rank 0 has made the file. Training meets at every step.
+The processes of an extraction wait for each other three times: when rank 0 has made or taken up the
+directory of shards, when all have done their share, and when rank 0 has made the file. Those of a
+training wait at every step.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ __all__ = ["World", "world_of_run"]
 
 # How long a rank waits for the others: ranks with slow disks or large images may lag by hours, and
 # torchrun ends everybody at once where one of them dies.
-PATIENCE = timedelta(days=7)
+LONGEST_WAIT = timedelta(days=7)
 
 _LOST = re.compile(r"gloo|NCCL|Connection (closed|reset|refused)|Broken pipe")
 _FROM_CHECKPOINT = "go on from the last checkpoint with `resume=True`"
@@ -43,7 +44,7 @@ class World:
     rank, size : int
         Number of this process, and of all.
     group : torch.distributed.ProcessGroup, optional
-        Through which they talk; the default one of torch otherwise.
+        Group through which they talk; the default one of torch otherwise.
     go_on : str
         Remedy after another process has ended, for the message.
 
@@ -71,7 +72,7 @@ class World:
 
     @contextmanager
     def meeting(self) -> Iterator[None]:
-        """Say clearly what it means where a line to another process was closed.
+        """Raise an error that says so where the connection to another process was closed.
 
         Raises
         ------
@@ -194,7 +195,7 @@ class World:
 
 @contextmanager
 def world_of_run(device: str, *, go_on: str = _FROM_CHECKPOINT) -> Iterator[World]:
-    """Meet the other processes of a ``torchrun``, if this one was started by it.
+    """Join the other processes of a ``torchrun``, if this one was started by it.
 
     GPUs talk through NCCL, CPUs through gloo.
 
@@ -227,10 +228,10 @@ def world_of_run(device: str, *, go_on: str = _FROM_CHECKPOINT) -> Iterator[Worl
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)
     if began:
-        dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=PATIENCE)
+        dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=LONGEST_WAIT)
     elif chosen.type == "cpu":
         # A group of our own: that of the user may be NCCL, and end after minutes of waiting.
-        group = dist.new_group(backend="gloo", timeout=PATIENCE)
+        group = dist.new_group(backend="gloo", timeout=LONGEST_WAIT)
     try:
         yield World(chosen, dist.get_rank(), dist.get_world_size(), group=group, go_on=go_on)
     finally:

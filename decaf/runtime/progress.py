@@ -14,9 +14,16 @@ LINE_INTERVAL = 10.0
 
 
 class Progress:
-    """Reports nothing; the base of what does.
+    """A report that shows nothing; the base class of those that do.
 
     Use it as a context manager around the run.
+
+    Parameters
+    ----------
+    total : int
+        Number of images.
+    done : int
+        How many were done in an earlier run.
     """
 
     def __init__(self, total: int, done: int = 0) -> None:

@@ -1,4 +1,4 @@
-"""What holds for every method: scikit-learn's contract, labels, invariances, bad input."""
+"""The contract of every method: scikit-learn's, labels, invariances, bad input."""
 
 from __future__ import annotations
 

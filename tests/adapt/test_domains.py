@@ -102,7 +102,7 @@ def test_refuses_what_is_no_table_of_numbers(rows: Any) -> None:
 
 
 class Missing:
-    """What pandas' NA does where it is compared: it says neither yes nor no."""
+    """A value like pandas' NA, whose comparisons say neither yes nor no."""
 
     def __eq__(self, other: object) -> Any:
         return self

@@ -261,7 +261,7 @@ def test_a_network_answers_with_its_own_classes(
 def test_the_weights_are_found_where_they_are(
     folder: Path, features: decaf.FeatureFile, weights: Path, tmp_path: Path
 ) -> None:
-    """Where they were, else beside the head, else where the user says; and only the right ones."""
+    """Weights are found where they were, beside the head, or where the user says; never others."""
     head = head_of(features, "fc7")
     expected = Classifier(head, weights=weights).predict(folder / "ant", **QUICK)
     path = tmp_path / "a.head"

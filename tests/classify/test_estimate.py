@@ -1,4 +1,4 @@
-"""How good a classifier is said to be, and how surely."""
+"""The estimate of a classifier, and its interval."""
 
 from __future__ import annotations
 

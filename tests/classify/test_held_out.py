@@ -1,4 +1,4 @@
-"""Which images are fitted to and which are tested on."""
+"""The choice of the images that are fitted to, and of those that are tested on."""
 
 from __future__ import annotations
 

@@ -58,7 +58,9 @@ def data(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
-def test_the_figures(weights: list[str], data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_figures_are_those_of_the_library(
+    weights: list[str], data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["evaluate", *weights, str(data), "--per-class", *QUICK]) == 0
     said = capsys.readouterr()
     assert said.err == ""
@@ -166,7 +168,7 @@ def test_mistakes_end_in_two(
     assert "Traceback" not in said.err
 
 
-def test_a_training_pack(
+def test_a_training_pack_is_evaluated_by_its_path(
     weights: list[str],
     data: Path,
     tmp_path: Path,

@@ -87,7 +87,9 @@ def test_a_network_without_onnxruntime(weights_file, tmp_path, capsys, monkeypat
         (["NET", "-o", "absent/a.onnx"], "there is no folder absent"),
     ],
 )
-def test_mistakes(arguments, said, weights_file, tmp_path, capsys, monkeypatch):
+def test_mistakes_are_told_in_one_line(
+    arguments, said, weights_file, tmp_path, capsys, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     given = [str(weights_file[0]) if each == "NET" else each for each in arguments]
     assert main(["export", *given]) == 2

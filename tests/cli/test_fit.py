@@ -81,7 +81,7 @@ def head(photos: Path, weights: str, tmp_path_factory: pytest.TempPathFactory) -
 
 
 @pytest.mark.slow
-def test_two_commands(
+def test_two_commands_go_from_photographs_to_answers(
     photos: Path, weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "my photos.head"

@@ -20,7 +20,7 @@ def file(tmp_path: Path) -> Path:
     return Path(shutil.copy(GOLDEN, tmp_path / "f.h5"))
 
 
-def test_info(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_facts_of_a_feature_file(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["info", str(file)]) == 0
     said = capsys.readouterr()
     assert said.err == ""
@@ -41,7 +41,7 @@ def test_info(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert line in said.out
 
 
-def test_info_as_json(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_facts_as_json(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["info", str(file), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["rows"] == 3
@@ -97,7 +97,7 @@ def test_info_of_other_files(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert capsys.readouterr().err == f"decaf: {tmp_path}/none: there is no such file or folder\n"
 
 
-def test_export(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_export_says_what_it_wrote(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = file.with_name("x.npy")
     assert main(["export", str(file), "-o", str(out)]) == 0
     rows = file.with_name("x.rows.csv")

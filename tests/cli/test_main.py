@@ -61,7 +61,7 @@ def test_every_command_explains_itself(name: str, capsys: pytest.CaptureFixture[
     assert f"usage: decaf {name}" in capsys.readouterr().out
 
 
-def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"decaf {decaf.__version__}\n"
 
@@ -90,7 +90,7 @@ def test_no_command_shows_the_help(capsys: pytest.CaptureFixture[str]) -> None:
         (["extract", "a", "-o", "f.h5", "--\x1b[2J"], "no flag --\\x1b[2J\n"),
     ],
 )
-def test_wrong_arguments(
+def test_wrong_arguments_are_told_and_end_in_two(
     arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(arguments) == 2
@@ -238,7 +238,7 @@ def test_a_defect_is_told_apart_from_a_mistake(
     assert "a defect of decaf" in said
 
 
-def test_an_interrupt(
+def test_an_interrupt_ends_in_130(
     command: Callable[[Callable[[], int]], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     command(raising(KeyboardInterrupt()))
@@ -246,7 +246,7 @@ def test_an_interrupt(
     assert capsys.readouterr().err == ""
 
 
-def test_python_dash_m(child_env: dict[str, str]) -> None:
+def test_python_dash_m_runs_the_command(child_env: dict[str, str]) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "decaf", "info", "no.h5"],
         capture_output=True,

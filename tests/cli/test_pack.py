@@ -29,7 +29,9 @@ def pack(folder: Path, *more: str) -> int:
     return main(["pack", str(folder), "-o", out, "-j", "0", "-q", "--size", "16", *more])
 
 
-def test_the_summary(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_summary_has_splits_size_and_statistics(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert pack(folder, "--split-val", "0.3") == 0
     said = capsys.readouterr()
     assert said.err == ""

@@ -40,7 +40,7 @@ def test_any_order_and_any_subset(orders: list[list[str]], data: st.DataObject) 
     assert found.unknown == tuple(name for name in asked if name not in known)
 
 
-def test_ids_before_names() -> None:
+def test_ids_are_matched_before_names() -> None:
     net = network(ids=("n1", "n2", "n3"), names=("tench", "hen", "cock"))
     assert align([net], network(ids=("n3", "n1"))).labels.tolist() == [2, 0]
     assert align([net], network(ids=("hen", "tench"))).labels.tolist() == [1, 0]
@@ -67,7 +67,7 @@ def test_a_name_that_two_units_share_names_neither() -> None:
     assert [units.tolist() for units in found.units] == [[0, 1, 2], [0, 1, 2]]
 
 
-def test_by_order() -> None:
+def test_order_matches_classes_where_there_are_as_many() -> None:
     nets = [ClassList("a", 3), network("b", names=("x", "y", "z"))]
     found = align(nets, network("data", ids=("n1", "n2", "n3")), match="order")
     assert found.classes == ("n1", "n2", "n3")
@@ -78,7 +78,7 @@ def test_by_order() -> None:
         align(nets, network("data", ids=("n1", "n2")), match="order")
 
 
-def test_numbers_are_units() -> None:
+def test_labels_without_ids_number_the_units() -> None:
     nets = [ClassList("a", 3), ClassList("b", 3)]
     found = align(nets, ClassList("data", 2, are_units=True))
     assert found.labels.tolist() == [0, 1]

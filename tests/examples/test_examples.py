@@ -53,7 +53,7 @@ def example(monkeypatch, capsys):
 
 
 @pytest.mark.slow
-def test_extract(photos, example):
+def test_extract_prints_shapes_and_origin(photos, example):
     lines = example("extract.py", photos)
     assert lines[:2] == ["24 images, 24 readable", "classes: blue, green, red"]
     shapes = [re.fullmatch(r"(\w+): X \((\d+), (\d+)\) float32, \d+% .* active", x) for x in lines]
@@ -77,7 +77,7 @@ def test_a_damaged_image_is_recorded(photos, tmp_path, example):
 
 
 @pytest.mark.slow
-def test_fit_and_predict(photos, example):
+def test_fit_and_predict_names_new_images(photos, example):
     lines = example("fit_and_predict.py", photos)
     assert lines[0] == "fitted to 21 images of 3 classes"
     found = re.fullmatch(
@@ -91,7 +91,7 @@ def test_fit_and_predict(photos, example):
 
 
 @pytest.mark.slow
-def test_search_similar(photos, example):
+def test_search_similar_finds_images_of_the_class(photos, example):
     lines = example("search_similar.py", photos)
     assert lines[0] == "nearest to blue/0.png among 24 images:"
     found = [
@@ -110,7 +110,7 @@ def test_search_similar(photos, example):
 
 
 @pytest.mark.slow
-def test_fine_tune(photos, example):
+def test_fine_tune_compares_with_the_frozen_head(photos, example):
     lines = example("fine_tune.py", photos, 2)
     assert re.fullmatch(r"3 classes, \d+ training images", lines[0])
     for line, name in zip(lines[1:3], ("frozen", "fine-tuned"), strict=True):

@@ -36,7 +36,7 @@ def folder(arrays: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 @pytest.fixture(scope="module")
 def fc6(arrays: np.ndarray) -> np.ndarray:
-    """What the network's own pass gives, without the pipeline."""
+    """Return what the network's own pass computes, without the pipeline."""
     from decaf.images.preprocess import normalise, resized_crops
 
     spec = backbone().preprocess

@@ -136,7 +136,7 @@ def test_a_bad_image_is_an_error(paths: list[str], tmp_path: Path) -> None:
 
 @pytest.fixture
 def computed(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
-    """How many images each extraction computes, with nothing kept from before."""
+    """Return how many images each extraction computes, with nothing kept from before."""
     counts: list[int] = []
     all_rows = Extraction.all_rows
 

@@ -1,4 +1,4 @@
-"""Which images are taken for training and validation, and what is refused."""
+"""The images taken for training and validation, and those that are refused."""
 
 from __future__ import annotations
 

@@ -541,7 +541,7 @@ def test_what_is_not_better_as_it_is_used_makes_way_for_the_start(
 def test_more_images_at_a_higher_loss_make_way_for_the_start(
     tune: Tune, begun: Weights, lower: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is best of many states on few images is often so by chance."""
+    """The best of many states on few images is often so by chance."""
     validate, tried = training_run.validate, fine_tune._tried
 
     def flattering(*args: Any, **kwargs: Any) -> Any:

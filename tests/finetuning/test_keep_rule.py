@@ -36,7 +36,7 @@ def test_many_images_are_no_trouble() -> None:
     assert sign_test(np.ones(40_000, bool), one) < 1e-300
 
 
-def test_what_is_told() -> None:
+def test_an_accuracy_is_told_with_its_interval() -> None:
     found = Accuracy(29, 35, 0.5)
     assert str(found) == "82.9 % (67.3 to 91.9)"
     assert found.to_dict()["percent"] == pytest.approx(100 * 29 / 35)
@@ -97,7 +97,7 @@ def test_how_sure_it_is_of_itself_does_not_count() -> None:
         ([[5.0, 0.0], [0.0, 5.0]], np.log(4 / 3)),
     ],
 )
-def test_the_ends(logits: list[list[float]], loss: float) -> None:
+def test_the_loss_of_sure_answers_right_and_wrong(logits: list[list[float]], loss: float) -> None:
     trial = Trial.of(np.array(logits), np.array([0, 1]))
     assert trial.losses.mean() == pytest.approx(loss, abs=5e-3)
 

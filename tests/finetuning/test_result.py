@@ -1,4 +1,4 @@
-"""What is said of a fine-tuning: which to use."""
+"""The result of a fine-tuning, and which network it says to use."""
 
 from __future__ import annotations
 
@@ -80,7 +80,9 @@ CHANCE = "so that the difference may be chance: use the frozen head"
         ),
     ],
 )
-def test_the_verdict(result: Finetuned, changes: dict[str, Any], told: str) -> None:
+def test_the_verdict_says_which_to_use(
+    result: Finetuned, changes: dict[str, Any], told: str
+) -> None:
     found = replace(result, **changes)
     assert told in found.verdict
     card = card_text(found, FinetuneSettings().training(50, "fp32"))
@@ -94,7 +96,7 @@ def test_the_verdict(result: Finetuned, changes: dict[str, Any], told: str) -> N
 
 
 @pytest.mark.parametrize("passed_over", [None, Accuracy(82, 100, 0.7)])
-def test_there_and_back(result: Finetuned, passed_over: Accuracy | None) -> None:
+def test_a_result_comes_back_from_json(result: Finetuned, passed_over: Accuracy | None) -> None:
     result = replace(result, passed_over=passed_over)
     again = Finetuned.from_dict(json.loads(json.dumps(result.to_dict())), result.weights, [])
     assert again.to_dict() == result.to_dict()

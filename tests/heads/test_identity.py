@@ -1,4 +1,4 @@
-"""Which features a head belongs to."""
+"""The features that a head belongs to."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ def test_ten_crop_of_an_oblong_reaches_its_corners() -> None:
 
 
 @pytest.mark.parametrize("shape", [(3, 1, 5000), (3, 5000, 1)])
-def test_strips(shape: tuple[int, ...]) -> None:
+def test_strips_are_warped_and_too_large_for_the_shorter_side(shape: tuple[int, ...]) -> None:
     pixels = torch.full(shape, 77, dtype=torch.uint8)
     warped = resized_crops(pixels, named_preprocess("decaf", 227))
     assert warped.unique().tolist() == [77]

@@ -1,4 +1,4 @@
-"""What is known of free memory, and that freed memory is used again without the system's help."""
+"""Free memory, as the system tells it, and freed memory that is used again without its help."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the processes of a run say to each other, and what is said where one of them has gone."""
+"""Messages between the processes of a run, and the error where one of them has ended."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from decaf.train.presets import PRESETS, preset, with_changes
 from decaf.train.recipe import TrainSettings
 
 
-def test_the_paper() -> None:
+def test_the_preset_alexnet_2012_is_the_papers_recipe() -> None:
     """Krizhevsky et al. 2012, each number with the section it stands in."""
     paper = PRESETS["alexnet-2012"]
     spec = paper.spec(1000)
@@ -38,7 +38,7 @@ def test_the_paper() -> None:
     assert (paper.warmup_epochs, paper.clip_norm, paper.precision) == (0, 0, "fp32")
 
 
-def test_the_modern_recipe() -> None:
+def test_the_preset_modern_is_a_recipe_of_today() -> None:
     modern = PRESETS["modern"]
     assert (modern.schedule, modern.warmup_epochs > 0, modern.label_smoothing) == (
         "cosine",

@@ -1,4 +1,4 @@
-"""What fine-tuning adds to a step: rates by layer, frozen layers, the head alone, class weights."""
+"""The steps of fine-tuning: rates by layer, frozen layers, the head alone, class weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is remembered: the same results, no more than asked for, and nothing without a memory."""
+"""Kept decompositions: the same results, no more than asked for, and nothing without a memory."""
 
 from __future__ import annotations
 

@@ -104,7 +104,7 @@ def test_orientations_that_do_not_exist_are_none(value: int) -> None:
     assert sniff(jpeg(segment(0xE1, b"Exif\0\0" + exif(value)))).orientation == 1
 
 
-def test_bigtiff(tiff: Make) -> None:
+def test_the_header_of_a_bigtiff_is_read(tiff: Make) -> None:
     tags = {256: 5, 257: 7, 258: 8, 262: 1, 274: 6}
     ifd = struct.pack("<Q", len(tags))
     ifd += b"".join(struct.pack("<HHQQ", tag, 4, 1, value) for tag, value in tags.items())

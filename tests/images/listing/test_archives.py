@@ -179,7 +179,7 @@ def status_of(ref: ImageRef) -> str:
 
 
 class TestDamage:
-    def test_encrypted_member(self, tmp_path: Path) -> None:
+    def test_an_encrypted_member_is_unreadable(self, tmp_path: Path) -> None:
         make_zip(tmp_path / "a.zip", {"y.jpg": b"y"}, zipfile.ZIP_STORED)
         raw = bytearray((tmp_path / "a.zip").read_bytes())
         raw[6] |= 1
@@ -191,7 +191,7 @@ class TestDamage:
         make_zip(tmp_path / "a.zip", {"y.jpg": b"y"}, zipfile.ZIP_LZMA)
         assert status_of(collect(tmp_path / "a.zip").refs[0]) == "unreadable"
 
-    def test_wrong_checksum(self, tmp_path: Path) -> None:
+    def test_a_member_with_a_wrong_checksum_is_corrupt(self, tmp_path: Path) -> None:
         make_zip(tmp_path / "a.zip", {"y.jpg": b"content"}, zipfile.ZIP_STORED)
         spoil(tmp_path / "a.zip", b"content", b"Content")
         assert status_of(collect(tmp_path / "a.zip").refs[0]) == "corrupt"
@@ -241,7 +241,7 @@ class TestDamage:
         with pytest.raises(InputError, match=r"as a tar.gz archive"):
             collect(tmp_path / "a.gz")
 
-    def test_no_images(self, tmp_path: Path) -> None:
+    def test_an_archive_without_images_is_refused(self, tmp_path: Path) -> None:
         make_zip(tmp_path / "a.zip", {"readme": b"text"})
         with pytest.raises(InputError, match="no images in"):
             collect(tmp_path / "a.zip")

@@ -29,7 +29,9 @@ def pixels(ref: ImageRef) -> np.ndarray:
 
 
 @pytest.mark.parametrize("channels", [0, 1, 3])
-def test_npy(tmp_path: Path, stimuli: np.ndarray, channels: int) -> None:
+def test_an_npy_file_is_a_source_of_images(
+    tmp_path: Path, stimuli: np.ndarray, channels: int
+) -> None:
     array = stimuli[..., :channels] if channels else stimuli[..., 0]
     np.save(tmp_path / "stim.npy", array)
     images = collect(tmp_path / "stim.npy")

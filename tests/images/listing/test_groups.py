@@ -1,4 +1,4 @@
-"""Which images belong together, by tables, paths, folders and capture times."""
+"""Groups of images by tables, paths, folders and capture times."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ def groups(photos: Path, spec: object) -> tuple[str, ...] | None:
     return collect(photos, groups=spec).groups
 
 
-def test_no_groups(photos: Path) -> None:
+def test_without_groups_there_are_none(photos: Path) -> None:
     assert groups(photos, None) is None
 
 
-def test_by_regular_expression(photos: Path) -> None:
+def test_groups_by_a_regular_expression(photos: Path) -> None:
     assert groups(photos, r"path:(fox\d+)_") == ("fox1", "fox1", "fox2", "")
     assert groups(photos, r"path:[a-z]+\d*_") == ("fox1_", "fox1_", "fox2_", "owl_")
     # Of an expression that may match without its group.
@@ -47,14 +47,14 @@ def test_by_regular_expression(photos: Path) -> None:
         groups(photos, "path:cow")
 
 
-def test_by_folder(photos: Path) -> None:
+def test_groups_by_folder(photos: Path) -> None:
     assert groups(photos, "folder") == ("fox/a", "fox/a", "fox/b", "owl")
     assert groups(photos, "folder:2") == ("fox", "fox", "fox", "")
     with pytest.raises(SettingError, match="folder:N takes a whole number from 1 on"):
         groups(photos, "folder:0")
 
 
-def test_by_a_table(photos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_groups_by_a_table(photos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     table = tmp_path / "table.csv"
     table.write_text(
         "file;species;Animal;note\nfox1_001.jpg;fox;Anna;x\nfox1_002.jpg;fox;Anna;\n"
@@ -72,7 +72,7 @@ def test_by_a_table(photos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixtu
     assert groups(photos, two) == ("f", "f", "f", "o")
 
 
-def test_by_a_sequence(photos: Path) -> None:
+def test_groups_by_a_sequence(photos: Path) -> None:
     assert groups(photos, np.array([1, 1, 2, 3])) == ("1", "1", "2", "3")
     assert groups(photos, ["a", None, float("nan"), "b"]) == ("a", "", "", "b")
     with pytest.raises(InputError, match="2 groups for 4 images"):
@@ -93,7 +93,7 @@ def shot(path: Path, time: str, model: str = "", fraction: str = "") -> None:
     Image.new("RGB", (8, 8)).save(path, exif=exif)
 
 
-def test_by_capture_time(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_groups_by_capture_time(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     root = tmp_path / "photos"
     shot(root / "a" / "0.jpg", "2024:05:01 10:00:00", "X100", "25")
     shot(root / "a" / "1.png", "2024:05:01 10:00:50", "X100")

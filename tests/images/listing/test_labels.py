@@ -70,7 +70,7 @@ NEAREST = (
         (SEVEN, [0, 1, 0], ("fox", "owl")),
     ],
 )
-def test_labels_files(
+def test_labels_of_files_are_read(
     tree: Path, content: bytes, labels: list[int], class_names: tuple[str, ...]
 ) -> None:
     assert read(tree, content) == (labels, class_names)
@@ -254,7 +254,7 @@ def test_given_labels_that_do_not_fit(tree: Path, labels: object, told: str) -> 
     assert told in str(caught.value)
 
 
-def test_common_folder() -> None:
+def test_the_common_folder_of_paths() -> None:
     assert common_folder([]) == b""
     assert common_folder([b"1.jpg", b"a/2.jpg"]) == b""
     assert common_folder([b"/a/b/1.jpg", b"/a/bc/1.jpg"]) == b"/a/"

@@ -1,4 +1,4 @@
-"""What a path is, told from its first bytes."""
+"""The kind of a path, told from its first bytes."""
 
 from __future__ import annotations
 
@@ -73,7 +73,9 @@ MADE: list[tuple[str, str, Callable[[Path], object]]] = [
 
 
 @pytest.mark.parametrize(("kind", "name", "make"), MADE, ids=[f"{k}-{n}" for k, n, _ in MADE])
-def test_kinds(kind: str, name: str, make: Callable[[Path], object], tmp_path: Path) -> None:
+def test_each_kind_is_recognised(
+    kind: str, name: str, make: Callable[[Path], object], tmp_path: Path
+) -> None:
     make(tmp_path / name)
     assert recognise(tmp_path / name) is KINDS[kind]
     assert recognise(os.fsencode(tmp_path / name)) is KINDS[kind]

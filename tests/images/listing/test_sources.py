@@ -251,7 +251,7 @@ class TestGlob:
         with pytest.raises(InputError, match="no images match"):
             collect("cat/**/")
 
-    def test_no_match(self, tree: Path) -> None:
+    def test_a_pattern_that_matches_nothing_is_refused(self, tree: Path) -> None:
         with pytest.raises(InputError, match=r"no images match '.*\*\.bmp'"):
             collect(f"{tree}/*.bmp")
 
@@ -279,7 +279,9 @@ class TestLists:
         (tree / "l.list").write_text(f"{tree}/cat/9.jpg\n{tree}/cat/b/1.PNG\n{tree}/dog/2.jpg\n")
         assert collect(tree / "l.list").class_names == ("cat", "dog")
 
-    def test_standard_input(self, tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_list_is_read_from_standard_input(
+        self, tree: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.chdir(tree)
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"cat/9.jpg\0top.jpeg")))
         images = collect("-")

@@ -1,4 +1,4 @@
-"""Which process decodes the images of a call, and what becomes of processes between calls."""
+"""The process that decodes the images of a call, and the processes between calls."""
 
 from __future__ import annotations
 

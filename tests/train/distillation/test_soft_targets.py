@@ -1,4 +1,4 @@
-"""What a student is shown and told: views, mixed images, answers, and the loss."""
+"""The images and targets of a student: views, mixed images, answers, and the loss."""
 
 from __future__ import annotations
 

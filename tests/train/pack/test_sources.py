@@ -1,4 +1,4 @@
-"""Which images go into which split, and the data sets that cannot be trained on."""
+"""The images of each split, and the data sets that cannot be trained on."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ SETTINGS = PackSettings(size=24)
 
 
 class Backwards(InlinePool):
-    """Gives out what it has in hand the last first, as processes may."""
+    """Return the last results first, as processes may."""
 
     def poll(self, timeout: float, also: Sequence[Any] = ()) -> list[tuple[Job, Outcome]]:
         found: list[tuple[Job, Outcome]] = []
