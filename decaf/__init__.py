@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from decaf.train.pack.build import make_pack
     from decaf.train.pack.stored_images import PackSettings
     from decaf.train.recipe import TrainSettings
+    from decaf.train.train_network import train_network
     from decaf.train.training_run import SavingSettings
 
 __all__ = [
@@ -101,6 +102,7 @@ __all__ = [
     "make_pack",
     "open_features",
     "summarise",
+    "train_network",
     "verify",
     "write_predictions",
 ]
@@ -141,6 +143,7 @@ __getattr__, __dir__ = lazy_names(
         "make_pack": "decaf.train.pack.build",
         "open_features": "decaf.features.store.file",
         "summarise": "decaf.backbone.summary",
+        "train_network": "decaf.train.train_network",
         "verify": "decaf.features.verify",
         "write_predictions": "decaf.classify.predictions",
     },

@@ -20,7 +20,7 @@ from decaf.description import describe
 from decaf.errors import DecafError, InputError
 from decaf.train.pack.build import make_pack
 from decaf.train.recipe import TrainSettings
-from decaf.train.train_network import train
+from decaf.train.train_network import train_network
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     settings = TrainSettings(
         arch="weights", epochs=1, batch_size=4, warmup_epochs=0, precision="fp32", lr=1e-4
     )
-    train(folder / "a.pack", folder / "run", settings, init_from=net, tensorboard=False)
+    train_network(folder / "a.pack", folder / "run", settings, init_from=net, tensorboard=False)
     export_model(net, folder / "net.onnx", check=False)
     torch.save({"conv1.weight": torch.zeros(2), "fc.weight": torch.zeros(2)}, folder / "r.pth")
     return folder

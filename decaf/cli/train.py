@@ -80,12 +80,11 @@ def run(args: argparse.Namespace) -> int:
     import decaf
     from decaf.runtime.memory import keep_freed_memory
     from decaf.train.presets import preset
-    from decaf.train.train_network import train
 
     keep_freed_memory()
     values = setting_values(args, decaf.TrainSettings, _OTHERWISE)
     with stopped_by_signals("stopping after this step") as stop:
-        result = train(
+        result = decaf.train_network(
             args.pack,
             args.out,
             preset(args.preset, **values),

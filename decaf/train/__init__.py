@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from decaf.train.pack.reader import Pack
     from decaf.train.presets import PRESETS, preset
     from decaf.train.recipe import TrainSettings
-    from decaf.train.train_network import train
     from decaf.train.training_run import SavingSettings, TrainResult
 
 __all__ = [
@@ -32,7 +31,6 @@ __all__ = [
     "distil",
     "load_teacher",
     "preset",
-    "train",
 ]
 
 __getattr__, __dir__ = lazy_names(
@@ -49,6 +47,5 @@ __getattr__, __dir__ = lazy_names(
         "distil": "decaf.train.distillation.distil",
         "load_teacher": "decaf.train.distillation.teacher",
         "preset": "decaf.train.presets",
-        "train": "decaf.train.train_network",
     },
 )

@@ -27,12 +27,12 @@ from decaf.train.training_run import (
     check_threads,
 )
 
-__all__ = ["train"]
+__all__ = ["train_network"]
 
 _logger = logging.getLogger(__name__)
 
 
-def train(
+def train_network(
     pack: str | os.PathLike[str],
     out: str | os.PathLike[str],
     settings: TrainSettings | None = None,
@@ -111,7 +111,7 @@ def train(
     however often the run is stopped and resumed.
     """
     made = settings_from(
-        train,
+        train_network,
         named,
         Part("settings", TrainSettings, settings, make=partial(with_changes, default="modern")),
         Part("saving", SavingSettings, saving),

@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+import decaf
 import forked
 from decaf.cli.main import main
 from decaf.cli.train import _errors
@@ -73,7 +74,7 @@ def test_arguments_become_settings(
         seen.append(settings)
         raise OSError("enough")
 
-    monkeypatch.setattr("decaf.train.train_network.train", train)
+    monkeypatch.setattr(decaf, "train_network", train)
     given = ["--preset", "alexnet-2012", "--lr", "0.5", "--no-lrn", "--activation", "tanh"]
     given += ["--crop-area", "0.2", "0.9", "--epochs", "2.5", "--seed", "9", "--no-overlap"]
     assert main(["train", str(pack), "-o", str(tmp_path / "run"), *given]) == 2

@@ -19,7 +19,7 @@ import tiny_network
 from decaf.train import loop
 from decaf.train.presets import preset
 from decaf.train.recipe import TrainSettings
-from decaf.train.train_network import train
+from decaf.train.train_network import train_network
 from decaf.train.trainable_network import SynchronisedBatchNorm
 
 SHORT = {"arch": "tiny", "epochs": 2, "batch_size": 16, "precision": "fp32", "lr": 0.01}
@@ -75,7 +75,7 @@ def main() -> None:
     dist.init_process_group("gloo")
     options: dict[str, Any] = {"tensorboard": False, "progress": False, "workers": 1}
     for name, settings in cases().items():
-        train(pack, folder / name, settings, **options)
+        train_network(pack, folder / name, settings, **options)
     rows = slice(0, 4) if rank == 0 else slice(4, 12)  # shares of other sizes
     found = [
         run_norm(SynchronisedBatchNorm(5, together=True), *case, rows) for case in norm_cases()

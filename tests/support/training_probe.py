@@ -28,7 +28,7 @@ from decaf.backbone.weights.load import load_weights
 from decaf.errors import OutputError
 from decaf.train import loop
 from decaf.train.presets import preset
-from decaf.train.train_network import train
+from decaf.train.train_network import train_network
 
 
 def run(pack: Path, out: Path, epochs: int) -> None:
@@ -48,7 +48,9 @@ def run(pack: Path, out: Path, epochs: int) -> None:
         average=0.9,
     )
     options: dict[str, Any] = {"tensorboard": False, "progress": False, "workers": 1}
-    train(pack, out, settings, resume=True, checkpoint_steps=3, keep=2, log_every=2, **options)
+    train_network(
+        pack, out, settings, resume=True, checkpoint_steps=3, keep=2, log_every=2, **options
+    )
 
 
 def content(out: Path) -> dict[str, Any]:

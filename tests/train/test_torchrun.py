@@ -15,7 +15,7 @@ import ranks_probe
 from decaf.backbone.weights.load import load_weights
 from decaf.errors import SettingError
 from decaf.runtime.processes import World
-from decaf.train.train_network import train
+from decaf.train.train_network import train_network
 from forked import until
 from two_processes import end, start
 
@@ -50,7 +50,7 @@ def test_two_processes_make_the_weights_of_one(
 ) -> None:
     settings = ranks_probe.cases()[case]
     options: dict[str, Any] = {"tensorboard": False, "progress": False, "workers": 2}
-    alone = train(pack_path, tmp_path / case, settings, **options)
+    alone = train_network(pack_path, tmp_path / case, settings, **options)
     found, expected = (
         load_weights(out / case / "weights.safetensors") for out in (together, tmp_path)
     )

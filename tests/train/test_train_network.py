@@ -24,13 +24,13 @@ from decaf.backbone.weights.load import load_weights
 from decaf.errors import OutputError, PackError, ResumeError, SettingError, Stopped
 from decaf.storage.lock import acquire
 from decaf.train import log as log_module
-from decaf.train import loop, train_network
+from decaf.train import loop
 from decaf.train.loop import Diverged
 from decaf.train.pack.build import make_pack
 from decaf.train.pack.reader import PackSplit
 from decaf.train.recipe import TrainSettings
 from decaf.train.step import Trainer
-from decaf.train.train_network import train
+from decaf.train.train_network import train_network
 from decaf.train.training_run import TrainResult
 
 pytestmark = pytest.mark.usefixtures("tiny")
@@ -47,7 +47,7 @@ def settings(settings_of: Make) -> TrainSettings:
 
 def go(pack: Path, out: Path, settings: TrainSettings, **rest: Any) -> TrainResult:
     options = {"workers": 2, "log_every": 2, "tensorboard": False, "progress": False, **rest}
-    return train(pack, out, settings, **options)
+    return train_network(pack, out, settings, **options)
 
 
 def rows_of(folder: Path) -> list[dict[str, float]]:
@@ -640,7 +640,7 @@ def test_missing_libraries_are_told_beforehand(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(train_network, "can_draw", lambda: False)
+    monkeypatch.setattr("decaf.train.train_network.can_draw", lambda: False)
     monkeypatch.setattr(log_module.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(SettingError, match="TensorBoard is not installed: pip install"):
         go(pack_path, tmp_path / "run", settings, tensorboard=True)

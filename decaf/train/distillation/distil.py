@@ -67,7 +67,7 @@ def distil(
     student look at the same crop, for long, is from Beyer et al. 2022, "Knowledge distillation: a
     good teacher is patient and consistent". The student has the teacher's classes.
 
-    The folder `out` gets what `decaf.train.train` writes; the errors in its log are disagreements
+    The folder `out` gets what `decaf.train_network` writes; the errors in its log are disagreements
     with the teacher. Under ``torchrun`` the processes share every batch.
 
     Parameters
@@ -100,9 +100,9 @@ def distil(
         - teacher_precision : "fp32" or "bf16", its arithmetic.
     saving : SavingSettings, optional
         How the run is saved: resume, checkpoint_minutes, checkpoint_steps, keep, log_every,
-        at_validation and tensorboard, as for `decaf.train.train`.
+        at_validation and tensorboard, as for `decaf.train_network`.
     compute : ComputeSettings, optional
-        How the work is done: device, workers, progress and stop, as for `decaf.train.train`.
+        How the work is done: device, workers, progress and stop, as for `decaf.train_network`.
     **named
         Fields of `settings`, `distillation`, `loading`, `saving` and `compute` by their names:
         ``epochs=30, temperature=2.0, card="resnet.json", resume=True``.

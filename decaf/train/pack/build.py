@@ -69,7 +69,7 @@ def make_pack(
         ``test``) with these; Tiny-ImageNet's layout; or the tar of ImageNet's training images as
         given out for ILSVRC 2012, or a folder that holds it and those below. Tars are not unpacked.
         Images of ``test`` beside ``val`` are not packed; alone it stays ``test``, and is not
-        validated on unless `decaf.train.train` is told to. Or a data set whose images are
+        validated on unless `decaf.train_network` is told to. Or a data set whose images are
         listed already, for which `val`, `devkit` and `split_val` are left out.
     out : path
         The file to write.
