@@ -20,7 +20,7 @@ from decaf.classify.classifier import Classifier, Prediction, load_classifier
 from decaf.errors import OutputError, SettingError, Stopped
 from decaf.features.settings import NetworkSettings
 from decaf.features.store.export import spreadsheet_cell
-from decaf.images.listing.folders import path_text
+from decaf.images.listing.names import path_text
 from decaf.runtime.settings import ComputeSettings, Part, settings_from
 from decaf.runtime.wording import printable
 from decaf.storage import disk_errors, whole_file

@@ -75,7 +75,7 @@ def test_a_mean_colour_and_rounded_weights_are_told(tmp_path, capsys):
     ("arguments", "text"),
     [
         ([], "tells no mean; give --mean, its mean file"),
-        (["--mean", "1,2"], "--mean: a mean colour is three numbers, red, green and blue"),
+        (["--mean", "1,2"], "--mean must be a file, or three numbers (red, green, blue)"),
         (["--mean", "no/such.binaryproto"], "no/such.binaryproto: cannot be read: No such file"),
         (["--mean", "1,2,3", "--arch", "alexnet-2012"], "not the architecture alexnet-2012"),
         (["--mean", "1,2,3", "--arch", "caffenet"], "no architecture 'caffenet'"),
