@@ -15,8 +15,7 @@ from decaf.adapt.algebra.kept_decompositions import Memory, recalled
 from decaf.adapt.domains import Domains, check_domains, check_rows
 from decaf.adapt.head import HEADS, fit_head
 from decaf.errors import InputError, SettingError
-from decaf.heads.c_search import predicted_codes
-from decaf.heads.reference import linear_scores
+from decaf.heads.problem import linear_scores, predicted_codes
 from decaf.heads.scaling import Scaling, fit_scaling
 
 __all__ = ["DOMAINS", "SCALES", "AdaptationEstimator", "is_positive"]

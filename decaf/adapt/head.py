@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 
 from decaf.errors import SettingError
-from decaf.heads.c_search import predicted_codes
-from decaf.heads.reference import linear_scores
+from decaf.heads.problem import linear_scores, predicted_codes
 
 __all__ = ["HEADS", "NearestNeighbour", "TrainedLinear", "fit_head"]
 

@@ -22,7 +22,7 @@ from decaf.features.extraction import Extraction
 from decaf.features.settings import RunSettings
 from decaf.features.store.file import FeatureFile
 from decaf.heads.calibration import head_scores, softmax
-from decaf.heads.identity import FeatureIdentity
+from decaf.heads.feature_identity import FeatureIdentity
 from decaf.heads.saved import SavedHead, is_head_file, load_head
 from decaf.images import collect
 from decaf.images.decoding.formats import is_hdf5

@@ -29,7 +29,7 @@ from decaf.classify.source import (
 )
 from decaf.errors import SettingError
 from decaf.features.settings import NetworkSettings
-from decaf.heads.identity import FeatureIdentity
+from decaf.heads.feature_identity import FeatureIdentity
 from decaf.heads.saved import SavedHead, save_head
 from decaf.heads.scaling import SCALES
 from decaf.images import ListingSettings
@@ -130,8 +130,7 @@ class FitSettings:
         SettingError
             For weights of classes that are not there.
         """
-        from decaf.heads.logistic import LogisticRegression
-        from decaf.heads.svm import LinearSVM
+        from decaf.heads import LinearSVM, LogisticRegression
 
         weight: Any = self.class_weight
         if weight is not None and not isinstance(weight, str):

@@ -14,7 +14,7 @@ from decaf.images.spec import PreprocessSpec, override_preprocess
 
 if TYPE_CHECKING:
     from decaf.backbone.model import Backbone
-    from decaf.heads.identity import FeatureIdentity
+    from decaf.heads.feature_identity import FeatureIdentity
     from decaf.heads.saved import SavedHead
 
 __all__ = ["check_preprocess", "find_backbone", "named_backbone"]

@@ -5,12 +5,11 @@ from __future__ import annotations
 from decaf.features.transformer import FeatureExtractor
 from decaf.heads.c_search import CSearch
 from decaf.heads.calibration import Calibration
-from decaf.heads.identity import FeatureIdentity
-from decaf.heads.linear import CSearchWarning
-from decaf.heads.logistic import LogisticRegression
+from decaf.heads.estimators import LinearSVM, LogisticRegression
+from decaf.heads.feature_identity import FeatureIdentity
+from decaf.heads.linear_head import CSearchWarning
 from decaf.heads.saved import SavedHead, load_head, save_head
 from decaf.heads.scaling import Scaling
-from decaf.heads.svm import LinearSVM
 
 __all__ = [
     "CSearch",

@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from decaf.errors import InputError, SettingError
+from decaf.heads.problem import FoldScores, predicted_codes
 from decaf.images.listing.splits import deal_folds, groups_of_classes
 
-__all__ = [
-    "CSearch",
-    "Fold",
-    "Scorer",
-    "check_folds",
-    "predicted_codes",
-    "search_C",
-    "stratified_folds",
-]
+__all__ = ["CSearch", "Fold", "Scorer", "check_folds", "make_folds", "search_C", "stratified_folds"]
 
 Fold = tuple[np.ndarray, np.ndarray]
 
-# The decisions (len(Cs), n_held, K) of each fold's held rows, and which Cs converged (len(Cs),).
-Scorer = Callable[[Sequence[float], Sequence[Fold]], Sequence[tuple[np.ndarray, np.ndarray]]]
+# Fits Cs to the training rows of folds, and says what that gives for their held-out rows.
+Scorer = Callable[[Sequence[float], Sequence[Fold]], Sequence[FoldScores]]
 
 # How often the grid grows towards an optimum at its border, and by how many values.
 _WIDENINGS = 3
@@ -72,7 +65,65 @@ class CSearch:
     def rising(self) -> bool:
         """Whether the chosen C is at the border and strictly better than the value next to it."""
         place = int(np.searchsorted(self.Cs, self.chosen))
-        return len(self.Cs) > 1 and bool(_rising(self.accuracy, place))
+        return len(self.Cs) > 1 and _rising(self.accuracy, place)
+
+
+def make_folds(
+    cv: Any,
+    codes: np.ndarray,
+    classes: np.ndarray,
+    random: np.random.RandomState,
+    weight: np.ndarray | None = None,
+    groups: Sequence[Any] | None = None,
+) -> list[Fold]:
+    """Draw the folds of a search, or take those that are given.
+
+    Parameters
+    ----------
+    cv : int, or sequence of (training rows, held-out rows)
+    codes : ndarray of int64, shape (n,)
+        Place of each row's class among `classes`.
+    classes : ndarray, shape (n_classes,)
+    random : RandomState
+    weight : ndarray of float64, shape (n,), optional
+        Rows of weight 0 are in no fold.
+    groups : sequence, shape (n,), optional
+        The group of each row, None or an empty text where it is in none; for drawn folds.
+
+    Returns
+    -------
+    list of (ndarray, ndarray) of int64
+        Training and held-out rows of each fold.
+
+    Raises
+    ------
+    SettingError
+        For folds that `check_folds` refuses.
+    InputError
+        If a fold has no training row of a class, or no held-out row that counts.
+    """
+    if groups is not None and len(groups) != len(codes):
+        raise InputError(f"{len(groups)} groups for {len(codes)} rows")
+    folds = check_folds(cv, len(codes))
+    rows = np.arange(len(codes)) if weight is None else np.flatnonzero(weight > 0)
+    if isinstance(folds, int):
+        texts = None
+        if groups is not None:
+            texts = ["" if groups[row] is None else str(groups[row]) for row in rows.tolist()]
+        drawn = stratified_folds(codes[rows], folds, random, texts)
+        folds = [(rows[train], rows[held]) for train, held in drawn]
+    elif len(rows) < len(codes):
+        folds = [(train[np.isin(train, rows)], held[np.isin(held, rows)]) for train, held in folds]
+        if not all(len(held) for _, held in folds):
+            raise InputError("`sample_weight` is zero for all held-out rows of a fold of `cv`")
+    for number, (train, _) in enumerate(folds):
+        missing = np.setdiff1d(np.arange(len(classes)), codes[train])
+        if missing.size:
+            raise InputError(
+                f"fold {number} of `cv` has no training row of class "
+                f"{classes.tolist()[missing[0]]!r}; every fold needs rows of every class"
+            )
+    return folds
 
 
 def stratified_folds(
@@ -113,7 +164,7 @@ def stratified_folds(
         unit = "row" if groups is None else "group"
         raise InputError(
             f"C cannot be chosen by cross-validation: every class has only one {unit}; give more "
-            f"{unit}s, or a number for C"
+            f"{unit}s, or a number for `C`"
         )
     folds = min(folds, int(counts.max()))
     keys = [b"%d" % row for row in range(len(codes))]
@@ -127,7 +178,7 @@ def stratified_folds(
     if not split_rows:
         raise InputError(
             "C cannot be chosen by cross-validation: without any of the groups a class has no "
-            "row left; give groups that are finer, or a number for C"
+            "row left; give groups that are finer, or a number for `C`"
         )
     return split_rows
 
@@ -151,8 +202,8 @@ def search_C(
     Parameters
     ----------
     scorer : callable
-        Takes Cs and folds; gives for each fold the decision values of its held rows,
-        (len(Cs), n_held, K), and whether the fits converged, (len(Cs),).
+        Takes Cs and folds; gives for each fold the decision values of its held rows, and whether
+        the fits converged.
     codes : ndarray of int64, shape (n,)
     folds : sequence of (ndarray, ndarray)
     Cs : sequence of float
@@ -166,120 +217,77 @@ def search_C(
     -------
     CSearch
     """
-    tried = _Tried(scorer, codes, tuple(folds), weight)
-    tried.add(sorted({float(C) for C in Cs}))
-    widened = 0
-    while widen and len(tried.Cs) > 1 and widened < _WIDENINGS:
-        place = tried.best()
-        if not _rising(tried.accuracy(), place):
+    folds = tuple(folds)
+    counts = np.ones(len(codes)) if weight is None else weight
+    sizes = np.array([counts[held].sum() for _, held in folds])
+
+    def tried(new: list[float], before: list[_Trial]) -> list[_Trial]:
+        scored = scorer(new, folds)
+        trials = list(before)
+        for number, C in enumerate(new):
+            decisions = [np.asarray(each.decisions[number], np.float32) for each in scored]
+            right = [
+                counts[held] @ (predicted_codes(values) == codes[held])
+                for (_, held), values in zip(folds, decisions, strict=True)
+            ]
+            converged = all(bool(each.converged[number]) for each in scored)
+            trials.append(_Trial(C, np.array(right), converged, decisions))
+        best = _best(trials)
+        # Only the decisions of the best value are kept: those of all may be large.
+        trials = [trial if trial is best else replace(trial, decisions=()) for trial in trials]
+        return sorted(trials, key=lambda trial: trial.C)
+
+    trials, widened = tried(sorted({float(C) for C in Cs}), []), 0
+    while widen and len(trials) > 1 and widened < _WIDENINGS:
+        place = trials.index(_best(trials))
+        if not _rising([trial.right.sum() / sizes.sum() for trial in trials], place):
             break
-        ratio = tried.Cs[1] / tried.Cs[0] if place == 0 else tried.Cs[-1] / tried.Cs[-2]
-        step = 1 / ratio if place == 0 else ratio
-        more = [tried.Cs[place] * step**power for power in range(1, _GROWTH + 1)]
-        possible = sorted(C for C in more if 0 < C <= most and np.isfinite(C))
+        step = trials[-1].C / trials[-2].C if place else 1 / (trials[1].C / trials[0].C)
+        beyond = [trials[place].C * step**power for power in range(1, _GROWTH + 1)]
+        possible = sorted(C for C in beyond if 0 < C <= most and np.isfinite(C))
         if not possible:
             break
         try:
-            tried.add(possible)
+            trials = tried(possible, trials)
         except SettingError:  # too large to be computed with: rounding would decide
             break
         widened += 1
-    return tried.result(widened)
+    best = _best(trials)
+    decisions = np.full((len(codes), best.decisions[0].shape[1]), np.nan, np.float32)
+    for (_, rows), values in zip(folds, best.decisions, strict=True):
+        decisions[rows] = values
+    return CSearch(
+        Cs=np.array([trial.C for trial in trials]),
+        accuracy=np.array([trial.right.sum() / sizes.sum() for trial in trials]),
+        std=np.array([(trial.right / sizes).std() for trial in trials]),
+        chosen=best.C,
+        at_border=best in (trials[0], trials[-1]),
+        widened=widened,
+        folds=folds,
+        decisions=decisions,
+        converged=np.array([trial.converged for trial in trials]),
+    )
 
 
-def _rising(accuracy: np.ndarray, place: int) -> bool:
+@dataclass(frozen=True, eq=False)
+class _Trial:
+    """A value that was tried: the weight of rightly classified rows of each fold, and the rest."""
+
+    C: float
+    right: np.ndarray
+    converged: bool
+    decisions: Sequence[np.ndarray]
+
+
+def _best(trials: Sequence[_Trial]) -> _Trial:
+    return max(trials, key=lambda trial: (float(trial.right.sum()), -trial.C))
+
+
+def _rising(accuracy: Sequence[float] | np.ndarray, place: int) -> bool:
+    """Tell whether a place is at the border, and strictly better than the one next to it."""
     if place == 0:
         return bool(accuracy[0] > accuracy[1])
     return place == len(accuracy) - 1 and bool(accuracy[-1] > accuracy[-2])
-
-
-class _Tried:
-    """The values tried so far, ascending, with the held-out decisions of each."""
-
-    def __init__(
-        self,
-        scorer: Scorer,
-        codes: np.ndarray,
-        folds: tuple[Fold, ...],
-        weight: np.ndarray | None,
-    ) -> None:
-        self.scorer, self.codes, self.folds = scorer, codes, folds
-        self.weight = np.ones(len(codes)) if weight is None else weight
-        self.sizes = np.array([self.weight[held].sum() for _, held in folds])
-        self.Cs: list[float] = []
-        self._right: list[np.ndarray] = []
-        self._converged: list[bool] = []
-        self._best: tuple[float, float, list[Any]] | None = None
-
-    def add(self, Cs: list[float]) -> None:
-        """Try more values."""
-        scored = self.scorer(Cs, self.folds)
-        rows = list(zip(self.folds, scored, strict=True))
-        for number, C in enumerate(Cs):
-            right = np.array(
-                [
-                    self.weight[held] @ (predicted_codes(decisions[number]) == self.codes[held])
-                    for (_, held), (decisions, _) in rows
-                ]
-            )
-            self.Cs.append(C)
-            self._right.append(right)
-            self._converged.append(all(bool(converged[number]) for _, (_, converged) in rows))
-            total = float(right.sum())
-            # Only the decisions of the best value are kept: those of all may be large.
-            if self._best is None or (total, -C) > (self._best[1], -self._best[0]):
-                kept = [np.array(decisions[number], np.float32) for decisions, _ in scored]
-                self._best = (C, total, kept)
-        order = np.argsort(self.Cs)
-        self.Cs = [self.Cs[place] for place in order]
-        self._right = [self._right[place] for place in order]
-        self._converged = [self._converged[place] for place in order]
-
-    def best(self) -> int:
-        """Return the place of the best value, the smallest where there are several."""
-        assert self._best is not None
-        return self.Cs.index(self._best[0])
-
-    def accuracy(self) -> np.ndarray:
-        """Return the share of held-out rows classified rightly, for each value."""
-        return np.array([right.sum() / self.sizes.sum() for right in self._right])
-
-    def result(self, widened: int) -> CSearch:
-        assert self._best is not None
-        chosen, _, kept = self._best
-        place = self.Cs.index(chosen)
-        decisions = np.full((len(self.codes), kept[0].shape[1]), np.nan, np.float32)
-        for (_, rows), values in zip(self.folds, kept, strict=True):
-            decisions[rows] = values
-        return CSearch(
-            Cs=np.array(self.Cs),
-            accuracy=self.accuracy(),
-            std=np.array([(right / self.sizes).std() for right in self._right]),
-            chosen=chosen,
-            at_border=place in (0, len(self.Cs) - 1),
-            widened=widened,
-            folds=self.folds,
-            decisions=decisions,
-            converged=np.array(self._converged),
-        )
-
-
-def predicted_codes(decisions: np.ndarray) -> np.ndarray:
-    """Return the class of each row from its decision values.
-
-    Parameters
-    ----------
-    decisions : ndarray, shape (n, K) or (n, 1)
-        One column means two classes, the second where it is above 0.
-
-    Returns
-    -------
-    ndarray of int64, shape (n,)
-    """
-    if decisions.shape[1] == 1:
-        return (decisions[:, 0] > 0).astype(np.int64)
-    best: np.ndarray = decisions.argmax(axis=1)
-    return best
 
 
 def check_folds(cv: Any, n: int) -> int | list[Fold]:
@@ -302,17 +310,17 @@ def check_folds(cv: Any, n: int) -> int | list[Fold]:
     """
     if isinstance(cv, (int, np.integer)) and not isinstance(cv, bool):
         if cv < 2:
-            raise SettingError(f"cv must be at least 2 folds, got {cv}")
+            raise SettingError(f"`cv` must be at least 2 folds, got {cv}")
         return int(cv)
     try:
         pairs = [(np.asarray(train), np.asarray(held)) for train, held in cv]
     except (TypeError, ValueError):
         raise SettingError(
-            "cv must be a number of folds or a list of (training rows, held-out rows), got "
+            "`cv` must be a number of folds or a list of (training rows, held-out rows), got "
             f"{cv!r:.80}"
         ) from None
     if not pairs:
-        raise SettingError("cv is an empty list of folds")
+        raise SettingError("`cv` is an empty list of folds")
     for number, (train, held) in enumerate(pairs):
         for part, rows in (("training", train), ("held-out", held)):
             if rows.ndim != 1 or not len(rows) or rows.dtype.kind not in "iu":

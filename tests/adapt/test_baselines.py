@@ -67,7 +67,7 @@ def test_is_the_head_on_those_rows(method: Any, head: str, scale: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::decaf.heads.linear.CSearchWarning")
+@pytest.mark.filterwarnings("ignore::decaf.heads.CSearchWarning")
 @pytest.mark.parametrize("method", ROWS)
 def test_C_is_chosen_among_those_rows(method: Any) -> None:
     rows, codes = ROWS[method]

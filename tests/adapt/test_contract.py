@@ -236,7 +236,7 @@ def test_lists_and_other_layouts_are_taken(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::decaf.heads.linear.CSearchWarning")
+@pytest.mark.filterwarnings("ignore::decaf.heads.CSearchWarning")
 @pytest.mark.parametrize("name", SUPERVISED)
 def test_rows_without_a_label_do_not_matter_to_the_supervised(name: str) -> None:
     moved = np.where(DATA.yt[:, None] < 0, 1e3 * DATA.Xt[::-1], DATA.Xt)
@@ -248,7 +248,7 @@ def test_rows_without_a_label_do_not_matter_to_the_supervised(name: str) -> None
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::decaf.heads.linear.CSearchWarning")
+@pytest.mark.filterwarnings("ignore::decaf.heads.CSearchWarning")
 @pytest.mark.parametrize("name", UNSUPERVISED)
 def test_the_unsupervised_need_no_target_label(name: str) -> None:
     plain = make(name, C="cv").fit(DATA.Xs, DATA.ys, DATA.Xt)
@@ -259,7 +259,7 @@ def test_the_unsupervised_need_no_target_label(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::decaf.heads.linear.CSearchWarning")
+@pytest.mark.filterwarnings("ignore::decaf.heads.CSearchWarning")
 @pytest.mark.parametrize("name", METHODS)
 def test_C_is_chosen_on_rows_with_a_label_alone(name: str) -> None:
     found = DATA.fit(make(name, head="logreg", C="cv"))

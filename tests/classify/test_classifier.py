@@ -20,11 +20,10 @@ from decaf.backbone.weights.load import save_weights
 from decaf.backbone.weights.state import Weights, random_state
 from decaf.classify.classifier import Classifier, load_classifier
 from decaf.errors import HeadError, InputError, SettingError, Stopped, WeightsError
+from decaf.heads import LinearSVM, LogisticRegression
 from decaf.heads.calibration import Calibration
-from decaf.heads.identity import FeatureIdentity
-from decaf.heads.logistic import LogisticRegression
+from decaf.heads.feature_identity import FeatureIdentity
 from decaf.heads.saved import SavedHead, load_head, save_head
-from decaf.heads.svm import LinearSVM
 from decaf.images.spec import named_preprocess
 
 NAMES = ("ant", "bee", "cat")

@@ -32,7 +32,7 @@ from decaf.errors import (
     Stopped,
     WeightsError,
 )
-from decaf.heads.logistic import LogisticRegression
+from decaf.heads import LogisticRegression
 from decaf.heads.saved import load_head
 
 QUICK: dict[str, Any] = {"workers": 0, "device": "cpu", "progress": False}

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from decaf.errors import InputError, SettingError
 from decaf.heads import LogisticRegression
-from decaf.heads.c_search import CSearch, check_folds, predicted_codes, search_C, stratified_folds
+from decaf.heads.c_search import CSearch, check_folds, search_C, stratified_folds
+from decaf.heads.problem import FoldScores, predicted_codes
 
 counts_of_classes = st.lists(st.integers(1, 20), min_size=2, max_size=8)
 
@@ -65,7 +66,7 @@ class Peak:
     def rights(self, C: float) -> float:
         return float(np.clip(1 - 0.1 * max(0, abs(np.log2(C / self.best)) - self.flat), 0, 1))
 
-    def __call__(self, Cs: Sequence[float], folds: Sequence[object]) -> list[tuple[object, ...]]:
+    def __call__(self, Cs: Sequence[float], folds: Sequence[object]) -> list[FoldScores]:
         self.asked += list(Cs)
         found = []
         for _, held in FOLDS:
@@ -73,7 +74,7 @@ class Peak:
             for number, C in enumerate(Cs):
                 right = np.arange(len(held)) < round(self.rights(C) * len(held))
                 decisions[number, :, 0] = np.where(right == (CODES[held] == 1), C, -C)
-            found.append((decisions, np.array([C < 1000 for C in Cs])))
+            found.append(FoldScores(decisions, np.array([C < 1000 for C in Cs])))
         return found
 
 
@@ -132,7 +133,7 @@ def test_the_grid_grows_only_as_far_as_can_be_computed() -> None:
     assert found.Cs.tolist() == [1, 4, 16]
     assert (found.chosen, found.widened, found.rising) == (16, 1, True)
 
-    def refuses(Cs: Sequence[float], folds: Sequence[object]) -> list[tuple[object, ...]]:
+    def refuses(Cs: Sequence[float], folds: Sequence[object]) -> list[FoldScores]:
         if max(Cs) > 100:
             raise SettingError("too large to be computed with")
         return peak(Cs, folds)

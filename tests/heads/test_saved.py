@@ -25,7 +25,7 @@ from decaf.heads import (
     save_head,
 )
 from decaf.heads import saved as saved_module
-from decaf.heads.identity import FeatureIdentity
+from decaf.heads.feature_identity import FeatureIdentity
 from decaf.heads.saved import is_head_file
 
 IDENTITY = FeatureIdentity(
@@ -61,12 +61,18 @@ def parts(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
         return {key: file.get_tensor(key) for key in file.keys()}, file.metadata()  # noqa: SIM118 (no mapping)
 
 
-@pytest.mark.parametrize("scale", ["none", "mean-norm", "unit-norm", "standard"])
 @pytest.mark.parametrize(
-    "labels",
-    [Y, Y - 7, Y > 0, Y * 2.0, np.array(["né", "b", "a"])[Y], np.array(["x", "y", "z"], object)[Y]],
+    ("labels", "scale"),
+    [
+        (Y, "none"),
+        (Y - 7, "mean-norm"),
+        (Y > 0, "unit-norm"),
+        (Y * 2.0, "standard"),
+        (np.array(["né", "b", "a"])[Y], "mean-norm"),
+        (np.array(["x", "y", "z"], object)[Y], "standard"),
+    ],
 )
-def test_a_head_comes_back_as_it_was(tmp_path: Path, scale: str, labels: np.ndarray) -> None:
+def test_a_head_comes_back_as_it_was(tmp_path: Path, labels: np.ndarray, scale: str) -> None:
     for kind in (LinearSVM, LogisticRegression):
         C = 0.01 if scale == "none" else 2.0
         head = kind(C, solver="sklearn", tol=1e-3, scale=scale).fit(X, labels)
@@ -215,7 +221,7 @@ HOSTILE: list[tuple[Callable[..., Any], str]] = [
     (set_json("estimator", at("class", value="Popen")), "a head of class 'Popen'"),
     (set_json("estimator", at("class", value=["LinearSVM"])), "not consistent"),
     (set_json("estimator", at("settings", "shell", value=1)), "settings of a LinearSVM are others"),
-    (set_json("estimator", at("settings", "tol", value=-1)), "tol must be a number above 0"),
+    (set_json("estimator", at("settings", "tol", value=-1)), "`tol` must be a number above 0"),
     (set_json("estimator", at("settings", "scale", value="none")), "a scaling named 'standard'"),
     (set_json("estimator", at("fitted", value=None)), "not consistent"),
     (set_json("estimator", at("fitted", "C", value=0)), "finite number above 0 was expected"),

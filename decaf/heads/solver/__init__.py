@@ -2,15 +2,8 @@
 
 from __future__ import annotations
 
-from decaf.heads.solver.problem import LOSSES, FoldScores, Problem, Solution
-from decaf.heads.solver.solve import cross_decisions, solve, solve_path
+from decaf.heads.problem import LOSSES, FoldScores, Problem, Solution
+from decaf.heads.solver.cross_validation import cross_decisions
+from decaf.heads.solver.solve import solve
 
-__all__ = [
-    "LOSSES",
-    "FoldScores",
-    "Problem",
-    "Solution",
-    "cross_decisions",
-    "solve",
-    "solve_path",
-]
+__all__ = ["LOSSES", "FoldScores", "Problem", "Solution", "cross_decisions", "solve"]

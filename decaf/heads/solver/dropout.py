@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 
 from decaf.heads.solver.dropout_objective import DropoutObjective, Evaluated
+from decaf.heads.solver.losses import dot, total
+from decaf.heads.solver.quasi_newton import Minimum
 
 __all__ = ["Leading", "leading_directions", "minimise_expected"]
 
@@ -100,13 +102,8 @@ class _Model:
 
 
 def minimise_expected(
-    objective: DropoutObjective,
-    leading: Leading,
-    weights: Tensor,
-    *,
-    tol: float,
-    max_iter: int,
-) -> tuple[Tensor, float, float, bool, int]:
+    objective: DropoutObjective, leading: Leading, weights: Tensor, *, tol: float, max_iter: int
+) -> Minimum:
     """Minimise the objective.
 
     Parameters
@@ -122,13 +119,7 @@ def minimise_expected(
 
     Returns
     -------
-    weights : Tensor, shape (d + 1, K)
-    value : float
-        The objective, summed over the columns.
-    promise : float
-        Fall of the objective that the model still promises, absolute, all columns together.
-    converged : bool
-    n_iter : int
+    Minimum
     """
     columns = torch.arange(weights.shape[1], device=weights.device)
     result, at = weights.clone(), weights
@@ -140,47 +131,39 @@ def minimise_expected(
     n_iter, since, finished = 0, 0, False
     while True:
         direction = -_times_inverse(model, pairs, point.gradient, objective.coupled)
-        begin = _dot(point.gradient, direction, objective.coupled)
+        begin = total(dot(point.gradient, direction), objective.coupled)
         if bool((begin > 0).any()) and pairs:
             pairs = []
             continue
         result[:, columns], values[columns] = at, point.value
         promises[columns] = (-0.5 * begin).clamp(min=0) / (len(begin) if objective.coupled else 1)
-        total = point.value.sum().expand_as(begin) if objective.coupled else point.value
-        done = -0.5 * begin <= tol * total
+        before = total(point.value, objective.coupled)
+        done = -0.5 * begin <= tol * before
         finished = bool(done.all())
         if finished or n_iter >= max_iter:
             break
         if not objective.coupled and int(done.sum()) > 0.1 * len(columns):
             stay = torch.nonzero(~done)[:, 0]
-            columns, at, direction, begin = (
-                columns[stay],
-                at[:, stay],
-                direction[:, stay],
-                begin[stay],
-            )
-            point, total = point.columns(stay), total[stay]
+            columns, begin = columns[stay], begin[stay]
+            at, direction = at[:, stay], direction[:, stay]
+            point, before = point.columns(stay), before[stay]
             model.keep(stay)
             pairs = [(s[:, stay], y[:, stay], rho[stay]) for s, y, rho in pairs]
-        step, new = _step(objective, columns, at, direction, begin, total)
+        step, new = _step(objective, columns, at, direction, begin, before)
         if not bool((step > 0).any()):
             break
         s = direction * step.to(at.dtype)
         y = new.gradient - point.gradient
-        sy = _dot(s, y, objective.coupled)
-        good = sy > 1e-9 * _dot(s, s, objective.coupled)
+        sy = total(dot(s, y), objective.coupled)
+        good = sy > 1e-9 * total(dot(s, s), objective.coupled)
         rho = torch.where(good, 1 / torch.where(good, sy, 1.0), 0.0).to(at.dtype)
         pairs = [*pairs[-(MEMORY - 1) :], (s, y, rho)]
         at, point = at + s, new
         n_iter, since = n_iter + 1, since + 1
         if since == 6:  # the ridge has followed the weights: take it into the model
             model, since = _Model(leading, point, objective.penalised), 0
-    return result, float(values.sum()), float(promises.sum()), finished, n_iter
-
-
-def _dot(a: Tensor, b: Tensor, coupled: bool) -> Tensor:
-    each = (a * b).sum(0).double()
-    return each.sum().expand_as(each) if coupled else each
+    value, promise = float(values.sum()), float(promises.sum())
+    return Minimum(result[:-1], result[-1], finished, n_iter, value, promise)
 
 
 def _times_inverse(
@@ -189,12 +172,12 @@ def _times_inverse(
     """Return the inverse Hessian of the model and the pairs, times the gradient (two-loop)."""
     q, factors = gradient.clone(), []
     for s, y, rho in reversed(pairs):
-        factor = rho * _dot(s, q, coupled).to(q.dtype)
+        factor = rho * total(dot(s, q), coupled).to(q.dtype)
         factors.append(factor)
         q.addcmul_(y, factor, value=-1)
     r = model.solve(q)
     for (s, y, rho), factor in zip(pairs, reversed(factors), strict=True):
-        r.addcmul_(s, factor - rho * _dot(y, r, coupled).to(r.dtype))
+        r.addcmul_(s, factor - rho * total(dot(y, r), coupled).to(r.dtype))
     return r
 
 
@@ -204,46 +187,38 @@ def _step(
     at: Tensor,
     direction: Tensor,
     begin: Tensor,
-    total: Tensor,
+    before: Tensor,
 ) -> tuple[Tensor, Evaluated]:
     """Shorten the step of the columns that do not fall as they should; the others go the whole way.
 
     The slack is the rounding of float32 sums.
     """
     step = torch.ones_like(begin)
-    slack = 1e-6 * total.abs()
+    slack = 1e-6 * before.abs()
     point = objective.at(at + direction, columns)
+
+    def evaluate(some: Tensor) -> Evaluated:
+        """Evaluate some columns anew, and put what comes out among the others."""
+        moved = at[:, some] + direction[:, some] * step[some].to(at.dtype)
+        new = objective.at(moved, columns[some])
+        point.value[some], point.curvature[some] = new.value, new.curvature
+        point.gradient[:, some], point.ridge[:, some] = new.gradient, new.ridge
+        return new
+
     open_ = torch.arange(len(columns), device=at.device)
     new = point
     for _ in range(12):
-        value = new.value.sum().expand_as(new.value) if objective.coupled else new.value
+        value = total(new.value, objective.coupled)
         here = step[open_]
-        short = ~(value <= total[open_] + 1e-4 * here * begin[open_] + slack[open_])
+        short = ~(value <= before[open_] + 1e-4 * here * begin[open_] + slack[open_])
         if not bool(short.any()):
             return step, point
         # The parabola through value and slope at 0 and the value here.
         open_, here, value = open_[short], here[short], value[short]
-        bend = (value - total[open_] - here * begin[open_]).clamp(min=1e-300)
+        bend = (value - before[open_] - here * begin[open_]).clamp(min=1e-300)
         best = (-0.5 * begin[open_] * here * here / bend).nan_to_num(0.0)
         step[open_] = torch.minimum(torch.maximum(best, 0.1 * here), 0.5 * here)
-        new = _among(objective, columns, at, direction, step, open_, point)
+        new = evaluate(open_)
     step[open_] = 0.0
-    _among(objective, columns, at, direction, step, open_, point)
+    evaluate(open_)
     return step, point
-
-
-def _among(
-    objective: DropoutObjective,
-    columns: Tensor,
-    at: Tensor,
-    direction: Tensor,
-    step: Tensor,
-    some: Tensor,
-    point: Evaluated,
-) -> Evaluated:
-    """Evaluate some columns anew, and put what comes out among the others."""
-    moved = at[:, some] + direction[:, some] * step[some].to(at.dtype)
-    new = objective.at(moved, columns[some])
-    point.value[some], point.curvature[some] = new.value, new.curvature
-    point.gradient[:, some], point.ridge[:, some] = new.gradient, new.ridge
-    return new

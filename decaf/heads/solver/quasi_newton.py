@@ -13,20 +13,16 @@ slopes of the loss make. That is the certificate.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor
 
-from decaf.heads.solver.line_search import search
-from decaf.heads.solver.losses import Loss
+from decaf.heads.solver.losses import Loss, derivative_along, dot, line_search, total
 from decaf.heads.solver.space import Space, Weights
 
 __all__ = ["Minimum", "minimise"]
 
-Total = Callable[[Tensor], Tensor]
 MEMORY = 8  # pairs that are kept
 AFRESH = 15  # iterations after which images and decisions are computed from the coefficients
 # Iterations after which the model may be made anew for one C; the first steps say little about r.
@@ -44,12 +40,17 @@ class Minimum:
     intercept : Tensor, shape (K,)
     converged : bool
     n_iter : int
+    objective, promise : float
+        With dropout alone: the objective, and the fall of it that the model still promises,
+        absolute, all columns together.
     """
 
     coef: Tensor
     intercept: Tensor
     converged: bool
     n_iter: int
+    objective: float = float("nan")
+    promise: float = float("nan")
 
 
 def minimise(
@@ -98,20 +99,20 @@ def minimise(
     slope = loss.slope(at.decisions + intercept)
     pairs: list[_Pair] = []
     gradient, gradient_b = space.gradient(at.coef, slope), slope.sum(0)
-    total = _reducer(loss.coupled)
+    coupled = loss.coupled
     n_iter = look = 0
     while n_iter < max_iter:
-        direction, direction_b = _direction(space, gradient, gradient_b, room, pairs, total)
+        direction, direction_b = _direction(space, gradient, gradient_b, room, pairs, coupled)
         if not free_intercept:
             direction_b = torch.zeros_like(direction_b)
-        begin = total(_dot(gradient, direction.image) + (gradient_b * direction_b).double())
-        value = total(0.5 * _dot(at.coef, at.image) + loss.value(at.decisions + intercept))
+        begin = total(dot(gradient, direction.image) + (gradient_b * direction_b).double(), coupled)
+        value = total(0.5 * dot(at.coef, at.image) + loss.value(at.decisions + intercept), coupled)
         done = -0.5 * begin <= tol * value
         if gap < float("inf") and bool(done.any()):
             if n_iter < look:
                 done = torch.zeros_like(done)
             else:
-                room_left = total(0.5 * space.norm2(gradient))
+                room_left = total(0.5 * space.norm2(gradient), coupled)
                 done &= room_left <= gap * value
                 look = n_iter + 3
         if not bool(torch.isfinite(value).all()):
@@ -131,13 +132,13 @@ def minimise(
                 break
             pairs = []
             continue
-        along = total(_dot(at.coef, direction.image))
-        length = total(_dot(direction.coef, direction.image))
+        along = total(dot(at.coef, direction.image), coupled)
+        length = total(dot(direction.coef, direction.image), coupled)
         if not bool((length >= 0).all()):  # coefficients and images no longer agree
             break
         forward = direction.decisions + direction_b
-        line = partial(_along, loss, at.decisions + intercept, forward, along, length, total)
-        step, slope = search(line, begin, below=-0.7, above=0.1, rounds=12)
+        line = derivative_along(loss, at.decisions + intercept, forward, along, length)
+        step, slope = line_search(line, begin, below=-0.7, above=0.1, rounds=12)
         step = step.to(coef.dtype)
         at = at.moved(direction, step)
         intercept = intercept + step * direction_b
@@ -146,7 +147,7 @@ def minimise(
         pair = _Pair.of(direction, direction_b, step, gradient - old, gradient_b - old_b)
         if not free_intercept:
             pair.y_b.zero_()
-        ridge = pair.measure(space, total)
+        ridge = pair.measure(space, coupled)
         n_iter += 1
         if n_iter in REMADE and not 0.3 < ridge / space.ridge < 3 and ridge > 1e-3 * first:
             space.set_ridge(ridge)
@@ -155,30 +156,6 @@ def minimise(
         if n_iter % AFRESH == 0:
             at = space.weights(at.coef)
     return Minimum(result, result_b, False, n_iter)
-
-
-def _along(
-    loss: Loss,
-    decisions: Tensor,
-    forward: Tensor,
-    first: Tensor,
-    rise: Tensor,
-    total: Total,
-    step: Tensor,
-) -> tuple[Tensor, Tensor]:
-    """Return the derivative of the objective after a step, and the slopes of the loss there."""
-    slope = loss.slope(torch.addcmul(decisions, forward, step.to(forward.dtype)))
-    return first + step * rise + total(_dot(slope, forward)), slope
-
-
-def _dot(a: Tensor, b: Tensor) -> Tensor:
-    return (a * b).sum(0).double()
-
-
-def _reducer(coupled: bool) -> Total:
-    if coupled:
-        return lambda each: each.sum().expand(each.shape)
-    return lambda each: each
 
 
 @dataclass
@@ -193,18 +170,15 @@ class _Pair:
 
     @staticmethod
     def of(direction: Weights, direction_b: Tensor, step: Tensor, y: Tensor, y_b: Tensor) -> _Pair:
-        coef = direction.coef * step
-        image = coef if direction.coef is direction.image else direction.image * step
-        same = direction.decisions is direction.image
-        s = Weights(coef, image, image if same else direction.decisions * step)
+        s = direction.each(lambda a, _: a * step, direction)
         return _Pair(s, step * direction_b, y, y_b, step)
 
-    def measure(self, space: Space, total: Total) -> float:
+    def measure(self, space: Space, coupled: bool) -> float:
         """Set ρ = 1 / s·y; give the r with which s·(I + r XᵀRX)s is s·y, all columns together."""
-        each = _dot(self.s.image, self.y)
-        norm = _dot(self.s.coef, self.s.image)
-        curvature = total(each + (self.s_b * self.y_b).double())
-        good = curvature > 1e-12 * total(norm)
+        each = dot(self.s.image, self.y)
+        norm = dot(self.s.coef, self.s.image)
+        curvature = total(each + (self.s_b * self.y_b).double(), coupled)
+        good = curvature > 1e-12 * total(norm, coupled)
         self.rho = torch.where(good, 1 / torch.where(good, curvature, 1.0), 0.0)
         seen = self.s.decisions if space.root is None else self.s.decisions * space.root
         spread = float(seen.square().sum(dtype=torch.float64))
@@ -226,20 +200,24 @@ def _direction(
     gradient_b: Tensor,
     room: float,
     pairs: list[_Pair],
-    total: Total,
+    coupled: bool,
 ) -> tuple[Weights, Tensor]:
     """Return minus the inverse Hessian of the model and the pairs, times the gradient."""
     q, q_b = gradient.clone(), gradient_b.clone()
     factors = []
     for pair in reversed(pairs):
-        factor = (pair.rho * total(_dot(pair.s.image, q) + (pair.s_b * q_b).double())).to(q.dtype)
+        factor = (pair.rho * total(dot(pair.s.image, q) + (pair.s_b * q_b).double(), coupled)).to(
+            q.dtype
+        )
         factors.append(factor)
         q.addcmul_(pair.y, factor, value=-1)
         q_b.addcmul_(pair.y_b, factor, value=-1)
     coef, image = space.solve(q)
     r_b = q_b / room
     for pair, factor in zip(pairs, reversed(factors), strict=True):
-        back = (pair.rho * total(_dot(pair.y, image) + (pair.y_b * r_b).double())).to(q.dtype)
+        back = (pair.rho * total(dot(pair.y, image) + (pair.y_b * r_b).double(), coupled)).to(
+            q.dtype
+        )
         weight = factor - back
         same = coef is image
         coef = torch.addcmul(coef, pair.s.coef, weight)

@@ -1,34 +1,43 @@
-"""`solve`, `solve_path` and `cross_decisions`: linear classifiers, all classes at once.
+"""`solve`: a linear classifier of all classes at once, with a certificate.
 
 Every solver begins in float32, where a product costs half, and the result is certified in float64
 from the rows themselves: objective, slopes and gradient at the coefficients that are given back.
 A solution that is not certified goes on in float64.
+
+With ½‖w‖² in it the objective is 1-strongly convex in w once it is minimised over a free intercept,
+so objective - optimum ≤ ½‖∇‖², the duality gap at the dual point that the slopes of the loss make.
+The hinge has no slope at its corner; there the dual variables that the solver found make the point.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from decaf.errors import SettingError
-from decaf.heads.solver.gram import gram_matrix
-from decaf.heads.solver.linear_solver import (
-    DropoutSolver,
-    LinearSolver,
+from decaf.heads.problem import Problem, Solution, check_problem
+from decaf.heads.solver.losses import Loss, Multinomial, make_loss, signs_of
+from decaf.heads.solver.quasi_newton import Minimum
+from decaf.heads.solver.space import gram_matrix
+from decaf.heads.solver.training import (
+    DropoutRows,
+    TrainingRows,
     first_precision,
     is_small,
-    weight_of,
+    prefers_rows,
+    row_weights,
 )
-from decaf.heads.solver.problem import FoldScores, Problem, Solution, check, with_missing_classes
-from decaf.heads.solver.quasi_newton import Minimum
-from decaf.heads.solver.training import TrainingRows, prefers_rows
-from decaf.runtime.cores import one_thread, share_out
+from decaf.runtime.cores import one_thread
 from decaf.runtime.device import choose_device
 
-__all__ = ["cross_decisions", "solve", "solve_path"]
+__all__ = ["solve"]
+
+BLOCK = 1 << 20  # numbers of one block of rows: its copy in float64 stays in the cache
 
 
 def solve(
@@ -39,7 +48,6 @@ def solve(
     tol: float = 1e-5,
     max_iter: int = 2000,
     device: str = "auto",
-    start: Solution | None = None,
 ) -> Solution:
     """Solve for one C.
 
@@ -58,8 +66,6 @@ def solve(
         Iterations at most.
     device : str
         ``"auto"``, ``"cpu"``, ``"cuda"``, …
-    start : Solution, optional
-        Where to begin; with dropout only, since the other solvers begin as fast without.
 
     Returns
     -------
@@ -70,239 +76,168 @@ def solve(
     SettingError
         For settings that cannot be used, or a class without a row.
     """
-    return solve_path(problem, loss, (C,), tol=tol, max_iter=max_iter, device=device, start=start)[
-        0
-    ]
-
-
-def solve_path(
-    problem: Problem,
-    loss: str,
-    Cs: Sequence[float],
-    *,
-    tol: float = 1e-5,
-    max_iter: int = 2000,
-    device: str = "auto",
-    start: Solution | None = None,
-) -> list[Solution]:
-    """Solve for several Cs, each from the solution of the next smaller one.
-
-    Parameters
-    ----------
-    problem, loss, tol, max_iter, device, start
-        As in `solve`.
-    Cs : sequence of float
-        In any order.
-
-    Returns
-    -------
-    list of Solution
-        One for each C, in the order of `Cs`.
-    """
-    check(problem, loss, tuple(Cs))
-    with one_thread(is_small(problem)):
-        return _path(_weighted_rows(problem), loss, Cs, tol, max_iter, device, start)
-
-
-def _path(
-    problem: Problem,
-    loss: str,
-    Cs: Sequence[float],
-    tol: float,
-    max_iter: int,
-    device: str,
-    start: Solution | None,
-) -> list[Solution]:
+    check_problem(problem, loss, (C,))
     where = choose_device(device)
-    counts = np.bincount(problem.codes, minlength=problem.n_classes)
-    if not counts.all():
-        missing = np.flatnonzero(counts == 0)
-        raise SettingError(
-            f"no row (of weight above 0) is of class {', '.join(map(str, missing[:5]))}; "
-            "number the classes that are there, from 0 on"
-        )
-    order = np.argsort(np.asarray(Cs), kind="stable").tolist()
-    solutions: dict[int, Solution] = {}
-    if problem.dropout:
-        dropped = DropoutSolver(problem, loss, where)
-        weights = None if start is None else dropped.weights_of(start)
-        for index in order:
-            solution, weights = dropped.solve(float(Cs[index]), weights, tol, max_iter)
-            solutions[index] = solution
-    else:
-        linear = LinearSolver(problem, loss, where)
-        minimum: Minimum | None = None
-        for index in order:
-            solution, minimum = linear.solve(float(Cs[index]), minimum, tol, max_iter)
-            solutions[index] = solution
-    return [solutions[index] for index in range(len(Cs))]
+    with one_thread(is_small(problem)):
+        if problem.row_weight is not None and not (problem.row_weight > 0).all():
+            problem = problem.take(np.flatnonzero(problem.row_weight > 0))
+        missing = np.flatnonzero(np.bincount(problem.codes, minlength=problem.n_classes) == 0)
+        if len(missing):
+            raise SettingError(
+                f"no row (of weight above 0) is of class {', '.join(map(str, missing[:5]))}; "
+                "number the classes that are there, from 0 on"
+            )
+        if problem.dropout:
+            return _estimated(problem, loss, C, tol, max_iter, where)
+        return _certified(problem, loss, C, tol, max_iter, where)
 
 
-def cross_decisions(
-    problem: Problem,
-    loss: str,
-    Cs: Sequence[float],
-    folds: Sequence[tuple[np.ndarray, np.ndarray]],
-    *,
-    tol: float = 1e-3,
-    max_iter: int = 500,
-    device: str = "auto",
-) -> list[FoldScores]:
-    """Return the decision values of held-out rows, for every fold and C.
-
-    Parameters
-    ----------
-    problem, loss, Cs, max_iter, device
-        As in `solve_path`.
-    folds : sequence of (train_rows, held_rows)
-        Row numbers.
-    tol : float
-        As in `solve`; here the solver's own estimate is trusted, without a certificate.
-
-    Returns
-    -------
-    list of FoldScores
-        One for each fold. A class without a row in the training part of a fold cannot be learned:
-        its decision value stands for half a row of it among the others.
-    """
-    check(problem, loss, tuple(Cs))
-    where, small = choose_device(device), is_small(problem)
-    gram = None
-    if not problem.dropout and _keeps_gram(problem, loss):
-        with one_thread(small):
-            gram = gram_matrix(problem.X, where, first_precision(problem, loss))
-    scores: dict[int, FoldScores] = {}
-
-    def one(number: int) -> None:
-        train, held = map(np.asarray, folds[number])
-        scores[number] = _of_fold(problem, gram, train, held, loss, Cs, tol, max_iter, where)
-
-    numbers = range(len(folds))
-    if small:  # its operations are too little for several threads, its folds are not
-        share_out(one, numbers, where, small=True)
-    else:
-        for number in numbers:
-            one(number)
-    return [scores[number] for number in numbers]
-
-
-def _keeps_gram(problem: Problem, loss: str) -> bool:
-    """Tell whether the folds are parts of one Gram matrix.
-
-    In float64 it costs a search no digits that it looks at up to 2 d rows, where each of the many
-    Newton steps would make its own part of it.
-    """
-    n, d = problem.X.shape
-    exact = loss == "squared_hinge" and first_precision(problem, loss) == torch.float64
-    return prefers_rows(n, d) or (exact and n <= 2 * d)
-
-
-def _of_fold(
-    problem: Problem,
-    gram: torch.Tensor | None,
-    train: np.ndarray,
-    held: np.ndarray,
-    loss: str,
-    Cs: Sequence[float],
-    tol: float,
-    max_iter: int,
-    where: torch.device,
-) -> FoldScores:
-    if problem.row_weight is not None:
-        train = train[problem.row_weight[train] > 0]
-    present = np.unique(problem.codes[train])
-    part = _rows_of(problem, train)
-    part = replace(part, codes=np.searchsorted(present, part.codes), n_classes=max(len(present), 2))
-    if len(present) < 2:
-        shape = (len(Cs), len(held), 0)
-        scores = FoldScores(np.zeros(shape, np.float32), np.ones(len(Cs), bool))
-    elif problem.dropout:
-        scores = _fold_with_dropout(part, problem.X[held], loss, Cs, tol, max_iter, where)
-    else:
-        scores = _fold(part, problem.X, gram, train, held, loss, Cs, tol, max_iter, where)
-    if len(present) < problem.n_classes:
-        filled = with_missing_classes(
-            scores.decisions, present, problem.n_classes, loss, len(train)
-        )
-        scores = replace(scores, decisions=filled)
-    return scores
-
-
-def _fold(
-    part: Problem,
-    X: np.ndarray,
-    gram: torch.Tensor | None,
-    train: np.ndarray,
-    held: np.ndarray,
-    loss: str,
-    Cs: Sequence[float],
-    tol: float,
-    max_iter: int,
-    device: torch.device,
-) -> FoldScores:
-    dtype = first_precision(part, loss) if gram is None else gram.dtype
-    codes = torch.from_numpy(part.codes).to(device)
-    training = TrainingRows(loss, codes, part.n_classes, weight_of(part, device, dtype))
-    if gram is not None:
-        train_on = torch.from_numpy(train).to(device)
-        training.gram = gram[train_on[:, None], train_on]
-        seen = gram[torch.from_numpy(held).to(device)[:, None], train_on]
-    else:
-        training.X = torch.from_numpy(part.X).to(device, dtype)
-        seen = torch.from_numpy(X[held]).to(device, dtype)
-    decisions = np.empty((len(Cs), len(held), part.n_columns), np.float32)
-    converged = np.zeros(len(Cs), bool)
-    minimum: Minimum | None = None
-    for index in np.argsort(np.asarray(Cs), kind="stable").tolist():
-        before, C = minimum, float(Cs[index])
-        minimum = training.solve(C, before, tol=0.3 * tol, max_iter=max_iter)
-        if not minimum.converged and dtype == torch.float32:  # a large C: float32 is too coarse
-            training, dtype, seen = training.double(), torch.float64, seen.double()
-            minimum = training.solve(C, before, tol=0.3 * tol, max_iter=max_iter)
-        coef = training.seen_coef(minimum)
-        decisions[index] = (seen @ coef + minimum.intercept).cpu().numpy()
-        converged[index] = minimum.converged
-    return FoldScores(decisions, converged)
-
-
-def _fold_with_dropout(
-    part: Problem,
-    held: np.ndarray,
-    loss: str,
-    Cs: Sequence[float],
-    tol: float,
-    max_iter: int,
-    device: torch.device,
-) -> FoldScores:
-    """Begin at the fold's own solution for the smaller C.
-
-    That of another fold would be nearer, but has seen the rows held out here, and a search that
-    stops early keeps something of where it began.
-    """
-    solver = DropoutSolver(part, loss, device)
-    seen = torch.from_numpy(held).to(device, solver.dtype)
-    decisions = np.empty((len(Cs), len(held), part.n_columns), np.float32)
-    converged = np.zeros(len(Cs), bool)
-    weights: torch.Tensor | None = None
-    for index in np.argsort(np.asarray(Cs), kind="stable").tolist():
-        weights, converged[index] = solver.search(float(Cs[index]), weights, tol, max_iter)
-        decisions[index] = (seen @ weights[:-1] + weights[-1]).cpu().numpy()
-    return FoldScores(decisions, converged)
-
-
-def _rows_of(problem: Problem, rows: np.ndarray) -> Problem:
-    return replace(
-        problem,
-        X=problem.X[rows],
-        codes=problem.codes[rows],
-        row_weight=None if problem.row_weight is None else problem.row_weight[rows],
-        activations=None if problem.activations is None else problem.activations[rows],
+def _estimated(
+    problem: Problem, loss: str, C: float, tol: float, max_iter: int, device: torch.device
+) -> Solution:
+    """Solve with dropout; the gap is what the model of the Hessian still promises."""
+    minimum = DropoutRows(problem, loss, device).solve(C, None, tol=tol, max_iter=max_iter)
+    return Solution(
+        coef=minimum.coef.double().cpu().numpy().T.copy(),
+        intercept=minimum.intercept.double().cpu().numpy(),
+        objective=minimum.objective,
+        gap=minimum.promise / max(minimum.objective, 1e-300),
+        converged=minimum.converged,
+        n_iter=minimum.n_iter,
     )
 
 
-def _weighted_rows(problem: Problem) -> Problem:
-    """Leave rows out that weigh nothing."""
-    weight = problem.row_weight
-    if weight is None or bool((weight > 0).all()):
-        return problem
-    return _rows_of(problem, np.flatnonzero(weight > 0))
+def _certified(
+    problem: Problem, loss: str, C: float, tol: float, max_iter: int, device: torch.device
+) -> Solution:
+    """Solve without dropout, in float32 and, when it is needed, float64."""
+    codes = torch.from_numpy(problem.codes).to(device)
+
+    @cache
+    def training(dtype: torch.dtype) -> TrainingRows:
+        weight = row_weights(problem, device, dtype)
+        rows = TrainingRows(loss, codes, problem.n_classes, weight)
+        if not prefers_rows(*problem.X.shape):
+            rows.X = torch.from_numpy(problem.X).to(device, dtype)
+        elif loss == "squared_hinge" and dtype == torch.float32:
+            # Its end is nearly always in float64; what is rounded once leads nearer to it.
+            exact = training(torch.float64).gram
+            assert exact is not None
+            rows.gram = exact.float()
+        else:
+            rows.gram = gram_matrix(problem.X, device, dtype)
+        return rows
+
+    cost = C * row_weights(problem, device, torch.float64)
+    used, inner = 0, 0.3 * tol
+    best: Solution | None = None
+    nearest: Minimum | None = None
+    for attempt in range(6):
+        first = attempt == 0 and tol >= 1e-7
+        rows = training(first_precision(problem, loss) if first else torch.float64)
+        # Not from a solution that rounding has led astray.
+        minimum = rows.solve(C, nearest, tol=inner, max_iter=max_iter - used, gap=0.4 * tol)
+        used += minimum.n_iter
+        w, intercept, signed = _coefficients(problem, rows, minimum)
+        objective, gap, intercept = _certify(problem, loss, codes, cost, w, intercept, signed)
+        gap /= max(objective, 1e-300)
+        solution = Solution(
+            coef=w.T.cpu().numpy().copy(),
+            intercept=intercept.cpu().numpy(),
+            objective=objective,
+            gap=gap,
+            converged=gap <= tol,
+            n_iter=used,
+        )
+        if best is None or solution.gap < best.gap:
+            best, nearest = solution, minimum
+        if solution.converged or used >= max_iter:
+            break
+        # The gap falls with what Newton's model promises: ask for as much less of that.
+        inner *= min(0.1, max(0.3 * tol / gap, 1e-4)) if gap < 1 else 1.0
+    assert best is not None
+    return replace(best, n_iter=used)
+
+
+def _coefficients(
+    problem: Problem, rows: TrainingRows, minimum: Minimum
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Return w (d, K), the intercept and, for the hinge, the signed duals, in float64."""
+    coef, intercept = minimum.coef.double(), minimum.intercept.double()
+    if rows.gram is None and not rows.by_duals:
+        return coef[:-1] if rows.penalised else coef, intercept, None
+    w = coef.new_zeros(problem.X.shape[1], coef.shape[1])
+    for part, block in _blocks(problem.X, coef):
+        w.addmm_(block.T, coef[part])
+    return w, intercept, coef if rows.name == "hinge" else None
+
+
+def _blocks(X: np.ndarray, like: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    """Yield blocks of rows on a device, so that no second copy of all of X is made."""
+    rows = max(64, BLOCK // max(1, X.shape[1]))
+    for first in range(0, len(X), rows):
+        part = slice(first, min(first + rows, len(X)))
+        yield part, torch.from_numpy(X[part]).to(like)
+
+
+def _certify(
+    problem: Problem,
+    name: str,
+    codes: Tensor,
+    cost: Tensor,
+    coef: Tensor,
+    intercept: Tensor,
+    signed: Tensor | None,
+) -> tuple[float, float, Tensor]:
+    """Return objective, duality gap and the intercept that is best for coefficients (d, K).
+
+    All tensors are of float64. Objective and gap are summed over the columns; the gap is absolute.
+    """
+    decisions = torch.cat([part @ coef for _, part in _blocks(problem.X, coef)])
+    norm = coef.square().sum()
+    penalised = name in ("hinge", "squared_hinge")
+    if penalised:
+        norm = norm + intercept.square().sum()
+    if name == "hinge":
+        assert signed is not None
+        signs = signs_of(codes, problem.n_classes, coef.dtype)
+        lost = (cost * (1 - signs * (decisions + intercept)).clamp(min=0)).sum()
+        dual = (signs * signed).sum() - 0.5 * norm
+        objective = 0.5 * norm + lost
+        return float(objective), max(float(objective - dual), 0.0), intercept
+    loss = make_loss(name, codes, problem.n_classes, cost)
+    if not penalised:
+        intercept = _best_intercept(loss, decisions, intercept)
+    decisions = decisions + intercept
+    slope = loss.slope(decisions)
+    objective = 0.5 * norm + loss.value(decisions).sum()
+    gradient = coef.clone()
+    for part, rows in _blocks(problem.X, coef):
+        gradient.addmm_(rows.T, slope[part])
+    rest = slope.sum(0)
+    if penalised:
+        beside = 0.5 * (intercept + rest).square().sum()
+    else:  # nought but for rounding, by the last Newton step over the intercept
+        curvature = loss.curvature(decisions).sum(0)
+        beside = (rest.square() / curvature.clamp(min=1e-300)).nan_to_num(0.0).sum()
+    return float(objective), float(0.5 * gradient.square().sum() + beside), intercept
+
+
+def _best_intercept(loss: Loss, decisions: Tensor, intercept: Tensor) -> Tensor:
+    """Minimise over the intercept alone, by Newton's method with steps of at most 2."""
+    for _ in range(30):
+        at = decisions + intercept
+        slope = loss.slope(at).sum(0)
+        if isinstance(loss, Multinomial):
+            p = torch.softmax(at, 1)
+            hessian = torch.diag((loss.cost * p).sum(0)) - p.T @ (loss.cost * p)
+            # Adding a number to all intercepts changes nothing: keep the mean where it is.
+            hessian += float(hessian.diagonal().mean()) / len(hessian)
+            hessian.diagonal().mul_(1 + 1e-12).add_(1e-300)
+            step = torch.linalg.lstsq(hessian, -slope[:, None]).solution[:, 0]
+        else:
+            step = -slope / loss.curvature(at).sum(0).clamp(min=1e-300)
+        intercept = intercept + step.clamp(-2, 2)
+        if bool(step.abs().max() <= 1e-9):
+            break
+    return intercept

@@ -18,15 +18,41 @@ decision values are R^-½ times the image.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from decaf.errors import SettingError
 
-__all__ = ["FeatureSpace", "RowSpace", "Space", "Weights"]
+__all__ = ["FeatureSpace", "RowSpace", "Space", "Weights", "gram_matrix"]
+
+
+def gram_matrix(X: np.ndarray, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Return X Xᵀ; only the blocks on and below the diagonal are computed.
+
+    Parameters
+    ----------
+    X : ndarray, shape (n, d)
+    device : torch.device
+    dtype : torch.dtype
+
+    Returns
+    -------
+    Tensor, shape (n, n)
+    """
+    rows = torch.from_numpy(X).to(device, dtype)
+    n = len(rows)
+    gram = rows.new_empty(n, n)
+    step = max(256, -(-n // 16))
+    for first in range(0, n, step):
+        last = min(first + step, n)
+        torch.mm(rows[first:last], rows[:last].T, out=gram[first:last, :last])
+        gram[:first, first:last] = gram[first:last, :first].T
+    return gram
 
 
 @dataclass
@@ -45,6 +71,21 @@ class Weights:
     image: Tensor
     decisions: Tensor
 
+    def each(self, made: Callable[[Tensor, Tensor], Tensor], other: Weights) -> Weights:
+        """Return what a function makes of these arrays and those of others, one by one.
+
+        Arrays that are one and the same stay so, and are computed once.
+
+        Parameters
+        ----------
+        made : callable
+        other : Weights
+        """
+        image = made(self.image, other.image)
+        coef = image if self.coef is self.image else made(self.coef, other.coef)
+        same = self.decisions is self.image
+        return Weights(coef, image, image if same else made(self.decisions, other.decisions))
+
     def moved(self, direction: Weights, step: Tensor) -> Weights:
         """Return this plus `step` (K,) times a direction.
 
@@ -53,7 +94,7 @@ class Weights:
         direction : Weights
         step : Tensor, shape (K,)
         """
-        return Weights(*_shared(self, direction, lambda a, b: torch.addcmul(a, b, step)))
+        return self.each(lambda a, b: torch.addcmul(a, b, step), direction)
 
     def columns(self, kept: Tensor) -> Weights:
         """Return some columns.
@@ -63,85 +104,76 @@ class Weights:
         kept : Tensor of int64
             Column numbers.
         """
-        return Weights(*_shared(self, self, lambda a, _: a[:, kept]))
+        return self.each(lambda a, _: a[:, kept], self)
 
 
-def _shared(
-    a: Weights, b: Weights, made: Callable[[Tensor, Tensor], Tensor]
-) -> tuple[Tensor, Tensor, Tensor]:
-    image = made(a.image, b.image)
-    coef = image if a.coef is a.image else made(a.coef, b.coef)
-    same = a.decisions is a.image
-    return coef, image, image if same else made(a.decisions, b.decisions)
-
-
-class RowSpace:
-    """Weight vectors Xᵀβ, known by β and K.
+class Space(ABC):
+    """Weight vectors known by coefficients, with the model M = I + ridge XᵀRX of the curvature.
 
     Parameters
     ----------
-    gram : Tensor, shape (n, n)
-        K.
-    centred : bool
-        Whether the rows sum to 0. K has no part along 1 (along R^½ 1) then, but for rounding, which
-        large coefficients along it would bring out: they are kept without.
+    n, size : int
+        Number of rows, and of coefficients.
     root : Tensor, shape (n, 1), optional
-        R^½, roots of the rows' weights, by which K is multiplied on both sides.
+        R^½, roots of the rows' weights.
     """
 
-    def __init__(self, gram: Tensor, *, centred: bool = False, root: Tensor | None = None) -> None:
-        self.gram = gram
-        self.centred = centred
-        self.root = root
-        self.count = _count(root, len(gram))
-        self.size = len(gram)
+    def __init__(self, n: int, size: int, root: Tensor | None) -> None:
+        self.size, self.root, self.ridge = size, root, 0.0
+        # For how many rows all of them count.
+        self.count = n if root is None else float(root.square().sum(dtype=torch.float64))
         self._factor: Tensor | None = None
-        self.ridge = 0.0
 
+    @abstractmethod
     def weights(self, coef: Tensor) -> Weights:
-        """Return the weight vectors of coefficients (n, K).
+        """Return the weight vectors of coefficients.
 
         Parameters
         ----------
-        coef : Tensor, shape (n, K)
+        coef : Tensor, shape (m, K)
         """
-        return self.finish(coef, self.gram @ coef)
 
+    @abstractmethod
     def gradient(self, coef: Tensor, slope: Tensor) -> Tensor:
         """Return the coefficients of w + Xᵀ slope.
 
         Parameters
         ----------
-        coef : Tensor, shape (n, K)
+        coef : Tensor, shape (m, K)
         slope : Tensor, shape (n, K)
         """
-        if self.root is None:
-            sum_ = coef + slope
-            return sum_ - sum_.mean(0) if self.centred else sum_
-        sum_ = coef + slope / self.root
-        if self.centred:
-            sum_ -= self.root * (self.root.T @ sum_) / self.count
-        return sum_
 
+    @abstractmethod
     def norm2(self, coef: Tensor) -> Tensor:
         """Return the squared norms of vectors by their coefficients, (K,) in float64.
 
         Parameters
         ----------
-        coef : Tensor, shape (n, K)
+        coef : Tensor, shape (m, K)
         """
-        return (coef * (self.gram @ coef)).sum(0, dtype=torch.float64)
+
+    @abstractmethod
+    def finish(self, coef: Tensor, image: Tensor) -> Weights:
+        """Return the weight vectors of coefficients whose image is known.
+
+        Parameters
+        ----------
+        coef, image : Tensor, shape (m, K)
+        """
+
+    @abstractmethod
+    def _spread(self) -> Tensor:
+        """Return the matrix (m, m) that stands for XᵀRX among coefficients."""
 
     def set_ridge(self, ridge: float) -> None:
-        """Choose M = I + ridge XᵀX as the model of the curvature.
+        """Choose the ridge of the model, where it is far from the present one.
 
         Parameters
         ----------
         ridge : float
         """
         if self._factor is None or not 0.5 < ridge / self.ridge < 2:
-            # On coefficients, (I + r XᵀX)⁻¹ Xᵀq = Xᵀ (I + r K)⁻¹ q.
-            matrix = self.gram * ridge
+            matrix = self._spread() * ridge
             matrix.diagonal().add_(1)
             self._factor = _factor(matrix)
             self.ridge = ridge
@@ -149,118 +181,93 @@ class RowSpace:
     def solve(self, q: Tensor) -> tuple[Tensor, Tensor]:
         """Return coefficients and image of M⁻¹ q.
 
-        K (I + rK)⁻¹ = (I - (I + rK)⁻¹) / r, so that the image needs no second product.
-
         Parameters
         ----------
-        q : Tensor, shape (n, K)
+        q : Tensor, shape (m, K)
         """
+        # (L Lᵀ)⁻¹ q: two triangular systems cost what a product with the inverse does.
         assert self._factor is not None
-        coef = _solved(self._factor, q)
-        return coef, (q - coef) / self.ridge
+        half = torch.linalg.solve_triangular(self._factor, q, upper=False)
+        coef = torch.linalg.solve_triangular(self._factor.T, half, upper=True)
+        return coef, coef
+
+
+class RowSpace(Space):
+    """Weight vectors Xᵀβ, known by β and K.
+
+    On coefficients, (I + r XᵀX)⁻¹ Xᵀq = Xᵀ (I + r K)⁻¹ q. The rows sum to 0, so that K has no part
+    along 1 (along R^½ 1) but for rounding, which large coefficients along it would bring out: they
+    are kept without.
+
+    Parameters
+    ----------
+    gram : Tensor, shape (n, n)
+        K of centred rows.
+    root : Tensor, shape (n, 1), optional
+        R^½, by which K is multiplied on both sides.
+    """
+
+    def __init__(self, gram: Tensor, root: Tensor | None) -> None:
+        super().__init__(len(gram), len(gram), root)
+        self.gram = gram
+
+    def weights(self, coef: Tensor) -> Weights:
+        return self.finish(coef, self.gram @ coef)
+
+    def gradient(self, coef: Tensor, slope: Tensor) -> Tensor:
+        if self.root is None:
+            sum_ = coef + slope
+            return sum_ - sum_.mean(0)
+        sum_ = coef + slope / self.root
+        return sum_ - self.root * (self.root.T @ sum_) / self.count
+
+    def norm2(self, coef: Tensor) -> Tensor:
+        return (coef * (self.gram @ coef)).sum(0, dtype=torch.float64)
 
     def finish(self, coef: Tensor, image: Tensor) -> Weights:
-        """Return the weight vectors of coefficients whose image is known.
-
-        Parameters
-        ----------
-        coef : Tensor, shape (n, K)
-        image : Tensor, shape (n, K)
-        """
         return Weights(coef, image, image if self.root is None else image / self.root)
 
+    def _spread(self) -> Tensor:
+        return self.gram
 
-class FeatureSpace:
+    def solve(self, q: Tensor) -> tuple[Tensor, Tensor]:
+        # K (I + rK)⁻¹ = (I - (I + rK)⁻¹) / r, so that the image needs no second product.
+        coef, _ = super().solve(q)
+        return coef, (q - coef) / self.ridge
+
+
+class FeatureSpace(Space):
     """Weight vectors as they are, for many more rows than dimensions; no n×n matrix is made.
 
     Parameters
     ----------
     X : Tensor, shape (n, d)
     root : Tensor, shape (n, 1), optional
-        R^½, roots of the rows' weights.
+        R^½.
     """
 
-    def __init__(self, X: Tensor, *, root: Tensor | None = None) -> None:
+    def __init__(self, X: Tensor, root: Tensor | None) -> None:
+        super().__init__(len(X), X.shape[1], root)
         self.X = X
-        self.root = root
-        self.count = _count(root, len(X))
-        self.size = X.shape[1]
         self._gram: Tensor | None = None
-        self._factor: Tensor | None = None
-        self.ridge = 0.0
 
     def weights(self, coef: Tensor) -> Weights:
-        """Return the weight vectors of coefficients (d, K).
-
-        Parameters
-        ----------
-        coef : Tensor, shape (d, K)
-        """
         return Weights(coef, coef, self.X @ coef)
 
     def gradient(self, coef: Tensor, slope: Tensor) -> Tensor:
-        """Return the coefficients of w + Xᵀ slope.
-
-        Parameters
-        ----------
-        coef : Tensor, shape (d, K)
-        slope : Tensor, shape (n, K)
-        """
         return torch.addmm(coef, self.X.T, slope)
 
     def norm2(self, coef: Tensor) -> Tensor:
-        """Return the squared norms of vectors by their coefficients, (K,) in float64.
-
-        Parameters
-        ----------
-        coef : Tensor, shape (d, K)
-        """
         return coef.square().sum(0, dtype=torch.float64)
 
-    def set_ridge(self, ridge: float) -> None:
-        """Choose M = I + ridge XᵀX as the model of the curvature.
-
-        Parameters
-        ----------
-        ridge : float
-        """
-        if self._factor is None or not 0.5 < ridge / self.ridge < 2:
-            if self._gram is None:
-                rows = self.X if self.root is None else self.X * self.root
-                self._gram = rows.T @ rows
-            matrix = self._gram * ridge
-            matrix.diagonal().add_(1)
-            self._factor = _factor(matrix)
-            self.ridge = ridge
-
-    def solve(self, q: Tensor) -> tuple[Tensor, Tensor]:
-        """Return coefficients and image of M⁻¹ q.
-
-        Parameters
-        ----------
-        q : Tensor, shape (d, K)
-        """
-        assert self._factor is not None
-        coef = _solved(self._factor, q)
-        return coef, coef
-
     def finish(self, coef: Tensor, image: Tensor) -> Weights:
-        """Return the weight vectors of coefficients whose image is known.
-
-        Parameters
-        ----------
-        coef : Tensor, shape (d, K)
-        image : Tensor, shape (d, K)
-        """
         return self.weights(coef)
 
-
-Space = RowSpace | FeatureSpace
-
-
-def _count(root: Tensor | None, n: int) -> float:
-    """Return for how many rows all of them count."""
-    return n if root is None else float(root.square().sum(dtype=torch.float64))
+    def _spread(self) -> Tensor:
+        if self._gram is None:
+            rows = self.X if self.root is None else self.X * self.root
+            self._gram = rows.T @ rows
+        return self._gram
 
 
 def _factor(matrix: Tensor) -> Tensor:
@@ -271,14 +278,7 @@ def _factor(matrix: Tensor) -> Tensor:
         return _factor(matrix.double()).float()
     if int(failed) or not bool(factor.isfinite().all()):
         raise SettingError(
-            "C times the squared norms of the rows is too large to be computed with; use a smaller "
-            "C, or scaled features"
+            "`C` times the squared norms of the rows is too large to be computed with; use a "
+            "smaller `C`, or scaled features"
         )
     return factor
-
-
-def _solved(factor: Tensor, q: Tensor) -> Tensor:
-    """Return (L Lᵀ)⁻¹ q; two triangular systems cost what a product with the inverse does."""
-    half: Tensor = torch.linalg.solve_triangular(factor, q, upper=False)
-    whole: Tensor = torch.linalg.solve_triangular(factor.T, half, upper=True)
-    return whole

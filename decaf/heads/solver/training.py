@@ -1,4 +1,4 @@
-"""`TrainingRows`: the rows of one fit or one fold on the device, and the solver that suits them."""
+"""The rows of one fit or one fold on the device, and the solver that suits them."""
 
 from __future__ import annotations
 
@@ -7,15 +7,25 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from decaf.heads.solver.active_set import finite_newton, hinge_multipliers
-from decaf.heads.solver.gram import KeptGram, RowGram
-from decaf.heads.solver.losses import Logistic, Loss, Multinomial, signs_of, squared_hinge
+from decaf.heads.problem import Problem
+from decaf.heads.solver.active_set import Gram, finite_newton, hinge_multipliers
+from decaf.heads.solver.dropout import leading_directions, minimise_expected
+from decaf.heads.solver.dropout_objective import DropoutObjective
+from decaf.heads.solver.losses import make_loss, signs_of, squared_hinge
 from decaf.heads.solver.quasi_newton import Minimum, minimise
 from decaf.heads.solver.space import FeatureSpace, RowSpace, Space
 
-__all__ = ["TrainingRows", "make_loss", "prefers_rows"]
+__all__ = [
+    "DropoutRows",
+    "TrainingRows",
+    "first_precision",
+    "is_small",
+    "prefers_rows",
+    "row_weights",
+]
 
 FEW = 512  # dimensions up to which a Cholesky for each column and Newton step is cheap
+SMALL = 3e7  # multiplications of an iteration, below which float64 costs nothing worth having
 
 
 def prefers_rows(n: int, d: int) -> bool:
@@ -35,27 +45,45 @@ def prefers_rows(n: int, d: int) -> bool:
     return n <= d or 1024 < n <= 2 * d
 
 
-def make_loss(name: str, codes: Tensor, n_classes: int, cost: Tensor) -> Loss:
-    """Return the loss of all columns by its name, `hinge` apart.
+def is_small(problem: Problem) -> bool:
+    """Tell whether an iteration takes about a millisecond or less.
 
     Parameters
     ----------
-    name : str
-        ``"multinomial"``, ``"logistic"`` or ``"squared_hinge"``.
-    codes : Tensor of int64, shape (n,)
-    n_classes : int
-    cost : Tensor, shape (n, 1)
-        C times the weight of each row.
+    problem : Problem
     """
-    if name == "multinomial" and n_classes > 2:
-        return Multinomial(codes, cost)
-    signs = signs_of(codes, n_classes, cost.dtype)
-    return squared_hinge(signs, cost) if name == "squared_hinge" else Logistic(signs, cost)
+    n, d = problem.X.shape
+    return bool(n * min(n, d) * problem.n_columns < SMALL)
+
+
+def first_precision(problem: Problem, loss: str) -> torch.dtype:
+    """Choose where to begin: in float64 what is small, and the hinge, whose corners need it.
+
+    Parameters
+    ----------
+    problem : Problem
+    loss : str
+    """
+    return torch.float64 if is_small(problem) or loss == "hinge" else torch.float32
+
+
+def row_weights(problem: Problem, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Return the weights of the rows (n, 1).
+
+    Parameters
+    ----------
+    problem : Problem
+    device : torch.device
+    dtype : torch.dtype
+    """
+    if problem.row_weight is None:
+        return torch.ones(len(problem.codes), 1, dtype=dtype, device=device)
+    return torch.from_numpy(problem.row_weight)[:, None].to(device, dtype)
 
 
 @dataclass
 class TrainingRows:
-    """Rows to learn from.
+    """Rows to learn from, without dropout.
 
     Parameters
     ----------
@@ -78,20 +106,22 @@ class TrainingRows:
     gram: Tensor | None = None
     X: Tensor | None = None
     _space: Space | None = field(default=None, repr=False)
+    _with_constant: Gram | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         # R^½; None where every row counts once.
         self._root = self.weight.sqrt() if bool((self.weight != 1).any()) else None
 
     @property
+    def rows(self) -> Tensor:
+        """X, where there is no `gram`."""
+        assert self.X is not None
+        return self.X
+
+    @property
     def penalised(self) -> bool:
         """Whether the intercept is: it is for the hinge losses, as in LIBLINEAR."""
         return self.name in ("hinge", "squared_hinge")
-
-    @property
-    def n_columns(self) -> int:
-        """Number of columns."""
-        return 1 if self.n_classes == 2 else self.n_classes
 
     @property
     def by_duals(self) -> bool:
@@ -100,42 +130,8 @@ class TrainingRows:
         Always for the hinge; for the squared hinge where K is kept or its pieces are cheap.
         """
         if self.name == "squared_hinge":
-            return self.gram is not None or (self.X is not None and self.X.shape[1] <= FEW)
+            return self.gram is not None or self.rows.shape[1] <= FEW
         return self.name == "hinge"
-
-    def space(self) -> Space:
-        """Return the space, made on first use.
-
-        A penalised intercept is a constant feature of 1: K + 1. A free one takes up any shift of
-        the rows, so that they may be centred, which takes the largest eigenvalue away:
-        K - row means - column means + mean.
-        """
-        if self._space is None:
-            if self.gram is not None and self.penalised:
-                self._space = RowSpace(self.gram + 1)  # of the active sets, which know the costs
-            elif self.gram is not None:
-                mean = self._mean(self.gram)
-                gram = self.gram - mean - mean[:, None] + self._mean(mean)
-                if self._root is not None:
-                    gram *= self._root
-                    gram *= self._root.T
-                self._space = RowSpace(gram, centred=True, root=self._root)
-            else:
-                assert self.X is not None
-                if self.penalised:
-                    X = torch.nn.functional.pad(self.X, (0, 1), value=1.0)
-                else:
-                    X = self.X - self._mean(self.X)
-                self._space = FeatureSpace(X, root=self._root)
-        return self._space
-
-    def _mean(self, values: Tensor) -> Tensor:
-        """Return the mean over the rows of values (n, …), each row as often as it counts."""
-        if self._root is None:
-            return values.mean(0)
-        weight = self.weight[:, 0]
-        mean: Tensor = weight @ values / weight.sum()
-        return mean
 
     def double(self) -> TrainingRows:
         """Return the same rows, to be computed with in float64."""
@@ -172,90 +168,174 @@ class TrainingRows:
             taken off), or w with the penalised intercept below; from the active-set solver, the
             signed dual variables.
         """
-        space, cost = self.space(), C * self.weight
-        rows = len(self.weight) if self.by_duals else space.size
-        begin = self.weight.new_zeros(rows, self.n_columns)
-        intercept = self.weight.new_zeros(self.n_columns)
+        cost, n_columns = C * self.weight, 1 if self.n_classes == 2 else self.n_classes
+        intercept = self.weight.new_zeros(n_columns)
         if start is not None:
-            begin, intercept = start.coef.to(begin.dtype), start.intercept.to(begin.dtype)
+            begin, intercept = start.coef.to(intercept.dtype), start.intercept.to(intercept.dtype)
         if self.by_duals:
-            return self._active_sets(space, cost, begin, tol, max_iter)
-        loss = make_loss(self.name, self.codes, self.n_classes, cost)
-        if self.penalised:
-            begin = torch.cat([begin[:-1], intercept[None]]) if start is not None else begin
-            solution = minimise(
-                space,
-                loss,
-                begin,
-                0 * intercept,
-                free_intercept=False,
-                tol=tol,
-                max_iter=max_iter,
-                gap=gap,
-            )
-            return Minimum(solution.coef, solution.coef[-1], solution.converged, solution.n_iter)
-        if start is not None:
+            begin = self.weight.new_zeros(len(self.weight), n_columns) if start is None else begin
+            return self._active_sets(cost, begin, tol, max_iter)
+        space, loss = self._its_space(), make_loss(self.name, self.codes, self.n_classes, cost)
+        if start is None:
+            begin = self.weight.new_zeros(space.size, n_columns)
+        elif self.penalised:
+            begin = torch.cat([begin[:-1], intercept[None]])
+        else:
             intercept = intercept + self._shift(begin)
             if self.gram is not None and self._root is not None:
                 begin = begin / self._root
-        solution = minimise(
-            space, loss, begin, intercept, free_intercept=True, tol=tol, max_iter=max_iter, gap=gap
+        minimum = minimise(
+            space,
+            loss,
+            begin,
+            0 * intercept if self.penalised else intercept,
+            free_intercept=not self.penalised,
+            tol=tol,
+            max_iter=max_iter,
+            gap=gap,
         )
-        coef = solution.coef
+        coef = minimum.coef
+        if self.penalised:
+            return Minimum(coef, coef[-1], minimum.converged, minimum.n_iter)
         if self.gram is not None and self._root is not None:
             coef = coef * self._root
             coef = coef - self.weight * (coef.sum(0) / self.weight.sum())
         elif self.gram is not None:
             coef = coef - coef.mean(0)
-        return Minimum(
-            coef, solution.intercept - self._shift(coef), solution.converged, solution.n_iter
-        )
+        intercept = minimum.intercept - self._shift(coef)
+        return Minimum(coef, intercept, minimum.converged, minimum.n_iter)
 
-    def seen_coef(self, solution: Minimum) -> Tensor:
+    def seen_coef(self, minimum: Minimum) -> Tensor:
         """Return the coefficients by which decision values are products with K, or with the rows.
 
         Parameters
         ----------
-        solution : Minimum
+        minimum : Minimum
         """
         if self.gram is not None:
-            return solution.coef
+            return minimum.coef
         if self.by_duals:
-            assert self.X is not None
-            return self.X.T @ solution.coef
-        return solution.coef[:-1] if self.penalised else solution.coef
+            return self.rows.T @ minimum.coef
+        return minimum.coef[:-1] if self.penalised else minimum.coef
+
+    def _its_space(self) -> Space:
+        """Return the space, made on first use.
+
+        A penalised intercept is a constant feature of 1. A free one takes up any shift of the rows,
+        so that they may be centred, which takes the largest eigenvalue away: in K by
+        K - row means - column means + mean.
+        """
+        if self._space is not None:
+            return self._space
+        if self.gram is not None:
+            mean = self._mean(self.gram)
+            gram = self.gram - mean - mean[:, None] + self._mean(mean)
+            if self._root is not None:
+                gram *= self._root
+                gram *= self._root.T
+            self._space = RowSpace(gram, self._root)
+        elif self.penalised:
+            self._space = FeatureSpace(_with_ones(self.rows), self._root)
+        else:
+            self._space = FeatureSpace(self.rows - self._mean(self.rows), self._root)
+        return self._space
+
+    def _mean(self, values: Tensor) -> Tensor:
+        """Return the mean over the rows of values (n, …), each row as often as it counts."""
+        if self._root is None:
+            return values.mean(0)
+        weight = self.weight[:, 0]
+        mean: Tensor = weight @ values / weight.sum()
+        return mean
 
     def _shift(self, coef: Tensor) -> Tensor:
         """Return the decision value of the mean row, without intercept."""
-        if self.gram is not None:
-            return self._mean(self.gram) @ coef
-        assert self.X is not None
-        return self._mean(self.X) @ coef
+        return self._mean(self.rows if self.gram is None else self.gram) @ coef
 
-    def _active_sets(
-        self, space: Space, cost: Tensor, begin: Tensor, tol: float, max_iter: int
-    ) -> Minimum:
+    def _active_sets(self, cost: Tensor, begin: Tensor, tol: float, max_iter: int) -> Minimum:
         signs = signs_of(self.codes, self.n_classes, cost.dtype)
-        gram = KeptGram(space.gram) if isinstance(space, RowSpace) else RowGram(space.X)
+        if self._with_constant is None:
+            self._with_constant = (
+                Gram(X=_with_ones(self.rows)) if self.gram is None else Gram(self.gram + 1)
+            )
+        gram = self._with_constant
         if self.name == "hinge":
             coef, converged, n_iter = hinge_multipliers(
                 gram, signs, cost, begin, tol=tol, max_iter=max_iter
             )
+            return Minimum(coef, coef.sum(0), converged, n_iter)
+        # Newton's way to a large C is shorter by smaller ones, unless it begins at one.
+        ladder = [1.0]
+        level = float(cost.mean() * gram.diagonal().mean())
+        while not begin.any() and level * ladder[-1] > 100:
+            ladder.append(ladder[-1] / 8)
+        n_iter = 0
+        for part in reversed(ladder):
+            begin, converged, count = finite_newton(
+                gram,
+                squared_hinge(signs, part * cost),
+                begin,
+                tol=tol if part == 1 else 1e-2,
+                max_iter=max(max_iter - n_iter, 1),
+            )
+            n_iter += count
+        return Minimum(begin, begin.sum(0), converged, n_iter)
+
+
+class DropoutRows:
+    """Rows to learn from under dropout; see `decaf.heads.solver.dropout`.
+
+    Parameters
+    ----------
+    problem : Problem
+        All rows of weight above 0, all classes present.
+    loss : str
+    device : torch.device
+    """
+
+    def __init__(self, problem: Problem, loss: str, device: torch.device) -> None:
+        self.problem, self.loss = problem, loss
+        dtype = torch.float64 if is_small(problem) else torch.float32
+        self.codes = torch.from_numpy(problem.codes).to(device)
+        self.X = torch.from_numpy(problem.X).to(device, dtype)
+        acted_on = self.X
+        if problem.activations is not None:
+            acted_on = torch.from_numpy(problem.activations).to(device, dtype)
+        self.squares = acted_on.square()
+        self.weight = row_weights(problem, device, dtype)
+        self.leading = leading_directions(
+            self.X, None if problem.row_weight is None else self.weight
+        )
+
+    def solve(self, C: float, start: Minimum | None, *, tol: float, max_iter: int) -> Minimum:
+        """Solve for one C.
+
+        Parameters
+        ----------
+        C : float
+        start : Minimum, optional
+            Solution for these rows at another C.
+        tol : float
+            Bound on what Newton's model still promises, relative to the objective.
+        max_iter : int
+
+        Returns
+        -------
+        Minimum
+            Its coefficients are w.
+        """
+        problem = self.problem
+        odds = problem.dropout / (1 - problem.dropout)
+        cost = C * self.weight
+        objective = DropoutObjective(
+            self.loss, self.X, self.squares, self.codes, problem.n_classes, cost, odds
+        )
+        if start is None:
+            weights = self.X.new_zeros(self.X.shape[1] + 1, problem.n_columns)
         else:
-            # Newton's way to a large C is shorter by smaller ones, unless it begins at one.
-            ladder = [1.0]
-            level = float(cost.mean() * gram.diagonal().mean())
-            while not begin.any() and level * ladder[-1] > 100:
-                ladder.append(ladder[-1] / 8)
-            n_iter = 0
-            for part in reversed(ladder):
-                begin, converged, count = finite_newton(
-                    gram,
-                    squared_hinge(signs, part * cost),
-                    begin,
-                    tol=tol if part == 1 else 1e-2,
-                    max_iter=max(max_iter - n_iter, 1),
-                )
-                n_iter += count
-            coef = begin
-        return Minimum(coef, coef.sum(0), converged, n_iter)
+            weights = torch.cat([start.coef, start.intercept[None]])
+        return minimise_expected(objective, self.leading, weights, tol=tol, max_iter=max_iter)
+
+
+def _with_ones(X: Tensor) -> Tensor:
+    return torch.nn.functional.pad(X, (0, 1), value=1.0)

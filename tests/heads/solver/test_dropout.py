@@ -19,6 +19,7 @@ from decaf.heads.solver.dropout_objective import (
     expected_logistic,
     expected_squared_hinge,
 )
+from decaf.heads.solver.training import DropoutRows
 
 PLAIN = {
     expected_hinge: lambda z: np.maximum(0, 1 - z),
@@ -207,7 +208,8 @@ def test_activations_are_what_is_dropped() -> None:
 def test_a_start_saves_work_and_changes_nothing() -> None:
     X, codes = data()
     problem = Problem(X, codes, 3, dropout=0.5)
-    found = solve(problem, "squared_hinge", 1.0, tol=1e-8)
-    again = solve(problem, "squared_hinge", 1.0, tol=1e-8, start=found)
-    assert again.n_iter <= 1
+    rows = DropoutRows(problem, "squared_hinge", torch.device("cpu"))
+    found = rows.solve(1.0, None, tol=1e-8, max_iter=500)
+    again = rows.solve(1.0, found, tol=1e-8, max_iter=500)
+    assert again.n_iter <= 1 < found.n_iter
     assert again.objective == pytest.approx(found.objective, rel=1e-7)

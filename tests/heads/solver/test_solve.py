@@ -1,4 +1,4 @@
-"""`solve` and `solve_path`: the optimum that scikit-learn and plain formulas know."""
+"""`solve`: the optimum that scikit-learn and plain formulas know."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.svm import LinearSVC
 
 from decaf.errors import SettingError
-from decaf.heads.solver import LOSSES, Problem, linear_solver, solve, solve_path
+from decaf.heads.solver import LOSSES, Problem, solve, training
 
 # Fewer rows than dimensions; many more (no matrix of rows by rows); two classes.
 SHAPES = {"wide": (70, 120, 5), "tall": (300, 12, 4), "two": (60, 90, 2)}
@@ -62,9 +62,14 @@ def theirs(problem: Problem, loss: str, C: float) -> float:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("C", [0.01, 1.0])
-@pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(  # each loss with each shape and with each C, each shape with both
+    ("shape", "loss", "C"),
+    [
+        (shape, loss, (0.01, 1.0)[(place + number) % 2])
+        for number, loss in enumerate(LOSSES)
+        for place, shape in enumerate(SHAPES)
+    ],
+)
 def test_reaches_the_optimum(shape: str, loss: str, C: float) -> None:
     problem = Problem(*made(*SHAPES[shape]), SHAPES[shape][2])
     found = solve(problem, loss, C)
@@ -136,24 +141,12 @@ def test_large_problems_begin_in_float32_and_reach_the_same(
     shape: str, loss: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     problem = Problem(*made(*SHAPES[shape]), SHAPES[shape][2])
-    monkeypatch.setattr(linear_solver, "SMALL", 0)
+    monkeypatch.setattr(training, "SMALL", 0)
     found = solve(problem, loss, 0.5)
     exact = solve(problem, loss, 0.5, tol=1e-9)
     assert found.converged
     assert exact.objective <= found.objective * (1 + 1e-9)
     assert found.objective <= exact.objective * (1 + 1e-5)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize("shape", SHAPES)
-def test_a_path_gives_what_single_fits_give_in_the_order_of_cs(shape: str, loss: str) -> None:
-    problem = Problem(*made(*SHAPES[shape]), SHAPES[shape][2])
-    Cs = [3.0, 0.03, 0.3]
-    path = solve_path(problem, loss, Cs)
-    for C, found in zip(Cs, path, strict=True):
-        assert found.converged
-        assert found.objective == pytest.approx(solve(problem, loss, C).objective, rel=2e-5)
 
 
 def test_what_did_not_converge_says_so() -> None:
@@ -181,7 +174,7 @@ def test_refuses_all_wrong_settings_at_once() -> None:
     with pytest.raises(SettingError) as caught:
         solve(problem, "ridge", -1.0)
     text = str(caught.value)
-    for part in ("loss is 'ridge'", "C is [-1.0]", "codes", "row_weight", "dropout is 1.0"):
+    for part in ("`loss` is 'ridge'", "`C` is [-1.0]", "codes", "row_weight", "`dropout` is 1.0"):
         assert part in text
 
 

@@ -12,7 +12,7 @@ import pytest
 
 import decaf
 from decaf.errors import HeadError
-from decaf.heads.identity import FeatureIdentity
+from decaf.heads.feature_identity import FeatureIdentity
 
 RUN: dict[str, Any] = {
     "weights": {"name": "pets", "sha256": "ab" * 32},

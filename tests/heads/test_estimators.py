@@ -1,23 +1,27 @@
-"""`LogisticRegression` and `LinearSVM`: scikit-learn's contract, and its optimum."""
+"""`LogisticRegression` and `LinearSVM`: scikit-learn's contract, its optimum, its estimators."""
 
 from __future__ import annotations
 
 import pickle
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pytest
-import sklearn.linear_model
-import sklearn.svm
 from sklearn.base import clone
-from sklearn.exceptions import ConvergenceWarning
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.linear_model import LogisticRegression as PlainLogistic
+from sklearn.multiclass import OneVsRestClassifier
+from sklearn.pipeline import Pipeline
+from sklearn.svm import LinearSVC
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from decaf.errors import InputError, SettingError
-from decaf.heads import CSearchWarning, LinearSVM, LogisticRegression, linear
-from decaf.heads.c_search import predicted_codes
-from decaf.heads.reference import objective
+from decaf.heads import CSearchWarning, LinearSVM, LogisticRegression, linear_head
+from decaf.heads.problem import Problem, predicted_codes
+from decaf.heads.scaling import SCALES
+from decaf.heads.scikit_learn import objective
 
 # Both solvers, both losses, both kinds of multi-class, each scaling, searching for C, dropout.
 HEADS: list[Any] = [
@@ -30,7 +34,7 @@ HEADS: list[Any] = [
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::decaf.heads.linear.CSearchWarning")
+@pytest.mark.filterwarnings("ignore::decaf.heads.CSearchWarning")
 @parametrize_with_checks(HEADS)
 def test_keeps_scikit_learns_contract(estimator: Any, check: Any) -> None:
     check(estimator)
@@ -61,15 +65,13 @@ def optimum(
     """Coefficients from scikit-learn, used directly, in float64 and as exact as it gets."""
     X = X.astype(np.float64)
     if loss in ("hinge", "squared_hinge"):
-        svc = sklearn.svm.LinearSVC(loss=loss, C=C, tol=1e-7, max_iter=1_000_000)
+        svc = LinearSVC(loss=loss, C=C, tol=1e-7, max_iter=1_000_000)
         svc.fit(X, y, sample_weight=weight)
         return svc.coef_, svc.intercept_
     classes = np.unique(y)
     targets = [y] if loss == "multinomial" or len(classes) == 2 else [y == k for k in classes]
     models = [
-        sklearn.linear_model.LogisticRegression(C=C, tol=1e-9, max_iter=10000).fit(
-            X, target, sample_weight=weight
-        )
+        PlainLogistic(C=C, tol=1e-9, max_iter=10000).fit(X, target, sample_weight=weight)
         for target in targets
     ]
     return (
@@ -94,11 +96,12 @@ def test_reaches_scikit_learns_optimum(
         assert head.n_iter_ >= 1
         scaled = head.scaling_.apply(X)
         coef, intercept = optimum(scaled, y, loss, C)
-        best = objective(scaled, y, classes, loss, C, coef, intercept)
+        problem = Problem(scaled, y, classes)
+        best = objective(problem, loss, C, coef, intercept)
         assert head.objective_ == pytest.approx(best, rel=1e-4)
         # The objective is that of the coefficients, which are for features as they are.
         factor = head.scaling_.factor
-        own = objective(scaled, y, classes, loss, C, head.coef_ / factor, head.intercept_)
+        own = objective(problem, loss, C, head.coef_ / factor, head.intercept_)
         assert own == pytest.approx(head.objective_, rel=1e-6)
         expected = predicted_codes(scaled @ coef.T + intercept)
         assert (head.predict(X) == expected).mean() >= 0.98
@@ -106,53 +109,31 @@ def test_reaches_scikit_learns_optimum(
 
 @pytest.mark.parametrize("solver", ["sklearn", "batched"])
 @pytest.mark.parametrize(("kind", "settings", "loss"), CASES)
-def test_class_weights_multiply_C_row_by_row(
+def test_weights_of_rows_and_classes_multiply_C_row_by_row(
     kind: Any, settings: dict[str, Any], loss: str, solver: str
 ) -> None:
     X, y = data(classes=3)
     X, y = X[:70], np.where(np.arange(70) % 9 == 0, 2, y[:70] % 2)
-    for class_weight in ("balanced", {0: 1.0, 1: 0.2, 2: 7.0}):
-        weight = {
-            code: 70 / (3 * (y == code).sum()) if class_weight == "balanced" else class_weight[code]
-            for code in range(3)
-        }
-        rows = np.array([weight[code] for code in y])
-        head = kind(
-            2.0, solver=solver, class_weight=class_weight, max_iter=100_000, **settings
-        ).fit(X, y)
-        scaled = head.scaling_.apply(X)
-        best = objective(
-            scaled, y, 3, loss, 2.0, *optimum(scaled, y, loss, 2.0, rows), row_weight=rows
-        )
-        assert head.objective_ == pytest.approx(best, rel=1e-4)
-
-
-@pytest.mark.parametrize("solver", ["sklearn", "batched"])
-@pytest.mark.parametrize(("kind", "settings", "loss"), CASES)
-def test_sample_weights_reach_scikit_learns_optimum(
-    kind: Any, settings: dict[str, Any], loss: str, solver: str
-) -> None:
-    X, y = data(classes=3)
-    weight = np.random.default_rng(1).exponential(size=len(X))
-    weight[::7] = 0
-    of_class = {0: 1.0, 1: 0.2, 2: 7.0}
-    balanced = {c: weight.sum() / (3 * weight[y == c].sum()) for c in range(3)}
-    for class_weight, factors in ((None, {}), (of_class, of_class), ("balanced", balanced)):
-        head = kind(
-            2.0, solver=solver, class_weight=class_weight, max_iter=100_000, **settings
-        ).fit(X, y, sample_weight=weight)
-        norm = np.sqrt(weight @ np.square(X.astype(float)).sum(axis=1) / weight.sum())
-        assert head.scaling_.factor == pytest.approx(1 / norm)
-        scaled = head.scaling_.apply(X)
-        rows = weight * np.array([factors.get(code, 1.0) for code in y])
-        best = objective(
-            scaled, y, 3, loss, 2.0, *optimum(scaled, y, loss, 2.0, rows), row_weight=rows
-        )
-        assert head.objective_ == pytest.approx(best, rel=1e-4)
+    own = np.random.default_rng(1).exponential(size=70)
+    own[::7] = 0
+    for weight in (None, own):
+        rows = np.ones(70) if weight is None else weight
+        of_class = {0: 1.0, 1: 0.2, 2: 7.0}
+        balanced = {code: rows.sum() / (3 * rows[y == code].sum()) for code in range(3)}
+        for class_weight, factors in ((None, {}), (of_class, of_class), ("balanced", balanced)):
+            head = kind(2.0, solver=solver, class_weight=class_weight, max_iter=100_000, **settings)
+            head.fit(X, y, sample_weight=weight)
+            norm = np.sqrt(rows @ np.square(X.astype(float)).sum(axis=1) / rows.sum())
+            assert head.scaling_.factor == pytest.approx(1 / norm)
+            scaled = head.scaling_.apply(X)
+            total = rows * np.array([factors.get(code, 1.0) for code in y])
+            coef, intercept = optimum(scaled, y, loss, 2.0, total)
+            best = objective(Problem(scaled, y, 3, total), loss, 2.0, coef, intercept)
+            assert head.objective_ == pytest.approx(best, rel=1e-4)
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::decaf.heads.linear.CSearchWarning")
+@pytest.mark.filterwarnings("ignore::decaf.heads.CSearchWarning")
 @pytest.mark.parametrize(  # of more and of fewer features than rows
     ("scale", "width"), [("none", 20), ("mean-norm", 120), ("unit-norm", 20), ("standard", 120)]
 )
@@ -195,7 +176,7 @@ def test_a_whole_number_as_sample_weight_is_so_many_rows(head: Any, scale: str, 
 @pytest.mark.parametrize(
     ("weight", "message"),
     [
-        ([1.0, 2.0], r"sample_weight has shape \(2,\); give one for each of 90 rows"),
+        ([1.0, 2.0], r"`sample_weight` has shape \(2,\); give one for each of 90 rows"),
         (-np.ones(90), "of at least 0, got -1 for row 0"),
         (np.full(90, np.nan), "of at least 0, got nan for row 0"),
         (0, "zero for all rows"),
@@ -208,11 +189,15 @@ def test_sample_weights_that_cannot_be_are_refused(weight: Any, message: str) ->
         LinearSVM().fit(*data(), sample_weight=weight)
 
 
-@pytest.mark.parametrize("scale", ["none", "mean-norm", "unit-norm", "standard"])
-@pytest.mark.parametrize(("kind", "settings", "loss"), CASES)
-def test_solvers_agree_whatever_the_scale(
-    kind: Any, settings: dict[str, Any], loss: str, scale: str
-) -> None:
+@pytest.mark.parametrize(
+    ("kind", "settings", "scale"),
+    [
+        (kind, settings, SCALES[(number + shift) % 4])
+        for number, (kind, settings, _) in enumerate(CASES)
+        for shift in (0, 2)
+    ],
+)
+def test_solvers_agree_whatever_the_scale(kind: Any, settings: dict[str, Any], scale: str) -> None:
     X, y = data()
     C = 0.001 if scale in ("none", "standard") else 2.0
     ours, theirs = (
@@ -235,7 +220,7 @@ def test_search_is_a_cross_validation_of_plain_fits(
     solver: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(linear, "_SEARCH_TOL", 1e-6)  # else a search may stop where C is clear
+    monkeypatch.setattr(linear_head, "_SEARCH_TOL", 1e-6)  # else a search may stop where C is clear
     X, y = data(80, 40, 3, spread=3.0)
     y = np.array(["cat", "dog", "newt"])[y]
     Cs = [0.01, 0.3, 10]
@@ -307,7 +292,7 @@ def test_a_fit_that_did_not_converge_says_so() -> None:
         with pytest.warns(
             ConvergenceWarning,
             match=rf"LogisticRegression did not converge: solver '{solver}' stopped after \d+ "
-            r"iterations .* at C = 10000, objective [\d.e+]+; raise max_iter",
+            r"iterations .* at C = 10000, objective [\d.e+]+; raise `max_iter`",
         ):
             head.fit(X, y)
         assert not head.converged_
@@ -323,7 +308,7 @@ def test_a_search_that_ends_at_its_border_says_so() -> None:
     best = int(rows.accuracy.argmax())
     lower = int(np.flatnonzero(rows.accuracy[:best] < rows.accuracy[best])[-1])
     head = LinearSVM("cv", solver="sklearn", tol=1e-2, random_state=1, Cs=rows.Cs[[lower, best]])
-    with pytest.warns(CSearchWarning, match=r"at the border of its grid: C = .* give other Cs"):
+    with pytest.warns(CSearchWarning, match=r"at the border of its grid: C = .* give other `Cs`"):
         head.fit(X, y)
     assert head.search_ is not None
     assert head.search_.at_border
@@ -363,26 +348,30 @@ def test_all_wrong_settings_are_told_at_once() -> None:
     with pytest.raises(SettingError) as caught:
         wrong.fit(*data())
     for part in (
-        "multi_class must be one of multinomial, ovr, got 'softmax'",
-        "C must be a number above 0, or 'cv', got -1",
-        "dropout must be from 0 to below 1, got 1.0",
-        "solver must be one of batched, sklearn, got 'lbfgs'",
-        "scale must be one of none, mean-norm, unit-norm, standard, got 'l2'",
-        "Cs must be numbers above 0, at least one, got [0]",
-        "tol must be a number above 0, got 0",
-        "max_iter must be a whole number above 0, got 2.5",
+        "`multi_class` must be one of multinomial, ovr, got 'softmax'",
+        "`C` must be a number above 0, or 'cv', got -1",
+        "`dropout` must be from 0 to below 1, got 1.0",
+        "`solver` must be one of batched, sklearn, got 'lbfgs'",
+        "`scale` must be one of none, mean-norm, unit-norm, standard, got 'l2'",
+        "`Cs` must be numbers above 0, at least one, got [0]",
+        "`tol` must be a number above 0, got 0",
+        "`max_iter` must be a whole number above 0, got 2.5",
     ):
         assert part in str(caught.value)
-    with pytest.raises(SettingError, match="loss must be one of squared_hinge, hinge, got 'l1'"):
+    with pytest.raises(SettingError, match="`loss` must be one of squared_hinge, hinge, got 'l1'"):
         LinearSVM(loss="l1").fit(*data())
-    with pytest.raises(SettingError, match="cannot train with dropout, for which scikit-learn has"):
+    with pytest.raises(
+        SettingError, match="cannot train with `dropout`, for which scikit-learn has"
+    ):
         LinearSVM(dropout=0.5, solver="sklearn").fit(*data())
     with pytest.raises(SettingError, match="'auto'"):
         LinearSVM("auto").fit(*data())
-    with pytest.raises(SettingError, match="Cs must be numbers above 0, at least one, got 5"):
+    with pytest.raises(SettingError, match="`Cs` must be numbers above 0, at least one, got 5"):
         LinearSVM("cv", Cs=5).fit(*data())  # type: ignore[arg-type]
     for weight in (0, -1, np.nan):
-        with pytest.raises(SettingError, match=r"class_weight must be numbers above 0, got .* for"):
+        with pytest.raises(
+            SettingError, match=r"`class_weight` must be numbers above 0, got .* for"
+        ):
             LinearSVM(class_weight={data()[1][0]: weight}).fit(*data())
     with pytest.raises(SettingError, match="`device` None is not one torch knows"):
         LinearSVM(device=None).fit(*data())  # type: ignore[arg-type]
@@ -392,14 +381,14 @@ def test_all_wrong_settings_are_told_at_once() -> None:
 def test_a_product_beyond_double_precision_is_refused(copies: int) -> None:
     X, y = data()
     X, y = np.repeat(X, copies, axis=0), np.repeat(y, copies)
-    with pytest.raises(SettingError, match="too large to be computed with; use a smaller C, or"):
+    with pytest.raises(SettingError, match="too large to be computed with; use a smaller `C`,"):
         LogisticRegression(1e300, scale="none").fit(X, y)
 
 
 def test_given_folds_must_teach_every_class() -> None:
     X, y = data()
     folds = [(np.flatnonzero(y != 2), np.flatnonzero(y == 2))]
-    with pytest.raises(InputError, match="fold 0 of cv has no training row of class 2"):
+    with pytest.raises(InputError, match="fold 0 of `cv` has no training row of class 2"):
         LinearSVM("cv", cv=folds).fit(X, y)
 
 
@@ -434,3 +423,80 @@ def test_dropout_needs_no_seed_and_shrinks_weights_of_large_activations() -> Non
     share = [abs(head.coef_[0, 0]) / np.linalg.norm(head.coef_[0]) for head in (plain, dropped)]
     assert share[1] < share[0]
     assert (dropped.predict(X) == y).all()
+
+
+RANDOM = np.random.default_rng(0)
+Y = np.arange(60) % 3
+X = (RANDOM.exponential(size=(60, 30)) + 3 * (RANDOM.random((3, 30)) < 0.3)[Y]).astype(np.float32)
+NEW = RANDOM.exponential(size=(40, 30)).astype(np.float32) * 2
+NAMES = np.array(["newt", "cat", "dog"])
+
+PLAIN: list[tuple[Any, type, int]] = [
+    (LogisticRegression(3.0), PlainLogistic, 3),
+    (LogisticRegression(3.0), PlainLogistic, 2),
+    (LogisticRegression(3.0, multi_class="ovr"), OneVsRestClassifier, 3),
+    (LogisticRegression(3.0, multi_class="ovr"), PlainLogistic, 2),
+    (LinearSVM(3.0), LinearSVC, 3),
+    (LinearSVM(3.0, loss="hinge", tol=1e-3, max_iter=10000), LinearSVC, 2),
+]
+
+
+def with_scales(scales: Sequence[str]) -> list[tuple[Any, type, int, str]]:
+    """Every kind of plain estimator with two of the scales, every scale with several kinds."""
+    return [
+        (*case, scales[(number + shift) % len(scales)])
+        for number, case in enumerate(PLAIN)
+        for shift in (0, 1)
+    ]
+
+
+@pytest.mark.parametrize(("head", "kind", "classes", "scale"), with_scales(SCALES))
+def test_plain_estimators_decide_the_same(head: Any, kind: type, classes: int, scale: str) -> None:
+    keep = classes > Y
+    C = 0.01 if scale in ("none", "standard") else 3.0
+    head = clone(head).set_params(scale=scale, solver="sklearn", C=C).fit(X[keep], NAMES[Y[keep]])
+    plain = pickle.loads(pickle.dumps(head.to_sklearn()))
+    assert type(plain) is (Pipeline if scale == "unit-norm" else kind)
+    assert type(plain).__module__.startswith("sklearn")
+    np.testing.assert_array_equal(plain.classes_, head.classes_)
+    assert plain.n_features_in_ == 30
+    for rows in (X, NEW, NEW.astype(np.float64)):
+        np.testing.assert_array_equal(plain.predict(rows), head.predict(rows))
+        np.testing.assert_allclose(
+            plain.decision_function(rows), head.decision_function(rows), rtol=1e-5, atol=1e-5
+        )
+        if hasattr(head, "predict_proba"):
+            np.testing.assert_allclose(
+                plain.predict_proba(rows), head.predict_proba(rows), rtol=1e-4
+            )
+
+
+@pytest.mark.parametrize(("head", "kind", "classes", "scale"), with_scales(SCALES[:3]))
+def test_fitting_a_plain_estimator_again_gives_the_same_head(
+    head: Any, kind: type, classes: int, scale: str
+) -> None:
+    keep = classes > Y
+    C = 0.01 if scale == "none" else 3.0
+    head = clone(head).set_params(scale=scale, solver="sklearn", C=C, tol=1e-6, max_iter=1_000_000)
+    if classes == 3 and isinstance(head, LogisticRegression):
+        head.set_params(class_weight={0: 1.0, 1: 4.0, 2: 0.5} if kind is PlainLogistic else None)
+    head.fit(X[keep], Y[keep])
+    plain = head.to_sklearn()
+    expected = plain.decision_function(X)
+    for name, value in plain.get_params().items():
+        if name.endswith("tol"):
+            plain.set_params(**{name: value * 1e-3})
+    again = plain.fit(X[keep].astype(np.float64), Y[keep]).decision_function(X)
+    np.testing.assert_allclose(again, expected, atol=0.01 * np.ptp(expected))
+
+
+def test_the_plain_estimator_does_not_share_its_coefficients() -> None:
+    head = LinearSVM(solver="sklearn").fit(X, Y)
+    before = head.coef_.copy()
+    head.to_sklearn().coef_ *= 2
+    np.testing.assert_array_equal(head.coef_, before)
+
+
+def test_only_a_fitted_head_can_be_turned() -> None:
+    with pytest.raises(NotFittedError):
+        LinearSVM().to_sklearn()

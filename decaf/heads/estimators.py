@@ -1,20 +1,29 @@
-"""`LogisticRegression`: multinomial or one-vs-rest logistic regression on features."""
+"""The linear heads: `LogisticRegression` and `LinearSVM`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+import sklearn.linear_model
+from scipy.special import expit
+from sklearn.multiclass import OneVsRestClassifier
+from sklearn.preprocessing import LabelBinarizer
+from sklearn.svm import LinearSVC
 
-from decaf.heads.conversion import plain_logistic, plain_one_vs_rest
-from decaf.heads.linear import LinearHead
+from decaf.heads.calibration import softmax
+from decaf.heads.input_checks import wrong_choice
+from decaf.heads.linear_head import LinearHead
 
-__all__ = ["MULTI_CLASS", "LogisticRegression"]
+__all__ = ["MULTI_CLASS", "SVM_LOSSES", "LinearSVM", "LogisticRegression"]
 
 MULTI_CLASS = ("multinomial", "ovr")
+SVM_LOSSES = ("squared_hinge", "hinge")
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class LogisticRegression(LinearHead):
     """Logistic regression with an L2 penalty, for features of a network.
 
@@ -104,34 +113,7 @@ class LogisticRegression(LinearHead):
     # the accuracy of held-out rows rises up to C = 16 … 64 and hardly changes beyond.
     default_Cs: ClassVar[tuple[float, ...]] = tuple(4.0**power for power in range(8))
 
-    def __init__(
-        self,
-        C: float | str = 1.0,
-        *,
-        multi_class: str = "multinomial",
-        dropout: float = 0.0,
-        solver: str = "batched",
-        scale: str = "mean-norm",
-        class_weight: Any = None,
-        Cs: Sequence[float] | None = None,
-        cv: Any = 5,
-        tol: float = 1e-5,
-        max_iter: int = 1000,
-        random_state: Any = 0,
-        device: str = "auto",
-    ) -> None:
-        self.C = C
-        self.multi_class = multi_class
-        self.dropout = dropout
-        self.solver = solver
-        self.scale = scale
-        self.class_weight = class_weight
-        self.Cs = Cs
-        self.cv = cv
-        self.tol = tol
-        self.max_iter = max_iter
-        self.random_state = random_state
-        self.device = device
+    multi_class: str = "multinomial"
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Return the probability of each class.
@@ -148,31 +130,127 @@ class LogisticRegression(LinearHead):
         """
         scores = self._scores(X)
         if scores.shape[1] == 1:
-            positive = _logistic(scores[:, 0])
+            positive: np.ndarray = expit(scores[:, 0])
             return np.stack([1 - positive, positive], axis=1)
         if self.multi_class == "ovr":
-            each = _logistic(scores)
+            each: np.ndarray = expit(scores)
             total = each.sum(axis=1, keepdims=True)
             return np.where(total > 0, each / np.where(total > 0, total, 1), 1 / each.shape[1])
-        scores -= scores.max(axis=1, keepdims=True)
-        np.exp(scores, out=scores)
-        scores /= scores.sum(axis=1, keepdims=True)
-        return scores
+        return softmax(scores)
 
     def _loss(self) -> str:
         return "multinomial" if self.multi_class == "multinomial" else "logistic"
 
     def _plain(self, C: float, intercept_scaling: float) -> Any:
-        one_vs_rest = self.multi_class == "ovr" and len(self.classes_) > 2
-        return plain_one_vs_rest(self, C) if one_vs_rest else plain_logistic(self, C)
+        settings = {"C": C, "tol": self.tol, "max_iter": self.max_iter}
+        n_iter = np.array([self.n_iter_], np.int32)
+        if self.multi_class == "multinomial" or len(self.classes_) == 2:
+            plain = sklearn.linear_model.LogisticRegression(
+                class_weight=self.class_weight, **settings
+            )
+            return _fitted_as(self, plain, self.classes_, self.coef_, self.intercept_, n_iter)
+        plain = OneVsRestClassifier(sklearn.linear_model.LogisticRegression(**settings))
+        plain.label_binarizer_ = LabelBinarizer(sparse_output=True).fit(self.classes_)
+        with suppress(AttributeError):  # in earlier versions a property, of the binarizer's
+            plain.classes_ = plain.label_binarizer_.classes_
+        plain.estimators_ = [
+            _fitted_as(
+                self,
+                sklearn.linear_model.LogisticRegression(**settings),
+                np.array([0, 1]),
+                self.coef_[code : code + 1],
+                self.intercept_[code : code + 1],
+                n_iter,
+            )
+            for code in range(len(self.classes_))
+        ]
+        plain.n_features_in_ = self.n_features_in_
+        return plain
 
     def _wrong_settings(self) -> list[str]:
-        if self.multi_class in MULTI_CLASS:
-            return []
-        return [f"multi_class must be one of {', '.join(MULTI_CLASS)}, got {self.multi_class!r}"]
+        return wrong_choice("multi_class", self.multi_class, MULTI_CLASS)
 
 
-def _logistic(values: np.ndarray) -> np.ndarray:
-    # 1 / (1 + exp(-v)) = exp(-log(1 + exp(-v))), which overflows nowhere.
-    probabilities: np.ndarray = np.exp(-np.logaddexp(0, -values))
-    return probabilities
+@dataclass(eq=False, repr=False, kw_only=True)
+class LinearSVM(LinearHead):
+    """Linear support vector machine with an L2 penalty, each class against the rest.
+
+    It minimises 1/2 ||w||² + 1/2 b² + C Σ loss; the intercept b is penalised as in scikit-learn's
+    LinearSVC. Checked by scikit-learn's ``check_estimator``.
+
+    Parameters
+    ----------
+    C : float or "cv"
+        Weight of the losses against the penalty, for features scaled as `scale` says. ``"cv"``
+        chooses it by cross-validation among the training rows; `Cs` and `cv` say how.
+    loss : {"squared_hinge", "hinge"}
+    Cs : sequence of float, optional
+        As for `LogisticRegression`, by default eight values from 1/64 to 256.
+    tol : float
+        How much above its least value the objective may stay, relative to it; for
+        scikit-learn's solver the tolerance is LinearSVC's.
+    random_state : int, RandomState or None
+        Seed of the folds, and of the order in which LinearSVC visits rows.
+    dropout, solver, scale, class_weight, cv, max_iter, device
+        As for `LogisticRegression`; ``solver="sklearn"`` is scikit-learn's LinearSVC.
+
+    Attributes
+    ----------
+    objective_ : float
+        Value that is minimised, at `coef_`: 1/2 ||w||² + 1/2 b² + C Σ loss, summed over
+        the classes, for the scaled features.
+    classes_, coef_, intercept_, C_, scaling_, converged_, n_iter_, search_, n_features_in_
+        As of `LogisticRegression`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> X = np.random.default_rng(0).exponential(size=(60, 100)).astype(np.float32)
+    >>> y = np.repeat(["cat", "dog", "newt"], 20)
+    >>> X[20:40, :10] += 1
+    >>> X[40:, 10:20] += 1
+    >>> head = LinearSVM("cv").fit(X, y)
+    >>> head.predict(X[::20]).tolist()
+    ['cat', 'dog', 'newt']
+    """
+
+    # On rows of norm 1 of pool5, fc6 and fc7 (Caltech-101 with 30 rows a class, 15-Scene with 100)
+    # the accuracy of held-out rows is best at C = 1 … 16.
+    default_Cs: ClassVar[tuple[float, ...]] = tuple(4.0**power for power in range(-3, 5))
+
+    loss: str = "squared_hinge"
+
+    def _loss(self) -> str:
+        return self.loss
+
+    def _plain(self, C: float, intercept_scaling: float) -> Any:
+        plain = LinearSVC(
+            loss=self.loss,
+            C=C,
+            intercept_scaling=intercept_scaling,
+            tol=self.tol,
+            max_iter=self.max_iter,
+            random_state=self.random_state,
+        )
+        coef, intercept = self.coef_, self.intercept_
+        return _fitted_as(self, plain, self.classes_, coef, intercept, self.n_iter_)
+
+    def _wrong_settings(self) -> list[str]:
+        return wrong_choice("loss", self.loss, SVM_LOSSES)
+
+
+def _fitted_as(
+    head: LinearHead,
+    plain: Any,
+    classes: np.ndarray,
+    coef: np.ndarray,
+    intercept: np.ndarray,
+    n_iter: Any,
+) -> Any:
+    """Give an estimator of scikit-learn coefficients of a head, so that it counts as fitted."""
+    plain.classes_, plain.n_iter_ = classes, n_iter
+    plain.coef_, plain.intercept_ = coef.copy(), intercept.copy()
+    plain.n_features_in_ = head.n_features_in_
+    if hasattr(head, "feature_names_in_"):
+        plain.feature_names_in_ = head.feature_names_in_
+    return plain

@@ -1,4 +1,4 @@
-"""Which features a head belongs to: `FeatureIdentity`."""
+"""`FeatureIdentity`: the settings of an extraction that decide which features a head fits."""
 
 from __future__ import annotations
 
@@ -77,13 +77,11 @@ class FeatureIdentity:
         run = features if isinstance(features, Mapping) else features.run
         try:
             layers = list(run["layers"])
-            if layer not in layers:
-                raise HeadError(
-                    f"the features have no layer {layer!r}; they have {', '.join(layers)}"
-                )
-            return cls._of_parts(run["weights"]["name"], run, layer)
         except (KeyError, TypeError) as error:
             raise HeadError(f"not the record of an extraction: it lacks {error}") from None
+        if layer not in layers:
+            raise HeadError(f"the features have no layer {layer!r}; they have {', '.join(layers)}")
+        return cls.from_dict({**run, "layer": layer})
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> FeatureIdentity:
@@ -103,30 +101,27 @@ class FeatureIdentity:
             If something is missing or of the wrong type.
         """
         try:
-            return cls._of_parts(record["weights"]["name"], record, record["layer"])
+            weights = record["weights"]
+            identity = cls(
+                weights_name=weights["name"],
+                weights_sha256=weights["sha256"],
+                arch=record["arch"],
+                preprocess=record["preprocess"],
+                crops=record["crops"],
+                layer=record["layer"],
+                precision=record["precision"],
+                dtype=record.get("dtype", "float32"),
+                versions=record.get("versions", {}),
+            )
         except (KeyError, TypeError) as error:
             raise HeadError(f"not the identity of features: it lacks {error}") from None
-
-    @classmethod
-    def _of_parts(cls, name: Any, run: Mapping[str, Any], layer: Any) -> FeatureIdentity:
-        made = cls(
-            weights_name=name,
-            weights_sha256=run["weights"]["sha256"],
-            arch=run["arch"],
-            preprocess=run["preprocess"],
-            crops=run["crops"],
-            layer=layer,
-            precision=run["precision"],
-            dtype=run.get("dtype", "float32"),
-            versions=run.get("versions", {}),
-        )
-        texts = (name, made.weights_sha256, made.crops, layer, made.precision, made.dtype)
-        maps = (made.arch, made.preprocess, made.versions)
-        if not all(isinstance(text, str) for text in texts):
-            raise HeadError("not the identity of features: a setting is not a text")
-        if not all(isinstance(each, Mapping) for each in maps):
-            raise HeadError("not the identity of features: a record is not a mapping")
-        return made
+        for name, value in vars(identity).items():
+            if name in ("arch", "preprocess", "versions"):
+                if not isinstance(value, Mapping):
+                    raise HeadError(f"not the identity of features: {name} is not a mapping")
+            elif not isinstance(value, str):
+                raise HeadError(f"not the identity of features: {name} is not a text")
+        return identity
 
     def to_dict(self) -> dict[str, Any]:
         """Return all of it as JSON values.
@@ -135,7 +130,9 @@ class FeatureIdentity:
         -------
         dict
         """
-        return {**self._compared(), "weights": self._weights(), **self._remarks()}
+        weights = {"name": self.weights_name, "sha256": self.weights_sha256}
+        rest = {"dtype": self.dtype, "versions": dict(self.versions)}
+        return {**self._compared(), "weights": weights, **rest}
 
     @property
     def fingerprint(self) -> str:
@@ -174,9 +171,3 @@ class FeatureIdentity:
             "crops": self.crops,
             "precision": self.precision,
         }
-
-    def _weights(self) -> dict[str, str]:
-        return {"name": self.weights_name, "sha256": self.weights_sha256}
-
-    def _remarks(self) -> dict[str, Any]:
-        return {"dtype": self.dtype, "versions": dict(self.versions)}
