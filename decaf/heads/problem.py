@@ -241,5 +241,6 @@ class LinearDecision:
         ndarray, shape (n,)
             Classes, of the type of `classes_`.
         """
-        classes: np.ndarray = self.classes_[predicted_codes(self._scores(X))]
+        codes = predicted_codes(self._scores(X))
+        classes: np.ndarray = self.classes_[codes]
         return classes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 from sklearn.metrics import balanced_accuracy_score, top_k_accuracy_score
@@ -14,6 +14,7 @@ from decaf.heads import metrics
 
 
 @pytest.mark.slow
+@settings(deadline=None)
 @given(seed=st.integers(0, 10**6), classes=st.integers(3, 12), images=st.integers(1, 40))
 def test_as_scikit_learn_has_them(seed: int, classes: int, images: int) -> None:
     generator = np.random.default_rng(seed)
