@@ -204,7 +204,8 @@ class Passes:
         self._threads = ThreadPoolExecutor(
             threads, "decaf-pass", initializer=torch.set_num_threads, initargs=(torch_threads,)
         )
-        self._finished: queue.SimpleQueue[Future[Batch]] = queue.SimpleQueue()
+        self._finished: queue.SimpleQueue[tuple[Batch, Future[dict[str, np.ndarray]]]]
+        self._finished = queue.SimpleQueue()
         self._bell, self._ring = os.pipe()
 
     def fileno(self) -> int:
@@ -218,7 +219,12 @@ class Passes:
         ----------
         batch : Batch
         """
-        self._threads.submit(self._run, batch).add_done_callback(self._tell)
+
+        def tell(rows: Future[dict[str, np.ndarray]]) -> None:
+            self._finished.put((batch, rows))
+            os.write(self._ring, b".")
+
+        self._threads.submit(self._engine, batch.crops).add_done_callback(tell)
 
     def take(self, *, block: bool) -> Iterator[Batch]:
         """Yield the batches that have come out, with their features.
@@ -234,7 +240,9 @@ class Passes:
                 os.read(self._bell, 1)
             except BlockingIOError:
                 return
-            yield self._finished.get().result()
+            batch, rows = self._finished.get()
+            batch.features = rows.result()
+            yield batch
             os.set_blocking(self._bell, False)
 
     def close(self) -> None:
@@ -245,11 +253,3 @@ class Passes:
         torch.set_num_threads(self._threads_before)
         os.close(self._bell)
         os.close(self._ring)
-
-    def _run(self, batch: Batch) -> Batch:
-        batch.features = self._engine(batch.crops)
-        return batch
-
-    def _tell(self, finished: Future[Batch]) -> None:
-        self._finished.put(finished)
-        os.write(self._ring, b".")

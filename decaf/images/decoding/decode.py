@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from decaf.errors import ImageError
-from decaf.images.decoding.formats import Header, sniff
+from decaf.images.decoding.formats import sniff
 from decaf.images.decoding.limits import MAX_PIXELS, refuse_costly
 from decaf.images.decoding.native import decoder_versions, jpeg_decoder
 from decaf.images.decoding.samples import WHITE, to_rgb8
@@ -97,7 +97,19 @@ def decode(
     header = sniff(data)
     refuse_costly(header, len(data), max_pixels)
     try:
-        pixels, orientation = _pixels(data, header, max_pixels, background)
+        decode_jpeg = jpeg_decoder() if header.native else None
+        if decode_jpeg is not None:
+            # A bytes object is read-only, and torch warns of it; a copy takes microseconds.
+            buffer = torch.frombuffer(bytearray(data), dtype=torch.uint8)
+            pixels, orientation = decode_jpeg(buffer, _RGB, False), header.orientation
+        else:
+            # Pillow costs an import of its own, and most runs are of plain JPEGs.
+            from decaf.images.decoding.pillow import decode_with_pillow
+
+            array, orientation = decode_with_pillow(
+                bytes(data), header, max_pixels=max_pixels, background=background
+            )
+            pixels = _as_tensor(array)
         pixels = _upright(pixels, orientation)
     except ImageError:
         raise
@@ -149,27 +161,6 @@ def from_object(image: Any, *, background: tuple[int, int, int] = WHITE) -> Deco
         f"{type(image).__module__}.{type(image).__name__} is not an image; "
         "expected a PIL image, a numpy array or a torch tensor",
     )
-
-
-def _pixels(
-    data: bytes | bytearray | memoryview,
-    header: Header,
-    max_pixels: int,
-    background: tuple[int, int, int],
-) -> tuple[torch.Tensor, int]:
-    """Return pixels that are not yet turned, and the orientation that they should be turned to."""
-    decode_jpeg = jpeg_decoder() if header.native else None
-    if decode_jpeg is not None:
-        # A bytes object is read-only, and torch warns of it; a copy takes microseconds.
-        buffer = torch.frombuffer(bytearray(data), dtype=torch.uint8)
-        return decode_jpeg(buffer, _RGB, False), header.orientation
-    # Pillow costs an import of its own, and most runs are of plain JPEGs.
-    from decaf.images.decoding.pillow import decode_with_pillow
-
-    array, orientation = decode_with_pillow(
-        bytes(data), header, max_pixels=max_pixels, background=background
-    )
-    return _as_tensor(array), orientation
 
 
 def _upright(pixels: torch.Tensor, orientation: int) -> torch.Tensor:

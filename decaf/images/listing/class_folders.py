@@ -14,17 +14,19 @@ import os
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from decaf.errors import InputError, SettingError
+from decaf.images.listing.image_ref import ImageRef
 from decaf.images.listing.labels import class_of
-from decaf.images.listing.names import path_text, some_of
+from decaf.images.listing.names import path_text, shortened, some_of
 from decaf.images.listing.trees import Tree, TreeImage
 
 __all__ = [
     "LAYOUTS",
     "LAYOUT_KINDS",
     "SPLITS",
-    "ClassFolders",
+    "PathImages",
     "find_split_folders",
     "sort_into_classes",
     "split_called",
@@ -135,21 +137,29 @@ def _are_splits(
     return bool(subfolders(training) & subfolders(named - training) - subfolders(others))
 
 
-@dataclass(frozen=True)
-class ClassFolders:
-    """The images of a tree, with what the folders that they lie in say of them.
+@dataclass
+class PathImages:
+    """The images of one path.
 
     Attributes
     ----------
-    layout : str
-        One of `LAYOUT_KINDS`.
-    images : sequence of TreeImage
-        In the order of the tree.
+    kind : str
+        "file", "folder", "glob", "list", "table", or one of
+        `decaf.images.listing.image_ref.CONTAINER_KINDS`.
+    path : bytes
+        As given.
+    names : list of bytes
+        Name that is stored as each image's path.
+    relative : list of bytes
+        The same below the source.
     classes : list of bytes or None
-        The class of each: the first folder, or that below the split's; None where there is none.
+        The folder that is each image's class; of a table its label.
+    members : list of ImageRef
+        One for each image of an archive or array, else empty.
     splits : list of str
-        One of `SPLITS` for each, empty texts where it is in none; an empty list where there are no
-        splits.
+        "train", "val", "test" or an empty text for each image; empty where there are no splits.
+    layout : str
+        One of `LAYOUT_KINDS` of a folder or an archive, else empty.
     empty : tuple of (str, bytes)
         Split (an empty text where there are none) and class of each folder without an image; an
         empty name for the folder of a split.
@@ -157,30 +167,39 @@ class ClassFolders:
         What classes are called in ``words.txt``, where there is one.
     """
 
-    layout: str
-    images: Sequence[TreeImage]
+    kind: str
+    path: bytes
+    names: list[bytes]
+    relative: list[bytes]
     classes: list[bytes | None]
-    splits: list[str]
+    members: list[ImageRef] = field(default_factory=list)
+    splits: list[str] = field(default_factory=list)
+    layout: str = ""
     empty: tuple[tuple[str, bytes], ...] = ()
     titles: Mapping[str, str] = field(default_factory=dict)
 
+    def described(self) -> dict[str, Any]:
+        """Return what is recorded of the source, as JSON can hold it."""
+        return {"kind": self.kind, "path": os.fsdecode(self.path), "images": len(self.names)}
 
-def sort_into_classes(tree: Tree, *, layout: str = "auto", shown: str = "") -> ClassFolders:
-    """Tell the class and the split of images from the folders that they lie in.
+
+def sort_into_classes(kind: str, path: bytes, tree: Tree, layout: str = "auto") -> PathImages:
+    """List the images of a tree, with the class and the split that their folders stand for.
 
     Parameters
     ----------
+    kind, path
+        As `PathImages` has them.
     tree : Tree
     layout : {"auto", "splits", "classes"}
         See `find_split_folders`.
-    shown : str
-        How messages name the source.
 
     Raises
     ------
     InputError
         If the lists that belong to the layout contradict the folders, or each other.
     """
+    shown = shortened(path)
     inside: dict[bytes, set[bytes]] = {}
     for image in tree.images:
         top, rest = _first_folder(image.relative)
@@ -239,8 +258,18 @@ def sort_into_classes(tree: Tree, *, layout: str = "auto", shown: str = "") -> C
     if split_of:
         called = {split_called(name) for name in tree.folders(b"") if name not in inside}
         empty += [(split, b"") for split in SPLITS if split in called - split_folders.keys()]
-    kind = "tiny-imagenet" if annotated else "splits" if split_of else "folders"
-    return ClassFolders(kind, images, classes, splits if split_of else [], tuple(empty), titles)
+    return PathImages(
+        kind,
+        path,
+        [image.name for image in images],
+        [image.relative for image in images],
+        classes,
+        [image.ref for image in images if image.ref is not None],
+        splits if split_of else [],
+        "tiny-imagenet" if annotated else "splits" if split_of else "folders",
+        tuple(empty),
+        titles,
+    )
 
 
 def _first_folder(relative: bytes) -> tuple[bytes | None, bytes]:

@@ -71,11 +71,30 @@ class ImageRef:
             "missing", "unreadable", "too_large" (over `MAX_FILE_BYTES`), or "corrupt" for damage
             to an archive.
         """
-        if self.archive is None or self.member is None:
-            return _read_file(self.name)
-        if self.kind in ARRAY_KINDS:
-            return read_array_image(self.name, self.archive, self.kind)
-        return read_member(self.archive, self.kind, self.member)
+        if self.archive is not None and self.member is not None:
+            if self.kind in ARRAY_KINDS:
+                return read_array_image(self.name, self.archive, self.kind)
+            return read_member(self.archive, self.kind, self.member)
+        try:
+            descriptor = os.open(self.name, _OPEN_FLAGS)
+        except (FileNotFoundError, NotADirectoryError):
+            raise ImageError("missing", "no such file") from None
+        except (OSError, ValueError) as error:  # ValueError: a null byte in the name
+            raise ImageError("unreadable", _reason(error)) from None
+        try:
+            with open(descriptor, "rb", buffering=0) as file:
+                status = os.fstat(descriptor)
+                if not stat.S_ISREG(status.st_mode):
+                    raise ImageError("unreadable", "not a regular file")
+                if status.st_size > MAX_FILE_BYTES:
+                    raise ImageError(
+                        "too_large", f"{status.st_size} bytes; {MAX_FILE_BYTES} bytes is the limit"
+                    )
+                return file.read()
+        except OSError as error:
+            raise ImageError("unreadable", _reason(error)) from None
+        except MemoryError:
+            raise ImageError("too_large", "no memory to read it") from None
 
     def stat(self) -> tuple[int, int]:
         """Return size in bytes and time of change in nanoseconds, (-1, -1) where unknown.
@@ -231,29 +250,6 @@ class JoinedRefs(LazyRefs):
         """
         part = int(np.searchsorted(self._stops, index, side="right"))
         return self._parts[part][index - int(self._stops[part]) + len(self._parts[part])]
-
-
-def _read_file(path: bytes) -> bytes:
-    try:
-        descriptor = os.open(path, _OPEN_FLAGS)
-    except (FileNotFoundError, NotADirectoryError):
-        raise ImageError("missing", "no such file") from None
-    except (OSError, ValueError) as error:  # ValueError: a null byte in the name
-        raise ImageError("unreadable", _reason(error)) from None
-    try:
-        with open(descriptor, "rb", buffering=0) as file:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                raise ImageError("unreadable", "not a regular file")
-            if status.st_size > MAX_FILE_BYTES:
-                raise ImageError(
-                    "too_large", f"{status.st_size} bytes; {MAX_FILE_BYTES} bytes is the limit"
-                )
-            return file.read()
-    except OSError as error:
-        raise ImageError("unreadable", _reason(error)) from None
-    except MemoryError:
-        raise ImageError("too_large", "no memory to read it") from None
 
 
 def _reason(error: Exception) -> str:

@@ -6,15 +6,13 @@ import logging
 import os
 import stat
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import replace
 
 from decaf.errors import InputError
 from decaf.images.decoding.formats import HEAD_BYTES, guess_format, is_hdf5
 from decaf.images.listing.archives import Member, archive_kind
 from decaf.images.listing.arrays import list_array
-from decaf.images.listing.class_folders import sort_into_classes
+from decaf.images.listing.class_folders import PathImages, sort_into_classes
 from decaf.images.listing.folders import (
     glob_base,
     has_image_ending,
@@ -40,7 +38,6 @@ from decaf.images.listing.trees import ArchiveTree, FolderTree, Tree, TreeImage
 __all__ = [
     "LIST_ENDINGS",
     "TABLE_ENDINGS",
-    "PathImages",
     "find_images",
     "is_image_source",
 ]
@@ -57,51 +54,6 @@ _SOURCE = "an image, a folder, an archive, a list, a table or an array of images
 _ROWS_LOOKED_AT = 100
 
 _logger = logging.getLogger(__name__)
-
-
-@dataclass
-class PathImages:
-    """The images of one path.
-
-    Attributes
-    ----------
-    kind : str
-        "file", "folder", "glob", "list", "table", or one of
-        `decaf.images.listing.image_ref.CONTAINER_KINDS`.
-    path : bytes
-        As given.
-    names : list of bytes
-        Name that is stored as each image's path.
-    relative : list of bytes
-        The same below the source.
-    classes : list of bytes or None
-        The folder that is each image's class; of a table its label.
-    members : list of ImageRef
-        One for each image of an archive or array, else empty.
-    splits : list of str
-        "train", "val", "test" or an empty text for each image; empty where there are no splits.
-    layout : str
-        How a folder or an archive is laid out; see `decaf.images.listing.class_folders`.
-    empty : tuple of (str, bytes)
-        Folders of splits and classes without images, likewise.
-    titles : dict of str to str
-        Names of classes for people, likewise.
-    """
-
-    kind: str
-    path: bytes
-    names: list[bytes]
-    relative: list[bytes]
-    classes: list[bytes | None]
-    members: list[ImageRef] = field(default_factory=list)
-    splits: list[str] = field(default_factory=list)
-    layout: str = ""
-    empty: tuple[tuple[str, bytes], ...] = ()
-    titles: Mapping[str, str] = field(default_factory=dict)
-
-    def described(self) -> dict[str, Any]:
-        """Return what is recorded of the source, as JSON can hold it."""
-        return {"kind": self.kind, "path": os.fsdecode(self.path), "images": len(self.names)}
 
 
 def find_images(path: bytes, several: bool = False, layout: str = "auto") -> PathImages:
@@ -128,7 +80,7 @@ def find_images(path: bytes, several: bool = False, layout: str = "auto") -> Pat
     except (OSError, ValueError) as error:
         return _not_there(path, error, several, layout)
     if stat.S_ISDIR(mode):
-        return _in_tree("folder", path, FolderTree(path), layout)
+        return sort_into_classes("folder", path, FolderTree(path), layout)
     if not stat.S_ISREG(mode):
         raise InputError(f"{shortened(path)} is neither a file nor a folder")
     head = read_start(path, 512)
@@ -139,7 +91,7 @@ def find_images(path: bytes, several: bool = False, layout: str = "auto") -> Pat
         return _array_of(path, _ARRAYS[given])
     kind = archive_kind(head, path) if head else None
     if kind is not None and given == "archive":
-        return _in_tree(kind, path, ArchiveTree(path, kind), layout)
+        return sort_into_classes(kind, path, ArchiveTree(path, kind), layout)
     if os.path.splitext(path)[1].lower() in LIST_ENDINGS:
         return _list_of(path, layout)
     if os.path.splitext(path)[1].lower() in TABLE_ENDINGS:
@@ -197,28 +149,11 @@ def _not_there(path: bytes, error: Exception, several: bool, layout: str) -> Pat
         base = glob_base(path)
         prefix = len(os.path.join(base, b"")) if base else 0
         tree = Tree([TreeImage(name, name[prefix:]) for name in names])
-        return replace(_in_tree("glob", path, tree, layout), layout="")
+        return replace(sort_into_classes("glob", path, tree, layout), layout="")
     if several and has_image_ending(path):
         return PathImages("file", path, [path], [path], [None])
     reason = error.strerror if isinstance(error, OSError) else str(error)
     raise InputError(f"{shortened(path)}: {reason}")
-
-
-def _in_tree(kind: str, path: bytes, tree: Tree, layout: str) -> PathImages:
-    """List the images of a tree, with the classes and splits that their folders stand for."""
-    listed = sort_into_classes(tree, layout=layout, shown=shortened(path))
-    return PathImages(
-        kind,
-        path,
-        [image.name for image in listed.images],
-        [image.relative for image in listed.images],
-        listed.classes,
-        [image.ref for image in listed.images if image.ref is not None],
-        listed.splits,
-        listed.layout,
-        listed.empty,
-        listed.titles,
-    )
 
 
 def _list_of(path: bytes, layout: str) -> PathImages:
@@ -256,7 +191,8 @@ def _list_file(path: bytes, content: bytes, folder: bytes, layout: str) -> PathI
         )
     shared = len(common_folder(names))
     tree = Tree([TreeImage(name, name[shared:]) for name in names])
-    return replace(_in_tree("list", path, tree, layout), relative=entries, layout="")
+    listed = sort_into_classes("list", path, tree, layout)
+    return replace(listed, relative=entries, layout="")
 
 
 def _table_of(path: bytes, columns: tuple[str, ...] | None) -> PathImages:

@@ -15,12 +15,12 @@ import numpy as np
 import numpy.typing as npt
 
 from decaf.errors import InputError, SettingError
-from decaf.images.listing.class_folders import LAYOUTS, split_called
+from decaf.images.listing.class_folders import LAYOUTS, PathImages, split_called
 from decaf.images.listing.image_list import ImageList
 from decaf.images.listing.image_ref import ImageRef, RefList
 from decaf.images.listing.labels import labels_from_classes, labels_from_file, labels_from_sequence
 from decaf.images.listing.names import path_text, refuse_long
-from decaf.images.listing.paths import PathImages, find_images
+from decaf.images.listing.paths import find_images
 
 __all__ = ["MEMORY_KINDS", "collect"]
 

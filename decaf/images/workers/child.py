@@ -35,8 +35,7 @@ class Job:
     index : int
         Its row.
     source : ImageRef or callable
-        Where it lies, or (for `decaf.images.workers.pool.InlinePool` alone) what gives the image
-        itself.
+        Where it lies, or (of images that are prepared in this process) what gives the image itself.
     out : ndarray of uint8, shape (crops, crop, crop, 3)
         Receives its crops; zeros if it is bad.
     failures : int

@@ -11,13 +11,15 @@ import atexit
 import contextlib
 import os
 import threading
+from collections import deque
 from collections.abc import Sequence
+from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Any
 
 from decaf.errors import ImageError
 from decaf.images.decoding.formats import sniff
 from decaf.images.workers.child import Job
-from decaf.images.workers.pool import DecodePool, InlinePool, processes_available
+from decaf.images.workers.pool import DecodePool, processes_available
 from decaf.runtime.cores import cores_of_process
 
 if TYPE_CHECKING:
@@ -38,10 +40,11 @@ MAX_PLAIN_BYTES = 64 << 20
 
 
 class Decoders:
-    """Prepares the images of one call, as a `decaf.images.workers.pool.Pool`.
+    """Prepares the images of one call: jobs go in by `submit`, and come out of `poll`.
 
     A context manager: on leaving, the processes are left to the next call, or ended where they are
-    still at work.
+    still at work. Nobody can end a decoder that hangs in this process; what an image may take is
+    bounded by its header (see `decaf.images.decoding.limits`).
 
     Parameters
     ----------
@@ -61,7 +64,7 @@ class Decoders:
     ) -> None:
         self._spec, self._ten = spec, ten
         self._least, self._most, self._few = _processes(images, workers)
-        self._here = InlinePool(spec, ten=ten)
+        self._here: deque[Job] = deque()
         self._pool: DecodePool | None = None
         if self._most and not self._few:
             self._start()
@@ -87,20 +90,30 @@ class Decoders:
             Job of one of the images.
         """
         if not self._most or (self._few and is_plain(job.source)):
-            self._here.submit(job)
+            self._here.append(job)
         else:
             (self._pool or self._start()).submit(job)
 
     def poll(self, timeout: float, also: Sequence[Any] = ()) -> list[tuple[Job, Outcome]]:
-        """Return what has been finished, waiting at most `timeout` seconds, or until `also`.
+        """Return what has been finished: the next image of this process, or what processes gave.
 
         Parameters
         ----------
         timeout : float
+            In seconds; where no image is to be prepared here, the longest wait.
         also : sequence of objects with a ``fileno``
+            That wait ends when one of them can be read.
         """
-        pool = self._here if self._here.busy or self._pool is None else self._pool
-        return pool.poll(timeout, also)
+        if self._here:
+            # Here, since it loads torch, which the process that owns a pool may do meanwhile.
+            from decaf.images.preprocess import prepare
+
+            job = self._here.popleft()
+            return [(job, prepare(job.source, self._spec, ten=self._ten, out=job.out))]
+        if self._pool is None:
+            wait(also, timeout)
+            return []
+        return self._pool.poll(timeout, also)
 
     def _start(self) -> DecodePool:
         self._pool = _kept.take(self._least, self._most)

@@ -19,14 +19,14 @@ from collections import deque
 from collections.abc import Sequence
 from multiprocessing import ProcessError
 from multiprocessing.connection import wait
-from typing import Any, Protocol
+from typing import Any
 
 from decaf.errors import DecafError
 from decaf.images.spec import PreprocessSpec
 from decaf.images.status import NO_DIGEST, Outcome
 from decaf.images.workers.child import Child, Job
 
-__all__ = ["DecodePool", "InlinePool", "Job", "Pool", "processes_available"]
+__all__ = ["DecodePool", "Job", "processes_available"]
 
 # Jobs handed to a worker ahead of its answer: enough that it never waits for the next.
 AHEAD = 4
@@ -37,81 +37,6 @@ START_TIMEOUT = 180.0
 # Tries an image has, by what becomes of its process. The first death may be that of a worker killed
 # from outside, and so may, more rarely, be the second; a hang is too dear to be seen three times.
 TRIES = {"worker_died": 3, "timeout": 2}
-
-
-class Pool(Protocol):
-    """A preparer of images: jobs go in by `submit`, and come out of `poll` with their outcomes."""
-
-    def submit(self, job: Job) -> None:
-        """Take a job; it is worked on during `poll`.
-
-        Parameters
-        ----------
-        job : Job
-        """
-
-    def poll(self, timeout: float, also: Sequence[Any] = ()) -> list[tuple[Job, Outcome]]:
-        """Return what has been finished, after waiting for it.
-
-        Parameters
-        ----------
-        timeout : float
-            In seconds.
-        also : sequence of objects with a ``fileno``
-            The wait ends when one of them can be read.
-        """
-
-
-class InlinePool:
-    """Prepares images in the calling thread: for images in memory, and where there is no fork.
-
-    Nobody can end a decoder that hangs here; what an image may take is bounded by its header (see
-    `decaf.images.decoding.limits`).
-
-    Parameters
-    ----------
-    spec : PreprocessSpec
-        Resizing and cropping.
-    ten : bool
-        Five crops instead of one.
-    """
-
-    def __init__(self, spec: PreprocessSpec, *, ten: bool) -> None:
-        self._spec = spec
-        self._ten = ten
-        self._jobs: deque[Job] = deque()
-
-    @property
-    def busy(self) -> bool:
-        """Whether images are waiting to be prepared."""
-        return bool(self._jobs)
-
-    def submit(self, job: Job) -> None:
-        """Queue a job.
-
-        Parameters
-        ----------
-        job : Job
-        """
-        self._jobs.append(job)
-
-    def poll(self, timeout: float, also: Sequence[Any] = ()) -> list[tuple[Job, Outcome]]:
-        """Prepare the next image; with none queued, wait for `also`.
-
-        Parameters
-        ----------
-        timeout : float
-            In seconds.
-        also : sequence of objects with a ``fileno``
-        """
-        if not self._jobs:
-            wait(also, timeout)
-            return []
-        # Here, since it loads torch, which the process that owns a DecodePool may do meanwhile.
-        from decaf.images.preprocess import prepare
-
-        job = self._jobs.popleft()
-        return [(job, prepare(job.source, self._spec, ten=self._ten, out=job.out))]
 
 
 class DecodePool:

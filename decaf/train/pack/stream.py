@@ -17,7 +17,8 @@ import numpy as np
 from decaf.errors import ImageError, Stopped
 from decaf.images import ImageList, ImageRef
 from decaf.images.status import Outcome
-from decaf.images.workers.pool import Job, Pool
+from decaf.images.workers.decoders import Decoders
+from decaf.images.workers.pool import Job
 from decaf.train.pack.statistics import moments_of
 from decaf.train.pack.stored_images import PackRows, PackSettings, Stored, may_keep, own_jpeg, store
 
@@ -28,7 +29,7 @@ def stream_rows(
     images: ImageList,
     ranges: Iterable[tuple[int, int]],
     *,
-    pool: Pool,
+    pool: Decoders,
     settings: PackSettings,
     train: int,
     threads: int,
@@ -44,7 +45,7 @@ def stream_rows(
         All images of the pack, those of the split train first.
     ranges : iterable of (int, int)
         First row and row after the last. They are begun in this order.
-    pool : Pool
+    pool : Decoders
         Decodes, resizes and crops. It is not closed here.
     settings : PackSettings
     train : int

@@ -21,13 +21,13 @@ from PIL import Image
 
 import decaf
 from decaf.errors import DecafError
-from decaf.images import ImageRef
+from decaf.images import ImageRef, collect
 from decaf.images.spec import PreprocessSpec, named_preprocess
 from decaf.images.status import Outcome
 from decaf.images.workers import child as child_module
 from decaf.images.workers.child import Child, Job
-from decaf.images.workers.decoders import _kept
-from decaf.images.workers.pool import DecodePool, InlinePool, Pool
+from decaf.images.workers.decoders import Decoders, _kept
+from decaf.images.workers.pool import DecodePool
 
 SPEC: PreprocessSpec = named_preprocess("decaf", 64)
 PATIENCE = 60.0
@@ -64,7 +64,8 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 @pytest.fixture(scope="module")
 def pixels(photographs: list[Path]) -> list[np.ndarray]:
     """The crop of each photograph, decoded in this process."""
-    found = prepared(InlinePool(SPEC, ten=False), jobs_of(photographs))
+    with Decoders(collect(photographs), 0, SPEC, ten=False) as here:
+        found = prepared(here, jobs_of(photographs))
     assert {outcome.status for _, outcome in found.values()} == {"ok"}
     return [found[row][0].out for row in sorted(found)]
 
@@ -90,7 +91,9 @@ def jobs_of(paths: list[Path]) -> list[Job]:
 
 
 def prepared(
-    pool: Pool, jobs: list[Job], meanwhile: Callable[[int], None] = lambda done: None
+    pool: DecodePool | Decoders,
+    jobs: list[Job],
+    meanwhile: Callable[[int], None] = lambda done: None,
 ) -> dict[int, tuple[Job, Outcome]]:
     """Run all jobs through a pool; `meanwhile` is called with the number done after each poll."""
     found: dict[int, tuple[Job, Outcome]] = {}

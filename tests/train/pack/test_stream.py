@@ -14,7 +14,8 @@ import pytest
 
 from decaf.images.listing import archives
 from decaf.images.status import Outcome
-from decaf.images.workers.pool import InlinePool, Job
+from decaf.images.workers.decoders import Decoders
+from decaf.images.workers.pool import Job
 from decaf.train.pack import stream
 from decaf.train.pack.sources import find_source
 from decaf.train.pack.statistics import moments_of
@@ -24,12 +25,12 @@ from decaf.train.pack.stream import stream_rows
 SETTINGS = PackSettings(size=24)
 
 
-class Backwards(InlinePool):
+class Backwards(Decoders):
     """Return the last results first, as processes may."""
 
     def poll(self, timeout: float, also: Sequence[Any] = ()) -> list[tuple[Job, Outcome]]:
         found: list[tuple[Job, Outcome]] = []
-        while self._jobs:
+        while self._here:
             found += super().poll(timeout, also)
         return found[::-1]
 
@@ -70,7 +71,7 @@ def test_a_compressed_tar_is_read_forwards_only(
             stream_rows(
                 source,
                 [(0, 10), (10, 24)],
-                pool=Backwards(SETTINGS.spec, ten=False),
+                pool=Backwards(source, 0, SETTINGS.spec, ten=False),
                 settings=SETTINGS,
                 train=24,
                 threads=3,
