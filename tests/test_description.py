@@ -75,10 +75,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_each_kind_of_file_has_its_facts(
     name: str, expected: dict[str, object], made: Path
 ) -> None:
-    found = describe(made / name)
-    assert json.loads(json.dumps(found)) == found
-    assert found["path"] == str(made / name)
-    assert {key: found[key] for key in expected} == expected
+    result = describe(made / name)
+    assert json.loads(json.dumps(result)) == result
+    assert result["path"] == str(made / name)
+    assert {key: result[key] for key in expected} == expected
 
 
 def test_a_state_dict_of_another_network_is_told(made: Path) -> None:

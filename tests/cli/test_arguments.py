@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import inspect
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +34,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 @pytest.mark.parametrize(
-    ("said", "shown"),
+    ("message", "shown"),
     [
         ("`C` -1: must be above 0", "-C -1: must be above 0"),
         ("one of fc6, fc7 (`layer`)", "one of fc6, fc7 (--layer)"),
@@ -46,9 +47,9 @@ def parser() -> argparse.ArgumentParser:
     ],
 )
 def test_arguments_that_a_command_has_are_its_flags(
-    said: str, shown: str, parser: argparse.ArgumentParser
+    message: str, shown: str, parser: argparse.ArgumentParser
 ) -> None:
-    assert in_flags(said, parser) == shown
+    assert in_flags(message, parser) == shown
 
 
 CAFFE = Path(__file__).parents[1] / "backbone" / "caffe" / "golden" / "small.caffemodel"
@@ -109,16 +110,22 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return made
 
 
-def flags_with_values(command: str) -> list[argparse.Action]:
-    """Return the actions of a command's flags whose values the library checks."""
+def actions_of(command: str) -> list[argparse.Action]:
+    """Return the actions of a command's parser."""
     commands = next(
         action
         for action in build_parser([command])._actions
         if isinstance(action, argparse._SubParsersAction)
     )
+    actions: list[argparse.Action] = commands.choices[command]._actions
+    return actions
+
+
+def flags_with_values(command: str) -> list[argparse.Action]:
+    """Return the actions of a command's flags whose values the library checks."""
     return [
         action
-        for action in commands.choices[command]._actions
+        for action in actions_of(command)
         if action.option_strings and action.nargs != 0 and not action.choices
         # On and off are all that it takes.
         if not isinstance(action, argparse.BooleanOptionalAction)
@@ -134,7 +141,7 @@ def test_a_wrong_value_is_told_by_its_flag(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Of numbers the flag is named, of other values the flag or the value; never the argument."""
+    """The flag of a number is named, of other values the flag or the value; never the argument."""
     monkeypatch.chdir(tmp_path)
     call = [files.get(word, word) for word in CALLS[command]]
     wrong = []
@@ -151,3 +158,14 @@ def test_a_wrong_value_is_told_by_its_flag(
         if code != 2 or not named or argument:
             wrong.append(f"{flag} {value}: {code}, {error}")
     assert not wrong, "\n".join(wrong)
+
+
+def test_a_bad_image_is_recorded_by_commands_and_raised_in_python() -> None:
+    for command in ("extract", "fit", "pack", "finetune", "evaluate"):
+        action = next(each for each in actions_of(command) if each.dest == "on_error")
+        assert action.default == "record"
+        assert str(action.help).endswith("and go on (default)")
+    assert decaf.ListingSettings().on_error == "raise"
+    assert inspect.signature(decaf.extract).parameters["on_error"].default == "raise"
+    for function in (decaf.extract, decaf.fit, decaf.make_pack, decaf.finetune):
+        assert 'on the command line "record"' in " ".join((function.__doc__ or "").split())

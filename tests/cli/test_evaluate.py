@@ -62,10 +62,10 @@ def test_the_figures_are_those_of_the_library(
     weights: list[str], data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["evaluate", *weights, str(data), "--per-class", *QUICK]) == 0
-    said = capsys.readouterr()
-    assert said.err == ""
+    captured = capsys.readouterr()
+    assert captured.err == ""
     found = evaluate_network(weights, data, workers=0, device="cpu")
-    lines = said.out.splitlines()
+    lines = captured.out.splitlines()
     assert lines[0] == f"{data}, val: 12 images of 6 classes"
     assert lines[1] == f"  top-1 error           {found.top1_error:.2f} %"
     assert lines[2] == f"  top-5 error           {found.top5_error:.2f} %"
@@ -111,11 +111,11 @@ def test_bad_images_end_in_one(
     for name in ("\n.jpg", *(f"{number}.jpg" for number in range(5))):
         (data / "val" / "ant" / name).write_bytes(b"GIF89a")
     assert main(["evaluate", weights[0], str(data), *QUICK]) == 1
-    said = capsys.readouterr().out
-    assert f"{data}, val: 12 images of 6 classes\n" in said
-    assert "  could not be read     6 images, which are not counted\n" in said
-    assert f"    {data}/val/ant/\\n.jpg: " in said
-    assert said.endswith("    … and 1 more\n")
+    output = capsys.readouterr().out
+    assert f"{data}, val: 12 images of 6 classes\n" in output
+    assert "  could not be read     6 images, which are not counted\n" in output
+    assert f"    {data}/val/ant/\\n.jpg: " in output
+    assert output.endswith("    … and 1 more\n")
 
 
 def test_what_the_network_does_not_know(
@@ -128,10 +128,10 @@ def test_what_the_network_does_not_know(
         "--ignore-unknown leaves their 2 images out\n"
     )
     assert main(["evaluate", weights[0], str(data), "--ignore-unknown", *QUICK]) == 0
-    said = capsys.readouterr().out
-    assert ": 10 images of 5 classes\n" in said
-    assert "  answers from          6 classes\n" in said
-    assert "  left out              2 images of classes that are not known\n" in said
+    output = capsys.readouterr().out
+    assert ": 10 images of 5 classes\n" in output
+    assert "  answers from          6 classes\n" in output
+    assert "  left out              2 images of classes that are not known\n" in output
 
 
 @pytest.mark.slow
@@ -162,10 +162,10 @@ def test_mistakes_end_in_two(
 ) -> None:
     words = [{"W": weights[0], "DATA": str(data)}.get(word, word) for word in asked]
     assert main(["evaluate", *words, *QUICK]) == 2
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert message in said.err
-    assert "Traceback" not in said.err
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert message in captured.err
+    assert "Traceback" not in captured.err
 
 
 def test_a_training_pack_is_evaluated_by_its_path(
@@ -189,9 +189,9 @@ def test_a_training_pack_is_evaluated_by_its_path(
     assert report["per_class"][1]["name"] == "BEE"
     # Its images were cut out; this network is for whole images made square.
     assert main(["evaluate", weights[0], str(path), "--split", "train", *QUICK]) == 0
-    said = capsys.readouterr().out
-    assert said.startswith(f"{path}, train: 12 images of 6 classes\n")
-    assert "  squared by            shorter-side in the pack, by itself otherwise: net0.s" in said
+    output = capsys.readouterr().out
+    assert output.startswith(f"{path}, train: 12 images of 6 classes\n")
+    assert "  squared by            shorter-side in the pack, by itself otherwise: net0.s" in output
     for flags, message in (
         (["--split", "test"], "a.pack: no split 'test'; it has train, val"),
         (["--labels", "l.txt"], "a pack has its own labels"),

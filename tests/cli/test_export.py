@@ -74,7 +74,7 @@ def test_a_network_without_onnxruntime(weights_file, tmp_path, capsys, monkeypat
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["nothing.safetensors", "-o", "a.onnx"], "nothing.safetensors: no such file"),
         (["features.h5", "-o", "a.onnx"], "no weights 'features.h5'"),
@@ -88,12 +88,12 @@ def test_a_network_without_onnxruntime(weights_file, tmp_path, capsys, monkeypat
     ],
 )
 def test_mistakes_are_told_in_one_line(
-    arguments, said, weights_file, tmp_path, capsys, monkeypatch
+    arguments, message, weights_file, tmp_path, capsys, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
     given = [str(weights_file[0]) if each == "NET" else each for each in arguments]
     assert main(["export", *given]) == 2
     error = capsys.readouterr().err
-    assert said in error
+    assert message in error
     assert error.count("\n") == 1
     assert not list(tmp_path.iterdir())

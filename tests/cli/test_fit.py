@@ -87,9 +87,9 @@ def test_two_commands_go_from_photographs_to_answers(
     out = tmp_path / "my photos.head"
     capsys.readouterr()
     assert main(["fit", str(photos), "-o", str(out), "-w", weights, *QUICK]) == 0
-    said = capsys.readouterr()
-    assert said.err == ""
-    lines = said.out.splitlines()
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    lines = captured.out.splitlines()
     assert lines[0] == f"{photos}: 24 images of 3 classes"
     assert lines[1] == "  ant 8, bee 8, cat 8"
     assert "chosen by cross-validation on all 24 images" in lines
@@ -156,9 +156,9 @@ def test_groups_and_splits_are_said(
         "".join(f"{path},{path.parent.name}{int(path.stem) // 2}\n" for path in paths)
     )
     assert main([*command, "--groups", str(groups)]) == 0
-    said = capsys.readouterr().out
-    assert f"groups: 12, by {groups}; none is on both sides of a split" in said
-    assert re.search(r"without groups +\d+\.\d %  is what a split through the groups would", said)
+    output = capsys.readouterr().out
+    assert f"groups: 12, by {groups}; none is on both sides of a split" in output
+    assert re.search(r"without groups +\d+\.\d %  is what a split through the groups would", output)
     root = tmp_path / "data"
     for name in CLASSES:
         for path in sorted((photos / name).iterdir()):
@@ -170,19 +170,19 @@ def test_groups_and_splits_are_said(
     report = json.loads(capsys.readouterr().out)
     assert report["split"] == {"train": 15, "val": 9}
     assert main([*command, "--overwrite"]) == 0
-    said = capsys.readouterr().out
-    assert "divided as it came: train 15, val 9 (--layout classes takes such folders for" in said
-    assert "chosen by cross-validation on the 15 images of train" in said
-    assert "tested on the 9 images of the split that is not trained on" in said
+    output = capsys.readouterr().out
+    assert "divided as it came: train 15, val 9 (--layout classes takes such folders for" in output
+    assert "chosen by cross-validation on the 15 images of train" in output
+    assert "tested on the 9 images of the split that is not trained on" in output
     # Photograph 4 is in train, 5 of the same group in val.
     groups.write_text(
         "".join(f"{path},{path.parent.name}{int(path.stem) // 2}\n" for path in root.rglob("*.png"))
     )
     assert main([*command, "--groups", str(groups), "--overwrite"]) == 0
-    said = capsys.readouterr().out
-    assert "none is on both sides" not in said
-    assert "both in train and in what is tested on: 3 groups; the test is flattered" in said
-    assert "fitted to the 15 training images" in said
+    output = capsys.readouterr().out
+    assert "none is on both sides" not in output
+    assert "both in train and in what is tested on: 3 groups; the test is flattered" in output
+    assert "fitted to the 15 training images" in output
 
 
 def test_bad_images_end_in_one(
@@ -202,9 +202,9 @@ def test_bad_images_end_in_one(
     (source / "dog" / "1.png").symlink_to(photos / "ant" / "0.png")
     asked = ["fit", str(source), "-w", weights, "-l", "fc7", "-C", "1", *QUICK]
     assert main([*asked, "-o", str(tmp_path / "a.head"), "--on-error", "raise"]) == 2
-    said = capsys.readouterr()
-    assert said.err.startswith("decaf: ")
-    assert said.err.count("\n") == 1
+    captured = capsys.readouterr()
+    assert captured.err.startswith("decaf: ")
+    assert captured.err.count("\n") == 1
     assert main([*asked, "-o", str(tmp_path / "a.head")]) == 1
     lines = capsys.readouterr().out.splitlines()
     assert lines[:10] == [
@@ -252,10 +252,10 @@ def test_mistakes_in_fitting_end_in_two(
     if "-o" not in words:
         words += ["-o", "a.head"]
     assert main(["fit", *words, *QUICK]) == 2
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert message in said.err
-    assert "Traceback" not in said.err
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert message in captured.err
+    assert "Traceback" not in captured.err
     assert list(tmp_path.iterdir()) == []
 
 
@@ -272,10 +272,10 @@ def test_answers_in_order_whatever_the_form(
     (folder / "bad.jpg").write_bytes(b"GIF89a")
     expected = decaf.load_classifier(head).predict(folder, top=2, workers=0, device="cpu")
     assert main(["predict", head, str(folder), "--format", form, "--top", "2", *QUICK]) == 1
-    said = capsys.readouterr()
+    captured = capsys.readouterr()
     texts = [f"{folder}/{name}" for name in ("a.png", "bad.jpg", "caf\\xe9.png", "d\n.png")]
     if form == "text":
-        *lines, last = said.out.splitlines()
+        *lines, last = captured.out.splitlines()
         assert [line.partition(": ")[0] for line in lines] == [
             text.replace("\n", "\\n") for text in texts
         ]
@@ -285,27 +285,27 @@ def test_answers_in_order_whatever_the_form(
         assert last.startswith("4 images: ")
         assert last.endswith("1 could not be read")
         return
-    assert said.err == "decaf: 1 of 4 images could not be read\n"
+    assert captured.err == "decaf: 1 of 4 images could not be read\n"
     if form == "csv":
-        header, *rows = csv.reader(io.StringIO(said.out))
+        header, *rows = csv.reader(io.StringIO(captured.out))
         columns = ["class_1", "probability_1", "class_2", "probability_2"]
         assert header == ["path", "status", "message", *columns]
         assert rows[1] == [texts[1], "corrupt", expected[1].message, "", "", "", ""]
-        found = [
+        result = [
             (row[0], row[1], row[2], [(row[i], float(row[i + 1])) for i in (3, 5) if row[i]])
             for row in rows
         ]
     else:
-        found = [
+        result = [
             (
                 each["path"],
                 each["status"],
                 each["message"],
                 [(one["class"], one["probability"]) for one in each["classes"]],
             )
-            for each in json.loads(said.out)
+            for each in json.loads(captured.out)
         ]
-    for one, text, other in zip(found, texts, expected, strict=True):
+    for one, text, other in zip(result, texts, expected, strict=True):
         assert one[:3] == (text, other.status, other.message)
         assert dict(one[3]) == pytest.approx(dict(other.classes), rel=1e-5)
 
@@ -366,10 +366,10 @@ def test_mistakes_in_predicting_end_in_two(
     words = [word.replace("DATA", str(photos)).replace("HEAD", head) for word in asked]
     words = [word.replace("NOTES", str(notes)) for word in words]
     assert main(["predict", *words, *QUICK]) == 2
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert message in said.err
-    assert "Traceback" not in said.err
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert message in captured.err
+    assert "Traceback" not in captured.err
 
 
 @pytest.mark.slow
@@ -456,9 +456,9 @@ def test_flags_of_the_extraction_and_features_that_are_there(
     ):
         capsys.readouterr()
         assert main([*asked, *flags]) == 2
-        said = capsys.readouterr().err
-        assert f"{file}: holds features of {told}" in said
-        assert said.count("\n") == 1
+        error = capsys.readouterr().err
+        assert f"{file}: holds features of {told}" in error
+        assert error.count("\n") == 1
         assert not Path(out).exists()
     assert main([*asked, "--crops", "center", "--precision", "fp32", "-w", weights]) == 0
 

@@ -60,10 +60,10 @@ def test_a_mean_colour_and_rounded_weights_are_told(tmp_path, capsys):
     arguments = ["import", str(NET), "-o", str(out), "--mean", "123,117,104.5"]
     assert main([*arguments, "--dtype", "fc6.weight=codebook4,fc7.weight=int8"]) == 0
     assert load_weights(out).preprocess.mean == (123.0, 117.0, 104.5)
-    told = capsys.readouterr().out
-    assert "10 classes without names, " in told
-    assert "rounded: 2 of 16 tensors, relative error at most 0.0" in told
-    assert told.endswith(" (fc6.weight)\n")
+    output = capsys.readouterr().out
+    assert "10 classes without names, " in output
+    assert "rounded: 2 of 16 tensors, relative error at most 0.0" in output
+    assert output.endswith(" (fc6.weight)\n")
     smaller = tmp_path / "smaller.safetensors"
     assert main(["import", str(out), "-o", str(smaller), "--dtype", "int8", "--json"]) == 0
     errors = json.loads(capsys.readouterr().out)["relative_errors"]

@@ -22,8 +22,8 @@ def file(tmp_path: Path) -> Path:
 
 def test_the_facts_of_a_feature_file(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["info", str(file)]) == 0
-    said = capsys.readouterr()
-    assert said.err == ""
+    captured = capsys.readouterr()
+    assert captured.err == ""
     for line in (
         f"{file}\n",
         "  rows          3 (2 ok, 1 bad)\n",
@@ -38,15 +38,15 @@ def test_the_facts_of_a_feature_file(file: Path, capsys: pytest.CaptureFixture[s
         "  classes       1 (1 rows of none)\n           2  a\n",
         "  corrupt       1\n    row 1: a/\\xfftwo.jpg: cut short\n",
     ):
-        assert line in said.out
+        assert line in captured.out
 
 
 def test_the_facts_as_json(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["info", str(file), "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert found["rows"] == 3
-    assert found["bad"] == {"corrupt": 1}
-    assert found["bad_images"] == [
+    result = json.loads(capsys.readouterr().out)
+    assert result["rows"] == 3
+    assert result["bad"] == {"corrupt": 1}
+    assert result["bad_images"] == [
         {"row": 1, "path": "a/\\xfftwo.jpg", "status": "corrupt", "message": "cut short"}
     ]
 
@@ -68,19 +68,19 @@ def test_long_lists_are_cut(file: Path, capsys: pytest.CaptureFixture[str]) -> N
             del opened[name]
             opened.create_dataset(name, data=values, chunks=True, fletcher32=True)
     assert main(["info", str(file)]) == 0
-    said = capsys.readouterr().out
-    assert "10 more; --json lists them all" in said
-    assert "class 19\n" in said
-    assert "class 20\n" not in said
-    assert "    row 4: 4: no\n    … and 25 more\n" in said
+    output = capsys.readouterr().out
+    assert "10 more; --json lists them all" in output
+    assert "class 19\n" in output
+    assert "class 20\n" not in output
+    assert "    row 4: 4: no\n    … and 25 more\n" in output
 
 
 def test_info_of_a_damaged_feature_file(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file.write_bytes(file.read_bytes()[:-100])
     assert main(["info", str(file)]) == 2
-    said = capsys.readouterr().err
-    assert said.startswith(f"decaf: {file}: an HDF5 file, but cut short or damaged (")
-    assert said.count("\n") == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"decaf: {file}: an HDF5 file, but cut short or damaged (")
+    assert error.count("\n") == 1
 
 
 def test_info_of_other_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -101,9 +101,9 @@ def test_an_export_says_what_it_wrote(file: Path, capsys: pytest.CaptureFixture[
     out = file.with_name("x.npy")
     assert main(["export", str(file), "-o", str(out)]) == 0
     rows = file.with_name("x.rows.csv")
-    said = capsys.readouterr().out.splitlines()
-    assert said[0] == f"fc6, 3 × 8 float32: {out}, {rows}"
-    assert said[1:] == [
+    output = capsys.readouterr().out.splitlines()
+    assert output[0] == f"fc6, 3 × 8 float32: {out}, {rows}"
+    assert output[1:] == [
         "1 row of images that could not be read: written as NaN (--ok-only leaves them out)"
     ]
     assert np.load(out).shape == (3, 8)

@@ -50,9 +50,9 @@ def raising(error: BaseException) -> Callable[[], int]:
 
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     for name in COMMANDS:
-        assert f"  {name} " in said
+        assert f"  {name} " in output
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -72,7 +72,7 @@ def test_no_command_shows_the_help(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["nothing"], "there is no command 'nothing'"),
         (["finetun"], "there is no command 'finetun'; did you mean finetune?"),
@@ -91,10 +91,10 @@ def test_no_command_shows_the_help(capsys: pytest.CaptureFixture[str]) -> None:
     ],
 )
 def test_wrong_arguments_are_told_and_end_in_two(
-    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(arguments) == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_only_the_command_asked_for_is_imported(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,7 +113,7 @@ def test_a_command_gives_its_exit_code(
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "message"),
     [
         (OutputError("f.h5: is in use"), "decaf: f.h5: is in use\n"),
         (OutputError("a\nb.h5: two lines"), "decaf: a\\nb.h5: two lines\n"),
@@ -132,13 +132,13 @@ def test_a_command_gives_its_exit_code(
 )
 def test_a_mistake_is_one_line(
     error: Exception,
-    said: str,
+    message: str,
     command: Callable[[Callable[[], int]], None],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     command(raising(error))
     assert main(["probe"]) == 2
-    assert capsys.readouterr().err == said
+    assert capsys.readouterr().err == message
 
 
 @pytest.mark.filterwarnings("default")
@@ -182,9 +182,9 @@ def test_debug_shows_where_a_mistake_was_found(
 ) -> None:
     command(raising(OutputError("f.h5: is in use")))
     assert main(["--debug", "probe"]) == 2
-    said = capsys.readouterr().err
-    assert "Traceback" in said
-    assert said.endswith("\ndecaf: f.h5: is in use\n")
+    error = capsys.readouterr().err
+    assert "Traceback" in error
+    assert error.endswith("\ndecaf: f.h5: is in use\n")
 
 
 @pytest.mark.parametrize(
@@ -233,9 +233,9 @@ def test_a_defect_is_told_apart_from_a_mistake(
 ) -> None:
     command(raising(ZeroDivisionError("x")))
     assert main(["probe"]) == 2
-    said = capsys.readouterr().err
-    assert "ZeroDivisionError: x" in said
-    assert "a defect of decaf" in said
+    error = capsys.readouterr().err
+    assert "ZeroDivisionError: x" in error
+    assert "a defect of decaf" in error
 
 
 def test_an_interrupt_ends_in_130(

@@ -33,12 +33,12 @@ def test_the_summary_has_splits_size_and_statistics(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert pack(folder, "--split-val", "0.3") == 0
-    said = capsys.readouterr()
-    assert said.err == ""
+    captured = capsys.readouterr()
+    assert captured.err == ""
     assert re.fullmatch(
         rf"{folder.parent}/pets\.pack: train 4, val 2 images of 2 classes, 16 × 16 jpeg, "
         r"[\d.]+ KiB\n  mean 0\.\d{4} 0\.\d{4} 0\.\d{4}\n  std  0\.\d{4} 0\.\d{4} 0\.\d{4}\n",
-        said.out,
+        captured.out,
     )
     with Pack.open(folder.parent / "pets.pack") as made:
         assert made.run["split_val"] == 0.3
@@ -63,9 +63,9 @@ def test_bad_images_are_named_and_give_code_1(
 ) -> None:
     (folder / "cats" / "a\nb.jpg").write_bytes(b"")
     assert pack(folder) == 1
-    said = capsys.readouterr().out
-    assert "  1 images could not be read and are left out:\n" in said
-    assert r"    train: cats/a\nb.jpg: file of zero bytes" in said
+    output = capsys.readouterr().out
+    assert "  1 images could not be read and are left out:\n" in output
+    assert r"    train: cats/a\nb.jpg: file of zero bytes" in output
     assert pack(folder, "--json") == 1  # complete: the same again
     assert json.loads(capsys.readouterr().out)["bad"] == [
         {
@@ -80,7 +80,7 @@ def test_bad_images_are_named_and_give_code_1(
 
 
 @pytest.mark.parametrize(
-    ("more", "said"),
+    ("more", "message"),
     [
         (["--size", "0"], "--size 0: must be a whole number from 1 to 4096"),
         (["--split-val", "2"], "--split-val 2.0: must be between 0 and 1"),
@@ -90,11 +90,11 @@ def test_bad_images_are_named_and_give_code_1(
     ],
 )
 def test_mistakes_are_a_line_and_code_2(
-    folder: Path, capsys: pytest.CaptureFixture[str], more: list[str], said: str
+    folder: Path, capsys: pytest.CaptureFixture[str], more: list[str], message: str
 ) -> None:
     assert pack(folder, *more) == 2
     complained = capsys.readouterr().err.splitlines()
-    assert said in complained[-1]
+    assert message in complained[-1]
     assert not (folder.parent / "pets.pack").exists()
 
 

@@ -24,22 +24,22 @@ def test_markdown_at_another_input_size(capsys):
 
 def test_json_has_the_rows_and_the_spec(capsys):
     assert main(["summary", "alexnet-64", "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert found["parameters"] == 29_493_256
-    assert found["spec"] == architecture("alexnet-64").to_dict()
-    assert found["weights"] is None
-    assert found["rows"][0]["layer"] == "conv1"
+    result = json.loads(capsys.readouterr().out)
+    assert result["parameters"] == 29_493_256
+    assert result["spec"] == architecture("alexnet-64").to_dict()
+    assert result["weights"] is None
+    assert result["rows"][0]["layer"] == "conv1"
 
 
 def test_the_summary_of_weights_names_them(capsys):
     assert main(["summary", "random:3:alexnet-64", "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert found["architecture"] == "alexnet-64"
-    assert found["weights"]["name"] == "random:3:alexnet-64"
-    assert found["weights"]["provenance"]["seed"] == 3
+    result = json.loads(capsys.readouterr().out)
+    assert result["architecture"] == "alexnet-64"
+    assert result["weights"]["name"] == "random:3:alexnet-64"
+    assert result["weights"]["provenance"]["seed"] == 3
     assert main(["summary", "random:3:alexnet-64"]) == 0
     last = capsys.readouterr().out.splitlines()[-1]
-    assert last == f"weights random:3:alexnet-64, SHA-256 {found['weights']['sha256']}"
+    assert last == f"weights random:3:alexnet-64, SHA-256 {result['weights']['sha256']}"
 
 
 @pytest.mark.parametrize(

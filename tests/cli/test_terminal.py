@@ -103,13 +103,13 @@ def test_nothing_of_a_name_reaches_a_terminal(
             else:
                 given.append(word)
         main(given)
-        said = capsys.readouterr()
-        for text in (said.out, said.err):
+        captured = capsys.readouterr()
+        for text in (captured.out, captured.err):
             wrong = {sign for sign in text if not sign.isprintable() and sign != "\n"}
             assert not wrong, (command, text)
         # One line for a mistake (after the usage, where arguments are wrong).
-        if said.err.startswith("decaf: "):
-            assert all(line.startswith("decaf: ") for line in said.err.splitlines()), command
+        if captured.err.startswith("decaf: "):
+            assert all(line.startswith("decaf: ") for line in captured.err.splitlines()), command
 
 
 @pytest.mark.slow

@@ -29,15 +29,15 @@ def test_any_order_and_any_subset(orders: list[list[str]], data: st.DataObject) 
         with pytest.raises(InputError, match=r"knows none of|is known to all"):
             align(networks, network("data", ids=asked))
         return
-    found = align(networks, network("data", ids=asked))
-    assert set(found.classes) == {name for names in lists for name in names}
-    assert len(set(found.classes)) == len(found.classes)
-    assert found.classes[: len(lists[0])] == tuple(lists[0])
-    for names, units in zip(lists, found.units, strict=True):
-        assert [found.classes[place] for place in units] == names
-    for name, place in zip(asked, found.labels, strict=True):
-        assert (found.classes[place] == name) if name in known else (place == -1)
-    assert found.unknown == tuple(name for name in asked if name not in known)
+    result = align(networks, network("data", ids=asked))
+    assert set(result.classes) == {name for names in lists for name in names}
+    assert len(set(result.classes)) == len(result.classes)
+    assert result.classes[: len(lists[0])] == tuple(lists[0])
+    for names, units in zip(lists, result.units, strict=True):
+        assert [result.classes[place] for place in units] == names
+    for name, place in zip(asked, result.labels, strict=True):
+        assert (result.classes[place] == name) if name in known else (place == -1)
+    assert result.unknown == tuple(name for name in asked if name not in known)
 
 
 def test_ids_are_matched_before_names() -> None:
@@ -52,27 +52,27 @@ def test_ids_are_matched_before_names() -> None:
 def test_networks_of_which_one_has_names_alone() -> None:
     both = network("both", ids=("n1", "n2"), names=("tench", "hen"))
     named = network("named", names=("hen", "tench"))
-    found = align([both, named], network("data", ids=("n1", "n2"), names=("tench", "hen")))
-    assert found.classes == ("tench", "hen")
-    assert [units.tolist() for units in found.units] == [[0, 1], [1, 0]]
-    assert found.labels.tolist() == [0, 1]
+    result = align([both, named], network("data", ids=("n1", "n2"), names=("tench", "hen")))
+    assert result.classes == ("tench", "hen")
+    assert [units.tolist() for units in result.units] == [[0, 1], [1, 0]]
+    assert result.labels.tolist() == [0, 1]
 
 
 def test_a_name_that_two_units_share_names_neither() -> None:
     net = network(names=("crane", "hen", "crane"))
-    found = align([net, net], network(ids=("crane", "hen")))
-    assert found.labels.tolist() == [-1, 1]
-    assert found.unknown == ("crane",)
+    result = align([net, net], network(ids=("crane", "hen")))
+    assert result.labels.tolist() == [-1, 1]
+    assert result.unknown == ("crane",)
     # Yet the two are two, in the same places of both networks.
-    assert [units.tolist() for units in found.units] == [[0, 1, 2], [0, 1, 2]]
+    assert [units.tolist() for units in result.units] == [[0, 1, 2], [0, 1, 2]]
 
 
 def test_order_matches_classes_where_there_are_as_many() -> None:
     nets = [ClassList("a", 3), network("b", names=("x", "y", "z"))]
-    found = align(nets, network("data", ids=("n1", "n2", "n3")), match="order")
-    assert found.classes == ("n1", "n2", "n3")
-    assert found.labels.tolist() == [0, 1, 2]
-    for units in found.units:
+    result = align(nets, network("data", ids=("n1", "n2", "n3")), match="order")
+    assert result.classes == ("n1", "n2", "n3")
+    assert result.labels.tolist() == [0, 1, 2]
+    for units in result.units:
         np.testing.assert_array_equal(units, [0, 1, 2])
     with pytest.raises(InputError, match="a: has 3 classes, data has 2; classes can be matched by"):
         align(nets, network("data", ids=("n1", "n2")), match="order")
@@ -80,8 +80,8 @@ def test_order_matches_classes_where_there_are_as_many() -> None:
 
 def test_labels_without_ids_number_the_units() -> None:
     nets = [ClassList("a", 3), ClassList("b", 3)]
-    found = align(nets, ClassList("data", 2, are_units=True))
-    assert found.labels.tolist() == [0, 1]
+    result = align(nets, ClassList("data", 2, are_units=True))
+    assert result.labels.tolist() == [0, 1]
     with pytest.raises(InputError, match="has the label 3, the classes of a are 0 to 2"):
         align(nets, ClassList("data", 4, are_units=True))
     other = [network("a", names=("x", "y")), network("b", names=("y", "x"))]
@@ -94,9 +94,9 @@ def test_numbers_of_nothing_are_refused() -> None:
     nets = [network("a", ids=("n1", "n2", "n3"), names=("x", "y", "z"))]
     with pytest.raises(InputError, match=r"data: its labels are numbers, and nothing tells which"):
         align(nets, ClassList("data", 2))
-    found = align(nets, ClassList("data", 2), match="order")
-    assert found.labels.tolist() == [0, 1]
-    assert (found.classes, found.names) == (("0", "1", "2"), ("x", "y", "z"))
+    result = align(nets, ClassList("data", 2), match="order")
+    assert result.labels.tolist() == [0, 1]
+    assert (result.classes, result.names) == (("0", "1", "2"), ("x", "y", "z"))
     with pytest.raises(InputError, match="a: has 3 classes, data has 4"):
         align(nets, ClassList("data", 4), match="order")
     with pytest.raises(InputError, match="b: has 4 classes, a has 3; classes can be matched"):
@@ -158,8 +158,8 @@ def test_what_cannot_be_matched(networks: list[ClassList], data: ClassList, mess
 
 
 def test_the_classes_of_weights() -> None:
-    found = class_list("w", 2, ("tench", "hen"), {"wnids": ["n1", "n2"], "source": "training"})
-    assert found == ClassList("w", 2, ("n1", "n2"), ("tench", "hen"))
+    result = class_list("w", 2, ("tench", "hen"), {"wnids": ["n1", "n2"], "source": "training"})
+    assert result == ClassList("w", 2, ("n1", "n2"), ("tench", "hen"))
     assert class_list("w", 2, (), {}) == ClassList("w", 2)
     for wrong in (["n1"], ["n1", 2], "n1", {"n1": 0, "n2": 1}):
         with pytest.raises(WeightsError, match="w: its wnids are not 2 texts, one for each class"):

@@ -40,25 +40,25 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return powers / powers.sum(-1, keepdims=True)
 
 
-def agrees(found: Evaluation, labels: np.ndarray, scores: np.ndarray) -> None:
+def agrees(message: Evaluation, labels: np.ndarray, scores: np.ndarray) -> None:
     """Compare all figures with scikit-learn's for these scores."""
     columns = np.arange(scores.shape[1])
     answers = scores.argmax(1)
     top1 = top_k_accuracy_score(labels, scores, k=1, labels=columns)
     top5 = top_k_accuracy_score(labels, scores, k=5, labels=columns)
-    assert found.top1_error == pytest.approx(100 * (1 - top1))
-    assert found.top5_error == pytest.approx(100 * (1 - top5))
+    assert message.top1_error == pytest.approx(100 * (1 - top1))
+    assert message.top5_error == pytest.approx(100 * (1 - top5))
     counts = confusion_matrix(labels, answers, labels=columns)
     there = np.unique(labels)
-    np.testing.assert_array_equal(found.confusion, counts[there])
+    np.testing.assert_array_equal(message.confusion, counts[there])
     recall = np.diag(counts)[there] / counts[there].sum(1)
-    assert found.mean_per_class_accuracy == pytest.approx(100 * recall.mean())
+    assert message.mean_per_class_accuracy == pytest.approx(100 * recall.mean())
     if set(answers) <= set(labels):
         balanced = balanced_accuracy_score(labels, answers)
-        assert found.mean_per_class_accuracy == pytest.approx(100 * balanced)
-    assert found.images == len(labels)
-    assert [result.images for result in found.classes] == np.bincount(labels)[there].tolist()
-    assert [result.top1 for result in found.classes] == np.diag(counts)[there].tolist()
+        assert message.mean_per_class_accuracy == pytest.approx(100 * balanced)
+    assert message.images == len(labels)
+    assert [result.images for result in message.classes] == np.bincount(labels)[there].tolist()
+    assert [result.top1 for result in message.classes] == np.diag(counts)[there].tolist()
 
 
 @pytest.fixture(scope="module")
@@ -130,9 +130,9 @@ def test_as_torchvision_classifies_photographs(
     scores = torch.stack(chances).numpy()
     asked = [files[row] for row in rows]
     names = [Path(file).parent.name for file in asked]
-    found = run(weights, asked, labels=names, crops=crops, match="order")
-    agrees(found, np.arange(6), scores)
-    assert 0 < found.top1_error < 70  # by chance 83
+    result = run(weights, asked, labels=names, crops=crops, match="order")
+    agrees(result, np.arange(6), scores)
+    assert 0 < result.top1_error < 70  # by chance 83
 
 
 @pytest.fixture(scope="module")
@@ -300,8 +300,8 @@ def test_an_open_training_pack(weights: Weights, folder: Path, tmp_path: Path) -
     settings = {"size": 64, "encoding": "raw", "workers": 0, "progress": False}
     with make_pack(tmp_path / "data", tmp_path / "a.pack", **settings) as pack:
         split = pack.splits["val"]
-        found = run(weights, pack)
-        assert found.data["sources"] == [
+        result = run(weights, pack)
+        assert result.data["sources"] == [
             {
                 "kind": "pack",
                 "path": str(tmp_path / "a.pack"),
@@ -312,11 +312,11 @@ def test_an_open_training_pack(weights: Weights, folder: Path, tmp_path: Path) -
                 "encoding": "raw",
             }
         ]
-        assert found.data["split"] == "val"
+        assert result.data["split"] == "val"
         pixels = [split.pixels(row) for row in range(len(split))]
         names = [CLASSES[2:][label] for label in split.labels]
         expected = run(weights, pixels, labels=names)
-        np.testing.assert_array_equal(found.confusion, expected.confusion)
+        np.testing.assert_array_equal(result.confusion, expected.confusion)
         # A split alone knows its classes: its label 0 is not the network's unit 0.
         np.testing.assert_array_equal(run(weights, split).confusion, expected.confusion)
         assert run(weights, pack, split="train").images == 20
@@ -376,18 +376,18 @@ def test_bad_images_are_recorded_and_not_counted(
     (data / "bee" / "a.jpg").write_bytes(b"\xff\xd8\xff")
     with pytest.raises(ImageError, match=r"(?s)bee.*`on_error='record'` leaves it out, writes it"):
         run(three, data)
-    found = run(three, data, on_error="record")
+    result = run(three, data, on_error="record")
     without = tmp_path / "without"
     shutil.copytree(folder, without)
     (without / "bee" / "0.png").unlink()
-    np.testing.assert_array_equal(found.confusion, run(three, without).confusion)
-    assert [(Path(image.name).name, image.status) for image in found.bad] == [
+    np.testing.assert_array_equal(result.confusion, run(three, without).confusion)
+    assert [(Path(image.name).name, image.status) for image in result.bad] == [
         ("0.png", "unsupported"),
         ("a.jpg", "corrupt"),
     ]
-    assert found.images == 27
-    assert found.classes[1].images == 3
-    assert found.to_dict()["bad"][0]["path"] == str(data / "bee" / "0.png")
+    assert result.images == 27
+    assert result.classes[1].images == 3
+    assert result.to_dict()["bad"][0]["path"] == str(data / "bee" / "0.png")
 
 
 @pytest.mark.slow
@@ -400,9 +400,9 @@ def test_an_image_that_is_too_large_for_one_preparation_is_bad(
     ratio = PreprocessSpec("own", "shorter-side", 2048, 64)
     keeping, warping = make_weights(1, preprocess=ratio), make_weights(2)
     for order in ((keeping, warping), (warping, keeping)):
-        found = run(list(order), tmp_path / "data", on_error="record")
-        assert [image.status for image in found.bad] == ["too_large"]
-        assert found.images == 28
+        result = run(list(order), tmp_path / "data", on_error="record")
+        assert [image.status for image in result.bad] == ["too_large"]
+        assert result.images == 28
 
 
 def test_images_without_a_label_are_left_out(
@@ -413,8 +413,8 @@ def test_images_without_a_label_are_left_out(
     table = tmp_path / "table.csv"
     lines = [f"{path},{name}" for path, name in zip(paths, names, strict=True)]
     table.write_text("\n".join(["path,class", *lines]))
-    found = run(weights, folder, labels=table)
-    assert found.images == 21
+    result = run(weights, folder, labels=table)
+    assert result.images == 21
     assert "7 of 28 images have no label" in caplog.text
     assert run(weights, list(map(str, paths)), labels=names).images == 21
     shutil.copytree(folder, tmp_path / "data" / "Test")
@@ -470,8 +470,8 @@ def test_training_images_are_asked_for_by_name(
     shutil.copytree(folder, tmp_path / "train")
     with pytest.raises(InputError, match="has no val and no test images; `split='train'`"):
         run(weights, tmp_path)
-    found = run(weights, tmp_path, split="train")
-    assert found.data["split"] == "train"
+    result = run(weights, tmp_path, split="train")
+    assert result.data["split"] == "train"
     shutil.copytree(folder, tmp_path / "test")
     assert run(weights, tmp_path).data["split"] == "test"
 
@@ -510,10 +510,10 @@ def test_whoever_watches_and_fails_leaves_no_thread_behind(weights: Weights, fol
 
 def test_images_are_prepared_as_asked(weights: Weights, folder: Path) -> None:
     asked = {"resize": "shorter-side", "resize_to": 66}
-    found = run(weights, folder, preprocess=asked)
+    result = run(weights, folder, preprocess=asked)
     own = dataclasses.replace(
         weights, preprocess=dataclasses.replace(weights.preprocess, name="shorter-side", **asked)
     )
-    assert found.networks == run(own, folder).networks
-    np.testing.assert_array_equal(found.confusion, run(own, folder).confusion)
-    assert found.networks[0]["preprocess"]["resize"] == "shorter-side"
+    assert result.networks == run(own, folder).networks
+    np.testing.assert_array_equal(result.confusion, run(own, folder).confusion)
+    assert result.networks[0]["preprocess"]["resize"] == "shorter-side"

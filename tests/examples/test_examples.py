@@ -80,11 +80,11 @@ def test_a_damaged_image_is_recorded(photos, tmp_path, example):
 def test_fit_and_predict_names_new_images(photos, example):
     lines = example("fit_and_predict.py", photos)
     assert lines[0] == "fitted to 21 images of 3 classes"
-    found = re.fullmatch(
+    result = re.fullmatch(
         r"accuracy on unseen images: (\S+)% \(95 % interval (\S+)% to (\S+)%; guessing: 33.3%\)",
         lines[1],
     )
-    accuracy, low, high = map(float, found.groups())
+    accuracy, low, high = map(float, result.groups())
     assert 33.3 < low < accuracy <= high  # three plain colours are easy
     answers = [line.partition(" (")[0] for line in lines[2:]]
     assert answers == [f"{name}/0.png: {name}" for name in CLASSES]
@@ -94,12 +94,12 @@ def test_fit_and_predict_names_new_images(photos, example):
 def test_search_similar_finds_images_of_the_class(photos, example):
     lines = example("search_similar.py", photos)
     assert lines[0] == "nearest to blue/0.png among 24 images:"
-    found = [
+    result = [
         re.fullmatch(r"  ([01]\.\d{3})  (\w+)/(\d)\.png", line).groups() for line in lines[1:6]
     ]
-    assert {name for _, name, _ in found} == {"blue"}
-    assert "0" not in {number for _, _, number in found}  # not itself
-    cosines = [float(cosine) for cosine, _, _ in found]
+    assert {name for _, name, _ in result} == {"blue"}
+    assert "0" not in {number for _, _, number in result}  # not itself
+    cosines = [float(cosine) for cosine, _, _ in result]
     assert sorted(cosines, reverse=True) == cosines
     assert lines[6].endswith("(by chance 30%)")  # 7 of 23 others
     assert int(re.match(r"(\d+)%", lines[6])[1]) > 60

@@ -102,8 +102,8 @@ def test_a_backbone_on_a_gpu_computes_without_tf32() -> None:
     backbone = load_backbone("random:0:alexnet-64")
     batch = torch.randn(4, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     expected = backbone.features(batch, "fc7")["fc7"]
-    found = backbone.to("cuda").features(batch, "fc7")["fc7"].cpu()
-    assert (found - expected).norm() <= 1e-5 * expected.norm()
+    result = backbone.to("cuda").features(batch, "fc7")["fc7"].cpu()
+    assert (result - expected).norm() <= 1e-5 * expected.norm()
 
 
 def test_elsewhere_than_on_a_gpu_nothing_is_switched() -> None:

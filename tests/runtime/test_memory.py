@@ -42,9 +42,9 @@ def test_freed_memory_is_kept() -> None:
 
 
 def test_what_is_free_is_what_the_system_says() -> None:
-    found = available_memory()
-    assert found is not None
-    assert found <= 1.2 * psutil.virtual_memory().available
+    result = available_memory()
+    assert result is not None
+    assert result <= 1.2 * psutil.virtual_memory().available
 
 
 def test_a_containers_limit_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -67,7 +67,7 @@ def test_objects_and_names_say_the_same() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "message"),
     [
         ({"sed": 1}, "call has no argument `sed` (did you mean `seed`?)"),
         ({"overwrit": True}, "call has no argument `overwrit` (did you mean `overwrite`?)"),
@@ -99,10 +99,10 @@ def test_objects_and_names_say_the_same() -> None:
         ),
     ],
 )
-def test_what_is_wrong_is_told_in_one_message(given: dict[str, Any], told: str) -> None:
+def test_what_is_wrong_is_told_in_one_message(given: dict[str, Any], message: str) -> None:
     with pytest.raises(SettingError) as caught:
         call("x", **given)
-    assert str(caught.value) == told
+    assert str(caught.value) == message
 
 
 def test_a_part_may_make_its_settings_itself() -> None:
