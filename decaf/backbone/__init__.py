@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from decaf.backbone.spec import ARCHITECTURES, ArchSpec, architecture
 from decaf.backbone.steps import LAYERS
-from decaf.backbone.summary import Summary, summarise
+from decaf.backbone.summary import Summary, summarise, summary_markdown, summary_text
 from decaf.lazy import lazy_names
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ __all__ = [
     "load_weights",
     "save_weights",
     "summarise",
+    "summary_markdown",
+    "summary_text",
 ]
 
 __getattr__, __dir__ = lazy_names(

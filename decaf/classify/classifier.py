@@ -26,8 +26,6 @@ from decaf.heads.feature_identity import FeatureIdentity
 from decaf.heads.saved import SavedHead, is_head_file, load_head
 from decaf.images import collect
 from decaf.images.decoding.formats import is_hdf5
-from decaf.images.listing.folders import has_image_ending, has_wildcard
-from decaf.images.listing.paths import is_image_source
 from decaf.images.listing.recognise import is_kind, not_wanted, recognise
 from decaf.images.status import STATUS_NAMES
 from decaf.images.workers.decoders import warm_decoders
@@ -42,7 +40,6 @@ if TYPE_CHECKING:
 __all__ = [
     "Classifier",
     "Prediction",
-    "is_model",
     "load_classifier",
 ]
 
@@ -439,29 +436,6 @@ def load_classifier(
         wanted = "a head, as `decaf fit` writes it, nor a network (the name or the file of weights)"
         raise HeadError(not_wanted(path, wanted))
     return Classifier(load_head(path), weights=weights, preprocess=preprocess, path=path)
-
-
-def is_model(path: str) -> bool:
-    """Tell what `load_classifier` takes from what names images.
-
-    A file that is neither counts as a model, for which `load_classifier` then says what is wrong
-    with it.
-
-    Parameters
-    ----------
-    path : str
-        A model; or an image, a folder, an archive, a list, a pattern or a feature file.
-    """
-    if is_registry_name(path) or is_head_file(path):
-        return True
-    name = os.fsencode(path)
-    if path.startswith(("-", "@")) or os.path.isdir(path) or has_image_ending(name):
-        return False
-    if _ends_as_weights(path):
-        return True
-    if not os.path.exists(path):
-        return not has_wildcard(name)
-    return not is_image_source(name)
 
 
 @contextmanager

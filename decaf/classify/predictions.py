@@ -9,23 +9,27 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from decaf.backbone.weights import DEFAULT_WEIGHTS
+from decaf.backbone.weights import DEFAULT_WEIGHTS, WEIGHTS_ENDINGS, is_registry_name
 from decaf.classify.classifier import Classifier, Prediction, load_classifier
-from decaf.errors import OutputError, SettingError, Stopped
+from decaf.errors import InputError, OutputError, SettingError, Stopped
 from decaf.features.settings import NetworkSettings
 from decaf.features.store.export import spreadsheet_cell
+from decaf.heads.saved import is_head_file
+from decaf.images.listing.folders import has_image_ending, has_wildcard
 from decaf.images.listing.names import path_text
+from decaf.images.listing.paths import is_image_source
+from decaf.images.listing.recognise import not_wanted, recognise
 from decaf.runtime.settings import ComputeSettings, Part, settings_from
 from decaf.runtime.wording import printable
 from decaf.storage import disk_errors, whole_file
 
-__all__ = ["FORMATS", "WrittenPredictions", "write_predictions"]
+__all__ = ["FORMATS", "WrittenPredictions", "model_and_images", "write_predictions"]
 
 FORMATS = ("text", "csv", "json")
 """The forms that `write_predictions` writes."""
@@ -157,6 +161,56 @@ def write_predictions(
         raise Stopped(f"{error}{kept}") from None
     bad = counts.pop("", 0)
     return WrittenPredictions(form, bad + counts.total(), bad, counts)
+
+
+def model_and_images(words: Sequence[str]) -> tuple[str, list[str]]:
+    """Tell the model from the images, where it may come first or be left out.
+
+    A file that is neither counts as a model, for which `decaf.load_classifier` then says what is
+    wrong with it.
+
+    Parameters
+    ----------
+    words : sequence of str
+        A model, perhaps, and images, folders, archives, lists, patterns, or a feature file.
+
+    Returns
+    -------
+    model : str
+        By default the packaged network.
+    images : list of str
+
+    Raises
+    ------
+    SettingError
+        For a model without images.
+    InputError
+        For a single word that is no file or folder.
+    """
+    first = words[0]
+    if not _is_model(first):
+        return DEFAULT_WEIGHTS, list(words)
+    if len(words) > 1:
+        return first, list(words[1:])
+    kind = recognise(first).name
+    if is_registry_name(first) or kind in ("head", "weights", "torch"):
+        raise SettingError(f"{first}: is a model; name images too")
+    if kind == "absent":
+        raise InputError(f"{first}: there is no such file or folder")
+    raise SettingError(not_wanted(first, "an image, nor a model with images after it"))
+
+
+def _is_model(path: str) -> bool:
+    if is_registry_name(path) or is_head_file(path):
+        return True
+    name = os.fsencode(path)
+    if path.startswith(("-", "@")) or os.path.isdir(path) or has_image_ending(name):
+        return False
+    if path.endswith(WEIGHTS_ENDINGS):
+        return True
+    if not os.path.exists(path):
+        return not has_wildcard(name)
+    return not is_image_source(name)
 
 
 def _format_of(out: str | os.PathLike[str] | None) -> str:

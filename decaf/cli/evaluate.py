@@ -20,7 +20,7 @@ from decaf.cli.terminal import show
 from decaf.runtime.wording import printable
 
 if TYPE_CHECKING:
-    from decaf.evaluate.report import Evaluation
+    from decaf import Evaluation
 
 __all__ = ["HELP", "configure", "run"]
 

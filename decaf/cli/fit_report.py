@@ -12,9 +12,7 @@ from decaf.backbone.weights import WEIGHTS_ENDINGS
 from decaf.runtime.wording import counted, printable
 
 if TYPE_CHECKING:
-    from decaf.classify.estimate import Estimate
-    from decaf.classify.layer_choice import Choice
-    from decaf.classify.report import FitReport, GroupReport
+    from decaf.classify import Choice, Estimate, FitReport, GroupReport
 
 __all__ = ["report_lines"]
 

@@ -7,13 +7,13 @@ import functools
 import sys
 from typing import TYPE_CHECKING
 
-from decaf.backbone.weights import DEFAULT_WEIGHTS, is_registry_name
+from decaf.backbone.weights import DEFAULT_WEIGHTS
 from decaf.cli.arguments import add_device, add_preprocess, add_workers, preprocess_of
 from decaf.cli.exit_codes import stopped_by_signals
 from decaf.cli.terminal import show, tell
 
 if TYPE_CHECKING:
-    from decaf.classify.predictions import WrittenPredictions
+    from decaf.classify import WrittenPredictions
 
 __all__ = ["HELP", "configure", "run"]
 
@@ -107,8 +107,9 @@ def run(args: argparse.Namespace) -> int:
     args : argparse.Namespace
     """
     import decaf
+    from decaf.classify import model_and_images
 
-    model, sources = _model_and_images(args.words)
+    model, sources = model_and_images(args.words)
     # A bar and lines of text on one terminal would be in each other's way.
     apart = args.out is not None or not sys.stdout.isatty()
     with stopped_by_signals("stopping after the images in work") as stop:
@@ -133,24 +134,6 @@ def run(args: argparse.Namespace) -> int:
     elif written.bad:
         tell(f"{written.bad} of {written.images} images could not be read")
     return 1 if written.bad else 0
-
-
-def _model_and_images(words: list[str]) -> tuple[str, list[str]]:
-    """Tell whether the first word is a model; without one the packaged network answers."""
-    from decaf.classify.classifier import is_model
-    from decaf.errors import InputError, SettingError
-    from decaf.images.listing.recognise import not_wanted, recognise
-
-    if not is_model(words[0]):
-        return DEFAULT_WEIGHTS, words
-    if len(words) > 1:
-        return words[0], words[1:]
-    kind = recognise(words[0]).name
-    if is_registry_name(words[0]) or kind in ("head", "weights", "torch"):
-        raise SettingError(f"{words[0]}: is a model; name images too")
-    if kind == "absent":
-        raise InputError(f"{words[0]}: there is no such file or folder")
-    raise SettingError(not_wanted(words[0], "an image, nor a model with images after it"))
 
 
 def _summary(written: WrittenPredictions, out: str | None) -> str:

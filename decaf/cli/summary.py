@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
         The exit code, 0.
     """
     import decaf
-    from decaf.backbone.summary import summary_markdown, summary_text
+    from decaf.backbone import summary_markdown, summary_text
 
     summary = decaf.summarise(args.network, args.input_size)
     if args.json:

@@ -1,5 +1,32 @@
-"""The errors of networks on labelled images, alone and averaged over several."""
+"""The errors of networks on labelled images, alone and averaged over several.
+
+What is named here is loaded when it is first used, as in `decaf` itself.
+"""
 
 from __future__ import annotations
 
-__all__: list[str] = []
+from typing import TYPE_CHECKING
+
+from decaf.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from decaf.evaluate.class_names import MatchSettings
+    from decaf.evaluate.classification import evaluate_network
+    from decaf.evaluate.report import ClassResult, Evaluation
+
+__all__ = [
+    "ClassResult",
+    "Evaluation",
+    "MatchSettings",
+    "evaluate_network",
+]
+
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "ClassResult": "decaf.evaluate.report",
+        "Evaluation": "decaf.evaluate.report",
+        "MatchSettings": "decaf.evaluate.class_names",
+        "evaluate_network": "decaf.evaluate.classification",
+    },
+)
