@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pkgutil
+import resource
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -27,7 +27,7 @@ def loaded_by(code: str, env: dict[str, str]) -> set[str]:
 @pytest.mark.parametrize(
     "code",
     [
-        "import decaf; dir(decaf); decaf.DecafError",
+        "import decaf; dir(decaf); decaf.DecafError; import decaf.errors",
         "import decaf.cli.main",
         "from decaf.cli.main import main; assert main(['--help']) == 0",
         "from decaf.cli.main import main; assert main(['extract', '--help']) == 0",
@@ -46,33 +46,32 @@ def test_importing_is_quick(code: str, seconds: float, child_env: dict[str, str]
     if "__main__" in code:
         code = "from decaf.cli.main import main; main(['--help'])"
 
+    def used() -> float:
+        usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return usage.ru_utime + usage.ru_stime
+
     def spent(code: str) -> float:
-        # Of several tries the best: the machine may be busy with other things.
+        # Of the processor, and of several tries the best: the machine may be busy with others.
         best = float("inf")
         for _ in range(5):
-            start = time.perf_counter()
+            before = used()
             subprocess.run(
                 [sys.executable, "-S", "-c", code],
                 stdout=subprocess.DEVNULL,
                 env=child_env,
                 check=True,
             )
-            best = min(best, time.perf_counter() - start)
+            best = min(best, used() - before)
         return best
 
     assert spent(code) - spent("pass") < seconds
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "module",
-    ["decaf.features.extract", "decaf.classify.classifier", "decaf.evaluate.classification"],
-)
-def test_decoders_are_started_before_torch_is_loaded(
-    module: str, child_env: dict[str, str]
-) -> None:
+def test_decoders_are_started_before_torch_is_loaded(child_env: dict[str, str]) -> None:
     """They load theirs meanwhile."""
-    assert "torch" not in loaded_by(f"import {module}", child_env)
+    modules = "decaf.features.extract, decaf.classify.classifier, decaf.evaluate.classification"
+    assert "torch" not in loaded_by(f"import {modules}", child_env)
 
 
 def test_every_public_name_is_there() -> None:
@@ -98,8 +97,9 @@ def test_a_lazy_name_is_looked_up_once() -> None:
     assert "open_features" in vars(decaf)
 
 
-@pytest.mark.slow
-def test_import_star_gives_the_public_names(child_env: dict[str, str]) -> None:
-    code = "from decaf import *; print(extract, FeatureFile)"
-    assert "torch" not in loaded_by("import decaf.errors", child_env)
-    assert "h5py" in loaded_by(code, child_env)
+def test_import_star_gives_the_public_names() -> None:
+    names: dict[str, object] = {}
+    exec("from decaf import *", names)
+    assert {name: names[name] for name in decaf.__all__} == {
+        name: getattr(decaf, name) for name in decaf.__all__
+    }
