@@ -51,15 +51,14 @@ def test_scipys_files_are_read(compressed: bool) -> None:
 
 @pytest.mark.slow
 def test_numbers_keep_their_shape_and_text_is_text() -> None:
-    data = mat(SYNSETS)
-    np.testing.assert_array_equal(read(data, "before"), np.eye(3))
-    assert read(data, "after") == "text"
-    assert read_matlab(data, ["nothing"], max_bytes=1 << 20) == {}
+    found = read_matlab(mat(SYNSETS), ["before", "after", "nothing"], max_bytes=1 << 20)
+    np.testing.assert_array_equal(found.pop("before"), np.eye(3))
+    assert found == {"after": "text"}
     file = io.BytesIO()
     cells = np.array([["a", np.eye(2)]], object)
     savemat(file, {"cells": cells, "strange": np.array([[("a", cells)]], [("x", "O"), ("y", "O")])})
-    assert read(file.getvalue(), "cells") is None
-    assert read(file.getvalue(), "strange") == [{"x": "a", "y": None}]
+    found = read_matlab(file.getvalue(), ["cells", "strange"], max_bytes=1 << 20)
+    assert found == {"cells": None, "strange": [{"x": "a", "y": None}]}
 
 
 @pytest.mark.slow
@@ -130,7 +129,7 @@ def test_damage_is_refused_or_harmless() -> None:
     """Bytes changed and files cut short, some of which end the process that reads them."""
     whole = mat(SYNSETS, compressed=False)
     refused = []
-    for seed in range(12, 24):  # 18 ends scipy 1.17's
+    for seed in range(15, 21):  # 18 ends scipy 1.17's
         random = np.random.default_rng(seed)
         data = bytearray(whole)
         for _ in range(random.integers(1, 4)):

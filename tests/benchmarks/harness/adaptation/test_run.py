@@ -23,11 +23,12 @@ from report import Scatter, Table, load_report, write_report
 FEW = methods_of(["svm-s", "svm-st", "gfk-1nn"])
 
 
-@pytest.fixture
-def ready(tmp_path: Path, make_domains: Any, make_features: Any) -> tuple[ReadyFeatures, ...]:
+@pytest.fixture(scope="module")
+def ready(
+    tmp_path_factory: pytest.TempPathFactory, make_domains: Any, make_features: Any
+) -> tuple[ReadyFeatures, ...]:
     """Return features of three domains and two kinds, by way of files."""
-    folder = tmp_path / "features"
-    folder.mkdir()
+    folder = tmp_path_factory.mktemp("features")
     domains = make_domains(("amazon", "dslr", "webcam"), 12)
     for kind, width in (("decaf", 8), ("SURF", 6)):
         rows = np.abs(make_features(domains, width))

@@ -1,7 +1,7 @@
-"""Works on images in processes, which a signal ends: ``processes_probe.py all|one|none``.
+"""Works on images in processes, which a signal ends: ``processes_probe.py all|one|none…``.
 
 At the fifth image a process sends SIGTERM to the whole group of processes, or kills itself, or
-neither.
+neither. One such work is done after the other.
 """
 
 from __future__ import annotations
@@ -33,11 +33,12 @@ class Task:
 
 def main() -> None:
     images = [ImageRef(b"image %d" % row) for row in range(12)]
+    blocks = [[row] for row in range(12)]
     with stopped_by_signals("stopping") as stop:
         try:
-            with Workers(2, stop.event) as workers:
-                blocks = [[row] for row in range(12)]
-                print(dict(workers.each_block(Task(sys.argv[1]), images, blocks)))
+            for whom in sys.argv[1:]:
+                with Workers(2, stop.event) as workers:
+                    print(dict(workers.each_block(Task(whom), images, blocks)))
         except DecafError as error:
             stopped = isinstance(error, Stopped)
             print("stopped" if stopped else error, flush=True)
