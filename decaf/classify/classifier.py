@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,7 +29,7 @@ from decaf.images.listing.recognise import is_kind, not_wanted, recognise
 from decaf.images.status import STATUS_NAMES
 from decaf.images.workers.decoders import warm_decoders
 from decaf.runtime.progress import progress_for
-from decaf.runtime.settings import refuse, whole_number
+from decaf.runtime.settings import ComputeSettings, Part, refuse, settings_from, whole_number
 
 if TYPE_CHECKING:
     from decaf.backbone.engine import Engine
@@ -174,11 +173,9 @@ class Classifier:
         images: Any,
         *,
         top: int | None = 5,
-        device: str = "auto",
         batch_size: int | None = None,
-        workers: int | None = None,
-        progress: bool | Callable[[int, int], Any] | None = None,
-        stop: threading.Event | None = None,
+        compute: ComputeSettings | None = None,
+        **named: Any,
     ) -> list[Prediction]:
         """Name the classes of images.
 
@@ -189,8 +186,12 @@ class Classifier:
             which must be those that the head was fitted to.
         top : int, optional
             How many classes to give for each image, no more than there are; None for all.
-        device, batch_size, workers, progress, stop
+        batch_size : int, optional
             As in `decaf.extract`.
+        compute : ComputeSettings, optional
+            How the work is done: device, workers, progress and stop, as in `decaf.extract`.
+        **named
+            Fields of `compute` by their names: ``device="cuda"``.
 
         Returns
         -------
@@ -208,34 +209,22 @@ class Classifier:
         Stopped
             After `stop` was set.
         """
-        return list(
-            self.stream(
-                images,
-                top=top,
-                device=device,
-                batch_size=batch_size,
-                workers=workers,
-                progress=progress,
-                stop=stop,
-            )
-        )
+        return list(self.stream(images, top=top, batch_size=batch_size, compute=compute, **named))
 
     def stream(
         self,
         images: Any,
         *,
         top: int | None = 5,
-        device: str = "auto",
         batch_size: int | None = None,
-        workers: int | None = None,
-        progress: bool | Callable[[int, int], Any] | None = None,
-        stop: threading.Event | None = None,
+        compute: ComputeSettings | None = None,
+        **named: Any,
     ) -> Iterator[Prediction]:
         """Name the classes of images one after the other, as `predict`, with bounded memory.
 
         Parameters
         ----------
-        images, top, device, batch_size, workers, progress, stop
+        images, top, batch_size, compute, **named
             As in `predict`.
 
         Yields
@@ -243,23 +232,24 @@ class Classifier:
         Prediction
             In the order of the images.
         """
+        (how,) = settings_from(self.predict, named, Part("compute", ComputeSettings, compute))
         if top is not None and (isinstance(top, bool) or not isinstance(top, int) or top < 1):
             raise SettingError(f"`top` must be a whole number from 1, got {top!r}")
         if isinstance(images, FeatureFile):
-            yield from self._of_features(images, top, stop)
+            yield from self._of_features(images, top, how)
         elif is_hdf5(images) and not is_kind(images, "hdf5"):
             with FeatureFile(images) as features:
-                yield from self._of_features(features, top, stop)
+                yield from self._of_features(features, top, how)
         else:
-            yield from self._of_images(images, top, device, batch_size, workers, progress, stop)
+            yield from self._of_images(images, top, batch_size, how)
 
     def _of_features(
-        self, features: FeatureFile, top: int | None, stop: threading.Event | None
+        self, features: FeatureFile, top: int | None, compute: ComputeSettings
     ) -> Iterator[Prediction]:
         answer, layer = self._answers_to(features)
         view, ok = features[layer], features.ok
         for start in range(0, len(features), _BLOCK):
-            if stop is not None and stop.is_set():
+            if compute.stopped:
                 raise Stopped(f"stopped after {start} of {len(features)} images")
             rows = slice(start, min(start + _BLOCK, len(features)))
             good = ok[rows]
@@ -304,25 +294,15 @@ class Classifier:
         )
 
     def _of_images(
-        self,
-        images: Any,
-        top: int | None,
-        device: str,
-        batch_size: int | None,
-        workers: int | None,
-        progress: bool | Callable[[int, int], Any] | None,
-        stop: threading.Event | None,
+        self, images: Any, top: int | None, batch_size: int | None, compute: ComputeSettings
     ) -> Iterator[Prediction]:
-        refuse(
-            whole_number("batch_size", batch_size, 1, optional=True)
-            + whole_number("workers", workers, optional=True)
-        )
+        refuse(whole_number("batch_size", batch_size, 1, optional=True))
         listed = collect(images, labels="none")
-        warm_decoders(listed, workers)
+        warm_decoders(listed, compute.workers)
         from decaf.backbone.engine import Engine
         from decaf.runtime.device import choose_device
 
-        chosen, settings = choose_device(device), self._settings()
+        chosen, settings = choose_device(compute.device), self._settings()
         engine = self._engine
         if engine is None or engine.device != chosen:
             engine = self._engine = Engine(
@@ -347,14 +327,14 @@ class Classifier:
                 self.backbone,
                 settings,
                 device=chosen,
-                workers=workers,
+                workers=compute.workers,
                 batch_size=batch_size,
                 engine=answers,
             ) as extraction,
-            progress_for(progress, len(listed), 0) as shown,
+            progress_for(compute.progress, len(listed), 0) as shown,
             _told_of_stop(lambda: f"after {due} of {len(listed)} images"),
         ):
-            for rows in extraction.rows(stop=stop, dtype="float64"):
+            for rows in extraction.rows(stop=compute.stop, dtype="float64"):
                 early[rows.start] = [
                     self._prediction(
                         os.fsdecode(listed.names[rows.start + place]),

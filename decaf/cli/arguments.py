@@ -22,9 +22,8 @@ __all__ = [
     "add_network",
     "add_preprocess",
     "add_report",
-    "add_run",
-    "add_saving",
     "add_settings",
+    "add_training",
     "add_workers",
     "compute_of",
     "in_flags",
@@ -283,12 +282,17 @@ def add_report(parser: argparse.ArgumentParser, what: str) -> None:
     parser.add_argument("-q", "--quiet", action="store_true", help="show no progress")
 
 
-def add_run(parser: argparse.ArgumentParser) -> None:
-    """Add how a training run is gone on with, and where it computes.
+def add_training(
+    parser: argparse.ArgumentParser, *groups: tuple[str, str | None, type, Sequence[str]]
+) -> None:
+    """Add the flags of a training run that are the same whatever is learnt from.
 
     Parameters
     ----------
     parser : argparse.ArgumentParser
+    *groups : tuple of str, str or None, type and sequence of str
+        A group of flags each: its title, a line below that, the settings class that has the
+        fields, and fields without a flag.
     """
     parser.add_argument(
         "--resume",
@@ -297,15 +301,8 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     )
     add_device(parser)
     parser.add_argument("-j", "--workers", type=int, metavar="N", help="decoding threads")
-
-
-def add_saving(parser: argparse.ArgumentParser) -> None:
-    """Add the flags on how often a run saves and tells.
-
-    Parameters
-    ----------
-    parser : argparse.ArgumentParser
-    """
+    for title, about, settings, leave_out in groups:
+        add_settings(parser.add_argument_group(title, about), settings, leave_out)
     saving = parser.add_argument_group("saving and telling")
     saving.add_argument("--checkpoint-minutes", type=float, default=10.0, metavar="M")
     saving.add_argument("--checkpoint-steps", type=int, metavar="N")
@@ -316,6 +313,7 @@ def add_saving(parser: argparse.ArgumentParser) -> None:
         action=argparse.BooleanOptionalAction,
         help="write TensorBoard's events (default: where it is installed)",
     )
+    add_report(parser, "result")
 
 
 def add_settings(group: Any, settings: type, leave_out: Sequence[str] = ()) -> None:

@@ -5,14 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from decaf.cli.arguments import (
-    add_report,
-    add_run,
-    add_saving,
-    add_settings,
-    compute_of,
-    setting_values,
-)
+from decaf.cli.arguments import add_training, compute_of, setting_values
 from decaf.cli.exit_codes import stopped_by_signals
 from decaf.cli.terminal import print_training
 
@@ -84,15 +77,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--cache", metavar="DIR", help="for packs and answers (default: RUN.cache)")
     parser.add_argument("--init-from", metavar="WEIGHTS", help="weights to start from")
-    add_run(parser)
-    add_settings(parser.add_argument_group("the teaching"), DistilSettings)
-    add_settings(
-        parser.add_argument_group("the training", "by default as in the preset 'distil'"),
-        TrainSettings,
-        _OTHERWISE,
+    about = "by default as in the preset 'distil'"
+    add_training(
+        parser,
+        ("the teaching", None, DistilSettings, ()),
+        ("the training", about, TrainSettings, _OTHERWISE),
     )
-    add_saving(parser)
-    add_report(parser, "result")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -5,14 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from decaf.cli.arguments import (
-    add_report,
-    add_run,
-    add_saving,
-    add_settings,
-    compute_of,
-    setting_values,
-)
+from decaf.cli.arguments import add_training, compute_of, setting_values
 from decaf.cli.exit_codes import stopped_by_signals
 from decaf.cli.terminal import print_training
 
@@ -60,14 +53,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="WEIGHTS",
         help="weights to start from; fc8 begins anew where the classes are others",
     )
-    add_run(parser)
-    add_settings(
-        parser.add_argument_group("settings", "by default those of the preset"),
-        TrainSettings,
-        _OTHERWISE,
-    )
-    add_saving(parser)
-    add_report(parser, "result")
+    about = "by default those of the preset"
+    add_training(parser, ("settings", about, TrainSettings, _OTHERWISE))
 
 
 def run(args: argparse.Namespace) -> int:

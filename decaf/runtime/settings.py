@@ -187,6 +187,12 @@ class Part(Generic[S]):
 
 @overload
 def settings_from(
+    function: Callable[..., Any], named: Mapping[str, Any], a: Part[A], /
+) -> tuple[A]: ...
+
+
+@overload
+def settings_from(
     function: Callable[..., Any], named: Mapping[str, Any], a: Part[A], b: Part[B], /
 ) -> tuple[A, B]: ...
 
