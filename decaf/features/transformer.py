@@ -1,4 +1,7 @@
-"""`FeatureExtractor`: images to features as a step of a scikit-learn pipeline."""
+"""`FeatureExtractor`: images to features as a step of a scikit-learn pipeline.
+
+What all estimators of images have in common is here too: `ImageEstimator` and `one_an_item`.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +15,11 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from decaf.backbone.weights import DEFAULT_WEIGHTS
-from decaf.errors import InputError, SettingError
+from decaf.errors import ImageError, InputError, SettingError
 from decaf.features.extract import warn_of_bad
 from decaf.features.row_cache import rows_of
 from decaf.features.settings import RunSettings
-from decaf.images import collect
+from decaf.images import ImageList, collect
 from decaf.images.status import ON_ERROR
 from decaf.runtime.settings import one_of, refuse, whole_number
 
@@ -24,10 +27,61 @@ if TYPE_CHECKING:
     from decaf.backbone.model import Backbone
     from decaf.images.spec import PreprocessSpec
 
-__all__ = ["FeatureExtractor"]
+__all__ = ["FeatureExtractor", "ImageEstimator", "one_an_item"]
 
 
-class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class ImageEstimator(BaseEstimator):  # type: ignore[misc]
+    """An estimator whose X is images, one an item; a network that it has loaded is not pickled."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        state: dict[str, Any] = super().__getstate__()
+        return {key: value for key, value in state.items() if key != "_backbone_"}
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        tags.input_tags.string = True
+        tags.no_validation = True
+        tags.requires_fit = True
+        return tags
+
+
+def one_an_item(X: Any) -> ImageList:
+    """List the images of an estimator, and refuse an item that stands for several.
+
+    Parameters
+    ----------
+    X : sequence of paths or images, or ndarray of uint8 (N, H, W, 3)
+        An array of strings holds paths.
+
+    Raises
+    ------
+    ImageError
+        For an only image that is not there; of several it is told by what reads them.
+    InputError
+        For an item such as a folder.
+    """
+    items = X
+    if isinstance(X, np.ndarray) and X.dtype.kind in "USO":
+        items = [item[0] if isinstance(item, np.ndarray) else item for item in X]
+    elif isinstance(X, (str, bytes, os.PathLike)):
+        items = [X]
+    try:
+        images = collect(items, labels="none")
+    except InputError:
+        for item in items if isinstance(items, list) else []:
+            if isinstance(item, (str, bytes, os.PathLike)) and not os.path.lexists(item):
+                raise ImageError("missing", "no such file", os.fsdecode(item)) from None
+        raise
+    if len(images) != len(items):
+        raise InputError(
+            f"X has {len(items)} items, which stand for {len(images)} images (a folder, archive or "
+            "list among them?); an estimator takes one image an item"
+        )
+    return images
+
+
+class FeatureExtractor(TransformerMixin, ImageEstimator):  # type: ignore[misc]
     """Turns images into the activations of a layer.
 
     Nothing is learned from the images: `fit` loads the network and checks the settings. A fitted
@@ -146,21 +200,11 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             For an item that is not one image, such as a folder.
         """
         check_is_fitted(self, "weights_sha256_")
-        images = X
-        if isinstance(X, np.ndarray) and X.dtype.kind in "USO":
-            images = [item[0] if isinstance(item, np.ndarray) else item for item in X]
-        elif isinstance(X, (str, bytes, os.PathLike)):
-            images = [X]
-        listed, items = collect(images, labels="none"), len(images)
-        if len(listed) != items:
-            raise InputError(
-                f"X has {items} items, which stand for {len(listed)} images (a folder, archive or "
-                "list among them?); a transformer gives one row an item"
-            )
+        images = one_an_item(X)
         from decaf.runtime.device import choose_device
 
         features, status = rows_of(
-            listed,
+            images,
             self._loaded(),
             self._settings(),
             max_bytes=self.cache_bytes,
@@ -223,18 +267,6 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
                 )
             self._backbone_ = backbone
         return backbone
-
-    def __getstate__(self) -> dict[str, Any]:
-        state: dict[str, Any] = super().__getstate__()
-        return {key: value for key, value in state.items() if key != "_backbone_"}
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.two_d_array = False
-        tags.input_tags.string = True
-        tags.no_validation = True
-        tags.requires_fit = True
-        return tags
 
 
 @functools.lru_cache(maxsize=1)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.base import ClassifierMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
@@ -16,9 +16,10 @@ from sklearn.utils.validation import check_is_fitted
 from decaf.backbone.weights import DEFAULT_WEIGHTS
 from decaf.errors import ImageError, InputError, SettingError
 from decaf.features.extract import extract
+from decaf.features.transformer import ImageEstimator, one_an_item
 from decaf.finetuning.fine_tune import finetune
 from decaf.finetuning.settings import VAL_FRACTION, FinetuneSettings
-from decaf.images import ImageList, collect
+from decaf.images import ImageList
 from decaf.images.listing.groups import find_groups
 from decaf.images.listing.image_ref import RefList
 from decaf.train.pack.sources import source_of
@@ -34,7 +35,7 @@ __all__ = ["FineTuneClassifier"]
 _FIELDS = ("epochs", "lr", "batch_size", "freeze")
 
 
-class FineTuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+class FineTuneClassifier(ClassifierMixin, ImageEstimator):  # type: ignore[misc]
     """A network that is fine-tuned to images; see `decaf.finetune`.
 
     Parameters
@@ -129,7 +130,7 @@ class FineTuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             raise SettingError(
                 f"class_weight must be None or 'balanced', got {self.class_weight!r}"
             )
-        images = _one_an_item(X)
+        images = one_an_item(X)
         images = replace(
             images, groups=find_groups(groups, images.names, images.names, images.refs)
         )
@@ -220,15 +221,14 @@ class FineTuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             For an image that is not there or cannot be read.
         """
         check_is_fitted(self, "weights_")
-        _one_an_item(X)
+        images = one_an_item(X)
         try:
             probabilities = extract(
-                _items(X),
+                images,
                 "prob",
                 weights=self._loaded(),
                 device=self.device,
                 workers=self.workers,
-                labels="none",
                 progress=False,
             )
         except ImageError as error:
@@ -257,40 +257,3 @@ class FineTuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             self._backbone_ = self.result_.backbone()
         assert self._backbone_ is not None
         return self._backbone_
-
-    def __getstate__(self) -> dict[str, Any]:
-        state: dict[str, Any] = super().__getstate__()
-        return {key: value for key, value in state.items() if key != "_backbone_"}
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.two_d_array = False
-        tags.input_tags.string = True
-        tags.no_validation = True
-        tags.requires_fit = True
-        return tags
-
-
-def _items(X: Any) -> Any:
-    if isinstance(X, np.ndarray) and X.dtype.kind in "USO":
-        return [item[0] if isinstance(item, np.ndarray) else item for item in X]
-    return [X] if isinstance(X, (str, bytes, os.PathLike)) else X
-
-
-def _one_an_item(X: Any) -> ImageList:
-    """List images, and refuse an item that stands for several, such as a folder."""
-    items = _items(X)
-    try:
-        images = collect(items, labels="none")
-    except InputError:
-        # Which of several images is not there is told by what reads them; alike of the only one.
-        for item in items if isinstance(items, list) else []:
-            if isinstance(item, (str, bytes, os.PathLike)) and not os.path.lexists(item):
-                raise ImageError("missing", "no such file", os.fsdecode(item)) from None
-        raise
-    if len(images) != len(items):
-        raise InputError(
-            f"X has {len(items)} items, which stand for {len(images)} images (a folder, archive or "
-            "list among them?); an estimator takes one image an item"
-        )
-    return images
