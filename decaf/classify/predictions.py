@@ -137,15 +137,7 @@ def write_predictions(
         classifier = load_classifier(classifier, network.weights, network.preprocess)
     counts: Counter[str] = Counter()
     predictions = _counted(
-        classifier.stream(
-            images,
-            top=top,
-            device=compute.device,
-            batch_size=network.batch_size,
-            workers=compute.workers,
-            progress=compute.progress,
-            stop=compute.stop,
-        ),
+        classifier.stream(images, top=top, batch_size=network.batch_size, compute=compute),
         counts,
     )
     try:
