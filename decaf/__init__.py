@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from decaf.features.store.export import export_features
     from decaf.features.store.file import FeatureFile, open_features
     from decaf.features.transformer import FeatureExtractor
-    from decaf.features.verify import verify
+    from decaf.features.verify import Verification, verify
     from decaf.finetuning.estimator import FineTuneClassifier
     from decaf.finetuning.fine_tune import finetune
     from decaf.finetuning.settings import FinetuneSettings
@@ -86,6 +86,7 @@ __all__ = [
     "Stopped",
     "TeacherSettings",
     "TrainSettings",
+    "Verification",
     "WeightsError",
     "__version__",
     "describe",
@@ -129,6 +130,7 @@ __getattr__, __dir__ = lazy_names(
         "SavingSettings": "decaf.train.training_run",
         "TeacherSettings": "decaf.train.distillation.teacher",
         "TrainSettings": "decaf.train.recipe",
+        "Verification": "decaf.features.verify",
         "describe": "decaf.description",
         "distil": "decaf.train.distillation.distil",
         "evaluate_network": "decaf.evaluate.classification",

@@ -108,6 +108,20 @@ def test_imports_go_down_only() -> None:
     assert not wrong, "\n".join(wrong)
 
 
+def test_the_command_line_goes_to_the_doors_of_rooms() -> None:
+    """The modules of `runtime`, which has no door, and the names of weights are at hand as well."""
+    wrong = [
+        f"{module}:{line}: imports {imported}"
+        for module in TREES
+        if room_of(module) == "cli"
+        for imported, line in imports(module)
+        if imported.count(".") > 1
+        and room_of(imported) not in ("cli", "runtime")
+        and imported != "decaf.backbone.weights"
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
 def test_modules_do_not_import_in_circles() -> None:
     graph = {
         module: {name for name, _ in imports(module, at_once=True) if name in TREES}

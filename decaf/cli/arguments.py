@@ -13,7 +13,7 @@ from decaf.cli.terminal import is_chief
 from decaf.runtime.settings import ComputeSettings
 
 if TYPE_CHECKING:
-    from decaf.features.settings import NetworkSettings
+    from decaf import NetworkSettings
 
 __all__ = [
     "add_crops",
@@ -381,7 +381,7 @@ def network_of(args: argparse.Namespace, leave_out: Sequence[str] = ()) -> Netwo
     leave_out : sequence of str
         Fields whose flags mean something else.
     """
-    from decaf.features.settings import NetworkSettings
+    from decaf import NetworkSettings
 
     values = setting_values(args, NetworkSettings, leave_out)
     return NetworkSettings(preprocess=preprocess_of(args), **values)

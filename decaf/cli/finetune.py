@@ -54,7 +54,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     ----------
     parser : argparse.ArgumentParser
     """
-    from decaf.finetuning.settings import FinetuneSettings
+    from decaf.finetuning import FinetuneSettings
 
     parser.add_argument("train", metavar="TRAIN", help="training images, in classes")
     parser.add_argument(

@@ -108,7 +108,7 @@ def run(args: argparse.Namespace) -> int:
     import time
 
     import decaf
-    from decaf.images.listing.names import path_text
+    from decaf.images import path_text
 
     began = time.monotonic()
     with stopped_by_signals("stopping after the images in work") as stop:

@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, TextIO
 from decaf.runtime.wording import printable
 
 if TYPE_CHECKING:
-    from decaf.train.training_run import TrainResult
-    from decaf.train.validate import Validation
+    from decaf.train import TrainResult, Validation
 
 __all__ = [
     "is_chief",

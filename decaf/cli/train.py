@@ -10,7 +10,7 @@ from decaf.cli.exit_codes import stopped_by_signals
 from decaf.cli.terminal import print_training
 
 if TYPE_CHECKING:
-    from decaf.train.validate import Validation
+    from decaf.train import Validation
 
 __all__ = ["HELP", "configure", "run"]
 
@@ -39,8 +39,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     ----------
     parser : argparse.ArgumentParser
     """
-    from decaf.train.presets import PRESETS
-    from decaf.train.recipe import TrainSettings
+    from decaf.train import PRESETS, TrainSettings
 
     parser.add_argument("pack", metavar="PACK", help="made by `decaf pack`")
     parser.add_argument("-o", "--out", required=True, metavar="RUN", help="folder of the run")
@@ -66,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
     """
     import decaf
     from decaf.runtime.memory import keep_freed_memory
-    from decaf.train.presets import preset
+    from decaf.train import preset
 
     keep_freed_memory()
     values = setting_values(args, decaf.TrainSettings, _OTHERWISE)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from decaf.cli.terminal import show
 
 if TYPE_CHECKING:
-    from decaf.features.verify import Verification
+    from decaf import Verification
 
 __all__ = ["HELP", "configure", "run"]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from decaf.images.listing.image_list import ImageList
 from decaf.images.listing.image_ref import ImageRef
+from decaf.images.listing.names import path_text
 from decaf.images.listing.settings import ListingSettings
 from decaf.images.listing.sources import collect
 from decaf.images.spec import PreprocessSpec, named_preprocess, override_preprocess
@@ -22,5 +23,6 @@ __all__ = [
     "collect",
     "named_preprocess",
     "override_preprocess",
+    "path_text",
     "status_code",
 ]

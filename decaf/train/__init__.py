@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from decaf.train.presets import PRESETS, preset
     from decaf.train.recipe import TrainSettings
     from decaf.train.training_run import SavingSettings, TrainResult
+    from decaf.train.validate import Validation
 
 __all__ = [
     "PRESETS",
@@ -28,6 +29,7 @@ __all__ = [
     "TeacherCard",
     "TrainResult",
     "TrainSettings",
+    "Validation",
     "distil",
     "load_teacher",
     "preset",
@@ -44,6 +46,7 @@ __getattr__, __dir__ = lazy_names(
         "SavingSettings": "decaf.train.training_run",
         "TrainResult": "decaf.train.training_run",
         "TrainSettings": "decaf.train.recipe",
+        "Validation": "decaf.train.validate",
         "distil": "decaf.train.distillation.distil",
         "load_teacher": "decaf.train.distillation.teacher",
         "preset": "decaf.train.presets",
