@@ -110,7 +110,7 @@ def add_crops(parser: argparse.ArgumentParser, default: str | None) -> None:
     ----------
     parser : argparse.ArgumentParser
     default : str or None
-        What the parser gives where the flag is not there.
+        Default of the flag.
     """
     parser.add_argument(
         "--crops",

@@ -35,26 +35,26 @@ _NO_MEMORY = (
 )
 
 
-def reason_of(error: Exception, flags: set[str]) -> str | None:
+def reason_of(error: Exception, arguments: set[str]) -> str | None:
     """Return the line that says why a command has failed; None for a defect of decaf.
 
     Parameters
     ----------
     error : Exception
         In the library's own terms.
-    flags : set of str
-        The flags that the command has.
+    arguments : set of str
+        Arguments that the command has, by their names in the library.
 
     Examples
     --------
-    >>> reason_of(MemoryError(), {"--batch-size"})
-    'memory ran out; make --batch-size smaller, or give the process more memory'
+    >>> reason_of(MemoryError(), {"batch_size"})
+    'memory ran out; make `batch_size` smaller, or give the process more memory'
     """
     if isinstance(error, DecafError):
         return str(error)
     if _is_out_of_memory(error):
         message = " ".join(str(error).split())[:200]
-        smaller = " and ".join(f for f in ("--batch-size", "--workers") if f in flags)
+        smaller = " and ".join(f"`{n}`" for n in ("batch_size", "workers") if n in arguments)
         remedy = (
             "give the process more memory (2 GB, and 4 GB of addresses where `ulimit -v` is set)"
         )

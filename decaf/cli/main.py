@@ -106,11 +106,6 @@ class _Parser(argparse.ArgumentParser):
         self._given = args or ()
         return super().parse_known_args(args, namespace)
 
-    @property
-    def flags(self) -> list[str]:
-        """All flags that it takes."""
-        return [flag for action in self._actions for flag in action.option_strings]
-
     def error(self, message: str) -> NoReturn:
         """Show the usage and what is wrong, and end with 2."""
         self._given, given = (), self._given
@@ -125,7 +120,7 @@ class _Parser(argparse.ArgumentParser):
         self.error("" if flags else f"nothing is to follow, got {' '.join(words or extra)}")
 
     def _unknown_flags(self, arguments: Sequence[str]) -> list[str]:
-        known = self.flags
+        known = [flag for action in self._actions for flag in action.option_strings]
         ended = arguments.index("--") if "--" in arguments else len(arguments)
         unknown = []
         for argument in arguments[:ended]:
@@ -181,7 +176,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _abandon_stdout()
         return DONE
     except Exception as error:
-        reason = reason_of(error, set(args.parser.flags))
+        reason = reason_of(error, {action.dest for action in args.parser._actions})
         if reason is None or args.debug:
             show(*traceback.format_exc().rstrip().split("\n"), stream=sys.stderr)
         defect = "a defect of decaf, unless the installation failed; please report it"

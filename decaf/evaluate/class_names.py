@@ -26,7 +26,7 @@ _SHOWN = 5
 
 @dataclass(frozen=True, eq=False)
 class MatchSettings:
-    """How the classes of a data set are told, and matched with those of networks.
+    """The classes of a data set, and the way they are matched with those of networks.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The room on the disk, which is looked at before what takes hours is begun."""
+"""The room on the disk, which is looked at before a long run is begun."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["need_room"]
 
 
 def need_room(path: Path, size: int, what: str, remedy: str) -> None:
-    """Refuse to begin what the disk has not the room for.
+    """Refuse to begin a run for which the disk has not enough room.
 
     Parameters
     ----------
@@ -20,9 +20,9 @@ def need_room(path: Path, size: int, what: str, remedy: str) -> None:
     size : int
         Bytes that are still to be written.
     what : str
-        What takes them, with its verb, for the error.
+        Noun and verb of the run that takes them, for the error.
     remedy : str
-        What else than to make room can be done, for the error.
+        Remedy besides making room, for the error.
 
     Raises
     ------

@@ -83,7 +83,7 @@ def refuse(problems: Sequence[str]) -> None:
 
 @dataclass(frozen=True, eq=False)
 class ComputeSettings:
-    """Where a call computes, how it tells how far it is, and how it is ended.
+    """The device and processes of a call, its progress, and its end before time.
 
     Parameters
     ----------
@@ -127,12 +127,12 @@ class Part(Generic[S]):
     kind : type
         A frozen dataclass that checks its values.
     given : object of `kind`, optional
-        What the function was called with.
+        The object that the function was called with.
     without : tuple of str
         Fields that the function has no use for.
     make : callable, optional
-        What makes the settings of `given` and of a dict of fields, where these do not just replace
-        those of `given` or of ``kind()``.
+        Function that makes the settings of `given` and of a dict of fields, where these do not just
+        replace those of `given` or of ``kind()``.
     """
 
     name: str
@@ -236,7 +236,7 @@ def settings_from(
     Parameters
     ----------
     function : callable
-        What was called; errors name it, and propose its parameters.
+        The function that was called; errors name it, and propose its parameters.
     named : mapping of str to object
         Fields of the objects by their names: the function's ``**named``.
     *parts : Part

@@ -1,4 +1,4 @@
-"""What the disk has no room for is refused before it is begun."""
+"""A run for which the disk has no room is refused before it is begun."""
 
 from __future__ import annotations
 
