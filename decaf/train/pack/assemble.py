@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,10 +100,13 @@ def _write(
     with hdf5_output(stream) as output:
         tables = TableDigests()
         writers = _begin_splits(output.file, head, index, tables)
-        _write_images(output, head, index, shards, between, writers, tables)
+        statistics = _write_images(output, index, shards, between, writers)
+        for name, (dtype, _axes) in schema.STATISTICS.items():
+            _table(output.file, name, getattr(statistics, name).astype(dtype), tables)
+        _write_bad(output.file.create_group(schema.BAD), head.images, index, tables)
         for split, writer in writers.items():
             rows = index.good(split)
-            writer.finish(path, len(rows), int(index.length[rows].sum()))
+            writer.finish(path, int(index.length[rows].sum()))
             kept = 0 if head.run["encoding"] == "raw" else int(index.kept[rows].sum())
             tables.count(split, images=len(rows), size=writer.bytes, kept=kept)
         content = tables.content()
@@ -133,11 +137,16 @@ class _Index:
         self.status = np.empty(count, np.uint8)
         self.length = np.empty(count, np.int64)
         self.kept = np.empty(count, np.uint8)
+        self.content_sha256 = np.empty((count, 32), np.uint8)
+        self.messages: dict[int, str] = {}  # of the bad images
+        columns = ["status", "length", "kept", "content_sha256"]
         for shard in shards.finished.values():
-            rows = shards.peek(shard, ["status", "length", "kept"])
-            place = slice(shard.start, shard.stop)
-            for name, values in rows.items():
-                getattr(self, name)[place] = values
+            rows = shards.peek(shard, [*columns, "messages"])
+            for name in columns:
+                getattr(self, name)[shard.start : shard.stop] = rows[name]
+            messages = json.loads(rows["messages"].tobytes())
+            for place in np.flatnonzero(rows["status"]).tolist():
+                self.messages[shard.start + place] = messages[place]
         self.data_bytes = int(self.length.sum())
         self.rows: dict[str, slice] = {}
         start = 0
@@ -173,8 +182,9 @@ def _begin_splits(
             _table(group, "offset", offset, tables)
             _table(group, "kept", index.kept[rows], tables)
             shape = (int(length.sum()),)
+        _table(group, "content_sha256", index.content_sha256[rows], tables)
         _contiguous(group, "data", shape)
-        writers[split] = _SplitWriter(group, size, tables)
+        writers[split] = _SplitWriter(group, tables)
     return writers
 
 
@@ -191,81 +201,61 @@ def _contiguous(group: h5py.Group, name: str, shape: tuple[int, ...]) -> None:
 
 def _write_images(
     output: HDF5Output,
-    head: PackHead,
     index: _Index,
     shards: ShardDirectory[PackRows],
     between: Callable[[], object],
     writers: dict[str, _SplitWriter],
-    tables: TableDigests,
-) -> None:
+) -> Statistics:
+    """Write the images from their shards, which are read once; return what train's have told."""
     sums = PixelSums()
-    images = head.images
-    bad: list[tuple[int, str, bytes, int, str, str, bytes]] = []
-    for rows in shards.all_rows(len(images)):
+    for rows in shards.all_rows(len(index.status)):
         between()
         output.check()
         sums.merge(rows.sums)
         ends = np.concatenate([[0], np.cumsum(rows.length)])
         for split, of_split in index.rows.items():
             first, last = max(rows.start, of_split.start), min(rows.stop, of_split.stop)
-            if first >= last:
-                continue
-            own = slice(first - rows.start, last - rows.start)
-            good = rows.status[own] == 0
-            digests = rows.content_sha256[own]
-            writers[split].write(rows.data[ends[own.start] : ends[own.stop]], digests[good])
-            for place in np.flatnonzero(~good).tolist():
-                row = first + place
-                status = STATUS_NAMES[rows.status[own][place]]
-                message = rows.messages[own][place]
-                label, digest = int(images.labels[row]), digests[place].tobytes()
-                inner = row - of_split.start
-                bad.append((inner, split, images.names[row], label, status, message, digest))
-    statistics = Statistics.of(sums)
-    for name, (dtype, _axes) in schema.STATISTICS.items():
-        _table(output.file, name, getattr(statistics, name).astype(dtype), tables)
-    _write_bad(output.file.create_group(schema.BAD), bad, tables)
+            if first < last:
+                start, stop = ends[first - rows.start], ends[last - rows.start]
+                writers[split].write(rows.data[start:stop])
+    return Statistics.of(sums)
 
 
-def _write_bad(
-    group: h5py.Group,
-    bad: Sequence[tuple[int, str, bytes, int, str, str, bytes]],
-    tables: TableDigests,
-) -> None:
-    _table(group, "row", np.array([entry[0] for entry in bad], np.int64), tables)
-    _table(group, "split", text_array([entry[1] for entry in bad]), tables)
-    _names(group, [entry[2] for entry in bad], tables)
-    _table(group, "label", np.array([entry[3] for entry in bad], np.int64), tables)
-    _table(group, "status", text_array([entry[4] for entry in bad]), tables)
-    width = min(max([1, *(len(entry[5].encode()) for entry in bad)]), MESSAGE_BYTES)
-    _table(group, "message", text_array([entry[5] for entry in bad], width), tables)
-    digests = np.frombuffer(b"".join(entry[6] for entry in bad), np.uint8)
-    _table(group, "content_sha256", digests.reshape(-1, 32), tables)
+def _write_bad(group: h5py.Group, images: ImageList, index: _Index, tables: TableDigests) -> None:
+    """Write down the images that could not be read."""
+    bad = np.flatnonzero(index.status)
+    rows = bad.tolist()
+    splits = [(images.splits or ())[row] for row in rows]
+    places = [row - index.rows[split].start for row, split in zip(rows, splits, strict=True)]
+    messages = [index.messages[row] for row in rows]
+    width = min(max([1, *(len(message.encode()) for message in messages)]), MESSAGE_BYTES)
+    _table(group, "row", np.array(places, np.int64), tables)
+    _table(group, "split", text_array(splits), tables)
+    _names(group, [images.names[row] for row in rows], tables)
+    _table(group, "label", images.labels[bad], tables)
+    _table(group, "status", text_array([STATUS_NAMES[code] for code in index.status[bad]]), tables)
+    _table(group, "message", text_array(messages, width), tables)
+    _table(group, "content_sha256", index.content_sha256[bad], tables)
 
 
 class _SplitWriter:
     """Writes the images of a split one after the other, with their checksums."""
 
-    def __init__(self, group: h5py.Group, size: int, tables: TableDigests) -> None:
+    def __init__(self, group: h5py.Group, tables: TableDigests) -> None:
         self._group = group
         self._tables = tables
         self._data = group["data"]
-        self._image = (size, size, 3) if self._data.ndim == 4 else ()
+        self._image_shape = self._data.shape[1:]  # of raw pixels; JPEGs are a single axis of bytes
         self.bytes = 0
-        self._rows = 0
-        self._sources: list[np.ndarray] = []
         self._block = hashlib.sha256()
         self._in_block = 0
         self._digests: list[bytes] = []
 
-    def write(self, data: np.ndarray, digests: np.ndarray) -> None:
-        """Append images, and the SHA-256 of each one's source."""
-        self._sources.append(digests)
-        if self._image:
-            self._data[self._rows : self._rows + len(digests)] = data.reshape(-1, *self._image)
-        else:
-            self._data[self.bytes : self.bytes + len(data)] = data
-        self._rows += len(digests)
+    def write(self, data: np.ndarray) -> None:
+        """Append the bytes of whole images."""
+        start = self.bytes // math.prod(self._image_shape)
+        pixels = data.reshape(-1, *self._image_shape)
+        self._data[start : start + len(pixels)] = pixels
         self.bytes += len(data)
         at = 0
         while at < len(data):
@@ -280,14 +270,12 @@ class _SplitWriter:
         self._digests.append(self._block.digest())
         self._block, self._in_block = hashlib.sha256(), 0
 
-    def finish(self, path: Path, rows: int, size: int) -> None:
-        """Write the checksums of the images, of which there must be this many, and bytes."""
+    def finish(self, path: Path, size: int) -> None:
+        """Write the checksums of the images, of which there must be so many bytes."""
         if self._in_block:
             self._end_block()
-        if self._rows != rows or self.bytes != size:
+        if self.bytes != size:
             raise OutputError(f"{path}: images of {self._group.name} are lost")
-        sources = np.concatenate([np.empty((0, 32), np.uint8), *self._sources])
-        _table(self._group, "content_sha256", sources, self._tables)
         digests = np.frombuffer(b"".join(self._digests), np.uint8)
         _table(self._group, "data_sha256", digests.reshape(-1, 32), self._tables)
 
