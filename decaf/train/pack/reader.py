@@ -6,9 +6,9 @@ import hashlib
 import mmap
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any, NoReturn
 
 import h5py
@@ -124,12 +124,7 @@ class Pack:
     def __enter__(self) -> Pack:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def __repr__(self) -> str:
@@ -209,11 +204,13 @@ class Pack:
                 self._map = mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)
             return np.frombuffer(self._map, np.uint8, count=length, offset=start)
 
-    def locked(self) -> _Locked:
+    @contextmanager
+    def locked(self) -> Iterator[h5py.File]:
         """Hold the HDF5 file, which one thread at a time may read."""
         if self._file is None:
             raise SettingError(f"{self.path}: the pack is closed")
-        return _Locked(self._lock, self._file)
+        with self._lock:
+            yield self._file
 
     def table(self, split: str) -> SourceTable:
         """List all images that a split was made from, bad ones in their places.
@@ -455,21 +452,6 @@ class SourceTable:
     labels: np.ndarray
     content_sha256: np.ndarray
     statuses: dict[int, str]
-
-
-class _Locked:
-    """A borrowed HDF5 file."""
-
-    def __init__(self, lock: threading.Lock, file: h5py.File) -> None:
-        self._lock = lock
-        self._file = file
-
-    def __enter__(self) -> h5py.File:
-        self._lock.acquire()
-        return self._file
-
-    def __exit__(self, *_: object) -> None:
-        self._lock.release()
 
 
 def _texts(dataset: h5py.Dataset) -> tuple[str, ...]:

@@ -1,20 +1,15 @@
-"""Images as a pack stores them: settings, pixels to bytes, and consecutive images in memory."""
+"""Images as a pack stores them: the settings, and consecutive images in memory."""
 
 from __future__ import annotations
 
-import hashlib
-import io
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 
-from decaf.errors import ImageError
-from decaf.images import ImageRef
-from decaf.images.decoding.formats import sniff
 from decaf.images.decoding.native import jpeg_decoder
 from decaf.images.spec import MAX_SIDE, PreprocessSpec
 from decaf.images.status import Outcome, status_code
@@ -22,7 +17,7 @@ from decaf.runtime.settings import one_of, refuse, whole_number
 from decaf.train.pack.schema import ENCODINGS, RESIZES
 from decaf.train.pack.statistics import PixelSums
 
-__all__ = ["PackRows", "PackSettings", "Stored", "may_keep", "own_jpeg", "store"]
+__all__ = ["PackRows", "PackSettings", "torchvision_encoder"]
 
 # The paper's.
 DEFAULT_SIZE = 256
@@ -84,92 +79,20 @@ class PackSettings:
         spec = self.spec.to_dict()
         facts = ("interpolation", "background", "orientation", "color")
         jpeg = self.encoding == "jpeg"
+        encoder = "pillow" if torchvision_encoder() is None else "torchvision"
         return {
             "size": self.side,
             "encoding": self.encoding,
             "quality": self.quality if jpeg else None,
-            "encoder": _encoder_name() if jpeg else None,
+            "encoder": encoder if jpeg else None,
             "resize": self.resize,
             **{name: spec[name] for name in facts},
             "versions": {"torch": torch.__version__, **decoder_versions()},
         }
 
 
-class Stored(NamedTuple):
-    """An image as a pack keeps it: its bytes, and whether they are the source's own."""
-
-    data: bytes
-    kept: bool
-
-
-def _encoder_name() -> str:
-    """Tell which library writes JPEGs here."""
-    return "pillow" if _torchvision_encoder() is None else "torchvision"
-
-
-def may_keep(outcome: Outcome, settings: PackSettings) -> bool:
-    """Tell whether the source of an image could be kept as it is, as far as its size says.
-
-    Parameters
-    ----------
-    outcome : Outcome
-    settings : PackSettings
-    """
-    side = settings.side
-    return settings.encoding == "jpeg" and (outcome.width, outcome.height) == (side, side)
-
-
-def own_jpeg(ref: ImageRef, outcome: Outcome) -> bytes | None:
-    """Read the source of an image if it is a JPEG that can be kept as it is; None otherwise.
-
-    That is one that stands upright, of one component or three.
-
-    Parameters
-    ----------
-    ref : ImageRef
-    outcome : Outcome
-    """
-    try:
-        data = ref.load()
-        header = sniff(data)
-    except ImageError:
-        return None  # gone since it was decoded
-    same = hashlib.sha256(data).digest() == outcome.sha256
-    plain = header.format == "JPEG" and header.native and header.orientation == 1
-    return data if same and plain else None
-
-
-def store(pixels: np.ndarray, own: bytes | None, settings: PackSettings) -> Stored:
-    """Make the bytes that are kept of an image.
-
-    Parameters
-    ----------
-    pixels : ndarray of uint8, shape (size, size, 3)
-        Already resized and cut.
-    own : bytes or None
-        The source, where it is kept as it is: encoding it anew could only lose.
-    settings : PackSettings
-    """
-    if settings.encoding == "raw":
-        return Stored(pixels.tobytes(), kept=False)
-    if own is not None:
-        return Stored(own, kept=True)
-    return Stored(_to_jpeg(pixels, settings.quality), kept=False)
-
-
-def _to_jpeg(pixels: np.ndarray, quality: int) -> bytes:
-    encode = _torchvision_encoder()
-    if encode is None:
-        from PIL import Image
-
-        file = io.BytesIO()
-        Image.fromarray(pixels).save(file, "JPEG", quality=quality)
-        return file.getvalue()
-    planes = torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
-    return encode(planes, quality).numpy().tobytes()
-
-
-def _torchvision_encoder() -> Callable[[torch.Tensor, int], torch.Tensor] | None:
+def torchvision_encoder() -> Callable[[torch.Tensor, int], torch.Tensor] | None:
+    """Return torchvision's encoder of JPEGs, by which they are written where it is there."""
     if jpeg_decoder() is None:  # which registers the encoder too
         return None
     try:

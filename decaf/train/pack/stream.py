@@ -5,22 +5,27 @@ The number of images in flight is bounded, however many there are.
 
 from __future__ import annotations
 
+import hashlib
+import io
 import os
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
+import torch
 
 from decaf.errors import ImageError, Stopped
 from decaf.images import ImageList, ImageRef
+from decaf.images.decoding.formats import sniff
 from decaf.images.status import Outcome
 from decaf.images.workers.decoders import Decoders
 from decaf.images.workers.pool import Job
 from decaf.train.pack.statistics import moments_of
-from decaf.train.pack.stored_images import PackRows, PackSettings, Stored, may_keep, own_jpeg, store
+from decaf.train.pack.stored_images import PackRows, PackSettings, torchvision_encoder
 
 __all__ = ["bad_image", "stream_rows"]
 
@@ -71,28 +76,30 @@ def stream_rows(
     ImageError
         With `raise_bad`, for the first bad image seen.
     """
-    feed = _Feed(deque(ranges), settings.side, stop)
+    waiting = deque(ranges)
+    jobs = _jobs(images, waiting, settings.side, stop)
+    blocks: dict[int, _Block] = {}  # of the images that are begun and not finished
     with _Encoders(threads, settings, train) as encoders:
         while True:
-            while feed.in_flight < in_flight and (job := feed.next_job(images)) is not None:
+            while len(blocks) < in_flight and (begun := next(jobs, None)) is not None:
+                block, job = begun
+                blocks[job.index] = block
                 encoders.begun(job)
                 pool.submit(job)
-            if not feed.in_flight:
+            if not blocks:
                 break
-            decoding = feed.in_flight - encoders.in_flight
+            decoding = len(blocks) - encoders.in_flight
             for job, outcome in pool.poll(1.0) if decoding else ():
-                if outcome.status != "ok" and raise_bad:
+                good = outcome.status == "ok"
+                if not good and raise_bad:
                     raise bad_image(images.names[job.index], outcome.status, outcome.message)
-                encoders.decoded(feed.block(job.index), job, outcome)
-                if outcome.status != "ok":
-                    rows = feed.finished(job.index, outcome, None)
-                    if rows is not None:
-                        yield rows
-            for row, stored in encoders.finished(wait_for_one=not decoding):
-                rows = feed.finished(row, None, stored)
-                if rows is not None:
+                encoders.decoded(blocks[job.index], job, outcome)
+                if not good and (rows := blocks.pop(job.index).refused(job.index, outcome)):
                     yield rows
-    if stop is not None and stop.is_set() and feed.waiting:
+            for row, stored in encoders.finished(wait_for_one=not decoding):
+                if rows := blocks.pop(row).stored(row, stored):
+                    yield rows
+    if stop is not None and stop.is_set() and waiting:
         raise Stopped("stopped before the last images were begun")
 
 
@@ -113,6 +120,13 @@ def bad_image(name: bytes, status: str, message: str) -> ImageError:
     )
 
 
+class _Stored(NamedTuple):
+    """An image as a pack keeps it: its bytes, and whether they are the source's own."""
+
+    data: bytes
+    kept: bool
+
+
 class _Block:
     """A range that is being made: its rows, their bytes, and how many are still to come."""
 
@@ -121,6 +135,38 @@ class _Block:
         self.data: list[bytes] = [b""] * (stop - start)
         self.left = stop - start
         self.lock = threading.Lock()
+
+    def refused(self, row: int, outcome: Outcome) -> PackRows | None:
+        """Take what became of a bad image; return the rows once they are whole."""
+        with self.lock:
+            self.rows.record(row, outcome)
+        return self._finished()
+
+    def stored(self, row: int, stored: _Stored) -> PackRows | None:
+        """Take the bytes of a good image; return the rows once they are whole."""
+        place = row - self.rows.start
+        self.data[place] = stored.data
+        self.rows.length[place] = len(stored.data)
+        self.rows.kept[place] = stored.kept
+        return self._finished()
+
+    def _finished(self) -> PackRows | None:
+        self.left -= 1
+        if self.left:
+            return None
+        self.rows.data = np.frombuffer(b"".join(self.data), np.uint8)
+        return self.rows
+
+
+def _jobs(
+    images: ImageList, ranges: deque[tuple[int, int]], side: int, stop: threading.Event | None
+) -> Iterator[tuple[_Block, Job]]:
+    """Cut ranges into jobs, one for each image; begin no other range once the event is set."""
+    while ranges and not (stop is not None and stop.is_set()):
+        block = _Block(*ranges.popleft())
+        for row in range(block.rows.start, block.rows.stop):
+            source = partial(images.get, row) if images.refs is None else images.refs[row]
+            yield block, Job(row, source, np.empty((1, side, side, 3), np.uint8))
 
 
 class _Encoders:
@@ -135,7 +181,7 @@ class _Encoders:
         self._train = train
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="decaf-pack")
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="decaf-pack-reader")
-        self._work: dict[Future[Stored], int] = {}
+        self._work: dict[Future[_Stored], int] = {}
         self._order: deque[int] = deque()
         self._waiting: dict[int, tuple[_Block, Job, Outcome] | None] = {}
 
@@ -148,7 +194,7 @@ class _Encoders:
 
     @property
     def in_flight(self) -> int:
-        """How many images are decoded and not encoded."""
+        """The number of images that are decoded and not encoded."""
         return len(self._work) + sum(waiting is not None for waiting in self._waiting.values())
 
     def begun(self, job: Job) -> None:
@@ -159,10 +205,10 @@ class _Encoders:
     def decoded(self, block: _Block, job: Job, outcome: Outcome) -> None:
         """Take what came of decoding; of a bad image nothing is made."""
         good = outcome.status == "ok"
-        kept = good and isinstance(job.source, ImageRef) and may_keep(outcome, self._settings)
+        kept = good and isinstance(job.source, ImageRef) and self._may_keep(outcome)
         ref = job.source if kept else None
         if good and (ref is None or not _forwards_only(job)):
-            own = None if ref is None else partial(own_jpeg, ref, outcome)
+            own = None if ref is None else partial(_own_jpeg, ref, outcome)
             self._encode(block, job, outcome, own)
         if not _forwards_only(job):
             return
@@ -170,8 +216,13 @@ class _Encoders:
         while self._order and self._order[0] in self._waiting:
             waiting = self._waiting.pop(self._order.popleft())
             if waiting is not None:
-                read = self._reader.submit(own_jpeg, waiting[1].source, waiting[2])
+                read = self._reader.submit(_own_jpeg, waiting[1].source, waiting[2])
                 self._encode(*waiting, read.result)
+
+    def _may_keep(self, outcome: Outcome) -> bool:
+        """Tell whether a source could be kept as it is, as far as the size of its image says."""
+        size = (self._settings.side, self._settings.side)
+        return self._settings.encoding == "jpeg" and (outcome.width, outcome.height) == size
 
     def _encode(
         self, block: _Block, job: Job, outcome: Outcome, own: Callable[[], bytes | None] | None
@@ -180,7 +231,7 @@ class _Encoders:
         work = self._threads.submit(_encode, block, job, outcome, own, self._settings, counts)
         self._work[work] = job.index
 
-    def finished(self, *, wait_for_one: bool) -> Iterator[tuple[int, Stored]]:
+    def finished(self, *, wait_for_one: bool) -> Iterator[tuple[int, _Stored]]:
         """Yield what is made by now, with its rows."""
         timeout = None if wait_for_one else 0
         done, _ = wait(self._work, timeout=timeout, return_when=FIRST_COMPLETED)
@@ -199,9 +250,9 @@ def _encode(
     own: Callable[[], bytes | None] | None,
     settings: PackSettings,
     counts: bool,
-) -> Stored:
+) -> _Stored:
     pixels = job.out[0]
-    stored = store(pixels, None if own is None else own(), settings)
+    stored = _store(pixels, None if own is None else own(), settings)
     # Outside of the lock, which all threads want.
     moments = moments_of(pixels) if counts else None
     with block.lock:
@@ -211,61 +262,36 @@ def _encode(
     return stored
 
 
-class _Feed:
-    """Cuts ranges into jobs, and puts what becomes of them back together."""
+def _own_jpeg(ref: ImageRef, outcome: Outcome) -> bytes | None:
+    """Read the source of an image if it is a JPEG that can be kept as it is; None otherwise.
 
-    def __init__(
-        self, ranges: deque[tuple[int, int]], size: int, stop: threading.Event | None
-    ) -> None:
-        self._ranges = ranges
-        self._size = size
-        self._stop = stop
-        self._rows: deque[int] = deque()
-        self._blocks: dict[int, _Block] = {}
-        self._current: _Block | None = None
+    That is one that stands upright, of one component or three.
+    """
+    try:
+        data = ref.load()
+        header = sniff(data)
+    except ImageError:
+        return None  # gone since it was decoded
+    same = hashlib.sha256(data).digest() == outcome.sha256
+    plain = header.format == "JPEG" and header.native and header.orientation == 1
+    return data if same and plain else None
 
-    @property
-    def in_flight(self) -> int:
-        """How many images have been begun and not finished."""
-        return len(self._blocks)
 
-    @property
-    def waiting(self) -> bool:
-        """Whether there are ranges that were not begun."""
-        return bool(self._ranges)
+def _store(pixels: np.ndarray, own: bytes | None, settings: PackSettings) -> _Stored:
+    """Make the bytes that are kept of an image, (side, side, 3) uint8.
 
-    def next_job(self, images: ImageList) -> Job | None:
-        """Begin an image; None if there is none to be begun."""
-        if not self._rows:
-            if not self._ranges or (self._stop is not None and self._stop.is_set()):
-                return None
-            start, stop = self._ranges.popleft()
-            self._current = _Block(start, stop)
-            self._rows.extend(range(start, stop))
-        row = self._rows.popleft()
-        assert self._current is not None
-        self._blocks[row] = self._current
-        source = partial(images.get, row) if images.refs is None else images.refs[row]
-        return Job(row, source, np.empty((1, self._size, self._size, 3), np.uint8))
+    Where the source is kept as it is, that is `own`: encoding it anew could only lose.
+    """
+    if settings.encoding == "raw":
+        return _Stored(pixels.tobytes(), kept=False)
+    if own is not None:
+        return _Stored(own, kept=True)
+    encode = torchvision_encoder()
+    if encode is None:
+        from PIL import Image
 
-    def block(self, row: int) -> _Block:
-        """Return the block of an image that is in flight."""
-        return self._blocks[row]
-
-    def finished(self, row: int, outcome: Outcome | None, stored: Stored | None) -> PackRows | None:
-        """Take what became of an image; give its block's rows once they are whole."""
-        block = self._blocks.pop(row)
-        rows = block.rows
-        if outcome is not None:
-            with block.lock:
-                rows.record(row, outcome)
-        if stored is not None:
-            place = row - rows.start
-            block.data[place] = stored.data
-            rows.length[place] = len(stored.data)
-            rows.kept[place] = stored.kept
-        block.left -= 1
-        if block.left:
-            return None
-        rows.data = np.frombuffer(b"".join(block.data), np.uint8)
-        return rows
+        file = io.BytesIO()
+        Image.fromarray(pixels).save(file, "JPEG", quality=settings.quality)
+        return _Stored(file.getvalue(), kept=False)
+    planes = torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+    return _Stored(encode(planes, settings.quality).numpy().tobytes(), kept=False)
