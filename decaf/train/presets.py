@@ -14,64 +14,52 @@ from decaf.train.recipe import TrainSettings
 __all__ = ["PRESETS", "preset", "with_changes"]
 
 
-def _presets() -> dict[str, TrainSettings]:
-    return {
-        # Krizhevsky, Sutskever & Hinton 2012, sections 4 and 5. "We adjusted manually": here the
-        # rate is divided by ten when validation error has not improved for five epochs.
-        "alexnet-2012": TrainSettings(
-            preset="alexnet-2012",
-            arch="alexnet-2012",
-            epochs=90,
-            batch_size=128,
-            lr=0.01,
-            nesterov=False,
-            schedule="plateau",
-            warmup_epochs=0,
-            label_smoothing=0,
-            init="paper",
-            precision="fp32",
-            batch_norm=False,
-            average=0,
-            crop="random",
-            lighting=0.1,
-            pixels="0-255",
-            mean="auto",
-        ),
-        "modern": TrainSettings(),
-        # What the first packaged weights were trained with. No label smoothing and no dropout: both
-        # make the features of the last layers worse for other tasks (Kornblith et al. 2019, 2021).
-        "small": TrainSettings(
-            preset="small",
-            arch="alexnet-127",
-            epochs=9,
-            batch_size=192,
-            optimizer="adamw",
-            lr=0.001,
-            nesterov=False,
-            weight_decay=0.05,
-            warmup_epochs=0.5,
-            dropout=0.0,
-            label_smoothing=0.0,
-            average=0.0,
-            lighting=0.1,
-        ),
-        # For students of a teacher (`decaf.train.distillation`), whose answers are soft already.
-        "distil": TrainSettings(
-            preset="distil",
-            epochs=30,
-            batch_size=256,
-            optimizer="adamw",
-            lr=0.001,
-            nesterov=False,
-            weight_decay=0.05,
-            dropout=0.5,
-            label_smoothing=0.0,
-            crop_area=(0.25, 1.0),
-        ),
-    }
+# What AdamW is used with, for networks that learn without label smoothing.
+_ADAMW = TrainSettings(
+    optimizer="adamw", lr=0.001, nesterov=False, weight_decay=0.05, label_smoothing=0.0
+)
 
+_PRESETS = {
+    # Krizhevsky, Sutskever & Hinton 2012, sections 4 and 5. "We adjusted manually": here the
+    # rate is divided by ten when validation error has not improved for five epochs.
+    "alexnet-2012": TrainSettings(
+        arch="alexnet-2012",
+        epochs=90,
+        batch_size=128,
+        lr=0.01,
+        nesterov=False,
+        schedule="plateau",
+        warmup_epochs=0,
+        label_smoothing=0,
+        init="paper",
+        precision="fp32",
+        batch_norm=False,
+        average=0,
+        crop="random",
+        lighting=0.1,
+        pixels="0-255",
+        mean="auto",
+    ),
+    "modern": TrainSettings(),
+    # What the first packaged weights were trained with. No label smoothing and no dropout: both
+    # make the features of the last layers worse for other tasks (Kornblith et al. 2019, 2021).
+    "small": replace(
+        _ADAMW,
+        arch="alexnet-127",
+        epochs=9,
+        batch_size=192,
+        warmup_epochs=0.5,
+        dropout=0.0,
+        average=0.0,
+        lighting=0.1,
+    ),
+    # For students of a teacher (`decaf.train.distillation`), whose answers are soft already.
+    "distil": replace(_ADAMW, epochs=30, batch_size=256, dropout=0.5, crop_area=(0.25, 1.0)),
+}
 
-PRESETS: Mapping[str, TrainSettings] = MappingProxyType(_presets())
+PRESETS: Mapping[str, TrainSettings] = MappingProxyType(
+    {name: replace(settings, preset=name) for name, settings in _PRESETS.items()}
+)
 """Whole recipes by name."""
 
 
