@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from decaf.backbone.model import Backbone
     from decaf.backbone.network import AlexNet
 
-__all__ = ["Engine", "Halving", "fused_operators_work"]
+__all__ = ["Engine", "SplittingEngine", "fused_operators_work"]
 
 
 # Where the fused operators run; the network itself may be elsewhere.
@@ -269,8 +269,8 @@ def fused_operators_work(dtype: torch.dtype) -> bool:
     return math.isfinite(scale) and bool((computed - expected).abs().max() <= tolerance * scale)
 
 
-class Halving:
-    """Runs batches through an engine, and in halves where they do not fit into memory.
+class SplittingEngine:
+    """An engine that runs batches in halves where they do not fit into memory.
 
     Parameters
     ----------

@@ -86,7 +86,7 @@ class Extraction:
         warm_decoders(images, workers)
         import torch
 
-        from decaf.backbone.engine import Engine, Halving
+        from decaf.backbone.engine import Engine, SplittingEngine
 
         self.images, self.backbone, self.settings, self.device = images, backbone, settings, device
         self.threads, self.torch_threads = 1, torch.get_num_threads()
@@ -101,7 +101,7 @@ class Extraction:
         if in_one_go:
             size = min(size, max(1, -(-len(images) // self.threads)))
         self.batch_size = batch_size or size
-        self._engine = Halving(
+        self._engine = SplittingEngine(
             engine
             or Engine(
                 backbone,

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from decaf.backbone.engine import Engine, Halving, fused_operators_work
+from decaf.backbone.engine import Engine, SplittingEngine, fused_operators_work
 from decaf.backbone.model import Backbone, load_backbone
 from decaf.backbone.spec import LRNSpec
 from decaf.backbone.weights.load import load_weights
@@ -278,7 +278,7 @@ def test_a_batch_that_does_not_fit_is_halved_and_the_size_remembered(
             raise error
         return engine(crops)
 
-    halving = Halving(tight)
+    halving = SplittingEngine(tight)
     crops = pictures(11, 64)
     assert relative(halving(crops)["fc6"], engine(crops)["fc6"]) < 1e-5
     assert sizes == [11, 6, 3, 3, 3, 2]
@@ -291,7 +291,7 @@ def test_an_image_that_does_not_fit_alone_is_an_error() -> None:
         raise MemoryError
 
     with pytest.raises(DecafError, match="not even one image fits"):
-        Halving(full)(pictures(4, 8))
+        SplittingEngine(full)(pictures(4, 8))
 
 
 def test_other_errors_are_not_taken_for_a_lack_of_memory() -> None:
@@ -301,4 +301,4 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory() -> None:
         raise RuntimeError("shapes do not match")
 
     with pytest.raises(RuntimeError, match="shapes do not match"):
-        Halving(broken)(pictures(4, 8))
+        SplittingEngine(broken)(pictures(4, 8))
