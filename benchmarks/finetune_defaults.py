@@ -39,10 +39,10 @@ from decaf.runtime.device import bf16_is_native
 from decaf.runtime.processes import World
 from decaf.runtime.settings import ComputeSettings
 from decaf.storage import write_atomically
-from decaf.train.loop import train_to_end
 from decaf.train.pack.build import make_pack
 from decaf.train.pack.reader import Pack
 from decaf.train.pack.sources import source_of
+from decaf.train.train_network import train_to_end
 from decaf.train.training_run import SavingSettings, TrainingData, TrainingRun
 from harness.protocol.splits import salt_of
 from speed.machine import describe

@@ -40,7 +40,7 @@ from decaf.finetuning.job import Job
 from decaf.finetuning.keep_rule import Accuracy, Trial, best_step, sign_test
 from decaf.finetuning.result import Finetuned
 from decaf.finetuning.settings import FinetuneSettings
-from decaf.finetuning.training import Trained, train_network
+from decaf.finetuning.training import Trained, train_on_pack
 from decaf.finetuning.work_folder import WorkFolder
 from decaf.heads.saved import is_head_file
 from decaf.images import ImageList, ListingSettings
@@ -50,8 +50,8 @@ from decaf.runtime.processes import World, world_of_run
 from decaf.runtime.settings import ComputeSettings, Part, settings_from
 from decaf.train.initial_weights import start_state
 from decaf.train.log import read_log
-from decaf.train.loop import Diverged
 from decaf.train.recipe import TrainSettings
+from decaf.train.train_network import Diverged
 from decaf.train.training_run import SavingSettings
 
 __all__ = ["finetune"]
@@ -223,7 +223,7 @@ def finetune(
                 head, fitted = frozen_head(job, data, work)
                 if head_path is not None and world.chief:
                     write_head(head_path, job, data, head, fitted, _file_of(weights))
-                trained = None if result is not None else train_network(job, data, head, work)
+                trained = None if result is not None else train_on_pack(job, data, head, work)
             if trained is not None:
                 kept = _kept(job, data, head, trained)
                 result = _result(job, data, head, trained, kept, None if out is None else work)

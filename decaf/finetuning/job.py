@@ -22,7 +22,7 @@ __all__ = ["Job"]
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Job:
-    """What all stages of one call of `decaf.finetune` have to know.
+    """Facts that all stages of one call of `decaf.finetune` have to know.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ class Job:
 
     @property
     def precision(self) -> str:
-        """Of the steps."""
+        """Arithmetic of the steps."""
         if self.settings.precision != "auto":
             return self.settings.precision
         return "bf16" if bf16_is_native(self.world.device) else "fp32"

@@ -25,11 +25,11 @@ from decaf.runtime.device import is_out_of_memory
 from decaf.runtime.memory import available_memory
 from decaf.runtime.processes import World
 from decaf.train.log import read_log
-from decaf.train.loop import train_to_end
 from decaf.train.recipe import TrainSettings
+from decaf.train.train_network import train_to_end
 from decaf.train.training_run import TrainingData, TrainingRun
 
-__all__ = ["Trained", "step_memory", "train_network"]
+__all__ = ["Trained", "step_memory", "train_on_pack"]
 
 # The share of free memory that a step may take on a CPU, where the system kills instead of
 # refusing: the rest is left to others, and to what the estimate does not see.
@@ -43,18 +43,18 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """What training leaves.
+    """The result of training.
 
     Attributes
     ----------
     weights : Weights
-        With which validation went best.
+        Weights with which validation went best.
     settings : TrainSettings
-        That were used.
+        Settings that were used.
     seconds, epochs : float
-        Spent, and done.
+        Time spent, and epochs done.
     steps : int
-        Done.
+        Steps done.
     history : list of dict
         The rows of the log; see `decaf.train.log.COLUMNS`.
     """
@@ -67,7 +67,7 @@ class Trained:
     history: list[dict[str, float]]
 
 
-def train_network(job: Job, data: Packed, head: FrozenHead, work: WorkFolder) -> Trained:
+def train_on_pack(job: Job, data: Packed, head: FrozenHead, work: WorkFolder) -> Trained:
     """Train, with a smaller batch where memory does not suffice.
 
     Parameters
@@ -75,7 +75,7 @@ def train_network(job: Job, data: Packed, head: FrozenHead, work: WorkFolder) ->
     job : Job
     data : Packed
     head : FrozenHead
-        What the new last layer begins as, where the settings say so.
+        The beginning of the new last layer, where the settings say so.
     work : WorkFolder
         Has the folder of the training run.
     """

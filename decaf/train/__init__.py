@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from decaf.train.distillation.distil import distil
     from decaf.train.distillation.settings import DistilSettings
     from decaf.train.distillation.teacher import TeacherCard, load_teacher
-    from decaf.train.loop import Diverged
     from decaf.train.pack.reader import Pack
     from decaf.train.presets import PRESETS, preset
     from decaf.train.recipe import TrainSettings
+    from decaf.train.train_network import Diverged
     from decaf.train.training_run import SavingSettings, TrainResult
     from decaf.train.validate import Validation
 
@@ -40,7 +40,7 @@ __getattr__, __dir__ = lazy_names(
     {
         "PRESETS": "decaf.train.presets",
         "DistilSettings": "decaf.train.distillation.settings",
-        "Diverged": "decaf.train.loop",
+        "Diverged": "decaf.train.train_network",
         "Pack": "decaf.train.pack.reader",
         "TeacherCard": "decaf.train.distillation.teacher",
         "SavingSettings": "decaf.train.training_run",

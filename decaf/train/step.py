@@ -253,19 +253,6 @@ class Trainer:
         new = [t for t in _values(self.network) if t.is_floating_point()]
         torch._foreach_lerp_(mine, new, 1 - decay)
 
-    def calibrate(self, images: Tensor, biases: Mapping[str, Tensor]) -> None:
-        """Begin with the normalisations of `TrainedAlexNet.calibrate`, before the first step.
-
-        Parameters
-        ----------
-        images : Tensor, shape (n, 3, side, side)
-            Normalised.
-        biases : mapping of str to Tensor
-            Biases of the layers whose outputs are to stay.
-        """
-        self.network.calibrate(images, biases)
-        self.calibrated(self.network.norms.state_dict())
-
     def calibrated(self, norms: Mapping[str, Tensor]) -> None:
         """Take over normalisations that another process has calibrated.
 

@@ -1,4 +1,4 @@
-"""A training run under way: its folder, its parts, and what is saved of it."""
+"""A training run under way: its folder, network, data and settings, and what is saved of it."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class SavingSettings:
-    """How often a run saves and logs; none of it changes the weights.
+    """The settings of saving and logging; none of them changes the weights.
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ def check_threads(compute: ComputeSettings) -> None:
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What a finished run leaves.
+    """The result of a finished run.
 
     Attributes
     ----------
@@ -121,12 +121,12 @@ class TrainResult:
     sha256 : str
         SHA-256 of the weights in it.
     epochs : float
-        Done.
+        Epochs that were done.
     validation : Validation or None
-        That of the weights: the last, or where the best are kept the best; None without validation
-        images.
+        Validation of the weights: the last, or where the best are kept the best; None without
+        validation images.
     seconds : float
-        Spent training, over all sessions.
+        Time spent on training, over all sessions.
     """
 
     folder: Path
@@ -344,7 +344,7 @@ class TrainingRun:
         if side != images.shape[-1]:
             size = (side, side)
             images = functional.interpolate(images, size, mode="bilinear", antialias=True)
-        self.trainer.calibrate(images, biases)
+        self.trainer.network.calibrate(images, biases)
         # GPUs may differ in last digits, and processes are to hold the same network.
         mine = self.trainer.network.norms.state_dict() if self.world.chief else None
         self.trainer.calibrated(self.world.share_tensors(mine))
@@ -456,7 +456,7 @@ class TrainingRun:
         Parameters
         ----------
         what : str
-            What went wrong.
+            Description of what went wrong.
         """
         rate, kept = self.trainer.rate(), self.run_folder.checkpoints.paths()
         where = "nothing was saved yet"

@@ -20,7 +20,7 @@ from decaf.backbone.weights.state import random_state
 from decaf.cli.main import main
 from decaf.finetuning.settings import FinetuneSettings
 from decaf.images.spec import PreprocessSpec
-from decaf.train import loop
+from decaf.train import train_network
 from forked import until
 
 TINY = Path(__file__).parents[1] / "support/tiny_network.py"
@@ -59,7 +59,7 @@ def short(weights: str) -> list[str]:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "can_draw", lambda: False)
+    monkeypatch.setattr(train_network, "draw_curves", lambda *_: None)
 
 
 def one_line(capsys: pytest.CaptureFixture[str]) -> str:

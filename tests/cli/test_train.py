@@ -16,7 +16,7 @@ import decaf
 import forked
 from decaf.cli.main import main
 from decaf.cli.train import _errors
-from decaf.train import loop
+from decaf.train import train_network
 from decaf.train.log import read_log
 from decaf.train.pack.build import make_pack
 from decaf.train.recipe import TrainSettings
@@ -45,7 +45,7 @@ def pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "can_draw", lambda: False)
+    monkeypatch.setattr(train_network, "draw_curves", lambda *_: None)
 
 
 def one_line(capsys: pytest.CaptureFixture[str]) -> str:

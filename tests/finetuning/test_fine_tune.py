@@ -38,9 +38,9 @@ from decaf.heads import load_head
 from decaf.images.spec import override_preprocess
 from decaf.train import training_run
 from decaf.train.feed import Batch
-from decaf.train.loop import Diverged
 from decaf.train.pack.build import make_pack
 from decaf.train.step import Trainer
+from decaf.train.train_network import Diverged
 
 Tune = Callable[..., Finetuned]
 CLASSES = ("ants", "bees", "cats", "dogs")

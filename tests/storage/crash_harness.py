@@ -442,14 +442,14 @@ def main() -> int:
     import torch
 
     import tiny_network
-    from decaf.train import loop
+    from decaf.train import train_network
     from decaf.train.pack import build
 
     torch.set_num_threads(1)
     # Loads what torch takes long for at its first step, and forks are to find loaded.
     torch.optim.SGD([torch.zeros(1, requires_grad=True)]).step()
     tiny_network.install()
-    loop.can_draw = lambda: False  # matplotlib takes longer than such a run
+    train_network.draw_curves = lambda *_: None  # matplotlib takes longer than such a run
     build.SHARD_ROWS = (8, 8)
     memory = Path("/dev/shm")
     place = memory if memory.is_dir() else None

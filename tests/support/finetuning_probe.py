@@ -23,7 +23,7 @@ import training_probe
 from decaf.backbone.weights.load import load_weights
 from decaf.finetuning.fine_tune import finetune
 from decaf.finetuning.settings import FinetuneSettings
-from decaf.train import loop
+from decaf.train import train_network
 
 
 def run(source: Path, weights: Path, out: Path, epochs: float = 40.0) -> None:
@@ -51,7 +51,7 @@ def main() -> None:
     kills = int(sys.argv[4])
     torch.set_num_threads(1)
     tiny_network.install()
-    loop.can_draw = lambda: False
+    train_network.draw_curves = lambda *_: None
     # What is loaded at the first step, the forks are to find loaded.
     run(source, weights, folder / "first.safetensors", 3.0)
     before = time.monotonic()

@@ -16,7 +16,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 import tiny_network
-from decaf.train import loop
+from decaf.train import train_network as train_module
 from decaf.train.presets import preset
 from decaf.train.recipe import TrainSettings
 from decaf.train.train_network import train_network
@@ -71,7 +71,7 @@ def main() -> None:
     rank = int(os.environ["RANK"])
     torch.set_num_threads(1)
     tiny_network.install()
-    loop.can_draw = lambda: False
+    train_module.draw_curves = lambda *_: None
     dist.init_process_group("gloo")
     options: dict[str, Any] = {"tensorboard": False, "progress": False, "workers": 1}
     for name, settings in cases().items():

@@ -15,7 +15,7 @@ import torch
 
 from decaf.backbone import spec as specs
 from decaf.backbone.spec import ArchSpec, ConvSpec
-from decaf.train import loop
+from decaf.train import train_network
 
 TINY = ArchSpec(
     name="tiny",
@@ -53,7 +53,7 @@ def install() -> None:
 if __name__ == "__main__":
     install()
     if "CURVES" not in os.environ:  # matplotlib takes longer than such a run
-        loop.can_draw = lambda: False
+        train_network.draw_curves = lambda *_: None
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     from decaf.cli.main import main
     from decaf.train.distillation import answer_cache

@@ -24,13 +24,12 @@ from decaf.backbone.weights.load import load_weights
 from decaf.errors import OutputError, PackError, ResumeError, SettingError, Stopped
 from decaf.storage.lock import acquire
 from decaf.train import log as log_module
-from decaf.train import loop
-from decaf.train.loop import Diverged
+from decaf.train import train_network as train_module
 from decaf.train.pack.build import make_pack
 from decaf.train.pack.reader import PackSplit
 from decaf.train.recipe import TrainSettings
 from decaf.train.step import Trainer
-from decaf.train.train_network import train_network
+from decaf.train.train_network import Diverged, train_network
 from decaf.train.training_run import TrainResult
 
 pytestmark = pytest.mark.usefixtures("tiny")
@@ -198,7 +197,7 @@ def test_curves_that_a_kill_left_out_are_drawn_by_resuming(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pytest.importorskip("matplotlib")
-    monkeypatch.setattr(loop, "can_draw", lambda: True)
+    monkeypatch.setattr(train_module, "draw_curves", log_module.draw_curves)
     go(pack_path, tmp_path / "run", settings)
     curves = tmp_path / "run/curves.png"
     curves.unlink()
@@ -433,13 +432,13 @@ def test_checkpoints_come_after_the_steps_asked_for(
     pack_path: Path, tmp_path: Path, settings: TrainSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[int] = []
-    init = loop._Loop.__init__
+    init = train_module._Loop.__init__
 
     def rarely(self: Any, *args: Any) -> None:
         init(self, *args)
         self.look_every = 1000  # as on a GPU, where looking costs time
 
-    monkeypatch.setattr(loop._Loop, "__init__", rarely)
+    monkeypatch.setattr(train_module._Loop, "__init__", rarely)
     monkeypatch.setattr(
         "decaf.train.checkpoint.Checkpoints.write", lambda self, step, *_: seen.append(step)
     )

@@ -66,6 +66,7 @@ class AnswerRows:
     Attributes
     ----------
     start, stop : int
+        First row of the shard, and the row after its last.
     content_sha256 : ndarray of uint8, shape (stop - start, 32)
     answers : ndarray of float16, shape (stop - start, classes)
         Logits.

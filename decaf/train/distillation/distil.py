@@ -32,9 +32,9 @@ from decaf.train.distillation.teacher import (
     TeacherSettings,
     load_teacher,
 )
-from decaf.train.loop import train_to_end
 from decaf.train.presets import with_changes
 from decaf.train.recipe import ARCH_OF_WEIGHTS, TrainSettings
+from decaf.train.train_network import train_to_end
 from decaf.train.training_run import (
     SavingSettings,
     TrainingData,

@@ -53,7 +53,7 @@ class PhotographSplit:
     sides : ndarray of int64, shape (N,)
         Sides of the stored images, in pixels.
     source : ndarray of int64, shape (N,)
-        Which of `parts` an image is of.
+        Number of the part that an image is of.
     contents : ndarray of uint8, shape (N, 32)
         SHA-256 of the files that the images were made from: by these views are drawn.
     digests : ndarray of uint8, shape (N, 32)

@@ -163,7 +163,7 @@ class TeacherCard:
 
 @dataclass(frozen=True, eq=False)
 class TeacherSettings:
-    """How a teacher is loaded and run; see `load_teacher`.
+    """The settings by which a teacher is loaded and run; see `load_teacher`.
 
     Parameters
     ----------
