@@ -11,11 +11,19 @@ import inspect
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, replace
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, Generic, Literal, TypeVar, get_args, get_origin, get_type_hints, overload
 
 from decaf.errors import SettingError
 
-__all__ = ["ComputeSettings", "Part", "one_of", "refuse", "settings_from", "whole_number"]
+__all__ = [
+    "ComputeSettings",
+    "Part",
+    "one_of",
+    "refuse",
+    "settings_from",
+    "whole_number",
+    "wrong_types",
+]
 
 S = TypeVar("S")
 A = TypeVar("A")
@@ -23,6 +31,18 @@ B = TypeVar("B")
 C = TypeVar("C")
 D = TypeVar("D")
 E = TypeVar("E")
+
+# Types in words.
+_SPOKEN: dict[Any, str] = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "a text",
+    int | None: "a whole number",
+    float | None: "a number",
+    bool | None: "true or false",
+    tuple[float, float]: "two numbers",
+}
 
 
 def one_of(name: str, value: Any, allowed: Sequence[str], *, optional: bool = False) -> list[str]:
@@ -79,6 +99,50 @@ def refuse(problems: Sequence[str]) -> None:
     """
     if problems:
         raise SettingError("; ".join(problems))
+
+
+def wrong_types(settings: Any) -> list[str]:
+    """Say which fields of a dataclass of settings are not of the type that they declare.
+
+    Parameters
+    ----------
+    settings : dataclass
+    """
+    wrong = []
+    for name, kind in get_type_hints(type(settings)).items():
+        value = getattr(settings, name)
+        choices = _choices(kind)
+        if choices:
+            if value not in choices:
+                listed = ", ".join(str(each) for each in choices if each is not None)
+                wrong.append(f"`{name}` must be one of {listed}, got {value!r:.60}")
+        elif not _fits(value, kind):
+            wrong.append(f"`{name}` must be {_SPOKEN.get(kind, kind)}, got {value!r:.60}")
+    return wrong
+
+
+def _choices(kind: Any) -> tuple[Any, ...]:
+    """List the values of a `Literal`, with None where it may be."""
+    if get_origin(kind) is Literal:
+        return get_args(kind)
+    parts = get_args(kind)
+    literal = [part for part in parts if get_origin(part) is Literal]
+    return (*get_args(literal[0]), None) if literal else ()
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    if get_origin(kind) is tuple:
+        return isinstance(value, tuple) and len(value) == 2 and all(_fits(v, float) for v in value)
+    options = get_args(kind) or (kind,)
+    if value is None:
+        return type(None) in options
+    if isinstance(value, bool):
+        return bool in options
+    if isinstance(value, int):
+        return int in options or float in options
+    if isinstance(value, float):
+        return float in options and value == value and abs(value) != float("inf")
+    return type(value) in options
 
 
 @dataclass(frozen=True, eq=False)

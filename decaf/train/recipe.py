@@ -5,12 +5,13 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal
 
 from decaf.backbone.spec import ArchSpec, LRNSpec, PoolSpec, architecture
 from decaf.errors import SettingError
+from decaf.runtime.settings import wrong_types
 
-__all__ = ["ARCH_OF_WEIGHTS", "GROWTH", "LEARNED", "TrainSettings", "wrong_types"]
+__all__ = ["ARCH_OF_WEIGHTS", "GROWTH", "LEARNED", "TrainSettings"]
 
 LEARNED: tuple[str, ...] = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8")
 """The layers that have parameters."""
@@ -383,59 +384,3 @@ def _factors(text: str) -> dict[str, float] | None:
             return None
         factors[layer] = factor
     return factors
-
-
-def wrong_types(settings: Any) -> list[str]:
-    """Say which fields of a dataclass of settings are not of the type that they declare.
-
-    Parameters
-    ----------
-    settings : dataclass
-    """
-    wrong = []
-    for name, kind in get_type_hints(type(settings)).items():
-        value = getattr(settings, name)
-        choices = _choices(kind)
-        if choices:
-            if value not in choices:
-                listed = ", ".join(str(each) for each in choices if each is not None)
-                wrong.append(f"`{name}` must be one of {listed}, got {value!r:.60}")
-        elif not _fits(value, kind):
-            wrong.append(f"`{name}` must be {_SPOKEN.get(kind, kind)}, got {value!r:.60}")
-    return wrong
-
-
-_SPOKEN: dict[Any, str] = {
-    int: "a whole number",
-    float: "a number",
-    bool: "true or false",
-    str: "a text",
-    int | None: "a whole number",
-    float | None: "a number",
-    bool | None: "true or false",
-    tuple[float, float]: "two numbers",
-}
-
-
-def _choices(kind: Any) -> tuple[Any, ...]:
-    """List the values of a `Literal`, with None where it may be."""
-    if get_origin(kind) is Literal:
-        return get_args(kind)
-    parts = get_args(kind)
-    literal = [part for part in parts if get_origin(part) is Literal]
-    return (*get_args(literal[0]), None) if literal else ()
-
-
-def _fits(value: Any, kind: Any) -> bool:
-    if get_origin(kind) is tuple:
-        return isinstance(value, tuple) and len(value) == 2 and all(_fits(v, float) for v in value)
-    options = get_args(kind) or (kind,)
-    if value is None:
-        return type(None) in options
-    if isinstance(value, bool):
-        return bool in options
-    if isinstance(value, int):
-        return int in options or float in options
-    if isinstance(value, float):
-        return float in options and value == value and abs(value) != float("inf")
-    return type(value) in options

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from decaf.errors import SettingError
-from decaf.train.recipe import wrong_types
+from decaf.runtime.settings import wrong_types
 
 __all__ = ["DistilSettings"]
 
