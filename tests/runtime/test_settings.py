@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
+import re
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -137,3 +140,46 @@ def test_values_out_of_their_bounds_are_told() -> None:
     refuse([])
     with pytest.raises(SettingError, match=r"^a; b$"):
         refuse(["a", "b"])
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("decaf.classify.fit", "fit"),
+        ("decaf.classify.predictions", "write_predictions"),
+        ("decaf.evaluate.classification", "evaluate_network"),
+        ("decaf.finetuning.fine_tune", "finetune"),
+        ("decaf.train.distillation.distil", "distil"),
+        ("decaf.train.pack.build", "make_pack"),
+        ("decaf.train.train_network", "train_network"),
+    ],
+)
+def test_help_tells_of_every_keyword(
+    module: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts: list[Part[Any]] = []
+
+    def taken(_function: object, _named: object, *some: Part[Any]) -> None:
+        parts.extend(some)
+        raise SettingError("enough")
+
+    monkeypatch.setattr(f"{module}.settings_from", taken)
+    function = getattr(importlib.import_module(module), name)
+    required = [
+        parameter.name
+        for parameter in inspect.signature(function).parameters.values()
+        if parameter.kind is parameter.POSITIONAL_OR_KEYWORD
+        and parameter.default is parameter.empty
+    ]
+    with pytest.raises(SettingError, match="enough"):
+        function(*required)
+    told = set(re.findall(r"\w+", inspect.getdoc(function) or ""))
+    own = {"TrainSettings", "FinetuneSettings", "DistilSettings"}  # too many to be told twice
+    missing = [
+        field.name
+        for part in parts
+        for field in fields(part.kind)
+        if field.name not in (*part.without, *told) and part.kind.__name__ not in own
+    ]
+    assert not missing
+    assert {part.kind.__name__ for part in parts} <= told
