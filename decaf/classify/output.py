@@ -13,6 +13,7 @@ from decaf.backbone.weights import is_registry_name
 from decaf.errors import HeadError, OutputError
 from decaf.heads.saved import is_head_file, load_head
 from decaf.images.decoding.formats import is_hdf5
+from decaf.runtime.disk import check_file_path
 
 __all__ = ["FEATURES_NAME", "check_targets", "is_almost_done", "parts_path", "remove_parts"]
 
@@ -54,10 +55,7 @@ def check_targets(
 def _check_out(out: Path, overwrite: bool) -> None:
     if is_registry_name(str(out)):
         raise OutputError(f"{out}: is the name of weights; give the classifier another name")
-    if out.is_dir():
-        raise OutputError(f"{out}: is a folder; give the name of a file")
-    if not out.parent.is_dir():
-        raise OutputError(f"{out}: there is no folder {out.parent}")
+    check_file_path(out)
     if not out.exists():
         return
     if not _is_empty(out) and not is_head_file(out):

@@ -25,6 +25,7 @@ from decaf.images.listing.folders import has_image_ending, has_wildcard
 from decaf.images.listing.names import path_text
 from decaf.images.listing.paths import is_image_source
 from decaf.images.listing.recognise import not_wanted, recognise
+from decaf.runtime.disk import check_file_path
 from decaf.runtime.settings import ComputeSettings, Part, settings_from
 from decaf.runtime.wording import printable
 from decaf.storage import disk_errors, whole_file
@@ -219,10 +220,7 @@ def _format_of(out: str | os.PathLike[str] | None) -> str:
 
 
 def _check_out(path: Path, *, overwrite: bool) -> None:
-    if path.is_dir():
-        raise OutputError(f"{path}: is a folder; give the name of a file")
-    if not path.parent.is_dir():
-        raise OutputError(f"{path}: there is no folder {path.parent}")
+    check_file_path(path)
     if not path.exists():
         return
     if not path.is_file():

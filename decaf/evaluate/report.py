@@ -14,6 +14,7 @@ import numpy.typing as npt
 from decaf.errors import OutputError
 from decaf.images.listing.names import path_text
 from decaf.images.status import BadImage
+from decaf.runtime.disk import check_file_path
 from decaf.storage import disk_errors, write_atomically
 
 __all__ = ["ClassResult", "Evaluation", "check_report_path", "save_report"]
@@ -145,10 +146,7 @@ def check_report_path(path: str | os.PathLike[str], *, overwrite: bool = False) 
         If it is a folder, lies in none, or is there already and must not be replaced.
     """
     target = Path(path)
-    if target.is_dir():
-        raise OutputError(f"{target}: is a folder; give the name of a file")
-    if not target.parent.is_dir():
-        raise OutputError(f"{target}: there is no folder {target.parent}")
+    check_file_path(target)
     if target.exists() and not overwrite:
         raise OutputError(f"{target}: exists; give another `out`, or `overwrite=True`")
 

@@ -46,6 +46,7 @@ from decaf.heads.saved import is_head_file
 from decaf.images import ImageList, ListingSettings
 from decaf.images.decoding.formats import is_hdf5
 from decaf.runtime.device import strict_float32
+from decaf.runtime.disk import check_file_path
 from decaf.runtime.processes import World, world_of_run
 from decaf.runtime.settings import ComputeSettings, Part, settings_from
 from decaf.train.initial_weights import start_state
@@ -269,8 +270,7 @@ def _head_path(
         raise SettingError(
             f"{path}: is to be the network or its card, and the head; give two names"
         )
-    if not path.parent.is_dir():
-        raise OutputError(f"{path}: cannot be written: there is no folder {path.parent}")
+    check_file_path(path)
     if path.exists() and path.stat().st_size and not is_head_file(path):
         raise OutputError(
             f"{path}: exists and is no head of decaf, so it is not replaced; give another name, or "

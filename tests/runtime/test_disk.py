@@ -1,4 +1,4 @@
-"""A run for which the disk has no room is refused before it is begun."""
+"""Places where no file can be written, and disks without room, are refused."""
 
 from __future__ import annotations
 
@@ -8,7 +8,15 @@ from pathlib import Path
 import pytest
 
 from decaf.errors import OutputError
-from decaf.runtime.disk import need_room
+from decaf.runtime.disk import check_file_path, need_room
+
+
+def test_a_file_is_named_in_a_folder(tmp_path: Path) -> None:
+    check_file_path(tmp_path / "new.csv")
+    with pytest.raises(OutputError, match="is a folder; give the name of a file"):
+        check_file_path(tmp_path)
+    with pytest.raises(OutputError, match=r"there is no folder .*absent"):
+        check_file_path(tmp_path / "absent" / "new.csv")
 
 
 def test_what_the_disk_has_no_room_for_is_refused(

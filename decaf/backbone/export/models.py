@@ -26,6 +26,7 @@ from decaf.backbone.weights.load import Weights, load_weights
 from decaf.errors import DecafError, OutputError, SettingError
 from decaf.images.preprocess import normalise
 from decaf.images.spec import PreprocessSpec
+from decaf.runtime.disk import check_file_path
 from decaf.storage import disk_errors, temporary_path, whole_file
 from decaf.version import __version__
 
@@ -186,8 +187,7 @@ def _check_target(target: Path, overwrite: bool) -> None:
             f"{target}: cannot tell the format from the ending {target.suffix!r}; "
             f"use one of {', '.join(ENDINGS)}"
         )
-    if not target.parent.is_dir():
-        raise OutputError(f"{target}: cannot be written: there is no folder {target.parent}")
+    check_file_path(target)
     if os.path.lexists(target) and not overwrite:
         raise OutputError(f"{target}: is there already; choose another name, or `overwrite=True`")
 

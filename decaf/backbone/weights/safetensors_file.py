@@ -48,6 +48,7 @@ from decaf.backbone.weights.state import MEAN_IMAGE, Weights, check_layout
 from decaf.errors import OutputError, SettingError, WeightsError
 from decaf.images.listing.recognise import recognise
 from decaf.images.spec import PreprocessSpec
+from decaf.runtime.disk import check_file_path
 from decaf.storage import disk_errors, whole_file
 from decaf.storage.tensors import TensorFileKind, json_field, write_tensors
 from decaf.version import __version__
@@ -224,8 +225,7 @@ def check_weights_path(path: str | os.PathLike[str], *, overwrite: bool = False)
         )
     if target.suffix != ".safetensors":
         raise SettingError(f"{target}: the name of a weights file ends in .safetensors")
-    if not target.parent.is_dir():
-        raise OutputError(f"{target}: cannot be written: there is no folder {target.parent}")
+    check_file_path(target)
     if target.exists() and recognise(target).name not in ("weights", "empty"):
         raise OutputError(
             f"{target}: exists and is no weights file of decaf, so it is not replaced; give "
