@@ -30,7 +30,6 @@ from command_line import shown_command
 from decaf.backbone.network import AlexNet
 from decaf.backbone.weights import DEFAULT_WEIGHTS
 from decaf.backbone.weights.load import Weights, load_weights
-from decaf.finetuning.data import PickedSplit
 from decaf.finetuning.frozen_head import FrozenHead, fit_frozen_head, layer_values
 from decaf.finetuning.settings import FinetuneSettings
 from decaf.images import ImageList, collect
@@ -96,17 +95,17 @@ class Task:
         self, pack: Pack, begun: Weights, world: World, seed: int, args: argparse.Namespace
     ) -> None:
         self.pack, self.begun, self.world, self.threads = pack, begun, world, args.threads
-        whole = pack.splits["train"]
+        whole = pack.images("train")
         # In the order in which they were drawn.
         place = np.empty(len(whole), np.int64)
         for label in np.unique(whole.labels):
             rows = np.flatnonzero(whole.labels == label)
             place[rows] = np.arange(len(rows))
         for_val = round(0.2 * args.per_class)
-        self.val = PickedSplit(whole, np.flatnonzero(place < for_val))
+        self.val = whole.take(np.flatnonzero(place < for_val))
         train = (place >= for_val) & (place < args.per_class)
-        self.train = PickedSplit(whole, np.flatnonzero(train))
-        self.test = PickedSplit(whole, np.flatnonzero(place >= args.per_class))
+        self.train = whole.take(np.flatnonzero(train))
+        self.test = whole.take(np.flatnonzero(place >= args.per_class))
         began = time.monotonic()
         self.head: FrozenHead
         self.head, fitted = fit_frozen_head(

@@ -126,18 +126,7 @@ def _of_pack(
     split = split or _default_split(pack.splits, pack.path)
     if split not in pack.splits:
         raise InputError(f"{pack.path}: no split {split!r}; it has {', '.join(pack.splits)}")
-    images = collect(pack.splits[split])
-    source = {
-        "kind": "pack",
-        "path": pack.path,
-        "images": len(images),
-        "fingerprint": pack.fingerprint,
-        "size": pack.size,
-        "resize": pack.resize,
-        "encoding": pack.encoding,
-    }
-    splits = (split,) * len(images)
-    images = replace(_named(images, pack.splits[split]), sources=(source,), splits=splits)
+    images = pack.images(split)
     names = tuple(class_names or pack.class_names)
     return images, ClassList(pack.path, len(pack.wnids), tuple(pack.wnids), names)
 

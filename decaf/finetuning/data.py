@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,14 +20,12 @@ from decaf.finetuning.settings import VAL_FRACTION
 from decaf.images import ImageList, ListingSettings
 from decaf.images.listing.groups import find_groups
 from decaf.images.listing.names import some_of
-from decaf.train.feed import Split
 from decaf.train.pack.build import NoneReadable, make_pack
 from decaf.train.pack.reader import Pack
 from decaf.train.pack.sources import draw_validation, pack_entries, read_parts, source_of
 
 __all__ = [
     "Packed",
-    "PickedSplit",
     "divided",
     "find_images",
     "groups_by_name",
@@ -50,55 +48,24 @@ class Packed:
     Attributes
     ----------
     pack : Pack
-    train, val : Split
+    train, val : ImageList
     val_pack : Pack
         Pack of the validation images: `pack` itself, or another.
-    groups : tuple of str, or None
-        Groups of the training images, where they are in groups.
     """
 
     pack: Pack
-    train: Split
-    val: Split
+    train: ImageList
+    val: ImageList
     val_pack: Pack
-    groups: tuple[str, ...] | None = None
 
     def counts(self) -> list[tuple[str, int, int]]:
         """List the classes with their numbers of training and validation images."""
         names = self.pack.class_names
         train, val = (
-            np.bincount(np.asarray(split.labels), minlength=len(names)).tolist()
-            for split in (self.train, self.val)
+            np.bincount(images.labels, minlength=len(names)).tolist()
+            for images in (self.train, self.val)
         )
         return list(zip(names, train, val, strict=True))
-
-
-class PickedSplit:
-    """Some images of a split.
-
-    Parameters
-    ----------
-    split : Split
-    rows : ndarray of int64
-        Which.
-    """
-
-    def __init__(self, split: Split, rows: np.ndarray) -> None:
-        self.split = split
-        self.rows = rows
-        self.labels = np.asarray(split.labels)[rows]
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def pixels(self, index: int) -> np.ndarray:
-        """Return a stored image, uint8 (side, side, 3).
-
-        Parameters
-        ----------
-        index : int
-        """
-        return self.split.pixels(int(self.rows[index]))
 
 
 def find_images(
@@ -273,19 +240,17 @@ def divided(
         raise InputError(
             f"{pack.path}: has one class alone; training takes two classes or more, a folder each"
         )
-    train = pack.splits["train"]
-    own = None if groups is None else tuple(groups.get(name, "") for name in train.names)
+    train = pack.images("train")
+    if groups is not None:
+        train = replace(train, groups=tuple(groups.get(name, "") for name in train.names))
     if val_pack is not None:
-        validation = next(
-            val_pack.splits[s] for s in ("val", "test", "train") if s in val_pack.splits
-        )
-        return Packed(pack, train, _renumbered(pack, val_pack, validation), val_pack, own)
+        split = next(name for name in ("val", "test", "train") if name in val_pack.splits)
+        return Packed(pack, train, _renumbered(pack, val_pack, split), val_pack)
     if "val" in pack.splits:
-        return Packed(pack, train, pack.splits["val"], pack, own)
-    labels = np.asarray(train.labels)
-    drawn = draw_validation(pack.path, labels, train.names, val_fraction, seed=seed, groups=own)
-    rows, kept = np.flatnonzero(drawn), np.flatnonzero(~drawn)
-    alone = np.setdiff1d(labels[kept], labels[rows])
+        return Packed(pack, train, pack.images("val"), pack)
+    drawn = draw_validation(pack.path, train, val_fraction, seed=seed)
+    train, val = train.take(np.flatnonzero(~drawn)), train.take(np.flatnonzero(drawn))
+    alone = np.setdiff1d(train.labels, val.labels)
     if len(alone):
         names = some_of(pack.class_names[label] for label in alone.tolist())
         _logger.warning(
@@ -294,28 +259,24 @@ def divided(
             len(alone),
             names,
         )
-    of_train = None if own is None else tuple(own[row] for row in kept.tolist())
-    return Packed(pack, PickedSplit(train, kept), PickedSplit(train, rows), pack, of_train)
+    return Packed(pack, train, val, pack)
 
 
-def _renumbered(pack: Pack, other: Pack, split: Any) -> Split:
-    """Label images of another pack with the labels that their classes have in `pack`."""
+def _renumbered(pack: Pack, other: Pack, split: str) -> ImageList:
+    """Return the images of a split of another pack, labelled as their classes are in `pack`."""
     if (other.size, other.resize) != (pack.size, pack.resize):
         raise SettingError(
             f"{other.path}: holds images of {other.size} pixels ({other.resize}), {pack.path} of "
             f"{pack.size} ({pack.resize}); pack both alike"
         )
-    present = {other.wnids[label] for label in np.unique(split.labels).tolist()}
+    images = other.images(split)
+    present = {other.wnids[label] for label in np.unique(images.labels).tolist()}
     new = sorted(present - set(pack.wnids))
     if new:
         raise InputError(
             f"{other.path}: {len(new)} of its classes are not in {pack.path} ({some_of(new)})"
         )
-    place = {wnid: label for label, wnid in enumerate(pack.wnids)}
-    numbers = np.array([place.get(wnid, -1) for wnid in other.wnids])
-    picked = PickedSplit(split, np.arange(len(split)))
-    picked.labels = numbers[picked.labels]
-    return picked
+    return images.with_classes(pack.wnids)
 
 
 def open_data(
@@ -387,15 +348,9 @@ def seen_in_training(data: Packed) -> int:
     ----------
     data : Packed
     """
-    train, val = _digests(data.train), _digests(data.val)
+    train, val = data.train.content_sha256, data.val.content_sha256
+    assert train is not None
+    assert val is not None
     known = {row.tobytes() for row in train}
     # Of images in memory the content is not known.
     return sum(row.tobytes() in known for row in val if row.any())
-
-
-def _digests(split: Any) -> Sequence[np.ndarray]:
-    rows: Any = slice(None)
-    if isinstance(split, PickedSplit):
-        rows, split = split.rows, split.split
-    digests: Sequence[np.ndarray] = split.content_sha256[rows]
-    return digests

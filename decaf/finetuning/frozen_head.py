@@ -252,7 +252,7 @@ def _fitted(job: Job, data: Packed) -> tuple[FrozenHead, Any]:
         data.val,
         *_preprocess(job, data),
         balanced="balanced" in (job.settings.class_weights, job.settings.sampling),
-        groups=data.groups,
+        groups=data.train.groups,
         seed=job.settings.seed,
         device=job.world.device,
         workers=job.threads,

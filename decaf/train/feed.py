@@ -36,9 +36,11 @@ AHEAD = 2
 
 
 class Split(Protocol):
-    """The images of a split, as training takes them; a pack's split is one."""
+    """The images of a split, as training takes them: those of a pack, or some of them."""
 
-    labels: np.ndarray
+    @property
+    def labels(self) -> np.ndarray:
+        """Class of each image, int64."""
 
     def __len__(self) -> int: ...
 

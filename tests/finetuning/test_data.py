@@ -14,15 +14,15 @@ from PIL import Image
 
 from decaf.errors import DecafError, InputError, SettingError
 from decaf.finetuning.data import (
-    PickedSplit,
     divided,
     find_images,
     groups_by_name,
     images_of,
     seen_in_training,
 )
-from decaf.images import ListingSettings
+from decaf.images import ImageList, ListingSettings
 from decaf.images.decoding.formats import is_hdf5
+from decaf.images.listing.image_ref import RefList
 from decaf.train.pack.build import make_pack
 from decaf.train.pack.reader import Pack
 
@@ -226,22 +226,18 @@ def test_packs_that_do_not_belong_together_are_told(photos: Path, tmp_path: Path
 def test_every_class_is_on_both_sides(counts: list[int], share: float, seed: int) -> None:
     class FakePack:
         path = "fake"
-        wnids = tuple(str(i) for i in range(len(counts)))
-        class_names = wnids
+        wnids = class_names = tuple(f"{i:02d}" for i in range(len(counts)))
+        splits = ("train",)
 
-    class FakeSplit:
-        labels = np.repeat(np.arange(len(counts)), counts)
-        names = tuple(b"%d" % i for i in range(sum(counts)))
-
-        def __len__(self) -> int:
-            return len(self.labels)
+        def images(self, split: str) -> ImageList:
+            names = [b"%d" % i for i in range(sum(counts))]
+            labels = np.repeat(np.arange(len(counts)), counts)
+            return ImageList(names, labels, self.wnids, (), RefList(names, {}))
 
     pack: Any = FakePack()
-    pack.splits = {"train": FakeSplit()}
     data = divided(pack, None, share, seed)
-    assert isinstance(data.train, object)
-    rows = np.concatenate([data.train.rows, data.val.rows])  # type: ignore[attr-defined]
-    assert sorted(rows.tolist()) == list(range(sum(counts)))
+    names = data.train.names + data.val.names
+    assert sorted(map(int, names)) == list(range(sum(counts)))
     for (_, train, val), count in zip(data.counts(), counts, strict=True):
         assert train + val == count
         assert val == min(max(1, int(share * count + 0.5)), count - 1)
@@ -264,13 +260,10 @@ def test_groups_are_on_one_side(tmp_path: Path) -> None:
         names = groups_by_name(pack, None, r"path:(\w+/\d)")
         assert names is not None
         data = divided(pack, None, 0.3, 0, names)
-        assert isinstance(data.train, PickedSplit)
-        assert isinstance(data.val, PickedSplit)
-        every = pack.splits["train"].names
-        train, val = ({names[every[row]] for row in part.rows} for part in (data.train, data.val))
+        train, val = ({names[name] for name in part.names} for part in (data.train, data.val))
         assert not train & val
-        assert data.groups is not None
-        assert set(data.groups) == train
+        assert data.train.groups is not None
+        assert set(data.train.groups) == train
         with pytest.raises(InputError, match=r"a\.pack: no class has two groups, so none can be"):
             divided(pack, None, 0.3, 0, groups_by_name(pack, None, "folder"))
 

@@ -58,6 +58,8 @@ class ImageList:
     empty_folders : tuple of (str, str)
         Split (an empty text where there are none) and class of folders without an image; an empty
         class for the folder of a split.
+    content_sha256 : array of uint8, shape (N, 32), or None
+        SHA-256 of the content of each, zeros where it is not known; None where nobody has read it.
     for_training : bool
         Whether `decaf.train.pack.sources` has divided them into splits, in this order, each with
         the same classes.
@@ -75,6 +77,7 @@ class ImageList:
     layout: str = ""
     relative: list[bytes] | None = None
     empty_folders: tuple[tuple[str, str], ...] = ()
+    content_sha256: npt.NDArray[np.uint8] | None = None
     for_training: bool = False
 
     @property
@@ -226,6 +229,7 @@ class ImageList:
             splits=None if self.splits is None else tuple(self.splits[row] for row in rows),
             groups=None if self.groups is None else tuple(self.groups[row] for row in rows),
             relative=None if self.relative is None else [self.relative[row] for row in rows],
+            content_sha256=None if self.content_sha256 is None else self.content_sha256[rows],
         )
 
     def get(self, index: int) -> Any:
@@ -245,6 +249,15 @@ class ImageList:
         if self.refs is not None:
             raise TypeError("these images are not in memory; use refs")
         return _unwrapped(self.objects[index])
+
+    def pixels(self, index: int) -> npt.NDArray[np.uint8]:
+        """Return an image in memory that is an array, such as one of a training pack.
+
+        Parameters
+        ----------
+        index : int
+        """
+        return np.asarray(self.get(index))
 
 
 def _unwrapped(item: Any) -> Any:

@@ -331,14 +331,15 @@ def _changed(pack: Pack, source: ImageList, check: Callable[[], object]) -> str:
         return f"splits: {', '.join(pack.splits)} there, {', '.join(source.split_counts)} now"
     start = 0
     for name, count in source.split_counts.items():
-        rows = pack.table(name)
+        rows, statuses = pack.sources(name)
         if len(rows.names) != count:
             return f"{name}: {len(rows.names)} images there, {count} now"
         if rows.names != source.names[start : start + count]:
             return f"{name}: other images"
         if not np.array_equal(rows.labels, source.labels[start : start + count]):
             return f"{name}: other labels"
-        known = [row for row in range(count) if rows.statuses.get(row) not in _UNKNOWN]
+        assert rows.content_sha256 is not None
+        known = [row for row in range(count) if statuses.get(row) not in _UNKNOWN]
         images = source.take(np.arange(start, start + count))
         if told := changed_image(images, known, rows.content_sha256, check):
             return told

@@ -8,20 +8,21 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import h5py
 import numpy as np
 
 from decaf.errors import ImageError, SettingError
+from decaf.images import ImageList
+from decaf.images.listing.image_ref import RefList
 from decaf.images.status import STATUS_NAMES
 from decaf.storage.hdf5 import decode_text
 from decaf.storage.hdf5_checks import open_hdf5
 from decaf.train.pack import schema
 from decaf.train.pack.schema import PackContents, check_pack, table_digest
 
-__all__ = ["Pack", "PackSplit", "SourceTable"]
+__all__ = ["Pack", "PackSplit"]
 
 
 class Pack:
@@ -212,34 +213,70 @@ class Pack:
         with self._lock:
             yield self._file
 
-    def table(self, split: str) -> SourceTable:
+    def images(self, split: str) -> ImageList:
+        """List the images of a split, which are decoded when they are asked for.
+
+        Parameters
+        ----------
+        split : str
+        """
+        packed = self.splits[split]
+        source = {
+            "kind": "pack",
+            "path": self.path,
+            "images": len(packed),
+            "fingerprint": self.fingerprint,
+            "size": self.size,
+            "resize": self.resize,
+            "encoding": self.encoding,
+        }
+        return ImageList(
+            packed.names,
+            packed.labels,
+            self.wnids,
+            (source,),
+            None,
+            packed,
+            splits=(split,) * len(packed),
+            titles=self.class_names,
+            content_sha256=packed.content_sha256,
+        )
+
+    def sources(self, split: str) -> tuple[ImageList, dict[int, str]]:
         """List all images that a split was made from, bad ones in their places.
 
         Parameters
         ----------
         split : str
+
+        Returns
+        -------
+        images : ImageList
+        statuses : dict of int to str
+            Statuses of the images that could not be read, by their places.
         """
         good = self.splits[split]
         with self.locked() as file, schema.PACK_FILE.reading(self.path):
             bad = file[schema.BAD]
             rows = np.flatnonzero(np.array([entry[0] == split for entry in self.bad], bool))
             places = bad["row"][:][rows]
-            labels, digests = bad["label"][:][rows], bad["content_sha256"][:][rows]
+            bad_labels, bad_digests = bad["label"][:][rows], bad["content_sha256"][:][rows]
         total = len(good) + len(rows)
         if len(set(places.tolist())) != len(rows) or not ((places >= 0) & (places < total)).all():
             self.refuse(f"{split}: the places of its bad images contradict each other")
         ok = np.ones(total, bool)
         ok[places] = False
-        table = SourceTable(
-            [b""] * total, np.empty(total, np.int64), np.empty((total, 32), np.uint8), {}
-        )
-        table.labels[ok], table.labels[places] = good.labels, labels
-        table.content_sha256[ok], table.content_sha256[places] = good.content_sha256, digests
+        names, statuses = [b""] * total, {}
+        labels, digests = np.empty(total, np.int64), np.empty((total, 32), np.uint8)
+        labels[ok], labels[places] = good.labels, bad_labels
+        digests[ok], digests[places] = good.content_sha256, bad_digests
         for place, name in zip(np.flatnonzero(ok).tolist(), good.names, strict=True):
-            table.names[place] = name
+            names[place] = name
         for place, row in zip(places.tolist(), rows.tolist(), strict=True):
-            table.names[place], table.statuses[place] = self.bad[row][1:3]
-        return table
+            names[place], statuses[place] = self.bad[row][1:3]
+        refs = RefList(names, {})
+        images = ImageList(names, labels, self.wnids, (), refs, content_sha256=digests)
+        return images, statuses
 
     def refuse(self, text: str) -> NoReturn:
         """Raise `PackError` naming the file.
@@ -433,25 +470,6 @@ class PackSplit:
         if not -len(self) <= index < len(self):
             raise IndexError(f"image {index} of {len(self)}")
         return index % len(self)
-
-
-@dataclass(frozen=True, eq=False)
-class SourceTable:
-    """The images that a split was made from, in order.
-
-    Attributes
-    ----------
-    names : list of bytes
-    labels : ndarray of int64, shape (N,)
-    content_sha256 : ndarray of uint8, shape (N, 32)
-    statuses : dict of int to str
-        Statuses of the images that could not be read, by their places.
-    """
-
-    names: list[bytes]
-    labels: np.ndarray
-    content_sha256: np.ndarray
-    statuses: dict[int, str]
 
 
 def _texts(dataset: h5py.Dataset) -> tuple[str, ...]:

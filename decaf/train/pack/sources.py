@@ -251,9 +251,7 @@ def source_of(
     }
     if split_val is not None:
         images = lists.pop("train")
-        drawn = draw_validation(
-            shown, images.labels, images.names, split_val, seed=seed, groups=images.groups
-        )
+        drawn = draw_validation(shown, images, split_val, seed=seed)
         chosen = {"train": np.flatnonzero(~drawn), "val": np.flatnonzero(drawn)}
         lists = {**{split: images.take(rows) for split, rows in chosen.items()}, **lists}
     titles = tuple(map(_storable, train.class_titles))
@@ -264,27 +262,17 @@ def source_of(
     return replace(every, titles=titles, layout=kind, for_training=True)
 
 
-def draw_validation(
-    shown: str,
-    labels: np.ndarray,
-    names: Sequence[bytes],
-    share: float,
-    *,
-    seed: int,
-    groups: Sequence[str] | None,
-) -> np.ndarray:
+def draw_validation(shown: str, images: ImageList, share: float, *, seed: int) -> np.ndarray:
     """Draw a share of each class for validation; see `decaf.images.listing.splits.draw_share`.
 
     Parameters
     ----------
     shown : str
         How messages name the data set.
-    labels : ndarray of int64, shape (n,)
-    names : sequence of bytes
-        What images are known by.
+    images : ImageList
+        Known by their names; those of a group stay together.
     share : float
     seed : int
-    groups : sequence of str, optional
 
     Returns
     -------
@@ -295,7 +283,8 @@ def draw_validation(
     InputError
         If nothing can be drawn.
     """
-    drawn = draw_share(labels, names, share, salt=b"%d\0" % seed, groups=groups)
+    groups = images.groups
+    drawn = draw_share(images.labels, images.names, share, salt=b"%d\0" % seed, groups=groups)
     if not drawn.any():
         units, remedy = "images", "add images"
         if groups is not None:

@@ -145,9 +145,9 @@ def test_bad_images_are_left_out_and_written_down(
         train = pack.splits["train"]
         assert (len(train), len(pack.splits["val"])) == (8, 3)
         assert b"train/n01/0.JPEG" not in train.names
-        table = pack.table("train")
+        table, statuses = pack.sources("train")
         assert table.names[0] == b"train/n01/0.JPEG"
-        assert table.statuses == {0: "empty", 6: "unsupported"}
+        assert statuses == {0: "empty", 6: "unsupported"}
         assert table.labels.tolist() == [0] * 5 + [1] * 5
     began = (tmp_path / "p").stat().st_mtime_ns
     make(dataset, tmp_path / "p", on_error="record").close()  # complete: nothing to do
