@@ -300,10 +300,10 @@ def fit(
         plan = plan_of(usable, settings.held_out, settings.seed)
         trials = try_layers(
             plan.tasks,
-            usable.codes,
+            usable.images.labels,
             candidate_layers(features, settings.layer),
             lambda name: rows_of(features, name, usable),
-            lambda: settings.estimator(usable.class_names, compute.device),
+            lambda: settings.estimator(usable.images.class_names, compute.device),
             tell=_teller(compute.progress),
             stop=compute.stop,
         )
@@ -323,7 +323,7 @@ def fit(
         saved = SavedHead(
             estimator=best.estimator,
             identity=FeatureIdentity.of(features, best.candidate.layer),
-            class_names=usable.class_names,
+            class_names=usable.images.class_names,
             report=report.summary(),
             calibration=best.calibration,
         )

@@ -14,8 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from decaf.errors import InputError, SettingError
+from decaf.images import ImageList
 from decaf.images.listing import splits as images_splits
 from decaf.images.listing.class_folders import SPLITS
+from decaf.images.listing.names import some_of
 from decaf.images.listing.splits import groups_of_classes
 
 __all__ = [
@@ -35,8 +37,6 @@ MIN_IMAGES = 2
 Codes = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
-_SHOWN = 5
-
 # Below either number one share of the images says too little (or of the groups, where there are
 # some: the images of one say much the same), and all are tested in turn, where there are no more
 # images than the third: of many that takes long, and a share is enough.
@@ -48,16 +48,14 @@ FOLDS = 5
 
 @dataclass(frozen=True, eq=False)
 class Usable:
-    """The images that a classifier can learn from.
+    """The images that a classifier can learn from, and why others were left out.
 
     Attributes
     ----------
+    images : ImageList
+        With the classes that have images here, in splits where they came divided.
     rows : array of int64, shape (n,)
         Their places among all images, ascending. Of exact copies in one class only the first.
-    codes : array of int64, shape (n,)
-        Their classes, places in `class_names`.
-    class_names : tuple of str
-        Names of the classes that have images here.
     testable : array of bool, shape (n,)
         False for images that are in several classes at once: what the right answer would be is not
         known.
@@ -72,19 +70,14 @@ class Usable:
     left_out : dict of str to int
         Classes that were left out as too small, and the number of their images (for training, where
         the images are divided).
-    groups : tuple of str, or None
-        The group of each image, an empty text where it is in none.
-    splits : tuple of str, or None
-        "train", "val" or "test" of each image, where they came divided.
     outside : int
         How many were left out as they are in no split, where there are splits.
     seen : int
         How many for validation or the test were left out as exact copies of training images.
     """
 
+    images: ImageList
     rows: Codes
-    codes: Codes
-    class_names: tuple[str, ...]
     testable: Mask
     keys: list[bytes]
     unreadable: int
@@ -92,8 +85,6 @@ class Usable:
     copies: int
     conflicts: tuple[tuple[int, ...], ...]
     left_out: dict[str, int]
-    groups: tuple[str, ...] | None = None
-    splits: tuple[str, ...] | None = None
     outside: int = 0
     seen: int = 0
 
@@ -104,53 +95,35 @@ class Usable:
         ----------
         split : {"train", "val", "test"}
         """
-        assert self.splits is not None
-        return np.array([at for at, name in enumerate(self.splits) if name == split], np.int64)
+        return np.flatnonzero([name == split for name in self.images.splits or ()])
 
     @property
     def fitted(self) -> Codes:
         """The places among `rows` of the images to fit to in the end: all, or those of train."""
-        return np.arange(len(self.rows)) if self.splits is None else self.places("train")
+        return np.arange(len(self.rows)) if self.images.splits is None else self.places("train")
 
     @property
     def counts(self) -> Codes:
         """How many images each class has to fit to: (classes,) int64."""
-        return np.bincount(self.codes[self.fitted], minlength=len(self.class_names))
+        return np.bincount(self.images.labels[self.fitted], minlength=len(self.images.class_names))
 
 
 def usable_images(
-    labels: npt.NDArray[np.int64],
-    class_names: Sequence[str],
-    ok: Mask,
-    content_sha256: npt.NDArray[np.uint8],
-    *,
-    names: Sequence[bytes] = (),
-    min_images: int = MIN_IMAGES,
-    source: str = "",
-    groups: Sequence[str] | None = None,
-    splits: Sequence[str] | None = None,
+    images: ImageList, ok: Mask | None = None, *, min_images: int = MIN_IMAGES, source: str = ""
 ) -> Usable:
     """Find the images that a classifier can learn from.
 
     Parameters
     ----------
-    labels : array of int64, shape (N,)
-        Class of each image, -1 where there is none.
-    class_names : sequence of str
-        Classes that the labels number; empty where they are bare numbers.
-    ok : array of bool, shape (N,)
-        Which images could be read.
-    content_sha256 : array of uint8, shape (N, 32)
-        SHA-256 of the content of each image; zeros where it is not known.
-    names : sequence of bytes, optional
-        Texts that tell images of unknown content apart; by default they are numbered.
+    images : ImageList
+        Images of unknown content are told apart by their names. Of copies that are in several
+        splits, that in train counts.
+    ok : array of bool, shape (N,), optional
+        Which images could be read; all of them by default.
     min_images : int
         Leave out classes with fewer different images (for training, where they are divided).
     source : str
         Begins the messages.
-    groups, splits : sequence of str, optional
-        Groups and splits of each image, as `Usable` has them. Of copies that are in several splits,
-        that in train counts.
 
     Returns
     -------
@@ -165,6 +138,8 @@ def usable_images(
     if isinstance(min_images, bool) or min_images < MIN_IMAGES:
         raise SettingError(f"`min_images` {min_images!r}: must be a whole number from 2 on")
     prefix = f"{source}: " if source else ""
+    labels, splits = images.labels, images.splits
+    ok = np.ones(len(images), bool) if ok is None else ok
     labelled = labels >= 0
     if not labelled.any():
         raise InputError(
@@ -181,14 +156,15 @@ def usable_images(
         outside, readable = int((~placed).sum()), readable[placed]
         rank = [order.index(splits[row]) for row in readable.tolist()]
         readable = readable[np.argsort(rank, kind="stable")]
-    key_of, conflicts = _different_images(readable, labels, content_sha256, names)
+    key_of, conflicts = _different_images(readable, images)
     rows = np.array(sorted(key_of), dtype=np.int64)
     own = None if splits is None else np.array([splits[row] for row in rows.tolist()], object)
     training = np.ones(len(rows), bool) if own is None else own == "train"
     # Also classes of which no image could be read are counted: with none.
     present = np.unique(labels[labelled])
     counts = np.array([int((labels[rows[training]] == code).sum()) for code in present.tolist()])
-    shown = [class_names[code] if len(class_names) else str(code) for code in present.tolist()]
+    names = images.class_names
+    shown = [names[code] if names else str(code) for code in present.tolist()]
     if own is not None:
         _refuse_untaught(prefix, own, labels[rows], dict(zip(present.tolist(), shown, strict=True)))
     kept = counts >= min_images
@@ -202,16 +178,18 @@ def usable_images(
     seen = 0
     if splits is not None:
         taken = {(key_of[row], labels[row]): splits[row] for row in rows.tolist()}
-        every = _keys(readable, content_sha256, names)
+        every = _keys(readable, images)
         seen = sum(
             splits[row] != "train" and taken.get((key, labels[row])) == "train"
             for row, key in zip(readable.tolist(), every, strict=True)
         )
     doubtful = {row for group in conflicts for row in group}
     return Usable(
+        images=images.take(rows).with_labels(
+            np.searchsorted(present[kept], labels[rows]),
+            [shown[i] for i in np.flatnonzero(kept).tolist()],
+        ),
         rows=rows,
-        codes=np.searchsorted(present[kept], labels[rows]).astype(np.int64),
-        class_names=tuple(shown[i] for i in np.flatnonzero(kept).tolist()),
         testable=np.array([row not in doubtful for row in rows.tolist()], dtype=bool),
         keys=[key_of[row] for row in rows.tolist()],
         unreadable=int((~ok).sum()),
@@ -219,8 +197,6 @@ def usable_images(
         copies=copies - seen,
         conflicts=conflicts,
         left_out=left_out,
-        groups=None if groups is None else tuple(groups[row] for row in rows.tolist()),
-        splits=None if splits is None else tuple(splits[row] for row in rows.tolist()),
         outside=outside,
         seen=seen,
     )
@@ -246,12 +222,12 @@ def draw_held_out(usable: Usable, share: float, seed: int, *, grouped: bool = Tr
         True for images of the test.
     """
     return images_splits.draw_share(
-        usable.codes,
+        usable.images.labels,
         usable.keys,
         share,
         salt=b"%d:" % seed,
         keep=2,
-        groups=usable.groups if grouped else None,
+        groups=usable.images.groups if grouped else None,
         testable=usable.testable,
     )
 
@@ -274,39 +250,36 @@ def deal_folds(usable: Usable, folds: int, seed: int, *, grouped: bool = True) -
         The fold that an image is tested in; -1 for those that are not testable.
     """
     return images_splits.deal_folds(
-        usable.codes,
+        usable.images.labels,
         usable.keys,
         folds,
         salt=b"%d:" % seed,
-        groups=usable.groups if grouped else None,
+        groups=usable.images.groups if grouped else None,
         testable=usable.testable,
     )
 
 
-def _keys(
-    rows: Codes, content_sha256: npt.NDArray[np.uint8], names: Sequence[bytes]
-) -> list[bytes]:
+def _keys(rows: Codes, images: ImageList) -> list[bytes]:
     """Return what images are known by: their content, or else their names."""
-    keys = [content_sha256[row].tobytes() for row in rows.tolist()]
     # Where nothing is known of the content, nothing says that it is like another one.
+    content = images.content_sha256
     return [
-        key if any(key) else b"?" + (names[row] if len(names) else b"%d" % row)
-        for row, key in zip(rows.tolist(), keys, strict=True)
+        b"?" + images.names[row]
+        if content is None or not content[row].any()
+        else content[row].tobytes()
+        for row in rows.tolist()
     ]
 
 
 def _different_images(
-    readable: Codes,
-    labels: Codes,
-    content_sha256: npt.NDArray[np.uint8],
-    names: Sequence[bytes],
+    readable: Codes, images: ImageList
 ) -> tuple[dict[int, bytes], tuple[tuple[int, ...], ...]]:
     """Return the images that are not copies, with what each is known by, and those in conflict."""
     first: dict[tuple[bytes, int], int] = {}
     by_content: dict[bytes, list[int]] = {}
-    keys = _keys(readable, content_sha256, names)
+    keys = _keys(readable, images)
     for row, key in zip(readable.tolist(), keys, strict=True):
-        if first.setdefault((key, int(labels[row])), row) == row:
+        if first.setdefault((key, int(images.labels[row])), row) == row:
             by_content.setdefault(key, []).append(row)
     conflicts = tuple(tuple(rows) for rows in by_content.values() if len(rows) > 1)
     return {row: key for (key, _), row in first.items()}, conflicts
@@ -349,8 +322,7 @@ def _refuse_few(
 
 def _listed(names: Iterable[str]) -> str:
     each = [repr(name) for name in names]
-    more = f" and {len(each) - _SHOWN} more" if len(each) > _SHOWN else ""
-    return f"{'class' if len(each) == 1 else 'classes'} {', '.join(each[:_SHOWN])}{more}"
+    return f"{'class' if len(each) == 1 else 'classes'} {some_of(each)}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -422,19 +394,19 @@ def plan_of(usable: Usable, held_out: float, seed: int) -> Plan:
     InputError
         If no class has several groups.
     """
-    if groups_of_classes(usable.codes, usable.groups).max() < 2:
+    if groups_of_classes(usable.images.labels, usable.images.groups).max() < 2:
         raise InputError(
             "every class is of one group alone, so nothing can be chosen or tested on others; "
             "give groups that are finer, or none"
         )
-    if usable.splits is not None:
+    if usable.images.splits is not None:
         return _as_divided(usable, held_out)
     everything = np.arange(len(usable.rows))
     final = _task(usable, "choosing on all images", everything, everything[:0])
     if held_out == 0:
         return Plan(final, ())
     tests = _tests(usable, held_out, seed, grouped=True)
-    if usable.groups is None or not tests:
+    if usable.images.groups is None or not tests:
         return Plan(final, tests)
     return Plan(final, tests, _tests(usable, held_out, seed, grouped=False))
 
@@ -442,7 +414,7 @@ def plan_of(usable: Usable, held_out: float, seed: int) -> Plan:
 def _task(
     usable: Usable, name: str, train: np.ndarray, test: np.ndarray, *, grouped: bool = True
 ) -> Task:
-    groups = usable.groups if grouped else None
+    groups = usable.images.groups if grouped else None
     own = None if groups is None else [groups[at] for at in train.tolist()]
     return Task(name, train, test, groups=own)
 
@@ -462,8 +434,8 @@ def _as_divided(usable: Usable, held_out: float) -> Plan:
 
 def _tests(usable: Usable, share: float, seed: int, *, grouped: bool) -> tuple[Task, ...]:
     everything = np.arange(len(usable.rows))
-    groups = usable.groups if grouped else None
-    units = groups_of_classes(usable.codes, groups)
+    groups = usable.images.groups if grouped else None
+    units = groups_of_classes(usable.images.labels, groups)
     what = "for the test" if grouped else "for a test without groups"
     held = draw_held_out(usable, share, seed, grouped=grouped)
     tested = len({(groups and groups[at]) or at for at in everything[held].tolist()})
@@ -484,6 +456,6 @@ def _tests(usable: Usable, share: float, seed: int, *, grouped: bool) -> tuple[T
             tasks.append(_task(usable, name, rest, test_rows, grouped=grouped))
     # Without one of its folds, too, some class must have two images: C is chosen on them.
     for task in tasks:
-        if groups_of_classes(usable.codes[task.train], task.groups).max() < 2:
+        if groups_of_classes(usable.images.labels[task.train], task.groups).max() < 2:
             return ()
     return tuple(tasks)

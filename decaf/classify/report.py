@@ -234,16 +234,16 @@ def report_of(
     """
     names, labels, known = features.paths, features.labels, features.class_names
     splits = None
-    if usable.splits is not None:
-        counts = Counter(usable.splits)
+    if usable.images.splits is not None:
+        counts = Counter(usable.images.splits)
         splits = {name: counts[name] for name in SPLITS if counts[name]}
     return FitReport(
         source=source,
         images=len(usable.fitted),
-        class_names=usable.class_names,
+        class_names=usable.images.class_names,
         class_counts=tuple(usable.counts.tolist()),
         choice=choice_of(plan.final, trials),
-        estimate=_estimate(names, usable, plan.tests, trials, usable.groups),
+        estimate=_estimate(names, usable, plan.tests, trials, usable.images.groups),
         bad=tuple(
             BadImage(
                 names[row], features.status_names[features.status[row]], features.messages[row]
@@ -293,15 +293,15 @@ def _estimate(
     tested = np.concatenate([task.test for task in tasks])
     scores = np.concatenate([best_trial(trials[task]).scores for task in tasks])
     return estimate_of(
-        usable.codes[tested],
+        usable.images.labels[tested],
         scores.argmax(axis=1),
         scores.max(axis=1),
-        class_names=usable.class_names,
+        class_names=usable.images.class_names,
         largest=int(usable.counts.argmax()),
         paths=[names[row] for row in usable.rows[tested].tolist()],
         folds=len(tasks),
         choices=tuple(choice_of(task, trials) for task in tasks),
-        divided=usable.splits is not None,
+        divided=usable.images.splits is not None,
         groups=None if groups is None else [groups[at] for at in tested.tolist()],
     )
 
@@ -309,18 +309,19 @@ def _estimate(
 def _groups(
     source: str, names: np.ndarray, usable: Usable, plan: Plan, trials: Trials
 ) -> GroupReport | None:
-    if usable.groups is None:
+    images = usable.images
+    if images.groups is None:
         return None
-    units = groups_of_classes(usable.codes, usable.groups)
+    units = groups_of_classes(images.labels, images.groups)
     sides: dict[str, set[bool]] = {}
-    for group, split in zip(usable.groups, usable.splits or (), strict=usable.splits is not None):
+    for group, split in zip(images.groups, images.splits or (), strict=images.splits is not None):
         sides.setdefault(group, set()).add(split == "train")
     return GroupReport(
         source=source,
-        count=len(set(usable.groups) - {""}),
+        count=len(set(images.groups) - {""}),
         single=tuple(
             name
-            for name, count in zip(usable.class_names, units.tolist(), strict=True)
+            for name, count in zip(images.class_names, units.tolist(), strict=True)
             if count == 1
         ),
         ungrouped=_estimate(names, usable, plan.ungrouped, trials, None),
@@ -331,7 +332,7 @@ def _groups(
 def _untested(usable: Usable, plan: Plan, held_out: float) -> tuple[str, ...]:
     if plan.tests or not held_out:
         return ()
-    return (NO_TEST if usable.groups is None else NO_TEST_OF_GROUPS,)
+    return (NO_TEST if usable.images.groups is None else NO_TEST_OF_GROUPS,)
 
 
 def _near_copies(
@@ -340,7 +341,7 @@ def _near_copies(
     """Tell of tested images that are nearly the same as training images, where nobody said so."""
     # The features of untrained networks are all alike.
     untrained = is_random(str(features.run["weights"]["name"]))
-    if usable.groups is not None or untrained:
+    if usable.images.groups is not None or untrained:
         return ()
     best = [best_trial(trials[task]) for task in plan.tests]
     near, compared = sum(trial.near for trial in best), sum(trial.compared for trial in best)

@@ -6,7 +6,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +28,6 @@ from decaf.features.settings import NetworkSettings
 from decaf.features.store.file import FeatureFile
 from decaf.images import ImageList, ListingSettings, collect
 from decaf.images.decoding.formats import is_hdf5
-from decaf.images.listing.groups import find_groups
-from decaf.images.listing.image_ref import RefList
-from decaf.images.listing.labels import common_folder
 from decaf.images.listing.recognise import is_kind
 from decaf.images.spec import PreprocessSpec, override_preprocess
 from decaf.runtime.settings import ComputeSettings
@@ -214,23 +211,12 @@ def usable_of(features: FeatureFile, request: FeatureRequest) -> Usable:
     InputError
         As `decaf.classify.held_out.usable_images`.
     """
-    names = features.path_bytes.tolist()
-    groups = features.groups
+    images = features.images()
     if request.holds_features and request.listing.groups is not None:
-        shared = len(common_folder(names))
-        below = [name[shared:] for name in names]
-        groups = find_groups(request.listing.groups, names, below, RefList(names, {}))
-    return usable_images(
-        features.labels,
-        features.class_names,
-        features.ok,
-        features.content_sha256,
-        names=names,
-        min_images=request.least_images,
-        source=source_name(request.source),
-        groups=groups,
-        splits=None if request.listing.layout == "classes" else _dividing(features.splits),
-    )
+        images = images.in_groups(request.listing.groups)
+    if request.listing.layout == "classes":
+        images = replace(images, splits=None)
+    return _usable(images, features.ok, request)
 
 
 def rows_of(features: FeatureFile, layer: str, usable: Usable) -> np.ndarray:
@@ -361,22 +347,15 @@ def _checked_images(request: FeatureRequest) -> ImageList:
     images = collect(
         request.source, labels=listing.labels, layout=listing.layout, groups=listing.groups
     )
-    usable_images(
-        images.labels,
-        images.class_names,
-        np.ones(len(images), bool),
-        np.zeros((len(images), 32), np.uint8),
-        names=images.names,
-        min_images=request.least_images,
-        source=source_name(request.source),
-        splits=_dividing(images.splits),
-    )
+    _usable(images, None, request)
     return images
 
 
-def _dividing(splits: tuple[str, ...] | None) -> tuple[str, ...] | None:
-    """Return the splits of images where they divide them: not where all are for training."""
-    return None if splits is None or set(splits) <= {"train", ""} else splits
+def _usable(images: ImageList, ok: np.ndarray | None, request: FeatureRequest) -> Usable:
+    if set(images.splits or ()) <= {"train", ""}:  # which divides nothing
+        images = replace(images, splits=None)
+    source = source_name(request.source)
+    return usable_images(images, ok, min_images=request.least_images, source=source)
 
 
 def _is_path(value: Any) -> bool:

@@ -73,7 +73,7 @@ def test_the_held_out_estimate_is_that_of_scikit_learn(features: Path) -> None:
     (choice,) = found.choices
     assert choice.images == 63
     with decaf.open_features(features) as file:
-        usable = usable_images(file.labels, file.class_names, file.ok, file.content_sha256)
+        usable = usable_images(file.images(), file.ok)
         held = draw_held_out(usable, 0.3, 3)
         X, y = file.to_xy(choice.layer)
         names = file.paths
@@ -147,7 +147,7 @@ def test_few_images_are_tested_in_turn(folder: Path, net: decaf.Backbone) -> Non
     with decaf.extract(
         folder, ["fc7"], out=folder.parent / "all.h5", weights=net, workers=0, progress=False
     ) as file:  # type: ignore[union-attr]
-        usable = usable_images(file.labels, file.class_names, file.ok, file.content_sha256)
+        usable = usable_images(file.images(), file.ok)
         X, y = file.to_xy("fc7")
         paths = file.paths.tolist()
     fold = deal_folds(usable, 4, 0)

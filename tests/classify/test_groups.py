@@ -17,6 +17,8 @@ from decaf.classify.held_out import Plan, plan_of, usable_images
 from decaf.classify.layer_choice import count_near_copies
 from decaf.errors import InputError, OutputError, SettingError
 from decaf.heads.metrics import wilson_interval
+from decaf.images import ImageList
+from decaf.images.listing.image_ref import RefList
 
 QUICK: dict[str, Any] = {"workers": 0, "device": "cpu", "progress": False, "layer": "fc7"}
 CLASSES = ("ant", "bee", "cat")
@@ -100,8 +102,17 @@ def test_bursts_flatter_where_they_are_not_told_of(
 
 def plan(labels: list[int], groups: list[str] | None, held_out: float = 0.2) -> Plan:
     digests = np.random.default_rng(0).integers(0, 256, (len(labels), 32), np.uint8)
-    usable = usable_images(np.array(labels), (), np.ones(len(labels), bool), digests, groups=groups)
-    return plan_of(usable, held_out, 0)
+    names = [b"%d" % row for row in range(len(labels))]
+    images = ImageList(
+        names,
+        np.array(labels),
+        (),
+        (),
+        RefList(names, {}),
+        groups=None if groups is None else tuple(groups),
+        content_sha256=digests,
+    )
+    return plan_of(usable_images(images), held_out, 0)
 
 
 @pytest.mark.parametrize("groups_of_class", [3, 20, 40])

@@ -16,6 +16,8 @@ from decaf.classify.held_out import (
     usable_images,
 )
 from decaf.errors import InputError, SettingError
+from decaf.images import ImageList
+from decaf.images.listing.image_ref import RefList
 
 
 def digests(contents: list[str]) -> np.ndarray:
@@ -36,15 +38,33 @@ def usable(
 ) -> Usable:
     ok = np.ones(len(labels), bool)
     ok[list(bad)] = False
+    texts = contents or [f"image {row}" for row in range(len(labels))]
     return usable_images(
-        np.array(labels),
-        names,
+        images_of(labels, digests(texts), names, groups=groups, splits=splits),
         ok,
-        digests(contents or [f"image {row}" for row in range(len(labels))]),
         min_images=min_images,
         source="photos",
-        groups=groups,
-        splits=splits,
+    )
+
+
+def images_of(
+    labels: list[int],
+    content: np.ndarray,
+    class_names: tuple[str, ...] = (),
+    *,
+    groups: list[str] | None = None,
+    splits: list[str] | None = None,
+) -> ImageList:
+    names = [b"%d" % row for row in range(len(labels))]
+    return ImageList(
+        names,
+        np.array(labels),
+        class_names,
+        (),
+        RefList(names, {}),
+        groups=None if groups is None else tuple(groups),
+        splits=None if splits is None else tuple(splits),
+        content_sha256=content,
     )
 
 
@@ -54,8 +74,8 @@ def test_what_is_left_out_and_what_counts_once() -> None:
     found = usable(labels, contents, bad=(7,))
     # Row 2 is a copy of row 0; rows 3 and 8 are one image in two classes; row 7 is unreadable.
     assert found.rows.tolist() == [0, 1, 3, 4, 6, 8]
-    assert found.class_names == ("ant", "bee", "dog")
-    assert found.codes.tolist() == [0, 0, 1, 1, 2, 2]
+    assert found.images.class_names == ("ant", "bee", "dog")
+    assert found.images.labels.tolist() == [0, 0, 1, 1, 2, 2]
     assert found.counts.tolist() == [2, 2, 2]
     assert found.testable.tolist() == [True, True, False, True, True, False]
     assert (found.copies, found.unreadable, found.unlabelled) == (1, 1, 1)
@@ -70,7 +90,7 @@ def test_images_of_unknown_content_are_no_copies() -> None:
 
 
 def test_labels_without_names_are_named_by_number() -> None:
-    assert usable([7, 7, 30, 30], names=()).class_names == ("7", "30")
+    assert usable([7, 7, 30, 30], names=()).images.class_names == ("7", "30")
 
 
 @pytest.mark.parametrize(
@@ -96,7 +116,7 @@ def test_a_class_of_copies_or_of_bad_images() -> None:
     with pytest.raises(InputError, match="none of the 2 labelled images can be read"):
         usable([0, 1], bad=(0, 1))
     found = usable([0, 0, 1, 1, 2, 2], bad=(2, 3))
-    assert found.class_names == ("ant", "cat")
+    assert found.images.class_names == ("ant", "cat")
     assert found.left_out == {"bee": 0}
     with pytest.raises(InputError, match=r"one class, 'ant', has images enough: class 'bee' w"):
         usable([0, 0, 1, 1], bad=(2, 3))
@@ -104,8 +124,8 @@ def test_a_class_of_copies_or_of_bad_images() -> None:
 
 def test_small_classes_are_left_out_where_that_is_asked_for() -> None:
     found = usable([0, 0, 0, 1, 2, 2, 2, 3, 3], min_images=3)
-    assert found.class_names == ("ant", "cat")
-    assert found.codes.tolist() == [0, 0, 0, 1, 1, 1]
+    assert found.images.class_names == ("ant", "cat")
+    assert found.images.labels.tolist() == [0, 0, 0, 1, 1, 1]
     assert found.left_out == {"bee": 1, "dog": 2}
     # One image alone is left out, whatever was asked for.
     assert usable([0, 0, 1, 2, 2]).left_out == {"bee": 1}
@@ -122,7 +142,7 @@ def test_images_that_came_divided() -> None:
     found = usable(labels, contents, splits=splits)
     # Row 0 is a copy of row 5, row 7 of row 3, and both of these are trained on.
     assert found.rows.tolist() == [1, 2, 3, 4, 5, 6, 8]
-    assert found.splits == ("train",) * 5 + ("test", "val")
+    assert found.images.splits == ("train",) * 5 + ("test", "val")
     assert (found.seen, found.copies, found.outside) == (2, 0, 1)
     assert found.counts.tolist() == [3, 2]
     assert found.left_out == {"cat": 1}
@@ -158,7 +178,7 @@ def test_the_share_of_each_class_is_held_out_whatever_the_order(
     found = usable(labels, contents)
     held = draw_held_out(found, share, seed)
     for code, size in enumerate(sizes):
-        there = int(held[found.codes == code].sum())
+        there = int(held[found.images.labels == code].sum())
         assert size - there >= 2
         if size >= 3:
             assert there >= 1
@@ -190,7 +210,7 @@ def test_folds_hold_each_image_once_and_leave_something_of_each_class(
     assert fold.min() >= 0
     assert fold.max() < folds
     for code, size in enumerate(sizes):
-        inside = np.bincount(fold[found.codes == code], minlength=folds)
+        inside = np.bincount(fold[found.images.labels == code], minlength=folds)
         assert inside.max() - inside.min() <= 1
         assert inside.max() < size
     total = np.bincount(fold, minlength=folds)

@@ -14,7 +14,10 @@ from decaf.errors import FeatureFileError, SettingError
 from decaf.features.store import schema
 from decaf.features.store.guard import Contents, check_contents
 from decaf.features.store.layer_view import LayerView, read_rows, row_blocks
+from decaf.images import ImageList
 from decaf.images.listing.class_folders import SPLITS
+from decaf.images.listing.image_ref import RefList
+from decaf.images.listing.labels import common_folder
 from decaf.storage.hdf5 import decode_text
 from decaf.storage.hdf5_checks import open_hdf5
 
@@ -204,6 +207,22 @@ class FeatureFile:
     def groups(self) -> tuple[str, ...] | None:
         """What each image belongs to, an empty text where to nothing; None where nobody said."""
         return self._optional(schema.GROUP)
+
+    def images(self) -> ImageList:
+        """Return the images of the rows, as they were listed; they may not be there any more."""
+        names = self.path_bytes.tolist()
+        shared = len(common_folder(names))
+        return ImageList(
+            names,
+            self.labels,
+            self.class_names,
+            tuple(self.environment.get("sources", ())),
+            RefList(names, {}),
+            splits=self.splits,
+            groups=self.groups,
+            relative=[name[shared:] for name in names],
+            content_sha256=self.content_sha256,
+        )
 
     def to_xy(self, layer: str, *, ok_only: bool = True) -> tuple[np.ndarray, np.ndarray]:
         """Return a layer and the labels as scikit-learn takes them.
