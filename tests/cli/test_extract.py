@@ -8,8 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ import pytest
 from PIL import Image
 
 import decaf
+import forked
 from decaf.cli.main import main
 
 WEIGHTS = ["-w", "random:0:alexnet-64", "-l", "pool5", "--device", "cpu", "-q"]
@@ -34,7 +34,8 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def start(env: dict[str, str], *args: str) -> subprocess.Popen[str]:
+def start_cold(env: dict[str, str], *args: str) -> subprocess.Popen[str]:
+    """Start a process that has yet to load all that it takes, which gives time for a signal."""
     return subprocess.Popen(
         [sys.executable, "-m", "decaf", "extract", *args, *WEIGHTS],
         env=env,
@@ -43,14 +44,6 @@ def start(env: dict[str, str], *args: str) -> subprocess.Popen[str]:
         text=True,
         start_new_session=True,
     )
-
-
-def until(condition: Callable[[], object], process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.005)
 
 
 def manifest(out: Path) -> bytes:
@@ -82,11 +75,12 @@ def test_a_signal_ends_the_run_and_keeps_what_is_finished(
 ) -> None:
     """Also where it goes to the decoders as well, as from --timeout or the terminal."""
     out = tmp_path / "f.h5"
-    process = start(child_env, str(photographs), "-o", str(out), "-b", "1", "-j", "1")
-    until(lambda: manifest(out), process)
+    command = ["-m", "decaf", "extract", photographs, "-o", out, "-b", 1, "-j", 1, *WEIGHTS]
+    process = forked.start(child_env, *command)
+    forked.until(lambda: manifest(out), process)
     family = psutil.Process(process.pid).children(recursive=True)
     os.killpg(process.pid, number) if whole_group else process.send_signal(number)
-    said, complained = process.communicate(timeout=PATIENCE)
+    said, complained = process.communicate()
     assert process.returncode == 128 + number, complained
     assert said == ""
     lines = complained.splitlines()
@@ -122,10 +116,10 @@ def test_a_signal_before_the_first_batch_and_a_second_one_end_at_once(
         pytest.skip("looks into /proc")
     early, twice = tmp_path / "early.h5", tmp_path / "twice.h5"
     processes = [
-        start(child_env, str(photographs), "-o", str(out), "-b", "1") for out in (early, twice)
+        start_cold(child_env, str(photographs), "-o", str(out), "-b", "1") for out in (early, twice)
     ]
     for process in processes:
-        until(lambda process=process: catches(process, signal.SIGTERM), process)  # type: ignore[misc]
+        forked.until(lambda process=process: catches(process, signal.SIGTERM), process)  # type: ignore[misc]
         process.send_signal(signal.SIGTERM)
     assert processes[1].stderr is not None
     while "once more to stop at once" not in processes[1].stderr.readline():
@@ -203,7 +197,7 @@ def public() -> Iterator[Path]:
 @pytest.mark.slow
 @pytest.mark.faults
 def test_what_a_user_may_not_read_or_write_is_told_in_a_line(
-    photographs: Path, public: Path
+    photographs: Path, public: Path, child_env: dict[str, str]
 ) -> None:
     """As a user without privileges, in a process that gives its own up."""
     if os.geteuid() != 0:
@@ -234,15 +228,8 @@ def test_what_a_user_may_not_read_or_write_is_told_in_a_line(
         ["extract", str(there), "-o", str(closed / "f.h5"), *rest],
         ["extract", str(there), "-o", str(open_to_all / "g.h5"), *rest],
     ]
-    done = subprocess.run(
-        [sys.executable, "-c", code, json.dumps(commands)],
-        env={**os.environ, "PYTHONPATH": str(Path(decaf.__file__).parents[1])},
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
-    unreadable, unwritable, codes = done.stderr.splitlines()
+    _, _, complained = forked.run(child_env, "-c", code, json.dumps(commands))
+    unreadable, unwritable, codes = complained.splitlines()
     assert f"folder '{locked}' cannot be read: Permission denied" in unreadable
     text = f"decaf: {closed}/f.h5.parts: cannot be written: Permission denied; nothing was begun; "
     assert unwritable.startswith(text)

@@ -5,10 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import random
-import resource
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +18,7 @@ import pytest
 from PIL import Image
 
 import decaf
+import forked
 from decaf.images.status import STATUS_NAMES
 
 pytestmark = pytest.mark.faults
@@ -44,23 +43,16 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def arguments(folder: Path, out: Path, *more: str) -> list[str]:
+def arguments(folder: Path, out: Path, workers: int = 0) -> list[str]:
     what = [str(folder), "-o", str(out), "-w", "random:0:alexnet-64", "-l", "fc6", "-l", "pool5"]
-    return ["extract", *what, "-b", "2", "-j", "2", "--device", "cpu", "--quiet", *more]
+    return ["extract", *what, "-b", "2", "-j", str(workers), "--device", "cpu", "--quiet"]
 
 
 class Command:
     """``decaf extract`` as a process of its own."""
 
-    def __init__(self, env: dict[str, str], *args: str, **rest: Any) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "decaf", *args],
-            env=env,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            **rest,
-        )
+    def __init__(self, env: dict[str, str], *args: str, file_size: int | None = None) -> None:
+        self.process = forked.start(env, "-m", "decaf", *args, file_size=file_size)
         self._family: set[psutil.Process] = set()
 
     def until(self, condition: Callable[[], object]) -> None:
@@ -78,15 +70,14 @@ class Command:
 
     def end(self) -> tuple[int, str, str]:
         """Wait for it, and see that it leaves no process behind."""
-        said, complained = self.process.communicate(timeout=PATIENCE)
+        code = self.process.wait(PATIENCE)
         _, alive = psutil.wait_procs(list(self._family), timeout=PATIENCE)
         assert not alive
-        return self.process.returncode, said, complained
+        return code, *self.process.communicate()
 
 
-def run(env: dict[str, str], *args: str, **rest: Any) -> tuple[int, str, str]:
-    command = Command(env, *args, **rest)
-    return command.end()
+def run(env: dict[str, str], *args: str, file_size: int | None = None) -> tuple[int, str, str]:
+    return Command(env, *args, file_size=file_size).end()
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +85,7 @@ def undisturbed(
     photographs: Path, child_env: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Any]:
     out = tmp_path_factory.mktemp("undisturbed") / "f.h5"
-    code, _, complained = run(child_env, *arguments(photographs, out))
+    code, _, complained = run(child_env, *arguments(photographs, out, workers=2))
     assert code == 1, complained
     found = content(out)
     assert {row: STATUS_NAMES[code] for row, code in enumerate(found["status"]) if code} == BAD
@@ -123,13 +114,13 @@ def test_killed_at_any_moment_a_command_can_be_given_again(
 ) -> None:
     generator = random.Random(time.time_ns())
     out = tmp_path / "f.h5"
-    command = arguments(photographs, out)
     killed = 0
     while killed < KILLS:
         # As a rule when some shards more are there, else some time into the start.
         aim = finished(out) + generator.randrange(1, 5)
-        late = time.monotonic() + generator.uniform(0, 4)
-        victim = Command(child_env, *command)
+        late = time.monotonic() + generator.uniform(0, 2)
+        # With processes that decode, which must end too, and without.
+        victim = Command(child_env, *arguments(photographs, out, workers=killed % 2 * 2))
         by_time = generator.random() < 0.3
         victim.until(lambda: time.monotonic() > late if by_time else finished(out) >= aim)  # noqa: B023
         victim.process.kill()
@@ -140,7 +131,7 @@ def test_killed_at_any_moment_a_command_can_be_given_again(
             out.unlink()
         else:
             assert code == -signal.SIGKILL, complained
-    code, said, complained = run(child_env, *command)
+    code, said, complained = run(child_env, *arguments(photographs, out))
     assert code == 1, complained
     assert "3 images could not be read" in said
     assert content(out) == undisturbed
@@ -195,12 +186,8 @@ def test_a_limit_on_file_sizes_is_told(
     photographs: Path, undisturbed: dict[str, Any], tmp_path: Path, child_env: dict[str, str]
 ) -> None:
     out = tmp_path / "f.h5"
-
-    def limit(size: int) -> Callable[[], None]:
-        return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
-
     for size, kept in ((40_000, "finished images"), (800_000, f"all {ROWS} images")):
-        code, _, complained = run(child_env, *arguments(photographs, out), preexec_fn=limit(size))
+        code, _, complained = run(child_env, *arguments(photographs, out), file_size=size)
         assert code == 2, complained
         assert complained.count("\n") == 1
         assert "cannot be written: File too large; " in complained

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 import decaf
+from two_processes import end, start
 
 ROWS = 60
 PATIENCE = 120.0
@@ -31,11 +32,15 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+def extraction(folder: Path, out: Path, workers: int) -> list[str]:
+    what = [str(folder), "-o", str(out), "-w", "random:0:alexnet-64", "-l", "pool5"]
+    return ["extract", *what, "-b", "1", "-j", str(workers), "-q"]
+
+
 def torchrun(env: dict[str, str], folder: Path, out: Path) -> subprocess.Popen[str]:
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    what = [str(folder), "-o", str(out), "-w", "random:0:alexnet-64", "-l", "pool5"]
     return subprocess.Popen(
-        [sys.executable, *launcher, "-m", "decaf", "extract", *what, "-b", "1", "-j", "1", "-q"],
+        [sys.executable, *launcher, "-m", "decaf", *extraction(folder, out, 1)],
         env={**env, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -103,8 +108,8 @@ def test_a_run_shared_by_two_processes_one_of_which_is_killed_is_ended_by_one(
     assert content(shared) == content(whole)
 
     again = tmp_path / "again.h5"
-    agent = torchrun(child_env, photographs, again)
-    said, complained = agent.communicate(timeout=PATIENCE)
-    assert said.count("rows of pool5") == 1, complained
+    ends = end(start(child_env, "-m", "decaf", *extraction(photographs, again, 0)))
+    assert [code for code, _, _ in ends] == [1, 1], ends
+    assert sum(said.count("rows of pool5") for _, said, _ in ends) == 1
     assert content(again) == content(whole)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["again.h5", "shared.h5", "whole.h5"]

@@ -10,7 +10,6 @@ from __future__ import annotations
 import atexit
 import functools
 import gc
-import importlib
 import json
 import os
 import resource
@@ -27,20 +26,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 PATIENCE = 240.0
-LOADED = (
-    "h5py",
-    "sklearn.linear_model",
-    "torch",
-    "torch.distributed",
-    "torchvision",
-    "decaf.classify.fit",
-    "decaf.evaluate.classification",
-    "decaf.features.extract",
-    "decaf.finetuning.fine_tune",
-    "decaf.train.distillation.distil",
-    "decaf.train.pack.build",
-    "decaf.train.train_network",
-)
 
 
 class Forked:
@@ -238,9 +223,12 @@ def end(code: object) -> None:
 
 if __name__ == "__main__":
     import torch
+    import torch.distributed
 
-    for name in LOADED:
-        importlib.import_module(name)
+    import decaf
+
+    for name in decaf.__all__:
+        getattr(decaf, name)
     # What torch takes long to load at its first step.
     torch.optim.SGD([torch.zeros(1, requires_grad=True)]).step()
     gc.collect()
