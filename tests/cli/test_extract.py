@@ -314,7 +314,7 @@ def test_images_of_the_networks_own_size_are_told_of(
     stimuli, out = tmp_path / "s.npy", str(tmp_path / "s.h5")
     np.save(stimuli, np.zeros((2, 64, 64), np.uint8))
     for flags, told in (([], True), (["--resize", "none", "--overwrite"], False)):
-        assert main(["extract", str(stimuli), "-o", out, *WEIGHTS, *flags]) == 0
+        assert main(["extract", str(stimuli), "-o", out, *WEIGHTS, "-j", "0", *flags]) == 0
         text = "all images have the network's own 64×64 pixels, and were resized to 72 and cropped;"
         assert (text in capsys.readouterr().out) == told
     with decaf.open_features(out) as file:

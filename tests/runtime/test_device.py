@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 import torch
 
+import forked
 from decaf.backbone.model import load_backbone
 from decaf.errors import SettingError
 from decaf.runtime.device import choose_device, strict_float32
@@ -62,9 +60,8 @@ def test_strict_float32_bears_with_a_users_settings_and_puts_them_back(
         "torch.set_float32_matmul_precision('high')",
     ]
     # In processes of their own, since torch does not let some of these be taken back.
-    command = [sys.executable, "-c", STRICT, *wishes]
-    done = subprocess.run(command, env=child_env, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    code, _, complained = forked.run(child_env, "-c", STRICT, *wishes)
+    assert code == 0, complained
 
 
 def test_devices_that_are_not_there_are_refused() -> None:
