@@ -18,8 +18,7 @@ from datasets import Dataset
 from decaf.backbone.weights import DEFAULT_WEIGHTS
 from decaf.cli.exit_codes import stopped_by_signals
 from decaf.errors import DecafError, Stopped
-from harness.frozen_features import BenchmarkSettings, paper_heads, run_benchmark
-from harness.frozen_features.baselines import BASELINES
+from harness.frozen_features import BASELINES, BenchmarkSettings, paper_heads, run_benchmark
 from harness.protocol.run import short_names
 from report import BenchmarkReport, report_text, write_report
 

@@ -23,19 +23,18 @@ import numpy as np
 
 from arguments import Measured, Tell, add_run_options, run
 from command_line import apart_from_full, file_name, folder, shown_command
-from datasets.domains import PROTOCOLS
+from datasets.domains import PROTOCOLS, DomainSet, read_domains
 from datasets.feature_folder import ReadyFeatures, read_feature_folder
 from decaf.backbone.weights import DEFAULT_WEIGHTS
 from decaf.errors import SettingError
 from harness.adaptation import (
     METHODS,
+    PAIR,
+    SETTINGS,
     AdaptationSettings,
-    DomainSet,
-    read_domains,
+    methods_of,
     run_adaptation,
 )
-from harness.adaptation.methods import PAIR, methods_of
-from harness.adaptation.settings import SETTINGS
 from harness.protocol.run import short_names
 
 LAYERS = ("fc6", "fc7")

@@ -2,16 +2,8 @@
 
 from __future__ import annotations
 
-from datasets.domains import DomainSet, read_domains
-from harness.adaptation.methods import METHODS, MethodSettings
+from harness.adaptation.methods import METHODS, PAIR, methods_of
 from harness.adaptation.run import run_adaptation
-from harness.adaptation.settings import AdaptationSettings
+from harness.adaptation.settings import SETTINGS, AdaptationSettings
 
-__all__ = [
-    "METHODS",
-    "AdaptationSettings",
-    "DomainSet",
-    "MethodSettings",
-    "read_domains",
-    "run_adaptation",
-]
+__all__ = ["METHODS", "PAIR", "SETTINGS", "AdaptationSettings", "methods_of", "run_adaptation"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 from datasets.domains import DomainSet
 from decaf.errors import SettingError
@@ -70,6 +71,13 @@ class AdaptationSettings(ProtocolSettings):
             wrong.append(f"C {self.C!r}: must be a number above 0, or 'cv'")
         if wrong:
             raise SettingError("; ".join(wrong))
+
+    @property
+    def made_by(self) -> str:
+        """How the splits come about."""
+        if isinstance(self.splits, int):
+            return f"drawn, seed {self.seed}"
+        return f"read from {Path(self.splits).name}"
 
     def methods_in(self, setting: str) -> tuple[MethodSettings, ...]:
         """Return the rows of a setting: without labels those that need them are left out.

@@ -2,16 +2,7 @@
 
 from __future__ import annotations
 
-from harness.fisher_vectors.run import (
-    FisherVectors,
-    fisher_vectors,
-    fisher_vectors_of_splits,
-)
+from harness.fisher_vectors.run import FisherVectors, fisher_vectors
 from harness.fisher_vectors.settings import FisherVectorSettings
 
-__all__ = [
-    "FisherVectorSettings",
-    "FisherVectors",
-    "fisher_vectors",
-    "fisher_vectors_of_splits",
-]
+__all__ = ["FisherVectorSettings", "FisherVectors", "fisher_vectors"]

@@ -46,7 +46,10 @@ def grey_image(ref: ImageRef, settings: FisherVectorSettings) -> npt.NDArray[np.
     cv2 = require("cv2")
     pixels = decode(ref.load()).pixels.permute(1, 2, 0).contiguous().numpy()
     grey: npt.NDArray[np.uint8] = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
-    fitted: npt.NDArray[np.uint8] = _fitted(grey, settings)
+    # The longer side is within bounds, and at least one patch fits in.
+    factor = min(1.0, settings.side / max(grey.shape))
+    size = [max(4 * settings.bin_size, round(n * factor)) for n in grey.shape[::-1]]
+    fitted: npt.NDArray[np.uint8] = _resized(grey, size)
     return fitted
 
 
@@ -68,7 +71,7 @@ def dense_sift(
     Parameters
     ----------
     grey : ndarray of shape (H, W), uint8
-        As `grey_image` gives.
+        As `grey_image` returns it.
     settings : FisherVectorSettings
     sample : int, optional
         Describe this many patches only, drawn by `random` without replacement from all scales.
@@ -82,7 +85,8 @@ def dense_sift(
         Centres of the patches, x and y as parts of the image's width and height.
     """
     cv2 = require("cv2")
-    images = [_scaled(grey, scale) for scale in settings.scales]
+    sizes = [[max(1, round(n * scale)) for n in grey.shape[::-1]] for scale in settings.scales]
+    images = [_resized(grey, size) for size in sizes]
     grids = [
         _with_contrast(image, grid(image.shape[0], image.shape[1], settings), settings)
         for image in images
@@ -97,8 +101,12 @@ def dense_sift(
     for image, points in zip(images, grids, strict=True):
         if len(points) == 0:
             continue
-        found = _described(cv2, sift, image, points, settings.bin_size / _BIN_PER_SIZE)
-        descriptors.append(found)
+        # An angle of 0 is "upright"; octave 0 is the image as it is.
+        size = settings.bin_size / _BIN_PER_SIZE
+        keypoints = [cv2.KeyPoint(x, y, size, 0.0) for x, y in points.tolist()]
+        known, of_patches = sift.compute(image, keypoints)
+        assert len(known) == len(keypoints)  # OpenCV drops those too near to other kinds of borders
+        descriptors.append(of_patches)
         positions.append((points + 0.5) / np.array(image.shape[::-1]))
     if not descriptors:
         return np.empty((0, 128), np.float32), np.empty((0, 2), np.float32)
@@ -112,6 +120,11 @@ def dense_sift(
 def grid(height: int, width: int, settings: FisherVectorSettings) -> npt.NDArray[np.float64]:
     """Return the centres of the patches that lie within an image, as x and y in pixels.
 
+    Parameters
+    ----------
+    height, width : int
+    settings : FisherVectorSettings
+
     Examples
     --------
     >>> grid(16, 21, FisherVectorSettings(step=4, bin_size=4)).tolist()
@@ -124,29 +137,17 @@ def grid(height: int, width: int, settings: FisherVectorSettings) -> npt.NDArray
     return np.stack(np.meshgrid(xs, ys), axis=-1).reshape(-1, 2).astype(np.float64)
 
 
-def _fitted(grey: npt.NDArray[np.uint8], settings: FisherVectorSettings) -> Any:
-    """Resize so that the longer side is within bounds and at least one patch fits in."""
-    cv2 = require("cv2")
-    height, width = grey.shape
-    factor = min(1.0, settings.side / max(height, width))
-    patch = 4 * settings.bin_size
-    size = [max(patch, round(length * factor)) for length in (width, height)]
-    if size == [width, height]:
-        return grey
-    return cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
-
-
-def _scaled(grey: npt.NDArray[np.uint8], scale: float) -> Any:
-    if scale == 1.0:
+def _resized(grey: npt.NDArray[np.uint8], size: list[int]) -> Any:
+    """Return an image of a width and a height."""
+    if size == list(grey.shape[::-1]):
         return grey
     cv2 = require("cv2")
-    size = [max(1, round(length * scale)) for length in grey.shape[::-1]]
     return cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
 
 
 def _with_contrast(image: Any, points: Any, settings: FisherVectorSettings) -> Any:
     """Keep the points whose patches have a mean gradient of at least `settings.contrast`."""
-    if settings.contrast == 0 or len(points) == 0:
+    if len(points) == 0:
         return points
     cv2 = require("cv2")
     smooth = cv2.GaussianBlur(image.astype(np.float32), (0, 0), _LEAST_SIGMA)
@@ -174,11 +175,3 @@ def _drawn(
     kept[random.permutation(total)[:sample]] = True
     borders = np.cumsum([len(points) for points in grids])[:-1]
     return [points[k] for points, k in zip(grids, np.split(kept, borders), strict=True)]
-
-
-def _described(cv2: Any, sift: Any, image: Any, points: Any, size: float) -> Any:
-    # An angle of 0 is "upright"; octave 0 is the image as it is.
-    keypoints = [cv2.KeyPoint(x, y, size, 0.0) for x, y in points.tolist()]
-    known, descriptors = sift.compute(image, keypoints)
-    assert len(known) == len(keypoints)  # OpenCV drops those too near to a border of other kinds
-    return descriptors

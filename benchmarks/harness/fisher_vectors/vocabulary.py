@@ -1,4 +1,15 @@
-"""The visual vocabulary: principal axes of descriptors, and a mixture of Gaussians on them."""
+"""The visual vocabulary, principal axes of descriptors and Gaussians on them, and what it encodes.
+
+Sánchez, Perronnin, Mensink and Verbeek 2013, equations 16 to 18: with γ_t(k) the probability that
+descriptor x_t, one of T, was made by Gaussian k of weight w_k, mean μ_k and variance σ²_k,
+
+    G_w,k = 1/(T √w_k)  Σ_t (γ_t(k) - w_k)                                                  (16)
+    G_μ,k = 1/(T √w_k)  Σ_t γ_t(k) (x_t - μ_k) / σ_k                                        (17)
+    G_σ,k = 1/(T √w_k)  Σ_t γ_t(k) [(x_t - μ_k)² / σ²_k - 1] / √2                           (18)
+
+`skimage.feature.fisher_vector` computes these, with the sign of (18) turned round, which no linear
+classifier and neither normalisation notices.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +28,7 @@ from decaf.errors import InputError
 from decaf.storage import write_atomically
 from harness.fisher_vectors.settings import FisherVectorSettings, require
 
-__all__ = ["Vocabulary", "learn_vocabularies", "load_vocabulary", "save_vocabulary"]
+__all__ = ["Vocabulary", "improve", "learn_vocabularies", "load_vocabulary", "save_vocabulary"]
 
 Floats = npt.NDArray[np.float32]
 
@@ -34,9 +45,9 @@ class Vocabulary:
         Their principal axes, of norm 1.
     weights : ndarray of shape (K,), float32
         Of the Gaussians; their sum is 1.
-    means : ndarray of shape (K, D'), float32
-        D' is D, or D + 2 with coordinates.
-    variances : ndarray of shape (K, D'), float32
+    means : ndarray of shape (K, D + 2), float32
+        In the last two dimensions places in the image.
+    variances : ndarray of shape (K, D + 2), float32
         The diagonals of the covariances.
     """
 
@@ -53,16 +64,13 @@ class Vocabulary:
         ----------
         descriptors : ndarray of shape (n, 128), float32
         positions : ndarray of shape (n, 2), float32
-            Used if the vocabulary is one with coordinates.
 
         Returns
         -------
-        ndarray of shape (n, D'), float32
+        ndarray of shape (n, D + 2), float32
         """
         projected = descriptors @ self.axes.T - self.mean @ self.axes.T
-        if self.means.shape[1] > len(self.axes):
-            projected = np.concatenate([projected, positions - np.float32(0.5)], axis=1)
-        return projected
+        return np.concatenate([projected, positions - np.float32(0.5)], axis=1)
 
     def mixture(self) -> Any:
         """Return the Gaussians as the `sklearn.mixture.GaussianMixture` that scikit-image takes."""
@@ -76,9 +84,48 @@ class Vocabulary:
         mixture.n_features_in_ = self.means.shape[1]
         return mixture
 
+    def encode(self, descriptors: Floats, positions: Floats) -> Floats:
+        """Return the improved Fisher vector of an image.
+
+        Parameters
+        ----------
+        descriptors : ndarray of shape (n, 128), float32
+            As `dense_sift` returns them.
+        positions : ndarray of shape (n, 2), float32
+
+        Returns
+        -------
+        ndarray of shape (K (2 D + 5),), float32
+            Its norm is 1; without descriptors it is 0.
+        """
+        if len(descriptors) == 0:
+            return np.zeros(len(self.weights) * (2 * self.means.shape[1] + 1), np.float32)
+        fisher_vector = require("skimage.feature").fisher_vector
+        rows = self.project(descriptors, positions)
+        return improve(fisher_vector(rows, self.mixture()).astype(np.float64)).astype(np.float32)
+
+
+def improve(vector: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Turn each entry z into sign(z) √|z|, then the vector to norm 1.
+
+    Perronnin et al. 2010, sections 3.1 and 3.2. A vector of zeros stays one.
+
+    Parameters
+    ----------
+    vector : ndarray of float64
+
+    Examples
+    --------
+    >>> improve(np.array([-16.0, 9.0, 0.0])).tolist()
+    [-0.8, 0.6, 0.0]
+    """
+    rooted = np.sign(vector) * np.abs(vector) ** 0.5
+    norm = float(np.linalg.norm(rooted))
+    return rooted / norm if norm else rooted
+
 
 def learn_vocabularies(
-    samples: Sequence[tuple[Floats, Floats]], settings: FisherVectorSettings, *, seed: int
+    samples: Sequence[tuple[Floats, Floats]], settings: FisherVectorSettings, *, seed: int = 0
 ) -> list[Vocabulary]:
     """Learn principal axes and Gaussians by `skimage.feature.learn_gmm`; no labels are used.
 
@@ -124,12 +171,10 @@ def _learn(
     wide = descriptors.astype(np.float64) - mean
     _, axes = np.linalg.eigh(wide.T @ wide)  # eigenvalues ascending
     chosen = np.ascontiguousarray(axes[:, ::-1][:, : settings.components].T)
-    # An eigenvector's sign is the library's whim.
+    # The sign of an eigenvector differs from library to library.
     chosen *= np.sign(chosen[np.arange(len(chosen)), np.abs(chosen).argmax(axis=1)])[:, None]
     # In float64: of narrow Gaussians, float32 would make some variances negative.
-    rows = wide @ chosen.T
-    if settings.spatial == "coordinates":
-        rows = np.concatenate([rows, positions.astype(np.float64) - 0.5], axis=1)
+    rows = np.concatenate([wide @ chosen.T, positions.astype(np.float64) - 0.5], axis=1)
     # scikit-image looks covariance_type up without asking whether it is there.
     # A whole k-means before it, scikit-learn's default, would take longer than the mixture.
     arguments = {
@@ -152,13 +197,24 @@ _FIELDS = ("mean", "axes", "weights", "means", "variances")
 
 
 def save_vocabulary(path: Path, vocabulary: Vocabulary) -> None:
-    """Write a vocabulary as a .npz file that is complete or absent."""
+    """Write a vocabulary as a .npz file that is complete or absent.
+
+    Parameters
+    ----------
+    path : Path
+    vocabulary : Vocabulary
+    """
     buffer = io.BytesIO()
     np.savez(buffer, **{name: getattr(vocabulary, name) for name in _FIELDS})
     write_atomically(path, buffer.getvalue())
 
 
 def load_vocabulary(path: Path) -> Vocabulary:
-    """Read what `save_vocabulary` wrote."""
+    """Read what `save_vocabulary` wrote.
+
+    Parameters
+    ----------
+    path : Path
+    """
     with np.load(path, allow_pickle=False) as file:
         return Vocabulary(*(file[name] for name in _FIELDS))

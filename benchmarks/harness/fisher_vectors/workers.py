@@ -1,6 +1,7 @@
 """Going through images in processes, one a core, by joblib.
 
-An image that cannot be read is told about and left out.
+An image that cannot be read is told about and left out, and so is one that ends the process that
+works on it.
 """
 
 from __future__ import annotations
@@ -12,12 +13,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from joblib import Parallel, delayed, parallel_config
-from joblib.externals.loky import get_reusable_executor
+from joblib.externals.loky import ProcessPoolExecutor, get_reusable_executor
 
-from decaf.errors import DecafError, ImageError, Stopped
+from decaf.errors import ImageError, Stopped
 from decaf.images import ImageRef
 from harness.fisher_vectors.settings import require
 
@@ -25,6 +26,12 @@ __all__ = ["Failure", "Workers"]
 
 Result = TypeVar("Result")
 Task = Callable[[int, ImageRef], Result]
+
+# One core for each process, or the threads of each would stand in the way of those of others.
+_ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+
+# How often an image is tried in a process of its own before it is given up.
+TRIES = 2
 
 
 @dataclass(frozen=True)
@@ -49,6 +56,7 @@ class Workers:
     def __init__(self, count: int, stop: threading.Event | None = None) -> None:
         self._count = count
         self._stop = stop or threading.Event()
+        self._single: Any = None
 
     def __enter__(self) -> Workers:
         return self
@@ -56,11 +64,15 @@ class Workers:
     def __exit__(self, *_: object) -> None:
         if self._count > 1:
             get_reusable_executor().shutdown(kill_workers=True)
+        self._end_single()
 
     def each_block(
         self, task: Task[Result], images: Sequence[ImageRef], blocks: Sequence[Sequence[int]]
     ) -> Iterator[tuple[int, list[Result | Failure]]]:
         """Apply a task to images, block by block.
+
+        Where a process ends while it works, the blocks that were begun and not finished are done
+        again, image by image in one process, which tells the image that ends it.
 
         Parameters
         ----------
@@ -81,19 +93,45 @@ class Workers:
         ------
         Stopped
             After the event was set, and what had been begun was yielded.
-        DecafError
-            If a process ends while it works.
         """
+        left = list(range(len(blocks)))
+        while left:
+            begun: list[int] = []
+            try:
+                for number, results in self._in_processes(task, images, blocks, left, begun):
+                    left.remove(number)
+                    yield number, results
+            except BrokenProcessPool:
+                pass  # an image ended a process, or a signal has gone to all of them
+            for number in [each for each in begun if each in left]:
+                self._check_stop()
+                yield number, [self._alone(task, row, images[row]) for row in blocks[number]]
+                left.remove(number)
+            if left:
+                self._check_stop()
+
+    def _in_processes(
+        self,
+        task: Task[Result],
+        images: Sequence[ImageRef],
+        blocks: Sequence[Sequence[int]],
+        left: Sequence[int],
+        begun: list[int],
+    ) -> Iterator[tuple[int, list[Result | Failure]]]:
+        """Do the blocks that are left, and note in `begun` which of them were handed out."""
+        handed_out = list(left)
+        if self._count == 1:  # for which joblib would make no process
+            begun += handed_out
+            return
 
         def jobs() -> Iterator[object]:
-            for number, rows in enumerate(blocks):
+            for number in handed_out:
                 if self._stop.is_set():
                     return
-                items = [(row, images[row]) for row in rows]
-                yield delayed(_apply)(task, number, items)
+                begun.append(number)
+                items = [(row, images[row]) for row in blocks[number]]
+                yield delayed(_apply_to_block)(task, number, items)
 
-        done = 0
-        # One core each, or the threads of each process would stand in the way of those of others.
         backend = {"initializer": _make_ready, "initargs": (os.getpid(),)}
         with parallel_config("loky", inner_max_num_threads=1, **backend):
             parallel = Parallel(
@@ -102,30 +140,44 @@ class Workers:
                 batch_size=1,
                 max_nbytes=None,
             )
-        try:
-            for number, results in parallel(jobs()):
-                done += 1
-                yield number, results
-        except BrokenProcessPool as error:
-            if not self._stop.is_set():  # else a signal has gone to the processes too
-                raise DecafError(
-                    "Fisher vectors: a process ended while it worked on an image; what is done is "
-                    "kept: run the same again, with workers=0 (-j 0) to see which image it is"
-                ) from error
-        if done < len(blocks):
+        yield from parallel(jobs())
+
+    def _alone(self, task: Task[Result], row: int, image: ImageRef) -> Result | Failure:
+        """Do one image in a process that does nothing else meanwhile."""
+        for _ in range(TRIES):
+            if self._single is None:
+                self._single = ProcessPoolExecutor(
+                    1, initializer=_make_ready, initargs=(os.getpid(),), env=_ONE_THREAD
+                )
+            try:
+                result: Result | Failure = self._single.submit(_apply, task, row, image).result()
+                return result
+            except BrokenProcessPool:
+                self._end_single()
+                self._check_stop()
+        return Failure("worker_died", f"working on it ended its process, {TRIES} times")
+
+    def _end_single(self) -> None:
+        if self._single is not None:
+            self._single.shutdown(kill_workers=True)
+            self._single = None
+
+    def _check_stop(self) -> None:
+        if self._stop.is_set():
             raise Stopped("stopped")
 
 
-def _apply(
+def _apply(task: Task[Result], row: int, image: ImageRef) -> Result | Failure:
+    try:
+        return task(row, image)
+    except ImageError as error:
+        return Failure(error.status, error.message)
+
+
+def _apply_to_block(
     task: Task[Result], number: int, items: list[tuple[int, ImageRef]]
 ) -> tuple[int, list[Result | Failure]]:
-    results: list[Result | Failure] = []
-    for row, image in items:
-        try:
-            results.append(task(row, image))
-        except ImageError as error:
-            results.append(Failure(error.status, error.message))
-    return number, results
+    return number, [_apply(task, row, image) for row, image in items]
 
 
 def _make_ready(caller: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.frozen_features.run import run_benchmark
-from harness.frozen_features.settings import BenchmarkSettings, paper_heads
+from harness.frozen_features.heads import paper_heads
+from harness.frozen_features.run import BASELINES, BenchmarkSettings, run_benchmark
 
-__all__ = ["BenchmarkSettings", "paper_heads", "run_benchmark"]
+__all__ = ["BASELINES", "BenchmarkSettings", "paper_heads", "run_benchmark"]

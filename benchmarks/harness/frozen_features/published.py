@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 
 from datasets.dataset import Dataset
 from harness.protocol.splits import Split
@@ -48,7 +47,7 @@ class Published:
     features : str
         What `scores` were measured with.
     scores : mapping of (layer, kind of head, with dropout) to (mean, standard deviation)
-        Percent; the kinds are those of `harness.protocol.measure.HeadSettings`.
+        Percent; the kinds are those of `harness.frozen_features.heads.HeadSettings`.
     others : tuple of (method, mean, source)
         Percent.
     protocol : Protocol
@@ -125,33 +124,20 @@ def departures(
     classes = len(dataset.class_names)
     if classes != protocol.classes:
         clauses.append(f"{classes} classes, not {protocol.classes}")
-    train = np.stack([_per_class(dataset, each.train) for each in splits])
-    if _differ(train, protocol.train, unread):
-        clauses.append(f"{_span(train)} training images a class, not {protocol.train}")
+    parts = {"training": ([each.train for each in splits], protocol.train)}
     if protocol.test is not None:
-        test = np.stack([_per_class(dataset, each.test) for each in splits])
-        if _differ(test, protocol.test, unread):
-            clauses.append(f"{_span(test)} test images a class, not {protocol.test}")
-    elif any(len(each.train) + len(each.test) != len(dataset) for each in splits):
+        parts["test"] = ([each.test for each in splits], protocol.test)
+    for what, (rows, expected) in parts.items():
+        counts = np.stack([np.bincount(dataset.labels[r], minlength=classes) for r in rows])
+        missing = expected - counts
+        if (missing < 0).any() or (missing.sum(axis=1) > unread).any():
+            low, high = int(counts.min()), int(counts.max())
+            span = str(low) if low == high else f"{low} to {high}"
+            clauses.append(f"{span} {what} images a class, not {expected}")
+    others = any(len(each.train) + len(each.test) != len(dataset) for each in splits)
+    if protocol.test is None and others:
         clauses.append("not all other images are test images")
     images = len(dataset) + unread
     if protocol.images is not None and images != protocol.images:
         clauses.append(f"{images:,} images, not {protocol.images:,}")
     return clauses
-
-
-def _per_class(dataset: Dataset, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    counts: npt.NDArray[np.int64] = np.bincount(
-        dataset.labels[rows], minlength=len(dataset.class_names)
-    )
-    return counts
-
-
-def _differ(counts: npt.NDArray[np.int64], expected: int, unread: int) -> bool:
-    missing = expected - counts
-    return bool((missing < 0).any() or (missing.sum(axis=1) > unread).any())
-
-
-def _span(counts: npt.NDArray[np.int64]) -> str:
-    low, high = int(counts.min()), int(counts.max())
-    return str(low) if low == high else f"{low} to {high}"

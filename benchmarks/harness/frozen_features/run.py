@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,32 +13,86 @@ import numpy as np
 import numpy.typing as npt
 
 from datasets.dataset import Dataset
-from harness.frozen_features.baselines import (
-    CHOSEN_ON,
-    FISHER_VECTORS,
-    UnreadImages,
-    VectorsOfSplits,
-    random_weights,
-)
-from harness.frozen_features.report import Measured, make_report
-from harness.frozen_features.settings import BenchmarkSettings
+from decaf.backbone.model import load_backbone
+from decaf.errors import SettingError
+from harness.fisher_vectors import fisher_vectors
+from harness.frozen_features.heads import HeadSettings, Task, measure
+from harness.frozen_features.report import FIXED_C, Measured, make_report
 from harness.protocol.feature_cache import CachedFeatures
-from harness.protocol.measure import HeadSettings, Task, measure
-from harness.protocol.run import BenchmarkRun, short_names
+from harness.protocol.run import BenchmarkRun, ProtocolSettings, same_weights, short_names
 from harness.protocol.splits import (
     Split,
     draw_splits,
     manifest,
     official_splits,
     read_splits,
-    write_splits,
 )
-from report import BenchmarkReport, SplitRecord
+from report import BenchmarkReport
 
-__all__ = ["run_benchmark"]
+__all__ = ["BASELINES", "BenchmarkSettings", "run_benchmark"]
 
-# For one training image a class there is nothing to validate a C on.
-_FIXED_C = 1.0
+BASELINES = ("fisher-vectors", "random")
+FISHER_VECTORS = "Fisher vectors of dense SIFT"
+
+# What a reader must know of the baseline on a data set that its settings were chosen on.
+CHOSEN_ON = {
+    "Caltech-101": "the settings of the Fisher vectors were chosen on images of 24 classes of "
+    "Caltech-101, test images among them: their result here is an optimistic one",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchmarkSettings(ProtocolSettings):
+    """What a benchmark measures, and how; more in `ProtocolSettings`.
+
+    The curves and the baseline are those of the first of `weights`; each has a table.
+
+    Attributes
+    ----------
+    heads : tuple of HeadSettings
+        Rows of the tables.
+    train_per_class : int
+        Training images of each class in splits that are drawn.
+    official : bool
+        Take the splits that come with the data set, not drawn ones.
+    baselines : tuple of str
+        Some of `BASELINES`.
+    curve_sizes : tuple of int
+        Training images a class of the curves; those above a split's are left out.
+    curve_layers : tuple of str
+        Some of `layers`.
+    curve_heads : tuple of HeadSettings
+    """
+
+    heads: tuple[HeadSettings, ...]
+    layers: tuple[str, ...] = ("pool5", "fc6", "fc7")
+    train_per_class: int = 30
+    official: bool = False
+    baselines: tuple[str, ...] = ()
+    curve_sizes: tuple[int, ...] = ()
+    curve_layers: tuple[str, ...] = ()
+    curve_heads: tuple[HeadSettings, ...] = ()
+
+    def __post_init__(self) -> None:
+        wrong = [
+            f"baseline {name!r} is not one of {', '.join(BASELINES)}"
+            for name in self.baselines
+            if name not in BASELINES
+        ]
+        for what in ("heads", "layers", "weights"):
+            if not getattr(self, what):
+                wrong.append(f"no {what} asked for")
+        wrong += [
+            f"curve layer {name!r} is not one of {', '.join(self.layers)}"
+            for name in self.curve_layers
+            if name not in self.layers
+        ]
+        wrong += [f"weights {name} are named twice" for name in same_weights(self.weights)]
+        if wrong:
+            raise SettingError("; ".join(wrong))
+
+
+Run = BenchmarkRun[BenchmarkSettings]
 
 
 def run_benchmark(
@@ -51,7 +104,7 @@ def run_benchmark(
     progress: bool | Callable[[int, int], Any] | None = None,
     stop: threading.Event | None = None,
 ) -> BenchmarkReport:
-    """Run a benchmark, write the manifest of its splits, and give its report.
+    """Run a benchmark, write the manifest of its splits, and return its report.
 
     Parameters
     ----------
@@ -75,191 +128,42 @@ def run_benchmark(
     DecafError
         For what cannot be done; see `cached_features`, `draw_splits`, `read_splits`, `measure`.
     """
-    run = _Run(settings, out, tell=tell, progress=progress, stop=stop)
-    return make_report(run.measure(dataset), run)
-
-
-class _Run(BenchmarkRun[BenchmarkSettings]):
-    dataset: Dataset
-
-    def measure(self, dataset: Dataset) -> Measured:
-        began = time.perf_counter()
-        settings = self.settings
-        if settings.official and isinstance(settings.splits, int):
-            dataset = _used(dataset, official_splits(dataset, settings.splits))
+    run = BenchmarkRun(settings, out, tell=tell, progress=progress, stop=stop)
+    with run.timed("whole run"):
         if not isinstance(settings.splits, int):
             read_splits(settings.splits, dataset)  # tells what is wrong before hours of work
-        random: tuple[str, ...] = ()
-        if "random" in settings.baselines:
-            # Where they have a table already, that is the baseline.
-            name = random_weights(settings.weights[0])
-            random = () if name in settings.weights else (name,)
-        names = (*settings.weights, *random)
-        self.names = short_names(names)
-        features, self.rows = self.features(dataset, names)
-        unread = len(dataset) - len(self.rows)
-        self.dataset = dataset.take(self.rows) if unread else dataset
-        digests = next(iter(features.values())).digests
-        self.splits, record, made_by = self._splits(digests)
-        self._count_copies(digests)
-        tasks = {name: self._heads(name, features[name], name in random) for name in names}
-        baselines = [task for name in random for task in tasks.pop(name)]
-        if "fisher-vectors" in settings.baselines:
-            baselines += self._fisher_vectors(digests)
-        points = self._curve(features[settings.weights[0]])
-        self.timing["whole run"] = time.perf_counter() - began
-        return Measured(
-            dataset=self.dataset,
-            tasks=tasks,
-            baselines=baselines,
-            points=points,
-            splits=record,
-            made_by=made_by,
-            cached=[each.path.name for each in features.values()],
-            fixed_C=_FIXED_C,
-            unread=unread,
-        )
-
-    def _splits(
-        self, digests: dict[bytes, str]
-    ) -> tuple[tuple[Split, ...], list[SplitRecord], str]:
-        settings = self.settings
-        if not isinstance(settings.splits, int):
-            splits = read_splits(settings.splits, self.dataset, digests=digests)
-            made_by = f"read from {Path(settings.splits).name}"
         elif settings.official:
-            splits = official_splits(self.dataset, settings.splits)
-            made_by = f"the data set's own: {', '.join(each.name for each in splits)}"
-        else:
-            splits = draw_splits(
-                self.dataset,
-                settings.train_per_class,
-                test_per_class=settings.test_per_class,
-                n_splits=settings.splits,
-                seed=settings.seed,
-            )
-            made_by = (
-                f"drawn: {settings.train_per_class} training images a class, seed {settings.seed}"
-            )
-        content = manifest(self.dataset, splits, digests=digests, made_by=made_by)
-        path = self.out / f"{settings.name}-splits.json"
-        write_splits(path, content)
-        record = [
-            SplitRecord(
-                each.name,
-                len(each.train),
-                len(each.test),
-                manifest=path.name,
-                sha256=str(content["sha256"]),
-            )
-            for each in splits
-        ]
-        return splits, record, made_by
-
-    def _count_copies(self, digests: dict[bytes, str]) -> None:
-        """Note how many test images are training images too, by their bytes."""
-        known = np.array([digests[name] for name in self.dataset.names])
-        copies = [int(np.isin(known[s.test], known[s.train]).sum()) for s in self.splits]
-        if max(copies):
-            low, high = min(copies), max(copies)
-            self.notes.append(
-                f"{low if low == high else f'{low} to {high}'} test images of a split are copies, "
-                "byte for byte, of training images: the data set holds them twice"
-            )
-
-    def _heads(self, weights: str, features: CachedFeatures, is_baseline: bool) -> list[Task]:
-        heads = self.settings.heads
-        if is_baseline:  # of the baseline the plain heads are enough
-            heads = tuple(head for head in heads if not head.dropout) or heads
-        rows, name = _Rows(features, self.rows), self.names[weights]
-        with self.timed(f"heads on {name}"):
-            return self._run(
-                rows, self.splits, self.settings.layers, lambda layer: _heads_of(layer, heads), name
-            )
-
-    def _fisher_vectors(self, digests: dict[bytes, str]) -> list[Task]:
-        vectors = VectorsOfSplits(
-            self.dataset,
-            self.splits,
-            digests=digests,
-            workers=self.settings.workers,
-            progress=self.progress,
-            cache=self.cache / "fisher-vectors",
-            stop=self.stop,
-        )
-        self.tell(f"{FISHER_VECTORS}: {len(self.dataset):,} images")
-        heads = [h for h in self.settings.heads if h.kind == "svm" and not h.dropout]
-        heads = heads or [HeadSettings("SVM", "svm")]
-        with self.timed(f"{FISHER_VECTORS} and heads on them"):
-            by_split = [
-                self._vectors_of(vectors, number, split, heads)
-                for number, split in enumerate(self.splits)
-            ]
-        self.fingerprints["Fisher vectors of the first split"] = vectors.fingerprint(0)
-        self.notes += filter(None, (CHOSEN_ON.get(self.dataset.name),))
-        return [
-            replace(
-                tasks[0],
-                splits=tuple(t.splits[0] for t in tasks),
-                outcomes=tuple(t.outcomes[0] for t in tasks),
-            )
-            for tasks in zip(*by_split, strict=True)
-        ]
-
-    def _vectors_of(
-        self, vectors: VectorsOfSplits, number: int, split: Split, heads: Sequence[HeadSettings]
-    ) -> list[Task]:
-        rows, layers = vectors.of_split(number), (vectors.layer,)
-        try:
-            return self._run(rows, (split,), layers, heads, FISHER_VECTORS)
-        except UnreadImages as error:
-            if str(error) not in self.notes:
-                self.notes.append(str(error))
-            left = split.without(error.rows)
-            return self._run(rows, (left,), layers, heads, FISHER_VECTORS)
-
-    def _curve(self, features: CachedFeatures) -> list[tuple[int, list[Task]]]:
-        settings = self.settings
-        if not settings.curve_layers:
-            return []
-        fewest = min(
-            int(np.bincount(self.dataset.labels[each.train]).min()) for each in self.splits
-        )
-        sizes = [size for size in settings.curve_sizes if size <= fewest]
-        points = []
-        with self.timed("curves"):
-            for size in sizes:
-                splits = [each.first(size, self.dataset.labels) for each in self.splits]
-                heads = settings.curve_heads
-                if size == 1:
-                    heads = tuple(replace(head, C=_FIXED_C) for head in heads)
-                layers, rows = settings.curve_layers, _Rows(features, self.rows)
-                tasks = self._run(rows, splits, layers, heads, f"{size} a class")
-                names = zip(tasks, [h for _ in layers for h in settings.curve_heads], strict=True)
-                points.append((size, [replace(task, head=head) for task, head in names]))
-        return points
-
-    def _run(
-        self,
-        features: Any,
-        splits: Sequence[Split],
-        layers: Sequence[str],
-        heads: Sequence[HeadSettings] | Callable[[str], Sequence[HeadSettings]],
-        group: str,
-    ) -> list[Task]:
-        return measure(
-            self.dataset,
-            features,
-            splits,
-            layers,
-            heads,
-            group=group,
-            store=self.store,
-            recompute=self.settings.recompute,
-            device=self.settings.device,
-            tell=self.tell,
-            stopped=self.stopped,
-        )
+            dataset = _used(dataset, official_splits(dataset, settings.splits))
+        random = _random_weights(settings)
+        names = short_names((*settings.weights, *random))
+        images = len(dataset)
+        dataset, features = run.features(dataset, names)
+        digests = next(iter(features.values())).digests
+        splits, made_by = _splits(dataset, settings, digests)
+        content = manifest(dataset, splits, digests=digests, made_by=made_by)
+        counts = {each.name: (len(each.train), len(each.test)) for each in splits}
+        records = run.write_manifest(content, counts)
+        run.notes += _copies(dataset, splits, digests)
+        tasks = {
+            weights: _heads(run, dataset, splits, features[weights], name, weights in random)
+            for weights, name in names.items()
+        }
+        baselines = [task for weights in random for task in tasks.pop(weights)]
+        if "fisher-vectors" in settings.baselines:
+            baselines += _fisher_vectors(run, dataset, splits, digests)
+        points = _curve(run, dataset, splits, features[settings.weights[0]])
+    measured = Measured(
+        dataset=dataset,
+        tasks={names[weights]: of_network for weights, of_network in tasks.items()},
+        baselines=baselines,
+        points=points,
+        splits=records,
+        made_by=made_by,
+        cached=[each.path.name for each in features.values()],
+        unread=images - len(dataset),
+        settings=_listed(settings),
+    )
+    return make_report(measured, run)
 
 
 def _used(dataset: Dataset, splits: Sequence[Split]) -> Dataset:
@@ -268,24 +172,154 @@ def _used(dataset: Dataset, splits: Sequence[Split]) -> Dataset:
     return dataset.take(rows) if len(np.unique(rows)) < len(dataset) else dataset
 
 
-def _heads_of(layer: str, heads: Sequence[HeadSettings]) -> Sequence[HeadSettings]:
-    """Leave dropout to vectors of units: the paper has no number for it on the maps of pool5."""
-    if layer.startswith("fc"):
-        return heads
-    return [head for head in heads if not head.dropout] or heads
+def _random_weights(settings: BenchmarkSettings) -> tuple[str, ...]:
+    """Name the random weights that are the baseline: of the architecture of the first network.
+
+    Where they have a table already, that is the baseline.
+    """
+    if "random" not in settings.baselines:
+        return ()
+    name = f"random:0:{load_backbone(settings.weights[0]).spec.name}"
+    return () if name in settings.weights else (name,)
 
 
-class _Rows:
-    """Features of a part of a data set, by the part's own row numbers."""
+def _splits(
+    dataset: Dataset, settings: BenchmarkSettings, digests: Mapping[bytes, str]
+) -> tuple[tuple[Split, ...], str]:
+    """Return the splits, and how they came about."""
+    if not isinstance(settings.splits, int):
+        splits = read_splits(settings.splits, dataset, digests=digests)
+        return splits, f"read from {Path(settings.splits).name}"
+    if settings.official:
+        splits = official_splits(dataset, settings.splits)
+        return splits, f"the data set's own: {', '.join(each.name for each in splits)}"
+    train, seed = settings.train_per_class, settings.seed
+    splits = draw_splits(dataset, train, n_splits=settings.splits, seed=seed)
+    return splits, f"drawn: {train} training images a class, seed {seed}"
 
-    def __init__(self, features: CachedFeatures, rows: npt.NDArray[np.int64]) -> None:
-        self._features, self._rows = features, rows
 
-    @property
-    def fingerprint(self) -> str:
-        """What changes with any row."""
-        return self._features.fingerprint
+def _copies(dataset: Dataset, splits: Sequence[Split], digests: Mapping[bytes, str]) -> list[str]:
+    """Say how many test images are training images too, by their bytes."""
+    known = np.array([digests[name] for name in dataset.names])
+    copies = [int(np.isin(known[s.test], known[s.train]).sum()) for s in splits]
+    low, high = min(copies), max(copies)
+    if not high:
+        return []
+    span = str(low) if low == high else f"{low} to {high}"
+    told = f"{span} test images of a split are copies, byte for byte, of training images"
+    return [f"{told}: the data set holds them twice"]
 
-    def matrix(self, layer: str, rows: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]:
-        """Return rows of a layer."""
-        return self._features.matrix(layer, self._rows[rows])
+
+def _heads(
+    run: Run,
+    dataset: Dataset,
+    splits: Sequence[Split],
+    features: CachedFeatures,
+    name: str,
+    is_baseline: bool,
+) -> list[Task]:
+    """Run the heads on all layers of a network; of the baseline the plain heads are enough."""
+
+    def heads_of(layer: str) -> Sequence[HeadSettings]:
+        # Dropout is for vectors of units: the paper has no number for it on the maps of pool5.
+        if layer.startswith("fc") and not is_baseline:
+            return run.settings.heads
+        return [h for h in run.settings.heads if not h.dropout] or run.settings.heads
+
+    heads = [(layer, head) for layer in run.settings.layers for head in heads_of(layer)]
+    with run.timed(f"heads on {name}"):
+        return _on_network(run, dataset, splits, heads, features, name)
+
+
+def _on_network(
+    run: Run,
+    dataset: Dataset,
+    splits: Sequence[Split],
+    heads: Sequence[tuple[str, HeadSettings]],
+    features: CachedFeatures,
+    group: str,
+) -> list[Task]:
+    def read(layer: str, _split: int, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        return features.matrix(layer, rows)
+
+    return measure(run, dataset, splits, heads, read, fingerprint=features.fingerprint, group=group)
+
+
+def _fisher_vectors(
+    run: Run, dataset: Dataset, splits: Sequence[Split], digests: Mapping[bytes, str]
+) -> list[Task]:
+    """Run a linear SVM on Fisher vectors, each split's from its own training images."""
+    heads = [h for h in run.settings.heads if h.kind == "svm" and not h.dropout]
+    run.tell(f"{FISHER_VECTORS}: {len(dataset):,} images")
+    with run.timed(f"{FISHER_VECTORS} and heads on them"):
+        vectors = fisher_vectors(
+            dataset.files,
+            [digests[name] for name in dataset.names],
+            [split.train for split in splits],
+            cache=run.cache / "fisher-vectors",
+            workers=run.settings.workers,
+            progress=run.progress,
+            stop=run.stop,
+        )
+        if vectors.bad:
+            row, (_, message) = next(iter(vectors.bad.items()))
+            run.notes.append(
+                f"{len(vectors.bad)} of {len(dataset)} images could not be read for the Fisher "
+                "vectors and were left out of their results; the first is "
+                f"{os.fsdecode(dataset.names[row])}: {message}"
+            )
+        bad = np.array(list(vectors.bad), np.int64)
+
+        def read(_layer: str, number: int, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+            of_split: npt.NDArray[np.float32] = vectors.splits[number][rows]
+            return of_split
+
+        tasks = measure(
+            run,
+            dataset,
+            [split.without(bad) for split in splits],
+            [("with coordinates", head) for head in heads or [HeadSettings("SVM", "svm")]],
+            read,
+            fingerprint=vectors.fingerprint,
+            group=FISHER_VECTORS,
+        )
+    run.fingerprints["Fisher vectors"] = vectors.fingerprint
+    run.notes += filter(None, (CHOSEN_ON.get(dataset.name),))
+    return tasks
+
+
+def _curve(
+    run: Run, dataset: Dataset, splits: Sequence[Split], features: CachedFeatures
+) -> list[tuple[int, list[Task]]]:
+    """Run heads on the first training images of each class, for each size of the curve."""
+    settings = run.settings
+    if not settings.curve_layers:
+        return []
+    fewest = min(int(np.bincount(dataset.labels[each.train]).min()) for each in splits)
+    named = [(layer, head) for layer in settings.curve_layers for head in settings.curve_heads]
+    points = []
+    with run.timed("curves"):
+        for size in (size for size in settings.curve_sizes if size <= fewest):
+            first = [each.first(size, dataset.labels) for each in splits]
+            # With one image a class there is nothing to choose C on.
+            heads = [(of, replace(h, C=FIXED_C) if size == 1 else h) for of, h in named]
+            tasks = _on_network(run, dataset, first, heads, features, f"{size} a class")
+            points.append(
+                (size, [replace(t, head=h) for t, (_, h) in zip(tasks, named, strict=True)])
+            )
+    return points
+
+
+def _listed(settings: BenchmarkSettings) -> dict[str, str]:
+    """Return the settings that a reader of the report asks for first."""
+    head = settings.heads[0]
+    return {
+        "layers": ", ".join(settings.layers),
+        "crops": settings.crops,
+        "precision": settings.precision,
+        "scaling": head.scale,
+        "logistic regression": head.multi_class,
+        "loss of the SVM": head.loss,
+        "solver": head.solver,
+        "folds of the search for C": str(head.folds),
+    }

@@ -43,13 +43,10 @@ class CachedFeatures:
     ----------
     path : Path
         The feature file in the cache.
-    layers : tuple of str
     fingerprint : str
         SHA-256 of the settings and of the images' bytes: another fingerprint, other features.
     weights : dict
         ``name`` and ``sha256`` of the network's weights.
-    run : dict
-        All settings of the extraction.
     ok : array of bool, shape (N,)
         Which images could be read.
     messages : tuple of str
@@ -58,17 +55,18 @@ class CachedFeatures:
         The beginning of the SHA-256 of the images that could be read.
     computed : int
         How many images were extracted by this call; 0 where the cache had them all.
+    rows : array of int64, optional
+        Rows of the file that are the rows of `matrix`; all when not given.
     """
 
     path: Path
-    layers: tuple[str, ...]
     fingerprint: str
     weights: dict[str, str]
-    run: dict[str, Any]
     ok: npt.NDArray[np.bool_]
     messages: tuple[str, ...]
     digests: dict[bytes, str]
     computed: int
+    rows: npt.NDArray[np.int64] | None = None
 
     def matrix(self, layer: str, rows: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]:
         """Read rows of a layer.
@@ -84,6 +82,7 @@ class CachedFeatures:
         array of float32, shape (len(rows), D)
             Maps are flattened. Rows of bad images are NaN.
         """
+        rows = rows if self.rows is None else self.rows[rows]
         with open_features(self.path) as file:
             view = file[layer]
             place = np.full(len(file), -1, np.int64)
@@ -126,7 +125,6 @@ def cached_features(
     precision: str = "fp32",
     cache: str | os.PathLike[str] | None = None,
     device: str = "auto",
-    batch_size: int | None = None,
     workers: int | None = None,
     progress: bool | Callable[[int, int], Any] | None = None,
     stop: threading.Event | None = None,
@@ -140,7 +138,7 @@ def cached_features(
     ----------
     dataset : Dataset
     layers : sequence of str
-    weights, crops, precision, device, batch_size, workers, progress, stop
+    weights, crops, precision, device, workers, progress, stop
         As `decaf.extract` takes them.
     cache : path, optional
         See `cache_folder`.
@@ -165,7 +163,6 @@ def cached_features(
             crops=crops,
             precision=precision,
             device=device,
-            batch_size=batch_size,
             workers=workers,
             on_error="record",
             progress=progress,
@@ -185,27 +182,21 @@ def cached_features(
             raise
         file = run(overwrite=True)
     with file:
-        return _cached(file, path, dataset, settings, fresh=_identity(path) != before)
-
-
-def _cached(
-    file: FeatureFile, path: Path, dataset: Dataset, settings: RunSettings, *, fresh: bool
-) -> CachedFeatures:
-    ok = file.ok
-    digests = [row.tobytes().hex()[:_DIGITS] for row in file.content_sha256]
-    known = {n: d for n, d, good in zip(dataset.names, digests, ok, strict=True) if good}
-    contents = hashlib.sha256(file.fingerprint.encode() + file.content_sha256.tobytes())
-    return CachedFeatures(
-        path=path,
-        layers=settings.layers,
-        fingerprint=contents.hexdigest(),
-        weights=dict(file.run["weights"]),
-        run=dict(file.run),
-        ok=ok,
-        messages=tuple(file.messages),
-        digests=known,
-        computed=len(file) if fresh else 0,
-    )
+        hexadecimal = [row.tobytes().hex()[:_DIGITS] for row in file.content_sha256]
+        contents = hashlib.sha256(file.fingerprint.encode() + file.content_sha256.tobytes())
+        return CachedFeatures(
+            path=path,
+            fingerprint=contents.hexdigest(),
+            weights=dict(file.run["weights"]),
+            ok=file.ok,
+            messages=tuple(file.messages),
+            digests={
+                name: digits
+                for name, digits, good in zip(dataset.names, hexadecimal, file.ok, strict=True)
+                if good
+            },
+            computed=len(file) if _identity(path) != before else 0,
+        )
 
 
 def _file_name(dataset: Dataset, run: dict[str, Any]) -> str:

@@ -1,24 +1,28 @@
-"""What all benchmarks have: settings, a cache, features of their images, and what is told."""
+"""What all benchmarks have: settings, a cache, features of their images, fits, and what is told."""
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
 from datasets.dataset import Dataset
 from decaf.backbone.weights import DEFAULT_WEIGHTS, is_registry_name
+from decaf.errors import Stopped
+from decaf.runtime.progress import duration
 from decaf.storage import disk_errors
 from harness.protocol.feature_cache import CachedFeatures, cache_folder, cached_features
+from harness.protocol.outcomes import Fit, Outcome
 from harness.protocol.result_store import ResultStore
+from harness.protocol.splits import write_splits
 from report import (
     BenchmarkReport,
     Section,
@@ -48,7 +52,7 @@ class ProtocolSettings:
         How many, or a manifest that an earlier run wrote.
     seed : int
         Seed of the splits that are drawn.
-    crops, precision, device, batch_size, workers
+    crops, precision, device, workers
         As `decaf.extract` takes them.
     cache : path, optional
         See `harness.protocol.feature_cache.cache_folder`.
@@ -68,7 +72,6 @@ class ProtocolSettings:
     crops: str = "center"
     precision: str = "fp32"
     device: str = "auto"
-    batch_size: int | None = None
     workers: int | None = None
     cache: str | os.PathLike[str] | None = None
     recompute: bool = False
@@ -77,6 +80,8 @@ class ProtocolSettings:
 
 
 Settings = TypeVar("Settings", bound=ProtocolSettings)
+D = TypeVar("D", bound=Dataset)
+AnyOutcome = TypeVar("AnyOutcome", bound=Outcome)
 
 
 class BenchmarkRun(Generic[Settings]):
@@ -97,9 +102,6 @@ class BenchmarkRun(Generic[Settings]):
     Attributes
     ----------
     cache : Path
-    store : ResultStore
-    names : dict of weights to str
-        What they are called in tables.
     timing : dict of stage to seconds
     notes : list of str
         What a reader of the report must know.
@@ -119,18 +121,13 @@ class BenchmarkRun(Generic[Settings]):
         self.tell: Callable[[str], Any] = tell or (lambda _line: None)
         self.progress, self.stop = progress, stop
         self.cache = cache_folder(settings.cache)
-        self.store = ResultStore(self.cache / "results")
-        self.names = short_names(settings.weights)
         self.timing: dict[str, float] = {}
         self.notes: list[str] = []
         self.fingerprints: dict[str, str] = {}
+        self._store = ResultStore(self.cache / "results")
         self.tell(f"cache: {self.cache}")
         with disk_errors(self.out, "nothing was computed"):
             self.out.mkdir(parents=True, exist_ok=True)
-
-    def stopped(self) -> bool:
-        """Return whether the run is to end early."""
-        return self.stop is not None and self.stop.is_set()
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
@@ -143,6 +140,125 @@ class BenchmarkRun(Generic[Settings]):
         began = time.perf_counter()
         yield
         self.timing[stage] = time.perf_counter() - began
+
+    def features(self, dataset: D, names: Mapping[str, str]) -> tuple[D, dict[str, CachedFeatures]]:
+        """Extract the features of all images, or take them from the cache.
+
+        Parameters
+        ----------
+        dataset : Dataset
+        names : mapping of weights to str
+            What networks are called in messages and tables.
+
+        Returns
+        -------
+        dataset : Dataset
+            Without the images that one of the networks could not read, which are noted.
+        features : dict of weights to CachedFeatures
+            Of the images that are left.
+        """
+        features = {each: self._features(dataset, each, name) for each, name in names.items()}
+        ok = np.logical_and.reduce([each.ok for each in features.values()])
+        if ok.all():
+            return dataset, features
+        bad = int(np.argmin(ok))
+        message = next(iter(features.values())).messages[bad]
+        self.notes.append(
+            f"{np.sum(~ok)} of {len(dataset)} images could not be read and were left out; the "
+            f"first is {os.fsdecode(dataset.names[bad])}: {message}"
+        )
+        kept = np.flatnonzero(ok)
+        left = {each: replace(of_network, rows=kept) for each, of_network in features.items()}
+        return dataset.take(kept), left
+
+    def _features(self, dataset: Dataset, weights: str, name: str) -> CachedFeatures:
+        settings = self.settings
+        self.tell(f"features of {name}: {len(dataset):,} images")
+        with self.timed(f"features of {name}"):
+            features = cached_features(
+                dataset,
+                settings.layers,
+                weights=weights,
+                crops=settings.crops,
+                precision=settings.precision,
+                cache=self.cache,
+                device=settings.device,
+                workers=settings.workers,
+                progress=self.progress,
+                stop=self.stop,
+            )
+        how = "extracted to" if features.computed else "in the cache,"
+        self.tell(f"features of {name}: {how} {features.path.name}")
+        self.fingerprints[f"weights {name}"] = features.weights["sha256"]
+        self.fingerprints[f"features of {name}"] = features.fingerprint
+        return features
+
+    def write_manifest(
+        self, content: Mapping[str, Any], counts: Mapping[str, tuple[int, int]], suffix: str = ""
+    ) -> list[SplitRecord]:
+        """Write the manifest of splits, and return what the report says of them.
+
+        Parameters
+        ----------
+        content : mapping
+            The manifest.
+        counts : mapping of str to (int, int)
+            Name of each split → its training and test images.
+        suffix : str
+            What the file's name ends in, after ``NAME-splits``.
+        """
+        path = self.out / f"{self.settings.name}-splits{suffix}.json"
+        write_splits(path, content)
+        return [
+            SplitRecord(name, *numbers, manifest=path.name, sha256=str(content["sha256"]))
+            for name, numbers in counts.items()
+        ]
+
+    def outcomes(self, fits: Sequence[Fit[AnyOutcome]], kind: type[AnyOutcome]) -> list[AnyOutcome]:
+        """Make fits, or take the outcomes that an earlier run has stored.
+
+        Parameters
+        ----------
+        fits : sequence of Fit
+        kind : type
+            What their outcomes are.
+
+        Returns
+        -------
+        list of Outcome
+            In the order of the fits.
+
+        Raises
+        ------
+        Stopped
+            Where the run is to end early; what is finished is in the store.
+        """
+        names = [json.dumps(fit.key, sort_keys=True) for fit in fits]
+        made: dict[str, AnyOutcome] = {}
+        if not self.settings.recompute:
+            for name, fit in dict(zip(names, fits, strict=True)).items():
+                stored = self._store.get(fit.key, kind)
+                if stored is not None:
+                    made[name] = stored
+        left = {n: fit.seconds for n, fit in zip(names, fits, strict=True) if n not in made}
+        if left and any(left.values()):
+            about = duration(sum(left.values()))
+            self.tell(f"{len(left)} fits to be made, about {about} by their sizes")
+        pace = _Pace(left)
+        for number, (name, fit) in enumerate(zip(names, fits, strict=True), 1):
+            if self.stop is not None and self.stop.is_set():
+                raise Stopped("stopped; finished results are kept: the same command goes on")
+            how = "from the cache"
+            if name not in made:
+                made[name] = fit.make()
+                self._store.put(fit.key, made[name])
+                how = f"{made[name].seconds:.1f} s{pace.after(name)}"
+            outcome = made[name]
+            C = "" if outcome.C is None else f"C {outcome.C:g}, "
+            stuck = "" if outcome.converged else ", NOT CONVERGED"
+            told = f"{number}/{len(fits)} {fit.title}: {outcome.accuracy:.1f} % right"
+            self.tell(f"{told}, {C}{how}{stuck}")
+        return [made[name] for name in names]
 
     def report(
         self,
@@ -182,50 +298,21 @@ class BenchmarkRun(Generic[Settings]):
             appendix=tuple(appendix),
         )
 
-    def features(
-        self, dataset: Dataset, weights: Sequence[str]
-    ) -> tuple[dict[str, CachedFeatures], npt.NDArray[np.int64]]:
-        """Return the features of all images, and the rows of those that all networks could read.
 
-        Parameters
-        ----------
-        dataset : Dataset
-        weights : sequence of str
-            Some of `names`.
-        """
-        features = {each: self._features(dataset, each) for each in weights}
-        ok = np.logical_and.reduce([each.ok for each in features.values()])
-        if not ok.all():
-            bad = int(np.argmin(ok))
-            message = next(iter(features.values())).messages[bad]
-            self.notes.append(
-                f"{np.sum(~ok)} of {len(dataset)} images could not be read and were left out; the "
-                f"first is {os.fsdecode(dataset.names[bad])}: {message}"
-            )
-        return features, np.flatnonzero(ok)
+class _Pace:
+    """How long what is left may take, by the sizes of fits and what they took so far."""
 
-    def _features(self, dataset: Dataset, weights: str) -> CachedFeatures:
-        settings, name = self.settings, self.names[weights]
-        self.tell(f"features of {name}: {len(dataset):,} images")
-        with self.timed(f"features of {name}"):
-            features = cached_features(
-                dataset,
-                settings.layers,
-                weights=weights,
-                crops=settings.crops,
-                precision=settings.precision,
-                cache=self.cache,
-                device=settings.device,
-                batch_size=settings.batch_size,
-                workers=settings.workers,
-                progress=self.progress,
-                stop=self.stop,
-            )
-        how = "extracted to" if features.computed else "in the cache,"
-        self.tell(f"features of {name}: {how} {features.path.name}")
-        self.fingerprints[f"weights {name}"] = features.weights["sha256"]
-        self.fingerprints[f"features of {name}"] = features.fingerprint
-        return features
+    def __init__(self, sizes: Mapping[str, float]) -> None:
+        self._sizes = {name: size or 1.0 for name, size in sizes.items()}
+        self._done = 0.0
+        self._began = time.perf_counter()
+
+    def after(self, name: str) -> str:
+        """Return what is told after a fit."""
+        self._done += self._sizes.pop(name)
+        rate = (time.perf_counter() - self._began) / self._done
+        left = rate * sum(self._sizes.values())
+        return f", about {duration(left)} left" if self._sizes else ""
 
 
 def short_names(weights: Sequence[str]) -> dict[str, str]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
+import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,22 +16,50 @@ import pytest
 
 from datasets.domains import DomainSet
 from decaf.errors import FeatureFileError, InputError, SettingError, Stopped
+from harness.adaptation import AdaptationSettings
 from harness.adaptation import measure as module
-from harness.adaptation.measure import (
-    FeatureColumn,
-    Outcome,
-    measure_column,
-    run_method,
-)
+from harness.adaptation.measure import FeatureColumn, MethodOutcome, Place, Task, run_method
 from harness.adaptation.methods import METHODS, MethodSettings, methods_of
-from harness.protocol.result_store import ResultStore
+from harness.protocol.outcomes import Outcome
+from harness.protocol.run import BenchmarkRun
 
 PAIR = (("amazon", "webcam"),)
 SETTINGS = ("supervised", "unsupervised")
 
 
-def methods_in(setting: str, methods: Sequence[MethodSettings]) -> list[MethodSettings]:
-    return [m for m in methods if setting == "supervised" or not m.needs_labels]
+class Measure:
+    """Measures in one folder, a run each time."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.lines: list[str] = []
+
+    def __call__(
+        self,
+        column: FeatureColumn,
+        methods: Sequence[MethodSettings],
+        pairs: Sequence[tuple[str, str]] = PAIR,
+        settings: tuple[str, ...] = ("supervised",),
+        *,
+        stop: threading.Event | None = None,
+        **more: Any,
+    ) -> list[tuple[Place, MethodOutcome]]:
+        self.lines.clear()
+        made = AdaptationSettings(
+            name="da", methods=tuple(methods), settings=settings, cache=self.folder, **more
+        )
+        run = BenchmarkRun(made, self.folder, tell=self.lines.append, stop=stop)
+        del self.lines[0]  # where the cache is
+        return module.measure(run, column, pairs)
+
+    @property
+    def stored(self) -> int:
+        return len(list((self.folder / "results").iterdir()))
+
+
+@pytest.fixture
+def measured(tmp_path: Path) -> Measure:
+    return Measure(tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +72,7 @@ def column(
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("setting", "method"),
-    [(each, m) for each in SETTINGS for m in methods_in(each, METHODS)],
+    [(each, m) for each in SETTINGS for m in METHODS if each == SETTINGS[0] or not m.needs_labels],
     ids=lambda value: getattr(value, "key", value),
 )
 def test_no_label_of_a_test_image_changes_anything(
@@ -59,10 +90,12 @@ def test_no_label_of_a_test_image_changes_anything(
     shuffled = labels.copy()
     shuffled[hidden] = np.random.default_rng(0).permutation(shuffled[hidden])
     assert not np.array_equal(shuffled, labels)
-    one, other = (run_method(method, rows, each, split, setting) for each in (labels, shuffled))
-    np.testing.assert_array_equal(one.predictions, other.predictions)
+    (answers, one), (others, other) = (
+        run_method(method, rows, each, split, setting) for each in (labels, shuffled)
+    )
+    np.testing.assert_array_equal(answers, others)
     assert (one.C, one.dim) == (other.C, other.dim)
-    assert one.predictions.shape == split.test.shape
+    assert answers.shape == split.test.shape
 
 
 def test_the_test_rows_labels_never_reach_the_estimator(
@@ -95,113 +128,92 @@ def test_the_test_rows_labels_never_reach_the_estimator(
     assert none is None
 
 
-def test_right_answers_are_counted_by_class(column: FeatureColumn) -> None:
-    (fit,) = measure_column(
-        replace(column, splits=column.splits[:1]),
-        lambda _: methods_of(["svm-st"]),
-        PAIR,
-        ("supervised",),
-    )
+def test_right_answers_are_counted_by_class(column: FeatureColumn, measured: Measure) -> None:
+    one = replace(column, splits=column.splits[:1])
+    ((place, outcome),) = measured(one, methods_of(["svm-st"]))
+    assert place == ("fc6", "supervised", "svm-st", PAIR[0])
     split = column.splits[0].of_pair(*PAIR[0])
     labels = column.domains.labels
-    answers = run_method(fit.method, column.read(), labels, split, "supervised")
-    right = answers.predictions == labels[split.test]
-    assert fit.outcome.accuracy == pytest.approx(100 * right.mean())
+    (method,) = methods_of(["svm-st"])
+    answers, alone = run_method(method, column.read(), labels, split, "supervised")
+    right = answers == labels[split.test]
+    assert outcome.accuracy == pytest.approx(100 * right.mean())
     shares = [right[labels[split.test] == label].mean() for label in range(3)]
-    assert fit.outcome.mean_per_class == pytest.approx(100 * np.mean(shares))
-    assert fit.outcome.images == (9, 9, 9)
-    assert fit.outcome.C == answers.C
+    assert outcome.mean_per_class == pytest.approx(100 * np.mean(shares))
+    assert outcome.images == (9, 9, 9)
+    assert outcome.C == alone.C
 
 
 def test_accuracies_of_classes_of_different_size() -> None:
-    outcome = Outcome(right=(1, 3, 0), images=(1, 6, 0), answers="")
+    outcome = Outcome(right=(1, 3, 0), images=(1, 6, 0))
     assert outcome.accuracy == pytest.approx(400 / 7)
     assert outcome.mean_per_class == pytest.approx(75)
 
 
 @pytest.mark.slow
-def test_finished_results_are_kept_and_repeat(column: FeatureColumn, tmp_path: Path) -> None:
-    store = ResultStore(tmp_path)
+def test_finished_results_are_kept_and_repeat(column: FeatureColumn, measured: Measure) -> None:
     rows = methods_of(["svm-s", "svm-t", "gfk-1nn"])
-    told: list[str] = []
     both = (*PAIR, ("webcam", "amazon"))
-
-    def run(**more: Any) -> list[Outcome]:
-        fits = measure_column(
-            column,
-            lambda setting: methods_in(setting, rows),
-            both,
-            SETTINGS,
-            store=store,
-            tell=told.append,
-            **more,
-        )
-        return [fit.outcome for fit in fits]
-
-    first = run()
+    first = measured(column, rows, both, SETTINGS)
     # 2 pairs × 2 splits × (3 + 2 rows), of which the source alone is fitted once for both settings.
     assert len(first) == 20
-    assert len(list(tmp_path.iterdir())) == 16
-    # How long it may take, a line for each fit as it ends, and one for each pair and split.
-    assert re.fullmatch(r"fc6: 16 to be fitted, about .* by their sizes", told[0])
-    line = r"fc6 amazon → webcam, split 0, supervised, SVM \(S\): [\d.]+ % right, .*, about .* left"
-    assert re.fullmatch(line, told[1])
-    assert ["results, " in line for line in told[1:6]] == [False] * 4 + [True]
-    assert sum("% right" in line and "results, " not in line for line in told) == 16
-    assert "4 fitted" in told[5]
-    told.clear()
-    assert run() == first
-    assert all("from the cache" in line for line in told)
-    told.clear()
-    again = run(recompute=True)
-    assert [o.answers for o in again] == [o.answers for o in first]
-    assert "4 fitted" in told[5]
+    assert measured.stored == 16
+    # How long it may take, and a line for each fit as it ends.
+    told, *lines = measured.lines
+    assert re.fullmatch(r"16 fits to be made, about .* by their sizes", told)
+    line = (
+        r"1/20 fc6 amazon → webcam, split 0, supervised, SVM \(S\): [\d.]+ % right, C .*, "
+        "about .* left"
+    )
+    assert re.fullmatch(line, lines[0])
+    assert len(lines) == 20
+    assert sum("from the cache" in line for line in lines) == 4
+    assert measured(column, rows, both, SETTINGS) == first
+    assert all("from the cache" in line for line in measured.lines)
+    again = measured(column, rows, both, SETTINGS, recompute=True)
+    assert [o.answers for _, o in again] == [o.answers for _, o in first]
+    assert sum("from the cache" in line for line in measured.lines) == 4
 
 
 @pytest.mark.slow
-def test_what_is_remembered_between_fits_changes_no_answer(column: FeatureColumn) -> None:
+def test_what_is_remembered_between_fits_changes_no_answer(
+    column: FeatureColumn, measured: Measure
+) -> None:
     both = (*PAIR, ("webcam", "amazon"))
-    fits = measure_column(column, lambda each: methods_in(each, METHODS), both, SETTINGS, C=1.0)
+    fits = measured(column, METHODS, both, SETTINGS, C=1.0)
     rows, labels = column.read(), column.domains.labels
-    for fit in fits:
-        split = column.splits[fit.split].of_pair(*fit.pair)
-        alone = run_method(fit.method, rows, labels, split, fit.setting, C=1.0)
-        right = (alone.predictions == labels[split.test]).sum()
-        assert abs(sum(fit.outcome.right) - right) <= 1, (fit.method.key, fit.setting)
+    by_key = {method.key: method for method in METHODS}
+    seen: Counter[Place] = Counter()
+    for place, outcome in fits:
+        split = column.splits[seen[place]].of_pair(*place.pair)
+        seen[place] += 1
+        _, alone = run_method(by_key[place.method], rows, labels, split, place.setting, C=1.0)
+        assert abs(sum(outcome.right) - sum(alone.right)) <= 1, place
 
 
 @pytest.mark.slow
 def test_pairs_of_one_target_come_together(
-    make_domains: Callable[..., DomainSet], make_column: Callable[..., FeatureColumn]
+    make_domains: Callable[..., DomainSet],
+    make_column: Callable[..., FeatureColumn],
+    measured: Measure,
 ) -> None:
     column = make_column(make_domains(("a", "b", "c"), 8), n_splits=2)
     pairs = column.domains.pairs
-    fits = measure_column(column, lambda _: methods_of(["svm-s"]), pairs, ("supervised",))
-    targets = [fit.pair[1] for fit in fits]
-    assert targets == ["b"] * 4 + ["c"] * 4 + ["a"] * 4
-    assert {(fit.pair, fit.split) for fit in fits} == {(p, n) for p in pairs for n in range(2)}
+    places = [place for place, _ in measured(column, methods_of(["svm-s"]), pairs)]
+    assert [place.pair[1] for place in places] == ["b"] * 4 + ["c"] * 4 + ["a"] * 4
+    assert Counter(place.pair for place in places) == dict.fromkeys(pairs, 2)
 
 
 def test_the_target_alone_is_fitted_once_for_all_sources(
     make_domains: Callable[..., DomainSet],
     make_column: Callable[..., FeatureColumn],
-    tmp_path: Path,
+    measured: Measure,
 ) -> None:
     column = make_column(make_domains(("a", "b", "c"), 8), n_splits=1)
-    pairs = (("a", "c"), ("b", "c"))
-    told: list[str] = []
-    fits = measure_column(
-        column,
-        lambda _: methods_of(["svm-t"]),
-        pairs,
-        ("supervised",),
-        store=ResultStore(tmp_path),
-        tell=told.append,
-    )
-    assert fits[0].outcome == fits[1].outcome
-    assert told[0].startswith("fc6: 1 to be fitted, about ")
-    assert "1 fitted" in told[2]
-    assert "from the cache" in told[3]
+    (_, one), (_, other) = measured(column, methods_of(["svm-t"]), (("a", "c"), ("b", "c")))
+    assert one == other
+    assert measured.lines[0].startswith("1 fits to be made, about ")
+    assert ["from the cache" in line for line in measured.lines[1:]] == [False, True]
 
 
 def test_the_key_holds_all_that_determines_a_result(
@@ -216,7 +228,7 @@ def test_the_key_holds_all_that_determines_a_result(
             "C": "cv",
             "seed": 0,
         }
-        return module._Task(which, **{**place, **change}).name
+        return json.dumps(Task(which, **{**place, **change}).key, sort_keys=True)
 
     plain = key()
     assert key() == plain
@@ -232,38 +244,37 @@ def test_the_key_holds_all_that_determines_a_result(
     assert key() != plain
 
 
-def test_a_stop_keeps_what_is_finished(column: FeatureColumn, tmp_path: Path) -> None:
-    asked = iter([False, False, True])
+def test_a_stop_keeps_what_is_finished(
+    column: FeatureColumn, measured: Measure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop = threading.Event()
+    made: list[str] = []
+
+    def count(method: MethodSettings, *args: Any, **more: Any) -> Any:
+        made.append(method.key)
+        if len(made) == 2:
+            stop.set()
+        return run_method(method, *args, **more)
+
+    monkeypatch.setattr(module, "run_method", count)
     with pytest.raises(Stopped, match="the same command goes on"):
-        measure_column(
-            column,
-            lambda _: methods_of(["svm-s", "svm-st", "logreg-s"]),
-            PAIR,
-            ("supervised",),
-            store=ResultStore(tmp_path),
-            stopped=lambda: next(asked),
-        )
-    assert len(list(tmp_path.iterdir())) == 2
+        measured(column, methods_of(["svm-s", "svm-st", "logreg-s"]), stop=stop)
+    assert measured.stored == 2
 
 
-def test_a_row_of_nan_is_named(column: FeatureColumn) -> None:
+def test_a_row_of_nan_is_named(column: FeatureColumn, measured: Measure) -> None:
     rows = column.read().copy()
     rows[5, 2] = np.nan
     with pytest.raises(FeatureFileError, match=r"fc6: 1 of 72 rows .* is amazon/ant/005\.jpg"):
-        measure_column(
-            replace(column, read=lambda: rows),
-            lambda _: methods_of(["svm-s"]),
-            PAIR,
-            ("supervised",),
-        )
+        measured(replace(column, read=lambda: rows), methods_of(["svm-s"]))
 
 
-def test_what_a_method_refuses_is_told_with_its_place(column: FeatureColumn) -> None:
+def test_what_a_method_refuses_is_told_with_its_place(
+    column: FeatureColumn, measured: Measure
+) -> None:
     method = MethodSettings("big", "GFK of 99", "GFK", {"head": "1nn", "dim": 99})
-    with pytest.raises(
-        InputError, match=r"^fc6, amazon → webcam, split 0, supervised, GFK of 99: "
-    ):
-        measure_column(column, lambda _: [method], PAIR, ("supervised",))
+    with pytest.raises(InputError, match=r"^fc6 amazon → webcam, split 0, supervised, GFK of 99: "):
+        measured(column, [method])
 
 
 def test_unknown_methods() -> None:

@@ -1,7 +1,7 @@
-"""Works on images in processes, which a signal ends: ``processes_probe.py all|one|none…``.
+"""Works on images in processes, which a signal ends: ``processes_probe.py (all|one|none):COUNT…``.
 
 At the fifth image a process sends SIGTERM to the whole group of processes, or kills itself, or
-neither. One such work is done after the other.
+neither. One such work is done after the other, in COUNT processes; each prints its results.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import sys
 from dataclasses import dataclass
 
 from decaf.cli.exit_codes import stopped_by_signals
-from decaf.errors import DecafError, Stopped
+from decaf.errors import Stopped
 from decaf.images import ImageRef
 from harness.fisher_vectors.workers import Workers
 
@@ -33,16 +33,17 @@ class Task:
 
 def main() -> None:
     images = [ImageRef(b"image %d" % row) for row in range(12)]
-    blocks = [[row] for row in range(12)]
+    blocks = [[row, row + 1] for row in range(0, 12, 2)]
     with stopped_by_signals("stopping") as stop:
         try:
-            for whom in sys.argv[1:]:
-                with Workers(2, stop.event) as workers:
-                    print(dict(workers.each_block(Task(whom), images, blocks)))
-        except DecafError as error:
-            stopped = isinstance(error, Stopped)
-            print("stopped" if stopped else error, flush=True)
-            sys.exit(stop.exit_code if stopped else 0)
+            for work in sys.argv[1:]:
+                whom, count = work.split(":")
+                with Workers(int(count), stop.event) as workers:
+                    results = dict(workers.each_block(Task(whom), images, blocks))
+                    print([results[number] for number in range(len(blocks))])
+        except Stopped:
+            print("stopped", flush=True)
+            sys.exit(stop.exit_code)
 
 
 if __name__ == "__main__":

@@ -10,16 +10,18 @@ import signal
 import sys
 from pathlib import Path
 
-from harness.fisher_vectors import FisherVectorSettings, fisher_vectors_of_splits
+import numpy as np
+
+from harness.fisher_vectors import FisherVectorSettings, fisher_vectors
 
 SETTINGS = FisherVectorSettings(
-    components=8, modes=4, vocabulary_descriptors=2000, scales=(1.0, 0.5), spatial="pyramid"
+    components=8, modes=4, vocabulary_descriptors=2000, scales=(1.0, 0.5)
 )
 
 
-def rows_of(images: int) -> list[list[int]]:
+def rows_of(images: int) -> list[np.ndarray]:
     """Two splits: the even and the odd images."""
-    return [list(range(start, images, 2)) for start in (0, 1)]
+    return [np.arange(start, images, 2) for start in (0, 1)]
 
 
 def die(done: int, total: int) -> None:
@@ -28,10 +30,11 @@ def die(done: int, total: int) -> None:
 
 
 def main() -> None:
-    images = sorted(Path(sys.argv[1]).iterdir())
-    fisher_vectors_of_splits(
+    images = [os.fsencode(path) for path in sorted(Path(sys.argv[1]).iterdir())]
+    fisher_vectors(
         images,
-        vocabulary_rows=rows_of(len(images)),
+        [""] * len(images),
+        rows_of(len(images)),
         settings=SETTINGS,
         workers=2,
         cache=sys.argv[2],

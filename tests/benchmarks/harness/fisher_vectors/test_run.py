@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +16,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from decaf.errors import InputError, OutputError, SettingError, Stopped
+from decaf.errors import InputError, OutputError, Stopped
 from decaf.storage.lock import acquire
 from harness.fisher_vectors import (
+    FisherVectors,
     FisherVectorSettings,
     fisher_vectors,
-    fisher_vectors_of_splits,
     run,
 )
 
 PROBE = Path(__file__).with_name("run_probe.py")
 COUNT = 100
 BAD = 41
-SMALL = FisherVectorSettings(
-    components=8, modes=4, vocabulary_descriptors=2000, scales=(1.0, 0.5), spatial="none"
-)
+SMALL = FisherVectorSettings(components=8, modes=4, vocabulary_descriptors=2000, scales=(1.0, 0.5))
 
 
 @pytest.fixture(scope="module")
@@ -48,15 +47,18 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return sorted(folder.iterdir())
 
 
-def encoded(photos: list[Path], rows: Any = range(0, COUNT, 2), **settings: Any) -> np.ndarray:
-    return fisher_vectors(
-        photos, vocabulary_rows=list(rows), settings=SMALL, workers=0, progress=False, **settings
-    )
+def computed(
+    photos: Sequence[Path], cache: Path, *rows: Any, digests: Any = None, **more: Any
+) -> FisherVectors:
+    splits = [np.array(each) for each in rows or [range(0, COUNT, 2)]]
+    given = {"settings": SMALL, "workers": 0, "progress": False, **more}
+    files = [os.fsencode(photo) for photo in photos]
+    return fisher_vectors(files, digests or [""] * len(files), splits, cache=cache, **given)
 
 
 @pytest.fixture(scope="module")
-def vectors(photos: list[Path]) -> np.ndarray:
-    return encoded(photos)
+def vectors(photos: list[Path], tmp_path_factory: pytest.TempPathFactory) -> np.ndarray:
+    return computed(photos, tmp_path_factory.mktemp("cache")).splits[0]
 
 
 def test_every_image_has_a_row_of_norm_one_and_a_bad_one_nan(vectors: np.ndarray) -> None:
@@ -83,64 +85,54 @@ def test_a_vocabulary_is_of_its_own_images_alone(photos: list[Path], tmp_path: P
         changed[row] = tmp_path / f"{row}.png"
         noise = np.random.default_rng(row).integers(0, 256, (30, 60), dtype=np.uint8)
         Image.fromarray(noise).save(changed[row])
-    before, after = encoded(photos, train), encoded(changed, train)
+    before, after = (computed(each, tmp_path, train).splits[0] for each in (photos, changed))
     assert (before[train] == after[train]).all()
     assert (before[1] != after[1]).any()
 
 
 @pytest.mark.slow
-def test_splits_at_once_are_the_splits_one_by_one(photos: list[Path]) -> None:
-    halves = [list(range(start, COUNT, 2)) for start in (0, 1)]
-    together = fisher_vectors_of_splits(photos, vocabulary_rows=halves, settings=SMALL, workers=0)
+def test_splits_at_once_are_the_splits_one_by_one(photos: list[Path], tmp_path: Path) -> None:
+    halves = [range(start, COUNT, 2) for start in (0, 1)]
+    together = computed(photos, tmp_path, *halves)
     assert list(together.bad) == [BAD]
     status, message = together.bad[BAD]
     assert status == "unsupported"
     assert message
-    for rows, found in zip(halves, together.splits, strict=True):
-        np.testing.assert_array_equal(found, encoded(photos, rows))
+    for rows, of_split in zip(halves, together.splits, strict=True):
+        np.testing.assert_array_equal(of_split, computed(photos, tmp_path, rows).splits[0])
     assert (together.splits[0][0] != together.splits[1][0]).any()
-
-
-def test_the_seed_is_that_of_the_vocabulary(photos: list[Path], vectors: np.ndarray) -> None:
-    np.testing.assert_array_equal(encoded(photos), vectors)
-    assert (encoded(photos, seed=1)[0] != vectors[0]).any()
 
 
 def test_a_second_run_computes_nothing(
     photos: list[Path], vectors: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = encoded(photos, cache=tmp_path)
+    first = computed(photos, tmp_path).splits[0]
     np.testing.assert_array_equal(first, vectors)
     first[0] = 0  # a copy's; the file stays
     monkeypatch.setattr(run, "Workers", None)
-    again = fisher_vectors_of_splits(
-        photos, vocabulary_rows=[range(0, COUNT, 2)], settings=SMALL, workers=0, cache=tmp_path
-    )
+    again = computed(photos, tmp_path)
     np.testing.assert_array_equal(again.splits[0], vectors)
     assert list(again.bad) == [BAD]
     assert len(list(tmp_path.iterdir())) == 1
     assert not list(tmp_path.glob("*/*.parts"))
 
 
-@pytest.mark.parametrize("what", ["seed", "rows", "image", "settings"])
+@pytest.mark.parametrize("what", ["rows", "image", "settings"])
 def test_what_was_made_otherwise_is_not_used(what: str, photos: list[Path], tmp_path: Path) -> None:
-    few = [tmp_path / f"{number}.png" for number in range(4)]
-    for source, path in zip(photos, few, strict=False):
-        path.write_bytes(source.read_bytes())
+    def fingerprint(rows: tuple[int, ...] = (0, 1, 2), last: str = "d", modes: int = 4) -> str:
+        made = FisherVectorSettings(components=8, modes=modes)
+        digests = ["a", "b", "c", last]
+        return computed(photos[:4], tmp_path, rows, digests=digests, settings=made).fingerprint
 
-    def identity(rows: tuple[int, ...] = (0, 1, 2), seed: int = 0, modes: int = 4) -> str:
-        settings = FisherVectorSettings(components=8, modes=modes, spatial="none")
-        return fisher_vectors_of_splits(
-            few, vocabulary_rows=[rows], settings=settings, seed=seed, workers=0
-        ).fingerprint
-
-    before = identity()
-    assert identity() == before
-    if what == "image":
-        few[3].write_bytes(photos[9].read_bytes() + b" ")
-    changed: dict[str, Any] = {"seed": {"seed": 1}, "rows": {"rows": (0, 1)}}
-    changed["settings"] = {"modes": 3}
-    assert identity(**changed.get(what, {})) != before
+    before = fingerprint()
+    assert fingerprint() == before
+    changed: dict[str, dict[str, Any]] = {
+        "rows": {"rows": (0, 1)},
+        "image": {"last": "e"},
+        "settings": {"modes": 3},
+    }
+    assert fingerprint(**changed[what]) != before
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 @pytest.mark.slow
@@ -166,28 +158,25 @@ def test_a_killed_run_goes_on_where_it_stood(
     assert len(list(tmp_path.glob("*/rows.npy.parts/*.shard"))) == 1
 
     seen: list[tuple[int, int]] = []
-    arguments: dict[str, Any] = {
-        "vocabulary_rows": probe.rows_of(COUNT),
-        "settings": probe.SETTINGS,
-        "workers": 0,
-        "progress": lambda done, total: seen.append((done, total)),
-    }
-    resumed = fisher_vectors_of_splits(photos, cache=tmp_path, **arguments)
+    rows, more = probe.rows_of(COUNT), {"settings": probe.SETTINGS}
+    resumed = computed(
+        photos, tmp_path, *rows, progress=lambda done, total: seen.append((done, total)), **more
+    )
     assert seen[0][0] in (4, 32)  # the images of one block were done already
     assert seen[-1] == (COUNT, COUNT)
-    undisturbed = fisher_vectors_of_splits(photos, **arguments)
+    undisturbed = computed(photos, tmp_path / "other", *rows, **more)
     assert resumed.bad == undisturbed.bad
     for one, other in zip(resumed.splits, undisturbed.splits, strict=True):
         np.testing.assert_allclose(one, other, atol=2e-3)
 
 
-def test_a_run_that_is_to_stop_keeps_what_is_done(photos: list[Path], tmp_path: Path) -> None:
+def test_a_run_that_is_to_stop_keeps_what_is_done(
+    photos: list[Path], vectors: np.ndarray, tmp_path: Path
+) -> None:
     stop = threading.Event()
     stop.set()
-    asked: dict[str, Any] = {"settings": SMALL, "workers": 0, "cache": tmp_path}
-    rows = [range(0, len(photos), 2)]
     with pytest.raises(Stopped, match="stopped after 0 of 100 images"):
-        fisher_vectors_of_splits(photos, vocabulary_rows=rows, stop=stop, **asked)
+        computed(photos, tmp_path, stop=stop)
     stop.clear()
     seen: list[int] = []
 
@@ -197,48 +186,27 @@ def test_a_run_that_is_to_stop_keeps_what_is_done(photos: list[Path], tmp_path: 
             stop.set()
 
     with pytest.raises(Stopped, match=r"stopped after \d\d of 100 images; they are kept in"):
-        fisher_vectors_of_splits(photos, vocabulary_rows=rows, stop=stop, progress=shown, **asked)
+        computed(photos, tmp_path, stop=stop, progress=shown)
     done = seen[-1]
     assert done in (32, 64, 96)
     seen.clear()
-    found = fisher_vectors_of_splits(photos, vocabulary_rows=rows, progress=shown, **asked)
+    rest = computed(photos, tmp_path, progress=shown)
     assert seen[0] == done
-    np.testing.assert_array_equal(found.splits[0], encoded(photos))
+    np.testing.assert_array_equal(rest.splits[0], vectors)
 
 
 def test_two_runs_do_not_write_the_same(photos: list[Path], tmp_path: Path) -> None:
-    encoded(photos, cache=tmp_path)
+    computed(photos, tmp_path)
     (folder,) = tmp_path.iterdir()
     (folder / "rows.npy").unlink()
     held = acquire(folder / "rows.npy.parts")
     try:
         with pytest.raises(OutputError, match="another run is writing here"):
-            encoded(photos, cache=tmp_path)
+            computed(photos, tmp_path)
     finally:
         os.close(held)
 
 
-@pytest.mark.parametrize(
-    ("rows", "text"),
-    [
-        ([], "expected the numbers of at least one training image"),
-        ([0.5], "expected the numbers of at least one training image"),
-        ([0, 100], "go from 0 to 100, the images from 0 to 99"),
-        ([-1], "go from -1 to -1"),
-        ([BAD], "none of 1 training images can be read"),
-    ],
-)
-def test_rows_that_nothing_can_be_learned_from(
-    rows: list[Any], text: str, photos: list[Path]
-) -> None:
-    with pytest.raises(InputError, match=text):
-        encoded(photos, rows)
-
-
-def test_what_cannot_be_meant_is_refused(photos: list[Path]) -> None:
-    with pytest.raises(InputError, match="no images"):
-        encoded([], [0])
-    with pytest.raises(InputError, match="no split"):
-        fisher_vectors_of_splits(photos, vocabulary_rows=[])
-    with pytest.raises(SettingError, match="workers is -1"):
-        fisher_vectors(photos, vocabulary_rows=[0], workers=-1)
+def test_images_that_nothing_can_be_learned_from(photos: list[Path], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="none of 1 training images can be read"):
+        computed(photos, tmp_path, [BAD])

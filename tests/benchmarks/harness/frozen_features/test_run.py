@@ -17,9 +17,9 @@ from decaf.backbone.weights.safetensors_file import save_weights
 from decaf.backbone.weights.state import Weights
 from decaf.errors import InputError, SettingError, Stopped
 from harness.fisher_vectors import FisherVectors
-from harness.frozen_features import BenchmarkSettings, baselines, paper_heads, run_benchmark
+from harness.frozen_features import BenchmarkSettings, paper_heads, run_benchmark
 from harness.frozen_features import run as run_module
-from harness.protocol.measure import HeadSettings
+from harness.frozen_features.heads import HeadSettings
 from harness.protocol.splits import draw_splits
 from report import Bars, BenchmarkReport, ConfusionMatrix, Confusions, Lines, Table
 from report.files import write_report
@@ -124,7 +124,7 @@ def test_a_second_run_computes_nothing_and_repeats_every_digit(
 
     with monkeypatch.context() as patch:
         patch.setattr("decaf.features.extraction.Extraction.rows", refuse)
-        patch.setattr("harness.protocol.measure.run_head", refuse)
+        patch.setattr("harness.frozen_features.heads.run_head", refuse)
         second = run_benchmark(dataset, settings, tmp_path / "out")
     assert second.sections == first.sections
     assert second.appendix == first.appendix
@@ -185,7 +185,7 @@ def test_copies_of_training_images_among_the_test_images_are_told(
 def test_the_baseline_of_random_weights(
     folder: Path, settings: BenchmarkSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_module, "random_weights", lambda weights: "random:0:alexnet-64")
+    monkeypatch.setattr(run_module, "_random_weights", lambda _: ("random:0:alexnet-64",))
     heads = (*HEADS, replace(HEADS[1], name="SVM with dropout", dropout=0.5))
     asked = replace(settings, heads=heads, layers=("fc6",), baselines=("random",), curve_sizes=())
     report = run_benchmark(read_class_folders(folder), asked, tmp_path / "out")
@@ -197,13 +197,15 @@ def test_the_baseline_of_random_weights(
 
 
 def test_random_weights_are_no_baseline_beside_themselves(
-    folder: Path, settings: BenchmarkSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, settings: BenchmarkSettings, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(run_module, "random_weights", lambda weights: settings.weights[0])
-    asked = replace(settings, baselines=("random",), curve_layers=(), splits=1)
+    name = "random:0:alexnet-64"
+    asked = replace(
+        settings, weights=(name,), baselines=("random",), curve_layers=(), splits=1, layers=("fc7",)
+    )
     report = run_benchmark(read_class_folders(folder), asked, tmp_path / "out")
     assert [part.title for part in report.sections if isinstance(part, Table)] == [
-        "Mean per-class accuracy, small.safetensors"
+        f"Mean per-class accuracy, {name}"
     ]
 
 
@@ -237,16 +239,16 @@ def test_images_that_have_no_fisher_vector(
     (first, second) = draw_splits(dataset, 3, n_splits=2)
     lost = [int(first.train[0]), int(first.test[0])]
 
-    class Library:
-        __version__ = "1.0"
-
-    def compute(images: Any, **_: Any) -> FisherVectors:
-        rows = np.random.default_rng(0).standard_normal((len(images), 8)).astype(np.float32)
+    def compute(files: Any, digests: Any, training: Any, **_: Any) -> FisherVectors:
+        assert files == dataset.files
+        assert len(set(digests)) == len(files)
+        for rows, split in zip(training, (first, second), strict=True):
+            assert rows.tolist() == split.train.tolist()  # a vocabulary is a part of the training
+        rows = np.random.default_rng(0).standard_normal((len(files), 8)).astype(np.float32)
         rows[lost] = np.nan
-        return FisherVectors([rows, rows], dict.fromkeys(lost, ("corrupt", "torn")), "")
+        return FisherVectors([rows, rows], dict.fromkeys(lost, ("worker_died", "torn")), "f")
 
-    monkeypatch.setattr(baselines, "fisher_vectors_of_splits", compute)
-    monkeypatch.setattr(baselines, "require", lambda _name: Library)
+    monkeypatch.setattr(run_module, "fisher_vectors", compute)
     report = run_benchmark(dataset, asked, tmp_path / "out")
     told = [note for note in report.notes if "could not be read" in note]
     assert len(told) == 1
@@ -261,6 +263,7 @@ def test_images_that_have_no_fisher_vector(
     assert row.cells[0].mean is not None
     # The network's results are of all images.
     assert {each.n_test for each in report.splits} == {len(second.test)}
+    assert report.fingerprints["Fisher vectors"] == "f"
     again = run_benchmark(dataset, asked, tmp_path / "out")
     assert again.sections == report.sections
     assert again.notes == report.notes

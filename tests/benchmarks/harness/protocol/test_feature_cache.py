@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ def test_rows_are_those_of_extract(compute: Any, animals: Path, weights: Weights
     )
     assert isinstance(expected, dict)
     rows = np.array([20, 3, 3, 0, 27])
-    for layer in found.layers:
+    for layer in ("fc6", "fc7"):
         np.testing.assert_allclose(
             found.matrix(layer, rows), expected[layer][rows], rtol=1e-5, atol=1e-5
         )
@@ -76,6 +77,13 @@ def test_an_image_that_changed_is_computed_again(compute: Any, animals: Path) ->
     assert second.fingerprint != first.fingerprint
     assert second.digests[b"cat/2.png"] != first.digests[b"cat/2.png"]
     assert second.digests[b"cat/1.png"] == first.digests[b"cat/1.png"]
+
+
+def test_a_part_has_row_numbers_of_its_own(compute: Any) -> None:
+    found = compute()
+    part = replace(found, rows=np.array([3, 7, 20]))
+    rows = found.matrix("fc6", np.array([20, 3]))
+    np.testing.assert_array_equal(part.matrix("fc6", np.array([2, 0])), rows)
 
 
 def test_other_settings_have_a_file_of_their_own(compute: Any, animals: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,9 +14,9 @@ from sklearn.svm import LinearSVC
 
 from datasets.dataset import Dataset, make_dataset
 from decaf.errors import FeatureFileError, SettingError, Stopped
-from harness.protocol import measure as protocol
-from harness.protocol.measure import HeadSettings, Outcome, measure, run_head
-from harness.protocol.result_store import ResultStore
+from harness.frozen_features import heads as module
+from harness.frozen_features.heads import HeadOutcome, HeadSettings, Task, measure, run_head
+from harness.protocol.run import BenchmarkRun, ProtocolSettings
 from harness.protocol.splits import Split, draw_splits
 
 CLASSES, EACH = 4, 12
@@ -27,8 +29,6 @@ HEADS = (
 class Blobs:
     """Overlapping clouds of points, one a class."""
 
-    fingerprint = "blobs"
-
     def __init__(self) -> None:
         random = np.random.default_rng(0)
         centres = random.standard_normal((CLASSES, 8))
@@ -36,7 +36,7 @@ class Blobs:
         self.rows = (np.repeat(centres, EACH, axis=0) + 0.9 * noise).astype(np.float32)
         self.read = 0
 
-    def matrix(self, layer: str, rows: Any) -> Any:
+    def matrix(self, layer: str, _split: int, rows: Any) -> Any:
         self.read += 1
         return self.rows[rows] * (2 if layer == "fc7" else 1)
 
@@ -56,8 +56,37 @@ def splits(dataset: Dataset) -> tuple[Split, ...]:
     return draw_splits(dataset, 8, n_splits=2)
 
 
-def chosen(outcome: Outcome) -> Any:
-    return outcome.C, outcome.validation, outcome.tried, outcome.n_iter, outcome.predictions
+def chosen(outcome: HeadOutcome) -> Any:
+    return outcome.C, outcome.validation, outcome.tried, outcome.predictions
+
+
+class Measure:
+    """Measures in one folder, a run each time."""
+
+    def __init__(self, dataset: Dataset, folder: Path) -> None:
+        self.dataset, self.folder = dataset, folder
+        self.lines: list[str] = []
+
+    def __call__(
+        self,
+        features: Blobs,
+        splits: Sequence[Split],
+        heads: Sequence[tuple[str, HeadSettings]] = [("fc6", head) for head in HEADS],
+        *,
+        fingerprint: str = "blobs",
+        recompute: bool = False,
+        stop: Any = None,
+    ) -> list[Task]:
+        settings = ProtocolSettings(
+            name="blobs", layers=(), cache=self.folder, device="cpu", recompute=recompute
+        )
+        run = BenchmarkRun(settings, self.folder, tell=self.lines.append, stop=stop)
+        return measure(run, self.dataset, splits, heads, features.matrix, fingerprint=fingerprint)
+
+
+@pytest.fixture
+def measured(dataset: Dataset, tmp_path: Path) -> Measure:
+    return Measure(dataset, tmp_path)
 
 
 @pytest.mark.parametrize("head", HEADS, ids=lambda head: head.name)
@@ -80,7 +109,7 @@ def test_test_rows_have_no_part_in_what_is_chosen(
     train, test = splits[0].train, splits[0].test
     one = run_head(HEADS[1], X[train], y[train], X[test], y[test])
     other = run_head(HEADS[1], X[train], y[train], 1000 * X[test] + 5, y[test])
-    assert chosen(one)[:4] == chosen(other)[:4]
+    assert chosen(one)[:3] == chosen(other)[:3]
 
 
 def test_answers_are_those_of_scikit_learn(dataset: Dataset, splits: tuple[Split, ...]) -> None:
@@ -98,52 +127,41 @@ def test_answers_are_those_of_scikit_learn(dataset: Dataset, splits: tuple[Split
 
 
 def test_cells_in_order_and_from_the_store(
-    dataset: Dataset, splits: tuple[Split, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    measured: Measure, splits: tuple[Split, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = ResultStore(tmp_path)
-    lines: list[str] = []
-
-    def call(features: Blobs, **more: Any) -> Any:
-        layers = ("fc6", "fc7")
-        return measure(
-            dataset, features, splits, layers, HEADS, store=store, tell=lines.append, **more
-        )
-
-    first = call(Blobs())
-    assert [(t.layer, t.head.name) for t in first] == [
-        ("fc6", "LogReg"),
-        ("fc6", "SVM"),
-        ("fc7", "LogReg"),
-        ("fc7", "SVM"),
-    ]
-    assert len(lines) == 8
-    assert "8/8 fc7 SVM, split 1:" in lines[-1]
-    monkeypatch.setattr(protocol, "run_head", None)  # the store has everything
+    heads = [(layer, head) for layer in ("fc6", "fc7") for head in HEADS]
+    first = measured(Blobs(), splits, heads)
+    assert [(task.layer, task.head) for task in first] == heads
+    told = [line for line in measured.lines if "/8 " in line]
+    assert len(told) == 8
+    assert "8/8 fc7 SVM, split 1:" in told[-1]
+    assert told[0].endswith(" left")
+    monkeypatch.setattr(module, "run_head", None)  # the store has everything
     features = Blobs()
-    again = call(features)
+    again = measured(features, splits, heads)
     assert features.read == 0
     assert [task.outcomes for task in again] == [task.outcomes for task in first]
+    assert measured.lines[-1].endswith("from the cache")
     with pytest.raises(TypeError):
-        call(Blobs(), recompute=True)
+        measured(Blobs(), splits, heads, recompute=True)
 
 
 def test_what_determines_a_result_is_its_key(
-    dataset: Dataset, splits: tuple[Split, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    dataset: Dataset,
+    measured: Measure,
+    splits: tuple[Split, ...],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    store = ResultStore(tmp_path)
     calls: list[str] = []
-    outcome = Outcome(predictions=(0,) * len(splits[0].test), lead=(0.0,), C=1.0)
 
-    def count(head: HeadSettings, *_: Any, **__: Any) -> Outcome:
+    def count(head: HeadSettings, *_: Any, **__: Any) -> HeadOutcome:
         calls.append(head.name)
-        return outcome
+        return HeadOutcome(right=(1,), images=(2,), predictions=(0,), lead=(0.0,))
 
-    monkeypatch.setattr(protocol, "run_head", count)
+    monkeypatch.setattr(module, "run_head", count)
 
     def call(head: HeadSettings, split: Split, fingerprint: str = "blobs") -> int:
-        features = Blobs()
-        features.fingerprint = fingerprint
-        measure(dataset, features, [split], ["fc6"], [head], store=store)
+        measured(Blobs(), [split], [("fc6", head)], fingerprint=fingerprint)
         return len(calls)
 
     svm, split = HEADS[1], splits[0]
@@ -158,29 +176,29 @@ def test_what_determines_a_result_is_its_key(
 
 
 def test_a_run_that_is_stopped_goes_on(
-    dataset: Dataset, splits: tuple[Split, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    measured: Measure, splits: tuple[Split, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = ResultStore(tmp_path)
-    asked = iter([False, False, False, True])
-    with pytest.raises(Stopped, match="the same command goes on"):
-        measure(dataset, Blobs(), splits, ["fc6"], HEADS, store=store, stopped=lambda: next(asked))
     fitted: list[str] = []
-    run = protocol.run_head
+    stop = threading.Event()
 
-    def count(*args: Any, **kwargs: Any) -> Outcome:
+    def count(*args: Any, **kwargs: Any) -> HeadOutcome:
         fitted.append(args[0].name)
-        return run(*args, **kwargs)
+        if len(fitted) == 3:
+            stop.set()
+        return run_head(*args, **kwargs)
 
-    monkeypatch.setattr(protocol, "run_head", count)
-    measure(dataset, Blobs(), splits, ["fc6"], HEADS, store=store)
-    assert fitted == ["SVM"]
+    monkeypatch.setattr(module, "run_head", count)
+    with pytest.raises(Stopped, match="the same command goes on"):
+        measured(Blobs(), splits, stop=stop)
+    measured(Blobs(), splits)
+    assert fitted == ["LogReg", "SVM", "LogReg", "SVM"]
 
 
-def test_rows_that_are_nan(dataset: Dataset, splits: tuple[Split, ...]) -> None:
+def test_rows_that_are_nan(measured: Measure, splits: tuple[Split, ...]) -> None:
     features = Blobs()
     features.rows[splits[0].test[3]] = np.nan
     with pytest.raises(FeatureFileError, match=r"1 of 16 test rows hold NaN.* row 3;"):
-        measure(dataset, features, splits[:1], ["fc6"], HEADS)
+        measured(features, splits[:1])
 
 
 def test_a_search_that_ends_at_its_border_and_a_fit_that_does_not_converge_are_told(

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_matrix
 
 from datasets.dataset import Dataset, make_dataset
-from harness.frozen_features import sections
+from harness.frozen_features import report as module
+from harness.frozen_features.heads import HeadOutcome, HeadSettings, Task
 from harness.frozen_features.published import PUBLISHED
-from harness.protocol.measure import HeadSettings, Outcome, Task
+from harness.protocol.outcomes import counts_by_class
 from harness.protocol.splits import Split
 from report import Cell, table_text
 
@@ -28,7 +32,18 @@ def dataset() -> Dataset:
     return make_dataset("Caltech-101", b"/d", images)
 
 
-def task_of(dataset: Dataset, seed: int = 0, layer: str = "fc6", **more: object) -> Task:
+def outcome_of(
+    dataset: Dataset, split: Split, answers: Sequence[int], lead: Sequence[float], **more: Any
+) -> HeadOutcome:
+    return HeadOutcome(
+        **counts_by_class(np.array(answers), dataset.labels[split.test], 3),
+        predictions=tuple(answers),
+        lead=tuple(lead),
+        **{"C": 2.0, **more},
+    )
+
+
+def task_of(dataset: Dataset, seed: int = 0, layer: str = "fc6", **more: Any) -> Task:
     """Random answers to the even rows, then to the odd ones."""
     random = np.random.default_rng(seed)
     rows = np.arange(len(dataset))
@@ -37,7 +52,7 @@ def task_of(dataset: Dataset, seed: int = 0, layer: str = "fc6", **more: object)
     for split in splits:
         answers = random.integers(0, 3, len(split.test))
         lead = np.where(answers == dataset.labels[split.test], 0, random.random(len(answers)))
-        outcomes.append(Outcome(tuple(answers.tolist()), tuple(lead.tolist()), C=2.0, **more))  # type: ignore[arg-type]
+        outcomes.append(outcome_of(dataset, split, answers.tolist(), lead.tolist(), **more))
     return Task("net", layer, SVM, tuple(splits), tuple(outcomes))
 
 
@@ -48,26 +63,24 @@ def test_accuracies_are_those_of_scikit_learn(dataset: Dataset, seed: int) -> No
         (dataset.labels[split.test], np.array(outcome.predictions))
         for split, outcome in zip(task.splits, task.outcomes, strict=True)
     ]
-    plain = sections.accuracies(task, dataset.labels, per_class=False)
-    per_class = sections.accuracies(task, dataset.labels, per_class=True)
+    plain = task.accuracies(per_class=False)
+    per_class = task.accuracies()
     np.testing.assert_allclose(plain, [100 * accuracy_score(*pair) for pair in pairs])
     np.testing.assert_allclose(per_class, [100 * balanced_accuracy_score(*p) for p in pairs])
     total = sum(confusion_matrix(*pair, labels=[0, 1, 2]) for pair in pairs)
-    assert sections.confusion_counts(task, dataset.labels, 3).tolist() == total.tolist()
+    assert module.confusion_counts(task, dataset).tolist() == total.tolist()
 
 
 def test_the_table_puts_published_numbers_beside_ours(dataset: Dataset) -> None:
     one, other = task_of(dataset), task_of(dataset, 1)
     tasks = [one, Task("net", "fc6", DROPPED, other.splits, other.outcomes)]
-    made = sections.results_table(
-        "t", tasks, dataset.labels, PUBLISHED["Caltech-101"], per_class=True
-    )
+    made = module._results_table("t", tasks, PUBLISHED["Caltech-101"])
     assert [(c.name, c.source) for c in made.columns] == [
         ("fc6", ""),
         ("fc6", "Donahue et al. 2014, sec. 4.1"),
     ]
     (ours, theirs), (_, dropped) = (row.cells for row in made.rows)
-    values = sections.accuracies(one, dataset.labels, per_class=True)
+    values = one.accuracies()
     assert ours == Cell(values.mean(), values.std(ddof=1), 2)
     assert (theirs, dropped) == (Cell(84.77, 1.2), Cell(86.91, 0.7))
     text = table_text(made)
@@ -83,7 +96,7 @@ def test_heads_keep_their_order_where_a_layer_lacks_some(dataset: Dataset) -> No
         for layer, heads in (("pool5", (SVM, other)), ("fc6", (SVM, DROPPED, other)))
         for head in heads
     ]
-    made = sections.results_table("t", tasks, dataset.labels, per_class=True)
+    made = module._results_table("t", tasks)
     assert [row.name for row in made.rows] == ["SVM", "SVM with dropout", "LogReg"]
     assert made.rows[1].cells[0] == Cell()
 
@@ -99,16 +112,17 @@ def test_the_published_tables_are_those_of_the_papers() -> None:
 
 def test_the_headline_is_chosen_by_validation_not_by_test(dataset: Dataset) -> None:
     tasks = [task_of(dataset, seed, validation=value) for seed, value in enumerate((0.6, 0.7, 0.7))]
-    assert sections.best_by_validation(tasks) is tasks[1]
-    assert sections.best_by_validation([task_of(dataset)]).head is SVM
+    assert module._best_by_validation(tasks) is tasks[1]
+    assert module._best_by_validation([task_of(dataset)]).head is SVM
 
 
 def test_confusions_with_the_surest_images_first(dataset: Dataset) -> None:
     cats = np.flatnonzero(dataset.labels == 2)
     rest = np.flatnonzero(dataset.labels != 2)
     split = Split("s", rest, cats)
-    outcome = Outcome((0, 0, 0, 0, 0, 1, 2, 2), (0.1, 0.5, 0.3, 0.9, 0.2, 0.4, 0.0, 0.0), C=1.0)
-    made = sections.hardest_confusions("t", Task("", "fc6", SVM, (split,), (outcome,)), dataset)
+    answers, lead = (0, 0, 0, 0, 0, 1, 2, 2), (0.1, 0.5, 0.3, 0.9, 0.2, 0.4, 0.0, 0.0)
+    outcome = outcome_of(dataset, split, answers, lead)
+    made = module._hardest_confusions(Task("", "fc6", SVM, (split,), (outcome,)), dataset)
     first, second = made.pairs
     assert (first.true, first.predicted, first.count, first.of) == ("cat", "ant", 5, 8)
     assert first.images == ("cat/3", "cat/1", "cat/2", "cat/4")
@@ -118,13 +132,13 @@ def test_confusions_with_the_surest_images_first(dataset: Dataset) -> None:
 
 def test_what_went_wrong_is_said(dataset: Dataset) -> None:
     good = task_of(dataset)
-    assert sections.remarks([good]) == []
+    assert module._remarks([good]) == []
     bad = task_of(dataset, converged=False, at_border=True)
-    assert sections.remarks([good, bad]) == [
+    assert module._remarks([good, bad]) == [
         "2 of 4 fits did not converge: net, fc6, SVM (2)",
         "2 of 4 searches for C ended at the border of the values tried: net, fc6, SVM (2)",
     ]
-    made = sections.results_table("t", [bad], dataset.labels, per_class=True)
+    made = module._results_table("t", [bad])
     cell = made.rows[0].cells[0]
     assert isinstance(cell, Cell)
     assert cell.note == "2 of 2 fits did not converge"
@@ -133,9 +147,11 @@ def test_what_went_wrong_is_said(dataset: Dataset) -> None:
 def test_classes_without_test_images_have_no_accuracy(dataset: Dataset) -> None:
     ants = np.flatnonzero(dataset.labels == 0)
     rest = np.flatnonzero(dataset.labels != 0)
-    task = Task("", "fc6", SVM, (Split("s", rest, ants),), (Outcome((0, 1, 0), (0, 1, 0), C=1.0),))
-    bars = sections.class_bars("t", task, dataset).bars
+    split = Split("s", rest, ants)
+    outcome = outcome_of(dataset, split, (0, 1, 0), (0.0, 1.0, 0.0))
+    task = Task("", "fc6", SVM, (split,), (outcome,))
+    bars = module._class_bars(task, dataset).bars
     assert [(bar.name, bar.n) for bar in bars] == [("ant", 3), ("bee", 0), ("cat", 0)]
     assert bars[0].mean == pytest.approx(200 / 3)
     assert bars[1].mean is None
-    assert sections.accuracies(task, dataset.labels, per_class=True) == pytest.approx([200 / 3])
+    assert task.accuracies() == pytest.approx([200 / 3])

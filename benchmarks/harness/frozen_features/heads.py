@@ -1,16 +1,18 @@
-"""The protocol of a benchmark: heads × layers × splits, each fitted on training rows alone.
+"""Heads on features: each sees the training rows of a split, and answers its test rows.
 
-A head sees the training rows of a split and nothing else: scaling and C are chosen among these. Its
-answers to the test rows are kept, and everything that is reported is counted from them.
+A head sees the training rows and nothing else: scaling and C are chosen among these. Its answers to
+the test rows are kept, and everything that is reported is counted from them.
 """
 
 from __future__ import annotations
 
+import functools
 import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,39 +20,27 @@ from sklearn.exceptions import ConvergenceWarning
 
 import decaf.heads
 from datasets.dataset import Dataset
-from decaf.errors import FeatureFileError, SettingError, Stopped
+from decaf.errors import FeatureFileError, SettingError
 from decaf.heads import CSearchWarning, LinearSVM, LogisticRegression
-from harness.protocol.result_store import ResultStore, images_digest, versions
+from decaf.heads.metrics import mean_per_class_accuracy
+from harness.protocol.outcomes import Fit, Outcome, counts_by_class
+from harness.protocol.result_store import images_digest, versions
+from harness.protocol.run import BenchmarkRun
 from harness.protocol.splits import Split
 
-__all__ = ["Features", "HeadSettings", "Outcome", "Task", "measure", "run_head"]
+__all__ = ["HeadOutcome", "HeadSettings", "Task", "measure", "paper_heads", "run_head"]
 
 Rows = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float32]
 
 KINDS = ("logreg", "svm")
 
-
-class Features(Protocol):
-    """Where the rows of a benchmark come from: a network's layers, or something without a network.
-
-    Attributes
-    ----------
-    fingerprint : str
-        Changes with any row.
-    """
-
-    @property
-    def fingerprint(self) -> str:
-        """What changes with any row."""
-
-    def matrix(self, layer: str, rows: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]:
-        """Return rows of a layer: (len(rows), D) float32.
-
-        Parameters
-        ----------
-        layer : str
-        rows : array of int
-        """
+# Where the accuracy with dropout changes little from one C to the next, and a fit takes long: the
+# range of the estimators' own eight values, in five. For rows of norm 1, as theirs.
+_DROPOUT_CS = {
+    "logreg": (4.0, 32.0, 256.0, 2048.0, 16384.0),
+    "svm": (0.25, 2.0, 16.0, 128.0, 1024.0),
+}
 
 
 @dataclass(frozen=True)
@@ -77,7 +67,6 @@ class HeadSettings:
     scale : str
         As `decaf.heads.LogisticRegression` takes it.
     solver : {"batched", "sklearn"}
-    seed : int
     """
 
     name: str
@@ -90,7 +79,6 @@ class HeadSettings:
     loss: str = "squared_hinge"
     scale: str = "mean-norm"
     solver: str = "batched"
-    seed: int = 0
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -112,7 +100,7 @@ class HeadSettings:
             "dropout": self.dropout,
             "scale": self.scale,
             "solver": self.solver,
-            "random_state": self.seed,
+            "random_state": 0,
             "device": device,
         }
         if self.kind == "logreg":
@@ -129,9 +117,33 @@ class HeadSettings:
         return {"kind": self.kind, **settings}
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What one head answered on one split.
+def paper_heads(**settings: Any) -> tuple[HeadSettings, ...]:
+    """Return the four rows of Donahue et al. 2014, section 4.1: half of the activations drop.
+
+    Parameters
+    ----------
+    **settings
+        Fields of `HeadSettings` for all of them.
+
+    Examples
+    --------
+    >>> [head.name for head in paper_heads()]
+    ['LogReg', 'LogReg with dropout', 'SVM', 'SVM with dropout']
+    """
+    heads = []
+    rows_of_norm_1 = settings.get("scale", HeadSettings.scale) in ("mean-norm", "unit-norm")
+    for name, kind in (("LogReg", "logreg"), ("SVM", "svm")):
+        grid = {"Cs": _DROPOUT_CS[kind]} if rows_of_norm_1 else {}
+        heads.append(HeadSettings(name, kind, **settings))
+        heads.append(
+            HeadSettings(f"{name} with dropout", kind, dropout=0.5, **{**grid, **settings})
+        )
+    return tuple(heads)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadOutcome(Outcome):
+    """What one head answered on one split; more in `Outcome`.
 
     Attributes
     ----------
@@ -140,35 +152,32 @@ class Outcome:
     lead : tuple of float
         By how much the score of the answer exceeds that of the right class, for each test row: 0
         where it is right.
-    C : float
     validation : float or None
         Share of the held-out training rows that the search classified rightly at `C`.
     tried : tuple of float
         The values of C that were searched; empty where none were.
     at_border : bool
         Whether the best of these was the smallest or the largest.
-    widened : int
-        How often the search was widened.
-    converged : bool
-        Whether the fit converged.
     search_converged : bool
         Whether all fits of the search did.
-    n_iter : int
-    seconds : float
-        For the search and the fit.
     """
 
     predictions: tuple[int, ...]
     lead: tuple[float, ...]
-    C: float
     validation: float | None = None
     tried: tuple[float, ...] = ()
     at_border: bool = False
-    widened: int = 0
-    converged: bool = True
     search_converged: bool = True
-    n_iter: int = 0
-    seconds: float = 0.0
+
+    @property
+    def accuracy(self) -> float:
+        """Share of all test images that were answered right, in percent."""
+        return 100 * (sum(self.right) / sum(self.images))
+
+    @property
+    def mean_per_class(self) -> float:
+        """Mean over the classes of the share that was answered right, in percent."""
+        return 100 * mean_per_class_accuracy(np.array(self.right), np.array(self.images))
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,7 +191,7 @@ class Task:
     layer : str
     head : HeadSettings
     splits : tuple of Split
-    outcomes : tuple of Outcome
+    outcomes : tuple of HeadOutcome
         One for each split.
     """
 
@@ -190,7 +199,100 @@ class Task:
     layer: str
     head: HeadSettings
     splits: tuple[Split, ...]
-    outcomes: tuple[Outcome, ...]
+    outcomes: tuple[HeadOutcome, ...]
+
+    @property
+    def title(self) -> str:
+        """Features, layer and head."""
+        return ", ".join(filter(None, (self.group, self.layer, self.head.name)))
+
+    def accuracies(self, *, per_class: bool = True) -> npt.NDArray[np.float64]:
+        """Return the accuracy on each split, in percent: (splits,) float64.
+
+        Parameters
+        ----------
+        per_class : bool
+            The mean over the classes of each one's accuracy; otherwise the share of all test
+            images.
+        """
+        return np.array([o.mean_per_class if per_class else o.accuracy for o in self.outcomes])
+
+
+def measure(
+    run: BenchmarkRun[Any],
+    dataset: Dataset,
+    splits: Sequence[Split],
+    heads: Sequence[tuple[str, HeadSettings]],
+    read: Callable[[str, int, Rows], Floats],
+    *,
+    fingerprint: str,
+    group: str = "",
+) -> list[Task]:
+    """Run heads on layers over all splits.
+
+    Parameters
+    ----------
+    run : BenchmarkRun
+    dataset : Dataset
+    splits : sequence of Split
+    heads : sequence of (layer, HeadSettings)
+        The tasks, layer by layer.
+    read : callable
+        Takes a layer, the number of a split and rows of the data set, and returns their features.
+    fingerprint : str
+        Changes with any row of the features.
+    group : str
+        What the features are of, for messages and tables.
+
+    Returns
+    -------
+    list of Task
+        In the order of `heads`.
+
+    Raises
+    ------
+    Stopped
+        Where the run is to end early; what is finished is in its store.
+    FeatureFileError
+        If a row holds NaN or infinity.
+    """
+
+    @functools.lru_cache(maxsize=1)
+    def rows_of(layer: str, number: int) -> tuple[Floats, Floats]:
+        split = splits[number]
+        matrix = read(layer, number, np.concatenate([split.train, split.test]))
+        return matrix[: len(split.train)], matrix[len(split.train) :]
+
+    def outcome(layer: str, number: int, head: HeadSettings) -> HeadOutcome:
+        (X_train, X_test), split = rows_of(layer, number), splits[number]
+        y_train, y_test = dataset.labels[split.train], dataset.labels[split.test]
+        return run_head(head, X_train, y_train, X_test, y_test, device=run.settings.device)
+
+    fits = {}
+    for layer in dict.fromkeys(layer for layer, _ in heads):
+        for number, split in enumerate(splits):
+            for head in (head for of, head in heads if of == layer):
+                key = {
+                    "features": fingerprint,
+                    "layer": layer,
+                    "head": head.key(),
+                    "split": [images_digest(dataset, rows) for rows in (split.train, split.test)],
+                    "versions": versions(("numpy", "scikit-learn", "torch"), decaf.heads),
+                }
+                title = f"{group} {layer} {head.name}, {split.name}".strip()
+                make = partial(outcome, layer, number, head)
+                fits[layer, head, number] = Fit(title, key, make)
+    made = dict(zip(fits, run.outcomes(list(fits.values()), HeadOutcome), strict=True))
+    return [
+        Task(
+            group,
+            layer,
+            head,
+            tuple(splits),
+            tuple(made[layer, head, number] for number in range(len(splits))),
+        )
+        for layer, head in heads
+    ]
 
 
 def run_head(
@@ -201,7 +303,7 @@ def run_head(
     y_test: Rows,
     *,
     device: str = "auto",
-) -> Outcome:
+) -> HeadOutcome:
     """Fit a head to training rows and have it answer the test rows.
 
     Parameters
@@ -209,12 +311,12 @@ def run_head(
     head : HeadSettings
     X_train, X_test : array of float, shapes (n, D) and (m, D)
     y_train, y_test : array of int64, shapes (n,) and (m,)
-        The labels of the test rows serve for `Outcome.lead` alone.
+        With the labels of the test rows right answers are counted, and `HeadOutcome.lead` is told.
     device : str
 
     Returns
     -------
-    Outcome
+    HeadOutcome
 
     Raises
     ------
@@ -243,18 +345,18 @@ def run_head(
         scores = np.stack([-scores, scores], axis=1)
     classes = np.asarray(estimator.classes_)
     best = scores.argmax(axis=1)
+    predictions = classes[best].astype(np.int64)
     search = getattr(estimator, "search_", None)
-    return Outcome(
-        predictions=tuple(classes[best].tolist()),
+    return HeadOutcome(
+        **counts_by_class(predictions, y_test, int(max(classes.max(), y_test.max())) + 1),
+        predictions=tuple(predictions.tolist()),
         lead=_lead(scores, best, classes, y_test),
         C=float(estimator.C_),
         validation=None if search is None else float(np.max(search.accuracy)),
         tried=() if search is None else tuple(float(C) for C in search.Cs),
         at_border=search is not None and bool(search.rising),
-        widened=0 if search is None else int(search.widened),
         converged=bool(np.all(estimator.converged_)),
         search_converged=search is None or bool(np.all(search.converged)),
-        n_iter=int(np.max(estimator.n_iter_)),
         seconds=seconds,
     )
 
@@ -268,125 +370,3 @@ def _lead(
     rows = np.arange(len(scores))
     right = np.where(column >= 0, scores[rows, column], scores[rows, best])
     return tuple(np.round(scores[rows, best] - right, 5).tolist())
-
-
-def measure(
-    dataset: Dataset,
-    features: Features,
-    splits: Sequence[Split],
-    layers: Sequence[str],
-    heads: Sequence[HeadSettings] | Callable[[str], Sequence[HeadSettings]],
-    *,
-    group: str = "",
-    store: ResultStore | None = None,
-    recompute: bool = False,
-    device: str = "auto",
-    tell: Callable[[str], Any] | None = None,
-    stopped: Callable[[], bool] | None = None,
-) -> list[Task]:
-    """Run every head on every layer over all splits.
-
-    Parameters
-    ----------
-    dataset : Dataset
-    features : Features
-        Row i is image i of the data set.
-    splits : sequence of Split
-    layers : sequence of str
-    heads : sequence of HeadSettings, or callable
-        What is called gives the heads of a layer by its name.
-    group : str
-        What the features are of, for messages and tables.
-    store : ResultStore, optional
-        Takes what is finished, and gives what an earlier run finished.
-    recompute : bool
-        Do not take anything from the store.
-    device : str
-    tell : callable, optional
-        Called with a line for each result.
-    stopped : callable, optional
-        Asked before each fit whether to end.
-
-    Returns
-    -------
-    list of Task
-        Layer by layer, for each in the order of the heads.
-
-    Raises
-    ------
-    Stopped
-        Where `stopped` said so; what is finished is in the store.
-    """
-    outcomes: dict[tuple[str, int], list[Outcome]] = {}
-    of_layer = {layer: heads(layer) if callable(heads) else heads for layer in layers}
-    total = len(splits) * sum(map(len, of_layer.values()))
-    for layer in layers:
-        for split in splits:
-            rows = _RowsOfSplit(dataset, features, layer, split)
-            for number, head in enumerate(of_layer[layer]):
-                if stopped is not None and stopped():
-                    raise Stopped("stopped; finished results are kept: the same command goes on")
-                key = _key(dataset, features, layer, split, head)
-                outcome = None if store is None or recompute else store.get(key, Outcome)
-                known = outcome is not None
-                if outcome is None:
-                    outcome = run_head(head, *rows.arrays(), device=device)
-                    if store is not None:
-                        store.put(key, outcome)
-                outcomes.setdefault((layer, number), []).append(outcome)
-                if tell is not None:
-                    done = sum(map(len, outcomes.values()))
-                    labels = dataset.labels[split.test]
-                    tell(
-                        f"{done}/{total} {_line(group, layer, split, head, outcome, labels, known)}"
-                    )
-    return [
-        Task(group, layer, head, tuple(splits), tuple(outcomes[layer, number]))
-        for layer in layers
-        for number, head in enumerate(of_layer[layer])
-    ]
-
-
-class _RowsOfSplit:
-    """The matrices of a split at a layer, read when they are first needed."""
-
-    def __init__(self, dataset: Dataset, features: Features, layer: str, split: Split) -> None:
-        self._source = (dataset, features, layer, split)
-        self._arrays: tuple[Any, ...] = ()
-
-    def arrays(self) -> tuple[Any, ...]:
-        """Return X_train, y_train, X_test and y_test."""
-        if not self._arrays:
-            dataset, features, layer, split = self._source
-            matrix = features.matrix(layer, np.concatenate([split.train, split.test]))
-            cut = len(split.train)
-            labels = dataset.labels
-            self._arrays = (matrix[:cut], labels[split.train], matrix[cut:], labels[split.test])
-        return self._arrays
-
-
-def _line(
-    group: str,
-    layer: str,
-    split: Split,
-    head: HeadSettings,
-    outcome: Outcome,
-    labels: Rows,
-    known: bool,
-) -> str:
-    accuracy = 100 * float((np.array(outcome.predictions) == labels).mean())
-    text = f"{group} {layer} {head.name}, {split.name}: {accuracy:.1f} % right, C {outcome.C:g}"
-    text += ", from the cache" if known else f", {outcome.seconds:.1f} s"
-    return text.strip() + ("" if outcome.converged else ", NOT CONVERGED")
-
-
-def _key(
-    dataset: Dataset, features: Features, layer: str, split: Split, head: HeadSettings
-) -> dict[str, Any]:
-    return {
-        "features": features.fingerprint,
-        "layer": layer,
-        "head": head.key(),
-        "split": [images_digest(dataset, rows) for rows in (split.train, split.test)],
-        "versions": versions(("numpy", "scikit-learn", "torch"), decaf.heads),
-    }
