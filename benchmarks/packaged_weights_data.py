@@ -23,12 +23,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from decaf.images import collect
 from decaf.train.pack.build import make_pack
 
 # A photograph and the class that it is of.
 Labelled = tuple[Path, str]
 HELD_OUT = "ILSVRC2012_val_"
-ENDINGS = {".jpg", ".jpeg", ".png"}
 
 
 @dataclass(frozen=True)
@@ -48,20 +48,33 @@ class PhotographSet:
     val: Callable[[Path], Iterator[Labelled]] = lambda _: iter(())
 
 
+def photographs(folder: Path) -> list[Path]:
+    """List the photographs below a folder; none where it is not there.
+
+    Parameters
+    ----------
+    folder : Path
+    """
+    if not folder.is_dir():
+        return []
+    return sorted(map(Path, collect(folder, labels="none", layout="classes").paths))
+
+
 def class_folders(*tops: str, depth: int = 0) -> Callable[[Path], Iterator[Labelled]]:
     """List photographs by the folder that they are in, or that `depth` folders above it.
 
     Parameters
     ----------
+    *tops : str
+        Folders below that of the set.
     depth : int
         How many folders above that of an image its class is named.
     """
 
     def listed(root: Path) -> Iterator[Labelled]:
         for top in tops:
-            for path in sorted((root / top).rglob("*")):
-                if path.suffix.lower() in ENDINGS:
-                    yield path, path.parents[depth].name
+            for path in photographs(root / top):
+                yield path, path.parents[depth].name
 
     return listed
 
@@ -110,9 +123,8 @@ def imagen(root: Path) -> Iterator[Labelled]:
     root : Path
         Folder of the set.
     """
-    for path in sorted((root / "imagen").iterdir()):
-        if path.suffix.lower() in ENDINGS:
-            yield path, path.stem.split("_", 1)[-1]
+    for path in photographs(root / "imagen"):
+        yield path, path.stem.split("_", 1)[-1]
 
 
 def first_folders(root: Path) -> Iterator[Labelled]:
@@ -123,9 +135,8 @@ def first_folders(root: Path) -> Iterator[Labelled]:
     root : Path
         Folder of the set.
     """
-    for path in sorted(root.rglob("*")):
-        if path.suffix.lower() in ENDINGS:
-            yield path, path.relative_to(root).parts[0]
+    for path in photographs(root):
+        yield path, path.relative_to(root).parts[0]
 
 
 SETS: dict[str, PhotographSet] = {
@@ -173,19 +184,19 @@ def main() -> None:
             print(f"{out}: {counts} listed; {made}", flush=True)
 
 
-def link_all(root: Path, photographs: Iterator[Labelled], folder: Path) -> int:
+def link_all(root: Path, labelled: Iterator[Labelled], folder: Path) -> int:
     """Link photographs below `root` into a folder for each class; return their number.
 
     Parameters
     ----------
     root : Path
-    photographs : iterator of (Path, str)
-        Each with its class.
+    labelled : iterator of (Path, str)
+        Photographs, each with its class.
     folder : Path
         Gets a folder for each class.
     """
     count = 0
-    for path, label in photographs:
+    for path, label in labelled:
         if path.name.startswith(HELD_OUT):
             continue
         # The whole path: two photographs of a class may have the same file name.

@@ -2,7 +2,7 @@
 
     python benchmarks/precision.py PHOTOGRAPHS --json benchmarks/results/precision.json
 
-PHOTOGRAPHS is a folder of JPEG files. What `decaf.features.verify.tolerance` promises is compared
+PHOTOGRAPHS is a folder of photographs. What `decaf.features.verify.tolerance` promises is compared
 with the smallest cosine found, and the command fails where it does not hold. For ``prob`` the
 network is also computed in float32 from a layer on, with what bfloat16 gave of that layer: it tells
 where the loss comes from. The table goes to the terminal, and beside ``--json`` as Markdown.
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +23,7 @@ from decaf.backbone.engine import Engine
 from decaf.backbone.model import Backbone, load_backbone
 from decaf.backbone.weights import DEFAULT_WEIGHTS
 from decaf.features.verify import tolerance
-from decaf.images import ImageRef
+from decaf.images import ImageRef, collect
 from decaf.images.preprocess import prepare
 from speed.machine import describe
 
@@ -35,13 +34,13 @@ FROM = {"fc8": "softmax", "fc7": "fc8 and softmax", "fc6": "fc7 to softmax"}
 def main() -> None:
     head = (__doc__ or "").split("\n\n")
     parser = argparse.ArgumentParser(description=head[0], epilog=head[2])
-    parser.add_argument("photographs", type=Path, help="folder of JPEG files")
+    parser.add_argument("photographs", type=Path, help="folder of photographs")
     parser.add_argument("-w", "--weights", default=DEFAULT_WEIGHTS)
     parser.add_argument("--json", type=Path, help="where to write the result, and a table as .md")
     args = parser.parse_args()
-    paths = sorted(p for p in args.photographs.iterdir() if p.suffix.lower() in {".jpg", ".jpeg"})
+    refs = list(collect(args.photographs, labels="none", layout="classes").refs or ())
     backbone = load_backbone(args.weights)
-    cosines = measured(backbone, paths)
+    cosines = measured(backbone, refs)
     rows = {name: row_of(name, np.concatenate(values)) for name, values in cosines.items()}
     command = f"python benchmarks/precision.py PHOTOGRAPHS -w {args.weights}"
     report = {
@@ -61,18 +60,18 @@ def main() -> None:
         sys.exit(f"less than promised: {', '.join(broken)}")
 
 
-def measured(backbone: Backbone, paths: list[Path]) -> dict[str, list[np.ndarray]]:
+def measured(backbone: Backbone, refs: list[ImageRef]) -> dict[str, list[np.ndarray]]:
     """Compute the cosines of all layers, and of ``prob`` in float32 from a layer on.
 
     Parameters
     ----------
     backbone : Backbone
-    paths : list of Path
+    refs : list of ImageRef
     """
     exact = Engine(backbone, backbone.layers)
     fast = Engine(backbone, backbone.layers, precision="bf16")
     cosines: dict[str, list[np.ndarray]] = {name: [] for name in backbone.layers}
-    for crops in batches(backbone, paths):
+    for crops in batches(backbone, refs):
         expected, rows = exact(crops), fast(crops)
         for layer in backbone.layers:
             cosines[layer].append(cosine(expected[layer], rows[layer]))
@@ -88,21 +87,21 @@ def measured(backbone: Backbone, paths: list[Path]) -> dict[str, list[np.ndarray
     return cosines
 
 
-def batches(backbone: Backbone, paths: list[Path]) -> Iterator[np.ndarray]:
+def batches(backbone: Backbone, refs: list[ImageRef]) -> Iterator[np.ndarray]:
     """Prepare the photographs that can be read, a batch at a time.
 
     Parameters
     ----------
     backbone : Backbone
-    paths : list of Path
+    refs : list of ImageRef
     """
     side = backbone.preprocess.crop
-    for start in range(0, len(paths), BATCH):
-        crops = np.empty((len(paths[start : start + BATCH]), 1, side, side, 3), np.uint8)
+    for start in range(0, len(refs), BATCH):
+        some = refs[start : start + BATCH]
+        crops = np.empty((len(some), 1, side, side, 3), np.uint8)
         good = [
-            prepare(ImageRef(os.fsencode(path)), backbone.preprocess, ten=False, out=out).status
-            == "ok"
-            for path, out in zip(paths[start : start + BATCH], crops, strict=True)
+            prepare(ref, backbone.preprocess, ten=False, out=out).status == "ok"
+            for ref, out in zip(some, crops, strict=True)
         ]
         yield crops[good]
 

@@ -20,9 +20,9 @@ import numpy as np
 
 import decaf
 from decaf.heads import LinearSVM
+from decaf.images import collect
 
 LAYERS = ("pool5", "fc6", "fc7")
-ENDINGS = {".jpg", ".jpeg", ".png"}
 CS = (4.0, 32.0)
 
 
@@ -66,9 +66,8 @@ def listed(folder: Path, train: int, limit: int) -> tuple[list[str], np.ndarray,
     """
     given = (folder / "train").is_dir() and (folder / "test").is_dir()
     classes: dict[str, list[Path]] = {}
-    for path in sorted(folder.rglob("*")):
-        inside = path.relative_to(folder).parts
-        if path.suffix.lower() not in ENDINGS or (given and inside[0] not in ("train", "test")):
+    for path in sorted(map(Path, collect(folder, labels="none", layout="classes").paths)):
+        if given and path.relative_to(folder).parts[0] not in ("train", "test"):
             continue
         classes.setdefault(path.parent.name, []).append(path)
     paths, labels, chosen = [], [], []

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 
 from datasets.dataset import (
     Dataset,
     Origin,
     class_folders_of,
     compare_counts,
-    images_below,
+    images_of_classes,
     make_dataset,
+    not_here,
 )
-from decaf.errors import InputError
 
 __all__ = ["CALTECH101", "IMAGES_OF_CLASS", "read_caltech101"]
 
 CALTECH101 = Origin(
+    name="Caltech-101",
     reference="L. Fei-Fei, R. Fergus, P. Perona: Learning generative visual models from few "
     "training examples, CVPR workshop on generative-model based vision, 2004",
     home="https://data.caltech.edu/records/mzrjq-6wc02",
-    layout="the folder 101_ObjectCategories with a folder for each class",
+    layout="the folder 101_ObjectCategories with a folder for each class, such as accordion",
 )
 
 _COUNTS = """
@@ -73,25 +75,15 @@ def read_caltech101(
         If there is no such folder, or a class is missing or has another number of images.
     """
     top = _find(os.fsencode(root))
-    folders = [each for each in class_folders_of(top) if os.fsdecode(each) in IMAGES_OF_CLASS]
-    images = []
-    found = {}
-    for folder in folders:
-        files = images_below(os.path.join(top, folder), (b".jpg",))
-        name = os.fsdecode(folder)
-        found[name] = len(files)
-        images += [
-            (os.path.join(folder, file), os.path.join(top, folder, file), name) for file in files
-        ]
-    notes = compare_counts(
-        "Caltech-101",
-        os.fsdecode(top),
-        found,
-        IMAGES_OF_CLASS,
-        CALTECH101,
-        allow_partial=allow_partial,
-    )
-    return make_dataset("Caltech-101", top, images, notes=notes, origin=CALTECH101)
+    # The data set comes with a JPEG BACKGROUND_Google/tmp that is none of its 9,144 images.
+    images = [
+        (name, path, class_name)
+        for name, path, class_name in images_of_classes(top)
+        if class_name in IMAGES_OF_CLASS and os.path.splitext(name)[1]
+    ]
+    found = Counter(class_name for _, _, class_name in images)
+    notes = compare_counts(CALTECH101, top, found, IMAGES_OF_CLASS, allow_partial=allow_partial)
+    return make_dataset(CALTECH101.name, top, images, notes=notes, origin=CALTECH101)
 
 
 def _find(root: bytes) -> bytes:
@@ -102,7 +94,4 @@ def _find(root: bytes) -> bytes:
     for place in places:
         if os.path.isdir(place) and known.intersection(class_folders_of(place)):
             return place
-    raise InputError(
-        f"{os.fsdecode(root)}: no Caltech-101 here: expected {CALTECH101.layout}, such as "
-        f"accordion; get it from {CALTECH101.home}"
-    )
+    raise not_here(root, CALTECH101)

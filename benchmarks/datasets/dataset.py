@@ -23,9 +23,9 @@ __all__ = [
     "Origin",
     "class_folders_of",
     "compare_counts",
-    "images_below",
     "images_of_classes",
     "make_dataset",
+    "not_here",
     "read_class_folders",
 ]
 
@@ -38,6 +38,8 @@ class Origin:
 
     Attributes
     ----------
+    name : str
+        Such as ``"Caltech-101"``.
     reference : str
         The paper that introduced it.
     home : str
@@ -46,6 +48,7 @@ class Origin:
         What is expected on disk, as a clause.
     """
 
+    name: str
     reference: str
     home: str
     layout: str
@@ -131,7 +134,10 @@ class Dataset(ImageList):
         images = super().take(kept)
         classes, labels = np.unique(images.labels, return_inverse=True)
         official = tuple(
-            OfficialSplit(each.name, _there(place[each.train]), _there(place[each.test]))
+            OfficialSplit(
+                each.name,
+                *(rows[rows >= 0] for rows in (place[each.train], place[each.test])),
+            )
             for each in self.official
         )
         return replace(
@@ -141,11 +147,6 @@ class Dataset(ImageList):
             official=official,
             notes=(*self.notes, note) if note else self.notes,
         )
-
-
-def _there(places: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    found: npt.NDArray[np.int64] = places[places >= 0]
-    return found
 
 
 def make_dataset(
@@ -174,7 +175,8 @@ def make_dataset(
     """
     shown = os.fsdecode(root)
     if not images:
-        raise InputError(f"{shown}: no images of {name}{_get(origin)}")
+        get = "" if origin is None else f"; expected {origin.layout}; get it from {origin.home}"
+        raise InputError(f"{shown}: no images of {name}{get}")
     ordered = sorted(images)
     names = [each[0] for each in ordered]
     twice = [os.fsdecode(a) for a, b in pairwise(names) if a == b]
@@ -275,56 +277,41 @@ def class_folders_of(root: bytes) -> list[bytes]:
         raise InputError(f"{os.fsdecode(root)}: {error.strerror or error}") from error
 
 
-def images_below(folder: bytes, endings: Sequence[bytes]) -> list[bytes]:
-    """List the files in a folder that end as given, whatever the case; by name, sorted.
-
-    What published data sets have beside their images is so passed over: Caltech-101 has a JPEG
-    ``BACKGROUND_Google/tmp`` that is none of its 9,144 images.
+def not_here(root: bytes, origin: Origin) -> InputError:
+    """Return the error of a folder that does not hold a data set.
 
     Parameters
     ----------
-    folder : bytes
-    endings : sequence of bytes
-        In lower case.
-
-    Raises
-    ------
-    InputError
-        If it cannot be read.
+    root : bytes
+    origin : Origin
     """
-    try:
-        with os.scandir(folder) as entries:
-            return sorted(
-                entry.name
-                for entry in entries
-                if entry.name.lower().endswith(tuple(endings))
-                and not entry.name.startswith(b".")
-                and not entry.is_dir()
-            )
-    except OSError as error:
-        raise InputError(f"{os.fsdecode(folder)}: {error.strerror or error}") from error
+    return InputError(
+        f"{os.fsdecode(root)}: no {origin.name} here: expected {origin.layout}; "
+        f"get it from {origin.home}"
+    )
 
 
 def compare_counts(
-    name: str,
-    root: str,
+    origin: Origin,
+    root: bytes,
     found: Mapping[str, int],
     expected: Mapping[str, int],
-    origin: Origin,
     *,
     allow_partial: bool,
+    parts: str = "classes",
 ) -> tuple[str, ...]:
     """Compare the number of images of each class with the published ones.
 
     Parameters
     ----------
-    name, root : str
-        Of the data set.
+    origin : Origin
+    root : bytes
     found, expected : mapping of class name to number of images
         Of all classes; a class of `expected` that is missing has none.
-    origin : Origin
     allow_partial : bool
         Make what differs a note.
+    parts : str
+        What they are, where they are no classes.
 
     Returns
     -------
@@ -341,31 +328,24 @@ def compare_counts(
     other = [each for each in expected if found.get(each) and found[each] != expected[each]]
     if not missing and not other:
         return ()
+    there, total = len(expected) - len(missing), sum(found.get(each, 0) for each in expected)
     if allow_partial:
-        there = len(expected) - len(missing)
-        total = sum(found.get(each, 0) for each in expected)
         counts = f"{total:,} of {sum(expected.values()):,} images"
-        return (f"an excerpt of {name}: {there} of {len(expected)} classes, {counts}",)
+        return (f"an excerpt of {origin.name}: {there} of {len(expected)} {parts}, {counts}",)
     wrong = []
     if missing:
-        some = ", ".join(f"{each} ({expected[each]} images)" for each in missing[:_SHOWN])
-        wrong.append(
-            f"{len(missing)} of {len(expected)} classes are missing: {some}{_more(missing)}"
-        )
+        some = _some([f"{each} ({expected[each]} images)" for each in missing])
+        wrong.append(f"{len(missing)} of {len(expected)} {parts} are missing: {some}")
     if other:
-        some = ", ".join(
-            f"{each} has {found[each]} images, expected {expected[each]}" for each in other[:_SHOWN]
+        wrong.append(
+            _some([f"{each} has {found[each]} images, expected {expected[each]}" for each in other])
         )
-        wrong.append(f"{some}{_more(other)}")
     raise InputError(
-        f"{root}: not the whole of {name}: {'; '.join(wrong)}. Get it anew from {origin.home}, "
-        "or go on with what is there by --allow-partial"
+        f"{os.fsdecode(root)}: not the whole of {origin.name}: {'; '.join(wrong)}. "
+        f"Get it anew from {origin.home}, or go on with what is there by --allow-partial"
     )
 
 
-def _more(names: Sequence[str]) -> str:
-    return f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-
-
-def _get(origin: Origin | None) -> str:
-    return "" if origin is None else f"; expected {origin.layout}; get it from {origin.home}"
+def _some(texts: Sequence[str]) -> str:
+    more = f" and {len(texts) - _SHOWN} more" if len(texts) > _SHOWN else ""
+    return f"{', '.join(texts[:_SHOWN])}{more}"

@@ -19,6 +19,7 @@ from datasets.dataset import (
     compare_counts,
     images_of_classes,
     make_dataset,
+    not_here,
 )
 from decaf.errors import InputError, SettingError
 
@@ -40,6 +41,7 @@ Rows = npt.NDArray[np.int64]
 _SHOWN = 3
 
 OFFICE31 = Origin(
+    name="Office-31",
     reference="K. Saenko, B. Kulis, M. Fritz, T. Darrell: Adapting visual category models to new "
     "domains, ECCV 2010",
     home="https://faculty.cc.gatech.edu/~judy/domainadapt/ (domain_adaptation_images.tar.gz)",
@@ -47,45 +49,20 @@ OFFICE31 = Origin(
     "classes",
 )
 PACS = Origin(
+    name="PACS",
     reference="D. Li, Y. Yang, Y.-Z. Song, T. Hospedales: Deeper, broader and artier domain "
     "generalization, ICCV 2017",
     home="https://domaingeneralization.github.io/",
     layout="the folders art_painting, cartoon, photo and sketch with a folder for each of 7 "
     "classes",
 )
-OFFICE31_CLASSES = (
-    "back_pack",
-    "bike",
-    "bike_helmet",
-    "bookcase",
-    "bottle",
-    "calculator",
-    "desk_chair",
-    "desk_lamp",
-    "desktop_computer",
-    "file_cabinet",
-    "headphones",
-    "keyboard",
-    "laptop_computer",
-    "letter_tray",
-    "mobile_phone",
-    "monitor",
-    "mouse",
-    "mug",
-    "paper_notebook",
-    "pen",
-    "phone",
-    "printer",
-    "projector",
-    "punchers",
-    "ring_binder",
-    "ruler",
-    "scissors",
-    "speaker",
-    "stapler",
-    "tape_dispenser",
-    "trash_can",
-)
+_OFFICE31 = """
+back_pack bike bike_helmet bookcase bottle calculator desk_chair desk_lamp desktop_computer
+file_cabinet headphones keyboard laptop_computer letter_tray mobile_phone monitor mouse mug
+paper_notebook pen phone printer projector punchers ring_binder ruler scissors speaker stapler
+tape_dispenser trash_can
+"""
+OFFICE31_CLASSES = tuple(_OFFICE31.split())
 _PACS_CLASSES = ("dog", "elephant", "giraffe", "guitar", "horse", "house", "person")
 
 
@@ -93,7 +70,6 @@ _PACS_CLASSES = ("dog", "elephant", "giraffe", "guitar", "horse", "house", "pers
 class _Known:
     """A data set with an official layout."""
 
-    name: str
     origin: Origin
     images_of: Mapping[str, int]
     classes: tuple[str, ...]
@@ -105,7 +81,6 @@ _KNOWN = {
     # 20 labelled source images of a class, 8 from the two cameras (Saenko et al. 2010, sec. 5); one
     # class of dslr, ruler, has 7 in all.
     "office": _Known(
-        "Office-31",
         OFFICE31,
         {"amazon": 2817, "dslr": 498, "webcam": 795},
         OFFICE31_CLASSES,
@@ -113,7 +88,6 @@ _KNOWN = {
         takes_fewer=True,
     ),
     "pacs": _Known(
-        "PACS",
         PACS,
         {"art_painting": 2048, "cartoon": 2344, "photo": 1670, "sketch": 3929},
         _PACS_CLASSES,
@@ -298,28 +272,25 @@ def read_domains(
 def _read_known(root: bytes, known: _Known, allow_partial: bool) -> DomainSet:
     top = _find(root, known)
     if top is None:
-        raise InputError(
-            f"{os.fsdecode(root)}: no {known.name} here: expected {known.origin.layout}; get it "
-            f"from {known.origin.home}"
-        )
+        raise not_here(root, known.origin)
     images = [each for each in _images(top, known.images_of) if each[2] in known.classes]
     found = Counter(os.fsdecode(name.split(b"/", 1)[0]) for name, _, _ in images)
-    shown = os.fsdecode(top)
-    try:
-        notes = compare_counts(
-            known.name, shown, found, known.images_of, known.origin, allow_partial=allow_partial
-        )
-    except InputError as error:  # there the parts are classes
-        raise InputError(str(error).replace("classes are missing", "domains are missing")) from None
-    notes = tuple(note.replace("classes", "domains") for note in notes)
+    notes = compare_counts(
+        known.origin,
+        top,
+        found,
+        known.images_of,
+        allow_partial=allow_partial,
+        parts="domains",
+    )
     missing = sorted(set(known.classes) - {each[2] for each in images})
     if missing and not allow_partial:
         raise InputError(
-            f"{shown}: not the whole of {known.name}: no domain has images of "
+            f"{os.fsdecode(top)}: not the whole of {known.origin.name}: no domain has images of "
             f"{', '.join(missing[:3])}; get it anew from {known.origin.home}"
         )
     return make_domain_set(
-        known.name,
+        known.origin.name,
         top,
         images,
         notes=notes,

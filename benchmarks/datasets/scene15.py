@@ -14,14 +14,15 @@ from datasets.dataset import (
     Origin,
     class_folders_of,
     compare_counts,
-    images_below,
+    images_of_classes,
     make_dataset,
+    not_here,
 )
-from decaf.errors import InputError
 
 __all__ = ["IMAGES_OF_CLASS", "SCENE15", "read_scene15", "scene_of"]
 
 SCENE15 = Origin(
+    name="15-Scene",
     reference="S. Lazebnik, C. Schmid, J. Ponce: Beyond bags of features: spatial pyramid matching "
     "for recognizing natural scene categories, CVPR 2006",
     home="https://figshare.com/articles/dataset/15-Scene_Image_Dataset/7007177",
@@ -46,7 +47,6 @@ IMAGES_OF_CLASS = {
     "tallbuilding": 356,
 }
 
-_ENDINGS = (b".jpg", b".jpeg", b".png")
 # As the data set was first given out, its folders name who took the photographs: MITcoast.
 _PHOTOGRAPHERS = ("mit", "cal", "par")
 _HALVES = {b"train": "train", b"training": "train", b"test": "test", b"testing": "test"}
@@ -80,23 +80,19 @@ def read_scene15(root: str | bytes | os.PathLike[str], *, allow_partial: bool = 
     images: list[tuple[bytes, bytes, str]] = []
     half_of: dict[bytes, str] = {}
     for half, folder in halves:
-        for each in class_folders_of(folder):
-            name = scene_of(each)
-            if name is None:
-                continue
-            for file in images_below(os.path.join(folder, each), _ENDINGS):
-                path = os.path.join(folder, each, file)
-                images.append((os.path.join(name.encode(), file), path, name))
+        for inside, path, class_name in images_of_classes(folder):
+            scene = scene_of(os.fsencode(class_name))
+            if scene is not None:
+                below = inside.partition(b"/")[2]
+                images.append((os.path.join(scene.encode(), below), path, scene))
                 half_of[path] = half
-    found = Counter(name for _, _, name in images)
-    notes = compare_counts(
-        "15-Scene", os.fsdecode(top), found, IMAGES_OF_CLASS, SCENE15, allow_partial=allow_partial
-    )
+    found = Counter(scene for _, _, scene in images)
+    notes = compare_counts(SCENE15, top, found, IMAGES_OF_CLASS, allow_partial=allow_partial)
     names = [each[0] for each in images]
     if len(set(names)) < len(names):
         # A copy that numbered the images of each half anew: the half tells them apart.
         images = [(os.path.join(half_of[p].encode(), n), p, c) for n, p, c in images]
-    dataset = make_dataset("15-Scene", top, images, notes=notes, origin=SCENE15)
+    dataset = make_dataset(SCENE15.name, top, images, notes=notes, origin=SCENE15)
     if len(halves) == 1:
         return dataset
     half_by_path = {os.path.abspath(path): half for path, half in half_of.items()}
@@ -139,10 +135,7 @@ def _find(root: bytes) -> tuple[bytes, list[tuple[str, bytes]]]:
             return place, halves
         if _has_scenes(place):
             return place, [("", place)]
-    raise InputError(
-        f"{os.fsdecode(root)}: no 15-Scene here: expected {SCENE15.layout}; "
-        f"get it from {SCENE15.home}"
-    )
+    raise not_here(root, SCENE15)
 
 
 def _has_scenes(folder: bytes) -> bool:

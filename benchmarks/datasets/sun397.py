@@ -14,14 +14,16 @@ from datasets.dataset import (
     Dataset,
     OfficialSplit,
     Origin,
-    images_below,
     make_dataset,
+    not_here,
 )
 from decaf.errors import InputError
+from decaf.images import collect
 
 __all__ = ["CLASSES", "IMAGES", "PARTITIONS", "SUN397", "read_sun397"]
 
 SUN397 = Origin(
+    name="SUN-397",
     reference="J. Xiao, J. Hays, K. Ehinger, A. Oliva, A. Torralba: SUN database: large-scale "
     "scene recognition from abbey to zoo, CVPR 2010",
     home="https://vision.princeton.edu/projects/2010/SUN/ (SUN397.tar.gz and Partitions.zip)",
@@ -33,7 +35,6 @@ IMAGES = 108_754
 PARTITIONS = 10
 
 _CLASS_LIST = b"ClassName.txt"
-_ENDINGS = (b".jpg", b".jpeg", b".png", b".gif")
 _SHOWN = 3
 
 
@@ -62,19 +63,19 @@ def read_sun397(root: str | bytes | os.PathLike[str], *, allow_partial: bool = F
     """
     top = _find(os.fsencode(root))
     shown = os.fsdecode(top)
-    folders = _read_lines(os.path.join(top, _CLASS_LIST))
-    images = []
-    found: Counter[str] = Counter()
-    for folder in folders:
-        name = _class_name(folder)
-        place = os.path.join(top, folder)
-        files = images_below(place, _ENDINGS) if os.path.isdir(place) else []
-        found[name] += len(files)
-        images += [(os.path.join(folder, file), os.path.join(place, file), name) for file in files]
-    notes = _check(shown, [_class_name(each) for each in folders], found, allow_partial)
-    dataset = make_dataset("SUN-397", top, images, notes=notes, origin=SUN397)
-    official = _partitions(top, dataset, allow_partial)
-    return replace(dataset, official=official)
+    classes = {
+        folder: _class_name(folder) for folder in _read_lines(os.path.join(top, _CLASS_LIST))
+    }
+    prefix = len(os.path.join(top, b""))
+    images = [
+        (path[prefix:], path, classes[os.path.dirname(path[prefix:])])
+        for path in collect(top, labels="none", layout="classes").names
+        if os.path.dirname(path[prefix:]) in classes
+    ]
+    found = Counter(class_name for _, _, class_name in images)
+    notes = _check(shown, list(classes.values()), found, allow_partial)
+    dataset = make_dataset(SUN397.name, top, images, notes=notes, origin=SUN397)
+    return replace(dataset, official=_partitions(top, dataset, allow_partial))
 
 
 def _find(root: bytes) -> bytes:
@@ -84,9 +85,7 @@ def _find(root: bytes) -> bytes:
             os.path.join(place, b"a")
         ):
             return place
-    raise InputError(
-        f"{os.fsdecode(root)}: no SUN-397 here: expected {SUN397.layout}; get it from {SUN397.home}"
-    )
+    raise not_here(root, SUN397)
 
 
 def _check(

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from datasets.matlab_file import read_matlab_features
+from datasets.feature_folder import read_matlab_features
 from decaf.errors import InputError
 
 
