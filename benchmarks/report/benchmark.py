@@ -9,14 +9,14 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import decaf
-from decaf.errors import InputError
+from decaf.errors import InputError, SettingError
 from decaf.runtime.cores import available_cores
 from report.record import Record, from_plain, to_plain
 from report.sections import Section
+from speed.machine import processor
 
 __all__ = ["BenchmarkReport", "SplitRecord", "machine", "now", "peak_memory", "versions"]
 
@@ -118,7 +118,7 @@ class BenchmarkReport(Record):
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> BenchmarkReport:
-        """Read what `to_dict` gave.
+        """Read what `to_dict` returned.
 
         Parameters
         ----------
@@ -127,16 +127,18 @@ class BenchmarkReport(Record):
         Raises
         ------
         InputError
-            If it is something else, with the place in it that is wrong.
+            If it is something else.
         """
-        if not isinstance(record, Mapping) or record.get("format") != FORMAT:
-            raise InputError(f"not a benchmark report: expected format {FORMAT!r}")
-        if record.get("schema") != SCHEMA:
-            raise InputError(
-                f"report: has schema {record.get('schema')!r}, and this decaf reads {SCHEMA}"
-            )
-        fields = {key: value for key, value in record.items() if key not in ("format", "schema")}
-        return from_plain(cls, fields, "report")
+        try:
+            fields = dict(record)
+            if fields.pop("format") != FORMAT:
+                raise InputError(f"not a benchmark report: expected format {FORMAT!r}")
+            if (schema := fields.pop("schema")) != SCHEMA:
+                raise InputError(f"report: has schema {schema!r}, and this decaf reads {SCHEMA}")
+            report: BenchmarkReport = from_plain(cls, fields)
+        except (KeyError, TypeError, ValueError, AttributeError, SettingError) as error:
+            raise InputError(f"not a benchmark report: {error!r}") from None
+        return report
 
 
 def now() -> str:
@@ -148,13 +150,8 @@ def machine() -> str:
     """Return the processor and the accelerator in words."""
     import torch
 
-    processor = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        models = [ln for ln in info.read_text().splitlines() if ln.startswith("model name")]
-        processor = models[0].partition(":")[2].strip() if models else processor
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
-    return f"{available_cores()} cores of {processor}, {gpu}"
+    return f"{available_cores()} cores of {processor()}, {gpu}"
 
 
 def versions() -> dict[str, str]:

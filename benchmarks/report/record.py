@@ -8,13 +8,11 @@ import math
 import types
 import typing
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any
 
-from decaf.errors import InputError, SettingError
+from decaf.errors import SettingError
 
 __all__ = ["Record", "from_plain", "to_plain"]
-
-T = TypeVar("T")
 
 
 class Record:
@@ -106,93 +104,34 @@ def _several(hint: Any) -> bool:
     return any(_several(member) for member in members)
 
 
-def from_plain(kind: type[T], plain: Any, where: str) -> T:
-    """Make a dataclass of what `to_plain` gave, checking the type of everything in it.
+def from_plain(hint: Any, plain: Any) -> Any:
+    """Make what is annotated so of what `to_plain` returned.
 
     Parameters
     ----------
-    kind : dataclass
-    plain : dict
-    where : str
-        What it is, for errors.
-
-    Returns
-    -------
-    kind
+    hint : type, or an annotation of several
+    plain : dict, list, text, number or None
 
     Raises
     ------
-    InputError
-        If something is missing, unknown or of another type.
+    KeyError, TypeError, AttributeError, SettingError
+        If it is something else.
     """
-    if not isinstance(plain, Mapping):
-        raise InputError(f"{where}: expected a table of fields, got {_shown(plain)}")
-    hints = _hints(kind)
-    fields = {field.name: field for field in dataclasses.fields(typing.cast(Any, kind))}
-    given = {key: value for key, value in plain.items() if key != "kind"}
-    if unknown := sorted(set(given) - set(fields)):
-        raise InputError(f"{where}: has {unknown}, which {kind.__name__} has not")
-    needed = {
-        name
-        for name, field in fields.items()
-        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-    }
-    if missing := sorted(needed - set(given)):
-        raise InputError(f"{where}: lacks {missing}")
-    values = {name: _read(hints[name], part, f"{where}.{name}") for name, part in given.items()}
-    try:
-        return kind(**values)
-    except SettingError as error:
-        raise InputError(f"{where}: {error}") from None
-
-
-def _read(hint: Any, plain: Any, where: str) -> Any:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (typing.Union, types.UnionType):
-        return _read(_which(arguments, plain, where), plain, where)
-    if origin is tuple and isinstance(plain, list):
-        return tuple(_read(arguments[0], part, f"{where}[{i}]") for i, part in enumerate(plain))
-    if origin is not None and issubclass(origin, Mapping) and isinstance(plain, dict):
-        return {key: _read(arguments[1], part, f"{where}.{key}") for key, part in plain.items()}
-    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-        return from_plain(hint, plain, where)
-    if isinstance(hint, type) and _fits(hint, plain):
-        return float(plain) if hint is float else plain
-    raise InputError(f"{where}: got {_shown(plain)}, expected {getattr(hint, '__name__', hint)}")
-
-
-def _which(hints: tuple[Any, ...], plain: Any, where: str) -> Any:
-    """Choose among the members of a union by the kind that is recorded, or by the type."""
-    shown = plain
-    if isinstance(plain, Mapping):
-        kinds: dict[str, Any] = {
-            hint.__name__: hint for hint in hints if isinstance(hint, type) and _is_record(hint)
+    if origin in (typing.Union, types.UnionType) and isinstance(plain, Mapping):
+        kinds = {
+            each.__name__: each
+            for each in arguments
+            if isinstance(each, type) and dataclasses.is_dataclass(each)
         }
-        if len(kinds) == 1:
-            return next(iter(kinds.values()))
-        shown = plain.get("kind")
-        if isinstance(shown, str) and shown in kinds:
-            return kinds[shown]
-    else:
-        for hint in hints:
-            if isinstance(hint, type) and _fits(hint, plain):
-                return hint
-    names = " or ".join(hint.__name__ for hint in hints)
-    raise InputError(f"{where}: got {_shown(shown)}, expected {names}")
-
-
-def _is_record(hint: type) -> bool:
-    return dataclasses.is_dataclass(hint)
-
-
-def _fits(hint: type, plain: Any) -> bool:
-    if hint is float:
-        return isinstance(plain, int | float) and not isinstance(plain, bool)
-    if hint is int:
-        return isinstance(plain, int) and not isinstance(plain, bool)
-    return isinstance(plain, hint)
-
-
-def _shown(plain: Any) -> str:
-    text = repr(plain)
-    return text if len(text) <= 60 else f"{text[:57]}…"
+        hint = kinds[plain["kind"]] if len(kinds) > 1 else next(iter(kinds.values()))
+    if origin is tuple:
+        return tuple(from_plain(arguments[0], part) for part in plain)
+    if origin is Mapping:
+        return {key: from_plain(arguments[1], part) for key, part in plain.items()}
+    if not dataclasses.is_dataclass(hint):
+        return plain
+    hints = _hints(hint)
+    fields = {name: part for name, part in plain.items() if name != "kind"}
+    make: Any = hint
+    return make(**{name: from_plain(hints[name], part) for name, part in fields.items()})

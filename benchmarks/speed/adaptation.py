@@ -27,11 +27,12 @@ import statistics
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from machine import describe, described, tell
+from machine import describe, described, table_row, tell
 
 import decaf.adapt
 
@@ -51,6 +52,8 @@ METHODS = (
 )
 SECONDS, MEGABYTES = 30.0, 2048.0
 CLASSES, DIMENSIONS, LABELLED = 31, 4096, 3
+
+_row = partial(table_row, width=20)
 
 
 def main() -> None:
@@ -237,10 +240,6 @@ def _table(report: dict[str, Any]) -> str:
         f"target of each: {SECONDS:.0f} s and {MEGABYTES:.0f} MB; * missed",
     ]
     return "\n".join(lines)
-
-
-def _row(name: str, *cells: str) -> str:
-    return f"{name:20}" + "".join(f"{cell:>11}" for cell in cells)
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ from typing import Any
 
 import numpy as np
 from forward import measure_forward
-from machine import describe, described, tell
+from machine import describe, described, say, table_row, tell
 
 HERE = Path(__file__).parent
 CONTENDERS = HERE / "contenders.py"
@@ -160,7 +160,7 @@ def _measure_runs(
         runs["command_bf16"] = []
     for number in range(args.rounds):
         for name in runs:
-            _say(f"round {number + 1} of {args.rounds}: {name}")
+            say(f"round {number + 1} of {args.rounds}: {name}")
             python = peer if name == "thingsvision" else sys.executable
             runs[name].append(_run(str(python), name, work, folder, weights))
     return runs
@@ -279,7 +279,7 @@ def _measure_memory(work: Path, photographs: list[Path]) -> dict[str, float]:
     """Peak memory of the command at 2,000 and at 20,000 images (a few, named again and again)."""
     peaks = {}
     for count in (2_000, 20_000):
-        _say(f"memory at {count} images")
+        say(f"memory at {count} images")
         listing = work / f"{count}.txt"
         names = [str(photographs[i % len(photographs)].resolve()) for i in range(count)]
         listing.write_text("\n".join(names) + "\n")
@@ -299,23 +299,22 @@ def _measure_memory(work: Path, photographs: list[Path]) -> dict[str, float]:
     return peaks
 
 
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
 def _table(report: dict[str, Any]) -> str:
     lines = [
         described(report["machine"]),
         "",
-        _row("forward pass alone", "images/s", "slowest", "fastest", "rel. error"),
+        table_row("forward pass alone", "images/s", "slowest", "fastest", "rel. error"),
     ]
     for name, run in report["forward"].items():
         speeds = [f"{run[key]:.1f}" for key in ("images_per_s", "slowest", "fastest")]
-        lines.append(_row(name, *speeds, f"{run['relative_error']:.1e}"))
-    lines += ["", _row("decoding, one core", "images/s")]
-    lines += [_row(name, f"{speed:.1f}") for name, speed in report["decoding"].items()]
+        lines.append(table_row(name, *speeds, f"{run['relative_error']:.1e}"))
+    lines += ["", table_row("decoding, one core", "images/s")]
+    lines += [table_row(name, f"{speed:.1f}") for name, speed in report["decoding"].items()]
     count = report["images"]
-    lines += ["", _row(f"{count} photographs to fc6", "whole s", "images/s", "work s", "images/s")]
+    lines += [
+        "",
+        table_row(f"{count} photographs to fc6", "whole s", "images/s", "work s", "images/s"),
+    ]
     lines[-1] += f"{'running':>11}{'peak MB':>11}"
     for name, runs in report["runs"].items():
         cells = []
@@ -327,15 +326,11 @@ def _table(report: dict[str, Any]) -> str:
             running = [run["running"] for run in runs if "running" in run]
             cells.append(f"{statistics.median(running):.1f}" if running else "")
             cells.append(f"{max(run['peak_mb'] for run in runs):.0f}")
-        lines.append(_row(name, *cells))
+        lines.append(table_row(name, *cells))
     lines += ["", "ratios of speed (median over rounds)"]
     lines += [f"{name:56}{value:6.2f}" for name, value in report["ratios"].items()]
     lines += [f"{name:56}{value:6.1f}" for name, value in report.get("memory", {}).items()]
     return "\n".join(lines)
-
-
-def _row(name: str, *cells: str) -> str:
-    return f"{name:32}" + "".join(f"{cell:>11}" for cell in cells)
 
 
 if __name__ == "__main__":

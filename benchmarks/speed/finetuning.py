@@ -20,12 +20,13 @@ import sys
 import tempfile
 import time
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from bare_step import BareStep
-from machine import describe, described, tell
+from machine import describe, described, table_row, tell
 from turns import again, seconds_of, spread
 
 from decaf.backbone.weights import DEFAULT_WEIGHTS
@@ -44,6 +45,8 @@ from decaf.train.training_run import SavingSettings, TrainingData, TrainingRun
 from decaf.train.validate import validate
 
 BARE, STEP, LOOP = "bare step", "trainer's step", "steps fed from the pack"
+
+_row = partial(table_row, width=26)
 
 
 def main() -> None:
@@ -178,10 +181,6 @@ def _table(report: dict[str, Any]) -> str:
     share = f"{report['validation_percent_of_epoch']:.1f} %"
     lines += ["", f"a validation takes {share} of the bare steps of an epoch"]
     return "\n".join(lines)
-
-
-def _row(name: str, *cells: str) -> str:
-    return f"{name:26}" + "".join(f"{cell:>11}" for cell in cells)
 
 
 if __name__ == "__main__":

@@ -35,11 +35,12 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from machine import describe, described, tell
+from machine import describe, described, say, table_row, tell
 from scipy.special import logsumexp
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
@@ -57,6 +58,8 @@ ALIKE = 0.999  # of the predictions
 SPEEDUP = {"squared_hinge": 30.0, "multinomial": 4.0}
 NAMES = {"squared_hinge": "SVM (squared hinge)", "multinomial": "logistic (multinomial)"}
 COLUMN_SECONDS = 300.0
+
+_row = partial(table_row, width=42)
 
 
 def main() -> None:
@@ -79,13 +82,13 @@ def main() -> None:
     for label, factor, C in (("as they are", 1.0, 1.0), ("mean norm 1", 1 / norm, args.C)):
         scaled = X * np.float32(factor)
         for loss in SPEEDUP:
-            _say(f"{NAMES[loss]}, features {label}, C = {C:g}")
+            say(f"{NAMES[loss]}, features {label}, C = {C:g}")
             fit = _compare(scaled, codes, train, test, loss, C, args.rounds)
             report["fits"].append({"features": label, "C": C, "loss": loss, **fit})
-    _say("SVM, one fold of a search")
+    say("SVM, one fold of a search")
     report["fold"] = _fold(X[train] / np.float32(norm), codes[train])
     for name, head in _heads(args.all).items():
-        _say(f"{name}, C by search, {len(splits)} splits")
+        say(f"{name}, C by search, {len(splits)} splits")
         report["columns"].append({"head": name, **_column(X, codes, splits, head)})
     tell(report, "Speed of the heads", _table(report), args.json)
     wrong = [problem for fit in report["fits"] for problem in fit["wrong"]]
@@ -312,10 +315,6 @@ def _column(
     }
 
 
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
 def _table(report: dict[str, Any]) -> str:
     lines = [
         described(report["machine"]),
@@ -389,10 +388,6 @@ def _table(report: dict[str, Any]) -> str:
         )
     lines.append(f"target for the SVM column of five splits: {COLUMN_SECONDS:.0f} s")
     return "\n".join(lines)
-
-
-def _row(name: str, *cells: str) -> str:
-    return f"{name:42}" + "".join(f"{cell:>11}" for cell in cells)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import platform
+import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -13,21 +14,23 @@ import torch
 
 from decaf.runtime.cores import available_cores
 
-__all__ = ["describe", "described", "tell"]
+__all__ = ["describe", "described", "processor", "say", "table_row", "tell"]
+
+
+def processor() -> str:
+    """Return the name of the processor."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    models = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.processor() or platform.machine()
 
 
 def describe(gpu: str | None = None) -> dict[str, Any]:
     """Return date, processor, cores, GPU and versions; `gpu` is the one that is measured."""
-    model = platform.processor()
-    if Path("/proc/cpuinfo").exists():
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        model = next(
-            (ln.split(":")[1].strip() for ln in lines if ln.startswith("model name")), model
-        )
     there = "not used" if torch.cuda.is_available() else "none was at hand"
     return {
         "date": datetime.date.today().isoformat(),
-        "processor": model,
+        "processor": processor(),
         "cores": available_cores(),
         "gpu": gpu or there,
         "capability": torch.backends.cpu.get_cpu_capability(),
@@ -52,3 +55,13 @@ def tell(report: dict[str, Any], title: str, table: str, file: Path | None) -> N
         file.write_text(json.dumps(report, indent=1) + "\n")
         text = f"# {title}\n\n`{report['command']}`\n\n```\n{table}\n```\n"
         file.with_suffix(".md").write_text(text)
+
+
+def say(text: str) -> None:
+    """Tell what is being measured."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def table_row(name: str, *cells: str, width: int = 32) -> str:
+    """Lay out a line of a table; `width` is that of the name."""
+    return f"{name:{width}}" + "".join(f"{cell:>11}" for cell in cells)

@@ -33,7 +33,7 @@ from typing import Any
 
 import torch
 from bare_step import BareStep
-from machine import describe, described, tell
+from machine import describe, described, say, table_row, tell
 from turns import again, seconds_of, spread
 
 from decaf.runtime.cores import available_cores
@@ -136,7 +136,7 @@ def _measure_feeds(folder: Path, packs: dict[str, Path], args: argparse.Namespac
     for number in range(args.rounds + 1):
         for crop in ("resized", "random"):
             for name in ("torchvision", *packs):
-                _say(f"feed, round {number} of {args.rounds}: {crop} crops, {name}")
+                say(f"feed, round {number} of {args.rounds}: {crop} crops, {name}")
                 if name == "torchvision":
                     batches = _torchvision_batches(folder, crop, args.batch_size, shown)
                 else:
@@ -248,7 +248,7 @@ def _measure_steps(
     trainer = Trainer(spec, state, base, World(device), 1_000_000)
     runs: dict[str, list[float]] = {}
     for number in range(args.rounds + 1):
-        _say(f"{arch}, round {number} of {args.rounds}")
+        say(f"{arch}, round {number} of {args.rounds}")
         found = {
             "bare step": seconds_of(lambda _: bare.take(), again(batch, steps), device),
             "trainer's step": seconds_of(trainer.take, again(batch, steps), device),
@@ -275,33 +275,25 @@ def _measure_steps(
     return report
 
 
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
 def _table(report: dict[str, Any]) -> str:
     lines = [described(report["machine"]), ""]
-    lines.append(_row("packing", "images/s", "KB/image"))
+    lines.append(table_row("packing", "images/s", "KB/image"))
     for name, run in report["packing"].items():
         size = f"{run['bytes_per_image'] / 1000:.1f}"
-        lines.append(_row(f"{name} pack", f"{run['images_per_s']:.1f}", size))
-    lines += ["", _row("feed on the CPU", "images/s", "slowest", "fastest", "ratio")]
+        lines.append(table_row(f"{name} pack", f"{run['images_per_s']:.1f}", size))
+    lines += ["", table_row("feed on the CPU", "images/s", "slowest", "fastest", "ratio")]
     for name, run in sorted(report["feed"].items(), key=lambda item: item[0].split(", ")[::-1]):
         cells = [f"{run[key]:.1f}" for key in ("images_per_s", "slowest", "fastest")]
-        lines.append(_row(name, *cells, f"{run['ratio']:.2f}"))
+        lines.append(table_row(name, *cells, f"{run['ratio']:.2f}"))
     for arch, runs in report["step"].items():
         head = ("images/s", "slowest", "fastest", "of bare", "hours")
-        lines += ["", _row(f"{arch}, bf16", *head)]
+        lines += ["", table_row(f"{arch}, bf16", *head)]
         for name, run in runs.items():
             cells = [f"{run[key]:.1f}" for key in ("images_per_s", "slowest", "fastest")]
             cells += [f"{run['share_of_bare']:.3f}", f"{run['hours_of_90_epochs']:.1f}"]
-            lines.append(_row(name, *cells))
+            lines.append(table_row(name, *cells))
     lines += ["", f"hours: of {EPOCHS} epochs of {IMAGENET:,} images at that speed"]
     return "\n".join(lines)
-
-
-def _row(name: str, *cells: str) -> str:
-    return f"{name:32}" + "".join(f"{cell:>11}" for cell in cells)
 
 
 if __name__ == "__main__":
