@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from machine import describe, described, table_row, tell
+from machine import describe, described, parser_of, table_row, tell
 
 import decaf.adapt
 
@@ -81,10 +81,7 @@ def main() -> None:
 
 
 def _arguments() -> argparse.Namespace:
-    head = (__doc__ or "").split("\n\n")
-    parser = argparse.ArgumentParser(
-        description=head[0], epilog=head[2], formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument(
         "--sizes",
         type=_pair,
@@ -99,9 +96,6 @@ def _arguments() -> argparse.Namespace:
         "--methods", nargs="+", choices=METHODS, default=METHODS, help="(default: all)"
     )
     parser.add_argument("--rounds", type=int, default=1, help="fits of each (default: 1)")
-    parser.add_argument(
-        "--json", type=Path, help="where to write the result, and the table beside it as .md"
-    )
     parser.add_argument("--measure", choices=METHODS, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.growth:

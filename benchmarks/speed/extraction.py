@@ -35,7 +35,7 @@ from typing import Any
 
 import numpy as np
 from forward import measure_forward
-from machine import describe, described, say, table_row, tell
+from machine import describe, described, parser_of, say, table_row, tell
 
 HERE = Path(__file__).parent
 CONTENDERS = HERE / "contenders.py"
@@ -71,10 +71,7 @@ ENDINGS = {".jpg", ".jpeg"}
 
 
 def _arguments() -> argparse.Namespace:
-    head = (__doc__ or "").split("\n\n")
-    parser = argparse.ArgumentParser(
-        description=head[0], epilog=head[2], formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("photographs", type=Path, help="folder of JPEG files")
     parser.add_argument("--images", type=int, default=1000, help="how many (default: 1000)")
     parser.add_argument("--rounds", type=int, default=3, help="runs of each (default: 3)")
@@ -83,9 +80,6 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--peer-python", help="interpreter of an environment with thingsvision")
     parser.add_argument("--memory", action="store_true", help="measure memory too (minutes)")
-    parser.add_argument(
-        "--json", type=Path, help="where to write the result, and the table beside it as .md"
-    )
     return parser.parse_args()
 
 

@@ -26,7 +26,7 @@ from typing import Any
 
 import torch
 from bare_step import BareStep
-from machine import describe, described, table_row, tell
+from machine import describe, described, parser_of, table_row, tell
 from turns import again, seconds_of, spread
 
 from decaf.backbone.weights import DEFAULT_WEIGHTS
@@ -59,16 +59,10 @@ def main() -> None:
 
 
 def _arguments() -> argparse.Namespace:
-    head = (__doc__ or "").split("\n\n")
-    parser = argparse.ArgumentParser(
-        description=head[0], epilog=head[2], formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("photographs", type=Path, help="folder with a folder for each class")
     parser.add_argument("--rounds", type=int, default=9, help="(default: %(default)s)")
     parser.add_argument("--steps", type=int, default=8, help="a round (default: %(default)s)")
-    parser.add_argument(
-        "--json", type=Path, help="where to write the result, and the table beside it as .md"
-    )
     return parser.parse_args()
 
 

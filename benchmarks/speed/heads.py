@@ -40,7 +40,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from machine import describe, described, say, table_row, tell
+from machine import describe, described, parser_of, say, table_row, tell
 from scipy.special import logsumexp
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
@@ -97,10 +97,7 @@ def main() -> None:
 
 
 def _arguments() -> argparse.Namespace:
-    head = (__doc__ or "").split("\n\n")
-    parser = argparse.ArgumentParser(
-        description=head[0], epilog=head[2], formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("features", type=Path, nargs="?", help="feature file, or folder of images")
     parser.add_argument("--synthetic", action="store_true", help="make features up")
     parser.add_argument("--layer", default="fc6", help="of the network (default: fc6)")
@@ -111,9 +108,6 @@ def _arguments() -> argparse.Namespace:
         "--C", type=float, default=10.0, help="for features of mean norm 1 (default: 10)"
     )
     parser.add_argument("--all", action="store_true", help="columns of all heads, with dropout too")
-    parser.add_argument(
-        "--json", type=Path, help="where to write the result, and the table beside it as .md"
-    )
     args = parser.parse_args()
     if (args.features is None) != args.synthetic:
         parser.error("give either FEATURES or --synthetic")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import datetime
 import json
 import platform
@@ -14,7 +15,19 @@ import torch
 
 from decaf.runtime.cores import available_cores
 
-__all__ = ["describe", "described", "processor", "say", "table_row", "tell"]
+__all__ = ["describe", "described", "parser_of", "processor", "say", "table_row", "tell"]
+
+
+def parser_of(doc: str | None) -> argparse.ArgumentParser:
+    """Return a parser that says what the script's docstring does, with ``--json``."""
+    head = (doc or "").split("\n\n")
+    parser = argparse.ArgumentParser(
+        description=head[0], epilog=head[2], formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--json", type=Path, help="where to write the result, and the table beside it as .md"
+    )
+    return parser
 
 
 def processor() -> str:

@@ -33,7 +33,7 @@ from typing import Any
 
 import torch
 from bare_step import BareStep
-from machine import describe, described, say, table_row, tell
+from machine import describe, described, parser_of, say, table_row, tell
 from turns import again, seconds_of, spread
 
 from decaf.runtime.cores import available_cores
@@ -93,10 +93,7 @@ ENDINGS = {".jpg", ".jpeg"}
 
 
 def _arguments() -> argparse.Namespace:
-    head = (__doc__ or "").split("\n\n")
-    parser = argparse.ArgumentParser(
-        description=head[0], epilog=head[2], formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("photographs", type=Path, help="folder of JPEG files")
     parser.add_argument("--images", type=int, default=1000, help="how many (default: 1000)")
     parser.add_argument("--rounds", type=int, default=5, help="of each measurement (default: 5)")
@@ -104,9 +101,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--batch-size", type=int, default=128, help="images (default: 128)")
     parser.add_argument("--device", default="auto", help="for the steps: auto, cpu, cuda")
     parser.add_argument("--scratch", type=Path, help="folder for the packs (default: a temporary)")
-    parser.add_argument(
-        "--json", type=Path, help="where to write the result, and the table beside it as .md"
-    )
     return parser.parse_args()
 
 

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from datasets.domains import DomainSet
 from decaf.errors import InputError, SettingError
 from decaf.images.listing.splits import draw_order
-from harness.protocol.splits import content_digest, load_manifest, salt_of
+from harness.protocol.splits import load_manifest, salt_of, sealed_manifest
 
 __all__ = [
     "DomainSplit",
@@ -130,14 +130,13 @@ def draw_domain_splits(
     if wrong:
         raise SettingError(f"{', '.join(wrong)}: must be 1 or more")
     _check_enough(domains, {} if take_fewer else source_per_class, target_per_class)
-    dataset = domains
     splits = []
     for number in range(n_splits):
         parts: tuple[dict[str, Rows], ...] = ({}, {}, {})
         for domain in domains.domains:
             rows = domains.rows_of(domain)
-            names, salt = [dataset.names[row] for row in rows], salt_of(seed, number)
-            orders = [rows[each] for each in draw_order(dataset.labels[rows], names, salt=salt)]
+            names, salt = [domains.names[row] for row in rows], salt_of(seed, number)
+            orders = [rows[each] for each in draw_order(domains.labels[rows], names, salt=salt)]
             parts[0][domain] = np.concatenate([o[: source_per_class[domain]] for o in orders])
             parts[1][domain] = np.concatenate([o[:target_per_class] for o in orders])
             parts[2][domain] = np.setdiff1d(rows, parts[1][domain])
@@ -199,8 +198,6 @@ def domain_manifest(
         return [os.fsdecode(domains.names[row]) for row in rows]
 
     content: dict[str, Any] = {
-        "format": FORMAT,
-        "schema": SCHEMA,
         "dataset": domains.name,
         "made_by": made_by,
         "domains": {
@@ -224,7 +221,7 @@ def domain_manifest(
             for split in splits
         ],
     }
-    return {**content, "sha256": content_digest(content)}
+    return sealed_manifest(FORMAT, SCHEMA, content)
 
 
 def read_domain_splits(
@@ -252,11 +249,7 @@ def read_domain_splits(
         If it is none, was changed, or is of other domains or images than these.
     """
     shown = os.fspath(path)
-    content = load_manifest(shown, FORMAT, SCHEMA)
-    if content.get("dataset") != domains.name:
-        raise InputError(
-            f"{shown}: splits of {content.get('dataset')!r}, and this is {domains.name!r}"
-        )
+    content = load_manifest(shown, FORMAT, SCHEMA, domains)
     recorded = content.get("domains")
     if not isinstance(recorded, dict) or set(recorded) != set(domains.domains):
         raise InputError(f"{shown}: splits of other domains than {', '.join(domains.domains)}")
@@ -302,10 +295,9 @@ def _some(values: Any) -> list[Any]:
 
 
 def _digest_of_domain(domains: DomainSet, domain: str, digests: Mapping[bytes, str]) -> str:
-    dataset = domains
     digest = hashlib.sha256()
     for row in domains.rows_of(domain):
-        name = dataset.names[row]
-        class_name = dataset.class_names[dataset.labels[row]]
+        name = domains.names[row]
+        class_name = domains.class_names[domains.labels[row]]
         digest.update(name + f"\0{class_name}\0{digests.get(name, '')}\n".encode())
     return digest.hexdigest()

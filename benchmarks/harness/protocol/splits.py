@@ -32,6 +32,7 @@ __all__ = [
     "official_splits",
     "read_splits",
     "salt_of",
+    "sealed_manifest",
     "write_splits",
 ]
 
@@ -227,31 +228,44 @@ def manifest(
     used = np.unique(np.concatenate([part for each in splits for part in (each.train, each.test)]))
     place = np.full(len(dataset), -1, np.int64)
     place[used] = np.arange(len(used))
-    content: dict[str, Any] = {
-        "format": FORMAT,
-        "schema": SCHEMA,
-        "dataset": dataset.name,
-        "images": len(dataset),
-        "classes": dict(zip(dataset.class_names, dataset.counts.tolist(), strict=True)),
-        "made_by": made_by,
-        "files": [
-            [
-                os.fsdecode(dataset.names[row]),
-                dataset.class_names[dataset.labels[row]],
-                (digests or {}).get(dataset.names[row], ""),
-            ]
-            for row in used
-        ],
-        "splits": [
-            {
-                "name": each.name,
-                "train": place[each.train].tolist(),
-                "test": place[each.test].tolist(),
-            }
-            for each in splits
-        ],
-    }
-    return {**content, "sha256": content_digest(content)}
+    files = [
+        [
+            os.fsdecode(dataset.names[row]),
+            dataset.class_names[dataset.labels[row]],
+            (digests or {}).get(dataset.names[row], ""),
+        ]
+        for row in used
+    ]
+    listed = [
+        {"name": each.name, "train": place[each.train].tolist(), "test": place[each.test].tolist()}
+        for each in splits
+    ]
+    return sealed_manifest(
+        FORMAT,
+        SCHEMA,
+        {
+            "dataset": dataset.name,
+            "images": len(dataset),
+            "classes": dict(zip(dataset.class_names, dataset.counts.tolist(), strict=True)),
+            "made_by": made_by,
+            "files": files,
+            "splits": listed,
+        },
+    )
+
+
+def sealed_manifest(form: str, schema: int, content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a manifest with its format, and a hash by which a change is noticed.
+
+    Parameters
+    ----------
+    form, schema
+        What `load_manifest` asks for.
+    content : mapping
+        With the ``dataset``.
+    """
+    whole = {"format": form, "schema": schema, **content}
+    return {**whole, "sha256": content_digest(whole)}
 
 
 def write_splits(path: str | os.PathLike[str], content: Mapping[str, Any]) -> None:
@@ -261,7 +275,7 @@ def write_splits(path: str | os.PathLike[str], content: Mapping[str, Any]) -> No
     ----------
     path : path
     content : dict
-        As `manifest` or `domain_manifest` returns it.
+        As `sealed_manifest` returns it.
 
     Raises
     ------
@@ -298,10 +312,8 @@ def read_splits(
         changed, or are of another class now.
     """
     shown = os.fspath(path)
-    content = load_manifest(shown, FORMAT, SCHEMA)
+    content = load_manifest(shown, FORMAT, SCHEMA, dataset)
     _check_places(shown, content)
-    if content["dataset"] != dataset.name:
-        raise InputError(f"{shown}: splits of {content['dataset']!r}, and this is {dataset.name!r}")
     row_of = {os.fsdecode(name): row for row, name in enumerate(dataset.names)}
     files: list[tuple[str, str, str]] = content["files"]
     missing = [name for name, _, _ in files if name not in row_of]
@@ -327,7 +339,9 @@ def _refuse(shown: str, names: Sequence[str], count: int, what: str) -> None:
         )
 
 
-def load_manifest(path: str | os.PathLike[str], form: str, schema: int) -> dict[str, Any]:
+def load_manifest(
+    path: str | os.PathLike[str], form: str, schema: int, dataset: Dataset
+) -> dict[str, Any]:
     """Read a manifest that a benchmark wrote, and check that nobody changed it.
 
     Parameters
@@ -335,6 +349,8 @@ def load_manifest(path: str | os.PathLike[str], form: str, schema: int) -> dict[
     path : path
     form, schema
         What its ``format`` and ``schema`` have to be.
+    dataset : Dataset
+        What it has to be of.
 
     Returns
     -------
@@ -343,7 +359,7 @@ def load_manifest(path: str | os.PathLike[str], form: str, schema: int) -> dict[
     Raises
     ------
     InputError
-        If it cannot be read, is of another format or schema, or was changed.
+        If it cannot be read, is of another format, schema or data set, or was changed.
     """
     shown = os.fspath(path)
     try:
@@ -359,6 +375,8 @@ def load_manifest(path: str | os.PathLike[str], form: str, schema: int) -> dict[
         raise InputError(f"{shown}: schema {content.get('schema')!r} found, {schema} expected")
     if content.pop("sha256", None) != content_digest(content):
         raise InputError(f"{shown}: was changed after it was written: its SHA-256 does not agree")
+    if (name := content.get("dataset")) != dataset.name:
+        raise InputError(f"{shown}: splits of {name!r}, and this is {dataset.name!r}")
     return content
 
 
@@ -366,9 +384,7 @@ def _check_places(shown: str, content: Mapping[str, Any]) -> None:
     """Check what a hash does not: anybody can write a file that agrees with itself."""
     try:
         files = content["files"]
-        good = isinstance(content["dataset"], str) and all(
-            len(each) == 3 and all(isinstance(part, str) for part in each) for each in files
-        )
+        good = all(len(each) == 3 and all(isinstance(p, str) for p in each) for each in files)
         # One image under two places could be trained on and tested on.
         good &= len({name for name, _, _ in files}) == len(files)
         for split in content["splits"]:
@@ -391,6 +407,6 @@ def content_digest(content: Mapping[str, Any]) -> str:
     Parameters
     ----------
     content : dict
-        As `manifest` or `domain_manifest` returns it.
+        As `sealed_manifest` returns it.
     """
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

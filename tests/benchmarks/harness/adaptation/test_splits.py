@@ -13,14 +13,13 @@ from hypothesis import strategies as st
 
 from datasets.domains import DomainSet
 from decaf.errors import InputError, SettingError
-from harness.adaptation import splits as module
 from harness.adaptation.splits import (
     DomainSplit,
     domain_manifest,
     draw_domain_splits,
     read_domain_splits,
 )
-from harness.protocol.splits import write_splits
+from harness.protocol.splits import content_digest, write_splits
 
 Make = Callable[..., DomainSet]
 
@@ -155,7 +154,7 @@ def test_a_manifest_that_agrees_with_itself_and_is_wrong(
         "no list": "webcam",
     }[damage]
     del content["sha256"]
-    content["sha256"] = module.content_digest(content)
+    content["sha256"] = content_digest(content)
     path = tmp_path / "splits.json"
     path.write_text(json.dumps(content))
     with pytest.raises(InputError, match="each has to name labelled images of every domain"):
