@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -19,12 +18,12 @@ from decaf.backbone.weights import DEFAULT_WEIGHTS
 from decaf.cli.exit_codes import stopped_by_signals
 from decaf.errors import DecafError, Stopped
 from harness.frozen_features import BASELINES, BenchmarkSettings, paper_heads, run_benchmark
-from harness.protocol.run import short_names
+from harness.protocol.run import BenchmarkRun, ProtocolSettings, short_names
 from report import BenchmarkReport, report_text, write_report
 
-__all__ = ["add_run_options", "make_parser", "run", "run_on_dataset", "settings_of"]
+__all__ = ["add_run_options", "make_parser", "run_on_dataset", "run_script", "settings_of"]
 
-Tell = Callable[[str], None]
+Begin = Callable[[Any], BenchmarkRun[Any]]
 Measured = tuple[BenchmarkReport, str | None]
 
 RESULTS = Path(__file__).parent / "results"
@@ -244,21 +243,20 @@ def run_on_dataset(
     Returns
     -------
     int
-        The exit code, as of `run`.
+        The exit code, as of `run_script`.
     """
 
-    def measured(tell: Tell, progress: bool | None, stop: threading.Event) -> Measured:
+    def measured(begin: Begin) -> Measured:
         dataset = read(args.data, allow_partial=args.allow_partial or args.quick)
-        chosen = settings(dataset)
+        run = begin(settings(dataset))
         dataset = _quick(dataset) if args.quick else dataset
-        tell(f"{dataset.name}: {len(dataset):,} images of {len(dataset.class_names)} classes")
-        report = run_benchmark(dataset, chosen, args.out, tell=tell, progress=progress, stop=stop)
-        return report, dataset.root
+        run.tell(f"{dataset.name}: {len(dataset):,} images of {len(dataset.class_names)} classes")
+        return run_benchmark(dataset, run), dataset.root
 
-    return run(args.out, measured)
+    return run_script(args.out, measured)
 
 
-def run(out: Path, measured: Callable[[Tell, bool | None, threading.Event], Measured]) -> int:
+def run_script(out: Path, measured: Callable[[Begin], Measured]) -> int:
     """Run a benchmark, print its tables and write its report.
 
     Parameters
@@ -266,8 +264,7 @@ def run(out: Path, measured: Callable[[Tell, bool | None, threading.Event], Meas
     out : Path
         Folder for the report.
     measured : callable
-        Takes what to call with a line for each thing done, the progress of an extraction, and the
-        event that is set when the run is to end. Returns the report, and the folder that its
+        Takes what makes a `BenchmarkRun` of settings. Returns the report, and the folder that its
         images are below.
 
     Returns
@@ -282,8 +279,13 @@ def run(out: Path, measured: Callable[[Tell, bool | None, threading.Event], Meas
         print(f"[{time.perf_counter() - began:6.0f} s] {line}", file=sys.stderr, flush=True)
 
     with stopped_by_signals("finishing what is begun, which is kept") as stop:
+
+        def begin(settings: ProtocolSettings) -> BenchmarkRun[Any]:
+            progress = None if sys.stderr.isatty() else True
+            return BenchmarkRun(settings, out, tell=tell, progress=progress, stop=stop.event)
+
         try:
-            report, images = measured(tell, None if sys.stderr.isatty() else True, stop.event)
+            report, images = measured(begin)
             files = write_report(report, out, images=images)
         except Stopped as error:
             print(f"{name}: {error}", file=sys.stderr)

@@ -16,12 +16,11 @@ from __future__ import annotations
 
 import argparse
 import sys
-import threading
 from pathlib import Path
 
 import numpy as np
 
-from arguments import Measured, Tell, add_run_options, run
+from arguments import Begin, Measured, add_run_options, run_script
 from command_line import apart_from_full, file_name, folder, shown_command
 from datasets.domains import PROTOCOLS, DomainSet, read_domains
 from datasets.feature_folder import ReadyFeatures, read_feature_folder
@@ -53,13 +52,11 @@ def main() -> int:
     parser = _parser()
     args = parser.parse_args()
 
-    def measured(tell: Tell, progress: bool | None, stop: threading.Event) -> Measured:
+    def measured(begin: Begin) -> Measured:
         data = _read(args)
-        settings = _settings(parser, args, data)
-        report = run_adaptation(data, settings, args.out, tell=tell, progress=progress, stop=stop)
-        return report, None
+        return run_adaptation(data, begin(_settings(parser, args, data))), None
 
-    return run(args.out, measured)
+    return run_script(args.out, measured)
 
 
 def _read(args: argparse.Namespace) -> Data:

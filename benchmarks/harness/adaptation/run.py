@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -33,34 +31,14 @@ __all__ = ["run_adaptation"]
 Run = BenchmarkRun[AdaptationSettings]
 
 
-def run_adaptation(
-    data: DomainSet | Sequence[ReadyFeatures],
-    settings: AdaptationSettings,
-    out: str | os.PathLike[str],
-    *,
-    tell: Callable[[str], Any] | None = None,
-    progress: bool | Callable[[int, int], Any] | None = None,
-    stop: threading.Event | None = None,
-) -> BenchmarkReport:
+def run_adaptation(data: DomainSet | Sequence[ReadyFeatures], run: Run) -> BenchmarkReport:
     """Run the benchmark, write the manifest of its splits, and return its report.
 
     Parameters
     ----------
     data : DomainSet or sequence of ReadyFeatures
         Images, whose features are extracted, or features as they are.
-    settings : AdaptationSettings
-    out : path
-        Folder for ``NAME-splits.json``; made if it is not there.
-    tell : callable, optional
-        Called with a line for each thing done.
-    progress : bool, callable or None
-        Progress of the extraction, as `decaf.extract` takes it.
-    stop : threading.Event, optional
-        Set it to end the run early, with what is finished kept.
-
-    Returns
-    -------
-    BenchmarkReport
+    run : BenchmarkRun
 
     Raises
     ------
@@ -68,7 +46,7 @@ def run_adaptation(
         For what cannot be done; see `cached_features`, `draw_domain_splits`,
         `read_domain_splits`, `measure`.
     """
-    run = BenchmarkRun(settings, out, tell=tell, progress=progress, stop=stop)
+    settings = run.settings
     with run.timed("whole run"):
         if isinstance(data, DomainSet):
             columns, records = _columns_of_images(run, data)

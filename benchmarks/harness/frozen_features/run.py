@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -95,40 +93,20 @@ class BenchmarkSettings(ProtocolSettings):
 Run = BenchmarkRun[BenchmarkSettings]
 
 
-def run_benchmark(
-    dataset: Dataset,
-    settings: BenchmarkSettings,
-    out: str | os.PathLike[str],
-    *,
-    tell: Callable[[str], Any] | None = None,
-    progress: bool | Callable[[int, int], Any] | None = None,
-    stop: threading.Event | None = None,
-) -> BenchmarkReport:
+def run_benchmark(dataset: Dataset, run: Run) -> BenchmarkReport:
     """Run a benchmark, write the manifest of its splits, and return its report.
 
     Parameters
     ----------
     dataset : Dataset
-    settings : BenchmarkSettings
-    out : path
-        Folder for ``NAME-splits.json``; made if it is not there.
-    tell : callable, optional
-        Called with a line for each thing done.
-    progress : bool, callable or None
-        Progress of the extraction, as `decaf.extract` takes it.
-    stop : threading.Event, optional
-        Set it to end the run early, with what is finished kept.
-
-    Returns
-    -------
-    BenchmarkReport
+    run : BenchmarkRun
 
     Raises
     ------
     DecafError
         For what cannot be done; see `cached_features`, `draw_splits`, `read_splits`, `measure`.
     """
-    run = BenchmarkRun(settings, out, tell=tell, progress=progress, stop=stop)
+    settings = run.settings
     with run.timed("whole run"):
         if not isinstance(settings.splits, int):
             read_splits(settings.splits, dataset)  # tells what is wrong before hours of work

@@ -17,9 +17,11 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from datasets.domains import read_domains
 from datasets.feature_folder import ReadyFeatures, read_feature_folder
 from decaf.errors import InputError, SettingError, Stopped
-from harness.adaptation import AdaptationSettings, run_adaptation
+from harness import adaptation
+from harness.adaptation import AdaptationSettings
 from harness.adaptation.methods import methods_of
-from report import Scatter, Table, load_report, write_report
+from harness.protocol.run import BenchmarkRun
+from report import BenchmarkReport, Scatter, Table, load_report, write_report
 
 FEW = methods_of(["svm-s", "svm-st", "gfk-1nn"])
 
@@ -38,6 +40,12 @@ def ready(
             content = {"fts": rows[own], "labels": 1 + domains.labels[own][:, None]}
             savemat(folder / f"{domain}_{kind}.mat", content)
     return read_feature_folder(folder)
+
+
+def run_adaptation(
+    data: Any, settings: AdaptationSettings, out: Path, **more: Any
+) -> BenchmarkReport:
+    return adaptation.run_adaptation(data, BenchmarkRun(settings, out, **more))
 
 
 def settings(tmp_path: Path, **more: Any) -> AdaptationSettings:

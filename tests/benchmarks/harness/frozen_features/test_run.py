@@ -17,9 +17,10 @@ from decaf.backbone.weights.safetensors_file import save_weights
 from decaf.backbone.weights.state import Weights
 from decaf.errors import InputError, SettingError, Stopped
 from harness.fisher_vectors import FisherVectors
-from harness.frozen_features import BenchmarkSettings, paper_heads, run_benchmark
+from harness.frozen_features import BenchmarkSettings, paper_heads
 from harness.frozen_features import run as run_module
 from harness.frozen_features.heads import HeadSettings
+from harness.protocol.run import BenchmarkRun
 from harness.protocol.splits import draw_splits
 from report import Bars, BenchmarkReport, ConfusionMatrix, Confusions, Lines, Table
 from report.files import write_report
@@ -53,6 +54,12 @@ def settings(network: str, tmp_path: Path) -> BenchmarkSettings:
         workers=0,
         cache=tmp_path / "cache",
     )
+
+
+def run_benchmark(
+    dataset: Dataset, settings: BenchmarkSettings, out: Path, **more: Any
+) -> BenchmarkReport:
+    return run_module.run_benchmark(dataset, BenchmarkRun(settings, out, **more))
 
 
 def table(report: BenchmarkReport, number: int = 0) -> Table:
