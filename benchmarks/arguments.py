@@ -8,9 +8,10 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from command_line import apart_from_full, file_name, folder, shown_command
 from datasets import Dataset
@@ -21,8 +22,16 @@ from harness.frozen_features import BASELINES, BenchmarkSettings, paper_heads, r
 from harness.protocol.run import BenchmarkRun, ProtocolSettings, short_names
 from report import BenchmarkReport, report_text, write_report
 
-__all__ = ["add_run_options", "make_parser", "run_on_dataset", "run_script", "settings_of"]
+__all__ = [
+    "add_run_options",
+    "few_images",
+    "make_parser",
+    "run_on_dataset",
+    "run_script",
+    "settings_of",
+]
 
+D = TypeVar("D", bound=Dataset)
 Begin = Callable[[Any], BenchmarkRun[Any]]
 Measured = tuple[BenchmarkReport, str | None]
 
@@ -249,7 +258,10 @@ def run_on_dataset(
     def measured(begin: Begin) -> Measured:
         dataset = read(args.data, allow_partial=args.allow_partial or args.quick)
         run = begin(settings(dataset))
-        dataset = _quick(dataset) if args.quick else dataset
+        if args.quick:
+            labels = range(min(QUICK_CLASSES, len(dataset.class_names)))
+            classes = [np.flatnonzero(dataset.labels == label) for label in labels]
+            dataset = few_images(dataset, classes, QUICK_IMAGES, f"{len(classes)} classes")
         run.tell(f"{dataset.name}: {len(dataset):,} images of {len(dataset.class_names)} classes")
         return run_benchmark(dataset, run), dataset.root
 
@@ -299,16 +311,23 @@ def run_script(out: Path, measured: Callable[[Begin], Measured]) -> int:
     return 1 if any("could not be read" in note for note in report.notes) else 0
 
 
-def _quick(dataset: Dataset) -> Dataset:
-    """Take a few images of a few classes, where there are more."""
-    rows = []
-    for label in range(min(QUICK_CLASSES, len(dataset.class_names))):
-        rows.append(np.flatnonzero(dataset.labels == label)[:QUICK_IMAGES])
-    kept = np.concatenate(rows)
+def few_images(dataset: D, groups: Sequence[npt.NDArray[np.int64]], most: int, what: str) -> D:
+    """Take the first images of each group for ``--quick``, where there are more.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    groups : sequence of array of int64
+        Rows of the data set.
+    most : int
+        Images of a group.
+    what : str
+        The groups, for the report.
+    """
+    kept = np.concatenate([rows[:most] for rows in groups])
     if len(kept) == len(dataset):
         return dataset
-    note = f"--quick: the first {QUICK_IMAGES} images of {len(rows)} classes at most"
-    return dataset.take(kept, note)
+    return dataset.take(kept, f"--quick: the first {most} images of {what} at most")
 
 
 def _command(weights: Sequence[str]) -> str:

@@ -18,9 +18,7 @@ import argparse
 import sys
 from pathlib import Path
 
-import numpy as np
-
-from arguments import Begin, Measured, add_run_options, run_script
+from arguments import Begin, Measured, add_run_options, few_images, run_script
 from command_line import apart_from_full, file_name, folder, shown_command
 from datasets.domains import PROTOCOLS, DomainSet, read_domains
 from datasets.feature_folder import ReadyFeatures, read_feature_folder
@@ -64,23 +62,14 @@ def _read(args: argparse.Namespace) -> Data:
         return read_feature_folder(args.features)
     partial = args.allow_partial or args.quick
     domains = read_domains(args.data, args.protocol, allow_partial=partial)
-    return _few_images(domains) if args.quick else domains
-
-
-def _few_images(domains: DomainSet) -> DomainSet:
-    """Take a few images of each class and domain, where there are more."""
-    labels = domains.labels
-    kept = np.concatenate(
-        [
-            rows[labels[rows] == label][:QUICK_IMAGES]
-            for rows in map(domains.rows_of, domains.domains)
-            for label in range(len(domains.class_names))
-        ]
-    )
-    if len(kept) == len(domains):
+    if not args.quick:
         return domains
-    note = f"--quick: the first {QUICK_IMAGES} images of each class and domain at most"
-    return domains.take(kept, note)
+    groups = [
+        rows[domains.labels[rows] == label]
+        for rows in map(domains.rows_of, domains.domains)
+        for label in range(len(domains.class_names))
+    ]
+    return few_images(domains, groups, QUICK_IMAGES, "each class and domain")
 
 
 def _settings(
