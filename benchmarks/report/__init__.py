@@ -11,7 +11,7 @@ from report.benchmark import (
     versions,
 )
 from report.files import load_report, report_json, write_report
-from report.rendering import report_text, table_markdown, table_text
+from report.rendering import report_text, table_text
 from report.sections import (
     Bar,
     Bars,
@@ -58,7 +58,6 @@ __all__ = [
     "peak_memory",
     "report_json",
     "report_text",
-    "table_markdown",
     "table_text",
     "versions",
     "write_report",

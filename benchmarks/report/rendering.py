@@ -36,7 +36,6 @@ __all__ = [
     "report_markdown",
     "report_page",
     "report_text",
-    "table_markdown",
     "table_text",
     "thumbnail",
 ]
@@ -84,28 +83,8 @@ def report_markdown(report: BenchmarkReport, chart_files: Mapping[int, str] | No
     """
     template = _templates(_markdown_text).get_template("report.md")
     text = template.render(report=report, chart_files=chart_files or {})
-    return f"{_tidy(text)}\n"
-
-
-def table_markdown(table: Table) -> str:
-    """Return a table as Markdown: published numbers in columns of their own, the best in bold.
-
-    Parameters
-    ----------
-    table : Table
-
-    Returns
-    -------
-    str
-        The table and, below it, its publications, remarks and caption.
-    """
-    macros: Any = _templates(_markdown_text).get_template("sections.md").module
-    return _tidy(str(macros.table(table)))
-
-
-def _tidy(text: str) -> str:
-    """Return Markdown without spaces and empty lines that stand for nothing."""
-    return re.sub(r"(?: *\n){3,}", "\n\n", re.sub(r" +\n\n", "\n\n", text)).strip()
+    # Spaces and empty lines that stand for nothing are left out.
+    return re.sub(r"(?: *\n){3,}", "\n\n", re.sub(r" +\n\n", "\n\n", text)).strip() + "\n"
 
 
 def report_text(report: BenchmarkReport) -> str:
