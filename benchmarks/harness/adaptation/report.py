@@ -354,7 +354,9 @@ def _time_table(results: Results) -> Table:
     rows = []
     for name, outcomes in results.by_method.items():
         seconds = [outcome.seconds for outcome in outcomes]
-        rows.append(Row(name, tuple(duration(of(seconds)) for of in (median, max, sum))))
+        rows.append(
+            Row(name, (duration(median(seconds)), duration(max(seconds)), duration(sum(seconds))))
+        )
     return _text_table("Time of a fit with its predictions", ("median", "longest", "all"), rows)
 
 

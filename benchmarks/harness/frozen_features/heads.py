@@ -269,9 +269,12 @@ def measure(
         return run_head(head, X_train, y_train, X_test, y_test, device=run.settings.device)
 
     fits = {}
-    for layer in dict.fromkeys(layer for layer, _ in heads):
+    heads_of: dict[str, list[HeadSettings]] = {}
+    for layer, head in heads:
+        heads_of.setdefault(layer, []).append(head)
+    for layer, own_heads in heads_of.items():
         for number, split in enumerate(splits):
-            for head in (head for of, head in heads if of == layer):
+            for head in own_heads:
                 key = {
                     "features": fingerprint,
                     "layer": layer,

@@ -280,7 +280,9 @@ def _curve(
         for size in (size for size in settings.curve_sizes if size <= fewest):
             first = [each.first(size, dataset.labels) for each in splits]
             # With one image a class there is nothing to choose C on.
-            heads = [(of, replace(h, C=FIXED_C) if size == 1 else h) for of, h in named]
+            heads = named
+            if size == 1:
+                heads = [(layer, replace(head, C=FIXED_C)) for layer, head in named]
             tasks = _on_network(run, dataset, first, heads, features, f"{size} a class")
             points.append(
                 (size, [replace(t, head=h) for t, (_, h) in zip(tasks, named, strict=True)])
