@@ -1,7 +1,7 @@
-"""Works on images in processes, which a signal ends: ``processes_probe.py (all|one|none):COUNT…``.
+"""Works on images in processes, which a signal ends: ``processes_probe.py (all|one):COUNT…``.
 
-At the fifth image a process sends SIGTERM to the whole group of processes, or kills itself, or
-neither. One such work is done after the other, in COUNT processes; each prints its results.
+At the fifth image a process sends SIGTERM to the whole group of processes, or kills itself. One
+such work is done after the other, in COUNT processes; each prints its results.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ def test_work_that_is_to_stop_gives_what_was_begun() -> None:
 
 @pytest.mark.slow
 @pytest.mark.faults
-@pytest.mark.parametrize("works", [["all:2"], ["none:2", "one:2", "one:1"]], ids=" ".join)
+@pytest.mark.parametrize("works", [["all:2"], ["one:2", "one:1"]], ids=" ".join)
 def test_processes_that_end(works: list[str], child_env: dict[str, str]) -> None:
     """A signal to all of them, as a shell sends it, ends the work.
 
@@ -62,7 +62,7 @@ def test_processes_that_end(works: list[str], child_env: dict[str, str]) -> None
         env=child_env,
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=300,
         start_new_session=True,
     )
     assert "Traceback" not in done.stderr
@@ -71,7 +71,6 @@ def test_processes_that_end(works: list[str], child_env: dict[str, str]) -> None
         assert done.stdout == "stopped\n"
         return
     assert done.returncode == 0, done.stderr
-    whole: list[list[object]] = [[row, row + 1] for row in range(0, 12, 2)]
-    killer = Failure("worker_died", "working on it ended its process, 2 times")
-    less = [*whole[:2], [killer, 5], *whole[3:]]
-    assert done.stdout.splitlines() == [str(whole), str(less), str(less)]
+    results: list[list[object]] = [[row, row + 1] for row in range(0, 12, 2)]
+    results[2][0] = Failure("worker_died", "working on it ended its process, 2 times")
+    assert done.stdout.splitlines() == [str(results)] * 2
