@@ -14,7 +14,13 @@ PHOTOS = Path(__file__).resolve().parents[2] / "shared/data/pacs-mini/photo"
 
 
 def main(folder: Path) -> None:
-    """Write three layers to a feature file, and look at what is in it."""
+    """Write three layers to a feature file, and look at what is in it.
+
+    Parameters
+    ----------
+    folder : Path
+        Images, in a folder for each class.
+    """
     with tempfile.TemporaryDirectory() as scratch:
         out = Path(scratch, "photos.h5")
         # A damaged image would be recorded, and its row left out of X below.

@@ -13,7 +13,15 @@ PHOTOS = Path(__file__).resolve().parents[2] / "shared/data/pacs-mini/photo"
 
 
 def main(folder: Path, epochs: float | None = None) -> None:
-    """Fine-tune, compare with the frozen network, and ask the result."""
+    """Fine-tune, compare with the frozen network, and ask the result.
+
+    Parameters
+    ----------
+    folder : Path
+        Images, in a folder for each class.
+    epochs : float, optional
+        Passes over the training images.
+    """
     with tempfile.TemporaryDirectory() as scratch:
         out = Path(scratch, "photos.safetensors")
         result = decaf.finetune(

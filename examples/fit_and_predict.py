@@ -12,23 +12,29 @@ PHOTOS = Path(__file__).resolve().parents[2] / "shared/data/pacs-mini/photo"
 
 
 def main(folder: Path) -> None:
-    """Keep one image of each class back, fit a classifier to the others, and ask it."""
+    """Keep one image of each class back, fit a classifier to the others, and ask it.
+
+    Parameters
+    ----------
+    folder : Path
+        Images, in a folder for each class.
+    """
     images = {each.name: sorted(each.iterdir()) for each in sorted(folder.iterdir())}
-    known = [(path, name) for name, paths in images.items() for path in paths[1:]]
+    fitted_to = [(path, name) for name, paths in images.items() for path in paths[1:]]
     new = [paths[0] for paths in images.values()]
 
     with tempfile.TemporaryDirectory() as scratch:
         out = Path(scratch, "photos.head")
         fitted = decaf.fit(
-            [path for path, _ in known],
-            labels=[name for _, name in known],
+            [path for path, _ in fitted_to],
+            labels=[name for _, name in fitted_to],
             layer="fc6",
             out=out,
             progress=False,
         )
         estimate = fitted.report.estimate
         low, high = estimate.interval
-        print(f"fitted to {len(known)} images of {len(images)} classes")
+        print(f"fitted to {len(fitted_to)} images of {len(images)} classes")
         print(
             f"accuracy on unseen images: {estimate.accuracy:.1%} "
             f"(95 % interval {low:.1%} to {high:.1%}; guessing: {estimate.baseline:.1%})"

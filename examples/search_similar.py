@@ -13,13 +13,26 @@ PHOTOS = Path(__file__).resolve().parents[2] / "shared/data/pacs-mini/photo"
 
 
 def unit_rows(paths: list[Path]) -> np.ndarray:
-    """Return fc6 of images as rows of length 1: their products are cosines."""
+    """Return fc6 of images as rows of length 1: their products are cosines.
+
+    Parameters
+    ----------
+    paths : list of Path
+    """
     X = decaf.extract(paths, "fc6", progress=False)
     return X / np.linalg.norm(X, axis=1, keepdims=True)
 
 
 def main(folder: Path, query: Path | None = None) -> None:
-    """Print the five images that are nearest to a query, by default the folder's first image."""
+    """Print the five images that are nearest to a query.
+
+    Parameters
+    ----------
+    folder : Path
+        Images, in a folder for each class.
+    query : Path, optional
+        The folder's first image by default.
+    """
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     rows = unit_rows(paths)
     if query is None:
