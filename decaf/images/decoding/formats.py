@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from decaf.errors import ImageError
-from decaf.images.decoding.ifd import ORIENTATION, exif_orientation, first_ifd, measure_ifd
+from decaf.images.decoding.exif import ORIENTATION, exif_orientation, first_ifd, measure_ifd
 from decaf.images.decoding.jpeg import read_jpeg_header
 from decaf.images.decoding.limits import MAX_PIECES, MAX_PLAIN_BYTES, MAX_PREAMBLE_BYTES
 

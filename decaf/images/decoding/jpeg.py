@@ -6,7 +6,7 @@ import re
 from typing import NamedTuple
 
 from decaf.errors import ImageError
-from decaf.images.decoding.ifd import exif_orientation
+from decaf.images.decoding.exif import exif_orientation
 from decaf.images.decoding.limits import MAX_PREAMBLE_BYTES
 
 __all__ = ["JpegHeader", "read_jpeg_header"]

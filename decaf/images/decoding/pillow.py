@@ -15,8 +15,8 @@ import numpy.typing as npt
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from decaf.errors import ImageError
+from decaf.images.decoding.exif import ORIENTATION
 from decaf.images.decoding.formats import Header
-from decaf.images.decoding.ifd import ORIENTATION
 from decaf.images.decoding.limits import refuse_costly
 from decaf.images.decoding.samples import WHITE, Samples, keyed_out, to_rgb8
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from decaf.errors import ImageError, InputError, SettingError
-from decaf.images.decoding.ifd import CaptureTime, capture_time
+from decaf.images.decoding.exif import CaptureTime, capture_time
 from decaf.images.listing.image_ref import ImageRef
 from decaf.images.listing.labels import texts_from_file
 
