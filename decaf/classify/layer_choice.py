@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from decaf.classify.held_out import Codes, Task
+from decaf.classify.near_copies import count_near_copies
 from decaf.errors import Stopped
 from decaf.heads.calibration import Calibration, head_scores
 
@@ -21,18 +22,8 @@ __all__ = [
     "Trial",
     "best_trial",
     "choice_of",
-    "count_near_copies",
     "try_layers",
 ]
-
-# Images of a test that are nearly the same as training images (bursts, frames, copies) have
-# features that lie closer than those of different photographs do. These are cosines that about one
-# in a hundred photographs has with the nearest other one, and half of the pictures of a burst or
-# more with each other (600 photographs of four data sets, cut, turned and lit a little differently,
-# with the packaged weights).
-COSINES = {"pool5": 0.90, "fc6": 0.95, "fc7": 0.96}
-# More say nothing new, and each is compared with all training images.
-MOST_COMPARED = 1000
 
 
 @dataclass(frozen=True)
@@ -215,30 +206,3 @@ def _try(task: Task, layer: str, X: np.ndarray, codes: Codes, make: Callable[[],
         tuple(dict.fromkeys(str(each.message) for each in caught)),
         *count_near_copies(layer, X[task.test], X[task.train]),
     )
-
-
-def count_near_copies(layer: str, test: np.ndarray, train: np.ndarray) -> tuple[int, int]:
-    """Count rows that have a row nearly like them among others.
-
-    Parameters
-    ----------
-    layer : str
-        Whose features they are; none are counted of layers whose cosines are not known.
-    test, train : array of float32, shapes (n, D) and (m, D)
-
-    Returns
-    -------
-    near, compared : int
-        Images of `test`, an even share of which is compared where there are many.
-    """
-    least = COSINES.get(layer)
-    if least is None or not (len(test) and len(train)):
-        return 0, 0
-    some = test[:: -(-len(test) // MOST_COMPARED)]
-    wanted = least * np.linalg.norm(some, axis=1)
-    near = np.zeros(len(some), bool)
-    for start in range(0, len(train), 4096):
-        block = train[start : start + 4096]
-        norms = np.linalg.norm(block, axis=1)
-        near |= (some @ block.T > wanted[:, None] * norms).any(axis=1)
-    return int(near.sum()), len(some)

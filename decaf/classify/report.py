@@ -13,6 +13,7 @@ from decaf.backbone.weights import is_random
 from decaf.classify.estimate import Estimate, estimate_of
 from decaf.classify.held_out import Plan, Task, Usable
 from decaf.classify.layer_choice import Choice, Trial, best_trial, choice_of
+from decaf.classify.near_copies import near_copies_note
 from decaf.features.store.file import FeatureFile
 from decaf.images.listing.class_folders import SPLITS
 from decaf.images.listing.names import path_text
@@ -28,8 +29,6 @@ NO_TEST = "not tested: too few images to fit to some and test on others; add som
 NO_TEST_OF_GROUPS = (
     "not tested: too few groups to fit to some and test on others; add groups to each class"
 )
-# Near copies in the test are told of from this share of it on.
-LEAST_NEAR = 0.05
 
 
 @dataclass(frozen=True)
@@ -266,7 +265,7 @@ def report_of(
         ),
         notes=(
             *_untested(usable, plan, settings["held_out"]),
-            *_near_copies(features, usable, plan, trials),
+            *_near_copies(features, usable, [best_trial(trials[task]) for task in plan.tests]),
             *_notes([plan.final, *plan.tests], trials),
         ),
         settings=settings,
@@ -335,24 +334,14 @@ def _untested(usable: Usable, plan: Plan, held_out: float) -> tuple[str, ...]:
     return (NO_TEST if usable.images.groups is None else NO_TEST_OF_GROUPS,)
 
 
-def _near_copies(
-    features: FeatureFile, usable: Usable, plan: Plan, trials: Trials
-) -> tuple[str, ...]:
-    """Tell of tested images that are nearly the same as training images, where nobody said so."""
+def _near_copies(features: FeatureFile, usable: Usable, tests: Sequence[Trial]) -> tuple[str, ...]:
     # The features of untrained networks are all alike.
     untrained = is_random(str(features.run["weights"]["name"]))
     if usable.images.groups is not None or untrained:
         return ()
-    best = [best_trial(trials[task]) for task in plan.tests]
-    near, compared = sum(trial.near for trial in best), sum(trial.compared for trial in best)
-    if near < max(2, LEAST_NEAR * compared):
-        return ()
-    told = (
-        f"{near} of {compared} tested images are nearly the same as an image that was learnt from: "
-        "if they are of one burst, animal or site, the accuracy is flattered; say which images "
-        "belong together (groups: FILE:COLUMN, path:REGEX, folder, time:60s)"
-    )
-    return (told,)
+    near, compared = sum(trial.near for trial in tests), sum(trial.compared for trial in tests)
+    note = near_copies_note(near, compared)
+    return (note,) if note else ()
 
 
 def _notes(tasks: Sequence[Task], trials: Trials) -> tuple[str, ...]:

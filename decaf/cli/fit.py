@@ -11,6 +11,7 @@ from decaf.cli.arguments import (
     add_network,
     add_report,
     compute_of,
+    in_flags,
     network_of,
     setting_values,
 )
@@ -156,7 +157,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps({"path": args.out, **report.to_dict()}, indent=2))
     else:
-        show(*report_lines(report, args.out))
+        show(*report_lines(report, args.out, lambda text: in_flags(text, args.parser)))
     return 1 if report.bad else 0
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import shutil
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from decaf.backbone.weights import WEIGHTS_ENDINGS
@@ -26,7 +26,7 @@ NARROWEST = 60
 LONGEST_NAME = 28
 
 
-def report_lines(report: FitReport, out: str) -> Iterator[str]:
+def report_lines(report: FitReport, out: str, worded: Callable[[str], str] = str) -> Iterator[str]:
     """Yield the lines of a report.
 
     Parameters
@@ -34,6 +34,8 @@ def report_lines(report: FitReport, out: str) -> Iterator[str]:
     report : FitReport
     out : str
         The classifier's file.
+    worded : callable
+        Returns a message of the library in the words of the command line.
 
     Yields
     ------
@@ -62,7 +64,7 @@ def report_lines(report: FitReport, out: str) -> Iterator[str]:
             yield from _mistake_lines(report.estimate)
     yield ""
     for note in report.notes:
-        yield from textwrap.wrap(f"note: {printable(note)}", width, subsequent_indent="  ")
+        yield from textwrap.wrap(f"note: {printable(worded(note))}", width, subsequent_indent="  ")
     what, choice = HEADS[report.settings["head"]], report.choice
     dropout = f", dropout {report.settings['dropout']:g}" if report.settings["dropout"] else ""
     weights = report.features["weights"]["name"]

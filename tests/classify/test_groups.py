@@ -14,7 +14,6 @@ from PIL import Image
 import decaf
 from decaf.backbone.weights.state import Weights
 from decaf.classify.held_out import Plan, plan_of, usable_images
-from decaf.classify.layer_choice import count_near_copies
 from decaf.errors import InputError, OutputError, SettingError
 from decaf.heads.metrics import wilson_interval
 from decaf.images import ImageList
@@ -231,15 +230,3 @@ def test_wrong_settings_are_told(features: Path) -> None:
         decaf.fit(features, on_error="skip")
     with pytest.raises(SettingError, match="it is none of FILE:COLUMN"):
         decaf.fit(features, groups="animal")
-
-
-def test_near_copies_are_counted() -> None:
-    random = np.random.default_rng(0)
-    train = random.standard_normal((50, 200)).astype(np.float32).clip(0)
-    test = random.standard_normal((2500, 200)).astype(np.float32).clip(0)
-    test[::5] = train[7] * 3 + 0.01
-    assert count_near_copies("fc6", test[:100], train) == (20, 100)
-    near, compared = count_near_copies("fc7", test, train)
-    assert compared <= 1000
-    assert 0 < near < compared
-    assert count_near_copies("conv1", test, train) == (0, 0)
