@@ -81,8 +81,8 @@ def read_caltech101(
         for name, path, class_name in images_of_classes(top)
         if class_name in IMAGES_OF_CLASS and os.path.splitext(name)[1]
     ]
-    found = Counter(class_name for _, _, class_name in images)
-    notes = compare_counts(CALTECH101, top, found, IMAGES_OF_CLASS, allow_partial=allow_partial)
+    counts = Counter(class_name for _, _, class_name in images)
+    notes = compare_counts(CALTECH101, top, counts, IMAGES_OF_CLASS, allow_partial=allow_partial)
     return make_dataset(CALTECH101.name, top, images, notes=notes, origin=CALTECH101)
 
 

@@ -294,7 +294,7 @@ def not_here(root: bytes, origin: Origin) -> InputError:
 def compare_counts(
     origin: Origin,
     root: bytes,
-    found: Mapping[str, int],
+    counts: Mapping[str, int],
     expected: Mapping[str, int],
     *,
     allow_partial: bool,
@@ -306,7 +306,7 @@ def compare_counts(
     ----------
     origin : Origin
     root : bytes
-    found, expected : mapping of class name to number of images
+    counts, expected : mapping of class name to number of images
         Of all classes; a class of `expected` that is missing has none.
     allow_partial : bool
         Make what differs a note.
@@ -324,21 +324,23 @@ def compare_counts(
         If a class is missing or has another number of images; names the class and where to get
         the data set.
     """
-    missing = [each for each in expected if not found.get(each)]
-    other = [each for each in expected if found.get(each) and found[each] != expected[each]]
+    missing = [each for each in expected if not counts.get(each)]
+    other = [each for each in expected if counts.get(each) and counts[each] != expected[each]]
     if not missing and not other:
         return ()
-    there, total = len(expected) - len(missing), sum(found.get(each, 0) for each in expected)
+    there, total = len(expected) - len(missing), sum(counts.get(each, 0) for each in expected)
     if allow_partial:
-        counts = f"{total:,} of {sum(expected.values()):,} images"
-        return (f"an excerpt of {origin.name}: {there} of {len(expected)} {parts}, {counts}",)
+        images = f"{total:,} of {sum(expected.values()):,} images"
+        return (f"an excerpt of {origin.name}: {there} of {len(expected)} {parts}, {images}",)
     wrong = []
     if missing:
         some = _some([f"{each} ({expected[each]} images)" for each in missing])
         wrong.append(f"{len(missing)} of {len(expected)} {parts} are missing: {some}")
     if other:
         wrong.append(
-            _some([f"{each} has {found[each]} images, expected {expected[each]}" for each in other])
+            _some(
+                [f"{each} has {counts[each]} images, expected {expected[each]}" for each in other]
+            )
         )
     raise InputError(
         f"{os.fsdecode(root)}: not the whole of {origin.name}: {'; '.join(wrong)}. "

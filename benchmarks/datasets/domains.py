@@ -161,9 +161,9 @@ class DomainSet(Dataset):
         InputError
             If the domains no longer have the same classes.
         """
-        found = super().take(rows, note)
-        _check_classes(found)
-        return found
+        part = super().take(rows, note)
+        _check_classes(part)
+        return part
 
 
 def make_domain_set(
@@ -201,14 +201,14 @@ def make_domain_set(
             f"{dataset.root}: one domain alone ({domains[0]!r}); adaptation takes two or more: "
             "expected a folder for each domain, with a folder for each class"
         )
-    found = DomainSet(
+    whole = DomainSet(
         **vars(dataset),
         domains=domains,
         source_per_class=source_per_class or {},
         takes_fewer=takes_fewer,
     )
-    _check_classes(found)
-    return found
+    _check_classes(whole)
+    return whole
 
 
 def _check_classes(domains: DomainSet) -> None:
@@ -260,8 +260,8 @@ def read_domains(
         raise SettingError(f"protocol {protocol!r} is not one of {', '.join(PROTOCOLS)}")
     top = os.fsencode(root)
     if protocol == "auto":
-        found = [name for name, known in _KNOWN.items() if _find(top, known) is not None]
-        protocol = found[0] if found else "folders"
+        recognised = [name for name, known in _KNOWN.items() if _find(top, known) is not None]
+        protocol = recognised[0] if recognised else "folders"
     if protocol == "folders":
         name = os.path.basename(os.path.abspath(os.fsdecode(top)))
         domains = [os.fsdecode(each) for each in class_folders_of(top)]
@@ -274,11 +274,11 @@ def _read_known(root: bytes, known: _Known, allow_partial: bool) -> DomainSet:
     if top is None:
         raise not_here(root, known.origin)
     images = [each for each in _images(top, known.images_of) if each[2] in known.classes]
-    found = Counter(os.fsdecode(name.split(b"/", 1)[0]) for name, _, _ in images)
+    counts = Counter(os.fsdecode(name.split(b"/", 1)[0]) for name, _, _ in images)
     notes = compare_counts(
         known.origin,
         top,
-        found,
+        counts,
         known.images_of,
         allow_partial=allow_partial,
         parts="domains",

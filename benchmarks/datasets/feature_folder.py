@@ -195,8 +195,8 @@ def read_matlab_features(
         size = os.path.getsize(path)
         if size > MAX_BYTES:
             raise InputError(f"has {size:,} bytes, more than {MAX_BYTES:,}")
-        found = read_matlab(Path(path).read_bytes(), FEATURES + LABELS, max_bytes=MAX_BYTES)
-        fts, labels = _chosen(found, FEATURES), _chosen(found, LABELS)
+        variables = read_matlab(Path(path).read_bytes(), FEATURES + LABELS, max_bytes=MAX_BYTES)
+        fts, labels = _chosen(variables, FEATURES), _chosen(variables, LABELS)
     except OSError as error:
         raise InputError(f"{shown}: {error.strerror or error}") from error
     except InputError as error:
@@ -218,12 +218,12 @@ def read_matlab_features(
     return fts.astype(np.float32), numbers.astype(np.int64)
 
 
-def _chosen(found: dict[str, MatlabValue], names: tuple[str, ...]) -> npt.NDArray[Any]:
+def _chosen(variables: dict[str, MatlabValue], names: tuple[str, ...]) -> npt.NDArray[Any]:
     """Choose the variable with one of some names; it has to hold plain numbers."""
-    own = [name for name in names if name in found]
+    own = [name for name in names if name in variables]
     if len(own) != 1:
         raise InputError(f"{len(own) or 'no'} variables called {' or '.join(names)}; expected one")
-    value = found[own[0]]
+    value = variables[own[0]]
     if not isinstance(value, np.ndarray) or value.dtype.kind not in "biuf":
         raise InputError(f"{own[0]} does not hold plain real numbers")
     return value

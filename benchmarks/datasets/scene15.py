@@ -86,8 +86,8 @@ def read_scene15(root: str | bytes | os.PathLike[str], *, allow_partial: bool = 
                 below = inside.partition(b"/")[2]
                 images.append((os.path.join(scene.encode(), below), path, scene))
                 half_of[path] = half
-    found = Counter(scene for _, _, scene in images)
-    notes = compare_counts(SCENE15, top, found, IMAGES_OF_CLASS, allow_partial=allow_partial)
+    counts = Counter(scene for _, _, scene in images)
+    notes = compare_counts(SCENE15, top, counts, IMAGES_OF_CLASS, allow_partial=allow_partial)
     names = [each[0] for each in images]
     if len(set(names)) < len(names):
         # A copy that numbered the images of each half anew: the half tells them apart.

@@ -72,8 +72,8 @@ def read_sun397(root: str | bytes | os.PathLike[str], *, allow_partial: bool = F
         for path in collect(top, labels="none", layout="classes").names
         if os.path.dirname(path[prefix:]) in classes
     ]
-    found = Counter(class_name for _, _, class_name in images)
-    notes = _check(shown, list(classes.values()), found, allow_partial)
+    counts = Counter(class_name for _, _, class_name in images)
+    notes = _check(shown, list(classes.values()), counts, allow_partial)
     dataset = make_dataset(SUN397.name, top, images, notes=notes, origin=SUN397)
     return replace(dataset, official=_partitions(top, dataset, allow_partial))
 
@@ -89,16 +89,16 @@ def _find(root: bytes) -> bytes:
 
 
 def _check(
-    shown: str, classes: list[str], found: Mapping[str, int], allow_partial: bool
+    shown: str, classes: list[str], counts: Mapping[str, int], allow_partial: bool
 ) -> tuple[str, ...]:
-    total = sum(found.values())
-    empty = [each for each in classes if not found[each]]
+    total = sum(counts.values())
+    empty = [each for each in classes if not counts[each]]
     if (len(classes), total) == (CLASSES, IMAGES) and not empty:
         return ()
     there = len(classes) - len(empty)
     if allow_partial:
-        counts = f"{there} of {CLASSES} classes, {total:,} of {IMAGES:,} images"
-        return (f"an excerpt of SUN-397: {counts}",)
+        images = f"{total:,} of {IMAGES:,} images"
+        return (f"an excerpt of SUN-397: {there} of {CLASSES} classes, {images}",)
     first = f" (without images: {', '.join(empty[:_SHOWN])})" if empty else ""
     raise InputError(
         f"{shown}: not the whole of SUN-397: {there} classes{first} and {total} images, "

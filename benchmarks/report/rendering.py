@@ -272,7 +272,7 @@ def thumbnail(folder: Path | None, name: str) -> str | None:
     folder : Path or None
         Where the images are.
     name : str
-        Path of the image below `folder`, as `os.fsdecode` gives it.
+        Path of the image below `folder`, as `os.fsdecode` returns it.
 
     Returns
     -------

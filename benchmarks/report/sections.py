@@ -298,7 +298,7 @@ class Confusion(Record):
         How many images of `true` there are.
     images : sequence of str
         Some of these images, as paths below the folder of the data. Names that are not UTF-8 as
-        `os.fsdecode` gives them.
+        `os.fsdecode` returns them.
     examples : sequence of str
         Some images that are of the class `predicted`, to compare them with.
     """

@@ -30,7 +30,7 @@ def number(mean: float | None, std: float | None = None, decimals: int = 1) -> s
     Parameters
     ----------
     mean : float, optional
-        None gives a dash.
+        None is shown as a dash.
     std : float, optional
     decimals : int
         Digits after the point, of both.
@@ -97,7 +97,7 @@ def shown(text: str) -> str:
 
 def _printable(text: str) -> Iterable[str]:
     for character in text:
-        if "\udc80" <= character <= "\udcff":  # a byte, as os.fsdecode gives it
+        if "\udc80" <= character <= "\udcff":  # a byte, as os.fsdecode returns it
             yield f"\\x{ord(character) - 0xDC00:02x}"
         elif character.isprintable():
             yield character

@@ -129,9 +129,9 @@ def _run(name: str, n_s: int, n_t: int, dimensions: int) -> dict[str, Any]:
     done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     if done.returncode:
         return {"failed": done.stderr.strip().splitlines()[-1:] or [f"exit {done.returncode}"]}
-    found: dict[str, Any] = json.loads(done.stdout)
-    found["warnings"] = sum("Warning" in line for line in done.stderr.splitlines())
-    return found
+    measured: dict[str, Any] = json.loads(done.stdout)
+    measured["warnings"] = sum("Warning" in line for line in done.stderr.splitlines())
+    return measured
 
 
 def _measure(name: str, n_s: int, n_t: int, dimensions: int) -> dict[str, Any]:
@@ -146,7 +146,7 @@ def _measure(name: str, n_s: int, n_t: int, dimensions: int) -> dict[str, Any]:
     began, worked = time.perf_counter(), time.process_time()
     method.fit(Xs, ys, Xt, yt)
     fitted, worked = time.perf_counter(), time.process_time() - worked
-    found = method.predict(Xt)
+    predictions = method.predict(Xt)
     ended = time.perf_counter()
     return {
         "fit_s": round(fitted - began, 3),
@@ -154,7 +154,7 @@ def _measure(name: str, n_s: int, n_t: int, dimensions: int) -> dict[str, Any]:
         "predict_s": round(ended - fitted, 3),
         "peak_mb": round(_peak_megabytes(), 1),
         "before_mb": round(before, 1),
-        "accuracy": round(float((found == truth)[~known].mean()), 4),
+        "accuracy": round(float((predictions == truth)[~known].mean()), 4),
         "dim": getattr(method, "dim_", None),
     }
 

@@ -202,7 +202,7 @@ def _compare_rows(work: Path, photographs: list[Path]) -> dict[str, Any]:
 
     upright = np.array([Image.open(p).getexif().get(0x0112, 1) == 1 for p in photographs])
     expected = np.load(work / "plain_loop.npy")[upright]
-    found: dict[str, Any] = {"left_out_for_their_orientation": int((~upright).sum())}
+    agreement: dict[str, Any] = {"left_out_for_their_orientation": int((~upright).sum())}
     for path in sorted(work.glob("*.npy")) + sorted(work.glob("*.h5")):
         if path.suffix == ".npy":
             rows = np.load(path)[upright]
@@ -215,14 +215,14 @@ def _compare_rows(work: Path, photographs: list[Path]) -> dict[str, Any]:
             sys.exit(
                 f"{path.stem}: its rows differ from the plain loop's, cosine {cosine.min():.5f}"
             )
-        found[path.stem] = {"smallest_cosine_with_plain_loop": round(float(cosine.min()), 6)}
+        agreement[path.stem] = {"smallest_cosine_with_plain_loop": round(float(cosine.min()), 6)}
     with (
         decaf.open_features(work / "command_fp32.h5") as one,
         decaf.open_features(work / "decaf_fp32.h5") as other,
     ):
         if not np.array_equal(one["fc6"][:], other["fc6"][:]):
             sys.exit("two runs of decaf gave different rows")
-    return found
+    return agreement
 
 
 def _ratios(report: dict[str, Any]) -> dict[str, float]:

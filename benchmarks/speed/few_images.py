@@ -47,9 +47,9 @@ def main() -> None:
             answers = {}
             for version, root in versions.items():
                 print(f"round {number + 1}: {name}, {version}", file=sys.stderr, flush=True)
-                found = _in_process(args, name, root)
-                runs[name][version].append(found["seconds"])
-                answers[version] = found["answer"]
+                measured = _in_process(args, name, root)
+                runs[name][version].append(measured["seconds"])
+                answers[version] = measured["answer"]
             if len({json.dumps(answer) for answer in answers.values()}) > 1:
                 sys.exit(f"{name}: other answers than before: {answers}")
     report = {
@@ -82,8 +82,8 @@ def _in_process(args: argparse.Namespace, name: str, root: Path) -> dict[str, An
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     if done.returncode:
         sys.exit(f"{name} failed:\n{done.stderr[-3000:]}")
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    measured: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return measured
 
 
 def _measure(name: str, paths: list[str]) -> dict[str, Any]:
@@ -105,9 +105,9 @@ def _measure(name: str, paths: list[str]) -> dict[str, Any]:
     seconds = []
     for _ in range(CALLS):
         began = time.perf_counter()
-        found = classifier.predict(asked, progress=False)
+        predictions = classifier.predict(asked, progress=False)
         seconds.append(time.perf_counter() - began)
-    return {"seconds": statistics.median(seconds), "answer": [p.classes[0][0] for p in found]}
+    return {"seconds": statistics.median(seconds), "answer": [p.classes[0][0] for p in predictions]}
 
 
 def _table(report: dict[str, Any]) -> str:

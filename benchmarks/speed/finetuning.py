@@ -114,7 +114,7 @@ def _measure(args: argparse.Namespace, folder: Path, stack: ExitStack) -> dict[s
             batch = next(batches)
             trainer.take(batch)
             fed = seconds_of(trainer.take, batches, device)
-        found = {
+        durations = {
             BARE: seconds_of(lambda _: bare.take(), again(batch, args.steps), device),
             STEP: seconds_of(trainer.take, again(batch, args.steps), device),
             LOOP: fed,
@@ -128,8 +128,8 @@ def _measure(args: argparse.Namespace, folder: Path, stack: ExitStack) -> dict[s
             run.world,
             workers=available_cores(),
         )
-        found["validation"] = time.perf_counter() - began
-        for name, value in found.items():
+        durations["validation"] = time.perf_counter() - began
+        for name, value in durations.items():
             if number:  # the first round chooses algorithms and fills caches
                 seconds[name].append(value)
     if not (math.isfinite(float(bare.loss)) and trainer.is_finite()):
@@ -169,9 +169,9 @@ def _table(report: dict[str, Any]) -> str:
         "",
         _row("", "images/s", "slowest", "fastest", "overhead"),
     ]
-    for name, found in report["steps"].items():
-        cells = [f"{found[key]:.1f}" for key in ("images_per_s", "slowest", "fastest")]
-        lines.append(_row(name, *cells, f"{found['overhead_percent']:.1f} %"))
+    for name, step in report["steps"].items():
+        cells = [f"{step[key]:.1f}" for key in ("images_per_s", "slowest", "fastest")]
+        lines.append(_row(name, *cells, f"{step['overhead_percent']:.1f} %"))
     share = f"{report['validation_percent_of_epoch']:.1f} %"
     lines += ["", f"a validation takes {share} of the bare steps of an epoch"]
     return "\n".join(lines)

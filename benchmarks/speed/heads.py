@@ -172,11 +172,11 @@ def _compare(
     ours, theirs = [], []
     for _ in range(rounds):
         began = time.perf_counter()
-        found = solve(Problem(rows, labels, classes), loss, C)
+        solution = solve(Problem(rows, labels, classes), loss, C)
         ours.append(time.perf_counter() - began)
         model, seconds, gave_up = _fit_theirs(rows, labels, loss, C, 1e-4)
         theirs.append(seconds)
-    mine = _objective(rows, labels, loss, C, found.coef, found.intercept)
+    mine = _objective(rows, labels, loss, C, solution.coef, solution.intercept)
     best = _objective(rows, labels, loss, C, model.coef_, model.intercept_)
     by_default = best / mine - 1
     tol, pressed = 1e-4, statistics.median(theirs)
@@ -186,13 +186,13 @@ def _compare(
         best = _objective(rows, labels, loss, C, model.coef_, model.intercept_)
     alike = {}
     for part, chosen in (("training", train), ("test", test)):
-        one = (X[chosen] @ found.coef.T + found.intercept).argmax(1)
+        one = (X[chosen] @ solution.coef.T + solution.intercept).argmax(1)
         other = (X[chosen] @ model.coef_.T + model.intercept_).argmax(1)
         alike[part] = float((one == other).mean())
     excess = mine / best - 1
     wrong = []
-    if not found.converged:
-        wrong.append(f"{loss}, C = {C:g}: decaf did not converge, gap {found.gap:.1e}")
+    if not solution.converged:
+        wrong.append(f"{loss}, C = {C:g}: decaf did not converge, gap {solution.gap:.1e}")
     if excess > NEAR:
         wrong.append(f"{loss}, C = {C:g}: decaf lies {excess:.1e} above scikit-learn")
     if abs(excess) <= NEAR and alike["training"] < ALIKE:
@@ -207,7 +207,7 @@ def _compare(
         "ratio_pressed": round(pressed / statistics.median(ours), 2),
         "target": SPEEDUP[loss],
         "decaf_objective": mine,
-        "decaf_gap": found.gap,
+        "decaf_gap": solution.gap,
         "sklearn_objective": best,
         "excess": excess,
         "sklearn_gave_up": gave_up,

@@ -243,7 +243,7 @@ def _measure_steps(
     runs: dict[str, list[float]] = {}
     for number in range(args.rounds + 1):
         say(f"{arch}, round {number} of {args.rounds}")
-        found = {
+        durations = {
             "bare step": seconds_of(lambda _: bare.take(), again(batch, steps), device),
             "trainer's step": seconds_of(trainer.take, again(batch, steps), device),
         }
@@ -252,8 +252,8 @@ def _measure_steps(
             # One batch more than is timed: the first waits for the threads to start.
             with feed.batches(number * (steps + 1), (number + 1) * (steps + 1)) as batches:
                 trainer.take(next(batches))
-                found[f"loop, {name} pack"] = seconds_of(trainer.take, batches, device)
-        for name, seconds in found.items():
+                durations[f"loop, {name} pack"] = seconds_of(trainer.take, batches, device)
+        for name, seconds in durations.items():
             if number:  # the first round compiles, chooses algorithms and fills caches
                 runs.setdefault(name, []).append(args.batch_size * steps / seconds)
     for each in opened.values():
