@@ -14,8 +14,8 @@ from PIL import Image
 import decaf
 from decaf.backbone.export.models import export_model
 from decaf.backbone.spec import architecture
-from decaf.backbone.weights.load import Weights, default_preprocess, save_weights
-from decaf.backbone.weights.state import random_state
+from decaf.backbone.weights.load import Weights, save_weights
+from decaf.backbone.weights.random_weights import default_preprocess, random_state
 from decaf.description import describe
 from decaf.errors import DecafError, InputError
 from decaf.train.pack.build import make_pack

@@ -54,7 +54,7 @@ class AlexNet(nn.Module):
     A new network holds no numbers: its parameters are on the ``meta`` device until a state dict
     is loaded, which may have decaf's names (``conv1.weight``) or, for a network that has the
     layers of torchvision's, torchvision's (``features.0.weight``).
-    `decaf.backbone.weights.state.random_state` makes a state dict to start training from.
+    `decaf.backbone.weights.random_weights.random_state` makes a state dict to start training from.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ class AlexNet(nn.Module):
 
     Examples
     --------
-    >>> from decaf.backbone.weights.state import random_state
+    >>> from decaf.backbone.weights.random_weights import random_state
     >>> from decaf.backbone.spec import architecture
     >>> network = AlexNet(architecture("alexnet-64"))
     >>> _ = network.load_state_dict(random_state(network.spec, seed=0))

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from decaf.backbone.spec import ArchSpec, parameter_shapes
-from decaf.backbone.weights.state import Weights, random_state, tensor_sha256
+from decaf.backbone.weights.random_weights import random_state
+from decaf.backbone.weights.state import Weights, tensor_sha256
 from decaf.errors import SettingError
 from decaf.images.spec import NAMES, PreprocessSpec
 from decaf.train.pack.reader import Pack

@@ -11,7 +11,7 @@ from PIL import Image
 
 from decaf.backbone.network import TORCHVISION_MODULES, AlexNet
 from decaf.backbone.spec import architecture
-from decaf.backbone.weights.state import random_state
+from decaf.backbone.weights.random_weights import random_state
 
 
 @pytest.fixture(autouse=True, scope="session")

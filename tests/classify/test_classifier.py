@@ -17,7 +17,8 @@ from PIL import Image
 import decaf
 from decaf.backbone.spec import architecture
 from decaf.backbone.weights.load import save_weights
-from decaf.backbone.weights.state import Weights, random_state
+from decaf.backbone.weights.random_weights import random_state
+from decaf.backbone.weights.state import Weights
 from decaf.classify.classifier import Classifier, load_classifier
 from decaf.errors import HeadError, InputError, SettingError, Stopped, WeightsError
 from decaf.heads import LinearSVM, LogisticRegression

@@ -13,8 +13,9 @@ from PIL import Image
 
 import decaf
 from decaf.backbone.spec import architecture
-from decaf.backbone.weights.load import default_preprocess, save_weights
-from decaf.backbone.weights.state import Weights, random_state
+from decaf.backbone.weights.load import save_weights
+from decaf.backbone.weights.random_weights import default_preprocess, random_state
+from decaf.backbone.weights.state import Weights
 from decaf.cli.arguments import in_flags
 from decaf.cli.main import build_parser, main
 

@@ -14,7 +14,8 @@ from PIL import Image
 import forked
 from decaf.backbone.spec import architecture
 from decaf.backbone.weights.load import save_weights
-from decaf.backbone.weights.state import Weights, random_state
+from decaf.backbone.weights.random_weights import random_state
+from decaf.backbone.weights.state import Weights
 from decaf.cli.evaluate import _lines
 from decaf.cli.main import main
 from decaf.evaluate.classification import evaluate_network

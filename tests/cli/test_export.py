@@ -8,8 +8,8 @@ import json
 import pytest
 
 from decaf.backbone.spec import architecture
-from decaf.backbone.weights.load import Weights, default_preprocess, save_weights
-from decaf.backbone.weights.state import random_state
+from decaf.backbone.weights.load import Weights, save_weights
+from decaf.backbone.weights.random_weights import default_preprocess, random_state
 from decaf.cli.main import main
 
 

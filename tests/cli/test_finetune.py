@@ -16,7 +16,7 @@ from PIL import Image
 import forked
 from decaf.backbone.spec import ArchSpec, ConvSpec
 from decaf.backbone.weights.load import Weights, load_weights, save_weights
-from decaf.backbone.weights.state import random_state
+from decaf.backbone.weights.random_weights import random_state
 from decaf.cli.main import main
 from decaf.finetuning.settings import FinetuneSettings
 from decaf.images.spec import PreprocessSpec

@@ -24,7 +24,8 @@ import forked
 from decaf.backbone.spec import architecture
 from decaf.backbone.weights import DEFAULT_WEIGHTS
 from decaf.backbone.weights.load import load_weights, save_weights
-from decaf.backbone.weights.state import Weights, random_state
+from decaf.backbone.weights.random_weights import random_state
+from decaf.backbone.weights.state import Weights
 from decaf.classify.estimate import estimate_of
 from decaf.classify.layer_choice import Candidate, Choice
 from decaf.classify.report import FitReport

@@ -10,7 +10,7 @@ import pytest
 
 import tiny_network
 from decaf.backbone.weights.load import Weights, save_weights
-from decaf.backbone.weights.state import random_state
+from decaf.backbone.weights.random_weights import random_state
 from decaf.finetuning.fine_tune import finetune
 from decaf.finetuning.result import Finetuned
 from decaf.finetuning.settings import FinetuneSettings

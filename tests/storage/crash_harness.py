@@ -188,7 +188,7 @@ def make_inputs(folder: Path) -> dict[str, Case]:
 
     import tiny_network
     from decaf.backbone.weights.load import Weights, save_weights
-    from decaf.backbone.weights.state import random_state
+    from decaf.backbone.weights.random_weights import random_state
     from decaf.cli.main import main
     from decaf.images.spec import PreprocessSpec
 

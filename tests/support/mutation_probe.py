@@ -23,8 +23,8 @@ from PIL import Image
 
 import decaf
 from decaf.backbone.spec import architecture
-from decaf.backbone.weights.load import Weights, default_preprocess, load_weights, save_weights
-from decaf.backbone.weights.state import random_state
+from decaf.backbone.weights.load import Weights, load_weights, save_weights
+from decaf.backbone.weights.random_weights import default_preprocess, random_state
 from decaf.errors import DecafError
 from decaf.heads.saved import load_head
 from decaf.train.checkpoint import read_checkpoint, write_checkpoint

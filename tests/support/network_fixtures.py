@@ -13,7 +13,8 @@ from PIL import Image
 
 from decaf.backbone.model import Backbone
 from decaf.backbone.spec import ArchSpec, architecture
-from decaf.backbone.weights.state import Weights, random_state
+from decaf.backbone.weights.random_weights import random_state
+from decaf.backbone.weights.state import Weights
 from decaf.images.preprocess import normalise, resized_crops
 from decaf.images.spec import PreprocessSpec, named_preprocess
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from decaf.backbone.weights.state import random_state
+from decaf.backbone.weights.random_weights import random_state
 from decaf.errors import ResumeError
 from decaf.runtime.processes import World
 from decaf.train.feed import Batch

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from decaf.backbone.network import AlexNet
 from decaf.backbone.spec import ArchSpec, PoolSpec
-from decaf.backbone.weights.state import random_state
+from decaf.backbone.weights.random_weights import random_state
 from decaf.train.trainable_network import NORMALISED, TrainedAlexNet
 from tiny_network import TINY, TINY_2012
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from decaf.backbone.weights.state import random_state
+from decaf.backbone.weights.random_weights import random_state
 from decaf.runtime.processes import World
 from decaf.train.augment import Normaliser
 from decaf.train.feed import Batch, Feed

@@ -6,7 +6,6 @@ import difflib
 import os
 from pathlib import Path
 
-from decaf.backbone.spec import architecture
 from decaf.backbone.weights import (
     DEFAULT_WEIGHTS,
     FORMER,
@@ -15,33 +14,21 @@ from decaf.backbone.weights import (
     WEIGHTS_ENDINGS,
     is_random,
 )
+from decaf.backbone.weights.random_weights import random_weights
 from decaf.backbone.weights.safetensors_file import read_weights, save_weights
-from decaf.backbone.weights.state import Scheme, Weights, random_state, state_sha256
+from decaf.backbone.weights.state import Weights, state_sha256
 from decaf.backbone.weights.torchvision_file import imagenet_weights, read_torchvision_file
-from decaf.errors import SettingError, WeightsError
+from decaf.errors import WeightsError
 from decaf.images.listing.recognise import not_wanted, recognise
-from decaf.images.spec import PreprocessSpec, named_preprocess
 
 __all__ = [
     "Weights",
-    "default_preprocess",
     "load_weights",
     "save_weights",
     "state_sha256",
 ]
 
 _PACKAGED = Path(__file__).parent / "packaged"
-
-
-def default_preprocess(arch: str) -> PreprocessSpec:
-    """Return the preprocessing of a named architecture where no weights file says otherwise.
-
-    Parameters
-    ----------
-    arch : str
-    """
-    name = "shorter-side" if arch == "alexnet" else "decaf"
-    return named_preprocess(name, architecture(arch).input_size)
 
 
 def load_weights(weights: str | os.PathLike[str]) -> Weights:
@@ -74,7 +61,7 @@ def load_weights(weights: str | os.PathLike[str]) -> Weights:
     if asked == DEFAULT_WEIGHTS:
         return _packaged(asked)
     if is_random(asked):
-        return _random_weights(asked)
+        return random_weights(asked)
     if asked in FORMER:
         raise WeightsError(
             f"weights {asked} came with an earlier version of decaf, and no longer do: give the "
@@ -117,33 +104,3 @@ def _packaged(name: str) -> Weights:
             "path of a weights file"
         )
     return read_weights(path, name=name)
-
-
-def _random_weights(asked: str) -> Weights:
-    """Make the weights of ``random:SEED[:ARCH[:SCHEME]]``."""
-    parts = asked.split(":")[1:]
-    seed, arch, scheme = (*parts, *("", "alexnet-2012", "he")[len(parts) :])[:3]
-    if len(parts) > 3 or not (seed.isascii() and seed.isdigit() and len(seed) <= 19):
-        raise WeightsError(f"weights {asked!r}: expected random:SEED[:ARCH[:he|paper]]")
-    kind: Scheme = "paper" if scheme == "paper" else "he"
-    try:
-        spec = architecture(arch)
-        if scheme != kind:
-            raise SettingError(f"initialisation must be he or paper, got {scheme!r}")
-        state = random_state(spec, int(seed), kind)
-    except SettingError as error:
-        raise WeightsError(f"weights {asked!r}: {error}") from None
-    # One name for the same numbers however much of it was spelled out: the name is part of what a
-    # feature file is identified by.
-    spelled = [str(int(seed)), spec.name, kind]
-    if kind == "he":
-        del spelled[2:]
-        if spec.name == "alexnet-2012":
-            del spelled[1:]
-    return Weights.of(
-        ":".join(["random", *spelled]),
-        spec,
-        default_preprocess(arch),
-        state,
-        provenance={"source": "random", "seed": int(seed), "initialisation": kind},
-    )

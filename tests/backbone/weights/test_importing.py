@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from decaf.backbone.weights.importing import read_class_names, read_external_weights
-from decaf.backbone.weights.load import default_preprocess, save_weights
-from decaf.backbone.weights.state import Weights, random_state
+from decaf.backbone.weights.load import save_weights
+from decaf.backbone.weights.random_weights import default_preprocess, random_state
+from decaf.backbone.weights.state import Weights
 from decaf.errors import InputError, SettingError, WeightsError
 
 CAFFE = Path(__file__).parents[1] / "caffe" / "golden" / "small.caffemodel"

@@ -10,7 +10,8 @@ import torch
 
 from decaf.backbone.spec import architecture
 from decaf.backbone.weights import load as registry
-from decaf.backbone.weights.load import default_preprocess, load_weights, save_weights
+from decaf.backbone.weights.load import load_weights, save_weights
+from decaf.backbone.weights.random_weights import default_preprocess
 from decaf.backbone.weights.state import Weights, state_sha256, tensor_sha256
 from decaf.errors import WeightsError
 from decaf.images.spec import named_preprocess
@@ -123,7 +124,7 @@ def test_the_default_weights_know_photographs(shared_data):
 
 
 def small_weights(narrow, **more):
-    from decaf.backbone.weights.state import random_state
+    from decaf.backbone.weights.random_weights import random_state
 
     spec = narrow("alexnet-64")
     return Weights.of("small", spec, named_preprocess("decaf", 64), random_state(spec, 0), **more)

@@ -25,8 +25,9 @@ from decaf.backbone.weights.quantised import (
     quantise,
     relative_errors,
 )
+from decaf.backbone.weights.random_weights import random_state
 from decaf.backbone.weights.safetensors_file import read_weights, save_weights
-from decaf.backbone.weights.state import Weights, random_state, tensor_sha256
+from decaf.backbone.weights.state import Weights, tensor_sha256
 from decaf.errors import SettingError, WeightsError
 from decaf.images.spec import named_preprocess
 

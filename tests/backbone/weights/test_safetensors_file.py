@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import load_file, save, save_file
 
+from decaf.backbone.weights.random_weights import random_state
 from decaf.backbone.weights.safetensors_file import read_weights, save_weights
-from decaf.backbone.weights.state import Weights, random_state, tensor_sha256
+from decaf.backbone.weights.state import Weights, tensor_sha256
 from decaf.errors import OutputError, SettingError, WeightsError
 from decaf.images.spec import named_preprocess
 

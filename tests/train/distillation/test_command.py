@@ -10,7 +10,7 @@ import pytest
 
 import forked
 from decaf.backbone.weights.load import Weights, load_weights, save_weights
-from decaf.backbone.weights.state import random_state
+from decaf.backbone.weights.random_weights import random_state
 from decaf.cli.main import main
 from decaf.images.spec import PreprocessSpec
 from decaf.train.log import read_log

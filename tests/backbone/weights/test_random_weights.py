@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from decaf.backbone.spec import architecture, parameter_shapes
-from decaf.backbone.weights.state import random_state, state_sha256
+from decaf.backbone.weights.random_weights import random_state
+from decaf.backbone.weights.state import state_sha256
 from decaf.errors import SettingError
 
 SPEC = architecture("alexnet-64")
@@ -67,7 +68,7 @@ def test_the_number_of_threads_does_not():
 
 @pytest.mark.parametrize("seed", [-1, 2**63, 1.5, True, "0"])
 def test_what_is_no_seed(seed):
-    with pytest.raises(SettingError, match="seed must be a whole number from 0 to"):
+    with pytest.raises(SettingError, match="`seed` must be a whole number from 0 to"):
         random_state(SPEC, seed)
 
 
