@@ -60,7 +60,7 @@ def random_state(spec: ArchSpec, seed: int, scheme: Scheme = "he") -> dict[str, 
     if scheme not in ("he", "paper"):
         raise SettingError(f"initialisation must be he or paper, got {scheme!r}")
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
-        raise SettingError(f"`seed` must be a whole number from 0 to 2**63 - 1, got {seed!r}")
+        raise SettingError(f"the seed must be a whole number from 0 to 2**63 - 1, got {seed!r}")
     generator = torch.Generator(device="cpu").manual_seed(seed)
     state: dict[str, Tensor] = {}
     for name, shape in parameter_shapes(spec).items():

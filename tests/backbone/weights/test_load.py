@@ -49,7 +49,7 @@ def test_default_preprocessing():
         ("random:-1", "expected random:SEED"),
         ("random:\uff11", "expected random:SEED"),
         ("random:0:alexnet:he:x", "expected random:SEED"),
-        ("random:9223372036854775808", "`seed` must be a whole number from 0 to"),
+        ("random:9223372036854775808", "the seed must be a whole number from 0 to"),
         ("random:0:alexnt", "no architecture 'alexnt'; there are .*Did you mean alexnet?"),
         ("random:0:alexnet:xavier", "must be he or paper, got 'xavier'"),
         (

@@ -68,7 +68,7 @@ def test_the_number_of_threads_does_not():
 
 @pytest.mark.parametrize("seed", [-1, 2**63, 1.5, True, "0"])
 def test_what_is_no_seed(seed):
-    with pytest.raises(SettingError, match="`seed` must be a whole number from 0 to"):
+    with pytest.raises(SettingError, match="the seed must be a whole number from 0 to"):
         random_state(SPEC, seed)
 
 
