@@ -136,7 +136,7 @@ class FitSettings:
         if weight is not None and not isinstance(weight, str):
             unknown = [name for name in weight if name not in class_names]
             if unknown:
-                raise SettingError(f"class_weight names {unknown[0]!r}, which is no class here")
+                raise SettingError(f"`class_weight` names {unknown[0]!r}, which is no class here")
             weight = {code: weight.get(name, 1.0) for code, name in enumerate(class_names)}
         kind = LogisticRegression if self.head == "logreg" else LinearSVM
         return kind(

@@ -128,7 +128,7 @@ class FineTuneClassifier(ClassifierMixin, ImageEstimator):  # type: ignore[misc]
         """
         if self.class_weight not in (None, "balanced"):
             raise SettingError(
-                f"class_weight must be None or 'balanced', got {self.class_weight!r}"
+                f"`class_weight` must be None or 'balanced', got {self.class_weight!r}"
             )
         images = one_an_item(X)
         images = replace(

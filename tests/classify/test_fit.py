@@ -450,7 +450,7 @@ def test_class_weights_are_by_name(features: Path) -> None:
     assert (
         decaf.fit(features, class_weight="balanced", **asked).report.choice == plain.report.choice
     )
-    with pytest.raises(SettingError, match="class_weight names 'elk', which is no class here"):
+    with pytest.raises(SettingError, match="`class_weight` names 'elk', which is no class here"):
         decaf.fit(features, class_weight={"elk": 2.0}, **asked)
 
 

@@ -124,7 +124,7 @@ def test_mistakes_are_told(
         classifier().fit([str(photographs / "train/ants"), str(photographs / "train/bees")], "ab")
     with pytest.raises(SettingError, match="`lr` must be above 0"):
         classifier(lr=-1.0).fit(paths, names)
-    with pytest.raises(SettingError, match="class_weight must be None or 'balanced', got 'best'"):
+    with pytest.raises(SettingError, match="`class_weight` must be None or 'balanced', got 'best'"):
         classifier(class_weight="best").fit(paths, names)
     with pytest.raises(InputError, match="2 groups for 64 images"):
         classifier().fit(paths, names, groups=["a", "b"])

@@ -54,7 +54,7 @@ def load_weights(weights: str | os.PathLike[str]) -> Weights:
     """
     asked = os.fspath(weights)
     if not isinstance(asked, str):
-        raise WeightsError(f"weights must be a name or a path, got {asked!r}")
+        raise WeightsError(f"`weights` must be a name or a path, got {asked!r}")
     # A name is never a path: a file called "imagenet" is reached as "./imagenet".
     if asked == IMAGENET:
         return imagenet_weights()

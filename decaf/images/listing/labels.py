@@ -145,7 +145,7 @@ def labels_from_sequence(values: Sequence[object], count: int) -> Labels:
     if all(isinstance(v, (str, bytes)) for v in values):
         return labels_from_classes(values)  # type: ignore[arg-type]
     kinds = sorted({type(v).__name__ for v in values})
-    raise InputError(f"labels must be all integers or all texts, got {', '.join(kinds)}")
+    raise InputError(f"`labels` must be all integers or all texts, got {', '.join(kinds)}")
 
 
 def labels_from_file(
@@ -426,5 +426,5 @@ def _integers(values: Sequence[object]) -> npt.NDArray[np.int64]:
     numbers = [int(v) for v in values]  # type: ignore[call-overload]
     wrong = [v for v in numbers if not -1 <= v <= _INT64.max]
     if wrong:
-        raise InputError(f"labels must be -1 (none) or more, got {wrong[0]}")
+        raise InputError(f"`labels` must be -1 (none) or more, got {wrong[0]}")
     return np.array(numbers, dtype=np.int64)
