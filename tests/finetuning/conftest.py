@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from decaf.backbone.weights.random_weights import random_state
 from decaf.finetuning.fine_tune import finetune
 from decaf.finetuning.result import Finetuned
 from decaf.finetuning.settings import FinetuneSettings
+from decaf.heads import LogisticRegression
 from decaf.images.spec import PreprocessSpec
 
 
@@ -44,9 +47,34 @@ def short() -> Callable[..., FinetuneSettings]:
     return make
 
 
+@pytest.fixture(scope="session")
+def fitted_heads() -> dict[bytes, dict[str, Any]]:
+    """What heads have learned, by their settings and all that they were fitted to."""
+    return {}
+
+
+@pytest.fixture
+def same_head(fitted_heads: dict[bytes, dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fit the frozen head to the same features once: its search for C takes longest of all."""
+    fit = LogisticRegression.fit
+
+    def fit_once(head: LogisticRegression, *data: Any, **more: Any) -> LogisticRegression:
+        key = pickle.dumps((head.get_params(), data, more))
+        if key not in fitted_heads:
+            fitted_heads[key] = vars(fit(head, *data, **more))
+        vars(head).update(copy.deepcopy(fitted_heads[key]))
+        return head
+
+    monkeypatch.setattr(LogisticRegression, "fit", fit_once)
+
+
 @pytest.fixture
 def tune(
-    photographs: Path, begun: Weights, short: Callable[..., FinetuneSettings], tiny: None
+    photographs: Path,
+    begun: Weights,
+    short: Callable[..., FinetuneSettings],
+    tiny: None,
+    same_head: None,
 ) -> Callable[..., Finetuned]:
     """Fine-tune the smallest network to the photographs' training images."""
 
