@@ -26,7 +26,7 @@ from decaf.finetuning.settings import FinetuneSettings
 from decaf.train import train_network
 
 
-def run(source: Path, weights: Path, out: Path, epochs: float = 40.0) -> None:
+def run(source: Path, weights: Path, out: Path, epochs: float = 20.0) -> None:
     """Fine-tune with all that has a state, going on where there is something to go on from."""
     settings = FinetuneSettings(
         epochs=epochs, lr=3e-3, batch_size=16, precision="fp32", average=0.9, head_epochs=1.0

@@ -46,7 +46,7 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_bits(
     pack_path: Path, teacher: Path, tmp_path: Path, child_env: dict[str, str], views: str
 ) -> None:
     env = {**child_env, "OMP_NUM_THREADS": "1", "SHARD_IMAGES": "5"}
-    more = ("--views", views, "--epochs", "40", "--mixing", "both", "--resume")
+    more = ("--views", views, "--epochs", "16", "--mixing", "both", "--resume")
     began = time.monotonic()
     code, _, complained = run(env, *command(pack_path, teacher, tmp_path / "whole", *more))
     assert code == 0, complained
