@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -22,15 +21,6 @@ _CLASSES = 8
 _EACH = 15
 
 Rows = npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True, eq=False)
-class _Drawn:
-    """Rows to be drawn: of which domain (0 the source, 1 the target) and class each is."""
-
-    source: Rows
-    target: Rows
-    labels: Rows
 
 
 def first_components(X: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
@@ -85,10 +75,13 @@ def domains_picture(
         return None
     features, dataset = column.read(), column.domains
     split = column.splits[0].of_pair(*pair)
-    drawn = _few(split.source, split.test, dataset.labels)
-    rows = features[np.concatenate([drawn.source, drawn.target])].astype(np.float64)
+    source, target = (_few(part, dataset.labels) for part in (split.source, split.test))
+    labels = dataset.labels[np.concatenate([source, target])]
+    markers = np.repeat([0, 1], [len(source), len(target)])
+    rows = features[np.concatenate([source, target])].astype(np.float64)
     norms = np.linalg.norm(rows, axis=1, keepdims=True)
-    panels = [_panel("Before: features of norm 1", rows / np.where(norms > 0, norms, 1), drawn)]
+    rows /= np.where(norms > 0, norms, 1)
+    panels = [_panel("Before: features of norm 1", rows, labels, markers)]
     unlabelled = features[np.concatenate([split.labelled, split.test])]
     for method in pictured:
         estimator = method.make(C=1.0, seed=seed)
@@ -97,16 +90,12 @@ def domains_picture(
         except DecafError:  # the table's own fit has told why
             continue
         parts = [
-            estimator.transform(features[drawn.source], domain="source"),
-            estimator.transform(features[drawn.target], domain="target"),
+            estimator.transform(features[source], domain="source"),
+            estimator.transform(features[target], domain="target"),
         ]
-        panels.append(_panel(f"After: {method.name}", np.concatenate(parts), drawn))
+        panels.append(_panel(f"After: {method.name}", np.concatenate(parts), labels, markers))
     names = dataset.class_names
-    some = (
-        f"{min(_CLASSES, len(names))} of {len(names)} classes"
-        if len(names) > _CLASSES
-        else "all classes"
-    )
+    some = f"{_CLASSES} of {len(names)} classes" if len(names) > _CLASSES else "all classes"
     return Scatter(
         f"{pair[0]} and {pair[1]} before and after adaptation, {column.title}",
         tuple(panels),
@@ -120,22 +109,18 @@ def domains_picture(
     )
 
 
-def _few(source: Rows, target: Rows, labels: Rows) -> _Drawn:
-    """Take a few rows of each of the first classes from either domain."""
-
-    def few(part: Rows) -> Rows:
-        return np.concatenate([part[labels[part] == each][:_EACH] for each in range(_CLASSES)])
-
-    return _Drawn(few(source), few(target), labels[np.concatenate([few(source), few(target)])])
+def _few(rows: Rows, labels: Rows) -> Rows:
+    """Take a few rows of each of the first classes."""
+    return np.concatenate([rows[labels[rows] == each][:_EACH] for each in range(_CLASSES)])
 
 
-def _panel(title: str, rows: npt.NDArray[np.floating], drawn: _Drawn) -> Panel:
+def _panel(title: str, rows: npt.NDArray[np.floating], labels: Rows, markers: Rows) -> Panel:
+    """Draw rows, a group of points for each domain (its marker) and class (its colour)."""
     places = first_components(rows).round(3)
-    domain = np.repeat([0, 1], [len(drawn.source), len(drawn.target)])
     points = []
     for marker in (0, 1):
-        for label in np.unique(drawn.labels):
-            own = places[(domain == marker) & (drawn.labels == label)]
+        for label in np.unique(labels):
+            own = places[(markers == marker) & (labels == label)]
             if len(own):
                 points.append(
                     Points(tuple(own[:, 0]), tuple(own[:, 1]), colour=int(label), marker=marker)
