@@ -15,17 +15,17 @@ from decaf.backbone.weights import DEFAULT_WEIGHTS
 from decaf.errors import SettingError
 from decaf.features.extraction import Extraction
 from decaf.features.settings import NetworkSettings, RunSettings
-from decaf.features.write import write_features
+from decaf.features.store.file import FeatureFile
+from decaf.features.write import GO_ON, FeatureOutput
 from decaf.images import ListingSettings, collect
 from decaf.images.status import STATUS_NAMES
 from decaf.images.workers.decoders import warm_decoders
 from decaf.runtime.cores import local_rank
 from decaf.runtime.settings import ComputeSettings
-from decaf.storage import check_output_path
+from decaf.storage import check_output_path, fill
 
 if TYPE_CHECKING:
     from decaf.backbone.model import Backbone
-    from decaf.features.store.file import FeatureFile
     from decaf.images.spec import PreprocessSpec
 
 __all__ = ["extract", "warn_of_bad"]
@@ -178,9 +178,15 @@ def extract(
         in_one_go=path is None,
     ) as extraction:
         if path is not None:
-            return write_features(
-                path, extraction, compute, overwrite=overwrite, raise_bad=raise_bad
+            from decaf.runtime.processes import world_of_run
+
+            output = FeatureOutput(
+                path, extraction, overwrite=overwrite, raise_bad=raise_bad, stop=compute.stop
             )
+            # What the processes say to each other is said by CPUs, wherever the network is.
+            with world_of_run("cpu", go_on=GO_ON) as world:
+                fill(output, world, compute.progress)
+            return FeatureFile(path)
         rows = extraction.all_rows(
             progress=compute.progress, stop=compute.stop, raise_bad=raise_bad
         )

@@ -16,16 +16,15 @@ from decaf.errors import FeatureFileError
 from decaf.features.rows import Rows
 from decaf.features.store.assemble import FileHead, write_feature_file
 from decaf.features.store.file import FeatureFile
-from decaf.storage import ShardDirectory, ShardedFile, differences, fill
+from decaf.storage import ShardDirectory, ShardedFile, differences
 from decaf.storage.unfinished import UNKNOWN_CONTENT, changed_image
 from decaf.version import __version__
 
 if TYPE_CHECKING:
     from decaf.features.extraction import Extraction
     from decaf.images import ImageList
-    from decaf.runtime.settings import ComputeSettings
 
-__all__ = ["write_features"]
+__all__ = ["GO_ON", "FeatureOutput"]
 
 # A shard holds two batches on a CPU and four on a GPU: what a crash may cost, against the price
 # of a sync to disk for each.
@@ -35,15 +34,8 @@ SHARD_BYTES = 64 << 20
 GO_ON = "finished rows are kept: run the same command again to go on"
 
 
-def write_features(
-    path: Path,
-    extraction: Extraction,
-    compute: ComputeSettings,
-    *,
-    overwrite: bool,
-    raise_bad: bool,
-) -> FeatureFile:
-    """Compute what is missing of a feature file, write it, and open it.
+class FeatureOutput(ShardedFile[Rows]):
+    """The feature file of an extraction; see `decaf.storage.resumable.ShardedFile`.
 
     Parameters
     ----------
@@ -51,31 +43,14 @@ def write_features(
         The feature file.
     extraction : Extraction
         What computes its rows.
-    compute : ComputeSettings
     overwrite : bool
         Replace a file, or the shards of a run, that differ from what is asked for now.
     raise_bad : bool
         Raise at the first bad image.
-
-    Raises
-    ------
-    Stopped
-        Where its `stop` was set before the last row was begun.
-    ResumeError, OutputError, ImageError
-        As `decaf.extract` says.
+    stop : threading.Event, optional
+        Set it to end the run early.
     """
-    from decaf.runtime.processes import world_of_run  # loads torch
 
-    output = _FeatureOutput(
-        path, extraction, overwrite=overwrite, raise_bad=raise_bad, stop=compute.stop
-    )
-    # What the processes say to each other is said by CPUs, wherever the network is.
-    with world_of_run("cpu", go_on=GO_ON) as world:
-        fill(output, world, compute.progress)
-    return FeatureFile(path)
-
-
-class _FeatureOutput(ShardedFile[Rows]):
     noun, error, rows = "feature file", FeatureFileError, Rows
 
     def __init__(

@@ -110,7 +110,8 @@ def decode(
                 bytes(data), header, max_pixels=max_pixels, background=background
             )
             pixels = _as_tensor(array)
-        pixels = _upright(pixels, orientation)
+        if orientation != 1:
+            pixels = _upright(pixels, orientation)
     except ImageError:
         raise
     except MemoryError:

@@ -22,7 +22,7 @@ __all__ = [
     "has_wildcard",
     "is_folder",
     "is_hidden",
-    "list_folder",
+    "is_image_file",
     "list_glob",
     "read_small_file",
     "read_start",
@@ -69,56 +69,6 @@ def is_hidden(relative: bytes) -> bool:
     return any(part.startswith(b".") or part in _SKIPPED_FOLDERS for part in parts)
 
 
-def list_folder(folder: bytes) -> list[bytes]:
-    """List the images below a folder.
-
-    Parameters
-    ----------
-    folder : bytes
-        As given.
-
-    Returns
-    -------
-    list of bytes
-        ``folder/relative``, sorted by bytes. Files whose ending is an image's, and files of any
-        other ending that begin as an image does. Links are followed, but not back into a folder
-        that they lie in; hidden files and folders, pipes, sockets and devices are passed over, and
-        with a warning the folders below that cannot be read.
-
-    Raises
-    ------
-    InputError
-        If the folder itself cannot be read.
-    """
-    paths: list[bytes] = []
-    waiting: list[tuple[bytes, frozenset[tuple[int, int]]]] = [(folder, frozenset())]
-    while waiting:
-        current, above = waiting.pop()
-        try:
-            status = os.stat(current)
-            key = (status.st_dev, status.st_ino)
-            if key in above:
-                continue
-            with os.scandir(current) as scanned:
-                entries = sorted(scanned, key=lambda e: e.name)
-        except OSError as error:
-            shown, reason = repr(os.fsdecode(current)), error.strerror or error
-            if not above:
-                raise InputError(f"folder {shown} cannot be read: {reason}") from error
-            _logger.warning(
-                "folder %s cannot be read (%s): what is in it is left out", shown, reason
-            )
-            continue
-        for entry in entries:
-            if is_hidden(entry.name):
-                continue
-            if is_folder(entry):
-                waiting.append((entry.path, above | {key}))
-            elif _is_image_file(entry):
-                paths.append(entry.path)
-    return sorted(paths)
-
-
 def is_folder(entry: os.DirEntry[bytes]) -> bool:
     """Tell whether an entry is a folder, or a link to one; a link to itself is none.
 
@@ -161,8 +111,9 @@ def glob_base(pattern: bytes) -> bytes:
 def list_glob(pattern: bytes) -> list[bytes]:
     """List the images that a pattern matches, sorted by bytes; ``**`` stands for any folders.
 
-    Only regular files are listed (folders that match are not gone into), by the same rule as in
-    `list_folder`; and so no path that goes through a link back into a folder above it.
+    Only regular files are listed (folders that match are not gone into), by the same rule as in a
+    `decaf.images.listing.trees.FolderTree`; and so no path that goes through a link back into a
+    folder above it.
 
     Parameters
     ----------
@@ -288,12 +239,20 @@ def read_small_file(path: bytes) -> bytes | None:
     return content
 
 
-def _is_image_file(entry: os.DirEntry[bytes]) -> bool:
+def is_image_file(entry: os.DirEntry[bytes]) -> bool:
+    """Tell whether an entry is an image by its ending or its first bytes.
+
+    A link to nothing is an image that is missing, if its name ends as an image's does; pipes,
+    sockets and devices are none.
+
+    Parameters
+    ----------
+    entry : os.DirEntry
+    """
     try:
         if not stat.S_ISREG(entry.stat().st_mode):
             return False  # a pipe must not even be opened: it would wait for a writer
     except OSError:
-        # A link to nothing is an image that is missing, if its name says that it is one.
         return has_image_ending(entry.name)
     return _is_image_path(entry.path)
 

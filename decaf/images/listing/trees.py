@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -14,13 +15,15 @@ from decaf.images.listing.folders import (
     has_image_ending,
     is_folder,
     is_hidden,
-    list_folder,
+    is_image_file,
     read_small_file,
 )
 from decaf.images.listing.image_ref import ImageRef
 from decaf.images.listing.labels import common_folder
 
 __all__ = ["ArchiveTree", "FolderTree", "Tree", "TreeImage"]
+
+_logger = logging.getLogger(__name__)
 
 
 class TreeImage(NamedTuple):
@@ -77,17 +80,53 @@ class Tree:
 
 
 class FolderTree(Tree):
-    """A folder.
+    """A folder, its images sorted by the bytes of their paths.
+
+    They are the files whose ending is an image's, and those of any other ending that begin as an
+    image does. Links are followed, but not back into a folder that they lie in; hidden files and
+    folders, pipes, sockets and devices are passed over, and with a warning the folders below that
+    cannot be read.
 
     Parameters
     ----------
     root : bytes
+
+    Raises
+    ------
+    InputError
+        If the folder itself cannot be read.
     """
 
     def __init__(self, root: bytes) -> None:
         self._root = root
+        paths: list[bytes] = []
+        waiting: list[tuple[bytes, frozenset[tuple[int, int]]]] = [(root, frozenset())]
+        while waiting:
+            current, above = waiting.pop()
+            try:
+                status = os.stat(current)
+                key = (status.st_dev, status.st_ino)
+                if key in above:
+                    continue
+                with os.scandir(current) as scanned:
+                    entries = sorted(scanned, key=lambda e: e.name)
+            except OSError as error:
+                shown, reason = repr(os.fsdecode(current)), error.strerror or error
+                if not above:
+                    raise InputError(f"folder {shown} cannot be read: {reason}") from error
+                _logger.warning(
+                    "folder %s cannot be read (%s): what is in it is left out", shown, reason
+                )
+                continue
+            for entry in entries:
+                if is_hidden(entry.name):
+                    continue
+                if is_folder(entry):
+                    waiting.append((entry.path, above | {key}))
+                elif is_image_file(entry):
+                    paths.append(entry.path)
         prefix = len(os.path.join(root, b""))
-        super().__init__([TreeImage(name, name[prefix:]) for name in list_folder(root)])
+        super().__init__([TreeImage(name, name[prefix:]) for name in sorted(paths)])
 
     def folders(self, folder: bytes) -> list[bytes]:
         """Name the folders directly within one; see `Tree.folders`.

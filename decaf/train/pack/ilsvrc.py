@@ -27,8 +27,9 @@ from decaf.images.listing.archives import (
     list_members,
     read_member,
 )
-from decaf.images.listing.folders import has_image_ending, is_hidden, list_folder, read_start
+from decaf.images.listing.folders import has_image_ending, is_hidden, read_start
 from decaf.images.listing.image_ref import LazyRefs
+from decaf.images.listing.trees import FolderTree
 from decaf.storage.matlab import read_matlab
 
 __all__ = [
@@ -165,9 +166,9 @@ def read_val(path: str, devkit: Devkit, class_ids: Sequence[str]) -> ImageList:
     archive = os.fsencode(path)
     refs: Sequence[ImageRef]
     if os.path.isdir(path):
-        names = list_folder(archive)
-        refs = [ImageRef(name) for name in names]
-        names = [os.path.relpath(name, archive) for name in names]
+        listed = FolderTree(archive).images
+        refs = [ImageRef(image.name) for image in listed]
+        names = [os.path.relpath(image.name, archive) for image in listed]
     else:
         kind = archive_kind(read_start(archive, 512), archive)
         if kind != "tar":
