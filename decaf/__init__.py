@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from decaf.features.extract import extract
     from decaf.features.settings import NetworkSettings
     from decaf.features.store.export import export_features
-    from decaf.features.store.file import FeatureFile, open_features
+    from decaf.features.store.feature_file import FeatureFile, open_features
     from decaf.features.transformer import FeatureExtractor
     from decaf.features.verify import Verification, verify
     from decaf.finetuning.estimator import FineTuneClassifier
@@ -117,7 +117,7 @@ __getattr__, __dir__ = lazy_names(
         "DistilSettings": "decaf.train.distillation.settings",
         "Evaluation": "decaf.evaluate.report",
         "FeatureExtractor": "decaf.features.transformer",
-        "FeatureFile": "decaf.features.store.file",
+        "FeatureFile": "decaf.features.store.feature_file",
         "FineTuneClassifier": "decaf.finetuning.estimator",
         "FinetuneSettings": "decaf.finetuning.settings",
         "FitSettings": "decaf.classify.fit",
@@ -143,7 +143,7 @@ __getattr__, __dir__ = lazy_names(
         "load_backbone": "decaf.backbone.model",
         "load_classifier": "decaf.classify.classifier",
         "make_pack": "decaf.train.pack.build",
-        "open_features": "decaf.features.store.file",
+        "open_features": "decaf.features.store.feature_file",
         "summarise": "decaf.backbone.summary",
         "train_network": "decaf.train.train_network",
         "verify": "decaf.features.verify",

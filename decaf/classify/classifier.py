@@ -19,7 +19,7 @@ from decaf.classify.locate_weights import (
 from decaf.errors import HeadError, SettingError, Stopped
 from decaf.features.extraction import Extraction
 from decaf.features.settings import RunSettings
-from decaf.features.store.file import FeatureFile
+from decaf.features.store.feature_file import FeatureFile
 from decaf.heads.calibration import head_scores, softmax
 from decaf.heads.feature_identity import FeatureIdentity
 from decaf.heads.saved import SavedHead, is_head_file, load_head

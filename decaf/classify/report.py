@@ -14,7 +14,7 @@ from decaf.classify.estimate import Estimate, estimate_of
 from decaf.classify.held_out import Plan, Task, Usable
 from decaf.classify.layer_choice import Choice, Trial, best_trial, choice_of
 from decaf.classify.near_copies import near_copies_note
-from decaf.features.store.file import FeatureFile
+from decaf.features.store.feature_file import FeatureFile
 from decaf.images.listing.class_folders import SPLITS
 from decaf.images.listing.names import path_text
 from decaf.images.listing.splits import groups_of_classes

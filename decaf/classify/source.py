@@ -25,7 +25,7 @@ from decaf.errors import (
 )
 from decaf.features.extract import extract
 from decaf.features.settings import NetworkSettings
-from decaf.features.store.file import FeatureFile
+from decaf.features.store.feature_file import FeatureFile
 from decaf.images import ImageList, ListingSettings, collect
 from decaf.images.decoding.formats import is_hdf5
 from decaf.images.listing.recognise import is_kind

@@ -15,7 +15,7 @@ from decaf.backbone.weights import DEFAULT_WEIGHTS
 from decaf.errors import SettingError
 from decaf.features.extraction import Extraction
 from decaf.features.settings import NetworkSettings, RunSettings
-from decaf.features.store.file import FeatureFile
+from decaf.features.store.feature_file import FeatureFile
 from decaf.features.write import GO_ON, FeatureOutput
 from decaf.images import ListingSettings, collect
 from decaf.images.status import STATUS_NAMES

@@ -61,7 +61,7 @@ class NetworkSettings:
 
 @dataclass(frozen=True)
 class RunSettings:
-    """What determines the rows of a feature file.
+    """Settings that determine the rows of a feature file.
 
     Attributes
     ----------

@@ -14,8 +14,8 @@ import numpy as np
 from decaf.errors import FeatureFileError, ImageError, InputError, SettingError, WeightsError
 from decaf.features.extraction import Extraction
 from decaf.features.settings import RunSettings
-from decaf.features.store.content import read_content
-from decaf.features.store.file import FeatureFile, open_features
+from decaf.features.store.checksums import read_content
+from decaf.features.store.feature_file import FeatureFile, open_features
 from decaf.images import ImageList, ImageRef, collect
 from decaf.images.listing.image_ref import CONTAINER_KINDS
 from decaf.images.listing.sources import MEMORY_KINDS
@@ -30,7 +30,7 @@ __all__ = ["Verification", "tolerance", "verify"]
 
 @dataclass(frozen=True)
 class Verification:
-    """What came of `verify`.
+    """The result of `verify`.
 
     Attributes
     ----------

@@ -15,7 +15,7 @@ import numpy as np
 from decaf.errors import FeatureFileError
 from decaf.features.rows import Rows
 from decaf.features.store.assemble import FileHead, write_feature_file
-from decaf.features.store.file import FeatureFile
+from decaf.features.store.feature_file import FeatureFile
 from decaf.storage import ShardDirectory, ShardedFile, differences
 from decaf.storage.unfinished import UNKNOWN_CONTENT, changed_image
 from decaf.version import __version__

@@ -10,7 +10,7 @@ from decaf.errors import HeadError
 from decaf.storage import differences, fingerprint
 
 if TYPE_CHECKING:
-    from decaf.features.store.file import FeatureFile
+    from decaf.features.store.feature_file import FeatureFile
 
 __all__ = ["FeatureIdentity"]
 

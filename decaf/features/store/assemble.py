@@ -14,8 +14,8 @@ import numpy as np
 from decaf.errors import FeatureFileError, OutputError
 from decaf.features.rows import Rows
 from decaf.features.store import schema
-from decaf.features.store.content import ContentDigest, read_content
-from decaf.features.store.file import FeatureFile
+from decaf.features.store.checksums import ContentDigest, read_content
+from decaf.features.store.feature_file import FeatureFile
 from decaf.images.status import STATUS_NAMES
 from decaf.storage import fingerprint, temporary_path, whole_file
 from decaf.storage.hdf5 import hdf5_output, text_array, write_text_attribute

@@ -16,7 +16,7 @@ from typing import IO, Any
 import numpy as np
 
 from decaf.errors import OutputError, SettingError
-from decaf.features.store.file import FeatureFile, open_features
+from decaf.features.store.feature_file import FeatureFile, open_features
 from decaf.features.store.schema import GROUP, NO_LABEL, SPLIT
 from decaf.images.listing.names import path_text
 from decaf.storage import canonical_json, disk_errors, whole_file
@@ -29,7 +29,7 @@ MAX_MAT_BYTES = 2**31 - 1
 
 @dataclass(frozen=True)
 class Exported:
-    """What an export has written.
+    """The result of `export_features`.
 
     Attributes
     ----------
@@ -86,7 +86,7 @@ class _Selection:
 
     @property
     def columns(self) -> list[str]:
-        """What `description` tells."""
+        """Names of the columns of `description`."""
         return ["path", "label", "class", "status", *self.optional]
 
     @cached_property

@@ -1,4 +1,4 @@
-"""The feature file's schema: the names, types and attributes of version 1.
+"""The feature file's schema: the names, types and attributes of version 1, and their check.
 
 Writer and reader both take them from here, and nothing else in decaf spells them out. A file is
 HDF5 with the datasets below at its root and one dataset a layer in the group ``features``; row i
@@ -25,10 +25,16 @@ All text is UTF-8 of fixed length, padded with NUL (`decaf.storage.hdf5` says wh
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import h5py
 
 from decaf.errors import FeatureFileError
-from decaf.storage.hdf5_checks import FileKind
+from decaf.storage import fingerprint
+from decaf.storage.hdf5_checks import MAX_CLASSES, FileKind, HDF5Check
 
 __all__ = [
     "CLASS_NAMES",
@@ -50,6 +56,8 @@ __all__ = [
     "SPLIT",
     "STATUS",
     "STATUS_NAMES_DATASET",
+    "Contents",
+    "check_contents",
 ]
 
 FORMAT = "decaf-features"
@@ -86,7 +94,7 @@ MESSAGE_BYTES = 512
 # Attributes of the root: ``schema`` is an integer, the others are UTF-8 strings. ``run`` is JSON of
 # all that determines a row, ``environment`` JSON of what does not (device, versions, command).
 # Files written since it was added have ``content`` too: JSON of the SHA-256 of each dataset
-# (`decaf.features.store.content`).
+# (`decaf.features.store.checksums`).
 FEATURE_FILE = FileKind(
     name="features",
     noun="feature file",
@@ -106,3 +114,122 @@ FEATURE_FILE = FileKind(
     json=("run", "environment", "content"),
     optional=("content",),
 )
+
+MAX_STATUSES = 256
+
+_LAYER_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_ROOT = {
+    FEATURES,
+    PATH,
+    MESSAGE,
+    CLASS_NAMES,
+    STATUS_NAMES_DATASET,
+    *COLUMNS,
+}
+
+
+@dataclass(frozen=True)
+class Contents:
+    """Description of itself that a checked file has.
+
+    Attributes
+    ----------
+    rows : int
+        Number of images.
+    layers : tuple of str
+        In the order of the run's settings.
+    attrs : dict
+        The root attributes, strings as stored and ``schema`` an int.
+    run, environment : dict
+        The attributes of that name, parsed.
+    content : dict or None
+        Likewise, where there is one.
+    """
+
+    rows: int
+    layers: tuple[str, ...]
+    attrs: dict[str, str | int]
+    run: dict[str, Any]
+    environment: dict[str, Any]
+    content: dict[str, Any] | None
+
+
+def check_contents(file: h5py.File, path: str) -> Contents:
+    """Check that an open file is a feature file of schema 1 and safe to read.
+
+    Parameters
+    ----------
+    file : h5py.File
+        From `decaf.storage.hdf5_checks.open_hdf5`.
+    path : str
+        What error texts call it.
+
+    Returns
+    -------
+    Contents
+
+    Raises
+    ------
+    FeatureFileError
+        Names the file, the part of it, what was found and what was expected.
+    """
+    with FEATURE_FILE.reading(path):
+        check = HDF5Check(file, path, FEATURE_FILE)
+        attrs, parsed = check.attributes()
+        run = parsed["run"]
+        computed = fingerprint(run)
+        if computed != attrs["fingerprint"]:
+            check.refuse(
+                f"its fingerprint {attrs['fingerprint']!r} is not that of its settings, "
+                f"{computed!r}"
+            )
+        names = set(check.links(file, "the file"))
+        check.only(names - set(OPTIONAL), _ROOT)
+        features = check.group(FEATURES)
+        layers = check.links(features, FEATURES)
+        _check_layer_names(check, layers, run)
+        rows = _check_columns(check)
+        for layer in layers:
+            _check_layer(check, features, layer, rows)
+        check.total()
+    return Contents(
+        rows, tuple(run["layers"]), attrs, run, parsed["environment"], parsed.get("content")
+    )
+
+
+def _check_layer_names(check: HDF5Check, layers: tuple[str, ...], run: dict[str, Any]) -> None:
+    if not layers:
+        check.refuse(f"{FEATURES!r} holds no layer")
+    for layer in layers:
+        if not _LAYER_NAME.fullmatch(layer):
+            check.refuse(f"{layer!r} is not the name of a layer")
+    recorded = run.get("layers")
+    if not isinstance(recorded, list) or sorted(map(str, recorded)) != sorted(layers):
+        check.refuse(f"holds the layers {', '.join(layers)}, its settings say {recorded!r}")
+
+
+def _check_columns(check: HDF5Check) -> int:
+    """Check everything beside the layers, and return the number of rows."""
+    file = check.file
+    rows = check.names(file, PATH)
+    for name, (dtype, row_shape) in COLUMNS.items():
+        check.typed(name, check.dataset(file, name), (dtype,), (rows, *row_shape))
+    check.strings(file, MESSAGE, rows, rows)
+    for name in OPTIONAL:
+        if name in file:
+            check.strings(file, name, rows, rows)
+    check.strings(file, CLASS_NAMES, 0, MAX_CLASSES)
+    check.strings(file, STATUS_NAMES_DATASET, 1, MAX_STATUSES)
+    return rows
+
+
+def _check_layer(check: HDF5Check, features: h5py.Group, layer: str, rows: int) -> None:
+    """Check one layer: a float a value, at least one value a row, checksums, no compression."""
+    name = f"{FEATURES}/{layer}"
+    dataset = check.dataset(features, layer)
+    shape = dataset.shape
+    if len(shape) < 2 or len(shape) > 5 or shape[0] != rows or 0 in shape[1:]:
+        check.refuse(f"{name} has shape {shape}, expected ({rows}, …)")
+    check.typed(name, dataset, LAYER_DTYPES, shape)
+    if rows and check.filters(dataset) != {h5py.h5z.FILTER_FLETCHER32}:
+        check.refuse(f"{name} is not stored with checksums and nothing else (fletcher32)")

@@ -18,8 +18,8 @@ import torch
 from decaf.errors import ImageError
 from decaf.images.decoding.formats import sniff
 from decaf.images.decoding.limits import MAX_PIXELS, refuse_costly
-from decaf.images.decoding.native import decoder_versions, jpeg_decoder
-from decaf.images.decoding.samples import WHITE, to_rgb8
+from decaf.images.decoding.to_rgb import WHITE, to_rgb8
+from decaf.images.decoding.torchvision_jpeg import decoder_versions, jpeg_decoder
 
 __all__ = ["Decoded", "decode", "decoder_versions", "from_object"]
 

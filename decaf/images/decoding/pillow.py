@@ -18,7 +18,7 @@ from decaf.errors import ImageError
 from decaf.images.decoding.exif import ORIENTATION
 from decaf.images.decoding.formats import Header
 from decaf.images.decoding.limits import refuse_costly
-from decaf.images.decoding.samples import WHITE, Samples, keyed_out, to_rgb8
+from decaf.images.decoding.to_rgb import WHITE, Samples, keyed_out, to_rgb8
 
 __all__ = ["decode_with_pillow", "image_orientation", "image_to_rgb8"]
 

@@ -9,7 +9,6 @@ import sys
 from dataclasses import replace
 
 from decaf.errors import InputError
-from decaf.images.decoding.formats import HEAD_BYTES, guess_format, is_hdf5
 from decaf.images.listing.archives import Member, archive_kind
 from decaf.images.listing.arrays import list_array
 from decaf.images.listing.class_folders import PathImages, sort_into_classes
@@ -23,7 +22,13 @@ from decaf.images.listing.folders import (
 from decaf.images.listing.image_ref import ImageRef
 from decaf.images.listing.labels import common_folder
 from decaf.images.listing.names import shortened, some_of
-from decaf.images.listing.recognise import is_kind, not_wanted, recognise
+from decaf.images.listing.recognise import (
+    LIST_ENDINGS,
+    TABLE_ENDINGS,
+    is_kind,
+    not_wanted,
+    recognise,
+)
 from decaf.images.listing.tables import (
     Table,
     as_utf8,
@@ -36,17 +41,18 @@ from decaf.images.listing.tables import (
 from decaf.images.listing.trees import ArchiveTree, FolderTree, Tree, TreeImage
 
 __all__ = [
-    "LIST_ENDINGS",
-    "TABLE_ENDINGS",
     "find_images",
     "is_image_source",
 ]
 
-LIST_ENDINGS = frozenset((b".txt", b".lst", b".list"))
-TABLE_ENDINGS = frozenset((b".csv", b".tsv"))
-
 # Kinds of files, as `recognise` calls them, that may be arrays of images.
 _ARRAYS = {"array": "npy", "hdf5": "hdf5"}
+
+# Those whose content is images, or may be meant to be; a zip of another program is an archive too.
+_MEANT_AS_IMAGES = (
+    *("image", "archive", "arrays", "torch", "torch-program", "array"),
+    *("hdf5", "features", "pack"),
+)
 
 _SOURCE = "an image, a folder, an archive, a list, a table or an array of images"
 
@@ -83,14 +89,13 @@ def find_images(path: bytes, several: bool = False, layout: str = "auto") -> Pat
         return sort_into_classes("folder", path, FolderTree(path), layout)
     if not stat.S_ISREG(mode):
         raise InputError(f"{shortened(path)} is neither a file nor a folder")
-    head = read_start(path, 512)
-    if guess_format(head[:HEAD_BYTES]) is not None:
-        return PathImages("file", path, [path], [path], [None])
     given = recognise(path).name
+    if given == "image":
+        return PathImages("file", path, [path], [path], [None])
     if given in _ARRAYS:
         return _array_of(path, _ARRAYS[given])
-    kind = archive_kind(head, path) if head else None
-    if kind is not None and given == "archive":
+    kind = archive_kind(read_start(path, 512), path) if given == "archive" else None
+    if kind is not None:
         return sort_into_classes(kind, path, ArchiveTree(path, kind), layout)
     if os.path.splitext(path)[1].lower() in LIST_ENDINGS:
         return _list_of(path, layout)
@@ -122,14 +127,8 @@ def is_image_source(path: bytes) -> bool:
     """
     if not os.path.isfile(path):
         return False
-    head = read_start(path, 512)
-    return (
-        guess_format(head[:HEAD_BYTES]) is not None
-        or archive_kind(head, path) is not None
-        or os.path.splitext(path)[1].lower() in LIST_ENDINGS | TABLE_ENDINGS
-        or is_hdf5(path)
-        or is_kind(path, "array")
-    )
+    ending = os.path.splitext(path)[1].lower()
+    return ending in LIST_ENDINGS | TABLE_ENDINGS or is_kind(path, *_MEANT_AS_IMAGES)
 
 
 def _not_there(path: bytes, error: Exception, several: bool, layout: str) -> PathImages:

@@ -19,7 +19,19 @@ from decaf.images.decoding.formats import HEAD_BYTES, guess_format
 from decaf.images.listing.archives import archive_kind
 from decaf.images.listing.folders import read_start
 
-__all__ = ["KINDS", "PathKind", "is_kind", "not_wanted", "recognise", "safetensors_metadata"]
+__all__ = [
+    "KINDS",
+    "LIST_ENDINGS",
+    "TABLE_ENDINGS",
+    "PathKind",
+    "is_kind",
+    "not_wanted",
+    "recognise",
+    "safetensors_metadata",
+]
+
+LIST_ENDINGS = frozenset((b".txt", b".lst", b".list"))
+TABLE_ENDINGS = frozenset((b".csv", b".tsv"))
 
 _START_BYTES = 512
 _END_BYTES = 2**20  # of an HDF5 file, at each end, where its root's attributes are
@@ -252,9 +264,9 @@ def _by_ending(start: bytes, ending: bytes) -> str | None:
         return "onnx"
     if ending == b".caffemodel":
         return "caffe"
-    if ending in (b".csv", b".tsv"):
+    if ending in TABLE_ENDINGS:
         return "table"  # in any encoding
-    if ending in (b".txt", b".lst", b".list"):
+    if ending in LIST_ENDINGS:
         return "list"
     return "text" if b"\0" not in start and _is_utf8(start) else None
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from decaf.images.decoding.native import jpeg_decoder
+from decaf.images.decoding.torchvision_jpeg import jpeg_decoder
 from decaf.images.spec import MAX_SIDE, PreprocessSpec
 from decaf.images.status import Outcome, status_code
 from decaf.runtime.settings import one_of, refuse, whole_number

@@ -12,8 +12,8 @@ import numpy as np
 
 from decaf.errors import FeatureFileError, SettingError
 from decaf.features.store import schema
-from decaf.features.store.guard import Contents, check_contents
 from decaf.features.store.layer_view import LayerView, read_rows, row_blocks
+from decaf.features.store.schema import Contents, check_contents
 from decaf.images import ImageList
 from decaf.images.listing.class_folders import SPLITS
 from decaf.images.listing.image_ref import RefList
@@ -179,7 +179,7 @@ class FeatureFile:
 
     @property
     def messages(self) -> np.ndarray:
-        """What was wrong with each image: (N,) object array of str, empty where it is ok."""
+        """Errors of the images: (N,) object array of str, empty where it is ok."""
         return self._column(schema.MESSAGE)
 
     @property
@@ -205,7 +205,7 @@ class FeatureFile:
 
     @property
     def groups(self) -> tuple[str, ...] | None:
-        """What each image belongs to, an empty text where to nothing; None where nobody said."""
+        """Group of each image, an empty text where it is in none; None where nobody said."""
         return self._optional(schema.GROUP)
 
     def images(self) -> ImageList:

@@ -1,4 +1,4 @@
-"""What a feature file holds, as a checksum of each column, as it is written and as it is read."""
+"""Checksums of a feature file's columns, as they are written and as they are read."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from decaf.errors import FeatureFileError
 from decaf.features.store import schema
 
 if TYPE_CHECKING:
-    from decaf.features.store.file import FeatureFile
+    from decaf.features.store.feature_file import FeatureFile
 
 __all__ = ["ContentDigest", "read_content"]
 

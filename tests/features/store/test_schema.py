@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from decaf.errors import FeatureFileError
-from decaf.features.store.file import open_features
+from decaf.features.store.feature_file import open_features
 from decaf.features.store.schema import FEATURE_FILE
 from decaf.storage import hdf5_checks
 from decaf.storage.hdf5 import write_text_attribute

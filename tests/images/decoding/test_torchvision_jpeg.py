@@ -5,12 +5,12 @@ import sys
 
 import pytest
 
-from decaf.images.decoding import native
-from decaf.images.decoding.native import decoder_versions, jpeg_decoder
+from decaf.images.decoding import torchvision_jpeg
+from decaf.images.decoding.torchvision_jpeg import decoder_versions, jpeg_decoder
 
 IMPORTS_NOTHING = """
 import sys
-from decaf.images.decoding.native import jpeg_decoder
+from decaf.images.decoding.torchvision_jpeg import jpeg_decoder
 assert jpeg_decoder() is not None
 assert "torchvision" not in sys.modules
 import torchvision.io
@@ -45,8 +45,8 @@ def test_versions_are_those_installed() -> None:
 
 @pytest.mark.usefixtures("_fresh")
 def test_without_torchvision_there_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(native, "_registered", lambda: None)
-    monkeypatch.setattr(native.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(torchvision_jpeg, "_registered", lambda: None)
+    monkeypatch.setattr(torchvision_jpeg.importlib.util, "find_spec", lambda _: None)
     assert jpeg_decoder() is None
     assert list(decoder_versions()) == ["pillow"]
 
@@ -57,6 +57,6 @@ def test_a_library_for_another_torch_is_passed_over(
 ) -> None:
     broken = tmp_path / "image.so"  # type: ignore[operator]
     broken.write_bytes(b"\x7fELF but not really")
-    monkeypatch.setattr(native, "_registered", lambda: None)
-    monkeypatch.setattr(native, "_candidates", lambda: [broken])
+    monkeypatch.setattr(torchvision_jpeg, "_registered", lambda: None)
+    monkeypatch.setattr(torchvision_jpeg, "_candidates", lambda: [broken])
     assert jpeg_decoder() is None

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import decaf
 from decaf.errors import FeatureFileError, SettingError
 from decaf.features.store import layer_view as rows_module
-from decaf.features.store.file import FeatureFile, open_features
+from decaf.features.store.feature_file import FeatureFile, open_features
 from decaf.storage.records import canonical_json, fingerprint
 
 GOLDEN = Path(__file__).parent / "golden" / "features-1.h5"
