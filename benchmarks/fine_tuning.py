@@ -81,7 +81,18 @@ WAYS = (
 
 @dataclass(frozen=True)
 class Job:
-    """One run: a set, how many images of each class, a seed, and weights to begin with."""
+    """One run: a set, how many images of each class, a seed, and weights to begin with.
+
+    Parameters
+    ----------
+    name, folder : str
+        Name of the set, and its folder.
+    per_class : int
+        Training images of each class; 0 for all.
+    seed : int
+    start : str
+        Name of the weights.
+    """
 
     name: str
     folder: str

@@ -89,7 +89,20 @@ def drawn(folder: Path, count: int, seed: int) -> ImageList:
 
 
 class Task:
-    """A data set divided by a seed, with its frozen head."""
+    """A data set divided by a seed, with its frozen head.
+
+    Parameters
+    ----------
+    pack : Pack
+        The data set.
+    begun : Weights
+        Weights to begin with.
+    world : World
+    seed : int
+        Seed of the division.
+    args : Namespace
+        Arguments of the script.
+    """
 
     def __init__(
         self, pack: Pack, begun: Weights, world: World, seed: int, args: argparse.Namespace

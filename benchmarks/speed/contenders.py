@@ -22,24 +22,54 @@ BATCH = 32
 
 @dataclass
 class Times:
-    """When the work began, by `time.perf_counter`, and how fast it ran once it did."""
+    """The times of a contender.
+
+    Attributes
+    ----------
+    began : float
+        Time at which the work began, by `time.perf_counter`.
+    running : float, optional
+        Images a second once it ran.
+    """
 
     began: float
     running: float | None = None
 
 
 def decaf_fp32(folder: Path, weights: Path, out: Path) -> Times:
-    """decaf, float32."""
+    """decaf, float32.
+
+    Parameters
+    ----------
+    folder : Path
+        Photographs.
+    weights : Path
+        File of weights.
+    out : Path
+        File to write.
+    """
     return _decaf(folder, weights, out, "fp32")
 
 
 def decaf_bf16(folder: Path, weights: Path, out: Path) -> Times:
-    """decaf, bfloat16."""
+    """decaf, bfloat16.
+
+    Parameters
+    ----------
+    folder, weights, out
+        As in `decaf_fp32`.
+    """
     return _decaf(folder, weights, out, "bf16")
 
 
 def decaf_memory(folder: Path, weights: Path, out: Path) -> Times:
-    """decaf, float32, keeping the rows in memory: what writing costs is the difference."""
+    """decaf, float32, keeping the rows in memory: the difference is the cost of writing.
+
+    Parameters
+    ----------
+    folder, weights, out
+        As in `decaf_fp32`; nothing is written.
+    """
     return _decaf(folder, weights, None, "fp32")
 
 
@@ -69,7 +99,13 @@ def _decaf(folder: Path, weights: Path, out: Path | None, precision: str) -> Tim
 
 
 def plain_loop(folder: Path, weights: Path, out: Path) -> Times:
-    """Pillow, torchvision's transforms and create_feature_extractor, one array saved at the end."""
+    """Pillow, torchvision's transforms and create_feature_extractor, one array saved at the end.
+
+    Parameters
+    ----------
+    folder, weights, out
+        As in `decaf_fp32`.
+    """
     import numpy as np
     import torch
     from PIL import Image
@@ -94,7 +130,13 @@ def plain_loop(folder: Path, weights: Path, out: Path) -> Times:
 
 
 def thingsvision(folder: Path, weights: Path, out: Path) -> Times:
-    """thingsvision as its documentation shows it."""
+    """thingsvision as its documentation shows it.
+
+    Parameters
+    ----------
+    folder, weights, out
+        As in `decaf_fp32`.
+    """
     import numpy as np
     import torch
     from thingsvision import get_extractor

@@ -23,7 +23,15 @@ Pass = Callable[[], np.ndarray]
 
 
 def torchvision_passes(model: torch.nn.Module, pixels: torch.Tensor) -> dict[str, Pass]:
-    """torchvision's module as it is, in channels-last, and in bfloat16 channels-last."""
+    """torchvision's module as it is, in channels-last, and in bfloat16 channels-last.
+
+    Parameters
+    ----------
+    model : Module
+        torchvision's AlexNet.
+    pixels : Tensor
+        A preprocessed batch, (N, 3, H, W).
+    """
     last = torch.channels_last
     copy = {
         "torchvision fp32": (model, pixels),
@@ -52,7 +60,15 @@ def _clone(model: torch.nn.Module) -> torch.nn.Module:
 
 
 def decaf_passes(weights: Path, pixels: torch.Tensor) -> dict[str, Pass]:
-    """The network part of decaf's engine, without its normalisation."""
+    """The network part of decaf's engine, without its normalisation.
+
+    Parameters
+    ----------
+    weights : Path
+        File of weights.
+    pixels : Tensor
+        As in `torchvision_passes`.
+    """
     import decaf
     from decaf.backbone.engine import Engine
     from decaf.runtime.device import bf16_is_native
@@ -70,7 +86,13 @@ def decaf_passes(weights: Path, pixels: torch.Tensor) -> dict[str, Pass]:
 
 
 def onnx_passes(model: torch.nn.Module, pixels: torch.Tensor) -> dict[str, Pass]:
-    """ONNX Runtime and OpenVINO on the exported network, where they are installed."""
+    """ONNX Runtime and OpenVINO on the exported network, where they are installed.
+
+    Parameters
+    ----------
+    model, pixels
+        As in `torchvision_passes`.
+    """
     wanted = {name for name in ("onnxruntime", "openvino") if importlib.util.find_spec(name)}
     if not wanted or not importlib.util.find_spec("onnxscript"):
         return {}

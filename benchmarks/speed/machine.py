@@ -1,4 +1,4 @@
-"""What a measurement was taken on, and how it is told."""
+"""The machine that a measurement was taken on, and the report of both."""
 
 from __future__ import annotations
 
@@ -19,7 +19,13 @@ __all__ = ["describe", "described", "parser_of", "processor", "say", "table_row"
 
 
 def parser_of(doc: str | None) -> argparse.ArgumentParser:
-    """Return a parser that says what the script's docstring does, with ``--json``."""
+    """Return a parser that says what the script's docstring does, with ``--json``.
+
+    Parameters
+    ----------
+    doc : str
+        Docstring of the script: its first paragraph is the description, its third the epilog.
+    """
     head = (doc or "").split("\n\n")
     parser = argparse.ArgumentParser(
         description=head[0], epilog=head[2], formatter_class=argparse.RawDescriptionHelpFormatter
@@ -39,13 +45,19 @@ def processor() -> str:
 
 
 def describe(gpu: str | None = None) -> dict[str, Any]:
-    """Return date, processor, cores, GPU and versions; `gpu` is the one that is measured."""
-    there = "not used" if torch.cuda.is_available() else "none was at hand"
+    """Return date, processor, cores, GPU and versions.
+
+    Parameters
+    ----------
+    gpu : str, optional
+        Name of the GPU that is measured.
+    """
+    unused = "not used" if torch.cuda.is_available() else "none was at hand"
     return {
         "date": datetime.date.today().isoformat(),
         "processor": processor(),
         "cores": available_cores(),
-        "gpu": gpu or there,
+        "gpu": gpu or unused,
         "capability": torch.backends.cpu.get_cpu_capability(),
         "python": platform.python_version(),
         "versions": {n: version(n) for n in ("torch", "torchvision", "pillow", "numpy", "h5py")},
@@ -53,7 +65,13 @@ def describe(gpu: str | None = None) -> dict[str, Any]:
 
 
 def described(machine: dict[str, Any]) -> str:
-    """Say in a line what `describe` has returned."""
+    """Say in a line what `describe` has returned.
+
+    Parameters
+    ----------
+    machine : dict
+        From `describe`.
+    """
     versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
     return (
         f"{machine['date']}, {machine['processor']}, {machine['cores']} cores, "
@@ -62,7 +80,18 @@ def described(machine: dict[str, Any]) -> str:
 
 
 def tell(report: dict[str, Any], title: str, table: str, file: Path | None) -> None:
-    """Print a table of what was measured; write the report to a file, and the table beside it."""
+    """Print a table of what was measured; write the report to a file, and the table beside it.
+
+    Parameters
+    ----------
+    report : dict
+        The measurement, with the ``command`` that made it.
+    title : str
+        Title of the table beside the file.
+    table : str
+    file : Path, optional
+        JSON file to write.
+    """
     print(table)
     if file:
         file.write_text(json.dumps(report, indent=1) + "\n")
@@ -71,10 +100,23 @@ def tell(report: dict[str, Any], title: str, table: str, file: Path | None) -> N
 
 
 def say(text: str) -> None:
-    """Tell what is being measured."""
+    """Tell what is being measured.
+
+    Parameters
+    ----------
+    text : str
+    """
     print(text, file=sys.stderr, flush=True)
 
 
 def table_row(name: str, *cells: str, width: int = 32) -> str:
-    """Lay out a line of a table; `width` is that of the name."""
+    """Lay out a line of a table.
+
+    Parameters
+    ----------
+    name : str
+    *cells : str
+    width : int
+        Width of the name.
+    """
     return f"{name:{width}}" + "".join(f"{cell:>11}" for cell in cells)

@@ -14,14 +14,29 @@ __all__ = ["again", "seconds_of", "spread"]
 
 
 def again(batch: Batch, steps: int) -> Iterator[Batch]:
-    """Return a batch so many times."""
+    """Return a batch so many times.
+
+    Parameters
+    ----------
+    batch : Batch
+    steps : int
+    """
     return (batch for _ in range(steps))
 
 
 def seconds_of(
     take: Callable[[Batch], object], batches: Iterator[Batch], device: torch.device
 ) -> float:
-    """Time steps, each batch taken as it comes."""
+    """Time steps, each batch taken as it comes.
+
+    Parameters
+    ----------
+    take : callable
+        The step, which takes a batch.
+    batches : iterator of Batch
+    device : torch.device
+        Device of the step, which is waited for.
+    """
     _wait(device)
     began = time.perf_counter()
     for batch in batches:
@@ -31,7 +46,13 @@ def seconds_of(
 
 
 def spread(speeds: list[float]) -> dict[str, float]:
-    """Return the median of rounds and their ends."""
+    """Return the median of rounds and their ends.
+
+    Parameters
+    ----------
+    speeds : list of float
+        Images a second, of each round.
+    """
     return {
         "images_per_s": round(statistics.median(speeds), 1),
         "slowest": round(min(speeds), 1),

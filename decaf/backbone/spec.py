@@ -77,7 +77,13 @@ class ConvSpec:
 
 @dataclass(frozen=True)
 class PoolSpec:
-    """Max pooling; overlapping where `kernel` exceeds `stride` (Krizhevsky et al. 2012, 3.4)."""
+    """Max pooling; overlapping where `kernel` exceeds `stride` (Krizhevsky et al. 2012, 3.4).
+
+    Parameters
+    ----------
+    kernel, stride : int
+        In pixels.
+    """
 
     kernel: int = 3
     stride: int = 2

@@ -110,7 +110,15 @@ class LayerRow:
 
 @dataclass(frozen=True)
 class GroupTotal:
-    """Sums over a part of the network, and what share of the whole they are (0 to 1)."""
+    """Sums over a part of the network, and their shares of the whole.
+
+    Attributes
+    ----------
+    name : str
+    parameters, multiply_adds, activation_bytes : int
+    parameters_share, multiply_adds_share, activation_bytes_share : float
+        From 0 to 1.
+    """
 
     name: str
     parameters: int

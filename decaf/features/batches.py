@@ -35,7 +35,14 @@ __all__ = ["Batch", "Block", "Feed", "Passes"]
 
 @dataclass(slots=True, eq=False)
 class Block:
-    """A range of rows that is finished as a whole; `left` counts its batches still to come."""
+    """A range of rows that is finished as a whole.
+
+    Attributes
+    ----------
+    rows : Rows
+    left : int
+        Number of its batches that are still to come.
+    """
 
     rows: Rows
     left: int
@@ -43,7 +50,20 @@ class Block:
 
 @dataclass(slots=True, eq=False)
 class Batch:
-    """The images of one forward pass; `left` counts those that are still being decoded."""
+    """The images of one forward pass.
+
+    Attributes
+    ----------
+    block : Block
+        Range to which they belong.
+    start : int
+        Row of the first image.
+    crops : ndarray of uint8
+    left : int
+        Number of images that are still being decoded.
+    features : dict of str to ndarray
+        Rows of each layer.
+    """
 
     block: Block
     start: int

@@ -74,6 +74,7 @@ def balanced_order(seed: int, epoch: int, labels: np.ndarray) -> np.ndarray:
 
     Parameters
     ----------
+    seed, epoch : int
     labels : ndarray of int64, shape (count,)
         Classes from 0 on.
 
@@ -96,6 +97,7 @@ def shared_order(seed: int, epoch: int, source: np.ndarray, shown: np.ndarray) -
 
     Parameters
     ----------
+    seed, epoch : int
     source : ndarray of int64, shape (count,)
         Source of each image, from 0 on.
     shown : ndarray of float64, shape (sources,)

@@ -28,6 +28,10 @@ class Budget:
     """The number of fields that may still be read of a file, whose messages share one budget.
 
     A network has some thousands. Numbers stored one by one count as one field.
+
+    Parameters
+    ----------
+    fields : int
     """
 
     def __init__(self, fields: int = _MAX_FIELDS) -> None:
