@@ -6,14 +6,11 @@ import argparse
 import re
 from collections.abc import Sequence
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from decaf.cli.exit_codes import Stop
 from decaf.cli.terminal import is_chief
 from decaf.runtime.settings import ComputeSettings
-
-if TYPE_CHECKING:
-    from decaf import NetworkSettings
 
 __all__ = [
     "add_crops",
@@ -27,10 +24,12 @@ __all__ = [
     "add_workers",
     "compute_of",
     "in_flags",
-    "network_of",
     "preprocess_of",
     "setting_values",
+    "settings_of",
 ]
+
+S = TypeVar("S")
 
 # An argument as messages of the library name it: `out`, or with a value, `overwrite=True`.
 _QUOTES = "'\""
@@ -372,19 +371,22 @@ def setting_values(
     }
 
 
-def network_of(args: argparse.Namespace, leave_out: Sequence[str] = ()) -> NetworkSettings:
-    """Return how the network is run, by the flags of a command.
+def settings_of(
+    args: argparse.Namespace, settings: type[S], leave_out: Sequence[str] = (), **others: Any
+) -> S:
+    """Make the settings that the flags of a command say.
 
     Parameters
     ----------
     args : argparse.Namespace
+    settings : type
+        A dataclass.
     leave_out : sequence of str
         Fields whose flags mean something else.
+    **others
+        Fields that are no flags.
     """
-    from decaf import NetworkSettings
-
-    values = setting_values(args, NetworkSettings, leave_out)
-    return NetworkSettings(preprocess=preprocess_of(args), **values)
+    return settings(**setting_values(args, settings, leave_out), **others)
 
 
 def compute_of(args: argparse.Namespace, stop: Stop) -> ComputeSettings:
@@ -397,8 +399,7 @@ def compute_of(args: argparse.Namespace, stop: Stop) -> ComputeSettings:
         Ends it.
     """
     progress = not args.quiet and is_chief()
-    values = setting_values(args, ComputeSettings)
-    return ComputeSettings(progress=progress, stop=stop.event, **values)
+    return settings_of(args, ComputeSettings, progress=progress, stop=stop.event)
 
 
 def _field_texts(docstring: str) -> dict[str, str]:

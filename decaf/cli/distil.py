@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from decaf.cli.arguments import add_training, compute_of, setting_values
+from decaf.cli.arguments import add_training, compute_of, setting_values, settings_of
 from decaf.cli.exit_codes import stopped_by_signals
 from decaf.cli.terminal import print_training
 
@@ -103,12 +103,12 @@ def run(args: argparse.Namespace) -> int:
             args.teacher,
             args.out,
             preset("distil", **values),
-            decaf.DistilSettings(**setting_values(args, decaf.DistilSettings)),
+            settings_of(args, decaf.DistilSettings),
             shares=args.shares,
             cache=args.cache,
             init_from=args.init_from,
-            loading=decaf.TeacherSettings(**setting_values(args, decaf.TeacherSettings)),
-            saving=decaf.SavingSettings(**setting_values(args, decaf.SavingSettings)),
+            loading=settings_of(args, decaf.TeacherSettings),
+            saving=settings_of(args, decaf.SavingSettings),
             compute=compute_of(args, stop),
         )
     print_training(result, _agreement, as_json=args.json)

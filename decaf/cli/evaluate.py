@@ -12,8 +12,8 @@ from decaf.cli.arguments import (
     add_network,
     add_report,
     compute_of,
-    network_of,
-    setting_values,
+    preprocess_of,
+    settings_of,
 )
 from decaf.cli.exit_codes import stopped_by_signals
 from decaf.cli.terminal import show
@@ -106,9 +106,11 @@ def run(args: argparse.Namespace) -> int:
             split=args.split,
             out=args.out,
             overwrite=args.overwrite,
-            listing=decaf.ListingSettings(**setting_values(args, decaf.ListingSettings)),
-            matching=decaf.MatchSettings(**setting_values(args, decaf.MatchSettings)),
-            network=network_of(args, leave_out=("weights",)),
+            listing=settings_of(args, decaf.ListingSettings),
+            matching=settings_of(args, decaf.MatchSettings),
+            network=settings_of(
+                args, decaf.NetworkSettings, ("weights",), preprocess=preprocess_of(args)
+            ),
             compute=compute_of(args, stop),
         )
     if args.json:

@@ -16,8 +16,8 @@ from decaf.cli.arguments import (
     add_report,
     add_settings,
     compute_of,
-    network_of,
-    setting_values,
+    preprocess_of,
+    settings_of,
 )
 from decaf.cli.exit_codes import stopped_by_signals
 from decaf.cli.terminal import is_chief, show
@@ -133,10 +133,15 @@ def run(args: argparse.Namespace) -> int:
             save_head=args.save_head,
             overwrite=args.overwrite,
             keep=args.keep,
-            settings=decaf.FinetuneSettings(**setting_values(args, decaf.FinetuneSettings)),
-            listing=decaf.ListingSettings(**setting_values(args, decaf.ListingSettings)),
-            network=network_of(args, leave_out=("precision", "batch_size")),
-            saving=decaf.SavingSettings(**setting_values(args, decaf.SavingSettings, ("keep",))),
+            settings=settings_of(args, decaf.FinetuneSettings),
+            listing=settings_of(args, decaf.ListingSettings),
+            network=settings_of(
+                args,
+                decaf.NetworkSettings,
+                ("precision", "batch_size"),
+                preprocess=preprocess_of(args),
+            ),
+            saving=settings_of(args, decaf.SavingSettings, ("keep",)),
             compute=compute_of(args, stop),
         )
     if chief:

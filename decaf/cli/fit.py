@@ -12,8 +12,8 @@ from decaf.cli.arguments import (
     add_report,
     compute_of,
     in_flags,
-    network_of,
-    setting_values,
+    preprocess_of,
+    settings_of,
 )
 from decaf.cli.exit_codes import stopped_by_signals
 from decaf.cli.terminal import show
@@ -148,9 +148,9 @@ def run(args: argparse.Namespace) -> int:
             out=args.out,
             keep_features=args.keep_features,
             overwrite=args.overwrite,
-            settings=decaf.FitSettings(**setting_values(args, decaf.FitSettings)),
-            listing=decaf.ListingSettings(**setting_values(args, decaf.ListingSettings)),
-            network=network_of(args),
+            settings=settings_of(args, decaf.FitSettings),
+            listing=settings_of(args, decaf.ListingSettings),
+            network=settings_of(args, decaf.NetworkSettings, preprocess=preprocess_of(args)),
             compute=compute_of(args, stop),
         )
     report = fitted.report

@@ -5,13 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from decaf.cli.arguments import (
-    add_listing,
-    add_report,
-    add_workers,
-    compute_of,
-    setting_values,
-)
+from decaf.cli.arguments import add_listing, add_report, add_workers, compute_of, settings_of
 from decaf.cli.exit_codes import stopped_by_signals
 from decaf.cli.terminal import show
 from decaf.runtime.wording import byte_size
@@ -120,8 +114,8 @@ def run(args: argparse.Namespace) -> int:
             split_val=args.split_val,
             seed=args.seed,
             overwrite=args.overwrite,
-            settings=decaf.PackSettings(**setting_values(args, decaf.PackSettings)),
-            listing=decaf.ListingSettings(**setting_values(args, decaf.ListingSettings)),
+            settings=settings_of(args, decaf.PackSettings),
+            listing=settings_of(args, decaf.ListingSettings),
             compute=compute_of(args, stop),
         )
     with pack:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from decaf.cli.arguments import add_training, compute_of, setting_values
+from decaf.cli.arguments import add_training, compute_of, setting_values, settings_of
 from decaf.cli.exit_codes import stopped_by_signals
 from decaf.cli.terminal import print_training
 
@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
             preset(args.preset, **values),
             val=args.val,
             init_from=args.init_from,
-            saving=decaf.SavingSettings(**setting_values(args, decaf.SavingSettings)),
+            saving=settings_of(args, decaf.SavingSettings),
             compute=compute_of(args, stop),
         )
     print_training(result, _errors, as_json=args.json)
