@@ -1,4 +1,4 @@
-"""What the benchmarks on data sets have in common: arguments, progress, exit codes."""
+"""Arguments, progress and exit codes of the benchmarks on data sets."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def make_parser(
     train : int
         Training images of each class by default.
     splits : str
-        What the splits are by default, in words.
+        Default of the splits, in words.
     """
     parser = argparse.ArgumentParser(
         description=description,

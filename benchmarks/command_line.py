@@ -135,7 +135,7 @@ def told_apart(words: list[str], *, partial: bool) -> tuple[str, str]:
     Parameters
     ----------
     words : list of str
-        What was asked for.
+        Arguments of the script.
     partial : bool
         Whether a part is left out of what is measured.
     """

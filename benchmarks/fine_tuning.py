@@ -290,10 +290,10 @@ def make_report(
     Parameters
     ----------
     runs : sequence of dict
-        What `run_one` returned.
+        Results of `run_one`.
     command : str
     apart : (str, str)
-        What the report's name and title end in.
+        End of the report's name and title.
     """
     tasks = list(dict.fromkeys((run["key"][0], run["key"][1]) for run in runs))
     most = len({run["key"][2] for run in runs})

@@ -45,7 +45,7 @@ class Origin:
     home : str
         Where to get it.
     layout : str
-        What is expected on disk, as a clause.
+        Files expected on disk, as a clause.
     """
 
     name: str
@@ -86,7 +86,7 @@ class Dataset(ImageList):
     official : tuple of OfficialSplit
         The splits that come with the data set; empty where there are none.
     notes : tuple of str
-        What a reader of results has to know, such as that it is an excerpt.
+        Remark for a reader of results, such as that it is an excerpt.
     origin : Origin or None
     """
 
@@ -114,7 +114,7 @@ class Dataset(ImageList):
         rows : sequence of int
             Which images. They keep the order of the data set.
         note : str
-            What a reader of results has to know of it.
+            Remark for a reader of results.
 
         Returns
         -------
@@ -210,7 +210,7 @@ def read_class_folders(root: str | bytes | os.PathLike[str], *, name: str = "") 
     ----------
     root : path
     name : str
-        What to call the data set; the folder's name when not given.
+        Name of the data set; the folder's name when not given.
 
     Returns
     -------

@@ -154,7 +154,7 @@ class DomainSet(Dataset):
         ----------
         rows : sequence of int
         note : str
-            What a reader of results has to know of it.
+            Remark for a reader of results.
 
         Raises
         ------

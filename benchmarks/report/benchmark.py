@@ -57,7 +57,7 @@ class BenchmarkReport(Record):
         Stem of the files: letters, digits, ``-``, ``_`` and ``.``.
     title : str
     what : str
-        What was measured, on what, and in which protocol: a sentence or two.
+        Measurement, data and protocol: a sentence or two.
     sections : sequence of Section
         The results, in the order in which they are to be read; the main table first.
     headline : str
@@ -71,7 +71,7 @@ class BenchmarkReport(Record):
     versions : mapping
         Library → version.
     fingerprints : mapping
-        What → hexadecimal digits: of weights, features, the vocabulary.
+        Name → hexadecimal digits: of weights, features, the vocabulary.
     splits : sequence of SplitRecord
     settings : mapping
         Settings that a reader asks for first, by name, as text.
@@ -82,7 +82,7 @@ class BenchmarkReport(Record):
     peak_device_memory : int, optional
         The same, on the accelerator.
     notes : sequence of str
-        What a reader must know: fits that did not converge, a C at the border of its search,
+        Remarks for a reader: fits that did not converge, a C at the border of its search,
         images that could not be read.
     appendix : sequence of Section
         Shown after how it was made: the chosen Cs, say.

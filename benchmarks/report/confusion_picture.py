@@ -26,7 +26,7 @@ _NAMED_ROWS = 40
 
 @dataclass(frozen=True)
 class ConfusionPicture:
-    """What is drawn of a matrix, on a grid with a unit for each class.
+    """The drawn parts of a matrix, on a grid with a unit for each class.
 
     Attributes
     ----------

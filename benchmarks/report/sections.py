@@ -1,4 +1,4 @@
-"""What a benchmark report is made of: tables, curves, matrices, lists and pictures, as plain data.
+"""The parts of a benchmark report: tables, curves, matrices, lists and pictures, as plain data.
 
 Everything here is frozen, holds numbers and text only, and goes to JSON and back unchanged. How a
 section looks is decided where the pages are made.
@@ -47,7 +47,7 @@ class Cell(Record):
     n : int, optional
         Over how many.
     note : str
-        What a reader must know of this number, in a few words: "2 of 5 fits did not converge".
+        Remark on this number, in a few words: "2 of 5 fits did not converge".
     """
 
     mean: float | None = None
@@ -96,7 +96,7 @@ class Table(Record):
     columns : sequence of Column
     rows : sequence of Row
     row_header : str
-        What the rows are: "Head".
+        Heading of the rows: "Head".
     unit : str
         Unit of all numbers; "%" or empty.
     decimals : int
@@ -224,7 +224,7 @@ class HeatMap(Record):
     values : sequence of sequences of float, or array
         NaN or None where there is none.
     row_label, column_label : str
-        What the rows and the columns are: "Source", "Target".
+        Headings of the rows and the columns: "Source", "Target".
     unit, decimals, caption
         As in `Table`.
     """
@@ -272,7 +272,7 @@ class Bars(Record):
     bars : sequence of Bar
         In any order; the record keeps it.
     n_label : str
-        What `Bar.n` counts: "test images".
+        Noun for what `Bar.n` counts: "test images".
     unit, decimals, caption
         As in `Table`. The bars are drawn on a scale from 0 to 100 if the unit is "%".
     """
@@ -374,7 +374,7 @@ class Scatter(Record):
     title : str
     panels : sequence of Panel
     colours, markers : sequence of str
-        What the colours stand for, eight at the most, and the markers, three at the most.
+        Meanings of the colours, eight at the most, and the markers, three at the most.
     caption : str
     """
 

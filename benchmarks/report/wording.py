@@ -115,7 +115,7 @@ class ColumnGroup:
 
 @dataclass(frozen=True)
 class TableMarks:
-    """What a table says beside its numbers: which are best, where others are from, and remarks.
+    """The marks and notes of a table: the best numbers, the sources of others, and remarks.
 
     Attributes
     ----------
@@ -130,7 +130,7 @@ class TableMarks:
     remark_of : dict
         (row, column) → index in `remarks`.
     spread : str
-        What stands behind ±, if it stands in a column that was measured here.
+        Spread behind ±, if it stands in a column that was measured here.
     across : int
         How many numbers of a row stand side by side on a telephone, so that lines are equally full.
     """

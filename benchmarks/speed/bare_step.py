@@ -24,9 +24,9 @@ class BareStep:
     device : torch.device
     optimizer : {"sgd", "adamw"}
     state : dict of str to Tensor
-        Of the network.
+        Parameters of the network.
     dtype : torch.dtype
-        Of the arithmetic.
+        Type of the arithmetic.
     """
 
     def __init__(

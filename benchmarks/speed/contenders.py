@@ -1,4 +1,4 @@
-"""What `extraction.py` measures: ways of turning a folder of photographs into fc6 features.
+"""The contenders of `extraction.py`: ways of turning a folder of photographs into fc6 features.
 
 Run as ``python contenders.py NAME FOLDER WEIGHTS OUT``, in a process of its own, so that imports
 and memory count. The last line printed is JSON: seconds spent importing, seconds of the work from

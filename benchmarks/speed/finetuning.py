@@ -1,4 +1,4 @@
-"""What does fine-tuning take besides its steps?
+"""The time that fine-tuning takes besides its steps.
 
     python benchmarks/speed/finetuning.py PHOTOGRAPHS
 

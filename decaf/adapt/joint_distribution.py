@@ -185,7 +185,7 @@ def joint_components(
     X : ndarray of float64, shape (n, d)
         Rows of both domains.
     m : ndarray of float64, shape (n, 1 + classes)
-        Whose products with themselves, summed, are M; see
+        Rows whose products with themselves, summed, are M; see
         `decaf.adapt.algebra.mean_discrepancy.mean_differences`.
     k : int
         How many dimensions.

@@ -147,7 +147,7 @@ class Summary:
     spec : dict
         The architecture, as `ArchSpec.to_dict` has it.
     weights : dict or None
-        Of weights ``name``, ``sha256``, ``preprocess``, ``class_names``, ``metrics`` and
+        For weights ``name``, ``sha256``, ``preprocess``, ``class_names``, ``metrics`` and
         ``provenance``; None for an architecture.
     """
 

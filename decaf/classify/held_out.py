@@ -356,10 +356,10 @@ class Plan:
     Attributes
     ----------
     final : Task
-        The one whose head is kept.
+        Task whose head is kept.
     tests : tuple of Task
-        Whose answers are the estimate; `final` itself where the images came divided, none where
-        nothing is tested.
+        Tasks whose answers are the estimate; `final` itself where the images came divided, none
+        where nothing is tested.
     ungrouped : tuple of Task
         The same with no notice taken of groups, where there are any.
     """

@@ -57,7 +57,7 @@ class Extraction:
     in_one_go : bool
         All rows are wanted at once: small lists are then spread over the cores.
     engine : callable, optional
-        What maps crops (n, 1 or 5, crop, crop, 3) to a dict of rows, where that is not the
+        Function that maps crops (n, 1 or 5, crop, crop, 3) to a dict of rows, where that is not the
         backbone's own `Engine`. It is called from several threads. The backbone then says no more
         than how images are prepared.
 

@@ -114,7 +114,7 @@ def rows_of(
     settings : RunSettings
         Its layers are put side by side.
     max_bytes : int
-        What `shared_rows` may hold afterwards; 0 to compute every row, and keep none.
+        Bytes that `shared_rows` may hold afterwards; 0 to compute every row, and keep none.
     device, workers, batch_size
         As `decaf.extract` has them.
     raise_bad : bool

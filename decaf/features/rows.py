@@ -65,7 +65,7 @@ class Rows:
         ----------
         row : int
         outcome : Outcome
-            What the decoder says of it.
+            Message of the decoder.
         """
         place = row - self.start
         self.status[place] = status_code(outcome.status)

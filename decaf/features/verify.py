@@ -52,7 +52,7 @@ class Verification:
     unavailable : list of (row, reason)
         Sampled rows whose image is gone or has changed.
     notes : list of str
-        What differs between the file's settings and this machine's, such as torch's version.
+        Differences between the file's settings and this machine's, such as torch's version.
     """
 
     rows: int

@@ -42,7 +42,7 @@ class FeatureOutput(ShardedFile[Rows]):
     path : Path
         The feature file.
     extraction : Extraction
-        What computes its rows.
+        Extraction that computes its rows.
     overwrite : bool
         Replace a file, or the shards of a run, that differ from what is asked for now.
     raise_bad : bool

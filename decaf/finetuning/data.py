@@ -152,7 +152,7 @@ def images_of(train: Any, val: Any = None, val_fraction: float | None = None) ->
     train : path
     val : path, optional
     val_fraction : float, optional
-        What was asked for.
+        Settings that were asked for.
 
     Raises
     ------
@@ -195,8 +195,8 @@ def groups_by_name(pack: Pack, source: ImageList | None, groups: Any) -> dict[by
     ----------
     pack : Pack
     source : ImageList or None
-        What it was made of, with its groups; None of a pack that was there, whose images' names
-        tell.
+        Images that it was made of, with their groups; None for a pack that was there, whose
+        images' names tell.
     groups : str, path or sequence, or None
         As in `decaf.finetune`.
     """
@@ -220,8 +220,8 @@ def divided(
     Parameters
     ----------
     pack : Pack
-        Whose training images are taken; and its validation images, where it has such and there is
-        no `val_pack`.
+        Pack whose training images are taken; and its validation images, where it has such and
+        there is no `val_pack`.
     val_pack : Pack, optional
         Its validation images, else its test images, else all.
     val_fraction, seed
@@ -294,7 +294,7 @@ def open_data(
         Closes the packs.
     job : Job
     source : ImageList or None
-        What `find_images` has listed, in the process that packs.
+        Images that `find_images` has listed, in the process that packs.
     path : Path
         Where its pack is made.
     packs : (path, path or None), or None

@@ -45,7 +45,7 @@ class FineTuneClassifier(ClassifierMixin, ImageEstimator):  # type: ignore[misc]
     preprocess : str, mapping or PreprocessSpec, optional
         As in `decaf.extract`; the network keeps it.
     settings : FinetuneSettings, optional
-        What the arguments below do not say, such as ``FinetuneSettings(dropout=0.2)``.
+        Settings besides the arguments below, such as ``FinetuneSettings(dropout=0.2)``.
     epochs, lr, batch_size, freeze
         Fields of `FinetuneSettings`; None for that of `settings`.
     class_weight : "balanced" or None
@@ -112,7 +112,7 @@ class FineTuneClassifier(ClassifierMixin, ImageEstimator):  # type: ignore[misc]
         y : array-like, shape (N,)
             Classes: numbers or texts.
         groups : array-like, shape (n,), optional
-            What each image belongs to, None where to nothing: no group is both trained on and kept
+            Group of each image, None where it has none: no group is both trained on and kept
             back.
 
         Returns

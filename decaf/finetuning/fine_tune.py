@@ -120,7 +120,7 @@ def finetune(
         - on_error : at an image that cannot be read, "raise" `ImageError` (default; on the command
           line "record" is), or leave it out and "record" it.
     network : NetworkSettings, optional
-        What is begun with:
+        Network to begin with:
 
         - weights : name, path or `Weights`, as for `decaf.load_backbone`.
         - preprocess : as in `decaf.extract`; the network that comes of it keeps it.

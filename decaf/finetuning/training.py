@@ -214,7 +214,7 @@ def step_memory(spec: ArchSpec, settings: TrainSettings) -> int:
     spec : ArchSpec
         Spec of the network that is trained.
     settings : TrainSettings
-        Whose optimiser, precision and batch size count.
+        Settings, of which optimiser, precision and batch size count.
     """
     parameters = sum(math.prod(shape) for shape in parameter_shapes(spec).values())
     # Values and gradients, the optimiser's moments, the average, the best so far.

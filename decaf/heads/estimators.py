@@ -247,7 +247,7 @@ def _fitted_as(
     intercept: np.ndarray,
     n_iter: Any,
 ) -> Any:
-    """Give an estimator of scikit-learn coefficients of a head, so that it counts as fitted."""
+    """Set the coefficients of an estimator of scikit-learn to those of a head."""
     plain.classes_, plain.n_iter_ = classes, n_iter
     plain.coef_, plain.intercept_ = coef.copy(), intercept.copy()
     plain.n_features_in_ = head.n_features_in_

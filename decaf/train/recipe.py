@@ -105,7 +105,7 @@ class TrainSettings:
         The network sees pixels less their mean, or divided by their standard deviation too. Where
         weights are gone on from, it sees what they are used to, whatever this and `mean` say.
     mean : {"channel", "image", "auto"}
-        What is subtracted. "auto" is the mean image where the pack was warped to its square.
+        Mean that is subtracted. "auto" is the mean image where the pack was warped to its square.
     resize_to : int, optional
         Side of the image whose centre is cut in evaluation; by default the pack's own where it
         is larger than the network's input, else 9/8 of the input.
@@ -130,7 +130,7 @@ class TrainSettings:
         "shuffled" goes through all images once an epoch; "balanced" shows every class equally
         often.
     last_batch : {"dropped", "wrapped"}
-        What is left over at the end of an epoch: leave it out, or fill the batch up with images of
+        Images left over at the end of an epoch: leave it out, or fill the batch up with images of
         the next epoch, which small sets need.
     keep_best : bool
         Validate before the first step too, and keep the weights with which validation went best,

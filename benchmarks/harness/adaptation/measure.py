@@ -51,7 +51,7 @@ class FeatureColumn:
     name : str
         Name of the column: ``"fc6"``, ``"SURF_L10"``.
     group : str
-        What the features are of, such as the weights' name; empty where it goes without saying.
+        Source of the features, such as the weights' name; empty where it goes without saying.
     domains : DomainSet
     splits : tuple of DomainSplit
     fingerprint : str
@@ -75,7 +75,7 @@ class FeatureColumn:
 
 @dataclass(frozen=True, kw_only=True)
 class MethodOutcome(Outcome):
-    """What one method answered on one split of a pair; more in `Outcome`.
+    """The outcome of one method on one split of a pair; more in `Outcome`.
 
     Attributes
     ----------
@@ -268,7 +268,7 @@ class Task:
 
     @property
     def title(self) -> str:
-        """What it is called in messages."""
+        """Its name in messages."""
         place = f"{self.column.title} {' → '.join(self.pair)}, {self.split.name}"
         return f"{place}, {self.setting}, {self.method.name}"
 

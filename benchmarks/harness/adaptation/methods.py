@@ -36,9 +36,9 @@ class MethodSettings:
     Attributes
     ----------
     key : str
-        What it is called on the command line.
+        Name on the command line.
     name : str
-        What the row is called.
+        Name of the row.
     estimator : str
         A class of `decaf.adapt`.
     settings : mapping
@@ -49,7 +49,7 @@ class MethodSettings:
         Whether it learns from labelled target images only where there are some: it has no row in
         the unsupervised setting.
     short : str
-        What it is called where there is little room; `name` when empty.
+        Name where there is little room; `name` when empty.
     """
 
     key: str

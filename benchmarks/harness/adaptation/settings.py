@@ -1,4 +1,4 @@
-"""What the benchmark of domain adaptation measures, and how: made once and passed whole."""
+"""The settings of the benchmark of domain adaptation: made once and passed whole."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SOURCE_PER_CLASS = 20
 
 @dataclass(frozen=True, kw_only=True)
 class AdaptationSettings(ProtocolSettings):
-    """What the benchmark measures, and how; more in `ProtocolSettings`.
+    """The settings of the benchmark; more in `ProtocolSettings`.
 
     Each of `weights` has a column for each of `layers`. Of ready features these are the kinds to
     take, all of them when empty, and the weights are not looked at. The methods take the seed of

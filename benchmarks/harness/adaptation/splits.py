@@ -181,14 +181,14 @@ def domain_manifest(
     domains : DomainSet
     splits : sequence of DomainSplit
     digests : mapping of image name to hexadecimal digits, optional
-        Of the images' bytes, so that a changed image is noticed.
+        Hash of the images' bytes, so that a changed image is noticed.
     made_by : str
         How they were drawn, for the reader.
 
     Returns
     -------
     dict
-        What JSON can hold: ``dataset``, ``made_by``, ``domains`` (of each how many images there
+        JSON values: ``dataset``, ``made_by``, ``domains`` (of each how many images there
         are, and a hash of their names, classes and bytes), ``splits`` (of each domain the names of
         the images that are labelled when it is the ``source``, and when it is the ``target``; all
         others of the target are tested on), and ``sha256`` of all this.

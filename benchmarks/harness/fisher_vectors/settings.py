@@ -1,4 +1,4 @@
-"""What determines a Fisher vector, and the libraries that it needs."""
+"""The settings that determine a Fisher vector, and the libraries that it needs."""
 
 from __future__ import annotations
 

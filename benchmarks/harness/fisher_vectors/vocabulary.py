@@ -35,16 +35,16 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False)
 class Vocabulary:
-    """What descriptors are compared with.
+    """The mixture of Gaussians that descriptors are compared with.
 
     Attributes
     ----------
     mean : ndarray of shape (128,), float32
-        Of the descriptors it was learned from.
+        Mean of the descriptors it was learned from.
     axes : ndarray of shape (D, 128), float32
         Their principal axes, of norm 1.
     weights : ndarray of shape (K,), float32
-        Of the Gaussians; their sum is 1.
+        Weights of the Gaussians; their sum is 1.
     means : ndarray of shape (K, D + 2), float32
         In the last two dimensions places in the image.
     variances : ndarray of shape (K, D + 2), float32

@@ -143,7 +143,7 @@ def paper_heads(**settings: Any) -> tuple[HeadSettings, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class HeadOutcome(Outcome):
-    """What one head answered on one split; more in `Outcome`.
+    """The outcome of one head on one split; more in `Outcome`.
 
     Attributes
     ----------
@@ -187,7 +187,7 @@ class Task:
     Attributes
     ----------
     group : str
-        What the features are of, such as the weights' name.
+        Source of the features, such as the weights' name.
     layer : str
     head : HeadSettings
     splits : tuple of Split
@@ -242,7 +242,7 @@ def measure(
     fingerprint : str
         Changes with any row of the features.
     group : str
-        What the features are of, for messages and tables.
+        Source of the features, for messages and tables.
 
     Returns
     -------

@@ -17,7 +17,7 @@ Score = tuple[float, float | None]
 
 @dataclass(frozen=True)
 class Protocol:
-    """What numbers were measured on.
+    """The data that numbers were measured on.
 
     Attributes
     ----------
@@ -38,14 +38,14 @@ class Protocol:
 
 @dataclass(frozen=True)
 class Published:
-    """What was published in a protocol.
+    """The results that were published in a protocol.
 
     Attributes
     ----------
     source : str
         Where `scores` are from, as it is to be cited.
     features : str
-        What `scores` were measured with.
+        Network and features that `scores` were measured with.
     scores : mapping of (layer, kind of head, with dropout) to (mean, standard deviation)
         Percent; the kinds are those of `harness.frozen_features.heads.HeadSettings`.
     others : tuple of (method, mean, source)

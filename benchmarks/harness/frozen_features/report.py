@@ -44,7 +44,7 @@ _IMAGES = 4
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """What a run measured, for its report.
+    """The measurements of a run, for its report.
 
     Attributes
     ----------

@@ -41,7 +41,7 @@ CHOSEN_ON = {
 
 @dataclass(frozen=True, kw_only=True)
 class BenchmarkSettings(ProtocolSettings):
-    """What a benchmark measures, and how; more in `ProtocolSettings`.
+    """The settings of a benchmark; more in `ProtocolSettings`.
 
     The curves and the baseline are those of the first of `weights`; each has a table.
 

@@ -50,7 +50,7 @@ class CachedFeatures:
     ok : array of bool, shape (N,)
         Which images could be read.
     messages : tuple of str
-        What was wrong with each image; empty where it is ok.
+        Error of each image; empty where it is ok.
     digests : dict of image name to str
         The beginning of the SHA-256 of the images that could be read.
     computed : int

@@ -1,4 +1,4 @@
-"""What a fit answered, how it is told, and the number that stands for several in a table."""
+"""The outcome of a fit, its line of progress, and the number for several in a table."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Rows = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What is kept of the answers of one estimator on the test images of one split.
+    """The answers of one estimator on the test images of one split, as they are kept.
 
     Attributes
     ----------

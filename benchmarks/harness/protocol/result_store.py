@@ -52,9 +52,9 @@ class ResultStore:
         Parameters
         ----------
         key : mapping
-            What JSON can hold.
+            Value that JSON can hold.
         kind : dataclass
-            What to make of it. Lists become tuples.
+            Type to make of it. Lists become tuples.
         """
         try:
             stored = json.loads(self._path(key).read_bytes())
@@ -72,7 +72,7 @@ class ResultStore:
         Parameters
         ----------
         key : mapping
-            What JSON can hold.
+            Value that JSON can hold.
         value : dataclass
 
         Raises

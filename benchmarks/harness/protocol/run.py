@@ -1,4 +1,4 @@
-"""What all benchmarks have: settings, a cache, features of their images, fits, and what is told."""
+"""The run of any benchmark: settings, a cache, features of the images, fits, and notes."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class ProtocolSettings:
     command : str
         The command line, for the report.
     title : str
-        What the report's title ends in: what sets a partial run apart.
+        End of the report's title, which sets a partial run apart.
     """
 
     name: str
@@ -104,7 +104,7 @@ class BenchmarkRun(Generic[Settings]):
     cache : Path
     timing : dict of stage to seconds
     notes : list of str
-        What a reader of the report must know.
+        Remarks for a reader of the report.
     fingerprints : dict of str to str
     """
 
@@ -148,7 +148,7 @@ class BenchmarkRun(Generic[Settings]):
         ----------
         dataset : Dataset
         names : mapping of weights to str
-            What networks are called in messages and tables.
+            Names of networks in messages and tables.
 
         Returns
         -------
@@ -205,7 +205,7 @@ class BenchmarkRun(Generic[Settings]):
         counts : mapping of str to (int, int)
             Name of each split → its training and test images.
         suffix : str
-            What the file's name ends in, after ``NAME-splits``.
+            End of the file's name, after ``NAME-splits``.
         """
         path = self.out / f"{self.settings.name}-splits{suffix}.json"
         write_splits(path, content)
@@ -221,7 +221,7 @@ class BenchmarkRun(Generic[Settings]):
         ----------
         fits : sequence of Fit
         kind : type
-            What their outcomes are.
+            Type of their outcomes.
 
         Returns
         -------

@@ -221,7 +221,7 @@ def manifest(
     Returns
     -------
     dict
-        What JSON can hold: ``dataset``, ``images`` (how many), ``classes`` (how many images of each
+        JSON values: ``dataset``, ``images`` (how many), ``classes`` (how many images of each
         by name), ``made_by``, ``files`` (names and digests of the images that any split uses),
         ``splits`` (places in ``files``) and ``sha256`` of all this.
     """
@@ -260,7 +260,7 @@ def sealed_manifest(form: str, schema: int, content: Mapping[str, Any]) -> dict[
     Parameters
     ----------
     form, schema
-        What `load_manifest` asks for.
+        Arguments of `load_manifest`.
     content : mapping
         With the ``dataset``.
     """
@@ -348,9 +348,9 @@ def load_manifest(
     ----------
     path : path
     form, schema
-        What its ``format`` and ``schema`` have to be.
+        Expected ``format`` and ``schema``.
     dataset : Dataset
-        What it has to be of.
+        Expected data set.
 
     Returns
     -------

@@ -68,7 +68,7 @@ def write_onnx(
         Factor and shift of the pixels, as `decaf.backbone.export.models.pixel_normalisation`
         returns them.
     metadata : mapping of str to str
-        What the model says of itself; its ``input`` is also the model's documentation.
+        Metadata of the model; its ``input`` is also the model's documentation.
     where : str or path
         The file, for messages.
 

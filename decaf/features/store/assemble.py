@@ -36,9 +36,9 @@ class FileHead:
     labels : ndarray of int64, shape (N,)
     class_names : sequence of str
     run : dict
-        What determines a row; its hash becomes the fingerprint.
+        Settings that determine a row; their hash becomes the fingerprint.
     environment : dict
-        What does not.
+        Settings that do not.
     decaf_version, created : str
         `created` in ISO 8601.
     splits, groups : sequence of str, or None

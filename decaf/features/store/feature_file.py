@@ -71,7 +71,7 @@ class FeatureFile:
     attrs : dict
         The root attributes as stored: format, schema, decaf_version, created, fingerprint, ….
     environment : dict
-        What does not determine a row: device, versions, command, sources.
+        Settings that do not determine a row: device, versions, command, sources.
     content : dict of str to str, or None
         SHA-256 of each column as it was written; None in files of earlier versions.
 

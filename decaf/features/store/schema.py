@@ -162,7 +162,7 @@ def check_contents(file: h5py.File, path: str) -> Contents:
     file : h5py.File
         From `decaf.storage.hdf5_checks.open_hdf5`.
     path : str
-        What error texts call it.
+        Name of the file in error texts.
 
     Returns
     -------

@@ -164,7 +164,7 @@ class PathImages:
         Split (an empty text where there are none) and class of each folder without an image; an
         empty name for the folder of a split.
     titles : dict of str to str
-        What classes are called in ``words.txt``, where there is one.
+        Names of classes in ``words.txt``, where there is one.
     """
 
     kind: str

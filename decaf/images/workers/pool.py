@@ -117,7 +117,7 @@ class DecodePool:
         timeout : float
             In seconds.
         also : sequence of objects with a ``fileno``
-            What ends the wait as well, when it can be read.
+            Descriptor that ends the wait as well, when it can be read.
         """
         self._dispatch()
         finished: list[tuple[Job, Outcome]] = []

@@ -155,7 +155,7 @@ class SoftTargets:
         Returns
         -------
         Batch
-            Whose ``labels`` are the classes that the teacher gives.
+            Batch whose ``labels`` are the classes that the teacher gives.
         """
         pairs = self._pairs(batch.step, rows)
         if self.settings.views:
