@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Sequence
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from decaf.images.listing.archives import file_key
 if TYPE_CHECKING:
     import h5py
 
-__all__ = ["ARRAY_KINDS", "list_array", "npy_header", "read_array_image"]
+__all__ = ["ARRAY_KINDS", "check_images", "list_array", "npy_header", "read_array_image"]
 
 ARRAY_KINDS = ("npy", "hdf5")
 
@@ -54,14 +55,14 @@ def list_array(path: bytes, kind: str, dataset: str = "") -> list[bytes]:
         if kind == "npy":
             with open(path, "rb") as file:
                 shape, dtype = npy_header(file)
-            _check(shape, dtype, repr(shown))
+            check_images(shape, dtype, repr(shown))
             start = path
         else:
             with _open_hdf5(path) as file:
                 dataset = dataset or _only_images(file, shown)
                 images = _dataset(file, dataset, shown)
                 shape = images.shape
-                _check(shape, images.dtype, f"dataset {dataset!r} of {shown!r}")
+                check_images(shape, images.dtype, f"dataset {dataset!r} of {shown!r}")
             start = path + b":" + dataset.encode("utf-8", "surrogateescape")
     except _DAMAGE as error:
         if isinstance(error, InputError):
@@ -103,12 +104,28 @@ def read_array_image(name: bytes, path: bytes, kind: str) -> bytes:
     return b"%s %d %d 255\n" % (magic, width, height) + np.ascontiguousarray(samples).tobytes()
 
 
-def _check(shape: tuple[int, ...], dtype: np.dtype[Any], what: str) -> None:
-    """Refuse an array that is none of images."""
+def check_images(
+    shape: tuple[int, ...], dtype: np.dtype[Any], what: str, channels: Sequence[int] = (1, 3)
+) -> None:
+    """Refuse an array that is none of images.
+
+    Parameters
+    ----------
+    shape : tuple of int
+    dtype : dtype
+    what : str
+        Begins the message.
+    channels : sequence of int
+        How many an image may have.
+
+    Raises
+    ------
+    InputError
+    """
     told = f"{what} is of shape {shape} and type {dtype}; {_WANTED}"
     if len(shape) == 3 and shape[2] in (3, 4):
         raise InputError(f"{told}: it looks like one image, which array[None] makes a batch of")
-    if len(shape) not in (3, 4) or (len(shape) == 4 and shape[3] not in (1, 3)):
+    if len(shape) not in (3, 4) or (len(shape) == 4 and shape[3] not in channels):
         raise InputError(told)
     if dtype != np.uint8:
         more = ": floats from 0 to 1 become that by (array * 255).round().astype(numpy.uint8)"
@@ -153,7 +170,7 @@ def npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
 def _npy_image(path: bytes, row: int) -> np.ndarray:
     with open(path, "rb") as file:
         shape, dtype = npy_header(file)
-        _check(shape, dtype, "array")
+        check_images(shape, dtype, "array")
         if row >= shape[0]:
             raise ValueError(f"it has {shape[0]} images now")
         size = int(np.prod(shape[1:]))

@@ -6,7 +6,7 @@ import errno
 import os
 import stat
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import overload
 
@@ -138,41 +138,6 @@ class ImageRef:
         return cls(name, archive, CONTAINER_KINDS[kind], member)
 
 
-class RefList(Sequence[ImageRef]):
-    """References kept small: for most images the name says all, and the rest is made when asked.
-
-    Parameters
-    ----------
-    names : list of bytes
-        One for each image.
-    members : dict of int to ImageRef
-        The references that are not to a plain file, by position.
-    """
-
-    def __init__(self, names: list[bytes], members: dict[int, ImageRef]) -> None:
-        self._names = names
-        self._members = members
-
-    def __len__(self) -> int:
-        return len(self._names)
-
-    @overload
-    def __getitem__(self, index: int) -> ImageRef: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[ImageRef]: ...
-    def __getitem__(self, index: int | slice) -> ImageRef | list[ImageRef]:
-        """Return one reference, or a list of those in a slice."""
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        name = self._names[index]
-        return self._members.get(index % len(self)) or ImageRef(name)
-
-    def __iter__(self) -> Iterator[ImageRef]:
-        """Go through the references in order."""
-        for i, name in enumerate(self._names):
-            yield self._members.get(i) or ImageRef(name)
-
-
 class LazyRefs(Sequence[ImageRef]):
     """References that are made when they are asked for, by `one` of a derived class."""
 
@@ -190,12 +155,42 @@ class LazyRefs(Sequence[ImageRef]):
 
     @abstractmethod
     def one(self, index: int) -> ImageRef:
-        """Make the reference of a place, which is in range.
+        """Make the reference of a place.
+
+        Parameters
+        ----------
+        index : int
+            From 0 on, and in range.
+        """
+
+
+class RefList(LazyRefs):
+    """References kept small: for most images the name says all, and the rest is made when asked.
+
+    Parameters
+    ----------
+    names : list of bytes
+        One for each image.
+    members : dict of int to ImageRef
+        The references that are not to a plain file, by position.
+    """
+
+    def __init__(self, names: list[bytes], members: dict[int, ImageRef]) -> None:
+        self._names = names
+        self._members = members
+
+    def __len__(self) -> int:
+        """Count them."""
+        return len(self._names)
+
+    def one(self, index: int) -> ImageRef:
+        """Make the reference of a place; see `LazyRefs.one`.
 
         Parameters
         ----------
         index : int
         """
+        return self._members.get(index) or ImageRef(self._names[index])
 
 
 class PickedRefs(LazyRefs):
@@ -216,7 +211,7 @@ class PickedRefs(LazyRefs):
         return len(self._rows)
 
     def one(self, index: int) -> ImageRef:
-        """Make the reference of a place.
+        """Make the reference of a place; see `LazyRefs.one`.
 
         Parameters
         ----------

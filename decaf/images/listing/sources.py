@@ -7,18 +7,23 @@ by its names. What is wrong with one image shows when it is loaded, and then con
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from decaf.errors import InputError, SettingError
+from decaf.images.listing.arrays import check_images
 from decaf.images.listing.class_folders import LAYOUTS, PathImages, split_called
 from decaf.images.listing.image_list import ImageList
 from decaf.images.listing.image_ref import ImageRef, RefList
-from decaf.images.listing.labels import labels_from_classes, labels_from_file, labels_from_sequence
+from decaf.images.listing.labels import (
+    Labels,
+    labels_from_classes,
+    labels_from_file,
+    labels_from_sequence,
+)
 from decaf.images.listing.names import path_text, refuse_long
 from decaf.images.listing.paths import find_images
 
@@ -81,7 +86,9 @@ def collect(
     if isinstance(images, (str, bytes, os.PathLike)):
         return _on_disk([find_images(_as_bytes(images), layout=layout)], labels, groups)
     if isinstance(images, np.ndarray):
-        return _objects(_checked_array(images), "array", labels, groups)
+        if images.ndim == 0 or len(images):
+            check_images(images.shape, images.dtype, "array", channels=(1, 3, 4))
+        return _objects(images, "array", labels, groups)
     if _is_image_object(images) and getattr(images, "ndim", 0) != 4:
         return _objects([images], "object", labels, groups)
     if not isinstance(images, (list, tuple)) and not _is_dataset(images):
@@ -192,7 +199,7 @@ def _objects(objects: Any, kind: str, labels: Any, groups: Any) -> ImageList:
         raise InputError("no images: nothing was given")
     names = [b"%d" % i for i in range(count)]
 
-    def own() -> tuple[npt.NDArray[np.int64], tuple[str, ...]]:
+    def own() -> Labels:
         known, class_names = _dataset_labels(objects) if kind == "dataset" else (None, ())
         return np.array([-1] * count if known is None else known, dtype=np.int64), class_names
 
@@ -201,22 +208,22 @@ def _objects(objects: Any, kind: str, labels: Any, groups: Any) -> ImageList:
     return ImageList(names, values, class_names, described, None, objects).in_groups(groups)
 
 
-def _labels(labels: Any, names: list[bytes], relative: list[bytes], own: Any) -> Any:
-    values, class_names = _values_and_classes(labels, names, relative, own)
+def _labels(
+    labels: Any, names: list[bytes], relative: list[bytes], own: Callable[[], Labels]
+) -> Labels:
+    """Return the labels that are asked for, or those that the images have of their own."""
+    if isinstance(labels, str) and labels == "folder":
+        values, class_names = own()
+    elif labels is None or (isinstance(labels, str) and labels == "none"):
+        values, class_names = np.full(len(names), -1, dtype=np.int64), ()
+    elif isinstance(labels, (str, bytes, os.PathLike)):
+        values, class_names = labels_from_file(labels, names, relative)
+    elif isinstance(labels, Iterable):
+        values, class_names = labels_from_sequence(labels, len(names))  # type: ignore[arg-type]
+    else:
+        raise InputError(f"`labels` cannot be taken from a {type(labels).__name__}")
     refuse_long((name.encode("utf-8", "backslashreplace") for name in class_names), "class")
     return values, class_names
-
-
-def _values_and_classes(labels: Any, names: list[bytes], relative: list[bytes], own: Any) -> Any:
-    if isinstance(labels, str) and labels == "folder":
-        return own()
-    if labels is None or (isinstance(labels, str) and labels == "none"):
-        return np.full(len(names), -1, dtype=np.int64), ()
-    if isinstance(labels, (str, bytes, os.PathLike)):
-        return labels_from_file(labels, names, relative)
-    if isinstance(labels, Iterable):
-        return labels_from_sequence(labels, len(names))  # type: ignore[arg-type]
-    raise InputError(f"labels cannot be taken from a {type(labels).__name__}")
 
 
 def _as_bytes(path: str | bytes | os.PathLike[Any]) -> bytes:
@@ -238,26 +245,6 @@ def _is_dataset(value: Any) -> bool:
         and hasattr(type(value), "__getitem__")
         and not isinstance(value, (str, bytes, bytearray, memoryview, dict))
     )
-
-
-def _checked_array(array: np.ndarray) -> Sequence[np.ndarray]:
-    """Check that an array is a batch of images, which its rows then are.
-
-    Raises
-    ------
-    InputError
-        If it is not uint8 ``(N, H, W, C)`` or ``(N, H, W)``.
-    """
-    right = array.ndim == 3 or (array.ndim == 4 and array.shape[3] in (1, 3, 4))
-    if array.ndim == 3 and array.shape[2] in (3, 4):
-        raise InputError(
-            f"array of shape {array.shape} looks like one image; give a list of it, or (N, H, W, 3)"
-        )
-    if not right or array.dtype != np.uint8:
-        raise InputError(
-            f"array of shape {array.shape} and type {array.dtype}; expected (N, H, W, 3) uint8"
-        )
-    return cast("Sequence[np.ndarray]", array)  # an array is a sequence of its rows
 
 
 def _dataset_labels(dataset: Any) -> tuple[list[int] | None, tuple[str, ...]]:
