@@ -29,9 +29,9 @@ def pictures(count: int, crop: int, seed: int = 0, crops: int = 1) -> np.ndarray
     return generator.integers(0, 256, (count, crops, crop, crop, 3), dtype=np.uint8)
 
 
-def relative(found: np.ndarray, expected: np.ndarray) -> float:
+def relative(actual: np.ndarray, expected: np.ndarray) -> float:
     """The largest relative error of a row."""
-    a = found.reshape(len(found), -1).astype(np.float64)
+    a = actual.reshape(len(actual), -1).astype(np.float64)
     b = expected.reshape(len(expected), -1).astype(np.float64)
     return float((np.linalg.norm(a - b, axis=1) / np.linalg.norm(b, axis=1)).max())
 
@@ -46,13 +46,13 @@ def small() -> Backbone:
 def test_agrees_with_the_module_at_every_layer(name: str) -> None:
     backbone = load_backbone(f"random:1:{name}")
     crops = pictures(3, backbone.preprocess.crop)
-    found = Engine(backbone, backbone.layers)(crops)
+    result = Engine(backbone, backbone.layers)(crops)
     pixels = normalise(torch.from_numpy(crops[:, 0]), backbone.preprocess)
     expected = backbone.features(pixels.contiguous(), backbone.layers)
-    assert list(found) == list(backbone.layers)
+    assert list(result) == list(backbone.layers)
     for layer in backbone.layers:
-        assert found[layer].dtype == np.float32
-        assert relative(found[layer], expected[layer].numpy()) < 1e-5, layer
+        assert result[layer].dtype == np.float32
+        assert relative(result[layer], expected[layer].numpy()) < 1e-5, layer
 
 
 @pytest.mark.slow
@@ -63,11 +63,11 @@ def test_a_variant_agrees_with_the_module(change: dict[str, Any]) -> None:
     weights = load_weights("random:1:alexnet-64")
     backbone = Backbone(replace(weights, spec=replace(weights.spec, **change)))
     crops = pictures(2, 64)
-    found = Engine(backbone, ["conv2_pre", "conv2", "fc7"])(crops)
+    result = Engine(backbone, ["conv2_pre", "conv2", "fc7"])(crops)
     pixels = normalise(torch.from_numpy(crops[:, 0]), backbone.preprocess)
     expected = backbone.features(pixels, ["conv2_pre", "conv2", "fc7"])
     for layer, values in expected.items():
-        assert relative(found[layer], values.numpy()) < 1e-5
+        assert relative(result[layer], values.numpy()) < 1e-5
 
 
 def test_uses_the_fused_operators_where_torch_has_onednn() -> None:
@@ -174,7 +174,7 @@ def test_bf16_is_refused_where_it_is_emulated(
 @pytest.mark.parametrize("crops", ["ten", "ten-max", "ten-stack"])
 def test_ten_crop_is_the_ten_views_reduced(small: Backbone, crops: str) -> None:
     views = pictures(3, 64, crops=5)
-    found = Engine(small, ["fc6"], crops=crops)(views)["fc6"]
+    result = Engine(small, ["fc6"], crops=crops)(views)["fc6"]
     mirrored = views[:, :, :, ::-1]
     single = Engine(small, ["fc6"])
     rows = [
@@ -184,8 +184,8 @@ def test_ten_crop_is_the_ten_views_reduced(small: Backbone, crops: str) -> None:
     ]
     stack = np.stack(rows, axis=1)
     expected = {"ten": stack.mean(1), "ten-max": stack.max(1), "ten-stack": stack}[crops]
-    assert found.shape == expected.shape
-    assert relative(found, expected) < 1e-5
+    assert result.shape == expected.shape
+    assert relative(result, expected) < 1e-5
 
 
 def test_a_mean_image_is_mirrored_with_its_crop() -> None:
@@ -197,13 +197,13 @@ def test_a_mean_image_is_mirrored_with_its_crop() -> None:
     image = np.random.default_rng(0).integers(0, 256, (72, 72, 3), dtype=np.uint8)
     corners = [(0, 0), (0, 8), (8, 0), (8, 8), (4, 4)]
     views = np.stack([image[top : top + 64, left : left + 64] for top, left in corners])[None]
-    found = Engine(backbone, ["fc6"], crops="ten-stack")(views)["fc6"][0]
+    result = Engine(backbone, ["fc6"], crops="ten-stack")(views)["fc6"][0]
     centred = (torch.from_numpy(image).permute(2, 0, 1).double() / 255 - mean_image.double()) / (
         torch.tensor(spec.std).double()[:, None, None]
     )
     crops = [centred[:, top : top + 64, left : left + 64] for top, left in corners]
     batch = torch.stack(crops + [crop.flip(-1) for crop in crops]).float()
-    assert relative(found, backbone.features(batch, "fc6")["fc6"].numpy()) < 1e-5
+    assert relative(result, backbone.features(batch, "fc6")["fc6"].numpy()) < 1e-5
 
 
 @pytest.mark.slow
@@ -236,10 +236,12 @@ def test_equals_torchvision_on_photographs(shared_data: Path, tmp_path: Path) ->
     nodes = {"classifier.2": "fc6", "classifier.5": "fc7", "classifier.6": "fc8"}
     with torch.inference_mode():
         expected = create_feature_extractor(model, nodes)(batch)
-    found = decaf.extract(paths, ["fc6", "fc7", "fc8"], weights=tmp_path / "alexnet.pth", workers=1)
-    assert isinstance(found, dict)
+    result = decaf.extract(
+        paths, ["fc6", "fc7", "fc8"], weights=tmp_path / "alexnet.pth", workers=1
+    )
+    assert isinstance(result, dict)
     for layer, values in expected.items():
-        assert relative(found[layer], values.numpy()) < 1e-5, layer
+        assert relative(result[layer], values.numpy()) < 1e-5, layer
 
 
 def test_building_an_engine_leaves_the_random_state_alone(

@@ -66,9 +66,9 @@ def field_of(sees):
     """Size, stride and padding that describe the matrix, from the positions no border cuts off."""
     spans = []
     for position, pixels in enumerate(sees):
-        found = pixels.nonzero().flatten().tolist()
-        assert found == list(range(found[0], found[-1] + 1))  # without holes
-        spans.append((position, found[0], len(found)))
+        result = pixels.nonzero().flatten().tolist()
+        assert result == list(range(result[0], result[-1] + 1))  # without holes
+        spans.append((position, result[0], len(result)))
     size = max(length for _, _, length in spans)
     whole = [(position, first) for position, first, length in spans if length == size]
     (one, first), (other, second) = whole[:2]
@@ -82,9 +82,9 @@ def field_of(sees):
 def test_arithmetic_equals_experiment(name, pool):
     # Long enough that several positions of pool5 see no border.
     spec = thin(name, pool=pool)
-    found = seen_from_experiment(spec, 520)
+    result = seen_from_experiment(spec, 520)
     expected = receptive_fields(spec)
-    assert {layer: field_of(found[layer]) for layer in MAPS} == expected
+    assert {layer: field_of(result[layer]) for layer in MAPS} == expected
 
 
 def test_every_position_of_alexnet_at_227_sees_what_the_arithmetic_says():
@@ -94,12 +94,12 @@ def test_every_position_of_alexnet_at_227_sees_what_the_arithmetic_says():
     pool1, so what only that column sees is seen by nothing behind it.
     """
     spec = thin("alexnet")
-    found = seen_from_experiment(spec, 227)
+    result = seen_from_experiment(spec, 227)
     end = 227
     for layer, field in receptive_fields(spec).items():
         count = map_sizes(spec, 227)[layer]
-        assert len(found[layer]) == count
-        for position, pixels in enumerate(found[layer]):
+        assert len(result[layer]) == count
+        for position, pixels in enumerate(result[layer]):
             first = position * field.stride - field.padding
             inside = range(max(0, first), min(end, first + field.size))
             assert pixels.nonzero().flatten().tolist() == list(inside), (layer, position)

@@ -230,13 +230,13 @@ def test_a_row_of_fewer_seeds_says_so(benchmark: ModuleType) -> None:
     assert [row.name for row in table.rows] == ["a, 10 a class", "b, all (1 seed)"]
 
 
-@pytest.mark.parametrize(("name", "said"), [("imagenette", True), ("scene15", False)])
+@pytest.mark.parametrize(("name", "is_told"), [("imagenette", True), ("scene15", False)])
 def test_images_that_the_weights_were_made_from_are_told(
-    benchmark: ModuleType, name: str, said: bool
+    benchmark: ModuleType, name: str, is_told: bool
 ) -> None:
     runs = [outcome([name, 10, 0, "packaged"], frozen=60.0, tuned=61.0)]
     titles = [section.title for section in benchmark.make_report(runs, "command").sections]
-    assert ("What the packaged weights know of imagenette" in titles) == said
+    assert ("What the packaged weights know of imagenette" in titles) == is_told
 
 
 def test_what_a_run_begins_with(benchmark: ModuleType) -> None:
@@ -275,8 +275,8 @@ def test_runs_in_earnest(
 
 def test_each_run_is_a_process(benchmark: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(benchmark, "run_one", partial(eval, "__import__('os').getpid()"))
-    found = {benchmark._apart({}, {}) for _ in range(2)}
-    assert len(found - {os.getpid()}) == 2
+    result = {benchmark._apart({}, {}) for _ in range(2)}
+    assert len(result - {os.getpid()}) == 2
 
 
 @pytest.mark.parametrize("text", ["pets", "pets=no/such/folder", "=."])

@@ -97,12 +97,12 @@ def test_the_command_of_a_report_names_no_folders(
     words = ["--data", str(tmp_path), f"--out={tmp_path}", f"--splits={tmp_path}/c-splits.json"]
     words += ["-w", one, f"-w{other}", "--weights=random:0", "-w=imagenet", "--seed", "3"]
     monkeypatch.setattr(sys, "argv", ["benchmarks/caltech101.py", *words])
-    found = arguments.settings_of(parser, parser.parse_args(words), "c", ("fc6",))
-    assert found.command == (
+    result = arguments.settings_of(parser, parser.parse_args(words), "c", ("fc6",))
+    assert result.command == (
         "python benchmarks/caltech101.py --data DIR --splits c-splits.json -w a/w.safetensors "
         "-w b/w.safetensors --weights random:0 -w imagenet --seed 3"
     )
-    assert found.weights == (one, other, "random:0", "imagenet")
+    assert result.weights == (one, other, "random:0", "imagenet")
 
 
 @pytest.mark.parametrize(
@@ -134,8 +134,8 @@ def test_a_run_of_less_than_all_has_a_name_and_title_of_its_own(
     parser = arguments.make_parser("", "", train=30, splits="")
     monkeypatch.setattr(sys, "argv", ["benchmarks/caltech101.py", "--data", "DIR", *words])
     args = parser.parse_args(["--data", "DIR", *words])
-    found = arguments.settings_of(parser, args, "caltech101", ("pool5", "fc6", "fc7"))
-    assert (found.name, found.title) == (f"caltech101{name}", title)
+    result = arguments.settings_of(parser, args, "caltech101", ("pool5", "fc6", "fc7"))
+    assert (result.name, result.title) == (f"caltech101{name}", title)
 
 
 def test_the_name_of_a_run_stays_short(monkeypatch: pytest.MonkeyPatch) -> None:

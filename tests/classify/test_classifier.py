@@ -70,7 +70,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def features(folder: Path, weights: Path) -> Iterator[decaf.FeatureFile]:
-    found = decaf.extract(
+    result = decaf.extract(
         folder,
         ["fc6", "fc7"],
         out=folder.parent / "f.h5",
@@ -78,9 +78,9 @@ def features(folder: Path, weights: Path) -> Iterator[decaf.FeatureFile]:
         on_error="record",
         **QUICK,
     )
-    assert isinstance(found, decaf.FeatureFile)
-    with found:
-        yield found
+    assert isinstance(result, decaf.FeatureFile)
+    with result:
+        yield result
 
 
 def head_of(features: decaf.FeatureFile, layer: str, **settings: Any) -> SavedHead:
@@ -93,9 +93,9 @@ def head_of(features: decaf.FeatureFile, layer: str, **settings: Any) -> SavedHe
     return SavedHead(estimator, identity, NAMES[:classes], {}, calibration)
 
 
-def table(found: list[decaf.Prediction], names: tuple[str, ...] = NAMES) -> np.ndarray:
+def table(predictions: list[decaf.Prediction], names: tuple[str, ...] = NAMES) -> np.ndarray:
     """Probabilities by class; NaN for images that could not be read."""
-    rows = [[dict(each.classes).get(name, np.nan) for name in names] for each in found]
+    rows = [[dict(each.classes).get(name, np.nan) for name in names] for each in predictions]
     return np.array(rows)
 
 
@@ -107,15 +107,15 @@ def test_probabilities_in_the_order_of_the_images(
     expected = head.estimator.predict_proba(features.to_xy("fc7")[0])
     classifier = Classifier(head, weights=weights)
     for settings in ({}, {"batch_size": 1}, {"batch_size": 3, "workers": 2}):
-        found = classifier.predict(folder, top=None, **{**QUICK, **settings})
-        assert [each.path for each in found] == features.paths.tolist()
-        assert [each.status == "ok" for each in found] == features.ok.tolist()
-        assert (found[4].status, found[4].classes) == ("corrupt", ())
-        assert found[4].message == features.messages[4] != ""
-        np.testing.assert_allclose(table(found)[features.ok], expected, rtol=1e-4)
+        result = classifier.predict(folder, top=None, **{**QUICK, **settings})
+        assert [each.path for each in result] == features.paths.tolist()
+        assert [each.status == "ok" for each in result] == features.ok.tolist()
+        assert (result[4].status, result[4].classes) == ("corrupt", ())
+        assert result[4].message == features.messages[4] != ""
+        np.testing.assert_allclose(table(result)[features.ok], expected, rtol=1e-4)
     assert classifier.gives == "probability"
     assert classifier.class_names == NAMES
-    for each, chances in zip(np.array(found, object)[features.ok], expected, strict=True):
+    for each, chances in zip(np.array(result, object)[features.ok], expected, strict=True):
         assert [name for name, _ in each.classes] == [NAMES[i] for i in np.argsort(-chances)]
 
 
@@ -132,8 +132,8 @@ def test_the_first_answers_alone(folder: Path, features: decaf.FeatureFile, weig
     classifier = Classifier(head_of(features, "fc7"), weights=weights)
     every = classifier.predict(folder / "ant", top=9, **QUICK)
     for top in (1, 2):
-        found = classifier.predict(folder / "ant", top=top, **QUICK)
-        assert [each.classes for each in found] == [each.classes[:top] for each in every]
+        result = classifier.predict(folder / "ant", top=top, **QUICK)
+        assert [each.classes for each in result] == [each.classes[:top] for each in every]
     for wrong in (0, True, 1.5):
         with pytest.raises(SettingError, match="`top` must be a whole number from 1"):
             classifier.predict(folder, top=wrong)  # type: ignore[arg-type]
@@ -149,8 +149,8 @@ def test_features_give_the_answers_of_their_images(
     classifier = Classifier(head_of(features, "fc6"), weights=weights)
     expected = classifier.predict(folder, **QUICK)
     for given in (features, features.path, Path(features.path)):
-        found = classifier.predict(given)
-        for each, other in zip(found, expected, strict=True):
+        result = classifier.predict(given)
+        for each, other in zip(result, expected, strict=True):
             assert (each.path, each.status, each.message) == (
                 other.path,
                 other.status,
@@ -192,25 +192,25 @@ def test_of_two_classes_and_of_scores(
         scored = Classifier(svm, weights=weights)
         assert scored.gives == "score"
         expected = decisions if classes == 3 else np.column_stack([-decisions, decisions])
-        found = table(scored.predict(features, top=None), names)[features.ok]
-        np.testing.assert_allclose(found, expected, rtol=1e-6)
+        result = table(scored.predict(features, top=None), names)[features.ok]
+        np.testing.assert_allclose(result, expected, rtol=1e-6)
         # Softmax of a times the scores; of two classes the first has the score 0.
         calibrated = Classifier(dataclasses.replace(svm, calibration=Calibration(2.5)))
         assert calibrated.gives == "probability"
         logits = decisions if classes == 3 else np.column_stack([0 * decisions, decisions])
         powers = np.exp(2.5 * logits)
-        found = table(calibrated.predict(features, top=None), names)[features.ok]
-        np.testing.assert_allclose(found, powers / powers.sum(1, keepdims=True), rtol=1e-6)
+        result = table(calibrated.predict(features, top=None), names)[features.ok]
+        np.testing.assert_allclose(result, powers / powers.sum(1, keepdims=True), rtol=1e-6)
         logistic = head_of(features, "fc6", classes=classes)
-        found = table(Classifier(logistic).predict(features, top=None), names)[features.ok]
-        np.testing.assert_allclose(found, logistic.estimator.predict_proba(X), rtol=1e-6)
+        result = table(Classifier(logistic).predict(features, top=None), names)[features.ok]
+        np.testing.assert_allclose(result, logistic.estimator.predict_proba(X), rtol=1e-6)
 
 
 @pytest.mark.parametrize("crops", ["ten", "ten-stack"])
 def test_the_crops_are_those_of_the_features(
     crops: str, folder: Path, weights: Path, tmp_path: Path
 ) -> None:
-    found = decaf.extract(
+    result = decaf.extract(
         folder,
         ["fc7"],
         out=tmp_path / "f.h5",
@@ -219,8 +219,8 @@ def test_the_crops_are_those_of_the_features(
         on_error="record",
         **QUICK,
     )
-    assert isinstance(found, decaf.FeatureFile)
-    with found as features:
+    assert isinstance(result, decaf.FeatureFile)
+    with result as features:
         head = head_of(features, "fc7")
         expected = head.estimator.predict_proba(features.to_xy("fc7")[0])
         classifier = Classifier(head, weights=weights)
@@ -286,8 +286,8 @@ def test_the_weights_are_found_where_they_are(
             WeightsError, match=r"which are not at .*; put them there, or say where"
         ):
             load_classifier(path).predict(folder / "ant", **QUICK)
-        found = load_classifier(path, weights).predict(folder / "ant", **QUICK)
-        assert found == expected
+        result = load_classifier(path, weights).predict(folder / "ant", **QUICK)
+        assert result == expected
     beside = tmp_path / "net.safetensors"
     beside.write_bytes(weights.read_bytes())
     assert load_classifier(path).predict(folder / "ant", **QUICK) == expected
@@ -334,12 +334,12 @@ def test_stopping_gives_what_is_finished(
 ) -> None:
     classifier = Classifier(head_of(features, "fc7"), weights=weights)
     stop = threading.Event()
-    found = []
+    result = []
     with pytest.raises(Stopped, match=r"stopped after [1-9] of 10 images"):
         for each in classifier.stream(folder, batch_size=1, stop=stop, **QUICK):
-            found.append(each)
+            result.append(each)
             stop.set()
-    assert [each.path for each in found] == features.paths[: len(found)].tolist()
+    assert [each.path for each in result] == features.paths[: len(result)].tolist()
     with pytest.raises(Stopped, match="stopped after 0 of 10 images"):
         classifier.predict(features, stop=stop)
 
@@ -356,9 +356,9 @@ def test_a_head_that_was_read_answers_as_the_one_that_was_written(
         calibration=head.calibration,
     )
     assert load_head(tmp_path / "a.head").class_names == NAMES
-    found = decaf.load_classifier(tmp_path / "a.head").predict(features)
-    assert found == Classifier(head).predict(features)
-    assert Classifier.load(tmp_path / "a.head").predict(features) == found
+    result = decaf.load_classifier(tmp_path / "a.head").predict(features)
+    assert result == Classifier(head).predict(features)
+    assert Classifier.load(tmp_path / "a.head").predict(features) == result
 
 
 def test_a_head_prepares_images_as_its_features_were(
@@ -371,8 +371,8 @@ def test_a_head_prepares_images_as_its_features_were(
         head = head_of(other, "fc6")
         classifier = Classifier(head, weights=weights)
         expected = head.estimator.predict_proba(other.to_xy("fc6")[0])
-        found = table(classifier.predict(folder, top=None, **QUICK))
-        np.testing.assert_allclose(found[other.ok], expected, rtol=1e-4)
+        result = table(classifier.predict(folder, top=None, **QUICK))
+        np.testing.assert_allclose(result[other.ok], expected, rtol=1e-4)
         told = "preprocess resize: shorter-side in the head, warp now"
         with pytest.raises(HeadError, match=told):
             classifier.predict(features)

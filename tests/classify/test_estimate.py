@@ -9,7 +9,7 @@ from decaf.classify.estimate import estimate_of, independent_images
 
 
 def test_an_estimate_by_hand() -> None:
-    found = estimate_of(
+    result = estimate_of(
         np.array([0, 0, 0, 1, 1]),
         np.array([0, 1, 1, 1, 1]),
         np.array([0.9, 0.6, 0.7, 0.8, 0.5]),
@@ -19,11 +19,11 @@ def test_an_estimate_by_hand() -> None:
         folds=1,
         choices=(),
     )
-    assert found.confusion.tolist() == [[1, 2, 0], [0, 2, 0], [0, 0, 0]]
-    assert (found.right, found.accuracy) == (3, 0.6)
-    assert found.mean_per_class_accuracy == pytest.approx((1 / 3 + 1) / 2)
-    assert (found.baseline, found.baseline_class, found.untested) == (0.4, "bee", ("cat",))
-    assert [(each.path, each.truth, each.answer) for each in found.mistakes] == [
+    assert result.confusion.tolist() == [[1, 2, 0], [0, 2, 0], [0, 0, 0]]
+    assert (result.right, result.accuracy) == (3, 0.6)
+    assert result.mean_per_class_accuracy == pytest.approx((1 / 3 + 1) / 2)
+    assert (result.baseline, result.baseline_class, result.untested) == (0.4, "bee", ("cat",))
+    assert [(each.path, each.truth, each.answer) for each in result.mistakes] == [
         ("2", "ant", "bee"),
         ("1", "ant", "bee"),
     ]

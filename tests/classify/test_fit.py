@@ -67,10 +67,10 @@ def features(tmp_path_factory: pytest.TempPathFactory, net: decaf.Backbone) -> P
 def test_the_held_out_estimate_is_that_of_scikit_learn(features: Path) -> None:
     """The same split, layer and C, fitted by scikit-learn to features scaled by hand."""
     fitted = decaf.fit(features, held_out=0.3, seed=3, progress=False)
-    found = fitted.report.estimate
-    assert found is not None
-    assert (found.method, found.folds, found.images) == ("held-out", 1, 27)
-    (choice,) = found.choices
+    result = fitted.report.estimate
+    assert result is not None
+    assert (result.method, result.folds, result.images) == ("held-out", 1, 27)
+    (choice,) = result.choices
     assert choice.images == 63
     with decaf.open_features(features) as file:
         usable = usable_images(file.images(), file.ok)
@@ -82,16 +82,16 @@ def test_the_held_out_estimate_is_that_of_scikit_learn(features: Path) -> None:
     answers = model.predict(X[held])
     expected = np.zeros((3, 3), int)
     np.add.at(expected, (y[held], answers), 1)
-    assert found.confusion.tolist() == expected.tolist()
-    assert found.right == expected.trace()
-    assert found.accuracy == pytest.approx(expected.trace() / 27)
-    assert found.mean_per_class_accuracy == pytest.approx(
+    assert result.confusion.tolist() == expected.tolist()
+    assert result.right == expected.trace()
+    assert result.accuracy == pytest.approx(expected.trace() / 27)
+    assert result.mean_per_class_accuracy == pytest.approx(
         np.mean([expected[i, i] / expected[i].sum() for i in range(3)])
     )
-    assert found.baseline == pytest.approx(1 / 3)
+    assert result.baseline == pytest.approx(1 / 3)
     wrong = {names[held][i] for i in np.flatnonzero(answers != y[held])}
-    assert {each.path for each in found.mistakes} == wrong
-    confidence = [each.probability for each in found.mistakes]
+    assert {each.path for each in result.mistakes} == wrong
+    confidence = [each.probability for each in result.mistakes]
     assert confidence == sorted(confidence, reverse=True)
     # What is given is chosen and fitted on all 90.
     report = fitted.report
@@ -137,12 +137,12 @@ def test_images_of_the_test_change_nothing_that_is_chosen() -> None:
 
 def test_few_images_are_tested_in_turn(folder: Path, net: decaf.Backbone) -> None:
     fitted = decaf.fit(folder, weights=net, layer="fc7", C=1.0, **QUICK)
-    found = fitted.report.estimate
-    assert found is not None
-    assert (found.method, found.folds, found.images) == ("cross-validation", 4, 28)
-    assert found.confusion.sum(axis=1).tolist() == [4] * 7
-    assert [choice.images for choice in found.choices] == [21] * 4
-    assert {choice.C for choice in found.choices} == {1.0}
+    result = fitted.report.estimate
+    assert result is not None
+    assert (result.method, result.folds, result.images) == ("cross-validation", 4, 28)
+    assert result.confusion.sum(axis=1).tolist() == [4] * 7
+    assert [choice.images for choice in result.choices] == [21] * 4
+    assert {choice.C for choice in result.choices} == {1.0}
     # Each fold by scikit-learn, on the others.
     with decaf.extract(
         folder, ["fc7"], out=folder.parent / "all.h5", weights=net, workers=0, progress=False
@@ -157,7 +157,7 @@ def test_few_images_are_tested_in_turn(folder: Path, net: decaf.Backbone) -> Non
         scale = np.sqrt(np.square(X[train], dtype=np.float64).sum(1).mean())
         model = Reference(C=1.0, tol=1e-8, max_iter=10000).fit(X[train] / scale, y[train])
         right += int((model.predict(X[test] / scale) == y[test]).sum())
-    assert found.right == right
+    assert result.right == right
     # The images are named as those of their file.
     answers = fitted.classifier.predict(folder, top=1, workers=0, device="cpu")
     assert [each.path for each in answers] == paths
@@ -238,16 +238,16 @@ def test_it_is_kept_and_read_again(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["animals.head", "net.safetensors"]
     classifier = decaf.load_classifier(out)
     assert classifier.gives == "probability"
-    found = classifier.predict(folder, **QUICK)
-    assert found == fitted.classifier.predict(folder, **QUICK)
-    right = [each.classes[0][0] in each.path.split("/") for each in found]
+    result = classifier.predict(folder, **QUICK)
+    assert result == fitted.classifier.predict(folder, **QUICK)
+    right = [each.classes[0][0] in each.path.split("/") for each in result]
     assert np.mean(right) > 0.9  # of the images that it was fitted to
     assert classifier.head is not None
     assert classifier.head.report["settings"]["head"] == "svm"
     with pytest.raises(OutputError, match=r"animals.head: exists; give another `out`, or `overw"):
         decaf.fit(folder, out=out, **asked)
     again = decaf.fit(folder, out=out, overwrite=True, **asked)
-    assert again.classifier.predict(folder, **QUICK) == found
+    assert again.classifier.predict(folder, **QUICK) == result
 
 
 @pytest.mark.parametrize("left", ["all", "nothing"])

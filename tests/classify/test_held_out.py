@@ -71,22 +71,22 @@ def images_of(
 def test_what_is_left_out_and_what_counts_once() -> None:
     labels = [0, 0, 0, 1, 1, -1, 3, 3, 3]
     contents = ["a", "b", "a", "c", "d", "e", "f", "g", "c"]
-    found = usable(labels, contents, bad=(7,))
+    result = usable(labels, contents, bad=(7,))
     # Row 2 is a copy of row 0; rows 3 and 8 are one image in two classes; row 7 is unreadable.
-    assert found.rows.tolist() == [0, 1, 3, 4, 6, 8]
-    assert found.images.class_names == ("ant", "bee", "dog")
-    assert found.images.labels.tolist() == [0, 0, 1, 1, 2, 2]
-    assert found.counts.tolist() == [2, 2, 2]
-    assert found.testable.tolist() == [True, True, False, True, True, False]
-    assert (found.copies, found.unreadable, found.unlabelled) == (1, 1, 1)
-    assert found.conflicts == ((3, 8),)
-    assert found.left_out == {}
+    assert result.rows.tolist() == [0, 1, 3, 4, 6, 8]
+    assert result.images.class_names == ("ant", "bee", "dog")
+    assert result.images.labels.tolist() == [0, 0, 1, 1, 2, 2]
+    assert result.counts.tolist() == [2, 2, 2]
+    assert result.testable.tolist() == [True, True, False, True, True, False]
+    assert (result.copies, result.unreadable, result.unlabelled) == (1, 1, 1)
+    assert result.conflicts == ((3, 8),)
+    assert result.left_out == {}
 
 
 def test_images_of_unknown_content_are_no_copies() -> None:
-    found = usable([0, 0, 1, 1], ["", "", "", ""])
-    assert (len(found.rows), found.copies, found.conflicts) == (4, 0, ())
-    assert len(set(found.keys)) == 4
+    result = usable([0, 0, 1, 1], ["", "", "", ""])
+    assert (len(result.rows), result.copies, result.conflicts) == (4, 0, ())
+    assert len(set(result.keys)) == 4
 
 
 def test_labels_without_names_are_named_by_number() -> None:
@@ -115,18 +115,18 @@ def test_a_class_of_copies_or_of_bad_images() -> None:
         usable([0, 0, 1, 1], ["a", "b", "c", "c"])
     with pytest.raises(InputError, match="none of the 2 labelled images can be read"):
         usable([0, 1], bad=(0, 1))
-    found = usable([0, 0, 1, 1, 2, 2], bad=(2, 3))
-    assert found.images.class_names == ("ant", "cat")
-    assert found.left_out == {"bee": 0}
+    result = usable([0, 0, 1, 1, 2, 2], bad=(2, 3))
+    assert result.images.class_names == ("ant", "cat")
+    assert result.left_out == {"bee": 0}
     with pytest.raises(InputError, match=r"one class, 'ant', has images enough: class 'bee' w"):
         usable([0, 0, 1, 1], bad=(2, 3))
 
 
 def test_small_classes_are_left_out_where_that_is_asked_for() -> None:
-    found = usable([0, 0, 0, 1, 2, 2, 2, 3, 3], min_images=3)
-    assert found.images.class_names == ("ant", "cat")
-    assert found.images.labels.tolist() == [0, 0, 0, 1, 1, 1]
-    assert found.left_out == {"bee": 1, "dog": 2}
+    result = usable([0, 0, 0, 1, 2, 2, 2, 3, 3], min_images=3)
+    assert result.images.class_names == ("ant", "cat")
+    assert result.images.labels.tolist() == [0, 0, 0, 1, 1, 1]
+    assert result.left_out == {"bee": 1, "dog": 2}
     # One image alone is left out, whatever was asked for.
     assert usable([0, 0, 1, 2, 2]).left_out == {"bee": 1}
     with pytest.raises(InputError, match=r"no class has images enough: classes 'ant', 'bee' with"):
@@ -139,14 +139,14 @@ def test_images_that_came_divided() -> None:
     labels = [0, 0, 0, 1, 1, 0, 1, 1, 0, 2, 0]
     contents = ["a", "b", "c", "d", "e", "a", "f", "d", "g", "h", "i"]
     splits = ["test"] * 1 + ["train"] * 4 + ["train"] + ["test"] * 2 + ["val"] + ["train"] + [""]
-    found = usable(labels, contents, splits=splits)
+    result = usable(labels, contents, splits=splits)
     # Row 0 is a copy of row 5, row 7 of row 3, and both of these are trained on.
-    assert found.rows.tolist() == [1, 2, 3, 4, 5, 6, 8]
-    assert found.images.splits == ("train",) * 5 + ("test", "val")
-    assert (found.seen, found.copies, found.outside) == (2, 0, 1)
-    assert found.counts.tolist() == [3, 2]
-    assert found.left_out == {"cat": 1}
-    assert found.places("val").tolist() == [6]
+    assert result.rows.tolist() == [1, 2, 3, 4, 5, 6, 8]
+    assert result.images.splits == ("train",) * 5 + ("test", "val")
+    assert (result.seen, result.copies, result.outside) == (2, 0, 1)
+    assert result.counts.tolist() == [3, 2]
+    assert result.left_out == {"cat": 1}
+    assert result.places("val").tolist() == [6]
     with pytest.raises(InputError, match=r"photos: class 'bee' in val or test, and no training"):
         usable([0, 0, 1], splits=["train", "train", "test"])
     with pytest.raises(InputError, match=r"has images for validation or the test and none for tr"):
@@ -155,13 +155,13 @@ def test_images_that_came_divided() -> None:
 
 def test_groups_stay_together() -> None:
     groups = [f"g{row // 3}" if row % 7 else "" for row in range(120)]
-    found = usable([row // 60 for row in range(120)], groups=groups)
-    held = draw_held_out(found, 0.3, 0)
-    fold = deal_folds(found, 5, 0)
+    result = usable([row // 60 for row in range(120)], groups=groups)
+    held = draw_held_out(result, 0.3, 0)
+    fold = deal_folds(result, 5, 0)
     for group in set(groups) - {""}:
         rows = [row for row in range(120) if groups[row] == group]
         assert len({(bool(held[row]), int(fold[row])) for row in rows}) == 1
-    alone = draw_held_out(found, 0.3, 0, grouped=False)
+    alone = draw_held_out(result, 0.3, 0, grouped=False)
     assert np.array_equal(alone, draw_held_out(usable([row // 60 for row in range(120)]), 0.3, 0))
 
 
@@ -175,10 +175,10 @@ def test_the_share_of_each_class_is_held_out_whatever_the_order(
 ) -> None:
     labels = [code for code, size in enumerate(sizes) for _ in range(size)]
     contents = [f"image {row}" for row in range(len(labels))]
-    found = usable(labels, contents)
-    held = draw_held_out(found, share, seed)
+    result = usable(labels, contents)
+    held = draw_held_out(result, share, seed)
     for code, size in enumerate(sizes):
-        there = int(held[found.images.labels == code].sum())
+        there = int(held[result.images.labels == code].sum())
         assert size - there >= 2
         if size >= 3:
             assert there >= 1
@@ -194,8 +194,8 @@ def test_the_share_of_each_class_is_held_out_whatever_the_order(
 
 
 def test_other_seeds_hold_out_others() -> None:
-    found = usable([0] * 30 + [1] * 30)
-    one, same, other = (draw_held_out(found, 0.3, seed) for seed in (0, 0, 1))
+    result = usable([0] * 30 + [1] * 30)
+    one, same, other = (draw_held_out(result, 0.3, seed) for seed in (0, 0, 1))
     assert np.array_equal(one, same)
     assert not np.array_equal(one, other)
 
@@ -205,12 +205,12 @@ def test_other_seeds_hold_out_others() -> None:
 def test_folds_hold_each_image_once_and_leave_something_of_each_class(
     sizes: list[int], folds: int, seed: int
 ) -> None:
-    found = usable([code for code, size in enumerate(sizes) for _ in range(size)])
-    fold = deal_folds(found, folds, seed)
+    result = usable([code for code, size in enumerate(sizes) for _ in range(size)])
+    fold = deal_folds(result, folds, seed)
     assert fold.min() >= 0
     assert fold.max() < folds
     for code, size in enumerate(sizes):
-        inside = np.bincount(fold[found.images.labels == code], minlength=folds)
+        inside = np.bincount(fold[result.images.labels == code], minlength=folds)
         assert inside.max() - inside.min() <= 1
         assert inside.max() < size
     total = np.bincount(fold, minlength=folds)
@@ -218,11 +218,11 @@ def test_folds_hold_each_image_once_and_leave_something_of_each_class(
 
 
 def test_what_is_in_two_classes_is_never_tested() -> None:
-    found = usable([0] * 10 + [1] * 10, [f"{row % 18}" for row in range(20)])
-    assert found.conflicts == ((0, 18), (1, 19))
+    result = usable([0] * 10 + [1] * 10, [f"{row % 18}" for row in range(20)])
+    assert result.conflicts == ((0, 18), (1, 19))
     doubtful = [0, 1, 18, 19]
     for share in (0.2, 0.8):
-        assert not draw_held_out(found, share, 0)[doubtful].any()
-    fold = deal_folds(found, 5, 0)
+        assert not draw_held_out(result, share, 0)[doubtful].any()
+    fold = deal_folds(result, 5, 0)
     assert (fold[doubtful] == -1).all()
     assert (np.delete(fold, doubtful) >= 0).all()

@@ -280,9 +280,9 @@ def test_splits_groups_and_missing_labels_are_said(
     asked = ["extract", str(root), *WEIGHTS, "-j", "0"]
     out = tmp_path / "f.h5"
     assert main([*asked, "-o", str(out), "--groups", r"path:(\d)\d\.jpg"]) == 0
-    said = capsys.readouterr().out
-    assert "splits, by their folders: test 4, train 8 (--layout classes takes" in said
-    assert "groups: 2" in said
+    output = capsys.readouterr().out
+    assert "splits, by their folders: test 4, train 8 (--layout classes takes" in output
+    assert "groups: 2" in output
     with decaf.open_features(out) as file:
         assert file.class_names == ("a", "b")
         assert file.splits == ("test",) * 4 + ("train",) * 8

@@ -72,17 +72,17 @@ def one_line(capsys: pytest.CaptureFixture[str]) -> str:
 
 def test_predict_takes_a_head_or_a_network(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["predict", "--help"]) == 0
-    told = " ".join(capsys.readouterr().out.split())
-    assert "[MODEL] IMAGE [IMAGE ...]" in told
-    assert "comes first: a head, as `decaf fit` writes it; or a network" in told
+    output = " ".join(capsys.readouterr().out.split())
+    assert "[MODEL] IMAGE [IMAGE ...]" in output
+    assert "comes first: a head, as `decaf fit` writes it; or a network" in output
 
 
 def test_every_setting_is_an_argument(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["finetune", "--help"]) == 0
-    told = " ".join(capsys.readouterr().out.split())
+    output = " ".join(capsys.readouterr().out.split())
     for field in fields(FinetuneSettings):
-        assert f"--{field.name.replace('_', '-')}" in told
-    assert "Train the new layer alone for so many of the epochs" in told
+        assert f"--{field.name.replace('_', '-')}" in output
+    assert "Train the new layer alone for so many of the epochs" in output
 
 
 def test_a_folder_becomes_a_network_that_predicts(
@@ -196,7 +196,7 @@ def damaged(photos: Path, root: Path, change: str) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ("one class", "has the class 'ants' alone; training takes two classes or more"),
         ("one image", "two classes or more with 2 training images or more each; with fewer: bees"),
@@ -222,13 +222,13 @@ def test_bad_input_is_a_line_and_leaves_nothing(
     short: list[str],
     capsys: pytest.CaptureFixture[str],
     change: str,
-    told: str,
+    message: str,
 ) -> None:
     given = damaged(photos, tmp_path, change)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
     arguments = ["finetune", "-o", str(tmp_path / "m.safetensors"), "--on-error", "raise", "-q"]
     assert main([*arguments, *short, *given]) == 2
-    assert told in one_line(capsys)
+    assert message in one_line(capsys)
     after = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
     assert set(after) == set(before)
 
@@ -250,9 +250,9 @@ def test_where_the_frozen_head_is_better_it_is_told_how_to_have_it(
     command = ["finetune", str(photos), "-o", str(out), *short, "-q"]
     command += ["--start", "new", "--lr", "1e-12"]
     assert main(command) == 0
-    told = capsys.readouterr().out
-    assert "the network written is the fine-tuned one" in told
-    assert told.endswith(f"  the same command with --resume --save-head {head} writes the head\n")
+    output = capsys.readouterr().out
+    assert "the network written is the fine-tuned one" in output
+    assert output.endswith(f"  the same command with --resume --save-head {head} writes the head\n")
     assert main([*command, "--resume", "--save-head", str(head)]) == 0
     assert capsys.readouterr().out.endswith(f"  the head is in {head}\n")
     assert main(["predict", str(head), str(photos), "--format", "csv"]) == 0

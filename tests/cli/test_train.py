@@ -58,11 +58,11 @@ def one_line(capsys: pytest.CaptureFixture[str]) -> str:
 
 def test_every_setting_is_an_argument(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "--help"]) == 0
-    told = " ".join(capsys.readouterr().out.split())
+    output = " ".join(capsys.readouterr().out.split())
     for field in fields(TrainSettings):
-        assert f"--{field.name.replace('_', '-')}" in told
-    assert "Probability of dropping a unit of fc6 and fc7 (4.2)" in told
-    assert "--no-batch-norm" in told
+        assert f"--{field.name.replace('_', '-')}" in output
+    assert "Probability of dropping a unit of fc6 and fc7 (4.2)" in output
+    assert "--no-batch-norm" in output
 
 
 def test_arguments_become_settings(
@@ -86,7 +86,7 @@ def test_arguments_become_settings(
 
 
 @pytest.mark.parametrize(
-    ("more", "told"),
+    ("more", "message"),
     [
         (
             ["--preset", "modem"],
@@ -104,11 +104,11 @@ def test_arguments_become_settings(
     ],
 )
 def test_mistakes_are_a_line(
-    pack: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str], told: str
+    pack: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str], message: str
 ) -> None:
     out = tmp_path / "run"
     assert main(["train", str(pack), "-o", str(out), *SMALL, "--quiet", *more]) == 2
-    assert told in one_line(capsys)
+    assert message in one_line(capsys)
     assert not out.exists()
 
 

@@ -88,17 +88,17 @@ def test_processes_give_the_rows_that_this_process_gives(folder: Path, fc6: np.n
 
 
 def test_one_layer_is_an_array_and_a_list_of_layers_a_dict(arrays: np.ndarray) -> None:
-    found = extract(arrays, ["pool5", "fc6_pre", "fc6"])
-    assert isinstance(found, dict)
-    assert {name: rows.shape for name, rows in found.items()} == {
+    result = extract(arrays, ["pool5", "fc6_pre", "fc6"])
+    assert isinstance(result, dict)
+    assert {name: rows.shape for name, rows in result.items()} == {
         "pool5": (7, 2304),
         "fc6_pre": (7, 4096),
         "fc6": (7, 4096),
     }
-    np.testing.assert_array_equal(found["fc6"], np.maximum(found["fc6_pre"], 0))
+    np.testing.assert_array_equal(result["fc6"], np.maximum(result["fc6_pre"], 0))
     alone = extract(arrays, ["fc6"])
     assert isinstance(alone, dict)
-    np.testing.assert_allclose(alone["fc6"], found["fc6"], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(alone["fc6"], result["fc6"], rtol=1e-4, atol=1e-5)
 
 
 def test_maps_keep_their_shape_in_the_file_and_are_flat_in_memory(
@@ -337,14 +337,14 @@ def test_as_is_stimuli_of_the_networks_size_go_in_pixel_for_pixel(
     side = network.spec.input_size
     stimulus = np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)
     Image.fromarray(stimulus).save(tmp_path / "stimulus.png")
-    found = extract([str(tmp_path / "stimulus.png")], "conv5", weights=network, preprocess="as-is")
+    result = extract([str(tmp_path / "stimulus.png")], "conv5", weights=network, preprocess="as-is")
     spec = network.preprocess
     pixels = (stimulus / 255 - np.array(spec.mean)) / np.array(spec.std)
     with torch.no_grad():
         x = torch.from_numpy(pixels).permute(2, 0, 1)[None].float()
         expected = network.network.tap(x, ["conv5"])["conv5"].flatten().numpy()
-    assert isinstance(found, np.ndarray)
-    assert np.linalg.norm(found[0] - expected) < 1e-5 * np.linalg.norm(expected)
+    assert isinstance(result, np.ndarray)
+    assert np.linalg.norm(result[0] - expected) < 1e-5 * np.linalg.norm(expected)
     enlarged = extract([str(tmp_path / "stimulus.png")], "conv5", weights=network)
     assert isinstance(enlarged, np.ndarray)
     assert np.linalg.norm(enlarged[0] - expected) > 0.1 * np.linalg.norm(expected)

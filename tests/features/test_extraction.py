@@ -40,15 +40,15 @@ class FakePool:
         self.most = max(self.most, len(self.jobs))
 
     def poll(self, timeout: float, also: Sequence[Any] = ()) -> list[tuple[Job, Outcome]]:
-        found = []
+        result = []
         for _ in range(min(3, len(self.jobs))):
             self.jobs.rotate(int(self._generator.integers(100)))
             job = self.jobs.popleft()
             job.out[...] = 0
             job.out.reshape(-1)[:2] = divmod(job.index, 256)
             status = "corrupt" if job.index in self.bad else "ok"
-            found.append((job, Outcome(status, "", 5, job.index, NO_DIGEST)))
-        return found
+            result.append((job, Outcome(status, "", 5, job.index, NO_DIGEST)))
+        return result
 
     def __enter__(self) -> FakePool:
         return self

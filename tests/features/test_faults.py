@@ -87,9 +87,9 @@ def undisturbed(
     out = tmp_path_factory.mktemp("undisturbed") / "f.h5"
     code, _, complained = run(child_env, *arguments(photographs, out, workers=2))
     assert code == 1, complained
-    found = content(out)
-    assert {row: STATUS_NAMES[code] for row, code in enumerate(found["status"]) if code} == BAD
-    return found
+    result = content(out)
+    assert {row: STATUS_NAMES[code] for row, code in enumerate(result["status"]) if code} == BAD
+    return result
 
 
 def content(path: Path) -> dict[str, Any]:

@@ -95,8 +95,8 @@ def parts(out: Path) -> Path:
     return out.with_name(out.name + ".parts")
 
 
-def without_count(found: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in found.items() if name != "done"}
+def without_count(record: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in record.items() if name != "done"}
 
 
 @pytest.mark.slow
@@ -279,15 +279,15 @@ def test_damaged_settings_and_lists_are_refused(
 def test_settings_altered_by_hand_are_refused(photographs: Path, out: Path) -> None:
     interrupt(photographs, out)
     header = parts(out) / "run.json"
-    found = json.loads(header.read_bytes())
-    header.write_text(json.dumps({**found, "shard_rows": 0}))
+    result = json.loads(header.read_bytes())
+    header.write_text(json.dumps({**result, "shard_rows": 0}))
     with pytest.raises(ResumeError, match="no size of shards"):
         extract(photographs, out)
-    header.write_text(json.dumps({**found, "run": {**found["run"], "crops": "ten"}}))
+    header.write_text(json.dumps({**result, "run": {**result["run"], "crops": "ten"}}))
     with pytest.raises(ResumeError, match="not those of its fingerprint"):
         extract(photographs, out)
     # Shards cut in another way than they were: what does not fit is made anew.
-    header.write_text(json.dumps({**found, "shard_rows": 3}))
+    header.write_text(json.dumps({**result, "shard_rows": 3}))
     assert extract(photographs, out)["done"] < SHARD
 
 

@@ -32,13 +32,13 @@ def paths(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """Twelve images: six reddish, six bluish, in turn."""
     root = tmp_path_factory.mktemp("images")
     generator = np.random.default_rng(0)
-    found = []
+    result = []
     for number in range(12):
         pixels = generator.integers(0, 80, (64, 64, 3), dtype=np.uint8)
         pixels[..., 0 if number % 2 else 2] += 150
-        found.append(str(root / f"{number:02d}.png"))
-        Image.fromarray(pixels).save(found[-1])
-    return found
+        result.append(str(root / f"{number:02d}.png"))
+        Image.fromarray(pixels).save(result[-1])
+    return result
 
 
 COLOURS = [0, 1] * 6
@@ -52,9 +52,9 @@ def test_rows_are_those_of_extract(paths: list[str]) -> None:
     expected = decaf.extract(paths, ["pool5", "fc6"], weights=WEIGHTS, workers=0)
     assert isinstance(expected, dict)
     step = extractor(["pool5", "fc6"]).fit(paths)
-    found = step.transform(paths)
-    np.testing.assert_array_equal(found, np.hstack([expected["pool5"], expected["fc6"]]))
-    assert step.n_features_out_ == found.shape[1] == 2304 + 4096
+    result = step.transform(paths)
+    np.testing.assert_array_equal(result, np.hstack([expected["pool5"], expected["fc6"]]))
+    assert step.n_features_out_ == result.shape[1] == 2304 + 4096
     names = step.get_feature_names_out()
     assert (names[0], names[2304], len(names)) == ("pool5_0", "fc6_0", 6400)
 
@@ -213,10 +213,10 @@ def test_a_row_is_kept_for_what_was_read_not_for_what_was_there_before(
         return started(*arguments, **settings)
 
     monkeypatch.setattr(row_cache, "Extraction", swapped)
-    found = extractor().fit_transform([one])
+    result = extractor().fit_transform([one])
     monkeypatch.undo()
     expected = extractor(cache_bytes=0).fit_transform(paths[:2])
-    np.testing.assert_array_equal(found[0], expected[1])
+    np.testing.assert_array_equal(result[0], expected[1])
     np.testing.assert_array_equal(extractor().fit_transform(paths[:2]), expected)
 
 
@@ -264,8 +264,8 @@ def test_threads_share_what_is_kept(paths: list[str], computed: list[int]) -> No
     step = extractor(cache_bytes=5 * 4096 * 4).fit(None)
     with ThreadPoolExecutor(4) as threads:
         orders = [np.random.default_rng(seed).permutation(12) for seed in range(12)]
-        found = threads.map(lambda order: step.transform([paths[i] for i in order]), orders)
-        for order, rows in zip(orders, found, strict=True):
+        result = threads.map(lambda order: step.transform([paths[i] for i in order]), orders)
+        for order, rows in zip(orders, result, strict=True):
             np.testing.assert_array_equal(rows, expected[order])
     assert shared_rows.bytes == 5 * 4096 * 4
     assert len(shared_rows) == 5

@@ -123,9 +123,9 @@ def test_any_column_that_was_changed_is_named(
     result = verify(path, rows=0)
     assert (result.ok, result.changed) == (False, [column])
     assert main(["verify", str(path), "--rows", "0"]) == 2
-    said = capsys.readouterr().out
-    assert f"6 rows read, not what was written: {column}" in said
-    assert "NOT VERIFIED: the file has been changed since it was written" in said
+    output = capsys.readouterr().out
+    assert f"6 rows read, not what was written: {column}" in output
+    assert "NOT VERIFIED: the file has been changed since it was written" in output
     with h5py.File(path, "r+") as file:
         del file.attrs["content"]
     (note,) = verify(path, rows=0).notes

@@ -121,7 +121,7 @@ def test_lists_of_images(photos: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("train", "val", "told"),
+    ("train", "val", "message"),
     [
         ({"ants": 4}, None, "has the class 'ants' alone; training takes two classes or more"),
         ({"ants": 4, "bees": 1}, None, "two classes or more with 2 .* each; with fewer: bees 1"),
@@ -133,7 +133,7 @@ def test_lists_of_images(photos: Path, tmp_path: Path) -> None:
     ids=str,
 )
 def test_what_cannot_be_trained_on_is_told(
-    tmp_path: Path, train: dict[str, int], val: dict[str, int] | None, told: str
+    tmp_path: Path, train: dict[str, int], val: dict[str, int] | None, message: str
 ) -> None:
     folder_of(tmp_path / "train", train)
     there = None
@@ -141,7 +141,7 @@ def test_what_cannot_be_trained_on_is_told(
         there = tmp_path / "other"
         there.mkdir()
         folder_of(there, val)
-    with pytest.raises(InputError, match=told) as caught:
+    with pytest.raises(InputError, match=message) as caught:
         find_images(tmp_path / "train", there)
     assert "\n" not in str(caught.value)
 

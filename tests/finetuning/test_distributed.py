@@ -58,11 +58,11 @@ def test_two_processes_make_the_network_of_one(
         device="cpu",
         progress=False,
     )
-    found = load_weights(out)
-    assert found.provenance["processes"] == 2
-    assert found.provenance["classes"] == alone.weights.provenance["classes"]
+    result = load_weights(out)
+    assert result.provenance["processes"] == 2
+    assert result.provenance["classes"] == alone.weights.provenance["classes"]
     for key, tensor in alone.weights.state.items():
-        torch.testing.assert_close(found.state[key], tensor, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(result.state[key], tensor, rtol=1e-4, atol=1e-5)
     assert told["frozen"] == alone.frozen.to_dict()
     assert told["tuned"] == alone.tuned.to_dict()
     assert head.exists()

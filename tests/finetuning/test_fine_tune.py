@@ -325,16 +325,16 @@ def test_what_is_there_is_left_alone(tune: Tune, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("out", "kind", "told"),
+    ("out", "kind", "message"),
     [
         ("m.pth", SettingError, "the name of a weights file ends in .safetensors"),
         ("no/m.safetensors", OutputError, "there is no folder"),
     ],
 )
 def test_where_nothing_could_be_written_is_told(
-    tune: Tune, tmp_path: Path, out: str, kind: type[DecafError], told: str
+    tune: Tune, tmp_path: Path, out: str, kind: type[DecafError], message: str
 ) -> None:
-    with pytest.raises(kind, match=told):
+    with pytest.raises(kind, match=message):
         tune(tmp_path / out)
     assert not list(tmp_path.iterdir())
 
@@ -345,8 +345,8 @@ def test_mistakes_leave_nothing(tune: Tune, photographs: Path, tmp_path: Path) -
     shutil.copytree(photographs / "train", root)
     out = tmp_path / "m.safetensors"
 
-    def refused(kind: type[DecafError], told: str, **options: Any) -> None:
-        with pytest.raises(kind, match=told) as caught:
+    def refused(kind: type[DecafError], message: str, **options: Any) -> None:
+        with pytest.raises(kind, match=message) as caught:
             tune(out, root, **options)
         assert "\n" not in str(caught.value)
         assert sorted(path.name for path in tmp_path.iterdir()) == ["images"]
@@ -549,10 +549,10 @@ def test_more_images_at_a_higher_loss_make_way_for_the_start(
         return replace(validate(*args, **kwargs), top1_error=errors[-1])
 
     def lucky(job: Any, data: Any, weights: Weights) -> Trial:
-        found = tried(job, data, weights)
+        result = tried(job, data, weights)
         if torch.equal(weights.state["conv1.weight"], begun.state["conv1.weight"]):
-            return found
-        return Trial(np.ones_like(found.right), found.losses + (-0.5 if lower else 0.5))
+            return result
+        return Trial(np.ones_like(result.right), result.losses + (-0.5 if lower else 0.5))
 
     monkeypatch.setattr(training_run, "validate", flattering)
     monkeypatch.setattr(fine_tune, "_tried", lucky)

@@ -38,10 +38,10 @@ def test_features_of_a_pack_are_those_of_the_files(
     backbone = Backbone(begun)
     for split, name in ((data.train, "train"), (data.val, "val")):
         expected = extract(photographs / name, "fc7", weights=backbone, workers=0, progress=False)
-        found = layer_values(
+        result = layer_values(
             backbone.network, "fc7", split, begun.preprocess, begun.mean_image, CPU, 2
         )
-        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(result, expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("classes", [2, 3])
@@ -51,8 +51,8 @@ def test_a_head_as_the_last_layer_answers_alike(classes: int) -> None:
     head = LogisticRegression().fit(X, y)
     weight, bias = as_last_layer(head.coef_, head.intercept_)
     assert weight.shape == (classes, 5)
-    found = torch.softmax(torch.from_numpy(X) @ weight.T + bias, dim=1)
-    np.testing.assert_allclose(found, head.predict_proba(X), atol=1e-12)
+    result = torch.softmax(torch.from_numpy(X) @ weight.T + bias, dim=1)
+    np.testing.assert_allclose(result, head.predict_proba(X), atol=1e-12)
 
 
 @pytest.mark.slow
@@ -81,9 +81,9 @@ def test_the_head_is_the_logistic_regression_of_its_C(data: Packed, begun: Weigh
     expected = optimum.decision_function(held * factor)
     centred = [each - each.mean(axis=1, keepdims=True) for each in (scores, expected)]
     np.testing.assert_allclose(*centred, atol=0.02 * np.abs(expected).max())
-    found = head.trial.right.tolist()
-    assert found == (fitted.predict(held) == data.val.labels).tolist()
-    assert found == (scores.argmax(axis=1) == data.val.labels).tolist()
+    result = head.trial.right.tolist()
+    assert result == (fitted.predict(held) == data.val.labels).tolist()
+    assert result == (scores.argmax(axis=1) == data.val.labels).tolist()
     again = FrozenHead.from_tensors(head.tensors())
     assert again.C == head.C
     for name, tensor in head.tensors().items():

@@ -17,8 +17,8 @@ from decaf.finetuning.keep_rule import Accuracy, Trial, sign_test
 def test_the_interval_is_wilsons(images: int, data: st.DataObject) -> None:
     right = data.draw(st.integers(0, images))
     expected = stats.binomtest(right, images).proportion_ci(method="wilson")
-    found = Accuracy(right, images, 1.0).interval
-    assert found == pytest.approx((100 * expected.low, 100 * expected.high), abs=1e-6)
+    result = Accuracy(right, images, 1.0).interval
+    assert result == pytest.approx((100 * expected.low, 100 * expected.high), abs=1e-6)
 
 
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=300))
@@ -37,10 +37,10 @@ def test_many_images_are_no_trouble() -> None:
 
 
 def test_an_accuracy_is_told_with_its_interval() -> None:
-    found = Accuracy(29, 35, 0.5)
-    assert str(found) == "82.9 % (67.3 to 91.9)"
-    assert found.to_dict()["percent"] == pytest.approx(100 * 29 / 35)
-    assert Accuracy.from_dict(found.to_dict()) == found
+    result = Accuracy(29, 35, 0.5)
+    assert str(result) == "82.9 % (67.3 to 91.9)"
+    assert result.to_dict()["percent"] == pytest.approx(100 * 29 / 35)
+    assert Accuracy.from_dict(result.to_dict()) == result
 
 
 # -- Trials -------------------------------------------------------------------------------------

@@ -51,7 +51,7 @@ CHANCE = "so that the difference may be chance: use the frozen head"
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({}, "fine-tuning beat the frozen head on validation: use the fine-tuned network"),
         ({"p_value": 0.3}, "images alone, of 100, the difference may be chance (p = 0.30)"),
@@ -81,12 +81,12 @@ CHANCE = "so that the difference may be chance: use the frozen head"
     ],
 )
 def test_the_verdict_says_which_to_use(
-    result: Finetuned, changes: dict[str, Any], told: str
+    result: Finetuned, changes: dict[str, Any], message: str
 ) -> None:
     found = replace(result, **changes)
-    assert told in found.verdict
+    assert message in found.verdict
     card = card_text(found, FinetuneSettings().training(50, "fp32"))
-    assert told[1:] in card
+    assert message[1:] in card
     tuned = found.passed_over or found.tuned
     name = "fine-tuned, not kept" if found.passed_over else "fine-tuned"
     for title, each in (("frozen fc7 + head", found.frozen), (name, tuned)):

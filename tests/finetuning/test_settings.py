@@ -14,12 +14,12 @@ from decaf.train.recipe import TrainSettings
 
 def test_they_become_those_of_training() -> None:
     settings = FinetuneSettings(lr=2e-4, freeze="conv3", epochs=45, seed=3, batch_size=10)
-    found = settings.training(500, "fp32")
-    assert isinstance(found, TrainSettings)
-    assert (found.lr, found.freeze, found.epochs, found.seed) == (2e-4, "conv3", 45, 3)
-    assert (found.batch_size, found.precision, found.arch) == (10, "fp32", "weights")
-    assert (found.keep_best, found.batch_norm, found.last_batch) == (True, False, "wrapped")
-    assert (found.warmup_epochs, found.validate_every) == (3, 3)
+    result = settings.training(500, "fp32")
+    assert isinstance(result, TrainSettings)
+    assert (result.lr, result.freeze, result.epochs, result.seed) == (2e-4, "conv3", 45, 3)
+    assert (result.batch_size, result.precision, result.arch) == (10, "fp32", "weights")
+    assert (result.keep_best, result.batch_norm, result.last_batch) == (True, False, "wrapped")
+    assert (result.warmup_epochs, result.validate_every) == (3, 3)
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_processes_share_a_batch_evenly() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"start": "cold"}, "`start` must be one of head, new, got 'cold'"),
         (
@@ -82,8 +82,8 @@ def test_processes_share_a_batch_evenly() -> None:
         ({"epochs": "many"}, "`epochs` must be a number, got 'many'"),
     ],
 )
-def test_mistakes_are_told(changes: dict[str, object], told: str) -> None:
-    with pytest.raises(SettingError, match=re.escape(told)) as caught:
+def test_mistakes_are_told(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(SettingError, match=re.escape(message)) as caught:
         FinetuneSettings(**changes)
     assert str(caught.value).startswith("fine-tuning: ")
     assert "\n" not in str(caught.value)

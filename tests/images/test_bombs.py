@@ -181,17 +181,17 @@ def measured(tmp_path: Path, files: dict[str, bytes]) -> dict[str, tuple[str, in
 def test_bombs_are_refused_before_they_go_off(tmp_path: Path) -> None:
     files = {name: make() for name, make in BOMBS.items()}
     files["a zip of bzip2"] = zip_member(300 << 20)
-    found = measured(tmp_path, files)
+    result = measured(tmp_path, files)
     assert {
-        name: row for name, row in found.items() if row[0] not in ("too_large", "corrupt")
+        name: row for name, row in result.items() if row[0] not in ("too_large", "corrupt")
     } == {}
-    assert {name: row for name, row in found.items() if row[1] > MEGABYTES} == {}
-    assert {name: row for name, row in found.items() if row[2] > SECONDS} == {}
-    assert "is the limit of a side" in found["a PNG of one column"][3]
-    assert "2.5 GB to decode; 1.8 GB is the limit" in found["an AVIF of one colour"][3]
-    assert "in a file of 21840 bytes: it is blank or made" in found["a PNG of one bit"][3]
-    assert found["a WebP of 34 bytes, without its image"][3] == "WebP without image data"
-    assert "unpacks to 314572800 bytes from" in found["a zip of bzip2"][3]
+    assert {name: row for name, row in result.items() if row[1] > MEGABYTES} == {}
+    assert {name: row for name, row in result.items() if row[2] > SECONDS} == {}
+    assert "is the limit of a side" in result["a PNG of one column"][3]
+    assert "2.5 GB to decode; 1.8 GB is the limit" in result["an AVIF of one colour"][3]
+    assert "in a file of 21840 bytes: it is blank or made" in result["a PNG of one bit"][3]
+    assert result["a WebP of 34 bytes, without its image"][3] == "WebP without image data"
+    assert "unpacks to 314572800 bytes from" in result["a zip of bzip2"][3]
 
 
 @pytest.mark.slow
@@ -204,11 +204,11 @@ def test_a_large_scan_takes_what_its_pixels_take(tmp_path: Path) -> None:
         buffer = io.BytesIO()
         page.convert(mode).save(buffer, "PNG", compress_level=1)
         files[name] = buffer.getvalue()
-    found = measured(tmp_path, files)
-    assert {row[0] for row in found.values()} == {"ok"}
+    result = measured(tmp_path, files)
+    assert {row[0] for row in result.values()} == {"ok"}
     # A pixel takes 4 bytes in Pillow (of one bit: 1) and 3 of ours; 100 MB for blocks and the file.
-    assert found["bits"][1] < 35 * 4 + 100
-    assert max(row[1] for row in found.values()) < 35 * 7 + 100
+    assert result["bits"][1] < 35 * 4 + 100
+    assert max(row[1] for row in result.values()) < 35 * 7 + 100
 
 
 @pytest.mark.parametrize(

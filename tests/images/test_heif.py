@@ -43,9 +43,9 @@ def test_a_photograph_is_read_and_turned_once(photo: np.ndarray) -> None:
     buffer = io.BytesIO()
     pillow_heif.from_pillow(Image.fromarray(photo)).save(buffer, quality=95, exif=exif.tobytes())
     data = buffer.getvalue()
-    found = decode(data)
-    assert (found.format, found.width, found.height) == ("HEIF", 48, 64)
-    difference = found.pixels.permute(1, 2, 0).numpy().astype(int) - np.rot90(photo, -1)
+    result = decode(data)
+    assert (result.format, result.width, result.height) == ("HEIF", 48, 64)
+    difference = result.pixels.permute(1, 2, 0).numpy().astype(int) - np.rot90(photo, -1)
     assert np.abs(difference).mean() < 4
     with pytest.raises(ImageError) as caught:
         decode(data[: len(data) // 2])

@@ -33,9 +33,9 @@ def test_equal_to_torchvision_on_photographs(shared_data: Path, spec: Preprocess
     assert len(files) == 10
     for file in files:
         pixels = decode(file.read_bytes()).pixels
-        found = resized_crops(pixels, spec)
-        assert found.is_contiguous()
-        assert torch.equal(found[0].permute(2, 0, 1), reference(pixels, spec)), file.name
+        result = resized_crops(pixels, spec)
+        assert result.is_contiguous()
+        assert torch.equal(result[0].permute(2, 0, 1), reference(pixels, spec)), file.name
 
 
 @settings(max_examples=60, deadline=None)
@@ -48,8 +48,8 @@ def test_equal_to_torchvision_at_any_size(
     pixels = torch.randint(0, 256, (height, width, 3), dtype=torch.uint8, generator=generator)
     pixels = pixels.permute(2, 0, 1)
     pixels = pixels.contiguous() if planar else pixels
-    found = resized_crops(pixels, spec)
-    assert torch.equal(found[0].permute(2, 0, 1), reference(pixels, spec))
+    result = resized_crops(pixels, spec)
+    assert torch.equal(result[0].permute(2, 0, 1), reference(pixels, spec))
 
 
 def test_within_one_level_of_pillow(shared_data: Path) -> None:
@@ -58,8 +58,8 @@ def test_within_one_level_of_pillow(shared_data: Path) -> None:
         with Image.open(file) as image:
             resized = image.convert("RGB").resize((256, 256), Image.Resampling.BILINEAR)
         expected = np.asarray(resized)[14:241, 14:241].astype(int)
-        found = resized_crops(decode(file.read_bytes()).pixels, spec)[0].numpy()
-        assert np.abs(found - expected).max() <= 1
+        result = resized_crops(decode(file.read_bytes()).pixels, spec)[0].numpy()
+        assert np.abs(result - expected).max() <= 1
 
 
 def test_ten_crop_order_and_content() -> None:
@@ -108,12 +108,12 @@ def test_normalise_equals_torchvisions(rng: np.random.Generator) -> None:
     from torchvision.transforms import v2
 
     batch = torch.from_numpy(rng.integers(0, 256, (4, 64, 64, 3), dtype=np.uint8))
-    found = normalise(batch, named_preprocess("decaf", 64))
+    result = normalise(batch, named_preprocess("decaf", 64))
     scaled = batch.permute(0, 3, 1, 2).double() / 255
     expected = v2.Normalize(IMAGENET_MEAN, IMAGENET_STD)(scaled)
-    torch.testing.assert_close(found.double(), expected, rtol=1e-6, atol=1e-6)
-    assert found.dtype == torch.float32
-    assert found.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(result.double(), expected, rtol=1e-6, atol=1e-6)
+    assert result.dtype == torch.float32
+    assert result.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_normalise_in_other_units(rng: np.random.Generator) -> None:
@@ -130,14 +130,14 @@ def test_each_crop_takes_its_part_of_the_mean_image(rng: np.random.Generator, te
     mean = torch.from_numpy(rng.random((3, 72, 72), dtype=np.float32))
     images = torch.from_numpy(rng.integers(0, 256, (2, 3, 72, 72), dtype=np.uint8))
     batch = torch.cat([resized_crops(image, spec, ten) for image in images])
-    found = normalise(batch, spec, mean_image=mean, ten=ten)
+    result = normalise(batch, spec, mean_image=mean, ten=ten)
     whole = (images.double() / 255 - mean) / torch.tensor([1.0, 2, 4]).view(3, 1, 1)
     expected = [
         image[:, top : top + 64, left : left + 64]
         for image in whole
         for top, left in crop_corners(72, 72, 64, ten)
     ]
-    torch.testing.assert_close(found.double(), torch.stack(expected), rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(result.double(), torch.stack(expected), rtol=1e-6, atol=1e-6)
 
 
 def test_mean_image_that_does_not_fit() -> None:

@@ -34,10 +34,10 @@ OWN = PreprocessSpec("mine", "warp", 300, 227, mean=(0.1, 0.2, 0.3), mean_image_
 def test_a_name_stands_for_resize_and_crop_and_keeps_the_numbers_of_the_weights() -> None:
     own = PreprocessSpec("mine", "warp", 300, 227, mean=(0.1, 0.2, 0.3), scale=1.0)
     assert override_preprocess(own, None) is own
-    found = override_preprocess(own, "as-is")
-    assert found == PreprocessSpec("as-is", "none", 227, 227, mean=(0.1, 0.2, 0.3), scale=1.0)
-    assert override_preprocess(own, found) == found
-    assert override_preprocess(own, {"resize": "none"}) == found
+    result = override_preprocess(own, "as-is")
+    assert result == PreprocessSpec("as-is", "none", 227, 227, mean=(0.1, 0.2, 0.3), scale=1.0)
+    assert override_preprocess(own, result) == result
+    assert override_preprocess(own, {"resize": "none"}) == result
     assert override_preprocess(own, {"name": "as-is", "crop": 64}).resize_to == 64
     assert override_preprocess(own, {"name": "decaf"}).resize_to == 256
     wider = override_preprocess(own, {"resize": "none", "resize_to": 256})
@@ -59,7 +59,7 @@ def test_a_mean_takes_the_place_of_a_mean_image_which_fits_one_size_alone() -> N
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "message"),
     [
         ("asis", "no preprocessing is called 'asis'"),
         ({"resize": "squash"}, "`resize` must be one of"),
@@ -73,13 +73,13 @@ def test_a_mean_takes_the_place_of_a_mean_image_which_fits_one_size_alone() -> N
         (7, "`preprocess` must be a name .*, got int"),
     ],
 )
-def test_what_is_no_preprocessing_is_told(given: object, told: str) -> None:
-    with pytest.raises(SettingError, match=told):
+def test_what_is_no_preprocessing_is_told(given: object, message: str) -> None:
+    with pytest.raises(SettingError, match=message):
         override_preprocess(OWN, given)
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "told"),
+    ("field", "value", "message"),
     [
         ("crop", 257, "larger than `resize_to`"),
         ("crop", 0, "`crop` must be an integer"),
@@ -104,9 +104,9 @@ def test_what_is_no_preprocessing_is_told(given: object, told: str) -> None:
         ("surprise", 1, r"unknown fields \['surprise'\]"),
     ],
 )
-def test_bad_fields_are_named(field: str, value: object, told: str) -> None:
+def test_bad_fields_are_named(field: str, value: object, message: str) -> None:
     values = named_preprocess("decaf", 227).to_dict() | {field: value}
-    with pytest.raises(SettingError, match=told):
+    with pytest.raises(SettingError, match=message):
         PreprocessSpec.from_dict(values)
 
 

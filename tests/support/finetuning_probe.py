@@ -77,9 +77,9 @@ def main() -> None:
         steps = (out.with_name("m.finetune") / "run/checkpoints").glob("step-*")
         places.add(max((p.name for p in steps), default=""))
     assert training_probe.in_child(lambda: run(source, weights, out)) == 0
-    found = content(out)
+    result = content(out)
     for key, value in expected.items():
-        assert found[key] == value, f"other {key} after kills at {sorted(places)}"
+        assert result[key] == value, f"other {key} after kills at {sorted(places)}"
     print(json.dumps({"places": len(places), "finished": finished}))
 
 

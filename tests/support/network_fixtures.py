@@ -90,8 +90,8 @@ def features(
         batch = normalise(crops, backbone.preprocess, ten=ten)
         if ten:
             batch = torch.cat([batch, batch.flip(-1)])
-        found = backbone.features(batch, layer)[layer].double().numpy()
-        rows.append(found if ten else found[0])
+        result = backbone.features(batch, layer)[layer].double().numpy()
+        rows.append(result if ten else result[0])
     return np.stack(rows)
 
 

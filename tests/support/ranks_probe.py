@@ -40,11 +40,11 @@ def cases() -> dict[str, TrainSettings]:
 def norm_cases() -> list[tuple[Tensor, Tensor]]:
     """Inputs and gradients of the whole batch; the second far from zero."""
     source = torch.Generator().manual_seed(0)
-    found = []
+    result = []
     for shape, mean in (((12, 5, 4, 3), 0.0), ((12, 5), 300.0)):
         x = torch.randn(shape, generator=source) + mean
-        found.append((x, torch.randn(shape, generator=source)))
-    return found
+        result.append((x, torch.randn(shape, generator=source)))
+    return result
 
 
 def run_norm(norm: nn.Module, x: Tensor, above: Tensor, rows: slice) -> dict[str, Tensor]:
@@ -77,10 +77,10 @@ def main() -> None:
     for name, settings in cases().items():
         train_network(pack, folder / name, settings, **options)
     rows = slice(0, 4) if rank == 0 else slice(4, 12)  # shares of other sizes
-    found = [
+    result = [
         run_norm(SynchronisedBatchNorm(5, together=True), *case, rows) for case in norm_cases()
     ]
-    torch.save(found, folder / f"norm-{rank}.pt")
+    torch.save(result, folder / f"norm-{rank}.pt")
     dist.destroy_process_group()
 
 

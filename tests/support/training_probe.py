@@ -116,9 +116,9 @@ def kill_at_random(pack: Path, folder: Path, kills: int) -> dict[str, Any]:
         assert code == -signal.SIGKILL, code
         steps.add(max((p.name for p in out.glob("checkpoints/step-*")), default=""))
     assert in_child(lambda: run(pack, out, 12)) == 0
-    found = content(out)
+    result = content(out)
     for key, value in expected.items():
-        assert found[key] == value, f"other {key} after kills at {sorted(steps)}"
+        assert result[key] == value, f"other {key} after kills at {sorted(steps)}"
     return {"places": len(steps), "finished": finished}
 
 

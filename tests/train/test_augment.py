@@ -59,9 +59,9 @@ def test_a_batch_is_cut_as_its_images_are(data: st.DataObject) -> None:
     expected = np.empty((3, crop, crop, 3), np.uint8)
     for row in range(3):
         cut(pixels[row], views_of(boxes), row, expected[row])
-    found = cut_batch(torch.from_numpy(pixels), views_of(boxes), crop)
+    result = cut_batch(torch.from_numpy(pixels), views_of(boxes), crop)
     # Half a step for each of the two roundings of `cut`, and what its weights of 16 bits lose.
-    assert np.abs(found.numpy() - expected.astype(float)).max() < 1.1
+    assert np.abs(result.numpy() - expected.astype(float)).max() < 1.1
 
 
 def test_a_batch_of_plain_crops_is_exact() -> None:
@@ -70,8 +70,8 @@ def test_a_batch_of_plain_crops_is_exact() -> None:
     expected = np.empty((3, 24, 24, 3), np.uint8)
     for row in range(3):
         cut(pixels[row], views_of(boxes), row, expected[row])
-    found = cut_batch(torch.from_numpy(pixels), views_of(boxes), 24)
-    np.testing.assert_array_equal(found, expected)
+    result = cut_batch(torch.from_numpy(pixels), views_of(boxes), 24)
+    np.testing.assert_array_equal(result, expected)
 
 
 def many(count: int = 20_000, **changes: object) -> tuple[TrainSettings, Views]:
@@ -137,16 +137,16 @@ def test_lighting_is_the_papers_sum() -> None:
     pixels = random.random((500, 3)) @ random.random((3, 3))
     values, vectors = np.linalg.eigh(np.cov(pixels.T))
     alpha = random.standard_normal((7, 3)).astype(np.float32)
-    found = lighting_shift(alpha, values, vectors)
+    result = lighting_shift(alpha, values, vectors)
     for row in range(7):
         expected = sum(vectors[:, i] * float(alpha[row, i]) * np.sqrt(values[i]) for i in range(3))
-        np.testing.assert_allclose(found[row], expected, rtol=1e-5, atol=1e-7)
+        np.testing.assert_allclose(result[row], expected, rtol=1e-5, atol=1e-7)
     # So that with alpha from N(0, 1) the shift is distributed as the pixels are.
     many_shifts = lighting_shift(
         random.standard_normal((200_000, 3)).astype(np.float32), values, vectors
     )
     np.testing.assert_allclose(np.cov(many_shifts.T), np.cov(pixels.T), rtol=0.05, atol=1e-3)
-    assert found.dtype == np.float32
+    assert result.dtype == np.float32
 
 
 def test_lighting_bears_an_eigenvalue_just_below_zero() -> None:

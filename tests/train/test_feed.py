@@ -60,9 +60,9 @@ def test_batches_are_those_of_a_plain_loop(settings_of: Make, crop: str, lightin
     feed = feed_of(split, settings)
     assert feed.steps_per_epoch == 4
     with feed.batches(2, 7) as batches:
-        found = list(batches)
-    assert [batch.step for batch in found] == [2, 3, 4, 5, 6]
-    for batch in found:
+        result = list(batches)
+    assert [batch.step for batch in result] == [2, 3, 4, 5, 6]
+    for batch in result:
         epoch, place = divmod(batch.step, 4)
         rows = epoch_order(0, epoch, 70)[place * 16 : (place + 1) * 16]
         np.testing.assert_array_equal(batch.labels, split.labels[rows])
@@ -86,9 +86,9 @@ def test_views_grow_over_the_run(
     feed = feed_of(split, settings)
     monkeypatch.setattr(feed, "_cut_early", not on_device)
     with feed.batches(0, 6) as batches:
-        found = list(batches)
-    assert [batch.images.shape[-1] for batch in found] == [32, 32, 64, 64, 96, 96]
-    for batch in found:
+        result = list(batches)
+    assert [batch.images.shape[-1] for batch in result] == [32, 32, 64, 64, 96, 96]
+    for batch in result:
         side = batch.images.shape[-1]
         epoch, place = divmod(batch.step, 4)
         rows = epoch_order(0, epoch, 70)[place * 16 : (place + 1) * 16]
@@ -138,10 +138,10 @@ def test_normalising_is_that_of_extraction(dtype: torch.dtype, with_image: bool)
     sha256 = None if image is None else tensor_sha256(image)
     spec = spec_of(mean_image_sha256=sha256)
     expected = normalise(pixels, spec, mean_image=image)
-    found = Normaliser(spec, image, dtype, CPU)(pixels)
-    assert found.dtype == dtype
+    result = Normaliser(spec, image, dtype, CPU)(pixels)
+    assert result.dtype == dtype
     torch.testing.assert_close(
-        found,
+        result,
         expected.to(dtype),
         rtol=1e-6 if dtype.itemsize > 2 else 1e-2,
         atol=2e-6 if dtype.itemsize > 2 else 1e-2,
@@ -149,7 +149,7 @@ def test_normalising_is_that_of_extraction(dtype: torch.dtype, with_image: bool)
     out = torch.empty(5, 32, 32, 3, dtype=dtype)
     for row in range(5):
         Normaliser(spec, image, dtype, CPU)(pixels[row : row + 1], out=out[row : row + 1])
-    assert torch.equal(out.permute(0, 3, 1, 2), found)
+    assert torch.equal(out.permute(0, 3, 1, 2), result)
 
 
 def test_the_mean_image_lies_under_its_crop() -> None:
@@ -166,11 +166,11 @@ def test_the_mean_image_lies_under_its_crop() -> None:
         box = slice(top, top + 32), slice(left, left + 32)
         cuts[row] = pixels[row][box][:, :: -1 if mirrored else 1]
         expected[row] = whole[row][box][:, :: -1 if mirrored else 1]
-    found = normaliser(torch.from_numpy(cuts), None, corners)
-    np.testing.assert_allclose(found.permute(0, 2, 3, 1), expected, rtol=1e-5, atol=1e-4)
+    result = normaliser(torch.from_numpy(cuts), None, corners)
+    np.testing.assert_allclose(result.permute(0, 2, 3, 1), expected, rtol=1e-5, atol=1e-4)
     for row in range(4):
         one = normaliser(torch.from_numpy(cuts[row : row + 1]), None, corners[row : row + 1])
-        assert torch.equal(one[0], found[row])
+        assert torch.equal(one[0], result[row])
 
 
 def feeding() -> list[threading.Thread]:
@@ -214,11 +214,11 @@ def test_a_device_that_cuts_by_itself_gets_the_same(
     normaliser = Normaliser(spec_of(), image if crop == "random" else None, torch.float32, CPU)
     feeds = [feed_of(FakeSplit(), settings, normaliser=normaliser) for _ in range(2)]
     feeds[1]._cut_early = False
-    found = []
+    result = []
     for feed in feeds:
         with feed.batches(0, 5) as batches:
-            found.append(list(batches))
-    for one, other in zip(*found, strict=True):
+            result.append(list(batches))
+    for one, other in zip(*result, strict=True):
         assert torch.equal(one.labels, other.labels)
         assert other.images.is_contiguous(memory_format=torch.channels_last)
         apart = (one.images - other.images).abs() * torch.tensor(STD).view(3, 1, 1) * 255

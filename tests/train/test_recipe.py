@@ -107,7 +107,7 @@ def test_views_have_the_inputs_size_or_grow_to_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"grow_from": 8}, "`train_size` and `grow_from` must be from 32 to 4096"),
         ({"train_size": 128, "crop": "random"}, "are for `crop='resized'`"),
@@ -133,8 +133,8 @@ def test_views_have_the_inputs_size_or_grow_to_it() -> None:
         ({"arch": "resnet"}, "no architecture 'resnet'; there are alexnet-2012"),
     ],
 )
-def test_mistakes_are_told(changes: dict[str, object], told: str) -> None:
-    with pytest.raises(SettingError, match=told) as caught:
+def test_mistakes_are_told(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(SettingError, match=message) as caught:
         preset("modern", **changes)
     assert "\n" not in str(caught.value)
 

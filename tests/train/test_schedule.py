@@ -19,10 +19,10 @@ def rates(steps: int = 120, steps_per_epoch: int = 10, **changes: object) -> np.
 
 
 def test_cosine_with_warm_up() -> None:
-    found = rates(warmup_epochs=2)
-    np.testing.assert_allclose(found[:20], 0.3 * np.arange(1, 21) / 20)
+    result = rates(warmup_epochs=2)
+    np.testing.assert_allclose(result[:20], 0.3 * np.arange(1, 21) / 20)
     t = np.arange(100) / 100
-    np.testing.assert_allclose(found[20:], 0.15 * (1 + np.cos(np.pi * t)))
+    np.testing.assert_allclose(result[20:], 0.15 * (1 + np.cos(np.pi * t)))
 
 
 def test_cosine_is_torchs() -> None:
@@ -37,8 +37,8 @@ def test_cosine_is_torchs() -> None:
 
 
 def test_steps_and_constant() -> None:
-    found = rates(warmup_epochs=0, schedule="step", lr_factor=0.2)
-    np.testing.assert_allclose(found, np.repeat([0.3, 0.06, 0.012], 40))
+    result = rates(warmup_epochs=0, schedule="step", lr_factor=0.2)
+    np.testing.assert_allclose(result, np.repeat([0.3, 0.06, 0.012], 40))
     np.testing.assert_allclose(rates(warmup_epochs=0, schedule="constant"), 0.3)
 
 
@@ -46,14 +46,14 @@ def test_plateau_divides_when_errors_stop_falling() -> None:
     settings = preset("alexnet-2012", patience=2, max_drops=2)
     schedule = Schedule(settings, 1000, 10)
     errors = [50, 40, 40, 41, 39, 39, 39, 39, 38.9, 39, 39]
-    found = []
+    result = []
     for error in errors:
         schedule.validated(error)
-        found.append((schedule.rate(0), schedule.finished))
+        result.append((schedule.rate(0), schedule.finished))
     drops = [0, 0, 0, 1, 1, 1, 2, 2, 2, 2, 2]
     ended = [False] * 10 + [True]
-    assert [ended for _, ended in found] == ended
-    np.testing.assert_allclose([rate for rate, _ in found], 0.01 * 0.1 ** np.array(drops))
+    assert [ended for _, ended in result] == ended
+    np.testing.assert_allclose([rate for rate, _ in result], 0.01 * 0.1 ** np.array(drops))
 
 
 def test_plateau_is_restored_in_the_middle() -> None:

@@ -45,9 +45,9 @@ def gradients(trainer: Trainer, batch: Batch) -> dict[str, np.ndarray]:
     target[torch.arange(len(logits)), batch.labels] += 1 - smoothing
     loss = -(target * (logits - logits.exp().sum(1, keepdim=True).log())).sum(1).mean()
     names = [name for name, p in network.named_parameters() if p.requires_grad]
-    found = torch.autograd.grad(loss, [network.get_parameter(name) for name in names])
+    result = torch.autograd.grad(loss, [network.get_parameter(name) for name in names])
     network.float()
-    return {name: each.numpy() for name, each in zip(names, found, strict=True)}
+    return {name: each.numpy() for name, each in zip(names, result, strict=True)}
 
 
 def parameters(trainer: Trainer) -> dict[str, np.ndarray]:
@@ -84,13 +84,13 @@ def test_steps_of_sgd_are_the_formula(settings_of: Make, changes: dict[str, obje
                 copy.network.get_parameter(name).copy_(torch.from_numpy(values))
         copy.step = step
         batch = batch_of(step)
-        found = gradients(copy, batch)
+        result = gradients(copy, batch)
         if settings.clip_norm:
-            norm = np.sqrt(sum((g**2).sum() for g in found.values()))
+            norm = np.sqrt(sum((g**2).sum() for g in result.values()))
             assert norm > settings.clip_norm
-            found = {name: g * settings.clip_norm / norm for name, g in found.items()}
+            result = {name: g * settings.clip_norm / norm for name, g in result.items()}
         rate = settings.lr * min(1, (step + 1) / 5)
-        for name, gradient in found.items():
+        for name, gradient in result.items():
             weight = expected[name]
             decay = settings.weight_decay if weight.ndim > 1 or settings.decay_all else 0.0
             gradient = gradient + decay * weight

@@ -305,7 +305,7 @@ def test_a_folder_that_is_taken_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"schema": 2}, r"was written in schema 2 by decaf 9\.9, this version reads 1"),
         ({"format": "cake"}, r"is damaged \(its format is 'cake', not 'decaf-train'\)"),
@@ -317,7 +317,7 @@ def test_a_run_of_another_version_is_refused(
     tmp_path: Path,
     settings: TrainSettings,
     change: dict[str, object] | None,
-    told: str,
+    message: str,
 ) -> None:
     out = tmp_path / "run"
     with pytest.raises(Stopped):
@@ -325,7 +325,7 @@ def test_a_run_of_another_version_is_refused(
     text = (out / "run.json").read_text()
     record = {**json.loads(text), **(change or {}), "decaf_version": "9.9"}
     (out / "run.json").write_text(json.dumps(record) if change else text[:-40])
-    with pytest.raises(ResumeError, match=told):
+    with pytest.raises(ResumeError, match=message):
         go(pack_path, out, settings, resume=True)
 
 
@@ -470,9 +470,9 @@ def test_test_images_validate_only_where_asked_for(
     make_pack(tmp_path / "data", tested, size=40, encoding="raw", workers=0).close()
     settings = settings_of(batch_size=8, epochs=2)
     assert go(tested, tmp_path / "a", settings).validation is None
-    found = go(other_classes, tmp_path / "b", settings, val=tested).validation
-    assert found is not None
-    assert found.images == 6
+    result = go(other_classes, tmp_path / "b", settings, val=tested).validation
+    assert result is not None
+    assert result.images == 6
 
 
 def test_mistakes_are_told_before_anything_is_begun(

@@ -46,12 +46,12 @@ def moved(trainer: Trainer, steps: int = 1) -> dict[str, torch.Tensor]:
 def test_each_layer_has_its_own_rate(settings_of: Make) -> None:
     first = {**PLAIN, "momentum": 0.0, "nesterov": False, "weight_decay": 0.1}
     once = moved(trainer_of(settings_of(**first)))
-    found = moved(trainer_of(settings_of(**first, lr_by_layer="conv1=0.25,fc8=10, fc7=0")))
+    result = moved(trainer_of(settings_of(**first, lr_by_layer="conv1=0.25,fc8=10, fc7=0")))
     factors = {"conv1": 0.25, "fc8": 10.0, "fc7": 0.0}
     for name, change in once.items():
         factor = factors.get(name.partition(".")[0], 1.0)
         # To the rounding of the parameters that the steps are added to.
-        torch.testing.assert_close(found[name], factor * change, rtol=1e-3, atol=1e-6)
+        torch.testing.assert_close(result[name], factor * change, rtol=1e-3, atol=1e-6)
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])

@@ -40,16 +40,16 @@ def network(images: torch.Tensor) -> torch.Tensor:
 def test_errors_are_those_of_the_whole_set(count: int) -> None:
     split = FakeSplit(count)
     normaliser = Normaliser(SPEC, None, torch.float32, CPU)
-    found = validate(network, split, SPEC, normaliser, World(CPU), workers=3)
+    result = validate(network, split, SPEC, normaliser, World(CPU), workers=3)
     crops = [resized_crops(torch.from_numpy(p).permute(2, 0, 1), SPEC) for p in split.images]
     logits = network(normalise(torch.cat(crops), SPEC)).double()
     top1, top5 = (
         100 - 100 * top_k_accuracy_score(split.labels, logits, k=k, labels=range(8)) for k in (1, 5)
     )
-    assert found.images == count
-    assert found.top1_error == pytest.approx(top1, abs=1e-9)
-    assert found.top5_error == pytest.approx(top5, abs=1e-9)
-    assert found.loss == pytest.approx(log_loss(split.labels, logits.softmax(1)), rel=1e-5)
+    assert result.images == count
+    assert result.top1_error == pytest.approx(top1, abs=1e-9)
+    assert result.top5_error == pytest.approx(top5, abs=1e-9)
+    assert result.loss == pytest.approx(log_loss(split.labels, logits.softmax(1)), rel=1e-5)
 
 
 @pytest.mark.parametrize(("value", "wrong"), [(0.0, (7 / 8, 3 / 8)), (np.nan, (1, 1))])
@@ -61,17 +61,17 @@ def test_ties_and_nans_are_no_luck(value: float, wrong: tuple[float, float]) -> 
         return torch.full((len(images), 8), value)
 
     normaliser = Normaliser(SPEC, None, torch.float32, CPU)
-    found = validate(make, split, SPEC, normaliser, World(CPU), workers=1)
-    assert (found.top1_error, found.top5_error) == (100 * wrong[0], 100 * wrong[1])
+    result = validate(make, split, SPEC, normaliser, World(CPU), workers=1)
+    assert (result.top1_error, result.top5_error) == (100 * wrong[0], 100 * wrong[1])
 
 
 def test_five_classes_have_no_top5_error() -> None:
     split = FakeSplit(9)
     split.labels %= 5
     normaliser = Normaliser(SPEC, None, torch.float32, CPU)
-    found = validate(lambda x: network(x)[:, :5], split, SPEC, normaliser, World(CPU), workers=1)
-    assert found.top5_error is None
-    assert 0 <= found.top1_error <= 100
+    result = validate(lambda x: network(x)[:, :5], split, SPEC, normaliser, World(CPU), workers=1)
+    assert result.top5_error is None
+    assert 0 <= result.top1_error <= 100
 
 
 def test_an_image_that_fails_is_told() -> None:

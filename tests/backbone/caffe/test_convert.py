@@ -166,8 +166,8 @@ def test_forms_of_the_same_description(caffe, write):
     )
     assert read_caffemodel(write(net.write()), mean=GREY).spec == usual.spec
     del net.parts[0]
-    found = read_caffemodel(write(net.write()), mean=GREY, input_size=99)
-    assert found.spec == usual.spec
+    result = read_caffemodel(write(net.write()), mean=GREY, input_size=99)
+    assert result.spec == usual.spec
 
 
 def test_a_network_without_normalisation(caffe, write):
@@ -379,8 +379,8 @@ def test_damaged_files_are_refused_or_networks(caffe, tmp_path, data):
         del damaged[data.draw(st.integers(0, len(whole) - 1)) :]
     # Most of the interest lies in what stands around the numbers.
     names = (b"c1", b"relu1", b"pool1", b"norm1", b"c2", b"c5", b"ip6", b"drop6", b"ip8", b"loss")
-    found = [whole.index(name) for name in names]
-    places = [at for start in found for at in range(max(0, start - 30), start + 60)]
+    result = [whole.index(name) for name in names]
+    places = [at for start in result for at in range(max(0, start - 30), start + 60)]
     for _ in range(data.draw(st.integers(1, 4))):
         at = data.draw(
             st.sampled_from([at for at in places if at < len(whole)])

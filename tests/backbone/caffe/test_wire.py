@@ -43,9 +43,9 @@ def test_floats_packed_and_one_by_one(caffe, values, cuts, double):
             whole += caffe.chunk(5, b"".join(numbers)) + caffe.integer(1, 7)
         else:
             whole += b"".join(caffe.varint(5 << 3 | wire) + each for each in numbers)
-    found = message(whole).floats(5, double=double)
-    assert found.tolist() == values
-    assert found.dtype == (np.float64 if double else np.float32)
+    result = message(whole).floats(5, double=double)
+    assert result.tolist() == values
+    assert result.dtype == (np.float64 if double else np.float32)
 
 
 def test_a_number_is_told_as_it_was_written(caffe):
@@ -126,10 +126,10 @@ def test_millions_of_numbers_one_by_one_are_read_at_once():
 @given(data=st.binary(max_size=60))
 def test_any_bytes_are_a_message_or_refused(data):
     try:
-        found = message(data)
+        result = message(data)
         for number in range(1, 9):
-            found.integers(number)
-            found.floats(number)
+            result.integers(number)
+            result.floats(number)
     except WireError:
         return
-    assert all(number in found or not found.integers(number) for number in range(1, 9))
+    assert all(number in result or not result.integers(number) for number in range(1, 9))

@@ -57,11 +57,11 @@ def expected(weights, images, layers):
     return {layer: value.numpy() for layer, value in values.items()}
 
 
-def assert_same(found, right):
-    assert found.shape == right.shape
-    assert found.dtype == np.float32
+def assert_same(actual, right):
+    assert actual.shape == right.shape
+    assert actual.dtype == np.float32
     assert np.abs(right).max() > 0
-    assert np.abs(found - right).max() <= 1e-5 * np.abs(right).max()
+    assert np.abs(actual - right).max() <= 1e-5 * np.abs(right).max()
 
 
 @pytest.mark.slow
@@ -100,8 +100,8 @@ def test_what_lies_behind_the_deepest_layer_is_left_out(small_weights, pixels, t
     assert done.agreement.relative_errors.keys() == done.layers.keys()
     assert done.agreement.worst < 1e-5
     images = pixels(2, weights.spec.input_size)
-    found = session_of(path).run(["conv3"], {"images": images})[0]
-    assert_same(found, expected(weights, images, "conv3")["conv3"])
+    result = session_of(path).run(["conv3"], {"images": images})[0]
+    assert_same(result, expected(weights, images, "conv3")["conv3"])
 
 
 def test_the_same_weights_give_the_same_bytes(small_weights, tmp_path):
@@ -240,8 +240,8 @@ def test_a_difference_above_the_tolerance_is_refused(factor, small_weights):
 
     with pytest.raises(DecafError, match=r"other values than decaf: relative error .* in fc6"):
         compare("a program", run, backbone, ["fc6"])
-    found = compare("a program", lambda images: [expected_of(images)["fc6"]], backbone, ["fc6"])
-    assert found.worst == 0
+    result = compare("a program", lambda images: [expected_of(images)["fc6"]], backbone, ["fc6"])
+    assert result.worst == 0
     with pytest.raises(DecafError, match=r"gives fc6 the shape \(1, 31\), not \(1, 32\)"):
         compare("a program", lambda x: [expected_of(x)["fc6"][:, 1:]], backbone, ["fc6"])
 

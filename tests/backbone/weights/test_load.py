@@ -114,10 +114,10 @@ def test_the_default_weights_know_photographs(shared_data):
     names = dict(zip(wnids, backbone.class_names, strict=True))
     folders = sorted((shared_data / "imagenette-mini" / "val").iterdir())
     paths = [path for folder in folders for path in sorted(folder.glob("ILSVRC2012_val_*"))]
-    found = backbone.classify(paths, top=5)
+    result = backbone.classify(paths, top=5)
     right = [
         names[path.parent.name] in [guess[0] for guess in guesses]
-        for path, guesses in zip(paths, found, strict=True)
+        for path, guesses in zip(paths, result, strict=True)
     ]
     assert len(right) >= 50
     assert sum(right) > 0.7 * len(right)

@@ -91,10 +91,10 @@ def test_the_values_are_the_formulas_to_the_bit(encoding, shape, seed, spread):
     tensor = torch.randn(shape, generator=generator) * spread
     tensor *= torch.rand(shape[0], 1, 1, generator=generator) < 0.8  # some rows are zero
     quantised = quantise(tensor, encoding)
-    found = quantised.dequantise()
-    assert found.dtype == torch.float32
-    assert np.array_equal(found.numpy(), by_formula(quantised))
-    assert not found[tensor.flatten(1).abs().amax(1) == 0].any()
+    result = quantised.dequantise()
+    assert result.dtype == torch.float32
+    assert np.array_equal(result.numpy(), by_formula(quantised))
+    assert not result[tensor.flatten(1).abs().amax(1) == 0].any()
     kinds = {"I8": torch.int8, "U8": torch.uint8, "F32": torch.float32}
     layout = part_layout("x", shape, encoding)
     parts = quantised.parts("x")
@@ -106,7 +106,7 @@ def test_the_values_are_the_formulas_to_the_bit(encoding, shape, seed, spread):
         half = tensor.abs().amax((1, 2), keepdim=True) / 127 / 2
         kept = quantised.scale > 0  # a row of vanishing numbers is zero
         assert (half[~kept] < 2.0**-100).all()
-        assert ((found - tensor).abs() <= half * 1.0001)[kept].all()
+        assert ((result - tensor).abs() <= half * 1.0001)[kept].all()
 
 
 # Mean squared error of the best quantisers of a normal distribution of variance 1, from
@@ -133,8 +133,8 @@ def test_codebooks_are_as_good_as_they_can_be(encoding, error):
 def test_few_distinct_numbers_are_kept_nearly_exactly():
     tensor = torch.tensor([-3.0, -1.0, 0.0, 2.0]).repeat(5, 6)
     for encoding in ENCODINGS[1:]:
-        found = quantise(tensor, encoding).dequantise()
-        assert torch.allclose(found, tensor, rtol=1e-5, atol=1e-6), encoding
+        result = quantise(tensor, encoding).dequantise()
+        assert torch.allclose(result, tensor, rtol=1e-5, atol=1e-6), encoding
 
 
 def test_what_cannot_be_quantised():
@@ -220,8 +220,8 @@ def test_relative_errors(weights):
     assert errors["conv1.weight"] < errors["fc7.weight"] < errors["fc6.weight"]
     large = {**weights.state, "fc6.weight": weights.state["fc6.weight"] * 1e30}
     large = dataclasses.replace(weights, state=large)
-    found = relative_errors(large, compact(large, {"fc6.weight": "codebook4"}))
-    assert found["fc6.weight"] == pytest.approx(expected, rel=1e-2)
+    result = relative_errors(large, compact(large, {"fc6.weight": "codebook4"}))
+    assert result["fc6.weight"] == pytest.approx(expected, rel=1e-2)
 
 
 @pytest.mark.parametrize(

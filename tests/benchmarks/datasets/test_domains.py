@@ -28,16 +28,16 @@ def test_office31_in_its_official_layout(tmp_path: Path) -> None:
     counts = {"amazon/images": 2817, "dslr/images": 498, "webcam/images": 795}
     root = folders(tmp_path / "office", counts, OFFICE31_CLASSES)
     for place in (root, root.parent):  # or the folder above it
-        found = read_domains(place)
-        assert found.name == "Office-31"
-        assert found.domains == ("amazon", "dslr", "webcam")
-        assert [len(found.rows_of(domain)) for domain in found.domains] == [2817, 498, 795]
-        assert found.class_names == OFFICE31_CLASSES
-        assert found.source_per_class == {"amazon": 20, "dslr": 8, "webcam": 8}
-        assert found.notes == ()
-    assert found.names[0].startswith(b"amazon/back_pack/frame_")
-    assert all(os.path.isfile(path) for path in found.files)
-    assert len(found.pairs) == 6
+        result = read_domains(place)
+        assert result.name == "Office-31"
+        assert result.domains == ("amazon", "dslr", "webcam")
+        assert [len(result.rows_of(domain)) for domain in result.domains] == [2817, 498, 795]
+        assert result.class_names == OFFICE31_CLASSES
+        assert result.source_per_class == {"amazon": 20, "dslr": 8, "webcam": 8}
+        assert result.notes == ()
+    assert result.names[0].startswith(b"amazon/back_pack/frame_")
+    assert all(os.path.isfile(path) for path in result.files)
+    assert len(result.pairs) == 6
 
 
 def test_an_excerpt_is_refused_and_says_where_to_get_the_whole(tmp_path: Path) -> None:
@@ -47,8 +47,8 @@ def test_an_excerpt_is_refused_and_says_where_to_get_the_whole(tmp_path: Path) -
         InputError, match=r"not the whole of Office-31: dslr has 497 images, expected 498\. Get it"
     ):
         read_domains(tmp_path)
-    found = read_domains(tmp_path, allow_partial=True)
-    assert found.notes == ("an excerpt of Office-31: 3 of 3 domains, 4,109 of 4,110 images",)
+    result = read_domains(tmp_path, allow_partial=True)
+    assert result.notes == ("an excerpt of Office-31: 3 of 3 domains, 4,109 of 4,110 images",)
 
 
 def test_office31_without_a_class(tmp_path: Path) -> None:
@@ -61,20 +61,20 @@ def test_office31_without_a_class(tmp_path: Path) -> None:
 def test_pacs_is_known_by_its_folders(tmp_path: Path) -> None:
     classes = ("dog", "elephant", "giraffe", "guitar", "horse", "house", "person")
     folders(tmp_path, dict.fromkeys(PACS, 14), classes)
-    found = read_domains(tmp_path, allow_partial=True)
-    assert found.name == "PACS"
-    assert len(found.pairs) == 12
+    result = read_domains(tmp_path, allow_partial=True)
+    assert result.name == "PACS"
+    assert len(result.pairs) == 12
     with pytest.raises(InputError, match="art_painting has 14 images, expected 2048"):
         read_domains(tmp_path)
 
 
 def test_any_folder_of_domains(tmp_path: Path) -> None:
     folders(tmp_path / "seasons", {"summer": 6, "winter": 4}, ("oak", "pine"))
-    found = read_domains(tmp_path / "seasons")
-    assert found.name == "seasons"
-    assert found.domains == ("summer", "winter")
-    assert found.counts_of("summer").tolist() == [3, 3]
-    assert found.domain_of.tolist() == [0] * 6 + [1] * 4
+    result = read_domains(tmp_path / "seasons")
+    assert result.name == "seasons"
+    assert result.domains == ("summer", "winter")
+    assert result.counts_of("summer").tolist() == [3, 3]
+    assert result.domain_of.tolist() == [0] * 6 + [1] * 4
 
 
 def test_domains_with_different_classes(tmp_path: Path) -> None:
@@ -121,8 +121,8 @@ def test_an_unknown_protocol(tmp_path: Path) -> None:
 
 def test_leaving_images_out_keeps_the_classes_closed(tmp_path: Path) -> None:
     folders(tmp_path, {"summer": 4, "winter": 2}, ("oak", "pine"))
-    found = read_domains(tmp_path)
-    assert len(found.take([0, 1, 2, 3, 4, 5])) == 6
-    assert found.take([0, 2, 3, 4, 5], "less").notes == ("less",)
+    result = read_domains(tmp_path)
+    assert len(result.take([0, 1, 2, 3, 4, 5])) == 6
+    assert result.take([0, 2, 3, 4, 5], "less").notes == ("less",)
     with pytest.raises(InputError, match="winter has no image of pine"):
-        found.take([0, 1, 2, 3, 4])
+        result.take([0, 1, 2, 3, 4])

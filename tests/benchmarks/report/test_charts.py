@@ -177,20 +177,20 @@ def test_names_are_shown_letter_by_letter() -> None:
 
 
 def test_points_keep_their_places(scatter: Scatter) -> None:
-    found = titled(ET.fromstring(scatter_panel(scatter.panels[0], scatter)))
-    assert list(found) == ["dog, photo", "cat <3, sketch"]
-    (x0, y0), (x1, y1), (x2, y2) = found["dog, photo"]
+    result = titled(ET.fromstring(scatter_panel(scatter.panels[0], scatter)))
+    assert list(result) == ["dog, photo", "cat <3, sketch"]
+    (x0, y0), (x1, y1), (x2, y2) = result["dog, photo"]
     # One unit is as long across as up, and up is up.
     assert x1 - x0 == pytest.approx(x0 - x2) == pytest.approx(2 * (y0 - y1), abs=0.3)
     assert y2 > y0 > y1
-    ((x, y),) = found["cat <3, sketch"]
+    ((x, y),) = result["cat <3, sketch"]
     assert (x - x0, y) == (pytest.approx((x1 - x0) / 4, abs=0.2), y1)
 
 
 def test_one_point_and_none() -> None:
     one = Scatter("s", (Panel("p", (Points((2.0,), (3.0,), 0, 0),)),), ("dog",), ("photo",))
-    found = titled(ET.fromstring(scatter_panel(one.panels[0], one)))
-    assert found == {"dog, photo": [pytest.approx((150, 150), abs=1)]}
+    result = titled(ET.fromstring(scatter_panel(one.panels[0], one)))
+    assert result == {"dog, photo": [pytest.approx((150, 150), abs=1)]}
     empty = Scatter("s", (), ("dog",), ("photo",))
     ET.fromstring(chart_file(empty))
 

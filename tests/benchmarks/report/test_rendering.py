@@ -133,10 +133,10 @@ def test_the_lowest_can_be_best(table: Table) -> None:
 
 def test_thumbnails_are_small_upright_copies(report: BenchmarkReport, images: Path) -> None:
     page = Reader(report_page(report, images))
-    found = [attributes for tag, attributes in page.elements if tag == "img"]
+    result = [attributes for tag, attributes in page.elements if tag == "img"]
     alts = ["cup, taken for lamp: cup/1.jpg", "lamp: lamp/1.png"]
-    assert [attributes["alt"] for attributes in found] == alts
-    for attributes in found:
+    assert [attributes["alt"] for attributes in result] == alts
+    for attributes in result:
         data = base64.b64decode(attributes["src"].partition(",")[2])
         with Image.open(io.BytesIO(data)) as image:
             assert image.format == "JPEG"

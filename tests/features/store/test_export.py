@@ -63,8 +63,8 @@ def test_splits_and_groups_are_columns_too(feature_file: Path, tmp_path: Path) -
         ["val", "'=a"],
     ]
     assert lines(tmp_path / "x.csv")[0][:7] == [*ROWS[0], "split", "group", "f0"]
-    found = loadmat(tmp_path / "x.mat", chars_as_strings=True)
-    assert [cell[0].tolist() for cell in found["split"]] == [["train"], [], ["val"]]
+    result = loadmat(tmp_path / "x.mat", chars_as_strings=True)
+    assert [cell[0].tolist() for cell in result["split"]] == [["train"], [], ["val"]]
 
 
 @pytest.mark.parametrize("ending", [".npz", ".mat"])
@@ -78,10 +78,10 @@ def test_all_layers_in_one_file(
         rows = 3 if ok_only else 4
         assert done.layers == {"fc6": (rows, 8), "conv1": (rows, 2, 3, 3)}
         keep = file.ok if ok_only else np.ones(4, bool)
-        found = np.load(out) if ending == ".npz" else loadmat(out)
+        result = np.load(out) if ending == ".npz" else loadmat(out)
         for name in ("fc6", "conv1"):
-            np.testing.assert_array_equal(found[name], layer(feature_file, name)[keep])
-            assert found[name].dtype == np.float32
+            np.testing.assert_array_equal(result[name], layer(feature_file, name)[keep])
+            assert result[name].dtype == np.float32
         texts = {
             "path": ["cats/a.jpg", "cats/b\\xff\n.jpg", "dogs/c.jpg", "d.jpg"],
             "class_names": ["cats", "dogs"],
@@ -89,12 +89,12 @@ def test_all_layers_in_one_file(
             "status_names": ["ok", "missing", "corrupt"],
         }
         for name, expected in texts.items():
-            values = [str(np.squeeze(each)) for each in found[name].ravel()]
+            values = [str(np.squeeze(each)) for each in result[name].ravel()]
             wanted = [text for text, kept in zip(expected, keep, strict=False) if kept]
             assert values == (wanted if name == "path" else expected)
-        np.testing.assert_array_equal(found["label"].ravel(), file.labels[keep])
-        np.testing.assert_array_equal(found["status"].ravel(), file.status[keep])
-        assert str(np.squeeze(found["fingerprint"])) == file.fingerprint
+        np.testing.assert_array_equal(result["label"].ravel(), file.labels[keep])
+        np.testing.assert_array_equal(result["status"].ravel(), file.status[keep])
+        assert str(np.squeeze(result["fingerprint"])) == file.fingerprint
 
 
 def test_csv_gives_every_value_back_exactly(feature_file: Path, tmp_path: Path) -> None:
@@ -111,17 +111,17 @@ def test_mat_as_matlab_sees_it(feature_file: Path, tmp_path: Path) -> None:
     with open_features(feature_file) as file:
         export_features(file, tmp_path / "x.mat", layer="conv1")
         fingerprint = file.fingerprint
-    found = loadmat(tmp_path / "x.mat")
-    np.testing.assert_array_equal(found["features"], layer(feature_file, "conv1"))
-    assert found["features"].dtype == np.float32
-    assert [str(cell[0]) for cell in found["path"].ravel()] == [line[0] for line in ROWS[1:]]
-    assert found["label"].tolist() == [[0], [0], [1], [-1]]
-    assert [str(cell[0]) for cell in found["class_names"].ravel()] == ["cats", "dogs"]
-    assert found["status"].tolist() == [[0], [2], [0], [0]]
-    assert [str(cell[0]) for cell in found["status_names"].ravel()] == ["ok", "missing", "corrupt"]
-    assert found["ok"].ravel().tolist() == [1, 0, 1, 1]
-    assert found["layer"].tolist() == ["conv1"]
-    assert found["fingerprint"].tolist() == [fingerprint]
+    result = loadmat(tmp_path / "x.mat")
+    np.testing.assert_array_equal(result["features"], layer(feature_file, "conv1"))
+    assert result["features"].dtype == np.float32
+    assert [str(cell[0]) for cell in result["path"].ravel()] == [line[0] for line in ROWS[1:]]
+    assert result["label"].tolist() == [[0], [0], [1], [-1]]
+    assert [str(cell[0]) for cell in result["class_names"].ravel()] == ["cats", "dogs"]
+    assert result["status"].tolist() == [[0], [2], [0], [0]]
+    assert [str(cell[0]) for cell in result["status_names"].ravel()] == ["ok", "missing", "corrupt"]
+    assert result["ok"].ravel().tolist() == [1, 0, 1, 1]
+    assert result["layer"].tolist() == ["conv1"]
+    assert result["fingerprint"].tolist() == [fingerprint]
 
 
 @pytest.mark.parametrize("ending", export.ENDINGS)

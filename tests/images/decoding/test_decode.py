@@ -334,8 +334,8 @@ class TestTiff:
     def test_white_is_zero(self, tiff: Make, rng: np.random.Generator, order: str) -> None:
         bytes_, floats = np.array([[0, 10, 255]], np.uint8), np.array([[0, 0.2, 1]], np.float32)
         for samples, expected in ((bytes_, [255, 245, 0]), (floats, [255, 204, 0])):
-            found = pixels(tiff(samples, order=order, photometric=0))
-            np.testing.assert_array_equal(found, grey(np.array([expected])))
+            result = pixels(tiff(samples, order=order, photometric=0))
+            np.testing.assert_array_equal(result, grey(np.array([expected])))
 
     @pytest.mark.parametrize("value", range(1, 9))
     def test_orientation(self, tiff: Make, order: str, value: int) -> None:
@@ -359,8 +359,8 @@ class TestTiff:
 def test_white_is_zero_in_16_bits(tiff: Make) -> None:
     # Of this kind Pillow reads little-endian files only.
     samples = np.array([[0, 13107, 65535]], np.uint16)
-    found = pixels(tiff(samples, photometric=0))
-    np.testing.assert_array_equal(found, grey(np.array([[255, 204, 0]])))
+    result = pixels(tiff(samples, photometric=0))
+    np.testing.assert_array_equal(result, grey(np.array([[255, 204, 0]])))
 
 
 def test_twelve_bit_tiff_is_scaled_by_its_own_white(tiff: Make) -> None:
@@ -447,10 +447,10 @@ def test_photographs_equal_pillows(shared_data: object) -> None:
     ],
 )
 def test_arrays(samples: np.ndarray, expected: list[int]) -> None:
-    found = from_object(samples)
-    assert found.format == "array"
+    result = from_object(samples)
+    assert result.format == "array"
     np.testing.assert_array_equal(
-        found.pixels.permute(1, 2, 0).numpy(), grey(np.array([expected], np.uint8))
+        result.pixels.permute(1, 2, 0).numpy(), grey(np.array([expected], np.uint8))
     )
 
 
@@ -480,9 +480,9 @@ def test_pillow_images_of_every_mode(mode: str) -> None:
     image = Image.new(mode, (5, 4), white.get(mode, 255))
     if mode == "P":
         image.putpalette([0] * 765 + [255] * 3)
-    found = from_object(image)
-    assert (found.format, found.width, found.height) == ("PIL", 5, 4)
-    assert found.pixels.unique().tolist() == [255]
+    result = from_object(image)
+    assert (result.format, result.width, result.height) == ("PIL", 5, 4)
+    assert result.pixels.unique().tolist() == [255]
 
 
 def test_pillow_image_that_is_to_be_turned(saved: Make) -> None:

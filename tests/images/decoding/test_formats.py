@@ -118,7 +118,7 @@ def test_tiff_bits_stored_apart(tiff: Make) -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "status", "told"),
+    ("data", "status", "message"),
     [
         (b"", "empty", "zero bytes"),
         (b"\n <!DOCTYPE html><html>", "unsupported", "a web page"),
@@ -149,8 +149,8 @@ def test_tiff_bits_stored_apart(tiff: Make) -> None:
         (b"\0\0\0\x18ftypavif" + bytes(30), "corrupt", "without a size"),
     ],
 )
-def test_refusals_say_why(data: bytes, status: str, told: str) -> None:
-    with pytest.raises(ImageError, match=told) as caught:
+def test_refusals_say_why(data: bytes, status: str, message: str) -> None:
+    with pytest.raises(ImageError, match=message) as caught:
         sniff(data)
     assert caught.value.status == status
 

@@ -94,7 +94,7 @@ def test_extraction_verification_and_a_classifier(tmp_path: Path, stimuli: np.nd
 
 
 @pytest.mark.parametrize(
-    ("array", "told"),
+    ("array", "message"),
     [
         (
             np.zeros((4, 8, 8, 3), np.float32),
@@ -111,9 +111,9 @@ def test_extraction_verification_and_a_classifier(tmp_path: Path, stimuli: np.nd
         (np.array([{}, 1], dtype=object), "expected images"),
     ],
 )
-def test_other_arrays_are_refused(tmp_path: Path, array: np.ndarray, told: str) -> None:
+def test_other_arrays_are_refused(tmp_path: Path, array: np.ndarray, message: str) -> None:
     np.save(tmp_path / "x.npy", array, allow_pickle=True)
-    with pytest.raises(InputError, match=told) as caught:
+    with pytest.raises(InputError, match=message) as caught:
         collect(tmp_path / "x.npy")
     assert "\n" not in str(caught.value)
     if array.ndim > 2 and array.flags.c_contiguous:

@@ -61,11 +61,11 @@ def splits_of(path: Path, layout: str = "auto") -> tuple[str, ...]:
 
 def contents(path: Path, split: str | None) -> list[tuple[bytes, str]]:
     """The bytes and the class of every image."""
-    found = collect(path).part(split)
-    assert found.refs is not None
+    result = collect(path).part(split)
+    assert result.refs is not None
     return sorted(
-        (ref.load(), found.class_names[label])
-        for ref, label in zip(found.refs, found.labels, strict=True)
+        (ref.load(), result.class_names[label])
+        for ref, label in zip(result.refs, result.labels, strict=True)
     )
 
 
@@ -94,14 +94,14 @@ def test_all_layouts_in_all_forms(tmp_path: Path, form: str) -> None:
 
 
 def test_the_order_is_that_of_the_names(tmp_path: Path) -> None:
-    found = collect(lay(tmp_path / "c", TINY)).part("val")
+    result = collect(lay(tmp_path / "c", TINY)).part("val")
     folder = bytes(tmp_path / "c" / "val" / "images")
-    assert found.names == [
+    assert result.names == [
         folder + b"/" + name for name in (b"val_0.JPEG", b"val_1.JPEG", b"val_10.JPEG")
     ]
-    np.testing.assert_array_equal(found.labels, [1, 0, 0])
-    assert found.labels.dtype == np.int64
-    assert found.sources[0]["images"] == 3
+    np.testing.assert_array_equal(result.labels, [1, 0, 0])
+    assert result.labels.dtype == np.int64
+    assert result.sources[0]["images"] == 3
 
 
 def test_validation_images_of_tiny_imagenet_alone(tmp_path: Path) -> None:
@@ -157,21 +157,21 @@ def test_what_is_a_split_and_what_a_class(
 def test_classes_without_images_are_told(tmp_path: Path) -> None:
     path = lay(tmp_path / "a", FOLDERS)
     (path / "ant").mkdir()
-    found = collect(path).part(None)
-    assert found.class_names == ("ant", "cat", "dog")
+    result = collect(path).part(None)
+    assert result.class_names == ("ant", "cat", "dog")
     assert collect(path).class_names == ("cat", "dog")
     assert collect(path).empty_folders == (("", "ant"),)
-    assert found.labels.tolist() == [1, 1, 2]
+    assert result.labels.tolist() == [1, 1, 2]
 
 
 def test_an_image_that_is_listed_and_absent_is_missing(tmp_path: Path) -> None:
     path = lay(tmp_path / "c", TINY)
     (path / "val" / "images" / "val_1.JPEG").unlink()
-    found = collect(path).part("val")
-    assert found.labels.tolist() == [1, 0, 0]
-    assert found.refs is not None
+    result = collect(path).part("val")
+    assert result.labels.tolist() == [1, 0, 0]
+    assert result.refs is not None
     with pytest.raises(ImageError) as caught:
-        found.refs[1].load()
+        result.refs[1].load()
     assert caught.value.status == "missing"
 
 
@@ -263,11 +263,11 @@ def test_a_list_of_images_knows_tiny_imagenet(tmp_path: Path, form: str) -> None
     images = collect(lay(tmp_path / "a", TINY, form))
     assert images.splits is not None
     assert images.class_names == ("n1", "n2")
-    found = {
+    result = {
         (split, name.rpartition(b"/")[2], int(label))
         for split, name, label in zip(images.splits, images.names, images.labels, strict=True)
     }
-    assert found == {
+    assert result == {
         ("train", b"n1_0.JPEG", 0),
         ("train", b"n2_0.JPEG", 1),
         ("val", b"val_0.JPEG", 1),

@@ -102,15 +102,15 @@ def test_groups_by_capture_time(tmp_path: Path, caplog: pytest.LogCaptureFixture
     shot(root / "b" / "4.jpg", "2024:05:01 10:00:00", "Z9")
     shot(root / "b" / "5.jpg", "0000:00:00 00:00:00", "Z9")
     Image.new("RGB", (8, 8)).save(root / "b" / "6.jpg")
-    found = groups(root, "time:60s")
+    result = groups(root, "time:60s")
     first = "X100 2024-05-01 10:00:00.250000"
-    assert found == (first,) * 3 + ("X100 2024-05-01 10:03:00", "Z9 2024-05-01 10:00:00", "", "")
+    assert result == (first,) * 3 + ("X100 2024-05-01 10:03:00", "Z9 2024-05-01 10:00:00", "", "")
     assert "2 of 7 images are in no group, each counts as one of its own" in caplog.text
     assert groups(root, "time:2min") == (first,) * 4 + ("Z9 2024-05-01 10:00:00", "", "")
     with zipfile.ZipFile(tmp_path / "photos.zip", "w") as archive:
         for path in sorted(root.rglob("*.*")):
             archive.write(path, path.relative_to(root))
-    assert groups(tmp_path / "photos.zip", "time:60s") == found
+    assert groups(tmp_path / "photos.zip", "time:60s") == result
     with pytest.raises(SettingError, match="time takes a span such as 60s, 5min, 2h or 1d"):
         groups(root, "time:soon")
     with pytest.raises(SettingError, match="images in memory, and those of a pack, have no ca"):
@@ -122,9 +122,9 @@ def test_the_capture_time_of_a_tiff() -> None:
     exif[0x010F], exif[0x0110] = "Acme", "X100"
     exif.get_ifd(0x8769)[0x9003] = "2024:05:01 10:00:00"
     block = exif.tobytes().removeprefix(b"Exif\0\0")
-    found = capture_time(block)
-    assert found is not None
-    assert (str(found.time), found.camera) == ("2024-05-01 10:00:00", "Acme X100")
+    result = capture_time(block)
+    assert result is not None
+    assert (str(result.time), result.camera) == ("2024-05-01 10:00:00", "Acme X100")
     assert capture_time(block[:-12]) is None
 
 
@@ -138,8 +138,8 @@ def test_any_bytes_have_a_capture_time_or_none(data: bytes) -> None:
 def test_any_text_names_groups_or_is_refused(text: str) -> None:
     names = [b"a/1.jpg", b"b/2.jpg"]
     try:
-        found = find_groups(text, names, names, None)
+        result = find_groups(text, names, names, None)
     except DecafError:
         return
-    assert found is not None
-    assert len(found) == 2
+    assert result is not None
+    assert len(result) == 2

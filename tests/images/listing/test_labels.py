@@ -99,7 +99,7 @@ def test_paths_as_given_come_before_those_below(tree: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (b"1\n2\n", "has 2 labels for 3 images"),
         (b"", "has 0 labels for 3 images"),
@@ -118,17 +118,17 @@ def test_paths_as_given_come_before_those_below(tree: Path) -> None:
         (b"Animals of 2024\n" + SEVEN, "most rows have 7 cells, but row 1 has 1"),
     ],
 )
-def test_labels_files_that_do_not_fit(tree: Path, content: bytes, told: str) -> None:
+def test_labels_files_that_do_not_fit(tree: Path, content: bytes, message: str) -> None:
     with pytest.raises(InputError) as caught:
         read(tree, content)
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_an_empty_cell_is_no_class_and_is_counted(
     tree: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    found = read(tree, b"path,species\n1.jpg,fox\ncat/2.jpg,\ndog/2.jpg,owl\n")
-    assert found == ([0, -1, 1], ("fox", "owl"))
+    result = read(tree, b"path,species\n1.jpg,fox\ncat/2.jpg,\ndog/2.jpg,owl\n")
+    assert result == ([0, -1, 1], ("fox", "owl"))
     assert "1 of 3 images have no label" in caplog.text
     assert "cat/2.jpg" in caplog.text
     caplog.clear()
@@ -186,8 +186,8 @@ def test_a_table_is_a_source(tree: Path, ending: str, caplog: pytest.LogCaptureF
     table.write_text("id;file;species\n1;cat/1.jpg;fox\n2;gone.jpg;owl\n3;dog\\2.jpg;\n")
     for source in (table, f"{table}:file,species"):
         images = collect(source)
-        found = [os.path.relpath(os.fsdecode(name), tree / "in") for name in images.names]
-        assert found == ["cat/1.jpg", "gone.jpg", "dog/2.jpg"]
+        result = [os.path.relpath(os.fsdecode(name), tree / "in") for name in images.names]
+        assert result == ["cat/1.jpg", "gone.jpg", "dog/2.jpg"]
         assert (images.labels.tolist(), images.class_names) == ([0, 1, -1], ("fox", "owl"))
         assert images.sources[0]["kind"] == "table"
     assert "1 of 3 images have no label" in caplog.text
@@ -238,7 +238,7 @@ def test_no_labels_and_given_ones(tree: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("labels", "told"),
+    ("labels", "message"),
     [
         ([1, 2], "2 labels for 3 images"),
         ([1, "a", 2], "all integers or all texts, got int, str"),
@@ -248,10 +248,10 @@ def test_no_labels_and_given_ones(tree: Path) -> None:
         (7, "cannot be taken from a int"),
     ],
 )
-def test_given_labels_that_do_not_fit(tree: Path, labels: object, told: str) -> None:
+def test_given_labels_that_do_not_fit(tree: Path, labels: object, message: str) -> None:
     with pytest.raises(InputError) as caught:
         collect(tree / "in", labels=labels)
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_the_common_folder_of_paths() -> None:

@@ -120,8 +120,8 @@ def test_what_could_hang_a_decoder_is_given_to_a_process(
     assert is_plain(ImageRef(os.fsencode(images / "0.png")))
     assert not is_plain(ImageRef(os.fsencode(images / "0.tif")))
     assert is_plain(ImageRef(os.fsencode(images)))  # cannot be read at all
-    found = prepared([images / "0.png", images / "0.tif", images / "1.png"])
-    assert [outcome.status for outcome, _ in found] == ["ok"] * 3
+    result = prepared([images / "0.png", images / "0.tif", images / "1.png"])
+    assert [outcome.status for outcome, _ in result] == ["ok"] * 3
     assert servers()
     for limit in ("MAX_PLAIN_PIXELS", "MAX_PLAIN_BYTES"):
         with monkeypatch.context() as patched:
@@ -222,8 +222,8 @@ def test_threads_have_pools_of_their_own_and_one_is_kept(images: Path) -> None:
 
     def call() -> None:
         for _ in range(2):
-            found = prepared(sorted(images.glob("*.jpg")), workers=2)
-            statuses.extend(outcome.status for outcome, _ in found)
+            result = prepared(sorted(images.glob("*.jpg")), workers=2)
+            statuses.extend(outcome.status for outcome, _ in result)
 
     threads = [threading.Thread(target=call) for _ in range(2)]
     for thread in threads:

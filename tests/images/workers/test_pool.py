@@ -65,9 +65,9 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 def pixels(photographs: list[Path]) -> list[np.ndarray]:
     """The crop of each photograph, decoded in this process."""
     with Decoders(collect(photographs), 0, SPEC, ten=False) as here:
-        found = prepared(here, jobs_of(photographs))
-    assert {outcome.status for _, outcome in found.values()} == {"ok"}
-    return [found[row][0].out for row in sorted(found)]
+        result = prepared(here, jobs_of(photographs))
+    assert {outcome.status for _, outcome in result.values()} == {"ok"}
+    return [result[row][0].out for row in sorted(result)]
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -158,20 +158,20 @@ def test_processes_that_are_killed_again_and_again_lose_nothing(
         due = [moment for moment in plan if moment <= done]
         for moment in due:
             blow = plan.pop(moment)
-            found = decoders()
-            server = [p for p in found if p.ppid() == os.getpid()]
-            workers = [p for p in found if p not in server]
+            result = decoders()
+            server = [p for p in result if p.ppid() == os.getpid()]
+            workers = [p for p in result if p not in server]
             if blow == "terminate":  # as a Ctrl-C does, or `timeout`: not theirs to answer
-                send(found, signal.SIGINT)
-                send(found, signal.SIGTERM)
+                send(result, signal.SIGINT)
+                send(result, signal.SIGTERM)
                 continue
-            victims = {"worker": workers[:1], "workers": workers, "server": server, "all": found}
+            victims = {"worker": workers[:1], "workers": workers, "server": server, "all": result}
             send(victims[blow], signal.SIGKILL)
 
     with pool_of(2) as pool:
-        found = prepared(pool, jobs_of(photographs), strike)
+        result = prepared(pool, jobs_of(photographs), strike)
     assert not plan
-    for row, (job, outcome) in found.items():
+    for row, (job, outcome) in result.items():
         assert outcome.status == "ok"
         np.testing.assert_array_equal(job.out, pixels[row])
 
@@ -195,9 +195,9 @@ def test_an_image_that_kills_or_hangs_its_process_is_told_from_its_neighbours(
             send(workers[:1], signal.SIGSTOP)
 
     with pool_of(2, timeout=1.0) as pool:
-        found = prepared(pool, jobs_of(paths), halt)
+        result = prepared(pool, jobs_of(paths), halt)
     assert halted
-    bad = {row: outcome for row, (_, outcome) in found.items() if outcome.status != "ok"}
+    bad = {row: outcome for row, (_, outcome) in result.items() if outcome.status != "ok"}
     assert {row: outcome.status for row, outcome in bad.items()} == {
         2: "worker_died",
         3: "worker_died",
@@ -206,7 +206,7 @@ def test_an_image_that_kills_or_hangs_its_process_is_told_from_its_neighbours(
     }
     assert bad[2].message == "decoding ended its process, 3 times"
     assert bad[11].message == "decoding took longer than 1 s, twice"
-    for row, (job, _) in found.items():
+    for row, (job, _) in result.items():
         np.testing.assert_array_equal(job.out, 0 if row in bad else pixels[row])
 
 

@@ -89,7 +89,7 @@ def test_two_processes_learn_what_one_does(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("more", "told"),
+    ("more", "message"),
     [
         (["--teacher", "nothing"], "no weights 'nothing'"),
         (["--teacher", "nothing.onnx"], "nothing.onnx: no such file"),
@@ -104,10 +104,10 @@ def test_mistakes_are_a_line(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     more: list[str],
-    told: str,
+    message: str,
 ) -> None:
     assert main(["distil", str(pack_path), "-o", str(tmp_path / "run"), "-q", *more]) == 2
-    said = capsys.readouterr()
-    assert told in said.err
-    assert said.err.count("\n") == 1
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert captured.err.count("\n") == 1
     assert not (tmp_path / "run").exists()

@@ -164,18 +164,18 @@ def test_a_bad_image_is_an_error_unless_it_is_to_be_recorded(
 
 
 @pytest.mark.parametrize(
-    ("which", "said"),
+    ("which", "message"),
     [
         ("val/*/*", "none of the 4 val images can be read"),
         ("train/n02/*", "no training image of the class 'n02' can be read"),
     ],
 )
 def test_a_class_or_split_of_bad_images_alone_is_refused(
-    dataset: Path, tmp_path: Path, make: Make, which: str, said: str
+    dataset: Path, tmp_path: Path, make: Make, which: str, message: str
 ) -> None:
     for path in dataset.glob(which):
         path.write_bytes(b"")
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=message):
         make(dataset, tmp_path / "p", on_error="record")
     assert not (tmp_path / "p").exists()
 
@@ -333,7 +333,7 @@ def test_an_image_that_changed_meanwhile_is_told(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"size": 20}, "size: 24 there, 20 now"),
         ({"encoding": "raw"}, "encoding: jpeg there, raw now"),
@@ -342,12 +342,12 @@ def test_an_image_that_changed_meanwhile_is_told(
     ],
 )
 def test_other_settings_are_told(
-    unfinished: Callable[..., Pack], options: dict[str, Any], said: str, tmp_path: Path
+    unfinished: Callable[..., Pack], options: dict[str, Any], message: str, tmp_path: Path
 ) -> None:
-    with pytest.raises(ResumeError, match=re.escape(said)):
+    with pytest.raises(ResumeError, match=re.escape(message)):
         unfinished(**options)
     unfinished().close()
-    with pytest.raises(OutputError, match=rf"exists and differs from this run \(.*{said}"):
+    with pytest.raises(OutputError, match=rf"exists and differs from this run \(.*{message}"):
         unfinished(**options)
     unfinished(**options, overwrite=True).close()
 
@@ -402,7 +402,7 @@ def test_a_disk_without_room_is_told_in_a_line(
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"size": 0}, "`size` 0: must be a whole number from 1 to 4096"),
         ({"size": 5000}, "`size` 5000"),
@@ -417,9 +417,9 @@ def test_a_disk_without_room_is_told_in_a_line(
     ],
 )
 def test_wrong_settings_are_told(
-    shared_dataset: Path, tmp_path: Path, make: Make, options: dict[str, Any], said: str
+    shared_dataset: Path, tmp_path: Path, make: Make, options: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(SettingError, match=re.escape(said)):
+    with pytest.raises(SettingError, match=re.escape(message)):
         make(shared_dataset, tmp_path / "p", **options)
     assert not list(tmp_path.iterdir())
 

@@ -77,7 +77,7 @@ def imagenet(tmp_path: Path, jpeg_bytes: Callable[..., bytes]) -> Path:
 
 def unpacked(root: Path) -> dict[str, bytes]:
     """Return what the tars hold, by tarfile alone."""
-    found = {}
+    result = {}
     with tarfile.open(root / TRAIN_NAME) as outer:
         for member in outer:
             inner = outer.extractfile(member)
@@ -86,13 +86,13 @@ def unpacked(root: Path) -> dict[str, bytes]:
                 for image in archive:
                     file = archive.extractfile(image)
                     assert file is not None
-                    found[f"{member.name[:-4]}/{image.name}"] = file.read()
+                    result[f"{member.name[:-4]}/{image.name}"] = file.read()
     with tarfile.open(root / VAL_NAME) as archive:
         for image in archive:
             file = archive.extractfile(image)
             assert file is not None
-            found[image.name] = file.read()
-    return found
+            result[image.name] = file.read()
+    return result
 
 
 @pytest.mark.slow
@@ -108,21 +108,21 @@ def test_images_are_read_in_place_with_their_classes(imagenet: Path, how: str) -
             with tarfile.open(options[name]) as archive:
                 archive.extractall(imagenet / name, filter="data")
             options[name] = imagenet / name
-    found = find_source(source, **options)
-    assert found.layout == "ilsvrc"
-    assert found.class_names == ("n01", "n02", "n03")
-    assert found.class_titles == ("first, one", "second", "third")
-    assert found.split_counts == {"train": 9, "val": 4}
-    names = [os.fsdecode(name) for name in found.names]
+    result = find_source(source, **options)
+    assert result.layout == "ilsvrc"
+    assert result.class_names == ("n01", "n02", "n03")
+    assert result.class_titles == ("first, one", "second", "third")
+    assert result.split_counts == {"train": 9, "val": 4}
+    names = [os.fsdecode(name) for name in result.names]
     assert names == [
-        *(f"{wnid}/{wnid}_{i}.JPEG" for wnid in found.class_names for i in (1, 11, 2)),
+        *(f"{wnid}/{wnid}_{i}.JPEG" for wnid in result.class_names for i in (1, 11, 2)),
         *(f"ILSVRC2012_val_{i:08d}.JPEG" for i in (1, 2, 3, 4)),
     ]
     # The ids 2, 1, 3, 1 of the truth are n01, n03, n02, n03.
-    assert found.labels.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2, 0, 2, 1, 2]
+    assert result.labels.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2, 0, 2, 1, 2]
     content = unpacked(imagenet)
-    assert found.refs is not None
-    for name, ref in zip(names, found.refs, strict=True):
+    assert result.refs is not None
+    for name, ref in zip(names, result.refs, strict=True):
         assert ref.load() == content[name]
 
 
@@ -139,9 +139,9 @@ def test_it_is_packed(imagenet: Path, tmp_path: Path, make: Make) -> None:
 
 
 def test_training_images_alone(imagenet: Path) -> None:
-    found = find_source(imagenet / TRAIN_NAME)
-    assert found.split_counts == {"train": 9}
-    assert found.class_titles == found.class_names
+    result = find_source(imagenet / TRAIN_NAME)
+    assert result.split_counts == {"train": 9}
+    assert result.class_titles == result.class_names
     assert find_source(imagenet / TRAIN_NAME, split_val=0.3).split_counts == {"train": 6, "val": 3}
 
 
@@ -152,10 +152,10 @@ def test_training_images_may_be_unpacked_already(
     for wnid in ("n01", "n02", "n03"):
         (tmp_path / "train" / wnid).mkdir(parents=True)
         (tmp_path / "train" / wnid / "1.JPEG").write_bytes(jpeg_bytes(1, 9, 9))
-    found = find_source(tmp_path / "train", val=imagenet / VAL_NAME, devkit=imagenet / DEVKIT_NAME)
-    assert found.class_titles == ("first, one", "second", "third")
-    assert found.split_counts == {"train": 3, "val": 4}
-    assert found.labels.tolist() == [0, 1, 2, 0, 2, 1, 2]
+    result = find_source(tmp_path / "train", val=imagenet / VAL_NAME, devkit=imagenet / DEVKIT_NAME)
+    assert result.class_titles == ("first, one", "second", "third")
+    assert result.split_counts == {"train": 3, "val": 4}
+    assert result.labels.tolist() == [0, 1, 2, 0, 2, 1, 2]
 
 
 def test_validation_images_need_the_development_kit(imagenet: Path) -> None:
@@ -165,7 +165,7 @@ def test_validation_images_need_the_development_kit(imagenet: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("kit", "said"),
+    ("kit", "message"),
     [
         (devkit(truth=[1, 2, 3]), "holds 4 images, and "),
         (
@@ -190,9 +190,9 @@ def test_validation_images_need_the_development_kit(imagenet: Path) -> None:
         ),
     ],
 )
-def test_a_kit_that_does_not_fit_is_told(imagenet: Path, kit: bytes, said: str) -> None:
+def test_a_kit_that_does_not_fit_is_told(imagenet: Path, kit: bytes, message: str) -> None:
     (imagenet / DEVKIT_NAME).write_bytes(kit)
-    with pytest.raises(InputError, match=re.escape(said)) as error:
+    with pytest.raises(InputError, match=re.escape(message)) as error:
         find_source(imagenet)
     assert "\n" not in str(error.value)
 
@@ -213,9 +213,9 @@ def test_an_inner_tar_without_images_is_an_empty_class(imagenet: Path) -> None:
         info = tarfile.TarInfo("n09.tar")
         info.size = len(data)
         archive.addfile(info, io.BytesIO(data))
-    found = find_source(imagenet)
-    assert "n09" not in found.class_names
-    assert len(found.class_names) == 3
+    result = find_source(imagenet)
+    assert "n09" not in result.class_names
+    assert len(result.class_names) == 3
 
 
 def test_classes_are_sorted_by_their_ids_not_by_the_names_of_tars(
@@ -223,9 +223,9 @@ def test_classes_are_sorted_by_their_ids_not_by_the_names_of_tars(
 ) -> None:
     inner = {name: tar({"1.JPEG": jpeg_bytes(1, 9, 9)}) for name in ("n1-x.tar", "n1.tar")}
     (tmp_path / "t.tar").write_bytes(tar(inner))
-    found = find_source(tmp_path / "t.tar")
-    assert found.class_names == ("n1", "n1-x")
-    assert found.names == [b"n1/1.JPEG", b"n1-x/1.JPEG"]
+    result = find_source(tmp_path / "t.tar")
+    assert result.class_names == ("n1", "n1-x")
+    assert result.names == [b"n1/1.JPEG", b"n1-x/1.JPEG"]
 
 
 def test_a_class_that_is_there_twice_is_told(imagenet: Path) -> None:

@@ -99,9 +99,9 @@ def test_it_is_read_from_several_threads(shared_packs: dict[str, Path]) -> None:
 
 def test_labels_tell_what_they_number(either: Path) -> None:
     with Pack.open(either) as pack:
-        found = collect(pack.splits["val"])
-        assert found.class_names == pack.splits["val"].classes == ("n01", "n02")
-        assert found.labels.tolist() == [0, 0, 1, 1]
+        result = collect(pack.splits["val"])
+        assert result.class_names == pack.splits["val"].classes == ("n01", "n02")
+        assert result.labels.tolist() == [0, 0, 1, 1]
 
 
 def test_what_is_mapped_is_the_file_that_was_checked(
@@ -112,9 +112,9 @@ def test_what_is_mapped_is_the_file_that_was_checked(
     check_pack = reader.check_pack
 
     def checked(file: h5py.File, name: str) -> PackContents:
-        found = check_pack(file, name)
+        result = check_pack(file, name)
         (tmp_path / "other").replace(path)
-        return found
+        return result
 
     with Pack.open(path) as pack:
         expected = pack.splits["val"].data.copy()
@@ -296,17 +296,19 @@ REFUSED: list[tuple[Change, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("change", "said"), REFUSED, ids=[said[:40] for _, said in REFUSED])
+@pytest.mark.parametrize(
+    ("change", "message"), REFUSED, ids=[message[:40] for _, message in REFUSED]
+)
 def test_packs_from_strangers(
-    shared_packs: dict[str, Path], tmp_path: Path, change: Change, said: str
+    shared_packs: dict[str, Path], tmp_path: Path, change: Change, message: str
 ) -> None:
     path = Path(shutil.copy(shared_packs["jpeg"], tmp_path / "p"))
     with h5py.File(path, "r+", libver=("v110", "v110")) as file:
-        if change.__qualname__.startswith("replaced") and "extra" in said:
+        if change.__qualname__.startswith("replaced") and "extra" in message:
             file.create_dataset("extra", data=[1])
         change(file)
         signed(file)
-    with pytest.raises(PackError, match=re.escape(said)) as error:
+    with pytest.raises(PackError, match=re.escape(message)) as error:
         Pack.open(path)
     assert str(error.value).startswith(str(path))
     assert "\n" not in str(error.value)

@@ -29,11 +29,11 @@ def touch(root: Path, *names: str) -> Path:
 
 
 def names_of(split: str, root: Path, **options: object) -> list[str]:
-    found = find_source(root, **options)
+    result = find_source(root, **options)
     start = 0
-    for name, count in found.split_counts.items():
+    for name, count in result.split_counts.items():
         if name == split:
-            return [os.fsdecode(entry) for entry in found.names[start : start + count]]
+            return [os.fsdecode(entry) for entry in result.names[start : start + count]]
         start += count
     return []
 
@@ -60,7 +60,7 @@ def test_folders_with_and_without_splits(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("names", "said"),
+    ("names", "message"),
     [
         (["train/a/1.jpg", "val/a/1.jpg"], "has the class 'a' alone; training takes two classes"),
         (
@@ -81,8 +81,10 @@ def test_folders_with_and_without_splits(tmp_path: Path) -> None:
         (["train/a/1.jpg", "train/b/1.jpg", "val/a/x.txt"], "no images in its folder for val"),
     ],
 )
-def test_data_sets_that_cannot_be_trained_on(tmp_path: Path, names: list[str], said: str) -> None:
-    with pytest.raises(InputError, match=re.escape(said)) as error:
+def test_data_sets_that_cannot_be_trained_on(
+    tmp_path: Path, names: list[str], message: str
+) -> None:
+    with pytest.raises(InputError, match=re.escape(message)) as error:
         find_source(touch(tmp_path / "d", *names))
     assert "\n" not in str(error.value)
 
@@ -90,8 +92,8 @@ def test_data_sets_that_cannot_be_trained_on(tmp_path: Path, names: list[str], s
 def test_a_folder_that_is_empty_in_val_alone_is_no_class(tmp_path: Path) -> None:
     root = touch(tmp_path / "d", *(f"{s}/{c}/1.jpg" for s in ("train", "val") for c in "bc"))
     (root / "val" / "a").mkdir()
-    found = find_source(root)
-    assert found.labels.tolist() == [0, 1, 0, 1]
+    result = find_source(root)
+    assert result.labels.tolist() == [0, 1, 0, 1]
 
 
 @settings(
@@ -136,9 +138,9 @@ def test_what_cannot_be_divided_is_told(tmp_path: Path, caplog: pytest.LogCaptur
         find_source(root, split_val=0.5)
     # A class that is too small is left out, in all splits, where others are left.
     touch(root, "c/1.jpg", "c/2.jpg")
-    found = find_source(root, split_val=0.5)
-    assert (found.class_names, found.split_counts) == (("a", "c"), {"train": 2, "val": 2})
-    assert found.labels.tolist() == [0, 1, 0, 1]
+    result = find_source(root, split_val=0.5)
+    assert (result.class_names, result.split_counts) == (("a", "c"), {"train": 2, "val": 2})
+    assert result.labels.tolist() == [0, 1, 0, 1]
     assert "1 of 3 classes have fewer than 2 training images and are left out (b 1)" in caplog.text
     assert find_source(root).split_counts == {"train": 5}
     assert find_source(root, listing=ListingSettings(min_images=2)).split_counts == {"train": 4}
@@ -150,20 +152,20 @@ def test_what_cannot_be_divided_is_told(tmp_path: Path, caplog: pytest.LogCaptur
 def test_a_class_that_is_left_out_is_so_in_validation_too(tmp_path: Path) -> None:
     names = ["train/a/1.jpg", "train/c/1.jpg", "val/a/1.jpg", "val/b/1.jpg", "val/c/1.jpg"]
     root = touch(tmp_path / "d", *names, "train/b/x.txt")
-    found = find_source(root)
-    assert (found.class_names, found.split_counts) == (("a", "c"), {"train": 2, "val": 2})
-    assert found.labels.tolist() == [0, 1, 0, 1]
+    result = find_source(root)
+    assert (result.class_names, result.split_counts) == (("a", "c"), {"train": 2, "val": 2})
+    assert result.labels.tolist() == [0, 1, 0, 1]
 
 
 def test_groups_are_not_divided(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     names = (f"{c}/{g}/{i}.jpg" for c in "ab" for g in range(8) for i in range(3))
     root = touch(tmp_path / "d", *names)
-    found = find_source(root, split_val=0.25, listing=ListingSettings(groups="folder"))
-    assert found.split_counts == {"train": 36, "val": 12}
+    result = find_source(root, split_val=0.25, listing=ListingSettings(groups="folder"))
+    assert result.split_counts == {"train": 36, "val": 12}
     assert "16 groups, none of them in train and val both" in caplog.text
-    groups = [name.rpartition(b"/")[0] for name in found.names]
-    assert found.groups == tuple(map(os.fsdecode, groups))
+    groups = [name.rpartition(b"/")[0] for name in result.names]
+    assert result.groups == tuple(map(os.fsdecode, groups))
     assert not set(groups[:36]) & set(groups[36:])
     with pytest.raises(SettingError, match="`groups` are kept together where `split_val` draws"):
         find_source(root, listing=ListingSettings(groups="folder"))
@@ -183,8 +185,8 @@ def test_tables_lists_and_layouts(tmp_path: Path, caplog: pytest.LogCaptureFixtu
         for i, path in enumerate(sorted(root.rglob("*.jpg")))
     ]
     table.write_text("\n".join(["path,species", *rows]))
-    found = find_source(root, listing=ListingSettings(labels=table))
-    assert (found.layout, found.class_names, found.split_counts) == (
+    result = find_source(root, listing=ListingSettings(labels=table))
+    assert (result.layout, result.class_names, result.split_counts) == (
         "list",
         ("x", "y"),
         {"train": 5, "val": 6},
@@ -197,10 +199,10 @@ def test_tables_lists_and_layouts(tmp_path: Path, caplog: pytest.LogCaptureFixtu
 def test_validation_images_are_divided_off_beside_test_images(tmp_path: Path) -> None:
     names = (f"{s}/{c}/{i}.jpg" for s in ("train", "test") for c in "ab" for i in range(4))
     root = touch(tmp_path / "d", *names)
-    found = find_source(root, split_val=0.25)
-    assert list(found.split_counts.items()) == [("train", 6), ("val", 2), ("test", 8)]
-    assert [name.split(b"/")[0] for name in found.names] == [b"train"] * 8 + [b"test"] * 8
-    assert found.labels.tolist() == [0] * 3 + [1] * 3 + [0, 1] + [0] * 4 + [1] * 4
+    result = find_source(root, split_val=0.25)
+    assert list(result.split_counts.items()) == [("train", 6), ("val", 2), ("test", 8)]
+    assert [name.split(b"/")[0] for name in result.names] == [b"train"] * 8 + [b"test"] * 8
+    assert result.labels.tolist() == [0] * 3 + [1] * 3 + [0, 1] + [0] * 4 + [1] * 4
 
 
 def test_names_that_no_pack_can_hold_are_told_at_once(
@@ -222,8 +224,8 @@ def test_names_that_no_pack_can_hold_are_told_at_once(
 
 def test_classes_out_of_order_are_told_at_once(tmp_path: Path) -> None:
     root = touch(tmp_path / "d", "a/1.jpg", "b/1.jpg")
-    found = find_source(root)
-    reversed_classes = replace(found, class_names=("b", "a"), splits=None)
+    result = find_source(root)
+    reversed_classes = replace(result, class_names=("b", "a"), splits=None)
     with pytest.raises(InputError, match="the class 'a' is there twice, or not in its order"):
         source_of("d", "folders", {"train": reversed_classes})
 
@@ -245,8 +247,8 @@ def test_references_are_made_when_asked_for() -> None:
 def test_a_source_may_be_an_archive(tmp_path: Path, write_dataset: Callable[[Path], Path]) -> None:
     write_dataset(tmp_path / "data")
     archive = shutil.make_archive(str(tmp_path / "data"), "zip", tmp_path, "data")
-    found = find_source(archive)
-    assert found.split_counts == {"train": 10, "val": 4}
-    assert found.refs is not None
+    result = find_source(archive)
+    assert result.split_counts == {"train": 10, "val": 4}
+    assert result.refs is not None
     first = (tmp_path / "data/train/n01/0.JPEG").read_bytes()
-    assert found.refs[0].load() == first
+    assert result.refs[0].load() == first

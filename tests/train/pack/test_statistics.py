@@ -48,7 +48,7 @@ def test_they_are_the_formulas_in_any_order(
 def test_images_of_one_colour_have_no_deviation() -> None:
     """Where float sums would leave a rounding error, or the root of a negative number."""
     images = np.full((3, 7, 7, 3), (1, 100, 255), np.uint8)
-    found = Statistics.of(sums_of(images))
-    np.testing.assert_array_equal(found.std, 0)
-    np.testing.assert_array_equal(found.pca_values, 0)
-    np.testing.assert_allclose(found.mean, np.array([1, 100, 255]) / 255, rtol=1e-15)
+    result = Statistics.of(sums_of(images))
+    np.testing.assert_array_equal(result.std, 0)
+    np.testing.assert_array_equal(result.pca_values, 0)
+    np.testing.assert_allclose(result.mean, np.array([1, 100, 255]) / 255, rtol=1e-15)

@@ -47,10 +47,10 @@ class Watched(gzip.GzipFile):
 
     @classmethod
     def open(cls, path: bytes, mode: str) -> Watched:
-        found = cls(path, mode)
-        found.places = []
-        cls.seen.append(found.places)
-        return found
+        result = cls(path, mode)
+        result.places = []
+        cls.seen.append(result.places)
+        return result
 
     places: list[int]
 

@@ -21,11 +21,11 @@ from report import Scatter
 def test_first_components_are_those_of_a_pca(n: int, d: int, seed: int) -> None:
     X = np.random.default_rng(seed).standard_normal((n, d)) * np.linspace(3, 1, d)
     reference = PCA(2, svd_solver="full").fit_transform(X)
-    found = first_components(X)
-    assert np.abs(found).max() == pytest.approx(1)
+    result = first_components(X)
+    assert np.abs(result).max() == pytest.approx(1)
     scale = np.abs(reference).max()
-    signs = np.sign((found * reference).sum(axis=0))
-    np.testing.assert_allclose(found * signs * scale, reference, atol=1e-6 * scale)
+    signs = np.sign((result * reference).sum(axis=0))
+    np.testing.assert_allclose(result * signs * scale, reference, atol=1e-6 * scale)
 
 
 def test_rows_that_are_all_alike() -> None:
@@ -41,21 +41,21 @@ def test_a_panel_before_and_one_for_each_method(
     make_domains: Callable[..., DomainSet], make_column: Callable[..., FeatureColumn]
 ) -> None:
     column = make_column(make_domains())
-    found = domains_picture(column, ("amazon", "webcam"), METHODS)
-    assert found is not None
-    assert [panel.title for panel in found.panels] == [
+    result = domains_picture(column, ("amazon", "webcam"), METHODS)
+    assert result is not None
+    assert [panel.title for panel in result.panels] == [
         "Before: features of norm 1",
         "After: Gong et al. 2012 (GFK, 1-NN)",
         "After: CORAL",
     ]
-    assert found.colours == ("ant", "bee", "cat")
-    assert found.markers == ("amazon", "webcam")
+    assert result.colours == ("ant", "bee", "cat")
+    assert result.markers == ("amazon", "webcam")
     for panel in range(3):
         # 6 labelled images a class of the source, and the 9 that are tested on of the target.
-        assert [len(places(found, panel, marker)) for marker in (0, 1)] == [18, 27]
+        assert [len(places(result, panel, marker)) for marker in (0, 1)] == [18, 27]
     # The domains lie apart before, and no longer after.
     gaps = [
-        np.linalg.norm(places(found, panel, 0).mean(0) - places(found, panel, 1).mean(0))
+        np.linalg.norm(places(result, panel, 0).mean(0) - places(result, panel, 1).mean(0))
         for panel in range(3)
     ]
     assert max(gaps[1:]) < gaps[0] / 2

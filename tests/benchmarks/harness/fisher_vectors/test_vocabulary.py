@@ -177,9 +177,9 @@ def test_normalisation_keeps_signs_and_order_and_forgets_scale(
     entries: list[float], scale: float
 ) -> None:
     vector = np.array(entries)
-    found = improve(vector)
-    assert (np.sign(found) == np.sign(vector)).all()
+    result = improve(vector)
+    assert (np.sign(result) == np.sign(vector)).all()
     order = np.argsort(np.abs(vector), kind="stable")
-    assert (np.diff(np.abs(found)[order]) >= 0).all()
-    assert np.linalg.norm(found) == pytest.approx(1.0 if vector.any() else 0.0)
-    np.testing.assert_allclose(improve(vector * scale), found, rtol=1e-9, atol=1e-12)
+    assert (np.diff(np.abs(result)[order]) >= 0).all()
+    assert np.linalg.norm(result) == pytest.approx(1.0 if vector.any() else 0.0)
+    np.testing.assert_allclose(improve(vector * scale), result, rtol=1e-9, atol=1e-12)

@@ -24,8 +24,8 @@ def task(row: int, ref: ImageRef) -> str:
 def test_without_processes_blocks_come_in_order() -> None:
     images = [ImageRef(name) for name in (b"a", b"b", b"c")]
     with Workers(0) as workers:
-        found = list(workers.each_block(task, images, [[2, 1], [0]]))
-    assert found == [(0, ["c", Failure("empty", "no bytes")]), (1, ["a"])]
+        result = list(workers.each_block(task, images, [[2, 1], [0]]))
+    assert result == [(0, ["c", Failure("empty", "no bytes")]), (1, ["a"])]
 
 
 def test_a_fault_that_is_not_the_image_s_is_raised() -> None:
@@ -39,13 +39,13 @@ def test_a_fault_that_is_not_the_image_s_is_raised() -> None:
 def test_work_that_is_to_stop_gives_what_was_begun() -> None:
     stop = threading.Event()
     images = [ImageRef(name) for name in (b"a", b"b", b"c")]
-    found = []
+    result = []
     with Workers(0, stop) as workers, pytest.raises(Stopped):
         for number, _ in workers.each_block(task, images, [[0], [2], [0]]):
-            found.append(number)
+            result.append(number)
             if number == 1:
                 stop.set()
-    assert found == [0, 1]
+    assert result == [0, 1]
 
 
 @pytest.mark.slow

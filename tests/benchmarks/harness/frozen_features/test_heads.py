@@ -115,15 +115,15 @@ def test_test_rows_have_no_part_in_what_is_chosen(
 def test_answers_are_those_of_scikit_learn(dataset: Dataset, splits: tuple[Split, ...]) -> None:
     X, y = Blobs().rows, dataset.labels
     train, test = splits[0].train, splits[0].test
-    found = run_head(
+    result = run_head(
         HeadSettings("SVM", "svm", C=0.7, scale="none"), X[train], y[train], X[test], y[test]
     )
     reference = LinearSVC(C=0.7, dual=True, tol=1e-8, max_iter=100_000).fit(X[train], y[train])
-    assert found.predictions == tuple(reference.predict(X[test]).tolist())
+    assert result.predictions == tuple(reference.predict(X[test]).tolist())
     scores = reference.decision_function(X[test])
     lead = scores.max(axis=1) - scores[np.arange(len(test)), y[test]]
-    np.testing.assert_allclose(found.lead, lead, atol=2e-3)
-    assert (found.C, found.validation, found.tried) == (0.7, None, ())
+    np.testing.assert_allclose(result.lead, lead, atol=2e-3)
+    assert (result.C, result.validation, result.tried) == (0.7, None, ())
 
 
 def test_cells_in_order_and_from_the_store(
@@ -207,8 +207,8 @@ def test_a_search_that_ends_at_its_border_and_a_fit_that_does_not_converge_are_t
     X, y = Blobs().rows, dataset.labels
     train, test = splits[0].train, splits[0].test
     low = replace(HEADS[0], Cs=(1e-12, 1e-9, 1e-2))
-    found = run_head(low, X[train], y[train], X[test], y[test])
-    assert found.at_border
+    result = run_head(low, X[train], y[train], X[test], y[test])
+    assert result.at_border
     make = HeadSettings.make
 
     def hasty(self: HeadSettings, **more: Any) -> Any:
@@ -222,10 +222,10 @@ def test_a_search_that_ends_at_its_border_and_a_fit_that_does_not_converge_are_t
 def test_two_classes() -> None:
     X = np.array([[0.0], [0.2], [0.8], [1.0], [0.1], [0.9]], np.float32)
     y = np.array([0, 0, 1, 1, 0, 0])
-    found = run_head(HeadSettings("SVM", "svm", C=100.0), X[:4], y[:4], X[4:], y[4:])
-    assert found.predictions == (0, 1)
-    assert found.lead[0] == 0
-    assert found.lead[1] > 0
+    result = run_head(HeadSettings("SVM", "svm", C=100.0), X[:4], y[:4], X[4:], y[4:])
+    assert result.predictions == (0, 1)
+    assert result.lead[0] == 0
+    assert result.lead[1] > 0
 
 
 def test_an_unknown_head() -> None:

@@ -50,7 +50,7 @@ def test_images_that_could_not_be_read_are_no_departure(dataset: Dataset) -> Non
 
 
 @pytest.mark.parametrize(
-    ("train", "test", "rows", "told"),
+    ("train", "test", "rows", "messages"),
     [
         (3, None, 30, ["3 training images a class, not 4"]),
         (5, None, 30, ["5 training images a class, not 4"]),
@@ -59,16 +59,16 @@ def test_images_that_could_not_be_read_are_no_departure(dataset: Dataset) -> Non
     ],
 )
 def test_departures(
-    dataset: Dataset, train: int, test: int | None, rows: int, told: list[str]
+    dataset: Dataset, train: int, test: int | None, rows: int, messages: list[str]
 ) -> None:
     part = dataset.take(np.arange(rows))
     splits = draw_splits(part, train, test_per_class=test)
-    assert departures(PROTOCOL, part, splits) == told
+    assert departures(PROTOCOL, part, splits) == messages
 
 
 def test_every_published_number_has_its_protocol() -> None:
-    found = {name: each.protocol for name, each in PUBLISHED.items()}
-    assert found == {
+    result = {name: each.protocol for name, each in PUBLISHED.items()}
+    assert result == {
         "Caltech-101": Protocol(102, 30, None, 9144),
         "SUN-397": Protocol(397, 50, 50, None),
         "15-Scene": Protocol(15, 100, None, 4485),

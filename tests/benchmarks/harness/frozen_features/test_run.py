@@ -63,8 +63,8 @@ def run_benchmark(
 
 
 def table(report: BenchmarkReport, number: int = 0) -> Table:
-    found = [part for part in report.sections if isinstance(part, Table)]
-    return found[number]
+    result = [part for part in report.sections if isinstance(part, Table)]
+    return result[number]
 
 
 @pytest.mark.slow

@@ -39,7 +39,7 @@ def compute(
 
 
 def test_rows_are_those_of_extract(compute: Any, animals: Path, weights: Weights) -> None:
-    found = compute()
+    result = compute()
     expected = decaf.extract(
         animals, ["fc6", "fc7"], weights=Backbone(weights), workers=0, device="cpu"
     )
@@ -47,11 +47,11 @@ def test_rows_are_those_of_extract(compute: Any, animals: Path, weights: Weights
     rows = np.array([20, 3, 3, 0, 27])
     for layer in ("fc6", "fc7"):
         np.testing.assert_allclose(
-            found.matrix(layer, rows), expected[layer][rows], rtol=1e-5, atol=1e-5
+            result.matrix(layer, rows), expected[layer][rows], rtol=1e-5, atol=1e-5
         )
-    assert found.ok.all()
-    assert found.computed == 28
-    assert found.weights["name"] == weights.name
+    assert result.ok.all()
+    assert result.computed == 28
+    assert result.weights["name"] == weights.name
 
 
 def test_a_second_call_computes_nothing(compute: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,9 +80,9 @@ def test_an_image_that_changed_is_computed_again(compute: Any, animals: Path) ->
 
 
 def test_a_part_has_row_numbers_of_its_own(compute: Any) -> None:
-    found = compute()
-    part = replace(found, rows=np.array([3, 7, 20]))
-    rows = found.matrix("fc6", np.array([20, 3]))
+    result = compute()
+    part = replace(result, rows=np.array([3, 7, 20]))
+    rows = result.matrix("fc6", np.array([20, 3]))
     np.testing.assert_array_equal(part.matrix("fc6", np.array([2, 0])), rows)
 
 
@@ -96,12 +96,12 @@ def test_other_settings_have_a_file_of_their_own(compute: Any, animals: Path) ->
 
 def test_bad_images_keep_their_rows(compute: Any, animals: Path) -> None:
     (animals / "bee" / "0.png").write_bytes(b"no image")
-    found = compute()
-    assert np.flatnonzero(~found.ok).tolist() == [4]
-    assert found.messages[4]
-    assert b"bee/0.png" not in found.digests
-    assert np.isnan(found.matrix("fc6", np.array([4]))).all()
-    assert np.isfinite(found.matrix("fc6", np.array([3, 5]))).all()
+    result = compute()
+    assert np.flatnonzero(~result.ok).tolist() == [4]
+    assert result.messages[4]
+    assert b"bee/0.png" not in result.digests
+    assert np.isnan(result.matrix("fc6", np.array([4]))).all()
+    assert np.isfinite(result.matrix("fc6", np.array([3, 5]))).all()
 
 
 def test_a_file_that_is_damaged_is_made_anew(compute: Any) -> None:
