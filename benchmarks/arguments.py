@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,6 +25,7 @@ __all__ = [
     "add_run_options",
     "few_images",
     "make_parser",
+    "protocol_settings",
     "run_on_dataset",
     "run_script",
     "settings_of",
@@ -207,31 +207,65 @@ def settings_of(
     )
     if args.solver == "sklearn":  # it has no loss for dropout
         heads = tuple(head for head in heads if not head.dropout)
-    apart = apart_from_full(parser, args, less=_LESS, alike=("baselines", "dataset", "weights"))
+    common = protocol_settings(
+        parser, args, name, args.layer or layers, less=_LESS, alike=("baselines", "dataset")
+    )
     names = BASELINES if args.baselines == "all" else tuple(filter(None, args.baselines.split(",")))
-    settings = BenchmarkSettings(
+    own = {"heads": heads, "train_per_class": args.train, "baselines": names}
+    return BenchmarkSettings(**vars(common), **own, **more)
+
+
+def protocol_settings(
+    parser: argparse.ArgumentParser,
+    args: argparse.Namespace,
+    name: str,
+    layers: Sequence[str],
+    *,
+    less: Collection[str],
+    alike: Collection[str],
+    several: Collection[str] = (),
+) -> ProtocolSettings:
+    """Make the settings that all benchmarks have.
+
+    Parameters
+    ----------
+    parser : ArgumentParser
+    args : Namespace
+    name : str
+        Stem of the report's files, for all that is measured by default.
+    layers : sequence of str
+    less, alike : collection of str
+        As `apart_from_full` takes them; the weights make no other run.
+    several : collection of str
+        As `shown_command` takes it.
+    """
+    apart = apart_from_full(parser, args, less=less, alike=(*alike, "weights"))
+    splits = int(args.splits) if args.splits.isdecimal() else args.splits
+    name_of = short_names(args.weights or ()).__getitem__
+    without_folders = {
+        "--data": folder,
+        "--features": folder,
+        "--out": None,
+        "--cache": None,
+        "--splits": file_name,
+        "--weights": name_of,
+        "-w": name_of,
+    }
+    return ProtocolSettings(
         name=f"{name}{apart[0]}",
         title=apart[1],
-        heads=heads,
-        layers=tuple(args.layer or layers),
+        layers=tuple(layers),
         weights=tuple(args.weights or (DEFAULT_WEIGHTS,)),
-        train_per_class=args.train,
-        splits=int(args.splits) if args.splits.isdecimal() else args.splits,
+        splits=1 if args.quick and isinstance(splits, int) else splits,
         seed=args.seed,
-        baselines=names,
         crops=args.crops,
         precision=args.precision,
         device=args.device,
         workers=args.workers,
         cache=args.cache,
         recompute=args.recompute,
-        command=_command(args.weights or ()),
-        **more,
+        command=shown_command(without_folders, several=several),
     )
-    if args.quick:
-        splits = 1 if isinstance(settings.splits, int) else settings.splits
-        settings = replace(settings, splits=splits)
-    return settings
 
 
 def run_on_dataset(
@@ -328,18 +362,3 @@ def few_images(dataset: D, groups: Sequence[npt.NDArray[np.int64]], most: int, w
     if len(kept) == len(dataset):
         return dataset
     return dataset.take(kept, f"--quick: the first {most} images of {what} at most")
-
-
-def _command(weights: Sequence[str]) -> str:
-    """Return the command line that makes the report again, without this machine's folders."""
-    name = short_names(weights).__getitem__
-    return shown_command(
-        {
-            "--data": folder,
-            "--out": None,
-            "--cache": None,
-            "--splits": file_name,
-            "--weights": name,
-            "-w": name,
-        }
-    )

@@ -18,8 +18,14 @@ import argparse
 import sys
 from pathlib import Path
 
-from arguments import Begin, Measured, add_run_options, few_images, run_script
-from command_line import apart_from_full, file_name, folder, shown_command
+from arguments import (
+    Begin,
+    Measured,
+    add_run_options,
+    few_images,
+    protocol_settings,
+    run_script,
+)
 from datasets.domains import PROTOCOLS, DomainSet, read_domains
 from datasets.feature_folder import ReadyFeatures, read_feature_folder
 from decaf.backbone.weights import DEFAULT_WEIGHTS
@@ -32,7 +38,6 @@ from harness.adaptation import (
     methods_of,
     run_adaptation,
 )
-from harness.protocol.run import short_names
 
 LAYERS = ("fc6", "fc7")
 # Arguments that leave out a part of the results.
@@ -77,7 +82,6 @@ def _settings(
 ) -> AdaptationSettings:
     domains = data if isinstance(data, DomainSet) else data[0].domains
     pairs = tuple(_pair(text) for text in args.pairs or ())
-    splits = int(args.splits) if args.splits.isdecimal() else args.splits
     layers = tuple(args.layers or (LAYERS if isinstance(data, DomainSet) else ()))
     target = args.target
     if args.quick:
@@ -85,43 +89,28 @@ def _settings(
         ring = zip(names, (*names[1:], names[0]), strict=True)
         known = [pair for pair in PAPERS if pair in domains.pairs]
         pairs = pairs or tuple(dict.fromkeys([*known, *ring]))[:QUICK_PAIRS]
-        splits = 1 if isinstance(splits, int) else splits
         layers = tuple(args.layers or layers[:1])
         target = max(1, min(target, min(int(domains.counts_of(d).min()) for d in names) - 1))
     stem = {"Office-31": "office31", "PACS": "pacs"}.get(domains.name)
     stem = stem or "".join(c if c.isascii() and c.isalnum() else "_" for c in domains.name)
-    apart = apart_from_full(parser, args, less=_LESS, alike=("features", "protocol", "weights"))
+    common = protocol_settings(
+        parser,
+        args,
+        f"domain_adaptation-{stem.lower()[:30]}",
+        layers,
+        less=_LESS,
+        alike=("features", "protocol"),
+        several=("--weights",),
+    )
     return AdaptationSettings(
-        name=f"domain_adaptation-{stem.lower()[:30]}{apart[0]}",
-        title=apart[1],
+        **vars(common),
         methods=METHODS if args.methods is None else methods_of(args.methods),
-        layers=layers,
-        weights=tuple(args.weights or (DEFAULT_WEIGHTS,)),
         pairs=pairs,
         settings=SETTINGS if args.setting == "both" else (args.setting,),
         source_per_class=args.source,
         target_per_class=target,
         take_fewer=args.quick,
         C=_C(args.C),
-        splits=splits,
-        seed=args.seed,
-        crops=args.crops,
-        precision=args.precision,
-        device=args.device,
-        workers=args.workers,
-        cache=args.cache,
-        recompute=args.recompute,
-        command=shown_command(
-            {
-                "--data": folder,
-                "--features": folder,
-                "--out": None,
-                "--cache": None,
-                "--splits": file_name,
-                "--weights": short_names(args.weights or ()).__getitem__,
-            },
-            several=("--weights",),
-        ),
     )
 
 
