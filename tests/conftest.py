@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import json
 import os
+import subprocess
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
 
 import decaf
@@ -34,3 +40,25 @@ def child_env() -> dict[str, str]:
         os.environ.get("PYTHONPATH", ""),
     ]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(str(path) for path in paths if path)}
+
+
+@pytest.fixture
+def matlab_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read MATLAB files, which the test has written itself, in this process: others start slowly.
+
+    ``tests/storage/test_matlab.py`` is about the process that reads them elsewhere.
+    """
+    from scipy.io import loadmat
+
+    from decaf.storage import matlab
+
+    def run(command: list[str], *, input: bytes, stdout: Any, **_: Any) -> Any:
+        names = json.loads(command[3])["names"]
+        try:
+            found = loadmat(io.BytesIO(input), variable_names=names)
+        except Exception as error:
+            return subprocess.CompletedProcess(command, 1, stderr=str(error).encode())
+        np.savez(stdout, **{name: matlab._plain(found[name]) for name in names if name in found})
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(matlab, "subprocess", SimpleNamespace(run=run, PIPE=subprocess.PIPE))

@@ -18,6 +18,7 @@ def write(file: Path, n: int = 8, d: int = 5, classes: int = 2, seed: int = 0) -
     return rows
 
 
+@pytest.mark.usefixtures("matlab_here")
 @pytest.mark.slow
 def test_office_caltech(tmp_path: Path) -> None:
     kept = {}
@@ -41,6 +42,7 @@ def test_office_caltech(tmp_path: Path) -> None:
     assert decaf.rows.shape == (32, 7)
 
 
+@pytest.mark.usefixtures("matlab_here")
 @pytest.mark.slow
 def test_any_features_and_what_changes_the_fingerprint(tmp_path: Path) -> None:
     for seed, name in enumerate(("photo", "art_painting")):
@@ -55,6 +57,7 @@ def test_any_features_and_what_changes_the_fingerprint(tmp_path: Path) -> None:
     assert read_feature_folder(tmp_path)[0].fingerprint != first.fingerprint
 
 
+@pytest.mark.usefixtures("matlab_here")
 @pytest.mark.slow
 def test_mistakes(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="No such file"):

@@ -20,6 +20,7 @@ def rows_and_labels(n: int = 6, d: int = 4) -> dict[str, np.ndarray]:
     return {"fts": random.random((n, d)), "labels": (1 + np.arange(n) % 3)[:, None]}
 
 
+@pytest.mark.usefixtures("matlab_here")
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("packed", "name", "dtype"),
@@ -79,6 +80,7 @@ def test_labels_may_lie_in_a_row_and_other_variables_beside_them(tmp_path: Path)
     assert read_matlab_features(tmp_path / "a.mat")[1].shape == (6,)
 
 
+@pytest.mark.usefixtures("matlab_here")
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "message"),

@@ -95,6 +95,7 @@ def unpacked(root: Path) -> dict[str, bytes]:
     return result
 
 
+@pytest.mark.usefixtures("matlab_here")
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["folder", "files", "unpacked"])
 def test_images_are_read_in_place_with_their_classes(imagenet: Path, how: str) -> None:
@@ -145,6 +146,7 @@ def test_training_images_alone(imagenet: Path) -> None:
     assert find_source(imagenet / TRAIN_NAME, split_val=0.3).split_counts == {"train": 6, "val": 3}
 
 
+@pytest.mark.usefixtures("matlab_here")
 @pytest.mark.slow
 def test_training_images_may_be_unpacked_already(
     imagenet: Path, tmp_path: Path, jpeg_bytes: Callable[..., bytes]
@@ -163,6 +165,7 @@ def test_validation_images_need_the_development_kit(imagenet: Path) -> None:
         find_source(imagenet / TRAIN_NAME, val=imagenet / VAL_NAME)
 
 
+@pytest.mark.usefixtures("matlab_here")
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("kit", "message"),
@@ -197,6 +200,7 @@ def test_a_kit_that_does_not_fit_is_told(imagenet: Path, kit: bytes, message: st
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.usefixtures("matlab_here")
 @pytest.mark.slow
 def test_damaged_tars_are_told(imagenet: Path) -> None:
     content = bytearray((imagenet / TRAIN_NAME).read_bytes())
@@ -206,6 +210,7 @@ def test_damaged_tars_are_told(imagenet: Path) -> None:
         find_source(imagenet)
 
 
+@pytest.mark.usefixtures("matlab_here")
 @pytest.mark.slow
 def test_an_inner_tar_without_images_is_an_empty_class(imagenet: Path) -> None:
     with tarfile.open(imagenet / TRAIN_NAME, "a") as archive:
@@ -245,6 +250,7 @@ def test_another_tar_is_known_by_its_first_member(tmp_path: Path) -> None:
     assert not is_tar_of_tars(str(tmp_path / "t.tar"))
 
 
+@pytest.mark.usefixtures("matlab_here")
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), 1.5])
 def test_ids_that_are_no_whole_numbers_are_told(imagenet: Path, number: float) -> None:
@@ -254,6 +260,7 @@ def test_ids_that_are_no_whole_numbers_are_told(imagenet: Path, number: float) -
         find_source(imagenet)
 
 
+@pytest.mark.usefixtures("matlab_here")
 @pytest.mark.slow
 def test_other_names_have_no_number(imagenet: Path, jpeg_bytes: Callable[..., bytes]) -> None:
     (imagenet / VAL_NAME).write_bytes(tar({"cat.JPEG": jpeg_bytes(1, 9, 9)}))
