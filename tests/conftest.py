@@ -12,10 +12,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 
 import decaf
 
 pytest_plugins = ["training_fixtures"]
+
+# How fast the machine is, and how busy, decides no property test.
+settings.register_profile("decaf", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("decaf")
 
 
 @pytest.fixture(scope="session")
