@@ -257,13 +257,13 @@ class Classifier:
             if good.any():
                 values = np.asarray(view[rows], np.float32)[good]
                 scores[good] = answer(values.reshape(len(values), -1))
-            for place, found in enumerate(scores):
+            for place, row_scores in enumerate(scores):
                 row = start + place
                 yield self._prediction(
                     features.paths[row],
                     features.status_names[features.status[row]],
                     features.messages[row],
-                    found,
+                    row_scores,
                     top,
                 )
 

@@ -71,8 +71,8 @@ def _damage(dataset: h5py.Dataset, start: int, stop: int, error: Exception) -> F
         last = min(first + step, dataset.shape[0])
         try:
             dataset[first:last]
-        except (OSError, RuntimeError) as found:
-            start, stop, error = first, last, found
+        except (OSError, RuntimeError) as chunk_error:
+            start, stop, error = first, last, chunk_error
             break
     reason = " ".join(str(error).split())
     return FeatureFileError(

@@ -246,18 +246,6 @@ def sort_into_classes(kind: str, path: bytes, tree: Tree, layout: str = "auto") 
             f"{shown}: {len(strangers)} classes are not in its wnids.txt "
             f"({some_of(map(path_text, strangers))})"
         )
-    empty: list[tuple[str, bytes]] = []
-    for folder, split in folders.items():
-        if known:
-            there = {name for name, of in zip(classes, splits, strict=True) if name and of == split}
-            empty += [(split, name) for name in known if name not in there]
-        else:
-            there = inside[folder] if folder else set(inside)
-            bare = (name for name in tree.folders(folder) if name not in there)
-            empty += [(split, name) for name in bare if name != _IMAGES or not annotated]
-    if split_of:
-        called = {split_called(name) for name in tree.folders(b"") if name not in inside}
-        empty += [(split, b"") for split in SPLITS if split in called - split_folders.keys()]
     return PathImages(
         kind,
         path,
@@ -267,9 +255,32 @@ def sort_into_classes(kind: str, path: bytes, tree: Tree, layout: str = "auto") 
         [image.ref for image in images if image.ref is not None],
         splits if split_of else [],
         "tiny-imagenet" if annotated else "splits" if split_of else "folders",
-        tuple(empty),
+        _empty_folders(tree, folders, inside, known, set(zip(splits, classes, strict=True))),
         titles,
     )
+
+
+def _empty_folders(
+    tree: Tree,
+    folders: Mapping[bytes, str],
+    inside: Mapping[bytes, Collection[bytes]],
+    known: Sequence[bytes],
+    there: Collection[tuple[str, bytes | None]],
+) -> tuple[tuple[str, bytes], ...]:
+    """List split and class of the folders without an image, and of the classes of ``wnids.txt``."""
+    empty: list[tuple[str, bytes]] = []
+    for folder, split in folders.items():
+        if known:
+            empty += [(split, name) for name in known if (split, name) not in there]
+            continue
+        full = inside[folder] if folder else inside
+        annotated = tree.text(_below(folder, _ANNOTATIONS)) is not None
+        bare = (name for name in tree.folders(folder) if name not in full)
+        empty += [(split, name) for name in bare if not (annotated and name == _IMAGES)]
+    if b"" not in folders:
+        called = {split_called(name) for name in tree.folders(b"") if name not in inside}
+        empty += [(split, b"") for split in SPLITS if split in called - {*folders.values()}]
+    return tuple(empty)
 
 
 def _first_folder(relative: bytes) -> tuple[bytes | None, bytes]:

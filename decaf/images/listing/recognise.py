@@ -251,8 +251,8 @@ def _by_magic(path: bytes, start: bytes, ending: bytes) -> str | None:
         return "matlab"
     if guess_format(start[:HEAD_BYTES]) is not None:
         return "image"
-    if start.startswith(b"PK\x03\x04") and (found := _name_of_zip(path)) is not None:
-        return found
+    if start.startswith(b"PK\x03\x04") and (program := _name_of_zip(path)) is not None:
+        return program
     if start[:1] == b"\x80" and ending in (b".pth", b".pt"):
         return "torch"  # as torch wrote it before 1.6
     return "archive" if archive_kind(start, path) is not None else None

@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from decaf.errors import ImageError
 from decaf.images.decoding.formats import sniff
-from decaf.images.workers.child import Job
-from decaf.images.workers.pool import DecodePool, processes_available
+from decaf.images.workers.pool import DecodePool, Job, processes_available
 from decaf.runtime.cores import cores_of_process
 
 if TYPE_CHECKING:

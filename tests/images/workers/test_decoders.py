@@ -19,15 +19,14 @@ from decaf.images import ImageRef, collect
 from decaf.images.spec import PreprocessSpec, named_preprocess
 from decaf.images.status import Outcome
 from decaf.images.workers import decoders
-from decaf.images.workers.child import Job
 from decaf.images.workers.decoders import FEW, Decoders, is_plain, warm_decoders
-from decaf.images.workers.pool import processes_available
+from decaf.images.workers.pool import Job, processes_available
 
 SPEC = named_preprocess("decaf", 64)
 CODE = """
 import os, sys, time
 import numpy as np
-from decaf.images.workers.child import Job
+from decaf.images.workers.pool import Job
 from decaf.images.workers.decoders import Decoders
 from decaf.images import collect
 from decaf.images.spec import named_preprocess

@@ -24,10 +24,9 @@ from decaf.errors import DecafError
 from decaf.images import ImageRef, collect
 from decaf.images.spec import PreprocessSpec, named_preprocess
 from decaf.images.status import Outcome
-from decaf.images.workers import child as child_module
-from decaf.images.workers.child import Child, Job
+from decaf.images.workers import pool as pool_module
 from decaf.images.workers.decoders import Decoders, _kept
-from decaf.images.workers.pool import DecodePool
+from decaf.images.workers.pool import Child, DecodePool, Job
 
 SPEC: PreprocessSpec = named_preprocess("decaf", 64)
 PATIENCE = 60.0
@@ -309,7 +308,7 @@ def test_answers_that_make_no_sense_are_refused(
 def test_an_answer_that_stops_in_its_middle_is_not_waited_for_for_ever(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(child_module, "STALL", 1)
+    monkeypatch.setattr(pool_module, "STALL", 1)
     ours, theirs = socket.socketpair()
     child = Child(ours, b"{}")
     child.give(jobs_of([Path("a.jpg")])[0])
