@@ -183,6 +183,8 @@ def usable_images(
             splits[row] != "train" and taken.get((key, labels[row])) == "train"
             for row, key in zip(readable.tolist(), every, strict=True)
         )
+        if {"val", "test"} & set(splits) and all(splits[row] == "train" for row in rows.tolist()):
+            raise InputError(f"{prefix}{_nothing_to_test(images, ok, seen)}")
     doubtful = {row for group in conflicts for row in group}
     return Usable(
         images=images.take(rows).with_labels(
@@ -283,6 +285,22 @@ def _different_images(
             by_content.setdefault(key, []).append(row)
     conflicts = tuple(tuple(rows) for rows in by_content.values() if len(rows) > 1)
     return {row: key for (key, _), row in first.items()}, conflicts
+
+
+def _nothing_to_test(images: ImageList, ok: Mask, seen: int) -> str:
+    """Say why no image of val or test is left."""
+    tests = np.array([name in ("val", "test") for name in images.splits or ()])
+    reasons = {
+        "cannot be read": int((tests & ~ok).sum()),
+        "have no class": int((tests & ok & (images.labels < 0)).sum()),
+        "are copies of training images": seen,
+    }
+    told = ", ".join(f"{count} {reason}" for reason, count in reasons.items() if count)
+    return (
+        f"nothing is left to test on: of {int(tests.sum())} images for validation or the test "
+        f"{told or 'none is of a class that is learnt'}; mend them, or `layout='classes'` takes "
+        "the folders for classes"
+    )
 
 
 def _refuse_untaught(

@@ -310,7 +310,8 @@ def open_data(
         world.on_chief(lambda: groups_by_name(pack, source, job.listing.groups))
     )
     data = divided(pack, val_pack, job.val_fraction, job.settings.seed, groups)
-    if world.chief and (twice := seen_in_training(data)):
+    # What is packed here is told of as it is packed.
+    if packs is not None and world.chief and (twice := seen_in_training(data)):
         _logger.warning(
             "%d of %d validation images are training images too: what is measured on them "
             "says little",

@@ -72,7 +72,8 @@ def byte_size(count: int) -> str:
     """
     size = float(count)
     for unit in ("bytes", "KiB", "MiB", "GiB"):
-        if size < 1024:
+        # From 1000 on three digits would be an exponent.
+        if size < (1024 if unit == "bytes" else 999.5):
             return f"{count} bytes" if unit == "bytes" else f"{size:.3g} {unit}"
         size /= 1024
     return f"{size:.3g} TiB"

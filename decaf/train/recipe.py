@@ -303,7 +303,10 @@ def _rules(s: TrainSettings) -> list[tuple[bool, str]]:
     thin, wide = s.crop_ratio
     return [
         (not 0 <= s.seed < 2**63, f"`seed` must be from 0 to 2**63 - 1, got {s.seed}"),
-        (not 0 < s.epochs <= 100_000, f"`epochs` must be above 0, got {s.epochs:g}"),
+        (
+            not 0 < s.epochs <= 100_000,
+            f"`epochs` must be above 0 and at most 100,000, got {s.epochs:g}",
+        ),
         (not 1 <= s.batch_size <= 1_000_000, f"`batch_size` must be 1 or more, got {s.batch_size}"),
         (not 0 < s.lr <= 100, f"`lr` must be above 0 and at most 100, got {s.lr:g}"),
         (not 0 <= s.momentum < 1, f"`momentum` must be from 0 to below 1, got {s.momentum:g}"),

@@ -226,3 +226,19 @@ def test_what_is_in_two_classes_is_never_tested() -> None:
     fold = deal_folds(result, 5, 0)
     assert (fold[doubtful] == -1).all()
     assert (np.delete(fold, doubtful) >= 0).all()
+
+
+@pytest.mark.parametrize(
+    ("contents", "bad", "message"),
+    [
+        (["a", "b", "c", "d", "a", "c"], (), "of 2 images for validation or the test 2 are copies"),
+        (list("abcdef"), (4, 5), "of 2 images for validation or the test 2 cannot be read"),
+        (["a", "b", "c", "d", "e", "c"], (4,), "1 cannot be read, 1 are copies of training images"),
+    ],
+)
+def test_splits_without_an_image_to_test_on_are_refused(
+    contents: list[str], bad: tuple[int, ...], message: str
+) -> None:
+    splits = ["train"] * 4 + ["val"] * 2
+    with pytest.raises(InputError, match=message):
+        usable([0, 0, 1, 1, 0, 1], contents, bad=bad, splits=splits)

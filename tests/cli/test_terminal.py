@@ -33,7 +33,13 @@ def test_plain_names_are_left_alone() -> None:
 
 @pytest.mark.parametrize(
     ("count", "shown"),
-    [(0, "0 bytes"), (1023, "1023 bytes"), (1536, "1.5 KiB"), (2**40 * 5, "5 TiB")],
+    [
+        (0, "0 bytes"),
+        (1023, "1023 bytes"),
+        (1536, "1.5 KiB"),
+        (1_023_999, "0.977 MiB"),
+        (2**40 * 5, "5 TiB"),
+    ],
 )
 def test_byte_size(count: int, shown: str) -> None:
     assert byte_size(count) == shown

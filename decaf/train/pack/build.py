@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
 from collections.abc import Callable, Generator
@@ -31,6 +32,8 @@ from decaf.train.pack.stream import bad_image, stream_rows
 from decaf.version import __version__
 
 __all__ = ["NoneReadable", "make_pack"]
+
+_logger = logging.getLogger(__name__)
 
 # Of a shard: what a crash may cost, against the price of a sync to disk for each.
 SHARD_BYTES = 16 << 20
@@ -150,7 +153,35 @@ def make_pack(
         path, data, settings, drawn, compute, overwrite=overwrite, raise_bad=raise_bad
     )
     fill(output, World(torch.device("cpu")), compute.progress)
-    return Pack.open(path)
+    pack = Pack.open(path)
+    _tell_of_copies(pack)
+    return pack
+
+
+def _tell_of_copies(pack: Pack) -> None:
+    """Warn of images that would be measured on and are learnt from, and of those in two classes."""
+    contents = {
+        name: [row.tobytes() for row in split.content_sha256] for name, split in pack.splits.items()
+    }
+    unknown = bytes(32)  # of images in memory
+    known = set(contents["train"]) - {unknown}
+    for name in set(contents) - {"train"}:
+        if twice := sum(digest in known for digest in contents[name]):
+            _logger.warning(
+                "%s: %d of %d %s images are training images too: what is measured on them says "
+                "little",
+                pack.path, twice, len(contents[name]), "validation" if name == "val" else name,
+            )  # fmt: skip
+    classes: dict[bytes, set[int]] = {}
+    for name, digests in contents.items():
+        for digest, label in zip(digests, pack.splits[name].labels.tolist(), strict=True):
+            if digest != unknown:
+                classes.setdefault(digest, set()).add(label)
+    if doubtful := sum(len(labels) > 1 for labels in classes.values()):
+        _logger.warning(
+            "%s: %d images are in several classes: what is right for them is not known",
+            pack.path, doubtful,
+        )  # fmt: skip
 
 
 class _PackOutput(ShardedFile[PackRows]):

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from decaf.errors import InputError, SettingError
+from decaf.errors import ImageError, InputError, SettingError
 from decaf.images import ImageList, ListingSettings, collect
 from decaf.images.listing.names import refuse_long, some_of
 from decaf.images.listing.splits import draw_share
@@ -19,7 +20,17 @@ from decaf.storage import Entry
 from decaf.storage.unfinished import describe_images
 from decaf.train.pack import ilsvrc
 
-__all__ = ["draw_validation", "find_source", "pack_entries", "read_parts", "source_of"]
+__all__ = [
+    "copies_together",
+    "draw_validation",
+    "find_source",
+    "pack_entries",
+    "read_parts",
+    "source_of",
+]
+
+# Beyond, images are not searched for copies.
+MOST_COMPARED = 50_000
 
 _logger = logging.getLogger(__name__)
 
@@ -172,6 +183,13 @@ def _parts(
             # The test images of Tiny-ImageNet have no classes.
             if images.layout != "tiny-imagenet" or (part.labels >= 0).any():
                 return {**parts, split: _with_classes(part, shown)}
+    if "val" in held_out and "val" not in splits and "test" in splits and "test" not in held_out:
+        _logger.warning(
+            "%s: its %d test images are left alone: they are for the end, and nothing is chosen by "
+            "them",
+            shown,
+            images.split_counts["test"],
+        )
     return parts
 
 
@@ -270,7 +288,7 @@ def draw_validation(shown: str, images: ImageList, share: float, *, seed: int) -
     shown : str
         How messages name the data set.
     images : ImageList
-        Known by their names; those of a group stay together.
+        Known by their names; those of a group stay together, and exact copies of a file do.
     share : float
     seed : int
 
@@ -284,7 +302,8 @@ def draw_validation(shown: str, images: ImageList, share: float, *, seed: int) -
         If nothing can be drawn.
     """
     groups = images.groups
-    drawn = draw_share(images.labels, images.names, share, salt=b"%d\0" % seed, groups=groups)
+    together = copies_together(images)
+    drawn = draw_share(images.labels, images.names, share, salt=b"%d\0" % seed, groups=together)
     if not drawn.any():
         units, remedy = "images", "add images"
         if groups is not None:
@@ -297,6 +316,59 @@ def draw_validation(shown: str, images: ImageList, share: float, *, seed: int) -
         count = len(set(groups) - {""})
         _logger.info("%s: %d groups, none of them in train and val both", shown, count)
     return drawn
+
+
+def copies_together(images: ImageList) -> tuple[str, ...] | None:
+    """Return the groups of images, of which those that hold copies of one file are one.
+
+    Where their content is not known, files of the same size are read; of more than `MOST_COMPARED`
+    images none is, as too many of them are of one size.
+
+    Parameters
+    ----------
+    images : ImageList
+
+    Returns
+    -------
+    tuple of str or None
+        None where there are neither groups nor copies.
+    """
+    groups = images.groups
+    by_content: dict[bytes, list[int]] = {}
+    for row, digest in _digests(images):
+        by_content.setdefault(digest, []).append(row)
+    copies = [rows for rows in by_content.values() if len(rows) > 1]
+    if not copies:
+        return groups
+    _logger.warning(
+        "%d images are exact copies of others; they are never in train and val both",
+        sum(len(rows) - 1 for rows in copies),
+    )
+    named = list(groups or [""] * len(images))
+    for number, rows in enumerate(copies):
+        own = {named[row] for row in rows} - {""}
+        name = min(own) if own else f"copies {number}"
+        named = [name if group in own else group for group in named] if len(own) > 1 else named
+        for row in rows:
+            named[row] = name
+    return tuple(named)
+
+
+def _digests(images: ImageList) -> Iterator[tuple[int, bytes]]:
+    """Yield the images that may be copies of others, with the hash of what they hold."""
+    if images.content_sha256 is not None:
+        yield from ((row, each.tobytes()) for row, each in enumerate(images.content_sha256)
+                    if each.any())  # fmt: skip
+    elif images.refs is not None and len(images) <= MOST_COMPARED:
+        by_size: dict[int, list[int]] = {}
+        for row, ref in enumerate(images.refs):
+            by_size.setdefault(ref.stat()[0], []).append(row)
+        alike = (rows for size, rows in by_size.items() if size > 0 and len(rows) > 1)
+        for row in (row for rows in alike for row in rows):
+            try:
+                yield row, hashlib.sha256(images.refs[row].load()).digest()
+            except ImageError:
+                continue  # it is told of when it is decoded
 
 
 def pack_entries(images: ImageList) -> list[Entry]:

@@ -459,6 +459,25 @@ def test_tiny_imagenet_is_packed_at_its_own_size(
             assert (root / os.fsdecode(name)).exists()
 
 
+def test_images_in_two_splits_or_two_classes_are_told(
+    tmp_path: Path,
+    make: Make,
+    jpeg_bytes: Callable[..., bytes],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    for number, name in enumerate(("train/a/1", "train/a/2", "train/b/1", "val/a/1", "val/b/1")):
+        path = tmp_path / "d" / f"{name}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(jpeg_bytes(number, 64, 64))
+    with make(tmp_path / "d", tmp_path / "p"):
+        assert not caplog.text
+    shutil.copy(tmp_path / "d/train/a/1.jpg", tmp_path / "d/val/a/copy.jpg")
+    shutil.copy(tmp_path / "d/train/a/2.jpg", tmp_path / "d/train/b/2.jpg")
+    with make(tmp_path / "d", tmp_path / "q"):
+        assert "1 of 3 validation images are training images too" in caplog.text
+        assert "1 images are in several classes" in caplog.text
+
+
 def test_real_photographs(shared_data: Path, tmp_path: Path, make: Make) -> None:
     root = tmp_path / "few"
     for number, path in enumerate(sorted((shared_data / "imagenet-sample").iterdir())[:6]):

@@ -15,10 +15,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from decaf.errors import InputError, SettingError
-from decaf.images import ImageRef, ListingSettings
+from decaf.images import ImageRef, ListingSettings, collect
 from decaf.images.listing import names
 from decaf.images.listing.image_ref import JoinedRefs, PickedRefs
-from decaf.train.pack.sources import find_source, pack_entries, source_of
+from decaf.train.pack.sources import (
+    copies_together,
+    find_source,
+    pack_entries,
+    read_parts,
+    source_of,
+)
 
 
 def touch(root: Path, *names: str) -> Path:
@@ -252,3 +258,41 @@ def test_a_source_may_be_an_archive(tmp_path: Path, write_dataset: Callable[[Pat
     assert result.refs is not None
     first = (tmp_path / "data/train/n01/0.JPEG").read_bytes()
     assert result.refs[0].load() == first
+
+
+def test_copies_of_a_file_are_on_one_side_of_a_draw(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("ants", "bees"):
+        for number in range(6):
+            for copy in "ab":
+                path = tmp_path / name / f"{number}{copy}.png"
+                path.parent.mkdir(exist_ok=True)
+                path.write_bytes(f"{name} {number}".encode())
+    data = find_source(tmp_path, split_val=0.3, seed=1)
+    sides: dict[tuple[str, str], set[str]] = {}
+    for path, split in zip(data.paths, data.splits or (), strict=True):
+        sides.setdefault((Path(path).parent.name, Path(path).stem[0]), set()).add(split)
+    assert all(len(own) == 1 for own in sides.values())
+    assert data.split_counts["val"] > 0
+    assert "12 images are exact copies of others" in caplog.text
+
+
+def test_groups_that_share_a_copy_are_one(tmp_path: Path) -> None:
+    names = ("ants/0.png", "ants/1.png", "ants/2.png", "ants/3.png")
+    for name, content in zip(names, ("a", "b", "a", "c"), strict=True):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(content)
+    images = replace(collect(tmp_path), groups=("x", "x", "y", "z"))
+    assert copies_together(images) == ("x", "x", "x", "z")
+    assert copies_together(collect(tmp_path)) == ("copies 0", "", "copies 0", "")
+
+
+def test_test_images_that_are_left_alone_are_told_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    touch(tmp_path, "train/a/1.png", "train/b/1.png", "test/a/1.png", "test/b/1.png")
+    parts = read_parts(tmp_path, ListingSettings())[2]
+    assert set(parts) == {"train"}
+    assert "its 2 test images are left alone" in caplog.text
