@@ -226,6 +226,37 @@ def test_messages_of_the_library_name_arguments_not_flags() -> None:
     assert not wrong, "\n".join(wrong)
 
 
+def test_errors_name_arguments_in_backticks() -> None:
+    """The command line finds them by these, and a reader sees what to change."""
+    functions = [
+        node
+        for tree in TREES.values()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")
+    ]
+    # Of one word they may stand for themselves: "the weights", "no images".
+    names = {
+        argument.arg
+        for function in functions
+        for argument in (*function.args.args, *function.args.kwonlyargs)
+        if "_" in argument.arg.strip("_")
+    }
+    errors = ("SettingError", "InputError", "OutputError")
+    wrong = []
+    for module, tree in TREES.items():
+        for node in ast.walk(tree):
+            if not (isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call)):
+                continue
+            if room_of(module) == "cli" or ast.unparse(node.exc.func) not in errors:
+                continue
+            for text in ast.walk(node.exc):
+                if isinstance(text, ast.Constant) and isinstance(text.value, str):
+                    bare = re.sub('`[^`]*`|"[^"]*"', "", text.value)
+                    if names & set(re.findall(r"\w+", bare)):
+                        wrong.append(f"{module}:{text.lineno}: {text.value}")
+    assert not wrong, "\n".join(wrong)
+
+
 def test_tests_mirror_the_house() -> None:
     assert set(TREES) - {"decaf"} == {
         module.name for module in pkgutil.walk_packages([str(ROOT)], "decaf.")

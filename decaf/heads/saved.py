@@ -127,10 +127,11 @@ def save_head(
     target = Path(path)
     name = type(estimator).__name__
     if type(estimator) is not ESTIMATORS.get(name) or not hasattr(estimator, "coef_"):
-        raise SettingError(f"save_head writes a fitted {' or '.join(ESTIMATORS)}, got {name}")
+        raise SettingError(f"`estimator`: expected a fitted {' or '.join(ESTIMATORS)}, got {name}")
     if len(class_names) != len(estimator.classes_):
         raise SettingError(
-            f"class_names has {len(class_names)} names, the head {len(estimator.classes_)} classes"
+            f"`class_names` has {len(class_names)} names, the head {len(estimator.classes_)} "
+            "classes"
         )
     tensors = {"coef": estimator.coef_, "intercept": estimator.intercept_}
     if estimator.scaling_.mean is not None and estimator.scaling_.std is not None:

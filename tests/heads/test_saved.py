@@ -154,7 +154,7 @@ def test_what_is_no_head_is_not_written(tmp_path: Path) -> None:
         save_head(tmp_path / "h", LinearSVM(), **rest)
     with pytest.raises(SettingError, match="got LinearSVC"):
         save_head(tmp_path / "h", svm().to_sklearn(), **rest)
-    with pytest.raises(SettingError, match="class_names has 2 names, the head 3 classes"):
+    with pytest.raises(SettingError, match="`class_names` has 2 names, the head 3 classes"):
         save_head(tmp_path / "h", svm(), identity=IDENTITY, class_names=["x", "y"])
     for value in (float("nan"), np.zeros(2)):
         with pytest.raises(SettingError, match="cannot be written as JSON"):

@@ -423,7 +423,7 @@ def load_teacher(
     if known is None:
         raise SettingError(
             f"{path}: neither it nor {beside} says how images become its input and what its "
-            "classes are; give `card`, a JSON file with preprocess and class_names"
+            "classes are; give `card`, a JSON file with `preprocess` and `class_names`"
         )
     if precision is None:
         fast = choose_engine(engine) == "openvino" and bf16_is_native(torch.device("cpu"))
