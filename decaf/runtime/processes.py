@@ -71,7 +71,7 @@ class World:
         self._go_on = go_on
 
     @contextmanager
-    def meeting(self) -> Iterator[None]:
+    def peer_errors(self) -> Iterator[None]:
         """Raise an error that says so where the connection to another process was closed.
 
         Raises
@@ -92,7 +92,7 @@ class World:
     def wait(self) -> None:
         """Wait for all processes to come this far."""
         if self.size > 1:
-            with self.meeting():
+            with self.peer_errors():
                 dist.barrier(group=self._group)
 
     def total(self, values: Tensor) -> Tensor:
@@ -104,7 +104,7 @@ class World:
             On the device of this process.
         """
         if self.size > 1:
-            with self.meeting():
+            with self.peer_errors():
                 dist.all_reduce(values, group=self._group)
         return values
 
@@ -119,7 +119,7 @@ class World:
         if self.size == 1:
             return flags
         box = torch.tensor(flags, dtype=torch.int32, device=self.device)
-        with self.meeting():
+        with self.peer_errors():
             dist.all_reduce(box, dist.ReduceOp.MAX, group=self._group)
         return [bool(flag) for flag in box.tolist()]
 
@@ -138,7 +138,7 @@ class World:
         """
         if self.size > 1:
             box: list[Any] = [value if self.chief else None]
-            with self.meeting():
+            with self.peer_errors():
                 dist.broadcast_object_list(box, src=0, group=self._group, device=self.device)
             value = box[0]
         if isinstance(value, BaseException):
@@ -164,7 +164,7 @@ class World:
             box = torch.empty(shape, dtype=dtype, device=self.device)
             if tensors is not None:
                 box.copy_(tensors[key])
-            with self.meeting():
+            with self.peer_errors():
                 dist.broadcast(box, src=0, group=self._group)
             shared[key] = box.cpu()
         return shared

@@ -189,7 +189,7 @@ class Trainer:
         DecafError
             Where another process of the run has ended.
         """
-        with self.world.meeting():
+        with self.world.peer_errors():
             return self._take(batch)
 
     def _take(self, batch: Batch) -> Tensor:

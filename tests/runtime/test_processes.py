@@ -64,7 +64,7 @@ def test_alone_nothing_is_shared(monkeypatch: pytest.MonkeyPatch) -> None:
         tensors = {"a": torch.ones(2)}
         assert world.share_tensors(tensors) is tensors
         world.wait()
-        with pytest.raises(RuntimeError, match="gloo"), world.meeting():
+        with pytest.raises(RuntimeError, match="gloo"), world.peer_errors():
             raise RuntimeError("gloo: no other process can have ended")
     assert local_world_size() == 1
     assert local_rank() is None
@@ -90,18 +90,18 @@ def test_a_process_that_has_gone_is_told_in_a_line(monkeypatch: pytest.MonkeyPat
     for name in ("broadcast_object_list", "barrier", "all_reduce"):
         monkeypatch.setattr(dist, name, closed)
     together = World(CPU, 0, 2, go_on="begin again")
-    meetings: list[Callable[[], object]] = [
+    exchanges: list[Callable[[], object]] = [
         lambda: together.share(True),
         together.wait,
         lambda: together.any([True]),
         lambda: together.total(torch.ones(1)),
     ]
-    for meet in meetings:
+    for exchange in exchanges:
         with pytest.raises(DecafError, match="another process of this run has ended; begin again"):
-            meet()
+            exchange()
 
 
-def test_only_lost_lines_are_renamed() -> None:
+def test_only_errors_of_lost_connections_are_renamed() -> None:
     together = World(CPU, 0, 2)
     for text in (
         "[../third_party/gloo/gloo/transport/tcp/pair.cc:547] Connection closed by peer",
@@ -109,10 +109,10 @@ def test_only_lost_lines_are_renamed() -> None:
     ):
         with (
             pytest.raises(DecafError, match="another process of this run has ended"),
-            together.meeting(),
+            together.peer_errors(),
         ):
             raise RuntimeError(text)
-    with pytest.raises(RuntimeError, match="shapes"), together.meeting():
+    with pytest.raises(RuntimeError, match="shapes"), together.peer_errors():
         raise RuntimeError("shapes cannot be multiplied")
 
 
