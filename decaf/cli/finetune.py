@@ -39,7 +39,7 @@ images, or a pack made by `decaf pack`. First a logistic regression is fitted to
 tried on the validation images; then all layers are trained, and both are compared. What was trained
 is kept if it names more validation images rightly, and its calibrated loss is lower by more than a
 standard error of the difference; else MODEL is the frozen network with the head on it (not with
---start new). MODEL is a weights file, which every command takes; MODEL.md tells of it, and
+--start new). MODEL is a weights file, which every command takes; MODEL.md describes it, and
 MODEL.finetune/ holds the log and the curves. A run that was stopped or killed goes on with the same
 command and --resume.
 Exit codes: 0 done; 1 done, and some images could not be read; 2 not done, the line on stderr says

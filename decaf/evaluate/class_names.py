@@ -138,9 +138,9 @@ def align(networks: Sequence[ClassList], data: ClassList, *, match: str = "ident
     """Find out which classes are the same.
 
     With ``"identity"``, a class of the data is a unit of a network by the first of these that fits
-    any of them: id and id, id and name, name and name. What two units of a network are both called
-    (ImageNet has two of ``crane``) names neither. With ``"order"``, class i of the data, of which
-    there have to be as many, is unit i: ImageFolder's numbering, which torchvision trains by.
+    any of them: id and id, id and name, name and name. A name that two units of a network share
+    (ImageNet has two of ``crane``) names neither. With ``"order"``, class i of the data is unit i,
+    where there are as many: ImageFolder's numbering, which torchvision trains by.
 
     Parameters
     ----------

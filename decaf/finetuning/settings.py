@@ -141,7 +141,7 @@ class FinetuneSettings:
         self._check_together()
 
     def _check_together(self) -> None:
-        """Refuse settings of which one undoes the other."""
+        """Refuse settings that contradict each other."""
         problems = []
         asked = self.training(1000, "fp32")
         factors = asked.rate_factors()

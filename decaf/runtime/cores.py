@@ -37,7 +37,7 @@ def local_world_size() -> int:
 
 
 def local_rank() -> int | None:
-    """Return the number of this process on its machine; None where it has it to itself."""
+    """Return the number of this process on its machine; None where it is the only one."""
     number = os.environ.get("LOCAL_RANK", "")
     return int(number) if local_world_size() > 1 and number.isdecimal() else None
 
@@ -75,12 +75,14 @@ def one_thread(wanted: bool) -> Iterator[None]:
 def share_out(
     function: Callable[[int], object], items: Sequence[int], device: torch.device, *, small: bool
 ) -> None:
-    """Call a function for every item, on a CPU in as many threads as torch has, one torch in each.
+    """Call a function for every item, on a CPU in as many threads as torch has.
+
+    In each of the threads torch computes with one thread.
 
     Parameters
     ----------
     function : callable
-        It has an item's work to itself: what it writes no other call reads or writes.
+        It takes an item; no other call may read or write what it writes.
     items : sequence of int
     device : torch.device
         Where the function computes.
