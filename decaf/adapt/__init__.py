@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING
 from decaf.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from decaf.adapt.alignment import SubspaceAlignment
-    from decaf.adapt.augmentation import FeatureAugmentation
     from decaf.adapt.baselines import SourceAndTarget, SourceOnly, TargetOnly
     from decaf.adapt.coral import CORAL
+    from decaf.adapt.dlid import DLID
     from decaf.adapt.domains import Domains, check_domains
     from decaf.adapt.estimator import AdaptationEstimator
+    from decaf.adapt.feature_augmentation import FeatureAugmentation
     from decaf.adapt.geodesic_flow import GFK
-    from decaf.adapt.interpolation import DLID
     from decaf.adapt.joint_distribution import JDA
     from decaf.adapt.mmdt import MMDT
     from decaf.adapt.optimal_transport import OptimalTransport
+    from decaf.adapt.subspace_alignment import SubspaceAlignment
     from decaf.adapt.transfer_components import TCA
 
 __all__ = [
@@ -47,16 +47,16 @@ __getattr__, __dir__ = lazy_names(
     {
         "AdaptationEstimator": "decaf.adapt.estimator",
         "CORAL": "decaf.adapt.coral",
-        "DLID": "decaf.adapt.interpolation",
+        "DLID": "decaf.adapt.dlid",
         "Domains": "decaf.adapt.domains",
-        "FeatureAugmentation": "decaf.adapt.augmentation",
+        "FeatureAugmentation": "decaf.adapt.feature_augmentation",
         "GFK": "decaf.adapt.geodesic_flow",
         "JDA": "decaf.adapt.joint_distribution",
         "MMDT": "decaf.adapt.mmdt",
         "OptimalTransport": "decaf.adapt.optimal_transport",
         "SourceAndTarget": "decaf.adapt.baselines",
         "SourceOnly": "decaf.adapt.baselines",
-        "SubspaceAlignment": "decaf.adapt.alignment",
+        "SubspaceAlignment": "decaf.adapt.subspace_alignment",
         "TCA": "decaf.adapt.transfer_components",
         "TargetOnly": "decaf.adapt.baselines",
         "check_domains": "decaf.adapt.domains",

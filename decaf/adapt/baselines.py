@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -17,19 +17,6 @@ __all__ = ["SourceAndTarget", "SourceOnly", "TargetOnly"]
 class _Baseline(AdaptationEstimator):
     """One head, one scaling, learned from the same labelled rows; nothing is adapted."""
 
-    def __init__(
-        self,
-        *,
-        head: str = "svm",
-        C: float | str = 1.0,
-        scale: str = "none",
-        random_state: Any = 0,
-    ) -> None:
-        self.head = head
-        self.C = C
-        self.scale = scale
-        self.random_state = random_state
-
     def _fit_scalings(self, domains: Domains) -> tuple[Scaling, Scaling]:
         rows = self._training_rows(domains)[0] if self.scale == "standard" else domains.Xs
         scaling = fit_scaling(self.scale, rows)
@@ -43,25 +30,14 @@ class SourceOnly(_Baseline):
 
     Parameters
     ----------
-    head : {"svm", "logreg", "1nn"}
-        `decaf.heads.LinearSVM`, `decaf.heads.LogisticRegression`, or the nearest neighbour.
-    C : float or "cv"
-        C of the first two, for rows of a root mean square norm of 1. ``"cv"`` chooses it by
-        stratified cross-validation among the rows that the head learns from.
-    scale : {"none", "unit-norm", "standard"}
-        ``"unit-norm"`` brings each row to Euclidean norm 1; ``"standard"`` each feature to mean 0
-        and variance 1, by the moments of the rows that the head learns from.
-    random_state : int, RandomState or None
-        Seed of the folds.
+    head, C, scale, random_state
+        As in `decaf.adapt.AdaptationEstimator`, but ``scale="standard"`` goes by the moments of the
+        rows that the head learns from.
 
     Attributes
     ----------
-    classes_ : ndarray, shape (n_classes,)
-    head_ : LinearSVM, LogisticRegression or NearestNeighbour
-    C_ : float
-        The C used; not there for ``head="1nn"``.
-    scalings_ : dict of str to Scaling
-    n_features_in_ : int
+    classes_, head_, C_, scalings_, n_features_in_
+        As of `decaf.adapt.AdaptationEstimator`.
 
     Examples
     --------
@@ -82,15 +58,7 @@ class TargetOnly(_Baseline):
 
     The source only says which classes there are: each needs a labelled target row.
 
-    Parameters
-    ----------
-    head, C, scale, random_state
-        As in `SourceOnly`.
-
-    Attributes
-    ----------
-    classes_, head_, C_, scalings_, n_features_in_
-        As in `SourceOnly`.
+    Parameters and attributes are those of `SourceOnly`.
     """
 
     _needs: ClassVar[str] = "labels"
@@ -112,15 +80,7 @@ class TargetOnly(_Baseline):
 class SourceAndTarget(_Baseline):
     """A head learned from source rows and labelled target rows together ("ST" in that table).
 
-    Parameters
-    ----------
-    head, C, scale, random_state
-        As in `SourceOnly`.
-
-    Attributes
-    ----------
-    classes_, head_, C_, scalings_, n_features_in_
-        As in `SourceOnly`.
+    Parameters and attributes are those of `SourceOnly`.
     """
 
     _needs: ClassVar[str] = "labels"

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.polynomial import chebyshev
 
-from decaf.adapt.algebra.kept_decompositions import Memory
+from decaf.adapt.algebra.fit_cache import Memory
 from decaf.adapt.algebra.principal import Subspace, principal_subspace
 from decaf.adapt.algebra.target_axes import complete_subspace
 from decaf.adapt.domains import Domains
-from decaf.adapt.estimator import AdaptationEstimator, is_positive
+from decaf.adapt.estimator import AdaptationEstimator
+from decaf.heads.input_checks import wrong_number
 
 __all__ = ["CORAL", "CovarianceRoot"]
 
@@ -21,6 +22,7 @@ _DEFLATED = 96
 _TOL = 1e-6
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class CORAL(AdaptationEstimator):
     """Correlation alignment (Sun, Feng and Saenko 2016).
 
@@ -35,25 +37,18 @@ class CORAL(AdaptationEstimator):
 
     Parameters
     ----------
-    head : {"svm", "logreg", "1nn"}
-        `decaf.heads.LinearSVM`, `decaf.heads.LogisticRegression`, or the nearest neighbour.
-    C : float or "cv"
-        C of the first two; ``"cv"`` chooses it by cross-validation among the labelled rows of both
-        domains.
     ridge : float
         λ, in units of the mean variance of the features in both domains. For features of variance
         1 it is the paper's, which takes λ = 1.
-    scale : {"none", "unit-norm", "standard"}
-        ``"standard"`` (each domain to mean 0 and variance 1 by itself) is the paper's.
-    random_state : int, RandomState or None
-        Seed of the folds.
+    head, C, scale, random_state
+        As in `decaf.adapt.AdaptationEstimator`; ``scale="standard"`` is the paper's.
 
     Attributes
     ----------
     ridge_ : float
         λ as it was added to the covariances.
     classes_, head_, C_, scalings_, n_features_in_
-        As in `decaf.adapt.estimator.AdaptationEstimator`.
+        As of `decaf.adapt.AdaptationEstimator`.
 
     Notes
     -----
@@ -66,43 +61,20 @@ class CORAL(AdaptationEstimator):
     2016.
     """
 
-    def __init__(
-        self,
-        *,
-        head: str = "svm",
-        C: float | str = 1.0,
-        ridge: float = 1.0,
-        scale: str = "standard",
-        random_state: Any = 0,
-    ) -> None:
-        self.head = head
-        self.C = C
-        self.ridge = ridge
-        self.scale = scale
-        self.random_state = random_state
+    ridge: float = 1.0
+    scale: str = "standard"
 
     def _wrong_settings(self) -> list[str]:
-        if is_positive(self.ridge):
-            return []
-        return [f"ridge must be a number above 0, got {self.ridge!r}"]
+        return wrong_number("ridge", self.ridge)
 
     def _adapt(self, domains: Domains) -> None:
-        variances = [float(np.var(X, axis=0, dtype=np.float64).mean()) for X in self._both(domains)]
+        Xs, Xt, memory = domains.Xs, domains.Xt, domains.memory
+        variances = [float(np.var(X, axis=0, dtype=np.float64).mean()) for X in (Xs, Xt)]
         mean_variance = sum(variances) / 2
         self.ridge_ = float(self.ridge) * (mean_variance if mean_variance > 0 else 1.0)
-        self._source_root = CovarianceRoot(
-            domains.Xs, self.ridge_, dense=True, memory=domains.memory
-        )
-        self._target_root = CovarianceRoot(
-            domains.Xt,
-            self.ridge_,
-            dense=len(domains.Xs) > len(domains.Xt) // 4,
-            memory=domains.memory,
-        )
-
-    @staticmethod
-    def _both(domains: Domains) -> tuple[np.ndarray, np.ndarray]:
-        return domains.Xs, domains.Xt
+        self._source_root = CovarianceRoot(Xs, self.ridge_, dense=True, memory=memory)
+        dense = len(Xs) > len(Xt) // 4
+        self._target_root = CovarianceRoot(Xt, self.ridge_, dense=dense, memory=memory)
 
     def _represent(self, X: np.ndarray, domain: str) -> np.ndarray:
         if domain == "target":

@@ -11,10 +11,11 @@ import numpy as np
 from sklearn.utils import check_array, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 
-from decaf.adapt.algebra.kept_decompositions import Memory
-from decaf.errors import InputError, SettingError
+from decaf.adapt.algebra.fit_cache import Memory
+from decaf.errors import InputError
+from decaf.heads.input_checks import check_finite
 
-__all__ = ["NEEDS", "Domains", "check_dim", "check_domains", "check_rows"]
+__all__ = ["NEEDS", "Domains", "check_domains", "check_rows"]
 
 NEEDS = ("nothing", "rows", "labels")
 """Needs of a method in the target domain: nothing, rows, or rows with some labels."""
@@ -122,7 +123,7 @@ def check_domains(
         target_codes = np.zeros(0, np.int64)
     else:
         if Xt is None:
-            raise InputError(f"{method} learns from the target domain too: give its rows as Xt")
+            raise InputError(f"{method} learns from the target domain too: give its rows as `Xt`")
         target = check_rows(Xt, "target")
         _check_several(target, "target", method)
         target_codes = _target_codes(yt, len(target), classes)
@@ -133,7 +134,7 @@ def check_domains(
             )
     if needs == "labels" and not (target_codes >= 0).any():
         raise InputError(
-            f"{method} needs labelled rows of the target domain: yt "
+            f"{method} needs labelled rows of the target domain: `yt` "
             + ("is not given" if yt is None else f"has no label among {len(target)} rows")
         )
     kind = np.result_type(source, target)
@@ -171,49 +172,9 @@ def check_rows(X: Any, domain: str) -> np.ndarray:
     try:
         rows: np.ndarray = check_array(X, dtype=[np.float64, np.float32], **{_FINITE: False})
     except ValueError as error:
-        raise InputError(f"X of the {domain} domain: {' '.join(str(error).split())}") from None
-    bad: list[int] = []
-    for start in range(0, len(rows), 1024):
-        finite = np.isfinite(rows[start : start + 1024]).all(axis=1)
-        bad += (start + np.flatnonzero(~finite)).tolist()
-    if bad:
-        shown = ", ".join(str(row) for row in bad[:5]) + (", …" if len(bad) > 5 else "")
-        raise InputError(
-            f"X of the {domain} domain contains NaN or infinity in {len(bad)} of {len(rows)} rows "
-            f"({shown}): images that could not be read have no features; leave their rows out, as "
-            "FeatureFile.to_xy does"
-        )
+        raise InputError(f"`X` of the {domain} domain: {' '.join(str(error).split())}") from None
+    check_finite(rows, f"`X` of the {domain} domain")
     return rows
-
-
-def check_dim(dim: Any, rank: int, domain: str) -> int:
-    """Check the number of dimensions of a subspace.
-
-    Parameters
-    ----------
-    dim : int
-    rank : int
-        The largest there can be: of how many dimensions the domain's rows are.
-    domain : str
-        Its name in the message: ``"source"``, ``"target"`` or ``"joint"``.
-
-    Returns
-    -------
-    int
-
-    Raises
-    ------
-    SettingError
-        If it is not a whole number from 1 to the rank.
-    """
-    if isinstance(dim, bool) or not isinstance(dim, (int, np.integer)) or dim < 1:
-        raise SettingError(f"dim must be a whole number above 0, or 'auto', got {dim!r}")
-    if dim > rank:
-        raise SettingError(
-            f"dim is {dim}, but the rows of the {domain} domain span only {rank} dimensions; use a "
-            f"dim of at most {rank}, or 'auto'"
-        )
-    return int(dim)
 
 
 def _check_several(rows: np.ndarray, domain: str, method: str) -> None:
@@ -225,15 +186,15 @@ def _check_several(rows: np.ndarray, domain: str, method: str) -> None:
 
 def _classes_of(ys: Any, rows: int) -> np.ndarray:
     if ys is None:
-        raise InputError("ys is None; y should be a 1d array: the classes of the source rows")
+        raise InputError("`ys` is None; y should be a 1d array: the classes of the source rows")
     labels = column_or_1d(_as_array(ys), warn=True)
     if len(labels) != rows:
-        raise InputError(f"the source domain has {rows} rows, but ys has {len(labels)} labels")
+        raise InputError(f"the source domain has {rows} rows, but `ys` has {len(labels)} labels")
     if labels.dtype.kind == "O" and any(_is_unlabelled(label) for label in labels):
-        raise InputError("ys has rows without a label; every row of the source domain needs one")
+        raise InputError("`ys` has rows without a label; every row of the source domain needs one")
     if labels.dtype.kind == "f" and not np.isfinite(labels).all():
         raise InputError(
-            "ys contains NaN or infinity; every row of the source domain needs a class"
+            "`ys` contains NaN or infinity; every row of the source domain needs a class"
         )
     check_classification_targets(labels)
     return np.asarray(labels)
@@ -248,7 +209,7 @@ def _target_codes(yt: Any, rows: int, classes: np.ndarray) -> np.ndarray:
         labels = column_or_1d(labels, warn=True)
     if len(labels) != rows:
         raise InputError(
-            f"the target domain has {rows} rows, but yt has {len(labels)} labels; give one for "
+            f"the target domain has {rows} rows, but `yt` has {len(labels)} labels; give one for "
             "each row, -1, None or NaN where there is none"
         )
     names = classes.tolist()

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,14 +10,15 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from decaf.adapt.algebra.kept_decompositions import Memory, recalled
+from decaf.adapt.algebra.fit_cache import Memory, recalled
 from decaf.adapt.domains import Domains, check_domains, check_rows
 from decaf.adapt.head import HEADS, fit_head
 from decaf.errors import InputError, SettingError
+from decaf.heads.input_checks import wrong_choice, wrong_number
 from decaf.heads.problem import linear_scores, predicted_codes
 from decaf.heads.scaling import Scaling, fit_scaling
 
-__all__ = ["DOMAINS", "SCALES", "AdaptationEstimator", "is_positive"]
+__all__ = ["DOMAINS", "SCALES", "AdaptationEstimator"]
 
 DOMAINS = ("source", "target")
 
@@ -31,6 +31,8 @@ def _decides(estimator: Any) -> bool:
     return True
 
 
+# A dataclass, whose `__init__` stores its arguments and does nothing else, as scikit-learn asks.
+@dataclass(eq=False, repr=False, kw_only=True)
 class AdaptationEstimator(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """Base of all methods of domain adaptation.
 
@@ -39,10 +41,23 @@ class AdaptationEstimator(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     rows with a head on top: `fit` scales the rows, learns the representation (`_adapt`), and fits
     the head to the represented source rows and labelled target rows.
 
-    A subclass stores its settings in ``__init__`` (`head`, `C`, `scale`, `random_state` and its
-    own), says in `_needs` what it needs of the target domain, and has `_adapt` and `_represent`
-    where it represents rows otherwise than they are, and `_wrong_settings` where it has settings
-    of its own.
+    A subclass says in `_needs` what it needs of the target domain, and has `_adapt` and
+    `_represent` where it represents rows otherwise than they are, and `_wrong_settings` where it
+    has settings of its own.
+
+    Parameters
+    ----------
+    head : {"svm", "logreg", "1nn"}
+        `decaf.heads.LinearSVM`, `decaf.heads.LogisticRegression`, or the nearest neighbour.
+    C : float or "cv"
+        C of the first two, for rows of a root mean square norm of 1. ``"cv"`` chooses it by
+        stratified cross-validation among the rows that the head learns from: the source's and the
+        labelled ones of the target.
+    scale : {"none", "unit-norm", "standard"}
+        Before anything else: ``"unit-norm"`` brings each row to Euclidean norm 1; ``"standard"``
+        each feature to mean 0 and variance 1 in its own domain.
+    random_state : int, RandomState or None
+        Seed of the folds.
 
     Attributes
     ----------
@@ -60,13 +75,10 @@ class AdaptationEstimator(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     # One of `decaf.adapt.domains.NEEDS`.
     _needs: ClassVar[str] = "rows"
 
-    head: str
-    C: float | str
-    scale: str
-    random_state: Any
-    coef_: np.ndarray
-    intercept_: np.ndarray
-    _memory: Memory | None = None
+    head: str = "svm"
+    C: float | str = 1.0
+    scale: str = "none"
+    random_state: Any = 0
 
     def fit(
         self,
@@ -181,14 +193,12 @@ class AdaptationEstimator(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         ------
         SettingError
         """
-        wrong = []
-        if self.head not in HEADS:
-            wrong.append(f"head must be one of {', '.join(HEADS)}, got {self.head!r}")
-        if not (self.C == "cv" if isinstance(self.C, str) else is_positive(self.C)):
-            wrong.append(f"C must be a number above 0, or 'cv', got {self.C!r}")
-        if self.scale not in SCALES:
-            wrong.append(f"scale must be one of {', '.join(SCALES)}, got {self.scale!r}")
-        wrong += self._wrong_settings()
+        wrong = [
+            *wrong_choice("head", self.head, HEADS),
+            *wrong_number("C", self.C, other="cv"),
+            *wrong_choice("scale", self.scale, SCALES),
+            *self._wrong_settings(),
+        ]
         if wrong:
             raise SettingError("; ".join(wrong))
 
@@ -250,15 +260,20 @@ class AdaptationEstimator(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _scaled_rows(self, X: Any, domain: str) -> np.ndarray:
         check_is_fitted(self, "head_")
-        if domain not in DOMAINS:
-            raise SettingError(f"domain must be one of {', '.join(DOMAINS)}, got {domain!r}")
+        if wrong := wrong_choice("domain", domain, DOMAINS):
+            raise SettingError(wrong[0])
         rows = check_rows(X, domain)
         if rows.shape[1] != self.n_features_in_:
             raise InputError(
                 f"X has {rows.shape[1]} features, but {type(self).__name__} is expecting "
                 f"{self.n_features_in_} features as input"
             )
-        return _scaled(self.scalings_[domain], rows, self._memory)
+        return _scaled(self.scalings_[domain], rows, getattr(self, "_memory", None))
+
+    def _projected(self, X: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        """Return rows (n, d) times columns (d, k), or recall them: (n, k) float64."""
+        memory = getattr(self, "_memory", None)
+        return recalled(memory, "projected", lambda: X @ columns, X, columns)
 
 
 def _scaled(scaling: Scaling, X: np.ndarray, memory: Memory | None) -> np.ndarray:
@@ -266,14 +281,3 @@ def _scaled(scaling: Scaling, X: np.ndarray, memory: Memory | None) -> np.ndarra
         return scaling.apply(X)
     what = scaling.name, scaling.factor, scaling.mean, scaling.std
     return recalled(memory, "scaled rows", lambda: scaling.apply(X), X, *what)
-
-
-def is_positive(value: Any) -> bool:
-    """Say whether a setting is a finite number above 0.
-
-    Parameters
-    ----------
-    value : object
-    """
-    real = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
-    return real and math.isfinite(value) and value > 0

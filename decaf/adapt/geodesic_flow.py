@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
-from decaf.adapt.algebra.principal import projected
-from decaf.adapt.algebra.subspaces import domain_subspaces, principal_angles, wrong_dim
+from decaf.adapt.algebra.subspaces import domain_subspaces, principal_angles
 from decaf.adapt.domains import Domains
 from decaf.adapt.estimator import AdaptationEstimator
+from decaf.heads.input_checks import wrong_count
 
 __all__ = ["GFK", "flow_factor"]
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class GFK(AdaptationEstimator):
     """Geodesic flow kernel (Gong, Shi, Sha and Grauman 2012).
 
@@ -30,19 +31,12 @@ class GFK(AdaptationEstimator):
 
     Parameters
     ----------
-    head : {"svm", "logreg", "1nn"}
-        `decaf.heads.LinearSVM`, `decaf.heads.LogisticRegression`, or the nearest neighbour.
-    C : float or "cv"
-        C of the first two; ``"cv"`` chooses it by cross-validation among the labelled rows of both
-        domains.
     dim : int or "auto"
         Dimension k of the subspaces. ``"auto"`` chooses it without labels by the subspace
         disagreement measure (sec. 3.4, see `decaf.adapt.algebra.subspaces`), not above half the
         number of features, where the paper stops.
-    scale : {"none", "unit-norm", "standard"}
-        ``"standard"`` (each domain to mean 0 and variance 1 by itself) is the paper's.
-    random_state : int, RandomState or None
-        Seed of the folds.
+    head, C, scale, random_state
+        As in `decaf.adapt.AdaptationEstimator`; ``scale="standard"`` is the paper's.
 
     Attributes
     ----------
@@ -53,7 +47,7 @@ class GFK(AdaptationEstimator):
     factor_ : ndarray of float64, shape (d, 2k)
         F.
     classes_, head_, C_, scalings_, n_features_in_
-        As in `decaf.adapt.estimator.AdaptationEstimator`.
+        As of `decaf.adapt.AdaptationEstimator`.
 
     References
     ----------
@@ -61,23 +55,11 @@ class GFK(AdaptationEstimator):
     Adaptation. CVPR 2012.
     """
 
-    def __init__(
-        self,
-        *,
-        head: str = "svm",
-        C: float | str = 1.0,
-        dim: int | str = "auto",
-        scale: str = "standard",
-        random_state: Any = 0,
-    ) -> None:
-        self.head = head
-        self.C = C
-        self.dim = dim
-        self.scale = scale
-        self.random_state = random_state
+    dim: int | str = "auto"
+    scale: str = "standard"
 
     def _wrong_settings(self) -> list[str]:
-        return wrong_dim(self.dim)
+        return wrong_count("dim", self.dim, other="auto")
 
     def _adapt(self, domains: Domains) -> None:
         most = max(1, domains.n_features // 2)
@@ -88,7 +70,7 @@ class GFK(AdaptationEstimator):
         self.factor_, self.angles_ = flow_factor(source.basis, target.basis)
 
     def _represent(self, X: np.ndarray, domain: str) -> np.ndarray:
-        return projected(self._memory, X, self.factor_)
+        return self._projected(X, self.factor_)
 
 
 # The closed form, without a complement of P_S and without dividing by a sine that may be zero.

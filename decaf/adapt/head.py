@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from decaf.errors import SettingError
-from decaf.heads.problem import linear_scores, predicted_codes
+from decaf.heads.input_checks import wrong_choice
+from decaf.heads.problem import LinearDecision, linear_scores
 
 __all__ = ["HEADS", "NearestNeighbour", "TrainedLinear", "fit_head"]
 
@@ -70,7 +71,7 @@ class NearestNeighbour:
         return classes
 
 
-class TrainedLinear:
+class TrainedLinear(LinearDecision):
     """A linear classifier whose coefficients a method has found itself.
 
     Parameters
@@ -88,26 +89,8 @@ class TrainedLinear:
     ) -> None:
         self.classes_, self.coef_, self.intercept_, self.C_ = classes, coef, intercept, C
 
-    def decision_function(self, X: np.ndarray) -> np.ndarray:
-        """Return the decision values of rows (n, k): (n, K), or (n,) for two classes.
-
-        Parameters
-        ----------
-        X : ndarray, shape (n, k)
-        """
-        scores = linear_scores(X, self.coef_, self.intercept_)
-        return scores[:, 0] if scores.shape[1] == 1 else scores
-
-    def predict(self, X: np.ndarray) -> np.ndarray:
-        """Return the class of each row (n, k).
-
-        Parameters
-        ----------
-        X : ndarray, shape (n, k)
-        """
-        codes = predicted_codes(linear_scores(X, self.coef_, self.intercept_))
-        classes: np.ndarray = self.classes_[codes]
-        return classes
+    def _scores(self, X: np.ndarray) -> np.ndarray:
+        return linear_scores(X, self.coef_, self.intercept_)
 
 
 def fit_head(head: str, X: np.ndarray, y: np.ndarray, *, C: float | str, random_state: Any) -> Any:
@@ -130,8 +113,8 @@ def fit_head(head: str, X: np.ndarray, y: np.ndarray, *, C: float | str, random_
     -------
     LinearSVM, LogisticRegression or NearestNeighbour
     """
-    if head not in HEADS:
-        raise SettingError(f"head must be one of {', '.join(HEADS)}, got {head!r}")
+    if wrong := wrong_choice("head", head, HEADS):
+        raise SettingError(wrong[0])
     if head == "1nn":
         return NearestNeighbour().fit(X, y)
     from decaf.heads import LinearSVM, LogisticRegression

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.sparse.linalg import LinearOperator
 
-from decaf.adapt.algebra.eigenpairs import leading_eigenpairs
-from decaf.adapt.algebra.mean_discrepancy import IdentityPlusColumns, mean_differences, row_size
-from decaf.adapt.algebra.subspaces import subspace_disagreement_dim, wrong_dim
+from decaf.adapt.algebra.mean_discrepancy import (
+    IdentityPlusColumns,
+    constrained_components,
+    mean_differences,
+    row_size,
+)
+from decaf.adapt.algebra.subspaces import check_rank, subspace_disagreement_dim
 from decaf.adapt.algebra.target_axes import DomainAxes
-from decaf.adapt.domains import Domains, check_dim
-from decaf.adapt.estimator import AdaptationEstimator, is_positive
+from decaf.adapt.domains import Domains
+from decaf.adapt.estimator import AdaptationEstimator
 from decaf.adapt.head import fit_head
-from decaf.errors import InputError
+from decaf.heads.input_checks import wrong_count, wrong_number
 
 __all__ = ["JDA", "joint_components"]
 
-_RANK_TOL = 1e-12
 _REDUCED_ROWS = 1024
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class JDA(AdaptationEstimator):
     """Joint distribution adaptation (Long, Wang, Ding, Sun and Yu 2013), with the linear kernel.
 
@@ -40,11 +44,9 @@ class JDA(AdaptationEstimator):
     Parameters
     ----------
     head : {"svm", "logreg", "1nn"}
-        `decaf.heads.LinearSVM`, `decaf.heads.LogisticRegression`, or the nearest neighbour, which
-        is the paper's.
+        The last is the paper's.
     C : float or "cv"
-        C of the first two; ``"cv"`` chooses it by cross-validation among the labelled rows of both
-        domains, for the last head; those in between take 1.
+        ``"cv"`` chooses it for the last head; those in between take 1.
     dim : int or "auto"
         Dimension k. All dimensions have the same variance, so that too many bury the rest in noise.
         ``"auto"`` chooses it without labels by the subspace disagreement measure of Gong et al.
@@ -54,10 +56,8 @@ class JDA(AdaptationEstimator):
         for photographs.
     iterations : int
         At most so many rounds; 10 in the paper.
-    scale : {"none", "unit-norm", "standard"}
-        ``"unit-norm"`` is the authors'.
-    random_state : int, RandomState or None
-        Seed of the folds.
+    head, C, scale, random_state
+        As in `decaf.adapt.AdaptationEstimator`; ``scale="unit-norm"`` is the authors'.
 
     Attributes
     ----------
@@ -71,7 +71,7 @@ class JDA(AdaptationEstimator):
         Classes of the target rows with which the last projection was learned: places in
         `classes_`, -1 for none, as in the first round. The given ones where they are labelled.
     classes_, head_, C_, scalings_, n_features_in_
-        As in `decaf.adapt.estimator.AdaptationEstimator`.
+        As of `decaf.adapt.AdaptationEstimator`.
 
     References
     ----------
@@ -79,33 +79,17 @@ class JDA(AdaptationEstimator):
     Learning with Joint Distribution Adaptation. ICCV 2013.
     """
 
-    def __init__(
-        self,
-        *,
-        head: str = "svm",
-        C: float | str = 1.0,
-        dim: int | str = "auto",
-        regularisation: float = 1.0,
-        iterations: int = 10,
-        scale: str = "unit-norm",
-        random_state: Any = 0,
-    ) -> None:
-        self.head = head
-        self.C = C
-        self.dim = dim
-        self.regularisation = regularisation
-        self.iterations = iterations
-        self.scale = scale
-        self.random_state = random_state
+    dim: int | str = "auto"
+    regularisation: float = 1.0
+    iterations: int = 10
+    scale: str = "unit-norm"
 
     def _wrong_settings(self) -> list[str]:
-        wrong = wrong_dim(self.dim)
-        if not is_positive(self.regularisation):
-            wrong.append(f"regularisation must be a number above 0, got {self.regularisation!r}")
-        count = self.iterations
-        if isinstance(count, bool) or not isinstance(count, (int, np.integer)) or count < 1:
-            wrong.append(f"iterations must be a whole number above 0, got {count!r}")
-        return wrong
+        return [
+            *wrong_count("dim", self.dim, other="auto"),
+            *wrong_number("regularisation", self.regularisation),
+            *wrong_count("iterations", self.iterations),
+        ]
 
     def _adapt(self, domains: Domains) -> None:
         size = row_size(domains.Xs, domains.Xt)
@@ -125,28 +109,24 @@ class JDA(AdaptationEstimator):
         wanted = min(wanted, len(X) - 1, X.shape[1])
         # In the first round only the given classes are known (algorithm 1, line 1).
         guess = domains.yt.copy()
-        A = components = None
+        A: np.ndarray | None = None
+        components: np.ndarray | None = None
         for number in range(1, self.iterations + 1):
             self.n_iter_ = number
-            m = mean_differences(domains.ys, guess, domains.n_classes, per_class=True)
-            if axes is None:
-                A = joint_components(X, m, wanted, float(self.regularisation), start=A)
-            else:
-                components = _joint_components(
-                    axes.rows(size),
-                    axes.sums(1, 1),
-                    axes.coordinates(X.T @ m),
-                    float(np.linalg.norm(m.T @ m)),
-                    wanted,
-                    float(self.regularisation),
-                    start=components,
-                )
-                A = axes.lift(components)
+            m = mean_differences(domains.ys, guess, domains.n_classes)
+            # Divided by the root of ‖M‖_F, ‖M‖_F² = Σ_cc' (m_c · m_c')².
+            means = X.T @ m / np.sqrt(float(np.linalg.norm(m.T @ m)))
+            components = joint_components(
+                X if axes is None else axes.rows(size),
+                np.ones(len(X)) if axes is None else axes.sums(1, 1),
+                means if axes is None else axes.coordinates(means),
+                wanted,
+                float(self.regularisation),
+                start=components,
+            )
+            A = components if axes is None else axes.lift(components)
             self.pseudo_labels_ = guess
-            if not isinstance(self.dim, str) and A.shape[1] < self.dim:
-                check_dim(self.dim, A.shape[1], "joint")
-            if A.shape[1] == 0:
-                raise InputError("all rows of both domains are alike: they span no subspace")
+            check_rank(self.dim, A.shape[1], "joint", "rows of both domains")
             if number == self.iterations:
                 break
             before, guess = guess, self._guess(X @ A, n_s, domains)
@@ -173,20 +153,27 @@ class JDA(AdaptationEstimator):
 
 
 # Rows of X are samples here. With N = Xᵀ[m_0, m_1, …] / ‖M‖_F^½ of few columns, B = N Nᵀ + λI, of
-# which all powers are at hand. As for transfer components, A = B^(-1/2) U Φ^(-1/2) with the leading
-# eigenpairs of B^(-1/2) (XᵀHX) B^(-1/2). ‖M‖_F² = Σ_cc' (m_c · m_c')².
+# which all powers are at hand.
 def joint_components(
-    X: np.ndarray, m: np.ndarray, k: int, regularisation: float, *, start: np.ndarray | None = None
+    X: np.ndarray | LinearOperator,
+    everyone: np.ndarray,
+    means: np.ndarray,
+    k: int,
+    regularisation: float,
+    *,
+    start: np.ndarray | None = None,
 ) -> np.ndarray:
     """Find the projection of joint distribution adaptation (Long et al. 2013, eq. 8).
 
     Parameters
     ----------
-    X : ndarray of float64, shape (n, d)
-        Rows of both domains.
-    m : ndarray of float64, shape (n, 1 + classes)
-        Rows whose products with themselves, summed, are M; see
-        `decaf.adapt.algebra.mean_discrepancy.mean_differences`.
+    X : ndarray of float64 or LinearOperator, shape (n, d)
+        Rows of both domains; they may be turned among themselves.
+    everyone : ndarray of float64, shape (n,)
+        The vector of ones, turned with the rows.
+    means : ndarray of float64, shape (d, 1 + classes)
+        N, whose products with themselves, summed, are X M Xᵀ over ‖M‖_F; the columns m_c are those
+        of `decaf.adapt.algebra.mean_discrepancy.mean_differences`.
     k : int
         How many dimensions.
     regularisation : float
@@ -199,36 +186,13 @@ def joint_components(
     ndarray of float64, shape (d, k')
         A; k' is `k`, or the rank of the centred rows if it is less.
     """
-    norm = float(np.linalg.norm(m.T @ m))
-    return _joint_components(X, np.ones(len(X)), X.T @ m, norm, k, regularisation, start=start)
-
-
-def _joint_components(
-    X: np.ndarray | LinearOperator,
-    everyone: np.ndarray,
-    means: np.ndarray,
-    norm: float,
-    k: int,
-    regularisation: float,
-    *,
-    start: np.ndarray | None,
-) -> np.ndarray:
-    """Find the projection for rows that may be turned among themselves, the vector of ones too.
-
-    `means` are the products Xᵀm, `norm` is ‖M‖_F.
-    """
-    B = IdentityPlusColumns(means / np.sqrt(norm), regularisation)
     ones = everyone[:, None] / np.linalg.norm(everyone)
 
-    def multiply(V: np.ndarray) -> np.ndarray:
-        image = X @ B.power(V, -0.5)
+    def XHX(V: np.ndarray) -> np.ndarray:
+        image = X @ V
         image -= ones @ (ones.T @ image)
-        return B.power(X.T @ image, -0.5)
+        product: np.ndarray = X.T @ image
+        return product
 
-    if start is not None:
-        start = np.hstack([B.power(start, 0.5), B.columns])
-    values, U = leading_eigenpairs(multiply, X.shape[1], k, start=start)
-    alive = values > _RANK_TOL * values[0] if values[0] > 0 else np.zeros(len(values), bool)
-    values, U = values[alive], U[:, alive]
-    components: np.ndarray = B.power(U, -0.5) / np.sqrt(values)
-    return components
+    B = IdentityPlusColumns(means, regularisation)
+    return constrained_components(XHX, B, X.shape[1], k, start=start)[0]

@@ -23,6 +23,7 @@ the V before, which has the same decision values and a norm no larger, the objec
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -30,14 +31,16 @@ from scipy.optimize import minimize
 from sklearn.exceptions import ConvergenceWarning
 
 from decaf.adapt.domains import Domains
-from decaf.adapt.estimator import AdaptationEstimator, is_positive
+from decaf.adapt.estimator import AdaptationEstimator
 from decaf.adapt.head import TrainedLinear, fit_head
+from decaf.heads.input_checks import wrong_count, wrong_number
 from decaf.heads.scaling import fit_scaling
 from decaf.heads.solver import Problem, solve
 
 __all__ = ["MMDT", "transform_objective"]
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class MMDT(AdaptationEstimator):
     """Max-margin domain transforms (Hoffman et al., ICLR 2013).
 
@@ -67,15 +70,11 @@ class MMDT(AdaptationEstimator):
         turns it takes: features of a network took up to 30 with C from 16 to 64.
     tol : float
         Ends when a turn lowers the objective by a smaller part than this.
-    scale : {"none", "unit-norm", "standard"}
-        Before anything else: ``"unit-norm"`` brings each row to Euclidean norm 1; ``"standard"``
-        each feature to mean 0 and variance 1 in its own domain.
-    random_state : int, RandomState or None
-        Seed of the folds.
+    scale, random_state
+        As in `decaf.adapt.AdaptationEstimator`.
 
     Attributes
     ----------
-    classes_ : ndarray, shape (n_classes,)
     head_ : TrainedLinear, LogisticRegression or NearestNeighbour
         The fitted head, for rows that `transform` returns.
     coef_ : ndarray of float64, shape (K, d)
@@ -90,8 +89,8 @@ class MMDT(AdaptationEstimator):
     n_iter_ : int
     converged_ : bool
         Whether `tol` was reached.
-    scalings_ : dict of str to Scaling
-    n_features_in_ : int
+    classes_, scalings_, n_features_in_
+        As of `decaf.adapt.AdaptationEstimator`.
 
     Examples
     --------
@@ -105,41 +104,18 @@ class MMDT(AdaptationEstimator):
 
     _needs: ClassVar[str] = "labels"
 
-    def __init__(
-        self,
-        *,
-        head: str = "svm",
-        C: float | str = 1.0,
-        gamma: float = 1.0,
-        target_weight: float = 1.0,
-        max_iter: int = 50,
-        tol: float = 1e-3,
-        scale: str = "none",
-        random_state: Any = 0,
-    ) -> None:
-        self.head = head
-        self.C = C
-        self.gamma = gamma
-        self.target_weight = target_weight
-        self.max_iter = max_iter
-        self.tol = tol
-        self.scale = scale
-        self.random_state = random_state
+    gamma: float = 1.0
+    target_weight: float = 1.0
+    max_iter: int = 50
+    tol: float = 1e-3
 
     def _wrong_settings(self) -> list[str]:
-        wrong = [
-            f"{name} must be a number above 0, got {value!r}"
-            for name, value in (
-                ("gamma", self.gamma),
-                ("target_weight", self.target_weight),
-                ("tol", self.tol),
-            )
-            if not is_positive(value)
+        return [
+            *wrong_number("gamma", self.gamma),
+            *wrong_number("target_weight", self.target_weight),
+            *wrong_number("tol", self.tol),
+            *wrong_count("max_iter", self.max_iter),
         ]
-        whole = isinstance(self.max_iter, (int, np.integer)) and not isinstance(self.max_iter, bool)
-        if not (whole and self.max_iter > 0):
-            wrong.append(f"max_iter must be a whole number above 0, got {self.max_iter!r}")
-        return wrong
 
     def _fit_scaled(self, domains: Domains) -> None:
         known = domains.labelled
@@ -215,7 +191,7 @@ class MMDT(AdaptationEstimator):
         if not solution.converged:
             warnings.warn(
                 f"MMDT: its SVM did not converge at C = {self.C_transform_:g} (relative gap "
-                f"{solution.gap:.1e}); use a smaller C",
+                f"{solution.gap:.1e}); use a smaller `C`",
                 ConvergenceWarning,
                 stacklevel=5,
             )

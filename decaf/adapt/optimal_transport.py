@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import math
-from typing import Any
+import warnings
+from dataclasses import dataclass
 
 import numpy as np
+from sklearn.exceptions import ConvergenceWarning
 
-from decaf.adapt.algebra.kept_decompositions import recalled
-from decaf.adapt.algebra.sinkhorn import class_regularised_plan, warn_unconverged
+from decaf.adapt.algebra.fit_cache import recalled
+from decaf.adapt.algebra.sinkhorn import class_regularised_plan
 from decaf.adapt.domains import Domains
-from decaf.adapt.estimator import AdaptationEstimator, is_positive
+from decaf.adapt.estimator import AdaptationEstimator
+from decaf.heads.input_checks import is_number, wrong_count, wrong_number
 
 __all__ = ["OptimalTransport", "squared_distances"]
 
@@ -18,6 +20,7 @@ __all__ = ["OptimalTransport", "squared_distances"]
 _FORBIDDEN = 10.0
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class OptimalTransport(AdaptationEstimator):
     """Regularised optimal transport (Courty, Flamary, Tuia and Rakotomamonjy 2017).
 
@@ -38,11 +41,6 @@ class OptimalTransport(AdaptationEstimator):
 
     Parameters
     ----------
-    head : {"svm", "logreg", "1nn"}
-        `decaf.heads.LinearSVM`, `decaf.heads.LogisticRegression`, or the nearest neighbour.
-    C : float or "cv"
-        C of the first two; ``"cv"`` chooses it by cross-validation among the labelled rows of both
-        domains.
     epsilon : float
         ε, the weight of the entropy, in units of the median cost.
     eta : float
@@ -51,9 +49,8 @@ class OptimalTransport(AdaptationEstimator):
         Iterations of each solution of Sinkhorn's problem.
     tol : float
         Mass, of 1 in all, by which the sums of the plan may miss those of the rows.
-    scale : {"none", "unit-norm", "standard"}
-    random_state : int, RandomState or None
-        Seed of the folds.
+    head, C, scale, random_state
+        As in `decaf.adapt.AdaptationEstimator`.
 
     Attributes
     ----------
@@ -62,7 +59,7 @@ class OptimalTransport(AdaptationEstimator):
     error_ : float
         By how much its sums miss the masses.
     classes_, head_, C_, scalings_, n_features_in_
-        As in `decaf.adapt.estimator.AdaptationEstimator`.
+        As of `decaf.adapt.AdaptationEstimator`.
 
     Warns
     -----
@@ -81,39 +78,17 @@ class OptimalTransport(AdaptationEstimator):
     Adaptation. IEEE Transactions on Pattern Analysis and Machine Intelligence 39 (9), 2017.
     """
 
-    def __init__(
-        self,
-        *,
-        head: str = "svm",
-        C: float | str = 1.0,
-        epsilon: float = 0.05,
-        eta: float = 0.1,
-        max_iter: int = 1000,
-        tol: float = 1e-4,
-        scale: str = "unit-norm",
-        random_state: Any = 0,
-    ) -> None:
-        self.head = head
-        self.C = C
-        self.epsilon = epsilon
-        self.eta = eta
-        self.max_iter = max_iter
-        self.tol = tol
-        self.scale = scale
-        self.random_state = random_state
+    epsilon: float = 0.05
+    eta: float = 0.1
+    max_iter: int = 1000
+    tol: float = 1e-4
+    scale: str = "unit-norm"
 
     def _wrong_settings(self) -> list[str]:
-        wrong = [
-            f"{name} must be a number above 0, got {value!r}"
-            for name, value in (("epsilon", self.epsilon), ("tol", self.tol))
-            if not is_positive(value)
-        ]
-        if not (is_positive(self.eta) or (_is_number(self.eta) and self.eta == 0)):
-            wrong.append(f"eta must be a number from 0, got {self.eta!r}")
-        count = self.max_iter
-        if isinstance(count, bool) or not isinstance(count, (int, np.integer)) or count < 1:
-            wrong.append(f"max_iter must be a whole number above 0, got {count!r}")
-        return wrong
+        wrong = [*wrong_number("epsilon", self.epsilon), *wrong_number("tol", self.tol)]
+        if not (is_number(self.eta) and self.eta >= 0):
+            wrong.append(f"`eta` must be a number from 0, got {self.eta!r}")
+        return [*wrong, *wrong_count("max_iter", self.max_iter)]
 
     def _adapt(self, domains: Domains) -> None:
         Xs, Xt = domains.Xs, domains.Xt
@@ -136,7 +111,14 @@ class OptimalTransport(AdaptationEstimator):
             tol=float(self.tol),
             max_iter=int(self.max_iter),
         )
-        warn_unconverged(transport, "OptimalTransport", int(self.max_iter))
+        if not transport.converged:
+            warnings.warn(
+                f"OptimalTransport: Sinkhorn's iteration stopped after max_iter = {self.max_iter} "
+                f"iterations; the plan misses its masses by {transport.error:.1e} in all. Raise "
+                "`max_iter` or `epsilon`",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
         self.plan_, self.error_ = transport.plan, transport.error
         shares = transport.plan / transport.plan.sum(axis=1, keepdims=True)
         self._source, self._carried = Xs, (shares @ Xt).astype(Xs.dtype)
@@ -166,8 +148,3 @@ def squared_distances(X: np.ndarray, Y: np.ndarray) -> np.ndarray:
     squares -= 2 * A @ B.T
     distances: np.ndarray = np.maximum(squares, 0)
     return distances
-
-
-def _is_number(value: Any) -> bool:
-    real = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
-    return real and math.isfinite(value)

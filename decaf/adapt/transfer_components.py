@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.sparse.linalg import LinearOperator
 
-from decaf.adapt.algebra.eigenpairs import leading_eigenpairs
-from decaf.adapt.algebra.kept_decompositions import recalled
-from decaf.adapt.algebra.mean_discrepancy import IdentityPlusColumns, row_size
-from decaf.adapt.algebra.principal import projected
-from decaf.adapt.algebra.subspaces import subspace_disagreement_dim, wrong_dim
+from decaf.adapt.algebra.fit_cache import recalled
+from decaf.adapt.algebra.mean_discrepancy import (
+    IdentityPlusColumns,
+    constrained_components,
+    row_size,
+)
+from decaf.adapt.algebra.subspaces import check_rank, subspace_disagreement_dim
 from decaf.adapt.algebra.target_axes import DomainAxes
-from decaf.adapt.domains import Domains, check_dim
-from decaf.adapt.estimator import AdaptationEstimator, is_positive
-from decaf.errors import InputError
+from decaf.adapt.domains import Domains
+from decaf.adapt.estimator import AdaptationEstimator
+from decaf.heads.input_checks import wrong_count, wrong_number
 
 __all__ = ["TCA", "transfer_components"]
 
-# K H K holds the squares of the variances; below this they are rounding.
-_RANK_TOL = 1e-12
 _GRAM_ROWS = 1024
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class TCA(AdaptationEstimator):
     """Transfer component analysis (Pan, Tsang, Kwok and Yang 2011), with the linear kernel.
 
@@ -39,11 +40,6 @@ class TCA(AdaptationEstimator):
 
     Parameters
     ----------
-    head : {"svm", "logreg", "1nn"}
-        `decaf.heads.LinearSVM`, `decaf.heads.LogisticRegression`, or the nearest neighbour.
-    C : float or "cv"
-        C of the first two; ``"cv"`` chooses it by cross-validation among the labelled rows of both
-        domains.
     dim : int or "auto"
         Number of components k. All of them have the same variance, so that too many bury the rest
         in noise. ``"auto"`` chooses it without labels by the subspace disagreement measure of Gong
@@ -51,9 +47,8 @@ class TCA(AdaptationEstimator):
     mu : float
         μ, for rows whose root mean square norm is 1, to which they are brought: the larger, the
         nearer to kernel PCA.
-    scale : {"none", "unit-norm", "standard"}
-    random_state : int, RandomState or None
-        Seed of the folds.
+    head, C, scale, random_state
+        As in `decaf.adapt.AdaptationEstimator`.
 
     Attributes
     ----------
@@ -64,7 +59,7 @@ class TCA(AdaptationEstimator):
     eigenvalues_ : ndarray of float64, shape (k,)
         Eigenvalues of (K L K + μI)⁻¹ K H K, descending.
     classes_, head_, C_, scalings_, n_features_in_
-        As in `decaf.adapt.estimator.AdaptationEstimator`.
+        As of `decaf.adapt.AdaptationEstimator`.
 
     Notes
     -----
@@ -79,28 +74,12 @@ class TCA(AdaptationEstimator):
     Component Analysis. IEEE Transactions on Neural Networks 22 (2), 2011.
     """
 
-    def __init__(
-        self,
-        *,
-        head: str = "svm",
-        C: float | str = 1.0,
-        dim: int | str = "auto",
-        mu: float = 1.0,
-        scale: str = "unit-norm",
-        random_state: Any = 0,
-    ) -> None:
-        self.head = head
-        self.C = C
-        self.dim = dim
-        self.mu = mu
-        self.scale = scale
-        self.random_state = random_state
+    dim: int | str = "auto"
+    mu: float = 1.0
+    scale: str = "unit-norm"
 
     def _wrong_settings(self) -> list[str]:
-        wrong = wrong_dim(self.dim)
-        if not is_positive(self.mu):
-            wrong.append(f"mu must be a number above 0, got {self.mu!r}")
-        return wrong
+        return [*wrong_count("dim", self.dim, other="auto"), *wrong_number("mu", self.mu)]
 
     def _adapt(self, domains: Domains) -> None:
         wanted = self.dim
@@ -117,13 +96,10 @@ class TCA(AdaptationEstimator):
             mu,
         )
         self.dim_ = len(self.eigenvalues_)
-        if not self.dim_:
-            raise InputError("all rows of both domains are alike: they span no subspace")
-        if not isinstance(self.dim, str):
-            check_dim(self.dim, self.dim_, "joint")
+        check_rank(self.dim, self.dim_, "joint", "rows of both domains")
 
     def _represent(self, X: np.ndarray, domain: str) -> np.ndarray:
-        return projected(self._memory, X, self.components_)
+        return self._projected(X, self.components_)
 
 
 def _components(domains: Domains, k: int, mu: float) -> tuple[np.ndarray, np.ndarray]:
@@ -143,9 +119,6 @@ def _components(domains: Domains, k: int, mu: float) -> tuple[np.ndarray, np.nda
     return (X.T @ W) / size, values
 
 
-# The condition Wᵀ K H K W = I scales the eigenvectors. With B = K L K + μI, S = B^(-1/2) K H K
-# B^(-1/2) and S U = U Φ (UᵀU = I), W = B^(-1/2) U Φ^(-1/2) gives Wᵀ K H K W = Φ^(-1/2) UᵀS U
-# Φ^(-1/2) = I, and B⁻¹ K H K W = W Φ.
 def transfer_components(
     X: np.ndarray | LinearOperator,
     ell: np.ndarray,
@@ -185,14 +158,9 @@ def transfer_components(
         product: np.ndarray = X @ (X.T @ V) if gram is None else gram @ V
         return product
 
-    B = IdentityPlusColumns(K(ell[:, None]), mu)
-
-    def multiply(V: np.ndarray) -> np.ndarray:
-        image = K(B.power(V, -0.5))
+    def KHK(V: np.ndarray) -> np.ndarray:
+        image = K(V)
         image -= ones @ (ones.T @ image)
-        return B.power(K(image), -0.5)
+        return K(image)
 
-    values, U = leading_eigenpairs(multiply, n, k)
-    alive = values > _RANK_TOL * values[0] if values[0] > 0 else np.zeros(len(values), bool)
-    values, U = values[alive], U[:, alive]
-    return B.power(U, -0.5) / np.sqrt(values), values
+    return constrained_components(KHK, IdentityPlusColumns(K(ell[:, None]), mu), n, k)

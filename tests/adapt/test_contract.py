@@ -301,12 +301,12 @@ def test_more_dimensions_than_rows_and_the_reverse(name: str) -> None:
 def test_wrong_settings_are_named_together(name: str) -> None:
     with pytest.raises(SettingError) as caught:
         DATA.fit(make(name, head="tree", C=-1.0, scale="log"))
-    for part in ("head must be one of", "C must be a number above 0", "scale must be one of"):
+    for part in ("`head` must be", "`C` must be a number above 0", "`scale` must be one of"):
         assert part in str(caught.value)
     for C in ("best", True, np.nan, None, [1.0]):
-        with pytest.raises(SettingError, match="C must be a number above 0, or 'cv', got"):
+        with pytest.raises(SettingError, match="`C` must be a number above 0, or 'cv', got"):
             DATA.fit(make(name, C=C))
-    with pytest.raises(SettingError, match="domain must be one of source, target, got 'both'"):
+    with pytest.raises(SettingError, match="`domain` must be one of source, target, got 'both'"):
         DATA.fit(make(name)).transform(DATA.new, "both")
 
 
@@ -318,7 +318,7 @@ def test_bad_target_domains_are_named(name: str) -> None:
         (bad, DATA.yt, r"target domain contains NaN or infinity in 2 of 36 rows \(3, 7\)"),
         (DATA.Xt[:, :5], DATA.yt, "source domain has 20 features, the target domain 5"),
         (DATA.Xt[:1], DATA.yt[:1], f"the target domain has only 1 sample .*{name} needs"),
-        (DATA.Xt, DATA.yt[:5], "target domain has 36 rows, but yt has 5 labels"),
+        (DATA.Xt, DATA.yt[:5], "target domain has 36 rows, but `yt` has 5 labels"),
         (DATA.Xt, DATA.yt + 5, "target domain has classes that the source domain lacks: 4, 5, 6"),
         (None, None, f"{name} learns from the target domain too"),
     ):
@@ -333,7 +333,7 @@ def test_bad_source_domains_are_named(name: str) -> None:
     for Xs, ys, message in (
         (bad, DATA.ys, r"source domain contains NaN or infinity in 1 of 45 rows \(5\)"),
         (DATA.Xs[:1], DATA.ys[:1], "the source domain has only 1 sample"),
-        (DATA.Xs, DATA.ys[:5], "source domain has 45 rows, but ys has 5 labels"),
+        (DATA.Xs, DATA.ys[:5], "source domain has 45 rows, but `ys` has 5 labels"),
         (DATA.Xs, 0 * DATA.ys, "source domain has only one class, 0"),
     ):
         with pytest.raises(InputError, match=message):
@@ -359,8 +359,8 @@ def test_predicting_says_what_is_wrong(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["GFK", "SubspaceAlignment", "TCA", "JDA", "DLID"])
 def test_a_dim_above_the_rank_is_refused(name: str) -> None:
-    with pytest.raises(SettingError, match=r"dim is 500, .* domain span only \d+ dim"):
+    with pytest.raises(SettingError, match=r"`dim` is 500, .* domain span only \d+ dim"):
         DATA.fit(make(name, dim=500))
     for dim in (0, "all", 2.5, True):
-        with pytest.raises(SettingError, match="dim must be"):
+        with pytest.raises(SettingError, match="`dim` must be"):
             DATA.fit(make(name, dim=dim))

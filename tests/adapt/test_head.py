@@ -48,5 +48,5 @@ def test_linear_heads_are_those_of_decaf(name: str, kind: type, classes: int) ->
 
 
 def test_an_unknown_head_is_refused() -> None:
-    with pytest.raises(SettingError, match="head must be one of svm, logreg, 1nn, got 'tree'"):
+    with pytest.raises(SettingError, match="`head` must be one of svm, logreg, 1nn, got 'tree'"):
         fit_head("tree", rows(4, 2, 0), np.arange(4) % 2, C=1.0, random_state=0)

@@ -49,12 +49,13 @@ def test_a_projection_is_that_of_the_dense_problem(lam: float) -> None:
     Xs, ys, Xt = domains()
     X = np.concatenate([Xs, Xt]) / 4
     guess = np.r_[ys[:20], np.full(25, -1)]
-    m = mean_differences(ys, guess, 3, per_class=True)
-    A = joint_components(X, m, 5, lam)
+    m = mean_differences(ys, guess, 3)
+    parts = X, np.ones(len(X)), X.T @ m / np.sqrt(np.linalg.norm(m.T @ m))
+    A = joint_components(*parts, 5, lam)
     expected = dense(X, ys, guess, 5, lam)
     signs = np.sign((A * expected).sum(axis=0))
     np.testing.assert_allclose(A, expected * signs, atol=1e-8)
-    np.testing.assert_allclose(joint_components(X, m, 5, lam, start=A[:, :3]), A, atol=1e-8)
+    np.testing.assert_allclose(joint_components(*parts, 5, lam, start=A[:, :3]), A, atol=1e-8)
 
 
 @pytest.mark.parametrize("d", [12, 150])
@@ -101,5 +102,5 @@ def test_order_and_rotation_do_not_count() -> None:
 
 def test_refuses_settings() -> None:
     Xs, ys, Xt = domains()
-    with pytest.raises(ValueError, match=r"regularisation must be .*; iterations must be"):
+    with pytest.raises(ValueError, match=r"`regularisation` must be .*; `iterations` must be"):
         JDA(regularisation=0, iterations=1.5).fit(Xs, ys, Xt)

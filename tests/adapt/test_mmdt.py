@@ -150,7 +150,9 @@ def test_C_is_that_of_an_svm_on_both_domains() -> None:
     ],
 )
 def test_wrong_settings_are_named_together(settings: dict[str, Any]) -> None:
-    with pytest.raises(SettingError, match=r"gamma must .*target_weight must .*tol must .*max_it"):
+    with pytest.raises(
+        SettingError, match=r"`gamma` must .*`target_weight` must .*`tol` must .*`max_it"
+    ):
         MMDT(**settings).fit(*domains())
 
 

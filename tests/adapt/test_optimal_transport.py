@@ -66,9 +66,13 @@ def test_order_rotation_and_size_do_not_count() -> None:
 
 def test_says_when_it_stops_early_and_refuses_settings() -> None:
     Xs, y, Xt = domains()
-    with pytest.warns(ConvergenceWarning, match="OptimalTransport: Sinkhorn's iteration stopped"):
+    with pytest.warns(
+        ConvergenceWarning, match="Sinkhorn's iteration stopped after max_iter = 1 it"
+    ):
         OptimalTransport(epsilon=1e-4, max_iter=1, tol=1e-12).fit(Xs, y, Xt)
-    with pytest.raises(ValueError, match=r"epsilon must .*; tol must .*; eta must .*; max_iter"):
+    with pytest.raises(
+        ValueError, match=r"`epsilon` must .*; `tol` must .*; `eta` must .*; `max_iter"
+    ):
         OptimalTransport(epsilon=0, tol=-1, eta=-1, max_iter=0).fit(Xs, y, Xt)
 
 

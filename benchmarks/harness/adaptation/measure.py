@@ -21,7 +21,7 @@ from sklearn.exceptions import ConvergenceWarning
 import decaf.adapt
 import decaf.heads
 from datasets.domains import DomainSet
-from decaf.adapt.algebra.kept_decompositions import Memory, recalled
+from decaf.adapt.algebra.fit_cache import Memory, recalled
 from decaf.errors import DecafError, FeatureFileError, InputError
 from harness.adaptation.methods import MethodSettings
 from harness.adaptation.settings import AdaptationSettings

@@ -7,11 +7,15 @@ from collections.abc import Callable
 import numpy as np
 from scipy.linalg import eigh
 
-__all__ = ["leading_eigenpairs", "matrix_eigenpairs"]
+__all__ = ["above_rounding", "leading_eigenpairs", "matrix_eigenpairs"]
 
 _BLOCK = 32
-_TOL = 1e-7  # of the residuals, relative to the largest eigenvalue
+# A pair is found when ‖A v - λ v‖ is at most this times the largest eigenvalue.
+_TOL = 1e-7
 _DENSE = 512
+# What rounding leaves of a direction that the rows do not have, relative to the largest: features
+# come in float32, of 1e-7, whose square is far below this.
+_RANK_TOL = 1e-12
 # Products with vectors after which a matrix is decomposed completely: where eigenvalues lie so
 # close together that they would take many more, that is as quick.
 _MOST_PRODUCTS = 1000
@@ -23,7 +27,6 @@ def leading_eigenpairs(
     k: int,
     *,
     start: np.ndarray | None = None,
-    tol: float = _TOL,
     seed: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Find the `k` largest eigenvalues of a symmetric positive semidefinite matrix A.
@@ -41,8 +44,6 @@ def leading_eigenpairs(
         From 1 to `size`.
     start : ndarray of float64, shape (size, m), optional
         Vectors whose span is near the eigenvectors, where some are known.
-    tol : float
-        A pair is found when ``‖A v - λ v‖`` is at most this times the largest eigenvalue.
     seed : int
         Seed of the first block.
 
@@ -86,7 +87,7 @@ def leading_eigenpairs(
         vectors = basis @ turn[:, :wanted]
         residuals = images @ turn[:, :wanted] - vectors * values[:wanted]
         norms = np.linalg.norm(residuals, axis=0)
-        if len(values) >= k and (norms <= tol * max(float(values[0]), 1e-300)).all():
+        if len(values) >= k and (norms <= _TOL * max(float(values[0]), 1e-300)).all():
             return np.maximum(values[:k], 0), _signed(vectors)
         if basis.shape[1] >= min(_MOST_PRODUCTS + 4 * k, size - _BLOCK):
             return matrix_eigenpairs(multiply(np.eye(size)), k)
@@ -117,6 +118,22 @@ def matrix_eigenpairs(matrix: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarra
         subset_by_index=(size - k, size - 1) if few else None,
     )
     return np.maximum(values[::-1][:k], 0), _signed(vectors[:, ::-1][:, :k])
+
+
+def above_rounding(values: np.ndarray) -> np.ndarray:
+    """Tell which eigenvalues are more than what rounding leaves of 0.
+
+    Parameters
+    ----------
+    values : ndarray of float64, shape (k,)
+        Descending.
+
+    Returns
+    -------
+    ndarray of bool, shape (k,)
+    """
+    above: np.ndarray = values > max(_RANK_TOL * float(values[0]), 0.0)
+    return above
 
 
 def _symmetric(matrix: np.ndarray) -> np.ndarray:

@@ -7,14 +7,16 @@ eigenvalue problem of a large matrix and one that is a multiple of the identity 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
-__all__ = ["IdentityPlusColumns", "mean_differences", "row_size"]
+from decaf.adapt.algebra.eigenpairs import above_rounding, leading_eigenpairs
+
+__all__ = ["IdentityPlusColumns", "constrained_components", "mean_differences", "row_size"]
 
 
-def mean_differences(
-    ys: np.ndarray, yt: np.ndarray, n_classes: int, *, per_class: bool
-) -> np.ndarray:
+def mean_differences(ys: np.ndarray, yt: np.ndarray, n_classes: int) -> np.ndarray:
     """Return the vectors m_c whose products ``Xᵀ m_c`` are differences of means of the domains.
 
     Parameters
@@ -22,8 +24,6 @@ def mean_differences(
     ys, yt : ndarray of int64, shape (n_s,) and (n_t,)
         Classes; -1 for a row that belongs to none.
     n_classes : int
-    per_class : bool
-        Whether there are columns for the classes, too.
 
     Returns
     -------
@@ -33,7 +33,7 @@ def mean_differences(
     """
     everyone = np.concatenate([np.full(len(ys), 1 / len(ys)), np.full(len(yt), -1 / len(yt))])
     columns = [everyone]
-    for code in range(n_classes) if per_class else ():
+    for code in range(n_classes):
         here, there = ys == code, yt == code
         if here.any() and there.any():
             columns.append(np.concatenate([here / here.sum(), there / -there.sum()]))
@@ -88,3 +88,45 @@ class IdentityPlusColumns:
         scale = (self.values + self.mu) ** p - base
         product: np.ndarray = base * vectors + U @ (scale[:, None] * (U.T @ vectors))
         return product
+
+
+# The condition WᵀSW = I scales the eigenvectors. With B^(-1/2) S B^(-1/2) U = U Φ and UᵀU = I,
+# W = B^(-1/2) U Φ^(-1/2) gives WᵀSW = Φ^(-1/2) Uᵀ B^(-1/2) S B^(-1/2) U Φ^(-1/2) = I and
+# B⁻¹ S W = W Φ.
+def constrained_components(
+    multiply: Callable[[np.ndarray], np.ndarray],
+    B: IdentityPlusColumns,
+    size: int,
+    k: int,
+    *,
+    start: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Solve ``min tr(WᵀBW)`` subject to ``WᵀSW = I``, by the leading eigenvectors of B⁻¹S.
+
+    Parameters
+    ----------
+    multiply : callable
+        Takes an ndarray of float64, shape (size, m), gives S times it.
+    B : IdentityPlusColumns
+    size : int
+        Rows of B and of S.
+    k : int
+        How many columns W has.
+    start : ndarray of float64, shape (size, m), optional
+        Columns near to those of W.
+
+    Returns
+    -------
+    W : ndarray of float64, shape (size, k')
+        k' is `k`, or the rank of S if it is less.
+    values : ndarray of float64, shape (k',)
+        Eigenvalues of B⁻¹S, descending.
+    """
+    if start is not None:
+        start = np.hstack([B.power(start, 0.5), B.columns])
+    values, U = leading_eigenpairs(
+        lambda V: B.power(multiply(B.power(V, -0.5)), -0.5), size, k, start=start
+    )
+    alive = above_rounding(values)
+    values, U = values[alive], U[:, alive]
+    return B.power(U, -0.5) / np.sqrt(values), values

@@ -7,14 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import solve_triangular
 
-from decaf.adapt.algebra.eigenpairs import leading_eigenpairs, matrix_eigenpairs
-from decaf.adapt.algebra.kept_decompositions import Memory, recalled
+from decaf.adapt.algebra.eigenpairs import above_rounding, leading_eigenpairs, matrix_eigenpairs
 
-__all__ = ["RANK_TOL", "Subspace", "principal_subspace", "projected"]
-
-# What rounding leaves of a direction that the rows do not have, relative to the largest variance:
-# features come in float32, of 1e-7, whose square is far below this.
-RANK_TOL = 1e-12
+__all__ = ["Subspace", "principal_subspace"]
 
 # Columns are nearly orthonormal when their Gram matrix is the identity but for so much in norm.
 _NEARLY = 0.1
@@ -59,7 +54,6 @@ def principal_subspace(
     *,
     weights: np.ndarray | None = None,
     start: np.ndarray | None = None,
-    seed: int = 0,
 ) -> Subspace:
     """Find the leading principal components of rows, no more than their rank.
 
@@ -72,9 +66,6 @@ def principal_subspace(
         Weights of the rows in mean and covariance; they sum to 1. By default 1/n each.
     start : ndarray of float64, shape (d, m), optional
         Directions near the components, where some are known.
-    seed : int
-        Seed of the first vectors of the search for eigenvectors; the result depends on it by
-        rounding only.
 
     Returns
     -------
@@ -99,29 +90,17 @@ def principal_subspace(
         values, vectors = matrix_eigenpairs(A @ A.T if by_rows else A.T @ A, k)
     elif by_rows:
         values, vectors = leading_eigenpairs(
-            lambda V: A @ (A.T @ V), n, k, start=None if start is None else A @ start, seed=seed
+            lambda V: A @ (A.T @ V), n, k, start=None if start is None else A @ start
         )
     else:
-        values, vectors = leading_eigenpairs(lambda V: A.T @ (A @ V), d, k, start=start, seed=seed)
-    alive = values > RANK_TOL * values[0] if values[0] > 0 else np.zeros(k, bool)
+        values, vectors = leading_eigenpairs(lambda V: A.T @ (A @ V), d, k, start=start)
+    alive = above_rounding(values)
     values, vectors = values[alive], vectors[:, alive]
     if by_rows:
         # Of unit vectors u, Aᵀu has length sqrt(value); QR mends what rounding leaves of the angles
         # between those of small variance, and keeps the span of the first ones as it is.
         vectors = _positive_qr(A.T @ (vectors / np.sqrt(values)))
     return Subspace(mean, vectors, values)
-
-
-def projected(memory: Memory | None, X: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Return rows (n, d) times columns (d, k), or recall them: (n, k) float64.
-
-    Parameters
-    ----------
-    memory : Memory or None
-    X : ndarray, shape (n, d)
-    columns : ndarray, shape (d, k)
-    """
-    return recalled(memory, "projected", lambda: X @ columns, X, columns)
 
 
 def _positive_qr(vectors: np.ndarray) -> np.ndarray:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import logsumexp
-from sklearn.exceptions import ConvergenceWarning
 
-__all__ = ["Plan", "class_regularised_plan", "group_norms", "sinkhorn", "warn_unconverged"]
+__all__ = ["Plan", "class_regularised_plan", "group_norms", "sinkhorn"]
 
 # Scalings beyond exp(±50) go back into the potentials.
 _LARGE = np.exp(50.0)
@@ -196,19 +194,40 @@ def class_regularised_plan(
     now = sinkhorn(cost, a, b, epsilon, tol=tol, max_iter=max_iter)
     if eta == 0:
         return now
+
+    def norms(plan: np.ndarray) -> np.ndarray:
+        above: np.ndarray = np.maximum(group_norms(plan, groups, n_groups), 1e-300)
+        return above
+
+    def objective(plan: np.ndarray) -> float:
+        linear = cost + epsilon * (np.log(np.maximum(plan, 1e-300)) - 1)
+        return float((plan * linear).sum()) + eta * float(group_norms(plan, groups, n_groups).sum())
+
+    def share_of(move: np.ndarray) -> float:
+        """Find the share of a move, from 0 to 1, at which the objective is least."""
+        low, high = 0.0, 1.0
+        for round_ in range(12):
+            share = 1.0 if round_ == 0 else (low + high) / 2
+            at = plan + share * move
+            slope = cost + epsilon * np.log(np.maximum(at, 1e-300)) + eta * at / norms(at)[groups]
+            if float((slope * move).sum()) > 0:
+                high = share
+            elif round_ == 0:
+                return 1.0
+            else:
+                low = share
+        return low
+
     plan = now.plan
-    value = _objective(plan, cost, epsilon, eta, groups, n_groups)
-    objectives = [value]
+    objectives = [objective(plan)]
     for _ in range(steps):
-        norms = group_norms(plan, groups, n_groups)
-        slope = plan / np.maximum(norms, 1e-300)[groups]
+        slope = plan / norms(plan)[groups]
         now = sinkhorn(
             cost + eta * slope, a, b, epsilon, f=now.f, g=now.g, tol=tol, max_iter=max_iter
         )
         move = now.plan - plan
-        share = _line_search(plan, move, cost, epsilon, eta, groups, n_groups)
-        trial = plan + share * move
-        value = _objective(trial, cost, epsilon, eta, groups, n_groups)
+        trial = plan + share_of(move) * move
+        value = objective(trial)
         if value >= objectives[-1]:
             break
         plan = trial
@@ -217,60 +236,3 @@ def class_regularised_plan(
             break
     error = float(np.abs(plan.sum(axis=1) - a).sum())
     return Plan(plan, now.f, now.g, error, now.converged, tuple(objectives))
-
-
-def _objective(
-    plan: np.ndarray,
-    cost: np.ndarray,
-    epsilon: float,
-    eta: float,
-    groups: np.ndarray,
-    n_groups: int,
-) -> float:
-    logs = np.log(np.maximum(plan, 1e-300))
-    linear = float((plan * (cost + epsilon * (logs - 1))).sum())
-    return linear + eta * float(group_norms(plan, groups, n_groups).sum())
-
-
-def _line_search(
-    plan: np.ndarray,
-    move: np.ndarray,
-    cost: np.ndarray,
-    epsilon: float,
-    eta: float,
-    groups: np.ndarray,
-    n_groups: int,
-) -> float:
-    """Find the share of a move, from 0 to 1, at which the objective is least."""
-    low, high = 0.0, 1.0
-    for round_ in range(12):
-        share = 1.0 if round_ == 0 else (low + high) / 2
-        at = plan + share * move
-        norms = np.maximum(group_norms(at, groups, n_groups), 1e-300)
-        slope = cost + epsilon * np.log(np.maximum(at, 1e-300)) + eta * at / norms[groups]
-        if float((slope * move).sum()) <= 0:
-            low = share
-            if round_ == 0:
-                return 1.0
-        else:
-            high = share
-    return low
-
-
-def warn_unconverged(plan: Plan, method: str, max_iter: int) -> None:
-    """Warn that a plan misses its masses.
-
-    Parameters
-    ----------
-    plan : Plan
-    method : str
-        Name of the adaptation method.
-    max_iter : int
-    """
-    if not plan.converged:
-        warnings.warn(
-            f"{method}: Sinkhorn's iteration stopped after max_iter = {max_iter} iterations; the "
-            f"plan misses its masses by {plan.error:.1e} in all. Raise max_iter or epsilon",
-            ConvergenceWarning,
-            stacklevel=4,
-        )

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
-from decaf.adapt.algebra.kept_decompositions import Memory, recalled
+from decaf.adapt.algebra.fit_cache import Memory, recalled
 from decaf.adapt.algebra.principal import Subspace, principal_subspace
 from decaf.adapt.algebra.target_axes import DomainAxes
-from decaf.adapt.domains import check_dim
-from decaf.errors import InputError
+from decaf.errors import InputError, SettingError
 
 __all__ = [
+    "check_rank",
     "disagreement",
     "domain_subspaces",
     "principal_angles",
     "subspace_disagreement_dim",
-    "wrong_dim",
 ]
 
 # Where the domains never differ so much, more dimensions hardly matter, and each costs.
@@ -27,20 +26,32 @@ _MOST_DIMS = 64
 _NEARLY_ORTHOGONAL = 0.999
 
 
-def wrong_dim(dim: Any) -> list[str]:
-    """Say what is wrong with a number of dimensions that is to be a number or ``"auto"``.
+def check_rank(dim: int | str, rank: int, domain: str, rows: str) -> None:
+    """Refuse a number of dimensions that rows do not span.
 
     Parameters
     ----------
     dim : int or "auto"
+    rank : int
+        Of how many dimensions the domain's rows are.
+    domain, rows : str
+        Names in the messages: of the domain (``"source"``, ``"target"`` or ``"joint"``), and of its
+        rows.
+
+    Raises
+    ------
+    InputError
+        If all rows are alike.
+    SettingError
+        If `dim` is above the rank.
     """
-    if isinstance(dim, str):
-        right = dim == "auto"
-    else:
-        right = isinstance(dim, (int, np.integer)) and not isinstance(dim, bool) and int(dim) > 0
-    if right:
-        return []
-    return [f"dim must be a whole number above 0, or 'auto', got {dim!r}"]
+    if rank == 0:
+        raise InputError(f"all {rows} are alike: they span no subspace")
+    if not isinstance(dim, str) and dim > rank:
+        raise SettingError(
+            f"`dim` is {dim}, but the rows of the {domain} domain span only {rank} dimensions; use "
+            f"a `dim` of at most {rank}, or 'auto'"
+        )
 
 
 def domain_subspaces(
@@ -76,17 +87,12 @@ def domain_subspaces(
         If all rows of a domain are alike, so that there is no direction at all.
     """
     if isinstance(dim, str):
-        chosen, source, target = _agreeing(Xs, Xt, most=most, seed=0, memory=memory)
+        chosen, source, target = _agreeing(Xs, Xt, most=most, memory=memory)
         subspaces = [source.leading(chosen), target.leading(chosen)]
     else:
         subspaces = [principal_subspace(X, dim) for X in (Xs, Xt)]
     for name, X, subspace in (("source", Xs, subspaces[0]), ("target", Xt, subspaces[1])):
-        if subspace.dim == 0:
-            raise InputError(
-                f"all {len(X)} rows of the {name} domain are alike: they span no subspace"
-            )
-        if not isinstance(dim, str):
-            check_dim(dim, subspace.dim, name)
+        check_rank(dim, subspace.dim, name, f"{len(X)} rows of the {name} domain")
     least = min(subspace.dim for subspace in subspaces)
     source, target = (each.leading(least) for each in subspaces)
     return source, target
@@ -120,25 +126,27 @@ def principal_angles(P: np.ndarray, Q: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return angles[order], a[:, order], b[:, order]
 
 
-def disagreement(P_s: np.ndarray, P_t: np.ndarray, P_st: np.ndarray, dim: int) -> float:
+def disagreement(products: Sequence[np.ndarray]) -> float:
     """Measure how far the leading components of both domains lie from those of the pooled rows.
 
     Parameters
     ----------
-    P_s, P_t, P_st : ndarray of float64, shape (d, k)
-        Principal components of the source, the target, and both together.
-    dim : int
-        How many of them are compared, at most k.
+    products : sequence of ndarray of float64, shape (dim, dim)
+        P_Sᵀ P_ST and P_Tᵀ P_ST of the first `dim` principal components of the source, the target,
+        and both together.
 
     Returns
     -------
     float
         D(dim) = ½ (sin α + sin β), from 0 to 1, where α is the largest principal angle between the
-        first `dim` components of the source and of the pooled rows, β likewise for the target
-        (Gong et al. 2012, eq. 9).
+        components of the source and of the pooled rows, β likewise for the target (Gong et al.
+        2012, eq. 9).
     """
-    pooled = P_st[:, :dim]
-    return _disagreement([P[:, :dim].T @ pooled for P in (P_s, P_t)])
+    sines = []
+    for each in products:
+        cosine = float(np.linalg.svd(each, compute_uv=False)[-1])
+        sines.append(float(np.sqrt(max(0.0, 1 - min(1.0, cosine) ** 2))))
+    return sum(sines) / 2
 
 
 def subspace_disagreement_dim(
@@ -146,7 +154,6 @@ def subspace_disagreement_dim(
     Xt: np.ndarray,
     *,
     most: int | None = None,
-    seed: int = 0,
     memory: Memory | None = None,
 ) -> int:
     """Choose a dimension by the subspace disagreement measure of Gong et al. (2012, sec. 3.4).
@@ -160,7 +167,6 @@ def subspace_disagreement_dim(
         No labels are used. Each domain counts about its own mean.
     most : int, optional
         No more than this, nor than 64, nor than the smaller rank of the two domains.
-    seed : int
     memory : Memory, optional
 
     Returns
@@ -168,11 +174,11 @@ def subspace_disagreement_dim(
     int
         At least 1; the most there may be where D stays below 1.
     """
-    return _agreeing(Xs, Xt, most=most, seed=seed, memory=memory)[0]
+    return _agreeing(Xs, Xt, most=most, memory=memory)[0]
 
 
 def _agreeing(
-    Xs: np.ndarray, Xt: np.ndarray, *, most: int | None, seed: int, memory: Memory | None
+    Xs: np.ndarray, Xt: np.ndarray, *, most: int | None, memory: Memory | None
 ) -> tuple[int, Subspace, Subspace]:
     """Choose the dimension; give with it subspaces of at least so many dimensions."""
     limit = min(min(len(Xs), len(Xt)) - 1, Xs.shape[1], _MOST_DIMS)
@@ -180,16 +186,15 @@ def _agreeing(
     return recalled(
         memory,
         "agreeing subspaces",
-        lambda: _first_agreeing(Xs, Xt, limit, seed, memory),
+        lambda: _first_agreeing(Xs, Xt, limit, memory),
         Xs,
         Xt,
         limit,
-        seed,
     )
 
 
 def _first_agreeing(
-    Xs: np.ndarray, Xt: np.ndarray, limit: int, seed: int, memory: Memory | None
+    Xs: np.ndarray, Xt: np.ndarray, limit: int, memory: Memory | None
 ) -> tuple[int, Subspace, Subspace]:
     axes = DomainAxes.of(Xs, Xt, memory)
     # Each domain about its own mean, as in the paper, which standardises them: else the difference
@@ -200,29 +205,20 @@ def _first_agreeing(
     tried, size = 0, min(limit, 32)
     starts: list[np.ndarray | None] = [None, None, None]
     while True:
-        source = principal_subspace(Xs, size, start=starts[0], seed=seed)
+        source = principal_subspace(Xs, size, start=starts[0])
         if axes is not None:
             target = axes.target.leading(size)
-            both = axes.mixture(len(Xt) / (len(Xs) + len(Xt)), size, apart=False, seed=seed)
+            both = axes.mixture(len(Xt) / (len(Xs) + len(Xt)), size, apart=False)
         else:
             assert pooled is not None
-            target = principal_subspace(Xt, size, start=starts[1], seed=seed)
-            both = principal_subspace(pooled, size, start=starts[2], seed=seed)
+            target = principal_subspace(Xt, size, start=starts[1])
+            both = principal_subspace(pooled, size, start=starts[2])
         starts = [source.basis, target.basis, both.basis]
         have = min(source.dim, target.dim, both.dim)
         cosines = [P.basis[:, :have].T @ both.basis[:, :have] for P in (source, target)]
         for dim in range(tried + 1, have + 1):
-            if _disagreement([each[:dim, :dim] for each in cosines]) >= _NEARLY_ORTHOGONAL:
+            if disagreement([each[:dim, :dim] for each in cosines]) >= _NEARLY_ORTHOGONAL:
                 return dim, source, target
         if have < size or size == limit:
             return max(1, have), source, target
         tried, size = have, min(limit, 2 * size)
-
-
-def _disagreement(cosines: list[np.ndarray]) -> float:
-    """Return ½ (sin α + sin β) from the products of the bases."""
-    sines = []
-    for products in cosines:
-        cosine = float(np.linalg.svd(products, compute_uv=False)[-1])
-        sines.append(float(np.sqrt(max(0.0, 1 - min(1.0, cosine) ** 2))))
-    return sum(sines) / 2

@@ -8,7 +8,7 @@ target's covariance is diag(s) and the source's is of as few dimensions as there
 A product with a vector then costs n_s d, where it costs n_t d with the rows themselves.
 
 V depends on the target alone. Found once for many sources (see
-`decaf.adapt.algebra.kept_decompositions`) it makes each fit cheap; for a single one it would cost
+`decaf.adapt.algebra.fit_cache`) it makes each fit cheap; for a single one it would cost
 more than it saves.
 """
 
@@ -19,11 +19,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.sparse.linalg import LinearOperator
 
-from decaf.adapt.algebra.eigenpairs import leading_eigenpairs
-from decaf.adapt.algebra.kept_decompositions import Memory, recalled
-from decaf.adapt.algebra.principal import RANK_TOL, Subspace, principal_subspace
+from decaf.adapt.algebra.eigenpairs import above_rounding, leading_eigenpairs
+from decaf.adapt.algebra.fit_cache import Memory, recalled
+from decaf.adapt.algebra.principal import Subspace, principal_subspace
 
-__all__ = ["DomainAxes", "arrow_rows", "complete_subspace"]
+__all__ = ["DomainAxes", "complete_subspace"]
 
 # Squared length, relative to the longest row, that rounding gives to what lies outside of the axes.
 _OUTSIDE_TOL = 1e-20
@@ -103,7 +103,7 @@ class DomainAxes:
         """
         return np.concatenate([self.target.basis.T @ vectors, self.others.T @ vectors])
 
-    def mixture(self, share: float, k: int, *, apart: bool = True, seed: int = 0) -> Subspace:
+    def mixture(self, share: float, k: int, *, apart: bool = True) -> Subspace:
         """Find the principal components of a mixture of the domains, no more than its rank.
 
         Parameters
@@ -114,8 +114,6 @@ class DomainAxes:
             How many.
         apart : bool
             Whether the domains keep their means. Otherwise each counts about its own.
-        seed : int
-            Seed of the search for eigenvectors.
 
         Returns
         -------
@@ -140,9 +138,9 @@ class DomainAxes:
 
         k = min(k, len(diagonal))
         values, vectors = leading_eigenpairs(
-            multiply, len(diagonal), k, start=self._near(columns, k), seed=seed
+            multiply, len(diagonal), k, start=self._near(columns, k)
         )
-        alive = values > RANK_TOL * values[0] if values[0] > 0 else np.zeros(k, bool)
+        alive = above_rounding(values)
         mean = share * self.mean + (1 - share) * centre
         lifted = self.lift(np.column_stack([mean, vectors[:, alive]]))
         return Subspace(lifted[:, 0], lifted[:, 1:], values[alive])
@@ -159,7 +157,7 @@ class DomainAxes:
         size : float
         """
         top = np.concatenate([self.source, np.sqrt(self.n_target) * self.mean[None]])
-        return arrow_rows(top / size, np.sqrt(self.n_target * self.target.variances) / size)
+        return _arrow_rows(top / size, np.sqrt(self.n_target * self.target.variances) / size)
 
     def sums(self, of_source: float, of_target: float) -> np.ndarray:
         """Return a vector that is constant on each domain's rows as one over those of `rows`.
@@ -182,19 +180,8 @@ class DomainAxes:
         return np.hstack([np.eye(columns.shape[1], min(k, self.target.dim)), main])
 
 
-def arrow_rows(top: np.ndarray, diagonal: np.ndarray) -> LinearOperator:
-    """Return a matrix of some dense rows above a diagonal, as an operator for products.
-
-    Parameters
-    ----------
-    top : ndarray of float64, shape (n, d)
-    diagonal : ndarray of float64, shape (r,)
-        Diagonal of the rows below, in the first r columns.
-
-    Returns
-    -------
-    LinearOperator, shape (n + r, d)
-    """
+def _arrow_rows(top: np.ndarray, diagonal: np.ndarray) -> LinearOperator:
+    """Return the rows of `top` above a diagonal in the first columns, as an operator."""
     n, r = len(top), len(diagonal)
 
     def times(V: np.ndarray) -> np.ndarray:

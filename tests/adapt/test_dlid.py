@@ -57,5 +57,5 @@ def test_rows_twice_in_another_order_change_nothing() -> None:
 
 def test_refuses_settings() -> None:
     Xs, y, Xt = domains()
-    with pytest.raises(ValueError, match=r"mixtures must be .*; encoder must be one of tanh"):
+    with pytest.raises(ValueError, match=r"`mixtures` must be .*; `encoder` must be one of tanh"):
         DLID(mixtures=1, encoder="deep").fit(Xs, y, Xt)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sklearn.neighbors import KNeighborsClassifier
 
 from decaf.adapt import FeatureAugmentation, SourceAndTarget, SourceOnly
-from decaf.adapt.augmentation import pivoted_cholesky
+from decaf.adapt.feature_augmentation import pivoted_cholesky
 from decaf.heads import LinearSVM, LogisticRegression
 
 
@@ -40,12 +40,18 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("sizes", CASES.values(), ids=CASES.keys())
-@pytest.mark.parametrize("repeated", [False, True])
-@pytest.mark.parametrize(("name", "kind"), [("svm", LinearSVM), ("logreg", LogisticRegression)])
+@pytest.mark.parametrize(  # each size with both heads, each head with rows once and twice
+    ("sizes", "kind", "repeated"),
+    [
+        (sizes, kind, (number + place) % 2 == 1)
+        for number, sizes in enumerate(CASES.values())
+        for place, kind in enumerate((LinearSVM, LogisticRegression))
+    ],
+)
 def test_is_the_explicit_augmentation(
-    name: str, kind: Any, sizes: tuple[int, int, int, int], repeated: bool
+    sizes: tuple[int, int, int, int], kind: Any, repeated: bool
 ) -> None:
+    name = "svm" if kind is LinearSVM else "logreg"
     Xs, ys, Xt, yt = domains(*sizes)
     if repeated:  # rows twice: the kernel is singular
         Xs, ys, Xt, yt = (np.concatenate([part, part[:10]]) for part in (Xs, ys, Xt, yt))

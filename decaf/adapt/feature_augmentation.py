@@ -20,7 +20,7 @@ one linear function of x again.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from scipy.linalg import lapack, solve_triangular
@@ -41,29 +41,17 @@ class FeatureAugmentation(AdaptationEstimator):
 
     Parameters
     ----------
-    head : {"svm", "logreg", "1nn"}
-        `decaf.heads.LinearSVM`, `decaf.heads.LogisticRegression`, or the nearest neighbour among
-        augmented rows.
-    C : float or "cv"
-        C of the first two, for augmented rows of a root mean square norm of 1. ``"cv"`` chooses it
-        by stratified cross-validation among the rows that the head learns from.
-    scale : {"none", "unit-norm", "standard"}
-        Before anything else: ``"unit-norm"`` brings each row to Euclidean norm 1; ``"standard"``
-        each feature to mean 0 and variance 1 in its own domain.
-    random_state : int, RandomState or None
-        Seed of the folds.
+    head, C, scale, random_state
+        As in `decaf.adapt.AdaptationEstimator`; the nearest neighbour is that
+        among augmented rows, and C is for augmented rows of a root mean square norm of 1.
 
     Attributes
     ----------
-    classes_ : ndarray, shape (n_classes,)
-    head_ : LinearSVM, LogisticRegression or NearestNeighbour
-        The fitted head, for rows that `transform` returns.
     coef_ : ndarray of float64, shape (K, d)
         The decision as a linear function of scaled target rows; not there for ``head="1nn"``.
     intercept_ : ndarray of float64, shape (K,)
-    C_ : float
-    scalings_ : dict of str to Scaling
-    n_features_in_ : int
+    classes_, head_, C_, scalings_, n_features_in_
+        As of `decaf.adapt.AdaptationEstimator`.
 
     Examples
     --------
@@ -76,19 +64,6 @@ class FeatureAugmentation(AdaptationEstimator):
     """
 
     _needs: ClassVar[str] = "labels"
-
-    def __init__(
-        self,
-        *,
-        head: str = "svm",
-        C: float | str = 1.0,
-        scale: str = "none",
-        random_state: Any = 0,
-    ) -> None:
-        self.head = head
-        self.C = C
-        self.scale = scale
-        self.random_state = random_state
 
     def _fit_scaled(self, domains: Domains) -> None:
         self._adapt(domains)

@@ -1,4 +1,4 @@
-"""Decompositions that several fits to the same rows share, kept by an object handed to them.
+"""Results that several fits to the same rows share, kept by an object handed to them.
 
 Many methods, heads and settings are compared on the same two domains, and what costs most of their
 time depends on the rows alone: their principal axes, the dimension that both domains agree on. It
@@ -53,13 +53,21 @@ class Memory:
         return len(self._results)
 
     def recalled(self, what: str, make: Callable[[], T], *inputs: Any) -> T:
-        """Return a result that is known, or else make it; see `recalled`.
+        """Return a result that was made before from the same inputs, or else make it.
 
         Parameters
         ----------
         what : str
+            Names the computation.
         make : callable
-        *inputs : object
+            Computes the result from `inputs` and nothing else.
+        *inputs : ndarray or hashable
+            Arrays count by their type, shape and content.
+
+        Returns
+        -------
+        object
+            The value of `make`. Where it is kept its arrays are read-only from then on.
         """
         key = (what, *map(self._key, inputs))
         if key in self._results:
@@ -91,23 +99,13 @@ class Memory:
 
 
 def recalled(memory: Memory | None, what: str, make: Callable[[], T], *inputs: Any) -> T:
-    """Return a result that was made before from the same inputs, or else make it.
+    """Return what `Memory.recalled` returns, or make the result where there is no memory.
 
     Parameters
     ----------
     memory : Memory or None
-        Where it is looked for; None to make it.
-    what : str
-        Names the computation.
-    make : callable
-        Computes the result from `inputs` and nothing else.
-    *inputs : ndarray or hashable
-        Arrays count by their type, shape and content.
-
-    Returns
-    -------
-    object
-        The value of `make`. Where it is remembered its arrays are read-only from then on.
+    what, make, *inputs
+        As in `Memory.recalled`.
     """
     return make() if memory is None else memory.recalled(what, make, *inputs)
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import decaf.adapt
-from decaf.adapt.algebra import kept_decompositions as memory
-from decaf.adapt.algebra.kept_decompositions import Memory, recalled
+from decaf.adapt.algebra import fit_cache
+from decaf.adapt.algebra.fit_cache import Memory, recalled
 
 
 def two_domains(n_s: int, n_t: int, d: int) -> tuple[np.ndarray, ...]:
@@ -85,8 +85,8 @@ def test_a_result_is_made_once() -> None:
 @pytest.mark.slow
 def test_read_only_arrays_are_hashed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     hashed = []
-    digest = memory._digest
-    monkeypatch.setattr(memory, "_digest", lambda array: hashed.append(1) or digest(array))
+    digest = fit_cache._digest
+    monkeypatch.setattr(fit_cache, "_digest", lambda array: hashed.append(1) or digest(array))
     X = np.arange(6.0)
     X.flags.writeable = False
     kept = Memory()

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
-from decaf.adapt.algebra.principal import projected
-from decaf.adapt.algebra.subspaces import domain_subspaces, wrong_dim
+from decaf.adapt.algebra.subspaces import domain_subspaces
 from decaf.adapt.domains import Domains
 from decaf.adapt.estimator import AdaptationEstimator
+from decaf.heads.input_checks import wrong_count
 
 __all__ = ["SubspaceAlignment"]
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class SubspaceAlignment(AdaptationEstimator):
     """Subspace alignment (Fernando, Habrard, Sebban and Tuytelaars 2013).
 
@@ -27,19 +28,12 @@ class SubspaceAlignment(AdaptationEstimator):
 
     Parameters
     ----------
-    head : {"svm", "logreg", "1nn"}
-        `decaf.heads.LinearSVM`, `decaf.heads.LogisticRegression`, or the nearest neighbour.
-    C : float or "cv"
-        C of the first two; ``"cv"`` chooses it by cross-validation among the labelled rows of both
-        domains.
     dim : int or "auto"
         Number of components k. ``"auto"`` chooses it without labels by the subspace disagreement
         measure of Gong et al. (see `decaf.adapt.algebra.subspaces`); the paper cross-validates it
         on source rows below a bound on the stability of the components.
-    scale : {"none", "unit-norm", "standard"}
-        ``"standard"`` (each domain to mean 0 and variance 1 by itself) is the paper's.
-    random_state : int, RandomState or None
-        Seed of the folds.
+    head, C, scale, random_state
+        As in `decaf.adapt.AdaptationEstimator`; ``scale="standard"`` is the paper's.
 
     Attributes
     ----------
@@ -50,7 +44,7 @@ class SubspaceAlignment(AdaptationEstimator):
     alignment_ : ndarray of float64, shape (k, k)
         M.
     classes_, head_, C_, scalings_, n_features_in_
-        As in `decaf.adapt.estimator.AdaptationEstimator`.
+        As of `decaf.adapt.AdaptationEstimator`.
 
     References
     ----------
@@ -58,23 +52,11 @@ class SubspaceAlignment(AdaptationEstimator):
     Adaptation Using Subspace Alignment. ICCV 2013.
     """
 
-    def __init__(
-        self,
-        *,
-        head: str = "svm",
-        C: float | str = 1.0,
-        dim: int | str = "auto",
-        scale: str = "standard",
-        random_state: Any = 0,
-    ) -> None:
-        self.head = head
-        self.C = C
-        self.dim = dim
-        self.scale = scale
-        self.random_state = random_state
+    dim: int | str = "auto"
+    scale: str = "standard"
 
     def _wrong_settings(self) -> list[str]:
-        return wrong_dim(self.dim)
+        return wrong_count("dim", self.dim, other="auto")
 
     def _adapt(self, domains: Domains) -> None:
         source, target = domain_subspaces(domains.Xs, domains.Xt, self.dim, memory=domains.memory)
@@ -83,4 +65,4 @@ class SubspaceAlignment(AdaptationEstimator):
         self.components_ = {"source": source.basis @ self.alignment_, "target": target.basis}
 
     def _represent(self, X: np.ndarray, domain: str) -> np.ndarray:
-        return projected(self._memory, X, self.components_[domain])
+        return self._projected(X, self.components_[domain])

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
-from decaf.adapt.algebra.kept_decompositions import recalled
-from decaf.adapt.algebra.principal import Subspace, principal_subspace, projected
-from decaf.adapt.algebra.subspaces import domain_subspaces, wrong_dim
+from decaf.adapt.algebra.fit_cache import recalled
+from decaf.adapt.algebra.principal import Subspace, principal_subspace
+from decaf.adapt.algebra.subspaces import domain_subspaces
 from decaf.adapt.algebra.target_axes import DomainAxes
 from decaf.adapt.domains import Domains
 from decaf.adapt.estimator import AdaptationEstimator
+from decaf.heads.input_checks import wrong_choice, wrong_count
 
 __all__ = ["DLID", "ENCODERS"]
 
 ENCODERS = ("tanh", "linear")
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class DLID(AdaptationEstimator):
     """Interpolation between domains, after DLID (Chopra, Balakrishnan and Gopalan 2013).
 
@@ -47,11 +49,6 @@ class DLID(AdaptationEstimator):
 
     Parameters
     ----------
-    head : {"svm", "logreg", "1nn"}
-        `decaf.heads.LinearSVM`, `decaf.heads.LogisticRegression`, or the nearest neighbour.
-    C : float or "cv"
-        C of the first two; ``"cv"`` chooses it by cross-validation among the labelled rows of both
-        domains.
     dim : int or "auto"
         Number of components of each mixture, at most the smaller rank of the two domains.
         ``"auto"`` chooses it without labels by the subspace disagreement measure of Gong et al.
@@ -60,9 +57,8 @@ class DLID(AdaptationEstimator):
         Number of data sets, p = 0 and p = 1 among them.
     encoder : {"tanh", "linear"}
         ``"linear"`` takes the components as they are, neither divided nor bent.
-    scale : {"none", "unit-norm", "standard"}
-    random_state : int, RandomState or None
-        Seed of the folds.
+    head, C, scale, random_state
+        As in `decaf.adapt.AdaptationEstimator`.
 
     Attributes
     ----------
@@ -73,7 +69,7 @@ class DLID(AdaptationEstimator):
     subspaces_ : list of Subspace
         Principal subspace of each mixture.
     classes_, head_, C_, scalings_, n_features_in_
-        As in `decaf.adapt.estimator.AdaptationEstimator`.
+        As of `decaf.adapt.AdaptationEstimator`.
 
     References
     ----------
@@ -81,33 +77,17 @@ class DLID(AdaptationEstimator):
     by Interpolating between Domains. ICML Workshop on Challenges in Representation Learning, 2013.
     """
 
-    def __init__(
-        self,
-        *,
-        head: str = "svm",
-        C: float | str = 1.0,
-        dim: int | str = "auto",
-        mixtures: int = 6,
-        encoder: str = "tanh",
-        scale: str = "standard",
-        random_state: Any = 0,
-    ) -> None:
-        self.head = head
-        self.C = C
-        self.dim = dim
-        self.mixtures = mixtures
-        self.encoder = encoder
-        self.scale = scale
-        self.random_state = random_state
+    dim: int | str = "auto"
+    mixtures: int = 6
+    encoder: str = "tanh"
+    scale: str = "standard"
 
     def _wrong_settings(self) -> list[str]:
-        wrong = wrong_dim(self.dim)
-        count = self.mixtures
-        if isinstance(count, bool) or not isinstance(count, (int, np.integer)) or count < 2:
-            wrong.append(f"mixtures must be a whole number above 1, got {count!r}")
-        if self.encoder not in ENCODERS:
-            wrong.append(f"encoder must be one of {', '.join(ENCODERS)}, got {self.encoder!r}")
-        return wrong
+        return [
+            *wrong_count("dim", self.dim, other="auto"),
+            *wrong_count("mixtures", self.mixtures, above=1),
+            *wrong_choice("encoder", self.encoder, ENCODERS),
+        ]
 
     def _adapt(self, domains: Domains) -> None:
         Xs, Xt = domains.Xs, domains.Xt
@@ -147,7 +127,7 @@ class DLID(AdaptationEstimator):
         )
         # (x - m)ᵀP = xᵀP - mᵀP, without a copy of the rows.
         offsets = [mean @ basis for mean, basis in zip(means, bases, strict=True)]
-        rows: np.ndarray = projected(self._memory, X, np.hstack(bases)) - np.concatenate(offsets)
+        rows: np.ndarray = self._projected(X, np.hstack(bases)) - np.concatenate(offsets)
         if self.encoder == "tanh":
             rows = np.tanh(rows / np.sqrt(np.concatenate(variances)))
         return rows
