@@ -12,7 +12,7 @@ from decaf.adapt.algebra.subspaces import domain_subspaces
 from decaf.adapt.algebra.target_axes import DomainAxes
 from decaf.adapt.domains import Domains
 from decaf.adapt.estimator import AdaptationEstimator
-from decaf.heads.input_checks import wrong_choice, wrong_count
+from decaf.heads.input_checks import wrong_choice, wrong_number
 
 __all__ = ["DLID", "ENCODERS"]
 
@@ -84,8 +84,8 @@ class DLID(AdaptationEstimator):
 
     def _wrong_settings(self) -> list[str]:
         return [
-            *wrong_count("dim", self.dim, other="auto"),
-            *wrong_count("mixtures", self.mixtures, above=1),
+            *wrong_number("dim", self.dim, whole=True, other="auto"),
+            *wrong_number("mixtures", self.mixtures, whole=True, above=1),
             *wrong_choice("encoder", self.encoder, ENCODERS),
         ]
 

@@ -9,7 +9,7 @@ import numpy as np
 from decaf.adapt.algebra.subspaces import domain_subspaces, principal_angles
 from decaf.adapt.domains import Domains
 from decaf.adapt.estimator import AdaptationEstimator
-from decaf.heads.input_checks import wrong_count
+from decaf.heads.input_checks import wrong_number
 
 __all__ = ["GFK", "flow_factor"]
 
@@ -59,7 +59,7 @@ class GFK(AdaptationEstimator):
     scale: str = "standard"
 
     def _wrong_settings(self) -> list[str]:
-        return wrong_count("dim", self.dim, other="auto")
+        return wrong_number("dim", self.dim, whole=True, other="auto")
 
     def _adapt(self, domains: Domains) -> None:
         most = max(1, domains.n_features // 2)

@@ -6,8 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from decaf.errors import SettingError
-from decaf.heads.input_checks import wrong_choice
 from decaf.heads.problem import LinearDecision, linear_scores
 
 __all__ = ["HEADS", "NearestNeighbour", "TrainedLinear", "fit_head"]
@@ -113,8 +111,6 @@ def fit_head(head: str, X: np.ndarray, y: np.ndarray, *, C: float | str, random_
     -------
     LinearSVM, LogisticRegression or NearestNeighbour
     """
-    if wrong := wrong_choice("head", head, HEADS):
-        raise SettingError(wrong[0])
     if head == "1nn":
         return NearestNeighbour().fit(X, y)
     from decaf.heads import LinearSVM, LogisticRegression

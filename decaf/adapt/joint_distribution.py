@@ -18,7 +18,7 @@ from decaf.adapt.algebra.target_axes import DomainAxes
 from decaf.adapt.domains import Domains
 from decaf.adapt.estimator import AdaptationEstimator
 from decaf.adapt.head import fit_head
-from decaf.heads.input_checks import wrong_count, wrong_number
+from decaf.heads.input_checks import wrong_number
 
 __all__ = ["JDA", "joint_components"]
 
@@ -86,9 +86,9 @@ class JDA(AdaptationEstimator):
 
     def _wrong_settings(self) -> list[str]:
         return [
-            *wrong_count("dim", self.dim, other="auto"),
+            *wrong_number("dim", self.dim, whole=True, other="auto"),
             *wrong_number("regularisation", self.regularisation),
-            *wrong_count("iterations", self.iterations),
+            *wrong_number("iterations", self.iterations, whole=True),
         ]
 
     def _adapt(self, domains: Domains) -> None:

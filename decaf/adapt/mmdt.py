@@ -33,7 +33,7 @@ from sklearn.exceptions import ConvergenceWarning
 from decaf.adapt.domains import Domains
 from decaf.adapt.estimator import AdaptationEstimator
 from decaf.adapt.head import TrainedLinear, fit_head
-from decaf.heads.input_checks import wrong_count, wrong_number
+from decaf.heads.input_checks import wrong_number
 from decaf.heads.scaling import fit_scaling
 from decaf.heads.solver import Problem, solve
 
@@ -114,7 +114,7 @@ class MMDT(AdaptationEstimator):
             *wrong_number("gamma", self.gamma),
             *wrong_number("target_weight", self.target_weight),
             *wrong_number("tol", self.tol),
-            *wrong_count("max_iter", self.max_iter),
+            *wrong_number("max_iter", self.max_iter, whole=True),
         ]
 
     def _fit_scaled(self, domains: Domains) -> None:

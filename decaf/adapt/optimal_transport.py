@@ -12,7 +12,7 @@ from decaf.adapt.algebra.fit_cache import recalled
 from decaf.adapt.algebra.sinkhorn import class_regularised_plan
 from decaf.adapt.domains import Domains
 from decaf.adapt.estimator import AdaptationEstimator
-from decaf.heads.input_checks import is_number, wrong_count, wrong_number
+from decaf.heads.input_checks import is_number, wrong_number
 
 __all__ = ["OptimalTransport", "squared_distances"]
 
@@ -88,7 +88,7 @@ class OptimalTransport(AdaptationEstimator):
         wrong = [*wrong_number("epsilon", self.epsilon), *wrong_number("tol", self.tol)]
         if not (is_number(self.eta) and self.eta >= 0):
             wrong.append(f"`eta` must be a number from 0, got {self.eta!r}")
-        return [*wrong, *wrong_count("max_iter", self.max_iter)]
+        return [*wrong, *wrong_number("max_iter", self.max_iter, whole=True)]
 
     def _adapt(self, domains: Domains) -> None:
         Xs, Xt = domains.Xs, domains.Xt

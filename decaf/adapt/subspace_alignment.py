@@ -9,7 +9,7 @@ import numpy as np
 from decaf.adapt.algebra.subspaces import domain_subspaces
 from decaf.adapt.domains import Domains
 from decaf.adapt.estimator import AdaptationEstimator
-from decaf.heads.input_checks import wrong_count
+from decaf.heads.input_checks import wrong_number
 
 __all__ = ["SubspaceAlignment"]
 
@@ -56,7 +56,7 @@ class SubspaceAlignment(AdaptationEstimator):
     scale: str = "standard"
 
     def _wrong_settings(self) -> list[str]:
-        return wrong_count("dim", self.dim, other="auto")
+        return wrong_number("dim", self.dim, whole=True, other="auto")
 
     def _adapt(self, domains: Domains) -> None:
         source, target = domain_subspaces(domains.Xs, domains.Xt, self.dim, memory=domains.memory)

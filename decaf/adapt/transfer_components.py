@@ -17,7 +17,7 @@ from decaf.adapt.algebra.subspaces import check_rank, subspace_disagreement_dim
 from decaf.adapt.algebra.target_axes import DomainAxes
 from decaf.adapt.domains import Domains
 from decaf.adapt.estimator import AdaptationEstimator
-from decaf.heads.input_checks import wrong_count, wrong_number
+from decaf.heads.input_checks import wrong_number
 
 __all__ = ["TCA", "transfer_components"]
 
@@ -79,7 +79,10 @@ class TCA(AdaptationEstimator):
     scale: str = "unit-norm"
 
     def _wrong_settings(self) -> list[str]:
-        return [*wrong_count("dim", self.dim, other="auto"), *wrong_number("mu", self.mu)]
+        return [
+            *wrong_number("dim", self.dim, whole=True, other="auto"),
+            *wrong_number("mu", self.mu),
+        ]
 
     def _adapt(self, domains: Domains) -> None:
         wanted = self.dim

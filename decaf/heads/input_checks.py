@@ -17,7 +17,6 @@ __all__ = [
     "is_number",
     "row_weights",
     "wrong_choice",
-    "wrong_count",
     "wrong_number",
 ]
 
@@ -53,35 +52,18 @@ def wrong_choice(name: str, value: Any, choices: Sequence[str]) -> list[str]:
     return [f"`{name}` must be one of {', '.join(choices)}, got {value!r}"]
 
 
-def wrong_number(name: str, value: Any, *, other: str = "") -> list[str]:
-    """Say what is wrong with a setting that must be a number above 0.
+def wrong_number(
+    name: str, value: Any, *, whole: bool = False, above: int = 0, other: str = ""
+) -> list[str]:
+    """Say what is wrong with a setting that must be a number.
 
     Parameters
     ----------
     name : str
         The setting's name, for the message.
     value : object
-    other : str
-        A text that it may be instead.
-
-    Returns
-    -------
-    list of str
-        One sentence, or none.
-    """
-    if (isinstance(value, str) and value == other) or (is_number(value) and value > 0):
-        return []
-    return [f"`{name}` must be a number above 0{other and f', or {other!r}'}, got {value!r}"]
-
-
-def wrong_count(name: str, value: Any, *, above: int = 0, other: str = "") -> list[str]:
-    """Say what is wrong with a setting that must be a whole number.
-
-    Parameters
-    ----------
-    name : str
-        The setting's name, for the message.
-    value : object
+    whole : bool
+        Whether it must be a whole number.
     above : int
         The number must be greater.
     other : str
@@ -92,11 +74,11 @@ def wrong_count(name: str, value: Any, *, above: int = 0, other: str = "") -> li
     list of str
         One sentence, or none.
     """
-    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-    if (isinstance(value, str) and value == other) or (whole and value > above):
+    right = is_number(value) and (isinstance(value, (int, np.integer)) or not whole)
+    if (isinstance(value, str) and value == other) or (right and value > above):
         return []
-    instead = other and f", or {other!r}"
-    return [f"`{name}` must be a whole number above {above}{instead}, got {value!r}"]
+    kind, instead = "a whole number" if whole else "a number", other and f", or {other!r}"
+    return [f"`{name}` must be {kind} above {above}{instead}, got {value!r}"]
 
 
 def check_finite(X: np.ndarray, name: str = "X") -> None:

@@ -24,7 +24,6 @@ from decaf.heads.input_checks import (
     is_number,
     row_weights,
     wrong_choice,
-    wrong_count,
     wrong_number,
 )
 from decaf.heads.problem import FoldScores, LinearDecision, Problem, linear_scores
@@ -185,7 +184,10 @@ class LinearHead(LinearDecision, ClassifierMixin, BaseEstimator):  # type: ignor
             values = list(self.Cs) if isinstance(self.Cs, Iterable) else []
             if not values or any(wrong_number("C", C) for C in values):
                 wrong.append(f"`Cs` must be numbers above 0, at least one, got {self.Cs!r:.80}")
-        wrong += [*wrong_number("tol", self.tol), *wrong_count("max_iter", self.max_iter)]
+        wrong += [
+            *wrong_number("tol", self.tol),
+            *wrong_number("max_iter", self.max_iter, whole=True),
+        ]
         if wrong:
             raise SettingError("; ".join(wrong))
 

@@ -15,6 +15,7 @@ __all__ = [
     "LinearDecision",
     "Problem",
     "Solution",
+    "check_classes",
     "check_problem",
     "linear_scores",
     "predicted_codes",
@@ -157,6 +158,26 @@ def check_problem(problem: Problem, loss: str, Cs: tuple[float, ...]) -> None:
         )
     if wrong:
         raise SettingError("; ".join(wrong))
+
+
+def check_classes(problem: Problem) -> None:
+    """Refuse a problem without a row of some class.
+
+    Parameters
+    ----------
+    problem : Problem
+        Its rows all count.
+
+    Raises
+    ------
+    SettingError
+    """
+    missing = np.flatnonzero(np.bincount(problem.codes, minlength=problem.n_classes) == 0)
+    if len(missing):
+        raise SettingError(
+            f"no row (of weight above 0) is of class {', '.join(map(str, missing[:5]))}; "
+            "number the classes that are there, from 0 on"
+        )
 
 
 def linear_scores(X: np.ndarray, coef: np.ndarray, intercept: np.ndarray) -> np.ndarray:

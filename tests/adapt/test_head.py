@@ -8,7 +8,6 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from decaf.adapt import head as module
 from decaf.adapt.head import NearestNeighbour, TrainedLinear, fit_head
-from decaf.errors import SettingError
 from decaf.heads import LinearSVM, LogisticRegression
 
 
@@ -45,8 +44,3 @@ def test_linear_heads_are_those_of_decaf(name: str, kind: type, classes: int) ->
     same = TrainedLinear(found.classes_, found.coef_, found.intercept_, found.C_)
     np.testing.assert_array_equal(same.predict(X), found.predict(X))
     np.testing.assert_array_equal(same.decision_function(X), found.decision_function(X))
-
-
-def test_an_unknown_head_is_refused() -> None:
-    with pytest.raises(SettingError, match="`head` must be one of svm, logreg, 1nn, got 'tree'"):
-        fit_head("tree", rows(4, 2, 0), np.arange(4) % 2, C=1.0, random_state=0)

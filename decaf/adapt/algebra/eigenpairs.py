@@ -27,7 +27,6 @@ def leading_eigenpairs(
     k: int,
     *,
     start: np.ndarray | None = None,
-    seed: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Find the `k` largest eigenvalues of a symmetric positive semidefinite matrix A.
 
@@ -44,8 +43,6 @@ def leading_eigenpairs(
         From 1 to `size`.
     start : ndarray of float64, shape (size, m), optional
         Vectors whose span is near the eigenvectors, where some are known.
-    seed : int
-        Seed of the first block.
 
     Returns
     -------
@@ -63,7 +60,7 @@ def leading_eigenpairs(
     """
     if size <= _DENSE or 4 * k >= size:
         return matrix_eigenpairs(multiply(np.eye(size)), k)
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(0)
     basis = np.empty((size, 0))
     images = np.empty((size, 0))
     quotient = np.empty((0, 0))  # VᵀAV

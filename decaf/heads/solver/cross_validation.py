@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import torch
 
-from decaf.heads.problem import FoldScores, Problem, check_problem
+from decaf.heads.problem import FoldScores, Problem, check_classes, check_problem
 from decaf.heads.solver.quasi_newton import Minimum
 from decaf.heads.solver.space import gram_matrix
 from decaf.heads.solver.training import (
@@ -23,7 +21,7 @@ from decaf.heads.solver.training import (
 from decaf.runtime.cores import one_thread, share_out
 from decaf.runtime.device import choose_device
 
-__all__ = ["cross_decisions", "with_missing_classes"]
+__all__ = ["cross_decisions"]
 
 
 def cross_decisions(
@@ -52,8 +50,12 @@ def cross_decisions(
     Returns
     -------
     list of FoldScores
-        One for each fold. A class without a row in the training part of a fold cannot be learned:
-        its decision value stands for half a row of it among the others.
+        One for each fold.
+
+    Raises
+    ------
+    SettingError
+        For settings that cannot be used, or a class without a training row in a fold.
     """
     check_problem(problem, loss, tuple(Cs))
     where, small = choose_device(device), is_small(problem)
@@ -67,22 +69,10 @@ def cross_decisions(
         train, held = map(np.asarray, folds[number])
         if problem.row_weight is not None:
             train = train[problem.row_weight[train] > 0]
-        present = np.unique(problem.codes[train])
-        if len(present) < 2:
-            shape = (len(Cs), len(held), 0)
-            scored = FoldScores(np.zeros(shape, np.float32), np.ones(len(Cs), bool))
-        else:
-            part = problem.take(train)
-            codes = np.searchsorted(present, part.codes)
-            part = replace(part, codes=codes, n_classes=len(present))
-            rows, seen = _rows_of(part, problem.X, gram, train, held, loss, where)
-            scored = _path(rows, seen, Cs, part.n_columns, tol, max_iter)
-        if len(present) < problem.n_classes:
-            filled = with_missing_classes(
-                scored.decisions, present, problem.n_classes, loss, len(train)
-            )
-            scored = replace(scored, decisions=filled)
-        scores[number] = scored
+        part = problem.take(train)
+        check_classes(part)
+        rows, seen = _rows_of(part, problem.X, gram, train, held, loss, where)
+        scores[number] = _path(rows, seen, Cs, part.n_columns, tol, max_iter)
 
     numbers = range(len(folds))
     if small:  # its operations are too little for several threads, its folds are not
@@ -158,46 +148,3 @@ def _path(
         decisions[index] = (seen @ coef + minimum.intercept).cpu().numpy()
         converged[index] = minimum.converged
     return FoldScores(decisions, converged)
-
-
-def with_missing_classes(
-    decisions: np.ndarray, present: np.ndarray, n_classes: int, loss: str, n_rows: int
-) -> np.ndarray:
-    """Return decision values of all classes, from those of the classes with rows to learn from.
-
-    A class that has no row cannot be learned. Its value is the one that a column of nothing but
-    -1 tends to: -1 for the hinge losses, and for the others, whose free intercept would go to -∞,
-    that of half a row among all.
-
-    Parameters
-    ----------
-    decisions : ndarray, shape (..., K')
-        Decision values of the classes that are present; one column for two of them, positive for
-        the second, and none for one alone.
-    present : ndarray of int64
-        Their codes, in order.
-    n_classes : int
-    loss : str
-    n_rows : int
-        Rows in the training part.
-
-    Returns
-    -------
-    ndarray of float32, shape (..., K)
-    """
-    hinge = loss in ("hinge", "squared_hinge")
-    low = -1.0 if hinge else math.log(0.5 / (n_rows + 0.5))
-    if n_classes == 2:  # one of the two alone
-        return np.full((*decisions.shape[:-1], 1), low if present[0] == 0 else -low, np.float32)
-    if len(present) == 1:
-        seen = np.full((*decisions.shape[:-1], 1), -low)
-    elif len(present) == 2:
-        share = 0.5 if loss == "multinomial" else 1.0
-        seen = np.concatenate([-share * decisions, share * decisions], -1)
-    else:
-        seen = decisions
-    full = np.full((*decisions.shape[:-1], n_classes), low, np.float32)
-    if loss == "multinomial":
-        full += np.logaddexp.reduce(seen.astype(np.float64), axis=-1, keepdims=True)
-    full[..., present] = seen
-    return full

@@ -19,8 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from decaf.errors import SettingError
-from decaf.heads.problem import Problem, Solution, check_problem
+from decaf.heads.problem import Problem, Solution, check_classes, check_problem
 from decaf.heads.solver.losses import Loss, Multinomial, make_loss, signs_of
 from decaf.heads.solver.quasi_newton import Minimum
 from decaf.heads.solver.space import gram_matrix
@@ -81,12 +80,7 @@ def solve(
     with one_thread(is_small(problem)):
         if problem.row_weight is not None and not (problem.row_weight > 0).all():
             problem = problem.take(np.flatnonzero(problem.row_weight > 0))
-        missing = np.flatnonzero(np.bincount(problem.codes, minlength=problem.n_classes) == 0)
-        if len(missing):
-            raise SettingError(
-                f"no row (of weight above 0) is of class {', '.join(map(str, missing[:5]))}; "
-                "number the classes that are there, from 0 on"
-            )
+        check_classes(problem)
         if problem.dropout:
             return _estimated(problem, loss, C, tol, max_iter, where)
         return _certified(problem, loss, C, tol, max_iter, where)

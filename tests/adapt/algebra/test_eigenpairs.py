@@ -40,8 +40,6 @@ def test_gives_lapacks_pairs_with_few_products(k: int) -> None:
     places = np.abs(basis).argmax(axis=0)
     assert (basis[places, np.arange(k)] > 0).all()
     assert multiply.vectors < SIZE
-    other = leading_eigenpairs(multiply, SIZE, k, seed=1)[1]
-    np.testing.assert_allclose(other, basis, atol=1e-4)
 
 
 def test_starts_from_what_is_known() -> None:

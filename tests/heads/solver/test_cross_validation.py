@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from decaf.errors import SettingError
 from decaf.heads.solver import LOSSES, Problem, cross_decisions, solve
-from decaf.heads.solver.cross_validation import with_missing_classes
 
 CS = [1.0, 0.05]
 
@@ -71,28 +71,9 @@ def test_row_weights_of_zero_leave_rows_out() -> None:
     np.testing.assert_allclose(one[0].decisions, other[0].decisions, atol=1e-5)
 
 
-@pytest.mark.parametrize("dropout", [0.0, 0.5])
-@pytest.mark.parametrize("loss", LOSSES)
-def test_a_class_that_a_fold_lacks_is_never_chosen(loss: str, dropout: float) -> None:
-    X, codes = made(80, 100, 4).X, made(80, 100, 4).codes
-    train = np.flatnonzero(codes != 2)[:50]
-    held = np.setdiff1d(np.arange(80), train)
-    problem = Problem(X, codes, 4, dropout=dropout)
-    found = cross_decisions(problem, loss, CS, [(train, held), halves(80)[0]])
-    assert np.isfinite(found[0].decisions).all()
-    assert found[0].decisions.shape == (2, len(held), 4)
-    assert not (found[0].decisions.argmax(-1) == 2).any()
-    assert (found[1].decisions.argmax(-1) == 2).any()
-
-
-def test_what_is_said_of_absent_classes() -> None:
-    seen = np.array([[2.0], [-1.0]])
-    full = with_missing_classes(seen, np.array([0, 2]), 3, "squared_hinge", 10)
-    np.testing.assert_allclose(full, [[-2, -1, 2], [1, -1, -1]])
-    full = with_missing_classes(seen, np.array([0, 2]), 3, "multinomial", 10)
-    p = np.exp(full) / np.exp(full).sum(1, keepdims=True)
-    np.testing.assert_allclose(p[:, 1], 0.5 / 11, rtol=1e-6)  # half a row among eleven
-    np.testing.assert_allclose(full[:, 2] - full[:, 0], seen[:, 0], rtol=1e-6)
-    alone = with_missing_classes(np.zeros((2, 0)), np.array([1]), 3, "logistic", 10)
-    assert (alone.argmax(1) == 1).all()
-    assert (with_missing_classes(np.zeros((2, 0)), np.array([0]), 2, "hinge", 10) == -1).all()
+def test_a_fold_without_a_row_of_a_class_is_refused() -> None:
+    problem = made(80, 100, 4)
+    train = np.flatnonzero(problem.codes != 2)
+    folds = [halves(80)[0], (train, np.setdiff1d(np.arange(80), train))]
+    with pytest.raises(SettingError, match=r"no row \(of weight above 0\) is of class 2"):
+        cross_decisions(problem, "squared_hinge", CS, folds)
