@@ -33,7 +33,7 @@ class Backbone:
     Parameters
     ----------
     weights : Weights
-        As `decaf.backbone.weights.load.load_weights` gives them.
+        As `decaf.backbone.weights.load.load_weights` returns them.
 
     Attributes
     ----------

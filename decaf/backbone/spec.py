@@ -237,7 +237,7 @@ class ArchSpec:
 
     @classmethod
     def from_dict(cls, plain: object) -> ArchSpec:
-        """Make a spec of what `to_dict` gave, or of what a stranger's file holds.
+        """Make a spec of what `to_dict` returned, or of what a stranger's file holds.
 
         Parameters
         ----------

@@ -154,7 +154,7 @@ def check_report_path(path: str | os.PathLike[str], *, overwrite: bool = False) 
 def save_report(
     evaluation: Evaluation, path: str | os.PathLike[str], *, overwrite: bool = False
 ) -> None:
-    """Write what `Evaluation.to_dict` gives; the same evaluation gives the same bytes.
+    """Write the JSON of `Evaluation.to_dict`; the same evaluation gives the same bytes.
 
     Parameters
     ----------

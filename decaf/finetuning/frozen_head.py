@@ -64,7 +64,7 @@ class FrozenHead:
 
     @classmethod
     def from_tensors(cls, tensors: dict[str, Tensor]) -> FrozenHead:
-        """Make it of what `tensors` gave.
+        """Make it of what `tensors` returned.
 
         Parameters
         ----------

@@ -67,7 +67,7 @@ class Accuracy:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Accuracy:
-        """Make it of what `to_dict` gave.
+        """Make it of what `to_dict` returned.
 
         Parameters
         ----------

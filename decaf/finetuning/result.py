@@ -121,7 +121,7 @@ class Finetuned:
     def from_dict(
         cls, values: dict[str, Any], weights: Weights, history: list[dict[str, float]]
     ) -> Finetuned:
-        """Make it of what `to_dict` gave, and of what that leaves out.
+        """Make it of what `to_dict` returned, and of what that leaves out.
 
         Parameters
         ----------

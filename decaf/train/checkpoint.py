@@ -300,7 +300,7 @@ class TrainingFolder(RunFolder):
         return epochs if longer else None
 
     def _check_room(self, needed: int) -> None:
-        """See that the checkpoints will fit, before hours go by."""
+        """Check that the checkpoints will fit, before hours go by."""
         needed -= sum(p.stat().st_size for p in self.checkpoints.paths())
         need_room(
             self.path, needed, "checkpoints and weights take", "or keep fewer of them with `keep`"

@@ -330,7 +330,7 @@ def ahead(
     begin : callable
         Starts the work of a place, without waiting.
     finish : callable
-        Waits for it, and gives what is yielded.
+        Waits for it, and returns what is yielded.
     depth : int
         Works under way beside the one that is finished.
     """

@@ -70,7 +70,7 @@ class Log:
             self._events.close()
 
     def add(self, row: dict[str, float]) -> None:
-        """Put down a row; keys are of `COLUMNS`.
+        """Write a row; keys are of `COLUMNS`.
 
         Parameters
         ----------

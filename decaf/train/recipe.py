@@ -275,7 +275,7 @@ class TrainSettings:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> TrainSettings:
-        """Make settings of what `to_dict` gave.
+        """Make settings of what `to_dict` returned.
 
         Parameters
         ----------

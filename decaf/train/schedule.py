@@ -64,7 +64,7 @@ class Schedule:
         return s.lr * s.lr_factor**self._drops
 
     def validated(self, error: float, loss: float = math.nan, *, before: bool = False) -> bool:
-        """Take note of a validation; lower is better.
+        """Record a validation; lower is better.
 
         Parameters
         ----------

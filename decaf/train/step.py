@@ -143,7 +143,7 @@ class Trainer:
         return self.schedule.rate(self.step)
 
     def lengthened(self, epochs: float) -> str:
-        """Say what becomes of the learning rate, now that the run has more epochs than before.
+        """Describe how the learning rate changes, now that the run has more epochs than before.
 
         Parameters
         ----------
@@ -254,7 +254,7 @@ class Trainer:
         torch._foreach_lerp_(mine, new, 1 - decay)
 
     def calibrated(self, norms: Mapping[str, Tensor]) -> None:
-        """Take over normalisations that another process has calibrated.
+        """Adopt the normalisations that a process has calibrated.
 
         Parameters
         ----------
@@ -269,7 +269,7 @@ class Trainer:
         return self.average if self.average is not None else self.network
 
     def validated(self, error: float, loss: float) -> bool:
-        """Take note of a validation, and keep the weights where it was the best; tell if it was.
+        """Record a validation, and keep the weights where it was the best; return whether it was.
 
         Parameters
         ----------

@@ -269,7 +269,7 @@ class TrainingRun:
             raise SettingError("training: " + "; ".join(problems))
 
     def _size_problems(self) -> list[str]:
-        """Say what is wrong with the size of the views, where it is not the network's own."""
+        """List what is wrong with the size of the views, where it is not the network's own."""
         settings, spec = self.settings, self.spec
         problems = []
         for side in {settings.train_size, settings.grow_from} - {None}:
@@ -283,7 +283,7 @@ class TrainingRun:
         return problems
 
     def _class_problems(self) -> list[str]:
-        """Say what is wrong with the classes, where images are learnt by these."""
+        """List what is wrong with the classes, where images are learnt by these."""
         problems = []
         if len(self.pack.wnids) < 2:
             problems.append(f"{self.pack.path} has one class only: there is nothing to tell apart")
@@ -330,7 +330,7 @@ class TrainingRun:
             _logger.warning("%s: %s", self.folder, self.trainer.lengthened(was))
 
     def _calibrate(self, begun: Weights) -> None:
-        """Have normalisations leave what the layers of the weights begun with compute."""
+        """Set the normalisations so that layers compute what they did without them."""
         taken = self.settings.init_layers or LEARNED[-1]
         layers = LEARNED[: LEARNED.index(taken) + 1]
         # Of all sources and classes, which packs have one after the other.

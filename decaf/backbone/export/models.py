@@ -287,7 +287,7 @@ def _input_in_words(spec: PreprocessSpec) -> str:
 
 
 def compare(program: str, run: Run, backbone: Backbone, layers: Sequence[str]) -> Agreement:
-    """Have a program and the network compute the same layers of the same pixels.
+    """Compare a program with the network, on the same layers of the same pixels.
 
     Parameters
     ----------

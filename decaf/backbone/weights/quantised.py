@@ -208,7 +208,7 @@ def compact(weights: Weights, encodings: str | Mapping[str, str]) -> Weights:
     Returns
     -------
     Weights
-        As `with_rounded` gives them.
+        As `with_rounded` returns them.
 
     Raises
     ------

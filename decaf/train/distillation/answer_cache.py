@@ -47,7 +47,7 @@ class Asked:
     Parameters
     ----------
     digests : ndarray of uint8, shape (N, 32)
-        Identity of the images as they are stored: `MixSplit.digests`.
+        Identity of the images as they are stored: `PhotographSplit.digests`.
     see : callable
         From the number of an image to its view as the teacher takes it: uint8 (side, side, 3).
     record : dict
@@ -231,7 +231,7 @@ def _mapped(path: Path) -> np.ndarray:
 
 
 def need_room_for_answers(cache: Path, images: int, views: int, classes: int) -> None:
-    """Say before the work begins where the disk is too small for it.
+    """Refuse, before the work begins, more answers than the disk has room for.
 
     Parameters
     ----------

@@ -266,7 +266,7 @@ class Teacher(ABC):
         return out
 
     def check(self) -> None:
-        """See that it answers: with one finite vector of classes to a grey image."""
+        """Check that it answers: with one finite vector of classes to a grey image."""
         self.answers(torch.full((2, self.side, self.side, 3), 127, dtype=torch.uint8))
 
     @abstractmethod

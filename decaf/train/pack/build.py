@@ -318,7 +318,7 @@ class _ReadableImages:
         self._of_split = np.array(list(counts.values()))
 
     def count(self, start: int, status: np.ndarray) -> None:
-        """Take what became of consecutive images.
+        """Count the bad images among consecutive ones.
 
         Parameters
         ----------
@@ -355,7 +355,7 @@ class _ReadableImages:
 
 
 def _changed(pack: Pack, source: ImageList, check: Callable[[], object]) -> str:
-    """Say in what the images of a finished pack are not these ones; an empty text if in nothing."""
+    """Describe how the images of a finished pack differ from these; an empty text if in nothing."""
     if pack.wnids != source.class_names or pack.class_names != source.class_titles:
         return "other classes"
     if list(pack.splits) != list(source.split_counts):

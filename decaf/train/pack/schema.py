@@ -291,7 +291,7 @@ class TableDigests:
         self._tables[dataset.name.removeprefix("/")] = digest.hexdigest()
 
     def count(self, split: str, *, images: int, size: int, kept: int) -> None:
-        """Put down the images of a split, the bytes they take, and how many are as they came.
+        """Record of a split how many images it has, the bytes they take, and how many were kept.
 
         Parameters
         ----------

@@ -96,7 +96,7 @@ class PixelSums:
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, np.ndarray]) -> PixelSums:
-        """Take what `to_arrays` gave.
+        """Make sums of what `to_arrays` returned.
 
         Parameters
         ----------

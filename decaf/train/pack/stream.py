@@ -137,13 +137,13 @@ class _Block:
         self.lock = threading.Lock()
 
     def refused(self, row: int, outcome: Outcome) -> PackRows | None:
-        """Take what became of a bad image; return the rows once they are whole."""
+        """Record a bad image; return the rows once they are whole."""
         with self.lock:
             self.rows.record(row, outcome)
         return self._finished()
 
     def stored(self, row: int, stored: _Stored) -> PackRows | None:
-        """Take the bytes of a good image; return the rows once they are whole."""
+        """Record the bytes of a good image; return the rows once they are whole."""
         place = row - self.rows.start
         self.data[place] = stored.data
         self.rows.length[place] = len(stored.data)
@@ -198,12 +198,12 @@ class _Encoders:
         return len(self._work) + sum(waiting is not None for waiting in self._waiting.values())
 
     def begun(self, job: Job) -> None:
-        """Take note of an image that is now to be decoded."""
+        """Record that an image is about to be decoded."""
         if _forwards_only(job):
             self._order.append(job.index)
 
     def decoded(self, block: _Block, job: Job, outcome: Outcome) -> None:
-        """Take what came of decoding; of a bad image nothing is made."""
+        """Have a decoded image encoded; of a bad one nothing is made."""
         good = outcome.status == "ok"
         kept = good and isinstance(job.source, ImageRef) and self._may_keep(outcome)
         ref = job.source if kept else None
