@@ -71,7 +71,7 @@ def test_importing_is_quick(code: str, seconds: float, child_env: dict[str, str]
 def test_decoders_are_started_before_torch_is_loaded(child_env: dict[str, str]) -> None:
     """They load theirs meanwhile."""
     modules = "decaf.features.extract, decaf.classify.classifier, decaf.evaluate.classification"
-    assert "torch" not in loaded_by(f"import {modules}", child_env)
+    assert "torch" not in loaded_by(f"import {modules}, decaf.train.pack.build", child_env)
 
 
 def test_every_public_name_is_there() -> None:

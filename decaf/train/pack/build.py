@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from decaf.errors import InputError, PackError
 from decaf.images import ImageList, ListingSettings
@@ -20,7 +19,6 @@ from decaf.images.status import STATUS_NAMES
 from decaf.images.workers.decoders import Decoders, warm_decoders
 from decaf.runtime.cores import available_cores
 from decaf.runtime.disk import need_room
-from decaf.runtime.processes import World
 from decaf.runtime.settings import ComputeSettings, Part, settings_from
 from decaf.storage import Entry, ShardDirectory, ShardedFile, check_output_path, differences, fill
 from decaf.storage.unfinished import UNKNOWN_CONTENT, changed_image
@@ -148,6 +146,10 @@ def make_pack(
         settings = replace(settings, size=TINY_SIZE)
     drawn = {"split_val": split_val, "seed": None if split_val is None else seed}
     warm_decoders(data, compute.workers)
+    import torch
+
+    from decaf.runtime.processes import World
+
     raise_bad = listing.on_error == "raise"
     output = _PackOutput(
         path, data, settings, drawn, compute, overwrite=overwrite, raise_bad=raise_bad

@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
-from decaf.images.decoding.torchvision_jpeg import jpeg_decoder
 from decaf.images.spec import MAX_SIDE, PreprocessSpec
 from decaf.images.status import Outcome, status_code
 from decaf.runtime.settings import one_of, refuse, whole_number
 from decaf.train.pack.schema import ENCODINGS, RESIZES
 from decaf.train.pack.statistics import PixelSums
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["PackRows", "PackSettings", "torchvision_encoder"]
 
@@ -74,6 +75,8 @@ class PackSettings:
 
     def record(self) -> dict[str, Any]:
         """Return the settings for the attribute ``run``."""
+        import torch
+
         from decaf.images.decoding.decode import decoder_versions
 
         spec = self.spec.to_dict()
@@ -93,6 +96,10 @@ class PackSettings:
 
 def torchvision_encoder() -> Callable[[torch.Tensor, int], torch.Tensor] | None:
     """Return torchvision's encoder of JPEGs, by which they are written where it is there."""
+    import torch
+
+    from decaf.images.decoding.torchvision_jpeg import jpeg_decoder
+
     if jpeg_decoder() is None:  # which registers the encoder too
         return None
     try:

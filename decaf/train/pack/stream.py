@@ -16,7 +16,6 @@ from functools import partial
 from typing import NamedTuple
 
 import numpy as np
-import torch
 
 from decaf.errors import ImageError, Stopped
 from decaf.images import ImageList, ImageRef
@@ -293,5 +292,7 @@ def _store(pixels: np.ndarray, own: bytes | None, settings: PackSettings) -> _St
         file = io.BytesIO()
         Image.fromarray(pixels).save(file, "JPEG", quality=settings.quality)
         return _Stored(file.getvalue(), kept=False)
+    import torch
+
     planes = torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
     return _Stored(encode(planes, settings.quality).numpy().tobytes(), kept=False)
