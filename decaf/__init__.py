@@ -48,8 +48,7 @@ if TYPE_CHECKING:
     from decaf.images.listing.settings import ListingSettings
     from decaf.runtime.settings import ComputeSettings
     from decaf.train.distillation.distil import distil
-    from decaf.train.distillation.settings import DistilSettings
-    from decaf.train.distillation.teacher import TeacherSettings
+    from decaf.train.distillation.settings import DistilSettings, TeacherSettings
     from decaf.train.pack.build import make_pack
     from decaf.train.pack.stored_images import PackSettings
     from decaf.train.recipe import TrainSettings
@@ -128,7 +127,7 @@ __getattr__, __dir__ = lazy_names(
         "PackSettings": "decaf.train.pack.stored_images",
         "Prediction": "decaf.classify.classifier",
         "SavingSettings": "decaf.train.training_run",
-        "TeacherSettings": "decaf.train.distillation.teacher",
+        "TeacherSettings": "decaf.train.distillation.settings",
         "TrainSettings": "decaf.train.recipe",
         "Verification": "decaf.features.verify",
         "describe": "decaf.description",

@@ -82,7 +82,8 @@ def test_a_full_disk_is_told_and_the_run_can_go_on(
         code, told = run(out)
         assert code == 2
         assert told.count("\n") == 1, told
-        assert "checkpoints and weights take" in told and "GB, and the disk has" in told
+        assert "checkpoints and weights take" in told
+        assert "GB, and the disk has" in told
         assert newest.exists()
         room.unlink()
         code, told = run(out)

@@ -23,13 +23,12 @@ from decaf.runtime.settings import ComputeSettings, Part, settings_from
 from decaf.train.augment import cut, fixed_views
 from decaf.train.distillation.answer_cache import Asked, answer, need_room_for_answers
 from decaf.train.distillation.photographs import Photographs, PhotographSplit, open_sources
-from decaf.train.distillation.settings import DistilSettings
+from decaf.train.distillation.settings import DistilSettings, TeacherSettings
 from decaf.train.distillation.soft_targets import SoftTargets
 from decaf.train.distillation.teacher import (
     ModuleTeacher,
     Teacher,
     TeacherCard,
-    TeacherSettings,
     load_teacher,
 )
 from decaf.train.presets import with_changes

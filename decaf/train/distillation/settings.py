@@ -1,14 +1,18 @@
-"""The settings of distillation: every choice besides those of any training."""
+"""The settings of distillation: of how a student is taught, and of its teacher."""
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from decaf.errors import SettingError
 from decaf.runtime.settings import wrong_types
 
-__all__ = ["DistilSettings"]
+if TYPE_CHECKING:
+    from decaf.train.distillation.teacher import TeacherCard
+
+__all__ = ["DistilSettings", "TeacherSettings"]
 
 
 @dataclass(frozen=True)
@@ -80,3 +84,22 @@ class DistilSettings:
     def to_dict(self) -> dict[str, Any]:
         """Return the settings as plain JSON values."""
         return asdict(self)
+
+
+@dataclass(frozen=True, eq=False)
+class TeacherSettings:
+    """The settings by which a teacher is loaded and run; see `load_teacher`.
+
+    Parameters
+    ----------
+    card : path or TeacherCard, optional
+        Facts that the teacher's file does not hold.
+    engine : {"auto", "openvino", "onnxruntime"}
+        Program that runs an ONNX file.
+    teacher_precision : {"fp32", "bf16"}, optional
+        Its arithmetic.
+    """
+
+    card: str | os.PathLike[str] | TeacherCard | None = None
+    engine: str = "auto"
+    teacher_precision: str | None = None

@@ -32,7 +32,6 @@ __all__ = [
     "OnnxTeacher",
     "Teacher",
     "TeacherCard",
-    "TeacherSettings",
     "load_teacher",
 ]
 
@@ -159,25 +158,6 @@ class TeacherCard:
             )
         except SettingError as error:
             raise SettingError(f"{shown}: {error}") from error
-
-
-@dataclass(frozen=True, eq=False)
-class TeacherSettings:
-    """The settings by which a teacher is loaded and run; see `load_teacher`.
-
-    Parameters
-    ----------
-    card : path or TeacherCard, optional
-        Facts that the teacher's file does not hold.
-    engine : {"auto", "openvino", "onnxruntime"}
-        Program that runs an ONNX file.
-    teacher_precision : {"fp32", "bf16"}, optional
-        Its arithmetic.
-    """
-
-    card: str | os.PathLike[str] | TeacherCard | None = None
-    engine: str = "auto"
-    teacher_precision: str | None = None
 
 
 @dataclass(eq=False)
