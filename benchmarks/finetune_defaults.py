@@ -27,7 +27,7 @@ import numpy as np
 import torch
 
 from command_line import shown_command
-from decaf.backbone.network import AlexNet
+from decaf.backbone.model import Backbone
 from decaf.backbone.weights import DEFAULT_WEIGHTS
 from decaf.backbone.weights.load import Weights, load_weights
 from decaf.finetuning.frozen_head import FrozenHead, fit_frozen_head, layer_values
@@ -125,8 +125,6 @@ class Task:
             begun,
             self.train,
             self.val,
-            begun.preprocess,
-            begun.mean_image,
             balanced=False,
             seed=seed,
             device=world.device,
@@ -137,17 +135,8 @@ class Task:
                                           == self.test.labels))  # fmt: skip
 
     def _values(self, weights: Weights, layer: str) -> np.ndarray:
-        network = AlexNet(weights.spec)
-        network.load_state_dict(weights.state)
-        return layer_values(
-            network.to(self.world.device),
-            layer,
-            self.test,
-            weights.preprocess,
-            weights.mean_image,
-            self.world.device,
-            self.threads,
-        )
+        backbone = Backbone(weights).to(self.world.device)
+        return layer_values(backbone, layer, self.test, self.threads)
 
     def run(self, settings: FinetuneSettings) -> dict[str, float]:
         """Train by a recipe, and test what it keeps.

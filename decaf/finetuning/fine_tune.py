@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from decaf.backbone.network import AlexNet
+from decaf.backbone.model import Backbone
 from decaf.backbone.weights import DEFAULT_WEIGHTS
 from decaf.backbone.weights.load import Weights, load_weights, save_weights
 from decaf.backbone.weights.safetensors_file import check_weights_path
@@ -359,17 +359,8 @@ def _kept(job: Job, data: Packed, head: FrozenHead, trained: Trained) -> _Kept:
 
 def _tried(job: Job, data: Packed, weights: Weights) -> Trial:
     """Try a network on the validation images, computed as it will be used."""
-    network = AlexNet(weights.spec)
-    network.load_state_dict(weights.state)
-    logits = layer_values(
-        network.to(job.world.device),
-        "fc8",
-        data.val,
-        weights.preprocess,
-        weights.mean_image,
-        job.world.device,
-        job.threads,
-    )
+    backbone = Backbone(weights).to(job.world.device)
+    logits = layer_values(backbone, "fc8", data.val, job.threads)
     if not np.isfinite(logits).all():
         raise Diverged("the trained network gives logits that are not finite; lower the rate")
     return Trial.of(logits, data.val.labels)

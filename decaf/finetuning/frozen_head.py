@@ -6,7 +6,7 @@ import logging
 import os
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from decaf.backbone.model import Backbone
-from decaf.backbone.network import AlexNet, evaluating
+from decaf.backbone.network import evaluating
 from decaf.backbone.weights.state import Weights
 from decaf.finetuning.data import Packed
 from decaf.finetuning.job import Job
@@ -22,7 +22,6 @@ from decaf.finetuning.keep_rule import Trial
 from decaf.finetuning.work_folder import WorkFolder
 from decaf.images.listing.splits import groups_of_classes
 from decaf.images.preprocess import normalise
-from decaf.images.spec import PreprocessSpec
 from decaf.train.feed import Split
 from decaf.train.initial_weights import preprocess_of
 from decaf.train.validate import centre_crops
@@ -84,26 +83,15 @@ class FrozenHead:
         }
 
 
-def layer_values(
-    network: AlexNet,
-    layer: str,
-    split: Split,
-    preprocess: PreprocessSpec,
-    mean_image: Tensor | None,
-    device: torch.device,
-    workers: int,
-) -> np.ndarray:
+def layer_values(backbone: Backbone, layer: str, split: Split, workers: int) -> np.ndarray:
     """Compute a layer of the centre crops of images, in float32, as `decaf.extract` does.
 
     Parameters
     ----------
-    network : AlexNet
+    backbone : Backbone
+        On the device where it is to be computed.
     layer : str
     split : Split
-    preprocess : PreprocessSpec
-    mean_image : Tensor or None
-    device : torch.device
-        Where the network is.
     workers : int
         Threads that decode.
 
@@ -112,12 +100,13 @@ def layer_values(
     ndarray of float32, shape (N, D)
     """
     blocks: list[np.ndarray] = []
-    rows = np.arange(len(split))
-    with evaluating(network):
+    rows, preprocess = np.arange(len(split)), backbone.preprocess
+    with evaluating(backbone.network):
         for _, crops in centre_crops(split, rows, preprocess, workers):
-            pixels = normalise(crops, preprocess, mean_image=mean_image).to(device)
-            values = network.tap(pixels.contiguous(memory_format=torch.channels_last), layer)
-            blocks.append(values[layer].flatten(1).float().cpu().numpy())
+            pixels = normalise(crops, preprocess, mean_image=backbone.mean_image)
+            pixels = pixels.to(backbone.device).contiguous(memory_format=torch.channels_last)
+            values = backbone.network.tap(pixels, layer)[layer]
+            blocks.append(values.flatten(1).float().cpu().numpy())
     return np.concatenate(blocks)
 
 
@@ -125,8 +114,6 @@ def fit_frozen_head(
     weights: Weights,
     train: Split,
     val: Split,
-    preprocess: PreprocessSpec,
-    mean_image: Tensor | None,
     *,
     balanced: bool,
     seed: int,
@@ -139,9 +126,8 @@ def fit_frozen_head(
     Parameters
     ----------
     weights : Weights
+        With the preprocessing of the images of the splits.
     train, val : Split
-    preprocess : PreprocessSpec
-    mean_image : Tensor or None
     balanced : bool
         Whether classes weigh the same, however many images they have.
     seed : int
@@ -160,11 +146,8 @@ def fit_frozen_head(
     """
     from decaf.heads import LogisticRegression
 
-    network = Backbone(weights).to(device).network
-    features, held = (
-        layer_values(network, LAYER, split, preprocess, mean_image, device, workers)
-        for split in (train, val)
-    )
+    backbone = Backbone(weights).to(device)
+    features, held = (layer_values(backbone, LAYER, split, workers) for split in (train, val))
     labels = np.asarray(train.labels)
     # C is searched among the training images, which takes two of a class, or groups.
     several = groups_of_classes(labels, groups).max() > 1
@@ -247,10 +230,9 @@ def frozen_head(job: Job, data: Packed, work: WorkFolder) -> tuple[FrozenHead, A
 
 def _fitted(job: Job, data: Packed) -> tuple[FrozenHead, Any]:
     return fit_frozen_head(
-        job.begun,
+        _as_packed(job, data),
         data.train,
         data.val,
-        *_preprocess(job, data),
         balanced="balanced" in (job.settings.class_weights, job.settings.sampling),
         groups=data.train.groups,
         seed=job.settings.seed,
@@ -259,9 +241,11 @@ def _fitted(job: Job, data: Packed) -> tuple[FrozenHead, Any]:
     )
 
 
-def _preprocess(job: Job, data: Packed) -> tuple[PreprocessSpec, Tensor | None]:
+def _as_packed(job: Job, data: Packed) -> Weights:
+    """Return the weights begun with, with the preprocessing that images of the pack call for."""
     settings = job.training(len(data.train))
-    return preprocess_of(data.pack, settings, job.begun.spec.input_size, job.begun)
+    spec, image = preprocess_of(data.pack, settings, job.begun.spec.input_size, job.begun)
+    return replace(job.begun, preprocess=spec, mean_image=image)
 
 
 def write_head(
@@ -290,7 +274,7 @@ def write_head(
 
     if fitted is None:
         _, fitted = _fitted(job, data)
-    preprocess, _ = _preprocess(job, data)
+    preprocess = _as_packed(job, data).preprocess
     identity = FeatureIdentity(
         weights_name=job.begun.name,
         weights_sha256=job.begun.sha256,

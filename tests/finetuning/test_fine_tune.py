@@ -582,8 +582,8 @@ def test_logits_that_are_no_numbers_are_refused(
     """Finite weights may still overflow."""
     real = fine_tune.layer_values
 
-    def infinite(network: Any, layer: str, *rest: Any) -> np.ndarray:
-        return real(network, layer, *rest) + np.float32(np.inf)
+    def infinite(backbone: Any, layer: str, *rest: Any) -> np.ndarray:
+        return real(backbone, layer, *rest) + np.float32(np.inf)
 
     monkeypatch.setattr(fine_tune, "layer_values", infinite)
     with pytest.raises(Diverged, match="gives logits that are not finite"):

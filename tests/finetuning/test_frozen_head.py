@@ -38,9 +38,7 @@ def test_features_of_a_pack_are_those_of_the_files(
     backbone = Backbone(begun)
     for split, name in ((data.train, "train"), (data.val, "val")):
         expected = extract(photographs / name, "fc7", weights=backbone, workers=0, progress=False)
-        result = layer_values(
-            backbone.network, "fc7", split, begun.preprocess, begun.mean_image, CPU, 2
-        )
+        result = layer_values(backbone, "fc7", split, 2)
         np.testing.assert_allclose(result, expected, rtol=1e-4, atol=1e-5)
 
 
@@ -61,16 +59,14 @@ def test_the_head_is_the_logistic_regression_of_its_C(data: Packed, begun: Weigh
         begun,
         data.train,
         data.val,
-        begun.preprocess,
-        begun.mean_image,
         balanced=False,
         seed=0,
         device=CPU,
         workers=2,
     )
-    network = Backbone(begun).network
+    backbone = Backbone(begun)
     train, held = (
-        layer_values(network, "fc7", split, begun.preprocess, None, CPU, 2).astype(np.float64)
+        layer_values(backbone, "fc7", split, 2).astype(np.float64)
         for split in (data.train, data.val)
     )
     # scikit-learn's optimum on the same scale: one factor, so that rows have norm 1 on average.
