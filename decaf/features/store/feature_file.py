@@ -17,7 +17,7 @@ from decaf.features.store.schema import Contents, check_contents
 from decaf.images import ImageList
 from decaf.images.listing.class_folders import SPLITS
 from decaf.images.listing.image_ref import RefList
-from decaf.images.listing.labels import common_folder
+from decaf.images.listing.names import common_folder
 from decaf.storage.hdf5 import decode_text
 from decaf.storage.hdf5_checks import open_hdf5
 

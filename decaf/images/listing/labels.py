@@ -9,14 +9,16 @@ import csv
 import io
 import logging
 import os
-from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from decaf.errors import InputError
+from decaf.images.listing.folders import has_image_ending
 from decaf.images.listing.names import nearest_name, path_text, shortened
+from decaf.images.listing.table_paths import TablePaths
 from decaf.images.listing.tables import (
     Reading,
     Table,
@@ -25,14 +27,12 @@ from decaf.images.listing.tables import (
     find_reading,
     named_columns,
     read_tables,
-    spellings,
     uneven_row,
 )
 
 __all__ = [
     "Labels",
     "class_of",
-    "common_folder",
     "labels_from_classes",
     "labels_from_file",
     "labels_from_sequence",
@@ -57,30 +57,6 @@ def class_of(relative: bytes) -> bytes | None:
     """
     parts = [part for part in relative.split(b"/") if part not in (b"", b".")]
     return parts[0] if len(parts) > 1 else None
-
-
-def common_folder(paths: Sequence[bytes], depth: int | None = None) -> bytes:
-    """Return the leading folders that all paths share, at most `depth` of them, ending in a slash.
-
-    Parameters
-    ----------
-    paths : sequence of bytes
-    depth : int, optional
-
-    >>> common_folder([b"data/train/cat/1.jpg", b"data/train/dog/1.jpg"])
-    b'data/train/'
-    """
-    if not paths:
-        return b""
-    # The shared start of the least and the greatest is shared by all that lie between.
-    folders = [path.split(b"/")[:-1] for path in paths]
-    low, high = min(folders), max(folders)
-    shared = 0
-    while shared < min(len(low), len(high)) and low[shared] == high[shared]:
-        shared += 1
-    if depth is not None:
-        shared = min(shared, depth)
-    return b"".join(part + b"/" for part in low[:shared])
 
 
 def labels_from_classes(classes: Sequence[bytes | str | None]) -> Labels:
@@ -157,12 +133,13 @@ def labels_from_file(
     every row, separated by tabs, semicolons or commas, with or without quotes and a header (see
     `decaf.images.listing.tables`). ``FILE:PATH,LABEL`` names its columns; else the column that
     names images is the path, and the one called label, class, species, category or target the
-    label, or of few columns the last. An image is named by its path as given, its path below its
-    source, a longer path that ends in this, or its file name where only one image has it;
-    backslashes count as slashes. Rows that name no image, such as a header, are passed over.
+    label, or of few columns the last. An image is named by its path as given or below its source,
+    by the end of its path, or without folders by its file name, where only one image has it;
+    backslashes count as slashes. Folders that all paths of the table share, as of another machine,
+    may stand for the source's (see `decaf.images.listing.table_paths`).
 
     An image that is not in the table, or whose cell is empty, has no label; how many there are is
-    logged as a warning.
+    logged as a warning, and so is how many rows name no image.
 
     Parameters
     ----------
@@ -228,7 +205,7 @@ def _texts(
             content = stream.read()
     except (OSError, ValueError) as error:
         raise InputError(f"{shown} cannot be read: {error}") from error
-    images = _Images(names, relative)
+    images = TablePaths(names, relative)
     try:
         read = _by_table(read_tables(content, shown), columns, images, shown)
         if read is None:
@@ -238,145 +215,135 @@ def _texts(
         if uneven is None:
             raise
         raise InputError(f"{error}; {uneven}") from error
-    reading, texts = read
-    without = texts.count(None)
+    without = read.texts.count(None)
     if without:
         _logger.warning(
             "%s: %d of %d images have no %s, since they are not in it or their cell is empty (such "
-            "as %r)%s",
+            "as %r)",
             shown,
             without,
             len(names),
             noun,
-            os.fsdecode(names[texts.index(None)]),
-            _strange_rows(reading, texts, images),
+            os.fsdecode(names[read.texts.index(None)]),
         )
-    return texts
+    if read.strangers:
+        first = decoded(read.strangers[0])
+        left = [name for name, text in zip(relative, read.texts, strict=True) if text is None]
+        _logger.warning(
+            "%s: %d of its rows name no image, such as %s%s",
+            shown,
+            len(read.strangers),
+            shortened(first),
+            nearest_name(first, left or relative),
+        )
+    return read.texts
 
 
-def _strange_rows(reading: Reading, texts: list[bytes | None], images: _Images) -> str:
-    """Say how many rows of a table name no image, and which one the first may have meant."""
-    cells = [cell for cell, _ in reading.pairs()][1:]  # the first may be a header
-    strange = [cell for cell in cells if cell and not images.known(cell)]
-    if not strange:
-        return ""
-    without = [name for name, text in zip(images.relative, texts, strict=True) if text is None]
-    return (
-        f"; {len(strange)} of its rows name no image, such as "
-        f"{shortened(decoded(strange[0]))}{nearest_name(decoded(strange[0]), without)}"
-    )
+@dataclass(frozen=True)
+class _Matched:
+    """A table, and what it says of every image: None where it says nothing.
 
+    `strangers` are the cells that should name an image and name none.
+    """
 
-class _Images:
-    """The names by which a table may call images."""
+    reading: Reading
+    texts: list[bytes | None]
+    strangers: list[bytes]
 
-    def __init__(self, names: Sequence[bytes], relative: Sequence[bytes]) -> None:
-        self.names = names
-        self.relative = relative
-        self.bases = Counter(os.path.basename(name) for name in names)
-        self._all = {*names, *relative, *self.bases}
-
-    def known(self, cell: bytes) -> bool:
-        """Tell whether a cell of a table names an image."""
-        return any(key in self._all or _base(key) in self.bases for key in spellings(cell) if key)
-
-
-def _base(path: bytes) -> bytes:
-    return path.rpartition(b"/")[2]
+    @property
+    def count(self) -> int:
+        return len(self.texts) - self.texts.count(None)
 
 
 def _by_table(
-    tables: Sequence[Table], columns: tuple[str | None, ...] | None, images: _Images, shown: str
-) -> tuple[Reading, list[bytes | None]] | None:
+    tables: Sequence[Table], columns: tuple[str | None, ...] | None, images: TablePaths, shown: str
+) -> _Matched | None:
     """Return how a table was read and the label of every image; None if the file is no table."""
     if columns is not None and not tables:
         asked = " and ".join(repr(name) for name in columns if name is not None)
         raise InputError(f"{shown} has one column, not {asked}")
-    best: tuple[int, Reading, list[bytes | None]] | None = None
+    best: _Matched | None = None
     problem: InputError | None = None
     for table in tables:
         try:
-            reading = find_reading(table, columns, images.known, shown)
+            reading = find_reading(table, columns, images.may_be, shown)
             if reading is None:
                 continue
-            labels = _matched(reading, images, shown)
+            matched = _matched(reading, images, shown)
         except InputError as error:
             problem = problem or error
             continue
-        count = sum(text is not None for text in labels)
-        if best is None or count > best[0]:
-            best = count, reading, labels
-        if count == 0:
-            problem = problem or InputError(f"{shown}: {_nothing_matches(reading, images)}")
-    if best is not None and best[0]:
-        return best[1:]
+        if best is None or matched.count > best.count:
+            best = matched
+        if not matched.count:
+            problem = problem or InputError(f"{shown}: {_nothing_matches(matched, images)}")
+    if best is not None and best.count:
+        return best
     if problem is not None:
         raise problem
     if tables:
-        raise InputError(f"{shown}: {_nothing_matches(Reading(tables[0], 0, -1), images)}")
+        nothing = _Matched(Reading(tables[0], 0, -1), [], [row[0] for row in tables[0].rows])
+        raise InputError(f"{shown}: {_nothing_matches(nothing, images)}")
     return None
 
 
-def _nothing_matches(reading: Reading, images: _Images) -> str:
+def _nothing_matches(matched: _Matched, images: TablePaths) -> str:
     """Say how a table was read in which no image has a text, and what is nearest to a path."""
-    cells = [cell for cell, _ in reading.pairs()]
-    if any(images.known(cell) for cell in cells):
-        column = shortened(reading.table.header[reading.label])
-        return f"the column {column} is empty for every image; read as {reading.table.described()}"
+    read = matched.reading.table.described()
+    cells = [cell for cell, _ in matched.reading.pairs()]
+    if len(matched.strangers) < len(cells) - 1:
+        column = shortened(matched.reading.table.header[matched.reading.label])
+        return f"the column {column} is empty for every image; read as {read}"
     first = decoded(cells[1] if len(cells) > 1 else cells[0])
     return (
-        f"no row names an image; read as {reading.table.described()}. A path in it is "
+        f"no row names an image; read as {read}. A path in it is "
         f"{shortened(first)}{nearest_name(first, images.relative)}: name images by their path as "
         "given, below their source, or a file name that only one has"
     )
 
 
-def _matched(reading: Reading, images: _Images, shown: str) -> list[bytes | None]:
-    """Find the label of every image in a table; None where it has none."""
-    table: dict[bytes, bytes] = {}
-    for cell, text in reading.pairs():
-        for key in spellings(cell):
-            if table.setdefault(key, text) != text:
-                raise InputError(f"{shown} has two labels for {shortened(decoded(cell))}")
-    labels: list[bytes | None] = []
-    for name, below in zip(images.names, images.relative, strict=True):
-        base = os.path.basename(name)
-        label = table.get(name, table.get(below))
-        if label is None and base in table:
-            if images.bases[base] > 1:
-                raise InputError(
-                    f"{shown}: {decoded(base)!r} names {images.bases[base]} images; give their "
-                    "paths below the source"
-                )
-            label = table[base]
-        labels.append(label)
-    if None in labels:
-        _match_ends(labels, table, images)
-    return [label or None for label in labels]
+def _matched(reading: Reading, images: TablePaths, shown: str) -> _Matched:
+    """Find the label of every image in a table."""
+    cells, texts = zip(*reading.pairs(), strict=True)
+    labels: list[bytes | None] = [None] * len(images.names)
+    strangers: list[tuple[bytes, bytes]] = []
+    for row, places in enumerate(images.find(cells, shown)):
+        for place in places:
+            if labels[place] not in (None, texts[row]):
+                raise _two_labels(cells[row], shown)
+            labels[place] = texts[row]
+        # The first row may be a header.
+        if not places and cells[row] and (row or has_image_ending(cells[row])):
+            strangers.append((cells[row], texts[row]))
+    without = [place for place, text in enumerate(labels) if text is None]
+    _refuse_ambiguous(without, strangers, set(cells), images, shown)
+    return _Matched(reading, [text or None for text in labels], [cell for cell, _ in strangers])
 
 
-def _match_ends(labels: list[bytes | None], table: dict[bytes, bytes], images: _Images) -> None:
-    """Look up images that have no label yet by longer paths that end in theirs."""
-    wanted: dict[bytes, list[int]] = {}
-    for row, label in enumerate(labels):
-        if label is None:
-            wanted.setdefault(images.relative[row], []).append(row)
-            base = os.path.basename(images.names[row])
-            if images.bases[base] == 1:
-                wanted.setdefault(base, []).append(row)
-    ends: dict[bytes, set[bytes]] = {}
-    for key, label in table.items():
-        end = key.partition(b"/")[2]
-        while end:
-            if end in wanted:
-                ends.setdefault(end, set()).add(label)
-            end = end.partition(b"/")[2]
-    # Those of the longer paths are looked at first.
-    for end in sorted(ends, key=len, reverse=True):
-        if len(ends[end]) == 1:
-            for row in wanted[end]:
-                if labels[row] is None:
-                    labels[row] = next(iter(ends[end]))
+def _refuse_ambiguous(
+    without: list[int],
+    strangers: list[tuple[bytes, bytes]],
+    cells: set[bytes],
+    images: TablePaths,
+    shown: str,
+) -> None:
+    """Refuse images without a label that cells may mean, and others too."""
+    for place in without:
+        base, count = images.of_base(place)
+        if base in cells and count > 1:
+            raise InputError(
+                f"{shown}: {decoded(base)!r} names {count} images; give their paths below the "
+                "source"
+            )
+    text_of = dict(strangers)
+    for place, alike in images.cells_ending_in(without, text_of).items():
+        if len({text_of[cell] for cell in alike}) > 1:
+            one, other = (shortened(decoded(cell)) for cell in alike[:2])
+            raise _two_labels(images.relative[place], f"{shown}: as {one} and {other}, it")
+
+
+def _two_labels(path: bytes, shown: str) -> InputError:
+    return InputError(f"{shown} has two labels for {shortened(decoded(path))}")
 
 
 def _by_lines(content: bytes, count: int, shown: str) -> list[bytes | None]:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from decaf.errors import InputError
 from decaf.images.decoding.limits import MAX_NAME_BYTES
 
-__all__ = ["nearest_name", "path_text", "refuse_long", "shortened", "some_of"]
+__all__ = ["common_folder", "nearest_name", "path_text", "refuse_long", "shortened", "some_of"]
 
 _SHOWN = 5
 
@@ -56,6 +56,30 @@ def some_of(names: Iterable[str], most: int = _SHOWN) -> str:
     every = list(names)
     more = f" and {len(every) - most} more" if len(every) > most else ""
     return ", ".join(every[:most]) + more
+
+
+def common_folder(paths: Sequence[bytes], depth: int | None = None) -> bytes:
+    """Return the leading folders that all paths share, at most `depth` of them, ending in a slash.
+
+    Parameters
+    ----------
+    paths : sequence of bytes
+    depth : int, optional
+
+    >>> common_folder([b"data/train/cat/1.jpg", b"data/train/dog/1.jpg"])
+    b'data/train/'
+    """
+    if not paths:
+        return b""
+    # The shared start of the least and the greatest is shared by all that lie between.
+    folders = [path.split(b"/")[:-1] for path in paths]
+    low, high = min(folders), max(folders)
+    shared = 0
+    while shared < min(len(low), len(high)) and low[shared] == high[shared]:
+        shared += 1
+    if depth is not None:
+        shared = min(shared, depth)
+    return b"".join(part + b"/" for part in low[:shared])
 
 
 def nearest_name(path: str, names: Sequence[bytes]) -> str:

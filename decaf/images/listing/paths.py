@@ -20,8 +20,7 @@ from decaf.images.listing.folders import (
     read_start,
 )
 from decaf.images.listing.image_ref import ImageRef
-from decaf.images.listing.labels import common_folder
-from decaf.images.listing.names import shortened, some_of
+from decaf.images.listing.names import common_folder, shortened, some_of
 from decaf.images.listing.recognise import (
     LIST_ENDINGS,
     TABLE_ENDINGS,

@@ -19,7 +19,7 @@ from decaf.images.listing.folders import (
     read_small_file,
 )
 from decaf.images.listing.image_ref import ImageRef
-from decaf.images.listing.labels import common_folder
+from decaf.images.listing.names import common_folder
 
 __all__ = ["ArchiveTree", "FolderTree", "Tree", "TreeImage"]
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from decaf.errors import InputError
 from decaf.images import collect
-from decaf.images.listing.labels import common_folder, labels_from_file, labels_from_sequence
+from decaf.images.listing.labels import labels_from_file, labels_from_sequence
+from decaf.images.listing.names import common_folder
 
 
 @pytest.fixture
@@ -93,9 +94,85 @@ def test_names_with_what_csv_gives_a_meaning(tmp_path: Path) -> None:
 
 
 def test_paths_as_given_come_before_those_below(tree: Path) -> None:
-    root = str(tree / "in").encode()
-    lines = [root + b"/cat/1.jpg,1", b"cat/1.jpg,9", b"cat/2.jpg,2", b"dog/2.jpg,3"]
-    assert read(tree, b"\n".join(lines))[0] == [1, 2, 3]
+    (tree / "in" / "in").mkdir()
+    (tree / "in" / "in" / "1.jpg").write_bytes(b"x")
+    (tree / "in" / "1.jpg").write_bytes(b"x")
+    (tree / "labels").write_bytes(b"in/1.jpg,1\nin/in/1.jpg,2\ncat/1.jpg,3\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tree)
+        images = collect("in", labels="labels")
+    assert images.relative == [b"1.jpg", b"cat/1.jpg", b"cat/2.jpg", b"dog/2.jpg", b"in/1.jpg"]
+    assert images.labels.tolist() == [1, 3, -1, -1, 2]
+
+
+def test_a_path_of_another_folder_names_no_image(
+    tree: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tree / "in" / "owl").mkdir()
+    (tree / "in" / "owl" / "7.jpg").write_bytes(b"x")
+    table = b"cat/1.jpg,A\ncat/2.jpg,A\ndog/2.jpg,B\nhen/7.jpg,Q\n"
+    assert read(tree, table) == ([0, 0, 1, -1], ("A", "B"))
+    assert "1 of 4 images have no label" in caplog.text
+    assert (
+        "1 of its rows name no image, such as 'hen/7.jpg', the nearest image 'owl/7.jpg'"
+        in caplog.text
+    )
+    assert read(tree, table.replace(b"hen/7.jpg", b"7.jpg"))[0] == [0, 0, 1, 2]
+    # As groups are read, and where the first row is none of a header.
+    (tree / "groups.csv").write_bytes(b"hen/7.jpg,Q\n" + table)
+    assert collect(tree / "in", groups=tree / "groups.csv").groups == ("A", "A", "B", "")
+    # All rows have folders that the images have not.
+    with pytest.raises(InputError, match="no row names an image"):
+        read(tree, b"a/7.jpg,A\na/1.jpg,B\n")
+
+
+def test_rows_that_name_no_image_are_told_where_all_images_have_a_label(
+    tree: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    read(tree, b"cat/1.jpg,A\ncat/2.jpg,A\ndog/2.jpg,B\ndog/3.jpg,B\n")
+    assert caplog.text.count("1 of its rows name no image, such as 'dog/3.jpg', the nearest") == 1
+
+
+@pytest.mark.parametrize(
+    "rows", ["q/cat/1.jpg,A r/cat/1.jpg,B dog/2.jpg,C", "cat/1.jpg,A 1.jpg,B", "1.jpg,A 1.jpg,"]
+)
+def test_two_rows_of_an_image_agree(tree: Path, rows: str) -> None:
+    with pytest.raises(InputError, match=r"two labels for '(cat/)?1.jpg'"):
+        read(tree, rows.replace(" ", "\n").encode())
+
+
+def test_folders_of_another_machine_are_told_from_the_whole_table(
+    tree: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    rows = [b"path,y", b"/home/me/cat/1.jpg,A", b"/home/me/dog/2.jpg,B", b"/home/me/cat/9.jpg,C"]
+    assert read(tree, b"\n".join(rows)) == ([0, -1, 1], ("A", "B"))
+    assert "its paths have below '/home/me/' is taken for paths below the source" in caplog.text
+    assert "1 of its rows name no image, such as '/home/me/cat/9.jpg'" in caplog.text
+    # One row that names an image as it stands: the paths are of this machine.
+    assert read(tree, b"\n".join([*rows, b"cat/2.jpg,D"]))[0] == [-1, 0, -1]
+    # The table is of more folders than the source.
+    table = b"/me/in/cat/1.jpg,A\n/me/in/dog/2.jpg,B\n/me/out/cat/2.jpg,C\n"
+    assert read(tree, table) == ([0, -1, 1], ("A", "B"))
+    # Names of files alone agree by chance: then all rows have to, or all images.
+    images = tree / "in" / "cat"
+    (tree / "labels").write_bytes(b"/me/z/1.jpg,A\n/me/z/3.jpg,B\n")
+    with pytest.raises(InputError, match="no row names an image"):
+        collect(images, labels=tree / "labels")
+    (tree / "labels").write_bytes(b"/me/z/1.jpg,A\n/me/z/2.jpg,B\n/me/z/3.jpg,B\n")
+    assert collect(images, labels=tree / "labels").labels.tolist() == [0, 1]
+
+
+def test_the_end_of_a_path_names_one_image(tree: Path) -> None:
+    for name in ("new/cat/1.jpg", "new/hen/1.jpg"):
+        (tree / "in" / name).parent.mkdir(parents=True)
+        (tree / "in" / name).write_bytes(b"x")
+    assert read(tree, b"hen/1.jpg,A\ncat/1.jpg,B\n")[0] == [1, -1, -1, -1, 0]
+    (tree / "in" / "cat" / "1.jpg").rename(tree / "in" / "old.jpg")
+    (tree / "in" / "cat" / "cat").mkdir()
+    (tree / "in" / "cat" / "cat" / "1.jpg").write_bytes(b"x")
+    with pytest.raises(InputError, match=r"'cat/1.jpg' names 2 images; give their paths below"):
+        read(tree, b"hen/1.jpg,A\ncat/1.jpg,B\n")
 
 
 @pytest.mark.parametrize(
@@ -141,7 +218,7 @@ def test_an_empty_cell_is_no_class_and_is_counted(
         (),
     )
     assert "(such as" in caplog.text
-    told = "; 2 of its rows name no image, such as 'dog/22.jpg', the nearest image 'dog/2.jpg'"
+    told = "2 of its rows name no image, such as 'dog/22.jpg', the nearest image 'dog/2.jpg'"
     assert told in caplog.text
     caplog.clear()
     assert read(tree, b"fox\n\nowl\n") == ([0, -1, 1], ("fox", "owl"))
