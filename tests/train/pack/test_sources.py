@@ -9,15 +9,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from decaf.errors import InputError, SettingError
-from decaf.images import ImageRef, ListingSettings, collect
+from decaf.images import ListingSettings, collect
 from decaf.images.listing import names
-from decaf.images.listing.image_ref import JoinedRefs, PickedRefs
 from decaf.train.pack.sources import (
     copies_together,
     find_source,
@@ -234,20 +232,6 @@ def test_classes_out_of_order_are_told_at_once(tmp_path: Path) -> None:
     reversed_classes = replace(result, class_names=("b", "a"), splits=None)
     with pytest.raises(InputError, match="the class 'a' is there twice, or not in its order"):
         source_of("d", "folders", {"train": reversed_classes})
-
-
-def test_references_are_made_when_asked_for() -> None:
-    refs = [ImageRef(b"%d" % i) for i in range(10)]
-    picked = PickedRefs(refs, np.array([7, 1, 3]))
-    joined = JoinedRefs([refs, picked, refs[:2]])
-    expected = [*refs, refs[7], refs[1], refs[3], *refs[:2]]
-    assert len(joined) == len(expected)
-    assert list(joined) == expected
-    assert joined[-1] == refs[1]
-    assert joined[8:12] == expected[8:12]
-    for wrong in (15, -16):
-        with pytest.raises(IndexError):
-            joined[wrong]
 
 
 def test_a_source_may_be_an_archive(tmp_path: Path, write_dataset: Callable[[Path], Path]) -> None:
