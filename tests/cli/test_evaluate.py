@@ -145,10 +145,7 @@ def test_what_the_network_does_not_know(
         (["W", "DATA", "--split", "train"], "no split 'train'; it has val"),
         (["W", "DATA", "--labels", "absent.txt"], "absent.txt"),
         (["W", "DATA", "-o", "absent/r.json"], "absent/r.json: there is no folder absent"),
-        (
-            ["W", "W"],
-            "is a weights file, not a folder, nor a tar or zip archive, as a data set",
-        ),
+        (["W", "W"], "is a weights file, not an image, a folder, an archive, a list"),
         (["W", "DATA", "-b", "0"], "--batch-size 0: must be a whole number from 1 on"),
         (["W", "DATA", "--crops", "ten-max"], "invalid choice: 'ten-max'"),
         (["W"], "the following arguments are required: DATA"),
