@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import numpy as np
 import pytest
@@ -73,11 +74,12 @@ def photographs(shared_data):
     return load
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def torchvision_state():
     """Make a state dict with torchvision's names and shapes, for a number of classes."""
     names = {ours: theirs for theirs, ours in TORCHVISION_MODULES.items()}
 
+    @functools.cache
     def make(classes):
         spec = dataclasses.replace(architecture("alexnet"), classes=classes)
         state = {}
