@@ -118,7 +118,7 @@ def test_killed_at_any_moment_a_command_can_be_given_again(
     while killed < KILLS:
         # As a rule when some shards more are there, else some time into the start.
         aim = finished(out) + generator.randrange(1, 5)
-        late = time.monotonic() + generator.uniform(0, 2)
+        late = time.monotonic() + generator.uniform(0, 1)
         # With processes that decode, which must end too, and without.
         victim = Command(child_env, *arguments(photographs, out, workers=killed % 2 * 2))
         by_time = generator.random() < 0.3

@@ -26,6 +26,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 PATIENCE = 240.0
+# Those that nobody has waited for yet; where a test has failed, they end with this process.
+_running: set[Forked] = set()
 
 
 class Forked:
@@ -60,6 +62,7 @@ class Forked:
         request = {"env": dict(env), "arguments": arguments, "cwd": os.getcwd()}
         self._line.sendall(json.dumps({**request, "file_size": file_size}).encode() + b"\n")
         self.pid = self._number()
+        _running.add(self)
 
     def poll(self) -> int | None:
         """Return the exit code, None while it runs."""
@@ -75,6 +78,7 @@ class Forked:
             self.returncode = self._number()
             self._said = (_content(self._files[0]), _content(self._files[1]))
             self._line.close()
+            _running.remove(self)
         return self.returncode
 
     def communicate(self, timeout: float = PATIENCE) -> tuple[str, str]:
@@ -92,7 +96,9 @@ class Forked:
         self.send_signal(signal.SIGKILL)
 
     def _number(self) -> int:
-        return int.from_bytes(self._line.recv(4, socket.MSG_WAITALL), "big", signed=True)
+        number = self._line.recv(4, socket.MSG_WAITALL)
+        assert len(number) == 4, "the server has ended; what it complained of stands in stderr"
+        return int.from_bytes(number, "big", signed=True)
 
 
 def _file_without_name() -> int:
@@ -147,11 +153,14 @@ def _server(path: str) -> socket.socket:
             start_new_session=True,
         )
 
-    def end() -> None:
+    def stop() -> None:
+        for process in list(_running):
+            process.kill()
+            process.wait()
         here.close()
         server.wait()
 
-    atexit.register(end)
+    atexit.register(stop)
     return here
 
 
