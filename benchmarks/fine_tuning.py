@@ -102,10 +102,12 @@ class Job:
 
     @property
     def weights(self) -> str:
+        """The weights to begin with."""
         return DEFAULT_WEIGHTS if self.start == "packaged" else f"random:{self.seed}:alexnet"
 
     @property
     def key(self) -> list[Any]:
+        """What tells the run from all others."""
         return [self.name, self.per_class, self.seed, self.start]
 
 
