@@ -72,7 +72,7 @@ class TrainSettings:
         "plateau" ends the run where it would act once more than this.
     label_smoothing : float
     init : {"paper", "he"}
-        See `decaf.backbone.weights.random_weights.random_state`.
+        Weights before the first step: drawn as He et al. 2015 or the paper (section 5) have them.
     init_layers : str, optional
         Last layer that is taken from weights that are gone on from, such as "conv5"; the
         others begin anew, and need not have the same shape.
