@@ -134,19 +134,21 @@ def test_weights_of_rows_and_classes_multiply_C_row_by_row(
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::decaf.heads.CSearchWarning")
-@pytest.mark.parametrize(  # of more and of fewer features than rows
-    ("scale", "width"), [("none", 20), ("mean-norm", 120), ("unit-norm", 20), ("standard", 120)]
-)
-@pytest.mark.parametrize(
-    "head",
+@pytest.mark.parametrize(  # every head with two of the scales, of more and of fewer features
+    ("head", "scale", "width"),
     [
-        LogisticRegression(class_weight="balanced"),
-        LogisticRegression(multi_class="ovr"),
-        LogisticRegression(dropout=0.3),
-        LinearSVM(class_weight="balanced"),
-        LinearSVM(loss="hinge"),
+        (head, SCALES[(number + shift) % 4], (20, 120)[shift])
+        for number, head in enumerate(
+            [
+                LogisticRegression(class_weight="balanced"),
+                LogisticRegression(multi_class="ovr"),
+                LogisticRegression(dropout=0.3),
+                LinearSVM(class_weight="balanced"),
+                LinearSVM(loss="hinge"),
+            ]
+        )
+        for shift in (0, 1)
     ],
-    ids=lambda head: f"{type(head).__name__}-{head._loss()}-{head.dropout:g}",
 )
 def test_a_whole_number_as_sample_weight_is_so_many_rows(head: Any, scale: str, width: int) -> None:
     X, y = data(width=width)

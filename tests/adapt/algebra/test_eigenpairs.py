@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import pytest
 
@@ -11,10 +13,15 @@ from decaf.adapt.algebra.eigenpairs import leading_eigenpairs
 SIZE = 600  # larger than what is decomposed completely
 
 
-def matrix(values: np.ndarray, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+@cache
+def axes(size: int) -> np.ndarray:
+    vectors: np.ndarray = np.linalg.qr(np.random.default_rng(0).normal(size=(size, size)))[0]
+    return vectors
+
+
+def matrix(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """A symmetric matrix of given eigenvalues, with its eigenvectors."""
-    random = np.random.default_rng(seed)
-    vectors = np.linalg.qr(random.normal(size=(len(values), len(values))))[0]
+    vectors = axes(len(values))
     return (vectors * values) @ vectors.T, vectors
 
 
