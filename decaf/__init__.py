@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from decaf.description import describe
     from decaf.evaluate.class_names import MatchSettings
     from decaf.evaluate.classification import evaluate_network
+    from decaf.evaluate.localisation import Localisation, LocalisationSettings, score_submission
     from decaf.evaluate.report import Evaluation
     from decaf.features.extract import extract
     from decaf.features.settings import NetworkSettings
@@ -49,6 +50,9 @@ if TYPE_CHECKING:
     from decaf.runtime.settings import ComputeSettings
     from decaf.train.distillation.distil import distil
     from decaf.train.distillation.settings import DistilSettings, TeacherSettings
+    from decaf.train.localise import localise
+    from decaf.train.localiser import Localiser, load_localiser
+    from decaf.train.localiser_settings import LocaliserSettings
     from decaf.train.pack.build import make_pack
     from decaf.train.pack.stored_images import PackSettings
     from decaf.train.recipe import TrainSettings
@@ -73,6 +77,10 @@ __all__ = [
     "ImageError",
     "InputError",
     "ListingSettings",
+    "Localisation",
+    "LocalisationSettings",
+    "Localiser",
+    "LocaliserSettings",
     "MatchSettings",
     "NetworkSettings",
     "OutputError",
@@ -99,8 +107,11 @@ __all__ = [
     "import_weights",
     "load_backbone",
     "load_classifier",
+    "load_localiser",
+    "localise",
     "make_pack",
     "open_features",
+    "score_submission",
     "summarise",
     "train_network",
     "verify",
@@ -122,6 +133,10 @@ __getattr__, __dir__ = lazy_names(
         "FitSettings": "decaf.classify.fit",
         "Fitted": "decaf.classify.fit",
         "ListingSettings": "decaf.images.listing.settings",
+        "Localisation": "decaf.evaluate.localisation",
+        "LocalisationSettings": "decaf.evaluate.localisation",
+        "Localiser": "decaf.train.localiser",
+        "LocaliserSettings": "decaf.train.localiser_settings",
         "MatchSettings": "decaf.evaluate.class_names",
         "NetworkSettings": "decaf.features.settings",
         "PackSettings": "decaf.train.pack.stored_images",
@@ -141,8 +156,11 @@ __getattr__, __dir__ = lazy_names(
         "import_weights": "decaf.backbone.weights.importing",
         "load_backbone": "decaf.backbone.model",
         "load_classifier": "decaf.classify.classifier",
+        "load_localiser": "decaf.train.localiser",
+        "localise": "decaf.train.localise",
         "make_pack": "decaf.train.pack.build",
         "open_features": "decaf.features.store.feature_file",
+        "score_submission": "decaf.evaluate.localisation",
         "summarise": "decaf.backbone.summary",
         "train_network": "decaf.train.train_network",
         "verify": "decaf.features.verify",

@@ -127,6 +127,23 @@ def _head(where: str) -> dict[str, Any]:
     }
 
 
+def _localiser(where: str) -> dict[str, Any]:
+    from decaf.train.localiser import load_localiser
+
+    localiser = load_localiser(where)
+    identity = localiser.identity
+    return {
+        "layer": identity.layer,
+        "weights": {"name": identity.weights_name, "sha256": identity.weights_sha256},
+        "preprocess": dict(identity.preprocess),
+        "precision": identity.precision,
+        "classes": len(localiser.class_names),
+        "class_names": list(localiser.class_names),
+        "images": localiser.report.get("images"),
+        "error": localiser.report.get("error"),
+    }
+
+
 def _checkpoint(where: str) -> dict[str, Any]:
     from decaf.train.checkpoint import read_checkpoint
 
@@ -215,6 +232,7 @@ _FACTS: dict[str, Callable[[str], dict[str, Any]]] = {
     "weights": _weights,
     "torch": _torch,
     "head": _head,
+    "localiser": _localiser,
     "checkpoint": _checkpoint,
     "run": _run,
     "image": _image,

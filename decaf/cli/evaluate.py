@@ -20,7 +20,7 @@ from decaf.cli.terminal import show
 from decaf.runtime.wording import printable
 
 if TYPE_CHECKING:
-    from decaf import Evaluation
+    from decaf import Evaluation, Localisation
 
 __all__ = ["HELP", "configure", "run"]
 
@@ -31,6 +31,8 @@ examples:
   decaf evaluate imagenet ILSVRC2012/ --split val --match order
   decaf evaluate run/weights.safetensors tiny-imagenet-200/ --crops ten --per-class
   decaf evaluate a.safetensors b.safetensors c.safetensors val.pack -o report.json
+  decaf evaluate imagenet val/ --boxes val-boxes/ --localiser boxes.safetensors
+  decaf evaluate guesses.txt val/ --boxes val-boxes/ --devkit ILSVRC2012_devkit_t12.tar.gz
 
 DATA is a training pack, or a folder, tar or zip: a folder for each class, such folders within
 train and val, or Tiny-ImageNet. Images of other layouts take --labels. Classes are matched by
@@ -83,6 +85,25 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--per-class", action="store_true", help="show the figures of each class")
     add_network(parser)
+    boxes = parser.add_argument_group(
+        "localisation", "measure boxes besides, as task 2 of ILSVRC: five guesses, half a box"
+    )
+    boxes.add_argument("--boxes", metavar="BOXES", help="true boxes, as for `decaf localise`")
+    boxes.add_argument(
+        "--localiser", metavar="FILE", help="what predicts boxes, as `decaf localise` writes it"
+    )
+    boxes.add_argument(
+        "--box-crops",
+        default="center",
+        choices=("center", "ten"),
+        help="predict boxes from the centre crop (default), or merge those of ten crops",
+    )
+    boxes.add_argument(
+        "--submission", metavar="FILE", help="write the guesses in the form of the challenge"
+    )
+    boxes.add_argument(
+        "--devkit", metavar="PATH", help="ILSVRC2012's development kit, to number the classes by"
+    )
     parser.add_argument("-o", "--out", metavar="REPORT.json", help="write the report as JSON")
     parser.add_argument("--overwrite", action="store_true", help="replace REPORT.json")
     add_report(parser, "report")
@@ -98,7 +119,10 @@ def run(args: argparse.Namespace) -> int:
     import json
 
     import decaf
+    from decaf.images import is_kind
 
+    if len(args.weights) == 1 and is_kind(args.weights[0], "text", "list"):
+        return _score(args)
     with stopped_by_signals("stopping after the images in work") as stop:
         evaluation = decaf.evaluate_network(
             args.weights,
@@ -112,12 +136,44 @@ def run(args: argparse.Namespace) -> int:
                 args, decaf.NetworkSettings, ("weights",), preprocess=preprocess_of(args)
             ),
             compute=compute_of(args, stop),
+            localisation=settings_of(args, decaf.LocalisationSettings),
         )
     if args.json:
         print(json.dumps(evaluation.to_dict(), indent=2))
     else:
         show(*_lines(evaluation, per_class=args.per_class))
     return 1 if evaluation.bad else 0
+
+
+def _score(args: argparse.Namespace) -> int:
+    """Score a file of guesses, and print its errors."""
+    import json
+
+    import decaf
+    from decaf.errors import SettingError
+
+    if args.boxes is None:
+        raise SettingError(f"{args.weights[0]}: is a text file; `boxes` measures it as guesses")
+    scores = decaf.score_submission(
+        args.weights[0],
+        args.data,
+        args.boxes,
+        split=args.split,
+        devkit=args.devkit,
+        labels=args.labels,
+        layout=args.layout,
+    )
+    if args.json:
+        print(json.dumps(scores, indent=2))
+        return 0
+    images = int(scores["images"])
+    show(
+        f"{args.weights[0]}: guesses for {images} images",
+        f"  {'class error':<22}{scores['class_error']:.2f} %",
+        f"  {'localisation error':<22}{scores['error']:.2f} %",
+        f"  {'of the first guess':<22}{scores['error_of_first']:.2f} %",
+    )
+    return 0
 
 
 def _lines(evaluation: Evaluation, *, per_class: bool) -> Iterator[str]:
@@ -129,6 +185,8 @@ def _lines(evaluation: Evaluation, *, per_class: bool) -> Iterator[str]:
     if evaluation.top5_error is not None:
         yield f"  {'top-5 error':<22}{evaluation.top5_error:.2f} %"
     yield f"  {'per-class accuracy':<22}{evaluation.mean_per_class_accuracy:.2f} % (mean)"
+    if evaluation.localisation is not None:
+        yield from _box_lines(evaluation.localisation)
     for network in evaluation.networks:
         yield f"  {'weights':<22}{network['name']} (SHA-256 {network['sha256']})"
     yield from _resize_lines(evaluation)
@@ -146,6 +204,16 @@ def _lines(evaluation: Evaluation, *, per_class: bool) -> Iterator[str]:
             yield f"    {image.name}: {image.message} ({image.status})"
         if len(evaluation.bad) > SHOWN_BAD:
             yield f"    … and {len(evaluation.bad) - SHOWN_BAD} more"
+
+
+def _box_lines(boxes: Localisation) -> Iterator[str]:
+    yield f"  {'localisation error':<22}{boxes.error:.2f} % (five guesses, half a box)"
+    yield f"  {'of the first guess':<22}{boxes.error_of_first:.2f} %"
+    yield f"  {'given the class':<22}{boxes.error_given_class:.2f} %"
+    for name, error in boxes.blind_errors.items():
+        yield f"    {name.replace('_', ' '):<20}{error:.2f} %"
+    if boxes.without_boxes:
+        yield f"  {'without a box':<22}{boxes.without_boxes} images, not counted there"
 
 
 def _resize_lines(evaluation: Evaluation) -> Iterator[str]:

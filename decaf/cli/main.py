@@ -42,6 +42,7 @@ COMMANDS: dict[str, str] = {
     "train": "decaf.cli.train",
     "distil": "decaf.cli.distil",
     "import": "decaf.cli.import_",
+    "localise": "decaf.cli.localise",
     "evaluate": "decaf.cli.evaluate",
 }
 

@@ -12,13 +12,17 @@ from decaf.lazy import lazy_names
 if TYPE_CHECKING:
     from decaf.evaluate.class_names import MatchSettings
     from decaf.evaluate.classification import evaluate_network
+    from decaf.evaluate.localisation import Localisation, LocalisationSettings, score_submission
     from decaf.evaluate.report import ClassResult, Evaluation
 
 __all__ = [
     "ClassResult",
     "Evaluation",
+    "Localisation",
+    "LocalisationSettings",
     "MatchSettings",
     "evaluate_network",
+    "score_submission",
 ]
 
 __getattr__, __dir__ = lazy_names(
@@ -26,7 +30,10 @@ __getattr__, __dir__ = lazy_names(
     {
         "ClassResult": "decaf.evaluate.report",
         "Evaluation": "decaf.evaluate.report",
+        "Localisation": "decaf.evaluate.localisation",
+        "LocalisationSettings": "decaf.evaluate.localisation",
         "MatchSettings": "decaf.evaluate.class_names",
         "evaluate_network": "decaf.evaluate.classification",
+        "score_submission": "decaf.evaluate.localisation",
     },
 )

@@ -13,6 +13,12 @@ import numpy as np
 
 from decaf.errors import ImageError, InputError, SettingError, Stopped
 from decaf.evaluate.class_names import Alignment, ClassList, MatchSettings, align, class_list
+from decaf.evaluate.localisation import (
+    GUESSES,
+    Localisation,
+    LocalisationSettings,
+    measure_boxes,
+)
 from decaf.evaluate.report import ClassResult, Evaluation, check_report_path, save_report
 from decaf.evaluate.test_set import opened_pack, read_test_set
 from decaf.features.settings import NetworkSettings
@@ -49,6 +55,7 @@ def evaluate_network(
     matching: MatchSettings | None = None,
     network: NetworkSettings | None = None,
     compute: ComputeSettings | None = None,
+    localisation: LocalisationSettings | None = None,
     **named: Any,
 ) -> Evaluation:
     """Measure the error of a network, or of the mean prediction of several.
@@ -97,8 +104,12 @@ def evaluate_network(
     compute : ComputeSettings, optional
         How the work is done: device, workers and progress, as in `decaf.extract`, and stop, a
         `threading.Event`; set it to end early, by `Stopped`.
+    localisation : LocalisationSettings, optional
+        Measure boxes besides, as ILSVRC's classification with localisation does: boxes, the true
+        ones; localiser, as `decaf.localise` makes it; box_crops, "center" or "ten"; submission, a
+        file to which the guesses are written.
     **named
-        Fields of `listing`, `matching`, `network` and `compute` by their names:
+        Fields of `listing`, `matching`, `network`, `compute` and `localisation` by their names:
         ``crops="ten", match="order", device="cuda"``.
 
     Returns
@@ -128,8 +139,9 @@ def evaluate_network(
         Part("network", NetworkSettings, network, ("weights",), _network),
         Part("matching", MatchSettings, matching),
         Part("compute", ComputeSettings, compute),
+        Part("localisation", LocalisationSettings, localisation),
     )
-    listing, network, matching, compute = made
+    listing, network, matching, compute, boxes = made
     all_weights = list(weights) if isinstance(weights, (list, tuple)) else [weights]
     if not all_weights:
         raise SettingError("`weights`: none were given")
@@ -161,9 +173,13 @@ def evaluate_network(
                     f"stopped after {shown.done} of {len(images)} images; nothing of an "
                     "evaluation is kept"
                 ) from None
+        located = None
+        if boxes.localiser is not None:
+            located = measure_boxes(boxes, images, tally.guesses, alignment, all_weights, compute)
         evaluation = tally.evaluation(
             networks=networks,
             ignored=ignored,
+            localisation=located,
             settings={
                 "crops": network.crops or "center",
                 "precision": network.precision or "fp32",
@@ -249,6 +265,7 @@ class _Tally:
         self._confusion = np.zeros((classes.count, len(alignment.classes)), np.int64)
         self._digests = np.zeros((len(images), 32), np.uint8)
         self._bad: dict[int, BadImage] = {}
+        self.guesses = np.full((len(images), GUESSES), -1, np.int64)
 
     def add(self, predictions: Predictions) -> None:
         self._digests[predictions.start : predictions.stop] = predictions.content_sha256
@@ -268,6 +285,8 @@ class _Tally:
         np.add.at(self._images, labels, 1)
         np.add.at(self._top1, labels, places < 1)
         np.add.at(self._top5, labels, places < 5)
+        first = np.argsort(-scores, axis=1, kind="stable")[:, :GUESSES]
+        self.guesses[predictions.start + np.flatnonzero(good), : first.shape[1]] = first
         # The first of equals, as in `ranks`.
         np.add.at(self._confusion, (labels, scores.argmax(axis=1)), 1)
 
@@ -276,6 +295,7 @@ class _Tally:
         *,
         networks: tuple[dict[str, Any], ...],
         ignored: int,
+        localisation: Localisation | None,
         settings: dict[str, Any],
     ) -> Evaluation:
         from decaf.images.decoding.decode import decoder_versions
@@ -315,6 +335,7 @@ class _Tally:
                 "torch": torch.__version__,
                 **decoder_versions(),
             },
+            localisation=localisation,
         )
 
     @property

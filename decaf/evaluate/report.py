@@ -6,7 +6,7 @@ import json
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,9 @@ from decaf.images.listing.names import path_text
 from decaf.images.status import BadImage
 from decaf.runtime.disk import check_file_path
 from decaf.storage import disk_errors, write_atomically
+
+if TYPE_CHECKING:
+    from decaf.evaluate.localisation import Localisation
 
 __all__ = ["ClassResult", "Evaluation", "check_report_path", "save_report"]
 
@@ -87,6 +90,8 @@ class Evaluation:
         ``crops``, ``precision``, ``match``, ``device``.
     versions : dict
         Versions of decaf, torch and the decoders.
+    localisation : Localisation or None
+        How well boxes were found, where that was asked for.
     """
 
     top1_error: float
@@ -103,6 +108,7 @@ class Evaluation:
     data: dict[str, Any]
     settings: dict[str, Any]
     versions: dict[str, str]
+    localisation: Localisation | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as JSON can hold it, without the confusion matrix."""
@@ -128,6 +134,7 @@ class Evaluation:
             "data": self.data,
             "settings": self.settings,
             "versions": self.versions,
+            **({"localisation": asdict(self.localisation)} if self.localisation else {}),
         }
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from decaf.images.listing.image_list import ImageList
 from decaf.images.listing.image_ref import ImageRef
 from decaf.images.listing.names import path_text
+from decaf.images.listing.recognise import is_kind
 from decaf.images.listing.settings import ListingSettings
 from decaf.images.listing.sources import collect
 from decaf.images.spec import PreprocessSpec, named_preprocess, override_preprocess
@@ -21,6 +22,7 @@ __all__ = [
     "ListingSettings",
     "PreprocessSpec",
     "collect",
+    "is_kind",
     "named_preprocess",
     "override_preprocess",
     "path_text",

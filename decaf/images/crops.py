@@ -10,10 +10,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+import numpy.typing as npt
+
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["CROPS", "combine_crops", "crop_corners", "with_mirrors"]
+__all__ = ["CROPS", "combine_crops", "crop_corners", "crop_windows", "with_mirrors"]
 
 CROPS = ("center", "ten", "ten-max", "ten-stack")
 """Choices of crops, and of what is made of the rows of ten: mean, maximum, all."""
@@ -48,6 +51,32 @@ def crop_corners(height: int, width: int, crop: int, ten: bool = False) -> list[
         return [centre]
     bottom, right = height - crop, width - crop
     return [(0, 0), (0, right), (bottom, 0), (bottom, right), centre]
+
+
+def crop_windows(height: int, width: int, crop: int, ten: bool = False) -> npt.NDArray[np.float64]:
+    """Return which part of a resized image each crop shows.
+
+    Parameters
+    ----------
+    height, width, crop, ten
+        As for `crop_corners`.
+
+    Returns
+    -------
+    array of float64, shape (1, 4) or (10, 4)
+        Left, top, right and bottom edge as shares of width and height, in the order of the
+        ten-crop. Of a mirrored crop the left edge is the greater: what is at its left in the crop
+        is at the right in the image.
+
+    Examples
+    --------
+    >>> crop_windows(256, 512, 256)
+    array([[0.25, 0.  , 0.75, 1.  ]])
+    """
+    corners = np.array(crop_corners(height, width, crop, ten), np.float64)
+    top, left = corners[:, 0] / height, corners[:, 1] / width
+    windows = np.stack([left, top, left + crop / width, top + crop / height], axis=1)
+    return np.concatenate([windows, windows[:, [2, 1, 0, 3]]]) if ten else windows
 
 
 def with_mirrors(pixels: torch.Tensor) -> torch.Tensor:

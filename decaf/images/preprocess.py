@@ -22,7 +22,14 @@ from decaf.images.listing.image_ref import ImageRef
 from decaf.images.spec import PreprocessSpec
 from decaf.images.status import NO_DIGEST, Outcome
 
-__all__ = ["MAX_RESIZED_PIXELS", "normalise", "object_content", "prepare", "resized_crops"]
+__all__ = [
+    "MAX_RESIZED_PIXELS",
+    "normalise",
+    "object_content",
+    "prepare",
+    "resized_crops",
+    "resized_size",
+]
 
 # A 1 x 5000 strip whose shorter side becomes 256 would grow to 1.3 million columns.
 MAX_RESIZED_PIXELS = 64_000_000
@@ -118,7 +125,7 @@ def resized_crops(pixels: torch.Tensor, spec: PreprocessSpec, ten: bool = False)
         "too_large" if keeping the aspect ratio makes more than `MAX_RESIZED_PIXELS` pixels;
         "wrong_size" if the image is to be taken as it is, and has not the size for it.
     """
-    height, width = _resized_size(pixels.shape[1], pixels.shape[2], spec)
+    height, width = resized_size(pixels.shape[1], pixels.shape[2], spec)
     rows = pixels.permute(1, 2, 0).contiguous()  # how decoders give them: no copy
     if (height, width) != tuple(rows.shape[:2]):
         # With the strides of a batch spelt out torch sees that this is channels last, and gives
@@ -198,8 +205,25 @@ def _part(mean_image: torch.Tensor, top: int, left: int, crop: int) -> torch.Ten
     return mean_image[:, top : top + crop, left : left + crop].permute(1, 2, 0)
 
 
-def _resized_size(height: int, width: int, spec: PreprocessSpec) -> tuple[int, int]:
-    """Return the size after the resize; the long side is cut to an integer as in torchvision."""
+def resized_size(height: int, width: int, spec: PreprocessSpec) -> tuple[int, int]:
+    """Return the size after the resize; the long side is cut to an integer as in torchvision.
+
+    Parameters
+    ----------
+    height, width : int
+        Of the image.
+    spec : PreprocessSpec
+
+    Returns
+    -------
+    (int, int)
+        Height and width.
+
+    Raises
+    ------
+    ImageError
+        As `resized_crops`.
+    """
     side = spec.resize_to
     if spec.resize == "warp":
         return side, side

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from decaf.train.distillation.distil import distil
     from decaf.train.distillation.settings import DistilSettings
     from decaf.train.distillation.teacher import TeacherCard, load_teacher
+    from decaf.train.localise import localise
+    from decaf.train.localiser import Localiser, load_localiser
+    from decaf.train.localiser_settings import LocaliserSettings
     from decaf.train.pack.reader import Pack
     from decaf.train.presets import PRESETS, preset
     from decaf.train.recipe import TrainSettings
@@ -24,6 +27,8 @@ __all__ = [
     "PRESETS",
     "DistilSettings",
     "Diverged",
+    "Localiser",
+    "LocaliserSettings",
     "Pack",
     "SavingSettings",
     "TeacherCard",
@@ -31,7 +36,9 @@ __all__ = [
     "TrainSettings",
     "Validation",
     "distil",
+    "load_localiser",
     "load_teacher",
+    "localise",
     "preset",
 ]
 
@@ -41,6 +48,10 @@ __getattr__, __dir__ = lazy_names(
         "PRESETS": "decaf.train.presets",
         "DistilSettings": "decaf.train.distillation.settings",
         "Diverged": "decaf.train.train_network",
+        "Localiser": "decaf.train.localiser",
+        "LocaliserSettings": "decaf.train.localiser_settings",
+        "load_localiser": "decaf.train.localiser",
+        "localise": "decaf.train.localise",
         "Pack": "decaf.train.pack.reader",
         "TeacherCard": "decaf.train.distillation.teacher",
         "SavingSettings": "decaf.train.training_run",

@@ -37,6 +37,7 @@ _START_BYTES = 512
 _END_BYTES = 2**20  # of an HDF5 file, at each end, where its root's attributes are
 _MAX_JSON_BYTES = 32 * 2**20
 _HDF5_FORMAT = re.compile(rb"format\0.{0,64}?decaf-(features|pack)", re.DOTALL)
+_OWN_FORMATS = ("decaf-head", "decaf-weights", "decaf-checkpoint", "decaf-localiser")
 _RUN_RECORDS = {"decaf-train": "run", "decaf-finetune": "finetuning"}
 
 
@@ -80,6 +81,12 @@ _ALL = (
         "a head",
         "as `decaf fit` writes it",
         "`decaf predict` takes it, with the images after it",
+    ),
+    PathKind(
+        "localiser",
+        "a regression of boxes",
+        "as `decaf localise` writes it",
+        "`decaf evaluate --localiser` takes it",
     ),
     PathKind(
         "weights",
@@ -244,7 +251,7 @@ def _by_magic(path: bytes, start: bytes, ending: bytes) -> str | None:
     if start[8:9] == b"{" and (metadata := safetensors_metadata(path)) is not None:
         form = metadata.get("format")
         own = str(form).removeprefix("decaf-")
-        return own if form in ("decaf-head", "decaf-weights", "decaf-checkpoint") else "safetensors"
+        return own if form in _OWN_FORMATS else "safetensors"
     if start.startswith(b"\x93NUMPY"):
         return "array"
     if start.startswith(b"MATLAB 5.0 MAT-file"):
