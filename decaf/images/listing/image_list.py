@@ -180,8 +180,6 @@ class ImageList:
         groups : str, path or sequence, or None
             As `decaf.images.listing.groups.find_groups` takes them.
         """
-        if groups is None:
-            return replace(self, groups=None)
         names = find_groups(groups, self.names, self.relative or self.names, self.refs)
         return replace(self, groups=names)
 

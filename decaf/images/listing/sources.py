@@ -154,7 +154,7 @@ def _on_disk(listed: list[PathImages], labels: Any, groups: Any) -> ImageList:
             (split, path_text(name)) for f in listed for split, name in f.empty if by_folders
         ),
     )
-    return images.in_groups(groups)
+    return images if groups is None else images.in_groups(groups)
 
 
 def _divided(listed: list[PathImages], layout: str) -> list[PathImages]:
@@ -205,7 +205,8 @@ def _objects(objects: Any, kind: str, labels: Any, groups: Any) -> ImageList:
 
     values, class_names = _labels(labels, names, names, own)
     described = ({"kind": kind, "path": type(objects).__name__, "images": count},)
-    return ImageList(names, values, class_names, described, None, objects).in_groups(groups)
+    listed = ImageList(names, values, class_names, described, None, objects)
+    return listed if groups is None else listed.in_groups(groups)
 
 
 def _labels(
