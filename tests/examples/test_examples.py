@@ -111,7 +111,7 @@ def test_search_similar_finds_images_of_the_class(photos, example):
 
 @pytest.mark.slow
 def test_fine_tune_compares_with_the_frozen_head(photos, example):
-    lines = example("fine_tune.py", photos, 2)
+    lines = example("fine_tune.py", photos, 1)
     assert re.fullmatch(r"3 classes, \d+ training images", lines[0])
     for line, name in zip(lines[1:3], ("frozen", "fine-tuned"), strict=True):
         right, images = map(

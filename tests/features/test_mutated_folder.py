@@ -16,7 +16,7 @@ from PIL import Image
 
 import decaf
 
-COUNT = int(os.environ.get("DECAF_FUZZ", "300"))
+COUNT = int(os.environ.get("DECAF_FUZZ", "150"))
 KINDS = [("JPEG", {}), ("JPEG", {"progressive": True}), ("PNG", {}), ("GIF", {}), ("WEBP", {})]
 
 
