@@ -214,7 +214,7 @@ def _format_of(out: str | os.PathLike[str] | None) -> str:
         endings = ", ".join(filter(None, _ENDINGS))
         raise SettingError(
             f"{os.fspath(out)}: answers are not written as {ending}; the endings are {endings}, or "
-            f"give `format`: {', '.join(FORMATS)}"
+            f"give `format`, one of {', '.join(FORMATS)}"
         )
     return _ENDINGS[ending]
 
