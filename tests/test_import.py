@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import pkgutil
 import resource
 import subprocess
@@ -80,10 +81,14 @@ def test_every_public_name_is_there() -> None:
         assert name in dir(decaf)
 
 
-def test_no_public_name_is_that_of_a_module() -> None:
+def test_no_name_that_is_loaded_later_is_that_of_a_module() -> None:
     """Importing the module would put it where the name was."""
-    modules = {module.name for module in pkgutil.iter_modules(decaf.__path__)}
-    assert not modules & set(decaf.__all__)
+    below = pkgutil.walk_packages(decaf.__path__, "decaf.")
+    for name in ["decaf", *(module.name for module in below if module.ispkg)]:
+        package = importlib.import_module(name)
+        if hasattr(package, "__getattr__"):
+            modules = {module.name for module in pkgutil.iter_modules(package.__path__)}
+            assert not modules & set(package.__all__), name
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

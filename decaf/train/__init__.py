@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from decaf.train.distillation.distil import distil
     from decaf.train.distillation.settings import DistilSettings
     from decaf.train.distillation.teacher import TeacherCard, load_teacher
-    from decaf.train.localise import localise
     from decaf.train.localiser import Localiser, load_localiser
     from decaf.train.localiser_settings import LocaliserSettings
     from decaf.train.pack.reader import Pack
@@ -38,7 +37,6 @@ __all__ = [
     "distil",
     "load_localiser",
     "load_teacher",
-    "localise",
     "preset",
 ]
 
@@ -51,7 +49,6 @@ __getattr__, __dir__ = lazy_names(
         "Localiser": "decaf.train.localiser",
         "LocaliserSettings": "decaf.train.localiser_settings",
         "load_localiser": "decaf.train.localiser",
-        "localise": "decaf.train.localise",
         "Pack": "decaf.train.pack.reader",
         "TeacherCard": "decaf.train.distillation.teacher",
         "SavingSettings": "decaf.train.training_run",

@@ -17,7 +17,7 @@ from decaf.backbone.weights.load import save_weights
 from decaf.backbone.weights.random_weights import default_preprocess, random_state
 from decaf.backbone.weights.state import Weights
 from decaf.cli.arguments import in_flags
-from decaf.cli.main import build_parser, main
+from decaf.cli.main import COMMANDS, build_parser, main
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +69,7 @@ CALLS = {
     "distil": ["PACK", "--teacher", "NET", "-o", "run"],
     "import": [str(CAFFE), "-o", "o.safetensors", "--mean", "1,2,3"],
     "evaluate": ["NET", "PHOTOS", "-j", "0"],
+    "localise": ["PHOTOS", "--boxes", "BOXES", "-o", "o.safetensors", "-w", "NET", "-j", "0"],
 }
 # Flags that take any value, or make what is not there.
 ALL_RIGHT = {
@@ -101,7 +102,10 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "NET": str(folder / "net.safetensors"),
         "PACK": str(folder / "a.pack"),
         "FEATURES": str(folder / "f.h5"),
+        "BOXES": str(folder / "boxes.csv"),
     }
+    lines = [f"{path},2,3,12,13" for path in sorted((folder / "photos").rglob("*.png"))]
+    (folder / "boxes.csv").write_text("\n".join(["path,xmin,ymin,xmax,ymax", *lines]))
     features = decaf.extract(
         made["PHOTOS"], ["fc6"], out=made["FEATURES"], weights=made["NET"], workers=0
     )
@@ -132,6 +136,10 @@ def flags_with_values(command: str) -> list[argparse.Action]:
         if not isinstance(action, argparse.BooleanOptionalAction)
         if (command, action.dest) not in ALL_RIGHT
     ]
+
+
+def test_every_command_that_has_such_flags_is_tried() -> None:
+    assert {command for command in COMMANDS if flags_with_values(command)} == set(CALLS)
 
 
 @pytest.mark.parametrize("command", CALLS)
