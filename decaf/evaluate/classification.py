@@ -107,7 +107,8 @@ def evaluate_network(
     localisation : LocalisationSettings, optional
         Measure boxes besides, as ILSVRC's classification with localisation does: boxes, the true
         ones; localiser, as `decaf.localise` makes it; box_crops, "center" or "ten"; submission, a
-        file to which the guesses are written.
+        file to which the guesses are written; devkit, ILSVRC's development kit, to number their
+        classes by.
     **named
         Fields of `listing`, `matching`, `network`, `compute` and `localisation` by their names:
         ``crops="ten", match="order", device="cuda"``.
