@@ -292,7 +292,7 @@ def fit(
     )
     record = {**settings.record(), "min_images": listing.min_images}
     replaced = overwrite or (target is not None and is_almost_done(target, record))
-    check_targets(target, keep_features, overwrite=replaced)
+    check_targets(target, keep_features, overwrite=replaced, inputs=(source,))
     began = time.perf_counter()
     with features_to_fit(request) as features:
         extracted = time.perf_counter()

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from decaf.backbone.weights import is_registry_name
 from decaf.errors import HeadError, OutputError
-from decaf.heads.saved import is_head_file, load_head
-from decaf.images.decoding.formats import is_hdf5
-from decaf.runtime.disk import check_file_path
+from decaf.heads.saved import load_head
+from decaf.storage import check_output
 
 __all__ = ["FEATURES_NAME", "check_targets", "is_almost_done", "parts_path", "remove_parts"]
 
@@ -21,7 +20,11 @@ FEATURES_NAME = "features.h5"
 
 
 def check_targets(
-    out: Path | None, keep_features: str | os.PathLike[str] | None, *, overwrite: bool
+    out: Path | None,
+    keep_features: str | os.PathLike[str] | None,
+    *,
+    overwrite: bool,
+    inputs: Iterable[Any] = (),
 ) -> None:
     """Refuse places that cannot be written to, and files of another kind whatever is asked for.
 
@@ -33,6 +36,8 @@ def check_targets(
         The features' file.
     overwrite : bool
         Whether a classifier may be replaced.
+    inputs : iterable
+        As in `decaf.storage.check_output`.
 
     Raises
     ------
@@ -45,30 +50,16 @@ def check_targets(
             raise OutputError(
                 f"{out}: named both for the classifier and for the features; give two names"
             )
-    if kept is not None and kept.is_file() and not _is_empty(kept) and not is_hdf5(kept):
-        raise OutputError(
-            f"{kept}: exists and is no feature file, so it is not replaced; give another "
-            "`keep_features`, or move it away"
-        )
+    if kept is not None:
+        check_output(kept, "features", inputs=inputs)
 
 
 def _check_out(out: Path, overwrite: bool) -> None:
     if is_registry_name(str(out)):
         raise OutputError(f"{out}: is the name of weights; give the classifier another name")
-    check_file_path(out)
-    if not out.exists():
-        return
-    if not _is_empty(out) and not is_head_file(out):
-        raise OutputError(
-            f"{out}: exists and is no classifier of decaf, so it is not replaced; give another "
-            "`out`, or move it away"
-        )
-    if not overwrite:
+    check_output(out, "head")
+    if out.exists() and not overwrite:
         raise OutputError(f"{out}: exists; give another `out`, or `overwrite=True`")
-
-
-def _is_empty(path: Path) -> bool:
-    return path.is_file() and path.stat().st_size == 0
 
 
 def parts_path(out: Path) -> Path:

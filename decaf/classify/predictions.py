@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import csv
 import io
 import json
@@ -25,10 +24,9 @@ from decaf.images.listing.folders import has_image_ending, has_wildcard
 from decaf.images.listing.names import path_text
 from decaf.images.listing.paths import is_image_source
 from decaf.images.listing.recognise import not_wanted, recognise
-from decaf.runtime.disk import check_file_path
 from decaf.runtime.settings import ComputeSettings, Part, settings_from
 from decaf.runtime.wording import printable
-from decaf.storage import disk_errors, whole_file
+from decaf.storage import TEXT_KINDS, check_output, disk_errors, whole_file
 
 __all__ = ["FORMATS", "WrittenPredictions", "model_and_images", "write_predictions"]
 
@@ -131,7 +129,7 @@ def write_predictions(
     if format is not None and format not in FORMATS:
         raise SettingError(f"`format` {format!r} is not one of {', '.join(FORMATS)}")
     if out is not None:
-        _check_out(Path(out), overwrite=overwrite)
+        _check_out(Path(out), overwrite=overwrite, inputs=(images, model, network.weights))
     form = format or _format_of(out)
     classifier = model
     if not isinstance(classifier, Classifier):
@@ -219,30 +217,10 @@ def _format_of(out: str | os.PathLike[str] | None) -> str:
     return _ENDINGS[ending]
 
 
-def _check_out(path: Path, *, overwrite: bool) -> None:
-    check_file_path(path)
-    if not path.exists():
-        return
-    if not path.is_file():
-        raise OutputError(f"{path}: is no file; leave `out` out to write to standard output")
-    if not _is_text(path):
-        raise OutputError(
-            f"{path}: exists and is no text, so answers do not replace it; give another `out`, or "
-            "move it away"
-        )
-    if not overwrite:
+def _check_out(path: Path, *, overwrite: bool, inputs: tuple[Any, ...]) -> None:
+    check_output(path, *TEXT_KINDS, inputs=inputs)
+    if path.exists() and not overwrite:
         raise OutputError(f"{path}: exists; give another `out`, or `overwrite=True`")
-
-
-def _is_text(path: Path) -> bool:
-    """Tell whether a file begins with text, as the output of an earlier run does."""
-    try:
-        with open(path, "rb") as file:
-            head = file.read(_LOOKED_AT)
-        codecs.getincrementaldecoder("utf-8")().decode(head)
-    except (OSError, UnicodeDecodeError):
-        return False
-    return b"\0" not in head
 
 
 @contextmanager

@@ -147,7 +147,7 @@ def evaluate_network(
     if not all_weights:
         raise SettingError("`weights`: none were given")
     if out is not None:
-        check_report_path(out, overwrite=overwrite)
+        check_report_path(out, overwrite=overwrite, inputs=(*all_weights, data, listing.labels))
     with ExitStack() as opened:
         listed, classes = read_test_set(
             opened_pack(data, listing.labels, opened), split, listing, matching

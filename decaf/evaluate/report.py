@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,8 +15,7 @@ import numpy.typing as npt
 from decaf.errors import OutputError
 from decaf.images.listing.names import path_text
 from decaf.images.status import BadImage
-from decaf.runtime.disk import check_file_path
-from decaf.storage import disk_errors, write_atomically
+from decaf.storage import TEXT_KINDS, check_output, disk_errors, write_atomically
 
 if TYPE_CHECKING:
     from decaf.evaluate.localisation import Localisation
@@ -138,14 +138,18 @@ class Evaluation:
         }
 
 
-def check_report_path(path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+def check_report_path(
+    path: str | os.PathLike[str], *, overwrite: bool = False, inputs: Iterable[Any] = ()
+) -> None:
     """Refuse a place that no report could be written to, before anything is computed.
 
     Parameters
     ----------
     path : path
     overwrite : bool
-        Whether what is there may be replaced.
+        Whether a text that is there may be replaced.
+    inputs : iterable
+        As in `decaf.storage.check_output`.
 
     Raises
     ------
@@ -153,7 +157,7 @@ def check_report_path(path: str | os.PathLike[str], *, overwrite: bool = False) 
         If it is a folder, lies in none, or is there already and must not be replaced.
     """
     target = Path(path)
-    check_file_path(target)
+    check_output(target, *TEXT_KINDS, inputs=inputs)
     if target.exists() and not overwrite:
         raise OutputError(f"{target}: exists; give another `out`, or `overwrite=True`")
 

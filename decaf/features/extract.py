@@ -22,7 +22,7 @@ from decaf.images.status import STATUS_NAMES
 from decaf.images.workers.decoders import warm_decoders
 from decaf.runtime.cores import local_rank
 from decaf.runtime.settings import ComputeSettings
-from decaf.storage import check_output_path, fill
+from decaf.storage import check_output, fill
 
 if TYPE_CHECKING:
     from decaf.backbone.model import Backbone
@@ -159,7 +159,7 @@ def extract(
     listing = ListingSettings(labels, layout, groups, on_error=on_error)
     path = None if out is None else Path(os.fsdecode(out))
     if path is not None:
-        check_output_path(path, "f.h5")
+        check_output(path, "features", example="f.h5")
     image_list = collect(
         images, labels=listing.labels, layout=listing.layout, groups=listing.groups
     )

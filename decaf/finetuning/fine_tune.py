@@ -42,13 +42,12 @@ from decaf.finetuning.result import Finetuned
 from decaf.finetuning.settings import FinetuneSettings
 from decaf.finetuning.training import Trained, train_on_pack
 from decaf.finetuning.work_folder import WorkFolder
-from decaf.heads.saved import is_head_file
 from decaf.images import ImageList, ListingSettings
 from decaf.images.decoding.formats import is_hdf5
 from decaf.runtime.device import strict_float32
-from decaf.runtime.disk import check_file_path
 from decaf.runtime.processes import World, world_of_run
 from decaf.runtime.settings import ComputeSettings, Part, settings_from
+from decaf.storage import check_output
 from decaf.train.initial_weights import start_state
 from decaf.train.log import read_log
 from decaf.train.recipe import TrainSettings
@@ -184,7 +183,7 @@ def finetune(
     with ExitStack() as stack:
         world = stack.enter_context(world_of_run(compute.device))
         stack.enter_context(strict_float32(world.device))
-        target = _target(out, world, stack, resume=saving.resume)
+        target = _target(out, network.weights, world, stack, resume=saving.resume)
         head_path = _head_path(save_head, target, replace_it=saving.resume or overwrite)
         weights = DEFAULT_WEIGHTS if network.weights is None else network.weights
         begun = weights if isinstance(weights, Weights) else load_weights(weights)
@@ -243,11 +242,16 @@ def _saving(given: SavingSettings | None, changes: dict[str, Any]) -> SavingSett
 
 
 def _target(
-    out: str | os.PathLike[str] | None, world: World, stack: ExitStack, *, resume: bool
+    out: str | os.PathLike[str] | None,
+    weights: Any,
+    world: World,
+    stack: ExitStack,
+    *,
+    resume: bool,
 ) -> Path:
     """Return the weights file to be, in a temporary folder where nothing is to be kept."""
     if out is not None:
-        check_weights_path(os.fsdecode(out), overwrite=True)
+        check_weights_path(os.fsdecode(out), overwrite=True, inputs=(weights,))
         target = Path(os.fsdecode(out))
         check_card_path(target.with_suffix(".md"))
         return target
@@ -270,12 +274,7 @@ def _head_path(
         raise SettingError(
             f"{path}: is to be the network or its card, and the head; give two names"
         )
-    check_file_path(path)
-    if path.exists() and path.stat().st_size and not is_head_file(path):
-        raise OutputError(
-            f"{path}: exists and is no head of decaf, so it is not replaced; give another name, or "
-            "move it away"
-        )
+    check_output(path, "head")
     if path.exists() and not replace_it:
         raise OutputError(f"{path}: exists already; give another name, or `overwrite=True`")
     return path

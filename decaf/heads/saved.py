@@ -40,8 +40,7 @@ from decaf.heads.feature_identity import FeatureIdentity
 from decaf.heads.linear_head import LinearHead
 from decaf.heads.scaling import SCALES, Scaling
 from decaf.images.listing.recognise import is_kind, not_wanted
-from decaf.runtime.disk import check_file_path
-from decaf.storage import canonical_json, disk_errors, write_atomically
+from decaf.storage import canonical_json, check_output, disk_errors, write_atomically
 from decaf.storage.tensors import TensorFileKind, json_field
 from decaf.version import __version__
 
@@ -154,7 +153,7 @@ def save_head(
     except (TypeError, ValueError) as error:
         raise SettingError(f"the head cannot be written as JSON: {error}") from None
     header["sha256"] = _digest(tensors, header)
-    check_file_path(target)
+    check_output(target, "head")
     if target.exists() and not overwrite:
         raise OutputError(f"{target}: exists already; give another name, or `overwrite=True`")
     with disk_errors(target, "nothing was written"):

@@ -1,4 +1,4 @@
-"""The place of a file on the disk, and the room there, before a run is begun."""
+"""The room on a disk, before a run is begun."""
 
 from __future__ import annotations
 
@@ -7,25 +7,7 @@ from pathlib import Path
 
 from decaf.errors import OutputError
 
-__all__ = ["check_file_path", "need_room"]
-
-
-def check_file_path(path: Path) -> None:
-    """Refuse a place where no file could be written.
-
-    Parameters
-    ----------
-    path : Path
-
-    Raises
-    ------
-    OutputError
-        If it is a folder, or lies in none.
-    """
-    if path.is_dir():
-        raise OutputError(f"{path}: is a folder; give the name of a file")
-    if not path.parent.is_dir():
-        raise OutputError(f"{path}: there is no folder {path.parent}")
+__all__ = ["need_room"]
 
 
 def need_room(path: Path, size: int, what: str, remedy: str) -> None:

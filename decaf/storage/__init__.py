@@ -14,18 +14,20 @@ from decaf.storage.atomic import disk_errors, temporary_path, whole_file, write_
 from decaf.storage.records import canonical_json, differences, fingerprint
 
 if TYPE_CHECKING:
-    from decaf.storage.resumable import ShardedFile, check_output_path, fill
+    from decaf.storage.output_path import TEXT_KINDS, check_output
+    from decaf.storage.resumable import ShardedFile, fill
     from decaf.storage.run_folder import RunFolder
     from decaf.storage.shards import ShardDirectory
     from decaf.storage.unfinished import Entry
 
 __all__ = [
+    "TEXT_KINDS",
     "Entry",
     "RunFolder",
     "ShardDirectory",
     "ShardedFile",
     "canonical_json",
-    "check_output_path",
+    "check_output",
     "differences",
     "disk_errors",
     "fill",
@@ -42,7 +44,8 @@ __getattr__, __dir__ = lazy_names(
         "RunFolder": "decaf.storage.run_folder",
         "ShardDirectory": "decaf.storage.shards",
         "ShardedFile": "decaf.storage.resumable",
-        "check_output_path": "decaf.storage.resumable",
+        "TEXT_KINDS": "decaf.storage.output_path",
+        "check_output": "decaf.storage.output_path",
         "fill": "decaf.storage.resumable",
     },
 )

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from decaf.images import ImageList
     from decaf.runtime.processes import World
 
-__all__ = ["ShardedFile", "check_output_path", "fill"]
+__all__ = ["ShardedFile", "fill"]
 
 R = TypeVar("R", bound=ShardRows)
 
@@ -155,25 +155,6 @@ class ShardedFile(ABC, Generic[R]):
         """Raise `Stopped` where the run is to end."""
         if self.stop is not None and self.stop.is_set():
             raise Stopped(f"{self.path}: stopped; run the same command again to go on")
-
-
-def check_output_path(path: Path, example: str) -> None:
-    """Refuse a path that cannot be a file.
-
-    Parameters
-    ----------
-    path : Path
-    example : str
-        Name of a file, for the error.
-
-    Raises
-    ------
-    OutputError
-    """
-    if path.is_dir():
-        raise OutputError(f"{path}: is a folder; give the name of a file, such as {path}/{example}")
-    if not path.parent.is_dir():
-        raise OutputError(f"{path}: there is no folder {path.parent}")
 
 
 def fill(

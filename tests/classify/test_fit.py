@@ -390,7 +390,7 @@ def test_only_a_classifier_is_replaced(features: Path, tmp_path: Path) -> None:
     for content in (b"\xff\xd8\xff\xe0 a photograph", b"my notes", features.read_bytes()):
         out.write_bytes(content)
         for overwrite in (False, True):
-            with pytest.raises(OutputError, match=r"a\.head: exists and is no classifier of decaf"):
+            with pytest.raises(OutputError, match=r"a\.head: exists and is an? .*, not a head"):
                 decaf.fit(features, out=out, overwrite=overwrite, **asked)
         assert out.read_bytes() == content
     out.write_bytes(b"")  # as mktemp leaves it
@@ -404,7 +404,7 @@ def test_features_are_not_kept_in_the_place_of_something_else(
 ) -> None:
     kept = tmp_path / "kept.h5"
     kept.write_text("my notes")
-    with pytest.raises(OutputError, match=r"kept\.h5: exists and is no feature file"):
+    with pytest.raises(OutputError, match=r"kept\.h5: exists and is a text file, not a feature"):
         decaf.fit(folder, weights=net, keep_features=kept, overwrite=True)
     assert kept.read_text() == "my notes"
 

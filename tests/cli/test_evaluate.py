@@ -104,6 +104,16 @@ def test_json_is_the_same_on_the_terminal_in_the_file_and_in_python(
     assert "report.json: exists; give another --out, or --overwrite" in capsys.readouterr().err
     assert main([*asked, "-o", str(out), "--overwrite"]) == 0
     assert out.read_bytes() == before
+    photograph = next(data.rglob("*.png"))
+    before = photograph.read_bytes()
+    assert main([*asked, "-o", str(photograph), "--overwrite"]) == 2
+    assert "is an image, not a text file, so it is not replaced" in capsys.readouterr().err
+    assert photograph.read_bytes() == before
+    labels = data.parent / "labels.csv"
+    labels.write_text(f"{photograph},{photograph.parent.name}\n")
+    more = ["--labels", str(labels), "-o", str(labels), "--overwrite"]
+    assert main([*asked, *more]) == 2
+    assert "labels.csv: is read by this run, so it is not rep" in capsys.readouterr().err
 
 
 def test_bad_images_end_in_one(

@@ -111,9 +111,9 @@ def test_a_folder_becomes_a_network_that_predicts(
     mine.write_bytes(photograph)
     other = ["finetune", str(photos), *short, "--seed", "1", "-q", "--overwrite"]
     assert main([*other, "-o", str(mine)]) == 2
-    assert "mine.safetensors: exists and is no weights file of decaf" in one_line(capsys)
+    assert "mine.safetensors: exists and is an image, not a weights file, so" in one_line(capsys)
     assert main([*other, "-o", str(tmp_path / "n.safetensors"), "--save-head", str(mine)]) == 2
-    assert "mine.safetensors: exists and is no head of decaf" in one_line(capsys)
+    assert "mine.safetensors: exists and is an image, not a head, so" in one_line(capsys)
     assert mine.read_bytes() == photograph
     assert main([*again, "-q", "--resume", "--json"]) == 0
     result = json.loads(capsys.readouterr().out)

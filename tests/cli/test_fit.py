@@ -348,7 +348,7 @@ def test_a_network_and_features_answer_too(
         (["HEAD", "DATA", "-o", "no/a.csv"], "no/a.csv: there is no folder no"),
         (["HEAD", "DATA", "-o", "a.xlsx"], "not written as .xlsx; the endings are .csv, .json, .t"),
         (["HEAD", "DATA", "-o", "DATA"], "is a folder; give the name of a file"),
-        (["HEAD", "DATA", "-o", "HEAD"], "exists and is no text, so answers do not replace it"),
+        (["HEAD", "DATA", "-o", "HEAD"], "exists and is a head, not a text file, so it is"),
         (["HEAD", "DATA", "-w", "random:0:alexnet-64"], "was fitted on features of weights net"),
         (["HEAD"], ": is a model; name images too"),
         ([], "the following arguments are required"),
@@ -412,7 +412,7 @@ def test_answers_replace_only_text(
         out = tmp_path / source.name
         out.write_bytes(source.read_bytes())
         assert main([*asked, str(out)]) == 2
-        assert f"{out}: exists and is no text" in capsys.readouterr().err
+        assert ", not a text file, so it is not replaced" in capsys.readouterr().err
         assert out.read_bytes() == source.read_bytes()
     out = tmp_path / "answers.csv"
     out.write_text("path,… of last week\n", encoding="utf-8")

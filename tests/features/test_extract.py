@@ -298,8 +298,9 @@ def test_outputs_that_cannot_be_written_are_refused_before_any_work(
         extract(arrays, out=tmp_path / "missing" / "f.h5")
     other = tmp_path / "notes.h5"
     other.write_text("my notes")
-    with pytest.raises(OutputError, match=r"is no feature file that can be read.*`overwrite=True`"):
-        extract(arrays, out=other)
+    for overwrite in (False, True):
+        with pytest.raises(OutputError, match=r"notes.h5: exists and is a text file, not a fe"):
+            extract(arrays, out=other, overwrite=overwrite)
     assert other.read_text() == "my notes"
 
 

@@ -26,8 +26,7 @@ from decaf.backbone.weights.load import Weights, load_weights
 from decaf.errors import DecafError, OutputError, SettingError
 from decaf.images.preprocess import normalise
 from decaf.images.spec import PreprocessSpec
-from decaf.runtime.disk import check_file_path
-from decaf.storage import disk_errors, temporary_path, whole_file
+from decaf.storage import check_output, disk_errors, temporary_path, whole_file
 from decaf.version import __version__
 
 __all__ = [
@@ -187,7 +186,7 @@ def _check_target(target: Path, overwrite: bool) -> None:
             f"{target}: cannot tell the format from the ending {target.suffix!r}; "
             f"use one of {', '.join(ENDINGS)}"
         )
-    check_file_path(target)
+    check_output(target, "onnx" if target.suffix.lower() == ".onnx" else "torch-program")
     if os.path.lexists(target) and not overwrite:
         raise OutputError(f"{target}: is there already; choose another name, or `overwrite=True`")
 

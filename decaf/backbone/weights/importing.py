@@ -95,7 +95,7 @@ def import_weights(
     OutputError
         If `out` exists already, or cannot be written.
     """
-    check_weights_path(out, overwrite=overwrite)
+    check_weights_path(out, overwrite=overwrite, inputs=(source,))
     names = read_class_names(class_names) if isinstance(class_names, _PATHS) else class_names
     weights = read_external_weights(source, mean=mean, arch=arch, class_names=names)
     save_weights(out, weights, dtype=dtype, overwrite=overwrite)

@@ -27,7 +27,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -46,10 +46,8 @@ from decaf.backbone.weights.quantised import (
 )
 from decaf.backbone.weights.state import MEAN_IMAGE, Weights, check_layout
 from decaf.errors import OutputError, SettingError, WeightsError
-from decaf.images.listing.recognise import recognise
 from decaf.images.spec import PreprocessSpec
-from decaf.runtime.disk import check_file_path
-from decaf.storage import disk_errors, whole_file
+from decaf.storage import check_output, disk_errors, whole_file
 from decaf.storage.tensors import TensorFileKind, json_field, write_tensors
 from decaf.version import __version__
 
@@ -200,7 +198,9 @@ def _read_header(where: str, header: dict[str, str]) -> tuple[ArchSpec, Preproce
     return spec, preprocess, extra
 
 
-def check_weights_path(path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+def check_weights_path(
+    path: str | os.PathLike[str], *, overwrite: bool = False, inputs: Iterable[Any] = ()
+) -> None:
     """Refuse a place that no weights could be written to, before anything is computed.
 
     Parameters
@@ -208,6 +208,8 @@ def check_weights_path(path: str | os.PathLike[str], *, overwrite: bool = False)
     path : str or path
     overwrite : bool
         Whether a weights file that is there may be replaced.
+    inputs : iterable
+        As in `decaf.storage.check_output`.
 
     Raises
     ------
@@ -225,12 +227,7 @@ def check_weights_path(path: str | os.PathLike[str], *, overwrite: bool = False)
         )
     if target.suffix != ".safetensors":
         raise SettingError(f"{target}: the name of a weights file ends in .safetensors")
-    check_file_path(target)
-    if target.exists() and recognise(target).name not in ("weights", "empty"):
-        raise OutputError(
-            f"{target}: exists and is no weights file of decaf, so it is not replaced; give "
-            "another name, or move it away"
-        )
+    check_output(target, "weights", inputs=inputs)
     if target.exists() and not overwrite:
         raise OutputError(f"{target}: exists already; give another name, or `overwrite=True`")
 

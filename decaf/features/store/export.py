@@ -19,7 +19,7 @@ from decaf.errors import OutputError, SettingError
 from decaf.features.store.feature_file import FeatureFile, open_features
 from decaf.features.store.schema import GROUP, NO_LABEL, SPLIT
 from decaf.images.listing.names import path_text
-from decaf.storage import canonical_json, disk_errors, whole_file
+from decaf.storage import TEXT_KINDS, canonical_json, check_output, disk_errors, whole_file
 
 __all__ = ["ENDINGS", "Exported", "export_features", "spreadsheet_cell"]
 
@@ -187,6 +187,8 @@ def export_features(
         parts[target.with_name(f"{target.stem}.rows.csv")] = _write_rows
     parts[target] = write
     files = (target, *(path for path in parts if path != target))
+    for path, part in parts.items():
+        check_output(path, *_REPLACED[part], inputs=(file.path,))
     if not overwrite:
         if write is _write_npy and not os.path.lexists(target):
             # Of the same export, which was killed between its two files.
@@ -357,4 +359,13 @@ ENDINGS: dict[str, _Write] = {
     ".csv": _write_csv,
     ".npz": _write_npz,
     ".mat": _write_mat,
+}
+
+# What each may replace.
+_REPLACED: dict[_Write, tuple[str, ...]] = {
+    _write_npy: ("array",),
+    _write_csv: TEXT_KINDS,
+    _write_rows: TEXT_KINDS,
+    _write_npz: ("arrays",),
+    _write_mat: ("matlab",),
 }

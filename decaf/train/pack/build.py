@@ -20,7 +20,7 @@ from decaf.images.workers.decoders import Decoders, warm_decoders
 from decaf.runtime.cores import available_cores
 from decaf.runtime.disk import need_room
 from decaf.runtime.settings import ComputeSettings, Part, settings_from
-from decaf.storage import Entry, ShardDirectory, ShardedFile, check_output_path, differences, fill
+from decaf.storage import Entry, ShardDirectory, ShardedFile, check_output, differences, fill
 from decaf.storage.unfinished import UNKNOWN_CONTENT, changed_image
 from decaf.train.pack.assemble import PackHead, write_pack
 from decaf.train.pack.reader import Pack
@@ -137,7 +137,7 @@ def make_pack(
     )
     settings, listing, compute = made
     path = Path(os.fsdecode(out))
-    check_output_path(path, "data.pack")
+    check_output(path, "pack", example="data.pack")
     if isinstance(source, ImageList) and source.for_training:
         data = source
     else:

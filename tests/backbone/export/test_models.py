@@ -268,9 +268,14 @@ def test_what_cannot_be_asked_for(small_weights, tmp_path, monkeypatch):
     with pytest.raises(OutputError, match="there is no folder"):
         export_model(weights, tmp_path / "absent" / "model.onnx")
     (tmp_path / "there.onnx").write_text("mine")
+    for name in ("there.onnx", "there.pt2"):
+        (tmp_path / name).write_text("mine")
+        with pytest.raises(OutputError, match=f"{name}: exists and is a text file, not a"):
+            export_model(weights, tmp_path / name, overwrite=True)
+        assert (tmp_path / name).read_text() == "mine"
+    (tmp_path / "there.onnx").write_bytes(b"")
     with pytest.raises(OutputError, match="is there already"):
         export_model(weights, tmp_path / "there.onnx")
-    assert (tmp_path / "there.onnx").read_text() == "mine"
     monkeypatch.setattr(onnx_file, "MAX_BYTES", 1000)
     with pytest.raises(SettingError, match="an ONNX file at most 1,000; export an earlier layer"):
         export_model(weights, tmp_path / "model.onnx")

@@ -209,6 +209,11 @@ def test_killed_between_its_two_files_an_export_can_be_given_again(
         table.write_text("somebody's")
         with pytest.raises(OutputError, match=r"x\.rows\.csv: is there already"):
             export_features(file, out, layer="fc6")
+        out.write_text("my notes")
+        with pytest.raises(OutputError, match=r"x\.npy: exists and is a text file, not a NumPy a"):
+            export_features(file, out, layer="fc6", overwrite=True)
+        assert out.read_text() == "my notes"
+        out.unlink()
     assert table.read_text() == "somebody's"
     assert not out.exists()
 
@@ -223,11 +228,11 @@ def test_an_unknown_layer_writes_nothing(feature_file: Path, tmp_path: Path) -> 
 def test_what_is_there_is_not_replaced_unasked(
     feature_file: Path, tmp_path: Path, there: str
 ) -> None:
-    (tmp_path / there).write_text("mine")
+    (tmp_path / there).write_bytes(b"")
     with open_features(feature_file) as file:
         with pytest.raises(OutputError, match=f"{there}: is there already"):
             export_features(file, tmp_path / "x.npy", layer="fc6")
-        assert (tmp_path / there).read_text() == "mine"
+        assert (tmp_path / there).read_bytes() == b""
         assert len(os.listdir(tmp_path)) == 2
         export_features(file, tmp_path / "x.npy", layer="fc6", overwrite=True)
     assert np.load(tmp_path / "x.npy").shape == (4, 8)
@@ -262,7 +267,7 @@ def test_damage_leaves_nothing_behind(feature_file: Path, tmp_path: Path) -> Non
 
 
 def test_a_folder_that_is_not_there(feature_file: Path, tmp_path: Path) -> None:
-    with open_features(feature_file) as file, pytest.raises(OutputError, match="No such file"):
+    with open_features(feature_file) as file, pytest.raises(OutputError, match="there is no folder"):
         export_features(file, tmp_path / "no" / "x.csv", layer="fc6")
 
 

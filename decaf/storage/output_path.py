@@ -1,0 +1,73 @@
+"""The name of a file that is to be written, checked before anything is computed.
+
+What is replaced is a file of the kind that is written, never something else: a name that was
+mistyped, or completed by a shell to that of a photograph, must not cost it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from decaf.errors import OutputError
+from decaf.images.listing.recognise import KINDS, recognise
+
+__all__ = ["TEXT_KINDS", "check_output"]
+
+TEXT_KINDS = ("text", "table", "list")
+"""Kinds of files of text, as `decaf.images.listing.recognise.KINDS` has them."""
+
+
+def check_output(path: Path, *kinds: str, inputs: Iterable[Any] = (), example: str = "") -> None:
+    """Refuse a place where no file could be written, and one whose file must not be replaced.
+
+    Parameters
+    ----------
+    path : Path
+        The file to be; whether one that is there may be replaced at all is the caller's to ask.
+    *kinds : str
+        What may be replaced, besides an empty file: names of `decaf.images.listing.recognise.KINDS`
+        of which the first is the one that is written.
+    inputs : iterable
+        What the run reads, where that may be of such a kind too: paths, as the user gives them;
+        whatever else it holds is passed over.
+    example : str
+        Name of a file, for the error where `path` is a folder.
+
+    Raises
+    ------
+    OutputError
+        If it is a folder or lies in none; is a device, a pipe or a socket; a file of another kind;
+        or an input.
+    """
+    if path.is_dir():
+        such_as = f", such as {path}/{example}" if example else ""
+        raise OutputError(f"{path}: is a folder; give the name of a file{such_as}")
+    if not path.parent.is_dir():
+        raise OutputError(f"{path}: there is no folder {path.parent}")
+    there = recognise(path)
+    if there.name not in ("absent", "empty", *kinds):
+        raise OutputError(
+            f"{path}: exists and is {there.noun}, not {KINDS[kinds[0]].noun}, so it is not "
+            "replaced; give another name, or move it away"
+        )
+    if there.name != "absent" and any(_is_same(path, each) for each in inputs):
+        raise OutputError(f"{path}: is read by this run, so it is not replaced; give another name")
+
+
+def _is_same(path: Path, given: Any) -> bool:
+    """Tell whether what a user gives as an input, perhaps with columns, is a file."""
+    if isinstance(given, (list, tuple)):
+        return any(_is_same(path, each) for each in given)
+    if not isinstance(given, (str, bytes, os.PathLike)):
+        return False
+    name = os.fsdecode(given)
+    for place in (name, name.removeprefix("@"), name.rpartition(":")[0]):
+        try:
+            if place and os.path.samefile(path, place):
+                return True
+        except (OSError, ValueError):
+            continue
+    return False
