@@ -420,7 +420,7 @@ def test_answers_replace_only_text(
     assert out.read_text().startswith("path,status,message,class_1,")
     capsys.readouterr()
     assert main([*asked, "/dev/null"]) == 2
-    assert "/dev/null: is no file" in capsys.readouterr().err
+    assert "/dev/null: exists and is neither a file nor a fo" in capsys.readouterr().err
 
 
 def test_where_nothing_may_be_written(

@@ -310,8 +310,12 @@ def test_overwrite_leaves_a_file_that_is_right(folder: Path, tmp_path: Path) -> 
     began = out.stat()
     extract(folder, out=out, workers=0, overwrite=True).close()
     assert (out.stat().st_mtime_ns, out.stat().st_ino) == (began.st_mtime_ns, began.st_ino)
-    out.write_text("my notes")
-    extract(folder, out=out, workers=0, overwrite=True).close()
+    out.write_bytes(out.read_bytes()[:-100])
+    with pytest.raises(OutputError, match=r"is no feature file that can be read.*`overwrite=True`"):
+        extract(folder, out=out, workers=0)
+    for content in (out.read_bytes(), b""):
+        out.write_bytes(content)
+        extract(folder, out=out, workers=0, overwrite=True).close()
 
 
 @pytest.mark.slow

@@ -6,10 +6,12 @@ Paths are bytes throughout, because file names are.
 from __future__ import annotations
 
 import glob
+import json
 import logging
 import os
 import stat
 from collections.abc import Iterator
+from functools import cache
 
 from decaf.errors import InputError
 from decaf.images.decoding.formats import HEAD_BYTES, guess_format
@@ -17,15 +19,19 @@ from decaf.images.decoding.limits import MAX_TEXT_BYTES
 
 __all__ = [
     "IMAGE_ENDINGS",
+    "MAX_RECORD_BYTES",
+    "WORK_RECORDS",
     "glob_base",
     "has_image_ending",
     "has_wildcard",
     "is_folder",
     "is_hidden",
     "is_image_file",
+    "is_work_folder",
     "list_glob",
     "read_small_file",
     "read_start",
+    "work_of",
 ]
 
 # A file with one of these is listed without being opened. The last line is of formats that are not
@@ -37,6 +43,11 @@ IMAGE_ENDINGS = frozenset(
 )
 
 _logger = logging.getLogger(__name__)
+
+WORK_RECORDS = (b"run.json", b"finetune.json")
+"""Names of the files in which a folder that decaf works in says what it is."""
+
+MAX_RECORD_BYTES = 1 << 20
 
 # macOS's resource forks in archives.
 _SKIPPED_FOLDERS = frozenset((b"__MACOSX",))
@@ -82,6 +93,41 @@ def is_folder(entry: os.DirEntry[bytes]) -> bool:
         return False
 
 
+def work_of(record: bytes) -> str:
+    """Tell what a folder is by its record: "run", "finetuning", "parts", or else an empty text.
+
+    Parameters
+    ----------
+    record : bytes
+        Content of a file that is called as one of `WORK_RECORDS`.
+
+    >>> work_of(b'{"format": "decaf-train", "schema": 2}'), work_of(b'{"speed": 10}')
+    ('run', '')
+    """
+    try:
+        body = json.loads(record)
+    except (ValueError, RecursionError):
+        return ""
+    if not isinstance(body, dict):
+        return ""
+    if "format" not in body and body.keys() >= {"run", "fingerprint", "decaf_version"}:
+        return "parts"
+    return {"decaf-train": "run", "decaf-finetune": "finetuning"}.get(str(body.get("format")), "")
+
+
+def is_work_folder(folder: bytes) -> bool:
+    """Tell whether decaf works in a folder, or did: what lies in it are no photographs.
+
+    Parameters
+    ----------
+    folder : bytes
+    """
+    # Where a fine-tuning replaces another, its record may be that of the other alone.
+    records = (*WORK_RECORDS, b"before/finetune.json")
+    places = (os.path.join(folder, record) for record in records)
+    return any(work_of(read_start(place, MAX_RECORD_BYTES)) for place in places)
+
+
 def has_wildcard(path: bytes) -> bool:
     """Tell whether a path holds a wildcard (``*``, ``?``, ``[``).
 
@@ -121,6 +167,7 @@ def list_glob(pattern: bytes) -> list[bytes]:
     """
     base = glob_base(pattern)
     known: dict[bytes, tuple[int, int] | None] = {}
+    work = cache(is_work_folder)
     # Wildcards leave hidden files out, as a shell's do; macOS's folder is not hidden in that sense.
     return sorted(
         path
@@ -129,6 +176,7 @@ def list_glob(pattern: bytes) -> list[bytes]:
         and os.path.isfile(path)
         and _is_image_path(path)
         and not _goes_round(path, base, known)
+        and not any(work(folder) for folder in _folders_above(path, base))
     )
 
 
@@ -170,21 +218,27 @@ def _folders(start: bytes) -> Iterator[bytes]:
         waiting += [(os.path.join(current, name), above | {key}) for name in names]
 
 
+def _folders_above(path: bytes, base: bytes) -> Iterator[bytes]:
+    """Yield the folders on the way from `base`, which is one of them, to a file."""
+    folder = os.path.dirname(path)
+    while len(folder) >= len(base):
+        yield folder
+        above = os.path.dirname(folder)
+        if above == folder:
+            return
+        folder = above
+
+
 def _goes_round(path: bytes, base: bytes, known: dict[bytes, tuple[int, int] | None]) -> bool:
     """Tell whether a folder comes twice on the way from `base` to a file."""
     seen = set()
-    folder = os.path.dirname(path)
-    while True:
+    for folder in _folders_above(path, base):
         if folder not in known:
             known[folder] = _identity(folder)
-        key = known[folder]
-        if key in seen:
+        if known[folder] in seen:
             return True
-        seen.add(key)
-        above = os.path.dirname(folder)
-        if above == folder or len(folder) <= len(base):
-            return False
-        folder = above
+        seen.add(known[folder])
+    return False
 
 
 def _identity(folder: bytes) -> tuple[int, int] | None:

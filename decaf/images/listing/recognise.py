@@ -17,7 +17,7 @@ from typing import Any
 
 from decaf.images.decoding.formats import HEAD_BYTES, guess_format
 from decaf.images.listing.archives import archive_kind
-from decaf.images.listing.folders import read_start
+from decaf.images.listing.folders import WORK_RECORDS, read_start, work_of
 
 __all__ = [
     "KINDS",
@@ -38,7 +38,6 @@ _END_BYTES = 2**20  # of an HDF5 file, at each end, where its root's attributes 
 _MAX_JSON_BYTES = 32 * 2**20
 _HDF5_FORMAT = re.compile(rb"format\0.{0,64}?decaf-(features|pack)", re.DOTALL)
 _OWN_FORMATS = ("decaf-head", "decaf-weights", "decaf-checkpoint", "decaf-localiser")
-_RUN_RECORDS = {"decaf-train": "run", "decaf-finetune": "finetuning"}
 
 
 @dataclass(frozen=True)
@@ -316,12 +315,7 @@ def _name_of_zip(path: bytes) -> str | None:
 
 
 def _name_of_folder(path: bytes) -> str:
-    for record in (b"run.json", b"finetune.json"):
-        try:
-            with open(os.path.join(path, record), "rb") as file:
-                form = json.loads(file.read(_MAX_JSON_BYTES)).get("format")
-        except (OSError, ValueError, RecursionError, AttributeError):
-            continue
-        if form in _RUN_RECORDS:
-            return _RUN_RECORDS[form]
+    for record in WORK_RECORDS:
+        if name := work_of(read_start(os.path.join(path, record), _MAX_JSON_BYTES)):
+            return name
     return "parts" if path.rstrip(b"/").endswith(b".parts") else "folder"

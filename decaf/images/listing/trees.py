@@ -5,18 +5,23 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 from decaf.errors import ImageError, InputError
 from decaf.images.decoding.formats import HEAD_BYTES, guess_format
 from decaf.images.decoding.limits import MAX_TEXT_BYTES
-from decaf.images.listing.archives import list_members, read_head, read_member
+from decaf.images.listing.archives import Member, list_members, read_head, read_member
 from decaf.images.listing.folders import (
+    MAX_RECORD_BYTES,
+    WORK_RECORDS,
     has_image_ending,
     is_folder,
     is_hidden,
     is_image_file,
+    is_work_folder,
     read_small_file,
+    work_of,
 )
 from decaf.images.listing.image_ref import ImageRef
 from decaf.images.listing.names import common_folder
@@ -84,8 +89,8 @@ class FolderTree(Tree):
 
     They are the files whose ending is an image's, and those of any other ending that begin as an
     image does. Links are followed, but not back into a folder that they lie in; hidden files and
-    folders, pipes, sockets and devices are passed over, and with a warning the folders below that
-    cannot be read.
+    folders, folders that decaf works in, pipes, sockets and devices are passed over, and with a
+    warning the folders below that cannot be read.
 
     Parameters
     ----------
@@ -106,7 +111,7 @@ class FolderTree(Tree):
             try:
                 status = os.stat(current)
                 key = (status.st_dev, status.st_ino)
-                if key in above:
+                if key in above or is_work_folder(current):
                     continue
                 with os.scandir(current) as scanned:
                     entries = sorted(scanned, key=lambda e: e.name)
@@ -138,7 +143,11 @@ class FolderTree(Tree):
         path = self._path(folder)
         try:
             with os.scandir(path) as entries:
-                return sorted(e.name for e in entries if is_folder(e) and not is_hidden(e.name))
+                return sorted(
+                    e.name
+                    for e in entries
+                    if is_folder(e) and not is_hidden(e.name) and not is_work_folder(e.path)
+                )
         except OSError as error:
             reason = error.strerror or error
             raise InputError(f"folder {os.fsdecode(path)!r} cannot be read: {reason}") from error
@@ -183,10 +192,12 @@ class ArchiveTree(Tree):
     def __init__(self, path: bytes, kind: str) -> None:
         self._path, self._kind = path, kind
         members = list_members(path, kind)
+        work = self._work_folders(members)
         images = [
             member
             for member in members
             if not is_hidden(member.name)
+            and not any(member.name.startswith(folder) for folder in work)
             and (
                 has_image_ending(member.name)
                 or guess_format(read_head(path, kind, member, HEAD_BYTES)) is not None
@@ -204,6 +215,18 @@ class ArchiveTree(Tree):
         self._members = {
             member.name[len(top) :]: member for member in members if member.name.startswith(top)
         }
+
+    def _work_folders(self, members: Sequence[Member]) -> list[bytes]:
+        """List the folders that decaf works in, each with a slash at its end."""
+        folders = []
+        for member in members:
+            folder, slash, name = member.name.rpartition(b"/")
+            if name not in WORK_RECORDS:
+                continue
+            with suppress(ImageError):
+                if work_of(read_member(self._path, self._kind, member, MAX_RECORD_BYTES)):
+                    folders.append(folder + slash)
+        return folders
 
     def text(self, name: bytes) -> bytes | None:
         """Read a file; see `Tree.text`.

@@ -267,7 +267,7 @@ def test_damage_leaves_nothing_behind(feature_file: Path, tmp_path: Path) -> Non
 
 
 def test_a_folder_that_is_not_there(feature_file: Path, tmp_path: Path) -> None:
-    with open_features(feature_file) as file, pytest.raises(OutputError, match="there is no folder"):
+    with open_features(feature_file) as file, pytest.raises(OutputError, match="no folder"):
         export_features(file, tmp_path / "no" / "x.csv", layer="fc6")
 
 

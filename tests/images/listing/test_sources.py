@@ -6,6 +6,7 @@ import marshal
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -130,6 +131,41 @@ def test_a_folder_below_that_cannot_be_read_is_left_out_with_a_warning(
     assert told.endswith("dog' cannot be read (Permission denied): what is in it is left out")
     with pytest.raises(InputError, match=r"dog' cannot be read: Permission denied"):
         collect(tree / "dog")
+
+
+def test_what_decaf_makes_beside_photographs_is_no_photograph(tree: Path) -> None:
+    before = collect(tree)
+    records = {
+        "m.finetune": {"format": "decaf-finetune", "schema": 2},
+        "m.finetune/run": {"format": "decaf-train", "schema": 2},
+        "n.finetune/before": {"format": "decaf-finetune", "schema": 2},
+        "renamed": {"format": "decaf-train", "schema": 2},
+        "x.h5.parts": {"run": {}, "fingerprint": "0" * 64, "decaf_version": "1"},
+    }
+    for folder, record in records.items():
+        (tree / folder).mkdir(parents=True)
+        name = "finetune.json" if record.get("format") == "decaf-finetune" else "run.json"
+        (tree / folder / name).write_text(json.dumps(record))
+        (tree / folder / "curves.png").write_bytes(b"x")
+        (tree / folder / "more").mkdir()
+        (tree / folder / "more" / "1.jpg").write_bytes(b"x")
+    (tree / "n.finetune" / "curves.png").write_bytes(b"x")
+    with zipfile.ZipFile(tree.parent / "all.zip", "w") as archive:
+        for path in sorted(tree.rglob("*")):
+            if path.is_file() and "n.finetune" not in path.parts:
+                archive.write(path, path.relative_to(tree))
+    for images in (collect(tree), collect(tree.parent / "all.zip")):
+        labels = dict(zip(images.relative, images.labels.tolist(), strict=True))
+        assert labels == dict(zip(before.relative, before.labels.tolist(), strict=True))
+        assert images.class_names == before.class_names
+        assert images.empty_folders == ()
+    assert collect(tree / "**" / "*").relative == before.relative
+    for folder in records:
+        with pytest.raises(InputError, match="no images in"):
+            collect(tree / folder)
+    # A record of another program, and a folder that is only called so, hide nothing.
+    (tree / "x.h5.parts" / "run.json").write_text('{"speed": 10}')
+    assert len(collect(tree)) == len(before) + 2
 
 
 def test_a_link_to_itself_is_one_bad_image(tree: Path) -> None:

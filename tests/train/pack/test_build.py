@@ -229,7 +229,9 @@ def test_overwrite_leaves_a_pack_that_is_right(dataset: Path, tmp_path: Path, ma
     began = out.stat()
     make(dataset, out, overwrite=True).close()
     assert (out.stat().st_mtime_ns, out.stat().st_ino) == (began.st_mtime_ns, began.st_ino)
-    out.write_text("mine")
+    out.write_bytes(out.read_bytes()[:-100])
+    with pytest.raises(OutputError, match="exists and is no training pack that can be read"):
+        make(dataset, out)
     make(dataset, out, overwrite=True).verify()
     shutil.copy(dataset / "val/n02/0.JPEG", dataset / "val/n02/1.JPEG")
     with make(dataset, out, overwrite=True) as pack:
@@ -375,8 +377,9 @@ def test_a_finished_pack_is_compared_by_content(dataset: Path, tmp_path: Path, m
 
 def test_what_is_no_pack_is_not_replaced(shared_dataset: Path, tmp_path: Path, make: Make) -> None:
     (tmp_path / "p").write_text("mine")
-    with pytest.raises(OutputError, match="exists and is no training pack that can be read"):
-        make(shared_dataset, tmp_path / "p")
+    for overwrite in (False, True):
+        with pytest.raises(OutputError, match="exists and is a text file, not a training pack"):
+            make(shared_dataset, tmp_path / "p", overwrite=overwrite)
     assert (tmp_path / "p").read_text() == "mine"
 
 
