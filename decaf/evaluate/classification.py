@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,6 +29,7 @@ from decaf.images.status import STATUS_NAMES, BadImage
 from decaf.images.workers.decoders import warm_decoders
 from decaf.runtime.progress import progress_for
 from decaf.runtime.settings import ComputeSettings, Part, one_of, refuse, settings_from
+from decaf.storage import TEXT_KINDS, check_output
 from decaf.version import __version__
 
 if TYPE_CHECKING:
@@ -146,8 +148,11 @@ def evaluate_network(
     all_weights = list(weights) if isinstance(weights, (list, tuple)) else [weights]
     if not all_weights:
         raise SettingError("`weights`: none were given")
+    read = (*all_weights, data, listing.labels, boxes.boxes, boxes.localiser)
     if out is not None:
-        check_report_path(out, overwrite=overwrite, inputs=(*all_weights, data, listing.labels))
+        check_report_path(out, overwrite=overwrite, inputs=read)
+    if boxes.submission is not None:
+        check_output(Path(boxes.submission), *TEXT_KINDS, inputs=read)
     with ExitStack() as opened:
         listed, classes = read_test_set(
             opened_pack(data, listing.labels, opened), split, listing, matching

@@ -393,7 +393,7 @@ def write_submission(
     Parameters
     ----------
     path : path
-        What is there is replaced; the file is complete or not written.
+        A text that is there is replaced; the file is complete or not written.
     guesses : Guesses
         Boxes relative to the images' sides; classes as the file numbers them.
     sizes : array of int, shape (N, 2)

@@ -31,7 +31,7 @@ from decaf.runtime.settings import (
     refuse,
     settings_from,
 )
-from decaf.storage import canonical_json, disk_errors
+from decaf.storage import canonical_json, check_output, disk_errors
 from decaf.storage.atomic import whole_file
 from decaf.storage.tensors import TensorFileKind, json_field, write_tensors
 from decaf.train.localiser_settings import LocaliserSettings
@@ -426,13 +426,13 @@ def check_out(path: str | os.PathLike[str], overwrite: bool) -> None:
     Raises
     ------
     OutputError
-        If it does not end in ``.safetensors``, its folder is not there, or it is there already.
+        If it does not end in ``.safetensors``, its folder is not there, or it is there already;
+        what is no localiser is never replaced.
     """
     target = Path(path)
     if target.suffix != ".safetensors":
         raise OutputError(f"{target}: must end in .safetensors")
-    if not target.parent.is_dir():
-        raise OutputError(f"{target}: cannot be written: there is no folder {target.parent}")
+    check_output(target, "localiser")
     if target.exists() and not overwrite:
         raise OutputError(f"{target}: exists already; give another `out`, or `overwrite=True`")
 

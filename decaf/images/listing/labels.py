@@ -9,6 +9,7 @@ import csv
 import io
 import logging
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ import numpy.typing as npt
 from decaf.errors import InputError
 from decaf.images.listing.folders import has_image_ending
 from decaf.images.listing.names import nearest_name, path_text, shortened
+from decaf.images.listing.recognise import is_kind
 from decaf.images.listing.table_paths import TablePaths
 from decaf.images.listing.tables import (
     Reading,
@@ -25,8 +27,10 @@ from decaf.images.listing.tables import (
     as_utf8,
     decoded,
     find_reading,
+    is_no_label,
     named_columns,
     read_tables,
+    told_no_labels,
     uneven_row,
 )
 
@@ -200,6 +204,8 @@ def _texts(
 ) -> list[bytes | None]:
     """Return what a file says of every image, None where it says nothing."""
     shown = f"{noun}s file {os.fsdecode(file)!r}"
+    if is_kind(file, "spreadsheet"):
+        raise InputError(f"{shown}: is a spreadsheet; save it as CSV")
     try:
         with open(file, "rb") as stream:
             content = stream.read()
@@ -226,6 +232,8 @@ def _texts(
             noun,
             os.fsdecode(names[read.texts.index(None)]),
         )
+    if words := read.reading.no_labels():
+        _logger.warning("%s: %s", shown, told_no_labels(words))
     if read.strangers:
         first = decoded(read.strangers[0])
         left = [name for name, text in zip(relative, read.texts, strict=True) if text is None]
@@ -365,7 +373,10 @@ def _by_lines(content: bytes, count: int, shown: str) -> list[bytes | None]:
         texts = [text or None for text in quoted]
     if len(texts) != count:
         raise InputError(f"{shown} has {len(texts)} labels for {count} images")
-    return texts
+    words = Counter(decoded(text) for text in texts if text and is_no_label(text))
+    if words:
+        _logger.warning("%s: %s", shown, told_no_labels(words))
+    return [None if text and is_no_label(text) else text for text in texts]
 
 
 def _quoted(text: bytes) -> list[bytes] | None:

@@ -36,6 +36,7 @@ from decaf.images.listing.tables import (
     named_columns,
     read_tables,
     spellings,
+    told_no_labels,
 )
 from decaf.images.listing.trees import ArchiveTree, FolderTree, Tree, TreeImage
 
@@ -211,15 +212,18 @@ def _table_of(path: bytes, columns: tuple[str, ...] | None) -> PathImages:
         return None
 
     best: list[tuple[bytes, bytes]] = []
-    read = "no table of several columns"
-    for table in read_tables(content, name):
-        read = table.described()
+    tables = read_tables(content, name)
+    read = tables[0].described() if tables else "no table of several columns"
+    for table in tables:
         some = Table(table.separator, table.encoding, table.rows[:_ROWS_LOOKED_AT])
         reading = find_reading(
             some, columns, lambda cell: located(cell) is not None, name, label_needed=False
         )
         if reading is not None:
-            best = [*replace(reading, table=table).pairs()]
+            whole = replace(reading, table=table)
+            best = [*whole.pairs()]
+            if words := whole.no_labels():
+                _logger.warning("%s: %s", name, told_no_labels(words))
             if reading.label < 0:
                 _logger.warning(
                     "%s: no column is called label, class, species, category or target, so the "
@@ -247,7 +251,7 @@ def _table_of(path: bytes, columns: tuple[str, ...] | None) -> PathImages:
         os.path.join(folder, cell) if place is None else place
         for place, (cell, _) in zip(places, best, strict=True)
     ]
-    classes = [text or None for _, text in best]
+    classes = [decoded(text).encode() if text else None for _, text in best]
     without = classes.count(None)
     if 0 < without < len(classes):
         _logger.warning("%s: %d of %d images have no label", name, without, len(classes))

@@ -34,6 +34,7 @@ LIST_ENDINGS = frozenset((b".txt", b".lst", b".list"))
 TABLE_ENDINGS = frozenset((b".csv", b".tsv"))
 
 _START_BYTES = 512
+_OLE = b"\xd0\xcf\x11\xe0"  # of Excel before 2007
 _END_BYTES = 2**20  # of an HDF5 file, at each end, where its root's attributes are
 _MAX_JSON_BYTES = 32 * 2**20
 _HDF5_FORMAT = re.compile(rb"format\0.{0,64}?decaf-(features|pack)", re.DOTALL)
@@ -121,6 +122,12 @@ _ALL = (
     PathKind("archive", "an archive", "", "`decaf extract` and `decaf fit` take one of images"),
     PathKind("list", "a text file", "", "`decaf extract` takes one that lists images"),
     PathKind("table", "a table", "", "`decaf extract` takes one of images, or of their labels"),
+    PathKind(
+        "spreadsheet",
+        "a spreadsheet",
+        "",
+        "save it as CSV: `decaf extract` takes that as a table of images, or of their labels",
+    ),
     PathKind("text", "a text file"),
     PathKind(
         "run",
@@ -259,6 +266,8 @@ def _by_magic(path: bytes, start: bytes, ending: bytes) -> str | None:
         return "image"
     if start.startswith(b"PK\x03\x04") and (program := _name_of_zip(path)) is not None:
         return program
+    if start.startswith(_OLE) and ending == b".xls":
+        return "spreadsheet"
     if start[:1] == b"\x80" and ending in (b".pth", b".pt"):
         return "torch"  # as torch wrote it before 1.6
     return "archive" if archive_kind(start, path) is not None else None
@@ -307,6 +316,10 @@ def _name_of_zip(path: bytes) -> str | None:
             names = archive.namelist()
     except (OSError, zipfile.BadZipFile, NotImplementedError, ValueError):
         return None
+    if any(name.startswith("xl/workbook.") for name in names):
+        return "spreadsheet"
+    if {"content.xml", "styles.xml"} <= set(names):
+        return "spreadsheet" if path.lower().endswith(b".ods") else None
     if any(name.endswith("/archive_format") for name in names):
         return "torch-program"
     if any(name.endswith("/data.pkl") for name in names):

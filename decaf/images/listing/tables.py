@@ -23,9 +23,11 @@ __all__ = [
     "as_utf8",
     "decoded",
     "find_reading",
+    "is_no_label",
     "named_columns",
     "read_tables",
     "spellings",
+    "told_no_labels",
     "uneven_row",
 ]
 
@@ -40,6 +42,9 @@ FEW_COLUMNS = 3
 
 # A row of a table of features is some ten thousand bytes long.
 MAX_LINE_BYTES = 1 << 20
+
+# What spreadsheets, R and pandas write where there is no label, in lower case.
+NO_LABELS = frozenset(("#n/a", "n/a", "na", "<na>", "nan", "null"))
 
 _UTF16 = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
 
@@ -82,9 +87,19 @@ class Table:
         Parameters
         ----------
         name : str
+
+        Raises
+        ------
+        InputError
+            Where two have the name.
         """
-        names = [each.strip().casefold() for each in self.header]
-        return names.index(name.strip().casefold()) if name.strip().casefold() in names else None
+        names = [each.strip() for each in self.header]
+        if names.count(name.strip()) != 1:  # of "Label" and "label" the one that is spelt so
+            names = [each.casefold() for each in names]
+            name = name.casefold()
+        if names.count(name.strip()) > 1:
+            raise InputError(f"two columns are called {name!r}; read as {self.described()}")
+        return names.index(name.strip()) if name.strip() in names else None
 
 
 @dataclass(frozen=True)
@@ -105,7 +120,13 @@ class Reading:
     def pairs(self) -> Iterator[tuple[bytes, bytes]]:
         """Return path and label of each row; an empty label where there is none."""
         for row in self.table.rows:
-            yield row[self.path].strip(), row[self.label].strip() if self.label >= 0 else b""
+            text = row[self.label].strip() if self.label >= 0 else b""
+            yield row[self.path].strip(), b"" if is_no_label(text) else text
+
+    def no_labels(self) -> Counter[str]:
+        """Count the words of the label's column that stand for none."""
+        cells = (row[self.label].strip() for row in self.table.rows if self.label >= 0)
+        return Counter(decoded(cell) for cell in cells if is_no_label(cell))
 
 
 def named_columns(path: bytes) -> tuple[bytes, tuple[str, ...] | None]:
@@ -246,7 +267,7 @@ def find_reading(
     if columns is not None:
         places = []
         for each in columns:
-            place = path if each is None else table.column(each)
+            place = path if each is None else _column(table, each, name)
             if place is None:
                 raise InputError(f"{name}: no column {each!r}; read as {table.described()}")
             places.append(place)
@@ -256,7 +277,7 @@ def find_reading(
     if counts[path] == 0:
         return None
     headed = not known(table.rows[0][path].strip())
-    named = [table.column(each) for each in LABEL_NAMES] if headed else []
+    named = [_column(table, each, name) for each in LABEL_NAMES] if headed else []
     called = [place for place in named if place is not None and place != path]
     if called:
         label = called[0]
@@ -271,6 +292,39 @@ def find_reading(
             )
         label = others[-1]
     return Reading(table, path, label)
+
+
+def _column(table: Table, column: str, name: str) -> int | None:
+    try:
+        return table.column(column)
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from error
+
+
+def is_no_label(cell: bytes) -> bool:
+    """Tell whether a cell holds a word by which programs say that there is no label.
+
+    Parameters
+    ----------
+    cell : bytes
+
+    >>> is_no_label(b"#N/A"), is_no_label(b"nan"), is_no_label(b"none"), is_no_label(b"")
+    (True, True, False, False)
+    """
+    return len(cell) < 8 and decoded(cell).strip().lower() in NO_LABELS
+
+
+def told_no_labels(words: Counter[str]) -> str:
+    """Say how many cells hold which words that stand for no label.
+
+    Parameters
+    ----------
+    words : Counter of str
+
+    >>> told_no_labels(Counter({"NaN": 2, "#N/A": 1}))
+    "3 cells say 'NaN' or '#N/A', which is no label"
+    """
+    return f"{words.total()} cells say {' or '.join(map(repr, words))}, which is no label"
 
 
 def as_utf8(content: bytes, name: str) -> tuple[bytes, str]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -255,6 +256,73 @@ def test_windows_writes_names_in_its_own_way(tree: Path) -> None:
     labels, class_names = read(tree, rows.encode("cp1252"))
     assert class_names == ("café", "z", "œuf")
     assert sorted(labels) == [0, 0, 1, 1, 2]
+
+
+def test_classes_of_a_table_as_source_are_decoded_as_those_of_labels(tree: Path) -> None:
+    table = tree / "in" / "t.csv"
+    for encoding in ("cp1252", "utf-8", "utf-16"):
+        rows = "file;species\ncat/1.jpg;B\u00e4r\ndog/2.jpg;L\u00f6we\n"
+        table.write_text(rows, encoding=encoding)
+        images = collect(table)
+        assert images.class_names == ("B\u00e4r", "L\u00f6we")
+        assert collect(images.paths, labels=table).class_names == images.class_names
+
+
+def test_words_that_stand_for_no_label(tree: Path, caplog: pytest.LogCaptureFixture) -> None:
+    told = "cells say 'NaN' or 'n/a', which is no label"
+    rows = "1.jpg,NaN\ncat/2.jpg,fox\ndog/2.jpg,n/a\n"
+    assert read(tree, rows.encode()) == ([-1, 0, -1], ("fox",))
+    assert f"2 {told}" in caplog.text
+    for word in ("#N/A", "NA", "null", "<NA>", "nan"):
+        assert read(tree, rows.replace("NaN", word).encode()) == ([-1, 0, -1], ("fox",))
+    for word in ("none", "empty", "Nana"):  # such as a camera's picture without an animal
+        assert read(tree, rows.replace("NaN", word).encode())[1] == tuple(sorted(("fox", word)))
+    # Of groups, one a line, and a table as a source.
+    assert collect(tree / "in", groups=tree / "labels").groups == ("Nana", "fox", "")
+    caplog.clear()
+    assert read(tree, b"NaN\nfox\nn/a\n") == ([-1, 0, -1], ("fox",))
+    assert f"2 {told}" in caplog.text
+    caplog.clear()
+    (tree / "in" / "t.csv").write_text("cat/1.jpg,NaN\ncat/2.jpg,fox\ndog/2.jpg,n/a\n")
+    images = collect(tree / "in" / "t.csv")
+    assert (images.labels.tolist(), images.class_names) == ([-1, 0, -1], ("fox",))
+    assert f"2 {told}" in caplog.text
+    with pytest.raises(InputError, match="the column 'y' is empty for every image"):
+        read(tree, b"path,y\n1.jpg,NA\ndog/2.jpg,NA\n")
+
+
+def test_two_columns_of_the_name(tree: Path) -> None:
+    table = tree / "in" / "t.csv"
+    table.write_text("path,label,label\ncat/1.jpg,A,B\ncat/2.jpg,A,B\n")
+    told = "two columns are called 'label'; read as 3 rows of 3 columns"
+    for images, labels in ((tree / "in", f"{table}:path,label"), (tree / "in", table)):
+        with pytest.raises(InputError, match=f"labels file .*t.csv': {told}"):
+            collect(images, labels=labels)
+    for source in (table, f"{table}:path,label"):
+        with pytest.raises(InputError, match=f"table .*t.csv': {told}"):
+            collect(source)
+    table.write_text("path,Label,label\ncat/1.jpg,A,B\ncat/2.jpg,A,B\n")
+    assert collect(f"{table}:path,label").class_names == ("B",)
+    with pytest.raises(InputError, match="two columns are called 'label'"):
+        collect(f"{table}:path,LABEL")
+
+
+def test_a_spreadsheet_is_to_be_saved_as_csv(tree: Path) -> None:
+    with zipfile.ZipFile(tree / "t.xlsx", "w") as archive:
+        archive.writestr("xl/workbook.xml", "<x/>")
+        archive.writestr("xl/media/image1.png", b"\x89PNG\r\n\x1a\n")
+    (tree / "t.xls").write_bytes(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600))
+    for name in ("t.xlsx", "t.xls"):
+        with pytest.raises(InputError, match=r"is a spreadsheet, not an image, .*; save it as CSV"):
+            collect(tree / name)
+        with pytest.raises(InputError, match=f"labels file .*{name}': is a spreadsheet; save it"):
+            collect(tree / "in", labels=tree / name)
+
+
+def test_a_table_that_is_no_source_is_described_whole(tree: Path) -> None:
+    (tree / "in" / "t.csv").write_bytes(SEVEN.replace(b"cat/", b"no/").replace(b"dog/", b"no/"))
+    with pytest.raises(InputError, match="read as 4 rows of 7 columns separated by semicolons"):
+        collect(tree / "in" / "t.csv")
 
 
 @pytest.mark.parametrize("ending", [".csv", ".tsv"])
