@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -182,6 +183,7 @@ def _parse_header(path: Path) -> dict[str, Any]:
             raise ValueError("its settings are not those of its fingerprint")
         if type(header["shard_rows"]) is not int or header["shard_rows"] < 1:
             raise ValueError("it has no size of shards")
+        datetime.fromisoformat(header["created"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise _damaged(path, error) from error
     return header

@@ -170,6 +170,16 @@ def test_a_damaged_memory_is_refused(out: Path, folder: Path, name: str) -> None
     assert values(out) == EXPECTED
 
 
+@pytest.mark.parametrize("key", ["run", "fingerprint", "shard_rows", "created"])
+def test_a_header_that_lacks_something_is_refused(out: Path, folder: Path, key: str) -> None:
+    path = interrupted(out, folder).shards_path / "run.json"
+    header = json.loads(path.read_bytes())
+    del header[key]
+    path.write_text(json.dumps(header))
+    with pytest.raises(ResumeError, match="damaged"):
+        make(NumbersFile(out, folder))
+
+
 def test_a_stop_ends_the_comparing_of_images(out: Path, folder: Path) -> None:
     make(NumbersFile(out, folder))
     stop = threading.Event()
