@@ -335,22 +335,27 @@ class _ReadableImages:
             Where a split, or a class of train, has no image left that may be good.
         """
         for row in (np.flatnonzero(status) + start).tolist():
+            reason = STATUS_NAMES[int(status[row - start])]
             split = int(np.searchsorted(self._stops, row, side="right"))
             self._of_split[split] -= 1
             if not self._of_split[split]:
                 name = list(self._counts)[split]
-                self._refuse(f"none of the {self._counts[name]} {name} images can be read", row)
+                self._refuse(
+                    f"none of the {self._counts[name]} {name} images can be read", row, reason
+                )
             if split == 0:
                 label = int(self._images.labels[row])
                 self._of_class[label] -= 1
                 if not self._of_class[label]:
                     name = self._images.class_names[label]
-                    self._refuse(f"no training image of the class {name!r} can be read", row)
+                    what = f"no training image of the class {name!r} can be read"
+                    self._refuse(what, row, reason)
 
-    def _refuse(self, what: str, row: int) -> None:
+    def _refuse(self, what: str, row: int, reason: str) -> None:
         example = os.fsdecode(self._images.names[row])
         raise NoneReadable(
-            f"{what} (such as {example!r}); mend these images, or remove them and their folder",
+            f"{what} (such as {example!r}: {reason}); mend these images, or remove them and "
+            "their folder",
             f", and run the same command again with `overwrite=True`: what is finished is in "
             f"{self._kept} and is used where nothing else has changed",
         )

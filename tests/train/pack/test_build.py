@@ -191,8 +191,8 @@ def test_a_class_of_bad_images_is_refused_once_they_are_known(
     told: list[int] = []
     options: dict[str, Any] = {"on_error": "record", "progress": lambda done, _: told.append(done)}
     said = (
-        "no training image of the class 'n01' can be read (such as 'train/n01/4.JPEG'); mend these "
-        "images, or remove them and their folder, and run the same command again with "
+        "no training image of the class 'n01' can be read (such as 'train/n01/4.JPEG': empty); "
+        "mend these images, or remove them and their folder, and run the same command again with "
         "`overwrite=True`"
     )
     for _again in range(2):
