@@ -157,7 +157,7 @@ def damaged(photos: Path, root: Path, change: str) -> list[str]:
                 (train / f"bees/{i}.png").unlink()
         case "all bad":
             for path in train.rglob("*.png"):
-                path.write_bytes(b"no image")
+                path.write_bytes(f"no image, and none like {path}".encode())
             return [str(train), "--on-error", "record"]
         case "one bad":
             (train / "ants/3.png").write_bytes(b"no image")
