@@ -13,7 +13,6 @@ import pytest
 from decaf.errors import DiskError, FeatureFileError, OutputError, ResumeError, Stopped
 from decaf.storage.atomic import temporary_path
 from decaf.storage.lock import acquire
-from decaf.storage.resumable import check_output_path
 from numbers_file import NumbersFile, make
 
 EXPECTED = [1, 4, 9, 16, 25]
@@ -202,11 +201,3 @@ def test_a_failing_disk_is_told_with_what_is_kept(
         with pytest.raises(DiskError, match="the disk is full; finished images are kept in"):
             make(NumbersFile(out, folder))
     assert make(NumbersFile(out, folder)) == [2, 3, 4]
-
-
-def test_a_path_that_can_be_no_file_is_told(tmp_path: Path) -> None:
-    check_output_path(tmp_path / "f.h5", "f.h5")
-    with pytest.raises(OutputError, match=r"is a folder; give the name of a file, such as .*/f\.h"):
-        check_output_path(tmp_path, "f.h5")
-    with pytest.raises(OutputError, match="there is no folder"):
-        check_output_path(tmp_path / "absent" / "f.h5", "f.h5")

@@ -514,7 +514,7 @@ def test_pillow_image_that_is_to_be_turned(saved: Make) -> None:
         "photo.jpg",
         None,
     ],
-    ids=repr,
+    ids=lambda value: repr(value).partition(" at 0x")[0],
 )
 def test_objects_that_are_no_images(wrong: object) -> None:
     with pytest.raises(ImageError) as caught:
