@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from decaf.errors import ImageError, InputError
-from decaf.images.decoding.limits import MAX_FILE_BYTES
+from decaf.images.decoding.limits import MAX_FILE_BYTES, MAX_PIXELS
 from decaf.images.listing.archives import file_key
 
 if TYPE_CHECKING:
@@ -56,13 +56,17 @@ def list_array(path: bytes, kind: str, dataset: str = "") -> list[bytes]:
             with open(path, "rb") as file:
                 shape, dtype = npy_header(file)
             check_images(shape, dtype, repr(shown))
+            _refuse_large(shape, repr(shown))
             start = path
         else:
             with _open_hdf5(path) as file:
                 dataset = dataset or _only_images(file, shown)
                 images = _dataset(file, dataset, shown)
                 shape = images.shape
-                check_images(shape, images.dtype, f"dataset {dataset!r} of {shown!r}")
+                what = f"dataset {dataset!r} of {shown!r}"
+                check_images(shape, images.dtype, what)
+                _refuse_large(shape, what)
+                _refuse_holes(images, what)
             start = path + b":" + dataset.encode("utf-8", "surrogateescape")
     except _DAMAGE as error:
         if isinstance(error, InputError):
@@ -134,6 +138,26 @@ def check_images(
         raise InputError(f"{told}: there are no images in it")
     if int(np.prod(shape[1:], dtype=object)) > MAX_FILE_BYTES:
         raise InputError(f"{told}, of at most {MAX_FILE_BYTES} bytes each")
+
+
+def _refuse_large(shape: tuple[int, ...], what: str) -> None:
+    if int(np.prod(shape[1:3], dtype=object)) > MAX_PIXELS:
+        raise InputError(f"{what} is of shape {shape}; an image has at most {MAX_PIXELS} pixels")
+
+
+def _refuse_holes(images: h5py.Dataset, what: str) -> None:
+    """Refuse a dataset of which a part was never written: HDF5 reads it as black images."""
+    stored = images.id.get_storage_size()
+    if not images.chunks:
+        missing = stored < images.nbytes
+    else:
+        counts = (-(-int(n) // c) for n, c in zip(images.shape, images.chunks, strict=True))
+        missing = images.id.get_num_chunks() < int(np.prod([*counts], dtype=object))
+    if missing:
+        raise InputError(
+            f"{what} claims {images.nbytes} bytes, but {stored} are stored: a part was never "
+            "written, and would be read as black images; write only the images that there are"
+        )
 
 
 def npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:

@@ -160,6 +160,53 @@ def test_links_out_of_a_file_are_not_followed(tmp_path: Path, stimuli: np.ndarra
             collect(f"{tmp_path}/x.h5:{name}")
 
 
+@pytest.mark.parametrize("chunks", [None, (1, 8, 8, 3), (2, 5, 5, 3)])
+@pytest.mark.parametrize("packed", [None, "gzip"])
+def test_what_was_never_written_is_no_black_image(
+    tmp_path: Path, chunks: tuple[int, ...] | None, packed: str | None
+) -> None:
+    shape = (6, 8, 8, 3)
+    more = {"chunks": chunks, "compression": packed} if chunks else {}
+    black = np.zeros(shape, np.uint8)
+    for written in (0, 4, 6):
+        path = tmp_path / f"{written}.h5"
+        with h5py.File(path, "w") as file:
+            images = file.create_dataset("images", shape, "u1", **more)
+            images[:written] = black[:written]
+        if written == 6 or (written and not chunks):  # what is contiguous is allocated whole
+            assert len(collect(path)) == 6
+            continue
+        with pytest.raises(InputError, match=r"claims 1152 bytes, but \d+ are stored: a part was"):
+            collect(path)
+
+
+@pytest.mark.parametrize(
+    ("shape", "told"),
+    [
+        ((10_000_000, 227, 227, 3), "claims 1545870000000 bytes, but 0 are stored"),
+        ((50, 20_000, 20_000), "an image has at most 178956970 pixels"),
+    ],
+)
+def test_a_bomb_of_a_dataset_is_refused_before_anything_is_read(
+    tmp_path: Path, shape: tuple[int, ...], told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file.create_dataset("images", shape, "u1", chunks=(1, 200, 200, 3)[: len(shape)])
+    monkeypatch.setattr(h5py.Dataset, "__getitem__", None)
+    with pytest.raises(InputError, match=told):
+        collect(tmp_path / "x.h5")
+
+
+def test_an_array_of_too_many_pixels_is_refused_by_its_shape(tmp_path: Path) -> None:
+    path = tmp_path / "x.npy"
+    with open(path, "wb") as file:
+        header = {"descr": "|u1", "fortran_order": False, "shape": (2, 20_000, 20_000)}
+        np.lib.format.write_array_header_1_0(file, header)
+        file.truncate(file.tell() + 2 * 20_000**2)
+    with pytest.raises(InputError, match="an image has at most 178956970 pixels"):
+        collect(path)
+
+
 def test_an_array_that_changes_meanwhile_is_a_bad_image(
     tmp_path: Path, stimuli: np.ndarray
 ) -> None:
