@@ -1,6 +1,7 @@
 """Folders of classes and of splits: which are which, and the classes of the images in them.
 
-Three layouts are known, in a folder or in a tar or zip of it (a single top folder is passed over):
+Three layouts are known, in a folder or in a tar or zip of it (a single top folder is passed over,
+of an archive always, of a folder where splits are in it):
 a folder a class, as torchvision's ImageFolder; the same within folders of splits (``train``,
 ``val``, ``test``); and Tiny-ImageNet's, where the classes of the validation images stand in
 ``val_annotations.txt``. Everything that takes images asks here, so that one folder means the same
@@ -19,7 +20,7 @@ from typing import Any
 from decaf.errors import InputError, SettingError
 from decaf.images.listing.image_ref import ImageRef
 from decaf.images.listing.labels import class_of
-from decaf.images.listing.names import path_text, shortened, some_of
+from decaf.images.listing.names import common_folder, path_text, shortened, some_of
 from decaf.images.listing.trees import Tree, TreeImage
 
 __all__ = [
@@ -200,12 +201,8 @@ def sort_into_classes(kind: str, path: bytes, tree: Tree, layout: str = "auto") 
         If the lists that belong to the layout contradict the folders, or each other.
     """
     shown = shortened(path)
-    inside: dict[bytes, set[bytes]] = {}
-    for image in tree.images:
-        top, rest = _first_folder(image.relative)
-        if top is not None:
-            below = class_of(rest)
-            inside.setdefault(top, set()).update(() if below is None else (below,))
+    tree = _below_single_folder(tree, layout)
+    inside = _folders_inside(tree)
     split_folders = find_split_folders(inside, layout=layout, shown=shown)
     split_of = {folder: split for split, folder in split_folders.items()}
     folders = dict(split_of) or {b"": ""}  # that of the classes, where there are no splits
@@ -281,6 +278,31 @@ def _empty_folders(
         called = {split_called(name) for name in tree.folders(b"") if name not in inside}
         empty += [(split, b"") for split in SPLITS if split in called - {*folders.values()}]
     return tuple(empty)
+
+
+def _folders_inside(tree: Tree) -> dict[bytes, set[bytes]]:
+    """List the folders at the top, with images in them, and the folders in each."""
+    inside: dict[bytes, set[bytes]] = {}
+    for image in tree.images:
+        top, rest = _first_folder(image.relative)
+        if top is not None:
+            below = class_of(rest)
+            inside.setdefault(top, set()).update(() if below is None else (below,))
+    return inside
+
+
+def _below_single_folder(tree: Tree, layout: str) -> Tree:
+    """Pass over the one folder that holds all images where splits are in it, as of an archive."""
+    top = common_folder([image.relative for image in tree.images], depth=1)[:-1]
+    if not top or split_called(top) is not None or layout == "classes":
+        return tree
+    below = tree.within(top)
+    inside = _folders_inside(below)
+    named: dict[str, list[bytes]] = {}
+    for folder in inside:
+        if (split := split_called(folder)) is not None:
+            named.setdefault(split, []).append(folder)
+    return below if named and (layout == "splits" or _are_splits(named, inside)) else tree
 
 
 def _first_folder(relative: bytes) -> tuple[bytes | None, bytes]:

@@ -6,7 +6,8 @@ import logging
 import os
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import NamedTuple
+from copy import copy
+from typing import TYPE_CHECKING, NamedTuple
 
 from decaf.errors import ImageError, InputError
 from decaf.images.decoding.formats import HEAD_BYTES, guess_format
@@ -25,6 +26,9 @@ from decaf.images.listing.folders import (
 )
 from decaf.images.listing.image_ref import ImageRef
 from decaf.images.listing.names import common_folder
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 __all__ = ["ArchiveTree", "FolderTree", "Tree", "TreeImage"]
 
@@ -72,6 +76,19 @@ class Tree:
             Below the root.
         """
         return None
+
+    def within(self, folder: bytes) -> Self:
+        """Return the tree of a folder that all images lie in.
+
+        Parameters
+        ----------
+        folder : bytes
+            Below the root.
+        """
+        start = len(folder) + 1
+        within = copy(self)
+        within.images = [image._replace(relative=image.relative[start:]) for image in self.images]
+        return within
 
     def absent(self, relative: bytes) -> TreeImage:
         """Stand for an image that is listed and not there, or refuse it.
@@ -161,6 +178,17 @@ class FolderTree(Tree):
         """
         return read_small_file(self._path(name))
 
+    def within(self, folder: bytes) -> Self:
+        """Return the tree of a folder that all images lie in; see `Tree.within`.
+
+        Parameters
+        ----------
+        folder : bytes
+        """
+        within = super().within(folder)
+        within._root = self._path(folder)
+        return within
+
     def absent(self, relative: bytes) -> TreeImage:
         """Stand for an image that is not there: it is missing when it is loaded.
 
@@ -227,6 +255,22 @@ class ArchiveTree(Tree):
                 if work_of(read_member(self._path, self._kind, member, MAX_RECORD_BYTES)):
                     folders.append(folder + slash)
         return folders
+
+    def within(self, folder: bytes) -> Self:
+        """Return the tree of a folder that all images lie in; see `Tree.within`.
+
+        Parameters
+        ----------
+        folder : bytes
+        """
+        within = super().within(folder)
+        start = folder + b"/"
+        within._members = {
+            name[len(start) :]: member
+            for name, member in self._members.items()
+            if name.startswith(start)
+        }
+        return within
 
     def text(self, name: bytes) -> bytes | None:
         """Read a file; see `Tree.text`.

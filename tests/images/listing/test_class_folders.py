@@ -54,6 +54,32 @@ def lay(root: Path, files: dict[str, bytes], form: str = "folder") -> Path:
     return path
 
 
+@pytest.mark.parametrize("files", [SPLITS, TINY])
+@pytest.mark.parametrize("form", ["folder", "zip"])
+def test_splits_are_found_below_a_single_folder(
+    tmp_path: Path, form: str, files: dict[str, bytes]
+) -> None:
+    plain = collect(lay(tmp_path / "plain", files, form))
+    deeper = {f"data/{name}": data for name, data in files.items()}
+    images = collect(lay(tmp_path / "up", {**deeper, "readme.txt": b""}, form))
+    assert images.relative == plain.relative
+    assert (images.splits, images.class_names) == (plain.splits, plain.class_names)
+    assert (images.titles, images.layout) == (plain.titles, plain.layout)
+    assert images.labels.tolist() == plain.labels.tolist()
+
+
+def test_a_single_folder_with_something_beside_it_is_a_class(tmp_path: Path) -> None:
+    deeper = {f"data/{name}": data for name, data in SPLITS.items()}
+    for beside in ("top.jpg", "more/1.jpg"):
+        images = collect(lay(tmp_path / beside[:3], {**deeper, beside: b"x"}))
+        assert images.splits is None
+        assert "data" in images.class_names
+    one = {f"data/{name}": b"x" for name in ("cat/1.jpg", "2.jpg")}
+    images = collect(lay(tmp_path / "one", one))
+    assert images.class_names == ("data",)
+    assert collect(lay(tmp_path / "up", deeper), layout="classes").class_names == ("data",)
+
+
 def splits_of(path: Path, layout: str = "auto") -> tuple[str, ...]:
     splits = collect(path, layout=layout).splits or ()
     return tuple(name for name in ("train", "val", "test") if name in splits)
