@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from decaf.errors import InputError
+from decaf.images.listing.names import common_folder
 from decaf.images.listing.tables import as_utf8, decoded, read_tables
 
 __all__ = ["BoxAnnotations", "ImageBoxes", "read_boxes"]
@@ -110,10 +111,10 @@ class BoxAnnotations:
     def __init__(self, source: str, boxes: dict[str, ImageBoxes]) -> None:
         self.source = source
         self._boxes = boxes
-        self._by_base: dict[str, str | None] = {}
-        for name in boxes:
-            base = name.rpartition("/")[2]
-            self._by_base[base] = None if base in self._by_base else name
+        # A path of another folder names no image by its file name alone; but the folder that all of
+        # them share may be called otherwise where the images are.
+        shared = common_folder([os.fsencode(name) for name in boxes]).count(b"/")
+        self._below = {name.split("/", shared)[-1]: each for name, each in boxes.items()}
 
     def __len__(self) -> int:
         """Return the number of annotated images."""
@@ -124,7 +125,9 @@ class BoxAnnotations:
         return iter(self._boxes)
 
     def find(self, path: str) -> ImageBoxes | None:
-        """Find the boxes of an image by the end of its path, or by its base name where that is one.
+        """Find the boxes of an image by the end of its path.
+
+        The folder that all annotations share is not looked at where the whole is not found.
 
         Parameters
         ----------
@@ -136,11 +139,9 @@ class BoxAnnotations:
             None for an image without annotation.
         """
         parts = _stem(path.replace(os.sep, "/")).split("/")
-        for start in range(len(parts)):
-            if (boxes := self._boxes.get("/".join(parts[start:]))) is not None:
-                return boxes
-        name = self._by_base.get(parts[-1])
-        return None if name is None else self._boxes[name]
+        ends = ["/".join(parts[start:]) for start in range(len(parts))]
+        found = (boxes[end] for boxes in (self._boxes, self._below) for end in ends if end in boxes)
+        return next(found, None)
 
 
 def read_boxes(source: str | os.PathLike[str]) -> BoxAnnotations:

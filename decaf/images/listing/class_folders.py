@@ -235,6 +235,16 @@ def sort_into_classes(kind: str, path: bytes, tree: Tree, layout: str = "auto") 
         splits.append(folders[top])
     if split_of:
         _tell_splits(shown, split_folders, splits)
+    elif kind == "folder" and len(inside) == 1 and None not in classes:
+        ((only, below),) = inside.items()
+        if len(below) > 1:
+            _logger.info(
+                "%s: all images lie in one folder, which is their class; name %s to take the %d "
+                "folders in that for classes",
+                shown,
+                shortened(os.path.join(path, only)),
+                len(below),
+            )
     titles = _words(tree.text(b"words.txt") or b"")
     known = (tree.text(b"wnids.txt") or b"").split() if annotated else []
     strangers = sorted({name for name in classes if name} - set(known)) if known else []

@@ -71,6 +71,17 @@ def test_a_table_names_its_columns(tmp_path: Path, separator: str) -> None:
     assert (boxes.boxes.tolist(), boxes.size, boxes.labels) == ([[1, 2, 4, 5]], (10, 20), ("ant",))
 
 
+def test_boxes_of_another_folder_are_not_taken_by_a_file_name(tmp_path: Path) -> None:
+    table = tmp_path / "boxes.csv"
+    table.write_text("path,x0,y0,x1,y1\nset/ants/1.jpg,0,0,1,1\nset/hens/2.jpg,0,0,2,2\n")
+    found = read_boxes(table)
+    assert found.find("photographs/bees/2.jpg") is None
+    # The folder that all of them share may be called otherwise.
+    hen = found.find("photographs/hens/2.jpg")
+    assert hen is not None
+    assert hen.boxes.tolist() == [[0, 0, 3, 3]]
+
+
 def test_one_base_name_in_two_folders_needs_the_folder(tmp_path: Path) -> None:
     table = tmp_path / "boxes.csv"
     table.write_text("path,x0,y0,x1,y1\na/1.jpg,0,0,1,1\nb/1.jpg,0,0,2,2\n")

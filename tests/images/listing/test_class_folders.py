@@ -68,15 +68,23 @@ def test_splits_are_found_below_a_single_folder(
     assert images.labels.tolist() == plain.labels.tolist()
 
 
-def test_a_single_folder_with_something_beside_it_is_a_class(tmp_path: Path) -> None:
+def test_a_single_folder_with_something_beside_it_is_a_class(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     deeper = {f"data/{name}": data for name, data in SPLITS.items()}
     for beside in ("top.jpg", "more/1.jpg"):
         images = collect(lay(tmp_path / beside[:3], {**deeper, beside: b"x"}))
         assert images.splits is None
         assert "data" in images.class_names
+    caplog.set_level("INFO")
+    lay(tmp_path / "deep", {f"data/{name}/1.jpg": b"x" for name in ("cat", "dog")})
+    assert collect(tmp_path / "deep").class_names == ("data",)
+    assert "deep/data' to take the 2 folders in that for classes" in caplog.text
+    caplog.clear()
     one = {f"data/{name}": b"x" for name in ("cat/1.jpg", "2.jpg")}
     images = collect(lay(tmp_path / "one", one))
     assert images.class_names == ("data",)
+    assert not caplog.text
     assert collect(lay(tmp_path / "up", deeper), layout="classes").class_names == ("data",)
 
 
