@@ -7,6 +7,7 @@ import struct
 import warnings
 import zlib
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from PIL import Image, ImageFile
 
 from decaf.errors import ImageError
 from decaf.images.decoding import decode as decode_module
+from decaf.images.decoding import pillow
 from decaf.images.decoding.decode import decode
 from decaf.images.decoding.limits import MAX_PIXELS
 
@@ -27,6 +29,12 @@ def refused(data: bytes, **options: object) -> ImageError:
     assert caught.value.message
     assert "\n" not in caught.value.message
     return caught.value
+
+
+def decoders_are(monkeypatch: pytest.MonkeyPatch, decoder: Callable[..., Any]) -> None:
+    """Put something in the place of torchvision's decoder and of Pillow."""
+    monkeypatch.setattr(decode_module, "jpeg_decoder", lambda: decoder)
+    monkeypatch.setattr(pillow, "decode_with_pillow", decoder)
 
 
 @pytest.fixture(params=["torchvision", "pillow"])
@@ -96,7 +104,7 @@ def test_more_pixels_than_the_limit_are_refused_undecoded(
 ) -> None:
     data = saved(photo, format)
     assert decode(data, max_pixels=48 * 64).width == 64
-    monkeypatch.setattr(decode_module, "_pixels", lambda *_: pytest.fail("decoded"))
+    decoders_are(monkeypatch, lambda *_, **__: pytest.fail("decoded"))
     error = refused(data, max_pixels=48 * 64 - 1)
     assert error.status == "too_large"
     assert error.message == "64 x 48 pixels; 3071 pixels is the limit"
@@ -127,7 +135,7 @@ def test_a_frame_larger_than_the_size_in_the_header(saved: Make) -> None:
 def test_what_is_no_image_never_reaches_a_decoder(
     monkeypatch: pytest.MonkeyPatch, text: bytes
 ) -> None:
-    monkeypatch.setattr(decode_module, "_pixels", lambda *_: pytest.fail("decoded"))
+    decoders_are(monkeypatch, lambda *_, **__: pytest.fail("decoded"))
     assert refused(text).status in ("empty", "unsupported")
 
 
@@ -157,20 +165,20 @@ def test_the_ending_plays_no_part(saved: Make, photo: np.ndarray) -> None:
 def test_whatever_a_decoder_raises_is_one_images_fault(
     monkeypatch: pytest.MonkeyPatch, png: Make, error: Exception, status: str
 ) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr(decode_module, "_pixels", fail)
+    decoders_are(monkeypatch, fail)
     caught = refused(png(np.zeros((2, 2), np.uint8)))
     assert caught.status == status
     assert "/build" not in caught.message
 
 
 def test_interrupts_are_not_swallowed(monkeypatch: pytest.MonkeyPatch, png: Make) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(decode_module, "_pixels", fail)
+    decoders_are(monkeypatch, fail)
     with pytest.raises(KeyboardInterrupt):
         decode(png(np.zeros((2, 2), np.uint8)))
 
@@ -275,9 +283,9 @@ def test_no_message_holds_an_address(
         for cut in (24, 40, 60, len(data) // 2):
             assert "0x" not in refused(data[:cut]).message
 
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise error(f"cannot read {io.BytesIO()!r} now")
 
-    monkeypatch.setattr(decode_module, "_pixels", fail)
+    decoders_are(monkeypatch, fail)
     message = refused(png(np.zeros((2, 2), np.uint8))).message
     assert message.endswith("cannot read <_io.BytesIO object> now")
