@@ -13,12 +13,7 @@ PHOTOS = Path(__file__).resolve().parents[2] / "shared/data/pacs-mini/photo"
 
 
 def unit_rows(paths: list[Path]) -> np.ndarray:
-    """Return fc6 of images as rows of length 1: their products are cosines.
-
-    Parameters
-    ----------
-    paths : list of Path
-    """
+    """Return fc6 of images as rows of length 1: their products are cosines."""
     X = decaf.extract(paths, "fc6", progress=False)
     return X / np.linalg.norm(X, axis=1, keepdims=True)
 

@@ -92,7 +92,7 @@ def test_mistakes_are_told(changes: dict[str, object], message: str) -> None:
 def test_a_mistake_is_told_once() -> None:
     with pytest.raises(SettingError) as caught:
         FinetuneSettings(epochs=0)
-    assert str(caught.value) == "fine-tuning: `epochs` must be above 0, got 0"
+    assert str(caught.value) == "fine-tuning: `epochs` must be above 0 and at most 100,000, got 0"
 
 
 def test_a_frozen_layer_may_have_the_rate_zero() -> None:

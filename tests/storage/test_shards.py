@@ -25,6 +25,7 @@ HEADER: dict[str, Any] = {
     "decaf_version": "0",
     "class_names": [],
     "shard_rows": 3,
+    "created": "2026-11-29T08:00:00+00:00",
 }
 INPUTS = [["a", 1, 1, 0], ["b\udcff\n", 2, 2, -1], ["c", 3, 3, 1], ["d", 4, 4, 0]]
 

@@ -24,6 +24,7 @@ from decaf.errors import OutputError, ResumeError
 from decaf.features.extract import extract
 from decaf.features.settings import RunSettings
 from decaf.features.store.feature_file import FeatureFile, open_features
+from decaf.images import is_kind
 from decaf.storage import disk_errors
 
 if TYPE_CHECKING:
@@ -180,6 +181,8 @@ def cached_features(
         # The settings are part of the name: only images can have changed.
         if isinstance(error, OutputError) and _identity(path) is None:
             raise
+        if not is_kind(path, "features"):
+            path.unlink(missing_ok=True)
         file = run(overwrite=True)
     with file:
         hexadecimal = [row.tobytes().hex()[:_DIGITS] for row in file.content_sha256]

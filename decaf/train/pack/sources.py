@@ -301,9 +301,11 @@ def draw_validation(shown: str, images: ImageList, share: float, *, seed: int) -
     InputError
         If nothing can be drawn.
     """
-    groups = images.groups
+    groups, salt = images.groups, b"%d\0" % seed
     together = copies_together(images)
-    drawn = draw_share(images.labels, images.names, share, salt=b"%d\0" % seed, groups=together)
+    drawn = draw_share(images.labels, images.names, share, salt=salt, groups=together)
+    if not drawn.any():  # images that are nothing but copies are no reason to end here
+        drawn = draw_share(images.labels, images.names, share, salt=salt, groups=groups)
     if not drawn.any():
         units, remedy = "images", "add images"
         if groups is not None:
