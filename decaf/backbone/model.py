@@ -222,13 +222,16 @@ def _is_one_image(images: Any) -> bool:
     return hasattr(images, "mode") or 2 <= getattr(images, "ndim", 0) <= 3
 
 
-def load_backbone(weights: str | os.PathLike[str] | Weights = DEFAULT_WEIGHTS) -> Backbone:
+def load_backbone(
+    weights: str | os.PathLike[str] | Weights | Backbone = DEFAULT_WEIGHTS,
+) -> Backbone:
     """Load a network with its weights.
 
     Parameters
     ----------
-    weights : str, path or Weights
-        A registry name or a file's path, as `decaf.backbone.weights.load.load_weights` takes it.
+    weights : str, path, Weights or Backbone
+        A registry name or a file's path, as `decaf.backbone.weights.load.load_weights` takes it; a
+        network that is loaded is returned as it is.
 
     Returns
     -------
@@ -246,4 +249,6 @@ def load_backbone(weights: str | os.PathLike[str] | Weights = DEFAULT_WEIGHTS) -
     >>> backbone.features(torch.zeros(2, 3, 64, 64), "fc6")["fc6"].shape
     torch.Size([2, 4096])
     """
+    if isinstance(weights, Backbone):
+        return weights
     return Backbone(weights if isinstance(weights, Weights) else load_weights(weights))

@@ -122,10 +122,9 @@ class Classifier:
             return
         if weights is None:
             raise SettingError("a classifier needs a head, or the weights of a network")
-        from decaf.backbone.model import Backbone, load_backbone
+        from decaf.backbone.model import load_backbone
 
-        backbone = weights if isinstance(weights, Backbone) else load_backbone(weights)
-        self._backbone = backbone = backbone.with_preprocess(preprocess)
+        self._backbone = backbone = load_backbone(weights).with_preprocess(preprocess)
         count = backbone.spec.classes
         self.class_names = backbone.class_names or tuple(str(unit) for unit in range(count))
 

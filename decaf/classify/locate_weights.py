@@ -40,9 +40,9 @@ def named_backbone(
     SettingError
         If the head's preprocessing is none, or not one that they can have.
     """
-    from decaf.backbone.model import Backbone, load_backbone
+    from decaf.backbone.model import load_backbone
 
-    backbone = weights if isinstance(weights, Backbone) else load_backbone(weights)
+    backbone = load_backbone(weights)
     if backbone.sha256 != identity.weights_sha256:
         raise WeightsError(
             f"{path}: was fitted on features of weights {identity.weights_name} (SHA-256 "

@@ -331,9 +331,9 @@ def _check_weights(features: FeatureFile, weights: Any) -> None:
         raise WeightsError(
             f"{features.path}: holds features of weights {known['name']}, not of {weights}"
         )
-    from decaf.backbone.model import Backbone, load_backbone
+    from decaf.backbone.model import load_backbone
 
-    backbone = weights if isinstance(weights, Backbone) else load_backbone(weights)
+    backbone = load_backbone(weights)
     if backbone.sha256 != known["sha256"]:
         raise WeightsError(
             f"{features.path}: holds features of weights {known['name']} (SHA-256 "

@@ -202,11 +202,10 @@ def _layer_names(layer: Any) -> tuple[str, ...]:
 
 
 def _backbone(network: NetworkSettings, settings: RunSettings) -> Backbone:
-    from decaf.backbone.model import Backbone, load_backbone
+    from decaf.backbone.model import load_backbone
     from decaf.backbone.steps import resolve_layers
 
-    weights = network.weights
-    backbone = weights if isinstance(weights, Backbone) else load_backbone(weights)
+    backbone = load_backbone(network.weights)
     resolve_layers(backbone.spec, settings.layers)
     return backbone.with_preprocess(network.preprocess)
 

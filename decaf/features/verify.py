@@ -194,15 +194,11 @@ def _settings(file: FeatureFile) -> RunSettings:
 
 
 def _backbone(file: FeatureFile, weights: Any) -> Backbone:
-    from decaf.backbone.model import Backbone, load_backbone
+    from decaf.backbone.model import load_backbone
 
     with _reading_the_record(file):
         name, sha256 = str(file.run["weights"]["name"]), str(file.run["weights"]["sha256"])
-    backbone = (
-        weights
-        if isinstance(weights, Backbone)
-        else load_backbone(name if weights is None else weights)
-    )
+    backbone = load_backbone(name if weights is None else weights)
     if backbone.sha256 != sha256:
         raise WeightsError(
             f"{file.path}: was made with weights {name} (SHA-256 "

@@ -149,9 +149,9 @@ def cached_features(
     SettingError, WeightsError, OutputError, Stopped
         As `decaf.extract`.
     """
-    from decaf.backbone.model import Backbone, load_backbone
+    from decaf.backbone.model import load_backbone
 
-    backbone = weights if isinstance(weights, Backbone) else load_backbone(weights)
+    backbone = load_backbone(weights)
     settings = RunSettings(tuple(layers), crops=crops, precision=precision)
     path = cache_folder(cache) / _file_name(dataset, settings.record(backbone))
 
