@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, ClassVar
@@ -159,9 +160,9 @@ class LinearHead(LinearDecision, ClassifierMixin, BaseEstimator):  # type: ignor
             return make_pipeline(Normalizer().fit(np.zeros((1, self.n_features_in_))), plain)
         return plain
 
+    @abstractmethod
     def _plain(self, C: float, intercept_scaling: float) -> Any:
         """Make the estimator of scikit-learn, for features as they are."""
-        raise NotImplementedError
 
     def check_settings(self) -> None:
         """Refuse settings that cannot be used, all of them in one message.
@@ -191,13 +192,13 @@ class LinearHead(LinearDecision, ClassifierMixin, BaseEstimator):  # type: ignor
         if wrong:
             raise SettingError("; ".join(wrong))
 
+    @abstractmethod
     def _loss(self) -> str:
         """Name the loss, one of `decaf.heads.solver.LOSSES`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _wrong_settings(self) -> list[str]:
         """Say what is wrong with the settings that this head alone has."""
-        raise NotImplementedError
 
     def _scores(self, X: Any) -> np.ndarray:
         validation.check_is_fitted(self, "coef_")

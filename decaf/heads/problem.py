@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -219,7 +220,7 @@ def predicted_codes(decisions: np.ndarray) -> np.ndarray:
     return best
 
 
-class LinearDecision:
+class LinearDecision(ABC):
     """Decision values and classes from the scores of a linear classifier.
 
     Attributes
@@ -230,9 +231,9 @@ class LinearDecision:
 
     classes_: np.ndarray
 
+    @abstractmethod
     def _scores(self, X: Any) -> np.ndarray:
         """Return the decision values of rows, one column for two classes: (n, K)."""
-        raise NotImplementedError
 
     def decision_function(self, X: Any) -> np.ndarray:
         """Return the decision values of rows.

@@ -10,7 +10,7 @@ import io
 import logging
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -90,7 +90,7 @@ def labels_from_classes(classes: Sequence[bytes | str | None]) -> Labels:
     return np.array(values, dtype=np.int64), class_names
 
 
-def labels_from_sequence(values: Sequence[object], count: int) -> Labels:
+def labels_from_sequence(values: Iterable[object], count: int) -> Labels:
     """Take labels given in the order of the images.
 
     Parameters
@@ -115,7 +115,7 @@ def labels_from_sequence(values: Sequence[object], count: int) -> Labels:
         _logger.warning("%d of %d labels are empty: these images have none", sum(none), count)
         texts = [None if empty else v for v, empty in zip(values, none, strict=True)]
         if all(text is None or isinstance(text, (str, bytes)) for text in texts):
-            return labels_from_classes(texts)  # type: ignore[arg-type]
+            return labels_from_classes(texts)
         values = [
             -1 if empty else int(v) if isinstance(v, float) and v.is_integer() else v
             for v, empty in zip(values, none, strict=True)

@@ -220,7 +220,7 @@ def _labels(
     elif isinstance(labels, (str, bytes, os.PathLike)):
         values, class_names = labels_from_file(labels, names, relative)
     elif isinstance(labels, Iterable):
-        values, class_names = labels_from_sequence(labels, len(names))  # type: ignore[arg-type]
+        values, class_names = labels_from_sequence(labels, len(names))
     else:
         raise InputError(f"`labels` cannot be taken from a {type(labels).__name__}")
     refuse_long((name.encode("utf-8", "backslashreplace") for name in class_names), "class")
