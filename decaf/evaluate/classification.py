@@ -209,12 +209,11 @@ def _load(
     weights: Sequence[Any], preprocess: Any, ensemble: Ensemble
 ) -> tuple[tuple[dict[str, Any], ...], list[ClassList]]:
     """Load the networks one after the other, so that they are never all there twice."""
-    from decaf.backbone.model import Backbone, load_backbone
+    from decaf.backbone.model import load_backbone
 
     records, lists = [], []
     for each in weights:
-        backbone = each if isinstance(each, Backbone) else load_backbone(each)
-        backbone = backbone.with_preprocess(preprocess)
+        backbone = load_backbone(each).with_preprocess(preprocess)
         name, count = backbone.weights_name, backbone.spec.classes
         lists.append(class_list(name, count, backbone.class_names, backbone.provenance))
         records.append(

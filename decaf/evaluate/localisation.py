@@ -194,7 +194,7 @@ def measure_boxes(
     HeadError
         If the localiser belongs to none of the networks.
     InputError
-        If no image has a box.
+        If no image has a box, or a submission is asked for and an image could not be read.
     """
     from decaf.train.localiser import Localiser, load_localiser
 
@@ -204,6 +204,13 @@ def measure_boxes(
     annotations = settings.boxes
     if not isinstance(annotations, BoxAnnotations):
         annotations = read_boxes(annotations)
+    counted = guesses[:, 0] >= 0
+    if settings.submission is not None and not counted.all():
+        unread = images.paths[int(np.flatnonzero(~counted)[0])]
+        raise InputError(
+            f"`submission` has a guess for each image, and {int((~counted).sum())} cannot be read "
+            f"(the first is {unread!r}): mend or remove them, or leave it out"
+        )
     located = localiser.predict(
         images,
         weights=localiser.network_among(networks),
@@ -220,28 +227,26 @@ def measure_boxes(
     unit_of = {name: unit for unit, name in enumerate(located.class_names)}
     units = np.array([unit_of.get(name, -1) for name in alignment.classes], np.int64)
     boxes = _boxes_of(located.relative, units, guesses)
-    answers = Guesses(guesses, boxes)
     if settings.submission is not None:
         numbers = _class_numbers(alignment.classes, settings.devkit)
-        in_order = np.array(sorted(range(len(images)), key=lambda row: images.names[row]))
-        listed = Guesses(
-            np.where(guesses >= 0, numbers[guesses], -1)[in_order], answers.boxes[in_order]
-        )
+        in_order = _by_name(images)
+        listed = Guesses(np.where(guesses >= 0, numbers[guesses], -1)[in_order], boxes[in_order])
         write_submission(settings.submission, listed, located.sizes[in_order])
-    there = np.array([len(each) > 0 for each in own]) & located.ok
+    # Only images that both passes could read are counted.
+    readable = counted & located.ok
+    there = np.array([len(each) > 0 for each in own]) & readable
     if not there.any():
         raise InputError(f"{annotations.source}: none of {len(images)} images has a box")
     rows = np.flatnonzero(there)
     true = [own[row] for row in rows]
-    counted = Guesses(guesses[rows], boxes[rows])
-    class_missed, missed = guess_errors(counted, labels[rows], true)
+    class_missed, missed = guess_errors(Guesses(guesses[rows], boxes[rows]), labels[rows], true)
     first = Guesses(guesses[rows, :1], boxes[rows, :1])
     given = _boxes_of(located.relative, units, labels[:, None])[rows, 0]
     overlaps = best_overlaps(given, true)
     blind = localiser.report["blind_boxes"]
     return Localisation(
         images=len(rows),
-        without_boxes=int((located.ok & ~there).sum()),
+        without_boxes=int((readable & ~there).sum()),
         class_error=_percent(class_missed),
         error=_percent(missed),
         error_of_first=_percent(guess_errors(first, labels[rows], true)[1]),
@@ -267,7 +272,6 @@ def score_submission(
     boxes: str | os.PathLike[str] | BoxAnnotations,
     *,
     split: str | None = None,
-    listing: ListingSettings | None = None,
     devkit: str | os.PathLike[str] | None = None,
     labels: Any = "folder",
     layout: str = "auto",
@@ -302,7 +306,7 @@ def score_submission(
     """
     listing = ListingSettings(labels=labels, layout=layout)
     images, classes = read_test_set(data, split, listing, MatchSettings())
-    images = images.take(np.array(sorted(range(len(images)), key=lambda row: images.names[row])))
+    images = images.take(_by_name(images))
     annotations = boxes if isinstance(boxes, BoxAnnotations) else read_boxes(boxes)
     sizes = _sizes(images, annotations)
     numbers = _class_numbers(classes.ids or tuple(map(str, range(classes.count))), devkit)
@@ -326,6 +330,11 @@ def score_submission(
         "error": _percent(missed),
         "error_of_first": _percent(guess_errors(first, labels, true)[1]),
     }
+
+
+def _by_name(images: ImageList) -> npt.NDArray[np.int64]:
+    """Return the rows of images in the order of a submission."""
+    return np.array(sorted(range(len(images)), key=lambda row: images.names[row]), np.int64)
 
 
 def _sizes(images: ImageList, annotations: BoxAnnotations) -> npt.NDArray[np.int64]:

@@ -21,8 +21,6 @@ features ``scaling.mean`` and ``scaling.std`` (n_features,).
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -41,7 +39,7 @@ from decaf.heads.linear_head import LinearHead
 from decaf.heads.scaling import SCALES, Scaling
 from decaf.images.listing.recognise import is_kind, not_wanted
 from decaf.storage import canonical_json, check_output, disk_errors, write_atomically
-from decaf.storage.tensors import TensorFileKind, json_field
+from decaf.storage.tensors import TensorFileKind, content_sha256, json_field
 from decaf.version import __version__
 
 __all__ = ["ESTIMATORS", "FORMAT", "SCHEMA", "SavedHead", "is_head_file", "load_head", "save_head"]
@@ -152,7 +150,7 @@ def save_head(
         }
     except (TypeError, ValueError) as error:
         raise SettingError(f"the head cannot be written as JSON: {error}") from None
-    header["sha256"] = _digest(tensors, header)
+    header["sha256"] = content_sha256(tensors, header)
     check_output(target, "head")
     if target.exists() and not overwrite:
         raise OutputError(f"{target}: exists already; give another name, or `overwrite=True`")
@@ -203,23 +201,12 @@ def load_head(path: str | os.PathLike[str]) -> SavedHead:
         if wrong:
             raise HeadError(f"{where}: damaged: its tensor {wrong[0]!r:.60} is not float64")
         tensors = {name: np.array(file.get_tensor(name)) for name in slices}
-    if _digest(tensors, header) != header.get("sha256"):
+    if content_sha256(tensors, header) != header.get("sha256"):
         raise HeadError(f"{where}: damaged or altered: its content does not have its SHA-256")
     try:
         return _saved(header, tensors)
     except (DecafError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise HeadError(f"{where}: not consistent with itself: {error!s:.200}") from None
-
-
-def _digest(tensors: Mapping[str, np.ndarray], header: Mapping[str, str]) -> str:
-    total = hashlib.sha256()
-    for key in sorted(header):
-        if key != "sha256":
-            total.update(json.dumps([key, header[key]]).encode() + b"\n")
-    for name in sorted(tensors):
-        total.update(json.dumps([name, list(tensors[name].shape)]).encode() + b"\n")
-        total.update(np.ascontiguousarray(tensors[name], "<f8").tobytes())
-    return total.hexdigest()
 
 
 def _saved(header: Mapping[str, str], tensors: Mapping[str, np.ndarray]) -> SavedHead:
@@ -310,7 +297,7 @@ def _estimator(
     if set(settings) != set(kind().get_params(deep=False)):
         raise HeadError(f"the settings of a {kind.__name__} are others")
     if isinstance(settings["class_weight"], list):
-        settings["class_weight"] = {key: weight for key, weight in settings["class_weight"]}  # noqa: C416 (pairs from a stranger)
+        settings["class_weight"] = dict(settings["class_weight"])
     estimator = kind(**settings)
     estimator.check_settings()
     columns = 1 if len(classes) == 2 else len(classes)

@@ -114,23 +114,21 @@ def centre_box(true: Sequence[Boxes]) -> Boxes:
     return best
 
 
-def merge_boxes(boxes: Boxes, weights: npt.NDArray[np.float64] | None = None) -> Boxes:
+def merge_boxes(boxes: Boxes) -> Boxes:
     """Make one box of those that several crops predict.
 
-    The two that are nearest are merged until no two are near, and the one that most weight went
-    into is the answer (Sermanet et al. 2014, section 4.3).
+    The two that are nearest are merged until no two are near, and the one that most went into is
+    the answer (Sermanet et al. 2014, section 4.3).
 
     Parameters
     ----------
     boxes : array, shape (M, 4)
         Relative to the image's sides.
-    weights : array, shape (M,), optional
-        How sure each crop is; all alike by default.
 
     Returns
     -------
     array of float64, shape (4,)
-        The weighted mean of the boxes that went into it.
+        The mean of the boxes that went into it.
 
     Examples
     --------
@@ -139,8 +137,7 @@ def merge_boxes(boxes: Boxes, weights: npt.NDArray[np.float64] | None = None) ->
     [0.1, 0.1, 0.5, 0.5]
     """
     pool = np.array(boxes, np.float64)
-    own = np.ones(len(pool)) if weights is None else np.array(weights, np.float64)
-    own = np.where(own.sum() > 0, own, 1.0)
+    counts = np.ones(len(pool))
     while len(pool) > 1:
         centres = (pool[:, :2] + pool[:, 2:]) / 2
         apart = np.linalg.norm(centres[:, None] - centres[None], axis=2)
@@ -150,11 +147,10 @@ def merge_boxes(boxes: Boxes, weights: npt.NDArray[np.float64] | None = None) ->
         if cost[first, second] > _MERGE_BELOW:
             break
         pair = [first, second]
-        share = own[pair] / max(own[pair].sum(), 1e-300)
-        pool[first] = share @ pool[pair]
-        own[first] = own[pair].sum()
-        pool, own = np.delete(pool, second, 0), np.delete(own, second)
-    merged: Boxes = pool[int(np.argmax(own))]
+        pool[first] = counts[pair] @ pool[pair] / counts[pair].sum()
+        counts[first] = counts[pair].sum()
+        pool, counts = np.delete(pool, second, 0), np.delete(counts, second)
+    merged: Boxes = pool[int(np.argmax(counts))]
     return merged
 
 

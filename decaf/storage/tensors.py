@@ -7,6 +7,7 @@ process is killed; so there is one here.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -14,6 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
+import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 
 from decaf.errors import DecafError
@@ -22,7 +25,7 @@ from decaf.images.listing.recognise import is_kind, not_wanted
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["TensorFileKind", "json_field", "write_tensors"]
+__all__ = ["TensorFileKind", "content_sha256", "json_field", "write_tensors"]
 
 T = TypeVar("T")
 
@@ -106,6 +109,25 @@ class TensorFileKind:
                 f"{where}: written in schema {header.get('schema')!r:.60} by decaf "
                 f"{header.get('decaf_version', '?')[:60]}; this version reads {read}"
             )
+
+
+def content_sha256(tensors: Mapping[str, npt.NDArray[Any]], header: Mapping[str, str]) -> str:
+    """Return the SHA-256 of tensors and of the header, but for what is under ``sha256`` in it.
+
+    Parameters
+    ----------
+    tensors : mapping of str to ndarray
+    header : mapping of str to str
+    """
+    total = hashlib.sha256()
+    for key in sorted(header):
+        if key != "sha256":
+            total.update(json.dumps([key, header[key]]).encode() + b"\n")
+    for name in sorted(tensors):
+        values = np.ascontiguousarray(tensors[name])
+        total.update(json.dumps([name, list(values.shape)]).encode() + b"\n")
+        total.update(values.astype(values.dtype.newbyteorder("<"), copy=False).tobytes())
+    return total.hexdigest()
 
 
 def json_field(header: Mapping[str, str], key: str, kind: type[T]) -> T:

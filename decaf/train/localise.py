@@ -27,8 +27,10 @@ from decaf.images.workers.decoders import warm_decoders
 from decaf.runtime.memory import available_memory
 from decaf.runtime.settings import ComputeSettings, Part, settings_from
 from decaf.train.localiser import (
+    BLIND_BOXES,
     Localiser,
     backbone_for,
+    boxes_in_crops,
     check_out,
     crop_features,
     edges,
@@ -104,6 +106,8 @@ def localise(
     ------
     InputError
         If fewer than two images have a box.
+    ImageError
+        For a bad image, with ``on_error="raise"``.
     Stopped
         After `stop` was set; nothing is written.
     """
@@ -129,9 +133,15 @@ def localise(
         default if network.preprocess is None else network.preprocess
     )
     run = RunSettings((settings.layer,), precision=network.precision or "fp32")
-    rows_of = crop_features(listed, backbone, run, settings.crops, None, compute)
-    values, sizes, good = _all_features(listed, rows_of, listing.on_error)
-    relative = [own.relative(tuple(size)) for own, size in zip(true, sizes.tolist(), strict=True)]
+    raise_bad = listing.on_error == "raise"
+    rows_of = crop_features(
+        listed, backbone, run, settings.crops, None, compute, raise_bad=raise_bad
+    )
+    values, sizes, good = _all_features(listed, rows_of)
+    relative = [
+        own.relative(tuple(size)) if ok else np.zeros((0, 4))
+        for own, size, ok in zip(true, sizes.tolist(), good, strict=True)
+    ]
     good &= np.array([len(own) > 0 for own in relative])
     if good.sum() < 2:
         raise InputError(f"{annotations.source}: {int(good.sum())} of the images have a box")
@@ -142,7 +152,10 @@ def localise(
         [image_windows(backbone.preprocess, size, settings.crops) for size in sizes[rows]]
     )
     learner = _Learner(settings, len(listed.class_names) if settings.per_class else 1)
-    layers, report = learner.fit(values[rows], windows, relative, labels, compute)
+    # All rows are not copied: they may be most of the memory.
+    layers, report = learner.fit(
+        values if good.all() else values[rows], windows, relative, labels, compute
+    )
     localiser = Localiser(
         layers,
         identity=FeatureIdentity.of(run.record(backbone), settings.layer),
@@ -183,17 +196,12 @@ def _annotated(
 
 
 def _all_features(
-    listed: ImageList, rows_of: Iterator[Any], on_error: str
+    listed: ImageList, rows_of: Iterator[Any]
 ) -> tuple[npt.NDArray[np.float16], npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
     """Keep the features of all images in memory, in half the bytes."""
     kept: npt.NDArray[np.float16] | None = None
     sizes, good = np.full((len(listed), 2), -1, np.int64), np.zeros(len(listed), bool)
     for rows, values, size, ok in rows_of:
-        if on_error == "raise" and not ok.all():
-            row = rows.start + int(np.flatnonzero(~ok)[0])
-            raise InputError(
-                f"{listed.paths[row]}: cannot be read; `on_error='record'` leaves it out"
-            )
         if kept is None:
             shape = (len(listed), *values.shape[1:])
             needed, left = 2 * int(np.prod(shape)), available_memory()
@@ -232,6 +240,8 @@ class _Learner:
         """Learn from features (N, views, D) of crops that show `windows` (N, views, 4)."""
         import torch
 
+        from decaf.runtime.device import choose_device
+
         settings = self._settings
         count, views, width = values.shape
         random = np.random.default_rng(settings.seed)
@@ -243,8 +253,9 @@ class _Learner:
         targets = _padded(true, windows)
         sample = values[rows[:2000]].astype(np.float32)
         scale = float(1 / max(np.sqrt(np.mean(np.square(sample))), 1e-8))
-        generator = torch.Generator().manual_seed(settings.seed)
-        network = self._network(width, generator)
+        device = choose_device(compute.device)
+        network = self._network(width, device)
+        generator = torch.Generator(device).manual_seed(settings.seed)
         optimizer = torch.optim.AdamW(
             [parameter for layer in network for parameter in layer.parameters()],
             lr=settings.lr,
@@ -262,11 +273,11 @@ class _Learner:
                     raise Stopped("stopped before the boxes were learnt; nothing was written")
                 pick = picks[start : start + settings.batch_size]
                 row, view = rows[pick // views], pick % views
-                inputs = torch.from_numpy(values[row, view].astype(np.float32)) * scale
+                inputs = torch.from_numpy(values[row, view].astype(np.float32)).to(device) * scale
                 for group in optimizer.param_groups:
                     group["lr"] = settings.lr * _share_of_rate(step, steps)
                 predicted = self._boxes_of(network, inputs, labels[row], generator)
-                loss = _loss(predicted, torch.from_numpy(targets[row, view]))
+                loss = _loss(predicted, torch.from_numpy(targets[row, view]).to(device))
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
                 optimizer.step()
@@ -274,14 +285,11 @@ class _Learner:
                 step += 1
             history.append(total / len(picks))
             _logger.info("epoch %d of %d: loss %.4f", epoch + 1, settings.epochs, history[-1])
-        layers = [(each.weight.detach(), each.bias.detach()) for each in network]
+        layers = [(each.weight.detach().cpu(), each.bias.detach().cpu()) for each in network]
         layers[0] = (layers[0][0] * scale, layers[0][1])
         learnt = [true[row] for row in rows]
-        blind = {
-            "whole_image": [0.0, 0.0, 1.0, 1.0],
-            "mean_box": mean_box(learnt).tolist(),
-            "centre_box": centre_box(learnt).tolist(),
-        }
+        boxes = ([0.0, 0.0, 1.0, 1.0], mean_box(learnt).tolist(), centre_box(learnt).tolist())
+        blind = dict(zip(BLIND_BOXES, boxes, strict=True))
         report = {
             "loss": history,
             "seconds": round(time.monotonic() - began, 1),
@@ -293,9 +301,11 @@ class _Learner:
                                      blind)  # fmt: skip
         return layers, report
 
-    def _network(self, width: int, generator: torch.Generator) -> list[torch.nn.Linear]:
+    def _network(self, width: int, device: torch.device) -> list[torch.nn.Linear]:
         import torch
 
+        # Drawn on the CPU, so that it is the same on every device.
+        generator = torch.Generator().manual_seed(self._settings.seed)
         sizes = [width, *([self._settings.hidden] if self._settings.hidden else [])]
         sizes.append(4 * self._classes)
         layers = []
@@ -306,7 +316,7 @@ class _Learner:
                 deviation = 1e-3 if last else (2 / one) ** 0.5
                 layer.weight.normal_(0, deviation, generator=generator)
                 layer.bias.zero_()
-            layers.append(layer)
+            layers.append(layer.to(device))
         return layers
 
     def _boxes_of(
@@ -324,7 +334,8 @@ class _Learner:
             if number < len(network) - 1:
                 inputs = inputs.relu()
                 if dropout:
-                    kept = torch.rand(inputs.shape, generator=generator) >= dropout
+                    drawn = torch.rand(inputs.shape, generator=generator, device=inputs.device)
+                    kept = drawn >= dropout
                     inputs = inputs * kept / (1 - dropout)
         boxes = inputs.unflatten(1, (-1, 4))
         return edges(boxes[torch.arange(len(boxes)), torch.from_numpy(labels)])
@@ -338,10 +349,9 @@ class _Learner:
         labels: npt.NDArray[np.int64],
         blind: Mapping[str, Sequence[float]],
     ) -> dict[str, Any]:
-        """Measure boxes of the first crop of images held out, beside answers that look at none."""
-        plain: Any = Localiser(layers, identity=None, settings=self._settings)  # type: ignore[arg-type]
+        """Measure boxes of the centre crop of images held out, beside answers that look at none."""
         view = 0 if values.shape[1] == 1 else 4  # the centre of the ten
-        in_crop = plain.boxes_in_crops(values[:, view])[np.arange(len(values)), labels]
+        in_crop = boxes_in_crops(layers, values[:, view])[np.arange(len(values)), labels]
         predicted = np.clip(from_window(in_crop, windows[:, view]), 0, 1)
 
         def error(boxes: npt.NDArray[np.float64]) -> float:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -33,7 +31,7 @@ from decaf.runtime.settings import (
 )
 from decaf.storage import canonical_json, check_output, disk_errors
 from decaf.storage.atomic import whole_file
-from decaf.storage.tensors import TensorFileKind, json_field, write_tensors
+from decaf.storage.tensors import TensorFileKind, content_sha256, json_field, write_tensors
 from decaf.train.localiser_settings import LocaliserSettings
 from decaf.version import __version__
 
@@ -43,15 +41,20 @@ if TYPE_CHECKING:
     from decaf.backbone.model import Backbone
 
 __all__ = [
+    "BLIND_BOXES",
     "Localiser",
     "LocatedBoxes",
     "backbone_for",
+    "boxes_in_crops",
     "check_out",
     "crop_features",
     "edges",
     "image_windows",
     "load_localiser",
 ]
+
+BLIND_BOXES = ("whole_image", "mean_box", "centre_box")
+"""Answers that do not look at the image, whose edges a report has under ``blind_boxes``."""
 
 _FILE = TensorFileKind("localiser", "decaf-localiser", ("1",), HeadError)
 
@@ -104,14 +107,7 @@ class Localiser:
         array of float64, shape (M, 1 or classes, 4)
             Edges as shares of the crop's sides.
         """
-        import torch
-
-        with torch.no_grad():
-            values = torch.from_numpy(np.ascontiguousarray(features, np.float32))
-            for number, (weight, bias) in enumerate(self.layers):
-                values = torch.nn.functional.linear(values, weight, bias)
-                values = values.relu() if number < len(self.layers) - 1 else values
-            return edges(values.double().unflatten(1, (-1, 4))).numpy()
+        return boxes_in_crops(self.layers, features)
 
     def predict(
         self,
@@ -159,17 +155,14 @@ class Localiser:
         run = RunSettings((self.settings.layer,), "center", self.identity.precision)
         given = FeatureIdentity.of(run.record(backbone), self.settings.layer)
         self.identity.check(given, f"the network {backbone.weights_name}")
-        boxes: npt.NDArray[np.float64] | None = None
+        boxes = np.full((len(listed), len(self.class_names) or 1, 4), np.nan)
         sizes = np.full((len(listed), 2), -1, np.int64)
         ok = np.zeros(len(listed), bool)
         features = crop_features(listed, backbone, run, crops, network.batch_size, compute)
         for rows, values, size, good in features:
-            merged = self._merged(values, size, own, crops)
-            if boxes is None:
-                boxes = np.full((len(listed), *merged.shape[1:]), np.nan)
-            boxes[rows], sizes[rows], ok[rows] = merged, size, good
-            boxes[rows.start : rows.stop][~good] = np.nan
-        assert boxes is not None  # there is no empty list of images
+            sizes[rows], ok[rows] = size, good
+            for row in np.flatnonzero(good).tolist():
+                boxes[rows.start + row] = self._merged(values[row], size[row], own, crops)
         return LocatedBoxes(boxes, sizes, ok, self.class_names)
 
     def network_among(self, networks: Sequence[Any]) -> Backbone:
@@ -198,22 +191,14 @@ class Localiser:
     def _merged(
         self,
         values: npt.NDArray[Any],
-        sizes: npt.NDArray[np.int64],
+        size: npt.NDArray[np.int64],
         spec: PreprocessSpec,
         crops: str,
     ) -> npt.NDArray[np.float64]:
-        """Make the boxes of images of those of their crops, as shares of the images' sides."""
-        count, views = values.shape[:2]
-        in_crops = self.boxes_in_crops(values.reshape(count * views, -1))
-        in_crops = in_crops.reshape(count, views, -1, 4)
-        windows = np.stack([image_windows(spec, size, crops) for size in sizes])
-        boxes = np.clip(from_window(in_crops, windows[:, :, None]), 0, 1)
-        if views == 1:
-            return boxes[:, 0]
-        return np.array(
-            [[merge_boxes(boxes[row, :, each]) for each in range(boxes.shape[2])]
-             for row in range(count)]
-        )  # fmt: skip
+        """Make the boxes of an image of those of its crops, as shares of the image's sides."""
+        windows = image_windows(spec, size, crops)
+        boxes = np.clip(from_window(self.boxes_in_crops(values), windows[:, None]), 0, 1)
+        return np.array([merge_boxes(each) for each in boxes.swapaxes(0, 1)])
 
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
         """Write it to a file, which is complete under its name, or not there.
@@ -242,7 +227,7 @@ class Localiser:
             "class_names": canonical_json(list(self.class_names)),
             "report": canonical_json(self.report),
         }
-        header["sha256"] = _digest(tensors, header)
+        header["sha256"] = content_sha256(_arrays(tensors), header)
         with disk_errors(Path(path), "nothing was written"), whole_file(Path(path)) as stream:
             write_tensors(stream, tensors, header)
 
@@ -293,23 +278,69 @@ def load_localiser(path: str | os.PathLike[str]) -> Localiser:
     """
     where = os.fspath(path)
     with _FILE.open(where, "pt") as (header, file):
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    if _digest(tensors, header) != header.get("sha256"):
+        names: list[str] = file.keys()
+        if wrong := sorted(name for name in names if file.get_slice(name).get_dtype() != "F32"):
+            raise HeadError(f"{where}: damaged: its tensor {wrong[0]!r:.60} is not float32")
+        tensors = {name: file.get_tensor(name) for name in names}
+    if content_sha256(_arrays(tensors), header) != header.get("sha256"):
         raise HeadError(f"{where}: damaged or altered: its content does not have its SHA-256")
     try:
-        layers = [
-            (tensors[f"layer{number}.weight"], tensors[f"layer{number}.bias"])
-            for number in range(len(tensors) // 2)
-        ]
+        class_names = json_field(header, "class_names", list)
+        report = json_field(header, "report", dict)
+        if set(report["blind_boxes"]) != set(BLIND_BOXES):
+            raise ValueError(f"its report lacks one of {', '.join(BLIND_BOXES)}")
         return Localiser(
-            layers,
+            _checked_layers(tensors, 4 * (len(class_names) or 1)),
             identity=FeatureIdentity.from_dict(json_field(header, "identity", dict)),
             settings=LocaliserSettings(**json_field(header, "settings", dict)),
-            class_names=json_field(header, "class_names", list),
-            report=json_field(header, "report", dict),
+            class_names=class_names,
+            report=report,
         )
     except (DecafError, KeyError, TypeError, ValueError) as error:
         raise HeadError(f"{where}: not consistent with itself: {error!s:.200}") from None
+
+
+def _checked_layers(
+    tensors: Mapping[str, torch.Tensor], outputs: int
+) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Return the layers of a file, of which each takes what the one before gives."""
+    layers = [
+        (tensors[f"layer{number}.weight"], tensors[f"layer{number}.bias"])
+        for number in range(len(tensors) // 2)
+    ]
+    sizes = [weight.shape[:1] for weight, _ in layers]
+    fits = all(
+        weight.ndim == 2 and bias.shape == weight.shape[:1] and bool(weight.isfinite().all())
+        for weight, bias in layers
+    ) and all(weight.shape[1:] == before for (weight, _), before in zip(layers[1:], sizes[:-1],
+                                                                        strict=True))  # fmt: skip
+    if not layers or len(tensors) % 2 or not fits or tuple(sizes[-1]) != (outputs,):
+        raise ValueError("its layers do not fit each other, or its classes")
+    return layers
+
+
+def _arrays(tensors: Mapping[str, torch.Tensor]) -> dict[str, npt.NDArray[Any]]:
+    return {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
+
+
+def boxes_in_crops(
+    layers: Sequence[tuple[torch.Tensor, torch.Tensor]], features: npt.NDArray[Any]
+) -> npt.NDArray[np.float64]:
+    """Predict boxes from the features of crops; see `Localiser.boxes_in_crops`.
+
+    Parameters
+    ----------
+    layers : sequence of (Tensor (out, in), Tensor (out,))
+    features : array, shape (M, D)
+    """
+    import torch
+
+    with torch.no_grad():
+        values = torch.from_numpy(np.ascontiguousarray(features, np.float32))
+        for number, (weight, bias) in enumerate(layers):
+            values = torch.nn.functional.linear(values, weight, bias)
+            values = values.relu() if number < len(layers) - 1 else values
+        return edges(values.double().unflatten(1, (-1, 4))).numpy()
 
 
 def backbone_for(weights: Any, layer: str) -> Backbone:
@@ -326,12 +357,10 @@ def backbone_for(weights: Any, layer: str) -> Backbone:
     SettingError
         If it has no such layer.
     """
-    from decaf.backbone.model import Backbone, load_backbone
+    from decaf.backbone.model import load_backbone
     from decaf.backbone.steps import resolve_layers
 
-    if not isinstance(weights, Backbone):
-        weights = load_backbone(DEFAULT_WEIGHTS if weights is None else weights)
-    backbone: Backbone = weights
+    backbone = load_backbone(DEFAULT_WEIGHTS if weights is None else weights)
     resolve_layers(backbone.spec, (layer,))
     return backbone
 
@@ -343,6 +372,8 @@ def crop_features(
     crops: str,
     batch_size: int | None,
     compute: ComputeSettings,
+    *,
+    raise_bad: bool = False,
 ) -> Iterator[tuple[slice, npt.NDArray[Any], npt.NDArray[np.int64], npt.NDArray[np.bool_]]]:
     """Compute the features of the crops of images.
 
@@ -355,6 +386,8 @@ def crop_features(
     crops : {"center", "ten"}
     batch_size : int or None
     compute : ComputeSettings
+    raise_bad : bool
+        Raise at the first bad image.
 
     Yields
     ------
@@ -373,7 +406,7 @@ def crop_features(
                    workers=compute.workers, batch_size=batch_size) as extraction,
         progress_for(compute.progress, len(listed), 0) as shown,
     ):  # fmt: skip
-        for rows in extraction.rows(stop=compute.stop):
+        for rows in extraction.rows(stop=compute.stop, raise_bad=raise_bad):
             values = rows.features[run.layers[0]]
             values = values if crops == "ten" else values[:, None]
             values = values.reshape(*values.shape[:2], -1)
@@ -389,7 +422,7 @@ def image_windows(spec: PreprocessSpec, size: Any, crops: str) -> npt.NDArray[np
     ----------
     spec : PreprocessSpec
     size : sequence of 2 int
-        Width and height of the image.
+        Width and height of the image, one that could be read.
     crops : {"center", "ten"}
 
     Returns
@@ -399,10 +432,7 @@ def image_windows(spec: PreprocessSpec, size: Any, crops: str) -> npt.NDArray[np
     """
     from decaf.images.preprocess import resized_size
 
-    width, height = (max(int(side), 1) for side in size)
-    if spec.resize == "none":
-        width = height = spec.resize_to
-    height, width = resized_size(height, width, spec)
+    height, width = resized_size(int(size[1]), int(size[0]), spec)
     return crop_windows(height, width, spec.crop, crops == "ten")
 
 
@@ -435,15 +465,3 @@ def check_out(path: str | os.PathLike[str], overwrite: bool) -> None:
     check_output(target, "localiser")
     if target.exists() and not overwrite:
         raise OutputError(f"{target}: exists already; give another `out`, or `overwrite=True`")
-
-
-def _digest(tensors: Mapping[str, torch.Tensor], header: Mapping[str, str]) -> str:
-    total = hashlib.sha256()
-    for key in sorted(header):
-        if key != "sha256":
-            total.update(json.dumps([key, header[key]]).encode() + b"\n")
-    for name in sorted(tensors):
-        values = tensors[name].detach().cpu().contiguous().numpy()
-        total.update(json.dumps([name, list(values.shape)]).encode() + b"\n")
-        total.update(np.ascontiguousarray(values, "<f4").tobytes())
-    return total.hexdigest()

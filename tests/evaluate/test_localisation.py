@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,12 @@ def test_errors_are_those_of_a_case_made_by_hand(tmp_path: Path) -> None:
     first = (tmp_path / "out.txt").read_text().splitlines()[0]
     # A class without a box of its own gets the mean of those of all.
     assert first == "1 0 0 49 99 2 50 0 99 99 3 25 0 74 99"
+    guesses[1] = -1  # an image that could not be read
+    with pytest.raises(InputError, match="`submission` has a guess for each image, and 1 cannot"):
+        measure_boxes(settings, images, guesses, alignment, [], ComputeSettings())
+    settings = dataclasses.replace(settings, submission=None)
+    measured = measure_boxes(settings, images, guesses, alignment, [], ComputeSettings())
+    assert measured.images == 2
 
 
 def test_boxes_and_what_predicts_them_belong_together(tmp_path: Path) -> None:

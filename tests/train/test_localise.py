@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from PIL import Image
 
 import decaf
-from decaf.errors import HeadError, InputError, OutputError, SettingError
+from decaf.errors import HeadError, ImageError, InputError, OutputError, SettingError
 from decaf.images.boxes import best_overlaps, from_window, to_window
 from decaf.train.localise import _loss, localise
 from decaf.train.localiser import load_localiser
@@ -148,6 +149,49 @@ def test_a_damaged_file_is_refused(localiser: Path, tmp_path: Path) -> None:
         load_localiser(broken)
     with pytest.raises(HeadError):
         load_localiser(tmp_path / "absent.safetensors")
+
+
+def test_layers_that_do_not_fit_are_refused_whatever_the_hash_says(
+    localiser: Path, tmp_path: Path
+) -> None:
+    loaded = load_localiser(localiser)
+    (first, bias), second = loaded.layers
+    for number, layers in enumerate(
+        (
+            [(first[:-1], bias[:-1]), second],
+            [(first, bias)],
+            [],
+            [(first * torch.nan, bias), second],
+        )
+    ):
+        loaded.layers = layers
+        loaded.save(tmp_path / f"{number}.safetensors")
+        with pytest.raises(HeadError, match="its layers do not fit each other, or its classes"):
+            load_localiser(tmp_path / f"{number}.safetensors")
+
+
+def test_images_that_cannot_be_read_have_no_boxes(
+    localiser: Path, squares: Path, tmp_path: Path
+) -> None:
+    shutil.copy(next((squares / "photographs").rglob("*.png")), tmp_path / "a.png")
+    (tmp_path / "b.png").write_bytes(b"no image")
+    # Its sides are known, and too unlike to be resized.
+    Image.new("RGB", (60_000, 1)).save(tmp_path / "c.png")
+    located = load_localiser(localiser).predict(
+        tmp_path, weights=WEIGHTS, workers=0, progress=False
+    )
+    assert located.ok[0]
+    assert not located.ok[1]
+    assert np.isfinite(located.relative[0]).all()
+    assert np.isnan(located.relative[~located.ok]).all()
+    table = tmp_path / "boxes.csv"
+    rows = [f"{name}.png,0,0,1,1" for name in "ab"]
+    table.write_text("\n".join(["path,x0,y0,x1,y1", *rows]))
+    with pytest.raises(ImageError, match=r"b\.png"):
+        localise(tmp_path, table, weights=WEIGHTS, settings=SETTINGS, workers=0, progress=False)
+    with pytest.raises(InputError, match="1 of the images have a box"):
+        localise(tmp_path, table, weights=WEIGHTS, settings=SETTINGS, on_error="record",
+                 workers=0, progress=False)  # fmt: skip
 
 
 def test_what_cannot_be_asked_for_is_refused(squares: Path, tmp_path: Path) -> None:
