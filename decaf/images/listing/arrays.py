@@ -21,7 +21,15 @@ from decaf.images.listing.archives import file_key
 if TYPE_CHECKING:
     import h5py
 
-__all__ = ["ARRAY_KINDS", "check_images", "list_array", "npy_header", "read_array_image"]
+__all__ = [
+    "ARRAY_KINDS",
+    "check_images",
+    "list_array",
+    "npy_header",
+    "open_dataset",
+    "read_array_image",
+    "refuse_holes",
+]
 
 ARRAY_KINDS = ("npy", "hdf5")
 
@@ -61,12 +69,12 @@ def list_array(path: bytes, kind: str, dataset: str = "") -> list[bytes]:
         else:
             with _open_hdf5(path) as file:
                 dataset = dataset or _only_images(file, shown)
-                images = _dataset(file, dataset, shown)
+                images = open_dataset(file, dataset, shown)
                 shape = images.shape
                 what = f"dataset {dataset!r} of {shown!r}"
                 check_images(shape, images.dtype, what)
                 _refuse_large(shape, what)
-                _refuse_holes(images, what)
+                refuse_holes(images, what)
             start = path + b":" + dataset.encode("utf-8", "surrogateescape")
     except _DAMAGE as error:
         if isinstance(error, InputError):
@@ -145,18 +153,29 @@ def _refuse_large(shape: tuple[int, ...], what: str) -> None:
         raise InputError(f"{what} is of shape {shape}; an image has at most {MAX_PIXELS} pixels")
 
 
-def _refuse_holes(images: h5py.Dataset, what: str) -> None:
-    """Refuse a dataset of which a part was never written: HDF5 reads it as black images."""
-    stored = images.id.get_storage_size()
-    if not images.chunks:
-        missing = stored < images.nbytes
+def refuse_holes(rows: h5py.Dataset, what: str) -> None:
+    """Refuse a dataset of which a part was never written: HDF5 reads it as zeros, black images.
+
+    Parameters
+    ----------
+    rows : h5py.Dataset
+    what : str
+        Begins the message.
+
+    Raises
+    ------
+    InputError
+    """
+    stored = rows.id.get_storage_size()
+    if not rows.chunks:
+        missing = stored < rows.nbytes
     else:
-        counts = (-(-int(n) // c) for n, c in zip(images.shape, images.chunks, strict=True))
-        missing = images.id.get_num_chunks() < int(np.prod([*counts], dtype=object))
+        counts = (-(-int(n) // c) for n, c in zip(rows.shape, rows.chunks, strict=True))
+        missing = rows.id.get_num_chunks() < int(np.prod([*counts], dtype=object))
     if missing:
         raise InputError(
-            f"{what} claims {images.nbytes} bytes, but {stored} are stored: a part was never "
-            "written, and would be read as black images; write only the images that there are"
+            f"{what} claims {rows.nbytes} bytes, but {stored} are stored: a part was never "
+            "written, and would be read as zeros; write only the rows that there are"
         )
 
 
@@ -258,8 +277,19 @@ def _only_images(file: h5py.File, shown: str) -> str:
     raise InputError(f"{shown!r} holds no array of images; {_WANTED}, got {told}")
 
 
-def _dataset(file: h5py.File, name: str, shown: str) -> h5py.Dataset:
-    """Open a dataset by hard links alone, whose data lie in the file."""
+def open_dataset(file: h5py.File, name: str, shown: str) -> h5py.Dataset:
+    """Open a dataset by hard links alone, whose data lie in the file.
+
+    Parameters
+    ----------
+    file : h5py.File
+    name, shown : str
+        Names of the dataset, and of the file for errors.
+
+    Raises
+    ------
+    InputError
+    """
     import h5py
 
     item: Any = file
