@@ -114,11 +114,12 @@ def _head(where: str) -> dict[str, Any]:
     estimate = head.report.get("estimate")
     return {
         "estimator": type(head.estimator).__name__,
+        "takes": head.takes,
         "layer": head.identity.layer,
         "weights": {"name": head.identity.weights_name, "sha256": head.identity.weights_sha256},
         "preprocess": dict(head.identity.preprocess),
-        "crops": head.identity.crops,
-        "precision": head.identity.precision,
+        "crops": head.identity.crops or None,
+        "precision": head.identity.precision or None,
         "gives": "scores" if head.calibration is None else "probabilities",
         "classes": len(head.class_names),
         "class_names": list(head.class_names),

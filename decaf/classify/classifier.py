@@ -18,6 +18,7 @@ from decaf.classify.locate_weights import (
 )
 from decaf.errors import HeadError, SettingError, Stopped
 from decaf.features.extraction import Extraction
+from decaf.features.matrix import is_matrix_file, read_matrix, refuse_not_finite
 from decaf.features.settings import RunSettings
 from decaf.features.store.feature_file import FeatureFile
 from decaf.heads.calibration import head_scores, softmax
@@ -112,6 +113,8 @@ class Classifier:
         self._engine: Engine | None = None  # kept: it takes longer to make than an image to answer
         self.gives = "probability"
         if head is not None:
+            if head.identity.is_given and not (weights is None and preprocess is None):
+                raise HeadError(f"{self._path}: takes {head.takes}, and has no network of its own")
             if preprocess is not None:
                 check_preprocess(head.identity, preprocess, self._path)
             self.class_names = tuple(head.class_names)
@@ -161,9 +164,13 @@ class Classifier:
         ------
         WeightsError
             If the weights are not where they were, or are others.
+        HeadError
+            If the head takes features.
         """
         if self._backbone is None:
             assert self.head is not None
+            if self.head.identity.is_given:
+                raise HeadError(f"{self._path}: takes {self.head.takes}, and has no network")
             self._backbone = find_backbone(self.head, self._path)
         return self._backbone
 
@@ -182,7 +189,9 @@ class Classifier:
         ----------
         images : path, sequence, array, torch Dataset or FeatureFile
             Whatever `decaf.extract` takes, or the features of images (or the path of their file),
-            which must be those that the head was fitted to.
+            which must be those that the head was fitted to. A head that was fitted to features of
+            another network takes a matrix of such ones: an array (N, D), or the path of a ``.npy``,
+            ``.h5`` or ``.parquet``.
         top : int, optional
             How many classes to give for each image, no more than there are; None for all.
         batch_size : int, optional
@@ -234,13 +243,41 @@ class Classifier:
         (how,) = settings_from(self.predict, named, Part("compute", ComputeSettings, compute))
         if top is not None and (isinstance(top, bool) or not isinstance(top, int) or top < 1):
             raise SettingError(f"`top` must be a whole number from 1, got {top!r}")
-        if isinstance(images, FeatureFile):
+        if self.head is not None and self.head.identity.is_given:
+            yield from self._of_matrix(self.head, images, top, how)
+        elif isinstance(images, FeatureFile):
             yield from self._of_features(images, top, how)
         elif is_hdf5(images) and not is_kind(images, "hdf5"):
             with FeatureFile(images) as features:
                 yield from self._of_features(features, top, how)
         else:
             yield from self._of_images(images, top, batch_size, how)
+
+    def _of_matrix(
+        self, head: SavedHead, features: Any, top: int | None, compute: ComputeSettings
+    ) -> Iterator[Prediction]:
+        features = features.path if isinstance(features, FeatureFile) else features
+        if not (isinstance(features, np.ndarray) or is_matrix_file(features)):
+            raise HeadError(
+                f"{self._path}: takes {head.takes}, not images: compute the same features of them, "
+                "and give the .npy, .h5 or .parquet"
+            )
+        matrix = read_matrix(features)
+        if matrix.rows.shape[1] != head.estimator.n_features_in_:
+            raise HeadError(
+                f"{matrix.name}: has {matrix.rows.shape[1]} numbers an image; {self._path} takes "
+                f"{head.takes}"
+            )
+        refuse_not_finite(matrix.rows, matrix.name, matrix.paths)
+        for start in range(0, len(matrix.rows), _BLOCK):
+            if compute.stopped:
+                raise Stopped(f"stopped after {start} of {len(matrix.rows)} images")
+            scores = self._head_scores(matrix.rows[start : start + _BLOCK])
+            for row, row_scores in enumerate(scores, start):
+                name = f"{matrix.name}[{row}]"
+                if matrix.paths is not None:
+                    name = os.fsdecode(matrix.paths[row])
+                yield self._prediction(name, STATUS_NAMES[0], "", row_scores, top)
 
     def _of_features(
         self, features: FeatureFile, top: int | None, compute: ComputeSettings

@@ -160,6 +160,8 @@ class FitSettings:
 def fit(
     source: Any,
     *,
+    features: Any = None,
+    paths: Any = None,
     out: str | os.PathLike[str] | None = None,
     keep_features: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
@@ -194,6 +196,14 @@ def fit(
     source : path, sequence, array, torch Dataset or FeatureFile
         A folder with a folder for each class, or whatever else `decaf.extract` takes with labels;
         or features, or the path of their file.
+    features : path or array, optional
+        Features of the images by any other network, one row each, to which the head is fitted, and
+        nothing is extracted: ``.npy``, ``.h5`` or ``.parquet``, as
+        `decaf.features.matrix.read_matrix` takes them, or an array (N, D). The classifier takes
+        such features then, and no images.
+    paths : path or sequence, optional
+        Path of each row's image, one a line of a text or a column of a table, or a sequence; where
+        `features` hold none. Every image must have a row, and every row an image.
     out : path, optional
         Write the classifier there; `decaf.load_classifier` reads it. While features are computed
         they are in ``OUT.parts``, from which the same call goes on after an interruption.
@@ -289,20 +299,22 @@ def fit(
         listing=listing,
         network=network,
         compute=compute,
+        features=features,
+        paths=paths,
     )
     record = {**settings.record(), "min_images": listing.min_images}
     replaced = overwrite or (target is not None and is_almost_done(target, record))
-    check_targets(target, keep_features, overwrite=replaced, inputs=(source,))
+    check_targets(target, keep_features, overwrite=replaced, inputs=(source, features, paths))
     began = time.perf_counter()
-    with features_to_fit(request) as features:
+    with features_to_fit(request) as rows:
         extracted = time.perf_counter()
-        usable = usable_of(features, request)
+        usable = usable_of(rows, request)
         plan = plan_of(usable, settings.held_out, settings.seed)
         trials = try_layers(
             plan.tasks,
             usable.images.labels,
-            candidate_layers(features, settings.layer),
-            lambda name: rows_of(features, name, usable),
+            candidate_layers(rows, settings.layer),
+            lambda name: rows_of(rows, name, usable),
             lambda: settings.estimator(usable.images.class_names, compute.device),
             tell=_teller(compute.progress),
             stop=compute.stop,
@@ -310,7 +322,7 @@ def fit(
         fitted = time.perf_counter()
         report = report_of(
             source_name(request.source),
-            features,
+            rows,
             usable,
             plan,
             trials,
@@ -322,7 +334,7 @@ def fit(
         best = best_trial(trials[plan.final])
         saved = SavedHead(
             estimator=best.estimator,
-            identity=FeatureIdentity.of(features, best.candidate.layer),
+            identity=FeatureIdentity.of(rows, best.candidate.layer),
             class_names=usable.images.class_names,
             report=report.summary(),
             calibration=best.calibration,

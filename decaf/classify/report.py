@@ -11,6 +11,7 @@ import numpy as np
 
 from decaf.backbone.weights import is_random
 from decaf.classify.estimate import Estimate, estimate_of
+from decaf.classify.given_features import GivenFeatures
 from decaf.classify.held_out import Plan, Task, Usable
 from decaf.classify.layer_choice import Choice, Trial, best_trial, choice_of
 from decaf.classify.near_copies import near_copies_note
@@ -102,7 +103,8 @@ class FitReport:
         As `decaf.fit` was asked.
     features : dict
         ``weights``, ``preprocess``, ``crops`` and ``precision``; and ``weights_file``, where the
-        weights are, None where they are known by name or not known to be in a file.
+        weights are, None where they are known by name or not known to be in a file. Of features
+        that were given ``weights`` has the name of their file, and no SHA-256.
     seconds : dict of str to float
         By stage.
     versions : dict of str to str
@@ -198,7 +200,7 @@ class FitReport:
 
 def report_of(
     source: str,
-    features: FeatureFile,
+    features: FeatureFile | GivenFeatures,
     usable: Usable,
     plan: Plan,
     trials: Trials,
@@ -214,7 +216,7 @@ def report_of(
     ----------
     source : str
         Name of the source, for people.
-    features : FeatureFile
+    features : FeatureFile or GivenFeatures
     usable : Usable
     plan : Plan
     trials : mapping of Task to sequence of Trial
@@ -334,7 +336,9 @@ def _untested(usable: Usable, plan: Plan, held_out: float) -> tuple[str, ...]:
     return (NO_TEST if usable.images.groups is None else NO_TEST_OF_GROUPS,)
 
 
-def _near_copies(features: FeatureFile, usable: Usable, tests: Sequence[Trial]) -> tuple[str, ...]:
+def _near_copies(
+    features: FeatureFile | GivenFeatures, usable: Usable, tests: Sequence[Trial]
+) -> tuple[str, ...]:
     # The features of untrained networks are all alike.
     untrained = is_random(str(features.run["weights"]["name"]))
     if usable.images.groups is not None or untrained:

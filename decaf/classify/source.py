@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from decaf.backbone.weights import DEFAULT_WEIGHTS, IMAGENET
+from decaf.classify.given_features import GivenFeatures, given_features
 from decaf.classify.held_out import MIN_IMAGES, Usable, usable_images
 from decaf.classify.output import FEATURES_NAME, parts_path
 from decaf.errors import (
@@ -67,6 +68,8 @@ class FeatureRequest:
     network : NetworkSettings
         Its weights, crops and precision are None where nothing was asked for.
     compute : ComputeSettings
+    features, paths
+        As in `decaf.fit`.
     """
 
     source: Any
@@ -77,6 +80,8 @@ class FeatureRequest:
     listing: ListingSettings
     network: NetworkSettings
     compute: ComputeSettings
+    features: Any = None
+    paths: Any = None
 
     @property
     def holds_features(self) -> bool:
@@ -121,7 +126,7 @@ def source_name(source: Any) -> str:
 
 
 @contextmanager
-def features_to_fit(request: FeatureRequest) -> Iterator[FeatureFile]:
+def features_to_fit(request: FeatureRequest) -> Iterator[FeatureFile | GivenFeatures]:
     """Open the features of labelled images, which are computed where they are not there.
 
     Parameters
@@ -130,7 +135,7 @@ def features_to_fit(request: FeatureRequest) -> Iterator[FeatureFile]:
 
     Yields
     ------
-    FeatureFile
+    FeatureFile or GivenFeatures
 
     Raises
     ------
@@ -138,6 +143,10 @@ def features_to_fit(request: FeatureRequest) -> Iterator[FeatureFile]:
         As `decaf.extract` and `decaf.classify.held_out.usable_images` say.
     """
     source, out = request.source, request.out
+    if request.features is not None or request.paths is not None:
+        _check_given(request)
+        yield given_features(_checked_images(request), request.features, request.paths)
+        return
     if request.holds_features:
         _check_no_extraction(request)
         features = source if isinstance(source, FeatureFile) else FeatureFile(source)
@@ -169,12 +178,12 @@ def features_to_fit(request: FeatureRequest) -> Iterator[FeatureFile]:
             parts.rmdir()
 
 
-def candidate_layers(features: FeatureFile, layer: str) -> tuple[str, ...]:
+def candidate_layers(features: FeatureFile | GivenFeatures, layer: str) -> tuple[str, ...]:
     """Return the layers of a file to choose from.
 
     Parameters
     ----------
-    features : FeatureFile
+    features : FeatureFile or GivenFeatures
     layer : str
         Or ``"auto"``, for those of `CANDIDATE_LAYERS` that the file has.
 
@@ -183,6 +192,8 @@ def candidate_layers(features: FeatureFile, layer: str) -> tuple[str, ...]:
     SettingError
         If the file has none of them.
     """
+    if isinstance(features, GivenFeatures):
+        return features.layers
     if layer != "auto":
         features[layer]  # tells what is there
         return (layer,)
@@ -197,12 +208,12 @@ def candidate_layers(features: FeatureFile, layer: str) -> tuple[str, ...]:
     )
 
 
-def usable_of(features: FeatureFile, request: FeatureRequest) -> Usable:
+def usable_of(features: FeatureFile | GivenFeatures, request: FeatureRequest) -> Usable:
     """Find the images of features that a classifier can learn from, with their groups and splits.
 
     Parameters
     ----------
-    features : FeatureFile
+    features : FeatureFile or GivenFeatures
     request : FeatureRequest
         May ask for other groups than features that are there have.
 
@@ -219,12 +230,12 @@ def usable_of(features: FeatureFile, request: FeatureRequest) -> Usable:
     return _usable(images, features.ok, request)
 
 
-def rows_of(features: FeatureFile, layer: str, usable: Usable) -> np.ndarray:
+def rows_of(features: FeatureFile | GivenFeatures, layer: str, usable: Usable) -> np.ndarray:
     """Return the features of the usable images at a layer, (n, D) float32.
 
     Parameters
     ----------
-    features : FeatureFile
+    features : FeatureFile or GivenFeatures
     layer : str
     usable : Usable
 
@@ -294,6 +305,24 @@ def _check_no_extraction(request: FeatureRequest) -> None:
         raise SettingError(
             "features are given, with the labels that their file holds: leave `labels` out, or "
             "name the images"
+        )
+
+
+def _check_given(request: FeatureRequest) -> None:
+    """Refuse what has no effect on features that are given for images."""
+    if request.features is None:
+        raise SettingError("`paths` are of the rows of `features`, which were not given")
+    if request.holds_features:
+        raise SettingError(
+            f"{source_name(request.source)}: holds features, and others are given by `features`; "
+            "name the images"
+        )
+    asked = {**vars(request.network), "keep_features": request.keep_features}
+    idle = [f"`{name}`" for name, value in asked.items() if value is not None]
+    idle += ["`layer`"] if request.layer != "auto" else []
+    if idle:
+        raise SettingError(
+            f"`features` are given, and nothing is extracted: leave out {', '.join(idle)}"
         )
 
 

@@ -29,6 +29,7 @@ examples:
   decaf fit photos/ -o photos.head -w imagenet --keep-features photos.h5
   decaf fit photos.h5 -o svm.head --head svm   the same images again, without their extraction
   decaf fit photos/ -o photos.head --groups table.csv:animal
+  decaf fit photos/ -o clip.head --features clip.npy --paths paths.txt
 
 A share of the images is held out. Layer and C are chosen by cross-validation on the others, and
 the classifier is tested on those held out. What is written is then chosen and fitted anew on all
@@ -121,6 +122,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="F.h5",
         help="keep the features in this file; they are used where it is there",
     )
+    parser.add_argument(
+        "--features",
+        metavar="FILE",
+        help="features of SRC's images by any other network, a row each, in place of decaf's own: "
+        ".npy, .h5 (or FILE.h5:DATASET) or .parquet; HEAD then takes such features, no images",
+    )
+    parser.add_argument(
+        "--paths",
+        metavar="LIST",
+        help="where FILE has none, the path of each row's image: one a line, or a table's column",
+    )
     add_network(parser, precision=None)
     parser.add_argument(
         "--overwrite",
@@ -145,6 +157,8 @@ def run(args: argparse.Namespace) -> int:
     with stopped_by_signals("stopping after what is in work") as stop:
         fitted = decaf.fit(
             args.source,
+            features=args.features,
+            paths=args.paths,
             out=args.out,
             keep_features=args.keep_features,
             overwrite=args.overwrite,

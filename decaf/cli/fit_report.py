@@ -73,6 +73,9 @@ def report_lines(report: FitReport, out: str, worded: Callable[[str], str] = str
         f"fitted to {'the' if report.split else 'all'} {report.images}"
         f"{' training' if report.split else ''} images"
     )
+    if not report.features["weights"]["sha256"]:
+        yield f"next: decaf predict {shlex.quote(out)} FEATURES, of other images made as these were"
+        return
     more = ""
     if weights.endswith(WEIGHTS_ENDINGS) and not report.features["weights_file"]:
         more = f" -w {shlex.quote(weights)}"  # a file, and nobody knows where

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from decaf.errors import HeadError
 from decaf.storage import differences, fingerprint
-
-if TYPE_CHECKING:
-    from decaf.features.store.feature_file import FeatureFile
 
 __all__ = ["FeatureIdentity"]
 
@@ -25,11 +22,14 @@ class FeatureIdentity:
     by rounding only, so that a head outlives an upgrade; nor the type in which rows were stored,
     for the same reason. All three are kept for the reader, where they were known.
 
+    Of features that another program has made nothing of this is known: see `is_given`.
+
     Attributes
     ----------
     weights_name : str
+        Of given features the name of their file.
     weights_sha256 : str
-        64 hexadecimal digits.
+        64 hexadecimal digits; empty for given features.
     arch : dict
         `decaf.backbone.spec.ArchSpec.to_dict`.
     preprocess : dict
@@ -55,13 +55,13 @@ class FeatureIdentity:
     __hash__ = None  # type: ignore[assignment]
 
     @classmethod
-    def of(cls, features: FeatureFile | Mapping[str, Any], layer: str) -> FeatureIdentity:
+    def of(cls, features: Any, layer: str) -> FeatureIdentity:
         """Take the identity of one layer from a feature file or from its run record.
 
         Parameters
         ----------
         features : FeatureFile or mapping
-            The mapping is what `FeatureFile.run` holds, or
+            Or whatever else has a ``run``. The mapping is what `FeatureFile.run` holds, or
             `decaf.features.settings.RunSettings.record` returns.
         layer : str
 
@@ -133,6 +133,11 @@ class FeatureIdentity:
         weights = {"name": self.weights_name, "sha256": self.weights_sha256}
         rest = {"dtype": self.dtype, "versions": dict(self.versions)}
         return {**self._compared(), "weights": weights, **rest}
+
+    @property
+    def is_given(self) -> bool:
+        """Whether the features come from no network of decaf's, so that images give none."""
+        return not self.weights_sha256
 
     @property
     def fingerprint(self) -> str:

@@ -85,6 +85,14 @@ class SavedHead:
     report: dict[str, Any] = field(default_factory=dict)
     calibration: Calibration | None = None
 
+    @property
+    def takes(self) -> str:
+        """What it answers to, for people."""
+        if not self.identity.is_given:
+            return "images"
+        numbers = self.estimator.n_features_in_
+        return f"features such as those of {self.identity.weights_name}, {numbers} numbers an image"
+
 
 def save_head(
     path: str | os.PathLike[str],
