@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from command_line import apart_from_full, file_name, folder, shown_command
+from command_line import apart_from_full, file_name, folder, named_file, shown_command
 from datasets import Dataset
+from datasets.ready_features import named_values, read_given_features
 from decaf.backbone.weights import DEFAULT_WEIGHTS
 from decaf.cli.exit_codes import stopped_by_signals
 from decaf.errors import DecafError, Stopped
@@ -22,6 +23,7 @@ from harness.protocol.run import BenchmarkRun, ProtocolSettings, short_names
 from report import BenchmarkReport, report_text, write_report
 
 __all__ = [
+    "add_features",
     "add_run_options",
     "few_images",
     "make_parser",
@@ -132,8 +134,35 @@ def make_parser(
         choices=("batched", "sklearn"),
         help="of the heads (default: %(default)s)",
     )
+    add_features(parser)
     add_run_options(parser)
     return parser
+
+
+def add_features(parser: argparse.ArgumentParser, more: str = "") -> None:
+    """Add features that are measured as they are given, and the paths of their rows.
+
+    Parameters
+    ----------
+    parser : ArgumentParser
+    more : str
+        What else may be given, for the help.
+    """
+    add = parser.add_argument
+    add(
+        "--features",
+        action="append",
+        metavar="NAME=FILE",
+        help="features of any network, a column NAME beside the layers: .npy, .h5 (or\n"
+        f"FILE.h5:DATASET) or .parquet, a row for each image{more}",
+    )
+    add(
+        "--paths",
+        action="append",
+        metavar="LIST",
+        help="where FILE has none, the path of each row's image: one a line, or a table's\n"
+        "column; NAME=LIST for one of several",
+    )
 
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:
@@ -208,7 +237,13 @@ def settings_of(
     if args.solver == "sklearn":  # it has no loss for dropout
         heads = tuple(head for head in heads if not head.dropout)
     common = protocol_settings(
-        parser, args, name, args.layer or layers, less=_LESS, alike=("baselines", "dataset")
+        parser,
+        args,
+        name,
+        args.layer or layers,
+        less=_LESS,
+        alike=("baselines", "dataset", "paths"),
+        given=args.features,
     )
     names = BASELINES if args.baselines == "all" else tuple(filter(None, args.baselines.split(",")))
     own = {"heads": heads, "train_per_class": args.train, "baselines": names}
@@ -223,6 +258,7 @@ def protocol_settings(
     *,
     less: Collection[str],
     alike: Collection[str],
+    given: Sequence[str] | None = None,
     several: Collection[str] = (),
 ) -> ProtocolSettings:
     """Make the settings that all benchmarks have.
@@ -236,6 +272,8 @@ def protocol_settings(
     layers : sequence of str
     less, alike : collection of str
         As `apart_from_full` takes them; the weights make no other run.
+    given : sequence of str, optional
+        Features that are not extracted, as NAME=FILE.
     several : collection of str
         As `shown_command` takes it.
     """
@@ -244,7 +282,8 @@ def protocol_settings(
     name_of = short_names(args.weights or ()).__getitem__
     without_folders = {
         "--data": folder,
-        "--features": folder,
+        "--features": named_file if given else folder,
+        "--paths": named_file,
         "--out": None,
         "--cache": None,
         "--splits": file_name,
@@ -255,6 +294,7 @@ def protocol_settings(
         name=f"{name}{apart[0]}",
         title=apart[1],
         layers=tuple(layers),
+        given=tuple(named_values("--features", given)),
         weights=tuple(args.weights or (DEFAULT_WEIGHTS,)),
         splits=1 if args.quick and isinstance(splits, int) else splits,
         seed=args.seed,
@@ -291,13 +331,16 @@ def run_on_dataset(
 
     def measured(begin: Begin) -> Measured:
         dataset = read(args.data, allow_partial=args.allow_partial or args.quick)
-        run = begin(settings(dataset))
+        chosen = settings(dataset)
+        files = named_values("--features", args.features)
+        given = read_given_features(files, args.paths, dataset)
+        run = begin(chosen)
         if args.quick:
             labels = range(min(QUICK_CLASSES, len(dataset.class_names)))
             classes = [np.flatnonzero(dataset.labels == label) for label in labels]
             dataset = few_images(dataset, classes, QUICK_IMAGES, f"{len(classes)} classes")
         run.tell(f"{dataset.name}: {len(dataset):,} images of {len(dataset.class_names)} classes")
-        return run_benchmark(dataset, run), dataset.root
+        return run_benchmark(dataset, run, given), dataset.root
 
     return run_script(args.out, measured)
 

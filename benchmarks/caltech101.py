@@ -2,6 +2,7 @@
 
     python benchmarks/caltech101.py --data DIR
     python benchmarks/caltech101.py --data DIR --baselines all
+    python benchmarks/caltech101.py --data DIR --features clip=clip.npy --paths paths.txt
 
 The protocol of Donahue et al. 2014, section 4.1: 30 training images of each of the 102 classes, the
 background among them, all others for the test; mean per-class accuracy over five random splits; C
@@ -30,15 +31,15 @@ def main() -> int:
         "--curve-layer",
         action="append",
         metavar="L",
-        help="layers of the curve over training images (default: fc6, without it the last column;\n"
-        "none: no curve)",
+        help="layers of the curve over training images (default: fc6, without it the last column,\n"
+        "and what --features gives; none: no curve)",
     )
     args = parser.parse_args()
 
     def settings(_dataset: Dataset) -> BenchmarkSettings:
         chosen = settings_of(parser, args, "caltech101", LAYERS)
         usual = "fc6" if "fc6" in chosen.layers else chosen.layers[-1]
-        curves = args.curve_layer or [usual]
+        curves = args.curve_layer or [usual, *chosen.given]
         if curves == ["none"]:
             return chosen
         return replace(

@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["apart_from_full", "file_name", "folder", "shown_command", "told_apart"]
+__all__ = ["apart_from_full", "file_name", "folder", "named_file", "shown_command", "told_apart"]
 
 Shown = Callable[[str], str]
 
@@ -84,6 +84,23 @@ def file_name(value: str) -> str:
     return Path(value).name
 
 
+def named_file(value: str) -> str:
+    """Show a path by its last part, behind its name where it has one.
+
+    Parameters
+    ----------
+    value : str
+        A path, or ``NAME=PATH``.
+
+    Examples
+    --------
+    >>> named_file("clip=/home/ann/clip.npy"), named_file("/home/ann/a=b/clip.npy")
+    ('clip=clip.npy', 'clip.npy')
+    """
+    name, equals, path = value.partition("=")
+    return file_name(value) if "/" in name else f"{name}{equals}{file_name(path)}"
+
+
 def apart_from_full(
     parser: argparse.ArgumentParser,
     args: argparse.Namespace,
@@ -112,7 +129,7 @@ def apart_from_full(
         if argument not in (*_ALIKE, *alike) and value != parser.get_default(argument):
             values = [] if value is True else value if isinstance(value, list) else [value]
             option = f"--{argument.replace('_', '-')}"
-            told[argument] = " ".join([option, *(Path(str(each)).name for each in values)])
+            told[argument] = " ".join([option, *(named_file(str(each)) for each in values)])
     if getattr(args, "quick", False):
         return "-quick", f" (a quick, partial run: {' '.join(told.values())})"
     return told_apart(list(told.values()), partial=any(_is_less(a, args, parser) for a in less))

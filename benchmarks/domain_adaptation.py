@@ -1,15 +1,16 @@
 """Domain adaptation on features: Office-31, PACS, any folder of domains, or ready features.
 
     python benchmarks/domain_adaptation.py --data DIR
+    python benchmarks/domain_adaptation.py --data DIR --features clip=clip.npy --paths paths.txt
     python benchmarks/domain_adaptation.py --features DIR
 
 The protocol of Saenko et al. 2010 that Donahue et al. 2014 follow in section 4.2: 20 labelled
 images of each class of the source (8 where that is dslr or webcam of Office), 3 of each class of
 the target (none in the unsupervised setting), accuracy on the other target images, over five random
 splits, for all ordered pairs of domains. DIR holds a folder for each domain, and in it one for each
-class; or with --features MATLAB files such as amazon_SURF_L10.mat. Nothing is chosen on the labels
-of the test images. Features and finished results are kept, so that a run that was stopped goes on,
-and a second run repeats the tables at once.
+class; or with --features alone MATLAB files such as amazon_SURF_L10.mat. Nothing is chosen on the
+labels of the test images. Features and finished results are kept, so that a run that was stopped
+goes on, and a second run repeats the tables at once.
 """
 
 from __future__ import annotations
@@ -21,13 +22,15 @@ from pathlib import Path
 from arguments import (
     Begin,
     Measured,
+    add_features,
     add_run_options,
     few_images,
     protocol_settings,
     run_script,
 )
 from datasets.domains import PROTOCOLS, DomainSet, read_domains
-from datasets.feature_folder import ReadyFeatures, read_feature_folder
+from datasets.feature_folder import read_feature_folder
+from datasets.ready_features import ReadyFeatures, named_values, read_given_features
 from decaf.backbone.weights import DEFAULT_WEIGHTS
 from decaf.errors import SettingError
 from harness.adaptation import (
@@ -48,7 +51,8 @@ _LESS = ("quick", "pairs", "splits", "layers", "methods", "setting", "allow_part
 PAPERS = (PAIR, ("dslr", "webcam"))
 QUICK_PAIRS, QUICK_IMAGES = 2, 30
 
-Data = DomainSet | tuple[ReadyFeatures, ...]
+Given = tuple[ReadyFeatures[DomainSet], ...]
+Data = DomainSet | Given
 
 
 def main() -> int:
@@ -56,33 +60,42 @@ def main() -> int:
     args = parser.parse_args()
 
     def measured(begin: Begin) -> Measured:
-        data = _read(args)
-        return run_adaptation(data, begin(_settings(parser, args, data))), None
+        data, given = _read(args)
+        return run_adaptation(data, begin(_settings(parser, args, data)), given), None
 
     return run_script(args.out, measured)
 
 
-def _read(args: argparse.Namespace) -> Data:
-    if args.features is not None:
-        return read_feature_folder(args.features)
+def _read(args: argparse.Namespace) -> tuple[Data, Given]:
+    """Read the domains, and the features that are given beside their images."""
+    if args.data is None:
+        if len(args.features or ()) != 1 or args.paths:
+            raise SettingError(
+                "give --data DIR, with --features NAME=FILE or without; or --features DIR alone, a "
+                "folder of MATLAB files"
+            )
+        return read_feature_folder(args.features[0]), ()
+    files = named_values("--features", args.features)
     partial = args.allow_partial or args.quick
     domains = read_domains(args.data, args.protocol, allow_partial=partial)
+    given = read_given_features(files, args.paths, domains)
     if not args.quick:
-        return domains
+        return domains, given
     groups = [
         rows[domains.labels[rows] == label]
         for rows in map(domains.rows_of, domains.domains)
         for label in range(len(domains.class_names))
     ]
-    return few_images(domains, groups, QUICK_IMAGES, "each class and domain")
+    return few_images(domains, groups, QUICK_IMAGES, "each class and domain"), given
 
 
 def _settings(
     parser: argparse.ArgumentParser, args: argparse.Namespace, data: Data
 ) -> AdaptationSettings:
-    domains = data if isinstance(data, DomainSet) else data[0].domains
+    is_images = isinstance(data, DomainSet)
+    domains = data if isinstance(data, DomainSet) else data[0].dataset
     pairs = tuple(_pair(text) for text in args.pairs or ())
-    layers = tuple(args.layers or (LAYERS if isinstance(data, DomainSet) else ()))
+    layers = tuple(args.layers or (LAYERS if is_images else ()))
     target = args.target
     if args.quick:
         names = domains.domains
@@ -99,7 +112,8 @@ def _settings(
         f"domain_adaptation-{stem.lower()[:30]}",
         layers,
         less=_LESS,
-        alike=("features", "protocol"),
+        alike=("paths", "protocol", *(() if is_images else ("features",))),
+        given=args.features if is_images else None,
         several=("--weights",),
     )
     return AdaptationSettings(
@@ -137,9 +151,8 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,  # the command in the report is told by whole names
     )
     add = parser.add_argument
-    data = parser.add_mutually_exclusive_group(required=True)
-    data.add_argument("--data", type=Path, metavar="DIR", help="domains as folders of images")
-    data.add_argument("--features", type=Path, metavar="DIR", help="domains as MATLAB files")
+    add("--data", type=Path, metavar="DIR", help="domains as folders of images")
+    add_features(parser, ";\nwithout --data, DIR: domains as MATLAB files")
     add("--quick", action="store_true", help="one split of a few pairs, in under two minutes")
     add("--protocol", choices=PROTOCOLS, default="auto", help="the data set (default: auto)")
     add(

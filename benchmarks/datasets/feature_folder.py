@@ -7,11 +7,9 @@ the images lie beside them (``amazon_SURF_L10_imgs.mat``), of no use here.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections import defaultdict
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +18,12 @@ import numpy.typing as npt
 
 from datasets.dataset import Origin
 from datasets.domains import DomainSet, make_domain_set
+from datasets.ready_features import ReadyFeatures
 from decaf.errors import InputError
+from decaf.features.matrix import as_matrix, matrix_fingerprint, refuse_not_finite
 from decaf.storage.matlab import MatlabValue, read_matlab
 
-__all__ = ["OFFICE_CALTECH", "ReadyFeatures", "read_feature_folder", "read_matlab_features"]
+__all__ = ["OFFICE_CALTECH", "read_feature_folder", "read_matlab_features"]
 
 OFFICE_CALTECH = Origin(
     name="Office-Caltech-10",
@@ -39,37 +39,13 @@ LABELS = ("labels", "label")
 # Office-31's largest domain at pool5 in float64 is 208 MB.
 MAX_BYTES = 2 << 30
 
-_MOST = float(np.finfo(np.float32).max)
-
 _OFFICE_CALTECH_DOMAINS = {"amazon", "caltech", "dslr", "webcam"}
 _OFFICE_CALTECH_IMAGES = 2533
 _IMAGE_NAMES = "_imgs.mat"
 _NAME = re.compile(r"([A-Za-z][A-Za-z0-9]*?(?:_painting)?)_(.+)\.mat", re.IGNORECASE)
 
 
-@dataclass(frozen=True, eq=False)
-class ReadyFeatures:
-    """Features of one kind, of all domains.
-
-    Attributes
-    ----------
-    kind : str
-        As the files call it: ``"SURF_L10"``.
-    domains : DomainSet
-        Its images are called ``domain/class 01/00017``, by their row in the file.
-    rows : array of float32, shape (N, D)
-        In the order of `domains`.
-    fingerprint : str
-        SHA-256 of rows and labels.
-    """
-
-    kind: str
-    domains: DomainSet
-    rows: npt.NDArray[np.float32]
-    fingerprint: str
-
-
-def read_feature_folder(root: str | os.PathLike[str]) -> tuple[ReadyFeatures, ...]:
+def read_feature_folder(root: str | os.PathLike[str]) -> tuple[ReadyFeatures[DomainSet], ...]:
     """Read all MATLAB files of features in a folder.
 
     Rows of histograms (a kind whose name begins with ``SURF``) are divided by their sum, as Gong et
@@ -85,7 +61,8 @@ def read_feature_folder(root: str | os.PathLike[str]) -> tuple[ReadyFeatures, ..
     Returns
     -------
     tuple of ReadyFeatures
-        By kind, in the order of their names.
+        By kind, in the order of their names. Their images are called ``domain/class 01/00017``, by
+        their row in the file.
 
     Raises
     ------
@@ -118,7 +95,7 @@ def read_feature_folder(root: str | os.PathLike[str]) -> tuple[ReadyFeatures, ..
     return tuple(_read(folder, kind, of_kind[kind]) for kind in sorted(of_kind))
 
 
-def _read(folder: Path, kind: str, files: dict[str, Path]) -> ReadyFeatures:
+def _read(folder: Path, kind: str, files: dict[str, Path]) -> ReadyFeatures[DomainSet]:
     blocks: dict[bytes, npt.NDArray[np.float32]] = {}
     images = []
     widths: dict[str, int] = {}
@@ -151,9 +128,7 @@ def _read(folder: Path, kind: str, files: dict[str, Path]) -> ReadyFeatures:
         takes_fewer=caltech,
     )
     rows = np.stack([blocks[name] for name in domains.names])
-    digest = hashlib.sha256(b"\0".join(domains.names))
-    digest.update(np.ascontiguousarray(rows).tobytes())
-    return ReadyFeatures(kind, domains, rows, digest.hexdigest())
+    return ReadyFeatures(kind, domains, rows, matrix_fingerprint(domains.names, rows))
 
 
 def _shares(rows: npt.NDArray[np.float32], file: Path) -> npt.NDArray[np.float32]:
@@ -201,21 +176,14 @@ def read_matlab_features(
         raise InputError(f"{shown}: {error.strerror or error}") from error
     except InputError as error:
         raise InputError(f"{shown}: {error}") from None
-    if fts.ndim != 2 or not fts.size:
-        raise InputError(f"{shown}: features of shape {fts.shape}; expected (rows, dimensions)")
-    if labels.size != len(fts):
-        raise InputError(f"{shown}: {len(fts)} rows of features, and {labels.size} labels")
-    # Comparisons with NaN are false.
-    bad = ~((fts >= -_MOST) & (fts <= _MOST)).all(axis=1)
-    if bad.any():
-        raise InputError(
-            f"{shown}: {int(bad.sum())} of {len(fts)} rows of features hold NaN, infinity or "
-            f"numbers beyond float32, the first is row {int(bad.argmax())}"
-        )
+    rows = as_matrix(fts, shown)
+    if labels.size != len(rows):
+        raise InputError(f"{shown}: {len(rows)} rows of features, and {labels.size} labels")
+    refuse_not_finite(rows, shown)
     numbers = labels.astype(np.float64).ravel()
     if not (np.isfinite(numbers) & (numbers == np.round(numbers)) & (abs(numbers) < 2**31)).all():
         raise InputError(f"{shown}: labels that are no whole numbers")
-    return fts.astype(np.float32), numbers.astype(np.int64)
+    return rows, numbers.astype(np.int64)
 
 
 def _chosen(variables: dict[str, MatlabValue], names: tuple[str, ...]) -> npt.NDArray[Any]:

@@ -13,6 +13,8 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
+import decaf
+
 SCRIPTS = Path(__file__).resolve().parents[2] / "benchmarks"
 
 Script = Callable[..., int]
@@ -83,6 +85,27 @@ def test_a_folder_of_domains(
 
 
 @pytest.mark.slow
+def test_features_beside_the_layers(script: Script, tmp_path: Path) -> None:
+    """Layer fc6, given as an array and its list of rows, has the figures of layer fc6."""
+    data = photographs(tmp_path / "seasons", ("summer", "winter"))
+    path, weights = tmp_path / "own.h5", "random:0:alexnet-64"
+    decaf.extract(data, "fc6", out=path, weights=weights, device="cpu", workers=0, labels="none")
+    decaf.export_features(path, tmp_path / "own.npy")
+    options = ("--data", str(data), "--quick", "--methods", "svm-s", "svm-st", "coral")
+    given = ("--features", f"own={tmp_path}/own.npy", "--paths", f"{tmp_path}/own.rows.csv")
+    assert script(*options, *given, *FAST) == 0
+    name = "domain_adaptation-seasons-quick.json"
+    report = json.loads((tmp_path / "out" / name).read_bytes())
+    assert "--features own=own.npy --paths own.rows.csv" in report["command"]
+    tables = [each for each in report["sections"] if each["kind"] == "Table"]
+    assert len(tables) >= 2
+    for each in tables:
+        assert [column["name"] for column in each["columns"]] == ["fc6", "own"]
+        for row in each["rows"]:
+            assert row["cells"][0] == row["cells"][1]
+
+
+@pytest.mark.slow
 def test_features_in_matlab_files(
     script: Script, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -117,6 +140,8 @@ def test_features_in_matlab_files(
         (("--quick", "--C", "some"), "--C some: expected a number above 0, or cv"),
         (("--quick", "--protocol", "office"), "no Office-31 here: expected the folders"),
         (("--quick", "--splits", "none.json"), "none.json: No such file"),
+        (("--quick", "--features", "DIR"), "--features: expected NAME=FILE, such as clip=clip.npy"),
+        (("--quick", "--features", "fc6=none.npy"), "none.npy: is not there, not a matrix of feat"),
     ],
 )
 def test_a_users_mistake_is_one_line(
@@ -132,6 +157,15 @@ def test_a_users_mistake_is_one_line(
     assert printed == ""
     last = told.strip().splitlines()[-1]
     assert message in last
+
+
+@pytest.mark.parametrize("words", [(), ("--features", "A", "--features", "B")])
+def test_no_data(
+    script: Script, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
+) -> None:
+    assert script(*words) == 2
+    told = capsys.readouterr().err
+    assert "give --data DIR, with --features NAME=FILE or without; or --features DIR alone" in told
 
 
 @pytest.mark.slow

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import decaf
+
 SCRIPTS = Path(__file__).resolve().parents[2] / "benchmarks"
 
 Script = Callable[..., int]
@@ -72,6 +74,86 @@ def test_caltech101(script: Script, tmp_path: Path, capsys: pytest.CaptureFixtur
     assert printed.partition("wrote")[0] == first  # to the digit
     assert "in the cache" in told
     assert " s\n" not in told  # no head was fitted
+
+
+@pytest.mark.slow
+def test_features_beside_the_layers(
+    script: Script, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Layer fc7, given as a feature file and as an array, has the figures of layer fc7."""
+    data = photographs(tmp_path / "101_ObjectCategories", ("ant", "bass", "crab"), 6)
+    path = tmp_path / "own.h5"
+    decaf.extract(data, "fc7", out=path, weights="random:0:alexnet-64", device="cpu", workers=0)
+    decaf.export_features(path, tmp_path / "own.npy")
+    options = ("--data", str(data), "--quick", "--train", "4", "--out", str(tmp_path / "out"))
+    options += ("--features", f"a={tmp_path}/own.npy", f"--paths={tmp_path}/own.rows.csv")
+    options += (f"--features=b={path}", "--curve-layer", "b")
+    assert script("caltech101", *options, *FAST) == 0
+    report = json.loads((tmp_path / "out" / "caltech101-quick.json").read_bytes())
+    assert str(tmp_path) not in json.dumps(report)
+    assert "--features a=own.npy --paths own.rows.csv --features b=own.h5" in report["command"]
+    assert "--features a=own.npy b=own.h5" in report["title"]
+    main = report["sections"][0]
+    assert [column["name"] for column in main["columns"]] == ["fc7", "a", "b"]
+    heads = ["LogReg", "LogReg with dropout", "SVM", "SVM with dropout"]
+    assert [row["name"] for row in main["rows"]] == heads
+    for row in main["rows"]:
+        assert row["cells"][0] == row["cells"][1] == row["cells"][2]
+    capsys.readouterr()
+
+
+@pytest.mark.parametrize(
+    ("features", "paths", "message"),
+    [
+        (["clip.npy"], [], "--features: expected NAME=FILE, such as clip=clip.npy"),
+        (["fc7=clip.npy"], ["paths.txt"], "features fc7 have the name of a layer; give them anoth"),
+        (["a=none.npy"], ["paths.txt"], "none.npy: is not there, not a matrix of features: .npy, "),
+        (
+            ["a=clip.npy"],
+            [],
+            "clip.npy: does not say which image a row is of: give `paths`, ",
+        ),
+        (["a=short.npy"], ["paths.txt"], "short.npy: has 11 rows, and paths file "),
+        (["a=short.npy"], ["short.txt"], "has no row for 1 of 12 images: bass/image_0005.jpg"),
+        (["a=clip.npy"], ["strange.txt"], "clip.npy: row 11, 'bass/no.jpg', is none of the images"),
+        (
+            ["a=nan.npy"],
+            ["paths.txt"],
+            "hold NaN, infinity or numbers beyond float32, the fi",
+        ),
+        (["a=maps.npy"], ["paths.txt"], "maps.npy: features of shape (12, 2, 2); expected (rows"),
+        (["a=text.npy"], ["paths.txt"], "text.npy: features of type <U3; expected plain real numb"),
+        ([], ["paths.txt"], "--paths: expected one list for all --features, or NAME=LIST for one"),
+    ],
+)
+def test_features_that_do_not_fit_are_refused_in_a_line(
+    script: Script,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    features: list[str],
+    paths: list[str],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    data = photographs(tmp_path / "101_ObjectCategories", ("ant", "bass"), 6)
+    names = [str(path.relative_to(data)) for path in sorted(data.rglob("*.jpg"))]
+    rows = np.arange(48.0).reshape(12, 4)
+    arrays = {"clip": rows, "short": rows[:11], "maps": rows.reshape(12, 2, 2), "nan": rows.copy()}
+    arrays["nan"][3, 1] = np.nan
+    for name, array in {**arrays, "text": np.full((12, 4), "1.0")}.items():
+        np.save(f"{name}.npy", array)
+    lists = {"paths": names, "short": names[:11], "strange": [*names[:11], "bass/no.jpg"]}
+    for name, listed in lists.items():
+        Path(f"{name}.txt").write_text("\n".join(listed))
+    options = [f"--features={each}" for each in features] + [f"--paths={each}" for each in paths]
+    quick = ("--data", str(data), "--quick", "--train", "4", "--out", "out")
+    assert script("caltech101", *quick, *options, *FAST) == 2
+    printed, told = capsys.readouterr()
+    assert printed == ""
+    assert message in told
+    assert told.count("\n") == 1
+    assert not Path("out").exists()  # before anything is computed
 
 
 @pytest.mark.slow

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
 
 import numpy as np
 
 from datasets.domains import DomainSet
-from datasets.feature_folder import ReadyFeatures
+from datasets.ready_features import ReadyFeatures
 from decaf.errors import SettingError
 from harness.adaptation.measure import FeatureColumn, measure
 from harness.adaptation.methods import PAIR
@@ -31,7 +30,11 @@ __all__ = ["run_adaptation"]
 Run = BenchmarkRun[AdaptationSettings]
 
 
-def run_adaptation(data: DomainSet | Sequence[ReadyFeatures], run: Run) -> BenchmarkReport:
+def run_adaptation(
+    data: DomainSet | Sequence[ReadyFeatures[DomainSet]],
+    run: Run,
+    given: Sequence[ReadyFeatures[DomainSet]] = (),
+) -> BenchmarkReport:
     """Run the benchmark, write the manifest of its splits, and return its report.
 
     Parameters
@@ -39,6 +42,8 @@ def run_adaptation(data: DomainSet | Sequence[ReadyFeatures], run: Run) -> Bench
     data : DomainSet or sequence of ReadyFeatures
         Images, whose features are extracted, or features as they are.
     run : BenchmarkRun
+    given : sequence of ReadyFeatures
+        Features of images, and perhaps of more, that are measured beside those of the network.
 
     Raises
     ------
@@ -49,7 +54,7 @@ def run_adaptation(data: DomainSet | Sequence[ReadyFeatures], run: Run) -> Bench
     settings = run.settings
     with run.timed("whole run"):
         if isinstance(data, DomainSet):
-            columns, records = _columns_of_images(run, data)
+            columns, records = _columns_of_images(run, data, given)
         else:
             columns, records = _columns_of_files(run, data)
         domains = columns[0].domains
@@ -71,7 +76,9 @@ def run_adaptation(data: DomainSet | Sequence[ReadyFeatures], run: Run) -> Bench
 Columns = tuple[list[FeatureColumn], list[SplitRecord]]
 
 
-def _columns_of_images(run: Run, domains: DomainSet) -> Columns:
+def _columns_of_images(
+    run: Run, domains: DomainSet, given: Sequence[ReadyFeatures[DomainSet]]
+) -> Columns:
     """Extract features, leave out what could not be read, and draw splits."""
     settings = run.settings
     settings.pairs_of(domains)
@@ -94,10 +101,11 @@ def _columns_of_images(run: Run, domains: DomainSet) -> Columns:
         for weights, of_network in features.items()
         for layer in settings.layers
     ]
+    columns += [_column_of(each, splits) for each in run.given(domains, given)]
     return columns, records
 
 
-def _columns_of_files(run: Run, kinds: Sequence[ReadyFeatures]) -> Columns:
+def _columns_of_files(run: Run, kinds: Sequence[ReadyFeatures[DomainSet]]) -> Columns:
     """Choose kinds of ready features, and draw splits for each."""
     settings = run.settings
     there = [each.kind for each in kinds]
@@ -105,8 +113,8 @@ def _columns_of_files(run: Run, kinds: Sequence[ReadyFeatures]) -> Columns:
     if wrong:
         raise SettingError(f"features {', '.join(wrong)}: there are {', '.join(there)}")
     chosen = [each for each in kinds if not settings.layers or each.kind in settings.layers]
-    if len({each.domains.domains for each in chosen}) > 1:
-        told = "; ".join(f"{k.kind}: {', '.join(k.domains.domains)}" for k in chosen)
+    if len({each.dataset.domains for each in chosen}) > 1:
+        told = "; ".join(f"{k.kind}: {', '.join(k.dataset.domains)}" for k in chosen)
         raise SettingError(f"the features are of different domains ({told}); choose some")
     if len(chosen) > 1 and not isinstance(settings.splits, int):
         raise SettingError(
@@ -117,18 +125,18 @@ def _columns_of_files(run: Run, kinds: Sequence[ReadyFeatures]) -> Columns:
     for each in chosen:
         run.fingerprints[f"features {each.kind}"] = each.fingerprint
         suffix = f"-{each.kind}" if len(chosen) > 1 else ""
-        splits, own = _splits(run, each.domains, {}, suffix)
+        splits, own = _splits(run, each.dataset, {}, suffix)
         records += own
-        columns.append(
-            FeatureColumn(
-                each.kind, "", each.domains, splits, each.fingerprint, partial(_rows_of, each)
-            )
-        )
+        columns.append(_column_of(each, splits))
     return columns, records
 
 
-def _rows_of(features: ReadyFeatures) -> Any:
-    return features.rows
+def _column_of(
+    features: ReadyFeatures[DomainSet], splits: tuple[DomainSplit, ...]
+) -> FeatureColumn:
+    return FeatureColumn(
+        features.kind, "", features.dataset, splits, features.fingerprint, lambda: features.rows
+    )
 
 
 def _draw(domains: DomainSet, settings: AdaptationSettings) -> tuple[DomainSplit, ...]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from datasets.domains import DomainSet
 from decaf.errors import SettingError
 from harness.adaptation.methods import METHODS, MethodSettings
-from harness.protocol.run import ProtocolSettings
+from harness.protocol.run import ProtocolSettings, same_names
 
 __all__ = ["SETTINGS", "AdaptationSettings"]
 
@@ -69,6 +69,7 @@ class AdaptationSettings(ProtocolSettings):
             self.C == "cv" if isinstance(self.C, str) else math.isfinite(self.C) and self.C > 0
         ):
             wrong.append(f"C {self.C!r}: must be a number above 0, or 'cv'")
+        wrong += same_names(self)
         if wrong:
             raise SettingError("; ".join(wrong))
 

@@ -90,7 +90,9 @@ def make_report(measured: Measured, run: BenchmarkRun[Any]) -> BenchmarkReport:
     best = _best_by_validation(next(iter(measured.tasks.values())))
     mean, std = mean_and_std(best.accuracies())
     spread = "" if std is None else f" ± {std:.1f}"
-    every = [*(task for each in measured.tasks.values() for task in each), *measured.baselines]
+    # Features that were given are in the table of each network.
+    every = dict.fromkeys(task for each in measured.tasks.values() for task in each)
+    every |= dict.fromkeys(measured.baselines)
     of_curves = [task for _, each in measured.points for task in each]
     listed = {
         "data": Path(dataset.root).name,
@@ -103,7 +105,7 @@ def make_report(measured: Measured, run: BenchmarkRun[Any]) -> BenchmarkReport:
     return run.report(
         f"{dataset.name}: linear classifiers on features",
         _what(measured),
-        f"{best.head.name} on {best.layer} of {best.group}: {mean:.1f}{spread} %",
+        f"{best.head.name} on {_features(best)}: {mean:.1f}{spread} %",
         (
             *(_main_table(name, measured, published) for name in measured.tasks),
             *_others_table(measured.baselines, published),
@@ -125,7 +127,7 @@ def make_report(measured: Measured, run: BenchmarkRun[Any]) -> BenchmarkReport:
                 _results_table(f"Accuracy over all test images, {name}", tasks, per_class=False)
                 for name, tasks in measured.tasks.items()
             ),
-            _chosen_table(every),
+            _chosen_table([*every]),
         ),
     )
 
@@ -361,8 +363,11 @@ def _paths(dataset: Dataset, rows: Sequence[int]) -> tuple[str, ...]:
 
 def _described(task: Task) -> str:
     splits = f"{len(task.splits)} splits" if len(task.splits) > 1 else task.splits[0].name
-    features = f"{task.layer} of {task.group}" if task.group else task.layer
-    return f"{task.head.name} on {features}, test images of {splits}"
+    return f"{task.head.name} on {_features(task)}, test images of {splits}"
+
+
+def _features(task: Task) -> str:
+    return f"{task.layer} of {task.group}" if task.group else task.layer
 
 
 def _chosen_table(tasks: Sequence[Task]) -> Table:

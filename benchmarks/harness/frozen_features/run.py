@@ -11,13 +11,20 @@ import numpy as np
 import numpy.typing as npt
 
 from datasets.dataset import Dataset
+from datasets.ready_features import ReadyFeatures
 from decaf.backbone.model import load_backbone
 from decaf.errors import SettingError
 from harness.fisher_vectors import fisher_vectors
 from harness.frozen_features.heads import HeadSettings, Task, measure
 from harness.frozen_features.report import FIXED_C, Measured, make_report
 from harness.protocol.feature_cache import CachedFeatures
-from harness.protocol.run import BenchmarkRun, ProtocolSettings, same_weights, short_names
+from harness.protocol.run import (
+    BenchmarkRun,
+    ProtocolSettings,
+    same_names,
+    same_weights,
+    short_names,
+)
 from harness.protocol.splits import (
     Split,
     draw_splits,
@@ -43,7 +50,8 @@ CHOSEN_ON = {
 class BenchmarkSettings(ProtocolSettings):
     """The settings of a benchmark; more in `ProtocolSettings`.
 
-    The curves and the baseline are those of the first of `weights`; each has a table.
+    The curves and the baseline are those of the first of `weights`; each has a table, in all of
+    which the features that were given have their column.
 
     Attributes
     ----------
@@ -58,7 +66,7 @@ class BenchmarkSettings(ProtocolSettings):
     curve_sizes : tuple of int
         Training images a class of the curves; those above a split's are left out.
     curve_layers : tuple of str
-        Some of `layers`.
+        Some of `layers` and `given`.
     curve_heads : tuple of HeadSettings
     """
 
@@ -80,26 +88,33 @@ class BenchmarkSettings(ProtocolSettings):
         for what in ("heads", "layers", "weights"):
             if not getattr(self, what):
                 wrong.append(f"no {what} asked for")
+        columns = (*self.layers, *self.given)
         wrong += [
-            f"curve layer {name!r} is not one of {', '.join(self.layers)}"
+            f"curve layer {name!r} is not one of {', '.join(columns)}"
             for name in self.curve_layers
-            if name not in self.layers
+            if name not in columns
         ]
+        wrong += same_names(self)
         wrong += [f"weights {name} are named twice" for name in same_weights(self.weights)]
         if wrong:
             raise SettingError("; ".join(wrong))
 
 
 Run = BenchmarkRun[BenchmarkSettings]
+Features = CachedFeatures | ReadyFeatures[Dataset]
 
 
-def run_benchmark(dataset: Dataset, run: Run) -> BenchmarkReport:
+def run_benchmark(
+    dataset: Dataset, run: Run, given: Sequence[ReadyFeatures[Dataset]] = ()
+) -> BenchmarkReport:
     """Run a benchmark, write the manifest of its splits, and return its report.
 
     Parameters
     ----------
     dataset : Dataset
     run : BenchmarkRun
+    given : sequence of ReadyFeatures
+        Features that are measured beside those of the network: of these images, and perhaps more.
 
     Raises
     ------
@@ -116,6 +131,7 @@ def run_benchmark(dataset: Dataset, run: Run) -> BenchmarkReport:
         names = short_names((*settings.weights, *random))
         images = len(dataset)
         dataset, features = run.features(dataset, names)
+        given = run.given(dataset, given)
         digests = next(iter(features.values())).digests
         splits, made_by = _splits(dataset, settings, digests)
         content = manifest(dataset, splits, digests=digests, made_by=made_by)
@@ -127,19 +143,20 @@ def run_benchmark(dataset: Dataset, run: Run) -> BenchmarkReport:
             for weights, name in names.items()
         }
         baselines = [task for weights in random for task in tasks.pop(weights)]
+        theirs = [task for each in given for task in _heads_on_given(run, dataset, splits, each)]
         if "fisher-vectors" in settings.baselines:
             baselines += _fisher_vectors(run, dataset, splits, digests)
-        points = _curve(run, dataset, splits, features[settings.weights[0]])
+        points = _curve(run, dataset, splits, features[settings.weights[0]], given)
     measured = Measured(
         dataset=dataset,
-        tasks={names[weights]: of_network for weights, of_network in tasks.items()},
+        tasks={names[weights]: [*own, *theirs] for weights, own in tasks.items()},
         baselines=baselines,
         points=points,
         splits=records,
         made_by=made_by,
         cached=[each.path.name for each in features.values()],
         unread=images - len(dataset),
-        settings=_listed(settings),
+        settings=_listed(settings, given),
     )
     return make_report(measured, run)
 
@@ -206,15 +223,24 @@ def _heads(
 
     heads = [(layer, head) for layer in run.settings.layers for head in heads_of(layer)]
     with run.timed(f"heads on {name}"):
-        return _on_network(run, dataset, splits, heads, features, name)
+        return _on_features(run, dataset, splits, heads, features, name)
 
 
-def _on_network(
+def _heads_on_given(
+    run: Run, dataset: Dataset, splits: Sequence[Split], given: ReadyFeatures[Dataset]
+) -> list[Task]:
+    """Run the heads on features that were given."""
+    heads = [(given.kind, head) for head in run.settings.heads]
+    with run.timed(f"heads on {given.kind}"):
+        return _on_features(run, dataset, splits, heads, given, "")
+
+
+def _on_features(
     run: Run,
     dataset: Dataset,
     splits: Sequence[Split],
     heads: Sequence[tuple[str, HeadSettings]],
-    features: CachedFeatures,
+    features: Features,
     group: str,
 ) -> list[Task]:
     def read(layer: str, _split: int, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
@@ -267,34 +293,44 @@ def _fisher_vectors(
 
 
 def _curve(
-    run: Run, dataset: Dataset, splits: Sequence[Split], features: CachedFeatures
+    run: Run,
+    dataset: Dataset,
+    splits: Sequence[Split],
+    features: CachedFeatures,
+    given: Sequence[ReadyFeatures[Dataset]],
 ) -> list[tuple[int, list[Task]]]:
     """Run heads on the first training images of each class, for each size of the curve."""
     settings = run.settings
     if not settings.curve_layers:
         return []
     fewest = min(int(np.bincount(dataset.labels[each.train]).min()) for each in splits)
-    named = [(layer, head) for layer in settings.curve_layers for head in settings.curve_heads]
+    sources: list[tuple[Features, tuple[str, ...]]] = [(features, settings.layers)]
+    sources += [(each, (each.kind,)) for each in given]
     points = []
     with run.timed("curves"):
         for size in (size for size in settings.curve_sizes if size <= fewest):
             first = [each.first(size, dataset.labels) for each in splits]
-            # With one image a class there is nothing to choose C on.
-            heads = named
-            if size == 1:
-                heads = [(layer, replace(head, C=FIXED_C)) for layer, head in named]
-            tasks = _on_network(run, dataset, first, heads, features, f"{size} a class")
-            points.append(
-                (size, [replace(t, head=h) for t, (_, h) in zip(tasks, named, strict=True)])
-            )
+            of_size: list[Task] = []
+            for source, layers in sources:
+                drawn = [layer for layer in settings.curve_layers if layer in layers]
+                named = [(layer, head) for layer in drawn for head in settings.curve_heads]
+                # With one image a class there is nothing to choose C on.
+                heads = named
+                if size == 1:
+                    heads = [(layer, replace(head, C=FIXED_C)) for layer, head in named]
+                tasks = _on_features(run, dataset, first, heads, source, f"{size} a class")
+                of_size += [replace(t, head=h) for t, (_, h) in zip(tasks, named, strict=True)]
+            points.append((size, of_size))
     return points
 
 
-def _listed(settings: BenchmarkSettings) -> dict[str, str]:
+def _listed(settings: BenchmarkSettings, given: Sequence[ReadyFeatures[Dataset]]) -> dict[str, str]:
     """Return the settings that a reader of the report asks for first."""
     head = settings.heads[0]
+    widths = [f"{each.kind} ({each.rows.shape[1]:,} numbers an image)" for each in given]
     return {
         "layers": ", ".join(settings.layers),
+        **({"features given": ", ".join(widths)} if widths else {}),
         "crops": settings.crops,
         "precision": settings.precision,
         "scaling": head.scale,

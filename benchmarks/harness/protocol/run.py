@@ -15,6 +15,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from datasets.dataset import Dataset
+from datasets.ready_features import ReadyFeatures
 from decaf.backbone.weights import DEFAULT_WEIGHTS, is_registry_name
 from decaf.errors import Stopped
 from decaf.runtime.progress import duration
@@ -33,7 +34,7 @@ from report import (
     versions,
 )
 
-__all__ = ["BenchmarkRun", "ProtocolSettings", "same_weights", "short_names"]
+__all__ = ["BenchmarkRun", "ProtocolSettings", "same_names", "same_weights", "short_names"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +47,8 @@ class ProtocolSettings:
         Stem of the report's files.
     layers : tuple of str
         Columns of the tables.
+    given : tuple of str
+        Further columns: names of features that are not extracted.
     weights : tuple of str
         Networks.
     splits : int or path
@@ -66,6 +69,7 @@ class ProtocolSettings:
 
     name: str
     layers: tuple[str, ...]
+    given: tuple[str, ...] = ()
     weights: tuple[str, ...] = (DEFAULT_WEIGHTS,)
     splits: int | str | os.PathLike[str] = 5
     seed: int = 0
@@ -170,6 +174,17 @@ class BenchmarkRun(Generic[Settings]):
         kept = np.flatnonzero(ok)
         left = {each: replace(of_network, rows=kept) for each, of_network in features.items()}
         return dataset.take(kept), left
+
+    def given(self, dataset: D, given: Sequence[ReadyFeatures[D]]) -> list[ReadyFeatures[D]]:
+        """Return features that are not extracted, of the images that are left of the data set.
+
+        Parameters
+        ----------
+        dataset : Dataset
+        given : sequence of ReadyFeatures
+        """
+        self.fingerprints |= {f"features {each.kind}": each.fingerprint for each in given}
+        return [each.of(dataset) for each in given]
 
     def _features(self, dataset: Dataset, weights: str, name: str) -> CachedFeatures:
         settings = self.settings
@@ -346,6 +361,20 @@ def short_names(weights: Sequence[str]) -> dict[str, str]:
             length += 1
         names[name] = "/".join(own[-length:])
     return names
+
+
+def same_names(settings: ProtocolSettings) -> list[str]:
+    """Say which features that were given have the name of a layer.
+
+    Parameters
+    ----------
+    settings : ProtocolSettings
+    """
+    return [
+        f"features {name} have the name of a layer; give them another"
+        for name in settings.given
+        if name in settings.layers
+    ]
 
 
 def same_weights(weights: Sequence[str]) -> list[str]:

@@ -29,15 +29,15 @@ def test_office_caltech(tmp_path: Path) -> None:
     (tmp_path / "README.txt").touch()
     surf, decaf = read_feature_folder(tmp_path)
     assert (surf.kind, decaf.kind) == ("SURF_L10", "decaf")
-    assert surf.domains.name == "Office-Caltech-10"
-    assert surf.domains.domains == ("amazon", "caltech", "dslr", "webcam")
-    assert surf.domains.source_per_class["dslr"] == 8
-    assert "32 images; Office-Caltech-10 has 2,533" in surf.domains.notes[0]
+    assert surf.dataset.name == "Office-Caltech-10"
+    assert surf.dataset.domains == ("amazon", "caltech", "dslr", "webcam")
+    assert surf.dataset.source_per_class["dslr"] == 8
+    assert "32 images; Office-Caltech-10 has 2,533" in surf.dataset.notes[0]
     # Histograms are divided by their sum, other features are left as they are.
-    place = surf.domains.names.index(b"caltech/class 02/00003")
+    place = surf.dataset.names.index(b"caltech/class 02/00003")
     own = kept["Caltech10"][3]
     np.testing.assert_allclose(surf.rows[place], own / own.sum(), rtol=1e-6)
-    assert surf.domains.labels[place] == 1
+    assert surf.dataset.labels[place] == 1
     assert decaf.rows.max() > 1
     assert decaf.rows.shape == (32, 7)
 
@@ -48,9 +48,9 @@ def test_any_features_and_what_changes_the_fingerprint(tmp_path: Path) -> None:
     for seed, name in enumerate(("photo", "art_painting")):
         write(tmp_path / f"{name}_fc6.mat", seed=seed)
     (first,) = read_feature_folder(tmp_path)
-    assert first.domains.domains == ("art_painting", "photo")
+    assert first.dataset.domains == ("art_painting", "photo")
     assert first.kind == "fc6"
-    assert first.domains.name == tmp_path.name
+    assert first.dataset.name == tmp_path.name
     (again,) = read_feature_folder(tmp_path)
     assert again.fingerprint == first.fingerprint
     write(tmp_path / "photo_fc6.mat", seed=5)

@@ -15,7 +15,8 @@ from scipy.io import savemat
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from datasets.domains import read_domains
-from datasets.feature_folder import ReadyFeatures, read_feature_folder
+from datasets.feature_folder import read_feature_folder
+from datasets.ready_features import ReadyFeatures
 from decaf.errors import InputError, SettingError, Stopped
 from harness import adaptation
 from harness.adaptation import AdaptationSettings

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import threading
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+import decaf
 from datasets.dataset import Dataset, OfficialSplit, read_class_folders
+from datasets.ready_features import ReadyFeatures, read_given_features
 from decaf.backbone.weights.safetensors_file import save_weights
 from decaf.backbone.weights.state import Weights
 from decaf.errors import InputError, SettingError, Stopped
@@ -22,7 +25,7 @@ from harness.frozen_features import run as run_module
 from harness.frozen_features.heads import HeadSettings
 from harness.protocol.run import BenchmarkRun
 from harness.protocol.splits import draw_splits
-from report import Bars, BenchmarkReport, ConfusionMatrix, Confusions, Lines, Table
+from report import Bars, BenchmarkReport, Cell, ConfusionMatrix, Confusions, Lines, Table
 from report.files import write_report
 
 HEADS = (
@@ -57,9 +60,13 @@ def settings(network: str, tmp_path: Path) -> BenchmarkSettings:
 
 
 def run_benchmark(
-    dataset: Dataset, settings: BenchmarkSettings, out: Path, **more: Any
+    dataset: Dataset,
+    settings: BenchmarkSettings,
+    out: Path,
+    given: Sequence[ReadyFeatures[Dataset]] = (),
+    **more: Any,
 ) -> BenchmarkReport:
-    return run_module.run_benchmark(dataset, BenchmarkRun(settings, out, **more))
+    return run_module.run_benchmark(dataset, BenchmarkRun(settings, out, **more), given)
 
 
 def table(report: BenchmarkReport, number: int = 0) -> Table:
@@ -140,6 +147,65 @@ def test_a_second_run_computes_nothing_and_repeats_every_digit(
     # Not out of the store alone: fitted again, they answer the same.
     third = run_benchmark(dataset, replace(settings, recompute=True), tmp_path / "out")
     assert third.sections == first.sections
+
+
+@pytest.mark.slow
+def test_given_features_have_the_figures_of_the_layer_that_they_are(
+    folder: Path, settings: BenchmarkSettings, network: str, tmp_path: Path
+) -> None:
+    """Layer fc6 as decaf exports it, in its feature file, and as an array in another order."""
+    dataset = read_class_folders(folder)
+    path = tmp_path / "fc6.h5"
+    decaf.extract(folder, "fc6", out=path, weights=network, device="cpu", workers=0)
+    decaf.export_features(path, tmp_path / "fc6.npy")
+    rows = np.load(tmp_path / "fc6.npy")
+    header, *lines = (tmp_path / "fc6.rows.csv").read_text().splitlines()
+    np.save(tmp_path / "back.npy", rows[::-1])
+    (tmp_path / "back.csv").write_text("\n".join([header, *lines[::-1]]))
+    files = {"file": str(path), "array": str(tmp_path / "back.npy")}
+    given = read_given_features(files, [str(tmp_path / "back.csv")], dataset)
+    names = ("file", "array")
+    both = replace(settings, given=names, curve_layers=("array", "fc6", "file"))
+    told: list[str] = []
+    report = run_benchmark(dataset, both, tmp_path / "out", given, tell=told.append)
+    assert [column.name for column in table(report).columns] == ["fc6", "fc7", *names]
+    for row in table(report).rows:
+        own, _, *theirs = row.cells
+        assert theirs == [own, own]
+    assert sum("from the cache" in line for line in told) == 0  # all are fits of their own
+    curves = next(part for part in report.sections if isinstance(part, Lines))
+    assert {(one.x, one.mean, one.std) for one in curves.series} == {
+        (curves.series[0].x, curves.series[0].mean, curves.series[0].std)
+    }
+    assert [one.name for one in curves.series] == ["fc6, SVM", "file, SVM", "array, SVM"]
+    widths = "file (96 numbers an image), array (96 numbers an image)"
+    assert report.settings["features given"] == widths
+    assert set(report.fingerprints) >= {"features file", "features array"}
+
+    # The columns stand beside those of every network, and their fits are listed once.
+    two = replace(both, weights=(network, "random:0:alexnet-64"), curve_layers=())
+    report = run_benchmark(dataset, two, tmp_path / "two", given)
+    assert table(report, 1).columns == table(report).columns
+    assert [a.cells[2:] for a in table(report, 1).rows] == [a.cells[2:] for a in table(report).rows]
+    chosen = next(part for part in report.appendix if part.title.startswith("C as chosen"))
+    assert isinstance(chosen, Table)
+    assert [row.name for row in chosen.rows].count("array, SVM") == 1
+
+
+def test_given_features_of_images_that_cannot_be_read_are_left_out(
+    folder: Path, settings: BenchmarkSettings, tmp_path: Path
+) -> None:
+    root = Path(shutil.copytree(folder, tmp_path / "animals"))
+    (root / "ant" / "0.png").write_bytes(b"no image")
+    dataset = read_class_folders(root)
+    # Features that tell the classes, but for the image that is left out.
+    rows = np.eye(7, dtype=np.float32)[dataset.labels]
+    rows[0] = -99
+    given = ReadyFeatures("told", dataset, rows, "f")
+    few = replace(settings, train_per_class=2, layers=("fc6",), given=("told",), curve_layers=())
+    report = run_benchmark(dataset, few, tmp_path / "out", [given])
+    cells = [row.cells[1] for row in table(report).rows]
+    assert [(cell.mean, cell.std) for cell in cells if isinstance(cell, Cell)] == [(100, 0)] * 2
 
 
 def test_splits_given_back(folder: Path, settings: BenchmarkSettings, tmp_path: Path) -> None:
