@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -35,7 +35,7 @@ __all__ = [
 
 D = TypeVar("D", bound=Dataset)
 Begin = Callable[[Any], BenchmarkRun[Any]]
-Measured = tuple[BenchmarkReport, str | None]
+Measured = tuple[BenchmarkReport, str | Mapping[str, npt.NDArray[np.uint8]] | None]
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -354,7 +354,7 @@ def run_script(out: Path, measured: Callable[[Begin], Measured]) -> int:
         Folder for the report.
     measured : callable
         Takes what makes a `BenchmarkRun` of settings. Returns the report, and the folder that its
-        images are below.
+        images are below, or these by their names.
 
     Returns
     -------

@@ -5,8 +5,12 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from decaf.errors import InputError, OutputError, SettingError
 from decaf.storage import disk_errors, write_atomically
@@ -25,7 +29,7 @@ def write_report(
     report: BenchmarkReport,
     out: str | os.PathLike[str],
     *,
-    images: str | os.PathLike[str] | None = None,
+    images: str | os.PathLike[str] | Mapping[str, npt.NDArray[np.uint8]] | None = None,
 ) -> list[Path]:
     """Write a report; the same report gives the same bytes. Files that are there are replaced.
 
@@ -34,9 +38,9 @@ def write_report(
     report : BenchmarkReport
     out : path
         A folder; it is made if it is not there.
-    images : path, optional
-        The folder that the paths of images are below. Without it the page shows their names in
-        place of thumbnails.
+    images : path or mapping of str to array, optional
+        The folder that the paths of images are below, or the images by their names, as
+        `report_page` takes them. Without it the page shows their names in place of thumbnails.
 
     Returns
     -------
@@ -60,10 +64,11 @@ def write_report(
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{folder}: is a file; give the name of a folder")
     files = _chart_files(report)
+    pictures = images if images is None or isinstance(images, Mapping) else Path(images)
     texts = {
         f"{report.name}.json": report_json(report),
         f"{report.name}.md": report_markdown(report, files),
-        f"{report.name}.html": report_page(report, None if images is None else Path(images)),
+        f"{report.name}.html": report_page(report, pictures),
     }
     for k, file in files.items():
         part = report.sections[k]

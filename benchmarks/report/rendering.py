@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import numpy as np
+import numpy.typing as npt
 from markupsafe import Markup
 
 from decaf.errors import ImageError
@@ -33,12 +35,15 @@ from report.wording import curve_table, memory, number, shown, table_marks, with
 
 __all__ = [
     "THUMBNAIL_HEIGHT",
+    "Pictures",
     "report_markdown",
     "report_page",
     "report_text",
     "table_text",
     "thumbnail",
 ]
+
+Pictures = Path | Mapping[str, npt.NDArray[np.uint8]]
 
 # Twice what a page shows, for fine screens.
 THUMBNAIL_HEIGHT = 160
@@ -49,15 +54,15 @@ _QUALITY = 72
 BEHIND_TEXT = 0.55
 
 
-def report_page(report: BenchmarkReport, images: Path | None = None) -> str:
+def report_page(report: BenchmarkReport, images: Pictures | None = None) -> str:
     """Return a report as HTML.
 
     Parameters
     ----------
     report : BenchmarkReport
-    images : Path, optional
-        The folder that the paths of images are below. Without it there are names in place of
-        thumbnails.
+    images : Path or mapping of str to array, optional
+        The folder that the paths of images are below, or the images by their names, each
+        (H, W, 3) uint8, RGB. Without it there are names in place of thumbnails.
 
     Returns
     -------
@@ -264,38 +269,46 @@ def _bars_from_lowest(bars: Bars) -> list[tuple[Bar, int, float]]:
     return sorted(rows, key=lambda row: (row[0].mean is None, row[0].mean or 0.0, row[0].name))
 
 
-def thumbnail(folder: Path | None, name: str) -> str | None:
+def thumbnail(images: Pictures | None, name: str) -> str | None:
     """Return a small copy of an image as a ``data:`` address.
 
     Parameters
     ----------
-    folder : Path or None
-        Where the images are.
+    images : Path, mapping or None
+        As `report_page` takes them.
     name : str
-        Path of the image below `folder`, as `os.fsdecode` returns it.
+        Path of the image below the folder, as `os.fsdecode` returns it; or its name.
 
     Returns
     -------
     str or None
         JPEG, at most 160 pixels high; None if the image lies elsewhere or cannot be read.
     """
+    from PIL import Image
+
+    pixels = _read(images, name) if images is None or isinstance(images, Path) else images.get(name)
+    if pixels is None:
+        return None
+    image = Image.fromarray(pixels)
+    image.thumbnail((_WIDEST, THUMBNAIL_HEIGHT), Image.Resampling.LANCZOS)
+    data = io.BytesIO()
+    image.save(data, "JPEG", quality=_QUALITY, optimize=True)
+    return f"data:image/jpeg;base64,{base64.b64encode(data.getvalue()).decode()}"
+
+
+def _read(folder: Path | None, name: str) -> npt.NDArray[np.uint8] | None:
     try:
         raw = os.fsencode(name)
     except UnicodeEncodeError:  # half a surrogate pair that is no byte
         return None
     if folder is None or os.path.isabs(raw) or b".." in raw.split(b"/") or b"\0" in raw:
         return None
-    from PIL import Image
-
     from decaf.images import ImageRef
     from decaf.images.decoding.decode import decode
 
     try:
-        pixels = decode(ImageRef(os.path.join(os.fsencode(folder), raw)).load()).pixels
+        decoded = decode(ImageRef(os.path.join(os.fsencode(folder), raw)).load()).pixels
     except ImageError:
         return None
-    image = Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
-    image.thumbnail((_WIDEST, THUMBNAIL_HEIGHT), Image.Resampling.LANCZOS)
-    data = io.BytesIO()
-    image.save(data, "JPEG", quality=_QUALITY, optimize=True)
-    return f"data:image/jpeg;base64,{base64.b64encode(data.getvalue()).decode()}"
+    pixels: npt.NDArray[np.uint8] = decoded.permute(1, 2, 0).contiguous().numpy()
+    return pixels

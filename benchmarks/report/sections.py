@@ -23,6 +23,9 @@ __all__ = [
     "Confusions",
     "HeatMap",
     "Lines",
+    "NearestImages",
+    "Neighbour",
+    "Neighbours",
     "Panel",
     "Points",
     "Row",
@@ -329,6 +332,56 @@ class Confusions(Record):
 
 
 @dataclass(frozen=True)
+class Neighbour(Record):
+    """An image that is near to another one.
+
+    Parameters
+    ----------
+    name : str
+        Its name among the pictures of the report, as in `Confusion.images`.
+    class_name : str
+    distance : float
+    """
+
+    name: str
+    class_name: str
+    distance: float
+
+
+@dataclass(frozen=True)
+class Neighbours(Record):
+    """An image and those that are nearest to it.
+
+    Parameters
+    ----------
+    name, class_name : str
+        As in `Neighbour`.
+    nearest : sequence of Neighbour
+        The nearest first.
+    """
+
+    name: str
+    class_name: str
+    nearest: tuple[Neighbour, ...]
+
+
+@dataclass(frozen=True)
+class NearestImages(Record):
+    """Images, each in a row with those that are nearest to it.
+
+    Parameters
+    ----------
+    title : str
+    rows : sequence of Neighbours
+    caption : str
+    """
+
+    title: str
+    rows: tuple[Neighbours, ...]
+    caption: str = ""
+
+
+@dataclass(frozen=True)
 class Points(Record):
     """Points of one kind in a scatter plot.
 
@@ -402,13 +455,18 @@ class Text(Record):
     ----------
     title : str
     text : str
+    commands : str
+        Lines for a shell, shown below.
     """
 
     title: str
     text: str
+    commands: str = ""
 
 
-Section: TypeAlias = Table | Lines | ConfusionMatrix | HeatMap | Bars | Confusions | Scatter | Text
+Section: TypeAlias = (
+    Table | Lines | ConfusionMatrix | HeatMap | Bars | Confusions | NearestImages | Scatter | Text
+)
 
 
 def _check_grid(title: str, rows: Sequence[Sequence[Any]], height: int, width: int) -> None:

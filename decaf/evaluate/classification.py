@@ -270,6 +270,7 @@ class _Tally:
         self._confusion = np.zeros((classes.count, len(alignment.classes)), np.int64)
         self._digests = np.zeros((len(images), 32), np.uint8)
         self._bad: dict[int, BadImage] = {}
+        self._ranks = np.full(len(images), -1, np.int64)
         self.guesses = np.full((len(images), GUESSES), -1, np.int64)
 
     def add(self, predictions: Predictions) -> None:
@@ -287,6 +288,7 @@ class _Tally:
         labels = self._listed.labels[predictions.start : predictions.stop][good]
         scores = predictions.probabilities[good]
         places = ranks(scores, self._alignment.labels[labels])
+        self._ranks[predictions.start + np.flatnonzero(good)] = places
         np.add.at(self._images, labels, 1)
         np.add.at(self._top1, labels, places < 1)
         np.add.at(self._top5, labels, places < 5)
@@ -327,6 +329,7 @@ class _Tally:
             classes=tuple(self._result(label) for label in self._known.tolist()),
             answers=answers,
             confusion=self._confusion[self._known],
+            ranks=self._ranks,
             networks=networks,
             data={
                 "sources": list(listed.sources),

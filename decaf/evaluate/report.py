@@ -81,6 +81,10 @@ class Evaluation:
         The classes that the networks choose from, which may be more than the data set has.
     confusion : array of int64, shape (len(classes), len(answers))
         How many images of a class got each answer.
+    ranks : array of int64, shape (N,)
+        Place of the right class among the answers to each image, in the order of the images and
+        without `ignored` ones: 0 for the first answer, -1 for a bad image. Two evaluations on the
+        same images can be compared image by image.
     networks : tuple of dict
         ``name``, ``sha256``, ``arch``, ``preprocess`` and ``classes`` (their number) of each.
     data : dict
@@ -104,6 +108,7 @@ class Evaluation:
     classes: tuple[ClassResult, ...]
     answers: tuple[str, ...]
     confusion: npt.NDArray[np.int64]
+    ranks: npt.NDArray[np.int64]
     networks: tuple[dict[str, Any], ...]
     data: dict[str, Any]
     settings: dict[str, Any]
@@ -111,7 +116,7 @@ class Evaluation:
     localisation: Localisation | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the report as JSON can hold it, without the confusion matrix."""
+        """Return the report as JSON can hold it, without the confusion matrix and ranks."""
         return {
             "format": "decaf-evaluation",
             "top1_error": self.top1_error,

@@ -57,6 +57,9 @@ def agrees(message: Evaluation, labels: np.ndarray, scores: np.ndarray) -> None:
         balanced = balanced_accuracy_score(labels, answers)
         assert message.mean_per_class_accuracy == pytest.approx(100 * balanced)
     assert message.images == len(labels)
+    # The place of the right class in a sorted row, the first of equals first.
+    order = np.argsort(-scores, axis=1, kind="stable")
+    np.testing.assert_array_equal(message.ranks, (order == labels[:, None]).argmax(1))
     assert [result.images for result in message.classes] == np.bincount(labels)[there].tolist()
     assert [result.top1 for result in message.classes] == np.diag(counts)[there].tolist()
 
@@ -387,6 +390,8 @@ def test_bad_images_are_recorded_and_not_counted(
     ]
     assert result.images == 27
     assert result.classes[1].images == 3
+    assert np.flatnonzero(result.ranks < 0).tolist() == [4, 8]  # behind four of ant
+    np.testing.assert_array_equal(result.ranks[result.ranks >= 0], run(three, without).ranks)
     assert result.to_dict()["bad"][0]["path"] == str(data / "bee" / "0.png")
 
 

@@ -14,8 +14,12 @@ from report import (
     Cell,
     Column,
     ConfusionMatrix,
+    NearestImages,
+    Neighbour,
+    Neighbours,
     Row,
     Table,
+    Text,
 )
 from report.rendering import report_markdown
 
@@ -73,6 +77,18 @@ def test_a_large_matrix_is_told_row_by_row() -> None:
     text = report_markdown(BenchmarkReport("r", "t", "w", (matrix,)))
     assert "| c3 | 9 of 10 | c4 1 |\n" in text
     assert "<details><summary>" in text
+
+
+def test_nearest_images_are_a_row_each_and_commands_a_block() -> None:
+    near = (Neighbour("train/b|.jpg", "cup", 1.25), Neighbour("train/c.jpg", "lamp", 2.0))
+    parts = (
+        NearestImages("Near", (Neighbours("val/a.jpg", "cup", near),)),
+        Text("How", "So:", "a --b \\\n  `c`\nd"),
+    )
+    text = report_markdown(BenchmarkReport("r", "t", "w", parts))
+    row = r"| val/a.jpg | cup | train/b\|.jpg (cup, 1.2), train/c.jpg (lamp, 2.0) |"
+    assert f"\n{row}\n" in text
+    assert "So:\n\n````bash\na --b \\\n  `c`\nd\n````\n" in text
 
 
 @given(st.lists(st.text(st.characters(codec=None)), min_size=3, max_size=3))

@@ -28,6 +28,9 @@ from report import (
     Confusions,
     HeatMap,
     Lines,
+    NearestImages,
+    Neighbour,
+    Neighbours,
     Row,
     Series,
     SplitRecord,
@@ -163,6 +166,35 @@ def test_a_name_that_is_not_utf8_is_found_and_shown(tmp_path: Path) -> None:
     assert [of["title"] for tag, of in page.elements if tag == "img"] == ["caf\\xe9.png"]
 
 
+def test_nearest_images_are_shown_with_their_classes_and_distances() -> None:
+    near = (Neighbour("train/b.jpg", "cup", 1.25), Neighbour("train/gone.jpg", "lamp", 2.0))
+    part = NearestImages("Near", (Neighbours("val/a.jpg", "cup", near),), "By distance.")
+    pictures = {
+        name: np.full((200, 100, 3), colour, np.uint8)
+        for name, colour in (("val/a.jpg", 40), ("train/b.jpg", 200))
+    }
+    text = report_page(BenchmarkReport("r", "t", "w", (part,)), pictures)
+    page = Reader(text)
+    check_self_contained(page)
+    kinds = [of["class"] for tag, of in page.elements if tag == "figure"]
+    assert kinds == ["self", "hit", "miss"]
+    shown = [of for tag, of in page.elements if tag == "img"]
+    assert [of["alt"] for of in shown] == ["cup: val/a.jpg", "cup: train/b.jpg"]
+    for of, colour in zip(shown, (40, 200), strict=True):
+        image = Image.open(io.BytesIO(base64.b64decode(of["src"].partition(",")[2])))
+        assert image.size == (80, THUMBNAIL_HEIGHT)
+        assert abs(np.asarray(image).mean() - colour) < 2
+    assert "train/gone.jpg" in page.texts
+    assert [page.texts[k + 1] for k, each in enumerate(page.texts) if each.strip() == "cup"][
+        1:
+    ] == ["1.2"]
+
+
+def test_commands_of_a_text_stand_apart() -> None:
+    text = report_page(BenchmarkReport("r", "t", "w", (Text("How", "So:", "a --b <c>\nd"),)))
+    assert "<pre><code>a --b &lt;c&gt;\nd\n</code></pre>" in text
+
+
 names = st.text(st.characters(codec=None), max_size=12) | st.sampled_from(
     ["</title><script>alert(1)</script>", '"><img src=x onerror=1>', "&lt;", "a\u202eb", "]]>", "'"]
 )
@@ -183,7 +215,8 @@ def named(a: str, b: str, c: str) -> BenchmarkReport:
             HeatMap(a, (b,), (c,), ((1.0,),), a, b, c, 1, a),
             Bars(a, (Bar(b, 1, 2, 3), Bar(c, None)), a, c),
             Confusions(a, (Confusion(a, b, 1, 2, (c,), (a,)),), b),
-            Text(a, b),
+            NearestImages(a, (Neighbours(a, b, (Neighbour(c, b, 1.0), Neighbour(b, a, 2.0))),), c),
+            Text(a, b, c),
         ),
         command=a,
         date=b,

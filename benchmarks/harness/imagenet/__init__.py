@@ -1,0 +1,9 @@
+"""ILSVRC's result tables: networks trained on a pack, alone and averaged, and their errors."""
+
+from __future__ import annotations
+
+from harness.imagenet.networks import ImageNetSettings
+from harness.imagenet.quick import excerpt, made_up
+from harness.imagenet.run import run_imagenet
+
+__all__ = ["ImageNetSettings", "excerpt", "made_up", "run_imagenet"]
