@@ -48,15 +48,16 @@ QUICK_CS = (1.0, 16.0, 256.0)
 
 
 def make_parser(
-    description: str, epilog: str, *, train: int, splits: str
+    description: str, epilog: str, *, train: int | None, splits: str
 ) -> argparse.ArgumentParser:
     """Make the parser with what all benchmarks take.
 
     Parameters
     ----------
     description, epilog : str
-    train : int
-        Training images of each class by default.
+    train : int or None
+        Training images of each class by default; None for data with one split, its own, which leave
+        out what is asked of drawn splits, of baselines and of other heads than logistic regression.
     splits : str
         Default of the splits, in words.
     """
@@ -83,37 +84,16 @@ def make_parser(
         metavar="L",
         help="layers, a column each (default: the paper's)",
     )
-    add(
-        "--splits",
-        default="5",
-        metavar="N|FILE",
-        help=f"{splits}, or a manifest of an earlier run (default: 5)",
-    )
-    add(
-        "--train",
-        type=int,
-        default=train,
-        metavar="N",
-        help="training images a class in drawn splits (default: %(default)s)",
-    )
-    add("--seed", type=int, default=0, help="of drawn splits (default: %(default)s)")
-    add(
-        "--baselines",
-        default="",
-        metavar="NAMES",
-        help=f"of {', '.join(BASELINES)}, separated by commas, or all",
-    )
+    if train is None:
+        parser.set_defaults(splits="1", train=0, seed=0, baselines="", loss="squared_hinge")
+        parser.set_defaults(features=None, paths=None)
+    else:
+        _add_draw_options(parser, train, splits)
     add(
         "--multi-class",
         default="ovr",
         choices=("ovr", "multinomial"),
         help="logistic regression (default: %(default)s)",
-    )
-    add(
-        "--loss",
-        default="squared_hinge",
-        choices=("squared_hinge", "hinge"),
-        help="of the SVM (default: %(default)s)",
     )
     add(
         "--folds",
@@ -134,7 +114,8 @@ def make_parser(
         choices=("batched", "sklearn"),
         help="of the heads (default: %(default)s)",
     )
-    add_features(parser)
+    if train is not None:
+        add_features(parser)
     add_run_options(parser)
     return parser
 
@@ -162,6 +143,37 @@ def add_features(parser: argparse.ArgumentParser, more: str = "") -> None:
         metavar="LIST",
         help="where FILE has none, the path of each row's image: one a line, or a table's\n"
         "column; NAME=LIST for one of several",
+    )
+
+
+def _add_draw_options(parser: argparse.ArgumentParser, train: int, splits: str) -> None:
+    """Add what is asked of splits that are drawn, and of what is measured on them."""
+    add = parser.add_argument
+    add(
+        "--splits",
+        default="5",
+        metavar="N|FILE",
+        help=f"{splits}, or a manifest of an earlier run (default: 5)",
+    )
+    add(
+        "--train",
+        type=int,
+        default=train,
+        metavar="N",
+        help="training images a class in drawn splits (default: %(default)s)",
+    )
+    add("--seed", type=int, default=0, help="of drawn splits (default: %(default)s)")
+    add(
+        "--baselines",
+        default="",
+        metavar="NAMES",
+        help=f"of {', '.join(BASELINES)}, separated by commas, or all",
+    )
+    add(
+        "--loss",
+        default="squared_hinge",
+        choices=("squared_hinge", "hinge"),
+        help="of the SVM (default: %(default)s)",
     )
 
 
@@ -199,7 +211,12 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         help="for features and results (default: $DECAF_CACHE, ~/.cache/decaf)",
     )
     add("--recompute", action="store_true", help="fit all again, whatever the cache has")
-    add("--allow-partial", action="store_true", help="go on with an excerpt of the data set")
+    add(
+        "--allow-partial",
+        "--partial",
+        action="store_true",
+        help="go on with an excerpt of the data set",
+    )
     add("-d", "--device", default="auto", help="(default: %(default)s)")
     add("-j", "--workers", type=int, metavar="N", help="decoding processes (default: one a core)")
 
@@ -242,7 +259,7 @@ def settings_of(
         name,
         args.layer or layers,
         less=_LESS,
-        alike=("baselines", "dataset", "paths"),
+        alike=("baselines", "dataset", "images", "paths"),
         given=args.features,
     )
     names = BASELINES if args.baselines == "all" else tuple(filter(None, args.baselines.split(",")))
@@ -284,6 +301,7 @@ def protocol_settings(
         "--data": folder,
         "--features": named_file if given else folder,
         "--paths": named_file,
+        "--images": folder,
         "--out": None,
         "--cache": None,
         "--splits": file_name,

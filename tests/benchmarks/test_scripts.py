@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 import decaf
+from bird_fixtures import Bird
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "benchmarks"
 
@@ -169,6 +170,34 @@ def test_scene15(script: Script, tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "their protocol is another: 2 classes, not 15; " in printed
 
 
+@pytest.mark.slow
+def test_fine_grained(
+    script: Script,
+    draw_birds: Callable[[Sequence[Bird]], Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    root = draw_birds([Bird(label, n % 2 == 0) for label in (0, 1) for n in range(8)])
+    lists = root.rename(tmp_path / "lists")
+    images = (lists / "images").rename(tmp_path / "images")
+    (images / "001.Bird_0" / "bird_0002.jpg").unlink()
+    folders = ("--data", str(lists), "--images", str(images), "--out", str(tmp_path / "out"))
+    assert script("fine_grained", *folders, *FAST) == 2
+    printed, told = capsys.readouterr()
+    assert (printed, told.count("\n")) == ("", 1)
+    assert "1 of the 16 images of images.txt are missing: 001.Bird_0/bird_0002.jpg" in told
+    assert script("fine_grained", *folders, "--partial", "--folds", "2", *FAST) == 0
+    printed, told = capsys.readouterr()
+    assert "note: an excerpt of CUB-200-2011: 15 of 16 images are there; missing are" in printed
+    assert "DPD + DeCAF7, parts localised" in printed
+    (file,) = (tmp_path / "out").glob("cub200-partial-*allow-partial*.html")
+    report = json.loads(file.with_suffix(".json").read_bytes())
+    assert report["command"].startswith(
+        "python benchmarks/fine_grained.py --data DIR --images DIR --partial "
+    )
+    assert str(tmp_path) not in json.dumps(report)
+
+
 def test_the_command_of_a_report_names_no_folders(
     script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -232,6 +261,7 @@ def test_the_name_of_a_run_stays_short(monkeypatch: pytest.MonkeyPatch) -> None:
     ("name", "more", "message"),
     [
         ("caltech101", (), "no Caltech-101 here: expected the folder 101_ObjectCategories"),
+        ("fine_grained", (), "no CUB-200-2011 here: expected the folder CUB_200_2011"),
         ("scenes", ("--dataset", "sun397"), "no SUN-397 here"),
         ("scenes", ("--dataset", "scene15", "--baselines", "magic"), "no 15-Scene here"),
     ],

@@ -12,7 +12,8 @@ from PIL import Image
 from decaf.errors import ImageError, SettingError
 from decaf.images.crops import crop_corners
 from decaf.images.decoding.decode import decode
-from decaf.images.preprocess import normalise, resized_crops
+from decaf.images.listing.image_ref import ImageRef
+from decaf.images.preprocess import normalise, prepare, resized_crops
 from decaf.images.spec import IMAGENET_MEAN, IMAGENET_STD, PreprocessSpec, named_preprocess
 
 SPECS = [named_preprocess(n, c) for n in ("decaf", "shorter-side") for c in (64, 224, 227)]
@@ -150,3 +151,20 @@ def test_mean_image_that_does_not_fit() -> None:
         normalise(batch, plain, mean_image=torch.zeros(3, 72, 72))
     with pytest.raises(SettingError, match=r"shape \(3, 64, 64\), expected \(3, 72, 72\)"):
         normalise(batch, spec, mean_image=torch.zeros(3, 64, 64))
+
+
+def test_a_box_is_cut_out_of_the_image(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 90, 3), np.uint8)
+    file = tmp_path / "a.png"
+    Image.fromarray(pixels).save(file)
+    spec = named_preprocess("decaf", 64)
+    out = np.empty((1, 64, 64, 3), np.uint8)
+    outcome = prepare(ImageRef(bytes(file), box=(20, 5, 90, 45)), spec, ten=False, out=out)
+    assert (outcome.status, outcome.width, outcome.height) == ("ok", 90, 60)
+    expected = resized_crops(torch.from_numpy(pixels[5:45, 20:90].copy()).permute(2, 0, 1), spec)
+    np.testing.assert_array_equal(out, expected.numpy())
+    for box in ((20, 5, 91, 45), (20, 5, 20, 45), (-1, 5, 20, 45)):
+        outcome = prepare(ImageRef(bytes(file), box=box), spec, ten=False, out=out)
+        assert outcome.status == "wrong_size"
+        assert "is empty or not within the 90 x 60 pixels of the image" in outcome.message
+        assert not out.any()

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 
 from datasets.dataset import Dataset
 from harness.protocol.splits import Split
@@ -22,18 +23,21 @@ class Protocol:
     Attributes
     ----------
     classes : int
-    train : int
-        Training images of each class.
+    train : int or None
+        Training images of each class; None for an official split that has not as many of each.
     test : int or None
         Test images of each class; None for all others.
     images : int or None
         Images of the data set; None where the splits are of a part of it.
+    n_train : int or None
+        Training images of all classes, where not each class has as many.
     """
 
     classes: int = 0
-    train: int = 0
+    train: int | None = 0
     test: int | None = None
     images: int | None = None
+    n_train: int | None = None
 
 
 @dataclass(frozen=True)
@@ -94,6 +98,20 @@ PUBLISHED = {
         others=(("Many kernels on hand-made features", 38.0, "Xiao et al. 2010"),),
         protocol=Protocol(classes=397, train=50, test=50),
     ),
+    # DPD there finds the parts in the box by itself at test time: so do localised parts.
+    "CUB-200-2011": Published(
+        source="Donahue et al. 2014, sec. 4.3",
+        features="trained on ILSVRC-2012",
+        scores={
+            ("DeCAF6 of the box", "logreg", False): (58.75, None),
+            ("DPD + DeCAF6, parts localised", "logreg", False): (64.96, None),
+        },
+        others=(
+            ("DPD: deformable part descriptors", 50.98, "Zhang et al. 2013"),
+            ("POOF: part-based one-vs-one features", 56.78, "Berg and Belhumeur 2013"),
+        ),
+        protocol=Protocol(classes=200, train=None, images=11_788, n_train=5994),
+    ),
     "15-Scene": Published(
         others=(("ImageNet-CNN fc7 with a linear SVM", 84.23, "Zhou et al. 2014"),),
         protocol=Protocol(classes=15, train=100, images=4485),
@@ -124,7 +142,9 @@ def departures(
     classes = len(dataset.class_names)
     if classes != protocol.classes:
         clauses.append(f"{classes} classes, not {protocol.classes}")
-    parts = {"training": ([each.train for each in splits], protocol.train)}
+    parts: dict[str, tuple[list[npt.NDArray[np.int64]], int]] = {}
+    if protocol.train is not None:
+        parts["training"] = ([each.train for each in splits], protocol.train)
     if protocol.test is not None:
         parts["test"] = ([each.test for each in splits], protocol.test)
     for what, (rows, expected) in parts.items():
@@ -134,6 +154,10 @@ def departures(
             low, high = int(counts.min()), int(counts.max())
             span = str(low) if low == high else f"{low} to {high}"
             clauses.append(f"{span} {what} images a class, not {expected}")
+    if protocol.n_train is not None:
+        counts = np.array([len(each.train) for each in splits])
+        if (counts > protocol.n_train).any() or (counts < protocol.n_train - unread).any():
+            clauses.append(f"{counts[0]:,} training images, not {protocol.n_train:,}")
     others = any(len(each.train) + len(each.test) != len(dataset) for each in splits)
     if protocol.test is None and others:
         clauses.append("not all other images are test images")

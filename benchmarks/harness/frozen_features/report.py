@@ -28,6 +28,7 @@ from report import (
     Confusions,
     Lines,
     Row,
+    Section,
     Series,
     SplitRecord,
     Table,
@@ -64,6 +65,8 @@ class Measured:
         How many images could not be read.
     settings : mapping of str to str
         How it was measured.
+    further : tuple of Section
+        Sections of the benchmark's own, after the main tables.
     """
 
     dataset: Dataset
@@ -75,6 +78,7 @@ class Measured:
     cached: list[str]
     unread: int
     settings: Mapping[str, str]
+    further: tuple[Section, ...] = ()
 
 
 def make_report(measured: Measured, run: BenchmarkRun[Any]) -> BenchmarkReport:
@@ -109,6 +113,7 @@ def make_report(measured: Measured, run: BenchmarkRun[Any]) -> BenchmarkReport:
         (
             *(_main_table(name, measured, published) for name in measured.tasks),
             *_others_table(measured.baselines, published),
+            *measured.further,
             *_curves(measured),
             _class_bars(best, dataset),
             _hardest_confusions(best, dataset),

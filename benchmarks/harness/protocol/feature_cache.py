@@ -24,7 +24,7 @@ from decaf.errors import OutputError, ResumeError
 from decaf.features.extract import extract
 from decaf.features.settings import RunSettings
 from decaf.features.store.feature_file import FeatureFile, open_features
-from decaf.images import is_kind
+from decaf.images import ImageList, ImageRef, is_kind
 from decaf.storage import disk_errors
 
 if TYPE_CHECKING:
@@ -124,6 +124,7 @@ def cached_features(
     weights: str | os.PathLike[str] | Backbone = DEFAULT_WEIGHTS,
     crops: str = "center",
     precision: str = "fp32",
+    preprocess: str | None = None,
     cache: str | os.PathLike[str] | None = None,
     device: str = "auto",
     workers: int | None = None,
@@ -138,8 +139,9 @@ def cached_features(
     Parameters
     ----------
     dataset : Dataset
+        Its references may be to parts of images; the same image may have several rows.
     layers : sequence of str
-    weights, crops, precision, device, workers, progress, stop
+    weights, crops, precision, preprocess, device, workers, progress, stop
         As `decaf.extract` takes them.
     cache : path, optional
         See `cache_folder`.
@@ -151,13 +153,16 @@ def cached_features(
     """
     from decaf.backbone.model import load_backbone
 
-    backbone = load_backbone(weights)
+    backbone = load_backbone(weights).with_preprocess(preprocess)
     settings = RunSettings(tuple(layers), crops=crops, precision=precision)
-    path = cache_folder(cache) / _file_name(dataset, settings.record(backbone))
+    refs = dataset.refs or ()
+    names = [_row_name(ref) for ref in refs]
+    images = ImageList(names, dataset.labels, (), dataset.sources, refs)
+    path = cache_folder(cache) / _file_name(dataset.name, names, settings.record(backbone))
 
     def run(overwrite: bool) -> FeatureFile:
         file = extract(
-            list(dataset.files),
+            images,
             settings.layers,
             out=path,
             weights=backbone,
@@ -167,7 +172,6 @@ def cached_features(
             workers=workers,
             on_error="record",
             progress=progress,
-            labels=dataset.labels,
             overwrite=overwrite,
             stop=stop,
         )
@@ -187,6 +191,9 @@ def cached_features(
     with file:
         hexadecimal = [row.tobytes().hex()[:_DIGITS] for row in file.content_sha256]
         contents = hashlib.sha256(file.fingerprint.encode() + file.content_sha256.tobytes())
+        for ref in refs:
+            if ref.box is not None:
+                contents.update(b"%d,%d,%d,%d;" % ref.box)
         return CachedFeatures(
             path=path,
             fingerprint=contents.hexdigest(),
@@ -202,11 +209,16 @@ def cached_features(
         )
 
 
-def _file_name(dataset: Dataset, run: dict[str, Any]) -> str:
+def _row_name(ref: ImageRef) -> bytes:
+    """Return what tells a row from all others: the path, and the box where it is of a part."""
+    return ref.name if ref.box is None else b"%s[%d,%d,%d,%d]" % (ref.name, *ref.box)
+
+
+def _file_name(dataset: str, names: Sequence[bytes], run: dict[str, Any]) -> str:
     key = hashlib.sha256(json.dumps(run, sort_keys=True).encode())
-    for path in dataset.files:
-        key.update(b"\0" + path)
-    words = "".join(sign for sign in dataset.name.lower() if sign.isascii() and sign.isalnum())
+    for name in names:
+        key.update(b"\0" + name)
+    words = "".join(sign for sign in dataset.lower() if sign.isascii() and sign.isalnum())
     return f"{words or 'images'}-{key.hexdigest()[:_DIGITS]}.h5"
 
 

@@ -145,7 +145,15 @@ class BenchmarkRun(Generic[Settings]):
         yield
         self.timing[stage] = time.perf_counter() - began
 
-    def features(self, dataset: D, names: Mapping[str, str]) -> tuple[D, dict[str, CachedFeatures]]:
+    def features(
+        self,
+        dataset: D,
+        names: Mapping[str, str],
+        *,
+        layers: Sequence[str] = (),
+        preprocess: str | None = None,
+        what: str = "",
+    ) -> tuple[D, dict[str, CachedFeatures]]:
         """Extract the features of all images, or take them from the cache.
 
         Parameters
@@ -153,6 +161,12 @@ class BenchmarkRun(Generic[Settings]):
         dataset : Dataset
         names : mapping of weights to str
             Names of networks in messages and tables.
+        layers : sequence of str
+            Those of the settings when not given.
+        preprocess : str, optional
+            As `decaf.extract` takes it.
+        what : str
+            Which part of the images it is, where a run has features of several.
 
         Returns
         -------
@@ -161,7 +175,10 @@ class BenchmarkRun(Generic[Settings]):
         features : dict of weights to CachedFeatures
             Of the images that are left.
         """
-        features = {each: self._features(dataset, each, name) for each, name in names.items()}
+        features = {
+            each: self._features(dataset, each, name, layers, preprocess, what)
+            for each, name in names.items()
+        }
         ok = np.logical_and.reduce([each.ok for each in features.values()])
         if ok.all():
             return dataset, features
@@ -186,16 +203,26 @@ class BenchmarkRun(Generic[Settings]):
         self.fingerprints |= {f"features {each.kind}": each.fingerprint for each in given}
         return [each.of(dataset) for each in given]
 
-    def _features(self, dataset: Dataset, weights: str, name: str) -> CachedFeatures:
+    def _features(
+        self,
+        dataset: Dataset,
+        weights: str,
+        name: str,
+        layers: Sequence[str],
+        preprocess: str | None,
+        what: str,
+    ) -> CachedFeatures:
         settings = self.settings
-        self.tell(f"features of {name}: {len(dataset):,} images")
-        with self.timed(f"features of {name}"):
+        title = f"features of {name}, {what}" if what else f"features of {name}"
+        self.tell(f"{title}: {len(dataset):,} images")
+        with self.timed(title):
             features = cached_features(
                 dataset,
-                settings.layers,
+                layers or settings.layers,
                 weights=weights,
                 crops=settings.crops,
                 precision=settings.precision,
+                preprocess=preprocess,
                 cache=self.cache,
                 device=settings.device,
                 workers=settings.workers,
@@ -203,9 +230,9 @@ class BenchmarkRun(Generic[Settings]):
                 stop=self.stop,
             )
         how = "extracted to" if features.computed else "in the cache,"
-        self.tell(f"features of {name}: {how} {features.path.name}")
+        self.tell(f"{title}: {how} {features.path.name}")
         self.fingerprints[f"weights {name}"] = features.weights["sha256"]
-        self.fingerprints[f"features of {name}"] = features.fingerprint
+        self.fingerprints[title] = features.fingerprint
         return features
 
     def write_manifest(

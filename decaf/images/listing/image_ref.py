@@ -43,7 +43,7 @@ _OPEN_FLAGS = (
 
 @dataclass(frozen=True, slots=True)
 class ImageRef:
-    """A file, a member of an archive, or an image of an array.
+    """A file, a member of an archive, or an image of an array; the whole of it or a part.
 
     Parameters
     ----------
@@ -55,12 +55,17 @@ class ImageRef:
         One of `CONTAINER_KINDS`, ``""`` for a file.
     member : Member or None
         Where it lies in the archive.
+    box : (int, int, int, int) or None
+        Left, top, right and bottom edge of the part that is meant, in pixels of the upright image;
+        None for all of it. `load` reads the whole, whose hash is that of the content, and
+        `decaf.images.preprocess.prepare` cuts the part out.
     """
 
     name: bytes
     archive: bytes | None = None
     kind: str = ""
     member: Member | None = None
+    box: tuple[int, int, int, int] | None = None
 
     def load(self) -> bytes:
         """Read the image's bytes.
@@ -109,11 +114,12 @@ class ImageRef:
 
     def to_wire(self) -> Wire:
         """Return a tuple of bytes, integers and None for another process; see `from_wire`."""
+        box = self.box or ()
         if self.archive is None or self.member is None:
-            return (self.name,)
+            return (self.name, *box)
         m = self.member
         kind = CONTAINER_KINDS.index(self.kind)
-        return (self.name, self.archive, kind, m.offset, m.size, m.packed, m.method, m.crc)
+        return (self.name, self.archive, kind, m.offset, m.size, m.packed, m.method, m.crc, *box)
 
     @classmethod
     def from_wire(cls, wire: Wire) -> ImageRef:
@@ -129,13 +135,17 @@ class ImageRef:
         name, *rest = wire
         if not isinstance(name, bytes):
             raise TypeError("a reference starts with the image's name")
+        box = None
+        if len(rest) % 7 == 4:  # a member takes seven more, a box four
+            left, top, right, bottom = map(_int, rest[-4:])
+            box, rest = (left, top, right, bottom), rest[:-4]
         if not rest:
-            return cls(name)
+            return cls(name, box=box)
         archive, kind, *numbers = rest
         if not isinstance(archive, bytes) or not isinstance(kind, int):
             raise TypeError("a reference to a member names its archive and kind")
         member = Member(name, *[number for number in numbers if isinstance(number, int)])
-        return cls(name, archive, CONTAINER_KINDS[kind], member)
+        return cls(name, archive, CONTAINER_KINDS[kind], member, box)
 
 
 class LazyRefs(Sequence[ImageRef]):
@@ -245,6 +255,12 @@ class JoinedRefs(LazyRefs):
         """
         part = int(np.searchsorted(self._stops, index, side="right"))
         return self._parts[part][index - int(self._stops[part]) + len(self._parts[part])]
+
+
+def _int(value: int | bytes | None) -> int:
+    if not isinstance(value, int):
+        raise TypeError("the edges of a box are whole numbers")
+    return value
 
 
 def _reason(error: Exception) -> str:

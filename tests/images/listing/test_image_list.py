@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import marshal
+
 import numpy as np
 import pytest
 
 from decaf.errors import InputError
 from decaf.images import ImageList, ImageRef
+from decaf.images.listing.archives import Member
 from decaf.images.listing.image_ref import JoinedRefs, PickedRefs, RefList
 
 
@@ -84,3 +87,15 @@ def test_references_are_made_when_asked_for() -> None:
     for wrong in (15, -16):
         with pytest.raises(IndexError):
             joined[wrong]
+
+
+def test_a_box_goes_to_another_process() -> None:
+    member = Member(b"a.jpg", 512, 90, 80, 8, 7)
+    for ref in (
+        ImageRef(b"a.jpg", box=(1, 2, 30, 40)),
+        ImageRef(b"a.jpg", b"b.zip", "zip", member, box=(0, 0, 5, 6)),
+        ImageRef(b"a.jpg", b"b.zip", "zip", member),
+    ):
+        assert ImageRef.from_wire(marshal.loads(marshal.dumps(ref.to_wire()))) == ref
+    with pytest.raises(TypeError, match="edges of a box are whole numbers"):
+        ImageRef.from_wire((b"a.jpg", 1, 2, b"3", 4))

@@ -15,6 +15,7 @@ import decaf
 from datasets.dataset import read_class_folders
 from decaf.backbone.model import Backbone
 from decaf.backbone.weights.state import Weights
+from decaf.images import ImageRef
 from harness.protocol import feature_cache
 from harness.protocol.feature_cache import CachedFeatures, cache_folder, cached_features
 
@@ -117,3 +118,38 @@ def test_the_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("DECAF_CACHE", str(tmp_path / "own"))
     assert feature_cache.cache_folder() == tmp_path / "own"
     assert cache_folder(tmp_path / "given").is_dir()
+
+
+def test_rows_of_parts_of_images(
+    animals: Path, tmp_path: Path, weights: Weights, images: list[np.ndarray]
+) -> None:
+    """Two parts of one image are two rows; other boxes are other features."""
+    network = Backbone(weights)
+    whole = read_class_folders(animals)
+    boxes = [(0, 0, 40, 40), (30, 10, 90, 70)]
+    taken = [3, 3, 20]
+    settings = {"weights": network, "device": "cpu", "cache": tmp_path / "cache"}
+
+    def compute(last: tuple[int, int, int, int], workers: int) -> CachedFeatures:
+        rows = zip(taken, [*boxes, last], strict=True)
+        parts = replace(
+            whole,
+            names=[b"%d" % number for number in range(3)],
+            labels=whole.labels[taken],
+            refs=[ImageRef(whole.files[row], box=box) for row, box in rows],
+        )
+        return cached_features(parts, ("fc6",), workers=workers, **settings)
+
+    first = compute(boxes[1], 1)
+    crops = [
+        images[row][top:bottom, left:right]
+        for row, (left, top, right, bottom) in zip(taken, [*boxes, boxes[1]], strict=True)
+    ]
+    expected = np.asarray(decaf.extract(crops, "fc6", weights=network, device="cpu"))
+    result = first.matrix("fc6", np.arange(3))
+    np.testing.assert_allclose(result, expected, rtol=1e-5, atol=1e-5)
+    other = compute(boxes[0], 0)
+    assert other.path != first.path
+    assert other.fingerprint != first.fingerprint
+    again = compute(boxes[1], 0)
+    assert (again.path, again.fingerprint, again.computed) == (first.path, first.fingerprint, 0)
