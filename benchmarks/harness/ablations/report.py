@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Sequence
 
@@ -68,6 +69,11 @@ def make_report(
             f"{one.classes} classes, {len(switches.runs[ALL])} seeds, {recipe.epochs:g} epochs of "
             f"batches of {recipe.batch_size}, AdamW at {recipe.lr:g}, {recipe.precision}"
         )
+        if not _has_learned(switches):
+            run.notes.append(
+                "with all parts the network is hardly better than guessing: it has not been "
+                "trained for long enough to say what a part is worth"
+            )
     sections += [_meaning(activations, switches), _step_section(times)]
     return run.report(
         "The ablations of the 2012 network",
@@ -78,6 +84,7 @@ def make_report(
         sections,
         splits=(),
         settings=settings,
+        notes=run.notes,
         appendix=appendix,
     )
 
@@ -86,10 +93,20 @@ def _reached(activations: Activations, activation: str) -> list[float]:
     return [each for each in activations.epochs(activation) if each is not None]
 
 
-def _ratios(activations: Activations) -> list[float]:
-    """Return tanh's epochs over ReLU's of each seed in which both reach the target."""
+def _ratio(activations: Activations) -> tuple[float, str]:
+    """Return tanh's epochs over ReLU's, and the same with its interval in words.
+
+    Ratios multiply: the mean and the interval are those of their logarithms, over the seeds in
+    which both reach the target.
+    """
     pairs = zip(activations.epochs("tanh"), activations.epochs("relu"), strict=True)
-    return [tanh / relu for tanh, relu in pairs if tanh is not None and relu is not None]
+    logs = [math.log(tanh / relu) for tanh, relu in pairs if tanh is not None and relu is not None]
+    if not logs:
+        return math.nan, "–"
+    ratio = math.exp(statistics.mean(logs))
+    ends = mean_interval(logs)
+    interval = "" if ends is None else " ({:.1f} to {:.1f})".format(*map(math.exp, ends))
+    return ratio, f"{ratio:.1f}{interval}"
 
 
 def _activation_table(activations: Activations) -> Table:
@@ -106,7 +123,7 @@ def _activation_table(activations: Activations) -> Table:
             f"{activations.best[activation]:g}",
             Cell(*mean_and_std(reached), n=len(reached), note=note) if reached else Cell(note=note),
             Cell(statistics.median(seconds)),
-            _with_interval(_ratios(activations), sign="") if is_tanh else "1",
+            _ratio(activations)[1] if is_tanh else "1",
             "about 6" if is_tanh else "1",
         )
         rows.append(Row(_NAMES[activation], cells))
@@ -127,8 +144,8 @@ def _activation_table(activations: Activations) -> Table:
         caption="A network of three convolutions and a classifier, without any regularisation, "
         "each activation with the fastest rate of a grid (chosen with seed 0). Epochs are read off "
         "the training error as the images are passed through, with straight lines between the ends "
-        "of epochs and guessing at 0. The ratio is the mean over seeds in which both come so far, "
-        "with its 95 % interval (Student's t).",
+        "of epochs and guessing at 0. The ratio is the geometric mean over seeds in which both "
+        "come so far, with its 95 % interval (Student's t on logarithms).",
     )
 
 
@@ -181,10 +198,10 @@ def _grid_cell(curve: Curve, activations: Activations) -> str:
 
 
 def _activation_headline(activations: Activations) -> str:
-    ratios = _ratios(activations)
-    if not ratios:
+    ratio, _ = _ratio(activations)
+    if math.isnan(ratio):
         return f"ReLU and tanh did not both reach {TARGET:g} % training error"
-    return f"tanh takes {statistics.mean(ratios):.1f} times the epochs of ReLU"
+    return f"tanh takes {ratio:.1f} times the epochs of ReLU to {TARGET:g} % training error"
 
 
 def _switch_table(switches: Switches) -> Table:
@@ -259,14 +276,36 @@ def _overfitting(switches: Switches) -> Table:
     )
 
 
+def _told_apart(switches: Switches) -> tuple[list[str], list[str]]:
+    """Return the keys whose interval of top-1 differences leaves out 0, and those that hold it."""
+    told, alike = [], []
+    for switch in switches.settings.chosen:
+        ends = mean_interval(switches.differences(switch.key, "top1_error"))
+        if ends is not None:
+            (alike if ends[0] <= 0 <= ends[1] else told).append(switch.key)
+    return told, alike
+
+
 def _switch_headline(switches: Switches) -> str:
+    seeds = len(switches.runs[ALL])
     points = {
-        switch.key: statistics.mean(switches.differences(switch.key, "top1_error"))
-        for switch in switches.settings.chosen
+        key: statistics.mean(switches.differences(key, "top1_error"))
+        for key in _told_apart(switches)[0]
     }
-    most = max(points, key=points.__getitem__)
-    title = next(s.title for s in switches.settings.chosen if s.key == most)
-    return f"what costs most top-1 error is the network {title} ({points[most]:+.1f} points)"
+    if not points:
+        return f"no part's worth in top-1 error is told apart from chance over {seeds} seeds"
+    words = ", ".join(
+        f"{switch.title} {points[switch.key]:+.1f} points"
+        for switch in switches.settings.chosen
+        if switch.key in points
+    )
+    return f"top-1 error over {seeds} seeds: {words}"
+
+
+def _has_learned(switches: Switches) -> bool:
+    """Tell whether the network with all parts is at least a tenth better than guessing."""
+    runs = switches.runs[ALL]
+    return statistics.mean(r.top1_error for r in runs) < 90 * (1 - 1 / runs[0].classes)
 
 
 def _meaning(activations: Activations | None, switches: Switches | None) -> Text:
@@ -285,11 +324,7 @@ def _meaning(activations: Activations | None, switches: Switches | None) -> Text
         )
     if switches is not None:
         runs = switches.runs[ALL]
-        told, alike = [], []
-        for switch in switches.settings.chosen:
-            ends = mean_interval(switches.differences(switch.key, "top1_error"))
-            if ends is not None:
-                (alike if ends[0] <= 0 <= ends[1] else told).append(switch.key)
+        told, alike = _told_apart(switches)
         error, guess = statistics.mean(r.top1_error for r in runs), 100 * (1 - 1 / runs[0].classes)
         paragraphs.append(
             f"With and without: the paper trained on 1.2 million images of 1,000 classes at 224 "
@@ -332,10 +367,10 @@ def _step_section(times: tuple[StepTime, StepTime] | None) -> Section:
     )
 
 
-def _with_interval(values: Sequence[float], sign: str = "+") -> str:
+def _with_interval(values: Sequence[float]) -> str:
     """Word a mean with its interval: ``+1.4 (-0.3 to +3.1)``."""
     if not values:
         return "–"
     ends = mean_interval(values)
-    mean = f"{statistics.mean(values):{sign}.1f}"
-    return mean if ends is None else f"{mean} ({ends[0]:{sign}.1f} to {ends[1]:{sign}.1f})"
+    mean = f"{statistics.mean(values):+.1f}"
+    return mean if ends is None else f"{mean} ({ends[0]:+.1f} to {ends[1]:+.1f})"

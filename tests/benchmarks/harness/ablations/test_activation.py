@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from decaf.errors import DecafError, SettingError, Stopped
-from harness.ablations import activation
+from harness.ablations import activation, make_report
 from harness.ablations.activation import (
+    Activations,
     ActivationSettings,
     Curve,
     compare_activations,
@@ -59,7 +60,7 @@ def test_the_network_has_four_layers_with_weights_of_the_right_size() -> None:
         assert (len(convs), len(learned)) == (3, 4)
         for conv in convs:
             wanted = gain / (25 * conv.in_channels) ** 0.5
-            assert float(conv.weight.std()) == pytest.approx(wanted, rel=0.05)
+            assert float(conv.weight.detach().std()) == pytest.approx(wanted, rel=0.05)
             assert not conv.bias.any()
 
 
@@ -168,3 +169,29 @@ def run_in(folder: Path) -> BenchmarkRun[ProtocolSettings]:
         name="x", layers=(), cache=folder / "cache", device="cpu", workers=0
     )
     return BenchmarkRun(settings, folder / "out", progress=False)
+
+
+def test_the_ratio_is_a_geometric_mean_with_its_interval(tmp_path: Path) -> None:
+    def falling(epochs: float) -> Curve:
+        """Reach 25 % from 50 % after so many epochs, a whole number, on a straight line."""
+        return Curve(tuple(50 - 25 * (k + 1) / epochs for k in range(int(epochs))), 1.0)
+
+    curves = {
+        "relu": (falling(2), falling(1), falling(3)),
+        "tanh": (falling(4), falling(8), falling(12)),
+    }
+    result = Activations(
+        ActivationSettings(tmp_path, rates=(0.1,)),
+        images=100,
+        classes=2,
+        grid={name: {0.1: own[0]} for name, own in curves.items()},
+        best={"relu": 0.1, "tanh": 0.1},
+        curves=curves,
+    )
+    report = make_report(run_in(tmp_path), result, None, None)
+    # The ratios are 2, 8 and 4: their logarithms to base 2 are 1, 3 and 2, of mean 2 and
+    # deviation 1, with an interval of 2 +- 4.303 / sqrt(3).
+    ends = [2 ** (2 + sign * 4.302653 / 3**0.5) for sign in (-1, 1)]
+    tanh = report.sections[0].rows[1]  # type: ignore[union-attr]
+    assert tanh.cells[3] == f"4.0 ({ends[0]:.1f} to {ends[1]:.1f})"
+    assert report.headline == "tanh takes 4.0 times the epochs of ReLU to 25 % training error"

@@ -155,9 +155,8 @@ def test_the_report_says_what_was_measured_beside_the_papers(tmp_path: Path) -> 
     assert "leave out 0 for mirror; for lrn they hold it" in meaning
     assert "guessing 90.0 %" in meaning
     assert "No GPU was at hand" in report_json(report)
-    assert report.headline == (
-        "what costs most top-1 error is the network without mirroring (+6.0 points)"
-    )
+    assert report.headline == "top-1 error over 3 seeds: without mirroring +6.0 points"
+    assert not report.notes
     mirror = report.sections[1].rows[2]  # type: ignore[union-attr]
     assert mirror.cells[2].note == "3 of 3 runs did not come to 50 %"
     assert len(write_report(report, tmp_path / "out")) == 3
@@ -165,8 +164,10 @@ def test_the_report_says_what_was_measured_beside_the_papers(tmp_path: Path) -> 
 
 def test_one_seed_has_no_interval(tmp_path: Path) -> None:
     settings = SwitchSettings(Path("x"), switches=("lrn",), seeds=1)
-    runs = {ALL: (trained(40.0),), "lrn": (trained(41.0),)}
+    runs = {ALL: (trained(89.0),), "lrn": (trained(90.0),)}
     report = make_report(run_in(tmp_path), None, switches.Switches(settings, runs), None)
+    assert "hardly better than guessing" in report.notes[0]
+    assert "told apart from chance" in report.headline
     assert report.sections[0].rows[1].cells[2:4] == ("+1.0", "–")  # type: ignore[union-attr]
     assert "no interval can be given" in report_json(report)
 
