@@ -24,6 +24,7 @@ from report import BenchmarkReport, report_text, write_report
 
 __all__ = [
     "add_features",
+    "add_machine_options",
     "add_run_options",
     "few_images",
     "make_parser",
@@ -178,7 +179,7 @@ def _add_draw_options(parser: argparse.ArgumentParser, train: int, splits: str) 
 
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:
-    """Add how features are extracted, where things are kept, and on what machine.
+    """Add how features are extracted, and what `add_machine_options` adds.
 
     Parameters
     ----------
@@ -198,6 +199,23 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         help="of the network (default: %(default)s)",
     )
     add(
+        "--allow-partial",
+        "--partial",
+        action="store_true",
+        help="go on with an excerpt of the data set",
+    )
+    add_machine_options(parser)
+
+
+def add_machine_options(parser: argparse.ArgumentParser) -> None:
+    """Add where things are kept, and on what machine they are computed.
+
+    Parameters
+    ----------
+    parser : ArgumentParser
+    """
+    add = parser.add_argument
+    add(
         "--out",
         type=Path,
         default=RESULTS,
@@ -210,13 +228,7 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="for features and results (default: $DECAF_CACHE, ~/.cache/decaf)",
     )
-    add("--recompute", action="store_true", help="fit all again, whatever the cache has")
-    add(
-        "--allow-partial",
-        "--partial",
-        action="store_true",
-        help="go on with an excerpt of the data set",
-    )
+    add("--recompute", action="store_true", help="compute all again, whatever the cache has")
     add("-d", "--device", default="auto", help="(default: %(default)s)")
     add("-j", "--workers", type=int, metavar="N", help="decoding processes (default: one a core)")
 

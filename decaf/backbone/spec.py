@@ -420,20 +420,45 @@ def _family() -> dict[str, ArchSpec]:
         convs=(ConvSpec(64, 11, stride=4, padding=2), *tower),
         classes=200,
     )
+    # Krizhevsky, Sutskever & Hinton 2012, section 3.5 and figure 2; 227 pixels, since the 224 of
+    # the text do not give the 55x55 map of the figure.
+    paper = ArchSpec(
+        name="alexnet-2012",
+        input_size=227,
+        convs=(
+            ConvSpec(96, 11, stride=4),
+            ConvSpec(256, 5, padding=2, groups=2),
+            ConvSpec(384, 3, padding=1),
+            ConvSpec(384, 3, padding=1, groups=2),
+            ConvSpec(256, 3, padding=1, groups=2),
+        ),
+        lrn=LRNSpec(),
+    )
     return {
-        # Krizhevsky, Sutskever & Hinton 2012, section 3.5 and figure 2; 227 pixels, since the 224
-        # of the text do not give the 55x55 map of the figure.
-        "alexnet-2012": ArchSpec(
-            name="alexnet-2012",
-            input_size=227,
+        "alexnet-2012": paper,
+        # The same for 64-pixel data. Its maps (31, 15, 7, 3) are of odd sizes, as the paper's, so
+        # that 2/2 pooling gives the same sizes as 3/2 and both can be compared (section 3.4).
+        "alexnet-2012-64": replace(
+            paper,
+            name="alexnet-2012-64",
+            input_size=64,
+            convs=(ConvSpec(96, 5, stride=2, padding=1), *paper.convs[1:]),
+            classes=200,
+        ),
+        # What section 3.2 compares the two towers with: one tower with half the kernels, but for
+        # conv5, so that the fully connected layers keep their size (footnote 2).
+        "alexnet-2012-64-one-tower": replace(
+            paper,
+            name="alexnet-2012-64-one-tower",
+            input_size=64,
             convs=(
-                ConvSpec(96, 11, stride=4),
-                ConvSpec(256, 5, padding=2, groups=2),
-                ConvSpec(384, 3, padding=1),
-                ConvSpec(384, 3, padding=1, groups=2),
-                ConvSpec(256, 3, padding=1, groups=2),
+                ConvSpec(48, 5, stride=2, padding=1),
+                ConvSpec(128, 5, padding=2),
+                ConvSpec(192, 3, padding=1),
+                ConvSpec(192, 3, padding=1),
+                ConvSpec(256, 3, padding=1),
             ),
-            lrn=LRNSpec(),
+            classes=200,
         ),
         # Krizhevsky 2014, "One weird trick for parallelizing convolutional neural networks",
         # footnote 1, as torchvision ships it.

@@ -52,6 +52,24 @@ def test_the_2012_network_has_the_papers_constants():
     assert (spec.pool, spec.dropout, spec.dropout_at) == (PoolSpec(3, 2), 0.5, "output")
 
 
+def test_the_2012_network_for_64_pixels_has_maps_of_odd_sizes():
+    spec = architecture("alexnet-2012-64")
+    sizes = map_sizes(spec)
+    assert [sizes[layer] for layer in ("conv1", "pool1", "pool2", "pool5")] == [31, 15, 7, 3]
+    # "Equivalent dimensions" with pooling that does not overlap (section 3.4).
+    assert map_sizes(dataclasses.replace(spec, pool=PoolSpec(2, 2))) == sizes
+    paper = architecture("alexnet-2012")
+    assert (spec.convs[1:], spec.lrn) == (paper.convs[1:], paper.lrn)
+
+
+def test_one_tower_has_half_the_kernels_but_for_conv5():
+    two, one = architecture("alexnet-2012-64"), architecture("alexnet-2012-64-one-tower")
+    channels = [(a.channels, b.channels) for a, b in zip(two.convs, one.convs, strict=True)]
+    assert channels == [(96, 48), (256, 128), (384, 192), (384, 192), (256, 256)]
+    assert {conv.groups for conv in one.convs} == {1}
+    assert map_sizes(one) == map_sizes(two)
+
+
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_a_spec_survives_json(name):
     spec = ARCHITECTURES[name]

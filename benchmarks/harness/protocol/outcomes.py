@@ -9,10 +9,11 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import t
 
 from report import Cell
 
-__all__ = ["Fit", "Outcome", "counts_by_class", "mean_and_std", "result_cell"]
+__all__ = ["Fit", "Outcome", "counts_by_class", "mean_and_std", "mean_interval", "result_cell"]
 
 Rows = npt.NDArray[np.int64]
 
@@ -115,6 +116,31 @@ def mean_and_std(values: Sequence[float] | npt.NDArray[np.float64]) -> tuple[flo
     """
     array = np.asarray(values, np.float64)
     return float(array.mean()), float(array.std(ddof=1)) if len(array) > 1 else None
+
+
+def mean_interval(values: Sequence[float]) -> tuple[float, float] | None:
+    """Return the 95 % interval of the mean of a sample, by Student's t.
+
+    Parameters
+    ----------
+    values : sequence of float
+        Independent of each other.
+
+    Returns
+    -------
+    low, high : float
+        None where there are fewer than two values.
+
+    Examples
+    --------
+    >>> [round(end, 2) for end in mean_interval([1.0, 2.0, 3.0])]
+    [-0.48, 4.48]
+    """
+    mean, std = mean_and_std(values)
+    if std is None:
+        return None
+    half = float(t.ppf(0.975, len(values) - 1)) * std / len(values) ** 0.5
+    return mean - half, mean + half
 
 
 def result_cell(

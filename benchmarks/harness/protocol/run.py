@@ -86,6 +86,7 @@ class ProtocolSettings:
 Settings = TypeVar("Settings", bound=ProtocolSettings)
 D = TypeVar("D", bound=Dataset)
 AnyOutcome = TypeVar("AnyOutcome", bound=Outcome)
+T = TypeVar("T")
 
 
 class BenchmarkRun(Generic[Settings]):
@@ -288,8 +289,7 @@ class BenchmarkRun(Generic[Settings]):
             self.tell(f"{len(left)} fits to be made, about {about} by their sizes")
         pace = _Pace(left)
         for number, (name, fit) in enumerate(zip(names, fits, strict=True), 1):
-            if self.stop is not None and self.stop.is_set():
-                raise Stopped("stopped; finished results are kept: the same command goes on")
+            self._heed_stop()
             how = "from the cache"
             if name not in made:
                 made[name] = fit.make()
@@ -301,6 +301,33 @@ class BenchmarkRun(Generic[Settings]):
             told = f"{number}/{len(fits)} {fit.title}: {outcome.accuracy:.1f} % right"
             self.tell(f"{told}, {C}{how}{stuck}")
         return [made[name] for name in names]
+
+    def result(self, key: Mapping[str, Any], kind: type[T], make: Callable[[], T]) -> T:
+        """Return the result that an earlier run has stored; where there is none, make and store it.
+
+        Parameters
+        ----------
+        key : mapping
+            All that determines the result, as JSON can hold it.
+        kind : dataclass
+            Type of the result.
+        make : callable
+
+        Raises
+        ------
+        Stopped
+            Where the run is to end early.
+        """
+        self._heed_stop()
+        stored = None if self.settings.recompute else self._store.get(key, kind)
+        if stored is None:
+            stored = make()
+            self._store.put(key, stored)
+        return stored
+
+    def _heed_stop(self) -> None:
+        if self.stop is not None and self.stop.is_set():
+            raise Stopped("stopped; finished results are kept: the same command goes on")
 
     def report(
         self,
