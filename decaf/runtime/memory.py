@@ -11,9 +11,9 @@ __all__ = ["available_memory", "keep_freed_memory"]
 _MEMINFO = Path("/proc/meminfo")
 _CGROUP = Path("/sys/fs/cgroup")
 
-# Parameters of mallopt (malloc.h), and the greatest values that glibc takes for the first two.
+# Parameters of mallopt (malloc.h), and the greatest value that glibc takes for the second.
 _SETTINGS = (
-    (-3, 32 << 20),  # M_MMAP_THRESHOLD
+    (-4, 0),  # M_MMAP_MAX: no mappings, of which M_MMAP_THRESHOLD would leave those above 32 MB
     (-1, (1 << 31) - 1),  # M_TRIM_THRESHOLD
     (-2, 256 << 20),  # M_TOP_PAD: how much more than needed is asked of the system
 )
