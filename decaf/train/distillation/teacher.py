@@ -222,8 +222,11 @@ class Teacher(ABC):
         else:
             spec = self.card.preprocess
             mean, std = (torch.tensor(values) for values in (spec.mean, spec.std))
-            scaled = torch.addcmul(-mean / std, pixels.float(), spec.scale / std)
-            inputs = scaled.permute(0, 3, 1, 2)
+            # A whole line of pixels is the inner loop, not 3 channels alone.
+            width = pixels.shape[2]
+            shift, factor = (-mean / std).repeat(width), (spec.scale / std).repeat(width)
+            scaled = torch.addcmul(shift, pixels.float().flatten(2), factor)
+            inputs = scaled.view(pixels.shape).permute(0, 3, 1, 2)
         out = self._run(inputs)
         expected = (count, len(self.card.class_names))
         if tuple(out.shape) != expected:
