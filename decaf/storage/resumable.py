@@ -15,6 +15,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator
 from contextlib import closing
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -181,9 +182,16 @@ def fill(
     OutputError
         Where the file is there and is another, or cannot be written.
     """
-    shards = _begin(output, world)
-    if shards is None:
+    entries = output.entries()
+    images = hashlib.sha256(json.dumps([entry[::3] for entry in entries]).encode()).hexdigest()
+    shards = world.on_chief(lambda: _take_folder(output, entries))
+    agreed = world.share(None if shards is None else images)
+    if agreed is None:  # it is complete
         return
+    if not world.chief:
+        if agreed != images:
+            raise OutputError(f"{output.path}: rank {world.rank} sees other images than rank 0")
+        shards = ShardDirectory(output.shards_path, output.rows, rank=world.rank)
     try:
         _compute(output, shards, world, progress)
         world.on_chief(lambda: _assemble(output, shards, world))
@@ -191,20 +199,8 @@ def fill(
         shards.close()
 
 
-def _begin(output: ShardedFile[R], world: World) -> ShardDirectory[R] | None:
-    """Open the folder of shards in all processes; None where the file is complete."""
-    entries = output.entries()
-    images = hashlib.sha256(json.dumps([entry[::3] for entry in entries]).encode()).hexdigest()
-    shards = world.on_chief(lambda: _take_folder(output, entries))
-    agreed = world.share(None if shards is None else images)
-    if agreed is not None and not world.chief:
-        if agreed != images:
-            raise OutputError(f"{output.path}: rank {world.rank} sees other images than rank 0")
-        shards = ShardDirectory(output.shards_path, output.rows, rank=world.rank)
-    return shards
-
-
 def _take_folder(output: ShardedFile[R], entries: list[Entry]) -> ShardDirectory[R] | None:
+    """Begin the folder of shards, or take it up; None where the file is complete."""
     described = output.header()
     header = {
         **described,
@@ -216,7 +212,28 @@ def _take_folder(output: ShardedFile[R], entries: list[Entry]) -> ShardDirectory
         tidy_shards(output.shards_path, header["fingerprint"])
         remove_leftover(output.path)
         return None
-    shards = _open_or_discard(output, header, entries)
+
+    def digest(row: int) -> bytes:
+        output.check_stop()
+        return content_digest(output.images, row)
+
+    opened = partial(
+        open_shards,
+        output.shards_path,
+        output.rows,
+        header,
+        entries,
+        digest,
+        check=output.check_stop,
+    )
+    with disk_errors(output.shards_path, "nothing was begun"):
+        try:
+            # Nothing tells whether images in memory are the same as before.
+            shards = opened(discard=output.images.in_memory)
+        except ResumeError:
+            if not output.overwrite:
+                raise
+            shards = opened(discard=True)
     try:
         # Again, under the lock: another run may have finished a moment ago.
         if _is_complete(output):
@@ -232,35 +249,6 @@ def _take_folder(output: ShardedFile[R], entries: list[Entry]) -> ShardDirectory
         shards.close()
         raise
     return shards
-
-
-def _open_or_discard(
-    output: ShardedFile[R], header: dict[str, Any], entries: list[Entry]
-) -> ShardDirectory[R]:
-    def digest(row: int) -> bytes:
-        output.check_stop()
-        return content_digest(output.images, row)
-
-    def opened(discard: bool) -> ShardDirectory[R]:
-        with disk_errors(output.shards_path, "nothing was begun"):
-            return open_shards(
-                output.shards_path,
-                output.rows,
-                header,
-                entries,
-                digest,
-                discard=discard,
-                check=output.check_stop,
-            )
-
-    if output.images.in_memory:
-        return opened(discard=True)  # nothing tells whether these are the same images
-    try:
-        return opened(discard=False)
-    except ResumeError:
-        if not output.overwrite:
-            raise
-        return opened(discard=True)
 
 
 def _is_complete(output: ShardedFile[Any]) -> bool:
@@ -306,8 +294,8 @@ def _compute(
     # had finished meanwhile, and the shares would not fit together.
     missing = world.share(shards.missing(count) if world.chief else [])
     ranges = missing[world.rank :: world.size]
-    left = _rows_in(ranges)
-    total = count - _rows_in(missing) + left  # without what other ranks will do
+    left, all_left = (sum(stop - start for start, stop in each) for each in (ranges, missing))
+    total = count - all_left + left  # without what other ranks will do
     kept = f"finished images are kept in {output.shards_path}"
     with progress_for(progress if world.chief else False, total, total - left) as bar:
         try:
@@ -332,10 +320,6 @@ def _wait(output: ShardedFile[Any], world: World) -> None:
     except DecafError:
         output.check_stop()  # a rank that waits when all of them are stopped sees the others go
         raise
-
-
-def _rows_in(ranges: list[tuple[int, int]]) -> int:
-    return sum(stop - start for start, stop in ranges)
 
 
 def _assemble(output: ShardedFile[R], shards: ShardDirectory[R], world: World) -> None:
