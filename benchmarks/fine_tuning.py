@@ -39,7 +39,7 @@ from datasets import Dataset, read_caltech101, read_class_folders, read_scene15
 from decaf.backbone.weights import DEFAULT_WEIGHTS
 from decaf.finetuning.settings import FinetuneSettings
 from decaf.heads import load_head
-from decaf.images.listing.splits import draw_order
+from decaf.images.listing.draws import draw_order
 from decaf.runtime.memory import keep_freed_memory
 from decaf.storage import write_atomically
 from harness.protocol.feature_cache import cached_features

@@ -33,7 +33,7 @@ from decaf.backbone.weights.load import Weights, load_weights
 from decaf.finetuning.frozen_head import FrozenHead, fit_frozen_head, layer_values
 from decaf.finetuning.settings import FinetuneSettings
 from decaf.images import ImageList, collect
-from decaf.images.listing.splits import draw_order
+from decaf.images.listing.draws import draw_order
 from decaf.runtime.device import bf16_is_native
 from decaf.runtime.processes import World
 from decaf.runtime.settings import ComputeSettings

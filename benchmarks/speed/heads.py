@@ -51,7 +51,7 @@ import decaf
 from decaf.heads import LinearSVM
 from decaf.heads import LogisticRegression as BatchedRegression
 from decaf.heads.solver import Problem, cross_decisions, solve
-from decaf.images.listing.splits import draw_order
+from decaf.images.listing.draws import draw_order
 
 NEAR = 1e-4  # of the objective, relative
 ALIKE = 0.999  # of the predictions

@@ -14,9 +14,9 @@ import numpy as np
 
 from decaf.backbone.weights import is_registry_name
 from decaf.classify.classifier import Classifier
+from decaf.classify.head_target import check_targets, is_almost_done, remove_parts
 from decaf.classify.held_out import MIN_IMAGES, plan_of
 from decaf.classify.layer_choice import best_trial, try_layers
-from decaf.classify.output import check_targets, is_almost_done, remove_parts
 from decaf.classify.report import FitReport, report_of
 from decaf.classify.source import (
     FeatureRequest,

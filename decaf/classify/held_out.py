@@ -1,6 +1,6 @@
 """Which images a classifier is fitted to and which it is tested on: drawn, in turn, or divided.
 
-An image is known by the SHA-256 of its content: what `decaf.images.listing.splits` draws by it is
+An image is known by the SHA-256 of its content: what `decaf.images.listing.draws` draws by it is
 the same whatever the image is called.
 """
 
@@ -15,10 +15,10 @@ import numpy.typing as npt
 
 from decaf.errors import InputError, SettingError
 from decaf.images import ImageList
-from decaf.images.listing import splits as images_splits
+from decaf.images.listing import draws
 from decaf.images.listing.class_folders import SPLITS
+from decaf.images.listing.draws import groups_of_classes
 from decaf.images.listing.names import some_of
-from decaf.images.listing.splits import groups_of_classes
 
 __all__ = [
     "MIN_IMAGES",
@@ -205,7 +205,7 @@ def usable_images(
 
 
 def draw_held_out(usable: Usable, share: float, seed: int, *, grouped: bool = True) -> Mask:
-    """Choose the images that are kept for the test; see `decaf.images.listing.splits.draw_share`.
+    """Choose the images that are kept for the test; see `decaf.images.listing.draws.draw_share`.
 
     A class keeps at least two for the fit.
 
@@ -223,7 +223,7 @@ def draw_held_out(usable: Usable, share: float, seed: int, *, grouped: bool = Tr
     array of bool, shape (n,)
         True for images of the test.
     """
-    return images_splits.draw_share(
+    return draws.draw_share(
         usable.images.labels,
         usable.keys,
         share,
@@ -235,7 +235,7 @@ def draw_held_out(usable: Usable, share: float, seed: int, *, grouped: bool = Tr
 
 
 def deal_folds(usable: Usable, folds: int, seed: int, *, grouped: bool = True) -> Codes:
-    """Deal the images onto folds; see `decaf.images.listing.splits.deal_folds`.
+    """Deal the images onto folds; see `decaf.images.listing.draws.deal_folds`.
 
     Parameters
     ----------
@@ -251,7 +251,7 @@ def deal_folds(usable: Usable, folds: int, seed: int, *, grouped: bool = True) -
     array of int64, shape (n,)
         The fold that an image is tested in; -1 for those that are not testable.
     """
-    return images_splits.deal_folds(
+    return draws.deal_folds(
         usable.images.labels,
         usable.keys,
         folds,

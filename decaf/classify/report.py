@@ -17,8 +17,8 @@ from decaf.classify.layer_choice import Choice, Trial, best_trial, choice_of
 from decaf.classify.near_copies import near_copies_note
 from decaf.features.store.feature_file import FeatureFile
 from decaf.images.listing.class_folders import SPLITS
+from decaf.images.listing.draws import groups_of_classes
 from decaf.images.listing.names import path_text
-from decaf.images.listing.splits import groups_of_classes
 from decaf.images.status import BadImage
 from decaf.version import __version__
 

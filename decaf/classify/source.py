@@ -14,8 +14,8 @@ import numpy as np
 
 from decaf.backbone.weights import DEFAULT_WEIGHTS, IMAGENET
 from decaf.classify.given_features import GivenFeatures, given_features
+from decaf.classify.head_target import FEATURES_NAME, parts_path
 from decaf.classify.held_out import MIN_IMAGES, Usable, usable_images
-from decaf.classify.output import FEATURES_NAME, parts_path
 from decaf.errors import (
     DiskError,
     FeatureFileError,

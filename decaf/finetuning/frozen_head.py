@@ -20,7 +20,7 @@ from decaf.finetuning.data import Packed
 from decaf.finetuning.job import Job
 from decaf.finetuning.keep_rule import Trial
 from decaf.finetuning.work_folder import WorkFolder
-from decaf.images.listing.splits import groups_of_classes
+from decaf.images.listing.draws import groups_of_classes
 from decaf.images.preprocess import normalise
 from decaf.train.feed import Split
 from decaf.train.initial_weights import preprocess_of

@@ -10,7 +10,7 @@ import numpy as np
 
 from decaf.errors import InputError, SettingError
 from decaf.heads.problem import FoldScores, predicted_codes
-from decaf.images.listing.splits import deal_folds, groups_of_classes
+from decaf.images.listing.draws import deal_folds, groups_of_classes
 
 __all__ = ["CSearch", "Fold", "Scorer", "check_folds", "make_folds", "search_C", "stratified_folds"]
 
@@ -147,7 +147,7 @@ def stratified_folds(
     groups : sequence of str, optional
         The group of each row, an empty text where it is in none. A group is never on both sides of
         a fold, and what holds of rows here then holds of groups; see
-        `decaf.images.listing.splits.deal_folds`.
+        `decaf.images.listing.draws.deal_folds`.
 
     Returns
     -------

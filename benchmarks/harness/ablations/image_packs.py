@@ -11,7 +11,7 @@ import numpy as np
 
 from decaf.errors import InputError
 from decaf.images import ImageList
-from decaf.images.listing.splits import draw_order
+from decaf.images.listing.draws import draw_order
 from decaf.train import Pack
 from decaf.train.pack.build import make_pack
 from decaf.train.pack.sources import find_source

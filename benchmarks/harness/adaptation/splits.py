@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from datasets.domains import DomainSet
 from decaf.errors import InputError, SettingError
-from decaf.images.listing.splits import draw_order
+from decaf.images.listing.draws import draw_order
 from harness.protocol.splits import load_manifest, salt_of, sealed_manifest
 
 __all__ = [

@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from datasets.dataset import Dataset
 from decaf.errors import InputError, SettingError
-from decaf.images.listing.splits import draw_order
+from decaf.images.listing.draws import draw_order
 from decaf.storage import disk_errors, write_atomically
 
 __all__ = [
@@ -173,7 +173,7 @@ def salt_of(seed: int, split: int) -> bytes:
     Returns
     -------
     bytes
-        As `decaf.images.listing.splits.draw_order` takes it.
+        As `decaf.images.listing.draws.draw_order` takes it.
     """
     return b"%d/%d/" % (seed, split)
 

@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from decaf.errors import ImageError
-from decaf.images.decoding.exif import ORIENTATION, exif_orientation, first_ifd, measure_ifd
-from decaf.images.decoding.jpeg import read_jpeg_header
+from decaf.images.decoding.jpeg_header import read_jpeg_header
 from decaf.images.decoding.limits import MAX_PIECES, MAX_PLAIN_BYTES, MAX_PREAMBLE_BYTES
+from decaf.images.decoding.tiff_tags import ORIENTATION, exif_orientation, first_ifd, measure_ifd
 
 __all__ = ["FORMATS", "HEAD_BYTES", "Header", "guess_format", "is_hdf5", "sniff"]
 

@@ -15,9 +15,9 @@ import numpy.typing as npt
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from decaf.errors import ImageError
-from decaf.images.decoding.exif import ORIENTATION
 from decaf.images.decoding.formats import Header
 from decaf.images.decoding.limits import refuse_costly
+from decaf.images.decoding.tiff_tags import ORIENTATION
 from decaf.images.decoding.to_rgb import WHITE, Samples, keyed_out, to_rgb8
 
 __all__ = ["decode_with_pillow", "image_orientation", "image_to_rgb8"]

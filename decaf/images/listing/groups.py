@@ -1,7 +1,7 @@
 """Which images belong together: photographs of one animal, of one burst, of one site.
 
 Images of one group are so much alike that what was learnt of some tells of the others. A group is
-therefore never on both sides of a split (`decaf.images.listing.splits`).
+therefore never on both sides of a split (`decaf.images.listing.draws`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from decaf.errors import ImageError, InputError, SettingError
-from decaf.images.decoding.exif import CaptureTime, capture_time
+from decaf.images.decoding.tiff_tags import CaptureTime, capture_time
 from decaf.images.listing.image_ref import ImageRef
 from decaf.images.listing.labels import texts_from_file
 

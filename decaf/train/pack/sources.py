@@ -14,8 +14,8 @@ import numpy as np
 
 from decaf.errors import ImageError, InputError, SettingError
 from decaf.images import ImageList, ListingSettings, collect
+from decaf.images.listing.draws import draw_share
 from decaf.images.listing.names import refuse_long, some_of
-from decaf.images.listing.splits import draw_share
 from decaf.storage import Entry
 from decaf.storage.unfinished import describe_images
 from decaf.train.pack import ilsvrc
@@ -281,7 +281,7 @@ def source_of(
 
 
 def draw_validation(shown: str, images: ImageList, share: float, *, seed: int) -> np.ndarray:
-    """Draw a share of each class for validation; see `decaf.images.listing.splits.draw_share`.
+    """Draw a share of each class for validation; see `decaf.images.listing.draws.draw_share`.
 
     Parameters
     ----------

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from decaf.errors import ImageError
 from decaf.images.decoding.formats import FORMATS, HEAD_BYTES, guess_format, sniff
-from decaf.images.decoding.jpeg import read_jpeg_header
+from decaf.images.decoding.jpeg_header import read_jpeg_header
 from decaf.images.decoding.limits import refuse_costly
 from decaf.images.status import STATUS_NAMES
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from decaf.errors import DecafError, InputError, SettingError
 from decaf.images import collect
-from decaf.images.decoding.exif import capture_time
+from decaf.images.decoding.tiff_tags import capture_time
 from decaf.images.listing.groups import find_groups
 
 NAMES = ("fox/a/fox1_001.jpg", "fox/a/fox1_002.jpg", "fox/b/fox2_001.jpg", "owl/owl_7.jpg")

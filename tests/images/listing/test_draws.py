@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from decaf.images.listing.splits import deal_folds, draw_share, groups_of_classes
+from decaf.images.listing.draws import deal_folds, draw_share, groups_of_classes
 
 # Each image's class and group; group 0 stands for none.
 images = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 12)), min_size=1, max_size=80)

@@ -6,8 +6,8 @@ import re
 from typing import NamedTuple
 
 from decaf.errors import ImageError
-from decaf.images.decoding.exif import exif_orientation
 from decaf.images.decoding.limits import MAX_PREAMBLE_BYTES
+from decaf.images.decoding.tiff_tags import exif_orientation
 
 __all__ = ["JpegHeader", "read_jpeg_header"]
 
