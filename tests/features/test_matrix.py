@@ -217,7 +217,7 @@ def test_parquet(tmp_path: Path) -> None:
         "has no column of lists or floats": {"path": PATHS, **numbers},
         "has empty cells": {"path": PATHS, "x": [[1.0], None, [1.0], [2.0]]},
         "its rows are lists of 1 to 2 numbers": {"path": PATHS, "x": [[1.0], [1.0, 2.0]] * 2},
-        "features of type <U1; expected plain": {"path": PATHS, "x": [["a"]] * 4},
+        "features of type object; expected plain": {"path": PATHS, "x": [["a"]] * 4},
     }
     for message, columns in wrong.items():
         write(**columns)
