@@ -156,7 +156,7 @@ def _parser() -> argparse.ArgumentParser:
         help="learning rates for ReLU and tanh (default: 0.01 0.03 0.003)",
     )
     add("--cifar-epochs", type=int, default=40, metavar="N", help="at most (default: 40)")
-    add("--epochs", type=float, default=20.0, metavar="N", help="with and without (default: 20)")
+    add("--epochs", type=float, default=15.0, metavar="N", help="with and without (default: 15)")
     add("--lr", type=float, default=3e-4, metavar="R", help="with and without (default: 0.0003)")
     add(
         "--per-class",

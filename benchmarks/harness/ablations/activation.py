@@ -185,7 +185,8 @@ def four_layers(activation: str, classes: int, seed: int) -> nn.Sequential:
         conv = nn.Conv2d(inputs, channels, 5, padding=2)
         deviation = nn.init.calculate_gain(activation) / math.sqrt(25 * inputs)
         nn.init.normal_(conv.weight, 0.0, deviation, generator=random)
-        nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
+        assert conv.bias is not None
+        nn.init.zeros_(conv.bias)
         act = nn.ReLU() if activation == "relu" else nn.Tanh()
         layers += [conv, act, nn.MaxPool2d(3, 2, padding=1)]
         inputs = channels

@@ -293,7 +293,7 @@ def _switch_headline(switches: Switches) -> str:
         for key in _told_apart(switches)[0]
     }
     if not points:
-        return f"no part's worth in top-1 error is told apart from chance over {seeds} seeds"
+        return f"no part's worth in top-1 error is told apart from chance by {seeds} seeds"
     words = ", ".join(
         f"{switch.title} {points[switch.key]:+.1f} points"
         for switch in switches.settings.chosen

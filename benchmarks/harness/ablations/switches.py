@@ -106,7 +106,7 @@ class SwitchSettings:
 
     data: Path
     seeds: int = 3
-    epochs: float = 20.0
+    epochs: float = 15.0
     per_class: int | None = 200
     test_per_class: int | None = 200
     batch_size: int = 64
