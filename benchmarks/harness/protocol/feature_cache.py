@@ -157,7 +157,8 @@ def cached_features(
     settings = RunSettings(tuple(layers), crops=crops, precision=precision)
     refs = dataset.refs or ()
     names = [_row_name(ref) for ref in refs]
-    images = ImageList(names, dataset.labels, (), dataset.sources, refs)
+    source = {"kind": "files", "path": "", "images": len(names)}
+    images = ImageList(names, dataset.labels, (), (source,), refs)
     path = cache_folder(cache) / _file_name(dataset.name, names, settings.record(backbone))
 
     def run(overwrite: bool) -> FeatureFile:
