@@ -13,7 +13,7 @@ from sklearn.utils.multiclass import check_classification_targets
 
 from decaf.adapt.algebra.fit_cache import Memory
 from decaf.errors import InputError
-from decaf.heads.input_checks import check_finite
+from decaf.heads.input_checks import check_finite, is_missing
 
 __all__ = ["NEEDS", "Domains", "check_domains", "check_rows"]
 
@@ -247,10 +247,9 @@ def _as_array(labels: Any) -> np.ndarray:
 
 def _is_unlabelled(label: Any) -> bool:
     """Say whether a label is one of those that stand for none: None, NaN (pandas' NA, NaT), -1."""
-    if label is None or isinstance(label, (str, bytes, bool)):
-        return label is None
-    same = label == label
-    return not isinstance(same, (bool, np.bool_)) or not same or bool(label == -1)
+    if isinstance(label, (str, bytes, bool)):
+        return False
+    return is_missing(label) or bool(label == -1)
 
 
 def _listed(labels: Iterable[Any]) -> str:

@@ -13,7 +13,9 @@ from decaf.errors import InputError, SettingError
 
 __all__ = [
     "check_finite",
+    "check_labels",
     "check_sample_weight",
+    "is_missing",
     "is_number",
     "row_weights",
     "wrong_choice",
@@ -81,6 +83,52 @@ def wrong_number(
     return [f"`{name}` must be {kind} above {above}{instead}, got {value!r}"]
 
 
+def is_missing(label: Any) -> bool:
+    """Tell whether a label stands for none: None, or NaN (pandas' NA and NaT too).
+
+    Parameters
+    ----------
+    label : object
+    """
+    if label is None or isinstance(label, (str, bytes, bool)):
+        return label is None
+    same = label == label
+    return not isinstance(same, (bool, np.bool_)) or not same
+
+
+def check_labels(y: Any) -> None:
+    """Refuse rows without a label, and labels that are texts and numbers both.
+
+    Parameters
+    ----------
+    y : array-like
+
+    Raises
+    ------
+    InputError
+        With the number of rows, and the first of them.
+    """
+    labels = np.asarray(y, object) if isinstance(y, (list, tuple)) else np.asarray(y)
+    if labels.ndim != 1 or labels.dtype.kind not in "Of":
+        return
+    missing = [row for row, label in enumerate(labels.tolist()) if is_missing(label)]
+    if missing:
+        raise InputError(
+            f"y has no label for {len(missing)} of {len(labels)} rows ({_some(missing)}): leave "
+            "them out"
+        )
+    texts = [row for row, label in enumerate(labels.tolist()) if isinstance(label, str)]
+    if 0 < len(texts) < len(labels):
+        raise InputError(
+            f"y has texts in {len(texts)} of {len(labels)} rows ({_some(texts)}) and numbers in "
+            "the others: give one kind of label"
+        )
+
+
+def _some(rows: Sequence[int]) -> str:
+    return ", ".join(map(str, rows[:5])) + (", …" if len(rows) > 5 else "")
+
+
 def check_finite(X: np.ndarray, name: str = "X") -> None:
     """Refuse rows with NaN or infinity.
 
@@ -100,11 +148,10 @@ def check_finite(X: np.ndarray, name: str = "X") -> None:
         finite = np.isfinite(X[start : start + 1024]).all(axis=1)
         bad += (start + np.flatnonzero(~finite)).tolist()
     if bad:
-        shown = ", ".join(str(row) for row in bad[:5]) + (", …" if len(bad) > 5 else "")
         raise InputError(
-            f"{name} contains NaN or infinity in {len(bad)} of {len(X)} rows ({shown}): images "
-            "that could not be read have no features; leave their rows out, as FeatureFile.to_xy "
-            "does"
+            f"{name} contains NaN or infinity in {len(bad)} of {len(X)} rows ({_some(bad)}): "
+            "images that could not be read have no features; leave their rows out, as "
+            "FeatureFile.to_xy does"
         )
 
 

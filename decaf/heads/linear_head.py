@@ -21,6 +21,7 @@ from decaf.heads import scikit_learn
 from decaf.heads.c_search import CSearch, Fold, make_folds, search_C
 from decaf.heads.input_checks import (
     check_finite,
+    check_labels,
     check_sample_weight,
     is_number,
     row_weights,
@@ -95,7 +96,8 @@ class LinearHead(LinearDecision, ClassifierMixin, BaseEstimator):  # type: ignor
             For settings that cannot be used, all of them in one message.
         InputError
             For features that are not finite, weights that are not numbers from 0 on, one for each
-            row, and for fewer than two classes.
+            row, for rows without a label, and for fewer than two classes. The head counts as not
+            fitted then, whatever it was before.
 
         Warns
         -----
@@ -105,6 +107,9 @@ class LinearHead(LinearDecision, ClassifierMixin, BaseEstimator):  # type: ignor
             If the search for C ended at the border of its grid.
         """
         self.check_settings()
+        # Where this fails the head counts as not fitted, rather than as half of an earlier fit.
+        self.__dict__.pop("coef_", None)
+        check_labels(y)
         X, y = self._checked(X=X, y=y)
         check_classification_targets(y)
         weight = None if sample_weight is None else check_sample_weight(sample_weight, len(y))

@@ -336,6 +336,28 @@ def test_one_class_is_refused_by_name() -> None:
         LinearSVM().fit(X, ["newt"] * 90)
 
 
+def test_a_fit_that_is_refused_leaves_no_half_of_an_earlier_one() -> None:
+    X, y = data()
+    head = LinearSVM().fit(X, y)
+    with pytest.raises(InputError, match="of one class"):
+        head.fit(X, np.zeros_like(y))
+    with pytest.raises(NotFittedError):
+        head.predict(X)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ([None, "newt", *["frog"] * 88], r"no label for 1 of 90 rows \(0\): leave them out"),
+        ([1.0, *[float("nan")] * 6, *[2.0] * 83], r"for 6 of 90 rows \(1, 2, 3, 4, 5, …\)"),
+        (np.array(["newt", *[1] * 89], object), r"texts in 1 of 90 rows \(0\) and numbers in the"),
+    ],
+)
+def test_rows_without_a_label_are_named(labels: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        LinearSVM().fit(data()[0], labels)
+
+
 def test_all_wrong_settings_are_told_at_once() -> None:
     wrong = LogisticRegression(
         -1,
