@@ -245,6 +245,8 @@ def sort_into_classes(kind: str, path: bytes, tree: Tree, layout: str = "auto") 
                 shortened(os.path.join(path, only)),
                 len(below),
             )
+    elif layout == "auto":
+        _warn_of_splits(shown, inside)
     titles = _words(tree.text(b"words.txt") or b"")
     known = (tree.text(b"wnids.txt") or b"").split() if annotated else []
     strangers = sorted({name for name in classes if name} - set(known)) if known else []
@@ -348,6 +350,20 @@ def _tell_splits(shown: str, split_folders: Mapping[str, bytes], splits: Sequenc
             counts[""],
             " and ".join(map(os.fsdecode, split_folders.values())),
         )
+
+
+def _warn_of_splits(shown: str, inside: Mapping[bytes, Collection[bytes]]) -> None:
+    """Tell of classes that may be splits of unknown names: all hold the same folders."""
+    shared = set.intersection(*map(set, inside.values())) if len(inside) > 1 else set()
+    if len(shared) < 2:
+        return
+    _logger.warning(
+        "%s: taken for classes: %s; but each holds the folders %s. If they are parts of a split, "
+        "rename them train, val or test; if they are classes, `layout='classes'` says so",
+        shown,
+        some_of(map(path_text, sorted(inside))),
+        some_of(map(path_text, sorted(shared))),
+    )
 
 
 def _annotated_classes(content: bytes, shown: str) -> dict[bytes, bytes]:

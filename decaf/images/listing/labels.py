@@ -9,6 +9,7 @@ import csv
 import io
 import logging
 import os
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -76,7 +77,9 @@ def labels_from_classes(classes: Sequence[bytes | str | None]) -> Labels:
     labels : array of shape (N,), int64
         Places in `class_names`, or -1.
     class_names : tuple of str
-        Sorted. Bytes that are not UTF-8 are shown as ``\\xNN``.
+        Sorted. Bytes that are not UTF-8 are shown as ``\\xNN``; those that are come in Unicode's
+        composed form (NFC), since macOS decomposes the names of files. Names that differ in case
+        or spaces alone are warned of.
 
     Examples
     --------
@@ -84,7 +87,21 @@ def labels_from_classes(classes: Sequence[bytes | str | None]) -> Labels:
     (array([ 1, -1,  0]), ('cat', 'dog'))
     """
     texts = [None if name is None else path_text(name) for name in classes]
+    # What a program has given in memory stays as it is, so that it can be compared with.
+    texts = [
+        unicodedata.normalize("NFC", text) if text and isinstance(name, bytes) else text
+        for name, text in zip(classes, texts, strict=True)
+    ]
     class_names = tuple(sorted({text for text in texts if text is not None}))
+    alike: dict[str, list[str]] = {}
+    for name in class_names:
+        alike.setdefault("".join(name.casefold().split()), []).append(name)
+    if several := [names for names in alike.values() if len(names) > 1]:
+        _logger.warning(
+            "%d classes differ from others in case or spaces alone, such as %s",
+            sum(map(len, several)),
+            " and ".join(map(repr, several[0])),
+        )
     number = {text: i for i, text in enumerate(class_names)}
     values = [-1 if text is None else number[text] for text in texts]
     return np.array(values, dtype=np.int64), class_names
@@ -165,7 +182,7 @@ def labels_from_file(
     numbers = [-1 if text is None else _as_int(text) for text in texts]
     if all(number is not None for number in numbers):
         return _integers(numbers), ()
-    return labels_from_classes([None if text is None else decoded(text) for text in texts])
+    return labels_from_classes([None if text is None else _cell_text(text) for text in texts])
 
 
 def texts_from_file(
@@ -192,7 +209,12 @@ def texts_from_file(
     if named is not None and len(named) == 1:
         named = (None, *named)
     texts = _texts(os.fsencode(file), named, names, relative, noun)
-    return [None if text is None else decoded(text) for text in texts]
+    return [None if text is None else _cell_text(text) for text in texts]
+
+
+def _cell_text(cell: bytes) -> str | None:
+    """Return what a cell says, composed as in NFC, without spaces (or no-break ones) around it."""
+    return unicodedata.normalize("NFC", decoded(cell)).strip() or None
 
 
 def _texts(

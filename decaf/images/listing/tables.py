@@ -43,8 +43,10 @@ FEW_COLUMNS = 3
 # A row of a table of features is some ten thousand bytes long.
 MAX_LINE_BYTES = 1 << 20
 
-# What spreadsheets, R and pandas write where there is no label, in lower case.
-NO_LABELS = frozenset(("#n/a", "n/a", "na", "<na>", "nan", "null"))
+# What people, spreadsheets, R and pandas write where there is no label, in lower case.
+NO_LABELS = frozenset(
+    ("#n/a", "n/a", "na", "<na>", "nan", "null", "-", "?", "#ref!", "#value!", "#name?", "#div/0!")
+)
 
 _UTF16 = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
 
@@ -278,9 +280,16 @@ def find_reading(
         return None
     headed = not known(table.rows[0][path].strip())
     named = [_column(table, each, name) for each in LABEL_NAMES] if headed else []
-    called = [place for place in named if place is not None and place != path]
+    called = {place for place in named if place is not None and place != path}
+    if len(called) > 1:
+        columns_called = " or ".join(shortened(table.header[place]) for place in sorted(called))
+        instead = "" if label_needed else ", or FILE:PATH for none"
+        raise InputError(
+            f"{name}: which column is the label, {columns_called}? Name it, as FILE:PATH,LABEL"
+            f"{instead}; read as {table.described()}"
+        )
     if called:
-        label = called[0]
+        (label,) = called
     else:
         others = [i for i in range(width) if i != path]
         if width > FEW_COLUMNS and not label_needed:

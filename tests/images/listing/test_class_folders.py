@@ -188,6 +188,18 @@ def test_what_is_a_split_and_what_a_class(
     assert splits_of(path) == splits
 
 
+def test_splits_of_unknown_names_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for top in ("entrenamiento", "prueba"):
+        for name in ("dog", "owl"):
+            (tmp_path / top / name).mkdir(parents=True)
+            (tmp_path / top / name / "1.jpg").write_bytes(b"x")
+    assert collect(tmp_path).class_names == ("entrenamiento", "prueba")
+    assert "entrenamiento, prueba; but each holds the folders dog, owl." in caplog.text
+    caplog.clear()
+    collect(tmp_path, layout="classes")
+    assert not caplog.text
+
+
 def test_classes_without_images_are_told(tmp_path: Path) -> None:
     path = lay(tmp_path / "a", FOLDERS)
     (path / "ant").mkdir()

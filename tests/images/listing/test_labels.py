@@ -291,6 +291,29 @@ def test_words_that_stand_for_no_label(tree: Path, caplog: pytest.LogCaptureFixt
         read(tree, b"path,y\n1.jpg,NA\ndog/2.jpg,NA\n")
 
 
+def test_labels_that_look_alike(tree: Path, caplog: pytest.LogCaptureFixture) -> None:
+    table = "cat/1.jpg,caf\u00e9\ncat/2.jpg,cafe\u0301\u00a0\ndog/2.jpg,Caf\u00e9\n"
+    labels, names = read(tree, table.encode())
+    assert (labels, names) == ([1, 1, 0], ("Caf\u00e9", "caf\u00e9"))
+    assert "2 classes differ from others in case or spaces alone, such as" in caplog.text
+
+
+def test_folders_of_one_name_in_two_unicode_forms(tmp_path: Path) -> None:
+    for name in ("train/caf\u00e9/1.jpg", "val/cafe\u0301/2.jpg", "train/tea/3.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    assert collect(tmp_path).class_names == ("caf\u00e9", "tea")
+
+
+def test_two_columns_that_may_be_the_label(tree: Path) -> None:
+    table = b"path,species,label\ncat/1.jpg,cat,m\ncat/2.jpg,cat,f\ndog/2.jpg,dog,f\n"
+    with pytest.raises(InputError, match=r"which column is the label, 'species' or 'label'\?"):
+        read(tree, table)
+    (tree / "labels").write_bytes(table)
+    images = collect(tree / "in", labels=f"{tree / 'labels'}:path,species")
+    assert images.class_names == ("cat", "dog")
+
+
 def test_two_columns_of_the_name(tree: Path) -> None:
     table = tree / "in" / "t.csv"
     table.write_text("path,label,label\ncat/1.jpg,A,B\ncat/2.jpg,A,B\n")
