@@ -157,7 +157,7 @@ SETS: dict[str, PhotographSet] = {
 
 
 # What --also names.
-OTHER = PhotographSet(176, first_folders)
+OTHER = PhotographSet(224, first_folders)
 
 
 def main() -> None:
