@@ -408,12 +408,8 @@ def _refuse(what: str, *complaints: str | None) -> None:
 
 
 def _family() -> dict[str, ArchSpec]:
-    tower = (
-        ConvSpec(192, 5, padding=2),
-        ConvSpec(384, 3, padding=1),
-        ConvSpec(256, 3, padding=1),
-        ConvSpec(256, 3, padding=1),
-    )
+    last = ConvSpec(256, 3, padding=1)
+    tower = (ConvSpec(192, 5, padding=2), ConvSpec(384, 3, padding=1), last, last)
     small = ArchSpec(
         name="alexnet-127",
         input_size=127,
@@ -434,32 +430,13 @@ def _family() -> dict[str, ArchSpec]:
         ),
         lrn=LRNSpec(),
     )
+    first = replace(paper.convs[0], kernel=5, stride=2, padding=1)
+    paper_64 = replace(
+        paper, name="alexnet-2012-64", input_size=64, convs=(first, *paper.convs[1:]), classes=200
+    )
+    halves = (replace(each, channels=each.channels // 2, groups=1) for each in paper_64.convs[:-1])
     return {
         "alexnet-2012": paper,
-        # The same for 64-pixel data. Its maps (31, 15, 7, 3) are of odd sizes, as the paper's, so
-        # that 2/2 pooling gives the same sizes as 3/2 and both can be compared (section 3.4).
-        "alexnet-2012-64": replace(
-            paper,
-            name="alexnet-2012-64",
-            input_size=64,
-            convs=(ConvSpec(96, 5, stride=2, padding=1), *paper.convs[1:]),
-            classes=200,
-        ),
-        # What section 3.2 compares the two towers with: one tower with half the kernels, but for
-        # conv5, so that the fully connected layers keep their size (footnote 2).
-        "alexnet-2012-64-one-tower": replace(
-            paper,
-            name="alexnet-2012-64-one-tower",
-            input_size=64,
-            convs=(
-                ConvSpec(48, 5, stride=2, padding=1),
-                ConvSpec(128, 5, padding=2),
-                ConvSpec(192, 3, padding=1),
-                ConvSpec(192, 3, padding=1),
-                ConvSpec(256, 3, padding=1),
-            ),
-            classes=200,
-        ),
         # Krizhevsky 2014, "One weird trick for parallelizing convolutional neural networks",
         # footnote 1, as torchvision ships it.
         "alexnet": ArchSpec(
@@ -471,11 +448,11 @@ def _family() -> dict[str, ArchSpec]:
         ),
         # The one-tower network for 64-pixel data: the first kernel and stride are scaled down so
         # that its maps (32, 15, 7, 3) keep about half the resolution of the large ones.
-        "alexnet-64": ArchSpec(
+        "alexnet-64": replace(
+            small,
             name="alexnet-64",
             input_size=64,
             convs=(ConvSpec(64, 5, stride=2, padding=2), *tower),
-            classes=200,
         ),
         # The same network as "alexnet", first kernel and stride included, on inputs for which its
         # maps are about half their size (31, 15, 7, 3): fc6 is small enough to ship.
@@ -484,6 +461,14 @@ def _family() -> dict[str, ArchSpec]:
         # on random crops, which show things larger, sees whole images better at this size
         # (Touvron et al. 2019).
         "alexnet-143": replace(small, name="alexnet-143", input_size=143),
+        # The 2012 network for 64-pixel data. Its maps (31, 15, 7, 3) are of odd sizes, as those of
+        # the paper, so that 2/2 pooling gives the same sizes and can be compared (section 3.4).
+        paper_64.name: paper_64,
+        # What section 3.2 compares the two towers with: one tower with half the kernels, but for
+        # conv5, so that the fully connected layers keep their size (footnote 2).
+        "alexnet-2012-64-one-tower": replace(
+            paper_64, name="alexnet-2012-64-one-tower", convs=(*halves, last)
+        ),
     }
 
 

@@ -186,7 +186,7 @@ def read_tables(content: bytes, name: str) -> list[Table]:
             tables.append(Table(separator, encoding, rows))
         # Names may hold separators that nobody quoted: then the last one counts.
         lines = [line for line in text.split(b"\n") if line.strip()]
-        if all(separator in line for line in lines):
+        if lines and all(separator in line for line in lines):
             pairs = [[part.strip() for part in line.rsplit(separator, 1)] for line in lines]
             if not rows or pairs != rows:
                 tables.append(Table(separator, encoding, pairs))
@@ -280,16 +280,18 @@ def find_reading(
         return None
     headed = not known(table.rows[0][path].strip())
     named = [_column(table, each, name) for each in LABEL_NAMES] if headed else []
-    called = {place for place in named if place is not None and place != path}
-    if len(called) > 1:
-        columns_called = " or ".join(shortened(table.header[place]) for place in sorted(called))
-        instead = "" if label_needed else ", or FILE:PATH for none"
-        raise InputError(
-            f"{name}: which column is the label, {columns_called}? Name it, as FILE:PATH,LABEL"
-            f"{instead}; read as {table.described()}"
-        )
+    called = [place for place in named if place is not None and place != path]
     if called:
-        (label,) = called
+        label = called[0]
+        differing = [place for place in called if not _says_the_same(table, label, place)]
+        if differing and not label_needed:
+            return Reading(table, path, -1)
+        if differing:
+            every = " or ".join(shortened(table.header[place]) for place in (label, *differing))
+            raise InputError(
+                f"{name}: which column is the label, {every}? Name it, as FILE:PATH,LABEL; read as "
+                f"{table.described()}"
+            )
     else:
         others = [i for i in range(width) if i != path]
         if width > FEW_COLUMNS and not label_needed:
@@ -301,6 +303,12 @@ def find_reading(
             )
         label = others[-1]
     return Reading(table, path, label)
+
+
+def _says_the_same(table: Table, one: int, other: int) -> bool:
+    """Tell whether two columns divide the rows alike, as the number and the name of a class do."""
+    pairs = {(row[one], row[other]) for row in table.rows[1:]}
+    return len(pairs) == len({a for a, _ in pairs}) == len({b for _, b in pairs})
 
 
 def _column(table: Table, column: str, name: str) -> int | None:

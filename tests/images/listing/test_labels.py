@@ -307,11 +307,13 @@ def test_folders_of_one_name_in_two_unicode_forms(tmp_path: Path) -> None:
 
 def test_two_columns_that_may_be_the_label(tree: Path) -> None:
     table = b"path,species,label\ncat/1.jpg,cat,m\ncat/2.jpg,cat,f\ndog/2.jpg,dog,f\n"
-    with pytest.raises(InputError, match=r"which column is the label, 'species' or 'label'\?"):
+    with pytest.raises(InputError, match=r"which column is the label, 'label' or 'species'\?"):
         read(tree, table)
     (tree / "labels").write_bytes(table)
     images = collect(tree / "in", labels=f"{tree / 'labels'}:path,species")
     assert images.class_names == ("cat", "dog")
+    numbered = b"path,label,class\ncat/1.jpg,1,m\ncat/2.jpg,2,f\ndog/2.jpg,2,f\n"
+    assert read(tree, numbered) == ([1, 2, 2], ())  # they say the same
 
 
 def test_two_columns_of_the_name(tree: Path) -> None:
@@ -391,6 +393,11 @@ def test_an_empty_list_is_no_image(tree: Path) -> None:
     (tree / "in" / "list.txt").write_text("")
     with pytest.raises(InputError, match="names no images"):
         collect(tree / "in" / "list.txt")
+
+
+def test_a_labels_file_of_nothing_but_separators(tree: Path) -> None:
+    with pytest.raises(InputError, match="0 labels for 3 images"):
+        read(tree, b"\t\n")
 
 
 def test_a_labels_file_that_is_not_there(tree: Path) -> None:
