@@ -23,7 +23,7 @@ from arguments import Begin, Measured, add_machine_options, run_script
 from command_line import apart_from_full, folder, shown_command
 from decaf.errors import InputError
 from decaf.runtime.device import choose_device
-from harness.ablations import (
+from harness.ablation import (
     ActivationSettings,
     SwitchSettings,
     compare_activations,

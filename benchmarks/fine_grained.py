@@ -19,7 +19,7 @@ from pathlib import Path
 
 from arguments import Begin, Measured, few_images, make_parser, run_script, settings_of
 from datasets import read_cub200
-from harness.fine_grained import run_fine_grained
+from harness.birds import run_fine_grained
 
 LAYERS = ("fc6",)
 # What --quick takes.

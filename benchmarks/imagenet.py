@@ -25,8 +25,8 @@ from decaf.cli.arguments import add_settings, setting_values
 from decaf.errors import SettingError
 from decaf.storage import disk_errors
 from decaf.train import PRESETS, Pack, TrainSettings, preset
-from harness.imagenet import ImageNetSettings, excerpt, made_up, run_imagenet
-from harness.imagenet.quick import CLASSES, LARGER_CLASSES
+from harness.ilsvrc import ImageNetSettings, excerpt, made_up, run_imagenet
+from harness.ilsvrc.quick import CLASSES, LARGER_CLASSES
 
 # Arguments that leave out a part of what is trained, where they are not at their default.
 _LESS = ("networks", "pretrained", "epochs", "pretrain_epochs")

@@ -194,13 +194,14 @@ def normalise(
         )
     std = torch.tensor(spec.std, dtype=torch.float64, device=batch.device)
     # A whole line of pixels is the inner loop: of 3 channels alone it takes seven times as long.
-    factor = (spec.scale / std).float().repeat(spec.crop)
+    width = batch.shape[2]
+    factor = (spec.scale / std).float().repeat(width)
     out = batch.to(torch.float32, memory_format=torch.contiguous_format)
     lines = out.flatten(2)
     if mean_image is None:
         mean = torch.tensor(spec.mean, dtype=torch.float64, device=batch.device)
         # x scale / std - mean / std, one pass over the data
-        torch.addcmul((-mean / std).float().repeat(spec.crop), lines, factor, out=lines)
+        torch.addcmul((-mean / std).float().repeat(width), lines, factor, out=lines)
         return out.permute(0, 3, 1, 2)
     side = spec.resize_to
     if tuple(mean_image.shape) != (3, side, side):

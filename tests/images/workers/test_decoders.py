@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -267,5 +268,8 @@ def test_processes_end_with_the_one_that_kept_them(images: Path) -> None:
             assert family
             if how == "wait":
                 process.kill()
-        there = [psutil.Process(pid) for pid in family if psutil.pid_exists(pid)]
+        there = []
+        for pid in family:
+            with contextlib.suppress(psutil.NoSuchProcess):  # it has ended already
+                there.append(psutil.Process(pid))
         assert not psutil.wait_procs(there, timeout=60)[1]

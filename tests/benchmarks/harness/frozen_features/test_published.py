@@ -72,4 +72,5 @@ def test_every_published_number_has_its_protocol() -> None:
         "Caltech-101": Protocol(102, 30, None, 9144),
         "SUN-397": Protocol(397, 50, 50, None),
         "15-Scene": Protocol(15, 100, None, 4485),
+        "CUB-200-2011": Protocol(200, None, None, 11_788, n_train=5994),
     }

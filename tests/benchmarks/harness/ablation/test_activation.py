@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from decaf.errors import DecafError, SettingError, Stopped
-from harness.ablations import activation, make_report
-from harness.ablations.activation import (
+from harness.ablation import activation, make_report
+from harness.ablation.activation import (
     Activations,
     ActivationSettings,
     Curve,

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from decaf.train import preset
-from harness.imagenet.errors import Errors, paired_difference, rows_of
-from harness.imagenet.networks import ImageNetSettings, plan
-from harness.imagenet.published import TABLE_2
+from harness.ilsvrc.errors import Errors, paired_difference, rows_of
+from harness.ilsvrc.networks import ImageNetSettings, plan
+from harness.ilsvrc.published import TABLE_2
 
 
 @pytest.mark.parametrize(("alone", "other", "both", "neither"), [(5, 9, 20, 60), (0, 0, 1, 7)])

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from harness.imagenet.networks import ImageNetSettings
-from harness.imagenet.quick import excerpt, made_up
-from harness.imagenet.run import run_imagenet
+from harness.ilsvrc.networks import ImageNetSettings
+from harness.ilsvrc.quick import excerpt, made_up
+from harness.ilsvrc.run import run_imagenet
 
 __all__ = ["ImageNetSettings", "excerpt", "made_up", "run_imagenet"]

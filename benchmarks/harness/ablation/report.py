@@ -6,9 +6,9 @@ import math
 import statistics
 from collections.abc import Sequence
 
-from harness.ablations.activation import ACTIVATIONS, TARGET, Activations, Curve, epochs_until
-from harness.ablations.step_time import ARCH, BATCH, StepTime
-from harness.ablations.switches import ALL, Switches, Trained
+from harness.ablation.activation import ACTIVATIONS, TARGET, Activations, Curve, epochs_until
+from harness.ablation.step_time import ARCH, BATCH, StepTime
+from harness.ablation.switches import ALL, Switches, Trained
 from harness.protocol.outcomes import mean_and_std, mean_interval
 from harness.protocol.run import BenchmarkRun, ProtocolSettings
 from report import (

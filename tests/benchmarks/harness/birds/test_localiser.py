@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from harness.fine_grained.localiser import ALPHAS, locate_parts
+from harness.birds.localiser import ALPHAS, locate_parts
 
 
 def ridge(X: np.ndarray, Y: np.ndarray, X_test: np.ndarray, alpha: float) -> np.ndarray:

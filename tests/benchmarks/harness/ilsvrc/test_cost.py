@@ -11,8 +11,8 @@ import pytest
 from decaf.cli.arguments import setting_values
 from decaf.cli.train import configure
 from decaf.train import TrainSettings, preset
-from harness.imagenet.cost import on_imagenet, work_of_an_image
-from harness.imagenet.networks import ImageNetSettings, plan
+from harness.ilsvrc.cost import on_imagenet, work_of_an_image
+from harness.ilsvrc.networks import ImageNetSettings, plan
 
 SUM = re.compile(r"\$\(\(k [+-] \d+\)\)")
 

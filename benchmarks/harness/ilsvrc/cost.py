@@ -6,8 +6,8 @@ import shlex
 
 from decaf.backbone.summary import summarise
 from decaf.train import TrainSettings, preset
-from harness.imagenet.networks import FOLDER, ImageNetSettings
-from harness.imagenet.published import CLASSES, TRAIN_IMAGES
+from harness.ilsvrc.networks import FOLDER, ImageNetSettings
+from harness.ilsvrc.published import CLASSES, TRAIN_IMAGES
 from report import Text
 
 __all__ = ["hours_a_network", "on_imagenet", "work_of_an_image"]
@@ -107,7 +107,7 @@ def _pretraining(settings: ImageNetSettings, hours: float) -> str:
 
 
 def _commands(settings: ImageNetSettings, full: TrainSettings) -> str:
-    """Return the commands, which `harness.imagenet.networks.plan` would train alike."""
+    """Return the commands, which `harness.ilsvrc.networks.plan` would train alike."""
     train = "torchrun --nproc-per-node 8 -m decaf train"
     recipe = f"--preset {shlex.quote(full.preset)}"
     alone, every = settings.networks, settings.networks + settings.pretrained

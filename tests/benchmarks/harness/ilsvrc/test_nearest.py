@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.neighbors import NearestNeighbors
 
-from harness.imagenet.nearest import chosen, nearest_rows
+from harness.ilsvrc.nearest import chosen, nearest_rows
 
 
 @pytest.mark.parametrize("size", [1, 7, 50, 200])

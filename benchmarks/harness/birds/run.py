@@ -15,13 +15,13 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-import harness.fine_grained
+import harness.birds
 from datasets.cub200 import BirdSet
 from datasets.dataset import Dataset
 from decaf.errors import InputError, SettingError
 from decaf.images import ImageRef
-from harness.fine_grained.localiser import LAYER, locate_parts
-from harness.fine_grained.regions import (
+from harness.birds.localiser import LAYER, locate_parts
+from harness.birds.regions import (
     BIRD_PARTS,
     PartRegions,
     check_part_names,
@@ -31,7 +31,7 @@ from harness.fine_grained.regions import (
     to_pixels,
     to_region,
 )
-from harness.fine_grained.report import explained, fallen_back, located_table, other_protocol
+from harness.birds.report import explained, fallen_back, located_table, other_protocol
 from harness.frozen_features.heads import Task, measure
 from harness.frozen_features.report import Measured, make_report
 from harness.frozen_features.run import BenchmarkSettings
@@ -297,7 +297,7 @@ def _located_shares(run: Run, birds: _Birds, features: CachedFeatures, places: F
         "features": features.fingerprint,
         "places": hashlib.sha256(places.tobytes()).hexdigest(),
         "split": [images_digest(birds.dataset, rows) for rows in (split.train, split.test)],
-        "versions": versions(("numpy", "scikit-learn"), harness.fine_grained),
+        "versions": versions(("numpy", "scikit-learn"), harness.birds),
     }
     store = ResultStore(run.cache / "localisers")
     kept = None if run.settings.recompute else store.get(key, _Located)

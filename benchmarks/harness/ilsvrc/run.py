@@ -11,12 +11,12 @@ import numpy.typing as npt
 
 from decaf.errors import InputError
 from decaf.train import Pack
-from harness.imagenet.cost import on_imagenet
-from harness.imagenet.errors import measure, rows_of
-from harness.imagenet.nearest import nearest_images
-from harness.imagenet.networks import ImageNetSettings, images_per_second, plan, train
-from harness.imagenet.published import departures
-from harness.imagenet.report import (
+from harness.ilsvrc.cost import on_imagenet
+from harness.ilsvrc.errors import measure, rows_of
+from harness.ilsvrc.nearest import nearest_images
+from harness.ilsvrc.networks import ImageNetSettings, images_per_second, plan, train
+from harness.ilsvrc.published import departures
+from harness.ilsvrc.report import (
     challenge_table,
     difference_table,
     headline,

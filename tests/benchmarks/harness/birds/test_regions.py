@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from bird_fixtures import HEAD, PART_NAMES
 from decaf.errors import InputError
-from harness.fine_grained.regions import (
+from harness.birds.regions import (
     BIRD_PARTS,
     check_part_names,
     enlarged,

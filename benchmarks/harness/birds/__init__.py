@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from harness.fine_grained.run import run_fine_grained
+from harness.birds.run import run_fine_grained
 
 __all__ = ["run_fine_grained"]

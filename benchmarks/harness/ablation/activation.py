@@ -17,7 +17,7 @@ from torch.nn import functional
 from decaf.errors import SettingError, Stopped
 from decaf.runtime.device import choose_device, strict_float32
 from decaf.train import Pack
-from harness.ablations.image_packs import small_pack
+from harness.ablation.image_packs import small_pack
 from harness.protocol.result_store import versions
 from harness.protocol.run import BenchmarkRun, ProtocolSettings
 

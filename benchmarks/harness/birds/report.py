@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from datasets.dataset import Dataset
 from decaf.images.boxes import box_overlaps
-from harness.fine_grained.regions import BIRD_PARTS, ENLARGED, MARGIN, PartRegions
+from harness.birds.regions import BIRD_PARTS, ENLARGED, MARGIN, PartRegions
 from harness.frozen_features.published import PUBLISHED, departures
 from harness.protocol.splits import Split
 from report import Cell, Column, Row, Table, Text

@@ -19,8 +19,8 @@ from decaf.backbone.model import Backbone
 from decaf.backbone.weights.safetensors_file import save_weights
 from decaf.backbone.weights.state import Weights
 from decaf.errors import InputError, SettingError
-from harness.fine_grained import run as run_module
-from harness.fine_grained.regions import enlarged, part_regions, to_pixels
+from harness.birds import run as run_module
+from harness.birds.regions import enlarged, part_regions, to_pixels
 from harness.frozen_features import BenchmarkSettings
 from harness.frozen_features.heads import HeadSettings, run_head
 from harness.frozen_features.published import PUBLISHED

@@ -12,10 +12,10 @@ import decaf
 from decaf.backbone.spec import PoolSpec
 from decaf.errors import InputError, SettingError
 from decaf.train import Pack
-from harness.ablations import make_report, switches
-from harness.ablations.image_packs import drawn_pack
-from harness.ablations.step_time import StepTime
-from harness.ablations.switches import ALL, SWITCHES, SwitchSettings, Trained, train_switches
+from harness.ablation import make_report, switches
+from harness.ablation.image_packs import drawn_pack
+from harness.ablation.step_time import StepTime
+from harness.ablation.switches import ALL, SWITCHES, SwitchSettings, Trained, train_switches
 from harness.protocol.run import BenchmarkRun, ProtocolSettings
 from report import report_json, report_text, write_report
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from harness.ablations.activation import ActivationSettings, compare_activations
-from harness.ablations.report import make_report
-from harness.ablations.step_time import StepTime, step_times
-from harness.ablations.switches import SwitchSettings, train_switches
+from harness.ablation.activation import ActivationSettings, compare_activations
+from harness.ablation.report import make_report
+from harness.ablation.step_time import StepTime, step_times
+from harness.ablation.switches import SwitchSettings, train_switches
 
 __all__ = [
     "ActivationSettings",

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import decaf
 import decaf.backbone
 import decaf.evaluate
-from harness.imagenet.networks import ImageNetSettings, Trained
+from harness.ilsvrc.networks import ImageNetSettings, Trained
 from harness.protocol.outcomes import Fit, Outcome
 from harness.protocol.result_store import versions
 from harness.protocol.run import BenchmarkRun
@@ -94,7 +94,7 @@ def rows_of(names: Sequence[str]) -> list[Row]:
     Parameters
     ----------
     names : sequence of str
-        As `harness.imagenet.networks.plan` has them.
+        As `harness.ilsvrc.networks.plan` has them.
 
     Examples
     --------

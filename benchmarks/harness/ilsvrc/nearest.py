@@ -13,7 +13,7 @@ import numpy.typing as npt
 import decaf
 from decaf.images import ImageList
 from decaf.train import Pack
-from harness.imagenet.networks import ImageNetSettings
+from harness.ilsvrc.networks import ImageNetSettings
 from harness.protocol.run import BenchmarkRun
 from report import NearestImages, Neighbour, Neighbours
 

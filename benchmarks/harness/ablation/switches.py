@@ -17,7 +17,7 @@ from decaf.runtime.device import choose_device
 from decaf.train import Diverged, Pack, SavingSettings, TrainSettings, preset
 from decaf.train.feed import steps_per_epoch
 from decaf.train.log import read_log
-from harness.ablations.image_packs import drawn_pack
+from harness.ablation.image_packs import drawn_pack
 from harness.protocol.result_store import versions
 from harness.protocol.run import BenchmarkRun, ProtocolSettings
 
