@@ -126,8 +126,8 @@ def _quick_packs(args: argparse.Namespace) -> tuple[Path, Path | None]:
         if given is None:
             made_up(path, classes)
         else:
-            with Pack.open(given) as pack:
-                excerpt(pack, path, classes)
+            with Pack.open(given) as whole:
+                excerpt(whole, path, classes)
         made.append(path)
     pack, larger = made
     assert pack is not None

@@ -152,11 +152,11 @@ def read_cub200(
         notes = (*notes, note)
     else:
         sizes = _sizes(dataset.files)
-        cut, note = _within(top, dataset.names, np.array([boxes[n] for n in numbers]), sizes)
-        birds, notes = replace(birds, boxes=cut, sizes=sizes), (*notes, *note)
+        cut, told = _within(top, dataset.names, np.array([boxes[n] for n in numbers]), sizes)
+        birds, notes = replace(birds, boxes=cut, sizes=sizes), (*notes, *told)
         if parts is not None:
-            inside, note = _visible(np.stack([parts[n] for n in numbers]), sizes)
-            birds, notes = replace(birds, parts=inside), (*notes, *note)
+            inside, told = _visible(np.stack([parts[n] for n in numbers]), sizes)
+            birds, notes = replace(birds, parts=inside), (*notes, *told)
     return replace(birds, official=_official(top, sides, numbers, training), notes=notes)
 
 
@@ -356,7 +356,7 @@ def _within(
     top: bytes, names: Sequence[bytes], boxes: Floats, sizes: Floats
 ) -> tuple[Floats, tuple[str, ...]]:
     """Cut boxes off at the edges of their images; refuse those of which most lies outside."""
-    known = sizes.all(1)
+    known = np.asarray(sizes.all(1), bool)
     inside = np.where(known[:, None], np.clip(boxes, 0, np.tile(sizes, 2)), boxes)
     areas = [(each[:, 2:] - each[:, :2]).prod(1) for each in (inside, boxes)]
     outside = np.flatnonzero(areas[0] < areas[1] / 2)
@@ -378,7 +378,8 @@ def _within(
 def _visible(parts: Floats, sizes: Floats) -> tuple[Floats, tuple[str, ...]]:
     """Take parts outside their images for not visible."""
     low, high = -_SLACK, sizes[:, None] + _SLACK
-    outside = ((parts < low) | (parts > high)).any(2) & sizes.all(1)[:, None]
+    known = np.asarray(sizes.all(1), bool)
+    outside = ((parts < low) | (parts > high)).any(2) & known[:, None]
     if not outside.any():
         return parts, ()
     told = f"{int(outside.sum())} visible parts lie outside their images: taken for not visible"

@@ -111,7 +111,7 @@ class FeatureMatrix:
                 row_of[place] = row
         missing = np.flatnonzero(row_of < 0)
         if len(missing):
-            first = some_of((path_text(relative[place]) for place in missing), 3)
+            first = some_of((path_text(relative[place]) for place in missing.tolist()), 3)
             raise InputError(
                 f"{self.name}: has no row for {len(missing):,} of {len(names):,} images: {first}"
             )

@@ -184,14 +184,13 @@ def fill(
     """
     entries = output.entries()
     images = hashlib.sha256(json.dumps([entry[::3] for entry in entries]).encode()).hexdigest()
-    shards = world.on_chief(lambda: _take_folder(output, entries))
-    agreed = world.share(None if shards is None else images)
+    taken = world.on_chief(lambda: _take_folder(output, entries))
+    agreed = world.share(None if taken is None else images)
     if agreed is None:  # it is complete
         return
-    if not world.chief:
-        if agreed != images:
-            raise OutputError(f"{output.path}: rank {world.rank} sees other images than rank 0")
-        shards = ShardDirectory(output.shards_path, output.rows, rank=world.rank)
+    if agreed != images:
+        raise OutputError(f"{output.path}: rank {world.rank} sees other images than rank 0")
+    shards = taken or ShardDirectory(output.shards_path, output.rows, rank=world.rank)
     try:
         _compute(output, shards, world, progress)
         world.on_chief(lambda: _assemble(output, shards, world))

@@ -183,7 +183,8 @@ def four_layers(activation: str, classes: int, seed: int) -> nn.Sequential:
     inputs = 3
     for channels in (32, 32, 64):
         conv = nn.Conv2d(inputs, channels, 5, padding=2)
-        deviation = nn.init.calculate_gain(activation) / math.sqrt(25 * inputs)
+        gain = math.sqrt(2) if activation == "relu" else 5 / 3
+        deviation = gain / math.sqrt(25 * inputs)
         nn.init.normal_(conv.weight, 0.0, deviation, generator=random)
         assert conv.bias is not None
         nn.init.zeros_(conv.bias)

@@ -278,7 +278,8 @@ def _overfitting(switches: Switches) -> Table:
 
 def _told_apart(switches: Switches) -> tuple[list[str], list[str]]:
     """Return the keys whose interval of top-1 differences leaves out 0, and those that hold it."""
-    told, alike = [], []
+    told: list[str] = []
+    alike: list[str] = []
     for switch in switches.settings.chosen:
         ends = mean_interval(switches.differences(switch.key, "top1_error"))
         if ends is not None:

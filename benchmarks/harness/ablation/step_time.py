@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
@@ -64,9 +65,13 @@ def step_times(device: torch.device, cpu: str) -> tuple[StepTime, StepTime] | No
         for number in range(_ROUNDS + 1):
             for kind, bare in steps.items():
                 batches = again(Batch(0, bare.images, bare.labels), _STEPS[kind])
-                seconds = seconds_of(lambda _, bare=bare: bare.take(), batches, bare.device)
+                seconds = seconds_of(partial(_take, bare), batches, bare.device)
                 if number:  # the first round compiles and fills caches
                     taken[kind].append(seconds / _STEPS[kind])
     names = {"cuda": torch.cuda.get_device_name(device), "cpu": cpu}
     gpu, processor = (StepTime(names[k], statistics.median(taken[k])) for k in ("cuda", "cpu"))
     return gpu, processor
+
+
+def _take(bare: BareStep, _batch: Batch) -> None:
+    bare.take()

@@ -47,8 +47,9 @@ def locate_parts(
         visible in five training images.
     """
     factor = 1 / max(float(np.linalg.norm(train, axis=1).mean()), 1e-12)
-    X, X_test = (np.asarray(rows, np.float64) * factor for rows in (train, test))
-    visible = ~np.isnan(places).any(2)
+    X: Floats = np.asarray(train, np.float64) * factor
+    X_test: Floats = np.asarray(test, np.float64) * factor
+    visible = np.asarray(~np.isnan(places).any(2), bool)
     located = np.full((len(test), places.shape[1], 2), np.nan)
     seen = _ridge(X, visible.astype(np.float64), X_test) >= 0.5
     for part in np.flatnonzero(visible.sum(0) >= _LEAST):

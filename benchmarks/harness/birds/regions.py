@@ -150,10 +150,10 @@ def part_regions(parts: Floats, names: Sequence[str], boxes: Floats) -> PartRegi
     fallen_back = np.empty(regions.shape[:2], bool)
     for column, of_part in enumerate(BIRD_PARTS.values()):
         points = parts[:, [names.index(each) for each in of_part]]
-        seen = ~np.isnan(points).any(2, keepdims=True)
+        seen = np.asarray(~np.isnan(points).any(2, keepdims=True), bool)
         start = np.where(seen, points, np.inf).min(1) - margins
         end = np.where(seen, points, -np.inf).max(1) + margins
-        fallen_back[:, column] = ~seen.any((1, 2))
+        fallen_back[:, column] = ~seen[:, :, 0].any(1)
         around = np.concatenate([start, end], axis=1)
         regions[:, column] = np.where(fallen_back[:, column, None], boxes, around)
     return PartRegions(regions, fallen_back)

@@ -83,7 +83,8 @@ def chosen(labels: npt.NDArray[np.int64], count: int, seed: int) -> npt.NDArray[
     order = np.random.default_rng(seed).permutation(len(labels))
     first = np.sort(np.unique(labels[order], return_index=True)[1])
     others = np.setdiff1d(np.arange(len(order)), first)
-    return order[np.concatenate([first, others])[:count]]
+    drawn: npt.NDArray[np.int64] = order[np.concatenate([first, others])[:count]]
+    return drawn
 
 
 def nearest_images(
