@@ -19,7 +19,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from arguments import Begin, Measured, add_machine_options, run_script
+from arguments import Begin, Measured, add_machine_options, run_script, script_parser
 from command_line import apart_from_full, folder, shown_command
 from decaf.errors import InputError
 from decaf.runtime.device import choose_device
@@ -132,13 +132,7 @@ def _settings(parser: argparse.ArgumentParser, args: argparse.Namespace) -> Prot
 
 
 def _parser() -> argparse.ArgumentParser:
-    head = (__doc__ or "").split("\n\n")
-    parser = argparse.ArgumentParser(
-        description=head[0],
-        epilog="\n\n".join(head[2:]),
-        formatter_class=argparse.RawTextHelpFormatter,
-        allow_abbrev=False,  # the command in the report is told by whole names
-    )
+    parser = script_parser(__doc__)
     add = parser.add_argument
     add("--cifar", type=Path, metavar="DIR|PACK", help="CIFAR-10, for ReLU and tanh")
     add("--images", type=Path, metavar="DIR|PACK", help="images for the other ablations")

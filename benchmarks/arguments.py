@@ -31,6 +31,7 @@ __all__ = [
     "protocol_settings",
     "run_on_dataset",
     "run_script",
+    "script_parser",
     "settings_of",
 ]
 
@@ -48,26 +49,41 @@ QUICK_CLASSES, QUICK_IMAGES = 15, 45
 QUICK_CS = (1.0, 16.0, 256.0)
 
 
-def make_parser(
-    description: str, epilog: str, *, train: int | None, splits: str
+def script_parser(
+    doc: str | None, formatter: type[argparse.HelpFormatter] = argparse.RawTextHelpFormatter
 ) -> argparse.ArgumentParser:
+    """Make the parser of a script, without arguments.
+
+    Parameters
+    ----------
+    doc : str or None
+        Docstring of the script: a title, its commands, and what the help ends with.
+    formatter : type
+        Of the help.
+    """
+    head = (doc or "").split("\n\n")
+    return argparse.ArgumentParser(
+        description=head[0],
+        epilog="\n\n".join(head[2:]),
+        formatter_class=formatter,
+        allow_abbrev=False,  # the command in the report is told by whole names
+    )
+
+
+def make_parser(doc: str | None, *, train: int | None, splits: str) -> argparse.ArgumentParser:
     """Make the parser with what all benchmarks take.
 
     Parameters
     ----------
-    description, epilog : str
+    doc : str or None
+        As `script_parser` takes it.
     train : int or None
         Training images of each class by default; None for data with one split, its own, which leave
         out what is asked of drawn splits, of baselines and of other heads than logistic regression.
     splits : str
         Default of the splits, in words.
     """
-    parser = argparse.ArgumentParser(
-        description=description,
-        epilog=epilog,
-        formatter_class=argparse.RawTextHelpFormatter,
-        allow_abbrev=False,  # the command in the report is told by whole names
-    )
+    parser = script_parser(doc)
     add = parser.add_argument
     add("--data", type=Path, required=True, metavar="DIR", help="where the data set is")
     add("--quick", action="store_true", help="one split of a few classes, in under a minute")

@@ -25,8 +25,7 @@ SIZES = (1, 3, 5, 10, 15, 20, 25, 30)
 
 
 def main() -> int:
-    head = (__doc__ or "").split("\n\n")
-    parser = make_parser(head[0], head[2], train=30, splits="how many random splits")
+    parser = make_parser(__doc__, train=30, splits="how many random splits")
     parser.add_argument(
         "--curve-layer",
         action="append",

@@ -27,6 +27,7 @@ from arguments import (
     few_images,
     protocol_settings,
     run_script,
+    script_parser,
 )
 from datasets.domains import PROTOCOLS, DomainSet, read_domains
 from datasets.feature_folder import read_feature_folder
@@ -143,13 +144,7 @@ def _C(text: str) -> float | str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    head = (__doc__ or "").split("\n\n")
-    parser = argparse.ArgumentParser(
-        description=head[0],
-        epilog=head[2],
-        formatter_class=argparse.RawTextHelpFormatter,
-        allow_abbrev=False,  # the command in the report is told by whole names
-    )
+    parser = script_parser(__doc__)
     add = parser.add_argument
     add("--data", type=Path, metavar="DIR", help="domains as folders of images")
     add_features(parser, ";\nwithout --data, DIR: domains as MATLAB files")

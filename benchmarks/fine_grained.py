@@ -27,8 +27,7 @@ QUICK_CLASSES, QUICK_IMAGES = 10, 10
 
 
 def main() -> int:
-    head = (__doc__ or "").split("\n\n")
-    parser = make_parser(head[0], head[2], train=None, splits="")
+    parser = make_parser(__doc__, train=None, splits="")
     parser.add_argument(
         "--images",
         type=Path,

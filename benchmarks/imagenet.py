@@ -19,7 +19,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from arguments import run_script
+from arguments import run_script, script_parser
 from command_line import apart_from_full, file_name, folder, shown_command
 from decaf.cli.arguments import add_settings, setting_values
 from decaf.errors import SettingError
@@ -58,13 +58,7 @@ def main() -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    head = (__doc__ or "").split("\n\n")
-    parser = argparse.ArgumentParser(
-        description=head[0],
-        epilog=head[2],
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,  # the command in the report is told by whole names
-    )
+    parser = script_parser(__doc__, argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("pack", nargs="?", type=Path, metavar="PACK", help="made by `decaf pack`")
     add("--pretrain", type=Path, metavar="LARGER.pack", help="for the rows with a star")

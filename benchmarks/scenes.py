@@ -24,8 +24,7 @@ QUICK_TRAIN = 8
 
 
 def main() -> int:
-    head = (__doc__ or "").split("\n\n")
-    parser = make_parser(head[0], head[2], train=100, splits="how many splits")
+    parser = make_parser(__doc__, train=100, splits="how many splits")
     parser.add_argument(
         "--dataset", choices=tuple(READERS), default="sun397", help="(default: %(default)s)"
     )

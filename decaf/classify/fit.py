@@ -306,15 +306,15 @@ def fit(
     replaced = overwrite or (target is not None and is_almost_done(target, record))
     check_targets(target, keep_features, overwrite=replaced, inputs=(source, features, paths))
     began = time.perf_counter()
-    with features_to_fit(request) as rows:
+    with features_to_fit(request) as ready:
         extracted = time.perf_counter()
-        usable = usable_of(rows, request)
+        usable = usable_of(ready, request)
         plan = plan_of(usable, settings.held_out, settings.seed)
         trials = try_layers(
             plan.tasks,
             usable.images.labels,
-            candidate_layers(rows, settings.layer),
-            lambda name: rows_of(rows, name, usable),
+            candidate_layers(ready, settings.layer),
+            lambda name: rows_of(ready, name, usable),
             lambda: settings.estimator(usable.images.class_names, compute.device),
             tell=_teller(compute.progress),
             stop=compute.stop,
@@ -322,7 +322,7 @@ def fit(
         fitted = time.perf_counter()
         report = report_of(
             source_name(request.source),
-            rows,
+            ready,
             usable,
             plan,
             trials,
@@ -334,7 +334,7 @@ def fit(
         best = best_trial(trials[plan.final])
         saved = SavedHead(
             estimator=best.estimator,
-            identity=FeatureIdentity.of(rows, best.candidate.layer),
+            identity=FeatureIdentity.of(ready, best.candidate.layer),
             class_names=usable.images.class_names,
             report=report.summary(),
             calibration=best.calibration,

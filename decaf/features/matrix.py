@@ -24,6 +24,7 @@ from decaf.images.listing.tables import (
     decoded,
     find_reading,
     named_columns,
+    read_table_file,
     read_tables,
 )
 
@@ -356,13 +357,7 @@ def _listed(
     file: bytes, columns: tuple[str, ...] | None, images: TablePaths, shown: str
 ) -> list[bytes]:
     """Return the paths of a table's column, or else of the lines, as most of them name images."""
-    if is_kind(file, "spreadsheet"):
-        raise InputError(f"{shown}: is a spreadsheet; save it as CSV")
-    try:
-        with open(file, "rb") as stream:
-            content = stream.read()
-    except (OSError, ValueError) as error:
-        raise InputError(f"{shown} cannot be read: {error}") from error
+    content = read_table_file(file, shown)
     lines = [line.strip() for line in as_utf8(content, shown)[0].split(b"\n") if line.strip()]
     if all(len(line) > 1 and line[:1] == line[-1:] == b'"' for line in lines):  # as R writes them
         lines = [line[1:-1] for line in lines]
@@ -376,10 +371,10 @@ def _listed(
     if not lists:
         raise InputError(f"{shown}: has no column {columns and columns[0]!r}")
 
-    def found(cells: Sequence[bytes]) -> int:
+    def matched(cells: Sequence[bytes]) -> int:
         try:
             return sum(map(bool, images.find(cells, shown)))
         except InputError:  # which is told where nothing else fits
             return 0
 
-    return max(lists, key=found)
+    return max(lists, key=matched)

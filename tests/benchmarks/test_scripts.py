@@ -203,7 +203,7 @@ def test_the_command_of_a_report_names_no_folders(
 ) -> None:
     monkeypatch.syspath_prepend(str(SCRIPTS))
     arguments = importlib.import_module("arguments")
-    parser = arguments.make_parser("", "", train=30, splits="")
+    parser = arguments.make_parser("", train=30, splits="")
     one, other = str(tmp_path / "a" / "w.safetensors"), str(tmp_path / "b" / "w.safetensors")
     words = ["--data", str(tmp_path), f"--out={tmp_path}", f"--splits={tmp_path}/c-splits.json"]
     words += ["-w", one, f"-w{other}", "--weights=random:0", "-w=imagenet", "--seed", "3"]
@@ -242,7 +242,7 @@ def test_a_run_of_less_than_all_has_a_name_and_title_of_its_own(
 ) -> None:
     monkeypatch.syspath_prepend(str(SCRIPTS))
     arguments = importlib.import_module("arguments")
-    parser = arguments.make_parser("", "", train=30, splits="")
+    parser = arguments.make_parser("", train=30, splits="")
     monkeypatch.setattr(sys, "argv", ["benchmarks/caltech101.py", "--data", "DIR", *words])
     args = parser.parse_args(["--data", "DIR", *words])
     result = arguments.settings_of(parser, args, "caltech101", ("pool5", "fc6", "fc7"))

@@ -27,7 +27,7 @@ def net(make_weights: Callable[..., Weights]) -> decaf.Backbone:
 def given(tmp_path_factory: pytest.TempPathFactory, folder: Path, net: decaf.Backbone) -> Path:
     """Layer fc6 of the images, as a matrix of which decaf knows nothing, in another order."""
     place = tmp_path_factory.mktemp("given")
-    decaf.extract(folder, "fc6", out=place / "fc6.h5", weights=net, **QUICK).close()  # type: ignore[union-attr]
+    decaf.extract(folder, "fc6", out=place / "fc6.h5", weights=net, **QUICK).close()
     decaf.export_features(place / "fc6.h5", place / "own.npy")
     np.save(place / "clip.npy", np.load(place / "own.npy")[::-1])
     header, *lines = (place / "own.rows.csv").read_text().splitlines()

@@ -20,7 +20,6 @@ import numpy.typing as npt
 from decaf.errors import InputError
 from decaf.images.listing.folders import has_image_ending
 from decaf.images.listing.names import nearest_name, path_text, shortened
-from decaf.images.listing.recognise import is_kind
 from decaf.images.listing.table_paths import TablePaths
 from decaf.images.listing.tables import (
     Reading,
@@ -30,6 +29,7 @@ from decaf.images.listing.tables import (
     find_reading,
     is_no_label,
     named_columns,
+    read_table_file,
     read_tables,
     told_no_labels,
     uneven_row,
@@ -154,10 +154,11 @@ def labels_from_file(
     every row, separated by tabs, semicolons or commas, with or without quotes and a header (see
     `decaf.images.listing.tables`). ``FILE:PATH,LABEL`` names its columns; else the column that
     names images is the path, and the one called label, class, species, category or target the
-    label, or of few columns the last. An image is named by its path as given or below its source,
-    by the end of its path, or without folders by its file name, where only one image has it;
-    backslashes count as slashes. Folders that all paths of the table share, as of another machine,
-    may stand for the source's (see `decaf.images.listing.table_paths`).
+    label, or of few columns the last; where several are called so, they must divide the images
+    alike, as the number and the name of a class do. An image is named by its path as given or below
+    its source, by the end of its path, or without folders by its file name, where only one image
+    has it; backslashes count as slashes. Folders that all paths of the table share, as of another
+    machine, may stand for the source's (see `decaf.images.listing.table_paths`).
 
     An image that is not in the table, or whose cell is empty, has no label; how many there are is
     logged as a warning, and so is how many rows name no image.
@@ -174,8 +175,8 @@ def labels_from_file(
     Raises
     ------
     InputError
-        If the file cannot be read, no row of it names an image, one names several, or an image has
-        labels that differ.
+        If the file cannot be read, no row of it names an image, one names several, an image has
+        labels that differ, or it is not clear which column is the label.
     """
     file, columns = named_columns(os.fsencode(path))
     texts = _texts(file, columns, names, relative, "label")
@@ -226,13 +227,7 @@ def _texts(
 ) -> list[bytes | None]:
     """Return what a file says of every image, None where it says nothing."""
     shown = f"{noun}s file {os.fsdecode(file)!r}"
-    if is_kind(file, "spreadsheet"):
-        raise InputError(f"{shown}: is a spreadsheet; save it as CSV")
-    try:
-        with open(file, "rb") as stream:
-            content = stream.read()
-    except (OSError, ValueError) as error:
-        raise InputError(f"{shown} cannot be read: {error}") from error
+    content = read_table_file(file, shown)
     images = TablePaths(names, relative)
     try:
         read = _by_table(read_tables(content, shown), columns, images, shown)

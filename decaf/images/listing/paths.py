@@ -226,8 +226,9 @@ def _table_of(path: bytes, columns: tuple[str, ...] | None) -> PathImages:
                 _logger.warning("%s: %s", name, told_no_labels(words))
             if reading.label < 0:
                 _logger.warning(
-                    "%s: no column is called label, class, species, category or target, so the "
-                    "images have no labels; name it, as FILE:PATH,LABEL",
+                    "%s: no column is called label, class, species, category or target, or "
+                    "several that differ are, so the images have no labels; name the one, as "
+                    "FILE:PATH,LABEL",
                     name,
                 )
             break

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from decaf.errors import InputError
 from decaf.images.listing.names import shortened
+from decaf.images.listing.recognise import is_kind
 
 __all__ = [
     "Reading",
@@ -25,6 +26,7 @@ __all__ = [
     "find_reading",
     "is_no_label",
     "named_columns",
+    "read_table_file",
     "read_tables",
     "spellings",
     "told_no_labels",
@@ -151,6 +153,29 @@ def named_columns(path: bytes) -> tuple[bytes, tuple[str, ...] | None]:
     return file, tuple(os.fsdecode(columns).split(","))
 
 
+def read_table_file(path: bytes, name: str) -> bytes:
+    """Read a file that may be a table.
+
+    Parameters
+    ----------
+    path : bytes
+    name : str
+        How errors name it.
+
+    Raises
+    ------
+    InputError
+        If it is a spreadsheet, or cannot be read.
+    """
+    if is_kind(path, "spreadsheet"):
+        raise InputError(f"{name}: is a spreadsheet; save it as CSV")
+    try:
+        with open(path, "rb") as stream:
+            return stream.read()
+    except (OSError, ValueError) as error:
+        raise InputError(f"{name} cannot be read: {error}") from error
+
+
 def read_tables(content: bytes, name: str) -> list[Table]:
     """Take a file for a table with each separator that fits.
 
@@ -251,7 +276,7 @@ def find_reading(
     name : str
         How errors name the file.
     label_needed : bool
-        Whether it is an error where no column is the label.
+        Whether it is an error where no column is the label, or more than one may be.
 
     Returns
     -------

@@ -316,6 +316,16 @@ def test_two_columns_that_may_be_the_label(tree: Path) -> None:
     assert read(tree, numbered) == ([1, 2, 2], ())  # they say the same
 
 
+def test_a_source_with_two_columns_that_may_be_the_label(
+    tree: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    table = tree / "in" / "t.csv"
+    table.write_bytes(b"path,species,label\ncat/1.jpg,cat,m\ncat/2.jpg,cat,f\ndog/2.jpg,dog,f\n")
+    assert collect(table).labels.tolist() == [-1, -1, -1]
+    assert "or several that differ are, so the images have no labels" in caplog.text
+    assert collect(f"{table}:path,species").class_names == ("cat", "dog")
+
+
 def test_two_columns_of_the_name(tree: Path) -> None:
     table = tree / "in" / "t.csv"
     table.write_text("path,label,label\ncat/1.jpg,A,B\ncat/2.jpg,A,B\n")

@@ -192,6 +192,6 @@ def test_the_ratio_is_a_geometric_mean_with_its_interval(tmp_path: Path) -> None
     # The ratios are 2, 8 and 4: their logarithms to base 2 are 1, 3 and 2, of mean 2 and
     # deviation 1, with an interval of 2 +- 4.303 / sqrt(3).
     ends = [2 ** (2 + sign * 4.302653 / 3**0.5) for sign in (-1, 1)]
-    tanh = report.sections[0].rows[1]  # type: ignore[union-attr]
+    tanh = report.sections[0].rows[1]
     assert tanh.cells[3] == f"4.0 ({ends[0]:.1f} to {ends[1]:.1f})"
     assert report.headline == "tanh takes 4.0 times the epochs of ReLU to 25 % training error"

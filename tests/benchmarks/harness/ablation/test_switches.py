@@ -149,15 +149,15 @@ def test_the_report_says_what_was_measured_beside_the_papers(tmp_path: Path) -> 
     # The differences 1, 2, 3: 2 +- t(0.975; 2) / sqrt(3) = 2 +- 4.303 * 0.577.
     assert "+2.0 (-0.5 to +4.5)" in text
     table = report.sections[0]
-    lrn = next(row for row in table.rows if "normalisation" in row.name)  # type: ignore[union-attr]
+    lrn = next(row for row in table.rows if "normalisation" in row.name)
     assert lrn.cells[-2:] == ("1.4", "1.2")
-    meaning = next(s.text for s in report.sections if s.title.startswith("What this says"))  # type: ignore[union-attr]
+    meaning = next(s.text for s in report.sections if s.title.startswith("What this says"))
     assert "leave out 0 for mirror; for lrn they hold it" in meaning
     assert "guessing 90.0 %" in meaning
     assert "No GPU was at hand" in report_json(report)
     assert report.headline == "top-1 error over 3 seeds: without mirroring +6.0 points"
     assert not report.notes
-    mirror = report.sections[1].rows[2]  # type: ignore[union-attr]
+    mirror = report.sections[1].rows[2]
     assert mirror.cells[2].note == "3 of 3 runs did not come to 50 %"
     assert len(write_report(report, tmp_path / "out")) == 3
 
@@ -168,7 +168,7 @@ def test_one_seed_has_no_interval(tmp_path: Path) -> None:
     report = make_report(run_in(tmp_path), None, switches.Switches(settings, runs), None)
     assert "hardly better than guessing" in report.notes[0]
     assert "told apart from chance" in report.headline
-    assert report.sections[0].rows[1].cells[2:4] == ("+1.0", "–")  # type: ignore[union-attr]
+    assert report.sections[0].rows[1].cells[2:4] == ("+1.0", "–")
     assert "no interval can be given" in report_json(report)
 
 
@@ -177,7 +177,7 @@ def test_a_gpu_stands_beside_the_cpu(tmp_path: Path) -> None:
     settings = SwitchSettings(Path("x"), switches=("lrn",), seeds=1)
     runs = {ALL: (trained(40.0),), "lrn": (trained(41.0),)}
     report = make_report(run_in(tmp_path), None, switches.Switches(settings, runs), times)
-    gpu, cpu = report.sections[-1].rows  # type: ignore[union-attr]
+    gpu, cpu = report.sections[-1].rows
     assert [cell.mean for cell in gpu.cells] == pytest.approx([20.0, 75.0])
     assert [cell.mean for cell in cpu.cells] == pytest.approx([1500.0, 1.0])
 

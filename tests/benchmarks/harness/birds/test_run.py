@@ -16,7 +16,6 @@ import decaf
 from bird_fixtures import BOX, HEAD, Bird
 from datasets.cub200 import BirdSet, read_cub200
 from decaf.backbone.model import Backbone
-from decaf.backbone.weights.safetensors_file import save_weights
 from decaf.backbone.weights.state import Weights
 from decaf.errors import InputError, SettingError
 from harness.birds import run as run_module
@@ -42,13 +41,6 @@ def flock(per_class: int = 8, classes: int = 3) -> list[Bird]:
             birds.append(Bird(label, number % 2 == 0, head, body))
     birds[0] = replace(birds[0], hidden=HEAD)
     return birds
-
-
-@pytest.fixture(scope="module")
-def network(weights: Weights, tmp_path_factory: pytest.TempPathFactory) -> str:
-    path = tmp_path_factory.mktemp("weights") / "small.safetensors"
-    save_weights(path, weights)
-    return str(path)
 
 
 @pytest.fixture

@@ -34,13 +34,6 @@ HEADS = (
 )
 
 
-@pytest.fixture(scope="module")
-def network(weights: Weights, tmp_path_factory: pytest.TempPathFactory) -> str:
-    path = tmp_path_factory.mktemp("weights") / "small.safetensors"
-    save_weights(path, weights)
-    return str(path)
-
-
 @pytest.fixture
 def settings(network: str, tmp_path: Path) -> BenchmarkSettings:
     return BenchmarkSettings(

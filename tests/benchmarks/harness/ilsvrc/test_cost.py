@@ -23,7 +23,7 @@ def settings(**changes: object) -> ImageNetSettings:
         "larger": "larger.pack",
         "recipe": preset("alexnet-2012"),
     }
-    return ImageNetSettings(name="n", layers=("fc7",), **{**fields, **changes})  # type: ignore[arg-type]
+    return ImageNetSettings(name="n", layers=("fc7",), **{**fields, **changes})
 
 
 def test_the_hours_of_the_papers_recipe() -> None:
@@ -70,7 +70,7 @@ def test_the_commands_train_what_the_benchmark_would(
             for line in loop.splitlines():
                 # As a shell has it: $((k - 1)) is a sum, $k is k.
                 sums = {each: str(eval(each[3:-2], {"k": k})) for each in SUM.findall(line)}
-                seeded = SUM.sub(lambda found, sums=sums: sums[found[0]], line)  # type: ignore[misc]
+                seeded = SUM.sub(lambda found, sums=sums: sums[found[0]], line)
                 words = shlex.split(seeded.replace("$k", str(k)))
                 assert words[:5] == ["torchrun", "--nproc-per-node", "8", "-m", "decaf"]
                 args = parser.parse_args(words[6:])

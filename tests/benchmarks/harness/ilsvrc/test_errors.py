@@ -41,7 +41,7 @@ def test_bad_images_count_in_no_error() -> None:
 
 def settings(**changes: object) -> ImageNetSettings:
     fields: dict[str, object] = {"pack": "p", "larger": "l", "recipe": preset("alexnet-2012")}
-    return ImageNetSettings(name="n", layers=("fc7",), **{**fields, **changes})  # type: ignore[arg-type]
+    return ImageNetSettings(name="n", layers=("fc7",), **{**fields, **changes})
 
 
 def test_the_plan_is_the_papers() -> None:
