@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from decaf.evaluate.classification import evaluate_network
     from decaf.evaluate.localisation import Localisation, LocalisationSettings, score_submission
     from decaf.evaluate.report import Evaluation
+    from decaf.exploration.demo.server import serve_demo
+    from decaf.exploration.demo.settings import DemoSettings
     from decaf.features.extract import extract
     from decaf.features.settings import NetworkSettings
     from decaf.features.store.export import export_features
@@ -64,6 +66,7 @@ __all__ = [
     "Classifier",
     "ComputeSettings",
     "DecafError",
+    "DemoSettings",
     "DistilSettings",
     "Evaluation",
     "FeatureExtractor",
@@ -112,6 +115,7 @@ __all__ = [
     "make_pack",
     "open_features",
     "score_submission",
+    "serve_demo",
     "summarise",
     "train_network",
     "verify",
@@ -124,6 +128,7 @@ __getattr__, __dir__ = lazy_names(
         "Backbone": "decaf.backbone.model",
         "Classifier": "decaf.classify.classifier",
         "ComputeSettings": "decaf.runtime.settings",
+        "DemoSettings": "decaf.exploration.demo.settings",
         "DistilSettings": "decaf.train.distillation.settings",
         "Evaluation": "decaf.evaluate.report",
         "FeatureExtractor": "decaf.features.transformer",
@@ -161,6 +166,7 @@ __getattr__, __dir__ = lazy_names(
         "make_pack": "decaf.train.pack.build",
         "open_features": "decaf.features.store.feature_file",
         "score_submission": "decaf.evaluate.localisation",
+        "serve_demo": "decaf.exploration.demo.server",
         "summarise": "decaf.backbone.summary",
         "train_network": "decaf.train.train_network",
         "verify": "decaf.features.verify",

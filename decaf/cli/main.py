@@ -32,6 +32,7 @@ __all__ = ["COMMANDS", "build_parser", "main"]
 COMMANDS: dict[str, str] = {
     "fit": "decaf.cli.fit",
     "predict": "decaf.cli.predict",
+    "demo": "decaf.cli.demo",
     "extract": "decaf.cli.extract",
     "info": "decaf.cli.info",
     "verify": "decaf.cli.verify",

@@ -86,6 +86,10 @@ class Forked:
         self.wait(timeout)
         return self._said
 
+    def written(self) -> str:
+        """Return what it has written to stdout so far, while nobody has waited for it."""
+        return os.pread(self._files[0], 1 << 16, 0).decode()
+
     def send_signal(self, number: int) -> None:
         """Send it a signal, where it still runs."""
         if self.poll() is None:
