@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from decaf.evaluate.classification import evaluate_network
     from decaf.evaluate.localisation import Localisation, LocalisationSettings, score_submission
     from decaf.evaluate.report import Evaluation
+    from decaf.exploration.search import SearchResult, search
     from decaf.features.extract import extract
     from decaf.features.settings import NetworkSettings
     from decaf.features.store.export import export_features
@@ -89,6 +90,7 @@ __all__ = [
     "Prediction",
     "ResumeError",
     "SavingSettings",
+    "SearchResult",
     "SettingError",
     "Stopped",
     "TeacherSettings",
@@ -112,6 +114,7 @@ __all__ = [
     "make_pack",
     "open_features",
     "score_submission",
+    "search",
     "summarise",
     "train_network",
     "verify",
@@ -142,6 +145,7 @@ __getattr__, __dir__ = lazy_names(
         "PackSettings": "decaf.train.pack.stored_images",
         "Prediction": "decaf.classify.classifier",
         "SavingSettings": "decaf.train.training_run",
+        "SearchResult": "decaf.exploration.search",
         "TeacherSettings": "decaf.train.distillation.settings",
         "TrainSettings": "decaf.train.recipe",
         "Verification": "decaf.features.verify",
@@ -161,6 +165,7 @@ __getattr__, __dir__ = lazy_names(
         "make_pack": "decaf.train.pack.build",
         "open_features": "decaf.features.store.feature_file",
         "score_submission": "decaf.evaluate.localisation",
+        "search": "decaf.exploration.search",
         "summarise": "decaf.backbone.summary",
         "train_network": "decaf.train.train_network",
         "verify": "decaf.features.verify",
