@@ -101,7 +101,11 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(dataclasses.asdict(result)))
     elif args.csv:
-        sys.stdout.write(result.to_csv(raw_text=args.raw_text))
+        table = result.to_csv(raw_text=args.raw_text)
+        if sys.stdout.isatty():
+            show(*table.splitlines())
+        else:
+            sys.stdout.write(table)
     else:
         show(*_lines(result))
     if result.left_out and not (args.json or args.quiet):

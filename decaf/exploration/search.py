@@ -219,9 +219,8 @@ def class_of(file: FeatureFile, row: int) -> str:
     return file.class_names[label] if file.class_names else str(label)
 
 
-def _search(nearest: NearestRows, images: Any, k: int, settings: QuerySettings) -> SearchResult:
+def _answered(nearest: NearestRows, queries: list[Query], k: int) -> SearchResult:
     file = nearest.file
-    queries = find_queries(nearest, images, settings)
     asked = [query for query in queries if query.values is not None]
     found = np.empty((0, k), np.int64)
     cosines = np.empty((0, k), np.float32)
