@@ -33,10 +33,8 @@ def main(folder: Path, query: Path | None = None) -> None:
         for each in decaf.search(file, range(len(file)), k=5).answers:
             near += [match.class_name == own[each.row] for match in each.matches]
         same = sum(near) / len(near)
-        by_chance = sum(own.count(name) - 1 for name in own) / len(own) / (len(own) - 1)
-        print(
-            f"{same:.0%} of all images' five nearest are of their class (by chance {by_chance:.0%})"
-        )
+        chance = sum(own.count(name) - 1 for name in own) / len(own) / (len(own) - 1)
+        print(f"{same:.0%} of all images' five nearest are of their class (by chance {chance:.0%})")
         file.close()
 
 
