@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from decaf.evaluate.report import Evaluation
     from decaf.exploration.demo.server import serve_demo
     from decaf.exploration.demo.settings import DemoSettings
+    from decaf.exploration.search import SearchResult, search
     from decaf.features.extract import extract
     from decaf.features.settings import NetworkSettings
     from decaf.features.store.export import export_features
@@ -92,6 +93,7 @@ __all__ = [
     "Prediction",
     "ResumeError",
     "SavingSettings",
+    "SearchResult",
     "SettingError",
     "Stopped",
     "TeacherSettings",
@@ -115,6 +117,7 @@ __all__ = [
     "make_pack",
     "open_features",
     "score_submission",
+    "search",
     "serve_demo",
     "summarise",
     "train_network",
@@ -147,6 +150,7 @@ __getattr__, __dir__ = lazy_names(
         "PackSettings": "decaf.train.pack.stored_images",
         "Prediction": "decaf.classify.classifier",
         "SavingSettings": "decaf.train.training_run",
+        "SearchResult": "decaf.exploration.search",
         "TeacherSettings": "decaf.train.distillation.settings",
         "TrainSettings": "decaf.train.recipe",
         "Verification": "decaf.features.verify",
@@ -166,6 +170,7 @@ __getattr__, __dir__ = lazy_names(
         "make_pack": "decaf.train.pack.build",
         "open_features": "decaf.features.store.feature_file",
         "score_submission": "decaf.evaluate.localisation",
+        "search": "decaf.exploration.search",
         "serve_demo": "decaf.exploration.demo.server",
         "summarise": "decaf.backbone.summary",
         "train_network": "decaf.train.train_network",

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 from pathlib import Path
-
-import numpy as np
 
 import decaf
 
 PHOTOS = Path(__file__).resolve().parents[2] / "shared/data/pacs-mini/photo"
 
 
-def unit_rows(paths: list[Path]) -> np.ndarray:
-    """Return fc6 of images as rows of length 1: their products are cosines."""
-    X = decaf.extract(paths, "fc6", progress=False)
-    return X / np.linalg.norm(X, axis=1, keepdims=True)
-
-
 def main(folder: Path, query: Path | None = None) -> None:
-    """Print the five images that are nearest to a query.
+    """Print the five images that are nearest to a query, and how good neighbours are.
 
     Parameters
     ----------
@@ -28,27 +21,26 @@ def main(folder: Path, query: Path | None = None) -> None:
     query : Path, optional
         The folder's first image by default.
     """
-    paths = sorted(path for path in folder.rglob("*") if path.is_file())
-    rows = unit_rows(paths)
-    if query is None:
-        query, row = paths[0], rows[0]
-    else:
-        row = unit_rows([query])[0]
-    print(f"nearest to {query.parent.name}/{query.name} among {len(paths)} images:")
-    similarity = rows @ row
-    others = [place for place in np.argsort(-similarity) if paths[place] != query]
-    for place in others[:5]:
-        path = paths[place]
-        print(f"  {similarity[place]:.3f}  {path.parent.name}/{path.name}")
+    with tempfile.TemporaryDirectory() as scratch:
+        file = decaf.extract(folder, "fc6", out=f"{scratch}/photos.h5", progress=False)
+        (answer,) = decaf.search(file, query or 0, k=5).answers
+        print(f"nearest to {short(answer.path)} among {len(file)} images:")
+        for match in answer.matches:
+            print(f"  {match.cosine:.3f}  {short(match.path)}")
 
-    # How often are neighbours of one class? Each image is asked in turn, itself left out.
-    cosines = rows @ rows.T
-    np.fill_diagonal(cosines, -1)
-    nearest = np.argsort(-cosines, axis=1)[:, :5]
-    classes = np.array([path.parent.name for path in paths])
-    same = (classes[nearest] == classes[:, None]).mean()
-    by_chance = ((classes[:, None] == classes).sum(1) - 1).mean() / (len(classes) - 1)
-    print(f"{same:.0%} of all images' five nearest are of their class (by chance {by_chance:.0%})")
+        # How often are neighbours of one class? Each image is asked in turn, itself left out.
+        near, own = [], [Path(path).parent.name for path in file.paths]
+        for each in decaf.search(file, range(len(file)), k=5).answers:
+            near += [match.class_name == own[each.row] for match in each.matches]
+        same = sum(near) / len(near)
+        chance = sum(own.count(name) - 1 for name in own) / len(own) / (len(own) - 1)
+        print(f"{same:.0%} of all images' five nearest are of their class (by chance {chance:.0%})")
+        file.close()
+
+
+def short(path: str) -> str:
+    """Return the last two parts of a path."""
+    return "/".join(Path(path).parts[-2:])
 
 
 if __name__ == "__main__":

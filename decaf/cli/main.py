@@ -36,6 +36,7 @@ COMMANDS: dict[str, str] = {
     "extract": "decaf.cli.extract",
     "info": "decaf.cli.info",
     "verify": "decaf.cli.verify",
+    "search": "decaf.cli.search",
     "export": "decaf.cli.export",
     "summary": "decaf.cli.summary",
     "finetune": "decaf.cli.finetune",

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from decaf.errors import ImageError, SettingError, WeightsError
+from decaf.errors import ImageError, SettingError
 from decaf.features.extraction import Extraction
-from decaf.features.image_finder import ImageFinder, reading_the_record
+from decaf.features.image_finder import ImageFinder
+from decaf.features.recorded_run import recorded_backbone, recorded_settings
 from decaf.features.settings import RunSettings
 from decaf.features.store.checksums import read_content
 from decaf.features.store.feature_file import FeatureFile, open_features
 from decaf.images import ImageList, ImageRef, collect
-from decaf.images.spec import PreprocessSpec
 from decaf.storage import differences
 
 if TYPE_CHECKING:
@@ -153,8 +153,8 @@ def verify(
             )
         fresh: dict[int, dict[str, np.ndarray]] = {}
         if sample.rows:
-            settings = _settings(file)
-            backbone = _backbone(file, weights)
+            settings = recorded_settings(file)
+            backbone = recorded_backbone(file, weights)
             notes += differences(file.run, settings.record(backbone))
             fresh = sample.compute(backbone, settings, device, batch_size)
         return _compare(file, changed, fresh, sample.unavailable, notes)
@@ -166,32 +166,6 @@ def _changed(file: FeatureFile) -> list[str]:
     if file.content is None:
         return []
     return [name for name, digest in digests.items() if file.content.get(name) != digest]
-
-
-def _settings(file: FeatureFile) -> RunSettings:
-    with reading_the_record(file):
-        return RunSettings(
-            tuple(file.run["layers"]),
-            file.run["crops"],
-            file.run["precision"],
-            file.run["dtype"],
-        )
-
-
-def _backbone(file: FeatureFile, weights: Any) -> Backbone:
-    from decaf.backbone.model import load_backbone
-
-    with reading_the_record(file):
-        name, sha256 = str(file.run["weights"]["name"]), str(file.run["weights"]["sha256"])
-    backbone = load_backbone(name if weights is None else weights)
-    if backbone.sha256 != sha256:
-        raise WeightsError(
-            f"{file.path}: was made with weights {name} (SHA-256 "
-            f"{sha256}), these are {backbone.weights_name} ({backbone.sha256}); "
-            "name the right ones with `weights`"
-        )
-    with reading_the_record(file):
-        return backbone.with_preprocess(PreprocessSpec.from_dict(file.run["preprocess"]))
 
 
 class _Sample:
