@@ -8,7 +8,6 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
@@ -18,8 +17,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from decaf.exploration.page import STYLE_SHEETS
+from decaf.runtime.wording import printable
 from report.sections import Lines, Panel, Scatter, Series
-from report.wording import number, shown, with_unit
+from report.wording import number, with_unit
 
 __all__ = [
     "NARROW",
@@ -91,7 +92,7 @@ def chart_file(chart: Lines | Scatter) -> str:
         for axes, panel in zip(
             figure.subplots(1, count, squeeze=False)[0], chart.panels, strict=False
         ):
-            axes.set_title(shown(panel.title), loc="left", fontsize=FONT)
+            axes.set_title(printable(panel.title), loc="left", fontsize=FONT)
             _points(axes, panel, chart, titles)
         height = PANEL + 60 + _scatter_legend(figure, chart, width)
         label = f"{chart.title}: by {_kinds(chart)}"
@@ -126,8 +127,10 @@ def line_chart(lines: Lines, size: ChartSize, name: str = "", *, alone: bool = F
         axes.tick_params(axis="y", length=0)
         axes.grid(axis="y")
         axes.set_axisbelow(True)
-        axes.set_xlabel(shown(lines.x_label))
-        axes.set_ylabel(shown(f"{lines.y_label} ({lines.unit})" if lines.unit else lines.y_label))
+        axes.set_xlabel(printable(lines.x_label))
+        axes.set_ylabel(
+            printable(f"{lines.y_label} ({lines.unit})" if lines.unit else lines.y_label)
+        )
         handles = [_curve(axes, k, one, lines, titles) for k, one in enumerate(lines.series)]
         _mark_x(axes, lines, size.width - 80)
         names = [_curve_name(one) for one in lines.series]
@@ -290,7 +293,7 @@ def _named(titles: dict[str, str], title: str) -> str:
 def _figure(width: int, title: str = "") -> Figure:
     figure = Figure(figsize=(width / 72, 1), layout="constrained")
     if title:
-        lines = textwrap.fill(shown(title), width // 9)
+        lines = textwrap.fill(printable(title), width // 9)
         figure.suptitle(lines, x=0.02, horizontalalignment="left", fontsize=TITLE, weight="bold")
     return figure
 
@@ -301,7 +304,7 @@ def _legend(figure: Figure, handles: Sequence[Line2D], names: Sequence[str], wid
         # Names are set afterwards: a legend leaves those out that begin with an underscore.
         legend = figure.legend(handles, [" "] * len(names), loc="outside lower left", ncols=columns)
         for text, name in zip(legend.get_texts(), names, strict=True):
-            text.set_text(textwrap.fill(shown(name), width // 9))
+            text.set_text(textwrap.fill(printable(name), width // 9))
         extent = legend.get_window_extent()
         if extent.width <= width or columns == 1:
             return float(extent.height) + 8
@@ -329,18 +332,18 @@ def _svg(
             part.attrib.pop("id", None)  # as that of every other chart on the page
         if name in titles:
             title = ElementTree.Element("title")
-            title.text = shown(titles[name])
+            title.text = printable(titles[name])
             part.insert(0, title)
         part.text, part.tail = (part.text or "").strip(), ""
     root.remove(root[0])  # a style sheet, which would be the whole page's
     width = root.get("viewBox", "").split()[2]
     root.attrib = {"class": "chart", "viewBox": f"0 0 {width} {height:g}", "role": "img"}
-    root.set("aria-label", shown(label))
+    root.set("aria-label", printable(label))
     if alone:
         root.attrib |= {"xmlns": "http://www.w3.org/2000/svg", "width": width}
         root.set("height", f"{height:g}")
         style = ElementTree.Element("style")
-        style.text = (Path(__file__).parent / "templates" / "chart.css").read_text()
+        style.text = (STYLE_SHEETS / "chart.css").read_text()
         paper = {"width": "100%", "height": "100%", "rx": "8", "style": "fill:var(--paper)"}
         root[:0] = [style, ElementTree.Element("rect", paper)]
     return ElementTree.tostring(root, encoding="unicode")

@@ -1,14 +1,11 @@
 """A report as a page of HTML that needs nothing else, as Markdown, and as text for a terminal.
 
-The page has no script, no file and no network. Whatever a template shows passes through one
-function that escapes it, unless it is markup already.
+The page has no script, no file and no network; it is one of decaf's (`decaf.exploration.page`).
 """
 
 from __future__ import annotations
 
-import base64
 import functools
-import io
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -21,7 +18,11 @@ import numpy.typing as npt
 from markupsafe import Markup
 
 from decaf.errors import ImageError
+from decaf.exploration.page import page_environment, picture_uri
+from decaf.exploration.page import thumbnail as thumbnail_of
+from decaf.images import ImageRef
 from decaf.runtime.progress import duration
+from decaf.runtime.wording import printable
 from report.benchmark import BenchmarkReport
 from report.charts import NARROW, WIDE, line_chart, scatter_legend, scatter_panel
 from report.confusion_picture import (
@@ -31,10 +32,9 @@ from report.confusion_picture import (
     root_shares,
 )
 from report.sections import Bar, Bars, Cell, HeatMap, Section, Table
-from report.wording import curve_table, memory, number, shown, table_marks, with_unit
+from report.wording import curve_table, memory, number, table_marks, with_unit
 
 __all__ = [
-    "THUMBNAIL_HEIGHT",
     "Pictures",
     "report_markdown",
     "report_page",
@@ -44,11 +44,6 @@ __all__ = [
 ]
 
 Pictures = Path | Mapping[str, npt.NDArray[np.uint8]]
-
-# Twice what a page shows, for fine screens.
-THUMBNAIL_HEIGHT = 160
-_WIDEST = 280
-_QUALITY = 72
 
 # Strongest colour behind a number that must stay readable.
 BEHIND_TEXT = 0.55
@@ -69,7 +64,7 @@ def report_page(report: BenchmarkReport, images: Pictures | None = None) -> str:
     str
         A page that opens from disk.
     """
-    template = _templates(_html_text).get_template("page.html")
+    template = _templates().get_template("page.html")
     return template.render(report=report, images=images)
 
 
@@ -138,15 +133,8 @@ def _plain_cell(cell: Cell | str, decimals: int) -> str:
 
 
 @functools.cache
-def _templates(finalize: Callable[[Any], str]) -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-        undefined=jinja2.StrictUndefined,
-        autoescape=True,
-        finalize=finalize,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+def _templates(finalize: Callable[[Any], str] | None = None) -> jinja2.Environment:
+    environment = page_environment(Path(__file__).parent / "templates", finalize=finalize)
     environment.filters |= {
         "circumstances": _circumstances,
         "durations": _durations,
@@ -155,7 +143,7 @@ def _templates(finalize: Callable[[Any], str]) -> jinja2.Environment:
         "kind": _kind,
         "letter": _letter,
         "memory": _memory,
-        "one_line": shown,
+        "one_line": printable,
         "paragraphs": _paragraphs,
         "with_unit": with_unit,
     }
@@ -180,16 +168,11 @@ def _templates(finalize: Callable[[Any], str]) -> jinja2.Environment:
     return environment
 
 
-def _html_text(value: Any) -> str:
-    """Return what a template shows; the template escapes it unless it is markup."""
-    return value if isinstance(value, Markup) else shown(str(value))
-
-
 def _markdown_text(value: Any) -> str:
     """Return text that Markdown shows as it is: nothing in it is a mark, a link or an element."""
     if isinstance(value, Markup):
         return value
-    escaped = re.sub(r"([\\`*_{}\[\]<>|~])", r"\\\1", shown(str(value)))
+    escaped = re.sub(r"([\\`*_{}\[\]<>|~])", r"\\\1", printable(str(value)))
     escaped = re.sub(r"&(?=[#\w]+;)", r"\\&", escaped)
     return Markup(re.sub(r"^(\s*)([#+=-]|\d+(?=[.)](?:\s|$)))", r"\1\\\2", escaped))
 
@@ -284,31 +267,16 @@ def thumbnail(images: Pictures | None, name: str) -> str | None:
     str or None
         JPEG, at most 160 pixels high; None if the image lies elsewhere or cannot be read.
     """
-    from PIL import Image
-
-    pixels = _read(images, name) if images is None or isinstance(images, Path) else images.get(name)
-    if pixels is None:
-        return None
-    image = Image.fromarray(pixels)
-    image.thumbnail((_WIDEST, THUMBNAIL_HEIGHT), Image.Resampling.LANCZOS)
-    data = io.BytesIO()
-    image.save(data, "JPEG", quality=_QUALITY, optimize=True)
-    return f"data:image/jpeg;base64,{base64.b64encode(data.getvalue()).decode()}"
-
-
-def _read(folder: Path | None, name: str) -> npt.NDArray[np.uint8] | None:
+    if images is not None and not isinstance(images, Path):
+        pixels = images.get(name)
+        return None if pixels is None else picture_uri(pixels)
     try:
         raw = os.fsencode(name)
     except UnicodeEncodeError:  # half a surrogate pair that is no byte
         return None
-    if folder is None or os.path.isabs(raw) or b".." in raw.split(b"/") or b"\0" in raw:
+    if images is None or os.path.isabs(raw) or b".." in raw.split(b"/") or b"\0" in raw:
         return None
-    from decaf.images import ImageRef
-    from decaf.images.decoding.decode import decode
-
     try:
-        decoded = decode(ImageRef(os.path.join(os.fsencode(folder), raw)).load()).pixels
+        return thumbnail_of(ImageRef(os.path.join(os.fsencode(images), raw)))
     except ImageError:
         return None
-    pixels: npt.NDArray[np.uint8] = decoded.permute(1, 2, 0).contiguous().numpy()
-    return pixels

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -15,7 +14,6 @@ __all__ = [
     "curve_table",
     "memory",
     "number",
-    "shown",
     "table_marks",
     "with_unit",
 ]
@@ -75,34 +73,6 @@ def memory(size: int) -> str:
     ('700 MiB', '1.5 GiB')
     """
     return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.0f} MiB"
-
-
-def shown(text: str) -> str:
-    """Return text that can be printed anywhere, on one line.
-
-    Bytes of a file name that are not UTF-8, control characters and marks that turn the direction
-    of writing become escapes, so that a name can neither break a page nor pose as another.
-
-    Parameters
-    ----------
-    text : str
-
-    Examples
-    --------
-    >>> shown("caf\\u00e9 \\udcff\\n.jpg")
-    'café \\\\xff\\\\n.jpg'
-    """
-    return "".join(_printable(text))
-
-
-def _printable(text: str) -> Iterable[str]:
-    for character in text:
-        if "\udc80" <= character <= "\udcff":  # a byte, as os.fsdecode returns it
-            yield f"\\x{ord(character) - 0xDC00:02x}"
-        elif character.isprintable():
-            yield character
-        else:
-            yield character.encode("unicode_escape").decode("ascii")
 
 
 @dataclass(frozen=True)

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from decaf.errors import FeatureFileError, ImageError, InputError, SettingError, WeightsError
+from decaf.errors import ImageError, SettingError, WeightsError
 from decaf.features.extraction import Extraction
+from decaf.features.image_finder import ImageFinder, reading_the_record
 from decaf.features.settings import RunSettings
 from decaf.features.store.checksums import read_content
 from decaf.features.store.feature_file import FeatureFile, open_features
 from decaf.images import ImageList, ImageRef, collect
-from decaf.images.listing.image_ref import CONTAINER_KINDS
-from decaf.images.listing.sources import MEMORY_KINDS
 from decaf.images.spec import PreprocessSpec
 from decaf.storage import differences
 
@@ -171,20 +168,8 @@ def _changed(file: FeatureFile) -> list[str]:
     return [name for name, digest in digests.items() if file.content.get(name) != digest]
 
 
-@contextmanager
-def _reading_the_record(file: FeatureFile) -> Iterator[None]:
-    """Refuse a record that decaf did not write, whatever it is that does not fit."""
-    try:
-        yield
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise FeatureFileError(
-            f"{file.path}: how it was made is not recorded as decaf records it "
-            f"({type(error).__name__}: {error})"
-        ) from error
-
-
 def _settings(file: FeatureFile) -> RunSettings:
-    with _reading_the_record(file):
+    with reading_the_record(file):
         return RunSettings(
             tuple(file.run["layers"]),
             file.run["crops"],
@@ -196,7 +181,7 @@ def _settings(file: FeatureFile) -> RunSettings:
 def _backbone(file: FeatureFile, weights: Any) -> Backbone:
     from decaf.backbone.model import load_backbone
 
-    with _reading_the_record(file):
+    with reading_the_record(file):
         name, sha256 = str(file.run["weights"]["name"]), str(file.run["weights"]["sha256"])
     backbone = load_backbone(name if weights is None else weights)
     if backbone.sha256 != sha256:
@@ -205,7 +190,7 @@ def _backbone(file: FeatureFile, weights: Any) -> Backbone:
             f"{sha256}), these are {backbone.weights_name} ({backbone.sha256}); "
             "name the right ones with `weights`"
         )
-    with _reading_the_record(file):
+    with reading_the_record(file):
         return backbone.with_preprocess(PreprocessSpec.from_dict(file.run["preprocess"]))
 
 
@@ -231,9 +216,7 @@ class _Sample:
                 else:
                     self._take_ref(row, given.refs[row])
             return
-        directory = str(file.environment.get("directory", ""))
-        with _reading_the_record(file):
-            finder = _Finder(file.environment.get("sources"), directory)
+        finder = ImageFinder(file)
         for row in rows:
             ref = finder.find(row, file.path_bytes[row])
             if ref is None:
@@ -287,46 +270,6 @@ class _Sample:
                     else:
                         fresh[row] = {name: v[at] for name, v in block.features.items()}
         return fresh
-
-
-class _Finder:
-    """Finds the image of a row from the sources that a feature file names."""
-
-    def __init__(self, sources: Any, directory: str) -> None:
-        self._directory = directory
-        self._spans: list[tuple[int, int, str, str]] = []
-        self._archives: dict[str, ImageList | None] = {}
-        first = 0
-        for source in sources if isinstance(sources, list) else []:
-            count = int(source.get("images", 0))
-            self._spans.append((first, first + count, str(source["kind"]), str(source["path"])))
-            first += count
-
-    def find(self, row: int, name: bytes) -> ImageRef | None:
-        for first, stop, kind, path in self._spans:
-            if first <= row < stop and kind in CONTAINER_KINDS:
-                archive = self._archive(path)
-                if archive is None or archive.refs is None or row - first >= len(archive):
-                    return None
-                return archive.refs[row - first]
-            if first <= row < stop and kind in MEMORY_KINDS:
-                return None
-        return ImageRef(os.fsencode(self._now(os.fsdecode(name))))
-
-    def _archive(self, path: str) -> ImageList | None:
-        if path not in self._archives:
-            self._archives[path] = None
-            now = self._now(path)
-            # A stranger's file may call a folder, or standard input, an archive.
-            if os.path.isfile(now) or os.path.isfile(now.rpartition(":")[0]):
-                with suppress(InputError):
-                    self._archives[path] = collect(now, labels="none")
-        return self._archives[path]
-
-    def _now(self, path: str) -> str:
-        if os.path.lexists(path) or os.path.isabs(path):
-            return path
-        return os.path.join(self._directory, path)
 
 
 def _compare(

@@ -128,6 +128,7 @@ _ALL = (
         "",
         "save it as CSV: `decaf extract` takes that as a table of images, or of their labels",
     ),
+    PathKind("page", "a page of HTML", "as `decaf explore` makes it"),
     PathKind("text", "a text file"),
     PathKind(
         "run",
@@ -274,7 +275,7 @@ def _by_magic(path: bytes, start: bytes, ending: bytes) -> str | None:
 
 
 def _by_ending(start: bytes, ending: bytes) -> str | None:
-    """Tell what begins with no sign of its own: protocol buffers, and text."""
+    """Tell what begins with no sign of its own: protocol buffers, text, and pages of it."""
     if ending == b".onnx" and start[:1] == b"\x08":  # the version, a number, comes first
         return "onnx"
     if ending == b".caffemodel":
@@ -283,7 +284,9 @@ def _by_ending(start: bytes, ending: bytes) -> str | None:
         return "table"  # in any encoding
     if ending in LIST_ENDINGS:
         return "list"
-    return "text" if b"\0" not in start and _is_utf8(start) else None
+    if b"\0" in start or not _is_utf8(start):
+        return None
+    return "page" if start[:15].lower() == b"<!doctype html>" else "text"
 
 
 def _is_utf8(start: bytes) -> bool:

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-import report as package
+from decaf.exploration.page import STYLE_SHEETS, THUMBNAIL_HEIGHT
 from report import (
     Bar,
     Bars,
@@ -37,7 +37,7 @@ from report import (
     Table,
     Text,
 )
-from report.rendering import BEHIND_TEXT, THUMBNAIL_HEIGHT, report_page, thumbnail
+from report.rendering import BEHIND_TEXT, report_page, thumbnail
 
 VOID = {"meta", "img", "input", "br", "hr"}
 # Attributes through which a page could load or run something.
@@ -334,7 +334,7 @@ def _contrast(one: str, other: str) -> float:
 
 @pytest.mark.parametrize("place", [0, 1], ids=["light", "dark"])
 def test_text_stands_out_from_what_is_behind_it(place: int) -> None:
-    style = (Path(package.__file__).parent / "templates" / "chart.css").read_text()
+    style = (STYLE_SHEETS / "chart.css").read_text()
     colours = dict(re.findall(r"--([\w-]+):([^;]+);", style.split("@media")[place]))
     for text in ("ink", "soft"):
         for behind in ("paper", "panel"):

@@ -1,0 +1,103 @@
+"""The images that a feature file was made of, where they are now."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from decaf.errors import FeatureFileError, InputError
+from decaf.features.store.feature_file import FeatureFile
+from decaf.images import ImageList, ImageRef, collect
+from decaf.images.listing.image_ref import CONTAINER_KINDS
+from decaf.images.listing.sources import MEMORY_KINDS
+
+__all__ = ["ImageFinder", "reading_the_record"]
+
+
+@contextmanager
+def reading_the_record(file: FeatureFile) -> Iterator[None]:
+    """Refuse a record that decaf did not write, whatever it is that does not fit.
+
+    Parameters
+    ----------
+    file : FeatureFile
+
+    Raises
+    ------
+    FeatureFileError
+    """
+    try:
+        yield
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise FeatureFileError(
+            f"{file.path}: how it was made is not recorded as decaf records it "
+            f"({type(error).__name__}: {error})"
+        ) from error
+
+
+class ImageFinder:
+    """Finds the images of rows by the names in the file, and the sources that it lists.
+
+    Names are relative to the current folder, or else to the folder in which the file was made.
+
+    Parameters
+    ----------
+    file : FeatureFile
+
+    Raises
+    ------
+    FeatureFileError
+        Where the sources are not recorded as decaf records them.
+    """
+
+    def __init__(self, file: FeatureFile) -> None:
+        self._directory = str(file.environment.get("directory", ""))
+        self._spans: list[tuple[int, int, str, str]] = []
+        self._archives: dict[str, ImageList | None] = {}
+        sources = file.environment.get("sources")
+        first = 0
+        with reading_the_record(file):
+            for source in sources if isinstance(sources, list) else []:
+                stop = first + int(source.get("images", 0))
+                self._spans.append((first, stop, str(source["kind"]), str(source["path"])))
+                first = stop
+
+    def find(self, row: int, name: bytes) -> ImageRef | None:
+        """Return where the image of a row should be now; it may be gone, or have changed.
+
+        Parameters
+        ----------
+        row : int
+        name : bytes
+            Its name in the file.
+
+        Returns
+        -------
+        ImageRef or None
+            None where it was in memory, or what held it is gone.
+        """
+        for first, stop, kind, path in self._spans:
+            if first <= row < stop and kind in CONTAINER_KINDS:
+                archive = self._archive(path)
+                if archive is None or archive.refs is None or row - first >= len(archive):
+                    return None
+                return archive.refs[row - first]
+            if first <= row < stop and kind in MEMORY_KINDS:
+                return None
+        return ImageRef(os.fsencode(self._now(os.fsdecode(name))))
+
+    def _archive(self, path: str) -> ImageList | None:
+        if path not in self._archives:
+            self._archives[path] = None
+            now = self._now(path)
+            # A stranger's file may call a folder, or standard input, an archive.
+            if os.path.isfile(now) or os.path.isfile(now.rpartition(":")[0]):
+                with suppress(InputError):
+                    self._archives[path] = collect(now, labels="none")
+        return self._archives[path]
+
+    def _now(self, path: str) -> str:
+        if os.path.lexists(path) or os.path.isabs(path):
+            return path
+        return os.path.join(self._directory, path)
