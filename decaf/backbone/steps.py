@@ -226,6 +226,29 @@ class ReceptiveField:
             padding=self.padding + padding * self.stride,
         )
 
+    def window(self, position: int, length: int) -> tuple[int, int]:
+        """Return the pixels of an image that a position sees.
+
+        Parameters
+        ----------
+        position : int
+        length : int
+            Pixels of the image along this axis. Where the field goes beyond them it sees padding,
+            which is cut off.
+
+        Returns
+        -------
+        (int, int)
+            First pixel and pixel after the last.
+
+        Examples
+        --------
+        >>> ReceptiveField(size=19, stride=8, padding=2).window(0, 224)
+        (0, 17)
+        """
+        start = position * self.stride - self.padding
+        return max(start, 0), min(start + self.size, length)
+
 
 def receptive_fields(spec: ArchSpec) -> dict[str, ReceptiveField]:
     """Return the receptive field of every map, ``conv1`` to ``pool5``.
