@@ -7,7 +7,7 @@ import os
 import sys
 
 from decaf.backbone.weights import DEFAULT_WEIGHTS
-from decaf.cli.arguments import add_device, add_preprocess, preprocess_of
+from decaf.cli.arguments import add_device, add_preprocess, add_workers, preprocess_of
 from decaf.cli.exit_codes import stopped_by_signals
 from decaf.cli.terminal import show, tell
 
@@ -19,6 +19,7 @@ EPILOG = """\
 examples:
   decaf demo                            what the packaged network sees
   decaf demo photos.head                a head, as `decaf fit` writes it
+  decaf demo photos.head --features photos.h5 --patches photos/
   decaf demo photos.safetensors --port 8000 --no-browser
 
 The page is for this machine alone: the address that is printed holds a random token, without which
@@ -45,6 +46,27 @@ def configure(parser: argparse.ArgumentParser) -> None:
         f"`decaf finetune` writes), whose own classes are the answers (default: {DEFAULT_WEIGHTS})",
     )
     parser.add_argument(
+        "--features", metavar="F.h5", help="show the nearest images of this feature file, too"
+    )
+    parser.add_argument(
+        "-l",
+        "--layer",
+        metavar="LAYER",
+        help="layer of the features (default: the last that the file holds)",
+    )
+    parser.add_argument(
+        "--patches",
+        metavar="SRC",
+        help="show the strongest units, too, with the patches of these images that excite them "
+        "most: a folder, archive, list or feature file; they pass through the network first",
+    )
+    parser.add_argument(
+        "--patch-layer",
+        default="conv5",
+        metavar="LAYER",
+        help="layer of the units (default: conv5)",
+    )
+    parser.add_argument(
         "--port", type=int, default=0, metavar="N", help="port (default: one that is free)"
     )
     parser.add_argument("--no-browser", action="store_true", help="print the address alone")
@@ -57,8 +79,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="the weights that a head was fitted on, where they are not where they were",
     )
+    parser.add_argument(
+        "-k",
+        "--neighbours",
+        type=int,
+        default=9,
+        metavar="K",
+        help="nearest images a photograph (default: 9)",
+    )
     add_preprocess(parser)
+    add_workers(parser)
     add_device(parser)
+    parser.add_argument("-q", "--quiet", action="store_true", help="show no progress")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -82,12 +114,19 @@ def run(args: argparse.Namespace) -> int:
     with stopped_by_signals("closing the page") as stop:
         decaf.serve_demo(
             args.model,
+            features=args.features,
+            layer=args.layer,
+            patches=args.patches,
+            patch_layer=args.patch_layer,
             weights=args.weights,
             preprocess=preprocess_of(args),
             ready=ready,
             port=args.port,
             top=args.top,
+            neighbours=args.neighbours,
             device=args.device,
+            workers=args.workers,
+            progress=not args.quiet,
             stop=stop.event,
         )
     return 0

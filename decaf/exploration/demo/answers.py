@@ -6,46 +6,24 @@ nothing of a photograph is kept, in memory or on disk.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from collections.abc import Mapping
+from typing import Any
 
 from decaf.classify import Classifier
 from decaf.errors import ImageError
+from decaf.exploration.demo.photograph import (
+    Photograph,
+    Question,
+    crop_of,
+    decode_photograph,
+)
 from decaf.exploration.demo.settings import DemoSettings
 from decaf.exploration.page import picture_uri
-from decaf.images.decoding.decode import decode
-from decaf.images.preprocess import resized_crops
 from decaf.images.status import STATUS_NAMES
 from decaf.runtime.settings import ComputeSettings
 from decaf.runtime.wording import printable
 
-if TYPE_CHECKING:
-    from decaf.backbone.model import Backbone
-
-__all__ = ["Answers", "Photograph", "Question", "crop_of"]
-
-
-@dataclass(frozen=True, eq=False)
-class Photograph:
-    """A decoded upload.
-
-    Attributes
-    ----------
-    pixels : ndarray of uint8, shape (H, W, 3)
-        RGB, upright.
-    format : str
-        As `decaf.images.decoding.decode.Decoded` has it.
-    """
-
-    pixels: np.ndarray
-    format: str
-
-
-Question = Callable[[Photograph], dict[str, Any]]
-"""Maps a photograph to JSON values; an `ImageError` is for one that the network does not take."""
+__all__ = ["Answers"]
 
 
 class Answers:
@@ -59,7 +37,7 @@ class Answers:
         What is asked besides the classes: the page knows ``nearest``, ``units`` and ``places``.
     settings : DemoSettings
     compute : ComputeSettings
-        Only its device is used.
+        How one photograph is computed.
 
     Attributes
     ----------
@@ -87,7 +65,7 @@ class Answers:
         self._classifier = classifier
         self._backbone = classifier.backbone
         self._settings = settings
-        self._compute = ComputeSettings(compute.device, workers=0, progress=False)
+        self._compute = compute
         self.questions: dict[str, Question] = {"classes": self.classes, **(others or {})}
         self.about = self._describe()
         self.given = 0
@@ -112,13 +90,12 @@ class Answers:
         ImageError
             For what is no image, cannot be read, or costs too much to decode.
         """
-        decoded = decode(
+        photograph = decode_photograph(
             data,
             max_pixels=self._settings.max_pixels,
             background=self._backbone.preprocess.background,
         )
-        pixels = decoded.pixels.permute(1, 2, 0).contiguous().numpy()
-        values = self.questions[question](Photograph(pixels, decoded.format))
+        values = self.questions[question](photograph)
         self.given += 1
         return values
 
@@ -166,23 +143,3 @@ class Answers:
             return f"{network}, {count} classes"
         kind = type(head.estimator).__name__
         return f"{kind} on {head.identity.layer} of {network}, {count} classes"
-
-
-def crop_of(photograph: Photograph, backbone: Backbone) -> np.ndarray:
-    """Return what a network sees of a photograph: (crop, crop, 3) uint8.
-
-    Parameters
-    ----------
-    photograph : Photograph
-    backbone : Backbone
-
-    Raises
-    ------
-    ImageError
-        If it does not have a size that the network takes.
-    """
-    import torch
-
-    image = torch.from_numpy(photograph.pixels).permute(2, 0, 1)
-    crop: np.ndarray = resized_crops(image, backbone.preprocess)[0].numpy()
-    return crop

@@ -8,13 +8,16 @@ import socket
 import threading
 import webbrowser
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from decaf.backbone.weights import DEFAULT_WEIGHTS
 from decaf.errors import SettingError, Stopped
 from decaf.exploration.demo.settings import DemoSettings
+from decaf.features.store.feature_file import FeatureFile, open_features
+from decaf.images import is_kind
+from decaf.images.decoding.formats import is_hdf5
 from decaf.runtime.settings import ComputeSettings, Part, settings_from
 from decaf.runtime.wording import counted
 
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from decaf.classify import Classifier
+    from decaf.exploration.demo.photograph import Question
     from decaf.images import PreprocessSpec
 
 __all__ = ["serve_demo"]
@@ -36,6 +40,10 @@ _PATIENCE = 5
 def serve_demo(
     model: str | os.PathLike[str] | Classifier = DEFAULT_WEIGHTS,
     *,
+    features: str | os.PathLike[str] | FeatureFile | None = None,
+    layer: str | None = None,
+    patches: Any = None,
+    patch_layer: str = "conv5",
     weights: str | os.PathLike[str] | None = None,
     preprocess: str | Mapping[str, Any] | PreprocessSpec | None = None,
     ready: Callable[[str], Any] = webbrowser.open,
@@ -47,12 +55,23 @@ def serve_demo(
 
     The page is for this machine alone: it listens on the loopback interface, its address holds a
     random token, and it asks nothing of another host. Photographs stay in memory, each until it is
-    answered; they are answered one after the other.
+    answered; they are answered one after the other. The page names the most probable classes and
+    shows where the network looked for the first; and the nearest images, and the strongest units
+    with their patches, where it is given images for these.
 
     Parameters
     ----------
     model : str, path or Classifier
         As `decaf.load_classifier` takes it: a head, or the name or file of weights.
+    features : path or FeatureFile, optional
+        Features of the same network, of which the nearest images are shown.
+    layer : str, optional
+        Their layer; by default the last that the file holds.
+    patches : as `decaf.extract` takes images, or the path of a feature file, optional
+        Images whose patches show what units answer to. They pass through the network once, before
+        the page can be opened.
+    patch_layer : str
+        Layer of these units.
     weights : str or path, optional
         The network that a head was fitted on, where it is not found by itself.
     preprocess : str, mapping or PreprocessSpec, optional
@@ -62,7 +81,8 @@ def serve_demo(
     settings : DemoSettings, optional
         Port and limits; or its fields by their names.
     compute : ComputeSettings, optional
-        Device, and the event that closes the page; or these by their names.
+        Device, decoding processes and progress of `patches`, and the event that closes the page;
+        or these by their names.
     **named
         Fields of `settings` and `compute` by their names: ``port=8000, device="cuda"``.
 
@@ -71,7 +91,10 @@ def serve_demo(
     SettingError
         If the server's packages are not installed, or the port cannot be had.
     WeightsError, HeadError
-        As in `decaf.load_classifier`; and for a head that takes features of no network.
+        As in `decaf.load_classifier`; and for a head that takes features of no network, and
+        features of another.
+    InputError, FeatureFileError
+        For images and features that cannot be read.
     Stopped
         After `stop` was set.
     """
@@ -79,8 +102,10 @@ def serve_demo(
         serve_demo,
         named,
         Part("settings", DemoSettings, settings),
-        Part("compute", ComputeSettings, compute, ("workers", "progress")),
+        Part("compute", ComputeSettings, compute),
     )
+    if layer is not None and features is None:
+        raise SettingError("`layer` is that of `features`, which are not given")
     if any(find_spec(name) is None for name in _NEEDED):
         raise SettingError(
             "the demo's page is served by Starlette and uvicorn and made by Jinja2, which are not "
@@ -89,11 +114,22 @@ def serve_demo(
     from decaf.classify import Classifier, load_classifier
     from decaf.exploration.demo.answers import Answers
     from decaf.exploration.demo.app import demo_app
+    from decaf.exploration.demo.places import Places
 
-    with _listening(settings.port) as listener:
+    with ExitStack() as stack:
+        listener = stack.enter_context(_listening(settings.port))
         if not isinstance(model, Classifier):
             model = load_classifier(model, weights, preprocess)
-        answers = Answers(model, settings=settings, compute=compute)
+        others: dict[str, Question] = {}
+        if features is not None:
+            if not isinstance(features, FeatureFile):
+                features = stack.enter_context(open_features(features))
+            others["nearest"] = _nearest(features, layer, model, settings, compute)
+        if patches is not None:
+            others["units"] = _units(patches, patch_layer, model, compute)
+        if Places.can_explain(model):
+            others["places"] = Places(model, compute=_here(compute))
+        answers = Answers(model, others, settings=settings, compute=_here(compute))
         port, token = listener.getsockname()[1], secrets.token_urlsafe(_TOKEN_BYTES)
         hosts = [f"{name}:{port}" for name in (_LOOPBACK, "localhost")]
         app = demo_app(answers, token=token, hosts=hosts, settings=settings)
@@ -102,6 +138,39 @@ def serve_demo(
             ready(f"http://{hosts[0]}/{token}/")
             stop.wait()
     raise Stopped(f"the demo is closed; it gave {counted(answers.given, 'answer')}")
+
+
+def _nearest(
+    features: FeatureFile,
+    layer: str | None,
+    classifier: Classifier,
+    settings: DemoSettings,
+    compute: ComputeSettings,
+) -> Question:
+    from decaf.exploration.demo.nearest_images import NearestImages
+
+    return NearestImages(
+        features, layer, classifier.backbone, k=settings.neighbours, compute=_here(compute)
+    )
+
+
+def _units(patches: Any, layer: str, classifier: Classifier, compute: ComputeSettings) -> Question:
+    from decaf.exploration.demo.strongest_units import StrongestUnits
+    from decaf.exploration.top_patches import top_patches
+
+    if is_hdf5(patches) and not is_kind(patches, "hdf5"):
+        with open_features(patches) as file:
+            patches = file.images()
+    backbone = classifier.backbone
+    found = top_patches(
+        patches, layer, weights=backbone, labels="none", on_error="record", compute=compute
+    )
+    return StrongestUnits(found, backbone)
+
+
+def _here(compute: ComputeSettings) -> ComputeSettings:
+    """Return how one photograph is computed: in this process, without a word."""
+    return ComputeSettings(compute.device, workers=0, progress=False)
 
 
 @contextmanager

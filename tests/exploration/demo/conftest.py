@@ -28,7 +28,7 @@ def answers_of(weights: Weights) -> Callable[..., Answers]:
         return Answers(
             classifier or Classifier(weights=weights),
             settings=DemoSettings(**settings),
-            compute=ComputeSettings("cpu"),
+            compute=ComputeSettings("cpu", workers=0, progress=False),
         )
 
     return make

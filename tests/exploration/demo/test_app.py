@@ -22,7 +22,8 @@ import decaf
 from asgi_requests import ask, ask_async
 from decaf.backbone.weights.state import Weights
 from decaf.classify import Classifier
-from decaf.exploration.demo.answers import Answers, Photograph
+from decaf.exploration.demo.answers import Answers
+from decaf.exploration.demo.photograph import Photograph
 from decaf.exploration.demo.settings import DemoSettings
 from decaf.features.settings import RunSettings
 from decaf.heads import LogisticRegression
@@ -34,16 +35,17 @@ AppOf = Callable[..., Any]
 AnswersOf = Callable[..., Answers]
 
 
-def png_header(width: int, height: int) -> bytes:
-    """A PNG whose header promises much, and whose data is none of it."""
-    chunk = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + struct.pack(">I", 13)
-        + chunk
-        + struct.pack(">I", zlib.crc32(chunk))
-        + bytes(8)
-    )
+def blank_png(side: int) -> bytes:
+    """A square PNG of black pixels, one bit each, that packs to nearly nothing."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        checksum = struct.pack(">I", zlib.crc32(kind + data))
+        return struct.pack(">I", len(data)) + kind + data + checksum
+
+    header = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
+    rows = zlib.compress(bytes(side * (1 + -(-side // 8))))
+    parts = chunk(b"IHDR", header), chunk(b"IDAT", rows), chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
 
 
 def jpeg() -> bytes:
@@ -163,9 +165,9 @@ def test_the_page_runs_its_own_script_and_asks_no_other_host(app_of: AppOf) -> N
 HOSTILE = {
     "nothing": (b"", "empty"),
     "text": (b"<script>alert(1)</script>" * 50, "unsupported"),
-    "bomb": (png_header(100_000, 100_000), "too_large"),
-    "large for its bytes": (png_header(12_000, 12_000), "too_large"),
-    "header alone": (png_header(64, 64), "corrupt"),
+    "bomb": (blank_png(14_000), "too_large"),
+    "large for its bytes": (blank_png(12_000), "too_large"),
+    "header alone": (blank_png(64)[:40], "corrupt"),
     "truncated": (jpeg()[: len(jpeg()) // 2], "corrupt"),
     "of zeros": (bytes(1000), "unsupported"),
     "zip": (b"PK\x03\x04" + bytes(100), "unsupported"),

@@ -9,6 +9,7 @@ import socket
 import threading
 from importlib import util
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -22,7 +23,7 @@ from decaf.backbone.weights.state import Weights
 from decaf.cli.main import main
 
 
-def post(address: str, question: str, body: bytes) -> tuple[int, dict[str, object]]:
+def post(address: str, question: str, body: bytes) -> tuple[int, Any]:
     there = urlsplit(address)
     line = http.client.HTTPConnection(there.netloc, timeout=60)
     try:
@@ -55,7 +56,50 @@ def test_a_python_user_serves_it_until_it_is_stopped(weights: Weights, photograp
         decaf.serve_demo(decaf.Classifier(weights=backbone), ready=ready, device="cpu", stop=stop)
     ((status, values),) = replies
     assert status == 200
-    assert len(values["classes"]) == 5  # type: ignore[arg-type]
+    assert len(values["classes"]) == 5
+
+
+def test_features_and_patches_add_questions(
+    weights: Weights, folder: Path, photograph: bytes, tmp_path: Path
+) -> None:
+    backbone, stop = decaf.load_backbone(weights), threading.Event()
+    made = decaf.extract(
+        folder, "fc7", out=tmp_path / "f.h5", weights=backbone, workers=0, device="cpu"
+    )
+    assert isinstance(made, decaf.FeatureFile)
+    made.close()
+    replies = {}
+
+    def ready(address: str) -> None:
+        for question in ("classes", "nearest", "units", "places"):
+            replies[question] = post(address, question, photograph)
+        stop.set()
+
+    with pytest.raises(decaf.Stopped, match="it gave 4 answers"):
+        decaf.serve_demo(
+            decaf.Classifier(weights=backbone),
+            features=tmp_path / "f.h5",
+            patches=str(tmp_path / "f.h5"),
+            patch_layer="conv4",
+            ready=ready,
+            neighbours=2,
+            device="cpu",
+            workers=0,
+            progress=False,
+            stop=stop,
+        )
+    assert [status for status, _ in replies.values()] == [200] * 4
+    nearest = replies["nearest"][1]["images"]
+    assert len(nearest) == 2
+    assert nearest[0]["path"].endswith("bee/0.png")
+    assert nearest[0]["cosine"] == pytest.approx(1)
+    assert replies["units"][1]["layer"] == "conv4"
+    assert replies["places"][1]["class"] == replies["classes"][1]["classes"][0][0]
+
+
+def test_a_layer_is_that_of_features(weights: Weights) -> None:
+    with pytest.raises(decaf.SettingError, match="`layer` is that of `features`"):
+        decaf.serve_demo(decaf.Classifier(weights=weights), layer="fc6")
 
 
 @pytest.mark.faults
@@ -74,7 +118,7 @@ def test_a_signal_closes_it_and_no_upload_is_written(
     forked.until(lambda: process.written().endswith("\n"), process)
     address = process.written().strip()
     status, values = post(address, "classes", upload)
-    assert (status, len(values["classes"])) == (200, 5)  # type: ignore[arg-type]
+    assert (status, len(values["classes"])) == (200, 5)
     process.send_signal(number)
     said, complained = process.communicate()
     assert process.returncode == 128 + number

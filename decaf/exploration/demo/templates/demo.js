@@ -5,6 +5,8 @@
 const at = (id) => document.getElementById(id);
 const take = at("take").dataset;
 const questions = take.questions.split(" ");
+// Takes seconds, so it is asked when somebody wants to know.
+const later = "places";
 const queue = [];
 let working = false;
 let number = 0;
@@ -44,7 +46,7 @@ async function answer(file) {
   at("clear").hidden = false;
   say(`Looking at ${name} …`);
   let said = "";
-  for (const question of questions) {
+  for (const question of questions.filter((each) => each !== later)) {
     if (!article.isConnected) return; // the answers were cleared
     try {
       const values = await ask(question, file);
@@ -56,7 +58,32 @@ async function answer(file) {
     }
   }
   article.setAttribute("aria-busy", "false");
-  if (article.isConnected) say(said);
+  if (!article.isConnected) return;
+  say(said);
+  if (questions.includes(later) && article.querySelector(".classes")) offerPlaces(article, file);
+}
+
+function offerPlaces(article, file) {
+  const button = make("button", { type: "button" }, "Where did the network look?");
+  button.addEventListener("click", async () => {
+    button.disabled = true;
+    say("Covering one part after the other …");
+    try {
+      say(shown[later](article, await ask(later, file)));
+      button.remove();
+    } catch (error) {
+      say(error.message);
+      button.disabled = false;
+    }
+  });
+  article.append(make("p", { class: "ways" }, button));
+}
+
+function figure(uri, name, ...caption) {
+  const picture = uri
+    ? make("img", { src: uri, alt: name })
+    : make("span", { class: "gone" }, `${name} is not there any more`);
+  return make("figure", { title: name }, picture, make("figcaption", {}, ...caption));
 }
 
 async function ask(question, file) {
@@ -100,6 +127,46 @@ const shown = {
     article.append(make("div", { class: "says" }, make("figure", {}, seen, caption), list));
     const [first, value] = values.classes[0];
     return `${file.name || "The photograph"}: ${first}${sure ? `, ${percent(value)}` : ""}`;
+  },
+
+  nearest(article, values) {
+    const pictures = make("div", { class: "pictures" });
+    for (const image of values.images) {
+      const cosine = `cosine ${image.cosine.toFixed(3)}`;
+      const caption = image.class ? [image.class, make("br", {}), cosine] : [cosine];
+      pictures.append(figure(image.picture, image.path, ...caption));
+    }
+    const title = `The nearest of ${values.searched} images, by ${values.layer}`;
+    article.append(make("h3", {}, title), pictures);
+  },
+
+  units(article, values) {
+    article.append(make("h3", {}, `The strongest units of ${values.layer}`));
+    const about = `First where this photograph excites the unit, then what excites it most among ${values.images} images.`;
+    article.append(make("p", { class: "caption" }, about));
+    for (const unit of values.units) {
+      const name = unit.name ? `Unit ${unit.unit}, ${unit.name}` : `Unit ${unit.unit}`;
+      const share = `${(100 * unit.share).toFixed(0)} % of the mean of its strongest patches`;
+      const pictures = make("div", { class: "pictures patches" });
+      pictures.append(figure(unit.own, "This photograph", `here ${unit.activation.toFixed(1)}`));
+      for (const patch of unit.patches) {
+        pictures.append(figure(patch.picture, patch.path, patch.activation.toFixed(1)));
+      }
+      article.append(make("h4", {}, `${name}: `, make("span", { class: "size" }, share)), pictures);
+    }
+  },
+
+  places(article, values) {
+    const pictures = make("div", { class: "pictures places" });
+    const captions = {
+      occlusion: "Occlusion: orange where covering the part lowers the class, blue where it helps it",
+      "gradient-times-input": "Gradient × input: orange pixels speak for the class, blue ones against it",
+    };
+    for (const [method, picture] of values.maps) {
+      pictures.append(figure(picture, method, captions[method]));
+    }
+    article.append(make("h3", {}, `Where the network looked for ${values.class}`), pictures);
+    return `Where the network looked for ${values.class} is shown.`;
   },
 };
 
