@@ -98,12 +98,13 @@ def serve_demo(
     Stopped
         After `stop` was set.
     """
-    settings, compute = settings_from(
+    made = settings_from(
         serve_demo,
         named,
         Part("settings", DemoSettings, settings),
         Part("compute", ComputeSettings, compute),
     )
+    settings, compute = made
     if layer is not None and features is None:
         raise SettingError("`layer` is that of `features`, which are not given")
     if any(find_spec(name) is None for name in _NEEDED):
