@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from decaf.evaluate.classification import evaluate_network
     from decaf.evaluate.localisation import Localisation, LocalisationSettings, score_submission
     from decaf.evaluate.report import Evaluation
+    from decaf.exploration.copies import Duplicates
+    from decaf.exploration.duplicates import duplicates
     from decaf.exploration.search import SearchResult, search
     from decaf.features.extract import extract
     from decaf.features.settings import NetworkSettings
@@ -66,6 +68,7 @@ __all__ = [
     "ComputeSettings",
     "DecafError",
     "DistilSettings",
+    "Duplicates",
     "Evaluation",
     "FeatureExtractor",
     "FeatureFile",
@@ -100,6 +103,7 @@ __all__ = [
     "__version__",
     "describe",
     "distil",
+    "duplicates",
     "evaluate_network",
     "export_features",
     "export_model",
@@ -128,6 +132,7 @@ __getattr__, __dir__ = lazy_names(
         "Classifier": "decaf.classify.classifier",
         "ComputeSettings": "decaf.runtime.settings",
         "DistilSettings": "decaf.train.distillation.settings",
+        "Duplicates": "decaf.exploration.copies",
         "Evaluation": "decaf.evaluate.report",
         "FeatureExtractor": "decaf.features.transformer",
         "FeatureFile": "decaf.features.store.feature_file",
@@ -151,6 +156,7 @@ __getattr__, __dir__ = lazy_names(
         "Verification": "decaf.features.verify",
         "describe": "decaf.description",
         "distil": "decaf.train.distillation.distil",
+        "duplicates": "decaf.exploration.duplicates",
         "evaluate_network": "decaf.evaluate.classification",
         "export_features": "decaf.features.store.export",
         "export_model": "decaf.backbone.export.models",

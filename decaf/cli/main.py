@@ -36,6 +36,7 @@ COMMANDS: dict[str, str] = {
     "info": "decaf.cli.info",
     "verify": "decaf.cli.verify",
     "search": "decaf.cli.search",
+    "duplicates": "decaf.cli.duplicates",
     "export": "decaf.cli.export",
     "summary": "decaf.cli.summary",
     "finetune": "decaf.cli.finetune",
