@@ -37,9 +37,11 @@ if TYPE_CHECKING:
     from decaf.evaluate.classification import evaluate_network
     from decaf.evaluate.localisation import Localisation, LocalisationSettings, score_submission
     from decaf.evaluate.report import Evaluation
+    from decaf.exploration.compare import Comparison, compare
     from decaf.exploration.copies import Duplicates
     from decaf.exploration.duplicates import duplicates
     from decaf.exploration.search import SearchResult, search
+    from decaf.exploration.similarity import Dissimilarities, rdm
     from decaf.features.extract import extract
     from decaf.features.settings import NetworkSettings
     from decaf.features.store.export import export_features
@@ -65,8 +67,10 @@ if TYPE_CHECKING:
 __all__ = [
     "Backbone",
     "Classifier",
+    "Comparison",
     "ComputeSettings",
     "DecafError",
+    "Dissimilarities",
     "DistilSettings",
     "Duplicates",
     "Evaluation",
@@ -101,6 +105,7 @@ __all__ = [
     "Verification",
     "WeightsError",
     "__version__",
+    "compare",
     "describe",
     "distil",
     "duplicates",
@@ -117,6 +122,7 @@ __all__ = [
     "localise",
     "make_pack",
     "open_features",
+    "rdm",
     "score_submission",
     "search",
     "summarise",
@@ -130,7 +136,9 @@ __getattr__, __dir__ = lazy_names(
     {
         "Backbone": "decaf.backbone.model",
         "Classifier": "decaf.classify.classifier",
+        "Comparison": "decaf.exploration.compare",
         "ComputeSettings": "decaf.runtime.settings",
+        "Dissimilarities": "decaf.exploration.similarity",
         "DistilSettings": "decaf.train.distillation.settings",
         "Duplicates": "decaf.exploration.copies",
         "Evaluation": "decaf.evaluate.report",
@@ -154,6 +162,7 @@ __getattr__, __dir__ = lazy_names(
         "TeacherSettings": "decaf.train.distillation.settings",
         "TrainSettings": "decaf.train.recipe",
         "Verification": "decaf.features.verify",
+        "compare": "decaf.exploration.compare",
         "describe": "decaf.description",
         "distil": "decaf.train.distillation.distil",
         "duplicates": "decaf.exploration.duplicates",
@@ -170,6 +179,7 @@ __getattr__, __dir__ = lazy_names(
         "localise": "decaf.train.localise",
         "make_pack": "decaf.train.pack.build",
         "open_features": "decaf.features.store.feature_file",
+        "rdm": "decaf.exploration.similarity",
         "score_submission": "decaf.evaluate.localisation",
         "search": "decaf.exploration.search",
         "summarise": "decaf.backbone.summary",

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from decaf.cli.arguments import add_report, compute_of
+from decaf.cli.arguments import add_report
 from decaf.cli.exit_codes import stopped_by_signals
 from decaf.cli.terminal import show
 from decaf.runtime.wording import counted

@@ -37,6 +37,7 @@ COMMANDS: dict[str, str] = {
     "verify": "decaf.cli.verify",
     "search": "decaf.cli.search",
     "duplicates": "decaf.cli.duplicates",
+    "compare": "decaf.cli.compare",
     "export": "decaf.cli.export",
     "summary": "decaf.cli.summary",
     "finetune": "decaf.cli.finetune",
