@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from decaf.exploration.compare import Comparison, compare
     from decaf.exploration.copies import Duplicates
     from decaf.exploration.duplicates import duplicates
+    from decaf.exploration.export import TableSettings, export_index, export_table
     from decaf.exploration.search import SearchResult, search
     from decaf.exploration.similarity import Dissimilarities, rdm
     from decaf.features.extract import extract
@@ -100,6 +101,7 @@ __all__ = [
     "SearchResult",
     "SettingError",
     "Stopped",
+    "TableSettings",
     "TeacherSettings",
     "TrainSettings",
     "Verification",
@@ -111,7 +113,9 @@ __all__ = [
     "duplicates",
     "evaluate_network",
     "export_features",
+    "export_index",
     "export_model",
+    "export_table",
     "extract",
     "finetune",
     "fit",
@@ -159,6 +163,7 @@ __getattr__, __dir__ = lazy_names(
         "Prediction": "decaf.classify.classifier",
         "SavingSettings": "decaf.train.training_run",
         "SearchResult": "decaf.exploration.search",
+        "TableSettings": "decaf.exploration.export",
         "TeacherSettings": "decaf.train.distillation.settings",
         "TrainSettings": "decaf.train.recipe",
         "Verification": "decaf.features.verify",
@@ -168,7 +173,9 @@ __getattr__, __dir__ = lazy_names(
         "duplicates": "decaf.exploration.duplicates",
         "evaluate_network": "decaf.evaluate.classification",
         "export_features": "decaf.features.store.export",
+        "export_index": "decaf.exploration.export",
         "export_model": "decaf.backbone.export.models",
+        "export_table": "decaf.exploration.export",
         "extract": "decaf.features.extract",
         "finetune": "decaf.finetuning.fine_tune",
         "fit": "decaf.classify.fit",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections import defaultdict
 from contextlib import ExitStack
@@ -27,6 +28,7 @@ Rows = npt.NDArray[np.int64]
 
 _MOVED = 10  # images that are named
 _BLOCK = 1024
+_LAYER_BYTES = 1 << 30  # of the rows of a layer that alignment is computed of
 
 
 @dataclass(frozen=True)
@@ -223,6 +225,8 @@ def _of_layer(
     nan = float("nan")
     if not len(pairs):
         return LayerComparison(layer, None, nan, nan, k, 0, ())
+    width = max(math.prod(file[layer].shape[1:]) for file in (a, b))
+    most = max(3, min(most, _LAYER_BYTES // (8 * width)))
     some = pairs[:: -(-len(pairs) // most)]
     values = [_rows(file, layer, rows) for file, rows in ((a, some[:, 0]), (b, some[:, 1]))]
     shares = np.full(len(some), nan)

@@ -99,7 +99,7 @@ class NearestRows:
         self._units: Floats | None = None
         if len(self.rows) * self.dimensions * 4 <= max_bytes:
             units = np.empty((len(self.rows), self.dimensions), np.float32)
-            for start, block in self._blocks():
+            for start, block in self.unit_blocks():
                 units[start : start + len(block)] = block
             self._units = units
 
@@ -168,7 +168,7 @@ class NearestRows:
             part = slice(start, start + step)
             best = _Best(len(given[part]), k, least)
             units = _unit_rows(given[part])
-            for first, block in self._blocks():
+            for first, block in self.unit_blocks():
                 self._compare(units, first, block, own[part], best)
             rows[part], cosines[part] = best.rows_and_cosines()
             rows[part][~units.any(axis=1)] = -1
@@ -235,8 +235,15 @@ class NearestRows:
             f"({self.file.status_names[self.file.status[row]]})"
         )
 
-    def _blocks(self) -> Iterator[tuple[int, Floats]]:
-        """Go through the rows that can be returned, of length 1; first the place of each block."""
+    def unit_blocks(self) -> Iterator[tuple[int, Floats]]:
+        """Go through the rows that can be returned, scaled to length 1.
+
+        Yields
+        ------
+        place : int
+            Place in `rows` of the first row of a block.
+        units : ndarray of float32, shape (n, D)
+        """
         if self._units is not None:
             yield 0, self._units
             return
