@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_features import made_file
 from sklearn.neighbors import NearestNeighbors
 
 import decaf
 from decaf.errors import SettingError
 from decaf.exploration import NearestRows
 from decaf.exploration import neighbours as module
+from made_features import made_file
 
 ROWS, DIMENSIONS, BAD = 60, 12, (0, 17, 59)
 
@@ -39,8 +39,8 @@ def test_rows_and_cosines_are_those_of_scikit_learn(
     good = np.setdiff1d(np.arange(ROWS), BAD)
     X = values.reshape(ROWS, -1)[good].astype(np.float64)
     queries = np.random.default_rng(1).normal(size=(25, DIMENSIONS))
-    distances, places = NearestNeighbors(metric="cosine", algorithm="brute").fit(X).kneighbors(
-        queries, 9
+    distances, places = (
+        NearestNeighbors(metric="cosine", algorithm="brute").fit(X).kneighbors(queries, 9)
     )
     with decaf.open_features(file) as features:
         nearest = NearestRows(features, "pool5", max_bytes=max_bytes)
@@ -50,8 +50,8 @@ def test_rows_and_cosines_are_those_of_scikit_learn(
         np.testing.assert_allclose(cosines, 1 - distances, atol=1e-6)
         # Of rows of the file, each without itself.
         rows, cosines = nearest.of_rows(k=4)
-        distances, places = NearestNeighbors(metric="cosine", algorithm="brute").fit(X).kneighbors(
-            n_neighbors=4
+        distances, places = (
+            NearestNeighbors(metric="cosine", algorithm="brute").fit(X).kneighbors(n_neighbors=4)
         )
         np.testing.assert_array_equal(rows, good[places])
         np.testing.assert_allclose(cosines, 1 - distances, atol=1e-6)

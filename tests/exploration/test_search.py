@@ -96,7 +96,7 @@ def test_a_name_that_is_there_no_more_is_a_row(made: Path, tmp_path: Path) -> No
     Path(name).rename(hidden)
     try:
         assert decaf.search(moved, [name], k=2).answers == (expected,)
-        with pytest.raises(InputError, match="7.png"):
+        with pytest.raises(InputError, match=r"7\.png"):
             decaf.search(moved, str(made / "images/bee/7.png"))
     finally:
         hidden.rename(name)
@@ -179,7 +179,7 @@ def test_names_are_harmless_on_the_page_and_in_csv(made: Path, tmp_path: Path) -
     assert "<b>ant" not in html
     assert "\x1b" not in html
     assert html.count("data:image/jpeg") == 9
-    assert 'default-src &#39;none&#39;' in html or "default-src 'none'" in html
+    assert "default-src &#39;none&#39;" in html or "default-src 'none'" in html
     decaf.search(made / "f.h5", made / "images/bee/0.png", out=page, images=False)
     assert "data:image" not in page.read_text()
     assert "'=cmd" not in result.to_csv()  # behind its folder it is no formula
