@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from decaf.evaluate.classification import evaluate_network
     from decaf.evaluate.localisation import Localisation, LocalisationSettings, score_submission
     from decaf.evaluate.report import Evaluation
+    from decaf.exploration.explore import Explored, ExploreSettings, explore
     from decaf.features.extract import extract
     from decaf.features.settings import NetworkSettings
     from decaf.features.store.export import export_features
@@ -66,6 +67,8 @@ __all__ = [
     "DecafError",
     "DistilSettings",
     "Evaluation",
+    "ExploreSettings",
+    "Explored",
     "FeatureExtractor",
     "FeatureFile",
     "FeatureFileError",
@@ -99,6 +102,7 @@ __all__ = [
     "describe",
     "distil",
     "evaluate_network",
+    "explore",
     "export_features",
     "export_model",
     "extract",
@@ -126,6 +130,8 @@ __getattr__, __dir__ = lazy_names(
         "ComputeSettings": "decaf.runtime.settings",
         "DistilSettings": "decaf.train.distillation.settings",
         "Evaluation": "decaf.evaluate.report",
+        "ExploreSettings": "decaf.exploration.explore",
+        "Explored": "decaf.exploration.explore",
         "FeatureExtractor": "decaf.features.transformer",
         "FeatureFile": "decaf.features.store.feature_file",
         "FineTuneClassifier": "decaf.finetuning.estimator",
@@ -148,6 +154,7 @@ __getattr__, __dir__ = lazy_names(
         "describe": "decaf.description",
         "distil": "decaf.train.distillation.distil",
         "evaluate_network": "decaf.evaluate.classification",
+        "explore": "decaf.exploration.explore",
         "export_features": "decaf.features.store.export",
         "export_model": "decaf.backbone.export.models",
         "extract": "decaf.features.extract",

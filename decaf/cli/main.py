@@ -36,6 +36,7 @@ COMMANDS: dict[str, str] = {
     "info": "decaf.cli.info",
     "verify": "decaf.cli.verify",
     "export": "decaf.cli.export",
+    "explore": "decaf.cli.explore",
     "summary": "decaf.cli.summary",
     "finetune": "decaf.cli.finetune",
     "pack": "decaf.cli.pack",
