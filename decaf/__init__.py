@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from decaf.exploration.compare import Comparison, compare
     from decaf.exploration.copies import Duplicates
     from decaf.exploration.duplicates import duplicates
+    from decaf.exploration.explore import Explored, ExploreSettings, explore
     from decaf.exploration.export import TableSettings, export_index, export_table
     from decaf.exploration.search import SearchResult, search
     from decaf.exploration.similarity import Dissimilarities, rdm
@@ -75,6 +76,8 @@ __all__ = [
     "DistilSettings",
     "Duplicates",
     "Evaluation",
+    "ExploreSettings",
+    "Explored",
     "FeatureExtractor",
     "FeatureFile",
     "FeatureFileError",
@@ -112,6 +115,7 @@ __all__ = [
     "distil",
     "duplicates",
     "evaluate_network",
+    "explore",
     "export_features",
     "export_index",
     "export_model",
@@ -146,6 +150,8 @@ __getattr__, __dir__ = lazy_names(
         "DistilSettings": "decaf.train.distillation.settings",
         "Duplicates": "decaf.exploration.copies",
         "Evaluation": "decaf.evaluate.report",
+        "ExploreSettings": "decaf.exploration.explore",
+        "Explored": "decaf.exploration.explore",
         "FeatureExtractor": "decaf.features.transformer",
         "FeatureFile": "decaf.features.store.feature_file",
         "FineTuneClassifier": "decaf.finetuning.estimator",
@@ -172,6 +178,7 @@ __getattr__, __dir__ = lazy_names(
         "distil": "decaf.train.distillation.distil",
         "duplicates": "decaf.exploration.duplicates",
         "evaluate_network": "decaf.evaluate.classification",
+        "explore": "decaf.exploration.explore",
         "export_features": "decaf.features.store.export",
         "export_index": "decaf.exploration.export",
         "export_model": "decaf.backbone.export.models",

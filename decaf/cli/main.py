@@ -39,6 +39,7 @@ COMMANDS: dict[str, str] = {
     "duplicates": "decaf.cli.duplicates",
     "compare": "decaf.cli.compare",
     "export": "decaf.cli.export",
+    "explore": "decaf.cli.explore",
     "summary": "decaf.cli.summary",
     "finetune": "decaf.cli.finetune",
     "pack": "decaf.cli.pack",
