@@ -37,9 +37,15 @@ if TYPE_CHECKING:
     from decaf.evaluate.classification import evaluate_network
     from decaf.evaluate.localisation import Localisation, LocalisationSettings, score_submission
     from decaf.evaluate.report import Evaluation
+    from decaf.exploration.compare import Comparison, compare
+    from decaf.exploration.copies import Duplicates
     from decaf.exploration.demo.server import serve_demo
     from decaf.exploration.demo.settings import DemoSettings
+    from decaf.exploration.duplicates import duplicates
+    from decaf.exploration.explore import Explored, ExploreSettings, explore
+    from decaf.exploration.export import TableSettings, export_index, export_table
     from decaf.exploration.search import SearchResult, search
+    from decaf.exploration.similarity import Dissimilarities, rdm
     from decaf.features.extract import extract
     from decaf.features.settings import NetworkSettings
     from decaf.features.store.export import export_features
@@ -65,11 +71,16 @@ if TYPE_CHECKING:
 __all__ = [
     "Backbone",
     "Classifier",
+    "Comparison",
     "ComputeSettings",
     "DecafError",
     "DemoSettings",
+    "Dissimilarities",
     "DistilSettings",
+    "Duplicates",
     "Evaluation",
+    "ExploreSettings",
+    "Explored",
     "FeatureExtractor",
     "FeatureFile",
     "FeatureFileError",
@@ -96,16 +107,22 @@ __all__ = [
     "SearchResult",
     "SettingError",
     "Stopped",
+    "TableSettings",
     "TeacherSettings",
     "TrainSettings",
     "Verification",
     "WeightsError",
     "__version__",
+    "compare",
     "describe",
     "distil",
+    "duplicates",
     "evaluate_network",
+    "explore",
     "export_features",
+    "export_index",
     "export_model",
+    "export_table",
     "extract",
     "finetune",
     "fit",
@@ -116,6 +133,7 @@ __all__ = [
     "localise",
     "make_pack",
     "open_features",
+    "rdm",
     "score_submission",
     "search",
     "serve_demo",
@@ -130,10 +148,15 @@ __getattr__, __dir__ = lazy_names(
     {
         "Backbone": "decaf.backbone.model",
         "Classifier": "decaf.classify.classifier",
+        "Comparison": "decaf.exploration.compare",
         "ComputeSettings": "decaf.runtime.settings",
         "DemoSettings": "decaf.exploration.demo.settings",
+        "Dissimilarities": "decaf.exploration.similarity",
         "DistilSettings": "decaf.train.distillation.settings",
+        "Duplicates": "decaf.exploration.copies",
         "Evaluation": "decaf.evaluate.report",
+        "ExploreSettings": "decaf.exploration.explore",
+        "Explored": "decaf.exploration.explore",
         "FeatureExtractor": "decaf.features.transformer",
         "FeatureFile": "decaf.features.store.feature_file",
         "FineTuneClassifier": "decaf.finetuning.estimator",
@@ -151,14 +174,20 @@ __getattr__, __dir__ = lazy_names(
         "Prediction": "decaf.classify.classifier",
         "SavingSettings": "decaf.train.training_run",
         "SearchResult": "decaf.exploration.search",
+        "TableSettings": "decaf.exploration.export",
         "TeacherSettings": "decaf.train.distillation.settings",
         "TrainSettings": "decaf.train.recipe",
         "Verification": "decaf.features.verify",
+        "compare": "decaf.exploration.compare",
         "describe": "decaf.description",
         "distil": "decaf.train.distillation.distil",
+        "duplicates": "decaf.exploration.duplicates",
         "evaluate_network": "decaf.evaluate.classification",
+        "explore": "decaf.exploration.explore",
         "export_features": "decaf.features.store.export",
+        "export_index": "decaf.exploration.export",
         "export_model": "decaf.backbone.export.models",
+        "export_table": "decaf.exploration.export",
         "extract": "decaf.features.extract",
         "finetune": "decaf.finetuning.fine_tune",
         "fit": "decaf.classify.fit",
@@ -169,6 +198,7 @@ __getattr__, __dir__ = lazy_names(
         "localise": "decaf.train.localise",
         "make_pack": "decaf.train.pack.build",
         "open_features": "decaf.features.store.feature_file",
+        "rdm": "decaf.exploration.similarity",
         "score_submission": "decaf.evaluate.localisation",
         "search": "decaf.exploration.search",
         "serve_demo": "decaf.exploration.demo.server",

@@ -38,8 +38,16 @@ LEVEL = {room: level for level, rooms in enumerate(STAGES) for room in rooms}
 FRONTIERS = {
     # In images for arrays of images that others have put into HDF5 files.
     "h5py": {"features", "images", "storage", "train"},
-    # In finetuning for its estimator, which scikit-learn's tools take.
-    "sklearn": {"heads", "adapt", "classify", "evaluate", "features", "finetuning"},
+    # In finetuning for its estimator, which scikit-learn's tools take; in exploration for maps.
+    "sklearn": {
+        "heads",
+        "adapt",
+        "classify",
+        "evaluate",
+        "exploration",
+        "features",
+        "finetuning",
+    },
 }
 MOST_PARAMETERS = 12
 CONTRACT = ("decaf.features.extract", "extract")  # the design writes its parameters out

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 from pathlib import Path
 
+from decaf.cli.arguments import setting_values
 from decaf.cli.terminal import show
 from decaf.errors import SettingError
 from decaf.runtime.wording import byte_size, counted
 
 __all__ = ["HELP", "configure", "run"]
 
-HELP = "write a feature file as .npy, .csv, .npz or .mat, or a network as .onnx or .pt2"
+HELP = (
+    "write a feature file as .npy, .csv, .npz, .mat, .parquet or .faiss, a network as .onnx or .pt2"
+)
 
 EPILOG = """\
 examples:
   decaf export photos.h5 -o photos.npy -l fc6
   decaf export photos.h5 -o photos.mat                      all layers, paths, labels, classes
+  decaf export photos.h5 -o photos.parquet --map --thumbnails 96
+  decaf export photos.h5 -o photos.faiss -l fc7             an index whose ids are row numbers
   decaf export model.safetensors -o model.onnx              image in, probabilities out
   decaf export imagenet -o features.onnx -l fc6 -l fc7      image in, features out
 
@@ -26,12 +32,16 @@ In a .mat the axes stand in the order that `decaf info` shows, images first; MAT
 reverses those of the feature file itself. Labels count from 0, and -1 is none: in MATLAB the class
 of image i is class_names{label(i) + 1}.
 
+The .parquet is for Embedding Atlas (embedding-atlas photos.parquet --vector vector, or --x x --y y
+with --neighbors neighbours) and FiftyOne: path, class, status, map, nearest, picture, vector.
+
 A network takes uint8 pixels (N, height, width, 3), RGB, resized and cropped, and normalises them
 itself; how they are to be prepared, and the class names, are in its metadata. An ONNX model is
 compared with the network where ONNX Runtime is installed (pip install 'decaf[onnx]').
 """
 
 FEATURE_ENDINGS = (".npy", ".csv", ".npz", ".mat")
+TABLE_ENDINGS = (".parquet", ".faiss")
 MODEL_ENDINGS = (".onnx", ".pt2")
 
 
@@ -53,7 +63,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="X",
         required=True,
         help="file to write; its ending is the format: of features .npy (with X.rows.csv) or .csv, "
-        "one layer; .npz or .mat, any number; of a network .onnx or .pt2 (torch.export)",
+        "one layer, as .parquet and .faiss; .npz or .mat, any number; of a network .onnx or .pt2 "
+        "(torch.export)",
     )
     parser.add_argument(
         "-l",
@@ -74,6 +85,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="in .csv, write names as they are; by default an apostrophe stands before those that "
         "a spreadsheet would take for a formula",
     )
+    group = parser.add_argument_group("of a .parquet")
+    group.add_argument("--map", action="store_true", help="place the images on a plane: x and y")
+    group.add_argument(
+        "--thumbnails", type=int, metavar="N", help="pictures of the images, N pixels high"
+    )
+    group.add_argument(
+        "--neighbours", type=int, metavar="K", help="nearest images of each (default: 10; 0: none)"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace what is there")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
@@ -88,11 +107,16 @@ def run(args: argparse.Namespace) -> int:
     ending = Path(args.out).suffix.lower()
     if ending in MODEL_ENDINGS:
         return _export_model(args)
+    if args.map and ending != ".parquet":
+        raise SettingError("--map is for .parquet")
+    if ending in TABLE_ENDINGS:
+        return _export_table(args, ending)
     if ending in FEATURE_ENDINGS:
         return _export_features(args)
     raise SettingError(
         f"{args.out}: cannot tell the format from the ending {ending!r}; use one of "
-        f"{', '.join(FEATURE_ENDINGS)} (features), {', '.join(MODEL_ENDINGS)} (a network)"
+        f"{', '.join(FEATURE_ENDINGS + TABLE_ENDINGS)} (features), "
+        f"{', '.join(MODEL_ENDINGS)} (a network)"
     )
 
 
@@ -119,6 +143,37 @@ def _export_features(args: argparse.Namespace) -> int:
         if done.bad:
             kept = "left out" if args.ok_only else "written as NaN (--ok-only leaves them out)"
             show(f"{counted(done.bad, 'row')} of images that could not be read: {kept}")
+    return 0
+
+
+def _export_table(args: argparse.Namespace, ending: str) -> int:
+    import decaf
+
+    if args.check:
+        raise SettingError("--check is for networks")
+    if args.layer and len(args.layer) > 1:
+        raise SettingError(f"{args.out}: takes one layer, got {', '.join(args.layer)}")
+    layer = args.layer[0] if args.layer else None
+    if ending == ".faiss":
+        done = decaf.export_index(args.source, args.out, layer=layer, overwrite=args.overwrite)
+    else:
+        done = decaf.export_table(
+            args.source,
+            args.out,
+            layer=layer,
+            overwrite=args.overwrite,
+            **setting_values(args, decaf.TableSettings),
+        )
+    if args.json:
+        print(json.dumps({**dataclasses.asdict(done), "path": str(done.path)}))
+        return 0
+    columns = f", with {', '.join(done.columns)}" if done.columns else ""
+    show(f"{done.path}: {counted(done.rows, 'row')} of {done.layer}, {done.dimensions}{columns}")
+    if done.bad:
+        kept = "left out" if args.ok_only or ending == ".faiss" else "without features"
+        show(f"{counted(done.bad, 'row')} of images that could not be read: {kept}")
+    if done.gone:
+        show(f"{counted(done.gone, 'image')} not at their place any more: without a picture")
     return 0
 
 

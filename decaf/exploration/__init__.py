@@ -1,6 +1,6 @@
 """What the layers see: pages and tables of images, made from a feature file.
 
-What is named here is loaded when it is first used, as in `decaf` itself.
+What is named here is loaded when it is first used; what users call is at the front door.
 """
 
 from __future__ import annotations
@@ -10,17 +10,69 @@ from typing import TYPE_CHECKING
 from decaf.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from decaf.exploration.compare import Comparison, LayerComparison, Matched
+    from decaf.exploration.copies import CopyPair, Duplicates
+    from decaf.exploration.explore import Explored, ExploreSettings
+    from decaf.exploration.label_errors import (
+        LabelErrors,
+        held_out_probabilities,
+        rank_label_errors,
+    )
+    from decaf.exploration.maps import LayerMap, MapSettings, make_map
     from decaf.exploration.neighbours import NearestRows
     from decaf.exploration.search import Answer, Match, SearchResult
+    from decaf.exploration.similarity import Dissimilarities, linear_cka
+    from decaf.exploration.unit_contrasts import UnitContrasts, class_means, unit_contrasts
 
-__all__ = ["Answer", "Match", "NearestRows", "SearchResult"]
+__all__ = [
+    "Answer",
+    "Comparison",
+    "CopyPair",
+    "Dissimilarities",
+    "Duplicates",
+    "ExploreSettings",
+    "Explored",
+    "LabelErrors",
+    "LayerComparison",
+    "LayerMap",
+    "MapSettings",
+    "Match",
+    "Matched",
+    "NearestRows",
+    "SearchResult",
+    "UnitContrasts",
+    "class_means",
+    "held_out_probabilities",
+    "linear_cka",
+    "make_map",
+    "rank_label_errors",
+    "unit_contrasts",
+]
 
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
         "Answer": "decaf.exploration.search",
+        "Comparison": "decaf.exploration.compare",
+        "CopyPair": "decaf.exploration.copies",
+        "Dissimilarities": "decaf.exploration.similarity",
+        "Duplicates": "decaf.exploration.copies",
+        "ExploreSettings": "decaf.exploration.explore",
+        "Explored": "decaf.exploration.explore",
+        "LabelErrors": "decaf.exploration.label_errors",
+        "LayerComparison": "decaf.exploration.compare",
+        "LayerMap": "decaf.exploration.maps",
+        "MapSettings": "decaf.exploration.maps",
         "Match": "decaf.exploration.search",
+        "Matched": "decaf.exploration.compare",
         "NearestRows": "decaf.exploration.neighbours",
         "SearchResult": "decaf.exploration.search",
+        "UnitContrasts": "decaf.exploration.unit_contrasts",
+        "class_means": "decaf.exploration.unit_contrasts",
+        "held_out_probabilities": "decaf.exploration.label_errors",
+        "linear_cka": "decaf.exploration.similarity",
+        "make_map": "decaf.exploration.maps",
+        "rank_label_errors": "decaf.exploration.label_errors",
+        "unit_contrasts": "decaf.exploration.unit_contrasts",
     },
 )

@@ -59,6 +59,8 @@ class NearestRows:
         Has to stay open where the rows are not held.
     layer : str, optional
         By default the last that the file holds; maps are flattened.
+    rows : array of int, optional
+        Rows that can be returned, where that is not all of them.
     max_bytes : int, optional
         Memory that the rows may take; by default half of what is left. 0 holds none.
 
@@ -78,18 +80,26 @@ class NearestRows:
     """
 
     def __init__(
-        self, file: FeatureFile, layer: str | None = None, *, max_bytes: int | None = None
+        self,
+        file: FeatureFile,
+        layer: str | None = None,
+        *,
+        rows: npt.ArrayLike | None = None,
+        max_bytes: int | None = None,
     ) -> None:
         refuse(whole_number("max_bytes", max_bytes, optional=True))
         self.file, self.layer = file, chosen_layer(file, layer)
         self._view = file[self.layer]
-        self.rows: Rows = np.flatnonzero(file.ok)
+        self._kept = file.ok
+        if rows is not None:
+            self._kept = np.isin(np.arange(len(file)), rows) & file.ok
+        self.rows: Rows = np.flatnonzero(self._kept)
         if max_bytes is None:
             max_bytes = int(_SHARE * (available_memory() or _USUAL_MEMORY))
         self._units: Floats | None = None
         if len(self.rows) * self.dimensions * 4 <= max_bytes:
             units = np.empty((len(self.rows), self.dimensions), np.float32)
-            for start, block in self._blocks():
+            for start, block in self.unit_blocks():
                 units[start : start + len(block)] = block
             self._units = units
 
@@ -158,7 +168,7 @@ class NearestRows:
             part = slice(start, start + step)
             best = _Best(len(given[part]), k, least)
             units = _unit_rows(given[part])
-            for first, block in self._blocks():
+            for first, block in self.unit_blocks():
                 self._compare(units, first, block, own[part], best)
             rows[part], cosines[part] = best.rows_and_cosines()
             rows[part][~units.any(axis=1)] = -1
@@ -225,14 +235,21 @@ class NearestRows:
             f"({self.file.status_names[self.file.status[row]]})"
         )
 
-    def _blocks(self) -> Iterator[tuple[int, Floats]]:
-        """Go through the rows that can be returned, of length 1; first the place of each block."""
+    def unit_blocks(self) -> Iterator[tuple[int, Floats]]:
+        """Go through the rows that can be returned, scaled to length 1.
+
+        Yields
+        ------
+        place : int
+            Place in `rows` of the first row of a block.
+        units : ndarray of float32, shape (n, D)
+        """
         if self._units is not None:
             yield 0, self._units
             return
-        ok, place = self.file.ok, 0
+        place = 0
         for start, values in self._view.blocks():
-            block = values[ok[start : start + len(values)]]
+            block = values[self._kept[start : start + len(values)]]
             yield place, _unit_rows(block.reshape(len(block), -1).astype(np.float32))
             place += len(block)
 

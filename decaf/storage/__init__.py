@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING
 
 from decaf.lazy import lazy_names
 from decaf.storage.atomic import disk_errors, temporary_path, whole_file, write_atomically
-from decaf.storage.records import canonical_json, differences, fingerprint
+from decaf.storage.records import (
+    canonical_json,
+    differences,
+    differing_fields,
+    fingerprint,
+)
 
 if TYPE_CHECKING:
     from decaf.storage.output_path import TEXT_KINDS, check_output
@@ -29,6 +34,7 @@ __all__ = [
     "canonical_json",
     "check_output",
     "differences",
+    "differing_fields",
     "disk_errors",
     "fill",
     "fingerprint",

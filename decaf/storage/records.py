@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["canonical_json", "differences", "fingerprint"]
+__all__ = ["canonical_json", "differences", "differing_fields", "fingerprint"]
 
 
 def canonical_json(value: object) -> str:
@@ -79,15 +79,42 @@ def differences(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -
     >>> differences({"crops": "center", "a": {"b": 1}}, {"crops": "ten", "a": {"b": 1}})
     ['crops: center there, ten now']
     """
+    return [
+        f"{name}: {there} there, {here} now"
+        for name, there, here in differing_fields(before, now, prefix)
+    ]
+
+
+def differing_fields(
+    a: dict[str, Any], b: dict[str, Any], prefix: str = ""
+) -> list[tuple[str, str, str]]:
+    """List the fields that differ between two records, each with both of its values in short.
+
+    Parameters
+    ----------
+    a, b : dict
+        JSON values.
+    prefix : str
+        What each field's name begins with.
+
+    Returns
+    -------
+    list of (str, str, str)
+
+    Examples
+    --------
+    >>> differing_fields({"arch": {"lrn": None}}, {"arch": {"lrn": 5}})
+    [('arch lrn', 'none', '5')]
+    """
     differing = []
-    for key in [*before, *(key for key in now if key not in before)]:
-        there, here = before.get(key), now.get(key)
-        if there == here:
+    for key in [*a, *(key for key in b if key not in a)]:
+        one, other = a.get(key), b.get(key)
+        if one == other:
             continue
-        if isinstance(there, dict) and isinstance(here, dict):
-            differing += differences(there, here, f"{prefix}{key} ")
+        if isinstance(one, dict) and isinstance(other, dict):
+            differing += differing_fields(one, other, f"{prefix}{key} ")
         else:
-            differing.append(f"{prefix}{key}: {_brief(there)} there, {_brief(here)} now")
+            differing.append((f"{prefix}{key}", _brief(one), _brief(other)))
     return differing
 
 

@@ -20,21 +20,27 @@ if TYPE_CHECKING:
         write_page,
     )
     from decaf.exploration.page.thumbnails import (
+        SHEET_COLUMNS,
         THUMBNAIL_HEIGHT,
+        SpriteSheets,
         Thumbnails,
         picture_uri,
+        sprite_sheets,
         thumbnail,
         thumbnails,
     )
 
 __all__ = [
+    "SHEET_COLUMNS",
     "STYLE_SHEETS",
     "THUMBNAIL_HEIGHT",
+    "SpriteSheets",
     "Thumbnails",
     "check_page",
     "page_environment",
     "picture_uri",
     "render_page",
+    "sprite_sheets",
     "thumbnail",
     "thumbnails",
     "write_page",
@@ -43,13 +49,16 @@ __all__ = [
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
+        "SHEET_COLUMNS": "decaf.exploration.page.thumbnails",
         "STYLE_SHEETS": "decaf.exploration.page.rendering",
         "THUMBNAIL_HEIGHT": "decaf.exploration.page.thumbnails",
+        "SpriteSheets": "decaf.exploration.page.thumbnails",
         "Thumbnails": "decaf.exploration.page.thumbnails",
         "check_page": "decaf.exploration.page.rendering",
         "page_environment": "decaf.exploration.page.rendering",
         "picture_uri": "decaf.exploration.page.thumbnails",
         "render_page": "decaf.exploration.page.rendering",
+        "sprite_sheets": "decaf.exploration.page.thumbnails",
         "thumbnail": "decaf.exploration.page.thumbnails",
         "thumbnails": "decaf.exploration.page.thumbnails",
         "write_page": "decaf.exploration.page.rendering",

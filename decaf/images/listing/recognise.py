@@ -118,6 +118,8 @@ _ALL = (
     PathKind("array", "a NumPy array", "", "`decaf extract` takes one of images"),
     PathKind("arrays", "a file of NumPy arrays"),
     PathKind("matlab", "a MATLAB file"),
+    PathKind("parquet", "a Parquet table", "as `decaf export` writes it"),
+    PathKind("faiss", "a FAISS index", "as `decaf export` writes it"),
     PathKind("image", "an image", "", "`decaf predict` and `decaf extract` take it"),
     PathKind("archive", "an archive", "", "`decaf extract` and `decaf fit` take one of images"),
     PathKind("list", "a text file", "", "`decaf extract` takes one that lists images"),
@@ -263,6 +265,10 @@ def _by_magic(path: bytes, start: bytes, ending: bytes) -> str | None:
         return "array"
     if start.startswith(b"MATLAB 5.0 MAT-file"):
         return "matlab"
+    if start.startswith(b"PAR1"):
+        return "parquet"
+    if start.startswith((b"IxM2", b"IxMp", b"IxFI")):
+        return "faiss"
     if guess_format(start[:HEAD_BYTES]) is not None:
         return "image"
     if start.startswith(b"PK\x03\x04") and (program := _name_of_zip(path)) is not None:

@@ -404,7 +404,7 @@ def spellings(cell: bytes) -> list[bytes]:
     """List the paths that a cell may mean, the likeliest first.
 
     As it is, in UTF-8 where it was Windows-1252, with slashes for backslashes, and without a
-    leading ``./``.
+    leading ``./`` or the apostrophe that keeps a spreadsheet from computing it.
 
     Parameters
     ----------
@@ -414,6 +414,8 @@ def spellings(cell: bytes) -> list[bytes]:
     for each in (cell, decoded(cell).encode()):
         slashed = each.replace(b"\\", b"/")
         paths += [each, each.removeprefix(b"./"), slashed, slashed.removeprefix(b"./")]
+    if cell[:1] == b"'" and cell[1:2] in (b"=", b"+", b"-", b"@", b"\t", b"\r"):
+        paths.append(cell[1:])
     return list(dict.fromkeys(paths))
 
 

@@ -1,0 +1,389 @@
+"""`decaf.explore`: one page on which to look at the images of a feature file."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from decaf.backbone.weights import DEFAULT_WEIGHTS
+from decaf.classify.near_copies import COSINES
+from decaf.errors import InputError, SettingError, Stopped
+from decaf.exploration.explore_page import CopyPair, Seen, page_values
+from decaf.exploration.head_findings import check_head, head_findings
+from decaf.exploration.maps import LayerMap, MapSettings, make_map
+from decaf.exploration.outliers import find_outliers
+from decaf.exploration.page import check_page, render_page, sprite_sheets, write_page
+from decaf.features.extract import extract
+from decaf.features.settings import NetworkSettings
+from decaf.features.store.feature_file import FeatureFile
+from decaf.images import ListingSettings
+from decaf.images.decoding.formats import is_hdf5
+from decaf.images.listing.recognise import is_kind
+from decaf.runtime.settings import ComputeSettings, Part, refuse, settings_from, whole_number
+from decaf.runtime.wording import counted
+
+__all__ = ["ExploreSettings", "Explored", "explore"]
+
+LAYERS = ("pool5", "fc6", "fc7")
+"""The layers that are mapped where none are named, as far as the file holds them."""
+
+Rows = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class ExploreSettings:
+    """What a page shows.
+
+    Parameters
+    ----------
+    layers : tuple of str, optional
+        The layers that are mapped; by default pool5, fc6 and fc7, as far as the file holds them.
+    method : {"auto", "opentsne", "tsne", "umap", "pca"}
+        As `MapSettings` has it.
+    perplexity : float
+        As `MapSettings` has it.
+    seed : int
+        Seed of all random draws.
+    most_points : int
+        Of more images so many, drawn at random, are shown.
+    most_thumbnails : int
+        Of more images those that are listed have thumbnails.
+    thumbnail_side : int
+        Pixels of a thumbnail, 16 to 255.
+
+    Raises
+    ------
+    SettingError
+        For values that cannot be used, all of them in one message.
+    """
+
+    layers: tuple[str, ...] | None = None
+    method: Literal["auto", "opentsne", "tsne", "umap", "pca"] = "auto"
+    perplexity: float = 30.0
+    seed: int = 0
+    most_points: int = 50_000
+    most_thumbnails: int = 5_000
+    thumbnail_side: int = 96
+
+    def __post_init__(self) -> None:
+        wrong = whole_number("most_points", self.most_points, 1, 200_000)
+        wrong += whole_number("most_thumbnails", self.most_thumbnails)
+        wrong += whole_number("thumbnail_side", self.thumbnail_side, 16, 255)
+        layers = self.layers
+        if layers is not None and not (layers and all(isinstance(each, str) for each in layers)):
+            wrong.append(f"`layers` {layers!r}: must be names of layers, at least one")
+        try:
+            self.maps  # noqa: B018  (checks its values)
+        except SettingError as error:
+            wrong.append(str(error))
+        refuse(wrong)
+
+    @property
+    def maps(self) -> MapSettings:
+        """How the maps are made."""
+        return MapSettings(method=self.method, perplexity=self.perplexity, seed=self.seed)
+
+
+@dataclass(frozen=True, eq=False)
+class Explored:
+    """The page that `explore` has written.
+
+    Attributes
+    ----------
+    path : Path
+    bytes : int
+    images : int
+        Rows of the feature file.
+    shown : int
+        Images on the maps.
+    thumbnails : int
+        How many of them have a picture.
+    bad : int
+        Images that could not be read.
+    trust : dict of str to float
+        For each layer the mean share of an image's neighbours that are its neighbours on the map.
+    accuracy : float or None
+        Of the head on images held out, where there is one.
+    notes : tuple of str
+        What was left out.
+    seconds : float
+        Without the extraction.
+    """
+
+    path: Path
+    bytes: int
+    images: int
+    shown: int
+    thumbnails: int
+    bad: int
+    trust: dict[str, float]
+    accuracy: float | None
+    notes: tuple[str, ...]
+    seconds: float
+
+
+def explore(
+    source: Any,
+    out: str | os.PathLike[str],
+    *,
+    head: str | os.PathLike[str] | None = None,
+    images: bool = True,
+    keep_features: str | os.PathLike[str] | None = None,
+    overwrite: bool = False,
+    settings: ExploreSettings | None = None,
+    listing: ListingSettings | None = None,
+    network: NetworkSettings | None = None,
+    compute: ComputeSettings | None = None,
+    **named: Any,
+) -> Explored:
+    """Make a page on which to look at images as the layers of the network see them.
+
+    It has a map of each layer, with how far each point can be trusted, thumbnails, the nearest
+    images of any, a search by name, near copies, outliers, and what could not be read. With a head
+    it has its mistakes on images held out, the surest and least sure answers, likely wrong labels,
+    and the units that tell one class from another. Chosen images can be saved as a CSV of paths.
+    The page is one file, which opens from disk and asks nothing of a network.
+
+    Parameters
+    ----------
+    source : path, sequence, array, torch Dataset or FeatureFile
+        Features, or the path of their file; or images as `decaf.extract` takes them.
+    out : path
+        The page to write; a page that is there is replaced.
+    head : path, optional
+        A head that `decaf.fit` has written for such features.
+    images : bool
+        Whether to show thumbnails, of the images where they were when features were made.
+    keep_features : path, optional
+        Keep the features of images in this file; by default they are in a temporary one.
+    overwrite : bool
+        Replace `keep_features`, a feature file, where it differs.
+    settings : ExploreSettings, optional
+        What the page shows; or its fields by their names, as of the objects below: layers, method,
+        perplexity, seed, most_points, most_thumbnails, thumbnail_side.
+    listing : ListingSettings, optional
+        How images are listed: labels, layout, groups and on_error, as in `decaf.extract`.
+    network : NetworkSettings, optional
+        How features are computed: weights, preprocess, crops, precision and batch_size, as in
+        `decaf.extract`.
+    compute : ComputeSettings, optional
+        How the work is done: device, workers, progress and stop, as in `decaf.extract`.
+    **named
+        Fields of `settings`, `listing`, `network` and `compute` by their names.
+
+    Returns
+    -------
+    Explored
+
+    Raises
+    ------
+    SettingError, InputError, HeadError, WeightsError
+        For what cannot be asked for; an image that has changed since, unless `images` is False.
+    FeatureFileError
+        For features that are damaged, or not finite.
+    OutputError
+        If the page cannot be written.
+    Stopped
+        After `stop` was set.
+
+    Examples
+    --------
+    >>> decaf.explore("photos.h5", "photos.html", head="photos.head")  # doctest: +SKIP
+    """
+    settings, listing, network, compute = settings_from(
+        explore,
+        named,
+        Part("settings", ExploreSettings, settings),
+        Part("listing", ListingSettings, listing, ("min_images", "val_labels", "val_fraction")),
+        Part("network", NetworkSettings, network),
+        Part("compute", ComputeSettings, compute),
+    )
+    target = check_page(out)
+    with _opened(source, keep_features, overwrite, settings, listing, network, compute) as file:
+        began = time.perf_counter()
+        seen = _look(file, settings, compute, head, images=images)
+        html = render_page("explore.html", page_values(seen, title=_title(source)))
+    write_page(target, html)
+    findings = seen.findings
+    return Explored(
+        path=target,
+        bytes=len(html.encode()),
+        images=len(file),
+        shown=len(seen.rows),
+        thumbnails=seen.pictures,
+        bad=int((~file.ok).sum()),
+        trust={each.layer: each.mean_trust for each in seen.maps},
+        accuracy=findings.accuracy[0] if findings is not None and findings.accuracy else None,
+        notes=seen.notes,
+        seconds=time.perf_counter() - began,
+    )
+
+
+def _title(source: Any) -> str:
+    if isinstance(source, FeatureFile):
+        source = source.path
+    if isinstance(source, (str, bytes, os.PathLike)):
+        return os.path.basename(os.fsdecode(source).rstrip("/")) or os.fsdecode(source)
+    return "Images"
+
+
+@contextmanager
+def _opened(
+    source: Any,
+    kept: str | os.PathLike[str] | None,
+    overwrite: bool,
+    settings: ExploreSettings,
+    listing: ListingSettings,
+    network: NetworkSettings,
+    compute: ComputeSettings,
+) -> Iterator[FeatureFile]:
+    """Open features, which are computed first where images were given."""
+    if isinstance(source, FeatureFile) or (is_hdf5(source) and not is_kind(source, "hdf5")):
+        if kept is not None:
+            raise SettingError(
+                "features are given, and are kept as they are: leave out `keep_features`"
+            )
+        asked = {**vars(network), "groups": listing.groups}
+        idle = [f"`{name}`" for name, value in asked.items() if value is not None]
+        idle += ["`labels`"] if listing.labels != "folder" else []
+        if idle:
+            raise SettingError(
+                f"features are given, as they were computed: leave out {', '.join(idle)}, or name "
+                "the images"
+            )
+        file = source if isinstance(source, FeatureFile) else FeatureFile(source)
+        with nullcontext() if file is source else file:
+            yield file
+        return
+    with tempfile.TemporaryDirectory(prefix="decaf-explore-") as folder:
+        computed = extract(
+            source,
+            list(settings.layers or LAYERS),
+            out=Path(folder) / "features.h5" if kept is None else kept,
+            weights=DEFAULT_WEIGHTS if network.weights is None else network.weights,
+            preprocess=network.preprocess,
+            crops=network.crops or "center",
+            precision=network.precision or "fp32",
+            device=compute.device,
+            batch_size=network.batch_size,
+            workers=compute.workers,
+            on_error=listing.on_error,
+            progress=compute.progress,
+            labels=listing.labels,
+            layout=listing.layout,
+            groups=listing.groups,
+            overwrite=overwrite,
+            stop=compute.stop,
+        )
+        assert isinstance(computed, FeatureFile)
+        with computed as file:
+            yield file
+
+
+def _look(
+    file: FeatureFile,
+    settings: ExploreSettings,
+    compute: ComputeSettings,
+    head: str | os.PathLike[str] | None,
+    *,
+    images: bool,
+) -> Seen:
+    """Find out all that the page shows."""
+    saved = None if head is None else check_head(head, file)
+    notes: list[str] = []
+    rows = _shown_rows(file, settings, notes)
+    maps = []
+    for layer in _mapped_layers(file, settings):
+        _go_on(compute, f"map of {layer}")
+        maps.append(make_map(file, layer, rows=rows, settings=settings.maps))
+    findings = None
+    if saved is not None:
+        _go_on(compute, f"what the head makes of {saved.identity.layer}")
+        findings = head_findings(file, saved, rows, seed=settings.seed)
+        notes += findings.notes
+    seen = Seen(
+        file=file,
+        rows=rows,
+        maps=tuple(maps),
+        outliers=tuple(find_outliers(file, maps[-1])),
+        copies=_copies(file, rows, maps),
+        findings=findings,
+        notes=tuple(notes),
+    )
+    if not images:
+        return seen
+    _go_on(compute, "thumbnails")
+    wanted = rows
+    if len(rows) > settings.most_thumbnails:
+        wanted = seen.listed[: settings.most_thumbnails]
+        notes.append(
+            f"thumbnails are shown of {len(wanted):,} images, those that are listed below the "
+            f"maps: of {len(rows):,} they would be too many for a page"
+        )
+    sheets = sprite_sheets(file, wanted.tolist(), side=settings.thumbnail_side, compute=compute)
+    if sheets.gone:
+        notes.append(
+            f"{counted(sheets.gone, 'image')} of {len(wanted):,} without thumbnail: not where the "
+            "features say, or not readable any more"
+        )
+    return replace(seen, pictured=tuple(wanted.tolist()), sheets=sheets, notes=tuple(notes))
+
+
+def _shown_rows(file: FeatureFile, settings: ExploreSettings, notes: list[str]) -> Rows:
+    rows = np.flatnonzero(file.ok)
+    if not len(rows):
+        raise InputError(f"{file.path}: none of its {len(file)} images could be read")
+    if len(rows) > settings.most_points:
+        random = np.random.default_rng(settings.seed)
+        notes.append(
+            f"{settings.most_points:,} of {len(rows):,} images are shown, drawn at random; "
+            f"{len(rows) - settings.most_points:,} are left out (`most_points`)"
+        )
+        rows = np.sort(random.choice(rows, settings.most_points, replace=False))
+    return rows
+
+
+def _mapped_layers(file: FeatureFile, settings: ExploreSettings) -> tuple[str, ...]:
+    if settings.layers is not None:
+        for layer in settings.layers:
+            file[layer]  # tells what is there
+        return settings.layers
+    return tuple(layer for layer in LAYERS if layer in file) or file.layers[:3]
+
+
+def _copies(file: FeatureFile, rows: Rows, maps: Sequence[LayerMap]) -> tuple[CopyPair, ...]:
+    """Return pairs of images that are the same, or nearly so to the last layer that tells."""
+    digests: dict[bytes, int] = {}
+    pairs = {}
+    for row in rows.tolist():
+        digest = file.content_sha256[row].tobytes()
+        first = digests.setdefault(digest, row) if any(digest) else row
+        if first != row:
+            pairs[first, row] = 1.0
+    telling = [each for each in maps if each.layer in COSINES]
+    for each in telling[-1:]:
+        near = np.nan_to_num(each.cosines, nan=-1.0) >= COSINES[each.layer]
+        for place, column in zip(*np.nonzero(near), strict=True):
+            a, b = sorted((int(rows[place]), int(each.nearest[place, column])))
+            pairs.setdefault((a, b), float(each.cosines[place, column]))
+    ranked = sorted(pairs.items(), key=lambda item: (-item[1], item[0]))
+    return tuple((a, b, cosine) for (a, b), cosine in ranked)
+
+
+def _go_on(compute: ComputeSettings, what: str) -> None:
+    """Tell what comes next, unless the call is to end."""
+    if compute.stopped:
+        raise Stopped(f"stopped before the {what}; no page was written")
+    terminal = sys.stderr is not None and sys.stderr.isatty()
+    if compute.progress is True or (compute.progress is None and terminal):
+        print(f"decaf: {what}", file=sys.stderr, flush=True)
