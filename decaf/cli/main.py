@@ -37,6 +37,7 @@ COMMANDS: dict[str, str] = {
     "verify": "decaf.cli.verify",
     "export": "decaf.cli.export",
     "summary": "decaf.cli.summary",
+    "visualize": "decaf.cli.visualize",
     "finetune": "decaf.cli.finetune",
     "pack": "decaf.cli.pack",
     "train": "decaf.cli.train",

@@ -300,7 +300,9 @@ def _occlusion(
     side = settings.square or max(1, round(min(right - left, bottom - top) / 4))
     stride = settings.stride or max(1, side // 4)
     corners = [
-        (y, x) for y in _starts(top, bottom, side, stride) for x in _starts(left, right, side, stride)
+        (y, x)
+        for y in _starts(top, bottom, side, stride)
+        for x in _starts(left, right, side, stride)
     ]
 
     def values(batch: Tensor) -> npt.NDArray[np.float64]:

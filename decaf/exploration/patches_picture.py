@@ -26,9 +26,7 @@ _INK, _FAINT, _PAPER = (32, 32, 32), (112, 112, 112), (255, 255, 255)
 _FOR, _AGAINST = np.array([230.0, 97.0, 0.0]), np.array([60.0, 90.0, 200.0])
 
 
-def patches_picture(
-    found: TopPatches, patches: Sequence[Sequence[Patch]]
-) -> npt.NDArray[np.uint8]:
+def patches_picture(found: TopPatches, patches: Sequence[Sequence[Patch]]) -> npt.NDArray[np.uint8]:
     """Draw the patches of units.
 
     Parameters

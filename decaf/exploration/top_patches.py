@@ -377,9 +377,7 @@ def _positions(
     return np.where(rows[..., None] < 0, -1, positions).astype(np.int32)
 
 
-def _unit_names(
-    backbone: Backbone, layer: str, units: npt.NDArray[np.int64]
-) -> tuple[str, ...]:
+def _unit_names(backbone: Backbone, layer: str, units: npt.NDArray[np.int64]) -> tuple[str, ...]:
     if layer not in ("fc8", "prob") or not backbone.class_names:
         return ("",) * len(units)
     return tuple(backbone.class_names[unit] for unit in units)
