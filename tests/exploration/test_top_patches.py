@@ -51,7 +51,6 @@ def thin(name, **changes):
         ("alexnet", {}),
         ("alexnet-2012", {}),
         ("alexnet-64", {"activation": "tanh"}),
-        ("alexnet-143", {}),
     ],
 )
 def test_a_position_sees_the_pixels_of_its_box_and_no_others(name, changes):
@@ -108,7 +107,7 @@ def photographs():
         shape = generator.integers(230, 320, 2)
         small = generator.integers(0, 256, (9, 7, 3), np.uint8)
         image = Image.fromarray(small).resize((int(shape[1]), int(shape[0])), number % 4)
-        images.append(np.asarray(image))
+        images.append(np.array(image))
     return images
 
 
@@ -152,10 +151,11 @@ def test_patches_are_those_of_torchvisions_activations(
     strongest = peaks.T.sort(dim=1, descending=True, stable=True)
     expected = strongest.values[:, :9].numpy()
     scale = float(peaks.max())
-    np.testing.assert_allclose(found.activations, expected, atol=1e-5 * scale)
+    # A unit that is silent in an image has no patch of it.
+    np.testing.assert_allclose(np.nan_to_num(found.activations), expected, atol=1e-5 * scale)
     # Two images may be equally strong but for rounding.
     sure = np.diff(strongest.values.numpy()[:, :10], axis=1) < -1e-4 * scale
-    sure = sure.cumprod(axis=1).astype(bool)[:, :9]
+    sure = sure.cumprod(axis=1).astype(bool)[:, :9] & (expected > 1e-4 * scale)
     assert sure.mean() > 0.5
     rows = strongest.indices[:, :9].numpy()
     assert np.array_equal(found.rows[sure], rows[sure])
