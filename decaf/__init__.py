@@ -39,13 +39,18 @@ if TYPE_CHECKING:
     from decaf.evaluate.report import Evaluation
     from decaf.exploration.compare import Comparison, compare
     from decaf.exploration.copies import Duplicates
+    from decaf.exploration.cut_patches import Patch, cut_patches
     from decaf.exploration.demo.server import serve_demo
     from decaf.exploration.demo.settings import DemoSettings
     from decaf.exploration.duplicates import duplicates
     from decaf.exploration.explore import Explored, ExploreSettings, explore
     from decaf.exploration.export import TableSettings, export_index, export_table
+    from decaf.exploration.filters import filters_picture
+    from decaf.exploration.importance import Importance, OcclusionSettings, pixel_importance
     from decaf.exploration.search import SearchResult, search
     from decaf.exploration.similarity import Dissimilarities, rdm
+    from decaf.exploration.top_patches import TopPatches, top_patches
+    from decaf.exploration.visualize import Visualization, visualize
     from decaf.features.extract import extract
     from decaf.features.settings import NetworkSettings
     from decaf.features.store.export import export_features
@@ -90,6 +95,7 @@ __all__ = [
     "Fitted",
     "HeadError",
     "ImageError",
+    "Importance",
     "InputError",
     "ListingSettings",
     "Localisation",
@@ -98,9 +104,11 @@ __all__ = [
     "LocaliserSettings",
     "MatchSettings",
     "NetworkSettings",
+    "OcclusionSettings",
     "OutputError",
     "PackError",
     "PackSettings",
+    "Patch",
     "Prediction",
     "ResumeError",
     "SavingSettings",
@@ -109,11 +117,14 @@ __all__ = [
     "Stopped",
     "TableSettings",
     "TeacherSettings",
+    "TopPatches",
     "TrainSettings",
     "Verification",
+    "Visualization",
     "WeightsError",
     "__version__",
     "compare",
+    "cut_patches",
     "describe",
     "distil",
     "duplicates",
@@ -124,6 +135,7 @@ __all__ = [
     "export_model",
     "export_table",
     "extract",
+    "filters_picture",
     "finetune",
     "fit",
     "import_weights",
@@ -133,13 +145,16 @@ __all__ = [
     "localise",
     "make_pack",
     "open_features",
+    "pixel_importance",
     "rdm",
     "score_submission",
     "search",
     "serve_demo",
     "summarise",
+    "top_patches",
     "train_network",
     "verify",
+    "visualize",
     "write_predictions",
 ]
 
@@ -163,6 +178,7 @@ __getattr__, __dir__ = lazy_names(
         "FinetuneSettings": "decaf.finetuning.settings",
         "FitSettings": "decaf.classify.fit",
         "Fitted": "decaf.classify.fit",
+        "Importance": "decaf.exploration.importance",
         "ListingSettings": "decaf.images.listing.settings",
         "Localisation": "decaf.evaluate.localisation",
         "LocalisationSettings": "decaf.evaluate.localisation",
@@ -170,15 +186,20 @@ __getattr__, __dir__ = lazy_names(
         "LocaliserSettings": "decaf.train.localiser_settings",
         "MatchSettings": "decaf.evaluate.class_names",
         "NetworkSettings": "decaf.features.settings",
+        "OcclusionSettings": "decaf.exploration.importance",
         "PackSettings": "decaf.train.pack.stored_images",
+        "Patch": "decaf.exploration.cut_patches",
         "Prediction": "decaf.classify.classifier",
         "SavingSettings": "decaf.train.training_run",
         "SearchResult": "decaf.exploration.search",
         "TableSettings": "decaf.exploration.export",
         "TeacherSettings": "decaf.train.distillation.settings",
+        "TopPatches": "decaf.exploration.top_patches",
         "TrainSettings": "decaf.train.recipe",
         "Verification": "decaf.features.verify",
+        "Visualization": "decaf.exploration.visualize",
         "compare": "decaf.exploration.compare",
+        "cut_patches": "decaf.exploration.cut_patches",
         "describe": "decaf.description",
         "distil": "decaf.train.distillation.distil",
         "duplicates": "decaf.exploration.duplicates",
@@ -189,6 +210,7 @@ __getattr__, __dir__ = lazy_names(
         "export_model": "decaf.backbone.export.models",
         "export_table": "decaf.exploration.export",
         "extract": "decaf.features.extract",
+        "filters_picture": "decaf.exploration.filters",
         "finetune": "decaf.finetuning.fine_tune",
         "fit": "decaf.classify.fit",
         "import_weights": "decaf.backbone.weights.importing",
@@ -198,13 +220,16 @@ __getattr__, __dir__ = lazy_names(
         "localise": "decaf.train.localise",
         "make_pack": "decaf.train.pack.build",
         "open_features": "decaf.features.store.feature_file",
+        "pixel_importance": "decaf.exploration.importance",
         "rdm": "decaf.exploration.similarity",
         "score_submission": "decaf.evaluate.localisation",
         "search": "decaf.exploration.search",
         "serve_demo": "decaf.exploration.demo.server",
         "summarise": "decaf.backbone.summary",
+        "top_patches": "decaf.exploration.top_patches",
         "train_network": "decaf.train.train_network",
         "verify": "decaf.features.verify",
+        "visualize": "decaf.exploration.visualize",
         "write_predictions": "decaf.classify.predictions",
     },
 )

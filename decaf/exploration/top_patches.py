@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from decaf.backbone.steps import LAYERS, layer_shape, receptive_fields
+from decaf.backbone.steps import LAYERS, layer_shape, seen_pixels
 from decaf.backbone.weights import DEFAULT_WEIGHTS
 from decaf.errors import InputError, SettingError, Stopped
 from decaf.features.extraction import Extraction
@@ -329,14 +329,12 @@ def field_boxes(
     array of int32, shape (…, 4)
         Left, top, right and bottom edge in the image as the network is shown it.
     """
-    side, name = backbone.preprocess.crop, layer.removesuffix("_pre")
-    fields = receptive_fields(backbone.spec)
+    side = backbone.preprocess.crop
     boxes = np.empty((*positions.shape[:-1], 4), np.int32)
-    if name not in fields:
+    if len(layer_shape(backbone.spec, layer, side)) == 1:
         boxes[...] = (0, 0, side, side)
         return boxes
-    cells = range(layer_shape(backbone.spec, layer, side)[-1])
-    windows = np.array([fields[name].window(cell, side) for cell in cells], np.int32)
+    windows = np.array(seen_pixels(backbone.spec, layer, side), np.int32)
     rows, columns = windows[positions[..., 0]], windows[positions[..., 1]]
     boxes[..., 0], boxes[..., 2] = columns[..., 0], columns[..., 1]
     boxes[..., 1], boxes[..., 3] = rows[..., 0], rows[..., 1]
