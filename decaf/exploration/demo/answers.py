@@ -91,9 +91,7 @@ class Answers:
             For what is no image, cannot be read, or costs too much to decode.
         """
         photograph = decode_photograph(
-            data,
-            max_pixels=self._settings.max_pixels,
-            background=self._backbone.preprocess.background,
+            data, max_pixels=self._settings.max_pixels, spec=self._backbone.preprocess
         )
         values = self.questions[question](photograph)
         self.given += 1

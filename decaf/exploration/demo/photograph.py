@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from decaf.errors import ImageError
+from decaf.images import STATUS_NAMES, ImageList, ImageRef, PreprocessSpec
 from decaf.images.decoding.decode import decode
+from decaf.images.decoding.formats import sniff
+from decaf.images.decoding.limits import refuse_costly
 from decaf.images.preprocess import resized_crops
+from decaf.images.workers.decoders import Decoders, is_plain
+from decaf.images.workers.pool import Job
 
 if TYPE_CHECKING:
     from decaf.backbone.model import Backbone
@@ -37,27 +44,52 @@ Question = Callable[[Photograph], dict[str, Any]]
 """Maps a photograph to JSON values; an `ImageError` is for one that the network does not take."""
 
 
-def decode_photograph(
-    data: bytes, *, max_pixels: int, background: tuple[int, int, int]
-) -> Photograph:
+def decode_photograph(data: bytes, *, max_pixels: int, spec: PreprocessSpec) -> Photograph:
     """Decode the bytes of a file.
+
+    What is no JPEG or PNG of usual size has decoders with more ways to hang or crash: where the
+    system has files in memory, it is decoded by a process of its own before.
 
     Parameters
     ----------
     data : bytes
     max_pixels : int
         Limit on width times height.
-    background : tuple of 3 int
-        Colour that transparent pixels are composited on.
+    spec : PreprocessSpec
+        Preprocessing of the network, with the colour that transparent pixels are composited on.
 
     Raises
     ------
     ImageError
         For what is no image, cannot be read, or costs too much to decode.
     """
-    decoded = decode(data, max_pixels=max_pixels, background=background)
+    header = sniff(data)
+    refuse_costly(header, len(data), max_pixels)
+    if hasattr(os, "memfd_create"):
+        _try_elsewhere(data, spec)
+    decoded = decode(data, max_pixels=max_pixels, background=spec.background)
     pixels: np.ndarray = decoded.pixels.permute(1, 2, 0).contiguous().numpy()
     return Photograph(pixels, decoded.format)
+
+
+def _try_elsewhere(data: bytes, spec: PreprocessSpec) -> None:
+    """Refuse what a process of its own cannot decode; plain files are not tried."""
+    with open(os.memfd_create("photograph"), "wb") as file:
+        file.write(data)
+        file.flush()
+        # The name under which another process finds it.
+        ref = ImageRef(b"/proc/%d/fd/%d" % (os.getpid(), file.fileno()))
+        if is_plain(ref):
+            return
+        out = np.empty((1, spec.crop, spec.crop, 3), np.uint8)
+        images = ImageList([ref.name], np.array([-1]), (), (), [ref])
+        with Decoders(images, 1, spec, ten=False) as decoders:
+            decoders.submit(Job(0, ref, out))
+            while not (finished := decoders.poll(1.0)):
+                pass
+    ((_, outcome),) = finished
+    if outcome.status != STATUS_NAMES[0]:
+        raise ImageError(outcome.status, outcome.message)
 
 
 def crop_of(photograph: Photograph, backbone: Backbone) -> np.ndarray:

@@ -34,7 +34,7 @@ _LOOPBACK = "127.0.0.1"
 _NEEDED = ("starlette", "uvicorn", "jinja2")
 _TOKEN_BYTES = 16
 # Seconds that an answer in work is waited for when the demo is closed.
-_PATIENCE = 5
+_PATIENCE = 2
 
 
 def serve_demo(

@@ -187,6 +187,26 @@ def test_a_hostile_upload_has_one_clear_line(app_of: AppOf, what: str, photograp
     assert ask(app, "POST", "/secret/classes", photograph).status == 200
 
 
+def test_what_is_not_plain_is_tried_in_a_process_of_its_own(
+    app_of: AppOf, photograph: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = io.BytesIO()
+    Image.open(io.BytesIO(photograph)).save(whole, "WEBP", lossless=True)
+    app = app_of()
+    replies = [
+        ask(app, "POST", "/secret/classes", data).json for data in (photograph, whole.getvalue())
+    ]
+    assert [each.pop("format") for each in replies] == ["PNG", "WEBP"]
+    assert replies[0] == replies[1]
+
+    def decode(*_: object, **__: object) -> None:
+        raise AssertionError("decoded in this process")
+
+    monkeypatch.setattr("decaf.exploration.demo.photograph.decode", decode)
+    reply = ask(app, "POST", "/secret/classes", whole.getvalue()[:2000])
+    assert (reply.status, "(corrupt)" in reply.json["error"]) == (422, True)
+
+
 def test_photographs_are_limited_in_bytes_and_pixels(app_of: AppOf, photograph: bytes) -> None:
     app = app_of(max_bytes=len(photograph) - 1)
     # Told in advance, told wrongly, and not told at all.
