@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from decaf.errors import ImageError, InputError
+from decaf.errors import ImageError, InputError, WeightsError
 from decaf.exploration.demo.photograph import Photograph
 from decaf.exploration.neighbours import NearestRows
 from decaf.exploration.page.thumbnails import thumbnails
@@ -53,7 +53,15 @@ class NearestImages:
         compute: ComputeSettings,
     ) -> None:
         self._rows = NearestRows(file, layer)
-        recorded_backbone(file, backbone)  # refuses another
+        try:
+            recorded_backbone(file, backbone)
+        except WeightsError:
+            there = file.run["weights"]
+            raise WeightsError(
+                f"{file.path}: holds features of weights {there['name']} (SHA-256 "
+                f"{there['sha256'][:12]}…), not of {backbone.weights_name} "
+                f"({backbone.sha256[:12]}…); give that network as `model`, or a head on it"
+            ) from None
         self._backbone = backbone
         self._k = k
         self._compute = compute
