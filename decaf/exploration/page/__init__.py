@@ -19,7 +19,7 @@ if TYPE_CHECKING:
         render_page,
         write_page,
     )
-    from decaf.exploration.page.thumbnails import (
+    from decaf.exploration.page.small_copies import (
         SHEET_COLUMNS,
         THUMBNAIL_HEIGHT,
         SpriteSheets,
@@ -49,18 +49,18 @@ __all__ = [
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
-        "SHEET_COLUMNS": "decaf.exploration.page.thumbnails",
+        "SHEET_COLUMNS": "decaf.exploration.page.small_copies",
         "STYLE_SHEETS": "decaf.exploration.page.rendering",
-        "THUMBNAIL_HEIGHT": "decaf.exploration.page.thumbnails",
-        "SpriteSheets": "decaf.exploration.page.thumbnails",
-        "Thumbnails": "decaf.exploration.page.thumbnails",
+        "THUMBNAIL_HEIGHT": "decaf.exploration.page.small_copies",
+        "SpriteSheets": "decaf.exploration.page.small_copies",
+        "Thumbnails": "decaf.exploration.page.small_copies",
         "check_page": "decaf.exploration.page.rendering",
         "page_environment": "decaf.exploration.page.rendering",
-        "picture_uri": "decaf.exploration.page.thumbnails",
+        "picture_uri": "decaf.exploration.page.small_copies",
         "render_page": "decaf.exploration.page.rendering",
-        "sprite_sheets": "decaf.exploration.page.thumbnails",
-        "thumbnail": "decaf.exploration.page.thumbnails",
-        "thumbnails": "decaf.exploration.page.thumbnails",
+        "sprite_sheets": "decaf.exploration.page.small_copies",
+        "thumbnail": "decaf.exploration.page.small_copies",
+        "thumbnails": "decaf.exploration.page.small_copies",
         "write_page": "decaf.exploration.page.rendering",
     },
 )
