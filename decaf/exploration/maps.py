@@ -16,7 +16,7 @@ from decaf.features.store.feature_file import FeatureFile
 from decaf.runtime.cores import cores_of_process
 from decaf.runtime.settings import Part, refuse, settings_from, whole_number, wrong_types
 
-__all__ = ["LayerMap", "MapSettings", "make_map"]
+__all__ = ["MOST_EXACT", "LayerMap", "MapSettings", "make_map"]
 
 Floats = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64]
@@ -200,8 +200,8 @@ def make_map(
     if k == 0:
         nearest, cosines = np.empty((len(wanted), 0), np.int64), np.empty((len(wanted), 0))
         measure = f"cosine in {layer}"
-    elif exact and len(wanted) == int(features.ok.sum()):
-        nearest, cosines = NearestRows(features, layer).of_rows(wanted, k=k)
+    elif exact:
+        nearest, cosines = NearestRows(features, layer, rows=wanted).of_rows(wanted, k=k)
         measure = f"cosine in {layer}"
     else:
         nearest, cosines = _nearest_in(reduced, wanted, k)

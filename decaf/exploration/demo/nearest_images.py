@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from decaf.errors import ImageError, InputError, WeightsError
 from decaf.exploration.demo.photograph import Photograph
 from decaf.exploration.neighbours import NearestRows
-from decaf.exploration.page.thumbnails import thumbnails
+from decaf.exploration.page import thumbnails
 from decaf.exploration.search import search
 from decaf.features.recorded_run import recorded_backbone
 from decaf.runtime.settings import ComputeSettings
