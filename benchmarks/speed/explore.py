@@ -157,7 +157,7 @@ def _write_rows(path: Path, count: int, dimensions: int) -> None:
         names=[b"%d" % row for row in range(count)],
         labels=np.full(count, -1, np.int64),
         class_names=(),
-        run={"layers": ["fc6"]},
+        run={"layers": ["fc6"], "dtype": "float32"},
         environment={},
         decaf_version=decaf.__version__,
         created="",
