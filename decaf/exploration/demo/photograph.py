@@ -15,7 +15,7 @@ from decaf.images.decoding.decode import decode
 from decaf.images.decoding.formats import sniff
 from decaf.images.decoding.limits import refuse_costly
 from decaf.images.preprocess import resized_crops
-from decaf.images.workers.decoders import Decoders, is_plain
+from decaf.images.workers.decoders import Decoders, is_plain_data
 from decaf.images.workers.pool import Job
 
 if TYPE_CHECKING:
@@ -63,9 +63,8 @@ def decode_photograph(data: bytes, *, max_pixels: int, spec: PreprocessSpec) -> 
     ImageError
         For what is no image, cannot be read, or costs too much to decode.
     """
-    header = sniff(data)
-    refuse_costly(header, len(data), max_pixels)
-    if hasattr(os, "memfd_create"):
+    refuse_costly(sniff(data), len(data), max_pixels)
+    if not is_plain_data(data) and hasattr(os, "memfd_create"):
         _try_elsewhere(data, spec)
     decoded = decode(data, max_pixels=max_pixels, background=spec.background)
     pixels: np.ndarray = decoded.pixels.permute(1, 2, 0).contiguous().numpy()
@@ -73,14 +72,12 @@ def decode_photograph(data: bytes, *, max_pixels: int, spec: PreprocessSpec) -> 
 
 
 def _try_elsewhere(data: bytes, spec: PreprocessSpec) -> None:
-    """Refuse what a process of its own cannot decode; plain files are not tried."""
+    """Refuse what a process of its own cannot decode."""
     with open(os.memfd_create("photograph"), "wb") as file:
         file.write(data)
         file.flush()
         # The name under which another process finds it.
         ref = ImageRef(b"/proc/%d/fd/%d" % (os.getpid(), file.fileno()))
-        if is_plain(ref):
-            return
         out = np.empty((1, spec.crop, spec.crop, 3), np.uint8)
         images = ImageList([ref.name], np.array([-1]), (), (), [ref])
         with Decoders(images, 1, spec, ten=False) as decoders:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from decaf.images.spec import PreprocessSpec
     from decaf.images.status import Outcome
 
-__all__ = ["FEW", "Decoders", "is_plain", "warm_decoders"]
+__all__ = ["FEW", "Decoders", "is_plain", "is_plain_data", "warm_decoders"]
 
 FEW = 16
 """Images of a call up to which they are decoded without processes, where they are plain."""
@@ -159,9 +159,25 @@ def is_plain(ref: ImageRef) -> bool:
     if ref.stat()[0] > MAX_PLAIN_BYTES:
         return False
     try:
-        header = sniff(ref.load())
+        return is_plain_data(ref.load())
     except ImageError:
         return True
+
+
+def is_plain_data(data: bytes) -> bool:
+    """Tell whether the bytes of an image may be decoded in this process, as `is_plain`.
+
+    Parameters
+    ----------
+    data : bytes
+        The whole file.
+
+    Raises
+    ------
+    ImageError
+        For what is no image.
+    """
+    header = sniff(data)
     return header.format in PLAIN and header.width * header.height <= MAX_PLAIN_PIXELS
 
 
