@@ -52,7 +52,7 @@ class OcclusionSettings:
     square : int, optional
         Its side; by default a quarter of the side of what the unit sees.
     stride : int, optional
-        By how much it is moved; by default a quarter of its side.
+        By how much it is moved; by default half of its side.
 
     Raises
     ------
@@ -298,7 +298,7 @@ def _occlusion(
     place = np.array(target.position)
     left, top, right, bottom = field_boxes(backbone, target.layer, place).tolist()
     side = settings.square or max(1, round(min(right - left, bottom - top) / 4))
-    stride = settings.stride or max(1, side // 4)
+    stride = settings.stride or max(1, side // 2)
     corners = [
         (y, x)
         for y in _starts(top, bottom, side, stride)

@@ -21,8 +21,8 @@ from decaf.backbone.weights import DEFAULT_WEIGHTS
 from decaf.errors import InputError, SettingError, Stopped
 from decaf.features.extraction import Extraction
 from decaf.features.settings import NetworkSettings, RunSettings
-from decaf.images import STATUS_NAMES, ImageList, ListingSettings, collect, path_text
-from decaf.images.status import BadImage
+from decaf.images import STATUS_NAMES, ImageList, collect, path_text
+from decaf.images.status import ON_ERROR, BadImage
 from decaf.images.workers.decoders import warm_decoders
 from decaf.runtime.progress import progress_for
 from decaf.runtime.settings import (
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
 __all__ = ["MOST_PATCHES", "TopPatches", "check_units", "field_boxes", "top_patches"]
 
 MOST_PATCHES = 1000
-NOT_OF_PATCHES = ("min_images", "val_labels", "val_fraction", "groups")
 
 # Of a block of rows: where in its map the largest value of a unit lies. Numbers up to the largest
 # input's 4096² pixels are exact in float32.
@@ -151,7 +150,7 @@ def top_patches(
     *,
     units: int | Sequence[int] | None = None,
     top: int = 9,
-    listing: ListingSettings | None = None,
+    on_error: str = "raise",
     network: NetworkSettings | None = None,
     compute: ComputeSettings | None = None,
     **named: Any,
@@ -171,18 +170,16 @@ def top_patches(
         Their numbers, from 0 on; all by default.
     top : int
         Patches for each unit, 1 to 1,000; no more than there are images.
-    listing : ListingSettings, optional
-        How the images are listed: labels and layout, as in `decaf.extract`, and on_error: at an
-        image that cannot be read, "raise" `ImageError` (default; on the command line "record" is),
-        or leave it out and write it down.
+    on_error : {"raise", "record"}
+        At an image that cannot be read: raise `ImageError` (default; on the command line "record"
+        is), or leave it out and write it down.
     network : NetworkSettings, optional
         How the network is run: weights, preprocess, precision and batch_size, as in
         `decaf.extract`. It sees the centre crop.
     compute : ComputeSettings, optional
         How the work is done: device, workers, progress and stop, as in `decaf.extract`.
     **named
-        Fields of `listing`, `network` and `compute` by their names:
-        ``weights="imagenet", workers=4``.
+        Fields of `network` and `compute` by their names: ``weights="imagenet", workers=4``.
 
     Returns
     -------
@@ -210,15 +207,18 @@ def top_patches(
     >>> patches.rows.shape, patches.boxes.shape
     ((2, 9), (2, 9, 4))
     """
-    listing, network, compute = settings_from(
+    network, compute = settings_from(
         top_patches,
         named,
-        Part("listing", ListingSettings, listing, NOT_OF_PATCHES),
         Part("network", NetworkSettings, network, ("crops",)),
         Part("compute", ComputeSettings, compute),
     )
-    refuse(one_of("layer", layer, LAYERS) + whole_number("top", top, 1, MOST_PATCHES))
-    listed = collect(images, labels=listing.labels, layout=listing.layout)
+    refuse(
+        one_of("layer", layer, LAYERS)
+        + whole_number("top", top, 1, MOST_PATCHES)
+        + one_of("on_error", on_error, ON_ERROR)
+    )
+    listed = collect(images, labels="none", layout="classes")
     warm_decoders(listed, compute.workers)
     from decaf.backbone.engine import Engine
     from decaf.backbone.model import load_backbone
@@ -231,7 +231,7 @@ def top_patches(
     device = choose_device(compute.device)
     engine = Engine(backbone, (layer,), precision=settings.precision, device=device)
     strongest = _Strongest(len(chosen), min(top, len(listed)))
-    survey = _Survey(listed, raise_bad=listing.on_error == "raise")
+    survey = _Survey(listed, raise_bad=on_error == "raise")
     with Extraction(
         listed,
         backbone,

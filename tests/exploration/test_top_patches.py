@@ -271,12 +271,12 @@ def test_bad_images_are_left_out_and_told(tmp_path, weights):
     for number in range(5):
         Image.fromarray(make_image(number, 0)).save(tmp_path / f"{number}.png")
     (tmp_path / "2.png").write_bytes(b"\x89PNG\r\n\x1a\nno more")
-    found = top_patches(tmp_path, "fc8", weights=weights, on_error="record", labels="none")
+    found = top_patches(tmp_path, "fc8", weights=weights, on_error="record")
     assert found.counts.tolist() == [4] * 7
     assert 2 not in found.rows
     assert [(bad.name, bad.status) for bad in found.bad] == [(str(tmp_path / "2.png"), "corrupt")]
     with pytest.raises(ImageError, match=r"2\.png"):
-        top_patches(tmp_path, "fc8", weights=weights, labels="none")
+        top_patches(tmp_path, "fc8", weights=weights)
     with pytest.raises(InputError, match="none of 1 images can be read"):
         top_patches(tmp_path / "2.png", weights=weights, on_error="record")
 
@@ -284,7 +284,7 @@ def test_bad_images_are_left_out_and_told(tmp_path, weights):
 def test_an_image_that_has_changed_since_is_refused(tmp_path, weights):
     for number in range(3):
         Image.fromarray(make_image(number, 0)).save(tmp_path / f"{number}.png")
-    found = top_patches(tmp_path, "fc8", weights=weights, labels="none")
+    found = top_patches(tmp_path, "fc8", weights=weights)
     Image.fromarray(make_image(5, 0)).save(tmp_path / "1.png")
     with pytest.raises(InputError, match=r"1\.png': has changed since its activations"):
         cut_patches(found)
