@@ -187,12 +187,13 @@ def pixel_importance(
     >>> found.heat.shape
     (64, 64)
     """
-    occlusion, network = settings_from(
+    made = settings_from(
         pixel_importance,
         named,
         Part("occlusion", OcclusionSettings, occlusion),
         Part("network", NetworkSettings, network, ("crops", "precision")),
     )
+    occlusion, network = made
     refuse(one_of("method", method, METHODS) + one_of("layer", layer, LAYERS))
     from decaf.backbone.model import load_backbone
 
@@ -377,4 +378,5 @@ def _one_image(image: Any, backbone: Backbone) -> npt.NDArray[np.uint8]:
     outcome = prepare(listed.source_of(0), backbone.preprocess, ten=False, out=crop)
     if outcome.status != "ok":
         raise ImageError(outcome.status, outcome.message, os.fsdecode(listed.names[0]))
-    return crop[0]
+    pixels: npt.NDArray[np.uint8] = crop[0]
+    return pixels

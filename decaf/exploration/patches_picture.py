@@ -119,7 +119,8 @@ def heat_picture(
     peak = float(np.quantile(size, 0.99)) or float(size.max()) or 1.0
     colour = np.where(importance[..., None] > 0, _FOR, _AGAINST)
     strength = 0.85 * np.minimum(size / peak, 1)[..., None]
-    return np.rint(grey * (1 - strength) + colour * strength).astype(np.uint8)
+    mixed: npt.NDArray[np.uint8] = np.rint(grey * (1 - strength) + colour * strength).astype("u1")
+    return mixed
 
 
 def magnified(pixels: npt.NDArray[np.uint8], side: int = TILE) -> Pillow.Image:

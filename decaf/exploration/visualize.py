@@ -147,12 +147,13 @@ def visualize(
     ----------
     Zeiler and Fergus, "Visualizing and Understanding Convolutional Networks", ECCV 2014, section 4.
     """
-    network, compute = settings_from(
+    made = settings_from(
         visualize,
         named,
         Part("network", NetworkSettings, network, ("weights", "crops")),
         Part("compute", ComputeSettings, compute),
     )
+    network, compute = made
     path = Path(os.fsdecode(out))
     _check_out(path, overwrite=overwrite, inputs=(weights, images))
     if images is None:
@@ -184,9 +185,8 @@ def visualize(
         network=replace(network, weights=backbone, preprocess=None),
         compute=compute,
     )
-    patches = cut_patches(
-        found, explain=importance and _explain(backbone, layer, importance), compute=compute
-    )
+    explain = None if importance is None else _explain(backbone, layer, importance)
+    patches = cut_patches(found, explain=explain, compute=compute)
     with disk_errors(path, "nothing was written"):
         write_atomically(path, _content(path, found, patches, importance))
     return Visualization(path, layer, len(chosen), in_layer, found)

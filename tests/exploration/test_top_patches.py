@@ -28,8 +28,8 @@ from decaf.backbone.spec import architecture
 from decaf.backbone.weights.random_weights import random_state
 from decaf.backbone.weights.state import Weights
 from decaf.errors import ImageError, InputError, SettingError
-from decaf.exploration import top_patches as module
 from decaf.exploration.cut_patches import cut_patches
+from decaf.exploration.strongest import PLACE, Strongest
 from decaf.exploration.top_patches import field_boxes, top_patches
 from decaf.features.rows import Rows
 from decaf.images.spec import named_preprocess
@@ -217,11 +217,11 @@ def test_the_strongest_are_kept_in_whatever_order_blocks_come(values, data):
     top = data.draw(st.integers(1, 12))
     cuts = sorted(data.draw(st.sets(st.integers(1, len(values)), max_size=5)) | {len(values)})
     blocks = data.draw(st.permutations(list(zip([0, *cuts[:-1]], cuts, strict=True))))
-    strongest = module._Strongest(1, top)
+    strongest = Strongest(1, top)
     for start, stop in blocks:
         rows = Rows.empty(start, stop)
         rows.features["fc8"] = np.array(values[start:stop], np.float32)[:, None]
-        rows.features[module._PLACE] = np.arange(start, stop, dtype=np.float32)[:, None]
+        rows.features[PLACE] = np.arange(start, stop, dtype=np.float32)[:, None]
         strongest.add(rows, "fc8", np.ones(stop - start, bool), silent=False)
     found, numbers, places = strongest.ranked()
     order = sorted(range(len(values)), key=lambda row: (-values[row], row))[:top]
