@@ -35,8 +35,9 @@ if TYPE_CHECKING:
     from decaf.description import describe
     from decaf.evaluate.class_names import MatchSettings
     from decaf.evaluate.classification import evaluate_network
-    from decaf.evaluate.localisation import Localisation, LocalisationSettings, score_submission
+    from decaf.evaluate.localisation import Localisation, LocalisationSettings
     from decaf.evaluate.report import Evaluation
+    from decaf.evaluate.submission import score_submission
     from decaf.exploration.compare import Comparison, compare
     from decaf.exploration.copies import Duplicates
     from decaf.exploration.cut_patches import Patch, cut_patches
@@ -217,7 +218,7 @@ __getattr__, __dir__ = lazy_names(
         "open_features": "decaf.features.store.feature_file",
         "rdm": "decaf.exploration.similarity",
         "pixel_importance": "decaf.exploration.importance",
-        "score_submission": "decaf.evaluate.localisation",
+        "score_submission": "decaf.evaluate.submission",
         "search": "decaf.exploration.search",
         "summarise": "decaf.backbone.summary",
         "top_patches": "decaf.exploration.top_patches",
