@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from decaf.exploration.explore import Explored, ExploreSettings, explore
     from decaf.exploration.export import TableSettings, export_index, export_table
     from decaf.exploration.filters import filters_picture
+    from decaf.exploration.fit_page import write_fit_page
     from decaf.exploration.importance import Importance, OcclusionSettings, pixel_importance
     from decaf.exploration.search import SearchResult, search
     from decaf.exploration.similarity import Dissimilarities, rdm
@@ -152,6 +153,7 @@ __all__ = [
     "train_network",
     "verify",
     "visualize",
+    "write_fit_page",
     "write_predictions",
 ]
 
@@ -225,6 +227,7 @@ __getattr__, __dir__ = lazy_names(
         "train_network": "decaf.train.train_network",
         "verify": "decaf.features.verify",
         "visualize": "decaf.exploration.visualize",
+        "write_fit_page": "decaf.exploration.fit_page",
         "write_predictions": "decaf.classify.predictions",
     },
 )
