@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from decaf.evaluate.localisation import Localisation, LocalisationSettings
     from decaf.evaluate.report import Evaluation
     from decaf.evaluate.submission import score_submission
+    from decaf.exploration.boxes_page import write_boxes_page
     from decaf.exploration.compare import Comparison, compare
     from decaf.exploration.copies import Duplicates
     from decaf.exploration.cut_patches import Patch, cut_patches
@@ -153,6 +154,7 @@ __all__ = [
     "train_network",
     "verify",
     "visualize",
+    "write_boxes_page",
     "write_fit_page",
     "write_predictions",
 ]
@@ -227,6 +229,7 @@ __getattr__, __dir__ = lazy_names(
         "train_network": "decaf.train.train_network",
         "verify": "decaf.features.verify",
         "visualize": "decaf.exploration.visualize",
+        "write_boxes_page": "decaf.exploration.boxes_page",
         "write_fit_page": "decaf.exploration.fit_page",
         "write_predictions": "decaf.classify.predictions",
     },

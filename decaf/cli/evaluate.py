@@ -125,8 +125,7 @@ def run(args: argparse.Namespace) -> int:
 
     import decaf
     from decaf.errors import SettingError
-    from decaf.exploration.boxes_page import write_boxes_page
-    from decaf.exploration.page import check_page
+    from decaf.exploration import check_page
     from decaf.images import is_kind
 
     if len(args.weights) == 1 and is_kind(args.weights[0], "text", "list"):
@@ -151,7 +150,7 @@ def run(args: argparse.Namespace) -> int:
             localisation=settings_of(args, decaf.LocalisationSettings),
         )
     if args.report:
-        write_boxes_page(evaluation, args.report)
+        decaf.write_boxes_page(evaluation, args.report)
     if args.json:
         print(json.dumps(evaluation.to_dict(), indent=2))
     else:

@@ -71,4 +71,10 @@ def own_boxes(
 
 
 def percent(missed: npt.NDArray[np.bool_]) -> float:
+    """Return how many are true, in percent.
+
+    Parameters
+    ----------
+    missed : array of bool
+    """
     return 100 * float(np.mean(missed))

@@ -139,6 +139,7 @@ class Localisation:
     median_overlap: float
     blind_errors: dict[str, float]
     settings: dict[str, Any]
+    examples: tuple[BoxExample, ...] = ()
 
 
 def measure_boxes(
