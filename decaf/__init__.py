@@ -35,8 +35,10 @@ if TYPE_CHECKING:
     from decaf.description import describe
     from decaf.evaluate.class_names import MatchSettings
     from decaf.evaluate.classification import evaluate_network
-    from decaf.evaluate.localisation import Localisation, LocalisationSettings, score_submission
+    from decaf.evaluate.localisation import Localisation, LocalisationSettings
     from decaf.evaluate.report import Evaluation
+    from decaf.evaluate.submission import score_submission
+    from decaf.exploration.boxes_page import write_boxes_page
     from decaf.exploration.compare import Comparison, compare
     from decaf.exploration.copies import Duplicates
     from decaf.exploration.cut_patches import Patch, cut_patches
@@ -156,6 +158,7 @@ __all__ = [
     "train_network",
     "verify",
     "visualize",
+    "write_boxes_page",
     "write_fit_page",
     "write_predictions",
 ]
@@ -224,7 +227,7 @@ __getattr__, __dir__ = lazy_names(
         "open_features": "decaf.features.store.feature_file",
         "pixel_importance": "decaf.exploration.importance",
         "rdm": "decaf.exploration.similarity",
-        "score_submission": "decaf.evaluate.localisation",
+        "score_submission": "decaf.evaluate.submission",
         "search": "decaf.exploration.search",
         "serve_demo": "decaf.exploration.demo.server",
         "summarise": "decaf.backbone.summary",
@@ -232,6 +235,7 @@ __getattr__, __dir__ = lazy_names(
         "train_network": "decaf.train.train_network",
         "verify": "decaf.features.verify",
         "visualize": "decaf.exploration.visualize",
+        "write_boxes_page": "decaf.exploration.boxes_page",
         "write_fit_page": "decaf.exploration.fit_page",
         "write_predictions": "decaf.classify.predictions",
     },

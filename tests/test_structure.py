@@ -21,7 +21,8 @@ MODULES = sorted(ROOT.rglob("*.py"))
 STAGES = [
     {"cli"},
     {"description"},
-    {"exploration", "scale", "evaluate", "finetuning"},
+    {"exploration", "scale"},  # whose pages show what is evaluated, too
+    {"evaluate", "finetuning"},
     {"train", "classify"},
     {"adapt"},  # the head on top of a method is one of decaf.heads
     {"heads"},

@@ -104,6 +104,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     boxes.add_argument(
         "--devkit", metavar="PATH", help="ILSVRC2012's development kit, to number the classes by"
     )
+    boxes.add_argument(
+        "--report",
+        metavar="PAGE.html",
+        help="show right and wrong boxes on their images, as a page",
+    )
     parser.add_argument("-o", "--out", metavar="REPORT.json", help="write the report as JSON")
     parser.add_argument("--overwrite", action="store_true", help="replace REPORT.json")
     add_report(parser, "report")
@@ -119,10 +124,16 @@ def run(args: argparse.Namespace) -> int:
     import json
 
     import decaf
+    from decaf.errors import SettingError
+    from decaf.exploration import check_page
     from decaf.images import is_kind
 
     if len(args.weights) == 1 and is_kind(args.weights[0], "text", "list"):
         return _score(args)
+    if args.report:
+        check_page(args.report)
+        if args.localiser is None:
+            raise SettingError("`report` shows boxes: give `boxes` and `localiser`")
     with stopped_by_signals("stopping after the images in work") as stop:
         evaluation = decaf.evaluate_network(
             args.weights,
@@ -138,6 +149,8 @@ def run(args: argparse.Namespace) -> int:
             compute=compute_of(args, stop),
             localisation=settings_of(args, decaf.LocalisationSettings),
         )
+    if args.report:
+        decaf.write_boxes_page(evaluation, args.report)
     if args.json:
         print(json.dumps(evaluation.to_dict(), indent=2))
     else:

@@ -12,10 +12,12 @@ from decaf.lazy import lazy_names
 if TYPE_CHECKING:
     from decaf.evaluate.class_names import MatchSettings
     from decaf.evaluate.classification import evaluate_network
-    from decaf.evaluate.localisation import Localisation, LocalisationSettings, score_submission
+    from decaf.evaluate.localisation import BoxExample, Localisation, LocalisationSettings
     from decaf.evaluate.report import ClassResult, Evaluation
+    from decaf.evaluate.submission import score_submission
 
 __all__ = [
+    "BoxExample",
     "ClassResult",
     "Evaluation",
     "Localisation",
@@ -28,12 +30,13 @@ __all__ = [
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
+        "BoxExample": "decaf.evaluate.localisation",
         "ClassResult": "decaf.evaluate.report",
         "Evaluation": "decaf.evaluate.report",
         "Localisation": "decaf.evaluate.localisation",
         "LocalisationSettings": "decaf.evaluate.localisation",
         "MatchSettings": "decaf.evaluate.class_names",
         "evaluate_network": "decaf.evaluate.classification",
-        "score_submission": "decaf.evaluate.localisation",
+        "score_submission": "decaf.evaluate.submission",
     },
 )

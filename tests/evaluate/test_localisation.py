@@ -13,15 +13,9 @@ from PIL import Image
 import decaf.images
 from decaf.errors import InputError, SettingError
 from decaf.evaluate.class_names import Alignment
-from decaf.evaluate.localisation import (
-    Guesses,
-    LocalisationSettings,
-    guess_errors,
-    measure_boxes,
-    read_submission,
-    score_submission,
-    write_submission,
-)
+from decaf.evaluate.guesses import Guesses, guess_errors
+from decaf.evaluate.localisation import LocalisationSettings, measure_boxes
+from decaf.evaluate.submission import read_submission, score_submission, write_submission
 from decaf.heads.feature_identity import FeatureIdentity
 from decaf.runtime.settings import ComputeSettings
 from decaf.train.localiser import Localiser, LocatedBoxes
@@ -119,7 +113,7 @@ def test_errors_are_those_of_a_case_made_by_hand(tmp_path: Path) -> None:
         Image.new("RGB", (100, 100)).save(tmp_path / f"{name}.png")
     images = decaf.images.collect([str(tmp_path / f"{name}.png") for name in "abcd"],
                                   labels=["ant", "bee", "bee", "ant"])  # fmt: skip
-    alignment = Alignment(("ant", "bee", "cat"), (), (), np.array([0, 1]), ())
+    alignment = Alignment(("ant", "bee", "cat"), ("Ant", "Bee", "Cat"), (), np.array([0, 1]), ())
     guesses = np.array([[0, 1, 2, -1, -1], [0, 1, 2, -1, -1], [0, 1, 2, -1, -1],
                         [2, -1, -1, -1, -1]])  # fmt: skip
     settings = LocalisationSettings(table, KnownBoxes(located), submission=tmp_path / "out.txt")
@@ -132,6 +126,12 @@ def test_errors_are_those_of_a_case_made_by_hand(tmp_path: Path) -> None:
     assert measured.error_given_class == pytest.approx(100 / 3)
     # The whole image is half the true box over its own area; the middle has a third.
     assert measured.blind_errors == {"whole_image": 0, "centre_box": 100}
+    a, b, c = measured.examples
+    assert (a.class_name, a.box, a.true) == ("Ant", tuple(left), (tuple(left),))
+    assert (a.overlap, a.right) == (1, True)
+    assert (b.path, b.class_name) == (str(tmp_path / "b.png"), "Bee")
+    assert (b.box, b.right) == (tuple(right), False)
+    assert (c.overlap, c.right) == (1, True)
     first = (tmp_path / "out.txt").read_text().splitlines()[0]
     # A class without a box of its own gets the mean of those of all.
     assert first == "1 0 0 49 99 2 50 0 99 99 3 25 0 74 99"
