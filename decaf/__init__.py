@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from decaf.exploration.duplicates import duplicates
     from decaf.exploration.explore import Explored, ExploreSettings, explore
     from decaf.exploration.export import TableSettings, export_index, export_table
+    from decaf.exploration.neighbours import NearestRows
     from decaf.exploration.search import SearchResult, search
     from decaf.exploration.similarity import Dissimilarities, rdm
     from decaf.features.extract import extract
@@ -94,6 +95,7 @@ __all__ = [
     "Localiser",
     "LocaliserSettings",
     "MatchSettings",
+    "NearestRows",
     "NetworkSettings",
     "OutputError",
     "PackError",
@@ -164,6 +166,7 @@ __getattr__, __dir__ = lazy_names(
         "Localiser": "decaf.train.localiser",
         "LocaliserSettings": "decaf.train.localiser_settings",
         "MatchSettings": "decaf.evaluate.class_names",
+        "NearestRows": "decaf.exploration.neighbours",
         "NetworkSettings": "decaf.features.settings",
         "PackSettings": "decaf.train.pack.stored_images",
         "Prediction": "decaf.classify.classifier",
