@@ -199,7 +199,7 @@ class Judge:
             "recall": sum(found.values()) / len(self._planted),
             "precision": right / len(with_copy) if with_copy else math.nan,
             "wrong": len(with_copy) - right,
-            "recall_of": {kind: found[kind] / every[kind] for kind in KINDS},
+            "recall_of": {kind: found[kind] / max(1, every[kind]) for kind in KINDS},
             "originals": len(pairs) - len(with_copy),
         }
 

@@ -160,7 +160,8 @@ def _found(
     unseen: dict[int, str] = {}
     refused = 0
     pictures = _Pictures(file, unseen)
-    with progress_for(compute.progress, len(near), 0) as shown:
+    # Pairs are in the order of their first image, which is what people count.
+    with progress_for(compute.progress, len(file), 0) as shown:
         for start in range(0, len(near), _PAIRS):
             some = near[start : start + _PAIRS]
             if compute.stopped:
@@ -177,7 +178,8 @@ def _found(
                 correlation = math.nan if agreement is None else agreement.correlation
                 where = across.of(first, second)
                 pairs.append(CopyPair(first, second, kind, value, correlation, *where))
-            shown.advance(len(some))
+            shown.advance(some[-1][0] - shown.done)
+        shown.advance(len(file) - shown.done)
     return Duplicates(
         features=file.path,
         layer=layer,
