@@ -39,12 +39,18 @@ if TYPE_CHECKING:
     from decaf.evaluate.report import Evaluation
     from decaf.exploration.compare import Comparison, compare
     from decaf.exploration.copies import Duplicates
+    from decaf.exploration.cut_patches import Patch, cut_patches
     from decaf.exploration.duplicates import duplicates
     from decaf.exploration.explore import Explored, ExploreSettings, explore
     from decaf.exploration.export import TableSettings, export_index, export_table
+    from decaf.exploration.filters import filters_picture
+    from decaf.exploration.fit_page import write_fit_page
+    from decaf.exploration.importance import Importance, OcclusionSettings, pixel_importance
     from decaf.exploration.neighbours import NearestRows
     from decaf.exploration.search import SearchResult, search
     from decaf.exploration.similarity import Dissimilarities, rdm
+    from decaf.exploration.top_patches import TopPatches, top_patches
+    from decaf.exploration.visualize import Visualization, visualize
     from decaf.features.extract import extract
     from decaf.features.settings import NetworkSettings
     from decaf.features.store.export import export_features
@@ -88,6 +94,7 @@ __all__ = [
     "Fitted",
     "HeadError",
     "ImageError",
+    "Importance",
     "InputError",
     "ListingSettings",
     "Localisation",
@@ -97,9 +104,11 @@ __all__ = [
     "MatchSettings",
     "NearestRows",
     "NetworkSettings",
+    "OcclusionSettings",
     "OutputError",
     "PackError",
     "PackSettings",
+    "Patch",
     "Prediction",
     "ResumeError",
     "SavingSettings",
@@ -108,11 +117,14 @@ __all__ = [
     "Stopped",
     "TableSettings",
     "TeacherSettings",
+    "TopPatches",
     "TrainSettings",
     "Verification",
+    "Visualization",
     "WeightsError",
     "__version__",
     "compare",
+    "cut_patches",
     "describe",
     "distil",
     "duplicates",
@@ -123,6 +135,7 @@ __all__ = [
     "export_model",
     "export_table",
     "extract",
+    "filters_picture",
     "finetune",
     "fit",
     "import_weights",
@@ -132,12 +145,16 @@ __all__ = [
     "localise",
     "make_pack",
     "open_features",
+    "pixel_importance",
     "rdm",
     "score_submission",
     "search",
     "summarise",
+    "top_patches",
     "train_network",
     "verify",
+    "visualize",
+    "write_fit_page",
     "write_predictions",
 ]
 
@@ -160,6 +177,7 @@ __getattr__, __dir__ = lazy_names(
         "FinetuneSettings": "decaf.finetuning.settings",
         "FitSettings": "decaf.classify.fit",
         "Fitted": "decaf.classify.fit",
+        "Importance": "decaf.exploration.importance",
         "ListingSettings": "decaf.images.listing.settings",
         "Localisation": "decaf.evaluate.localisation",
         "LocalisationSettings": "decaf.evaluate.localisation",
@@ -168,15 +186,20 @@ __getattr__, __dir__ = lazy_names(
         "MatchSettings": "decaf.evaluate.class_names",
         "NearestRows": "decaf.exploration.neighbours",
         "NetworkSettings": "decaf.features.settings",
+        "OcclusionSettings": "decaf.exploration.importance",
         "PackSettings": "decaf.train.pack.stored_images",
+        "Patch": "decaf.exploration.cut_patches",
         "Prediction": "decaf.classify.classifier",
         "SavingSettings": "decaf.train.training_run",
         "SearchResult": "decaf.exploration.search",
         "TableSettings": "decaf.exploration.export",
         "TeacherSettings": "decaf.train.distillation.settings",
+        "TopPatches": "decaf.exploration.top_patches",
         "TrainSettings": "decaf.train.recipe",
         "Verification": "decaf.features.verify",
         "compare": "decaf.exploration.compare",
+        "Visualization": "decaf.exploration.visualize",
+        "cut_patches": "decaf.exploration.cut_patches",
         "describe": "decaf.description",
         "distil": "decaf.train.distillation.distil",
         "duplicates": "decaf.exploration.duplicates",
@@ -187,6 +210,7 @@ __getattr__, __dir__ = lazy_names(
         "export_model": "decaf.backbone.export.models",
         "export_table": "decaf.exploration.export",
         "extract": "decaf.features.extract",
+        "filters_picture": "decaf.exploration.filters",
         "finetune": "decaf.finetuning.fine_tune",
         "fit": "decaf.classify.fit",
         "import_weights": "decaf.backbone.weights.importing",
@@ -197,11 +221,15 @@ __getattr__, __dir__ = lazy_names(
         "make_pack": "decaf.train.pack.build",
         "open_features": "decaf.features.store.feature_file",
         "rdm": "decaf.exploration.similarity",
+        "pixel_importance": "decaf.exploration.importance",
         "score_submission": "decaf.evaluate.localisation",
         "search": "decaf.exploration.search",
         "summarise": "decaf.backbone.summary",
+        "top_patches": "decaf.exploration.top_patches",
         "train_network": "decaf.train.train_network",
         "verify": "decaf.features.verify",
+        "visualize": "decaf.exploration.visualize",
+        "write_fit_page": "decaf.exploration.fit_page",
         "write_predictions": "decaf.classify.predictions",
     },
 )

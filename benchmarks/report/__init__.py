@@ -2,17 +2,7 @@
 
 from __future__ import annotations
 
-from report.benchmark import (
-    BenchmarkReport,
-    SplitRecord,
-    machine,
-    now,
-    peak_memory,
-    versions,
-)
-from report.files import load_report, report_json, write_report
-from report.rendering import report_text, table_text
-from report.sections import (
+from decaf.exploration.page import (
     Bar,
     Bars,
     Cell,
@@ -34,6 +24,16 @@ from report.sections import (
     Table,
     Text,
 )
+from report.benchmark import (
+    BenchmarkReport,
+    SplitRecord,
+    machine,
+    now,
+    peak_memory,
+    versions,
+)
+from report.files import load_report, report_json, write_report
+from report.rendering import report_text, table_text
 
 __all__ = [
     "Bar",

@@ -13,9 +13,8 @@ from typing import Any
 
 import decaf
 from decaf.errors import InputError, SettingError
+from decaf.exploration.page import Record, Section, from_plain, to_plain
 from decaf.runtime.cores import available_cores
-from report.record import Record, from_plain, to_plain
-from report.sections import Section
 from speed.machine import processor
 
 __all__ = ["BenchmarkReport", "SplitRecord", "machine", "now", "peak_memory", "versions"]

@@ -13,11 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from decaf.errors import InputError, OutputError, SettingError
+from decaf.exploration.page import Lines, Scatter, chart_file
 from decaf.storage import disk_errors, write_atomically
 from report.benchmark import BenchmarkReport
-from report.charts import chart_file
 from report.rendering import report_markdown, report_page
-from report.sections import Lines, Scatter
 
 __all__ = ["load_report", "report_json", "write_report"]
 

@@ -18,21 +18,20 @@ import numpy.typing as npt
 from markupsafe import Markup
 
 from decaf.errors import ImageError
-from decaf.exploration.page import page_environment, picture_uri
+from decaf.exploration.page import (
+    Cell,
+    Table,
+    memory,
+    number,
+    picture_uri,
+    section_environment,
+    table_marks,
+)
 from decaf.exploration.page import thumbnail as thumbnail_of
 from decaf.images import ImageRef
 from decaf.runtime.progress import duration
 from decaf.runtime.wording import printable
 from report.benchmark import BenchmarkReport
-from report.charts import NARROW, WIDE, line_chart, scatter_legend, scatter_panel
-from report.confusion_picture import (
-    TABLE_CLASSES,
-    confusion_picture,
-    mistakes_of,
-    root_shares,
-)
-from report.sections import Bar, Bars, Cell, HeatMap, Section, Table
-from report.wording import curve_table, memory, number, table_marks, with_unit
 
 __all__ = [
     "Pictures",
@@ -44,9 +43,6 @@ __all__ = [
 ]
 
 Pictures = Path | Mapping[str, npt.NDArray[np.uint8]]
-
-# Strongest colour behind a number that must stay readable.
-BEHIND_TEXT = 0.55
 
 
 def report_page(report: BenchmarkReport, images: Pictures | None = None) -> str:
@@ -134,36 +130,14 @@ def _plain_cell(cell: Cell | str, decimals: int) -> str:
 
 @functools.cache
 def _templates(finalize: Callable[[Any], str] | None = None) -> jinja2.Environment:
-    environment = page_environment(Path(__file__).parent / "templates", finalize=finalize)
+    folder = Path(__file__).parent / "templates"
+    environment = section_environment(folder, finalize=finalize, thumbnail=thumbnail)
     environment.filters |= {
         "circumstances": _circumstances,
         "durations": _durations,
         "fence": _fence,
-        "headed": _headed,
-        "kind": _kind,
-        "letter": _letter,
         "memory": _memory,
         "one_line": printable,
-        "paragraphs": _paragraphs,
-        "with_unit": with_unit,
-    }
-    environment.globals |= {
-        "BEHIND_TEXT": BEHIND_TEXT,
-        "NARROW": NARROW,
-        "TABLE_CLASSES": TABLE_CLASSES,
-        "WIDE": WIDE,
-        "bars_from_lowest": _bars_from_lowest,
-        "confusion_picture": confusion_picture,
-        "curve_table": curve_table,
-        "heat_cells": _heat_cells,
-        "line_chart": line_chart,
-        "mistakes_of": mistakes_of,
-        "number": number,
-        "root_shares": root_shares,
-        "scatter_legend": scatter_legend,
-        "scatter_panel": scatter_panel,
-        "table_marks": table_marks,
-        "thumbnail": thumbnail,
     }
     return environment
 
@@ -175,10 +149,6 @@ def _markdown_text(value: Any) -> str:
     escaped = re.sub(r"([\\`*_{}\[\]<>|~])", r"\\\1", printable(str(value)))
     escaped = re.sub(r"&(?=[#\w]+;)", r"\\&", escaped)
     return Markup(re.sub(r"^(\s*)([#+=-]|\d+(?=[.)](?:\s|$)))", r"\1\\\2", escaped))
-
-
-def _kind(part: Section) -> str:
-    return type(part).__name__
 
 
 def _circumstances(report: BenchmarkReport) -> dict[str, str]:
@@ -196,60 +166,6 @@ def _memory(size: int | None) -> str:
 def _fence(command: str) -> Markup:
     """Return a mark for code that the command cannot end."""
     return Markup("```" + "`" * len(max(re.findall("`+", command), default="", key=len)))
-
-
-def _headed(header: str, unit: str) -> str:
-    return f"{header} ({unit})".strip() if unit else header
-
-
-def _letter(index: int) -> str:
-    """Count in letters: a … z, aa …"""
-    text = ""
-    while index >= 0:
-        text = chr(ord("a") + index % 26) + text
-        index = index // 26 - 1
-    return text
-
-
-def _paragraphs(text: str) -> list[str]:
-    return [each for each in text.split("\n\n") if each.strip()]
-
-
-def _heat_cells(chart: HeatMap) -> list[list[tuple[str, float, str]]]:
-    """Return of each number its kind, how strong its colour is, and how it is shown.
-
-    Where some are below 0 they are gains and losses, which have a hue each, a sign, and colour by
-    how far they are from 0; other numbers are coloured from the least to the greatest.
-    """
-    known = [value for row in chart.values for value in row if value is not None]
-    low, high = min(known, default=0.0), max(known, default=0.0)
-    signed = low < 0
-    if signed:
-        low, high = 0.0, max(high, -low)
-
-    def cell(value: float | None) -> tuple[str, float, str]:
-        text = number(value, None, chart.decimals)
-        if value is None:
-            return "zero", 0.0, text
-        size = abs(value) if signed else value
-        share = 0.0 if high == low else (size - low) / (high - low)
-        if signed:
-            text = f"+{text}" if float(text) > 0 else text.replace("-", "−")
-        return "miss" if value < 0 else "hit", 0.05 + 0.95 * share, text
-
-    return [[cell(value) for value in row] for row in chart.values]
-
-
-def _bars_from_lowest(bars: Bars) -> list[tuple[Bar, int, float]]:
-    """Return bars with the place of each by name, and how long it is in percent of the scale."""
-    by_name = sorted(range(len(bars.bars)), key=lambda k: bars.bars[k].name.casefold())
-    place = {k: number for number, k in enumerate(by_name)}
-    top = 100.0 if bars.unit == "%" else max((bar.mean or 0.0 for bar in bars.bars), default=0.0)
-    rows = [
-        (bar, place[k], min(max(100 * (bar.mean or 0.0) / top if top > 0 else 0.0, 0.0), 100.0))
-        for k, bar in enumerate(bars.bars)
-    ]
-    return sorted(rows, key=lambda row: (row[0].mean is None, row[0].mean or 0.0, row[0].name))
 
 
 def thumbnail(images: Pictures | None, name: str) -> str | None:

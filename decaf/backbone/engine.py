@@ -105,7 +105,6 @@ class Engine:
         else:
             self.forward = _plain(backbone.network, self.layers, dtype, self.device)
 
-    @torch.inference_mode()
     def __call__(self, crops: np.ndarray) -> dict[str, np.ndarray]:
         """Compute the rows of a batch.
 
@@ -119,6 +118,25 @@ class Engine:
         dict of str to ndarray of float32
             For each layer an array (N, …): (N, C, H, W) for maps, (N, D) for vectors, with a second
             axis of 10 for ``"ten-stack"``.
+        """
+        return {
+            layer: np.ascontiguousarray(value.cpu().numpy())
+            for layer, value in self.tensors(crops).items()
+        }
+
+    @torch.inference_mode()
+    def tensors(self, crops: np.ndarray) -> dict[str, Tensor]:
+        """Compute the rows of a batch, and leave them on the device.
+
+        Parameters
+        ----------
+        crops : ndarray of uint8, shape (N, 1 or 5, crop, crop, 3)
+            As for a call.
+
+        Returns
+        -------
+        dict of str to Tensor of float32
+            Shapes as of a call, in whatever strides the pass has left.
         """
         batch = torch.from_numpy(crops).view(-1, *crops.shape[2:])
         if self.device.type == "cuda":
@@ -135,9 +153,7 @@ class Engine:
         features = {}
         for layer in self.layers:
             value = outputs[layer][:rows].float()
-            if self.ten:
-                value = combine_crops(value, self.crops)
-            features[layer] = np.ascontiguousarray(value.cpu().numpy())
+            features[layer] = combine_crops(value, self.crops) if self.ten else value
         return features
 
 

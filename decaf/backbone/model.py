@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import functools
 import os
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -205,8 +204,7 @@ class Backbone:
             rows = range(first, min(first + step, len(listed)))
             crops = np.empty((len(rows), 5 if ten else 1, side, side, 3), np.uint8)
             for row, out in zip(rows, crops, strict=True):
-                source = listed.refs[row] if listed.refs else functools.partial(listed.get, row)
-                outcome = prepare(source, self.preprocess, ten=ten, out=out)
+                outcome = prepare(listed.source_of(row), self.preprocess, ten=ten, out=out)
                 if outcome.status != "ok":
                     name = os.fsdecode(listed.names[row])
                     raise InputError(f"{name}: {outcome.message} ({outcome.status})")

@@ -24,6 +24,7 @@ __all__ = [
     "needed_steps",
     "receptive_fields",
     "resolve_layers",
+    "seen_pixels",
 ]
 
 LAYERS: tuple[str, ...] = (
@@ -252,3 +253,48 @@ def receptive_fields(spec: ArchSpec) -> dict[str, ReceptiveField]:
             seen = seen.through(spec.pool.kernel, spec.pool.stride, 0)
             fields[f"pool{number}"] = seen
     return fields
+
+
+def seen_pixels(spec: ArchSpec, layer: str, input_size: int | None = None) -> list[tuple[int, int]]:
+    """Return the pixels that each position of a map sees, along one axis of the input.
+
+    These are the receptive fields as the borders leave them: of the input, and of the maps between,
+    whose last positions a stride may leave out, so that fields beside the far border can end before
+    it.
+
+    Parameters
+    ----------
+    spec : ArchSpec
+    layer : str
+        A map, ``conv1`` to ``pool5``, or its value before the activation.
+    input_size : int, optional
+        Height and width of the input; the spec's own by default.
+
+    Returns
+    -------
+    list of (int, int)
+        First pixel and pixel after the last, for each position.
+
+    Examples
+    --------
+    >>> from decaf.backbone.spec import architecture
+    >>> seen_pixels(architecture("alexnet"), "pool1")[:2]
+    [(0, 17), (6, 25)]
+    """
+    name = layer.removesuffix("_pre")
+    sizes = map_sizes(spec, input_size)
+    seen = [(pixel, pixel + 1) for pixel in range(input_size or spec.input_size)]
+    for below, size in sizes.items():
+        conv = spec.convs[int(below[-1]) - 1] if below.startswith("conv") else None
+        window, padding = conv or spec.pool, conv.padding if conv else 0
+        last = len(seen) - 1
+        fields = []
+        for position in range(size):
+            start = position * window.stride - padding
+            end = start + window.kernel - 1
+            # What sees padding alone, in an odd network, is counted to the nearest position.
+            fields.append((seen[min(max(start, 0), last)][0], seen[max(min(end, last), 0)][1]))
+        seen = fields
+        if below == name:
+            break
+    return seen

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from decaf.classify.fit import FitSettings, Fitted
     from decaf.classify.layer_choice import Choice
     from decaf.classify.predictions import WrittenPredictions, model_and_images, write_predictions
-    from decaf.classify.report import FitReport, GroupReport
+    from decaf.classify.report import FitReport, GroupReport, TestedImages
 
 __all__ = [
     "Choice",
@@ -26,6 +26,7 @@ __all__ = [
     "Fitted",
     "GroupReport",
     "Prediction",
+    "TestedImages",
     "WrittenPredictions",
     "load_classifier",
     "model_and_images",
@@ -43,6 +44,7 @@ __getattr__, __dir__ = lazy_names(
         "Fitted": "decaf.classify.fit",
         "GroupReport": "decaf.classify.report",
         "Prediction": "decaf.classify.classifier",
+        "TestedImages": "decaf.classify.report",
         "WrittenPredictions": "decaf.classify.predictions",
         "load_classifier": "decaf.classify.classifier",
         "model_and_images": "decaf.classify.predictions",

@@ -17,7 +17,7 @@ from decaf.classify.classifier import Classifier
 from decaf.classify.head_target import check_targets, is_almost_done, remove_parts
 from decaf.classify.held_out import MIN_IMAGES, plan_of
 from decaf.classify.layer_choice import best_trial, try_layers
-from decaf.classify.report import FitReport, report_of
+from decaf.classify.report import FitReport, TestedImages, report_of, tested_images
 from decaf.classify.source import (
     FeatureRequest,
     candidate_layers,
@@ -56,10 +56,13 @@ class Fitted:
     classifier : Classifier
         Ready to predict; it was fitted to all images, those of the test too.
     report : FitReport
+    tested : TestedImages or None
+        What was said of each image of the test; None where nothing was tested.
     """
 
     classifier: Classifier
     report: FitReport
+    tested: TestedImages | None = None
 
 
 @dataclass(frozen=True)
@@ -331,6 +334,7 @@ def fit(
             weights_file=_weights_file(network.weights),
             seconds={"features": extracted - began, "fit": fitted - extracted},
         )
+        tested = tested_images(ready, usable, plan, trials)
         best = best_trial(trials[plan.final])
         saved = SavedHead(
             estimator=best.estimator,
@@ -356,7 +360,7 @@ def fit(
             overwrite=replaced,
         )
         remove_parts(target)
-    return Fitted(classifier, report)
+    return Fitted(classifier, report, tested)
 
 
 def _listing(given: ListingSettings | None, changes: dict[str, Any]) -> ListingSettings:

@@ -41,6 +41,8 @@ class Candidate:
         C is the smallest or largest of several tried, with accuracy still rising towards it.
     converged : bool
         The fits at this C did.
+    curve : tuple of (float, float, float)
+        Every C that was tried, ascending, with its accuracy and standard deviation.
     """
 
     layer: str
@@ -49,6 +51,7 @@ class Candidate:
     std: float
     at_border: bool
     converged: bool
+    curve: tuple[tuple[float, float, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -199,6 +202,12 @@ def _try(task: Task, layer: str, X: np.ndarray, codes: Codes, make: Callable[[],
             float(search.std[at]),
             bool(search.rising),
             bool(search.converged[at] and np.all(estimator.converged_)),
+            tuple(
+                zip(
+                    *(each.tolist() for each in (search.Cs, search.accuracy, search.std)),
+                    strict=True,
+                )
+            ),
         ),
         estimator,
         calibration,

@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from decaf.backbone.weights import is_random
 from decaf.classify.estimate import Estimate, estimate_of
 from decaf.classify.given_features import GivenFeatures
-from decaf.classify.held_out import Plan, Task, Usable
+from decaf.classify.held_out import Codes, Plan, Task, Usable
 from decaf.classify.layer_choice import Choice, Trial, best_trial, choice_of
 from decaf.classify.near_copies import near_copies_note
+from decaf.features.image_finder import ImageFinder
 from decaf.features.store.feature_file import FeatureFile
+from decaf.images import ImageRef
 from decaf.images.listing.class_folders import SPLITS
 from decaf.images.listing.draws import groups_of_classes
 from decaf.images.listing.names import path_text
 from decaf.images.status import BadImage
 from decaf.version import __version__
 
-__all__ = ["Conflict", "FitReport", "GroupReport", "report_of"]
+__all__ = ["Conflict", "FitReport", "GroupReport", "TestedImages", "report_of", "tested_images"]
 
 Trials = Mapping[Task, Sequence[Trial]]
+
+# A page shows no more mistakes.
+MOST_SHOWN = 240
 
 NO_TEST = "not tested: too few images to fit to some and test on others; add some to each class"
 NO_TEST_OF_GROUPS = (
@@ -70,6 +76,42 @@ class GroupReport:
     single: tuple[str, ...]
     ungrouped: Estimate | None
     shared: int
+
+
+@dataclass(frozen=True, eq=False)
+class TestedImages:
+    """The images of the test, and what was said of each.
+
+    Attributes
+    ----------
+    paths : tuple of str
+    truth : array of int64, shape (n,)
+        The class of each, a place in the report's ``class_names``.
+    probabilities : array of float64, shape (n, classes)
+        By a head that was neither chosen nor fitted on the image.
+    refs : dict of int to ImageRef
+        Where the images are that were given a wrong class, by their places here, the most confident
+        mistakes first; as many as a page shows.
+    content_sha256 : array of uint8, shape (n, 32)
+    """
+
+    paths: tuple[str, ...]
+    truth: Codes
+    probabilities: npt.NDArray[np.float64]
+    refs: dict[int, ImageRef]
+    content_sha256: npt.NDArray[np.uint8]
+
+    @property
+    def answers(self) -> Codes:
+        """The most probable class of each."""
+        return self.probabilities.argmax(axis=1)
+
+    @property
+    def mistakes(self) -> Codes:
+        """Places of the images that were given a wrong class, the most confident first."""
+        wrong = np.flatnonzero(self.answers != self.truth)
+        confidence = self.probabilities[wrong].max(axis=1)
+        return wrong[np.argsort(-confidence, kind="stable")]
 
 
 @dataclass(frozen=True, eq=False)
@@ -280,6 +322,42 @@ def report_of(
         seconds=seconds,
         versions={"decaf": __version__, **features.run["versions"]},
     )
+
+
+def tested_images(
+    features: FeatureFile | GivenFeatures, usable: Usable, plan: Plan, trials: Trials
+) -> TestedImages | None:
+    """Return what was said of each image of the test; None where nothing was tested.
+
+    Parameters
+    ----------
+    features, usable, plan, trials
+        As `report_of` takes them.
+    """
+    if not plan.tests:
+        return None
+    tested = np.concatenate([task.test for task in plan.tests])
+    rows = usable.rows[tested]
+    images = usable.images.take(tested)
+    digests = images.content_sha256
+    made = TestedImages(
+        paths=tuple(features.paths[row] for row in rows.tolist()),
+        truth=images.labels,
+        probabilities=np.concatenate([best_trial(trials[task]).scores for task in plan.tests]),
+        refs={},
+        content_sha256=np.zeros((len(rows), 32), np.uint8) if digests is None else digests,
+    )
+    find = _finder(features)
+    found = {at: find(int(rows[at])) for at in made.mistakes[:MOST_SHOWN].tolist()}
+    return replace(made, refs={at: ref for at, ref in found.items() if ref is not None})
+
+
+def _finder(features: FeatureFile | GivenFeatures) -> Callable[[int], ImageRef | None]:
+    if isinstance(features, GivenFeatures):
+        refs = features.listed.refs
+        return lambda row: None if refs is None else refs[row]
+    finder, names = ImageFinder(features), features.path_bytes
+    return lambda row: finder.find(row, names[row])
 
 
 def _estimate(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import re
 from collections.abc import Sequence
 from dataclasses import fields
@@ -22,6 +23,7 @@ __all__ = [
     "add_settings",
     "add_training",
     "add_workers",
+    "allow_words_after_flags",
     "compute_of",
     "in_flags",
     "preprocess_of",
@@ -182,6 +184,26 @@ def add_workers(parser: argparse.ArgumentParser) -> None:
         help="decoding processes (default: one a core, or none for few images; 0: decode in the "
         "main process)",
     )
+
+
+def allow_words_after_flags(parser: argparse.ArgumentParser) -> None:
+    """Let the words of a list stand on both sides of flags, which argparse has a method for.
+
+    Parameters
+    ----------
+    parser : argparse.ArgumentParser
+    """
+    parser.parse_known_args = functools.partial(_intermixed, parser)  # type: ignore[method-assign,assignment]
+
+
+def _intermixed(
+    parser: argparse.ArgumentParser, args: list[str], namespace: argparse.Namespace | None = None
+) -> tuple[argparse.Namespace, list[str]]:
+    intermixed = parser.__dict__.pop("parse_known_args")
+    try:
+        return parser.parse_known_intermixed_args(args, namespace)
+    finally:
+        parser.__dict__["parse_known_args"] = intermixed
 
 
 def add_listing(

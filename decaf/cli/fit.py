@@ -29,6 +29,7 @@ examples:
   decaf fit photos/ -o photos.head -w imagenet --keep-features photos.h5
   decaf fit photos.h5 -o svm.head --head svm   the same images again, without their extraction
   decaf fit photos/ -o photos.head --groups table.csv:animal
+  decaf fit photos/ -o photos.head --report photos.html
   decaf fit photos/ -o clip.head --features clip.npy --paths paths.txt
 
 A share of the images is held out. Layer and C are chosen by cross-validation on the others, and
@@ -135,6 +136,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     add_network(parser, precision=None)
     parser.add_argument(
+        "--report",
+        metavar="PAGE.html",
+        help="write a page, too: accuracy, confusions, the mistakes with their images, the choice "
+        "of C, calibration",
+    )
+    parser.add_argument(
         "--overwrite",
         action="store_true",
         help="replace HEAD, if it is one, and F.h5 where it differs",
@@ -153,7 +160,10 @@ def run(args: argparse.Namespace) -> int:
 
     import decaf
     from decaf.cli.fit_report import report_lines
+    from decaf.exploration import check_page
 
+    if args.report is not None:
+        check_page(args.report)
     with stopped_by_signals("stopping after what is in work") as stop:
         fitted = decaf.fit(
             args.source,
@@ -168,10 +178,14 @@ def run(args: argparse.Namespace) -> int:
             compute=compute_of(args, stop),
         )
     report = fitted.report
+    if args.report is not None:
+        decaf.write_fit_page(fitted, args.report)
     if args.json:
         print(json.dumps({"path": args.out, **report.to_dict()}, indent=2))
     else:
         show(*report_lines(report, args.out, lambda text: in_flags(text, args.parser)))
+        if args.report is not None:
+            show(f"page: {args.report}")
     return 1 if report.bad else 0
 
 

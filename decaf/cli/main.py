@@ -41,6 +41,7 @@ COMMANDS: dict[str, str] = {
     "export": "decaf.cli.export",
     "explore": "decaf.cli.explore",
     "summary": "decaf.cli.summary",
+    "visualize": "decaf.cli.visualize",
     "finetune": "decaf.cli.finetune",
     "pack": "decaf.cli.pack",
     "train": "decaf.cli.train",

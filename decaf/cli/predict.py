@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import functools
 import sys
 from typing import TYPE_CHECKING
 
 from decaf.backbone.weights import DEFAULT_WEIGHTS
-from decaf.cli.arguments import add_device, add_preprocess, add_workers, preprocess_of
+from decaf.cli.arguments import (
+    add_device,
+    add_preprocess,
+    add_workers,
+    allow_words_after_flags,
+    preprocess_of,
+)
 from decaf.cli.exit_codes import stopped_by_signals
 from decaf.cli.terminal import show, tell
 
@@ -51,8 +56,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         f"are the answers (default: {DEFAULT_WEIGHTS}). IMAGE: image, folder, glob, archive, list "
         "of paths, or - for a list on standard input; or a feature file",
     )
-    # Words may stand on both sides of flags, which argparse has another method for.
-    parser.parse_known_args = functools.partial(_intermixed, parser)  # type: ignore[method-assign,assignment]
+    allow_words_after_flags(parser)
     parser.add_argument(
         "--top", type=int, default=5, metavar="K", help="classes an image (default: 5)"
     )
@@ -87,16 +91,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_workers(parser)
     add_device(parser)
     parser.add_argument("-q", "--quiet", action="store_true", help="show no progress")
-
-
-def _intermixed(
-    parser: argparse.ArgumentParser, args: list[str], namespace: argparse.Namespace | None = None
-) -> tuple[argparse.Namespace, list[str]]:
-    intermixed = parser.__dict__.pop("parse_known_args")
-    try:
-        return parser.parse_known_intermixed_args(args, namespace)
-    finally:
-        parser.__dict__["parse_known_args"] = intermixed
 
 
 def run(args: argparse.Namespace) -> int:

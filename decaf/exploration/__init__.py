@@ -11,8 +11,10 @@ from decaf.lazy import lazy_names
 
 if TYPE_CHECKING:
     from decaf.exploration.compare import Comparison, LayerComparison, Matched
+    from decaf.exploration.contrasts import UnitContrasts, class_means, unit_contrasts
     from decaf.exploration.copies import CopyPair, Duplicates
     from decaf.exploration.explore import Explored, ExploreSettings
+    from decaf.exploration.fit_page import Reliability, reliability
     from decaf.exploration.label_errors import (
         LabelErrors,
         held_out_probabilities,
@@ -20,9 +22,9 @@ if TYPE_CHECKING:
     )
     from decaf.exploration.maps import LayerMap, MapSettings, make_map
     from decaf.exploration.neighbours import NearestRows
+    from decaf.exploration.page.rendering import check_page
     from decaf.exploration.search import Answer, Match, SearchResult
     from decaf.exploration.similarity import Dissimilarities, linear_cka
-    from decaf.exploration.unit_contrasts import UnitContrasts, class_means, unit_contrasts
 
 __all__ = [
     "Answer",
@@ -39,13 +41,16 @@ __all__ = [
     "Match",
     "Matched",
     "NearestRows",
+    "Reliability",
     "SearchResult",
     "UnitContrasts",
+    "check_page",
     "class_means",
     "held_out_probabilities",
     "linear_cka",
     "make_map",
     "rank_label_errors",
+    "reliability",
     "unit_contrasts",
 ]
 
@@ -66,13 +71,16 @@ __getattr__, __dir__ = lazy_names(
         "Match": "decaf.exploration.search",
         "Matched": "decaf.exploration.compare",
         "NearestRows": "decaf.exploration.neighbours",
+        "Reliability": "decaf.exploration.fit_page",
         "SearchResult": "decaf.exploration.search",
-        "UnitContrasts": "decaf.exploration.unit_contrasts",
-        "class_means": "decaf.exploration.unit_contrasts",
+        "UnitContrasts": "decaf.exploration.contrasts",
+        "check_page": "decaf.exploration.page.rendering",
+        "class_means": "decaf.exploration.contrasts",
         "held_out_probabilities": "decaf.exploration.label_errors",
         "linear_cka": "decaf.exploration.similarity",
         "make_map": "decaf.exploration.maps",
         "rank_label_errors": "decaf.exploration.label_errors",
-        "unit_contrasts": "decaf.exploration.unit_contrasts",
+        "reliability": "decaf.exploration.fit_page",
+        "unit_contrasts": "decaf.exploration.contrasts",
     },
 )

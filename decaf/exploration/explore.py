@@ -6,7 +6,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,11 +16,12 @@ import numpy as np
 import numpy.typing as npt
 
 from decaf.backbone.weights import DEFAULT_WEIGHTS
-from decaf.classify.near_copies import COSINES
 from decaf.errors import InputError, SettingError, Stopped
-from decaf.exploration.explore_page import CopyPair, Seen, page_values
+from decaf.exploration.copies import CopyPair
+from decaf.exploration.duplicates import duplicates
+from decaf.exploration.explore_page import Seen, page_values
 from decaf.exploration.head_findings import check_head, head_findings
-from decaf.exploration.maps import LayerMap, MapSettings, make_map
+from decaf.exploration.maps import MOST_EXACT, MapSettings, make_map
 from decaf.exploration.outliers import find_outliers
 from decaf.exploration.page import check_page, render_page, sprite_sheets, write_page
 from decaf.features.extract import extract
@@ -311,12 +312,13 @@ def _look(
         _go_on(compute, f"what the head makes of {saved.identity.layer}")
         findings = head_findings(file, saved, rows, seed=settings.seed)
         notes += findings.notes
+    _go_on(compute, "copies")
     seen = Seen(
         file=file,
         rows=rows,
         maps=tuple(maps),
         outliers=tuple(find_outliers(file, maps[-1])),
-        copies=_copies(file, rows, maps),
+        copies=_copies(file, rows, compute, notes, images=images),
         findings=findings,
         notes=tuple(notes),
     )
@@ -361,23 +363,24 @@ def _mapped_layers(file: FeatureFile, settings: ExploreSettings) -> tuple[str, .
     return tuple(layer for layer in LAYERS if layer in file) or file.layers[:3]
 
 
-def _copies(file: FeatureFile, rows: Rows, maps: Sequence[LayerMap]) -> tuple[CopyPair, ...]:
-    """Return pairs of images that are the same, or nearly so to the last layer that tells."""
-    digests: dict[bytes, int] = {}
-    pairs = {}
-    for row in rows.tolist():
-        digest = file.content_sha256[row].tobytes()
-        first = digests.setdefault(digest, row) if any(digest) else row
-        if first != row:
-            pairs[first, row] = 1.0
-    telling = [each for each in maps if each.layer in COSINES]
-    for each in telling[-1:]:
-        near = np.nan_to_num(each.cosines, nan=-1.0) >= COSINES[each.layer]
-        for place, column in zip(*np.nonzero(near), strict=True):
-            a, b = sorted((int(rows[place]), int(each.nearest[place, column])))
-            pairs.setdefault((a, b), float(each.cosines[place, column]))
-    ranked = sorted(pairs.items(), key=lambda item: (-item[1], item[0]))
-    return tuple((a, b, cosine) for (a, b), cosine in ranked)
+def _copies(
+    file: FeatureFile, rows: Rows, compute: ComputeSettings, notes: list[str], *, images: bool
+) -> tuple[CopyPair, ...]:
+    """Return the copies among the images that are shown."""
+    if len(file) > MOST_EXACT:
+        notes.append(f"copies are not looked for among more than {MOST_EXACT:,} images")
+        return ()
+    try:
+        pairs = duplicates(file, images=images, progress=False, stop=compute.stop).pairs
+    except SettingError:  # none of its layers tells copies
+        return ()
+    shown = set(rows.tolist())
+    return tuple(
+        sorted(
+            (each for each in pairs if each.first in shown and each.second in shown),
+            key=lambda each: (not each.certain, -each.cosine, each.first, each.second),
+        )
+    )
 
 
 def _go_on(compute: ComputeSettings, what: str) -> None:

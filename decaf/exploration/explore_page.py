@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from decaf.exploration.copies import CopyPair
 from decaf.exploration.head_findings import HeadFindings
 from decaf.exploration.maps import LayerMap
 from decaf.exploration.outliers import Outlier
@@ -20,11 +21,9 @@ from decaf.images import path_text
 from decaf.runtime.wording import printable
 from decaf.version import __version__
 
-__all__ = ["CopyPair", "Seen", "page_values"]
+__all__ = ["Seen", "page_values"]
 
 Rows = npt.NDArray[np.int64]
-CopyPair = tuple[int, int, float]
-"""Two rows that are the same image, or nearly so, and their cosine."""
 
 # What is listed of each kind; of more it is said how many there are.
 MOST_LISTED = 240
@@ -49,7 +48,7 @@ class Seen:
         Of these rows.
     outliers : tuple of Outlier
     copies : tuple of CopyPair
-        The nearest first.
+        Those that are certain first.
     findings : HeadFindings or None
     notes : tuple of str
         What was left out.
@@ -76,7 +75,7 @@ class Seen:
     @property
     def listed(self) -> Rows:
         """The rows that are named below the maps, each once, in the order of the lists."""
-        rows = [row for a, b, _ in self.copies[:MOST_LISTED] for row in (a, b)]
+        rows = [row for each in self.copies[:MOST_LISTED] for row in (each.first, each.second)]
         rows += [each.row for each in self.outliers]
         if (found := self.findings) is not None:
             places = [*found.mistakes[:MOST_LISTED].tolist()]
@@ -154,8 +153,8 @@ def _data(seen: Seen) -> dict[str, Any]:
         "maps": [_map_data(each, place) for each in seen.maps],
         "sheets": _sheet_data(seen, place),
         "copies": [
-            [int(place[a]), int(place[b]), round(cosine, 3)]
-            for a, b, cosine in seen.copies[:MOST_LISTED]
+            [int(place[each.first]), int(place[each.second]), round(each.cosine, 3), each.kind]
+            for each in seen.copies[:MOST_LISTED]
         ],
         "outliers": [[int(place[each.row]), each.reason] for each in seen.outliers],
         "head": None if seen.findings is None else _head_data(seen.findings, place),

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from decaf.errors import OutputError, SettingError
 from decaf.exploration.neighbours import NearestRows, chosen_layer
-from decaf.exploration.page.thumbnails import thumbnails
+from decaf.exploration.page import thumbnails
 from decaf.exploration.search import class_of
 from decaf.features.store.feature_file import FeatureFile, open_features
 from decaf.features.store.schema import NO_LABEL

@@ -1,4 +1,4 @@
-"""Images that are far from all others, and pairs that are nearly the same."""
+"""Images that are far from all others, or of an odd size."""
 
 from __future__ import annotations
 

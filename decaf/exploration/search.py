@@ -13,8 +13,7 @@ import numpy as np
 
 from decaf.errors import ImageError, SettingError
 from decaf.exploration.neighbours import NearestRows
-from decaf.exploration.page import check_page, render_page, write_page
-from decaf.exploration.page.thumbnails import thumbnail, thumbnails
+from decaf.exploration.page import check_page, render_page, thumbnail, thumbnails, write_page
 from decaf.exploration.queries import Query, QuerySettings, find_queries
 from decaf.features.store.export import spreadsheet_cell
 from decaf.features.store.feature_file import FeatureFile, open_features

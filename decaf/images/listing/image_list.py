@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -229,6 +230,15 @@ class ImageList:
             relative=None if self.relative is None else [self.relative[row] for row in rows],
             content_sha256=None if self.content_sha256 is None else self.content_sha256[rows],
         )
+
+    def source_of(self, index: int) -> ImageRef | Callable[[], Any]:
+        """Return what an image is decoded from: where it lies, or what returns it from memory.
+
+        Parameters
+        ----------
+        index : int
+        """
+        return functools.partial(self.get, index) if self.refs is None else self.refs[index]
 
     def get(self, index: int) -> Any:
         """Return an image in memory: a PIL image, an array or a tensor.

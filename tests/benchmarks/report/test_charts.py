@@ -11,6 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from decaf.errors import SettingError
+from decaf.exploration.page.charts import (
+    NARROW,
+    WIDE,
+    ChartSize,
+    chart_file,
+    line_chart,
+    scatter_legend,
+    scatter_panel,
+)
 from report import (
     BenchmarkReport,
     Lines,
@@ -21,15 +30,6 @@ from report import (
     Text,
     load_report,
     write_report,
-)
-from report.charts import (
-    NARROW,
-    WIDE,
-    ChartSize,
-    chart_file,
-    line_chart,
-    scatter_legend,
-    scatter_panel,
 )
 
 Place = tuple[float, float]

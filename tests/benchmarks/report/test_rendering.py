@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from decaf.exploration.page import STYLE_SHEETS, THUMBNAIL_HEIGHT
+from decaf.exploration.page import BEHIND_TEXT, STYLE_SHEETS, THUMBNAIL_HEIGHT
 from report import (
     Bar,
     Bars,
@@ -37,7 +37,7 @@ from report import (
     Table,
     Text,
 )
-from report.rendering import BEHIND_TEXT, report_page, thumbnail
+from report.rendering import report_page, thumbnail
 
 VOID = {"meta", "img", "input", "br", "hr"}
 # Attributes through which a page could load or run something.

@@ -732,8 +732,8 @@ for (const each of document.querySelectorAll("input[name=mode]")) {
 
 const percentOf = (i) => `${percent[i]} %`;
 const lists = {
-  copies: [data.copies, ([a, b, cosine]) => {
-    const same = cosine === 1 ? "the same" : `cosine ${cosine.toFixed(3)}`;
+  copies: [data.copies, ([a, b, cosine, kind]) => {
+    const same = `${kind}, cosine ${cosine.toFixed(3)}`;
     const apart = labels[a] !== labels[b] ? `; ${className(a)} and ${className(b)}` : "";
     return element("div", { class: "pair twins" }, card(a, ""), card(b, ""),
       element("p", { class: "caption" }, same + apart));

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from decaf.errors import SettingError
-from report.record import Record
+from decaf.exploration.page.record import Record
 
 __all__ = [
     "Bar",

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from report.sections import ConfusionMatrix
+from decaf.exploration.page.sections import ConfusionMatrix
 
 __all__ = [
     "TABLE_CLASSES",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import groupby
 
-from report.sections import Cell, Column, Lines, Row, Table
+from decaf.exploration.page.sections import Cell, Column, Lines, Row, Table
 
 __all__ = [
     "MISSING",

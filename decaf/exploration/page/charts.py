@@ -17,10 +17,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from decaf.exploration.page import STYLE_SHEETS
+from decaf.exploration.page.rendering import STYLE_SHEETS
+from decaf.exploration.page.sections import Lines, Panel, Scatter, Series
+from decaf.exploration.page.wording import number, with_unit
 from decaf.runtime.wording import printable
-from report.sections import Lines, Panel, Scatter, Series
-from report.wording import number, with_unit
 
 __all__ = [
     "NARROW",
