@@ -33,7 +33,8 @@ reverses those of the feature file itself. Labels count from 0, and -1 is none: 
 of image i is class_names{label(i) + 1}.
 
 The .parquet is for Embedding Atlas (embedding-atlas photos.parquet --vector vector, or --x x --y y
-with --neighbors neighbours) and FiftyOne: path, class, status, map, nearest, picture, vector.
+with --neighbors neighbours; with --image image too, after --ok-only) and FiftyOne: path, class,
+status, map, nearest images, picture, vector.
 
 A network takes uint8 pixels (N, height, width, 3), RGB, resized and cropped, and normalises them
 itself; how they are to be prepared, and the class names, are in its metadata. An ONNX model is

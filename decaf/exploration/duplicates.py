@@ -59,7 +59,7 @@ def duplicates(
     """Find copies among the images of a feature file: the same bytes, or the same picture.
 
     Images with the same bytes are told by their SHA-256. Of the others each is compared with its
-    nearest by cosine, from `cosine` on: grey level by grey level, mirrored and cropped too, where
+    nearest by cosine, from `cosine` on: grey levels and edges, mirrored and cropped too, where
     the images are still at their place (see `decaf.exploration.same_picture`). What the pixels do
     not bear out is no copy. Where images are gone or have changed, or with ``images=False``, pairs
     are told that are alike by their features alone, from a cosine that few photographs have with
