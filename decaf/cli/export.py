@@ -108,8 +108,9 @@ def run(args: argparse.Namespace) -> int:
     ending = Path(args.out).suffix.lower()
     if ending in MODEL_ENDINGS:
         return _export_model(args)
-    if args.map and ending != ".parquet":
-        raise SettingError("--map is for .parquet")
+    for name in ("map", "thumbnails", "neighbours"):
+        if getattr(args, name) not in (None, False) and ending != ".parquet":
+            raise SettingError(f"{args.out}: --{name} is for .parquet")
     if ending in TABLE_ENDINGS:
         return _export_table(args, ending)
     if ending in FEATURE_ENDINGS:
