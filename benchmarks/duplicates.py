@@ -36,7 +36,7 @@ from datasets.caltech101 import read_caltech101
 from speed.machine import describe, described, parser_of, say, table_row, tell
 
 KINDS = ("resized", "recompressed", "mirrored", "cropped")
-LAYERS = ("fc7", "fc6", "pool5")
+LAYERS = ("pool5", "fc6", "fc7")
 DISTANCES = (2, 6, 10)
 QUICK_CLASSES, QUICK_COPIES = 20, 100
 
@@ -53,7 +53,9 @@ def main() -> None:
     copies = plant(originals, args.copies, args.seed, args.work / "planted")
     paths = originals + list(copies)
     file = args.work / f"duplicates{'-quick' if args.quick else ''}.h5"
-    decaf.extract(paths, LAYERS, out=file, on_error="record", progress=True).close()
+    made = decaf.extract(paths, LAYERS, out=file, on_error="record", progress=True)
+    assert isinstance(made, decaf.FeatureFile)
+    made.close()
     place = {path: row for row, path in enumerate(paths)}
     planted = {(place[original], place[copy]): kind for copy, (original, kind) in copies.items()}
     judge = Judge(paths, len(originals), planted)

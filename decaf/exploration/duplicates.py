@@ -104,9 +104,7 @@ def duplicates(
     >>> decaf.fit("pets.h5", groups="groups.csv:group")  # doctest: +SKIP
     """
     without = ("device", "workers")
-    (compute,) = settings_from(
-        duplicates, named, Part("compute", ComputeSettings, compute, without)
-    )
+    (how,) = settings_from(duplicates, named, Part("compute", ComputeSettings, compute, without))
     target = None if out is None else Path(out)
     if target is not None:
         check_output(target, *TEXT_KINDS[1:], *TEXT_KINDS[:1], example="groups.csv")
@@ -116,7 +114,7 @@ def duplicates(
         if not isinstance(features, FeatureFile):
             features = stack.enter_context(open_features(features))
         layer, least = _chosen(features, layer, cosine, images)
-        result = _found(features, layer, least, images, compute)
+        result = _found(features, layer, least, images, how)
     if target is not None:
         with disk_errors(target, "nothing was written"):
             write_atomically(target, result.groups_table())
@@ -184,7 +182,7 @@ def _found(
         features=file.path,
         layer=layer,
         cosine=least,
-        names=file.path_bytes,
+        names=file.path_bytes.tolist(),
         ok=file.ok,
         pairs=tuple(sorted(pairs, key=lambda pair: (pair.first, pair.second))),
         refused=refused,
