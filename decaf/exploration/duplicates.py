@@ -6,7 +6,6 @@ import hashlib
 import math
 import os
 from collections import OrderedDict
-from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -258,8 +257,11 @@ class _Pictures:
         self._unseen = unseen
         self._kept: OrderedDict[int, Picture | None] = OrderedDict()
 
-    def load(self, rows: Iterable[int]) -> None:
+    def load(self, rows: set[int]) -> None:
         """Read pictures that are not kept, in threads."""
+        for row, picture in self._kept.items():
+            if picture is not None and row not in rows:
+                picture.forget_boxes()
         wanted = []
         for row in sorted(rows):
             if row in self._kept:

@@ -112,6 +112,16 @@ class Picture:
         return _standardised(parts.reshape(-1, _COARSE * _COARSE))
 
     @cached_property
+    def coarse(self) -> Floats:
+        """All of it in coarse grey levels, standardised."""
+        levels = self.part(np.array([0.0, 1, 0, 1]), _COARSE)
+        return _standardised(levels.reshape(1, -1))[0]
+
+    def forget_boxes(self) -> None:
+        """Give back the memory of `boxes`, six times that of the picture."""
+        self.__dict__.pop("boxes", None)
+
+    @cached_property
     def mirrored(self) -> Picture:
         """Its mirror image."""
         other = object.__new__(Picture)
@@ -136,18 +146,22 @@ def compare_pictures(a: Picture, b: Picture) -> Agreement:
         alike = a.flat and b.flat and abs(float(a.whole.mean() - b.whole.mean())) < _FLAT
         return Agreement(float(alike), False, 1.0)
     best = Agreement(-1.0, False, 1.0)
-    for mirrored in (False, True):
-        other = b.mirrored if mirrored else b
-        for whole, part in ((a, other), (other, a)):
-            correlation, share = _as_part(whole, part)
-            if correlation > best.correlation:
-                best = Agreement(correlation, mirrored, share)
+    # The mirror image of a shows a box of b where a shows one of the mirror image of b.
+    for whole, part, mirrored in (
+        (a, b, False),
+        (b, a, False),
+        (a, b.mirrored, True),
+        (b, a.mirrored, True),
+    ):
+        correlation, share = _as_part(whole, part)
+        if correlation > best.correlation:
+            best = Agreement(correlation, mirrored, share)
     return best
 
 
 def _as_part(a: Picture, b: Picture) -> tuple[float, float]:
     """Find the box of an image that another one shows: their correlation, and its area."""
-    shown = a.boxes @ b.boxes[0]  # the first box is the whole
+    shown = a.boxes @ b.coarse
     place = int(shown.argmax())
     box = np.array([*_SPANS[place % len(_SPANS)], *_SPANS[place // len(_SPANS)]])
     if shown[place] < _PROMISING:
