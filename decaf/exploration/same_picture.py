@@ -114,8 +114,8 @@ class Picture:
     @cached_property
     def coarse(self) -> Floats:
         """All of it in coarse grey levels, standardised."""
-        levels = self.part(np.array([0.0, 1, 0, 1]), _COARSE)
-        return _standardised(levels.reshape(1, -1))[0]
+        levels: Floats = _standardised(self.part(np.array([0.0, 1, 0, 1]), _COARSE).reshape(1, -1))
+        return levels.ravel()
 
     def forget_boxes(self) -> None:
         """Give back the memory of `boxes`, six times that of the picture."""
