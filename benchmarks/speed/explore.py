@@ -35,6 +35,9 @@ from decaf.features.store.assemble import FileHead, write_feature_file
 K = 9
 TARGET_MS = 50.0
 BLOCK = 4096
+# Of the rows that are made up: further from few axes than fc6 and fc7 of photographs are, of whose
+# length 0.24 and 0.19 lie outside 256 axes (15-Scene); of these 0.34.
+HIDDEN, NOISE = 64, 0.5
 
 _row = partial(table_row, width=42)
 
@@ -106,9 +109,7 @@ def search(args: argparse.Namespace) -> dict[str, Any]:
             for start in range(0, len(units), BLOCK):
                 index.add(units[start : start + BLOCK])
             theirs = NearestNeighbors(n_neighbors=K, metric="cosine", algorithm="brute").fit(units)
-            random = np.random.default_rng(1)
-            queries = np.maximum(random.normal(size=(args.rounds, args.dimensions)), 0)
-            queries = _units(queries.astype(np.float32))
+            queries = _units(_made_up(args.rounds, args.dimensions, args.rows))
             ways: dict[str, Callable[[Any], Any]] = {
                 "decaf": lambda query: nearest.of_queries(query, K)[0],
                 "FAISS flat": lambda query: index.search(query, K)[1],
@@ -144,13 +145,10 @@ def search(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _write_rows(path: Path, count: int, dimensions: int) -> None:
-    random = np.random.default_rng(0)
-
     def blocks() -> Any:
         for start in range(0, count, BLOCK):
             rows = Rows.empty(start, min(start + BLOCK, count))
-            shape = (rows.stop - rows.start, dimensions)
-            rows.features["fc6"] = np.maximum(random.standard_normal(shape, np.float32), 0)
+            rows.features["fc6"] = _made_up(rows.stop - rows.start, dimensions, start)
             yield rows
 
     head = FileHead(
@@ -163,6 +161,16 @@ def _write_rows(path: Path, count: int, dimensions: int) -> None:
         created="",
     )
     write_feature_file(path, head, {"fc6": (dimensions,)}, blocks())
+
+
+def _made_up(count: int, dimensions: int, seed: int) -> Any:
+    """Return rows as a network has them: not negative, half of them zeros, of falling variances."""
+    mixing = np.random.default_rng(0).standard_normal((HIDDEN, dimensions), np.float32)
+    random = np.random.default_rng(seed + 1)
+    falling = 1 / np.sqrt(1 + np.arange(HIDDEN, dtype=np.float32))
+    hidden = random.standard_normal((count, HIDDEN), np.float32) * falling
+    noise = random.standard_normal((count, dimensions), np.float32)
+    return np.maximum(hidden @ mixing + NOISE * noise, 0)
 
 
 def _units(rows: Any) -> Any:

@@ -11,6 +11,7 @@ from decaf.lazy import lazy_names
 
 if TYPE_CHECKING:
     from decaf.exploration.compare import Comparison, LayerComparison, Matched
+    from decaf.exploration.contrasts import UnitContrasts, class_means, unit_contrasts
     from decaf.exploration.copies import CopyPair, Duplicates
     from decaf.exploration.explore import Explored, ExploreSettings
     from decaf.exploration.fit_page import Reliability, reliability
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from decaf.exploration.page.rendering import check_page
     from decaf.exploration.search import Answer, Match, SearchResult
     from decaf.exploration.similarity import Dissimilarities, linear_cka
-    from decaf.exploration.unit_contrasts import UnitContrasts, class_means, unit_contrasts
 
 __all__ = [
     "Answer",
@@ -73,14 +73,14 @@ __getattr__, __dir__ = lazy_names(
         "NearestRows": "decaf.exploration.neighbours",
         "Reliability": "decaf.exploration.fit_page",
         "SearchResult": "decaf.exploration.search",
-        "UnitContrasts": "decaf.exploration.unit_contrasts",
+        "UnitContrasts": "decaf.exploration.contrasts",
         "check_page": "decaf.exploration.page.rendering",
-        "class_means": "decaf.exploration.unit_contrasts",
+        "class_means": "decaf.exploration.contrasts",
         "held_out_probabilities": "decaf.exploration.label_errors",
         "linear_cka": "decaf.exploration.similarity",
         "make_map": "decaf.exploration.maps",
         "rank_label_errors": "decaf.exploration.label_errors",
         "reliability": "decaf.exploration.fit_page",
-        "unit_contrasts": "decaf.exploration.unit_contrasts",
+        "unit_contrasts": "decaf.exploration.contrasts",
     },
 )

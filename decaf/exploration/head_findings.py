@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from decaf.errors import InputError, SettingError
+from decaf.exploration.contrasts import UnitContrasts, class_means, unit_contrasts
 from decaf.exploration.label_errors import LabelErrors, held_out_probabilities, rank_label_errors
-from decaf.exploration.unit_contrasts import UnitContrasts, class_means, unit_contrasts
 from decaf.features.store.feature_file import FeatureFile
 from decaf.heads import FeatureIdentity, SavedHead, load_head
 from decaf.heads.calibration import head_scores

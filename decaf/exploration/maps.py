@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import warnings
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -237,13 +238,7 @@ def _reduced(
     chosen[sample] = True
     some = np.empty((len(sample), width), np.float32)
     slot = np.cumsum(chosen) - 1
-    for at, block in _unit_blocks(view, places):
-        if not np.isfinite(block).all():
-            first = np.flatnonzero(places == at[~np.isfinite(block).all(axis=1)][0])[0]
-            raise FeatureFileError(
-                f"{features.path}: {view.name} of row {first}, {features.paths[first]!r}, holds "
-                "NaN or infinity; extract the images anew, in float32"
-            )
+    for at, block in _unit_blocks(features, view, places):
         kept = chosen[at]
         some[slot[at[kept]]] = block[kept]
     components = min(how.components, len(sample), width)
@@ -257,16 +252,23 @@ def _reduced(
     reduced[sample, :components] = projected
     if len(sample) < count:
         del some
-        for at, block in _unit_blocks(view, places):
+        for at, block in _unit_blocks(features, view, places):
             reduced[at, :components] = model.transform(block)
     return reduced
 
 
-def _unit_blocks(view: Any, places: Rows) -> Any:
+def _unit_blocks(features: FeatureFile, view: Any, places: Rows) -> Iterator[tuple[Rows, Floats]]:
     """Go through a layer: the places of the wanted rows of each block, and these of length 1."""
     for start, values in view.blocks():
         at = places[start : start + len(values)]
         block = values[at >= 0].reshape(int((at >= 0).sum()), -1).astype(np.float32)
+        if not np.isfinite(block).all():
+            wrong = ~np.isfinite(block).all(axis=1)
+            first = start + int(np.flatnonzero(at >= 0)[wrong.argmax()])
+            raise FeatureFileError(
+                f"{features.path}: {view.name} of row {first}, {features.paths[first]!r}, holds "
+                "NaN or infinity; extract the images anew, in float32"
+            )
         norms = np.linalg.norm(block, axis=1, keepdims=True)
         yield at[at >= 0], block / np.where(norms > 0, norms, 1)
 
@@ -351,5 +353,6 @@ def _trust(xy: Floats, places: Rows, nearest: Rows) -> Floats:
 def _on_unit_square(xy: Floats) -> Floats:
     low = xy.min(axis=0)
     size = float((xy.max(axis=0) - low).max())
-    placed: Floats = ((xy - low) / (size or 1.0)).astype(np.float32)
+    # What is smaller is rounding: the rows are all the same.
+    placed: Floats = ((xy - low) / (size if size > 1e-5 else 1.0)).astype(np.float32)
     return placed
