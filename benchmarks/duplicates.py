@@ -32,10 +32,10 @@ from scipy.fft import dctn
 
 import decaf
 from datasets.caltech101 import read_caltech101
-from speed.machine import describe, described, parser_of, table_row, tell
+from speed.machine import describe, described, parser_of, say, table_row, tell
 
 KINDS = ("resized", "recompressed", "mirrored", "cropped")
-LAYERS = ("pool5", "fc6", "fc7")
+LAYERS = ("fc7", "fc6", "pool5")
 DISTANCES = (2, 6, 10)
 QUICK_CLASSES, QUICK_COPIES = 20, 100
 
@@ -58,6 +58,7 @@ def main() -> None:
     judge = Judge(paths, len(originals), planted)
     rows = []
     for layer in LAYERS:
+        say(f"copies by {layer}")
         began = time.perf_counter()
         found = decaf.duplicates(file, layer=layer, progress=False)
         seconds = time.perf_counter() - began
@@ -66,6 +67,7 @@ def main() -> None:
         alone = decaf.duplicates(file, layer=layer, images=False, progress=False)
         pairs = {(pair.first, pair.second) for pair in alone.pairs}
         rows.append({"method": f"decaf, {layer}, features alone", **judge.of(pairs)})
+    say("hashes")
     began = time.perf_counter()
     hashes = hashes_of(paths)
     seconds = (time.perf_counter() - began) / len(hashes)
@@ -197,7 +199,7 @@ class Judge:
             "recall": sum(found.values()) / len(self._planted),
             "precision": right / len(with_copy) if with_copy else math.nan,
             "wrong": len(with_copy) - right,
-            "recall_of": {kind: found[kind] / every[kind] for kind in KINDS},
+            "recall_of": {kind: found[kind] / max(1, every[kind]) for kind in KINDS},
             "originals": len(pairs) - len(with_copy),
         }
 

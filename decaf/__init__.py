@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from decaf.exploration.filters import filters_picture
     from decaf.exploration.fit_page import write_fit_page
     from decaf.exploration.importance import Importance, OcclusionSettings, pixel_importance
+    from decaf.exploration.neighbours import NearestRows
     from decaf.exploration.search import SearchResult, search
     from decaf.exploration.similarity import Dissimilarities, rdm
     from decaf.exploration.top_patches import TopPatches, top_patches
@@ -101,6 +102,7 @@ __all__ = [
     "Localiser",
     "LocaliserSettings",
     "MatchSettings",
+    "NearestRows",
     "NetworkSettings",
     "OcclusionSettings",
     "OutputError",
@@ -182,6 +184,7 @@ __getattr__, __dir__ = lazy_names(
         "Localiser": "decaf.train.localiser",
         "LocaliserSettings": "decaf.train.localiser_settings",
         "MatchSettings": "decaf.evaluate.class_names",
+        "NearestRows": "decaf.exploration.neighbours",
         "NetworkSettings": "decaf.features.settings",
         "OcclusionSettings": "decaf.exploration.importance",
         "PackSettings": "decaf.train.pack.stored_images",

@@ -53,7 +53,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--overwrite", action="store_true", help="replace GROUPS.csv")
     parser.add_argument(
-        "-l", "--layer", metavar="LAYER", help="layer to compare (default: fc6, fc7 or pool5)"
+        "-l", "--layer", metavar="LAYER", help="layer to compare (default: fc7, fc6 or pool5)"
     )
     parser.add_argument(
         "--cosine",

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from decaf.errors import SettingError
+from decaf.exploration.sketch import COLUMNS, Sketch
 from decaf.features.store.feature_file import FeatureFile
 from decaf.runtime.memory import available_memory
 from decaf.runtime.settings import refuse, whole_number
@@ -25,6 +26,9 @@ _USUAL_MEMORY = 4 << 30
 # Bytes of the cosines of some queries with a block of rows, and of the queries of one pass.
 _COSINE_BYTES = 64 << 20
 _QUERY_BYTES = 256 << 20
+# Of rows that are held: from this size on a sketch is worth its making, for this few queries.
+_SKETCHED_BYTES = 256 << 20
+_SKETCHED_QUERIES = 16
 
 
 def chosen_layer(file: FeatureFile, layer: str | None) -> str:
@@ -50,8 +54,9 @@ class NearestRows:
     images that could not be read are never returned; a row of zeros, which has no direction, has
     cosine 0 with everything. Of rows that are equally near, the first comes first.
 
-    Rows of length 1 are held in memory where they fit, and a query then takes one pass over them;
-    else each call reads the file through once for every few hundred MiB of queries, by blocks.
+    Rows of length 1 are held in memory where they fit. A query then takes one pass over them, or,
+    of many rows, over a `Sketch` of them, which tells which rows cannot be among the nearest. Else
+    each call reads the file through once for every few hundred MiB of queries, by blocks.
 
     Parameters
     ----------
@@ -102,6 +107,9 @@ class NearestRows:
             for start, block in self.unit_blocks():
                 units[start : start + len(block)] = block
             self._units = units
+        self._sketch: Sketch | None = None
+        if self._units is not None and self._units.nbytes >= _SKETCHED_BYTES:
+            self._sketch = Sketch(self._units) if self.dimensions > 2 * COLUMNS else None
 
     @property
     def held(self) -> bool:
@@ -168,8 +176,12 @@ class NearestRows:
             part = slice(start, start + step)
             best = _Best(len(given[part]), k, least)
             units = _unit_rows(given[part])
-            for first, block in self.unit_blocks():
-                self._compare(units, first, block, own[part], best)
+            if self._sketch is None or len(given) > _SKETCHED_QUERIES:
+                for first, block in self.unit_blocks():
+                    some = self.rows[first : first + len(block)]
+                    self._compare(units, some, block, own[part], best)
+            else:
+                self._compare_few(units, own[part], best)
             rows[part], cosines[part] = best.rows_and_cosines()
             rows[part][~units.any(axis=1)] = -1
             cosines[part][~units.any(axis=1)] = np.nan
@@ -253,13 +265,26 @@ class NearestRows:
             yield place, _unit_rows(block.reshape(len(block), -1).astype(np.float32))
             place += len(block)
 
-    def _compare(self, units: Floats, first: int, block: Floats, own: Rows, best: _Best) -> None:
+    def _compare_few(self, units: Floats, own: Rows, best: _Best) -> None:
+        """Compare queries one by one with the rows that the sketch leaves."""
+        assert self._units is not None
+        assert self._sketch is not None
+        for query, unit in enumerate(units):
+            # One more, which may be its own row.
+            places = self._sketch.candidates(unit, best.k + 1)
+            one = best.of(query)
+            if places is None:
+                self._compare(unit[None], self.rows, self._units, own[query : query + 1], one)
+            else:
+                some = self._units[places]
+                self._compare(unit[None], self.rows[places], some, own[query : query + 1], one)
+
+    def _compare(self, units: Floats, rows: Rows, block: Floats, own: Rows, best: _Best) -> None:
         """Compare queries with a block of rows, as many at a time as their cosines allow."""
         step = max(1, _COSINE_BYTES // (4 * len(units)))
         for start in range(0, len(block), step):
-            some = block[start : start + step]
+            some, places = block[start : start + step], rows[start : start + step]
             cosines = units @ some.T if len(units) > 1 else (some @ units[0])[None]
-            places = self.rows[first + start : first + start + len(some)]
             at = np.searchsorted(places, own)
             there = np.flatnonzero((at < len(places)) & (own >= 0))
             there = there[places[at[there]] == own[there]]
@@ -278,10 +303,22 @@ class _Best:
     """
 
     def __init__(self, queries: int, k: int, least: float) -> None:
-        self._k = k
+        self.k = k
         self._rows = np.full((queries, k), -1, np.int64)
         self._cosines = np.full((queries, k), -np.inf, np.float32)
         self._least = least
+
+    def of(self, query: int) -> _Best:
+        """Return that of one query alone, which fills in its place here.
+
+        Parameters
+        ----------
+        query : int
+        """
+        one = _Best(1, self.k, self._least)
+        part = slice(query, query + 1)
+        one._rows, one._cosines = self._rows[part], self._cosines[part]
+        return one
 
     def take(self, cosines: Floats, rows: Rows) -> None:
         """Take a block's rows in, which come after all before.
@@ -294,18 +331,18 @@ class _Best:
         queries, n = cosines.shape
         # What a row must have: no less than the k-th so far, and than the k-th of this block.
         bar = np.maximum(self._cosines[:, -1], self._least)
-        if n > self._k:
-            bar = np.maximum(bar, np.partition(cosines, n - self._k, axis=1)[:, n - self._k])
+        if n > self.k:
+            bar = np.maximum(bar, np.partition(cosines, n - self.k, axis=1)[:, n - self.k])
         query, column = np.nonzero((cosines >= bar[:, None]) & (cosines > -np.inf))
-        of_query = np.concatenate([np.repeat(np.arange(queries), self._k), query])
+        of_query = np.concatenate([np.repeat(np.arange(queries), self.k), query])
         cosine = np.concatenate([self._cosines.ravel(), cosines[query, column]])
         row = np.concatenate([self._rows.ravel(), rows[column]])
         # Rows of equal cosines in their order; places that are still free come last.
         order = np.lexsort((np.where(row < 0, np.iinfo(np.int64).max, row), -cosine, of_query))
         counts = np.bincount(of_query, minlength=queries)
         starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
-        kept = order[starts[:, None] + np.arange(self._k)]
-        self._rows, self._cosines = row[kept], cosine[kept]
+        kept = order[starts[:, None] + np.arange(self.k)]
+        self._rows[:], self._cosines[:] = row[kept], cosine[kept]
 
     def rows_and_cosines(self) -> tuple[Rows, Floats]:
         """Return what was found, as `NearestRows.of_queries` does."""

@@ -73,7 +73,7 @@ class Picture:
         self.size = (width, height)
         grey = pixels.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
         down, across = _sampling(0, 1, _SIDE, height), _sampling(0, 1, _SIDE, width)
-        self.levels: Floats = down @ grey @ across.T
+        self.levels: Floats = np.asarray(down @ grey @ across.T, np.float32)
 
     def part(self, box: npt.NDArray[np.float64], side: int) -> Floats:
         """Return the mean grey levels of a box, in a square of pixels.
@@ -86,7 +86,8 @@ class Picture:
         """
         left, width, top, height = box.tolist()
         down = _sampling(top, height, side, _SIDE)
-        return down @ self.levels @ _sampling(left, width, side, _SIDE).T
+        levels: Floats = np.asarray(down @ self.levels, np.float32)
+        return np.asarray(levels @ _sampling(left, width, side, _SIDE).T, np.float32)
 
     @cached_property
     def whole(self) -> Floats:

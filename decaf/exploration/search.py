@@ -19,12 +19,15 @@ from decaf.features.store.export import spreadsheet_cell
 from decaf.features.store.feature_file import FeatureFile, open_features
 from decaf.features.store.schema import NO_LABEL
 from decaf.images import path_text
+from decaf.images.listing.names import common_folder
 from decaf.runtime.settings import ComputeSettings, Part, refuse, settings_from, whole_number
 
 if TYPE_CHECKING:
     from decaf.backbone.model import Backbone
 
 __all__ = ["Answer", "Match", "SearchResult", "class_of", "search"]
+
+_ON_PAGE = 300  # answers that a page shows: with nine matches each it takes some 25 MB
 
 
 @dataclass(frozen=True)
@@ -158,7 +161,7 @@ def search(
     batch_size : int, optional
         Images a forward pass; chosen by the device when not given.
     out : path, optional
-        Write a page there that shows the answers.
+        Write a page there that shows the answers, the first 300 of them.
     images : bool
         Show the images on the page, which have to be the ones that the file was made of.
     compute : ComputeSettings, optional
@@ -251,13 +254,16 @@ def _answered(nearest: NearestRows, queries: list[Query], k: int) -> SearchResul
 
 
 def _page(file: FeatureFile, queries: list[Query], result: SearchResult, images: bool) -> str:
-    rows = sorted({match.row for each in result.answers for match in each.matches})
-    rows += [each.row for each in queries if each.row is not None and each.row not in rows]
+    queries, answers = queries[:_ON_PAGE], result.answers[:_ON_PAGE]
+    every = {match.row for each in answers for match in each.matches}
+    rows = sorted(every | {each.row for each in queries if each.row is not None})
     pictures: dict[int, str | None] = {}
     if images:
         pictures = dict(zip(rows, thumbnails(file, rows).uris, strict=True))
     values = {
         "result": result,
+        "answers": answers,
+        "shared": path_text(common_folder(file.path_bytes.tolist())),
         "asked": [_picture(each, pictures) if images else None for each in queries],
         "pictures": pictures,
         "images": images,

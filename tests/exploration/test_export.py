@@ -14,7 +14,7 @@ from PIL import Image
 import decaf
 from decaf.cli.main import main
 from decaf.errors import InputError, OutputError, SettingError
-from decaf.exploration import NearestRows
+from decaf.exploration import NearestRows, make_map
 from decaf.features.matrix import read_matrix
 from made_features import made_file
 
@@ -56,6 +56,16 @@ def test_a_table_has_all_that_is_known_of_a_row(file: Path, tmp_path: Path) -> N
     assert lines[5]["neighbours"]["ids"] == rows[0].tolist()
     np.testing.assert_allclose(lines[5]["neighbours"]["distances"], 1 - cosines[0], atol=1e-6)
     assert table.schema.metadata[b"decaf_fingerprint"].decode() == fingerprint
+
+
+def test_a_map_places_the_rows_that_have_features(file: Path, tmp_path: Path) -> None:
+    decaf.export_table(file, tmp_path / "t.parquet", map=True)
+    lines = parquet.read_table(tmp_path / "t.parquet").to_pylist()
+    assert (lines[BAD]["x"], lines[BAD]["y"]) == (None, None)
+    with decaf.open_features(file) as features:
+        placed = make_map(features, "pool5")
+    places = [(line["x"], line["y"]) for row, line in enumerate(lines) if row != BAD]
+    np.testing.assert_allclose(places, placed.xy)
 
 
 def test_lines_count_the_rows_that_are_kept(

@@ -12,6 +12,7 @@ import decaf
 from decaf.errors import SettingError
 from decaf.exploration import NearestRows
 from decaf.exploration import neighbours as module
+from decaf.exploration import sketch as sketch_module
 from made_features import made_file
 
 ROWS, DIMENSIONS, BAD = 60, 12, (0, 17, 59)
@@ -102,3 +103,47 @@ def test_what_cannot_be_asked_is_said(file: Path) -> None:
             nearest.of_rows([17], k=1)
         with pytest.raises(SettingError, match="has no row 60; it has 60 rows"):
             nearest.of_rows([60], k=1)
+
+
+def low_rank(rows: int, dimensions: int) -> np.ndarray:
+    """Rows that lie near a few axes, as features do."""
+    random = np.random.default_rng(3)
+    hidden = random.normal(size=(rows, 6)) @ random.normal(size=(6, dimensions))
+    return (hidden + 0.3 * random.normal(size=hidden.shape)).astype(np.float32)
+
+
+@pytest.mark.parametrize("shape", [(3000, 40), (200, 40), (2500, 9)])
+def test_a_sketch_leaves_no_near_row_out(
+    tmp_path: Path, shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = low_rank(*shape)
+    values[7] = values[11]  # of which the first comes first
+    values[50] = 0
+    monkeypatch.setattr(module, "_SKETCHED_BYTES", 0)
+    for place in (module, sketch_module):
+        monkeypatch.setattr(place, "COLUMNS", 8)
+    path = made_file(tmp_path / "f.h5", {"fc6": values})
+    with decaf.open_features(path) as features:
+        sketched, plain = NearestRows(features), NearestRows(features, max_bytes=0)
+        assert (sketched._sketch is None) == (shape[1] == 9)
+        for rows in ([7, 50, 100], [11]):
+            found = sketched.of_rows(rows, k=9)
+            expected = plain.of_rows(rows, k=9)
+            np.testing.assert_array_equal(found[0], expected[0])
+            np.testing.assert_allclose(found[1], expected[1], atol=1e-6)
+        queries = low_rank(5, shape[1])
+        np.testing.assert_array_equal(
+            sketched.of_queries(queries, 20)[0], plain.of_queries(queries, 20)[0]
+        )
+
+
+def test_a_sketch_leaves_most_rows_out_where_features_have_axes() -> None:
+    units = low_rank(5000, 400)
+    units /= np.linalg.norm(units, axis=1, keepdims=True)
+    places = sketch_module.Sketch(units).candidates(units[17], 10)
+    assert places is not None
+    assert len(places) < 500
+    assert set(np.argsort(-(units @ units[17]))[:10]) <= set(places)
+    noise = np.random.default_rng(0).normal(size=(5000, 2000)).astype(np.float32)
+    noise /= np.linalg.norm(noise, axis=1, keepdims=True)
+    assert sketch_module.Sketch(noise).candidates(noise[17], 10) is None
