@@ -54,9 +54,7 @@ def measure_top_patches(
                 decaf.extract(photographs, layer, weights=backbone, progress=False, labels="none")
             )
             between = time.perf_counter()
-            found = decaf.top_patches(
-                photographs, layer, weights=backbone, progress=False, labels="none"
-            )
+            found = decaf.top_patches(photographs, layer, weights=backbone, progress=False)
             ended = time.perf_counter()
             if number:
                 seconds["extract"].append(between - began)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from decaf.backbone.weights import DEFAULT_WEIGHTS
 from decaf.cli.arguments import (
-    add_listing,
     add_network,
     add_report,
     allow_words_after_flags,
@@ -79,7 +78,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "covers them, or the derivative with respect to each pixel (times the pixel)",
     )
     add_network(parser, precision=None)
-    add_listing(parser, bad="leave it out")
+    parser.add_argument(
+        "--on-error",
+        default="record",
+        choices=("raise", "record"),
+        help="at an image that cannot be read: stop, or leave it out and go on (default)",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace the file")
     add_report(parser, "patches")
 
@@ -117,7 +121,7 @@ def run(args: argparse.Namespace) -> int:
             top=args.top,
             importance=args.importance,
             overwrite=args.overwrite,
-            listing=settings_of(args, decaf.ListingSettings),
+            on_error=args.on_error,
             network=settings_of(
                 args,
                 decaf.NetworkSettings,

@@ -51,7 +51,7 @@ def filters_picture(
     Examples
     --------
     >>> filters_picture("random:0:alexnet-64", columns=8, zoom=1).shape
-    (50, 50, 3)
+    (58, 58, 3)
     """
     refuse(
         whole_number("columns", columns, 1, optional=True)

@@ -52,7 +52,7 @@ class OcclusionSettings:
     square : int, optional
         Its side; by default a quarter of the side of what the unit sees.
     stride : int, optional
-        By how much it is moved; by default a quarter of its side.
+        By how much it is moved; by default half of its side.
 
     Raises
     ------
@@ -187,12 +187,13 @@ def pixel_importance(
     >>> found.heat.shape
     (64, 64)
     """
-    occlusion, network = settings_from(
+    made = settings_from(
         pixel_importance,
         named,
         Part("occlusion", OcclusionSettings, occlusion),
         Part("network", NetworkSettings, network, ("crops", "precision")),
     )
+    occlusion, network = made
     refuse(one_of("method", method, METHODS) + one_of("layer", layer, LAYERS))
     from decaf.backbone.model import load_backbone
 
@@ -298,7 +299,7 @@ def _occlusion(
     place = np.array(target.position)
     left, top, right, bottom = field_boxes(backbone, target.layer, place).tolist()
     side = settings.square or max(1, round(min(right - left, bottom - top) / 4))
-    stride = settings.stride or max(1, side // 4)
+    stride = settings.stride or max(1, side // 2)
     corners = [
         (y, x)
         for y in _starts(top, bottom, side, stride)
@@ -377,4 +378,5 @@ def _one_image(image: Any, backbone: Backbone) -> npt.NDArray[np.uint8]:
     outcome = prepare(listed.source_of(0), backbone.preprocess, ten=False, out=crop)
     if outcome.status != "ok":
         raise ImageError(outcome.status, outcome.message, os.fsdecode(listed.names[0]))
-    return crop[0]
+    pixels: npt.NDArray[np.uint8] = crop[0]
+    return pixels

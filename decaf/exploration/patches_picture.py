@@ -74,8 +74,13 @@ def activation_text(value: float) -> str:
     Parameters
     ----------
     value : float
+
+    Examples
+    --------
+    >>> activation_text(4.0), activation_text(123.4)
+    ('4.00', '123')
     """
-    return f"{value:.3g}"
+    return f"{value:#.3g}".rstrip(".")
 
 
 def unit_title(found: TopPatches, place: int) -> str:
@@ -96,8 +101,8 @@ def heat_picture(
 ) -> npt.NDArray[np.uint8]:
     """Lay over a patch in grey how much its pixels mattered.
 
-    Orange pixels speak for the unit's value and blue ones against it, as strongly as the patch's
-    most important pixel allows: patches cannot be compared by their colours.
+    Orange pixels speak for the unit's value and blue ones against it. The most important hundredth
+    of a patch's pixels has the full colour, so patches cannot be compared by their colours.
 
     Parameters
     ----------
@@ -109,11 +114,13 @@ def heat_picture(
     array of uint8, shape (H, W, 3)
     """
     grey = pixels.mean(axis=2, keepdims=True) * 0.6 + 255 * 0.4
-    peak = float(np.abs(importance).max()) if importance.size else 0.0
-    share = (importance / peak if peak else np.zeros_like(importance))[..., None]
-    colour = np.where(share > 0, _FOR, _AGAINST)
-    strength = 0.85 * np.abs(share)
-    return np.rint(grey * (1 - strength) + colour * strength).astype(np.uint8)
+    size = np.abs(importance)
+    # The largest where nearly all pixels are zero.
+    peak = float(np.quantile(size, 0.99)) or float(size.max()) or 1.0
+    colour = np.where(importance[..., None] > 0, _FOR, _AGAINST)
+    strength = 0.85 * np.minimum(size / peak, 1)[..., None]
+    mixed: npt.NDArray[np.uint8] = np.rint(grey * (1 - strength) + colour * strength).astype("u1")
+    return mixed
 
 
 def magnified(pixels: npt.NDArray[np.uint8], side: int = TILE) -> Pillow.Image:

@@ -19,10 +19,11 @@ import numpy.typing as npt
 from decaf.backbone.steps import LAYERS, layer_shape, seen_pixels
 from decaf.backbone.weights import DEFAULT_WEIGHTS
 from decaf.errors import InputError, SettingError, Stopped
+from decaf.exploration.strongest import PLACE, Strongest
 from decaf.features.extraction import Extraction
 from decaf.features.settings import NetworkSettings, RunSettings
-from decaf.images import STATUS_NAMES, ImageList, ListingSettings, collect, path_text
-from decaf.images.status import BadImage
+from decaf.images import STATUS_NAMES, ImageList, collect, path_text
+from decaf.images.status import ON_ERROR, BadImage
 from decaf.images.workers.decoders import warm_decoders
 from decaf.runtime.progress import progress_for
 from decaf.runtime.settings import (
@@ -43,13 +44,6 @@ if TYPE_CHECKING:
 __all__ = ["MOST_PATCHES", "TopPatches", "check_units", "field_boxes", "top_patches"]
 
 MOST_PATCHES = 1000
-NOT_OF_PATCHES = ("min_images", "val_labels", "val_fraction", "groups")
-
-# Of a block of rows: where in its map the largest value of a unit lies. Numbers up to the largest
-# input's 4096² pixels are exact in float32.
-_PLACE = "place of the largest value"
-_LOW = np.uint64(0xFFFFFFFF)
-_SIGN = np.uint32(0x80000000)
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +96,8 @@ class TopPatches:
     @property
     def counts(self) -> npt.NDArray[np.int64]:
         """How many patches each unit has."""
-        return np.count_nonzero(self.rows >= 0, axis=1)
+        counts: npt.NDArray[np.int64] = np.count_nonzero(self.rows >= 0, axis=1)
+        return counts
 
     @property
     def dead(self) -> list[int]:
@@ -149,9 +144,9 @@ def top_patches(
     images: Any,
     layer: str = "conv5",
     *,
-    units: int | Sequence[int] | None = None,
+    units: int | Sequence[int] | npt.NDArray[np.integer] | None = None,
     top: int = 9,
-    listing: ListingSettings | None = None,
+    on_error: str = "raise",
     network: NetworkSettings | None = None,
     compute: ComputeSettings | None = None,
     **named: Any,
@@ -167,22 +162,20 @@ def top_patches(
     images : as for `decaf.extract`
     layer : str
         Layer of the units.
-    units : int or sequence of int, optional
+    units : int, or sequence or array of int, optional
         Their numbers, from 0 on; all by default.
     top : int
         Patches for each unit, 1 to 1,000; no more than there are images.
-    listing : ListingSettings, optional
-        How the images are listed: labels and layout, as in `decaf.extract`, and on_error: at an
-        image that cannot be read, "raise" `ImageError` (default; on the command line "record" is),
-        or leave it out and write it down.
+    on_error : {"raise", "record"}
+        At an image that cannot be read: raise `ImageError` (default; on the command line "record"
+        is), or leave it out and write it down.
     network : NetworkSettings, optional
         How the network is run: weights, preprocess, precision and batch_size, as in
         `decaf.extract`. It sees the centre crop.
     compute : ComputeSettings, optional
         How the work is done: device, workers, progress and stop, as in `decaf.extract`.
     **named
-        Fields of `listing`, `network` and `compute` by their names:
-        ``weights="imagenet", workers=4``.
+        Fields of `network` and `compute` by their names: ``weights="imagenet", workers=4``.
 
     Returns
     -------
@@ -210,15 +203,19 @@ def top_patches(
     >>> patches.rows.shape, patches.boxes.shape
     ((2, 9), (2, 9, 4))
     """
-    listing, network, compute = settings_from(
+    made = settings_from(
         top_patches,
         named,
-        Part("listing", ListingSettings, listing, NOT_OF_PATCHES),
         Part("network", NetworkSettings, network, ("crops",)),
         Part("compute", ComputeSettings, compute),
     )
-    refuse(one_of("layer", layer, LAYERS) + whole_number("top", top, 1, MOST_PATCHES))
-    listed = collect(images, labels=listing.labels, layout=listing.layout)
+    network, compute = made
+    refuse(
+        one_of("layer", layer, LAYERS)
+        + whole_number("top", top, 1, MOST_PATCHES)
+        + one_of("on_error", on_error, ON_ERROR)
+    )
+    listed = collect(images, labels="none", layout="classes")
     warm_decoders(listed, compute.workers)
     from decaf.backbone.engine import Engine
     from decaf.backbone.model import load_backbone
@@ -230,8 +227,8 @@ def top_patches(
     settings = RunSettings((layer,), precision=network.precision or "fp32")
     device = choose_device(compute.device)
     engine = Engine(backbone, (layer,), precision=settings.precision, device=device)
-    strongest = _Strongest(len(chosen), min(top, len(listed)))
-    survey = _Survey(listed, raise_bad=listing.on_error == "raise")
+    strongest = Strongest(len(chosen), min(top, len(listed)))
+    survey = _Survey(listed, raise_bad=on_error == "raise")
     with Extraction(
         listed,
         backbone,
@@ -273,7 +270,9 @@ def top_patches(
 
 
 def check_units(
-    backbone: Backbone, layer: str, units: int | Sequence[int] | None = None
+    backbone: Backbone,
+    layer: str,
+    units: int | Sequence[int] | npt.NDArray[np.integer] | None = None,
 ) -> npt.NDArray[np.int64]:
     """Return the numbers of units of a layer, in the order asked for.
 
@@ -281,7 +280,7 @@ def check_units(
     ----------
     backbone : Backbone
     layer : str
-    units : int or sequence of int, optional
+    units : int, or sequence or array of int, optional
         All by default.
 
     Raises
@@ -356,7 +355,7 @@ def _largest_of_maps(
             values = values[:, picked]
         # Of a vector each unit is a map of one position. Of equals the first is taken.
         peaks, places = values.reshape(*values.shape[:2], -1).max(dim=2)
-        return {layer: peaks.cpu().numpy(), _PLACE: places.float().cpu().numpy()}
+        return {layer: peaks.cpu().numpy(), PLACE: places.float().cpu().numpy()}
 
     return largest
 
@@ -381,73 +380,6 @@ def _unit_names(backbone: Backbone, layer: str, units: npt.NDArray[np.int64]) ->
     return tuple(backbone.class_names[unit] for unit in units)
 
 
-class _Strongest:
-    """The largest values of each unit so far, with their rows and places, in any order.
-
-    Value and row are one number, so that the largest numbers are the largest values and of equal
-    values those of the smallest rows, in whatever order blocks of rows come. The bits of a float32,
-    all of them turned for negative ones and else the sign alone, are ordered as the values are.
-    They are the upper half; 2³² - 1 - row is the lower one. No value is the number 0.
-    """
-
-    def __init__(self, units: int, top: int) -> None:
-        self._keys = np.zeros((units, top), np.uint64)
-        self._places = np.zeros((units, top), np.int64)
-
-    def add(self, rows: Rows, layer: str, good: npt.NDArray[np.bool_], *, silent: bool) -> None:
-        """Take a block of rows."""
-        if not good.any():
-            return
-        values = rows.features[layer][good].T + np.float32(0)  # makes 0 of -0
-        numbers = np.flatnonzero(good) + rows.start
-        keys = (_ordered(values).astype(np.uint64) << np.uint64(32)) | (
-            _LOW - numbers.astype(np.uint64)
-        )
-        if silent:
-            keys[values <= 0] = 0
-        # From the first hundreds of images on most units have nothing new in a block.
-        units = np.flatnonzero((keys > self._keys.min(axis=1, keepdims=True)).any(axis=1))
-        places = rows.features[_PLACE][good].T[units].astype(np.int64)
-        top = self._keys.shape[1]
-        both = np.concatenate([self._keys[units], keys[units]], axis=1)
-        best = np.argpartition(both, both.shape[1] - top, axis=1)[:, -top:]
-        self._keys[units] = np.take_along_axis(both, best, axis=1)
-        both_places = np.concatenate([self._places[units], places], axis=1)
-        self._places[units] = np.take_along_axis(both_places, best, axis=1)
-
-    def ranked(
-        self,
-    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Return values, rows and places, the largest first; NaN, -1 and 0 where there is none."""
-        order = np.argsort(self._keys, axis=1)[:, ::-1]
-        keys = np.take_along_axis(self._keys, order, axis=1)
-        places = np.take_along_axis(self._places, order, axis=1)
-        none = keys == 0
-        values = _value_of((keys >> np.uint64(32)).astype(np.uint32))
-        rows = (_LOW - (keys & _LOW)).astype(np.int64)
-        values[none], rows[none], places[none] = np.nan, -1, 0
-        return values, rows, places
-
-
-def _ordered(values: npt.NDArray[np.float32]) -> npt.NDArray[np.uint32]:
-    """Return whole numbers that are ordered as values are.
-
-    >>> _ordered(np.array([-2, -1, 0, 3], np.float32)).argsort().tolist()
-    [0, 1, 2, 3]
-    """
-    bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
-    return np.where(bits & _SIGN, ~bits, bits | _SIGN)
-
-
-def _value_of(numbers: npt.NDArray[np.uint32]) -> npt.NDArray[np.float32]:
-    """Return the values of which `_ordered` made these.
-
-    >>> _value_of(_ordered(np.array([-2, 0, 3], np.float32))).tolist()
-    [-2.0, 0.0, 3.0]
-    """
-    return np.where(numbers & _SIGN, numbers & ~_SIGN, ~numbers).view(np.float32)
-
-
 class _Survey:
     """What became of the images of a pass: their hashes, and those that could not be read."""
 
@@ -464,7 +396,8 @@ class _Survey:
             row, status = rows.start + place, STATUS_NAMES[rows.status[place]]
             name = os.fsdecode(self._images.names[row])
             self._bad[row] = BadImage(name, status, rows.messages[place])
-        return rows.status == 0
+        good: npt.NDArray[np.bool_] = rows.status == 0
+        return good
 
     def bad(self) -> tuple[BadImage, ...]:
         """Return the images that could not be read, in their order.

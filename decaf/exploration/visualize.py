@@ -21,13 +21,11 @@ from decaf.exploration.importance import METHODS, Target, importance_map
 from decaf.exploration.patches_picture import patches_picture
 from decaf.exploration.top_patches import (
     MOST_PATCHES,
-    NOT_OF_PATCHES,
     TopPatches,
     check_units,
     top_patches,
 )
 from decaf.features.settings import NetworkSettings
-from decaf.images import ListingSettings
 from decaf.runtime.settings import (
     ComputeSettings,
     Part,
@@ -95,7 +93,7 @@ def visualize(
     top: int | None = None,
     importance: str | None = None,
     overwrite: bool = False,
-    listing: ListingSettings | None = None,
+    on_error: str = "raise",
     network: NetworkSettings | None = None,
     compute: ComputeSettings | None = None,
     **named: Any,
@@ -121,14 +119,14 @@ def visualize(
         Show below each patch which of its pixels mattered; see `decaf.pixel_importance`.
     overwrite : bool
         Replace `out` if it is there.
-    listing : ListingSettings, optional
-        How the images are listed: labels, layout and on_error, as in `decaf.top_patches`.
+    on_error : {"raise", "record"}
+        At an image that cannot be read, as in `decaf.top_patches`.
     network : NetworkSettings, optional
         How the network is run: preprocess, precision and batch_size, as in `decaf.extract`.
     compute : ComputeSettings, optional
         How the work is done: device, workers, progress and stop, as in `decaf.extract`.
     **named
-        Fields of `listing`, `network` and `compute` by their names.
+        Fields of `network` and `compute` by their names.
 
     Returns
     -------
@@ -149,13 +147,13 @@ def visualize(
     ----------
     Zeiler and Fergus, "Visualizing and Understanding Convolutional Networks", ECCV 2014, section 4.
     """
-    listing, network, compute = settings_from(
+    made = settings_from(
         visualize,
         named,
-        Part("listing", ListingSettings, listing, NOT_OF_PATCHES),
         Part("network", NetworkSettings, network, ("weights", "crops")),
         Part("compute", ComputeSettings, compute),
     )
+    network, compute = made
     path = Path(os.fsdecode(out))
     _check_out(path, overwrite=overwrite, inputs=(weights, images))
     if images is None:
@@ -183,13 +181,12 @@ def visualize(
         layer,
         units=chosen,
         top=top,
-        listing=listing,
+        on_error=on_error,
         network=replace(network, weights=backbone, preprocess=None),
         compute=compute,
     )
-    patches = cut_patches(
-        found, explain=importance and _explain(backbone, layer, importance), compute=compute
-    )
+    explain = None if importance is None else _explain(backbone, layer, importance)
+    patches = cut_patches(found, explain=explain, compute=compute)
     with disk_errors(path, "nothing was written"):
         write_atomically(path, _content(path, found, patches, importance))
     return Visualization(path, layer, len(chosen), in_layer, found)

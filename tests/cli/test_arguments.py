@@ -63,6 +63,7 @@ CALLS = {
     "verify": ["FEATURES", "-w", "NET"],
     "export": ["FEATURES", "-o", "o.npy"],
     "summary": ["alexnet-64"],
+    "visualize": ["NET", "PHOTOS", "-o", "o.png", "-j", "0"],
     "finetune": ["PHOTOS", "-o", "o.safetensors", "-w", "NET", "--val", "PHOTOS"],
     "pack": ["PHOTOS", "-o", "o.pack", "-j", "0"],
     "train": ["PACK", "-o", "run"],
@@ -170,7 +171,7 @@ def test_a_wrong_value_is_told_by_its_flag(
 
 
 def test_a_bad_image_is_recorded_by_commands_and_raised_in_python() -> None:
-    for command in ("extract", "fit", "pack", "finetune", "evaluate"):
+    for command in ("extract", "fit", "pack", "finetune", "evaluate", "visualize"):
         action = next(each for each in actions_of(command) if each.dest == "on_error")
         assert action.default == "record"
         assert str(action.help).endswith("and go on (default)")

@@ -28,8 +28,8 @@ from decaf.backbone.spec import architecture
 from decaf.backbone.weights.random_weights import random_state
 from decaf.backbone.weights.state import Weights
 from decaf.errors import ImageError, InputError, SettingError
-from decaf.exploration import top_patches as module
 from decaf.exploration.cut_patches import cut_patches
+from decaf.exploration.strongest import PLACE, Strongest
 from decaf.exploration.top_patches import field_boxes, top_patches
 from decaf.features.rows import Rows
 from decaf.images.spec import named_preprocess
@@ -217,11 +217,11 @@ def test_the_strongest_are_kept_in_whatever_order_blocks_come(values, data):
     top = data.draw(st.integers(1, 12))
     cuts = sorted(data.draw(st.sets(st.integers(1, len(values)), max_size=5)) | {len(values)})
     blocks = data.draw(st.permutations(list(zip([0, *cuts[:-1]], cuts, strict=True))))
-    strongest = module._Strongest(1, top)
+    strongest = Strongest(1, top)
     for start, stop in blocks:
         rows = Rows.empty(start, stop)
         rows.features["fc8"] = np.array(values[start:stop], np.float32)[:, None]
-        rows.features[module._PLACE] = np.arange(start, stop, dtype=np.float32)[:, None]
+        rows.features[PLACE] = np.arange(start, stop, dtype=np.float32)[:, None]
         strongest.add(rows, "fc8", np.ones(stop - start, bool), silent=False)
     found, numbers, places = strongest.ranked()
     order = sorted(range(len(values)), key=lambda row: (-values[row], row))[:top]
@@ -271,12 +271,12 @@ def test_bad_images_are_left_out_and_told(tmp_path, weights):
     for number in range(5):
         Image.fromarray(make_image(number, 0)).save(tmp_path / f"{number}.png")
     (tmp_path / "2.png").write_bytes(b"\x89PNG\r\n\x1a\nno more")
-    found = top_patches(tmp_path, "fc8", weights=weights, on_error="record", labels="none")
+    found = top_patches(tmp_path, "fc8", weights=weights, on_error="record")
     assert found.counts.tolist() == [4] * 7
     assert 2 not in found.rows
     assert [(bad.name, bad.status) for bad in found.bad] == [(str(tmp_path / "2.png"), "corrupt")]
     with pytest.raises(ImageError, match=r"2\.png"):
-        top_patches(tmp_path, "fc8", weights=weights, labels="none")
+        top_patches(tmp_path, "fc8", weights=weights)
     with pytest.raises(InputError, match="none of 1 images can be read"):
         top_patches(tmp_path / "2.png", weights=weights, on_error="record")
 
@@ -284,7 +284,7 @@ def test_bad_images_are_left_out_and_told(tmp_path, weights):
 def test_an_image_that_has_changed_since_is_refused(tmp_path, weights):
     for number in range(3):
         Image.fromarray(make_image(number, 0)).save(tmp_path / f"{number}.png")
-    found = top_patches(tmp_path, "fc8", weights=weights, labels="none")
+    found = top_patches(tmp_path, "fc8", weights=weights)
     Image.fromarray(make_image(5, 0)).save(tmp_path / "1.png")
     with pytest.raises(InputError, match=r"1\.png': has changed since its activations"):
         cut_patches(found)

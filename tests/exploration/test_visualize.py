@@ -14,7 +14,14 @@ import decaf
 from decaf.backbone.weights.load import save_weights
 from decaf.cli.main import main
 from decaf.errors import OutputError, SettingError
-from decaf.exploration.patches_picture import GAP, LABEL, TILE, heat_picture, magnified
+from decaf.exploration.patches_picture import (
+    GAP,
+    LABEL,
+    TILE,
+    activation_text,
+    heat_picture,
+    magnified,
+)
 from network_fixtures import make_image
 
 
@@ -90,7 +97,7 @@ def test_the_page_has_the_patches_and_what_mattered(importance, model, folder, t
     assert [each["title"] for each in pictures[::2]] == [patch["path"] for patch in patches]
     assert all(each["src"].startswith("data:image/") for each in pictures)
     for patch in patches:
-        assert f"{patch['activation']:.3g}" in page.text
+        assert activation_text(patch["activation"]) in page.text
     assert all("http" not in value for _, each in page.elements for value in each.values() if value)
 
 
