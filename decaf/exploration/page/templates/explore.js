@@ -746,7 +746,7 @@ function showLegend() {
         },
         "data-k": String(k),
       }, svg, name));
-    } else legend.append(element("button", { type: "button", disabled: "" }, svg, name));
+    } else legend.append(element("span", { class: "item" }, svg, name));
   });
 }
 
