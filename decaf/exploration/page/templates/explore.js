@@ -114,13 +114,13 @@ function picture(i) {
   return canvas;
 }
 
-function card(i, text) {
+function card(i, text, patch) {
   const name = element("span", { class: "name" }, shortName(i));
   const said = text ? element("span", { class: "text" }, text) : null;
   const made = element("button", {
     type: "button", class: "card", title: described(i), "aria-label": described(i),
     onclick: () => open(i, true),
-  }, picture(i), said, name);
+  }, patch ? element("img", { src: patch, alt: "", loading: "lazy" }) : picture(i), said, name);
   made.addEventListener("pointerenter", () => hover(i));
   return made;
 }
@@ -826,7 +826,10 @@ function showContrast() {
     const of = swapped ? [activeB[k], activeA[k]] : [activeA[k], activeB[k]];
     const forA = of[0] >= of[1];
     const strip = element("div", { class: "strip" });
-    for (const i of head.examples[unit] || []) if (i >= 0) strip.append(card(i, ""));
+    const patches = head.patches[unit] || [];
+    (head.examples[unit] || []).forEach((i, at) => {
+      if (i >= 0) strip.append(card(i, "", patches[at]));
+    });
     const fill = element("span", { class: forA ? "fill" : "fill b" });
     fill.style.width = `${Math.max(1, (100 * contributions[k]) / Math.max(contributions[0], 1e-12))}%`;
     place.append(element("div", { class: "unit" },
