@@ -26,7 +26,6 @@ from decaf.heads import LogisticRegression
 from speed.machine import describe, described, parser_of, say, table_row, tell
 
 FIRST = (50, 100)
-METHODS = ("confident-learning", "self-confidence")
 
 Labels = npt.NDArray[np.int64]
 
@@ -35,9 +34,8 @@ def main() -> None:
     args = _arguments()
     images = read_scene15(args.data, allow_partial=True)
     file = args.work / "label-errors.h5"
-    with decaf.extract(
-        images, [args.layer], out=file, on_error="record", progress=True
-    ) as features:
+    decaf.extract(images, [args.layer], out=file, on_error="record", progress=True)
+    with decaf.open_features(file) as features:
         X, labels = features.to_xy(args.layer)
     changed = change_labels(labels, args.share, args.seed)
     say("heads that have not seen an image")
@@ -81,15 +79,18 @@ def rankings(chances: npt.NDArray[np.float64], given: Labels) -> dict[str, Label
     given : array of int64, shape (n,)
     """
     orders = {
-        f"decaf, {method}": rank_label_errors(chances, given, method=method).order
-        for method in METHODS
+        f"decaf, {found.method}": found.order
+        for found in (
+            rank_label_errors(chances, given),
+            rank_label_errors(chances, given, method="self-confidence"),
+        )
     }
     if importlib.util.find_spec("cleanlab") is not None:
         from cleanlab.filter import find_label_issues
 
         for ranked_by in ("self_confidence", "normalized_margin"):
-            found = find_label_issues(given, chances, return_indices_ranked_by=ranked_by)
-            orders[f"cleanlab, {ranked_by}"] = found
+            issues = find_label_issues(given, chances, return_indices_ranked_by=ranked_by)
+            orders[f"cleanlab, {ranked_by}"] = issues
     return orders
 
 

@@ -202,7 +202,7 @@ def explore(
     --------
     >>> decaf.explore("photos.h5", "photos.html", head="photos.head")  # doctest: +SKIP
     """
-    settings, listing, network, compute = settings_from(
+    what, listed, run, work = settings_from(
         explore,
         named,
         Part("settings", ExploreSettings, settings),
@@ -211,9 +211,9 @@ def explore(
         Part("compute", ComputeSettings, compute),
     )
     target = check_page(out)
-    with _opened(source, keep_features, overwrite, settings, listing, network, compute) as file:
+    with _opened(source, keep_features, overwrite, what, listed, run, work) as file:
         began = time.perf_counter()
-        seen = _look(file, settings, compute, head, images=images)
+        seen = _look(file, what, work, head, images=images)
         html = render_page("explore.html", page_values(seen, title=_title(source)))
     write_page(target, html)
     findings = seen.findings
