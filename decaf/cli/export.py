@@ -33,7 +33,8 @@ reverses those of the feature file itself. Labels count from 0, and -1 is none: 
 of image i is class_names{label(i) + 1}.
 
 The .parquet is for Embedding Atlas (embedding-atlas photos.parquet --vector vector, or --x x --y y
-with --neighbors neighbours) and FiftyOne: path, class, status, map, nearest, picture, vector.
+with --neighbors neighbours; with --image image too, after --ok-only) and FiftyOne: path, class,
+status, map, nearest images, picture, vector.
 
 A network takes uint8 pixels (N, height, width, 3), RGB, resized and cropped, and normalises them
 itself; how they are to be prepared, and the class names, are in its metadata. An ONNX model is
@@ -107,8 +108,9 @@ def run(args: argparse.Namespace) -> int:
     ending = Path(args.out).suffix.lower()
     if ending in MODEL_ENDINGS:
         return _export_model(args)
-    if args.map and ending != ".parquet":
-        raise SettingError("--map is for .parquet")
+    for name in ("map", "thumbnails", "neighbours"):
+        if getattr(args, name) not in (None, False) and ending != ".parquet":
+            raise SettingError(f"{args.out}: --{name} is for .parquet")
     if ending in TABLE_ENDINGS:
         return _export_table(args, ending)
     if ending in FEATURE_ENDINGS:

@@ -69,6 +69,7 @@ def build_parser(argv: Sequence[str] = ()) -> _Parser:
         prog="decaf",
         description="Images to AlexNet features to classifiers.",
         epilog="decaf COMMAND --help tells more about a command.",
+        formatter_class=_CommandList,
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"decaf {__version__}")
@@ -99,6 +100,16 @@ def build_parser(argv: Sequence[str] = ()) -> _Parser:
         command.set_defaults(run=module.run, parser=command, news=False)
         module.configure(command)
     return parser
+
+
+class _CommandList(argparse.HelpFormatter):
+    """Help with a command a line: argparse forgets that their names are indented once more."""
+
+    def add_argument(self, action: argparse.Action) -> None:
+        """Make room for the names."""
+        super().add_argument(action)
+        longest = max(map(len, COMMANDS)) + 2 * self._indent_increment
+        self._action_max_length = max(self._action_max_length, longest)
 
 
 class _Parser(argparse.ArgumentParser):

@@ -36,7 +36,8 @@ class CopyPair:
     cosine : float
         Of their features; 1 for the same bytes.
     correlation : float
-        Of their grey levels; NaN where the images were not compared.
+        Of their edges (see `decaf.exploration.same_picture`); NaN where the images were not
+        compared.
     across_classes, across_splits : bool
         Whether they are of two classes, or in two splits.
     """

@@ -59,7 +59,7 @@ def duplicates(
     """Find copies among the images of a feature file: the same bytes, or the same picture.
 
     Images with the same bytes are told by their SHA-256. Of the others each is compared with its
-    nearest by cosine, from `cosine` on: grey level by grey level, mirrored and cropped too, where
+    nearest by cosine, from `cosine` on: grey levels and edges, mirrored and cropped too, where
     the images are still at their place (see `decaf.exploration.same_picture`). What the pixels do
     not bear out is no copy. Where images are gone or have changed, or with ``images=False``, pairs
     are told that are alike by their features alone, from a cosine that few photographs have with
@@ -104,9 +104,7 @@ def duplicates(
     >>> decaf.fit("pets.h5", groups="groups.csv:group")  # doctest: +SKIP
     """
     without = ("device", "workers")
-    (compute,) = settings_from(
-        duplicates, named, Part("compute", ComputeSettings, compute, without)
-    )
+    (how,) = settings_from(duplicates, named, Part("compute", ComputeSettings, compute, without))
     target = None if out is None else Path(out)
     if target is not None:
         check_output(target, *TEXT_KINDS[1:], *TEXT_KINDS[:1], example="groups.csv")
@@ -116,7 +114,7 @@ def duplicates(
         if not isinstance(features, FeatureFile):
             features = stack.enter_context(open_features(features))
         layer, least = _chosen(features, layer, cosine, images)
-        result = _found(features, layer, least, images, compute)
+        result = _found(features, layer, least, images, how)
     if target is not None:
         with disk_errors(target, "nothing was written"):
             write_atomically(target, result.groups_table())
@@ -184,7 +182,7 @@ def _found(
         features=file.path,
         layer=layer,
         cosine=least,
-        names=file.path_bytes,
+        names=file.path_bytes.tolist(),
         ok=file.ok,
         pairs=tuple(sorted(pairs, key=lambda pair: (pair.first, pair.second))),
         refused=refused,

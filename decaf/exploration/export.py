@@ -211,7 +211,7 @@ def export_index(
         for place, units in rows.unit_blocks():
             index.add_with_ids(units, rows.rows[place : place + len(units)])
         with disk_errors(target, "nothing was written"), whole_file(target) as stream:
-            faiss.write_index(index, faiss.PyCallbackIOWriter(stream.write))
+            faiss.write_index(index, str(stream.name))  # which FAISS opens again
         bad = len(features) - len(rows)
         return ExportedTable(target, rows.layer, len(rows), rows.dimensions, (), bad, 0)
 

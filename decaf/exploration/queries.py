@@ -168,7 +168,12 @@ def _of_images(
         missing = [place for place, query in enumerate(there) if query is None]
         new += [each.take(np.array(missing))] if missing else []
     backbone = None
-    if new or settings.weights is not None:  # other weights are refused in any case
+    # What was asked for is checked in any case; torch is loaded where it is needed.
+    if settings.compute.device != "auto":
+        from decaf.runtime.device import choose_device
+
+        choose_device(settings.compute.device)
+    if new or settings.weights is not None:
         backbone = recorded_backbone(nearest.file, settings.weights)
     computed = iter(_computed(nearest, new, backbone, settings) if new and backbone else ())
     return [next(computed) if query is None else query for query in queries]

@@ -189,12 +189,12 @@ def search(
     >>> for match in decaf.search("pets.h5", "new.jpg").answers[0].matches:  # doctest: +SKIP
     ...     print(match.cosine, match.path)
     """
-    (compute,) = settings_from(search, named, Part("compute", ComputeSettings, compute))
+    (how,) = settings_from(search, named, Part("compute", ComputeSettings, compute))
     refuse([*whole_number("k", k, 1), *whole_number("batch_size", batch_size, 1, optional=True)])
     if isinstance(features, NearestRows) and layer not in (None, features.layer):
         raise SettingError(f"`layer` {layer!r}: the rows are of {features.layer}")
     page = None if out is None else check_page(out)
-    settings = QuerySettings(weights, batch_size, compute)
+    settings = QuerySettings(weights, batch_size, how)
     with ExitStack() as stack:
         if not isinstance(features, (FeatureFile, NearestRows)):
             features = stack.enter_context(open_features(features))

@@ -39,7 +39,7 @@ def test_copies_are_seen_and_how_they_were_made(photographs: list[Image.Image]) 
         whole = picture(image)
         for copy in (
             recompressed(image),
-            recompressed(image.resize((97, 61), Image.Resampling.BICUBIC)),
+            recompressed(image.resize((114, 100), Image.Resampling.BICUBIC), 60),
             ImageEnhance.Brightness(image).enhance(0.8),
             image.convert("L"),
         ):
