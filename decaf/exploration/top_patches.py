@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -103,6 +103,34 @@ class TopPatches:
     def dead(self) -> list[int]:
         """The units that no image excites: behind their ReLU they are zero everywhere."""
         return [int(unit) for unit in self.units[self.counts == 0]]
+
+    def take(self, units: Sequence[int]) -> TopPatches:
+        """Return the patches of some of the units, in the order given.
+
+        Parameters
+        ----------
+        units : sequence of int
+            Numbers out of `units`.
+
+        Raises
+        ------
+        SettingError
+            For a unit that there is not.
+        """
+        place_of = {int(unit): place for place, unit in enumerate(self.units)}
+        missing = [unit for unit in units if unit not in place_of]
+        if missing:
+            raise SettingError(f"`units` {missing[0]!r}: no patches of {self.layer} are of it")
+        places = [place_of[unit] for unit in units]
+        return replace(
+            self,
+            units=self.units[places],
+            activations=self.activations[places],
+            rows=self.rows[places],
+            positions=self.positions[places],
+            boxes=self.boxes[places],
+            unit_names=tuple(self.unit_names[place] for place in places),
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the patches as plain JSON values."""

@@ -267,6 +267,15 @@ def test_fewer_images_than_patches(images, weights):
     assert found.unit_names == ("ant", "bee", "cat", "dog", "elk", "fox", "gnu")
 
 
+def test_some_of_the_units_are_those_asked_for_alone(images, weights):
+    found = top_patches(images, "conv3", weights=weights).take([7, 2])
+    alone = top_patches(images, "conv3", units=[7, 2], weights=weights)
+    assert found.to_dict() == alone.to_dict()
+    assert np.array_equal(found.boxes, alone.boxes)
+    with pytest.raises(SettingError, match="`units` 3: no patches of conv3 are of it"):
+        found.take([2, 3])
+
+
 def test_bad_images_are_left_out_and_told(tmp_path, weights):
     for number in range(5):
         Image.fromarray(make_image(number, 0)).save(tmp_path / f"{number}.png")
