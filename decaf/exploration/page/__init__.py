@@ -66,6 +66,7 @@ if TYPE_CHECKING:
         thumbnails,
     )
     from decaf.exploration.page.wording import (
+        MISSING,
         memory,
         number,
         table_marks,
