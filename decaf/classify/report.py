@@ -104,7 +104,8 @@ class TestedImages:
     @property
     def answers(self) -> Codes:
         """The most probable class of each."""
-        return self.probabilities.argmax(axis=1)
+        most: Codes = self.probabilities.argmax(axis=1)
+        return most
 
     @property
     def mistakes(self) -> Codes:

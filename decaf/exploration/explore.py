@@ -16,14 +16,15 @@ import numpy as np
 import numpy.typing as npt
 
 from decaf.backbone.weights import DEFAULT_WEIGHTS
-from decaf.errors import InputError, SettingError, Stopped
+from decaf.errors import ImageError, InputError, SettingError, Stopped, WeightsError
 from decaf.exploration.copies import CopyPair
 from decaf.exploration.duplicates import duplicates
 from decaf.exploration.explore_page import Seen, page_values
-from decaf.exploration.head_findings import check_head, head_findings
+from decaf.exploration.head_findings import HeadFindings, check_head, head_findings
 from decaf.exploration.maps import MOST_EXACT, MapSettings, make_map
 from decaf.exploration.outliers import find_outliers
 from decaf.exploration.page import check_page, render_page, sprite_sheets, write_page
+from decaf.exploration.unit_patches import MOST_UNITS, unit_patches
 from decaf.features.extract import extract
 from decaf.features.settings import NetworkSettings
 from decaf.features.store.feature_file import FeatureFile
@@ -201,7 +202,7 @@ def explore(
     --------
     >>> decaf.explore("photos.h5", "photos.html", head="photos.head")  # doctest: +SKIP
     """
-    settings, listing, network, compute = settings_from(
+    what, listed, run, work = settings_from(
         explore,
         named,
         Part("settings", ExploreSettings, settings),
@@ -210,9 +211,9 @@ def explore(
         Part("compute", ComputeSettings, compute),
     )
     target = check_page(out)
-    with _opened(source, keep_features, overwrite, settings, listing, network, compute) as file:
+    with _opened(source, keep_features, overwrite, what, listed, run, work) as file:
         began = time.perf_counter()
-        seen = _look(file, settings, compute, head, images=images)
+        seen = _look(file, what, work, head, images=images)
         html = render_page("explore.html", page_values(seen, title=_title(source)))
     write_page(target, html)
     findings = seen.findings
@@ -338,7 +339,27 @@ def _look(
             f"{counted(sheets.gone, 'image')} of {len(wanted):,} without thumbnail: not where the "
             "features say, or not readable any more"
         )
-    return replace(seen, pictured=tuple(wanted.tolist()), sheets=sheets, notes=tuple(notes))
+    patches = _patches(file, findings, compute, notes)
+    return replace(
+        seen, patches=patches, pictured=tuple(wanted.tolist()), sheets=sheets, notes=tuple(notes)
+    )
+
+
+def _patches(
+    file: FeatureFile, findings: HeadFindings | None, compute: ComputeSettings, notes: list[str]
+) -> dict[int, tuple[str, ...]]:
+    """Return the patches of units that tell classes apart; of a vector they are whole images."""
+    if findings is None or len(file[findings.layer].shape) != 4:
+        return {}
+    if file.run["crops"] != "center" or len(findings.examples) > MOST_UNITS:
+        notes.append("units are shown by whole images: of several crops, or of many units")
+        return {}
+    _go_on(compute, "patches of units")
+    try:
+        return unit_patches(file, findings.layer, findings.examples, compute=compute)
+    except (ImageError, InputError, WeightsError) as error:
+        notes.append(f"units are shown by whole images, not by patches: {error}")
+        return {}
 
 
 def _shown_rows(file: FeatureFile, settings: ExploreSettings, notes: list[str]) -> Rows:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -55,6 +55,8 @@ class Seen:
     pictured : tuple of int
         The rows that are on the sheets, in order.
     sheets : SpriteSheets or None
+    patches : dict of int to tuple of str
+        For units of a map the patches that excite them, as ``data:`` addresses.
     """
 
     file: FeatureFile
@@ -66,6 +68,7 @@ class Seen:
     notes: tuple[str, ...]
     pictured: tuple[int, ...] = ()
     sheets: SpriteSheets | None = None
+    patches: dict[int, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def pictures(self) -> int:
@@ -120,6 +123,7 @@ def page_values(seen: Seen, *, title: str) -> dict[str, Any]:
         "unreadable": unreadable,
         "unreadable_count": len(bad),
         "found": found,
+        "patched": bool(seen.patches),
         "facts": _facts(file),
         "data": _data(seen),
     }
@@ -157,7 +161,7 @@ def _data(seen: Seen) -> dict[str, Any]:
             for each in seen.copies[:MOST_LISTED]
         ],
         "outliers": [[int(place[each.row]), each.reason] for each in seen.outliers],
-        "head": None if seen.findings is None else _head_data(seen.findings, place),
+        "head": None if seen.findings is None else _head_data(seen.findings, place, seen.patches),
     }
 
 
@@ -196,7 +200,9 @@ def _sheet_data(seen: Seen, place: Rows) -> dict[str, Any]:
     }
 
 
-def _head_data(found: HeadFindings, place: Rows) -> dict[str, Any]:
+def _head_data(
+    found: HeadFindings, place: Rows, patches: dict[int, tuple[str, ...]]
+) -> dict[str, Any]:
     """Return the lists of what a head makes of images; its places are those of the maps' rows."""
     percent = np.round(100 * np.nan_to_num(found.probability)).astype(np.int64)
     errors = found.errors
@@ -236,6 +242,7 @@ def _head_data(found: HeadFindings, place: Rows) -> dict[str, Any]:
         "examples": {
             str(unit): place[list(rows)].tolist() for unit, rows in found.examples.items()
         },
+        "patches": {str(unit): list(uris) for unit, uris in patches.items()},
     }
 
 

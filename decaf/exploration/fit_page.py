@@ -176,7 +176,9 @@ def _sections(report: FitReport, tested: TestedImages | None) -> dict[str, Secti
     estimate = report.estimate
     if estimate is not None:
         sections["confusion"] = ConfusionMatrix(
-            "Which class is taken for which", report.class_names, estimate.confusion
+            "Which class is taken for which",
+            report.class_names,
+            tuple(map(tuple, estimate.confusion.tolist())),
         )
         sections["classes"] = _class_bars(report, estimate)
     curves = [

@@ -56,8 +56,8 @@ def held_out_probabilities(
     codes : array of int, shape (n,)
         Class of each row, 0 to K - 1; all of them are there.
     like : LogisticRegression or LinearSVM, optional
-        A fitted head whose settings and C are taken; by default logistic regression, with C chosen
-        by the same cross-validation.
+        A head whose settings and C are taken, that which it was fitted with where it is fitted; by
+        default logistic regression, with C chosen by the same cross-validation.
     groups : sequence of str, optional
         Rows that belong together, such as copies: none is on both sides of a fold.
     seed : int
@@ -74,8 +74,9 @@ def held_out_probabilities(
         If there are not two classes, or none has two rows.
     """
     head: Any = LogisticRegression("cv") if like is None else type(like)(**like.get_params())
-    if like is not None:
-        head.set_params(C="cv", Cs=[float(like.C_)])
+    C = getattr(like, "C_", getattr(like, "C", "cv"))
+    if C != "cv":
+        head.set_params(C="cv", Cs=[float(C)])
     head.set_params(cv=5, random_state=seed)
     codes = np.asarray(codes, np.int64)
     with warnings.catch_warnings():
@@ -96,7 +97,7 @@ def rank_label_errors(
     labelled j have for j, and of those classes that reach their t the given one is not the most
     probable. These come first. Either way the least self-confident come first: on photographs
     whose labels were changed at random that finds more of them than the margin to the next class,
-    which is small of images that are merely difficult, too (``benchmarks/speed/label_errors.py``).
+    which is small of images that are merely difficult, too (``benchmarks/label_errors.py``).
 
     Parameters
     ----------

@@ -198,8 +198,8 @@ def make_map(
     places[wanted] = np.arange(len(wanted))
     reduced = _reduced(features, view, places, sample, how)
     k = min(how.neighbours, len(wanted) - 1)
+    nearest, cosines = np.empty((len(wanted), 0), np.int64), np.empty((len(wanted), 0), np.float32)
     if k == 0:
-        nearest, cosines = np.empty((len(wanted), 0), np.int64), np.empty((len(wanted), 0))
         measure = f"cosine in {layer}"
     elif exact:
         nearest, cosines = NearestRows(features, layer, rows=wanted).of_rows(wanted, k=k)
@@ -214,7 +214,7 @@ def make_map(
         xy=_on_unit_square(xy),
         trust=_trust(xy, places, nearest),
         nearest=nearest,
-        cosines=np.asarray(cosines, np.float32),
+        cosines=cosines,
         measure=measure,
         method=method,
         settings={
@@ -347,7 +347,8 @@ def _trust(xy: Floats, places: Rows, nearest: Rows) -> Floats:
     on_map = np.take_along_axis(found, order, axis=1)
     true = places[nearest]
     kept = (on_map[:, :, None] == true[:, None, :]).any(axis=2)
-    return kept.mean(axis=1).astype(np.float32)
+    shares: Floats = kept.mean(axis=1).astype(np.float32)
+    return shares
 
 
 def _on_unit_square(xy: Floats) -> Floats:

@@ -17,6 +17,7 @@ from PIL import Image
 import decaf
 from decaf.cli.main import main
 from decaf.errors import HeadError, InputError, OutputError, SettingError
+from decaf.exploration import unit_patches
 from decaf.heads import FeatureIdentity, LogisticRegression, save_head
 from made_features import made_file
 
@@ -258,7 +259,9 @@ def test_five_thousand_images_stay_under_sixty_megabytes(tmp_path: Path) -> None
     assert 500 * len(sheet) < 60e6
 
 
-def test_a_folder_is_extracted_first(folder: Path, tmp_path: Path, weights: Any) -> None:
+def test_a_folder_is_extracted_first(
+    folder: Path, tmp_path: Path, weights: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     backbone = decaf.Backbone(weights)
     kept = tmp_path / "kept.h5"
     done = explore(folder, tmp_path / "p.html", weights=backbone, workers=0, keep_features=kept)
@@ -266,4 +269,18 @@ def test_a_folder_is_extracted_first(folder: Path, tmp_path: Path, weights: Any)
     assert done.shown == done.thumbnails == 28
     with decaf.open_features(kept) as features:
         assert features.layers == ("pool5", "fc6", "fc7")
-    assert data_of(done.path)["classes"] == ["ant", "bee", "cat", "dog", "elk", "fox", "gnu"]
+        X, y = features.to_xy("pool5")
+        estimator = LogisticRegression(1.0).fit(X, y)
+        identity = FeatureIdentity.of(features, "pool5")
+    classes = data_of(done.path)["classes"]
+    assert classes == ["ant", "bee", "cat", "dog", "elk", "fox", "gnu"]
+    # The units of a map are shown by what their strongest place sees.
+    save_head(tmp_path / "m.head", estimator, identity=identity, class_names=classes)
+    done = explore(kept, tmp_path / "p.html", head=tmp_path / "m.head")
+    assert any("not by patches" in note for note in done.notes)  # weights of no known name
+    monkeypatch.setattr(unit_patches, "recorded_backbone", lambda features: backbone)
+    head = data_of(explore(kept, tmp_path / "p.html", head=tmp_path / "m.head").path)["head"]
+    assert head["patches"].keys() == head["examples"].keys() != set()
+    for unit, uris in head["patches"].items():
+        assert len(uris) == len(head["examples"][unit])
+        assert all(uri.startswith("data:image/jpeg;base64,") for uri in uris)

@@ -66,6 +66,7 @@ if TYPE_CHECKING:
         thumbnails,
     )
     from decaf.exploration.page.wording import (
+        MISSING,
         memory,
         number,
         table_marks,
@@ -73,6 +74,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BEHIND_TEXT",
+    "MISSING",
     "SHEET_COLUMNS",
     "STYLE_SHEETS",
     "THUMBNAIL_HEIGHT",
@@ -120,6 +122,7 @@ __all__ = [
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
+        "MISSING": "decaf.exploration.page.wording",
         "BEHIND_TEXT": "decaf.exploration.page.section_templates",
         "Bar": "decaf.exploration.page.sections",
         "Bars": "decaf.exploration.page.sections",

@@ -344,7 +344,7 @@ def _svg(
         root.set("height", f"{height:g}")
         style = ElementTree.Element("style")
         style.text = (STYLE_SHEETS / "chart.css").read_text()
-        paper = {"width": "100%", "height": "100%", "rx": "8", "style": "fill:var(--paper)"}
+        paper = {"width": "100%", "height": "100%", "rx": "8", "class": "paper"}
         root[:0] = [style, ElementTree.Element("rect", paper)]
     return ElementTree.tostring(root, encoding="unicode")
 

@@ -114,13 +114,13 @@ function picture(i) {
   return canvas;
 }
 
-function card(i, text) {
+function card(i, text, patch) {
   const name = element("span", { class: "name" }, shortName(i));
   const said = text ? element("span", { class: "text" }, text) : null;
   const made = element("button", {
     type: "button", class: "card", title: described(i), "aria-label": described(i),
     onclick: () => open(i, true),
-  }, picture(i), said, name);
+  }, patch ? element("img", { src: patch, alt: "", loading: "lazy" }) : picture(i), said, name);
   made.addEventListener("pointerenter", () => hover(i));
   return made;
 }
@@ -162,12 +162,18 @@ const dark = window.matchMedia("(prefers-color-scheme: dark)");
 function readPalette() {
   const style = getComputedStyle(document.documentElement);
   const named = (name) => style.getPropertyValue(`--${name}`).trim();
-  palette = { hues: [], steps: [], ink: named("ink"), rule: named("rule"), soft: named("soft") };
+  const panel = parseInt(named("panel").slice(1), 16);
+  const paper = ((255 << 24) | ((panel & 255) << 16) | (panel & 0xff00) | (panel >> 16)) >>> 0;
+  palette = { hues: [], steps: [], ink: named("ink"), rule: named("rule"), soft: named("soft"), paper };
+  stamps.clear();
   for (let k = 0; k < HUES; k++) palette.hues.push(named(`c${k}`));
-  // Light to dark in one hue, which tells an order whatever colours a reader sees.
+  // From near the paper to full in one hue, which tells an order whatever colours a reader sees.
+  const hue = named("hit").split(",").map(Number);
+  const behind = [panel >> 16, (panel >> 8) & 255, panel & 255];
   for (let k = 0; k < TRUST_STEPS; k++) {
-    const share = (k + 0.5) / TRUST_STEPS;
-    palette.steps.push(`rgba(${named("hit")},${(0.15 + 0.85 * share).toFixed(2)})`);
+    const share = 0.3 + (0.7 * k) / (TRUST_STEPS - 1);
+    const mixed = hue.map((value, c) => Math.round(share * value + (1 - share) * behind[c]));
+    palette.steps.push(`rgb(${mixed.join(",")})`);
   }
 }
 
@@ -263,46 +269,87 @@ function queue() {
   });
 }
 
-function addShape(context, shape, x, y, r) {
-  if (shape === 0) {
-    context.moveTo(x + r, y);
-    context.arc(x, y, r, 0, 6.2832);
-  } else if (shape === 1) {
-    context.moveTo(x, y - 1.25 * r);
-    context.lineTo(x + 1.15 * r, y + 0.8 * r);
-    context.lineTo(x - 1.15 * r, y + 0.8 * r);
-    context.closePath();
-  } else if (shape === 2) {
-    context.rect(x - 0.9 * r, y - 0.9 * r, 1.8 * r, 1.8 * r);
-  } else {
-    context.moveTo(x, y - 1.3 * r);
-    context.lineTo(x + 1.3 * r, y);
-    context.lineTo(x, y + 1.3 * r);
-    context.lineTo(x - 1.3 * r, y);
-    context.closePath();
+// Points are stamped into the pixels of a map: a canvas is asked for each shape once, not for each
+// of tens of thousands of points in every frame.
+const stamps = new Map();
+
+function shapePath(context, shape, r) {
+  context.beginPath();
+  if (shape === 0) context.arc(0, 0, r, 0, 6.2832);
+  else if (shape === 1) {
+    context.moveTo(0, -1.25 * r);
+    context.lineTo(1.15 * r, 0.8 * r);
+    context.lineTo(-1.15 * r, 0.8 * r);
+  } else if (shape === 2) context.rect(-0.9 * r, -0.9 * r, 1.8 * r, 1.8 * r);
+  else {
+    context.moveTo(0, -1.3 * r);
+    context.lineTo(1.3 * r, 0);
+    context.lineTo(0, 1.3 * r);
+    context.lineTo(-1.3 * r, 0);
   }
+  context.fill();
+}
+
+// The pixels of a shape: whole ones to be set, and those of its edge to be mixed.
+function stamp(colour, shape, r, width) {
+  const key = `${colour} ${shape} ${r} ${width}`;
+  let made = stamps.get(key);
+  if (made) return made;
+  const reach = Math.ceil(1.4 * r) + 1;
+  const side = 2 * reach + 1;
+  const canvas = element("canvas", { width: side, height: side });
+  const context = canvas.getContext("2d", { willReadFrequently: true });
+  context.translate(reach + 0.5, reach + 0.5);
+  context.fillStyle = colour;
+  shapePath(context, shape, r);
+  const drawn = context.getImageData(0, 0, side, side).data;
+  made = { reach, whole: [], word: 0, edge: [] };
+  for (let at = 0; at < side * side; at++) {
+    const [red, green, blue, alpha] = drawn.subarray(4 * at, 4 * at + 4);
+    const offset = (Math.floor(at / side) - reach) * width + (at % side) - reach;
+    if (alpha > 250) {
+      made.whole.push(offset);
+      made.word = ((255 << 24) | (blue << 16) | (green << 8) | red) >>> 0;
+    } else if (alpha > 8) made.edge.push(offset, red, green, blue, alpha / 255);
+  }
+  stamps.set(key, made);
+  return made;
 }
 
 function points(view, r, dimmed) {
-  const { context, map, ox, oy, width } = view;
-  const scale = view.scale / STEPS;
-  const simple = n > 12000;
+  const { map, words, bytes, canvas } = view;
+  const width = canvas.width;
+  const ratio = width / view.width;
+  const scale = (view.scale / STEPS) * ratio;
+  const ox = view.ox * ratio;
+  const oy = view.oy * ratio;
+  const radius = Math.max(0.5, Math.round(2 * r * ratio) / 2);
   for (let g = 0; g < grouped.length; g++) {
     const members = grouped[g];
     if (!members.length) continue;
-    context.fillStyle = dimmed ? palette.rule : groupLooks[g].colour;
-    const shape = groupLooks[g].shape;
-    if (!simple) context.beginPath();
+    const look = groupLooks[g];
+    const { reach, whole, word, edge } = stamp(
+      dimmed ? palette.rule : look.colour, look.shape, radius, width);
+    const most = width - reach - 1;
+    const wholes = whole.length;
+    // The edges of many points are a haze, and cost more than the points.
+    const edges = n > 12000 && wholes ? 0 : edge.length;
     for (let m = 0; m < members.length; m++) {
       const i = members[m];
       if (lit && (lit[i] === 1) === dimmed) continue;
-      const x = ox + map.xy[2 * i] * scale;
-      const y = oy + map.xy[2 * i + 1] * scale;
-      if (x < -r || y < -r || x > width + r || y > width + r) continue;
-      if (simple) context.fillRect(x - r, y - r, 2 * r, 2 * r);
-      else addShape(context, shape, x, y, r);
+      const x = Math.round(ox + map.xy[2 * i] * scale);
+      const y = Math.round(oy + map.xy[2 * i + 1] * scale);
+      if (x < reach || y < reach || x > most || y > most) continue;
+      const at = y * width + x;
+      for (let k = 0; k < wholes; k++) words[at + whole[k]] = word;
+      for (let k = 0; k < edges; k += 5) {
+        const first = 4 * (at + edge[k]);
+        const share = edge[k + 4];
+        bytes[first] += share * (edge[k + 1] - bytes[first]);
+        bytes[first + 1] += share * (edge[k + 2] - bytes[first + 1]);
+        bytes[first + 2] += share * (edge[k + 3] - bytes[first + 2]);
+      }
     }
-    if (!simple) context.fill();
   }
 }
 
@@ -332,13 +379,17 @@ function draw(view) {
     canvas.height = pixels;
     view.width = width;
     if (view.scale === 0) whole(view);
+    view.pixels = context.createImageData(pixels, pixels);
+    view.bytes = view.pixels.data;
+    view.words = new Uint32Array(view.pixels.data.buffer);
   }
-  context.setTransform(ratio, 0, 0, ratio, 0, 0);
-  context.clearRect(0, 0, width, width);
   const zoom = view.scale / width;
   const r = Math.min(7, Math.max(n > 12000 ? 0.8 : 2, (n > 2000 ? 2.2 : 3.2) * Math.sqrt(zoom)));
+  view.words.fill(palette.paper);
   if (lit) points(view, r, true);
   points(view, r, false);
+  context.putImageData(view.pixels, 0, 0);
+  context.setTransform(ratio, 0, 0, ratio, 0, 0);
   pictures(view);
   for (let i = 0; i < n; i++) if (chosen[i]) ring(view, i, r + 2, palette.ink, 1.5);
   if (opened >= 0) {
@@ -457,6 +508,7 @@ document.querySelectorAll(".map canvas").forEach((canvas, number) => {
   const view = {
     canvas, map: maps[number], context: canvas.getContext("2d"), number,
     scale: 0, ox: 0, oy: 0, width: 0, stale: true, outline: [], drawn: 0,
+    pixels: null, bytes: null, words: null,
   };
   views.push(view);
   let from = null;
@@ -694,7 +746,7 @@ function showLegend() {
         },
         "data-k": String(k),
       }, svg, name));
-    } else legend.append(element("button", { type: "button", disabled: "" }, svg, name));
+    } else legend.append(element("span", { class: "item" }, svg, name));
   });
 }
 
@@ -774,7 +826,10 @@ function showContrast() {
     const of = swapped ? [activeB[k], activeA[k]] : [activeA[k], activeB[k]];
     const forA = of[0] >= of[1];
     const strip = element("div", { class: "strip" });
-    for (const i of head.examples[unit] || []) if (i >= 0) strip.append(card(i, ""));
+    const patches = head.patches[unit] || [];
+    (head.examples[unit] || []).forEach((i, at) => {
+      if (i >= 0) strip.append(card(i, "", patches[at]));
+    });
     const fill = element("span", { class: forA ? "fill" : "fill b" });
     fill.style.width = `${Math.max(1, (100 * contributions[k]) / Math.max(contributions[0], 1e-12))}%`;
     place.append(element("div", { class: "unit" },
