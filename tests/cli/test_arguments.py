@@ -67,6 +67,8 @@ CALLS = {
     "export": ["FEATURES", "-o", "o.npy"],
     "summary": ["alexnet-64"],
     "visualize": ["NET", "PHOTOS", "-o", "o.png", "-j", "0"],
+    "explore": ["FEATURES", "-o", "o.html"],
+    "demo": ["NET", "--no-browser", "-j", "0"],
     "finetune": ["PHOTOS", "-o", "o.safetensors", "-w", "NET", "--val", "PHOTOS"],
     "pack": ["PHOTOS", "-o", "o.pack", "-j", "0"],
     "train": ["PACK", "-o", "run"],
