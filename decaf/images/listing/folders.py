@@ -250,7 +250,7 @@ def _identity(folder: bytes) -> tuple[int, int] | None:
 
 
 def read_start(path: bytes, count: int) -> bytes:
-    """Read the first bytes of a regular file; empty where it cannot be read.
+    """Read the first bytes of a regular file; empty where it is none, or cannot be read.
 
     Parameters
     ----------
@@ -259,8 +259,10 @@ def read_start(path: bytes, count: int) -> bytes:
         How many bytes.
     """
     try:
-        with open(path, "rb") as file:
-            return file.read(count)
+        # A pipe without a writer would make it wait for one.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        with open(descriptor, "rb") as file:
+            return file.read(count) if stat.S_ISREG(os.fstat(descriptor).st_mode) else b""
     except OSError:
         return b""
 

@@ -106,6 +106,7 @@ def test_links_are_followed_but_not_round(
 def test_pipes_and_sockets_are_never_opened(tree: Path) -> None:
     os.mkfifo(tree / "pipe.jpg")
     os.mkfifo(tree / "cat" / "pipe")
+    os.mkfifo(tree / "cat" / "run.json")  # which a folder of decaf's work would have
     assert below(collect(tree), tree) == FOUND
     with pytest.raises(InputError, match="neither a file nor a folder"):
         collect(tree / "pipe.jpg")
