@@ -13,7 +13,8 @@ from sklearn.utils.multiclass import check_classification_targets
 
 from decaf.adapt.algebra.fit_cache import Memory
 from decaf.errors import InputError
-from decaf.heads.input_checks import check_finite, is_missing
+from decaf.heads.input_checks import check_finite
+from decaf.images.listing.labels import is_missing
 
 __all__ = ["NEEDS", "Domains", "check_domains", "check_rows"]
 
@@ -93,7 +94,7 @@ def check_domains(
         Classes: numbers or texts.
     Xt : array-like, shape (n_t, d), optional
     yt : array-like, shape (n_t,), optional
-        Classes of the target rows; -1, None or NaN for a row without a label.
+        Classes of the target rows; -1, None, NaN or an empty text for a row without a label.
     method : str
         Name of the method, for messages.
     needs : {"nothing", "rows", "labels"}
@@ -190,7 +191,7 @@ def _classes_of(ys: Any, rows: int) -> np.ndarray:
     labels = column_or_1d(_as_array(ys), warn=True)
     if len(labels) != rows:
         raise InputError(f"the source domain has {rows} rows, but `ys` has {len(labels)} labels")
-    if labels.dtype.kind == "O" and any(_is_unlabelled(label) for label in labels):
+    if labels.dtype.kind in "OUS" and any(_is_unlabelled(label) for label in labels):
         raise InputError("`ys` has rows without a label; every row of the source domain needs one")
     if labels.dtype.kind == "f" and not np.isfinite(labels).all():
         raise InputError(
@@ -246,9 +247,7 @@ def _as_array(labels: Any) -> np.ndarray:
 
 
 def _is_unlabelled(label: Any) -> bool:
-    """Say whether a label is one of those that stand for none: None, NaN (pandas' NA, NaT), -1."""
-    if isinstance(label, (str, bytes, bool)):
-        return False
+    """Say whether a label is one of those that stand for none: as in `is_missing`, or -1."""
     return is_missing(label) or bool(label == -1)
 
 

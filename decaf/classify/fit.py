@@ -33,6 +33,7 @@ from decaf.heads.feature_identity import FeatureIdentity
 from decaf.heads.saved import SavedHead, save_head
 from decaf.heads.scaling import SCALES
 from decaf.images import ListingSettings
+from decaf.runtime.progress import tell_line
 from decaf.runtime.settings import (
     ComputeSettings,
     Part,
@@ -390,7 +391,7 @@ def _teller(progress: Any) -> Callable[[str], None]:
     terminal = sys.stderr is not None and sys.stderr.isatty()
     if not (progress is True or (progress is None and terminal)):
         return lambda _: None
-    return lambda text: print(f"decaf: {text}", file=sys.stderr, flush=True)
+    return lambda text: tell_line(f"decaf: {text}")
 
 
 def _is_number(value: Any) -> bool:

@@ -17,11 +17,22 @@ from types import FrameType
 
 from decaf.errors import DecafError, Stopped
 
-__all__ = ["DONE", "INTERRUPTED", "NOT_DONE", "Ended", "Stop", "reason_of", "stopped_by_signals"]
+__all__ = [
+    "DONE",
+    "INTERRUPTED",
+    "NOT_DONE",
+    "TERMINATED",
+    "Ended",
+    "Stop",
+    "ended_by_signals",
+    "reason_of",
+    "stopped_by_signals",
+]
 
 DONE = 0
 NOT_DONE = 2
 INTERRUPTED = 130
+TERMINATED = 143
 
 # How torch, its allocators and the loader of libraries word that there is no memory left.
 _NO_MEMORY = (
@@ -104,6 +115,38 @@ class Stop:
     def __init__(self) -> None:
         self.event = threading.Event()
         self.exit_code = 0
+
+
+class _Terminated(BaseException):
+    """SIGTERM, as `KeyboardInterrupt` is SIGINT: it unwinds what is under way."""
+
+
+@contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """Let SIGTERM unwind a command as SIGINT does, so that it takes away what is half written.
+
+    Commands that have work to finish first do that in `stopped_by_signals`.
+
+    Raises
+    ------
+    Ended
+        In place of what a signal has raised.
+    """
+
+    def terminate(_number: int, _frame: FrameType | None) -> None:
+        raise _Terminated
+
+    at_home = threading.current_thread() is threading.main_thread()  # no other may have handlers
+    before = signal.signal(signal.SIGTERM, terminate) if at_home else None
+    try:
+        yield
+    except (KeyboardInterrupt, _Terminated) as error:
+        name = "SIGINT" if isinstance(error, KeyboardInterrupt) else "SIGTERM"
+        exit_code = INTERRUPTED if isinstance(error, KeyboardInterrupt) else TERMINATED
+        raise Ended(f"stopped by {name}; no file is left half written", exit_code) from None
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

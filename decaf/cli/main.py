@@ -14,15 +14,17 @@ import difflib
 import importlib
 import io
 import os
+import select
 import sys
 import traceback
 from collections.abc import Sequence
 from types import ModuleType
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 from decaf.cli.arguments import in_flags
-from decaf.cli.exit_codes import DONE, INTERRUPTED, NOT_DONE, Ended, reason_of
-from decaf.cli.terminal import is_chief, log_lines, show, tell
+from decaf.cli.exit_codes import DONE, NOT_DONE, Ended, ended_by_signals, reason_of
+from decaf.cli.terminal import is_chief, log_lines, tell
+from decaf.runtime.progress import tell_line
 from decaf.runtime.wording import printable
 from decaf.version import __version__
 
@@ -166,6 +168,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else list(argv)
     _open_closed_streams()
     _print_any_name()
+    return _flushed(_run(arguments))
+
+
+def _run(arguments: Sequence[str]) -> int:
     try:
         parser = build_parser(arguments)
         args, extra = parser.parse_known_args(arguments)
@@ -181,25 +187,52 @@ def main(argv: Sequence[str] | None = None) -> int:
         return in_flags(text, args.parser)
 
     try:
-        with log_lines(worded, news=args.news and not args.quiet):
-            code: int = args.run(args)
-        sys.stdout.flush()
+        with (
+            ended_by_signals(),
+            log_lines(worded, news=args.news and not args.quiet),
+        ):
+            return int(args.run(args))
     except Ended as stopped:
         if is_chief():
             tell(worded(str(stopped)))
         return stopped.exit_code
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    except BrokenPipeError:
-        _abandon_stdout()
-        return DONE
     except Exception as error:
+        if isinstance(error, BrokenPipeError) and _is_unread(sys.stdout):
+            return DONE
         reason = reason_of(error, {action.dest for action in args.parser._actions})
         if reason is None or args.debug:
-            show(*traceback.format_exc().rstrip().split("\n"), stream=sys.stderr)
+            for line in traceback.format_exc().rstrip().split("\n"):
+                tell_line(printable(line))
         defect = "a defect of decaf, unless the installation failed; please report it"
         tell(worded(reason or defect))
         return NOT_DONE
+
+
+def _flushed(code: int) -> int:
+    """Write out what the streams hold; else the interpreter would, and end with a code of its own.
+
+    Parameters
+    ----------
+    code : int
+        The exit code so far.
+
+    Returns
+    -------
+    int
+        The exit code, where the output could not be written `NOT_DONE`.
+    """
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _abandon(sys.stdout)
+    except OSError as error:
+        _abandon(sys.stdout)
+        tell(f"standard output: cannot be written: {error.strerror or error}")
+        code = NOT_DONE
+    try:
+        sys.stderr.flush()
+    except OSError:
+        _abandon(sys.stderr)
     return code
 
 
@@ -217,7 +250,17 @@ def _print_any_name() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def _abandon_stdout() -> None:
-    """Point stdout at nothing, or the interpreter complains when it flushes at exit."""
+def _is_unread(stream: TextIO) -> bool:
+    """Tell whether a stream is a pipe that nobody reads any more."""
+    try:
+        watched = select.poll()
+        watched.register(stream.fileno(), 0)
+        return bool(watched.poll(0))
+    except (OSError, ValueError):  # no stream of the system
+        return False
+
+
+def _abandon(stream: TextIO) -> None:
+    """Point a stream at nothing, or the interpreter complains when it flushes at exit."""
     with open(os.devnull, "w") as nothing:
-        os.dup2(nothing.fileno(), sys.stdout.fileno())
+        os.dup2(nothing.fileno(), stream.fileno())

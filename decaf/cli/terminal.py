@@ -7,12 +7,12 @@ import json
 import logging
 import os
 import re
-import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
+from decaf.runtime.progress import tell_line
 from decaf.runtime.wording import printable
 
 if TYPE_CHECKING:
@@ -27,16 +27,15 @@ __all__ = [
 ]
 
 
-def show(*lines: str, stream: TextIO | None = None) -> None:
-    """Print lines, by default on standard output; what a terminal would obey is escaped.
+def show(*lines: str) -> None:
+    """Print lines on standard output; what a terminal would obey is escaped.
 
     Parameters
     ----------
     *lines : str
         Each is printed on one line, also where a name in it has line breaks.
-    stream : TextIO, optional
     """
-    print("\n".join(map(printable, lines)), file=stream)
+    print("\n".join(map(printable, lines)))
 
 
 def tell(text: str) -> None:
@@ -46,7 +45,7 @@ def tell(text: str) -> None:
     ----------
     text : str
     """
-    print(f"decaf: {printable(text)}", file=sys.stderr)
+    tell_line(f"decaf: {printable(text)}")
 
 
 def is_chief() -> bool:

@@ -42,6 +42,8 @@ def check_card_path(path: Path) -> None:
 
 
 def _is_card(path: Path) -> bool:
+    if not path.is_file():  # opening a pipe would wait for its writer
+        return False
     try:
         with open(path, "rb") as file:
             first = file.readline(_HEADING_BYTES)

@@ -10,12 +10,12 @@ import numpy as np
 from sklearn.utils.class_weight import compute_class_weight
 
 from decaf.errors import InputError, SettingError
+from decaf.images.listing.labels import is_missing
 
 __all__ = [
     "check_finite",
     "check_labels",
     "check_sample_weight",
-    "is_missing",
     "is_number",
     "row_weights",
     "wrong_choice",
@@ -83,19 +83,6 @@ def wrong_number(
     return [f"`{name}` must be {kind} above {above}{instead}, got {value!r}"]
 
 
-def is_missing(label: Any) -> bool:
-    """Tell whether a label stands for none: None, or NaN (pandas' NA and NaT too).
-
-    Parameters
-    ----------
-    label : object
-    """
-    if label is None or isinstance(label, (str, bytes, bool)):
-        return label is None
-    same = label == label
-    return not isinstance(same, (bool, np.bool_)) or not same
-
-
 def check_labels(y: Any) -> None:
     """Refuse rows without a label, and labels that are texts and numbers both.
 
@@ -109,7 +96,7 @@ def check_labels(y: Any) -> None:
         With the number of rows, and the first of them.
     """
     labels = np.asarray(y, object) if isinstance(y, (list, tuple)) else np.asarray(y)
-    if labels.ndim != 1 or labels.dtype.kind not in "Of":
+    if labels.ndim != 1 or labels.dtype.kind not in "OfUS":
         return
     missing = [row for row, label in enumerate(labels.tolist()) if is_missing(label)]
     if missing:
@@ -174,7 +161,7 @@ def check_sample_weight(sample_weight: Any, n: int) -> np.ndarray:
         If they are not numbers from 0 on, one for each row, some above 0.
     """
     try:
-        weight = np.asarray(sample_weight, np.float64)
+        weight = np.array(sample_weight, np.float64)  # a copy: pandas gives what cannot be written
     except (TypeError, ValueError):
         raise InputError(f"`sample_weight` must be numbers, got {sample_weight!r:.80}") from None
     if weight.ndim == 0:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TextIO
 
-__all__ = ["Progress", "duration", "progress_for"]
+__all__ = ["Progress", "duration", "progress_for", "tell_line"]
 
 # Seconds between two plain lines.
 LINE_INTERVAL = 10.0
@@ -85,11 +86,10 @@ class _Lines(Progress):
             self._told = now
             rate = (self.done - self._first) / (now - self._began)
             left = (self.total - self.done) / rate
-            print(
+            tell_line(
                 f"decaf: {self.done}/{self.total} images, {rate:.1f} images/s, {_clock(left)} left"
                 + (f", {note}" if note else ""),
-                file=self._stream,
-                flush=True,
+                self._stream,
             )
 
 
@@ -122,6 +122,22 @@ def progress_for(wish: bool | Callable[[int, int], Any] | None, total: int, done
     if wish is False or (wish is None and not terminal):
         return Progress(total, done)
     return _Bar(total, done) if terminal else _Lines(total, done, sys.stderr)
+
+
+def tell_line(line: str, stream: TextIO | None = None) -> None:
+    """Print a line at once that is for people; where it cannot be written the work goes on.
+
+    A terminal that was closed, a full disk and a reader that has gone (``2>&1 | head``) are no
+    reason to end a run of hours.
+
+    Parameters
+    ----------
+    line : str
+    stream : TextIO, optional
+        By default standard error.
+    """
+    with suppress(OSError):
+        print(line, file=sys.stderr if stream is None else stream, flush=True)
 
 
 def _clock(seconds: float) -> str:

@@ -234,6 +234,30 @@ class TrainingFolder(RunFolder):
         self.grown = False
         self._record = record
 
+    def refuse_other(self, resume: bool) -> None:
+        """Refuse a run that is there and is not gone on with; nothing is taken or changed.
+
+        Parameters
+        ----------
+        resume : bool
+            Whether to go on with the run that is there.
+
+        Raises
+        ------
+        OutputError
+            If it holds a run and `resume` is not wanted.
+        ResumeError
+            If the run in it was another.
+        """
+        if not self.record_path.exists():
+            return
+        if not resume:
+            raise OutputError(
+                f"{self.path}: holds a run already; give `resume=True` to go on with it, "
+                "or another `out`"
+            )
+        self._compare()
+
     def open(self, resume: bool, needed: int) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
         """Take the folder.
 
@@ -261,11 +285,7 @@ class TrainingFolder(RunFolder):
         with disk_errors(self.path, "nothing was begun"):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self.hold(_is_unfinished)
-            if self.record_path.exists() and not resume:
-                raise OutputError(
-                    f"{self.path}: holds a run already; give `resume=True` to go on with it, "
-                    "or another `out`"
-                )
+            self.refuse_other(resume)
             self._check_room(needed)
             for name in os.listdir(self.path):
                 if _is_unfinished(name):

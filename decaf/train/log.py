@@ -7,6 +7,8 @@ import csv
 import importlib.util
 import io
 import os
+import socket
+import time
 from pathlib import Path
 from typing import Any
 
@@ -52,11 +54,9 @@ class Log:
 
     def __init__(self, folder: Path, step: int, tensorboard: bool | None) -> None:
         self._path = folder / "log.csv"
-        self._events: Any = None
+        self._events: _Events | None = None
         if wants_tensorboard(tensorboard):
-            from torch.utils.tensorboard import SummaryWriter
-
-            self._events = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
+            self._events = _Events(folder / "tensorboard", step + 1)
         kept = [row for row in read_log(self._path) if row["step"] <= step]
         text = ",".join(COLUMNS) + "\n" + "".join(map(_line, kept))
         with disk_errors(self._path, _KEPT):
@@ -82,20 +82,67 @@ class Log:
             Where the disk refuses.
         """
         with disk_errors(self._path, _KEPT):
-            self._add(row)
-
-    def _add(self, row: dict[str, float]) -> None:
-        # One write, so that a process that is killed leaves whole lines, or a last one that
-        # read_log passes over.
-        descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND)
-        with open(descriptor, "wb") as stream:  # goes on where the disk takes a part of it
-            stream.write(_line(row).encode())
+            # One write, so that a process that is killed leaves whole lines, or a last one that
+            # read_log passes over.
+            descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND)
+            with open(descriptor, "wb") as stream:  # goes on where the disk takes a part of it
+                stream.write(_line(row).encode())
         if self._events is not None:
+            self._events.add(row)
+
+
+class _Events:
+    """TensorBoard's events of one session, in a file of their own.
+
+    Written here, and not by its own writer: that has a thread, which prints a traceback where the
+    disk is full.
+
+    Parameters
+    ----------
+    folder : Path
+        Is made where it is not there.
+    step : int
+        Events of earlier sessions are passed over from this step on.
+    """
+
+    def __init__(self, folder: Path, step: int) -> None:
+        from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+        from tensorboard.summary.writer.record_writer import RecordWriter
+
+        self._event = Event
+        name = f"events.out.tfevents.{time.time_ns()}.{socket.gethostname()}.{os.getpid()}"
+        self._path = folder / name
+        with disk_errors(self._path, _KEPT):
+            folder.mkdir(parents=True, exist_ok=True)
+            self._records = RecordWriter(open(self._path, "xb"))  # noqa: SIM115  (for the session)
+            self._write(step=step, file_version="brain.Event:2")
+            self._write(step=step, session_log=SessionLog(status=SessionLog.START))
+            self._records.flush()
+
+    def add(self, row: dict[str, float]) -> None:
+        """Write the values of a row.
+
+        Parameters
+        ----------
+        row : dict of str to float
+        """
+        from torch.utils.tensorboard.summary import scalar
+
+        with disk_errors(self._path, _KEPT):
             for key, value in row.items():
                 if key != "step":
                     group = "validation" if key.startswith("val_") else "training"
-                    self._events.add_scalar(f"{group}/{key}", value, row["step"])
-            self._events.flush()
+                    self._write(step=int(row["step"]), summary=scalar(f"{group}/{key}", value))
+            self._records.flush()
+
+    def _write(self, **fields: Any) -> None:
+        event = self._event(wall_time=time.time(), **fields)
+        self._records.write(event.SerializeToString())
+
+    def close(self) -> None:
+        """Close the file, of which all is written that could be."""
+        with contextlib.suppress(OSError):
+            self._records.close()
 
 
 def _line(row: dict[str, float]) -> str:

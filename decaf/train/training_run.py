@@ -207,6 +207,19 @@ class TrainingRun:
         self.spec = settings.spec(len(pack.wnids), None if begun is None else begun.spec)
         self.begun = begun
         self._check()
+        self.origin = origin or {}
+        self.record: dict[str, Any] = {
+            "pack": pack.fingerprint,
+            "validation_pack": data.validation_pack,
+            "images": len(self.split),
+            "validation_images": 0 if data.validation is None else len(data.validation),
+            "init_from": None if begun is None else begun.sha256,
+            "settings": settings.to_dict(),
+            **self.origin,
+        }
+        self.run_folder = TrainingFolder(folder, self.record, saving.keep)
+        # Before the network is made, which takes seconds.
+        world.on_chief(lambda: self.run_folder.refuse_other(saving.resume))
         self.preprocess, self.mean_image = preprocess_of(
             pack, settings, self.spec.input_size, begun
         )
@@ -221,20 +234,9 @@ class TrainingRun:
         )
         dtype = DTYPES[settings.precision]
         self.normaliser = Normaliser(self.preprocess, self.mean_image, dtype, world.device)
-        self.origin = origin or {}
-        self.record: dict[str, Any] = {
-            "pack": pack.fingerprint,
-            "validation_pack": data.validation_pack,
-            "images": len(self.split),
-            "validation_images": 0 if data.validation is None else len(data.validation),
-            "init_from": None if begun is None else begun.sha256,
-            "settings": settings.to_dict(),
-            **self.origin,
-        }
         self.seconds = 0.0
         self.sha256 = ""
         self.last: Validation | None = None
-        self.run_folder = TrainingFolder(folder, self.record, saving.keep)
 
     def _check(self) -> None:
         size, world = self.settings.batch_size, self.world.size

@@ -30,6 +30,7 @@ def test_gives_codes_and_marks_what_has_no_label() -> None:
     assert found.labelled.tolist() == [True, False, False]
     assert (found.n_classes, found.n_features) == (3, 2)
     assert checked().yt.tolist() == [-1, -1, -1]
+    assert checked(ys=list("bacbac"), yt=["c", "", "a"]).yt.tolist() == [2, -1, 0]
 
 
 @settings(max_examples=50, deadline=None)
@@ -85,6 +86,7 @@ BAD = np.where(np.arange(12).reshape(6, 2) == 5, np.nan, X)
         ({"yt": [0, 7, 9]}, "classes that the source domain lacks: 7, 9; the source has 0, 1, 2"),
         ({"yt": ["cat", "0", -1]}, "source domain lacks: 0, cat"),
         ({"ys": ["a", "b", np.nan, "a", "b", "c"]}, "`ys` has rows without a label"),
+        ({"ys": ["a", "b", "", "a", "b", "c"]}, "`ys` has rows without a label"),
         ({"ys": Y - 1, "yt": [0, 1, -1]}, "source domain has a class -1, which marks"),
         ({"needs": "labels"}, "needs labelled rows of the target domain: `yt` is not given"),
         ({"needs": "labels", "yt": [-1] * 3}, "`yt` has no label among 3 rows"),

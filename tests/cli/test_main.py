@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -22,6 +23,7 @@ from decaf.cli import main as frame
 from decaf.cli.exit_codes import stopped_by_signals
 from decaf.cli.main import COMMANDS, build_parser, main
 from decaf.errors import OutputError, Stopped
+from decaf.storage import whole_file
 
 
 @pytest.fixture
@@ -177,6 +179,29 @@ def test_a_command_that_is_stopped_says_so(
     assert capfd.readouterr().err.endswith("decaf: f.h5: stopped; --layout splits goes on\n")
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_leaves_nothing_half_written(
+    command: Callable[[Callable[[], int]], None],
+    capfd: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    number: signal.Signals,
+    code: int,
+) -> None:
+    def body() -> int:
+        with whole_file(tmp_path / "f.npy") as stream:
+            stream.write(b"half")
+            os.kill(os.getpid(), number)
+        return 0
+
+    before = signal.getsignal(number)
+    command(body)
+    assert main(["probe"]) == code
+    told = capfd.readouterr().err
+    assert told == f"decaf: stopped by {number.name}; no file is left half written\n"
+    assert list(tmp_path.iterdir()) == []
+    assert signal.getsignal(number) is before
+
+
 def test_debug_shows_where_a_mistake_was_found(
     command: Callable[[Callable[[], int]], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -243,7 +268,7 @@ def test_an_interrupt_ends_in_130(
 ) -> None:
     command(raising(KeyboardInterrupt()))
     assert main(["probe"]) == 130
-    assert capsys.readouterr().err == ""
+    assert capsys.readouterr().err == "decaf: stopped by SIGINT; no file is left half written\n"
 
 
 def test_python_dash_m_runs_the_command(child_env: dict[str, str]) -> None:
@@ -273,3 +298,34 @@ def test_a_reader_that_goes_away(child_env: dict[str, str]) -> None:
     os.close(writing)
     assert done.stderr == ""
     assert done.returncode == 0
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a device of Linux")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_output_that_cannot_be_written(child_env: dict[str, str], unbuffered: str) -> None:
+    """The interpreter flushes at its end, and ends with 120 where that fails."""
+    env = {**child_env, "PYTHONUNBUFFERED": unbuffered}
+
+    def ended(*arguments: str, **streams: Any) -> tuple[int, str]:
+        command = [sys.executable, "-m", "decaf", *arguments]
+        done = subprocess.run(command, env=env, text=True, check=False, **streams)
+        return done.returncode, done.stderr or ""
+
+    with open("/dev/full", "w") as full:
+        code, told = ended("info", os.devnull, stdout=full, stderr=subprocess.PIPE)
+        assert (code, told.count("\n")) == (2, 1)
+        assert "No space left on device" in told
+        # What is wrong cannot be told, but by the exit code.
+        assert ended("info", "no.h5", stderr=full)[0] == 2
+    reading, writing = os.pipe()
+    os.close(reading)
+    assert ended("info", "no.h5", stderr=writing)[0] == 2
+    os.close(writing)
+
+
+def test_a_broken_pipe_of_its_own_is_no_end_of_the_output(
+    command: Callable[[Callable[[], int]], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    command(raising(BrokenPipeError(errno.EPIPE, "Broken pipe")))
+    assert main(["probe"]) == 2
+    assert capsys.readouterr().err == "decaf: Broken pipe\n"

@@ -175,6 +175,16 @@ def test_a_whole_number_as_sample_weight_is_so_many_rows(head: Any, scale: str, 
             np.testing.assert_allclose(weighted.search_.std, repeated.search_.std)
 
 
+def test_sample_weights_may_be_read_only() -> None:
+    """As pandas has them; torch warns of an array that it could write to."""
+    X, y = data()
+    weight = np.ones(len(y))
+    weight.flags.writeable = False
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        LinearSVM().fit(X, y, sample_weight=weight)
+
+
 @pytest.mark.parametrize(
     ("weight", "message"),
     [
@@ -349,6 +359,7 @@ def test_a_fit_that_is_refused_leaves_no_half_of_an_earlier_one() -> None:
     ("labels", "message"),
     [
         ([None, "newt", *["frog"] * 88], r"no label for 1 of 90 rows \(0\): leave them out"),
+        (np.array(["", *["frog", "newt"] * 44, "frog"]), r"no label for 1 of 90 rows \(0\): "),
         ([1.0, *[float("nan")] * 6, *[2.0] * 83], r"for 6 of 90 rows \(1, 2, 3, 4, 5, …\)"),
         (np.array(["newt", *[1] * 89], object), r"texts in 1 of 90 rows \(0\) and numbers in the"),
     ],

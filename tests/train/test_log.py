@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,20 @@ def test_a_row_of_which_the_disk_takes_a_part_first_is_whole(
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_events_that_the_disk_refuses_are_told_in_a_line(tmp_path: Path) -> None:
+    """By no thread of TensorBoard's, whose traceback would be a warning here."""
+    pytest.importorskip("tensorboard")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with Log(tmp_path, 0, True) as log:
+        log.add(training(1))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (350, before[1]))
+        try:
+            with pytest.raises(OutputError, match=r"tfevents.*File too large; checkpoints are"):
+                log.add(training(2))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
 def test_events_are_tensorboards(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator

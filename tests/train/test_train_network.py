@@ -25,6 +25,7 @@ from decaf.errors import OutputError, PackError, ResumeError, SettingError, Stop
 from decaf.storage.lock import acquire
 from decaf.train import log as log_module
 from decaf.train import train_network as train_module
+from decaf.train import training_run
 from decaf.train.pack.build import make_pack
 from decaf.train.pack.reader import PackSplit
 from decaf.train.recipe import TrainSettings
@@ -272,7 +273,11 @@ def test_where_all_checkpoints_are_damaged_nothing_is_done(
 
 
 def test_a_folder_that_is_taken_is_refused(
-    pack_path: Path, tmp_path: Path, settings: TrainSettings, settings_of: Make
+    pack_path: Path,
+    tmp_path: Path,
+    settings: TrainSettings,
+    settings_of: Make,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     out = tmp_path / "run"
     with pytest.raises(Stopped):
@@ -286,6 +291,13 @@ def test_a_folder_that_is_taken_is_refused(
            "crop_ratio": settings.crop_ratio, "lr": 0.01, "seed": 4}), resume=True)  # fmt: skip
     with pytest.raises(ResumeError, match=r"validation_pack: none there, [0-9a-f]{12}… now"):
         go(pack_path, out, settings, resume=True, val=pack_path)
+    # All of that is told before a network is made.
+    with monkeypatch.context() as patched:
+        patched.setattr(training_run, "start_state", None)
+        with pytest.raises(OutputError, match="holds a run already"):
+            go(pack_path, out, settings)
+        with pytest.raises(ResumeError, match="validation_pack: none there"):
+            go(pack_path, out, settings, resume=True, val=pack_path)
     (out / "lock").unlink()
     import os
 

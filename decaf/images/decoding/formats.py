@@ -63,6 +63,8 @@ def is_hdf5(source: Any) -> bool:
     if not isinstance(source, (str, bytes, os.PathLike)):
         return False
     try:
+        if not os.path.isfile(source):  # opening a pipe would wait for its writer
+            return False
         with open(source, "rb") as file:
             return file.read(len(_HDF5_MAGIC)) == _HDF5_MAGIC
     except (OSError, ValueError):

@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from decaf.errors import InputError
+from decaf.images.listing.folders import open_at_once
 from decaf.images.listing.names import common_folder
 from decaf.images.listing.tables import as_utf8, decoded, read_tables
 
@@ -210,10 +211,15 @@ def _is_annotation(name: str) -> bool:
     return name.endswith((".xml", "_boxes.txt")) or name == "val_annotations.txt"
 
 
+def _bytes_of(file: Path) -> bytes:
+    with open_at_once(os.fsencode(file)) as stream:
+        return stream.read()
+
+
 def _read(file: Path) -> Iterable[_Row]:
     if file.suffix == ".xml":
         return _read_xml(file)
-    content, _ = as_utf8(file.read_bytes(), str(file))
+    content, _ = as_utf8(_bytes_of(file), str(file))
     if file.name == "localization.txt":
         return _read_wsol(file, content)
     if file.name.endswith("_boxes.txt") or file.name == "val_annotations.txt":
@@ -222,7 +228,7 @@ def _read(file: Path) -> Iterable[_Row]:
 
 
 def _read_xml(file: Path) -> Iterator[_Row]:
-    content = file.read_bytes()
+    content = _bytes_of(file)
     if len(content) > MAX_XML_BYTES or b"<!DOCTYPE" in content or b"<!ENTITY" in content:
         raise InputError(f"{file}: is no annotation of an image (too long, or with a DOCTYPE)")
     try:
@@ -267,7 +273,7 @@ def _read_wsol(file: Path, content: bytes) -> Iterator[_Row]:
     sizes: dict[str, tuple[int, int]] = {}
     other = file.with_name("image_sizes.txt")
     if other.is_file():
-        for cells, where in _comma_lines(other, as_utf8(other.read_bytes(), str(other))[0], 3):
+        for cells, where in _comma_lines(other, as_utf8(_bytes_of(other), str(other))[0], 3):
             width, height, *_ = _numbers([*cells[1:], "0", "0"], where)
             sizes[cells[0]] = int(width), int(height)
     for cells, where in _comma_lines(file, content, 5):

@@ -12,6 +12,7 @@ import os
 import stat
 from collections.abc import Iterator
 from functools import cache
+from typing import IO
 
 from decaf.errors import InputError
 from decaf.images.decoding.formats import HEAD_BYTES, guess_format
@@ -29,6 +30,7 @@ __all__ = [
     "is_image_file",
     "is_work_folder",
     "list_glob",
+    "open_at_once",
     "read_small_file",
     "read_start",
     "work_of",
@@ -249,8 +251,30 @@ def _identity(folder: bytes) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
+def open_at_once(path: bytes) -> IO[bytes]:
+    """Open a file, or a pipe that somebody writes to (as ``<(…)`` of a shell), for reading.
+
+    A pipe without a writer, for which `open` would wait for ever, has nothing in it.
+
+    Parameters
+    ----------
+    path : bytes
+
+    Raises
+    ------
+    OSError
+    """
+
+    def opened(name: str | bytes, flags: int) -> int:
+        descriptor = os.open(name, flags | os.O_NONBLOCK)
+        os.set_blocking(descriptor, True)
+        return descriptor
+
+    return open(path, "rb", opener=opened)
+
+
 def read_start(path: bytes, count: int) -> bytes:
-    """Read the first bytes of a regular file; empty where it cannot be read.
+    """Read the first bytes of a regular file; empty where it is none, or cannot be read.
 
     Parameters
     ----------
@@ -259,8 +283,9 @@ def read_start(path: bytes, count: int) -> bytes:
         How many bytes.
     """
     try:
-        with open(path, "rb") as file:
-            return file.read(count)
+        with open_at_once(path) as file:
+            regular = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+            return file.read(count) if regular else b""
     except OSError:
         return b""
 

@@ -18,7 +18,7 @@ import numpy as np
 from decaf.errors import ImageError, InputError, SettingError
 from decaf.images.decoding.tiff_tags import CaptureTime, capture_time
 from decaf.images.listing.image_ref import ImageRef
-from decaf.images.listing.labels import texts_from_file
+from decaf.images.listing.labels import is_missing, texts_from_file
 
 __all__ = ["find_groups"]
 
@@ -104,8 +104,7 @@ def _from_sequence(groups: Any, count: int) -> list[str]:
     values = groups.tolist() if isinstance(groups, np.ndarray) else list(groups)
     if len(values) != count:
         raise InputError(f"{len(values)} groups for {count} images")
-    # NaN is what pandas has for an empty cell; it alone differs from itself.
-    return ["" if v is None or v != v else _text(v) for v in values]
+    return ["" if is_missing(value) else _text(value) for value in values]
 
 
 def _from_file(text: str, names: Sequence[bytes], relative: Sequence[bytes]) -> tuple[str, ...]:
@@ -148,6 +147,11 @@ def _by_time(
         raise SettingError(f"{shown}: images in memory, and those of a pack, have no capture times")
     apart = timedelta(seconds=float(match[1]) * _UNITS[match[2]])
     taken = [_taken(ref) for ref in refs]
+    if not any(taken):
+        raise InputError(
+            f"{shown}: none of the {len(names)} images has a capture time (EXIF), which programs "
+            f"often leave out of what they save; give {_FORMS.rpartition(',')[0]}"
+        )
     of_camera: dict[str, list[tuple[datetime, bytes, int]]] = {}
     for row, each in enumerate(taken):
         if each is not None:

@@ -13,6 +13,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -38,6 +39,7 @@ from decaf.images.listing.tables import (
 __all__ = [
     "Labels",
     "class_of",
+    "is_missing",
     "labels_from_classes",
     "labels_from_file",
     "labels_from_sequence",
@@ -62,6 +64,24 @@ def class_of(relative: bytes) -> bytes | None:
     """
     parts = [part for part in relative.split(b"/") if part not in (b"", b".")]
     return parts[0] if len(parts) > 1 else None
+
+
+def is_missing(label: Any) -> bool:
+    """Tell whether a label stands for none: None, NaN (pandas' NA and NaT too), an empty text.
+
+    Parameters
+    ----------
+    label : object
+
+    >>> is_missing(float("nan")), is_missing(""), is_missing("nan"), is_missing(-1)
+    (True, True, False, False)
+    """
+    if isinstance(label, (str, bytes)):
+        return not label
+    if label is None or isinstance(label, bool):
+        return label is None
+    same = label == label
+    return not isinstance(same, (bool, np.bool_)) or not same
 
 
 def labels_from_classes(classes: Sequence[bytes | str | None]) -> Labels:
@@ -126,9 +146,8 @@ def labels_from_sequence(values: Iterable[object], count: int) -> Labels:
     values = values.tolist() if isinstance(values, np.ndarray) else list(values)
     if len(values) != count:
         raise InputError(f"{len(values)} labels for {count} images")
-    # NaN is what pandas has for an empty cell; it alone differs from itself.
-    none = [v is None or v in ("", b"") or v != v for v in values]
-    if any(none) and not all(none):
+    none = [is_missing(value) for value in values]
+    if any(none):
         _logger.warning("%d of %d labels are empty: these images have none", sum(none), count)
         texts = [None if empty else v for v, empty in zip(values, none, strict=True)]
         if all(text is None or isinstance(text, (str, bytes)) for text in texts):
@@ -151,8 +170,8 @@ def labels_from_file(
     """Read a labels file.
 
     Either one label a line, in the order of the images; or a table with an image and its label in
-    every row, separated by tabs, semicolons or commas, with or without quotes and a header (see
-    `decaf.images.listing.tables`). ``FILE:PATH,LABEL`` names its columns; else the column that
+    every row, separated by tabs, semicolons, commas or bars, with or without quotes and a header
+    (see `decaf.images.listing.tables`). ``FILE:PATH,LABEL`` names its columns; else the column that
     names images is the path, and the one called label, class, species, category or target the
     label, or of few columns the last; where several are called so, they must divide the images
     alike, as the number and the name of a class do. An image is named by its path as given or below

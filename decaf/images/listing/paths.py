@@ -17,6 +17,7 @@ from decaf.images.listing.folders import (
     has_image_ending,
     has_wildcard,
     list_glob,
+    open_at_once,
     read_start,
 )
 from decaf.images.listing.image_ref import ImageRef
@@ -33,6 +34,7 @@ from decaf.images.listing.tables import (
     as_utf8,
     decoded,
     find_reading,
+    is_utf16_unmarked,
     named_columns,
     read_tables,
     spellings,
@@ -157,7 +159,7 @@ def _not_there(path: bytes, error: Exception, several: bool, layout: str) -> Pat
 
 def _list_of(path: bytes, layout: str) -> PathImages:
     try:
-        with open(path, "rb") as file:
+        with open_at_once(path) as file:
             content = file.read()
     except (OSError, ValueError) as error:
         raise InputError(f"list file {shortened(path)} cannot be read: {error}") from error
@@ -168,7 +170,7 @@ def _list_file(path: bytes, content: bytes, folder: bytes, layout: str) -> PathI
     """Read a list of paths; one that holds a NUL is separated by NULs (as of ``find -print0``)."""
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
         content, _ = as_utf8(content, f"list {shortened(path)}")
-    elif len(content) > 8 and not (any(content[:64:2]) and any(content[1:64:2])):
+    elif is_utf16_unmarked(content):
         raise InputError(
             f"list {shortened(path)} begins as UTF-16 without a byte order mark; save it as UTF-8"
         )

@@ -227,6 +227,8 @@ def safetensors_metadata(path: str | bytes | os.PathLike[Any]) -> dict[str, Any]
     path : str, bytes or path-like
     """
     try:
+        if not os.path.isfile(path):  # opening a pipe would wait for its writer
+            return None
         with open(path, "rb") as file:
             length = int.from_bytes(file.read(8), "little")
             if not 2 <= length <= min(_MAX_JSON_BYTES, os.fstat(file.fileno()).st_size - 8):

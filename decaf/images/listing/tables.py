@@ -1,8 +1,8 @@
 """Tables that people keep of their images: a path and a label a row, and often much else.
 
-They come from spreadsheets, R, pandas and editors: separated by tabs, semicolons or commas, with
-and without quotes and a header, in UTF-8, UTF-16 or Windows-1252. What a table means is told by its
-match with the images, and what was made of it by `Table.described`.
+They come from spreadsheets, R, pandas and editors: separated by tabs, semicolons, commas
+or bars, with and without quotes and a header, in UTF-8, UTF-16 or Windows-1252. What a table means
+is told by its match with the images, and what was made of it by `Table.described`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from decaf.errors import InputError
+from decaf.images.listing.folders import open_at_once
 from decaf.images.listing.names import shortened
 from decaf.images.listing.recognise import is_kind
 
@@ -25,6 +26,7 @@ __all__ = [
     "decoded",
     "find_reading",
     "is_no_label",
+    "is_utf16_unmarked",
     "named_columns",
     "read_table_file",
     "read_tables",
@@ -34,7 +36,7 @@ __all__ = [
 ]
 
 # The likelier first: of two that fit equally well the first is taken.
-SEPARATORS = {b"\t": "tabs", b";": "semicolons", b",": "commas"}
+SEPARATORS = {b"\t": "tabs", b";": "semicolons", b",": "commas", b"|": "bars"}
 
 # What the column of labels is called, in lower case, where the user does not name it.
 LABEL_NAMES = ("label", "class", "species", "category", "target", "class_name", "y")
@@ -170,7 +172,7 @@ def read_table_file(path: bytes, name: str) -> bytes:
     if is_kind(path, "spreadsheet"):
         raise InputError(f"{name}: is a spreadsheet; save it as CSV")
     try:
-        with open(path, "rb") as stream:
+        with open_at_once(path) as stream:
             return stream.read()
     except (OSError, ValueError) as error:
         raise InputError(f"{name} cannot be read: {error}") from error
@@ -390,6 +392,8 @@ def as_utf8(content: bytes, name: str) -> tuple[bytes, str]:
         except UnicodeDecodeError as error:
             raise InputError(f"{name}: is no UTF-16 text: {error.reason}") from error
         return text.replace("\r\n", "\n").encode(), "UTF-16"
+    if is_utf16_unmarked(content):
+        raise InputError(f"{name} begins as UTF-16 without a byte order mark; save it as UTF-8")
     if b"\0" in content:
         raise InputError(f"{name}: holds zero bytes, so it is no text in UTF-8")
     text_bytes = content.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n")
@@ -398,6 +402,19 @@ def as_utf8(content: bytes, name: str) -> tuple[bytes, str]:
     except UnicodeDecodeError:
         return text_bytes, "Windows-1252"
     return text_bytes, "UTF-8"
+
+
+def is_utf16_unmarked(content: bytes) -> bool:
+    """Tell whether a text begins as UTF-16 does that has no mark of its byte order.
+
+    Parameters
+    ----------
+    content : bytes
+
+    >>> is_utf16_unmarked("path;species".encode("utf-16-le")), is_utf16_unmarked(b"path;species")
+    (True, False)
+    """
+    return len(content) > 8 and not (any(content[:64:2]) and any(content[1:64:2]))
 
 
 def spellings(cell: bytes) -> list[bytes]:

@@ -75,6 +75,7 @@ def test_groups_by_a_table(photos: Path, tmp_path: Path, caplog: pytest.LogCaptu
 def test_groups_by_a_sequence(photos: Path) -> None:
     assert groups(photos, np.array([1, 1, 2, 3])) == ("1", "1", "2", "3")
     assert groups(photos, ["a", None, float("nan"), "b"]) == ("a", "", "", "b")
+    assert groups(photos, ["a", "", "b", "b"]) == ("a", "", "b", "b")
     with pytest.raises(InputError, match="2 groups for 4 images"):
         groups(photos, [1, 2])
     with pytest.raises(SettingError, match="`groups` 7: must be FILE:COLUMN"):
@@ -107,6 +108,8 @@ def test_groups_by_capture_time(tmp_path: Path, caplog: pytest.LogCaptureFixture
     assert result == (first,) * 3 + ("X100 2024-05-01 10:03:00", "Z9 2024-05-01 10:00:00", "", "")
     assert "2 of 7 images are in no group, each counts as one of its own" in caplog.text
     assert groups(root, "time:2min") == (first,) * 4 + ("Z9 2024-05-01 10:00:00", "", "")
+    with pytest.raises(InputError, match="none of the 1 images has a capture time"):
+        groups(root / "b" / "6.jpg", "time:60s")
     with zipfile.ZipFile(tmp_path / "photos.zip", "w") as archive:
         for path in sorted(root.rglob("*.*")):
             archive.write(path, path.relative_to(root))

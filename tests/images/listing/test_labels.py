@@ -70,6 +70,7 @@ NEAREST = (
             ("café", "z"),
         ),
         (SEVEN, [0, 1, 0], ("fox", "owl")),
+        (SEVEN.replace(b";", b"|"), [0, 1, 0], ("fox", "owl")),
     ],
 )
 def test_labels_of_files_are_read(
@@ -247,6 +248,16 @@ def test_columns_are_named_by_the_user(tree: Path) -> None:
     table.write_text("fox\nowl\nfox\n")
     with pytest.raises(InputError, match="has one column, not 'photo' and 'sex'"):
         collect(tree / "in", labels=f"{table}:photo,sex")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_utf16_without_its_mark_is_named(tree: Path, encoding: str) -> None:
+    content = SEVEN.decode().encode(encoding)
+    with pytest.raises(InputError, match="begins as UTF-16 without a byte order mark; save it as"):
+        read(tree, content)
+    (tree / "in.csv").write_bytes(content)
+    with pytest.raises(InputError, match="begins as UTF-16 without a byte order mark; save it as"):
+        collect(tree / "in.csv")
 
 
 def test_windows_writes_names_in_its_own_way(tree: Path) -> None:
@@ -458,7 +469,20 @@ def test_any_sequence_gives_labels_or_an_input_error(values: list[object]) -> No
         assert labels.tolist() == [-1 if value == "" else value for value in values]
 
 
-@pytest.mark.parametrize("none", ["", None, float("nan")])
+class NotThere:
+    """As pandas.NA is: what is compared with it is not there either, and neither true nor false."""
+
+    def __eq__(self, other: object) -> NotThere:  # type: ignore[override]
+        return self
+
+    def __ne__(self, other: object) -> NotThere:  # type: ignore[override]
+        return self
+
+    def __bool__(self) -> bool:
+        raise TypeError("boolean value of NA is ambiguous")
+
+
+@pytest.mark.parametrize("none", ["", None, float("nan"), NotThere()])
 def test_an_empty_label_of_a_sequence_is_none(
     none: object, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -467,6 +491,8 @@ def test_an_empty_label_of_a_sequence_is_none(
     assert "1 of 3 labels are empty" in caplog.text
     # As pandas has numbers of which some are missing.
     assert labels_from_sequence([2.0, none, 1], 3)[0].tolist() == [2, -1, 1]
+    labels, names = labels_from_sequence([none, none], 2)
+    assert (labels.tolist(), names) == ([-1, -1], ())
 
 
 @given(st.binary(max_size=60), st.integers(0, 3))

@@ -16,7 +16,10 @@ from hypothesis import strategies as st
 
 from decaf.errors import ImageError, InputError
 from decaf.images import ImageRef, collect
+from decaf.images.decoding.formats import is_hdf5
 from decaf.images.listing import image_ref
+from decaf.images.listing.boxes import read_boxes
+from decaf.images.listing.recognise import safetensors_metadata
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -106,6 +109,7 @@ def test_links_are_followed_but_not_round(
 def test_pipes_and_sockets_are_never_opened(tree: Path) -> None:
     os.mkfifo(tree / "pipe.jpg")
     os.mkfifo(tree / "cat" / "pipe")
+    os.mkfifo(tree / "cat" / "run.json")  # which a folder of decaf's work would have
     assert below(collect(tree), tree) == FOUND
     with pytest.raises(InputError, match="neither a file nor a folder"):
         collect(tree / "pipe.jpg")
@@ -498,3 +502,23 @@ def test_listing_needs_no_torch(tree: Path) -> None:
     code = "import sys; from decaf.images import collect; collect(sys.argv[1]); "
     code += "sys.exit(any(m in sys.modules for m in ('torch', 'PIL')))"
     assert subprocess.run([sys.executable, "-c", code, str(tree)]).returncode == 0
+
+
+def test_a_pipe_is_read_where_somebody_writes_to_it(tree: Path) -> None:
+    """As ``<(…)`` of a shell; without a writer, opening it would wait for ever."""
+    os.mkfifo(tree / "pipe")
+    for images, labels in ((f"@{tree / 'pipe'}", "folder"), (tree, tree / "pipe")):
+        with pytest.raises(InputError, match=r"names no images|has 0 labels for"):
+            collect(images, labels=labels)
+    for source in (tree / "pipe", f"{tree / 'pipe'}:path,label"):
+        with pytest.raises(InputError):
+            collect(source)
+    with pytest.raises(InputError, match="no table of boxes"):
+        read_boxes(tree / "pipe")
+    assert not is_hdf5(tree / "pipe")
+    assert safetensors_metadata(tree / "pipe") is None
+    reading, writing = os.pipe()
+    os.write(writing, os.path.join(tree, "cat/9.jpg").encode())
+    os.close(writing)
+    assert collect(f"@/dev/fd/{reading}").names == [os.fsencode(tree / "cat/9.jpg")]
+    os.close(reading)
