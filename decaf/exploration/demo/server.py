@@ -163,9 +163,9 @@ def _units(patches: Any, layer: str, classifier: Classifier, compute: ComputeSet
         with open_features(patches) as file:
             patches = file.images()
     backbone = classifier.backbone
-    found = top_patches(
-        patches, layer, weights=backbone, labels="none", on_error="record", compute=compute
-    )
+    if layer not in backbone.layers:
+        raise SettingError(f"`patch_layer` {layer!r} is not one of {', '.join(backbone.layers)}")
+    found = top_patches(patches, layer, weights=backbone, on_error="record", compute=compute)
     return StrongestUnits(found, backbone)
 
 
