@@ -123,7 +123,7 @@ def _open_heif(data: bytes) -> Image.Image:
     except ImportError:
         raise ImageError(
             "unsupported",
-            "HEIC is read where pillow-heif is installed: pip install 'decaf[heic]', or pip "
+            "HEIC is read where pillow-heif is installed: pip install 'decaf-features[heic]', or pip "
             "install pillow-heif",
         ) from None
     image: Image.Image = pillow_heif.HeifImageFile(io.BytesIO(data))
