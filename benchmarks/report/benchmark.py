@@ -14,9 +14,9 @@ from typing import Any
 import decaf
 from decaf.errors import InputError, SettingError
 from decaf.runtime.cores import available_cores
+from decaf.runtime.machine import processor
 from report.record import Record, from_plain, to_plain
 from report.sections import Section
-from speed.machine import processor
 
 __all__ = ["BenchmarkReport", "SplitRecord", "machine", "now", "peak_memory", "versions"]
 
