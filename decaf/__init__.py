@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from decaf.finetuning.fine_tune import finetune
     from decaf.finetuning.settings import FinetuneSettings
     from decaf.images.listing.settings import ListingSettings
+    from decaf.installation import Installation, check_installation
     from decaf.runtime.settings import ComputeSettings
     from decaf.train.distillation.distil import distil
     from decaf.train.distillation.settings import DistilSettings, TeacherSettings
@@ -76,6 +77,7 @@ __all__ = [
     "HeadError",
     "ImageError",
     "InputError",
+    "Installation",
     "ListingSettings",
     "Localisation",
     "LocalisationSettings",
@@ -96,6 +98,7 @@ __all__ = [
     "Verification",
     "WeightsError",
     "__version__",
+    "check_installation",
     "describe",
     "distil",
     "evaluate_network",
@@ -132,6 +135,7 @@ __getattr__, __dir__ = lazy_names(
         "FinetuneSettings": "decaf.finetuning.settings",
         "FitSettings": "decaf.classify.fit",
         "Fitted": "decaf.classify.fit",
+        "Installation": "decaf.installation",
         "ListingSettings": "decaf.images.listing.settings",
         "Localisation": "decaf.evaluate.localisation",
         "LocalisationSettings": "decaf.evaluate.localisation",
@@ -145,6 +149,7 @@ __getattr__, __dir__ = lazy_names(
         "TeacherSettings": "decaf.train.distillation.settings",
         "TrainSettings": "decaf.train.recipe",
         "Verification": "decaf.features.verify",
+        "check_installation": "decaf.installation",
         "describe": "decaf.description",
         "distil": "decaf.train.distillation.distil",
         "evaluate_network": "decaf.evaluate.classification",

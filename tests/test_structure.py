@@ -20,7 +20,7 @@ MODULES = sorted(ROOT.rglob("*.py"))
 # A room may import from the rooms after it in this list, not from those before it or beside it.
 STAGES = [
     {"cli"},
-    {"description"},
+    {"description", "installation"},
     {"exploration", "scale", "evaluate", "finetuning"},
     {"train", "classify"},
     {"adapt"},  # the head on top of a method is one of decaf.heads
