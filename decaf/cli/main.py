@@ -26,7 +26,7 @@ from decaf.cli.terminal import is_chief, log_lines, show, tell
 from decaf.runtime.wording import printable
 from decaf.version import __version__
 
-__all__ = ["COMMANDS", "build_parser", "main"]
+__all__ = ["COMMANDS", "build_parser", "commands_of", "main"]
 
 # In the order in which a newcomer meets them.
 COMMANDS: dict[str, str] = {
@@ -44,6 +44,9 @@ COMMANDS: dict[str, str] = {
     "import": "decaf.cli.import_",
     "localise": "decaf.cli.localise",
     "evaluate": "decaf.cli.evaluate",
+    "doctor": "decaf.cli.doctor",
+    "completion": "decaf.cli.completion",
+    "man": "decaf.cli.man",
 }
 
 
@@ -94,6 +97,18 @@ def build_parser(argv: Sequence[str] = ()) -> _Parser:
         command.set_defaults(run=module.run, parser=command, news=False)
         module.configure(command)
     return parser
+
+
+def commands_of(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    """Return the parser of each command.
+
+    Parameters
+    ----------
+    parser : argparse.ArgumentParser
+        The parser of the whole command line.
+    """
+    (subparsers,) = (a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
+    return dict(subparsers.choices)
 
 
 class _Parser(argparse.ArgumentParser):
