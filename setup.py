@@ -12,8 +12,10 @@ import re
 import subprocess
 import tarfile
 from pathlib import Path
+from typing import Any
 
 from setuptools import setup
+from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_py import build_py
 from setuptools.command.sdist import sdist
 
@@ -84,6 +86,18 @@ class BuildPy(build_py):
             os.chmod(path, 0o644)
 
 
+class BdistWheel(bdist_wheel):
+    """The wheel, with modes of its metadata that do not depend on who builds it."""
+
+    def write_wheelfile(self, *arguments: Any, **keywords: Any) -> None:
+        """Write the last file of the metadata, then set the modes of all."""
+        super().write_wheelfile(*arguments, **keywords)
+        metadata = Path(arguments[0] if arguments else keywords["wheelfile_base"])
+        for path in metadata.rglob("*"):
+            if path.is_file():
+                path.chmod(0o644)
+
+
 class Sdist(sdist):
     """The source distribution, with its version, and with nothing in it of who built it when."""
 
@@ -120,4 +134,7 @@ class Sdist(sdist):
 
 
 os.environ["SOURCE_DATE_EPOCH"] = str(tree_time())  # which bdist_wheel reads
-setup(version=tree_version(), cmdclass={"build_py": BuildPy, "sdist": Sdist})
+setup(
+    version=tree_version(),
+    cmdclass={"build_py": BuildPy, "bdist_wheel": BdistWheel, "sdist": Sdist},
+)
