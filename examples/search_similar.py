@@ -15,7 +15,8 @@ PHOTOS = Path(__file__).resolve().parents[2] / "shared/data/pacs-mini/photo"
 def unit_rows(paths: list[Path]) -> np.ndarray:
     """Return fc6 of images as rows of length 1: their products are cosines."""
     X = decaf.extract(paths, "fc6", progress=False)
-    return X / np.linalg.norm(X, axis=1, keepdims=True)
+    rows: np.ndarray = X / np.linalg.norm(X, axis=1, keepdims=True)
+    return rows
 
 
 def main(folder: Path, query: Path | None = None) -> None:

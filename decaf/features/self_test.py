@@ -152,7 +152,6 @@ def _measured(device: str) -> Iterator[tuple[str, str, tuple[float, ...]]]:
         except ImageError as error:
             raise ImageError(error.status, f"{name}: {error.message}") from error
     rows = extract(list(decoded.values()), LAYER, device=device, workers=0, progress=False)
-    assert isinstance(rows, np.ndarray)
     for (name, pixels), row in zip(decoded.items(), rows.astype(np.float64), strict=True):
         digest = hashlib.sha256(pixels.data).hexdigest()[:16]
         yield name, digest, (*row[:4].tolist(), float(np.sqrt(np.mean(row**2))))
