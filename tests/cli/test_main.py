@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import argparse
 import errno
 import logging
@@ -52,7 +53,7 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     output = capsys.readouterr().out
     for name in COMMANDS:
-        assert f"  {name} " in output
+        assert re.search(rf"^ +{name}\s", output, re.MULTILINE)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
