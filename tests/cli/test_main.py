@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 import argparse
 import errno
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
