@@ -17,19 +17,10 @@ from decaf.version import __version__
 
 __all__ = ["Installation", "check_installation"]
 
-_LIBRARIES = (
-    "torch",
-    "torchvision",
-    "numpy",
-    "pillow",
-    "h5py",
-    "safetensors",
-    "scikit-learn",
-    "scipy",
-    "tqdm",
-)
+# Named first, and also where decaf is run from a tree, without metadata that names what it needs.
+_LIBRARIES = ("torch", "torchvision", "numpy", "pillow", "h5py")
 _DISTRIBUTION = "decaf-features"
-_EXTRA = re.compile(r"([\w.-]+).*\bextra\s*==\s*['\"]([\w.-]+)['\"]")
+_REQUIRED = re.compile(r"([\w.-]+)(?:.*\bextra\s*==\s*['\"]([\w.-]+)['\"])?")
 # Extras for work on decaf itself.
 _FOR_DEVELOPERS = ("test", "dev", "docs")
 
@@ -95,12 +86,18 @@ def check_installation(*, device: str = "auto") -> Installation:
     Installation
         What is broken is told in it, and raises nothing: ``ok`` says whether decaf works.
     """
+    required = _required()
+    needed = dict.fromkeys([*_LIBRARIES, *required.pop("", [])])
     return Installation(
         decaf=__version__,
         folder=str(Path(__file__).parent),
-        versions={"python": platform.python_version(), **{n: _version(n) for n in _LIBRARIES}},
+        versions={"python": platform.python_version(), **{n: _version(n) for n in needed}},
         machine=_or_error(_machine),
-        extras=_extras(),
+        extras={
+            extra: {name: _version(name) for name in names}
+            for extra, names in required.items()
+            if extra not in _FOR_DEVELOPERS
+        },
         weights={
             "imagenet-distilled": _or_error(_packaged_weights),
             "imagenet": _or_error(_torchvision_weights),
@@ -126,19 +123,17 @@ def _version(name: str) -> str | None:
         return None
 
 
-def _extras() -> dict[str, dict[str, str | None]]:
-    """Return the libraries of the extras, as the metadata of the installed decaf has them."""
+def _required() -> dict[str, list[str]]:
+    """Return the libraries of each extra, and under "" those that are always needed."""
     try:
-        required = importlib.metadata.requires(_DISTRIBUTION) or []
+        lines = importlib.metadata.requires(_DISTRIBUTION) or []
     except importlib.metadata.PackageNotFoundError:
         return {}
-    extras: dict[str, dict[str, str | None]] = {}
-    for line in required:
-        if match := _EXTRA.match(line):
-            name, extra = match.groups()
-            if extra not in _FOR_DEVELOPERS:
-                extras.setdefault(extra, {})[name] = _version(name)
-    return extras
+    required: dict[str, list[str]] = {}
+    for line in lines:
+        if match := _REQUIRED.match(line):
+            required.setdefault(match[2] or "", []).append(match[1])
+    return required
 
 
 def _machine() -> dict[str, Any]:
