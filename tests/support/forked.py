@@ -26,6 +26,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 PATIENCE = 240.0
+# The first fork waits for the server to load torch, beside whatever else runs.
+FORK_PATIENCE = 120.0
 # Those that nobody has waited for yet; where a test has failed, they end with this process.
 _running: set[Forked] = set()
 
@@ -55,12 +57,14 @@ class Forked:
         self.returncode: int | None = None
         self._said = ("", "")
         self._files = [_file_without_name() for _ in range(2)]
-        self._line, there = socket.socketpair()
-        with there:
-            handed = [there.fileno(), *self._files]
-            socket.send_fds(_server(env.get("PYTHONPATH", "")), [b"+"], handed)
         request = {"env": dict(env), "arguments": arguments, "cwd": os.getcwd()}
-        self._line.sendall(json.dumps({**request, "file_size": file_size}).encode() + b"\n")
+        request["file_size"] = file_size
+        path = env.get("PYTHONPATH", "")
+        self._line = _fork(path, self._files, request)
+        if not select.select([self._line], [], [], FORK_PATIENCE)[0]:
+            _server.cache_clear()  # one that hangs as it forks, in a library's lock, is replaced
+            self._line = _fork(path, self._files, request)
+            assert select.select([self._line], [], [], FORK_PATIENCE)[0], "no server forks"
         self.pid = self._number()
         _running.add(self)
 
@@ -99,6 +103,15 @@ class Forked:
         number = self._line.recv(4, socket.MSG_WAITALL)
         assert len(number) == 4, "the server has ended; what it complained of stands in stderr"
         return int.from_bytes(number, "big", signed=True)
+
+
+def _fork(path: str, files: list[int], request: dict[str, Any]) -> socket.socket:
+    """Ask the server for a process, and return the line to it."""
+    line, there = socket.socketpair()
+    with there:
+        socket.send_fds(_server(path), [b"+"], [there.fileno(), *files])
+    line.sendall(json.dumps(request).encode() + b"\n")
+    return line
 
 
 def _file_without_name() -> int:
@@ -148,7 +161,8 @@ def _server(path: str) -> socket.socket:
     with there:
         server = subprocess.Popen(
             [sys.executable, __file__],
-            env={**os.environ, "PYTHONPATH": path},
+            # Threads of BLAS would have to be ended at each fork, and could hang there.
+            env={**os.environ, "PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1"},
             stdin=there,
             start_new_session=True,
         )
@@ -158,7 +172,11 @@ def _server(path: str) -> socket.socket:
             process.kill()
             process.wait()
         here.close()
-        server.wait()
+        try:
+            server.wait(FORK_PATIENCE)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
 
     atexit.register(stop)
     return here
