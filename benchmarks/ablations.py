@@ -23,6 +23,7 @@ from arguments import Begin, Measured, add_machine_options, run_script, script_p
 from command_line import apart_from_full, folder, shown_command
 from decaf.errors import InputError
 from decaf.runtime.device import choose_device
+from decaf.runtime.machine import processor
 from harness.ablation import (
     ActivationSettings,
     SwitchSettings,
@@ -32,7 +33,6 @@ from harness.ablation import (
     train_switches,
 )
 from harness.protocol.run import ProtocolSettings
-from speed.machine import processor
 
 NAME = "ablations"
 # Arguments that leave out a part of the results.

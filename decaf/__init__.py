@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     from decaf.finetuning.fine_tune import finetune
     from decaf.finetuning.settings import FinetuneSettings
     from decaf.images.listing.settings import ListingSettings
+    from decaf.installation import Installation, check_installation
     from decaf.runtime.settings import ComputeSettings
     from decaf.train.distillation.distil import distil
     from decaf.train.distillation.settings import DistilSettings, TeacherSettings
@@ -101,6 +102,7 @@ __all__ = [
     "ImageError",
     "Importance",
     "InputError",
+    "Installation",
     "ListingSettings",
     "Localisation",
     "LocalisationSettings",
@@ -128,6 +130,7 @@ __all__ = [
     "Visualization",
     "WeightsError",
     "__version__",
+    "check_installation",
     "compare",
     "cut_patches",
     "describe",
@@ -186,6 +189,7 @@ __getattr__, __dir__ = lazy_names(
         "FitSettings": "decaf.classify.fit",
         "Fitted": "decaf.classify.fit",
         "Importance": "decaf.exploration.importance",
+        "Installation": "decaf.installation",
         "ListingSettings": "decaf.images.listing.settings",
         "Localisation": "decaf.evaluate.localisation",
         "LocalisationSettings": "decaf.evaluate.localisation",
@@ -208,6 +212,7 @@ __getattr__, __dir__ = lazy_names(
         "Visualization": "decaf.exploration.visualize",
         "compare": "decaf.exploration.compare",
         "cut_patches": "decaf.exploration.cut_patches",
+        "check_installation": "decaf.installation",
         "describe": "decaf.description",
         "distil": "decaf.train.distillation.distil",
         "duplicates": "decaf.exploration.duplicates",

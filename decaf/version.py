@@ -4,4 +4,5 @@ from __future__ import annotations
 
 __all__ = ["__version__"]
 
-__version__ = "0.1.0"
+# The next release. What is built from the commit of a tag gets the tag's version here (setup.py).
+__version__ = "0.1.0.dev0"

@@ -30,11 +30,12 @@ def main(folder: Path) -> None:
             print(f"{len(features)} images, {int(features.ok.sum())} readable")
             print(f"classes: {', '.join(features.class_names)}")
             for layer in features.layers:
-                X, y = features.to_xy(layer)
+                X, _ = features.to_xy(layer)
                 active = np.count_nonzero(X) / X.size
                 print(f"{layer}: X {X.shape} {X.dtype}, {active:.0%} of the values active")
             first = Path(features.paths[0])
-            print(f"first row: {first.parent.name}/{first.name}, {features.class_names[y[0]]}")
+            label = features.class_names[features.labels[0]]
+            print(f"first row: {first.parent.name}/{first.name}, {label}")
             print(f"made with {features.run['weights']['name']}, crops {features.run['crops']}")
 
 

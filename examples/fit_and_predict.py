@@ -33,6 +33,7 @@ def main(folder: Path) -> None:
             progress=False,
         )
         estimate = fitted.report.estimate
+        assert estimate is not None  # which it is where no images are held out
         low, high = estimate.interval
         print(f"fitted to {len(fitted_to)} images of {len(images)} classes")
         print(

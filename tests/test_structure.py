@@ -20,7 +20,7 @@ MODULES = sorted(ROOT.rglob("*.py"))
 # A room may import from the rooms after it in this list, not from those before it or beside it.
 STAGES = [
     {"cli"},
-    {"description"},
+    {"description", "installation"},
     {"exploration", "scale"},  # whose pages show what is evaluated, too
     {"evaluate", "finetuning"},
     {"train", "classify"},

@@ -15,7 +15,7 @@ import decaf
 from decaf.errors import InputError, SettingError
 from decaf.exploration.page import Record, Section, from_plain, to_plain
 from decaf.runtime.cores import available_cores
-from speed.machine import processor
+from decaf.runtime.machine import processor
 
 __all__ = ["BenchmarkReport", "SplitRecord", "machine", "now", "peak_memory", "versions"]
 

@@ -14,8 +14,9 @@ from typing import Any
 import torch
 
 from decaf.runtime.cores import available_cores
+from decaf.runtime.machine import processor
 
-__all__ = ["describe", "described", "parser_of", "processor", "say", "table_row", "tell"]
+__all__ = ["describe", "described", "parser_of", "say", "table_row", "tell"]
 
 
 def parser_of(doc: str | None) -> argparse.ArgumentParser:
@@ -34,14 +35,6 @@ def parser_of(doc: str | None) -> argparse.ArgumentParser:
         "--json", type=Path, help="where to write the result, and the table beside it as .md"
     )
     return parser
-
-
-def processor() -> str:
-    """Return the name of the processor."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    models = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    return models[0] if models else platform.processor() or platform.machine()
 
 
 def describe(gpu: str | None = None) -> dict[str, Any]:

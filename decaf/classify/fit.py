@@ -278,8 +278,9 @@ def fit(
 
     Examples
     --------
-    >>> fitted = decaf.fit("photos/", out="photos.head")  # doctest: +SKIP
-    >>> fitted.report.estimate.accuracy  # doctest: +SKIP
+    >>> fitted = fit("photos/", out="photos.head")  # doctest: +SKIP
+    >>> if fitted.report.estimate:  # doctest: +SKIP
+    ...     print(fitted.report.estimate.accuracy)
     0.914
     >>> fitted.classifier.predict("new.jpg")[0].classes[0]  # doctest: +SKIP
     ('bee', 0.97)

@@ -25,7 +25,7 @@ examples:
 The page is for this machine alone: the address that is printed holds a random token, without which
 nothing answers. Photographs stay in memory, each until it is answered. From another machine,
 forward the same port: ssh -L 8000:127.0.0.1:8000 HOST. The server is that of pip install
-'decaf[demo]'.
+'decaf-features[demo]'.
 Exit codes: 2 not done, the line on stderr says why; 130 and 143 closed by Ctrl-C or a signal.
 """
 

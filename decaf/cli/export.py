@@ -38,7 +38,7 @@ status, map, nearest images, picture, vector.
 
 A network takes uint8 pixels (N, height, width, 3), RGB, resized and cropped, and normalises them
 itself; how they are to be prepared, and the class names, are in its metadata. An ONNX model is
-compared with the network where ONNX Runtime is installed (pip install 'decaf[onnx]').
+compared with the network where ONNX Runtime is installed (pip install 'decaf-features[onnx]').
 """
 
 FEATURE_ENDINGS = (".npy", ".csv", ".npz", ".mat")
@@ -214,7 +214,7 @@ def _export_model(args: argparse.Namespace) -> int:
         f"images uint8 N × {side} × {side} × 3 to {outputs}"
     )
     if agreement is None:
-        show("not checked: ONNX Runtime is not installed (pip install 'decaf[onnx]')")
+        show("not checked: ONNX Runtime is not installed (pip install 'decaf-features[onnx]')")
     else:
         show(f"{agreement.program} agrees: largest relative error {agreement.worst:.1e}")
     return 0

@@ -28,7 +28,7 @@ from decaf.runtime.progress import tell_line
 from decaf.runtime.wording import printable
 from decaf.version import __version__
 
-__all__ = ["COMMANDS", "build_parser", "main"]
+__all__ = ["COMMANDS", "build_parser", "commands_of", "main"]
 
 # In the order in which a newcomer meets them.
 COMMANDS: dict[str, str] = {
@@ -52,6 +52,9 @@ COMMANDS: dict[str, str] = {
     "import": "decaf.cli.import_",
     "localise": "decaf.cli.localise",
     "evaluate": "decaf.cli.evaluate",
+    "doctor": "decaf.cli.doctor",
+    "completion": "decaf.cli.completion",
+    "man": "decaf.cli.man",
 }
 
 
@@ -113,6 +116,18 @@ class _CommandList(argparse.HelpFormatter):
         super().add_argument(action)
         longest = max(map(len, COMMANDS)) + 2 * self._indent_increment
         self._action_max_length = max(self._action_max_length, longest)
+
+
+def commands_of(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    """Return the parser of each command.
+
+    Parameters
+    ----------
+    parser : argparse.ArgumentParser
+        The parser of the whole command line.
+    """
+    (subparsers,) = (a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
+    return dict(subparsers.choices)
 
 
 class _Parser(argparse.ArgumentParser):

@@ -79,7 +79,9 @@ class MapSettings:
             wrong += whole_number("seed", self.seed, most=2**32 - 1)
         package = _PACKAGES.get(self.method)
         if package is not None and importlib.util.find_spec(package) is None:
-            wrong.append(f"`method` {self.method!r} needs {package}: pip install 'decaf[maps]'")
+            wrong.append(
+                f"`method` {self.method!r} needs {package}: pip install 'decaf-features[maps]'"
+            )
         refuse(wrong)
 
     @property

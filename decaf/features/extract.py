@@ -7,7 +7,7 @@ import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, overload
 
 import numpy as np
 
@@ -25,12 +25,54 @@ from decaf.runtime.settings import ComputeSettings
 from decaf.storage import check_output, fill
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from decaf.backbone.model import Backbone
     from decaf.images.spec import PreprocessSpec
 
 __all__ = ["extract", "warn_of_bad"]
 
 
+class _Options(TypedDict, total=False):
+    """What decides nothing about the type of what `extract` returns."""
+
+    weights: str | os.PathLike[str] | Backbone
+    preprocess: str | Mapping[str, Any] | PreprocessSpec | None
+    crops: str
+    precision: str
+    device: str
+    batch_size: int | None
+    workers: int | None
+    on_error: str
+    progress: bool | Callable[[int, int], Any] | None
+    labels: Any
+    layout: str
+    groups: Any
+    dtype: str
+    overwrite: bool
+    stop: threading.Event | None
+
+
+@overload
+def extract(
+    images: Any, layer: str = "fc6", *, out: None = None, **options: Unpack[_Options]
+) -> np.ndarray: ...
+@overload
+def extract(
+    images: Any,
+    layer: list[str] | tuple[str, ...],
+    *,
+    out: None = None,
+    **options: Unpack[_Options],
+) -> dict[str, np.ndarray]: ...
+@overload
+def extract(
+    images: Any,
+    layer: str | Sequence[str] = "fc6",
+    *,
+    out: str | bytes | os.PathLike[str],
+    **options: Unpack[_Options],
+) -> FeatureFile: ...
 def extract(
     images: Any,
     layer: str | Sequence[str] = "fc6",

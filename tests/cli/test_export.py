@@ -66,10 +66,10 @@ def test_a_network_without_onnxruntime(weights_file, tmp_path, capsys, monkeypat
     monkeypatch.setattr("decaf.backbone.export.models.onnxruntime_is_there", lambda: False)
     command = ["export", str(weights_file[0]), "-o", str(tmp_path / "net.onnx")]
     assert main([*command, "--check"]) == 2
-    assert "ONNX Runtime is needed: pip install 'decaf[onnx]'" in capsys.readouterr().err
+    assert "ONNX Runtime is needed: pip install 'decaf-features[onnx]'" in capsys.readouterr().err
     assert main(command) == 0
     assert capsys.readouterr().out.splitlines()[1] == (
-        "not checked: ONNX Runtime is not installed (pip install 'decaf[onnx]')"
+        "not checked: ONNX Runtime is not installed (pip install 'decaf-features[onnx]')"
     )
 
 

@@ -6,6 +6,7 @@ import argparse
 import errno
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -54,7 +55,7 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     output = capsys.readouterr().out
     for name in COMMANDS:
-        assert f"  {name} " in output
+        assert re.search(rf"^ +{name}\s", output, re.MULTILINE)
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -92,5 +92,5 @@ def require(module: str) -> Any:
     except ImportError as error:
         raise DecafError(
             f"Fisher vectors need {_PACKAGES[module]} ({error}); "
-            "install it with: pip install 'decaf[baselines]'"
+            "install it with: pip install 'decaf-features[baselines]'"
         ) from error

@@ -156,11 +156,15 @@ def export_model(
     _check_target(target, overwrite)
     loaded = weights if isinstance(weights, Weights) else load_weights(weights)
     if ending == ".onnx" and not onnx_is_there():
-        raise SettingError("to write an ONNX model, onnx is needed: pip install 'decaf[onnx]'")
+        raise SettingError(
+            "to write an ONNX model, onnx is needed: pip install 'decaf-features[onnx]'"
+        )
     if check is None:
         check = ending != ".onnx" or onnxruntime_is_there()
     elif check and ending == ".onnx" and not onnxruntime_is_there():
-        raise SettingError("to check the model, ONNX Runtime is needed: pip install 'decaf[onnx]'")
+        raise SettingError(
+            "to check the model, ONNX Runtime is needed: pip install 'decaf-features[onnx]'"
+        )
     outputs = {
         layer: layer_shape(loaded.spec, layer) for layer in resolve_layers(loaded.spec, layers)
     }

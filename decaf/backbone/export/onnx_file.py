@@ -258,7 +258,9 @@ def run_onnx(path: str | os.PathLike[str], layers: Sequence[str]) -> tuple[str, 
         If it refuses the model.
     """
     if not onnxruntime_is_there():
-        raise SettingError("to check the model, ONNX Runtime is needed: pip install 'decaf[onnx]'")
+        raise SettingError(
+            "to check the model, ONNX Runtime is needed: pip install 'decaf-features[onnx]'"
+        )
     import onnxruntime
 
     program = f"ONNX Runtime {onnxruntime.__version__}"

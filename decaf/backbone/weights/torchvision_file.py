@@ -22,13 +22,18 @@ from decaf.backbone.weights.state import Weights, check_layout
 from decaf.errors import WeightsError
 from decaf.images.spec import named_preprocess
 
-__all__ = ["IMAGENET_FILE", "imagenet_weights", "read_torchvision_file"]
+__all__ = ["IMAGENET_FILE", "imagenet_path", "imagenet_weights", "read_torchvision_file"]
 
 IMAGENET_FILE = "alexnet-owt-7be5be79.pth"
 """Name of torchvision's file; by its custom, the last part is how the file's SHA-256 begins."""
 
 _MAX_BYTES = 4 * 2**30
 _FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+
+
+def imagenet_path() -> Path:
+    """Return where torchvision puts its file, whether it is there or not."""
+    return Path(torch.hub.get_dir()) / "checkpoints" / IMAGENET_FILE
 
 
 def imagenet_weights() -> Weights:
@@ -40,7 +45,7 @@ def imagenet_weights() -> Weights:
         If it can neither be found nor downloaded, with the file's name and the folder to put it
         into by hand; or if the file there is not the official one.
     """
-    path = Path(torch.hub.get_dir()) / "checkpoints" / IMAGENET_FILE
+    path = imagenet_path()
     if not path.is_file():
         from torchvision.models import AlexNet_Weights
 

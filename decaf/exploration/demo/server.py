@@ -110,7 +110,7 @@ def serve_demo(
     if any(find_spec(name) is None for name in _NEEDED):
         raise SettingError(
             "the demo's page is served by Starlette and uvicorn and made by Jinja2, which are not "
-            "all installed: pip install 'decaf[demo]', or pip install starlette uvicorn jinja2"
+            "all installed: pip install 'decaf-features[demo]', or pip install starlette uvicorn jinja2"
         )
     from decaf.classify import Classifier, load_classifier
     from decaf.exploration.demo.answers import Answers

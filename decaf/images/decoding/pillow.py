@@ -123,8 +123,8 @@ def _open_heif(data: bytes) -> Image.Image:
     except ImportError:
         raise ImageError(
             "unsupported",
-            "HEIC is read where pillow-heif is installed: pip install 'decaf[heic]', or pip "
-            "install pillow-heif",
+            "HEIC is read where pillow-heif is installed: pip install 'decaf-features[heic]', or "
+            "pip install pillow-heif",
         ) from None
     image: Image.Image = pillow_heif.HeifImageFile(io.BytesIO(data))
     return image

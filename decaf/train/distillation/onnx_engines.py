@@ -44,7 +44,8 @@ def choose_engine(wish: str) -> str:
     there = [name for name in choice if find_spec(name) is not None]
     if not there:
         raise SettingError(
-            f"an ONNX teacher needs {' or '.join(choice)}: pip install 'decaf[onnx]', or openvino"
+            f"an ONNX teacher needs {' or '.join(choice)}: pip install 'decaf-features[onnx]', or "
+            "openvino"
         )
     return there[0]
 
