@@ -79,7 +79,10 @@ def test_without_matplotlib_numbers_stand_in_place_of_charts(
     assert not page.charts_are_drawn()
     html = decaf.write_fit_page(fitted, tmp_path / "fit.html").read_text()
     assert '<svg class="chart"' not in html
-    assert html.count("pip install &#39;decaf[plots]&#39;") == 2 or html.count("decaf[plots]") == 2
+    assert (
+        html.count("pip install &#39;decaf-features[plots]&#39;") == 2
+        or html.count("decaf-features[plots]") == 2
+    )
 
 
 def test_the_command_writes_the_page(

@@ -109,8 +109,8 @@ def serve_demo(
         raise SettingError("`layer` is that of `features`, which are not given")
     if any(find_spec(name) is None for name in _NEEDED):
         raise SettingError(
-            "the demo's page is served by Starlette and uvicorn and made by Jinja2, which are not "
-            "all installed: pip install 'decaf-features[demo]', or pip install starlette uvicorn jinja2"
+            "the demo's page is served by Starlette and uvicorn, which are not both installed: "
+            "pip install 'decaf-features[demo]', or pip install starlette uvicorn"
         )
     from decaf.classify import Classifier, load_classifier
     from decaf.exploration.demo.answers import Answers

@@ -148,7 +148,7 @@ def test_what_is_missing_is_named(
         "decaf.exploration.demo.server.find_spec",
         lambda name: None if name == "uvicorn" else there(name),
     )
-    assert "pip install 'decaf[demo]'" in told(capsys)
+    assert "pip install 'decaf-features[demo]'" in told(capsys)
 
 
 def test_a_port_that_is_taken_is_named(capsys: pytest.CaptureFixture[str]) -> None:
