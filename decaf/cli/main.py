@@ -34,6 +34,7 @@ COMMANDS: dict[str, str] = {
     "predict": "decaf.cli.predict",
     "extract": "decaf.cli.extract",
     "info": "decaf.cli.info",
+    "status": "decaf.cli.status",
     "verify": "decaf.cli.verify",
     "export": "decaf.cli.export",
     "summary": "decaf.cli.summary",
