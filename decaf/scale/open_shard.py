@@ -7,7 +7,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,10 +22,12 @@ from decaf.scale.parquet_images import ImageSpool, parquet_samples
 from decaf.scale.samples import Samples, archive_samples
 from decaf.scale.shard_list import MISSING
 from decaf.storage.object_store import (
+    FileFacts,
     StoreError,
     copy_file,
     file_facts,
     is_remote,
+    list_folder,
     local_path,
     read_file,
 )
@@ -135,7 +137,13 @@ def _refuse_changed(shard: InputShard) -> None:
     now = file_facts(shard.name)
     if now is None:
         raise InputError("it is not there any more")
-    if (now.size, now.version) != (shard.size, shard.version):
+    listed = FileFacts(shard.size, shard.version)
+    if now != listed and is_remote(shard.name):
+        # A store may tell less of a file in a list than where it is asked for the file alone.
+        folder, _, name = shard.name.rpartition("/")
+        with suppress(NotImplementedError):
+            now = list_folder(folder).get(name, now)
+    if now != listed:
         raise ShardChanged(
             "it has changed since it was listed; run the same command again for it as it is now"
         )

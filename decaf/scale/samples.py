@@ -152,9 +152,8 @@ def _ending(name: bytes) -> bytes:
 def _key_of(name: bytes, first_dot: bool) -> bytes:
     folder, slash, base = name.rpartition(b"/")
     # A dot at the beginning belongs to the key.
-    stem = base[:1] + (
-        base[1:].partition(b".")[0] if first_dot else base[1:].rpartition(b".")[0] or base[1:]
-    )
+    end = base.find(b".", 1) if first_dot else base.rfind(b".", 1)
+    stem = base if end < 0 else base[:end]
     return folder + slash + stem
 
 

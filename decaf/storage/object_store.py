@@ -276,6 +276,9 @@ def file_system(url: str) -> tuple[Any, str]:
 def _facts(entry: dict[str, Any]) -> FileFacts:
     size = entry.get("size")
     for name in ("ETag", "etag", "generation", "md5Hash", "mtime", "LastModified", "created"):
-        if entry.get(name) is not None:
-            return FileFacts(-1 if size is None else int(size), str(entry[name]).strip('"'))
+        value = entry.get(name)
+        if value is not None:
+            # Of one file a store may tell the time in one form or the other.
+            value = value.timestamp() if hasattr(value, "timestamp") else value
+            return FileFacts(-1 if size is None else int(size), str(value).strip('"'))
     return FileFacts(-1 if size is None else int(size), "")

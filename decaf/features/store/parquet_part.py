@@ -46,7 +46,7 @@ from decaf.storage.hdf5 import text_array
 __all__ = ["ParquetPart", "is_parquet", "load_parquet", "write_parquet_part"]
 
 _MAGIC = b"PAR1"
-_HEAD = ("format", "decaf_version", "created", "fingerprint")
+_TEXT_ATTRS = (*schema.FEATURE_FILE.attributes, "content")
 _FLOATS = {"float32": "float", "float16": "halffloat"}
 _TEXTS = (schema.KEY, schema.PATH, schema.STATUS, schema.MESSAGE, schema.TXT, schema.JSON)
 _MAX_GROUP_BYTES = 4 << 30
@@ -267,7 +267,7 @@ class ParquetPart(FeatureFile):
                 f"{self.path}: was written in schema {texts['schema']:.20}, this version reads "
                 f"{schema.SCHEMA}"
             )
-        self.attrs = {name: texts[name] for name in _HEAD} | {"schema": schema.SCHEMA}
+        self.attrs = {name: texts[name] for name in _TEXT_ATTRS} | {"schema": schema.SCHEMA}
         self.run = json.loads(texts["run"])
         self.environment = json.loads(texts["environment"])
         self.content = json.loads(texts["content"])
