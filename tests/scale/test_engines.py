@@ -6,6 +6,7 @@ import os
 import random
 import shutil
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,11 @@ def test_more_threads_and_processes_make_the_same_bytes(
     assert part_bytes(out) == part_bytes(expected)
 
 
+def reached(out: Path, parts: int, process: forked.Forked) -> bool:
+    """Tell whether so many parts are there, or the process has ended."""
+    return len(part_bytes(out)) >= parts or process.poll() is not None
+
+
 def test_killed_at_random_a_run_ends_with_the_same_bytes(
     env: dict[str, str], arguments: Callable[..., list[str]], out: Path, expected: Path
 ) -> None:
@@ -95,11 +101,7 @@ def test_killed_at_random_a_run_ends_with_the_same_bytes(
         process = forked.start(env, "-m", "decaf", *arguments(out))
         # By what it has done, since how fast it is depends on the machine.
         parts = generator.randrange(SHARDS)
-
-        def reached(parts: int = parts) -> bool:
-            return len(part_bytes(out)) >= parts or process.poll() is not None
-
-        forked.until(reached)
+        forked.until(partial(reached, out, parts, process))
         for _ in range(generator.randrange(2000)):
             os.getpid()
         process.kill()
@@ -163,7 +165,7 @@ def test_actors_fit_the_cluster(
 
 def test_an_actor_that_fits_nowhere_is_refused() -> None:
     settings = engines.ScaleSettings(engine="ray", actor_cores=9)
-    with pytest.raises(SettingError, match="no machine of the cluster has as many; .* has 8"):
+    with pytest.raises(SettingError, match=r"no machine of the cluster has as many; .* has 8"):
         engines._room(FakeRay({"CPU": 8.0}, {"CPU": 4.0}), settings, 10)
 
 
@@ -172,6 +174,8 @@ def cluster() -> Iterator[Any]:
     """A Ray of two cores on this machine."""
     ray = pytest.importorskip("ray")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    # Ray's workers stand back behind all else, and on a busy machine never get their turn.
+    os.environ.setdefault("RAY_worker_niceness", "0")
     path = os.environ.get("PYTHONPATH", "")
     ray.init(
         num_cpus=2,
