@@ -14,12 +14,12 @@ from decaf.lazy import lazy_names
 
 if TYPE_CHECKING:
     from decaf.scale.engines import ENGINES, ScaleSettings
-    from decaf.scale.extract_shards import extract_shards
-    from decaf.scale.pack_shards import are_shards, pack_shards
+    from decaf.scale.parts_verification import PartsVerification, verify_parts
     from decaf.scale.ray_rows import Rows
+    from decaf.scale.shard_extraction import extract_shards
     from decaf.scale.shard_list import list_shards
+    from decaf.scale.shard_packing import are_shards, pack_shards
     from decaf.scale.status import ShardStatus, shard_status
-    from decaf.scale.verify_parts import PartsVerification, verify_parts
 
 __all__ = [
     "ENGINES",
@@ -39,15 +39,15 @@ __getattr__, __dir__ = lazy_names(
     __name__,
     {
         "ENGINES": "decaf.scale.engines",
-        "PartsVerification": "decaf.scale.verify_parts",
+        "PartsVerification": "decaf.scale.parts_verification",
         "Rows": "decaf.scale.ray_rows",
         "ScaleSettings": "decaf.scale.engines",
         "ShardStatus": "decaf.scale.status",
-        "are_shards": "decaf.scale.pack_shards",
-        "extract_shards": "decaf.scale.extract_shards",
+        "are_shards": "decaf.scale.shard_packing",
+        "extract_shards": "decaf.scale.shard_extraction",
         "list_shards": "decaf.scale.shard_list",
-        "pack_shards": "decaf.scale.pack_shards",
+        "pack_shards": "decaf.scale.shard_packing",
         "shard_status": "decaf.scale.status",
-        "verify_parts": "decaf.scale.verify_parts",
+        "verify_parts": "decaf.scale.parts_verification",
     },
 )

@@ -113,6 +113,8 @@ def _brought(shard: InputShard, scratch: Path) -> tuple[str, str]:
         if not is_remote(shard.name):
             path = local_path(shard.name)
             _refuse_changed(shard)
+            if not os.path.isfile(path):
+                raise InputError("it is no regular file")
             with open(path, "rb") as file:
                 digest = hashlib.sha256()
                 while block := file.read(_READ_BYTES):

@@ -45,7 +45,7 @@ def test_extract_status_info_and_verify(
     assert json.loads(capsys.readouterr().out)["done"] == 3
     assert main(["status", str(out)]) == 0
     capsys.readouterr()
-    assert main(["verify", f"{out}/", "--rows", "6"]) == 0
+    assert main(["verify", f"{out}/", "--rows", "6", "-w", set_up[1]]) == 0
     said = capsys.readouterr().out
     assert f"{out}/: 3 parts of 15 rows read, checksums agree" in said
     assert "6 rows computed anew: largest relative error fc7" in said

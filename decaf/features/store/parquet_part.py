@@ -25,7 +25,6 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -38,6 +37,7 @@ from decaf.features.store import schema
 from decaf.features.store.assemble import FileHead
 from decaf.features.store.checksums import ContentDigest, read_content
 from decaf.features.store.feature_file import FeatureFile
+from decaf.images.listing.folders import read_start
 from decaf.images.listing.names import path_text
 from decaf.images.status import STATUS_NAMES
 from decaf.storage import fingerprint, temporary_path, whole_file
@@ -76,9 +76,8 @@ def is_parquet(path: str | bytes | os.PathLike[str]) -> bool:
     ----------
     path : path
     """
-    with suppress(OSError), open(path, "rb") as file:
-        return file.read(4) == _MAGIC
-    return False
+    # A pipe would be waited for.
+    return os.path.isfile(path) and read_start(os.fsencode(path), len(_MAGIC)) == _MAGIC
 
 
 def write_parquet_part(

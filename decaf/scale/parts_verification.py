@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from decaf.backbone.model import Backbone
+from decaf.backbone.model import Backbone, load_backbone
 from decaf.errors import DecafError, FeatureFileError, SettingError, WeightsError
-from decaf.features.store.part_folder import PartFolder
+from decaf.features.store.feature_file import open_features
+from decaf.features.store.part_folder import InputShard, PartFolder
 from decaf.features.store.part_set import PartSet
-from decaf.features.verify import verify
+from decaf.features.verify import Verification, verify
 from decaf.runtime.progress import progress_for
 from decaf.scale.open_shard import open_shard
 
@@ -133,12 +135,11 @@ def verify_parts(
                         result.damaged[name] = (
                             f"has {os.path.getsize(path)} bytes, its record says {record.bytes}"
                         )
-                    try:
-                        found.read(name, path)
-                        if drawn[number] and name not in result.damaged:
-                            found.compare(name, path, shard, int(drawn[number]))
-                    except FeatureFileError as error:
-                        result.damaged[name] = str(error)
+                    else:
+                        try:
+                            found.prove(name, path, shard, int(drawn[number]))
+                        except FeatureFileError as error:
+                            result.damaged[name] = str(error)
                 bar.advance(1)
         return found.result()
 
@@ -161,15 +162,11 @@ class _Found:
         self._compared = 0
         self._measure = ""
 
-    def read(self, name: str, path: Any) -> None:
-        """Read a part through."""
-        self._take(name, verify(path, rows=0))
-
-    def compare(self, name: str, path: Any, shard: Any, count: int) -> None:
-        """Compute rows of a part anew from its shard, as it is now."""
-        from decaf.backbone.model import load_backbone
-        from decaf.features.store.feature_file import open_features
-
+    def prove(self, name: str, path: Path, shard: InputShard, count: int) -> None:
+        """Read a part through, and compute rows of it anew from its shard, as it is now."""
+        if not count:
+            self._take(name, verify(path, rows=0))
+            return
         if not isinstance(self._weights, Backbone):
             with open_features(path) as part:
                 named = part.run["weights"]["name"]
@@ -188,10 +185,10 @@ class _Found:
             raise
         except DecafError as error:
             self._result.unavailable[name] = f"its shard: {error}"
-            return
+            result = verify(path, rows=0)
         self._take(name, result)
 
-    def _take(self, name: str, found: Any) -> None:
+    def _take(self, name: str, found: Verification) -> None:
         total = self._result
         if found.changed:
             total.damaged[name] = f"not what was written: {', '.join(found.changed)}"
@@ -208,6 +205,4 @@ class _Found:
 
     def result(self) -> PartsVerification:
         """Return what has been found."""
-        from dataclasses import replace
-
         return replace(self._result, compared=self._compared, measure=self._measure)
