@@ -211,15 +211,16 @@ def _run_actors(
     stop: threading.Event | None,
     settings: ScaleSettings,
 ) -> None:
-    from ray.util import ActorPool
+    from ray import util
 
     count, cores, gpus = _room(ray, settings, len(shards))
-    if job.workers is None and gpus == 0:
+    if job.workers is None:
+        # Several actors on a machine would else have all its cores each.
         job = replace(job, workers=0 if cores == 1 else cores)
     options = {"max_restarts": -1, "max_task_retries": RETRIES}
     remote = ray.remote(num_cpus=cores, num_gpus=gpus, **options)(_Actor)
     actors = [remote.remote(job, cores) for _ in range(count)]
-    pool = ActorPool(actors)
+    pool: Any = util.ActorPool(actors)
     try:
         for shard in shards:
             pool.submit(lambda actor, each: actor.make.remote(each), shard)

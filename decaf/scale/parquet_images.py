@@ -119,8 +119,13 @@ class _Columns:
     def __init__(self, schema: Any) -> None:
         from pyarrow import types
 
-        simple = (types.is_integer, types.is_floating, types.is_boolean, types.is_string)
-        simple += (types.is_large_string,)
+        simple = (
+            types.is_integer,
+            types.is_floating,
+            types.is_boolean,
+            types.is_string,
+            types.is_large_string,
+        )
         images, plain = {}, {}
         for column in schema:
             kind = column.type
@@ -147,10 +152,9 @@ class _Columns:
 
 
 def _add_row(samples: Samples, spool: ImageSpool, columns: _Columns, row: dict[str, Any]) -> None:
-    image = row[columns.image]
-    path = None
+    image, path = row[columns.image], None
     if isinstance(image, dict):
-        image, path = image.get("bytes"), image.get("path")
+        path, image = image.get("path"), image.get("bytes")
     key = f"{len(samples):09d}" if columns.key is None else str(row[columns.key])
     name = os.fsencode(path.replace("\0", "")) if isinstance(path, str) and path else key.encode()
     data = image if isinstance(image, bytes) else b""

@@ -77,15 +77,12 @@ class Samples:
         name, ref, key, label, txt, json
             As the lists have them.
         """
-        for column, value in (
-            (self.names, name),
-            (self.refs, ref),
-            (self.keys, key),
-            (self.labels, label),
-            (self.txt, txt),
-            (self.json, json),
-        ):
-            column.append(value)  # type: ignore[attr-defined]
+        self.names.append(name)
+        self.refs.append(ref)
+        self.keys.append(key)
+        self.labels.append(label)
+        self.txt.append(txt)
+        self.json.append(json)
         return len(self.names) - 1
 
     def images(self, source: str, kind: str) -> ImageList:

@@ -99,13 +99,14 @@ def extract_shards(
     ...     "s3://photos/{000000..000999}.tar", "s3://features/fc7/", "fc7", dtype="float16"
     ... )  # doctest: +SKIP
     """
-    scale, network, compute = settings_from(
+    made = settings_from(
         extract_shards,
         named,
         Part("scale", ScaleSettings, scale),
         Part("network", NetworkSettings, network),
         Part("compute", ComputeSettings, compute),
     )
+    scale, network, compute = made
     settings = RunSettings(
         layers=(layer,) if isinstance(layer, str) else tuple(layer),
         crops=network.crops or "center",

@@ -95,7 +95,7 @@ def expand_braces(pattern: str) -> Iterator[str]:
     >>> list(expand_braces("s{08..10}.{tar,zip}"))
     ['s08.tar', 's08.zip', 's09.tar', 's09.zip', 's10.tar', 's10.zip']
     """
-    pieces: list[list[str] | range | _Numbers] = []
+    pieces: list[Sequence[str]] = []
     place = 0
     for match in _INNER.finditer(pattern):
         choices = _choices(match[1])
@@ -124,7 +124,7 @@ class _Numbers(Sequence[str]):
         return f"{self._numbers[index]:0{self._width}d}"
 
 
-def _choices(inner: str) -> Any:
+def _choices(inner: str) -> Sequence[str] | None:
     """Return what stands in braces, expanded; None where it is no pattern."""
     match = _RANGE.fullmatch(inner)
     if match:

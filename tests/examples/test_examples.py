@@ -124,6 +124,20 @@ def test_fine_tune_compares_with_the_frozen_head(photos, example):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("default")  # Ray's own
+def test_ray_rows_says_which_two_are_nearest(photos, example, monkeypatch):
+    pytest.importorskip("ray")
+    monkeypatch.setenv("RAY_worker_niceness", "0")
+    (photos / "red" / "copy.png").write_bytes((photos / "red" / "3.png").read_bytes())
+    (photos / "red" / "notes.txt").write_text("no image")
+    lines = example("ray_rows.py", photos)
+    assert lines == [
+        "26 images, 25 readable",
+        "nearest: red/3.png and red/copy.png, cosine 1.000",
+    ]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["extract.py", "fit_and_predict.py", "search_similar.py"])
 def test_the_readme_shows_what_is_printed(name, shared_data, example):
     readme = (EXAMPLES.parent / "README.md").read_text()

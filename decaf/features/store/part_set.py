@@ -119,6 +119,9 @@ class PartSet(FeatureFile):
         present = [pair for pair in there.values() if pair is not None]
         return present, tuple(name for name, pair in there.items() if pair is None)
 
+    def __enter__(self) -> PartSet:
+        return self
+
     def close(self) -> None:
         """Close the parts that are open; nothing more can be read."""
         while self._opened:
