@@ -48,6 +48,11 @@ if TYPE_CHECKING:
     from decaf.finetuning.settings import FinetuneSettings
     from decaf.images.listing.settings import ListingSettings
     from decaf.runtime.settings import ComputeSettings
+    from decaf.scale.engines import ScaleSettings
+    from decaf.scale.parts_verification import verify_parts
+    from decaf.scale.shard_extraction import extract_shards
+    from decaf.scale.shard_packing import pack_shards
+    from decaf.scale.status import shard_status
     from decaf.train.distillation.distil import distil
     from decaf.train.distillation.settings import DistilSettings, TeacherSettings
     from decaf.train.localise import localise
@@ -89,6 +94,7 @@ __all__ = [
     "Prediction",
     "ResumeError",
     "SavingSettings",
+    "ScaleSettings",
     "SettingError",
     "Stopped",
     "TeacherSettings",
@@ -102,6 +108,7 @@ __all__ = [
     "export_features",
     "export_model",
     "extract",
+    "extract_shards",
     "finetune",
     "fit",
     "import_weights",
@@ -111,10 +118,13 @@ __all__ = [
     "localise",
     "make_pack",
     "open_features",
+    "pack_shards",
     "score_submission",
+    "shard_status",
     "summarise",
     "train_network",
     "verify",
+    "verify_parts",
     "write_predictions",
 ]
 
@@ -142,6 +152,7 @@ __getattr__, __dir__ = lazy_names(
         "PackSettings": "decaf.train.pack.stored_images",
         "Prediction": "decaf.classify.classifier",
         "SavingSettings": "decaf.train.training_run",
+        "ScaleSettings": "decaf.scale.engines",
         "TeacherSettings": "decaf.train.distillation.settings",
         "TrainSettings": "decaf.train.recipe",
         "Verification": "decaf.features.verify",
@@ -151,6 +162,7 @@ __getattr__, __dir__ = lazy_names(
         "export_features": "decaf.features.store.export",
         "export_model": "decaf.backbone.export.models",
         "extract": "decaf.features.extract",
+        "extract_shards": "decaf.scale.shard_extraction",
         "finetune": "decaf.finetuning.fine_tune",
         "fit": "decaf.classify.fit",
         "import_weights": "decaf.backbone.weights.importing",
@@ -160,10 +172,13 @@ __getattr__, __dir__ = lazy_names(
         "localise": "decaf.train.localise",
         "make_pack": "decaf.train.pack.build",
         "open_features": "decaf.features.store.feature_file",
+        "pack_shards": "decaf.scale.shard_packing",
         "score_submission": "decaf.evaluate.localisation",
+        "shard_status": "decaf.scale.status",
         "summarise": "decaf.backbone.summary",
         "train_network": "decaf.train.train_network",
         "verify": "decaf.features.verify",
+        "verify_parts": "decaf.scale.parts_verification",
         "write_predictions": "decaf.classify.predictions",
     },
 )

@@ -183,8 +183,8 @@ def _run_shards(args: argparse.Namespace) -> int:
             f"{named}: not for shards, whose labels come with the samples and whose bad images are "
             "recorded"
         )
-    engine = args.engine or ("torchrun" if int(os.environ.get("WORLD_SIZE", "1")) > 1 else "local")
-    args.engine = engine
+    if args.engine is None:
+        args.engine = "local" if os.environ.get("WORLD_SIZE", "1") == "1" else "torchrun"
     args.preprocess = preprocess_of(args)
     with stopped_by_signals("stopping; the parts in work are dropped") as stop:
         status = decaf.scale.extract_shards(

@@ -120,7 +120,11 @@ def run_share(
     world : World
     """
     run_local(job, shards[world.rank :: world.size], tell, stop)
-    world.wait()
+    try:
+        world.wait()
+    except DecafError:
+        _check_stop(stop)  # a rank that waits when all of them are stopped sees the others go
+        raise
 
 
 def run_ray(

@@ -44,6 +44,8 @@ def main(engine: str, kills: int, seed: int) -> None:
             pattern, root / "expected", "fc7", weights=network, workers=0, progress=False
         )
         expected = made_shards.part_bytes(root / "expected")
+        if engine == "ray":
+            env |= begin_cluster()
         done = jobs = ended = 0
         began = time.monotonic()
         while done < kills:
@@ -80,6 +82,18 @@ def main(engine: str, kills: int, seed: int) -> None:
     print(f"{engine}: {done} kills in {jobs} jobs: every part as it would have been")
 
 
+def begin_cluster() -> dict[str, str]:
+    """Begin a cluster of two cores for all commands; return what they know it by."""
+    import ray
+
+    os.environ |= {"RAY_worker_niceness": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+    paths = {"env_vars": {"PYTHONPATH": os.pathsep.join(sys.path[:2])}}
+    context = ray.init(
+        num_cpus=2, include_dashboard=False, object_store_memory=128 << 20, runtime_env=paths
+    )
+    return {"RAY_ADDRESS": context.address_info["address"]}
+
+
 def begin(engine: str, env: dict[str, str], arguments: list[str]) -> list[forked.Forked]:
     if engine == "torchrun":
         return two_processes.start(env, *arguments)
@@ -90,17 +104,19 @@ def strike(
     generator: random.Random, processes: list[forked.Forked], engine: str, out: Path
 ) -> bool:
     """Kill something at a random moment; False where the command ended before."""
-    parts = generator.randrange(SHARDS + 1)
+    # As it begins, or some parts later: so a job goes on between the kills.
+    parts = len(made_shards.part_bytes(out)) + generator.choice((0, 1, 1, 2))
     while len(made_shards.part_bytes(out)) < parts:
         if all(process.poll() is not None for process in processes):
             return False
         time.sleep(0.002)
-    time.sleep(generator.random() * 0.05)
+    time.sleep(generator.random() * generator.choice((0.01, 0.3)))
     victim = generator.choice(processes)
     if victim.poll() is not None:
         return False
     if engine == "ray" and generator.random() < 0.5:
-        children = psutil.Process(victim.pid).children(recursive=True)
+        # Of the cluster, which this process has begun.
+        children = psutil.Process().children(recursive=True)
         actors = [child for child in children if child.name().startswith("ray::_Actor")]
         if actors:
             actors[0].kill()
