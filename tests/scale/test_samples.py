@@ -15,7 +15,7 @@ import pyarrow.parquet
 import pytest
 
 import made_shards
-from decaf.errors import DecafError, InputError
+from decaf.errors import DecafError, ImageError, InputError
 from decaf.features.store.part_folder import InputShard
 from decaf.scale.open_shard import OpenShard, ShardChanged, open_shard
 from decaf.scale.shard_list import list_shards
@@ -137,6 +137,18 @@ def test_other_archives(tmp_path: Path, ending: str) -> None:
     assert sorted(zip(samples.keys, samples.labels, samples.txt, strict=True)) == [
         (f"001/{n:04d}", n % 3, f"caption {n}") for n in range(5)
     ]
+
+
+def test_a_zip_bomb_fills_no_memory(tmp_path: Path) -> None:
+    zeros = bytes(70 << 20)
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in (("1.jpg", JPEG), ("1.json", zeros), ("2.jpg", zeros)):
+            archive.writestr(name, data)
+    (shard,) = list_shards(tmp_path / "a.zip")
+    with open_shard(shard) as result:
+        assert "73400320 bytes; 16384 bytes is the limit" in result.samples.notes[0]
+        with pytest.raises(ImageError, match=r"unpacks to 73400320 bytes from .*, as no image"):
+            result.samples.refs[1].load()
 
 
 def test_a_truncated_or_damaged_tar_is_refused_or_read(tmp_path: Path) -> None:
