@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import random
+import secrets
 import shutil
 import sys
 import tempfile
@@ -84,14 +85,17 @@ def main(engine: str, kills: int, seed: int) -> None:
 
 def begin_cluster() -> dict[str, str]:
     """Begin a cluster of two cores for all commands; return what they know it by."""
-    import ray
-
+    # A token of this run's own, which the commands show too: nobody else may use the cluster.
+    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    os.environ |= token
     os.environ |= {"RAY_worker_niceness": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+    import ray  # which reads the environment now
+
     paths = {"env_vars": {"PYTHONPATH": os.pathsep.join(sys.path[:2])}}
     context = ray.init(
         num_cpus=2, include_dashboard=False, object_store_memory=128 << 20, runtime_env=paths
     )
-    return {"RAY_ADDRESS": context.address_info["address"]}
+    return {"RAY_ADDRESS": context.address_info["address"], **token}
 
 
 def begin(engine: str, env: dict[str, str], arguments: list[str]) -> list[forked.Forked]:
