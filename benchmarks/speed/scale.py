@@ -82,7 +82,8 @@ def _arguments() -> argparse.Namespace:
 
 
 def _make_shards(work: Path, args: argparse.Namespace) -> str:
-    photographs = sorted(args.photographs.rglob("*.[jJ][pP][gG]"))
+    endings = {".jpg", ".jpeg"}
+    photographs = sorted(p for p in args.photographs.rglob("*") if p.suffix.lower() in endings)
     if not photographs:
         sys.exit(f"{args.photographs}: no JPEG files in there")
     place = 0
