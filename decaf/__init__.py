@@ -67,6 +67,11 @@ if TYPE_CHECKING:
     from decaf.images.listing.settings import ListingSettings
     from decaf.installation import Installation, check_installation
     from decaf.runtime.settings import ComputeSettings
+    from decaf.scale.engines import ScaleSettings
+    from decaf.scale.parts_verification import verify_parts
+    from decaf.scale.shard_extraction import extract_shards
+    from decaf.scale.shard_packing import pack_shards
+    from decaf.scale.status import shard_status
     from decaf.train.distillation.distil import distil
     from decaf.train.distillation.settings import DistilSettings, TeacherSettings
     from decaf.train.localise import localise
@@ -119,6 +124,7 @@ __all__ = [
     "Prediction",
     "ResumeError",
     "SavingSettings",
+    "ScaleSettings",
     "SearchResult",
     "SettingError",
     "Stopped",
@@ -143,6 +149,7 @@ __all__ = [
     "export_model",
     "export_table",
     "extract",
+    "extract_shards",
     "filters_picture",
     "finetune",
     "fit",
@@ -153,15 +160,18 @@ __all__ = [
     "localise",
     "make_pack",
     "open_features",
+    "pack_shards",
     "pixel_importance",
     "rdm",
     "score_submission",
     "search",
     "serve_demo",
+    "shard_status",
     "summarise",
     "top_patches",
     "train_network",
     "verify",
+    "verify_parts",
     "visualize",
     "write_boxes_page",
     "write_fit_page",
@@ -203,6 +213,7 @@ __getattr__, __dir__ = lazy_names(
         "Patch": "decaf.exploration.cut_patches",
         "Prediction": "decaf.classify.classifier",
         "SavingSettings": "decaf.train.training_run",
+        "ScaleSettings": "decaf.scale.engines",
         "SearchResult": "decaf.exploration.search",
         "TableSettings": "decaf.exploration.export",
         "TeacherSettings": "decaf.train.distillation.settings",
@@ -223,6 +234,7 @@ __getattr__, __dir__ = lazy_names(
         "export_model": "decaf.backbone.export.models",
         "export_table": "decaf.exploration.export",
         "extract": "decaf.features.extract",
+        "extract_shards": "decaf.scale.shard_extraction",
         "filters_picture": "decaf.exploration.filters",
         "finetune": "decaf.finetuning.fine_tune",
         "fit": "decaf.classify.fit",
@@ -233,15 +245,18 @@ __getattr__, __dir__ = lazy_names(
         "localise": "decaf.train.localise",
         "make_pack": "decaf.train.pack.build",
         "open_features": "decaf.features.store.feature_file",
+        "pack_shards": "decaf.scale.shard_packing",
         "pixel_importance": "decaf.exploration.importance",
         "rdm": "decaf.exploration.similarity",
         "score_submission": "decaf.evaluate.submission",
         "search": "decaf.exploration.search",
         "serve_demo": "decaf.exploration.demo.server",
+        "shard_status": "decaf.scale.status",
         "summarise": "decaf.backbone.summary",
         "top_patches": "decaf.exploration.top_patches",
         "train_network": "decaf.train.train_network",
         "verify": "decaf.features.verify",
+        "verify_parts": "decaf.scale.parts_verification",
         "visualize": "decaf.exploration.visualize",
         "write_boxes_page": "decaf.exploration.boxes_page",
         "write_fit_page": "decaf.exploration.fit_page",

@@ -229,6 +229,7 @@ def _onnx(where: str) -> dict[str, Any]:
 
 _FACTS: dict[str, Callable[[str], dict[str, Any]]] = {
     "features": _features,
+    "part-set": _features,
     "pack": _pack,
     "weights": _weights,
     "torch": _torch,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from decaf.backbone.weights import DEFAULT_WEIGHTS
@@ -12,20 +12,28 @@ from decaf.cli.arguments import (
     add_listing,
     add_network,
     add_report,
+    compute_of,
     preprocess_of,
+    settings_of,
 )
 from decaf.cli.exit_codes import stopped_by_signals
+from decaf.cli.status import status_lines
 from decaf.cli.terminal import is_chief, show
 
 __all__ = ["HELP", "configure", "run"]
 
-HELP = "compute the features of images and write them to an HDF5 file"
+HELP = "compute the features of images and write them to an HDF5 file, or of shards to parts"
 
 EPILOG = """\
 examples:
   decaf extract photos/ -o photos.h5 -w imagenet -l fc6 -l fc7
   decaf extract 'scans/**/*.tif' -o scans.h5 -w random:0 --labels none
   find . -name '*.jpg' -print0 | decaf extract - -o all.h5 -w imagenet
+  decaf extract 's3://photos/{000000..000999}.tar' -o s3://features/fc7/ --engine ray -l fc7
+
+Where the output ends in a slash, or --engine is given, SRC are shards (tars of webdataset, tars,
+zips, Parquet files with a column of images, lists of paths or URLs), and each becomes a part in the
+folder or prefix; `decaf status` tells how far that is.
 
 An interrupted run is resumed by the same command. Exit codes: 0 done; 1 done, and some images
 could not be read (their rows are NaN, `decaf info` names the first of them); 2 not done, the line
@@ -47,7 +55,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="image, folder, glob, tar or zip archive, list of paths (.txt, .lst, @FILE), table "
         "(.csv, .tsv), array of images (.npy, .h5, .h5:DATASET), or - for a list on standard input",
     )
-    parser.add_argument("-o", "--out", required=True, metavar="F.h5", help="the file to write")
+    parser.add_argument(
+        "-o",
+        "--out",
+        required=True,
+        metavar="F.h5|PREFIX/",
+        help="the file to write, or the folder or URL for the parts of shards",
+    )
     parser.add_argument(
         "-l",
         "--layer",
@@ -79,6 +93,26 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="replace F.h5 where it differs from this run, or lacks images",
     )
     add_report(parser, "summary")
+    shards = parser.add_argument_group("shards", "for -o PREFIX/; --overwrite begins anew")
+    shards.add_argument(
+        "--format", choices=("parquet", "h5"), help="format of the parts (default: parquet)"
+    )
+    shards.add_argument(
+        "--engine",
+        choices=("local", "torchrun", "ray"),
+        help="what runs the tasks: a plain loop, the processes of torchrun, or the actors of a Ray "
+        "cluster (default: torchrun in one, else local)",
+    )
+    shards.add_argument("--actors", type=int, metavar="N", help="actors of Ray (default: auto)")
+    shards.add_argument(
+        "--actor-cores", type=int, metavar="N", help="cores of each (default: 4, or all of fewer)"
+    )
+    shards.add_argument(
+        "--shard-images",
+        type=int,
+        metavar="N",
+        help="lines of a list of images that are one shard (default: 10000)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -88,6 +122,13 @@ def run(args: argparse.Namespace) -> int:
     ----------
     args : argparse.Namespace
     """
+    if args.engine is not None or args.out.endswith("/") or "://" in args.out:
+        return _run_shards(args)
+    _refuse_flags(
+        args,
+        "only parts have: end the output in a slash",
+        ("format", "actors", "actor_cores", "shard_images"),
+    )
     import json
     import time
 
@@ -124,6 +165,56 @@ def run(args: argparse.Namespace) -> int:
         if chief:
             print(json.dumps(info)) if args.json else show(*_summary(info, bad))
     return 1 if bad else 0
+
+
+def _run_shards(args: argparse.Namespace) -> int:
+    """Make a part of each shard, print how far that is, return the exit code."""
+    import dataclasses
+    import json
+    import os
+
+    import decaf.scale
+    from decaf.errors import SettingError
+
+    wrong = [name for name, usual in _OF_FILES.items() if getattr(args, name) != usual]
+    if wrong:
+        named = ", ".join(f"`{name}`" for name in wrong)
+        raise SettingError(
+            f"{named}: not for shards, whose labels come with the samples and whose bad images are "
+            "recorded"
+        )
+    if args.engine is None:
+        args.engine = "local" if os.environ.get("WORLD_SIZE", "1") == "1" else "torchrun"
+    args.preprocess = preprocess_of(args)
+    with stopped_by_signals("stopping; the parts in work are dropped") as stop:
+        status = decaf.scale.extract_shards(
+            args.images,
+            args.out,
+            args.layer or ["fc6"],
+            dtype=args.dtype,
+            overwrite=args.overwrite,
+            scale=settings_of(args, decaf.scale.ScaleSettings),
+            network=settings_of(args, decaf.NetworkSettings),
+            compute=compute_of(args, stop),
+        )
+    if is_chief():
+        if args.json:
+            print(json.dumps(dataclasses.asdict(status)))
+        else:
+            show(*status_lines(status))
+    return 0 if status.complete and not status.bad else 1
+
+
+# Flags that shards have no use for, and their defaults.
+_OF_FILES = {"labels": "folder", "layout": "auto", "groups": None, "on_error": "record"}
+
+
+def _refuse_flags(args: argparse.Namespace, why: str, names: Sequence[str]) -> None:
+    from decaf.errors import SettingError
+
+    given = [f"`{name}`" for name in names if getattr(args, name) is not None]
+    if given:
+        raise SettingError(f"{', '.join(given)}: {why}")
 
 
 def _summary(info: dict[str, Any], bad: int) -> Iterator[str]:

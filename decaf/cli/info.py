@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(info, indent=2))
     else:
-        show(*(_lines if info["kind"] == "features" else _other_lines)(info))
+        show(*(_lines if info["kind"] in ("features", "part-set") else _other_lines)(info))
     return 0
 
 

@@ -37,6 +37,7 @@ COMMANDS: dict[str, str] = {
     "demo": "decaf.cli.demo",
     "extract": "decaf.cli.extract",
     "info": "decaf.cli.info",
+    "status": "decaf.cli.status",
     "verify": "decaf.cli.verify",
     "search": "decaf.cli.search",
     "duplicates": "decaf.cli.duplicates",

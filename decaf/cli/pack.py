@@ -21,6 +21,7 @@ examples:
   decaf pack ILSVRC2012_img_train.tar --val ILSVRC2012_img_val.tar \\
       --devkit ILSVRC2012_devkit_t12.tar.gz -o imagenet.pack
   decaf pack photos/ -o photos.pack --split-val 0.1 --size 128
+  decaf pack 's3://photos/train-{000..099}.tar' --val 's3://photos/val-*.tar' -o photos.pack
 
 An interrupted run is resumed by the same command. Exit codes: 0 done; 1 done, and some images could
 not be read (they are left out and written down in the pack); 2 not done, the line on stderr says
@@ -41,7 +42,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "source",
         metavar="SRC",
         help="folder, tar or zip: a folder for each class, or train and val with these, or "
-        "Tiny-ImageNet's layout; or ILSVRC2012_img_train.tar, or a folder with this and the others",
+        "Tiny-ImageNet's layout; or ILSVRC2012_img_train.tar, or a folder with this and the "
+        "others; or URLs or a pattern of the tars of a webdataset, with the classes of .cls",
     )
     parser.add_argument("-o", "--out", required=True, metavar="PACK", help="the file to write")
     parser.add_argument(
@@ -100,17 +102,22 @@ def run(args: argparse.Namespace) -> int:
     """
     import json
     import time
+    from functools import partial
 
-    import decaf
+    import decaf.scale
     from decaf.images import path_text
 
     began = time.monotonic()
+    shards = decaf.scale.are_shards(args.source)
+    if shards and args.devkit is not None:
+        raise decaf.SettingError("`devkit` is of ImageNet's own tars; shards have their classes")
     with stopped_by_signals("stopping after the images in work") as stop:
-        pack = decaf.make_pack(
+        pack = (
+            decaf.scale.pack_shards if shards else partial(decaf.make_pack, devkit=args.devkit)
+        )(
             args.source,
             args.out,
             val=args.val,
-            devkit=args.devkit,
             split_val=args.split_val,
             seed=args.seed,
             overwrite=args.overwrite,

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["HELP", "configure", "run"]
 
-HELP = "read a feature file through, and compute sampled rows anew to compare"
+HELP = "read a feature file or part set through, and compute sampled rows anew to compare"
 
 EPILOG = """\
 Exit codes: 0 all compared rows agree; 1 they agree, but some sampled images are gone or changed
@@ -29,7 +29,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     ----------
     parser : argparse.ArgumentParser
     """
-    parser.add_argument("file", metavar="F.h5", help="the feature file")
+    parser.add_argument(
+        "file", metavar="F.h5|PREFIX/", help="the feature file, or the folder or URL of a part set"
+    )
     parser.add_argument(
         "images",
         nargs="*",
@@ -58,7 +60,10 @@ def run(args: argparse.Namespace) -> int:
     import json
 
     import decaf
+    from decaf.images import is_kind
 
+    if args.file.endswith("/") or "://" in args.file or is_kind(args.file, "part-set"):
+        return _verify_parts(args)
     result = decaf.verify(
         args.file,
         rows=args.rows,
@@ -90,6 +95,48 @@ def run(args: argparse.Namespace) -> int:
     if not result.ok:
         return 2
     return 1 if result.unavailable else 0
+
+
+def _verify_parts(args: argparse.Namespace) -> int:
+    """Verify a part set, print the result, return the exit code."""
+    import dataclasses
+    import json
+
+    import decaf.scale
+
+    if args.images:
+        raise decaf.SettingError(
+            f"`images` {args.images[0]!r}: the parts of {args.file} know their shards; leave it out"
+        )
+    result = decaf.scale.verify_parts(
+        args.file, rows=args.rows, seed=args.seed, weights=args.weights, device=args.device
+    )
+    if args.json:
+        print(json.dumps({"path": args.file, "ok": result.ok, **dataclasses.asdict(result)}))
+    else:
+        damaged = len(result.damaged)
+        agree = f"{damaged} damaged" if damaged else "checksums agree"
+        show(f"{args.file}: {result.parts} parts of {result.rows} rows read, {agree}")
+        if result.missing:
+            show(f"  {len(result.missing)} parts are not there, the first of {result.missing[0]}")
+        worst = ", ".join(
+            f"{layer} {value:.1e} (allowed: {result.tolerance[layer]:.0e})"
+            for layer, value in result.worst.items()
+        )
+        if result.compared:
+            show(f"{result.compared} rows computed anew: largest {result.measure} {worst}")
+        for name, reason in list(result.damaged.items())[:SHOWN]:
+            show(f"  {name}: {reason}")
+        for name, row, layer, difference in result.failed[:SHOWN]:
+            show(f"  {name}, row {row} differs in {layer}: {result.measure} {difference:.1e}")
+        for name, reason in list(result.unavailable.items())[:SHOWN]:
+            show(f"  {name}: not compared: {reason}")
+        for note in result.notes:
+            show(f"  note: {note}")
+        show("verified" if result.ok else "NOT VERIFIED")
+    if not result.ok:
+        return 2
+    return 1 if result.unavailable or result.missing else 0
 
 
 def _verdict(result: Verification) -> str:

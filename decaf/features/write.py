@@ -21,10 +21,12 @@ from decaf.storage.unfinished import UNKNOWN_CONTENT, changed_image
 from decaf.version import __version__
 
 if TYPE_CHECKING:
+    from decaf.backbone.model import Backbone
     from decaf.features.extraction import Extraction
+    from decaf.features.settings import RunSettings
     from decaf.images import ImageList
 
-__all__ = ["GO_ON", "FeatureOutput"]
+__all__ = ["GO_ON", "FeatureOutput", "row_shapes"]
 
 # A shard holds two batches on a CPU and four on a GPU: what a crash may cost, against the price
 # of a sync to disk for each.
@@ -67,7 +69,7 @@ class FeatureOutput(ShardedFile[Rows]):
         )
         self._extraction = extraction
         self._run = extraction.settings.record(extraction.backbone)
-        self._layers = _row_shapes(extraction)
+        self._layers = row_shapes(extraction.backbone, extraction.settings)
 
     def header(self) -> dict[str, Any]:
         row_bytes = sum(math.prod(shape) for shape in self._layers.values())
@@ -125,10 +127,16 @@ def _environment(extraction: Extraction) -> dict[str, Any]:
     return described
 
 
-def _row_shapes(extraction: Extraction) -> dict[str, tuple[int, ...]]:
+def row_shapes(backbone: Backbone, settings: RunSettings) -> dict[str, tuple[int, ...]]:
+    """Return the shape of a row of each layer.
+
+    Parameters
+    ----------
+    backbone : Backbone
+    settings : RunSettings
+    """
     from decaf.backbone.steps import layer_shape
 
-    backbone, settings = extraction.backbone, extraction.settings
     stack = (10,) if settings.crops == "ten-stack" else ()
     return {
         layer: (*stack, *layer_shape(backbone.spec, layer, backbone.preprocess.crop))

@@ -54,12 +54,12 @@ class Progress:
 
 
 class _Bar(Progress):
-    def __init__(self, total: int, done: int) -> None:
+    def __init__(self, total: int, done: int, unit: str) -> None:
         from tqdm import tqdm
 
         super().__init__(total, done)
         self._bar: Any = tqdm(
-            total=total, initial=done, unit=" images", unit_scale=False, dynamic_ncols=True
+            total=total, initial=done, unit=f" {unit}", unit_scale=False, dynamic_ncols=True
         )
 
     def advance(self, images: int, note: str = "") -> None:
@@ -73,8 +73,9 @@ class _Bar(Progress):
 
 
 class _Lines(Progress):
-    def __init__(self, total: int, done: int, stream: TextIO) -> None:
+    def __init__(self, total: int, done: int, unit: str, stream: TextIO) -> None:
         super().__init__(total, done)
+        self._unit = unit
         self._stream = stream
         self._first = done
         self._began = self._told = time.monotonic()
@@ -87,8 +88,8 @@ class _Lines(Progress):
             rate = (self.done - self._first) / (now - self._began)
             left = (self.total - self.done) / rate
             tell_line(
-                f"decaf: {self.done}/{self.total} images, {rate:.1f} images/s, {_clock(left)} left"
-                + (f", {note}" if note else ""),
+                f"decaf: {self.done}/{self.total} {self._unit}, {rate:.1f} {self._unit}/s, "
+                f"{_clock(left)} left" + (f", {note}" if note else ""),
                 self._stream,
             )
 
@@ -104,7 +105,9 @@ class _Call(Progress):
         self._call(self.done, self.total)
 
 
-def progress_for(wish: bool | Callable[[int, int], Any] | None, total: int, done: int) -> Progress:
+def progress_for(
+    wish: bool | Callable[[int, int], Any] | None, total: int, done: int, unit: str = "images"
+) -> Progress:
     """Choose how to report.
 
     Parameters
@@ -115,13 +118,15 @@ def progress_for(wish: bool | Callable[[int, int], Any] | None, total: int, done
         (images done, images in all).
     total, done : int
         Images in all, and those done in an earlier run.
+    unit : str
+        The plural of what is counted.
     """
     if callable(wish):
         return _Call(total, done, wish)
     terminal = sys.stderr is not None and sys.stderr.isatty()
     if wish is False or (wish is None and not terminal):
         return Progress(total, done)
-    return _Bar(total, done) if terminal else _Lines(total, done, sys.stderr)
+    return _Bar(total, done, unit) if terminal else _Lines(total, done, unit, sys.stderr)
 
 
 def tell_line(line: str, stream: TextIO | None = None) -> None:

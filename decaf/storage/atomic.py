@@ -14,6 +14,7 @@ from typing import IO
 from decaf.errors import DiskError, OutputError
 
 __all__ = [
+    "NO_SPACE",
     "SUFFIX",
     "append_line",
     "disk_errors",

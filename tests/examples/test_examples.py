@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import runpy
+import shutil
 import sys
 from pathlib import Path
 
@@ -121,6 +122,21 @@ def test_fine_tune_compares_with_the_frozen_head(photos, example):
     assert "the frozen head on validation: use the " in lines[3]
     assert [line.partition(": ")[0] for line in lines[4:]] == ["blue/0.png"] * 2
     assert lines[4].startswith("blue/0.png: blue (")
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")  # Ray's own
+def test_ray_rows_says_which_two_are_nearest(photos, tmp_path, example, monkeypatch):
+    pytest.importorskip("ray")
+    monkeypatch.setenv("RAY_worker_niceness", "0")
+    folder = shutil.copytree(photos, tmp_path / "photos")
+    shutil.copy(folder / "red" / "3.png", folder / "red" / "copy.png")
+    (folder / "red" / "notes.txt").write_text("no image")
+    lines = example("ray_rows.py", folder)
+    assert lines == [
+        "26 images, 25 readable",
+        "nearest: red/3.png and red/copy.png, cosine 1.000",
+    ]
 
 
 @pytest.mark.slow

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -43,6 +43,8 @@ class FileHead:
         `created` in ISO 8601.
     splits, groups : sequence of str, or None
         Splits and groups of each image; see `decaf.images.listing.image_list.ImageList`.
+    samples : mapping of str to sequence of str
+        Of a part: the columns `schema.KEY`, `schema.TXT` and `schema.JSON`.
     """
 
     names: Sequence[bytes]
@@ -54,16 +56,22 @@ class FileHead:
     created: str
     splits: Sequence[str] | None = None
     groups: Sequence[str] | None = None
+    samples: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
     def optional(self) -> dict[str, np.ndarray]:
         """The columns of text that not every file has, by the name of the dataset."""
-        columns = {schema.SPLIT: self.splits, schema.GROUP: self.groups}
+        columns = {schema.SPLIT: self.splits, schema.GROUP: self.groups, **self.samples}
         return {name: text_array(texts) for name, texts in columns.items() if texts is not None}
 
 
 def write_feature_file(
-    path: Path, head: FileHead, layers: dict[str, tuple[int, ...]], rows: Iterable[Rows]
+    path: Path,
+    head: FileHead,
+    layers: dict[str, tuple[int, ...]],
+    rows: Iterable[Rows],
+    *,
+    wait: bool = False,
 ) -> None:
     """Write a feature file from its rows, check it, and only then give it its name.
 
@@ -77,6 +85,8 @@ def write_feature_file(
         Shape of a row of each layer, in the order of the run.
     rows : iterable of Rows
         All rows, in order.
+    wait : bool
+        Where another run is writing a file of this name, wait for it.
 
     Raises
     ------
@@ -85,7 +95,7 @@ def write_feature_file(
     OSError
         Where the disk fails; nothing is left under `path` then.
     """
-    with whole_file(path) as stream:
+    with whole_file(path, wait=wait) as stream:
         written = _write(stream, path, head, layers, rows)
         _check(temporary_path(path), written)
 

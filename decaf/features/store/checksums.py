@@ -78,7 +78,8 @@ def read_content(file: FeatureFile) -> dict[str, str]:
     digest.texts(schema.MESSAGE, (text.encode() for text in file.messages))
     digest.texts(schema.CLASS_NAMES, (text.encode() for text in file.class_names))
     digest.texts(schema.STATUS_NAMES_DATASET, (text.encode() for text in file.status_names))
-    for name, texts in ((schema.SPLIT, file.splits), (schema.GROUP, file.groups)):
+    for name in schema.OPTIONAL:
+        texts = file.column(name)
         if texts is not None:
             digest.texts(name, (text.encode() for text in texts))
     digest.numbers(schema.LABEL, file.labels)

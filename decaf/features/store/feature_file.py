@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Any
 
@@ -14,23 +15,25 @@ from decaf.errors import FeatureFileError, SettingError
 from decaf.features.store import schema
 from decaf.features.store.layer_view import LayerView, read_rows, row_blocks
 from decaf.features.store.schema import Contents, check_contents
-from decaf.images import ImageList
+from decaf.images import ImageList, is_kind
 from decaf.images.listing.class_folders import SPLITS
 from decaf.images.listing.image_ref import RefList
 from decaf.images.listing.names import common_folder
 from decaf.storage.hdf5 import decode_text
 from decaf.storage.hdf5_checks import open_hdf5
+from decaf.storage.object_store import is_remote
 
 __all__ = ["FeatureFile", "open_features"]
 
 
 def open_features(path: str | bytes | os.PathLike[str]) -> FeatureFile:
-    """Open a feature file.
+    """Open a feature file, or a part set as if it were one.
 
     Parameters
     ----------
     path : str, bytes or path-like
-        A file that ``decaf extract`` has written.
+        A file that ``decaf extract`` has written; or the folder, or the URL of the prefix, of a
+        part set (`decaf.scale.extract_shards`), whose parts are opened as they are read.
 
     Returns
     -------
@@ -47,7 +50,14 @@ def open_features(path: str | bytes | os.PathLike[str]) -> FeatureFile:
     >>> with open_features("pets.h5") as features:  # doctest: +SKIP
     ...     X, y = features.to_xy("fc6")
     """
-    return FeatureFile(path)
+    name = os.fsdecode(path)
+    if is_remote(name) or is_kind(name, "part-set"):
+        from decaf.features.store.part_set import PartSet
+
+        return PartSet(name)
+    from decaf.features.store.parquet_part import ParquetPart, is_parquet
+
+    return ParquetPart(path) if is_parquet(path) else FeatureFile(path)
 
 
 class FeatureFile:
@@ -201,12 +211,27 @@ class FeatureFile:
     @property
     def splits(self) -> tuple[str, ...] | None:
         """ "train", "val" or "test" of each image, empty where in none; None where not divided."""
-        return self._optional(schema.SPLIT)
+        return self.column(schema.SPLIT)
 
     @property
     def groups(self) -> tuple[str, ...] | None:
         """Group of each image, an empty text where it is in none; None where nobody said."""
-        return self._optional(schema.GROUP)
+        return self.column(schema.GROUP)
+
+    def column(self, name: str) -> tuple[str, ...] | None:
+        """Return a column of text that not every file has; None where this one has it not.
+
+        Parameters
+        ----------
+        name : {"split", "group", "key", "txt", "json"}
+            The last three are of a part set: the key of the sample that an image is of, and what
+            came with it; see `decaf.scale.extract_shards`.
+        """
+        if name not in schema.OPTIONAL:
+            raise SettingError(f"`name` {name!r} is not one of {', '.join(schema.OPTIONAL)}")
+        if name not in self._columns and not self._has(name):
+            return None
+        return tuple(self._column(name))
 
     def images(self) -> ImageList:
         """Return the images of the rows, as they were listed; they may not be there any more."""
@@ -258,6 +283,35 @@ class FeatureFile:
             filled += len(kept)
         return X, self.labels[keep]
 
+    def batches(
+        self, layer: str, *, rows: int = 1024, ok_only: bool = True
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Go through a layer and its labels in order, so that memory stays bounded.
+
+        Parameters
+        ----------
+        layer : str
+            One of `layers`.
+        rows : int
+            Rows of the file that are read at a time.
+        ok_only : bool
+            Leave out the rows of bad images, which hold NaN; a batch has the fewer.
+
+        Yields
+        ------
+        X : ndarray of float32, shape (≤ rows, D)
+        y : ndarray of int64
+            Both as `to_xy` returns them; of all batches together they are what it returns.
+        """
+        view = self[layer]
+        if rows < 1:
+            raise SettingError(f"`rows` {rows}: must be 1 or more")
+        for start in range(0, len(self), rows):
+            values = view[start : start + rows]
+            X = values.reshape(len(values), -1).astype(np.float32, copy=False)
+            keep = self.ok[start : start + rows] if ok_only else slice(None)
+            yield X[keep], self.labels[start : start + rows][keep]
+
     def info(self) -> dict[str, Any]:
         """Sum the file up in JSON values.
 
@@ -290,7 +344,7 @@ class FeatureFile:
             }
         return {
             "path": self.path,
-            "bytes": os.path.getsize(self.path),
+            "bytes": self._bytes(),
             **{name: self.attrs[name] for name in ("format", "schema", "decaf_version", "created")},
             "fingerprint": self.fingerprint,
             "rows": len(self),
@@ -316,10 +370,11 @@ class FeatureFile:
         with schema.FEATURE_FILE.reading(self.path):
             return self._file[name]
 
-    def _optional(self, name: str) -> tuple[str, ...] | None:
-        if self._file is not None and name not in self._columns and name not in self._file:
-            return None
-        return tuple(self._column(name))
+    def _bytes(self) -> int:
+        return os.path.getsize(self.path)
+
+    def _has(self, name: str) -> bool:
+        return self._file is None or name in self._file
 
     def _column(self, name: str) -> np.ndarray:
         """Read a column when it is first asked for, check its values, and keep it."""

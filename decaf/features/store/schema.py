@@ -18,6 +18,8 @@ dataset               type            content
 ``status_names``      (S,) str        names of the status codes
 ``split``             (N,) str        train, val or test, empty where in none; may be missing
 ``group``             (N,) str        what the image belongs to, empty where to nothing; likewise
+``key``               (N,) str        of a part: the sample that the image is of
+``txt``, ``json``     (N,) str        of a part: what came with the sample; may be missing
 ====================  ==============  =========================================================
 
 All text is UTF-8 of fixed length, padded with NUL (`decaf.storage.hdf5` says why).
@@ -44,6 +46,8 @@ __all__ = [
     "FEATURE_FILE",
     "FORMAT",
     "GROUP",
+    "JSON",
+    "KEY",
     "LABEL",
     "LAYER_DTYPES",
     "MESSAGE",
@@ -56,6 +60,7 @@ __all__ = [
     "SPLIT",
     "STATUS",
     "STATUS_NAMES_DATASET",
+    "TXT",
     "Contents",
     "check_contents",
 ]
@@ -74,8 +79,12 @@ CLASS_NAMES = "class_names"
 STATUS_NAMES_DATASET = "status_names"
 SPLIT = "split"
 GROUP = "group"
-# Columns of text that are there only where the images came divided, or in groups.
-OPTIONAL = (SPLIT, GROUP)
+KEY = "key"
+TXT = "txt"
+JSON = "json"
+# Columns of text that are there only where the images came divided, in groups, or as the samples of
+# a shard.
+OPTIONAL = (SPLIT, GROUP, KEY, TXT, JSON)
 
 NO_LABEL = -1
 

@@ -49,6 +49,8 @@ _logger = logging.getLogger(__name__)
 WORK_RECORDS = (b"run.json", b"finetune.json")
 """Names of the files in which a folder that decaf works in says what it is."""
 
+_WORKS = {"decaf-train": "run", "decaf-finetune": "finetuning", "decaf-parts": "part-set"}
+
 MAX_RECORD_BYTES = 1 << 20
 
 # macOS's resource forks in archives.
@@ -114,7 +116,7 @@ def work_of(record: bytes) -> str:
         return ""
     if "format" not in body and body.keys() >= {"run", "fingerprint", "decaf_version"}:
         return "parts"
-    return {"decaf-train": "run", "decaf-finetune": "finetuning"}.get(str(body.get("format")), "")
+    return _WORKS.get(str(body.get("format")), "")
 
 
 def is_work_folder(folder: bytes) -> bool:

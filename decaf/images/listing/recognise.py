@@ -145,6 +145,12 @@ _ALL = (
         "the network is the .safetensors file beside it",
     ),
     PathKind(
+        "part-set",
+        "a part set",
+        "as `decaf extract` writes it of shards",
+        "`decaf status`, `decaf verify` and `decaf info` take it",
+    ),
+    PathKind(
         "parts", "a folder of unfinished work", "", "the command that was stopped goes on with it"
     ),
     PathKind(

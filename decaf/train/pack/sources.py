@@ -41,7 +41,7 @@ def find_source(
     source: Source | ImageList,
     listing: ListingSettings | None = None,
     *,
-    val: Source | None = None,
+    val: Source | ImageList | None = None,
     devkit: Source | None = None,
     split_val: float | None = None,
     seed: int = 0,
