@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import errno
 import logging
 import os
@@ -200,6 +201,26 @@ def test_a_signal_leaves_nothing_half_written(
     assert told == f"decaf: stopped by {number.name}; no file is left half written\n"
     assert list(tmp_path.iterdir()) == []
     assert signal.getsignal(number) is before
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_that_an_extension_turns_into_an_error_of_its_own_is_told_as_a_signal(
+    command: Callable[[Callable[[], int]], None],
+    capfd: pytest.CaptureFixture[str],
+    number: signal.Signals,
+    code: int,
+) -> None:
+    """As ONNX Runtime does while it is imported."""
+
+    def body() -> int:
+        with contextlib.suppress(BaseException):
+            os.kill(os.getpid(), number)
+        raise ImportError("initialization failed")
+
+    command(body)
+    assert main(["probe"]) == code
+    told = capfd.readouterr().err
+    assert told == f"decaf: stopped by {number.name}; no file is left half written\n"
 
 
 def test_debug_shows_where_a_mistake_was_found(
