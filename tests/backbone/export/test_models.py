@@ -254,7 +254,7 @@ def sure_network(small_weights, factor):
 
 
 def probabilities(backbone, change=0.0):
-    """A program that computes ``prob``, of which the logits of later classes are larger by a part."""
+    """A program that computes ``prob``, with larger logits for later classes."""
 
     def run(images):
         batch = normalise(torch.from_numpy(images), backbone.preprocess)
