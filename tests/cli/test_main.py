@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -221,6 +222,25 @@ def test_a_signal_that_an_extension_turns_into_an_error_of_its_own_is_told_as_a_
     assert main(["probe"]) == code
     told = capfd.readouterr().err
     assert told == f"decaf: stopped by {number.name}; no file is left half written\n"
+
+
+def test_a_signal_that_comes_in_a_destructor_ends_a_command_all_the_same(
+    command: Callable[[Callable[[], int]], None], capfd: pytest.CaptureFixture[str]
+) -> None:
+    class Dying:
+        def __del__(self) -> None:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def body() -> int:
+        Dying()
+        threading.Event().wait(30)
+        return 0
+
+    hook = sys.unraisablehook
+    command(body)
+    assert main(["probe"]) == 143
+    assert capfd.readouterr().err == "decaf: stopped by SIGTERM; no file is left half written\n"
+    assert sys.unraisablehook is hook
 
 
 def test_debug_shows_where_a_mistake_was_found(
