@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -130,23 +131,47 @@ def ended_by_signals() -> Iterator[None]:
     Raises
     ------
     Ended
-        In place of what a signal has raised.
+        In place of what a signal has raised, or made others raise.
     """
 
-    def terminate(_number: int, _frame: FrameType | None) -> None:
-        raise _Terminated
+    came: list[int] = []
 
-    at_home = threading.current_thread() is threading.main_thread()  # no other may have handlers
-    before = signal.signal(signal.SIGTERM, terminate) if at_home else None
+    def end(number: int, _frame: FrameType | None) -> None:
+        came.append(number)
+        raise KeyboardInterrupt if number == signal.SIGINT else _Terminated
+
+    timers: list[threading.Timer] = []
+    hook = sys.unraisablehook
+
+    def unraisable(ignored: sys.UnraisableHookArgs) -> None:
+        # In a destructor nothing can be raised: once more, a moment later.
+        if came and isinstance(ignored.exc_value, KeyboardInterrupt | _Terminated):
+            timers.append(threading.Timer(0.01, os.kill, (os.getpid(), came[-1])))
+            timers[-1].start()
+        else:
+            hook(ignored)
+
+    before = {}
+    if threading.current_thread() is threading.main_thread():  # no other may have handlers
+        before[signal.SIGTERM] = signal.signal(signal.SIGTERM, end)
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is ignored
+            before[signal.SIGINT] = signal.signal(signal.SIGINT, end)
+        sys.unraisablehook = unraisable
     try:
         yield
-    except (KeyboardInterrupt, _Terminated) as error:
-        name = "SIGINT" if isinstance(error, KeyboardInterrupt) else "SIGTERM"
-        exit_code = INTERRUPTED if isinstance(error, KeyboardInterrupt) else TERMINATED
-        raise Ended(f"stopped by {name}; no file is left half written", exit_code) from None
+    except (KeyboardInterrupt, _Terminated, Exception) as error:
+        # An extension that a signal stops while it is loaded raises an error of its own instead.
+        if isinstance(error, Ended) or not (came or isinstance(error, KeyboardInterrupt)):
+            raise
+        number = came[-1] if came else signal.SIGINT
+        reason = f"stopped by {signal.Signals(number).name}; no file is left half written"
+        raise Ended(reason, 128 + number) from None
     finally:
-        if before is not None:
-            signal.signal(signal.SIGTERM, before)
+        sys.unraisablehook = hook
+        for timer in timers:
+            timer.cancel()
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

@@ -26,7 +26,7 @@ from decaf.runtime.memory import available_memory
 from decaf.runtime.processes import World
 from decaf.train.log import read_log
 from decaf.train.recipe import TrainSettings
-from decaf.train.train_network import train_to_end
+from decaf.train.train_network import draw, train_to_end
 from decaf.train.training_run import TrainingData, TrainingRun
 
 __all__ = ["Trained", "step_memory", "train_on_pack"]
@@ -189,6 +189,7 @@ def _finished_before(
                 settings.to_dict(),
                 data.pack.fingerprint,
             ):
+                draw(work.run)  # where a kill came between weights and curves
                 return weights
         return None
 

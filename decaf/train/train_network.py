@@ -37,7 +37,7 @@ from decaf.train.training_run import (
 )
 from decaf.train.validate import Validation
 
-__all__ = ["Diverged", "train_network", "train_to_end"]
+__all__ = ["Diverged", "draw", "train_network", "train_to_end"]
 
 # Steps between two looks at whether to stop, where that takes a message between processes, or
 # waiting for a GPU.
@@ -205,7 +205,8 @@ def train_to_end(run: TrainingRun) -> TrainResult:
     """
     trainer, chief, size = run.trainer, run.world.chief, run.settings.batch_size
     if trainer.ended and run.is_saved():
-        _draw(run)
+        if chief:
+            draw(run.folder)
         return run.result()
     before = run.settings.keep_best and trainer.step == 0
     with (
@@ -229,7 +230,8 @@ def train_to_end(run: TrainingRun) -> TrainResult:
             loop.settle()
     if not run.is_saved():
         run.save_weights()
-    _draw(run, anew=True)
+    if chief:
+        draw(run.folder, anew=True)
     return run.result()
 
 
@@ -253,10 +255,19 @@ def _feed(run: TrainingRun) -> Feed:
     )
 
 
-def _draw(run: TrainingRun, *, anew: bool = False) -> None:
-    out = run.folder / CURVES_FILE
-    if run.world.chief and can_draw() and (anew or not out.exists()):
-        draw_curves(run.folder / LOG_FILE, out)
+def draw(folder: Path, *, anew: bool = False) -> None:
+    """Draw the curves of a run, where matplotlib is installed.
+
+    Parameters
+    ----------
+    folder : Path
+        The run's.
+    anew : bool
+        Also where there are some.
+    """
+    out = folder / CURVES_FILE
+    if can_draw() and (anew or not out.exists()):
+        draw_curves(folder / LOG_FILE, out)
 
 
 class _Loop:

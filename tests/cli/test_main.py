@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import errno
 import logging
 import os
@@ -10,6 +11,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -201,6 +203,45 @@ def test_a_signal_leaves_nothing_half_written(
     assert told == f"decaf: stopped by {number.name}; no file is left half written\n"
     assert list(tmp_path.iterdir()) == []
     assert signal.getsignal(number) is before
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_that_an_extension_turns_into_an_error_of_its_own_is_told_as_a_signal(
+    command: Callable[[Callable[[], int]], None],
+    capfd: pytest.CaptureFixture[str],
+    number: signal.Signals,
+    code: int,
+) -> None:
+    """As ONNX Runtime does while it is imported."""
+
+    def body() -> int:
+        with contextlib.suppress(BaseException):
+            os.kill(os.getpid(), number)
+        raise ImportError("initialization failed")
+
+    command(body)
+    assert main(["probe"]) == code
+    told = capfd.readouterr().err
+    assert told == f"decaf: stopped by {number.name}; no file is left half written\n"
+
+
+def test_a_signal_that_comes_in_a_destructor_ends_a_command_all_the_same(
+    command: Callable[[Callable[[], int]], None], capfd: pytest.CaptureFixture[str]
+) -> None:
+    class Dying:
+        def __del__(self) -> None:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def body() -> int:
+        Dying()
+        threading.Event().wait(30)
+        return 0
+
+    hook = sys.unraisablehook
+    command(body)
+    assert main(["probe"]) == 143
+    assert capfd.readouterr().err == "decaf: stopped by SIGTERM; no file is left half written\n"
+    assert sys.unraisablehook is hook
 
 
 def test_debug_shows_where_a_mistake_was_found(

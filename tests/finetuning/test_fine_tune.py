@@ -150,6 +150,29 @@ def test_a_stopped_run_goes_on_to_the_same_weights(tune: Tune, tmp_path: Path, i
 
 
 @pytest.mark.slow
+def test_a_run_that_ends_between_its_weights_and_its_curves_draws_them_later(
+    tune: Tune, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def drawn(_log: Path, out: Path) -> None:
+        out.write_bytes(b"curves")
+        if not ended:
+            out.unlink()
+            ended.append(True)
+            raise KeyboardInterrupt
+
+    ended: list[bool] = []
+    monkeypatch.setattr("decaf.train.train_network.can_draw", lambda: True)
+    monkeypatch.setattr("decaf.train.train_network.draw_curves", drawn)
+    out = tmp_path / "m.safetensors"
+    with pytest.raises(KeyboardInterrupt):
+        tune(out, changes={"epochs": 1.0}, resume=True)
+    curves = tmp_path / "m.finetune/run/curves.png"
+    assert not curves.exists()
+    tune(out, changes={"epochs": 1.0}, resume=True)
+    assert curves.read_bytes() == b"curves"
+
+
+@pytest.mark.slow
 def test_a_run_that_is_stopped_while_it_packs_goes_on(tune: Tune, tmp_path: Path) -> None:
     event = threading.Event()
     event.set()

@@ -59,6 +59,8 @@ THOROUGH = ("kill", "torn", "EIO", "ENOSPC")
 RENAMED_UNSYNCED, SYNC_FAILED = 1, 2
 # What a command says that finds its own finished output, and does not replace it.
 REFUSALS = ("exists", "is there already")
+# Where TensorBoard is installed a run writes its events too.
+EVENTS = "/tensorboard/events.out.tfevents."
 
 
 @dataclass(frozen=True)
@@ -239,8 +241,7 @@ def make_inputs(folder: Path) -> dict[str, Case]:
             lambda out: pack_content(out / "p.pack"), ["p.pack"], shards_finished),
         "train": Case(
             ["train", str(pack), "-o", "OUT/run", "--arch", "tiny", "--epochs", "2", "--batch-size",
-             "16", "--precision", "fp32", "--no-tensorboard", "--keep", "2", *step, *how,
-             "-j", "1"],
+             "16", "--precision", "fp32", "--keep", "2", *step, *how, "-j", "1"],
             lambda out: training_content(out / "run"), [], steps_finished),
         "finetune": Case(
             ["finetune", photographs, "-o", "OUT/m.safetensors", "-w", w, *tuning, *step, *how],
@@ -337,8 +338,12 @@ class Harness:
         self.out.mkdir()
 
     def names(self) -> list[str]:
-        """List all that lies in the folder of outputs."""
-        return sorted(str(path.relative_to(self.out)) for path in self.out.rglob("*"))
+        """List all that lies in the folder of outputs, but TensorBoard's events.
+
+        Each session of a run has a file of those, whose name says when it began.
+        """
+        names = (str(path.relative_to(self.out)) for path in self.out.rglob("*"))
+        return sorted(name for name in names if EVENTS not in name)
 
     def undisturbed(self, case: Case) -> tuple[int, int, Any, list[str]]:
         """Run a command as it should, once; return its exit code, calls, content and files."""

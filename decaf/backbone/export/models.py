@@ -50,7 +50,11 @@ FORMAT = "decaf-model"
 TOLERANCE = 1e-4
 """The largest relative error that is let pass; sums in another order give less than 1e-5."""
 
-_BATCHES = (1, 3)  # two lengths, since the first axis is to be free
+# Images and their contrast: two lengths, since the first axis is to be free, and weak contrasts
+# for networks that are sure of their class in all that is strong.
+_BATCHES = ((1, 1.0), (3, 1.0), (3, 0.1))
+# What is below is lost to some programs, which take it for 0.
+_LEAST_PROBABILITY = float(np.finfo(np.float32).tiny)
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,8 @@ class Agreement:
     program : str
         The program that was compared with, and its version.
     relative_errors : dict of str to float
-        For each layer the largest difference, divided by the largest value of the layer.
+        For each layer the largest difference, divided by the largest value of the layer. That of
+        ``prob`` is also that of its logarithms, divided by the largest logit, if it is larger.
     """
 
     program: str
@@ -292,6 +297,10 @@ def _input_in_words(spec: PreprocessSpec) -> str:
 def compare(program: str, run: Run, backbone: Backbone, layers: Sequence[str]) -> Agreement:
     """Compare a program with the network, on the same layers of the same pixels.
 
+    A network that is sure of its class has probabilities near 0 and 1 whatever was done to its
+    logits. Therefore the logarithms of ``prob`` are compared too: up to a constant for each image
+    they are the logits.
+
     Parameters
     ----------
     program : str
@@ -306,29 +315,41 @@ def compare(program: str, run: Run, backbone: Backbone, layers: Sequence[str]) -
     Raises
     ------
     DecafError
-        If the values differ by more than `TOLERANCE`.
+        If the values differ by more than `TOLERANCE`; or if ``prob`` is the only layer, and always
+        0 and 1, so that nothing can be said of it.
     """
-    ours: dict[str, list[np.ndarray]] = {layer: [] for layer in layers}
+    needed = list(dict.fromkeys([*layers, *(["fc8"] if "prob" in layers else [])]))
+    ours: dict[str, list[np.ndarray]] = {layer: [] for layer in needed}
     theirs: dict[str, list[np.ndarray]] = {layer: [] for layer in layers}
-    for seed, count in enumerate(_BATCHES):
-        pixels = _pixels(seed, count, backbone.preprocess.crop)
+    for seed, (count, contrast) in enumerate(_BATCHES):
+        pixels = _pixels(seed, count, backbone.preprocess.crop, contrast)
         batch = normalise(
             torch.from_numpy(pixels), backbone.preprocess, mean_image=backbone.mean_image
         )
-        expected = backbone.features(batch, layers)
+        expected = backbone.features(batch, needed)
+        for layer in needed:
+            ours[layer].append(expected[layer].numpy())
         for layer, found in zip(layers, run(pixels), strict=True):
             if found.shape != tuple(expected[layer].shape):
                 raise DecafError(
                     f"{program} gives {layer} the shape {found.shape}, not "
                     f"{tuple(expected[layer].shape)}; the model was not written"
                 )
-            ours[layer].append(expected[layer].numpy())
             theirs[layer].append(found)
+    right = {layer: np.concatenate(ours[layer]).astype(np.float64) for layer in needed}
     errors = {}
     for layer in layers:
-        right = np.concatenate(ours[layer]).astype(np.float64)
-        largest = float(np.abs(right).max()) or 1.0
-        errors[layer] = float(np.abs(np.concatenate(theirs[layer]) - right).max()) / largest
+        difference = np.abs(np.concatenate(theirs[layer]) - right[layer])
+        errors[layer] = float(difference.max()) / (float(np.abs(right[layer]).max()) or 1.0)
+    if "prob" in layers:
+        wrong = _error_of_logarithms(np.concatenate(theirs["prob"]), right["fc8"])
+        if wrong is not None:
+            errors["prob"] = float(np.maximum(errors["prob"], wrong))  # NaN stays
+        elif list(layers) == ["prob"]:
+            raise DecafError(
+                "prob of this network is 0 or 1 in all that it was tried on, so that nothing was "
+                "proved; take `layers` fc8 and prob; the model was not written"
+            )
     for layer, error in errors.items():
         if not error <= TOLERANCE:  # or is NaN
             raise DecafError(
@@ -338,12 +359,29 @@ def compare(program: str, run: Run, backbone: Backbone, layers: Sequence[str]) -
     return Agreement(program, errors)
 
 
-def _pixels(seed: int, count: int, side: int) -> np.ndarray:
+def _error_of_logarithms(found: np.ndarray, logits: np.ndarray) -> float | None:
+    """Return the error of log-probabilities, relative to the logits; None where all are 0 and 1.
+
+    Rounding changes a logit in relation to the largest, and by that its probability's logarithm.
+    """
+    least = np.log(_LEAST_PROBABILITY)
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    right = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    if logits.shape[1] > 1 and not ((right > least) & (shifted < 0)).any():
+        return None
+    # Of what is not a number nothing is made here: it stays one.
+    logarithms = np.log(np.maximum(found.astype(np.float64), _LEAST_PROBABILITY))
+    difference = np.abs(logarithms - np.maximum(right, least))
+    return float(difference.max()) / (float(np.abs(logits).max()) or 1.0)
+
+
+def _pixels(seed: int, count: int, side: int, contrast: float) -> np.ndarray:
     """Return images of coarse and fine structure: to most filters noise alone is all the same."""
     generator = np.random.default_rng(seed)
     coarse = generator.integers(0, 256, (count, 8, 8, 3))
     cell = -(-side // 8)
     blocks = coarse.repeat(cell, axis=1).repeat(cell, axis=2)[:, :side, :side]
     noise = generator.integers(-40, 41, blocks.shape)
-    pixels: np.ndarray = np.clip(blocks + noise, 0, 255).astype(np.uint8)
+    values = 127.5 + contrast * (np.clip(blocks + noise, 0, 255) - 127.5)
+    pixels: np.ndarray = values.astype(np.uint8)
     return pixels

@@ -246,6 +246,42 @@ def test_a_difference_above_the_tolerance_is_refused(factor, small_weights):
         compare("a program", lambda x: [expected_of(x)["fc6"][:, 1:]], backbone, ["fc6"])
 
 
+def sure_network(small_weights, factor):
+    """A network whose logits are `factor` times as far apart."""
+    weights = small_weights("alexnet-64")
+    state = {**weights.state, "fc8.weight": weights.state["fc8.weight"] * factor}
+    return Backbone(replace(weights, state=state))
+
+
+def probabilities(backbone, change=0.0):
+    """A program that computes ``prob``, with larger logits for later classes."""
+
+    def run(images):
+        batch = normalise(torch.from_numpy(images), backbone.preprocess)
+        logits = backbone.features(batch, "fc8")["fc8"].double()
+        part = 1 + change * torch.linspace(0, 1, logits.shape[1])
+        return [(logits * part).softmax(1).float().numpy()]
+
+    return run
+
+
+def test_probabilities_near_0_and_1_are_compared_by_their_logarithms(small_weights):
+    backbone = sure_network(small_weights, 10)
+    for contrast in (1.0, 0.1):
+        pixels = models._pixels(1, 3, 64, contrast)
+        right, wrong = (probabilities(backbone, change)(pixels)[0] for change in (0, 0.01))
+        assert np.abs(right - wrong).max() < TOLERANCE / 10  # of which nothing is seen
+    with pytest.raises(DecafError, match=r"other values than decaf: relative error .* in prob"):
+        compare("a program", probabilities(backbone, 0.01), backbone, ["prob"])
+    assert compare("a program", probabilities(backbone), backbone, ["prob"]).worst < 1e-6
+
+
+def test_a_network_that_knows_0_and_1_alone_cannot_be_checked_by_them(small_weights):
+    backbone = sure_network(small_weights, 1e9)
+    with pytest.raises(DecafError, match=r"nothing was proved; take `layers` fc8 and prob"):
+        compare("a program", probabilities(backbone), backbone, ["prob"])
+
+
 def test_without_onnxruntime_a_check_is_refused(small_weights, tmp_path, monkeypatch):
     weights = small_weights("alexnet-64")
     monkeypatch.setattr(models, "onnxruntime_is_there", lambda: False)
