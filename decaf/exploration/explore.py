@@ -6,6 +6,7 @@ import os
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -29,6 +30,7 @@ from decaf.exploration.unit_patches import MOST_UNITS, unit_patches
 from decaf.features.extract import extract
 from decaf.features.settings import NetworkSettings
 from decaf.features.store.feature_file import FeatureFile
+from decaf.heads import load_head
 from decaf.images import ListingSettings
 from decaf.images.decoding.formats import is_hdf5
 from decaf.images.listing.recognise import is_kind
@@ -215,7 +217,9 @@ def explore(
         Part("network", NetworkSettings, network),
         Part("compute", ComputeSettings, compute),
     )
-    target = check_page(out)
+    target = check_page(out, keep_features)
+    if head is not None:
+        load_head(head)  # what is no head is refused before features are computed
     with _opened(source, keep_features, overwrite, what, listed, run, work) as file:
         began = time.perf_counter()
         seen = _look(file, what, work, head, images=images)
@@ -309,6 +313,11 @@ def _look(
     saved = None if head is None else check_head(head, file)
     notes: list[str] = []
     rows = _shown_rows(file, settings, notes)
+    if file.splits is not None:
+        counts = Counter(name or "in none" for name in file.splits)
+        listed = ", ".join(f"{name} {count:,}" for name, count in sorted(counts.items()))
+        held = "; images of all are held out in turn" if head is not None else ""
+        notes.append(f"splits: {listed}; the maps show all of them{held}")
     maps = []
     for layer in _mapped_layers(file, settings):
         _go_on(compute, f"map of {layer}")
@@ -385,7 +394,7 @@ def _mapped_layers(file: FeatureFile, settings: ExploreSettings) -> tuple[str, .
     if settings.layers is not None:
         for layer in settings.layers:
             file[layer]  # tells what is there
-        return settings.layers
+        return tuple(dict.fromkeys(settings.layers))
     return tuple(layer for layer in LAYERS if layer in file) or file.layers[:3]
 
 
