@@ -91,6 +91,8 @@ class ExploreSettings:
         layers = self.layers
         if layers is not None and not (layers and all(isinstance(each, str) for each in layers)):
             wrong.append(f"`layers` {layers!r}: must be names of layers, at least one")
+        elif layers is not None and len(set(layers)) < len(layers):
+            wrong.append(f"`layers` {', '.join(layers)}: a layer is named twice")
         try:
             self.maps  # noqa: B018  (checks its values)
         except SettingError as error:
@@ -394,7 +396,7 @@ def _mapped_layers(file: FeatureFile, settings: ExploreSettings) -> tuple[str, .
     if settings.layers is not None:
         for layer in settings.layers:
             file[layer]  # tells what is there
-        return tuple(dict.fromkeys(settings.layers))
+        return settings.layers
     return tuple(layer for layer in LAYERS if layer in file) or file.layers[:3]
 
 

@@ -236,6 +236,8 @@ def test_what_cannot_be_explored_is_said(made: Path, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(OutputError, match="not a page of HTML"):
         explore(made, tmp_path / "notes.txt")
+    with pytest.raises(SettingError, match="`layers` fc7, fc7: a layer is named twice"):
+        explore(made, tmp_path / "p.html", layers=("fc7", "fc7"))
     both = tmp_path / "both.html"
     with pytest.raises(OutputError, match="is to be the page and another file of this run"):
         explore(tmp_path / "images", both, keep_features=both)
@@ -262,7 +264,7 @@ def test_splits_are_shown_and_told(
             Image.fromarray(pixels).save(tmp_path / "set" / place / f"{number}.png")
     kept, page = tmp_path / "kept.h5", tmp_path / "p.html"
     command = ["explore", str(tmp_path / "set"), "-o", str(page), "--keep-features", str(kept)]
-    command += ["-l", "fc6", "-l", "fc6", "-w", "random:0:alexnet-64", "-j", "0", "-q"]
+    command += ["-l", "fc6", "-w", "random:0:alexnet-64", "-j", "0", "-q"]
     assert main([*command, "--method", "pca"]) == 0
     told = capsys.readouterr().out
     assert "note: splits: test 3, train 6; the maps show all of them" in told
