@@ -7,9 +7,14 @@ and then the nine nearest rows of one query, beside a flat index of FAISS and sc
 NearestNeighbors on the same rows, one query each in turns? All three answer exactly; the run fails
 where they do not agree. Also: a query of a file that is read through and not held.
 
-The figures are medians and minima over the rounds; the ratios are those of the minima. ``--only``
-takes some of the sections, and ``--rows`` fewer rows. The result goes to ``--json`` (and as
-Markdown beside it), and as a table to the terminal.
+The figures are medians and minima over the rounds; the ratios are those of the minima.
+
+``top-patches``: the nine strongest patches of all units of a layer, beside the extraction of that
+layer, in turns over the same photographs (``--photographs DIR``, without which the section is left
+out); see ``benchmarks/speed/top_patches.py``. The target is the ratio.
+
+``--only`` takes some of the sections, and ``--rows`` fewer rows. The result goes to ``--json`` (and
+as Markdown beside it), and as a table to the terminal.
 """
 
 from __future__ import annotations
@@ -26,6 +31,7 @@ from typing import Any
 
 import numpy as np
 from machine import describe, described, parser_of, say, table_row, tell
+from top_patches import find_photographs, measure_top_patches, top_patches_table
 
 import decaf
 from decaf.exploration import NearestRows
@@ -34,6 +40,7 @@ from decaf.features.store.assemble import FileHead, write_feature_file
 
 K = 9
 TARGET_MS = 50.0
+TARGET_RATIO = 1.5
 BLOCK = 4096
 # Of the rows that are made up: further from few axes than fc6 and fc7 of photographs are, of whose
 # length 0.24 and 0.19 lie outside 256 axes (15-Scene); of these 0.34.
@@ -73,17 +80,31 @@ def main() -> None:
 def _arguments() -> argparse.Namespace:
     parser = parser_of(__doc__)
     parser.add_argument(
-        "--only", nargs="+", choices=tuple(SECTIONS), default=tuple(SECTIONS), help="(default: all)"
+        "--only",
+        nargs="+",
+        choices=tuple(SECTIONS),
+        help="(default: all that have what they need)",
     )
     parser.add_argument("--rows", type=int, default=100_000, help="of search (default: 100000)")
     parser.add_argument("--dimensions", type=int, default=4096, help="(default: 4096)")
     parser.add_argument("--rounds", type=int, default=20, help="queries of each (default: 20)")
-    return parser.parse_args()
+    parser.add_argument("--photographs", type=Path, metavar="DIR", help="of top-patches")
+    parser.add_argument("--images", type=int, default=300, help="photographs (default: 300)")
+    parser.add_argument("--passes", type=int, default=3, help="of top-patches (default: 3)")
+    args = parser.parse_args()
+    if args.photographs is None and "top-patches" in (args.only or ()):
+        parser.error("top-patches needs --photographs DIR")
+    if args.only is None:
+        needless = {"top-patches"} if args.photographs is None else set()
+        args.only = [name for name in SECTIONS if name not in needless]
+    return args
 
 
 def _command(args: argparse.Namespace) -> str:
     words = ["python benchmarks/speed/explore.py", "--only", *args.only]
     words += [f"--rows {args.rows}", f"--dimensions {args.dimensions}", f"--rounds {args.rounds}"]
+    if args.photographs is not None:
+        words += [f"--photographs PHOTOGRAPHS --images {args.images} --passes {args.passes}"]
     return " ".join(words)
 
 
@@ -196,7 +217,27 @@ def _search_table(figures: dict[str, Any]) -> list[str]:
     return [*lines, f"target: {figures['target_ms']:.0f} ms a query after loading"]
 
 
-SECTIONS = {"search": Section(search, _search_table)}
+def top_patches(args: argparse.Namespace) -> dict[str, Any]:
+    """Measure the pass over photographs that finds the top patches, beside their extraction.
+
+    Parameters
+    ----------
+    args : Namespace
+    """
+    photographs = find_photographs(args.photographs)[: args.images]
+    layers = measure_top_patches(photographs, args.passes)
+    return {"images": len(photographs), "target_ratio": TARGET_RATIO, "layers": layers}
+
+
+def _top_patches_lines(figures: dict[str, Any]) -> list[str]:
+    target = f"target: a ratio of {figures['target_ratio']}; {figures['images']} photographs"
+    return [*top_patches_table(figures["layers"]).splitlines(), target]
+
+
+SECTIONS = {
+    "search": Section(search, _search_table),
+    "top-patches": Section(top_patches, _top_patches_lines),
+}
 
 
 if __name__ == "__main__":

@@ -21,10 +21,20 @@ from machine import describe, described, parser_of, say, table_row, tell
 
 import decaf
 
-__all__ = ["measure_top_patches", "top_patches_table"]
+__all__ = ["find_photographs", "measure_top_patches", "top_patches_table"]
 
 LAYERS = ("conv1", "conv3", "conv5", "fc6", "fc7")
 ENDINGS = {".jpg", ".jpeg", ".png"}
+
+
+def find_photographs(folder: Path) -> list[Path]:
+    """List the photographs of a folder, in order.
+
+    Parameters
+    ----------
+    folder : Path
+    """
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS)
 
 
 def measure_top_patches(
@@ -85,10 +95,7 @@ def top_patches_table(measured: dict[str, Any]) -> str:
 
 def main() -> None:
     args = _arguments()
-    photographs = sorted(
-        path for path in args.photographs.rglob("*") if path.suffix.lower() in ENDINGS
-    )
-    photographs = photographs[: args.images]
+    photographs = find_photographs(args.photographs)[: args.images]
     machine = describe()
     report = {
         "command": "python benchmarks/speed/top_patches.py PHOTOGRAPHS "

@@ -67,6 +67,8 @@ def in_flags(text: str, parser: argparse.ArgumentParser) -> str:
 
     def flag(argument: re.Match[str]) -> str:
         action = actions.get(argument[1])
+        if action is None and argument[1] == "preprocess" and "resize_to" in actions:
+            return "preprocessing (--resize …)"
         return argument[0] if action is None else _as_flag(action, argument[2])
 
     return _ARGUMENT.sub(flag, text)

@@ -111,7 +111,8 @@ def _layer_lines(layer: LayerComparison) -> Iterator[str]:
     if not math.isnan(layer.cka):
         parts.append(f"CKA {layer.cka:.4f}")
     if not math.isnan(layer.neighbours):
-        parts.append(f"{layer.neighbours:.1%} of the {layer.k} nearest are the same")
+        parts.append(f"{100 * layer.neighbours:.1f} % of the {layer.k} nearest are the same")
     yield f"{layer.layer}: {', '.join(parts) or 'nothing to compare'}"
-    for name, value in layer.moved[:SHOWN]:
+    moved = [each for each in layer.moved if round(each[1], 4) < 1]
+    for name, value in moved[:SHOWN]:
         yield f"  {value:.4f}  {name}"

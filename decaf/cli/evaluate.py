@@ -131,7 +131,7 @@ def run(args: argparse.Namespace) -> int:
     if len(args.weights) == 1 and is_kind(args.weights[0], "text", "list"):
         return _score(args)
     if args.report:
-        check_page(args.report)
+        check_page(args.report, args.out, args.submission)
         if args.localiser is None:
             raise SettingError("`report` shows boxes: give `boxes` and `localiser`")
     with stopped_by_signals("stopping after the images in work") as stop:

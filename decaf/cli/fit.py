@@ -163,7 +163,7 @@ def run(args: argparse.Namespace) -> int:
     from decaf.exploration import check_page
 
     if args.report is not None:
-        check_page(args.report)
+        check_page(args.report, args.out, args.keep_features)
     with stopped_by_signals("stopping after what is in work") as stop:
         fitted = decaf.fit(
             args.source,

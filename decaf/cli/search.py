@@ -108,6 +108,8 @@ def run(args: argparse.Namespace) -> int:
             sys.stdout.write(table)
     else:
         show(*_lines(result))
+        if args.out is not None:
+            show(f"page: {args.out}")
     if result.left_out and not (args.json or args.quiet):
         tell(f"{args.features}: {counted(result.left_out, 'row')} without features left out")
     return 1 if result.bad else 0

@@ -98,6 +98,8 @@ def _units(text: str) -> list[int] | str:
         numbers = [first, last] if dash else [first]
         if not all(each.isdecimal() and len(each) < 6 for each in numbers):
             raise argparse.ArgumentTypeError(f"{text!r}: expected numbers such as 1,5,9-12, or all")
+        if int(last or first) < int(first):
+            raise argparse.ArgumentTypeError(f"{text!r}: {part.strip()} ends before it begins")
         units += range(int(first), int(last or first) + 1)
     return units
 

@@ -6,6 +6,7 @@ import os
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -29,6 +30,7 @@ from decaf.exploration.unit_patches import MOST_UNITS, unit_patches
 from decaf.features.extract import extract
 from decaf.features.settings import NetworkSettings
 from decaf.features.store.feature_file import FeatureFile
+from decaf.heads import load_head
 from decaf.images import ListingSettings
 from decaf.images.decoding.formats import is_hdf5
 from decaf.images.listing.recognise import is_kind
@@ -89,6 +91,8 @@ class ExploreSettings:
         layers = self.layers
         if layers is not None and not (layers and all(isinstance(each, str) for each in layers)):
             wrong.append(f"`layers` {layers!r}: must be names of layers, at least one")
+        elif layers is not None and len(set(layers)) < len(layers):
+            wrong.append(f"`layers` {', '.join(layers)}: a layer is named twice")
         try:
             self.maps  # noqa: B018  (checks its values)
         except SettingError as error:
@@ -215,7 +219,9 @@ def explore(
         Part("network", NetworkSettings, network),
         Part("compute", ComputeSettings, compute),
     )
-    target = check_page(out)
+    target = check_page(out, keep_features)
+    if head is not None:
+        load_head(head)  # what is no head is refused before features are computed
     with _opened(source, keep_features, overwrite, what, listed, run, work) as file:
         began = time.perf_counter()
         seen = _look(file, what, work, head, images=images)
@@ -309,6 +315,11 @@ def _look(
     saved = None if head is None else check_head(head, file)
     notes: list[str] = []
     rows = _shown_rows(file, settings, notes)
+    if file.splits is not None:
+        counts = Counter(name or "in none" for name in file.splits)
+        listed = ", ".join(f"{name} {count:,}" for name, count in sorted(counts.items()))
+        held = "; images of all are held out in turn" if head is not None else ""
+        notes.append(f"splits: {listed}; the maps show all of them{held}")
     maps = []
     for layer in _mapped_layers(file, settings):
         _go_on(compute, f"map of {layer}")

@@ -141,6 +141,16 @@ def _facts(file: FeatureFile) -> dict[str, str]:
     }
 
 
+def _splits(file: FeatureFile, rows: Rows) -> dict[str, Any] | None:
+    """Return the names of the splits and the place of each row's among them, -1 for none."""
+    if file.splits is None:
+        return None
+    own = [file.splits[row] for row in rows.tolist()]
+    names = sorted(set(own) - {""})
+    codes = np.array([names.index(each) if each else -1 for each in own])
+    return {"names": [printable(name) for name in names], "of": _packed(codes, "<i2")}
+
+
 def _data(seen: Seen) -> dict[str, Any]:
     file, rows = seen.file, seen.rows
     place = np.full(len(file) + 1, -1, np.int64)
@@ -153,6 +163,7 @@ def _data(seen: Seen) -> dict[str, Any]:
         "names": [_name(file, row) for row in rows.tolist()],
         "classes": classes,
         "labels": _packed(codes, "<i2"),
+        "splits": _splits(file, rows),
         "counts": [Counter(codes.tolist())[code] for code in range(len(classes))],
         "maps": [_map_data(each, place) for each in seen.maps],
         "sheets": _sheet_data(seen, place),

@@ -25,6 +25,7 @@ from decaf.storage import check_output, disk_errors, whole_file
 
 __all__ = ["ExportedTable", "TableSettings", "export_index", "export_table"]
 
+_NO_PICTURES = "write no pictures, without `thumbnails`"
 _BLOCK_ROWS = 1024  # of a row group of the table
 _NEED_PARQUET = "to write Parquet, install pyarrow: pip install 'decaf-features[parquet]'"
 _NEED_FAISS = "to write a FAISS index, install faiss-cpu: pip install 'decaf-features[faiss]'"
@@ -211,7 +212,8 @@ def export_index(
         for place, units in rows.unit_blocks():
             index.add_with_ids(units, rows.rows[place : place + len(units)])
         with disk_errors(target, "nothing was written"), whole_file(target) as stream:
-            faiss.write_index(index, str(stream.name))  # which FAISS opens again
+            # Through the stream, whose errors tell of a full disk; those of FAISS do not.
+            faiss.write_index(index, faiss.PyCallbackIOWriter(stream.write))
         bad = len(features) - len(rows)
         return ExportedTable(target, rows.layer, len(rows), rows.dimensions, (), bad, 0)
 
@@ -303,7 +305,8 @@ class _Table:
         return {"ids": lines.tolist(), "distances": distances.tolist()}
 
     def _pictures(self, rows: npt.NDArray[np.int64]) -> list[dict[str, Any] | None]:
-        made = thumbnails(self.file, rows.tolist(), height=self._how.thumbnails or 0)
+        height = self._how.thumbnails or 0
+        made = thumbnails(self.file, rows.tolist(), height=height, instead=_NO_PICTURES)
         self.gone += sum(
             uri is None and bool(good)
             for uri, good in zip(made.uris, self.file.ok[rows], strict=True)

@@ -11,8 +11,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from decaf.errors import FeatureFileError, SettingError
-from decaf.exploration.neighbours import NearestRows
+from decaf.errors import SettingError
+from decaf.exploration.neighbours import NearestRows, check_finite
 from decaf.features.store.feature_file import FeatureFile
 from decaf.runtime.cores import cores_of_process
 from decaf.runtime.settings import Part, refuse, settings_from, whole_number, wrong_types
@@ -264,13 +264,7 @@ def _unit_blocks(features: FeatureFile, view: Any, places: Rows) -> Iterator[tup
     for start, values in view.blocks():
         at = places[start : start + len(values)]
         block = values[at >= 0].reshape(int((at >= 0).sum()), -1).astype(np.float32)
-        if not np.isfinite(block).all():
-            wrong = ~np.isfinite(block).all(axis=1)
-            first = start + int(np.flatnonzero(at >= 0)[wrong.argmax()])
-            raise FeatureFileError(
-                f"{features.path}: {view.name} of row {first}, {features.paths[first]!r}, holds "
-                "NaN or infinity; extract the images anew, in float32"
-            )
+        check_finite(features, view.name, start + np.flatnonzero(at >= 0), block)
         norms = np.linalg.norm(block, axis=1, keepdims=True)
         yield at[at >= 0], block / np.where(norms > 0, norms, 1)
 

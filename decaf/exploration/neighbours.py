@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from decaf.errors import SettingError
+from decaf.errors import FeatureFileError, SettingError
 from decaf.exploration.sketch import COLUMNS, Sketch
 from decaf.features.store.feature_file import FeatureFile
 from decaf.runtime.memory import available_memory
 from decaf.runtime.settings import refuse, whole_number
 
-__all__ = ["NearestRows", "chosen_layer"]
+__all__ = ["NearestRows", "check_finite", "chosen_layer"]
 
 Floats = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64]
@@ -45,6 +45,30 @@ def chosen_layer(file: FeatureFile, layer: str | None) -> str:
         If the file does not hold it.
     """
     return file[file.layers[-1] if layer is None else layer].name
+
+
+def check_finite(file: FeatureFile, layer: str, rows: Rows, values: npt.NDArray[Any]) -> None:
+    """Refuse values of good rows that are not finite, and name the first.
+
+    Parameters
+    ----------
+    file : FeatureFile
+    layer : str
+    rows : array of int64, shape (n,)
+    values : array, shape (n, D)
+        Of these rows.
+
+    Raises
+    ------
+    FeatureFileError
+    """
+    if np.isfinite(values).all():
+        return
+    first = int(rows[(~np.isfinite(values).all(axis=1)).argmax()])
+    raise FeatureFileError(
+        f"{file.path}: {layer} of row {first}, {file.paths[first]!r}, holds NaN or infinity; "
+        "extract the images anew, in float32"
+    )
 
 
 class NearestRows:
@@ -82,6 +106,8 @@ class NearestRows:
     ------
     SettingError
         If the file does not hold the layer.
+    FeatureFileError
+        Here or later, where a row of an image that could be read is not finite.
     """
 
     def __init__(
@@ -233,6 +259,7 @@ class NearestRows:
         if self._units is not None:
             return self._units[np.searchsorted(self.rows, wanted)]
         values: Floats = self._view[wanted].reshape(len(wanted), -1).astype(np.float32, copy=False)
+        check_finite(self.file, self.layer, wanted, values)
         return values
 
     def _refuse_bad(self, rows: Rows) -> None:
@@ -262,7 +289,9 @@ class NearestRows:
         place = 0
         for start, values in self._view.blocks():
             block = values[self._kept[start : start + len(values)]]
-            yield place, _unit_rows(block.reshape(len(block), -1).astype(np.float32))
+            block = block.reshape(len(block), -1).astype(np.float32)
+            check_finite(self.file, self.layer, self.rows[place : place + len(block)], block)
+            yield place, _unit_rows(block)
             place += len(block)
 
     def _compare_few(self, units: Floats, own: Rows, best: _Best) -> None:

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from decaf.errors import SettingError
-from decaf.exploration.neighbours import chosen_layer
+from decaf.exploration.neighbours import check_finite, chosen_layer
 from decaf.features.store.feature_file import FeatureFile, open_features
 from decaf.images import path_text
 from decaf.runtime.settings import one_of, refuse
@@ -50,11 +50,11 @@ class Dissimilarities:
     Systems Neuroscience 2, 2008.
     """
 
-    values: Floats
+    values: Floats = field(repr=False)
     layer: str
     metric: str
-    rows: npt.NDArray[np.int64]
-    paths: tuple[str, ...]
+    rows: npt.NDArray[np.int64] = field(repr=False)
+    paths: tuple[str, ...] = field(repr=False)
 
     def spearman(self, other: Dissimilarities | npt.ArrayLike) -> float:
         """Return the rank correlation with another matrix of the same images in the same order.
@@ -126,6 +126,8 @@ def rdm(
     SettingError
         For a layer, metric or row that cannot be used, or too many rows: the matrix of 20,000 takes
         3.2 GB.
+    FeatureFileError
+        For features that are not finite.
     """
     refuse(one_of("metric", metric, METRICS))
     with ExitStack() as stack:
@@ -143,6 +145,7 @@ def rdm(
                 f"most {_MOST_ROWS} `rows`"
             )
         values = features[name][wanted].reshape(len(wanted), -1).astype(np.float64)
+        check_finite(features, name, wanted, values)
         paths = tuple(path_text(features.path_bytes[row]) for row in wanted)
     return Dissimilarities(_distances(values, metric), name, metric, wanted, paths)
 

@@ -122,7 +122,8 @@ def visualize(
     on_error : {"raise", "record"}
         At an image that cannot be read, as in `decaf.top_patches`.
     network : NetworkSettings, optional
-        How the network is run: preprocess, precision and batch_size, as in `decaf.extract`.
+        How the network is run: preprocess, precision and batch_size, as in `decaf.extract`. It is
+        not run for filters.
     compute : ComputeSettings, optional
         How the work is done: device, workers, progress and stop, as in `decaf.extract`.
     **named
@@ -158,13 +159,14 @@ def visualize(
     _check_out(path, overwrite=overwrite, inputs=(weights, images))
     if images is None:
         of_images = {"layer": layer, "units": units, "top": top, "importance": importance}
-        refuse(
-            [
-                f"`{name}` is for the patches of images: give `images` too"
-                for name, value in of_images.items()
-                if value is not None
-            ]
-        )
+        of_images |= vars(network)
+        of_images |= {"workers": compute.workers}
+        of_images |= {"device": None if compute.device == "auto" else compute.device}
+        idle = [f"`{name}`" for name, value in of_images.items() if value is not None]
+        if idle:
+            verb = "is" if len(idle) == 1 else "are"
+            what = f"{', '.join(idle)} {verb} for the patches of images"
+            raise SettingError(f"{what}: give `images` too")
         return _show_filters(path, weights)
     refuse(
         one_of("importance", importance, METHODS, optional=True)

@@ -236,11 +236,48 @@ def test_what_cannot_be_explored_is_said(made: Path, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(OutputError, match="not a page of HTML"):
         explore(made, tmp_path / "notes.txt")
+    with pytest.raises(SettingError, match="`layers` fc7, fc7: a layer is named twice"):
+        explore(made, tmp_path / "p.html", layers=("fc7", "fc7"))
+    both = tmp_path / "both.html"
+    with pytest.raises(OutputError, match="is to be the page and another file of this run"):
+        explore(tmp_path / "images", both, keep_features=both)
+    kept = tmp_path / "kept.h5"
+    with pytest.raises(HeadError, match="there is no such file"):
+        explore(tmp_path / "images", tmp_path / "p.html", keep_features=kept, head="no.head")
+    assert not kept.exists()  # told before features are computed
     lost = made_file(tmp_path / "bad.h5", {"fc7": np.ones((3, 4))}, bad=[0, 1, 2])
     with pytest.raises(InputError, match="none of its 3 images could be read"):
         explore(lost, tmp_path / "p.html")
     with pytest.raises(SettingError, match=r"`most_points` 0.*`thumbnail_side` 300"):
         explore(made, tmp_path / "p.html", most_points=0, thumbnail_side=300)
+
+
+def test_splits_are_shown_and_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], weights: Any
+) -> None:
+    """Folders called as splits, in any case of their letters: their classes are those below."""
+    random = np.random.default_rng(0)
+    for place, count in (("Train/ant", 3), ("Train/bee", 3), ("Test/ant", 1), ("Test/bee", 2)):
+        (tmp_path / "set" / place).mkdir(parents=True)
+        for number in range(count):
+            pixels = random.integers(0, 255, (40, 40, 3), np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "set" / place / f"{number}.png")
+    kept, page = tmp_path / "kept.h5", tmp_path / "p.html"
+    command = ["explore", str(tmp_path / "set"), "-o", str(page), "--keep-features", str(kept)]
+    command += ["-l", "fc6", "-w", "random:0:alexnet-64", "-j", "0", "-q"]
+    assert main([*command, "--method", "pca"]) == 0
+    told = capsys.readouterr().out
+    assert "note: splits: test 3, train 6; the maps show all of them" in told
+    data = data_of(page)
+    assert data["classes"] == ["ant", "bee"]
+    assert [each["layer"] for each in data["maps"]] == ["fc6"]
+    assert data["splits"]["names"] == ["test", "train"]
+    with decaf.open_features(kept) as features:
+        expected = [data["splits"]["names"].index(name) for name in features.splits or ()]
+    assert unpacked(data["splits"]["of"], "<i2").tolist() == expected
+    head = head_of(kept, "fc6")
+    explore(kept, page, head=head)
+    assert "images of all are held out in turn" in page.read_text()
 
 
 def test_five_thousand_images_stay_under_sixty_megabytes(tmp_path: Path) -> None:

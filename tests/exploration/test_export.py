@@ -99,7 +99,7 @@ def test_pictures_are_small_copies(tmp_path: Path) -> None:
         assert (image.format, image.size) == ("JPEG", (36, 24))
         assert image.getpixel((3, 3))[0] == pytest.approx(160, abs=6)
     Image.new("RGB", (9, 9)).save(tmp_path / "0.png")
-    with pytest.raises(InputError, match="has changed since its features were computed"):
+    with pytest.raises(InputError, match=r"has changed since .* no pictures, without `thumbnails`"):
         decaf.export_table(tmp_path / "f.h5", tmp_path / "u.parquet", thumbnails=24)
     assert not (tmp_path / "u.parquet").exists()
 

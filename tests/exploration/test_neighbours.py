@@ -9,7 +9,7 @@ import pytest
 from sklearn.neighbors import NearestNeighbors
 
 import decaf
-from decaf.errors import SettingError
+from decaf.errors import FeatureFileError, SettingError
 from decaf.exploration import NearestRows
 from decaf.exploration import neighbours as module
 from decaf.exploration import sketch as sketch_module
@@ -147,3 +147,20 @@ def test_a_sketch_leaves_most_rows_out_where_features_have_axes() -> None:
     noise = np.random.default_rng(0).normal(size=(5000, 2000)).astype(np.float32)
     noise /= np.linalg.norm(noise, axis=1, keepdims=True)
     assert sketch_module.Sketch(noise).candidates(noise[17], 10) is None
+
+
+@pytest.mark.parametrize("max_bytes", [None, 0])
+def test_features_of_a_good_row_that_are_not_finite_are_refused_by_name(
+    tmp_path: Path, values: np.ndarray, max_bytes: int | None
+) -> None:
+    rows = values.reshape(ROWS, -1)
+    rows[3, 2] = np.inf
+    path = made_file(tmp_path / "n.h5", {"fc6": rows}, bad=BAD)
+    wrong = r"n\.h5: fc6 of row 3, '003\.jpg', holds NaN or infinity; extract the images anew"
+    with decaf.open_features(path) as file:
+        with pytest.raises(FeatureFileError, match=wrong):
+            NearestRows(file, max_bytes=max_bytes).of_queries(rows[:1] * 0 + 1, 2)
+        with pytest.raises(FeatureFileError, match=wrong):
+            decaf.rdm(file)
+        # Where that row is not asked of, the others are.
+        assert len(NearestRows(file, rows=[1, 2, 4], max_bytes=max_bytes).of_rows(k=2)[0]) == 3

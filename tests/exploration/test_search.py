@@ -164,6 +164,9 @@ def test_the_command_prints_text_json_and_csv(
     assert main([*command, "--json"]) == 0
     (answer,) = json.loads(capsys.readouterr().out)["answers"]
     assert len(answer["matches"]) == 8
+    page = str(tmp_path / "near.html")
+    assert main([*command, "-o", page]) == 0
+    assert capsys.readouterr().out.endswith(f"page: {page}\n")
     assert main(["search", str(made / "f.h5"), str(made / "images/bee/0.png"), "--csv"]) == 0
     lines = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert [int(line["rank"]) for line in lines] == list(range(1, 9))

@@ -79,6 +79,7 @@ def test_what_has_no_dissimilarities_is_said(file: Path) -> None:
         result.spearman(result)
     some = decaf.rdm(file, "fc6", rows=[8, 0, 1])
     assert some.paths == ("008.jpg", "000.jpg", "001.jpg")
+    assert repr(some) == "Dissimilarities(layer='fc6', metric='correlation')"
     other = decaf.rdm(file, "pool5", rows=[8, 1, 0])
     with pytest.raises(SettingError, match=r"number 1 is '000\.jpg' in one, '001\.jpg' in"):
         some.spearman(other)

@@ -151,6 +151,12 @@ def test_silent_units_and_bad_images_are_told(weights, tmp_path, capsys):
         (["-o", "x.gif"], "--out 'x.gif': cannot tell the format from the ending '.gif'"),
         (["-o", "no/x.png"], "there is no folder no"),
         (["-o", "x.png", "--units", "1"], "--units is for the patches of images: give SRC too"),
+        (
+            ["-o", "x.png", "--resize", "warp", "-b", "2"],
+            "preprocessing (--resize …), --batch-size are for the patches of images: give SRC too",
+        ),
+        (["-o", "x.png", "--device", "cpu"], "--device is for the patches of images: give SRC too"),
+        (["FOLDER", "-o", "x.png", "--units", "9-1"], "'9-1': 9-1 ends before it begins"),
         (["FOLDER", "-o", "x.png", "--units", "99"], "--units 99: conv5 of alexnet-64 has"),
         (["FOLDER", "-o", "x.png", "--units", "1-x"], "expected numbers such as 1,5,9-12, or all"),
         (["FOLDER", "-o", "x.png", "--layer", "conv6"], "'conv6' is no layer of alexnet-64"),

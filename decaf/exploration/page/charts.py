@@ -182,10 +182,13 @@ def _mark_x(axes: Axes, lines: Lines, width: float) -> None:
     xs = sorted({x for series in lines.series for x in series.x})
     if xs and lines.log_x:
         axes.set_xscale("log")
-    if not 1 < len(xs) <= 12:
+        # matplotlib would write powers of ten as mathematics, which the page shows as it is.
+        axes.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
+        axes.xaxis.set_minor_formatter("")
+    if not 1 <= len(xs) <= 12:
         return
     places = np.log(xs) if lines.log_x else np.array(xs)
-    places = width * (places - places[0]) / (places[-1] - places[0])
+    places = width * (places - places[0]) / ((places[-1] - places[0]) or 1)
     room = 8 + 0.6 * FONT * max(len(f"{x:g}") for x in xs)
     labels, taken = [], np.inf
     for x, place in zip(xs[::-1], places[::-1], strict=True):

@@ -18,6 +18,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from decaf.errors import OutputError
 from decaf.runtime.wording import printable
 from decaf.storage import check_output, disk_errors, write_atomically
 
@@ -99,12 +100,16 @@ def write_page(path: str | bytes | os.PathLike[str], html: str) -> Path:
     return target
 
 
-def check_page(path: str | bytes | os.PathLike[str]) -> Path:
+def check_page(
+    path: str | bytes | os.PathLike[str], *others: str | bytes | os.PathLike[str] | None
+) -> Path:
     """Refuse a place where no page can be written, before anything is computed.
 
     Parameters
     ----------
     path : path
+    *others : path, optional
+        Other files that the run writes.
 
     Returns
     -------
@@ -116,6 +121,12 @@ def check_page(path: str | bytes | os.PathLike[str]) -> Path:
     """
     target = Path(os.fsdecode(path))
     check_output(target, "page", example="page.html")
+    real = os.path.realpath(target)
+    if any(each is not None and os.path.realpath(os.fsdecode(each)) == real for each in others):
+        raise OutputError(
+            f"{target}: is to be the page and another file of this run at once; give the page a "
+            "name of its own"
+        )
     return target
 
 

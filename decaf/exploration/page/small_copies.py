@@ -47,6 +47,7 @@ SHEET_COLUMNS = 10
 THUMBNAIL_HEIGHT = 160
 _WIDEST = 1.75  # times the height
 _QUALITY = 72
+_NO_IMAGES = "show no images, with `images=False`"
 # Pictures in the making at a time.
 _IN_FLIGHT = 256
 
@@ -96,6 +97,7 @@ def thumbnails(
     *,
     height: int = THUMBNAIL_HEIGHT,
     compute: ComputeSettings | None = None,
+    instead: str = _NO_IMAGES,
 ) -> Thumbnails:
     """Make small copies of the images of some rows, where these are found as features were made.
 
@@ -107,6 +109,8 @@ def thumbnails(
         At most so high, in pixels, and 1.75 times as wide.
     compute : ComputeSettings, optional
         Its progress and stop are used.
+    instead : str
+        What may be done about an image that has changed, for the error.
 
     Returns
     -------
@@ -120,7 +124,8 @@ def thumbnails(
         After `stop` was set.
     """
     size = (round(height * _WIDEST), height)
-    pictures = _small_copies(features, rows, size, compute or ComputeSettings(progress=False))
+    quiet = ComputeSettings(progress=False)
+    pictures = _small_copies(features, rows, size, compute or quiet, instead)
     uris = tuple(None if picture is None else _jpeg_uri(picture, _QUALITY) for picture in pictures)
     return Thumbnails(uris, sum(uri is None for uri in uris))
 
@@ -223,7 +228,11 @@ def picture_uri(pixels: npt.NDArray[np.uint8], *, height: int = THUMBNAIL_HEIGHT
 
 
 def _small_copies(
-    features: FeatureFile, rows: Sequence[int], size: tuple[int, int], compute: ComputeSettings
+    features: FeatureFile,
+    rows: Sequence[int],
+    size: tuple[int, int],
+    compute: ComputeSettings,
+    instead: str = _NO_IMAGES,
 ) -> Iterator[Image | None]:
     """Yield a small copy for each row, made by as many threads as there are cores."""
     finder = ImageFinder(features)
@@ -234,7 +243,7 @@ def _small_copies(
         if ref is None or compute.stopped:
             return None
         try:
-            return _small_copy(ref, digests[rows[place]].tobytes(), size)
+            return _small_copy(ref, digests[rows[place]].tobytes(), size, instead)
         except ImageError:
             return None
 
@@ -256,12 +265,14 @@ def _small_copies(
             raise
 
 
-def _small_copy(ref: ImageRef, sha256: bytes | None, size: tuple[int, int]) -> Image:
+def _small_copy(
+    ref: ImageRef, sha256: bytes | None, size: tuple[int, int], instead: str = _NO_IMAGES
+) -> Image:
     data = ref.load()
     if sha256 is not None and hashlib.sha256(data).digest() != sha256:
         raise InputError(
             f"{printable(path_text(ref.name))}: has changed since its features were computed "
-            "(its SHA-256 is another); compute them again, or show no images, with `images=False`"
+            f"(its SHA-256 is another); compute them again, or {instead}"
         )
     from decaf.images.decoding.decode import decode
 

@@ -106,6 +106,12 @@ def test_equal_ratios_are_equally_far_apart() -> None:
     first, second, third = (places[0][0] for places in titled(svg).values())
     assert second - first == pytest.approx(third - second, abs=0.02)
     assert [text for text, *_ in texts(svg)][:3] == ["10", "100", "1000"]
+    one = Lines("One", (Series("a", (4,), (1.0,)),), log_x=True)
+    many = Lines("Many", (Series("a", range(1, 99), range(1, 99)),), log_x=True)
+    for lines, marks in ((one, {"4"}), (many, {"1", "10"})):
+        shown = {text for text, *_ in texts(ET.fromstring(line_chart(lines, NARROW)))}
+        assert marks <= shown
+        assert not any("mathdefault" in text for text in shown)
     with pytest.raises(SettingError, match="log_x, and an x that is not above 0"):
         Lines("Few", (Series("a", (0, 1), (1.0, 2.0)),), log_x=True)
 

@@ -27,6 +27,7 @@ function element(tag, attributes = {}, ...children) {
 // ---- The images.
 
 const labels = unpacked(data.labels, Int16Array);
+const splits = data.splits && unpacked(data.splits.of, Int16Array);
 const square = unpacked(data.sheets.square, Int32Array);
 const sizes = unpacked(data.sheets.sizes, Uint8Array);
 const head = data.head;
@@ -185,6 +186,11 @@ function scheme() {
     const groups = palette.steps.map((colour, k) => (
       { name: `${20 * k} to ${20 * (k + 1)} % of neighbours kept`, colour, shape: 0 }));
     return { groups, of: (i) => Math.min(TRUST_STEPS - 1, Math.floor(map.trust[i] / 20)) };
+  }
+  if (colouring === "split") {
+    const groups = data.splits.names.map((name, k) => ({ name, ...look(k), shape: k % SHAPES }));
+    groups.push({ name: "in no split", colour: palette.soft, shape: 0 });
+    return { groups, of: (i) => (splits[i] < 0 ? data.splits.names.length : splits[i]) };
   }
   if (colouring === "wrong") {
     const groups = [
@@ -752,6 +758,7 @@ function showLegend() {
 
 const options = [["class", "class"]];
 maps.forEach((map, k) => options.push([`trust${k}`, `trust of the map of ${map.layer}`]));
+if (splits) options.push(["split", "split"]);
 if (head) {
   if (head.heldOut) options.push(["wrong", "right or wrong"]);
   options.push(["certain", "certainty of the answer"]);
