@@ -30,8 +30,9 @@ def main(folder: Path, query: Path | None = None) -> None:
 
         # How often are neighbours of one class? Each image is asked in turn, itself left out.
         near, own = [], [Path(path).parent.name for path in file.paths]
-        for each in decaf.search(file, range(len(file)), k=5).answers:
-            near += [match.class_name == own[each.row] for match in each.matches]
+        answers = decaf.search(file, range(len(file)), k=5).answers
+        for name, each in zip(own, answers, strict=True):
+            near += [match.class_name == name for match in each.matches]
         same = sum(near) / len(near)
         chance = sum(own.count(name) - 1 for name in own) / len(own) / (len(own) - 1)
         print(f"{same:.0%} of all images' five nearest are of their class (by chance {chance:.0%})")

@@ -263,8 +263,8 @@ def file_system(url: str) -> tuple[Any, str]:
         import fsspec
     except ImportError:
         raise SettingError(
-            f"{url}: URLs are read through fsspec: pip install 'decaf-features[scale]', and the library "
-            "for the store, such as s3fs"
+            f"{url}: URLs are read through fsspec: pip install 'decaf-features[scale]', and the "
+            "library for the store, such as s3fs"
         ) from None
     try:
         system, path = fsspec.core.url_to_fs(url)

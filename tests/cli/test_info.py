@@ -123,5 +123,5 @@ def test_an_export_says_what_it_wrote(file: Path, capsys: pytest.CaptureFixture[
 
 
 def test_export_wants_a_known_ending(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["export", str(file), "-o", "x.parquet"]) == 2
+    assert main(["export", str(file), "-o", "x.xlsx"]) == 2
     assert "use one of .npy, .csv, .npz, .mat" in capsys.readouterr().err

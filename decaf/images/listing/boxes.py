@@ -178,7 +178,8 @@ def read_boxes(source: str | os.PathLike[str]) -> BoxAnnotations:
         files = _files(path)
         rows = [row for file in files for row in _read(file)]
     except OSError as error:
-        raise InputError(f"{error.filename or path}: cannot be read: {error.strerror}") from None
+        name = os.fsdecode(error.filename or path)
+        raise InputError(f"{name}: cannot be read: {error.strerror}") from None
     if not rows:
         raise InputError(
             f"{path}: no boxes are there; expected ILSVRC's .xml, Tiny-ImageNet's _boxes.txt or "
