@@ -275,7 +275,11 @@ def test_splits_are_shown_and_told(
     with decaf.open_features(kept) as features:
         expected = [data["splits"]["names"].index(name) for name in features.splits or ()]
     assert unpacked(data["splits"]["of"], "<i2").tolist() == expected
-    head = head_of(kept, "fc6")
+        X, y = features.to_xy("fc6")
+        identity = FeatureIdentity.of(features, "fc6")
+    head = tmp_path / "m.head"
+    fitted = LogisticRegression(1.0).fit(X, y)
+    save_head(head, fitted, identity=identity, class_names=("ant", "bee"))
     explore(kept, page, head=head)
     assert "images of all are held out in turn" in page.read_text()
 
