@@ -274,11 +274,10 @@ def test_splits_are_shown_and_told(
     assert data["splits"]["names"] == ["test", "train"]
     with decaf.open_features(kept) as features:
         expected = [data["splits"]["names"].index(name) for name in features.splits or ()]
-    assert unpacked(data["splits"]["of"], "<i2").tolist() == expected
         X, y = features.to_xy("fc6")
         identity = FeatureIdentity.of(features, "fc6")
-    head = tmp_path / "m.head"
-    fitted = LogisticRegression(1.0).fit(X, y)
+    assert unpacked(data["splits"]["of"], "<i2").tolist() == expected
+    fitted, head = LogisticRegression(1.0).fit(X, y), tmp_path / "m.head"
     save_head(head, fitted, identity=identity, class_names=("ant", "bee"))
     explore(kept, page, head=head)
     assert "images of all are held out in turn" in page.read_text()
