@@ -213,7 +213,8 @@ def export_index(
             index.add_with_ids(units, rows.rows[place : place + len(units)])
         with disk_errors(target, "nothing was written"), whole_file(target) as stream:
             # Through the stream, whose errors tell of a full disk; those of FAISS do not.
-            faiss.write_index(index, faiss.PyCallbackIOWriter(stream.write))
+            library: Any = faiss  # whose types leave the writer out
+            faiss.write_index(index, library.PyCallbackIOWriter(stream.write))
         bad = len(features) - len(rows)
         return ExportedTable(target, rows.layer, len(rows), rows.dimensions, (), bad, 0)
 

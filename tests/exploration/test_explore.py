@@ -274,8 +274,11 @@ def test_splits_are_shown_and_told(
     assert data["splits"]["names"] == ["test", "train"]
     with decaf.open_features(kept) as features:
         expected = [data["splits"]["names"].index(name) for name in features.splits or ()]
+        X, y = features.to_xy("fc6")
+        identity = FeatureIdentity.of(features, "fc6")
     assert unpacked(data["splits"]["of"], "<i2").tolist() == expected
-    head = head_of(kept, "fc6")
+    fitted, head = LogisticRegression(1.0).fit(X, y), tmp_path / "m.head"
+    save_head(head, fitted, identity=identity, class_names=("ant", "bee"))
     explore(kept, page, head=head)
     assert "images of all are held out in turn" in page.read_text()
 
