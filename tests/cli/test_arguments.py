@@ -84,6 +84,7 @@ ALL_RIGHT = {
     ("train", "out"),
     ("distil", "out"),
     ("distil", "cache"),
+    ("doctor", "device"),  # what is wrong with it is what was asked for
 }
 
 

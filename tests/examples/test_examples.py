@@ -128,6 +128,7 @@ def test_fine_tune_compares_with_the_frozen_head(photos, example):
 @pytest.mark.filterwarnings("default")  # Ray's own
 def test_ray_rows_says_which_two_are_nearest(photos, tmp_path, example, monkeypatch):
     pytest.importorskip("ray")
+    pytest.importorskip("pandas")  # which ray.data needs
     monkeypatch.setenv("RAY_worker_niceness", "0")
     folder = shutil.copytree(photos, tmp_path / "photos")
     shutil.copy(folder / "red" / "3.png", folder / "red" / "copy.png")
