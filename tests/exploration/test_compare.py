@@ -76,7 +76,7 @@ def test_the_same_images_in_another_order(
     text = capsys.readouterr().out
     assert "  crops: center in A, ten in B\n" in text
     assert "29 images in both, 1 without features\n" in text
-    assert f"{shared:.1%} of the 4 nearest are the same" in text
+    assert f"{100 * shared:.1f} % of the 4 nearest are the same" in text
     assert main(["compare", str(a), str(b), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["matched"]["same"] == COUNT - 1
 

@@ -31,7 +31,7 @@ def test_without_the_library_the_reason_says_what_to_install(
 ) -> None:
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     data = HEAD + b"\0\0\0\x14ispe" + struct.pack(">III", 0, 40, 30)
-    with pytest.raises(ImageError, match=r"pip install 'decaf\[heic\]'") as caught:
+    with pytest.raises(ImageError, match=r"pip install 'decaf-features\[heic\]'") as caught:
         decode(data)
     assert caught.value.status == "unsupported"
 

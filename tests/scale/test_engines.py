@@ -131,7 +131,7 @@ def test_without_ray_it_is_told(
     many: Path, extract: Extract, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(__import__("sys").modules, "ray", None)
-    with pytest.raises(SettingError, match=r"needs Ray: pip install 'decaf\[ray\]'"):
+    with pytest.raises(SettingError, match=r"needs Ray: pip install 'decaf-features\[ray\]'"):
         extract(f"{many}/*.tar", tmp_path / "parts", engine="ray")
 
 

@@ -285,12 +285,12 @@ def test_a_network_that_knows_0_and_1_alone_cannot_be_checked_by_them(small_weig
 def test_without_onnxruntime_a_check_is_refused(small_weights, tmp_path, monkeypatch):
     weights = small_weights("alexnet-64")
     monkeypatch.setattr(models, "onnxruntime_is_there", lambda: False)
-    with pytest.raises(SettingError, match=r"is needed: pip install 'decaf\[onnx\]'"):
+    with pytest.raises(SettingError, match=r"is needed: pip install 'decaf-features\[onnx\]'"):
         export_model(weights, tmp_path / "model.onnx", check=True)
     assert not os.listdir(tmp_path)
     assert export_model(weights, tmp_path / "model.onnx").agreement is None
     monkeypatch.setattr(models, "onnx_is_there", lambda: False)
-    with pytest.raises(SettingError, match=r"onnx is needed: pip install 'decaf\[onnx\]'"):
+    with pytest.raises(SettingError, match=r"onnx is needed: pip install 'decaf-features\[onnx\]'"):
         export_model(weights, tmp_path / "other.onnx")
     assert os.listdir(tmp_path) == ["model.onnx"]
 

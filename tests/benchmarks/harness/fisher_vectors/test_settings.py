@@ -13,5 +13,5 @@ def test_a_missing_library_is_named_with_what_to_install(
     module: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(DecafError, match=r"pip install 'decaf\[baselines\]'"):
+    with pytest.raises(DecafError, match=r"pip install 'decaf-features\[baselines\]'"):
         require(module)
