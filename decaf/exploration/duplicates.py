@@ -99,6 +99,7 @@ def duplicates(
 
     Examples
     --------
+    >>> import decaf
     >>> decaf.duplicates("pets.h5", out="groups.csv")  # doctest: +SKIP
     >>> decaf.fit("pets.h5", groups="groups.csv:group")  # doctest: +SKIP
     """

@@ -209,6 +209,7 @@ def explore(
 
     Examples
     --------
+    >>> import decaf
     >>> decaf.explore("photos.h5", "photos.html", head="photos.head")  # doctest: +SKIP
     """
     what, listed, run, work = settings_from(

@@ -121,6 +121,7 @@ def write_fit_page(fitted: Fitted, out: str | os.PathLike[str]) -> Path:
 
     Examples
     --------
+    >>> import decaf
     >>> decaf.write_fit_page(decaf.fit("photos/"), "photos.html")  # doctest: +SKIP
     """
     check_page(out)

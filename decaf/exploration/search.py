@@ -186,6 +186,7 @@ def search(
 
     Examples
     --------
+    >>> import decaf
     >>> for match in decaf.search("pets.h5", "new.jpg").answers[0].matches:  # doctest: +SKIP
     ...     print(match.cosine, match.path)
     """
