@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from decaf.errors import SettingError
 from decaf.heads.problem import Problem, Solution, check_classes, check_problem
 from decaf.heads.solver.losses import Loss, Multinomial, make_loss, signs_of
 from decaf.heads.solver.quasi_newton import Minimum
@@ -129,8 +130,13 @@ def _certified(
     for attempt in range(6):
         first = attempt == 0 and tol >= 1e-7
         rows = training(first_precision(problem, loss) if first else torch.float64)
-        # Not from a solution that rounding has led astray.
-        minimum = rows.solve(C, nearest, tol=inner, max_iter=max_iter - used, gap=0.4 * tol)
+        try:
+            # Not from a solution that rounding has led astray.
+            minimum = rows.solve(C, nearest, tol=inner, max_iter=max_iter - used, gap=0.4 * tol)
+        except SettingError:
+            if rows.weight.dtype == torch.float64:
+                raise
+            continue  # the products of rows are too coarse in float32 for so large a C
         used += minimum.n_iter
         w, intercept, signed = _coefficients(problem, rows, minimum)
         objective, gap, intercept = _certify(problem, loss, codes, cost, w, intercept, signed)

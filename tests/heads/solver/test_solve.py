@@ -149,6 +149,21 @@ def test_large_problems_begin_in_float32_and_reach_the_same(
     assert found.objective <= exact.objective * (1 + 1e-5)
 
 
+def test_products_that_are_too_coarse_in_float32_are_made_in_float64(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Rows that share most of their length: the mean that is taken off leaves rounding."""
+    generator = np.random.default_rng(0)
+    X = 30 + 0.1 * generator.standard_normal((200, 5)) @ generator.standard_normal((5, 300))
+    X = (X / np.sqrt((X**2).sum(1).mean())).astype(np.float32)
+    problem = Problem(X=X, codes=np.arange(200) % 20, n_classes=20)
+    exact = solve(problem, "multinomial", 2.0**24)  # small enough to begin in float64
+    monkeypatch.setattr(training, "SMALL", 0)
+    solution = solve(problem, "multinomial", 2.0**24)
+    assert solution.converged
+    assert solution.objective == pytest.approx(exact.objective, rel=1e-3)
+
+
 def test_what_did_not_converge_says_so() -> None:
     problem = Problem(*made(*SHAPES["wide"]), 5)
     found = solve(problem, "multinomial", 100.0, max_iter=3)
