@@ -34,6 +34,7 @@ from decaf.heads import load_head
 from decaf.images import ListingSettings
 from decaf.images.decoding.formats import is_hdf5
 from decaf.images.listing.recognise import is_kind
+from decaf.runtime.progress import tell_line
 from decaf.runtime.settings import ComputeSettings, Part, refuse, settings_from, whole_number
 from decaf.runtime.wording import counted
 
@@ -432,4 +433,4 @@ def _go_on(compute: ComputeSettings, what: str) -> None:
         raise Stopped(f"stopped before the {what}; no page was written")
     terminal = sys.stderr is not None and sys.stderr.isatty()
     if compute.progress is True or (compute.progress is None and terminal):
-        print(f"decaf: {what}", file=sys.stderr, flush=True)
+        tell_line(f"decaf: {what}")
