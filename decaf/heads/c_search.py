@@ -49,6 +49,9 @@ class CSearch:
         were never held out. None in a head that was read from a file.
     converged : ndarray of bool, shape (m,)
         Whether the fits of all folds converged.
+    rising : bool
+        Whether the chosen C is at the border and better than the value next to it by more than
+        one standard error of their difference, on the same held-out rows (McNemar 1947).
     """
 
     Cs: np.ndarray
@@ -60,12 +63,7 @@ class CSearch:
     folds: tuple[Fold, ...] = field(repr=False)
     decisions: np.ndarray | None = field(repr=False)
     converged: np.ndarray
-
-    @property
-    def rising(self) -> bool:
-        """Whether the chosen C is at the border and strictly better than the value next to it."""
-        place = int(np.searchsorted(self.Cs, self.chosen))
-        return len(self.Cs) > 1 and _rising(self.accuracy, place)
+    rising: bool
 
 
 def make_folds(
@@ -195,9 +193,9 @@ def search_C(
 ) -> CSearch:
     """Choose the C whose fits classify most held-out rows rightly.
 
-    Where the best value is at the border of the grid and strictly better than its neighbour, the
-    grid grows towards it by three values in its own ratio, three times at most, and only as far as
-    can be computed.
+    Where the best value is at the border of the grid and better than its neighbour by more than
+    noise (see `CSearch.rising`), the grid grows towards it by three values in its own ratio, three
+    times at most, and only as far as can be computed.
 
     Parameters
     ----------
@@ -220,27 +218,29 @@ def search_C(
     folds = tuple(folds)
     counts = np.ones(len(codes)) if weight is None else weight
     sizes = np.array([counts[held].sum() for _, held in folds])
+    held_counts = np.concatenate([counts[held] for _, held in folds])
 
     def tried(new: list[float], before: list[_Trial]) -> list[_Trial]:
         scored = scorer(new, folds)
         trials = list(before)
         for number, C in enumerate(new):
             decisions = [np.asarray(each.decisions[number], np.float32) for each in scored]
-            right = [
-                counts[held] @ (predicted_codes(values) == codes[held])
+            hits = [
+                predicted_codes(values) == codes[held]
                 for (_, held), values in zip(folds, decisions, strict=True)
             ]
+            right = [counts[held] @ hit for (_, held), hit in zip(folds, hits, strict=True)]
             converged = all(bool(each.converged[number]) for each in scored)
-            trials.append(_Trial(C, np.array(right), converged, decisions))
+            trials.append(_Trial(C, np.array(right), np.concatenate(hits), converged, decisions))
         best = _best(trials)
         # Only the decisions of the best value are kept: those of all may be large.
         trials = [trial if trial is best else replace(trial, decisions=()) for trial in trials]
         return sorted(trials, key=lambda trial: trial.C)
 
     trials, widened = tried(sorted({float(C) for C in Cs}), []), 0
-    while widen and len(trials) > 1 and widened < _WIDENINGS:
+    while widen and widened < _WIDENINGS:
         place = trials.index(_best(trials))
-        if not _rising([trial.right.sum() / sizes.sum() for trial in trials], place):
+        if not _rising(trials, place, held_counts):
             break
         step = trials[-1].C / trials[-2].C if place else 1 / (trials[1].C / trials[0].C)
         beyond = [trials[place].C * step**power for power in range(1, _GROWTH + 1)]
@@ -266,6 +266,7 @@ def search_C(
         folds=folds,
         decisions=decisions,
         converged=np.array([trial.converged for trial in trials]),
+        rising=_rising(trials, trials.index(best), held_counts),
     )
 
 
@@ -275,6 +276,7 @@ class _Trial:
 
     C: float
     right: np.ndarray
+    hits: np.ndarray
     converged: bool
     decisions: Sequence[np.ndarray]
 
@@ -283,11 +285,13 @@ def _best(trials: Sequence[_Trial]) -> _Trial:
     return max(trials, key=lambda trial: (float(trial.right.sum()), -trial.C))
 
 
-def _rising(accuracy: Sequence[float] | np.ndarray, place: int) -> bool:
-    """Tell whether a place is at the border, and strictly better than the one next to it."""
-    if place == 0:
-        return bool(accuracy[0] > accuracy[1])
-    return place == len(accuracy) - 1 and bool(accuracy[-1] > accuracy[-2])
+def _rising(trials: Sequence[_Trial], place: int, counts: np.ndarray) -> bool:
+    """Tell whether a place is at the border, and better than the one next to it beyond noise."""
+    if len(trials) == 1 or place not in (0, len(trials) - 1):
+        return False
+    here, inner = trials[place].hits, trials[1 if place == 0 else -2].hits
+    difference = counts * (here.astype(np.float64) - inner)
+    return bool(difference.sum() > np.sqrt(np.square(difference).sum()))
 
 
 def check_folds(cv: Any, n: int) -> int | list[Fold]:

@@ -274,6 +274,7 @@ def _estimator_record(estimator: LinearHead) -> dict[str, Any]:
             "at_border": search.at_border,
             "widened": search.widened,
             "converged": search.converged.tolist(),
+            "rising": search.rising,
         },
     }
     return {"class": type(estimator).__name__, "settings": settings, "fitted": fitted}
@@ -354,6 +355,7 @@ def _search(record: Mapping[str, Any]) -> CSearch:
         folds=(),
         decisions=None,
         converged=converged,
+        rising=bool(record.get("rising", record["at_border"])),  # older heads do not tell
     )
 
 

@@ -118,6 +118,30 @@ def test_the_grid_grows_towards_an_optimum_at_its_border(best: float, widened: i
     assert found.converged.tolist() == [C < 1000 for C in found.Cs]
 
 
+def test_noise_at_the_border_does_not_widen_the_grid() -> None:
+    def scorer(lost: int) -> Any:
+        """Score so that in each fold three rows are right at C = 4 only, and `lost` only below."""
+
+        def score(Cs: Sequence[float], folds: Sequence[object]) -> list[FoldScores]:
+            found = []
+            for _, held in FOLDS:
+                right = np.ones((len(Cs), len(held)), bool)
+                for number, C in enumerate(Cs):
+                    right[number, slice(0, lost) if C >= 4 else slice(lost, lost + 3)] = False
+                decisions = np.where(right == (CODES[held] == 1), 1.0, -1.0)
+                found.append(FoldScores(decisions[..., None], np.ones(len(Cs), bool)))
+            return found
+
+        return score
+
+    # Of five folds: 15 rows won and 10 lost are 5 more, and their standard error is 5.
+    noise = search(scorer(2), [1, 2, 4])
+    assert (noise.chosen, noise.at_border, noise.widened, noise.rising) == (4, True, 0, False)
+    assert noise.accuracy[-1] > noise.accuracy[-2]
+    clear = search(scorer(1), [1, 2, 4], widen=False)
+    assert (clear.chosen, clear.rising) == (4, True)
+
+
 def test_it_does_not_grow_for_ever() -> None:
     found = search(Peak(2.0**8), [1, 2**0.5])
     assert (found.widened, found.at_border, found.rising) == (3, True, True)
