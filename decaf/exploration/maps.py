@@ -306,7 +306,8 @@ def _placed(reduced: Floats, sample: Rows, how: MapSettings) -> tuple[str, Float
             return _NAMES[method], np.asarray(model.fit_transform(reduced), np.float32)
     from sklearn.manifold import TSNE
 
-    model = TSNE(perplexity=perplexity, init=start, random_state=how.seed)
+    # As many steps as openTSNE takes.
+    model = TSNE(perplexity=perplexity, init=start, random_state=how.seed, max_iter=750)
     xy = np.empty((len(reduced), 2), np.float32)
     xy[sample] = model.fit_transform(some)
     name = _NAMES[method]
