@@ -42,23 +42,4 @@ __all__ = [
     "check_domains",
 ]
 
-__getattr__, __dir__ = lazy_names(
-    __name__,
-    {
-        "AdaptationEstimator": "decaf.adapt.estimator",
-        "CORAL": "decaf.adapt.coral",
-        "DLID": "decaf.adapt.dlid",
-        "Domains": "decaf.adapt.domains",
-        "FeatureAugmentation": "decaf.adapt.feature_augmentation",
-        "GFK": "decaf.adapt.geodesic_flow",
-        "JDA": "decaf.adapt.joint_distribution",
-        "MMDT": "decaf.adapt.mmdt",
-        "OptimalTransport": "decaf.adapt.optimal_transport",
-        "SourceAndTarget": "decaf.adapt.baselines",
-        "SourceOnly": "decaf.adapt.baselines",
-        "SubspaceAlignment": "decaf.adapt.subspace_alignment",
-        "TCA": "decaf.adapt.transfer_components",
-        "TargetOnly": "decaf.adapt.baselines",
-        "check_domains": "decaf.adapt.domains",
-    },
-)
+__getattr__, __dir__ = lazy_names(__name__)

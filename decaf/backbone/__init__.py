@@ -34,14 +34,4 @@ __all__ = [
     "summary_text",
 ]
 
-__getattr__, __dir__ = lazy_names(
-    __name__,
-    {
-        "AlexNet": "decaf.backbone.network",
-        "Backbone": "decaf.backbone.model",
-        "Weights": "decaf.backbone.weights.load",
-        "load_backbone": "decaf.backbone.model",
-        "load_weights": "decaf.backbone.weights.load",
-        "save_weights": "decaf.backbone.weights.load",
-    },
-)
+__getattr__, __dir__ = lazy_names(__name__)

@@ -33,21 +33,4 @@ __all__ = [
     "write_predictions",
 ]
 
-__getattr__, __dir__ = lazy_names(
-    __name__,
-    {
-        "Choice": "decaf.classify.layer_choice",
-        "Classifier": "decaf.classify.classifier",
-        "Estimate": "decaf.classify.estimate",
-        "FitReport": "decaf.classify.report",
-        "FitSettings": "decaf.classify.fit",
-        "Fitted": "decaf.classify.fit",
-        "GroupReport": "decaf.classify.report",
-        "Prediction": "decaf.classify.classifier",
-        "TestedImages": "decaf.classify.report",
-        "WrittenPredictions": "decaf.classify.predictions",
-        "load_classifier": "decaf.classify.classifier",
-        "model_and_images": "decaf.classify.predictions",
-        "write_predictions": "decaf.classify.predictions",
-    },
-)
+__getattr__, __dir__ = lazy_names(__name__)

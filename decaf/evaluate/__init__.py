@@ -27,16 +27,4 @@ __all__ = [
     "score_submission",
 ]
 
-__getattr__, __dir__ = lazy_names(
-    __name__,
-    {
-        "BoxExample": "decaf.evaluate.localisation",
-        "ClassResult": "decaf.evaluate.report",
-        "Evaluation": "decaf.evaluate.report",
-        "Localisation": "decaf.evaluate.localisation",
-        "LocalisationSettings": "decaf.evaluate.localisation",
-        "MatchSettings": "decaf.evaluate.class_names",
-        "evaluate_network": "decaf.evaluate.classification",
-        "score_submission": "decaf.evaluate.submission",
-    },
-)
+__getattr__, __dir__ = lazy_names(__name__)

@@ -54,33 +54,4 @@ __all__ = [
     "unit_contrasts",
 ]
 
-__getattr__, __dir__ = lazy_names(
-    __name__,
-    {
-        "Answer": "decaf.exploration.search",
-        "Comparison": "decaf.exploration.compare",
-        "CopyPair": "decaf.exploration.copies",
-        "Dissimilarities": "decaf.exploration.similarity",
-        "Duplicates": "decaf.exploration.copies",
-        "ExploreSettings": "decaf.exploration.explore",
-        "Explored": "decaf.exploration.explore",
-        "LabelErrors": "decaf.exploration.label_errors",
-        "LayerComparison": "decaf.exploration.compare",
-        "LayerMap": "decaf.exploration.maps",
-        "MapSettings": "decaf.exploration.maps",
-        "Match": "decaf.exploration.search",
-        "Matched": "decaf.exploration.compare",
-        "NearestRows": "decaf.exploration.neighbours",
-        "Reliability": "decaf.exploration.fit_page",
-        "SearchResult": "decaf.exploration.search",
-        "UnitContrasts": "decaf.exploration.contrasts",
-        "check_page": "decaf.exploration.page.rendering",
-        "class_means": "decaf.exploration.contrasts",
-        "held_out_probabilities": "decaf.exploration.label_errors",
-        "linear_cka": "decaf.exploration.similarity",
-        "make_map": "decaf.exploration.maps",
-        "rank_label_errors": "decaf.exploration.label_errors",
-        "reliability": "decaf.exploration.fit_page",
-        "unit_contrasts": "decaf.exploration.contrasts",
-    },
-)
+__getattr__, __dir__ = lazy_names(__name__)

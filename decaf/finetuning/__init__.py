@@ -17,12 +17,4 @@ if TYPE_CHECKING:
 
 __all__ = ["FineTuneClassifier", "FinetuneSettings", "Finetuned", "finetune"]
 
-__getattr__, __dir__ = lazy_names(
-    __name__,
-    {
-        "FineTuneClassifier": "decaf.finetuning.estimator",
-        "FinetuneSettings": "decaf.finetuning.settings",
-        "Finetuned": "decaf.finetuning.result",
-        "finetune": "decaf.finetuning.fine_tune",
-    },
-)
+__getattr__, __dir__ = lazy_names(__name__)

@@ -35,19 +35,4 @@ __all__ = [
     "verify_parts",
 ]
 
-__getattr__, __dir__ = lazy_names(
-    __name__,
-    {
-        "ENGINES": "decaf.scale.engines",
-        "PartsVerification": "decaf.scale.parts_verification",
-        "Rows": "decaf.scale.ray_rows",
-        "ScaleSettings": "decaf.scale.engines",
-        "ShardStatus": "decaf.scale.status",
-        "are_shards": "decaf.scale.shard_packing",
-        "extract_shards": "decaf.scale.shard_extraction",
-        "list_shards": "decaf.scale.shard_list",
-        "pack_shards": "decaf.scale.shard_packing",
-        "shard_status": "decaf.scale.status",
-        "verify_parts": "decaf.scale.parts_verification",
-    },
-)
+__getattr__, __dir__ = lazy_names(__name__)

@@ -43,15 +43,4 @@ __all__ = [
     "write_atomically",
 ]
 
-__getattr__, __dir__ = lazy_names(
-    __name__,
-    {
-        "Entry": "decaf.storage.unfinished",
-        "RunFolder": "decaf.storage.run_folder",
-        "ShardDirectory": "decaf.storage.shards",
-        "ShardedFile": "decaf.storage.resumable",
-        "TEXT_KINDS": "decaf.storage.output_path",
-        "check_output": "decaf.storage.output_path",
-        "fill": "decaf.storage.resumable",
-    },
-)
+__getattr__, __dir__ = lazy_names(__name__)

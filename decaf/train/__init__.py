@@ -40,23 +40,4 @@ __all__ = [
     "preset",
 ]
 
-__getattr__, __dir__ = lazy_names(
-    __name__,
-    {
-        "PRESETS": "decaf.train.presets",
-        "DistilSettings": "decaf.train.distillation.settings",
-        "Diverged": "decaf.train.train_network",
-        "Localiser": "decaf.train.localiser",
-        "LocaliserSettings": "decaf.train.localiser_settings",
-        "load_localiser": "decaf.train.localiser",
-        "Pack": "decaf.train.pack.reader",
-        "TeacherCard": "decaf.train.distillation.teacher",
-        "SavingSettings": "decaf.train.training_run",
-        "TrainResult": "decaf.train.training_run",
-        "TrainSettings": "decaf.train.recipe",
-        "Validation": "decaf.train.validate",
-        "distil": "decaf.train.distillation.distil",
-        "load_teacher": "decaf.train.distillation.teacher",
-        "preset": "decaf.train.presets",
-    },
-)
+__getattr__, __dir__ = lazy_names(__name__)

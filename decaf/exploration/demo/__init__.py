@@ -15,10 +15,4 @@ if TYPE_CHECKING:
 
 __all__ = ["DemoSettings", "serve_demo"]
 
-__getattr__, __dir__ = lazy_names(
-    __name__,
-    {
-        "DemoSettings": "decaf.exploration.demo.settings",
-        "serve_demo": "decaf.exploration.demo.server",
-    },
-)
+__getattr__, __dir__ = lazy_names(__name__)
