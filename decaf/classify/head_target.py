@@ -57,9 +57,7 @@ def check_targets(
 def _check_out(out: Path, overwrite: bool) -> None:
     if is_registry_name(str(out)):
         raise OutputError(f"{out}: is the name of weights; give the classifier another name")
-    check_output(out, "head")
-    if out.exists() and not overwrite:
-        raise OutputError(f"{out}: exists; give another `out`, or `overwrite=True`")
+    check_output(out, "head", overwrite=overwrite)
 
 
 def parts_path(out: Path) -> Path:

@@ -16,7 +16,7 @@ from typing import Any, TextIO
 
 from decaf.backbone.weights import DEFAULT_WEIGHTS, WEIGHTS_ENDINGS, is_registry_name
 from decaf.classify.classifier import Classifier, Prediction, load_classifier
-from decaf.errors import InputError, OutputError, SettingError, Stopped
+from decaf.errors import InputError, SettingError, Stopped
 from decaf.features.settings import NetworkSettings
 from decaf.features.store.export import spreadsheet_cell
 from decaf.heads.saved import is_head_file
@@ -129,7 +129,8 @@ def write_predictions(
     if format is not None and format not in FORMATS:
         raise SettingError(f"`format` {format!r} is not one of {', '.join(FORMATS)}")
     if out is not None:
-        _check_out(Path(out), overwrite=overwrite, inputs=(images, model, network.weights))
+        read = (images, model, network.weights)
+        check_output(Path(out), *TEXT_KINDS, inputs=read, overwrite=overwrite)
     form = format or _format_of(out)
     classifier = model
     if not isinstance(classifier, Classifier):
@@ -215,12 +216,6 @@ def _format_of(out: str | os.PathLike[str] | None) -> str:
             f"give `format`, one of {', '.join(FORMATS)}"
         )
     return _ENDINGS[ending]
-
-
-def _check_out(path: Path, *, overwrite: bool, inputs: tuple[Any, ...]) -> None:
-    check_output(path, *TEXT_KINDS, inputs=inputs)
-    if path.exists() and not overwrite:
-        raise OutputError(f"{path}: exists; give another `out`, or `overwrite=True`")
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from decaf.errors import ImageError, InputError, SettingError, Stopped
 from decaf.evaluate.class_names import Alignment, ClassList, MatchSettings, align, class_list
 from decaf.evaluate.guesses import GUESSES
 from decaf.evaluate.localisation import Localisation, LocalisationSettings, measure_boxes
-from decaf.evaluate.report import ClassResult, Evaluation, check_report_path, save_report
+from decaf.evaluate.report import ClassResult, Evaluation, save_report
 from decaf.evaluate.test_set import opened_pack, read_test_set
 from decaf.features.settings import NetworkSettings
 from decaf.heads.metrics import mean_per_class_accuracy, ranks
@@ -146,7 +146,7 @@ def evaluate_network(
         raise SettingError("`weights`: none were given")
     read = (*all_weights, data, listing.labels, boxes.boxes, boxes.localiser)
     if out is not None:
-        check_report_path(out, overwrite=overwrite, inputs=read)
+        check_output(Path(out), *TEXT_KINDS, inputs=read, overwrite=overwrite)
     if boxes.submission is not None:
         check_output(Path(boxes.submission), *TEXT_KINDS, inputs=read)
     with ExitStack() as opened:

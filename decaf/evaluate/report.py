@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from decaf.errors import OutputError
 from decaf.images.listing.names import path_text
 from decaf.images.status import BadImage
 from decaf.storage import TEXT_KINDS, check_output, disk_errors, write_atomically
@@ -20,7 +18,7 @@ from decaf.storage import TEXT_KINDS, check_output, disk_errors, write_atomicall
 if TYPE_CHECKING:
     from decaf.evaluate.localisation import Localisation
 
-__all__ = ["ClassResult", "Evaluation", "check_report_path", "save_report"]
+__all__ = ["ClassResult", "Evaluation", "save_report"]
 
 
 @dataclass(frozen=True)
@@ -143,30 +141,6 @@ class Evaluation:
         }
 
 
-def check_report_path(
-    path: str | os.PathLike[str], *, overwrite: bool = False, inputs: Iterable[Any] = ()
-) -> None:
-    """Refuse a place that no report could be written to, before anything is computed.
-
-    Parameters
-    ----------
-    path : path
-    overwrite : bool
-        Whether a text that is there may be replaced.
-    inputs : iterable
-        As in `decaf.storage.check_output`.
-
-    Raises
-    ------
-    OutputError
-        If it is a folder, lies in none, or is there already and must not be replaced.
-    """
-    target = Path(path)
-    check_output(target, *TEXT_KINDS, inputs=inputs)
-    if target.exists() and not overwrite:
-        raise OutputError(f"{target}: exists; give another `out`, or `overwrite=True`")
-
-
 def save_report(
     evaluation: Evaluation, path: str | os.PathLike[str], *, overwrite: bool = False
 ) -> None:
@@ -185,7 +159,8 @@ def save_report(
     OutputError
         If it is there, or cannot be written.
     """
-    check_report_path(path, overwrite=overwrite)
+    target = Path(path)
+    check_output(target, *TEXT_KINDS, overwrite=overwrite)
     text = json.dumps(evaluation.to_dict(), indent=2) + "\n"
-    with disk_errors(Path(path), "nothing was written"):
-        write_atomically(Path(path), text.encode())
+    with disk_errors(target, "nothing was written"):
+        write_atomically(target, text.encode())

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from decaf.errors import SettingError
 from decaf.exploration.neighbours import NearestRows
 from decaf.exploration.similarity import linear_cka, shared_neighbours
-from decaf.features.store.feature_file import FeatureFile, open_features
+from decaf.features.store.feature_file import FeatureFile, opened_features
 from decaf.images import path_text
 from decaf.images.listing.names import common_folder
 from decaf.images.status import NO_DIGEST
@@ -154,10 +154,7 @@ def compare(
     """
     refuse([*whole_number("k", k, 1), *whole_number("rows", rows, 3)])
     with ExitStack() as stack:
-        files = [
-            each if isinstance(each, FeatureFile) else stack.enter_context(open_features(each))
-            for each in (a, b)
-        ]
+        files = [stack.enter_context(opened_features(each)) for each in (a, b)]
         first, second = files
         layers = [name for name in first.layers if name in second]
         if layer is not None:

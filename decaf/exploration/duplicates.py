@@ -7,7 +7,6 @@ import math
 import os
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from decaf.classify.near_copies import COSINES
-from decaf.errors import ImageError, OutputError, SettingError, Stopped
+from decaf.errors import ImageError, SettingError, Stopped
 from decaf.exploration.copies import CopyPair, Duplicates
 from decaf.exploration.neighbours import NearestRows
 from decaf.exploration.same_picture import Agreement, Picture, compare_pictures
 from decaf.features.image_finder import ImageFinder
-from decaf.features.store.feature_file import FeatureFile, open_features
+from decaf.features.store.feature_file import FeatureFile, opened_features
 from decaf.features.store.schema import NO_LABEL
 from decaf.images.status import NO_DIGEST
 from decaf.runtime.cores import cores_of_process
@@ -107,14 +106,11 @@ def duplicates(
     (how,) = settings_from(duplicates, named, Part("compute", ComputeSettings, compute, without))
     target = None if out is None else Path(out)
     if target is not None:
-        check_output(target, *TEXT_KINDS[1:], *TEXT_KINDS[:1], example="groups.csv")
-        if target.exists() and not overwrite:
-            raise OutputError(f"{target}: exists; give another `out`, or `overwrite=True`")
-    with ExitStack() as stack:
-        if not isinstance(features, FeatureFile):
-            features = stack.enter_context(open_features(features))
-        layer, least = _chosen(features, layer, cosine, images)
-        result = _found(features, layer, least, images, how)
+        kinds = (*TEXT_KINDS[1:], *TEXT_KINDS[:1])
+        check_output(target, *kinds, example="groups.csv", overwrite=overwrite)
+    with opened_features(features) as file:
+        layer, least = _chosen(file, layer, cosine, images)
+        result = _found(file, layer, least, images, how)
     if target is not None:
         with disk_errors(target, "nothing was written"):
             write_atomically(target, result.groups_table())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,11 +12,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from decaf.errors import OutputError, SettingError
+from decaf.errors import SettingError
 from decaf.exploration.neighbours import NearestRows, chosen_layer
 from decaf.exploration.page import thumbnails
 from decaf.exploration.search import class_of
-from decaf.features.store.feature_file import FeatureFile, open_features
+from decaf.features.store.feature_file import FeatureFile, opened_features
 from decaf.features.store.schema import NO_LABEL
 from decaf.images import path_text
 from decaf.runtime.settings import Part, refuse, settings_from, whole_number
@@ -142,11 +141,9 @@ def export_table(
         import pyarrow.parquet as parquet
     except ImportError:
         raise SettingError(f"{os.fspath(out)}: {_NEED_PARQUET}") from None
-    with ExitStack() as stack:
-        if not isinstance(features, FeatureFile):
-            features = stack.enter_context(open_features(features))
-        target = _checked(out, "parquet", features, overwrite)
-        table = _Table(features, chosen_layer(features, layer), how)
+    with opened_features(features) as file:
+        target = _checked(out, "parquet", file, overwrite)
+        table = _Table(file, chosen_layer(file, layer), how)
         with (
             disk_errors(target, "nothing was written"),
             whole_file(target) as stream,
@@ -160,7 +157,7 @@ def export_table(
             len(table.rows),
             table.dimensions,
             tuple(table.schema.names),
-            int((~features.ok).sum()),
+            int((~file.ok).sum()),
             table.gone,
         )
 
@@ -203,11 +200,9 @@ def export_index(
         import faiss
     except ImportError:
         raise SettingError(f"{os.fspath(out)}: {_NEED_FAISS}") from None
-    with ExitStack() as stack:
-        if not isinstance(features, FeatureFile):
-            features = stack.enter_context(open_features(features))
-        target = _checked(out, "faiss", features, overwrite)
-        rows = NearestRows(features, layer, max_bytes=0)
+    with opened_features(features) as file:
+        target = _checked(out, "faiss", file, overwrite)
+        rows = NearestRows(file, layer, max_bytes=0)
         index = faiss.IndexIDMap2(faiss.IndexFlatIP(rows.dimensions))
         for place, units in rows.unit_blocks():
             index.add_with_ids(units, rows.rows[place : place + len(units)])
@@ -215,17 +210,16 @@ def export_index(
             # Through the stream, whose errors tell of a full disk; those of FAISS do not.
             library: Any = faiss  # whose types leave the writer out
             faiss.write_index(index, library.PyCallbackIOWriter(stream.write))
-        bad = len(features) - len(rows)
+        bad = len(file) - len(rows)
         return ExportedTable(target, rows.layer, len(rows), rows.dimensions, (), bad, 0)
 
 
 def _checked(out: str | os.PathLike[str], kind: str, file: FeatureFile, overwrite: bool) -> Path:
     target = Path(out)
-    check_output(target, kind, inputs=(file.path,), example=f"features.{kind}")
+    example = f"features.{kind}"
+    check_output(target, kind, inputs=(file.path,), example=example, overwrite=overwrite)
     if target.suffix.lower() != f".{kind}":
         raise SettingError(f"{target}: must end in .{kind}")
-    if target.exists() and not overwrite:
-        raise OutputError(f"{target}: exists; give another `out`, or `overwrite=True`")
     return target
 
 

@@ -16,7 +16,7 @@ from decaf.exploration.neighbours import NearestRows
 from decaf.exploration.page import check_page, render_page, thumbnail, thumbnails, write_page
 from decaf.exploration.queries import Query, QuerySettings, find_queries
 from decaf.features.store.export import spreadsheet_cell
-from decaf.features.store.feature_file import FeatureFile, open_features
+from decaf.features.store.feature_file import FeatureFile, opened_features
 from decaf.features.store.schema import NO_LABEL
 from decaf.images import path_text
 from decaf.images.listing.names import common_folder
@@ -197,11 +197,10 @@ def search(
     page = None if out is None else check_page(out)
     settings = QuerySettings(weights, batch_size, how)
     with ExitStack() as stack:
-        if not isinstance(features, (FeatureFile, NearestRows)):
-            features = stack.enter_context(open_features(features))
         if not isinstance(features, NearestRows):
+            file = stack.enter_context(opened_features(features))
             # One pass over the file serves all queries of a call, so that nothing need be held.
-            features = NearestRows(features, layer, max_bytes=0)
+            features = NearestRows(file, layer, max_bytes=0)
         found = find_queries(features, queries, settings)
         result = _answered(features, found, k)
         if page is not None:

@@ -6,7 +6,6 @@ The measures do not ask that both have the same dimensions, but for the cosine o
 from __future__ import annotations
 
 import os
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -15,7 +14,7 @@ import numpy.typing as npt
 
 from decaf.errors import SettingError
 from decaf.exploration.neighbours import check_finite, chosen_layer
-from decaf.features.store.feature_file import FeatureFile, open_features
+from decaf.features.store.feature_file import FeatureFile, opened_features
 from decaf.images import path_text
 from decaf.runtime.settings import one_of, refuse
 
@@ -130,23 +129,21 @@ def rdm(
         For features that are not finite.
     """
     refuse(one_of("metric", metric, METRICS))
-    with ExitStack() as stack:
-        if not isinstance(features, FeatureFile):
-            features = stack.enter_context(open_features(features))
-        name = chosen_layer(features, layer)
-        ok = np.flatnonzero(features.ok)
+    with opened_features(features) as file:
+        name = chosen_layer(file, layer)
+        ok = np.flatnonzero(file.ok)
         wanted = ok if rows is None else np.atleast_1d(np.asarray(rows, np.int64))
         wrong = wanted[~np.isin(wanted, ok)]
         if len(wrong):
-            raise SettingError(f"{features.path}: row {wrong[0]} is not there, or has no features")
+            raise SettingError(f"{file.path}: row {wrong[0]} is not there, or has no features")
         if len(wanted) > _MOST_ROWS:
             raise SettingError(
-                f"{features.path}: {len(wanted)} rows make a matrix of {len(wanted)}²; name at "
+                f"{file.path}: {len(wanted)} rows make a matrix of {len(wanted)}²; name at "
                 f"most {_MOST_ROWS} `rows`"
             )
-        values = features[name][wanted].reshape(len(wanted), -1).astype(np.float64)
-        check_finite(features, name, wanted, values)
-        paths = tuple(path_text(features.path_bytes[row]) for row in wanted)
+        values = file[name][wanted].reshape(len(wanted), -1).astype(np.float64)
+        check_finite(file, name, wanted, values)
+        paths = tuple(path_text(file.path_bytes[row]) for row in wanted)
     return Dissimilarities(_distances(values, metric), name, metric, wanted, paths)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from decaf.backbone.weights import DEFAULT_WEIGHTS
-from decaf.errors import OutputError, SettingError
+from decaf.errors import SettingError
 from decaf.exploration.cut_patches import Patch, cut_patches
 from decaf.exploration.filters import filters_picture
 from decaf.exploration.importance import METHODS, Target, importance_map
@@ -200,9 +200,8 @@ def _check_out(path: Path, *, overwrite: bool, inputs: Sequence[Any]) -> None:
             f"`out` {str(path)!r}: cannot tell the format from the ending {path.suffix!r}; use "
             ".png (a picture) or .html (a page)"
         )
-    check_output(path, _KINDS[path.suffix.lower()], inputs=inputs, example="units.png")
-    if path.exists() and not overwrite:
-        raise OutputError(f"{path}: exists; give another `out`, or `overwrite=True`")
+    kind = _KINDS[path.suffix.lower()]
+    check_output(path, kind, inputs=inputs, example="units.png", overwrite=overwrite)
 
 
 def _show_filters(path: Path, weights: Any) -> Visualization:

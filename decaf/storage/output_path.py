@@ -20,13 +20,19 @@ TEXT_KINDS = ("text", "table", "list")
 """Kinds of files of text, as `decaf.images.listing.recognise.KINDS` has them."""
 
 
-def check_output(path: Path, *kinds: str, inputs: Iterable[Any] = (), example: str = "") -> None:
+def check_output(
+    path: Path,
+    *kinds: str,
+    inputs: Iterable[Any] = (),
+    example: str = "",
+    overwrite: bool = True,
+) -> None:
     """Refuse a place where no file could be written, and one whose file must not be replaced.
 
     Parameters
     ----------
     path : Path
-        The file to be; whether one that is there may be replaced at all is the caller's to ask.
+        The file to be.
     *kinds : str
         What may be replaced, besides an empty file: names of `decaf.images.listing.recognise.KINDS`
         of which the first is the one that is written.
@@ -35,12 +41,14 @@ def check_output(path: Path, *kinds: str, inputs: Iterable[Any] = (), example: s
         whatever else it holds is passed over.
     example : str
         Name of a file, for the error where `path` is a folder.
+    overwrite : bool
+        Whether a file of such a kind may be replaced, for a caller whose file is called `out`.
 
     Raises
     ------
     OutputError
         If it is a folder or lies in none; is a device, a pipe or a socket; a file of another kind;
-        or an input.
+        or an input; or is there and not to be replaced.
     """
     if path.is_dir():
         such_as = f", such as {path}/{example}" if example else ""
@@ -55,6 +63,8 @@ def check_output(path: Path, *kinds: str, inputs: Iterable[Any] = (), example: s
         )
     if there.name != "absent" and any(_is_same(path, each) for each in inputs):
         raise OutputError(f"{path}: is read by this run, so it is not replaced; give another name")
+    if not overwrite and path.exists():
+        raise OutputError(f"{path}: exists; give another `out`, or `overwrite=True`")
 
 
 def _is_same(path: Path, given: Any) -> bool:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from decaf.backbone.weights import DEFAULT_WEIGHTS
 from decaf.errors import SettingError, Stopped
 from decaf.exploration.demo.settings import DemoSettings
-from decaf.features.store.feature_file import FeatureFile, open_features
+from decaf.features.store.feature_file import FeatureFile, open_features, opened_features
 from decaf.images import is_kind
 from decaf.images.decoding.formats import is_hdf5
 from decaf.runtime.settings import ComputeSettings, Part, settings_from
@@ -123,9 +123,8 @@ def serve_demo(
             model = load_classifier(model, weights, preprocess)
         others: dict[str, Question] = {}
         if features is not None:
-            if not isinstance(features, FeatureFile):
-                features = stack.enter_context(open_features(features))
-            others["nearest"] = _nearest(features, layer, model, settings, compute)
+            file = stack.enter_context(opened_features(features))
+            others["nearest"] = _nearest(file, layer, model, settings, compute)
         if patches is not None:
             others["units"] = _units(patches, patch_layer, model, compute)
         if Places.can_explain(model):

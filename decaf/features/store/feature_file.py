@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
 from types import TracebackType
 from typing import Any
 
@@ -23,7 +25,7 @@ from decaf.storage.hdf5 import decode_text
 from decaf.storage.hdf5_checks import open_hdf5
 from decaf.storage.object_store import is_remote
 
-__all__ = ["FeatureFile", "open_features"]
+__all__ = ["FeatureFile", "open_features", "opened_features"]
 
 
 def open_features(path: str | bytes | os.PathLike[str]) -> FeatureFile:
@@ -58,6 +60,24 @@ def open_features(path: str | bytes | os.PathLike[str]) -> FeatureFile:
     from decaf.features.store.parquet_part import ParquetPart, is_parquet
 
     return ParquetPart(path) if is_parquet(path) else FeatureFile(path)
+
+
+@contextmanager
+def opened_features(
+    features: str | bytes | os.PathLike[str] | FeatureFile,
+) -> Iterator[FeatureFile]:
+    """Use a feature file that is open, or open it by its path and close it afterwards.
+
+    Parameters
+    ----------
+    features : path or FeatureFile
+        As `open_features` takes it; a file that is open stays open.
+    """
+    if isinstance(features, FeatureFile):
+        yield features
+    else:
+        with open_features(features) as file:
+            yield file
 
 
 class FeatureFile:
@@ -95,7 +115,6 @@ class FeatureFile:
         self.path = os.fsdecode(path)
         self._file: h5py.File | None = None
         self._columns: dict[str, np.ndarray] = {}
-        self._paths: np.ndarray | None = None
         file = open_hdf5(path, schema.FEATURE_FILE)
         try:
             contents: Contents = check_contents(file, self.path)
@@ -149,18 +168,17 @@ class FeatureFile:
         """SHA-256 of the settings in `run`."""
         return str(self.attrs["fingerprint"])
 
-    @property
+    @cached_property
     def paths(self) -> np.ndarray:
         """Names of the images as given: (N,) object array of str.
 
         Bytes of a name that are no text of this system stand as `os.fsdecode` gives them, and
         come back with `os.fsencode`.
         """
-        if self._paths is None:
-            self._paths = np.empty(len(self), object)
-            self._paths[:] = [os.fsdecode(name) for name in self.path_bytes]
-            self._paths.flags.writeable = False
-        return self._paths
+        paths = np.empty(len(self), object)
+        paths[:] = [os.fsdecode(name) for name in self.path_bytes]
+        paths.flags.writeable = False
+        return paths
 
     @property
     def path_bytes(self) -> np.ndarray:
@@ -172,7 +190,7 @@ class FeatureFile:
         """Class of each image: (N,) int64, -1 where there is none."""
         return self._column(schema.LABEL)
 
-    @property
+    @cached_property
     def class_names(self) -> tuple[str, ...]:
         """Names of the classes; empty where labels are bare numbers."""
         return tuple(self._column(schema.CLASS_NAMES))
@@ -182,7 +200,7 @@ class FeatureFile:
         """Code of what became of each image: (N,) uint8, a place in `status_names`."""
         return self._column(schema.STATUS)
 
-    @property
+    @cached_property
     def status_names(self) -> tuple[str, ...]:
         """Names of the status codes; the first is ``"ok"``."""
         return tuple(self._column(schema.STATUS_NAMES_DATASET))
@@ -192,10 +210,11 @@ class FeatureFile:
         """Errors of the images: (N,) object array of str, empty where it is ok."""
         return self._column(schema.MESSAGE)
 
-    @property
+    @cached_property
     def ok(self) -> np.ndarray:
         """Which rows hold features: (N,) bool."""
         mask: np.ndarray = self.status == 0
+        mask.flags.writeable = False
         return mask
 
     @property
@@ -208,12 +227,12 @@ class FeatureFile:
         """SHA-256 of each image's bytes: (N, 32) uint8, zero where they could not be read."""
         return self._column(schema.CONTENT_SHA256)
 
-    @property
+    @cached_property
     def splits(self) -> tuple[str, ...] | None:
         """ "train", "val" or "test" of each image, empty where in none; None where not divided."""
         return self.column(schema.SPLIT)
 
-    @property
+    @cached_property
     def groups(self) -> tuple[str, ...] | None:
         """Group of each image, an empty text where it is in none; None where nobody said."""
         return self.column(schema.GROUP)

@@ -228,7 +228,6 @@ class ParquetPart(FeatureFile):
     def __init__(self, path: str | bytes | os.PathLike[str], stream: Any = None) -> None:
         self.path = os.fsdecode(path)
         self._columns: dict[str, np.ndarray] = {}
-        self._paths: np.ndarray | None = None
         self._file: Any = None
         self._stream = stream
         self._file = self._open()

@@ -89,7 +89,6 @@ class PartSet(FeatureFile):
         self.environment = {"part_format": body["part_format"]}
         self.content = None
         self._columns: dict[str, np.ndarray] = {}
-        self._paths: np.ndarray | None = None
         self._file: Any = ExitStack()
         self._opened: OrderedDict[int, FeatureFile] = OrderedDict()
         self._ending = body["part_format"]
