@@ -48,58 +48,34 @@ class PhotographSet:
     val: Callable[[Path], Iterator[Labelled]] = lambda _: iter(())
 
 
-def photographs(folder: Path) -> list[Path]:
-    """List the photographs below a folder; none where it is not there.
-
-    Parameters
-    ----------
-    folder : Path
-    """
+def _photographs(folder: Path) -> list[Path]:
+    """List the photographs below a folder; none where it is not there."""
     if not folder.is_dir():
         return []
     return sorted(map(Path, collect(folder, labels="none", layout="classes").paths))
 
 
-def class_folders(*tops: str, depth: int = 0) -> Callable[[Path], Iterator[Labelled]]:
-    """List photographs by the folder that they are in, or that `depth` folders above it.
-
-    Parameters
-    ----------
-    *tops : str
-        Folders below that of the set.
-    depth : int
-        How many folders above that of an image its class is named.
-    """
+def _class_folders(*tops: str, depth: int = 0) -> Callable[[Path], Iterator[Labelled]]:
+    """List photographs by the folder that they are in, or that `depth` folders above it."""
 
     def listed(root: Path) -> Iterator[Labelled]:
         for top in tops:
-            for path in photographs(root / top):
+            for path in _photographs(root / top):
                 yield path, path.parents[depth].name
 
     return listed
 
 
-def tiny_imagenet_val(root: Path) -> Iterator[Labelled]:
-    """List Tiny-ImageNet's validation photographs by its annotations.
-
-    Parameters
-    ----------
-    root : Path
-        Folder of the set.
-    """
+def _tiny_imagenet_val(root: Path) -> Iterator[Labelled]:
+    """List Tiny-ImageNet's validation photographs by its annotations."""
     folder = root / "tiny-imagenet-200" / "val"
     for line in (folder / "val_annotations.txt").read_text().splitlines():
         name, wnid, *_ = line.split("\t")
         yield folder / "images" / name, wnid
 
 
-def miniplaces(split: str) -> Callable[[Path], Iterator[Labelled]]:
-    """List the photographs of MiniPlaces that are there, under the names of its scenes.
-
-    Parameters
-    ----------
-    split : str
-    """
+def _miniplaces(split: str) -> Callable[[Path], Iterator[Labelled]]:
+    """List the photographs of MiniPlaces that are there, under the names of its scenes."""
 
     def listed(root: Path) -> Iterator[Labelled]:
         names: dict[str, str] = {}
@@ -115,49 +91,37 @@ def miniplaces(split: str) -> Callable[[Path], Iterator[Labelled]]:
     return listed
 
 
-def imagen(root: Path) -> Iterator[Labelled]:
-    """List the photographs of imagen, whose files are named after the class.
-
-    Parameters
-    ----------
-    root : Path
-        Folder of the set.
-    """
-    for path in photographs(root / "imagen"):
+def _imagen(root: Path) -> Iterator[Labelled]:
+    """List the photographs of imagen, whose files are named after the class."""
+    for path in _photographs(root / "imagen"):
         yield path, path.stem.split("_", 1)[-1]
 
 
-def first_folders(root: Path) -> Iterator[Labelled]:
-    """List all photographs by the folder directly below `root` that they lie in.
-
-    Parameters
-    ----------
-    root : Path
-        Folder of the set.
-    """
-    for path in photographs(root):
+def _first_folders(root: Path) -> Iterator[Labelled]:
+    """List all photographs by the folder directly below `root` that they lie in."""
+    for path in _photographs(root):
         yield path, path.relative_to(root).parts[0]
 
 
 SETS: dict[str, PhotographSet] = {
-    "mini-imagenet": PhotographSet(84, class_folders("train", "val")),
+    "mini-imagenet": PhotographSet(84, _class_folders("train", "val")),
     "tiny-imagenet": PhotographSet(
-        64, class_folders("tiny-imagenet-200/train", depth=1), tiny_imagenet_val
+        64, _class_folders("tiny-imagenet-200/train", depth=1), _tiny_imagenet_val
     ),
-    "miniplaces": PhotographSet(128, miniplaces("train"), miniplaces("val")),
-    "imagenette": PhotographSet(224, class_folders("train", "val")),
-    "imagewoof": PhotographSet(256, class_folders("train", "val")),
-    "catdog": PhotographSet(180, class_folders("PetImages/Cat", "PetImages/Dog")),
-    "intel": PhotographSet(150, class_folders("train", "test")),
-    "flowers": PhotographSet(128, class_folders("flowers")),
-    "breeds": PhotographSet(256, class_folders("dataset/breed_dataset")),
-    "imagen": PhotographSet(256, imagen),
-    "bsds": PhotographSet(256, class_folders("BSDS500/data/images")),
+    "miniplaces": PhotographSet(128, _miniplaces("train"), _miniplaces("val")),
+    "imagenette": PhotographSet(224, _class_folders("train", "val")),
+    "imagewoof": PhotographSet(256, _class_folders("train", "val")),
+    "catdog": PhotographSet(180, _class_folders("PetImages/Cat", "PetImages/Dog")),
+    "intel": PhotographSet(150, _class_folders("train", "test")),
+    "flowers": PhotographSet(128, _class_folders("flowers")),
+    "breeds": PhotographSet(256, _class_folders("dataset/breed_dataset")),
+    "imagen": PhotographSet(256, _imagen),
+    "bsds": PhotographSet(256, _class_folders("BSDS500/data/images")),
 }
 
 
 # What --also names.
-OTHER = PhotographSet(224, first_folders)
+OTHER = PhotographSet(224, _first_folders)
 
 
 def main() -> None:
@@ -176,7 +140,7 @@ def main() -> None:
         # Below PACKS, since files can be linked within a disk only.
         with tempfile.TemporaryDirectory(dir=args.packs) as folder:
             counts = {
-                split: link_all(root, listed(root), Path(folder) / split)
+                split: _link_all(root, listed(root), Path(folder) / split)
                 for split, listed in (("train", one.train), ("val", one.val))
             }
             out = args.packs / f"{name}.pack"
@@ -184,17 +148,8 @@ def main() -> None:
             print(f"{out}: {counts} listed; {made}", flush=True)
 
 
-def link_all(root: Path, labelled: Iterator[Labelled], folder: Path) -> int:
-    """Link photographs below `root` into a folder for each class; return their number.
-
-    Parameters
-    ----------
-    root : Path
-    labelled : iterator of (Path, str)
-        Photographs, each with its class.
-    folder : Path
-        Gets a folder for each class.
-    """
+def _link_all(root: Path, labelled: Iterator[Labelled], folder: Path) -> int:
+    """Link photographs below `root` into a folder for each class; return their number."""
     count = 0
     for path, label in labelled:
         if path.name.startswith(HELD_OUT):

@@ -10,11 +10,10 @@ where the loss comes from. The table goes to the terminal, and beside ``--json``
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,56 +24,43 @@ from decaf.backbone.weights import DEFAULT_WEIGHTS
 from decaf.features.verify import tolerance
 from decaf.images import ImageRef, collect
 from decaf.images.preprocess import prepare
-from speed.machine import describe
+from speed.machine import describe, parser_of, tell
 
 BATCH = 32
 FROM = {"fc8": "softmax", "fc7": "fc8 and softmax", "fc6": "fc7 to softmax"}
 
 
 def main() -> None:
-    head = (__doc__ or "").split("\n\n")
-    parser = argparse.ArgumentParser(description=head[0], epilog=head[2])
+    parser = parser_of(__doc__)
     parser.add_argument("photographs", type=Path, help="folder of photographs")
     parser.add_argument("-w", "--weights", default=DEFAULT_WEIGHTS)
-    parser.add_argument("--json", type=Path, help="where to write the result, and a table as .md")
     args = parser.parse_args()
     refs = list(collect(args.photographs, labels="none", layout="classes").refs or ())
     backbone = load_backbone(args.weights)
-    cosines = measured(backbone, refs)
-    rows = {name: row_of(name, np.concatenate(values)) for name, values in cosines.items()}
-    command = f"python benchmarks/precision.py PHOTOGRAPHS -w {args.weights}"
+    cosines = _measured(backbone, refs)
+    rows = {name: _row_of(name, np.concatenate(values)) for name, values in cosines.items()}
     report = {
-        "command": command,
+        "command": f"python benchmarks/precision.py PHOTOGRAPHS -w {args.weights}",
         "machine": describe(),
         "weights": {"name": backbone.weights_name, "sha256": backbone.sha256},
         "images": sum(map(len, cosines["fc6"])),
         "cosine": rows,
     }
-    print(table(report))
-    if args.json is not None:
-        args.json.write_text(json.dumps(report, indent=1) + "\n")
-        text = f"# Precision of bf16\n\n`{command}`\n\n```\n{table(report)}\n```\n"
-        args.json.with_suffix(".md").write_text(text)
+    tell(report, "Precision of bf16", _table(report), args.json)
     broken = [name for name, row in rows.items() if row["smallest"] < row.get("promised", 0)]
     if broken:
         sys.exit(f"less than promised: {', '.join(broken)}")
 
 
-def measured(backbone: Backbone, refs: list[ImageRef]) -> dict[str, list[np.ndarray]]:
-    """Compute the cosines of all layers, and of ``prob`` in float32 from a layer on.
-
-    Parameters
-    ----------
-    backbone : Backbone
-    refs : list of ImageRef
-    """
+def _measured(backbone: Backbone, refs: list[ImageRef]) -> dict[str, list[np.ndarray]]:
+    """Compute the cosines of all layers, and of ``prob`` in float32 from a layer on."""
     exact = Engine(backbone, backbone.layers)
     fast = Engine(backbone, backbone.layers, precision="bf16")
     cosines: dict[str, list[np.ndarray]] = {name: [] for name in backbone.layers}
-    for crops in batches(backbone, refs):
+    for crops in _batches(backbone, refs):
         expected, rows = exact(crops), fast(crops)
         for layer in backbone.layers:
-            cosines[layer].append(cosine(expected[layer], rows[layer]))
+            cosines[layer].append(_cosine(expected[layer], rows[layer]))
         for layer, what in FROM.items():
             value = torch.from_numpy(rows[layer])
             for name in ("fc7", "fc8"):
@@ -83,18 +69,12 @@ def measured(backbone: Backbone, refs: list[ImageRef]) -> dict[str, list[np.ndar
                     value = value.relu() if name == "fc7" else value
             again = value.softmax(1).numpy()
             name = f"prob, {what} in fp32"
-            cosines.setdefault(name, []).append(cosine(expected["prob"], again))
+            cosines.setdefault(name, []).append(_cosine(expected["prob"], again))
     return cosines
 
 
-def batches(backbone: Backbone, refs: list[ImageRef]) -> Iterator[np.ndarray]:
-    """Prepare the photographs that can be read, a batch at a time.
-
-    Parameters
-    ----------
-    backbone : Backbone
-    refs : list of ImageRef
-    """
+def _batches(backbone: Backbone, refs: list[ImageRef]) -> Iterator[np.ndarray]:
+    """Prepare the photographs that can be read, a batch at a time."""
     side = backbone.preprocess.crop
     for start in range(0, len(refs), BATCH):
         some = refs[start : start + BATCH]
@@ -106,28 +86,15 @@ def batches(backbone: Backbone, refs: list[ImageRef]) -> Iterator[np.ndarray]:
         yield crops[good]
 
 
-def cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Compare rows in float64.
-
-    Parameters
-    ----------
-    a : ndarray, shape (N, D)
-    b : ndarray, shape (N, D)
-    """
+def _cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Compare rows in float64: of two arrays (N, …) to (N,)."""
     a, b = (rows.reshape(len(rows), -1).astype(np.float64) for rows in (a, b))
     cosines: np.ndarray = (a * b).sum(1) / (np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1))
     return cosines
 
 
-def row_of(name: str, cosines: np.ndarray) -> dict[str, float]:
-    """Sum the cosines of a layer up.
-
-    Parameters
-    ----------
-    name : str
-        Name of the layer.
-    cosines : ndarray
-    """
+def _row_of(name: str, cosines: np.ndarray) -> dict[str, float]:
+    """Sum the cosines of a layer up."""
     row = {
         "smallest": float(cosines.min()),
         "one in a hundred": float(np.quantile(cosines, 0.01)),
@@ -138,17 +105,8 @@ def row_of(name: str, cosines: np.ndarray) -> dict[str, float]:
     return {key: round(value, 6) for key, value in row.items()}
 
 
-def table(report: dict[str, object]) -> str:
-    """Lay the result out for a terminal.
-
-    Parameters
-    ----------
-    report : dict
-    """
+def _table(report: dict[str, Any]) -> str:
     machine, rows, weights = report["machine"], report["cosine"], report["weights"]
-    assert isinstance(machine, dict)
-    assert isinstance(rows, dict)
-    assert isinstance(weights, dict)
     columns = ("smallest", "one in a hundred", "median", "promised")
     lines = [
         f"{machine['date']}, {machine['processor']}, torch {machine['versions']['torch']}",

@@ -35,12 +35,12 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=60, help="images of a class and split at most")
     parser.add_argument("-o", "--out", type=Path, help="write the figures as JSON")
     args = parser.parse_args()
-    sets = {folder.name: listed(folder, args.train, args.limit) for folder in args.data}
+    sets = {folder.name: _listed(folder, args.train, args.limit) for folder in args.data}
     for name, (paths, labels, train) in sets.items():
         print(f"{name}: {len(set(labels))} classes, {train.sum()} + {len(paths) - train.sum()}")
     figures = {}
     for weights in args.weights:
-        figures[weights] = {name: probed(weights, *images) for name, images in sets.items()}
+        figures[weights] = {name: _probed(weights, *images) for name, images in sets.items()}
         means = {
             layer: float(np.mean([one[layer] for one in figures[weights].values()]))
             for layer in LAYERS
@@ -53,17 +53,8 @@ def main() -> None:
         args.out.write_text(json.dumps(figures, indent=1))
 
 
-def listed(folder: Path, train: int, limit: int) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """List a set: paths, classes from 0 on, and which images are trained on.
-
-    Parameters
-    ----------
-    folder : Path
-    train : int
-        Images of a class to train on, where the set does not say.
-    limit : int
-        Images of a class and side at most.
-    """
+def _listed(folder: Path, train: int, limit: int) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """List a set: paths, classes from 0 on, and which images are trained on."""
     given = (folder / "train").is_dir() and (folder / "test").is_dir()
     classes: dict[str, list[Path]] = {}
     for path in sorted(map(Path, collect(folder, labels="none", layout="classes").paths)):
@@ -85,19 +76,10 @@ def listed(folder: Path, train: int, limit: int) -> tuple[list[str], np.ndarray,
     return paths, np.array(labels), np.array(chosen)
 
 
-def probed(
+def _probed(
     weights: str, paths: list[str], labels: np.ndarray, train: np.ndarray
 ) -> dict[str, float]:
-    """Return the mean accuracy over classes in percent, for each layer.
-
-    Parameters
-    ----------
-    weights : str
-    paths : list of str
-    labels : array of int64
-    train : array of bool
-        Which images are trained on.
-    """
+    """Return the mean accuracy over classes in percent, for each layer."""
     features = decaf.extract(paths, layer=list(LAYERS), weights=weights, precision="bf16")
     best = {}
     for layer in LAYERS:

@@ -35,7 +35,7 @@ from typing import Any
 
 import numpy as np
 from forward import measure_forward
-from machine import describe, described, parser_of, say, table_row, tell
+from machine import describe, described, jpeg_files, parser_of, say, table_row, tell
 
 HERE = Path(__file__).parent
 CONTENDERS = HERE / "contenders.py"
@@ -43,10 +43,7 @@ CONTENDERS = HERE / "contenders.py"
 
 def main() -> None:
     args = _arguments()
-    photographs = sorted(p for p in args.photographs.iterdir() if p.suffix.lower() in ENDINGS)
-    photographs = photographs[: args.images]
-    if not photographs:
-        sys.exit(f"{args.photographs}: no JPEG files in there")
+    photographs = jpeg_files(args.photographs)[: args.images]
     with tempfile.TemporaryDirectory(prefix="decaf-speed-") as scratch:
         work = Path(scratch)
         # A folder in a folder of its own: thingsvision takes the classes from its folders.
@@ -65,9 +62,6 @@ def main() -> None:
         if args.memory:
             report["memory"] = _measure_memory(work, photographs[:20])
     tell(report, "Speed of extraction", _table(report), args.json)
-
-
-ENDINGS = {".jpg", ".jpeg"}
 
 
 def _arguments() -> argparse.Namespace:

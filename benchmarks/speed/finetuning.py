@@ -21,13 +21,13 @@ import tempfile
 import time
 from contextlib import ExitStack
 from functools import partial
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
 import torch
-from bare_step import BareStep
 from machine import describe, described, parser_of, table_row, tell
-from turns import again, seconds_of, spread
+from steps import BareStep, seconds_of, spread
 
 from decaf.backbone.weights import DEFAULT_WEIGHTS
 from decaf.backbone.weights.load import load_weights
@@ -113,10 +113,10 @@ def _measure(args: argparse.Namespace, folder: Path, stack: ExitStack) -> dict[s
         with feed.batches(first, last) as batches:
             batch = next(batches)
             trainer.take(batch)
-            fed = seconds_of(trainer.take, batches, device)
+            fed = seconds_of(trainer, batches, device)
         durations = {
-            BARE: seconds_of(lambda _: bare.take(), again(batch, args.steps), device),
-            STEP: seconds_of(trainer.take, again(batch, args.steps), device),
+            BARE: seconds_of(bare, repeat(batch, args.steps), device),
+            STEP: seconds_of(trainer, repeat(batch, args.steps), device),
             LOOP: fed,
         }
         began = time.perf_counter()

@@ -22,16 +22,8 @@ BATCH = 32
 Pass = Callable[[], np.ndarray]
 
 
-def torchvision_passes(model: torch.nn.Module, pixels: torch.Tensor) -> dict[str, Pass]:
-    """torchvision's module as it is, in channels-last, and in bfloat16 channels-last.
-
-    Parameters
-    ----------
-    model : Module
-        torchvision's AlexNet.
-    pixels : Tensor
-        A preprocessed batch, (N, 3, H, W).
-    """
+def _torchvision_passes(model: torch.nn.Module, pixels: torch.Tensor) -> dict[str, Pass]:
+    """torchvision's module as it is, in channels-last, and in bfloat16 channels-last."""
     last = torch.channels_last
     copy = {
         "torchvision fp32": (model, pixels),
@@ -59,16 +51,8 @@ def _clone(model: torch.nn.Module) -> torch.nn.Module:
     return copy
 
 
-def decaf_passes(weights: Path, pixels: torch.Tensor) -> dict[str, Pass]:
-    """The network part of decaf's engine, without its normalisation.
-
-    Parameters
-    ----------
-    weights : Path
-        File of weights.
-    pixels : Tensor
-        As in `torchvision_passes`.
-    """
+def _decaf_passes(weights: Path, pixels: torch.Tensor) -> dict[str, Pass]:
+    """The network part of decaf's engine, without its normalisation."""
     import decaf
     from decaf.backbone.engine import Engine
     from decaf.runtime.device import bf16_is_native
@@ -85,14 +69,8 @@ def decaf_passes(weights: Path, pixels: torch.Tensor) -> dict[str, Pass]:
     return {f"decaf {precision}": passing(precision) for precision in precisions}
 
 
-def onnx_passes(model: torch.nn.Module, pixels: torch.Tensor) -> dict[str, Pass]:
-    """ONNX Runtime and OpenVINO on the exported network, where they are installed.
-
-    Parameters
-    ----------
-    model, pixels
-        As in `torchvision_passes`.
-    """
+def _onnx_passes(model: torch.nn.Module, pixels: torch.Tensor) -> dict[str, Pass]:
+    """ONNX Runtime and OpenVINO on the exported network, where they are installed."""
     wanted = {name for name in ("onnxruntime", "openvino") if importlib.util.find_spec(name)}
     if not wanted or not importlib.util.find_spec("onnxscript"):
         return {}
@@ -141,9 +119,10 @@ def measure_forward(weights: Path, rounds: int) -> dict[str, Any]:
     model.load_state_dict(torch.load(weights, weights_only=True))
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randn(BATCH, 3, 224, 224, generator=generator)
-    exported = onnx_passes(model, pixels)
+    exported = _onnx_passes(model, pixels)
     with torch.inference_mode():
-        passes = {**torchvision_passes(model, pixels), **decaf_passes(weights, pixels), **exported}
+        own = _decaf_passes(weights, pixels)
+        passes = {**_torchvision_passes(model, pixels), **own, **exported}
         expected = passes["torchvision fp32"]()
         errors = {
             name: float(np.linalg.norm(run() - expected) / np.linalg.norm(expected))

@@ -16,7 +16,7 @@ import torch
 from decaf.runtime.cores import available_cores
 from decaf.runtime.machine import processor
 
-__all__ = ["describe", "described", "parser_of", "say", "table_row", "tell"]
+__all__ = ["describe", "described", "jpeg_files", "parser_of", "say", "table_row", "tell"]
 
 
 def parser_of(doc: str | None) -> argparse.ArgumentParser:
@@ -35,6 +35,21 @@ def parser_of(doc: str | None) -> argparse.ArgumentParser:
         "--json", type=Path, help="where to write the result, and the table beside it as .md"
     )
     return parser
+
+
+def jpeg_files(folder: Path, pattern: str = "*") -> list[Path]:
+    """List the JPEG files of a folder, in order; end the program where there are none.
+
+    Parameters
+    ----------
+    folder : Path
+    pattern : str
+        Which files, as `Path.glob` takes it.
+    """
+    files = sorted(p for p in folder.glob(pattern) if p.suffix.lower() in (".jpg", ".jpeg"))
+    if not files:
+        sys.exit(f"{folder}: no JPEG files in there")
+    return files
 
 
 def describe(gpu: str | None = None) -> dict[str, Any]:

@@ -29,7 +29,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from machine import describe, described, parser_of, say, table_row, tell
+from machine import describe, described, jpeg_files, parser_of, say, table_row, tell
 
 from decaf.features.store.part_folder import PartFolder
 
@@ -82,10 +82,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def _make_shards(work: Path, args: argparse.Namespace) -> str:
-    endings = {".jpg", ".jpeg"}
-    photographs = sorted(p for p in args.photographs.rglob("*") if p.suffix.lower() in endings)
-    if not photographs:
-        sys.exit(f"{args.photographs}: no JPEG files in there")
+    photographs = jpeg_files(args.photographs, "**/*")
     place = 0
     for shard in range(args.shards):
         with tarfile.open(work / f"{shard:03d}.tar", "w") as archive:

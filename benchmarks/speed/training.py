@@ -28,13 +28,13 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
 import torch
-from bare_step import BareStep
-from machine import describe, described, parser_of, say, table_row, tell
-from turns import again, seconds_of, spread
+from machine import describe, described, jpeg_files, parser_of, say, table_row, tell
+from steps import BareStep, seconds_of, spread
 
 from decaf.runtime.cores import available_cores
 from decaf.runtime.device import choose_device
@@ -58,8 +58,7 @@ PASSES = 3
 
 def main() -> None:
     args = _arguments()
-    photographs = sorted(p for p in args.photographs.iterdir() if p.suffix.lower() in ENDINGS)
-    photographs = photographs[: args.images]
+    photographs = jpeg_files(args.photographs)[: args.images]
     if len(photographs) < args.batch_size:
         sys.exit(f"{args.photographs}: {len(photographs)} JPEG files, too few for a batch")
     device = choose_device(args.device)
@@ -87,9 +86,6 @@ def main() -> None:
             arch: _measure_steps(arch, packs, device, args) for arch in ("alexnet", "alexnet-2012")
         }
     tell(report, "Speed of training", _table(report), args.json)
-
-
-ENDINGS = {".jpg", ".jpeg"}
 
 
 def _arguments() -> argparse.Namespace:
@@ -244,15 +240,15 @@ def _measure_steps(
     for number in range(args.rounds + 1):
         say(f"{arch}, round {number} of {args.rounds}")
         durations = {
-            "bare step": seconds_of(lambda _: bare.take(), again(batch, steps), device),
-            "trainer's step": seconds_of(trainer.take, again(batch, steps), device),
+            "bare step": seconds_of(bare, repeat(batch, steps), device),
+            "trainer's step": seconds_of(trainer, repeat(batch, steps), device),
         }
         for name, each in opened.items():
             feed = _feed(each, base, device, spec.input_size)
             # One batch more than is timed: the first waits for the threads to start.
             with feed.batches(number * (steps + 1), (number + 1) * (steps + 1)) as batches:
                 trainer.take(next(batches))
-                durations[f"loop, {name} pack"] = seconds_of(trainer.take, batches, device)
+                durations[f"loop, {name} pack"] = seconds_of(trainer, batches, device)
         for name, seconds in durations.items():
             if number:  # the first round compiles, chooses algorithms and fills caches
                 runs.setdefault(name, []).append(args.batch_size * steps / seconds)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from dataclasses import dataclass
-from functools import partial
+from itertools import repeat
 
 import torch
 
@@ -12,8 +12,7 @@ from decaf.backbone.spec import architecture
 from decaf.backbone.weights.random_weights import random_state
 from decaf.runtime.device import strict_float32
 from decaf.train.feed import Batch
-from speed.bare_step import BareStep
-from speed.turns import again, seconds_of
+from speed.steps import BareStep, seconds_of
 
 __all__ = ["StepTime", "step_times"]
 
@@ -64,14 +63,10 @@ def step_times(device: torch.device, cpu: str) -> tuple[StepTime, StepTime] | No
         }
         for number in range(_ROUNDS + 1):
             for kind, bare in steps.items():
-                batches = again(Batch(0, bare.images, bare.labels), _STEPS[kind])
-                seconds = seconds_of(partial(_take, bare), batches, bare.device)
+                batches = repeat(Batch(0, bare.images, bare.labels), _STEPS[kind])
+                seconds = seconds_of(bare, batches, bare.device)
                 if number:  # the first round compiles and fills caches
                     taken[kind].append(seconds / _STEPS[kind])
     names = {"cuda": torch.cuda.get_device_name(device), "cpu": cpu}
     gpu, processor = (StepTime(names[k], statistics.median(taken[k])) for k in ("cuda", "cpu"))
     return gpu, processor
-
-
-def _take(bare: BareStep, _batch: Batch) -> None:
-    bare.take()

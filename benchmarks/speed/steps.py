@@ -1,8 +1,11 @@
-"""The bare training step that loops are compared with: forward pass, backward pass and update."""
+"""The bare training step that loops are compared with, and the timing of steps that take turns."""
 
 from __future__ import annotations
 
-from typing import Any
+import statistics
+import time
+from collections.abc import Iterator
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -10,8 +13,16 @@ from torch.nn import functional
 
 from decaf.backbone.network import AlexNet
 from decaf.backbone.spec import ArchSpec
+from decaf.train.feed import Batch
 
-__all__ = ["BareStep"]
+__all__ = ["BareStep", "seconds_of", "spread"]
+
+
+class Step(Protocol):
+    """What takes a step on a batch, as decaf's trainer does."""
+
+    def take(self, batch: Batch, /) -> object:
+        """Take one step."""
 
 
 class BareStep:
@@ -58,11 +69,49 @@ class BareStep:
         self.images = pixels.to(dtype).to(device).contiguous(memory_format=torch.channels_last)
         self.labels = torch.randint(spec.classes, (batch_size,), generator=source).to(device)
 
-    def take(self) -> None:
-        """Take one step."""
+    def take(self, _batch: Batch) -> None:
+        """Take one step, on its own images whatever it is given."""
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
             loss = functional.cross_entropy(self.forward(self.images).float(), self.labels)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
         self.loss = loss.detach()
+
+
+def seconds_of(step: Step, batches: Iterator[Batch], device: torch.device) -> float:
+    """Time steps, each batch taken as it comes.
+
+    Parameters
+    ----------
+    step : Trainer or BareStep
+    batches : iterator of Batch
+    device : torch.device
+        Device of the step, which is waited for.
+    """
+    _wait(device)
+    began = time.perf_counter()
+    for batch in batches:
+        step.take(batch)
+    _wait(device)
+    return time.perf_counter() - began
+
+
+def spread(speeds: list[float]) -> dict[str, float]:
+    """Return the median of rounds and their ends.
+
+    Parameters
+    ----------
+    speeds : list of float
+        Images a second, of each round.
+    """
+    return {
+        "images_per_s": round(statistics.median(speeds), 1),
+        "slowest": round(min(speeds), 1),
+        "fastest": round(max(speeds), 1),
+    }
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
