@@ -10,13 +10,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from datasets.dataset import (
-    Dataset,
-    OfficialSplit,
-    Origin,
-    make_dataset,
-    not_here,
-)
+from datasets.dataset import Dataset, OfficialSplit, Origin, make_dataset, not_here
 from decaf.errors import InputError
 from decaf.images import collect
 

@@ -24,14 +24,7 @@ from decaf.exploration.page import (
     Table,
     Text,
 )
-from report.benchmark import (
-    BenchmarkReport,
-    SplitRecord,
-    machine,
-    now,
-    peak_memory,
-    versions,
-)
+from report.benchmark import BenchmarkReport, SplitRecord, machine, now, peak_memory, versions
 from report.files import load_report, report_json, write_report
 from report.rendering import report_text, table_text
 

@@ -33,14 +33,7 @@ from decaf.runtime.progress import duration
 from decaf.runtime.wording import printable
 from report.benchmark import BenchmarkReport
 
-__all__ = [
-    "Pictures",
-    "report_markdown",
-    "report_page",
-    "report_text",
-    "table_text",
-    "thumbnail",
-]
+__all__ = ["Pictures", "report_markdown", "report_page", "report_text", "table_text", "thumbnail"]
 
 Pictures = Path | Mapping[str, npt.NDArray[np.uint8]]
 

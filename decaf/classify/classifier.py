@@ -11,11 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from decaf.backbone.weights import DEFAULT_WEIGHTS, WEIGHTS_ENDINGS, is_registry_name
-from decaf.classify.locate_weights import (
-    check_preprocess,
-    find_backbone,
-    named_backbone,
-)
+from decaf.classify.locate_weights import check_preprocess, find_backbone, named_backbone
 from decaf.errors import HeadError, SettingError, Stopped
 from decaf.features.extraction import Extraction
 from decaf.features.matrix import is_matrix_file, read_matrix, refuse_not_finite
@@ -37,11 +33,7 @@ if TYPE_CHECKING:
     from decaf.backbone.model import Backbone
     from decaf.images.spec import PreprocessSpec
 
-__all__ = [
-    "Classifier",
-    "Prediction",
-    "load_classifier",
-]
+__all__ = ["Classifier", "Prediction", "load_classifier"]
 
 _Answer = Callable[[np.ndarray], np.ndarray]
 

@@ -16,14 +16,7 @@ from decaf.classify.near_copies import count_near_copies
 from decaf.errors import Stopped
 from decaf.heads.calibration import Calibration, head_scores
 
-__all__ = [
-    "Candidate",
-    "Choice",
-    "Trial",
-    "best_trial",
-    "choice_of",
-    "try_layers",
-]
+__all__ = ["Candidate", "Choice", "Trial", "best_trial", "choice_of", "try_layers"]
 
 
 @dataclass(frozen=True)

@@ -19,12 +19,7 @@ from decaf.exploration.cut_patches import Patch, cut_patches
 from decaf.exploration.filters import filters_picture
 from decaf.exploration.importance import METHODS, Target, importance_map
 from decaf.exploration.patches_picture import patches_picture
-from decaf.exploration.top_patches import (
-    MOST_PATCHES,
-    TopPatches,
-    check_units,
-    top_patches,
-)
+from decaf.exploration.top_patches import MOST_PATCHES, TopPatches, check_units, top_patches
 from decaf.features.settings import NetworkSettings
 from decaf.runtime.settings import (
     ComputeSettings,

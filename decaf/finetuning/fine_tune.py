@@ -18,23 +18,10 @@ from decaf.backbone.weights import DEFAULT_WEIGHTS
 from decaf.backbone.weights.load import Weights, load_weights, save_weights
 from decaf.backbone.weights.safetensors_file import check_weights_path
 from decaf.backbone.weights.state import with_preprocess
-from decaf.errors import (
-    ImageError,
-    InputError,
-    OutputError,
-    SettingError,
-    Stopped,
-    WeightsError,
-)
+from decaf.errors import ImageError, InputError, OutputError, SettingError, Stopped, WeightsError
 from decaf.features.settings import NetworkSettings
 from decaf.finetuning.card import check_card_path, write_card
-from decaf.finetuning.data import (
-    Packed,
-    find_images,
-    identity_of,
-    images_of,
-    open_data,
-)
+from decaf.finetuning.data import Packed, find_images, identity_of, images_of, open_data
 from decaf.finetuning.frozen_head import FrozenHead, frozen_head, layer_values, write_head
 from decaf.finetuning.job import Job
 from decaf.finetuning.keep_rule import Accuracy, Trial, best_step, sign_test

@@ -20,14 +20,7 @@ from decaf.train.recipe import TrainSettings
 if TYPE_CHECKING:
     from decaf.train.distillation.soft_targets import SoftTargets
 
-__all__ = [
-    "Batch",
-    "Feed",
-    "Split",
-    "ahead",
-    "decoding_threads",
-    "steps_per_epoch",
-]
+__all__ = ["Batch", "Feed", "Split", "ahead", "decoding_threads", "steps_per_epoch"]
 
 # Images that a thread prepares at a time: enough that handing them out costs nothing.
 CHUNK = 32

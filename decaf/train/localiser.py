@@ -22,13 +22,7 @@ from decaf.images.crops import crop_windows
 from decaf.images.spec import PreprocessSpec
 from decaf.images.status import status_code
 from decaf.runtime.progress import progress_for
-from decaf.runtime.settings import (
-    ComputeSettings,
-    Part,
-    one_of,
-    refuse,
-    settings_from,
-)
+from decaf.runtime.settings import ComputeSettings, Part, one_of, refuse, settings_from
 from decaf.storage import canonical_json, check_output, disk_errors
 from decaf.storage.atomic import whole_file
 from decaf.storage.tensors import TensorFileKind, content_sha256, json_field, write_tensors

@@ -9,12 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from decaf.classify.held_out import (
-    Usable,
-    deal_folds,
-    draw_held_out,
-    usable_images,
-)
+from decaf.classify.held_out import Usable, deal_folds, draw_held_out, usable_images
 from decaf.errors import InputError, SettingError
 from decaf.images import ImageList
 from decaf.images.listing.image_ref import RefList

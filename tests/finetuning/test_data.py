@@ -13,13 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from decaf.errors import DecafError, InputError, SettingError
-from decaf.finetuning.data import (
-    divided,
-    find_images,
-    groups_by_name,
-    images_of,
-    seen_in_training,
-)
+from decaf.finetuning.data import divided, find_images, groups_by_name, images_of, seen_in_training
 from decaf.images import ImageList, ListingSettings
 from decaf.images.decoding.formats import is_hdf5
 from decaf.images.listing.image_ref import RefList

@@ -13,12 +13,7 @@ from decaf.backbone.model import Backbone
 from decaf.backbone.weights.load import Weights
 from decaf.features.extract import extract
 from decaf.finetuning.data import Packed, divided
-from decaf.finetuning.frozen_head import (
-    FrozenHead,
-    as_last_layer,
-    fit_frozen_head,
-    layer_values,
-)
+from decaf.finetuning.frozen_head import FrozenHead, as_last_layer, fit_frozen_head, layer_values
 from decaf.train.pack.build import make_pack
 from decaf.train.pack.reader import Pack
 

@@ -11,17 +11,7 @@ from harness.ablation.step_time import ARCH, BATCH, StepTime
 from harness.ablation.switches import ALL, Switches, Trained
 from harness.protocol.outcomes import mean_and_std, mean_interval
 from harness.protocol.run import BenchmarkRun, ProtocolSettings
-from report import (
-    BenchmarkReport,
-    Cell,
-    Column,
-    Lines,
-    Row,
-    Section,
-    Series,
-    Table,
-    Text,
-)
+from report import BenchmarkReport, Cell, Column, Lines, Row, Section, Series, Table, Text
 
 __all__ = ["make_report"]
 

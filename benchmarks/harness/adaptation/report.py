@@ -18,16 +18,7 @@ from harness.adaptation.methods import PAIR, PUBLISHED, PUBLISHED_COLUMNS, SOURC
 from harness.adaptation.settings import AdaptationSettings
 from harness.protocol.outcomes import result_cell
 from harness.protocol.run import BenchmarkRun
-from report import (
-    BenchmarkReport,
-    Cell,
-    Column,
-    HeatMap,
-    Row,
-    Section,
-    SplitRecord,
-    Table,
-)
+from report import BenchmarkReport, Cell, Column, HeatMap, Row, Section, SplitRecord, Table
 
 __all__ = ["Results", "make_report"]
 

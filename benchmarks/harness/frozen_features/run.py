@@ -25,13 +25,7 @@ from harness.protocol.run import (
     same_weights,
     short_names,
 )
-from harness.protocol.splits import (
-    Split,
-    draw_splits,
-    manifest,
-    official_splits,
-    read_splits,
-)
+from harness.protocol.splits import Split, draw_splits, manifest, official_splits, read_splits
 from report import BenchmarkReport
 
 __all__ = ["BASELINES", "BenchmarkSettings", "run_benchmark"]

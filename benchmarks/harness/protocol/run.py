@@ -24,15 +24,7 @@ from harness.protocol.feature_cache import CachedFeatures, cache_folder, cached_
 from harness.protocol.outcomes import Fit, Outcome
 from harness.protocol.result_store import ResultStore
 from harness.protocol.splits import write_splits
-from report import (
-    BenchmarkReport,
-    Section,
-    SplitRecord,
-    machine,
-    now,
-    peak_memory,
-    versions,
-)
+from report import BenchmarkReport, Section, SplitRecord, machine, now, peak_memory, versions
 
 __all__ = ["BenchmarkRun", "ProtocolSettings", "same_names", "same_weights", "short_names"]
 

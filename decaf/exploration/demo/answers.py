@@ -11,12 +11,7 @@ from typing import Any
 
 from decaf.classify import Classifier
 from decaf.errors import ImageError
-from decaf.exploration.demo.photograph import (
-    Photograph,
-    Question,
-    crop_of,
-    decode_photograph,
-)
+from decaf.exploration.demo.photograph import Photograph, Question, crop_of, decode_photograph
 from decaf.exploration.demo.settings import DemoSettings
 from decaf.exploration.page import picture_uri
 from decaf.images.status import STATUS_NAMES

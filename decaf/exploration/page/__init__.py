@@ -13,14 +13,8 @@ from typing import TYPE_CHECKING
 from decaf.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from decaf.exploration.page.charts import (
-        chart_file,
-    )
-    from decaf.exploration.page.record import (
-        Record,
-        from_plain,
-        to_plain,
-    )
+    from decaf.exploration.page.charts import chart_file
+    from decaf.exploration.page.record import Record, from_plain, to_plain
     from decaf.exploration.page.rendering import (
         STYLE_SHEETS,
         check_page,
@@ -65,12 +59,7 @@ if TYPE_CHECKING:
         thumbnail,
         thumbnails,
     )
-    from decaf.exploration.page.wording import (
-        MISSING,
-        memory,
-        number,
-        table_marks,
-    )
+    from decaf.exploration.page.wording import MISSING, memory, number, table_marks
 
 __all__ = [
     "BEHIND_TEXT",

@@ -8,13 +8,7 @@ from dataclasses import dataclass
 
 from decaf.exploration.page.sections import ConfusionMatrix
 
-__all__ = [
-    "TABLE_CLASSES",
-    "ConfusionPicture",
-    "confusion_picture",
-    "mistakes_of",
-    "root_shares",
-]
+__all__ = ["TABLE_CLASSES", "ConfusionPicture", "confusion_picture", "mistakes_of", "root_shares"]
 
 # Up to so many classes the matrix is a table of counts, above it a picture.
 TABLE_CLASSES = 20

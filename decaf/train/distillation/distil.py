@@ -25,12 +25,7 @@ from decaf.train.distillation.answer_cache import Asked, answer, need_room_for_a
 from decaf.train.distillation.photographs import Photographs, PhotographSplit, open_sources
 from decaf.train.distillation.settings import DistilSettings, TeacherSettings
 from decaf.train.distillation.soft_targets import SoftTargets
-from decaf.train.distillation.teacher import (
-    ModuleTeacher,
-    Teacher,
-    TeacherCard,
-    load_teacher,
-)
+from decaf.train.distillation.teacher import ModuleTeacher, Teacher, TeacherCard, load_teacher
 from decaf.train.presets import with_changes
 from decaf.train.recipe import ARCH_OF_WEIGHTS, TrainSettings
 from decaf.train.train_network import train_to_end

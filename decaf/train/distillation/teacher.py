@@ -27,13 +27,7 @@ from decaf.train.distillation.onnx_engines import (
     onnx_sha256,
 )
 
-__all__ = [
-    "ModuleTeacher",
-    "OnnxTeacher",
-    "Teacher",
-    "TeacherCard",
-    "load_teacher",
-]
+__all__ = ["ModuleTeacher", "OnnxTeacher", "Teacher", "TeacherCard", "load_teacher"]
 
 # Logarithms of probabilities serve as logits; a probability of 0 has none.
 SMALLEST = 1e-8

@@ -14,14 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from decaf.errors import (
-    ImageError,
-    InputError,
-    OutputError,
-    ResumeError,
-    SettingError,
-    Stopped,
-)
+from decaf.errors import ImageError, InputError, OutputError, ResumeError, SettingError, Stopped
 from decaf.images.decoding.decode import decode
 from decaf.images.preprocess import resized_crops
 from decaf.images.spec import PreprocessSpec

@@ -18,12 +18,7 @@ from PIL import Image
 
 from decaf.errors import InputError, OutputError, Stopped
 from decaf.storage.lock import acquire
-from harness.fisher_vectors import (
-    FisherVectors,
-    FisherVectorSettings,
-    fisher_vectors,
-    run,
-)
+from harness.fisher_vectors import FisherVectors, FisherVectorSettings, fisher_vectors, run
 
 PROBE = Path(__file__).with_name("run_probe.py")
 COUNT = 100
