@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import tempfile
@@ -9,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -142,6 +143,11 @@ class Explored:
     accuracy: float | None
     notes: tuple[str, ...]
     seconds: float
+
+    def to_record(self) -> dict[str, Any]:
+        """Return the result as JSON values; where a map has no trust, it is None."""
+        trust = {layer: None if math.isnan(each) else each for layer, each in self.trust.items()}
+        return {**asdict(self), "path": str(self.path), "trust": trust}
 
 
 def explore(

@@ -102,6 +102,15 @@ def test_the_page_has_every_image_with_its_neighbours(made: Path, tmp_path: Path
     assert unpacked(layer["trust"], "u1").max() <= 100
 
 
+def test_a_map_without_trust_has_null_in_the_record() -> None:
+    done = decaf.Explored(
+        Path("p.html"), 1, 1, 1, 1, 0, {"fc6": 0.5, "fc7": float("nan")}, None, (), 0.1
+    )
+    record = json.loads(json.dumps(done.to_record(), allow_nan=False))
+    assert record["trust"] == {"fc6": 0.5, "fc7": None}
+    assert record["path"] == "p.html"
+
+
 def test_thumbnails_are_cut_from_sheets(made: Path, tmp_path: Path) -> None:
     explore(made, tmp_path / "p.html", thumbnail_side=32)
     sheets = data_of(tmp_path / "p.html")["sheets"]
