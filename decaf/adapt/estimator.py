@@ -12,10 +12,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from decaf.adapt.algebra.fit_cache import Memory, recalled
 from decaf.adapt.domains import Domains, check_domains, check_rows
-from decaf.adapt.head import HEADS, fit_head
+from decaf.adapt.head import HEADS, TrainedLinear, fit_head
 from decaf.errors import InputError, SettingError
 from decaf.heads.input_checks import wrong_choice, wrong_number
-from decaf.heads.problem import linear_scores, predicted_codes
 from decaf.heads.scaling import Scaling, fit_scaling
 
 __all__ = ["DOMAINS", "SCALES", "AdaptationEstimator"]
@@ -144,11 +143,8 @@ class AdaptationEstimator(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         ndarray, shape (n,)
             Classes, of the type of `classes_`.
         """
-        rows = self._scaled_rows(X, "target")
-        if self._folded():
-            codes = predicted_codes(linear_scores(rows, self.coef_, self.intercept_))
-            return np.asarray(self.classes_[codes])
-        return np.asarray(self.head_.predict(self._represent(rows, "target")))
+        head, rows = self._deciding(X)
+        return np.asarray(head.predict(rows))
 
     # scikit-learn has no types in some versions, and the decorator has in others.
     @available_if(_decides)  # type: ignore[untyped-decorator, unused-ignore]
@@ -165,11 +161,8 @@ class AdaptationEstimator(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             The class of the largest value is predicted; of two classes the second where the value
             is above 0.
         """
-        rows = self._scaled_rows(X, "target")
-        if self._folded():
-            scores = linear_scores(rows, self.coef_, self.intercept_)
-            return scores[:, 0] if scores.shape[1] == 1 else scores
-        return np.asarray(self.head_.decision_function(self._represent(rows, "target")))
+        head, rows = self._deciding(X)
+        return np.asarray(head.decision_function(rows))
 
     def transform(self, X: Any, domain: str = "target") -> np.ndarray:
         """Return rows as the method represents them, where the head works.
@@ -250,13 +243,16 @@ class AdaptationEstimator(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if self.head != "1nn":
             self.C_: float = self.head_.C_
 
-    def _folded(self) -> bool:
-        """Whether the method returns the decision as one linear function of scaled target rows.
+    def _deciding(self, X: Any) -> tuple[Any, np.ndarray]:
+        """Return the head that decides about target rows, and these as it takes them.
 
-        Representation and linear head together are then `coef_` and `intercept_`, and predicting
-        costs no more than it does without adaptation.
+        A method may fold representation and linear head into `coef_` and `intercept_`, one linear
+        function of scaled rows: predicting costs no more than it does without adaptation.
         """
-        return self.head != "1nn" and hasattr(self, "coef_")
+        rows = self._scaled_rows(X, "target")
+        if self.head != "1nn" and hasattr(self, "coef_"):
+            return TrainedLinear(self.classes_, self.coef_, self.intercept_, self.C_), rows
+        return self.head_, self._represent(rows, "target")
 
     def _scaled_rows(self, X: Any, domain: str) -> np.ndarray:
         check_is_fitted(self, "head_")

@@ -16,13 +16,12 @@ from decaf.errors import HeadError, SettingError, Stopped
 from decaf.features.extraction import Extraction
 from decaf.features.matrix import is_matrix_file, read_matrix, refuse_not_finite
 from decaf.features.settings import RunSettings
-from decaf.features.store.feature_file import FeatureFile
+from decaf.features.store.feature_file import FeatureFile, holds_features, opened_features
 from decaf.heads.calibration import head_scores, softmax
 from decaf.heads.feature_identity import FeatureIdentity
 from decaf.heads.saved import SavedHead, is_head_file, load_head
 from decaf.images import collect
-from decaf.images.decoding.formats import is_hdf5
-from decaf.images.listing.recognise import is_kind, not_wanted, recognise
+from decaf.images.listing.recognise import not_wanted, recognise
 from decaf.images.status import STATUS_NAMES
 from decaf.images.workers.decoders import warm_decoders
 from decaf.runtime.progress import progress_for
@@ -237,10 +236,8 @@ class Classifier:
             raise SettingError(f"`top` must be a whole number from 1, got {top!r}")
         if self.head is not None and self.head.identity.is_given:
             yield from self._of_matrix(self.head, images, top, how)
-        elif isinstance(images, FeatureFile):
-            yield from self._of_features(images, top, how)
-        elif is_hdf5(images) and not is_kind(images, "hdf5"):
-            with FeatureFile(images) as features:
+        elif holds_features(images):
+            with opened_features(images) as features:
                 yield from self._of_features(features, top, how)
         else:
             yield from self._of_images(images, top, batch_size, how)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,10 +26,8 @@ from decaf.errors import (
 )
 from decaf.features.extract import extract
 from decaf.features.settings import NetworkSettings
-from decaf.features.store.feature_file import FeatureFile
+from decaf.features.store.feature_file import FeatureFile, holds_features, opened_features
 from decaf.images import ImageList, ListingSettings, collect
-from decaf.images.decoding.formats import is_hdf5
-from decaf.images.listing.recognise import is_kind
 from decaf.images.spec import PreprocessSpec, override_preprocess
 from decaf.runtime.settings import ComputeSettings
 from decaf.storage import differences, disk_errors
@@ -86,8 +84,7 @@ class FeatureRequest:
     @property
     def holds_features(self) -> bool:
         """Whether the source is features, so that nothing is extracted."""
-        source = self.source
-        return isinstance(source, FeatureFile) or (is_hdf5(source) and not is_kind(source, "hdf5"))
+        return holds_features(self.source)
 
     @property
     def least_images(self) -> int:
@@ -142,15 +139,14 @@ def features_to_fit(request: FeatureRequest) -> Iterator[FeatureFile | GivenFeat
     SettingError, InputError, WeightsError, OutputError, ResumeError, Stopped
         As `decaf.extract` and `decaf.classify.held_out.usable_images` say.
     """
-    source, out = request.source, request.out
+    out = request.out
     if request.features is not None or request.paths is not None:
         _check_given(request)
         yield given_features(_checked_images(request), request.features, request.paths)
         return
     if request.holds_features:
         _check_no_extraction(request)
-        features = source if isinstance(source, FeatureFile) else FeatureFile(source)
-        with nullcontext() if features is source else features:
+        with opened_features(request.source) as features:
             _check_as_asked(features, request)
             yield features
         return

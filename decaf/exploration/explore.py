@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -30,11 +30,9 @@ from decaf.exploration.page import check_page, render_page, sprite_sheets, write
 from decaf.exploration.unit_patches import MOST_UNITS, unit_patches
 from decaf.features.extract import extract
 from decaf.features.settings import NetworkSettings
-from decaf.features.store.feature_file import FeatureFile
+from decaf.features.store.feature_file import FeatureFile, holds_features, opened_features
 from decaf.heads import load_head
 from decaf.images import ListingSettings
-from decaf.images.decoding.formats import is_hdf5
-from decaf.images.listing.recognise import is_kind
 from decaf.runtime.progress import tell_line
 from decaf.runtime.settings import ComputeSettings, Part, refuse, settings_from, whole_number
 from decaf.runtime.wording import counted
@@ -269,7 +267,7 @@ def _opened(
     compute: ComputeSettings,
 ) -> Iterator[FeatureFile]:
     """Open features, which are computed first where images were given."""
-    if isinstance(source, FeatureFile) or (is_hdf5(source) and not is_kind(source, "hdf5")):
+    if holds_features(source):
         if kept is not None:
             raise SettingError(
                 "features are given, and are kept as they are: leave out `keep_features`"
@@ -282,8 +280,7 @@ def _opened(
                 f"features are given, as they were computed: leave out {', '.join(idle)}, or name "
                 "the images"
             )
-        file = source if isinstance(source, FeatureFile) else FeatureFile(source)
-        with nullcontext() if file is source else file:
+        with opened_features(source) as file:
             yield file
         return
     with tempfile.TemporaryDirectory(prefix="decaf-explore-") as folder:

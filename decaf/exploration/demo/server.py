@@ -15,9 +15,7 @@ from typing import TYPE_CHECKING, Any
 from decaf.backbone.weights import DEFAULT_WEIGHTS
 from decaf.errors import SettingError, Stopped
 from decaf.exploration.demo.settings import DemoSettings
-from decaf.features.store.feature_file import FeatureFile, open_features, opened_features
-from decaf.images import is_kind
-from decaf.images.decoding.formats import is_hdf5
+from decaf.features.store.feature_file import FeatureFile, holds_features, opened_features
 from decaf.runtime.settings import ComputeSettings, Part, settings_from
 from decaf.runtime.wording import counted
 
@@ -158,8 +156,8 @@ def _units(patches: Any, layer: str, classifier: Classifier, compute: ComputeSet
     from decaf.exploration.demo.strongest_units import StrongestUnits
     from decaf.exploration.top_patches import top_patches
 
-    if is_hdf5(patches) and not is_kind(patches, "hdf5"):
-        with open_features(patches) as file:
+    if holds_features(patches):
+        with opened_features(patches) as file:
             patches = file.images()
     backbone = classifier.backbone
     if layer not in backbone.layers:

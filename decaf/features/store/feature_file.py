@@ -18,6 +18,7 @@ from decaf.features.store import schema
 from decaf.features.store.layer_view import LayerView, read_rows, row_blocks
 from decaf.features.store.schema import Contents, check_contents
 from decaf.images import ImageList, is_kind
+from decaf.images.decoding.formats import is_hdf5
 from decaf.images.listing.class_folders import SPLITS
 from decaf.images.listing.image_ref import RefList
 from decaf.images.listing.names import common_folder
@@ -25,7 +26,7 @@ from decaf.storage.hdf5 import decode_text
 from decaf.storage.hdf5_checks import open_hdf5
 from decaf.storage.object_store import is_remote
 
-__all__ = ["FeatureFile", "open_features", "opened_features"]
+__all__ = ["FeatureFile", "holds_features", "open_features", "opened_features"]
 
 
 def open_features(path: str | bytes | os.PathLike[str]) -> FeatureFile:
@@ -78,6 +79,17 @@ def opened_features(
     else:
         with open_features(features) as file:
             yield file
+
+
+def holds_features(source: Any) -> bool:
+    """Tell whether a source is a feature file, or the path of one, and not images.
+
+    Parameters
+    ----------
+    source : object
+        An HDF5 file of decaf that is no feature file counts as one, whose error says what it is.
+    """
+    return isinstance(source, FeatureFile) or (is_hdf5(source) and not is_kind(source, "hdf5"))
 
 
 class FeatureFile:

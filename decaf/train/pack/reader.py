@@ -8,6 +8,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any, NoReturn
 
 import h5py
@@ -324,7 +325,6 @@ class PackSplit:
     def __init__(self, pack: Pack, name: str, start: int, length: int) -> None:
         self.name = name
         self._pack = pack
-        self._names: list[bytes] | None = None
         with pack.locked() as file:
             group = file[name]
             self.labels: np.ndarray = group["label"][:]
@@ -365,13 +365,12 @@ class PackSplit:
         """Size of the images in the file."""
         return len(self.data)
 
-    @property
+    @cached_property
     def names(self) -> list[bytes]:
         """Path of each image below the data set that was packed."""
-        if self._names is None:
-            with self._pack.locked() as file, schema.PACK_FILE.reading(self._pack.path):
-                self._names = file[self.name]["name"][:].tolist()
-        return self._names
+        with self._pack.locked() as file, schema.PACK_FILE.reading(self._pack.path):
+            names: list[bytes] = file[self.name]["name"][:].tolist()
+        return names
 
     @property
     def content_sha256(self) -> np.ndarray:
