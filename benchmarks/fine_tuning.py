@@ -138,7 +138,8 @@ def main() -> int:
         )
     wanted = {json.dumps(job.key) for job in jobs}
     runs = [run for run in done if json.dumps(run["key"]) in wanted]
-    for path in write_report(make_report(runs, _command(), apart=_apart_from_full(args)), args.out):
+    command = shown_command({"--out": None, "--cache": None}, positional=_shown_set)
+    for path in write_report(make_report(runs, command, apart=_apart_from_full(args)), args.out):
         print(f"wrote {path}")
     return 0
 
@@ -447,10 +448,6 @@ def _cell(values: Sequence[float]) -> Cell:
 
 def _size(per_class: int) -> str:
     return "all" if per_class == ALL else str(per_class)
-
-
-def _command() -> str:
-    return shown_command({"--out": None, "--cache": None}, positional=_shown_set)
 
 
 def _shown_set(text: str) -> str:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from datasets.caltech101 import read_caltech101
 from datasets.cub200 import BirdSet, read_cub200
-from datasets.dataset import Dataset, OfficialSplit, read_class_folders
+from datasets.dataset import Dataset, Split, read_class_folders
 from datasets.scene15 import read_scene15
 from datasets.sun397 import read_sun397
 
 __all__ = [
     "BirdSet",
     "Dataset",
-    "OfficialSplit",
+    "Split",
     "read_caltech101",
     "read_class_folders",
     "read_cub200",

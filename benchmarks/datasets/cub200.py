@@ -17,8 +17,8 @@ import numpy.typing as npt
 
 from datasets.dataset import (
     Dataset,
-    OfficialSplit,
     Origin,
+    Split,
     class_folders_of,
     make_dataset,
     not_here,
@@ -388,7 +388,7 @@ def _visible(parts: Floats, sizes: Floats) -> tuple[Floats, tuple[str, ...]]:
 
 def _official(
     top: bytes, sides: Mapping[int, Sequence[bytes]], numbers: Sequence[int], training: int
-) -> tuple[OfficialSplit]:
+) -> tuple[Split]:
     shown = os.fsdecode(os.path.join(top, b"train_test_split.txt"))
     wrong = [number for number, (side,) in sides.items() if side not in (b"0", b"1")]
     if wrong:
@@ -396,4 +396,4 @@ def _official(
     is_train = np.array([sides[number][0] == b"%d" % training for number in numbers])
     if is_train.all() or not is_train.any():
         raise InputError(f"{shown}: of the images that are there, all are on one side of the split")
-    return (OfficialSplit("official split", np.flatnonzero(is_train), np.flatnonzero(~is_train)),)
+    return (Split("official split", np.flatnonzero(is_train), np.flatnonzero(~is_train)),)

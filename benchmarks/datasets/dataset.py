@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from decaf.errors import InputError
+from decaf.errors import InputError, SettingError
 from decaf.images import ImageList, ImageRef, collect
 
 if TYPE_CHECKING:
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Dataset",
-    "OfficialSplit",
     "Origin",
+    "Split",
     "class_folders_of",
     "compare_counts",
     "images_of_classes",
@@ -54,20 +54,69 @@ class Origin:
     layout: str
 
 
-@dataclass(frozen=True)
-class OfficialSplit:
-    """A split that comes with a data set.
+@dataclass(frozen=True, eq=False)
+class Split:
+    """One division of a data set into training and test images.
 
     Attributes
     ----------
     name : str
     train, test : array of int64
-        Rows of the data set, in the order of the official list.
+        Rows of the data set: of a class in the order of the draw, or of the official list.
     """
 
     name: str
     train: npt.NDArray[np.int64]
     test: npt.NDArray[np.int64]
+
+    def first(self, per_class: int, labels: npt.NDArray[np.int64]) -> Split:
+        """Return the split with the first training images of each class only.
+
+        A smaller training set is part of each larger one, and all are tested on the same images,
+        so that the points of a curve can be compared.
+
+        Parameters
+        ----------
+        per_class : int
+        labels : array of int64, shape (N,)
+            Of the data set.
+
+        Raises
+        ------
+        SettingError
+            If a class has fewer training images.
+        """
+        own = labels[self.train]
+        kept = []
+        for label in np.unique(own):
+            rows = self.train[own == label]
+            if len(rows) < per_class:
+                raise SettingError(
+                    f"split {self.name}: class {label} has {len(rows)} training images, "
+                    f"{per_class} were asked for"
+                )
+            kept.append(rows[:per_class])
+        return Split(self.name, np.concatenate(kept), self.test)
+
+    def without(self, rows: npt.NDArray[np.int64]) -> Split:
+        """Return the split without some rows.
+
+        Parameters
+        ----------
+        rows : array of int64
+
+        Raises
+        ------
+        InputError
+            If no training image is left, or no test image.
+        """
+        train, test = (part[~np.isin(part, rows)] for part in (self.train, self.test))
+        if not (len(train) and len(test)):
+            raise InputError(
+                f"split {self.name}: without {len(rows)} images that could not be read, "
+                f"{len(train)} training and {len(test)} test images are left"
+            )
+        return Split(self.name, train, test)
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +132,7 @@ class Dataset(ImageList):
         Such as ``"Caltech-101"``.
     root : str
         The folder that holds the class folders, absolute.
-    official : tuple of OfficialSplit
+    official : tuple of Split
         The splits that come with the data set; empty where there are none.
     notes : tuple of str
         Remark for a reader of results, such as that it is an excerpt.
@@ -92,7 +141,7 @@ class Dataset(ImageList):
 
     name: str = ""
     root: str = ""
-    official: tuple[OfficialSplit, ...] = ()
+    official: tuple[Split, ...] = ()
     notes: tuple[str, ...] = ()
     origin: Origin | None = None
 
@@ -134,7 +183,7 @@ class Dataset(ImageList):
         images = super().take(kept)
         classes, labels = np.unique(images.labels, return_inverse=True)
         official = tuple(
-            OfficialSplit(
+            Split(
                 each.name,
                 *(rows[rows >= 0] for rows in (place[each.train], place[each.test])),
             )

@@ -10,8 +10,8 @@ import numpy as np
 
 from datasets.dataset import (
     Dataset,
-    OfficialSplit,
     Origin,
+    Split,
     class_folders_of,
     compare_counts,
     images_of_classes,
@@ -98,7 +98,7 @@ def read_scene15(root: str | bytes | os.PathLike[str], *, allow_partial: bool = 
     half_by_path = {os.path.abspath(path): half for path, half in half_of.items()}
     half_by_row = np.array([half_by_path[path] for path in dataset.files])
     train, test = (np.flatnonzero(half_by_row == each) for each in ("train", "test"))
-    return replace(dataset, official=(OfficialSplit("train and test folders", train, test),))
+    return replace(dataset, official=(Split("train and test folders", train, test),))
 
 
 def scene_of(folder: bytes) -> str | None:

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from datasets.dataset import Dataset, OfficialSplit, Origin, make_dataset, not_here
+from datasets.dataset import Dataset, Origin, Split, make_dataset, not_here
 from decaf.errors import InputError
 from decaf.images import collect
 
@@ -101,7 +101,7 @@ def _check(
     )
 
 
-def _partitions(top: bytes, dataset: Dataset, allow_partial: bool) -> tuple[OfficialSplit, ...]:
+def _partitions(top: bytes, dataset: Dataset, allow_partial: bool) -> tuple[Split, ...]:
     places = [
         os.path.join(top, b"Partitions"),
         os.path.join(os.path.dirname(os.path.abspath(top)), b"Partitions"),
@@ -129,7 +129,7 @@ def _partitions(top: bytes, dataset: Dataset, allow_partial: bool) -> tuple[Offi
                 f"{os.fsdecode(files[1])}: names {os.fsdecode(dataset.names[both[0]])!r}, which is "
                 "a training image of the same partition; get the partitions anew"
             )
-        official.append(OfficialSplit(f"partition {number:02d}", train, test))
+        official.append(Split(f"partition {number:02d}", train, test))
     return tuple(official)
 
 

@@ -130,7 +130,8 @@ def search(args: argparse.Namespace) -> dict[str, Any]:
             for start in range(0, len(units), BLOCK):
                 index.add(units[start : start + BLOCK])
             theirs = NearestNeighbors(n_neighbors=K, metric="cosine", algorithm="brute").fit(units)
-            queries = _units(_made_up(args.rounds, args.dimensions, args.rows))
+            queries = _made_up(args.rounds, args.dimensions, args.rows)
+            queries /= np.linalg.norm(queries, axis=1, keepdims=True)
             ways: dict[str, Callable[[Any], Any]] = {
                 "decaf": lambda query: nearest.of_queries(query, K)[0],
                 "FAISS flat": lambda query: index.search(query, K)[1],
@@ -192,10 +193,6 @@ def _made_up(count: int, dimensions: int, seed: int) -> Any:
     hidden = random.standard_normal((count, HIDDEN), np.float32) * falling
     noise = random.standard_normal((count, dimensions), np.float32)
     return np.maximum(hidden @ mixing + NOISE * noise, 0)
-
-
-def _units(rows: Any) -> Any:
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
 def _agree(answers: dict[str, Any], units: Any, query: Any) -> None:

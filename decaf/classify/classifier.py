@@ -433,7 +433,9 @@ def load_classifier(
     >>> [len(each.classes) for each in classifier.predict(photograph, top=3)]
     [3]
     """
-    if is_registry_name(path) or (_ends_as_weights(path) and not is_head_file(path)):
+    if is_registry_name(path) or (
+        os.fspath(path).endswith(WEIGHTS_ENDINGS) and not is_head_file(path)
+    ):
         if weights is not None:
             raise SettingError(f"{os.fspath(path)}: is a network itself; leave `weights` out")
         return Classifier(weights=path, preprocess=preprocess, path=path)
@@ -449,10 +451,6 @@ def _told_of_stop(when: Callable[[], str]) -> Iterator[None]:
         yield
     except Stopped:
         raise Stopped(f"stopped {when()}") from None
-
-
-def _ends_as_weights(path: str | os.PathLike[str]) -> bool:
-    return os.fspath(path).endswith(WEIGHTS_ENDINGS)
 
 
 def _in_float64(probabilities: np.ndarray) -> np.ndarray:

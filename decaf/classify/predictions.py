@@ -34,7 +34,6 @@ FORMATS = ("text", "csv", "json")
 """The forms that `write_predictions` writes."""
 
 _ENDINGS = {".csv": "csv", ".json": "json", ".txt": "text", "": "text"}
-_LOOKED_AT = 1 << 16  # bytes of a file that decide whether it is text
 _LEAST_SHOWN = 0.01  # in text; the first class is always shown
 
 

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import jinja2
 import numpy as np
@@ -149,12 +148,8 @@ def write_fit_page(fitted: Fitted, out: str | os.PathLike[str]) -> Path:
 
 @functools.cache
 def _templates() -> jinja2.Environment:
-    return section_environment(thumbnail=_no_thumbnail)
-
-
-def _no_thumbnail(_images: Any, _name: str) -> str | None:
-    """Show names: the sections of this page have no images of their own."""
-    return None
+    # The sections of this page have no images of their own.
+    return section_environment(thumbnail=lambda _images, _name: None)
 
 
 def _mistake(report: FitReport, tested: TestedImages, at: int) -> _Mistake:

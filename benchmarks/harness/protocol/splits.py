@@ -11,14 +11,13 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from datasets.dataset import Dataset
+from datasets.dataset import Dataset, Split
 from decaf.errors import InputError, SettingError
 from decaf.images.listing.draws import draw_order
 from decaf.storage import disk_errors, write_atomically
@@ -40,71 +39,6 @@ FORMAT = "decaf-splits"
 SCHEMA = 1
 
 Rows = npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True, eq=False)
-class Split:
-    """One division of a data set into training and test images.
-
-    Attributes
-    ----------
-    name : str
-    train, test : array of int64
-        Rows of the data set. Within a class the training rows are in the order of the draw.
-    """
-
-    name: str
-    train: Rows
-    test: Rows
-
-    def first(self, per_class: int, labels: Rows) -> Split:
-        """Return the split with the first training images of each class only.
-
-        A smaller training set is part of each larger one, and all are tested on the same images,
-        so that the points of a curve can be compared.
-
-        Parameters
-        ----------
-        per_class : int
-        labels : array of int64, shape (N,)
-            Of the data set.
-
-        Raises
-        ------
-        SettingError
-            If a class has fewer training images.
-        """
-        own = labels[self.train]
-        kept = []
-        for label in np.unique(own):
-            rows = self.train[own == label]
-            if len(rows) < per_class:
-                raise SettingError(
-                    f"split {self.name}: class {label} has {len(rows)} training images, "
-                    f"{per_class} were asked for"
-                )
-            kept.append(rows[:per_class])
-        return Split(self.name, np.concatenate(kept), self.test)
-
-    def without(self, rows: Rows) -> Split:
-        """Return the split without some rows.
-
-        Parameters
-        ----------
-        rows : array of int64
-
-        Raises
-        ------
-        InputError
-            If no training image is left, or no test image.
-        """
-        train, test = (part[~np.isin(part, rows)] for part in (self.train, self.test))
-        if not (len(train) and len(test)):
-            raise InputError(
-                f"split {self.name}: without {len(rows)} images that could not be read, "
-                f"{len(train)} training and {len(test)} test images are left"
-            )
-        return Split(self.name, train, test)
 
 
 def draw_splits(
@@ -197,7 +131,7 @@ def official_splits(dataset: Dataset, n_splits: int | None = None) -> tuple[Spli
         raise SettingError(
             f"{dataset.name} comes with {there} splits, {n_splits or 'some'} were asked for"
         )
-    return tuple(Split(each.name, each.train, each.test) for each in dataset.official[:n_splits])
+    return dataset.official[:n_splits]
 
 
 def manifest(

@@ -16,7 +16,7 @@ from decaf.exploration.page.confusion_picture import (
     root_shares,
 )
 from decaf.exploration.page.rendering import page_environment
-from decaf.exploration.page.sections import Bar, Bars, HeatMap, Lines, Panel, Scatter, Section
+from decaf.exploration.page.sections import Bar, Bars, HeatMap, Lines, Panel, Scatter
 from decaf.exploration.page.wording import curve_table, number, table_marks, with_unit
 
 __all__ = ["BEHIND_TEXT", "charts_are_drawn", "section_environment"]
@@ -54,7 +54,7 @@ def section_environment(
     environment = page_environment(*folders, finalize=finalize)
     environment.filters |= {
         "headed": _headed,
-        "kind": _kind,
+        "kind": lambda part: type(part).__name__,
         "letter": _letter,
         "paragraphs": _paragraphs,
         "with_unit": with_unit,
@@ -95,10 +95,6 @@ def _scatter_legend(scatter: Scatter, name: str, *, narrow: bool = False) -> str
     from decaf.exploration.page.charts import NARROW, WIDE, scatter_legend
 
     return scatter_legend(scatter, NARROW if narrow else WIDE, name)
-
-
-def _kind(part: Section) -> str:
-    return type(part).__name__
 
 
 def _headed(header: str, unit: str) -> str:

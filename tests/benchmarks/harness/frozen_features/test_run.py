@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import decaf
-from datasets.dataset import Dataset, OfficialSplit, read_class_folders
+from datasets.dataset import Dataset, Split, read_class_folders
 from datasets.ready_features import ReadyFeatures, read_given_features
 from decaf.backbone.weights.safetensors_file import save_weights
 from decaf.backbone.weights.state import Weights
@@ -342,8 +342,8 @@ def test_official_splits_and_only_the_images_they_use(
     dataset = read_class_folders(folder)
     first = np.arange(0, 28, 4)
     splits = (
-        OfficialSplit("partition 01", np.concatenate([first, first + 1]), first + 2),
-        OfficialSplit("partition 02", first, first + 3),
+        Split("partition 01", np.concatenate([first, first + 1]), first + 2),
+        Split("partition 02", first, first + 3),
     )
     dataset = Dataset(**{**vars(dataset), "official": splits})
     lines: list[str] = []

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datasets.dataset import Dataset, OfficialSplit, make_dataset
+from datasets.dataset import Dataset, make_dataset
 from decaf.errors import InputError, SettingError
 from harness.protocol.splits import (
     Split,
@@ -114,7 +114,7 @@ def test_official_splits() -> None:
     dataset = dataset_of([2, 2])
     with pytest.raises(SettingError, match="comes with 0 splits"):
         official_splits(dataset)
-    one = OfficialSplit("partition 01", np.array([0, 2]), np.array([1, 3]))
+    one = Split("partition 01", np.array([0, 2]), np.array([1, 3]))
     dataset = Dataset(**{**vars(dataset), "official": (one,)})
     (split,) = official_splits(dataset, 1)
     assert (split.name, split.train.tolist()) == ("partition 01", [0, 2])
