@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from decaf.errors import InputError, SettingError
 from decaf.images import ImageList, ImageRef, collect
+from decaf.images.listing.names import some_of
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -28,8 +29,6 @@ __all__ = [
     "not_here",
     "read_class_folders",
 ]
-
-_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -383,20 +382,12 @@ def compare_counts(
         return (f"an excerpt of {origin.name}: {there} of {len(expected)} {parts}, {images}",)
     wrong = []
     if missing:
-        some = _some([f"{each} ({expected[each]} images)" for each in missing])
+        some = some_of((f"{each} ({expected[each]} images)" for each in missing), 3)
         wrong.append(f"{len(missing)} of {len(expected)} {parts} are missing: {some}")
     if other:
-        wrong.append(
-            _some(
-                [f"{each} has {counts[each]} images, expected {expected[each]}" for each in other]
-            )
-        )
+        told = (f"{each} has {counts[each]} images, expected {expected[each]}" for each in other)
+        wrong.append(some_of(told, 3))
     raise InputError(
         f"{os.fsdecode(root)}: not the whole of {origin.name}: {'; '.join(wrong)}. "
         f"Get it anew from {origin.home}, or go on with what is there by --allow-partial"
     )
-
-
-def _some(texts: Sequence[str]) -> str:
-    more = f" and {len(texts) - _SHOWN} more" if len(texts) > _SHOWN else ""
-    return f"{', '.join(texts[:_SHOWN])}{more}"

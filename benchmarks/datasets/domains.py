@@ -22,6 +22,7 @@ from datasets.dataset import (
     not_here,
 )
 from decaf.errors import InputError, SettingError
+from decaf.images.listing.names import some_of
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -37,8 +38,6 @@ __all__ = [
 ]
 
 Rows = npt.NDArray[np.int64]
-
-_SHOWN = 3
 
 OFFICE31 = Origin(
     name="Office-31",
@@ -218,8 +217,7 @@ def _check_classes(domains: DomainSet) -> None:
     for domain in domains.domains:
         missing = [names[label] for label in np.flatnonzero(domains.counts_of(domain) == 0)]
         if missing:
-            more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
-            wrong.append(f"{domain} has no image of {', '.join(missing[:_SHOWN])}{more}")
+            wrong.append(f"{domain} has no image of {some_of(missing, 3)}")
     if wrong:
         raise InputError(
             f"{domains.root}: the domains differ in their classes: {'; '.join(wrong)}. "

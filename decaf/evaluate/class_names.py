@@ -7,7 +7,7 @@ different sets of classes. Numbers say nothing; WordNet ids and names do.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,13 +15,12 @@ import numpy as np
 import numpy.typing as npt
 
 from decaf.errors import InputError, WeightsError
+from decaf.images.listing.names import some_of
 from decaf.runtime.settings import one_of, refuse
 
 __all__ = ["MATCHES", "Alignment", "ClassList", "MatchSettings", "align", "class_list"]
 
 MATCHES = ("identity", "order")
-
-_SHOWN = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -306,17 +305,11 @@ def _nothing_fits(
     if not which.ids and not which.names:
         return f"{which.owner}: does not say what its {which.count} classes are{hint}"
     its_classes = "; ".join(
-        f"its {what} are {_some(names)}"
+        f"its {what} are {some_of(map(repr, names))}"
         for what, names in (("class ids", which.ids), ("class names", which.names))
         if names
     )
     return (
         f"{which.owner}: knows none of the {data.count} classes of {data.owner} "
-        f"({_some(data.ids)}); {its_classes}{hint}"
+        f"({some_of(map(repr, data.ids))}); {its_classes}{hint}"
     )
-
-
-def _some(names: Iterable[str]) -> str:
-    every = list(names)
-    more = f" and {len(every) - _SHOWN} more" if len(every) > _SHOWN else ""
-    return ", ".join(repr(name) for name in every[:_SHOWN]) + more

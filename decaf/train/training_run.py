@@ -19,6 +19,7 @@ from decaf.backbone.steps import layer_shape
 from decaf.backbone.weights.load import load_weights, save_weights
 from decaf.backbone.weights.state import Weights
 from decaf.errors import OutputError, SettingError, WeightsError
+from decaf.images.listing.names import some_of
 from decaf.runtime.cores import cores_of_process
 from decaf.runtime.processes import World
 from decaf.runtime.settings import ComputeSettings
@@ -291,9 +292,8 @@ class TrainingRun:
             problems.append(f"{self.pack.path} has one class only: there is nothing to tell apart")
         empty = np.flatnonzero(np.bincount(self.split.labels, minlength=len(self.pack.wnids)) == 0)
         if len(empty):
-            names = ", ".join(self.pack.wnids[i] for i in empty[:3])
-            more = f" and {len(empty) - 3} more" if len(empty) > 3 else ""
-            problems.append(f"{self.pack.path} has no training images of {names}{more}")
+            names = some_of((self.pack.wnids[i] for i in empty), 3)
+            problems.append(f"{self.pack.path} has no training images of {names}")
         return problems
 
     def _class_weight(self) -> Tensor | None:
