@@ -37,6 +37,7 @@ import decaf
 from command_line import shown_command, told_apart
 from datasets import Dataset, read_caltech101, read_class_folders, read_scene15
 from decaf.backbone.weights import DEFAULT_WEIGHTS
+from decaf.exploration.page import Cell, Column, Lines, Row, Section, Series, Table, Text
 from decaf.finetuning.settings import FinetuneSettings
 from decaf.heads import load_head
 from decaf.images.listing.draws import draw_order
@@ -44,18 +45,7 @@ from decaf.runtime.memory import keep_freed_memory
 from decaf.storage import write_atomically
 from harness.protocol.feature_cache import cached_features
 from harness.protocol.splits import salt_of
-from report import (
-    BenchmarkReport,
-    Cell,
-    Column,
-    Lines,
-    Row,
-    Section,
-    Series,
-    Table,
-    Text,
-    write_report,
-)
+from report import BenchmarkReport, write_report
 from speed.machine import describe
 
 RESULTS = Path(__file__).parent / "results"

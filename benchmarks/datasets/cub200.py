@@ -15,14 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from datasets.dataset import (
-    Dataset,
-    Origin,
-    Split,
-    class_folders_of,
-    make_dataset,
-    not_here,
-)
+from datasets.dataset import Dataset, Origin, Split, class_folders_of, make_dataset, not_here
 from decaf.errors import ImageError, InputError
 from decaf.images import ImageRef
 from decaf.images.decoding.formats import sniff

@@ -6,12 +6,13 @@ import math
 import statistics
 from collections.abc import Sequence
 
+from decaf.exploration.page import Cell, Column, Lines, Row, Section, Series, Table, Text
 from harness.ablation.activation import ACTIVATIONS, TARGET, Activations, Curve, epochs_until
 from harness.ablation.step_time import ARCH, BATCH, StepTime
 from harness.ablation.switches import ALL, Switches, Trained
 from harness.protocol.outcomes import mean_and_std, mean_interval
 from harness.protocol.run import BenchmarkRun, ProtocolSettings
-from report import BenchmarkReport, Cell, Column, Lines, Row, Section, Series, Table, Text
+from report import BenchmarkReport
 
 __all__ = ["make_report"]
 

@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from decaf.errors import DecafError
+from decaf.exploration.page import Panel, Points, Scatter
 from harness.adaptation.measure import FeatureColumn
 from harness.adaptation.methods import MethodSettings
-from report import Panel, Points, Scatter
 
 __all__ = ["PICTURED", "domains_picture", "first_components"]
 

@@ -12,13 +12,14 @@ from statistics import median
 import numpy as np
 import numpy.typing as npt
 
+from decaf.exploration.page import Cell, Column, HeatMap, Row, Section, Table
 from decaf.runtime.progress import duration
 from harness.adaptation.measure import FeatureColumn, MethodOutcome, Pair, Place
 from harness.adaptation.methods import PAIR, PUBLISHED, PUBLISHED_COLUMNS, SOURCE, MethodSettings
 from harness.adaptation.settings import AdaptationSettings
 from harness.protocol.outcomes import result_cell
 from harness.protocol.run import BenchmarkRun
-from report import BenchmarkReport, Cell, Column, HeatMap, Row, Section, SplitRecord, Table
+from report import BenchmarkReport, SplitRecord
 
 __all__ = ["Results", "make_report"]
 

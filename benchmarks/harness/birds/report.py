@@ -8,11 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from datasets.dataset import Dataset
+from decaf.exploration.page import Cell, Column, Row, Table, Text
 from decaf.images.boxes import box_overlaps
 from harness.birds.regions import BIRD_PARTS, ENLARGED, MARGIN, PartRegions
 from harness.frozen_features.published import PUBLISHED, departures
 from harness.protocol.splits import Split
-from report import Cell, Column, Row, Table, Text
 
 __all__ = ["explained", "fallen_back", "located_table", "other_protocol"]
 

@@ -19,6 +19,7 @@ import harness.birds
 from datasets.cub200 import BirdSet
 from datasets.dataset import Dataset
 from decaf.errors import InputError, SettingError
+from decaf.exploration.page import Table
 from decaf.images import ImageRef
 from harness.birds.localiser import LAYER, locate_parts
 from harness.birds.regions import (
@@ -39,7 +40,7 @@ from harness.protocol.feature_cache import CachedFeatures
 from harness.protocol.result_store import ResultStore, images_digest, versions
 from harness.protocol.run import BenchmarkRun, short_names
 from harness.protocol.splits import Split, manifest, official_splits
-from report import BenchmarkReport, Table
+from report import BenchmarkReport
 
 __all__ = ["BOX", "CUT", "PARTS_ANNOTATED", "PARTS_LOCALISED", "run_fine_grained"]
 

@@ -13,14 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from datasets.dataset import Dataset
-from harness.frozen_features.heads import Task
-from harness.frozen_features.published import PUBLISHED, Published, departures
-from harness.protocol.outcomes import mean_and_std, result_cell
-from harness.protocol.run import BenchmarkRun
-from report import (
+from decaf.exploration.page import (
     Bar,
     Bars,
-    BenchmarkReport,
     Cell,
     Column,
     Confusion,
@@ -30,9 +25,13 @@ from report import (
     Row,
     Section,
     Series,
-    SplitRecord,
     Table,
 )
+from harness.frozen_features.heads import Task
+from harness.frozen_features.published import PUBLISHED, Published, departures
+from harness.protocol.outcomes import mean_and_std, result_cell
+from harness.protocol.run import BenchmarkRun
+from report import BenchmarkReport, SplitRecord
 
 __all__ = ["FIXED_C", "Measured", "make_report"]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import shlex
 
 from decaf.backbone.summary import summarise
+from decaf.exploration.page import Text
 from decaf.train import TrainSettings, preset
 from harness.ilsvrc.networks import FOLDER, ImageNetSettings
 from harness.ilsvrc.published import CLASSES, TRAIN_IMAGES
-from report import Text
 
 __all__ = ["hours_a_network", "on_imagenet", "work_of_an_image"]
 

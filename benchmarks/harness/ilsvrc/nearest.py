@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 import decaf
+from decaf.exploration.page import NearestImages, Neighbour, Neighbours
 from decaf.images import ImageList
 from decaf.train import Pack
 from harness.ilsvrc.networks import ImageNetSettings
 from harness.protocol.run import BenchmarkRun
-from report import NearestImages, Neighbour, Neighbours
 
 __all__ = ["Nearest", "chosen", "nearest_images", "nearest_rows"]
 

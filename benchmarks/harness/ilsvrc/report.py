@@ -7,13 +7,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from decaf.exploration.page import MISSING
+from decaf.exploration.page import MISSING, Cell, Column, Table
+from decaf.exploration.page import Row as TableRow
 from decaf.heads.metrics import wilson_interval
 from harness.ilsvrc.errors import Errors, Row, paired_difference
 from harness.ilsvrc.published import CHALLENGE, CHALLENGE_TABLE, PAPER, TABLE_1, TABLE_2
 from harness.protocol.outcomes import mean_and_std
-from report import Cell, Column, Table
-from report import Row as TableRow
 
 __all__ = [
     "challenge_table",

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import t
 
-from report import Cell
+from decaf.exploration.page import Cell
 
 __all__ = ["Fit", "Outcome", "counts_by_class", "mean_and_std", "mean_interval", "result_cell"]
 

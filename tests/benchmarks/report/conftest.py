@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from report import (
+from decaf.exploration.page import (
     Bar,
     Bars,
-    BenchmarkReport,
     Cell,
     Column,
     Confusion,
@@ -21,10 +20,10 @@ from report import (
     Lines,
     Row,
     Series,
-    SplitRecord,
     Table,
     Text,
 )
+from report import BenchmarkReport, SplitRecord
 
 PAPER = "Donahue et al. 2014, table 1"
 

@@ -11,10 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from decaf.errors import InputError, SettingError
-from report import (
+from decaf.exploration.page import (
     Bar,
     Bars,
-    BenchmarkReport,
     Cell,
     Column,
     ConfusionMatrix,
@@ -26,6 +25,7 @@ from report import (
     Table,
     Text,
 )
+from report import BenchmarkReport
 
 
 def through_json(report: BenchmarkReport) -> BenchmarkReport:

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from decaf.errors import SettingError
+from decaf.exploration.page import Lines, Panel, Points, Scatter, Series, Text
 from decaf.exploration.page.charts import (
     NARROW,
     WIDE,
@@ -20,17 +21,7 @@ from decaf.exploration.page.charts import (
     scatter_legend,
     scatter_panel,
 )
-from report import (
-    BenchmarkReport,
-    Lines,
-    Panel,
-    Points,
-    Scatter,
-    Series,
-    Text,
-    load_report,
-    write_report,
-)
+from report import BenchmarkReport, load_report, write_report
 
 Place = tuple[float, float]
 

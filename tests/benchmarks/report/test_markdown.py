@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from report import (
-    BenchmarkReport,
+from decaf.exploration.page import (
     Cell,
     Column,
     ConfusionMatrix,
@@ -21,6 +20,7 @@ from report import (
     Table,
     Text,
 )
+from report import BenchmarkReport
 from report.rendering import report_markdown
 
 

@@ -16,11 +16,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from decaf.exploration.page import BEHIND_TEXT, STYLE_SHEETS, THUMBNAIL_HEIGHT
-from report import (
+from decaf.exploration.page import (
+    BEHIND_TEXT,
+    STYLE_SHEETS,
+    THUMBNAIL_HEIGHT,
     Bar,
     Bars,
-    BenchmarkReport,
     Cell,
     Column,
     Confusion,
@@ -33,10 +34,10 @@ from report import (
     Neighbours,
     Row,
     Series,
-    SplitRecord,
     Table,
     Text,
 )
+from report import BenchmarkReport, SplitRecord
 from report.rendering import report_page, thumbnail
 
 VOID = {"meta", "img", "input", "br", "hr"}

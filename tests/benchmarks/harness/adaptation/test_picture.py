@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from sklearn.decomposition import PCA
 
 from datasets.domains import DomainSet
+from decaf.exploration.page import Scatter
 from harness.adaptation.measure import FeatureColumn
 from harness.adaptation.methods import METHODS, methods_of
 from harness.adaptation.picture import domains_picture, first_components
-from report import Scatter
 
 
 @given(n=st.integers(3, 20), d=st.integers(2, 30), seed=st.integers(0, 999))

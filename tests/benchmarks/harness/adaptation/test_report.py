@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 
 from datasets.domains import DomainSet
+from decaf.exploration.page import Cell, HeatMap, Table
 from harness.adaptation import AdaptationSettings
 from harness.adaptation.measure import FeatureColumn, MethodOutcome, Place
 from harness.adaptation.methods import METHODS, PUBLISHED, PUBLISHED_COLUMNS, methods_of
 from harness.adaptation.report import Results, make_report, remarks
 from harness.protocol.run import BenchmarkRun
-from report import BenchmarkReport, Cell, HeatMap, Table
+from report import BenchmarkReport
 
 PAIRS = (("amazon", "webcam"), ("webcam", "amazon"))
 KEYS = ("svm-s", "svm-st", "gfk-1nn")

@@ -18,11 +18,12 @@ from datasets.domains import read_domains
 from datasets.feature_folder import read_feature_folder
 from datasets.ready_features import ReadyFeatures
 from decaf.errors import InputError, SettingError, Stopped
+from decaf.exploration.page import Scatter, Table
 from harness import adaptation
 from harness.adaptation import AdaptationSettings
 from harness.adaptation.methods import methods_of
 from harness.protocol.run import BenchmarkRun
-from report import BenchmarkReport, Scatter, Table, load_report, write_report
+from report import BenchmarkReport, load_report, write_report
 
 FEW = methods_of(["svm-s", "svm-st", "gfk-1nn"])
 

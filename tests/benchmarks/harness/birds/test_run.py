@@ -18,13 +18,14 @@ from datasets.cub200 import BirdSet, read_cub200
 from decaf.backbone.model import Backbone
 from decaf.backbone.weights.state import Weights
 from decaf.errors import InputError, SettingError
+from decaf.exploration.page import Table, Text
 from harness.birds import run as run_module
 from harness.birds.regions import enlarged, part_regions, to_pixels
 from harness.frozen_features import BenchmarkSettings
 from harness.frozen_features.heads import HeadSettings, run_head
 from harness.frozen_features.published import PUBLISHED
 from harness.protocol.run import BenchmarkRun
-from report import BenchmarkReport, Table, Text
+from report import BenchmarkReport
 
 HEAD_SETTINGS = HeadSettings("LogReg", "logreg", Cs=(1.0, 100.0), folds=2)
 COLUMNS = ["DeCAF6 of the box", "DPD + DeCAF6, parts localised", "DPD + DeCAF6, parts annotated"]

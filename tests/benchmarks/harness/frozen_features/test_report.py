@@ -10,12 +10,13 @@ import pytest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_matrix
 
 from datasets.dataset import Dataset, make_dataset
+from decaf.exploration.page import Cell
 from harness.frozen_features import report as module
 from harness.frozen_features.heads import HeadOutcome, HeadSettings, Task
 from harness.frozen_features.published import PUBLISHED
 from harness.protocol.outcomes import counts_by_class
 from harness.protocol.splits import Split
-from report import Cell, table_text
+from report import table_text
 
 SVM = HeadSettings("SVM", "svm")
 DROPPED = HeadSettings("SVM with dropout", "svm", dropout=0.5)

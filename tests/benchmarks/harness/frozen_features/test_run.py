@@ -19,13 +19,14 @@ from datasets.ready_features import ReadyFeatures, read_given_features
 from decaf.backbone.weights.safetensors_file import save_weights
 from decaf.backbone.weights.state import Weights
 from decaf.errors import InputError, SettingError, Stopped
+from decaf.exploration.page import Bars, Cell, ConfusionMatrix, Confusions, Lines, Table
 from harness.fisher_vectors import FisherVectors
 from harness.frozen_features import BenchmarkSettings, paper_heads
 from harness.frozen_features import run as run_module
 from harness.frozen_features.heads import HeadSettings
 from harness.protocol.run import BenchmarkRun
 from harness.protocol.splits import draw_splits
-from report import Bars, BenchmarkReport, Cell, ConfusionMatrix, Confusions, Lines, Table
+from report import BenchmarkReport
 from report.files import write_report
 
 HEADS = (
