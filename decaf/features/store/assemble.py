@@ -167,6 +167,13 @@ def _write(
             expected = block.stop
         if expected != count:
             raise OutputError(f"{path}: rows {expected} to {count - 1} are missing")
+        content.attributes(
+            run=head.run,
+            environment=head.environment,
+            decaf_version=head.decaf_version,
+            created=head.created,
+            layers=layers,
+        )
         digests = content.hexdigests()
         write_text_attribute(file, "content", json.dumps(digests))
     return digests

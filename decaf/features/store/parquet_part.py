@@ -40,13 +40,15 @@ from decaf.features.store.feature_file import FeatureFile
 from decaf.images.listing.folders import read_start
 from decaf.images.listing.names import path_text
 from decaf.images.status import STATUS_NAMES
-from decaf.storage import fingerprint, temporary_path, whole_file
+from decaf.storage import changed_settings, fingerprint, temporary_path, whole_file
 from decaf.storage.hdf5 import text_array
 
 __all__ = ["ParquetPart", "is_parquet", "load_parquet", "write_parquet_part"]
 
 _MAGIC = b"PAR1"
 _TEXT_ATTRS = (*schema.FEATURE_FILE.attributes, "content")
+# What stands beside them in the metadata, the last of pyarrow.
+_OTHERS = ("shapes", "status_names", "ARROW:schema")
 _FLOATS = {"float32": "float", "float16": "halffloat"}
 _TEXTS = (schema.KEY, schema.PATH, schema.STATUS, schema.MESSAGE, schema.TXT, schema.JSON)
 _MAX_GROUP_BYTES = 4 << 30
@@ -101,6 +103,13 @@ def write_parquet_part(
     import pyarrow
 
     content = ContentDigest()
+    content.attributes(
+        run=head.run,
+        environment=head.environment,
+        decaf_version=head.decaf_version,
+        created=head.created,
+        layers=layers,
+    )
     content.texts(schema.CLASS_NAMES, [])
     content.texts(schema.STATUS_NAMES_DATASET, [name.encode() for name in STATUS_NAMES])
     table = _table_schema(pyarrow, head, layers)
@@ -270,8 +279,8 @@ class ParquetPart(FeatureFile):
         self.run = json.loads(texts["run"])
         self.environment = json.loads(texts["environment"])
         self.content = json.loads(texts["content"])
-        if fingerprint(self.run) != texts["fingerprint"]:
-            raise FeatureFileError(f"{self.path}: its fingerprint is not that of its settings")
+        if told := changed_settings(self.run, texts["fingerprint"], self.content):
+            raise FeatureFileError(f"{self.path}: {told}")
         self.layers = tuple(self.run["layers"])
         shapes = json.loads(texts["shapes"])
         self._shapes = {layer: tuple(map(int, shapes[layer])) for layer in self.layers}
@@ -292,6 +301,13 @@ class ParquetPart(FeatureFile):
                 raise FeatureFileError(
                     f"{self.path}: {layer} is {kind}, {math.prod(shape)} of {value} expected"
                 )
+
+    def foreign_attributes(self) -> list[str]:
+        """Name what stands in the metadata and is not of decaf."""
+        if self._file is None:
+            raise FeatureFileError(f"{self.path}: the file has been closed")
+        known = {*_TEXT_ATTRS, *_OTHERS}
+        return [k.decode() for k in self._file.metadata.metadata if k.decode() not in known]
 
     def _has(self, name: str) -> bool:
         return name in (schema.KEY, schema.TXT, schema.JSON)
