@@ -11,7 +11,6 @@ where the loss comes from. The table goes to the terminal, and beside ``--json``
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,19 +24,14 @@ from decaf.backbone.weights import DEFAULT_WEIGHTS
 from decaf.features.verify import tolerance
 from decaf.images import ImageRef, collect
 from decaf.images.preprocess import prepare
-from speed.machine import describe
+from speed.machine import describe, parser_of, tell
 
 BATCH = 32
 FROM = {"fc8": "softmax", "fc7": "fc8 and softmax", "fc6": "fc7 to softmax"}
 
 
 def main() -> None:
-    head = (__doc__ or "").split("\n\n")
-    parser = argparse.ArgumentParser(description=head[0], epilog=head[2])
-    parser.add_argument("photographs", type=Path, help="folder of photographs")
-    parser.add_argument("-w", "--weights", default=DEFAULT_WEIGHTS)
-    parser.add_argument("--json", type=Path, help="where to write the result, and a table as .md")
-    args = parser.parse_args()
+    args = _arguments()
     refs = list(collect(args.photographs, labels="none", layout="classes").refs or ())
     backbone = load_backbone(args.weights)
     cosines = measured(backbone, refs)
@@ -50,14 +44,17 @@ def main() -> None:
         "images": sum(map(len, cosines["fc6"])),
         "cosine": rows,
     }
-    print(table(report))
-    if args.json is not None:
-        args.json.write_text(json.dumps(report, indent=1) + "\n")
-        text = f"# Precision of bf16\n\n`{command}`\n\n```\n{table(report)}\n```\n"
-        args.json.with_suffix(".md").write_text(text)
+    tell(report, "Precision of bf16", table(report), args)
     broken = [name for name, row in rows.items() if row["smallest"] < row.get("promised", 0)]
     if broken:
         sys.exit(f"less than promised: {', '.join(broken)}")
+
+
+def _arguments() -> argparse.Namespace:
+    parser = parser_of(__doc__, "precision", alike=("weights",))
+    parser.add_argument("photographs", type=Path, help="folder of photographs")
+    parser.add_argument("-w", "--weights", default=DEFAULT_WEIGHTS)
+    return parser.parse_args()
 
 
 def measured(backbone: Backbone, refs: list[ImageRef]) -> dict[str, list[np.ndarray]]:

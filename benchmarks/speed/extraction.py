@@ -45,6 +45,7 @@ def main() -> None:
     args = _arguments()
     photographs = sorted(p for p in args.photographs.iterdir() if p.suffix.lower() in ENDINGS)
     photographs = photographs[: args.images]
+    args.images = len(photographs)
     if not photographs:
         sys.exit(f"{args.photographs}: no JPEG files in there")
     with tempfile.TemporaryDirectory(prefix="decaf-speed-") as scratch:
@@ -64,14 +65,14 @@ def main() -> None:
         report["ratios"] = _ratios(report)
         if args.memory:
             report["memory"] = _measure_memory(work, photographs[:20])
-    tell(report, "Speed of extraction", _table(report), args.json)
+    tell(report, "Speed of extraction", _table(report), args)
 
 
 ENDINGS = {".jpg", ".jpeg"}
 
 
 def _arguments() -> argparse.Namespace:
-    parser = parser_of(__doc__)
+    parser = parser_of(__doc__, "extraction", needs=("peer_python", "memory"))
     parser.add_argument("photographs", type=Path, help="folder of JPEG files")
     parser.add_argument("--images", type=int, default=1000, help="how many (default: 1000)")
     parser.add_argument("--rounds", type=int, default=3, help="runs of each (default: 3)")

@@ -60,6 +60,7 @@ def main() -> None:
     args = _arguments()
     photographs = sorted(p for p in args.photographs.iterdir() if p.suffix.lower() in ENDINGS)
     photographs = photographs[: args.images]
+    args.images = len(photographs)
     if len(photographs) < args.batch_size:
         sys.exit(f"{args.photographs}: {len(photographs)} JPEG files, too few for a batch")
     device = choose_device(args.device)
@@ -86,14 +87,14 @@ def main() -> None:
         report["step"] = {
             arch: _measure_steps(arch, packs, device, args) for arch in ("alexnet", "alexnet-2012")
         }
-    tell(report, "Speed of training", _table(report), args.json)
+    tell(report, "Speed of training", _table(report), args)
 
 
 ENDINGS = {".jpg", ".jpeg"}
 
 
 def _arguments() -> argparse.Namespace:
-    parser = parser_of(__doc__)
+    parser = parser_of(__doc__, "training", alike=("scratch",))
     parser.add_argument("photographs", type=Path, help="folder of JPEG files")
     parser.add_argument("--images", type=int, default=1000, help="how many (default: 1000)")
     parser.add_argument("--rounds", type=int, default=5, help="of each measurement (default: 5)")
