@@ -32,6 +32,7 @@ from decaf.images.decoding.formats import is_hdf5
 from decaf.images.listing.recognise import is_kind
 from decaf.images.spec import PreprocessSpec, override_preprocess
 from decaf.runtime.settings import ComputeSettings
+from decaf.runtime.wording import counted
 from decaf.storage import differences, disk_errors
 
 __all__ = [
@@ -251,7 +252,8 @@ def rows_of(features: FeatureFile | GivenFeatures, layer: str, usable: Usable) -
     if bad.any():
         first = features.paths[usable.rows[bad.argmax()]]
         raise FeatureFileError(
-            f"{features.path}: {int(bad.sum())} of {len(X)} images have NaN or infinity in "
+            f"{features.path}: {int(bad.sum())} of {counted(len(X), 'image')} have NaN or "
+            "infinity in "
             f"{layer}, the first is {first!r}; extract them anew, in float32"
         )
     return X
