@@ -14,7 +14,7 @@ from decaf.features.extraction import Extraction
 from decaf.features.image_finder import ImageFinder
 from decaf.features.recorded_run import recorded_backbone, recorded_settings
 from decaf.features.settings import RunSettings
-from decaf.features.store.checksums import read_content
+from decaf.features.store.checksums import read_attributes, read_content
 from decaf.features.store.feature_file import FeatureFile, open_features
 from decaf.images import ImageList, ImageRef, collect
 from decaf.runtime.wording import counted
@@ -156,7 +156,7 @@ def verify(
                 "the file has no checksums of its columns, as decaf writes them: whether labels, "
                 "class names and paths are as they were written cannot be told"
             )
-        elif not _has_attributes(file.content):
+        elif file.attribute_digests is None:
             notes.append(
                 "the file has no checksums of its attributes, as decaf writes them: whether its "
                 "settings are as they were written cannot be told"
@@ -172,15 +172,11 @@ def verify(
 
 def _changed(file: FeatureFile) -> list[str]:
     """Read all of it, and name what is not as it was written, where the file knows it."""
-    written = file.content
-    digests = read_content(file, attributes=written is not None and _has_attributes(written))
-    changed = [] if written is None else changed_names(written, digests)
-    return [*changed, *file.foreign_attributes()]
-
-
-def _has_attributes(content: dict[str, Any]) -> bool:
-    """Tell whether checksums are of the attributes too, as those of early versions are not."""
-    return any(name.startswith("run/") for name in content)
+    read = read_content(file)
+    changed = [] if file.content is None else changed_names(file.content, read)
+    if file.attribute_digests is not None:
+        changed += changed_names(file.attribute_digests, read_attributes(file))
+    return changed + file.foreign_attributes()
 
 
 class _Sample:

@@ -219,6 +219,9 @@ def test_attributes_that_came_went_or_changed_are_named(folder: Path, tmp_path: 
         if name == "content":
             (note,) = verify(path).notes
             assert "no checksums of its columns" in note
+        elif name == "attributes":
+            (note,) = verify(path).notes
+            assert "no checksums of its attributes" in note
         else:
             with pytest.raises(FeatureFileError, match=name):
                 verify(path)
@@ -228,20 +231,13 @@ def test_attributes_that_came_went_or_changed_are_named(folder: Path, tmp_path: 
                 write_text_attribute(file, name, f"{value}1")
             assert verify(path).changed == [name]
             path.write_bytes(original)
-    content = json.loads(attributes["content"])
-    for name in content:
-        with h5py.File(path, "r+") as file:
-            write_text_attribute(file, "content", json.dumps({**content, name: "0"}))
-        assert verify(path, rows=0).changed == [name]
-    with h5py.File(path, "r+") as file:
-        early = {n: s for n, s in content.items() if "/" not in n or n.startswith("features/")}
-        early = {n: s for n, s in early.items() if n not in ("created", "decaf_version")}
-        write_text_attribute(file, "content", json.dumps(early))
-    result = verify(path)
-    assert result.ok
-    assert [note.partition(",")[0] for note in result.notes] == [
-        "the file has no checksums of its attributes"
-    ]
+    for attribute in ("content", "attributes"):
+        digests = json.loads(attributes[attribute])
+        for name in digests:
+            with h5py.File(path, "r+") as file:
+                write_text_attribute(file, attribute, json.dumps({**digests, name: "0"}))
+            assert verify(path, rows=0).changed == [name]
+        path.write_bytes(original)
 
 
 def test_a_column_that_was_taken_away_is_named(folder: Path, tmp_path: Path) -> None:
@@ -328,10 +324,10 @@ def record(path: Path, **changed: object) -> None:
         write_text_attribute(file, "run", json.dumps(run))
         write_text_attribute(file, "environment", json.dumps(environment))
         write_text_attribute(file, "fingerprint", fingerprint(run))
-        content = json.loads(file.attrs["content"])
-        kept = {n: s for n, s in content.items() if not n.startswith(("run/", "environment/"))}
+        digests = json.loads(file.attrs["attributes"])
+        kept = {n: s for n, s in digests.items() if not n.startswith(("run/", "environment/"))}
         about = field_digests({"run": run, "environment": environment})
-        write_text_attribute(file, "content", json.dumps({**kept, **about}))
+        write_text_attribute(file, "attributes", json.dumps({**kept, **about}))
 
 
 @pytest.mark.parametrize(

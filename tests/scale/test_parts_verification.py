@@ -80,11 +80,11 @@ def test_a_changed_field_of_run_json_is_named(copied: Path) -> None:
         path.write_text(json.dumps({**body, field: "other"}))
         with pytest.raises(FeatureFileError, match=rf"run\.json: .*not what was .*{field}"):
             verify_parts(copied, rows=0, progress=False)
-    for field in set(body) - {"content"}:
+    for field in set(body) - {"attributes"}:
         path.write_text(json.dumps({name: body[name] for name in body if name != field}))
         with pytest.raises(FeatureFileError, match=rf"run\.json: .*{field}"):
             verify_parts(copied, rows=0, progress=False)
-    del body["content"]  # as early versions wrote it
+    del body["attributes"]  # as early versions wrote it
     path.write_text(json.dumps(body))
     assert verify_parts(copied, rows=0, progress=False).ok
 

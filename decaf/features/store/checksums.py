@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,41 +15,18 @@ from decaf.storage import field_digests
 if TYPE_CHECKING:
     from decaf.features.store.feature_file import FeatureFile
 
-__all__ = ["ContentDigest", "read_content"]
+__all__ = ["ContentDigest", "attribute_digests", "read_attributes", "read_content"]
 
 
 class ContentDigest:
-    """SHA-256 of each column, fed with its rows in order, and of each field of the attributes.
+    """SHA-256 of each column, fed with its rows in order.
 
     Numbers count as their bytes, little-endian and in row-major order, texts as theirs, each with a
-    zero byte behind it; fields of the attributes as their JSON (`decaf.storage.field_digests`).
+    zero byte behind it.
     """
 
     def __init__(self) -> None:
         self._sums: dict[str, hashlib._Hash] = {}
-        self._fields: dict[str, str] = {}
-
-    def attributes(
-        self,
-        *,
-        run: Mapping[str, Any],
-        environment: Mapping[str, Any],
-        decaf_version: str,
-        created: str,
-        layers: Mapping[str, tuple[int, ...]],
-    ) -> None:
-        """Count what the file says of itself.
-
-        Parameters
-        ----------
-        run, environment, decaf_version, created
-            The attributes of that name.
-        layers : mapping of str to tuple of int
-            Shape of a row of each layer.
-        """
-        shapes = {layer: list(shape) for layer, shape in layers.items()}
-        about = {"decaf_version": decaf_version, "created": created, "shapes": shapes}
-        self._fields = field_digests({"run": run, "environment": environment, **about})
 
     def numbers(self, name: str, values: np.ndarray) -> None:
         """Count the next rows of a column of numbers, as they are stored.
@@ -75,16 +52,54 @@ class ContentDigest:
         self._of(name).update(b"".join(text + b"\0" for text in texts))
 
     def hexdigests(self) -> dict[str, str]:
-        """Return the SHA-256 of each column and field, by the name of its dataset or ``run/…``."""
-        columns = {name: total.hexdigest() for name, total in self._sums.items()}
-        return dict(sorted({**columns, **self._fields}.items()))
+        """Return the SHA-256 of each column, by the name of its dataset."""
+        return {name: total.hexdigest() for name, total in sorted(self._sums.items())}
 
     def _of(self, name: str) -> hashlib._Hash:
         return self._sums.setdefault(name, hashlib.sha256())
 
 
-def read_content(file: FeatureFile, *, attributes: bool = True) -> dict[str, str]:
-    """Read the whole of a feature file, and return the SHA-256 of each column and attribute.
+def attribute_digests(
+    run: Mapping[str, Any],
+    environment: Mapping[str, Any],
+    decaf_version: str,
+    created: str,
+    layers: Mapping[str, Sequence[int]],
+) -> dict[str, str]:
+    """Return the SHA-256 of each field of what a file says of itself: ``run/crops``, ….
+
+    They stand apart from those of the columns, which are the same for the same rows.
+
+    Parameters
+    ----------
+    run, environment, decaf_version, created
+        The attributes of that name.
+    layers : mapping of str to sequence of int
+        Shape of a row of each layer.
+    """
+    shapes = {layer: list(shape) for layer, shape in layers.items()}
+    about = {"decaf_version": decaf_version, "created": created, "shapes": shapes}
+    return field_digests({"run": run, "environment": environment, **about})
+
+
+def read_attributes(file: FeatureFile) -> dict[str, str]:
+    """Return `attribute_digests` of an open file.
+
+    Parameters
+    ----------
+    file : FeatureFile
+    """
+    return attribute_digests(
+        file.run,
+        file.environment,
+        str(file.attrs["decaf_version"]),
+        str(file.attrs["created"]),
+        {layer: file[layer].shape[1:] for layer in file.layers},
+    )
+
+
+def read_content(file: FeatureFile) -> dict[str, str]:
+    """Read the whole of a feature file, and return the SHA-256 of each column.
 
     HDF5 compares every chunk with its own checksum on the way; and a row holds numbers where its
     status is ok, and else nothing but NaN.
@@ -92,8 +107,6 @@ def read_content(file: FeatureFile, *, attributes: bool = True) -> dict[str, str
     Parameters
     ----------
     file : FeatureFile
-    attributes : bool
-        Whether to count the attributes, too.
 
     Raises
     ------
@@ -101,14 +114,6 @@ def read_content(file: FeatureFile, *, attributes: bool = True) -> dict[str, str
         Where the data is damaged, or a row is not as its status says.
     """
     digest = ContentDigest()
-    if attributes:
-        digest.attributes(
-            run=file.run,
-            environment=file.environment,
-            decaf_version=str(file.attrs["decaf_version"]),
-            created=str(file.attrs["created"]),
-            layers={layer: file[layer].shape[1:] for layer in file.layers},
-        )
     digest.texts(schema.PATH, file.path_bytes)
     digest.texts(schema.MESSAGE, (text.encode() for text in file.messages))
     digest.texts(schema.CLASS_NAMES, (text.encode() for text in file.class_names))

@@ -84,8 +84,9 @@ class FeatureFile:
     environment : dict
         Settings that do not determine a row: device, versions, command, sources.
     content : dict of str to str, or None
-        SHA-256 of each column, and of each field of `run` and of the other attributes
-        (``run/crops``), as written; None in files of earlier versions.
+        SHA-256 of each column as it was written; None in files of earlier versions.
+    attribute_digests : dict of str to str, or None
+        SHA-256 of each field of `run` (``run/crops``) and of the other attributes, likewise.
 
     Raises
     ------
@@ -111,6 +112,7 @@ class FeatureFile:
         self.attrs = contents.attrs
         self.environment = contents.environment
         self.content = contents.content
+        self.attribute_digests = contents.attributes
 
     def close(self) -> None:
         """Close the file; layers cannot be read any more."""

@@ -35,7 +35,7 @@ from decaf.errors import FeatureFileError, OutputError, SettingError
 from decaf.features.rows import Rows
 from decaf.features.store import schema
 from decaf.features.store.assemble import FileHead
-from decaf.features.store.checksums import ContentDigest, read_content
+from decaf.features.store.checksums import ContentDigest, read_attributes, read_content
 from decaf.features.store.feature_file import FeatureFile
 from decaf.images.listing.folders import read_start
 from decaf.images.listing.names import path_text
@@ -47,8 +47,9 @@ __all__ = ["ParquetPart", "is_parquet", "load_parquet", "write_parquet_part"]
 
 _MAGIC = b"PAR1"
 _TEXT_ATTRS = (*schema.FEATURE_FILE.attributes, "content")
-# What stands beside them in the metadata, the last of pyarrow.
-_OTHERS = ("shapes", "status_names", "ARROW:schema")
+# What stands beside them in the metadata: early versions wrote no checksums of the attributes, and
+# the last is of pyarrow.
+_OTHERS = ("attributes", "shapes", "status_names", "ARROW:schema")
 _FLOATS = {"float32": "float", "float16": "halffloat"}
 _TEXTS = (schema.KEY, schema.PATH, schema.STATUS, schema.MESSAGE, schema.TXT, schema.JSON)
 _MAX_GROUP_BYTES = 4 << 30
@@ -103,13 +104,6 @@ def write_parquet_part(
     import pyarrow
 
     content = ContentDigest()
-    content.attributes(
-        run=head.run,
-        environment=head.environment,
-        decaf_version=head.decaf_version,
-        created=head.created,
-        layers=layers,
-    )
     content.texts(schema.CLASS_NAMES, [])
     content.texts(schema.STATUS_NAMES_DATASET, [name.encode() for name in STATUS_NAMES])
     table = _table_schema(pyarrow, head, layers)
@@ -159,6 +153,7 @@ def _table_schema(pyarrow: Any, head: FileHead, layers: dict[str, tuple[int, ...
         "run": json.dumps(head.run),
         "environment": json.dumps(head.environment),
         "fingerprint": fingerprint(head.run),
+        "attributes": json.dumps(head.attribute_digests(layers)),
         "shapes": json.dumps({layer: list(shape) for layer, shape in layers.items()}),
         "status_names": json.dumps(STATUS_NAMES),
     }
@@ -216,6 +211,7 @@ def _check(temporary: Path) -> None:
     try:
         with ParquetPart(temporary) as file:
             changed = read_content(file) != file.content
+            changed |= read_attributes(file) != file.attribute_digests
     except FeatureFileError as error:
         raise OutputError(
             f"{temporary}: cannot be read back as it was written ({error})"
@@ -279,7 +275,9 @@ class ParquetPart(FeatureFile):
         self.run = json.loads(texts["run"])
         self.environment = json.loads(texts["environment"])
         self.content = json.loads(texts["content"])
-        if told := changed_settings(self.run, texts["fingerprint"], self.content):
+        stored = texts.get("attributes")  # early versions wrote none
+        self.attribute_digests = None if stored is None else json.loads(stored)
+        if told := changed_settings(self.run, texts["fingerprint"], self.attribute_digests):
             raise FeatureFileError(f"{self.path}: {told}")
         self.layers = tuple(self.run["layers"])
         shapes = json.loads(texts["shapes"])
@@ -395,7 +393,10 @@ class _Reading:
         return None
 
     def __exit__(self, kind: Any, error: BaseException | None, *_: object) -> None:
-        wrong = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
+        import pyarrow
+
+        wrong = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
+        wrong += (pyarrow.ArrowException,)  # some of which are none of these
         if isinstance(error, wrong) and not isinstance(error, FeatureFileError):
             if isinstance(error, FileNotFoundError):
                 raise FeatureFileError(f"{self._problem}: there is no such file") from error

@@ -155,11 +155,14 @@ class PartFolder:
             body: dict[str, Any] = json.loads(data)
             if body["format"] != FORMAT or body["schema"] != SCHEMA:
                 raise ValueError(f"it is {body['format']!r:.40}, schema {body['schema']!r:.20}")
-            content = body.get("content")  # early versions wrote none
-            if content is not None and (changed := changed_names(content, run_digests(body))):
-                raise ValueError(f"not what was written: {', '.join(changed)}")
+            stored = body.get("attributes")  # early versions wrote none
+            changed = [] if stored is None else changed_names(stored, run_digests(body))
+            told = f"not what was written: {', '.join(changed)}"
             if fingerprint(body["run"]) != body["fingerprint"]:
-                raise ValueError("its fingerprint is not that of its settings")
+                problem = "its fingerprint is not that of its settings"
+                raise ValueError(f"{problem}; {told}" if changed else problem)
+            if changed:
+                raise ValueError(told)
             if body["part_format"] not in FORMATS:
                 raise ValueError(f"parts of the format {body['part_format']!r:.20}")
             str(body["created"]).encode()
@@ -202,7 +205,7 @@ class PartFolder:
             "run": run,
             "fingerprint": fingerprint(run),
         }
-        body["content"] = run_digests(body)
+        body["attributes"] = run_digests(body)
         data = json.dumps(body, indent=1).encode()
         there = self.read_run()
         if there is None:

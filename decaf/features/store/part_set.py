@@ -88,7 +88,7 @@ class PartSet(FeatureFile):
         self.attrs["schema"] = int(body["schema"])
         self.layers = tuple(self.run["layers"])
         self.environment = {"part_format": body["part_format"]}
-        self.content = None
+        self.content = self.attribute_digests = None
         self._columns: dict[str, np.ndarray] = {}
         self._paths: np.ndarray | None = None
         self._file: Any = ExitStack()
