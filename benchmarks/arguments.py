@@ -12,7 +12,14 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from command_line import apart_from_full, file_name, folder, named_file, shown_command
+from command_line import (
+    apart_from_full,
+    file_name,
+    folder,
+    named_file,
+    report_folder,
+    shown_command,
+)
 from datasets import Dataset
 from datasets.ready_features import named_values, read_given_features
 from decaf.backbone.weights import DEFAULT_WEIGHTS
@@ -38,8 +45,6 @@ __all__ = [
 D = TypeVar("D", bound=Dataset)
 Begin = Callable[[Any], BenchmarkRun[Any]]
 Measured = tuple[BenchmarkReport, str | Mapping[str, npt.NDArray[np.uint8]] | None]
-
-RESULTS = Path(__file__).parent / "results"
 
 # Arguments that leave out a part of the results.
 _LESS = ("quick", "splits", "layer", "train", "allow_partial", "curve_layer")
@@ -234,9 +239,9 @@ def add_machine_options(parser: argparse.ArgumentParser) -> None:
     add(
         "--out",
         type=Path,
-        default=RESULTS,
         metavar="DIR",
-        help="for the report (default: benchmarks/results)",
+        help="for the report (default: benchmarks/results, of a run that is not the full one\n"
+        "benchmarks/other_runs)",
     )
     add(
         "--cache",
@@ -391,13 +396,13 @@ def run_on_dataset(
     return run_script(args.out, measured)
 
 
-def run_script(out: Path, measured: Callable[[Begin], Measured]) -> int:
+def run_script(out: Path | None, measured: Callable[[Begin], Measured]) -> int:
     """Run a benchmark, print its tables and write its report.
 
     Parameters
     ----------
-    out : Path
-        Folder for the report.
+    out : Path or None
+        Folder for the report; see `report_folder`.
     measured : callable
         Takes what makes a `BenchmarkRun` of settings. Returns the report, and the folder that its
         images are below, or these by their names.
@@ -417,11 +422,15 @@ def run_script(out: Path, measured: Callable[[Begin], Measured]) -> int:
 
         def begin(settings: ProtocolSettings) -> BenchmarkRun[Any]:
             progress = None if sys.stderr.isatty() else True
-            return BenchmarkRun(settings, out, tell=tell, progress=progress, stop=stop.event)
+            place = report_folder(out, settings.title)
+            run = BenchmarkRun[Any](settings, place, tell=tell, progress=progress, stop=stop.event)
+            folders.append(place)
+            return run
 
+        folders: list[Path] = []
         try:
             report, images = measured(begin)
-            files = write_report(report, out, images=images)
+            files = write_report(report, folders[-1], images=images)
         except Stopped as error:
             print(f"{name}: {error}", file=sys.stderr)
             return stop.exit_code or 130

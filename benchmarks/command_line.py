@@ -1,8 +1,9 @@
 """The command line as a report gives it: what makes the results again, without local folders.
 
 A report of all that a script measures by default has the script's own name, whatever the weights
-and the baselines. Every other run has a name and a title that say what was asked for, so that
-nobody takes it for the full one, and it never takes the full one's place.
+and the baselines, and lies in `RESULTS`. Every other run has a name and a title that say what was
+asked for, so that nobody takes it for the full one; it never takes the full one's place, and lies
+in `OTHER_RUNS` where no other folder is named. A run that is stopped has no report.
 """
 
 from __future__ import annotations
@@ -13,10 +14,26 @@ import re
 import shlex
 import sys
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["apart_from_full", "file_name", "folder", "named_file", "shown_command", "told_apart"]
+__all__ = [
+    "OTHER_RUNS",
+    "RESULTS",
+    "apart_from_full",
+    "file_name",
+    "folder",
+    "named_file",
+    "report_file",
+    "report_folder",
+    "say_full_run",
+    "shown_command",
+    "told_apart",
+]
+
+RESULTS = Path(__file__).parent / "results"
+OTHER_RUNS = Path(__file__).parent / "other_runs"
 
 Shown = Callable[[str], str]
 
@@ -107,6 +124,7 @@ def apart_from_full(
     *,
     less: Collection[str],
     alike: Collection[str] = (),
+    without: Collection[str] = (),
 ) -> tuple[str, str]:
     """Return what sets a run apart from the full one: the ends of its report's name and title.
 
@@ -118,6 +136,8 @@ def apart_from_full(
         Arguments that leave out a part of what is measured, where they are not at their default.
     alike : collection of str
         Arguments that make no other run, besides the folders and the machine.
+    without : collection of str
+        Arguments that the full run has, and this one has not.
 
     Returns
     -------
@@ -132,7 +152,82 @@ def apart_from_full(
             told[argument] = " ".join([option, *(named_file(str(each)) for each in values)])
     if getattr(args, "quick", False):
         return "-quick", f" (a quick, partial run: {' '.join(told.values())})"
-    return told_apart(list(told.values()), partial=any(_is_less(a, args, parser) for a in less))
+    partial = without or any(
+        _is_less(argument, args, parser) for argument in told if argument in less
+    )
+    missing = [f"without --{argument.replace('_', '-')}" for argument in without]
+    return told_apart([*missing, *told.values()], partial=bool(partial))
+
+
+def report_folder(out: Path | None, apart: str) -> Path:
+    """Return the folder of a report.
+
+    Parameters
+    ----------
+    out : Path or None
+        The one that was asked for.
+    apart : str
+        End of the report's name or title, empty for the full run.
+    """
+    return out or (OTHER_RUNS if apart else RESULTS)
+
+
+@dataclass(frozen=True)
+class _FullRun:
+    """What makes a run the full one, for `report_file`."""
+
+    name: str
+    parser: argparse.ArgumentParser
+    needs: Collection[str]
+    alike: Collection[str]
+
+
+def say_full_run(
+    parser: argparse.ArgumentParser,
+    name: str,
+    *,
+    needs: Collection[str] = (),
+    alike: Collection[str] = (),
+) -> None:
+    """Say which run of a script is the full one, so that `report_file` can tell others from it.
+
+    Parameters
+    ----------
+    parser : ArgumentParser
+        With all arguments at their defaults it is that one.
+    name : str
+        Name of the full run's report, without an ending.
+    needs : collection of str
+        Arguments that the full run has all the same.
+    alike : collection of str
+        Arguments that make no other run, besides the folders, the machine and where images are.
+    """
+    parser.set_defaults(full_run=_FullRun(name, parser, needs, alike))
+
+
+def report_file(file: Path | None, args: argparse.Namespace) -> Path | None:
+    """Return the file of a report: that of the full run, for the full run alone.
+
+    Parameters
+    ----------
+    file : Path or None
+        The one that was asked for; None for none.
+    args : Namespace
+        Of a parser for which `say_full_run` was called.
+    """
+    full: _FullRun = args.full_run
+    if file is None or file.stem != full.name:
+        return file
+    places = [action.dest for action in full.parser._actions if not action.option_strings]
+    missing = [name for name in full.needs if getattr(args, name) == full.parser.get_default(name)]
+    end, _ = apart_from_full(
+        full.parser,
+        args,
+        less=[name for name, value in vars(args).items() if value is not True],
+        alike={"json", "full_run", *places, *full.needs, *full.alike},
+        without=missing,
+    )
+    return file.with_stem(f"{full.name}{end}")
 
 
 def _is_less(argument: str, args: argparse.Namespace, parser: argparse.ArgumentParser) -> bool:

@@ -87,11 +87,11 @@ def main() -> None:
         "copies": len(copies),
         "methods": rows,
     }
-    tell(report, "Copies found", _table(report), args.json)
+    tell(report, "Copies found", _table(report), args)
 
 
 def _arguments() -> Any:
-    parser = parser_of(__doc__)
+    parser = parser_of(__doc__, "duplicates", alike=("work",))
     parser.add_argument("data", type=Path, help="folder of Caltech-101")
     parser.add_argument("--copies", type=int, default=500, help="to plant (default: 500)")
     parser.add_argument("--seed", type=int, default=0, help="of the draw (default: 0)")

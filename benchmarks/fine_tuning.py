@@ -34,7 +34,7 @@ from typing import Any
 import numpy as np
 
 import decaf
-from command_line import shown_command, told_apart
+from command_line import report_folder, shown_command, told_apart
 from datasets import Dataset, read_caltech101, read_class_folders, read_scene15
 from decaf.backbone.weights import DEFAULT_WEIGHTS
 from decaf.exploration.page import Cell, Column, Lines, Row, Section, Series, Table, Text
@@ -48,7 +48,6 @@ from harness.protocol.splits import salt_of
 from report import BenchmarkReport, write_report
 from speed.machine import describe
 
-RESULTS = Path(__file__).parent / "results"
 NAME = "fine_tuning"
 
 READERS: dict[str, Callable[[Path], Dataset]] = {
@@ -103,7 +102,9 @@ class Job:
 
 def main() -> int:
     args = _arguments()
-    record = args.out / f"{NAME}.runs.json"
+    apart = _apart_from_full(args)
+    out = report_folder(args.out, apart[0])
+    record = out / f"{NAME}.runs.json"
     done: list[dict[str, Any]] = json.loads(record.read_text()) if record.exists() else []
     known = {json.dumps(run["key"]) for run in done}
     jobs = [
@@ -114,7 +115,7 @@ def main() -> int:
         for start in ("packaged", "random")
     ]
     left = [job for job in jobs if json.dumps(job.key) not in known]
-    args.out.mkdir(parents=True, exist_ok=True)
+    out.mkdir(parents=True, exist_ok=True)
     for number, job in enumerate(left, 1):
         run = _apart(job, args.cache)
         done.append(run)
@@ -129,7 +130,7 @@ def main() -> int:
     wanted = {json.dumps(job.key) for job in jobs}
     runs = [run for run in done if json.dumps(run["key"]) in wanted]
     command = shown_command({"--out": None, "--cache": None}, positional=_shown_set)
-    for path in write_report(make_report(runs, command, apart=_apart_from_full(args)), args.out):
+    for path in write_report(make_report(runs, command, apart=apart), out):
         print(f"wrote {path}")
     return 0
 
@@ -141,7 +142,13 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("sets", nargs="+", type=_set, metavar="NAME=DIR[:N,…]")
     parser.add_argument("--seeds", type=int, default=SEEDS, help="(default: %(default)s)")
-    parser.add_argument("--out", type=Path, default=RESULTS, metavar="DIR", help="for the report")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="for the report (default: benchmarks/results, of a run that is not the full one "
+        "benchmarks/other_runs)",
+    )
     parser.add_argument("--cache", type=Path, metavar="DIR", help="for features")
     return parser.parse_args()
 
@@ -172,7 +179,9 @@ def _apart_from_full(args: argparse.Namespace) -> tuple[str, str]:
     for name, sizes in given.items():
         usual = [_images(size) for size in SIZES.get(name, "all").split(",")]
         words = f"{name} {','.join(map(_size, sizes))}"
-        if sizes != usual:
+        if name not in SETS:
+            other.append(words)
+        elif sizes != usual:
             (other if set(usual) <= set(sizes) else less).append(words)
     if args.seeds != SEEDS:
         (other if args.seeds > SEEDS else less).append(f"--seeds {args.seeds}")

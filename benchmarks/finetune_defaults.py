@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from command_line import shown_command
+from command_line import report_file, say_full_run, shown_command
 from decaf.backbone.model import Backbone
 from decaf.backbone.weights import DEFAULT_WEIGHTS
 from decaf.backbone.weights.load import Weights, load_weights
@@ -189,8 +189,11 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     ----------
     args : Namespace
     """
-    out = Path(args.out)
-    record: dict[str, Any] = json.loads(out.read_text()) if out.exists() else {"runs": []}
+    out = args.out
+    # What a run that was stopped has left: no record of the full run until that is complete.
+    unfinished = out.with_name(f"{out.stem}.unfinished.json")
+    begun_with = next((path for path in (unfinished, out) if path.exists()), None)
+    record: dict[str, Any] = json.loads(begun_with.read_text()) if begun_with else {"runs": []}
     done = {(r["set"], r["seed"], r["recipe"], json.dumps(r["changes"])) for r in record["runs"]}
     begun = load_weights(args.weights)
     world = World(torch.device(args.device))
@@ -220,7 +223,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
                                "frozen": task.frozen, "head_seconds": task.head_seconds,
                                **task.run(settings)}  # fmt: skip
                         record["runs"].append(row)
-                        write_atomically(out, json.dumps(record, indent=1).encode())
+                        write_atomically(unfinished, json.dumps(record, indent=1).encode())
                         told = ", ".join(f"{k} {row[k]:.1f}" for k in ("frozen", "test", "last"))
                         print(f"{name} {seed} {recipe}: {told}", flush=True)
                 path.unlink()
@@ -229,6 +232,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     record |= {"machine": describe(), "weights": begun.name, "sha256": begun.sha256,
               "defaults": FinetuneSettings().to_dict(), "command": _command()}  # fmt: skip
     write_atomically(out, json.dumps(record, indent=1).encode())
+    unfinished.unlink(missing_ok=True)
     return record
 
 
@@ -291,11 +295,10 @@ def _named(text: str) -> tuple[str, Path]:
     return name, Path(folder)
 
 
-def main() -> int:
-    """Measure and print."""
+def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("sets", nargs="+", type=_named, metavar="NAME=FOLDER")
-    parser.add_argument("-o", "--out", required=True)
+    parser.add_argument("-o", "--out", type=Path, required=True)
     parser.add_argument("--per-class", type=int, default=25)
     parser.add_argument("--test-per-class", type=int, default=70)
     parser.add_argument("--recipes", nargs="+", default=list(RECIPES), choices=list(RECIPES))
@@ -303,10 +306,18 @@ def main() -> int:
     parser.add_argument("--weights", default=DEFAULT_WEIGHTS)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
+    say_full_run(parser, "finetune_defaults", alike=("threads", "weights"))
     args = parser.parse_args()
+    args.out = report_file(args.out, args)
+    return args
+
+
+def main() -> int:
+    """Measure and print."""
+    args = _arguments()
     record = measure(args)
     text = report(record)
-    Path(args.out).with_suffix(".md").write_text(text + "\n")
+    args.out.with_suffix(".md").write_text(text + "\n")
     print(text)
     return 0
 

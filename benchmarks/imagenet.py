@@ -86,7 +86,8 @@ def _settings(parser: argparse.ArgumentParser, args: argparse.Namespace) -> Imag
     if args.networks < 1 or args.pretrained < 0:
         raise SettingError("--networks must be 1 or more, and --pretrained 0 or more")
     recipe = preset(args.preset, **setting_values(args, TrainSettings, _OTHERWISE))
-    apart = apart_from_full(parser, args, less=_LESS, alike=("pack", "pretrain"))
+    without = () if args.pretrain or args.quick else ("pretrain",)
+    apart = apart_from_full(parser, args, less=_LESS, alike=("pack", "pretrain"), without=without)
     pack, larger = _quick_packs(args) if args.quick else (args.pack, args.pretrain)
     shown = {"--out": folder, "--pretrain": file_name, "--cache": None}
     return ImageNetSettings(

@@ -32,7 +32,7 @@ Labels = npt.NDArray[np.int64]
 
 def main() -> None:
     args = _arguments()
-    images = read_scene15(args.data, allow_partial=True)
+    images = read_scene15(args.data, allow_partial=args.allow_partial)
     file = args.work / "label-errors.h5"
     decaf.extract(images, [args.layer], out=file, on_error="record", progress=True)
     with decaf.open_features(file) as features:
@@ -50,7 +50,7 @@ def main() -> None:
         "accuracy": float((chances.argmax(axis=1) == labels).mean()),
         "precision": precision(rankings(chances, changed), changed != labels),
     }
-    tell(report, "Wrong labels found", _table(report), args.json)
+    tell(report, "Wrong labels found", _table(report), args)
 
 
 def change_labels(labels: Labels, share: float, seed: int) -> Labels:
@@ -125,8 +125,9 @@ def _table(report: dict[str, Any]) -> str:
 
 
 def _arguments() -> Any:
-    parser = parser_of(__doc__)
+    parser = parser_of(__doc__, "label_errors", alike=("work",))
     parser.add_argument("data", type=Path, metavar="SCENE15")
+    parser.add_argument("--allow-partial", action="store_true", help="go on with an excerpt of it")
     parser.add_argument("--work", type=Path, default=Path(), help="folder for the features")
     parser.add_argument("--layer", default="fc6", help="default: fc6")
     parser.add_argument("--share", type=float, default=0.05, help="of the labels (default: 0.05)")

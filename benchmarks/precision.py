@@ -10,6 +10,7 @@ where the loss comes from. The table goes to the terminal, and beside ``--json``
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,10 +32,7 @@ FROM = {"fc8": "softmax", "fc7": "fc8 and softmax", "fc6": "fc7 to softmax"}
 
 
 def main() -> None:
-    parser = parser_of(__doc__)
-    parser.add_argument("photographs", type=Path, help="folder of photographs")
-    parser.add_argument("-w", "--weights", default=DEFAULT_WEIGHTS)
-    args = parser.parse_args()
+    args = _arguments()
     refs = list(collect(args.photographs, labels="none", layout="classes").refs or ())
     backbone = load_backbone(args.weights)
     cosines = _measured(backbone, refs)
@@ -46,10 +44,17 @@ def main() -> None:
         "images": sum(map(len, cosines["fc6"])),
         "cosine": rows,
     }
-    tell(report, "Precision of bf16", _table(report), args.json)
+    tell(report, "Precision of bf16", _table(report), args)
     broken = [name for name, row in rows.items() if row["smallest"] < row.get("promised", 0)]
     if broken:
         sys.exit(f"less than promised: {', '.join(broken)}")
+
+
+def _arguments() -> argparse.Namespace:
+    parser = parser_of(__doc__, "precision", alike=("weights",))
+    parser.add_argument("photographs", type=Path, help="folder of photographs")
+    parser.add_argument("-w", "--weights", default=DEFAULT_WEIGHTS)
+    return parser.parse_args()
 
 
 def _measured(backbone: Backbone, refs: list[ImageRef]) -> dict[str, list[np.ndarray]]:

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 import decaf
+from command_line import report_file, say_full_run
 from decaf.heads import LinearSVM
 from decaf.images import collect
 
@@ -27,14 +28,7 @@ CS = (4.0, 32.0)
 
 
 def main() -> None:
-    head = (__doc__ or "").split("\n\n")
-    parser = argparse.ArgumentParser(description=head[0])
-    parser.add_argument("weights", nargs="+")
-    parser.add_argument("--data", nargs="+", type=Path, required=True, metavar="DIR")
-    parser.add_argument("--train", type=int, default=20, help="images of a class (default: 20)")
-    parser.add_argument("--limit", type=int, default=60, help="images of a class and split at most")
-    parser.add_argument("-o", "--out", type=Path, help="write the figures as JSON")
-    args = parser.parse_args()
+    args = _arguments()
     sets = {folder.name: _listed(folder, args.train, args.limit) for folder in args.data}
     for name, (paths, labels, train) in sets.items():
         print(f"{name}: {len(set(labels))} classes, {train.sum()} + {len(paths) - train.sum()}")
@@ -49,8 +43,21 @@ def main() -> None:
         print(weights)
         for name, row in rows.items():
             print(f"  {name:12}", "  ".join(f"{layer} {row[layer]:5.1f}" for layer in LAYERS))
-    if args.out is not None:
-        args.out.write_text(json.dumps(figures, indent=1))
+    out = report_file(args.out, args)
+    if out is not None:
+        out.write_text(json.dumps(figures, indent=1))
+
+
+def _arguments() -> argparse.Namespace:
+    head = (__doc__ or "").split("\n\n")
+    parser = argparse.ArgumentParser(description=head[0])
+    parser.add_argument("weights", nargs="+")
+    parser.add_argument("--data", nargs="+", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--train", type=int, default=20, help="images of a class (default: 20)")
+    parser.add_argument("--limit", type=int, default=60, help="images of a class and split at most")
+    parser.add_argument("-o", "--out", type=Path, help="write the figures as JSON")
+    say_full_run(parser, "transfer")
+    return parser.parse_args()
 
 
 def _listed(folder: Path, train: int, limit: int) -> tuple[list[str], np.ndarray, np.ndarray]:

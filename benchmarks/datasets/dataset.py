@@ -14,6 +14,7 @@ import numpy.typing as npt
 from decaf.errors import InputError, SettingError
 from decaf.images import ImageList, ImageRef, collect
 from decaf.images.listing.names import some_of
+from decaf.runtime.wording import counted
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -233,8 +234,8 @@ def make_dataset(
     class_names = tuple(sorted({each[2] for each in ordered}))
     if len(class_names) == 1:
         raise InputError(
-            f"{shown}: all {len(names)} images are of one class ({class_names[0]!r}); expected a "
-            "folder for each of several classes"
+            f"{shown}: all {counted(len(names), 'image', 'are')} of one class "
+            f"({class_names[0]!r}); expected a folder for each of several classes"
         )
     place = {each: number for number, each in enumerate(class_names)}
     files = [os.path.abspath(each[1]) for each in ordered]
@@ -275,8 +276,8 @@ def read_class_folders(root: str | bytes | os.PathLike[str], *, name: str = "") 
     loose = [os.fsdecode(relative) for relative, _, class_name in images if not class_name]
     if loose:
         raise InputError(
-            f"{os.fsdecode(top)}: {len(loose)} images lie in no class folder (such as "
-            f"{loose[0]!r}); expected a folder for each class, with its images"
+            f"{os.fsdecode(top)}: {counted(len(loose), 'image', 'lie')} in no class folder "
+            f"(such as {loose[0]!r}); expected a folder for each class, with its images"
         )
     return make_dataset(name or os.path.basename(os.path.abspath(os.fsdecode(top))), top, images)
 

@@ -73,14 +73,14 @@ def main() -> None:
             runs = [_run(name, n_s, n_t, args.dimensions) for _ in range(args.rounds)]
             report["fits"].append({"method": name, "source": n_s, "target": n_t, "runs": runs})
             print(f"{name}, {n_s} + {n_t} rows: {runs[-1]}", file=sys.stderr, flush=True)
-    tell(report, "Speed of adaptation", _table(report), args.json)
+    tell(report, "Speed of adaptation", _table(report), args)
     wrong = [f"{fit['method']}: {problem}" for fit in report["fits"] for problem in _wrong(fit)]
     if wrong:
         sys.exit("; ".join(wrong))
 
 
 def _arguments() -> argparse.Namespace:
-    parser = parser_of(__doc__)
+    parser = parser_of(__doc__, "adaptation")
     parser.add_argument(
         "--sizes",
         type=_pair,

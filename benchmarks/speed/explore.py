@@ -69,16 +69,16 @@ def main() -> None:
     args = _arguments()
     report: dict[str, Any] = {"machine": describe(), "command": _command(args), "sections": {}}
     lines = [described(report["machine"])]
-    for name in args.only:
+    for name in _sections(args):
         say(name)
         figures = SECTIONS[name].measure(args)
         report["sections"][name] = figures
         lines += ["", *SECTIONS[name].table(figures)]
-    tell(report, "Speed of looking at features", "\n".join(lines), args.json)
+    tell(report, "Speed of looking at features", "\n".join(lines), args)
 
 
 def _arguments() -> argparse.Namespace:
-    parser = parser_of(__doc__)
+    parser = parser_of(__doc__, "explore", needs=("photographs",))
     parser.add_argument(
         "--only",
         nargs="+",
@@ -94,14 +94,18 @@ def _arguments() -> argparse.Namespace:
     args = parser.parse_args()
     if args.photographs is None and "top-patches" in (args.only or ()):
         parser.error("top-patches needs --photographs DIR")
-    if args.only is None:
-        needless = {"top-patches"} if args.photographs is None else set()
-        args.only = [name for name in SECTIONS if name not in needless]
     return args
 
 
+def _sections(args: argparse.Namespace) -> list[str]:
+    if args.only is not None:
+        return list(args.only)
+    needless = {"top-patches"} if args.photographs is None else set()
+    return [name for name in SECTIONS if name not in needless]
+
+
 def _command(args: argparse.Namespace) -> str:
-    words = ["python benchmarks/speed/explore.py", "--only", *args.only]
+    words = ["python benchmarks/speed/explore.py", "--only", *_sections(args)]
     words += [f"--rows {args.rows}", f"--dimensions {args.dimensions}", f"--rounds {args.rounds}"]
     if args.photographs is not None:
         words += [f"--photographs PHOTOGRAPHS --images {args.images} --passes {args.passes}"]
@@ -222,6 +226,7 @@ def top_patches(args: argparse.Namespace) -> dict[str, Any]:
     args : Namespace
     """
     photographs = find_photographs(args.photographs)[: args.images]
+    args.images = len(photographs)
     layers = measure_top_patches(photographs, args.passes)
     return {"images": len(photographs), "target_ratio": TARGET_RATIO, "layers": layers}
 

@@ -44,6 +44,7 @@ CONTENDERS = HERE / "contenders.py"
 def main() -> None:
     args = _arguments()
     photographs = jpeg_files(args.photographs)[: args.images]
+    args.images = len(photographs)
     with tempfile.TemporaryDirectory(prefix="decaf-speed-") as scratch:
         work = Path(scratch)
         # A folder in a folder of its own: thingsvision takes the classes from its folders.
@@ -61,11 +62,11 @@ def main() -> None:
         report["ratios"] = _ratios(report)
         if args.memory:
             report["memory"] = _measure_memory(work, photographs[:20])
-    tell(report, "Speed of extraction", _table(report), args.json)
+    tell(report, "Speed of extraction", _table(report), args)
 
 
 def _arguments() -> argparse.Namespace:
-    parser = parser_of(__doc__)
+    parser = parser_of(__doc__, "extraction", needs=("peer_python", "memory"))
     parser.add_argument("photographs", type=Path, help="folder of JPEG files")
     parser.add_argument("--images", type=int, default=1000, help="how many (default: 1000)")
     parser.add_argument("--rounds", type=int, default=3, help="runs of each (default: 3)")

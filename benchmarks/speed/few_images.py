@@ -23,6 +23,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+
+from command_line import say_full_run
+
 CONTENDERS = ("predict 1", "predict 10", "cross_val_score")
 CALLS = 3
 ROOT = Path(__file__).resolve().parents[2]
@@ -60,7 +64,7 @@ def main() -> None:
         "images": len(paths),
         "seconds": runs,
     }
-    tell(report, "Speed of few images", _table(report), args.json)
+    tell(report, "Speed of few images", _table(report), args)
 
 
 def _arguments() -> argparse.Namespace:
@@ -72,6 +76,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3, help="runs of each (default: 3)")
     parser.add_argument("--json", type=Path, help="where to write the result, and a table as .md")
     parser.add_argument("--one", choices=CONTENDERS, help=argparse.SUPPRESS)
+    say_full_run(parser, "few_images", needs=("before",))
     return parser.parse_args()
 
 

@@ -55,11 +55,11 @@ def main() -> None:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="decaf-speed-")))
         report = _measure(args, folder, stack)
-    tell(report, "Speed of fine-tuning", _table(report), args.json)
+    tell(report, "Speed of fine-tuning", _table(report), args)
 
 
 def _arguments() -> argparse.Namespace:
-    parser = parser_of(__doc__)
+    parser = parser_of(__doc__, "finetune_speed")
     parser.add_argument("photographs", type=Path, help="folder with a folder for each class")
     parser.add_argument("--rounds", type=int, default=9, help="(default: %(default)s)")
     parser.add_argument("--steps", type=int, default=8, help="a round (default: %(default)s)")

@@ -90,14 +90,14 @@ def main() -> None:
     for name, head in _heads(args.all).items():
         say(f"{name}, C by search, {len(splits)} splits")
         report["columns"].append({"head": name, **_column(X, codes, splits, head)})
-    tell(report, "Speed of the heads", _table(report), args.json)
+    tell(report, "Speed of the heads", _table(report), args)
     wrong = [problem for fit in report["fits"] for problem in fit["wrong"]]
     if wrong:
         sys.exit("; ".join(wrong))
 
 
 def _arguments() -> argparse.Namespace:
-    parser = parser_of(__doc__)
+    parser = parser_of(__doc__, "heads")
     parser.add_argument("features", type=Path, nargs="?", help="feature file, or folder of images")
     parser.add_argument("--synthetic", action="store_true", help="make features up")
     parser.add_argument("--layer", default="fc6", help="of the network (default: fc6)")

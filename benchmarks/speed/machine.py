@@ -7,6 +7,7 @@ import datetime
 import json
 import platform
 import sys
+from collections.abc import Collection
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,16 +17,25 @@ import torch
 from decaf.runtime.cores import available_cores
 from decaf.runtime.machine import processor
 
+# The scripts of this folder find what all benchmarks share.
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+
+from command_line import report_file, say_full_run
+
 __all__ = ["describe", "described", "jpeg_files", "parser_of", "say", "table_row", "tell"]
 
 
-def parser_of(doc: str | None) -> argparse.ArgumentParser:
+def parser_of(
+    doc: str | None, name: str, *, needs: Collection[str] = (), alike: Collection[str] = ()
+) -> argparse.ArgumentParser:
     """Return a parser that says what the script's docstring does, with ``--json``.
 
     Parameters
     ----------
     doc : str
         Docstring of the script: its first paragraph is the description, its third the epilog.
+    name, needs, alike
+        As `say_full_run` takes them.
     """
     head = (doc or "").split("\n\n")
     parser = argparse.ArgumentParser(
@@ -34,6 +44,7 @@ def parser_of(doc: str | None) -> argparse.ArgumentParser:
     parser.add_argument(
         "--json", type=Path, help="where to write the result, and the table beside it as .md"
     )
+    say_full_run(parser, name, needs=needs, alike=alike)
     return parser
 
 
@@ -87,7 +98,7 @@ def described(machine: dict[str, Any]) -> str:
     )
 
 
-def tell(report: dict[str, Any], title: str, table: str, file: Path | None) -> None:
+def tell(report: dict[str, Any], title: str, table: str, args: argparse.Namespace) -> None:
     """Print a table of what was measured; write the report to a file, and the table beside it.
 
     Parameters
@@ -97,14 +108,16 @@ def tell(report: dict[str, Any], title: str, table: str, file: Path | None) -> N
     title : str
         Title of the table beside the file.
     table : str
-    file : Path, optional
-        JSON file to write.
+    args : Namespace
+        Of the script's parser; the JSON file to write, if any, is its `json`.
     """
     print(table)
+    file = report_file(args.json, args)
     if file:
         file.write_text(json.dumps(report, indent=1) + "\n")
         text = f"# {title}\n\n`{report['command']}`\n\n```\n{table}\n```\n"
         file.with_suffix(".md").write_text(text)
+        say(f"wrote {file}")
 
 
 def say(text: str) -> None:

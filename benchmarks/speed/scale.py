@@ -68,11 +68,11 @@ def main() -> None:
         "best": best,
         "same_bytes": all(each == parts[names[0]] for each in parts.values()),
     }
-    tell(report, "Shards: engines and workers", _table(report), args.json)
+    tell(report, "Shards: engines and workers", _table(report), args)
 
 
 def _arguments() -> argparse.Namespace:
-    parser = parser_of(__doc__)
+    parser = parser_of(__doc__, "scale")
     parser.add_argument("photographs", type=Path, help="folder of JPEG files")
     parser.add_argument("--images", type=int, default=1000, help="of a shard (default: 1000)")
     parser.add_argument("--shards", type=int, default=8, help="how many (default: 8)")

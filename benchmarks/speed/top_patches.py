@@ -93,6 +93,7 @@ def top_patches_table(measured: dict[str, Any]) -> str:
 def main() -> None:
     args = _arguments()
     photographs = find_photographs(args.photographs)[: args.images]
+    args.images = len(photographs)
     machine = describe()
     report = {
         "command": "python benchmarks/speed/top_patches.py PHOTOGRAPHS "
@@ -103,11 +104,11 @@ def main() -> None:
     }
     head = f"{described(machine)}\n{len(photographs)} photographs, medians of {args.rounds} rounds"
     table = f"{head}\n\n{top_patches_table(report['top_patches'])}"
-    tell(report, "Speed of finding top patches", table, args.json)
+    tell(report, "Speed of finding top patches", table, args)
 
 
 def _arguments() -> argparse.Namespace:
-    parser = parser_of(__doc__)
+    parser = parser_of(__doc__, "top_patches")
     parser.add_argument("photographs", type=Path, help="folder of photographs")
     parser.add_argument("--images", type=int, default=300, help="how many (default: 300)")
     parser.add_argument("--rounds", type=int, default=3, help="rounds (default: 3)")

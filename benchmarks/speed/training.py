@@ -59,6 +59,7 @@ PASSES = 3
 def main() -> None:
     args = _arguments()
     photographs = jpeg_files(args.photographs)[: args.images]
+    args.images = len(photographs)
     if len(photographs) < args.batch_size:
         sys.exit(f"{args.photographs}: {len(photographs)} JPEG files, too few for a batch")
     device = choose_device(args.device)
@@ -85,11 +86,11 @@ def main() -> None:
         report["step"] = {
             arch: _measure_steps(arch, packs, device, args) for arch in ("alexnet", "alexnet-2012")
         }
-    tell(report, "Speed of training", _table(report), args.json)
+    tell(report, "Speed of training", _table(report), args)
 
 
 def _arguments() -> argparse.Namespace:
-    parser = parser_of(__doc__)
+    parser = parser_of(__doc__, "training", alike=("scratch",))
     parser.add_argument("photographs", type=Path, help="folder of JPEG files")
     parser.add_argument("--images", type=int, default=1000, help="how many (default: 1000)")
     parser.add_argument("--rounds", type=int, default=5, help="of each measurement (default: 5)")

@@ -15,6 +15,7 @@ from decaf.adapt.algebra.fit_cache import Memory
 from decaf.errors import InputError
 from decaf.heads.input_checks import check_finite
 from decaf.images.listing.labels import is_missing
+from decaf.runtime.wording import counted
 
 __all__ = ["NEEDS", "Domains", "check_domains", "check_rows"]
 
@@ -136,7 +137,11 @@ def check_domains(
     if needs == "labels" and not (target_codes >= 0).any():
         raise InputError(
             f"{method} needs labelled rows of the target domain: `yt` "
-            + ("is not given" if yt is None else f"has no label among {len(target)} rows")
+            + (
+                "is not given"
+                if yt is None
+                else f"has no label among {counted(len(target), 'row')}"
+            )
         )
     kind = np.result_type(source, target)
     return Domains(
@@ -190,7 +195,10 @@ def _classes_of(ys: Any, rows: int) -> np.ndarray:
         raise InputError("`ys` is None; y should be a 1d array: the classes of the source rows")
     labels = column_or_1d(_as_array(ys), warn=True)
     if len(labels) != rows:
-        raise InputError(f"the source domain has {rows} rows, but `ys` has {len(labels)} labels")
+        raise InputError(
+            f"the source domain has {counted(rows, 'row')}, but `ys` has "
+            f"{counted(len(labels), 'label')}"
+        )
     if labels.dtype.kind in "OUS" and any(_is_unlabelled(label) for label in labels):
         raise InputError("`ys` has rows without a label; every row of the source domain needs one")
     if labels.dtype.kind == "f" and not np.isfinite(labels).all():
@@ -210,7 +218,8 @@ def _target_codes(yt: Any, rows: int, classes: np.ndarray) -> np.ndarray:
         labels = column_or_1d(labels, warn=True)
     if len(labels) != rows:
         raise InputError(
-            f"the target domain has {rows} rows, but `yt` has {len(labels)} labels; give one for "
+            f"the target domain has {counted(rows, 'row')}, but `yt` has "
+            f"{counted(len(labels), 'label')}; give one for "
             "each row, -1, None or NaN where there is none"
         )
     names = classes.tolist()

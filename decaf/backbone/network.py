@@ -14,6 +14,7 @@ from decaf.backbone.lrn import local_response_norm
 from decaf.backbone.spec import ArchSpec, map_sizes, parameter_shapes
 from decaf.backbone.steps import Step, forward_steps, resolve_layers
 from decaf.errors import SettingError
+from decaf.runtime.wording import counted
 
 __all__ = ["TORCHVISION_MODULES", "AlexNet", "Step", "decaf_parameter_name", "evaluating"]
 
@@ -239,7 +240,8 @@ class AlexNet(nn.Module):
                 if step.name == "fc6" and x.shape[1] != self.fc6.in_features:
                     raise SettingError(
                         f"{spec.name}: fc6 needs inputs of {spec.input_size} pixels: got "
-                        f"{x.shape[1]} numbers an image instead of {self.fc6.in_features}"
+                        f"{counted(x.shape[1], 'number')} an image instead of "
+                        f"{self.fc6.in_features}"
                     )
                 module: nn.Module = self.get_submodule(step.name)
                 value: Tensor = module(x)

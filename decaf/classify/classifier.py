@@ -26,6 +26,7 @@ from decaf.images.status import STATUS_NAMES
 from decaf.images.workers.decoders import warm_decoders
 from decaf.runtime.progress import progress_for
 from decaf.runtime.settings import ComputeSettings, Part, refuse, settings_from, whole_number
+from decaf.runtime.wording import counted
 
 if TYPE_CHECKING:
     from decaf.backbone.engine import Engine
@@ -254,13 +255,14 @@ class Classifier:
         matrix = read_matrix(features)
         if matrix.rows.shape[1] != head.estimator.n_features_in_:
             raise HeadError(
-                f"{matrix.name}: has {matrix.rows.shape[1]} numbers an image; {self._path} takes "
+                f"{matrix.name}: has {counted(matrix.rows.shape[1], 'number')} an image; "
+                f"{self._path} takes "
                 f"{head.takes}"
             )
         refuse_not_finite(matrix.rows, matrix.name, matrix.paths)
         for start in range(0, len(matrix.rows), _BLOCK):
             if compute.stopped:
-                raise Stopped(f"stopped after {start} of {len(matrix.rows)} images")
+                raise Stopped(f"stopped after {start} of {counted(len(matrix.rows), 'image')}")
             scores = self._head_scores(matrix.rows[start : start + _BLOCK])
             for row, row_scores in enumerate(scores, start):
                 name = f"{matrix.name}[{row}]"
@@ -275,7 +277,7 @@ class Classifier:
         view, ok = features[layer], features.ok
         for start in range(0, len(features), _BLOCK):
             if compute.stopped:
-                raise Stopped(f"stopped after {start} of {len(features)} images")
+                raise Stopped(f"stopped after {start} of {counted(len(features), 'image')}")
             rows = slice(start, min(start + _BLOCK, len(features)))
             good = ok[rows]
             scores = np.full((len(good), len(self.class_names)), np.nan)
@@ -357,7 +359,7 @@ class Classifier:
                 engine=answers,
             ) as extraction,
             progress_for(compute.progress, len(listed), 0) as shown,
-            _told_of_stop(lambda: f"after {due} of {len(listed)} images"),
+            _told_of_stop(lambda: f"after {due} of {counted(len(listed), 'image')}"),
         ):
             for rows in extraction.rows(stop=compute.stop, dtype="float64"):
                 early[rows.start] = [

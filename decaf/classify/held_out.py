@@ -19,6 +19,7 @@ from decaf.images.listing import draws
 from decaf.images.listing.class_folders import SPLITS
 from decaf.images.listing.draws import groups_of_classes
 from decaf.images.listing.names import some_of
+from decaf.runtime.wording import counted
 
 __all__ = [
     "MIN_IMAGES",
@@ -297,7 +298,8 @@ def _nothing_to_test(images: ImageList, ok: Mask, seen: int) -> str:
     }
     told = ", ".join(f"{count} {reason}" for reason, count in reasons.items() if count)
     return (
-        f"nothing is left to test on: of {int(tests.sum())} images for validation or the test "
+        f"nothing is left to test on: of {counted(int(tests.sum()), 'image')} for validation or "
+        "the test "
         f"{told or 'none is of a class that is learnt'}; mend them, or `layout='classes'` takes "
         "the folders for classes"
     )

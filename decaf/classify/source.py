@@ -30,6 +30,7 @@ from decaf.features.store.feature_file import FeatureFile, holds_features, opene
 from decaf.images import ImageList, ListingSettings, collect
 from decaf.images.spec import PreprocessSpec, override_preprocess
 from decaf.runtime.settings import ComputeSettings
+from decaf.runtime.wording import counted
 from decaf.storage import differences, disk_errors
 
 __all__ = [
@@ -247,7 +248,8 @@ def rows_of(features: FeatureFile | GivenFeatures, layer: str, usable: Usable) -
     if bad.any():
         first = features.paths[usable.rows[bad.argmax()]]
         raise FeatureFileError(
-            f"{features.path}: {int(bad.sum())} of {len(X)} images have NaN or infinity in "
+            f"{features.path}: {int(bad.sum())} of {counted(len(X), 'image')} have NaN or "
+            "infinity in "
             f"{layer}, the first is {first!r}; extract them anew, in float32"
         )
     return X

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from decaf.cli.arguments import add_training, compute_of, setting_values, settings_of
 from decaf.cli.exit_codes import stopped_by_signals
 from decaf.cli.terminal import print_training
+from decaf.runtime.wording import counted
 
 if TYPE_CHECKING:
     from decaf.train import Validation
@@ -117,5 +118,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _agreement(validation: Validation) -> str:
     images, top1, top5 = validation.images, validation.top1_error, validation.top5_error
-    text = f"of {images} held-out images it gives {100 - top1:.1f} % the teacher's class first"
+    text = (
+        f"of {counted(images, 'held-out image')} it gives {100 - top1:.1f} % the teacher's class "
+        "first"
+    )
     return text if top5 is None else f"{text}, {100 - top5:.1f} % among five"

@@ -17,7 +17,7 @@ from decaf.cli.arguments import (
 )
 from decaf.cli.exit_codes import stopped_by_signals
 from decaf.cli.terminal import show
-from decaf.runtime.wording import printable
+from decaf.runtime.wording import counted, printable
 
 if TYPE_CHECKING:
     from decaf import Evaluation, Localisation
@@ -181,7 +181,7 @@ def _score(args: argparse.Namespace) -> int:
         return 0
     images = int(scores["images"])
     show(
-        f"{args.weights[0]}: guesses for {images} images",
+        f"{args.weights[0]}: guesses for {counted(images, 'image')}",
         f"  {'class error':<22}{scores['class_error']:.2f} %",
         f"  {'localisation error':<22}{scores['error']:.2f} %",
         f"  {'of the first guess':<22}{scores['error_of_first']:.2f} %",
@@ -193,7 +193,10 @@ def _lines(evaluation: Evaluation, *, per_class: bool) -> Iterator[str]:
     where = " and ".join(str(source["path"]) for source in evaluation.data["sources"])
     if evaluation.data["split"]:
         where += f", {evaluation.data['split']}"
-    yield f"{where}: {evaluation.images} images of {len(evaluation.classes)} classes"
+    yield (
+        f"{where}: {counted(evaluation.images, 'image')} of "
+        f"{counted(len(evaluation.classes), 'class')}"
+    )
     yield f"  {'top-1 error':<22}{evaluation.top1_error:.2f} %"
     if evaluation.top5_error is not None:
         yield f"  {'top-5 error':<22}{evaluation.top5_error:.2f} %"
@@ -206,13 +209,19 @@ def _lines(evaluation: Evaluation, *, per_class: bool) -> Iterator[str]:
     for name in ("crops", "precision", "device"):
         yield f"  {name:<22}{evaluation.settings[name]}"
     if len(evaluation.answers) > len(evaluation.classes):
-        yield f"  {'answers from':<22}{len(evaluation.answers)} classes"
+        yield f"  {'answers from':<22}{counted(len(evaluation.answers), 'class')}"
     if evaluation.ignored:
-        yield f"  {'left out':<22}{evaluation.ignored} images of classes that are not known"
+        yield (
+            f"  {'left out':<22}{counted(evaluation.ignored, 'image')} of classes that are not "
+            "known"
+        )
     if per_class:
         yield from _class_lines(evaluation)
     if evaluation.bad:
-        yield f"  {'could not be read':<22}{len(evaluation.bad)} images, which are not counted"
+        yield (
+            f"  {'could not be read':<22}{counted(len(evaluation.bad), 'image')}, which are not "
+            "counted"
+        )
         for image in evaluation.bad[:SHOWN_BAD]:
             yield f"    {image.name}: {image.message} ({image.status})"
         if len(evaluation.bad) > SHOWN_BAD:
@@ -226,7 +235,7 @@ def _box_lines(boxes: Localisation) -> Iterator[str]:
     for name, error in boxes.blind_errors.items():
         yield f"    {name.replace('_', ' '):<20}{error:.2f} %"
     if boxes.without_boxes:
-        yield f"  {'without a box':<22}{boxes.without_boxes} images, not counted there"
+        yield f"  {'without a box':<22}{counted(boxes.without_boxes, 'image')}, not counted there"
 
 
 def _resize_lines(evaluation: Evaluation) -> Iterator[str]:

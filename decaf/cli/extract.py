@@ -19,6 +19,7 @@ from decaf.cli.arguments import (
 from decaf.cli.exit_codes import stopped_by_signals
 from decaf.cli.status import status_lines
 from decaf.cli.terminal import is_chief, show
+from decaf.runtime.wording import counted
 
 __all__ = ["HELP", "configure", "run"]
 
@@ -222,14 +223,14 @@ def _summary(info: dict[str, Any], bad: int) -> Iterator[str]:
         f"{name} {'×'.join(str(side) for side in layer['shape'])}"
         for name, layer in info["layers"].items()
     )
-    yield f"{info['path']}: {info['rows']} rows of {shapes}"
+    yield f"{info['path']}: {counted(info['rows'], 'row')} of {shapes}"
     if info["splits"]:
         counts = ", ".join(f"{name or 'in none'} {n}" for name, n in info["splits"].items())
         yield f"splits, by their folders: {counts} (--layout classes takes them for classes)"
     if info["groups"]:
         yield f"groups: {info['groups']}"
     if info["labelled"] and info["labelled"] != info["rows"]:
-        yield f"{info['rows'] - info['labelled']} images have no label"
+        yield f"{counted(info['rows'] - info['labelled'], 'image', 'have')} no label"
     preprocess = info["run"]["preprocess"]
     side = preprocess["crop"]
     if info["size"] == [side, side] and preprocess["resize"] != "none":
@@ -238,4 +239,4 @@ def _summary(info: dict[str, Any], bad: int) -> Iterator[str]:
             f"{preprocess['resize_to']} and cropped; --resize none takes them pixel for pixel"
         )
     if bad:
-        yield f"{bad} images could not be read, see `decaf info {info['path']}`"
+        yield f"{counted(bad, 'image')} could not be read, see `decaf info {info['path']}`"

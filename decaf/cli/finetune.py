@@ -155,12 +155,13 @@ def _summary(result: dict[str, Any], head: str | None) -> list[str]:
 
     train = sum(each["train"] for each in result["classes"])
     what = (
-        f"{len(result['classes'])} classes, {counted(train, 'training image')}, "
+        f"{counted(len(result['classes']), 'class')}, {counted(train, 'training image')}, "
         f"{counted(result['epochs'], 'epoch')}"
     )
+    validation = counted(result["frozen"]["images"], "validation image")
     lines = [
         f"{result['path']}: {what} in {duration(result['seconds'])}",
-        f"  on {result['frozen']['images']} validation images   accuracy   95 % interval",
+        f"  on {validation}   accuracy   95 % interval",
         *(f"    {name:24}{_row(each)}" for name, each in result["compared"].items()),
         f"  {result['verdict']}",
     ]

@@ -70,8 +70,7 @@ def report_lines(report: FitReport, out: str, worded: Callable[[str], str] = str
     weights = report.features["weights"]["name"]
     yield (
         f"{out}: {what} on {choice.layer} of {weights} (C = {choice.C:g}{dropout}), "
-        f"fitted to {'the' if report.split else 'all'} {report.images}"
-        f"{' training' if report.split else ''} images"
+        f"fitted to {'the' if report.split else 'all'} {counted(report.images, _kind(report))}"
     )
     if not report.features["weights"]["sha256"]:
         yield f"next: decaf predict {shlex.quote(out)} FEATURES, of other images made as these were"
@@ -82,9 +81,15 @@ def report_lines(report: FitReport, out: str, worded: Callable[[str], str] = str
     yield f"next: decaf predict {shlex.quote(out)}{more} IMAGES"
 
 
+def _kind(report: FitReport) -> str:
+    return "training image" if report.split else "image"
+
+
 def _data_lines(report: FitReport, width: int) -> Iterator[str]:
-    training = " training" if report.split else ""
-    yield f"{report.source}: {report.images}{training} images of {len(report.class_names)} classes"
+    yield (
+        f"{report.source}: {counted(report.images, _kind(report))} of "
+        f"{counted(len(report.class_names), 'class')}"
+    )
     counts = list(zip(report.class_names, report.class_counts, strict=True))
     if len(counts) > SHOWN_CLASSES:
         by_size = sorted(counts, key=lambda each: each[1])
@@ -93,22 +98,23 @@ def _data_lines(report: FitReport, width: int) -> Iterator[str]:
     else:
         yield from _wrapped([f"{printable(name)} {count}" for name, count in counts], width, "")
     if report.bad:
-        yield f"  left out: {_images(len(report.bad))} that could not be read"
+        yield f"  left out: {counted(len(report.bad), 'image')} that could not be read"
         for image in report.bad[:SHOWN_BAD]:
             yield f"    {image.name}: {image.message} ({image.status})"
         if len(report.bad) > SHOWN_BAD:
             yield f"    … and {len(report.bad) - SHOWN_BAD} more; --json lists them all"
     if report.unlabelled:
-        yield f"  left out: {_images(report.unlabelled)} without a class"
+        yield f"  left out: {counted(report.unlabelled, 'image')} without a class"
     if report.copies:
         what = "that are exact copies of others in their class"
         if report.copies == 1:
             what = "that is an exact copy of another in its class"
-        yield f"  left out: {_images(report.copies)} {what}"
+        yield f"  left out: {counted(report.copies, 'image')} {what}"
     if report.seen:
-        yield f"  left out: {_images(report.seen)} of the test, copies of training images"
+        yield f"  left out: {counted(report.seen, 'image')} of the test, copies of training images"
     if report.outside:
-        yield f"  left out: {_images(report.outside)} in none of the folders train, val and test"
+        outside = counted(report.outside, "image")
+        yield f"  left out: {outside} in none of the folders train, val and test"
     if report.split:
         parts = ", ".join(f"{name} {count}" for name, count in report.split.items())
         yield f"  divided as it came: {parts} (--layout classes takes such folders for classes)"
@@ -118,7 +124,7 @@ def _data_lines(report: FitReport, width: int) -> Iterator[str]:
         small_ones = [f"{printable(name)} {count}" for name, count in report.left_out.items()]
         yield from _wrapped(small_ones, width, "left out: classes with too few images: ")
     if report.conflicts:
-        what = "1 image is" if len(report.conflicts) == 1 else f"{len(report.conflicts)} images are"
+        what = counted(len(report.conflicts), "image", "are")
         yield f"  warning: {what} in several classes at once (not tested on)"
         for conflict in report.conflicts[:SHOWN_BAD]:
             yield "    " + " = ".join(conflict.paths)
@@ -139,10 +145,11 @@ def _group_lines(groups: GroupReport, width: int) -> Iterator[str]:
 
 def _choice_lines(choice: Choice, divided: bool) -> Iterator[str]:
     if choice.chosen_on:
-        on = f"the {choice.chosen_on} images of val"
+        on = f"the {counted(choice.chosen_on, 'image')} of val"
         yield f"chosen on {on}, fitted to the {choice.images} of train"
     else:
-        which = f"the {choice.images} images of train" if divided else f"all {choice.images} images"
+        images = counted(choice.images, "image")
+        which = f"the {images} of train" if divided else f"all {images}"
         yield f"chosen by cross-validation on {which}"
     yield f"  {'layer':<10}{'C':>10}{'accuracy':>12}"
     for each in choice.candidates:
@@ -157,14 +164,15 @@ def _estimate_lines(estimate: Estimate, *, grouped: bool) -> Iterator[str]:
     if estimate.method == "held-out":
         choice = estimate.choices[0]
         yield (
-            f"tested on {_images(estimate.images)} held out "
+            f"tested on {counted(estimate.images, 'image')} held out "
             f"({choice.layer}, C = {choice.C:g} chosen and fitted on {choice.images} others)"
         )
     elif estimate.method == "split":
-        yield f"tested on the {_images(estimate.images)} of the split that is not trained on"
+        tested = counted(estimate.images, "image")
+        yield f"tested on the {tested} of the split that is not trained on"
     else:
         yield (
-            f"tested on {_images(estimate.images)} in turn, in {estimate.folds} folds "
+            f"tested on {counted(estimate.images, 'image')} in turn, in {estimate.folds} folds "
             "(for each, layer and C were chosen and fitted on the others)"
         )
     low, high = (100 * end for end in estimate.interval)
@@ -252,7 +260,3 @@ def _wrapped(items: Sequence[str], width: int, begin: str) -> Iterator[str]:
 
 def _percent(share: float) -> str:
     return f"{100 * share:>5.1f} %"
-
-
-def _images(count: int) -> str:
-    return "1 image" if count == 1 else f"{count} images"

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 
 from decaf.cli.terminal import show
-from decaf.runtime.wording import byte_size
+from decaf.runtime.wording import byte_size, counted
 
 __all__ = ["HELP", "configure", "run"]
 
@@ -91,7 +91,8 @@ def run(args: argparse.Namespace) -> int:
     parameters = sum(tensor.numel() for tensor in written.state.values())
     show(
         f"{args.out}: {written.spec.name}, {parameters:,} parameters, "
-        f"{written.spec.classes} classes{'' if written.class_names else ' without names'}, "
+        f"{counted(written.spec.classes, 'class')}"
+        f"{'' if written.class_names else ' without names'}, "
         f"{byte_size(done.bytes)}"
     )
     show(f"SHA-256 {written.sha256}")

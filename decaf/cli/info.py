@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from decaf.cli.terminal import show
-from decaf.runtime.wording import byte_size
+from decaf.runtime.wording import byte_size, counted
 
 __all__ = ["HELP", "configure", "run"]
 
@@ -124,7 +124,9 @@ def _class_lines(info: dict[str, Any]) -> Iterator[str]:
     if not classes:
         yield f"  {'classes':<14}none"
         return
-    yield f"  {'classes':<14}{len(classes)}" + (f" ({unlabelled} rows of none)" * bool(unlabelled))
+    yield f"  {'classes':<14}{len(classes)}" + (
+        f" ({counted(unlabelled, 'row')} of none)" * bool(unlabelled)
+    )
     for name, count in list(classes.items())[:SHOWN_CLASSES]:
         yield f"    {count:>8}  {name}"
     if len(classes) > SHOWN_CLASSES:

@@ -19,6 +19,7 @@ from decaf.cli.arguments import (
 )
 from decaf.cli.exit_codes import stopped_by_signals
 from decaf.cli.terminal import show
+from decaf.runtime.wording import counted
 
 __all__ = ["HELP", "configure", "run"]
 
@@ -107,7 +108,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(report, indent=2))
         return 0
-    lines = [f"{args.out}: boxes learnt from {report['images']} images"]
+    lines = [f"{args.out}: boxes learnt from {counted(report['images'], 'image')}"]
     if "error" in report:
         lines.append(f"  on {report['held_out']} of them held out")
         lines += [f"  {text:<22}{report[name]:.2f} %" for name, text in _FIGURES.items()]

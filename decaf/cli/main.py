@@ -14,6 +14,7 @@ import difflib
 import importlib
 import io
 import os
+import re
 import select
 import sys
 import traceback
@@ -131,6 +132,9 @@ def commands_of(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentP
     return dict(subparsers.choices)
 
 
+_SHORT_FLAG = re.compile(r"-[^-\d.]")
+
+
 class _Parser(argparse.ArgumentParser):
     """A parser whose refusals name the nearest flag, in a line after its own usage."""
 
@@ -165,6 +169,8 @@ class _Parser(argparse.ArgumentParser):
                 close = difflib.get_close_matches(flag, known, n=1, cutoff=0.5)
                 hint = f"; did you mean {close[0]}?" if close else ""
                 unknown.append(f"no flag {flag}{hint}")
+            elif _SHORT_FLAG.match(flag) and flag[:2] not in known:
+                unknown.append(f"no flag {flag[:2]} (a name that begins with - goes after --)")
         return unknown
 
 

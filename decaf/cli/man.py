@@ -20,8 +20,12 @@ examples:
 
 _EXIT_CODES = (
     ("0", "done"),
-    ("1", "done, and some images could not be read; of doctor: the self-test failed"),
+    ("1", "done, and some images could not be read"),
+    ("1 of verify, duplicates", "some images are gone or have changed, and were not compared"),
+    ("1 of status", "some parts are not there yet"),
+    ("1 of doctor", "the self-test failed"),
     ("2", "not done; a line on standard error says why"),
+    ("2 of verify", "rows differ, or the file is damaged or has been changed"),
     ("130, 143", "stopped by SIGINT or SIGTERM, with all finished work kept"),
 )
 

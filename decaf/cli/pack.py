@@ -8,7 +8,7 @@ from typing import Any
 from decaf.cli.arguments import add_listing, add_report, add_workers, compute_of, settings_of
 from decaf.cli.exit_codes import stopped_by_signals
 from decaf.cli.terminal import show
-from decaf.runtime.wording import byte_size
+from decaf.runtime.wording import byte_size, counted
 
 __all__ = ["HELP", "configure", "run"]
 
@@ -144,15 +144,17 @@ def run(args: argparse.Namespace) -> int:
 def _summary(info: dict[str, Any]) -> list[str]:
     splits = ", ".join(f"{name} {split['images']}" for name, split in info["splits"].items())
     side = info["size"]
-    what = f"{splits} images of {info['classes']} classes, {side} × {side} {info['encoding']}"
+    images = "image" if sum(split["images"] for split in info["splits"].values()) == 1 else "images"
+    what = f"{splits} {images} of {counted(info['classes'], 'class')}, {side} × {side} "
+    what += info["encoding"]
     lines = [f"{info['path']}: {what}, {byte_size(info['bytes'])}"]
     if kept := sum(split["kept"] for split in info["splits"].values()):
-        lines.append(f"  {kept} JPEGs had the size already and are kept untouched")
+        lines.append(f"  {counted(kept, 'JPEG')} had the size already, kept untouched")
     for name in ("mean", "std"):
         lines.append(f"  {name:<5}" + " ".join(f"{value:.4f}" for value in info[name]))
     bad = info["bad"]
     if bad:
-        lines.append(f"  {len(bad)} images could not be read and are left out:")
+        lines.append(f"  {counted(len(bad), 'image')} could not be read, left out:")
         lines += [
             f"    {entry['split']}: {entry['name']}: {entry['message']}"
             for entry in bad[:SHOWN_BAD]

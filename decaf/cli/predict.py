@@ -16,6 +16,7 @@ from decaf.cli.arguments import (
 )
 from decaf.cli.exit_codes import stopped_by_signals
 from decaf.cli.terminal import show, tell
+from decaf.runtime.wording import counted
 
 if TYPE_CHECKING:
     from decaf.classify import WrittenPredictions
@@ -126,7 +127,7 @@ def run(args: argparse.Namespace) -> int:
     if args.out is not None or (written.format == "text" and written.images > 1):
         show(_summary(written, args.out))
     elif written.bad:
-        tell(f"{written.bad} of {written.images} images could not be read")
+        tell(f"{written.bad} of {counted(written.images, 'image')} could not be read")
     return 1 if written.bad else 0
 
 
@@ -134,7 +135,7 @@ def _summary(written: WrittenPredictions, out: str | None) -> str:
     most = written.classes.most_common(10)
     others = written.classes.total() - sum(count for _, count in most)
     parts = [f"{count} {name}" for name, count in most]
-    parts += [f"{others} others"] if others else []
+    parts += [f"{counted(others, 'other')}"] if others else []
     parts += [f"{written.bad} could not be read"] if written.bad else []
     prefix = "" if out is None else f"{out}: "
-    return f"{prefix}{written.images} images: {', '.join(parts)}"
+    return f"{prefix}{counted(written.images, 'image')}: {', '.join(parts)}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from decaf.cli.terminal import show
 from decaf.runtime.progress import duration
-from decaf.runtime.wording import byte_size
+from decaf.runtime.wording import byte_size, counted
 
 if TYPE_CHECKING:
     from decaf.scale import ShardStatus
@@ -65,7 +65,8 @@ def status_lines(status: ShardStatus) -> Iterator[str]:
     status : ShardStatus
     """
     yield (
-        f"{status.url}: {status.done} of {status.shards} parts done, {len(status.failed)} failed, "
+        f"{status.url}: {status.done} of {counted(status.shards, 'part')} done, "
+        f"{len(status.failed)} failed, "
         f"{status.left} left"
     )
     yield f"  rows          {status.rows}, {byte_size(status.bytes)}"

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from decaf.runtime.progress import tell_line
-from decaf.runtime.wording import printable
+from decaf.runtime.wording import counted, printable
 
 if TYPE_CHECKING:
     from decaf.train import TrainResult, Validation
@@ -71,7 +71,7 @@ def print_training(
         plain = dataclasses.asdict(result)
         print(json.dumps({**plain, "folder": str(result.folder), "weights": str(result.weights)}))
         return
-    line = f"{result.weights}: {result.epochs:g} epochs in "
+    line = f"{result.weights}: {counted(result.epochs, 'epoch')} in "
     line += f"{result.seconds / 60:.1f} minutes"
     show(line if result.validation is None else f"{line}; {worded(result.validation)}")
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from decaf.cli.arguments import add_training, compute_of, setting_values, settings_of
 from decaf.cli.exit_codes import stopped_by_signals
 from decaf.cli.terminal import print_training
+from decaf.runtime.wording import counted
 
 if TYPE_CHECKING:
     from decaf.train import Validation
@@ -85,5 +86,5 @@ def run(args: argparse.Namespace) -> int:
 
 def _errors(validation: Validation) -> str:
     images, top1, top5 = validation.images, validation.top1_error, validation.top5_error
-    text = f"on {images} validation images top-1 error {top1:.2f} %"
+    text = f"on {counted(images, 'validation image')} top-1 error {top1:.2f} %"
     return text if top5 is None else f"{text}, top-5 error {top5:.2f} %"

@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from decaf.cli.terminal import show
+from decaf.runtime.wording import counted
 
 if TYPE_CHECKING:
     from decaf import Verification
@@ -78,13 +79,15 @@ def run(args: argparse.Namespace) -> int:
         agree = "checksums agree"
         if result.changed:
             agree = f"not what was written: {', '.join(result.changed)}"
-        show(f"{args.file}: {result.rows} rows read, {agree}")
+        show(f"{args.file}: {counted(result.rows, 'row')} read, {agree}")
         worst = ", ".join(
             f"{layer} {value:.1e} (allowed: {result.tolerance[layer]:.0e})"
             for layer, value in result.worst.items()
         )
         if result.compared:
-            show(f"{result.compared} rows computed anew: largest {result.measure} {worst}")
+            show(
+                f"{counted(result.compared, 'row')} computed anew: largest {result.measure} {worst}"
+            )
         for row, layer, difference in result.failed[:SHOWN]:
             show(f"  row {row} differs in {layer}: {result.measure} {difference:.1e}")
         for row, reason in result.unavailable[:SHOWN]:
@@ -116,15 +119,23 @@ def _verify_parts(args: argparse.Namespace) -> int:
     else:
         damaged = len(result.damaged)
         agree = f"{damaged} damaged" if damaged else "checksums agree"
-        show(f"{args.file}: {result.parts} parts of {result.rows} rows read, {agree}")
+        show(
+            f"{args.file}: {counted(result.parts, 'part')} of {counted(result.rows, 'row')} "
+            f"read, {agree}"
+        )
         if result.missing:
-            show(f"  {len(result.missing)} parts are not there, the first of {result.missing[0]}")
+            show(
+                f"  {counted(len(result.missing), 'part', 'are')} not there, the first of "
+                f"{result.missing[0]}"
+            )
         worst = ", ".join(
             f"{layer} {value:.1e} (allowed: {result.tolerance[layer]:.0e})"
             for layer, value in result.worst.items()
         )
         if result.compared:
-            show(f"{result.compared} rows computed anew: largest {result.measure} {worst}")
+            show(
+                f"{counted(result.compared, 'row')} computed anew: largest {result.measure} {worst}"
+            )
         for name, reason in list(result.damaged.items())[:SHOWN]:
             show(f"  {name}: {reason}")
         for name, row, layer, difference in result.failed[:SHOWN]:
@@ -142,13 +153,16 @@ def _verify_parts(args: argparse.Namespace) -> int:
 def _verdict(result: Verification) -> str:
     failed, unavailable, compared = len(result.failed), len(result.unavailable), result.compared
     if failed:
-        return f"NOT VERIFIED: {failed} values differ"
+        return f"NOT VERIFIED: {counted(failed, 'value', 'differ')}"
     if result.changed:
         return "NOT VERIFIED: the file has been changed since it was written"
     if unavailable:
-        return f"verified in part: {compared} rows agree, {unavailable} could not be compared"
+        return (
+            f"verified in part: {counted(compared, 'row', 'agree')}, {unavailable} could not be "
+            "compared"
+        )
     return (
-        f"verified: the features of {compared} rows agree"
+        f"verified: the features of {counted(compared, 'row')} agree"
         if compared
         else "verified: no row was compared"
     )

@@ -146,7 +146,7 @@ def _summary(shown: Visualization, out: str) -> list[str]:
     whole = f"{shown.units} of {shown.units_in_layer}"
     units = f"all {shown.units}" if shown.units == shown.units_in_layer else whole
     images = counted(len(found.images), "image")
-    lines = [f"{out}: patches of {images} for {units} units of {shown.layer}"]
+    lines = [f"{out}: patches of {images} for {counted(units, 'unit')} of {shown.layer}"]
     if dead := found.dead:
         numbers = ", ".join(map(str, dead[:_DEAD_SHOWN])) + ", …" * (len(dead) > _DEAD_SHOWN)
         lines.append(f"{counted(len(dead), 'unit')} silent in all images: {numbers}")

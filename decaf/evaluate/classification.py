@@ -25,6 +25,7 @@ from decaf.images.status import STATUS_NAMES, BadImage
 from decaf.images.workers.decoders import warm_decoders
 from decaf.runtime.progress import progress_for
 from decaf.runtime.settings import ComputeSettings, Part, one_of, refuse, settings_from
+from decaf.runtime.wording import counted
 from decaf.storage import TEXT_KINDS, check_output
 from decaf.version import __version__
 
@@ -172,7 +173,7 @@ def evaluate_network(
                     shown.advance(each.stop - each.start)
             except Stopped:
                 raise Stopped(
-                    f"stopped after {shown.done} of {len(images)} images; nothing of an "
+                    f"stopped after {shown.done} of {counted(len(images), 'image')}; nothing of an "
                     "evaluation is kept"
                 ) from None
         located = None
@@ -245,7 +246,8 @@ def _known(
         owners = " and ".join(dict.fromkeys(each.owner for each in lists))
         raise InputError(
             f"{classes.owner}: {len(unknown)} of {len(ids)} classes are not known to "
-            f"{owners} ({shown}); `ignore_unknown=True` leaves their {left_out} images out"
+            f"{owners} ({shown}); `ignore_unknown=True` leaves their "
+            f"{counted(left_out, 'image')} out"
         )
     if not len(rows):
         raise InputError(f"{classes.owner}: no images of classes that the networks know")
@@ -308,7 +310,8 @@ class _Tally:
         count = int(self._images.sum())
         if not count:
             raise InputError(
-                f"{self._classes.owner}: none of {len(listed)} images can be read; the first "
+                f"{self._classes.owner}: none of {counted(len(listed), 'image')} can be read; "
+                "the first "
                 f"is {bad[0].name!r}: {bad[0].message} ({bad[0].status})"
             )
         import torch

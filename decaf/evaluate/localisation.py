@@ -19,6 +19,7 @@ from decaf.evaluate.submission import class_numbers, in_order_of_names, write_su
 from decaf.images.boxes import OVERLAP, best_overlaps
 from decaf.images.listing.boxes import BoxAnnotations, read_boxes
 from decaf.runtime.settings import ComputeSettings, one_of, refuse
+from decaf.runtime.wording import counted
 
 if TYPE_CHECKING:
     from decaf.evaluate.class_names import Alignment
@@ -178,11 +179,11 @@ def measure_boxes(
     annotations = settings.boxes
     if not isinstance(annotations, BoxAnnotations):
         annotations = read_boxes(annotations)
-    counted = guesses[:, 0] >= 0
-    if settings.submission is not None and not counted.all():
-        unread = images.paths[int(np.flatnonzero(~counted)[0])]
+    answered = guesses[:, 0] >= 0
+    if settings.submission is not None and not answered.all():
+        unread = images.paths[int(np.flatnonzero(~answered)[0])]
         raise InputError(
-            f"`submission` has a guess for each image, and {int((~counted).sum())} cannot be read "
+            f"`submission` has a guess for each image, and {int((~answered).sum())} cannot be read "
             f"(the first is {unread!r}): mend or remove them, or leave it out"
         )
     located = localiser.predict(
@@ -207,10 +208,10 @@ def measure_boxes(
         listed = Guesses(np.where(guesses >= 0, numbers[guesses], -1)[in_order], boxes[in_order])
         write_submission(settings.submission, listed, located.sizes[in_order])
     # Only images that both passes could read are counted.
-    readable = counted & located.ok
+    readable = answered & located.ok
     there = np.array([len(each) > 0 for each in own]) & readable
     if not there.any():
-        raise InputError(f"{annotations.source}: none of {len(images)} images has a box")
+        raise InputError(f"{annotations.source}: none of {counted(len(images), 'image')} has a box")
     rows = np.flatnonzero(there)
     true = [own[row] for row in rows]
     class_missed, missed = guess_errors(Guesses(guesses[rows], boxes[rows]), labels[rows], true)

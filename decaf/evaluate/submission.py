@@ -21,6 +21,7 @@ from decaf.evaluate.guesses import GUESSES, Guesses, guess_errors, own_boxes, pe
 from decaf.evaluate.test_set import read_test_set
 from decaf.images import ImageList, ListingSettings
 from decaf.images.listing.boxes import BoxAnnotations, read_boxes
+from decaf.runtime.wording import counted
 from decaf.storage import disk_errors, write_atomically
 
 __all__ = [
@@ -84,7 +85,7 @@ def score_submission(
     ]  # fmt: skip
     rows = np.flatnonzero([len(each) > 0 for each in own])
     if not len(rows):
-        raise InputError(f"{annotations.source}: none of {len(images)} images has a box")
+        raise InputError(f"{annotations.source}: none of {counted(len(images), 'image')} has a box")
     true, labels = [own[row] for row in rows], numbers[images.labels[rows]]
     class_missed, missed = guess_errors(
         Guesses(answers.classes[rows], answers.boxes[rows]), labels, true
@@ -198,7 +199,8 @@ def read_submission(
         raise InputError(f"{os.fspath(path)}: cannot be read: {reason}") from None
     if len(lines) != len(sizes):
         raise InputError(
-            f"{os.fspath(path)}: has {len(lines)} lines, one for each of {len(sizes)} images is "
+            f"{os.fspath(path)}: has {counted(len(lines), 'line')}, one for each of "
+            f"{counted(len(sizes), 'image')} is "
             "expected"
         )
     codes = np.full((len(lines), GUESSES), -1, np.int64)
@@ -209,7 +211,8 @@ def read_submission(
         count, rest = divmod(len(numbers), 5)
         if rest or not 1 <= count <= GUESSES:
             raise InputError(
-                f"{where}: has {len(numbers)} numbers; 1 to {GUESSES} guesses of a class and four "
+                f"{where}: has {counted(len(numbers), 'number')}; 1 to {GUESSES} guesses of a "
+                "class and four "
                 "sides are expected"
             )
         table = np.array(numbers).reshape(count, 5)

@@ -16,6 +16,7 @@ from decaf.evaluate.class_names import ClassList, MatchSettings
 from decaf.images import ImageList, ListingSettings, collect
 from decaf.images.decoding.formats import is_hdf5
 from decaf.images.listing.recognise import is_kind
+from decaf.runtime.wording import counted
 from decaf.train import Pack
 
 __all__ = ["opened_pack", "read_test_set"]
@@ -147,7 +148,8 @@ def _labelled(images: ImageList, classes: ClassList, labels: Any) -> ImageList:
         return images
     first = os.fsdecode(images.names[int(without.argmax())])
     problem = (
-        f"{int(without.sum())} of {len(without)} images have no label (the first is {first!r})"
+        f"{int(without.sum())} of {counted(len(without), 'image', 'have')} no label (the first "
+        f"is {first!r})"
     )
     if without.all():
         hint = "" if labels is not None else "; give `labels`"
@@ -172,7 +174,8 @@ def _check(images: ImageList, classes: ClassList) -> None:
     if len(labels) == 1:
         only = classes.ids[labels[0]] if classes.ids else str(labels[0])
         raise InputError(
-            f"{classes.owner}: all {len(images)} images are of one class ({only!r}); expected a "
+            f"{classes.owner}: all {counted(len(images), 'image', 'are')} of one class "
+            f"({only!r}); expected a "
             "folder for each of several classes"
         )
 

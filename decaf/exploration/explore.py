@@ -386,7 +386,7 @@ def _patches(
 def _shown_rows(file: FeatureFile, settings: ExploreSettings, notes: list[str]) -> Rows:
     rows = np.flatnonzero(file.ok)
     if not len(rows):
-        raise InputError(f"{file.path}: none of its {len(file)} images could be read")
+        raise InputError(f"{file.path}: none of its {counted(len(file), 'image')} could be read")
     if len(rows) > settings.most_points:
         random = np.random.default_rng(settings.seed)
         notes.append(

@@ -23,6 +23,7 @@ from decaf.exploration.top_patches import check_units, field_boxes
 from decaf.features.settings import NetworkSettings
 from decaf.images import collect
 from decaf.runtime.settings import Part, one_of, refuse, settings_from, whole_number
+from decaf.runtime.wording import counted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -372,7 +373,7 @@ def _one_image(image: Any, backbone: Backbone) -> npt.NDArray[np.uint8]:
 
     listed = collect([image], labels="none")
     if len(listed) != 1:
-        raise InputError(f"{len(listed)} images; give one")
+        raise InputError(f"{counted(len(listed), 'image')}; give one")
     side = backbone.preprocess.crop
     crop = np.empty((1, side, side, 3), np.uint8)
     outcome = prepare(listed.source_of(0), backbone.preprocess, ten=False, out=crop)

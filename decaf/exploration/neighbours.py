@@ -13,6 +13,7 @@ from decaf.exploration.sketch import COLUMNS, Sketch
 from decaf.features.store.feature_file import FeatureFile
 from decaf.runtime.memory import available_memory
 from decaf.runtime.settings import refuse, whole_number
+from decaf.runtime.wording import counted
 
 __all__ = ["NearestRows", "check_finite", "chosen_layer"]
 
@@ -268,7 +269,9 @@ class NearestRows:
             return
         row = int(wrong[0])
         if not 0 <= row < len(self.file):
-            raise SettingError(f"{self.file.path}: has no row {row}; it has {len(self.file)} rows")
+            raise SettingError(
+                f"{self.file.path}: has no row {row}; it has {counted(len(self.file), 'row')}"
+            )
         raise SettingError(
             f"{self.file.path}: row {row} has no features: {self.file.messages[row]} "
             f"({self.file.status_names[self.file.status[row]]})"

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from decaf.exploration.cut_patches import Patch
 from decaf.exploration.top_patches import TopPatches
-from decaf.runtime.wording import printable
+from decaf.runtime.wording import counted, printable
 
 if TYPE_CHECKING:
     from PIL import Image as Pillow
@@ -55,7 +55,7 @@ def patches_picture(found: TopPatches, patches: Sequence[Sequence[Patch]]) -> np
         if name:
             draw.text((GAP, top + LINE), _fitting(name, LABEL - GAP, font), _FAINT, font)
         if not own:
-            text = f"zero in all {len(found.images) - len(found.bad)} images"
+            text = f"zero in all {counted(len(found.images) - len(found.bad), 'image')}"
             draw.text((LABEL, top), text, _FAINT, font)
         for place, patch in enumerate(own):
             left = LABEL + place * (TILE + GAP)

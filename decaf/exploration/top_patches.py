@@ -34,6 +34,7 @@ from decaf.runtime.settings import (
     settings_from,
     whole_number,
 )
+from decaf.runtime.wording import counted
 
 if TYPE_CHECKING:
     from decaf.backbone.model import Backbone
@@ -277,7 +278,8 @@ def top_patches(
                     shown.advance(rows.stop - rows.start)
             except Stopped:
                 raise Stopped(
-                    f"stopped after {shown.done} of {len(listed)} images; nothing is kept"
+                    f"stopped after {shown.done} of {counted(len(listed), 'image')}; nothing is "
+                    "kept"
                 ) from None
     activations, ranked, places = strongest.ranked()
     positions = _positions(places, ranked, backbone, layer)
@@ -438,7 +440,7 @@ class _Survey:
         bad = tuple(self._bad[row] for row in sorted(self._bad))
         if len(bad) == len(self._images):
             raise InputError(
-                f"none of {len(bad)} images can be read; the first is {bad[0].name!r}: "
+                f"none of {counted(len(bad), 'image')} can be read; the first is {bad[0].name!r}: "
                 f"{bad[0].message} ({bad[0].status})"
             )
         return bad

@@ -22,6 +22,7 @@ from decaf.images.status import STATUS_NAMES
 from decaf.images.workers.decoders import warm_decoders
 from decaf.runtime.cores import local_rank
 from decaf.runtime.settings import ComputeSettings
+from decaf.runtime.wording import counted
 from decaf.storage import check_output, fill
 
 if TYPE_CHECKING:
@@ -263,7 +264,8 @@ def warn_of_bad(status: np.ndarray, stacklevel: int) -> None:
     bad = np.flatnonzero(status)
     if len(bad):
         warnings.warn(
-            f"{len(bad)} of {len(status)} images could not be read (the first is row {bad[0]}, "
+            f"{len(bad)} of {counted(len(status), 'image')} could not be read (the first is row "
+            f"{bad[0]}, "
             f"{STATUS_NAMES[status[bad[0]]]}); their rows are NaN",
             stacklevel=stacklevel + 1,
         )

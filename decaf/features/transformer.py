@@ -22,6 +22,7 @@ from decaf.features.settings import RunSettings
 from decaf.images import ImageList, collect
 from decaf.images.status import ON_ERROR
 from decaf.runtime.settings import one_of, refuse, whole_number
+from decaf.runtime.wording import counted
 
 if TYPE_CHECKING:
     from decaf.backbone.model import Backbone
@@ -75,7 +76,8 @@ def one_an_item(X: Any) -> ImageList:
         raise
     if len(images) != len(items):
         raise InputError(
-            f"X has {len(items)} items, which stand for {len(images)} images (a folder, archive or "
+            f"X has {counted(len(items), 'item')}, which stand for "
+            f"{counted(len(images), 'image')} (a folder, archive or "
             "list among them?); an estimator takes one image an item"
         )
     return images

@@ -14,10 +14,11 @@ from decaf.features.extraction import Extraction
 from decaf.features.image_finder import ImageFinder
 from decaf.features.recorded_run import recorded_backbone, recorded_settings
 from decaf.features.settings import RunSettings
-from decaf.features.store.checksums import read_content
+from decaf.features.store.checksums import read_attributes, read_content
 from decaf.features.store.feature_file import FeatureFile, open_features
 from decaf.images import ImageList, ImageRef, collect
-from decaf.storage import differences
+from decaf.runtime.wording import counted
+from decaf.storage import changed_names, differences
 
 if TYPE_CHECKING:
     from decaf.backbone.model import Backbone
@@ -34,8 +35,9 @@ class Verification:
     rows : int
         Rows of the file, all of which were read back and agreed with HDF5's checksums.
     changed : list of str
-        Columns that are not what was written, such as ``label``: changed since, by another program
-        or by hand. Files of earlier versions of decaf do not know what was written.
+        Columns and attributes that are not what was written, such as ``label``, ``run/crops`` or
+        ``label, attribute unit``: changed since, by another program or by hand. Files of earlier
+        versions of decaf do not know what was written.
     compared : int
         Rows that were computed anew.
     measure : {"relative error", "1 - cosine"}
@@ -143,13 +145,21 @@ def verify(
             raise SettingError(f"`{name}` {number}: must be 0 or more")
     with open_features(path) as file:
         changed = _changed(file)
+        notes: list[str] = []
+        if rows and any(name.startswith(("run/", "environment/")) for name in changed):
+            notes.append("no row was computed anew: how is not what was written")
+            rows = 0
         chosen = np.random.default_rng(seed).permutation(np.flatnonzero(file.ok))[:rows]
         sample = _Sample(file, sorted(chosen.tolist()), images)
-        notes: list[str] = []
         if file.content is None:
             notes.append(
                 "the file has no checksums of its columns, as decaf writes them: whether labels, "
                 "class names and paths are as they were written cannot be told"
+            )
+        elif file.attribute_digests is None:
+            notes.append(
+                "the file has no checksums of its attributes, as decaf writes them: whether its "
+                "settings are as they were written cannot be told"
             )
         fresh: dict[int, dict[str, np.ndarray]] = {}
         if sample.rows:
@@ -161,11 +171,12 @@ def verify(
 
 
 def _changed(file: FeatureFile) -> list[str]:
-    """Read all of it, and name the columns that are not as written, where the file knows it."""
-    digests = read_content(file)
-    if file.content is None:
-        return []
-    return [name for name, digest in digests.items() if file.content.get(name) != digest]
+    """Read all of it, and name what is not as it was written, where the file knows it."""
+    read = read_content(file)
+    changed = [] if file.content is None else changed_names(file.content, read)
+    if file.attribute_digests is not None:
+        changed += changed_names(file.attribute_digests, read_attributes(file))
+    return changed + file.foreign_attributes()
 
 
 class _Sample:
@@ -181,7 +192,8 @@ class _Sample:
             given = collect(images, labels="none")
             if len(given) != len(file):
                 raise SettingError(
-                    f"{file.path}: has {len(file)} rows, but {len(given)} images were given; they "
+                    f"{file.path}: has {counted(len(file), 'row')}, but "
+                    f"{counted(len(given), 'image', 'were')} given; they "
                     "must be the same, in the order of the rows"
                 )
             for row in rows:
@@ -189,6 +201,8 @@ class _Sample:
                     self._take(row, given.get(row))
                 else:
                     self._take_ref(row, given.refs[row])
+            return
+        if not rows:
             return
         finder = ImageFinder(file)
         for row in rows:

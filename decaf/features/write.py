@@ -16,6 +16,7 @@ from decaf.errors import FeatureFileError
 from decaf.features.rows import Rows
 from decaf.features.store.assemble import FileHead, write_feature_file
 from decaf.features.store.feature_file import FeatureFile
+from decaf.runtime.wording import counted
 from decaf.storage import ShardDirectory, ShardedFile, differences
 from decaf.storage.unfinished import UNKNOWN_CONTENT, changed_image
 from decaf.version import __version__
@@ -152,7 +153,7 @@ def _shard_rows(extraction: Extraction, row_bytes: int) -> int:
 def _changed(file: FeatureFile, images: ImageList, check: Callable[[], object]) -> str:
     """Say in what the images of a finished file are not these ones; an empty text if in nothing."""
     if list(file.path_bytes) != list(images.names):
-        return f"{len(file)} images there, {len(images.names)} now, or others"
+        return f"{counted(len(file), 'image')} there, {len(images.names)} now, or others"
     if not np.array_equal(file.labels, images.labels):
         return "other labels"
     for what, there, now in (

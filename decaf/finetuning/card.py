@@ -10,6 +10,7 @@ from typing import Any
 from decaf.errors import OutputError
 from decaf.finetuning.result import Finetuned
 from decaf.images.listing.names import path_text
+from decaf.runtime.wording import counted
 from decaf.storage import disk_errors, write_atomically
 from decaf.train.recipe import TrainSettings
 
@@ -88,7 +89,7 @@ def card_text(result: Finetuned, settings: TrainSettings) -> str:
     today = f"{datetime.now(timezone.utc):%Y-%m-%d}"
     title = weights.name.removesuffix(".safetensors")
     facts = [
-        ("network", f"`{weights.spec.name}`, {weights.spec.classes} classes"),
+        ("network", f"`{weights.spec.name}`, {counted(weights.spec.classes, 'class')}"),
         ("started from", f"`{known['from']['name']}`, SHA-256 `{known['from']['sha256']}`"),
         ("SHA-256 of the tensors", f"`{weights.sha256}`"),
         ("images", f"{train} for training, {result.tuned.images} for validation"),

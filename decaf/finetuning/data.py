@@ -20,6 +20,7 @@ from decaf.finetuning.settings import VAL_FRACTION
 from decaf.images import ImageList, ListingSettings
 from decaf.images.listing.groups import find_groups
 from decaf.images.listing.names import some_of
+from decaf.runtime.wording import counted
 from decaf.train.pack.build import NoneReadable, make_pack
 from decaf.train.pack.reader import Pack
 from decaf.train.pack.sources import draw_validation, pack_entries, read_parts, source_of
@@ -183,7 +184,8 @@ def _check_case(shown: str, parts: dict[str, ImageList]) -> None:
     if pairs:
         listed = some_of(f"{there!r} is {here!r}" for there, here in pairs)
         raise InputError(
-            f"{shown}: {len(pairs)} validation classes differ from those of train in upper and "
+            f"{shown}: {counted(len(pairs), 'validation class', 'differ')} from those of train "
+            "in upper and "
             f"lower case alone ({listed}); rename the folders"
         )
 

@@ -22,6 +22,7 @@ from decaf.finetuning.settings import VAL_FRACTION, FinetuneSettings
 from decaf.images import ImageList
 from decaf.images.listing.groups import find_groups
 from decaf.images.listing.image_ref import RefList
+from decaf.runtime.wording import counted
 from decaf.train.pack.sources import source_of
 
 if TYPE_CHECKING:
@@ -136,12 +137,15 @@ class FineTuneClassifier(ClassifierMixin, ImageEstimator):  # type: ignore[misc]
         )
         y = np.asarray(y)
         if y.ndim != 1 or len(y) != len(images):
-            raise InputError(f"y must have one class an image: {len(images)} images, {y.shape}")
+            raise InputError(
+                f"y must have one class an image: {counted(len(images), 'image')}, {y.shape}"
+            )
         check_classification_targets(y)
         self.classes_, codes = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
             raise InputError(
-                f"all {len(y)} images are of one class, {y.tolist()[0]!r}; a classifier needs two"
+                f"all {counted(len(y), 'image', 'are')} of one class, {y.tolist()[0]!r}; a "
+                "classifier needs two"
             )
         state = check_random_state(self.random_state)
         seed = (

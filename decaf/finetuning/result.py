@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from decaf.backbone.weights.state import Weights
 from decaf.finetuning.keep_rule import Accuracy
 from decaf.images.listing.names import path_text
+from decaf.runtime.wording import counted
 
 if TYPE_CHECKING:
     from decaf.backbone.model import Backbone
@@ -111,7 +112,8 @@ class Finetuned:
         if best.right <= self.frozen.right:
             return "fine-tuning did not beat the frozen head on validation"
         return (
-            f"fine-tuning named more of {best.images} validation images rightly than the frozen "
+            f"fine-tuning named more of {counted(best.images, 'validation image')} rightly than "
+            "the frozen "
             f"head ({best.right} against {self.frozen.right}), but its calibrated loss is not "
             f"clearly lower ({best.calibrated_loss:.3f} against "
             f"{self.frozen.calibrated_loss:.3f}), so that the difference may be chance"

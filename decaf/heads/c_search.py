@@ -11,6 +11,7 @@ import numpy as np
 from decaf.errors import InputError, SettingError
 from decaf.heads.problem import FoldScores, predicted_codes
 from decaf.images.listing.draws import deal_folds, groups_of_classes
+from decaf.runtime.wording import counted
 
 __all__ = ["CSearch", "Fold", "Scorer", "check_folds", "make_folds", "search_C", "stratified_folds"]
 
@@ -101,7 +102,7 @@ def make_folds(
         If a fold has no training row of a class, or no held-out row that counts.
     """
     if groups is not None and len(groups) != len(codes):
-        raise InputError(f"{len(groups)} groups for {len(codes)} rows")
+        raise InputError(f"{counted(len(groups), 'group')} for {counted(len(codes), 'row')}")
     folds = check_folds(cv, len(codes))
     rows = np.arange(len(codes)) if weight is None else np.flatnonzero(weight > 0)
     if isinstance(folds, int):

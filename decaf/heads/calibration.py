@@ -10,6 +10,7 @@ import numpy as np
 from scipy.optimize import brentq
 
 from decaf.errors import InputError
+from decaf.runtime.wording import counted
 
 __all__ = ["Calibration", "head_scores", "sharpness", "softmax"]
 
@@ -54,7 +55,9 @@ class Calibration:
         scores = _columns(np.asarray(decisions, np.float64))
         codes = np.asarray(codes)
         if codes.shape != (len(scores),):
-            raise InputError(f"{len(scores)} rows of decisions, but codes of shape {codes.shape}")
+            raise InputError(
+                f"{counted(len(scores), 'row')} of decisions, but codes of shape {codes.shape}"
+            )
         known = np.isfinite(scores).all(axis=1)
         scores, codes = scores[known], codes[known]
         if not len(scores):

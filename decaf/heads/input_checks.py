@@ -11,6 +11,7 @@ from sklearn.utils.class_weight import compute_class_weight
 
 from decaf.errors import InputError, SettingError
 from decaf.images.listing.labels import is_missing
+from decaf.runtime.wording import counted
 
 __all__ = [
     "check_finite",
@@ -101,13 +102,15 @@ def check_labels(y: Any) -> None:
     missing = [row for row, label in enumerate(labels.tolist()) if is_missing(label)]
     if missing:
         raise InputError(
-            f"y has no label for {len(missing)} of {len(labels)} rows ({_some(missing)}): leave "
+            f"y has no label for {len(missing)} of {counted(len(labels), 'row')} "
+            f"({_some(missing)}): leave "
             "them out"
         )
     texts = [row for row, label in enumerate(labels.tolist()) if isinstance(label, str)]
     if 0 < len(texts) < len(labels):
         raise InputError(
-            f"y has texts in {len(texts)} of {len(labels)} rows ({_some(texts)}) and numbers in "
+            f"y has texts in {len(texts)} of {counted(len(labels), 'row')} ({_some(texts)}) and "
+            "numbers in "
             "the others: give one kind of label"
         )
 
@@ -136,7 +139,8 @@ def check_finite(X: np.ndarray, name: str = "X") -> None:
         bad += (start + np.flatnonzero(~finite)).tolist()
     if bad:
         raise InputError(
-            f"{name} contains NaN or infinity in {len(bad)} of {len(X)} rows ({_some(bad)}): "
+            f"{name} contains NaN or infinity in {len(bad)} of {counted(len(X), 'row')} "
+            f"({_some(bad)}): "
             "images that could not be read have no features; leave their rows out, as "
             "FeatureFile.to_xy does"
         )
@@ -167,7 +171,9 @@ def check_sample_weight(sample_weight: Any, n: int) -> np.ndarray:
     if weight.ndim == 0:
         weight = np.full(n, weight)
     if weight.shape != (n,):
-        raise InputError(f"`sample_weight` has shape {weight.shape}; give one for each of {n} rows")
+        raise InputError(
+            f"`sample_weight` has shape {weight.shape}; give one for each of {counted(n, 'row')}"
+        )
     wrong = np.flatnonzero(~(np.isfinite(weight) & (weight >= 0)))
     if len(wrong):
         raise InputError(
@@ -216,8 +222,8 @@ def row_weights(
         rows = np.bincount(codes, weight, len(classes))
         of_class = weight.sum() / (len(classes) * rows)
     else:
-        counted = y if weight is None else y[weight > 0]
-        of_class = compute_class_weight(class_weight, classes=classes, y=counted)
+        weighed = y if weight is None else y[weight > 0]
+        of_class = compute_class_weight(class_weight, classes=classes, y=weighed)
     wrong = np.flatnonzero(~(np.isfinite(of_class) & (of_class > 0)))
     if len(wrong):
         name, number = classes[wrong[0]], of_class[wrong[0]]

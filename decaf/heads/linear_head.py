@@ -30,6 +30,7 @@ from decaf.heads.input_checks import (
 )
 from decaf.heads.problem import FoldScores, LinearDecision, Problem, linear_scores
 from decaf.heads.scaling import SCALES, Scaling, fit_scaling, mean_square_norm
+from decaf.runtime.wording import counted
 
 __all__ = ["SOLVERS", "CSearchWarning", "LinearHead"]
 
@@ -113,13 +114,14 @@ class LinearHead(LinearDecision, ClassifierMixin, BaseEstimator):  # type: ignor
         X, y = self._checked(X=X, y=y)
         check_classification_targets(y)
         weight = None if sample_weight is None else check_sample_weight(sample_weight, len(y))
-        counted = y if weight is None else y[weight > 0]
-        self.classes_ = np.unique(counted)
+        weighed = y if weight is None else y[weight > 0]
+        self.classes_ = np.unique(weighed)
         # A row that does not count may be of a class that is not there; its code is not looked at.
         codes = np.searchsorted(self.classes_, y).clip(max=len(self.classes_) - 1)
         if len(self.classes_) < 2:
             raise InputError(
-                f"all {len(counted)} rows are of one class, {self.classes_.tolist()[0]!r}; a "
+                f"all {counted(len(weighed), 'row', 'are')} of one class, "
+                f"{self.classes_.tolist()[0]!r}; a "
                 "classifier needs two"
             )
         self.scaling_: Scaling = fit_scaling(self.scale, X, weight)

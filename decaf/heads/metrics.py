@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from decaf.errors import SettingError
+from decaf.runtime.wording import counted
 
 __all__ = ["mean_per_class_accuracy", "ranks", "wilson_interval"]
 
@@ -47,7 +48,7 @@ def ranks(scores: npt.NDArray[np.floating], labels: Labels) -> npt.NDArray[np.in
             f"labels of {labels.min()} to {labels.max()} where there are {classes} classes"
         )
     if scores.shape != (len(labels), scores.shape[-1]):
-        raise SettingError(f"scores of shape {scores.shape} for {len(labels)} labels")
+        raise SettingError(f"scores of shape {scores.shape} for {counted(len(labels), 'label')}")
     if np.isnan(scores).any():
         raise SettingError("scores hold NaN, which has no order")
     right = np.take_along_axis(scores, labels[:, None], axis=1)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from decaf.errors import SettingError
+from decaf.runtime.wording import counted
 
 __all__ = [
     "LOSSES",
@@ -143,7 +144,9 @@ def check_problem(problem: Problem, loss: str, Cs: tuple[float, ...]) -> None:
     if problem.X.ndim != 2 or not np.issubdtype(problem.X.dtype, np.floating):
         wrong.append(f"`X` is {problem.X.dtype} of shape {problem.X.shape}; give floats in 2-d")
     if problem.codes.shape != (rows,):
-        wrong.append(f"`codes` has shape {problem.codes.shape}; give one for each of {rows} rows")
+        wrong.append(
+            f"`codes` has shape {problem.codes.shape}; give one for each of {counted(rows, 'row')}"
+        )
     elif rows and not 0 <= problem.codes.min() <= problem.codes.max() < problem.n_classes:
         wrong.append(f"`codes` must lie in 0 to {problem.n_classes - 1}")
     if problem.n_classes < 2:

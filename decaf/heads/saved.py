@@ -38,6 +38,7 @@ from decaf.heads.feature_identity import FeatureIdentity
 from decaf.heads.linear_head import LinearHead
 from decaf.heads.scaling import SCALES, Scaling
 from decaf.images.listing.recognise import is_kind, not_wanted
+from decaf.runtime.wording import counted
 from decaf.storage import canonical_json, check_output, disk_errors, write_atomically
 from decaf.storage.tensors import TensorFileKind, content_sha256, json_field
 from decaf.version import __version__
@@ -91,7 +92,10 @@ class SavedHead:
         if not self.identity.is_given:
             return "images"
         numbers = self.estimator.n_features_in_
-        return f"features such as those of {self.identity.weights_name}, {numbers} numbers an image"
+        return (
+            f"features such as those of {self.identity.weights_name}, "
+            f"{counted(numbers, 'number')} an image"
+        )
 
 
 def save_head(

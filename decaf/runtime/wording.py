@@ -40,22 +40,33 @@ def printable(name: bytes | str) -> str:
     )
 
 
-def counted(count: float, what: str) -> str:
+# Verbs whose singular is another word.
+_OF_ONE = {"are": "is", "were": "was", "have": "has"}
+
+
+def counted(count: float, what: str, verb: str = "") -> str:
     """Return a number of things in words.
 
     Parameters
     ----------
     count : float
     what : str
-        The thing in the singular, whose plural ends in s.
+        The thing in the singular, whose plural ends in s, or in es after an s.
+    verb : str
+        What follows, as it is of several.
 
     Examples
     --------
-    >>> counted(1, "image"), counted(12.5, "epoch")
-    ('1 image', '12.5 epochs')
+    >>> counted(1, "image"), counted(12.5, "epoch"), counted(2, "class")
+    ('1 image', '12.5 epochs', '2 classes')
+    >>> counted(1, "row", "differ"), counted(1, "image", "have"), counted(2, "image", "have")
+    ('1 row differs', '1 image has', '2 images have')
     """
-    number = f"{count}" if isinstance(count, int) else f"{count:.3g}"
-    return f"{number} {what}{'' if count == 1 else 's'}"
+    number = f"{count:.3g}" if isinstance(count, float) and count < 1000 else f"{count}"
+    things = what if count == 1 else f"{what}es" if what.endswith("s") else f"{what}s"
+    if verb and count == 1:
+        verb = _OF_ONE.get(verb, f"{verb}s")
+    return f"{number} {things} {verb}" if verb else f"{number} {things}"
 
 
 def byte_size(count: int) -> str:

@@ -17,6 +17,7 @@ from decaf.features.store.part_folder import InputShard, PartFolder
 from decaf.features.store.part_set import PartSet
 from decaf.features.verify import Verification, verify
 from decaf.runtime.progress import progress_for
+from decaf.runtime.wording import counted
 from decaf.scale.open_shard import open_shard
 
 __all__ = ["PartsVerification", "verify_parts"]
@@ -200,7 +201,9 @@ class _Found:
         total.failed.extend((name, row, layer, by) for row, layer, by in found.failed)
         if found.unavailable:
             row, reason = found.unavailable[0]
-            total.unavailable[name] = f"{len(found.unavailable)} rows; row {row}: {reason}"
+            total.unavailable[name] = (
+                f"{counted(len(found.unavailable), 'row')}; row {row}: {reason}"
+            )
         total.notes.extend(note for note in found.notes if note not in total.notes)
 
     def result(self) -> PartsVerification:

@@ -13,8 +13,11 @@ from decaf.lazy import lazy_names
 from decaf.storage.atomic import disk_errors, temporary_path, whole_file, write_atomically
 from decaf.storage.records import (
     canonical_json,
+    changed_names,
+    changed_settings,
     differences,
     differing_fields,
+    field_digests,
     fingerprint,
 )
 
@@ -32,10 +35,13 @@ __all__ = [
     "ShardDirectory",
     "ShardedFile",
     "canonical_json",
+    "changed_names",
+    "changed_settings",
     "check_output",
     "differences",
     "differing_fields",
     "disk_errors",
+    "field_digests",
     "fill",
     "fingerprint",
     "temporary_path",

@@ -7,7 +7,15 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["canonical_json", "differences", "differing_fields", "fingerprint"]
+__all__ = [
+    "canonical_json",
+    "changed_names",
+    "changed_settings",
+    "differences",
+    "differing_fields",
+    "field_digests",
+    "fingerprint",
+]
 
 
 def canonical_json(value: object) -> str:
@@ -58,6 +66,75 @@ def fingerprint(run: Mapping[str, Any]) -> str:
     'b4e68f12'
     """
     return hashlib.sha256(canonical_json(dict(run)).encode("ascii")).hexdigest()
+
+
+def field_digests(record: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Hash each field of a record by itself, so that one that is changed can be named.
+
+    Parameters
+    ----------
+    record : mapping
+        JSON values; the fields of a record in a record are fields too.
+    prefix : str
+        What each field's name begins with.
+
+    Returns
+    -------
+    dict of str to str
+        SHA-256 of the field's JSON, by its name.
+
+    Examples
+    --------
+    >>> list(field_digests({"run": {"crops": "center", "layers": ["fc6"]}, "created": "now"}))
+    ['run/crops', 'run/layers', 'created']
+    """
+    digests = {}
+    for key, value in record.items():
+        if isinstance(value, dict) and value:
+            digests |= field_digests(value, f"{prefix}{key}/")
+        else:
+            # Not the canonical form: what a stranger has put there may be NaN.
+            text = json.dumps(value, sort_keys=True)
+            digests[f"{prefix}{key}"] = hashlib.sha256(text.encode("ascii")).hexdigest()
+    return digests
+
+
+def changed_names(written: Mapping[str, Any], read: Mapping[str, Any]) -> list[str]:
+    """Return the names under which two sets of digests differ, or that only one of them has.
+
+    Parameters
+    ----------
+    written, read : mapping of str to str
+
+    Examples
+    --------
+    >>> changed_names({"a": "0", "b": "1"}, {"a": "0", "b": "2", "c": "3"})
+    ['b', 'c']
+    """
+    return [name for name in {**written, **read} if written.get(name) != read.get(name)]
+
+
+def changed_settings(
+    run: Mapping[str, Any], written: object, content: Mapping[str, Any] | None
+) -> str:
+    """Tell what is wrong with the record of a run that its fingerprint is not of; empty if nothing.
+
+    Parameters
+    ----------
+    run : mapping
+    written : str
+        The fingerprint beside it.
+    content : mapping or None
+        SHA-256 of what was written, its fields among it (``run/…``) but in files of early versions.
+    """
+    computed = fingerprint(run)
+    if computed == written:
+        return ""
+    digests = {name: sha for name, sha in (content or {}).items() if name.startswith("run/")}
+    changed = changed_names(digests, field_digests(run, "run/")) if digests else []
+    if changed:
+        return f"its settings are not what was written: {', '.join(changed)}"
+    return f"its fingerprint {written!r:.80} is not that of its settings, {computed!r}"
 
 
 def differences(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> list[str]:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from decaf.errors import DecafError, OutputError, ResumeError, Stopped
 from decaf.runtime.progress import progress_for
+from decaf.runtime.wording import counted
 from decaf.storage.atomic import disk_errors, remove_leftover
 from decaf.storage.records import fingerprint
 from decaf.storage.shards import ShardDirectory, ShardRows, ShardWriter
@@ -308,7 +309,8 @@ def _compute(
             _wait(output, world)
         except Stopped:
             raise Stopped(
-                f"{output.path}: stopped after {bar.done} of {count} images; they are kept in "
+                f"{output.path}: stopped after {bar.done} of {counted(count, 'image')}; they are "
+                "kept in "
                 f"{output.shards_path}; run the same command again to go on"
             ) from None
 
@@ -331,6 +333,8 @@ def _assemble(output: ShardedFile[R], shards: ShardDirectory[R], world: World) -
             f"{output.path}: images {missing[0][0]} to {missing[0][1] - 1} are not in "
             f"{output.shards_path}; run the same command again to make them anew"
         )
-    with disk_errors(output.path, f"all {count} images are kept in {output.shards_path}"):
+    with disk_errors(
+        output.path, f"all {counted(count, 'image', 'are')} kept in {output.shards_path}"
+    ):
         output.assemble(shards)
     shards.remove()

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from decaf.errors import ImageError, OutputError, ResumeError
 from decaf.images.status import NO_DIGEST, STATUS_NAMES
+from decaf.runtime.wording import counted
 from decaf.storage.atomic import SUFFIX, write_atomically
 from decaf.storage.lock import LOCK_NAME, acquire
 from decaf.storage.records import differences, fingerprint
@@ -291,14 +292,14 @@ def changed_list(before: Sequence[Entry], now: Sequence[Entry]) -> str:
     if names_before != names_now:
         gone = set(names_before) - set(names_now)
         new = set(names_now) - set(names_before)
-        parts = [f"{len(names_before)} images there, {len(names_now)} now"]
+        parts = [f"{counted(len(names_before), 'image')} there, {len(names_now)} now"]
         parts += [f"{len(new)} new (such as {min(new)!r})"] if new else []
         parts += [f"{len(gone)} gone (such as {min(gone)!r})"] if gone else []
         parts += ["in another order"] if not new and not gone else []
         return "; ".join(parts)
     relabelled = [e[0] for e, other in zip(before, now, strict=True) if e[3] != other[3]]
     if relabelled:
-        return f"{len(relabelled)} other labels (such as of {relabelled[0]!r})"
+        return f"{counted(len(relabelled), 'other label')} (such as of {relabelled[0]!r})"
     return ""
 
 
@@ -338,7 +339,10 @@ def changed_content(
                 changed.append(before[row][0])
     if not changed:
         return ""
-    return f"{len(changed)} images changed since their rows were made (such as {changed[0]!r})"
+    return (
+        f"{counted(len(changed), 'image')} changed since their rows were made (such as "
+        f"{changed[0]!r})"
+    )
 
 
 def changed_image(

@@ -26,6 +26,7 @@ from decaf.images.listing.boxes import BoxAnnotations, read_boxes
 from decaf.images.workers.decoders import warm_decoders
 from decaf.runtime.memory import available_memory
 from decaf.runtime.settings import ComputeSettings, Part, settings_from
+from decaf.runtime.wording import counted
 from decaf.train.localiser import (
     BLIND_BOXES,
     Localiser,
@@ -207,7 +208,8 @@ def _all_features(
             needed, left = 2 * int(np.prod(shape)), available_memory()
             if left is not None and needed > 0.8 * left:
                 raise SettingError(
-                    f"{len(listed)} images of {shape[1]} crops need {needed / 1e9:.1f} GB of "
+                    f"{counted(len(listed), 'image')} of {counted(shape[1], 'crop')} need "
+                    f"{needed / 1e9:.1f} GB of "
                     f"memory, {left / 1e9:.1f} are free: give fewer images, `crops` 'center', or a "
                     "`layer` with fewer values"
                 )

@@ -353,7 +353,7 @@ def test_predicting_says_what_is_wrong(name: str) -> None:
     estimator = DATA.fit(make(name))
     with pytest.raises(InputError, match=f"X has 7 features, but {name} is expecting 20"):
         estimator.predict(DATA.new[:, :7])
-    with pytest.raises(InputError, match="target domain contains NaN or infinity in 1 of 1 rows"):
+    with pytest.raises(InputError, match="target domain contains NaN or infinity in 1 of 1 row"):
         estimator.predict(np.full((1, 20), np.nan))
 
 

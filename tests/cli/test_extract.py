@@ -164,7 +164,7 @@ def test_exit_codes_and_summary(
     info = json.loads(capsys.readouterr().out)
     assert info["rows"] == 4
     assert main(command) == 1  # finished, and as before some images are bad
-    assert "1 images could not be read" in capsys.readouterr().out
+    assert "1 image could not be read" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

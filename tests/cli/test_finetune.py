@@ -204,7 +204,7 @@ def damaged(photos: Path, root: Path, change: str) -> list[str]:
         ("one bad", "ants/3.png"),
         ("one bad", "; --on-error record leaves it out of the pack"),
         ("other classes", "train and val have other classes: 1 in val alone (elks)"),
-        ("no classes", "1 of 1 images have no class"),
+        ("no classes", "1 of 1 image has no class"),
         ("bad validation", "none of the 12 val images can be read"),
         ("unreadable", "validation images: "),
         ("empty", "no images in "),

@@ -24,7 +24,7 @@ from PIL import Image
 import decaf
 from decaf.cli import main as frame
 from decaf.cli.exit_codes import stopped_by_signals
-from decaf.cli.main import COMMANDS, build_parser, main
+from decaf.cli.main import COMMANDS, build_parser, commands_of, main
 from decaf.errors import OutputError, Stopped
 from decaf.storage import whole_file
 
@@ -100,6 +100,30 @@ def test_wrong_arguments_are_told_and_end_in_two(
 ) -> None:
     assert main(arguments) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_an_unknown_flag_is_told_with_the_commands_own_usage_and_the_nearest_flag(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of each flag of each command, with the last letter doubled; alone and behind a word."""
+    known = [
+        flag
+        for action in commands_of(build_parser([name]))[name]._actions
+        for flag in action.option_strings
+    ]
+    for flag in known:
+        wrong = f"{flag}{flag[-1]}" if flag.startswith("--") else "-Z"
+        for words in ([wrong], ["x", wrong], [wrong, "--", "-Q"]):
+            assert main([name, *words]) == 2
+            told = capsys.readouterr().err
+            assert told.startswith(f"usage: decaf {name} ")
+            last = told.splitlines()[-1]
+            assert last.startswith(f"decaf {name}: ")
+            assert f"no flag {wrong}" in last
+            assert "-Q" not in last.partition("nothing is to follow")[0]
+            if flag.startswith("--"):
+                assert f"did you mean {flag}?" in last
 
 
 def test_only_the_command_asked_for_is_imported(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -64,7 +64,7 @@ def test_bad_images_are_named_and_give_code_1(
     (folder / "cats" / "a\nb.jpg").write_bytes(b"")
     assert pack(folder) == 1
     output = capsys.readouterr().out
-    assert "  1 images could not be read and are left out:\n" in output
+    assert "  1 image could not be read, left out:\n" in output
     assert r"    train: cats/a\nb.jpg: file of zero bytes" in output
     assert pack(folder, "--json") == 1  # complete: the same again
     assert json.loads(capsys.readouterr().out)["bad"] == [

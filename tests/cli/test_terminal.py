@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from decaf.backbone.weights.load import load_weights, save_weights
+from decaf.cli import main as main_module
 from decaf.cli.main import main
 from decaf.runtime.wording import byte_size, printable
 
@@ -43,6 +45,19 @@ def test_plain_names_are_left_alone() -> None:
 )
 def test_byte_size(count: int, shown: str) -> None:
     assert byte_size(count) == shown
+
+
+def test_numbers_of_things_are_worded_in_one_place() -> None:
+    """`counted` knows that one image is no images."""
+    things = "images|rows|files|parts|pairs|units|groups|classes|epochs|columns|values"
+    plural = re.compile(rf"\{{[^{{}}]+\}} ((training|validation|held-out|other) )?({things})\b")
+    wrong = [
+        f"{path.name}: {line.strip()}"
+        for path in sorted(Path(main_module.__file__).parent.glob("*.py"))
+        for line in path.read_text().splitlines()
+        if plural.search(line)
+    ]
+    assert wrong == []
 
 
 @pytest.fixture(scope="module")

@@ -286,7 +286,7 @@ def test_bad_images_are_left_out_and_told(tmp_path, weights):
     assert [(bad.name, bad.status) for bad in found.bad] == [(str(tmp_path / "2.png"), "corrupt")]
     with pytest.raises(ImageError, match=r"2\.png"):
         top_patches(tmp_path, "fc8", weights=weights)
-    with pytest.raises(InputError, match="none of 1 images can be read"):
+    with pytest.raises(InputError, match="none of 1 image can be read"):
         top_patches(tmp_path / "2.png", weights=weights, on_error="record")
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import functools
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -17,7 +19,7 @@ from decaf.cli.main import main
 from decaf.errors import FeatureFileError, OutputError, SettingError, WeightsError
 from decaf.features.verify import tolerance, verify
 from decaf.storage.hdf5 import write_text_attribute
-from decaf.storage.records import fingerprint
+from decaf.storage.records import field_digests, fingerprint
 
 WEIGHTS = "random:0:alexnet-64"
 
@@ -132,6 +134,119 @@ def test_any_column_that_was_changed_is_named(
     assert "no checksums of its columns" in note
 
 
+def other_value(value: object) -> object:
+    """Return a value of the same kind that is another one."""
+    if isinstance(value, str):
+        return f"{value}x"
+    if isinstance(value, list):
+        return [*value, "x"]
+    return "x" if value is None else not value if isinstance(value, bool) else value + 1
+
+
+def fields_of(record: dict[str, Any], *above: str) -> Iterator[tuple[str, ...]]:
+    """Name each field of a record, and of the records in it."""
+    for key, value in record.items():
+        if isinstance(value, dict) and value:
+            yield from fields_of(value, *above, key)
+        else:
+            yield (*above, key)
+
+
+def with_other(record: dict[str, Any], field: tuple[str, ...], how: str) -> dict[str, Any]:
+    """Return a record of which a field has another value, or is gone, or has one beside it."""
+    copy = json.loads(json.dumps(record))
+    inner = copy
+    for key in field[:-1]:
+        inner = inner[key]
+    if how == "changed":
+        inner[field[-1]] = other_value(inner[field[-1]])
+    elif how == "removed":
+        del inner[field[-1]]
+    else:
+        inner[f"{field[-1]}2"] = 0
+    return copy
+
+
+def test_any_field_of_the_settings_that_was_changed_is_named(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whether its fingerprint is left alone, or is made to agree."""
+    path = made(folder, tmp_path / "f.h5")
+    original = path.read_bytes()
+    with decaf.open_features(path) as file:
+        records = {"run": file.run, "environment": file.environment}
+    tried = 0
+    for attribute, record in records.items():
+        for number, field in enumerate(fields_of(record)):
+            for how in ("changed", "removed", "added")[: 1 if number else 3]:
+                name = "/".join((attribute, *field)) + "2" * (how == "added")
+                other = with_other(record, field, how)
+                path.write_bytes(original)
+                with h5py.File(path, "r+") as file:
+                    write_text_attribute(file, attribute, json.dumps(other))
+                if attribute == "run":
+                    with pytest.raises(FeatureFileError, match=f"not what was written: {name}$"):
+                        verify(path)
+                    with h5py.File(path, "r+") as file:
+                        write_text_attribute(file, "fingerprint", fingerprint(other))
+                if field == ("layers",):  # which the columns themselves contradict
+                    with pytest.raises(FeatureFileError, match="its settings say"):
+                        verify(path)
+                    continue
+                assert verify(path).changed == [name]
+                tried += 1
+    assert tried > 30
+    assert main(["verify", str(path)]) == 2
+    output = capsys.readouterr().out
+    assert f"not what was written: {name}" in output
+    assert "no row was computed anew" in output
+
+
+def test_attributes_that_came_went_or_changed_are_named(folder: Path, tmp_path: Path) -> None:
+    path = made(folder, tmp_path / "f.h5")
+    original = path.read_bytes()
+    for place in ("/", "label", "features", "features/fc6", "class_names"):
+        with h5py.File(path, "r+") as file:
+            file[place].attrs["unit"] = "pixels"
+        name = "unit" if place == "/" else f"{place}, attribute unit"
+        assert verify(path, rows=0).changed == [name]
+        path.write_bytes(original)
+    with h5py.File(path, "r") as file:
+        attributes = dict(file.attrs)
+    for name, value in attributes.items():
+        with h5py.File(path, "r+") as file:
+            del file.attrs[name]
+        if name == "content":
+            (note,) = verify(path).notes
+            assert "no checksums of its columns" in note
+        elif name == "attributes":
+            (note,) = verify(path).notes
+            assert "no checksums of its attributes" in note
+        else:
+            with pytest.raises(FeatureFileError, match=name):
+                verify(path)
+        path.write_bytes(original)
+        if name in ("created", "decaf_version"):
+            with h5py.File(path, "r+") as file:
+                write_text_attribute(file, name, f"{value}1")
+            assert verify(path).changed == [name]
+            path.write_bytes(original)
+    for attribute in ("content", "attributes"):
+        digests = json.loads(attributes[attribute])
+        for name in digests:
+            with h5py.File(path, "r+") as file:
+                write_text_attribute(file, attribute, json.dumps({**digests, name: "0"}))
+            assert verify(path, rows=0).changed == [name]
+        path.write_bytes(original)
+
+
+def test_a_column_that_was_taken_away_is_named(folder: Path, tmp_path: Path) -> None:
+    path = made(folder, tmp_path / "f.h5", groups="path:(.)")
+    with h5py.File(path, "r+") as file:
+        del file["group"]
+    assert verify(path, rows=0).changed == ["group"]
+
+
 @pytest.mark.slow
 def test_what_was_not_written_as_it_should_be_is_no_feature_file(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -202,13 +317,17 @@ def test_a_single_image_in_memory_is_told_from_a_file(tmp_path: Path) -> None:
 
 
 def record(path: Path, **changed: object) -> None:
-    """Write another record of how a file was made, as a stranger might."""
+    """Write another record of how a file was made, as a stranger might, with its checksums."""
     with h5py.File(path, "r+") as file:
         run = {**json.loads(file.attrs["run"]), **changed.pop("run", {})}
         environment = {**json.loads(file.attrs["environment"]), **changed}
         write_text_attribute(file, "run", json.dumps(run))
         write_text_attribute(file, "environment", json.dumps(environment))
         write_text_attribute(file, "fingerprint", fingerprint(run))
+        digests = json.loads(file.attrs["attributes"])
+        kept = {n: s for n, s in digests.items() if not n.startswith(("run/", "environment/"))}
+        about = field_digests({"run": run, "environment": environment})
+        write_text_attribute(file, "attributes", json.dumps({**kept, **about}))
 
 
 @pytest.mark.parametrize(

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet
 import pytest
 
 import made_shards
-from decaf.errors import SettingError, WeightsError
+from decaf.errors import FeatureFileError, SettingError, WeightsError
+from decaf.features.verify import Verification, verify
 from decaf.scale import ShardStatus, verify_parts
 from decaf.scale.parts_verification import _draw
+from decaf.storage import fingerprint
 from made_shards import samples_of, tar_bytes
 
 
@@ -59,6 +63,57 @@ def test_damage_is_named_by_its_part(copied: Path, network: str) -> None:
     part.write_bytes(data[:-10])
     (told,) = verify_parts(copied, rows=0, progress=False).damaged.values()
     assert "bytes, its record says" in told
+
+
+def test_a_changed_field_of_run_json_is_named(copied: Path) -> None:
+    """Whether its fingerprint is left alone, or is made to agree."""
+    path = copied / "run.json"
+    body = json.loads(path.read_bytes())
+    for field in ("crops", "dtype", "layers", "precision", "weights"):
+        run = {**body["run"], field: "other"}
+        for fingerprint_of in (body["run"], run):
+            changed = {**body, "run": run, "fingerprint": fingerprint(fingerprint_of)}
+            path.write_text(json.dumps(changed))
+            with pytest.raises(FeatureFileError, match=rf"run\.json: .*not what was .*run/{field}"):
+                verify_parts(copied, rows=0, progress=False)
+    for field in ("part_format", "created", "decaf_version"):
+        path.write_text(json.dumps({**body, field: "other"}))
+        with pytest.raises(FeatureFileError, match=rf"run\.json: .*not what was .*{field}"):
+            verify_parts(copied, rows=0, progress=False)
+    for field in set(body) - {"attributes"}:
+        path.write_text(json.dumps({name: body[name] for name in body if name != field}))
+        with pytest.raises(FeatureFileError, match=rf"run\.json: .*{field}"):
+            verify_parts(copied, rows=0, progress=False)
+    del body["attributes"]  # as early versions wrote it
+    path.write_text(json.dumps(body))
+    assert verify_parts(copied, rows=0, progress=False).ok
+
+
+def test_a_changed_field_in_the_metadata_of_parquet_is_named(made: Path, tmp_path: Path) -> None:
+    (part,) = made.glob("001-*.parquet")
+    table = pyarrow.parquet.read_table(part)
+    stored = pyarrow.parquet.read_metadata(part).metadata.items()
+    metadata = {k.decode(): v.decode() for k, v in stored if k != b"ARROW:schema"}
+    run, environment = json.loads(metadata["run"]), json.loads(metadata["environment"])
+    path = tmp_path / "part.parquet"
+
+    def verified(**changed: object) -> Verification:
+        texts = {
+            key: value if key == "created" else json.dumps(value) for key, value in changed.items()
+        }
+        if "run" in changed:
+            texts["fingerprint"] = fingerprint(changed["run"])
+        pyarrow.parquet.write_table(table.replace_schema_metadata({**metadata, **texts}), path)
+        return verify(path, rows=0)
+
+    assert verified().ok
+    assert verified(run={**run, "crops": "ten"}).changed == ["run/crops"]
+    assert verified(environment={**environment, "device": "x"}).changed == ["environment/device"]
+    assert verified(created="never").changed == ["created"]
+    assert verified(unit="pixels").changed == ["unit"]
+    shapes = json.loads(metadata["shapes"])
+    shapes["pool5"] = shapes["pool5"][::-1]
+    assert verified(shapes=shapes).changed == ["shapes/pool5"]
 
 
 def test_a_shard_that_has_changed_is_not_compared(

@@ -211,6 +211,12 @@ def make_inputs(folder: Path) -> dict[str, Case]:
     preprocess = PreprocessSpec("decaf", "warp", resize_to=36, crop=32)
     state = random_state(tiny_network.TINY, 3)
     save_weights(weights, Weights.of("tiny", tiny_network.TINY, preprocess, state))
+    teacher = folder / "teacher.safetensors"
+    classes = [f"class {number}" for number in range(tiny_network.TINY.classes)]
+    state = random_state(tiny_network.TINY, 4)
+    save_weights(
+        teacher, Weights.of("t", tiny_network.TINY, preprocess, state, class_names=classes)
+    )
     w, how = str(weights), ["-j", "0", "--device", "cpu", "-q"]
     features, head, pack = folder / "f.h5", folder / "h.head", folder / "train.pack"
     photographs = str(folder / "photographs")
@@ -246,6 +252,11 @@ def make_inputs(folder: Path) -> dict[str, Case]:
         "finetune": Case(
             ["finetune", photographs, "-o", "OUT/m.safetensors", "-w", w, *tuning, *step, *how],
             lambda out: weights_content(out / "m.safetensors"), ["m.safetensors"]),
+        "distil": Case(
+            ["distil", str(images), str(pack), "--teacher", str(teacher), "-o", "OUT/run", "--arch",
+             "tiny", "--views", "2", "--epochs", "1", "--batch-size", "16", "--precision", "fp32",
+             *step, *how, "-j", "1"],
+            lambda out: training_content(out / "run"), [], steps_finished),
     }  # fmt: skip
     for ending in ("csv", "json"):
         cases[f"predict-{ending}"] = Case(
@@ -448,6 +459,7 @@ def main() -> int:
 
     import tiny_network
     from decaf.train import train_network
+    from decaf.train.distillation import answer_cache
     from decaf.train.pack import build
 
     torch.set_num_threads(1)
@@ -456,6 +468,7 @@ def main() -> int:
     tiny_network.install()
     train_network.draw_curves = lambda *_: None  # matplotlib takes longer than such a run
     build.SHARD_ROWS = (8, 8)
+    answer_cache.SHARD_IMAGES = 16
     memory = Path("/dev/shm")
     place = memory if memory.is_dir() else None
     total, failed = 0, 0

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.faults
 HARNESS = Path(__file__).parent / "crash_harness.py"
 # Of each command and way of breaking it; `crash_harness.py` alone tries all.
 TRIES = int(os.environ.get("DECAF_CRASH_TRIES", "1"))
-COMMANDS = ["extract", "fit", "pack", "train", "finetune", "predict-csv", "export-npy"]
+COMMANDS = [*("extract", "fit", "pack", "train", "finetune", "distil", "predict-csv", "export-npy")]
 
 
 @pytest.mark.slow

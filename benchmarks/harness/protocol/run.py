@@ -123,6 +123,7 @@ class BenchmarkRun(Generic[Settings]):
         self.notes: list[str] = []
         self.fingerprints: dict[str, str] = {}
         self._store = ResultStore(self.cache / "results")
+        self._manifests: dict[Path, Mapping[str, Any]] = {}
         self.tell(f"cache: {self.cache}")
         with disk_errors(self.out, "nothing was computed"):
             self.out.mkdir(parents=True, exist_ok=True)
@@ -232,7 +233,7 @@ class BenchmarkRun(Generic[Settings]):
     def write_manifest(
         self, content: Mapping[str, Any], counts: Mapping[str, tuple[int, int]], suffix: str = ""
     ) -> list[SplitRecord]:
-        """Write the manifest of splits, and return what the report says of them.
+        """Keep the manifest of splits for the report, and return what that says of them.
 
         Parameters
         ----------
@@ -244,7 +245,7 @@ class BenchmarkRun(Generic[Settings]):
             End of the file's name, after ``NAME-splits``.
         """
         path = self.out / f"{self.settings.name}-splits{suffix}.json"
-        write_splits(path, content)
+        self._manifests[path] = content
         return [
             SplitRecord(name, *numbers, manifest=path.name, sha256=str(content["sha256"]))
             for name, numbers in counts.items()
@@ -336,11 +337,16 @@ class BenchmarkRun(Generic[Settings]):
     ) -> BenchmarkReport:
         """Return the report, with when, where, by what and in what time it was made.
 
+        The manifests of splits are written now: a run that is stopped leaves those of the one
+        before, which belong to its report.
+
         Parameters
         ----------
         title, what, headline, sections, splits, settings, notes, appendix
             As `BenchmarkReport` takes them.
         """
+        for path, content in self._manifests.items():
+            write_splits(path, content)
         return BenchmarkReport(
             name=self.settings.name,
             title=f"{title}{self.settings.title}",

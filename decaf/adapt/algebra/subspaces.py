@@ -10,6 +10,7 @@ from decaf.adapt.algebra.fit_cache import Memory, recalled
 from decaf.adapt.algebra.principal import Subspace, principal_subspace
 from decaf.adapt.algebra.target_axes import DomainAxes
 from decaf.errors import InputError, SettingError
+from decaf.runtime.wording import counted
 
 __all__ = [
     "check_rank",
@@ -92,7 +93,7 @@ def domain_subspaces(
     else:
         subspaces = [principal_subspace(X, dim) for X in (Xs, Xt)]
     for name, X, subspace in (("source", Xs, subspaces[0]), ("target", Xt, subspaces[1])):
-        check_rank(dim, subspace.dim, name, f"{len(X)} rows of the {name} domain")
+        check_rank(dim, subspace.dim, name, f"{counted(len(X), 'row')} of the {name} domain")
     least = min(subspace.dim for subspace in subspaces)
     source, target = (each.leading(least) for each in subspaces)
     return source, target

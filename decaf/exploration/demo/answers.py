@@ -16,7 +16,7 @@ from decaf.exploration.demo.settings import DemoSettings
 from decaf.exploration.page import picture_uri
 from decaf.images.status import STATUS_NAMES
 from decaf.runtime.settings import ComputeSettings
-from decaf.runtime.wording import printable
+from decaf.runtime.wording import counted, printable
 
 __all__ = ["Answers"]
 
@@ -133,6 +133,6 @@ class Answers:
         count = len(self._classifier.class_names)
         head = self._classifier.head
         if head is None:
-            return f"{network}, {count} classes"
+            return f"{network}, {counted(count, 'class')}"
         kind = type(head.estimator).__name__
-        return f"{kind} on {head.identity.layer} of {network}, {count} classes"
+        return f"{kind} on {head.identity.layer} of {network}, {counted(count, 'class')}"

@@ -14,7 +14,12 @@ import numpy as np
 from decaf.errors import FeatureFileError, OutputError
 from decaf.features.rows import Rows
 from decaf.features.store import schema
-from decaf.features.store.checksums import ContentDigest, read_content
+from decaf.features.store.checksums import (
+    ContentDigest,
+    attribute_digests,
+    read_attributes,
+    read_content,
+)
 from decaf.features.store.feature_file import FeatureFile
 from decaf.images.status import STATUS_NAMES
 from decaf.storage import fingerprint, temporary_path, whole_file
@@ -57,6 +62,18 @@ class FileHead:
     splits: Sequence[str] | None = None
     groups: Sequence[str] | None = None
     samples: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    def attribute_digests(self, layers: Mapping[str, tuple[int, ...]]) -> dict[str, str]:
+        """Return the checksums of what is known before the rows and stands in attributes.
+
+        Parameters
+        ----------
+        layers : mapping of str to tuple of int
+            Shape of a row of each layer.
+        """
+        return attribute_digests(
+            self.run, self.environment, self.decaf_version, self.created, layers
+        )
 
     @property
     def optional(self) -> dict[str, np.ndarray]:
@@ -169,6 +186,7 @@ def _write(
             raise OutputError(f"{path}: rows {expected} to {count - 1} are missing")
         digests = content.hexdigests()
         write_text_attribute(file, "content", json.dumps(digests))
+        write_text_attribute(file, "attributes", json.dumps(head.attribute_digests(layers)))
     return digests
 
 
@@ -228,12 +246,13 @@ def _check(temporary: Path, written: dict[str, str]) -> None:
     try:
         with FeatureFile(temporary) as file:
             read, stored = read_content(file), file.content
+            intact = read_attributes(file) == file.attribute_digests
     except FeatureFileError as error:
         raise OutputError(
             f"{temporary}: cannot be read back as it was written ({error}); finished rows are "
             "kept: run the same command again"
         ) from error
-    if stored != written:
+    if stored != written or not intact:
         raise OutputError(f"{temporary}: its checksums are not those that were written")
     for name, digest in written.items():
         if read.get(name) != digest:

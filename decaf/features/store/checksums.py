@@ -1,20 +1,21 @@
-"""Checksums of a feature file's columns, as they are written and as they are read."""
+"""Checksums of a feature file's columns and attributes, as written and as read."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from decaf.errors import FeatureFileError
 from decaf.features.store import schema
+from decaf.storage import field_digests
 
 if TYPE_CHECKING:
     from decaf.features.store.feature_file import FeatureFile
 
-__all__ = ["ContentDigest", "read_content"]
+__all__ = ["ContentDigest", "attribute_digests", "read_attributes", "read_content"]
 
 
 class ContentDigest:
@@ -56,6 +57,45 @@ class ContentDigest:
 
     def _of(self, name: str) -> hashlib._Hash:
         return self._sums.setdefault(name, hashlib.sha256())
+
+
+def attribute_digests(
+    run: Mapping[str, Any],
+    environment: Mapping[str, Any],
+    decaf_version: str,
+    created: str,
+    layers: Mapping[str, Sequence[int]],
+) -> dict[str, str]:
+    """Return the SHA-256 of each field of what a file says of itself: ``run/crops``, ….
+
+    They stand apart from those of the columns, which are the same for the same rows.
+
+    Parameters
+    ----------
+    run, environment, decaf_version, created
+        The attributes of that name.
+    layers : mapping of str to sequence of int
+        Shape of a row of each layer.
+    """
+    shapes = {layer: list(shape) for layer, shape in layers.items()}
+    about = {"decaf_version": decaf_version, "created": created, "shapes": shapes}
+    return field_digests({"run": run, "environment": environment, **about})
+
+
+def read_attributes(file: FeatureFile) -> dict[str, str]:
+    """Return `attribute_digests` of an open file.
+
+    Parameters
+    ----------
+    file : FeatureFile
+    """
+    return attribute_digests(
+        file.run,
+        file.environment,
+        str(file.attrs["decaf_version"]),
+        str(file.attrs["created"]),
+        {layer: file[layer].shape[1:] for layer in file.layers},
+    )
 
 
 def read_content(file: FeatureFile) -> dict[str, str]:

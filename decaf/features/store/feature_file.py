@@ -22,6 +22,7 @@ from decaf.images.decoding.formats import is_hdf5
 from decaf.images.listing.class_folders import SPLITS
 from decaf.images.listing.image_ref import RefList
 from decaf.images.listing.names import common_folder
+from decaf.runtime.wording import counted
 from decaf.storage.hdf5 import decode_text
 from decaf.storage.hdf5_checks import open_hdf5
 from decaf.storage.object_store import is_remote
@@ -116,6 +117,8 @@ class FeatureFile:
         Settings that do not determine a row: device, versions, command, sources.
     content : dict of str to str, or None
         SHA-256 of each column as it was written; None in files of earlier versions.
+    attribute_digests : dict of str to str, or None
+        SHA-256 of each field of `run` (``run/crops``) and of the other attributes, likewise.
 
     Raises
     ------
@@ -140,6 +143,7 @@ class FeatureFile:
         self.attrs = contents.attrs
         self.environment = contents.environment
         self.content = contents.content
+        self.attribute_digests = contents.attributes
 
     def close(self) -> None:
         """Close the file; layers cannot be read any more."""
@@ -163,7 +167,10 @@ class FeatureFile:
 
     def __repr__(self) -> str:
         state = "" if self._file is not None else ", closed"
-        return f"<FeatureFile {self.path!r}: {len(self)} rows of {', '.join(self.layers)}{state}>"
+        return (
+            f"<FeatureFile {self.path!r}: {counted(len(self), 'row')} of "
+            f"{', '.join(self.layers)}{state}>"
+        )
 
     def __contains__(self, layer: object) -> bool:
         return layer in self.layers
@@ -394,6 +401,17 @@ class FeatureFile:
             "run": self.run,
             "environment": self.environment,
         }
+
+    def foreign_attributes(self) -> list[str]:
+        """Name the attributes, of the file and of what is in it, that decaf does not write."""
+        if self._file is None:
+            raise FeatureFileError(f"{self.path}: the file has been closed")
+        with schema.FEATURE_FILE.reading(self.path):
+            names = [name for name in self._file.attrs if name not in self.attrs]
+            features = [f"{schema.FEATURES}/{layer}" for layer in self.layers]
+            for place in [*self._file, *features]:
+                names += [f"{place}, attribute {name}" for name in self._file[place].attrs]
+        return names
 
     def _dataset(self, name: str) -> h5py.Dataset:
         if self._file is None:

@@ -35,18 +35,21 @@ from decaf.errors import FeatureFileError, OutputError, SettingError
 from decaf.features.rows import Rows
 from decaf.features.store import schema
 from decaf.features.store.assemble import FileHead
-from decaf.features.store.checksums import ContentDigest, read_content
+from decaf.features.store.checksums import ContentDigest, read_attributes, read_content
 from decaf.features.store.feature_file import FeatureFile
 from decaf.images.listing.folders import read_start
 from decaf.images.listing.names import path_text
 from decaf.images.status import STATUS_NAMES
-from decaf.storage import fingerprint, temporary_path, whole_file
+from decaf.storage import changed_settings, fingerprint, temporary_path, whole_file
 from decaf.storage.hdf5 import text_array
 
 __all__ = ["ParquetPart", "is_parquet", "load_parquet", "write_parquet_part"]
 
 _MAGIC = b"PAR1"
 _TEXT_ATTRS = (*schema.FEATURE_FILE.attributes, "content")
+# What stands beside them in the metadata: early versions wrote no checksums of the attributes, and
+# the last is of pyarrow.
+_OTHERS = ("attributes", "shapes", "status_names", "ARROW:schema")
 _FLOATS = {"float32": "float", "float16": "halffloat"}
 _TEXTS = (schema.KEY, schema.PATH, schema.STATUS, schema.MESSAGE, schema.TXT, schema.JSON)
 _MAX_GROUP_BYTES = 4 << 30
@@ -150,6 +153,7 @@ def _table_schema(pyarrow: Any, head: FileHead, layers: dict[str, tuple[int, ...
         "run": json.dumps(head.run),
         "environment": json.dumps(head.environment),
         "fingerprint": fingerprint(head.run),
+        "attributes": json.dumps(head.attribute_digests(layers)),
         "shapes": json.dumps({layer: list(shape) for layer, shape in layers.items()}),
         "status_names": json.dumps(STATUS_NAMES),
     }
@@ -207,6 +211,7 @@ def _check(temporary: Path) -> None:
     try:
         with ParquetPart(temporary) as file:
             changed = read_content(file) != file.content
+            changed |= read_attributes(file) != file.attribute_digests
     except FeatureFileError as error:
         raise OutputError(
             f"{temporary}: cannot be read back as it was written ({error})"
@@ -269,8 +274,10 @@ class ParquetPart(FeatureFile):
         self.run = json.loads(texts["run"])
         self.environment = json.loads(texts["environment"])
         self.content = json.loads(texts["content"])
-        if fingerprint(self.run) != texts["fingerprint"]:
-            raise FeatureFileError(f"{self.path}: its fingerprint is not that of its settings")
+        stored = texts.get("attributes")  # early versions wrote none
+        self.attribute_digests = None if stored is None else json.loads(stored)
+        if told := changed_settings(self.run, texts["fingerprint"], self.attribute_digests):
+            raise FeatureFileError(f"{self.path}: {told}")
         self.layers = tuple(self.run["layers"])
         shapes = json.loads(texts["shapes"])
         self._shapes = {layer: tuple(map(int, shapes[layer])) for layer in self.layers}
@@ -291,6 +298,13 @@ class ParquetPart(FeatureFile):
                 raise FeatureFileError(
                     f"{self.path}: {layer} is {kind}, {math.prod(shape)} of {value} expected"
                 )
+
+    def foreign_attributes(self) -> list[str]:
+        """Name what stands in the metadata and is not of decaf."""
+        if self._file is None:
+            raise FeatureFileError(f"{self.path}: the file has been closed")
+        known = {*_TEXT_ATTRS, *_OTHERS}
+        return [k.decode() for k in self._file.metadata.metadata if k.decode() not in known]
 
     def _has(self, name: str) -> bool:
         return name in (schema.KEY, schema.TXT, schema.JSON)
@@ -378,7 +392,10 @@ class _Reading:
         return None
 
     def __exit__(self, kind: Any, error: BaseException | None, *_: object) -> None:
-        wrong = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
+        import pyarrow
+
+        wrong = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
+        wrong += (pyarrow.ArrowException,)  # some of which are none of these
         if isinstance(error, wrong) and not isinstance(error, FeatureFileError):
             if isinstance(error, FileNotFoundError):
                 raise FeatureFileError(f"{self._problem}: there is no such file") from error

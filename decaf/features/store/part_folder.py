@@ -23,7 +23,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from decaf.errors import FeatureFileError, OutputError, ResumeError
-from decaf.storage import canonical_json, differences, fingerprint
+from decaf.storage import canonical_json, changed_names, differences, field_digests, fingerprint
 from decaf.storage.place import Place, open_place
 from decaf.version import __version__
 
@@ -110,6 +110,18 @@ class ShardRecord:
     failed: str = ""
 
 
+def run_digests(body: dict[str, Any]) -> dict[str, str]:
+    """Return the SHA-256 of each field of ``run.json`` that others do not decide.
+
+    Parameters
+    ----------
+    body : dict
+        What it holds.
+    """
+    names = ("run", "part_format", "decaf_version", "created")
+    return field_digests({name: body[name] for name in names})
+
+
 class PartFolder:
     """The folder of a part set.
 
@@ -143,14 +155,22 @@ class PartFolder:
             body: dict[str, Any] = json.loads(data)
             if body["format"] != FORMAT or body["schema"] != SCHEMA:
                 raise ValueError(f"it is {body['format']!r:.40}, schema {body['schema']!r:.20}")
+            stored = body.get("attributes")  # early versions wrote none
+            changed = [] if stored is None else changed_names(stored, run_digests(body))
+            told = f"not what was written: {', '.join(changed)}"
             if fingerprint(body["run"]) != body["fingerprint"]:
-                raise ValueError("its fingerprint is not that of its settings")
+                problem = "its fingerprint is not that of its settings"
+                raise ValueError(f"{problem}; {told}" if changed else problem)
+            if changed:
+                raise ValueError(told)
             if body["part_format"] not in FORMATS:
                 raise ValueError(f"parts of the format {body['part_format']!r:.20}")
             str(body["created"]).encode()
             tuple(body["run"]["layers"])
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise FeatureFileError(f"{self.url}{RUN}: is not of a part set ({error})") from error
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise FeatureFileError(
+                f"{self.url}{RUN}: is damaged, or not of a part set ({error})"
+            ) from error
         return body
 
     def begin(self, run: dict[str, Any], part_format: str, *, overwrite: bool) -> dict[str, Any]:
@@ -185,6 +205,7 @@ class PartFolder:
             "run": run,
             "fingerprint": fingerprint(run),
         }
+        body["attributes"] = run_digests(body)
         data = json.dumps(body, indent=1).encode()
         there = self.read_run()
         if there is None:

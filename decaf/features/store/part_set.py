@@ -17,6 +17,7 @@ from decaf.features.store import schema
 from decaf.features.store.feature_file import FeatureFile
 from decaf.features.store.parquet_part import ParquetPart
 from decaf.features.store.part_folder import InputShard, PartFolder
+from decaf.runtime.wording import counted
 
 __all__ = ["PartSet", "open_part"]
 
@@ -87,7 +88,7 @@ class PartSet(FeatureFile):
         self.attrs["schema"] = int(body["schema"])
         self.layers = tuple(self.run["layers"])
         self.environment = {"part_format": body["part_format"]}
-        self.content = None
+        self.content = self.attribute_digests = None
         self._columns: dict[str, np.ndarray] = {}
         self._file: Any = ExitStack()
         self._opened: OrderedDict[int, FeatureFile] = OrderedDict()
@@ -97,7 +98,8 @@ class PartSet(FeatureFile):
         self.stems = [stem for _, stem in present]
         if not present:
             raise FeatureFileError(
-                f"{self.path}: none of its {len(self.missing)} parts is there yet; `decaf status` "
+                f"{self.path}: none of its {counted(len(self.missing), 'part')} is there yet; "
+                "`decaf status` "
                 "tells how far it is"
             )
         if self.missing:
@@ -135,7 +137,8 @@ class PartSet(FeatureFile):
     def __repr__(self) -> str:
         state = "" if self._file is not None else ", closed"
         return (
-            f"<PartSet {self.path!r}: {len(self.stems)} parts of {', '.join(self.layers)}{state}>"
+            f"<PartSet {self.path!r}: {counted(len(self.stems), 'part')} of "
+            f"{', '.join(self.layers)}{state}>"
         )
 
     @cached_property
@@ -185,6 +188,10 @@ class PartSet(FeatureFile):
             self._opened[number] = part
         self._opened.move_to_end(number)
         return self._opened[number]
+
+    def foreign_attributes(self) -> list[str]:
+        """Return nothing: the parts have attributes."""
+        return []
 
     def _bytes(self) -> int:
         records = self._folder.records(self.stems).values()

@@ -35,7 +35,7 @@ from typing import Any
 import h5py
 
 from decaf.errors import FeatureFileError
-from decaf.storage import fingerprint
+from decaf.storage import changed_settings
 from decaf.storage.hdf5_checks import MAX_CLASSES, FileKind, HDF5Check
 
 __all__ = [
@@ -102,8 +102,8 @@ MESSAGE_BYTES = 512
 
 # Attributes of the root: ``schema`` is an integer, the others are UTF-8 strings. ``run`` is JSON of
 # all that determines a row, ``environment`` JSON of what does not (device, versions, command).
-# Files written since it was added have ``content`` too: JSON of the SHA-256 of each dataset
-# (`decaf.features.store.checksums`).
+# Files written since they were added have ``content`` and ``attributes``, too: JSON of the SHA-256
+# of each dataset, and of each field of the other attributes (`decaf.features.store.checksums`).
 FEATURE_FILE = FileKind(
     name="features",
     noun="feature file",
@@ -120,8 +120,8 @@ FEATURE_FILE = FileKind(
         "fingerprint",
         "environment",
     ),
-    json=("run", "environment", "content"),
-    optional=("content",),
+    json=("run", "environment", "content", "attributes"),
+    optional=("content", "attributes"),
 )
 
 MAX_STATUSES = 256
@@ -151,7 +151,7 @@ class Contents:
         The root attributes, strings as stored and ``schema`` an int.
     run, environment : dict
         The attributes of that name, parsed.
-    content : dict or None
+    content, attributes : dict or None
         Likewise, where there is one.
     """
 
@@ -161,6 +161,7 @@ class Contents:
     run: dict[str, Any]
     environment: dict[str, Any]
     content: dict[str, Any] | None
+    attributes: dict[str, Any] | None
 
 
 def check_contents(file: h5py.File, path: str) -> Contents:
@@ -186,12 +187,8 @@ def check_contents(file: h5py.File, path: str) -> Contents:
         check = HDF5Check(file, path, FEATURE_FILE)
         attrs, parsed = check.attributes()
         run = parsed["run"]
-        computed = fingerprint(run)
-        if computed != attrs["fingerprint"]:
-            check.refuse(
-                f"its fingerprint {attrs['fingerprint']!r} is not that of its settings, "
-                f"{computed!r}"
-            )
+        if told := changed_settings(run, attrs["fingerprint"], parsed.get("attributes")):
+            check.refuse(told)
         names = set(check.links(file, "the file"))
         check.only(names - set(OPTIONAL), _ROOT)
         features = check.group(FEATURES)
@@ -202,7 +199,13 @@ def check_contents(file: h5py.File, path: str) -> Contents:
             _check_layer(check, features, layer, rows)
         check.total()
     return Contents(
-        rows, tuple(run["layers"]), attrs, run, parsed["environment"], parsed.get("content")
+        rows,
+        tuple(run["layers"]),
+        attrs,
+        run,
+        parsed["environment"],
+        parsed.get("content"),
+        parsed.get("attributes"),
     )
 
 

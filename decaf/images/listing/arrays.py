@@ -17,6 +17,7 @@ import numpy as np
 from decaf.errors import ImageError, InputError
 from decaf.images.decoding.limits import MAX_FILE_BYTES, MAX_PIXELS
 from decaf.images.listing.archives import file_key
+from decaf.runtime.wording import counted
 
 if TYPE_CHECKING:
     import h5py
@@ -215,7 +216,7 @@ def _npy_image(path: bytes, row: int) -> np.ndarray:
         shape, dtype = npy_header(file)
         check_images(shape, dtype, "array")
         if row >= shape[0]:
-            raise ValueError(f"it has {shape[0]} images now")
+            raise ValueError(f"it has {counted(shape[0], 'image')} now")
         size = int(np.prod(shape[1:]))
         file.seek(row * size, os.SEEK_CUR)
         return np.frombuffer(file.read(size), np.uint8).reshape(shape[1:])

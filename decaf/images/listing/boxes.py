@@ -28,6 +28,7 @@ from decaf.errors import InputError
 from decaf.images.listing.folders import open_at_once
 from decaf.images.listing.names import common_folder
 from decaf.images.listing.tables import as_utf8, decoded, read_tables
+from decaf.runtime.wording import counted
 
 __all__ = ["BoxAnnotations", "ImageBoxes", "read_boxes"]
 
@@ -265,7 +266,9 @@ def _read_tiny(file: Path, content: bytes) -> Iterator[_Row]:
             continue
         cells = decoded(line).split("\t")
         if len(cells) != (6 if wnid is None else 5):
-            raise InputError(f"{file}, line {number}: {len(cells)} columns, not Tiny-ImageNet's")
+            raise InputError(
+                f"{file}, line {number}: {counted(len(cells), 'column')}, not Tiny-ImageNet's"
+            )
         sides = _numbers(cells[-4:], f"{file}, line {number}")
         # Its images have 64 pixels a side.
         yield _Row(_stem(cells[0]), sides, (64, 64), cells[1] if wnid is None else wnid)
@@ -364,5 +367,5 @@ def _grouped(source: str, rows: list[_Row]) -> dict[str, ImageBoxes]:
         classes = tuple(labels) if len(labels) == len(own) else ()
         boxes[name] = ImageBoxes(edges, own[0].size, classes)
     if not boxes:
-        raise InputError(f"{source}: none of its {len(rows)} boxes has anything inside")
+        raise InputError(f"{source}: none of {len(rows)} boxes has anything inside")
     return boxes

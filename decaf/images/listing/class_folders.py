@@ -22,6 +22,7 @@ from decaf.images.listing.image_ref import ImageRef
 from decaf.images.listing.labels import class_of
 from decaf.images.listing.names import common_folder, path_text, shortened, some_of
 from decaf.images.listing.trees import Tree, TreeImage
+from decaf.runtime.wording import counted
 
 __all__ = [
     "LAYOUTS",
@@ -252,7 +253,7 @@ def sort_into_classes(kind: str, path: bytes, tree: Tree, layout: str = "auto") 
     strangers = sorted({name for name in classes if name} - set(known)) if known else []
     if strangers:
         raise InputError(
-            f"{shown}: {len(strangers)} classes are not in its wnids.txt "
+            f"{shown}: {counted(len(strangers), 'class', 'are')} not in its wnids.txt "
             f"({some_of(map(path_text, strangers))})"
         )
     return PathImages(

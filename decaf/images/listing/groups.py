@@ -19,6 +19,7 @@ from decaf.errors import ImageError, InputError, SettingError
 from decaf.images.decoding.tiff_tags import CaptureTime, capture_time
 from decaf.images.listing.image_ref import ImageRef
 from decaf.images.listing.labels import is_missing, texts_from_file
+from decaf.runtime.wording import counted
 
 __all__ = ["find_groups"]
 
@@ -86,7 +87,7 @@ def find_groups(
             return _from_file(text, names, relative)
     without = group_names.count("")
     if without == len(group_names):
-        raise InputError(f"{shown}: none of the {len(group_names)} images is in a group")
+        raise InputError(f"{shown}: none of the {counted(len(group_names), 'image')} is in a group")
     if without:
         _logger.warning(
             "%s: %d of %d images are in no group, each counts as one of its own (such as %r)",
@@ -103,7 +104,7 @@ def _from_sequence(groups: Any, count: int) -> list[str]:
         raise SettingError(f"`groups` {groups!r:.80}: must be {_FORMS}, or one for each image")
     values = groups.tolist() if isinstance(groups, np.ndarray) else list(groups)
     if len(values) != count:
-        raise InputError(f"{len(values)} groups for {count} images")
+        raise InputError(f"{counted(len(values), 'group')} for {counted(count, 'image')}")
     return ["" if is_missing(value) else _text(value) for value in values]
 
 
@@ -149,7 +150,8 @@ def _by_time(
     taken = [_taken(ref) for ref in refs]
     if not any(taken):
         raise InputError(
-            f"{shown}: none of the {len(names)} images has a capture time (EXIF), which programs "
+            f"{shown}: none of the {counted(len(names), 'image')} has a capture time (EXIF), "
+            "which programs "
             f"often leave out of what they save; give {_FORMS.rpartition(',')[0]}"
         )
     of_camera: dict[str, list[tuple[datetime, bytes, int]]] = {}

@@ -35,6 +35,7 @@ from decaf.images.listing.tables import (
     told_no_labels,
     uneven_row,
 )
+from decaf.runtime.wording import counted
 
 __all__ = [
     "Labels",
@@ -145,7 +146,7 @@ def labels_from_sequence(values: Iterable[object], count: int) -> Labels:
     """
     values = values.tolist() if isinstance(values, np.ndarray) else list(values)
     if len(values) != count:
-        raise InputError(f"{len(values)} labels for {count} images")
+        raise InputError(f"{counted(len(values), 'label')} for {counted(count, 'image')}")
     none = [is_missing(value) for value in values]
     if any(none):
         _logger.warning("%d of %d labels are empty: these images have none", sum(none), count)
@@ -376,7 +377,8 @@ def _refuse_ambiguous(
         base, count = images.of_base(place)
         if base in cells and count > 1:
             raise InputError(
-                f"{shown}: {decoded(base)!r} names {count} images; give their paths below the "
+                f"{shown}: {decoded(base)!r} names {counted(count, 'image')}; give their paths "
+                "below the "
                 "source"
             )
     text_of = dict(strangers)
@@ -408,7 +410,9 @@ def _by_lines(content: bytes, count: int, shown: str) -> list[bytes | None]:
     if quoted is not None and len(texts) == len(quoted):
         texts = [text or None for text in quoted]
     if len(texts) != count:
-        raise InputError(f"{shown} has {len(texts)} labels for {count} images")
+        raise InputError(
+            f"{shown} has {counted(len(texts), 'label')} for {counted(count, 'image')}"
+        )
     words = Counter(decoded(text) for text in texts if text and is_no_label(text))
     if words:
         _logger.warning("%s: %s", shown, told_no_labels(words))

@@ -41,6 +41,7 @@ from decaf.images.listing.tables import (
     told_no_labels,
 )
 from decaf.images.listing.trees import ArchiveTree, FolderTree, Tree, TreeImage
+from decaf.runtime.wording import counted
 
 __all__ = [
     "find_images",
@@ -187,7 +188,8 @@ def _list_file(path: bytes, content: bytes, folder: bytes, layout: str) -> PathI
         first = some_of(map(shortened, names), 3)
         base = "the working folder" if path == b"-" else "the list's own folder"
         raise InputError(
-            f"list {shortened(path)}: none of its {len(names)} files exists: {first}; entries "
+            f"list {shortened(path)}: none of its {counted(len(names), 'file')} exists: {first}; "
+            "entries "
             f"are absolute or relative to {base} ({shortened(os.path.abspath(folder))}), one a line"
         )
     shared = len(common_folder(names))

@@ -26,6 +26,7 @@ from decaf.images.listing.labels import (
 )
 from decaf.images.listing.names import path_text, refuse_long
 from decaf.images.listing.paths import find_images
+from decaf.runtime.wording import counted
 
 __all__ = ["MEMORY_KINDS", "collect"]
 
@@ -108,10 +109,13 @@ def collect(
             f.kind == "file" for f in listed
         ):
             first = os.fsdecode(paths[0])
-            raise InputError(f"none of the {len(items)} files exists, not {first!r}")
+            raise InputError(f"none of the {counted(len(items), 'file')} exists, not {first!r}")
         return _on_disk(_divided(listed, layout), labels, groups)
     if paths:
-        raise InputError(f"a list mixes {len(paths)} paths with {len(items) - len(paths)} images")
+        raise InputError(
+            f"a list mixes {counted(len(paths), 'path')} with "
+            f"{counted(len(items) - len(paths), 'image')}"
+        )
     return _objects(items, "objects", labels, groups)
 
 

@@ -14,6 +14,7 @@ from decaf.errors import InputError
 from decaf.images.listing.folders import has_image_ending
 from decaf.images.listing.names import common_folder, shortened
 from decaf.images.listing.tables import decoded, spellings
+from decaf.runtime.wording import counted
 
 __all__ = ["TablePaths"]
 
@@ -90,7 +91,8 @@ class TablePaths:
         for cell, images in zip(cells, found, strict=True):
             if len({self.names[image] for image in images}) > 1:
                 raise InputError(
-                    f"{shown}: {shortened(decoded(cell))} names {len(images)} images; give their "
+                    f"{shown}: {shortened(decoded(cell))} names {counted(len(images), 'image')}; "
+                    "give their "
                     "paths below the source"
                 )
         return found

@@ -18,6 +18,7 @@ from decaf.errors import InputError
 from decaf.images.listing.folders import open_at_once
 from decaf.images.listing.names import shortened
 from decaf.images.listing.recognise import is_kind
+from decaf.runtime.wording import counted
 
 __all__ = [
     "Reading",
@@ -83,7 +84,8 @@ class Table:
         columns = ", ".join(shortened(name) for name in self.header[:12])
         more = ", …" if len(self.header) > 12 else ""
         return (
-            f"{len(self.rows)} rows of {len(self.rows[0])} columns separated by "
+            f"{counted(len(self.rows), 'row')} of {counted(len(self.rows[0]), 'column')} "
+            "separated by "
             f"{SEPARATORS[self.separator]}, {self.encoding}; the first row is {columns}{more}"
         )
 
@@ -251,7 +253,8 @@ def uneven_row(content: bytes, name: str) -> str | None:
         if usual > 1 and count > len(widths) / 2 and told is None:
             row = next(i for i, width in enumerate(widths) if width != usual)
             told = (
-                f"separated by {called}, most rows have {usual} cells, but row {row + 1} has "
+                f"separated by {called}, most rows have {counted(usual, 'cell')}, but row "
+                f"{row + 1} has "
                 f"{widths[row]}"
             )
     return told
@@ -368,7 +371,10 @@ def told_no_labels(words: Counter[str]) -> str:
     >>> told_no_labels(Counter({"NaN": 2, "#N/A": 1}))
     "3 cells say 'NaN' or '#N/A', which is no label"
     """
-    return f"{words.total()} cells say {' or '.join(map(repr, words))}, which is no label"
+    return (
+        f"{counted(words.total(), 'cell', 'say')} {' or '.join(map(repr, words))}, which is no "
+        "label"
+    )
 
 
 def as_utf8(content: bytes, name: str) -> tuple[bytes, str]:

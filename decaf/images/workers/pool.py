@@ -396,7 +396,8 @@ class DecodePool:
             self._stillborn += 1
             if self._stillborn >= STILLBORN * self.workers:
                 raise DecafError(
-                    f"the decoding processes die as they start ({self._stillborn} in a row); "
+                    f"the decoding processes die as they start, or take over {START_TIMEOUT:g} s "
+                    f"for it ({self._stillborn} in a row); "
                     "use `workers=0` to decode inside this process"
                 )
         elif child.jobs and status:

@@ -24,6 +24,7 @@ from decaf.runtime.disk import need_room
 from decaf.runtime.processes import World
 from decaf.runtime.progress import progress_for
 from decaf.runtime.settings import ComputeSettings
+from decaf.runtime.wording import counted
 from decaf.storage import ShardDirectory, disk_errors, fingerprint
 from decaf.storage.shards import ShardWriter
 from decaf.storage.unfinished import open_shards
@@ -251,7 +252,7 @@ def need_room_for_answers(cache: Path, images: int, views: int, classes: int) ->
     need_room(
         cache,
         round(needed * 1.02) + (1 << 20),
-        f"the answers to {views} views of {images:,} images take",
+        f"the answers to {counted(views, 'view')} of {images:,} images take",
         "take fewer views, or none (0), where the teacher answers in every step",
     )
 

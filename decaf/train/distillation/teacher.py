@@ -20,6 +20,7 @@ from decaf.backbone.weights.state import state_sha256
 from decaf.errors import SettingError
 from decaf.images.spec import PreprocessSpec
 from decaf.runtime.device import bf16_is_native
+from decaf.runtime.wording import counted
 from decaf.train.distillation.onnx_engines import (
     choose_engine,
     load_onnx,
@@ -225,7 +226,7 @@ class Teacher(ABC):
         expected = (count, len(self.card.class_names))
         if tuple(out.shape) != expected:
             raise SettingError(
-                f"teacher {self.card.name}: its answers to {count} images have shape "
+                f"teacher {self.card.name}: its answers to {counted(count, 'image')} have shape "
                 f"{tuple(out.shape)}, one vector of {expected[1]} classes for each image expected"
             )
         if not bool(torch.isfinite(out).all()):

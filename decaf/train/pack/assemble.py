@@ -17,6 +17,7 @@ from decaf.errors import OutputError, PackError
 from decaf.images import ImageList
 from decaf.images.status import STATUS_NAMES
 from decaf.runtime.disk import need_room
+from decaf.runtime.wording import counted
 from decaf.storage import ShardDirectory, temporary_path, whole_file
 from decaf.storage.hdf5 import HDF5Output, hdf5_output, text_array, write_text_attribute
 from decaf.train.pack import schema
@@ -81,7 +82,7 @@ def write_pack(
     count = len(head.images)
     size = index.data_bytes + 16 * head.run["size"] ** 2 + HEAD_BYTES
     size += count * (ROW_BYTES + longest) + int((index.status != 0).sum()) * BAD_BYTES
-    kept = f"all {count} images are kept in {shards.path}"
+    kept = f"all {counted(count, 'image', 'are')} kept in {shards.path}"
     need_room(path, size, "the pack takes", f"or give a smaller `size`, and run again: {kept}")
     with whole_file(path) as stream:
         content = _write(stream, path, head, index, shards, between)

@@ -20,6 +20,7 @@ from decaf.images.workers.decoders import Decoders, warm_decoders
 from decaf.runtime.cores import available_cores
 from decaf.runtime.disk import need_room
 from decaf.runtime.settings import ComputeSettings, Part, settings_from
+from decaf.runtime.wording import counted
 from decaf.storage import Entry, ShardDirectory, ShardedFile, check_output, differences, fill
 from decaf.storage.unfinished import UNKNOWN_CONTENT, changed_image
 from decaf.train.pack.assemble import PackHead, write_pack
@@ -341,7 +342,9 @@ class _ReadableImages:
             if not self._of_split[split]:
                 name = list(self._counts)[split]
                 self._refuse(
-                    f"none of the {self._counts[name]} {name} images can be read", row, reason
+                    f"none of the {counted(self._counts[name], f'{name} image')} can be read",
+                    row,
+                    reason,
                 )
             if split == 0:
                 label = int(self._images.labels[row])
@@ -371,7 +374,7 @@ def _changed(pack: Pack, source: ImageList, check: Callable[[], object]) -> str:
     for name, count in source.split_counts.items():
         rows, statuses = pack.sources(name)
         if len(rows.names) != count:
-            return f"{name}: {len(rows.names)} images there, {count} now"
+            return f"{name}: {counted(len(rows.names), 'image')} there, {count} now"
         if rows.names != source.names[start : start + count]:
             return f"{name}: other images"
         if not np.array_equal(rows.labels, source.labels[start : start + count]):

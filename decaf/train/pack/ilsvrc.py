@@ -30,6 +30,7 @@ from decaf.images.listing.archives import (
 from decaf.images.listing.folders import has_image_ending, is_hidden, read_start
 from decaf.images.listing.image_ref import LazyRefs
 from decaf.images.listing.trees import FolderTree
+from decaf.runtime.wording import counted
 from decaf.storage.matlab import read_matlab
 
 __all__ = [
@@ -188,7 +189,8 @@ def read_val(path: str, devkit: Devkit, class_ids: Sequence[str]) -> ImageList:
     expected = set(range(1, len(devkit.truth) + 1))
     if len(numbers) != len(expected) or set(numbers) != expected:
         raise InputError(
-            f"{path!r}: holds {len(numbers)} images, and {devkit.path!r} has classes for "
+            f"{path!r}: holds {counted(len(numbers), 'image')}, and {devkit.path!r} has classes "
+            "for "
             f"{len(devkit.truth)}, numbered from 1; they do not belong together"
         )
     place = {name: label for label, name in enumerate(class_ids)}
@@ -196,7 +198,9 @@ def read_val(path: str, devkit: Devkit, class_ids: Sequence[str]) -> ImageList:
     strangers = sorted(set(wnids) - set(place))
     if strangers:
         raise InputError(
-            f"{path!r}: {len(strangers)} classes of its images are not among the training images "
+            f"{path!r}: {counted(len(strangers), 'class')} of its images "
+            f"{'is' if len(strangers) == 1 else 'are'} not among the training "
+            "images "
             f"({', '.join(name or 'one that meta.mat does not explain' for name in strangers[:5])})"
         )
     labels = np.array([place[name] for name in wnids], np.int64)

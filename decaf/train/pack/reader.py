@@ -18,6 +18,7 @@ from decaf.errors import ImageError, SettingError
 from decaf.images import ImageList
 from decaf.images.listing.image_ref import RefList
 from decaf.images.status import STATUS_NAMES
+from decaf.runtime.wording import counted
 from decaf.storage.hdf5 import decode_text
 from decaf.storage.hdf5_checks import open_hdf5
 from decaf.train.pack import schema
@@ -349,7 +350,7 @@ class PackSplit:
         return len(self.labels)
 
     def __repr__(self) -> str:
-        return f"<PackSplit {self.name!r} of {self._pack.path!r}: {len(self)} images>"
+        return f"<PackSplit {self.name!r} of {self._pack.path!r}: {counted(len(self), 'image')}>"
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
         pixels = self.pixels(index)

@@ -16,6 +16,7 @@ from decaf.errors import ImageError, InputError, SettingError
 from decaf.images import ImageList, ListingSettings, collect
 from decaf.images.listing.draws import draw_share
 from decaf.images.listing.names import refuse_long, some_of
+from decaf.runtime.wording import counted
 from decaf.storage import Entry
 from decaf.storage.unfinished import describe_images
 from decaf.train.pack import ilsvrc
@@ -211,7 +212,7 @@ def _with_classes(images: ImageList, shown: str) -> ImageList:
     without = np.flatnonzero(images.labels < 0).tolist()
     if without:
         names = some_of([repr(os.fsdecode(images.names[row])) for row in without])
-        told = f"{len(without)} of {len(images)} images have no class ({names})"
+        told = f"{len(without)} of {counted(len(images), 'image', 'have')} no class ({names})"
         if len(without) == len(images):
             raise InputError(f"{shown}: {told}; put each class into a folder, or give `labels`")
         _logger.warning("%s: %s and are left out", shown, told)

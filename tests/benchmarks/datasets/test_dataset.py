@@ -32,8 +32,8 @@ def test_names_that_are_not_utf8(tmp_path: Path) -> None:
 def test_what_cannot_be_a_data_set(tmp_path: Path) -> None:
     (tmp_path / "ant").mkdir()
     (tmp_path / "ant" / "1.png").touch()
-    with pytest.raises(InputError, match=r"all 1 images are of one class \('ant'\)"):
+    with pytest.raises(InputError, match=r"all 1 image is of one class \('ant'\)"):
         read_class_folders(tmp_path)
     (tmp_path / "loose.png").touch()
-    with pytest.raises(InputError, match="1 images lie in no class folder"):
+    with pytest.raises(InputError, match="1 image lies in no class folder"):
         read_class_folders(tmp_path)

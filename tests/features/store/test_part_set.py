@@ -231,6 +231,23 @@ def test_damage_is_found_or_does_no_harm(tmp_path: Path) -> None:
     assert all(str(part) in message for message in messages)
 
 
+def test_whatever_pyarrow_raises_on_damage_names_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    part = sorted(make(tmp_path / "set", "parquet").glob("2-*.parquet"))[0]
+    for kind in ("ArrowNotImplementedError", "ArrowCapacityError", "ArrowIndexError"):
+
+        def fail(*_: object, kind: str = kind, **__: object) -> None:
+            raise getattr(pyarrow.lib, kind)("integers of 128 bits")
+
+        monkeypatch.setattr(pyarrow.parquet, "ParquetFile", fail)
+        with pytest.raises(FeatureFileError, match=rf"{part.name}.*damaged \(integers of 128"):
+            decaf.open_features(part)
+
+
 def test_a_parquet_file_of_others_is_refused(tmp_path: Path) -> None:
     import pyarrow
     import pyarrow.parquet

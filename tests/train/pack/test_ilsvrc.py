@@ -173,7 +173,7 @@ def test_validation_images_need_the_development_kit(imagenet: Path) -> None:
         (devkit(truth=[1, 2, 3]), "holds 4 images, and "),
         (
             devkit(truth=[1, 2, 3, 4]),
-            "1 classes of its images are not among the training images (n00)",
+            "1 class of its images is not among the training images (n00)",
         ),
         (devkit(truth=[1, 2, 3, 9]), "(one that meta.mat does not explain)"),
         (devkit()[:-90], "cannot be read as a tar.gz archive"),

@@ -80,7 +80,7 @@ def test_folders_with_and_without_splits(tmp_path: Path) -> None:
             "train and test have other classes: 1 in train alone (b)",
         ),
         (["a/x.txt", "b/x.txt"], "no images in '"),
-        (["1.jpg"], "1 of 1 images have no class"),
+        (["1.jpg"], "1 of 1 image has no class"),
         (["test/a/1.jpg", "val/a/1.jpg"], "no folder 'train' in it"),
         (["train/a/1.jpg", "train/b/1.jpg", "val/a/x.txt"], "no images in its folder for val"),
     ],
