@@ -3,9 +3,9 @@
     python benchmarks/speed/explore.py --json benchmarks/results/explore.json
 
 ``search``: 100,000 made-up rows of 4,096 dimensions in a feature file. How long does loading take
-with a first query, and then the nine nearest rows of one query, beside a flat index of FAISS and scikit-learn's
-NearestNeighbors on the same rows, one query each in turns? All three answer exactly; the run fails
-where they do not agree. Also: a query of a file that is read through and not held.
+with a first query, and then the nine nearest rows of one query, beside a flat index of FAISS and
+scikit-learn's NearestNeighbors on the same rows, one query each in turns? All three answer exactly;
+the run fails where they do not agree. Also: a query of a file that is read through and not held.
 
 The figures are medians and minima over the rounds; the ratios are those of the minima.
 
