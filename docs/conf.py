@@ -1,4 +1,4 @@
-"""How Sphinx builds the documentation: ``sphinx-build -W --keep-going -n docs docs/_build/html``."""
+"""How Sphinx builds the documentation: ``sphinx-build -W docs docs/_build/html``."""
 
 from __future__ import annotations
 

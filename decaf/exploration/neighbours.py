@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -134,9 +135,13 @@ class NearestRows:
             for start, block in self.unit_blocks():
                 units[start : start + len(block)] = block
             self._units = units
-        self._sketch: Sketch | None = None
-        if self._units is not None and self._units.nbytes >= _SKETCHED_BYTES:
-            self._sketch = Sketch(self._units) if self.dimensions > 2 * COLUMNS else None
+
+    @cached_property
+    def _sketch(self) -> Sketch | None:
+        """The sketch of the rows held, made when the first few queries come."""
+        if self._units is None or self._units.nbytes < _SKETCHED_BYTES:
+            return None
+        return Sketch(self._units) if self.dimensions > 2 * COLUMNS else None
 
     @property
     def held(self) -> bool:
@@ -203,7 +208,7 @@ class NearestRows:
             part = slice(start, start + step)
             best = _Best(len(given[part]), k, least)
             units = _unit_rows(given[part])
-            if self._sketch is None or len(given) > _SKETCHED_QUERIES:
+            if len(given) > _SKETCHED_QUERIES or self._sketch is None:
                 for first, block in self.unit_blocks():
                     some = self.rows[first : first + len(block)]
                     self._compare(units, some, block, own[part], best)

@@ -125,6 +125,8 @@ def test_a_sketch_leaves_no_near_row_out(
     path = made_file(tmp_path / "f.h5", {"fc6": values})
     with decaf.open_features(path) as features:
         sketched, plain = NearestRows(features), NearestRows(features, max_bytes=0)
+        sketched.of_rows(k=1)
+        assert "_sketch" not in vars(sketched), "a pass over all rows has no use for it"
         assert (sketched._sketch is None) == (shape[1] == 9)
         for rows in ([7, 50, 100], [11]):
             found = sketched.of_rows(rows, k=9)
