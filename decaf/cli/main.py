@@ -143,7 +143,7 @@ class _Parser(argparse.ArgumentParser):
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> tuple[argparse.Namespace, list[str]]:
-        self._given = args or ()
+        self._given = self._given or args or ()  # it is called twice for words amid flags
         return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
@@ -156,7 +156,7 @@ class _Parser(argparse.ArgumentParser):
     def refuse(self, extra: Sequence[str]) -> NoReturn:
         """Refuse arguments that nothing takes; a word after an unknown flag is the flag's."""
         words = [each for each in extra if not each.startswith("-")]
-        flags = self._unknown_flags(extra)
+        flags = self._unknown_flags(self._given or extra)
         self.error("" if flags else f"nothing is to follow, got {' '.join(words or extra)}")
 
     def _unknown_flags(self, arguments: Sequence[str]) -> list[str]:

@@ -121,7 +121,7 @@ def test_an_unknown_flag_is_told_with_the_commands_own_usage_and_the_nearest_fla
             last = told.splitlines()[-1]
             assert last.startswith(f"decaf {name}: ")
             assert f"no flag {wrong}" in last
-            assert "-Q" not in last.partition("nothing is to follow")[0]
+            assert "no flag -Q" not in last
             if flag.startswith("--"):
                 assert f"did you mean {flag}?" in last
 
