@@ -194,6 +194,39 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser()  # until that of the command is known
+    debug = False
+
+    def worded(text: str) -> str:
+        return in_flags(text, parser)
+
+    try:
+        with ended_by_signals():
+            args = _parsed(arguments)
+            if isinstance(args, int):
+                return args
+            parser, debug = args.parser, args.debug
+            with log_lines(worded, news=args.news and not args.quiet):
+                code = int(args.run(args))
+            return _flushed(code)
+    except Ended as stopped:
+        if is_chief():
+            tell(worded(str(stopped)))
+        return stopped.exit_code
+    except Exception as error:
+        if isinstance(error, BrokenPipeError) and _is_unread(sys.stdout):
+            return DONE
+        reason = reason_of(error, {action.dest for action in parser._actions})
+        if reason is None or debug:
+            for line in traceback.format_exc().rstrip().split("\n"):
+                tell_line(printable(line))
+        defect = "a defect of decaf, unless the installation failed; please report it"
+        tell(worded(reason or defect))
+        return NOT_DONE
+
+
+def _parsed(arguments: Sequence[str]) -> argparse.Namespace | int:
+    """Return the arguments of a command; where there is nothing to run, the exit code."""
     try:
         parser = build_parser(arguments)
         args, extra = parser.parse_known_args(arguments)
@@ -204,30 +237,7 @@ def _run(arguments: Sequence[str]) -> int:
     if args.command is None:
         parser.print_help(sys.stderr)
         return NOT_DONE
-
-    def worded(text: str) -> str:
-        return in_flags(text, args.parser)
-
-    try:
-        with (
-            ended_by_signals(),
-            log_lines(worded, news=args.news and not args.quiet),
-        ):
-            return int(args.run(args))
-    except Ended as stopped:
-        if is_chief():
-            tell(worded(str(stopped)))
-        return stopped.exit_code
-    except Exception as error:
-        if isinstance(error, BrokenPipeError) and _is_unread(sys.stdout):
-            return DONE
-        reason = reason_of(error, {action.dest for action in args.parser._actions})
-        if reason is None or args.debug:
-            for line in traceback.format_exc().rstrip().split("\n"):
-                tell_line(printable(line))
-        defect = "a defect of decaf, unless the installation failed; please report it"
-        tell(worded(reason or defect))
-        return NOT_DONE
+    return args
 
 
 def _flushed(code: int) -> int:
