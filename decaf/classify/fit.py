@@ -169,6 +169,7 @@ def fit(
     out: str | os.PathLike[str] | None = None,
     keep_features: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
+    before_writing: Callable[[Fitted], object] | None = None,
     settings: FitSettings | None = None,
     listing: ListingSettings | None = None,
     network: NetworkSettings | None = None,
@@ -216,6 +217,9 @@ def fit(
     overwrite : bool
         Replace `out`, if that is a classifier, and `keep_features`, a feature file, where it
         differs.
+    before_writing : callable, optional
+        Called with the result before `out` is written, such as to write a page of it: if that
+        fails, or is stopped, there is no `out` yet, and the same call makes both.
     settings : FitSettings, optional
         How the head is fitted and tested; or its fields by their names, as of the objects below:
 
@@ -351,6 +355,9 @@ def fit(
         weights=None if isinstance(weights, (str, os.PathLike)) else weights,
         path="the classifier" if target is None else target,
     )
+    result = Fitted(classifier, report, tested)
+    if before_writing is not None:
+        before_writing(result)
     if target is not None:
         save_head(
             target,
@@ -362,7 +369,7 @@ def fit(
             overwrite=replaced,
         )
         remove_parts(target)
-    return Fitted(classifier, report, tested)
+    return result
 
 
 def _listing(given: ListingSettings | None, changes: dict[str, Any]) -> ListingSettings:

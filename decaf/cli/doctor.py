@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from decaf.cli.arguments import add_device
@@ -52,8 +52,10 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(installation.to_dict(), indent=2))
     else:
+        # Nothing, or the root, in containers; and where nobody knows it, "~" itself.
+        home = os.path.expanduser("~").rstrip("/")
         for name, value in _facts(installation):
-            show(f"{name:<28}{value}".replace(str(Path.home()), "~"))
+            show(f"{name:<28}{value.replace(f'{home}/', '~/') if home else value}")
     return 0 if installation.ok else BROKEN
 
 

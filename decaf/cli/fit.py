@@ -164,6 +164,11 @@ def run(args: argparse.Namespace) -> int:
 
     if args.report is not None:
         check_page(args.report, args.out, args.keep_features)
+
+    def write_page(fitted: decaf.Fitted) -> None:
+        if args.report is not None:
+            decaf.write_fit_page(fitted, args.report)
+
     with stopped_by_signals("stopping after what is in work") as stop:
         fitted = decaf.fit(
             args.source,
@@ -172,14 +177,13 @@ def run(args: argparse.Namespace) -> int:
             out=args.out,
             keep_features=args.keep_features,
             overwrite=args.overwrite,
+            before_writing=write_page,
             settings=settings_of(args, decaf.FitSettings),
             listing=settings_of(args, decaf.ListingSettings),
             network=settings_of(args, decaf.NetworkSettings, preprocess=preprocess_of(args)),
             compute=compute_of(args, stop),
         )
     report = fitted.report
-    if args.report is not None:
-        decaf.write_fit_page(fitted, args.report)
     if args.json:
         print(json.dumps({"path": args.out, **report.to_dict()}, indent=2))
     else:

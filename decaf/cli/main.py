@@ -143,7 +143,7 @@ class _Parser(argparse.ArgumentParser):
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> tuple[argparse.Namespace, list[str]]:
-        self._given = args or ()
+        self._given = self._given or args or ()  # it is called twice for words amid flags
         return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
@@ -156,7 +156,7 @@ class _Parser(argparse.ArgumentParser):
     def refuse(self, extra: Sequence[str]) -> NoReturn:
         """Refuse arguments that nothing takes; a word after an unknown flag is the flag's."""
         words = [each for each in extra if not each.startswith("-")]
-        flags = self._unknown_flags(extra)
+        flags = self._unknown_flags(self._given or extra)
         self.error("" if flags else f"nothing is to follow, got {' '.join(words or extra)}")
 
     def _unknown_flags(self, arguments: Sequence[str]) -> list[str]:
@@ -194,6 +194,39 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser()  # until that of the command is known
+    debug = False
+
+    def worded(text: str) -> str:
+        return in_flags(text, parser)
+
+    try:
+        with ended_by_signals():
+            args = _parsed(arguments)
+            if isinstance(args, int):
+                return args
+            parser, debug = args.parser, args.debug
+            with log_lines(worded, news=args.news and not args.quiet):
+                code = int(args.run(args))
+            return _flushed(code)
+    except Ended as stopped:
+        if is_chief():
+            tell(worded(str(stopped)))
+        return stopped.exit_code
+    except Exception as error:
+        if isinstance(error, BrokenPipeError) and _is_unread(sys.stdout):
+            return DONE
+        reason = reason_of(error, {action.dest for action in parser._actions})
+        if reason is None or debug:
+            for line in traceback.format_exc().rstrip().split("\n"):
+                tell_line(printable(line))
+        defect = "a defect of decaf, unless the installation failed; please report it"
+        tell(worded(reason or defect))
+        return NOT_DONE
+
+
+def _parsed(arguments: Sequence[str]) -> argparse.Namespace | int:
+    """Return the arguments of a command; where there is nothing to run, the exit code."""
     try:
         parser = build_parser(arguments)
         args, extra = parser.parse_known_args(arguments)
@@ -204,30 +237,7 @@ def _run(arguments: Sequence[str]) -> int:
     if args.command is None:
         parser.print_help(sys.stderr)
         return NOT_DONE
-
-    def worded(text: str) -> str:
-        return in_flags(text, args.parser)
-
-    try:
-        with (
-            ended_by_signals(),
-            log_lines(worded, news=args.news and not args.quiet),
-        ):
-            return int(args.run(args))
-    except Ended as stopped:
-        if is_chief():
-            tell(worded(str(stopped)))
-        return stopped.exit_code
-    except Exception as error:
-        if isinstance(error, BrokenPipeError) and _is_unread(sys.stdout):
-            return DONE
-        reason = reason_of(error, {action.dest for action in args.parser._actions})
-        if reason is None or args.debug:
-            for line in traceback.format_exc().rstrip().split("\n"):
-                tell_line(printable(line))
-        defect = "a defect of decaf, unless the installation failed; please report it"
-        tell(worded(reason or defect))
-        return NOT_DONE
+    return args
 
 
 def _flushed(code: int) -> int:

@@ -256,9 +256,9 @@ def divided(
     if len(alone):
         names = some_of(pack.class_names[label] for label in alone.tolist())
         _logger.warning(
-            "%s: %d classes have too few images for validation and are trained on alone (%s)",
+            "%s: %s too few images for validation, and trained on alone (%s)",
             pack.path,
-            len(alone),
+            counted(len(alone), "class", "have"),
             names,
         )
     return Packed(pack, train, val, pack)

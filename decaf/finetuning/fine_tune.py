@@ -18,7 +18,15 @@ from decaf.backbone.weights import DEFAULT_WEIGHTS
 from decaf.backbone.weights.load import Weights, load_weights, save_weights
 from decaf.backbone.weights.safetensors_file import check_weights_path
 from decaf.backbone.weights.state import with_preprocess
-from decaf.errors import ImageError, InputError, OutputError, SettingError, Stopped, WeightsError
+from decaf.errors import (
+    DiskError,
+    ImageError,
+    InputError,
+    OutputError,
+    SettingError,
+    Stopped,
+    WeightsError,
+)
 from decaf.features.settings import NetworkSettings
 from decaf.finetuning.card import check_card_path, write_card
 from decaf.finetuning.data import Packed, find_images, identity_of, images_of, open_data
@@ -211,11 +219,11 @@ def finetune(
                 if head_path is not None and world.chief:
                     write_head(head_path, job, data, head, fitted, _file_of(weights))
                 trained = None if result is not None else train_on_pack(job, data, head, work)
-            if trained is not None:
-                kept = _kept(job, data, head, trained)
-                result = _result(job, data, head, trained, kept, None if out is None else work)
-                if out is not None:
-                    world.on_chief(lambda: _write(result, trained.settings, work))
+                if trained is not None:
+                    kept = _kept(job, data, head, trained)
+                    result = _result(job, data, head, trained, kept, None if out is None else work)
+                    if out is not None:
+                        world.on_chief(lambda: _write(result, trained.settings, work))
         assert result is not None
         if world.chief and out is not None:
             work.tidy(keep=keep)
@@ -300,7 +308,7 @@ def _finished_before(world: World, work: WorkFolder) -> Finetuned | None:
 
 @contextlib.contextmanager
 def _left_in_order(world: World, work: WorkFolder, *, resumed: bool) -> Iterator[None]:
-    """Leave nothing half-made of what cannot be done, and say how what was stopped goes on."""
+    """Leave nothing half-made of what cannot be done, and say how what was ended goes on."""
     try:
         yield
     except (InputError, ImageError, SettingError):
@@ -309,6 +317,8 @@ def _left_in_order(world: World, work: WorkFolder, *, resumed: bool) -> Iterator
         raise
     except Stopped as error:
         raise work.stopped(str(error)) from error
+    except DiskError as error:
+        raise work.disk_failed(str(error)) from error
 
 
 @dataclass(frozen=True, eq=False)

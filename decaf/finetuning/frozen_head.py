@@ -22,6 +22,7 @@ from decaf.finetuning.keep_rule import Trial
 from decaf.finetuning.work_folder import WorkFolder
 from decaf.images.listing.draws import groups_of_classes
 from decaf.images.preprocess import normalise
+from decaf.runtime.wording import counted
 from decaf.train.feed import Split
 from decaf.train.initial_weights import preprocess_of
 from decaf.train.validate import centre_crops
@@ -221,9 +222,9 @@ def frozen_head(job: Job, data: Packed, work: WorkFolder) -> tuple[FrozenHead, A
     if job.world.chief:
         accuracy = head.trial.accuracy
         _logger.info(
-            "frozen fc7 + logistic regression: %s of %d validation images",
+            "frozen fc7 + logistic regression: %s of %s",
             accuracy,
-            accuracy.images,
+            counted(accuracy.images, "validation image"),
         )
     return head, fitted
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from decaf.errors import OutputError, ResumeError, Stopped
+from decaf.errors import DiskError, OutputError, ResumeError, Stopped
 from decaf.storage import RunFolder, differences, disk_errors
 from decaf.storage.atomic import SUFFIX
 from decaf.storage.lock import LOCK_NAME
@@ -62,6 +62,7 @@ class WorkFolder(RunFolder):
         self.images = images
         self.pack = self.path / _PACK
         self.run = self.path / _RUN
+        self._replaced = _identity(model)
 
     def open(self, *, resume: bool, overwrite: bool) -> bool:
         """Take the folder.
@@ -240,6 +241,23 @@ class WorkFolder(RunFolder):
             "go on"
         )
 
+    def disk_failed(self, text: str) -> DiskError:
+        """Return the error of a run that the disk has ended, with what became of what was there.
+
+        Parameters
+        ----------
+        text : str
+            What failed, up to the first semicolon.
+        """
+        told = f"{text.partition('; ')[0]}; {self.path} holds what is finished"
+        if self._replaced is not None:
+            same = _identity(self.model) == self._replaced
+            told += f", and {self.model} is {'as it was' if same else 'the new one'}"
+        return DiskError(
+            f"{told}: make room, and run the same again with `resume=True` (not `overwrite=True`) "
+            "to go on"
+        )
+
     def tidy(self, *, keep: bool) -> None:
         """Remove what a finished run needs no more: pack, checkpoints and weights.
 
@@ -323,6 +341,15 @@ class WorkFolder(RunFolder):
 def _is_early(name: str) -> bool:
     """Tell whether a name is one that a run which was killed at once leaves."""
     return name in (_BEFORE, _RECORD + SUFFIX)
+
+
+def _identity(model: Path) -> tuple[int, int, int] | None:
+    """Return what tells a file from one that replaces it; None where there is none."""
+    try:
+        status = model.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino, status.st_mtime_ns
 
 
 def _is_finished(record: Path) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from decaf.errors import OutputError
+from decaf.errors import DiskError
 
 __all__ = ["need_room"]
 
@@ -26,13 +26,13 @@ def need_room(path: Path, size: int, what: str, remedy: str) -> None:
 
     Raises
     ------
-    OutputError
+    DiskError
         With both figures.
     """
     place = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
     free = shutil.disk_usage(place).free
     if size > free:
-        raise OutputError(
+        raise DiskError(
             f"{path}: {what} {size / 1e9:.3g} GB, and the disk has {free / 1e9:.3g} GB left; make "
             f"room, {remedy}"
         )

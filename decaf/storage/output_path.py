@@ -13,6 +13,7 @@ from typing import Any
 
 from decaf.errors import OutputError
 from decaf.images.listing.recognise import KINDS, recognise
+from decaf.storage.atomic import temporary_path
 
 __all__ = ["TEXT_KINDS", "check_output"]
 
@@ -47,8 +48,8 @@ def check_output(
     Raises
     ------
     OutputError
-        If it is a folder or lies in none; is a device, a pipe or a socket; a file of another kind;
-        or an input; or is there and not to be replaced.
+        If it is a folder or lies in none, or in one that is not writable; is a device, a pipe or a
+        socket; a file of another kind; or an input; or is there and not to be replaced.
     """
     if path.is_dir():
         such_as = f", such as {path}/{example}" if example else ""
@@ -56,6 +57,8 @@ def check_output(
     if not path.parent.is_dir():
         raise OutputError(f"{path}: there is no folder {path.parent}")
     there = recognise(path)
+    if there.name == "absent":
+        _check_folder(path)
     if there.name not in ("absent", "empty", *kinds):
         raise OutputError(
             f"{path}: exists and is {there.noun}, not {KINDS[kinds[0]].noun}, so it is not "
@@ -65,6 +68,23 @@ def check_output(
         raise OutputError(f"{path}: is read by this run, so it is not replaced; give another name")
     if not overwrite and path.exists():
         raise OutputError(f"{path}: exists; give another `out`, or `overwrite=True`")
+
+
+def _check_folder(path: Path) -> None:
+    """Refuse a new file that its folder would not take; else that is told when all is computed."""
+    folder = path.parent
+    try:
+        # A longer name than its own, which it has until it is complete.
+        os.lstat(temporary_path(path))
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise OutputError(f"{path}: cannot be written: {reason}; give another name") from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise OutputError(
+            f"{path}: cannot be written: the folder {folder} is not writable; give another name"
+        )
 
 
 def _is_same(path: Path, given: Any) -> bool:

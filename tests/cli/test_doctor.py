@@ -43,6 +43,23 @@ def test_what_does_not_is_named_and_ends_with_1(self_test, capsys) -> None:
     assert "FAILED: torch is not there" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("home", ["/", "", None, "/usr"])
+def test_a_home_that_is_none_changes_no_path(
+    home: str | None, self_test, capsys, monkeypatch
+) -> None:
+    self_test(SelfTest((GOOD,)))
+    monkeypatch.delenv("HOME", raising=False)
+    if home is not None:
+        monkeypatch.setenv("HOME", home)
+    monkeypatch.setattr("pwd.getpwuid", lambda _uid: {}[0])  # a user without a name
+    folder = str(decaf.check_installation().folder)
+    assert main(["doctor"]) == 0
+    text = capsys.readouterr().out
+    short = folder.replace("/usr/", "~/") if home == "/usr" else folder
+    assert f"decaf                       {decaf.__version__} in {short}\n" in text
+    assert "~~" not in text
+
+
 def test_json(self_test, capsys) -> None:
     self_test(SelfTest((GOOD,)))
     assert main(["doctor", "--json"]) == 0

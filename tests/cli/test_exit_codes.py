@@ -125,13 +125,13 @@ CALLS: dict[str, tuple[str | None, str | None, str]] = {
     ),
     "distil": (
         (
-            "OUT/p.pack --teacher NET -o OUT/student --arch tiny --epochs 1 --batch-size 4 --views 1"
-            " --precision fp32 -j 1 -q"
+            "OUT/p.pack --teacher NET -o OUT/student --arch tiny --epochs 1 --batch-size 4"
+            " --views 1 --precision fp32 -j 1 -q"
         ),
         None,
         "OUT/p.pack --teacher NET -o OUT/student --arch tiny",
     ),
-    "import": ("CAFFE -o OUT/c.safetensors --mean 1 2 3", None, "ABSENT -o OUT/d.safetensors"),
+    "import": ("CAFFE -o OUT/c.safetensors --mean 1,2,3", None, "ABSENT -o OUT/d.safetensors"),
     "localise": (
         "PHOTOS --boxes BOXES -o OUT/b.safetensors -w NET -j 0 -q",
         None,

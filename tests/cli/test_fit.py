@@ -82,6 +82,30 @@ def head(photos: Path, weights: str, tmp_path_factory: pytest.TempPathFactory) -
 
 
 @pytest.mark.slow
+def test_a_fit_that_ends_as_it_writes_its_page_is_finished_by_the_same_command(
+    photos: Path,
+    weights: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out, page = tmp_path / "h.head", tmp_path / "r.html"
+    asked = ["fit", str(photos), "-o", str(out), "-w", weights, "-l", "fc7", "-C", "16", *QUICK]
+    asked += ["--report", str(page)]
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(decaf, "write_fit_page", stop)
+        assert main(asked) == 130
+    assert [path.name for path in tmp_path.iterdir()] == ["h.head.parts"]
+    capsys.readouterr()
+    assert main(asked) == 0, capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["h.head", "r.html"]
+
+
+@pytest.mark.slow
 def test_two_commands_go_from_photographs_to_answers(
     photos: Path, weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

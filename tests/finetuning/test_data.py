@@ -273,4 +273,4 @@ def test_small_classes_are_left_out(tmp_path: Path, caplog: pytest.LogCaptureFix
             ("bees", 4, 1),
             ("cats", 1, 0),
         ]
-    assert "1 classes have too few images for validation" in caplog.text
+    assert "1 class has too few images for validation" in caplog.text

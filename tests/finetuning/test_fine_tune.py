@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from decaf.backbone.weights.load import Weights, load_weights
 from decaf.classify.classifier import load_classifier
 from decaf.errors import (
     DecafError,
+    DiskError,
     ImageError,
     InputError,
     OutputError,
@@ -292,6 +294,50 @@ def test_what_replaces_nothing_leaves_what_was_there(
     assert out.read_bytes() == before[out]
     assert tune(out, resume=True).epochs == 3
     assert not (tmp_path / "m.finetune/before").exists()
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_told_with_what_became_of_what_was_there(
+    tune: Tune, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "m.safetensors"
+
+    def told(**options: Any) -> str:
+        with pytest.raises(DiskError) as failed:
+            tune(out, changes={"epochs": 1.0, "seed": 3}, **options)
+        text = str(failed.value)
+        assert "\n" not in text
+        assert f"{tmp_path}/m.finetune holds what is finished" in text
+        assert text.endswith(
+            ": make room, and run the same again with `resume=True` (not `overwrite=True`) to go on"
+        )
+        return text
+
+    full = monkeypatch.context
+    with full() as patch:
+        patch.setattr("decaf.runtime.disk.shutil.disk_usage", lambda _: SimpleNamespace(free=0))
+        assert "m.safetensors is" not in told()
+        shutil.rmtree(tmp_path / "m.finetune")
+    tune(out, changes={"epochs": 1.0})
+    before = out.read_bytes()
+    with full() as patch:
+        patch.setattr("decaf.runtime.disk.shutil.disk_usage", lambda _: SimpleNamespace(free=0))
+        text = told(overwrite=True)
+    assert "data.pack: the pack takes " in text
+    assert "GB left" not in text.partition(";")[2]
+    assert f", and {out} is as it was: " in text
+    assert out.read_bytes() == before
+    with full() as patch:
+
+        def fail(*_: object) -> None:
+            raise DiskError("m.md: cannot be written: No space left on device; that; mend that")
+
+        patch.setattr("decaf.finetuning.fine_tune.write_card", fail)
+        text = told(resume=True)
+    assert text.startswith("m.md: cannot be written: No space left on device; ")
+    assert f", and {out} is the new one: " in text
+    assert out.read_bytes() != before
+    assert tune(out, resume=True, changes={"epochs": 1.0, "seed": 3}).card.exists()
 
 
 @pytest.mark.slow

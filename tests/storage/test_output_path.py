@@ -12,7 +12,7 @@ from PIL import Image
 
 from decaf.cli.main import main
 from decaf.errors import OutputError
-from decaf.storage import TEXT_KINDS, check_output
+from decaf.storage import TEXT_KINDS, check_output, temporary_path
 
 
 def test_a_file_is_named_in_a_folder(tmp_path: Path) -> None:
@@ -23,6 +23,20 @@ def test_a_file_is_named_in_a_folder(tmp_path: Path) -> None:
         check_output(tmp_path, "features", example="f.h5")
     with pytest.raises(OutputError, match=r"there is no folder .*absent"):
         check_output(tmp_path / "absent" / "new.csv", *TEXT_KINDS)
+
+
+def test_a_folder_that_takes_no_file_is_told_before_anything_is_computed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    longest = 255 - len(temporary_path(Path("x.csv")).name) + len("x.csv")
+    check_output(tmp_path / ("x" * longest), *TEXT_KINDS)
+    with pytest.raises(OutputError, match="cannot be written: File name too long; give another"):
+        check_output(tmp_path / ("x" * (longest + 1)), *TEXT_KINDS)
+    (tmp_path / "there.csv").write_text("a,b")
+    monkeypatch.setattr(os, "access", lambda folder, _: folder != tmp_path)
+    with pytest.raises(OutputError, match=rf"new\.csv: cannot .* the folder {tmp_path} is not wri"):
+        check_output(tmp_path / "new.csv", *TEXT_KINDS)
+    check_output(tmp_path / "there.csv", *TEXT_KINDS)  # which may be what is wanted already
 
 
 def test_devices_pipes_sockets_and_links_to_them_are_not_replaced(tmp_path: Path) -> None:

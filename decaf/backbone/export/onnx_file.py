@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
+from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from decaf.backbone.spec import ArchSpec, map_sizes
 from decaf.backbone.steps import Step, needed_steps
 from decaf.backbone.weights.state import Weights
 from decaf.errors import DecafError, SettingError
+from decaf.runtime.wording import printable
 from decaf.version import __version__
 
 __all__ = ["Run", "onnx_is_there", "onnxruntime_is_there", "open_session", "run_onnx", "write_onnx"]
@@ -229,9 +231,10 @@ def open_session(path: str | os.PathLike[str]) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 3  # errors only, and those are raised as well
-    return onnxruntime.InferenceSession(
-        os.fspath(path), options, providers=["CPUExecutionProvider"]
-    )
+    model: str | bytes = os.fspath(path)
+    if printable(model) != model:  # it takes names of text alone
+        model = Path(path).read_bytes()
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
 def run_onnx(path: str | os.PathLike[str], layers: Sequence[str]) -> tuple[str, Run]:

@@ -346,9 +346,9 @@ def _tell_splits(shown: str, split_folders: Mapping[str, bytes], splits: Sequenc
     )
     if counts[""]:
         _logger.warning(
-            "%s: %d images lie outside of %s: they have no class and no split",
+            "%s: %s outside of %s, without a class and a split",
             shown,
-            counts[""],
+            counted(counts[""], "image", "lie"),
             " and ".join(map(os.fsdecode, split_folders.values())),
         )
 

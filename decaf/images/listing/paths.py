@@ -243,7 +243,7 @@ def _table_of(path: bytes, columns: tuple[str, ...] | None) -> PathImages:
         best = best[1:]  # the header
     empty = sum(not cell for cell, _ in best)
     if empty:
-        _logger.warning("%s: %d rows have no path and are passed over", name, empty)
+        _logger.warning("%s: %s no path, passed over", name, counted(empty, "row", "have"))
         best = [row for row in best if row[0]]
     places = [located(cell) for cell, _ in best]
     if not any(places):

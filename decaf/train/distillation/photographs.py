@@ -21,6 +21,7 @@ from decaf.images import ImageList, ListingSettings, collect
 from decaf.images.spec import IMAGENET_MEAN, IMAGENET_STD
 from decaf.runtime.processes import World
 from decaf.runtime.settings import ComputeSettings
+from decaf.runtime.wording import counted
 from decaf.train.distillation.settings import DistilSettings
 from decaf.train.distillation.teacher import TeacherCard
 from decaf.train.pack.build import make_pack
@@ -297,9 +298,8 @@ def open_sources(
                 compute=replace(compute, device="auto"),  # of packing there is no choice
             )
             if made.bad:
-                _logger.warning(
-                    "%s: %d images could not be read and are left out", source, len(made.bad)
-                )
+                bad = counted(len(made.bad), "image")
+                _logger.warning("%s: %s could not be read, left out", source, bad)
             made.close()
 
     world.on_chief(make_missing)

@@ -182,8 +182,8 @@ def _tell_of_copies(pack: Pack) -> None:
                 classes.setdefault(digest, set()).add(label)
     if doubtful := sum(len(labels) > 1 for labels in classes.values()):
         _logger.warning(
-            "%s: %d images are in several classes: what is right for them is not known",
-            pack.path, doubtful,
+            "%s: %s in several classes: what is right there is not known",
+            pack.path, counted(doubtful, "image", "are"),
         )  # fmt: skip
 
 

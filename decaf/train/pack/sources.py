@@ -186,10 +186,9 @@ def _parts(
                 return {**parts, split: _with_classes(part, shown)}
     if "val" in held_out and "val" not in splits and "test" in splits and "test" not in held_out:
         _logger.warning(
-            "%s: its %d test images are left alone: they are for the end, and nothing is chosen by "
-            "them",
+            "%s: its %s left alone: for the end, and nothing is chosen by them",
             shown,
-            images.split_counts["test"],
+            counted(images.split_counts["test"], "test image", "are"),
         )
     return parts
 
@@ -317,7 +316,8 @@ def draw_validation(shown: str, images: ImageList, share: float, *, seed: int) -
         )
     if groups is not None:
         count = len(set(groups) - {""})
-        _logger.info("%s: %d groups, none of them in train and val both", shown, count)
+        groups_drawn = counted(count, "group")
+        _logger.info("%s: %s, none of them in train and val both", shown, groups_drawn)
     return drawn
 
 
@@ -343,9 +343,11 @@ def copies_together(images: ImageList) -> tuple[str, ...] | None:
     copies = [rows for rows in by_content.values() if len(rows) > 1]
     if not copies:
         return groups
+    count = sum(len(rows) - 1 for rows in copies)
     _logger.warning(
-        "%d images are exact copies of others; they are never in train and val both",
-        sum(len(rows) - 1 for rows in copies),
+        "%s of %s; copies are never in train and val both",
+        "1 image is an exact copy" if count == 1 else f"{count} images are exact copies",
+        "another" if count == 1 else "others",
     )
     named = list(groups or [""] * len(images))
     for number, rows in enumerate(copies):

@@ -214,6 +214,17 @@ def test_a_program_of_torch(small_weights, pixels, tmp_path):
         assert_same(found[layer].detach().numpy(), right[layer])
 
 
+@pytest.mark.parametrize("ending", ["onnx", "pt2"])
+def test_a_model_may_have_any_name_and_is_checked(ending, small_weights, tmp_path):
+    folder = tmp_path / os.fsdecode(b"a\xff\nb")
+    folder.mkdir()
+    done = export_model(
+        small_weights("alexnet-64"), folder / f"x.{ending}", layers="fc7", check=True
+    )
+    assert done.agreement.worst <= TOLERANCE
+    assert [path.name for path in folder.iterdir()] == [f"x.{ending}"]
+
+
 def test_a_model_that_computes_something_else_is_not_written(small_weights, tmp_path, monkeypatch):
     weights = small_weights(ARCH)
     # alpha divided by the size of the window once more: what other programs mean by it.

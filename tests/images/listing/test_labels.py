@@ -397,7 +397,7 @@ def test_a_table_is_a_source(tree: Path, ending: str, caplog: pytest.LogCaptureF
     table.write_text("a,b,c,d,path\n1,2,3,4,cat/1.jpg\n1,2,3,4,\n")
     assert len(collect(table)) == 1
     assert "no column is called label" in caplog.text
-    assert "1 rows have no path" in caplog.text
+    assert "1 row has no path" in caplog.text
 
 
 @pytest.mark.parametrize("content", ["", "a,b\n1,2\n", "subject,reaction time\n3,0.71\n", "x\ny\n"])

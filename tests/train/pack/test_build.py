@@ -471,7 +471,7 @@ def test_images_in_two_splits_or_two_classes_are_told(
     shutil.copy(tmp_path / "d/train/a/2.jpg", tmp_path / "d/train/b/2.jpg")
     with make(tmp_path / "d", tmp_path / "q"):
         assert "1 of 3 validation images are training images too" in caplog.text
-        assert "1 images are in several classes" in caplog.text
+        assert "1 image is in several classes" in caplog.text
 
 
 def test_real_photographs(shared_data: Path, tmp_path: Path, make: Make) -> None:
