@@ -45,12 +45,13 @@ for pair in pairs:
     print(f"{first:16} {second:16} {pair.kind}, cosine {pair.cosine:.2f}")
 print(f"{found.refused} pairs are near by their features, and their pixels differ")
 
-fig, axes = plt.subplots(len(pairs), 2, figsize=(4.2, 1.75 * len(pairs)), layout="constrained")
-for row, pair in zip(axes, pairs, strict=True):
-    for axis, place in zip(row, (pair.first, pair.second), strict=True):
+of_each_kind = {pair.kind: pair for pair in pairs}
+fig, axes = plt.subplots(2, len(of_each_kind), figsize=(5.8, 2.5), layout="constrained")
+for column, (kind, pair) in zip(axes.T, of_each_kind.items(), strict=True):
+    for axis, place in zip(column, (pair.first, pair.second), strict=True):
         axis.imshow(Image.open(found.name(place)))
         axis.axis("off")
-    row[0].set_title(pair.kind, fontsize=10, loc="left")
+    column[0].set_title(kind.replace(", ", ",\n"), fontsize=10)
 plt.show()
 
 # %%

@@ -58,7 +58,7 @@ localiser = decaf.localise(
     [path for path, _ in train],
     Path(folder.name, "boxes.csv"),
     hidden=256,
-    epochs=25,
+    epochs=35,
     batch_size=32,
     held_out=0.2,
     workers=0,

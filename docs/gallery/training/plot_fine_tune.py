@@ -8,7 +8,8 @@ the head on validation images.
 """
 
 # %%
-# Four textures, drawn, that differ in little: dots or dashes, in rows or shifted.
+# Four textures, drawn, that differ in their marks: dots, dashes, rings or crosses. Colour, size,
+# angle and noise change from picture to picture.
 import tempfile
 from pathlib import Path
 
@@ -21,44 +22,50 @@ import decaf
 random = np.random.default_rng(0)
 
 
-def texture(dashes, shifted):
+def texture(kind):
     """Return a picture of marks on a ground of changing colour."""
     light = random.integers(120, 256, 3)
-    dark = (light * random.uniform(0.3, 0.6)).astype(int)
-    image = Image.new("RGB", (96, 96), tuple(map(int, light)))
+    ink = tuple(int(v) for v in light * random.uniform(0.3, 0.6))
+    image = Image.new("RGB", (160, 160), tuple(map(int, light)))
     draw = ImageDraw.Draw(image)
-    step, angle = random.uniform(11, 15), random.uniform(-8, 8)
-    for i in range(14):
-        for j in range(14):
-            x = i * step + (step / 2 if shifted and j % 2 else 0) - 30
-            y = j * step - 30
-            width = 4 if dashes else 2.5
-            draw.ellipse((x - width, y - 2.5, x + width, y + 2.5), fill=tuple(map(int, dark)))
-    image = image.rotate(angle, resample=Image.Resampling.BILINEAR).crop((12, 12, 84, 84))
-    noisy = np.asarray(image) + random.normal(0, 12, (72, 72, 3))
+    step = random.uniform(20, 28)
+    for x in np.arange(0, 170, step):
+        for y in np.arange(0, 170, step):
+            if kind == "dots":
+                draw.ellipse((x - 5, y - 5, x + 5, y + 5), fill=ink)
+            elif kind == "dashes":
+                draw.rectangle((x - 8, y - 3, x + 8, y + 3), fill=ink)
+            elif kind == "rings":
+                draw.ellipse((x - 7, y - 7, x + 7, y + 7), outline=ink, width=3)
+            else:
+                draw.line((x - 6, y - 6, x + 6, y + 6), fill=ink, width=3)
+                draw.line((x - 6, y + 6, x + 6, y - 6), fill=ink, width=3)
+    image = image.rotate(random.uniform(-30, 30), resample=Image.Resampling.BILINEAR)
+    pixels = np.asarray(image.crop((30, 30, 130, 130)))
+    noisy = pixels + random.normal(0, 25, pixels.shape)
     return Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8))
 
 
-KINDS = {"dots": (0, 0), "dots shifted": (0, 1), "dashes": (1, 0), "dashes shifted": (1, 1)}
+KINDS = ("dots", "dashes", "rings", "crosses")
 folder = tempfile.TemporaryDirectory()
 fig, axes = plt.subplots(1, 4, figsize=(5.6, 1.7), layout="constrained")
-for axis, (kind, how) in zip(axes, KINDS.items(), strict=True):
+for axis, kind in zip(axes, KINDS, strict=True):
     own = Path(folder.name, "textures", kind)
     own.mkdir(parents=True)
     for number in range(20):
-        texture(*how).save(own / f"{number:02}.png")
+        texture(kind).save(own / f"{number:02}.png")
     axis.imshow(Image.open(own / "00.png"))
     axis.set_title(kind, fontsize=10)
     axis.axis("off")
 plt.show()
 
 # %%
-# The folder is all that is needed. Here all layers up to fc6 stay as they are, which saves time.
+# The folder is all that is needed. Here the convolutions stay as they are, which saves time.
 result = decaf.finetune(
     Path(folder.name, "textures"),
     epochs=3,
     batch_size=16,
-    freeze="fc6",
+    freeze="conv5",
     precision="fp32",
     workers=0,
     progress=False,
