@@ -58,7 +58,7 @@ def test_the_table_of_layers_has_every_layer_with_its_shape():
     for row in rows:
         for cell, name in ((row[2], "alexnet"), (row[3], "alexnet-2012")):
             shape = layer_shape(architecture(name), row[0].strip("`"))
-            assert cell == " × ".join(map(str, shape))
+            assert cell == "×".join(map(str, shape))
 
 
 def test_torchvision_calls_the_layers_as_the_table_says(random_alexnet):
@@ -120,18 +120,38 @@ def test_what_the_page_of_receptive_fields_says_beside():
     assert "of pool5's 36 positions in `alexnet` not one has its whole field" in text
 
 
-@pytest.mark.slow
-def test_the_cosines_of_preprocessing_are_those_of_the_example(monkeypatch):
+@pytest.fixture
+def example(monkeypatch):
+    """Run an example of the gallery, and return its names and what it prints."""
     plt = pytest.importorskip("matplotlib.pyplot")
     plt.switch_backend("Agg")
     monkeypatch.setattr(plt, "show", lambda: plt.close("all"))
-    with redirect_stdout(io.StringIO()):
-        path = ROOT / "docs" / "gallery" / "features" / "plot_preprocessing.py"
-        table = runpy.run_path(str(path))["table"]
+
+    def run(name):
+        with redirect_stdout(io.StringIO()) as text:
+            names = runpy.run_path(str(ROOT / "docs" / "gallery" / f"{name}.py"))
+        return names, text.getvalue()
+
+    return run
+
+
+@pytest.mark.slow
+def test_the_cosines_of_preprocessing_are_those_of_the_example(example):
+    table = example("features/plot_preprocessing")[0]["table"]
     rows = [row for row in rows_of(page("preprocessing")) if re.fullmatch(r"[\d.]+", row[-1])]
     assert [row[0] for row in rows] == list(table)
     for row in rows:
         np.testing.assert_allclose([float(cell) for cell in row[1:]], table[row[0]], atol=0.011)
+
+
+@pytest.mark.slow
+def test_the_shares_of_zeros_are_those_of_the_example(example):
+    text = plain(page("relu"))
+    zeros = dict(
+        re.findall(r"^(fc\d)\s+(\d+)%", example("features/plot_before_and_after_relu")[1], re.M)
+    )
+    assert f"{zeros['fc6']} % of the values of fc6" in text
+    assert f"{zeros['fc7']} % of those of fc7" in text
 
 
 def test_the_table_of_fine_tuning_is_that_of_the_results():

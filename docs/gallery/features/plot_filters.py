@@ -12,7 +12,7 @@ import matplotlib.pyplot as plt
 
 import decaf
 
-fig, axes = plt.subplots(1, 2, figsize=(5.6, 3.1), layout="constrained")
+fig, axes = plt.subplots(1, 2, figsize=(5.2, 2.9), layout="constrained")
 for axis, weights in zip(axes, ("imagenet-distilled", "random:0:alexnet"), strict=True):
     axis.imshow(decaf.filters_picture(weights, zoom=4))
     axis.set_title(weights, fontsize=10)

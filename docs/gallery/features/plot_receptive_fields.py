@@ -53,7 +53,7 @@ plt.show()
 # That the squares are right can be asked of the network: no pixel outside of one has a gradient.
 # Inside, those in the middle count for more than those at the edge, so that what matters is
 # smaller than what is seen.
-fig, axes = plt.subplots(1, 3, figsize=(5.6, 2.2), layout="constrained")
+fig, axes = plt.subplots(1, 3, figsize=(5.2, 2.0), layout="constrained")
 for axis, layer in zip(axes, ("conv2", "conv3", "conv5"), strict=True):
     row = rows[layer]
     middle = row.output[1] // 2

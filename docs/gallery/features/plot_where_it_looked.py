@@ -29,7 +29,7 @@ found = {
     method: decaf.pixel_importance(temple, palace, "fc8", method=method, weights=network, **options)
     for method, options in methods.items()
 }
-fig, axes = plt.subplots(1, 3, figsize=(5.8, 2.3), layout="constrained")
+fig, axes = plt.subplots(1, 3, figsize=(5.2, 2.1), layout="constrained")
 pixels = found["occlusion"].pixels
 axes[0].imshow(pixels)
 axes[0].set_title("as it is shown", fontsize=10)

@@ -36,7 +36,7 @@ chances = {
     f"times {calibration.a:.1f}": calibration.probabilities(decisions),
 }
 
-fig, axes = plt.subplots(1, 2, figsize=(5.8, 3.1), sharey=True, layout="constrained")
+fig, axes = plt.subplots(1, 2, figsize=(5.2, 2.8), sharey=True, layout="constrained")
 for axis, (name, probabilities) in zip(axes, chances.items(), strict=True):
     answers = probabilities.argmax(axis=1)
     curve = reliability(probabilities.max(axis=1), answers == y_test)

@@ -67,7 +67,7 @@ y = np.repeat(np.arange(len(SHAPES)), 14)
 clean = [drawing(SHAPES[label], False) for label in y]
 cluttered = [drawing(SHAPES[label], True) for label in y]
 
-fig, axes = plt.subplots(2, 6, figsize=(5.6, 2.1), layout="constrained")
+fig, axes = plt.subplots(2, 6, figsize=(5.2, 2.0), layout="constrained")
 for row, images in zip(axes, (clean, cluttered), strict=True):
     for axis, image in zip(row, images[::14], strict=True):
         axis.imshow(image)

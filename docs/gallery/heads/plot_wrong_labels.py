@@ -42,7 +42,7 @@ plt.show()
 
 # %%
 # The first of the list: the label that is given, and the class that is proposed.
-fig, axes = plt.subplots(2, 6, figsize=(5.4, 2.5), layout="constrained")
+fig, axes = plt.subplots(2, 6, figsize=(5.2, 2.4), layout="constrained")
 for axis, row, proposed in zip(axes.flat, ranked.order, ranked.proposed, strict=False):
     axis.imshow(digits.images[row], cmap="gray_r")
     axis.set_title(f"{labels[row]}, rather {proposed}", fontsize=9)

@@ -46,7 +46,7 @@ for pair in pairs:
 print(f"{found.refused} pairs are near by their features, and their pixels differ")
 
 of_each_kind = {pair.kind: pair for pair in pairs}
-fig, axes = plt.subplots(2, len(of_each_kind), figsize=(5.8, 2.5), layout="constrained")
+fig, axes = plt.subplots(2, len(of_each_kind), figsize=(5.2, 2.2), layout="constrained")
 for column, (kind, pair) in zip(axes.T, of_each_kind.items(), strict=True):
     for axis, place in zip(column, (pair.first, pair.second), strict=True):
         axis.imshow(Image.open(found.name(place)))

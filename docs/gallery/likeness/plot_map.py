@@ -30,7 +30,7 @@ folder.cleanup()
 # %%
 # Left the digits are coloured by class, right by trust. Two principal components are quick, and
 # show the large directions; t-SNE keeps neighbours, and its distances between groups mean little.
-fig, axes = plt.subplots(2, 2, figsize=(5.6, 5.2), layout="constrained")
+fig, axes = plt.subplots(2, 2, figsize=(5.2, 4.8), layout="constrained")
 for (by_class, by_trust), each in zip(axes, maps, strict=True):
     for digit in range(8):
         own = digits.target[rows] == digit

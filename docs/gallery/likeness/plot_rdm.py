@@ -45,7 +45,7 @@ with decaf.extract(stimuli, layers, out=out, preprocess="as-is", workers=0) as f
     rdms = {layer: decaf.rdm(file, layer) for layer in layers}
 folder.cleanup()
 
-fig, axes = plt.subplots(1, 3, figsize=(5.8, 2.4), layout="constrained")
+fig, axes = plt.subplots(1, 3, figsize=(5.2, 2.2), layout="constrained")
 for axis, layer in zip(axes, ("conv1", "conv5", "fc7"), strict=True):
     image = axis.imshow(rdms[layer].values, vmin=0, cmap="viridis")
     axis.set_title(layer, fontsize=10)

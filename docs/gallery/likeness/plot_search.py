@@ -39,7 +39,7 @@ temple, flower, officer = photographs
 queries = [temple[110:254, 250:394], flower[60:204, 250:394], officer[40:184, 170:314][:, ::-1]]
 result = decaf.search(features, queries, k=4)
 
-fig, axes = plt.subplots(3, 5, figsize=(5.4, 3.8), layout="constrained")
+fig, axes = plt.subplots(3, 5, figsize=(5.2, 3.7), layout="constrained")
 for row, query, answer in zip(axes, queries, result.answers, strict=True):
     row[0].imshow(query)
     row[0].set_title("query", fontsize=10)

@@ -69,7 +69,7 @@ for answer in ("error", "whole_image", "mean_box", "centre_box"):
 # %%
 # On images that were not learned from: white is true, orange predicted.
 boxes = localiser.predict([path for path, _ in test], workers=0).pixels[:, 0]
-fig, axes = plt.subplots(2, 4, figsize=(5.6, 3), layout="constrained")
+fig, axes = plt.subplots(2, 4, figsize=(5.2, 2.8), layout="constrained")
 for axis, (path, box), (left, top, right, bottom) in zip(axes.flat, test, boxes, strict=False):
     axis.imshow(Image.open(path))
     x, y, last_x, last_y = box

@@ -25,7 +25,7 @@ random = np.random.default_rng(0)
 def texture(kind):
     """Return a picture of marks on a ground of changing colour."""
     light = random.integers(120, 256, 3)
-    ink = tuple(int(v) for v in light * random.uniform(0.3, 0.6))
+    ink = tuple(int(v) for v in light * random.uniform(0.6, 0.85))
     image = Image.new("RGB", (160, 160), tuple(map(int, light)))
     draw = ImageDraw.Draw(image)
     step = random.uniform(20, 28)
@@ -42,13 +42,13 @@ def texture(kind):
                 draw.line((x - 6, y + 6, x + 6, y - 6), fill=ink, width=3)
     image = image.rotate(random.uniform(-30, 30), resample=Image.Resampling.BILINEAR)
     pixels = np.asarray(image.crop((30, 30, 130, 130)))
-    noisy = pixels + random.normal(0, 25, pixels.shape)
+    noisy = pixels + random.normal(0, 35, pixels.shape)
     return Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8))
 
 
 KINDS = ("dots", "dashes", "rings", "crosses")
 folder = tempfile.TemporaryDirectory()
-fig, axes = plt.subplots(1, 4, figsize=(5.6, 1.7), layout="constrained")
+fig, axes = plt.subplots(1, 4, figsize=(5.2, 1.6), layout="constrained")
 for axis, kind in zip(axes, KINDS, strict=True):
     own = Path(folder.name, "textures", kind)
     own.mkdir(parents=True)
