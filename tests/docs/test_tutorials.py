@@ -1,4 +1,4 @@
-"""The tutorials as a reader follows them: marked blocks run in order, on excerpts of the data named.
+"""The tutorials as a reader follows them: marked blocks in order, on excerpts of the data named.
 
 ``<!-- ci: run -->`` stands before a block that is run, in the folder that the blocks before it have
 left; ``<!-- ci: run, may fail -->`` before one that need not end with 0. ``<!-- ci: prints -->``
@@ -140,7 +140,8 @@ def stimuli(data: Path, here: Path) -> None:
     """Photographs of the size of the stimuli, named as these are: shape, then texture."""
     folder = here / "texture-vs-shape/stimuli/style-transfer-preprocessed-512"
     shapes = ("airplane", "bear", "bicycle")
-    for shape, source in zip(shapes, sorted((data / "imagenette-mini/train").iterdir())):
+    sources = sorted((data / "imagenette-mini/train").iterdir())[: len(shapes)]
+    for shape, source in zip(shapes, sources, strict=True):
         (folder / shape).mkdir(parents=True)
         for number, path in enumerate(sorted(source.iterdir())[:6]):
             name = f"{shape}{number + 1}-{shapes[number % 3]}1.png"
