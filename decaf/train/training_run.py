@@ -21,6 +21,7 @@ from decaf.backbone.weights.state import Weights
 from decaf.errors import OutputError, SettingError, WeightsError
 from decaf.images.listing.names import some_of
 from decaf.runtime.cores import cores_of_process
+from decaf.runtime.device import bf16_is_native
 from decaf.runtime.processes import World
 from decaf.runtime.settings import ComputeSettings
 from decaf.storage import disk_errors
@@ -270,6 +271,13 @@ class TrainingRun:
             problems.append("`init_layers` needs weights to take them from (`init_from`)")
         if problems:
             raise SettingError("training: " + "; ".join(problems))
+        device = self.world.device
+        if self.settings.precision == "bf16" and self.world.chief and not bf16_is_native(device):
+            _logger.warning(
+                "precision bf16: this %s has no native bfloat16 arithmetic and emulates it, which "
+                "takes many times as long; `precision='fp32'` is faster here",
+                device.type.upper(),
+            )
 
     def _size_problems(self) -> list[str]:
         """List what is wrong with the size of the views, where it is not the network's own."""

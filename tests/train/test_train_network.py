@@ -92,6 +92,24 @@ def other_classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.parametrize("native", [True, False])
+def test_bfloat16_that_would_be_emulated_is_warned_of(
+    native: bool,
+    pack_path: Path,
+    tmp_path: Path,
+    settings_of: Make,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(training_run, "bf16_is_native", lambda device: native)
+    go(pack_path, tmp_path / "run", settings_of(epochs=1, precision="bf16"))
+    told = (
+        "precision bf16: this CPU has no native bfloat16 arithmetic and emulates it, which takes "
+        "many times as long; `precision='fp32'` is faster here"
+    )
+    assert caplog.messages == ([] if native else [told])
+
+
 @pytest.mark.slow
 def test_a_run_learns_and_leaves_all_it_should(
     pack_path: Path, tmp_path: Path, settings_of: Make
