@@ -1,4 +1,4 @@
-"""How Sphinx builds the documentation: ``sphinx-build -W docs docs/_build/html``."""
+"""How Sphinx builds the documentation: `sphinx-build -W --keep-going -n docs docs/_build/html`."""
 
 from __future__ import annotations
 
@@ -23,13 +23,28 @@ extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
-    "sphinx.ext.mathjax",
     "numpydoc",
     "sphinx_design",
     "sphinx_gallery.gen_gallery",
+    # Of extensions/.
+    "llms_txt",
+    "mathml",
+    "object_role",
+    "written_pages",
 ]
-exclude_patterns = ["_build", "gallery", "**/GALLERY_HEADER.rst"]
-templates_path = ["_templates"]
+exclude_patterns = ["_build", "gallery"]
+default_role = "decaf"
+highlight_language = "none"  # what has no language is what a command prints
+# Quotes and dashes stand as they are typed: --flag is no dash.
+smartquotes = False
+
+# The reference
+autodoc_typehints = "none"  # docstrings name the types, with shapes and units
+autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True
+autosummary_generate = False
+numpydoc_show_class_members = False  # autodoc shows them
+toc_object_entries = False
 
 # Markdown
 myst_enable_extensions = ["attrs_inline", "colon_fence", "deflist", "dollarmath", "fieldlist"]
@@ -43,6 +58,7 @@ sphinx_gallery_conf = {
     "download_all_examples": False,
     "show_memory": False,
     "min_reported_time": 1e9,
+    "write_computation_times": False,
     "abort_on_example_error": True,
     "backreferences_dir": None,
     "reference_url": {"decaf": None},
@@ -52,9 +68,15 @@ sphinx_gallery_conf = {
 html_theme = "pydata_sphinx_theme"
 html_title = "decaf"
 html_show_sourcelink = False
+html_copy_source = False
+html_static_path = ["_static"]
+html_css_files = ["style.css"]
+html_math_renderer = "mathml"
 html_theme_options = {
     "navigation_with_keys": False,
-    "show_prev_next": True,
+    "header_links_before_dropdown": 8,
+    # The tree below the page that is shown, not all of it in every page.
+    "collapse_navigation": True,
     "secondary_sidebar_items": ["page-toc"],
     "navbar_end": ["theme-switcher"],
     "footer_start": ["copyright"],

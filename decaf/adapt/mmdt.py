@@ -84,7 +84,7 @@ class MMDT(AdaptationEstimator):
         The head's C; for ``head="1nn"`` the SVM's.
     C_transform_ : float
         The C that the transform was learned with.
-    objectives_ : ndarray of float64, shape (2 n_iter_ + 1,)
+    objectives_ : ndarray of float64, shape (2 ``n_iter_`` + 1,)
         J after the first classifiers, then after each transform and each classifiers; it falls.
     n_iter_ : int
     converged_ : bool

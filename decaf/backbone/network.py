@@ -178,7 +178,7 @@ class AlexNet(nn.Module):
         Returns
         -------
         dict of str to Tensor
-            In the order asked for; shapes are (N, *`decaf.backbone.steps.layer_shape`).
+            In the order asked for; shapes are (N, …) with `decaf.backbone.steps.layer_shape`.
 
         Raises
         ------

@@ -25,6 +25,7 @@ __all__ = [
     "add_workers",
     "allow_words_after_flags",
     "compute_of",
+    "field_texts",
     "in_flags",
     "preprocess_of",
     "setting_values",
@@ -350,7 +351,7 @@ def add_settings(group: Any, settings: type, leave_out: Sequence[str] = ()) -> N
     leave_out : sequence of str
         Fields without a flag.
     """
-    texts = _field_texts(settings.__doc__ or "")
+    texts = field_texts(settings.__doc__ or "")
     for name, kind in get_type_hints(settings).items():
         if name in leave_out:
             continue
@@ -426,14 +427,25 @@ def compute_of(args: argparse.Namespace, stop: Stop) -> ComputeSettings:
     return settings_of(args, ComputeSettings, progress=progress, stop=stop.event)
 
 
-def _field_texts(docstring: str) -> dict[str, str]:
-    """Return the text of each parameter in a numpydoc docstring, as one line."""
+def field_texts(docstring: str) -> dict[str, str]:
+    """Return the text of each parameter in a numpydoc docstring, as one line.
+
+    Parameters
+    ----------
+    docstring : str
+
+    Examples
+    --------
+    >>> lines = ["S.", "", "    Parameters", "    ---", "    width, height : int", "        Sides."]
+    >>> field_texts("\\n".join(lines))
+    {'width': 'Sides.', 'height': 'Sides.'}
+    """
     texts: dict[str, list[str]] = {}
-    name = ""
+    lines: list[str] = []
     for line in docstring.split("Parameters")[-1].split("Raises")[0].splitlines()[2:]:
         if line.startswith("    ") and not line.startswith("     ") and " : " in line:
-            name = line.split(" : ")[0].strip()
-            texts[name] = []
-        elif name and line.strip():
-            texts[name].append(line.strip())
+            lines = []
+            texts |= {name.strip(): lines for name in line.split(" : ")[0].split(",")}
+        elif texts and line.strip():
+            lines.append(line.strip())
     return {name: " ".join(lines) for name, lines in texts.items()}

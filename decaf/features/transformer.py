@@ -192,7 +192,7 @@ class FeatureExtractor(TransformerMixin, ImageEstimator):  # type: ignore[misc]
 
         Returns
         -------
-        ndarray of float32, shape (N, n_features_out_)
+        ndarray of float32, shape (N, ``n_features_out_``)
 
         Raises
         ------

@@ -142,9 +142,9 @@ def test_ray_rows_says_which_two_are_nearest(photos, tmp_path, example, monkeypa
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["extract.py", "fit_and_predict.py", "search_similar.py"])
-def test_the_readme_shows_what_is_printed(name, shared_data, example):
-    readme = (EXAMPLES.parent / "README.md").read_text()
-    shown = readme.partition(f"python examples/{name} ")[2].split("```")[2]
+def test_the_documentation_shows_what_is_printed(name, shared_data, example):
+    page = (EXAMPLES.parent / "docs/howto/examples.md").read_text()
+    shown = page.partition(f"python examples/{name} ")[2].split("```")[2]
     printed = example(name, shared_data / "pacs-mini" / "photo")
     # Another machine rounds otherwise, and a row on the border goes the other way.
     assert [NUMBER.sub("#", line) for line in printed] == [
