@@ -237,6 +237,8 @@ def fit(
         - layout : "auto" (default), "splits" or "classes", as in `decaf.extract`; "classes" takes
           no notice of the splits of features that are there.
         - groups : as in `decaf.extract`; by default those of features that are there.
+        - splits : ``"FILE:COLUMN"`` of a table, or train, val or test for each image, where folders
+          do not say it; see `decaf.images.listing.splits.find_splits`.
         - min_images : leave out classes with fewer different images for training, with a word; by
           default those with fewer than two.
         - on_error : at an image that cannot be read, "raise" `ImageError` (default; on the command

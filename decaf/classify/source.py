@@ -223,9 +223,10 @@ def usable_of(features: FeatureFile | GivenFeatures, request: FeatureRequest) ->
         As `decaf.classify.held_out.usable_images`.
     """
     images = features.images()
-    if request.holds_features and request.listing.groups is not None:
-        images = images.in_groups(request.listing.groups)
-    if request.listing.layout == "classes":
+    listing = request.listing
+    if request.holds_features:
+        images = collect(images, replace(listing, labels="folder"))
+    if listing.layout == "classes" and listing.splits is None:
         images = replace(images, splits=None)
     return _usable(images, features.ok, request)
 
@@ -372,10 +373,7 @@ def _check_weights(features: FeatureFile, weights: Any) -> None:
 
 def _checked_images(request: FeatureRequest) -> ImageList:
     """List the images, and refuse those that no classifier can be made of before any is read."""
-    listing = request.listing
-    images = collect(
-        request.source, labels=listing.labels, layout=listing.layout, groups=listing.groups
-    )
+    images = collect(request.source, request.listing)
     _usable(images, None, request)
     return images
 

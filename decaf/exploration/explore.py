@@ -31,7 +31,7 @@ from decaf.features.extract import extract
 from decaf.features.settings import NetworkSettings
 from decaf.features.store.feature_file import FeatureFile
 from decaf.heads import load_head
-from decaf.images import ListingSettings
+from decaf.images import ListingSettings, collect
 from decaf.images.decoding.formats import is_hdf5
 from decaf.images.listing.recognise import is_kind
 from decaf.runtime.progress import tell_line
@@ -184,7 +184,7 @@ def explore(
         What the page shows; or its fields by their names, as of the objects below: layers, method,
         perplexity, seed, most_points, most_thumbnails, thumbnail_side.
     listing : ListingSettings, optional
-        How images are listed: labels, layout, groups and on_error, as in `decaf.extract`.
+        How images are listed, as in `decaf.collect`; and on_error, as in `decaf.extract`.
     network : NetworkSettings, optional
         How features are computed: weights, preprocess, crops, precision and batch_size, as in
         `decaf.extract`.
@@ -268,7 +268,7 @@ def _opened(
             raise SettingError(
                 "features are given, and are kept as they are: leave out `keep_features`"
             )
-        asked = {**vars(network), "groups": listing.groups}
+        asked = {**vars(network), "groups": listing.groups, "splits": listing.splits}
         idle = [f"`{name}`" for name, value in asked.items() if value is not None]
         idle += ["`labels`"] if listing.labels != "folder" else []
         if idle:
@@ -282,7 +282,7 @@ def _opened(
         return
     with tempfile.TemporaryDirectory(prefix="decaf-explore-") as folder:
         computed = extract(
-            source,
+            collect(source, listing),
             list(settings.layers or LAYERS),
             out=Path(folder) / "features.h5" if kept is None else kept,
             weights=DEFAULT_WEIGHTS if network.weights is None else network.weights,
@@ -294,9 +294,6 @@ def _opened(
             workers=compute.workers,
             on_error=listing.on_error,
             progress=compute.progress,
-            labels=listing.labels,
-            layout=listing.layout,
-            groups=listing.groups,
             overwrite=overwrite,
             stop=compute.stop,
         )

@@ -321,6 +321,11 @@ def find_reading(
             )
     else:
         others = [i for i in range(width) if i != path]
+        if headed and not label_needed:
+            own = {_column(table, each, name) for each in ("split", "group")}
+            others = [i for i in others if i not in own]
+        if not others:
+            return Reading(table, path, -1)
         if width > FEW_COLUMNS and not label_needed:
             return Reading(table, path, -1)
         if width > FEW_COLUMNS:
