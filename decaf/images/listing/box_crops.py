@@ -160,14 +160,14 @@ def _matched(images: ImageList, boxes: Sequence[BoxRow], shown: str) -> list[lis
     for box in boxes:
         by_name.setdefault(box.name, []).append(box)
     cells = [os.fsencode(name) for name in by_name]
-    if cells and not any(map(has_image_ending, cells)):  # as ILSVRC's annotations are named
-        names, relative = ([os.path.splitext(each)[0] for each in some] for some in
-                           (names, relative))  # fmt: skip
+    found = TablePaths(names, relative).find(cells, shown)
+    if not any(found) and not any(map(has_image_ending, cells)):
+        # As ILSVRC's and PASCAL's annotations are named.
+        stems = ([os.path.splitext(each)[0] for each in some] for some in (names, relative))
+        found = TablePaths(*stems).find(cells, shown)
     of_image: list[list[BoxRow]] = [[] for _ in names]
     strangers = []
-    for cell, own, places in zip(
-        cells, by_name.values(), TablePaths(names, relative).find(cells, shown), strict=True
-    ):
+    for cell, own, places in zip(cells, by_name.values(), found, strict=True):
         if not places:
             strangers.append(cell)
         for place in places:

@@ -1,4 +1,4 @@
-"""Data sets of torchvision and Hugging Face, by what they have; the packages where they are there."""
+"""Data sets of torchvision and Hugging Face, by what they have; real ones where installed."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_the_label_is_named_of_several(
     with caplog.at_level(logging.WARNING):
         assert collect(rows).labels.tolist() == [-1] * 4
     assert "which column is the label, site or kind? Name it, as `labels='site'`" in caplog.text
-    with pytest.raises(InputError, match=r"has no column 'specis' for the labels; it has photo \(I"):
+    with pytest.raises(InputError, match=r"has no column 'specis' for the labels; it has photo \("):
         collect(rows, labels="specis")
     with pytest.raises(InputError, match=r"expected one of the feature Image, as dataset\.cast_co"):
         collect(Rows({"photo": photos}, {"photo": feature("Value")}))

@@ -119,9 +119,10 @@ def test_what_is_wrong_with_a_frame_is_told(
     frame: Callable[[Columns], Any], files: list[str]
 ) -> None:
     with pytest.raises(
-        InputError, match=r"no column names images .* columns are 'path', 'label'; .*photos/0.jpg' i"
-        r"s not there, the nearest there is .*photos/0.png"
-    ):  # fmt: skip
+        InputError,
+        match=r"no column names images .* columns are 'path', 'label'; .*photos/0.jpg' is not "
+        r"there, the nearest there is .*photos/0.png",
+    ):
         collect(frame({"path": ["photos/0.jpg", "photos/1.jpg"], "label": ["a", "b"]}))
     with pytest.raises(InputError, match="no images: the DataFrame of 0 rows is empty"):
         collect(frame({"path": []}))

@@ -171,5 +171,7 @@ def test_the_nearest_path_that_is_there(photos: Path, monkeypatch: pytest.Monkey
     assert nearest_path(os.fsencode(photos) + b"/zzz") == ""
     with pytest.raises(InputError, match="the nearest there is 'bee'"):
         collect("beee")
-    with pytest.raises(InputError, match="none of the 2 files exists, .* nearest there is 'ant/an"):
+    with pytest.raises(
+        InputError, match=r"none of the 2 files exists, .* nearest there is 'ant/an"
+    ):
         collect(["ant/ant0.pmg.png", "nothing.png"])
