@@ -333,7 +333,7 @@ def fit(
             usable,
             plan,
             trials,
-            groups=_shown_groups(listing.groups),
+            groups=_shown_groups(listing, request),
             settings=record,
             weights_file=_weights_file(network.weights),
             seconds={"features": extracted - began, "fit": fitted - extracted},
@@ -374,9 +374,12 @@ def _listing(given: ListingSettings | None, changes: dict[str, Any]) -> ListingS
     return listing
 
 
-def _shown_groups(groups: Any) -> str:
-    if groups is None:
+def _shown_groups(listing: ListingSettings, request: FeatureRequest) -> str:
+    groups = listing.groups
+    if groups is None and request.holds_features:
         return "the feature file"
+    if groups is None:
+        return "the images that boxes are of" if listing.crops_from else "the column group"
     return os.fsdecode(groups) if isinstance(groups, (str, bytes, os.PathLike)) else "as given"
 
 

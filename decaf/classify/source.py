@@ -301,6 +301,8 @@ def _check_no_extraction(request: FeatureRequest) -> None:
         raise SettingError(
             "features are given, and are kept as they are: leave out `keep_features`"
         )
+    if request.listing.crops_from is not None:
+        raise SettingError("features are given, and nothing is cut out: leave out `crops_from`")
     labels = request.listing.labels
     if not (isinstance(labels, str) and labels == "folder"):
         raise SettingError(
@@ -321,6 +323,7 @@ def _check_given(request: FeatureRequest) -> None:
     asked = {**vars(request.network), "keep_features": request.keep_features}
     idle = [f"`{name}`" for name, value in asked.items() if value is not None]
     idle += ["`layer`"] if request.layer != "auto" else []
+    idle += ["`crops_from`"] if request.listing.crops_from is not None else []
     if idle:
         raise SettingError(
             f"`features` are given, and nothing is extracted: leave out {', '.join(idle)}"

@@ -237,6 +237,8 @@ def _summary(info: dict[str, Any], bad: int, asked: str | None) -> Iterator[str]
             yield f"splits, by the table: {counts}"
         else:
             yield f"splits, by their folders: {counts} (--layout classes takes them for classes)"
+    if info["boxes"]:
+        yield f"{info['boxes']} boxes, cut out of their images"
     if info["groups"]:
         yield f"groups: {info['groups']}"
     if info["labelled"] and info["labelled"] != info["rows"]:

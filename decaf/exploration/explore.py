@@ -268,7 +268,8 @@ def _opened(
             raise SettingError(
                 "features are given, and are kept as they are: leave out `keep_features`"
             )
-        asked = {**vars(network), "groups": listing.groups, "splits": listing.splits}
+        of_images = ("groups", "splits", "crops_from")
+        asked = {**vars(network), **{name: getattr(listing, name) for name in of_images}}
         idle = [f"`{name}`" for name, value in asked.items() if value is not None]
         idle += ["`labels`"] if listing.labels != "folder" else []
         if idle:

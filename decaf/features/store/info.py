@@ -31,8 +31,8 @@ def file_info(file: FeatureFile, size: int) -> dict[str, Any]:
         ``fingerprint``, ``rows``, ``ok``, ``bad`` (number by status), ``layers`` (shape of a
         row, dtype and bytes of each), ``labelled``, ``classes`` (number of rows by name or
         number), ``splits`` (number of rows by name; empty where there are none), ``groups``
-        (how many), ``size`` (width and height where all images have the same, else None),
-        ``run`` and ``environment``.
+        (how many), ``boxes`` (rows that are parts of images), ``size`` (width and height where all
+        images have the same, else None), ``run`` and ``environment``.
     """
     sizes = np.unique(file.source_size[file.ok], axis=0).tolist()
     labels = file.labels[file.labels != schema.NO_LABEL]
@@ -68,6 +68,7 @@ def file_info(file: FeatureFile, size: int) -> dict[str, Any]:
         "classes": classes,
         "splits": dict(Counter(file.splits or ())),
         "groups": len(set(file.groups or ()) - {""}),
+        "boxes": sum(crop is not None for crop in file.crops or ()),
         "size": sizes[0] if len(sizes) == 1 else None,
         "run": file.run,
         "environment": file.environment,

@@ -30,7 +30,8 @@ import numpy.typing as npt
 from decaf.errors import InputError
 from decaf.images.listing.boxes_json import BoxRow, read_json_boxes
 from decaf.images.listing.folders import open_at_once
-from decaf.images.listing.names import common_folder
+from decaf.images.listing.names import common_folder, nearest_path
+from decaf.images.listing.recognise import is_kind
 from decaf.images.listing.tables import as_utf8, decoded, read_tables
 
 __all__ = ["BoxAnnotations", "ImageBoxes", "read_box_rows", "read_boxes"]
@@ -207,12 +208,15 @@ def read_box_rows(source: str | os.PathLike[str]) -> tuple[list[BoxRow], bool]:
     path = Path(source)
     try:
         files = _files(path)
+        if is_kind(path, "spreadsheet"):
+            raise InputError(f"{path}: is a spreadsheet; save it as CSV")
         if not path.is_dir() and _is_json(content := _bytes_of(path)):
             return read_json_boxes(content, str(path))
         rows = [row for file in files for row in _read(file)]
     except OSError as error:
         name = os.fsdecode(error.filename or path)
-        raise InputError(f"{name}: cannot be read: {error.strerror}") from None
+        near = nearest_path(os.fsencode(name))
+        raise InputError(f"{name}: cannot be read: {error.strerror}{near}") from None
     if not rows:
         raise InputError(
             f"{path}: no boxes are there; expected ILSVRC's .xml, Tiny-ImageNet's _boxes.txt or "

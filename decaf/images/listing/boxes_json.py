@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 from decaf.errors import InputError
 from decaf.images.listing.names import shortened, some_of
@@ -172,7 +172,7 @@ def _box(value: Any, where: str) -> tuple[float, float, float, float]:
     return left, top, width, height
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: Any) -> TypeGuard[float]:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 

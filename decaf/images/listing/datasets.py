@@ -189,18 +189,17 @@ def _known_labels(dataset: Any) -> tuple[list[int] | None, tuple[str, ...]]:
     """Return the labels and class names that a data set can tell without making its images."""
     parts = list(_parts(dataset))
     if parts:
-        known = [_known_labels(part) for part, _ in parts]
-        if any(labels is None for labels, _ in known) or len({names for _, names in known}) > 1:
-            return None, ()
-        every = [
-            label
-            for (labels, _), (_, rows) in zip(known, parts, strict=True)
-            for label in (labels or [] if rows is None else [(labels or [])[row] for row in rows])
-        ]
-        return every, known[0][1]
-    class_names = next(
-        filter(None, (_texts(getattr(dataset, name, None)) for name in _CLASSES)), ()
-    )
+        every: list[int] = []
+        names: set[tuple[str, ...]] = set()
+        for part, rows in parts:
+            own, part_names = _known_labels(part)
+            names.add(part_names)
+            if own is None or len(names) > 1:
+                return None, ()
+            every += own if rows is None else [own[row] for row in rows]
+        return every, names.pop()
+    texts = (_texts(getattr(dataset, name, None)) for name in _CLASSES)
+    class_names: tuple[str, ...] = next(filter(None, texts), ())
     for name in _LABELS:
         labels = _whole_numbers(getattr(dataset, name, None))
         if labels is not None and len(labels) == len(dataset):
@@ -222,14 +221,13 @@ def _files(dataset: Any) -> list[bytes] | None:
     """Return the files that the items of a data set are of, where it lists them."""
     parts = list(_parts(dataset))
     if parts:
-        known = [(_files(part), rows) for part, rows in parts]
-        names = [
-            name
-            for files, rows in known
-            for name in (files or [] if rows is None else [(files or [b""])[row] for row in rows])
-            if all(files for files, _ in known)
-        ]
-        return names or None
+        names: list[bytes] = []
+        for part, rows in parts:
+            files = _files(part)
+            if files is None:
+                return None
+            names += files if rows is None else [files[row] for row in rows]
+        return names
     for attribute in _FILES:
         listed = getattr(dataset, attribute, None)
         if not isinstance(listed, list) or len(listed) != len(dataset):
@@ -261,6 +259,7 @@ def _item_labels(dataset: Any) -> list[int] | None:
 
 
 def _label_of(item: Any) -> int | None:
+    value: Any
     if isinstance(item, Mapping):
         value = next((item[name] for name in _HF_LABELS if name in item), None)
     else:

@@ -68,8 +68,8 @@ class ImageRef:
         Where it lies in the archive.
     box : (int, int, int, int), BoxCrop or None
         Left, top, right and bottom edge of the part that is meant, in pixels of the upright image;
-        or a box of an annotation; None for all of it. `load` reads the whole, `digest` tells the
-        part from others, and `cut` takes it out of the pixels.
+        or a box of an annotation; None for all of it. `load` reads the whole, and `cut` takes the
+        part out of its pixels.
     """
 
     name: bytes
@@ -113,7 +113,10 @@ class ImageRef:
             raise ImageError("too_large", "no memory to read it") from None
 
     def digest(self, data: bytes) -> bytes:
-        """Return the SHA-256 by which an image is known: of its bytes, and of its box if any.
+        """Return the SHA-256 by which an image is known: of its bytes.
+
+        Of a box of an annotation it is that of the bytes and of the box, since the boxes of an
+        image are no copies of each other.
 
         Parameters
         ----------
@@ -121,7 +124,9 @@ class ImageRef:
             As `load` returns them.
         """
         whole = hashlib.sha256(data).digest()
-        return whole if self.box is None else hashlib.sha256(whole + self.box_text).digest()
+        if not isinstance(self.box, BoxCrop):
+            return whole
+        return hashlib.sha256(whole + self.box_text).digest()
 
     @property
     def box_text(self) -> bytes:

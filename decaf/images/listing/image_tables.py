@@ -255,7 +255,8 @@ def images_of_frame(frame: Any, columns: str = "", layout: str = "auto") -> Fram
             f"{name}: no column names images that are there; its columns are {told}"
             f"{near if first_path else ''}"
         )
-    path, label = (None if at < 0 else header[at] for at in (reading.path, reading.label))
+    path = header[reading.path]
+    label = header[reading.label] if reading.label >= 0 else None
     cells = _cells(frame[column_of[path]])
     if b"" in cells:
         raise InputError(

@@ -105,19 +105,19 @@ def collect(images: Any, listing: ListingSettings | None = None, **named: Any) -
     >>> photographs = decaf.collect("photos/", splits="table.csv:path,split")  # doctest: +SKIP
     >>> fitted = decaf.fit(photographs, out="photos.head")  # doctest: +SKIP
     """
-    (listing,) = settings_from(collect, named, Part("listing", ListingSettings, listing))
+    (asked,) = settings_from(collect, named, Part("listing", ListingSettings, listing))
     if is_frame(images):
-        listed, listing = _of_frame(images, listing)
+        listed, asked = _of_frame(images, asked)
     else:
-        listed = _listed(images, listing)
-    if listing.groups is not None:
-        listed = listed.in_groups(listing.groups)
-    if listing.splits is not None:
-        listed = listed.in_splits(listing.splits)
-    if listing.boxes is None:
+        listed = _listed(images, asked)
+    if asked.groups is not None:
+        listed = listed.in_groups(asked.groups)
+    if asked.splits is not None:
+        listed = listed.in_splits(asked.splits)
+    if asked.boxes is None:
         return listed
-    by_folder = isinstance(listing.labels, str) and listing.labels == "folder"
-    return cut_boxes(listed, listing.boxes, labelled=by_folder)
+    by_folder = isinstance(asked.labels, str) and asked.labels == "folder"
+    return cut_boxes(listed, asked.boxes, labelled=by_folder)
 
 
 def _listed(images: Any, listing: ListingSettings) -> ImageList:
@@ -183,10 +183,13 @@ def _of_frame(frame: Any, listing: ListingSettings) -> tuple[ImageList, ListingS
     if isinstance(labels, str) and labels == "folder":
         labels = "none" if found.labels is None else found.labels
     images = _on_disk([found.images], labels)
-    changed = {"groups": found.groups if listing.groups is None else listing.groups}
-    for name in named.keys() - {"labels"}:
-        changed[name] = list(frame[named[name]])
-    return images, replace(listing, **changed)
+    column_of = {str(column): column for column in frame.columns}
+    groups, splits = (
+        list(frame[column_of[named[name]]]) if name in named else asked[name]
+        for name in ("groups", "splits")
+    )
+    groups = found.groups if groups is None else groups
+    return images, replace(listing, groups=groups, splits=splits)
 
 
 def _joined(splits: dict[str, Any], listing: ListingSettings) -> ImageList:

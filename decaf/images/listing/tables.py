@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from decaf.errors import InputError
 from decaf.images.listing.folders import open_at_once
-from decaf.images.listing.names import shortened
+from decaf.images.listing.names import nearest_path, shortened
 from decaf.images.listing.recognise import is_kind
 
 __all__ = [
@@ -175,7 +175,7 @@ def read_table_file(path: bytes, name: str) -> bytes:
         with open_at_once(path) as stream:
             return stream.read()
     except (OSError, ValueError) as error:
-        raise InputError(f"{name} cannot be read: {error}") from error
+        raise InputError(f"{name} cannot be read: {error}{nearest_path(path)}") from error
 
 
 def read_tables(content: bytes, name: str) -> list[Table]:
