@@ -64,7 +64,9 @@ if TYPE_CHECKING:
     from decaf.finetuning.estimator import FineTuneClassifier
     from decaf.finetuning.fine_tune import finetune
     from decaf.finetuning.settings import FinetuneSettings
+    from decaf.images.listing.image_list import ImageList
     from decaf.images.listing.settings import ListingSettings
+    from decaf.images.listing.sources import collect
     from decaf.installation import Installation, check_installation
     from decaf.runtime.settings import ComputeSettings
     from decaf.scale.engines import ScaleSettings
@@ -105,6 +107,7 @@ __all__ = [
     "Fitted",
     "HeadError",
     "ImageError",
+    "ImageList",
     "Importance",
     "InputError",
     "Installation",
@@ -137,6 +140,7 @@ __all__ = [
     "WeightsError",
     "__version__",
     "check_installation",
+    "collect",
     "compare",
     "cut_patches",
     "describe",

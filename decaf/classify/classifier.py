@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from decaf.heads.calibration import head_scores, softmax
 from decaf.heads.feature_identity import FeatureIdentity
 from decaf.heads.saved import SavedHead, is_head_file, load_head
 from decaf.images import collect
+from decaf.images.listing.box_crop import BoxCrop
 from decaf.images.listing.recognise import not_wanted, recognise
 from decaf.images.status import STATUS_NAMES
 from decaf.images.workers.decoders import warm_decoders
@@ -56,12 +57,22 @@ class Prediction:
     classes : tuple of (str, float)
         Names of classes and their probabilities (or scores, see `Classifier.gives`), the most
         probable first, of equals the first class; empty where the image could not be read.
+    box : (float, float, float, float) or None
+        Left, top, width and height in pixels of the part of the image that was looked at, without
+        its margin, NaN where they are not known; None for all of it.
+    annotation : str
+        What the box is called where it is from.
+    confidence : float or None
+        Of the detector that found it, where it tells.
     """
 
     path: str
     status: str
     message: str
     classes: tuple[tuple[str, float], ...]
+    box: tuple[float, float, float, float] | None = None
+    annotation: str = ""
+    confidence: float | None = None
 
 
 class Classifier:
@@ -274,7 +285,7 @@ class Classifier:
         self, features: FeatureFile, top: int | None, compute: ComputeSettings
     ) -> Iterator[Prediction]:
         answer, layer = self._answers_to(features)
-        view, ok = features[layer], features.ok
+        view, ok, crops = features[layer], features.ok, features.crops
         for start in range(0, len(features), _BLOCK):
             if compute.stopped:
                 raise Stopped(f"stopped after {start} of {counted(len(features), 'image')}")
@@ -286,13 +297,15 @@ class Classifier:
                 scores[good] = answer(values.reshape(len(values), -1))
             for place, row_scores in enumerate(scores):
                 row = start + place
-                yield self._prediction(
+                answer_of_row = self._prediction(
                     features.paths[row],
                     features.status_names[features.status[row]],
                     features.messages[row],
                     row_scores,
                     top,
                 )
+                size = features.source_size[row].tolist()
+                yield answer_of_row if crops is None else _of_part(answer_of_row, crops[row], size)
 
     def _answers_to(self, features: FeatureFile) -> tuple[_Answer, str]:
         """Return what answers to the rows of a feature file, and the layer that it takes."""
@@ -362,7 +375,7 @@ class Classifier:
             _told_of_stop(lambda: f"after {due} of {counted(len(listed), 'image')}"),
         ):
             for rows in extraction.rows(stop=compute.stop, dtype="float64"):
-                early[rows.start] = [
+                early[rows.start] = ready = [
                     self._prediction(
                         os.fsdecode(listed.names[rows.start + place]),
                         STATUS_NAMES[rows.status[place]],
@@ -372,6 +385,10 @@ class Classifier:
                     )
                     for place, scores in enumerate(rows.features[_ANSWERS])
                 ]
+                if listed.crops is not None:
+                    parts = listed.crops[rows.start : rows.stop]
+                    sizes = rows.source_size.tolist()
+                    ready[:] = map(_of_part, ready, parts, sizes)
                 shown.advance(rows.stop - rows.start)
                 while due in early:
                     ready = early.pop(due)
@@ -396,6 +413,19 @@ class Classifier:
         best = np.argsort(-scores, kind="stable")[:top]
         classes = tuple((self.class_names[place], float(scores[place])) for place in best.tolist())
         return Prediction(path, status, message, classes)
+
+
+def _of_part(prediction: Prediction, crop: BoxCrop | None, size: list[int]) -> Prediction:
+    """Return a prediction with the box that it is of."""
+    if crop is None:
+        return prediction
+    width, height = size
+    return replace(
+        prediction,
+        box=crop.in_pixels(width, height),
+        annotation=crop.annotation,
+        confidence=crop.confidence,
+    )
 
 
 def load_classifier(

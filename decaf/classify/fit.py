@@ -241,6 +241,8 @@ def fit(
         - layout : "auto" (default), "splits" or "classes", as in `decaf.extract`; "classes" takes
           no notice of the splits of features that are there.
         - groups : as in `decaf.extract`; by default those of features that are there.
+        - splits : ``"FILE:COLUMN"`` of a table, or train, val or test for each image, where folders
+          do not say it; see `decaf.images.listing.splits.find_splits`.
         - min_images : leave out classes with fewer different images for training, with a word; by
           default those with fewer than two.
         - on_error : at an image that cannot be read, "raise" `ImageError` (default; on the command
@@ -335,7 +337,7 @@ def fit(
             usable,
             plan,
             trials,
-            groups=_shown_groups(listing.groups),
+            groups=_shown_groups(listing, request),
             settings=record,
             weights_file=_weights_file(network.weights),
             seconds={"features": extracted - began, "fit": fitted - extracted},
@@ -379,9 +381,12 @@ def _listing(given: ListingSettings | None, changes: dict[str, Any]) -> ListingS
     return listing
 
 
-def _shown_groups(groups: Any) -> str:
-    if groups is None:
+def _shown_groups(listing: ListingSettings, request: FeatureRequest) -> str:
+    groups = listing.groups
+    if groups is None and request.holds_features:
         return "the feature file"
+    if groups is None:
+        return "the images that boxes are of" if listing.crops_from else "the column group"
     return os.fsdecode(groups) if isinstance(groups, (str, bytes, os.PathLike)) else "as given"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import os
 import sys
 from collections import Counter
@@ -34,6 +35,7 @@ FORMATS = ("text", "csv", "json")
 """The forms that `write_predictions` writes."""
 
 _ENDINGS = {".csv": "csv", ".json": "json", ".txt": "text", "": "text"}
+_OF_PARTS = ("box_x", "box_y", "box_width", "box_height", "annotation", "confidence")
 _LEAST_SHOWN = 0.01  # in text; the first class is always shown
 
 
@@ -75,8 +77,10 @@ def write_predictions(
 
     ``csv`` has the columns path, status, message, class_1, probability_1, class_2, …; ``json`` is a
     list of objects with ``path``, ``status``, ``message`` and ``classes``; ``text`` is for people,
-    and leaves out what is improbable. An image that cannot be read says why in status and message.
-    Bytes of names that are not UTF-8 are written as ``\\xNN``.
+    and leaves out what is improbable. Of boxes that were cut out (`decaf.collect`) each has a line,
+    with box_x, box_y, box_width, box_height, annotation and confidence behind the message. An image
+    that cannot be read says why in status and message. Bytes of names that are not UTF-8 are
+    written as ``\\xNN``.
 
     Parameters
     ----------
@@ -239,8 +243,15 @@ def _counted(predictions: Iterable[Prediction], counts: Counter[str]) -> Iterato
         yield each
 
 
+def _number(value: float | None) -> str:
+    return "" if value is None or math.isnan(value) else f"{value:.6g}"
+
+
 def _write_text(predictions: Iterable[Prediction], stream: TextIO, gives: str) -> None:
     for each in predictions:
+        path = each.path
+        if each.box is not None:
+            path += " [" + ", ".join(f"{side:.0f}" for side in each.box) + "]"
         if not each.classes:
             line = f"{each.message} ({each.status})"
         elif gives == "probability":
@@ -251,7 +262,7 @@ def _write_text(predictions: Iterable[Prediction], stream: TextIO, gives: str) -
             )
         else:
             line = ", ".join(f"{name} {score:.3g}" for name, score in each.classes)
-        print(printable(f"{each.path}: {line}"), file=stream)
+        print(printable(f"{path}: {line}"), file=stream)
 
 
 def _write_csv(
@@ -269,12 +280,19 @@ def _write_csv(
     writer = csv.writer(stream, lineterminator="\n")
     places = range(1, min(top, len(classifier.class_names)) + 1)
     header = [f"{column}_{place}" for place in places for column in ("class", classifier.gives)]
+    parts: tuple[str, ...] = ()
     for number, each in enumerate(predictions):
         if number == 0:  # not before: an error about the images comes instead
-            writer.writerow(["path", "status", "message", *header])
+            parts = _OF_PARTS if each.box is not None else ()
+            writer.writerow(["path", "status", "message", *parts, *header])
         cells = [text for name, value in each.classes for text in (cell(name), f"{value:.6g}")]
         cells += [""] * (len(header) - len(cells))
-        writer.writerow([cell(path_text(each.path)), each.status, cell(each.message), *cells])
+        box: list[str] = []
+        if parts:
+            sides = map(_number, each.box or (None,) * 4)
+            box = [*sides, cell(each.annotation), _number(each.confidence)]
+        told = [cell(path_text(each.path)), each.status, cell(each.message)]
+        writer.writerow([*told, *box, *cells])
 
 
 def _write_json(predictions: Iterable[Prediction], stream: TextIO, gives: str) -> None:
@@ -283,12 +301,16 @@ def _write_json(predictions: Iterable[Prediction], stream: TextIO, gives: str) -
         for each in predictions:
             stream.write(",\n" if started else "[\n")
             started = True
-            record = {
+            record: dict[str, Any] = {
                 "path": path_text(each.path),
                 "status": each.status,
                 "message": each.message,
                 "classes": [{"class": name, gives: value} for name, value in each.classes],
             }
+            if each.box is not None:
+                known = not math.isnan(sum(each.box))
+                record["box"] = list(each.box) if known else None
+                record |= {"annotation": each.annotation, "confidence": each.confidence}
             stream.write(json.dumps(record))
     finally:
         if started:

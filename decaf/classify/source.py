@@ -220,9 +220,10 @@ def usable_of(features: FeatureFile | GivenFeatures, request: FeatureRequest) ->
         As `decaf.classify.held_out.usable_images`.
     """
     images = features.images()
-    if request.holds_features and request.listing.groups is not None:
-        images = images.in_groups(request.listing.groups)
-    if request.listing.layout == "classes":
+    listing = request.listing
+    if request.holds_features:
+        images = collect(images, replace(listing, labels="folder"))
+    if listing.layout == "classes" and listing.splits is None:
         images = replace(images, splits=None)
     return _usable(images, features.ok, request)
 
@@ -298,6 +299,8 @@ def _check_no_extraction(request: FeatureRequest) -> None:
         raise SettingError(
             "features are given, and are kept as they are: leave out `keep_features`"
         )
+    if request.listing.crops_from is not None:
+        raise SettingError("features are given, and nothing is cut out: leave out `crops_from`")
     labels = request.listing.labels
     if not (isinstance(labels, str) and labels == "folder"):
         raise SettingError(
@@ -318,6 +321,7 @@ def _check_given(request: FeatureRequest) -> None:
     asked = {**vars(request.network), "keep_features": request.keep_features}
     idle = [f"`{name}`" for name, value in asked.items() if value is not None]
     idle += ["`layer`"] if request.layer != "auto" else []
+    idle += ["`crops_from`"] if request.listing.crops_from is not None else []
     if idle:
         raise SettingError(
             f"`features` are given, and nothing is extracted: leave out {', '.join(idle)}"
@@ -370,10 +374,7 @@ def _check_weights(features: FeatureFile, weights: Any) -> None:
 
 def _checked_images(request: FeatureRequest) -> ImageList:
     """List the images, and refuse those that no classifier can be made of before any is read."""
-    listing = request.listing
-    images = collect(
-        request.source, labels=listing.labels, layout=listing.layout, groups=listing.groups
-    )
+    images = collect(request.source, request.listing)
     _usable(images, None, request)
     return images
 

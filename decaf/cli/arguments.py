@@ -14,6 +14,7 @@ from decaf.cli.terminal import is_chief
 from decaf.runtime.settings import ComputeSettings
 
 __all__ = [
+    "add_boxes",
     "add_crops",
     "add_device",
     "add_listing",
@@ -217,6 +218,7 @@ def add_listing(
     min_images: bool = False,
     none: str = "",
     val_labels: bool = False,
+    boxes: bool = True,
 ) -> None:
     """Add how images are listed: their labels, splits and groups, and what is done with bad ones.
 
@@ -233,6 +235,8 @@ def add_listing(
         End of the help of ``--labels`` where none is a choice, else empty.
     val_labels : bool
         Whether the labels of validation images can be given apart.
+    boxes : bool
+        Whether boxes can be cut out of the images.
     """
     parser.add_argument(
         "--labels",
@@ -256,6 +260,14 @@ def add_listing(
         help="whether folders called train, val or test are splits, with the classes in them, or "
         "classes themselves (default: auto, by what lies in them and beside them)",
     )
+    if boxes:
+        add_boxes(parser)
+    parser.add_argument(
+        "--splits",
+        metavar="FILE:COLUMN",
+        help="which images are for train, val and test, where folders do not say it: by the column "
+        "of a table (FILE:PATH,COLUMN names that of the paths too)",
+    )
     if groups is not None:
         parser.add_argument(
             "--groups",
@@ -278,6 +290,41 @@ def add_listing(
         default="record",
         choices=("raise", "record"),
         help=f"at an image that cannot be read: stop, or {bad} and go on (default)",
+    )
+
+
+def add_boxes(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """Add what is cut out of images: the boxes of annotations, or of a detector.
+
+    Parameters
+    ----------
+    parser : argparse.ArgumentParser or argument group
+    """
+    parser.add_argument(
+        "--crops-from",
+        metavar="BOXES",
+        help="boxes of the images, each of which is an image: COCO's .json, whose categories are "
+        "the classes, MegaDetector's .json, or as for `decaf localise`",
+    )
+    parser.add_argument(
+        "--margin",
+        type=float,
+        metavar="SHARE",
+        help="taken along around a box on each side, as a share of its side (default: 0)",
+    )
+    parser.add_argument(
+        "--min-confidence",
+        type=float,
+        metavar="X",
+        help="leave out boxes of which a detector is less sure (default: 0.2)",
+    )
+    parser.add_argument(
+        "--category",
+        dest="categories",
+        action="append",
+        metavar="NAME",
+        help="only boxes of this category, may be given several times (default: all; of "
+        "MegaDetector animal)",
     )
 
 

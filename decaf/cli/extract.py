@@ -30,6 +30,7 @@ examples:
   decaf extract photos/ -o photos.h5 -w imagenet -l fc6 -l fc7
   decaf extract 'scans/**/*.tif' -o scans.h5 -w random:0 --labels none
   find . -name '*.jpg' -print0 | decaf extract - -o all.h5 -w imagenet
+  decaf extract camera/ -o boxes.h5 --crops-from megadetector.json --margin 0.1
   decaf extract 's3://photos/{000000..000999}.tar' -o s3://features/fc7/ --engine ray -l fc7
 
 Where the output ends in a slash, or --engine is given, SRC are shards (tars of webdataset, tars,
@@ -139,7 +140,7 @@ def run(args: argparse.Namespace) -> int:
     began = time.monotonic()
     with stopped_by_signals("stopping after the rows in work") as stop:
         file = decaf.extract(
-            args.images,
+            decaf.collect(args.images, settings_of(args, decaf.ListingSettings)),
             args.layer or ["fc6"],
             out=args.out,
             weights=args.weights,
@@ -151,9 +152,6 @@ def run(args: argparse.Namespace) -> int:
             batch_size=args.batch_size,
             workers=args.workers,
             on_error=args.on_error,
-            labels=args.labels,
-            layout=args.layout,
-            groups=args.groups,
             overwrite=args.overwrite,
             progress=not args.quiet and chief,
             stop=stop.event,
@@ -164,7 +162,7 @@ def run(args: argparse.Namespace) -> int:
         info["seconds"] = round(time.monotonic() - began, 3)
         bad = len(file) - int(file.ok.sum())
         if chief:
-            print(json.dumps(info)) if args.json else show(*_summary(info, bad))
+            print(json.dumps(info)) if args.json else show(*_summary(info, bad, args.splits))
     return 1 if bad else 0
 
 
@@ -207,7 +205,17 @@ def _run_shards(args: argparse.Namespace) -> int:
 
 
 # Flags that shards have no use for, and their defaults.
-_OF_FILES = {"labels": "folder", "layout": "auto", "groups": None, "on_error": "record"}
+_OF_FILES = {
+    "labels": "folder",
+    "layout": "auto",
+    "groups": None,
+    "splits": None,
+    "crops_from": None,
+    "margin": None,
+    "min_confidence": None,
+    "categories": None,
+    "on_error": "record",
+}
 
 
 def _refuse_flags(args: argparse.Namespace, why: str, names: Sequence[str]) -> None:
@@ -218,7 +226,7 @@ def _refuse_flags(args: argparse.Namespace, why: str, names: Sequence[str]) -> N
         raise SettingError(f"{', '.join(given)}: {why}")
 
 
-def _summary(info: dict[str, Any], bad: int) -> Iterator[str]:
+def _summary(info: dict[str, Any], bad: int, asked: str | None) -> Iterator[str]:
     shapes = ", ".join(
         f"{name} {'×'.join(str(side) for side in layer['shape'])}"
         for name, layer in info["layers"].items()
@@ -226,7 +234,12 @@ def _summary(info: dict[str, Any], bad: int) -> Iterator[str]:
     yield f"{info['path']}: {counted(info['rows'], 'row')} of {shapes}"
     if info["splits"]:
         counts = ", ".join(f"{name or 'in none'} {n}" for name, n in info["splits"].items())
-        yield f"splits, by their folders: {counts} (--layout classes takes them for classes)"
+        if asked or any(source["kind"] == "table" for source in info["environment"]["sources"]):
+            yield f"splits, by the table: {counts}"
+        else:
+            yield f"splits, by their folders: {counts} (--layout classes takes them for classes)"
+    if info["boxes"]:
+        yield f"{info['boxes']} boxes, cut out of their images"
     if info["groups"]:
         yield f"groups: {info['groups']}"
     if info["labelled"] and info["labelled"] != info["rows"]:

@@ -81,6 +81,8 @@ def _facts(info: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "splits", ", ".join(f"{name or 'none'} {n}" for name, n in info["splits"].items())
     if info["groups"]:
         yield "groups", str(info["groups"])
+    if info["boxes"]:
+        yield "boxes", f"{info['boxes']} rows are parts of images"
     for name, value in info["run"].items():
         if name != "layers":
             yield name, _setting(value)

@@ -66,7 +66,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help=f"imagenet, random:SEED, {DEFAULT_WEIGHTS} (default), or a weights file",
     )
     add_settings(parser.add_argument_group("settings"), LocaliserSettings)
-    add_listing(parser, bad="leave it out")
+    add_listing(parser, bad="leave it out", boxes=False)
     add_preprocess(parser)
     parser.add_argument(
         "--precision", choices=("fp32", "bf16"), help="arithmetic of the network (default: fp32)"

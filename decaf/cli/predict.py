@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from decaf.backbone.weights import DEFAULT_WEIGHTS
 from decaf.cli.arguments import (
+    add_boxes,
     add_device,
     add_preprocess,
     add_workers,
     allow_words_after_flags,
     preprocess_of,
+    setting_values,
 )
 from decaf.cli.exit_codes import stopped_by_signals
 from decaf.cli.terminal import show, tell
@@ -32,6 +34,7 @@ examples:
   decaf predict photos.head new/ -o answers.csv
   decaf predict photos.head new/ --top 1 --format json | jq .
   decaf predict photos.safetensors new/           a network's own classes
+  decaf predict animals.head camera/ --crops-from megadetector.json --margin 0.1
 
 CSV has the columns path, status, message, class_1, probability_1, class_2, … Every image has its
 line, in order; one that cannot be read says why in status and message. Exit codes: 0 done; 1 done,
@@ -88,6 +91,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-b", "--batch-size", type=int, metavar="N", help="images a forward pass (default: auto)"
     )
+    add_boxes(parser)
     add_preprocess(parser)
     add_workers(parser)
     add_device(parser)
@@ -105,11 +109,15 @@ def run(args: argparse.Namespace) -> int:
     from decaf.classify import model_and_images
 
     model, sources = model_and_images(args.words)
+    images: Any = sources[0] if len(sources) == 1 else sources
+    boxes = setting_values(args, decaf.ListingSettings)
+    if boxes:
+        images = decaf.collect(images, labels="none", **boxes)
     # A bar and lines of text on one terminal would be in each other's way.
     apart = args.out is not None or not sys.stdout.isatty()
     with stopped_by_signals("stopping after the images in work") as stop:
         written = decaf.write_predictions(
-            sources[0] if len(sources) == 1 else sources,
+            images,
             model,
             out=args.out,
             format=args.format,

@@ -82,6 +82,7 @@ def evaluate_network(
         How the images are listed; or its fields by their names, as of the objects below:
 
         - labels, layout : as in `decaf.extract`; images without a label are left out, with a word.
+        - splits : ``"FILE:COLUMN"`` of a table; see `decaf.images.listing.splits.find_splits`.
         - on_error : at an image that cannot be read, "raise" `ImageError` (default; on the command
           line "record" is), or leave it out and "record" it.
     matching : MatchSettings, optional

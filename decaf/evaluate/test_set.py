@@ -79,28 +79,32 @@ def read_test_set(
         If a split is asked for where there can be none.
     """
     listing, matching = listing or ListingSettings(), matching or MatchSettings()
-    labels, layout = listing.labels, listing.layout
+    labels = listing.labels
     class_ids, class_names = matching.class_ids, matching.class_names
     if isinstance(labels, str) and labels == "folder":
         labels = None
     is_path = isinstance(data, (str, bytes, os.PathLike))
     if isinstance(data, Pack):
+        if listing.splits is not None:
+            raise SettingError(f"{data.path}: a pack has its own splits; leave `splits` out")
         if labels is not None or class_ids is not None:
             raise SettingError(f"{data.path}: a pack has its own labels; leave `labels` out")
         images, classes = _of_pack(data, split, class_names)
-    elif split is not None and (labels is not None or not is_path):
+    elif split is not None and (labels is not None or not is_path) and listing.splits is None:
         raise SettingError(
-            f"`split` {split!r}: only a data set's folder or archive, or a pack, has splits"
+            f"`split` {split!r}: only a data set's folder or archive, or a pack, has splits, or "
+            "what `splits` names"
         )
     elif is_path and labels is None:
         owner = os.fsdecode(data)
-        images = _of_folders(data, split, layout, owner)
+        images = _of_split(collect(data, listing), split, owner)
         names = tuple(class_names or images.class_titles)
         classes = ClassList(owner, len(images.class_names), images.class_names, names)
     else:
         owner = "the data set" if isinstance(data, ImageList) else f"the {type(data).__name__}"
-        source = "folder" if labels is None else labels
-        images = _named(collect(data, labels=source, layout=layout), data)
+        images = _named(collect(data, listing), data)
+        if listing.splits is not None:
+            images = _of_split(images, split, owner)
         ids = tuple(class_ids or images.class_names)
         classes = ClassList(
             os.fsdecode(data) if is_path else owner,
@@ -114,8 +118,7 @@ def read_test_set(
     return images, classes
 
 
-def _of_folders(data: Any, split: str | None, layout: str, owner: str) -> ImageList:
-    images = collect(data, layout=layout)
+def _of_split(images: ImageList, split: str | None, owner: str) -> ImageList:
     if images.splits is not None:
         split = split or _default_split(images.splits, owner)
     return images.part(split)

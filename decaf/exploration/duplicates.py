@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
 from collections import OrderedDict
@@ -287,8 +286,8 @@ class _Pictures:
             return "it was in memory, or what held it is gone"
         try:
             content = ref.load()
-            if hashlib.sha256(content).digest() != self._digests[row].tobytes():
+            if ref.digest(content) != self._digests[row].tobytes():
                 return "it has changed since its features were computed"
-            return Picture(decode(content).pixels.permute(1, 2, 0).numpy())
+            return Picture(ref.cut(decode(content).pixels).permute(1, 2, 0).numpy())
         except ImageError as error:
             return f"{error.message} ({error.status})"

@@ -32,7 +32,7 @@ from decaf.features.extract import extract
 from decaf.features.settings import NetworkSettings
 from decaf.features.store.feature_file import FeatureFile, holds_features, opened_features
 from decaf.heads import load_head
-from decaf.images import ListingSettings
+from decaf.images import ListingSettings, collect
 from decaf.runtime.progress import tell_line
 from decaf.runtime.settings import ComputeSettings, Part, refuse, settings_from, whole_number
 from decaf.runtime.wording import counted
@@ -188,7 +188,7 @@ def explore(
         What the page shows; or its fields by their names, as of the objects below: layers, method,
         perplexity, seed, most_points, most_thumbnails, thumbnail_side.
     listing : ListingSettings, optional
-        How images are listed: labels, layout, groups and on_error, as in `decaf.extract`.
+        How images are listed, as in `decaf.collect`; and on_error, as in `decaf.extract`.
     network : NetworkSettings, optional
         How features are computed: weights, preprocess, crops, precision and batch_size, as in
         `decaf.extract`.
@@ -272,7 +272,8 @@ def _opened(
             raise SettingError(
                 "features are given, and are kept as they are: leave out `keep_features`"
             )
-        asked = {**vars(network), "groups": listing.groups}
+        of_images = ("groups", "splits", "crops_from")
+        asked = {**vars(network), **{name: getattr(listing, name) for name in of_images}}
         idle = [f"`{name}`" for name, value in asked.items() if value is not None]
         idle += ["`labels`"] if listing.labels != "folder" else []
         if idle:
@@ -285,7 +286,7 @@ def _opened(
         return
     with tempfile.TemporaryDirectory(prefix="decaf-explore-") as folder:
         computed = extract(
-            source,
+            collect(source, listing),
             list(settings.layers or LAYERS),
             out=Path(folder) / "features.h5" if kept is None else kept,
             weights=DEFAULT_WEIGHTS if network.weights is None else network.weights,
@@ -297,9 +298,6 @@ def _opened(
             workers=compute.workers,
             on_error=listing.on_error,
             progress=compute.progress,
-            labels=listing.labels,
-            layout=listing.layout,
-            groups=listing.groups,
             overwrite=overwrite,
             stop=compute.stop,
         )

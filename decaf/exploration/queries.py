@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -217,11 +216,11 @@ class _KnownImages:
 
     def find(self, images: ImageList, place: int) -> Query | None:
         """Return an image with its features; None where the file does not hold what it holds."""
-        if images.refs is None or images.refs[place].box is not None:
+        if images.refs is None:
             return None
         ref = images.refs[place]
         try:
-            rows = self._rows.get(hashlib.sha256(ref.load()).digest())
+            rows = self._rows.get(ref.digest(ref.load()))
         except ImageError:
             return None  # which extraction says again
         if rows is None:

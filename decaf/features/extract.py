@@ -203,9 +203,7 @@ def extract(
     path = None if out is None else Path(os.fsdecode(out))
     if path is not None:
         check_output(path, "features", example="f.h5")
-    image_list = collect(
-        images, labels=listing.labels, layout=listing.layout, groups=listing.groups
-    )
+    image_list = collect(images, listing)
     warm_decoders(image_list, compute.workers)
     backbone = _backbone(network, settings)
     from decaf.runtime.device import choose_device

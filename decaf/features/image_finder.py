@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 
 from decaf.errors import FeatureFileError, InputError
 from decaf.features.store.feature_file import FeatureFile
@@ -55,6 +56,8 @@ class ImageFinder:
         self._directory = str(file.environment.get("directory", ""))
         self._spans: list[tuple[int, int, str, str]] = []
         self._archives: dict[str, ImageList | None] = {}
+        self._crops = file.crops
+        self._places: dict[str, dict[bytes, int]] = {}
         sources = file.environment.get("sources")
         first = 0
         with reading_the_record(file):
@@ -77,15 +80,29 @@ class ImageFinder:
         ImageRef or None
             None where it was in memory, or what held it is gone.
         """
+        crop = None if self._crops is None else self._crops[row]
         for first, stop, kind, path in self._spans:
             if first <= row < stop and kind in CONTAINER_KINDS:
                 archive = self._archive(path)
-                if archive is None or archive.refs is None or row - first >= len(archive):
+                if archive is None or archive.refs is None:
                     return None
-                return archive.refs[row - first]
+                place = self._place(path, archive, row - first, name)
+                return None if place is None else replace(archive.refs[place], box=crop)
             if first <= row < stop and kind in MEMORY_KINDS:
                 return None
-        return ImageRef(os.fsencode(self._now(os.fsdecode(name))))
+        return ImageRef(os.fsencode(self._now(os.fsdecode(name))), box=crop)
+
+    def _place(self, path: str, archive: ImageList, place: int, name: bytes) -> int | None:
+        """Find an image of an archive or array: by its name, where boxes are cut out of some."""
+        if self._crops is None:
+            return place if place < len(archive) else None
+        if path not in self._places:
+            places = {key: at for at, key in enumerate(archive.names)}
+            # The file of an array may have moved, which its images are named after.
+            places |= {key: at for at, key in enumerate(archive.relative or ()) if key.isdigit()}
+            self._places[path] = places
+        number = name[name.rfind(b"[") + 1 : -1]
+        return self._places[path].get(name, self._places[path].get(number))
 
     def _archive(self, path: str) -> ImageList | None:
         if path not in self._archives:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import threading
 from collections import OrderedDict
@@ -182,7 +181,8 @@ def _key(how: str, images: ImageList, row: int, background: tuple[int, int, int]
 
     try:
         if images.refs is not None:
-            return how, hashlib.sha256(images.refs[row].load()).digest(), 0, 0
+            ref = images.refs[row]
+            return how, ref.digest(ref.load()), 0, 0
         decoded, digest = object_content(images.get(row), background)
     except ImageError:
         return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -215,7 +214,7 @@ class _Sample:
 
     def _take_ref(self, row: int, ref: ImageRef) -> None:
         try:
-            digest = hashlib.sha256(ref.load()).digest()
+            digest = ref.digest(ref.load())
         except ImageError as error:
             self.unavailable.append((row, f"{error.message} ({error.status})"))
             return

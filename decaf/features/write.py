@@ -103,6 +103,7 @@ class FeatureOutput(ShardedFile[Rows]):
             class_names=images.class_names,
             splits=images.splits,
             groups=images.groups,
+            crops=images.crops,
             run=self._run,
             environment=_environment(extraction),
             decaf_version=__version__,
@@ -163,6 +164,10 @@ def _changed(file: FeatureFile, images: ImageList, check: Callable[[], object]) 
         if there != now:
             with_them = "without" if there is None else "with other"
             return f"a file {with_them} {what}"
+    if [crop and crop.text for crop in file.crops or ()] != [
+        crop and crop.text for crop in images.crops or ()
+    ]:
+        return "other boxes"
     if images.in_memory:
         return "images in memory, which cannot be compared with its rows"
     known = np.flatnonzero(~np.isin(file.status, UNKNOWN_CONTENT))

@@ -106,6 +106,8 @@ def finetune(
         - val_fraction : the share drawn of each class where there are no validation images, 0.2
           when not given; refused where there are.
         - layout : "auto", "splits" or "classes", as in `decaf.extract`.
+        - splits : ``"FILE:COLUMN"`` of a table, or train, val or test for each image, where folders
+          do not say it; see `decaf.images.listing.splits.find_splits`.
         - groups : as in `decaf.extract`, of the training images, or of a pack by the names in it:
           none is both in training and among the images drawn for validation, by which training is
           ended, nor on both sides of a fold of the frozen head's search for C.
@@ -193,6 +195,8 @@ def finetune(
             world=world,
         )
         packs = _packs(train, val)
+        if packs is not None and listing.splits is not None:
+            raise SettingError(f"{train}: a pack has its own splits; leave `splits` out")
         source: ImageList | None = None
         if isinstance(train, ImageList) and train.for_training:  # a data set for training already
             source = train

@@ -61,9 +61,9 @@ def prepare(
     try:
         if isinstance(source, ImageRef):
             data = source.load()
-            digest = hashlib.sha256(data).digest()
+            digest = source.digest(data)
             decoded = decode(data, background=spec.background)
-            pixels = decoded.pixels if source.box is None else _cut(decoded.pixels, source.box)
+            pixels = source.cut(decoded.pixels)
         else:
             decoded, digest = object_content(source(), spec.background)
             pixels = decoded.pixels
@@ -75,17 +75,6 @@ def prepare(
         text = " ".join(f"{type(error).__name__}: {error}".split())
         return Outcome("decoder_failed", text[:500], -1, -1, digest)
     return Outcome("ok", "", decoded.width, decoded.height, digest)
-
-
-def _cut(pixels: torch.Tensor, box: tuple[int, int, int, int]) -> torch.Tensor:
-    (left, top, right, bottom), (height, width) = box, pixels.shape[1:]
-    if not (0 <= left < right <= width and 0 <= top < bottom <= height):
-        raise ImageError(
-            "wrong_size",
-            f"the box from {left}, {top} to {right}, {bottom} is empty or not within the "
-            f"{width} x {height} pixels of the image",
-        )
-    return pixels[:, top:bottom, left:right]
 
 
 def object_content(image: Any, background: tuple[int, int, int]) -> tuple[Decoded, bytes]:

@@ -21,6 +21,7 @@ STATUS_NAMES: tuple[str, ...] = (
     "worker_died",  # decoding ended its process, each time it was tried
     "bad_value",  # numbers that are not an image (NaN, out of range, wrong shape)
     "wrong_size",  # not of the size that images must have to be taken pixel for pixel
+    "bad_box",  # the box to be cut out is empty, outside of the image, or of another size of it
 )
 
 

@@ -60,13 +60,19 @@ class HDF5Output:
 
 
 @contextmanager
-def hdf5_output(stream: IO[bytes]) -> Iterator[HDF5Output]:
+def hdf5_output(
+    stream: IO[bytes], *, libver: tuple[str, str] = LIBVER, userblock: int = 0
+) -> Iterator[HDF5Output]:
     """Write an HDF5 file to a stream that has a descriptor.
 
     Parameters
     ----------
     stream : binary stream
         Empty, and open for reading too, as `decaf.storage.atomic.whole_file` gives it.
+    libver : tuple of str
+        The formats of HDF5 that may be used.
+    userblock : int
+        Bytes at the beginning that are not HDF5's.
 
     Yields
     ------
@@ -79,7 +85,7 @@ def hdf5_output(stream: IO[bytes]) -> Iterator[HDF5Output]:
     """
     device = _Device(stream.fileno())
     try:
-        with h5py.File(device, "w", libver=LIBVER) as file:
+        with h5py.File(device, "w", libver=libver, userblock_size=userblock) as file:
             yield HDF5Output(file, device)
     finally:
         device.check()  # what it raises says more than an error that came of it

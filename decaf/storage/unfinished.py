@@ -6,7 +6,6 @@ its images, by which a later run tells whether they have changed.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -221,13 +220,18 @@ def _refuse_strangers(path: Path) -> None:
 def describe_images(images: ImageList) -> list[Entry]:
     """List what an unfinished run remembers of its images: name, size, time of change, label.
 
+    The box of a part stands behind the name.
+
     Parameters
     ----------
     images : ImageList
     """
     entries: list[Entry] = []
     for row, name in enumerate(images.names):
-        size, changed = (-1, -1) if images.refs is None else images.refs[row].stat()
+        ref = None if images.refs is None else images.refs[row]
+        size, changed = (-1, -1) if ref is None else ref.stat()
+        if ref is not None and ref.box is not None:
+            name = b"%s (%s)" % (name, ref.box_text)
         text = name.decode("utf-8", "surrogateescape")
         entries.append([text, size, changed, int(images.labels[row])])
     return entries
@@ -275,7 +279,8 @@ def content_digest(images: ImageList, row: int) -> bytes:
     if images.refs is None:
         return NO_DIGEST
     try:
-        return hashlib.sha256(images.refs[row].load()).digest()
+        ref = images.refs[row]
+        return ref.digest(ref.load())
     except ImageError:
         return NO_DIGEST
 

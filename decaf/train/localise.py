@@ -46,7 +46,10 @@ if TYPE_CHECKING:
 __all__ = ["localise"]
 
 # Fields of `ListingSettings` for images that are divided.
-NOT_OF_BOXES = ("groups", "min_images", "val_labels", "val_fraction")
+NOT_OF_BOXES = (
+    *("groups", "min_images", "val_labels", "val_fraction", "splits"),
+    *("crops_from", "margin", "min_confidence", "categories"),
+)
 
 _logger = logging.getLogger(__name__)
 
@@ -124,7 +127,7 @@ def localise(
     if out is not None:
         check_out(out, overwrite)
     annotations = boxes if isinstance(boxes, BoxAnnotations) else read_boxes(boxes)
-    listed = collect(images, labels=listing.labels, layout=listing.layout)
+    listed = collect(images, listing)
     listed, true = _annotated(listed, annotations, settings.per_class)
     warm_decoders(listed, compute.workers)
     backbone = backbone_for(network.weights, settings.layer)

@@ -194,7 +194,7 @@ def cached_features(
         contents = hashlib.sha256(file.fingerprint.encode() + file.content_sha256.tobytes())
         for ref in refs:
             if ref.box is not None:
-                contents.update(b"%d,%d,%d,%d;" % ref.box)
+                contents.update(ref.box_text + b";")
         return CachedFeatures(
             path=path,
             fingerprint=contents.hexdigest(),
@@ -212,7 +212,7 @@ def cached_features(
 
 def _row_name(ref: ImageRef) -> bytes:
     """Return what tells a row from all others: the path, and the box where it is of a part."""
-    return ref.name if ref.box is None else b"%s[%d,%d,%d,%d]" % (ref.name, *ref.box)
+    return ref.name if ref.box is None else b"%s[%s]" % (ref.name, ref.box_text)
 
 
 def _file_name(dataset: str, names: Sequence[bytes], run: dict[str, Any]) -> str:

@@ -6,7 +6,6 @@ One by one where a page shows some, or many on each of a few sheets, from which 
 from __future__ import annotations
 
 import base64
-import hashlib
 import io
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -267,17 +266,14 @@ def _small_copy(
     ref: ImageRef, sha256: bytes | None, size: tuple[int, int], instead: str = _NO_IMAGES
 ) -> Image:
     data = ref.load()
-    if sha256 is not None and hashlib.sha256(data).digest() != sha256:
+    if sha256 is not None and ref.digest(data) != sha256:
         raise InputError(
             f"{printable(path_text(ref.name))}: has changed since its features were computed "
             f"(its SHA-256 is another); compute them again, or {instead}"
         )
     from decaf.images.decoding.decode import decode
 
-    decoded = decode(data).pixels
-    if ref.box is not None:
-        left, top, right, bottom = ref.box
-        decoded = decoded[:, top:bottom, left:right]
+    decoded = ref.cut(decode(data).pixels)
     return _shrunk(decoded.permute(1, 2, 0).contiguous().numpy(), size)
 
 

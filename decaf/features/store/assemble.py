@@ -21,6 +21,7 @@ from decaf.features.store.checksums import (
     read_content,
 )
 from decaf.features.store.feature_file import FeatureFile
+from decaf.images.listing.box_crop import BoxCrop
 from decaf.images.status import STATUS_NAMES
 from decaf.storage import fingerprint, temporary_path, whole_file
 from decaf.storage.hdf5 import hdf5_output, text_array, write_text_attribute
@@ -48,6 +49,8 @@ class FileHead:
         `created` in ISO 8601.
     splits, groups : sequence of str, or None
         Splits and groups of each image; see `decaf.images.listing.image_list.ImageList`.
+    crops : sequence of BoxCrop or None, or None
+        The part of an image that each is, likewise.
     samples : mapping of str to sequence of str
         Of a part: the columns `schema.KEY`, `schema.TXT` and `schema.JSON`.
     """
@@ -61,6 +64,7 @@ class FileHead:
     created: str
     splits: Sequence[str] | None = None
     groups: Sequence[str] | None = None
+    crops: Sequence[BoxCrop | None] | None = None
     samples: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def attribute_digests(self, layers: Mapping[str, tuple[int, ...]]) -> dict[str, str]:
@@ -78,7 +82,17 @@ class FileHead:
     @property
     def optional(self) -> dict[str, np.ndarray]:
         """The columns of text that not every file has, by the name of the dataset."""
-        columns = {schema.SPLIT: self.splits, schema.GROUP: self.groups, **self.samples}
+        crops = annotations = None
+        if self.crops is not None:
+            crops = ["" if crop is None else crop.text for crop in self.crops]
+            annotations = ["" if crop is None else crop.annotation for crop in self.crops]
+        columns = {
+            schema.SPLIT: self.splits,
+            schema.GROUP: self.groups,
+            schema.CROP: crops,
+            schema.ANNOTATION: annotations,
+            **self.samples,
+        }
         return {name: text_array(texts) for name, texts in columns.items() if texts is not None}
 
 
@@ -147,7 +161,10 @@ def _write(
                 chunks=(min(count, 4096), *row_shape),
                 fletcher32=True,
             )
-            for name, (dtype, row_shape) in schema.COLUMNS.items()
+            for name, (dtype, row_shape) in {
+                **schema.COLUMNS,
+                **({} if head.crops is None else schema.OF_CROPS),
+            }.items()
         }
         labels = np.asarray(head.labels, np.int64)
         columns[schema.LABEL][...] = labels
@@ -171,11 +188,14 @@ def _write(
                 values = np.asarray(block.features[layer], features[layer].dtype)
                 features[layer][place] = values
                 content.numbers(f"{schema.FEATURES}/{layer}", values)
-            for name, numbers in (
-                (schema.STATUS, block.status),
-                (schema.SOURCE_SIZE, block.source_size),
-                (schema.CONTENT_SHA256, block.content_sha256),
-            ):
+            written = {
+                schema.STATUS: block.status,
+                schema.SOURCE_SIZE: block.source_size,
+                schema.CONTENT_SHA256: block.content_sha256,
+            }
+            if head.crops is not None:
+                written |= _numbers_of(head.crops[place], block.source_size)
+            for name, numbers in written.items():
                 columns[name][place] = numbers
                 content.numbers(name, np.asarray(numbers, columns[name].dtype))
             texts = text_array(block.messages, schema.MESSAGE_BYTES)
@@ -188,6 +208,16 @@ def _write(
         write_text_attribute(file, "content", json.dumps(digests))
         write_text_attribute(file, "attributes", json.dumps(head.attribute_digests(layers)))
     return digests
+
+
+def _numbers_of(crops: Sequence[BoxCrop | None], sizes: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the columns of numbers of parts of images, NaN for what is none."""
+    boxes, confidences = np.full((len(crops), 4), np.nan), np.full(len(crops), np.nan)
+    for place, crop in enumerate(crops):
+        if crop is not None:
+            boxes[place] = crop.in_pixels(*sizes[place].tolist())
+            confidences[place] = np.nan if crop.confidence is None else crop.confidence
+    return {schema.BOX: boxes, schema.CONFIDENCE: confidences}
 
 
 def _chunk_rows(count: int, shape: tuple[int, ...], head: FileHead) -> int:

@@ -122,6 +122,12 @@ def read_content(file: FeatureFile) -> dict[str, str]:
         texts = file.column(name)
         if texts is not None:
             digest.texts(name, (text.encode() for text in texts))
+    for name, numbers in (
+        (schema.BOX, file.boxes),
+        (schema.CONFIDENCE, file.confidences),
+    ):
+        if numbers is not None:
+            digest.numbers(name, numbers)
     digest.numbers(schema.LABEL, file.labels)
     digest.numbers(schema.STATUS, file.status)
     digest.numbers(schema.SOURCE_SIZE, file.source_size)

@@ -17,9 +17,10 @@ import numpy as np
 
 from decaf.errors import OutputError, SettingError
 from decaf.features.store.feature_file import FeatureFile, open_features
-from decaf.features.store.schema import GROUP, NO_LABEL, SPLIT
+from decaf.features.store.schema import NO_LABEL
 from decaf.images.listing.names import path_text
 from decaf.storage import TEXT_KINDS, canonical_json, check_output, disk_errors, whole_file
+from decaf.storage.matlab_73 import matlab_73_output
 
 __all__ = ["ENDINGS", "Exported", "export_features", "spreadsheet_cell"]
 
@@ -81,19 +82,25 @@ class _Selection:
             label,
             cell(classes[label]) if classes and label != NO_LABEL else "",
             self.file.status_names[self.file.status[row]],
-            *(cell(texts[row]) for texts in self.optional.values()),
+            *(
+                cell(values[row])
+                if values.dtype == object
+                else ""
+                if math.isnan(values[row])
+                else repr(float(values[row]))
+                for values in self.file_columns.values()
+            ),
         ]
 
     @property
     def columns(self) -> list[str]:
         """Names of the columns of `description`."""
-        return ["path", "label", "class", "status", *self.optional]
+        return ["path", "label", "class", "status", *self.file_columns]
 
     @cached_property
-    def optional(self) -> dict[str, tuple[str, ...]]:
+    def file_columns(self) -> dict[str, np.ndarray]:
         """The columns that not every file has."""
-        columns = {SPLIT: self.file.splits, GROUP: self.file.groups}
-        return {name: texts for name, texts in columns.items() if texts is not None}
+        return self.file.row_columns
 
 
 _Write = Callable[[Sequence[_Selection], IO[bytes]], None]
@@ -112,9 +119,9 @@ def export_features(
 
     ``.npy``
         The layer in its natural shape and type, and beside it ``NAME.rows.csv``: one line a row
-        with path, label, class and status, and split and group where the file has them.
+        with path, label, class and status, and split, group and box where the file has them.
     ``.csv``
-        One line a row: path, label, class, status (and split, group), then the values ``f0``,
+        One line a row: path, label, class, status (and split, group, box), then the values ``f0``,
         ``f1``, …, a map flattened in C order; each value in the fewest digits that give it back
         exactly.
     ``.npz``, ``.mat``
@@ -122,11 +129,14 @@ def export_features(
         that is alone is called ``features``, and ``layer`` names it. Beside them ``path``,
         ``label`` (from 0, -1 for none), ``class_names``, ``status``, ``status_names``, ``ok``,
         ``layers``, ``run`` (JSON), ``fingerprint``, and ``split`` and ``group`` where the file has
-        them. The first is NumPy's, the other MATLAB's format 5, written by scipy.
+        them. The first is NumPy's, the other MATLAB's format 5, written by scipy; or where a layer
+        takes 2 GiB or more, which that cannot hold, its format 7.3, which is HDF5: MATLAB loads
+        both alike, ``scipy.io.loadmat`` the first alone, and Python the other by h5py (with the
+        axes reversed) or mat73.
 
     The rows of bad images hold NaN and say so in their status, unless `ok_only` leaves them out.
     Bytes of names that are not UTF-8 are written as ``\\xNN``. Memory stays bounded, except for
-    ``.mat``. The file appears under its name when it is complete.
+    a ``.mat`` of format 5. The file appears under its name when it is complete.
 
     In a ``.mat`` the axes stand as they do here: image i of ``conv5`` is ``conv5(i, :, :, :)``,
     channel by row by column. Read straight from the feature file by MATLAB's ``h5read``, which
@@ -281,7 +291,7 @@ def _names(selections: Sequence[_Selection]) -> dict[str, _Selection]:
 
 
 def _beside(
-    selections: Sequence[_Selection], texts: Callable[[Sequence[str]], np.ndarray]
+    selections: Sequence[_Selection], texts: Callable[[Sequence[str]], Any]
 ) -> dict[str, Any]:
     """Return what stands beside the layers in a file of several arrays.
 
@@ -305,8 +315,8 @@ def _beside(
         "run": canonical_json(file.run),
         "fingerprint": file.fingerprint,
         **{
-            name: texts([values[row] for row in np.flatnonzero(keep)])
-            for name, values in first.optional.items()
+            name: texts(values[keep].tolist()) if values.dtype == object else values[keep]
+            for name, values in first.file_columns.items()
         },
     }
 
@@ -328,15 +338,12 @@ def _text_array(texts: Sequence[str]) -> np.ndarray:
 def _write_mat(selections: Sequence[_Selection], stream: IO[bytes]) -> None:
     from scipy.io import savemat
 
+    # MATLAB has no half precision.
+    if any(math.prod(each.shape) * 4 > MAX_MAT_BYTES for each in selections):
+        _write_mat_73(selections, stream)
+        return
     variables: dict[str, Any] = {}
     for name, selection in _names(selections).items():
-        # MATLAB has no half precision.
-        size = math.prod(selection.shape) * 4
-        if size > MAX_MAT_BYTES:
-            raise SettingError(
-                f"{selection.file.path}: {selection.layer} takes {size} bytes, a variable of a "
-                f".mat file at most {MAX_MAT_BYTES}; export to .npz or .npy"
-            )
         values = np.empty(selection.shape, np.float32)
         filled = 0
         for _, block in selection.blocks():
@@ -345,6 +352,14 @@ def _write_mat(selections: Sequence[_Selection], stream: IO[bytes]) -> None:
         variables[name] = values
     variables |= _beside(selections, _cells)
     savemat(stream, variables, oned_as="column", do_compression=False)
+
+
+def _write_mat_73(selections: Sequence[_Selection], stream: IO[bytes]) -> None:
+    with matlab_73_output(stream) as file:
+        for name, selection in _names(selections).items():
+            file.rows(name, selection.shape, selection.blocks())
+        for name, value in _beside(selections, list).items():
+            file.variable(name, value)
 
 
 def _cells(texts: Sequence[str]) -> np.ndarray:

@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
 
 from decaf.errors import FeatureFileError, SettingError
 from decaf.features.store import schema
+from decaf.features.store.dataframe import as_dataframe, as_xarray
+from decaf.features.store.info import file_info
 from decaf.features.store.layer_view import LayerView, read_rows, row_blocks
 from decaf.features.store.schema import Contents, check_contents
 from decaf.images import ImageList, is_kind
 from decaf.images.decoding.formats import is_hdf5
+from decaf.images.listing.box_crop import BoxCrop
 from decaf.images.listing.class_folders import SPLITS
-from decaf.images.listing.image_ref import RefList
+from decaf.images.listing.image_ref import CutRefs, RefList
 from decaf.images.listing.names import common_folder
 from decaf.runtime.wording import counted
 from decaf.storage.hdf5 import decode_text
 from decaf.storage.hdf5_checks import open_hdf5
 from decaf.storage.object_store import is_remote
+
+if TYPE_CHECKING:
+    import pandas
+    import xarray
 
 __all__ = ["FeatureFile", "holds_features", "open_features", "opened_features"]
 
@@ -256,12 +263,64 @@ class FeatureFile:
         """Group of each image, an empty text where it is in none; None where nobody said."""
         return self.column(schema.GROUP)
 
+    @property
+    def boxes(self) -> np.ndarray | None:
+        """Box of each image that is a part of another: (N, 4), left, top, width, height in pixels.
+
+        NaN where it is not known; None where no image is a part.
+        """
+        return self._column(schema.BOX) if self._has(schema.BOX) else None
+
+    @property
+    def annotations(self) -> tuple[str, ...] | None:
+        """What the boxes are called where they are from; None where there are none."""
+        return self.column(schema.ANNOTATION)
+
+    @property
+    def confidences(self) -> np.ndarray | None:
+        """Confidence of each box: (N,) float64, NaN where not told; None where there are none."""
+        return self._column(schema.CONFIDENCE) if self._has(schema.CONFIDENCE) else None
+
+    @property
+    def crops(self) -> tuple[BoxCrop | None, ...] | None:
+        """What was cut out for each image; None where no image is a part of another."""
+        texts, annotations = self.column(schema.CROP), self.annotations
+        confidences = self.confidences
+        if texts is None or annotations is None or confidences is None:
+            return None
+        try:
+            return tuple(
+                BoxCrop.from_text(text, name, None if math.isnan(sure) else sure) if text else None
+                for text, name, sure in zip(texts, annotations, confidences.tolist(), strict=True)
+            )
+        except ValueError as error:
+            raise FeatureFileError(f"{self.path}: {schema.CROP}: {error}") from error
+
+    @property
+    def row_columns(self) -> dict[str, np.ndarray]:
+        """The columns that not every file has, by the names that tables give them.
+
+        Texts of split, group and annotation, and numbers of box_x, box_y, box_width, box_height and
+        confidence.
+        """
+        columns: dict[str, np.ndarray] = {}
+        for name in (schema.SPLIT, schema.GROUP):
+            if (texts := self.column(name)) is not None:
+                columns[name] = np.array([*texts, None], object)[:-1]
+        boxes, annotations, confidences = self.boxes, self.annotations, self.confidences
+        if boxes is not None and annotations is not None and confidences is not None:
+            sides = ("box_x", "box_y", "box_width", "box_height")
+            columns |= dict(zip(sides, boxes.T, strict=True))
+            columns[schema.ANNOTATION] = np.array([*annotations, None], object)[:-1]
+            columns[schema.CONFIDENCE] = confidences
+        return columns
+
     def column(self, name: str) -> tuple[str, ...] | None:
         """Return a column of text that not every file has; None where this one has it not.
 
         Parameters
         ----------
-        name : {"split", "group", "key", "txt", "json"}
+        name : {"split", "group", "crop", "annotation", "key", "txt", "json"}
             The last three are of a part set: the key of the sample that an image is of, and what
             came with it; see `decaf.scale.extract_shards`.
         """
@@ -273,18 +332,20 @@ class FeatureFile:
 
     def images(self) -> ImageList:
         """Return the images of the rows, as they were listed; they may not be there any more."""
-        names = self.path_bytes.tolist()
+        names, crops = self.path_bytes.tolist(), self.crops
         shared = len(common_folder(names))
+        refs = RefList(names, {})
         return ImageList(
             names,
             self.labels,
             self.class_names,
             tuple(self.environment.get("sources", ())),
-            RefList(names, {}),
+            refs if crops is None else CutRefs(refs, crops),
             splits=self.splits,
             groups=self.groups,
             relative=[name[shared:] for name in names],
             content_sha256=self.content_sha256,
+            crops=crops,
         )
 
     def to_xy(self, layer: str, *, ok_only: bool = True) -> tuple[np.ndarray, np.ndarray]:
@@ -350,57 +411,59 @@ class FeatureFile:
             keep = self.ok[start : start + rows] if ok_only else slice(None)
             yield X[keep], self.labels[start : start + rows][keep]
 
-    def info(self) -> dict[str, Any]:
-        """Sum the file up in JSON values.
+    def to_dataframe(
+        self, layer: str | Sequence[str] | None = None, *, ok_only: bool = False
+    ) -> pandas.DataFrame:
+        """Return rows and features as a DataFrame, with the row's number as its index.
+
+        Parameters
+        ----------
+        layer : str or sequence of str, optional
+            Layers whose values are columns, ``fc6_0``, ``fc6_1``, …, a map in C order; by default
+            all, and with an empty list none.
+        ok_only : bool
+            Leave out the rows of bad images, which hold NaN.
 
         Returns
         -------
-        dict
-            ``path``, ``bytes``, ``format``, ``schema``, ``decaf_version``, ``created``,
-            ``fingerprint``, ``rows``, ``ok``, ``bad`` (number by status), ``layers`` (shape of a
-            row, dtype and bytes of each), ``labelled``, ``classes`` (number of rows by name or
-            number), ``splits`` (number of rows by name; empty where there are none), ``groups``
-            (how many), ``size`` (width and height where all images have the same, else None),
-            ``run`` and ``environment``.
+        pandas.DataFrame
+            Columns path, label (-1 where there is none), class (categorical), those of
+            `row_columns`, status, and the values as float32.
+
+        Raises
+        ------
+        SettingError
+            For a layer that the file has not, or where pandas is not installed.
         """
-        sizes = np.unique(self.source_size[self.ok], axis=0).tolist()
-        labels = self.labels[self.labels != schema.NO_LABEL]
-        codes, counts = np.unique(labels, return_counts=True)
-        names = self.class_names
-        classes = dict.fromkeys(names, 0)
-        for code, count in zip(codes.tolist(), counts.tolist(), strict=True):
-            name = names[code] if names else str(code)
-            classes[name] = classes.get(name, 0) + count
-        statuses = np.bincount(self.status, minlength=len(self.status_names)).tolist()
-        layers = {}
-        for layer in self.layers:
-            view = self[layer]
-            layers[layer] = {
-                "shape": list(view.shape[1:]),
-                "dtype": view.dtype.name,
-                "bytes": view.size * view.dtype.itemsize,
-            }
-        return {
-            "path": self.path,
-            "bytes": self._bytes(),
-            **{name: self.attrs[name] for name in ("format", "schema", "decaf_version", "created")},
-            "fingerprint": self.fingerprint,
-            "rows": len(self),
-            "ok": statuses[0],
-            "bad": {
-                name: count
-                for name, count in zip(self.status_names[1:], statuses[1:], strict=True)
-                if count
-            },
-            "layers": layers,
-            "labelled": len(labels),
-            "classes": classes,
-            "splits": dict(Counter(self.splits or ())),
-            "groups": len(set(self.groups or ()) - {""}),
-            "size": sizes[0] if len(sizes) == 1 else None,
-            "run": self.run,
-            "environment": self.environment,
-        }
+        return as_dataframe(self, layer, ok_only=ok_only)
+
+    def to_xarray(self, layer: str, *, ok_only: bool = False) -> xarray.DataArray:
+        """Return a layer as an array with named axes.
+
+        Parameters
+        ----------
+        layer : str
+            One of `layers`.
+        ok_only : bool
+            Leave out the rows of bad images, which hold NaN.
+
+        Returns
+        -------
+        xarray.DataArray
+            Axes (image, channel, y, x) of a map and (image, unit) of others; of a ten-crop stack
+            with crop after image. The coordinate of image is the row's number; what
+            `to_dataframe` has of a row is along it.
+
+        Raises
+        ------
+        SettingError
+            For a layer that the file has not, or where xarray is not installed.
+        """
+        return as_xarray(self, layer, ok_only=ok_only)
+
+    def info(self) -> dict[str, Any]:
+        """Sum the file up in JSON values; see `decaf.features.store.info.file_info`."""
+        return file_info(self, self._bytes())
 
     def foreign_attributes(self) -> list[str]:
         """Name the attributes, of the file and of what is in it, that decaf does not write."""
@@ -431,7 +494,7 @@ class FeatureFile:
             dataset = self._dataset(name)
             if name == schema.PATH:
                 column = self._read_names(dataset)
-            elif name in schema.COLUMNS:
+            elif name in schema.COLUMNS or name in schema.OF_CROPS:
                 column = read_rows(dataset, 0, dataset.shape[0])
             else:
                 column = self._read_text(dataset)

@@ -13,11 +13,16 @@ dataset               type            content
 ``status``            (N,) u1         0 ok, else a place in ``status_names``
 ``message``           (N,) str        what was wrong with the image, empty where ok
 ``source_size``       (N, 2) i4       width and height as displayed, -1 where unknown
-``content_sha256``    (N, 32) u1      SHA-256 of the image's bytes, zero where unknown
+``content_sha256``    (N, 32) u1      SHA-256 of the image's bytes, zero where unknown; of a part of
+                                      an image that of these and of ``crop``
 ``class_names``       (K,) str        names of the classes; none where labels are bare numbers
 ``status_names``      (S,) str        names of the status codes
 ``split``             (N,) str        train, val or test, empty where in none; may be missing
 ``group``             (N,) str        what the image belongs to, empty where to nothing; likewise
+``crop``              (N,) str        of a part of an image, what determines it; may be missing
+``box``               (N, 4) f8       its box: left, top, width, height in pixels, NaN where unknown
+``annotation``        (N,) str        what the box is called where it is from
+``confidence``        (N,) f8         of a detector, NaN where it does not tell
 ``key``               (N,) str        of a part: the sample that the image is of
 ``txt``, ``json``     (N,) str        of a part: what came with the sample; may be missing
 ====================  ==============  =========================================================
@@ -39,9 +44,13 @@ from decaf.storage import changed_settings
 from decaf.storage.hdf5_checks import MAX_CLASSES, FileKind, HDF5Check
 
 __all__ = [
+    "ANNOTATION",
+    "BOX",
     "CLASS_NAMES",
     "COLUMNS",
+    "CONFIDENCE",
     "CONTENT_SHA256",
+    "CROP",
     "FEATURES",
     "FEATURE_FILE",
     "FORMAT",
@@ -53,6 +62,7 @@ __all__ = [
     "MESSAGE",
     "MESSAGE_BYTES",
     "NO_LABEL",
+    "OF_CROPS",
     "OPTIONAL",
     "PATH",
     "SCHEMA",
@@ -79,12 +89,16 @@ CLASS_NAMES = "class_names"
 STATUS_NAMES_DATASET = "status_names"
 SPLIT = "split"
 GROUP = "group"
+CROP = "crop"
+BOX = "box"
+ANNOTATION = "annotation"
+CONFIDENCE = "confidence"
 KEY = "key"
 TXT = "txt"
 JSON = "json"
-# Columns of text that are there only where the images came divided, in groups, or as the samples of
-# a shard.
-OPTIONAL = (SPLIT, GROUP, KEY, TXT, JSON)
+# Columns of text that are there only where the images came divided, in groups, as parts of others,
+# or as the samples of a shard.
+OPTIONAL = (SPLIT, GROUP, CROP, ANNOTATION, KEY, TXT, JSON)
 
 NO_LABEL = -1
 
@@ -95,6 +109,8 @@ COLUMNS: Mapping[str, tuple[str, tuple[int, ...]]] = {
     SOURCE_SIZE: ("<i4", (2,)),
     CONTENT_SHA256: ("|u1", (32,)),
 }
+# Likewise, those that are there only where the images are parts of others.
+OF_CROPS: Mapping[str, tuple[str, tuple[int, ...]]] = {BOX: ("<f8", (4,)), CONFIDENCE: ("<f8", ())}
 LAYER_DTYPES: tuple[str, ...] = ("<f4", "<f2")
 
 # Width of the message column.
@@ -190,7 +206,9 @@ def check_contents(file: h5py.File, path: str) -> Contents:
         if told := changed_settings(run, attrs["fingerprint"], parsed.get("attributes")):
             check.refuse(told)
         names = set(check.links(file, "the file"))
-        check.only(names - set(OPTIONAL), _ROOT)
+        check.only(names - {*OPTIONAL, *OF_CROPS}, _ROOT)
+        if there := names & {CROP, ANNOTATION, *OF_CROPS}:
+            check.only(there, {CROP, ANNOTATION, *OF_CROPS})
         features = check.group(FEATURES)
         layers = check.links(features, FEATURES)
         _check_layer_names(check, layers, run)
@@ -226,6 +244,9 @@ def _check_columns(check: HDF5Check) -> int:
     rows = check.names(file, PATH)
     for name, (dtype, row_shape) in COLUMNS.items():
         check.typed(name, check.dataset(file, name), (dtype,), (rows, *row_shape))
+    for name, (dtype, row_shape) in OF_CROPS.items():
+        if name in file:
+            check.typed(name, check.dataset(file, name), (dtype,), (rows, *row_shape))
     check.strings(file, MESSAGE, rows, rows)
     for name in OPTIONAL:
         if name in file:

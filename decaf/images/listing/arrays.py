@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ARRAY_KINDS",
+    "are_channels_first",
+    "channels_last",
     "check_images",
     "list_array",
     "npy_header",
@@ -34,7 +36,7 @@ __all__ = [
 
 ARRAY_KINDS = ("npy", "hdf5")
 
-_WANTED = "expected images (N, H, W, 3) or (N, H, W), uint8"
+_WANTED = "expected images (N, H, W, 3), (N, H, W) or (N, 3, H, W), uint8"
 # What numpy and h5py raise on damaged files.
 _DAMAGE = (OSError, ValueError, KeyError, RuntimeError, TypeError, SyntaxError, EOFError)
 # Objects of an HDF5 file that are looked at for one that holds images.
@@ -105,7 +107,9 @@ def read_array_image(name: bytes, path: bytes, kind: str) -> bytes:
         if kind == "npy":
             samples = _npy_image(path, int(name[len(path) + 1 : -1]))
         else:
-            samples = _hdf5_file(path)[dataset.decode("utf-8", "surrogateescape")][int(number)]
+            images = _hdf5_file(path)[dataset.decode("utf-8", "surrogateescape")]
+            samples = images[int(number)]
+        samples = channels_last(samples[None])[0]
     except FileNotFoundError:
         raise ImageError("missing", "its array is gone") from None
     except _DAMAGE as error:
@@ -138,7 +142,8 @@ def check_images(
     told = f"{what} is of shape {shape} and type {dtype}; {_WANTED}"
     if len(shape) == 3 and shape[2] in (3, 4):
         raise InputError(f"{told}: it looks like one image, which array[None] makes a batch of")
-    if len(shape) not in (3, 4) or (len(shape) == 4 and shape[3] not in channels):
+    coloured = len(shape) == 4 and (shape[3] in channels or are_channels_first(shape))
+    if len(shape) != 3 and not coloured:
         raise InputError(told)
     if dtype != np.uint8:
         more = ": floats from 0 to 1 become that by (array * 255).round().astype(numpy.uint8)"
@@ -149,8 +154,33 @@ def check_images(
         raise InputError(f"{told}, of at most {MAX_FILE_BYTES} bytes each")
 
 
+def are_channels_first(shape: tuple[int, ...]) -> bool:
+    """Tell whether the three (or one) channels of images stand before their rows and columns.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of all images.
+
+    >>> are_channels_first((9, 3, 20, 30)), are_channels_first((9, 3, 20, 3))
+    (True, False)
+    """
+    return len(shape) == 4 and shape[1] in (1, 3) and shape[3] not in (1, 3, 4)
+
+
+def channels_last(images: np.ndarray) -> np.ndarray:
+    """Return images ``(N, 3, H, W)`` as ``(N, H, W, 3)``, which is a view; others as they are.
+
+    Parameters
+    ----------
+    images : ndarray
+    """
+    return np.moveaxis(images, 1, -1) if are_channels_first(images.shape) else images
+
+
 def _refuse_large(shape: tuple[int, ...], what: str) -> None:
-    if int(np.prod(shape[1:3], dtype=object)) > MAX_PIXELS:
+    sides = shape[2:4] if are_channels_first(shape) else shape[1:3]
+    if int(np.prod(sides, dtype=object)) > MAX_PIXELS:
         raise InputError(f"{what} is of shape {shape}; an image has at most {MAX_PIXELS} pixels")
 
 
@@ -262,7 +292,9 @@ def _only_images(file: h5py.File, shown: str) -> str:
                     waiting.append((place + "/", item))
                 continue
             shape: tuple[int, ...] = getattr(item, "shape", None) or ()
-            right = len(shape) == 3 or (len(shape) == 4 and shape[3] in (1, 3))
+            right = len(shape) == 3 or (
+                len(shape) == 4 and (shape[3] in (1, 3) or are_channels_first(shape))
+            )
             if right and item.dtype == np.uint8:
                 fitting.append(place)
             else:

@@ -5,10 +5,13 @@ ILSVRC, PASCAL VOC        a folder of ``.xml``, one an image
 Tiny-ImageNet             ``WNID_boxes.txt`` of each class, or ``val_annotations.txt``
 WSOL metadata             a folder of ``localization.txt`` and ``image_sizes.txt``
 a table                   columns of the path and the four sides, perhaps width, height and class
+COCO                      ``.json`` with images, annotations and categories
+MegaDetector              ``.json`` with images that have detections
 ========================  ========================================================================
 
-All of them number pixels from 0 and count both ends in: a box of one pixel has equal sides. Here
-boxes are edges instead: 1 is added to the right and the bottom side, so that areas are products.
+All but the last two number pixels from 0 and count both ends in: a box of one pixel has equal
+sides. Here boxes are edges instead: 1 is added to the right and the bottom side, so that areas are
+products. The last two have left, top, width and height, MegaDetector as shares of the image.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -25,12 +28,14 @@ import numpy as np
 import numpy.typing as npt
 
 from decaf.errors import InputError
+from decaf.images.listing.boxes_json import BoxRow, read_json_boxes
 from decaf.images.listing.folders import open_at_once
-from decaf.images.listing.names import common_folder
+from decaf.images.listing.names import common_folder, nearest_path
+from decaf.images.listing.recognise import is_kind
 from decaf.images.listing.tables import as_utf8, decoded, read_tables
 from decaf.runtime.wording import counted
 
-__all__ = ["BoxAnnotations", "ImageBoxes", "read_boxes"]
+__all__ = ["BoxAnnotations", "ImageBoxes", "read_box_rows", "read_boxes"]
 
 _logger = logging.getLogger(__name__)
 
@@ -54,16 +59,19 @@ class ImageBoxes:
     Attributes
     ----------
     boxes : array of float64, shape (B, 4)
-        Left, top, right and bottom edge, in pixels of an image of `size`.
+        Left, top, right and bottom edge, in pixels of an image of `size`, or as its shares.
     size : (int, int) or None
         Width and height of the image that they were drawn on, where the annotation tells.
     labels : tuple of str
         Class of each, empty where the annotation does not tell.
+    shares : bool
+        Whether the edges are shares of the image's sides.
     """
 
     boxes: npt.NDArray[np.float64]
     size: tuple[int, int] | None
     labels: tuple[str, ...]
+    shares: bool = False
 
     def of_class(self, name: str) -> ImageBoxes:
         """Return the boxes of one class; all of them where it has none, or classes are not told.
@@ -75,7 +83,7 @@ class ImageBoxes:
         rows = [row for row, label in enumerate(self.labels) if label == name]
         if not rows:
             return self
-        return ImageBoxes(self.boxes[rows], self.size, (name,) * len(rows))
+        return replace(self, boxes=self.boxes[rows], labels=(name,) * len(rows))
 
     def relative(self, size: tuple[int, int]) -> npt.NDArray[np.float64]:
         """Return the boxes as shares of width and height.
@@ -93,7 +101,7 @@ class ImageBoxes:
             Without the boxes of which nothing lies in the image; the others are cut off at its
             edges.
         """
-        width, height = self.size or size
+        width, height = (1, 1) if self.shares else self.size or size
         scaled = self.boxes / np.array([width, height, width, height], np.float64)
         inside = np.clip(scaled, 0, 1)
         return inside[(inside[:, 2] > inside[:, 0]) & (inside[:, 3] > inside[:, 1])]
@@ -174,29 +182,64 @@ def read_boxes(source: str | os.PathLike[str]) -> BoxAnnotations:
     >>> ants.boxes.tolist() if ants else "no boxes"
     [[10.0, 20.0, 30.0, 60.0]]
     """
+    rows, _ = read_box_rows(source)
+    return BoxAnnotations(os.fspath(source), _grouped(os.fspath(source), rows))
+
+
+def read_box_rows(source: str | os.PathLike[str]) -> tuple[list[BoxRow], bool]:
+    """Read the boxes of a data set one by one, those with nothing inside too.
+
+    Parameters
+    ----------
+    source : path
+        As `read_boxes` takes it.
+
+    Returns
+    -------
+    rows : list of BoxRow
+        In the order of the file.
+    are_classes : bool
+        Whether their labels are classes that somebody has given them; a detector's are not.
+
+    Raises
+    ------
+    InputError
+        As `read_boxes`.
+    """
     path = Path(source)
     try:
         files = _files(path)
+        if is_kind(path, "spreadsheet"):
+            raise InputError(f"{path}: is a spreadsheet; save it as CSV")
+        if not path.is_dir() and _is_json(content := _bytes_of(path)):
+            return read_json_boxes(content, str(path))
         rows = [row for file in files for row in _read(file)]
     except OSError as error:
         name = os.fsdecode(error.filename or path)
-        raise InputError(f"{name}: cannot be read: {error.strerror}") from None
+        near = nearest_path(os.fsencode(name))
+        raise InputError(f"{name}: cannot be read: {error.strerror}{near}") from None
     if not rows:
         raise InputError(
             f"{path}: no boxes are there; expected ILSVRC's .xml, Tiny-ImageNet's _boxes.txt or "
-            "val_annotations.txt, localization.txt, or a table of paths and sides"
+            "val_annotations.txt, localization.txt, a table of paths and sides, or the .json of "
+            "COCO or MegaDetector"
         )
-    return BoxAnnotations(str(path), _grouped(str(path), rows))
+    return rows, True
 
 
-@dataclass(frozen=True)
-class _Row:
-    """One box as a file has it: sides with both ends counted in, size where it is told."""
+def _is_json(content: bytes) -> bool:
+    return content.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"{", b"[")
 
-    name: str
-    sides: tuple[float, float, float, float]
-    size: tuple[int, int] | None = None
-    label: str | None = None
+
+def _with_ends(
+    name: str,
+    sides: tuple[float, float, float, float],
+    size: tuple[int, int] | None = None,
+    label: str | None = None,
+) -> BoxRow:
+    """Make the row of a box whose sides are counted in at both ends."""
+    left, top, right, bottom = sides
+    return BoxRow(name, (left, top, right + 1, bottom + 1), size, label)
 
 
 def _files(path: Path) -> list[Path]:
@@ -219,7 +262,7 @@ def _bytes_of(file: Path) -> bytes:
         return stream.read()
 
 
-def _read(file: Path) -> Iterable[_Row]:
+def _read(file: Path) -> Iterable[BoxRow]:
     if file.suffix == ".xml":
         return _read_xml(file)
     content, _ = as_utf8(_bytes_of(file), str(file))
@@ -230,7 +273,7 @@ def _read(file: Path) -> Iterable[_Row]:
     return _read_table(file, content)
 
 
-def _read_xml(file: Path) -> Iterator[_Row]:
+def _read_xml(file: Path) -> Iterator[BoxRow]:
     content = _bytes_of(file)
     if len(content) > MAX_XML_BYTES or b"<!DOCTYPE" in content or b"<!ENTITY" in content:
         raise InputError(f"{file}: is no annotation of an image (too long, or with a DOCTYPE)")
@@ -249,7 +292,7 @@ def _read_xml(file: Path) -> Iterator[_Row]:
             left, top, right, bottom = (
                 float(box.findtext(side, "")) for side in ("xmin", "ymin", "xmax", "ymax")
             )
-            yield _Row(
+            yield _with_ends(
                 file.stem,
                 (left, top, right, bottom),
                 (width, height) if width > 0 and height > 0 else None,
@@ -259,7 +302,7 @@ def _read_xml(file: Path) -> Iterator[_Row]:
         raise InputError(f"{file}: no annotation in the form of PASCAL VOC: {error}") from None
 
 
-def _read_tiny(file: Path, content: bytes) -> Iterator[_Row]:
+def _read_tiny(file: Path, content: bytes) -> Iterator[BoxRow]:
     wnid = None if file.name == "val_annotations.txt" else file.name[: -len("_boxes.txt")]
     for number, line in enumerate(content.splitlines(), 1):
         if not line.strip():
@@ -271,10 +314,10 @@ def _read_tiny(file: Path, content: bytes) -> Iterator[_Row]:
             )
         sides = _numbers(cells[-4:], f"{file}, line {number}")
         # Its images have 64 pixels a side.
-        yield _Row(_stem(cells[0]), sides, (64, 64), cells[1] if wnid is None else wnid)
+        yield _with_ends(_stem(cells[0]), sides, (64, 64), cells[1] if wnid is None else wnid)
 
 
-def _read_wsol(file: Path, content: bytes) -> Iterator[_Row]:
+def _read_wsol(file: Path, content: bytes) -> Iterator[BoxRow]:
     sizes: dict[str, tuple[int, int]] = {}
     other = file.with_name("image_sizes.txt")
     if other.is_file():
@@ -282,7 +325,7 @@ def _read_wsol(file: Path, content: bytes) -> Iterator[_Row]:
             width, height, *_ = _numbers([*cells[1:], "0", "0"], where)
             sizes[cells[0]] = int(width), int(height)
     for cells, where in _comma_lines(file, content, 5):
-        yield _Row(_stem(cells[0]), _numbers(cells[1:], where), sizes.get(cells[0]))
+        yield _with_ends(_stem(cells[0]), _numbers(cells[1:], where), sizes.get(cells[0]))
 
 
 def _comma_lines(file: Path, content: bytes, columns: int) -> Iterator[tuple[list[str], str]]:
@@ -295,7 +338,7 @@ def _comma_lines(file: Path, content: bytes, columns: int) -> Iterator[tuple[lis
         yield cells, f"{file}, line {number}"
 
 
-def _read_table(file: Path, content: bytes) -> Iterator[_Row]:
+def _read_table(file: Path, content: bytes) -> Iterator[BoxRow]:
     for table in read_tables(content, str(file)):
         names = [_first(table.column, each) for each in (_PATH_NAMES, *_SIDE_NAMES)]
         if None in names:
@@ -311,7 +354,7 @@ def _read_table(file: Path, content: bytes) -> Iterator[_Row]:
                 w, h, *_ = _numbers([decoded(row[width]), decoded(row[height]), "0", "0"], where)
                 size = int(w), int(h)
             text = None if label is None else decoded(row[label]).strip() or None
-            yield _Row(_stem(decoded(row[path]).strip()), numbers, size, text)
+            yield _with_ends(decoded(row[path]).strip().replace("\\", "/"), numbers, size, text)
         return
     wanted = ", ".join(names[0] for names in (_PATH_NAMES, *_SIDE_NAMES))
     raise InputError(
@@ -339,17 +382,17 @@ def _stem(path: str) -> str:
     return f"{folder}{slash}{os.path.splitext(name)[0]}"
 
 
-def _grouped(source: str, rows: list[_Row]) -> dict[str, ImageBoxes]:
+def _grouped(source: str, rows: list[BoxRow]) -> dict[str, ImageBoxes]:
     """Collect the boxes of each image; leave out those with nothing inside."""
-    by_name: dict[str, list[_Row]] = {}
+    by_name: dict[str, list[BoxRow]] = {}
     empty = []
     for row in rows:
-        left, top, right, bottom = row.sides
-        width, height = row.size or (np.inf, np.inf)
-        if min(right, width - 1) < max(left, 0) or min(bottom, height - 1) < max(top, 0):
+        left, top, right, bottom = row.edges
+        width, height = (1, 1) if row.shares else row.size or (np.inf, np.inf)
+        if min(right, width) <= max(left, 0) or min(bottom, height) <= max(top, 0):
             empty.append(row)
         else:
-            by_name.setdefault(row.name, []).append(row)
+            by_name.setdefault(_stem(row.name), []).append(row)
     if empty:
         _logger.warning(
             "%s: %d of %d boxes are empty or outside their image, and are left out; the first is "
@@ -362,10 +405,10 @@ def _grouped(source: str, rows: list[_Row]) -> dict[str, ImageBoxes]:
         if len(sizes) > 1:
             told = ", ".join(f"{size[0]} x {size[1]}" if size else "none" for size in sizes)
             raise InputError(f"{source}: the annotations of {name} disagree on its size: {told}")
-        edges = np.array([row.sides for row in own], np.float64) + np.array([0, 0, 1, 1])
+        edges = np.array([row.edges for row in own], np.float64)
         labels = [row.label for row in own if row.label is not None]
         classes = tuple(labels) if len(labels) == len(own) else ()
-        boxes[name] = ImageBoxes(edges, own[0].size, classes)
+        boxes[name] = ImageBoxes(edges, own[0].size, classes, own[0].shares)
     if not boxes:
         raise InputError(f"{source}: none of {len(rows)} boxes has anything inside")
     return boxes

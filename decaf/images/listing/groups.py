@@ -19,6 +19,7 @@ from decaf.errors import ImageError, InputError, SettingError
 from decaf.images.decoding.tiff_tags import CaptureTime, capture_time
 from decaf.images.listing.image_ref import ImageRef
 from decaf.images.listing.labels import is_missing, texts_from_file
+from decaf.images.listing.splits import table_and_columns
 from decaf.runtime.wording import counted
 
 __all__ = ["find_groups"]
@@ -109,11 +110,7 @@ def _from_sequence(groups: Any, count: int) -> list[str]:
 
 
 def _from_file(text: str, names: Sequence[bytes], relative: Sequence[bytes]) -> tuple[str, ...]:
-    file, colon, columns = text.rpartition(":")
-    if not os.path.exists(text) and not (colon and os.path.exists(file)):
-        raise SettingError(f"`groups` {text!r}: there is no such file, and it is none of {_FORMS}")
-    if os.path.exists(text):
-        file, columns = text, ""
+    file, columns = table_and_columns(text, "groups", _FORMS)
     cells = texts_from_file(file, columns, names, relative, "group")
     return tuple("" if cell is None else _text(cell) for cell in cells)
 

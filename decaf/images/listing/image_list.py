@@ -13,9 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from decaf.errors import InputError
+from decaf.images.listing.box_crop import BoxCrop
 from decaf.images.listing.class_folders import SPLITS
 from decaf.images.listing.groups import find_groups
 from decaf.images.listing.image_ref import ImageRef, JoinedRefs, PickedRefs
+from decaf.images.listing.splits import find_splits
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -61,6 +63,9 @@ class ImageList:
         class for the folder of a split.
     content_sha256 : array of uint8, shape (N, 32), or None
         SHA-256 of the content of each, zeros where it is not known; None where nobody has read it.
+    crops : tuple of BoxCrop or None, or None
+        The part of an image that each is, which its reference has too; None for all of it, and
+        where none is a part.
     for_training : bool
         Whether `decaf.train.pack.sources` has divided them into splits, in this order, each with
         the same classes.
@@ -80,6 +85,7 @@ class ImageList:
     empty_folders: tuple[tuple[str, str], ...] = ()
     content_sha256: npt.NDArray[np.uint8] | None = None
     for_training: bool = False
+    crops: tuple[BoxCrop | None, ...] | None = None
 
     @property
     def paths(self) -> list[str]:
@@ -184,6 +190,16 @@ class ImageList:
         names = find_groups(groups, self.names, self.relative or self.names, self.refs)
         return replace(self, groups=names)
 
+    def in_splits(self, splits: Any) -> ImageList:
+        """Return the images with the splits that they are in.
+
+        Parameters
+        ----------
+        splits : str, path or sequence
+            As `decaf.images.listing.splits.find_splits` takes them.
+        """
+        return replace(self, splits=find_splits(splits, self.names, self.relative or self.names))
+
     @staticmethod
     def join(lists: Sequence[ImageList]) -> ImageList:
         """Return one list of the images of several, which have the same classes.
@@ -194,7 +210,9 @@ class ImageList:
             All of them in memory, or none.
         """
         in_memory = any(images.in_memory for images in lists)
-        splits = groups = None
+        splits = groups = crops = None
+        if any(images.crops is not None for images in lists):
+            crops = tuple(crop for each in lists for crop in each.crops or (None,) * len(each))
         if any(images.splits is not None for images in lists):
             splits = tuple(name for each in lists for name in each.splits or ("",) * len(each))
         if any(images.groups is not None for images in lists):
@@ -209,6 +227,7 @@ class ImageList:
             splits=splits,
             groups=groups,
             titles=lists[0].titles,
+            crops=crops,
         )
 
     def take(self, rows: npt.NDArray[np.integer]) -> Self:
@@ -229,6 +248,7 @@ class ImageList:
             groups=None if self.groups is None else tuple(self.groups[row] for row in rows),
             relative=None if self.relative is None else [self.relative[row] for row in rows],
             content_sha256=None if self.content_sha256 is None else self.content_sha256[rows],
+            crops=None if self.crops is None else tuple(self.crops[row] for row in rows),
         )
 
     def source_of(self, index: int) -> ImageRef | Callable[[], Any]:
@@ -280,6 +300,8 @@ def _unwrapped(item: Any) -> Any:
         for key in ("image", "img", "pixel_values"):
             if key in item:
                 return item[key]
+        if len(item) == 1:
+            return next(iter(item.values()))
     return item
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import stat
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import overload
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 
@@ -16,9 +17,15 @@ from decaf.errors import ImageError
 from decaf.images.decoding.limits import MAX_FILE_BYTES
 from decaf.images.listing.archives import ARCHIVE_KINDS, Member, read_member
 from decaf.images.listing.arrays import ARRAY_KINDS, read_array_image
+from decaf.images.listing.box_crop import BoxCrop
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = [
     "CONTAINER_KINDS",
+    "Box",
+    "CutRefs",
     "ImageRef",
     "JoinedRefs",
     "LazyRefs",
@@ -31,6 +38,10 @@ __all__ = [
 CONTAINER_KINDS = (*ARCHIVE_KINDS, *ARRAY_KINDS)
 
 Wire = tuple[int | bytes | None, ...]
+
+# Left, top, right and bottom edge, exactly, in pixels of the upright image; or a box of an
+# annotation, which is cut off at the image's edges.
+Box = tuple[int, int, int, int] | BoxCrop
 
 # Opening a pipe would wait for a writer for ever; not every system has the flags.
 _OPEN_FLAGS = (
@@ -55,17 +66,17 @@ class ImageRef:
         One of `CONTAINER_KINDS`, ``""`` for a file.
     member : Member or None
         Where it lies in the archive.
-    box : (int, int, int, int) or None
+    box : (int, int, int, int), BoxCrop or None
         Left, top, right and bottom edge of the part that is meant, in pixels of the upright image;
-        None for all of it. `load` reads the whole, whose hash is that of the content, and
-        `decaf.images.preprocess.prepare` cuts the part out.
+        or a box of an annotation; None for all of it. `load` reads the whole, and `cut` takes the
+        part out of its pixels.
     """
 
     name: bytes
     archive: bytes | None = None
     kind: str = ""
     member: Member | None = None
-    box: tuple[int, int, int, int] | None = None
+    box: Box | None = None
 
     def load(self) -> bytes:
         """Read the image's bytes.
@@ -101,6 +112,58 @@ class ImageRef:
         except MemoryError:
             raise ImageError("too_large", "no memory to read it") from None
 
+    def digest(self, data: bytes) -> bytes:
+        """Return the SHA-256 by which an image is known: of its bytes.
+
+        Of a box of an annotation it is that of the bytes and of the box, since the boxes of an
+        image are no copies of each other.
+
+        Parameters
+        ----------
+        data : bytes
+            As `load` returns them.
+        """
+        whole = hashlib.sha256(data).digest()
+        if not isinstance(self.box, BoxCrop):
+            return whole
+        return hashlib.sha256(whole + self.box_text).digest()
+
+    @property
+    def box_text(self) -> bytes:
+        """What determines the part that is meant; empty for all of the image."""
+        if self.box is None:
+            return b""
+        if isinstance(self.box, BoxCrop):
+            return self.box.text.encode()
+        return b"%d,%d,%d,%d" % self.box
+
+    def cut(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Take the part that is meant out of the pixels of the image.
+
+        Parameters
+        ----------
+        pixels : Tensor, shape (3, H, W)
+
+        Raises
+        ------
+        ImageError
+            "wrong_size" or "bad_box" for a box that does not fit the image.
+        """
+        if self.box is None:
+            return pixels
+        height, width = pixels.shape[1:]
+        if isinstance(self.box, BoxCrop):
+            left, top, right, bottom = self.box.edges(width, height)
+        else:
+            left, top, right, bottom = self.box
+        if not (0 <= left < right <= width and 0 <= top < bottom <= height):
+            raise ImageError(
+                "wrong_size",
+                f"the box from {left}, {top} to {right}, {bottom} is empty or not within the "
+                f"{width} x {height} pixels of the image",
+            )
+        return pixels[:, top:bottom, left:right]
+
     def stat(self) -> tuple[int, int]:
         """Return size in bytes and time of change in nanoseconds, (-1, -1) where unknown.
 
@@ -114,7 +177,7 @@ class ImageRef:
 
     def to_wire(self) -> Wire:
         """Return a tuple of bytes, integers and None for another process; see `from_wire`."""
-        box = self.box or ()
+        box = (self.box_text,) if isinstance(self.box, BoxCrop) else self.box or ()
         if self.archive is None or self.member is None:
             return (self.name, *box)
         m = self.member
@@ -135,10 +198,12 @@ class ImageRef:
         name, *rest = wire
         if not isinstance(name, bytes):
             raise TypeError("a reference starts with the image's name")
-        box = None
-        if len(rest) % 7 == 4:  # a member takes seven more, a box four
+        box: Box | None = None
+        if len(rest) % 7 == 4:  # a member takes seven more, edges four, the text of a box one
             left, top, right, bottom = map(_int, rest[-4:])
             box, rest = (left, top, right, bottom), rest[:-4]
+        elif len(rest) % 7 == 1 and isinstance(rest[-1], bytes):
+            box, rest = BoxCrop.from_text(rest[-1].decode()), rest[:-1]
         if not rest:
             return cls(name, box=box)
         archive, kind, *numbers = rest
@@ -201,6 +266,33 @@ class RefList(LazyRefs):
         index : int
         """
         return self._members.get(index) or ImageRef(self._names[index])
+
+
+class CutRefs(LazyRefs):
+    """References to parts of images.
+
+    Parameters
+    ----------
+    refs : sequence of ImageRef
+    boxes : sequence of BoxCrop or None
+        One for each; None for all of the image.
+    """
+
+    def __init__(self, refs: Sequence[ImageRef], boxes: Sequence[BoxCrop | None]) -> None:
+        self._refs, self._boxes = refs, boxes
+
+    def __len__(self) -> int:
+        """Count them."""
+        return len(self._boxes)
+
+    def one(self, index: int) -> ImageRef:
+        """Make the reference of a place; see `LazyRefs.one`.
+
+        Parameters
+        ----------
+        index : int
+        """
+        return replace(self._refs[index], box=self._boxes[index])
 
 
 class PickedRefs(LazyRefs):

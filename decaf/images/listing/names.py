@@ -9,7 +9,15 @@ from collections.abc import Iterable, Sequence
 from decaf.errors import InputError
 from decaf.images.decoding.limits import MAX_NAME_BYTES
 
-__all__ = ["common_folder", "nearest_name", "path_text", "refuse_long", "shortened", "some_of"]
+__all__ = [
+    "common_folder",
+    "nearest_name",
+    "nearest_path",
+    "path_text",
+    "refuse_long",
+    "shortened",
+    "some_of",
+]
 
 _SHOWN = 5
 
@@ -94,6 +102,32 @@ def nearest_name(path: str, names: Sequence[bytes]) -> str:
     shown = [os.fsdecode(name) for name in names[:5000]]
     close = difflib.get_close_matches(path[-200:], shown, n=1, cutoff=0.0)
     return f", the nearest image {close[0]!r}" if close else ""
+
+
+def nearest_path(path: bytes) -> str:
+    """Say what is called much like a path that is not there, after a comma; else nothing.
+
+    Parameters
+    ----------
+    path : bytes
+
+    >>> nearest_path(os.fsencode(os.getcwd()))
+    ''
+    """
+    folder, missing = os.path.abspath(path), b""
+    while folder and not os.path.lexists(folder):
+        folder, missing = os.path.split(folder)
+    try:
+        names = os.listdir(folder) if missing and os.path.isdir(folder) else []
+    except OSError:
+        names = []
+    shown = sorted(map(os.fsdecode, names))[:5000]
+    close = difflib.get_close_matches(os.fsdecode(missing), shown, n=1)
+    if not close:
+        return ""
+    there = os.path.join(os.fsdecode(folder), close[0])
+    near = there if os.path.isabs(path) else os.path.relpath(there)
+    return f", the nearest there is {near!r}"
 
 
 def refuse_long(names: Iterable[bytes], what: str, source: str = "") -> None:

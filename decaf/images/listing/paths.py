@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import stat
 import sys
@@ -21,7 +20,8 @@ from decaf.images.listing.folders import (
     read_start,
 )
 from decaf.images.listing.image_ref import ImageRef
-from decaf.images.listing.names import common_folder, shortened, some_of
+from decaf.images.listing.image_tables import images_of_table
+from decaf.images.listing.names import common_folder, nearest_path, shortened, some_of
 from decaf.images.listing.recognise import (
     LIST_ENDINGS,
     TABLE_ENDINGS,
@@ -29,17 +29,7 @@ from decaf.images.listing.recognise import (
     not_wanted,
     recognise,
 )
-from decaf.images.listing.tables import (
-    Table,
-    as_utf8,
-    decoded,
-    find_reading,
-    is_utf16_unmarked,
-    named_columns,
-    read_tables,
-    spellings,
-    told_no_labels,
-)
+from decaf.images.listing.tables import as_utf8, is_utf16_unmarked, named_columns
 from decaf.images.listing.trees import ArchiveTree, FolderTree, Tree, TreeImage
 from decaf.runtime.wording import counted
 
@@ -58,11 +48,6 @@ _MEANT_AS_IMAGES = (
 )
 
 _SOURCE = "an image, a folder, an archive, a list, a table or an array of images"
-
-# Rows of a table by which its columns are told.
-_ROWS_LOOKED_AT = 100
-
-_logger = logging.getLogger(__name__)
 
 
 def find_images(path: bytes, several: bool = False, layout: str = "auto") -> PathImages:
@@ -103,7 +88,7 @@ def find_images(path: bytes, several: bool = False, layout: str = "auto") -> Pat
     if os.path.splitext(path)[1].lower() in LIST_ENDINGS:
         return _list_of(path, layout)
     if os.path.splitext(path)[1].lower() in TABLE_ENDINGS:
-        return _table_of(path, None)
+        return images_of_table(path, None, layout)
     # What may be meant as an image keeps its row, with what is wrong with it.
     meant = has_image_ending(path) or (several and given in ("text", "empty", "unknown"))
     if not meant:
@@ -143,7 +128,7 @@ def _not_there(path: bytes, error: Exception, several: bool, layout: str) -> Pat
         return _array_of(array, "hdf5", os.fsdecode(dataset), path)
     file, columns = named_columns(path)
     if columns is not None and os.path.isfile(file):
-        return _table_of(file, columns)
+        return images_of_table(file, columns, layout)
     if has_wildcard(path):
         names = list_glob(path)
         if not names:
@@ -155,7 +140,7 @@ def _not_there(path: bytes, error: Exception, several: bool, layout: str) -> Pat
     if several and has_image_ending(path):
         return PathImages("file", path, [path], [path], [None])
     reason = error.strerror if isinstance(error, OSError) else str(error)
-    raise InputError(f"{shortened(path)}: {reason}")
+    raise InputError(f"{shortened(path)}: {reason}{nearest_path(path)}")
 
 
 def _list_of(path: bytes, layout: str) -> PathImages:
@@ -196,68 +181,3 @@ def _list_file(path: bytes, content: bytes, folder: bytes, layout: str) -> PathI
     tree = Tree([TreeImage(name, name[shared:]) for name in names])
     listed = sort_into_classes("list", path, tree, layout)
     return replace(listed, relative=entries, layout="")
-
-
-def _table_of(path: bytes, columns: tuple[str, ...] | None) -> PathImages:
-    """Read a table of images, with a path in each row and perhaps a label (see `tables`)."""
-    name = f"table {shortened(path)}"
-    with open(path, "rb") as file:
-        content = file.read()
-    folder = os.path.dirname(path)
-
-    def located(cell: bytes) -> bytes | None:
-        """Find the file that a cell names, relative to the table or to the working folder."""
-        if not cell:
-            return None
-        for key in spellings(cell):
-            for place in (os.path.join(folder, key), key):
-                if os.path.isfile(place):
-                    return place
-        return None
-
-    best: list[tuple[bytes, bytes]] = []
-    tables = read_tables(content, name)
-    read = tables[0].described() if tables else "no table of several columns"
-    for table in tables:
-        some = Table(table.separator, table.encoding, table.rows[:_ROWS_LOOKED_AT])
-        reading = find_reading(
-            some, columns, lambda cell: located(cell) is not None, name, label_needed=False
-        )
-        if reading is not None:
-            whole = replace(reading, table=table)
-            best = [*whole.pairs()]
-            if words := whole.no_labels():
-                _logger.warning("%s: %s", name, told_no_labels(words))
-            if reading.label < 0:
-                _logger.warning(
-                    "%s: no column is called label, class, species, category or target, or "
-                    "several that differ are, so the images have no labels; name the one, as "
-                    "FILE:PATH,LABEL",
-                    name,
-                )
-            break
-    if not best and columns is None:
-        lines = as_utf8(content, name)[0].split(b"\n")
-        best = [(line.strip(), b"") for line in lines if line.strip()]
-    if best and located(best[0][0]) is None and not has_image_ending(best[0][0]):
-        best = best[1:]  # the header
-    empty = sum(not cell for cell, _ in best)
-    if empty:
-        _logger.warning("%s: %s no path, passed over", name, counted(empty, "row", "have"))
-        best = [row for row in best if row[0]]
-    places = [located(cell) for cell, _ in best]
-    if not any(places):
-        first = f"; the first path is {shortened(decoded(best[0][0]))}" if best else ""
-        raise InputError(
-            f"{name} names no image that is there: read as {read}{first}; paths are absolute, or "
-            f"relative to the table's folder or the working folder"
-        )
-    names = [
-        os.path.join(folder, cell) if place is None else place
-        for place, (cell, _) in zip(places, best, strict=True)
-    ]
-    classes = [decoded(text).encode() if text else None for _, text in best]
-    without = classes.count(None)
-    if 0 < without < len(classes):
-        _logger.warning("%s: %d of %d images have no label", name, without, len(classes))
-    return PathImages("table", path, names, [cell for cell, _ in best], [*classes])

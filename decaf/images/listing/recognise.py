@@ -271,7 +271,7 @@ def _by_magic(path: bytes, start: bytes, ending: bytes) -> str | None:
         return own if form in _OWN_FORMATS else "safetensors"
     if start.startswith(b"\x93NUMPY"):
         return "array"
-    if start.startswith(b"MATLAB 5.0 MAT-file"):
+    if start.startswith((b"MATLAB 5.0 MAT-file", b"MATLAB 7.3 MAT-file")):
         return "matlab"
     if start.startswith(b"PAR1"):
         return "parquet"

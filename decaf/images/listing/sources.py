@@ -13,19 +13,29 @@ from typing import Any
 
 import numpy as np
 
-from decaf.errors import InputError, SettingError
-from decaf.images.listing.arrays import check_images
-from decaf.images.listing.class_folders import LAYOUTS, PathImages, split_called
+from decaf.errors import InputError
+from decaf.images.listing.arrays import channels_last, check_images
+from decaf.images.listing.box_crops import cut_boxes
+from decaf.images.listing.class_folders import PathImages, split_called
+from decaf.images.listing.datasets import (
+    described_dataset,
+    is_dataset,
+    split_datasets,
+    stream_of,
+)
 from decaf.images.listing.image_list import ImageList
 from decaf.images.listing.image_ref import ImageRef, RefList
+from decaf.images.listing.image_tables import images_of_frame, is_frame, named_in_frame
 from decaf.images.listing.labels import (
     Labels,
     labels_from_classes,
     labels_from_file,
     labels_from_sequence,
 )
-from decaf.images.listing.names import path_text, refuse_long
+from decaf.images.listing.names import nearest_path, path_text, refuse_long, some_of
 from decaf.images.listing.paths import find_images
+from decaf.images.listing.settings import ListingSettings
+from decaf.runtime.settings import Part, settings_from
 from decaf.runtime.wording import counted
 
 __all__ = ["MEMORY_KINDS", "collect"]
@@ -38,14 +48,15 @@ _IMAGE_TYPES = frozenset(
 MEMORY_KINDS = ("array", "dataset", "object", "objects")
 
 
-def collect(
-    images: Any, *, labels: Any = "folder", layout: str = "auto", groups: Any = None
-) -> ImageList:
-    """List the images that a user means.
+def collect(images: Any, listing: ListingSettings | None = None, **named: Any) -> ImageList:
+    """List the images that a user means, with their labels, splits and groups.
+
+    Every function that takes images lists them so; what it returns may be given to each of them in
+    place of the images.
 
     Parameters
     ----------
-    images : path, str, bytes; list of these; list of images; array; data set
+    images : path, str, bytes; list of these; list of images; array; data set; DataFrame
         A path is, in this order: an existing file, folder, tar or zip, or array of images (what it
         holds decides: ``.npy``, or HDF5, where ``FILE.h5:DATASET`` names one of several), a list
         file (ending .txt, .lst or .list, or ``@FILE``, or ``-`` for standard input), a table (.csv
@@ -54,19 +65,30 @@ def collect(
         data/val``); what is named twice comes twice. In a list of paths a file that is missing
         keeps its place if it has an image's ending.
 
-        Or PIL images, arrays or tensors in a list; one array ``(N, H, W, 3)`` uint8; or a torch
-        Dataset, whose items are images or tuples that begin with one. An `ImageList` is returned as
-        it is.
-    labels : "folder", "none", path, or sequence of int or str
-        ``"folder"``: the first folder below the source, as torchvision's ImageFolder; for an
-        archive, a single top folder of all members is passed over; for a list file, the first
-        folder below what all its entries share; images directly in the source have none. A data
-        set's own labels. A path is a labels file (see
-        `decaf.images.listing.labels.labels_from_file`).
-    layout : {"auto", "splits", "classes"}
-        How folders called train, val or test are taken; see `decaf.images.listing.class_folders`.
-    groups : str, path or sequence, optional
-        Which images belong together; see `decaf.images.listing.groups.find_groups`.
+        Or PIL images, arrays or tensors in a list; one array ``(N, H, W, 3)``, ``(N, H, W)`` or
+        ``(N, 3, H, W)`` of uint8; a torch Dataset, whose items are images or tuples that begin with
+        one; a Dataset of Hugging Face, or several by their splits (a DatasetDict); a DataFrame with
+        a column of paths (see `decaf.images.listing.image_tables.images_of_frame`). An `ImageList`
+        keeps its labels.
+    listing : ListingSettings, optional
+        Or its fields by their names:
+
+        - labels : ``"folder"`` (default), the first folder below the source, as torchvision's
+          ImageFolder; for an archive, a single top folder of all members is passed over; for a list
+          file, the first folder below what all its entries share; images directly in the source
+          have none. A data set's or a DataFrame's own labels. A path is a labels file (see
+          `decaf.images.listing.labels.labels_from_file`). Or one label for each image; or the name
+          of a column of a DataFrame (``PATH,LABEL`` names that of the paths too) or Dataset.
+        - layout : how folders called train, val or test are taken; see
+          `decaf.images.listing.class_folders`.
+        - groups : which images belong together; see `decaf.images.listing.groups.find_groups`; or
+          the name of a column of a DataFrame.
+        - splits : which are for training, validation and the test; see
+          `decaf.images.listing.splits.find_splits`; likewise.
+        - crops_from, margin, min_confidence, categories : boxes that are cut out of the images,
+          each as an image; see `decaf.images.listing.box_crops.cut_boxes`.
+    **named
+        Fields of `listing` by their names.
 
     Returns
     -------
@@ -77,27 +99,55 @@ def collect(
     InputError
         If there are no images, a path does not exist, a folder, archive or list cannot be read, or
         labels do not fit.
+
+    Examples
+    --------
+    >>> import decaf
+    >>> photographs = decaf.collect("photos/", splits="table.csv:path,split")  # doctest: +SKIP
+    >>> fitted = decaf.fit(photographs, out="photos.head")  # doctest: +SKIP
     """
+    (asked,) = settings_from(collect, named, Part("listing", ListingSettings, listing))
+    if is_frame(images):
+        listed, asked = _of_frame(images, asked)
+    else:
+        listed = _listed(images, asked)
+    if asked.groups is not None:
+        listed = listed.in_groups(asked.groups)
+    if asked.splits is not None:
+        listed = listed.in_splits(asked.splits)
+    if asked.boxes is None:
+        return listed
+    by_folder = isinstance(asked.labels, str) and asked.labels == "folder"
+    return cut_boxes(listed, asked.boxes, labelled=by_folder)
+
+
+def _listed(images: Any, listing: ListingSettings) -> ImageList:
     if isinstance(images, ImageList):
         return images
-    if layout not in LAYOUTS:
-        raise SettingError(f"`layout` {layout!r} is not one of {', '.join(LAYOUTS)}")
+    labels, layout = listing.labels, listing.layout
     if isinstance(images, np.ndarray) and images.dtype.kind in "USO":
         images = images.tolist()  # an array of paths
     if isinstance(images, (str, bytes, os.PathLike)):
-        return _on_disk([find_images(_as_bytes(images), layout=layout)], labels, groups)
+        return _on_disk([find_images(_as_bytes(images), layout=layout)], labels)
     if isinstance(images, np.ndarray):
         if images.ndim == 0 or len(images):
             check_images(images.shape, images.dtype, "array", channels=(1, 3, 4))
-        return _objects(images, "array", labels, groups)
+        return _objects(channels_last(images), "array", labels)
     if _is_image_object(images) and getattr(images, "ndim", 0) != 4:
-        return _objects([images], "object", labels, groups)
-    if not isinstance(images, (list, tuple)) and not _is_dataset(images):
+        return _objects([images], "object", labels)
+    if (splits := split_datasets(images)) is not None:
+        return _joined(splits, listing)
+    if (stream := stream_of(images)) is not None:
+        raise InputError(
+            f"a {stream} gives its images in passing, and rows need their number: give a Dataset "
+            "with a length (of Hugging Face's by streaming=False), or a list of what it gives"
+        )
+    if not isinstance(images, (list, tuple)) and not is_dataset(images):
         if not isinstance(images, Iterable):
             raise InputError(f"images cannot be taken from a {type(images).__name__}")
         images = list(images)
     if not isinstance(images, (list, tuple)) and not hasattr(images, "to_numpy"):
-        return _objects(images, "dataset", labels, groups)
+        return _objects(images, "dataset", labels)
     items = list(images)
     if not items:
         raise InputError("no images: the list is empty")
@@ -109,17 +159,69 @@ def collect(
             f.kind == "file" for f in listed
         ):
             first = os.fsdecode(paths[0])
-            raise InputError(f"none of the {counted(len(items), 'file')} exists, not {first!r}")
-        return _on_disk(_divided(listed, layout), labels, groups)
+            near = nearest_path(os.fsencode(first))
+            raise InputError(
+                f"none of the {counted(len(items), 'file')} exists, not {first!r}{near}"
+            )
+        return _on_disk(_divided(listed, layout), labels)
     if paths:
         raise InputError(
             f"a list mixes {counted(len(paths), 'path')} with "
             f"{counted(len(items) - len(paths), 'image')}"
         )
-    return _objects(items, "objects", labels, groups)
+    return _objects(items, "objects", labels)
 
 
-def _on_disk(listed: list[PathImages], labels: Any, groups: Any) -> ImageList:
+def _of_frame(frame: Any, listing: ListingSettings) -> tuple[ImageList, ListingSettings]:
+    """List the images of a DataFrame, and return what of the listing is none of its columns."""
+    asked = {name: getattr(listing, name) for name in ("labels", "groups", "splits")}
+    named = {name: value for name, value in asked.items() if named_in_frame(frame, value)}
+    for name, value in asked.items():
+        if name in named or not isinstance(value, str) or value in ("folder", "none"):
+            continue
+        if not (":" in value or os.path.exists(value)):
+            raise InputError(
+                f"`{name}` {value!r}: the DataFrame has no such column, and there is no such "
+                f"file; its columns are {some_of((repr(str(each)) for each in frame.columns), 12)}"
+            )
+    found = images_of_frame(frame, named.get("labels", ""), listing.layout)
+    labels = "folder" if "labels" in named else listing.labels
+    if isinstance(labels, str) and labels == "folder":
+        labels = "none" if found.labels is None else found.labels
+    images = _on_disk([found.images], labels)
+    column_of = {str(column): column for column in frame.columns}
+    groups, splits = (
+        list(frame[column_of[named[name]]]) if name in named else asked[name]
+        for name in ("groups", "splits")
+    )
+    groups = found.groups if groups is None else groups
+    return images, replace(listing, groups=groups, splits=splits)
+
+
+def _joined(splits: dict[str, Any], listing: ListingSettings) -> ImageList:
+    """Return the images of several data sets, each of which is a split."""
+    lists = [
+        replace(_objects(part, "dataset", listing.labels), splits=(split,) * len(part))
+        for split, part in splits.items()
+        if len(part)
+    ]
+    if not lists:
+        raise InputError("no images: the data sets are empty")
+    if len({images.class_names for images in lists}) > 1:
+        told = "; ".join(
+            f"{(images.splits or ('',))[0]}: {some_of(images.class_names)}" for images in lists
+        )
+        raise InputError(f"the splits have other classes: {told}")
+    joined = ImageList.join(lists)
+    # Numbers of two splits would be the same.
+    names = [
+        f"{split}/".encode() + name
+        for split, name in zip(joined.splits or (), joined.names, strict=True)
+    ]
+    return replace(joined, names=names)
+
+
+def _on_disk(listed: list[PathImages], labels: Any) -> ImageList:
     """Join what the sources gave."""
     listed = _merged(listed)
     names = [name for f in listed for name in f.names]
@@ -144,7 +246,7 @@ def _on_disk(listed: list[PathImages], labels: Any, groups: Any) -> ImageList:
     splits = None
     if any(f.splits for f in listed):
         splits = tuple(s for f in listed for s in f.splits or [""] * len(f.names))
-    images = ImageList(
+    return ImageList(
         names,
         values,
         class_names,
@@ -158,7 +260,6 @@ def _on_disk(listed: list[PathImages], labels: Any, groups: Any) -> ImageList:
             (split, path_text(name)) for f in listed for split, name in f.empty if by_folders
         ),
     )
-    return images if groups is None else images.in_groups(groups)
 
 
 def _divided(listed: list[PathImages], layout: str) -> list[PathImages]:
@@ -194,7 +295,7 @@ def _merged(listed: list[PathImages]) -> list[PathImages]:
     return merged
 
 
-def _objects(objects: Any, kind: str, labels: Any, groups: Any) -> ImageList:
+def _objects(objects: Any, kind: str, labels: Any) -> ImageList:
     try:
         count = len(objects)
     except TypeError as error:
@@ -202,15 +303,28 @@ def _objects(objects: Any, kind: str, labels: Any, groups: Any) -> ImageList:
     if count == 0:
         raise InputError("no images: nothing was given")
     names = [b"%d" % i for i in range(count)]
+    known: Labels
+    shown, known = type(objects).__name__, (np.full(count, -1, np.int64), ())
+    if kind == "dataset":
+        own = isinstance(labels, str) and labels == "folder"
+        column = _column_named(objects, labels)
+        dataset = described_dataset(objects, column, labelled=own or column is not None)
+        names, shown, objects = dataset.names or names, dataset.shown, dataset.items
+        labels = "folder" if column is not None else labels
+        if dataset.labels is not None:
+            values, texts = labels_from_sequence(dataset.labels, count)
+            known = values, texts or dataset.class_names
+    values, class_names = _labels(labels, names, names, lambda: known)
+    described = ({"kind": kind, "path": shown, "images": count},)
+    return ImageList(names, values, class_names, described, None, objects)
 
-    def own() -> Labels:
-        known, class_names = _dataset_labels(objects) if kind == "dataset" else (None, ())
-        return np.array([-1] * count if known is None else known, dtype=np.int64), class_names
 
-    values, class_names = _labels(labels, names, names, own)
-    described = ({"kind": kind, "path": type(objects).__name__, "images": count},)
-    listed = ImageList(names, values, class_names, described, None, objects)
-    return listed if groups is None else listed.in_groups(groups)
+def _column_named(dataset: Any, labels: Any) -> str | None:
+    """Return the column of a data set that the labels name, where they are no file."""
+    if not hasattr(dataset, "column_names") or not isinstance(labels, str):
+        return None
+    there = labels in ("folder", "none") or os.path.exists(labels.rpartition(":")[0] or labels)
+    return None if there and labels not in dataset.column_names else labels
 
 
 def _labels(
@@ -241,52 +355,3 @@ def _as_bytes(path: str | bytes | os.PathLike[Any]) -> bytes:
 def _is_image_object(value: Any) -> bool:
     """Tell whether something is a PIL image, array or tensor, without importing PIL or torch."""
     return any((t.__module__, t.__name__) in _IMAGE_TYPES for t in type(value).__mro__)
-
-
-def _is_dataset(value: Any) -> bool:
-    """Tell whether something has a length and gives items, as a map-style torch Dataset does."""
-    return (
-        hasattr(type(value), "__len__")
-        and hasattr(type(value), "__getitem__")
-        and not isinstance(value, (str, bytes, bytearray, memoryview, dict))
-    )
-
-
-def _dataset_labels(dataset: Any) -> tuple[list[int] | None, tuple[str, ...]]:
-    """Return the labels and class names that a data set can tell without making its images.
-
-    Torchvision's data sets keep them in ``targets`` (or ``labels``) and ``classes``; a
-    `torch.utils.data.Subset` is looked through.
-
-    Returns
-    -------
-    labels : list of int or None
-        One for each item, or None.
-    class_names : tuple of str
-    """
-    inner, indices = getattr(dataset, "dataset", None), getattr(dataset, "indices", None)
-    if inner is not None and indices is not None:
-        labels, class_names = _dataset_labels(inner)
-        return (None if labels is None else [labels[i] for i in indices]), class_names
-    class_names = _texts(getattr(dataset, "classes", None))
-    for name in ("targets", "labels"):
-        labels = _whole_numbers(getattr(dataset, name, None))
-        if labels is not None and len(labels) == len(dataset):
-            inside = all(-1 <= label < len(class_names) for label in labels)
-            return labels, class_names if inside else ()
-    return None, ()
-
-
-def _whole_numbers(values: Any) -> list[int] | None:
-    if hasattr(values, "tolist"):
-        values = values.tolist()
-    if not isinstance(values, (list, tuple)):
-        return None
-    if not all(isinstance(v, (int, np.integer)) and v >= -1 for v in values):
-        return None
-    return [int(v) for v in values]
-
-
-def _texts(values: Any) -> tuple[str, ...]:
-    right = isinstance(values, (list, tuple)) and all(isinstance(v, str) for v in values)
-    return tuple(values) if right else ()

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from decaf.errors import InputError
 from decaf.images.listing.folders import open_at_once
-from decaf.images.listing.names import shortened
+from decaf.images.listing.names import nearest_path, shortened
 from decaf.images.listing.recognise import is_kind
 from decaf.runtime.wording import counted
 
@@ -177,7 +177,7 @@ def read_table_file(path: bytes, name: str) -> bytes:
         with open_at_once(path) as stream:
             return stream.read()
     except (OSError, ValueError) as error:
-        raise InputError(f"{name} cannot be read: {error}") from error
+        raise InputError(f"{name} cannot be read: {error}{nearest_path(path)}") from error
 
 
 def read_tables(content: bytes, name: str) -> list[Table]:
@@ -324,6 +324,11 @@ def find_reading(
             )
     else:
         others = [i for i in range(width) if i != path]
+        if headed and not label_needed:
+            own = {_column(table, each, name) for each in ("split", "group")}
+            others = [i for i in others if i not in own]
+        if not others:
+            return Reading(table, path, -1)
         if width > FEW_COLUMNS and not label_needed:
             return Reading(table, path, -1)
         if width > FEW_COLUMNS:

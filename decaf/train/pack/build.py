@@ -99,6 +99,8 @@ def make_pack(
         - labels : as in `decaf.extract`; images without a label are left out, with a word.
         - layout : "auto", "splits" or "classes", as in `decaf.extract`.
         - groups : as in `decaf.extract`: `split_val` draws whole groups.
+        - splits : ``"FILE:COLUMN"`` of a table, or train, val or test for each image, where folders
+          do not say it; see `decaf.images.listing.splits.find_splits`.
         - min_images : leave out classes with fewer training images, with a word; by default those
           with none, or a single one where some are drawn for validation.
         - on_error : at an image that cannot be read, "raise" `ImageError` (default; on the command

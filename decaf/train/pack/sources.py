@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 from collections.abc import Iterator, Sequence
@@ -144,7 +143,7 @@ def read_parts(
         images = ilsvrc.read_train(source, {} if kit is None else kit.words)
         parts = {"train": images.in_groups(listing.groups)}
     else:
-        images = collect(source, labels=listing.labels, layout=listing.layout)
+        images = collect(source, replace(listing, groups=None))
         if images.in_memory:
             raise InputError("images in memory have no files that could be packed; save them first")
         parts = _parts(images, shown, listing.groups, held_out if val is None else ())
@@ -171,7 +170,7 @@ def _parts(
     """Divide images as their folders say: into train, and the first split to be held out."""
     splits = images.splits or ()
     if splits and "train" not in splits:
-        raise InputError(f"{shown}: no folder 'train' in it, with images for training")
+        raise InputError(f"{shown}: no folder 'train' in it, nor images of this split otherwise")
     train = _with_classes(images.part("train" if splits else None), shown)
     parts = {"train": train.in_groups(groups)}
     for split in held_out:
@@ -196,7 +195,7 @@ def _parts(
 def _read_val(val: Any, listing: ListingSettings) -> ImageList:
     """List validation images that lie elsewhere; of a divided data set those of val, or test."""
     shown = repr(val) if isinstance(val, str) else "the images"
-    images = collect(val, labels=listing.val_labels, layout=listing.layout)
+    images = collect(val, replace(listing, labels=listing.val_labels, groups=None, splits=None))
     if ilsvrc.are_validation_images(images):
         raise InputError(
             f"{shown}: ImageNet's own validation images have no classes; give its development "
@@ -371,7 +370,8 @@ def _digests(images: ImageList) -> Iterator[tuple[int, bytes]]:
         alike = (rows for size, rows in by_size.items() if size > 0 and len(rows) > 1)
         for row in (row for rows in alike for row in rows):
             try:
-                yield row, hashlib.sha256(images.refs[row].load()).digest()
+                ref = images.refs[row]
+                yield row, ref.digest(ref.load())
             except ImageError:
                 continue  # it is told of when it is decoded
 

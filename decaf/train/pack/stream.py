@@ -5,7 +5,6 @@ The number of images in flight is bounded, however many there are.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
 import threading
@@ -271,7 +270,7 @@ def _own_jpeg(ref: ImageRef, outcome: Outcome) -> bytes | None:
         header = sniff(data)
     except ImageError:
         return None  # gone since it was decoded
-    same = hashlib.sha256(data).digest() == outcome.sha256
+    same = ref.digest(data) == outcome.sha256
     plain = header.format == "JPEG" and header.native and header.orientation == 1
     return data if same and plain else None
 

@@ -17,6 +17,7 @@ from decaf.errors import FeatureFileError, OutputError, SettingError
 from decaf.features.store import export, layer_view
 from decaf.features.store.export import export_features
 from decaf.features.store.feature_file import open_features
+from decaf.images import is_kind
 
 ROWS = [
     ["path", "label", "class", "status"],
@@ -271,13 +272,61 @@ def test_a_folder_that_is_not_there(feature_file: Path, tmp_path: Path) -> None:
         export_features(file, tmp_path / "no" / "x.csv", layer="fc6")
 
 
-def test_what_a_mat_file_cannot_hold(
+def text_of(file: h5py.File, data: h5py.Dataset) -> list[str]:
+    """Read a cell array of texts as MATLAB does."""
+    assert data.attrs["MATLAB_class"] == b"cell"
+    texts = []
+    for (reference,) in data[()].T:
+        cell = file[reference]
+        assert cell.attrs["MATLAB_class"] == b"char"
+        empty = bool(cell.attrs.get("MATLAB_empty", 0))
+        texts.append("" if empty else cell[()].ravel().tobytes().decode("utf-16-le"))
+    return texts
+
+
+def test_what_a_mat_file_of_version_5_cannot_hold_is_one_of_version_7_3(
     feature_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(export, "MAX_MAT_BYTES", 95)
+    with open_features(feature_file) as features:
+        export_features(features, tmp_path / "x.mat")
+        # MATLAB's header stands before what HDF5 reads.
+        start = (tmp_path / "x.mat").read_bytes()[:512]
+        assert start.startswith(b"MATLAB 7.3 MAT-file")
+        assert start[124:128] == b"\x00\x02IM"
+        assert is_kind(tmp_path / "x.mat", "matlab")
+        with h5py.File(tmp_path / "x.mat") as file:
+            assert file.userblock_size == 512
+            for name in features.layers:
+                # MATLAB counts the first axis fastest: size(fc6) is that of the layer here.
+                np.testing.assert_array_equal(file[name][()].T, features[name][:])
+                assert file[name].attrs["MATLAB_class"] == b"single"
+            assert file["label"][()].tolist() == [features.labels.tolist()]
+            assert file["label"].attrs["MATLAB_class"] == b"int64"
+            assert file["ok"].attrs["MATLAB_class"] == b"logical"
+            assert text_of(file, file["path"])[1] == "cats/b\\xff\n.jpg"
+            assert text_of(file, file["class_names"]) == list(features.class_names)
+            assert file["run"].attrs["MATLAB_int_decode"] == 2
+        # It is replaced as one that decaf has written, and has the same bytes.
+        before = (tmp_path / "x.mat").read_bytes()
+        export_features(features, tmp_path / "x.mat", overwrite=True)
+        assert (tmp_path / "x.mat").read_bytes() == before
+        export_features(features, tmp_path / "one.mat", layer="fc6", ok_only=True)
+        with h5py.File(tmp_path / "one.mat") as file:
+            assert file["features"].shape[-1] == int(features.ok.sum())
+
+
+def test_other_readers_of_version_7_3(
+    feature_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mat73 = pytest.importorskip("mat73")
     monkeypatch.setattr(export, "MAX_MAT_BYTES", 127)
-    with (
-        open_features(feature_file) as file,
-        pytest.raises(SettingError, match=r"fc6 takes 128 bytes, .* at most 127; export to \.npz"),
-    ):
-        export_features(file, tmp_path / "x.mat", layer="fc6")
-    assert os.listdir(tmp_path) == ["f.h5"]
+    with open_features(feature_file) as features:
+        export_features(features, tmp_path / "x.mat")
+        read = mat73.loadmat(str(tmp_path / "x.mat"))
+        for name in features.layers:
+            np.testing.assert_array_equal(read[name], features[name][:])
+        assert read["label"].tolist() == features.labels.tolist()
+        assert read["ok"].tolist() == features.ok.tolist()
+        assert [name for (name,) in read["class_names"]] == list(features.class_names)
+        assert read["fingerprint"] == features.fingerprint

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import tracemalloc
 from pathlib import Path
 
 import h5py
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 import decaf
-from decaf.errors import ImageError, InputError
+from decaf.errors import ImageError, InputError, OutputError
 from decaf.features.verify import verify
 from decaf.images import ImageRef, collect
 from decaf.images.decoding.decode import decode
@@ -256,3 +257,79 @@ def test_a_file_that_was_replaced_is_read_anew(tmp_path: Path, stimuli: np.ndarr
         refs = collect(path, labels="none").refs
         assert refs is not None
         np.testing.assert_array_equal(pixels(refs[0]), images[0])
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("ending", ["npy", "h5"])
+def test_channels_may_stand_first(
+    tmp_path: Path, stimuli: np.ndarray, channels: int, ending: str
+) -> None:
+    """As torch has them; (N, H, W, 3) where both might be meant."""
+    array = stimuli[..., :channels].transpose(0, 3, 1, 2)
+    path = tmp_path / f"stim.{ending}"
+    if ending == "npy":
+        np.save(path, np.ascontiguousarray(array))
+    else:
+        with h5py.File(path, "w") as file:
+            file["images"] = array
+    for row, ref in enumerate(collect(path).refs or ()):
+        expected = np.broadcast_to(stimuli[row, ..., :channels], (20, 30, 3))
+        np.testing.assert_array_equal(pixels(ref), expected)
+    np.testing.assert_array_equal(collect(array).get(3), stimuli[3, ..., :channels])
+    both = np.zeros((2, 3, 20, 3), np.uint8)
+    assert np.asarray(collect(both).get(0)).shape == (3, 20, 3)
+
+
+def sparse(path: Path, shape: tuple[int, ...], last: np.ndarray) -> None:
+    """Write an array of which the last image alone takes room on the disk."""
+    if path.suffix == ".npy":
+        with open(path, "wb") as stream:
+            header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(stream, header)
+            stream.seek((shape[0] - 1) * last.nbytes, os.SEEK_CUR)
+            stream.write(last.tobytes())
+        return
+    with h5py.File(path, "w") as file:
+        settings = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        settings.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+        settings.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+        space = h5py.h5s.create_simple(shape)
+        h5py.h5d.create(file.id, b"imgBrick", h5py.h5t.NATIVE_UINT8, space, settings)
+        file["imgBrick"][shape[0] - 1] = last
+
+
+@pytest.mark.parametrize("name", ["big.npy", "nsd.hdf5", "nsd.hdf5:imgBrick"])
+def test_a_large_array_is_read_one_image_at_a_time(
+    tmp_path: Path, rng: np.random.Generator, name: str
+) -> None:
+    """As the stimuli of NSD are stored; the array has 2 GB, an image half a megabyte."""
+    last = rng.integers(0, 256, (425, 425, 3), dtype=np.uint8)
+    sparse(tmp_path / name.partition(":")[0], (4000, 425, 425, 3), last)
+    tracemalloc.start()
+    try:
+        images = collect(tmp_path / name)
+        listed, _ = tracemalloc.get_traced_memory()
+        tracemalloc.reset_peak()
+        assert images.refs is not None
+        for row in (3999, 0, 1234, 3998, 7):
+            images.refs[row].load()
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(images) == 4000
+    assert listed < 8 << 20
+    assert most - listed < 5 * last.nbytes
+    np.testing.assert_array_equal(pixels(images.refs[3999]), last)
+
+
+def test_an_image_of_an_array_that_changed_is_told(tmp_path: Path, stimuli: np.ndarray) -> None:
+    np.save(tmp_path / "x.npy", stimuli)
+    asked = {"out": tmp_path / "f.h5", "weights": WEIGHTS, "workers": 0}
+    decaf.extract(tmp_path / "x.npy", **asked).close()
+    decaf.extract(tmp_path / "x.npy", **asked).close()  # is there
+    stimuli[2] = 255 - stimuli[2]
+    np.save(tmp_path / "x.npy", stimuli)
+    with pytest.raises(OutputError, match=r"differs .*the content of '.*x\.npy\[2\]'"):
+        decaf.extract(tmp_path / "x.npy", **asked)
+    result = verify(tmp_path / "f.h5")
+    assert (result.compared, result.unavailable) == (4, [(2, "the image has changed since")])

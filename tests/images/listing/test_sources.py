@@ -451,7 +451,7 @@ class TestInMemory:
 
     @pytest.mark.parametrize(
         "array",
-        [np.zeros((4, 4, 3), np.uint8), np.zeros((2, 4, 4, 3)), np.zeros((2, 3, 4, 5), "u1")],
+        [np.zeros((4, 4, 3), np.uint8), np.zeros((2, 4, 4, 3)), np.zeros((2, 2, 4, 5), "u1")],
     )
     def test_an_array_of_something_else(self, array: np.ndarray) -> None:
         with pytest.raises(InputError, match=r"array is of shape"):
