@@ -5,9 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
-import subprocess
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -55,15 +53,16 @@ def matlab_here(monkeypatch: pytest.MonkeyPatch) -> None:
     """
     from scipy.io import loadmat
 
+    from decaf.runtime.children import Ended
     from decaf.storage import matlab
 
-    def run(command: list[str], *, input: bytes, stdout: Any, **_: Any) -> Any:
-        names = json.loads(command[3])["names"]
+    def run(command: list[str], data: bytes, out: Any, **_: Any) -> Ended:
+        names = json.loads(command[3])
         try:
-            found = loadmat(io.BytesIO(input), variable_names=names)
+            found = loadmat(io.BytesIO(data), variable_names=names)
         except Exception as error:
-            return subprocess.CompletedProcess(command, 1, stderr=str(error).encode())
-        np.savez(stdout, **{name: matlab._plain(found[name]) for name in names if name in found})
-        return subprocess.CompletedProcess(command, 0)
+            return Ended(1, str(error).encode())
+        np.savez(out, **{name: matlab._plain(found[name]) for name in names if name in found})
+        return Ended(0, b"")
 
-    monkeypatch.setattr(matlab, "subprocess", SimpleNamespace(run=run, PIPE=subprocess.PIPE))
+    monkeypatch.setattr(matlab, "run_limited", run)

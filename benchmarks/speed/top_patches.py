@@ -37,16 +37,13 @@ def find_photographs(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS)
 
 
-def measure_top_patches(
-    photographs: list[Path], rounds: int, layers: tuple[str, ...] = LAYERS
-) -> dict[str, Any]:
+def measure_top_patches(photographs: list[Path], rounds: int) -> dict[str, Any]:
     """Time both, in turns.
 
     Parameters
     ----------
     photographs : list of Path
     rounds : int
-    layers : tuple of str
 
     Returns
     -------
@@ -55,7 +52,7 @@ def measure_top_patches(
     """
     backbone = decaf.load_backbone()
     measured: dict[str, Any] = {}
-    for layer in layers:
+    for layer in LAYERS:
         seconds: dict[str, list[float]] = {"extract": [], "top_patches": []}
         for number in range(rounds + 1):  # the first warms up
             say(f"{layer}, round {number}")

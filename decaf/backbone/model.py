@@ -20,6 +20,7 @@ from decaf.errors import InputError, SettingError
 from decaf.images.crops import with_mirrors
 from decaf.images.spec import PreprocessSpec, override_preprocess
 from decaf.runtime.device import strict_float32
+from decaf.runtime.names import name_text
 
 __all__ = ["Backbone", "load_backbone"]
 
@@ -206,7 +207,7 @@ class Backbone:
             for row, out in zip(rows, crops, strict=True):
                 outcome = prepare(listed.source_of(row), self.preprocess, ten=ten, out=out)
                 if outcome.status != "ok":
-                    name = os.fsdecode(listed.names[row])
+                    name = name_text(listed.names[row])
                     raise InputError(f"{name}: {outcome.message} ({outcome.status})")
             pixels = torch.from_numpy(crops).flatten(0, 1)
             pixels = normalise(pixels, self.preprocess, mean_image=self.mean_image, ten=ten)

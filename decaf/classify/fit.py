@@ -33,6 +33,7 @@ from decaf.heads.feature_identity import FeatureIdentity
 from decaf.heads.saved import SavedHead, save_head
 from decaf.heads.scaling import SCALES
 from decaf.images import ListingSettings
+from decaf.runtime.names import name_text
 from decaf.runtime.progress import tell_line
 from decaf.runtime.settings import (
     ComputeSettings,
@@ -294,7 +295,7 @@ def fit(
         Part("compute", ComputeSettings, compute),
     )
     settings, listing, network, compute = made
-    target = None if out is None else Path(os.fsdecode(out))
+    target = None if out is None else Path(name_text(out))
     request = FeatureRequest(
         source=only_source(source),
         out=target,
@@ -375,7 +376,7 @@ def _listing(given: ListingSettings | None, changes: dict[str, Any]) -> ListingS
 def _shown_groups(groups: Any) -> str:
     if groups is None:
         return "the feature file"
-    return os.fsdecode(groups) if isinstance(groups, (str, bytes, os.PathLike)) else "as given"
+    return name_text(groups) if isinstance(groups, (str, bytes, os.PathLike)) else "as given"
 
 
 def _weights_file(weights: Any) -> str | None:

@@ -31,6 +31,7 @@ from decaf.images import ImageList, ListingSettings, collect
 from decaf.images.decoding.formats import is_hdf5
 from decaf.images.listing.recognise import is_kind
 from decaf.images.spec import PreprocessSpec, override_preprocess
+from decaf.runtime.names import name_text
 from decaf.runtime.settings import ComputeSettings
 from decaf.storage import differences, disk_errors
 
@@ -119,9 +120,9 @@ def source_name(source: Any) -> str:
     if isinstance(source, FeatureFile):
         return source.path
     if _is_path(source):
-        return os.fsdecode(source)
+        return name_text(source)
     if isinstance(source, (list, tuple)) and source and all(map(_is_path, source)):
-        return f"{os.fsdecode(source[0])} and {len(source) - 1} more"
+        return f"{name_text(source[0])} and {len(source) - 1} more"
     return type(source).__name__
 
 

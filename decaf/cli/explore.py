@@ -124,7 +124,6 @@ def run(args: argparse.Namespace) -> int:
     ----------
     args : argparse.Namespace
     """
-    import dataclasses
     import json
 
     import decaf
@@ -143,7 +142,7 @@ def run(args: argparse.Namespace) -> int:
             compute=compute_of(args, stop),
         )
     if args.json:
-        print(json.dumps({**dataclasses.asdict(done), "path": str(done.path)}, indent=2))
+        print(json.dumps(done.to_record(), indent=2))
     else:
         show(*(in_flags(line, args.parser) for line in _lines(done)))
     return 1 if done.bad else 0

@@ -268,6 +268,8 @@ def _print_any_name() -> None:
 
 def _is_unread(stream: TextIO) -> bool:
     """Tell whether a stream is a pipe that nobody reads any more."""
+    if not hasattr(select, "poll"):
+        return False
     try:
         watched = select.poll()
         watched.register(stream.fileno(), 0)

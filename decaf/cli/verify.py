@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from typing import TYPE_CHECKING
 
 from decaf.cli.terminal import show
@@ -62,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     import decaf
     from decaf.images import is_kind
 
-    if args.file.endswith("/") or "://" in args.file or is_kind(args.file, "part-set"):
+    if args.file.endswith(("/", os.sep)) or "://" in args.file or is_kind(args.file, "part-set"):
         return _verify_parts(args)
     result = decaf.verify(
         args.file,

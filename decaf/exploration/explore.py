@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import tempfile
@@ -9,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -34,6 +35,7 @@ from decaf.heads import load_head
 from decaf.images import ListingSettings
 from decaf.images.decoding.formats import is_hdf5
 from decaf.images.listing.recognise import is_kind
+from decaf.runtime.names import name_text
 from decaf.runtime.progress import tell_line
 from decaf.runtime.settings import ComputeSettings, Part, refuse, settings_from, whole_number
 from decaf.runtime.wording import counted
@@ -143,6 +145,11 @@ class Explored:
     notes: tuple[str, ...]
     seconds: float
 
+    def to_record(self) -> dict[str, Any]:
+        """Return the result as JSON values; where a map has no trust, it is None."""
+        trust = {layer: None if math.isnan(each) else each for layer, each in self.trust.items()}
+        return {**asdict(self), "path": str(self.path), "trust": trust}
+
 
 def explore(
     source: Any,
@@ -248,7 +255,7 @@ def _title(source: Any) -> str:
     if isinstance(source, FeatureFile):
         source = source.path
     if isinstance(source, (str, bytes, os.PathLike)):
-        return os.path.basename(os.fsdecode(source).rstrip("/")) or os.fsdecode(source)
+        return Path(name_text(source)).name or name_text(source)
     return "Images"
 
 

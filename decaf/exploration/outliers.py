@@ -19,6 +19,7 @@ _SCALE = 0.6745
 # Sides in pixels, and ratios of the sides, that are worth a look.
 _SMALL = 48
 _LONG = 4.0
+_MOST = 48
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Outlier:
     reason: str
 
 
-def find_outliers(features: FeatureFile, layer_map: LayerMap, *, most: int = 48) -> list[Outlier]:
+def find_outliers(features: FeatureFile, layer_map: LayerMap) -> list[Outlier]:
     """Find images that are unlike the others, by their features or their size.
 
     An image is far from all others where the mean cosine with its nearest neighbours lies 3.5
@@ -48,19 +49,17 @@ def find_outliers(features: FeatureFile, layer_map: LayerMap, *, most: int = 48)
     features : FeatureFile
     layer_map : LayerMap
         Whose neighbours are looked at.
-    most : int
-        How many to return.
 
     Returns
     -------
     list of Outlier
-        The farthest first, then those of odd sizes.
+        At most 48: the farthest first, then those of odd sizes.
     """
     found = [*_far(layer_map), *_odd_sizes(features.source_size, layer_map.rows)]
     reasons: dict[int, str] = {}
     for each in found:
         reasons[each.row] = "; ".join(filter(None, [reasons.get(each.row), each.reason]))
-    return [Outlier(row, reason) for row, reason in reasons.items()][:most]
+    return [Outlier(row, reason) for row, reason in reasons.items()][:_MOST]
 
 
 def _far(layer_map: LayerMap) -> list[Outlier]:

@@ -123,21 +123,19 @@ def heat_picture(
     return mixed
 
 
-def magnified(pixels: npt.NDArray[np.uint8], side: int = TILE) -> Pillow.Image:
-    """Return pixels at such a size that they just fit into a square.
+def magnified(pixels: npt.NDArray[np.uint8]) -> Pillow.Image:
+    """Return pixels at such a size that they just fit into a square of `TILE`.
 
     What is magnified is not smoothed, so that every pixel can be seen.
 
     Parameters
     ----------
     pixels : array of uint8, shape (H, W, 3)
-    side : int
-        Side of the square.
     """
     from PIL import Image
 
     image = Image.fromarray(pixels)
-    scale = side / max(image.size)
+    scale = TILE / max(image.size)
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     how = Image.Resampling.NEAREST if scale > 1 else Image.Resampling.LANCZOS
     return image.resize(size, how)

@@ -26,6 +26,7 @@ from decaf.exploration.top_patches import (
     top_patches,
 )
 from decaf.features.settings import NetworkSettings
+from decaf.runtime.names import name_text
 from decaf.runtime.settings import (
     ComputeSettings,
     Part,
@@ -155,7 +156,7 @@ def visualize(
         Part("compute", ComputeSettings, compute),
     )
     network, compute = made
-    path = Path(os.fsdecode(out))
+    path = Path(name_text(out))
     _check_out(path, overwrite=overwrite, inputs=(weights, images))
     if images is None:
         of_images = {"layer": layer, "units": units, "top": top, "importance": importance}

@@ -21,6 +21,7 @@ from decaf.images import ListingSettings, collect
 from decaf.images.status import STATUS_NAMES
 from decaf.images.workers.decoders import warm_decoders
 from decaf.runtime.cores import local_rank
+from decaf.runtime.names import name_text
 from decaf.runtime.settings import ComputeSettings
 from decaf.storage import check_output, fill
 
@@ -199,7 +200,7 @@ def extract(
     network = NetworkSettings(weights, preprocess, crops, precision, batch_size)
     compute = ComputeSettings(device, workers, progress, stop)
     listing = ListingSettings(labels, layout, groups, on_error=on_error)
-    path = None if out is None else Path(os.fsdecode(out))
+    path = None if out is None else Path(name_text(out))
     if path is not None:
         check_output(path, "features", example="f.h5")
     image_list = collect(

@@ -11,6 +11,7 @@ from decaf.features.store.feature_file import FeatureFile
 from decaf.images import ImageList, ImageRef, collect
 from decaf.images.listing.image_ref import CONTAINER_KINDS
 from decaf.images.listing.sources import MEMORY_KINDS
+from decaf.runtime.names import SYSTEM, name_text, slashed
 
 __all__ = ["ImageFinder", "reading_the_record"]
 
@@ -52,6 +53,8 @@ class ImageFinder:
     """
 
     def __init__(self, file: FeatureFile) -> None:
+        # Windows takes slashes as well.
+        self._system = SYSTEM if SYSTEM == "windows" else file.path_system
         self._directory = str(file.environment.get("directory", ""))
         self._spans: list[tuple[int, int, str, str]] = []
         self._archives: dict[str, ImageList | None] = {}
@@ -85,7 +88,7 @@ class ImageFinder:
                 return archive.refs[row - first]
             if first <= row < stop and kind in MEMORY_KINDS:
                 return None
-        return ImageRef(os.fsencode(self._now(os.fsdecode(name))))
+        return ImageRef(os.fsencode(self._now(name_text(slashed(name, self._system)))))
 
     def _archive(self, path: str) -> ImageList | None:
         if path not in self._archives:

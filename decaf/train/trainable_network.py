@@ -221,24 +221,19 @@ class SynchronisedBatchNorm(nn.Module):
     channels : int
     together : bool
         Whether mean and variance are those of the batches of all processes.
-    momentum : float
-        Part of the new batch in the running statistics.
-    eps : float
-        Added to the variance.
     """
+
+    momentum = 0.1  # part of the new batch in the running statistics
+    eps = 1e-5  # added to the variance
 
     weight: nn.Parameter
     bias: nn.Parameter
     running_mean: Tensor
     running_var: Tensor
 
-    def __init__(
-        self, channels: int, *, together: bool = False, momentum: float = 0.1, eps: float = 1e-5
-    ) -> None:
+    def __init__(self, channels: int, *, together: bool = False) -> None:
         super().__init__()
         self.together = together
-        self.momentum = momentum
-        self.eps = eps
         self.weight = nn.Parameter(torch.ones(channels))
         self.bias = nn.Parameter(torch.zeros(channels))
         self.register_buffer("running_mean", torch.zeros(channels))

@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 
 from decaf.errors import OutputError
-from decaf.storage import atomic
 from decaf.storage.atomic import (
     append_line,
     disk_errors,
@@ -169,7 +168,7 @@ def test_a_leftover_that_is_deleted_as_it_is_taken_is_made_again(
             temporary_path(path).unlink()
         real(descriptor, how)
 
-    monkeypatch.setattr(atomic.fcntl, "flock", flock)
+    monkeypatch.setattr(fcntl, "flock", flock)
     write_atomically(path, b"x")
     assert len(tries) == 2
     assert path.read_bytes() == b"x"
@@ -182,7 +181,7 @@ def test_a_disk_without_locks_will_do(
     def flock(*_: object) -> None:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(atomic.fcntl, "flock", flock)
+    monkeypatch.setattr(fcntl, "flock", flock)
     write_atomically(tmp_path / "a", b"x")
     assert (tmp_path / "a").read_bytes() == b"x"
 

@@ -27,7 +27,7 @@ def test_a_lock_that_was_deleted_as_it_was_taken_is_not_one(
             path.rmdir()
         real(descriptor, how)
 
-    monkeypatch.setattr(lock.fcntl, "flock", flock)
+    monkeypatch.setattr(fcntl, "flock", flock)
     held = lock.acquire(path)
     assert len(tries) == 2
     assert os.fstat(held).st_ino == (path / "lock").stat().st_ino
@@ -78,7 +78,7 @@ def test_a_lock_that_cannot_be_written_is_given_back(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, "pwrite", full)
+        patch.setattr(os, "write", full)
         with pytest.raises(OSError, match="No space left"):
             lock.acquire(tmp_path / "f.h5.parts")
     os.close(lock.acquire(tmp_path / "f.h5.parts"))

@@ -125,7 +125,7 @@ def improve(vector: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 
 def learn_vocabularies(
-    samples: Sequence[tuple[Floats, Floats]], settings: FisherVectorSettings, *, seed: int = 0
+    samples: Sequence[tuple[Floats, Floats]], settings: FisherVectorSettings
 ) -> list[Vocabulary]:
     """Learn principal axes and Gaussians by `skimage.feature.learn_gmm`; no labels are used.
 
@@ -136,8 +136,6 @@ def learn_vocabularies(
     samples : sequence of (descriptors, positions)
         For each vocabulary, of training images alone: float32, ``(n, 128)`` and ``(n, 2)``.
     settings : FisherVectorSettings
-    seed : int
-        Of the descriptors that a mixture starts from.
 
     Raises
     ------
@@ -156,7 +154,7 @@ def learn_vocabularies(
 
     def learn(sample: tuple[Floats, Floats]) -> Vocabulary:
         with threadpool_limits(1, "openmp"):  # of which each thread has its own
-            return _learn(sample[0], sample[1], settings, seed)
+            return _learn(*sample, settings)
 
     with warnings.catch_warnings(), threadpool_limits(1, "blas"), ThreadPoolExecutor() as threads:
         # Of convergence: a vocabulary needs to be fit for its purpose, not at the optimum.
@@ -164,9 +162,7 @@ def learn_vocabularies(
         return list(threads.map(learn, samples))
 
 
-def _learn(
-    descriptors: Floats, positions: Floats, settings: FisherVectorSettings, seed: int
-) -> Vocabulary:
+def _learn(descriptors: Floats, positions: Floats, settings: FisherVectorSettings) -> Vocabulary:
     mean = descriptors.mean(axis=0, dtype=np.float64)
     wide = descriptors.astype(np.float64) - mean
     _, axes = np.linalg.eigh(wide.T @ wide)  # eigenvalues ascending
@@ -181,7 +177,7 @@ def _learn(
         "covariance_type": "diag",
         "init_params": "k-means++",
         "max_iter": settings.iterations,
-        "random_state": seed,
+        "random_state": 0,
     }
     mixture = require("skimage.feature").learn_gmm(rows, n_modes=settings.modes, gm_args=arguments)
     return Vocabulary(

@@ -96,7 +96,6 @@ def thumbnails(
     rows: Sequence[int],
     *,
     height: int = THUMBNAIL_HEIGHT,
-    compute: ComputeSettings | None = None,
     instead: str = _NO_IMAGES,
 ) -> Thumbnails:
     """Make small copies of the images of some rows, where these are found as features were made.
@@ -107,8 +106,6 @@ def thumbnails(
     rows : sequence of int
     height : int
         At most so high, in pixels, and 1.75 times as wide.
-    compute : ComputeSettings, optional
-        Its progress and stop are used.
     instead : str
         What may be done about an image that has changed, for the error.
 
@@ -120,13 +117,10 @@ def thumbnails(
     ------
     InputError
         If an image has changed since its features were computed.
-    Stopped
-        After `stop` was set.
     """
-    size = (round(height * _WIDEST), height)
     quiet = ComputeSettings(progress=False)
-    pictures = _small_copies(features, rows, size, compute or quiet, instead)
-    uris = tuple(None if picture is None else _jpeg_uri(picture, _QUALITY) for picture in pictures)
+    pictures = _small_copies(features, rows, _within(height), quiet, instead)
+    uris = tuple(None if picture is None else _jpeg_uri(picture) for picture in pictures)
     return Thumbnails(uris, sum(uri is None for uri in uris))
 
 
@@ -156,8 +150,10 @@ def sprite_sheets(
 
     Raises
     ------
-    InputError, Stopped
+    InputError
         As `thumbnails`.
+    Stopped
+        After `stop` was set.
     """
     from PIL import Image
 
@@ -172,7 +168,7 @@ def sprite_sheets(
         square = place % squares
         if square == 0:
             if sheet is not None:
-                uris.append(_jpeg_uri(sheet, _QUALITY))
+                uris.append(_jpeg_uri(sheet))
             on_it = -(-min(squares, len(rows) - place) // SHEET_COLUMNS)
             sheet = Image.new("RGB", (side * SHEET_COLUMNS, side * on_it), (128, 128, 128))
         if picture is not None and sheet is not None:
@@ -180,11 +176,11 @@ def sprite_sheets(
             sheet.paste(picture, (column * side, row * side))
             sizes[place] = picture.size
     if sheet is not None:
-        uris.append(_jpeg_uri(sheet, _QUALITY))
+        uris.append(_jpeg_uri(sheet))
     return SpriteSheets(tuple(uris), side, sizes, int((sizes[:, 0] == 0).sum()))
 
 
-def thumbnail(ref: ImageRef, *, sha256: bytes | None = None, height: int = THUMBNAIL_HEIGHT) -> str:
+def thumbnail(ref: ImageRef, *, sha256: bytes | None = None) -> str:
     """Return a small, upright copy of an image as a ``data:`` address.
 
     Parameters
@@ -192,8 +188,6 @@ def thumbnail(ref: ImageRef, *, sha256: bytes | None = None, height: int = THUMB
     ref : ImageRef
     sha256 : bytes, optional
         Digest of the bytes that the image must have.
-    height : int
-        As `thumbnails` takes it.
 
     Returns
     -------
@@ -207,7 +201,7 @@ def thumbnail(ref: ImageRef, *, sha256: bytes | None = None, height: int = THUMB
     InputError
         Where it is not the image with this digest any more.
     """
-    return _jpeg_uri(_small_copy(ref, sha256, (round(height * _WIDEST), height)), _QUALITY)
+    return _jpeg_uri(_small_copy(ref, sha256, _within(THUMBNAIL_HEIGHT)))
 
 
 def picture_uri(pixels: npt.NDArray[np.uint8], *, height: int = THUMBNAIL_HEIGHT) -> str:
@@ -224,7 +218,11 @@ def picture_uri(pixels: npt.NDArray[np.uint8], *, height: int = THUMBNAIL_HEIGHT
     str
         JPEG.
     """
-    return _jpeg_uri(_shrunk(pixels, (round(height * _WIDEST), height)), _QUALITY)
+    return _jpeg_uri(_shrunk(pixels, _within(height)))
+
+
+def _within(height: int) -> tuple[int, int]:
+    return round(height * _WIDEST), height
 
 
 def _small_copies(
@@ -291,7 +289,7 @@ def _shrunk(pixels: npt.NDArray[np.uint8], size: tuple[int, int]) -> Image:
     return image
 
 
-def _jpeg_uri(image: Image, quality: int) -> str:
+def _jpeg_uri(image: Image) -> str:
     data = io.BytesIO()
-    image.save(data, "JPEG", quality=quality, optimize=True)
+    image.save(data, "JPEG", quality=_QUALITY, optimize=True)
     return f"data:image/jpeg;base64,{base64.b64encode(data.getvalue()).decode()}"

@@ -102,8 +102,9 @@ MESSAGE_BYTES = 512
 
 # Attributes of the root: ``schema`` is an integer, the others are UTF-8 strings. ``run`` is JSON of
 # all that determines a row, ``environment`` JSON of what does not (device, versions, command).
-# Files written since it was added have ``content`` too: JSON of the SHA-256 of each dataset
-# (`decaf.features.store.checksums`).
+# Files written since they were added have ``content`` too, JSON of the SHA-256 of each dataset
+# (`decaf.features.store.checksums`), and ``path_system``, "posix" or "windows": in the names of
+# Windows a backslash stands between folders, as a slash does. Files without it are not of Windows.
 FEATURE_FILE = FileKind(
     name="features",
     noun="feature file",
@@ -121,7 +122,7 @@ FEATURE_FILE = FileKind(
         "environment",
     ),
     json=("run", "environment", "content"),
-    optional=("content",),
+    optional=("content", "path_system"),
 )
 
 MAX_STATUSES = 256

@@ -28,6 +28,7 @@ from decaf.errors import InputError
 from decaf.images.listing.folders import open_at_once
 from decaf.images.listing.names import common_folder
 from decaf.images.listing.tables import as_utf8, decoded, read_tables
+from decaf.runtime.names import name_text
 
 __all__ = ["BoxAnnotations", "ImageBoxes", "read_boxes"]
 
@@ -178,7 +179,7 @@ def read_boxes(source: str | os.PathLike[str]) -> BoxAnnotations:
         files = _files(path)
         rows = [row for file in files for row in _read(file)]
     except OSError as error:
-        name = os.fsdecode(error.filename or path)
+        name = name_text(error.filename or path)
         raise InputError(f"{name}: cannot be read: {error.strerror}") from None
     if not rows:
         raise InputError(

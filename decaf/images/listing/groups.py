@@ -19,6 +19,7 @@ from decaf.errors import ImageError, InputError, SettingError
 from decaf.images.decoding.tiff_tags import CaptureTime, capture_time
 from decaf.images.listing.image_ref import ImageRef
 from decaf.images.listing.labels import is_missing, texts_from_file
+from decaf.runtime.names import name_text
 
 __all__ = ["find_groups"]
 
@@ -73,7 +74,7 @@ def find_groups(
         group_names = _from_sequence(groups, len(names))
         shown = "groups"
     else:
-        text = os.fsdecode(groups)
+        text = name_text(groups)
         shown = f"`groups` {text!r}"
         kind, _, rest = text.partition(":")
         if kind == "path":
@@ -93,7 +94,7 @@ def find_groups(
             shown,
             without,
             len(group_names),
-            os.fsdecode(names[group_names.index("")]),
+            name_text(names[group_names.index("")]),
         )
     return tuple(group_names)
 
@@ -124,7 +125,7 @@ def _by_path(pattern: str, relative: Sequence[bytes], shown: str) -> list[str]:
         raise SettingError(f"{shown}: is no regular expression: {error}") from error
     group_names = []
     for path in relative:
-        match = expression.search(os.fsdecode(path))
+        match = expression.search(name_text(path))
         part = "" if match is None else match[1 if expression.groups else 0]
         group_names.append(_text(part or ""))
     return group_names

@@ -26,6 +26,7 @@ from decaf.images.listing.labels import (
 )
 from decaf.images.listing.names import path_text, refuse_long
 from decaf.images.listing.paths import find_images
+from decaf.runtime.names import name_text
 
 __all__ = ["MEMORY_KINDS", "collect"]
 
@@ -107,7 +108,7 @@ def collect(
         if not any(os.path.lexists(f.path) for f in listed if f.kind == "file") and all(
             f.kind == "file" for f in listed
         ):
-            first = os.fsdecode(paths[0])
+            first = name_text(paths[0])
             raise InputError(f"none of the {len(items)} files exists, not {first!r}")
         return _on_disk(_divided(listed, layout), labels, groups)
     if paths:
@@ -120,7 +121,7 @@ def _on_disk(listed: list[PathImages], labels: Any, groups: Any) -> ImageList:
     listed = _merged(listed)
     names = [name for f in listed for name in f.names]
     if not names:
-        looked = ", ".join(repr(os.fsdecode(f.path)) for f in listed[:3])
+        looked = ", ".join(repr(name_text(f.path)) for f in listed[:3])
         raise InputError(f"no images in {looked}")
     refuse_long(names, "image")
     members: dict[int, ImageRef] = {}
