@@ -29,7 +29,6 @@ from report.benchmark import (
     SplitRecord,
     machine,
     now,
-    peak_memory,
     versions,
 )
 from report.files import load_report, report_json, write_report
@@ -61,7 +60,6 @@ __all__ = [
     "load_report",
     "machine",
     "now",
-    "peak_memory",
     "report_json",
     "report_text",
     "table_text",

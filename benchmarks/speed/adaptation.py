@@ -22,19 +22,18 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import statistics
 import subprocess
 import sys
 import time
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from machine import describe, described, parser_of, table_row, tell
 
 import decaf.adapt
+from decaf.runtime.memory import peak_memory
 
 METHODS = (
     "SourceOnly",
@@ -141,7 +140,7 @@ def _measure(name: str, n_s: int, n_t: int, dimensions: int) -> dict[str, Any]:
     # The libraries and what they set up are there before the clock starts.
     warm = getattr(decaf.adapt, name)()
     warm.fit(Xs[:124, :50], ys[:124], Xt[:124, :50], yt[:124]).predict(Xt[:10, :50])
-    before = _peak_megabytes()
+    before = peak_memory() / 2**20
     method = getattr(decaf.adapt, name)()
     began, worked = time.perf_counter(), time.process_time()
     method.fit(Xs, ys, Xt, yt)
@@ -152,7 +151,7 @@ def _measure(name: str, n_s: int, n_t: int, dimensions: int) -> dict[str, Any]:
         "fit_s": round(fitted - began, 3),
         "fit_cpu_s": round(worked, 3),
         "predict_s": round(ended - fitted, 3),
-        "peak_mb": round(_peak_megabytes(), 1),
+        "peak_mb": round(peak_memory() / 2**20, 1),
         "before_mb": round(before, 1),
         "accuracy": round(float((predictions == truth)[~known].mean()), 4),
         "dim": getattr(method, "dim_", None),
@@ -178,18 +177,6 @@ def _domains(
         domains += [np.maximum(X, 0, out=X), y]
     Xs, ys, Xt, yt = domains
     return Xs, ys, Xt, yt
-
-
-def _peak_megabytes() -> float:
-    # Of this program alone: ru_maxrss would be that of the process that started it, where that was
-    # larger.
-    status = Path("/proc/self/status")
-    if status.exists():
-        for line in status.read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) / 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == "darwin" else 1024)
 
 
 def _wrong(fit: dict[str, Any]) -> list[str]:

@@ -46,7 +46,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--seed", type=int, default=0, metavar="S", help="seed of the draw of rows (default: 0)"
     )
     parser.add_argument("-w", "--weights", help="where the weights are now, if they moved")
-    parser.add_argument("--device", default="auto", metavar="D", help="auto (default), cpu, cuda")
+    parser.add_argument(
+        "--device", default="auto", metavar="D", help="auto (default), cpu, cuda, mps"
+    )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
 

@@ -130,8 +130,9 @@ def extract(
         ``"bf16"`` is faster on processors that have it; rows keep a cosine of 0.9995 or more with
         those of ``"fp32"``, probabilities (``prob``) one of 0.995.
     device : str
-        ``"auto"`` (a GPU where there is one), ``"cpu"``, ``"cuda"``, ``"cuda:1"``. The processes
-        of a ``torchrun`` take turns at the GPUs where none is named.
+        ``"auto"`` (a GPU for CUDA where there is one), ``"cpu"``, ``"cuda"``, ``"cuda:1"``, or
+        ``"mps"``: Apple's GPU, whose rows are compared with the CPU's first. The processes of a
+        ``torchrun`` take turns at the GPUs where none is named.
     batch_size : int, optional
         Images a forward pass; chosen by the device when not given.
     workers : int, optional

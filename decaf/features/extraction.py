@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["Extraction"]
 
 CPU_BATCH = 32
-CUDA_BATCH = 256
+GPU_BATCH = 256
 MAX_THREADS = 16
 
 
@@ -95,7 +95,7 @@ class Extraction:
             self.threads = min(cores, MAX_THREADS)
             self.torch_threads = cores // self.threads
         ten = settings.crops != "center"
-        size = CPU_BATCH if device.type == "cpu" else CUDA_BATCH
+        size = CPU_BATCH if device.type == "cpu" else GPU_BATCH
         if ten:
             size = max(1, size // 8)
         if in_one_go:

@@ -59,6 +59,9 @@ def start_with_line(
     function : str
         As `python_command` takes it; it is called with what `open_line` takes.
     """
+    # Two kinds of connections, which are used alike.
+    ours: Any
+    theirs: Any
     ours, theirs = Pipe()
     handle = theirs.fileno()
     options: dict[str, Any] = {"stdin": subprocess.DEVNULL, "env": {**os.environ, **_ONE_THREAD}}

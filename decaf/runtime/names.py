@@ -38,7 +38,8 @@ def name_text(name: str | bytes | os.PathLike[Any]) -> str:
     try:
         return os.fsdecode(name)
     except UnicodeDecodeError:  # on Windows alone
-        return os.fspath(name).decode("utf-8", "surrogateescape")
+        raw: Any = os.fspath(name)
+        return str(raw, "utf-8", "surrogateescape")
 
 
 def name_bytes(text: str) -> bytes:

@@ -9,12 +9,15 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from decaf.backbone.spec import ArchSpec
 from decaf.errors import ResumeError
+from decaf.runtime.agreement import CHECKED, ROWS, check_device
+from decaf.runtime.device import float64_device
 from decaf.runtime.processes import World
 from decaf.train.feed import Batch
 from decaf.train.randomness import dropout_mask
@@ -28,6 +31,22 @@ Loss = Callable[[Tensor, Batch], Tensor]
 # Classes below which the loss of a guess says little: a single batch of two classes may do worse.
 FEW = 10
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def _answers(
+    network: nn.Module, images: Tensor
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Return the logits of images, and the slopes of the parameters there."""
+    device = next(network.parameters()).device
+    logits = network(images.to(device))
+    labels = torch.arange(len(images), device=device) % logits.shape[1]
+    functional.cross_entropy(logits, labels).backward()
+    slopes = {
+        f"slope of {name}": each.grad.cpu().numpy()[None]
+        for name, each in network.named_parameters()
+        if each.grad is not None
+    }
+    return {"logits": logits.detach().cpu().numpy()}, slopes
 
 
 def guessing_loss(classes: int) -> float:
@@ -96,8 +115,24 @@ class Trainer:
         # It knows all parameters; those without a gradient it passes over.
         self.optimizer = _optimizer(self.network, settings)
         self.scaler = torch.amp.GradScaler(world.device.type, enabled=settings.precision == "fp16")
-        self.sums = torch.zeros(3, dtype=torch.float64, device=world.device)
+        place = float64_device(world.device)
+        self.sums = torch.zeros(3, dtype=torch.float64, device=place)
+        self._check_device(spec)
         self.run_network = self._prepared()
+
+    def _check_device(self, spec: ArchSpec) -> None:
+        """Have the device prove itself, forwards and backwards."""
+        if self.world.device.type not in CHECKED:
+            return
+        random = torch.Generator().manual_seed(0)
+        images = torch.randn(ROWS, 3, spec.input_size, spec.input_size, generator=random)
+        on_cpu = copy.deepcopy(self.network).to("cpu").eval()
+        on_device = copy.deepcopy(self.network).eval()
+        answers = [_answers(each, images) for each in (on_device, on_cpu)]
+        for part, precision in enumerate(("fp32", "bf16")):
+            there, here = (answer[part] for answer in answers)
+            # Slopes are compared as bfloat16's rows are: by their directions.
+            check_device(self.world.device, lambda: there, lambda: here, precision)  # noqa: B023
 
     def _prepared(self) -> Callable[..., Tensor]:
         """Return what runs the network in a step, with the layers that are trained now."""
@@ -217,7 +252,8 @@ class Trainer:
         with torch.no_grad():
             count = len(batch.labels)
             wrong = (logits.argmax(1) != batch.labels).sum()
-            self.sums += torch.stack([wrong.new_full((), count), loss * count, wrong])
+            done = torch.stack([wrong.new_full((), count), loss * count, wrong])
+            self.sums += done.to(self.sums.device)
         return loss.detach()
 
     def _loss(self, logits: Tensor, batch: Batch) -> Tensor:

@@ -18,6 +18,7 @@ from datasets.dataset import Dataset
 from datasets.ready_features import ReadyFeatures
 from decaf.backbone.weights import DEFAULT_WEIGHTS, is_registry_name
 from decaf.errors import Stopped
+from decaf.runtime.memory import peak_memory
 from decaf.runtime.progress import duration
 from decaf.storage import disk_errors
 from harness.protocol.feature_cache import CachedFeatures, cache_folder, cached_features
@@ -30,7 +31,6 @@ from report import (
     SplitRecord,
     machine,
     now,
-    peak_memory,
     versions,
 )
 

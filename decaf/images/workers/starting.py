@@ -153,6 +153,7 @@ class ForkServer:
 
     def start(self) -> Started:
         """Have one forked; see `Starter.start`."""
+        assert sys.platform != "win32"
         ours, theirs = Pipe()
         try:
             if self.is_dead():
