@@ -13,12 +13,32 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 import decaf
+import systems
 
 pytest_plugins = ["training_fixtures"]
+if os.environ.get("DECAF_TEST_FAKE_WINDOWS") and not systems.WINDOWS:
+    raise RuntimeError("start python tests/support/fake_windows/windows.py -m pytest")
 
 # How fast the machine is, and how busy, decides no property test.
 settings.register_profile("decaf", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("decaf")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave out on Windows what is about POSIX."""
+    for item in items:
+        for mark in item.iter_markers("posix"):
+            if systems.lacks(mark.args[0]):
+                reason = systems.POSIX[mark.args[0]]
+                item.add_marker(pytest.mark.skip(reason=f"POSIX: {reason}"))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Count what was left out for its system."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    count = sum("POSIX: " in str(report.longrepr) for report in skipped)
+    if systems.WINDOWS:
+        terminalreporter.write_line(f"{count} tests about POSIX were left out")
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ from decaf.backbone.weights.load import Weights, load_weights
 from decaf.errors import InputError, SettingError
 from decaf.images.crops import with_mirrors
 from decaf.images.spec import PreprocessSpec, override_preprocess
-from decaf.runtime.agreement import CHECKED, ROWS, check_device
+from decaf.runtime.agreement import check_network
 from decaf.runtime.device import strict_float32
 from decaf.runtime.names import name_text
 
@@ -91,17 +91,9 @@ class Backbone:
             Where it is an Apple GPU that computes other rows than the CPU; it is then left.
         """
         wanted = torch.device(device)
-        if wanted.type in CHECKED and self.device.type not in CHECKED:
-            size = self.spec.input_size
-            random = torch.Generator().manual_seed(0)
-            images = torch.randn(ROWS, 3, size, size, generator=random)
-            there = copy.copy(self)
-            there.network = copy.deepcopy(self.network).to(wanted)
-            rows = [
-                {"logits": each.features(images, "fc8")["fc8"].float().cpu().numpy()}
-                for each in (there, self)
-            ]
-            check_device(wanted, lambda: rows[0], lambda: rows[1])
+        if wanted.type != self.device.type:
+            side = self.spec.input_size
+            check_network(wanted, self.network, (3, side, side))
         self.network.to(wanted)
         return self
 

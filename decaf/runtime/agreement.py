@@ -6,7 +6,8 @@ they are not those of the CPU.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import copy
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,8 +16,9 @@ from decaf.errors import SettingError
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
 
-__all__ = ["CHECKED", "check_device", "difference", "tolerance"]
+__all__ = ["ROWS", "check_device", "check_network", "difference", "tolerance"]
 
 CHECKED = ("mps",)
 """Types of devices whose rows are compared with the CPU's before they are used."""
@@ -100,7 +102,56 @@ def check_device(
         worst = float(np.nan_to_num(differences, nan=np.inf).max())
         if worst > most:
             raise SettingError(
-                f"`device` '{device.type}': what it computes is not what the CPU computes: {layer} "
-                f"of {len(rows)} images differs by {worst:.1e} ({measure}), at most {most:.0e} is "
-                "let pass; use `device='cpu'`, or another version of torch or of the system"
+                f"`device` '{device.type}': computes other values than the CPU: {layer} differs by "
+                f"{worst:.1e} ({measure}), and at most {most:.0e} is let pass; use `device='cpu'`, "
+                "or another version of torch or of the system"
             )
+
+
+def check_network(
+    device: torch.device, network: nn.Module, shape: Sequence[int], *, slopes: bool = False
+) -> None:
+    """Refuse a device on which a network gives other logits than on the CPU; see `check_device`.
+
+    Parameters
+    ----------
+    device : torch.device
+    network : Module
+        It is copied to both, and stays where it is.
+    shape : sequence of int
+        Of what it takes of one image: (3, side, side) for normalised pixels, (side, side, 3) for
+        pixels of uint8.
+    slopes : bool
+        Compare the slopes of its parameters too, by their directions.
+
+    Raises
+    ------
+    SettingError
+        With both figures.
+    """
+    if device.type not in CHECKED:
+        return
+    import torch
+    from torch.nn import functional
+
+    random = torch.Generator().manual_seed(0)
+    images = torch.randn(ROWS, *shape, generator=random)
+    if shape[-1] == 3:
+        images = (128 + 40 * images).clamp(0, 255).to(torch.uint8)
+
+    def answer(place: torch.device) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        copied = copy.deepcopy(network).to(place).eval()
+        with torch.set_grad_enabled(slopes):
+            logits = copied(images.to(place)).float()
+        if slopes:
+            labels = torch.arange(ROWS, device=place) % logits.shape[1]
+            functional.cross_entropy(logits, labels).backward()
+        return {"fc8": logits.detach().cpu().numpy()}, {
+            f"the slope of {name}": each.grad.cpu().numpy()[None]
+            for name, each in copied.named_parameters()
+            if each.grad is not None
+        }
+
+    (logits, gradients), (expected, known) = answer(device), answer(torch.device("cpu"))
+    check_device(device, lambda: logits, lambda: expected)
+    check_device(device, lambda: gradients, lambda: known, "bf16")

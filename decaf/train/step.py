@@ -9,14 +9,13 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from decaf.backbone.spec import ArchSpec
 from decaf.errors import ResumeError
-from decaf.runtime.agreement import CHECKED, ROWS, check_device
+from decaf.runtime.agreement import check_network
 from decaf.runtime.device import float64_device
 from decaf.runtime.processes import World
 from decaf.train.feed import Batch
@@ -31,22 +30,6 @@ Loss = Callable[[Tensor, Batch], Tensor]
 # Classes below which the loss of a guess says little: a single batch of two classes may do worse.
 FEW = 10
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-
-
-def _answers(
-    network: nn.Module, images: Tensor
-) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Return the logits of images, and the slopes of the parameters there."""
-    device = next(network.parameters()).device
-    logits = network(images.to(device))
-    labels = torch.arange(len(images), device=device) % logits.shape[1]
-    functional.cross_entropy(logits, labels).backward()
-    slopes = {
-        f"slope of {name}": each.grad.cpu().numpy()[None]
-        for name, each in network.named_parameters()
-        if each.grad is not None
-    }
-    return {"logits": logits.detach().cpu().numpy()}, slopes
 
 
 def guessing_loss(classes: int) -> float:
@@ -117,22 +100,9 @@ class Trainer:
         self.scaler = torch.amp.GradScaler(world.device.type, enabled=settings.precision == "fp16")
         place = float64_device(world.device)
         self.sums = torch.zeros(3, dtype=torch.float64, device=place)
-        self._check_device(spec)
+        side = spec.input_size
+        check_network(world.device, self.network, (3, side, side), slopes=True)
         self.run_network = self._prepared()
-
-    def _check_device(self, spec: ArchSpec) -> None:
-        """Have the device prove itself, forwards and backwards."""
-        if self.world.device.type not in CHECKED:
-            return
-        random = torch.Generator().manual_seed(0)
-        images = torch.randn(ROWS, 3, spec.input_size, spec.input_size, generator=random)
-        on_cpu = copy.deepcopy(self.network).to("cpu").eval()
-        on_device = copy.deepcopy(self.network).eval()
-        answers = [_answers(each, images) for each in (on_device, on_cpu)]
-        for part, precision in enumerate(("fp32", "bf16")):
-            there, here = (answer[part] for answer in answers)
-            # Slopes are compared as bfloat16's rows are: by their directions.
-            check_device(self.world.device, lambda: there, lambda: here, precision)  # noqa: B023
 
     def _prepared(self) -> Callable[..., Tensor]:
         """Return what runs the network in a step, with the layers that are trained now."""

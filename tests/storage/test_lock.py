@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
+import platform
 from pathlib import Path
 
 import pytest
@@ -13,10 +13,13 @@ from decaf.errors import OutputError
 from decaf.storage import lock
 
 
+@pytest.mark.posix("flock")
 def test_a_lock_that_was_deleted_as_it_was_taken_is_not_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The run that held it had just finished and taken the directory away."""
+    import fcntl
+
     path = tmp_path / "f.h5.parts"
     real, tries = fcntl.flock, []
 
@@ -34,7 +37,13 @@ def test_a_lock_that_was_deleted_as_it_was_taken_is_not_one(
     os.close(held)
 
 
-@pytest.mark.parametrize("kind", ["symlink", "dangling", "hard link", "text", "folder", "pipe"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *("symlink", "dangling", "hard link", "text", "folder"),
+        pytest.param("pipe", marks=pytest.mark.posix("pipes")),
+    ],
+)
 def test_what_is_no_lock_of_ours_is_refused_and_stays(tmp_path: Path, kind: str) -> None:
     folder, victim = tmp_path / "f.h5.parts", tmp_path / "thesis.txt"
     folder.mkdir()
@@ -68,7 +77,7 @@ def test_a_lock_keeps_its_length_whoever_held_it(tmp_path: Path) -> None:
     os.close(lock.acquire(folder))
     written = (folder / "lock").read_text()
     assert len(written) == size
-    assert written.strip() == f"process {os.getpid()} on {os.uname().nodename}"
+    assert written.strip() == f"process {os.getpid()} on {platform.node()}"
 
 
 def test_a_lock_that_cannot_be_written_is_given_back(

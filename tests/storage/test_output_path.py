@@ -25,6 +25,7 @@ def test_a_file_is_named_in_a_folder(tmp_path: Path) -> None:
         check_output(tmp_path / "absent" / "new.csv", *TEXT_KINDS)
 
 
+@pytest.mark.posix("pipes")
 def test_devices_pipes_sockets_and_links_to_them_are_not_replaced(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "link").symlink_to(os.devnull)
