@@ -169,9 +169,9 @@ def ended_by_signals() -> Iterator[None]:
         # An extension that a signal stops while it is loaded raises an error of its own instead.
         if isinstance(error, Ended) or not (came or isinstance(error, KeyboardInterrupt)):
             raise
-        number = came[-1] if came else signal.SIGINT
-        reason = f"stopped by {signal.Signals(number).name}; no file is left half written"
-        raise Ended(reason, _exit_code(number)) from None
+        last = came[-1] if came else signal.SIGINT
+        reason = f"stopped by {signal.Signals(last).name}; no file is left half written"
+        raise Ended(reason, _exit_code(last)) from None
     finally:
         sys.unraisablehook = hook
         for timer in timers:
@@ -182,7 +182,7 @@ def ended_by_signals() -> Iterator[None]:
 
 def _send_again(number: int) -> None:
     if sys.platform == "win32":
-        _thread.interrupt_main(number)  # os.kill would end the process at once
+        _thread.interrupt_main(signal.Signals(number))  # os.kill would end the process at once
     else:
         os.kill(os.getpid(), number)
 

@@ -142,56 +142,56 @@ class OwnProcesses:
             process.returncode = 0  # nobody is to wait for it here
 
 
-class ForkServer:
-    """Has each forked from a server, which loads its libraries once; the server starts at once.
+if sys.platform != "win32":
 
-    Who dies with it, dies for no fault of an image.
-    """
+    class ForkServer:
+        """Has each forked from a server, which loads its libraries once; the server starts at once.
 
-    def __init__(self) -> None:
-        self._server, self._line = start_with_line(f"{_WORKER}:serve")
+        Who dies with it, dies for no fault of an image.
+        """
 
-    def start(self) -> Started:
-        """Have one forked; see `Starter.start`."""
-        assert sys.platform != "win32"
-        ours, theirs = Pipe()
-        try:
-            if self.is_dead():
-                raise ConnectionError
-            self._send(theirs)
-        except OSError:
-            # Dead, or about to be: one that hears nothing any more may still be running.
-            self._line.close()
-            _end(self._server, 0.0)
+        def __init__(self) -> None:
             self._server, self._line = start_with_line(f"{_WORKER}:serve")
-            # Where this one dies at once the worker is stillborn, and the next try restarts it.
-            with contextlib.suppress(OSError):
+
+        def start(self) -> Started:
+            """Have one forked; see `Starter.start`."""
+            ours, theirs = Pipe()
+            try:
+                if self.is_dead():
+                    raise ConnectionError
                 self._send(theirs)
-        theirs.close()
-        return Started(ours)
+            except OSError:
+                # Dead, or about to be: one that hears nothing any more may still be running.
+                self._line.close()
+                _end(self._server, 0.0)
+                self._server, self._line = start_with_line(f"{_WORKER}:serve")
+                # Where this one dies at once the worker is stillborn, and the next try restarts it.
+                with contextlib.suppress(OSError):
+                    self._send(theirs)
+            theirs.close()
+            return Started(ours)
 
-    def _send(self, line: Connection[Any, Any]) -> None:
-        assert sys.platform != "win32"
-        with socket.socket(fileno=os.dup(self._line.fileno())) as control:
-            socket.send_fds(control, [b"w"], [line.fileno()])
+        def _send(self, line: Connection[Any, Any]) -> None:
+            with socket.socket(fileno=os.dup(self._line.fileno())) as control:
+                socket.send_fds(control, [b"w"], [line.fileno()])
 
-    def is_dead(self) -> bool:
-        """Tell whether the server is dead; see `Starter.is_dead`."""
-        return self._server.poll() is not None
+        def is_dead(self) -> bool:
+            """Tell whether the server is dead; see `Starter.is_dead`."""
+            return self._server.poll() is not None
 
-    def kill(self) -> None:
-        """End the server and its workers; see `Starter.kill`."""
-        self._server.kill()
+        def kill(self) -> None:
+            """End the server and its workers; see `Starter.kill`."""
+            self._server.kill()
 
-    def close(self) -> None:
-        """End everything; see `Starter.close`."""
-        self._line.close()
-        _end(self._server, PATIENCE)
+        def close(self) -> None:
+            """End everything; see `Starter.close`."""
+            self._line.close()
+            _end(self._server, PATIENCE)
 
-    def disown(self) -> None:
-        """Let go; see `Starter.disown`."""
-        self._line.close()
-        self._server.returncode = 0  # nobody is to wait for it here
+        def disown(self) -> None:
+            """Let go; see `Starter.disown`."""
+            self._line.close()
+            self._server.returncode = 0  # nobody is to wait for it here
 
 
 def _end(process: subprocess.Popen[bytes], patience: float) -> None:
@@ -210,4 +210,7 @@ def starter_of_system(count: int) -> Starter:
     count : int
         How many will be wanted at once.
     """
-    return OwnProcesses(count) if sys.platform in ("darwin", "win32") else ForkServer()
+    if sys.platform == "win32" or sys.platform == "darwin":
+        return OwnProcesses(count)
+    else:
+        return ForkServer()
