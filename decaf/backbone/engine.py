@@ -170,7 +170,8 @@ def _some_images(crop: int, views: int) -> np.ndarray:
     y, x = np.mgrid[:crop, :crop] / crop
     steps = np.arange(1, 3 * ROWS * views + 1).reshape(ROWS, views, 1, 1, 3)
     waves = np.sin(7.0 * steps * x[..., None] + 3.0 * (steps % 5) * y[..., None] ** 2)
-    return np.rint(127.5 + 127.5 * waves).astype(np.uint8)
+    images: np.ndarray = np.rint(127.5 + 127.5 * waves).astype(np.uint8)
+    return images
 
 
 Forward = Callable[[Tensor], dict[str, Tensor]]

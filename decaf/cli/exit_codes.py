@@ -37,8 +37,9 @@ NOT_DONE = 2
 INTERRUPTED = 130
 TERMINATED = 143
 
-# Windows has a third: Ctrl-Break, by which a program asks another one to end.
-_STOPS = [signal.SIGINT, signal.SIGTERM, *([signal.SIGBREAK] if sys.platform == "win32" else [])]
+_STOPS = [signal.SIGINT, signal.SIGTERM]
+if sys.platform == "win32":
+    _STOPS.append(signal.SIGBREAK)  # by which a program asks another one to end
 
 # How torch, its allocators and the loader of libraries word that there is no memory left.
 _NO_MEMORY = (

@@ -90,7 +90,9 @@ def open_line(argument: str) -> Connection[Any, Any]:
     argument : str
         What the function was called with.
     """
-    kind: Any = connection.PipeConnection if sys.platform == "win32" else Connection
+    kind: Any = Connection
+    if sys.platform == "win32":
+        kind = connection.PipeConnection
     line: Connection[Any, Any] = kind(int(argument))
     return line
 

@@ -62,38 +62,34 @@ def open_own_file(path: Path, flags: int = 0) -> int | None:
     return None
 
 
-if sys.platform == "win32":
+def lock_file(descriptor: int, *, shared: bool = False, wait: bool = False) -> bool:
+    """Lock an open file; tell whether nobody else has.
 
-    def lock_file(descriptor: int, *, shared: bool = False, wait: bool = False) -> bool:
-        """Lock a file, whose first byte nobody else can read then; see the other system's."""
+    Parameters
+    ----------
+    descriptor : int
+        The lock is given back when it is closed.
+    shared : bool
+        Others may take such a lock too; there is none on Windows, where while a file is locked
+        nobody else reads its first byte.
+    wait : bool
+        Wait for those who have it.
+
+    Raises
+    ------
+    OSError
+        Where the disk refuses, or knows no locks.
+    """
+    if sys.platform == "win32":
         from filelock import lock_descriptor
 
         assert not shared
         return lock_descriptor(descriptor, blocking=wait)
-
-else:
     import fcntl
 
-    def lock_file(descriptor: int, *, shared: bool = False, wait: bool = False) -> bool:
-        """Lock an open file; tell whether nobody else has.
-
-        Parameters
-        ----------
-        descriptor : int
-            The lock is given back when it is closed.
-        shared : bool
-            Others may take such a lock too.
-        wait : bool
-            Wait for those who have it.
-
-        Raises
-        ------
-        OSError
-            Where the disk refuses, or knows no locks.
-        """
-        how = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB)
-        try:
-            fcntl.flock(descriptor, how)
-        except BlockingIOError:
-            return False
-        return True
+    how = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB)
+    try:
+        fcntl.flock(descriptor, how)
+    except BlockingIOError:
+        return False
+    return True

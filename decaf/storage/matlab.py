@@ -20,7 +20,7 @@ import numpy as np
 from decaf.errors import InputError
 from decaf.runtime.children import python_command, run_limited
 
-__all__ = ["MatlabValue", "read_matlab"]
+__all__ = ["MatlabValue", "read_here", "read_matlab"]
 
 # A text, numbers in their shape, or an array of structures, whose fields are a text, a list of
 # numbers, or None for what is neither.

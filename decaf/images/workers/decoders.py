@@ -139,7 +139,7 @@ def warm_decoders(images: ImageList, workers: int | None) -> None:
 
 def _processes(images: ImageList, workers: int | None) -> tuple[int, int, bool]:
     """Return how many processes it takes at least and at most, and whether only for odd images."""
-    if images.in_memory or workers == 0 or not sys.executable:
+    if images.in_memory or workers == 0 or not sys.executable or hasattr(sys, "frozen"):
         return 0, 0, False
     if workers is not None:
         exactly = min(workers, len(images))

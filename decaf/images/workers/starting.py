@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 from decaf.runtime.children import start_with_line
 
-__all__ = ["Started", "Starter", "starter_of_system"]
+__all__ = ["ForkServer", "OwnProcesses", "Started", "Starter", "starter_of_system"]
 
 # Seconds that an answer may stop in its middle: a process that was halted there would otherwise
 # halt the one that reads it.
@@ -142,56 +142,57 @@ class OwnProcesses:
             process.returncode = 0  # nobody is to wait for it here
 
 
-if sys.platform != "win32":
+class ForkServer:
+    """Has each forked from a server, which loads its libraries once; the server starts at once.
 
-    class ForkServer:
-        """Has each forked from a server, which loads its libraries once; the server starts at once.
+    Who dies with it, dies for no fault of an image.
+    """
 
-        Who dies with it, dies for no fault of an image.
-        """
+    def __init__(self) -> None:
+        self._server, self._line = start_with_line(f"{_WORKER}:serve")
 
-        def __init__(self) -> None:
+    def start(self) -> Started:
+        """Have one forked; see `Starter.start`."""
+        ours: Any
+        theirs: Any
+        ours, theirs = Pipe()
+        try:
+            if self.is_dead():
+                raise ConnectionError
+            self._send(theirs)
+        except OSError:
+            # Dead, or about to be: one that hears nothing any more may still be running.
+            self._line.close()
+            _end(self._server, 0.0)
             self._server, self._line = start_with_line(f"{_WORKER}:serve")
-
-        def start(self) -> Started:
-            """Have one forked; see `Starter.start`."""
-            ours, theirs = Pipe()
-            try:
-                if self.is_dead():
-                    raise ConnectionError
+            # Where this one dies at once the worker is stillborn, and the next try restarts it.
+            with contextlib.suppress(OSError):
                 self._send(theirs)
-            except OSError:
-                # Dead, or about to be: one that hears nothing any more may still be running.
-                self._line.close()
-                _end(self._server, 0.0)
-                self._server, self._line = start_with_line(f"{_WORKER}:serve")
-                # Where this one dies at once the worker is stillborn, and the next try restarts it.
-                with contextlib.suppress(OSError):
-                    self._send(theirs)
-            theirs.close()
-            return Started(ours)
+        theirs.close()
+        return Started(ours)
 
-        def _send(self, line: Connection[Any, Any]) -> None:
+    def _send(self, line: Connection[Any, Any]) -> None:
+        if sys.platform != "win32":
             with socket.socket(fileno=os.dup(self._line.fileno())) as control:
                 socket.send_fds(control, [b"w"], [line.fileno()])
 
-        def is_dead(self) -> bool:
-            """Tell whether the server is dead; see `Starter.is_dead`."""
-            return self._server.poll() is not None
+    def is_dead(self) -> bool:
+        """Tell whether the server is dead; see `Starter.is_dead`."""
+        return self._server.poll() is not None
 
-        def kill(self) -> None:
-            """End the server and its workers; see `Starter.kill`."""
-            self._server.kill()
+    def kill(self) -> None:
+        """End the server and its workers; see `Starter.kill`."""
+        self._server.kill()
 
-        def close(self) -> None:
-            """End everything; see `Starter.close`."""
-            self._line.close()
-            _end(self._server, PATIENCE)
+    def close(self) -> None:
+        """End everything; see `Starter.close`."""
+        self._line.close()
+        _end(self._server, PATIENCE)
 
-        def disown(self) -> None:
-            """Let go; see `Starter.disown`."""
-            self._line.close()
-            self._server.returncode = 0  # nobody is to wait for it here
+    def disown(self) -> None:
+        """Let go; see `Starter.disown`."""
+        self._line.close()
+        self._server.returncode = 0  # nobody is to wait for it here
 
 
 def _end(process: subprocess.Popen[bytes], patience: float) -> None:
@@ -210,7 +211,4 @@ def starter_of_system(count: int) -> Starter:
     count : int
         How many will be wanted at once.
     """
-    if sys.platform == "win32" or sys.platform == "darwin":
-        return OwnProcesses(count)
-    else:
-        return ForkServer()
+    return OwnProcesses(count) if sys.platform in ("darwin", "win32") else ForkServer()

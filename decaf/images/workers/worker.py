@@ -33,31 +33,31 @@ __all__ = ["serve", "work"]
 PR_SET_PDEATHSIG = 1
 
 
-if sys.platform != "win32":
+def serve(argument: str) -> NoReturn:
+    """Fork a worker for each descriptor that is received, until the other end closes.
 
-    def serve(argument: str) -> NoReturn:
-        """Fork a worker for each descriptor that is received, until the other end closes.
-
-        Parameters
-        ----------
-        argument : str
-            As `decaf.runtime.children.open_line` takes it.
-        """
-        _load()
-        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-        control = socket.socket(fileno=int(argument))
-        while True:
-            try:
-                data, descriptors, _, _ = socket.recv_fds(control, 1, 1)
-            except OSError:
-                os._exit(0)
-            if not data:
-                os._exit(0)
-            if os.fork() == 0:
-                control.close()
-                _die_with_parent()
-                _work(Connection(descriptors[0]))
-            os.close(descriptors[0])
+    Parameters
+    ----------
+    argument : str
+        As `decaf.runtime.children.open_line` takes it.
+    """
+    if sys.platform == "win32":
+        raise OSError("nothing is forked here")
+    _load()
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    control = socket.socket(fileno=int(argument))
+    while True:
+        try:
+            data, descriptors, _, _ = socket.recv_fds(control, 1, 1)
+        except OSError:
+            os._exit(0)
+        if not data:
+            os._exit(0)
+        if os.fork() == 0:
+            control.close()
+            _die_with_parent()
+            _work(Connection(descriptors[0]))
+        os.close(descriptors[0])
 
 
 def work(argument: str) -> NoReturn:

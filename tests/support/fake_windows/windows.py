@@ -105,6 +105,7 @@ def pretend() -> None:
     context = multiprocessing.context
     context._concrete_contexts = {"spawn": context._concrete_contexts["spawn"]}  # type: ignore[attr-defined]
     multiprocessing.set_start_method("spawn", force=True)
+    multiprocessing.get_all_start_methods = lambda: ["spawn"]
 
 
 def _is_ours(frame: FrameType | None) -> bool:
