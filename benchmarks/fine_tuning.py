@@ -19,7 +19,6 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
-import resource
 import statistics
 import sys
 import tempfile
@@ -41,7 +40,7 @@ from decaf.exploration.page import Cell, Column, Lines, Row, Section, Series, Ta
 from decaf.finetuning.settings import FinetuneSettings
 from decaf.heads import load_head
 from decaf.images.listing.draws import draw_order
-from decaf.runtime.memory import keep_freed_memory
+from decaf.runtime.memory import keep_freed_memory, peak_memory
 from decaf.storage import write_atomically
 from harness.protocol.feature_cache import cached_features
 from harness.protocol.splits import salt_of
@@ -223,7 +222,7 @@ def run_one(job: Job, cache: Path | None) -> dict[str, Any]:
             progress=False,
         )
         seconds = time.perf_counter() - began
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        peak = peak_memory()
         features = cached_features(test, ["fc7"], weights=job.weights, cache=cache)
         rows = features.matrix("fc7", np.arange(len(test)))
         saved = load_head(head)

@@ -22,9 +22,9 @@ import torch
 from decaf.backbone.engine import Engine
 from decaf.backbone.model import Backbone, load_backbone
 from decaf.backbone.weights import DEFAULT_WEIGHTS
-from decaf.features.verify import tolerance
 from decaf.images import ImageRef, collect
 from decaf.images.preprocess import prepare
+from decaf.runtime.agreement import tolerance
 from speed.machine import describe, parser_of, tell
 
 BATCH = 32
@@ -106,7 +106,7 @@ def _row_of(name: str, cosines: np.ndarray) -> dict[str, float]:
         "median": float(np.median(cosines)),
     }
     if ", " not in name:
-        row["promised"] = 1 - tolerance({"precision": "bf16"}, name)[1]
+        row["promised"] = 1 - tolerance("bf16", "float32", name)[1]
     return {key: round(value, 6) for key, value in row.items()}
 
 

@@ -50,6 +50,9 @@ class Installation:
         Use of a folder → its ``path``, whether it is ``writable``, and bytes ``free``.
     self_test : SelfTest
         Ten images, from file to features.
+    apple_test : SelfTest or None
+        The same on Apple's GPU, which says nothing about whether decaf works; None where there is
+        none.
     """
 
     decaf: str
@@ -60,6 +63,7 @@ class Installation:
     weights: Mapping[str, Mapping[str, str]]
     folders: Mapping[str, Mapping[str, Any]]
     self_test: SelfTest
+    apple_test: SelfTest | None = None
 
     @property
     def ok(self) -> bool:
@@ -86,13 +90,13 @@ def check_installation(*, device: str = "auto") -> Installation:
     Installation
         What is broken is told in it, and raises nothing: ``ok`` says whether decaf works.
     """
-    required = _required()
+    required, machine = _required(), _or_error(_machine)
     needed = dict.fromkeys([*_LIBRARIES, *required.pop("", [])])
     return Installation(
         decaf=__version__,
         folder=str(Path(__file__).parent),
         versions={"python": platform.python_version(), **{n: _version(n) for n in needed}},
-        machine=_or_error(_machine),
+        machine=machine,
         extras={
             extra: {name: _version(name) for name in names}
             for extra, names in required.items()
@@ -104,6 +108,7 @@ def check_installation(*, device: str = "auto") -> Installation:
         },
         folders=_folders(),
         self_test=self_test(device=device),
+        apple_test=self_test(device="mps") if machine.get("apple_gpu") else None,
     )
 
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
-import subprocess
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,12 +13,32 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 import decaf
+import systems
 
 pytest_plugins = ["training_fixtures"]
+if os.environ.get("DECAF_TEST_FAKE_WINDOWS") and not systems.WINDOWS:
+    raise RuntimeError("start python tests/support/fake_windows/windows.py -m pytest")
 
 # How fast the machine is, and how busy, decides no property test.
 settings.register_profile("decaf", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("decaf")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave out on Windows what is about POSIX."""
+    for item in items:
+        for mark in item.iter_markers("posix"):
+            if systems.lacks(mark.args[0]):
+                reason = systems.POSIX[mark.args[0]]
+                item.add_marker(pytest.mark.skip(reason=f"POSIX: {reason}"))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Count what was left out for its system."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    count = sum("POSIX: " in str(report.longrepr) for report in skipped)
+    if systems.WINDOWS:
+        terminalreporter.write_line(f"{count} tests about POSIX were left out")
 
 
 @pytest.fixture(scope="session")
@@ -55,15 +73,16 @@ def matlab_here(monkeypatch: pytest.MonkeyPatch) -> None:
     """
     from scipy.io import loadmat
 
+    from decaf.runtime.children import Ended
     from decaf.storage import matlab
 
-    def run(command: list[str], *, input: bytes, stdout: Any, **_: Any) -> Any:
-        names = json.loads(command[3])["names"]
+    def run(command: list[str], data: bytes, out: Any, **_: Any) -> Ended:
+        names = json.loads(command[3])
         try:
-            found = loadmat(io.BytesIO(input), variable_names=names)
+            found = loadmat(io.BytesIO(data), variable_names=names)
         except Exception as error:
-            return subprocess.CompletedProcess(command, 1, stderr=str(error).encode())
-        np.savez(stdout, **{name: matlab._plain(found[name]) for name in names if name in found})
-        return subprocess.CompletedProcess(command, 0)
+            return Ended(1, str(error).encode())
+        np.savez(out, **{name: matlab._plain(found[name]) for name in names if name in found})
+        return Ended(0, b"")
 
-    monkeypatch.setattr(matlab, "subprocess", SimpleNamespace(run=run, PIPE=subprocess.PIPE))
+    monkeypatch.setattr(matlab, "run_limited", run)

@@ -49,7 +49,14 @@ FRONTIERS = {
         "features",
         "finetuning",
     },
+    # What differs between systems.
+    "fcntl": {"storage"},
+    "filelock": {"storage"},
+    "psutil": {"runtime"},
+    "resource": {"runtime"},
 }
+# Nowhere: `decaf.runtime.children` starts processes, whatever forks here.
+UNKNOWN_TO_WINDOWS = {"grp", "posix", "pty", "pwd", "termios", "tty"}
 MOST_PARAMETERS = 12
 CONTRACT = ("decaf.features.extract", "extract")  # the design writes its parameters out
 NAMELESS = {"util", "utils", "helper", "helpers", "common", "misc", "tools", "base", "core"}
@@ -115,6 +122,23 @@ def test_imports_go_down_only() -> None:
             if there != here and LEVEL[here] >= LEVEL[there]:
                 wrong.append(f"{module}:{line}: imports {imported}")
     assert not wrong, "\n".join(wrong)
+
+
+def test_names_of_files_are_decoded_in_one_place() -> None:
+    """Which bears names from other systems, as `os.fsdecode` does not on Windows."""
+    wrong = [
+        f"{module}:{node.lineno}"
+        for module, tree in TREES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and ast.unparse(node) == "os.fsdecode"
+    ]
+    assert {place.partition(":")[0] for place in wrong} == {"decaf.runtime.names"}, wrong
+
+
+def test_nothing_asks_for_modules_that_windows_has_not() -> None:
+    for module in TREES:
+        wrong = UNKNOWN_TO_WINDOWS.intersection(name for name, _ in imports(module))
+        assert not wrong, f"{module}: imports {wrong}"
 
 
 def test_the_command_line_goes_to_the_doors_of_rooms() -> None:

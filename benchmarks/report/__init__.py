@@ -5,7 +5,7 @@ The sections of a report, its tables and curves, are those of all pages (`decaf.
 
 from __future__ import annotations
 
-from report.benchmark import BenchmarkReport, SplitRecord, machine, now, peak_memory, versions
+from report.benchmark import BenchmarkReport, SplitRecord, machine, now, versions
 from report.files import load_report, report_json, write_report
 from report.rendering import report_text, table_text
 
@@ -15,7 +15,6 @@ __all__ = [
     "load_report",
     "machine",
     "now",
-    "peak_memory",
     "report_json",
     "report_text",
     "table_text",

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import datetime
 import platform
-import resource
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -17,7 +15,7 @@ from decaf.exploration.page import Record, Section, from_plain, to_plain
 from decaf.runtime.cores import available_cores
 from decaf.runtime.machine import processor
 
-__all__ = ["BenchmarkReport", "SplitRecord", "machine", "now", "peak_memory", "versions"]
+__all__ = ["BenchmarkReport", "SplitRecord", "machine", "now", "versions"]
 
 FORMAT = "decaf-benchmark"
 SCHEMA = 1
@@ -158,9 +156,3 @@ def versions() -> dict[str, str]:
     names = ("torch", "torchvision", "scikit-learn", "numpy")
     own = {"decaf": decaf.__version__, "python": platform.python_version()}
     return {**own, **{name: version(name) for name in names}}
-
-
-def peak_memory() -> int:
-    """Return the largest resident size of this process, in bytes; decoding processes are apart."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else 1024 * peak

@@ -30,10 +30,10 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from contenders import peak_megabytes
 from machine import describe, described, parser_of, table_row, tell
 
 import decaf.adapt
+from decaf.runtime.memory import peak_memory
 
 METHODS = (
     "SourceOnly",
@@ -140,7 +140,7 @@ def _measure(name: str, n_s: int, n_t: int, dimensions: int) -> dict[str, Any]:
     # The libraries and what they set up are there before the clock starts.
     warm = getattr(decaf.adapt, name)()
     warm.fit(Xs[:124, :50], ys[:124], Xt[:124, :50], yt[:124]).predict(Xt[:10, :50])
-    before = peak_megabytes()
+    before = peak_memory() / 2**20
     method = getattr(decaf.adapt, name)()
     began, worked = time.perf_counter(), time.process_time()
     method.fit(Xs, ys, Xt, yt)
@@ -151,7 +151,7 @@ def _measure(name: str, n_s: int, n_t: int, dimensions: int) -> dict[str, Any]:
         "fit_s": round(fitted - began, 3),
         "fit_cpu_s": round(worked, 3),
         "predict_s": round(ended - fitted, 3),
-        "peak_mb": round(peak_megabytes(), 1),
+        "peak_mb": round(peak_memory() / 2**20, 1),
         "before_mb": round(before, 1),
         "accuracy": round(float((predictions == truth)[~known].mean()), 4),
         "dim": getattr(method, "dim_", None),

@@ -24,7 +24,8 @@ from decaf.backbone.steps import layer_shape
 from decaf.errors import DecafError, SettingError
 from decaf.images.crops import combine_crops, with_mirrors
 from decaf.images.preprocess import normalise
-from decaf.runtime.device import bf16_is_native, is_out_of_memory
+from decaf.runtime.agreement import ROWS, check_device
+from decaf.runtime.device import bf16_is_native, give_back_memory, is_out_of_memory, sent_to
 
 if TYPE_CHECKING:
     from decaf.backbone.model import Backbone
@@ -69,8 +70,9 @@ class Engine:
     Raises
     ------
     SettingError
-        For a precision that the device has not natively, and for layers that cannot be computed
-        from crops of the size that the preprocessing makes.
+        For a precision that the device has not natively, for layers that cannot be computed from
+        crops of the size that the preprocessing makes, and for an Apple GPU whose rows are not
+        the CPU's.
     """
 
     def __init__(
@@ -104,6 +106,13 @@ class Engine:
             self.forward = _fused(backbone.network, self.layers, dtype)
         else:
             self.forward = _plain(backbone.network, self.layers, dtype, self.device)
+        images = _some_images(backbone.preprocess.crop, 5 if self.ten else 1)
+        check_device(
+            self.device,
+            lambda: self(images),
+            lambda: Engine(backbone, layers, crops=crops, precision=precision)(images),
+            precision,
+        )
 
     def __call__(self, crops: np.ndarray) -> dict[str, np.ndarray]:
         """Compute the rows of a batch.
@@ -139,8 +148,7 @@ class Engine:
             Shapes as of a call, in whatever strides the pass has left.
         """
         batch = torch.from_numpy(crops).view(-1, *crops.shape[2:])
-        if self.device.type == "cuda":
-            batch = batch.pin_memory().to(self.device, non_blocking=True)
+        batch = sent_to(self.device, batch)
         pixels = normalise(batch, self._spec, mean_image=self._mean_image, ten=self.ten)
         if self.ten:
             pixels = with_mirrors(pixels)
@@ -155,6 +163,15 @@ class Engine:
             value = outputs[layer][:rows].float()
             features[layer] = combine_crops(value, self.crops) if self.ten else value
         return features
+
+
+def _some_images(crop: int, views: int) -> np.ndarray:
+    """Return crops to compare devices by: waves of all lengths, as edges and grain have them."""
+    y, x = np.mgrid[:crop, :crop] / crop
+    steps = np.arange(1, 3 * ROWS * views + 1).reshape(ROWS, views, 1, 1, 3)
+    waves = np.sin(7.0 * steps * x[..., None] + 3.0 * (steps % 5) * y[..., None] ** 2)
+    images: np.ndarray = np.rint(127.5 + 127.5 * waves).astype(np.uint8)
+    return images
 
 
 Forward = Callable[[Tensor], dict[str, Tensor]]
@@ -329,8 +346,7 @@ class SplittingEngine:
                     ) from error
             # Outside of the handler: the traceback holds what the failed pass had allocated.
             size = self.largest = (size + 1) // 2
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
+            give_back_memory()
         if len(pieces) == 1:
             return pieces[0]
         return {layer: np.concatenate([piece[layer] for piece in pieces]) for layer in pieces[0]}

@@ -19,7 +19,9 @@ from decaf.backbone.weights.load import Weights, load_weights
 from decaf.errors import InputError, SettingError
 from decaf.images.crops import with_mirrors
 from decaf.images.spec import PreprocessSpec, override_preprocess
+from decaf.runtime.agreement import check_network
 from decaf.runtime.device import strict_float32
+from decaf.runtime.names import name_text
 
 __all__ = ["Backbone", "load_backbone"]
 
@@ -82,8 +84,17 @@ class Backbone:
         Parameters
         ----------
         device : str or torch.device
+
+        Raises
+        ------
+        SettingError
+            Where it is an Apple GPU that computes other rows than the CPU; it is then left.
         """
-        self.network.to(device)
+        wanted = torch.device(device)
+        if wanted.type != self.device.type:
+            side = self.spec.input_size
+            check_network(wanted, self.network, (3, side, side))
+        self.network.to(wanted)
         return self
 
     def with_preprocess(self, preprocess: Any) -> Backbone:
@@ -206,7 +217,7 @@ class Backbone:
             for row, out in zip(rows, crops, strict=True):
                 outcome = prepare(listed.source_of(row), self.preprocess, ten=ten, out=out)
                 if outcome.status != "ok":
-                    name = os.fsdecode(listed.names[row])
+                    name = name_text(listed.names[row])
                     raise InputError(f"{name}: {outcome.message} ({outcome.status})")
             pixels = torch.from_numpy(crops).flatten(0, 1)
             pixels = normalise(pixels, self.preprocess, mean_image=self.mean_image, ten=ten)

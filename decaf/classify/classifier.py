@@ -25,6 +25,7 @@ from decaf.images.listing.box_crop import BoxCrop
 from decaf.images.listing.recognise import not_wanted, recognise
 from decaf.images.status import STATUS_NAMES
 from decaf.images.workers.decoders import warm_decoders
+from decaf.runtime.names import name_text
 from decaf.runtime.progress import progress_for
 from decaf.runtime.settings import ComputeSettings, Part, refuse, settings_from, whole_number
 from decaf.runtime.wording import counted
@@ -278,7 +279,7 @@ class Classifier:
             for row, row_scores in enumerate(scores, start):
                 name = f"{matrix.name}[{row}]"
                 if matrix.paths is not None:
-                    name = os.fsdecode(matrix.paths[row])
+                    name = name_text(matrix.paths[row])
                 yield self._prediction(name, STATUS_NAMES[0], "", row_scores, top)
 
     def _of_features(
@@ -377,7 +378,7 @@ class Classifier:
             for rows in extraction.rows(stop=compute.stop, dtype="float64"):
                 early[rows.start] = ready = [
                     self._prediction(
-                        os.fsdecode(listed.names[rows.start + place]),
+                        name_text(listed.names[rows.start + place]),
                         STATUS_NAMES[rows.status[place]],
                         rows.messages[place],
                         scores,

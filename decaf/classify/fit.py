@@ -33,6 +33,7 @@ from decaf.heads.feature_identity import FeatureIdentity
 from decaf.heads.saved import SavedHead, save_head
 from decaf.heads.scaling import SCALES
 from decaf.images import ListingSettings
+from decaf.runtime.names import name_text
 from decaf.runtime.progress import tell_line
 from decaf.runtime.settings import (
     ComputeSettings,
@@ -300,7 +301,7 @@ def fit(
         Part("compute", ComputeSettings, compute),
     )
     settings, listing, network, compute = made
-    target = None if out is None else Path(os.fsdecode(out))
+    target = None if out is None else Path(name_text(out))
     request = FeatureRequest(
         source=only_source(source),
         out=target,
@@ -387,7 +388,7 @@ def _shown_groups(listing: ListingSettings, request: FeatureRequest) -> str:
         return "the feature file"
     if groups is None:
         return "the images that boxes are of" if listing.crops_from else "the column group"
-    return os.fsdecode(groups) if isinstance(groups, (str, bytes, os.PathLike)) else "as given"
+    return name_text(groups) if isinstance(groups, (str, bytes, os.PathLike)) else "as given"
 
 
 def _weights_file(weights: Any) -> str | None:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from decaf.errors import ImageError, InputError
 from decaf.features.matrix import read_matrix
 from decaf.images import STATUS_NAMES, ImageList, path_text
+from decaf.runtime.names import name_text
 
 __all__ = ["GivenFeatures", "given_features"]
 
@@ -126,6 +127,6 @@ def given_features(images: ImageList, features: Any, paths: Any) -> GivenFeature
         try:
             digests[place] = np.frombuffer(ref.digest(ref.load()), np.uint8)
         except ImageError as error:
-            name = os.fsdecode(images.names[place])
+            name = name_text(images.names[place])
             raise ImageError(error.status, error.message, name, place) from None
     return GivenFeatures(matrix.name, rows, replace(images, content_sha256=digests))

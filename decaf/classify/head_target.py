@@ -12,6 +12,7 @@ from typing import Any
 from decaf.backbone.weights import is_registry_name
 from decaf.errors import HeadError, OutputError
 from decaf.heads.saved import load_head
+from decaf.runtime.names import name_text
 from decaf.storage import check_output
 
 __all__ = ["FEATURES_NAME", "check_targets", "is_almost_done", "parts_path", "remove_parts"]
@@ -43,7 +44,7 @@ def check_targets(
     ------
     OutputError
     """
-    kept = None if keep_features is None else Path(os.fsdecode(keep_features))
+    kept = None if keep_features is None else Path(name_text(keep_features))
     if out is not None:
         _check_out(out, overwrite)
         if kept is not None and os.path.realpath(out) == os.path.realpath(kept):

@@ -29,6 +29,7 @@ from decaf.features.settings import NetworkSettings
 from decaf.features.store.feature_file import FeatureFile, holds_features, opened_features
 from decaf.images import ImageList, ListingSettings, collect
 from decaf.images.spec import PreprocessSpec, override_preprocess
+from decaf.runtime.names import name_text
 from decaf.runtime.settings import ComputeSettings
 from decaf.runtime.wording import counted
 from decaf.storage import differences, disk_errors
@@ -117,9 +118,9 @@ def source_name(source: Any) -> str:
     if isinstance(source, FeatureFile):
         return source.path
     if _is_path(source):
-        return os.fsdecode(source)
+        return name_text(source)
     if isinstance(source, (list, tuple)) and source and all(map(_is_path, source)):
-        return f"{os.fsdecode(source[0])} and {len(source) - 1} more"
+        return f"{name_text(source[0])} and {len(source) - 1} more"
     return type(source).__name__
 
 

@@ -336,7 +336,7 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     parser : argparse.ArgumentParser
     """
     parser.add_argument(
-        "--device", default="auto", metavar="D", help="auto (default), cpu, cuda, cuda:1"
+        "--device", default="auto", metavar="D", help="auto (default), cpu, cuda, cuda:1, mps"
     )
 
 

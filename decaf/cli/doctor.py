@@ -74,7 +74,9 @@ def _facts(found: decaf.Installation) -> Iterator[tuple[str, str]]:
     for use, folder in found.folders.items():
         writable = "writable" if folder["writable"] else "NOT writable"
         yield use, f"{folder['path']}: {writable}, {byte_size(folder['free'])} free"
-    yield from _self_test_facts(found)
+    yield from _self_test_facts("self-test", found.self_test)
+    if found.apple_test is not None:
+        yield from _self_test_facts("self-test on Apple's GPU", found.apple_test)
 
 
 def _machine_facts(machine: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -93,20 +95,22 @@ def _machine_facts(machine: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "free memory", "unknown" if memory is None else byte_size(memory)
     for gpu in machine["gpus"]:
         yield "GPU", f"{gpu['name']}, {byte_size(gpu['memory'])}, capability {gpu['capability']}"
-    if not machine["gpus"]:
+    if machine["apple_gpu"]:
+        memory = byte_size(machine["apple_gpu"]["memory"])
+        yield "GPU", f"Apple's, {memory}: used with --device mps"
+    elif not machine["gpus"]:
         cuda = machine["cuda"]
         yield "GPU", "none that torch sees" + (f" (built for CUDA {cuda})" if cuda else "")
 
 
-def _self_test_facts(found: decaf.Installation) -> Iterator[tuple[str, str]]:
-    test = found.self_test
+def _self_test_facts(name: str, test: Any) -> Iterator[tuple[str, str]]:
     if test.error:
-        yield "self-test", f"FAILED: {test.error}"
+        yield name, f"FAILED: {test.error}"
         return
     largest = max(image.difference for image in test.images)
     verdict = "ok" if test.ok else "FAILED"
     images = counted(len(test.images), "image")
-    yield "self-test", f"{verdict}: {images}, largest difference {largest:.1g}"
+    yield name, f"{verdict}: {images}, largest difference {largest:.1g}"
     for image in test.images:
         if not image.ok:
             pixels = "as expected" if image.pixels else "NOT those expected"

@@ -7,6 +7,7 @@ be done: that is 0 too.
 
 from __future__ import annotations
 
+import _thread
 import errno
 import os
 import signal
@@ -17,6 +18,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 
 from decaf.errors import DecafError, Stopped
+from decaf.runtime.names import name_text
 
 __all__ = [
     "DONE",
@@ -34,6 +36,10 @@ DONE = 0
 NOT_DONE = 2
 INTERRUPTED = 130
 TERMINATED = 143
+
+_STOPS = [signal.SIGINT, signal.SIGTERM]
+if sys.platform == "win32":
+    _STOPS.append(signal.SIGBREAK)  # by which a program asks another one to end
 
 # How torch, its allocators and the loader of libraries word that there is no memory left.
 _NO_MEMORY = (
@@ -75,7 +81,7 @@ def reason_of(error: Exception, arguments: set[str]) -> str | None:
         return f"memory ran out{f' ({message})' if message else ''}; {remedy}"
     if isinstance(error, OSError):
         reason = error.strerror or str(error) or type(error).__name__
-        return reason if error.filename is None else f"{os.fsdecode(error.filename)}: {reason}"
+        return reason if error.filename is None else f"{name_text(error.filename)}: {reason}"
     return None
 
 
@@ -146,16 +152,17 @@ def ended_by_signals() -> Iterator[None]:
     def unraisable(ignored: sys.UnraisableHookArgs) -> None:
         # In a destructor nothing can be raised: once more, a moment later.
         if came and isinstance(ignored.exc_value, KeyboardInterrupt | _Terminated):
-            timers.append(threading.Timer(0.01, os.kill, (os.getpid(), came[-1])))
+            timers.append(threading.Timer(0.01, _send_again, (came[-1],)))
             timers[-1].start()
         else:
             hook(ignored)
 
     before = {}
     if threading.current_thread() is threading.main_thread():  # no other may have handlers
-        before[signal.SIGTERM] = signal.signal(signal.SIGTERM, end)
-        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is ignored
-            before[signal.SIGINT] = signal.signal(signal.SIGINT, end)
+        for number in _STOPS:
+            usual = signal.getsignal(number) is signal.default_int_handler
+            if usual or number != signal.SIGINT:  # else that is ignored
+                before[number] = signal.signal(number, end)
         sys.unraisablehook = unraisable
     try:
         yield
@@ -163,15 +170,26 @@ def ended_by_signals() -> Iterator[None]:
         # An extension that a signal stops while it is loaded raises an error of its own instead.
         if isinstance(error, Ended) or not (came or isinstance(error, KeyboardInterrupt)):
             raise
-        number = came[-1] if came else signal.SIGINT
-        reason = f"stopped by {signal.Signals(number).name}; no file is left half written"
-        raise Ended(reason, 128 + number) from None
+        last = came[-1] if came else signal.SIGINT
+        reason = f"stopped by {signal.Signals(last).name}; no file is left half written"
+        raise Ended(reason, _exit_code(last)) from None
     finally:
         sys.unraisablehook = hook
         for timer in timers:
             timer.cancel()
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _send_again(number: int) -> None:
+    if sys.platform == "win32":
+        _thread.interrupt_main(signal.Signals(number))  # os.kill would end the process at once
+    else:
+        os.kill(os.getpid(), number)
+
+
+def _exit_code(number: int) -> int:
+    return INTERRUPTED if number == signal.SIGINT else TERMINATED
 
 
 @contextmanager
@@ -199,13 +217,13 @@ def stopped_by_signals(what: str) -> Iterator[Stop]:
         if stop.event.is_set():
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
-        stop.exit_code = 128 + number
+        stop.exit_code = _exit_code(number)
         stop.event.set()
         # Not by print: the signal may have come in the middle of one, or nobody may be reading.
         with suppress(OSError):
             os.write(2, f"\ndecaf: {what}; once more to stop at once\n".encode())
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, handle) for number in _STOPS}
     try:
         yield stop
     except Stopped as error:

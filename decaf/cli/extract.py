@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -124,7 +125,7 @@ def run(args: argparse.Namespace) -> int:
     ----------
     args : argparse.Namespace
     """
-    if args.engine is not None or args.out.endswith("/") or "://" in args.out:
+    if args.engine is not None or args.out.endswith(("/", os.sep)) or "://" in args.out:
         return _run_shards(args)
     _refuse_flags(
         args,

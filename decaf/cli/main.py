@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import errno
 import importlib
 import io
 import os
@@ -214,7 +215,7 @@ def _run(arguments: Sequence[str]) -> int:
             tell(worded(str(stopped)))
         return stopped.exit_code
     except Exception as error:
-        if isinstance(error, BrokenPipeError) and _is_unread(sys.stdout):
+        if _is_broken_pipe(error) and _is_unread(sys.stdout):
             return DONE
         reason = reason_of(error, {action.dest for action in parser._actions})
         if reason is None or debug:
@@ -255,12 +256,11 @@ def _flushed(code: int) -> int:
     """
     try:
         sys.stdout.flush()
-    except BrokenPipeError:
-        _abandon(sys.stdout)
     except OSError as error:
         _abandon(sys.stdout)
-        tell(f"standard output: cannot be written: {error.strerror or error}")
-        code = NOT_DONE
+        if not _is_broken_pipe(error):
+            tell(f"standard output: cannot be written: {error.strerror or error}")
+            code = NOT_DONE
     try:
         sys.stderr.flush()
     except OSError:
@@ -282,14 +282,24 @@ def _print_any_name() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+def _is_broken_pipe(error: Exception) -> bool:
+    """Tell whether an error is that of writing to what nobody reads any more."""
+    # Windows has no number of its own for it.
+    of_windows = sys.platform == "win32" and getattr(error, "errno", None) == errno.EINVAL
+    return isinstance(error, BrokenPipeError) or of_windows
+
+
 def _is_unread(stream: TextIO) -> bool:
     """Tell whether a stream is a pipe that nobody reads any more."""
     try:
+        if not hasattr(select, "poll"):
+            stream.flush()
+            return False
         watched = select.poll()
         watched.register(stream.fileno(), 0)
         return bool(watched.poll(0))
-    except (OSError, ValueError):  # no stream of the system
-        return False
+    except (OSError, ValueError):  # else it is no stream of the system
+        return not hasattr(select, "poll")
 
 
 def _abandon(stream: TextIO) -> None:

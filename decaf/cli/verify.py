@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from typing import TYPE_CHECKING
 
 from decaf.cli.terminal import show
@@ -46,7 +47,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--seed", type=int, default=0, metavar="S", help="seed of the draw of rows (default: 0)"
     )
     parser.add_argument("-w", "--weights", help="where the weights are now, if they moved")
-    parser.add_argument("--device", default="auto", metavar="D", help="auto (default), cpu, cuda")
+    parser.add_argument(
+        "--device", default="auto", metavar="D", help="auto (default), cpu, cuda, mps"
+    )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
 
@@ -63,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     import decaf
     from decaf.images import is_kind
 
-    if args.file.endswith("/") or "://" in args.file or is_kind(args.file, "part-set"):
+    if args.file.endswith(("/", os.sep)) or "://" in args.file or is_kind(args.file, "part-set"):
         return _verify_parts(args)
     result = decaf.verify(
         args.file,

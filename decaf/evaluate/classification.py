@@ -23,6 +23,7 @@ from decaf.heads.metrics import mean_per_class_accuracy, ranks
 from decaf.images import ListingSettings
 from decaf.images.status import STATUS_NAMES, BadImage
 from decaf.images.workers.decoders import warm_decoders
+from decaf.runtime.names import name_text
 from decaf.runtime.progress import progress_for
 from decaf.runtime.settings import ComputeSettings, Part, one_of, refuse, settings_from
 from decaf.runtime.wording import counted
@@ -276,7 +277,7 @@ class _Tally:
         self._digests[predictions.start : predictions.stop] = predictions.content_sha256
         for place in np.flatnonzero(predictions.status).tolist():
             row, status = predictions.start + place, STATUS_NAMES[predictions.status[place]]
-            name, message = os.fsdecode(self._listed.names[row]), predictions.messages[place]
+            name, message = name_text(self._listed.names[row]), predictions.messages[place]
             if self._raise_bad:
                 remedy = "`on_error='record'` leaves it out, writes it down and goes on"
                 raise ImageError(status, message, name, row, remedy)

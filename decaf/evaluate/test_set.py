@@ -16,6 +16,7 @@ from decaf.evaluate.class_names import ClassList, MatchSettings
 from decaf.images import ImageList, ListingSettings, collect
 from decaf.images.decoding.formats import is_hdf5
 from decaf.images.listing.recognise import is_kind
+from decaf.runtime.names import name_text
 from decaf.runtime.wording import counted
 from decaf.train import Pack
 
@@ -96,7 +97,7 @@ def read_test_set(
             "what `splits` names"
         )
     elif is_path and labels is None:
-        owner = os.fsdecode(data)
+        owner = name_text(data)
         images = _of_split(collect(data, listing), split, owner)
         names = tuple(class_names or images.class_titles)
         classes = ClassList(owner, len(images.class_names), images.class_names, names)
@@ -107,7 +108,7 @@ def read_test_set(
             images = _of_split(images, split, owner)
         ids = tuple(class_ids or images.class_names)
         classes = ClassList(
-            os.fsdecode(data) if is_path else owner,
+            name_text(data) if is_path else owner,
             len(ids) or int(images.labels.max()) + 1,
             ids,
             tuple(class_names or images.titles),
@@ -149,7 +150,7 @@ def _labelled(images: ImageList, classes: ClassList, labels: Any) -> ImageList:
     without = images.labels < 0
     if not without.any():
         return images
-    first = os.fsdecode(images.names[int(without.argmax())])
+    first = name_text(images.names[int(without.argmax())])
     problem = (
         f"{int(without.sum())} of {counted(len(without), 'image', 'have')} no label (the first "
         f"is {first!r})"

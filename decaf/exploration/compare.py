@@ -17,7 +17,7 @@ from decaf.exploration.neighbours import NearestRows
 from decaf.exploration.similarity import linear_cka, shared_neighbours
 from decaf.features.store.feature_file import FeatureFile, opened_features
 from decaf.images import path_text
-from decaf.images.listing.names import common_folder
+from decaf.images.listing.names import below_shared
 from decaf.images.status import NO_DIGEST
 from decaf.runtime.settings import refuse, whole_number
 from decaf.storage import differing_fields
@@ -178,7 +178,7 @@ def compare(
 
 def _matched(a: FeatureFile, b: FeatureFile) -> tuple[Matched, Rows]:
     """Match rows by content: the places of both in each file, shape (n, 2)."""
-    names_a, names_b = (_relative(file) for file in (a, b))
+    names_a, names_b = (below_shared(file.path_bytes.tolist(), file.path_system) for file in (a, b))
     there: dict[bytes, list[int]] = defaultdict(list)
     for row, digest in enumerate(b.content_sha256):
         there[digest.tobytes()].append(row)
@@ -208,12 +208,6 @@ def _matched(a: FeatureFile, b: FeatureFile) -> tuple[Matched, Rows]:
         bad=len(every) - len(both),
     )
     return matched, both
-
-
-def _relative(file: FeatureFile) -> list[bytes]:
-    names = file.path_bytes.tolist()
-    shared = len(common_folder(names))
-    return [name[shared:] for name in names]
 
 
 def _of_layer(

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from decaf.features.store.export import spreadsheet_cell
 from decaf.images import path_text
+from decaf.runtime.names import name_text
 
 __all__ = ["CopyPair", "Duplicates"]
 
@@ -173,7 +174,7 @@ class Duplicates:
         """
         lines = [b"path,group"]
         for name, group in zip(self.names, self.groups.tolist(), strict=True):
-            text = spreadsheet_cell(os.fsdecode(name)).replace('"', '""')
+            text = spreadsheet_cell(name_text(name)).replace('"', '""')
             lines.append(b'"%s",%d' % (os.fsencode(text), group))
         return b"\n".join(lines) + b"\n"
 

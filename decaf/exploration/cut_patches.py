@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from decaf.images import ImageList, PreprocessSpec
 from decaf.images.status import Outcome
 from decaf.images.workers.decoders import Decoders
 from decaf.images.workers.pool import Job
+from decaf.runtime.names import name_text
 from decaf.runtime.progress import progress_for
 from decaf.runtime.settings import ComputeSettings
 
@@ -157,7 +157,7 @@ def _prepared(
 
 
 def _refuse_changed(found: TopPatches, row: int, outcome: Outcome) -> None:
-    name = os.fsdecode(found.images.names[row])
+    name = name_text(found.images.names[row])
     if outcome.sha256 != found.content_sha256[row].tobytes():
         if outcome.status != "ok":
             raise ImageError(outcome.status, outcome.message, name, row)

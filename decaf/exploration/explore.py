@@ -33,6 +33,7 @@ from decaf.features.settings import NetworkSettings
 from decaf.features.store.feature_file import FeatureFile, holds_features, opened_features
 from decaf.heads import load_head
 from decaf.images import ListingSettings, collect
+from decaf.runtime.names import name_text
 from decaf.runtime.progress import tell_line
 from decaf.runtime.settings import ComputeSettings, Part, refuse, settings_from, whole_number
 from decaf.runtime.wording import counted
@@ -252,7 +253,7 @@ def _title(source: Any) -> str:
     if isinstance(source, FeatureFile):
         source = source.path
     if isinstance(source, (str, bytes, os.PathLike)):
-        return os.path.basename(os.fsdecode(source).rstrip("/")) or os.fsdecode(source)
+        return Path(name_text(source)).name or name_text(source)
     return "Images"
 
 

@@ -9,7 +9,6 @@ gradients are those of the network as it is: no ReLU is passed in another way th
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +21,7 @@ from decaf.errors import ImageError, InputError, SettingError
 from decaf.exploration.top_patches import check_units, field_boxes
 from decaf.features.settings import NetworkSettings
 from decaf.images import collect
+from decaf.runtime.names import name_text
 from decaf.runtime.settings import Part, one_of, refuse, settings_from, whole_number
 from decaf.runtime.wording import counted
 
@@ -378,6 +378,6 @@ def _one_image(image: Any, backbone: Backbone) -> npt.NDArray[np.uint8]:
     crop = np.empty((1, side, side, 3), np.uint8)
     outcome = prepare(listed.source_of(0), backbone.preprocess, ten=False, out=crop)
     if outcome.status != "ok":
-        raise ImageError(outcome.status, outcome.message, os.fsdecode(listed.names[0]))
+        raise ImageError(outcome.status, outcome.message, name_text(listed.names[0]))
     pixels: npt.NDArray[np.uint8] = crop[0]
     return pixels

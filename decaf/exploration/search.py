@@ -19,7 +19,7 @@ from decaf.features.store.export import spreadsheet_cell
 from decaf.features.store.feature_file import FeatureFile, opened_features
 from decaf.features.store.schema import NO_LABEL
 from decaf.images import path_text
-from decaf.images.listing.names import common_folder
+from decaf.images.listing.names import below_shared
 from decaf.runtime.settings import ComputeSettings, Part, refuse, settings_from, whole_number
 
 if TYPE_CHECKING:
@@ -260,10 +260,12 @@ def _page(file: FeatureFile, queries: list[Query], result: SearchResult, images:
     pictures: dict[int, str | None] = {}
     if images:
         pictures = dict(zip(rows, thumbnails(file, rows).uris, strict=True))
+    names = file.path_bytes.tolist()
+    below = below_shared(names, file.path_system)
     values = {
         "result": result,
         "answers": answers,
-        "shared": path_text(common_folder(file.path_bytes.tolist())),
+        "shared": path_text(names[0][: len(names[0]) - len(below[0])]),
         "asked": [_picture(each, pictures) if images else None for each in queries],
         "pictures": pictures,
         "images": images,

@@ -7,7 +7,6 @@ of the others.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -25,6 +24,7 @@ from decaf.features.settings import NetworkSettings, RunSettings
 from decaf.images import STATUS_NAMES, ImageList, collect, path_text
 from decaf.images.status import ON_ERROR, BadImage
 from decaf.images.workers.decoders import warm_decoders
+from decaf.runtime.names import name_text
 from decaf.runtime.progress import progress_for
 from decaf.runtime.settings import (
     ComputeSettings,
@@ -424,7 +424,7 @@ class _Survey:
         self.digests[rows.start : rows.stop] = rows.content_sha256
         for place in np.flatnonzero(rows.status).tolist():
             row, status = rows.start + place, STATUS_NAMES[rows.status[place]]
-            name = os.fsdecode(self._images.names[row])
+            name = name_text(self._images.names[row])
             self._bad[row] = BadImage(name, status, rows.messages[place])
         good: npt.NDArray[np.bool_] = rows.status == 0
         return good

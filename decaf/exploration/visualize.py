@@ -21,6 +21,7 @@ from decaf.exploration.importance import METHODS, Target, importance_map
 from decaf.exploration.patches_picture import patches_picture
 from decaf.exploration.top_patches import MOST_PATCHES, TopPatches, check_units, top_patches
 from decaf.features.settings import NetworkSettings
+from decaf.runtime.names import name_text
 from decaf.runtime.settings import (
     ComputeSettings,
     Part,
@@ -150,7 +151,7 @@ def visualize(
         Part("compute", ComputeSettings, compute),
     )
     network, compute = made
-    path = Path(os.fsdecode(out))
+    path = Path(name_text(out))
     _check_out(path, overwrite=overwrite, inputs=(weights, images))
     if images is None:
         of_images = {"layer": layer, "units": units, "top": top, "importance": importance}

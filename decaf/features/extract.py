@@ -21,6 +21,7 @@ from decaf.images import ListingSettings, collect
 from decaf.images.status import STATUS_NAMES
 from decaf.images.workers.decoders import warm_decoders
 from decaf.runtime.cores import local_rank
+from decaf.runtime.names import name_text
 from decaf.runtime.settings import ComputeSettings
 from decaf.runtime.wording import counted
 from decaf.storage import check_output, fill
@@ -130,8 +131,9 @@ def extract(
         ``"bf16"`` is faster on processors that have it; rows keep a cosine of 0.9995 or more with
         those of ``"fp32"``, probabilities (``prob``) one of 0.995.
     device : str
-        ``"auto"`` (a GPU where there is one), ``"cpu"``, ``"cuda"``, ``"cuda:1"``. The processes
-        of a ``torchrun`` take turns at the GPUs where none is named.
+        ``"auto"`` (a GPU for CUDA where there is one), ``"cpu"``, ``"cuda"``, ``"cuda:1"``, or
+        ``"mps"``: Apple's GPU, whose rows are compared with the CPU's first. The processes of a
+        ``torchrun`` take turns at the GPUs where none is named.
     batch_size : int, optional
         Images a forward pass; chosen by the device when not given.
     workers : int, optional
@@ -200,7 +202,7 @@ def extract(
     network = NetworkSettings(weights, preprocess, crops, precision, batch_size)
     compute = ComputeSettings(device, workers, progress, stop)
     listing = ListingSettings(labels, layout, groups, on_error=on_error)
-    path = None if out is None else Path(os.fsdecode(out))
+    path = None if out is None else Path(name_text(out))
     if path is not None:
         check_output(path, "features", example="f.h5")
     image_list = collect(images, listing)

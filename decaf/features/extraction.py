@@ -6,7 +6,6 @@ bounded, whatever the number of images.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Generator, Iterable
 from contextlib import ExitStack
@@ -21,6 +20,7 @@ from decaf.features.settings import RunSettings
 from decaf.images.status import Outcome
 from decaf.images.workers.decoders import Decoders, warm_decoders
 from decaf.runtime.cores import available_cores
+from decaf.runtime.names import name_text
 from decaf.runtime.progress import progress_for
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["Extraction"]
 
 CPU_BATCH = 32
-CUDA_BATCH = 256
+GPU_BATCH = 256
 MAX_THREADS = 16
 
 
@@ -95,7 +95,7 @@ class Extraction:
             self.threads = min(cores, MAX_THREADS)
             self.torch_threads = cores // self.threads
         ten = settings.crops != "center"
-        size = CPU_BATCH if device.type == "cpu" else CUDA_BATCH
+        size = CPU_BATCH if device.type == "cpu" else GPU_BATCH
         if ten:
             size = max(1, size // 8)
         if in_one_go:
@@ -253,7 +253,7 @@ class Extraction:
         return ImageError(
             outcome.status,
             outcome.message,
-            os.fsdecode(self.images.names[row]),
+            name_text(self.images.names[row]),
             row,
             remedy="`on_error='record'` keeps its row as NaN and goes on",
         )

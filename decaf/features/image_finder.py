@@ -12,6 +12,7 @@ from decaf.features.store.feature_file import FeatureFile
 from decaf.images import ImageList, ImageRef, collect
 from decaf.images.listing.image_ref import CONTAINER_KINDS
 from decaf.images.listing.sources import MEMORY_KINDS
+from decaf.runtime.names import SYSTEM, name_text, slashed
 
 __all__ = ["ImageFinder", "reading_the_record"]
 
@@ -53,6 +54,8 @@ class ImageFinder:
     """
 
     def __init__(self, file: FeatureFile) -> None:
+        # Windows takes slashes as well.
+        self._system = SYSTEM if SYSTEM == "windows" else file.path_system
         self._directory = str(file.environment.get("directory", ""))
         self._spans: list[tuple[int, int, str, str]] = []
         self._archives: dict[str, ImageList | None] = {}
@@ -90,7 +93,7 @@ class ImageFinder:
                 return None if place is None else replace(archive.refs[place], box=crop)
             if first <= row < stop and kind in MEMORY_KINDS:
                 return None
-        return ImageRef(os.fsencode(self._now(os.fsdecode(name))), box=crop)
+        return ImageRef(os.fsencode(self._now(name_text(slashed(name, self._system)))), box=crop)
 
     def _place(self, path: str, archive: ImageList, place: int, name: bytes) -> int | None:
         """Find an image of an archive or array: by its name, where boxes are cut out of some."""

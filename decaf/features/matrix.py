@@ -27,6 +27,7 @@ from decaf.images.listing.tables import (
     read_table_file,
     read_tables,
 )
+from decaf.runtime.names import name_text
 
 __all__ = [
     "FeatureMatrix",
@@ -159,7 +160,7 @@ def read_matrix(source: Any) -> FeatureMatrix:
         return source
     if not isinstance(source, (str, bytes, os.PathLike)):
         return FeatureMatrix("features", as_matrix(np.asarray(source), "features"))
-    path = os.fsdecode(source)
+    path = name_text(source)
     file, dataset = _file_and_dataset(path)
     rows: np.ndarray
     paths: tuple[bytes, ...] | None
@@ -186,7 +187,7 @@ def is_matrix_file(source: Any) -> bool:
     """
     if not isinstance(source, (str, bytes, os.PathLike)):
         return False
-    file, _ = _file_and_dataset(os.fsdecode(source))
+    file, _ = _file_and_dataset(name_text(source))
     return is_kind(file, "features", "hdf5", "array") or _is_parquet(file)
 
 

@@ -21,6 +21,7 @@ from decaf.features.row_cache import rows_of
 from decaf.features.settings import RunSettings
 from decaf.images import ImageList, collect
 from decaf.images.status import ON_ERROR
+from decaf.runtime.names import name_text
 from decaf.runtime.settings import one_of, refuse, whole_number
 from decaf.runtime.wording import counted
 
@@ -72,7 +73,7 @@ def one_an_item(X: Any) -> ImageList:
     except InputError:
         for item in items if isinstance(items, list) else []:
             if isinstance(item, (str, bytes, os.PathLike)) and not os.path.lexists(item):
-                raise ImageError("missing", "no such file", os.fsdecode(item)) from None
+                raise ImageError("missing", "no such file", name_text(item)) from None
         raise
     if len(images) != len(items):
         raise InputError(

@@ -16,13 +16,14 @@ from decaf.features.settings import RunSettings
 from decaf.features.store.checksums import read_attributes, read_content
 from decaf.features.store.feature_file import FeatureFile, open_features
 from decaf.images import ImageList, ImageRef, collect
+from decaf.runtime.agreement import difference, tolerance
 from decaf.runtime.wording import counted
 from decaf.storage import changed_names, differences
 
 if TYPE_CHECKING:
     from decaf.backbone.model import Backbone
 
-__all__ = ["Verification", "tolerance", "verify"]
+__all__ = ["Verification", "verify"]
 
 
 @dataclass(frozen=True)
@@ -67,32 +68,6 @@ class Verification:
     def ok(self) -> bool:
         """Whether nothing disagrees (which says little where nothing could be compared)."""
         return not self.failed and not self.changed
-
-
-def tolerance(run: dict[str, Any], layer: str) -> tuple[str, float]:
-    """Return how rows of a run are compared, and the largest difference allowed.
-
-    float32 rows agree to 1e-5 relative, whatever the batch, the neighbours or the machine; stored
-    as float16 they carry that type's rounding, 2^-11, besides. bfloat16 rows keep a cosine of
-    0.9995, probabilities one of 0.995: where two classes are about as probable, the exponential
-    turns a small error of their logits into a large one. Over 1,000 photographs the smallest were
-    0.99984 and 0.99905 (``benchmarks/precision.py``); float32 from fc6 on leaves the latter as it
-    is, since the error is that of the convolutions.
-
-    Parameters
-    ----------
-    run : dict
-        The ``run`` attribute of the feature file.
-    layer : str
-
-    Examples
-    --------
-    >>> tolerance({"precision": "fp32", "dtype": "float32"}, "fc6")
-    ('relative error', 1e-05)
-    """
-    if run.get("precision") == "bf16":
-        return "1 - cosine", 5e-3 if layer == "prob" else 5e-4
-    return "relative error", 1e-5 if run.get("dtype") == "float32" else 1e-3
 
 
 def verify(
@@ -266,16 +241,17 @@ def _compare(
     unavailable: list[tuple[int, str]],
     notes: list[str],
 ) -> Verification:
-    allowed = {layer: tolerance(file.run, layer) for layer in file.layers}
+    kinds = file.run.get("precision", "fp32"), file.run.get("dtype", "")
+    allowed = {layer: tolerance(*kinds, layer) for layer in file.layers}
     worst = dict.fromkeys(file.layers, 0.0)
     failed = []
     for row, values in fresh.items():
         for layer, value in values.items():
             measure, limit = allowed[layer]
-            difference = _difference(measure, value, file[layer][row])
-            worst[layer] = max(worst[layer], difference)
-            if not difference <= limit:
-                failed.append((row, layer, difference))
+            far = difference(measure, value, file[layer][row])
+            worst[layer] = max(worst[layer], far)
+            if not far <= limit:
+                failed.append((row, layer, far))
     return Verification(
         rows=len(file),
         changed=changed,
@@ -287,11 +263,3 @@ def _compare(
         unavailable=sorted(unavailable),
         notes=notes,
     )
-
-
-def _difference(measure: str, fresh: np.ndarray, stored: np.ndarray) -> float:
-    a, b = fresh.astype(np.float64).ravel(), stored.astype(np.float64).ravel()
-    norm = float(np.linalg.norm(b))
-    if norm == 0.0 or measure == "relative error":
-        return float(np.linalg.norm(a - b)) / (norm or 1.0)
-    return 1.0 - float(a @ b) / (norm * float(np.linalg.norm(a)) or np.inf)

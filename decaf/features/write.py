@@ -31,7 +31,7 @@ __all__ = ["GO_ON", "FeatureOutput", "row_shapes"]
 
 # A shard holds two batches on a CPU and four on a GPU: what a crash may cost, against the price
 # of a sync to disk for each.
-SHARD_BATCHES = {"cpu": 2, "cuda": 4}
+CPU_BATCHES, GPU_BATCHES = 2, 4
 SHARD_BYTES = 64 << 20
 
 GO_ON = "finished rows are kept: run the same command again to go on"
@@ -114,7 +114,7 @@ class FeatureOutput(ShardedFile[Rows]):
 
 def _environment(extraction: Extraction) -> dict[str, Any]:
     """Describe where a run took place: recorded for the reader, no part of the fingerprint."""
-    import torch
+    from decaf.runtime.device import device_name
 
     described = {
         "device": str(extraction.device),
@@ -124,8 +124,8 @@ def _environment(extraction: Extraction) -> dict[str, Any]:
         "directory": os.getcwd(),
         "sources": list(extraction.images.sources),
     }
-    if extraction.device.type == "cuda":
-        described["gpu"] = torch.cuda.get_device_name(extraction.device)
+    if (gpu := device_name(extraction.device)) is not None:
+        described["gpu"] = gpu
     return described
 
 
@@ -147,8 +147,9 @@ def row_shapes(backbone: Backbone, settings: RunSettings) -> dict[str, tuple[int
 
 
 def _shard_rows(extraction: Extraction, row_bytes: int) -> int:
-    size, device = extraction.batch_size, extraction.device.type
-    return size * max(1, min(SHARD_BATCHES[device], SHARD_BYTES // (size * row_bytes)))
+    size = extraction.batch_size
+    batches = CPU_BATCHES if extraction.device.type == "cpu" else GPU_BATCHES
+    return size * max(1, min(batches, SHARD_BYTES // (size * row_bytes)))
 
 
 def _changed(file: FeatureFile, images: ImageList, check: Callable[[], object]) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -20,6 +19,7 @@ from decaf.finetuning.settings import VAL_FRACTION
 from decaf.images import ImageList, ListingSettings
 from decaf.images.listing.groups import find_groups
 from decaf.images.listing.names import some_of
+from decaf.runtime.names import name_text
 from decaf.runtime.wording import counted
 from decaf.train.pack.build import NoneReadable, make_pack
 from decaf.train.pack.reader import Pack
@@ -163,7 +163,7 @@ def images_of(train: Any, val: Any = None, val_fraction: float | None = None) ->
     with ExitStack() as stack:
         packs = [stack.enter_context(Pack.open(path)) for path in (train, val) if path is not None]
         if val_fraction is not None and "val" in packs[0].splits:
-            raise _not_drawn(repr(os.fsdecode(train)))
+            raise _not_drawn(repr(name_text(train)))
         return identity_of(*packs)
 
 
@@ -306,8 +306,8 @@ def open_data(
     if packs is None:
         world.on_chief(lambda: _make_pack(job, source, path))
     first, second = (path, None) if packs is None else packs
-    pack = stack.enter_context(Pack.open(os.fsdecode(first)))
-    val_pack = None if second is None else stack.enter_context(Pack.open(os.fsdecode(second)))
+    pack = stack.enter_context(Pack.open(name_text(first)))
+    val_pack = None if second is None else stack.enter_context(Pack.open(name_text(second)))
     groups: Any = world.share(
         world.on_chief(lambda: groups_by_name(pack, source, job.listing.groups))
     )

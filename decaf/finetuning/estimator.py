@@ -22,6 +22,7 @@ from decaf.finetuning.settings import VAL_FRACTION, FinetuneSettings
 from decaf.images import ImageList
 from decaf.images.listing.groups import find_groups
 from decaf.images.listing.image_ref import RefList
+from decaf.runtime.names import name_text
 from decaf.runtime.wording import counted
 from decaf.train.pack.sources import source_of
 
@@ -173,7 +174,7 @@ class FineTuneClassifier(ClassifierMixin, ImageEstimator):  # type: ignore[misc]
             if error.name is None:
                 raise
             # `_source` names images by their places. Nothing can be left out here: no remedy.
-            name = os.fsdecode(images.names[int(error.name)])
+            name = name_text(images.names[int(error.name)])
             raise ImageError(error.status, error.message, name) from error
         self.weights_: Weights = self.result_.weights
         self._backbone_: Backbone | None = None

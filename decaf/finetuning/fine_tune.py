@@ -40,6 +40,7 @@ from decaf.finetuning.work_folder import WorkFolder
 from decaf.images import ImageList, ListingSettings
 from decaf.images.decoding.formats import is_hdf5
 from decaf.runtime.device import strict_float32
+from decaf.runtime.names import name_text
 from decaf.runtime.processes import World, world_of_run
 from decaf.runtime.settings import ComputeSettings, Part, settings_from
 from decaf.storage import check_output
@@ -250,8 +251,8 @@ def _target(
 ) -> Path:
     """Return the weights file to be, in a temporary folder where nothing is to be kept."""
     if out is not None:
-        check_weights_path(os.fsdecode(out), overwrite=True, inputs=(weights,))
-        target = Path(os.fsdecode(out))
+        check_weights_path(name_text(out), overwrite=True, inputs=(weights,))
+        target = Path(name_text(out))
         check_card_path(target.with_suffix(".md"))
         return target
     if world.size > 1:
@@ -268,7 +269,7 @@ def _head_path(
     """Return where the head is to be written, if that is possible."""
     if save_head is None:
         return None
-    path = Path(os.fsdecode(save_head))
+    path = Path(name_text(save_head))
     if path in (target, target.with_suffix(".md")):
         raise SettingError(
             f"{path}: is to be the network or its card, and the head; give two names"
@@ -425,7 +426,7 @@ def _result(
         seconds=trained.seconds,
         batch_size=trained.settings.batch_size,
         classes=classes,
-        bad=[(s, os.fsdecode(name), why, more) for s, name, why, more in data.pack.bad],
+        bad=[(s, name_text(name), why, more) for s, name, why, more in data.pack.bad],
         history=trained.history,
     )
 

@@ -12,6 +12,7 @@ from decaf.finetuning.settings import VAL_FRACTION, FinetuneSettings
 from decaf.images import ListingSettings
 from decaf.runtime.cores import cores_of_process
 from decaf.runtime.device import bf16_is_native
+from decaf.runtime.names import name_text
 from decaf.runtime.processes import World
 from decaf.runtime.settings import ComputeSettings
 from decaf.train.recipe import TrainSettings
@@ -90,5 +91,5 @@ class Job:
 def _groups_record(groups: Any) -> str:
     """Return what was asked for as JSON can hold it; of one for each image, a hash."""
     if isinstance(groups, (str, bytes, os.PathLike)):
-        return os.fsdecode(groups)
+        return name_text(groups)
     return hashlib.sha256(repr(list(groups)).encode()).hexdigest()

@@ -10,8 +10,6 @@ import logging
 import math
 from dataclasses import dataclass
 
-import torch
-
 from decaf.backbone.spec import ArchSpec, parameter_shapes
 from decaf.backbone.steps import layer_shape
 from decaf.backbone.weights.load import Weights, load_weights
@@ -21,7 +19,7 @@ from decaf.finetuning.frozen_head import FrozenHead
 from decaf.finetuning.job import Job
 from decaf.finetuning.settings import with_half_the_batch
 from decaf.finetuning.work_folder import WorkFolder
-from decaf.runtime.device import is_out_of_memory
+from decaf.runtime.device import give_back_memory, is_out_of_memory
 from decaf.runtime.memory import available_memory
 from decaf.runtime.processes import World
 from decaf.train.log import read_log
@@ -98,8 +96,7 @@ def train_on_pack(job: Job, data: Packed, head: FrozenHead, work: WorkFolder) ->
         _tell_smaller(settings, smaller)
         settings = smaller
         work.adjust(settings.to_dict())
-        if world.device.type == "cuda":
-            torch.cuda.empty_cache()
+        give_back_memory()
 
 
 def _fitting_settings(job: Job, data: Packed, work: WorkFolder) -> TrainSettings:
@@ -110,7 +107,7 @@ def _fitting_settings(job: Job, data: Packed, work: WorkFolder) -> TrainSettings
         if adjusted is not None:
             return TrainSettings.from_dict(adjusted)
         asked = settings = job.training(len(data.train))
-        available = available_memory() if job.world.device.type == "cpu" else None
+        available = available_memory() if job.world.device.type != "cuda" else None
         spec = asked.spec(len(data.pack.wnids), job.begun.spec)
         while available is not None and step_memory(spec, settings) > MEMORY_SHARE * available:
             smaller = with_half_the_batch(settings, job.world.size)

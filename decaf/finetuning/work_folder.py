@@ -286,7 +286,7 @@ class WorkFolder(RunFolder):
         if (self.path / _BEFORE).exists():
             self._put_back()
         else:
-            shutil.rmtree(self.path, ignore_errors=True)
+            self.remove()
 
     def _recover(self) -> None:
         """Mend what a kill has left between two runs."""

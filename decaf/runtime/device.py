@@ -10,20 +10,35 @@ import torch
 
 from decaf.errors import SettingError
 
-__all__ = ["bf16_is_native", "choose_device", "is_out_of_memory", "strict_float32"]
+__all__ = [
+    "bf16_is_native",
+    "choose_device",
+    "device_name",
+    "float64_device",
+    "give_back_memory",
+    "is_out_of_memory",
+    "sent_to",
+    "strict_float32",
+]
 
 # A lack of memory as torch's CPU allocator, CUDA itself (pinning memory), cuBLAS and cuDNN tell it;
 # torch's allocator on a GPU has an exception of its own.
-_FULL = ("can't allocate memory", "CUDA error: out of memory", "STATUS_ALLOC_FAILED")
+_FULL = (
+    "can't allocate memory",
+    "CUDA error: out of memory",
+    "STATUS_ALLOC_FAILED",
+    "MPS backend out of memory",
+)
 
 
 def choose_device(device: str, *, local_rank: int | None = None) -> torch.device:
-    """Turn ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:1"`` into a device that is there.
+    """Turn ``"auto"``, ``"cpu"``, ``"cuda:1"``, ``"mps"`` or such into a device that is there.
 
     Parameters
     ----------
     device : str
-        ``"auto"`` is a GPU where there is one.
+        ``"auto"`` is a GPU where there is one for CUDA. Apple's (``"mps"``) is asked for by name,
+        and proves itself before it is used; see `decaf.runtime.agreement.check_device`.
     local_rank : int, optional
         Number of this process among those on this machine that share a run: where no GPU is named,
         they take turns at those there are. By default it is the one that torch uses at present.
@@ -44,12 +59,20 @@ def choose_device(device: str, *, local_rank: int | None = None) -> torch.device
         chosen = torch.device(device)
     except (RuntimeError, TypeError) as error:
         raise SettingError(
-            f"`device` {device!r} is not one torch knows; use auto, cpu or cuda"
+            f"`device` {device!r} is not one torch knows; use auto, cpu, cuda or mps"
         ) from error
     if chosen.type == "cpu":
         return chosen
+    if chosen.type == "mps":
+        if not torch.backends.mps.is_available():
+            raise SettingError(
+                f"`device` {device!r}: torch sees no GPU of Apple's here; use `device='cpu'`"
+            )
+        if chosen.index:
+            raise SettingError(f"`device` {device!r}: there is one such GPU, number 0")
+        return torch.device("mps", 0)
     if chosen.type != "cuda":
-        raise SettingError(f"`device` {device!r} is not supported; use auto, cpu or cuda")
+        raise SettingError(f"`device` {device!r} is not supported; use auto, cpu, cuda or mps")
     if not torch.cuda.is_available():
         raise SettingError(f"`device` {device!r}: torch sees no GPU here; use `device='cpu'`")
     count = torch.cuda.device_count()
@@ -70,6 +93,8 @@ def bf16_is_native(device: torch.device) -> bool:
     """
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.type == "mps":  # the first generations of Apple's emulate it, and none tells
+        return False
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()) and _cpu_has_bf16()
 
 
@@ -80,6 +105,49 @@ def _cpu_has_bf16() -> bool:
         return True
     capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     return any("bf16" in name and bool(value) for name, value in capabilities.items())
+
+
+def device_name(device: torch.device) -> str | None:
+    """Return what a GPU is called; None for a CPU.
+
+    Parameters
+    ----------
+    device : torch.device
+    """
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    return "Apple's GPU, by Metal" if device.type == "mps" else None
+
+
+def float64_device(device: torch.device) -> torch.device:
+    """Return where a device's float64 arithmetic takes place: on the CPU for Apple's GPU.
+
+    Parameters
+    ----------
+    device : torch.device
+    """
+    return torch.device("cpu") if device.type == "mps" else device
+
+
+def sent_to(device: torch.device, tensor: torch.Tensor) -> torch.Tensor:
+    """Bring a tensor of the CPU to a device, without waiting for what a GPU is doing.
+
+    Parameters
+    ----------
+    device : torch.device
+    tensor : Tensor
+    """
+    if device.type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
+
+
+def give_back_memory() -> None:
+    """Have torch's allocators of GPUs give back what they keep for later."""
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    if torch.backends.mps.is_available():
+        torch.mps.empty_cache()
 
 
 @contextmanager

@@ -58,7 +58,8 @@ def describe_machine() -> dict[str, Any]:
     -------
     dict
         JSON values: system, processor and its features, the kernels that torch takes, cores,
-        threads, bytes of memory (None where the system does not tell), and GPUs.
+        threads, bytes of memory (None where the system does not tell), GPUs for CUDA, and
+        Apple's (None where there is none).
     """
     import torch
 
@@ -72,7 +73,17 @@ def describe_machine() -> dict[str, Any]:
         "available_memory": available_memory(),
         "cuda": torch.version.cuda,
         "gpus": [_gpu(number) for number in range(torch.cuda.device_count())],
+        "apple_gpu": _apple_gpu(),
     }
+
+
+def _apple_gpu() -> dict[str, Any] | None:
+    """Describe Apple's GPU, where torch can use one: the memory that it recommends at most."""
+    import torch
+
+    if not torch.backends.mps.is_available():
+        return None
+    return {"memory": torch.mps.recommended_max_memory()}
 
 
 def _gpu(number: int) -> dict[str, Any]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import platform
+import sys
 from pathlib import Path
 
-__all__ = ["available_memory", "keep_freed_memory"]
+__all__ = ["available_memory", "keep_freed_memory", "peak_memory"]
 
 _MEMINFO = Path("/proc/meminfo")
+_STATUS = Path("/proc/self/status")
 _CGROUP = Path("/sys/fs/cgroup")
 
 # Parameters of mallopt (malloc.h), and the greatest value that glibc takes for the second.
@@ -22,8 +24,12 @@ _SETTINGS = (
 def available_memory() -> int | None:
     """Return the bytes that this process may still take; None where the system does not tell.
 
-    It is the least of what Linux calls available and of what a container's limit leaves.
+    On Linux it is the least of what that calls available and of what a container's limit leaves.
     """
+    if sys.platform != "linux":
+        import psutil
+
+        return int(psutil.virtual_memory().available)
     limits = []
     try:
         for line in _MEMINFO.read_text().splitlines():
@@ -38,6 +44,22 @@ def available_memory() -> int | None:
     except (OSError, ValueError):  # no limit reads "max"
         pass
     return min(limits, default=None)
+
+
+def peak_memory() -> int:
+    """Return the largest resident size that this process has had, in bytes."""
+    if _STATUS.exists():
+        # What getrusage tells survives an exec, and so is the parent's peak where that was higher.
+        lines = dict(line.split(":", 1) for line in _STATUS.read_text().splitlines())
+        return 1024 * int(lines["VmHWM"].split()[0])
+    if sys.platform == "win32":
+        import psutil
+
+        return int(psutil.Process().memory_info().peak_wset)
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
 
 
 def keep_freed_memory() -> bool:

@@ -224,6 +224,11 @@ def world_of_run(device: str, *, go_on: str = _FROM_CHECKPOINT) -> Iterator[Worl
             f"WORLD_SIZE is set, but {', '.join(missing)} is not: start with torchrun, "
             "or unset WORLD_SIZE"
         )
+    if chosen.type == "mps":
+        raise SettingError(
+            "`device` 'mps': Apple's GPU is one, and no processes of torchrun share it; start one "
+            "process without torchrun, or use `device='cpu'`"
+        )
     group, began = None, not dist.is_initialized()
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)

@@ -152,7 +152,8 @@ class ComputeSettings:
     Parameters
     ----------
     device : str
-        ``"auto"`` (a GPU where there is one), ``"cpu"``, ``"cuda"``, ``"cuda:1"``.
+        ``"auto"`` (a GPU for CUDA where there is one), ``"cpu"``, ``"cuda"``, ``"cuda:1"``, or
+        ``"mps"`` (Apple's).
     workers : int, optional
         Processes or threads that decode; one a core by default, 0 to decode in this process.
     progress : bool or callable, optional

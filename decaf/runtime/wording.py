@@ -28,7 +28,7 @@ def printable(name: bytes | str) -> str:
     >>> print(printable(b"a\\xff\\n.jpg"))
     a\\xff\\n.jpg
     >>> import os
-    >>> print(printable(os.fsdecode(b"a\\xff.jpg")))
+    >>> print(printable(name_text(b"a\\xff.jpg")))
     a\\xff.jpg
     """
     text = name.decode("utf-8", "surrogateescape") if isinstance(name, bytes) else name

@@ -88,7 +88,7 @@ def open_shard(shard: InputShard) -> Iterator[OpenShard]:
         spool = Path(scratch, "images")
         if shard.lines:
             samples, kind = _listed(shard, spool), "list"
-            text = "\n".join(shard.lines).encode("utf-8", "surrogateescape")
+            text = os.fsencode("\n".join(shard.lines))
             sha256 = hashlib.sha256(text).hexdigest()
         else:
             path, sha256 = _brought(shard, Path(scratch))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import random
 import time
 from collections.abc import Sequence
@@ -162,7 +163,7 @@ class _Beginning:
         todo = [shard for shard in listed if shard.stem(self._fingerprint) not in there]
         # Several runs on the same shards take them in orders of their own, and find what another
         # has made; in the same order they would make the same part at the same time.
-        random.Random(f"{os.uname().nodename} {os.getpid()} {time.time_ns()}").shuffle(todo)
+        random.Random(f"{platform.node()} {os.getpid()} {time.time_ns()}").shuffle(todo)
         return listed, todo
 
     def end(self, listed: list[InputShard], todo: list[InputShard]) -> None:

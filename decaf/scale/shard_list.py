@@ -13,6 +13,7 @@ from typing import Any
 from decaf.errors import InputError
 from decaf.features.store.part_folder import READERS, InputShard
 from decaf.images.listing.folders import has_image_ending
+from decaf.runtime.names import name_text, slashed
 from decaf.storage.object_store import (
     FileFacts,
     file_facts,
@@ -62,7 +63,7 @@ def list_shards(sources: Any, *, shard_images: int = SHARD_IMAGES) -> list[Input
     """
     given = [sources] if isinstance(sources, (str, bytes, os.PathLike)) else list(sources)
     names: dict[str, None] = {}
-    for source in map(os.fsdecode, given):
+    for source in map(name_text, given):
         # A path is the same shard from whatever folder it is named.
         names.update(dict.fromkeys(n if is_remote(n) else _absolute(n) for n in _named(source)))
         if len(names) > MAX_SHARDS:
@@ -157,7 +158,7 @@ def _named(source: str) -> Iterator[str]:
 
 
 def _absolute(name: str) -> str:
-    return os.path.abspath(local_path(name))
+    return name_text(slashed(os.fsencode(os.path.abspath(local_path(name)))))
 
 
 def _facts_of(names: list[str]) -> dict[str, FileFacts | None]:
@@ -188,7 +189,7 @@ def _lines_of(name: str) -> list[str]:
         data = read_file(name)
     except OSError as error:
         raise InputError(f"{name!r}: cannot be read: {error}") from error
-    lines = [os.fsdecode(line.strip()) for line in data.removeprefix(b"\xef\xbb\xbf").splitlines()]
+    lines = [name_text(line.strip()) for line in data.removeprefix(b"\xef\xbb\xbf").splitlines()]
     folder = name.rpartition("/")[0]
     named = []
     for line in lines:
@@ -206,7 +207,7 @@ def _cut(name: str, lines: list[str], shard_images: int) -> list[InputShard]:
     shards = []
     for first in range(0, len(lines), shard_images):
         part = tuple(lines[first : first + shard_images])
-        text = "\n".join(part).encode("utf-8", "surrogateescape")
+        text = os.fsencode("\n".join(part))
         place = f"{name}:{first:09d}-{first + len(part):09d}"
         shards.append(InputShard(place, len(text), hashlib.sha256(text).hexdigest()[:20], part))
     return shards

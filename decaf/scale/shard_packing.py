@@ -15,6 +15,7 @@ from decaf.features.store.part_folder import InputShard
 from decaf.images import ImageList, ListingSettings
 from decaf.images.listing.archives import archive_kind
 from decaf.images.listing.folders import read_start
+from decaf.runtime.names import name_text
 from decaf.runtime.settings import ComputeSettings
 from decaf.scale.samples import archive_samples
 from decaf.scale.shard_list import MISSING, list_shards
@@ -83,7 +84,7 @@ def pack_shards(
         raise SettingError("`groups` of shards cannot be told; leave it out, or unpack them")
     if val is not None and split_val is not None:
         raise SettingError("`split_val` and `val` are two sources of validation images; give one")
-    path = Path(os.fsdecode(out))
+    path = Path(name_text(out))
     check_output(path, "pack", example="data.pack")
     with _brought_folder(path) as folder:
         train = _images(shards, folder)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
-import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
 from decaf.errors import DiskError, OutputError
+from decaf.storage.file_locks import OPEN_FILES_STAY, lock_file, open_own_file
 
 __all__ = [
     "NO_SPACE",
@@ -32,6 +32,7 @@ SUFFIX = ".decaf-tmp"
 
 # What a file system answers that knows no locks.
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
+_BINARY: int = getattr(os, "O_BINARY", 0)
 
 
 def temporary_path(path: Path) -> Path:
@@ -76,17 +77,23 @@ def whole_file(path: Path, *, wait: bool = False) -> Iterator[IO[bytes]]:
     """
     temporary = temporary_path(path)
     descriptor = _make(temporary, path, wait)
+    made = os.fstat(descriptor)
     with open(temporary, "wb", opener=lambda *_: descriptor) as stream:
         try:
             yield stream
             stream.flush()
             os.fsync(descriptor)
-            if not _has_name(descriptor, temporary):
+            if not _is(temporary, made):
                 raise OutputError(f"{temporary}: was taken away while it was being written")
-            os.replace(temporary, path)
+            if OPEN_FILES_STAY:
+                stream.close()
+            _replace(temporary, path)
         except BaseException:
+            if OPEN_FILES_STAY:
+                with suppress(OSError):
+                    stream.close()
             with suppress(OSError):
-                if _has_name(descriptor, temporary):
+                if _is(temporary, made):
                     temporary.unlink()
             raise
     try:
@@ -129,7 +136,7 @@ def _make(temporary: Path, path: Path, wait: bool) -> int:
 
     The lock is a shared one, so that HDF5, which takes one too, can read the file back.
     """
-    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | _BINARY
     while True:
         try:
             descriptor = os.open(temporary, flags, 0o666)
@@ -137,8 +144,10 @@ def _make(temporary: Path, path: Path, wait: bool) -> int:
             _remove(temporary, path, wait)
             continue
         try:
-            _lock(descriptor, fcntl.LOCK_SH)
-            if _has_name(descriptor, temporary):
+            if OPEN_FILES_STAY:
+                return descriptor
+            _lock(descriptor, shared=True, wait=True)
+            if _is(temporary, os.fstat(descriptor)):
                 return descriptor
         except BaseException:
             os.close(descriptor)
@@ -147,45 +156,59 @@ def _make(temporary: Path, path: Path, wait: bool) -> int:
 
 
 def _remove(temporary: Path, path: Path, wait: bool) -> None:
-    flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
     try:
-        descriptor = os.open(temporary, flags)
+        descriptor = open_own_file(temporary)
     except FileNotFoundError:
         return
-    except OSError as error:
-        if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.EACCES):
-            raise _not_ours(temporary) from error
-        raise
+    if descriptor is None:
+        raise _not_ours(temporary)
     try:
-        status = os.fstat(descriptor)
-        mine = os.geteuid() in (status.st_uid, 0)
-        if not (stat.S_ISREG(status.st_mode) and status.st_nlink <= 1 and mine):
-            raise _not_ours(temporary)
-        try:
-            _lock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            raise OutputError(
-                f"{path}: another run is writing it; wait for that, or give another name"
-            ) from None
-        if _has_name(descriptor, temporary):
-            temporary.unlink()
+        if not OPEN_FILES_STAY:
+            if not _lock(descriptor, shared=False, wait=wait):
+                raise _busy(path)
+            if _is(temporary, os.fstat(descriptor)):
+                temporary.unlink()
     finally:
         os.close(descriptor)
+    while OPEN_FILES_STAY:
+        try:
+            return temporary.unlink(missing_ok=True)
+        except PermissionError:
+            if not wait:
+                raise _busy(path) from None
+        time.sleep(0.05)
 
 
-def _lock(descriptor: int, how: int) -> None:
+def _lock(descriptor: int, *, shared: bool, wait: bool) -> bool:
     try:
-        fcntl.flock(descriptor, how)
+        return lock_file(descriptor, shared=shared, wait=wait)
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise
+        return True
 
 
-def _has_name(descriptor: int, path: Path) -> bool:
+def _replace(temporary: Path, path: Path) -> None:
     try:
-        return os.path.samestat(os.fstat(descriptor), os.stat(path, follow_symlinks=False))
+        os.replace(temporary, path)
+    except PermissionError:
+        if not OPEN_FILES_STAY or not path.is_file():
+            raise
+        raise OutputError(
+            f"{path}: is open in this program or another one, and Windows replaces no open file; "
+            "close it and run the same command again"
+        ) from None
+
+
+def _is(path: Path, made: os.stat_result) -> bool:
+    try:
+        return os.path.samestat(made, os.stat(path, follow_symlinks=False))
     except FileNotFoundError:
         return False
+
+
+def _busy(path: Path) -> OutputError:
+    return OutputError(f"{path}: another run is writing it; wait for that, or give another name")
 
 
 def _not_ours(temporary: Path) -> OutputError:
@@ -203,10 +226,11 @@ def append_line(path: Path, line: bytes) -> None:
     line : bytes
         With its end.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | _BINARY, 0o644)
     try:
         size = os.fstat(descriptor).st_size
-        if size and os.pread(descriptor, 1, size - 1) != b"\n":
+        os.lseek(descriptor, max(0, size - 1), os.SEEK_SET)
+        if size and os.read(descriptor, 1) != b"\n":
             line = b"\n" + line
         view = memoryview(line)
         while view:
@@ -217,12 +241,14 @@ def append_line(path: Path, line: bytes) -> None:
 
 
 def sync_directory(path: Path) -> None:
-    """Make renames in a directory survive a power failure.
+    """Make renames in a directory survive a power failure, which Windows sees to itself.
 
     Parameters
     ----------
     path : Path
     """
+    if not hasattr(os, "O_DIRECTORY"):
+        return
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

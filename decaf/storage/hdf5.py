@@ -110,8 +110,9 @@ class _Device(io.RawIOBase):
         view = memoryview(data).cast("B")
         size, done = len(view), 0
         try:
+            os.lseek(self._descriptor, self._place, os.SEEK_SET)
             while self._error is None and done < size:
-                done += os.pwrite(self._descriptor, view[done:], self._place + done)
+                done += os.write(self._descriptor, view[done:])
         except OSError as error:
             self._error = error
         if done < size:
@@ -124,10 +125,10 @@ class _Device(io.RawIOBase):
         view[:] = bytes(len(view))  # what lies behind the end
         done = 0
         try:
-            while done < len(view) and (
-                read := os.preadv(self._descriptor, [view[done:]], self._place + done)
-            ):
-                done += read
+            os.lseek(self._descriptor, self._place, os.SEEK_SET)
+            while read := os.read(self._descriptor, len(view) - done):
+                view[done : done + len(read)] = read
+                done += len(read)
         except OSError as error:
             self._error = self._error or error
         for start, data in self._lost:

@@ -26,6 +26,7 @@ from decaf.errors import DecafError
 from decaf.images.decoding.formats import is_hdf5
 from decaf.images.decoding.limits import MAX_NAME_BYTES
 from decaf.images.listing.recognise import not_wanted
+from decaf.runtime.names import name_text
 from decaf.storage.hdf5 import decode_text
 
 __all__ = ["MAX_CLASSES", "FileKind", "HDF5Check", "open_hdf5"]
@@ -127,7 +128,7 @@ def open_hdf5(path: str | bytes | os.PathLike[str], kind: FileKind) -> h5py.File
     DecafError
         The error of the kind, where there is no such file, or it is not a readable HDF5 file.
     """
-    name = os.fsdecode(path)
+    name = name_text(path)
     try:
         status = os.stat(path)
     except OSError as error:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import os
-import stat
+import platform
 from pathlib import Path
 
 from decaf.errors import OutputError
+from decaf.storage.file_locks import lock_file, open_own_file
 
 __all__ = ["LOCK_NAME", "acquire"]
 
@@ -49,16 +48,14 @@ def acquire(directory: Path) -> int:
                 "move it, or give another `out`"
             ) from None
         try:
-            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-            lock = os.open(directory / LOCK_NAME, flags, 0o644)
+            lock = open_own_file(directory / LOCK_NAME, os.O_CREAT)
         except FileNotFoundError:
             continue  # a run that just finished took the directory away
-        except OSError as error:
-            if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
-                raise _not_ours(directory) from error
-            raise
+        if lock is None:
+            raise _not_ours(directory)
         try:
-            _check_own(directory, lock)
+            if not _HOLDER.startswith(_HOLDER[:1] + _read(lock)[: len(_HOLDER) - 1]):
+                raise _not_ours(directory)  # else a part of it is what a crash has left
             if _hold(directory, lock):
                 return lock
         except BaseException:
@@ -68,33 +65,29 @@ def acquire(directory: Path) -> int:
 
 
 def _hold(directory: Path, lock: int) -> bool:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        owner = os.pread(lock, _LENGTH, 0).decode(errors="replace").strip() or "it has just begun"
+    if not lock_file(lock):
+        owner = (_HOLDER[:1] + _read(lock)).decode(errors="replace").strip()
+        begun = owner if len(owner) > len(_HOLDER) else "it has just begun"
         raise OutputError(
-            f"{directory}: another run is writing here ({owner}); wait for it or give another `out`"
-        ) from None
+            f"{directory}: another run is writing here ({begun}); wait for it or give another `out`"
+        )
     try:
-        if os.stat(directory / LOCK_NAME).st_ino != os.fstat(lock).st_ino:
+        if not os.path.samestat(os.stat(directory / LOCK_NAME), os.fstat(lock)):
             return False
     except FileNotFoundError:
         return False
     # Of one length, so that nothing is ever cut off: not of an earlier holder's, nor of a file that
     # slipped through the checks.
-    holder = _HOLDER + f"{os.getpid()} on {os.uname().nodename}".encode()
-    os.pwrite(lock, holder[: _LENGTH - 1].ljust(_LENGTH - 1) + b"\n", 0)
+    holder = _HOLDER + f"{os.getpid()} on {platform.node()}".encode()
+    os.lseek(lock, 0, os.SEEK_SET)
+    os.write(lock, holder[: _LENGTH - 1].ljust(_LENGTH - 1) + b"\n")
     return True
 
 
-def _check_own(directory: Path, lock: int) -> None:
-    """Refuse what lies under the lock's name and was not made as a lock by this user."""
-    status = os.fstat(lock)
-    mine = os.geteuid() in (status.st_uid, 0)
-    alone = stat.S_ISREG(status.st_mode) and status.st_nlink <= 1 and mine
-    start = os.pread(lock, len(_HOLDER), 0) if alone else b"?"
-    if not _HOLDER.startswith(start):  # a part of it is what a crash has left
-        raise _not_ours(directory)
+def _read(lock: int) -> bytes:
+    """Return what the file holds but for its first byte, which Windows locks for reading too."""
+    os.lseek(lock, 1, os.SEEK_SET)
+    return os.read(lock, _LENGTH)
 
 
 def _not_ours(directory: Path) -> OutputError:

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
-import subprocess
 import sys
 import tempfile
 import warnings
@@ -20,8 +18,9 @@ from typing import Any
 import numpy as np
 
 from decaf.errors import InputError
+from decaf.runtime.children import python_command, run_limited
 
-__all__ = ["MatlabValue", "read_matlab"]
+__all__ = ["MatlabValue", "read_here", "read_matlab"]
 
 # A text, numbers in their shape, or an array of structures, whose fields are a text, a list of
 # numbers, or None for what is neither.
@@ -71,28 +70,18 @@ def read_matlab(data: bytes, names: Sequence[str], *, max_bytes: int) -> dict[st
         )
     if data[126:128] not in (b"IM", b"MI"):
         raise InputError("not a MATLAB file of version 5 (save -v6 or -v7)")
-    # `-c` looks for modules in the current folder first, which may be a stranger's: nothing but the
-    # built-in sys is imported before the path is that of this process.
-    code = (
-        "import sys; task, *sys.path = sys.argv[1:]; "
-        "from decaf.storage.matlab import _read; _read(task)"
-    )
-    task = json.dumps({"names": list(names), "bytes": max_bytes + 2 * len(data)})
+    task = python_command("decaf.storage.matlab:read_here", json.dumps(list(names)))
+    memory = _OWN_BYTES + 2 * (max_bytes + 2 * len(data))
     with tempfile.TemporaryFile() as written:
-        child = subprocess.run(
-            [sys.executable, "-c", code, task, *map(os.path.abspath, sys.path)],
-            input=data,
-            stdout=written,
-            stderr=subprocess.PIPE,
-            env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
-        )
-        if child.returncode not in (0, _TOO_LARGE):
-            said = child.stderr.decode("utf-8", "replace").split()
-            reason = " ".join(said) if child.returncode == 1 else "its reader broke down"
+        ended = run_limited(task, data, written, memory=memory, seconds=_CPU_SECONDS)
+        too_large = ended.too_large or ended.code == _TOO_LARGE
+        if ended.code and not too_large:
+            said = ended.said.decode("utf-8", "replace").split()
+            reason = " ".join(said) if ended.code == 1 else "its reader broke down"
             raise InputError(f"a MATLAB file that is damaged ({reason[:300]})")
         written.seek(0)
-        found = dict(np.load(written)) if child.returncode == 0 else {}
-    if child.returncode == _TOO_LARGE or sum(array.nbytes for array in found.values()) > max_bytes:
+        found = {} if too_large else dict(np.load(written))
+    if too_large or sum(array.nbytes for array in found.values()) > max_bytes:
         raise InputError(f"a MATLAB file that unpacks to more than {max_bytes:,} bytes")
     return {
         name: json.loads(value.item()) if value.dtype.kind == "U" else value
@@ -100,20 +89,21 @@ def read_matlab(data: bytes, names: Sequence[str], *, max_bytes: int) -> dict[st
     }
 
 
-def _read(task: str) -> None:
-    """Read a file from standard input and write an ``.npz`` to standard output; in the child."""
-    import resource
+def read_here(names: str) -> None:
+    """Read a file from standard input and write an ``.npz`` to standard output; in the child.
 
+    Parameters
+    ----------
+    names : str
+        Those of the variables, as JSON.
+    """
     from scipy.io import loadmat
 
-    asked = json.loads(task)
-    resource.setrlimit(resource.RLIMIT_CPU, (_CPU_SECONDS, _CPU_SECONDS))
-    most = _OWN_BYTES + 2 * asked["bytes"]
-    resource.setrlimit(resource.RLIMIT_AS, (most, most))
+    asked = json.loads(names)
     warnings.simplefilter("error")  # such as of two variables of one name
     try:
-        found = loadmat(io.BytesIO(sys.stdin.buffer.read()), variable_names=asked["names"])
-        there = [name for name in asked["names"] if name in found]
+        found = loadmat(io.BytesIO(sys.stdin.buffer.read()), variable_names=asked)
+        there = [name for name in asked if name in found]
         arrays: dict[str, Any] = {name: _plain(found[name]) for name in there}
         np.savez(sys.stdout.buffer, **arrays)
     except MemoryError:

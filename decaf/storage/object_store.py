@@ -106,7 +106,10 @@ def local_path(url: str) -> str:
     url : str
     """
     scheme, separator, rest = url.partition("://")
-    return rest if separator and scheme.lower() in ("file", "local") else url
+    if not separator or scheme.lower() not in ("file", "local"):
+        return url
+    # Of Windows a URL is such as file:///C:/a.tar.
+    return rest[1:] if os.name == "nt" and rest[:1] == "/" and rest[2:3] == ":" else rest
 
 
 def patiently(what: str, call: Callable[[], Value]) -> Value:

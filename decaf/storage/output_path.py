@@ -13,6 +13,7 @@ from typing import Any
 
 from decaf.errors import OutputError
 from decaf.images.listing.recognise import KINDS, recognise
+from decaf.runtime.names import name_text
 from decaf.storage.atomic import temporary_path
 
 __all__ = ["TEXT_KINDS", "check_output"]
@@ -93,7 +94,7 @@ def _is_same(path: Path, given: Any) -> bool:
         return any(_is_same(path, each) for each in given)
     if not isinstance(given, (str, bytes, os.PathLike)):
         return False
-    name = os.fsdecode(given)
+    name = name_text(given)
     for place in (name, name.removeprefix("@"), name.rpartition(":")[0]):
         try:
             if place and os.path.samefile(path, place):

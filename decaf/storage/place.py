@@ -177,19 +177,23 @@ class LocalFolder(Place):
             path.parent.mkdir(parents=True, exist_ok=True)
             # A name of its own, which is linked: nobody sees the file before it is whole, and of
             # two that come at once one finds the name taken.
-            with tempfile.NamedTemporaryFile(dir=path.parent, suffix=SUFFIX) as file:
-                os.fchmod(file.fileno(), 0o644)
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
+            descriptor, name = tempfile.mkstemp(dir=path.parent, suffix=SUFFIX)
+            try:
+                with open(descriptor, "wb") as file:
+                    file.write(data)
+                    file.flush()
+                    os.fsync(descriptor)
+                os.chmod(name, 0o644)
                 try:
-                    os.link(file.name, path)
+                    os.link(name, path)
                 except FileExistsError:
                     return False
                 except OSError:  # a file system without links
                     if path.exists():
                         return False
                     write_atomically(path, data)
+            finally:
+                os.unlink(name)
         return True
 
     def publish(self, name: str, make: Callable[[Path], None]) -> None:

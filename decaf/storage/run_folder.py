@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 from decaf.errors import OutputError, ResumeError
 from decaf.storage.atomic import disk_errors, write_atomically
+from decaf.storage.file_locks import OPEN_FILES_STAY
 from decaf.storage.lock import LOCK_NAME, acquire
 from decaf.storage.records import differences
 from decaf.version import __version__
@@ -83,6 +85,12 @@ class RunFolder:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+    def remove(self) -> None:
+        """Delete the folder, as far as that can be."""
+        if OPEN_FILES_STAY:
+            self.close()
+        shutil.rmtree(self.path, ignore_errors=True)
 
     def write_record(self, body: Mapping[str, Any]) -> None:
         """Write the record.

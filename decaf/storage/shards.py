@@ -2,7 +2,7 @@
 
 The folder, such as ``NAME.h5.parts/``, holds
 
-- ``lock``, held (flock) by the one run that may write;
+- ``lock``, held by the one run that may write;
 - ``run.json``: the settings, and how the rows are cut into shards;
 - ``inputs.jsonl``: for each image its name, size, time of change and label;
 - ``START-STOP.shard``: rows START to STOP, written under a temporary name, synced, renamed;
@@ -34,6 +34,7 @@ import safetensors.numpy
 from decaf.errors import OutputError, Stopped
 from decaf.runtime.progress import Progress
 from decaf.storage.atomic import SUFFIX, append_line, disk_errors, write_atomically
+from decaf.storage.file_locks import OPEN_FILES_STAY
 from decaf.storage.lock import LOCK_NAME
 
 if TYPE_CHECKING:
@@ -311,6 +312,8 @@ class ShardDirectory(Generic[R]):
         """
         with contextlib.suppress(OSError):
             self.clear()
+            if OPEN_FILES_STAY:
+                self.close()
             # Last, since until then nobody else can begin here.
             (self.path / LOCK_NAME).unlink()
             self.path.rmdir()

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from decaf.images.spec import PreprocessSpec
+from decaf.runtime.device import sent_to
 from decaf.train.randomness import generator, key
 from decaf.train.recipe import TrainSettings
 
@@ -221,10 +222,7 @@ def sent(values: np.ndarray, device: torch.device) -> Tensor:
     values : ndarray
     device : torch.device
     """
-    tensor = torch.from_numpy(np.ascontiguousarray(values))
-    if device.type == "cpu":
-        return tensor
-    return tensor.pin_memory().to(device, non_blocking=True)
+    return sent_to(device, torch.from_numpy(np.ascontiguousarray(values)))
 
 
 def lighting_shift(

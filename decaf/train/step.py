@@ -15,6 +15,8 @@ from torch.nn import functional
 
 from decaf.backbone.spec import ArchSpec
 from decaf.errors import ResumeError
+from decaf.runtime.agreement import check_network
+from decaf.runtime.device import float64_device
 from decaf.runtime.processes import World
 from decaf.train.feed import Batch
 from decaf.train.randomness import dropout_mask
@@ -96,7 +98,10 @@ class Trainer:
         # It knows all parameters; those without a gradient it passes over.
         self.optimizer = _optimizer(self.network, settings)
         self.scaler = torch.amp.GradScaler(world.device.type, enabled=settings.precision == "fp16")
-        self.sums = torch.zeros(3, dtype=torch.float64, device=world.device)
+        place = float64_device(world.device)
+        self.sums = torch.zeros(3, dtype=torch.float64, device=place)
+        side = spec.input_size
+        check_network(world.device, self.network, (3, side, side), slopes=True)
         self.run_network = self._prepared()
 
     def _prepared(self) -> Callable[..., Tensor]:
@@ -217,7 +222,8 @@ class Trainer:
         with torch.no_grad():
             count = len(batch.labels)
             wrong = (logits.argmax(1) != batch.labels).sum()
-            self.sums += torch.stack([wrong.new_full((), count), loss * count, wrong])
+            done = torch.stack([wrong.new_full((), count), loss * count, wrong])
+            self.sums += done.to(self.sums.device)
         return loss.detach()
 
     def _loss(self, logits: Tensor, batch: Batch) -> Tensor:

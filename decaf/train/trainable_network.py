@@ -13,6 +13,7 @@ from torch.nn import functional
 from decaf.backbone.network import AlexNet
 from decaf.backbone.spec import ArchSpec, parameter_shapes
 from decaf.backbone.steps import Step
+from decaf.runtime.device import float64_device
 
 __all__ = ["NORMALISED", "SynchronisedBatchNorm", "TrainedAlexNet"]
 
@@ -176,18 +177,23 @@ class TrainedAlexNet(nn.Module):
             Float32 on the CPU, by decaf's names, in forward order.
         """
         state: dict[str, Tensor] = {}
+        place = float64_device(self.plain.conv1.weight.device)
+
+        def exact(value: Tensor) -> Tensor:
+            return value.detach().to(place, torch.float64)
+
         for layer in (*NORMALISED, "fc8"):
             module = self.plain.get_submodule(layer)
             assert isinstance(module, (nn.Conv2d, nn.Linear))
             assert module.bias is not None
-            weight, bias = module.weight.detach().double(), module.bias.detach().double()
+            weight, bias = exact(module.weight), exact(module.bias)
             if layer in self.norms:
                 norm = self.norms[layer]
                 assert isinstance(norm, SynchronisedBatchNorm)
-                mean, variance = norm.running_mean.double(), norm.running_var.double()
-                factor = norm.weight.detach().double() / torch.sqrt(variance + norm.eps)
+                mean, variance = exact(norm.running_mean), exact(norm.running_var)
+                factor = exact(norm.weight) / torch.sqrt(variance + norm.eps)
                 weight = weight * factor.view(-1, *[1] * (weight.dim() - 1))
-                bias = norm.bias.detach().double() - mean * factor
+                bias = exact(norm.bias) - mean * factor
             state[f"{layer}.weight"] = weight.float().cpu().contiguous()
             state[f"{layer}.bias"] = bias.float().cpu().contiguous()
         return state

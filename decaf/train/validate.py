@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from decaf.images.preprocess import resized_crops
 from decaf.images.spec import PreprocessSpec
+from decaf.runtime.device import float64_device
 from decaf.runtime.processes import World
 from decaf.train.augment import Normaliser
 from decaf.train.feed import Split, ahead, decoding_threads
@@ -71,11 +72,12 @@ def validate(
         Threads that decode.
     """
     mine = np.arange(world.rank, len(split), world.size)
-    sums = torch.zeros(4, dtype=torch.float64, device=world.device)
+    place = float64_device(world.device)
+    sums = torch.zeros(4, dtype=torch.float64, device=place)
     with torch.inference_mode():
         for indices, crops in centre_crops(split, mine, preprocess, workers):
-            labels = torch.from_numpy(np.asarray(split.labels[indices], np.int64)).to(world.device)
-            logits = forward(normaliser(crops.to(world.device))).float()
+            labels = torch.from_numpy(np.asarray(split.labels[indices], np.int64)).to(place)
+            logits = forward(normaliser(crops.to(world.device))).to(place, torch.float32)
             sums += _counts(logits, labels)
     world.total(sums)
     images, loss, first, five = sums.tolist()

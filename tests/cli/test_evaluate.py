@@ -238,7 +238,7 @@ def test_a_signal_ends_it_in_good_order(
             "def slow(self, *args, **rest):",
             "    for number, found in enumerate(rows(self, *args, **rest)):",
             "        if number == 1:",
-            "            os.kill(os.getpid(), signal.SIGTERM)",
+            "            signal.raise_signal(signal.SIGTERM)",
             "        yield found",
             "Extraction.rows = slow",
             "from decaf.cli.main import main",

@@ -64,7 +64,13 @@ def catches(process: subprocess.Popen[str], number: int) -> bool:
 @pytest.mark.slow
 @pytest.mark.faults
 @pytest.mark.parametrize(
-    ("number", "whole_group"), [(signal.SIGTERM, True), (signal.SIGINT, False)], ids=str
+    ("number", "whole_group"),
+    [
+        (signal.SIGTERM, False),
+        pytest.param(signal.SIGTERM, True, marks=pytest.mark.posix("signals")),
+        pytest.param(signal.SIGINT, False, marks=pytest.mark.posix("signals")),
+    ],
+    ids=str,
 )
 def test_a_signal_ends_the_run_and_keeps_what_is_finished(
     photographs: Path,
@@ -109,11 +115,10 @@ def test_a_signal_ends_the_run_and_keeps_what_is_finished(
 
 @pytest.mark.slow
 @pytest.mark.faults
+@pytest.mark.posix("proc")
 def test_a_signal_before_the_first_batch_and_a_second_one_end_at_once(
     photographs: Path, tmp_path: Path, child_env: dict[str, str]
 ) -> None:
-    if not Path("/proc/self/status").exists():
-        pytest.skip("looks into /proc")
     early, twice = tmp_path / "early.h5", tmp_path / "twice.h5"
     processes = [
         start_cold(child_env, str(photographs), "-o", str(out), "-b", "1") for out in (early, twice)
@@ -196,6 +201,7 @@ def public() -> Iterator[Path]:
 
 @pytest.mark.slow
 @pytest.mark.faults
+@pytest.mark.posix("modes")
 def test_what_a_user_may_not_read_or_write_is_told_in_a_line(
     photographs: Path, public: Path, child_env: dict[str, str]
 ) -> None:

@@ -198,7 +198,7 @@ def test_a_command_that_is_stopped_says_so(
 ) -> None:
     def body() -> int:
         with stopped_by_signals("stopping"):
-            os.kill(os.getpid(), signal.SIGTERM)
+            signal.raise_signal(signal.SIGTERM)
             raise Stopped("f.h5: stopped; `layout='splits'` goes on")
 
     command(body)
@@ -217,7 +217,7 @@ def test_a_signal_leaves_nothing_half_written(
     def body() -> int:
         with whole_file(tmp_path / "f.npy") as stream:
             stream.write(b"half")
-            os.kill(os.getpid(), number)
+            signal.raise_signal(number)
         return 0
 
     # As in a terminal: a process that was started in the background may have to ignore SIGINT.
@@ -245,7 +245,7 @@ def test_a_signal_that_an_extension_turns_into_an_error_of_its_own_is_told_as_a_
 
     def body() -> int:
         with contextlib.suppress(BaseException):
-            os.kill(os.getpid(), number)
+            signal.raise_signal(number)
         raise ImportError("initialization failed")
 
     command(body)
@@ -259,7 +259,7 @@ def test_a_signal_that_comes_in_a_destructor_ends_a_command_all_the_same(
 ) -> None:
     class Dying:
         def __del__(self) -> None:
-            os.kill(os.getpid(), signal.SIGTERM)
+            signal.raise_signal(signal.SIGTERM)
 
     def body() -> int:
         Dying()
@@ -401,6 +401,7 @@ def test_a_reader_that_goes_away(child_env: dict[str, str]) -> None:
     assert done.returncode == 0
 
 
+@pytest.mark.posix("pipes")
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a device of Linux")
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 def test_output_that_cannot_be_written(child_env: dict[str, str], unbuffered: str) -> None:

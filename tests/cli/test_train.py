@@ -8,6 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from PIL import Image
@@ -131,16 +132,16 @@ def test_a_run_from_the_command_line(pack: Path, tmp_path: Path, child_env: dict
     out = tmp_path / "run"
     first = start(child_env, pack, "-o", out, "--epochs", "60", "--checkpoint-steps", "5")
     until(lambda: len(list(out.glob("checkpoints/step-*"))) >= 3, first)
-    first.send_signal(signal.SIGSTOP)  # or it might be done before the other has begun
+    psutil.Process(first.pid).suspend()  # or it might be done before the other has begun
     refused = start(child_env, pack, "-o", out, "--epochs", "60", "--resume")
     said, complained = refused.communicate()
     assert refused.returncode == 2
     assert f"another run is writing here (process {first.pid} on " in complained
     assert complained.count("\n") == 1
-    first.send_signal(signal.SIGINT)
-    first.send_signal(signal.SIGCONT)
+    first.send_signal(signal.SIGTERM)
+    psutil.Process(first.pid).resume()
     said, complained = first.communicate()
-    assert first.returncode == 130, complained
+    assert first.returncode == 143, complained
     assert said == ""
     assert "decaf: stopping after this step; once more to stop at once" in complained
     assert "run the same again with --resume to go on" in complained.splitlines()[-1]

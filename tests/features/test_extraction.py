@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -14,6 +13,7 @@ import pytest
 import torch
 
 import decaf.features.extraction as extraction_module
+import systems
 from decaf.backbone.model import Backbone, load_backbone
 from decaf.errors import DecafError, ImageError, Stopped
 from decaf.features.extraction import Extraction
@@ -193,10 +193,10 @@ def test_a_pool_that_fails_leaves_no_thread_and_no_descriptor(
         def poll(self, timeout: float, also: Sequence[Any] = ()) -> list[tuple[Job, Outcome]]:
             raise DecafError("the decoding processes die as they start")
 
-    before = set(threading.enumerate()), len(os.listdir("/dev/fd"))
+    before = set(threading.enumerate()), systems.open_files()
     with pytest.raises(DecafError, match="die as they start"):
         run(Broken(), number)
-    assert (set(threading.enumerate()), len(os.listdir("/dev/fd"))) == before
+    assert (set(threading.enumerate()), systems.open_files()) == before
 
 
 def test_stopped_it_gives_out_what_it_had_begun(make: Callable[..., Extraction]) -> None:
@@ -215,12 +215,12 @@ def test_stopped_it_gives_out_what_it_had_begun(make: Callable[..., Extraction])
 def test_an_error_outside_ends_its_threads(make: Callable[..., Extraction]) -> None:
     pool = FakePool()
     gc.collect()  # what other tests left behind holds descriptors, too
-    before = set(threading.enumerate()), len(os.listdir("/dev/fd")), torch.get_num_threads()
+    before = set(threading.enumerate()), systems.open_files(), torch.get_num_threads()
     with pytest.raises(KeyError), make(pool, number) as extraction:
         for _ in extraction.rows():
             raise KeyError
     assert pool.closed
-    after = set(threading.enumerate()), len(os.listdir("/dev/fd")), torch.get_num_threads()
+    after = set(threading.enumerate()), systems.open_files(), torch.get_num_threads()
     assert after == before
 
 

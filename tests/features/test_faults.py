@@ -5,10 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import random
-import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from PIL import Image
 
 import decaf
 import forked
+import systems
 from decaf.images.status import STATUS_NAMES
 
 pytestmark = pytest.mark.faults
@@ -130,28 +130,12 @@ def test_killed_at_any_moment_a_command_can_be_given_again(
             assert content(out) == undisturbed
             out.unlink()
         else:
-            assert code == -signal.SIGKILL, complained
+            assert systems.was_killed(code), complained
     code, said, complained = run(child_env, *arguments(photographs, out))
     assert code == 1, complained
     assert "3 images could not be read" in said
     assert content(out) == undisturbed
     assert [path.name for path in tmp_path.iterdir()] == ["f.h5"]
-
-
-@contextlib.contextmanager
-def small_disk(folder: Path, size: str) -> Iterator[Path]:
-    folder.mkdir()
-    tried = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)],
-        capture_output=True,
-        check=False,
-    )
-    if tried.returncode != 0:
-        pytest.skip(f"no small disk to be had: {tried.stderr.decode().strip()}")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
 
 
 @pytest.mark.slow
@@ -161,7 +145,7 @@ def test_a_full_disk_is_told_and_what_was_finished_is_kept(
     """First it fills up under the shards, then under the file that is made of them."""
     row_bytes = len(undisturbed["fc6"] + undisturbed["pool5"]) // ROWS
     shards = ROWS * row_bytes // 1024
-    with small_disk(tmp_path / "disk", f"{shards // 2}k") as disk:
+    with systems.small_disk(tmp_path / "disk", f"{shards // 2}k") as disk:
         out = disk / "f.h5"
         told = []
         for size in (shards // 2, shards + shards // 2):
@@ -225,12 +209,12 @@ def test_the_lock_names_who_holds_it_and_ends_with_them(
     out = tmp_path / "f.h5"
     victim = Command(child_env, *arguments(photographs, out))
     victim.until(lambda: finished(out))
-    victim.process.send_signal(signal.SIGSTOP)
+    psutil.Process(victim.process.pid).suspend()
     weights = "random:0:alexnet-64"
     with pytest.raises(OutputError, match=rf"\(process {victim.process.pid} on \S+\); wait for it"):
         decaf.extract(photographs, ["fc6", "pool5"], out=out, weights=weights, workers=0)
     victim.process.kill()
-    assert victim.end()[0] == -signal.SIGKILL
+    assert systems.was_killed(victim.end()[0])
     file = decaf.extract(
         photographs, ["fc6", "pool5"], out=out, weights=weights, workers=0, on_error="record"
     )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -86,7 +84,7 @@ def test_a_run_shared_by_two_processes_one_of_which_is_killed_is_ended_by_one(
         time.sleep(0.005)
     family = psutil.Process(agent.pid).children(recursive=True)
     ranks = [p for p in family if p.ppid() == agent.pid]
-    os.kill(ranks[1].pid, signal.SIGKILL)
+    ranks[1].kill()
     agent.communicate(timeout=PATIENCE)
     assert agent.returncode != 0
     assert not psutil.wait_procs(family, timeout=PATIENCE)[1]

@@ -17,7 +17,8 @@ from PIL import Image
 import decaf
 from decaf.cli.main import main
 from decaf.errors import FeatureFileError, OutputError, SettingError, WeightsError
-from decaf.features.verify import tolerance, verify
+from decaf.features.verify import verify
+from decaf.runtime.agreement import tolerance
 from decaf.storage.hdf5 import write_text_attribute
 from decaf.storage.records import field_digests, fingerprint
 
@@ -385,10 +386,10 @@ def test_another_version_is_noted(folder: Path, tmp_path: Path) -> None:
 
 
 def test_tolerances_are_those_stated() -> None:
-    assert tolerance({"precision": "fp32", "dtype": "float32"}, "prob") == ("relative error", 1e-5)
-    assert tolerance({"precision": "fp32", "dtype": "float16"}, "fc6") == ("relative error", 1e-3)
-    assert tolerance({"precision": "bf16", "dtype": "float32"}, "fc8") == ("1 - cosine", 5e-4)
-    assert tolerance({"precision": "bf16", "dtype": "float32"}, "prob") == ("1 - cosine", 5e-3)
+    assert tolerance("fp32", "float32", "prob") == ("relative error", 1e-5)
+    assert tolerance("fp32", "float16", "fc6") == ("relative error", 1e-3)
+    assert tolerance("bf16", "float32", "fc8") == ("1 - cosine", 5e-4)
+    assert tolerance("bf16", "float32", "prob") == ("1 - cosine", 5e-3)
 
 
 @pytest.mark.slow

@@ -19,6 +19,7 @@ PATIENCE = 300.0 + 30 * KILLS
 
 
 @pytest.mark.slow
+@pytest.mark.posix("fork")
 def test_killed_at_any_moment_a_run_goes_on_to_the_same_bits(
     photographs: Path, weights_path: Path, tmp_path: Path, child_env: dict[str, str]
 ) -> None:

@@ -47,6 +47,7 @@ for wish in sys.argv[1:]:
 
 
 @pytest.mark.slow
+@pytest.mark.posix("fork")
 def test_strict_float32_bears_with_a_users_settings_and_puts_them_back(
     child_env: dict[str, str],
 ) -> None:

@@ -35,6 +35,7 @@ def faults(*arguments: str) -> int:
 
 
 @pytest.mark.slow
+@pytest.mark.posix("limits")
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a setting of glibc")
 def test_freed_memory_is_kept() -> None:
     assert faults("given back") > 20 * 1000
@@ -47,6 +48,7 @@ def test_what_is_free_is_what_the_system_says() -> None:
     assert result <= 1.2 * psutil.virtual_memory().available
 
 
+@pytest.mark.posix("proc")
 def test_a_containers_limit_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "meminfo").write_text("MemTotal: 9000 kB\nMemAvailable:    5000 kB\n")
     monkeypatch.setattr(memory, "_MEMINFO", tmp_path / "meminfo")
@@ -61,6 +63,7 @@ def test_a_containers_limit_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert available_memory() == 0
 
 
+@pytest.mark.posix("proc")
 def test_where_nothing_is_told_nothing_is_known(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,8 +11,8 @@ from typing import Any
 
 import pytest
 
+import systems
 from decaf.errors import OutputError
-from decaf.storage import atomic
 from decaf.storage.atomic import (
     append_line,
     disk_errors,
@@ -50,6 +48,7 @@ def test_a_file_is_written_whole_or_not_at_all(
     assert os.listdir(tmp_path) == ["run.json"]
 
 
+@pytest.mark.posix("proc")
 def test_the_folder_is_synced_after_the_renaming(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -92,14 +91,14 @@ def test_what_a_killed_run_left_is_taken_away_by_the_next(
 ) -> None:
     path = tmp_path / "f.csv"
     program = (
-        "import os, signal, sys, pathlib; from decaf.storage.atomic import whole_file\n"
+        "import systems, sys, pathlib; from decaf.storage.atomic import whole_file\n"
         "with whole_file(pathlib.Path(sys.argv[1])) as stream:\n"
-        "    stream.write(b'half'); stream.flush(); os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    stream.write(b'half'); stream.flush(); systems.kill_itself()\n"
     )
 
     def killed() -> None:
         done = subprocess.run([sys.executable, "-c", program, str(path)], env=child_env)
-        assert done.returncode == -signal.SIGKILL
+        assert systems.was_killed(done.returncode)
         assert [p.name for p in tmp_path.iterdir()] == ["f.csv.decaf-tmp"]
 
     killed()
@@ -123,7 +122,13 @@ def test_what_another_run_is_writing_stays(tmp_path: Path) -> None:
     assert path.read_bytes() == b"first"
 
 
-@pytest.mark.parametrize("kind", ["symlink", "dangling", "hard link", "folder", "pipe"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *("symlink", "dangling", "hard link", "folder"),
+        pytest.param("pipe", marks=pytest.mark.posix("pipes")),
+    ],
+)
 def test_what_is_not_ours_is_refused_and_stays(tmp_path: Path, kind: str) -> None:
     path, victim = tmp_path / "f.csv", tmp_path / "thesis.txt"
     victim.write_text("all of it")
@@ -147,6 +152,7 @@ def test_what_is_not_ours_is_refused_and_stays(tmp_path: Path, kind: str) -> Non
     assert not path.exists()
 
 
+@pytest.mark.posix("open files")
 def test_a_file_that_is_taken_away_meanwhile_is_not_replaced_by_another(tmp_path: Path) -> None:
     path = tmp_path / "f.csv"
     with pytest.raises(OutputError, match="was taken away"), whole_file(path):
@@ -156,10 +162,13 @@ def test_a_file_that_is_taken_away_meanwhile_is_not_replaced_by_another(tmp_path
     assert not path.exists()
 
 
+@pytest.mark.posix("flock")
 def test_a_leftover_that_is_deleted_as_it_is_taken_is_made_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between making and locking a file another run may take it for a leftover."""
+    import fcntl
+
     path = tmp_path / "f.csv"
     real, tries = fcntl.flock, []
 
@@ -169,20 +178,23 @@ def test_a_leftover_that_is_deleted_as_it_is_taken_is_made_again(
             temporary_path(path).unlink()
         real(descriptor, how)
 
-    monkeypatch.setattr(atomic.fcntl, "flock", flock)
+    monkeypatch.setattr(fcntl, "flock", flock)
     write_atomically(path, b"x")
     assert len(tries) == 2
     assert path.read_bytes() == b"x"
 
 
+@pytest.mark.posix("flock")
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS])
 def test_a_disk_without_locks_will_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
+    import fcntl
+
     def flock(*_: object) -> None:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(atomic.fcntl, "flock", flock)
+    monkeypatch.setattr(fcntl, "flock", flock)
     write_atomically(tmp_path / "a", b"x")
     assert (tmp_path / "a").read_bytes() == b"x"
 

@@ -39,6 +39,7 @@ def test_a_folder_that_takes_no_file_is_told_before_anything_is_computed(
     check_output(tmp_path / "there.csv", *TEXT_KINDS)  # which may be what is wanted already
 
 
+@pytest.mark.posix("pipes")
 def test_devices_pipes_sockets_and_links_to_them_are_not_replaced(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "link").symlink_to(os.devnull)

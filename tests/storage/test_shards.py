@@ -121,7 +121,7 @@ def test_a_file_in_place_of_the_directory_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "name", ["", "manifest-00000.txt", "run.json", "0000000003-0000000004.shard"]
 )
-@pytest.mark.parametrize("kind", ["link", "pipe"])
+@pytest.mark.parametrize("kind", ["link", pytest.param("pipe", marks=pytest.mark.posix("pipes"))])
 def test_nothing_is_read_from_or_written_to_what_is_no_plain_file(
     tmp_path: Path, kind: str, name: str, begun: bool
 ) -> None:

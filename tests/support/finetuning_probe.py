@@ -11,13 +11,13 @@ import json
 import os
 import random
 import shutil
-import signal
 import sys
 import time
 from pathlib import Path
 
 import torch
 
+import systems
 import tiny_network
 import training_probe
 from decaf.backbone.weights.load import load_weights
@@ -63,7 +63,7 @@ def main() -> None:
     for _ in range(kills):
         child = training_probe.begin(lambda: run(source, weights, out))
         time.sleep(chance.uniform(0, took * 0.8))
-        os.kill(child, signal.SIGKILL)
+        os.kill(child, systems.KILL)
         code = training_probe.ended(child)
         if code == 0:
             finished += 1
@@ -72,7 +72,7 @@ def main() -> None:
             out.with_suffix(".md").unlink()
             shutil.rmtree(out.with_name("m.finetune"))
             continue
-        assert code == -signal.SIGKILL, code
+        assert systems.was_killed(code), code
         assert not out.with_suffix(".md").exists() or out.exists()
         steps = (out.with_name("m.finetune") / "run/checkpoints").glob("step-*")
         places.add(max((p.name for p in steps), default=""))

@@ -2,7 +2,8 @@
 
 A process of its own takes seconds to load torch, and as long again to its first training step.
 `start` runs what ``python ARGUMENTS`` would run, in a fork of a server that has loaded all of that
-and does nothing else; so it is for tests of what a process does, and not of how it begins.
+and does nothing else; so it is for tests of what a process does, and not of how it begins. Where
+nothing forks it is a process of its own, which takes its time.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import functools
 import gc
 import json
 import os
-import resource
 import runpy
 import select
 import signal
@@ -25,11 +25,15 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import pytest
+
+import systems
+
 PATIENCE = 240.0
 # The first fork waits for the server to load torch, beside whatever else runs.
 FORK_PATIENCE = 120.0
 # Those that nobody has waited for yet; where a test has failed, they end with this process.
-_running: set[Forked] = set()
+_running: set[Forked | Spawned] = set()
 
 
 class Forked:
@@ -109,6 +113,69 @@ class Forked:
         return int.from_bytes(number, "big", signed=True)
 
 
+class Spawned:
+    """A process of its own, with what `Forked` has."""
+
+    def __init__(
+        self, env: Mapping[str, str], arguments: list[str], *, file_size: int | None
+    ) -> None:
+        if file_size is not None:
+            pytest.skip(f"POSIX: {systems.POSIX['limits']}")
+        names = [tempfile.mkstemp() for _ in range(2)]
+        self._names = [name for _, name in names]
+        self._process = subprocess.Popen(
+            [sys.executable, *arguments],
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=names[0][0],
+            stderr=names[1][0],
+            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
+        )
+        for descriptor, _ in names:
+            os.close(descriptor)
+        self.pid = self._process.pid
+        _running.add(self)
+
+    @property
+    def returncode(self) -> int | None:
+        """Its exit code, once it has been waited for."""
+        return self._process.returncode
+
+    def poll(self) -> int | None:
+        """Return the exit code, None while it runs."""
+        return self._process.poll()
+
+    def wait(self, timeout: float = PATIENCE) -> int:
+        """Wait for its end, and return the exit code."""
+        code = self._process.wait(timeout)
+        _running.discard(self)
+        return code
+
+    def communicate(self, timeout: float = PATIENCE) -> tuple[str, str]:
+        """Wait for its end, and return what it wrote to stdout and stderr."""
+        self.wait(timeout)
+        return self.written(), self._content(1)
+
+    def written(self) -> str:
+        """Return what it has written to stdout so far."""
+        return self._content(0)
+
+    def _content(self, number: int) -> str:
+        with open(self._names[number], encoding="utf-8") as file:
+            return file.read()
+
+    def send_signal(self, number: int) -> None:
+        """Ask it to end, by a Ctrl-Break in place of a SIGTERM."""
+        asks = systems.WINDOWS and number == signal.SIGTERM
+        if self.poll() is None:
+            os.kill(self.pid, signal.CTRL_BREAK_EVENT if asks else number)  # type: ignore[attr-defined]
+
+    def kill(self) -> None:
+        """Kill it."""
+        if self.poll() is None:
+            self._process.kill()
+
+
 def _fork(path: str, files: list[int], request: dict[str, Any]) -> socket.socket:
     """Ask the server for a process, and return the line to it."""
     line, there = socket.socketpair()
@@ -131,9 +198,12 @@ def _content(descriptor: int) -> str:
         return file.read()
 
 
-def start(env: Mapping[str, str], *arguments: object, file_size: int | None = None) -> Forked:
+def start(
+    env: Mapping[str, str], *arguments: object, file_size: int | None = None
+) -> Forked | Spawned:
     """Start what ``python ARGUMENTS`` would run; see `Forked`."""
-    return Forked(env, [str(each) for each in arguments], file_size=file_size)
+    kind = Forked if hasattr(os, "fork") else Spawned
+    return kind(env, [str(each) for each in arguments], file_size=file_size)
 
 
 def run(
@@ -148,7 +218,9 @@ def run(
     return process.wait(), said, complained
 
 
-def until(condition: Callable[[], object], *processes: Forked | subprocess.Popen[str]) -> None:
+def until(
+    condition: Callable[[], object], *processes: Forked | Spawned | subprocess.Popen[str]
+) -> None:
     """Wait for something that processes bring about; one that ends before fails the test."""
     deadline = time.monotonic() + PATIENCE
     while not condition():
@@ -228,6 +300,8 @@ def become(request: dict[str, Any]) -> None:
     os.environ.update(request["env"])
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())))
     if request["file_size"] is not None:
+        import resource
+
         resource.setrlimit(resource.RLIMIT_FSIZE, (request["file_size"],) * 2)
     first, *sys.argv = request["arguments"]
     if first == "-m":

@@ -14,7 +14,6 @@ import json
 import os
 import random
 import shutil
-import signal
 import sys
 import time
 from collections.abc import Callable
@@ -23,6 +22,7 @@ from typing import Any
 
 import torch
 
+import systems
 import tiny_network
 from decaf.backbone.weights.load import load_weights
 from decaf.errors import OutputError
@@ -106,14 +106,14 @@ def kill_at_random(pack: Path, folder: Path, kills: int) -> dict[str, Any]:
     for _ in range(kills):
         child = begin(lambda: run(pack, out, 12))
         time.sleep(chance.uniform(0, whole * 0.8))
-        os.kill(child, signal.SIGKILL)
+        os.kill(child, systems.KILL)
         code = ended(child)
         if code == 0:
             finished += 1
             assert content(out) == expected
             shutil.rmtree(out)
             continue
-        assert code == -signal.SIGKILL, code
+        assert systems.was_killed(code), code
         steps.add(max((p.name for p in out.glob("checkpoints/step-*")), default=""))
     assert in_child(lambda: run(pack, out, 12)) == 0
     result = content(out)

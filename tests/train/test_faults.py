@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import forked
+import systems
 from decaf.backbone.weights.load import load_weights
 
 pytestmark = pytest.mark.faults
@@ -23,6 +21,7 @@ PATIENCE = 300.0 + 30 * KILLS
 
 
 @pytest.mark.slow
+@pytest.mark.posix("fork")
 def test_killed_at_any_moment_a_run_goes_on_to_the_same_bits(
     pack_path: Path, tmp_path: Path, child_env: dict[str, str]
 ) -> None:
@@ -36,22 +35,6 @@ def test_killed_at_any_moment_a_run_goes_on_to_the_same_bits(
     assert seen["places"] + seen["finished"] >= 1
 
 
-@contextlib.contextmanager
-def small_disk(folder: Path, size: str) -> Iterator[Path]:
-    folder.mkdir()
-    tried = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)],
-        capture_output=True,
-        check=False,
-    )
-    if tried.returncode != 0:
-        pytest.skip(f"no small disk to be had: {tried.stderr.decode().strip()}")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
-
-
 @pytest.mark.slow
 def test_a_full_disk_is_told_and_the_run_can_go_on(
     pack_path: Path, tmp_path: Path, child_env: dict[str, str]
@@ -63,7 +46,7 @@ def test_a_full_disk_is_told_and_the_run_can_go_on(
         code, _, complained = forked.run(child_env, program, *what, *how, "--resume")
         return code, complained
 
-    with small_disk(tmp_path / "disk", "2m") as disk:
+    with systems.small_disk(tmp_path / "disk", "2m") as disk:
         out = disk / "run"
         code, told = run(out)
         assert code == 0, told

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 from pathlib import Path
 
 import pytest
@@ -71,10 +70,13 @@ def test_a_row_of_which_the_disk_takes_a_part_first_is_whole(
     assert [row["step"] for row in read_log(tmp_path / "log.csv")] == [2, 4]
 
 
+@pytest.mark.posix("limits")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_events_that_the_disk_refuses_are_told_in_a_line(tmp_path: Path) -> None:
     """By no thread of TensorBoard's, whose traceback would be a warning here."""
     pytest.importorskip("tensorboard")
+    import resource
+
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     with Log(tmp_path, 0, True) as log:
         log.add(training(1))

@@ -19,13 +19,14 @@ from datasets.ready_features import ReadyFeatures
 from decaf.backbone.weights import DEFAULT_WEIGHTS, is_registry_name
 from decaf.errors import Stopped
 from decaf.exploration.page import Section
+from decaf.runtime.memory import peak_memory
 from decaf.runtime.progress import duration
 from decaf.storage import disk_errors
 from harness.protocol.feature_cache import CachedFeatures, cache_folder, cached_features
 from harness.protocol.outcomes import Fit, Outcome
 from harness.protocol.result_store import ResultStore
 from harness.protocol.splits import write_splits
-from report import BenchmarkReport, SplitRecord, machine, now, peak_memory, versions
+from report import BenchmarkReport, SplitRecord, machine, now, versions
 
 __all__ = ["BenchmarkRun", "ProtocolSettings", "same_names", "same_weights", "short_names"]
 

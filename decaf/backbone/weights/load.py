@@ -69,7 +69,8 @@ def load_weights(weights: str | os.PathLike[str]) -> Weights:
             f"as the weights, or make what was made with them anew with {DEFAULT_WEIGHTS}"
         )
     path = Path(asked)
-    if path.suffix in WEIGHTS_ENDINGS or isinstance(weights, os.PathLike) or os.sep in asked:
+    in_folder = os.path.basename(asked) != asked
+    if path.suffix in WEIGHTS_ENDINGS or isinstance(weights, os.PathLike) or in_folder:
         return _read_file(path)
     if asked and path.exists():
         return _read_file(path)

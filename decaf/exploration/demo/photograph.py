@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -64,7 +65,7 @@ def decode_photograph(data: bytes, *, max_pixels: int, spec: PreprocessSpec) -> 
         For what is no image, cannot be read, or costs too much to decode.
     """
     refuse_costly(sniff(data), len(data), max_pixels)
-    if not is_plain_data(data) and hasattr(os, "memfd_create"):
+    if not is_plain_data(data):
         _try_elsewhere(data, spec)
     decoded = decode(data, max_pixels=max_pixels, background=spec.background)
     pixels: np.ndarray = decoded.pixels.permute(1, 2, 0).contiguous().numpy()
@@ -72,7 +73,9 @@ def decode_photograph(data: bytes, *, max_pixels: int, spec: PreprocessSpec) -> 
 
 
 def _try_elsewhere(data: bytes, spec: PreprocessSpec) -> None:
-    """Refuse what a process of its own cannot decode."""
+    """Refuse what a process of its own cannot decode; what is uploaded is on no disk meanwhile."""
+    if sys.platform != "linux":
+        return
     with open(os.memfd_create("photograph"), "wb") as file:
         file.write(data)
         file.flush()

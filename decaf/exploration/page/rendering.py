@@ -19,6 +19,7 @@ import jinja2
 from markupsafe import Markup
 
 from decaf.errors import OutputError
+from decaf.runtime.names import name_text
 from decaf.runtime.wording import printable
 from decaf.storage import check_output, disk_errors, write_atomically
 
@@ -119,10 +120,10 @@ def check_page(
     ------
     OutputError
     """
-    target = Path(os.fsdecode(path))
+    target = Path(name_text(path))
     check_output(target, "page", example="page.html")
     real = os.path.realpath(target)
-    if any(each is not None and os.path.realpath(os.fsdecode(each)) == real for each in others):
+    if any(each is not None and os.path.realpath(name_text(each)) == real for each in others):
         raise OutputError(
             f"{target}: is to be the page and another file of this run at once; give the page a "
             "name of its own"

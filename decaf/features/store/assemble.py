@@ -23,6 +23,7 @@ from decaf.features.store.checksums import (
 from decaf.features.store.feature_file import FeatureFile
 from decaf.images.listing.box_crop import BoxCrop
 from decaf.images.status import STATUS_NAMES
+from decaf.runtime.names import SYSTEM
 from decaf.storage import fingerprint, temporary_path, whole_file
 from decaf.storage.hdf5 import hdf5_output, text_array, write_text_attribute
 
@@ -234,6 +235,7 @@ def _write_head(file: h5py.File, head: FileHead, content: ContentDigest) -> None
         "run": json.dumps(head.run),
         "environment": json.dumps(head.environment),
         "fingerprint": fingerprint(head.run),
+        "path_system": SYSTEM,
     }.items():
         write_text_attribute(file, name, text)
     longest = max([1, *(len(name) for name in head.names)])

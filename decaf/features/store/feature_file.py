@@ -24,7 +24,8 @@ from decaf.images.decoding.formats import is_hdf5
 from decaf.images.listing.box_crop import BoxCrop
 from decaf.images.listing.class_folders import SPLITS
 from decaf.images.listing.image_ref import CutRefs, RefList
-from decaf.images.listing.names import common_folder
+from decaf.images.listing.names import below_shared
+from decaf.runtime.names import SYSTEMS, name_text
 from decaf.runtime.wording import counted
 from decaf.storage.hdf5 import decode_text
 from decaf.storage.hdf5_checks import open_hdf5
@@ -61,7 +62,7 @@ def open_features(path: str | bytes | os.PathLike[str]) -> FeatureFile:
     >>> with open_features("pets.h5") as features:  # doctest: +SKIP
     ...     X, y = features.to_xy("fc6")
     """
-    name = os.fsdecode(path)
+    name = name_text(path)
     if is_remote(name) or is_kind(name, "part-set"):
         from decaf.features.store.part_set import PartSet
 
@@ -134,7 +135,7 @@ class FeatureFile:
     """
 
     def __init__(self, path: str | bytes | os.PathLike[str]) -> None:
-        self.path = os.fsdecode(path)
+        self.path = name_text(path)
         self._file: h5py.File | None = None
         self._columns: dict[str, np.ndarray] = {}
         file = open_hdf5(path, schema.FEATURE_FILE)
@@ -198,11 +199,11 @@ class FeatureFile:
     def paths(self) -> np.ndarray:
         """Names of the images as given: (N,) object array of str.
 
-        Bytes of a name that are no text of this system stand as `os.fsdecode` gives them, and
-        come back with `os.fsencode`.
+        Bytes of a name that are no text of this system stand as surrogates, and those of this
+        system's names come back with `os.fsencode`.
         """
         paths = np.empty(len(self), object)
-        paths[:] = [os.fsdecode(name) for name in self.path_bytes]
+        paths[:] = [name_text(name) for name in self.path_bytes]
         paths.flags.writeable = False
         return paths
 
@@ -210,6 +211,11 @@ class FeatureFile:
     def path_bytes(self) -> np.ndarray:
         """The same names as the file holds them: (N,) object array of bytes."""
         return self._column(schema.PATH)
+
+    @property
+    def path_system(self) -> str:
+        """System that the names are from: "windows", where backslashes separate, or "posix"."""
+        return str(self.attrs.get("path_system", SYSTEMS[0]))
 
     @property
     def labels(self) -> np.ndarray:
@@ -333,7 +339,6 @@ class FeatureFile:
     def images(self) -> ImageList:
         """Return the images of the rows, as they were listed; they may not be there any more."""
         names, crops = self.path_bytes.tolist(), self.crops
-        shared = len(common_folder(names))
         refs = RefList(names, {})
         return ImageList(
             names,
@@ -343,7 +348,7 @@ class FeatureFile:
             refs if crops is None else CutRefs(refs, crops),
             splits=self.splits,
             groups=self.groups,
-            relative=[name[shared:] for name in names],
+            relative=below_shared(names, self.path_system),
             content_sha256=self.content_sha256,
             crops=crops,
         )

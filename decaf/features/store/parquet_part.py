@@ -40,6 +40,7 @@ from decaf.features.store.feature_file import FeatureFile
 from decaf.images.listing.folders import read_start
 from decaf.images.listing.names import path_text
 from decaf.images.status import STATUS_NAMES
+from decaf.runtime.names import SYSTEM, name_text
 from decaf.storage import changed_settings, fingerprint, temporary_path, whole_file
 from decaf.storage.hdf5 import text_array
 
@@ -154,6 +155,7 @@ def _table_schema(pyarrow: Any, head: FileHead, layers: dict[str, tuple[int, ...
         "environment": json.dumps(head.environment),
         "fingerprint": fingerprint(head.run),
         "attributes": json.dumps(head.attribute_digests(layers)),
+        "path_system": SYSTEM,
         "shapes": json.dumps({layer: list(shape) for layer, shape in layers.items()}),
         "status_names": json.dumps(STATUS_NAMES),
     }
@@ -231,7 +233,7 @@ class ParquetPart(FeatureFile):
     """
 
     def __init__(self, path: str | bytes | os.PathLike[str], stream: Any = None) -> None:
-        self.path = os.fsdecode(path)
+        self.path = name_text(path)
         self._columns: dict[str, np.ndarray] = {}
         self._file: Any = None
         self._stream = stream
@@ -271,6 +273,8 @@ class ParquetPart(FeatureFile):
                 f"{schema.SCHEMA}"
             )
         self.attrs = {name: texts[name] for name in _TEXT_ATTRS} | {"schema": schema.SCHEMA}
+        if "path_system" in texts:
+            self.attrs["path_system"] = texts["path_system"]
         self.run = json.loads(texts["run"])
         self.environment = json.loads(texts["environment"])
         self.content = json.loads(texts["content"])

@@ -119,7 +119,9 @@ MESSAGE_BYTES = 512
 # Attributes of the root: ``schema`` is an integer, the others are UTF-8 strings. ``run`` is JSON of
 # all that determines a row, ``environment`` JSON of what does not (device, versions, command).
 # Files written since they were added have ``content`` and ``attributes``, too: JSON of the SHA-256
-# of each dataset, and of each field of the other attributes (`decaf.features.store.checksums`).
+# of each dataset, and of each field of the other attributes (`decaf.features.store.checksums`), and
+# ``path_system``, "posix" or "windows": in the names of Windows a backslash stands between folders,
+# as a slash does. Files without it are not of Windows.
 FEATURE_FILE = FileKind(
     name="features",
     noun="feature file",
@@ -137,7 +139,7 @@ FEATURE_FILE = FileKind(
         "environment",
     ),
     json=("run", "environment", "content", "attributes"),
-    optional=("content", "attributes"),
+    optional=("content", "attributes", "path_system"),
 )
 
 MAX_STATUSES = 256

@@ -19,7 +19,7 @@ from decaf.heads.solver.training import (
     row_weights,
 )
 from decaf.runtime.cores import one_thread, share_out
-from decaf.runtime.device import choose_device
+from decaf.runtime.device import choose_device, float64_device
 
 __all__ = ["cross_decisions"]
 
@@ -58,7 +58,7 @@ def cross_decisions(
         For settings that cannot be used, or a class without a training row in a fold.
     """
     check_problem(problem, loss, tuple(Cs))
-    where, small = choose_device(device), is_small(problem)
+    where, small = float64_device(choose_device(device)), is_small(problem)
     gram = None
     if not problem.dropout and _keeps_gram(problem, loss):
         with one_thread(small):

@@ -33,7 +33,7 @@ from decaf.heads.solver.training import (
     row_weights,
 )
 from decaf.runtime.cores import one_thread
-from decaf.runtime.device import choose_device
+from decaf.runtime.device import choose_device, float64_device
 
 __all__ = ["solve"]
 
@@ -65,7 +65,7 @@ def solve(
     max_iter : int
         Iterations at most.
     device : str
-        ``"auto"``, ``"cpu"``, ``"cuda"``, …
+        ``"auto"``, ``"cpu"``, ``"cuda"``, …; for ``"mps"``, which has no float64, on the CPU.
 
     Returns
     -------
@@ -77,7 +77,7 @@ def solve(
         For settings that cannot be used, or a class without a row.
     """
     check_problem(problem, loss, (C,))
-    where = choose_device(device)
+    where = float64_device(choose_device(device))
     with one_thread(is_small(problem)):
         if problem.row_weight is not None and not (problem.row_weight > 0).all():
             problem = problem.take(np.flatnonzero(problem.row_weight > 0))

@@ -24,6 +24,7 @@ from typing import IO, Any, NoReturn
 
 from decaf.errors import ImageError, InputError
 from decaf.images.decoding.limits import MAX_FILE_BYTES, unpacked_limit
+from decaf.runtime.names import name_text
 
 __all__ = [
     "ARCHIVE_KINDS",
@@ -151,7 +152,7 @@ def iterate_members(path: bytes, kind: str) -> Iterator[Member]:
     try:
         yield from _zip_members(path) if kind == "zip" else _tar_members(path, kind)
     except _DAMAGE as error:
-        shown = os.fsdecode(path)
+        shown = name_text(path)
         raise InputError(f"{shown!r} cannot be read as a {kind} archive: {error}") from error
 
 
@@ -190,7 +191,7 @@ def list_inner_tar(path: bytes, member: Member) -> list[Member]:
                 for entry in _tar_members(path, "tar", inner)
             ]
     except _DAMAGE as error:
-        shown = f"{os.fsdecode(member.name)!r} in {os.fsdecode(path)!r}"
+        shown = f"{name_text(member.name)!r} in {name_text(path)!r}"
         raise InputError(f"{shown} cannot be read as a tar archive: {error}") from error
 
 
@@ -333,7 +334,7 @@ def _tar_members(path: bytes, kind: str, inner: Any = None) -> Iterator[Member]:
             yield from _tar_members(path, "tar", unpacked)
         return
     with tarfile.open(
-        os.fsdecode(path), "r:", fileobj=inner, encoding="utf-8", errors="surrogateescape"
+        name_text(path), "r:", fileobj=inner, encoding="utf-8", errors="surrogateescape"
     ) as archive:
         for info in archive:
             # Extended and GNU headers are followed by tarfile; links have no data of their own.
@@ -349,7 +350,7 @@ def _tar_members(path: bytes, kind: str, inner: Any = None) -> Iterator[Member]:
 
 
 def _zip_members(path: bytes) -> Iterator[Member]:
-    with zipfile.ZipFile(os.fsdecode(path)) as archive:
+    with zipfile.ZipFile(name_text(path)) as archive:
         for info in archive.infolist():
             kind = stat.S_IFMT(info.external_attr >> 16)
             if info.is_dir() or kind not in (0, stat.S_IFREG):

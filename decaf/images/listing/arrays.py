@@ -17,6 +17,7 @@ import numpy as np
 from decaf.errors import ImageError, InputError
 from decaf.images.decoding.limits import MAX_FILE_BYTES, MAX_PIXELS
 from decaf.images.listing.archives import file_key
+from decaf.runtime.names import name_text
 from decaf.runtime.wording import counted
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def list_array(path: bytes, kind: str, dataset: str = "") -> list[bytes]:
     InputError
         If it is damaged, or there is no array of images of the shape and type that are read.
     """
-    shown = os.fsdecode(path)
+    shown = name_text(path)
     try:
         if kind == "npy":
             with open(path, "rb") as file:
@@ -267,7 +268,7 @@ def _hdf5_file(path: bytes) -> h5py.File:
 def _open_hdf5(path: bytes) -> h5py.File:
     import h5py
 
-    return h5py.File(os.fsdecode(path), "r", rdcc_nbytes=_CHUNK_CACHE)
+    return h5py.File(name_text(path), "r", rdcc_nbytes=_CHUNK_CACHE)
 
 
 def _only_images(file: h5py.File, shown: str) -> str:

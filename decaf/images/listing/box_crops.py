@@ -21,6 +21,7 @@ from decaf.images.listing.image_ref import CutRefs
 from decaf.images.listing.labels import labels_from_classes
 from decaf.images.listing.names import nearest_name, shortened, some_of
 from decaf.images.listing.table_paths import TablePaths
+from decaf.runtime.names import name_text
 
 __all__ = ["MIN_CONFIDENCE", "BoxSettings", "cut_boxes"]
 
@@ -72,7 +73,7 @@ def cut_boxes(images: ImageList, settings: BoxSettings, *, labelled: bool) -> Im
     InputError
         If no box is of an image, or one cannot be matched.
     """
-    shown = os.fsdecode(settings.source)
+    shown = name_text(settings.source)
     if images.refs is None:
         raise InputError(
             f"`crops_from` {shown!r}: boxes are found by the paths of images, and these are in "
@@ -174,7 +175,7 @@ def _matched(images: ImageList, boxes: Sequence[BoxRow], shown: str) -> list[lis
             of_image[place] += own
     if not any(of_image):
         first = f" such as {shortened(cells[0])}" if cells else ""
-        near = nearest_name(os.fsdecode(cells[0]), relative) if cells else ""
+        near = nearest_name(name_text(cells[0]), relative) if cells else ""
         raise InputError(
             f"{shown}: none of its {len(boxes)} boxes is of one of the {len(names)} images: it has "
             f"{len(cells)} images with boxes{first}{near}"
@@ -183,7 +184,7 @@ def _matched(images: ImageList, boxes: Sequence[BoxRow], shown: str) -> list[lis
         _logger.warning(
             "%s: %d images with boxes are none of those given, such as %s%s",
             shown, len(strangers), shortened(strangers[0]),
-            nearest_name(os.fsdecode(strangers[0]), relative),
+            nearest_name(name_text(strangers[0]), relative),
         )  # fmt: skip
     without = [place for place, own in enumerate(of_image) if not own]
     if without:
@@ -217,6 +218,6 @@ def _sources(
     for source in images.sources:
         stop = first + int(source["images"])
         count = int(((rows >= first) & (rows < stop)).sum())
-        sources.append({**source, "images": count, "boxes": os.fsdecode(settings.source)})
+        sources.append({**source, "images": count, "boxes": name_text(settings.source)})
         first = stop
     return tuple(sources)

@@ -33,6 +33,7 @@ from decaf.images.listing.folders import open_at_once
 from decaf.images.listing.names import common_folder, nearest_path
 from decaf.images.listing.recognise import is_kind
 from decaf.images.listing.tables import as_utf8, decoded, read_tables
+from decaf.runtime.names import name_text
 from decaf.runtime.wording import counted
 
 __all__ = ["BoxAnnotations", "ImageBoxes", "read_box_rows", "read_boxes"]
@@ -215,7 +216,7 @@ def read_box_rows(source: str | os.PathLike[str]) -> tuple[list[BoxRow], bool]:
             return read_json_boxes(content, str(path))
         rows = [row for file in files for row in _read(file)]
     except OSError as error:
-        name = os.fsdecode(error.filename or path)
+        name = name_text(error.filename or path)
         near = nearest_path(os.fsencode(name))
         raise InputError(f"{name}: cannot be read: {error.strerror}{near}") from None
     if not rows:

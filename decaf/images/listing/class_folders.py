@@ -22,6 +22,7 @@ from decaf.images.listing.image_ref import ImageRef
 from decaf.images.listing.labels import class_of
 from decaf.images.listing.names import common_folder, path_text, shortened, some_of
 from decaf.images.listing.trees import Tree, TreeImage
+from decaf.runtime.names import name_text
 from decaf.runtime.wording import counted
 
 __all__ = [
@@ -95,9 +96,7 @@ def find_split_folders(
     named_as = {split: each for split, each in named.items() if each}
     if not named_as or not (layout == "splits" or _are_splits(named_as, inside)):
         if named_as:
-            every = ", ".join(
-                repr(os.fsdecode(each)) for some in named_as.values() for each in some
-            )
+            every = ", ".join(repr(name_text(each)) for some in named_as.values() for each in some)
             _logger.warning(
                 "%s: taken for classes: %s, by what lies in them and beside them; "
                 "`layout='splits'` takes such folders for splits",
@@ -108,7 +107,7 @@ def find_split_folders(
     for split, each in named_as.items():
         if len(each) > 1:
             raise InputError(
-                f"{shown}: {' and '.join(repr(os.fsdecode(one)) for one in each)} are both the "
+                f"{shown}: {' and '.join(repr(name_text(one)) for one in each)} are both the "
                 f"split {split!r}; rename one, or `layout='classes'` takes them for classes"
             )
     return {split: each[0] for split, each in named_as.items()}
@@ -121,7 +120,7 @@ def split_called(name: bytes) -> str | None:
     ----------
     name : bytes
     """
-    called = os.fsdecode(name).casefold()
+    called = name_text(name).casefold()
     return next((split for split, names in SPLITS.items() if called in names), None)
 
 
@@ -182,7 +181,7 @@ class PathImages:
 
     def described(self) -> dict[str, Any]:
         """Return what is recorded of the source, as JSON can hold it."""
-        return {"kind": self.kind, "path": os.fsdecode(self.path), "images": len(self.names)}
+        return {"kind": self.kind, "path": name_text(self.path), "images": len(self.names)}
 
 
 def sort_into_classes(kind: str, path: bytes, tree: Tree, layout: str = "auto") -> PathImages:
@@ -212,7 +211,7 @@ def sort_into_classes(kind: str, path: bytes, tree: Tree, layout: str = "auto") 
     for folder in folders:
         content = tree.text(_below(folder, _ANNOTATIONS))
         if content is not None:
-            listed = _annotated_classes(content, f"{shown}: {os.fsdecode(folder)}")
+            listed = _annotated_classes(content, f"{shown}: {name_text(folder)}")
             # Who sorts the images into folders of classes often leaves the file where it was.
             unsorted = _IMAGES in (inside[folder] if folder else inside)
             annotated[folder] = listed if unsorted else {}
@@ -341,7 +340,7 @@ def _tell_splits(shown: str, split_folders: Mapping[str, bytes], splits: Sequenc
         "%s: folders taken for splits: %s; `layout='classes'` takes them for classes",
         shown,
         ", ".join(
-            f"{os.fsdecode(folder)} {counts[split]}" for split, folder in split_folders.items()
+            f"{name_text(folder)} {counts[split]}" for split, folder in split_folders.items()
         ),
     )
     if counts[""]:
@@ -349,7 +348,7 @@ def _tell_splits(shown: str, split_folders: Mapping[str, bytes], splits: Sequenc
             "%s: %s outside of %s, without a class and a split",
             shown,
             counted(counts[""], "image", "lie"),
-            " and ".join(map(os.fsdecode, split_folders.values())),
+            " and ".join(map(name_text, split_folders.values())),
         )
 
 
@@ -385,7 +384,7 @@ def _annotated_classes(content: bytes, shown: str) -> dict[bytes, bytes]:
         if name.startswith(b"/") or b".." in name.split(b"/"):
             raise InputError(f"{shown}: line {number} names an image outside of the data set")
         if classes.setdefault(name, rest[0]) != rest[0]:
-            raise InputError(f"{shown}: names two classes for {os.fsdecode(name)!r}")
+            raise InputError(f"{shown}: names two classes for {name_text(name)!r}")
     return classes
 
 

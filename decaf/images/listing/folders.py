@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import stat
+import sys
 from collections.abc import Iterator
 from functools import cache
 from typing import IO
@@ -17,10 +18,12 @@ from typing import IO
 from decaf.errors import InputError
 from decaf.images.decoding.formats import HEAD_BYTES, guess_format
 from decaf.images.decoding.limits import MAX_TEXT_BYTES
+from decaf.runtime.names import name_text, slashed
 
 __all__ = [
     "IMAGE_ENDINGS",
     "MAX_RECORD_BYTES",
+    "READ_AT_ONCE",
     "WORK_RECORDS",
     "glob_base",
     "has_image_ending",
@@ -52,6 +55,9 @@ WORK_RECORDS = (b"run.json", b"finetune.json")
 _WORKS = {"decaf-train": "run", "decaf-finetune": "finetuning", "decaf-parts": "part-set"}
 
 MAX_RECORD_BYTES = 1 << 20
+
+READ_AT_ONCE = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+"""Flags to open a file with, without waiting for one who writes to it where it is a pipe."""
 
 # macOS's resource forks in archives.
 _SKIPPED_FOLDERS = frozenset((b"__MACOSX",))
@@ -173,15 +179,16 @@ def list_glob(pattern: bytes) -> list[bytes]:
     known: dict[bytes, tuple[int, int] | None] = {}
     work = cache(is_work_folder)
     # Wildcards leave hidden files out, as a shell's do; macOS's folder is not hidden in that sense.
-    return sorted(
+    found = (
         path
-        for path in set(_matches(b"", pattern))
-        if not _SKIPPED_FOLDERS.intersection(path[len(base) :].split(b"/"))
+        for path in set(_matches(b"", slashed(pattern)))
+        if not _SKIPPED_FOLDERS.intersection(slashed(path[len(base) :]).split(b"/"))
         and os.path.isfile(path)
         and _is_image_path(path)
         and not _goes_round(path, base, known)
         and not any(work(folder) for folder in _folders_above(path, base))
     )
+    return sorted(found, key=slashed)
 
 
 def _matches(root: bytes, pattern: bytes) -> Iterator[bytes]:
@@ -268,8 +275,9 @@ def open_at_once(path: bytes) -> IO[bytes]:
     """
 
     def opened(name: str | bytes, flags: int) -> int:
-        descriptor = os.open(name, flags | os.O_NONBLOCK)
-        os.set_blocking(descriptor, True)
+        descriptor = os.open(name, flags | READ_AT_ONCE)
+        if sys.platform != "win32":
+            os.set_blocking(descriptor, True)
         return descriptor
 
     return open(path, "rb", opener=opened)
@@ -304,7 +312,7 @@ def read_small_file(path: bytes) -> bytes | None:
     InputError
         If it cannot be read, or is larger than any list.
     """
-    shown = repr(os.fsdecode(path))
+    shown = repr(name_text(path))
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
             return None

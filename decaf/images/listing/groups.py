@@ -20,6 +20,7 @@ from decaf.images.decoding.tiff_tags import CaptureTime, capture_time
 from decaf.images.listing.image_ref import ImageRef
 from decaf.images.listing.labels import is_missing, texts_from_file
 from decaf.images.listing.splits import table_and_columns
+from decaf.runtime.names import name_text
 from decaf.runtime.wording import counted
 
 __all__ = ["find_groups"]
@@ -75,7 +76,7 @@ def find_groups(
         group_names = _from_sequence(groups, len(names))
         shown = "groups"
     else:
-        text = os.fsdecode(groups)
+        text = name_text(groups)
         shown = f"`groups` {text!r}"
         kind, _, rest = text.partition(":")
         if kind == "path":
@@ -95,7 +96,7 @@ def find_groups(
             shown,
             without,
             len(group_names),
-            os.fsdecode(names[group_names.index("")]),
+            name_text(names[group_names.index("")]),
         )
     return tuple(group_names)
 
@@ -122,7 +123,7 @@ def _by_path(pattern: str, relative: Sequence[bytes], shown: str) -> list[str]:
         raise SettingError(f"{shown}: is no regular expression: {error}") from error
     group_names = []
     for path in relative:
-        match = expression.search(os.fsdecode(path))
+        match = expression.search(name_text(path))
         part = "" if match is None else match[1 if expression.groups else 0]
         group_names.append(_text(part or ""))
     return group_names

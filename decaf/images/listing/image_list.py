@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +17,7 @@ from decaf.images.listing.class_folders import SPLITS
 from decaf.images.listing.groups import find_groups
 from decaf.images.listing.image_ref import ImageRef, JoinedRefs, PickedRefs
 from decaf.images.listing.splits import find_splits
+from decaf.runtime.names import name_text
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -90,7 +90,7 @@ class ImageList:
     @property
     def paths(self) -> list[str]:
         """The names as text, as `os.fsdecode` gives it."""
-        return [os.fsdecode(name) for name in self.names]
+        return [name_text(name) for name in self.names]
 
     @property
     def in_memory(self) -> bool:

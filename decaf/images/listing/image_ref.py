@@ -18,6 +18,7 @@ from decaf.images.decoding.limits import MAX_FILE_BYTES
 from decaf.images.listing.archives import ARCHIVE_KINDS, Member, read_member
 from decaf.images.listing.arrays import ARRAY_KINDS, read_array_image
 from decaf.images.listing.box_crop import BoxCrop
+from decaf.images.listing.folders import READ_AT_ONCE
 
 if TYPE_CHECKING:
     import torch
@@ -42,14 +43,6 @@ Wire = tuple[int | bytes | None, ...]
 # Left, top, right and bottom edge, exactly, in pixels of the upright image; or a box of an
 # annotation, which is cut off at the image's edges.
 Box = tuple[int, int, int, int] | BoxCrop
-
-# Opening a pipe would wait for a writer for ever; not every system has the flags.
-_OPEN_FLAGS = (
-    os.O_RDONLY
-    | getattr(os, "O_NONBLOCK", 0)
-    | getattr(os, "O_BINARY", 0)
-    | getattr(os, "O_CLOEXEC", 0)
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +85,7 @@ class ImageRef:
                 return read_array_image(self.name, self.archive, self.kind)
             return read_member(self.archive, self.kind, self.member)
         try:
-            descriptor = os.open(self.name, _OPEN_FLAGS)
+            descriptor = os.open(self.name, READ_AT_ONCE)
         except (FileNotFoundError, NotADirectoryError):
             raise ImageError("missing", "no such file") from None
         except (OSError, ValueError) as error:  # ValueError: a null byte in the name

@@ -28,6 +28,7 @@ from decaf.images.listing.tables import (
     spellings,
     told_no_labels,
 )
+from decaf.runtime.names import slashed
 from decaf.runtime.wording import counted
 
 __all__ = ["FrameImages", "images_of_frame", "images_of_table", "is_frame", "named_in_frame"]
@@ -108,7 +109,7 @@ def images_of_table(path: bytes, columns: tuple[str, ...] | None, layout: str) -
     if 0 < without < len(classes):
         _logger.warning("%s: %d of %d images have no label", name, without, len(classes))
     divided = _divided(splits, name)
-    return PathImages("table", path, names, cells, [*classes], splits=divided)
+    return PathImages("table", path, names, [*map(slashed, cells)], [*classes], splits=divided)
 
 
 def _locator(folder: bytes) -> Callable[[bytes], bytes | None]:

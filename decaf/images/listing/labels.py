@@ -35,6 +35,7 @@ from decaf.images.listing.tables import (
     told_no_labels,
     uneven_row,
 )
+from decaf.runtime.names import name_text
 from decaf.runtime.wording import counted
 
 __all__ = [
@@ -246,7 +247,7 @@ def _texts(
     noun: str,
 ) -> list[bytes | None]:
     """Return what a file says of every image, None where it says nothing."""
-    shown = f"{noun}s file {os.fsdecode(file)!r}"
+    shown = f"{noun}s file {name_text(file)!r}"
     content = read_table_file(file, shown)
     images = TablePaths(names, relative)
     try:
@@ -267,7 +268,7 @@ def _texts(
             without,
             len(names),
             noun,
-            os.fsdecode(names[read.texts.index(None)]),
+            name_text(names[read.texts.index(None)]),
         )
     if words := read.reading.no_labels():
         _logger.warning("%s: %s", shown, told_no_labels(words))

@@ -8,8 +8,10 @@ from collections.abc import Iterable, Sequence
 
 from decaf.errors import InputError
 from decaf.images.decoding.limits import MAX_NAME_BYTES
+from decaf.runtime.names import SYSTEM, name_bytes, name_text, slashed
 
 __all__ = [
+    "below_shared",
     "common_folder",
     "nearest_name",
     "nearest_path",
@@ -29,10 +31,11 @@ def path_text(path: bytes | str) -> str:
     ----------
     path : bytes or str
 
-    >>> print(path_text(b"a\\xff.jpg"), path_text(os.fsdecode(b"a\\xff.jpg")))
+    >>> print(path_text(b"a\\xff.jpg"), path_text(name_text(b"a\\xff.jpg")))
     a\\xff.jpg a\\xff.jpg
     """
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+    name = path if isinstance(path, bytes) else name_bytes(path)
+    return name.decode("utf-8", "backslashreplace")
 
 
 def shortened(text: str | bytes) -> str:
@@ -45,7 +48,7 @@ def shortened(text: str | bytes) -> str:
     >>> shortened("photo.jpg"), len(shortened("a" * 1000))
     ("'photo.jpg'", 121)
     """
-    text = os.fsdecode(text)
+    text = name_text(text)
     return repr(text if len(text) <= 120 else text[:118]) + ("…" if len(text) > 120 else "")
 
 
@@ -90,6 +93,23 @@ def common_folder(paths: Sequence[bytes], depth: int | None = None) -> bytes:
     return b"".join(part + b"/" for part in low[:shared])
 
 
+def below_shared(paths: Sequence[bytes], system: str = SYSTEM) -> list[bytes]:
+    """Return what paths have below the folders that all of them share, with slashes.
+
+    Parameters
+    ----------
+    paths : sequence of bytes
+    system : {"posix", "windows"}
+        System that they are from.
+
+    >>> below_shared([b"data\\cat\\1.jpg", b"data\\dog\\1.jpg"], "windows")
+    [b'cat/1.jpg', b'dog/1.jpg']
+    """
+    names = [slashed(path, system) for path in paths]
+    shared = len(common_folder(names))
+    return [name[shared:] for name in names]
+
+
 def nearest_name(path: str, names: Sequence[bytes]) -> str:
     """Say which of some images has the name that is most like a path, after a comma.
 
@@ -99,7 +119,7 @@ def nearest_name(path: str, names: Sequence[bytes]) -> str:
     names : sequence of bytes
         The first 5,000 of which are looked at.
     """
-    shown = [os.fsdecode(name) for name in names[:5000]]
+    shown = [name_text(name) for name in names[:5000]]
     close = difflib.get_close_matches(path[-200:], shown, n=1, cutoff=0.0)
     return f", the nearest image {close[0]!r}" if close else ""
 
@@ -121,11 +141,11 @@ def nearest_path(path: bytes) -> str:
         names = os.listdir(folder) if missing and os.path.isdir(folder) else []
     except OSError:
         names = []
-    shown = sorted(map(os.fsdecode, names))[:5000]
-    close = difflib.get_close_matches(os.fsdecode(missing), shown, n=1)
+    shown = sorted(map(name_text, names))[:5000]
+    close = difflib.get_close_matches(name_text(missing), shown, n=1)
     if not close:
         return ""
-    there = os.path.join(os.fsdecode(folder), close[0])
+    there = os.path.join(name_text(folder), close[0])
     near = there if os.path.isabs(path) else os.path.relpath(there)
     return f", the nearest there is {near!r}"
 
@@ -149,5 +169,5 @@ def refuse_long(names: Iterable[bytes], what: str, source: str = "") -> None:
         if len(name) > MAX_NAME_BYTES:
             raise InputError(
                 f"{source}{what} {number} has a name of {len(name)} bytes "
-                f"({os.fsdecode(name[:40])!r}…); at most {MAX_NAME_BYTES} can be kept"
+                f"({name_text(name[:40])!r}…); at most {MAX_NAME_BYTES} can be kept"
             )

@@ -21,7 +21,7 @@ from decaf.images.listing.folders import (
 )
 from decaf.images.listing.image_ref import ImageRef
 from decaf.images.listing.image_tables import images_of_table
-from decaf.images.listing.names import common_folder, nearest_path, shortened, some_of
+from decaf.images.listing.names import below_shared, nearest_path, shortened, some_of
 from decaf.images.listing.recognise import (
     LIST_ENDINGS,
     TABLE_ENDINGS,
@@ -31,6 +31,7 @@ from decaf.images.listing.recognise import (
 )
 from decaf.images.listing.tables import as_utf8, is_utf16_unmarked, named_columns
 from decaf.images.listing.trees import ArchiveTree, FolderTree, Tree, TreeImage
+from decaf.runtime.names import name_text, slashed
 from decaf.runtime.wording import counted
 
 __all__ = [
@@ -79,7 +80,7 @@ def find_images(path: bytes, several: bool = False, layout: str = "auto") -> Pat
         raise InputError(f"{shortened(path)} is neither a file nor a folder")
     given = recognise(path).name
     if given == "image":
-        return PathImages("file", path, [path], [path], [None])
+        return PathImages("file", path, [path], [slashed(path)], [None])
     if given in _ARRAYS:
         return _array_of(path, _ARRAYS[given])
     kind = archive_kind(read_start(path, 512), path) if given == "archive" else None
@@ -93,7 +94,7 @@ def find_images(path: bytes, several: bool = False, layout: str = "auto") -> Pat
     meant = has_image_ending(path) or (several and given in ("text", "empty", "unknown"))
     if not meant:
         raise InputError(not_wanted(path, _SOURCE))
-    return PathImages("file", path, [path], [path], [None])
+    return PathImages("file", path, [path], [slashed(path)], [None])
 
 
 def _array_of(path: bytes, kind: str, dataset: str = "", given: bytes = b"") -> PathImages:
@@ -125,7 +126,7 @@ def _not_there(path: bytes, error: Exception, several: bool, layout: str) -> Pat
         return _list_of(path[1:], layout)
     array, colon, dataset = path.rpartition(b":")
     if colon and os.path.isfile(array) and is_kind(array, "hdf5"):
-        return _array_of(array, "hdf5", os.fsdecode(dataset), path)
+        return _array_of(array, "hdf5", name_text(dataset), path)
     file, columns = named_columns(path)
     if columns is not None and os.path.isfile(file):
         return images_of_table(file, columns, layout)
@@ -135,10 +136,10 @@ def _not_there(path: bytes, error: Exception, several: bool, layout: str) -> Pat
             raise InputError(f"no images match {shortened(path)}")
         base = glob_base(path)
         prefix = len(os.path.join(base, b"")) if base else 0
-        tree = Tree([TreeImage(name, name[prefix:]) for name in names])
+        tree = Tree([TreeImage(name, slashed(name[prefix:])) for name in names])
         return replace(sort_into_classes("glob", path, tree, layout), layout="")
     if several and has_image_ending(path):
-        return PathImages("file", path, [path], [path], [None])
+        return PathImages("file", path, [path], [slashed(path)], [None])
     reason = error.strerror if isinstance(error, OSError) else str(error)
     raise InputError(f"{shortened(path)}: {reason}{nearest_path(path)}")
 
@@ -177,7 +178,7 @@ def _list_file(path: bytes, content: bytes, folder: bytes, layout: str) -> PathI
             "entries "
             f"are absolute or relative to {base} ({shortened(os.path.abspath(folder))}), one a line"
         )
-    shared = len(common_folder(names))
-    tree = Tree([TreeImage(name, name[shared:]) for name in names])
+    below = below_shared(names)
+    tree = Tree([TreeImage(name, rest) for name, rest in zip(names, below, strict=True)])
     listed = sort_into_classes("list", path, tree, layout)
-    return replace(listed, relative=entries, layout="")
+    return replace(listed, relative=[*map(slashed, entries)], layout="")

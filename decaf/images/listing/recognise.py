@@ -18,6 +18,7 @@ from typing import Any
 from decaf.images.decoding.formats import HEAD_BYTES, guess_format
 from decaf.images.listing.archives import archive_kind
 from decaf.images.listing.folders import WORK_RECORDS, read_start, work_of
+from decaf.runtime.names import name_text, slashed
 
 __all__ = [
     "KINDS",
@@ -222,7 +223,7 @@ def not_wanted(path: str | bytes | os.PathLike[Any], wanted: str) -> str:
     given, expected = recognise(path), KINDS.get(wanted, PathKind("", wanted))
     made = f", {expected.made}" if expected.made else ""
     used = f"; {given.used}" if given.used else ""
-    return f"{os.fsdecode(path)}: is {given.noun}, not {expected.noun}{made}{used}"
+    return f"{name_text(path)}: is {given.noun}, not {expected.noun}{made}{used}"
 
 
 def safetensors_metadata(path: str | bytes | os.PathLike[Any]) -> dict[str, Any] | None:
@@ -329,7 +330,7 @@ def _name_of_hdf5(path: bytes) -> str:
 def _name_of_zip(path: bytes) -> str | None:
     """Tell the files of other programs, which are zip archives, from archives of images."""
     try:
-        with zipfile.ZipFile(os.fsdecode(path)) as archive:
+        with zipfile.ZipFile(name_text(path)) as archive:
             names = archive.namelist()
     except (OSError, zipfile.BadZipFile, NotImplementedError, ValueError):
         return None
@@ -348,4 +349,4 @@ def _name_of_folder(path: bytes) -> str:
     for record in WORK_RECORDS:
         if name := work_of(read_start(os.path.join(path, record), _MAX_JSON_BYTES)):
             return name
-    return "parts" if path.rstrip(b"/").endswith(b".parts") else "folder"
+    return "parts" if slashed(path).rstrip(b"/").endswith(b".parts") else "folder"

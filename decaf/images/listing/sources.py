@@ -35,6 +35,7 @@ from decaf.images.listing.labels import (
 from decaf.images.listing.names import nearest_path, path_text, refuse_long, some_of
 from decaf.images.listing.paths import find_images
 from decaf.images.listing.settings import ListingSettings
+from decaf.runtime.names import name_text
 from decaf.runtime.settings import Part, settings_from
 from decaf.runtime.wording import counted
 
@@ -158,7 +159,7 @@ def _listed(images: Any, listing: ListingSettings) -> ImageList:
         if not any(os.path.lexists(f.path) for f in listed if f.kind == "file") and all(
             f.kind == "file" for f in listed
         ):
-            first = os.fsdecode(paths[0])
+            first = name_text(paths[0])
             near = nearest_path(os.fsencode(first))
             raise InputError(
                 f"none of the {counted(len(items), 'file')} exists, not {first!r}{near}"
@@ -226,7 +227,7 @@ def _on_disk(listed: list[PathImages], labels: Any) -> ImageList:
     listed = _merged(listed)
     names = [name for f in listed for name in f.names]
     if not names:
-        looked = ", ".join(repr(os.fsdecode(f.path)) for f in listed[:3])
+        looked = ", ".join(repr(name_text(f.path)) for f in listed[:3])
         raise InputError(f"no images in {looked}")
     refuse_long(names, "image")
     members: dict[int, ImageRef] = {}

@@ -12,6 +12,7 @@ from decaf.errors import InputError, SettingError
 from decaf.images.listing.class_folders import SPLITS, split_called
 from decaf.images.listing.labels import is_missing, texts_from_file
 from decaf.images.listing.names import nearest_path, shortened, some_of
+from decaf.runtime.names import name_text
 
 __all__ = ["find_splits", "is_split_column", "table_and_columns"]
 
@@ -49,7 +50,7 @@ def find_splits(splits: Any, names: Sequence[bytes], relative: Sequence[bytes]) 
         If no image is in a split, a cell names none, or the table cannot be read.
     """
     if isinstance(splits, (str, bytes, os.PathLike)):
-        text = os.fsdecode(splits)
+        text = name_text(splits)
         shown = f"`splits` {text!r}"
         file, columns = table_and_columns(text, "splits", "FILE:COLUMN, or one for each image")
         given: Sequence[Any] = texts_from_file(file, columns or "split", names, relative, "split")

@@ -14,6 +14,7 @@ from decaf.errors import InputError
 from decaf.images.listing.folders import has_image_ending
 from decaf.images.listing.names import common_folder, shortened
 from decaf.images.listing.tables import decoded, spellings
+from decaf.runtime.names import slashed
 from decaf.runtime.wording import counted
 
 __all__ = ["TablePaths"]
@@ -33,11 +34,11 @@ class TablePaths:
     """
 
     def __init__(self, names: Sequence[bytes], relative: Sequence[bytes]) -> None:
-        self.names = names
+        self.names = [*map(slashed, names)]
         self.relative = relative
-        self._by_name = _places(names)
+        self._by_name = _places(self.names)
         self._below = _places(relative)
-        self._by_base = _places(_base(name) for name in names)
+        self._by_base = _places(_base(name) for name in self.names)
 
     def may_be(self, cell: bytes) -> bool:
         """Tell whether a cell may name an image, which tells the column of the paths.
@@ -145,7 +146,7 @@ class TablePaths:
         """Find the images whose path ends with one that is wanted."""
         ends: dict[bytes, list[int]] = {}
         for image, name in enumerate(self.names if wanted else ()):
-            end = os.path.abspath(name)
+            end = slashed(os.path.abspath(name))
             while b"/" in end:
                 if end in wanted:
                     ends.setdefault(end, []).append(image)

@@ -18,6 +18,7 @@ from decaf.errors import InputError
 from decaf.images.listing.folders import open_at_once
 from decaf.images.listing.names import nearest_path, shortened
 from decaf.images.listing.recognise import is_kind
+from decaf.runtime.names import name_text, slashed
 from decaf.runtime.wording import counted
 
 __all__ = [
@@ -152,9 +153,9 @@ def named_columns(path: bytes) -> tuple[bytes, tuple[str, ...] | None]:
     (b'table.csv', None)
     """
     file, colon, columns = path.rpartition(b":")
-    if not colon or os.path.exists(path) or columns.count(b",") > 1 or b"/" in columns:
+    if not colon or os.path.exists(path) or columns.count(b",") > 1 or b"/" in slashed(columns):
         return path, None
-    return file, tuple(os.fsdecode(columns).split(","))
+    return file, tuple(name_text(columns).split(","))
 
 
 def read_table_file(path: bytes, name: str) -> bytes:

@@ -26,6 +26,7 @@ from decaf.images.listing.folders import (
 )
 from decaf.images.listing.image_ref import ImageRef
 from decaf.images.listing.names import common_folder
+from decaf.runtime.names import name_text, slashed
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -98,7 +99,7 @@ class Tree:
         relative : bytes
             Where it would be.
         """
-        raise InputError(f"{os.fsdecode(relative)!r} is listed and not there")
+        raise InputError(f"{name_text(relative)!r} is listed and not there")
 
 
 class FolderTree(Tree):
@@ -133,7 +134,7 @@ class FolderTree(Tree):
                 with os.scandir(current) as scanned:
                     entries = sorted(scanned, key=lambda e: e.name)
             except OSError as error:
-                shown, reason = repr(os.fsdecode(current)), error.strerror or error
+                shown, reason = repr(name_text(current)), error.strerror or error
                 if not above:
                     raise InputError(f"folder {shown} cannot be read: {reason}") from error
                 _logger.warning(
@@ -148,7 +149,8 @@ class FolderTree(Tree):
                 elif is_image_file(entry):
                     paths.append(entry.path)
         prefix = len(os.path.join(root, b""))
-        super().__init__([TreeImage(name, name[prefix:]) for name in sorted(paths)])
+        ordered = sorted(paths, key=slashed)
+        super().__init__([TreeImage(name, slashed(name[prefix:])) for name in ordered])
 
     def folders(self, folder: bytes) -> list[bytes]:
         """Name the folders directly within one; see `Tree.folders`.
@@ -167,7 +169,7 @@ class FolderTree(Tree):
                 )
         except OSError as error:
             reason = error.strerror or error
-            raise InputError(f"folder {os.fsdecode(path)!r} cannot be read: {reason}") from error
+            raise InputError(f"folder {name_text(path)!r} cannot be read: {reason}") from error
 
     def text(self, name: bytes) -> bytes | None:
         """Read a file; see `Tree.text`.
@@ -286,7 +288,7 @@ class ArchiveTree(Tree):
         try:
             return read_member(self._path, self._kind, member, MAX_TEXT_BYTES)
         except ImageError as error:
-            raise InputError(f"{os.fsdecode(shown)!r} cannot be read: {error}") from error
+            raise InputError(f"{name_text(shown)!r} cannot be read: {error}") from error
 
     def absent(self, relative: bytes) -> TreeImage:
         """Refuse an image that is listed and not there.
@@ -296,6 +298,6 @@ class ArchiveTree(Tree):
         relative : bytes
         """
         raise InputError(
-            f"{os.fsdecode(self._path)!r}: {os.fsdecode(relative)!r} is listed in its annotations "
+            f"{name_text(self._path)!r}: {name_text(relative)!r} is listed in its annotations "
             "and not in the archive"
         )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
+import sys
 import threading
 from collections import deque
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from decaf.errors import ImageError
 from decaf.images.decoding.formats import sniff
-from decaf.images.workers.pool import DecodePool, Job, processes_available
+from decaf.images.workers.pool import DecodePool, Job
 from decaf.runtime.cores import cores_of_process
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ def warm_decoders(images: ImageList, workers: int | None) -> None:
 
 def _processes(images: ImageList, workers: int | None) -> tuple[int, int, bool]:
     """Return how many processes it takes at least and at most, and whether only for odd images."""
-    if images.in_memory or workers == 0 or not processes_available():
+    if images.in_memory or workers == 0 or not sys.executable or hasattr(sys, "frozen"):
         return 0, 0, False
     if workers is not None:
         exactly = min(workers, len(images))

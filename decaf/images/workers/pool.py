@@ -10,18 +10,12 @@ from __future__ import annotations
 import contextlib
 import json
 import marshal
-import os
-import signal
-import socket
-import struct
-import subprocess
-import sys
 import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing import ProcessError
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import wait
 from typing import Any
 
 import numpy as np
@@ -29,21 +23,19 @@ import numpy as np
 from decaf.errors import DecafError
 from decaf.images.spec import PreprocessSpec
 from decaf.images.status import NO_DIGEST, Outcome
+from decaf.images.workers.starting import Started, starter_of_system
 
-__all__ = ["Child", "DecodePool", "Job", "processes_available"]
+__all__ = ["Child", "DecodePool", "Job"]
 
 # Jobs handed to a worker ahead of its answer: enough that it never waits for the next.
 AHEAD = 4
 # Times each worker may die in a row without having answered anything before the pool gives up.
 STILLBORN = 5
-# Seconds within which the server must have loaded its libraries and forked a worker.
+# Seconds within which a worker must have loaded its libraries, or been forked.
 START_TIMEOUT = 180.0
 # Tries an image has, by what becomes of its process. The first death may be that of a worker killed
 # from outside, and so may, more rarely, be the second; a hang is too dear to be seen three times.
 TRIES = {"worker_died": 3, "timeout": 2}
-# Seconds that an answer may stop in its middle: a process that was halted there would otherwise
-# halt the one that reads it.
-STALL = 10
 # The largest header of an answer: a message of an image is 500 characters or so.
 HEADER_BYTES = 64 * 1024
 
@@ -75,8 +67,8 @@ class Child:
 
     Parameters
     ----------
-    line : socket.socket
-        Our end; it becomes the child's.
+    started : Started
+        The process, and our end of its line.
     settings : bytes
         First message, as `decaf.images.workers.worker` expects it.
 
@@ -92,9 +84,9 @@ class Child:
         Seconds that the pool has waited for its next answer.
     """
 
-    def __init__(self, line: socket.socket, settings: bytes) -> None:
-        line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", STALL, 0))
-        self._connection = Connection(line.detach())
+    def __init__(self, started: Started, settings: bytes) -> None:
+        self._started = started
+        self._connection = started.line
         self.pid = 0
         self.jobs: deque[Job] = deque()
         self.alone = False
@@ -143,6 +135,7 @@ class Child:
             if index != job.index:
                 raise ValueError(f"it answered for image {index} instead of {job.index}")
             if status == "ok":
+                self._started.expect_more()
                 size = self._connection.recv_bytes_into(memoryview(job.out.data).cast("B"))
                 if size != job.out.nbytes:
                     raise ValueError(f"it gave {size} bytes of pixels instead of {job.out.nbytes}")
@@ -158,13 +151,8 @@ class Child:
         return job, outcome
 
     def end(self) -> None:
-        """End the process, which is known to be running, whatever it is doing.
-
-        The server reaps the dead at once, after which their numbers may be somebody else's.
-        """
-        if self.pid:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self.pid, signal.SIGKILL)
+        """End the process, which is known to be running, whatever it is doing."""
+        self._started.end(self.pid)
 
     def close(self) -> None:
         """Let go of the line; the process ends when it comes to its next job."""
@@ -174,8 +162,9 @@ class Child:
 class DecodePool:
     """Prepares images in worker processes.
 
-    The server process is started at once and loads its libraries while the caller loads its own;
-    `configure` then starts the workers.
+    What it takes is started at once and loads its libraries while the caller loads its own;
+    `configure` then gives the workers their settings. How they come to be is the system's; see
+    `decaf.images.workers.starting`.
 
     Parameters
     ----------
@@ -202,13 +191,11 @@ class DecodePool:
         self.folder = folder
         self._settings = b""
         self._timeout = timeout
-        self._server: subprocess.Popen[bytes] | None = None
-        self._control: socket.socket | None = None
+        self._starter = starter_of_system(workers)
         self._children: list[Child] = []
         self._pending: deque[Job] = deque()
         self._suspects: deque[Job] = deque()
         self._stillborn = 0
-        self._start_server()
 
     def configure(self, spec: PreprocessSpec, *, ten: bool) -> None:
         """Start the workers, in place of those with other settings.
@@ -271,10 +258,10 @@ class DecodePool:
     def close(self) -> None:
         """Stop all processes."""
         self._end_children()
-        self._end_server(patience=0.2)
+        self._starter.close()
 
     def rest(self) -> None:
-        """End the workers and with them the files that they hold open; the server stays."""
+        """End the workers and with them the files that they hold open."""
         self._end_children()
 
     def disown(self) -> None:
@@ -282,10 +269,7 @@ class DecodePool:
         for child in self._children:
             child.close()
         self._children.clear()
-        if self._control is not None:
-            self._control.close()
-        if self._server is not None:
-            self._server.returncode = 0  # nobody is to wait for it here
+        self._starter.disown()
 
     def _end_children(self) -> None:
         for child in self._children:
@@ -294,60 +278,8 @@ class DecodePool:
                 child.end()
         self._children.clear()
 
-    def _start_server(self) -> socket.socket:
-        ours, theirs = socket.socketpair()
-        # `-c` looks for modules in the current folder first, which may be a stranger's: nothing
-        # but the built-in sys is imported before the path is that of this process.
-        code = (
-            "import sys; fd, *sys.path = sys.argv[1:]; "
-            "from decaf.images.workers.worker import serve; serve(int(fd))"
-        )
-        search_path = [os.path.abspath(entry) for entry in sys.path]
-        # One thread each: the workers are the parallelism.
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-        # A Ctrl-C, or the SIGTERM of `timeout`, goes to the whole group; it is this process that
-        # decides what to finish. Signals that are blocked here are so there, from the first moment.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
-        try:
-            self._server = subprocess.Popen(
-                [sys.executable, "-c", code, str(theirs.fileno()), *search_path],
-                stdin=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
-                env=environment,
-            )
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        theirs.close()
-        self._control = ours
-        return ours
-
-    def _server_is_dead(self) -> bool:
-        return self._server is not None and self._server.poll() is not None
-
     def _start_worker(self) -> None:
-        ours, theirs = socket.socketpair()
-        try:
-            if self._control is None or self._server_is_dead():
-                raise ConnectionError
-            socket.send_fds(self._control, [b"w"], [theirs.fileno()])
-        except OSError:
-            # Dead, or about to be: one that hears nothing any more may still be running.
-            self._end_server()
-            # Where this one dies at once the worker is stillborn, and the next try restarts it.
-            with contextlib.suppress(OSError):
-                socket.send_fds(self._start_server(), [b"w"], [theirs.fileno()])
-        theirs.close()
-        self._children.append(Child(ours, self._settings))
-
-    def _end_server(self, patience: float = 0.0) -> None:
-        if self._control is not None:
-            self._control.close()
-        if self._server is not None:
-            try:
-                self._server.wait(patience)
-            except subprocess.TimeoutExpired:
-                self._server.kill()
-                self._server.wait()
+        self._children.append(Child(self._starter.start(), self._settings))
 
     def _dispatch(self) -> None:
         for child in self._children:
@@ -369,7 +301,7 @@ class DecodePool:
             self._bury(child, "timeout", finished)
         except (EOFError, OSError):
             # A worker dies with its server, whatever it was working on.
-            self._bury(child, "" if self._server_is_dead() else "worker_died", finished)
+            self._bury(child, "" if self._starter.is_dead() else "worker_died", finished)
         except (ValueError, ProcessError):
             child.end()
             self._bury(child, "worker_died", finished)
@@ -381,8 +313,8 @@ class DecodePool:
     def _end_the_slow(self, finished: list[tuple[Job, Outcome]]) -> None:
         for child in list(self._children):
             if not child.pid:
-                if child.waited > START_TIMEOUT and self._server is not None:
-                    self._server.kill()  # its workers to be read as closed at the next poll
+                if child.waited > START_TIMEOUT:
+                    self._starter.kill()  # its workers to be read as closed at the next poll
             elif child.jobs and child.waited > self._timeout:
                 self._bury(child, "timeout", finished)
 
@@ -415,8 +347,3 @@ class DecodePool:
         for job in reversed(child.jobs):
             (self._suspects if job.failures else self._pending).appendleft(job)
         self._start_worker()
-
-
-def processes_available() -> bool:
-    """Tell whether decoding can be given to processes here (it takes fork and descriptors)."""
-    return hasattr(os, "fork") and hasattr(socket, "send_fds") and bool(sys.executable)

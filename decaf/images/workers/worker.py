@@ -1,11 +1,10 @@
 """The decoding processes.
 
-A server process imports the decoders once and forks a worker whenever it is asked to. It is
-started as a plain subprocess instead of through `multiprocessing`, so that a script that calls
-`decaf.extract` needs no ``if __name__ == "__main__"`` guard, nothing is forked from a process that
-has threads, a CUDA context or an open HDF5 file, and a worker starts in milliseconds.
+Where processes are forked a server imports the decoders once and forks a worker whenever it is
+asked to: nothing is forked from a process that has threads, a CUDA context or an open HDF5 file,
+and a worker starts in milliseconds. Elsewhere each worker is a process of its own.
 
-The protocol, on a socket pair whose other end the pool holds: settings once as JSON, then jobs
+The protocol, on a line whose other end the pool holds: settings once as JSON, then jobs
 ``(index, *ref)`` as marshalled tuples of bytes and numbers; back come ``("hello", pid)`` once, and
 for each job a marshalled header, followed by the raw crops where the image is good. Both ends are
 processes of one interpreter, which is what `marshal` asks for.
@@ -22,30 +21,31 @@ import signal
 import socket
 import sys
 from multiprocessing.connection import Connection
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 
 from decaf.images.spec import PreprocessSpec
+from decaf.runtime.children import open_line
 
-__all__ = ["serve"]
+__all__ = ["serve", "work"]
 
 PR_SET_PDEATHSIG = 1
 
 
-def serve(control_fd: int) -> NoReturn:
-    """Fork one worker for each descriptor received on `control_fd`, until its other end closes.
+def serve(argument: str) -> NoReturn:
+    """Fork a worker for each descriptor that is received, until the other end closes.
 
     Parameters
     ----------
-    control_fd : int
+    argument : str
+        As `decaf.runtime.children.open_line` takes it.
     """
-    import torch
-
-    importlib.import_module("decaf.images.preprocess")  # loaded here once, for all workers
-    torch.set_num_threads(1)
+    if sys.platform == "win32":
+        raise OSError("nothing is forked here")
+    _load()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    control = socket.socket(fileno=control_fd)
+    control = socket.socket(fileno=int(argument))
     while True:
         try:
             data, descriptors, _, _ = socket.recv_fds(control, 1, 1)
@@ -56,13 +56,27 @@ def serve(control_fd: int) -> NoReturn:
         if os.fork() == 0:
             control.close()
             _die_with_parent()
-            try:
-                _work(Connection(descriptors[0]))
-            except (EOFError, OSError):
-                pass
-            finally:
-                os._exit(0)
+            _work(Connection(descriptors[0]))
         os.close(descriptors[0])
+
+
+def work(argument: str) -> NoReturn:
+    """Prepare images until the other end of a line closes.
+
+    Parameters
+    ----------
+    argument : str
+        As `decaf.runtime.children.open_line` takes it.
+    """
+    _load()
+    _work(open_line(argument))
+
+
+def _load() -> None:
+    import torch
+
+    importlib.import_module("decaf.images.preprocess")  # for a server once, for all workers
+    torch.set_num_threads(1)
 
 
 def _die_with_parent() -> None:
@@ -71,7 +85,16 @@ def _die_with_parent() -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _work(connection: Connection) -> None:
+def _work(connection: Connection[Any, Any]) -> NoReturn:
+    try:
+        _prepare_all(connection)
+    except (EOFError, OSError):
+        pass
+    finally:
+        os._exit(0)
+
+
+def _prepare_all(connection: Connection[Any, Any]) -> None:
     from decaf.images.listing.image_ref import ImageRef
     from decaf.images.preprocess import prepare
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
@@ -14,6 +13,7 @@ import numpy as np
 
 from decaf.backbone.export.onnx_file import open_session
 from decaf.errors import SettingError
+from decaf.runtime.names import name_text
 
 __all__ = ["ENGINES", "choose_engine", "load_onnx", "onnx_metadata", "onnx_sha256"]
 
@@ -174,7 +174,7 @@ def onnx_sha256(path: Path) -> str:
     digest.update(content)
     names = {content[m.end() : m.end() + m[1][0]] for m in _LOCATION.finditer(content)}
     for name in sorted(names):
-        digest.update(_read(path.parent / os.fsdecode(name)))
+        digest.update(_read(path.parent / name_text(name)))
     return digest.hexdigest()
 
 

@@ -19,6 +19,7 @@ from decaf.backbone.weights.load import load_weights
 from decaf.backbone.weights.state import state_sha256
 from decaf.errors import SettingError
 from decaf.images.spec import PreprocessSpec
+from decaf.runtime.agreement import check_network
 from decaf.runtime.device import bf16_is_native
 from decaf.runtime.wording import counted
 from decaf.train.distillation.onnx_engines import (
@@ -283,6 +284,9 @@ class ModuleTeacher(Teacher):
         digest = hashlib.sha256(f"{kind}\n{state_sha256(state)}".encode()).hexdigest()
         super().__init__(card, digest)
         self._device = torch.device(device)
+        side = card.preprocess.crop
+        shape = (side, side, 3) if card.pixels == "bytes" else (3, side, side)
+        check_network(self._device, module, shape)
         self._module = module.to(self._device)
         self._half = precision == "bf16"
         self.engine = f"torch {torch.__version__} {self._device.type} {precision}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import platform
 from collections.abc import Callable, Generator
 from contextlib import closing
@@ -19,6 +18,7 @@ from decaf.images.status import STATUS_NAMES
 from decaf.images.workers.decoders import Decoders, warm_decoders
 from decaf.runtime.cores import available_cores
 from decaf.runtime.disk import need_room
+from decaf.runtime.names import name_text
 from decaf.runtime.settings import ComputeSettings, Part, settings_from
 from decaf.runtime.wording import counted
 from decaf.storage import Entry, ShardDirectory, ShardedFile, check_output, differences, fill
@@ -139,7 +139,7 @@ def make_pack(
         Part("compute", ComputeSettings, compute, without=("device",)),
     )
     settings, listing, compute = made
-    path = Path(os.fsdecode(out))
+    path = Path(name_text(out))
     check_output(path, "pack", example="data.pack")
     if isinstance(source, ImageList) and source.for_training:
         data = source
@@ -357,7 +357,7 @@ class _ReadableImages:
                     self._refuse(what, row, reason)
 
     def _refuse(self, what: str, row: int, reason: str) -> None:
-        example = os.fsdecode(self._images.names[row])
+        example = name_text(self._images.names[row])
         raise NoneReadable(
             f"{what} (such as {example!r}: {reason}); mend these images, or remove them and "
             "their folder",

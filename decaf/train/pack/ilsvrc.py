@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import posixpath
 import re
 from collections.abc import Sequence
 from contextlib import closing
@@ -30,6 +31,7 @@ from decaf.images.listing.archives import (
 from decaf.images.listing.folders import has_image_ending, is_hidden, read_start
 from decaf.images.listing.image_ref import LazyRefs
 from decaf.images.listing.trees import FolderTree
+from decaf.runtime.names import name_text
 from decaf.runtime.wording import counted
 from decaf.storage.matlab import read_matlab
 
@@ -105,7 +107,7 @@ def are_validation_images(images: ImageList) -> bool:
     ----------
     images : ImageList
     """
-    return all(name.rpartition(b"/")[2].startswith(_VAL_START) for name in images.names) and bool(
+    return all(os.path.basename(name).startswith(_VAL_START) for name in images.names) and bool(
         (images.labels < 0).all()
     )
 
@@ -141,7 +143,7 @@ def read_train(path: str, words: dict[str, str]) -> ImageList:
     for tar, class_id in zip(tars, ids, strict=True):
         members = [member for member in list_inner_tar(archive, tar) if _is_image(member.name)]
         members.sort(key=lambda member: member.name)
-        names += [os.path.join(os.fsencode(class_id), member.name) for member in members]
+        names += [os.fsencode(class_id) + b"/" + member.name for member in members]
         places.append(_places(members))
         counts.append(len(members))
     refs = _TarRefs(archive, names, np.concatenate(places) if places else _places([]))
@@ -169,21 +171,21 @@ def read_val(path: str, devkit: Devkit, class_ids: Sequence[str]) -> ImageList:
     if os.path.isdir(path):
         listed = FolderTree(archive).images
         refs = [ImageRef(image.name) for image in listed]
-        names = [os.path.relpath(image.name, archive) for image in listed]
+        names = [image.relative for image in listed]
     else:
         kind = archive_kind(read_start(archive, 512), archive)
         if kind != "tar":
             raise InputError(f"{path!r}: is no tar, as the validation images are given out in")
         members = [member for member in list_members(archive, kind) if _is_image(member.name)]
         members.sort(key=lambda member: os.path.basename(member.name))
-        names = [os.path.normpath(member.name) for member in members]
+        names = [posixpath.normpath(member.name) for member in members]
         refs = _TarRefs(archive, names, _places(members))
     numbers = []
     for name in names:
         number = _NUMBER.search(name)
         if number is None:
             raise InputError(
-                f"{path!r}: {os.fsdecode(name)!r} has no number as ILSVRC2012_val_00000001.JPEG has"
+                f"{path!r}: {name_text(name)!r} has no number as ILSVRC2012_val_00000001.JPEG has"
             )
         numbers.append(int(number[1]))
     expected = set(range(1, len(devkit.truth) + 1))
@@ -246,7 +248,7 @@ def _kit_file(path: str, ending: bytes) -> bytes:
     try:
         if os.path.isdir(path):
             for folder in (Path(path), *sorted(Path(path).iterdir())):
-                file = folder / os.fsdecode(ending)
+                file = folder / name_text(ending)
                 if file.is_file():
                     return file.read_bytes()
         else:
@@ -259,7 +261,7 @@ def _kit_file(path: str, ending: bytes) -> bytes:
                     return read_member(archive, kind, member, _MAX_BYTES)
     except (OSError, ImageError) as error:
         raise InputError(f"{path!r}: cannot be read: {error}") from error
-    raise InputError(f"{path!r}: has no {os.fsdecode(ending)}, as ImageNet's development kit has")
+    raise InputError(f"{path!r}: has no {name_text(ending)}, as ImageNet's development kit has")
 
 
 def _shown_members(archive: bytes) -> list[Member]:

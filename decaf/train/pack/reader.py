@@ -18,6 +18,7 @@ from decaf.errors import ImageError, SettingError
 from decaf.images import ImageList
 from decaf.images.listing.image_ref import RefList
 from decaf.images.status import STATUS_NAMES
+from decaf.runtime.names import name_text
 from decaf.runtime.wording import counted
 from decaf.storage.hdf5 import decode_text
 from decaf.storage.hdf5_checks import open_hdf5
@@ -112,7 +113,7 @@ class Pack:
         """
         file = open_hdf5(path, schema.PACK_FILE)
         try:
-            name = os.fsdecode(path)
+            name = name_text(path)
             return cls(name, file, check_pack(file, name))
         except BaseException:
             file.close()

@@ -15,6 +15,7 @@ from decaf.errors import ImageError, InputError, SettingError
 from decaf.images import ImageList, ListingSettings, collect
 from decaf.images.listing.draws import draw_share
 from decaf.images.listing.names import refuse_long, some_of
+from decaf.runtime.names import name_text, slashed
 from decaf.runtime.wording import counted
 from decaf.storage import Entry
 from decaf.storage.unfinished import describe_images
@@ -209,7 +210,7 @@ def _with_classes(images: ImageList, shown: str) -> ImageList:
     """Leave out the images without a class, and call classes that are bare numbers by texts."""
     without = np.flatnonzero(images.labels < 0).tolist()
     if without:
-        names = some_of([repr(os.fsdecode(images.names[row])) for row in without])
+        names = some_of([repr(name_text(images.names[row])) for row in without])
         told = f"{len(without)} of {counted(len(images), 'image', 'have')} no class ({names})"
         if len(without) == len(images):
             raise InputError(f"{shown}: {told}; put each class into a folder, or give `labels`")
@@ -395,10 +396,10 @@ def pack_entries(images: ImageList) -> list[Entry]:
 
 def _located(source: Any, val: Any, devkit: Source | None) -> tuple[Any, Any, str | None]:
     """Find the tars of ImageNet in a folder that holds them."""
-    kit = None if devkit is None else os.fsdecode(devkit)
+    kit = None if devkit is None else name_text(devkit)
     if not _is_path(source):
         return source, val, kit
-    path = os.fsdecode(source)
+    path = name_text(source)
     train = os.path.join(path, ilsvrc.TRAIN_NAME)
     if os.path.isfile(train):
         beside = [os.path.join(path, name) for name in (ilsvrc.VAL_NAME, ilsvrc.DEVKIT_NAME)]
@@ -407,7 +408,7 @@ def _located(source: Any, val: Any, devkit: Source | None) -> tuple[Any, Any, st
         if kit is None and os.path.exists(beside[1]):
             kit = beside[1]
         path = train
-    return path, os.fsdecode(val) if _is_path(val) else val, kit
+    return path, name_text(val) if _is_path(val) else val, kit
 
 
 def _is_path(source: Any) -> bool:
@@ -463,7 +464,7 @@ def _check_classes(shown: str, parts: dict[str, ImageList], subset: bool) -> Non
 def _below_source(images: ImageList) -> ImageList:
     """Name images by their paths below the data set, so that it may lie elsewhere."""
     prefix = os.path.join(os.fsencode(images.sources[0]["path"]), b"")
-    return replace(images, names=[name.removeprefix(prefix) for name in images.names])
+    return replace(images, names=[slashed(name.removeprefix(prefix)) for name in images.names])
 
 
 def _refuse_unstorable(

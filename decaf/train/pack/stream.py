@@ -6,7 +6,6 @@ The number of images in flight is bounded, however many there are.
 from __future__ import annotations
 
 import io
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -22,6 +21,7 @@ from decaf.images.decoding.formats import sniff
 from decaf.images.status import Outcome
 from decaf.images.workers.decoders import Decoders
 from decaf.images.workers.pool import Job
+from decaf.runtime.names import name_text
 from decaf.train.pack.statistics import moments_of
 from decaf.train.pack.stored_images import PackRows, PackSettings, torchvision_encoder
 
@@ -113,7 +113,7 @@ def bad_image(name: bytes, status: str, message: str) -> ImageError:
     return ImageError(
         status,
         message,
-        os.fsdecode(name),
+        name_text(name),
         remedy="`on_error='record'` leaves it out of the pack, writes it down and goes on",
     )
 

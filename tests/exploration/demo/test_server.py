@@ -103,6 +103,7 @@ def test_a_layer_is_that_of_features(weights: Weights) -> None:
 
 
 @pytest.mark.faults
+@pytest.mark.posix("limits")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_closes_it_and_no_upload_is_written(
     number: signal.Signals, file: Path, child_env: dict[str, str], tmp_path: Path

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import random
-import resource
 import sys
 from pathlib import Path
 
@@ -63,8 +62,11 @@ def damaged(data: bytes, generator: random.Random) -> bytes:
 def main() -> None:
     """Read as many damaged copies as asked for."""
     source, seed, count = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-    # What asks for more memory than a small file can need has believed a damaged size.
-    resource.setrlimit(resource.RLIMIT_AS, (6 * 2**30, 6 * 2**30))
+    if sys.platform == "linux":
+        import resource
+
+        # What asks for more memory than a small file can need has believed a damaged size.
+        resource.setrlimit(resource.RLIMIT_AS, (6 * 2**30, 6 * 2**30))
     data, whole = source.read_bytes(), read_all(source)
     copy = source.with_name(f"damaged-{seed}.h5")
     seen = {"refused": 0, "same": 0, "differed": 0}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
@@ -13,6 +12,7 @@ import h5py
 import numpy as np
 import pytest
 
+import systems
 from decaf.errors import FeatureFileError
 from decaf.features.store.feature_file import open_features
 from decaf.features.store.schema import FEATURE_FILE
@@ -347,6 +347,7 @@ def test_a_trick_is_refused(feature_file: Path, trick: str) -> None:
     assert "\n" not in str(refusal.value)
 
 
+@pytest.mark.posix("pipes")
 def test_external_storage_is_refused_and_never_opened(feature_file: Path, tmp_path: Path) -> None:
     # A FIFO: opening it would wait for ever.
     os.mkfifo(tmp_path / "secret")
@@ -414,7 +415,11 @@ def test_text_that_is_not_utf8(feature_file: Path) -> None:
     [
         (lambda path: None, "No such file"),
         (lambda path: path.mkdir(), "is a folder, not a feature file"),
-        (lambda path: os.mkfifo(path), "is neither a file nor a folder, not a feature"),
+        pytest.param(
+            lambda path: os.mkfifo(path),
+            "is neither a file nor a folder, not a feature",
+            marks=pytest.mark.posix("pipes"),
+        ),
         (lambda path: path.write_bytes(b""), "is a file of zero bytes, not a feature file"),
         (lambda path: path.write_bytes(b"\x89HDF\r\n\x1a\n"), "an HDF5 file, but cut short"),
         (lambda path: path.write_text("path,label\n" * 100), "is a text file, not a feature file"),
@@ -438,15 +443,19 @@ def test_a_name_with_nul() -> None:
         open_features("a\0b.h5")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+@pytest.mark.posix("modes")
+@pytest.mark.skipif(systems.IS_ROOT, reason="root may read everything")
 def test_a_file_that_may_not_be_read(feature_file: Path) -> None:
     feature_file.chmod(0)
     with pytest.raises(FeatureFileError, match="Permission denied"):
         open_features(feature_file)
 
 
+@pytest.mark.posix("flock")
 @pytest.mark.skipif("HDF5_USE_FILE_LOCKING" in os.environ, reason="locks are set from outside")
 def test_a_file_that_is_being_written_is_refused(feature_file: Path) -> None:
+    import fcntl
+
     # The lock that HDF5 takes on a file it writes to.
     with open(feature_file, "rb") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)

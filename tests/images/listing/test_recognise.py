@@ -65,7 +65,6 @@ MADE: list[tuple[str, str, Callable[[Path], object]]] = [
     ("unknown", "a", lambda path: path.write_bytes(bytes(range(256)))),
     ("unknown", "a.safetensors", lambda path: path.write_bytes(b"\xff" * 8 + b"{}")),
     ("empty", "a", lambda path: path.write_bytes(b"")),
-    ("special", "a", os.mkfifo),
     ("absent", "a", lambda path: path.symlink_to("a")),
     ("folder", "a", Path.mkdir),
     ("parts", "a.h5.parts", Path.mkdir),
@@ -79,6 +78,12 @@ def test_each_kind_is_recognised(
     make(tmp_path / name)
     assert recognise(tmp_path / name) is KINDS[kind]
     assert recognise(os.fsencode(tmp_path / name)) is KINDS[kind]
+
+
+@pytest.mark.posix("pipes")
+def test_a_pipe_is_recognised(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a")
+    assert recognise(tmp_path / "a") is KINDS["special"]
 
 
 def test_folders_that_say_what_they_are(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import systems
 from decaf.errors import ImageError, InputError
 from decaf.images import ImageRef, collect
 from decaf.images.decoding.formats import is_hdf5
@@ -106,6 +107,7 @@ def test_links_are_followed_but_not_round(
     assert lost.stat() == (-1, -1)
 
 
+@pytest.mark.posix("pipes")
 def test_pipes_and_sockets_are_never_opened(tree: Path) -> None:
     os.mkfifo(tree / "pipe.jpg")
     os.mkfifo(tree / "cat" / "pipe")
@@ -205,7 +207,8 @@ def test_a_line_of_megabytes_gives_a_short_message(tree: Path, name: str, more: 
     assert len(str(caught.value)) < 1500
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+@pytest.mark.posix("modes")
+@pytest.mark.skipif(systems.IS_ROOT, reason="root reads everything")
 def test_unreadable_file_keeps_its_row(tree: Path) -> None:
     (tree / "top.jpeg").chmod(0)
     images = collect(tree)
@@ -504,6 +507,7 @@ def test_listing_needs_no_torch(tree: Path) -> None:
     assert subprocess.run([sys.executable, "-c", code, str(tree)]).returncode == 0
 
 
+@pytest.mark.posix("pipes")
 def test_a_pipe_is_read_where_somebody_writes_to_it(tree: Path) -> None:
     """As ``<(…)`` of a shell; without a writer, opening it would wait for ever."""
     os.mkfifo(tree / "pipe")

@@ -21,7 +21,7 @@ from decaf.images.spec import PreprocessSpec, named_preprocess
 from decaf.images.status import Outcome
 from decaf.images.workers import decoders
 from decaf.images.workers.decoders import FEW, Decoders, is_plain, warm_decoders
-from decaf.images.workers.pool import Job, processes_available
+from decaf.images.workers.pool import Job
 
 SPEC = named_preprocess("decaf", 64)
 CODE = """
@@ -39,8 +39,6 @@ def prepared(name):
         while not (found := pool.poll(1.0)): pass
     return found[0][1].status
 """
-
-pytestmark = pytest.mark.skipif(not processes_available(), reason="no fork here")
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +99,7 @@ def prepared(
 
 @pytest.mark.usefixtures("nothing_kept")
 @pytest.mark.slow
+@pytest.mark.posix("fork")
 def test_few_plain_images_start_no_process_and_have_the_same_pixels(images: Path) -> None:
     paths = [*sorted(images.glob("*.png")), *sorted(images.glob("*.jpg")), images / "gone.png"]
     here = prepared(paths)
@@ -114,6 +113,7 @@ def test_few_plain_images_start_no_process_and_have_the_same_pixels(images: Path
 
 @pytest.mark.usefixtures("nothing_kept")
 @pytest.mark.slow
+@pytest.mark.posix("fork")
 def test_what_could_hang_a_decoder_is_given_to_a_process(
     images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -130,6 +130,7 @@ def test_what_could_hang_a_decoder_is_given_to_a_process(
 
 
 @pytest.mark.slow
+@pytest.mark.posix("fork")
 def test_processes_wait_for_the_next_call(images: Path) -> None:
     many = sorted(images.glob("*.png")) * FEW
     first = prepared(many)
@@ -152,6 +153,7 @@ def test_processes_wait_for_the_next_call(images: Path) -> None:
 
 
 @pytest.mark.usefixtures("nothing_kept")
+@pytest.mark.posix("fork")
 def test_a_server_started_ahead_is_the_one_that_is_used(images: Path) -> None:
     many = collect(sorted(images.glob("*.jpg")) * FEW, labels="none")
     warm_decoders(many, None)
@@ -179,6 +181,7 @@ def test_names_are_those_of_the_folder_of_the_call(
 
 
 @pytest.mark.slow
+@pytest.mark.posix("fork")
 def test_no_file_stays_open_between_calls(images: Path, tmp_path: Path) -> None:
     """One that was replaced is read anew, and others may write to it."""
     path = tmp_path / "stimuli.h5"
@@ -199,6 +202,7 @@ def test_no_file_stays_open_between_calls(images: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.posix("fork")
 def test_a_pool_that_is_at_work_is_not_kept(images: Path) -> None:
     listed = collect(images / "0.png", labels="none")
     assert listed.refs is not None
@@ -209,6 +213,7 @@ def test_a_pool_that_is_at_work_is_not_kept(images: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.posix("fork")
 def test_a_server_that_died_meanwhile_is_started_anew(images: Path) -> None:
     prepared([images / "0.png"], workers=2)
     (server,) = servers()
@@ -217,6 +222,7 @@ def test_a_server_that_died_meanwhile_is_started_anew(images: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.posix("fork")
 def test_threads_have_pools_of_their_own_and_one_is_kept(images: Path) -> None:
     statuses: list[str] = []
 
@@ -235,6 +241,7 @@ def test_threads_have_pools_of_their_own_and_one_is_kept(images: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.posix("fork")
 def test_a_forked_process_leaves_the_processes_of_its_parent_alone(images: Path) -> None:
     code = CODE + (
         "name = sys.argv[1]\n"

@@ -6,11 +6,11 @@ import contextlib
 import marshal
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -20,29 +20,32 @@ import pytest
 from PIL import Image
 
 import decaf
+import systems
 from decaf.errors import DecafError
 from decaf.images import ImageRef, collect
 from decaf.images.spec import PreprocessSpec, named_preprocess
 from decaf.images.status import Outcome
-from decaf.images.workers import pool as pool_module
+from decaf.images.workers import starting
 from decaf.images.workers.decoders import Decoders, _kept
 from decaf.images.workers.pool import Child, DecodePool, Job
+from decaf.images.workers.starting import Started
 
 SPEC: PreprocessSpec = named_preprocess("decaf", 64)
 PATIENCE = 60.0
 
 # What a decoder may do to its process, told by the name of the image it opens.
 SITECUSTOMIZE = """
-import os, signal, sys
+import os, sys, time
+import systems
 
 def watch(event, args):
     if event == "open" and isinstance(args[0], bytes):
         if b"killer" in args[0]:
-            os.kill(os.getpid(), signal.SIGKILL)
+            systems.kill_itself()
         if b"sleeper" in args[0]:
             open(os.path.join(os.path.dirname(__file__), f"asleep-{os.getpid()}"), "w").close()
             while True:
-                signal.pause()
+                time.sleep(60)
 
 sys.addaudithook(watch)
 """
@@ -79,7 +82,8 @@ def none_kept() -> None:
 def poisoned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let images of certain names kill or hang the processes that open them."""
     (tmp_path / "sitecustomize.py").write_text(SITECUSTOMIZE)
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    support = Path(systems.__file__).parent
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), str(support)]))
 
 
 def jobs_of(paths: list[Path]) -> list[Job]:
@@ -139,6 +143,12 @@ def send(processes: list[psutil.Process], number: int) -> None:
             process.send_signal(number)
 
 
+def kill(processes: list[psutil.Process]) -> None:
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+
+
 def until(condition: Callable[[], object], what: str) -> None:
     deadline = time.monotonic() + PATIENCE
     while not condition():
@@ -159,13 +169,14 @@ def test_processes_that_are_killed_again_and_again_lose_nothing(
             blow = plan.pop(moment)
             result = decoders()
             server = [p for p in result if p.ppid() == os.getpid()]
-            workers = [p for p in result if p not in server]
+            workers = [p for p in result if p not in server] or result
             if blow == "terminate":  # as a Ctrl-C does, or `timeout`: not theirs to answer
-                send(result, signal.SIGINT)
-                send(result, signal.SIGTERM)
+                if not systems.WINDOWS:
+                    send(result, signal.SIGINT)
+                    send(result, signal.SIGTERM)
                 continue
             victims = {"worker": workers[:1], "workers": workers, "server": server, "all": result}
-            send(victims[blow], signal.SIGKILL)
+            kill(victims[blow])
 
     with pool_of(2) as pool:
         result = prepared(pool, jobs_of(photographs), strike)
@@ -189,9 +200,10 @@ def test_an_image_that_kills_or_hangs_its_process_is_told_from_its_neighbours(
 
     def halt(done: int) -> None:
         if done > 13 and not halted:
-            workers = [p for p in decoders() if p.ppid() != os.getpid()]
+            every = decoders()
+            workers = [p for p in every if p.ppid() != os.getpid()] or every
             halted.extend(p.pid for p in workers[:1])
-            send(workers[:1], signal.SIGSTOP)
+            workers[0].suspend()
 
     with pool_of(2, timeout=1.0) as pool:
         result = prepared(pool, jobs_of(paths), halt)
@@ -221,6 +233,7 @@ def test_a_server_that_cannot_start_is_an_error_and_not_an_endless_loop(
 
 @pytest.mark.slow
 @pytest.mark.faults
+@pytest.mark.posix("fork")
 @pytest.mark.usefixtures("poisoned")
 def test_no_process_outlives_a_parent_that_is_killed(tmp_path: Path) -> None:
     """Not even one that is stuck in the middle of a decoder."""
@@ -258,9 +271,8 @@ def answer(index: int, status: str = "ok", digest: bytes = bytes(32)) -> bytes:
 @pytest.fixture
 def ends() -> Iterator[tuple[Child, Connection]]:
     """A child with one job, and the end of its line that the process would hold."""
-    ours, theirs = socket.socketpair()
-    child = Child(ours, b"{}")
-    process = Connection(theirs.detach())
+    ours, process = Pipe()
+    child = Child(Started(ours), b"{}")
     process.send_bytes(marshal.dumps(("hello", 0x7FFFFFFF)))
     assert child.take() is None
     child.give(jobs_of([Path("a.jpg")])[0])
@@ -308,11 +320,10 @@ def test_answers_that_make_no_sense_are_refused(
 def test_an_answer_that_stops_in_its_middle_is_not_waited_for_for_ever(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(pool_module, "STALL", 1)
-    ours, theirs = socket.socketpair()
-    child = Child(ours, b"{}")
+    monkeypatch.setattr(starting, "STALL", 1)
+    ours, process = Pipe()
+    child = Child(Started(ours), b"{}")
     child.give(jobs_of([Path("a.jpg")])[0])
-    process = Connection(theirs.detach())
     process.send_bytes(marshal.dumps(("hello", 0)))
     child.take()
     process._send(b"\x00\x00\x00\x10half")  # type: ignore[attr-defined]

@@ -40,7 +40,7 @@ def test_a_command_that_is_told_to_stop_keeps_what_is_done(
             "submit = Decoders.submit",
             "def signalled(self, job):",
             "    if job.index == 0 and 'stop' in sys.argv:",
-            "        os.kill(os.getpid(), signal.SIGTERM)",
+            "        signal.raise_signal(signal.SIGTERM)",
             "    submit(self, job)",
             "Decoders.submit = signalled",
             "sys.exit(main(sys.argv[2:]))",

@@ -11,6 +11,7 @@ import signal
 import sys
 from dataclasses import dataclass
 
+import systems
 from decaf.cli.exit_codes import stopped_by_signals
 from decaf.errors import Stopped
 from decaf.images import ImageRef
@@ -27,7 +28,7 @@ class Task:
         if row == 4 and self.whom == "all":
             os.killpg(0, signal.SIGTERM)
         elif row == 4 and self.whom == "one":
-            os.kill(os.getpid(), signal.SIGKILL)
+            systems.kill_itself()
         return row
 
 

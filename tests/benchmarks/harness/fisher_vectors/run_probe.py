@@ -6,12 +6,12 @@ It kills itself (not its processes) once it has kept a block.
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from pathlib import Path
 
 import numpy as np
 
+import systems
 from harness.fisher_vectors import FisherVectorSettings, fisher_vectors
 
 SETTINGS = FisherVectorSettings(
@@ -26,7 +26,7 @@ def rows_of(images: int) -> list[np.ndarray]:
 
 def die(done: int, total: int) -> None:
     if done:
-        os.kill(os.getpid(), signal.SIGKILL)
+        systems.kill_itself()
 
 
 def main() -> None:

@@ -50,7 +50,11 @@ def test_work_that_is_to_stop_gives_what_was_begun() -> None:
 
 @pytest.mark.slow
 @pytest.mark.faults
-@pytest.mark.parametrize("works", [["all:2"], ["one:2", "one:1"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "works",
+    [pytest.param(["all:2"], marks=pytest.mark.posix("signals")), ["one:2", "one:1"]],
+    ids=" ".join,
+)
 def test_processes_that_end(works: list[str], child_env: dict[str, str]) -> None:
     """A signal to all of them, as a shell sends it, ends the work.
 
