@@ -58,7 +58,8 @@ if TYPE_CHECKING:
     from decaf.features.extract import extract
     from decaf.features.settings import NetworkSettings
     from decaf.features.store.export import export_features
-    from decaf.features.store.feature_file import FeatureFile, open_features
+    from decaf.features.store.feature_file import FeatureFile
+    from decaf.features.store.opening import open_features
     from decaf.features.transformer import FeatureExtractor
     from decaf.features.verify import Verification, verify
     from decaf.finetuning.estimator import FineTuneClassifier

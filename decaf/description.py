@@ -58,7 +58,7 @@ def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def _features(where: str) -> dict[str, Any]:
-    from decaf.features.store.feature_file import open_features
+    from decaf.features.store.opening import open_features
 
     with open_features(where) as file:
         bad = [

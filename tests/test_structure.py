@@ -296,5 +296,5 @@ def test_tests_mirror_the_house() -> None:
     }
     rooms = {path.name for path in ROOT.iterdir() if (path / "__init__.py").exists()}
     tested = {path.name for path in Path(__file__).parent.iterdir() if path.is_dir()}
-    beside = {"benchmarks", "examples", "support"}
+    beside = {"benchmarks", "docs", "examples", "support"}
     assert {name for name in tested if not name.startswith("_")} <= rooms | beside

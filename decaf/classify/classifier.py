@@ -16,7 +16,8 @@ from decaf.errors import HeadError, SettingError, Stopped
 from decaf.features.extraction import Extraction
 from decaf.features.matrix import is_matrix_file, read_matrix, refuse_not_finite
 from decaf.features.settings import RunSettings
-from decaf.features.store.feature_file import FeatureFile, holds_features, opened_features
+from decaf.features.store.feature_file import FeatureFile
+from decaf.features.store.opening import holds_features, opened_features
 from decaf.heads.calibration import head_scores, softmax
 from decaf.heads.feature_identity import FeatureIdentity
 from decaf.heads.saved import SavedHead, is_head_file, load_head

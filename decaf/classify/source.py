@@ -26,7 +26,8 @@ from decaf.errors import (
 )
 from decaf.features.extract import extract
 from decaf.features.settings import NetworkSettings
-from decaf.features.store.feature_file import FeatureFile, holds_features, opened_features
+from decaf.features.store.feature_file import FeatureFile
+from decaf.features.store.opening import holds_features, opened_features
 from decaf.images import ImageList, ListingSettings, collect
 from decaf.images.spec import PreprocessSpec, override_preprocess
 from decaf.runtime.names import name_text

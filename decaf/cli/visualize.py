@@ -143,10 +143,10 @@ def _summary(shown: Visualization, out: str) -> list[str]:
     found = shown.found
     if found is None:
         return [f"{out}: the {shown.units} filters of {shown.layer}"]
-    whole = f"{shown.units} of {shown.units_in_layer}"
-    units = f"all {shown.units}" if shown.units == shown.units_in_layer else whole
+    units = counted(shown.units_in_layer, "unit")
+    some = "all" if shown.units == shown.units_in_layer else f"{shown.units} of"
     images = counted(len(found.images), "image")
-    lines = [f"{out}: patches of {images} for {counted(units, 'unit')} of {shown.layer}"]
+    lines = [f"{out}: patches of {images} for {some} {units} of {shown.layer}"]
     if dead := found.dead:
         numbers = ", ".join(map(str, dead[:_DEAD_SHOWN])) + ", …" * (len(dead) > _DEAD_SHOWN)
         lines.append(f"{counted(len(dead), 'unit')} silent in all images: {numbers}")

@@ -15,7 +15,8 @@ import numpy.typing as npt
 from decaf.errors import SettingError
 from decaf.exploration.neighbours import NearestRows
 from decaf.exploration.similarity import linear_cka, shared_neighbours
-from decaf.features.store.feature_file import FeatureFile, opened_features
+from decaf.features.store.feature_file import FeatureFile
+from decaf.features.store.opening import opened_features
 from decaf.images import path_text
 from decaf.images.listing.names import below_shared
 from decaf.images.status import NO_DIGEST

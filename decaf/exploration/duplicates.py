@@ -18,7 +18,8 @@ from decaf.exploration.copies import CopyPair, Duplicates
 from decaf.exploration.neighbours import NearestRows
 from decaf.exploration.same_picture import Agreement, Picture, compare_pictures
 from decaf.features.image_finder import ImageFinder
-from decaf.features.store.feature_file import FeatureFile, opened_features
+from decaf.features.store.feature_file import FeatureFile
+from decaf.features.store.opening import opened_features
 from decaf.features.store.schema import NO_LABEL
 from decaf.images.status import NO_DIGEST
 from decaf.runtime.cores import cores_of_process

@@ -30,7 +30,8 @@ from decaf.exploration.page import check_page, render_page, sprite_sheets, write
 from decaf.exploration.unit_patches import MOST_UNITS, unit_patches
 from decaf.features.extract import extract
 from decaf.features.settings import NetworkSettings
-from decaf.features.store.feature_file import FeatureFile, holds_features, opened_features
+from decaf.features.store.feature_file import FeatureFile
+from decaf.features.store.opening import holds_features, opened_features
 from decaf.heads import load_head
 from decaf.images import ListingSettings, collect
 from decaf.runtime.names import name_text

@@ -16,7 +16,8 @@ from decaf.errors import SettingError
 from decaf.exploration.neighbours import NearestRows, chosen_layer
 from decaf.exploration.page import thumbnails
 from decaf.exploration.search import class_of
-from decaf.features.store.feature_file import FeatureFile, opened_features
+from decaf.features.store.feature_file import FeatureFile
+from decaf.features.store.opening import opened_features
 from decaf.features.store.schema import NO_LABEL
 from decaf.images import path_text
 from decaf.runtime.settings import Part, refuse, settings_from, whole_number

@@ -16,7 +16,8 @@ from decaf.exploration.neighbours import NearestRows
 from decaf.exploration.page import check_page, render_page, thumbnail, thumbnails, write_page
 from decaf.exploration.queries import Query, QuerySettings, find_queries
 from decaf.features.store.export import spreadsheet_cell
-from decaf.features.store.feature_file import FeatureFile, opened_features
+from decaf.features.store.feature_file import FeatureFile
+from decaf.features.store.opening import opened_features
 from decaf.features.store.schema import NO_LABEL
 from decaf.images import path_text
 from decaf.images.listing.names import below_shared

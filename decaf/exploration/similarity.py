@@ -14,7 +14,8 @@ import numpy.typing as npt
 
 from decaf.errors import SettingError
 from decaf.exploration.neighbours import check_finite, chosen_layer
-from decaf.features.store.feature_file import FeatureFile, opened_features
+from decaf.features.store.feature_file import FeatureFile
+from decaf.features.store.opening import opened_features
 from decaf.images import path_text
 from decaf.runtime.settings import one_of, refuse
 

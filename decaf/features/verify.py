@@ -14,7 +14,8 @@ from decaf.features.image_finder import ImageFinder
 from decaf.features.recorded_run import recorded_backbone, recorded_settings
 from decaf.features.settings import RunSettings
 from decaf.features.store.checksums import read_attributes, read_content
-from decaf.features.store.feature_file import FeatureFile, open_features
+from decaf.features.store.feature_file import FeatureFile
+from decaf.features.store.opening import open_features
 from decaf.images import ImageList, ImageRef, collect
 from decaf.runtime.agreement import difference, tolerance
 from decaf.runtime.wording import counted

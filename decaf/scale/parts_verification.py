@@ -12,7 +12,7 @@ import numpy as np
 
 from decaf.backbone.model import Backbone, load_backbone
 from decaf.errors import DecafError, FeatureFileError, SettingError, WeightsError
-from decaf.features.store.feature_file import open_features
+from decaf.features.store.opening import open_features
 from decaf.features.store.part_folder import InputShard, PartFolder
 from decaf.features.store.part_set import PartSet
 from decaf.features.verify import Verification, verify

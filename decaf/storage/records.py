@@ -88,7 +88,7 @@ def field_digests(record: Mapping[str, Any], prefix: str = "") -> dict[str, str]
     >>> list(field_digests({"run": {"crops": "center", "layers": ["fc6"]}, "created": "now"}))
     ['run/crops', 'run/layers', 'created']
     """
-    digests = {}
+    digests: dict[str, str] = {}
     for key, value in record.items():
         if isinstance(value, dict) and value:
             digests |= field_digests(value, f"{prefix}{key}/")

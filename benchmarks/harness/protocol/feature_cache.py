@@ -23,7 +23,8 @@ from decaf.backbone.weights import DEFAULT_WEIGHTS
 from decaf.errors import OutputError, ResumeError
 from decaf.features.extract import extract
 from decaf.features.settings import RunSettings
-from decaf.features.store.feature_file import FeatureFile, open_features
+from decaf.features.store.feature_file import FeatureFile
+from decaf.features.store.opening import open_features
 from decaf.images import ImageList, ImageRef, is_kind
 from decaf.storage import disk_errors
 

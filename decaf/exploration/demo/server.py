@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from decaf.backbone.weights import DEFAULT_WEIGHTS
 from decaf.errors import SettingError, Stopped
 from decaf.exploration.demo.settings import DemoSettings
-from decaf.features.store.feature_file import FeatureFile, holds_features, opened_features
+from decaf.features.store.feature_file import FeatureFile
+from decaf.features.store.opening import holds_features, opened_features
 from decaf.runtime.settings import ComputeSettings, Part, settings_from
 from decaf.runtime.wording import counted
 

@@ -31,8 +31,12 @@ class Record:
         """Raise `SettingError` where the parts do not fit together."""
 
 
-@functools.cache
 def _hints(kind: Any) -> dict[str, Any]:
+    return _known_hints(kind)
+
+
+@functools.cache
+def _known_hints(kind: Any) -> dict[str, Any]:
     return typing.get_type_hints(kind)
 
 

@@ -16,7 +16,8 @@ from typing import IO, Any
 import numpy as np
 
 from decaf.errors import OutputError, SettingError
-from decaf.features.store.feature_file import FeatureFile, open_features
+from decaf.features.store.feature_file import FeatureFile
+from decaf.features.store.opening import open_features
 from decaf.features.store.schema import NO_LABEL
 from decaf.images.listing.names import path_text
 from decaf.storage import TEXT_KINDS, canonical_json, check_output, disk_errors, whole_file

@@ -398,8 +398,8 @@ class _Reading:
     def __exit__(self, kind: Any, error: BaseException | None, *_: object) -> None:
         import pyarrow
 
-        wrong = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
-        wrong += (pyarrow.ArrowException,)  # some of which are none of these
+        usual = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
+        wrong = (*usual, pyarrow.ArrowException)  # some of which are none of these
         if isinstance(error, wrong) and not isinstance(error, FeatureFileError):
             if isinstance(error, FileNotFoundError):
                 raise FeatureFileError(f"{self._problem}: there is no such file") from error

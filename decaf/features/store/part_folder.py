@@ -27,7 +27,7 @@ from decaf.storage import canonical_json, changed_names, differences, field_dige
 from decaf.storage.place import Place, open_place
 from decaf.version import __version__
 
-__all__ = ["FORMATS", "InputShard", "PartFolder", "ShardRecord"]
+__all__ = ["FORMATS", "InputShard", "PartFolder", "ShardRecord", "run_digests"]
 
 FORMATS = ("parquet", "h5")
 FORMAT = "decaf-parts"

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from decaf.errors import FeatureFileError
-from decaf.features.store.feature_file import open_features
+from decaf.features.store.opening import open_features
 
 COLUMNS = (
     "paths",

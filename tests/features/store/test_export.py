@@ -16,7 +16,7 @@ from scipy.io import loadmat
 from decaf.errors import FeatureFileError, OutputError, SettingError
 from decaf.features.store import export, layer_view
 from decaf.features.store.export import export_features
-from decaf.features.store.feature_file import open_features
+from decaf.features.store.opening import open_features
 from decaf.images import is_kind
 
 ROWS = [

@@ -17,7 +17,8 @@ import decaf
 import systems
 from decaf.errors import FeatureFileError, SettingError
 from decaf.features.store import layer_view as rows_module
-from decaf.features.store.feature_file import FeatureFile, open_features
+from decaf.features.store.feature_file import FeatureFile
+from decaf.features.store.opening import open_features
 from decaf.storage.records import canonical_json, fingerprint
 
 GOLDEN = Path(__file__).parent / "golden" / "features-1.h5"

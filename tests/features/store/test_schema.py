@@ -14,7 +14,7 @@ import pytest
 
 import systems
 from decaf.errors import FeatureFileError
-from decaf.features.store.feature_file import open_features
+from decaf.features.store.opening import open_features
 from decaf.features.store.schema import FEATURE_FILE
 from decaf.storage import hdf5_checks
 from decaf.storage.hdf5 import write_text_attribute
