@@ -44,7 +44,7 @@ def plain(text: str) -> str:
 @pytest.fixture(scope="module")
 def random_alexnet():
     """torchvision's AlexNet, its ReLUs in place as it is delivered, with weights of decaf."""
-    network = torchvision.models.alexnet(weights=None, init_weights=False).eval()
+    network = torchvision.models.alexnet(weights=None).eval()
     weights = load_weights("random:0:alexnet")
     own = network.state_dict()
     assert len(own) == len(weights.state)
@@ -68,13 +68,16 @@ def test_torchvision_calls_the_layers_as_the_table_says(random_alexnet):
     assert set(LAYERS) - set(names) == {"prob"}
     values = backbone.features(batch, list(names))
     taken = {}
-    handles = [
-        module.register_forward_hook(
-            lambda _module, _input, output, name=name: taken.setdefault(name, output.clone())
-        )
-        for name, module in network.named_modules()
-        if name in names.values()
-    ]
+
+    def keep(name):
+        # What a hook returns takes the place of the output: this one returns nothing.
+        def hook(_module, _input, output):
+            taken[name] = output.clone()
+
+        return hook
+
+    modules = [each for each in network.named_modules() if each[0] in names.values()]
+    handles = [module.register_forward_hook(keep(name)) for name, module in modules]
     with torch.no_grad():
         network(batch)
     for handle in handles:
