@@ -107,7 +107,7 @@ def test_the_table_of_receptive_fields_is_the_code_s():
         for spec, field, begins in zip(specs, fields, row[4:6], strict=True):
             own = field[layer]
             side = layer_shape(spec, layer)[1]
-            assert row[1:4] == [f"{side} × {side}", f"{own.size} × {own.size}", str(own.stride)]
+            assert row[1:4] == [f"{side}×{side}", f"{own.size}×{own.size}", str(own.stride)]
             assert int(begins.replace("−", "-")) == -own.padding
 
 
@@ -162,7 +162,7 @@ def test_the_table_of_fine_tuning_is_that_of_the_results():
     tables = {each["title"]: each for each in results["sections"] if each["kind"] == "Table"}
     accuracy = tables["Mean per-class accuracy on the test images"]["rows"]
     costs = tables["What a run costs"]["rows"]
-    rows = rows_of(page("fine-tuning"))
+    rows = rows_of(page("fine-tuning").replace("&nbsp;", " "))
     assert len(rows) == len(accuracy)
     for row, measured, cost in zip(rows, accuracy, costs, strict=True):
         frozen, tuned, *_, gain = measured["cells"]
