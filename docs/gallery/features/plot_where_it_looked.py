@@ -7,7 +7,7 @@ Which pixels speak for an answer? Cover a part of the photograph, and see what t
 """
 
 # %%
-# The answer here is a unit of ``fc8``, the class that the network finds likeliest for the
+# The answer here is the logit of "palace", the second likeliest class that the network names for a
 # photograph of a temple.
 import matplotlib.pyplot as plt
 import numpy as np

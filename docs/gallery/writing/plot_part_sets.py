@@ -51,22 +51,21 @@ again = decaf.extract_shards(shards, parts, "fc6", format="h5", workers=0, progr
 assert again.rows == status.rows
 
 # %%
-# A classifier that learns batch by batch never needs all rows. The first two parts teach it, each
-# row once, and the last one is the test.
+# A classifier that learns batch by batch never needs all rows. Each batch is first predicted, then
+# learned from: so every answer is tested on images that were not seen before.
 model = GaussianNB(var_smoothing=0.01)
-seen, accuracy = [0], []
+learned, right = [], []
 with decaf.open_features(parts) as features:
-    batches = list(features.batches("fc6", rows=20))
-test_X, test_y = (np.concatenate(each) for each in zip(*batches[6:], strict=True))
-for X, y in batches[:6]:
-    model.partial_fit(X, y, classes=np.arange(10))
-    seen.append(seen[-1] + len(X))
-    accuracy.append(model.score(test_X, test_y))
+    for X, y in features.batches("fc6", rows=20):
+        if learned:
+            right.append((model.predict(X) == y).mean())
+        model.partial_fit(X, y, classes=np.arange(10))
+        learned.append(len(X) + sum(learned[-1:]))
 
 fig, axis = plt.subplots(figsize=(4.8, 2.6), layout="constrained")
-axis.plot(seen[1:], accuracy, marker="o")
-axis.set(xlabel="rows learned from", ylabel="accuracy on the last part", ylim=(0, 1))
+axis.plot(learned[:-1], right, marker="o")
+axis.set(xlabel="images learned from", ylabel="share of the next 20 right", ylim=(0, 1.02))
 plt.show()
-print(f"{accuracy[-1]:.0%} of {len(test_y)} digits right")
+print(f"{np.mean(right):.0%} of {20 * len(right)} answers right")
 
 folder.cleanup()
