@@ -150,8 +150,8 @@ def stimuli(data: Path, here: Path) -> None:
 
 def objects(data: Path, here: Path) -> None:
     (here / "benchmarks").symlink_to(ROOT / "benchmarks")
-    for source in sorted((data / "caltech101-mini/101_ObjectCategories").iterdir()):
-        some_of(source, here / "caltech-101/101_ObjectCategories" / source.name, 12)
+    for source in sorted((data / "caltech101-mini/101_ObjectCategories").iterdir())[:5]:
+        some_of(source, here / "caltech-101/101_ObjectCategories" / source.name, 34)
 
 
 def training_images(data: Path, here: Path) -> None:
