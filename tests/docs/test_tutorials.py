@@ -134,6 +134,16 @@ def some_of(source: Path, target: Path, most: int) -> None:
 def photographs(data: Path, here: Path) -> None:
     for species in ("dog", "elephant", "giraffe", "horse"):
         some_of(data / "pacs-mini/photo" / species, here / "pacs/photo" / species, 8)
+    # CUB-200-2011 in its layout: the list of images, and the box of each.
+    birds = here / "CUB_200_2011"
+    names = []
+    for number, species in enumerate(("giraffe", "house", "person")):
+        folder = f"{number + 1:03}.{species}"
+        some_of(data / "pacs-mini/photo" / species, birds / "images" / folder, 8)
+        names += [f"{folder}/{path.name}" for path in sorted((birds / "images" / folder).iterdir())]
+    boxes = [f"{1 + at} {20 + at}.0 30.0 150.0 120.0\n" for at in range(len(names))]
+    (birds / "images.txt").write_text("".join(f"{1 + at} {x}\n" for at, x in enumerate(names)))
+    (birds / "bounding_boxes.txt").write_text("".join(boxes))
 
 
 def stimuli(data: Path, here: Path) -> None:
