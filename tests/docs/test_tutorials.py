@@ -131,6 +131,16 @@ def some_of(source: Path, target: Path, most: int) -> None:
         shutil.copy(path, target)
 
 
+def some_annotated(source: Path, target: Path, annotations: str, most: int) -> None:
+    """Copy the first images of a folder of Tiny-ImageNet, with their lines of a file."""
+    some_of(source / "images", target / "images", most)
+    names = {path.name for path in (target / "images").iterdir()}
+    lines = (source / annotations).read_text().splitlines(keepends=True)
+    kept = [line for line in lines if line.split("\t")[0] in names]
+    assert len(kept) == most
+    (target / annotations).write_text("".join(kept))
+
+
 def photographs(data: Path, here: Path) -> None:
     for species in ("dog", "elephant", "giraffe", "horse"):
         some_of(data / "pacs-mini/photo" / species, here / "pacs/photo" / species, 8)
@@ -168,7 +178,12 @@ def training_images(data: Path, here: Path) -> None:
     for split, most in (("train", 12), ("val", 4)):
         for source in sorted((data / "imagenette-mini" / split).iterdir()):
             some_of(source, here / "imagenette" / split / source.name, most)
-    (here / "tiny-imagenet-200").symlink_to(data / "tiny-imagenet-mini")
+    source, target = data / "tiny-imagenet-mini", here / "tiny-imagenet-200"
+    some_annotated(source / "val", target / "val", "val_annotations.txt", 40)
+    for folder in sorted((source / "train").iterdir()):
+        some_annotated(folder, target / "train" / folder.name, f"{folder.name}_boxes.txt", 6)
+    for name in ("wnids.txt", "words.txt"):
+        shutil.copy(source / name, target)
 
 
 DATA: dict[str, Callable[[Path, Path], None]] = {
