@@ -131,9 +131,29 @@ def some_of(source: Path, target: Path, most: int) -> None:
         shutil.copy(path, target)
 
 
+def some_annotated(source: Path, target: Path, annotations: str, most: int) -> None:
+    """Copy the first images of a folder of Tiny-ImageNet, with their lines of a file."""
+    some_of(source / "images", target / "images", most)
+    names = {path.name for path in (target / "images").iterdir()}
+    lines = (source / annotations).read_text().splitlines(keepends=True)
+    kept = [line for line in lines if line.split("\t")[0] in names]
+    assert len(kept) == most
+    (target / annotations).write_text("".join(kept))
+
+
 def photographs(data: Path, here: Path) -> None:
     for species in ("dog", "elephant", "giraffe", "horse"):
         some_of(data / "pacs-mini/photo" / species, here / "pacs/photo" / species, 8)
+    # CUB-200-2011 in its layout: the list of images, and the box of each.
+    birds = here / "CUB_200_2011"
+    names = []
+    for number, species in enumerate(("giraffe", "house", "person")):
+        folder = f"{number + 1:03}.{species}"
+        some_of(data / "pacs-mini/photo" / species, birds / "images" / folder, 8)
+        names += [f"{folder}/{path.name}" for path in sorted((birds / "images" / folder).iterdir())]
+    boxes = [f"{1 + at} {20 + at}.0 30.0 150.0 120.0\n" for at in range(len(names))]
+    (birds / "images.txt").write_text("".join(f"{1 + at} {x}\n" for at, x in enumerate(names)))
+    (birds / "bounding_boxes.txt").write_text("".join(boxes))
 
 
 def stimuli(data: Path, here: Path) -> None:
@@ -150,15 +170,20 @@ def stimuli(data: Path, here: Path) -> None:
 
 def objects(data: Path, here: Path) -> None:
     (here / "benchmarks").symlink_to(ROOT / "benchmarks")
-    for source in sorted((data / "caltech101-mini/101_ObjectCategories").iterdir()):
-        some_of(source, here / "caltech-101/101_ObjectCategories" / source.name, 12)
+    for source in sorted((data / "caltech101-mini/101_ObjectCategories").iterdir())[:5]:
+        some_of(source, here / "caltech-101/101_ObjectCategories" / source.name, 34)
 
 
 def training_images(data: Path, here: Path) -> None:
     for split, most in (("train", 12), ("val", 4)):
         for source in sorted((data / "imagenette-mini" / split).iterdir()):
             some_of(source, here / "imagenette" / split / source.name, most)
-    (here / "tiny-imagenet-200").symlink_to(data / "tiny-imagenet-mini")
+    source, target = data / "tiny-imagenet-mini", here / "tiny-imagenet-200"
+    some_annotated(source / "val", target / "val", "val_annotations.txt", 40)
+    for folder in sorted((source / "train").iterdir()):
+        some_annotated(folder, target / "train" / folder.name, f"{folder.name}_boxes.txt", 6)
+    for name in ("wnids.txt", "words.txt"):
+        shutil.copy(source / name, target)
 
 
 DATA: dict[str, Callable[[Path, Path], None]] = {
