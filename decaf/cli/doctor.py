@@ -22,7 +22,7 @@ HELP = "check the installation, and print what a bug report needs"
 EPILOG = """\
 Ten generated images are decoded and go through the packaged network; what comes out is compared
 with what came out where decaf was made. Exit codes: 0 decaf works; 1 it does not, and the last
-lines say what differs.
+lines say what differs; 2 nothing was checked, the line on stderr says why.
 """
 
 BROKEN = 1

@@ -203,6 +203,14 @@ def make_inputs(folder: Path) -> dict[str, Case]:
                 pixels = random.integers(0, 160, (40, 44, 3), dtype=np.uint8)
                 pixels[:, :, number % 3] //= 1 + number
                 Image.fromarray(pixels).save(place / f"{i:02d}.png")
+    few = folder / "few"
+    for split, count in (("train", 3), ("val", 2)):
+        for name in ("ants", "bees"):
+            (few / split / name).mkdir(parents=True)
+            for i in range(count):
+                shutil.copy(
+                    folder / "photographs" / split / name / f"{i:02d}.png", few / split / name
+                )
     images = folder / "photographs" / "val"
     broken = folder / "broken"
     shutil.copytree(images, broken)
@@ -219,14 +227,16 @@ def make_inputs(folder: Path) -> dict[str, Case]:
     )
     w, how = str(weights), ["-j", "0", "--device", "cpu", "-q"]
     features, head, pack = folder / "f.h5", folder / "h.head", folder / "train.pack"
+    small = folder / "few.pack"
     photographs = str(folder / "photographs")
     extraction = ["-w", w, "-l", "pool5", "-l", "fc6", "-b", "2", *how]
     fitting = ["-w", w, "--layer", "fc6", "-C", "1", "--held-out", "0", "-b", "2", *how]
-    tuning = ["--epochs", "1", "--lr", "1e-3", "--batch-size", "8", "--precision", "fp32"]
+    tuning = ["--epochs", "1", "--lr", "1e-3", "--batch-size", "3", "--precision", "fp32"]
     for command in (
         ["extract", str(images), "-o", str(features), *extraction],
         ["fit", str(images), "-o", str(head), *fitting],
         ["pack", photographs, "-o", str(pack), "--size", "40", "--encoding", "raw", "-j", "0"],
+        ["pack", str(few), "-o", str(small), "--size", "40", "--encoding", "raw", "-j", "0"],
     ):
         with contextlib.redirect_stdout(io.StringIO()):
             assert main(command) == 0
@@ -250,12 +260,12 @@ def make_inputs(folder: Path) -> dict[str, Case]:
              "16", "--precision", "fp32", "--keep", "2", *step, *how, "-j", "1"],
             lambda out: training_content(out / "run"), [], steps_finished),
         "finetune": Case(
-            ["finetune", photographs, "-o", "OUT/m.safetensors", "-w", w, *tuning, *step, *how],
+            ["finetune", str(few), "-o", "OUT/m.safetensors", "-w", w, *tuning, *step, *how],
             lambda out: weights_content(out / "m.safetensors"), ["m.safetensors"]),
         "distil": Case(
-            ["distil", str(images), str(pack), "--teacher", str(teacher), "-o", "OUT/run", "--arch",
-             "tiny", "--views", "2", "--epochs", "1", "--batch-size", "16", "--precision", "fp32",
-             *step, *how, "-j", "1"],
+            ["distil", str(small), "--teacher", str(teacher), "-o", "OUT/run", "--arch", "tiny",
+             "--views", "2", "--epochs", "1", "--batch-size", "3", "--precision", "fp32", *step,
+             *how, "-j", "1"],
             lambda out: training_content(out / "run"), [], steps_finished),
     }  # fmt: skip
     for ending in ("csv", "json"):
@@ -342,6 +352,16 @@ class Harness:
             self._shared[:8] = calls.to_bytes(8, "little")
             sys.stderr.flush()
             os._exit(code)
+
+    def warm(self, case: Case) -> None:
+        """Run a command in this process, for forks to find loaded what it loads."""
+        from decaf.cli.main import main
+
+        self.clear()
+        arguments = [each.replace("OUT", str(self.out)) for each in case.arguments]
+        if arguments[0] != "numbers":
+            with contextlib.redirect_stdout(io.StringIO()):
+                assert main(arguments) in (0, 1)
 
     def clear(self) -> None:
         """Make the folder of outputs empty."""
@@ -468,13 +488,15 @@ def main() -> int:
     tiny_network.install()
     train_network.draw_curves = lambda *_: None  # matplotlib takes longer than such a run
     build.SHARD_ROWS = (8, 8)
-    answer_cache.SHARD_IMAGES = 16
+    answer_cache.SHARD_IMAGES = 4
     memory = Path("/dev/shm")
     place = memory if memory.is_dir() else None
     total, failed = 0, 0
     with tempfile.TemporaryDirectory(prefix="decaf-crash-", dir=place) as folder:
         cases = make_inputs(Path(folder))
         harness = Harness(Path(folder))
+        for name in args.names or cases:
+            harness.warm(cases[name])
         gc.collect()
         gc.freeze()  # a fork does not copy what it never touches
         for name in args.names or cases:
