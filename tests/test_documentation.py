@@ -251,7 +251,7 @@ def test_every_public_name_has_a_page():
             assert name in rooms[room]
     homes = [api_pages.public_names()[f"decaf.{name}"] for name in decaf.__all__]
     assert homes == [f"decaf.{name}" for name in decaf.__all__]
-    assert all(f"]({room}.md)" in rooms["index"] for room in set(rooms) - {"index"})
+    assert all(f":doc:`{room}`" in rooms["index"] for room in set(rooms) - {"index"})
 
 
 @pytest.mark.usefixtures("extensions")

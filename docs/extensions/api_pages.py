@@ -53,22 +53,18 @@ def public_names() -> dict[str, str]:
 
 
 def api_pages() -> dict[str, str]:
-    """Return the page of each room in Markdown, by its name, and that of all of them, "index"."""
+    """Return the page of each room in reST, by its name, and that of all of them, "index"."""
     pages = {room: _room_page(room, members) for room, members in rooms()}
-    lines = ["# Python", "", "All public names, by the rooms (packages) whose doors have them.", ""]
+    lines = [*_heading("Python"), "All public names, by the packages whose doors have them.", ""]
     for room, members in rooms():
         about = inspect.getdoc(importlib.import_module(room)) or ""
-        lines += [
-            f"[`{room}`]({room}.md), {len(members)} names",
-            f": {about.partition(chr(10))[0]}",
-        ]
-        lines.append("")
-    lines += ["```{toctree}", ":hidden:", "", *pages, "```", ""]
+        lines += [f":doc:`{room}`, {len(members)} names", f"    {about.partition(chr(10))[0]}", ""]
+    lines += _toctree(list(pages))
     return pages | {"index": "\n".join(lines)}
 
 
 def object_pages() -> dict[str, str]:
-    """Return the page of each object in Markdown, by its full name."""
+    """Return the page of each object in reST, by its full name."""
     pages = {}
     for room, members in rooms():
         for name in members:
@@ -76,6 +72,14 @@ def object_pages() -> dict[str, str]:
             if public_names()[full] == full and name != "__version__":
                 pages[full] = _object_page(room, name)
     return pages
+
+
+def _heading(text: str, line: str = "=") -> list[str]:
+    return [text, line * len(text), ""]
+
+
+def _toctree(entries: list[str]) -> list[str]:
+    return [".. toctree::", "   :hidden:", "", *(f"   {entry}" for entry in entries), ""]
 
 
 def _kind(room: str, name: str) -> str:
@@ -89,34 +93,27 @@ def _kind(room: str, name: str) -> str:
 
 def _room_page(room: str, members: list[str]) -> str:
     about = inspect.getdoc(importlib.import_module(room)) or ""
-    lines = [f"# {room}", "", *_rst(f".. module:: {room}", "", *about.splitlines())]
+    lines = [*_heading(room), f".. module:: {room}", "", about, ""]
     toctree = []
     for kind in ("Functions", "Classes", "Settings", "Errors and warnings", "Constants"):
         names = [name for name in members if _kind(room, name) == kind and name != "__version__"]
         if not names:
             continue
-        lines += [f"## {kind}", ""]
+        lines += _heading(kind, "-")
         homes = {name: public_names()[f"{room}.{name}"] for name in names}
         own = [name for name in names if homes[name] == f"{room}.{name}"]
         if own:
-            table = [".. autosummary::", "   :nosignatures:", "", *(f"   {name}" for name in own)]
-            lines += _rst(f".. currentmodule:: {room}", "", *table)
+            lines += [".. autosummary::", "   :nosignatures:", "", *(f"   {n}" for n in own), ""]
         if others := [homes[name] for name in names if name not in own]:
-            links = ", ".join(f"{{py:obj}}`{home}`" for home in others)
+            links = ", ".join(f":py:obj:`{home}`" for home in others)
             lines += [f"{'Also' if own else 'Described'} elsewhere: {links}.", ""]
         toctree += [f"{name} <../objects/{room}.{name}>" for name in own]
-    if toctree:
-        lines += ["```{toctree}", ":hidden:", "", *toctree, "```", ""]
-    return "\n".join(lines)
-
-
-def _rst(*lines: str) -> list[str]:
-    return ["```{eval-rst}", *lines, "```", ""]
+    return "\n".join(lines + _toctree(toctree))
 
 
 def _object_page(room: str, name: str) -> str:
     thing = getattr(importlib.import_module(room), name)
-    lines = [f".. currentmodule:: {room}", ""]
+    lines = [*_heading(name), f".. currentmodule:: {room}", ""]
     if _kind(room, name) == "Constants":
         about, value = _about_constant(room, name), repr(thing)
         lines.append(f".. data:: {name}")
@@ -124,14 +121,10 @@ def _object_page(room: str, name: str) -> str:
             lines.append(f"   :value: {value}")
         lines += ["", *(f"   {line}" for line in about.splitlines())]
     elif inspect.isclass(thing):
-        lines += [
-            f".. autoclass:: {name}",
-            "   :members:",
-            "   :inherited-members:",
-        ]
+        lines += [f".. autoclass:: {name}", "   :members:", "   :inherited-members:"]
     else:
         lines += [f".. autofunction:: {name}"]
-    return "\n".join([f"# {name}", "", *_rst(*lines)])
+    return "\n".join([*lines, ""])
 
 
 def _about_constant(room: str, name: str) -> str:

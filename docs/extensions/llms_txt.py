@@ -30,13 +30,18 @@ def _in_order(env: BuildEnvironment, page: str, seen: set[str]) -> Iterator[str]
             yield from _in_order(env, below, seen)
 
 
-def _about(env: BuildEnvironment, page: str) -> str:
-    """Return the first paragraph of a page, cut where it is long."""
-    for paragraph in env.get_doctree(page).findall(nodes.paragraph):
+def _keep_about(app: Sphinx, doctree: nodes.document) -> None:
+    """Keep the first paragraph of a page as it is read, cut where it is long."""
+    for paragraph in doctree.findall(nodes.paragraph):
         if isinstance(paragraph.parent, nodes.section | nodes.document | addnodes.desc_content):
             text = " ".join(paragraph.astext().split())
-            return text if len(text) <= MOST else f"{text[:MOST].rpartition(' ')[0]} …"
-    return ""
+            short = text if len(text) <= MOST else f"{text[:MOST].rpartition(' ')[0]} …"
+            app.env.metadata[app.env.docname]["about"] = short
+            return
+
+
+def _about(env: BuildEnvironment, page: str) -> str:
+    return str(env.metadata[page].get("about", ""))
 
 
 def _write(app: Sphinx, error: Exception | None) -> None:
@@ -60,5 +65,6 @@ def _write(app: Sphinx, error: Exception | None) -> None:
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Write it when all pages are written."""
+    app.connect("doctree-read", _keep_about)
     app.connect("build-finished", _write)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -36,7 +36,7 @@ def included(folder: str) -> dict[str, str]:
     }
 
 
-def write_pages(folder: Path, pages: dict[str, str]) -> None:
+def write_pages(folder: Path, pages: dict[str, str], ending: str = ".md") -> None:
     """Write pages that have changed, and take away those that are there no more.
 
     Parameters
@@ -44,26 +44,28 @@ def write_pages(folder: Path, pages: dict[str, str]) -> None:
     folder : Path
         It has nothing else.
     pages : dict of str to str
-        Text in Markdown by the name of the page.
+        Text by the name of the page.
+    ending : str
+        ".md" for Markdown, ".rst" for reST.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for path in folder.glob("*.md"):
-        if path.stem not in pages:
+    for path in folder.iterdir():
+        if path.name.removesuffix(ending) not in pages:
             path.unlink()
     for name, text in pages.items():
-        path = folder / f"{name}.md"
+        path = folder / f"{name}{ending}"
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             path.write_text(text, encoding="utf-8")
 
 
 def _write_all(app: Sphinx, config: Config) -> None:
-    write_pages(DOCS / "reference/generated/api", api_pages())
-    write_pages(DOCS / "reference/generated/objects", object_pages())
+    # Docstrings are reST; within Markdown the pickle of a page would be twenty times as large.
+    write_pages(DOCS / "reference/generated/api", api_pages(), ".rst")
+    write_pages(DOCS / "reference/generated/objects", object_pages(), ".rst")
     write_pages(DOCS / "reference/generated/commands", command_pages())
     write_pages(DOCS / "reference/generated/settings", settings_pages())
     write_pages(DOCS / "benchmarks/generated", included("benchmarks/results"))
-    cards = included("decaf/backbone/weights/packaged")
-    write_pages(DOCS / "howto/generated", cards)
+    write_pages(DOCS / "howto/generated", included("decaf/backbone/weights/packaged"))
 
 
 def _is_of_others(
