@@ -27,7 +27,7 @@ def printable(name: bytes | str) -> str:
     --------
     >>> print(printable(b"a\\xff\\n.jpg"))
     a\\xff\\n.jpg
-    >>> import os
+    >>> from decaf.runtime.names import name_text
     >>> print(printable(name_text(b"a\\xff.jpg")))
     a\\xff.jpg
     """
