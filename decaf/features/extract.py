@@ -102,11 +102,13 @@ def extract(
 
     Parameters
     ----------
-    images : path, sequence, ndarray of uint8 (N, H, W, 3), or torch Dataset
+    images : path, sequence, ndarray of uint8 (N, H, W, 3), data set, DataFrame or ImageList
         A path may be an image, a folder (all images below it, sorted), a glob, a list file, a
         table, a tar or zip archive, which is read in place, or an array of such images in a
         ``.npy`` or HDF5 file (``FILE.h5:DATASET`` names one of several). A sequence may hold
-        paths, PIL images or arrays.
+        paths, PIL images or arrays. A data set is a torch Dataset, or one of Hugging Face; a
+        DataFrame has a column of paths. `decaf.collect` lists images with more to say of them, such
+        as boxes to cut out.
     layer : str or sequence of str
         ``conv1`` … ``conv5``, ``pool1``, ``pool2``, ``pool5``, ``fc6``, ``fc7``, ``fc8``,
         ``prob``; ``conv1_pre`` … ``fc7_pre`` are the values before the ReLU.
@@ -146,8 +148,9 @@ def extract(
     progress : bool or callable, optional
         True, False, or a function of (images done, images in all); by default a bar on terminals.
     labels : {"folder", "none"}, path, or sequence
-        The first folder below the one given, none, a labels file, or one label an image. An image
-        without a label, such as that of an empty cell, has the label -1.
+        The first folder below the one given, none, a labels file, one label an image, or the name
+        of a column of a DataFrame or Dataset. An image without a label, such as that of an empty
+        cell, has the label -1.
     layout : {"auto", "splits", "classes"}
         Folders called ``train``, ``val`` or ``test`` (in any case; training, valid, validation,
         testing) are splits, and the folders in them are the classes, or are classes themselves; by

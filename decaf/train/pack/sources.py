@@ -144,10 +144,12 @@ def read_parts(
         images = ilsvrc.read_train(source, {} if kit is None else kit.words)
         parts = {"train": images.in_groups(listing.groups)}
     else:
-        images = collect(source, replace(listing, groups=None))
+        # Boxes are grouped by their images, besides.
+        groups = listing.groups if listing.crops_from is None else None
+        images = collect(source, replace(listing, groups=None) if groups is not None else listing)
         if images.in_memory:
             raise InputError("images in memory have no files that could be packed; save them first")
-        parts = _parts(images, shown, listing.groups, held_out if val is None else ())
+        parts = _parts(images, shown, groups, held_out if val is None else ())
     if kit is not None:
         train = parts["train"]
         words = zip(train.class_names, train.class_titles, strict=True)
@@ -173,7 +175,7 @@ def _parts(
     if splits and "train" not in splits:
         raise InputError(f"{shown}: no folder 'train' in it, nor images of this split otherwise")
     train = _with_classes(images.part("train" if splits else None), shown)
-    parts = {"train": train.in_groups(groups)}
+    parts = {"train": train if groups is None else train.in_groups(groups)}
     for split in held_out:
         if (split, "") in images.empty_folders:
             raise InputError(

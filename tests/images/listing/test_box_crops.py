@@ -352,6 +352,14 @@ def test_a_classifier_of_boxes(
     assert (first["annotation"], first["box"][2:]) == ("0", [12, 12])
     assert main(["predict", "a.head", "camera", "-o", "a.txt", *asked]) == 0
     assert Path("a.txt").read_text().startswith("camera/north/1.png [0, ")
+    with decaf.make_pack("camera", "a.pack", crops_from=path, split_val=0.3, size=16) as pack:
+        train, val = (set(pack.splits[split].names) for split in ("train", "val"))
+        assert train
+        assert val
+        assert not train & val  # the boxes of an image are on one side
+        first = pack.images("train")
+        assert first.content_sha256 is not None
+        assert len({row.tobytes() for row in first.content_sha256}) == len(first)
     # Of the features in a file likewise.
     assert main(["extract", "camera", "-o", "f.h5", "-w", NET, *asked]) == 0
     assert main(["predict", "a.head", "f.h5", "-o", "b.csv", "-q"]) == 0
