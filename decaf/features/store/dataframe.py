@@ -9,16 +9,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from decaf.errors import SettingError
+from decaf.features.store import schema
 
 if TYPE_CHECKING:
+    import pandas
+    import xarray
+
     from decaf.features.store.feature_file import FeatureFile
 
-__all__ = ["as_dataframe", "as_xarray"]
+__all__ = ["as_dataframe", "as_xarray", "row_columns"]
 
 _TABLES = "pip install 'decaf-features[tables]'"
 
 
-def as_dataframe(file: FeatureFile, layer: str | Sequence[str] | None, *, ok_only: bool) -> Any:
+def as_dataframe(
+    file: FeatureFile, layer: str | Sequence[str] | None, *, ok_only: bool
+) -> pandas.DataFrame:
     """Return a feature file as a DataFrame; see `FeatureFile.to_dataframe`.
 
     Parameters
@@ -43,7 +49,7 @@ def as_dataframe(file: FeatureFile, layer: str | Sequence[str] | None, *, ok_onl
             if len(set(file.class_names)) == len(file.class_names)
             else [file.class_names[code] if code >= 0 else None for code in codes]
         )
-    columns |= {name: values[rows] for name, values in file.row_columns.items()}
+    columns |= {name: values[rows] for name, values in row_columns(file).items()}
     columns["status"] = np.array(file.status_names, object)[file.status[rows]]
     parts = [pandas.DataFrame(columns, index=rows)]
     for each in layers:
@@ -53,7 +59,7 @@ def as_dataframe(file: FeatureFile, layer: str | Sequence[str] | None, *, ok_onl
     return pandas.concat(parts, axis=1)
 
 
-def as_xarray(file: FeatureFile, layer: str, *, ok_only: bool) -> Any:
+def as_xarray(file: FeatureFile, layer: str, *, ok_only: bool) -> xarray.DataArray:
     """Return a layer as a DataArray; see `FeatureFile.to_xarray`.
 
     Parameters
@@ -76,7 +82,7 @@ def as_xarray(file: FeatureFile, layer: str, *, ok_only: bool) -> Any:
         "image": rows,
         "path": ("image", file.paths[rows]),
         "label": ("image", file.labels[rows]),
-        **{name: ("image", values[rows]) for name, values in file.row_columns.items()},
+        **{name: ("image", values[rows]) for name, values in row_columns(file).items()},
         "status": ("image", np.array(file.status_names, object)[file.status[rows]]),
         **{axis: np.arange(size) for axis, size in zip(axes[1:], view.shape[1:], strict=True)},
     }
@@ -94,3 +100,23 @@ def as_xarray(file: FeatureFile, layer: str, *, ok_only: bool) -> Any:
             "run": json.dumps(file.run),
         },
     )
+
+
+def row_columns(file: FeatureFile) -> dict[str, np.ndarray]:
+    """Return the columns that not every file has, by the names that tables give them.
+
+    Texts of split, group and annotation, and numbers of box_x, box_y, box_width, box_height and
+    confidence.
+
+    Parameters
+    ----------
+    file : FeatureFile
+    """
+    columns: dict[str, np.ndarray] = {}
+    for name in (schema.SPLIT, schema.GROUP, schema.ANNOTATION):
+        if (texts := file.column(name)) is not None:
+            columns[name] = np.array([*texts, None], object)[:-1]
+    if file.boxes is not None and file.confidences is not None:
+        sides = ("box_x", "box_y", "box_width", "box_height")
+        columns |= {**dict(zip(sides, file.boxes.T, strict=True)), "confidence": file.confidences}
+    return columns

@@ -16,6 +16,7 @@ from typing import IO, Any
 import numpy as np
 
 from decaf.errors import OutputError, SettingError
+from decaf.features.store.dataframe import row_columns
 from decaf.features.store.feature_file import FeatureFile
 from decaf.features.store.opening import open_features
 from decaf.features.store.schema import NO_LABEL
@@ -101,7 +102,7 @@ class _Selection:
     @cached_property
     def file_columns(self) -> dict[str, np.ndarray]:
         """The columns that not every file has."""
-        return self.file.row_columns
+        return row_columns(self.file)
 
 
 _Write = Callable[[Sequence[_Selection], IO[bytes]], None]

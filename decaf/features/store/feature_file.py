@@ -221,7 +221,7 @@ class FeatureFile:
         """Confidence of each box: (N,) float64, NaN where not told; None where there are none."""
         return self._column(schema.CONFIDENCE) if self._has(schema.CONFIDENCE) else None
 
-    @property
+    @cached_property
     def crops(self) -> tuple[BoxCrop | None, ...] | None:
         """What was cut out for each image; None where no image is a part of another."""
         texts, annotations = self.column(schema.CROP), self.annotations
@@ -235,25 +235,6 @@ class FeatureFile:
             )
         except ValueError as error:
             raise FeatureFileError(f"{self.path}: {schema.CROP}: {error}") from error
-
-    @property
-    def row_columns(self) -> dict[str, np.ndarray]:
-        """The columns that not every file has, by the names that tables give them.
-
-        Texts of split, group and annotation, and numbers of box_x, box_y, box_width, box_height and
-        confidence.
-        """
-        columns: dict[str, np.ndarray] = {}
-        for name in (schema.SPLIT, schema.GROUP):
-            if (texts := self.column(name)) is not None:
-                columns[name] = np.array([*texts, None], object)[:-1]
-        boxes, annotations, confidences = self.boxes, self.annotations, self.confidences
-        if boxes is not None and annotations is not None and confidences is not None:
-            sides = ("box_x", "box_y", "box_width", "box_height")
-            columns |= dict(zip(sides, boxes.T, strict=True))
-            columns[schema.ANNOTATION] = np.array([*annotations, None], object)[:-1]
-            columns[schema.CONFIDENCE] = confidences
-        return columns
 
     def column(self, name: str) -> tuple[str, ...] | None:
         """Return a column of text that not every file has; None where this one has it not.
@@ -367,7 +348,7 @@ class FeatureFile:
         -------
         pandas.DataFrame
             Columns path, label (-1 where there is none), class (categorical), those of
-            `row_columns`, status, and the values as float32.
+            `row_columns` (split, group, box), status, and the values as float32.
 
         Raises
         ------

@@ -20,6 +20,7 @@ from PIL import Image
 import decaf
 from decaf.cli.main import main
 from decaf.errors import ImageError, InputError, OutputError, SettingError
+from decaf.features.store.dataframe import row_columns
 from decaf.images import ImageRef, collect
 from decaf.images.listing.box_crop import BoxCrop
 from decaf.images.listing.boxes import read_boxes
@@ -264,7 +265,7 @@ def test_the_file_keeps_the_boxes(camera: Path, tmp_path: Path) -> None:
         assert file.crops == images.crops
         assert file.source_size.tolist() == [[WIDTH, HEIGHT]] * 2
         assert file.images().crops == images.crops
-        assert file.row_columns["box_width"].tolist() == [40, 8]
+        assert row_columns(file)["box_width"].tolist() == [40, 8]
         rows = file["fc6"][:]
     checked = decaf.verify("f.h5")
     assert (checked.ok, checked.compared) == (True, 2)

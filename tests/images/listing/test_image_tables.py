@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -149,8 +150,12 @@ def test_a_frame_is_a_source_of_every_function(
         collect(table, label="species")
 
 
-def test_nothing_is_imported_for_a_frame(files: list[str]) -> None:
-    if "pandas" in sys.modules:
-        pytest.skip("pandas is loaded already")
-    collect(stand_in({"path": files}))
-    assert "pandas" not in sys.modules
+def test_nothing_is_imported_for_a_frame(files: list[str], child_env: dict[str, str]) -> None:
+    code = (
+        "import sys; from decaf.images import collect; frame = type('DataFrame', (), {'__module__':"
+        " 'pandas', 'columns': ['path'], '__len__': lambda self: 4, '__getitem__': lambda self, "
+        f"name: {files}}})(); assert len(collect(frame)) == 4; "
+        "print([name for name in ('pandas', 'polars', 'datasets', 'torch') if name in sys.modules])"
+    )
+    child = subprocess.run([sys.executable, "-c", code], env=child_env, capture_output=True)
+    assert (child.stdout.strip(), child.stderr) == (b"[]", b"")
