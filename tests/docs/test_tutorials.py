@@ -33,7 +33,7 @@ BLOCK = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 # What other readers' machines and excerpts change.
-NUMBER = re.compile(r"\d+(?:[.,:]\d+)*(?:e[+-]?\d+)?(?: [KMG]iB)?")
+NUMBER = re.compile(r"-?\d+(?:[.,:]\d+)*(?:e[+-]?\d+)?(?: [KMG]iB)?")
 GAP = re.compile(r"[\s·]+|-{3,}")
 # Programs that not everyone has: their blocks are left out without them.
 ELSEWHERE = {"matlab": ["octave", "--eval"], "r": ["Rscript", "-e"]}
