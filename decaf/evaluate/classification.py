@@ -84,6 +84,8 @@ def evaluate_network(
 
         - labels, layout : as in `decaf.extract`; images without a label are left out, with a word.
         - splits : ``"FILE:COLUMN"`` of a table; see `decaf.images.listing.splits.find_splits`.
+        - crops_from, margin, min_confidence, categories : boxes as images of their own, as
+          `decaf.collect` takes them.
         - on_error : at an image that cannot be read, "raise" `ImageError` (default; on the command
           line "record" is), or leave it out and "record" it.
     matching : MatchSettings, optional

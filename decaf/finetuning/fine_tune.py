@@ -109,6 +109,8 @@ def finetune(
         - layout : "auto", "splits" or "classes", as in `decaf.extract`.
         - splits : ``"FILE:COLUMN"`` of a table, or train, val or test for each image, where folders
           do not say it; see `decaf.images.listing.splits.find_splits`.
+        - crops_from, margin, min_confidence, categories : boxes as images of their own, as
+          `decaf.collect` takes them.
         - groups : as in `decaf.extract`, of the training images, or of a pack by the names in it:
           none is both in training and among the images drawn for validation, by which training is
           ended, nor on both sides of a fold of the frozen head's search for C.

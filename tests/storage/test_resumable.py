@@ -89,7 +89,7 @@ def test_changed_images_are_refused_and_touched_ones_are_not(out: Path, folder: 
     out.unlink()
     interrupted(out, folder)
     (folder / "1.png").write_bytes(b"?")
-    with pytest.raises(ResumeError, match=r"other images \(1 images changed since their rows"):
+    with pytest.raises(ResumeError, match=r"other images \(1 image changed since their rows"):
         make(NumbersFile(out, folder))
     (folder / "6.png").write_bytes(b"")
     with pytest.raises(ResumeError, match=r"other images \(5 images there, 6 now; 1 new"):

@@ -101,6 +101,8 @@ def make_pack(
         - groups : as in `decaf.extract`: `split_val` draws whole groups.
         - splits : ``"FILE:COLUMN"`` of a table, or train, val or test for each image, where folders
           do not say it; see `decaf.images.listing.splits.find_splits`.
+        - crops_from, margin, min_confidence, categories : boxes as images of their own, as
+          `decaf.collect` takes them.
         - min_images : leave out classes with fewer training images, with a word; by default those
           with none, or a single one where some are drawn for validation.
         - on_error : at an image that cannot be read, "raise" `ImageError` (default; on the command
