@@ -157,7 +157,7 @@ def test_processes_of_torchrun_cannot_share_it(monkeypatch: pytest.MonkeyPatch) 
 def test_doctor_tells_of_it(apple_gpu: Spoiler, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor"]) == 0
     said = capsys.readouterr().out
-    assert "Apple's, 8.59 GB: used with --device mps" in " ".join(said.split())
+    assert "Apple's, 8 GiB: used with --device mps" in " ".join(said.split())
     assert "self-test on Apple's GPU ok: 10 images" in " ".join(said.split())
     apple_gpu(coarse)
     assert main(["doctor", "--json"]) == 0  # decaf works; where it was not asked for it is not used
