@@ -82,7 +82,7 @@ def _facts(info: dict[str, Any]) -> Iterator[tuple[str, str]]:
     if info["groups"]:
         yield "groups", str(info["groups"])
     if info["boxes"]:
-        yield "boxes", f"{info['boxes']} rows are parts of images"
+        yield "boxes", f"{counted(info['boxes'], 'row', 'are')} part of an image"
     for name, value in info["run"].items():
         if name != "layers":
             yield name, _setting(value)

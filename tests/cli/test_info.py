@@ -35,7 +35,7 @@ def test_the_facts_of_a_feature_file(file: Path, capsys: pytest.CaptureFixture[s
         "  device        cpu\n",
         "  written by    decaf 0.1.0, 2026-01-02T03:04:05+00:00\n",
         "    fc6         8                 float32   96 bytes\n",
-        "  classes       1 (1 rows of none)\n           2  a\n",
+        "  classes       1 (1 row of none)\n           2  a\n",
         "  corrupt       1\n    row 1: a/\\xfftwo.jpg: cut short\n",
     ):
         assert line in captured.out

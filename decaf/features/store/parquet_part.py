@@ -50,7 +50,7 @@ _MAGIC = b"PAR1"
 _TEXT_ATTRS = (*schema.FEATURE_FILE.attributes, "content")
 # What stands beside them in the metadata: early versions wrote no checksums of the attributes, and
 # the last is of pyarrow.
-_OTHERS = ("attributes", "shapes", "status_names", "ARROW:schema")
+_OTHERS = ("attributes", "path_system", "shapes", "status_names", "ARROW:schema")
 _FLOATS = {"float32": "float", "float16": "halffloat"}
 _TEXTS = (schema.KEY, schema.PATH, schema.STATUS, schema.MESSAGE, schema.TXT, schema.JSON)
 _MAX_GROUP_BYTES = 4 << 30

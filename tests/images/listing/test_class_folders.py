@@ -229,7 +229,7 @@ def test_an_image_that_is_listed_and_absent_is_missing(tmp_path: Path) -> None:
         (SPLITS, "test", "no split 'test'; it has train, val"),
         (FOLDERS, "val", "no split 'val'; it is not divided into splits"),
         ({**SPLITS, "Val/cat/1.jpg": b""}, "val", "'Val' and 'val' are both the split 'val'"),
-        ({**TINY, "train/n3/1.JPEG": b""}, "train", r"1 classes are not in its wnids.txt \(n3\)"),
+        ({**TINY, "train/n3/1.JPEG": b""}, "train", r"1 class is not in its wnids.txt \(n3\)"),
         ({**TINY, "val/val_annotations.txt": b"\nx.JPEG n1\n"}, "val", "line 2 is not an image"),
         ({**TINY, "val/val_annotations.txt": b"../a\tn1\n"}, "val", "outside of the data set"),
         (

@@ -108,7 +108,7 @@ def test_groups_by_capture_time(tmp_path: Path, caplog: pytest.LogCaptureFixture
     assert result == (first,) * 3 + ("X100 2024-05-01 10:03:00", "Z9 2024-05-01 10:00:00", "", "")
     assert "2 of 7 images are in no group, each counts as one of its own" in caplog.text
     assert groups(root, "time:2min") == (first,) * 4 + ("Z9 2024-05-01 10:00:00", "", "")
-    with pytest.raises(InputError, match="none of the 1 images has a capture time"):
+    with pytest.raises(InputError, match="none of the 1 image has a capture time"):
         groups(root / "b" / "6.jpg", "time:60s")
     with zipfile.ZipFile(tmp_path / "photos.zip", "w") as archive:
         for path in sorted(root.rglob("*.*")):

@@ -351,7 +351,7 @@ class TestLists:
         monkeypatch.chdir(tree / "lists")
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"cat/9.jpg\n")))
         with pytest.raises(
-            InputError, match=r"none of its 1 files .* the working folder \('.*lists"
+            InputError, match=r"none of its 1 file .* the working folder \('.*lists"
         ):
             collect("-")
 
@@ -497,7 +497,7 @@ class TestInMemory:
             collect(tree).get(0)
 
     def test_paths_and_images_do_not_mix(self, tree: Path, photo: np.ndarray) -> None:
-        with pytest.raises(InputError, match="mixes 1 paths with 1 images"):
+        with pytest.raises(InputError, match="mixes 1 path with 1 image"):
             collect([tree, photo])
 
 
