@@ -6,6 +6,7 @@ import importlib.metadata
 import platform
 import re
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -21,6 +22,7 @@ __all__ = ["Installation", "check_installation"]
 _LIBRARIES = ("torch", "torchvision", "numpy", "pillow", "h5py")
 _DISTRIBUTION = "decaf-features"
 _REQUIRED = re.compile(r"([\w.-]+)(?:.*\bextra\s*==\s*['\"]([\w.-]+)['\"])?")
+_OF_SYSTEM = re.compile(r"\bsys_platform\s*([!=]=)\s*['\"](\w+)['\"]")
 # Extras for work on decaf itself.
 _FOR_DEVELOPERS = ("test", "dev", "docs")
 
@@ -136,6 +138,9 @@ def _required() -> dict[str, list[str]]:
         return {}
     required: dict[str, list[str]] = {}
     for line in lines:
+        system = _OF_SYSTEM.search(line)
+        if system and (system[2] == sys.platform) != (system[1] == "=="):
+            continue  # of another system
         if match := _REQUIRED.match(line):
             required.setdefault(match[2] or "", []).append(match[1])
     return required

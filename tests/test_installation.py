@@ -18,6 +18,9 @@ REQUIRES = [
     "torch>=2",
     "no-such-thing (>=1)",
     'matplotlib>=3; extra == "plots"',
+    f'not-here; sys_platform != "{sys.platform}"',
+    'nor-here; sys_platform == "plan9"',
+    f'but-here; sys_platform == "{sys.platform}"',
     'no-such-library; python_version > "3" and extra == "odd"',
     'pytest; extra == "test"',
 ]
@@ -45,6 +48,8 @@ def test_it_says_what_is_there(hub, no_self_test, monkeypatch) -> None:
     assert found.versions["torch"] == importlib.metadata.version("torch")
     assert found.machine["threads"] == torch.get_num_threads()
     assert found.versions["no-such-thing"] is None
+    assert "but-here" in found.versions
+    assert not {"not-here", "nor-here"} & set(found.versions)
     assert list(found.extras) == ["plots", "odd"]
     assert found.extras["odd"] == {"no-such-library": None}
     packaged = load_weights("imagenet-distilled").sha256
