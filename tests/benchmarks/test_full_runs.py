@@ -106,7 +106,7 @@ WITHOUT = {
 # No report: they make data, networks, or are parts of others.
 NO_REPORT = {
     *("arguments", "command_line", "efficientnet_lite_teacher", "packaged_weights_data"),
-    *("speed.bare_step", "speed.contenders", "speed.forward", "speed.machine", "speed.turns"),
+    *("speed.contenders", "speed.forward", "speed.machine", "speed.steps"),
 }
 
 

@@ -69,7 +69,7 @@ def test_a_submission_is_read_as_it_was_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("1 0 0 9 9\n", "has 1 lines, one for each of 2 images"),
+        ("1 0 0 9 9\n", "has 1 line, one for each of 2 images"),
         ("1 0 0 9 9\n\n", "line 2: has 0 numbers; 1 to 5 guesses"),
         ("1 0 0 9 9\n1 0 0 9\n", "line 2: has 4 numbers"),
         ("1 0 0 9 9\n" + "1 0 0 9 9 " * 6 + "\n", "line 2: has 30 numbers"),

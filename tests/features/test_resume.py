@@ -124,7 +124,7 @@ def test_an_interrupted_run_ends_as_the_undisturbed_one(
         (lambda root: (root / "ant").rename(root / "cow"), "cow"),
         (
             lambda root: (root / "ant/00.png").write_bytes((root / "bee/07.png").read_bytes()),
-            r"1 images changed since their rows were made \(such as '.*00\.png'\)",
+            r"1 image changed since their rows were made \(such as '.*00\.png'\)",
         ),
         (lambda root: (root / "ant/01.png").unlink() or (root / "ant/01.png").mkdir(), "1 gone"),
     ],

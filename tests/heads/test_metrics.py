@@ -68,7 +68,7 @@ def test_classes_count_alike() -> None:
     [
         (lambda: metrics.ranks(np.zeros((2, 3)), np.array([0, 3])), "labels of 0 to 3 where there"),
         (lambda: metrics.ranks(np.zeros((2, 3)), np.array([0, -1])), "labels of -1 to 0"),
-        (lambda: metrics.ranks(np.zeros((2, 3)), np.array([0])), r"shape \(2, 3\) for 1 labels"),
+        (lambda: metrics.ranks(np.zeros((2, 3)), np.array([0])), r"shape \(2, 3\) for 1 label"),
         (lambda: metrics.ranks(np.array([[0.0, np.nan]]), np.array([0])), "hold NaN"),
         (lambda: metrics.mean_per_class_accuracy(np.zeros(2, int), np.zeros(2, int)), "no images"),
     ],

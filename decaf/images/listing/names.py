@@ -102,7 +102,7 @@ def below_shared(paths: Sequence[bytes], system: str = SYSTEM) -> list[bytes]:
     system : {"posix", "windows"}
         System that they are from.
 
-    >>> below_shared([b"data\\cat\\1.jpg", b"data\\dog\\1.jpg"], "windows")
+    >>> below_shared([b"data\\\\cat\\\\1.jpg", b"data\\\\dog\\\\1.jpg"], "windows")
     [b'cat/1.jpg', b'dog/1.jpg']
     """
     names = [slashed(path, system) for path in paths]

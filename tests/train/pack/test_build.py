@@ -319,7 +319,7 @@ def test_an_image_that_changed_meanwhile_is_told(
     dataset: Path, unfinished: Callable[..., Pack]
 ) -> None:
     shutil.copy(dataset / "train/n01/0.JPEG", dataset / "train/n01/2.JPEG")
-    with pytest.raises(ResumeError, match=r"1 images changed .* \(such as 'train: train/n01/2.JPE"):
+    with pytest.raises(ResumeError, match=r"1 image changed .* \(such as 'train: train/n01/2.JPE"):
         unfinished()
     with unfinished(overwrite=True) as pack:
         first, third = pack.splits["train"][0][0], pack.splits["train"][2][0]
