@@ -180,7 +180,7 @@ def test_seeds_come_one_after_the_other_and_nothing_is_run_twice(
     (page,) = (
         path
         for path in (tmp_path / "out").glob("fine_tuning-partial-*.json")
-        if "--seeds 2" in json.loads(path.read_bytes())["command"]
+        if json.loads(path.read_bytes())["command"].endswith(".py a=DIR:3,all --seeds 2")
     )
     report = json.loads(page.read_bytes())
     assert report["title"] == (

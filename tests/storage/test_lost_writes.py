@@ -97,7 +97,8 @@ def test_a_write_that_is_lost_is_found_before_the_file_has_its_name(
 
         def counted(descriptor: int, data: Any) -> int:
             nonlocal writes
-            if not os.path.samestat(os.fstat(descriptor), temporary_path(out).stat()):
+            there = temporary_path(out)
+        if not there.exists() or not os.path.samestat(os.fstat(descriptor), there.stat()):
                 return real(descriptor, data)
             writes += 1
             return len(data) if writes == number else real(descriptor, data)
