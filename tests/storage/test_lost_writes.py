@@ -98,7 +98,7 @@ def test_a_write_that_is_lost_is_found_before_the_file_has_its_name(
         def counted(descriptor: int, data: Any) -> int:
             nonlocal writes
             there = temporary_path(out)
-        if not there.exists() or not os.path.samestat(os.fstat(descriptor), there.stat()):
+            if not there.exists() or not os.path.samestat(os.fstat(descriptor), there.stat()):
                 return real(descriptor, data)
             writes += 1
             return len(data) if writes == number else real(descriptor, data)
