@@ -151,7 +151,7 @@ def test_the_cosines_of_preprocessing_are_those_of_the_example(example):
 def test_the_shares_of_zeros_are_those_of_the_example(example):
     text = plain(page("relu"))
     zeros = dict(
-        re.findall(r"^(fc\d)\s+(\d+)%", example("features/plot_before_and_after_relu")[1], re.M)
+        re.findall(r"^(fc\d)\s+(\d+)%", example("features/plot_relu")[1], re.M)
     )
     assert f"{zeros['fc6']} % of the values of fc6" in text
     assert f"{zeros['fc7']} % of those of fc7" in text
