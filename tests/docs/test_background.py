@@ -150,9 +150,7 @@ def test_the_cosines_of_preprocessing_are_those_of_the_example(example):
 @pytest.mark.slow
 def test_the_shares_of_zeros_are_those_of_the_example(example):
     text = plain(page("relu"))
-    zeros = dict(
-        re.findall(r"^(fc\d)\s+(\d+)%", example("features/plot_relu")[1], re.M)
-    )
+    zeros = dict(re.findall(r"^(fc\d)\s+(\d+)%", example("features/plot_relu")[1], re.M))
     assert f"{zeros['fc6']} % of the values of fc6" in text
     assert f"{zeros['fc7']} % of those of fc7" in text
 
