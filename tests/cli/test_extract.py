@@ -123,9 +123,11 @@ def test_a_signal_before_the_first_batch_and_a_second_one_end_at_once(
     processes = [
         start_cold(child_env, str(photographs), "-o", str(out), "-b", "1") for out in (early, twice)
     ]
-    for process in processes:
-        forked.until(lambda process=process: catches(process, signal.SIGTERM), process)  # type: ignore[misc]
-        process.send_signal(signal.SIGTERM)
+    # The first while the command is read, or soon after; the second in the run, which ends in order.
+    forked.until(lambda: catches(processes[0], signal.SIGTERM), processes[0])
+    processes[0].send_signal(signal.SIGTERM)
+    forked.until(twice.with_name("twice.h5.parts").exists, processes[1])
+    processes[1].send_signal(signal.SIGTERM)
     assert processes[1].stderr is not None
     while "once more to stop at once" not in processes[1].stderr.readline():
         assert processes[1].poll() is None
