@@ -52,6 +52,7 @@ class LinearHead(LinearDecision, ClassifierMixin, BaseEstimator):  # type: ignor
     """Base of `LogisticRegression`, which describes parameters and attributes, and `LinearSVM`."""
 
     default_Cs: ClassVar[tuple[float, ...]]
+    dropout_Cs: ClassVar[tuple[float, ...]]
 
     C: float | str = 1.0
     _: KW_ONLY
@@ -226,6 +227,11 @@ class LinearHead(LinearDecision, ClassifierMixin, BaseEstimator):  # type: ignor
         check_finite(checked[0] if "y" in given else checked)
         return checked
 
+    @property
+    def grid(self) -> tuple[float, ...]:
+        """The values of C that a search begins with, for rows of norm 1, where `Cs` has none."""
+        return self.dropout_Cs if self.dropout else self.default_Cs
+
     def _search(
         self, problem: Problem, weight: np.ndarray | None, groups: Sequence[Any] | None
     ) -> CSearch:
@@ -239,7 +245,7 @@ class LinearHead(LinearDecision, ClassifierMixin, BaseEstimator):  # type: ignor
             lambda Cs, folds: self._cross_decisions(problem, Cs, folds),
             problem.codes,
             folds,
-            [C / size for C in self.default_Cs] if self.Cs is None else self.Cs,
+            [C / size for C in self.grid] if self.Cs is None else self.Cs,
             widen=self.Cs is None,
             most=_LARGEST_C / size,
             weight=weight,

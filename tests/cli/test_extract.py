@@ -123,7 +123,7 @@ def test_a_signal_before_the_first_batch_and_a_second_one_end_at_once(
     processes = [
         start_cold(child_env, str(photographs), "-o", str(out), "-b", "1") for out in (early, twice)
     ]
-    # The first while the command is read, or soon after; the second in the run, which ends in order.
+    # The first while the command is read, or soon after; the second in the run, in good order.
     forked.until(lambda: catches(processes[0], signal.SIGTERM), processes[0])
     processes[0].send_signal(signal.SIGTERM)
     forked.until(twice.with_name("twice.h5.parts").exists, processes[1])

@@ -275,6 +275,16 @@ def test_the_default_grid_follows_the_size_of_the_rows() -> None:
     assert np.isclose(found[:, None], expected, rtol=1e-6).any(axis=0).all()
 
 
+def test_the_search_under_dropout_begins_with_few_values_and_widens_from_them() -> None:
+    X, y = data()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CSearchWarning)
+        head = LogisticRegression("cv", dropout=0.5).fit(X, y)
+    assert head.search_ is not None
+    assert set(LogisticRegression.dropout_Cs) <= set(head.search_.Cs)
+    assert len(head.search_.Cs) == 3 + 3 * head.search_.widened
+
+
 def test_float32_and_labels_keep_their_types() -> None:
     X, y = data()
     for labels in (y, y.astype(np.int8), np.array(["b", "a", "c", "d"])[y], y > 1):

@@ -20,6 +20,7 @@ from decaf.backbone.weights.safetensors_file import save_weights
 from decaf.backbone.weights.state import Weights
 from decaf.errors import InputError, SettingError, Stopped
 from decaf.exploration.page import Bars, Cell, ConfusionMatrix, Confusions, Lines, Table
+from decaf.heads import LogisticRegression
 from harness.fisher_vectors import FisherVectors
 from harness.frozen_features import BenchmarkSettings, paper_heads
 from harness.frozen_features import run as run_module
@@ -385,10 +386,8 @@ def test_curves_are_of_layers_in_the_tables(settings: BenchmarkSettings) -> None
         replace(settings, curve_layers=("fc6", "pool5"))
 
 
-def test_a_grid_of_its_own_is_for_rows_of_norm_1() -> None:
+def test_a_head_with_dropout_has_a_grid_of_its_own() -> None:
     plain, dropped = paper_heads()[:2]
-    assert plain.Cs is None
-    assert dropped.Cs is not None
-    # Other rows are as long as they are: the estimator makes the grid that suits them.
-    assert {head.Cs for head in paper_heads(scale="standard")} == {None}
+    assert plain.key()["Cs"] == list(LogisticRegression.default_Cs)
+    assert dropped.key()["Cs"] == list(LogisticRegression.dropout_Cs)
     assert {head.Cs for head in paper_heads(scale="none", Cs=(0.5,))} == {(0.5,)}
