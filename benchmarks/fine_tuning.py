@@ -95,8 +95,8 @@ class Job:
 
     @property
     def key(self) -> list[Any]:
-        """What tells the run from all others."""
-        return [self.name, self.per_class, self.seed, self.start]
+        """What tells the run from all others: other packaged weights are another run."""
+        return [self.name, self.per_class, self.seed, self.start, self.weights]
 
 
 def main() -> int:

@@ -193,6 +193,20 @@ def test_seeds_come_one_after_the_other_and_nothing_is_run_twice(
     assert "b, all" not in table  # was not asked for this time
 
 
+def test_runs_of_other_packaged_weights_are_made_again(
+    script: Any,
+    made_up: Any,
+    benchmark: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "a").mkdir()
+    assert script(f"a={tmp_path}/a", "--seeds", "1") == 0
+    monkeypatch.setattr(benchmark, "DEFAULT_WEIGHTS", "better")
+    assert script(f"a={tmp_path}/a", "--seeds", "1") == 0
+    assert [start for *_, start in made_up()] == ["packaged", "random", "packaged"]
+
+
 def test_what_the_report_says(benchmark: ModuleType) -> None:
     runs = [
         outcome(["a", 10, 0, "packaged"], frozen=60.0, tuned=61.0),
