@@ -19,7 +19,6 @@ from decaf.backbone.weights import DEFAULT_WEIGHTS, WEIGHTS_ENDINGS, is_registry
 from decaf.classify.classifier import Classifier, Prediction, load_classifier
 from decaf.errors import InputError, SettingError, Stopped
 from decaf.features.settings import NetworkSettings
-from decaf.features.store.export import spreadsheet_cell
 from decaf.heads.saved import is_head_file
 from decaf.images.listing.folders import has_image_ending, has_wildcard
 from decaf.images.listing.names import path_text
@@ -28,6 +27,7 @@ from decaf.images.listing.recognise import not_wanted, recognise
 from decaf.runtime.settings import ComputeSettings, Part, settings_from
 from decaf.runtime.wording import printable
 from decaf.storage import TEXT_KINDS, check_output, disk_errors, whole_file
+from decaf.storage.spreadsheet import spreadsheet_cell
 
 __all__ = ["FORMATS", "WrittenPredictions", "model_and_images", "write_predictions"]
 
@@ -97,7 +97,7 @@ def write_predictions(
         How many classes are named for each image, no more than there are.
     raw_text : bool
         Write names in CSV as they are; by default see
-        `decaf.features.store.export.spreadsheet_cell`.
+        `decaf.storage.spreadsheet.spreadsheet_cell`.
     overwrite : bool
         Replace `out`, if it is text.
     network : NetworkSettings, optional

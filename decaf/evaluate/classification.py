@@ -14,8 +14,8 @@ import numpy as np
 
 from decaf.errors import ImageError, InputError, SettingError, Stopped
 from decaf.evaluate.class_names import Alignment, ClassList, MatchSettings, align, class_list
-from decaf.evaluate.guesses import GUESSES
 from decaf.evaluate.localisation import Localisation, LocalisationSettings, measure_boxes
+from decaf.evaluate.localisation_rule import GUESSES
 from decaf.evaluate.report import ClassResult, Evaluation, save_report
 from decaf.evaluate.test_set import opened_pack, read_test_set
 from decaf.features.settings import NetworkSettings

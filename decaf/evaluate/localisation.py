@@ -1,7 +1,7 @@
 """Boxes measured as ILSVRC's classification with localisation measures them (task 2).
 
-The rule is that of `decaf.evaluate.guesses`; beside its errors stand those of answers that do not
-look at the image, and some boxes to look at.
+The rule is that of `decaf.evaluate.localisation_rule`; beside its errors stand those of answers
+that do not look at the image, and some boxes to look at.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from decaf.errors import InputError
-from decaf.evaluate.guesses import Guesses, guess_errors, own_boxes, percent
+from decaf.evaluate.localisation_rule import Guesses, guess_errors, own_boxes, percent
 from decaf.evaluate.submission import class_numbers, in_order_of_names, write_submission
-from decaf.images.boxes import OVERLAP, best_overlaps
-from decaf.images.listing.boxes import BoxAnnotations, read_boxes
+from decaf.images.box_overlap import OVERLAP, best_overlaps
+from decaf.images.listing.annotated_boxes import BoxAnnotations, read_boxes
 from decaf.runtime.settings import ComputeSettings, one_of, refuse
 from decaf.runtime.wording import counted
 
@@ -38,7 +38,7 @@ class LocalisationSettings:
     Parameters
     ----------
     boxes : path or BoxAnnotations, optional
-        The true boxes, as for `decaf.images.listing.boxes.read_boxes`.
+        The true boxes, as for `decaf.images.listing.annotated_boxes.read_boxes`.
     localiser : path or Localiser, optional
         What predicts boxes, as `decaf.localise` makes it, for one of the networks.
     box_crops : {"center", "ten"}

@@ -17,10 +17,10 @@ import numpy.typing as npt
 
 from decaf.errors import InputError
 from decaf.evaluate.class_names import MatchSettings
-from decaf.evaluate.guesses import GUESSES, Guesses, guess_errors, own_boxes, percent
+from decaf.evaluate.localisation_rule import GUESSES, Guesses, guess_errors, own_boxes, percent
 from decaf.evaluate.test_set import read_test_set
 from decaf.images import ImageList, ListingSettings
-from decaf.images.listing.boxes import BoxAnnotations, read_boxes
+from decaf.images.listing.annotated_boxes import BoxAnnotations, read_boxes
 from decaf.runtime.wording import counted
 from decaf.storage import disk_errors, write_atomically
 

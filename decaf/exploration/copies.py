@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from decaf.features.store.export import spreadsheet_cell
 from decaf.images import path_text
 from decaf.runtime.names import name_text
+from decaf.storage.spreadsheet import spreadsheet_cell
 
 __all__ = ["CopyPair", "Duplicates"]
 
@@ -185,7 +185,7 @@ class Duplicates:
         ----------
         raw_text : bool
             Write names as they are; by default see
-            `decaf.features.store.export.spreadsheet_cell`.
+            `decaf.storage.spreadsheet.spreadsheet_cell`.
         """
         text = io.StringIO()
         line = csv.writer(text, lineterminator="\n").writerow

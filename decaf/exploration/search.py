@@ -15,13 +15,13 @@ from decaf.errors import ImageError, SettingError
 from decaf.exploration.neighbours import NearestRows
 from decaf.exploration.page import check_page, render_page, thumbnail, thumbnails, write_page
 from decaf.exploration.queries import Query, QuerySettings, find_queries
-from decaf.features.store.export import spreadsheet_cell
 from decaf.features.store.feature_file import FeatureFile
 from decaf.features.store.opening import opened_features
 from decaf.features.store.schema import NO_LABEL
 from decaf.images import path_text
 from decaf.images.listing.names import below_shared
 from decaf.runtime.settings import ComputeSettings, Part, refuse, settings_from, whole_number
+from decaf.storage.spreadsheet import spreadsheet_cell
 
 if TYPE_CHECKING:
     from decaf.backbone.model import Backbone
@@ -113,7 +113,7 @@ class SearchResult:
         ----------
         raw_text : bool
             Write names as they are; by default see
-            `decaf.features.store.export.spreadsheet_cell`.
+            `decaf.storage.spreadsheet.spreadsheet_cell`.
         """
         text = io.StringIO()
         line = csv.writer(text, lineterminator="\n").writerow

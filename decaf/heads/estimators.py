@@ -13,6 +13,7 @@ from sklearn.multiclass import OneVsRestClassifier
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.svm import LinearSVC
 
+from decaf.heads.c_search import LOGISTIC_CS, LOGISTIC_DROPOUT_CS, SVM_CS, SVM_DROPOUT_CS
 from decaf.heads.calibration import softmax
 from decaf.heads.input_checks import wrong_choice
 from decaf.heads.linear_head import LinearHead
@@ -109,12 +110,8 @@ class LogisticRegression(LinearHead):
     ['cat', 'dog', 'newt']
     """
 
-    # On rows of norm 1 of pool5, fc6 and fc7 (Caltech-101 with 30 rows a class, 15-Scene with 100)
-    # the accuracy of held-out rows rises up to C = 16 … 64 and hardly changes beyond.
-    default_Cs: ClassVar[tuple[float, ...]] = tuple(4.0**power for power in range(8))
-    # Dropout is a penalty itself: the accuracy changes little with C, and a fit at a large one
-    # takes ten times as long as one at 32.
-    dropout_Cs: ClassVar[tuple[float, ...]] = (4.0, 32.0, 256.0)
+    default_Cs: ClassVar[tuple[float, ...]] = LOGISTIC_CS
+    dropout_Cs: ClassVar[tuple[float, ...]] = LOGISTIC_DROPOUT_CS
 
     multi_class: str = "multinomial"
 
@@ -218,10 +215,8 @@ class LinearSVM(LinearHead):
     ['cat', 'dog', 'newt']
     """
 
-    # On rows of norm 1 of pool5, fc6 and fc7 (Caltech-101 with 30 rows a class, 15-Scene with 100)
-    # the accuracy of held-out rows is best at C = 1 … 16.
-    default_Cs: ClassVar[tuple[float, ...]] = tuple(4.0**power for power in range(-3, 5))
-    dropout_Cs: ClassVar[tuple[float, ...]] = (0.25, 2.0, 16.0)
+    default_Cs: ClassVar[tuple[float, ...]] = SVM_CS
+    dropout_Cs: ClassVar[tuple[float, ...]] = SVM_DROPOUT_CS
 
     loss: str = "squared_hinge"
 

@@ -21,8 +21,15 @@ from decaf.errors import InputError, SettingError, Stopped
 from decaf.features.settings import NetworkSettings, RunSettings
 from decaf.heads.feature_identity import FeatureIdentity
 from decaf.images import ImageList, ListingSettings, collect
-from decaf.images.boxes import OVERLAP, best_overlaps, centre_box, from_window, mean_box, to_window
-from decaf.images.listing.boxes import BoxAnnotations, read_boxes
+from decaf.images.box_overlap import (
+    OVERLAP,
+    best_overlaps,
+    centre_box,
+    from_window,
+    mean_box,
+    to_window,
+)
+from decaf.images.listing.annotated_boxes import BoxAnnotations, read_boxes
 from decaf.images.workers.decoders import warm_decoders
 from decaf.runtime.memory import available_memory
 from decaf.runtime.settings import ComputeSettings, Part, settings_from
@@ -76,7 +83,7 @@ def localise(
     images : as for `decaf.extract`
         With a folder for each class, where each is to have boxes of its own.
     boxes : path or BoxAnnotations
-        As for `decaf.images.listing.boxes.read_boxes`. Images without a box are left out.
+        As for `decaf.images.listing.annotated_boxes.read_boxes`. Images without a box are left out.
     out : path, optional
         The file to write, ending in ``.safetensors``.
     overwrite : bool

@@ -17,7 +17,7 @@ from decaf.features.extraction import Extraction
 from decaf.features.settings import NetworkSettings, RunSettings
 from decaf.heads.feature_identity import FeatureIdentity
 from decaf.images import ImageList, collect
-from decaf.images.boxes import from_window, merge_boxes
+from decaf.images.box_overlap import from_window, merge_boxes
 from decaf.images.crops import crop_windows
 from decaf.images.spec import PreprocessSpec
 from decaf.images.status import status_code

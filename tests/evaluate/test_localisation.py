@@ -13,8 +13,8 @@ from PIL import Image
 import decaf.images
 from decaf.errors import InputError, SettingError
 from decaf.evaluate.class_names import Alignment
-from decaf.evaluate.guesses import Guesses, guess_errors
 from decaf.evaluate.localisation import LocalisationSettings, measure_boxes
+from decaf.evaluate.localisation_rule import Guesses, guess_errors
 from decaf.evaluate.submission import read_submission, score_submission, write_submission
 from decaf.heads.feature_identity import FeatureIdentity
 from decaf.runtime.settings import ComputeSettings

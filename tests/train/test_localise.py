@@ -12,7 +12,7 @@ from PIL import Image
 
 import decaf
 from decaf.errors import HeadError, ImageError, InputError, OutputError, SettingError
-from decaf.images.boxes import best_overlaps, from_window, to_window
+from decaf.images.box_overlap import best_overlaps, from_window, to_window
 from decaf.train.localise import _loss, localise
 from decaf.train.localiser import load_localiser
 from decaf.train.localiser_settings import LocaliserSettings
@@ -62,7 +62,7 @@ def test_rectangles_are_found_on_images_held_out(localiser: Path) -> None:
 
 
 def test_predictions_are_boxes_in_pixels_of_the_images(localiser: Path, squares: Path) -> None:
-    from decaf.images.listing.boxes import read_boxes
+    from decaf.images.listing.annotated_boxes import read_boxes
 
     paths = sorted((squares / "photographs").rglob("*.png"))
     found = load_localiser(localiser).predict(paths, weights=WEIGHTS, workers=0, progress=False)

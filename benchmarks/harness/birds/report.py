@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from datasets.dataset import Dataset
 from decaf.exploration.page import Cell, Column, Row, Table, Text
-from decaf.images.boxes import box_overlaps
+from decaf.images.box_overlap import box_overlaps
 from harness.birds.regions import BIRD_PARTS, ENLARGED, MARGIN, PartRegions
 from harness.frozen_features.published import PUBLISHED, departures
 from harness.protocol.splits import Split

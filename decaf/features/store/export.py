@@ -23,8 +23,9 @@ from decaf.features.store.schema import NO_LABEL
 from decaf.images.listing.names import path_text
 from decaf.storage import TEXT_KINDS, canonical_json, check_output, disk_errors, whole_file
 from decaf.storage.matlab_73 import matlab_73_output
+from decaf.storage.spreadsheet import spreadsheet_cell
 
-__all__ = ["ENDINGS", "Exported", "export_features", "spreadsheet_cell"]
+__all__ = ["ENDINGS", "Exported", "export_features"]
 
 # MATLAB's format 5, the one scipy writes, counts the bytes of a variable in 31 bits.
 MAX_MAT_BYTES = 2**31 - 1
@@ -154,7 +155,8 @@ def export_features(
     ok_only : bool
         Leave out the rows of bad images.
     raw_text : bool
-        Write texts of ``.csv`` as they are; by default see `spreadsheet_cell`.
+        Write texts of ``.csv`` as they are; by default see
+        `decaf.storage.spreadsheet.spreadsheet_cell`.
     overwrite : bool
         Replace files that are there.
 
@@ -223,24 +225,6 @@ def _is_there(selections: Sequence[_Selection], path: Path) -> bool:
     expected = io.BytesIO()
     _write_rows(selections, expected)
     return path.read_bytes() == expected.getvalue()
-
-
-def spreadsheet_cell(text: str) -> str:
-    """Return a text as a cell that a spreadsheet shows and does not compute.
-
-    Programs take ``=cmd|…``, and what begins with ``+``, ``-``, ``@``, a tab or a carriage return,
-    for a formula; behind an apostrophe it is text.
-
-    Parameters
-    ----------
-    text : str
-
-    Examples
-    --------
-    >>> spreadsheet_cell("=1+1.jpg"), spreadsheet_cell("a.jpg")
-    ("'=1+1.jpg", 'a.jpg')
-    """
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 
 def _write_npy(selections: Sequence[_Selection], stream: IO[bytes]) -> None:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from decaf.images.listing.box_crops import BoxSettings
 from decaf.images.listing.class_folders import LAYOUTS
+from decaf.images.listing.crops_from_boxes import BoxSettings
 from decaf.images.status import ON_ERROR
 from decaf.runtime.settings import one_of, refuse, whole_number
 
@@ -44,7 +44,7 @@ class ListingSettings:
     crops_from : path, optional
         Boxes of the images, each of which becomes an image of its own: COCO's annotations, whose
         categories are the labels, MegaDetector's detections, or any other form of
-        `decaf.images.listing.boxes`. Images without a box are left out, with a word.
+        `decaf.images.listing.annotated_boxes`. Images without a box are left out, with a word.
     margin : float, optional
         How much around a box is taken along on each side, as a share of its own width or height;
         0 when not given.

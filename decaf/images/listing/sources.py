@@ -15,8 +15,8 @@ import numpy as np
 
 from decaf.errors import InputError
 from decaf.images.listing.arrays import channels_last, check_images
-from decaf.images.listing.box_crops import cut_boxes
 from decaf.images.listing.class_folders import PathImages, split_called
+from decaf.images.listing.crops_from_boxes import cut_boxes
 from decaf.images.listing.datasets import (
     described_dataset,
     is_dataset,
@@ -87,7 +87,7 @@ def collect(images: Any, listing: ListingSettings | None = None, **named: Any) -
         - splits : which are for training, validation and the test; see
           `decaf.images.listing.splits.find_splits`; likewise.
         - crops_from, margin, min_confidence, categories : boxes that are cut out of the images,
-          each as an image; see `decaf.images.listing.box_crops.cut_boxes`.
+          each as an image; see `decaf.images.listing.crops_from_boxes.cut_boxes`.
     **named
         Fields of `listing` by their names.
 

@@ -19,7 +19,7 @@ from decaf.errors import ImageError, InputError
 from decaf.images import ImageRef, collect
 from decaf.images.decoding.formats import is_hdf5
 from decaf.images.listing import image_ref
-from decaf.images.listing.boxes import read_boxes
+from decaf.images.listing.annotated_boxes import read_boxes
 from decaf.images.listing.recognise import safetensors_metadata
 
 PNG = b"\x89PNG\r\n\x1a\n"

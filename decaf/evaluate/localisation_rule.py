@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from decaf.images.boxes import OVERLAP, box_overlaps
-from decaf.images.listing.boxes import ImageBoxes
+from decaf.images.box_overlap import OVERLAP, box_overlaps
+from decaf.images.listing.annotated_boxes import ImageBoxes
 
 __all__ = ["GUESSES", "Guesses", "guess_errors", "own_boxes", "percent"]
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torchvision.ops import box_iou
 
-from decaf.images.boxes import best_overlaps, box_overlaps, centre_box, mean_box, merge_boxes
+from decaf.images.box_overlap import best_overlaps, box_overlaps, centre_box, mean_box, merge_boxes
 from decaf.images.crops import crop_windows
 
 

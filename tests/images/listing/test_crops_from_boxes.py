@@ -22,8 +22,8 @@ from decaf.cli.main import main
 from decaf.errors import ImageError, InputError, OutputError, SettingError
 from decaf.features.store.dataframe import row_columns
 from decaf.images import ImageRef, collect
+from decaf.images.listing.annotated_boxes import read_boxes
 from decaf.images.listing.box_crop import BoxCrop
-from decaf.images.listing.boxes import read_boxes
 from decaf.storage.unfinished import describe_images
 
 NET = "random:0:alexnet-64"

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from decaf.errors import InputError, SettingError
+from decaf.images.listing.annotated_boxes import read_box_rows
 from decaf.images.listing.box_crop import BoxCrop
-from decaf.images.listing.boxes import read_box_rows
 from decaf.images.listing.boxes_json import BoxRow
 from decaf.images.listing.folders import has_image_ending
 from decaf.images.listing.image_list import ImageList
@@ -41,7 +41,7 @@ class BoxSettings:
     Attributes
     ----------
     source : path
-        As for `decaf.images.listing.boxes.read_box_rows`.
+        As for `decaf.images.listing.annotated_boxes.read_box_rows`.
     margin : float
     min_confidence : float or None
     categories : tuple of str or None

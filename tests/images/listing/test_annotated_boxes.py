@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from decaf.errors import InputError
-from decaf.images.listing.boxes import read_boxes
+from decaf.images.listing.annotated_boxes import read_boxes
 
 XML = """<annotation><folder>n01440764</folder><filename>n01440764_18</filename>
 <size><width>{0}</width><height>{1}</height><depth>3</depth></size>
