@@ -42,8 +42,8 @@ LOGISTIC_DROPOUT_CS = (4.0, 32.0, 256.0)
 SVM_CS = tuple(4.0**power for power in range(-3, 5))
 SVM_DROPOUT_CS = (0.25, 2.0, 16.0)
 
-# How often the grid grows towards an optimum at its border, and by how many values: three of a ratio
-# up to 4, one of a larger.
+# How often the grid grows towards an optimum at its border, and by how many values: three in a
+# ratio up to 4, one in a larger.
 _WIDENINGS = 3
 _GROWTH = 3
 _FINE_RATIO = 4.0
