@@ -90,6 +90,8 @@ def is_remote(url: str) -> bool:
     ----------
     url : str
 
+    Examples
+    --------
     >>> is_remote("s3://bucket/a.tar"), is_remote("file:///a.tar"), is_remote("a.tar")
     (True, False, False)
     """

@@ -163,6 +163,8 @@ def are_channels_first(shape: tuple[int, ...]) -> bool:
     shape : tuple of int
         Of all images.
 
+    Examples
+    --------
     >>> are_channels_first((9, 3, 20, 30)), are_channels_first((9, 3, 20, 3))
     (True, False)
     """

@@ -70,6 +70,8 @@ def has_image_ending(name: bytes) -> bool:
     ----------
     name : bytes
 
+    Examples
+    --------
     >>> has_image_ending(b"cat.JPG")
     True
     """
@@ -83,6 +85,8 @@ def is_hidden(relative: bytes) -> bool:
     ----------
     relative : bytes
 
+    Examples
+    --------
     >>> is_hidden(b"cats/.thumbnails/1.jpg")
     True
     """
@@ -111,6 +115,8 @@ def work_of(record: bytes) -> str:
     record : bytes
         Content of a file that is called as one of `WORK_RECORDS`.
 
+    Examples
+    --------
     >>> work_of(b'{"format": "decaf-train", "schema": 2}'), work_of(b'{"speed": 10}')
     ('run', '')
     """
@@ -155,6 +161,8 @@ def glob_base(pattern: bytes) -> bytes:
     ----------
     pattern : bytes
 
+    Examples
+    --------
     >>> glob_base(b"data/train/*/*.jpg")
     b'data/train'
     """

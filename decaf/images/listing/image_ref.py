@@ -185,6 +185,8 @@ class ImageRef:
         ----------
         wire : tuple
 
+        Examples
+        --------
         >>> ImageRef.from_wire(ImageRef(b"a.jpg").to_wire()).name
         b'a.jpg'
         """

@@ -61,6 +61,8 @@ def class_of(relative: bytes) -> bytes | None:
     ----------
     relative : bytes
 
+    Examples
+    --------
     >>> class_of(b"cat/young/1.jpg"), class_of(b"1.jpg")
     (b'cat', None)
     """
@@ -75,6 +77,8 @@ def is_missing(label: Any) -> bool:
     ----------
     label : object
 
+    Examples
+    --------
     >>> is_missing(float("nan")), is_missing(""), is_missing("nan"), is_missing(-1)
     (True, True, False, False)
     """

@@ -31,6 +31,8 @@ def path_text(path: bytes | str) -> str:
     ----------
     path : bytes or str
 
+    Examples
+    --------
     >>> print(path_text(b"a\\xff.jpg"), path_text(name_text(b"a\\xff.jpg")))
     a\\xff.jpg a\\xff.jpg
     """
@@ -45,6 +47,8 @@ def shortened(text: str | bytes) -> str:
     ----------
     text : str or bytes
 
+    Examples
+    --------
     >>> shortened("photo.jpg"), len(shortened("a" * 1000))
     ("'photo.jpg'", 121)
     """
@@ -61,6 +65,8 @@ def some_of(names: Iterable[str], most: int = _SHOWN) -> str:
     most : int
         How many are named.
 
+    Examples
+    --------
     >>> some_of("abc", 2)
     'a, b and 1 more'
     """
@@ -77,6 +83,8 @@ def common_folder(paths: Sequence[bytes], depth: int | None = None) -> bytes:
     paths : sequence of bytes
     depth : int, optional
 
+    Examples
+    --------
     >>> common_folder([b"data/train/cat/1.jpg", b"data/train/dog/1.jpg"])
     b'data/train/'
     """
@@ -102,6 +110,8 @@ def below_shared(paths: Sequence[bytes], system: str = SYSTEM) -> list[bytes]:
     system : {"posix", "windows"}
         System that they are from.
 
+    Examples
+    --------
     >>> below_shared([b"data\\\\cat\\\\1.jpg", b"data\\\\dog\\\\1.jpg"], "windows")
     [b'cat/1.jpg', b'dog/1.jpg']
     """
@@ -131,6 +141,8 @@ def nearest_path(path: bytes) -> str:
     ----------
     path : bytes
 
+    Examples
+    --------
     >>> nearest_path(os.fsencode(os.getcwd()))
     ''
     """

@@ -83,6 +83,8 @@ def is_split_column(values: Iterable[str]) -> bool:
     ----------
     values : iterable of str
 
+    Examples
+    --------
     >>> is_split_column(["train", "", "Test"]), is_split_column(["1", "2"]), is_split_column([""])
     (True, False, False)
     """

@@ -361,6 +361,8 @@ def is_no_label(cell: bytes) -> bool:
     ----------
     cell : bytes
 
+    Examples
+    --------
     >>> is_no_label(b"#N/A"), is_no_label(b"nan"), is_no_label(b"none"), is_no_label(b"")
     (True, True, False, False)
     """
@@ -374,6 +376,8 @@ def told_no_labels(words: Counter[str]) -> str:
     ----------
     words : Counter of str
 
+    Examples
+    --------
     >>> told_no_labels(Counter({"NaN": 2, "#N/A": 1}))
     "3 cells say 'NaN' or '#N/A', which is no label"
     """
@@ -423,6 +427,8 @@ def is_utf16_unmarked(content: bytes) -> bool:
     ----------
     content : bytes
 
+    Examples
+    --------
     >>> is_utf16_unmarked("path;species".encode("utf-16-le")), is_utf16_unmarked(b"path;species")
     (True, False)
     """
