@@ -30,7 +30,7 @@ def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
     Returns
     -------
     dict
-        JSON values: ``path``, ``kind`` (a name of `decaf.images.listing.recognise.KINDS`),
+        JSON values: ``path``, ``kind`` (such as "features", "head" or "weights"),
         ``noun``, ``used`` (what it is for), and for files that decaf reads what they hold: of a
         feature file what `decaf.FeatureFile.info` gives, and in ``bad_images`` the first few bad
         images of each status; of weights the architecture, preprocessing, classes and SHA-256, of a

@@ -71,6 +71,8 @@ html_show_sourcelink = False
 html_copy_source = False
 html_static_path = ["_static"]
 html_css_files = ["style.css"]
+# These have no pages below them.
+html_sidebars = {"start": [], "comparison": []}
 html_math_renderer = "mathml"
 html_theme_options = {
     "navigation_with_keys": False,

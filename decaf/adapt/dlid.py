@@ -52,7 +52,7 @@ class DLID(AdaptationEstimator):
     dim : int or "auto"
         Number of components of each mixture, at most the smaller rank of the two domains.
         ``"auto"`` chooses it without labels by the subspace disagreement measure of Gong et al.
-        (see `decaf.adapt.algebra.subspaces`).
+        (see `decaf.adapt.GFK`).
     mixtures : int
         Number of data sets, p = 0 and p = 1 among them.
     encoder : {"tanh", "linear"}

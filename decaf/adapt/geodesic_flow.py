@@ -33,8 +33,8 @@ class GFK(AdaptationEstimator):
     ----------
     dim : int or "auto"
         Dimension k of the subspaces. ``"auto"`` chooses it without labels by the subspace
-        disagreement measure (sec. 3.4, see `decaf.adapt.algebra.subspaces`), not above half the
-        number of features, where the paper stops.
+        disagreement measure (sec. 3.4), not above half the number of features, where the paper
+        stops.
     head, C, scale, random_state
         As in `decaf.adapt.AdaptationEstimator`; ``scale="standard"`` is the paper's.
 

@@ -50,7 +50,7 @@ class JDA(AdaptationEstimator):
     dim : int or "auto"
         Dimension k. All dimensions have the same variance, so that too many bury the rest in noise.
         ``"auto"`` chooses it without labels by the subspace disagreement measure of Gong et al.
-        (see `decaf.adapt.algebra.subspaces`); the paper takes 100.
+        (see `decaf.adapt.GFK`); the paper takes 100.
     regularisation : float
         λ, for rows whose root mean square norm is 1, to which they are brought. 1 is the paper's
         for photographs.

@@ -30,7 +30,7 @@ class SubspaceAlignment(AdaptationEstimator):
     ----------
     dim : int or "auto"
         Number of components k. ``"auto"`` chooses it without labels by the subspace disagreement
-        measure of Gong et al. (see `decaf.adapt.algebra.subspaces`); the paper cross-validates it
+        measure of Gong et al. (see `decaf.adapt.GFK`); the paper cross-validates it
         on source rows below a bound on the stability of the components.
     head, C, scale, random_state
         As in `decaf.adapt.AdaptationEstimator`; ``scale="standard"`` is the paper's.

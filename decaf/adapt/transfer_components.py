@@ -43,7 +43,7 @@ class TCA(AdaptationEstimator):
     dim : int or "auto"
         Number of components k. All of them have the same variance, so that too many bury the rest
         in noise. ``"auto"`` chooses it without labels by the subspace disagreement measure of Gong
-        et al. (see `decaf.adapt.algebra.subspaces`); the paper tries several.
+        et al. (see `decaf.adapt.GFK`); the paper tries several.
     mu : float
         μ, for rows whose root mean square norm is 1, to which they are brought: the larger, the
         nearer to kernel PCA.

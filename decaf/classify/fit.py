@@ -243,7 +243,7 @@ def fit(
           no notice of the splits of features that are there.
         - groups : as in `decaf.extract`; by default those of features that are there.
         - splits : ``"FILE:COLUMN"`` of a table, or train, val or test for each image, where folders
-          do not say it; see `decaf.images.listing.splits.find_splits`.
+          do not say it; as for `decaf.collect`.
         - crops_from, margin, min_confidence, categories : boxes as images of their own, as
           `decaf.collect` takes them.
         - min_images : leave out classes with fewer different images for training, with a word; by

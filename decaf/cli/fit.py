@@ -96,8 +96,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--scale",
         default="mean-norm",
         choices=("mean-norm", "none", "unit-norm", "standard"),
-        help="how features are scaled: one factor for all so that rows have norm 1 in the mean "
-        "(default), not, each row to norm 1, or each feature to mean 0 and variance 1",
+        help="how features are scaled: by one factor for all, so that rows have norm 1 in the mean "
+        "(default); not at all; each row to norm 1; or each feature to mean 0 and variance 1",
     )
     parser.add_argument(
         "--class-weight",

@@ -24,7 +24,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="ARCH|WEIGHTS",
         nargs="?",
         default="alexnet-2012",
-        help="alexnet-2012 (the default), alexnet or alexnet-64; or weights as of extract -w",
+        help="an architecture, such as alexnet-2012 (the default), alexnet, alexnet-127 or "
+        "alexnet-64; or weights as of extract -w",
     )
     parser.add_argument(
         "--input-size",

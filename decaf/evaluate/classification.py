@@ -62,17 +62,15 @@ def evaluate_network(
 
     Every network prepares the images in its own way. Its answer is any of the classes that it
     knows, also where the data set has fewer. Classes are matched by WordNet id or name, never by
-    number; see `decaf.evaluate.class_names.align`. Equal probabilities are ordered by class
-    number.
+    number. Equal probabilities are ordered by class number.
 
     Parameters
     ----------
     weights : str, path, Weights or Backbone, or a sequence of these
         As `decaf.load_backbone` takes them.
     data : path, Pack, ImageList, torch Dataset, or whatever `decaf.extract` takes
-        A data set in folders or an archive (see `decaf.images.listing.class_folders`), a training
-        pack (its path, or open), or images with labels; see
-        `decaf.evaluate.test_set.read_test_set`.
+        A data set in folders or an archive, as `decaf.make_pack` takes it, a training pack (its
+        path, or open), or images with labels.
     split : {"train", "val", "test"}, optional
         By default "val" where there are splits.
     out : path, optional
@@ -83,7 +81,7 @@ def evaluate_network(
         How the images are listed; or its fields by their names, as of the objects below:
 
         - labels, layout : as in `decaf.extract`; images without a label are left out, with a word.
-        - splits : ``"FILE:COLUMN"`` of a table; see `decaf.images.listing.splits.find_splits`.
+        - splits : ``"FILE:COLUMN"`` of a table; as for `decaf.collect`.
         - crops_from, margin, min_confidence, categories : boxes as images of their own, as
           `decaf.collect` takes them.
         - on_error : at an image that cannot be read, "raise" `ImageError` (default; on the command

@@ -38,7 +38,7 @@ class LocalisationSettings:
     Parameters
     ----------
     boxes : path or BoxAnnotations, optional
-        The true boxes, as for `decaf.images.listing.annotated_boxes.read_boxes`.
+        The true boxes, as `decaf.localise` takes them.
     localiser : path or Localiser, optional
         What predicts boxes, as `decaf.localise` makes it, for one of the networks.
     box_crops : {"center", "ten"}

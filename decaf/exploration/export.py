@@ -42,7 +42,7 @@ class TableSettings:
     thumbnails : int, optional
         Height of the pictures in ``image``, in pixels; by default there are none.
     map : bool
-        Place the images on a plane, in ``x`` and ``y``; as `decaf.exploration.maps.make_map` does.
+        Place the images on a plane, in ``x`` and ``y``; as `decaf.exploration.make_map` does.
     ok_only : bool
         Leave out the rows of bad images.
 

@@ -157,8 +157,8 @@ def extract(
         default what lies in them and beside them decides. The file has the splits as a column.
     groups : str, path or sequence, optional
         Which images belong together, kept as a column of the file: ``"FILE:COLUMN"`` of a table,
-        ``"path:REGEX"``, ``"folder"``, ``"folder:N"``, ``"time:60s"``, or one for each image; see
-        `decaf.images.listing.groups.find_groups`.
+        ``"path:REGEX"``, ``"folder"``, ``"folder:N"``, ``"time:60s"``, or one for each image; as
+        for `decaf.collect`.
     dtype : {"float32", "float16"}
         Type of the rows.
     overwrite : bool

@@ -108,7 +108,7 @@ def finetune(
           when not given; refused where there are.
         - layout : "auto", "splits" or "classes", as in `decaf.extract`.
         - splits : ``"FILE:COLUMN"`` of a table, or train, val or test for each image, where folders
-          do not say it; see `decaf.images.listing.splits.find_splits`.
+          do not say it; as for `decaf.collect`.
         - crops_from, margin, min_confidence, categories : boxes as images of their own, as
           `decaf.collect` takes them.
         - groups : as in `decaf.extract`, of the training images, or of a pack by the names in it:

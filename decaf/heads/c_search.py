@@ -42,9 +42,11 @@ LOGISTIC_DROPOUT_CS = (4.0, 32.0, 256.0)
 SVM_CS = tuple(4.0**power for power in range(-3, 5))
 SVM_DROPOUT_CS = (0.25, 2.0, 16.0)
 
-# How often the grid grows towards an optimum at its border, and by how many values.
+# How often the grid grows towards an optimum at its border, and by how many values: three in a
+# ratio up to 4, one in a larger.
 _WIDENINGS = 3
 _GROWTH = 3
+_FINE_RATIO = 4.0
 
 
 @dataclass(frozen=True)
@@ -217,8 +219,8 @@ def search_C(
     """Choose the C whose fits classify most held-out rows rightly.
 
     Where the best value is at the border of the grid and better than its neighbour by more than
-    noise (see `CSearch.rising`), the grid grows towards it by three values in its own ratio, three
-    times at most, and only as far as can be computed.
+    noise (see `CSearch.rising`), the grid grows towards it by three values in its own ratio (by one
+    where that is above 4), three times at most, and only as far as can be computed.
 
     Parameters
     ----------
@@ -265,8 +267,9 @@ def search_C(
         place = trials.index(_best(trials))
         if not _rising(trials, place, held_counts):
             break
-        step = trials[-1].C / trials[-2].C if place else 1 / (trials[1].C / trials[0].C)
-        beyond = [trials[place].C * step**power for power in range(1, _GROWTH + 1)]
+        step = trials[-1].C / trials[-2].C if place else trials[0].C / trials[1].C
+        growth = _GROWTH if max(step, 1 / step) <= _FINE_RATIO * (1 + 1e-9) else 1
+        beyond = [trials[place].C * step**power for power in range(1, growth + 1)]
         possible = sorted(C for C in beyond if 0 < C <= most and np.isfinite(C))
         if not possible:
             break

@@ -63,7 +63,7 @@ class LogisticRegression(LinearHead):
         The values to choose from, taken as they are. By default eight values from 1 to 16384 (with
         dropout 4, 32 and 256), divided by the mean square norm of the scaled rows (1 for
         ``"mean-norm"`` and ``"unit-norm"``), and further in the same ratio where the best value
-        lies at the border: by three values, three times at most.
+        lies at the border: by three values (with dropout by one), three times at most.
     cv : int, or sequence of (training rows, held-out rows)
         Folds of the search, stratified. Fewer are made where no class has as many rows. The only
         row of a class is never held out.

@@ -83,7 +83,10 @@ def localise(
     images : as for `decaf.extract`
         With a folder for each class, where each is to have boxes of its own.
     boxes : path or BoxAnnotations
-        As for `decaf.images.listing.annotated_boxes.read_boxes`. Images without a box are left out.
+        Their true boxes: ILSVRC's or PASCAL VOC's folder of ``.xml``; Tiny-ImageNet's
+        ``WNID_boxes.txt`` or ``val_annotations.txt``; ``localization.txt`` with
+        ``image_sizes.txt``; a table with the columns path, xmin, ymin, xmax and ymax; ``.json`` of
+        COCO or MegaDetector; a folder of these. Images without a box are left out.
     out : path, optional
         The file to write, ending in ``.safetensors``.
     overwrite : bool

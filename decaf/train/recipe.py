@@ -32,7 +32,7 @@ class TrainSettings:
     preset : str
         Name of the preset these began as; a record.
     arch : str
-        A name of `decaf.backbone.spec.ARCHITECTURES`, or "weights" for the network of the weights
+        A name of `decaf.backbone.ARCHITECTURES`, or "weights" for the network of the weights
         that are gone on from.
     activation : {"relu", "tanh"}, optional
         In place of the architecture's own (ablation of Krizhevsky et al. 2012, 3.1).

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import decaf
+from decaf.runtime.wording import counted
 
 __all__ = ["api_pages", "object_pages", "public_names", "rooms"]
 
@@ -58,7 +59,8 @@ def api_pages() -> dict[str, str]:
     lines = [*_heading("Python"), "All public names, by the packages whose doors have them.", ""]
     for room, members in rooms():
         about = inspect.getdoc(importlib.import_module(room)) or ""
-        lines += [f":doc:`{room}`, {len(members)} names", f"    {about.partition(chr(10))[0]}", ""]
+        size = counted(len(members), "name")
+        lines += [f":doc:`{room}`, {size}", f"    {about.partition(chr(10))[0]}", ""]
     lines += _toctree(list(pages))
     return pages | {"index": "\n".join(lines)}
 

@@ -118,6 +118,13 @@ def test_the_grid_grows_towards_an_optimum_at_its_border(best: float, widened: i
     assert found.converged.tolist() == [C < 1000 for C in found.Cs]
 
 
+def test_a_grid_of_large_steps_grows_by_one_value_at_a_time() -> None:
+    peak = Peak(2.0**8)
+    found = search(peak, [1, 8, 64])
+    assert (found.chosen, found.widened) == (512, 2)
+    assert found.Cs.tolist() == [1, 8, 64, 512, 4096]
+
+
 def test_noise_at_the_border_does_not_widen_the_grid() -> None:
     def scorer(lost: int) -> Any:
         """Score so that in each fold three rows are right at C = 4 only, and `lost` only below."""

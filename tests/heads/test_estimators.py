@@ -282,7 +282,7 @@ def test_the_search_under_dropout_begins_with_few_values_and_widens_from_them() 
         head = LogisticRegression("cv", dropout=0.5).fit(X, y)
     assert head.search_ is not None
     assert set(LogisticRegression.dropout_Cs) <= set(head.search_.Cs)
-    assert len(head.search_.Cs) == 3 + 3 * head.search_.widened
+    assert len(head.search_.Cs) == 3 + head.search_.widened
 
 
 def test_float32_and_labels_keep_their_types() -> None:

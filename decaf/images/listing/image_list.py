@@ -185,7 +185,7 @@ class ImageList:
         Parameters
         ----------
         groups : str, path or sequence, or None
-            As `decaf.images.listing.groups.find_groups` takes them.
+            As `decaf.collect` takes them.
         """
         names = find_groups(groups, self.names, self.relative or self.names, self.refs)
         return replace(self, groups=names)
@@ -196,7 +196,7 @@ class ImageList:
         Parameters
         ----------
         splits : str, path or sequence
-            As `decaf.images.listing.splits.find_splits` takes them.
+            As `decaf.collect` takes them.
         """
         return replace(self, splits=find_splits(splits, self.names, self.relative or self.names))
 

@@ -39,12 +39,12 @@ class ListingSettings:
         `decaf.finetune` alone.
     splits : str, path or sequence, optional
         Which images are for training, validation and the test: ``"FILE:COLUMN"`` of a table, or one
-        text for each image; see `decaf.images.listing.splits.find_splits`. By default folders say
-        it, or a table of images by its column split.
+        text for each image; as for `decaf.collect`. By default folders say it, or a table of images
+        by its column split.
     crops_from : path, optional
         Boxes of the images, each of which becomes an image of its own: COCO's annotations, whose
-        categories are the labels, MegaDetector's detections, or any other form of
-        `decaf.images.listing.annotated_boxes`. Images without a box are left out, with a word.
+        categories are the labels, MegaDetector's detections, or any other form that
+        `decaf.localise` takes as `boxes`. Images without a box are left out, with a word.
     margin : float, optional
         How much around a box is taken along on each side, as a share of its own width or height;
         0 when not given.

@@ -69,25 +69,37 @@ def collect(images: Any, listing: ListingSettings | None = None, **named: Any) -
         Or PIL images, arrays or tensors in a list; one array ``(N, H, W, 3)``, ``(N, H, W)`` or
         ``(N, 3, H, W)`` of uint8; a torch Dataset, whose items are images or tuples that begin with
         one; a Dataset of Hugging Face, or several by their splits (a DatasetDict); a DataFrame with
-        a column of paths (see `decaf.images.listing.image_tables.images_of_frame`). An `ImageList`
-        keeps its labels.
+        a column of paths (the one whose cells name files; of several one called path, file,
+        filename or image), and perhaps of labels (called label, class, species, category or
+        target, or of few columns the last), splits and groups (called split and group). An
+        `ImageList` keeps its labels.
     listing : ListingSettings, optional
         Or its fields by their names:
 
         - labels : ``"folder"`` (default), the first folder below the source, as torchvision's
           ImageFolder; for an archive, a single top folder of all members is passed over; for a list
           file, the first folder below what all its entries share; images directly in the source
-          have none. A data set's or a DataFrame's own labels. A path is a labels file (see
-          `decaf.images.listing.labels.labels_from_file`). Or one label for each image; or the name
-          of a column of a DataFrame (``PATH,LABEL`` names that of the paths too) or Dataset.
-        - layout : how folders called train, val or test are taken; see
-          `decaf.images.listing.class_folders`.
-        - groups : which images belong together; see `decaf.images.listing.groups.find_groups`; or
-          the name of a column of a DataFrame.
-        - splits : which are for training, validation and the test; see
-          `decaf.images.listing.splits.find_splits`; likewise.
+          have none. A data set's or a DataFrame's own labels. A path is a labels file: one label a
+          line, in the order of the images, or a table (tabs, semicolons, commas or bars, with or
+          without quotes and a header) with an image and its label in every row; ``FILE:PATH,LABEL``
+          names its columns. An image is named by its path or the end of it, or by its file name
+          where only one image has that; one that is not in the table, or whose cell is empty, has
+          no label. Or one label for each image; or the name of a column of a DataFrame
+          (``PATH,LABEL`` names that of the paths too) or Dataset.
+        - layout : whether folders called train, val or test (in any case; training, valid,
+          validation, testing) are ``"splits"``, with the classes in them, or ``"classes"``; by
+          default, ``"auto"``, what lies in them and beside them decides.
+        - groups : which images belong together: ``"FILE:COLUMN"`` of a table, whose rows are
+          matched with the images as those of labels are; ``"path:REGEX"``, the first group of a
+          regular expression that is searched for in the path below the source, or all that matches;
+          ``"folder"``, the folder that an image lies in (``"folder:2"`` the one above, and so on);
+          ``"time:60s"``, capture times (EXIF) that follow one another within 60 seconds; one text
+          for each image; or the name of a column of a DataFrame.
+        - splits : which are for training, validation and the test: ``"FILE:COLUMN"`` or
+          ``"FILE:PATH,COLUMN"`` of a table, one text for each image, or the name of a column of a
+          DataFrame. A split is called as its folder may be; an empty cell is none.
         - crops_from, margin, min_confidence, categories : boxes that are cut out of the images,
-          each as an image; see `decaf.images.listing.crops_from_boxes.cut_boxes`.
+          each as an image, from any file or folder that `decaf.localise` takes as `boxes`.
     **named
         Fields of `listing` by their names.
 

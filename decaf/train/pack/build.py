@@ -100,7 +100,7 @@ def make_pack(
         - layout : "auto", "splits" or "classes", as in `decaf.extract`.
         - groups : as in `decaf.extract`: `split_val` draws whole groups.
         - splits : ``"FILE:COLUMN"`` of a table, or train, val or test for each image, where folders
-          do not say it; see `decaf.images.listing.splits.find_splits`.
+          do not say it; as for `decaf.collect`.
         - crops_from, margin, min_confidence, categories : boxes as images of their own, as
           `decaf.collect` takes them.
         - min_images : leave out classes with fewer training images, with a word; by default those

@@ -2,8 +2,9 @@
 Before and after the ReLU
 =========================
 
-Behind each convolution and product AlexNet sets negative values to zero. A layer's plain name
-stands for the values after that; ``_pre`` names those before it. The two are different features.
+After each convolution and each fully connected layer but the last, AlexNet sets negative values to
+zero. A layer's plain name stands for the values after that; ``_pre`` names those before it. The two
+are different features.
 """
 
 # %%
