@@ -10,8 +10,9 @@ sigma 0.4, so that the rows are of full rank and the classes overlap; a tenth mo
 test. Each contender works in a process of its own, on ``--limit`` seconds, evaluation not counted:
 
 - decaf streams the rows from the file: logistic regression of all ``--C`` in the same passes, and
-  SVMs of a 64th of each, as in decaf's grids; seconds a pass, passes and seconds to certified gaps of 1e-2 and 1e-3 for all of them,
-  peak memory; and from that, with as many passes, the time for the 1,281,167 rows of ImageNet;
+  SVMs of a 64th of each, as in decaf's grids; seconds a pass, passes and seconds to certified gaps
+  of 1e-2 and 1e-3 for all of them, peak memory; and from that, with as many passes, the time for
+  the 1,281,167 rows of ImageNet;
 - scikit-learn with all rows in memory, at the one C that is best for decaf: LogisticRegression by
   saga (up to ten epochs at a time, going on from there) and by newton-cholesky, where its Hessian
   fits into the memory at hand, and SGDClassifier (logistic loss, each class against the rest);
