@@ -63,7 +63,8 @@ class StreamedPass:
     number : int
         Passes so far, without the one of the statistics.
     objectives, gaps : tuple of float
-        One for each C; the gap is relative to the objective.
+        One for each C; the gap is relative to the objective, and certified but for passes in
+        bfloat16.
     weights : Tensor, shape (d, G, K)
     intercept : Tensor, shape (G, K)
         The best so far of all heads, as `solve_stream` takes them in `start`.
@@ -126,7 +127,14 @@ def solve_stream(
         is the number of passes, without that of the statistics.
     """
     descent = _Descent(
-        stream, statistics, loss, Cs, weight=weight, dtype=dtype, bf16=bf16, pair_bytes=pair_bytes
+        stream,
+        statistics,
+        loss,
+        Cs,
+        weight=weight,
+        dtype=dtype,
+        bf16=bf16 and max_passes > 1,
+        pair_bytes=pair_bytes,
     )
     descent.begin(start)
     while True:
