@@ -10,6 +10,7 @@ from decaf.heads.feature_identity import FeatureIdentity
 from decaf.heads.linear_head import CSearchWarning
 from decaf.heads.saved import SavedHead, load_head, save_head
 from decaf.heads.scaling import Scaling
+from decaf.heads.streamed import StreamedFit, fit_streaming
 
 __all__ = [
     "CSearch",
@@ -21,6 +22,8 @@ __all__ = [
     "LogisticRegression",
     "SavedHead",
     "Scaling",
+    "StreamedFit",
+    "fit_streaming",
     "load_head",
     "save_head",
 ]

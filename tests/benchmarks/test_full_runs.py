@@ -88,6 +88,11 @@ FILES: dict[str, tuple[str, str, tuple[str, ...]]] = {
         ("--layer fc7", "--per-class 9", "--splits 2", "--rounds 2", "--C 1", "--all"),
     ),
     "speed.scale": ("DIR", "scale", ("--images 9", "--shards 2", "--rounds 1", "--weights w")),
+    "speed.streaming_heads": (
+        "--photographs DIR",
+        "streaming_heads",
+        ("--rows 9000", "--classes 9", "--dim 9", "--C 1", "--contenders svm"),
+    ),
     "speed.top_patches": ("DIR", "top_patches", ("--images 9", "--rounds 1")),
     "speed.training": (
         "DIR",
@@ -100,6 +105,7 @@ WITHOUT = {
     "speed.explore": ("",),
     "speed.extraction": ("DIR --memory", "DIR --peer-python python"),
     "speed.few_images": ("DIR",),
+    "speed.streaming_heads": ("--synthetic",),
     "imagenet": ("a.pack --out OUT",),
     "fine_tuning": ("caltech101=. scene15=. imagenette=.",),
 }
