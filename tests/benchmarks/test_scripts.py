@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -47,6 +48,18 @@ def photographs(root: Path, classes: tuple[str, ...], each: int) -> Path:
 
 
 FAST = ("-w", "random:0:alexnet-64", "-j", "0", "--device", "cpu", "-l", "fc7")
+
+
+@pytest.mark.parametrize("module", ["matplotlib", "jinja2"])
+def test_without_the_extra_one_line_says_what_to_install(module: str) -> None:
+    code = (
+        f"import sys; sys.modules[{module!r}] = None; sys.path[0] = {str(SCRIPTS)!r}; import report"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"benchmarks need {module}; install it with: pip install 'decaf-features[baselines]'\n"
+    )
 
 
 @pytest.mark.slow
