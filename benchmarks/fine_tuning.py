@@ -104,7 +104,9 @@ def main() -> int:
     apart = _apart_from_full(args)
     out = report_folder(args.out, apart[0])
     record = out / f"{NAME}.runs.json"
-    done: list[dict[str, Any]] = json.loads(record.read_text()) if record.exists() else []
+    done: list[dict[str, Any]] = (
+        json.loads(record.read_text(encoding="utf-8")) if record.exists() else []
+    )
     known = {json.dumps(run["key"]) for run in done}
     jobs = [
         Job(name, str(folder), size, seed, start)

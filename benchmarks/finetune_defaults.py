@@ -193,7 +193,9 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     # What a run that was stopped has left: no record of the full run until that is complete.
     unfinished = out.with_name(f"{out.stem}.unfinished.json")
     begun_with = next((path for path in (unfinished, out) if path.exists()), None)
-    record: dict[str, Any] = json.loads(begun_with.read_text()) if begun_with else {"runs": []}
+    record: dict[str, Any] = (
+        json.loads(begun_with.read_text(encoding="utf-8")) if begun_with else {"runs": []}
+    )
     done = {(r["set"], r["seed"], r["recipe"], json.dumps(r["changes"])) for r in record["runs"]}
     begun = load_weights(args.weights)
     world = World(torch.device(args.device))
@@ -317,7 +319,7 @@ def main() -> int:
     args = _arguments()
     record = measure(args)
     text = report(record)
-    args.out.with_suffix(".md").write_text(text + "\n")
+    args.out.with_suffix(".md").write_text(text + "\n", encoding="utf-8")
     print(text)
     return 0
 

@@ -69,7 +69,7 @@ def _class_folders(*tops: str, depth: int = 0) -> Callable[[Path], Iterator[Labe
 def _tiny_imagenet_val(root: Path) -> Iterator[Labelled]:
     """List Tiny-ImageNet's validation photographs by its annotations."""
     folder = root / "tiny-imagenet-200" / "val"
-    for line in (folder / "val_annotations.txt").read_text().splitlines():
+    for line in (folder / "val_annotations.txt").read_text(encoding="utf-8").splitlines():
         name, wnid, *_ = line.split("\t")
         yield folder / "images" / name, wnid
 
@@ -79,10 +79,10 @@ def _miniplaces(split: str) -> Callable[[Path], Iterator[Labelled]]:
 
     def listed(root: Path) -> Iterator[Labelled]:
         names: dict[str, str] = {}
-        for line in (root / "data" / "train.txt").read_text().splitlines():
+        for line in (root / "data" / "train.txt").read_text(encoding="utf-8").splitlines():
             path, number = line.rsplit(maxsplit=1)
             names[number] = "_".join(Path(path).parts[2:-1])
-        for line in (root / "data" / f"{split}.txt").read_text().splitlines():
+        for line in (root / "data" / f"{split}.txt").read_text(encoding="utf-8").splitlines():
             path, number = line.rsplit(maxsplit=1)
             file = root / "data" / "images" / path
             if file.exists():

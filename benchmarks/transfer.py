@@ -45,7 +45,7 @@ def main() -> None:
             print(f"  {name:12}", "  ".join(f"{layer} {row[layer]:5.1f}" for layer in LAYERS))
     out = report_file(args.out, args)
     if out is not None:
-        out.write_text(json.dumps(figures, indent=1))
+        out.write_text(json.dumps(figures, indent=1), encoding="utf-8")
 
 
 def _arguments() -> argparse.Namespace:

@@ -103,7 +103,7 @@ def test_the_version_is_the_tag_s(tree: Path) -> None:
     git(tree, "tag", "v7.8.9rc1")
     sdist, wheel = build(tree, "sdist"), build(tree, "wheel")
     assert written_version(sdist) == written_version(wheel) == "7.8.9rc1"
-    assert "7.8.9" not in (tree / "decaf/version.py").read_text()
+    assert "7.8.9" not in (tree / "decaf/version.py").read_text(encoding="utf-8")
 
     # An sdist carries it on, and its wheel is the same.
     with tarfile.open(sdist) as archive:

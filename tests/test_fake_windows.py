@@ -16,8 +16,9 @@ FAKE = HERE / "support" / "fake_windows" / "windows.py"
 MOST = 60
 
 CODE = """
-import multiprocessing, os, signal, subprocess, sys, tempfile
+import multiprocessing, os, pathlib, platform, signal, subprocess, sys, tempfile
 assert (sys.platform, os.name) == ("win32", "nt")
+assert platform.platform().startswith("Linux")  # a module that is new now is like any other
 for module in ("fcntl", "resource", "pty", "termios", "grp", "pwd"):
     try:
         __import__(module)
@@ -39,6 +40,33 @@ with tempfile.TemporaryDirectory() as folder:
                 continue
             raise AssertionError("an open file was taken away")
     os.replace(path, path + "b")
+    for refused in (
+        lambda: pathlib.Path(folder, "a:b").write_bytes(b""),
+        lambda: pathlib.Path(folder, "nul.txt").touch(),
+        lambda: os.mkdir(path + "."),
+        lambda: open(folder),
+        lambda: os.unlink(folder),
+        lambda: os.replace(path + "b", folder),
+    ):
+        try:
+            refused()
+        except OSError:
+            continue
+        raise AssertionError("Windows has no such name, or refuses a folder")
+    text = pathlib.Path(folder, "text")
+    text.write_text("\\xd7\\n")
+    assert text.read_bytes() == b"\\xd7\\r\\n"
+    text.write_text("\\xd7\\n", encoding="utf-8", newline="\\n")
+    assert text.read_bytes() == b"\\xc3\\x97\\n"
+    command = [sys.executable, "-c", "print('\\xd7')"]
+    assert subprocess.run(command, capture_output=True).stdout == b"\\xd7\\r\\n"
+    os.chdir(folder)
+    try:
+        os.rmdir(folder)
+    except PermissionError:
+        os.chdir(os.path.dirname(folder))
+    else:
+        raise AssertionError("the current folder was taken away")
 import numpy, torch  # which are those of Linux
 if len(sys.argv) == 1:
     command = [sys.executable, "-c", sys.stdin.read(), "again"]

@@ -271,7 +271,7 @@ def _measure_memory(work: Path, photographs: list[Path]) -> dict[str, float]:
         say(f"memory at {count} images")
         listing = work / f"{count}.txt"
         names = [str(photographs[i % len(photographs)].resolve()) for i in range(count)]
-        listing.write_text("\n".join(names) + "\n")
+        listing.write_text("\n".join(names) + "\n", encoding="utf-8")
         out = work / f"memory-{count}.h5"
         code = (
             f"import sys; sys.path.insert(0, {str(HERE)!r}); "

@@ -114,9 +114,9 @@ def tell(report: dict[str, Any], title: str, table: str, args: argparse.Namespac
     print(table)
     file = report_file(args.json, args)
     if file:
-        file.write_text(json.dumps(report, indent=1) + "\n")
+        file.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
         text = f"# {title}\n\n`{report['command']}`\n\n```\n{table}\n```\n"
-        file.with_suffix(".md").write_text(text)
+        file.with_suffix(".md").write_text(text, encoding="utf-8")
         say(f"wrote {file}")
 
 

@@ -304,5 +304,5 @@ def _is_unread(stream: TextIO) -> bool:
 
 def _abandon(stream: TextIO) -> None:
     """Point a stream at nothing, or the interpreter complains when it flushes at exit."""
-    with open(os.devnull, "w") as nothing:
+    with open(os.devnull, "w", encoding="utf-8") as nothing:
         os.dup2(nothing.fileno(), stream.fileno())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import math
-import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -16,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from decaf.images import path_text
-from decaf.runtime.names import name_text
+from decaf.runtime.names import name_bytes, name_text
 from decaf.storage.spreadsheet import spreadsheet_cell
 
 __all__ = ["CopyPair", "Duplicates"]
@@ -175,7 +174,7 @@ class Duplicates:
         lines = [b"path,group"]
         for name, group in zip(self.names, self.groups.tolist(), strict=True):
             text = spreadsheet_cell(name_text(name)).replace('"', '""')
-            lines.append(b'"%s",%d' % (os.fsencode(text), group))
+            lines.append(b'"%s",%d' % (name_bytes(text), group))
         return b"\n".join(lines) + b"\n"
 
     def pairs_table(self, *, raw_text: bool = False) -> str:

@@ -217,8 +217,9 @@ def finetune(
         resumed = world.on_chief(lambda: work.open(resume=saving.resume, overwrite=overwrite))
         result = _finished_before(world, work)
         if result is None or head_path is not None:
-            with _left_in_order(world, work, resumed=bool(resumed)):
-                data = open_data(stack, job, source, work.pack, packs)
+            # The pack is closed before it is removed: Windows removes no open file.
+            with _left_in_order(world, work, resumed=bool(resumed)), ExitStack() as opened:
+                data = open_data(opened, job, source, work.pack, packs)
                 if result is not None:
                     before = result.weights.provenance["pack"]
                     work.check_content(before, data.pack.fingerprint)

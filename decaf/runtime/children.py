@@ -182,9 +182,17 @@ def _watch(
     with suppress(psutil.Error):  # it has ended
         process = psutil.Process(child.pid)
         while not done.wait(_LOOK):
-            took, times = process.memory_info(), process.cpu_times()
-            if (took.vms if sys.platform == "win32" else took.rss) > memory:
+            took, time = 0, 0.0
+            # In a virtual environment of Windows the interpreter is a child of what was started.
+            family = [process, *process.children(recursive=True)]
+            for each in family:
+                with suppress(psutil.NoSuchProcess):
+                    held, times = each.memory_info(), each.cpu_times()
+                    took += held.vms if sys.platform == "win32" else held.rss
+                    time += times.user + times.system
+            if took > memory:
                 too_large.set()
-                child.kill()
-            if times.user + times.system > seconds:
-                child.kill()
+            if took > memory or time > seconds:
+                for each in family:
+                    with suppress(psutil.NoSuchProcess):
+                        each.kill()

@@ -32,14 +32,14 @@ def available_memory() -> int | None:
         return int(psutil.virtual_memory().available)
     limits = []
     try:
-        for line in _MEMINFO.read_text().splitlines():
+        for line in _MEMINFO.read_text(encoding="utf-8").splitlines():
             if line.startswith("MemAvailable:"):
                 limits.append(1024 * int(line.split()[1]))
     except (OSError, ValueError, IndexError):
         pass
     try:
-        limit = int((_CGROUP / "memory.max").read_text())
-        used = int((_CGROUP / "memory.current").read_text())
+        limit = int((_CGROUP / "memory.max").read_text(encoding="utf-8"))
+        used = int((_CGROUP / "memory.current").read_text(encoding="utf-8"))
         limits.append(max(0, limit - used))
     except (OSError, ValueError):  # no limit reads "max"
         pass
@@ -50,7 +50,9 @@ def peak_memory() -> int:
     """Return the largest resident size that this process has had, in bytes."""
     if _STATUS.exists():
         # What getrusage tells survives an exec, and so is the parent's peak where that was higher.
-        lines = dict(line.split(":", 1) for line in _STATUS.read_text().splitlines())
+        lines = dict(
+            line.split(":", 1) for line in _STATUS.read_text(encoding="utf-8").splitlines()
+        )
         return 1024 * int(lines["VmHWM"].split()[0])
     if sys.platform == "win32":
         import psutil

@@ -143,6 +143,10 @@ def _make(temporary: Path, path: Path, wait: bool) -> int:
         except FileExistsError:
             _remove(temporary, path, wait)
             continue
+        except PermissionError:
+            if not temporary.is_dir():  # of which Windows says this
+                raise
+            raise _not_ours(temporary) from None
         try:
             if OPEN_FILES_STAY:
                 return descriptor

@@ -67,7 +67,9 @@ def test_a_folder_of_domains(
     report = json.loads((out / "domain_adaptation-seasons-quick.json").read_bytes())
     assert str(tmp_path) not in json.dumps(report)
     assert report["command"].startswith("python benchmarks/domain_adaptation.py --data DIR --quick")
-    assert "standard deviation" not in (out / "domain_adaptation-seasons-quick.md").read_text()
+    assert "standard deviation" not in (out / "domain_adaptation-seasons-quick.md").read_text(
+        encoding="utf-8"
+    )
     for ending in (".md", ".html", "-scatter.svg", "-splits.json"):
         assert (out / f"domain_adaptation-seasons-quick{ending}").is_file()
 
@@ -79,7 +81,7 @@ def test_a_folder_of_domains(
 
     manifest = out / "domain_adaptation-seasons-quick-splits.json"
     assert script(*options, "--splits", str(manifest), *FAST) == 0
-    text = (out / "domain_adaptation-seasons-quick.json").read_text()
+    text = (out / "domain_adaptation-seasons-quick.json").read_text(encoding="utf-8")
     assert str(tmp_path) not in text
     assert f"--splits {manifest.name} " in json.loads(text)["command"]
 
@@ -126,7 +128,7 @@ def test_features_in_matlab_files(
     name = "domain_adaptation-office_caltech_10-partial-pairs-amazon-webcam-m"
     (file,) = (tmp_path / "out").glob("*.md")
     assert file.name.startswith(name)  # never that of all pairs
-    page = file.read_text()
+    page = file.read_text(encoding="utf-8")
     assert "domain adaptation on features (a partial run: --pairs amazon:webcam --meth" in page
     assert "source images a class (20 from amazon and caltech, 8 from dslr and webcam), and" in page
 

@@ -189,7 +189,7 @@ def test_seeds_come_one_after_the_other_and_nothing_is_run_twice(
     )
     assert str(tmp_path) not in json.dumps(report)
     assert report["command"] == "python benchmarks/fine_tuning.py a=DIR:3,all --seeds 2"
-    table = page.with_suffix(".md").read_text()
+    table = page.with_suffix(".md").read_text(encoding="utf-8")
     assert "b, all" not in table  # was not asked for this time
 
 

@@ -192,7 +192,7 @@ def test_the_page_has_the_images_in_it_and_escapes_names(
     out: Path, packs: tuple[Path, Path]
 ) -> None:
     (path,) = out.glob("imagenet-*.html")
-    page = path.read_text()
+    page = path.read_text(encoding="utf-8")
     assert len(page) < 2_000_000
     pictures = re.findall(r'<img src="data:image/jpeg;base64,([^"]*)" alt="[^"]*: ([^"]*)"', page)
     assert len(pictures) == 5 * 7
@@ -207,7 +207,7 @@ def test_the_page_has_the_images_in_it_and_escapes_names(
             np.testing.assert_allclose(shown.mean((0, 1)), mean, atol=4)
     assert "<i>" not in page
     assert "://" not in page
-    text = path.with_suffix(".md").read_text()
+    text = path.with_suffix(".md").read_text(encoding="utf-8")
     assert "torchrun --nproc-per-node 8 -m decaf train imagenet.pack" in text
     assert str(out.parent) not in page + text
 

@@ -78,7 +78,9 @@ def test_caltech101(script: Script, tmp_path: Path, capsys: pytest.CaptureFixtur
     report = json.loads((tmp_path / "out" / "caltech101-quick.json").read_bytes())
     assert str(tmp_path) not in json.dumps(report)
     assert report["command"].startswith("python benchmarks/caltech101.py --data DIR --quick ")
-    assert "standard deviation" not in (tmp_path / "out" / "caltech101-quick.md").read_text()
+    assert "standard deviation" not in (tmp_path / "out" / "caltech101-quick.md").read_text(
+        encoding="utf-8"
+    )
     for ending in (".md", ".html", "-splits.json"):
         assert (tmp_path / "out" / f"caltech101-quick{ending}").is_file()
 
@@ -159,7 +161,7 @@ def test_features_that_do_not_fit_are_refused_in_a_line(
         np.save(f"{name}.npy", array)
     lists = {"paths": names, "short": names[:11], "strange": [*names[:11], "bass/no.jpg"]}
     for name, listed in lists.items():
-        Path(f"{name}.txt").write_text("\n".join(listed))
+        Path(f"{name}.txt").write_text("\n".join(listed), encoding="utf-8")
     options = [f"--features={each}" for each in features] + [f"--paths={each}" for each in paths]
     quick = ("--data", str(data), "--quick", "--train", "4", "--out", "out")
     assert script("caltech101", *quick, *options, *FAST) == 2

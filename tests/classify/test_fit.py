@@ -406,7 +406,7 @@ def test_features_are_not_kept_in_the_place_of_something_else(
     kept.write_text("my notes")
     with pytest.raises(OutputError, match=r"kept\.h5: exists and is a text file, not a feature"):
         decaf.fit(folder, weights=net, keep_features=kept, overwrite=True)
-    assert kept.read_text() == "my notes"
+    assert kept.read_text(encoding="utf-8") == "my notes"
 
 
 def test_features_that_are_not_finite(features: Path, tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def given(tmp_path_factory: pytest.TempPathFactory, folder: Path, net: decaf.Bac
     decaf.extract(folder, "fc6", out=place / "fc6.h5", weights=net, **QUICK).close()
     decaf.export_features(place / "fc6.h5", place / "own.npy")
     np.save(place / "clip.npy", np.load(place / "own.npy")[::-1])
-    header, *lines = (place / "own.rows.csv").read_text().splitlines()
+    header, *lines = (place / "own.rows.csv").read_text(encoding="utf-8").splitlines()
     (place / "paths.csv").write_text("\n".join([header, *lines[::-1]]))
     return place
 

@@ -230,7 +230,7 @@ def test_commands_end_with_the_codes_that_their_help_and_the_documentation_name(
         assert (1 in documented(command)) == (command in with_one), command
         assert documented(command) <= {0, 1, 2, 130, 143}
     page = Path(__file__).parents[2] / "docs/reference/exit-codes.md"
-    about = page.read_text()
+    about = page.read_text(encoding="utf-8")
     # Where 1 tells something else than that images could not be read, the page names the command.
     others = {"verify", "duplicates", "status", "doctor"}
     assert {name for name in COMMANDS if f"`decaf {name}`" in about} == others

@@ -55,7 +55,7 @@ def manifest(out: Path) -> bytes:
 
 def catches(process: subprocess.Popen[str], number: int) -> bool:
     """Whether a process has a handler for a signal yet."""
-    for line in Path(f"/proc/{process.pid}/status").read_text().splitlines():
+    for line in Path(f"/proc/{process.pid}/status").read_text(encoding="utf-8").splitlines():
         if line.startswith("SigCgt:"):
             return bool(int(line.split()[1], 16) >> (number - 1) & 1)
     return False

@@ -133,7 +133,7 @@ def test_two_commands_go_from_photographs_to_answers(
     answers = tmp_path / "answers.csv"
     assert main(["predict", str(out), str(photos), "-o", str(answers), *QUICK]) == 0
     assert capsys.readouterr().out.startswith(f"{answers}: 24 images: ")
-    with open(answers, newline="") as file:
+    with open(answers, encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["path"] for row in rows] == [
         str(photos / name / f"{number}.png") for name in CLASSES for number in range(8)
@@ -441,7 +441,7 @@ def test_answers_replace_only_text(
     out = tmp_path / "answers.csv"
     out.write_text("path,… of last week\n", encoding="utf-8")
     assert main([*asked, str(out)]) == 0
-    assert out.read_text().startswith("path,status,message,class_1,")
+    assert out.read_text(encoding="utf-8").startswith("path,status,message,class_1,")
     capsys.readouterr()
     assert main([*asked, "/dev/null"]) == 2
     assert "/dev/null: exists and is neither a file nor a fo" in capsys.readouterr().err

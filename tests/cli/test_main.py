@@ -413,7 +413,7 @@ def test_output_that_cannot_be_written(child_env: dict[str, str], unbuffered: st
         done = subprocess.run(command, env=env, text=True, check=False, **streams)
         return done.returncode, done.stderr or ""
 
-    with open("/dev/full", "w") as full:
+    with open("/dev/full", "w", encoding="utf-8") as full:
         code, told = ended("info", os.devnull, stdout=full, stderr=subprocess.PIPE)
         assert (code, told.count("\n")) == (2, 1)
         assert "No space left on device" in told

@@ -54,7 +54,7 @@ def test_numbers_of_things_are_worded_in_one_place() -> None:
     wrong = [
         f"{path.name}: {line.strip()}"
         for path in sorted(Path(main_module.__file__).parent.glob("*.py"))
-        for line in path.read_text().splitlines()
+        for line in path.read_text(encoding="utf-8").splitlines()
         if plural.search(line)
     ]
     assert wrong == []

@@ -33,7 +33,7 @@ def rows_of(text: str) -> list[list[str]]:
 
 
 def page(name: str) -> str:
-    return (PAGES / f"{name}.md").read_text()
+    return (PAGES / f"{name}.md").read_text(encoding="utf-8")
 
 
 def plain(text: str) -> str:
@@ -156,7 +156,9 @@ def test_the_shares_of_zeros_are_those_of_the_example(example):
 
 
 def test_the_table_of_fine_tuning_is_that_of_the_results():
-    results = json.loads((ROOT / "benchmarks" / "results" / "fine_tuning.json").read_text())
+    results = json.loads(
+        (ROOT / "benchmarks" / "results" / "fine_tuning.json").read_text(encoding="utf-8")
+    )
     tables = {each["title"]: each for each in results["sections"] if each["kind"] == "Table"}
     accuracy = tables["Mean per-class accuracy on the test images"]["rows"]
     costs = tables["What a run costs"]["rows"]
@@ -172,12 +174,15 @@ def test_the_table_of_fine_tuning_is_that_of_the_results():
 
 def test_the_figures_of_the_packaged_weights_are_those_of_their_card():
     folder = ROOT / "decaf" / "backbone" / "weights" / "packaged"
-    card, own = plain((folder / "imagenet-distilled.md").read_text()), page("packaged-weights")
+    card, own = (
+        plain((folder / "imagenet-distilled.md").read_text(encoding="utf-8")),
+        page("packaged-weights"),
+    )
     measured = [row[1] for row in rows_of(own) if "%" in row[1] or "±" in row[1]]
     assert len(measured) == 4
     for figure in re.findall(r"\d+\.\d(?: ± \d\.\d)?", " ".join(measured[:3])):
         assert figure in card
-    paper = plain((ROOT / "README.md").read_text())
+    paper = plain((ROOT / "README.md").read_text(encoding="utf-8"))
     for figure in re.findall(r"\d+\.\d ± \d\.\d", measured[3]):
         assert figure in paper
     assert "388,068" in card
@@ -185,10 +190,10 @@ def test_the_figures_of_the_packaged_weights_are_those_of_their_card():
 
 
 def test_the_seconds_of_the_comparison_are_those_of_the_results():
-    results = (ROOT / "benchmarks" / "results" / "extraction.md").read_text()
+    results = (ROOT / "benchmarks" / "results" / "extraction.md").read_text(encoding="utf-8")
     seconds = {
         name: float(value) for name, value in re.findall(r"^(\w+) +(\d+\.\d+) ", results, re.M)
     }
-    text = plain((ROOT / "docs" / "comparison.md").read_text())
+    text = plain((ROOT / "docs" / "comparison.md").read_text(encoding="utf-8"))
     assert f"{seconds['thingsvision']:.1f} s, decaf {seconds['command_fp32']:.1f} s" in text
     assert f"{seconds['command_bf16']:.1f} s in bfloat16" in text

@@ -70,7 +70,7 @@ def test_there_are_enough():
 
 @every_example
 def test_it_begins_with_a_title_and_has_cells(path):
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8")
     match = re.match(r'"""\n(.+)\n(=+)\n\n\S', text)
     assert match, "a docstring with a title, underlined, and what the example shows"
     assert len(match[1]) == len(match[2])
@@ -79,7 +79,7 @@ def test_it_begins_with_a_title_and_has_cells(path):
 
 @every_example
 def test_it_imports_what_is_there_and_draws_by_a_seed(path):
-    tree = ast.parse(path.read_text())
+    tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             assert {alias.name.partition(".")[0] for alias in node.names} <= INSTALLED
@@ -98,7 +98,7 @@ def test_it_imports_what_is_there_and_draws_by_a_seed(path):
 def test_it_runs_and_shows_figures(path, printed):
     text, figures = printed(path)
     assert text.strip()
-    assert figures == path.read_text().count("plt.show()")
+    assert figures == path.read_text(encoding="utf-8").count("plt.show()")
 
 
 @pytest.mark.slow

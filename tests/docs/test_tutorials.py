@@ -135,7 +135,7 @@ def some_annotated(source: Path, target: Path, annotations: str, most: int) -> N
     """Copy the first images of a folder of Tiny-ImageNet, with their lines of a file."""
     some_of(source / "images", target / "images", most)
     names = {path.name for path in (target / "images").iterdir()}
-    lines = (source / annotations).read_text().splitlines(keepends=True)
+    lines = (source / annotations).read_text(encoding="utf-8").splitlines(keepends=True)
     kept = [line for line in lines if line.split("\t")[0] in names]
     assert len(kept) == most
     (target / annotations).write_text("".join(kept))
@@ -238,6 +238,7 @@ def test_commands_that_are_not_run_are_right_too(page: Path) -> None:
                     assert not extra, f"{page.name}, line {block.line}: {extra}"
 
 
+@pytest.mark.posix("signals")
 @pytest.mark.parametrize(
     ("ends_with", "stopped", "queued"), [(0, False, False), (2, False, False), (143, True, True)]
 )
@@ -264,4 +265,6 @@ def test_the_job_of_slurm_is_queued_again_only_where_its_time_was_over(
     done = subprocess.run(["bash", "-c", script], cwd=tmp_path, env=env, timeout=60)
     assert done.returncode == (0 if queued else ends_with)
     told = tmp_path / "queued"
-    assert (told.read_text() if told.exists() else "") == ("requeue 42\n" if queued else "")
+    assert (told.read_text(encoding="utf-8") if told.exists() else "") == (
+        "requeue 42\n" if queued else ""
+    )

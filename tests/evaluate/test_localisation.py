@@ -60,7 +60,7 @@ def test_a_submission_is_read_as_it_was_written(tmp_path: Path) -> None:
     answers = guesses([(1, boxes[0]), (1000, boxes[1])], [(8, [0.25, 0.5, 0.75, 1.0])])
     path = tmp_path / "submission.txt"
     write_submission(path, answers, sizes)
-    assert path.read_text() == "1 50 75 249 299 1000 0 0 499 374\n8 16 32 47 63\n"
+    assert path.read_text(encoding="utf-8") == "1 50 75 249 299 1000 0 0 499 374\n8 16 32 47 63\n"
     back = read_submission(path, sizes, 1000)
     assert back.classes.tolist() == answers.classes.tolist()
     assert back.boxes == pytest.approx(answers.boxes, abs=1e-9)
@@ -132,7 +132,7 @@ def test_errors_are_those_of_a_case_made_by_hand(tmp_path: Path) -> None:
     assert (b.path, b.class_name) == (str(tmp_path / "b.png"), "Bee")
     assert (b.box, b.right) == (tuple(right), False)
     assert (c.overlap, c.right) == (1, True)
-    first = (tmp_path / "out.txt").read_text().splitlines()[0]
+    first = (tmp_path / "out.txt").read_text(encoding="utf-8").splitlines()[0]
     # A class without a box of its own gets the mean of those of all.
     assert first == "1 0 0 49 99 2 50 0 99 99 3 25 0 74 99"
     guesses[1] = -1  # an image that could not be read

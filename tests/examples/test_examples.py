@@ -143,7 +143,7 @@ def test_ray_rows_says_which_two_are_nearest(photos, tmp_path, example, monkeypa
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["extract.py", "fit_and_predict.py", "search_similar.py"])
 def test_the_documentation_shows_what_is_printed(name, shared_data, example):
-    page = (EXAMPLES.parent / "docs/howto/examples.md").read_text()
+    page = (EXAMPLES.parent / "docs/howto/examples.md").read_text(encoding="utf-8")
     shown = page.partition(f"python examples/{name} ")[2].split("```")[2]
     printed = example(name, shared_data / "pacs-mini" / "photo")
     # Another machine rounds otherwise, and a row on the border goes the other way.
@@ -154,4 +154,4 @@ def test_the_documentation_shows_what_is_printed(name, shared_data, example):
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
 def test_an_example_is_short(path):
-    assert len(path.read_text().splitlines()) < 60
+    assert len(path.read_text(encoding="utf-8").splitlines()) < 60

@@ -38,7 +38,7 @@ def evaluation(tmp_path: Path) -> Any:
 
 def test_boxes_lie_where_they_were_predicted(evaluation: Any, tmp_path: Path) -> None:
     write_boxes_page(evaluation, tmp_path / "page.html")
-    text = (tmp_path / "page.html").read_text()
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
     right, wrong = text.split("<h2>Right</h2>")[1].split("<h2>Wrong</h2>")
     guess = '<i class="guess" style="left:25.00%;top:0.00%;width:50.00%;height:100.00%"></i>'
     true = '<i style="left:25.00%;top:0.00%;width:25.00%;height:100.00%"></i>'

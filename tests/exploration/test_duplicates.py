@@ -127,7 +127,7 @@ def test_images_that_are_gone_or_changed_are_told_by_features_alone(
     folder: Path, file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     copy = tmp_path / "photos"
-    shutil.copytree(folder, copy)
+    shutil.copytree(folder, copy, copy_function=shutil.copyfile)  # read-only or not
     path = tmp_path / "f.h5"
     decaf.extract(copy, "fc6", out=path, weights=WEIGHTS, workers=0, on_error="record").close()
     (copy / "train" / "house" / "2.jpg").unlink()

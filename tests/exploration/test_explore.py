@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 import decaf
+import systems
 from decaf.cli.main import main
 from decaf.errors import HeadError, InputError, OutputError, SettingError
 from decaf.exploration import unit_patches
@@ -22,6 +23,7 @@ from decaf.heads import FeatureIdentity, LogisticRegression, save_head
 from made_features import made_file
 
 CLASSES = ("=cmd|'/C calc'!A0", "</script><script>alert(1)</script>", "dog\x1b[31m")
+HOSTILE = systems.possible_name("<img src=x onerror=alert(4)>\n.png")
 ROWS = 36
 
 
@@ -31,7 +33,7 @@ def made(tmp_path: Path) -> Path:
     random = np.random.default_rng(0)
     names, digests = [], np.zeros((ROWS, 32), np.uint8)
     for row in range(ROWS):
-        name = f"<img src=x onerror=alert({row})>\n.png" if row == 4 else f"{row:02d}.png"
+        name = HOSTILE if row == 4 else f"{row:02d}.png"
         path = tmp_path / "images" / name
         path.parent.mkdir(exist_ok=True)
         coarse = Image.fromarray(random.integers(0, 255, (4, 6, 3), np.uint8))
@@ -65,7 +67,10 @@ def head_of(path: Path, layer: str) -> Path:
 
 
 def data_of(page: Path) -> dict[str, Any]:
-    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', page.read_text())
+    found = re.search(
+        r'<script type="application/json" id="data">(.*?)</script>',
+        page.read_text(encoding="utf-8"),
+    )
     assert found
     data: dict[str, Any] = json.loads(found[1])
     return data
@@ -141,7 +146,7 @@ def test_a_head_adds_mistakes_wrong_labels_and_units(made: Path, tmp_path: Path)
     for unit, places in head["examples"].items():
         order = np.argsort(-strongest[:, int(unit)], kind="stable")
         assert places == order[:6].tolist()
-    assert "likely wrong by its rule" in done.path.read_text()
+    assert "likely wrong by its rule" in done.path.read_text(encoding="utf-8")
 
 
 def test_a_head_of_other_features_is_refused(made: Path, tmp_path: Path) -> None:
@@ -164,7 +169,7 @@ def test_names_are_harmless(made: Path, tmp_path: Path, capsys: pytest.CaptureFi
     argv = ["explore", str(made), "-o", str(page), "--head", str(head_of(made, "fc7"))]
     assert main([*argv, "--method", "pca", "-q"]) == 1  # one image could not be read
     assert "\x1b" not in capsys.readouterr().out
-    html = page.read_text()
+    html = page.read_text(encoding="utf-8")
     assert "\x1b" not in html
     assert "<img src=x" not in html
     assert "<script>alert" not in html
@@ -179,7 +184,7 @@ def test_names_are_harmless(made: Path, tmp_path: Path, capsys: pytest.CaptureFi
     assert not re.findall(r"https?://(?!www\.w3\.org/)", html)
     data = data_of(page)
     assert data["classes"] == [CLASSES[0], CLASSES[1], r"dog\x1b[31m"]
-    assert data["names"][4].endswith(r"<img src=x onerror=alert(4)>\n.png")
+    assert data["names"][4].endswith(HOSTILE.replace("\n", r"\n"))
 
 
 def test_images_that_changed_are_refused_and_those_gone_are_counted(
@@ -194,7 +199,7 @@ def test_images_that_changed_are_refused_and_those_gone_are_counted(
     with pytest.raises(InputError, match=r"07.png: has changed since.*`images=False`"):
         explore(made, page)
     assert explore(made, page, images=False).thumbnails == 0
-    assert "data:image" not in page.read_text().replace("img-src data:", "")
+    assert "data:image" not in page.read_text(encoding="utf-8").replace("img-src data:", "")
 
 
 def test_what_is_left_out_is_said(made: Path, tmp_path: Path) -> None:
@@ -289,7 +294,7 @@ def test_splits_are_shown_and_told(
     fitted, head = LogisticRegression(1.0).fit(X, y), tmp_path / "m.head"
     save_head(head, fitted, identity=identity, class_names=("ant", "bee"))
     explore(kept, page, head=head)
-    assert "images of all are held out in turn" in page.read_text()
+    assert "images of all are held out in turn" in page.read_text(encoding="utf-8")
 
 
 def test_five_thousand_images_stay_under_sixty_megabytes(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def test_reliability_by_hand() -> None:
 
 def test_the_page_says_what_the_report_says(fitted: Fitted, tmp_path: Path) -> None:
     out = decaf.write_fit_page(fitted, tmp_path / "fit.html")
-    html, estimate = out.read_text(), fitted.report.estimate
+    html, estimate = out.read_text(encoding="utf-8"), fitted.report.estimate
     assert estimate is not None
     assert f"{100 * estimate.accuracy:.1f} % right on images held out" in html
     assert f"{100 * estimate.interval[0]:.1f} to {100 * estimate.interval[1]:.1f} %" in html
@@ -77,7 +77,7 @@ def test_without_matplotlib_numbers_stand_in_place_of_charts(
 ) -> None:
     monkeypatch.setattr(section_templates.importlib.util, "find_spec", lambda name: None)
     assert not page.charts_are_drawn()
-    html = decaf.write_fit_page(fitted, tmp_path / "fit.html").read_text()
+    html = decaf.write_fit_page(fitted, tmp_path / "fit.html").read_text(encoding="utf-8")
     assert '<svg class="chart"' not in html
     assert (
         html.count("pip install &#39;decaf-features[plots]&#39;") == 2

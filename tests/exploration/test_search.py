@@ -13,11 +13,13 @@ import pytest
 from PIL import Image
 
 import decaf
+import systems
 from decaf.cli.main import main
 from decaf.errors import InputError, OutputError, SettingError, WeightsError
 from decaf.exploration import NearestRows
 
-HOSTILE = b"=cmd|<script>alert(1)<script>\x1b[31m.png"
+HOSTILE = systems.possible_name("=cmd|<script>alert(1)<script>\x1b[31m.png")
+ANT = systems.possible_name("<b>ant")
 WEIGHTS = "random:0:alexnet-64"
 
 
@@ -36,11 +38,11 @@ def backbone() -> decaf.Backbone:
 def made(tmp_path_factory: pytest.TempPathFactory, backbone: decaf.Backbone) -> Path:
     """A folder with images of two classes, one of them damaged, and their features beside it."""
     root = tmp_path_factory.mktemp("made")
-    for name in ("<b>ant", "bee"):
+    for name in (ANT, "bee"):
         (root / "images" / name).mkdir(parents=True)
         for number in range(4):
             draw(root / "images" / name / f"{number}.png", 10 * len(name) + number)
-    draw(root / "images" / "bee" / HOSTILE.decode(), 99)
+    draw(root / "images" / "bee" / HOSTILE, 99)
     (root / "images" / "bee" / "9.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     decaf.extract(
         root / "images",
@@ -73,7 +75,7 @@ def test_an_image_of_the_file_is_looked_up(made: Path, monkeypatch: pytest.Monke
         order = [r for r in np.argsort(-expected) if r != row and file.ok[r]][:3]
         assert [match.row for match in answer.matches] == order
         np.testing.assert_allclose([m.cosine for m in answer.matches], expected[order], atol=1e-6)
-        assert {match.class_name for match in answer.matches} <= {"<b>ant", "bee"}
+        assert {match.class_name for match in answer.matches} <= {ANT, "bee"}
         # By its row, by a name that is there no more, and of rows that are held: the same.
         assert decaf.search(file, row, layer="pool5", k=3).answers == (answer,)
         assert decaf.search(NearestRows(file, "pool5"), [row], k=3).answers[0].row == row
@@ -155,7 +157,7 @@ def test_what_cannot_be_searched_is_said(made: Path) -> None:
 def test_the_command_prints_text_json_and_csv(
     made: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    query = made / "images" / "bee" / HOSTILE.decode()
+    query = made / "images" / "bee" / HOSTILE
     command = ["search", str(made / "f.h5"), str(query), "-k", "9", "-q"]
     assert main(command) == 0
     text = capsys.readouterr().out
@@ -177,14 +179,14 @@ def test_the_command_prints_text_json_and_csv(
 def test_names_are_harmless_on_the_page_and_in_csv(made: Path, tmp_path: Path) -> None:
     page = tmp_path / "near.html"
     result = decaf.search(made / "f.h5", made / "images/bee/0.png", k=9, out=page)
-    html = page.read_text()
+    html = page.read_text(encoding="utf-8")
     assert "<script>alert" not in html
-    assert "<b>ant" not in html
+    assert ANT not in html
     assert "\x1b" not in html
     assert html.count("data:image/jpeg") == 9
     assert "default-src &#39;none&#39;" in html or "default-src 'none'" in html
     decaf.search(made / "f.h5", made / "images/bee/0.png", out=page, images=False)
-    assert "data:image" not in page.read_text()
+    assert "data:image" not in page.read_text(encoding="utf-8")
     assert "'=cmd" not in result.to_csv()  # behind its folder it is no formula
     named = decaf.SearchResult(
         "f.h5", "fc6", 1, 0, (type(result.answers[0])("=1+1", None, "ok", "", ()),)
@@ -203,7 +205,9 @@ def test_images_that_changed_are_refused_and_those_gone_are_counted(
     ).close()
     (folder / "bee" / "1.png").unlink()
     decaf.search(tmp_path / "f.h5", folder / "bee" / "0.png", out=page)
-    assert "1 of the images shown are not at their place any more" in page.read_text()
+    assert "1 of the images shown are not at their place any more" in page.read_text(
+        encoding="utf-8"
+    )
     draw(folder / "bee" / "2.png", 555)
     with pytest.raises(InputError, match="has changed since its features were computed"):
         decaf.search(tmp_path / "f.h5", folder / "bee" / "0.png", out=page)

@@ -301,7 +301,7 @@ def test_outputs_that_cannot_be_written_are_refused_before_any_work(
     for overwrite in (False, True):
         with pytest.raises(OutputError, match=r"notes.h5: exists and is a text file, not a fe"):
             extract(arrays, out=other, overwrite=overwrite)
-    assert other.read_text() == "my notes"
+    assert other.read_text(encoding="utf-8") == "my notes"
 
 
 def test_overwrite_leaves_a_file_that_is_right(folder: Path, tmp_path: Path) -> None:

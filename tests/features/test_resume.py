@@ -334,7 +334,7 @@ def test_what_a_run_did_not_write_is_never_deleted(photographs: Path, out: Path)
         for overwrite in (False, True):
             with pytest.raises(OutputError, match=f"holds something else \\('{name}'\\)"):
                 extract(photographs, out, overwrite=overwrite)
-        assert (parts(out) / name).read_text() == "all of it"
+        assert (parts(out) / name).read_text(encoding="utf-8") == "all of it"
         (parts(out) / name).unlink()
     # Beside the work of a run of ours they stay as well, whatever becomes of it.
     parts(out).joinpath("lock").unlink()
@@ -346,7 +346,7 @@ def test_what_a_run_did_not_write_is_never_deleted(photographs: Path, out: Path)
     assert isinstance(file, decaf.FeatureFile)
     file.close()
     assert [path.name for path in parts(out).iterdir()] == ["thesis.tmp"]
-    assert (parts(out) / "thesis.tmp").read_text() == "all of it"
+    assert (parts(out) / "thesis.tmp").read_text(encoding="utf-8") == "all of it"
 
 
 def test_the_output_may_lie_among_the_images(photographs: Path) -> None:

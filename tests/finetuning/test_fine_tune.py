@@ -88,7 +88,7 @@ def test_a_run_leaves_a_network_its_card_and_its_log(
     answers = [CLASSES[i] for i in probabilities.argmax(axis=1)]
     assert sum(a == b for a, b in zip(answers, names, strict=True)) > 10  # of 21
     assert load_backbone(out).layers
-    card = (tmp_path / "m.md").read_text()
+    card = (tmp_path / "m.md").read_text(encoding="utf-8")
     for text in ("# m: a fine-tuned network", weights.sha256, "| ants | 13 | 3 |", "| lr | 0.003 |",
                  f"| fine-tuned | {result.tuned.percent:.1f} |", "torch 2."):  # fmt: skip
         assert text in card
@@ -448,7 +448,7 @@ def test_bad_images_can_be_left_out(tune: Tune, photographs: Path, tmp_path: Pat
     result = tune(tmp_path / "m.safetensors", root, on_error="record")
     assert [(name, status) for _, name, status, _ in result.bad] == [("ants/00.png", "unsupported")]
     assert sum(train + val for _, train, val in result.classes) == 63
-    assert "| ants/00.png | unsupported |" in (tmp_path / "m.md").read_text()
+    assert "| ants/00.png | unsupported |" in (tmp_path / "m.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow
@@ -523,9 +523,8 @@ def test_a_smaller_batch_is_kept_to_when_the_run_goes_on(
     out = tmp_path / "m.safetensors"
     with pytest.raises(Stopped):
         tune(out, **stop_after(60))
-    assert json.loads((tmp_path / "m.finetune/finetune.json").read_text())["adjusted"][
-        "batch_size"
-    ] == 8  # fmt: skip
+    record = json.loads((tmp_path / "m.finetune/finetune.json").read_text(encoding="utf-8"))
+    assert record["adjusted"]["batch_size"] == 8
     assert tune(out, resume=True).batch_size == 8
 
 
@@ -602,7 +601,7 @@ def test_what_is_not_better_as_it_is_used_makes_way_for_the_start(
     assert result.passed_over is None
     for key, tensor in load_weights(out).state.items():
         assert torch.equal(tensor, begun.state[key]) == (not key.startswith("fc8")), key
-    assert "kept is the state after 0" in out.with_suffix(".md").read_text()
+    assert "kept is the state after 0" in out.with_suffix(".md").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow

@@ -79,7 +79,7 @@ def test_a_run_that_is_finished_drops_what_it_replaced(
     work.tidy(keep=False)
     work.close()
     assert sorted(content(work)) == ["finetune.json", "run/log.csv"]
-    assert (work.run / "log.csv").read_text() == "new"
+    assert (work.run / "log.csv").read_text(encoding="utf-8") == "new"
 
 
 def test_a_run_that_is_killed_once_it_has_its_result_is_finished_by_the_same_command(
@@ -110,7 +110,7 @@ def test_of_two_runs_the_finished_one_is_kept(finished: tuple[Path, dict[str, by
         make(work)
         work.close()
     work = begin(model, resume=True)
-    assert (work.run / "log.csv").read_text() == "new"
+    assert (work.run / "log.csv").read_text(encoding="utf-8") == "new"
     work.close()
     work = begin(model, overwrite=True)
     assert not work.run.exists()
@@ -168,6 +168,6 @@ def test_killed_anywhere_it_is_the_old_result_or_a_run_that_goes_on(
     elif result == {"sha256": "old"}:
         assert {k: v for k, v in found.items() if k != "data.pack"} == before
     else:
-        assert (end, (again.run / "log.csv").read_text()) == ("finishes", "new")
+        assert (end, (again.run / "log.csv").read_text(encoding="utf-8")) == ("finishes", "new")
         assert not (again.path / "before").exists()
     again.close()

@@ -56,6 +56,20 @@ def test_a_process_takes_no_more_memory_than_it_may() -> None:
 
 
 @pytest.mark.slow
+def test_the_interpreter_may_be_a_child_of_what_was_started() -> None:
+    """As it is in a virtual environment of Windows."""
+    launcher = "import subprocess, sys; sys.exit(subprocess.run(sys.argv[1:]).returncode)"
+    grow = python_command("line_child:grow", "60")
+    with tempfile.TemporaryFile() as out:
+        command = [sys.executable, "-c", launcher, *grow]
+        data = str(3 << 30).encode()
+        ended = run_limited(command, data, out, memory=2 << 30, seconds=60)
+        out.seek(0)
+        assert out.read() == b""
+    assert ended.too_large or ended.code == 3
+
+
+@pytest.mark.slow
 def test_a_process_takes_no_more_time_than_it_may() -> None:
     ended, _ = run("spin", "", b"", memory=4 << 30, seconds=1)
     assert ended.code != 0

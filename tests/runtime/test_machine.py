@@ -20,9 +20,9 @@ def test_the_machine_is_described_in_json_values() -> None:
 
 def test_features_are_those_of_the_system() -> None:
     info = Path("/proc/cpuinfo")
-    if not info.exists() or "avx" not in info.read_text():
+    if not info.exists() or "avx" not in info.read_text(encoding="utf-8"):
         pytest.skip("needs Linux on x86")
-    flags = set(info.read_text().split())
+    flags = set(info.read_text(encoding="utf-8").split())
     names = {"avx2": "avx2", "avx512_f": "avx512f", "avx512_vnni": "avx512_vnni"}
     features = processor_features()
     assert {name: features[name] for name in names} == {

@@ -127,7 +127,7 @@ def weights_content(path: Path) -> Any:
 
 def training_content(folder: Path) -> Any:
     """Read what a training run leaves."""
-    with open(folder / "log.csv", newline="") as file:
+    with open(folder / "log.csv", encoding="utf-8", newline="") as file:
         timed = ("images_per_second", "seconds")
         rows = [{k: v for k, v in row.items() if k not in timed} for row in csv.DictReader(file)]
     return weights_content(folder / "weights.safetensors"), rows
@@ -329,7 +329,7 @@ class Harness:
             self._in_child(arguments, mode, at)
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         calls = int.from_bytes(self._shared[:8], "little")
-        return status, calls, self._said.read_text(), self._shared[8]
+        return status, calls, self._said.read_text(encoding="utf-8"), self._shared[8]
 
     def _in_child(self, arguments: list[str], mode: str, at: int) -> None:
         from decaf.cli.main import main

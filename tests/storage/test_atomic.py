@@ -147,7 +147,7 @@ def test_what_is_not_ours_is_refused_and_stays(tmp_path: Path, kind: str) -> Non
         write_atomically(path, b"x")
     remove_leftover(path)
     assert os.path.lexists(place)
-    assert victim.read_text() == "all of it"
+    assert victim.read_text(encoding="utf-8") == "all of it"
     assert not (tmp_path / "new.txt").exists()
     assert not path.exists()
 
@@ -158,7 +158,7 @@ def test_a_file_that_is_taken_away_meanwhile_is_not_replaced_by_another(tmp_path
     with pytest.raises(OutputError, match="was taken away"), whole_file(path):
         temporary_path(path).unlink()
         temporary_path(path).write_text("somebody's")
-    assert temporary_path(path).read_text() == "somebody's"
+    assert temporary_path(path).read_text(encoding="utf-8") == "somebody's"
     assert not path.exists()
 
 

@@ -63,10 +63,10 @@ def test_what_is_no_lock_of_ours_is_refused_and_stays(tmp_path: Path, kind: str)
         os.mkfifo(place)
     with pytest.raises(OutputError, match="is a link, or a file that no run of yours has written"):
         lock.acquire(folder)
-    assert victim.read_text() == "all of it"
+    assert victim.read_text(encoding="utf-8") == "all of it"
     assert not (tmp_path / "new.txt").exists()
     if kind == "text":
-        assert place.read_text() == "all of it"
+        assert place.read_text(encoding="utf-8") == "all of it"
 
 
 def test_a_lock_keeps_its_length_whoever_held_it(tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def test_a_lock_keeps_its_length_whoever_held_it(tmp_path: Path) -> None:
     size = (folder / "lock").stat().st_size
     (folder / "lock").write_text(f"process {2**31} on a host of a former version\n")
     os.close(lock.acquire(folder))
-    written = (folder / "lock").read_text()
+    written = (folder / "lock").read_text(encoding="utf-8")
     assert len(written) == size
     assert written.strip() == f"process {os.getpid()} on {platform.node()}"
 

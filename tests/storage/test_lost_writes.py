@@ -52,7 +52,8 @@ def read_features(out: Path) -> Any:
 
 
 def pack(folder: Path, out: Path) -> None:
-    make_pack(folder, out, size=40, encoding="raw", workers=0, progress=False, on_error="record")
+    options = {"size": 40, "encoding": "raw", "workers": 0, "on_error": "record"}
+    make_pack(folder, out, progress=False, **options).close()
 
 
 def read_pack(out: Path) -> Any:

@@ -114,10 +114,10 @@ def test_bad_images_are_looked_at_again_where_they_are_an_error(out: Path, folde
 
 
 def test_what_is_no_file_of_the_kind_is_not_replaced(out: Path, folder: Path) -> None:
-    out.write_text("thesis")
+    out.write_text("thesis", encoding="utf-8")
     with pytest.raises(OutputError, match="exists and is no file of numbers that can be read"):
         make(NumbersFile(out, folder))
-    assert out.read_text() == "thesis"
+    assert out.read_text(encoding="utf-8") == "thesis"
     make(NumbersFile(out, folder, overwrite=True))
     assert values(out) == EXPECTED
 

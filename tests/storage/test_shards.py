@@ -114,7 +114,7 @@ def test_a_file_in_place_of_the_directory_is_told(tmp_path: Path) -> None:
     path.write_text("mine")
     with pytest.raises(OutputError, match=r"f\.h5\.parts: is needed.* and is no folder"):
         opened(path)
-    assert path.read_text() == "mine"
+    assert path.read_text(encoding="utf-8") == "mine"
 
 
 @pytest.mark.parametrize("begun", [True, False])

@@ -38,7 +38,7 @@ def run(source: Path, weights: Path, out: Path, epochs: float = 20.0) -> None:
 def content(out: Path) -> dict[str, object]:
     """Read what does not depend on when it was made."""
     weights = load_weights(out)
-    card = [line for line in out.with_suffix(".md").read_text().splitlines()
+    card = [line for line in out.with_suffix(".md").read_text(encoding="utf-8").splitlines()
             if not line.startswith(("| time |", "# "))]  # fmt: skip
     names = sorted(p.name for p in out.with_name(out.stem + ".finetune").rglob("*"))
     return {"sha256": weights.sha256, "metrics": weights.metrics, "names": names,

@@ -125,7 +125,7 @@ class Spawned:
         self._names = [name for _, name in names]
         self._process = subprocess.Popen(
             [sys.executable, *arguments],
-            env=env,
+            env={**env, "PYTHONIOENCODING": "utf-8"},
             stdin=subprocess.DEVNULL,
             stdout=names[0][0],
             stderr=names[1][0],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -22,12 +23,20 @@ POSIX = {
     "modes": "Windows has neither these permissions nor other users' files",
     "fork": "nothing is forked on Windows, nor by decaf on macOS",
     "flock": "Windows locks otherwise",
+    "halves": "messages between processes arrive on Windows as a whole",
     "limits": "Windows sets a process no such limits",
     "proc": "Windows and macOS have no /proc",
     "names": "Windows has no such names of files",
     "open files": "Windows deletes and renames no open file",
 }
 """What a test with ``@pytest.mark.posix(…)`` is about, and why it is left out on Windows."""
+
+
+def possible_name(name: str) -> str:
+    """Return the name of a file, with what no name of Windows holds as HTML might write it."""
+    if not WINDOWS:
+        return name
+    return re.sub(r'[\x00-\x1f<>:"/\\|?*]', lambda sign: f"&#{ord(sign[0])};", name)
 
 
 def lacks(what: str) -> bool:

@@ -57,7 +57,7 @@ def content(out: Path) -> dict[str, Any]:
     """Read all that a run leaves and that does not depend on when it was made."""
     weights = load_weights(out / "weights.safetensors")
     assert weights.provenance["finished"]
-    with open(out / "log.csv", newline="") as file:
+    with open(out / "log.csv", encoding="utf-8", newline="") as file:
         timed = ("images_per_second", "seconds")
         rows = [{k: v for k, v in row.items() if k not in timed} for row in csv.DictReader(file)]
     names = sorted(p.name for p in (*out.iterdir(), *(out / "checkpoints").iterdir()))

@@ -24,7 +24,7 @@ def test_rows_are_read_back(tmp_path: Path) -> None:
         log.add(training(2, 1.23456789))
         log.add(validation(2))
     assert read_log(tmp_path / "log.csv") == [training(2, 1.23457), validation(2)]
-    assert (tmp_path / "log.csv").read_text().splitlines() == [
+    assert (tmp_path / "log.csv").read_text(encoding="utf-8").splitlines() == [
         ",".join(COLUMNS),
         "2,0.5,0.1,1.23457,,,,,,1",
         "2,0.5,,,,2,75,,,",
@@ -35,11 +35,11 @@ def test_what_is_about_to_be_made_again_is_dropped(tmp_path: Path) -> None:
     with Log(tmp_path, 0, False) as log:
         for step in (2, 4, 6):
             log.add(training(step))
-    with open(tmp_path / "log.csv", "a") as file:
+    with open(tmp_path / "log.csv", "a", encoding="utf-8") as file:
         file.write("8,2.0,0.1,1.")  # torn by a kill
-    before = (tmp_path / "log.csv").read_text().splitlines()
+    before = (tmp_path / "log.csv").read_text(encoding="utf-8").splitlines()
     with Log(tmp_path, 4, False) as log:
-        assert (tmp_path / "log.csv").read_text().splitlines() == before[:3]
+        assert (tmp_path / "log.csv").read_text(encoding="utf-8").splitlines() == before[:3]
         log.add(training(6, 0.5))
     assert [row["step"] for row in read_log(tmp_path / "log.csv")] == [2, 4, 6]
 

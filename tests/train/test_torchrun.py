@@ -35,7 +35,7 @@ def together(
 
 
 def rows(out: Path) -> list[dict[str, float]]:
-    with open(out / "log.csv", newline="") as file:
+    with open(out / "log.csv", encoding="utf-8", newline="") as file:
         timed = ("images_per_second", "seconds")
         return [
             {k: float(v) for k, v in row.items() if k not in timed and v}

@@ -66,7 +66,7 @@ def stopped_at(images: int) -> dict[str, Any]:
 
 
 def rows(out: Path) -> list[dict[str, str]]:
-    with open(out / "log.csv", newline="") as file:
+    with open(out / "log.csv", encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
 
@@ -131,7 +131,7 @@ def test_a_run_learns_and_leaves_all_it_should(
     found = rows(out)
     assert [int(row["step"]) for row in found if row["train_loss"]] == list(range(2, 49, 2))
     assert [int(row["step"]) for row in found if row["val_loss"]] == list(range(4, 49, 4))
-    assert json.loads((out / "run.json").read_text())["settings"]["epochs"] == 12
+    assert json.loads((out / "run.json").read_text(encoding="utf-8"))["settings"]["epochs"] == 12
     # What was measured is what the weights do from photographs of the same size.
     images = [np.array(i) for i in np.zeros((2, 40, 40, 3), np.uint8)]
     best = load_backbone(out / "weights.safetensors").classify(images, top=4)
@@ -194,7 +194,7 @@ def test_a_finished_run_goes_on_with_more_epochs(
         caplog.text,
     )
     told = [{"epochs": 3.0, "step": steps}]
-    record = json.loads((out / "run.json").read_text())
+    record = json.loads((out / "run.json").read_text(encoding="utf-8"))
     assert (record["settings"]["epochs"], record["lengthened"]) == (5, told)
     assert load_weights(again.weights).provenance["lengthened"] == told
     # What was done before stands in the log, and the rates of the rest are those of the long run.
@@ -352,7 +352,7 @@ def test_a_run_of_another_version_is_refused(
     out = tmp_path / "run"
     with pytest.raises(Stopped):
         go(pack_path, out, settings, **stopped_at(16))
-    text = (out / "run.json").read_text()
+    text = (out / "run.json").read_text(encoding="utf-8")
     record = {**json.loads(text), **(change or {}), "decaf_version": "9.9"}
     (out / "run.json").write_text(json.dumps(record) if change else text[:-40])
     with pytest.raises(ResumeError, match=message):

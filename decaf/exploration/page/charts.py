@@ -346,7 +346,7 @@ def _svg(
         root.attrib |= {"xmlns": "http://www.w3.org/2000/svg", "width": width}
         root.set("height", f"{height:g}")
         style = ElementTree.Element("style")
-        style.text = (STYLE_SHEETS / "chart.css").read_text()
+        style.text = (STYLE_SHEETS / "chart.css").read_text(encoding="utf-8")
         paper = {"width": "100%", "height": "100%", "rx": "8", "class": "paper"}
         root[:0] = [style, ElementTree.Element("rect", paper)]
     return ElementTree.tostring(root, encoding="unicode")

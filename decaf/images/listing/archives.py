@@ -30,6 +30,7 @@ __all__ = [
     "ARCHIVE_KINDS",
     "Member",
     "archive_kind",
+    "close_kept_archive",
     "file_key",
     "iterate_members",
     "list_inner_tar",
@@ -297,7 +298,7 @@ def read_member(path: bytes, kind: str, member: Member, limit: int = MAX_FILE_BY
     except FileNotFoundError:
         raise ImageError("missing", "its archive is gone") from None
     except _DAMAGE as error:
-        _streams.__dict__.clear()  # a decompressor that has failed once is not to be asked again
+        close_kept_archive()  # a decompressor that has failed once is not to be asked again
         status = "unreadable" if isinstance(error, OSError) and error.errno else "corrupt"
         raise ImageError(status, f"archive: {error}") from error
     if len(data) != member.size:
@@ -429,10 +430,18 @@ def file_key(path: bytes) -> tuple[object, ...]:
     return os.getpid(), path, status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
+def close_kept_archive() -> None:
+    """Close the archive that this thread keeps open, which on Windows nobody else could replace."""
+    if hasattr(_streams, "file"):
+        _streams.file.close()
+    _streams.__dict__.clear()
+
+
 def _stream(path: bytes, kind: str) -> _Unpacked:
     """Return the decompressed stream of a tar, kept open from one member to the next."""
     key = file_key(path)
     if getattr(_streams, "key", None) != key:
+        close_kept_archive()
         _streams.file = _Unpacked(path, kind)
         _streams.key = key
     file: _Unpacked = _streams.file

@@ -28,6 +28,7 @@ __all__ = [
     "are_channels_first",
     "channels_last",
     "check_images",
+    "close_kept_array",
     "list_array",
     "npy_header",
     "open_dataset",
@@ -256,6 +257,13 @@ def _npy_image(path: bytes, row: int) -> np.ndarray:
 
 
 _opened = threading.local()
+
+
+def close_kept_array() -> None:
+    """Close the HDF5 file that this thread keeps open, which on Windows nobody could replace."""
+    if hasattr(_opened, "file"):
+        _opened.file.close()
+    _opened.__dict__.clear()
 
 
 def _hdf5_file(path: bytes) -> h5py.File:

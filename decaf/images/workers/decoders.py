@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from decaf.errors import ImageError
 from decaf.images.decoding.formats import sniff
+from decaf.images.listing.archives import close_kept_archive
+from decaf.images.listing.arrays import close_kept_array
 from decaf.images.workers.pool import DecodePool, Job
 from decaf.runtime.cores import cores_of_process
 
@@ -76,7 +78,12 @@ class Decoders:
         self.close()
 
     def close(self) -> None:
-        """Leave the processes to the next call, or end them where they are still at work."""
+        """Leave the processes to the next call, or end them where they are still at work.
+
+        Files that this thread has kept open from one image to the next are closed.
+        """
+        close_kept_archive()
+        close_kept_array()
         if self._pool is not None:
             _kept.give_back(self._pool)
             self._pool = None

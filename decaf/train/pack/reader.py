@@ -7,7 +7,7 @@ import mmap
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from typing import Any, NoReturn
 
@@ -75,7 +75,7 @@ class Pack:
         self.attrs = contents.attrs
         self._file: h5py.File | None = file
         self._map: mmap.mmap | None = None
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         with schema.PACK_FILE.reading(path):
             self.wnids = _texts(file["wnid"])
             self.class_names = _texts(file["class_name"])
@@ -120,10 +120,17 @@ class Pack:
             raise
 
     def close(self) -> None:
-        """Close the file. What was given out of it before can be used on."""
+        """Close the file. Arrays that it has given before can be used on.
+
+        While there are any, Windows lets nobody rename, replace or delete the file.
+        """
         if self._file is not None:
             self._file.close()
             self._file = None
+        if self._map is not None:
+            with suppress(BufferError):  # there are such arrays, and the last one closes it
+                self._map.close()
+            self._map = None
 
     def __enter__(self) -> Pack:
         return self
@@ -320,13 +327,15 @@ class PackSplit:
     labels : ndarray of int64, shape (N,)
     offsets : ndarray of int64, shape (N + 1,), or None
         Where each image's bytes begin in `data`; None in a pack of raw pixels.
-    data : ndarray of uint8, shape (B,)
-        The bytes of all images, read-only, mapped from the file.
+    data_bytes : int
+        Size of the images in the file.
     """
 
     def __init__(self, pack: Pack, name: str, start: int, length: int) -> None:
         self.name = name
+        self.data_bytes = length
         self._pack = pack
+        self._start = start
         with pack.locked() as file:
             group = file[name]
             self.labels: np.ndarray = group["label"][:]
@@ -345,7 +354,6 @@ class PackSplit:
                 pack.refuse(f"{name}/offset does not cut {length} bytes into {len(self)} images")
             self.offsets.flags.writeable = False
         self.labels.flags.writeable = False
-        self.data = pack.mapped(start, length)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -363,9 +371,9 @@ class PackSplit:
         return self._pack.wnids
 
     @property
-    def data_bytes(self) -> int:
-        """Size of the images in the file."""
-        return len(self.data)
+    def data(self) -> np.ndarray:
+        """The bytes of all images: (`data_bytes`,) uint8, read-only, mapped from the file."""
+        return self._pack.mapped(self._start, self.data_bytes)
 
     @cached_property
     def names(self) -> list[bytes]:
@@ -452,9 +460,10 @@ class PackSplit:
             if between is not None:
                 between()
             start = number * schema.BLOCK_BYTES
-            block = self.data[start : start + schema.BLOCK_BYTES]
-            if hashlib.sha256(block.data).digest() != digest.tobytes():
-                first, last = self._images_of(start, start + len(block))
+            stop = min(start + schema.BLOCK_BYTES, self.data_bytes)
+            # No name for the block: an error would keep it, and with it the file open.
+            if hashlib.sha256(self.data[start:stop].data).digest() != digest.tobytes():
+                first, last = self._images_of(start, stop)
                 self._pack.refuse(
                     f"{self.name}, images {first} to {last}: the data is damaged; "
                     "make the pack again"

@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+import systems
 from decaf.backbone.export import models, onnx_file
 from decaf.backbone.export.models import (
     TOLERANCE,
@@ -216,7 +217,7 @@ def test_a_program_of_torch(small_weights, pixels, tmp_path):
 
 @pytest.mark.parametrize("ending", ["onnx", "pt2"])
 def test_a_model_may_have_any_name_and_is_checked(ending, small_weights, tmp_path):
-    folder = tmp_path / os.fsdecode(b"a\xff\nb")
+    folder = tmp_path / (os.fsdecode(b"a\xff\nb") if not systems.WINDOWS else "a日 b")
     folder.mkdir()
     done = export_model(
         small_weights("alexnet-64"), folder / f"x.{ending}", layers="fc7", check=True
@@ -319,7 +320,7 @@ def test_what_cannot_be_asked_for(small_weights, tmp_path, monkeypatch):
         (tmp_path / name).write_text("mine")
         with pytest.raises(OutputError, match=f"{name}: exists and is a text file, not a"):
             export_model(weights, tmp_path / name, overwrite=True)
-        assert (tmp_path / name).read_text() == "mine"
+        assert (tmp_path / name).read_text(encoding="utf-8") == "mine"
     (tmp_path / "there.onnx").write_bytes(b"")
     with pytest.raises(OutputError, match="is there already"):
         export_model(weights, tmp_path / "there.onnx")

@@ -104,9 +104,9 @@ def test_names_without_ids_take_the_place_of_the_ids_there_were(tmp_path):
 
 def test_class_names_of_a_file(tmp_path):
     path = tmp_path / "names.txt"
-    path.write_text("\ufeffé, a\n b \r\nc\n\n", encoding="utf-8")
+    path.write_text("\ufeffé, a\n b \r\nc\n\n", encoding="utf-8", newline="")
     assert read_class_names(path) == ["é, a", "b", "c"]
-    path.write_text("a\u2028b\nc\x0bd\x85e\n", encoding="utf-8")
+    path.write_text("a\u2028b\nc\x0bd\x85e\n", encoding="utf-8", newline="")
     assert read_class_names(path) == ["a\u2028b", "c\x0bd\x85e"]
     for data, text in [
         (b"a\n\nb\n", "line 2 is empty"),

@@ -101,7 +101,7 @@ def test_the_default_weights_come_with_decaf():
     assert weights.spec == architecture("alexnet")
     assert weights.spec.classes == len(weights.class_names) == len(weights.provenance["wnids"])
     assert (weights.class_names[0], weights.provenance["wnids"][0]) == ("tench", "n01440764")
-    assert weights.sha256 in path.with_suffix(".md").read_text()
+    assert weights.sha256 in path.with_suffix(".md").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow

@@ -27,9 +27,9 @@ def root(tmp_path: Path) -> Path:
 
 
 def change(file: Path, old: str, new: str) -> None:
-    text = file.read_text()
+    text = file.read_text(encoding="utf-8")
     assert old in text
-    file.write_text(text.replace(old, new, 1))
+    file.write_text(text.replace(old, new, 1), encoding="utf-8")
 
 
 def test_what_is_annotated_stands_at_the_row_of_its_image(root: Path) -> None:
@@ -94,7 +94,7 @@ def test_images_cut_to_their_boxes_with_commas(root: Path) -> None:
     (root / "bounding_boxes.txt").unlink()
     for name in ("images.txt", "image_class_labels.txt", "train_test_split.txt"):
         file = root / name
-        file.write_text(file.read_text().replace(" ", ", "))
+        file.write_text(file.read_text(encoding="utf-8").replace(" ", ", "))
     birds = read_cub200(root)
     assert birds.boxes is None
     assert birds.parts is None

@@ -23,7 +23,7 @@ def dataset(tmp_path: Path) -> Dataset:
 
 
 def listed(path: Path, names: list[str]) -> str:
-    path.write_text("\n".join(names))
+    path.write_text("\n".join(names), encoding="utf-8")
     return str(path)
 
 

@@ -205,8 +205,8 @@ def test_in_a_report(scatter: Scatter, tmp_path: Path) -> None:
     files = [file.name for file in write_report(report, tmp_path)]
     assert files == ["r.json", "r.md", "r.html", "r-scatter.svg"]
     assert load_report(tmp_path / "r.json") == report
-    assert "![a & b](r-scatter.svg)" in (tmp_path / "r.md").read_text()
-    page = (tmp_path / "r.html").read_text()
+    assert "![a & b](r-scatter.svg)" in (tmp_path / "r.md").read_text(encoding="utf-8")
+    page = (tmp_path / "r.html").read_text(encoding="utf-8")
     assert "<h3>Before</h3>" in page
     assert "cat &lt;3, sketch" in page
     assert "cat <3" not in page

@@ -19,7 +19,7 @@ def test_the_files_of_a_report(report: BenchmarkReport, images: Path, tmp_path: 
     assert files == [out / name for name in names]
     assert sorted(out.iterdir()) == sorted(files)
     assert load_report(files[0]) == report
-    assert "](caltech101-curve.svg)" in files[1].read_text()
+    assert "](caltech101-curve.svg)" in files[1].read_text(encoding="utf-8")
     before = [file.read_bytes() for file in files]
     write_report(load_report(files[0]), out, images=images)
     assert [file.read_bytes() for file in files] == before

@@ -335,7 +335,7 @@ def _contrast(one: str, other: str) -> float:
 
 @pytest.mark.parametrize("place", [0, 1], ids=["light", "dark"])
 def test_text_stands_out_from_what_is_behind_it(place: int) -> None:
-    style = (STYLE_SHEETS / "chart.css").read_text()
+    style = (STYLE_SHEETS / "chart.css").read_text(encoding="utf-8")
     colours = dict(re.findall(r"--([\w-]+):([^;]+);", style.split("@media")[place]))
     for text in ("ink", "soft"):
         for behind in ("paper", "panel"):

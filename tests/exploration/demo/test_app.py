@@ -187,23 +187,33 @@ def test_a_hostile_upload_has_one_clear_line(app_of: AppOf, what: str, photograp
     assert ask(app, "POST", "/secret/classes", photograph).status == 200
 
 
-def test_what_is_not_plain_is_tried_in_a_process_of_its_own(
-    app_of: AppOf, photograph: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def webp(photograph: bytes) -> bytes:
     whole = io.BytesIO()
     Image.open(io.BytesIO(photograph)).save(whole, "WEBP", lossless=True)
+    return whole.getvalue()
+
+
+def test_what_is_not_plain_has_the_same_answer(
+    app_of: AppOf, photograph: bytes, webp: bytes
+) -> None:
     app = app_of()
-    replies = [
-        ask(app, "POST", "/secret/classes", data).json for data in (photograph, whole.getvalue())
-    ]
+    replies = [ask(app, "POST", "/secret/classes", data).json for data in (photograph, webp)]
     assert [each.pop("format") for each in replies] == ["PNG", "WEBP"]
     assert replies[0] == replies[1]
+    reply = ask(app, "POST", "/secret/classes", webp[:2000])
+    assert (reply.status, "(corrupt)" in reply.json["error"]) == (422, True)
 
+
+@pytest.mark.posix("proc")
+def test_what_is_not_plain_is_tried_in_a_process_of_its_own(
+    app_of: AppOf, webp: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def decode(*_: object, **__: object) -> None:
         raise AssertionError("decoded in this process")
 
     monkeypatch.setattr("decaf.exploration.demo.photograph.decode", decode)
-    reply = ask(app, "POST", "/secret/classes", whole.getvalue()[:2000])
+    reply = ask(app_of(), "POST", "/secret/classes", webp[:2000])
     assert (reply.status, "(corrupt)" in reply.json["error"]) == (422, True)
 
 

@@ -53,12 +53,12 @@ def test_a_page_replaces_a_page_and_nothing_else(tmp_path: Path) -> None:
     page = tmp_path / "p.html"
     write_page(page, "<!DOCTYPE html>\n<p>one")
     write_page(page, "<!DOCTYPE html>\n<p>two")
-    assert page.read_text().endswith("two")
+    assert page.read_text(encoding="utf-8").endswith("two")
     (tmp_path / "mine.html").write_text("# notes of mine")
     for name in ("mine.html", "."):
         with pytest.raises(OutputError):
             write_page(tmp_path / name, "<!DOCTYPE html>")
-    assert (tmp_path / "mine.html").read_text() == "# notes of mine"
+    assert (tmp_path / "mine.html").read_text(encoding="utf-8") == "# notes of mine"
 
 
 def test_the_wheel_has_every_template() -> None:

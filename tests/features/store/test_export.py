@@ -213,9 +213,9 @@ def test_killed_between_its_two_files_an_export_can_be_given_again(
         out.write_text("my notes")
         with pytest.raises(OutputError, match=r"x\.npy: exists and is a text file, not a NumPy a"):
             export_features(file, out, layer="fc6", overwrite=True)
-        assert out.read_text() == "my notes"
+        assert out.read_text(encoding="utf-8") == "my notes"
         out.unlink()
-    assert table.read_text() == "somebody's"
+    assert table.read_text(encoding="utf-8") == "somebody's"
     assert not out.exists()
 
 

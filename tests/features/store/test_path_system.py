@@ -76,6 +76,7 @@ def test_names_from_windows_serve_here(from_windows: Path) -> None:
     assert (compared.matched.same, compared.matched.renamed) == (4, 0)
 
 
+@pytest.mark.posix("names")
 def test_what_is_listed_on_windows_has_slashes_below_its_source(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -247,6 +247,7 @@ def test_what_is_no_source_is_refused_in_one_line(tmp_path: Path, stimuli: np.nd
         collect([tmp_path / "bad.jpg", tmp_path / "f.h5"])
 
 
+@pytest.mark.posix("open files")
 def test_a_file_that_was_replaced_is_read_anew(tmp_path: Path, stimuli: np.ndarray) -> None:
     """An HDF5 file is kept open from one image to the next."""
     path = tmp_path / "a.h5"

@@ -275,7 +275,7 @@ def test_the_file_keeps_the_boxes(camera: Path, tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"differs from this run .*other boxes"):
         decaf.extract(collect("camera", crops_from=path, margin=0.2), **asked)
     decaf.export_features("f.h5", "f.csv")
-    with open("f.csv", newline="") as stream:
+    with open("f.csv", encoding="utf-8", newline="") as stream:
         lines = list(csv.DictReader(stream))
     assert [float(lines[0][f"box_{side}"]) for side in ("x", "y", "width", "height")] == [
         20, 30, 40, 15,
@@ -343,16 +343,16 @@ def test_a_classifier_of_boxes(
     assert "fox 12, owl 12" in capsys.readouterr().out
     assert main(["predict", "a.head", "camera", "-o", "a.csv", *asked]) == 0
     assert "24 images" in capsys.readouterr().out
-    with open("a.csv", newline="") as stream:
+    with open("a.csv", encoding="utf-8", newline="") as stream:
         lines = list(csv.DictReader(stream))
     assert [line["path"] for line in lines[:6]] == ["camera/north/1.png"] * 6
     assert [float(line["box_x"]) for line in lines[:6]] == [0, 12, 24, 36, 48, 60]
     assert {line["class_1"] for line in lines} == {"fox", "owl"}
     assert main(["predict", "a.head", "camera", "-o", "a.json", *asked]) == 0
-    first = json.loads(Path("a.json").read_text())[0]
+    first = json.loads(Path("a.json").read_text(encoding="utf-8"))[0]
     assert (first["annotation"], first["box"][2:]) == ("0", [12, 12])
     assert main(["predict", "a.head", "camera", "-o", "a.txt", *asked]) == 0
-    assert Path("a.txt").read_text().startswith("camera/north/1.png [0, ")
+    assert Path("a.txt").read_text(encoding="utf-8").startswith("camera/north/1.png [0, ")
     with decaf.make_pack("camera", "a.pack", crops_from=path, split_val=0.3, size=16) as pack:
         train, val = (set(pack.splits[split].names) for split in ("train", "val"))
         assert train
@@ -364,7 +364,7 @@ def test_a_classifier_of_boxes(
     # Of the features in a file likewise.
     assert main(["extract", "camera", "-o", "f.h5", "-w", NET, *asked]) == 0
     assert main(["predict", "a.head", "f.h5", "-o", "b.csv", "-q"]) == 0
-    with open("b.csv", newline="") as stream:
+    with open("b.csv", encoding="utf-8", newline="") as stream:
         again = list(csv.DictReader(stream))
     told = ("path", "box_x", "box_width", "annotation", "confidence", "class_1")
     assert [[line[name] for name in told] for line in again] == [

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import systems
 from decaf.errors import InputError
 from decaf.images import collect
 from decaf.images.listing.labels import labels_from_file, labels_from_sequence
@@ -81,6 +82,8 @@ def test_labels_of_files_are_read(
 
 def test_names_with_what_csv_gives_a_meaning(tmp_path: Path) -> None:
     names = [b'"q".jpg', b"a,b.jpg", b"latin-\xe9.jpg", b"new\nline.jpg", b'say "x".jpg']
+    if systems.WINDOWS:  # has no such names but one
+        names = [b"#a.jpg", b"a,b.jpg", b"a;b.jpg", b"it's.jpg", b"'x' y.jpg"]
     for name in names:
         (tmp_path / os.fsdecode(name)).write_bytes(b"x")
     quoted = [b'"%s",%d' % (name.replace(b'"', b'""'), i) for i, name in enumerate(names)]

@@ -61,7 +61,7 @@ MADE: list[tuple[str, str, Callable[[Path], object]]] = [
     ("archive", "a", zipped("a.png")),
     ("table", "a.CSV", lambda path: path.write_bytes("path;é\n".encode("cp1252"))),
     ("list", "a.txt", lambda path: path.write_text("a.png\n")),
-    ("text", "a", lambda path: path.write_text("é" * 400)),
+    ("text", "a", lambda path: path.write_text("é" * 400, encoding="utf-8")),
     ("unknown", "a", lambda path: path.write_bytes(bytes(range(256)))),
     ("unknown", "a.safetensors", lambda path: path.write_bytes(b"\xff" * 8 + b"{}")),
     ("empty", "a", lambda path: path.write_bytes(b"")),

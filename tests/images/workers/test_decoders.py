@@ -6,6 +6,7 @@ import contextlib
 import os
 import subprocess
 import sys
+import tarfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -95,6 +96,20 @@ def prepared(
             for job, outcome in pool.poll(0.1):
                 found[job.index] = outcome, job.out
     return [found[row] for row in range(len(paths))]
+
+
+def test_no_source_stays_open_after_the_call(images: Path, tmp_path: Path) -> None:
+    """On Windows nobody could replace it."""
+    with tarfile.open(tmp_path / "a.tar.gz", "w:gz") as archive:
+        archive.add(images / "0.png", "0.png")
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["images"] = np.zeros((1, 80, 90, 3), np.uint8)
+    for name in ("a.tar.gz", "a.h5"):
+        ((outcome, _),) = prepared([tmp_path / name], workers=0)
+        assert outcome.status == "ok"
+        held = {os.path.basename(each.path) for each in psutil.Process().open_files()}
+        assert name not in held
+        (tmp_path / name).unlink()
 
 
 @pytest.mark.usefixtures("nothing_kept")

@@ -11,8 +11,14 @@ For code of this project alone, told by the file that it stands in:
   ``os.name`` is "nt", and names of files are encoded as there;
 - `os.kill` ends a process, and ``subprocess`` takes a list of handles, and no descriptors.
 
-For whatever code of this project calls, through `pathlib` and `shutil` too, a file that this
-process has open, or mapped, is neither renamed, replaced nor deleted, and a folder is not opened.
+For whatever code of this project calls, through `pathlib` and `shutil` too:
+
+- a file that this process has open, or mapped, is neither renamed, replaced nor deleted, nor is
+  one that is read-only; a folder is neither opened nor replaced;
+- no file or folder is made whose name Windows does not have (``a:b``, ``CON``, ``a.``);
+- text files are of code page 1252 where no encoding is named, and their lines end in CR and LF;
+  so are the standard streams of processes other than pytest's.
+
 Processes of `multiprocessing` are spawned, for everybody.
 
 Paths keep their slashes, and libraries think that they are on Linux.
@@ -22,9 +28,12 @@ from __future__ import annotations
 
 import builtins
 import errno
+import io
 import multiprocessing
 import multiprocessing.connection
 import os
+import pathlib
+import re
 import select
 import shutil
 import signal
@@ -34,15 +43,14 @@ import subprocess
 import sys
 import types
 from collections.abc import Callable
-from pathlib import Path
 from types import FrameType, ModuleType
 from typing import Any
 
-HERE = Path(__file__).resolve().parent
+HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
 OURS = tuple(str(ROOT / name) + os.sep for name in ("decaf", "benchmarks", "examples", "tests"))
-# What stands between code of ours and a call that it makes.
-BETWEEN = ("pathlib.py", "shutil.py", "os.py", "contextlib.py")
+# What may stand between code of ours and a call that it makes.
+BETWEEN = re.compile(r"/(pathlib|shutil|os|contextlib|subprocess)\.py$|/pathlib/|^<frozen os>$")
 
 NO_MODULES = {"fcntl", "grp", "posix", "pty", "pwd", "resource", "syslog", "termios", "tty"}
 SIGNALS = {"SIGABRT", "SIGFPE", "SIGILL", "SIGINT", "SIGSEGV", "SIGTERM", "SIG_DFL", "SIG_IGN"}
@@ -61,8 +69,14 @@ wait wait3 wait4 waitid writev
 NO_OS = set(_NO_OS.split())
 SIGBREAK = signal.SIGUSR2  # whose number is free; what sends it is `os.kill` with CTRL_BREAK_EVENT
 
-_real = {name: getattr(os, name) for name in ("kill", "open", "replace", "rename", "unlink")}
-_import, _start = builtins.__import__, subprocess.Popen.__init__
+ENCODING = "cp1252"
+_NO_NAME = re.compile(
+    r'[\x00-\x1f<>:"|?*\\]|[. ]$|^(con|prn|aux|nul|com[1-9]|lpt[1-9])(\.|$)', re.IGNORECASE
+)
+
+_calls = ("kill", "mkdir", "open", "replace", "rename", "rmdir", "unlink")
+_real = {name: getattr(os, name) for name in _calls}
+_import, _start, _io_open = builtins.__import__, subprocess.Popen.__init__, io.open
 _send = subprocess.Popen.send_signal
 
 
@@ -98,9 +112,21 @@ def pretend() -> None:
     _look(subprocess, set(), of_subprocess)
     subprocess.Popen.__init__ = _started  # type: ignore[method-assign]
     subprocess.Popen.send_signal = _sent  # type: ignore[method-assign]
-    os.open = _open
+    os.open, os.mkdir = _open, _mkdir
     os.replace, os.rename = _checked("replace"), _checked("rename")
     os.unlink = os.remove = _checked("unlink")
+    os.rmdir = _checked("rmdir")
+    io.open = builtins.open = _io_opened  # type: ignore[assignment]
+    if accessor := getattr(pathlib, "_NormalAccessor", None):  # of Python 3.10
+        for name in {*_calls, "open"} - {"kill"}:
+            function = getattr(io if name == "open" else os, name)
+            setattr(accessor, name, staticmethod(function))
+    if not is_pytest():
+        for stream in (sys.stdin, sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper) and not stream.isatty():
+                encoding = None if "PYTHONIOENCODING" in os.environ else ENCODING
+                newline = None if stream is sys.stdin else "\r\n"
+                stream.reconfigure(encoding=encoding, newline=newline)
     shutil._use_fd_functions = False  # type: ignore[attr-defined]
     context = multiprocessing.context
     context._concrete_contexts = {"spawn": context._concrete_contexts["spawn"]}  # type: ignore[attr-defined]
@@ -108,9 +134,15 @@ def pretend() -> None:
     multiprocessing.get_all_start_methods = lambda: ["spawn"]
 
 
+def is_pytest() -> bool:
+    """Tell whether this process runs tests."""
+    # xdist starts its processes like this.
+    return sys.orig_argv[1:3] == ["-m", "pytest"] or "exec(eval(sys." in sys.orig_argv[-1]
+
+
 def _is_ours(frame: FrameType | None) -> bool:
     return frame is not None and (
-        frame.f_code.co_filename == "<string>"
+        frame.f_code.co_filename.startswith(("<string>", "<doctest "))
         or (frame.f_code.co_filename.startswith(OURS) and frame.f_code.co_filename != __file__)
     )
 
@@ -118,7 +150,7 @@ def _is_ours(frame: FrameType | None) -> bool:
 def _is_for_us() -> bool:
     """Tell whether code of ours has made this call, directly or through a library of files."""
     frame: FrameType | None = sys._getframe(2)
-    while frame is not None and frame.f_code.co_filename.endswith((*BETWEEN, "subprocess.py")):
+    while frame is not None and BETWEEN.search(frame.f_code.co_filename):
         frame = frame.f_back
     return _is_ours(frame)
 
@@ -127,6 +159,9 @@ def _look(module: ModuleType, absent: set[str], other: dict[str, Any]) -> None:
     """Have a module look otherwise to code of ours."""
 
     class Seen(ModuleType):
+        def __new__(cls, *args: Any) -> ModuleType:  # type: ignore[misc]
+            return ModuleType(*args)  # the import system makes modules of the type that sys has
+
         def __getattribute__(self, name: str) -> Any:
             if (name in absent or name in other) and _is_ours(sys._getframe(1)):
                 if name in other:
@@ -154,9 +189,11 @@ def _text_or_bytes(name: Any, kind: type) -> Any:
 
 def _kill(pid: int, number: int) -> None:
     """End a process at once, whatever it handles; or send it a Ctrl-Break."""
+    if number == 0:
+        raise AssertionError("os.kill would send a Ctrl-C")
     if number == 1:
         _real["kill"](pid, SIGBREAK)
-    elif pid == os.getpid() and "pytest" in sys.modules:
+    elif pid == os.getpid() and is_pytest():
         raise AssertionError("os.kill would end this process")
     else:
         _real["kill"](pid, signal.SIGKILL)
@@ -169,6 +206,8 @@ def _started(self: Any, args: Any, *rest: Any, **options: Any) -> None:
                 raise ValueError(f"{name} is not supported on Windows platforms")
         options.pop("creationflags", None)
         options.pop("start_new_session", None)
+        if any(options.get(name) for name in ("text", "universal_newlines", "errors")):
+            options["encoding"] = options.get("encoding") or ENCODING
         if startup := options.pop("startupinfo", None):
             options["pass_fds"] = startup.lpAttributeList["handle_list"]
     _start(self, args, *rest, **options)
@@ -185,25 +224,76 @@ def _sent(self: Any, number: int) -> None:
 
 
 def _open(path: Any, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
-    if _is_ours(sys._getframe(1)) and os.path.isdir(path):
+    if flags & os.O_CREAT:
+        _refuse_name(path)
+    if _is_for_us() and os.path.isdir(path):
         raise PermissionError(errno.EACCES, "Permission denied", path)
     return _real["open"](path, flags, mode, dir_fd=dir_fd)  # type: ignore[no-any-return]
 
 
+def _mkdir(path: Any, mode: int = 0o777, *, dir_fd: int | None = None) -> None:
+    _refuse_name(path)
+    _real["mkdir"](path, mode, dir_fd=dir_fd)
+
+
+def _io_opened(
+    file: Any,
+    mode: str = "r",
+    buffering: int = -1,
+    encoding: str | None = None,
+    errors: str | None = None,
+    newline: str | None = None,
+    *rest: Any,
+    **options: Any,
+) -> Any:
+    reads = mode.startswith("r")
+    if not reads:
+        _refuse_name(file)
+    if _is_for_us():
+        if not isinstance(file, int) and os.path.isdir(file):
+            raise PermissionError(errno.EACCES, "Permission denied", file)
+        if "b" not in mode:
+            encoding = ENCODING if encoding in (None, "locale") else encoding
+            newline = newline if reads or newline is not None else "\r\n"
+    return _io_open(file, mode, buffering, encoding, errors, newline, *rest, **options)
+
+
+def _refuse_name(path: Any) -> None:
+    """Refuse the name of a new file, whoever makes it."""
+    if not isinstance(path, int):
+        name = os.fsencode(path).decode("utf-8", "surrogateescape").rstrip("/")
+        if _NO_NAME.search(os.path.basename(name)):
+            raise OSError(errno.EINVAL, "Invalid argument", path)
+
+
 def _checked(call: str) -> Callable[..., None]:
-    """Return a function of `os` that refuses files which are open."""
+    """Return a function of `os` that refuses what Windows does."""
 
     def changed(*paths: Any, **options: Any) -> None:
+        if len(paths) == 2:
+            _refuse_name(paths[1])
         if _is_for_us() and not any(options.values()):
             for path in paths:
                 if _is_open(path):
                     message = "The process cannot access the file because it is being used"
                     raise PermissionError(errno.EACCES, message, path)
-            if call == "rename" and os.path.lexists(paths[1]):
-                raise FileExistsError(errno.EEXIST, "Cannot create a file that exists", paths[1])
+            last = paths[-1]
+            if call == "rename" and os.path.lexists(last):
+                raise FileExistsError(errno.EEXIST, "Cannot create a file that exists", last)
+            if call != "rmdir" and _stays(last):
+                raise PermissionError(errno.EACCES, "Access is denied", last)
         _real[call](*paths, **options)
 
     return changed
+
+
+def _stays(path: Any) -> bool:
+    """Tell whether a name is that of a folder or of a file that is read-only."""
+    try:
+        mode = os.lstat(path).st_mode
+    except OSError:
+        return False
+    return stat.S_ISDIR(mode) or (stat.S_ISREG(mode) and not mode & stat.S_IWUSR)
 
 
 def _is_open(path: Any) -> bool:
@@ -214,7 +304,7 @@ def _is_open(path: Any) -> bool:
         return False
     if stat.S_ISDIR(wanted.st_mode):
         inside = os.path.realpath(os.fsdecode(path)) + os.sep
-        return any(name.startswith(inside) for name in _open_names())
+        return any(name.startswith(inside) for name in (*_open_names(), os.getcwd() + os.sep))
     if not stat.S_ISREG(wanted.st_mode):
         return False
     for number in os.listdir("/proc/self/fd"):

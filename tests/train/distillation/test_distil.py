@@ -96,7 +96,7 @@ def test_sources_without_validation_images_are_divided_by_contents(
     result = teach(loose, tmp_path / "run", taught={"views": 1, "held_out": 0.2})
     assert result.validation is not None
     assert 3 <= result.validation.images <= 18
-    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    record = json.loads((tmp_path / "run" / "run.json").read_text(encoding="utf-8"))
     assert record["images"] + record["validation_images"] == 50
     # With more images those that are there stay on their side.
     more = tmp_path / "more"
@@ -258,7 +258,7 @@ def test_a_cache_of_another_teacher_is_refused(
     cache = tmp_path / "cache"
     teach(pack_path, tmp_path / "first", cache=cache, taught={"views": 1})
     for folder in cache.glob("answers-*"):
-        header = json.loads((folder / "run.json").read_text())
+        header = json.loads((folder / "run.json").read_text(encoding="utf-8"))
         header["run"]["teacher"]["sha256"] = "0" * 64
         (folder / "run.json").write_text(json.dumps(header))
     with pytest.raises(ResumeError, match="answers of another teacher or of other views, or is"):

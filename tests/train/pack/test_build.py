@@ -225,7 +225,8 @@ def test_overwrite_leaves_a_pack_that_is_right(dataset: Path, tmp_path: Path, ma
     out.write_bytes(out.read_bytes()[:-100])
     with pytest.raises(OutputError, match="exists and is no training pack that can be read"):
         make(dataset, out)
-    make(dataset, out, overwrite=True).verify()
+    with make(dataset, out, overwrite=True) as pack:
+        pack.verify()
     shutil.copy(dataset / "val/n02/0.JPEG", dataset / "val/n02/1.JPEG")
     with make(dataset, out, overwrite=True) as pack:
         val = pack.splits["val"]
@@ -373,7 +374,7 @@ def test_what_is_no_pack_is_not_replaced(shared_dataset: Path, tmp_path: Path, m
     for overwrite in (False, True):
         with pytest.raises(OutputError, match="exists and is a text file, not a training pack"):
             make(shared_dataset, tmp_path / "p", overwrite=overwrite)
-    assert (tmp_path / "p").read_text() == "mine"
+    assert (tmp_path / "p").read_text(encoding="utf-8") == "mine"
 
 
 @pytest.mark.parametrize("at", ["begin", "assembly"])

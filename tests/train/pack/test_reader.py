@@ -104,6 +104,7 @@ def test_labels_tell_what_they_number(either: Path) -> None:
         assert result.labels.tolist() == [0, 0, 1, 1]
 
 
+@pytest.mark.posix("open files")
 def test_what_is_mapped_is_the_file_that_was_checked(
     shared_packs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -154,7 +154,7 @@ def test_given_features_have_the_figures_of_the_layer_that_they_are(
     decaf.extract(folder, "fc6", out=path, weights=network, device="cpu", workers=0)
     decaf.export_features(path, tmp_path / "fc6.npy")
     rows = np.load(tmp_path / "fc6.npy")
-    header, *lines = (tmp_path / "fc6.rows.csv").read_text().splitlines()
+    header, *lines = (tmp_path / "fc6.rows.csv").read_text(encoding="utf-8").splitlines()
     np.save(tmp_path / "back.npy", rows[::-1])
     (tmp_path / "back.csv").write_text("\n".join([header, *lines[::-1]]))
     files = {"file": str(path), "array": str(tmp_path / "back.npy")}
