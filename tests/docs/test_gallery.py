@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import io
+import os
 import re
 import runpy
 import socket
@@ -94,6 +95,7 @@ def test_it_imports_what_is_there_and_draws_by_a_seed(path):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif("DECAF_GALLERY_BUILT" in os.environ, reason="the documentation runs them")
 @every_example
 def test_it_runs_and_shows_figures(path, printed):
     text, figures = printed(path)

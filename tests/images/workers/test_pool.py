@@ -157,12 +157,18 @@ def until(condition: Callable[[], object], what: str) -> None:
         time.sleep(0.01)
 
 
+# An image whose process dies three times is given up: of what kills workers, two blows at most.
 @pytest.mark.slow
 @pytest.mark.faults
+@pytest.mark.parametrize(
+    "plan",
+    [{3: "worker", 6: "terminate", 9: "workers", 14: "server"}, {3: "all", 12: "worker"}],
+    ids=["one after the other", "all at once"],
+)
 def test_processes_that_are_killed_again_and_again_lose_nothing(
-    photographs: list[Path], pixels: list[np.ndarray]
+    photographs: list[Path], pixels: list[np.ndarray], plan: dict[int, str]
 ) -> None:
-    plan = {3: "worker", 6: "terminate", 9: "workers", 14: "server", 18: "all", 21: "worker"}
+    plan = dict(plan)
 
     def strike(done: int) -> None:
         due = [moment for moment in plan if moment <= done]
