@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +14,9 @@ from decaf.classify.held_out import Codes, Mask
 from decaf.classify.layer_choice import Choice
 from decaf.heads.metrics import mean_per_class_accuracy, wilson_interval
 
-__all__ = ["Estimate", "Mistake", "estimate_of", "independent_images"]
+Values = npt.NDArray[np.floating[Any]]
+
+__all__ = ["Estimate", "Mistake", "estimate_of", "independent_images", "sums_of_groups"]
 
 
 @dataclass(frozen=True)
@@ -155,6 +158,33 @@ def estimate_of(
     )
 
 
+def sums_of_groups(values: Values, groups: Sequence[str] | None) -> Values:
+    """Add up values of images that are in one group.
+
+    Parameters
+    ----------
+    values : array of float, shape (n,)
+    groups : sequence of str, optional
+        The group of each, an empty text where it is in none; by default none is in any.
+
+    Returns
+    -------
+    array of float64, shape (groups,)
+        An image in no group counts as a group of its own.
+
+    Examples
+    --------
+    >>> sums_of_groups(np.array([1.0, 2.0, 4.0, 8.0]), ["a", "", "a", ""]).tolist()
+    [2.0, 8.0, 5.0]
+    """
+    if groups is None:
+        return np.asarray(values, np.float64)
+    # No group is called as an image is here: the names of groups begin with a letter.
+    names = [f"g{group}" if group else f"{at}" for at, group in enumerate(groups)]
+    _, place = np.unique(names, return_inverse=True)
+    return np.bincount(place, values).astype(np.float64)
+
+
 def independent_images(right: Mask, groups: Sequence[str]) -> float:
     """Tell how many independent images would say as much of the accuracy as images in groups.
 
@@ -184,12 +214,11 @@ def independent_images(right: Mask, groups: Sequence[str]) -> float:
     >>> round(independent_images(np.repeat([True, False] * 8, 5), [*"aaaaabbbbb"] * 8), 1)
     1.0
     """
-    names = [group or str(at) for at, group in enumerate(groups)]
-    _, place = np.unique(names, return_inverse=True)
-    count, share = int(place.max()) + 1, float(right.mean())
+    share = float(right.mean())
+    errors = sums_of_groups(right - share, groups)
+    count = len(errors)
     if count == 1 or share in (0.0, 1.0):
         return float(count)
-    errors = np.bincount(place, right - share)
     variance = count / (count - 1) * float(errors @ errors) / len(right) ** 2
     independent = share * (1 - share) / variance if variance else math.inf
     return min(max(independent, 1.0), float(len(right)))

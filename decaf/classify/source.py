@@ -33,7 +33,7 @@ from decaf.images.spec import PreprocessSpec, override_preprocess
 from decaf.runtime.names import name_text
 from decaf.runtime.settings import ComputeSettings
 from decaf.runtime.wording import counted
-from decaf.storage import differences, disk_errors
+from decaf.storage import differences, disk_errors, output_called
 
 __all__ = [
     "CANDIDATE_LAYERS",
@@ -155,8 +155,9 @@ def features_to_fit(request: FeatureRequest) -> Iterator[FeatureFile | GivenFeat
         return
     images = _checked_images(request)
     if request.keep_features is not None:
-        kept = request.keep_features
-        with _extracted(images, request, kept, overwrite=request.overwrite) as features:
+        with output_called("keep_features"):
+            kept = _extracted(images, request, request.keep_features, overwrite=request.overwrite)
+        with kept as features:
             yield features
         return
     if out is None:

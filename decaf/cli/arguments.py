@@ -243,8 +243,8 @@ def add_listing(
         default="folder",
         metavar="folder|none|FILE" if none else "folder|FILE",
         help="classes from the first folder below SRC (default), or of a table its labels; or a "
-        f"file with a label a line, or a table with path and label (FILE:PATH,LABEL names its "
-        f"columns); an empty cell is no label{none}",
+        "file with a label a line, or a table with path and label (FILE:LABEL names its column, "
+        f"FILE:PATH,LABEL both); an empty cell is no label{none}",
     )
     if val_labels:
         parser.add_argument(

@@ -159,9 +159,10 @@ def _summary(result: dict[str, Any], head: str | None) -> list[str]:
         f"{counted(result['epochs'], 'epoch')}"
     )
     validation = counted(result["frozen"]["images"], "validation image")
+    by_groups = ", by groups" if "independent" in result["frozen"] else ""
     lines = [
         f"{result['path']}: {what} in {duration(result['seconds'])}",
-        f"  on {validation}   accuracy   95 % interval",
+        f"  on {validation}   accuracy   95 % interval{by_groups}",
         *(f"    {name:24}{_row(each)}" for name, each in result["compared"].items()),
         f"  {result['verdict']}",
     ]

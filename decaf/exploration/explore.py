@@ -38,6 +38,7 @@ from decaf.runtime.names import name_text
 from decaf.runtime.progress import tell_line
 from decaf.runtime.settings import ComputeSettings, Part, refuse, settings_from, whole_number
 from decaf.runtime.wording import counted
+from decaf.storage import output_called
 
 __all__ = ["ExploreSettings", "Explored", "explore"]
 
@@ -232,7 +233,8 @@ def explore(
         load_head(head)  # what is no head is refused before features are computed
     with _opened(source, keep_features, overwrite, what, listed, run, work) as file:
         began = time.perf_counter()
-        seen = _look(file, what, work, head, images=images)
+        groups = _groups(source, file, listed, head)
+        seen = _look(file, what, work, head, groups, images=images)
         html = render_page("explore.html", page_values(seen, title=_title(source)))
     write_page(target, html)
     findings = seen.findings
@@ -274,7 +276,7 @@ def _opened(
             raise SettingError(
                 "features are given, and are kept as they are: leave out `keep_features`"
             )
-        of_images = ("groups", "splits", "crops_from")
+        of_images = ("splits", "crops_from")
         asked = {**vars(network), **{name: getattr(listing, name) for name in of_images}}
         idle = [f"`{name}`" for name, value in asked.items() if value is not None]
         idle += ["`labels`"] if listing.labels != "folder" else []
@@ -287,25 +289,40 @@ def _opened(
             yield file
         return
     with tempfile.TemporaryDirectory(prefix="decaf-explore-") as folder:
-        computed = extract(
-            collect(source, listing),
-            list(settings.layers or LAYERS),
-            out=Path(folder) / "features.h5" if kept is None else kept,
-            weights=DEFAULT_WEIGHTS if network.weights is None else network.weights,
-            preprocess=network.preprocess,
-            crops=network.crops or "center",
-            precision=network.precision or "fp32",
-            device=compute.device,
-            batch_size=network.batch_size,
-            workers=compute.workers,
-            on_error=listing.on_error,
-            progress=compute.progress,
-            overwrite=overwrite,
-            stop=compute.stop,
-        )
+        with output_called("out" if kept is None else "keep_features"):
+            computed = extract(
+                collect(source, listing),
+                list(settings.layers or LAYERS),
+                out=Path(folder) / "features.h5" if kept is None else kept,
+                weights=DEFAULT_WEIGHTS if network.weights is None else network.weights,
+                preprocess=network.preprocess,
+                crops=network.crops or "center",
+                precision=network.precision or "fp32",
+                device=compute.device,
+                batch_size=network.batch_size,
+                workers=compute.workers,
+                on_error=listing.on_error,
+                progress=compute.progress,
+                overwrite=overwrite,
+                stop=compute.stop,
+            )
         assert isinstance(computed, FeatureFile)
         with computed as file:
             yield file
+
+
+def _groups(
+    source: Any, file: FeatureFile, listing: ListingSettings, head: str | os.PathLike[str] | None
+) -> tuple[str, ...] | None:
+    """Return the groups of the images: those asked for, or else those of the file."""
+    if listing.groups is None or not holds_features(source):
+        return file.groups
+    if head is None:
+        raise SettingError(
+            "features are given, of which `groups` keep together what is held out to try a `head`: "
+            "give that too, or leave them out"
+        )
+    return file.images().in_groups(listing.groups).groups
 
 
 def _look(
@@ -313,6 +330,7 @@ def _look(
     settings: ExploreSettings,
     compute: ComputeSettings,
     head: str | os.PathLike[str] | None,
+    groups: tuple[str, ...] | None,
     *,
     images: bool,
 ) -> Seen:
@@ -332,7 +350,7 @@ def _look(
     findings = None
     if saved is not None:
         _go_on(compute, f"what the head makes of {saved.identity.layer}")
-        findings = head_findings(file, saved, rows, seed=settings.seed)
+        findings = head_findings(file, saved, rows, groups=groups, seed=settings.seed)
         notes += findings.notes
     _go_on(compute, "copies")
     seen = Seen(

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from decaf.classify.estimate import independent_images
 from decaf.errors import InputError, SettingError
 from decaf.exploration.contrasts import UnitContrasts, class_means, unit_contrasts
 from decaf.exploration.label_errors import LabelErrors, held_out_probabilities, rank_label_errors
@@ -72,6 +73,8 @@ class HeadFindings:
         For each unit of a pair the rows that excite it most, the first the most.
     notes : tuple of str
         What could not be done, and why.
+    groups : tuple of str, or None
+        The group of each row, where the images are in groups.
     """
 
     layer: str
@@ -86,6 +89,7 @@ class HeadFindings:
     pairs: tuple[ContrastedPair, ...]
     examples: dict[int, tuple[int, ...]]
     notes: tuple[str, ...]
+    groups: tuple[str, ...] | None = None
 
     @property
     def tested(self) -> npt.NDArray[np.bool_]:
@@ -94,13 +98,15 @@ class HeadFindings:
 
     @property
     def accuracy(self) -> tuple[float, float, float] | None:
-        """Share that was answered rightly, held out, with its 95 % interval (Wilson)."""
+        """Share that was answered rightly, held out, with its 95 % interval (Wilson), by groups."""
         tested = self.tested
         if not (self.held_out and tested.any()):
             return None
-        right = int((self.truth == self.answer)[tested].sum())
-        count = int(tested.sum())
-        return right / count, *wilson_interval(right, count)
+        right = (self.truth == self.answer)[tested]
+        share, count = float(right.mean()), float(len(right))
+        if self.groups is not None:
+            count = independent_images(right, [self.groups[at] for at in np.flatnonzero(tested)])
+        return share, *wilson_interval(share * count, count)
 
     @property
     def mistakes(self) -> Rows:
@@ -148,7 +154,12 @@ def check_head(path: str | os.PathLike[str], features: FeatureFile) -> SavedHead
 
 
 def head_findings(
-    features: FeatureFile, head: SavedHead, rows: Rows, *, seed: int = 0
+    features: FeatureFile,
+    head: SavedHead,
+    rows: Rows,
+    *,
+    groups: Sequence[str] | None = None,
+    seed: int = 0,
 ) -> HeadFindings:
     """Find out what a head makes of the images of a feature file.
 
@@ -163,6 +174,9 @@ def head_findings(
         As `check_head` returns it.
     rows : array of int64
         The rows to ask about, none of a bad image.
+    groups : sequence of str, optional
+        The group of each image of the file, an empty text where it is in none; by default those
+        that the file has.
     seed : int
         Of the folds.
 
@@ -172,6 +186,7 @@ def head_findings(
     """
     layer = head.identity.layer
     view = features[layer]
+    groups = features.groups if groups is None else groups
     X = view[rows].reshape(len(rows), -1).astype(np.float32)
     notes: list[str] = []
     known, truth = _classes_of(features, rows)
@@ -185,7 +200,7 @@ def head_findings(
             X[labelled],
             truth[labelled],
             like=head.estimator,
-            groups=_kept_together(features, rows[labelled]),
+            groups=_kept_together(features, groups, rows[labelled]),
             seed=seed,
         )
         class_names, held_out = known, True
@@ -217,6 +232,7 @@ def head_findings(
         pairs=pairs,
         examples=_examples(X, view.shape[1:], units, rows),
         notes=tuple(notes),
+        groups=None if groups is None else tuple(groups[row] for row in rows.tolist()),
     )
 
 
@@ -237,9 +253,9 @@ def _renamed(codes: Rows, names: Sequence[str], others: Sequence[str]) -> Rows:
     return table[codes]
 
 
-def _kept_together(features: FeatureFile, rows: Rows) -> list[str]:
+def _kept_together(features: FeatureFile, groups: Sequence[str] | None, rows: Rows) -> list[str]:
     """Return the group of each row, or else what its exact copies have too."""
-    digests, groups = features.content_sha256, features.groups
+    digests = features.content_sha256
     return [
         (groups[row] if groups is not None else "")
         or (digests[row].tobytes().hex() if digests[row].any() else "")

@@ -105,6 +105,7 @@ def card_text(result: Finetuned, settings: TrainSettings) -> str:
     preprocess = weights.preprocess
     cut = f"Preprocessing: {preprocess.resize} to {preprocess.resize_to} pixels, centre crop of "
     cut += f"{preprocess.crop}."
+    wilson = "Wilson" if result.frozen.independent is None else "Wilson, by groups"
     chosen = "The choice was made on these images: expect somewhat less on new ones."
     lines = [
         f"# {_plain(title)}{_HEADING}",
@@ -113,7 +114,7 @@ def card_text(result: Finetuned, settings: TrainSettings) -> str:
         "",
         "## How good it is",
         "",
-        "On the validation images: accuracy in percent with its 95 % interval (Wilson), and",
+        f"On the validation images: accuracy in percent with its 95 % interval ({wilson}), and",
         "calibrated loss, which is better lower: the cross-entropy in nats, after each was made as",
         "sure of itself as its rights and wrongs warrant (temperature scaling).",
         "",

@@ -190,24 +190,43 @@ def _check_case(shown: str, parts: dict[str, ImageList]) -> None:
         )
 
 
-def groups_by_name(pack: Pack, source: ImageList | None, groups: Any) -> dict[bytes, str] | None:
-    """Return the groups of training images by their names.
+def groups_by_name(
+    pack: Pack, source: ImageList | None, groups: Any
+) -> dict[str, dict[bytes, str]] | None:
+    """Return the groups of the images of each split by their names.
 
     Parameters
     ----------
     pack : Pack
     source : ImageList or None
-        Images that it was made of, with their groups; None for a pack that was there, whose
-        images' names tell.
+        Images that it was made of, with their groups; None for a pack that was there, the names of
+        whose training images tell.
     groups : str, path or sequence, or None
         As in `decaf.finetune`.
     """
-    if source is not None:
-        names, group_names = source.names, source.groups
-    else:
+    if source is None:
         names = pack.splits["train"].names
         group_names = find_groups(groups, names, names, None)
-    return None if group_names is None else dict(zip(names, group_names, strict=True))
+        return (
+            None if group_names is None else {"train": dict(zip(names, group_names, strict=True))}
+        )
+    if source.groups is None:
+        return None
+    # Images of two splits may have one name: those of val may lie in a folder of their own.
+    by_split: dict[str, dict[bytes, str]] = {}
+    splits = source.splits or ("train",) * len(source)
+    for split, name, group in zip(splits, source.names, source.groups, strict=True):
+        by_split.setdefault(split, {})[name] = group
+    return by_split
+
+
+def _in_groups(
+    images: ImageList, groups: Mapping[str, Mapping[bytes, str]], split: str
+) -> ImageList:
+    """Return the images of a split with their groups, if any is in one."""
+    known = groups.get(split, {})
+    named = tuple(known.get(name, "") for name in images.names)
+    return replace(images, groups=named if any(named) else None)
 
 
 def divided(
@@ -215,7 +234,7 @@ def divided(
     val_pack: Pack | None,
     val_fraction: float,
     seed: int,
-    groups: Mapping[bytes, str] | None = None,
+    groups: Mapping[str, Mapping[bytes, str]] | None = None,
 ) -> Packed:
     """Return the training and validation images of packs.
 
@@ -228,8 +247,8 @@ def divided(
         Its validation images, else its test images, else all.
     val_fraction, seed
         As in `find_images`.
-    groups : mapping of bytes to str, optional
-        The groups of the training images by their names, which the pack knows.
+    groups : mapping of str to mapping of bytes to str, optional
+        The groups of the images of each split by their names, which the pack knows.
 
     Raises
     ------
@@ -244,12 +263,13 @@ def divided(
         )
     train = pack.images("train")
     if groups is not None:
-        train = replace(train, groups=tuple(groups.get(name, "") for name in train.names))
+        train = _in_groups(train, groups, "train")
     if val_pack is not None:
         split = next(name for name in ("val", "test", "train") if name in val_pack.splits)
         return Packed(pack, train, _renumbered(pack, val_pack, split), val_pack)
     if "val" in pack.splits:
-        return Packed(pack, train, pack.images("val"), pack)
+        val = pack.images("val")
+        return Packed(pack, train, val if groups is None else _in_groups(val, groups, "val"), pack)
     drawn = draw_validation(pack.path, train, val_fraction, seed=seed)
     train, val = train.take(np.flatnonzero(~drawn)), train.take(np.flatnonzero(drawn))
     alone = np.setdiff1d(train.labels, val.labels)

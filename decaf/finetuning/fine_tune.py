@@ -367,7 +367,7 @@ def _tried(job: Job, data: Packed, weights: Weights) -> Trial:
     logits = layer_values(backbone, "fc8", data.val, job.threads)
     if not np.isfinite(logits).all():
         raise Diverged("the trained network gives logits that are not finite; lower the rate")
-    return Trial.of(logits, data.val.labels)
+    return Trial.of(logits, data.val.labels, data.val.groups)
 
 
 def _begun_with(job: Job, data: Packed, head: FrozenHead, trained: Trained) -> Weights:
@@ -421,7 +421,7 @@ def _result(
         tuned=tuned,
         frozen=frozen,
         better=kept.trial.beats(head.trial),
-        p_value=sign_test(kept.trial.right, head.trial.right),
+        p_value=sign_test(kept.trial.right, head.trial.right, data.val.groups),
         passed_over=kept.passed_over,
         is_start=kept.step == 0 and job.settings.start == "head",
         best_epoch=kept.step / max(1, trained.steps) * trained.epochs,

@@ -63,14 +63,18 @@ class FrozenHead:
     trial: Trial
 
     @classmethod
-    def from_tensors(cls, tensors: dict[str, Tensor]) -> FrozenHead:
+    def from_tensors(
+        cls, tensors: dict[str, Tensor], groups: Sequence[str] | None = None
+    ) -> FrozenHead:
         """Make it of what `tensors` returned.
 
         Parameters
         ----------
         tensors : dict of str to Tensor
+        groups : sequence of str, optional
+            Groups of the validation images.
         """
-        trial = Trial(tensors["right"].numpy(), tensors["losses"].numpy())
+        trial = Trial(tensors["right"].numpy(), tensors["losses"].numpy(), groups)
         return cls(tensors["coef"], tensors["intercept"], float(tensors["C"]), trial)
 
     def tensors(self) -> dict[str, Tensor]:
@@ -121,6 +125,7 @@ def fit_frozen_head(
     device: torch.device,
     workers: int,
     groups: Sequence[str] | None = None,
+    val_groups: Sequence[str] | None = None,
 ) -> tuple[FrozenHead, Any]:
     """Fit the head to the training images, and try it on those for validation.
 
@@ -138,6 +143,8 @@ def fit_frozen_head(
         Threads that decode.
     groups : sequence of str, optional
         Groups of the training images: none is on both sides of a fold of the search for C.
+    val_groups : sequence of str, optional
+        Groups of the validation images.
 
     Returns
     -------
@@ -164,7 +171,8 @@ def fit_frozen_head(
         head.fit(features, labels, groups=groups)
     coef, intercept = as_last_layer(head.coef_, head.intercept_)
     logits = held.astype(np.float64) @ coef.numpy().T + intercept.numpy()
-    return FrozenHead(coef, intercept, float(head.C_), Trial.of(logits, val.labels)), head
+    trial = Trial.of(logits, val.labels, val_groups)
+    return FrozenHead(coef, intercept, float(head.C_), trial), head
 
 
 def as_last_layer(coef: np.ndarray, intercept: np.ndarray) -> tuple[Tensor, Tensor]:
@@ -218,7 +226,7 @@ def frozen_head(job: Job, data: Packed, work: WorkFolder) -> tuple[FrozenHead, A
         return head.tensors(), fitted
 
     tensors, fitted = job.world.on_chief(fit) or (None, None)
-    head = FrozenHead.from_tensors(job.world.share_tensors(tensors))
+    head = FrozenHead.from_tensors(job.world.share_tensors(tensors), data.val.groups)
     if job.world.chief:
         accuracy = head.trial.accuracy
         _logger.info(
@@ -236,6 +244,7 @@ def _fitted(job: Job, data: Packed) -> tuple[FrozenHead, Any]:
         data.val,
         balanced="balanced" in (job.settings.class_weights, job.settings.sampling),
         groups=data.train.groups,
+        val_groups=data.val.groups,
         seed=job.settings.seed,
         device=job.world.device,
         workers=job.threads,

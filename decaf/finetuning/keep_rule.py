@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from scipy.special import logsumexp
 from scipy.stats import binomtest
 
+from decaf.classify.estimate import independent_images, sums_of_groups
 from decaf.heads.calibration import sharpness
 from decaf.heads.metrics import wilson_interval
 
@@ -28,11 +30,15 @@ class Accuracy:
     right, images : int
     calibrated_loss : float
         Mean cross-entropy in nats, at the temperature that suits the classifier best; see `Trial`.
+    independent : float, optional
+        How many independent images say as much, where the images are in groups
+        (`decaf.classify.estimate.independent_images`); by default all of them.
     """
 
     right: int
     images: int
     calibrated_loss: float
+    independent: float | None = None
 
     @property
     def percent(self) -> float:
@@ -48,7 +54,8 @@ class Accuracy:
         >>> [round(end, 1) for end in Accuracy(29, 35, 0.5).interval]
         [67.3, 91.9]
         """
-        low, high = wilson_interval(self.right, self.images)
+        images = self.images if self.independent is None else self.independent
+        low, high = wilson_interval(self.right / self.images * images, images)
         return 100 * low, 100 * high
 
     def __str__(self) -> str:
@@ -63,6 +70,7 @@ class Accuracy:
             "percent": self.percent,
             "interval": list(self.interval),
             "calibrated_loss": self.calibrated_loss,
+            **({} if self.independent is None else {"independent": self.independent}),
         }
 
     @classmethod
@@ -73,7 +81,8 @@ class Accuracy:
         ----------
         values : dict
         """
-        return cls(values["right"], values["images"], values["calibrated_loss"])
+        independent = values.get("independent")
+        return cls(values["right"], values["images"], values["calibrated_loss"], independent)
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,19 +100,25 @@ class Trial:
         they are. For the choice of the temperature each label counts for (N + 1) / (N + 2), and the
         rest is the other classes' (after Platt 1999, "Probabilistic Outputs for Support Vector
         Machines"): one that names all of few images rightly is no oracle.
+    groups : sequence of str, optional
+        Groups of the images, an empty text where one is in none.
     """
 
     right: np.ndarray
     losses: np.ndarray
+    groups: Sequence[str] | None = None
 
     @classmethod
-    def of(cls, logits: np.ndarray, labels: np.ndarray) -> Trial:
+    def of(
+        cls, logits: np.ndarray, labels: np.ndarray, groups: Sequence[str] | None = None
+    ) -> Trial:
         """Try a classifier.
 
         Parameters
         ----------
         logits : ndarray of float, shape (N, classes)
         labels : ndarray of int, shape (N,)
+        groups : sequence of str, optional
 
         Examples
         --------
@@ -119,12 +134,14 @@ class Trial:
         pull = ahead.sum(axis=1).mean() / (images + 2) / max(1, classes - 1)
 
         factor = sharpness(ahead, float(pull), 1 / _SHARPEST, _SHARPEST)
-        return cls(logits.argmax(axis=1) == labels, logsumexp(factor * ahead, axis=1))
+        return cls(logits.argmax(axis=1) == labels, logsumexp(factor * ahead, axis=1), groups)
 
     @property
     def accuracy(self) -> Accuracy:
         """The accuracy over all images."""
-        return Accuracy(int(self.right.sum()), len(self.right), float(self.losses.mean()))
+        independent = None if self.groups is None else independent_images(self.right, self.groups)
+        loss = float(self.losses.mean())
+        return Accuracy(int(self.right.sum()), len(self.right), loss, independent)
 
     def beats(self, other: Trial) -> bool:
         """Tell whether it is better than another on the same images, by what can be believed.
@@ -133,27 +150,39 @@ class Trial:
         difference (the one-standard-error rule of Breiman et al. 1984, section 3.4.3, for images in
         pairs). The first alone says little where the images are few and this is the best of several
         states; the loss uses every image, also those that both name alike. Berta et al.
-        2025, "Rethinking Early Stopping: Refine, Then Calibrate", choose states by this loss.
+        2025, "Rethinking Early Stopping: Refine, Then Calibrate", choose states by this loss. Of
+        images in groups the standard error is that of groups.
 
         Parameters
         ----------
         other : Trial
         """
         gains = other.losses - self.losses
-        error = gains.std(ddof=1) / math.sqrt(len(gains)) if len(gains) > 1 else math.inf
+        # Of G groups with e_g the sum of (gain - mean): √(G / (G - 1) Σ e_g²) / N (Cochran 1977,
+        # section 9A.2), which is the deviation / √N where each image is a group.
+        sums = sums_of_groups(gains - gains.mean(), self.groups)
+        count = len(sums)
+        error = (
+            math.sqrt(count / (count - 1) * float(sums @ sums)) / len(gains)
+            if count > 1
+            else math.inf
+        )
         return bool(self.right.sum() > other.right.sum() and gains.mean() > error)
 
 
-def sign_test(one: np.ndarray, other: np.ndarray) -> float:
+def sign_test(one: np.ndarray, other: np.ndarray, groups: Sequence[str] | None = None) -> float:
     """Return how likely so large a difference is between classifiers that are equally good.
 
     McNemar's test in its exact form: of the images that one alone names rightly and the other
-    alone, each kind has the same chance; two-sided.
+    alone, each kind has the same chance; two-sided. Of images in groups, the groups are counted of
+    which one names more rightly.
 
     Parameters
     ----------
     one, other : ndarray of bool, shape (N,)
         Whether each image was named rightly.
+    groups : sequence of str, optional
+        Groups of the images.
 
     Returns
     -------
@@ -165,7 +194,8 @@ def sign_test(one: np.ndarray, other: np.ndarray) -> float:
     >>> sign_test(np.array([True] * 6), np.array([False] * 6))
     0.03125
     """
-    first, second = int((one & ~other).sum()), int((other & ~one).sum())
+    ahead = sums_of_groups(one.astype(np.float64) - other, groups)
+    first, second = int((ahead > 0).sum()), int((ahead < 0).sum())
     return float(binomtest(first, first + second).pvalue) if first + second else 1.0
 
 

@@ -39,7 +39,7 @@ class Finetuned:
         rightly, and its calibrated loss is lower by more than a standard error of the difference.
     p_value : float
         How likely so large a difference in images named rightly is by chance (McNemar's exact
-        test).
+        test), counted in groups where the images are in such.
     is_start : bool
         Whether what was trained did not beat what it began as, the frozen network with the head as
         its last layer, so that the network is that one.
@@ -92,9 +92,10 @@ class Finetuned:
         if self.better:
             text = "fine-tuning beat the frozen head on validation: use the fine-tuned network"
             if self.p_value > CHANCE:
+                grouped = self.tuned.independent is not None
+                units = "groups alone" if grouped else f"images alone, of {self.tuned.images}"
                 text += (
-                    f"; counted in images alone, of {self.tuned.images}, the difference may be "
-                    f"chance (p = {self.p_value:.2f})"
+                    f"; counted in {units}, the difference may be chance (p = {self.p_value:.2f})"
                 )
             return text
         text = f"{self._why_not()}: use the frozen head"

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from decaf.backbone.model import Backbone, load_backbone
+from decaf.backbone.model import Backbone
 from decaf.errors import DecafError, FeatureFileError, SettingError, WeightsError
+from decaf.features.recorded_run import recorded_backbone
 from decaf.features.store.opening import open_features
 from decaf.features.store.part_folder import InputShard, PartFolder
 from decaf.features.store.part_set import PartSet
@@ -170,8 +171,7 @@ class _Found:
             return
         if not isinstance(self._weights, Backbone):
             with open_features(path) as part:
-                named = part.run["weights"]["name"]
-            self._weights = load_backbone(named if self._weights is None else self._weights)
+                self._weights = recorded_backbone(part, self._weights)
         try:
             with open_shard(shard) as opened:
                 result = verify(

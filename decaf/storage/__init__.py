@@ -22,7 +22,7 @@ from decaf.storage.records import (
 )
 
 if TYPE_CHECKING:
-    from decaf.storage.output_path import TEXT_KINDS, check_output
+    from decaf.storage.output_path import TEXT_KINDS, check_output, output_called
     from decaf.storage.resumable import ShardedFile, fill
     from decaf.storage.run_folder import RunFolder
     from decaf.storage.shards import ShardDirectory
@@ -44,6 +44,7 @@ __all__ = [
     "field_digests",
     "fill",
     "fingerprint",
+    "output_called",
     "temporary_path",
     "whole_file",
     "write_atomically",

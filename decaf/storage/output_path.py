@@ -7,16 +7,17 @@ mistyped, or completed by a shell to that of a photograph, must not cost it.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from decaf.errors import OutputError
+from decaf.errors import OutputError, ResumeError
 from decaf.images.listing.recognise import KINDS, recognise
 from decaf.runtime.names import name_text
 from decaf.storage.atomic import temporary_path
 
-__all__ = ["TEXT_KINDS", "check_output"]
+__all__ = ["TEXT_KINDS", "check_output", "output_called"]
 
 TEXT_KINDS = ("text", "table", "list")
 """Kinds of files of text, as `decaf.images.listing.recognise.KINDS` has them."""
@@ -69,6 +70,36 @@ def check_output(
         raise OutputError(f"{path}: is read by this run, so it is not replaced; give another name")
     if not overwrite and path.exists():
         raise OutputError(f"{path}: exists; give another `out`, or `overwrite=True`")
+
+
+@contextmanager
+def output_called(argument: str) -> Iterator[None]:
+    """Name the caller's own argument in errors that are raised within, where they name `out`.
+
+    Parameters
+    ----------
+    argument : str
+        What the caller's users call the file, such as ``keep_features``.
+
+    Raises
+    ------
+    OutputError, ResumeError
+        Those raised within, with the other name.
+
+    Examples
+    --------
+    >>> from decaf.errors import OutputError
+    >>> with output_called("keep_features"):
+    ...     raise OutputError("a.h5: exists; give another `out`, or `overwrite=True`")
+    Traceback (most recent call last):
+    decaf.errors.OutputError: a.h5: exists; give another `keep_features`, or `overwrite=True`
+    """
+    try:
+        yield
+    except (OutputError, ResumeError) as error:
+        if "`out`" not in str(error):
+            raise
+        raise type(error)(str(error).replace("`out`", f"`{argument}`")) from error
 
 
 def _check_folder(path: Path) -> None:

@@ -245,7 +245,8 @@ class TrainingRun:
         problems = [] if self.targets is not None else self._class_problems()
         if len(self.split) < size and self.settings.last_batch == "dropped":
             problems.append(
-                f"`batch_size` {size} is more than the {len(self.split)} training images"
+                f"`batch_size` {size} is more than the {len(self.split)} training images: give "
+                f"at most {len(self.split)}"
             )
         if size % world:
             problems.append(f"`batch_size` {size} cannot be shared evenly by {world} processes")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from decaf.classify.estimate import estimate_of, independent_images
+from decaf.classify.estimate import estimate_of, independent_images, sums_of_groups
 
 
 def test_an_estimate_by_hand() -> None:
@@ -43,3 +43,9 @@ def test_images_of_a_group_say_less_than_as_many_others(alike: float) -> None:
     truth = 0.7 * 0.3 / np.var(shares)
     assert np.median(told) == pytest.approx(truth, rel=0.2)
     assert independent_images(np.ones(6, bool), ["a", "a", "b", "b", "", ""]) == 4
+
+
+def test_a_group_called_as_a_number_is_not_the_image_of_that_place() -> None:
+    values = np.array([1.0, 2.0, 4.0])
+    assert sorted(sums_of_groups(values, ["2", "2", ""])) == [3.0, 4.0]
+    assert sums_of_groups(values, None).tolist() == values.tolist()

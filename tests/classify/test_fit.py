@@ -409,6 +409,15 @@ def test_features_are_not_kept_in_the_place_of_something_else(
     assert kept.read_text(encoding="utf-8") == "my notes"
 
 
+def test_features_of_another_run_are_not_replaced_unasked(
+    folder: Path, tmp_path: Path, net: decaf.Backbone
+) -> None:
+    kept = tmp_path / "kept.h5"
+    decaf.fit(folder, weights=net, layer="fc6", keep_features=kept, workers=0, device="cpu")
+    with pytest.raises(OutputError, match="give another `keep_features`, or `overwrite=True`"):
+        decaf.fit(folder, weights=net, layer="fc7", keep_features=kept, workers=0, device="cpu")
+
+
 def test_features_that_are_not_finite(features: Path, tmp_path: Path) -> None:
     spoilt = tmp_path / "spoilt.h5"
     shutil.copy(features, spoilt)

@@ -19,7 +19,9 @@ import systems
 from decaf.cli.main import main
 from decaf.errors import HeadError, InputError, OutputError, SettingError
 from decaf.exploration import unit_patches
-from decaf.heads import FeatureIdentity, LogisticRegression, save_head
+from decaf.exploration.head_findings import head_findings
+from decaf.heads import FeatureIdentity, LogisticRegression, load_head, save_head
+from decaf.heads.metrics import wilson_interval
 from made_features import made_file
 
 CLASSES = ("=cmd|'/C calc'!A0", "</script><script>alert(1)</script>", "dog\x1b[31m")
@@ -232,6 +234,26 @@ def test_labels_that_nothing_can_be_held_out_by(
     assert len(head["sure"]) == 6
 
 
+def test_groups_of_features_that_are_there_are_held_out_together(
+    made: Path, tmp_path: Path
+) -> None:
+    """All of a class but two images are one group, so that its head knows these two alone."""
+    head = head_of(made, "fc7")
+    alone = explore(made, tmp_path / "p.html", head=head)
+    with decaf.open_features(made) as features:
+        groups = ["g" if row % 3 == 0 and row > 3 else "" for row in range(len(features))]
+        found = head_findings(features, load_head(head), np.flatnonzero(features.ok), groups=groups)
+    grouped = explore(made, tmp_path / "q.html", head=head, groups=groups)
+    assert alone.accuracy is not None
+    assert grouped.accuracy is not None
+    assert found.accuracy is not None
+    assert grouped.accuracy == found.accuracy[0] < alone.accuracy
+    count = int(found.tested.sum())
+    assert found.accuracy[1] < wilson_interval(found.accuracy[0] * count, count)[0]
+    assert "%, by groups)" in (tmp_path / "q.html").read_text()
+    assert "by groups" not in (tmp_path / "p.html").read_text()
+
+
 def test_outliers_say_why(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     values = 1 + 0.2 * random.normal(size=(40, 30))
@@ -247,6 +269,10 @@ def test_what_cannot_be_explored_is_said(made: Path, tmp_path: Path) -> None:
         explore(made, tmp_path / "p.html", weights="random:0")
     with pytest.raises(SettingError, match="leave out `keep_features`"):
         explore(made, tmp_path / "p.html", keep_features=tmp_path / "k.h5")
+    with pytest.raises(SettingError, match="`groups` keep together what is held out to try a `h"):
+        explore(made, tmp_path / "p.html", groups="folder")
+    with pytest.raises(OutputError, match="give another `keep_features`, or `overwrite=True`"):
+        explore(tmp_path / "images", tmp_path / "p.html", keep_features=made, weights="random:0")
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(OutputError, match="not a page of HTML"):
         explore(made, tmp_path / "notes.txt")

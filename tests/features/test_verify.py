@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 import decaf
+from decaf.backbone.weights.load import load_weights, save_weights
 from decaf.cli.main import main
 from decaf.errors import FeatureFileError, OutputError, SettingError, WeightsError
 from decaf.features.verify import verify
@@ -234,6 +235,15 @@ def test_attributes_that_came_went_or_changed_are_named(folder: Path, tmp_path: 
                 write_text_attribute(file, name, f"{value}1")
             assert verify(path).changed == [name]
             path.write_bytes(original)
+    with h5py.File(path, "r+") as file:
+        write_text_attribute(file, "path_system", "windows")
+    assert verify(path, rows=0).changed == ["path_system"]
+    with h5py.File(path, "r+") as file:  # as an earlier version wrote its checksums
+        digests = json.loads(file.attrs["attributes"])
+        del digests["path_system"]
+        write_text_attribute(file, "attributes", json.dumps(digests))
+    assert not verify(path, rows=0).changed
+    path.write_bytes(original)
     for attribute in ("content", "attributes"):
         digests = json.loads(attributes[attribute])
         for name in digests:
@@ -370,6 +380,28 @@ def test_images_in_memory_have_to_be_given_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_weights_that_were_moved_are_found_or_asked_for(
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    weights = tmp_path / "nets" / "small.safetensors"
+    weights.parent.mkdir()
+    save_weights(weights, load_weights(WEIGHTS))
+    path = made(folder, tmp_path / "f.h5", weights=weights)
+    monkeypatch.chdir(folder)
+    with pytest.raises(
+        WeightsError, match=r"f\.h5: was made with weights small\.safetensors \(SHA"
+    ):
+        verify(path)
+    assert main(["verify", str(path)]) == 2
+    assert "say where they are with --weights" in capsys.readouterr().err
+    assert verify(path, weights=weights).compared == 6
+    shutil.copy(weights, tmp_path)  # beside the file
+    assert verify(path).compared == 6
+
+
 def test_other_weights_are_refused_with_both_hashes(folder: Path, tmp_path: Path) -> None:
     path = made(folder, tmp_path / "f.h5")
     there = decaf.load_backbone(WEIGHTS).sha256

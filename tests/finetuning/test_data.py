@@ -254,12 +254,39 @@ def test_groups_are_on_one_side(tmp_path: Path) -> None:
         names = groups_by_name(pack, None, r"path:(\w+/\d)")
         assert names is not None
         data = divided(pack, None, 0.3, 0, names)
-        train, val = ({names[name] for name in part.names} for part in (data.train, data.val))
+        train, val = (set(part.groups or ()) for part in (data.train, data.val))
         assert not train & val
         assert data.train.groups is not None
         assert set(data.train.groups) == train
         with pytest.raises(InputError, match=r"a\.pack: no class has two groups, so none can be"):
             divided(pack, None, 0.3, 0, groups_by_name(pack, None, "folder"))
+
+
+def test_images_of_one_name_in_train_and_val_keep_their_groups(tmp_path: Path) -> None:
+    train = folder_of(tmp_path / "train", dict.fromkeys(CLASSES, 4))
+    val = folder_of(tmp_path / "val", dict.fromkeys(CLASSES, 2))
+    source = find_images(train, val, ListingSettings(groups=r"path:(\w+/\d)"))
+    out = tmp_path / "a.pack"
+    make_pack(source, out, size=8, encoding="raw", workers=0).close()
+    with Pack.open(out) as pack:
+        assert set(pack.splits["val"].names) < set(pack.splits["train"].names)
+        data = divided(pack, None, 0.2, 0, groups_by_name(pack, source, None))
+    assert data.train.groups is not None
+    assert set(data.train.groups) == {f"{name}/0" for name in CLASSES}
+    assert data.val.groups is None  # they are of the training images
+
+
+def test_images_drawn_for_validation_keep_their_groups(tmp_path: Path) -> None:
+    root = folder_of(tmp_path / "photos", dict.fromkeys(CLASSES, 20))
+    source = find_images(root, listing=ListingSettings(groups=r"path:(\w+/\d)"))
+    out = tmp_path / "a.pack"
+    make_pack(source, out, size=8, encoding="raw", workers=0).close()
+    with Pack.open(out) as pack:
+        data = divided(pack, None, 0.2, 0, groups_by_name(pack, source, None))
+    assert data.train.groups is not None
+    assert data.val.groups is not None
+    assert len(set(data.train.groups) | set(data.val.groups)) == 6
+    assert "" not in data.val.groups
 
 
 def test_small_classes_are_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

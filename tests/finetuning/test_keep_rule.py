@@ -153,3 +153,37 @@ def test_it_takes_more_images_and_a_loss_lower_by_a_standard_error(
 def test_of_one_image_nothing_is_believed() -> None:
     other = Trial(np.array([False]), np.array([2.0]))
     assert not Trial(np.array([True]), np.array([0.0])).beats(other)
+
+
+# -- Images in groups ---------------------------------------------------------------------------
+
+
+def test_images_alike_in_their_groups_count_as_groups() -> None:
+    right = np.repeat([True, True, False, True], 10)
+    trial = Trial(right, np.ones(40), [*"a" * 10, *"b" * 10, *"c" * 10, *"d" * 10])
+    of_images, of_groups = Trial(right, np.ones(40)).accuracy, trial.accuracy
+    assert of_images.independent is None
+    assert of_groups.independent == pytest.approx(3)  # 4 groups, whose variance has 3 in it
+    assert of_groups.percent == of_images.percent
+    low, high = of_groups.interval
+    assert low < of_images.interval[0] < of_images.interval[1] < high
+    assert Accuracy.from_dict(of_groups.to_dict()) == of_groups
+
+
+def test_a_gain_in_one_group_alone_is_not_believed() -> None:
+    losses, gains = np.full(40, 0.5), np.repeat([0.4, 0.0, 0.0, 0.0], 10)
+    groups = [str(row // 10) for row in range(40)]
+    better = np.arange(40) < 30
+    for own, believed in ((None, True), (groups, False)):
+        other = Trial(np.arange(40) < 20, losses, own)
+        assert Trial(better, losses - gains, own).beats(other) is believed
+    even = losses - 0.1 - 0.01 * np.repeat([1, 2, 3, 4], 10)
+    assert Trial(better, even, groups).beats(Trial(np.arange(40) < 20, losses, groups))
+
+
+def test_the_sign_test_counts_groups() -> None:
+    one, other = np.arange(12) < 12, np.arange(12) < 4
+    groups = [*"aaaabbbbcccc"]
+    assert sign_test(one, other) == pytest.approx(2 / 2**8)
+    assert sign_test(one, other, groups) == pytest.approx(2 / 2**2)
+    assert sign_test(one, other, [""] * 12) == sign_test(one, other)

@@ -56,6 +56,10 @@ CHANCE = "so that the difference may be chance: use the frozen head"
         ({}, "fine-tuning beat the frozen head on validation: use the fine-tuned network"),
         ({"p_value": 0.3}, "images alone, of 100, the difference may be chance (p = 0.30)"),
         (
+            {"p_value": 0.3, "tuned": Accuracy(90, 100, 0.4, 12.5)},
+            "counted in groups alone, the difference may be chance (p = 0.30)",
+        ),
+        (
             {"better": False, "tuned": Accuracy(80, 100, 0.5)},
             "use the frozen head, which is as good and simpler",
         ),
@@ -93,6 +97,13 @@ def test_the_verdict_says_which_to_use(
         interval = " to ".join(f"{end:.1f}" for end in each.interval)
         row = f"| {title} | {each.percent:.1f} | {interval} | {each.calibrated_loss:.3f} |"
         assert row in card
+
+
+def test_intervals_by_groups_are_said_to_be(result: Finetuned) -> None:
+    settings = FinetuneSettings().training(50, "fp32")
+    assert "interval (Wilson), and" in card_text(result, settings)
+    grouped = replace(result, frozen=Accuracy(80, 100, 0.5, 12.5))
+    assert "interval (Wilson, by groups), and" in card_text(grouped, settings)
 
 
 @pytest.mark.parametrize("passed_over", [None, Accuracy(82, 100, 0.7)])

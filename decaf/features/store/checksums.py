@@ -10,6 +10,7 @@ import numpy as np
 
 from decaf.errors import FeatureFileError
 from decaf.features.store import schema
+from decaf.runtime.names import SYSTEM
 from decaf.storage import field_digests
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ def attribute_digests(
     decaf_version: str,
     created: str,
     layers: Mapping[str, Sequence[int]],
+    path_system: str | None = SYSTEM,
 ) -> dict[str, str]:
     """Return the SHA-256 of each field of what a file says of itself: ``run/crops``, ….
 
@@ -76,9 +78,13 @@ def attribute_digests(
         The attributes of that name.
     layers : mapping of str to sequence of int
         Shape of a row of each layer.
+    path_system : str, optional
+        The attribute of that name; None leaves it out, which early versions did not count.
     """
     shapes = {layer: list(shape) for layer, shape in layers.items()}
-    about = {"decaf_version": decaf_version, "created": created, "shapes": shapes}
+    about: dict[str, Any] = {"decaf_version": decaf_version, "created": created, "shapes": shapes}
+    if path_system is not None:
+        about["path_system"] = path_system
     return field_digests({"run": run, "environment": environment, **about})
 
 
@@ -95,6 +101,7 @@ def read_attributes(file: FeatureFile) -> dict[str, str]:
         str(file.attrs["decaf_version"]),
         str(file.attrs["created"]),
         {layer: file[layer].shape[1:] for layer in file.layers},
+        file.path_system if "path_system" in (file.attribute_digests or ()) else None,
     )
 
 

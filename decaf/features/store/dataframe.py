@@ -41,7 +41,10 @@ def as_dataframe(
     for each in layers:
         file[each]  # tells what is there, before anything is read
     rows = np.flatnonzero(file.ok) if ok_only else np.arange(len(file))
-    columns: dict[str, Any] = {"path": file.paths[rows], "label": file.labels[rows]}
+    names: Any = file.paths[rows]
+    if any(name != name.encode(errors="ignore").decode() for name in names):
+        names = pandas.Series(names, index=rows, dtype=object)  # no UTF-8, as its texts have to be
+    columns: dict[str, Any] = {"path": names, "label": file.labels[rows]}
     if file.class_names:
         codes = file.labels[rows]
         columns["class"] = (

@@ -145,6 +145,11 @@ def check_images(
     if len(shape) == 3 and shape[2] in (3, 4):
         raise InputError(f"{told}: it looks like one image, which array[None] makes a batch of")
     coloured = len(shape) == 4 and (shape[3] in channels or are_channels_first(shape))
+    if len(shape) == 2 and dtype.kind == "f":
+        raise InputError(
+            f"{told}: features of another network go to `decaf fit` as `features`, with the images "
+            "beside them"
+        )
     if len(shape) != 3 and not coloured:
         raise InputError(told)
     if dtype != np.uint8:

@@ -93,8 +93,10 @@ def images_of_table(path: bytes, columns: tuple[str, ...] | None, layout: str) -
                 )
             break
     if not best and columns is None:
-        lines = as_utf8(content, name)[0].split(b"\n")
-        best = [(line.strip(), b"") for line in lines if line.strip()]
+        lines = [line.strip() for line in as_utf8(content, name)[0].split(b"\n")]
+        if tables and not any(located(line) for line in lines):  # an error, which names a path
+            lines = _likely_paths(tables[0])
+        best = [(line, b"") for line in lines if line]
     if best and located(best[0][0]) is None and not has_image_ending(best[0][0]):
         best, splits = best[1:], splits[1:]  # the header
     empty = [not cell for cell, _ in best]
@@ -110,6 +112,12 @@ def images_of_table(path: bytes, columns: tuple[str, ...] | None, layout: str) -
         _logger.warning("%s: %d of %d images have no label", name, without, len(classes))
     divided = _divided(splits, name)
     return PathImages("table", path, names, [*map(slashed, cells)], [*classes], splits=divided)
+
+
+def _likely_paths(table: Table) -> list[bytes]:
+    """Return the column that most looks like names of images, whether or not these are there."""
+    columns = [[cell.strip() for cell in column] for column in zip(*table.rows, strict=True)]
+    return max(columns, key=lambda column: sum(map(has_image_ending, column)))
 
 
 def _locator(folder: bytes) -> Callable[[bytes], bytes | None]:

@@ -177,8 +177,9 @@ def labels_from_file(
 
     Either one label a line, in the order of the images; or a table with an image and its label in
     every row, separated by tabs, semicolons, commas or bars, with or without quotes and a header
-    (see `decaf.images.listing.tables`). ``FILE:PATH,LABEL`` names its columns; else the column that
-    names images is the path, and the one called label, class, species, category or target the
+    (see `decaf.images.listing.tables`). ``FILE:LABEL`` names the column of the labels, and
+    ``FILE:PATH,LABEL`` that of the paths too, or gives their numbers from 1 on; else the column
+    that names images is the path, and the one called label, class, species, category or target the
     label, or of few columns the last; where several are called so, they must divide the images
     alike, as the number and the name of a class do. An image is named by its path as given or below
     its source, by the end of its path, or without folders by its file name, where only one image

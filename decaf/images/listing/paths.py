@@ -129,6 +129,8 @@ def _not_there(path: bytes, error: Exception, several: bool, layout: str) -> Pat
         return _array_of(array, "hdf5", name_text(dataset), path)
     file, columns = named_columns(path)
     if columns is not None and os.path.isfile(file):
+        if not is_kind(file, "table", "list", "text", "empty", "unknown"):
+            raise InputError(not_wanted(file, _SOURCE))
         return images_of_table(file, columns, layout)
     if has_wildcard(path):
         names = list_glob(path)

@@ -117,8 +117,16 @@ _ALL = (
     PathKind("onnx", "an ONNX model", "", "`decaf distil --teacher` takes it"),
     PathKind("caffe", "a network of Caffe", "", "`decaf import` takes it"),
     PathKind("array", "a NumPy array", "", "`decaf extract` takes one of images"),
-    PathKind("arrays", "a file of NumPy arrays"),
-    PathKind("matlab", "a MATLAB file"),
+    PathKind(
+        "arrays", "a file of NumPy arrays", "", "`decaf extract` takes one of them as a .npy file"
+    ),
+    PathKind(
+        "matlab",
+        "a MATLAB file",
+        "",
+        "`decaf extract` takes images of H × W × 3 × N that MATLAB wrote to an .h5 with h5write of "
+        "permute(images, [3 2 1 4]), since it turns the axes round",
+    ),
     PathKind("parquet", "a Parquet table", "as `decaf export` writes it"),
     PathKind("faiss", "a FAISS index", "as `decaf export` writes it"),
     PathKind("image", "an image", "", "`decaf predict` and `decaf extract` take it"),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -53,6 +54,8 @@ MAX_LINE_BYTES = 1 << 20
 NO_LABELS = frozenset(
     ("#n/a", "n/a", "na", "<na>", "nan", "null", "-", "?", "#ref!", "#value!", "#name?", "#div/0!")
 )
+
+_SEPARATOR_LINE = re.compile(rb'\A"?sep=[\t;,|]"?[\t;,| ]*[\r\n]', re.IGNORECASE)
 
 _UTF16 = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
 
@@ -201,7 +204,7 @@ def read_tables(content: bytes, name: str) -> list[Table]:
     InputError
         For a file of zero bytes that is no UTF-16, and a line that is no row.
     """
-    text, encoding = as_utf8(content, name)
+    text, encoding = _table_text(content, name)
     longest = max(len(line) for line in text.split(b"\n"))
     if longest > MAX_LINE_BYTES:
         raise InputError(
@@ -243,7 +246,7 @@ def uneven_row(content: bytes, name: str) -> str | None:
     >>> uneven_row(b"a.jpg;may;fox\\nb.jpg;june\\nc.jpg;june;owl\\n", "t.csv")
     'separated by semicolons, most rows have 3 cells, but row 2 has 2'
     """
-    text, _ = as_utf8(content, name)
+    text, _ = _table_text(content, name)
     told = None
     for separator, called in SEPARATORS.items():
         rows = _csv_rows(text, separator) or _plain_rows(text, separator)
@@ -275,8 +278,9 @@ def find_reading(
     ----------
     table : Table
     columns : tuple of str or None
-        Their names, where the user gives them: of the path (None for the one whose cells name
-        images), and perhaps of the label.
+        Their names, or numbers from 1 on, where the user gives them: of the path (None for the one
+        whose cells name images), and perhaps of the label. One alone is that of the label where
+        `label_needed`, else of the path.
     known : callable
         Whether a cell names an image.
     name : str
@@ -305,7 +309,12 @@ def find_reading(
                 raise InputError(f"{name}: no column {each!r}; read as {table.described()}")
             places.append(place)
         if len(places) == 1 and label_needed:
-            raise InputError(f"{name}: name the label's column too, as FILE:PATH,LABEL")
+            if counts[path] and places[0] == path:
+                raise InputError(
+                    f"{name}: the column {columns[0]!r} names the images; name the label's column "
+                    "too, as FILE:PATH,LABEL"
+                )
+            return Reading(table, path, places[0])
         return Reading(table, places[0], places[1] if len(places) > 1 else -1)
     if counts[path] == 0:
         return None
@@ -320,7 +329,7 @@ def find_reading(
         if differing:
             every = " or ".join(shortened(table.header[place]) for place in (label, *differing))
             raise InputError(
-                f"{name}: which column is the label, {every}? Name it, as FILE:PATH,LABEL; read as "
+                f"{name}: which column is the label, {every}? Name it, as FILE:LABEL; read as "
                 f"{table.described()}"
             )
     else:
@@ -334,8 +343,8 @@ def find_reading(
             return Reading(table, path, -1)
         if width > FEW_COLUMNS:
             raise InputError(
-                f"{name}: which column is the label? Name it, as FILE:PATH,LABEL; read as "
-                f"{table.described()}"
+                f"{name}: which column is the label? {'Name it' if headed else 'Give its number'}, "
+                f"as FILE:LABEL; read as {table.described()}"
             )
         label = others[-1]
     return Reading(table, path, label)
@@ -348,10 +357,13 @@ def _says_the_same(table: Table, one: int, other: int) -> bool:
 
 
 def _column(table: Table, column: str, name: str) -> int | None:
+    """Find a column by its name, or in a table that has none of that name by its number."""
     try:
-        return table.column(column)
+        place = table.column(column)
     except InputError as error:
         raise InputError(f"{name}: {error}") from error
+    number = int(column) if column.strip().isdecimal() else 0
+    return number - 1 if place is None and 0 < number <= len(table.rows[0]) else place
 
 
 def is_no_label(cell: bytes) -> bool:
@@ -418,6 +430,12 @@ def as_utf8(content: bytes, name: str) -> tuple[bytes, str]:
     except UnicodeDecodeError:
         return text_bytes, "Windows-1252"
     return text_bytes, "UTF-8"
+
+
+def _table_text(content: bytes, name: str) -> tuple[bytes, str]:
+    """Return a table's text as `as_utf8` does, without the line that names Excel its separator."""
+    text, encoding = as_utf8(content, name)
+    return _SEPARATOR_LINE.sub(b"", text, count=1), encoding
 
 
 def is_utf16_unmarked(content: bytes) -> bool:

@@ -185,8 +185,9 @@ def _parts(
             part = images.part(split)
             # The test images of Tiny-ImageNet have no classes.
             if images.layout != "tiny-imagenet" or (part.labels >= 0).any():
-                return {**parts, split: _with_classes(part, shown)}
-    if "val" in held_out and "val" not in splits and "test" in splits and "test" not in held_out:
+                parts[split] = _with_classes(part, shown)
+                break
+    if "val" in held_out and "test" in splits and "test" not in parts:
         _logger.warning(
             "%s: its %s left alone: for the end, and nothing is chosen by them",
             shown,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import os
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,15 @@ def test_a_dataframe(features: FeatureFile) -> None:
     assert every.shape == (4, 5 + 30 + 6)
     with pytest.raises(SettingError, match="no layer 'fc7'"):
         features.to_dataframe("fc7")
+
+
+def test_names_that_are_no_utf8(tmp_path: Path) -> None:
+    pytest.importorskip("pandas")
+    names = [b"caf\xe9.jpg", "caf\u00e9.jpg".encode()]
+    path = made_file(tmp_path / "g.h5", {"fc6": np.ones((2, 3))}, names=names)
+    frame = FeatureFile(path).to_dataframe("fc6")
+    assert [os.fsencode(name) for name in frame["path"]] == names
+    assert frame["fc6_2"].tolist() == [1, 1]
 
 
 def test_a_dataarray(features: FeatureFile) -> None:

@@ -106,6 +106,7 @@ def test_extraction_verification_and_a_classifier(tmp_path: Path, stimuli: np.nd
             np.zeros((4, 8), np.uint8),
             r"shape \(4, 8\) and type uint8; expected images \(N, H, W, 3\)",
         ),
+        (np.zeros((4, 8), np.float32), "features of another network go to `decaf fit` as `feat"),
         (np.zeros((4, 8, 8, 2), np.uint8), "expected images"),
         (np.zeros((0, 8, 8, 3), np.uint8), "no images in it"),
         (np.asfortranarray(np.zeros((4, 8, 8, 3), np.uint8)), "ascontiguousarray"),

@@ -192,7 +192,11 @@ def test_the_end_of_a_path_names_one_image(tree: Path) -> None:
         (b"1.jpg,1\n.\\1.jpg,2\n", "two labels for "),
         (
             b"file;what;who;when;why\n1.jpg;a;b;c;d\n",
-            "which column is the label? Name it, as FILE:PATH,LABEL; read as 2 rows of 5 columns",
+            "which column is the label? Name it, as FILE:LABEL; read as 2 rows of 5 columns",
+        ),
+        (
+            b"1.jpg;a;b;c;d\ncat/2.jpg;a;b;c;d\n",
+            "which column is the label? Give its number, as FILE:LABEL; read as 2 rows of 5",
         ),
         (b"path;label\ncat/11.jpg;a\ndog/x.png;b\n", NEAREST),
         (b"path;label\n1.jpg;\ndog/2.jpg;\n", "the column 'label' is empty for every image; read"),
@@ -340,6 +344,42 @@ def test_a_source_with_two_columns_that_may_be_the_label(
     assert collect(f"{table}:path,species").class_names == ("cat", "dog")
 
 
+@pytest.mark.parametrize("columns", ["species", "path,species", "5", "3,5", " Species "])
+def test_columns_are_named_or_numbered(tree: Path, columns: str) -> None:
+    (tree / "t.csv").write_bytes(SEVEN)
+    images = collect(tree / "in", labels=f"{tree / 't.csv'}:{columns}")
+    assert images.labels.tolist() == [0, 1, 0]
+    assert images.class_names == ("fox", "owl")
+
+
+def test_a_table_without_header_is_read_by_numbers(tree: Path) -> None:
+    (tree / "t.csv").write_bytes(SEVEN.partition(b"\n")[2])
+    for columns in ("5", "3,5"):
+        images = collect(tree / "in", labels=f"{tree / 't.csv'}:{columns}")
+        assert images.class_names == ("fox", "owl")
+    with pytest.raises(InputError, match="no column '8'; read as 3 rows of 7 columns"):
+        collect(tree / "in", labels=f"{tree / 't.csv'}:8")
+
+
+def test_a_column_may_be_called_a_number(tree: Path) -> None:
+    (tree / "t.csv").write_bytes(b"path,3,2\n1.jpg,a,x\ncat/2.jpg,b,x\ndog/2.jpg,a,x\n")
+    assert collect(tree / "in", labels=f"{tree / 't.csv'}:3").class_names == ("a", "b")
+
+
+def test_the_column_of_paths_is_no_label(tree: Path) -> None:
+    (tree / "t.csv").write_bytes(SEVEN)
+    told = "the column 'path' names the images; name the label's column too, as FILE:PATH,LABEL"
+    with pytest.raises(InputError, match=told):
+        collect(tree / "in", labels=f"{tree / 't.csv'}:path")
+
+
+@pytest.mark.parametrize("line", [b"sep=;\r\n", b'"sep=;"\n', b"SEP=;;;;;;;\n"])
+def test_the_line_that_names_excel_its_separator(tree: Path, line: bytes) -> None:
+    (tree / "t.csv").write_bytes(b"\xef\xbb\xbf" + line + SEVEN)
+    images = collect(tree / "in", labels=f"{tree / 't.csv'}:species")
+    assert images.class_names == ("fox", "owl")
+
+
 def test_two_columns_of_the_name(tree: Path) -> None:
     table = tree / "in" / "t.csv"
     table.write_text("path,label,label\ncat/1.jpg,A,B\ncat/2.jpg,A,B\n")
@@ -366,6 +406,22 @@ def test_a_spreadsheet_is_to_be_saved_as_csv(tree: Path) -> None:
             collect(tree / name)
         with pytest.raises(InputError, match=f"labels file .*{name}': is a spreadsheet; save it"):
             collect(tree / "in", labels=tree / name)
+
+
+def test_files_that_are_no_table_have_no_columns(tree: Path) -> None:
+    with zipfile.ZipFile(tree / "t.xlsx", "w") as archive:
+        archive.writestr("xl/workbook.xml", "<x/>")
+    (tree / "m.mat").write_bytes(b"MATLAB 5.0 MAT-file, Platform: GLNXA64" + bytes(600))
+    with pytest.raises(InputError, match=r"is a spreadsheet, not an image, .*; save it as CSV"):
+        collect(f"{tree / 't.xlsx'}:path,species")
+    with pytest.raises(InputError, match=r"is a MATLAB file, .* permute\(images, \[3 2 1 4\]\)"):
+        collect(f"{tree / 'm.mat'}:stim")
+
+
+def test_a_table_of_many_columns_that_is_no_source_shows_a_path(tree: Path) -> None:
+    (tree / "in" / "t.csv").write_bytes(SEVEN.replace(b"1.jpg", b"no.jpg").replace(b"/", b"-"))
+    with pytest.raises(InputError, match=r"the first path is 'no\.jpg'"):
+        collect(tree / "in" / "t.csv")
 
 
 def test_a_table_that_is_no_source_is_described_whole(tree: Path) -> None:

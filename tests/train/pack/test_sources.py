@@ -280,3 +280,9 @@ def test_test_images_that_are_left_alone_are_told_of(
     parts = read_parts(tmp_path, ListingSettings())[2]
     assert set(parts) == {"train"}
     assert "its 2 test images are left alone" in caplog.text
+    touch(tmp_path, "val/a/1.png", "val/b/1.png")
+    for held_out, told in ((("val",), True), (("val", "test"), True), (("test",), False)):
+        caplog.clear()
+        parts = read_parts(tmp_path, ListingSettings(), held_out=held_out)[2]
+        assert set(parts) == {"train", held_out[0]}
+        assert ("its 2 test images are left alone" in caplog.text) is told
