@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -59,9 +60,7 @@ def test_a_full_disk_is_told_and_the_run_can_go_on(
         (out / "weights.safetensors").unlink()
         # The run believes that there is room, and then somebody else takes it.
         room = disk / "other"
-        free = os.statvfs(disk)
-        with open(room, "wb") as file:
-            file.write(b"x" * (free.f_bavail * free.f_bsize - size // 2))
+        room.write_bytes(bytes(shutil.disk_usage(disk).free - size // 2))
         code, told = run(out)
         assert code == 2
         assert told.count("\n") == 1, told

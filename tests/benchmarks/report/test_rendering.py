@@ -157,6 +157,7 @@ def test_images_outside_the_folder_are_not_shown(tmp_path: Path, name: str) -> N
     assert thumbnail(folder, str(tmp_path / "secret.png")) is None
 
 
+@pytest.mark.posix("names")
 def test_a_name_that_is_not_utf8_is_found_and_shown(tmp_path: Path) -> None:
     raw = bytes(tmp_path) + b"/caf\xe9.png"
     with open(raw, "wb") as file:

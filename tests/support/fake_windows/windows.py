@@ -28,6 +28,7 @@ from __future__ import annotations
 
 import builtins
 import errno
+import importlib
 import io
 import multiprocessing
 import multiprocessing.connection
@@ -161,6 +162,9 @@ def _look(module: ModuleType, absent: set[str], other: dict[str, Any]) -> None:
     class Seen(ModuleType):
         def __new__(cls, *args: Any) -> ModuleType:  # type: ignore[misc]
             return ModuleType(*args)  # the import system makes modules of the type that sys has
+
+        def __reduce__(self) -> tuple[Any, ...]:
+            return importlib.import_module, (module.__name__,)  # cloudpickle knows modules by type
 
         def __getattribute__(self, name: str) -> Any:
             if (name in absent or name in other) and _is_ours(sys._getframe(1)):

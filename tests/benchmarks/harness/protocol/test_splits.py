@@ -223,6 +223,7 @@ def test_what_is_no_manifest(tmp_path: Path, text: str) -> None:
         read_splits(path, dataset_of([3, 3]))
 
 
+@pytest.mark.posix("names")
 def test_names_that_are_not_utf8(tmp_path: Path) -> None:
     images = [(b"a/\xff.jpg", b"/d/a/\xff.jpg", "a"), (b"b/1.jpg", b"/d/b/1.jpg", "b")]
     dataset = make_dataset("d", b"/d", images)
