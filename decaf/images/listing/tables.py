@@ -55,6 +55,7 @@ NO_LABELS = frozenset(
     ("#n/a", "n/a", "na", "<na>", "nan", "null", "-", "?", "#ref!", "#value!", "#name?", "#div/0!")
 )
 
+# Names Excel the separator, and is no row.
 _SEPARATOR_LINE = re.compile(rb'\A"?sep=[\t;,|]"?[\t;,| ]*[\r\n]', re.IGNORECASE)
 
 _UTF16 = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
@@ -204,7 +205,8 @@ def read_tables(content: bytes, name: str) -> list[Table]:
     InputError
         For a file of zero bytes that is no UTF-16, and a line that is no row.
     """
-    text, encoding = _table_text(content, name)
+    text, encoding = as_utf8(content, name)
+    text = _SEPARATOR_LINE.sub(b"", text, count=1)
     longest = max(len(line) for line in text.split(b"\n"))
     if longest > MAX_LINE_BYTES:
         raise InputError(
@@ -246,7 +248,7 @@ def uneven_row(content: bytes, name: str) -> str | None:
     >>> uneven_row(b"a.jpg;may;fox\\nb.jpg;june\\nc.jpg;june;owl\\n", "t.csv")
     'separated by semicolons, most rows have 3 cells, but row 2 has 2'
     """
-    text, _ = _table_text(content, name)
+    text = _SEPARATOR_LINE.sub(b"", as_utf8(content, name)[0], count=1)
     told = None
     for separator, called in SEPARATORS.items():
         rows = _csv_rows(text, separator) or _plain_rows(text, separator)
@@ -430,12 +432,6 @@ def as_utf8(content: bytes, name: str) -> tuple[bytes, str]:
     except UnicodeDecodeError:
         return text_bytes, "Windows-1252"
     return text_bytes, "UTF-8"
-
-
-def _table_text(content: bytes, name: str) -> tuple[bytes, str]:
-    """Return a table's text as `as_utf8` does, without the line that names Excel its separator."""
-    text, encoding = as_utf8(content, name)
-    return _SEPARATOR_LINE.sub(b"", text, count=1), encoding
 
 
 def is_utf16_unmarked(content: bytes) -> bool:
