@@ -315,6 +315,10 @@ class TrainingFolder(RunFolder):
             epochs, now = before["settings"]["epochs"], self._record["settings"]["epochs"]
             longer = epochs < now
             if longer:
+                # The schedule is that of the longer run, and so is a warm-up that was cut short
+                # because the epochs were few (`decaf.train.presets.preset`).
+                if before["settings"].get("warmup_epochs") == epochs / 10:
+                    before["settings"]["warmup_epochs"] = self._record["settings"]["warmup_epochs"]
                 before["settings"]["epochs"] = now
         self.refuse_differences(before, self._record, "give those, or another `out`")
         return epochs if longer else None

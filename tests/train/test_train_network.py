@@ -208,6 +208,18 @@ def test_a_finished_run_goes_on_with_more_epochs(
         go(pack_path, out, short, resume=True)
 
 
+def test_a_run_of_one_epoch_goes_on_with_more(
+    pack_path: Path, tmp_path: Path, settings: TrainSettings
+) -> None:
+    """Its warm-up was made shorter than the recipe's, since it had no more epochs."""
+    short = replace(settings, epochs=1, warmup_epochs=0.1)
+    out = tmp_path / "run"
+    go(pack_path, out, short)
+    assert go(pack_path, out, replace(short, epochs=2, warmup_epochs=1), resume=True).epochs == 2
+    with pytest.raises(ResumeError, match=r"warmup_epochs: 1\S* there, 0\.5 now"):
+        go(pack_path, out, replace(short, epochs=3, warmup_epochs=0.5), resume=True)
+
+
 @pytest.mark.slow
 def test_curves_that_a_kill_left_out_are_drawn_by_resuming(
     pack_path: Path,
