@@ -297,7 +297,7 @@ class NearestRows:
         place = 0
         for start, values in self._view.blocks():
             block = values[self._kept[start : start + len(values)]]
-            block = block.reshape(len(block), -1).astype(np.float32)
+            block = block.reshape(len(block), self.dimensions).astype(np.float32)
             check_finite(self.file, self.layer, self.rows[place : place + len(block)], block)
             yield place, _unit_rows(block)
             place += len(block)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from decaf.errors import ImageError, SettingError
+from decaf.errors import ImageError, InputError, SettingError
 from decaf.exploration.neighbours import NearestRows
 from decaf.exploration.page import check_page, render_page, thumbnail, thumbnails, write_page
 from decaf.exploration.queries import Query, QuerySettings, find_queries
@@ -21,6 +21,7 @@ from decaf.features.store.schema import NO_LABEL
 from decaf.images import path_text
 from decaf.images.listing.names import below_shared
 from decaf.runtime.settings import ComputeSettings, Part, refuse, settings_from, whole_number
+from decaf.runtime.wording import counted
 from decaf.storage.spreadsheet import spreadsheet_cell
 
 if TYPE_CHECKING:
@@ -202,6 +203,10 @@ def search(
             file = stack.enter_context(opened_features(features))
             # One pass over the file serves all queries of a call, so that nothing need be held.
             features = NearestRows(file, layer, max_bytes=0)
+            if not len(features):
+                raise InputError(
+                    f"{file.path}: none of its {counted(len(file), 'image')} could be read"
+                )
         found = find_queries(features, queries, settings)
         result = _answered(features, found, k)
         if page is not None:

@@ -12,12 +12,13 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from decaf.errors import SettingError
+from decaf.errors import InputError, SettingError
 from decaf.exploration.neighbours import check_finite, chosen_layer
 from decaf.features.store.feature_file import FeatureFile
 from decaf.features.store.opening import opened_features
 from decaf.images import path_text
 from decaf.runtime.settings import one_of, refuse
+from decaf.runtime.wording import counted
 
 __all__ = ["METRICS", "Dissimilarities", "linear_cka", "rdm", "shared_neighbours"]
 
@@ -137,6 +138,10 @@ def rdm(
         wrong = wanted[~np.isin(wanted, ok)]
         if len(wrong):
             raise SettingError(f"{file.path}: row {wrong[0]} is not there, or has no features")
+        if not len(wanted):
+            raise InputError(
+                f"{file.path}: none of its {counted(len(file), 'image')} could be read"
+            )
         if len(wanted) > _MOST_ROWS:
             raise SettingError(
                 f"{file.path}: {len(wanted)} rows make a matrix of {len(wanted)}²; name at "

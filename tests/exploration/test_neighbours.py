@@ -9,7 +9,7 @@ import pytest
 from sklearn.neighbors import NearestNeighbors
 
 import decaf
-from decaf.errors import FeatureFileError, SettingError
+from decaf.errors import FeatureFileError, InputError, SettingError
 from decaf.exploration import NearestRows
 from decaf.exploration import neighbours as module
 from decaf.exploration import sketch as sketch_module
@@ -166,3 +166,19 @@ def test_features_of_a_good_row_that_are_not_finite_are_refused_by_name(
             decaf.rdm(file)
         # Where that row is not asked of, the others are.
         assert len(NearestRows(file, rows=[1, 2, 4], max_bytes=max_bytes).of_rows(k=2)[0]) == 3
+
+
+def test_blocks_of_bad_rows_alone(
+    tmp_path: Path, values: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("decaf.features.store.assemble.CHUNK_BYTES", 48)
+    monkeypatch.setattr("decaf.features.store.layer_view.BLOCK_BYTES", 48)
+    file = made_file(tmp_path / "g.h5", {"pool5": values}, bad=range(2, ROWS))
+    with decaf.open_features(file) as features:
+        rows, _ = NearestRows(features, "pool5", max_bytes=0).of_queries(
+            values.reshape(ROWS, -1), 3
+        )
+    assert rows[:2].tolist() == [[0, 1, -1], [1, 0, -1]]
+    lost = made_file(tmp_path / "lost.h5", {"fc6": np.ones((2, 4))}, bad=[0, 1])
+    with pytest.raises(InputError, match=r"lost\.h5: none of its 2 images could be read"):
+        decaf.search(lost, "a.jpg")

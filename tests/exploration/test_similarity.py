@@ -10,7 +10,7 @@ from scipy.spatial.distance import pdist, squareform
 from scipy.stats import ortho_group, spearmanr
 
 import decaf
-from decaf.errors import SettingError
+from decaf.errors import InputError, SettingError
 from decaf.exploration import linear_cka
 from decaf.exploration.similarity import shared_neighbours
 from made_features import made_file
@@ -90,3 +90,6 @@ def test_what_has_no_dissimilarities_is_said(file: Path) -> None:
         decaf.rdm(file, metric="l1")
     with pytest.raises(SettingError, match="row 4 is not there, or has no features"):
         decaf.rdm(file, rows=[0, 4])
+    lost = made_file(file.with_name("lost.h5"), {"fc6": np.ones((2, 4))}, bad=[0, 1])
+    with pytest.raises(InputError, match=r"lost\.h5: none of its 2 images could be read"):
+        decaf.rdm(lost)

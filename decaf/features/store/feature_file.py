@@ -298,7 +298,7 @@ class FeatureFile:
         filled = 0
         for start, values in view.blocks():
             kept = values[keep[start : start + len(values)]]
-            X[filled : filled + len(kept)] = kept.reshape(len(kept), -1)
+            X[filled : filled + len(kept)] = kept.reshape(len(kept), X.shape[1])
             filled += len(kept)
         return X, self.labels[keep]
 

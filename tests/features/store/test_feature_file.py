@@ -21,6 +21,7 @@ from decaf.features.store.feature_file import FeatureFile
 from decaf.features.store.opening import open_features
 from decaf.runtime.names import name_bytes
 from decaf.storage.records import canonical_json, fingerprint
+from made_features import made_file
 
 GOLDEN = Path(__file__).parent / "golden" / "features-1.h5"
 
@@ -180,6 +181,21 @@ def test_to_xy_leaves_bad_rows_out(feature_file: Path) -> None:
         X, y = file.to_xy("conv1", ok_only=False)
         assert np.isnan(X[1]).all()
         assert y.tolist() == [0, 0, 1, -1]
+
+
+def test_blocks_of_bad_rows_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of a folder that was lost: none of its images can be read."""
+    monkeypatch.setattr("decaf.features.store.assemble.CHUNK_BYTES", 72)
+    monkeypatch.setattr("decaf.features.store.layer_view.BLOCK_BYTES", 72)
+    values = np.random.default_rng(0).random((6, 2, 3, 3), np.float32)
+    for bad in ([0, 1, 2], [2, 3], [3, 4, 5], [*range(6)]):
+        path = made_file(tmp_path / "f.h5", {"conv1": values}, bad=bad)
+        good = np.setdiff1d(np.arange(6), bad)
+        with open_features(path) as file:
+            X, y = file.to_xy("conv1")
+            np.testing.assert_array_equal(X, values[good].reshape(len(good), 18))
+            assert len(y) == len(good)
+        path.unlink()
 
 
 def test_half_precision_layers(feature_file: Path) -> None:
