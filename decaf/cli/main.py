@@ -293,6 +293,7 @@ def _is_unread(stream: TextIO) -> bool:
     """Tell whether a stream is a pipe that nobody reads any more."""
     try:
         if not hasattr(select, "poll"):
+            stream.write("\n")  # only this tells; the stream may hold nothing that it could flush
             stream.flush()
             return False
         watched = select.poll()

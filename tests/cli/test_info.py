@@ -10,7 +10,9 @@ import h5py
 import numpy as np
 import pytest
 
+import systems
 from decaf.cli.main import main
+from decaf.runtime.wording import printable
 
 GOLDEN = Path(__file__).parents[1] / "features" / "store" / "golden" / "features-1.h5"
 
@@ -84,10 +86,11 @@ def test_info_of_a_damaged_feature_file(file: Path, capsys: pytest.CaptureFixtur
 
 
 def test_info_of_other_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    np.save(tmp_path / "a\n.npy", np.zeros((2, 3), np.uint8))
-    assert main(["info", str(tmp_path / "a\n.npy")]) == 0
+    path = tmp_path / systems.possible_name("a\n.npy")
+    np.save(path, np.zeros((2, 3), np.uint8))
+    assert main(["info", str(path)]) == 0
     assert capsys.readouterr().out == (
-        f"{tmp_path}/a\\n.npy: a NumPy array\n"
+        f"{printable(str(path))}: a NumPy array\n"
         "  bytes             134 bytes\n"
         "  shape             2, 3\n"
         "  dtype             uint8\n"

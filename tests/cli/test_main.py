@@ -263,7 +263,8 @@ def test_a_signal_that_comes_in_a_destructor_ends_a_command_all_the_same(
 
     def body() -> int:
         Dying()
-        threading.Event().wait(30)
+        for _ in range(300):  # on Windows a signal that is told again ends no waiting
+            threading.Event().wait(0.1)
         return 0
 
     hook = sys.unraisablehook
@@ -385,7 +386,8 @@ def test_python_dash_m_runs_the_command(child_env: dict[str, str]) -> None:
     assert done.stdout == ""
 
 
-def test_a_reader_that_goes_away(child_env: dict[str, str]) -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_goes_away(child_env: dict[str, str], unbuffered: str) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     done = subprocess.run(
@@ -393,7 +395,7 @@ def test_a_reader_that_goes_away(child_env: dict[str, str]) -> None:
         stdout=writing,
         stderr=subprocess.PIPE,
         text=True,
-        env=child_env,
+        env={**child_env, "PYTHONUNBUFFERED": unbuffered},
         check=False,
     )
     os.close(writing)

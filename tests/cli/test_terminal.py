@@ -12,12 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+import systems
 from decaf.backbone.weights.load import load_weights, save_weights
 from decaf.cli import main as main_module
 from decaf.cli.main import main
 from decaf.runtime.wording import byte_size, printable
 
-NASTY = "\x1b[2J\n\u202e\x9b31m"
+NASTY = systems.possible_name("\x1b[2J\n\u202e\x9b31m")
 
 
 @given(st.binary() | st.text())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import builtins
-import os
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import pytest
 
 from decaf.errors import SettingError
 from decaf.features.store.feature_file import FeatureFile
+from decaf.runtime.names import name_bytes
 from made_features import made_file
 
 
@@ -61,7 +61,7 @@ def test_names_that_are_no_utf8(tmp_path: Path) -> None:
     names = [b"caf\xe9.jpg", "caf\u00e9.jpg".encode()]
     path = made_file(tmp_path / "g.h5", {"fc6": np.ones((2, 3))}, names=names)
     frame = FeatureFile(path).to_dataframe("fc6")
-    assert [os.fsencode(name) for name in frame["path"]] == names
+    assert [name_bytes(name) for name in frame["path"]] == names
     assert frame["fc6_2"].tolist() == [1, 1]
 
 
