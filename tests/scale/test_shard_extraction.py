@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -238,6 +239,28 @@ def test_two_runs_at_once_share_the_work(
     with decaf.open_features(tmp_path / "parts") as a, decaf.open_features(made) as b:
         assert a.paths.tolist() == b.paths.tolist()
         np.testing.assert_array_equal(a["fc7"][:], b["fc7"][:])
+
+
+def test_a_set_that_another_run_begins_meanwhile_is_gone_on_with(
+    shards: Path, made: Path, extract: Extract, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other run comes between the look for a set and the look at what else lies there."""
+    extract(shards / "000.tar", tmp_path / "other", ["fc7", "pool5"])
+    read_run = PartFolder.read_run
+    looks = []
+
+    def read_then_begun(self: PartFolder) -> dict[str, Any] | None:
+        there = read_run(self)
+        looks.append(there)
+        if there is None:
+            shutil.copytree(tmp_path / "other", tmp_path / "parts")
+        return there
+
+    monkeypatch.setattr(PartFolder, "read_run", read_then_begun)
+    extract(f"{shards}/{{000..002}}.tar", tmp_path / "parts", ["fc7", "pool5"])
+    assert looks[0] is None and looks[1] is not None
+    with decaf.open_features(tmp_path / "parts") as a, decaf.open_features(made) as b:
+        assert a.paths.tolist() == b.paths.tolist()
 
 
 def test_runs_on_other_shards_add_to_the_set(

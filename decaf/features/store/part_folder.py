@@ -210,7 +210,7 @@ class PartFolder:
         there = self.read_run()
         if there is None:
             others = sorted(name for name in self.place.names() if not name.startswith("."))
-            if others:
+            if others and RUN not in others:  # another run may have begun it in between
                 raise OutputError(
                     f"{self.url}: holds something else ({others[0]!r}); give another `out`"
                 )
