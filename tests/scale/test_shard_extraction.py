@@ -418,3 +418,18 @@ def test_a_worker_of_another_run_is_refused(shards: Path, extract: Extract, tmp_
     (out / "run.json").write_text(json.dumps(body))
     with pytest.raises(decaf.FeatureFileError, match="fingerprint is not that of its settings"):
         folder.read_run()
+
+
+def test_a_part_set_is_fitted_answered_and_shown_as_a_feature_file_is(
+    extract: Extract, tmp_path: Path
+) -> None:
+    (tmp_path / "0.tar").write_bytes(tar_bytes(samples_of(0, count=48, bad=None)))
+    parts, head = tmp_path / "parts", tmp_path / "parts.head"
+    extract(tmp_path / "0.tar", parts)
+    decaf.fit(parts, out=head)
+    classifier = decaf.load_classifier(head)
+    answers = list(classifier.predict(str(parts)))
+    with decaf.open_features(parts) as features:
+        assert [one.path for one in answers] == features.paths.tolist()
+        assert answers == list(classifier.predict(features))
+    assert decaf.explore(parts, tmp_path / "page.html").images == 48

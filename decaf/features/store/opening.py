@@ -69,11 +69,13 @@ def opened_features(
 
 
 def holds_features(source: Any) -> bool:
-    """Tell whether a source is a feature file, or the path of one, and not images.
+    """Tell whether a source is a feature file or part set, or the path of one, and not images.
 
     Parameters
     ----------
     source : object
         An HDF5 file of decaf that is no feature file counts as one, whose error says what it is.
     """
+    if isinstance(source, (str, bytes, os.PathLike)) and is_kind(source, "part-set"):
+        return True
     return isinstance(source, FeatureFile) or (is_hdf5(source) and not is_kind(source, "hdf5"))

@@ -157,7 +157,7 @@ _ALL = (
         "part-set",
         "a part set",
         "as `decaf extract` writes it of shards",
-        "`decaf status`, `decaf verify` and `decaf info` take it",
+        "`decaf status`, `decaf verify`, `decaf fit` and `decaf predict HEAD` take it",
     ),
     PathKind(
         "parts", "a folder of unfinished work", "", "the command that was stopped goes on with it"
