@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import codecs
 import io
 import json
 import marshal
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 import systems
@@ -256,6 +257,7 @@ def test_any_names_come_back_once_and_sorted(
     files = [name + b".jpg" for name in names]
     put(root, *files)
     assert below(collect(root), root) == sorted(files)
+    assume(not files[0].startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)))  # else text
     listed = b"\0".join(files) + b"\0"
     (root / "list").write_bytes(listed)
     assert below(collect(f"@{root}/list"), root) == files
