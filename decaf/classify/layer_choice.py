@@ -15,6 +15,8 @@ from decaf.classify.held_out import Codes, Task
 from decaf.classify.near_copies import count_near_copies
 from decaf.errors import Stopped
 from decaf.heads.calibration import Calibration, head_scores
+from decaf.runtime.memory import available_memory
+from decaf.runtime.wording import counted
 
 __all__ = ["Candidate", "Choice", "Trial", "best_trial", "choice_of", "try_layers"]
 
@@ -133,12 +135,27 @@ def try_layers(
     trials: dict[Task, list[Trial]] = {task: [] for task in tasks}
     for number, layer in enumerate(layers, 1):
         X = read(layer)
+        _warn_of_memory(layer, *X.shape)
         for task in tasks:
             if stop is not None and stop.is_set():
                 raise Stopped("stopped before a head was fitted")
             tell(f"{task.name}: {layer} ({number} of {len(layers)})")
             trials[task].append(_try(task, layer, X, codes, estimator))
     return trials
+
+
+def _warn_of_memory(layer: str, n: int, d: int) -> None:
+    """Say so beforehand where the fits will hardly fit into memory: a system ends them unasked."""
+    # Measured: the rows in use and scaled, those of a fold and of its solver, and the solver's
+    # matrices of the smaller of n and d.
+    needed, left = 4 * (4 * n * d + 6 * min(n, d) ** 2), available_memory()
+    if left is not None and needed > left:
+        warnings.warn(
+            f"the fits on {layer} of {counted(n, 'image')} take about {needed / 2**30:.2g} GiB of "
+            f"memory, {left / 2**30:.2g} GiB are free: if the system ends them, name a layer with "
+            "fewer values, such as `layer` 'fc7'",
+            stacklevel=2,
+        )
 
 
 def best_trial(trials: Sequence[Trial]) -> Trial:

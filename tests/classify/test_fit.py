@@ -21,6 +21,7 @@ import decaf
 from decaf.backbone.weights import DEFAULT_WEIGHTS
 from decaf.backbone.weights.load import save_weights
 from decaf.backbone.weights.state import Weights
+from decaf.classify import layer_choice
 from decaf.classify.held_out import deal_folds, draw_held_out, usable_images
 from decaf.classify.layer_choice import Task, best_trial, try_layers
 from decaf.errors import (
@@ -133,6 +134,21 @@ def test_images_of_the_test_change_nothing_that_is_chosen() -> None:
         assert not np.array_equal(one.scores, other.scores)
     assert best_trial(before).candidate.layer == "two"
     assert best_trial([before[0], before[0]]) is before[0]
+
+
+def test_fits_that_memory_will_hardly_hold_are_told_of_before_they_begin(
+    folder: Path, net: decaf.Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # 21 of 28 images are fitted to, in turn; of the layer all 28 rows are in memory.
+    width = decaf.extract(folder, "fc7", weights=net, **QUICK).shape[1]
+    needed = 4 * (4 * 28 * width + 6 * 28**2)
+    settings = {"weights": net, "layer": "fc7", "C": 1.0, **QUICK}
+    monkeypatch.setattr(layer_choice, "available_memory", lambda: needed - 1)
+    with pytest.warns(UserWarning, match="fc7 of 28 images take about"):
+        decaf.fit(folder, **settings)
+    for free in (needed, None):
+        monkeypatch.setattr(layer_choice, "available_memory", lambda free=free: free)
+        decaf.fit(folder, **settings)
 
 
 def test_few_images_are_tested_in_turn(folder: Path, net: decaf.Backbone) -> None:
