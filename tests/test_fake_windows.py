@@ -39,7 +39,18 @@ with tempfile.TemporaryDirectory() as folder:
             except PermissionError:
                 continue
             raise AssertionError("an open file was taken away")
+    os.rename(path, path)
     os.replace(path, path + "b")
+    command = [sys.executable, "-c", f"file = open({path + 'b'!r}); print(); input()"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe) as child:
+        child.stdout.readline()
+        try:
+            os.rename(path + "b", path + "b")
+        except PermissionError:
+            child.communicate(b"\\n")
+        else:
+            raise AssertionError("a file that another process has open was renamed")
     for refused in (
         lambda: pathlib.Path(folder, "a:b").write_bytes(b""),
         lambda: pathlib.Path(folder, "nul.txt").touch(),

@@ -233,8 +233,10 @@ def finetune(
                     if out is not None:
                         world.on_chief(lambda: _write(result, trained.settings, work))
         assert result is not None
-        if world.chief and out is not None:
-            work.tidy(keep=keep)
+        if out is not None:
+            world.wait()  # until no process has the pack open
+            if world.chief:
+                work.tidy(keep=keep)
         return result
 
 

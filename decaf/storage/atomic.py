@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -33,6 +34,9 @@ SUFFIX = ".decaf-tmp"
 # What a file system answers that knows no locks.
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 _BINARY: int = getattr(os, "O_BINARY", 0)
+# On Windows: tries to rename what somebody may have open for a moment; looks, more than those, at
+# a closed file before it is a leftover; seconds between them.
+_TRIES, _LOOKS, _PAUSE = 20, 40, 0.05
 
 
 def temporary_path(path: Path) -> Path:
@@ -160,6 +164,8 @@ def _make(temporary: Path, path: Path, wait: bool) -> int:
 
 
 def _remove(temporary: Path, path: Path, wait: bool) -> None:
+    if OPEN_FILES_STAY:
+        return _remove_closed(temporary, path, wait)
     try:
         descriptor = open_own_file(temporary)
     except FileNotFoundError:
@@ -167,20 +173,36 @@ def _remove(temporary: Path, path: Path, wait: bool) -> None:
     if descriptor is None:
         raise _not_ours(temporary)
     try:
-        if not OPEN_FILES_STAY:
-            if not _lock(descriptor, shared=False, wait=wait):
-                raise _busy(path)
-            if _is(temporary, os.fstat(descriptor)):
-                temporary.unlink()
+        if not _lock(descriptor, shared=False, wait=wait):
+            raise _busy(path)
+        if _is(temporary, os.fstat(descriptor)):
+            temporary.unlink()
     finally:
         os.close(descriptor)
-    while OPEN_FILES_STAY:
+
+
+def _remove_closed(temporary: Path, path: Path, wait: bool) -> None:
+    """Take a leftover away on Windows, where it is told by nobody having it open.
+
+    Its writer closes it before the renaming: who waits for others takes what stays closed.
+    """
+    looks = 0  # at the closed file
+    while True:
         try:
-            return temporary.unlink(missing_ok=True)
+            status = os.lstat(temporary)
+            if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+                raise _not_ours(temporary)
+            if not wait or looks > _LOOKS:
+                return os.unlink(temporary)
+            os.rename(temporary, temporary)  # does nothing, and is refused where it is open
+            looks += 1
+        except FileNotFoundError:
+            return
         except PermissionError:
             if not wait:
                 raise _busy(path) from None
-        time.sleep(0.05)
+            looks = 0
+        time.sleep(_PAUSE)
 
 
 def _lock(descriptor: int, *, shared: bool, wait: bool) -> bool:
@@ -193,15 +215,20 @@ def _lock(descriptor: int, *, shared: bool, wait: bool) -> bool:
 
 
 def _replace(temporary: Path, path: Path) -> None:
-    try:
-        os.replace(temporary, path)
-    except PermissionError:
-        if not OPEN_FILES_STAY or not path.is_file():
-            raise
-        raise OutputError(
-            f"{path}: is open in this program or another one, and Windows replaces no open file; "
-            "close it and run the same command again"
-        ) from None
+    for left in reversed(range(_TRIES)):
+        try:
+            return os.replace(temporary, path)
+        except PermissionError:
+            if not OPEN_FILES_STAY or path.is_dir():
+                raise
+            if not left:
+                if not path.is_file():
+                    raise
+                raise OutputError(
+                    f"{path}: is open in this program or another one, and Windows replaces no open "
+                    "file; close it and run the same command again"
+                ) from None
+        time.sleep(_PAUSE)  # another run reads it, or a search for viruses what is new
 
 
 def _is(path: Path, made: os.stat_result) -> bool:

@@ -10,7 +10,7 @@ import shutil
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -193,7 +193,9 @@ class LocalFolder(Place):
                         return False
                     write_atomically(path, data)
             finally:
-                os.unlink(name)
+                # Another run may have opened the file by now; Windows then keeps all its names.
+                with suppress(PermissionError):
+                    os.unlink(name)
         return True
 
     def publish(self, name: str, make: Callable[[Path], None]) -> None:

@@ -250,8 +250,8 @@ def test_groups_of_features_that_are_there_are_held_out_together(
     assert grouped.accuracy == found.accuracy[0] < alone.accuracy
     count = int(found.tested.sum())
     assert found.accuracy[1] < wilson_interval(found.accuracy[0] * count, count)[0]
-    assert "%, by groups)" in (tmp_path / "q.html").read_text()
-    assert "by groups" not in (tmp_path / "p.html").read_text()
+    assert "%, by groups)" in (tmp_path / "q.html").read_text(encoding="utf-8")
+    assert "by groups" not in (tmp_path / "p.html").read_text(encoding="utf-8")
 
 
 def test_outliers_say_why(tmp_path: Path) -> None:

@@ -15,11 +15,13 @@ import pytest
 from PIL import Image
 
 import decaf
+import systems
 from decaf.backbone.weights.load import load_weights, save_weights
 from decaf.cli.main import main
 from decaf.errors import FeatureFileError, OutputError, SettingError, WeightsError
 from decaf.features.verify import verify
 from decaf.runtime.agreement import tolerance
+from decaf.runtime.names import SYSTEMS
 from decaf.storage.hdf5 import write_text_attribute
 from decaf.storage.records import field_digests, fingerprint
 
@@ -225,7 +227,8 @@ def test_attributes_that_came_went_or_changed_are_named(folder: Path, tmp_path: 
             (note,) = verify(path).notes
             assert "no checksums of its attributes" in note
         elif name == "path_system":
-            assert not verify(path).changed  # as a file of before, which is not of Windows
+            # As a file of before, which is not of Windows.
+            assert verify(path).changed == ([name] if systems.WINDOWS else [])
         else:
             with pytest.raises(FeatureFileError, match=name):
                 verify(path)
@@ -236,7 +239,7 @@ def test_attributes_that_came_went_or_changed_are_named(folder: Path, tmp_path: 
             assert verify(path).changed == [name]
             path.write_bytes(original)
     with h5py.File(path, "r+") as file:
-        write_text_attribute(file, "path_system", "windows")
+        write_text_attribute(file, "path_system", SYSTEMS[not systems.WINDOWS])
     assert verify(path, rows=0).changed == ["path_system"]
     with h5py.File(path, "r+") as file:  # as an earlier version wrote its checksums
         digests = json.loads(file.attrs["attributes"])

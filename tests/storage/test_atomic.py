@@ -6,6 +6,7 @@ import errno
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 
 import systems
 from decaf.errors import OutputError
+from decaf.storage import atomic
 from decaf.storage.atomic import (
     append_line,
     disk_errors,
@@ -120,6 +122,52 @@ def test_what_another_run_is_writing_stays(tmp_path: Path) -> None:
             pass
         assert temporary_path(path).read_bytes() == b"first"
     assert path.read_bytes() == b"first"
+
+
+def test_a_file_that_is_closed_to_be_renamed_is_no_leftover(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As on Windows, where it is renamed closed.
+    monkeypatch.setattr(atomic, "OPEN_FILES_STAY", True)
+    path = tmp_path / "f.csv"
+    temporary_path(path).write_bytes(b"first")
+    seen = []
+
+    def sleep(_: float) -> None:
+        if not seen:
+            os.replace(temporary_path(path), path)
+            seen.append(path.read_bytes())
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    write_atomically(path, b"second")
+    assert (seen, path.read_bytes()) == ([b"first"], b"second")
+
+
+@pytest.mark.parametrize("refusals", [2, 1000])
+def test_what_is_open_for_a_moment_is_replaced_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refusals: int
+) -> None:
+    monkeypatch.setattr(atomic, "OPEN_FILES_STAY", True)
+    path = tmp_path / "f.csv"
+    path.write_bytes(b"before")
+    real, left = os.replace, [refusals]
+
+    def replace(old: Path, new: Path) -> None:
+        if left[0]:
+            left[0] -= 1
+            raise PermissionError(errno.EACCES, "The process cannot access the file", str(old))
+        real(old, new)
+
+    monkeypatch.setattr(os, "replace", replace)
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    if refusals == 2:
+        write_atomically(path, b"after")
+        assert path.read_bytes() == b"after"
+    else:
+        with pytest.raises(OutputError, match=r"f\.csv: is open in this program or another one"):
+            write_atomically(path, b"after")
+        assert path.read_bytes() == b"before"
+    assert [each.name for each in tmp_path.iterdir()] == ["f.csv"]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -63,6 +65,22 @@ def test_of_several_at_once_one_makes_a_file(place: Place) -> None:
         assert len(made) == 1
     assert not place.create("run.json", b"x")
     assert place.names() == {"run.json"}
+
+
+def test_a_file_that_another_run_opens_at_once_is_made_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = LocalFolder(tmp_path)
+
+    def refuse(name: str) -> None:  # as Windows does while one of the names of a file is open
+        raise PermissionError(errno.EACCES, "The process cannot access the file", name)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", refuse)
+        assert place.create("run.json", b"1")
+    assert place.names() == {"run.json"}
+    assert not place.create("run.json", b"2")
+    assert place.read("run.json") == b"1"
 
 
 def test_what_fails_while_it_is_made_is_not_there(place: Place) -> None:

@@ -13,8 +13,8 @@ For code of this project alone, told by the file that it stands in:
 
 For whatever code of this project calls, through `pathlib` and `shutil` too:
 
-- a file that this process has open, or mapped, is neither renamed, replaced nor deleted, nor is
-  one that is read-only; a folder is neither opened nor replaced;
+- a file that a process of Python has open, or this one mapped, is neither renamed, replaced nor
+  deleted, nor is one that is read-only; a folder is neither opened nor replaced;
 - no file or folder is made whose name Windows does not have (``a:b``, ``CON``, ``a.``);
 - text files are of code page 1252 where no encoding is named, and their lines end in CR and LF;
   so are the standard streams of processes other than pytest's.
@@ -43,7 +43,7 @@ import stat
 import subprocess
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import FrameType, ModuleType
 from typing import Any
 
@@ -282,7 +282,7 @@ def _checked(call: str) -> Callable[..., None]:
                     message = "The process cannot access the file because it is being used"
                     raise PermissionError(errno.EACCES, message, path)
             last = paths[-1]
-            if call == "rename" and os.path.lexists(last):
+            if call == "rename" and os.path.lexists(last) and last != paths[0]:
                 raise FileExistsError(errno.EEXIST, "Cannot create a file that exists", last)
             if call != "rmdir" and _stays(last):
                 raise PermissionError(errno.EACCES, "Access is denied", last)
@@ -301,19 +301,19 @@ def _stays(path: Any) -> bool:
 
 
 def _is_open(path: Any) -> bool:
-    """Tell whether this process has a file, or one within a folder, open or mapped."""
+    """Tell whether a process has a file, or one within a folder, open, or this one mapped."""
     try:
         wanted = os.lstat(path)
     except OSError:
         return False
     if stat.S_ISDIR(wanted.st_mode):
         inside = os.path.realpath(os.fsdecode(path)) + os.sep
-        return any(name.startswith(inside) for name in (*_open_names(), os.getcwd() + os.sep))
+        return any(name.startswith(inside) for name in _open_names())
     if not stat.S_ISREG(wanted.st_mode):
         return False
-    for number in os.listdir("/proc/self/fd"):
+    for link in _open_links():
         try:
-            if os.path.samestat(os.stat(f"/proc/self/fd/{number}"), wanted):
+            if os.path.samestat(os.stat(link), wanted):
                 return True
         except OSError:
             continue
@@ -322,13 +322,27 @@ def _is_open(path: Any) -> bool:
 
 
 def _open_names() -> list[str]:
+    """Return what processes of Python have open, and their current folders."""
     names = []
-    for number in os.listdir("/proc/self/fd"):
+    for link in _open_links():
         try:
-            names.append(os.readlink(f"/proc/self/fd/{number}"))
+            names.append(os.readlink(link) + os.sep * link.endswith("/cwd"))
         except OSError:
             continue
     return names
+
+
+def _open_links() -> Iterator[str]:
+    """Yield the links of /proc to what processes of Python have open, and their current folders."""
+    own = os.readlink("/proc/self/exe")
+    for process in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            if os.readlink(f"/proc/{process}/exe") == own:
+                yield f"/proc/{process}/cwd"
+                folder = f"/proc/{process}/fd/"
+                yield from [folder + number for number in os.listdir(folder)]
+        except OSError:
+            continue
 
 
 if __name__ == "__main__":
