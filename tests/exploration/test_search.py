@@ -221,9 +221,7 @@ def test_images_that_changed_are_refused_and_those_gone_are_counted(
     ).close()
     (folder / "bee" / "1.png").unlink()
     decaf.search(tmp_path / "f.h5", folder / "bee" / "0.png", out=page)
-    assert "1 of the images shown are not at their place any more" in page.read_text(
-        encoding="utf-8"
-    )
+    assert "Not at their place any more: 1 of the images shown" in page.read_text(encoding="utf-8")
     draw(folder / "bee" / "2.png", 555)
     with pytest.raises(InputError, match="has changed since its features were computed"):
         decaf.search(tmp_path / "f.h5", folder / "bee" / "0.png", out=page)
