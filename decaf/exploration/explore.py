@@ -33,7 +33,7 @@ from decaf.features.settings import NetworkSettings
 from decaf.features.store.feature_file import FeatureFile
 from decaf.features.store.opening import holds_features, opened_features
 from decaf.heads import load_head
-from decaf.images import ListingSettings, collect
+from decaf.images import ListingSettings, collect, path_text
 from decaf.runtime.names import name_text
 from decaf.runtime.progress import tell_line
 from decaf.runtime.settings import ComputeSettings, Part, refuse, settings_from, whole_number
@@ -404,7 +404,12 @@ def _patches(
 def _shown_rows(file: FeatureFile, settings: ExploreSettings, notes: list[str]) -> Rows:
     rows = np.flatnonzero(file.ok)
     if not len(rows):
-        raise InputError(f"{file.path}: none of its {counted(len(file), 'image')} could be read")
+        # The file may be a temporary one, which tells the user nothing.
+        first = f"{path_text(file.path_bytes[0])!r}: {file.messages[0]}"
+        raise InputError(
+            f"none of {counted(len(file), 'image')} could be read; the first is {first} "
+            f"({file.status_names[file.status[0]]})"
+        )
     if len(rows) > settings.most_points:
         random = np.random.default_rng(settings.seed)
         notes.append(

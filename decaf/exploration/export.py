@@ -324,10 +324,11 @@ class _Table:
         xy = None
         nearest = np.full((count, k), -1, np.int64)
         cosines = np.full((count, k), np.nan, np.float32)
-        if self._how.map and len(good):
+        if self._how.map:
+            xy = np.full((count, 2), np.nan, np.float32)
+        if xy is not None and len(good):
             from decaf.exploration.maps import make_map
 
-            xy = np.full((count, 2), np.nan, np.float32)
             xy[good] = make_map(self.file, self.layer, rows=good).xy
         if k and len(good):
             nearest[good], cosines[good] = NearestRows(self.file, self.layer).of_rows(k=k)

@@ -107,6 +107,20 @@ def test_the_page_has_every_image_with_its_neighbours(made: Path, tmp_path: Path
     np.testing.assert_allclose(near[:, 0], cosines.max(axis=1), atol=6e-4)
     assert unpacked(layer["xy"], "<u2").max() == 65535
     assert unpacked(layer["trust"], "u1").max() <= 100
+    unreadable = r'30\.png</th><td>corrupt</td><td class="wrap">cut short</td>'
+    assert re.search(unreadable, done.path.read_text(encoding="utf-8"))
+
+
+def test_copies_are_listed(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).normal(size=(8, 30))
+    values[6] = values[1]
+    digests = np.arange(1, 9)[:, None] * np.ones((1, 32), int)
+    digests[4] = digests[2]
+    file = made_file(tmp_path / "f.h5", {"fc6": values}, digests=digests, bad=[0])
+    explore(file, tmp_path / "p.html", images=False)
+    # Their places on the maps, which leave out the bad row.
+    pairs = {(kind, a, b) for a, b, _, kind in data_of(tmp_path / "p.html")["copies"]}
+    assert pairs == {("same bytes", 1, 3), ("alike", 0, 5)}
 
 
 def test_a_map_without_trust_has_null_in_the_record() -> None:
@@ -286,7 +300,8 @@ def test_what_cannot_be_explored_is_said(made: Path, tmp_path: Path) -> None:
         explore(tmp_path / "images", tmp_path / "p.html", keep_features=kept, head="no.head")
     assert not kept.exists()  # told before features are computed
     lost = made_file(tmp_path / "bad.h5", {"fc7": np.ones((3, 4))}, bad=[0, 1, 2])
-    with pytest.raises(InputError, match="none of its 3 images could be read"):
+    first = r"none of 3 images could be read; the first is .* \(corrupt\)"
+    with pytest.raises(InputError, match=first):
         explore(lost, tmp_path / "p.html")
     with pytest.raises(SettingError, match=r"`most_points` 0.*`thumbnail_side` 300"):
         explore(made, tmp_path / "p.html", most_points=0, thumbnail_side=300)

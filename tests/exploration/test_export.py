@@ -66,6 +66,10 @@ def test_a_map_places_the_rows_that_have_features(file: Path, tmp_path: Path) ->
         placed = make_map(features, "pool5")
     places = [(line["x"], line["y"]) for row, line in enumerate(lines) if row != BAD]
     np.testing.assert_allclose(places, placed.xy)
+    lost = made_file(tmp_path / "lost.h5", {"fc6": np.ones((2, 4))}, bad=[0, 1])
+    decaf.export_table(lost, tmp_path / "lost.parquet", map=True)
+    (x, _) = parquet.read_table(tmp_path / "lost.parquet")["x"].to_pylist()
+    assert x is None
 
 
 def test_lines_count_the_rows_that_are_kept(

@@ -7,6 +7,7 @@ import io
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -79,6 +80,21 @@ def test_an_image_of_the_file_is_looked_up(made: Path, monkeypatch: pytest.Monke
         # By its row, by a name that is there no more, and of rows that are held: the same.
         assert decaf.search(file, row, layer="pool5", k=3).answers == (answer,)
         assert decaf.search(NearestRows(file, "pool5"), [row], k=3).answers[0].row == row
+
+
+def test_the_rows_of_a_file_are_read_in_blocks_and_not_held(
+    made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[bool] = []
+
+    class Watched(NearestRows):
+        def of_queries(self, *args: Any, **named: Any) -> Any:
+            held.append(self.held)
+            return super().of_queries(*args, **named)
+
+    monkeypatch.setattr("decaf.exploration.search.NearestRows", Watched)
+    decaf.search(made / "f.h5", [0, 1])
+    assert held == [False]
 
 
 def test_a_copy_elsewhere_has_the_original_as_its_nearest(made: Path, tmp_path: Path) -> None:
@@ -205,9 +221,7 @@ def test_images_that_changed_are_refused_and_those_gone_are_counted(
     ).close()
     (folder / "bee" / "1.png").unlink()
     decaf.search(tmp_path / "f.h5", folder / "bee" / "0.png", out=page)
-    assert "1 of the images shown are not at their place any more" in page.read_text(
-        encoding="utf-8"
-    )
+    assert "Not at their place any more: 1 of the images shown" in page.read_text(encoding="utf-8")
     draw(folder / "bee" / "2.png", 555)
     with pytest.raises(InputError, match="has changed since its features were computed"):
         decaf.search(tmp_path / "f.h5", folder / "bee" / "0.png", out=page)

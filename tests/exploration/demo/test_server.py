@@ -48,6 +48,9 @@ def test_a_python_user_serves_it_until_it_is_stopped(weights: Weights, photograp
     def ready(address: str) -> None:
         assert address.startswith("http://127.0.0.1:")
         assert len(urlsplit(address).path) >= 22
+        with socket.socket() as other:  # no other address of this machine answers
+            other.settimeout(5)
+            assert other.connect_ex(("127.0.0.2", urlsplit(address).port or 0)) != 0
         replies.append(post(address, "classes", photograph))
         stop.set()
 

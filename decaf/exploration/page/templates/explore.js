@@ -631,17 +631,17 @@ function next(view, [dx, dy]) {
 
 function open(i, goThere) {
   opened = i;
-  const place = byId("open");
-  place.hidden = false;
-  place.textContent = "";
+  const [top, place] = [byId("opened"), byId("open")];
+  for (const each of [top, place]) {
+    each.hidden = false;
+    each.textContent = "";
+  }
   const answer = answerName(i);
   const seen = head && head.heldOut ? "by a head that had not seen it" : "by the head";
   const said = answer ? `; answered ${answer}, ${percent[i]} %, ${seen}` : "";
-  place.append(
+  top.append(card(i, ""), element("div", {},
     element("h3", { tabindex: "-1" }, data.names[i]),
-    element("p", { class: "caption" }, `${className(i)}${said}`),
-    element("div", { class: "strip" }, card(i, "")),
-  );
+    element("p", { class: "caption" }, `${className(i)}${said}; neighbours below`)));
   for (const map of maps) {
     const strip = element("div", { class: "strip" });
     for (let j = 0; j < map.k; j++) {
@@ -665,7 +665,7 @@ function open(i, goThere) {
     },
   }, `Choose it and its neighbours in ${maps[maps.length - 1].layer}`));
   if (goThere) {
-    place.querySelector("h3").focus({ preventScroll: true });
+    top.querySelector("h3").focus({ preventScroll: true });
     place.scrollIntoView({ block: "nearest" });
   }
   drawAll();
