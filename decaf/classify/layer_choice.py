@@ -147,8 +147,9 @@ def try_layers(
 def _warn_of_memory(layer: str, n: int, d: int) -> None:
     """Say so beforehand where the fits will hardly fit into memory: a system ends them unasked."""
     # Measured: the rows in use and scaled, those of a fold and of its solver, and the solver's
-    # matrices of the smaller of n and d.
-    needed, left = 4 * (4 * n * d + 6 * min(n, d) ** 2), available_memory()
+    # matrices, of the rows where these are not many more than the dimensions.
+    side = n if n <= 2 * d else d
+    needed, left = 4 * (4 * n * d + 6 * side**2), available_memory()
     if left is not None and needed > left:
         warnings.warn(
             f"the fits on {layer} of {counted(n, 'image')} take about {needed / 2**30:.2g} GiB of "
