@@ -149,7 +149,6 @@ def test_two_rows_of_an_image_agree(tree: Path, rows: str) -> None:
 def test_folders_of_another_machine_are_told_from_the_whole_table(
     tree: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level("INFO")
     rows = [b"path,y", b"/home/me/cat/1.jpg,A", b"/home/me/dog/2.jpg,B", b"/home/me/cat/9.jpg,C"]
     assert read(tree, b"\n".join(rows)) == ([0, -1, 1], ("A", "B"))
     assert "its paths have below '/home/me/' is taken for paths below the source" in caplog.text
