@@ -182,7 +182,8 @@ def read_table_file(path: bytes, name: str) -> bytes:
         with open_at_once(path) as stream:
             return stream.read()
     except (OSError, ValueError) as error:
-        raise InputError(f"{name} cannot be read: {error}{nearest_path(path)}") from error
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{name} cannot be read: {reason}{nearest_path(path)}") from error
 
 
 def read_tables(content: bytes, name: str) -> list[Table]:
