@@ -468,6 +468,13 @@ def test_a_table_of_something_else_is_no_source(tree: Path, content: str) -> Non
         collect(f"{table}:photo,a")
 
 
+def test_a_table_of_names_without_endings_is_told_with_its_paths(tree: Path) -> None:
+    table = tree / "in" / "table.csv"
+    table.write_text("id,path,species\n1,cat/1,fox\n2,cat/2,owl\n")
+    with pytest.raises(InputError, match="the first path is 'cat/1'"):
+        collect(table)
+
+
 def test_an_empty_list_is_no_image(tree: Path) -> None:
     (tree / "in" / "list.txt").write_text("")
     with pytest.raises(InputError, match="names no images"):
