@@ -90,7 +90,7 @@ PATHS = [name.decode() for name in RELATIVE]
         ([*PATHS, "a.jpg"], r"features: has 4 rows, and `paths` 5 paths; expected one a row"),
         ([*PATHS[:3], ""], r"features: row 3, '', is none of the images"),
         (None, r"features: does not say which image a row is of: give `paths`"),
-        ("none.txt", r"paths file 'none\.txt' cannot be read: .*No such file"),
+        ("none.txt", r"paths file 'none\.txt' cannot be read: No such file"),
     ],
 )
 def test_rows_that_do_not_fit_the_images_are_refused(paths: Any, message: str) -> None:

@@ -33,6 +33,7 @@ __all__ = [
     "find_split_folders",
     "sort_into_classes",
     "split_called",
+    "warn_of_one_folder",
 ]
 
 LAYOUT_KINDS = ("folders", "splits", "tiny-imagenet")
@@ -235,16 +236,6 @@ def sort_into_classes(kind: str, path: bytes, tree: Tree, layout: str = "auto") 
         splits.append(folders[top])
     if split_of:
         _tell_splits(shown, split_folders, splits)
-    elif kind == "folder" and len(inside) == 1 and None not in classes:
-        ((only, below),) = inside.items()
-        if len(below) > 1:
-            _logger.info(
-                "%s: all images lie in one folder, which is their class; name %s to take the %d "
-                "folders in that for classes",
-                shown,
-                shortened(os.path.join(path, only)),
-                len(below),
-            )
     elif layout == "auto":
         _warn_of_splits(shown, inside)
     titles = _words(tree.text(b"words.txt") or b"")
@@ -349,6 +340,28 @@ def _tell_splits(shown: str, split_folders: Mapping[str, bytes], splits: Sequenc
             shown,
             counted(counts[""], "image", "lie"),
             " and ".join(map(name_text, split_folders.values())),
+        )
+
+
+def warn_of_one_folder(found: PathImages) -> None:
+    """Warn of a folder whose one class may be a folder of classes.
+
+    Parameters
+    ----------
+    found : PathImages
+        Its images, whose classes are taken from the folders.
+    """
+    only = found.classes[0]
+    if found.kind != "folder" or found.splits or only is None or {*found.classes} != {only}:
+        return
+    below = {class_of(_first_folder(relative)[1]) for relative in found.relative} - {None}
+    if len(below) > 1:
+        _logger.warning(
+            "%s: all images lie in one folder, which is their class; name %s to take the %d "
+            "folders in that for classes",
+            shortened(found.path),
+            shortened(os.path.join(found.path, only)),
+            len(below),
         )
 
 

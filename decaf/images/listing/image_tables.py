@@ -117,7 +117,8 @@ def images_of_table(path: bytes, columns: tuple[str, ...] | None, layout: str) -
 def _likely_paths(table: Table) -> list[bytes]:
     """Return the column that most looks like names of images, whether or not these are there."""
     columns = [[cell.strip() for cell in column] for column in zip(*table.rows, strict=True)]
-    return max(columns, key=lambda column: sum(map(has_image_ending, column)))
+    # Names without an ending may still be told by the folders in them.
+    return max(columns, key=lambda c: (sum(map(has_image_ending, c)), sum(b"/" in x for x in c)))
 
 
 def _locator(folder: bytes) -> Callable[[bytes], bytes | None]:

@@ -151,7 +151,8 @@ def _list_of(path: bytes, layout: str) -> PathImages:
         with open_at_once(path) as file:
             content = file.read()
     except (OSError, ValueError) as error:
-        raise InputError(f"list file {shortened(path)} cannot be read: {error}") from error
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"list file {shortened(path)} cannot be read: {reason}") from error
     return _list_file(path, content, os.path.dirname(path), layout)
 
 

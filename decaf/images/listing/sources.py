@@ -15,7 +15,7 @@ import numpy as np
 
 from decaf.errors import InputError
 from decaf.images.listing.arrays import channels_last, check_images
-from decaf.images.listing.class_folders import PathImages, split_called
+from decaf.images.listing.class_folders import PathImages, split_called, warn_of_one_folder
 from decaf.images.listing.crops_from_boxes import cut_boxes
 from decaf.images.listing.datasets import (
     described_dataset,
@@ -255,6 +255,8 @@ def _on_disk(listed: list[PathImages], labels: Any) -> ImageList:
         lambda: labels_from_classes([c for f in listed for c in f.classes]),
     )
     by_folders = isinstance(labels, str) and labels == "folder"
+    if by_folders and len(listed) == 1:
+        warn_of_one_folder(listed[0])
     titles = {name: title for f in listed for name, title in f.titles.items() if by_folders}
     splits = None
     if any(f.splits for f in listed):

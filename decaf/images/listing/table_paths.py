@@ -173,7 +173,7 @@ class TablePaths:
         rows = sum(map(bool, best))
         if not rows or (bare and rows < len(paths) and count < len(self.names)):
             return [[] for _ in paths]
-        _logger.info(
+        _logger.warning(  # a guess: what the table says of other images may be taken for these
             "%s: what its paths have below %s is taken for paths below the source",
             shown,
             shortened(decoded(root)),

@@ -89,9 +89,8 @@ class Table:
         columns = ", ".join(shortened(name) for name in self.header[:12])
         more = ", …" if len(self.header) > 12 else ""
         return (
-            f"{counted(len(self.rows), 'row')} of {counted(len(self.rows[0]), 'column')} "
-            "separated by "
-            f"{SEPARATORS[self.separator]}, {self.encoding}; the first row is {columns}{more}"
+            f"{counted(len(self.rows), 'row')} of {counted(len(self.rows[0]), 'column')} separated "
+            f"by {SEPARATORS[self.separator]}, {self.encoding}; the first row is {columns}{more}"
         )
 
     def column(self, name: str) -> int | None:
@@ -182,7 +181,8 @@ def read_table_file(path: bytes, name: str) -> bytes:
         with open_at_once(path) as stream:
             return stream.read()
     except (OSError, ValueError) as error:
-        raise InputError(f"{name} cannot be read: {error}{nearest_path(path)}") from error
+        reason = f"{getattr(error, 'strerror', None) or error}{nearest_path(path)}"
+        raise InputError(f"{name} cannot be read: {reason}") from error
 
 
 def read_tables(content: bytes, name: str) -> list[Table]:

@@ -76,11 +76,12 @@ def test_a_single_folder_with_something_beside_it_is_a_class(
         images = collect(lay(tmp_path / beside[:3], {**deeper, beside: b"x"}))
         assert images.splits is None
         assert "data" in images.class_names
-    caplog.set_level("INFO")
     lay(tmp_path / "deep", {f"data/{name}/1.jpg": b"x" for name in ("cat", "dog")})
     assert collect(tmp_path / "deep").class_names == ("data",)
     assert "deep/data' to take the 2 folders in that for classes" in caplog.text
     caplog.clear()
+    assert collect(tmp_path / "deep", labels="none").class_names == ()
+    assert not caplog.text
     one = {f"data/{name}": b"x" for name in ("cat/1.jpg", "2.jpg")}
     images = collect(lay(tmp_path / "one", one))
     assert images.class_names == ("data",)

@@ -149,7 +149,6 @@ def test_two_rows_of_an_image_agree(tree: Path, rows: str) -> None:
 def test_folders_of_another_machine_are_told_from_the_whole_table(
     tree: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level("INFO")
     rows = [b"path,y", b"/home/me/cat/1.jpg,A", b"/home/me/dog/2.jpg,B", b"/home/me/cat/9.jpg,C"]
     assert read(tree, b"\n".join(rows)) == ([0, -1, 1], ("A", "B"))
     assert "its paths have below '/home/me/' is taken for paths below the source" in caplog.text
@@ -467,6 +466,13 @@ def test_a_table_of_something_else_is_no_source(tree: Path, content: str) -> Non
         collect(table)
     with pytest.raises(InputError):
         collect(f"{table}:photo,a")
+
+
+def test_a_table_of_names_without_endings_is_told_with_its_paths(tree: Path) -> None:
+    table = tree / "in" / "table.csv"
+    table.write_text("id,path,species\n1,cat/1,fox\n2,cat/2,owl\n")
+    with pytest.raises(InputError, match="the first path is 'cat/1'"):
+        collect(table)
 
 
 def test_an_empty_list_is_no_image(tree: Path) -> None:

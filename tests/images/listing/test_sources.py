@@ -365,7 +365,9 @@ class TestLists:
             collect("-")
 
     def test_a_list_that_is_not_there(self, tree: Path) -> None:
-        with pytest.raises(InputError, match=r"list file '.*gone' cannot be read"):
+        with pytest.raises(
+            InputError, match=r"list file '.*gone' cannot be read: No such file or directory$"
+        ):
             collect(f"@{tree}/gone")
 
     def test_an_image_is_no_list_whatever_its_ending(self, tree: Path) -> None:
