@@ -153,8 +153,8 @@ def _warn_of_memory(layer: str, n: int, d: int) -> None:
     if left is not None and needed > left:
         warnings.warn(
             f"the fits on {layer} of {counted(n, 'image')} take about {needed / 2**30:.2g} GiB of "
-            f"memory, {left / 2**30:.2g} GiB are free: if the system ends them, name a layer with "
-            "fewer values, such as `layer` 'fc7'",
+            f"memory, {left / 2**30:.2g} GiB are free: if the system ends them, give fewer "
+            "images, or a `layer` with fewer values",
             stacklevel=2,
         )
 

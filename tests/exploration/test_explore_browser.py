@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,16 +15,13 @@ from PIL import Image
 
 import decaf
 import systems
+from browsers import CHROMIUM, needs_chromium
 from decaf.heads import FeatureIdentity, LogisticRegression, save_head
 from made_features import made_file
 
 playwright = pytest.importorskip("playwright.sync_api")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium"),
-]
+pytestmark = [pytest.mark.slow, needs_chromium]
 
 ROWS = 30
 TITLE = "f.h5, as the network sees it"

@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import queue
 import re
-import shutil
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -18,16 +17,13 @@ from typing import Any
 import pytest
 
 import decaf
+from browsers import CHROMIUM, needs_chromium
 from decaf.backbone.model import Backbone
 from decaf.backbone.weights.state import Weights
 
 playwright = pytest.importorskip("playwright.sync_api")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium"),
-]
+pytestmark = [pytest.mark.slow, needs_chromium]
 
 CLASSES = tuple(f"{letter}<script>document.title='hacked'</script>" for letter in "abcdefg")
 FILE = "<img src=x onerror=document.title='hacked'>.png"
