@@ -56,6 +56,7 @@ READERS: dict[str, Callable[[Path], Dataset]] = {
 SIZES = {"caltech101": "30", "scene15": "100", "imagenette": "10,50,all"}
 SETS = ("caltech101", "scene15", "pacs-photo", "imagenette")  # of the full report
 SEEDS = 3
+STARTS = ("packaged", "random")
 ALL = 0  # in place of a number of images
 # Sets whose training images are among those that the packaged weights were made from.
 KNOWN = ("imagenette",)
@@ -111,9 +112,9 @@ def main() -> int:
     jobs = [
         Job(name, str(folder), size, seed, start)
         for seed in range(args.seeds)
+        for start in (STARTS if args.start is None else (args.start,))
         for name, folder, sizes in args.sets
         for size in sizes
-        for start in ("packaged", "random")
     ]
     left = [job for job in jobs if json.dumps(job.key) not in known]
     out.mkdir(parents=True, exist_ok=True)
@@ -143,6 +144,11 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("sets", nargs="+", type=_set, metavar="NAME=DIR[:N,…]")
     parser.add_argument("--seeds", type=int, default=SEEDS, help="(default: %(default)s)")
+    parser.add_argument(
+        "--start",
+        choices=STARTS,
+        help="weights to begin with (default: both, a seed's packaged ones before its random ones)",
+    )
     parser.add_argument(
         "--out",
         type=Path,
@@ -186,6 +192,8 @@ def _apart_from_full(args: argparse.Namespace) -> tuple[str, str]:
             (other if set(usual) <= set(sizes) else less).append(words)
     if args.seeds != SEEDS:
         (other if args.seeds > SEEDS else less).append(f"--seeds {args.seeds}")
+    if args.start is not None:
+        less.append(f"--start {args.start}")
     return told_apart([*less, *other], partial=bool(less))
 
 
@@ -300,6 +308,7 @@ def make_report(
     """
     tasks = list(dict.fromkeys((run["key"][0], run["key"][1]) for run in runs))
     most = len({run["key"][2] for run in runs})
+    ways = _ways(runs)
     rows, costs = [], []
     for name, size in tasks:
         own = [run for run in runs if run["key"][:2] == [name, size]]
@@ -308,7 +317,7 @@ def make_report(
         seeds = len({run["key"][2] for run in own})
         if seeds < most:
             title += f" ({seeds} seeds)" if seeds > 1 else " (1 seed)"
-        cells = [_cell(_values(own, way, start)) for way, start, _ in WAYS]
+        cells = [_cell(_values(own, way, start)) for way, start, _ in ways]
         pairs = [run["tuned"] - run["frozen"] for run in own if run["key"][3] == "packaged"]
         rows.append(Row(title, (*cells, _cell(pairs))))
         costs.append(
@@ -326,7 +335,7 @@ def make_report(
     headers = ("training + validation images", "test", "epochs", "minutes", "memory, GiB")
     table = Table(
         "Mean per-class accuracy on the test images",
-        (*(Column(title) for _, _, title in WAYS), Column("gain of fine-tuning")),
+        (*(Column(title) for _, _, title in ways), Column("gain of fine-tuning")),
         tuple(rows),
         row_header="Set",
         best="none",
@@ -376,7 +385,7 @@ def _plots(runs: Sequence[dict[str, Any]], tasks: Sequence[tuple[str, int]]) -> 
         if len(sizes) < 2:
             continue
         series = []
-        for way, start, title in WAYS:
+        for way, start, title in _ways(runs):
             points = []
             for size in sizes:
                 own = [run for run in runs if run["key"][:2] == [name, size]]
@@ -429,10 +438,18 @@ def _choice(runs: Sequence[dict[str, Any]]) -> Text:
 def _headline(runs: Sequence[dict[str, Any]]) -> str:
     own = [run for run in runs if run["key"][3] == "packaged"]
     gains = [run["tuned"] - run["frozen"] for run in own]
+    if not gains:
+        return "random weights only"
     return (
         f"fine-tuning moves accuracy by {min(gains):+.1f} to {max(gains):+.1f} points "
         f"({statistics.mean(gains):+.1f} on average over {len(gains)} runs)"
     )
+
+
+def _ways(runs: Sequence[dict[str, Any]]) -> list[tuple[str, str, str]]:
+    """Return the ways of learning whose weights were begun with."""
+    starts = {run["key"][3] for run in runs}
+    return [way for way in WAYS if way[1] in starts]
 
 
 def _values(runs: Sequence[dict[str, Any]], way: str, start: str) -> list[float]:

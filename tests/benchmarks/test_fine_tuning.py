@@ -164,8 +164,8 @@ def test_seeds_come_one_after_the_other_and_nothing_is_run_twice(
     assert [each[2] for each in made_up()] == [0] * 6 + [1] * 6
     assert made_up()[:6] == [
         (name, size, 0, start)
-        for name, size in (("a", 3), ("a", 0), ("b", 0))
         for start in ("packaged", "random")
+        for name, size in (("a", 3), ("a", 0), ("b", 0))
     ]
     assert script(*sets, "--seeds", "3") == 0
     assert [each[2] for each in made_up()[12:]] == [2] * 6
@@ -177,11 +177,7 @@ def test_seeds_come_one_after_the_other_and_nothing_is_run_twice(
     assert len(made_up()) == before
     # The report of all sets is never written over by one of some.
     assert not (tmp_path / "out" / "fine_tuning.json").exists()
-    (page,) = (
-        path
-        for path in (tmp_path / "out").glob("fine_tuning-partial-*.json")
-        if json.loads(path.read_bytes())["command"].endswith(".py a=DIR:3,all --seeds 2")
-    )
+    page = _report_of(tmp_path / "out", "a=DIR:3,all --seeds 2")
     report = json.loads(page.read_bytes())
     assert report["title"] == (
         "Fine-tuning beside frozen features (a partial run: without caltech101 without scene15 "
@@ -191,6 +187,22 @@ def test_seeds_come_one_after_the_other_and_nothing_is_run_twice(
     assert report["command"] == "python benchmarks/fine_tuning.py a=DIR:3,all --seeds 2"
     table = page.with_suffix(".md").read_text(encoding="utf-8")
     assert "b, all" not in table  # was not asked for this time
+
+    assert script(sets[0], "--start", "packaged") == 0
+    assert len(made_up()) == before
+    page = _report_of(tmp_path / "out", "a=DIR:3,all --start packaged")
+    table = page.with_suffix(".md").read_text(encoding="utf-8")
+    assert "| frozen fc7 + head | fine-tuned | gain of fine-tuning |" in table
+    assert script(sets[0], "--start", "random") == 0
+
+
+def _report_of(folder: Path, arguments: str) -> Path:
+    (page,) = (
+        path
+        for path in folder.glob("fine_tuning-partial-*.json")
+        if json.loads(path.read_bytes())["command"].endswith(f".py {arguments}")
+    )
+    return page
 
 
 def test_runs_of_other_packaged_weights_are_made_again(

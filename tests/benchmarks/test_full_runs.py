@@ -34,7 +34,7 @@ FOLDERS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "fine_tuning": (
         "caltech101=. scene15=. pacs-photo=. imagenette=.",
         "fine_tuning",
-        ("--seeds 2", "--seeds 4", "caltech101=.:5", "pets=."),
+        ("--seeds 2", "--seeds 4", "--start packaged", "caltech101=.:5", "pets=."),
     ),
     "ablations": (
         "--cifar . --images .",
