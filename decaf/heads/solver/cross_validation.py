@@ -110,11 +110,13 @@ class _Rows:
         self.problem, self.loss, self.device = problem, loss, device
         self.dtype = first_precision(problem, loss)
         n, d = problem.X.shape
-        # In float64 the matrix costs a search no digits that it looks at up to 2 d rows, where each
-        # of the many Newton steps would make its own part of it.
-        exact = loss == "squared_hinge" and self.dtype == torch.float64
+        # Where duals are sought each of the many Newton steps would make its own part of K, and in
+        # float64 it costs no digits that a search looks at. The other losses need it up to d rows
+        # only: beyond, to fit the folds at once costs less.
+        duals, exact = finds_duals(loss, None), self.dtype == torch.float64
+        keep = prefers_rows(n, d) if duals else n <= d
         self.gram = None
-        if not problem.dropout and (prefers_rows(n, d) or (exact and n <= 2 * d)):
+        if not problem.dropout and (keep or (loss == "squared_hinge" and exact and n <= 2 * d)):
             self.gram = gram_matrix(problem.X, device, self.dtype, problem.factor)
         self.X = torch.from_numpy(problem.X).to("cpu" if self.gram is not None else device)
 
