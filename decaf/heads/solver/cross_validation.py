@@ -32,7 +32,7 @@ from decaf.runtime.device import choose_device, float64_device
 __all__ = ["cross_decisions"]
 
 # Numbers that the quasi-Newton solver keeps of a column, for each row and for each dimension. As
-# many folds are fitted at once as take half of what the rows do, and these numbers besides.
+# many folds are fitted at once as take a quarter of what the rows do, and these numbers besides.
 OF_ROW, OF_DIMENSION = 12, 24
 SPARE = 1 << 24
 
@@ -86,7 +86,7 @@ def cross_decisions(
     at_once = 1
     if not problem.dropout and rows.gram is None and not finds_duals(loss, d):
         each = (OF_ROW * n + OF_DIMENSION * d) * problem.n_columns
-        at_once = max(1, (n * d // 2 + SPARE) // each)
+        at_once = max(1, (n * d // 4 + SPARE) // each)
     scores: dict[int, FoldScores] = {}
 
     def some(first: int) -> None:

@@ -129,12 +129,17 @@ def minimise(
             intercept, direction_b = intercept[stay], direction_b[stay]
             gradient, gradient_b, begin = gradient[:, stay], gradient_b[stay], begin[stay]
             loss, pairs = loss.columns(stay), [pair.columns(stay) for pair in pairs]
+            done = done[stay]
         descends = begin < 0
-        if not bool(descends.all()):  # rounding: begin afresh from the model alone
+        if not bool((descends | done).all()):  # rounding: begin afresh from the model alone
             if not pairs:
                 break
             pairs = []
             continue
+        if not bool(descends.all()):  # those that are done stay where they are
+            moves = descends.to(coef.dtype)
+            direction = direction.each(lambda a, _, moves=moves: a * moves, direction)
+            direction_b, begin = direction_b * moves, begin * moves
         along = total(dot(at.coef, direction.image), group)
         length = total(dot(direction.coef, direction.image), group)
         if not bool((length >= 0).all()):  # coefficients and images no longer agree
