@@ -138,7 +138,7 @@ def minimise(
             continue
         if not bool(descends.all()):  # those that are done stay where they are
             moves = descends.to(coef.dtype)
-            direction = direction.each(lambda a, _, moves=moves: a * moves, direction)
+            direction = direction.scaled(moves)
             direction_b, begin = direction_b * moves, begin * moves
         along = total(dot(at.coef, direction.image), group)
         length = total(dot(direction.coef, direction.image), group)

@@ -175,6 +175,15 @@ class Weights:
         """
         return self.each(lambda a, b: torch.addcmul(a, b, step), direction)
 
+    def scaled(self, factors: Tensor) -> Weights:
+        """Return each vector times its factor.
+
+        Parameters
+        ----------
+        factors : Tensor, shape (K,)
+        """
+        return self.each(lambda a, _: a * factors, self)
+
     def columns(self, kept: Tensor) -> Weights:
         """Return some columns.
 
