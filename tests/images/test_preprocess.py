@@ -134,9 +134,8 @@ def test_each_crop_takes_its_part_of_the_mean_image(rng: np.random.Generator, te
     images = rng.integers(0, 256, (2, 72, 72, 3), dtype=np.uint8)
     batch = np.concatenate([resized_crops(image, spec, ten) for image in images])
     result = normalise(torch.from_numpy(batch), spec, mean_image=mean, ten=ten)
-    whole = (torch.from_numpy(images).permute(0, 3, 1, 2).double() / 255 - mean) / torch.tensor(
-        [1.0, 2, 4]
-    ).view(3, 1, 1)
+    planes = torch.from_numpy(images).permute(0, 3, 1, 2)
+    whole = (planes.double() / 255 - mean) / torch.tensor([1.0, 2, 4]).view(3, 1, 1)
     expected = [
         image[:, top : top + 64, left : left + 64]
         for image in whole

@@ -13,7 +13,6 @@ import torch
 from PIL import Image, features
 
 from decaf.errors import ImageError
-from decaf.images.decoding import decode as decode_module
 from decaf.images.decoding.decode import decode, from_object
 
 Make = Callable[..., bytes]
