@@ -23,7 +23,7 @@ from decaf.backbone.spec import map_sizes
 from decaf.backbone.steps import layer_shape
 from decaf.errors import DecafError, SettingError
 from decaf.images.crops import combine_crops, with_mirrors
-from decaf.images.preprocess import normalise
+from decaf.images.normalise import normalise
 from decaf.runtime.agreement import ROWS, check_device
 from decaf.runtime.device import bf16_is_native, give_back_memory, is_out_of_memory, sent_to
 

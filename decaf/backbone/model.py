@@ -129,7 +129,7 @@ class Backbone:
         Parameters
         ----------
         batch : Tensor of float, shape (N, 3, H, W)
-            Images preprocessed as `preprocess` says (`decaf.images.preprocess.normalise`), on any
+            Images preprocessed as `preprocess` says (`decaf.images.normalise.normalise`), on any
             device.
         layers : str or sequence of str
             Names of `layers`.
@@ -207,7 +207,8 @@ class Backbone:
     def _batches(self, images: Any, ten: bool) -> Iterator[Tensor]:
         """Yield the preprocessed pixels of images, a batch at a time; with `ten`, ten rows each."""
         from decaf.images import collect
-        from decaf.images.preprocess import normalise, prepare
+        from decaf.images.normalise import normalise
+        from decaf.images.preprocess import prepare
 
         listed = collect([images] if _is_one_image(images) else images, labels="none")
         step, side = max(1, _BATCH // 8) if ten else _BATCH, self.preprocess.crop

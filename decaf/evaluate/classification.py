@@ -305,7 +305,7 @@ class _Tally:
         localisation: Localisation | None,
         settings: dict[str, Any],
     ) -> Evaluation:
-        from decaf.images.decoding.decode import decoder_versions
+        from decaf.images.decoding.jpeg import decoder_versions
 
         listed, answers = self._listed, self._alignment.classes
         bad = tuple(self._bad[row] for row in sorted(self._bad))

@@ -289,6 +289,6 @@ class _Pictures:
             content = ref.load()
             if ref.digest(content) != self._digests[row].tobytes():
                 return "it has changed since its features were computed"
-            return Picture(ref.cut(decode(content).pixels).permute(1, 2, 0).numpy())
+            return Picture(ref.cut(decode(content).pixels))
         except ImageError as error:
             return f"{error.message} ({error.status})"

@@ -360,7 +360,7 @@ def _gradient(
 def _normalised(pixels: npt.NDArray[np.uint8], backbone: Backbone) -> Tensor:
     import torch
 
-    from decaf.images.preprocess import normalise
+    from decaf.images.normalise import normalise
 
     mean_image = backbone.mean_image
     batch = normalise(torch.from_numpy(pixels[None]), backbone.preprocess, mean_image=mean_image)

@@ -148,7 +148,7 @@ def _measured(device: str) -> Iterator[tuple[str, str, tuple[float, ...]]]:
     decoded = {}
     for name, file in _files():
         try:
-            decoded[name] = decode(file).pixels.permute(1, 2, 0).contiguous().numpy()
+            decoded[name] = np.ascontiguousarray(decode(file).pixels)
         except ImageError as error:
             raise ImageError(error.status, f"{name}: {error.message}") from error
     rows = extract(list(decoded.values()), LAYER, device=device, workers=0, progress=False)

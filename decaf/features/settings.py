@@ -99,7 +99,7 @@ class RunSettings:
         """
         import torch
 
-        from decaf.images.decoding.decode import decoder_versions
+        from decaf.images.decoding.jpeg import decoder_versions
 
         return {
             "weights": {"name": backbone.weights_name, "sha256": backbone.sha256},

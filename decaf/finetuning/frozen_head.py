@@ -21,7 +21,7 @@ from decaf.finetuning.job import Job
 from decaf.finetuning.keep_rule import Trial
 from decaf.finetuning.work_folder import WorkFolder
 from decaf.images.listing.draws import groups_of_classes
-from decaf.images.preprocess import normalise
+from decaf.images.normalise import normalise
 from decaf.runtime.wording import counted
 from decaf.train.feed import Split
 from decaf.train.initial_weights import preprocess_of
@@ -280,7 +280,7 @@ def write_head(
         Where the weights that were begun with are, if that is a file.
     """
     from decaf.heads import FeatureIdentity, save_head
-    from decaf.images.decoding.decode import decoder_versions
+    from decaf.images.decoding.jpeg import decoder_versions
 
     if fitted is None:
         _, fitted = _fitted(job, data)

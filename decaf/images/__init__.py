@@ -1,7 +1,6 @@
 """Images: sources, decoding, and preprocessing as recorded data.
 
-Decoding needs torch and is imported from its modules: `decaf.images.decoding.decode` and
-`decaf.images.preprocess`.
+Decoding is imported from its modules: `decaf.images.decoding.decode` and `decaf.images.preprocess`.
 """
 
 from __future__ import annotations

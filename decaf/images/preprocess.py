@@ -1,8 +1,6 @@
-"""From an image to the network's input: load, decode, resize, crop, normalise.
+"""From an image to the crops that a network is given: load, decode, resize, cut.
 
-The 8-bit resize is torch's own antialiased bilinear filter, which torchvision's transforms call
-too: results are equal bit for bit to `torchvision.transforms.v2` on uint8 tensors. torchvision's
-pipelines of PIL images and of float tensors round some pixels to the neighbouring grey level.
+`decaf.images.normalise` makes the network's input of them. Nothing here imports torch.
 """
 
 from __future__ import annotations
@@ -12,19 +10,18 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import torch
-from torch.nn.functional import interpolate
+import numpy.typing as npt
 
-from decaf.errors import ImageError, SettingError
+from decaf.errors import ImageError
 from decaf.images.crops import crop_corners
 from decaf.images.decoding.decode import Decoded, decode, from_object
 from decaf.images.listing.image_ref import ImageRef
+from decaf.images.resize import resize
 from decaf.images.spec import PreprocessSpec
 from decaf.images.status import NO_DIGEST, Outcome
 
 __all__ = [
     "MAX_RESIZED_PIXELS",
-    "normalise",
     "object_content",
     "prepare",
     "resized_crops",
@@ -67,7 +64,7 @@ def prepare(
         else:
             decoded, digest = object_content(source(), spec.background)
             pixels = decoded.pixels
-        out[...] = resized_crops(pixels, spec, ten).numpy()
+        out[...] = resized_crops(pixels, spec, ten)
     except Exception as error:
         out[...] = 0
         if isinstance(error, ImageError):
@@ -99,17 +96,18 @@ def object_content(image: Any, background: tuple[int, int, int]) -> tuple[Decode
         For what is no image.
     """
     decoded = from_object(image, background=background)
-    pixels = decoded.pixels.permute(1, 2, 0).contiguous().numpy()
-    return decoded, hashlib.sha256(pixels.data).digest()
+    return decoded, hashlib.sha256(np.ascontiguousarray(decoded.pixels).data).digest()
 
 
-def resized_crops(pixels: torch.Tensor, spec: PreprocessSpec, ten: bool = False) -> torch.Tensor:
+def resized_crops(
+    pixels: npt.NDArray[np.uint8], spec: PreprocessSpec, ten: bool = False
+) -> npt.NDArray[np.uint8]:
     """Resize an image and cut its crops.
 
     Parameters
     ----------
-    pixels : torch.Tensor
-        uint8, ``(3, H, W)``, of any strides.
+    pixels : ndarray of uint8, shape (H, W, 3)
+        Of any strides.
     spec : PreprocessSpec
         Says how.
     ten : bool
@@ -117,9 +115,8 @@ def resized_crops(pixels: torch.Tensor, spec: PreprocessSpec, ten: bool = False)
 
     Returns
     -------
-    torch.Tensor
-        uint8, contiguous, ``(n, crop, crop, 3)`` with n 5 or 1, in the order of
-        `decaf.images.crops`.
+    ndarray of uint8, shape (n, crop, crop, 3)
+        With n 5 or 1, in the order of `decaf.images.crops`.
 
     Raises
     ------
@@ -127,87 +124,18 @@ def resized_crops(pixels: torch.Tensor, spec: PreprocessSpec, ten: bool = False)
         "too_large" if keeping the aspect ratio makes more than `MAX_RESIZED_PIXELS` pixels;
         "wrong_size" if the image is to be taken as it is, and has not the size for it.
     """
-    height, width = resized_size(pixels.shape[1], pixels.shape[2], spec)
-    rows = pixels.permute(1, 2, 0).contiguous()  # how decoders give them: no copy
-    if (height, width) != tuple(rows.shape[:2]):
-        # With the strides of a batch spelt out torch sees that this is channels last, and gives
-        # the result so too, a fifth faster; after a mere unsqueeze it does not.
-        batch = rows[None].permute(0, 3, 1, 2)
-        resized = interpolate(batch, size=(height, width), mode="bilinear", antialias=True)
-        rows = resized[0].permute(1, 2, 0).contiguous()
+    height, width = resized_size(pixels.shape[0], pixels.shape[1], spec)
+    rows = np.ascontiguousarray(pixels)  # how decoders give them: no copy
+    if (height, width) != rows.shape[:2]:
+        rows = resize(rows, height, width)
     side = spec.crop
-    # Lines of a crop are copied whole, which numpy does in half the time.
-    lines = rows.view(height, width * 3).numpy()
+    # Lines of a crop are copied whole, in half the time.
+    lines = rows.reshape(height, width * 3)
     offsets = crop_corners(height, width, side, ten)
     crops = np.empty((len(offsets), side, side * 3), dtype=np.uint8)
     for crop, (top, left) in zip(crops, offsets, strict=True):
         crop[...] = lines[top : top + side, left * 3 : (left + side) * 3]
-    return torch.from_numpy(crops).view(-1, side, side, 3)
-
-
-def normalise(
-    batch: torch.Tensor,
-    spec: PreprocessSpec,
-    *,
-    mean_image: torch.Tensor | None = None,
-    ten: bool = False,
-) -> torch.Tensor:
-    """Turn crops into what the network takes: ``(pixel * scale - mean) / std``.
-
-    Parameters
-    ----------
-    batch : torch.Tensor
-        uint8, ``(N, crop, crop, 3)``, as `resized_crops` gives.
-    spec : PreprocessSpec
-        Has `scale`, `mean` and `std`.
-    mean_image : torch.Tensor, optional
-        float32 ``(3, resize_to, resize_to)``, subtracted in place of `spec.mean`, each crop taking
-        the part that lies under it; needed exactly when `spec.mean_image_sha256` is set.
-    ten : bool
-        Whether the batch is of groups of 5 crops in the order of
-        `decaf.images.crops`.
-
-    Returns
-    -------
-    torch.Tensor
-        float32, ``(N, 3, crop, crop)``, channels last.
-
-    Raises
-    ------
-    SettingError
-        If the mean image is missing, not asked for, or of the wrong shape.
-    """
-    if (mean_image is None) != (spec.mean_image_sha256 is None):
-        raise SettingError(
-            "preprocessing: a mean image must be given if and only if the spec names one"
-        )
-    std = torch.tensor(spec.std, dtype=torch.float64, device=batch.device)
-    # A whole line of pixels is the inner loop: of 3 channels alone it takes seven times as long.
-    width = batch.shape[2]
-    factor = (spec.scale / std).float().repeat(width)
-    out = batch.to(torch.float32, memory_format=torch.contiguous_format)
-    lines = out.flatten(2)
-    if mean_image is None:
-        mean = torch.tensor(spec.mean, dtype=torch.float64, device=batch.device)
-        # x scale / std - mean / std, one pass over the data
-        torch.addcmul((-mean / std).float().repeat(width), lines, factor, out=lines)
-        return out.permute(0, 3, 1, 2)
-    side = spec.resize_to
-    if tuple(mean_image.shape) != (3, side, side):
-        raise SettingError(
-            f"preprocessing: mean image of shape {tuple(mean_image.shape)}, "
-            f"expected {(3, side, side)}"
-        )
-    offsets = crop_corners(side, side, spec.crop, ten)
-    shift = torch.stack([_part(mean_image, top, left, spec.crop) for top, left in offsets])
-    shift = (shift.to(batch.device, torch.float64) / -std).float().flatten(2)
-    groups = lines.view(-1, *shift.shape)
-    torch.addcmul(shift, groups, factor, out=groups)
-    return out.permute(0, 3, 1, 2)
-
-
-def _part(mean_image: torch.Tensor, top: int, left: int, crop: int) -> torch.Tensor:
-    return mean_image[:, top : top + crop, left : left + crop].permute(1, 2, 0)
+    return crops.reshape(-1, side, side, 3)
 
 
 def resized_size(height: int, width: int, spec: PreprocessSpec) -> tuple[int, int]:

@@ -188,7 +188,7 @@ def _lines_of(name: str) -> list[str]:
     try:
         data = read_file(name)
     except OSError as error:
-        raise InputError(f"{name!r}: cannot be read: {error}") from error
+        raise InputError(f"{name!r}: cannot be read: {error.strerror or error}") from error
     lines = [name_text(line.strip()) for line in data.removeprefix(b"\xef\xbb\xbf").splitlines()]
     folder = name.rpartition("/")[0]
     named = []

@@ -112,11 +112,8 @@ def centre_crops(
     """
 
     def prepare(part: np.ndarray) -> Tensor:
-        crops = [
-            resized_crops(torch.from_numpy(split.pixels(int(i))).permute(2, 0, 1), preprocess)
-            for i in part
-        ]
-        return torch.cat(crops)
+        crops = [resized_crops(split.pixels(int(i)), preprocess) for i in part]
+        return torch.from_numpy(np.concatenate(crops))
 
     parts = [indices[start : start + BATCH] for start in range(0, len(indices), BATCH)]
     with decoding_threads(workers) as pool:

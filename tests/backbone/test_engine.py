@@ -18,7 +18,8 @@ from decaf.backbone.weights.load import load_weights
 from decaf.errors import DecafError, SettingError
 from decaf.features.verify import tolerance
 from decaf.images import ImageRef
-from decaf.images.preprocess import normalise, prepare
+from decaf.images.normalise import normalise
+from decaf.images.preprocess import prepare
 from decaf.runtime.device import bf16_is_native, is_out_of_memory
 
 CPU = torch.device("cpu")

@@ -14,7 +14,7 @@ from decaf.backbone.weights.state import Weights
 from decaf.errors import ImageError, InputError, SettingError
 from decaf.exploration.importance import Target, find_target, importance_map, pixel_importance
 from decaf.exploration.top_patches import field_boxes
-from decaf.images.preprocess import normalise
+from decaf.images.normalise import normalise
 from decaf.images.spec import named_preprocess
 from network_fixtures import make_image, small_network
 from tiny_network import TINY, TINY_2012

@@ -37,10 +37,11 @@ def folder(arrays: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Path
 @pytest.fixture(scope="module")
 def fc6(arrays: np.ndarray) -> np.ndarray:
     """Return what the network's own pass computes, without the pipeline."""
-    from decaf.images.preprocess import normalise, resized_crops
+    from decaf.images.normalise import normalise
+    from decaf.images.preprocess import resized_crops
 
     spec = backbone().preprocess
-    crops = torch.cat([resized_crops(torch.from_numpy(a).permute(2, 0, 1), spec) for a in arrays])
+    crops = torch.from_numpy(np.concatenate([resized_crops(a, spec) for a in arrays]))
     return backbone().features(normalise(crops, spec), "fc6")["fc6"].numpy()
 
 

@@ -232,10 +232,10 @@ def test_a_finished_file_with_an_image_that_killed_its_decoder_is_still_recognis
     photographs: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its content is not known, and that is no difference."""
-    from decaf.images import preprocess
     from decaf.images.status import NO_DIGEST, Outcome
+    from decaf.images.workers import decoders
 
-    real = preprocess.prepare
+    real = decoders.prepare
 
     def deadly(ref: Any, *args: Any, **rest: Any) -> Outcome:
         outcome = real(ref, *args, **rest)
@@ -244,7 +244,7 @@ def test_a_finished_file_with_an_image_that_killed_its_decoder_is_still_recognis
             return Outcome("worker_died", "it died", -1, -1, NO_DIGEST)
         return outcome
 
-    monkeypatch.setattr(preprocess, "prepare", deadly)
+    monkeypatch.setattr(decoders, "prepare", deadly)
     interrupt(photographs, out)
     os.utime(photographs / "ant/03.png", ns=(1, 1))
     first = extract(photographs, out)

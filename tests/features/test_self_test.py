@@ -47,7 +47,7 @@ def test_a_grey_level_more_is_seen(monkeypatch) -> None:
     def brighter(data: bytes) -> decoding.Decoded:
         decoded = true(data)
         pixels = decoded.pixels + (decoded.pixels < 255)
-        return decoding.Decoded(pixels, decoded.width, decoded.height, decoded.format)
+        return decoding.Decoded(pixels, decoded.format)
 
     monkeypatch.setattr(decoding, "decode", brighter)
     found = self_test(device="cpu")

@@ -9,7 +9,10 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+import simplejpeg
 from PIL import Image
+
+from decaf.images.decoding import torchvision_jpeg
 
 PNG_COLOR = {1: 0, 3: 2, 2: 4, 4: 6}
 
@@ -132,6 +135,22 @@ def _tiff() -> Callable[..., bytes]:
 @pytest.fixture(name="saved")
 def _saved() -> Callable[..., bytes]:
     return make_saved
+
+
+@pytest.fixture(params=["simplejpeg", "torchvision", "pillow"])
+def jpeg_decoder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Each decoder of JPEG in turn: those before it refuse all files, or are not to be had."""
+    if request.param != "simplejpeg":
+
+        def refuse(*_: object, **__: object) -> None:
+            raise ValueError("refused")
+
+        monkeypatch.setattr(simplejpeg, "decode_jpeg", refuse)
+    if request.param == "pillow":
+        monkeypatch.setattr(torchvision_jpeg, "jpeg_decoder", lambda: None)
+    elif request.param == "torchvision" and torchvision_jpeg.jpeg_decoder() is None:
+        pytest.skip("torchvision is built without its decoder")
+    return str(request.param)
 
 
 @pytest.fixture

@@ -45,7 +45,7 @@ def test_a_photograph_is_read_and_turned_once(photo: np.ndarray) -> None:
     data = buffer.getvalue()
     result = decode(data)
     assert (result.format, result.width, result.height) == ("HEIF", 48, 64)
-    difference = result.pixels.permute(1, 2, 0).numpy().astype(int) - np.rot90(photo, -1)
+    difference = result.pixels.astype(int) - np.rot90(photo, -1)
     assert np.abs(difference).mean() < 4
     with pytest.raises(ImageError) as caught:
         decode(data[: len(data) // 2])

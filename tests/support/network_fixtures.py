@@ -15,7 +15,8 @@ from decaf.backbone.model import Backbone
 from decaf.backbone.spec import ArchSpec, architecture
 from decaf.backbone.weights.random_weights import random_state
 from decaf.backbone.weights.state import Weights
-from decaf.images.preprocess import normalise, resized_crops
+from decaf.images.normalise import normalise
+from decaf.images.preprocess import resized_crops
 from decaf.images.spec import PreprocessSpec, named_preprocess
 
 CLASSES = ("ant", "bee", "cat", "dog", "elk", "fox", "gnu")
@@ -85,8 +86,7 @@ def features(
     """The network's own pass on images one by one, in float64; with `ten`, (N, 10, D)."""
     rows = []
     for image in images:
-        pixels = torch.from_numpy(image).permute(2, 0, 1)
-        crops = resized_crops(pixels, backbone.preprocess, ten)
+        crops = torch.from_numpy(resized_crops(image, backbone.preprocess, ten))
         batch = normalise(crops, backbone.preprocess, ten=ten)
         if ten:
             batch = torch.cat([batch, batch.flip(-1)])

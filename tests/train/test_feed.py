@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from decaf.errors import ImageError
-from decaf.images.preprocess import normalise
+from decaf.images.normalise import normalise
 from decaf.images.spec import PreprocessSpec
 from decaf.train.augment import Normaliser, cut, draw_views, lighting_shift
 from decaf.train.feed import Feed

@@ -8,7 +8,8 @@ import torch
 from sklearn.metrics import log_loss, top_k_accuracy_score
 
 from decaf.errors import ImageError
-from decaf.images.preprocess import normalise, resized_crops
+from decaf.images.normalise import normalise
+from decaf.images.preprocess import resized_crops
 from decaf.images.spec import PreprocessSpec
 from decaf.runtime.processes import World
 from decaf.train.augment import Normaliser
@@ -41,8 +42,8 @@ def test_errors_are_those_of_the_whole_set(count: int) -> None:
     split = FakeSplit(count)
     normaliser = Normaliser(SPEC, None, torch.float32, CPU)
     result = validate(network, split, SPEC, normaliser, World(CPU), workers=3)
-    crops = [resized_crops(torch.from_numpy(p).permute(2, 0, 1), SPEC) for p in split.images]
-    logits = network(normalise(torch.cat(crops), SPEC)).double()
+    crops = np.concatenate([resized_crops(p, SPEC) for p in split.images])
+    logits = network(normalise(torch.from_numpy(crops), SPEC)).double()
     top1, top5 = (
         100 - 100 * top_k_accuracy_score(split.labels, logits, k=k, labels=range(8)) for k in (1, 5)
     )

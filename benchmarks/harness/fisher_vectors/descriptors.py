@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from decaf.images import ImageRef
+from decaf.images.decoding.decode import decode
 from harness.fisher_vectors.settings import FisherVectorSettings, require
 
 __all__ = ["dense_sift", "grey_image", "grid"]
@@ -40,11 +41,8 @@ def grey_image(ref: ImageRef, settings: FisherVectorSettings) -> npt.NDArray[np.
     ImageError
         If it cannot be read.
     """
-    # Loads torch, which the process that only waits for workers need not.
-    from decaf.images.decoding.decode import decode
-
     cv2 = require("cv2")
-    pixels = decode(ref.load()).pixels.permute(1, 2, 0).contiguous().numpy()
+    pixels = np.ascontiguousarray(decode(ref.load()).pixels)
     grey: npt.NDArray[np.uint8] = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
     # The longer side is within bounds, and at least one patch fits in.
     factor = min(1.0, settings.side / max(grey.shape))

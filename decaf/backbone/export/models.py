@@ -24,7 +24,7 @@ from decaf.backbone.model import Backbone
 from decaf.backbone.steps import layer_shape, resolve_layers
 from decaf.backbone.weights.load import Weights, load_weights
 from decaf.errors import DecafError, OutputError, SettingError
-from decaf.images.preprocess import normalise
+from decaf.images.normalise import normalise
 from decaf.images.spec import PreprocessSpec
 from decaf.storage import check_output, disk_errors, temporary_path, whole_file
 from decaf.version import __version__

@@ -68,8 +68,7 @@ def decode_photograph(data: bytes, *, max_pixels: int, spec: PreprocessSpec) -> 
     if not is_plain_data(data):
         _try_elsewhere(data, spec)
     decoded = decode(data, max_pixels=max_pixels, background=spec.background)
-    pixels: np.ndarray = decoded.pixels.permute(1, 2, 0).contiguous().numpy()
-    return Photograph(pixels, decoded.format)
+    return Photograph(np.ascontiguousarray(decoded.pixels), decoded.format)
 
 
 def _try_elsewhere(data: bytes, spec: PreprocessSpec) -> None:
@@ -105,8 +104,5 @@ def crop_of(photograph: Photograph, backbone: Backbone) -> np.ndarray:
     ImageError
         If it does not have a size that the network takes.
     """
-    import torch
-
-    image = torch.from_numpy(photograph.pixels).permute(2, 0, 1)
-    crop: np.ndarray = resized_crops(image, backbone.preprocess)[0].numpy()
+    crop: np.ndarray = resized_crops(photograph.pixels, backbone.preprocess)[0]
     return crop

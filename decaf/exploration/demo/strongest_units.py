@@ -12,7 +12,7 @@ from decaf.exploration.demo.photograph import Photograph, crop_of
 from decaf.exploration.page import picture_uri
 from decaf.exploration.top_patches import TopPatches, field_boxes
 from decaf.images import path_text
-from decaf.images.preprocess import normalise
+from decaf.images.normalise import normalise
 from decaf.runtime.settings import ComputeSettings
 
 if TYPE_CHECKING:

@@ -273,8 +273,7 @@ def _small_copy(
         )
     from decaf.images.decoding.decode import decode
 
-    decoded = ref.cut(decode(data).pixels)
-    return _shrunk(decoded.permute(1, 2, 0).contiguous().numpy(), size)
+    return _shrunk(np.ascontiguousarray(ref.cut(decode(data).pixels)), size)
 
 
 def _shrunk(pixels: npt.NDArray[np.uint8], size: tuple[int, int]) -> Image:

@@ -1,6 +1,6 @@
 """From the bytes of an image file, or an image in memory, to 8-bit RGB pixels.
 
-JPEG goes to torchvision's decoder, the rest to Pillow; both give the same pixels where both can
+JPEG goes to simplejpeg or torchvision, the rest to Pillow; all give the same pixels where they can
 read a file. Whatever a decoder raises becomes an `ImageError`: one bad image never ends a run.
 """
 
@@ -10,21 +10,23 @@ import re
 import struct
 import zlib
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
+import numpy.typing as npt
 
 from decaf.errors import ImageError
 from decaf.images.decoding.formats import sniff
+from decaf.images.decoding.jpeg import decode_jpeg
 from decaf.images.decoding.limits import MAX_PIXELS, refuse_costly
 from decaf.images.decoding.to_rgb import WHITE, to_rgb8
-from decaf.images.decoding.torchvision_jpeg import decoder_versions, jpeg_decoder
 
-__all__ = ["Decoded", "decode", "decoder_versions", "from_object"]
+if TYPE_CHECKING:
+    import torch
 
-# torchvision.io.ImageReadMode
-_RGB = 3
+__all__ = ["Decoded", "decode", "from_object"]
+
+Pixels = npt.NDArray[np.uint8]
 
 # Errors of decoders on damaged data; Pillow has no single type for them. Anything else is
 # a fault of the decoder.
@@ -48,18 +50,24 @@ class Decoded:
 
     Attributes
     ----------
-    pixels : torch.Tensor
-        uint8, ``(3, H, W)``, RGB, of any strides.
-    width, height : int
-        As displayed, with EXIF orientation applied.
+    pixels : ndarray of uint8, shape (H, W, 3)
+        RGB, of any strides.
     format : str
         One of `decaf.images.decoding.formats.FORMATS`, or ``"PIL"``, ``"array"`` or ``"tensor"``.
     """
 
-    pixels: torch.Tensor
-    width: int
-    height: int
+    pixels: Pixels
     format: str
+
+    @property
+    def width(self) -> int:
+        """Width as displayed, with EXIF orientation applied."""
+        return int(self.pixels.shape[1])
+
+    @property
+    def height(self) -> int:
+        """Height as displayed."""
+        return int(self.pixels.shape[0])
 
 
 def decode(
@@ -97,19 +105,15 @@ def decode(
     header = sniff(data)
     refuse_costly(header, len(data), max_pixels)
     try:
-        decode_jpeg = jpeg_decoder() if header.native else None
-        if decode_jpeg is not None:
-            # A bytes object is read-only, and torch warns of it; a copy takes microseconds.
-            buffer = torch.frombuffer(bytearray(data), dtype=torch.uint8)
-            pixels, orientation = decode_jpeg(buffer, _RGB, False), header.orientation
-        else:
+        pixels = decode_jpeg(data) if header.native else None
+        orientation = header.orientation
+        if pixels is None:
             # Pillow costs an import of its own, and most runs are of plain JPEGs.
             from decaf.images.decoding.pillow import decode_with_pillow
 
-            array, orientation = decode_with_pillow(
+            pixels, orientation = decode_with_pillow(
                 bytes(data), header, max_pixels=max_pixels, background=background
             )
-            pixels = _as_tensor(array)
         if orientation != 1:
             pixels = _upright(pixels, orientation)
     except ImageError:
@@ -122,7 +126,7 @@ def decode(
         raise ImageError(
             "decoder_failed", f"{header.format}: {type(error).__name__}: {_one_line(error)}"
         ) from error
-    return Decoded(pixels, pixels.shape[2], pixels.shape[1], header.format)
+    return Decoded(pixels, header.format)
 
 
 def from_object(image: Any, *, background: tuple[int, int, int] = WHITE) -> Decoded:
@@ -147,16 +151,16 @@ def from_object(image: Any, *, background: tuple[int, int, int] = WHITE) -> Deco
     ImageError
         "bad_value" for anything else, or what `decode` raises for a PIL image not yet loaded.
     """
-    if isinstance(image, torch.Tensor):
-        return _from_tensor(image)
     if isinstance(image, np.ndarray):
         if image.ndim == 3 and image.shape[2] == 2:
             raise ImageError("bad_value", f"array of shape {image.shape}: 2 channels are no colour")
-        pixels = _as_tensor(to_rgb8(image, background=background))
-        return Decoded(pixels, pixels.shape[2], pixels.shape[1], "array")
-    # Asked by name, so that arrays alone do not need Pillow.
-    if any(t.__module__ == "PIL.Image" and t.__name__ == "Image" for t in type(image).__mro__):
+        return Decoded(to_rgb8(image, background=background), "array")
+    # Asked by name, so that arrays alone need neither Pillow nor torch.
+    names = {f"{kind.__module__}.{kind.__name__}" for kind in type(image).__mro__}
+    if "PIL.Image.Image" in names:
         return _from_pillow(image, background)
+    if "torch.Tensor" in names:
+        return _from_tensor(image)
     raise ImageError(
         "bad_value",
         f"{type(image).__module__}.{type(image).__name__} is not an image; "
@@ -164,19 +168,12 @@ def from_object(image: Any, *, background: tuple[int, int, int] = WHITE) -> Deco
     )
 
 
-def _upright(pixels: torch.Tensor, orientation: int) -> torch.Tensor:
-    """Apply an EXIF orientation (Exif 2.3, tag 0x0112) to ``(3, H, W)`` pixels."""
+def _upright(pixels: Pixels, orientation: int) -> Pixels:
+    """Apply an EXIF orientation (Exif 2.3, tag 0x0112) to ``(H, W, 3)`` pixels."""
     if orientation >= 5:
-        pixels = pixels.transpose(1, 2)
-    mirrored = {2: (2,), 3: (1, 2), 4: (1,), 6: (2,), 7: (1, 2), 8: (1,)}.get(orientation)
-    return pixels if mirrored is None else pixels.flip(mirrored)
-
-
-def _as_tensor(pixels: np.ndarray) -> torch.Tensor:
-    """View an ``(H, W, 3)`` array as a ``(3, H, W)`` tensor, copying what torch cannot view."""
-    if not pixels.flags.writeable or not pixels.flags.c_contiguous:
-        pixels = pixels.copy()
-    return torch.from_numpy(pixels).permute(2, 0, 1)
+        pixels = pixels.transpose(1, 0, 2)
+    mirrored = {2: (1,), 3: (0, 1), 4: (0,), 6: (1,), 7: (0, 1), 8: (0,)}.get(orientation)
+    return pixels if mirrored is None else np.flip(pixels, mirrored)
 
 
 def _from_tensor(image: torch.Tensor) -> Decoded:
@@ -186,14 +183,10 @@ def _from_tensor(image: torch.Tensor) -> Decoded:
             "bad_value", f"tensor of shape {shape}; expected (3, H, W), (1, H, W) or (H, W)"
         )
     image = image.detach().cpu()
-    if image.dtype in (torch.bfloat16, torch.float16):
+    if str(image.dtype) == "torch.bfloat16":  # numpy has none
         image = image.float()
-    if image.dtype == torch.uint8 and len(shape) == 3:
-        pixels = image.expand(3, -1, -1)
-    else:
-        samples = image.numpy()
-        pixels = _as_tensor(to_rgb8(samples if samples.ndim == 2 else samples.transpose(1, 2, 0)))
-    return Decoded(pixels, pixels.shape[2], pixels.shape[1], "tensor")
+    samples = image.numpy()
+    return Decoded(to_rgb8(samples if samples.ndim == 2 else samples.transpose(1, 2, 0)), "tensor")
 
 
 def _from_pillow(image: Any, background: tuple[int, int, int]) -> Decoded:
@@ -204,14 +197,12 @@ def _from_pillow(image: Any, background: tuple[int, int, int]) -> Decoded:
         raise ImageError(status, f"PIL image of {image.width} x {image.height} pixels")
     try:
         image.load()
-        pixels = _upright(
-            _as_tensor(image_to_rgb8(image, background=background)), image_orientation(image)
-        )
+        pixels = _upright(image_to_rgb8(image, background=background), image_orientation(image))
     except ImageError:
         raise
     except Exception as error:
         raise ImageError("corrupt", f"PIL image: {_one_line(error)}") from error
-    return Decoded(pixels, pixels.shape[2], pixels.shape[1], "PIL")
+    return Decoded(pixels, "PIL")
 
 
 def _one_line(error: BaseException) -> str:

@@ -1,7 +1,7 @@
 """torchvision's JPEG decoder, without importing torchvision.
 
-`import torchvision` takes 1.5 s, most of it for models and transforms; a decoding process needs one
-shared library of it, whose operators can be registered with torch directly.
+`import torchvision` takes 1.5 s, most of it for models and transforms; what is needed is one shared
+library of it, whose operators can be registered with torch directly.
 
 Its PNG decoder is left alone: a PNG with one flipped bit in its data ends the process with a
 segmentation fault (seen in torchvision 0.29), where Pillow raises.
@@ -10,16 +10,17 @@ segmentation fault (seen in torchvision 0.29), where Pillow raises.
 from __future__ import annotations
 
 import functools
-import importlib.metadata
 import importlib.util
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
-__all__ = ["decoder_versions", "jpeg_decoder"]
+__all__ = ["jpeg_decoder"]
 
-JpegDecoder = Callable[[torch.Tensor, int, bool], torch.Tensor]
+JpegDecoder = Callable[["torch.Tensor", int, bool], "torch.Tensor"]
 
 # What image.so is called on the systems that torchvision is built for; image_stable since 0.29.
 _LIBRARIES = ("image_stable", "image")
@@ -44,25 +45,9 @@ def jpeg_decoder() -> JpegDecoder | None:
     return decoder
 
 
-def decoder_versions() -> dict[str, str]:
-    """Tell which decoders are in use, for the record of a run.
-
-    Returns
-    -------
-    dict of str to str
-        Version of Pillow, and of torchvision where its decoder can be used.
-    """
-    names = ["pillow", *(["torchvision"] if jpeg_decoder() is not None else [])]
-    return {name: _installed_version(name) for name in names}
-
-
-@functools.cache
-def _installed_version(name: str) -> str:
-    # Once a process: what is installed under it may be replaced while it runs, or out of its reach.
-    return importlib.metadata.version(name)
-
-
 def _registered() -> JpegDecoder | None:
+    import torch
+
     try:
         decoder: JpegDecoder = torch.ops.image.decode_jpeg.default
     except AttributeError:
@@ -80,6 +65,8 @@ def _candidates() -> list[Path]:
 
 
 def _load(library: Path) -> bool:
+    import torch
+
     try:
         torch.ops.load_library(library)
     except (OSError, RuntimeError):  # built for another torch, or without libjpeg

@@ -9,9 +9,10 @@ import stat
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, overload
+from typing import overload
 
 import numpy as np
+import numpy.typing as npt
 
 from decaf.errors import ImageError
 from decaf.images.decoding.limits import MAX_FILE_BYTES
@@ -19,9 +20,6 @@ from decaf.images.listing.archives import ARCHIVE_KINDS, Member, read_member
 from decaf.images.listing.arrays import ARRAY_KINDS, read_array_image
 from decaf.images.listing.box_crop import BoxCrop
 from decaf.images.listing.folders import READ_AT_ONCE
-
-if TYPE_CHECKING:
-    import torch
 
 __all__ = [
     "CONTAINER_KINDS",
@@ -130,12 +128,12 @@ class ImageRef:
             return self.box.text.encode()
         return b"%d,%d,%d,%d" % self.box
 
-    def cut(self, pixels: torch.Tensor) -> torch.Tensor:
+    def cut(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """Take the part that is meant out of the pixels of the image.
 
         Parameters
         ----------
-        pixels : Tensor, shape (3, H, W)
+        pixels : ndarray of uint8, shape (H, W, 3)
 
         Raises
         ------
@@ -144,7 +142,7 @@ class ImageRef:
         """
         if self.box is None:
             return pixels
-        height, width = pixels.shape[1:]
+        height, width = pixels.shape[:2]
         if isinstance(self.box, BoxCrop):
             left, top, right, bottom = self.box.edges(width, height)
         else:
@@ -155,7 +153,7 @@ class ImageRef:
                 f"the box from {left}, {top} to {right}, {bottom} is empty or not within the "
                 f"{width} x {height} pixels of the image",
             )
-        return pixels[:, top:bottom, left:right]
+        return pixels[top:bottom, left:right]
 
     def stat(self) -> tuple[int, int]:
         """Return size in bytes and time of change in nanoseconds, (-1, -1) where unknown.

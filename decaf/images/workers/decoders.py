@@ -21,6 +21,7 @@ from decaf.errors import ImageError
 from decaf.images.decoding.formats import sniff
 from decaf.images.listing.archives import close_kept_archive
 from decaf.images.listing.arrays import close_kept_array
+from decaf.images.preprocess import prepare
 from decaf.images.workers.pool import DecodePool, Job
 from decaf.runtime.cores import cores_of_process
 
@@ -112,9 +113,6 @@ class Decoders:
             That wait ends when one of them can be read.
         """
         if self._here:
-            # Here, since it loads torch, which the process that owns a pool may do meanwhile.
-            from decaf.images.preprocess import prepare
-
             job = self._here.popleft()
             return [(job, prepare(job.source, self._spec, ten=self._ten, out=job.out))]
         if self._pool is None:

@@ -25,6 +25,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from decaf.images.resize import load_filter
 from decaf.images.spec import PreprocessSpec
 from decaf.runtime.children import open_line
 
@@ -73,10 +74,8 @@ def work(argument: str) -> NoReturn:
 
 
 def _load() -> None:
-    import torch
-
     importlib.import_module("decaf.images.preprocess")  # for a server once, for all workers
-    torch.set_num_threads(1)
+    load_filter()
 
 
 def _die_with_parent() -> None:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import nn
 
 from decaf.backbone.weights.load import Weights, load_weights
@@ -211,8 +210,7 @@ def _resized(settings: TrainSettings, begun: Weights | None) -> int:
 
 def _whole_images(split: PhotographSplit, card: TeacherCard) -> Asked:
     def see(index: int) -> np.ndarray:
-        pixels = torch.from_numpy(split.pixels(index)).permute(2, 0, 1)
-        crop: np.ndarray = resized_crops(pixels, card.preprocess)[0].numpy()
+        crop: np.ndarray = resized_crops(split.pixels(index), card.preprocess)[0]
         return crop
 
     return Asked(split.digests, see, {"kind": "whole image"})

@@ -121,7 +121,8 @@ class TeacherCard:
         try:
             values = json.loads(Path(path).read_bytes())
         except (OSError, ValueError) as error:
-            raise SettingError(f"{os.fspath(path)}: cannot be read: {error}") from error
+            reason = getattr(error, "strerror", None) or error
+            raise SettingError(f"{os.fspath(path)}: cannot be read: {reason}") from error
         if not isinstance(values, dict):
             raise SettingError(f"{os.fspath(path)}: expected a JSON object")
         return cls._of(values, os.fspath(path))

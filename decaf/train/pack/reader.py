@@ -430,7 +430,7 @@ class PackSplit:
         raw = self.raw
         if raw is not None:
             return np.array(raw[self._place(index)])
-        from decaf.images.decoding.decode import decode  # loads torch
+        from decaf.images.decoding.decode import decode
 
         try:
             decoded = decode(self.encoded(index).tobytes())
@@ -444,8 +444,7 @@ class PackSplit:
                 f"{self.name}, image {index}: {decoded.width} × {decoded.height} pixels found, "
                 f"{size} × {size} expected"
             )
-        pixels: np.ndarray = decoded.pixels.permute(1, 2, 0).contiguous().numpy()
-        return pixels
+        return decoded.pixels
 
     def check_data(self, expected: np.ndarray, between: Callable[[], object] | None = None) -> None:
         """Compare the data with the SHA-256 of its blocks, (…, 32) uint8; see `Pack.verify`.

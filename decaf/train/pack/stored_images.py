@@ -77,7 +77,7 @@ class PackSettings:
         """Return the settings for the attribute ``run``."""
         import torch
 
-        from decaf.images.decoding.decode import decoder_versions
+        from decaf.images.decoding.jpeg import decoder_versions
 
         spec = self.spec.to_dict()
         facts = ("interpolation", "background", "orientation", "color")

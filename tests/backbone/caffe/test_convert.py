@@ -16,7 +16,8 @@ from decaf.backbone.model import Backbone
 from decaf.backbone.steps import LAYERS
 from decaf.backbone.weights.load import load_weights, save_weights
 from decaf.errors import WeightsError
-from decaf.images.preprocess import normalise, resized_crops
+from decaf.images.normalise import normalise
+from decaf.images.preprocess import resized_crops
 
 GOLDEN = Path(__file__).parent / "golden" / "small.caffemodel"
 GREY = (120.0, 115.0, 105.0)
@@ -40,10 +41,8 @@ def pictures(side):
 
 
 def inputs(weights, images):
-    crops = [
-        resized_crops(torch.from_numpy(i).permute(2, 0, 1), weights.preprocess) for i in images
-    ]
-    return normalise(torch.cat(crops), weights.preprocess, mean_image=weights.mean_image)
+    crops = np.concatenate([resized_crops(i, weights.preprocess) for i in images])
+    return normalise(torch.from_numpy(crops), weights.preprocess, mean_image=weights.mean_image)
 
 
 @pytest.mark.parametrize("order", ["norm-pool", "pool-norm"])

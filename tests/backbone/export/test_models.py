@@ -25,7 +25,7 @@ from decaf.backbone.model import Backbone
 from decaf.backbone.spec import LRNSpec, PoolSpec
 from decaf.backbone.steps import LAYERS
 from decaf.errors import DecafError, OutputError, SettingError
-from decaf.images.preprocess import normalise
+from decaf.images.normalise import normalise
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from decaf.images.decoding import torchvision_jpeg
-from decaf.images.decoding.torchvision_jpeg import decoder_versions, jpeg_decoder
+from decaf.images.decoding.torchvision_jpeg import jpeg_decoder
 
 IMPORTS_NOTHING = """
 import sys
@@ -35,20 +35,11 @@ def test_torchvision_is_not_imported_and_can_be_afterwards() -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_versions_are_those_installed() -> None:
-    import PIL
-
-    versions = decoder_versions()
-    assert versions["pillow"] == PIL.__version__
-    assert ("torchvision" in versions) == (jpeg_decoder() is not None)
-
-
 @pytest.mark.usefixtures("_fresh")
 def test_without_torchvision_there_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torchvision_jpeg, "_registered", lambda: None)
     monkeypatch.setattr(torchvision_jpeg.importlib.util, "find_spec", lambda _: None)
     assert jpeg_decoder() is None
-    assert list(decoder_versions()) == ["pillow"]
 
 
 @pytest.mark.usefixtures("_fresh")

@@ -28,7 +28,7 @@ SIZE = 24
 
 def expected_pixels(path: Path, resize: Any = "shorter-side") -> np.ndarray:
     spec = PreprocessSpec("test", resize, resize_to=SIZE, crop=SIZE)
-    found: np.ndarray = resized_crops(decode(path.read_bytes()).pixels, spec)[0].numpy()
+    found: np.ndarray = resized_crops(decode(path.read_bytes()).pixels, spec)[0]
     return found
 
 
