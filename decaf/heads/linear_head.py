@@ -126,9 +126,11 @@ class LinearHead(LinearDecision, ClassifierMixin, BaseEstimator):  # type: ignor
                 "classifier needs two"
             )
         self.scaling_: Scaling = fit_scaling(self.scale, X, weight)
-        # One factor is left to the solver where it can be: a scaled copy is a second matrix.
-        factor = self.scaling_.factor if self.solver == "batched" and not self.dropout else 1.0
-        if not 1e-6 < factor < 1e6:
+        # One factor is left to the solver where it can be: a scaled copy is a second matrix. The
+        # hinge, whose corners show the rounding of the scaled rows, copies rows anyway.
+        factor = self.scaling_.factor
+        left = self.solver == "batched" and not self.dropout and self._loss() != "hinge"
+        if not (left and 1e-6 < factor < 1e6):
             factor = 1.0
         scaled = X if factor != 1 else self.scaling_.apply(X)
         problem = Problem(
