@@ -35,6 +35,8 @@ __all__ = ["cross_decisions"]
 # many folds are fitted at once as take a quarter of what the rows do, and these numbers besides.
 OF_ROW, OF_DIMENSION = 12, 24
 SPARE = 1 << 24
+# Columns of a problem beyond which those of several folds are no cheaper together.
+MANY = 40
 
 # From the coefficients of a fold to the decision values of its held rows, without intercept.
 Decide = Callable[[torch.Tensor], torch.Tensor]
@@ -112,9 +114,9 @@ class _Rows:
         n, d = problem.X.shape
         # Where duals are sought each of the many Newton steps would make its own part of K, and in
         # float64 it costs no digits that a search looks at. The other losses need it up to d rows
-        # only: beyond, to fit the folds at once costs less.
-        duals, exact = finds_duals(loss, None), self.dtype == torch.float64
-        keep = prefers_rows(n, d) if duals else n <= d
+        # only: beyond, to fit the folds at once costs less, unless their columns are many.
+        many, exact = problem.n_columns > MANY, self.dtype == torch.float64
+        keep = prefers_rows(n, d) if many or finds_duals(loss, None) else n <= d
         self.gram = None
         if not problem.dropout and (keep or (loss == "squared_hinge" and exact and n <= 2 * d)):
             self.gram = gram_matrix(problem.X, device, self.dtype, problem.factor)
