@@ -146,10 +146,11 @@ def try_layers(
 
 def _warn_of_memory(layer: str, n: int, d: int) -> None:
     """Say so beforehand where the fits will hardly fit into memory: a system ends them unasked."""
-    # Measured: the rows in use and scaled, those of a fold and of its solver, and the solver's
-    # matrices, of the rows where these are not many more than the dimensions.
+    # Twice the rows: those of the layer, and those of a task with what the solver keeps of all its
+    # folds. Beside them the solver's matrices, of the rows where these are not many more than the
+    # dimensions, and what it keeps however few the rows.
     side = n if n <= 2 * d else d
-    needed, left = 4 * (4 * n * d + 6 * side**2), available_memory()
+    needed, left = 4 * (2 * n * d + 6 * side**2) + 2**26, available_memory()
     if left is not None and needed > left:
         warnings.warn(
             f"the fits on {layer} of {counted(n, 'image')} take about {needed / 2**30:.2g} GiB of "
@@ -191,7 +192,9 @@ def _try(task: Task, layer: str, X: np.ndarray, codes: Codes, make: Callable[[],
         warnings.simplefilter("always")
         if task.val is None:
             truth = codes[task.train]
-            search = estimator.fit(X[task.train], truth, groups=task.groups).search_
+            every = np.array_equal(task.train, np.arange(len(X)))
+            rows = X if every else X[task.train]
+            search = estimator.fit(rows, truth, groups=task.groups).search_
         else:
             # One fold: fitted to the training images, tried on those for validation.
             rows = np.concatenate([task.train, task.val])

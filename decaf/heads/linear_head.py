@@ -126,7 +126,13 @@ class LinearHead(LinearDecision, ClassifierMixin, BaseEstimator):  # type: ignor
                 "classifier needs two"
             )
         self.scaling_: Scaling = fit_scaling(self.scale, X, weight)
-        scaled = self.scaling_.apply(X)
+        # One factor is left to the solver where it can be: a scaled copy is a second matrix. The
+        # hinge, whose corners show the rounding of the scaled rows, copies rows anyway.
+        factor = self.scaling_.factor
+        left = self.solver == "batched" and not self.dropout and self._loss() != "hinge"
+        if not (left and 1e-6 < factor < 1e6):
+            factor = 1.0
+        scaled = X if factor != 1 else self.scaling_.apply(X)
         problem = Problem(
             # torch takes no arrays that must not be written to, such as a mapped file.
             X=scaled if scaled.flags.writeable else scaled.copy(),
@@ -135,6 +141,7 @@ class LinearHead(LinearDecision, ClassifierMixin, BaseEstimator):  # type: ignor
             row_weight=row_weights(self.class_weight, self.classes_, codes, y, weight),
             dropout=float(self.dropout),
             activations=self.scaling_.activations(X, scaled) if self.dropout else None,
+            factor=factor,
         )
         self.search_: CSearch | None = None
         if self.C == "cv":

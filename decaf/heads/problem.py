@@ -36,7 +36,7 @@ class Problem:
     Parameters
     ----------
     X : ndarray of float32 or float64, shape (n, d)
-        Features, already scaled, all of them finite.
+        Features, scaled but for `factor`, all of them finite.
     codes : ndarray of int64, shape (n,)
         Class of each row, 0 to ``n_classes - 1``.
     n_classes : int
@@ -49,6 +49,9 @@ class Problem:
         The values that dropout acts on, `X` itself by default. For standardised features they are
         the activations divided by the standard deviation, before centring: a dropped activation
         becomes 0, not its mean.
+    factor : float
+        By which the rows of `X` are still to be multiplied. A solver does it where it works on
+        them: a scaled copy of all rows would be a second matrix. 1 with dropout.
     """
 
     X: np.ndarray
@@ -57,6 +60,7 @@ class Problem:
     row_weight: np.ndarray | None = None
     dropout: float = 0.0
     activations: np.ndarray | None = None
+    factor: float = 1.0
 
     @property
     def n_columns(self) -> int:
@@ -156,6 +160,8 @@ def check_problem(problem: Problem, loss: str, Cs: tuple[float, ...]) -> None:
         wrong.append("`row_weight` must be one number of at least 0 for each row")
     if not 0 <= problem.dropout < 1:
         wrong.append(f"`dropout` is {problem.dropout}; it must be at least 0 and below 1")
+    if problem.dropout and problem.factor != 1:
+        wrong.append("`factor` must be 1 with `dropout`: give rows that are scaled")
     if problem.activations is not None and problem.activations.shape != problem.X.shape:
         wrong.append(
             f"`activations` has shape {problem.activations.shape}, `X` has {problem.X.shape}"
@@ -164,19 +170,20 @@ def check_problem(problem: Problem, loss: str, Cs: tuple[float, ...]) -> None:
         raise SettingError("; ".join(wrong))
 
 
-def check_classes(problem: Problem) -> None:
+def check_classes(codes: np.ndarray, n_classes: int) -> None:
     """Refuse a problem without a row of some class.
 
     Parameters
     ----------
-    problem : Problem
-        Its rows all count.
+    codes : ndarray of int64, shape (n,)
+        Of rows that all count.
+    n_classes : int
 
     Raises
     ------
     SettingError
     """
-    missing = np.flatnonzero(np.bincount(problem.codes, minlength=problem.n_classes) == 0)
+    missing = np.flatnonzero(np.bincount(codes, minlength=n_classes) == 0)
     if len(missing):
         raise SettingError(
             f"no row (of weight above 0) is of class {', '.join(map(str, missing[:5]))}; "

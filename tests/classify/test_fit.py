@@ -141,7 +141,7 @@ def test_fits_that_memory_will_hardly_hold_are_told_of_before_they_begin(
 ) -> None:
     # 21 of 28 images are fitted to, in turn; of the layer all 28 rows are in memory.
     width = decaf.extract(folder, "fc7", weights=net, **QUICK).shape[1]
-    needed = 4 * (4 * 28 * width + 6 * 28**2)
+    needed = 4 * (2 * 28 * width + 6 * 28**2) + 2**26
     settings = {"weights": net, "layer": "fc7", "C": 1.0, **QUICK}
     monkeypatch.setattr(layer_choice, "available_memory", lambda: needed - 1)
     with pytest.warns(UserWarning, match="fc7 of 28 images take about"):

@@ -130,19 +130,19 @@ def minimise_expected(
     pairs: list[tuple[Tensor, Tensor, Tensor]] = []
     n_iter, since, finished = 0, 0, False
     while True:
-        direction = -_times_inverse(model, pairs, point.gradient, objective.coupled)
-        begin = total(dot(point.gradient, direction), objective.coupled)
+        direction = -_times_inverse(model, pairs, point.gradient, objective.group)
+        begin = total(dot(point.gradient, direction), objective.group)
         if bool((begin > 0).any()) and pairs:
             pairs = []
             continue
         result[:, columns], values[columns] = at, point.value
-        promises[columns] = (-0.5 * begin).clamp(min=0) / (len(begin) if objective.coupled else 1)
-        before = total(point.value, objective.coupled)
+        promises[columns] = (-0.5 * begin).clamp(min=0) / (len(begin) if objective.group > 1 else 1)
+        before = total(point.value, objective.group)
         done = -0.5 * begin <= tol * before
         finished = bool(done.all())
         if finished or n_iter >= max_iter:
             break
-        if not objective.coupled and int(done.sum()) > 0.1 * len(columns):
+        if objective.group == 1 and int(done.sum()) > 0.1 * len(columns):
             stay = torch.nonzero(~done)[:, 0]
             columns, begin = columns[stay], begin[stay]
             at, direction = at[:, stay], direction[:, stay]
@@ -154,8 +154,8 @@ def minimise_expected(
             break
         s = direction * step.to(at.dtype)
         y = new.gradient - point.gradient
-        sy = total(dot(s, y), objective.coupled)
-        good = sy > 1e-9 * total(dot(s, s), objective.coupled)
+        sy = total(dot(s, y), objective.group)
+        good = sy > 1e-9 * total(dot(s, s), objective.group)
         rho = torch.where(good, 1 / torch.where(good, sy, 1.0), 0.0).to(at.dtype)
         pairs = [*pairs[-(MEMORY - 1) :], (s, y, rho)]
         at, point = at + s, new
@@ -163,21 +163,21 @@ def minimise_expected(
         if since == 6:  # the ridge has followed the weights: take it into the model
             model, since = _Model(leading, point, objective.penalised), 0
     value, promise = float(values.sum()), float(promises.sum())
-    return Minimum(result[:-1], result[-1], finished, n_iter, value, promise)
+    return Minimum(result[:-1], result[-1], finished, n_iter, objective=value, promise=promise)
 
 
 def _times_inverse(
-    model: _Model, pairs: list[tuple[Tensor, Tensor, Tensor]], gradient: Tensor, coupled: bool
+    model: _Model, pairs: list[tuple[Tensor, Tensor, Tensor]], gradient: Tensor, group: int
 ) -> Tensor:
     """Return the inverse Hessian of the model and the pairs, times the gradient (two-loop)."""
     q, factors = gradient.clone(), []
     for s, y, rho in reversed(pairs):
-        factor = rho * total(dot(s, q), coupled).to(q.dtype)
+        factor = rho * total(dot(s, q), group).to(q.dtype)
         factors.append(factor)
         q.addcmul_(y, factor, value=-1)
     r = model.solve(q)
     for (s, y, rho), factor in zip(pairs, reversed(factors), strict=True):
-        r.addcmul_(s, factor - rho * total(dot(y, r), coupled).to(r.dtype))
+        r.addcmul_(s, factor - rho * total(dot(y, r), group).to(r.dtype))
     return r
 
 
@@ -208,7 +208,7 @@ def _step(
     open_ = torch.arange(len(columns), device=at.device)
     new = point
     for _ in range(12):
-        value = total(new.value, objective.coupled)
+        value = total(new.value, objective.group)
         here = step[open_]
         short = ~(value <= before[open_] + 1e-4 * here * begin[open_] + slack[open_])
         if not bool(short.any()):

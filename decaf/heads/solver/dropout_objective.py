@@ -199,9 +199,9 @@ class DropoutObjective:
         self._signs = signs_of(self.codes, self.n_classes, self.cost.dtype)
 
     @property
-    def coupled(self) -> bool:
-        """Whether the columns belong together."""
-        return self.name == "multinomial" and self.n_classes > 2
+    def group(self) -> int:
+        """How many columns belong together."""
+        return self.n_classes if self.name == "multinomial" and self.n_classes > 2 else 1
 
     @property
     def penalised(self) -> bool:
@@ -219,7 +219,7 @@ class DropoutObjective:
             Which classes these are; all of them where the classes are coupled.
         """
         w, b = weights[:-1], weights[-1]
-        point = self._multinomial(w, b) if self.coupled else self._one_vs_rest(w, b, columns)
+        point = self._multinomial(w, b) if self.group > 1 else self._one_vs_rest(w, b, columns)
         point.value += 0.5 * w.square().sum(0, dtype=torch.float64)
         point.gradient[:-1] += w
         if self.penalised:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -52,8 +51,10 @@ def signs_of(codes: Tensor, n_classes: int, dtype: torch.dtype) -> Tensor:
 class Loss(ABC):
     """A convex function of the decision values, summed over the rows, one value a column."""
 
-    coupled: ClassVar[bool] = False
-    """Whether the columns belong together."""
+    @property
+    def group(self) -> int:
+        """How many columns next to each other belong together."""
+        return 1
 
     @abstractmethod
     def value(self, decisions: Tensor) -> Tensor:
@@ -101,7 +102,7 @@ class Logistic(Loss):
     ----------
     signs : Tensor, shape (n, K)
         y, -1 or 1.
-    cost : Tensor, shape (n, 1)
+    cost : Tensor, shape (n, 1) or (n, K)
         c, C times the weight of the row.
     """
 
@@ -120,41 +121,57 @@ class Logistic(Loss):
         return self.cost * p * (1 - p)
 
     def columns(self, kept: Tensor) -> Logistic:
-        return Logistic(self.signs[:, kept], self.cost)
+        return Logistic(self.signs[:, kept], _some(self.cost, kept))
 
 
 @dataclass(frozen=True)
 class Multinomial(Loss):
-    """Σ c (log Σ_k exp f_k - f_y). The columns belong together: the value stands in the first.
+    """Σ c (log Σ_k exp f_k - f_y) of G problems of K classes, the value in the first of K columns.
 
     Parameters
     ----------
     codes : Tensor of int64, shape (n,)
-    cost : Tensor, shape (n, 1)
+    cost : Tensor, shape (n, G)
         c, C times the weight of the row.
+    n_classes : int
+        K.
     """
 
     codes: Tensor
     cost: Tensor
-    coupled: ClassVar[bool] = True
+    n_classes: int
+
+    @property
+    def group(self) -> int:
+        return self.n_classes
 
     def value(self, decisions: Tensor) -> Tensor:
-        each = torch.logsumexp(decisions, 1) - decisions.gather(1, self.codes[:, None])[:, 0]
+        f = decisions.reshape(len(decisions), -1, self.n_classes)
+        each = torch.logsumexp(f, 2) - f.gather(2, self._own(f))[:, :, 0]
         total = decisions.new_zeros(decisions.shape[1], dtype=torch.float64)
-        total[0] = (each * self.cost[:, 0]).sum(dtype=torch.float64)
+        total[:: self.n_classes] = (each * self.cost).sum(0, dtype=torch.float64)
         return total
 
     def slope(self, decisions: Tensor) -> Tensor:
-        slope = torch.softmax(decisions, 1)
-        slope.scatter_add_(1, self.codes[:, None], slope.new_full((len(slope), 1), -1.0))
-        return slope.mul_(self.cost)
+        slope = self._softmax(decisions)
+        own = self._own(slope)
+        slope.scatter_add_(2, own, slope.new_full((1, 1, 1), -1.0).expand(own.shape))
+        return slope.mul_(self.cost[:, :, None]).view(decisions.shape)
 
     def curvature(self, decisions: Tensor) -> Tensor:
-        p = torch.softmax(decisions, 1)
-        return self.cost * p * (1 - p)
+        p = self._softmax(decisions)
+        return (self.cost[:, :, None] * p * (1 - p)).view(decisions.shape)
 
     def columns(self, kept: Tensor) -> Multinomial:
-        return self  # no column can go without the others
+        problems = kept[:: self.n_classes] // self.n_classes
+        return Multinomial(self.codes, self.cost[:, problems], self.n_classes)
+
+    def _softmax(self, decisions: Tensor) -> Tensor:
+        return torch.softmax(decisions.reshape(len(decisions), -1, self.n_classes), 2)
+
+    def _own(self, f: Tensor) -> Tensor:
+        """Return the place of each row's class (n, G, 1)."""
+        return self.codes[:, None, None].expand(-1, f.shape[1], 1)
 
 
 @dataclass(frozen=True)
@@ -170,7 +187,7 @@ class Piecewise(Loss):
     signs : Tensor, shape (n, K)
         y, -1 or 1.
     sigma : Tensor, shape (n, 1) or (n, K)
-    upper : Tensor, shape (n, 1)
+    upper : Tensor, shape (n, 1) or (n, K)
     centre : Tensor, shape (n, K), or None
         p; None is 0.
     """
@@ -208,10 +225,15 @@ class Piecewise(Loss):
     def columns(self, kept: Tensor) -> Piecewise:
         return Piecewise(
             self.signs[:, kept],
-            self.sigma if self.sigma.shape[1] == 1 else self.sigma[:, kept],
-            self.upper,
+            _some(self.sigma, kept),
+            _some(self.upper, kept),
             None if self.centre is None else self.centre[:, kept],
         )
+
+
+def _some(values: Tensor, kept: Tensor) -> Tensor:
+    """Return some columns, or the one that is for all."""
+    return values if values.shape[1] == 1 else values[:, kept]
 
 
 def squared_hinge(signs: Tensor, cost: Tensor) -> Piecewise:
@@ -220,13 +242,15 @@ def squared_hinge(signs: Tensor, cost: Tensor) -> Piecewise:
     Parameters
     ----------
     signs : Tensor, shape (n, K)
-    cost : Tensor, shape (n, 1)
+    cost : Tensor, shape (n, 1) or (n, K)
+        At least 0.
 
     Returns
     -------
     Piecewise
     """
-    return Piecewise(signs, 0.5 / cost, torch.full_like(cost, torch.inf))
+    counts = cost > 0  # the others have α = 0 as their only choice
+    return Piecewise(signs, 0.5 / torch.where(counts, cost, 1.0), torch.where(counts, torch.inf, 0))
 
 
 def make_loss(name: str, codes: Tensor, n_classes: int, cost: Tensor) -> Loss:
@@ -238,12 +262,17 @@ def make_loss(name: str, codes: Tensor, n_classes: int, cost: Tensor) -> Loss:
         ``"multinomial"``, ``"logistic"`` or ``"squared_hinge"``.
     codes : Tensor of int64, shape (n,)
     n_classes : int
-    cost : Tensor, shape (n, 1)
-        C times the weight of each row.
+    cost : Tensor, shape (n, G)
+        C times the weight of each row, in each of G problems whose columns stand side by side.
     """
     if name == "multinomial" and n_classes > 2:
-        return Multinomial(codes, cost)
+        return Multinomial(codes, cost, n_classes)
     signs = signs_of(codes, n_classes, cost.dtype)
+    if cost.shape[1] > 1:
+        cost, signs = (
+            cost.repeat_interleave(signs.shape[1], 1),
+            signs.repeat(1, cost.shape[1]),
+        )
     return squared_hinge(signs, cost) if name == "squared_hinge" else Logistic(signs, cost)
 
 
@@ -257,15 +286,16 @@ def dot(a: Tensor, b: Tensor) -> Tensor:
     return (a * b).sum(0).double()
 
 
-def total(each: Tensor, coupled: bool) -> Tensor:
-    """Return the values of columns, or of coupled ones for each the sum of all.
+def total(each: Tensor, group: int) -> Tensor:
+    """Return for each column the sum of those that belong together.
 
     Parameters
     ----------
     each : Tensor, shape (K,)
-    coupled : bool
+    group : int
+        How many columns next to each other do; 1 returns the values as they are.
     """
-    return each.sum().expand(each.shape) if coupled else each
+    return each if group == 1 else each.view(-1, group).sum(1).repeat_interleave(group)
 
 
 def derivative_along(
@@ -279,12 +309,13 @@ def derivative_along(
     decisions, forward : Tensor, shape (n, K)
         Decision values, and what a step of 1 adds to them.
     first, rise : Tensor of float64, shape (K,)
-        ½‖w‖² has first + step * rise in the derivative; for a coupled loss of all columns together.
+        ½‖w‖² has first + step * rise in the derivative; of columns that belong together for each
+        the sum.
     """
 
     def derivative(step: Tensor) -> tuple[Tensor, Tensor]:
         slope = loss.slope(torch.addcmul(decisions, forward, step.to(forward.dtype)))
-        return first + step * rise + total(dot(slope, forward), loss.coupled), slope
+        return first + step * rise + total(dot(slope, forward), loss.group), slope
 
     return derivative
 

@@ -40,6 +40,8 @@ class Minimum:
     intercept : Tensor, shape (K,)
     converged : bool
     n_iter : int
+    done : Tensor of bool, shape (K,), or None
+        Which of the columns converged; None where all are one problem.
     objective, promise : float
         With dropout alone: the objective, and the fall of it that the model still promises,
         absolute, all columns together.
@@ -49,6 +51,7 @@ class Minimum:
     intercept: Tensor
     converged: bool
     n_iter: int
+    done: Tensor | None = None
     objective: float = float("nan")
     promise: float = float("nan")
 
@@ -77,7 +80,7 @@ def minimise(
         Whether b is sought too; else it stays.
     tol : float
         Stop where Newton's model promises less than `tol` times the objective, in each column (in
-        all together for a coupled loss)…
+        those that belong together as one)…
     max_iter : int
     gap : float
         … and where the certified gap is less than `gap` times the objective. Looked at now and
@@ -99,41 +102,46 @@ def minimise(
     slope = loss.slope(at.decisions + intercept)
     pairs: list[_Pair] = []
     gradient, gradient_b = space.gradient(at.coef, slope), slope.sum(0)
-    coupled = loss.coupled
+    group, converged = loss.group, torch.zeros_like(kept, dtype=torch.bool)
     n_iter = look = 0
     while n_iter < max_iter:
-        direction, direction_b = _direction(space, gradient, gradient_b, room, pairs, coupled)
+        direction, direction_b = _direction(space, gradient, gradient_b, room, pairs, group)
         if not free_intercept:
             direction_b = torch.zeros_like(direction_b)
-        begin = total(dot(gradient, direction.image) + (gradient_b * direction_b).double(), coupled)
-        value = total(0.5 * dot(at.coef, at.image) + loss.value(at.decisions + intercept), coupled)
+        begin = total(dot(gradient, direction.image) + (gradient_b * direction_b).double(), group)
+        value = total(0.5 * dot(at.coef, at.image) + loss.value(at.decisions + intercept), group)
         done = -0.5 * begin <= tol * value
         if gap < float("inf") and bool(done.any()):
             if n_iter < look:
                 done = torch.zeros_like(done)
             else:
-                room_left = total(0.5 * space.norm2(gradient), coupled)
+                room_left = total(0.5 * space.norm2(gradient), group)
                 done &= room_left <= gap * value
                 look = n_iter + 3
         if not bool(torch.isfinite(value).all()):
             break
-        result[:, kept], result_b[kept] = at.coef, intercept
+        result[:, kept], result_b[kept], converged[kept] = at.coef, intercept, done
         if bool(done.all()):
-            return Minimum(result, result_b, True, n_iter)
-        if not loss.coupled and int(done.sum()) > 0.25 * len(kept):
+            return Minimum(result, result_b, True, n_iter, converged)
+        if int(done.sum()) > 0.25 * len(kept):
             stay = torch.nonzero(~done)[:, 0]
             kept, at, direction = kept[stay], at.columns(stay), direction.columns(stay)
             intercept, direction_b = intercept[stay], direction_b[stay]
             gradient, gradient_b, begin = gradient[:, stay], gradient_b[stay], begin[stay]
             loss, pairs = loss.columns(stay), [pair.columns(stay) for pair in pairs]
+            done = done[stay]
         descends = begin < 0
-        if not bool(descends.all()):  # rounding: begin afresh from the model alone
+        if not bool((descends | done).all()):  # rounding: begin afresh from the model alone
             if not pairs:
                 break
             pairs = []
             continue
-        along = total(dot(at.coef, direction.image), coupled)
-        length = total(dot(direction.coef, direction.image), coupled)
+        if not bool(descends.all()):  # those that are done stay where they are
+            moves = descends.to(coef.dtype)
+            direction = direction.scaled(moves)
+            direction_b, begin = direction_b * moves, begin * moves
+        along = total(dot(at.coef, direction.image), group)
+        length = total(dot(direction.coef, direction.image), group)
         if not bool((length >= 0).all()):  # coefficients and images no longer agree
             break
         forward = direction.decisions + direction_b
@@ -144,10 +152,8 @@ def minimise(
         intercept = intercept + step * direction_b
         old, old_b = gradient, gradient_b
         gradient, gradient_b = space.gradient(at.coef, slope), slope.sum(0)
-        pair = _Pair.of(direction, direction_b, step, gradient - old, gradient_b - old_b)
-        if not free_intercept:
-            pair.y_b.zero_()
-        ridge = pair.measure(space, coupled)
+        rise_b = gradient_b - old_b if free_intercept else torch.zeros_like(gradient_b)
+        pair, ridge = _make_pair(space, direction, direction_b, step, gradient - old, rise_b, group)
         n_iter += 1
         if n_iter in REMADE and not 0.3 < ridge / space.ridge < 3 and ridge > 1e-3 * first:
             space.set_ridge(ridge)
@@ -155,43 +161,47 @@ def minimise(
         pairs = [*pairs[-(MEMORY - 1) :], pair]
         if n_iter % AFRESH == 0:
             at = space.weights(at.coef)
-    return Minimum(result, result_b, False, n_iter)
+    return Minimum(result, result_b, False, n_iter, converged)
 
 
 @dataclass
 class _Pair:
-    """A step s and the change y of the gradient that it made."""
+    """A step s, its image, the change y of the gradient that it made, and ρ = 1 / s·y."""
 
-    s: Weights
+    s: Tensor
+    image: Tensor
     s_b: Tensor
     y: Tensor
     y_b: Tensor
     rho: Tensor
 
-    @staticmethod
-    def of(direction: Weights, direction_b: Tensor, step: Tensor, y: Tensor, y_b: Tensor) -> _Pair:
-        s = direction.each(lambda a, _: a * step, direction)
-        return _Pair(s, step * direction_b, y, y_b, step)
-
-    def measure(self, space: Space, coupled: bool) -> float:
-        """Set ρ = 1 / s·y; give the r with which s·(I + r XᵀRX)s is s·y, all columns together."""
-        each = dot(self.s.image, self.y)
-        norm = dot(self.s.coef, self.s.image)
-        curvature = total(each + (self.s_b * self.y_b).double(), coupled)
-        good = curvature > 1e-12 * total(norm, coupled)
-        self.rho = torch.where(good, 1 / torch.where(good, curvature, 1.0), 0.0)
-        seen = self.s.decisions if space.root is None else self.s.decisions * space.root
-        spread = float(seen.square().sum(dtype=torch.float64))
-        return float((each - norm).sum()) / max(spread, 1e-300)
-
     def columns(self, kept: Tensor) -> _Pair:
-        return _Pair(
-            self.s.columns(kept),
-            self.s_b[kept],
-            self.y[:, kept],
-            self.y_b[kept],
-            self.rho[kept],
-        )
+        s = self.s[:, kept]
+        image = s if self.image is self.s else self.image[:, kept]
+        return _Pair(s, image, self.s_b[kept], self.y[:, kept], self.y_b[kept], self.rho[kept])
+
+
+def _make_pair(
+    space: Space,
+    direction: Weights,
+    direction_b: Tensor,
+    step: Tensor,
+    y: Tensor,
+    y_b: Tensor,
+    group: int,
+) -> tuple[_Pair, float]:
+    """Return the pair, and the r with which s·(I + r XᵀRX)s is s·y, all columns together."""
+    s, s_b = direction.coef * step, step * direction_b
+    image = s if direction.image is direction.coef else direction.image * step
+    each, norm = dot(image, y), dot(s, image)
+    curvature = total(each + (s_b * y_b).double(), group)
+    good = curvature > 1e-12 * total(norm, group)
+    rho = torch.where(good, 1 / torch.where(good, curvature, 1.0), 0.0)
+    seen = direction.decisions * step
+    if space.root is not None:
+        seen *= space.root
+    spread = float(seen.square_().sum(dtype=torch.float64))
+    return _Pair(s, image, s_b, y, y_b, rho), float((each - norm).sum()) / max(spread, 1e-300)
 
 
 def _direction(
@@ -200,13 +210,13 @@ def _direction(
     gradient_b: Tensor,
     room: float,
     pairs: list[_Pair],
-    coupled: bool,
+    group: int,
 ) -> tuple[Weights, Tensor]:
     """Return minus the inverse Hessian of the model and the pairs, times the gradient."""
     q, q_b = gradient.clone(), gradient_b.clone()
     factors = []
     for pair in reversed(pairs):
-        factor = (pair.rho * total(dot(pair.s.image, q) + (pair.s_b * q_b).double(), coupled)).to(
+        factor = (pair.rho * total(dot(pair.image, q) + (pair.s_b * q_b).double(), group)).to(
             q.dtype
         )
         factors.append(factor)
@@ -215,13 +225,11 @@ def _direction(
     coef, image = space.solve(q)
     r_b = q_b / room
     for pair, factor in zip(pairs, reversed(factors), strict=True):
-        back = (pair.rho * total(dot(pair.y, image) + (pair.y_b * r_b).double(), coupled)).to(
-            q.dtype
-        )
+        back = (pair.rho * total(dot(pair.y, image) + (pair.y_b * r_b).double(), group)).to(q.dtype)
         weight = factor - back
         same = coef is image
-        coef = torch.addcmul(coef, pair.s.coef, weight)
-        image = coef if same else torch.addcmul(image, pair.s.image, weight)
+        coef = torch.addcmul(coef, pair.s, weight)
+        image = coef if same else torch.addcmul(image, pair.image, weight)
         r_b = torch.addcmul(r_b, pair.s_b, weight)
     same = coef is image
     coef = -coef

@@ -11,7 +11,6 @@ The hinge has no slope at its corner; there the dual variables that the solver f
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
 
@@ -23,7 +22,7 @@ from decaf.errors import SettingError
 from decaf.heads.problem import Problem, Solution, check_classes, check_problem
 from decaf.heads.solver.losses import Loss, Multinomial, make_loss, signs_of
 from decaf.heads.solver.quasi_newton import Minimum
-from decaf.heads.solver.space import gram_matrix
+from decaf.heads.solver.space import back_product, gram_matrix, row_product
 from decaf.heads.solver.training import (
     DropoutRows,
     TrainingRows,
@@ -36,8 +35,6 @@ from decaf.runtime.cores import one_thread
 from decaf.runtime.device import choose_device, float64_device
 
 __all__ = ["solve"]
-
-BLOCK = 1 << 20  # numbers of one block of rows: its copy in float64 stays in the cache
 
 
 def solve(
@@ -81,7 +78,7 @@ def solve(
     with one_thread(is_small(problem)):
         if problem.row_weight is not None and not (problem.row_weight > 0).all():
             problem = problem.take(np.flatnonzero(problem.row_weight > 0))
-        check_classes(problem)
+        check_classes(problem.codes, problem.n_classes)
         if problem.dropout:
             return _estimated(problem, loss, C, tol, max_iter, where)
         return _certified(problem, loss, C, tol, max_iter, where)
@@ -113,14 +110,14 @@ def _certified(
         weight = row_weights(problem, device, dtype)
         rows = TrainingRows(loss, codes, problem.n_classes, weight)
         if not prefers_rows(*problem.X.shape):
-            rows.X = torch.from_numpy(problem.X).to(device, dtype)
+            rows.X, rows.factor = torch.from_numpy(problem.X).to(device), problem.factor
         elif loss == "squared_hinge" and dtype == torch.float32:
             # Its end is nearly always in float64; what is rounded once leads nearer to it.
             exact = training(torch.float64).gram
             assert exact is not None
             rows.gram = exact.float()
         else:
-            rows.gram = gram_matrix(problem.X, device, dtype)
+            rows.gram = gram_matrix(problem.X, device, dtype, problem.factor)
         return rows
 
     cost = C * row_weights(problem, device, torch.float64)
@@ -166,18 +163,8 @@ def _coefficients(
     coef, intercept = minimum.coef.double(), minimum.intercept.double()
     if rows.gram is None and not rows.by_duals:
         return coef[:-1] if rows.penalised else coef, intercept, None
-    w = coef.new_zeros(problem.X.shape[1], coef.shape[1])
-    for part, block in _blocks(problem.X, coef):
-        w.addmm_(block.T, coef[part])
+    w = back_product(torch.from_numpy(problem.X), coef) * problem.factor
     return w, intercept, coef if rows.name == "hinge" else None
-
-
-def _blocks(X: np.ndarray, like: Tensor) -> Iterator[tuple[slice, Tensor]]:
-    """Yield blocks of rows on a device, so that no second copy of all of X is made."""
-    rows = max(64, BLOCK // max(1, X.shape[1]))
-    for first in range(0, len(X), rows):
-        part = slice(first, min(first + rows, len(X)))
-        yield part, torch.from_numpy(X[part]).to(like)
 
 
 def _certify(
@@ -193,7 +180,8 @@ def _certify(
 
     All tensors are of float64. Objective and gap are summed over the columns; the gap is absolute.
     """
-    decisions = torch.cat([part @ coef for _, part in _blocks(problem.X, coef)])
+    X = torch.from_numpy(problem.X)
+    decisions = row_product(X, coef * problem.factor)
     norm = coef.square().sum()
     penalised = name in ("hinge", "squared_hinge")
     if penalised:
@@ -211,9 +199,7 @@ def _certify(
     decisions = decisions + intercept
     slope = loss.slope(decisions)
     objective = 0.5 * norm + loss.value(decisions).sum()
-    gradient = coef.clone()
-    for part, rows in _blocks(problem.X, coef):
-        gradient.addmm_(rows.T, slope[part])
+    gradient = coef + back_product(X, slope) * problem.factor
     rest = slope.sum(0)
     if penalised:
         beside = 0.5 * (intercept + rest).square().sum()

@@ -9,7 +9,8 @@ iteration where K costs one, a factorisation for each fold, and fails where K is
 
 A weight vector is kept as three arrays: `coef` (β or w), `image` and `decisions`, such that the
 inner product of two is the sum of coef * image. In the row space w·v = βᵀKγ, so the image is Kγ,
-and that is also the decision values. In the feature space the image is the vector itself.
+and that is also the decision values. In the feature space the image is the vector itself. There the
+rows stay as they are given: they are scaled, centred and made float64 block by block, in the cache.
 
 Rows of weights r enter the model of the curvature, I + ridge XᵀRX, as often as they count, so that
 a row of weight 2 is solved for as two rows are. In the row space that is K = R^½ X Xᵀ R^½, and the
@@ -19,7 +20,7 @@ decision values are R^-½ times the image.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,17 +29,94 @@ from torch import Tensor
 
 from decaf.errors import SettingError
 
-__all__ = ["FeatureSpace", "RowSpace", "Space", "Weights", "gram_matrix"]
+__all__ = [
+    "FeatureSpace",
+    "RowSpace",
+    "Space",
+    "Weights",
+    "back_product",
+    "gram_matrix",
+    "row_product",
+]
+
+# Numbers of one block of rows, whose copy stays in a processor's cache; elsewhere calls are dear.
+CPU_BLOCK, BLOCK = 1 << 19, 1 << 26
+# Of the rows whose second moments are summed up, where a block is a factor of larger products.
+MOMENT_ROWS = 1024
 
 
-def gram_matrix(X: np.ndarray, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """Return X Xᵀ; only the blocks on and below the diagonal are computed.
+def _blocks(
+    X: Tensor, like: Tensor, index: Tensor | None, mean: Tensor | None, least: int = 64
+) -> Iterator[tuple[slice, Tensor]]:
+    """Yield blocks of rows, the mean taken off, in the type and on the device of another tensor.
+
+    A block is overwritten by the next one.
+    """
+    numbers = CPU_BLOCK if like.device.type == "cpu" else BLOCK
+    step, n = max(least, numbers // max(1, X.shape[1])), len(X) if index is None else len(index)
+    room = None if mean is None else like.new_empty(min(step, n), X.shape[1])
+    for first in range(0, n, step):
+        part = slice(first, min(first + step, n))
+        block = (X[part] if index is None else X[index[part]]).to(like)
+        if room is not None and mean is not None:
+            block = torch.sub(block, mean, out=room[: len(block)])
+        yield part, block
+
+
+def row_product(
+    X: Tensor, coef: Tensor, index: Tensor | None = None, mean: Tensor | None = None
+) -> Tensor:
+    """Return (X - mean) coef, in the type of `coef`, without a second copy of all of X.
+
+    Parameters
+    ----------
+    X : Tensor of any float type, shape (n, d)
+    coef : Tensor, shape (d, K)
+    index : Tensor of int64, shape (m,), optional
+        Numbers of the rows that are meant; all by default.
+    mean : Tensor, shape (d,), optional
+
+    Returns
+    -------
+    Tensor, shape (m, K)
+    """
+    product = coef.new_empty(len(X) if index is None else len(index), coef.shape[1])
+    for part, block in _blocks(X, coef, index, mean):
+        torch.mm(block, coef, out=product[part])
+    return product
+
+
+def back_product(
+    X: Tensor, values: Tensor, index: Tensor | None = None, mean: Tensor | None = None
+) -> Tensor:
+    """Return (X - mean)ᵀ values (d, K), as `row_product`.
+
+    Parameters
+    ----------
+    X : Tensor of any float type, shape (n, d)
+    values : Tensor, shape (m, K)
+    index, mean
+        As in `row_product`.
+    """
+    # Summed up as its transpose: for few columns that is several times quicker.
+    product = values.new_zeros(values.shape[1], X.shape[1])
+    for part, block in _blocks(X, values, index, mean):
+        product.addmm_(values[part].T, block)
+    return product.T.contiguous()
+
+
+def gram_matrix(
+    X: np.ndarray, device: torch.device, dtype: torch.dtype, factor: float = 1.0
+) -> Tensor:
+    """Return the products of rows; only the blocks on and below the diagonal are computed.
 
     Parameters
     ----------
     X : ndarray, shape (n, d)
     device : torch.device
     dtype : torch.dtype
+    factor : float
+        By which the rows are multiplied.
 
     Returns
     -------
@@ -51,6 +129,7 @@ def gram_matrix(X: np.ndarray, device: torch.device, dtype: torch.dtype) -> Tens
     for first in range(0, n, step):
         last = min(first + step, n)
         torch.mm(rows[first:last], rows[:last].T, out=gram[first:last, :last])
+        gram[first:last, :last] *= factor**2
         gram[:first, first:last] = gram[first:last, :first].T
     return gram
 
@@ -95,6 +174,15 @@ class Weights:
         step : Tensor, shape (K,)
         """
         return self.each(lambda a, b: torch.addcmul(a, b, step), direction)
+
+    def scaled(self, factors: Tensor) -> Weights:
+        """Return each vector times its factor.
+
+        Parameters
+        ----------
+        factors : Tensor, shape (K,)
+        """
+        return self.each(lambda a, _: a * factors, self)
 
     def columns(self, kept: Tensor) -> Weights:
         """Return some columns.
@@ -173,6 +261,7 @@ class Space(ABC):
         ridge : float
         """
         if self._factor is None or not 0.5 < ridge / self.ridge < 2:
+            self._factor = None  # not beside its successor
             matrix = self._spread() * ridge
             matrix.diagonal().add_(1)
             self._factor = _factor(matrix)
@@ -241,33 +330,81 @@ class FeatureSpace(Space):
 
     Parameters
     ----------
-    X : Tensor, shape (n, d)
+    X : Tensor of any float type, shape (N, d)
+    factor : float
+        By which the rows are multiplied.
+    index : Tensor of int64, shape (n,), optional
+        Numbers of the rows that are learned from; all by default.
     root : Tensor, shape (n, 1), optional
         R^½.
+    dtype : torch.dtype
+        In which is computed.
+    constant : bool
+        Whether the rows have one more feature, of 1, the last coefficient. Else their mean is taken
+        off them.
     """
 
-    def __init__(self, X: Tensor, root: Tensor | None) -> None:
-        super().__init__(len(X), X.shape[1], root)
-        self.X = X
-        self._gram: Tensor | None = None
+    def __init__(
+        self,
+        X: Tensor,
+        *,
+        factor: float,
+        index: Tensor | None,
+        root: Tensor | None,
+        dtype: torch.dtype,
+        constant: bool,
+    ) -> None:
+        n = len(X) if index is None else len(index)
+        super().__init__(n, X.shape[1] + constant, root)
+        self.X, self.factor, self.index, self.constant = X, factor, index, constant
+        self.mean: Tensor | None = None
+        if not constant:
+            weight = X.new_ones(n, 1, dtype=torch.float64) if root is None else root.double() ** 2
+            self.mean = (back_product(X, weight, index)[:, 0] / self.count).to(dtype)
+        self.dtype = dtype
+        self._moments: Tensor | None = None
+
+    def shift(self, coef: Tensor) -> Tensor:
+        """Return the decision values of the mean row (K,).
+
+        Parameters
+        ----------
+        coef : Tensor, shape (d, K)
+        """
+        assert self.mean is not None
+        return self.mean @ coef * self.factor
 
     def weights(self, coef: Tensor) -> Weights:
-        return Weights(coef, coef, self.X @ coef)
+        return self.finish(coef, coef)
 
     def gradient(self, coef: Tensor, slope: Tensor) -> Tensor:
-        return torch.addmm(coef, self.X.T, slope)
+        product = back_product(self.X, slope, self.index, self.mean).mul_(self.factor)
+        return coef + (torch.cat([product, slope.sum(0)[None]]) if self.constant else product)
 
     def norm2(self, coef: Tensor) -> Tensor:
         return coef.square().sum(0, dtype=torch.float64)
 
     def finish(self, coef: Tensor, image: Tensor) -> Weights:
-        return self.weights(coef)
+        w = coef[:-1] if self.constant else coef
+        decisions = row_product(self.X, w * self.factor, self.index, self.mean)
+        return Weights(coef, coef, decisions.add_(coef[-1]) if self.constant else decisions)
 
     def _spread(self) -> Tensor:
-        if self._gram is None:
-            rows = self.X if self.root is None else self.X * self.root
-            self._gram = rows.T @ rows
-        return self._gram
+        """Return (XᵀRX) on and below the diagonal, which is what a Cholesky factor is made of."""
+        if self._moments is None:
+            moments = self.X.new_zeros(self.size, self.size, dtype=self.dtype)
+            panel = max(256, self.size // 8)
+            for part, block in _blocks(self.X, moments, self.index, self.mean, MOMENT_ROWS):
+                rows = block * (self.factor if self.root is None else self.factor * self.root[part])
+                if self.constant:
+                    last = torch.ones_like(rows[:, :1]) if self.root is None else self.root[part]
+                    rows = torch.cat([rows, last], 1)
+                for first in range(0, self.size, panel):
+                    moments[first:, first : first + panel].addmm_(
+                        rows[:, first:].T, rows[:, first : first + panel]
+                    )
+            self._moments = moments
+        return self._moments
 
 
 def _factor(matrix: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -13,11 +13,12 @@ from decaf.heads.solver.dropout import leading_directions, minimise_expected
 from decaf.heads.solver.dropout_objective import DropoutObjective
 from decaf.heads.solver.losses import make_loss, signs_of, squared_hinge
 from decaf.heads.solver.quasi_newton import Minimum, minimise
-from decaf.heads.solver.space import FeatureSpace, RowSpace, Space
+from decaf.heads.solver.space import FeatureSpace, RowSpace, Space, back_product
 
 __all__ = [
     "DropoutRows",
     "TrainingRows",
+    "finds_duals",
     "first_precision",
     "is_small",
     "prefers_rows",
@@ -56,6 +57,20 @@ def is_small(problem: Problem) -> bool:
     return bool(n * min(n, d) * problem.n_columns < SMALL)
 
 
+def finds_duals(loss: str, d: int | None) -> bool:
+    """Tell whether the active-set solver serves, which finds signed duals, one for each row.
+
+    Always for the hinge; for the squared hinge where K is kept or its pieces are cheap.
+
+    Parameters
+    ----------
+    loss : str
+    d : int or None
+        Number of dimensions; None where K is kept.
+    """
+    return loss == "hinge" or (loss == "squared_hinge" and (d is None or d <= FEW))
+
+
 def first_precision(problem: Problem, loss: str) -> torch.dtype:
     """Choose where to begin: in float64 what is small, and the hinge, whose corners need it.
 
@@ -83,7 +98,11 @@ def row_weights(problem: Problem, device: torch.device, dtype: torch.dtype) -> T
 
 @dataclass
 class TrainingRows:
-    """Rows to learn from, without dropout.
+    """Rows to learn from, without dropout: of one fit, or of several folds that are fitted at once.
+
+    The columns of all folds then stand side by side, so that a product with the rows serves all of
+    them, and a fold costs the rows nothing but a weight of 0 where they are held out. What the rows
+    have in common, their mean and their second moments, only shapes the solver's model.
 
     Parameters
     ----------
@@ -94,9 +113,15 @@ class TrainingRows:
     weight : Tensor, shape (n, 1)
         Above 0; its dtype is the one that is computed in.
     gram : Tensor, shape (n, n), optional
-        X Xᵀ; without it the solution is sought in the feature space.
-    X : Tensor, shape (n, d), optional
+        X Xᵀ, which is changed; without it the solution is sought in the feature space.
+    X : Tensor of any float type, shape (N, d), optional
         Needed where there is no `gram`.
+    factor : float
+        By which the rows of `X` are multiplied.
+    index : Tensor of int64, shape (n,), optional
+        Which rows of `X` these are; all by default.
+    folds : Tensor, shape (n, G), optional
+        How often each row is in each of G folds; for the quasi-Newton solver in the feature space.
     """
 
     name: str
@@ -105,6 +130,10 @@ class TrainingRows:
     weight: Tensor
     gram: Tensor | None = None
     X: Tensor | None = None
+    factor: float = 1.0
+    index: Tensor | None = None
+    folds: Tensor | None = None
+    _mean_row: Tensor | None = field(default=None, repr=False)  # of K, once that is centred
     _space: Space | None = field(default=None, repr=False)
     _with_constant: Gram | None = field(default=None, repr=False)
 
@@ -119,25 +148,32 @@ class TrainingRows:
         return self.X
 
     @property
+    def n_columns(self) -> int:
+        """Number of weight vectors, of all folds together."""
+        one = 1 if self.n_classes == 2 else self.n_classes
+        return one if self.folds is None else one * self.folds.shape[1]
+
+    @property
     def penalised(self) -> bool:
         """Whether the intercept is: it is for the hinge losses, as in LIBLINEAR."""
         return self.name in ("hinge", "squared_hinge")
 
     @property
     def by_duals(self) -> bool:
-        """Whether the active-set solver serves, which finds signed duals, one for each row.
-
-        Always for the hinge; for the squared hinge where K is kept or its pieces are cheap.
-        """
-        if self.name == "squared_hinge":
-            return self.gram is not None or self.rows.shape[1] <= FEW
-        return self.name == "hinge"
+        """Whether the solution is found as signed duals, one for each row."""
+        return finds_duals(self.name, None if self.gram is not None else self.rows.shape[1])
 
     def double(self) -> TrainingRows:
         """Return the same rows, to be computed with in float64."""
-        gram = None if self.gram is None else self.gram.double()
-        X = None if self.X is None else self.X.double()
-        return TrainingRows(self.name, self.codes, self.n_classes, self.weight.double(), gram, X)
+        return replace(
+            self,
+            weight=self.weight.double(),
+            gram=None if self.gram is None else self.gram.double(),
+            folds=None if self.folds is None else self.folds.double(),
+            _mean_row=None if self._mean_row is None else self._mean_row.double(),
+            _space=None,
+            _with_constant=None,
+        )
 
     def solve(
         self,
@@ -168,16 +204,18 @@ class TrainingRows:
             taken off), or w with the penalised intercept below; from the active-set solver, the
             signed dual variables.
         """
-        cost, n_columns = C * self.weight, 1 if self.n_classes == 2 else self.n_classes
-        intercept = self.weight.new_zeros(n_columns)
+        cost = C * (self.weight if self.folds is None else self.weight * self.folds)
+        intercept = self.weight.new_zeros(self.n_columns)
         if start is not None:
             begin, intercept = start.coef.to(intercept.dtype), start.intercept.to(intercept.dtype)
         if self.by_duals:
-            begin = self.weight.new_zeros(len(self.weight), n_columns) if start is None else begin
+            begin = (
+                self.weight.new_zeros(len(self.weight), self.n_columns) if start is None else begin
+            )
             return self._active_sets(cost, begin, tol, max_iter)
         space, loss = self._its_space(), make_loss(self.name, self.codes, self.n_classes, cost)
         if start is None:
-            begin = self.weight.new_zeros(space.size, n_columns)
+            begin = self.weight.new_zeros(space.size, self.n_columns)
         elif self.penalised:
             begin = torch.cat([begin[:-1], intercept[None]])
         else:
@@ -196,14 +234,14 @@ class TrainingRows:
         )
         coef = minimum.coef
         if self.penalised:
-            return Minimum(coef, coef[-1], minimum.converged, minimum.n_iter)
+            return replace(minimum, intercept=coef[-1])
         if self.gram is not None and self._root is not None:
             coef = coef * self._root
             coef = coef - self.weight * (coef.sum(0) / self.weight.sum())
         elif self.gram is not None:
             coef = coef - coef.mean(0)
         intercept = minimum.intercept - self._shift(coef)
-        return Minimum(coef, intercept, minimum.converged, minimum.n_iter)
+        return replace(minimum, coef=coef, intercept=intercept)
 
     def seen_coef(self, minimum: Minimum) -> Tensor:
         """Return the coefficients by which decision values are products with K, or with the rows.
@@ -215,7 +253,7 @@ class TrainingRows:
         if self.gram is not None:
             return minimum.coef
         if self.by_duals:
-            return self.rows.T @ minimum.coef
+            return back_product(self.rows, minimum.coef, self.index) * self.factor
         return minimum.coef[:-1] if self.penalised else minimum.coef
 
     def _its_space(self) -> Space:
@@ -225,38 +263,45 @@ class TrainingRows:
         so that they may be centred, which takes the largest eigenvalue away: in K by
         K - row means - column means + mean.
         """
-        if self._space is not None:
-            return self._space
-        if self.gram is not None:
-            mean = self._mean(self.gram)
-            gram = self.gram - mean - mean[:, None] + self._mean(mean)
-            if self._root is not None:
-                gram *= self._root
-                gram *= self._root.T
-            self._space = RowSpace(gram, self._root)
-        elif self.penalised:
-            self._space = FeatureSpace(_with_ones(self.rows), self._root)
-        else:
-            self._space = FeatureSpace(self.rows - self._mean(self.rows), self._root)
+        if self._space is None and self.gram is None:
+            self._space = FeatureSpace(
+                self.rows,
+                factor=self.factor,
+                index=self.index,
+                root=self._root,
+                dtype=self.weight.dtype,
+                constant=self.penalised,
+            )
+        elif self._space is None and self.gram is not None:
+            if self._mean_row is None:
+                weight = self.weight[:, 0]
+                mean = self._mean_row = weight @ self.gram / weight.sum()
+                self.gram -= mean
+                self.gram -= mean[:, None] - weight @ mean / weight.sum()
+                if self._root is not None:
+                    self.gram *= self._root
+                    self.gram *= self._root.T
+            self._space = RowSpace(self.gram, self._root)
+        assert self._space is not None
         return self._space
-
-    def _mean(self, values: Tensor) -> Tensor:
-        """Return the mean over the rows of values (n, …), each row as often as it counts."""
-        if self._root is None:
-            return values.mean(0)
-        weight = self.weight[:, 0]
-        mean: Tensor = weight @ values / weight.sum()
-        return mean
 
     def _shift(self, coef: Tensor) -> Tensor:
         """Return the decision value of the mean row, without intercept."""
-        return self._mean(self.rows if self.gram is None else self.gram) @ coef
+        space = self._its_space()
+        if isinstance(space, FeatureSpace):
+            return space.shift(coef)
+        assert self._mean_row is not None
+        return self._mean_row @ coef
+
+    def _with_ones(self) -> Tensor:
+        rows = (self.rows if self.index is None else self.rows[self.index]).to(self.weight.dtype)
+        return torch.nn.functional.pad(rows * self.factor, (0, 1), value=1.0)
 
     def _active_sets(self, cost: Tensor, begin: Tensor, tol: float, max_iter: int) -> Minimum:
         signs = signs_of(self.codes, self.n_classes, cost.dtype)
         if self._with_constant is None:
             self._with_constant = (
-                Gram(X=_with_ones(self.rows)) if self.gram is None else Gram(self.gram + 1)
+                Gram(X=self._with_ones()) if self.gram is None else Gram(self.gram + 1)
             )
         gram = self._with_constant
         if self.name == "hinge":
@@ -335,7 +380,3 @@ class DropoutRows:
         else:
             weights = torch.cat([start.coef, start.intercept[None]])
         return minimise_expected(objective, self.leading, weights, tol=tol, max_iter=max_iter)
-
-
-def _with_ones(X: Tensor) -> Tensor:
-    return torch.nn.functional.pad(X, (0, 1), value=1.0)

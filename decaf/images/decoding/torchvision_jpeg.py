@@ -1,7 +1,7 @@
 """torchvision's JPEG decoder, without importing torchvision.
 
-`import torchvision` takes 1.5 s, most of it for models and transforms; a decoding process needs one
-shared library of it, whose operators can be registered with torch directly.
+`import torchvision` takes 1.5 s, most of it for models and transforms; what is needed is one shared
+library of it, whose operators can be registered with torch directly.
 
 Its PNG decoder is left alone: a PNG with one flipped bit in its data ends the process with a
 segmentation fault (seen in torchvision 0.29), where Pillow raises.
