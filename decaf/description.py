@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import numpy as np
 
 from decaf.errors import ImageError, InputError, WeightsError
 from decaf.images.listing.names import path_text
-from decaf.images.listing.recognise import recognise
+from decaf.images.listing.recognise import is_closed, recognise
 
 __all__ = ["describe"]
 
@@ -39,7 +40,7 @@ def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
     Raises
     ------
     DecafError
-        Where there is no such path, or the file is damaged.
+        Where there is no such path, it cannot be read, or the file is damaged.
 
     Examples
     --------
@@ -50,6 +51,8 @@ def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
     kind = recognise(where)
     if kind.name == "absent":
         raise InputError(f"{where}: there is no such file or folder")
+    if is_closed(where):
+        raise InputError(f"{where}: cannot be read: {os.strerror(errno.EACCES)}")
     facts: dict[str, Any] = {"path": where, "kind": kind.name, "noun": kind.noun, "used": kind.used}
     if os.path.isfile(where):
         facts["bytes"] = os.path.getsize(where)

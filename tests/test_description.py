@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from decaf.backbone.weights.load import Weights, save_weights
 from decaf.backbone.weights.random_weights import default_preprocess, random_state
 from decaf.description import describe
 from decaf.errors import DecafError, InputError
+from decaf.images.listing.recognise import not_wanted
 from decaf.train.pack.build import make_pack
 from decaf.train.recipe import TrainSettings
 from decaf.train.train_network import train_network
@@ -86,6 +88,20 @@ def test_a_state_dict_of_another_network_is_told(made: Path) -> None:
     assert describe(made / "r.pth")["not_read"].startswith(said)
     with pytest.raises(decaf.WeightsError, match=r"r\.pth: is the state dict of another network"):
         decaf.load_backbone(made / "r.pth")
+
+
+@pytest.mark.parametrize("name", ["f.h5", "photos"])
+def test_what_cannot_be_read_is_not_told_to_be_something_else(
+    name: str, made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Root may read everything, so permissions alone are no test.
+    monkeypatch.setattr(
+        os, "access", lambda path, mode: not os.fsencode(path).endswith(name.encode())
+    )
+    with pytest.raises(InputError, match=f"{name}: cannot be read: Permission denied$"):
+        describe(made / name)
+    said = not_wanted(made / name, "head")
+    assert said == f"{made / name}: cannot be read: Permission denied"
 
 
 def test_what_is_not_there_or_damaged(made: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import logging
 import os
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from typing import IO
 
@@ -36,6 +36,7 @@ __all__ = [
     "open_at_once",
     "read_small_file",
     "read_start",
+    "warn_of_closed",
     "work_of",
 ]
 
@@ -175,9 +176,9 @@ def glob_base(pattern: bytes) -> bytes:
 def list_glob(pattern: bytes) -> list[bytes]:
     """List the images that a pattern matches, sorted by bytes; ``**`` stands for any folders.
 
-    Only regular files are listed (folders that match are not gone into), by the same rule as in a
-    `decaf.images.listing.trees.FolderTree`; and so no path that goes through a link back into a
-    folder above it.
+    Folders that match are not gone into; files are listed by the same rule as in a
+    `decaf.images.listing.trees.FolderTree`, links to nothing too; and so no path that goes through
+    a link back into a folder above it. Folders that cannot be read are passed over with a warning.
 
     Parameters
     ----------
@@ -191,8 +192,7 @@ def list_glob(pattern: bytes) -> list[bytes]:
         path
         for path in set(_matches(b"", slashed(pattern)))
         if not _SKIPPED_FOLDERS.intersection(slashed(path[len(base) :]).split(b"/"))
-        and os.path.isfile(path)
-        and _is_image_path(path)
+        and _is_image_path(path, os.stat)
         and not _goes_round(path, base, known)
         and not any(work(folder) for folder in _folders_above(path, base))
     )
@@ -206,6 +206,9 @@ def _matches(root: bytes, pattern: bytes) -> Iterator[bytes]:
     """
     parts = pattern.split(b"/")
     if b"**" not in parts:
+        for at, part in enumerate(parts):
+            if has_wildcard(part):
+                _tell_closed(root, b"/".join(parts[:at]) + b"/" * bool(at))
         for path in glob.glob(pattern, root_dir=root or None):
             yield os.path.join(root, path)
         return
@@ -220,6 +223,33 @@ def _matches(root: bytes, pattern: bytes) -> Iterator[bytes]:
             yield from _matches(folder, tail)
 
 
+def _tell_closed(root: bytes, pattern: bytes) -> None:
+    """Warn of the folders among those of a pattern that cannot be read: `glob` says nothing."""
+    for name in glob.glob(pattern, root_dir=root or None) if pattern else [b""]:
+        folder = os.path.join(root, name) or b"."
+        try:
+            os.scandir(os.path.join(folder, b"")).close()
+        except (NotADirectoryError, FileNotFoundError):
+            continue
+        except OSError as error:
+            warn_of_closed(folder, error)
+
+
+def warn_of_closed(folder: bytes, error: OSError) -> None:
+    """Warn of a folder that cannot be read.
+
+    Parameters
+    ----------
+    folder : bytes
+    error : OSError
+    """
+    _logger.warning(
+        "folder %r cannot be read (%s): what is in it is left out",
+        name_text(folder.rstrip(b"/") or folder),
+        error.strerror or error,
+    )
+
+
 def _folders(start: bytes) -> Iterator[bytes]:
     """Yield a folder and all below it but hidden ones, none within itself."""
     waiting: list[tuple[bytes, frozenset[tuple[int, int]]]] = [(start, frozenset())]
@@ -231,7 +261,10 @@ def _folders(start: bytes) -> Iterator[bytes]:
         try:
             with os.scandir(current or b".") as entries:
                 names = [e.name for e in entries if not e.name.startswith(b".") and is_folder(e)]
-        except OSError:  # what cannot be looked into matches nothing, as in a shell
+        except NotADirectoryError:
+            continue
+        except OSError as error:
+            warn_of_closed(current, error)
             continue
         yield current
         waiting += [(os.path.join(current, name), above | {key}) for name in names]
@@ -346,13 +379,13 @@ def is_image_file(entry: os.DirEntry[bytes]) -> bool:
     ----------
     entry : os.DirEntry
     """
+    return _is_image_path(entry.path, lambda _: entry.stat())
+
+
+def _is_image_path(path: bytes, status_of: Callable[[bytes], os.stat_result]) -> bool:
     try:
-        if not stat.S_ISREG(entry.stat().st_mode):
+        if not stat.S_ISREG(status_of(path).st_mode):
             return False  # a pipe must not even be opened: it would wait for a writer
     except OSError:
-        return has_image_ending(entry.name)
-    return _is_image_path(entry.path)
-
-
-def _is_image_path(path: bytes) -> bool:
+        return has_image_ending(path)
     return has_image_ending(path) or guess_format(read_start(path, HEAD_BYTES)) is not None

@@ -19,13 +19,13 @@ from decaf.images.listing.folders import has_image_ending
 from decaf.images.listing.labels import is_missing
 from decaf.images.listing.names import nearest_path, shortened, some_of
 from decaf.images.listing.splits import is_split_column
+from decaf.images.listing.table_paths import spellings
 from decaf.images.listing.tables import (
     Table,
     as_utf8,
     decoded,
     find_reading,
     read_tables,
-    spellings,
     told_no_labels,
 )
 from decaf.runtime.names import slashed
@@ -82,6 +82,8 @@ def images_of_table(path: bytes, columns: tuple[str, ...] | None, layout: str) -
             place = table.column(_SPLIT) if layout != "classes" else None
             if place not in (None, reading.path, reading.label):
                 splits = [decoded(row[place]) for row in table.rows]
+            if reading.is_guess:
+                _logger.warning("%s: %s", name, reading.told_guess())
             if words := whole.no_labels():
                 _logger.warning("%s: %s", name, told_no_labels(words))
             if reading.label < 0:

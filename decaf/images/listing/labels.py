@@ -275,6 +275,8 @@ def _texts(
             noun,
             name_text(names[read.texts.index(None)]),
         )
+    if read.reading.is_guess:
+        _logger.warning("%s: %s", shown, read.reading.told_guess())
     if words := read.reading.no_labels():
         _logger.warning("%s: %s", shown, told_no_labels(words))
     if read.strangers:

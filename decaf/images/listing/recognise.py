@@ -7,6 +7,7 @@ from a few bytes of a file, and no library opens it: it may be a stranger's.
 from __future__ import annotations
 
 import codecs
+import errno
 import json
 import os
 import re
@@ -25,6 +26,7 @@ __all__ = [
     "LIST_ENDINGS",
     "TABLE_ENDINGS",
     "PathKind",
+    "is_closed",
     "is_kind",
     "not_wanted",
     "recognise",
@@ -209,6 +211,16 @@ def is_kind(path: str | bytes | os.PathLike[Any], *names: str) -> bool:
     return recognise(path).name in names
 
 
+def is_closed(path: str | bytes | os.PathLike[Any]) -> bool:
+    """Tell whether there is a file or folder whose permissions keep it from being read.
+
+    Parameters
+    ----------
+    path : str, bytes or path-like
+    """
+    return os.path.exists(path) and not os.access(path, os.R_OK)
+
+
 def not_wanted(path: str | bytes | os.PathLike[Any], wanted: str) -> str:
     """Word the refusal of a path that is of another kind than the one that was wanted.
 
@@ -221,13 +233,16 @@ def not_wanted(path: str | bytes | os.PathLike[Any], wanted: str) -> str:
     Returns
     -------
     str
-        Names the path, what it is, what was wanted, and what the path is for.
+        Names the path, what it is, what was wanted, and what the path is for; or says that it
+        cannot be read.
 
     Examples
     --------
     >>> not_wanted(os.devnull, "features")
     '/dev/null: is neither a file nor a folder, not a feature file, as `decaf extract` writes it'
     """
+    if is_closed(path):
+        return f"{name_text(path)}: cannot be read: {os.strerror(errno.EACCES)}"
     given, expected = recognise(path), KINDS.get(wanted, PathKind("", wanted))
     made = f", {expected.made}" if expected.made else ""
     used = f"; {given.used}" if given.used else ""

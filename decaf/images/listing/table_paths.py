@@ -13,11 +13,11 @@ from collections.abc import Iterable, Sequence
 from decaf.errors import InputError
 from decaf.images.listing.folders import has_image_ending
 from decaf.images.listing.names import common_folder, shortened
-from decaf.images.listing.tables import decoded, spellings
+from decaf.images.listing.tables import decoded
 from decaf.runtime.names import slashed
 from decaf.runtime.wording import counted
 
-__all__ = ["TablePaths"]
+__all__ = ["TablePaths", "spellings"]
 
 _logger = logging.getLogger(__name__)
 
@@ -195,3 +195,22 @@ def _places(paths: Iterable[bytes]) -> dict[bytes, list[int]]:
     for place, path in enumerate(paths):
         places.setdefault(path, []).append(place)
     return places
+
+
+def spellings(cell: bytes) -> list[bytes]:
+    """List the paths that a cell may mean, the likeliest first.
+
+    As it is, in UTF-8 where it was Windows-1252, with slashes for backslashes, and without a
+    leading ``./`` or the apostrophe that keeps a spreadsheet from computing it.
+
+    Parameters
+    ----------
+    cell : bytes
+    """
+    paths = [cell]
+    for each in (cell, decoded(cell).encode()):
+        slashed = each.replace(b"\\", b"/")
+        paths += [each, each.removeprefix(b"./"), slashed, slashed.removeprefix(b"./")]
+    if cell[:1] == b"'" and cell[1:2] in (b"=", b"+", b"-", b"@", b"\t", b"\r"):
+        paths.append(cell[1:])
+    return list(dict.fromkeys(paths))

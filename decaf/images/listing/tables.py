@@ -33,7 +33,6 @@ __all__ = [
     "named_columns",
     "read_table_file",
     "read_tables",
-    "spellings",
     "told_no_labels",
     "uneven_row",
 ]
@@ -123,17 +122,27 @@ class Reading:
     table : Table
     path, label : int
         `label` is -1 where there is none.
+    is_guess : bool
+        Whether other columns might as well be the label, and none is called so.
     """
 
     table: Table
     path: int
     label: int
+    is_guess: bool = False
 
     def pairs(self) -> Iterator[tuple[bytes, bytes]]:
         """Return path and label of each row; an empty label where there is none."""
         for row in self.table.rows:
             text = row[self.label].strip() if self.label >= 0 else b""
             yield row[self.path].strip(), b"" if is_no_label(text) else text
+
+    def told_guess(self) -> str:
+        """Say which column was taken for the label."""
+        return (
+            f"takes the last column, {shortened(self.table.header[self.label])}, for the label; "
+            "FILE:LABEL or FILE:PATH,LABEL names another"
+        )
 
     def no_labels(self) -> Counter[str]:
         """Count the words of the label's column that stand for none."""
@@ -349,6 +358,9 @@ def find_reading(
                 f"as FILE:LABEL; read as {table.described()}"
             )
         label = others[-1]
+        # A column without a name is the one of row numbers that R and pandas write.
+        named_others = [i for i in others if not headed or table.rows[0][i].strip()]
+        return Reading(table, path, label, len(named_others) > 1)
     return Reading(table, path, label)
 
 
@@ -447,25 +459,6 @@ def is_utf16_unmarked(content: bytes) -> bool:
     (True, False)
     """
     return len(content) > 8 and not (any(content[:64:2]) and any(content[1:64:2]))
-
-
-def spellings(cell: bytes) -> list[bytes]:
-    """List the paths that a cell may mean, the likeliest first.
-
-    As it is, in UTF-8 where it was Windows-1252, with slashes for backslashes, and without a
-    leading ``./`` or the apostrophe that keeps a spreadsheet from computing it.
-
-    Parameters
-    ----------
-    cell : bytes
-    """
-    paths = [cell]
-    for each in (cell, decoded(cell).encode()):
-        slashed = each.replace(b"\\", b"/")
-        paths += [each, each.removeprefix(b"./"), slashed, slashed.removeprefix(b"./")]
-    if cell[:1] == b"'" and cell[1:2] in (b"=", b"+", b"-", b"@", b"\t", b"\r"):
-        paths.append(cell[1:])
-    return list(dict.fromkeys(paths))
 
 
 def decoded(cell: bytes) -> str:

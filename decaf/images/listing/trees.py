@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Sequence
 from contextlib import suppress
@@ -22,6 +21,7 @@ from decaf.images.listing.folders import (
     is_image_file,
     is_work_folder,
     read_small_file,
+    warn_of_closed,
     work_of,
 )
 from decaf.images.listing.image_ref import ImageRef
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 __all__ = ["ArchiveTree", "FolderTree", "Tree", "TreeImage"]
-
-_logger = logging.getLogger(__name__)
 
 
 class TreeImage(NamedTuple):
@@ -134,12 +132,10 @@ class FolderTree(Tree):
                 with os.scandir(current) as scanned:
                     entries = sorted(scanned, key=lambda e: e.name)
             except OSError as error:
-                shown, reason = repr(name_text(current)), error.strerror or error
                 if not above:
+                    shown, reason = repr(name_text(current)), error.strerror or error
                     raise InputError(f"folder {shown} cannot be read: {reason}") from error
-                _logger.warning(
-                    "folder %s cannot be read (%s): what is in it is left out", shown, reason
-                )
+                warn_of_closed(current, error)
                 continue
             for entry in entries:
                 if is_hidden(entry.name):

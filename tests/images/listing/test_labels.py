@@ -234,6 +234,25 @@ def test_an_empty_cell_is_no_class_and_is_counted(
     assert read(tree, b'"fox"\n""\n"owl"\n') == ([0, -1, 1], ("fox", "owl"))
 
 
+@pytest.mark.parametrize(
+    ("header", "told"),
+    [("file,art,animal", True), ("file,,animal", False), ("file,art,species", False)],
+)
+def test_a_label_column_that_is_a_guess_is_told(
+    header: str, told: bool, tree: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = "1.jpg,fox,a1\ncat/2.jpg,fox,a2\ndog/2.jpg,owl,a2\n"
+    assert read(tree, f"{header}\n{rows}".encode()) == ([0, 1, 1], ("a1", "a2"))
+    assert ("takes the last column, 'animal', for the label" in caplog.text) == told
+    assert ("takes the last column" in caplog.text) == told
+    caplog.clear()
+    table = tree / "in/table.csv"
+    table.write_text(f"{header}\n{rows.replace('1.jpg', 'cat/1.jpg', 1)}")
+    assert collect(table).labels.tolist() == [0, 1, 1]
+    assert ("takes the last column, 'animal', for the label" in caplog.text) == told
+    assert ("takes the last column" in caplog.text) == told
+
+
 def test_columns_are_named_by_the_user(tree: Path) -> None:
     table = tree / "table.csv"
     table.write_text("photo,a,b,Species,c\n1.jpg,1,2,fox,3\ncat/2.jpg,1,2,,3\ndog/2.jpg,1,2,owl,\n")

@@ -149,6 +149,38 @@ def test_a_folder_below_that_cannot_be_read_is_left_out_with_a_warning(
         collect(tree / "dog")
 
 
+@pytest.mark.parametrize("pattern", ["*/*.jpg", "**/*.jpg", "**"])
+def test_a_pattern_warns_of_the_folders_that_cannot_be_read(
+    pattern: str, tree: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    real = os.scandir
+
+    def scandir(path: bytes) -> object:
+        if os.fsencode(path).rstrip(b"/").endswith(b"dog"):
+            raise PermissionError(13, "Permission denied", path)
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    (tree / "dig").mkdir()
+    put(tree, "dig/2.jpg")
+    assert b"dig/2.jpg" in below(collect(f"{tree}/{pattern}"), tree)
+    (told,) = {r.getMessage() for r in caplog.records if "dog" in r.getMessage()}
+    assert told.endswith("dog' cannot be read (Permission denied): what is in it is left out")
+
+
+@pytest.mark.skipif(systems.WINDOWS, reason="links need a right there")
+@pytest.mark.parametrize("pattern", ["*/*", "**", "dog/*.jpg"])
+def test_a_pattern_lists_links_to_nothing_as_a_folder_does(pattern: str, tree: Path) -> None:
+    (tree / "dog/self.jpg").symlink_to("self.jpg")
+    (tree / "dog/gone.jpg").symlink_to("nowhere")
+    (tree / "dog/gone.txt").symlink_to("nowhere")
+    lost = {b"dog/self.jpg", b"dog/gone.jpg"}
+    for source in (tree, f"{tree}/{pattern}"):
+        assert lost == {
+            name for name in below(collect(source), tree) if (tree / os.fsdecode(name)).is_symlink()
+        }
+
+
 def test_what_decaf_makes_beside_photographs_is_no_photograph(tree: Path) -> None:
     before = collect(tree)
     records = {
