@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 from collections.abc import Callable
@@ -13,7 +12,7 @@ import numpy as np
 
 from decaf.errors import ImageError, InputError, WeightsError
 from decaf.images.listing.names import path_text
-from decaf.images.listing.recognise import is_closed, recognise
+from decaf.images.listing.recognise import recognise, told_closed
 
 __all__ = ["describe"]
 
@@ -51,8 +50,8 @@ def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
     kind = recognise(where)
     if kind.name == "absent":
         raise InputError(f"{where}: there is no such file or folder")
-    if is_closed(where):
-        raise InputError(f"{where}: cannot be read: {os.strerror(errno.EACCES)}")
+    if closed := told_closed(where):
+        raise InputError(closed)
     facts: dict[str, Any] = {"path": where, "kind": kind.name, "noun": kind.noun, "used": kind.used}
     if os.path.isfile(where):
         facts["bytes"] = os.path.getsize(where)

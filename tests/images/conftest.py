@@ -149,7 +149,7 @@ def jpeg_decoder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
     if request.param == "pillow":
         monkeypatch.setattr(torchvision_jpeg, "jpeg_decoder", lambda: None)
     elif request.param == "torchvision" and torchvision_jpeg.jpeg_decoder() is None:
-        pytest.skip("torchvision is built without its decoder")
+        pytest.skip("this torchvision was built without libjpeg")
     return str(request.param)
 
 

@@ -41,7 +41,7 @@ class Minimum:
     converged : bool
     n_iter : int
     done : Tensor of bool, shape (K,), or None
-        Which of the columns converged; None where all are one problem.
+        Which of the columns converged; None from the other solvers.
     objective, promise : float
         With dropout alone: the objective, and the fall of it that the model still promises,
         absolute, all columns together.

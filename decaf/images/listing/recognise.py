@@ -26,11 +26,11 @@ __all__ = [
     "LIST_ENDINGS",
     "TABLE_ENDINGS",
     "PathKind",
-    "is_closed",
     "is_kind",
     "not_wanted",
     "recognise",
     "safetensors_metadata",
+    "told_closed",
 ]
 
 LIST_ENDINGS = frozenset((b".txt", b".lst", b".list"))
@@ -211,14 +211,21 @@ def is_kind(path: str | bytes | os.PathLike[Any], *names: str) -> bool:
     return recognise(path).name in names
 
 
-def is_closed(path: str | bytes | os.PathLike[Any]) -> bool:
-    """Tell whether there is a file or folder whose permissions keep it from being read.
+def told_closed(path: str | bytes | os.PathLike[Any]) -> str | None:
+    """Word the refusal of a file or folder whose permissions keep it from being read.
 
     Parameters
     ----------
     path : str, bytes or path-like
+
+    Returns
+    -------
+    str or None
+        None where it can be read, or is not there.
     """
-    return os.path.exists(path) and not os.access(path, os.R_OK)
+    if not os.path.exists(path) or os.access(path, os.R_OK):
+        return None
+    return f"{name_text(path)}: cannot be read: {os.strerror(errno.EACCES)}"
 
 
 def not_wanted(path: str | bytes | os.PathLike[Any], wanted: str) -> str:
@@ -241,8 +248,8 @@ def not_wanted(path: str | bytes | os.PathLike[Any], wanted: str) -> str:
     >>> not_wanted(os.devnull, "features")
     '/dev/null: is neither a file nor a folder, not a feature file, as `decaf extract` writes it'
     """
-    if is_closed(path):
-        return f"{name_text(path)}: cannot be read: {os.strerror(errno.EACCES)}"
+    if closed := told_closed(path):
+        return closed
     given, expected = recognise(path), KINDS.get(wanted, PathKind("", wanted))
     made = f", {expected.made}" if expected.made else ""
     used = f"; {given.used}" if given.used else ""

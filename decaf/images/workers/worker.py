@@ -13,7 +13,6 @@ processes of one interpreter, which is what `marshal` asks for.
 from __future__ import annotations
 
 import ctypes
-import importlib
 import json
 import marshal
 import os
@@ -25,6 +24,8 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from decaf.images.listing.image_ref import ImageRef
+from decaf.images.preprocess import prepare
 from decaf.images.resize import load_filter
 from decaf.images.spec import PreprocessSpec
 from decaf.runtime.children import open_line
@@ -44,7 +45,7 @@ def serve(argument: str) -> NoReturn:
     """
     if sys.platform == "win32":
         raise OSError("nothing is forked here")
-    _load()
+    load_filter()  # once, for all workers
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     control = socket.socket(fileno=int(argument))
     while True:
@@ -69,13 +70,8 @@ def work(argument: str) -> NoReturn:
     argument : str
         As `decaf.runtime.children.open_line` takes it.
     """
-    _load()
-    _work(open_line(argument))
-
-
-def _load() -> None:
-    importlib.import_module("decaf.images.preprocess")  # for a server once, for all workers
     load_filter()
+    _work(open_line(argument))
 
 
 def _die_with_parent() -> None:
@@ -94,9 +90,6 @@ def _work(connection: Connection[Any, Any]) -> NoReturn:
 
 
 def _prepare_all(connection: Connection[Any, Any]) -> None:
-    from decaf.images.listing.image_ref import ImageRef
-    from decaf.images.preprocess import prepare
-
     settings = json.loads(connection.recv_bytes())
     spec = PreprocessSpec.from_dict(settings["preprocess"])
     ten = bool(settings["ten"])

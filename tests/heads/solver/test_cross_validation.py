@@ -109,7 +109,9 @@ def test_the_choice_is_that_of_scikit_learn_fold_by_fold(head: type, d: int) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no record of peak memory")
+@pytest.mark.skipif(
+    not Path("/proc/self/status").exists(), reason="the peak of memory is read from Linux's /proc"
+)
 def test_a_search_on_many_rows_takes_no_copy_of_them() -> None:
     code = """
 import re

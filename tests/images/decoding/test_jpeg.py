@@ -21,7 +21,7 @@ Make = Callable[..., bytes]
 def by_torchvision(data: bytes) -> np.ndarray:
     decoder = torchvision_jpeg.jpeg_decoder()
     if decoder is None:
-        pytest.skip("torchvision is built without its decoder")
+        pytest.skip("this torchvision was built without libjpeg")
     tensor = decoder(torch.frombuffer(bytearray(data), dtype=torch.uint8), 3, False)
     pixels: np.ndarray = tensor.permute(1, 2, 0).numpy()
     return pixels

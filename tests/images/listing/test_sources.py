@@ -168,7 +168,7 @@ def test_a_pattern_warns_of_the_folders_that_cannot_be_read(
     assert told.endswith("dog' cannot be read (Permission denied): what is in it is left out")
 
 
-@pytest.mark.skipif(systems.WINDOWS, reason="links need a right there")
+@pytest.mark.skipif(systems.WINDOWS, reason="Windows lets few users make links")
 @pytest.mark.parametrize("pattern", ["*/*", "**", "dog/*.jpg"])
 def test_a_pattern_lists_links_to_nothing_as_a_folder_does(pattern: str, tree: Path) -> None:
     (tree / "dog/self.jpg").symlink_to("self.jpg")
