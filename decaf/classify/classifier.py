@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from decaf.backbone.weights import DEFAULT_WEIGHTS, WEIGHTS_ENDINGS, is_registry_name
-from decaf.classify.locate_weights import check_preprocess, find_backbone, named_backbone
+from decaf.classify.locate_weights import (
+    check_margins,
+    check_preprocess,
+    find_backbone,
+    named_backbone,
+)
 from decaf.errors import HeadError, SettingError, Stopped
 from decaf.features.extraction import Extraction
 from decaf.features.matrix import is_matrix_file, read_matrix, refuse_not_finite
@@ -319,6 +324,7 @@ class Classifier:
                     f"fitted; it has {', '.join(features.layers)}"
                 )
             identity.check(FeatureIdentity.of(features, identity.layer), features.path)
+            check_margins(self.head, features.crops, self._path)
             return self._head_scores, identity.layer
         known, there = self.backbone.sha256, features.run["weights"]["sha256"]
         if there != known:
@@ -340,6 +346,8 @@ class Classifier:
     ) -> Iterator[Prediction]:
         refuse(whole_number("batch_size", batch_size, 1, optional=True))
         listed = collect(images, labels="none")
+        if self.head is not None:
+            check_margins(self.head, listed.crops, self._path)
         warm_decoders(listed, compute.workers)
         from decaf.backbone.engine import Engine
         from decaf.runtime.device import choose_device

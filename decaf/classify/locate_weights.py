@@ -1,8 +1,10 @@
-"""Finding the weights that a classifier belongs to: by name or place, and by their SHA-256."""
+"""What a classifier was fitted with: its weights, found by their SHA-256, and how images came."""
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from decaf.backbone.weights import WEIGHTS_ENDINGS, is_registry_name
 from decaf.errors import WeightsError
+from decaf.images.listing.box_crop import BoxCrop
 from decaf.images.spec import PreprocessSpec, override_preprocess
 
 if TYPE_CHECKING:
@@ -17,7 +20,9 @@ if TYPE_CHECKING:
     from decaf.heads.feature_identity import FeatureIdentity
     from decaf.heads.saved import SavedHead
 
-__all__ = ["check_preprocess", "find_backbone", "named_backbone"]
+__all__ = ["check_margins", "check_preprocess", "find_backbone", "margins_of", "named_backbone"]
+
+_logger = logging.getLogger(__name__)
 
 
 def named_backbone(
@@ -70,6 +75,40 @@ def check_preprocess(identity: FeatureIdentity, preprocess: Any, path: str) -> N
     own = PreprocessSpec.from_dict(identity.preprocess)
     wanted = override_preprocess(own, preprocess)
     identity.check(replace(identity, preprocess=wanted.to_dict()), path)
+
+
+def margins_of(crops: Iterable[BoxCrop | None] | None) -> list[float]:
+    """Return the margins of boxes that were cut out of images, each once, sorted.
+
+    Parameters
+    ----------
+    crops : iterable of BoxCrop or None, optional
+        What was cut out for each image; None where nothing was.
+    """
+    return sorted({crop.margin for crop in crops or () if crop is not None})
+
+
+def check_margins(head: SavedHead, crops: Iterable[BoxCrop | None] | None, path: str) -> None:
+    """Warn where boxes have other margins than those that a head was fitted to.
+
+    Parameters
+    ----------
+    head : SavedHead
+    crops : iterable of BoxCrop or None, optional
+        As in `margins_of`.
+    path : str
+        The file of the head, for the message.
+    """
+    features = head.report.get("features")
+    fitted = features.get("margins") if isinstance(features, dict) else None
+    here = margins_of(crops)
+    if fitted and here and here != fitted:
+        _logger.warning(
+            "%s: was fitted to boxes with a margin of %s, these have %s; `margin` says how much "
+            "around a box is taken along",
+            path,
+            *(", ".join(f"{margin:g}" for margin in margins) for margins in (fitted, here)),
+        )
 
 
 def find_backbone(head: SavedHead, path: str) -> Backbone:

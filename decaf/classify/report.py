@@ -15,6 +15,7 @@ from decaf.classify.estimate import Estimate, estimate_of
 from decaf.classify.given_features import GivenFeatures
 from decaf.classify.held_out import Codes, Plan, Task, Usable
 from decaf.classify.layer_choice import Choice, Trial, best_trial, choice_of
+from decaf.classify.locate_weights import margins_of
 from decaf.classify.near_copies import near_copies_note
 from decaf.features.image_finder import ImageFinder
 from decaf.features.store.feature_file import FeatureFile
@@ -319,6 +320,7 @@ def report_of(
                 name: features.run[name] for name in ("weights", "preprocess", "crops", "precision")
             },
             "weights_file": weights_file,
+            "margins": margins_of(features.crops if isinstance(features, FeatureFile) else None),
         },
         seconds=seconds,
         versions={"decaf": __version__, **features.run["versions"]},

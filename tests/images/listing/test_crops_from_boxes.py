@@ -342,7 +342,12 @@ def test_a_classifier_of_boxes(
     assert main(["fit", "camera", "-o", "a.head", "-w", NET, "-l", "fc6", "-C", "1", *asked]) == 0
     assert "fox 12, owl 12" in capsys.readouterr().out
     assert main(["predict", "a.head", "camera", "-o", "a.csv", *asked]) == 0
-    assert "24 images" in capsys.readouterr().out
+    captured = capsys.readouterr()
+    assert "24 images" in captured.out
+    assert "margin" not in captured.err
+    assert main(["predict", "a.head", "camera", "--crops-from", path, "-j", "0", "-q"]) == 0
+    told = "a.head: was fitted to boxes with a margin of 0.1, these have 0; --margin says how much"
+    assert told in capsys.readouterr().err
     with open("a.csv", encoding="utf-8", newline="") as stream:
         lines = list(csv.DictReader(stream))
     assert [line["path"] for line in lines[:6]] == ["camera/north/1.png"] * 6
