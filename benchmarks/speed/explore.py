@@ -33,7 +33,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from explore_page import measure_page, page_table
+from explore_page import evenly_spaced, measure_page, page_table
 from machine import describe, described, parser_of, say, table_row, tell
 from top_patches import find_photographs, measure_top_patches, top_patches_table
 
@@ -256,7 +256,7 @@ def page(args: argparse.Namespace) -> dict[str, Any]:
     ----------
     args : Namespace
     """
-    photographs = find_photographs(args.photographs)[: args.page_images]
+    photographs = evenly_spaced(find_photographs(args.photographs), args.page_images)
     args.page_images = len(photographs)
     return measure_page(photographs, args.points)
 

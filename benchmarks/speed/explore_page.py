@@ -2,10 +2,11 @@
 
     python benchmarks/speed/explore_page.py PHOTOGRAPHS --json benchmarks/results/explore_page.json
 
-PHOTOGRAPHS is a folder. 5,000 of its photographs are extracted (pool5, fc6 and fc7), and a page is
-made of them, with thumbnails; another one is made of 50,000 made-up rows of 64 dimensions, without.
-Each is made once, after extraction. Then it is opened in Chromium at 1,280 pixels, where that and
-Playwright are installed (pip install playwright), and its last map is dragged for 240 frames.
+PHOTOGRAPHS is a folder. 5,000 of its photographs, evenly spaced among their names, are extracted
+(pool5, fc6 and fc7), and a page is made of them, with thumbnails; another one is made of 50,000
+made-up rows of 64 dimensions, without. Each is made once, after extraction. Then it is opened in
+Chromium at 1,280 pixels, where that and Playwright are installed (pip install playwright), and its
+last map is dragged for 240 frames.
 
 The result goes to ``--json`` (and as Markdown beside it), and as a table to the terminal.
 """
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import os
 import shutil
 import tempfile
 from functools import partial
@@ -28,7 +30,7 @@ import decaf
 from decaf.features.rows import Rows
 from decaf.features.store.assemble import FileHead, write_feature_file
 
-__all__ = ["measure_page", "page_table"]
+__all__ = ["evenly_spaced", "measure_page", "page_table"]
 
 LAYERS = ["pool5", "fc6", "fc7"]
 DIMENSIONS, CLUSTERS = 64, 40
@@ -58,6 +60,18 @@ FRAMES = 240
 _row = partial(table_row, width=42)
 
 
+def evenly_spaced(photographs: list[Path], count: int) -> list[Path]:
+    """Take so many photographs, of all parts of the list alike.
+
+    Parameters
+    ----------
+    photographs : list of Path
+    count : int
+    """
+    count = min(count, len(photographs))
+    return [photographs[place * len(photographs) // count] for place in range(count)]
+
+
 def measure_page(photographs: list[Path], points: int) -> dict[str, Any]:
     """Make both pages, and look how they move.
 
@@ -70,8 +84,9 @@ def measure_page(photographs: list[Path], points: int) -> dict[str, Any]:
     Returns
     -------
     dict of str to dict
-        For each page the seconds that it took, its bytes, images and thumbnails, frames a second,
-        and milliseconds to draw a map; None for these two where there is no browser.
+        For each page the seconds that it took, on the clock and of the processors, its bytes,
+        images and thumbnails, frames a second, and milliseconds to draw a map; None for these two
+        where there is no browser.
     """
     with tempfile.TemporaryDirectory(prefix="decaf-explore-") as scratch:
         folder = Path(scratch)
@@ -86,15 +101,23 @@ def measure_page(photographs: list[Path], points: int) -> dict[str, Any]:
 def _measured(features: Path, *, images: bool) -> dict[str, Any]:
     say(f"page of {features.name}")
     page = features.with_suffix(".html")
+    began = _processor_seconds()
     made = decaf.explore(features, page, images=images)
+    processor = _processor_seconds() - began
     return {
         "images": made.shown,
         "thumbnails": made.thumbnails,
         "layers": len(made.trust),
         "seconds": made.seconds,
+        "processor_s": processor,
         "bytes": made.bytes,
         **_moved(page),
     }
+
+
+def _processor_seconds() -> float:
+    """Return what this process and its ended children have taken of the cores."""
+    return sum(os.times()[:4])
 
 
 def _moved(page: Path) -> dict[str, float | None]:
@@ -157,10 +180,11 @@ def page_table(measured: dict[str, Any]) -> str:
     ----------
     measured : dict
     """
-    lines = [_row("a page of", "made in s", "MB", "frames/s", "draw ms", "slow ms")]
+    lines = [_row("a page of", "made in s", "cpu s", "MB", "frames/s", "draw ms", "slow ms")]
     for name, each in measured.items():
         moved = [each[key] for key in ("frames_per_s", "draw_ms", "slow_draw_ms")]
-        cells = [f"{each['seconds']:.0f}", f"{each['bytes'] / 1e6:.1f}"]
+        cells = [f"{each[key]:.0f}" for key in ("seconds", "processor_s")]
+        cells.append(f"{each['bytes'] / 1e6:.1f}")
         cells += ["not seen" if value is None else f"{value:.1f}" for value in moved]
         pictures = "with thumbnails" if each["thumbnails"] else "without thumbnails"
         lines.append(_row(f"{each['images']:,} {name}, {pictures}", *cells))
@@ -172,7 +196,7 @@ def page_table(measured: dict[str, Any]) -> str:
 
 def main() -> None:
     args = _arguments()
-    photographs = find_photographs(args.photographs)[: args.images]
+    photographs = evenly_spaced(find_photographs(args.photographs), args.images)
     machine = describe()
     report = {
         "command": "python benchmarks/speed/explore_page.py PHOTOGRAPHS "
